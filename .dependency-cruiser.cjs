@@ -1,0 +1,119 @@
+/** The arrows of STYLE and ARCHITECTURE.md. Every rule says why. */
+
+const AREAS = [
+  "docs",
+  "dashboard",
+  "status",
+  "backup",
+  "federation",
+  "inference",
+  "workers",
+  "events",
+  "admins",
+  "record",
+  "pool",
+  "http",
+];
+
+/** An area may use those below it; what must reach up goes through a stub typed in `edge/env.ts`. */
+const downward = AREAS.map((area, i) => ({
+  name: `edge-${area}-points-down`,
+  comment: `edge/${area} may import itself and the areas below it: the arrows of ARCHITECTURE.md run downward.`,
+  severity: "error",
+  from: { path: `^edge/${area}/` },
+  to: {
+    path: "^edge/",
+    pathNot: [`^edge/(${AREAS.slice(i).join("|")})/`, "^edge/env\\.ts$"],
+  },
+}));
+
+module.exports = {
+  forbidden: [
+    {
+      name: "no-cycles",
+      comment:
+        "A cycle means two files are one thing, or a rule stands in the wrong room. Types through env.ts are no arrow.",
+      severity: "error",
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } },
+    },
+    {
+      name: "env-is-types-only",
+      comment: "env.ts names objects of every area; if it imported more than their types it would be an arrow upward.",
+      severity: "error",
+      from: { path: "^edge/env\\.ts$" },
+      to: { path: "^edge/", dependencyTypesNot: ["type-only"] },
+    },
+    ...downward,
+    {
+      name: "schema-stands-alone",
+      comment: "What every side agrees on depends on no side.",
+      severity: "error",
+      from: { path: "^schema/" },
+      to: { path: "^(edge|worker-agent|scripts|test)/" },
+    },
+    {
+      name: "wire-and-crypto-know-no-database",
+      comment: "The agent carries schema/wire and schema/crypto; it must not carry an ORM with them.",
+      severity: "error",
+      from: { path: "^schema/(wire|crypto)/" },
+      to: { path: "^schema/db/|drizzle-orm" },
+    },
+    {
+      name: "agent-is-a-package-of-its-own",
+      comment: "A worker owner runs the agent without a pool: it knows the wire and the crypto, nothing of the edge.",
+      severity: "error",
+      from: { path: "^worker-agent/" },
+      to: { path: "^(edge|scripts|test|schema/db)/" },
+    },
+    {
+      name: "edge-has-no-model-runtime",
+      comment: "Operators deploy to Workers: no native code, no Node server, nothing of the agent.",
+      severity: "error",
+      from: { path: "^edge/" },
+      to: { path: "^(worker-agent|scripts|test)/|node-llama-cpp|node_modules/ws/" },
+    },
+    {
+      name: "machines-are-pure",
+      comment:
+        "The rules are functions of state, event and time (SPEC 1, rule 2): no platform, no router, no database, no shell.",
+      severity: "error",
+      from: {
+        path: "^edge/(inference/(lane-machine|lane-metrics|admission|metering-rules|answer-format)|workers/enrolment|status/metrics)\\.ts$",
+      },
+      to: { path: "^cloudflare:|^node:|hono|drizzle-orm|-object\\.ts$|store\\.ts$", dependencyTypesNot: ["type-only"] },
+    },
+    {
+      name: "routes-do-not-query",
+      comment: "Every D1 query of an area is in its store.ts, where it can be found.",
+      severity: "error",
+      from: { path: "^edge/.*routes\\.ts$" },
+      to: { path: "drizzle-orm" },
+    },
+    {
+      name: "itty-durable-in-one-place",
+      comment: "SPEC 3.5: it is used for PoolPolicy and nothing else.",
+      severity: "error",
+      from: { pathNot: "^edge/pool/pool-policy" },
+      to: { path: "itty-durable" },
+    },
+    {
+      name: "no-unresolvable",
+      comment: "An import that does not resolve works only on its author's machine.",
+      severity: "error",
+      from: {},
+      to: { couldNotResolve: true, pathNot: "^cloudflare:" },
+    },
+  ],
+  options: {
+    doNotFollow: { path: "node_modules" },
+    exclude: { path: "^(node_modules|state|\\.wrangler|scripts/train/.*\\.py)" },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: "tsconfig.json" },
+    enhancedResolveOptions: {
+      exportsFields: ["exports"],
+      conditionNames: ["workerd", "worker", "import", "require", "node", "default", "types"],
+      extensions: [".ts", ".tsx", ".mjs", ".js", ".json", ".d.ts"],
+    },
+  },
+};

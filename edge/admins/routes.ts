@@ -1,0 +1,45 @@
+import { Hono } from "hono";
+import type { AdminTokenRow } from "../../schema/db/admin-tokens.ts";
+import { createAdminTokenBody } from "../../schema/wire/admin-api.ts";
+import type { AdminEnv } from "../http/app-env.ts";
+import { ADMIN_TOKENS } from "../http/authentication.ts";
+import { adminBody } from "../http/body.ts";
+import { fail } from "../http/errors.ts";
+import { poolKeys } from "../http/pool-keys.ts";
+import { listAdminTokens } from "./store.ts";
+
+/** `/admin/api/admins`: tokens of the people who administer this pool, by name. Mounted behind an admin token. */
+export const adminRoutes = new Hono<AdminEnv>()
+  .post("/", async (c) => {
+    const body = await adminBody(c, createAdminTokenBody);
+    if (body instanceof Response) return body;
+    const { text, ...minted } = await (await poolKeys(c.env)).tagger.mint("la");
+    const made = await c.env.ADMIN_TOKENS.getByName(ADMIN_TOKENS).create(minted, body.name, c.var.admin);
+    return made.ok ? c.json({ ...view(made.row), token: text }, 201) : fail(c, made.code);
+  })
+
+  .get("/", async (c) => c.json({ admins: (await listAdminTokens(c.env.DB)).map(view) }))
+
+  .post("/:id/rotate", async (c) => {
+    const { text, ...minted } = await (await poolKeys(c.env)).tagger.mint("la");
+    const made = await c.env.ADMIN_TOKENS.getByName(ADMIN_TOKENS).rotate(c.req.param("id"), minted, c.var.admin);
+    return made.ok ? c.json({ ...view(made.row), token: text }, 201) : fail(c, made.code);
+  })
+
+  .delete("/:id", async (c) => {
+    const id = c.req.param("id");
+    const revokedAtMs = await c.env.ADMIN_TOKENS.getByName(ADMIN_TOKENS).revoke(id, c.var.admin);
+    if (!revokedAtMs) return fail(c, "admins/not-found");
+    return c.json({ id, revoked_at: new Date(revokedAtMs).toISOString() });
+  });
+
+function view(row: AdminTokenRow) {
+  return {
+    id: row.id,
+    name: row.name,
+    created_by: row.createdBy,
+    created_at: new Date(row.createdAtMs).toISOString(),
+    revoked_by: row.revokedBy,
+    revoked_at: row.revokedAtMs === null ? null : new Date(row.revokedAtMs).toISOString(),
+  };
+}

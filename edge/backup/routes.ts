@@ -1,0 +1,80 @@
+import { Hono } from "hono";
+import type { AdminTokenRow } from "../../schema/db/admin-tokens.ts";
+import type { ClientKeyRow } from "../../schema/db/client-keys.ts";
+import { RECORD_ROWS } from "../../schema/db/record-rows.ts";
+import type { WorkerTokenRow } from "../../schema/db/workers.ts";
+import { type RecordTable, rowsOfTable } from "../../schema/wire/backup.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import type { Env } from "../env.ts";
+import type { AdminEnv } from "../http/app-env.ts";
+import { ADMIN_TOKENS } from "../http/authentication.ts";
+import { readJson } from "../http/body.ts";
+import { fail } from "../http/errors.ts";
+import { poolKeys } from "../http/pool-keys.ts";
+import { poolSettings } from "../pool/pool-policy.ts";
+import { MAIN_LANE } from "../workers/lane-link.ts";
+import { exportedTables, meteringPage } from "./store.ts";
+
+/** `/admin/api/export`: the record, for `ligand pool export`. The pool's secret key is in no answer (SPEC 2.1). */
+export const exportRoutes = new Hono<AdminEnv>()
+  .get("/", async (c) => {
+    // What jobs that have just ended left in the lane's outbox belongs to the record.
+    await c.env.LANE.getByName(MAIN_LANE).flushRecords();
+    const { name, description, defaults } = await poolSettings(c.env);
+    return c.json({
+      atom_id: (await poolKeys(c.env)).atomId,
+      settings: {
+        name,
+        description,
+        defaults: {
+          requests_per_minute: defaults.requestsPerMinute,
+          tokens_per_minute: defaults.tokensPerMinute,
+          streams: defaults.streams,
+        },
+      },
+      ...(await exportedTables(c.env.DB)),
+    });
+  })
+
+  .get("/metering", async (c) => {
+    const [after, until] = [Number(c.req.query("after")), Number(c.req.query("until"))];
+    if (!Number.isSafeInteger(after) || !Number.isSafeInteger(until)) return fail(c, "http/invalid-body");
+    return c.json(await meteringPage(c.env.DB, after, until));
+  });
+
+/**
+ * `/admin/api/import`: rows of an export become the objects that decide, and through their outboxes the record again.
+ * What is there already stays as it is: a row that says otherwise is refused, so that no revocation can be undone.
+ */
+export const importRoutes = new Hono<AdminEnv>().post("/", async (c) => {
+  const read = await readJson(c.req.raw, LIMITS.importBodyBytes);
+  if (!read.ok) return fail(c, read.code);
+  const body = rowsOfTable.safeParse(read.value);
+  if (!body.success) return fail(c, "http/invalid-body");
+  const { table, rows } = body.data;
+  const checked = RECORD_ROWS[table].array().safeParse(rows);
+  if (!checked.success) return fail(c, "http/invalid-body", { param: table });
+  const restored = await restore(c.env, table, checked.data);
+  return restored ? c.json({ table, rows: rows.length }) : fail(c, "pool/not-empty");
+});
+
+/** `rows` have been checked against the table's own shape. */
+async function restore(env: Env, table: RecordTable, rows: object[]): Promise<boolean> {
+  switch (table) {
+    case "admin_tokens":
+      return env.ADMIN_TOKENS.getByName(ADMIN_TOKENS).restore(rows as AdminTokenRow[]);
+    case "client_keys": {
+      const keys = rows as ClientKeyRow[];
+      const done = await Promise.all(keys.map((key) => env.ACCOUNT.getByName(key.id).restore(key)));
+      return done.every(Boolean);
+    }
+    case "worker_tokens":
+      return env.LANE.getByName(MAIN_LANE).restoreTokens(rows as WorkerTokenRow[]);
+    case "workers":
+    case "metering":
+      await env.LANE.getByName(MAIN_LANE).restoreRecords(table, rows);
+      return true;
+    default:
+      return table satisfies never;
+  }
+}

@@ -1,0 +1,37 @@
+import { and, asc, gt, lte, sql } from "drizzle-orm";
+import { drizzle } from "drizzle-orm/d1";
+import { adminTokens } from "../../schema/db/admin-tokens.ts";
+import { clientKeys } from "../../schema/db/client-keys.ts";
+import { metering } from "../../schema/db/metering.ts";
+import { workers, workerTokens } from "../../schema/db/workers.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+
+const rowid = sql<number>`rowid`;
+
+/** One consistent view: a batch is a transaction. Metering is append-only, so that its rows up to `until` stay as they are. */
+export async function exportedTables(d1: D1Database) {
+  const db = drizzle(d1);
+  const [admins, keys, tokens, machines, [counted]] = await db.batch([
+    db.select().from(adminTokens).orderBy(adminTokens.id),
+    db.select().from(clientKeys).orderBy(clientKeys.id),
+    db.select().from(workerTokens).orderBy(workerTokens.id),
+    db.select().from(workers).orderBy(workers.id),
+    db.select({ until: sql<number>`coalesce(max(rowid), 0)`, rows: sql<number>`count(*)` }).from(metering),
+  ]);
+  return {
+    tables: { admin_tokens: admins, client_keys: keys, worker_tokens: tokens, workers: machines },
+    metering: counted ?? { until: 0, rows: 0 },
+  };
+}
+
+/** The next rows after the one with this rowid; `next` is where to go on, null at the end. */
+export async function meteringPage(d1: D1Database, after: number, until: number) {
+  const found = await drizzle(d1)
+    .select({ rowid, row: metering })
+    .from(metering)
+    .where(and(gt(rowid, after), lte(rowid, until)))
+    .orderBy(asc(rowid))
+    .limit(LIMITS.backupPageRows);
+  const last = found.length === LIMITS.backupPageRows ? found.at(-1) : undefined;
+  return { rows: found.map(({ row }) => row), next: last?.rowid ?? null };
+}

@@ -1,0 +1,276 @@
+/** The client API's document, OpenAPI 3.1, made from the shapes that the routes parse with (SPEC 5.1). */
+import * as z from "zod";
+import {
+  cancelAnswer,
+  chatAnswer,
+  chatChunk,
+  completionAnswer,
+  embeddingAnswer,
+  errorAnswer,
+  modelAnswer,
+  modelListAnswer,
+} from "../../schema/wire/client-answers.ts";
+import { chatCompletionBody, completionBody, embeddingBody } from "../../schema/wire/client-api.ts";
+import { ERRORS, type ErrorCode } from "../../schema/wire/errors.ts";
+import { WORKER_PROTOCOL } from "../../schema/wire/limits.ts";
+import { errorBody } from "../http/errors.ts";
+
+export interface JsonSchema {
+  readonly [keyword: string]: unknown;
+}
+
+export interface Operation {
+  readonly operationId: string;
+  readonly summary: string;
+  readonly description: string;
+  readonly tags: readonly string[];
+  readonly security?: readonly Record<string, readonly string[]>[];
+  readonly parameters?: readonly object[];
+  readonly requestBody?: {
+    readonly required: true;
+    readonly content: Record<string, { readonly schema: JsonSchema; readonly example: object }>;
+  };
+  readonly responses: Readonly<Record<string, object>>;
+}
+
+export interface ApiDocument {
+  readonly openapi: "3.1.0";
+  readonly info: { readonly title: string; readonly version: string; readonly description: string };
+  readonly servers: readonly { readonly url: string }[];
+  readonly security: readonly Record<string, readonly string[]>[];
+  readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
+  readonly components: Readonly<Record<string, Readonly<Record<string, object>>>>;
+}
+
+const SCHEMAS = {
+  ChatCompletionRequest: chatCompletionBody,
+  CompletionRequest: completionBody,
+  EmbeddingRequest: embeddingBody,
+  Model: modelAnswer,
+  ModelList: modelListAnswer,
+  ChatCompletion: chatAnswer,
+  ChatCompletionChunk: chatChunk,
+  Completion: completionAnswer,
+  EmbeddingList: embeddingAnswer,
+  Cancellation: cancelAnswer,
+  Error: errorAnswer,
+} as const;
+
+/** What any request with a key may meet, and what one may that asks a worker. */
+const OF_A_KEY: readonly ErrorCode[] = ["auth/missing-key", "auth/invalid-key", "http/unknown-host", "http/internal"];
+const OF_A_BODY: readonly ErrorCode[] = [
+  ...(["http/invalid-json", "http/invalid-body", "http/unknown-parameter", "http/unsupported-parameter"] as const),
+  ...(["http/body-timeout", "http/body-too-large"] as const),
+];
+const OF_A_JOB: readonly ErrorCode[] = [
+  ...OF_A_KEY,
+  ...OF_A_BODY,
+  ...(["inference/context-length-exceeded", "inference/unsupported-kind", "inference/model-not-found"] as const),
+  ...(["inference/rate-limited", "inference/token-rate-limited", "inference/too-many-streams"] as const),
+  ...(["inference/no-worker", "inference/queue-full", "inference/queue-timeout", "inference/job-timeout"] as const),
+  ...(["inference/worker-lost", "inference/engine-failed", "inference/cancelled"] as const),
+];
+
+const STREAM = [
+  "With `stream: true` the answer is a server-sent event stream: a `data:` line a chunk and `data: [DONE]` at the end.",
+  "Lines that begin with `:` are comments: while the request waits (`: queued place=3`), who serves it at last, and that",
+  "the connection lives. After the first byte an error is a `data:` line with the error's body, and no `[DONE]` follows.",
+].join(" ");
+
+const ref = (name: keyof typeof SCHEMAS): JsonSchema => ({ $ref: `#/components/schemas/${name}` });
+const json = (name: keyof typeof SCHEMAS) => ({ "application/json": { schema: ref(name) } });
+const header = (name: string) => ({ $ref: `#/components/headers/${name}` });
+const HEADERS = Object.freeze({
+  "x-request-id": "The request's own, or one that the pool made.",
+  "x-ligand-job": "The job's id, for cancelling it.",
+  "x-ligand-worker": "Who served it. A stream that begins while it waits says this in a comment.",
+  "x-ligand-queue-ms": "How long it waited.",
+  "x-ligand-deterministic": "false where the worker's engine cannot promise the same answer for the same seed.",
+  "x-ratelimit-limit-requests": "Requests a minute of this key.",
+  "x-ratelimit-remaining-requests": "Requests left now.",
+  "x-ratelimit-reset-requests": "Seconds until all are left again, with the unit: 1.000s.",
+  "x-ratelimit-limit-tokens": "Tokens a minute of this key.",
+  "x-ratelimit-remaining-tokens": "Tokens left now.",
+  "x-ratelimit-reset-tokens": "Seconds until all are left again, with the unit: 1.000s.",
+  "retry-after": "Seconds to wait.",
+} as const);
+const JOB_HEADERS = Object.fromEntries(
+  Object.keys(HEADERS).flatMap((name) => (name === "retry-after" ? [] : [[name, header(name)]])),
+);
+
+/** The refusals of an operation, a response a status: which codes it may be, with an example of the first. */
+function refusals(codes: readonly ErrorCode[]): Record<string, object> {
+  const byStatus = Map.groupBy(codes, (code) => ERRORS[code].status);
+  return Object.fromEntries(
+    [...byStatus].map(([status, alike]) => [
+      status,
+      {
+        description: alike.map((code) => `\`${ERRORS[code].openAiCode}\`: ${ERRORS[code].message}`).join("\n\n"),
+        headers: {
+          "x-request-id": header("x-request-id"),
+          ...((status === 429 || status === 503) && { "retry-after": header("retry-after") }),
+        },
+        content: {
+          "application/json": {
+            schema: ref("Error"),
+            examples: Object.fromEntries(alike.map((code) => [code.replace("/", "."), { value: errorBody(code) }])),
+          },
+        },
+      },
+    ]),
+  );
+}
+
+function inference(
+  about: Pick<Operation, "operationId" | "summary" | "description">,
+  body: keyof typeof SCHEMAS,
+  example: object,
+  answer: { whole: keyof typeof SCHEMAS; chunk?: keyof typeof SCHEMAS },
+): Operation {
+  // OpenAPI 3.1 has no word for the items of a stream: an extension says what each `data:` line holds.
+  const stream = answer.chunk && {
+    "text/event-stream": { schema: { type: "string" }, "x-event-schema": ref(answer.chunk) },
+  };
+  return {
+    ...about,
+    description: answer.chunk ? `${about.description} ${STREAM}` : about.description,
+    tags: ["inference"],
+    requestBody: { required: true, content: { "application/json": { schema: ref(body), example } } },
+    responses: {
+      200: { description: "The answer.", headers: JOB_HEADERS, content: { ...json(answer.whole), ...stream } },
+      ...refusals(answer.chunk ? OF_A_JOB : OF_A_JOB.filter((code) => code !== "inference/too-many-streams")),
+    },
+  };
+}
+
+function pathParameter(name: string, description: string) {
+  return { name, in: "path", required: true, description, schema: { type: "string" } };
+}
+
+function paths(): ApiDocument["paths"] {
+  const messages = [{ role: "user", content: "What is a pool?" }];
+  return {
+    "/v1/models": {
+      get: {
+        operationId: "listModels",
+        summary: "The models that are served now",
+        description: "Those of the workers that are connected, and what each can do.",
+        tags: ["models"],
+        responses: { 200: { description: "The models.", content: json("ModelList") }, ...refusals(OF_A_KEY) },
+      },
+    },
+    "/v1/models/{model}": {
+      get: {
+        operationId: "getModel",
+        summary: "One model",
+        description: "By its name, which may contain slashes.",
+        tags: ["models"],
+        parameters: [pathParameter("model", "The model's name.")],
+        responses: {
+          200: { description: "The model.", content: json("Model") },
+          ...refusals([...OF_A_KEY, "inference/model-not-found"]),
+        },
+      },
+    },
+    "/v1/chat/completions": {
+      post: inference(
+        {
+          operationId: "createChatCompletion",
+          summary: "The next message of a conversation",
+          description: "Text, JSON by a schema, or calls of tools.",
+        },
+        "ChatCompletionRequest",
+        { model: "auto", messages, stream: true },
+        { whole: "ChatCompletion", chunk: "ChatCompletionChunk" },
+      ),
+    },
+    "/v1/completions": {
+      post: inference(
+        {
+          operationId: "createCompletion",
+          summary: "The continuation of a text",
+          description: "Without a chat template.",
+        },
+        "CompletionRequest",
+        { model: "auto", prompt: "A pool is", max_tokens: 32 },
+        { whole: "Completion", chunk: "Completion" },
+      ),
+    },
+    "/v1/embeddings": {
+      post: inference(
+        {
+          operationId: "createEmbeddings",
+          summary: "Vectors of texts",
+          description: "One a text, normalised to length 1 (L2), so that a dot product is the cosine.",
+        },
+        "EmbeddingRequest",
+        { model: "auto", input: ["What is a pool?"] },
+        { whole: "EmbeddingList" },
+      ),
+    },
+    "/v1/jobs/{id}/cancel": {
+      post: {
+        operationId: "cancelJob",
+        summary: "Cancels a request that still runs or waits",
+        description:
+          "With the key that made it. Cancelling again, or what has ended, changes nothing and says how it ended.",
+        tags: ["inference"],
+        parameters: [pathParameter("id", "From x-ligand-job, or the id of an answer.")],
+        responses: {
+          200: { description: "How it ended.", content: json("Cancellation") },
+          ...refusals([...OF_A_KEY, "inference/job-not-found"]),
+        },
+      },
+    },
+    "/v1/workers/connect": {
+      get: {
+        operationId: "connectWorker",
+        summary: "The workers' WebSocket",
+        description: `For agents, with a worker token: subprotocol \`${WORKER_PROTOCOL.subprotocol}\`.`,
+        tags: ["workers"],
+        security: [{ workerToken: [] }],
+        responses: {
+          101: { description: "The socket is open." },
+          ...refusals(["workers/token-refused", "http/unknown-host", "http/upgrade-required", "workers/too-many"]),
+        },
+      },
+    },
+  };
+}
+
+function schemas(): Record<string, object> {
+  return Object.fromEntries(
+    Object.entries(SCHEMAS).map(([name, schema]) => {
+      const { $schema, ...described } = z.toJSONSchema(schema, { io: "input", unrepresentable: "any" });
+      return [name, described];
+    }),
+  );
+}
+
+let made: ApiDocument | null = null;
+
+/** Made at the first request for it: most isolates never show it. */
+export function apiDocument(): ApiDocument {
+  made ??= {
+    openapi: "3.1.0",
+    info: {
+      title: "Ligand client API",
+      version: "1",
+      description: "A pool's OpenAI-compatible API: the official clients need only its base URL and a key of the pool.",
+    },
+    servers: [{ url: "/" }],
+    security: [{ clientKey: [] }],
+    paths: paths(),
+    components: {
+      securitySchemes: {
+        clientKey: { type: "http", scheme: "bearer", description: "A client key, lk_…, from the pool's operator." },
+        workerToken: { type: "http", scheme: "bearer", description: "A worker token, lw_…, from the pool's operator." },
+      },
+      headers: Object.fromEntries(
+        Object.entries(HEADERS).map(([name, description]) => [name, { description, schema: { type: "string" } }]),
+      ),
+      schemas: schemas(),
+    },
+  };
+  return made;
+}

@@ -1,0 +1,23 @@
+import { Hono } from "hono";
+import { toHex } from "../../schema/crypto/bytes.ts";
+import type { AppEnv } from "../http/app-env.ts";
+import { clientCors } from "../http/cors.ts";
+import { DocsPage } from "./docs-page.tsx";
+import { apiDocument } from "./openapi.ts";
+
+const CACHE = "public, max-age=300";
+
+/** What the client API says of itself: for programs, and for people. Public, as it holds nothing of this pool. */
+export const docs = new Hono<AppEnv>()
+  .use("/openapi.json", clientCors)
+  .get("/openapi.json", (c) => c.json(apiDocument(), 200, { "cache-control": CACHE }))
+
+  .get("/docs", (c) => {
+    const nonce = toHex(crypto.getRandomValues(new Uint8Array(16)));
+    const page = DocsPage({ api: apiDocument(), nonce, origin: new URL(c.req.url).origin });
+    return c.html(`<!DOCTYPE html>${page}`, 200, {
+      "content-security-policy": `default-src 'none'; style-src 'nonce-${nonce}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`,
+      "referrer-policy": "no-referrer",
+      "x-content-type-options": "nosniff",
+    });
+  });

@@ -1,0 +1,23 @@
+import type { AdminTokens } from "./admins/admin-tokens-object.ts";
+import type { Account } from "./inference/account-object.ts";
+import type { Lane } from "./inference/lane-object.ts";
+import type { PoolPolicy } from "./pool/pool-policy-object.ts";
+
+/** Bindings of wrangler.toml, and secrets. Types only: importing an object's class here makes no arrow. */
+export interface Env {
+  DB: D1Database;
+  ADMIN_TOKENS: DurableObjectNamespace<AdminTokens>;
+  ACCOUNT: DurableObjectNamespace<Account>;
+  LANE: DurableObjectNamespace<Lane>;
+  POOL_POLICY: DurableObjectNamespace<PoolPolicy & Rpc.DurableObjectBranded>;
+  /** Base64 of the pool's 32-byte Ed25519 secret key (SPEC 2.1). */
+  POOL_SECRET_KEY: string;
+  /** The bootstrap admin token; named ones are made with it (`AdminTokens`). */
+  ADMIN_TOKEN: string;
+  /** May read /metrics and nothing else. */
+  METRICS_TOKEN?: string;
+  /** Host names this pool answers to, comma-separated, without ports; empty: any that is routed here. */
+  ALLOWED_HOSTS?: string;
+  /** Origins that browsers may call the client API from, comma-separated, or `*`. */
+  CORS_ORIGINS?: string;
+}

@@ -1,0 +1,28 @@
+import type { ErrorCode } from "../../schema/wire/errors.ts";
+import type { Env } from "../env.ts";
+import type { ClientIdentity } from "./authentication.ts";
+
+/** What Hono's context carries on every route. */
+export interface AppEnv {
+  Bindings: Env;
+  Variables: {
+    requestId: string;
+    /** Set by `fail`. */
+    refusal?: ErrorCode;
+    /** Set once a key has shown to be of this pool. */
+    client?: ClientIdentity;
+  };
+}
+
+/** On routes behind `requireAdmin`. */
+export interface AdminEnv {
+  Bindings: Env;
+  /** Who acts: what the audit columns say. */
+  Variables: AppEnv["Variables"] & { admin: string };
+}
+
+/** On routes behind `requireClientKey`. */
+export interface ClientEnv {
+  Bindings: Env;
+  Variables: AppEnv["Variables"] & { client: ClientIdentity };
+}

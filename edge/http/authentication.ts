@@ -1,0 +1,82 @@
+import { createMiddleware } from "hono/factory";
+import { utf8 } from "../../schema/crypto/bytes.ts";
+import { BOOTSTRAP_ADMIN } from "../../schema/wire/admin-api.ts";
+import type { Env } from "../env.ts";
+import type { AdminEnv, AppEnv, ClientEnv } from "./app-env.ts";
+import { fail } from "./errors.ts";
+import { poolKeys } from "./pool-keys.ts";
+
+/** A key that this pool issued; whether it is still good, its `Account` says. */
+export interface ClientIdentity {
+  readonly keyId: string;
+  readonly secretSha256: string;
+}
+
+/** RFC 6750: the scheme's name is case-insensitive. */
+export function bearer(header: string | undefined): string | null {
+  return /^bearer +([^\s]{1,512})$/i.exec(header ?? "")?.[1] ?? null;
+}
+
+/**
+ * Keys that were found authentic, the most recent thousand: a forged one never gets here, so nobody can fill it, and
+ * whether a key is still good is asked of its `Account` every time.
+ */
+const authenticKeys = new Map<string, ClientIdentity>();
+const AUTHENTIC_KEYS_KEPT = 1_000;
+
+async function clientIdentity(env: AppEnv["Bindings"], key: string): Promise<ClientIdentity | null> {
+  const { atomId, tagger } = await poolKeys(env);
+  const known = authenticKeys.get(`${atomId} ${key}`);
+  if (known) return known;
+  const authentic = await tagger.authenticate(key, "lk");
+  if (!authentic.ok) return null;
+  const identity = { keyId: authentic.id, secretSha256: authentic.secretSha256 };
+  const [oldest] = authenticKeys.keys();
+  if (oldest !== undefined && authenticKeys.size >= AUTHENTIC_KEYS_KEPT) authenticKeys.delete(oldest);
+  authenticKeys.set(`${atomId} ${key}`, identity);
+  return identity;
+}
+
+/** SPEC 1, rules 3 and 5: a forged key is refused here, and wakes nothing. */
+export const requireClientKey = createMiddleware<ClientEnv>(async (c, next) => {
+  const key = bearer(c.req.header("authorization"));
+  if (key === null) return fail(c, "auth/missing-key");
+  const identity = await clientIdentity(c.env, key);
+  if (!identity) return fail(c, "auth/invalid-key");
+  c.set("client", identity);
+  await next();
+});
+
+export const requireAdmin = createMiddleware<AdminEnv>(async (c, next) => {
+  const token = bearer(c.req.header("authorization"));
+  const admin = token === null ? null : await adminName(c.env, token);
+  if (admin === null) return fail(c, "auth/admin-required");
+  c.set("admin", admin);
+  await next();
+});
+
+/** The one object that knows the named admin tokens of this pool. */
+export const ADMIN_TOKENS = "pool";
+
+/** Who holds this token; null when it is none, or none any more. A forged one is refused here, and wakes nothing. */
+async function adminName(env: Env, token: string): Promise<string | null> {
+  if (await sameSecret(token, env.ADMIN_TOKEN)) return BOOTSTRAP_ADMIN;
+  const authentic = await (await poolKeys(env)).tagger.authenticate(token, "la");
+  return authentic.ok ? env.ADMIN_TOKENS.getByName(ADMIN_TOKENS).nameOf(authentic.id, authentic.secretSha256) : null;
+}
+
+/** /metrics: an admin's token, or one that can do nothing else. */
+export const requireMetricsReader = createMiddleware<AppEnv>(async (c, next) => {
+  const token = bearer(c.req.header("authorization"));
+  const allowed =
+    token !== null && ((await sameSecret(token, c.env.METRICS_TOKEN)) || (await adminName(c.env, token)) !== null);
+  if (!allowed) return fail(c, "auth/admin-required");
+  await next();
+});
+
+/** Compares by digest and in constant time; an unset secret equals nothing. */
+async function sameSecret(given: string, expected: string | undefined): Promise<boolean> {
+  if (!expected) return false;
+  const [a, b] = await Promise.all([given, expected].map((text) => crypto.subtle.digest("SHA-256", utf8(text))));
+  return a !== undefined && b !== undefined && crypto.subtle.timingSafeEqual(a, b);
+}

@@ -1,0 +1,79 @@
+import type { Context } from "hono";
+import type * as z from "zod";
+import { concat } from "../../schema/crypto/bytes.ts";
+import type { ErrorCode } from "../../schema/wire/errors.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import { fail } from "./errors.ts";
+import { hasMoreValuesThan } from "./json-values.ts";
+
+export type Body = { ok: true; value: unknown; bytes: number } | { ok: false; code: ErrorCode };
+
+/** Reads a JSON body of at most `maxBytes`, and for at most a minute, counting what arrives and not what was promised. */
+export async function readJson(request: Request, maxBytes: number): Promise<Body> {
+  const promised = Number(request.headers.get("content-length") ?? Number.NaN);
+  if (promised > maxBytes) return { ok: false, code: "http/body-too-large" };
+  if (!request.body) return { ok: false, code: "http/invalid-json" };
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const tooSlow = new Promise<"too-slow">((resolve) => {
+    timer = setTimeout(() => resolve("too-slow"), LIMITS.bodyReadMs);
+  });
+  try {
+    // HTTP itself ends a body at its promised length, and reading it whole costs half of reading it in pieces.
+    const reading = Number.isNaN(promised) ? readCounted(request.body, maxBytes, tooSlow) : request.arrayBuffer();
+    const bytes = await Promise.race([reading, tooSlow]);
+    if (bytes === "too-slow") return { ok: false, code: "http/body-timeout" };
+    if (bytes === "too-large" || bytes.byteLength > maxBytes) return { ok: false, code: "http/body-too-large" };
+    const value: unknown = JSON.parse(UTF8.decode(bytes));
+    if (hasMoreValuesThan(LIMITS.bodyValues, value)) return { ok: false, code: "http/body-too-large" };
+    return { ok: true, value, bytes: bytes.byteLength };
+  } catch {
+    return { ok: false, code: "http/invalid-json" };
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** RFC 8259 section 8.1: JSON is UTF-8, so anything else is malformed, not repaired. */
+const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: false });
+
+/** A body of unknown length: no more than `maxBytes` of it is ever held. */
+async function readCounted(
+  body: ReadableStream<Uint8Array>,
+  maxBytes: number,
+  tooSlow: Promise<"too-slow">,
+): Promise<Uint8Array | "too-large" | "too-slow"> {
+  const reader = body.getReader();
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for (;;) {
+    const step = await Promise.race([reader.read(), tooSlow]);
+    if (step === "too-slow") {
+      await reader.cancel();
+      return "too-slow";
+    }
+    if (step.done) return concat(...chunks);
+    bytes += step.value.byteLength;
+    if (bytes > maxBytes) {
+      await reader.cancel();
+      return "too-large";
+    }
+    chunks.push(step.value);
+  }
+}
+
+/** An operator's body by its schema (an absent one counts as `{}`), or the refusal that names what is wrong with it. */
+export async function adminBody<T>(c: Context, schema: z.ZodType<T>): Promise<T | Response> {
+  const read: Body = c.req.raw.body
+    ? await readJson(c.req.raw, LIMITS.adminBodyBytes)
+    : { ok: true, value: {}, bytes: 0 };
+  if (!read.ok) return fail(c, read.code);
+  const parsed = schema.safeParse(read.value);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  const unknown = issue?.code === "unrecognized_keys";
+  const param = [...(issue?.path ?? []), ...(unknown ? issue.keys.slice(0, 1) : [])]
+    .map(String)
+    .join(".")
+    .slice(0, 100);
+  return fail(c, unknown ? "http/unknown-parameter" : "http/invalid-body", { param });
+}

@@ -1,0 +1,51 @@
+import type { Context } from "hono";
+import { ERRORS, type ErrorCode } from "../../schema/wire/errors.ts";
+import type { AppEnv } from "./app-env.ts";
+
+export interface ErrorDetails {
+  /** The offending parameter, as the client named it. */
+  param?: string | undefined;
+  /** Says more than the code's own sentence; never a stack, a query or another tenant's data. */
+  message?: string | undefined;
+  retryAfterSeconds?: number | undefined;
+}
+
+/** The OpenAI-compatible error body (SPEC 5.1): also what the pool's own routes answer. */
+export function errorBody(code: ErrorCode, details: ErrorDetails = {}) {
+  const { message, remedy, type, openAiCode } = ERRORS[code];
+  return {
+    error: { message: `${details.message ?? message} ${remedy}`, type, code: openAiCode, param: details.param ?? null },
+  };
+}
+
+/** An error as a response of its own, for code that has no Hono context. */
+export function errorResponse(code: ErrorCode, details: ErrorDetails = {}): Response {
+  const { status } = ERRORS[code];
+  const headers = new Headers({ "content-type": "application/json", "x-ligand-code": code });
+  const retryAfter = details.retryAfterSeconds ?? (status === 503 ? 5 : undefined);
+  if (retryAfter !== undefined) headers.set("retry-after", String(retryAfter));
+  // Asking again without another key changes nothing: name the scheme as RFC 9110 section 15.5.2 wants.
+  if (status === 401) headers.set("www-authenticate", "Bearer");
+  return new Response(JSON.stringify(errorBody(code, details)), { status, headers });
+}
+
+/** The one way a route refuses. */
+export function fail(c: Context, code: ErrorCode, details: ErrorDetails = {}): Response {
+  c.set("refusal", code);
+  return errorResponse(code, details);
+}
+
+/** The one `onError`: what reaches it is a bug, so it is logged with its stack and answered without. */
+export function onError(error: Error, c: Context<AppEnv>): Response {
+  console.error(
+    JSON.stringify({
+      event: "unexpected-error",
+      requestId: c.get("requestId"),
+      name: error.name,
+      stack: error.stack?.slice(0, 2_000),
+    }),
+  );
+  const response = errorResponse("http/internal");
+  response.headers.set("x-request-id", c.get("requestId") ?? "");
+  return response;
+}

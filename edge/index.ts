@@ -1,0 +1,42 @@
+import { Hono } from "hono";
+import { adminRoutes } from "./admins/routes.ts";
+import { exportRoutes, importRoutes } from "./backup/routes.ts";
+import { docs } from "./docs/routes.ts";
+import type { AdminEnv, AppEnv } from "./http/app-env.ts";
+import { requireAdmin } from "./http/authentication.ts";
+import { fail, onError } from "./http/errors.ts";
+import { knownHost } from "./http/known-host.ts";
+import { requestId } from "./http/request-id.ts";
+import { keyRoutes } from "./inference/key-routes.ts";
+import { clientApi } from "./inference/routes.ts";
+import { poolRoutes } from "./pool/routes.ts";
+import { doctorRoutes } from "./status/doctor-routes.ts";
+import { countRefusals } from "./status/refusals.ts";
+import { status } from "./status/routes.ts";
+import { workerRoutes, workerSocket } from "./workers/routes.ts";
+
+export { AdminTokens } from "./admins/admin-tokens-object.ts";
+export { Account } from "./inference/account-object.ts";
+export { Lane } from "./inference/lane-object.ts";
+export { PoolPolicy } from "./pool/pool-policy-object.ts";
+
+const admin = new Hono<AdminEnv>()
+  .use("*", requireAdmin)
+  .route("/admins", adminRoutes)
+  .route("/pool", poolRoutes)
+  .route("/doctor", doctorRoutes)
+  .route("/export", exportRoutes)
+  .route("/import", importRoutes)
+  .route("/keys", keyRoutes)
+  .route("/workers", workerRoutes);
+
+export default new Hono<AppEnv>()
+  .use("*", requestId, knownHost)
+  .use("/v1/*", countRefusals)
+  .route("/", status)
+  .route("/", docs)
+  .route("/v1/workers", workerSocket)
+  .route("/v1", clientApi)
+  .route("/admin/api", admin)
+  .notFound((c) => fail(c, "http/not-found"))
+  .onError(onError);

@@ -1,0 +1,108 @@
+import { DurableObject } from "cloudflare:workers";
+import type { ClientKeyRow } from "../../schema/db/client-keys.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import type { Env } from "../env.ts";
+import { Outbox } from "../record/outbox.ts";
+import { sameRow } from "../record/same-row.ts";
+import { type Admission, admit, newTraffic, renew, settle, type Traffic } from "./admission.ts";
+
+export type AccountAdmission = Admission | { ok: false; code: "auth/invalid-key" };
+
+/** The buckets reach the disk at most once a second, beside the requests and never in front of them. */
+const SAVE_AFTER_MS = 1_000;
+
+/** One object per client key (SPEC 1): its record, its limits, its stream slots. The rules are in `admission.ts`. */
+export class Account extends DurableObject<Env> {
+  readonly #outbox: Outbox;
+  #key: ClientKeyRow | undefined;
+  #traffic: Traffic | undefined;
+  #saveTimer: ReturnType<typeof setTimeout> | null = null;
+
+  constructor(ctx: DurableObjectState, env: Env) {
+    super(ctx, env);
+    this.#outbox = new Outbox(ctx.storage, env.DB);
+    this.#key = ctx.storage.kv.get<ClientKeyRow>("key");
+    this.#traffic = ctx.storage.kv.get<Traffic>("traffic");
+    // What a crash left behind between the commit and D1.
+    if (this.#outbox.pending() > 0) ctx.waitUntil(this.#flush());
+  }
+
+  /** Makes this the account of a new key. The caller has minted the key and shows it once. */
+  async create(key: ClientKeyRow): Promise<void> {
+    this.ctx.storage.transactionSync(() => {
+      this.ctx.storage.kv.put("key", key);
+      this.#outbox.put("client_keys", key);
+    });
+    this.#key = key;
+    await this.#flush();
+  }
+
+  /** Makes this the account of an exported key; false when it is the account of one that says otherwise. */
+  async restore(key: ClientKeyRow): Promise<boolean> {
+    if (this.#key) return sameRow(this.#key, key);
+    await this.create(key);
+    return true;
+  }
+
+  /** Refuses the key from now on. Returns the time of the first revocation, epoch ms; null for no such key. */
+  async revoke(by: string): Promise<number | null> {
+    const key = this.#key;
+    if (!key) return null;
+    const revoked = key.revokedAtMs === null ? { ...key, revokedBy: by, revokedAtMs: Date.now() } : key;
+    this.ctx.storage.transactionSync(() => {
+      this.ctx.storage.kv.put("key", revoked);
+      this.#outbox.put("client_keys", revoked);
+    });
+    this.#key = revoked;
+    await this.#flush();
+    return revoked.revokedAtMs;
+  }
+
+  /** Whether a key that this pool issued is still good, for what costs no limit. */
+  isGood(secretSha256: string): boolean {
+    return this.#key !== undefined && this.#key.revokedAtMs === null && this.#key.secretSha256 === secretSha256;
+  }
+
+  /** One request asks to pass. `slot` is the job's id. */
+  admit(request: { secretSha256: string; slot: string; stream: boolean }): AccountAdmission {
+    const key = this.#key;
+    if (!key || !this.isGood(request.secretSha256)) return { ok: false, code: "auth/invalid-key" };
+    const nowMs = Date.now();
+    this.#traffic ??= newTraffic(key, nowMs);
+    this.#saveSoon();
+    return admit(this.#traffic, key, request, nowMs);
+  }
+
+  /** Called by the lane every 20 s for the streams that still run (SPEC 5.2). */
+  renew(slots: string[]): void {
+    if (!this.#key) return;
+    this.#traffic ??= newTraffic(this.#key, Date.now());
+    renew(this.#traffic, slots, Date.now());
+    this.#saveSoon();
+  }
+
+  /** Called by the lane when jobs have ended: one stream with its slot, or the tokens of several whole answers. */
+  settle(ended: { slot: string | null; tokens: number }): void {
+    if (!this.#key) return;
+    this.#traffic ??= newTraffic(this.#key, Date.now());
+    settle(this.#traffic, this.#key, ended, Date.now());
+    this.#saveSoon();
+  }
+
+  override async alarm(): Promise<void> {
+    await this.#flush();
+  }
+
+  /** SPEC 1, rule 6: nothing is written before the answer; the object outlives this timer by far. */
+  #saveSoon(): void {
+    this.#saveTimer ??= setTimeout(() => {
+      this.#saveTimer = null;
+      if (this.#traffic) this.ctx.storage.kv.put("traffic", this.#traffic);
+    }, SAVE_AFTER_MS);
+  }
+
+  async #flush(): Promise<void> {
+    if (await this.#outbox.flush()) return;
+    await this.ctx.storage.setAlarm(this.#outbox.dueAtMs(Date.now()) ?? Date.now() + LIMITS.outboxRetryMinMs);
+  }
+}

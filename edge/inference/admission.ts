@@ -1,0 +1,115 @@
+/**
+ * The limits of one client key (SPEC 5.2, 13): token buckets for requests and tokens a minute, and stream slots held
+ * as leases, so that a crashed lane leaks none. Functions of state, event and time.
+ */
+import type { ErrorCode } from "../../schema/wire/errors.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+
+const MINUTE_MS = 60_000;
+
+export interface KeyLimits {
+  readonly requestsPerMinute: number;
+  readonly tokensPerMinute: number;
+  readonly streams: number;
+}
+
+interface Bucket {
+  /** May be negative: tokens are known, and paid, after the fact. */
+  level: number;
+  atMs: number;
+}
+
+/** Persisted contract: what an `Account` stores of its traffic. */
+export interface Traffic {
+  requests: Bucket;
+  tokens: Bucket;
+  /** Slot id (the job's) to the time its lease lapses, epoch ms. */
+  slots: Record<string, number>;
+}
+
+/** For `x-ratelimit-*`: what is left, and the seconds until the bucket is full again. */
+export interface RateLimits {
+  readonly requests: { limit: number; remaining: number; resetSeconds: number };
+  readonly tokens: { limit: number; remaining: number; resetSeconds: number };
+}
+
+export type Admission =
+  | { ok: true; rateLimits: RateLimits }
+  | { ok: false; code: ErrorCode; retryAfterSeconds: number; rateLimits: RateLimits };
+
+export function newTraffic(limits: KeyLimits, nowMs: number): Traffic {
+  return {
+    requests: { level: limits.requestsPerMinute, atMs: nowMs },
+    tokens: { level: limits.tokensPerMinute, atMs: nowMs },
+    slots: {},
+  };
+}
+
+/** One request asks to pass. A refused one costs nothing but its own time. */
+export function admit(
+  traffic: Traffic,
+  limits: KeyLimits,
+  request: { slot: string; stream: boolean },
+  nowMs: number,
+): Admission {
+  refill(traffic.requests, limits.requestsPerMinute, nowMs);
+  refill(traffic.tokens, limits.tokensPerMinute, nowMs);
+  for (const [slot, untilMs] of Object.entries(traffic.slots)) if (untilMs <= nowMs) delete traffic.slots[slot];
+
+  const refuse = (code: ErrorCode, waitMs: number): Admission => ({
+    ok: false,
+    code,
+    retryAfterSeconds: Math.max(1, Math.ceil(waitMs / 1_000)),
+    rateLimits: rateLimits(traffic, limits),
+  });
+  if (traffic.requests.level < 1) {
+    return refuse("inference/rate-limited", ((1 - traffic.requests.level) / limits.requestsPerMinute) * MINUTE_MS);
+  }
+  if (traffic.tokens.level <= 0) {
+    return refuse("inference/token-rate-limited", ((1 - traffic.tokens.level) / limits.tokensPerMinute) * MINUTE_MS);
+  }
+  if (request.stream) {
+    if (Object.keys(traffic.slots).length >= limits.streams) {
+      return refuse("inference/too-many-streams", LIMITS.retryAfterSeconds * 1_000);
+    }
+    traffic.slots[request.slot] = nowMs + LIMITS.streamSlotMs;
+  }
+  traffic.requests.level -= 1;
+  return { ok: true, rateLimits: rateLimits(traffic, limits) };
+}
+
+/** The lane says these streams still run. One that this account forgot, after an eviction, is taken up again. */
+export function renew(traffic: Traffic, slots: readonly string[], nowMs: number): void {
+  for (const slot of slots) traffic.slots[slot] = nowMs + LIMITS.streamSlotMs;
+}
+
+/** Jobs ended: a stream's slot is free, their tokens are paid. */
+export function settle(
+  traffic: Traffic,
+  limits: KeyLimits,
+  ended: { slot: string | null; tokens: number },
+  nowMs: number,
+): void {
+  if (ended.slot !== null) delete traffic.slots[ended.slot];
+  refill(traffic.tokens, limits.tokensPerMinute, nowMs);
+  traffic.tokens.level -= ended.tokens;
+}
+
+function refill(bucket: Bucket, perMinute: number, nowMs: number): void {
+  // A wall clock that stepped back refills nothing, and the bucket goes on from there.
+  const elapsedMs = Math.max(0, nowMs - bucket.atMs);
+  bucket.level = Math.min(perMinute, bucket.level + (elapsedMs / MINUTE_MS) * perMinute);
+  bucket.atMs = nowMs;
+}
+
+function rateLimits(traffic: Traffic, limits: KeyLimits): RateLimits {
+  const show = (bucket: Bucket, limit: number) => ({
+    limit,
+    remaining: Math.max(0, Math.floor(bucket.level)),
+    resetSeconds: Math.max(0, ((limit - bucket.level) / limit) * 60),
+  });
+  return {
+    requests: show(traffic.requests, limits.requestsPerMinute),
+    tokens: show(traffic.tokens, limits.tokensPerMinute),
+  };
+}

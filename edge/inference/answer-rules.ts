@@ -1,0 +1,83 @@
+/**
+ * What a worker may say of a job beside plain text (SPEC 6.2): tool calls and vectors, in order, of the kind that was
+ * asked for. Pure: a frame that breaks a rule is answered by its reason.
+ */
+import { fromBase64 } from "../../schema/crypto/bytes.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import type { AgentFrame, JobKind, JobRequest } from "../../schema/wire/worker-frames.ts";
+
+type Frame<T extends AgentFrame["type"]> = Extract<AgentFrame, { type: T }>;
+
+interface Asked {
+  readonly kind: JobKind;
+  readonly request: JobRequest;
+}
+
+/** Of one lease: another worker starts anew. */
+export interface Said {
+  toolCalls: number;
+  vectors: Uint8Array[];
+}
+
+export const nothingSaid = (): Said => ({ toolCalls: 0, vectors: [] });
+
+/** The reason against a delta, null when there is none; counts the calls. */
+export function hearDelta({ request }: Asked, said: Said, { toolCall, text }: Frame<"delta">): string | null {
+  if (!request.stream) return "a delta for a job that is not streamed";
+  if (!toolCall) return said.toolCalls > 0 && text !== "" ? "text after a tool call" : null;
+  const begins = toolCall.id !== undefined && toolCall.name !== undefined;
+  if (begins) {
+    if (toolCall.index !== said.toolCalls) return "a tool call out of order";
+    const reason = againstCalls(request, [{ name: toolCall.name ?? "" }], said.toolCalls);
+    if (reason === null) said.toolCalls += 1;
+    return reason;
+  }
+  const belongs = toolCall.id === undefined && toolCall.name === undefined && toolCall.index === said.toolCalls - 1;
+  return belongs ? null : "a piece of a tool call that has not begun";
+}
+
+/** The reason against a vector, null when there is none; keeps the vector. */
+export function hearVector({ request }: Asked, said: Said, frame: Frame<"vector">): string | null {
+  if (!("input" in request)) return "a vector for a job that asked for text";
+  if (frame.index !== said.vectors.length || frame.index >= request.input.length) return "a vector out of order";
+  const bytes = fromBase64(frame.vector);
+  if (bytes === null || bytes.length % 4 !== 0) return "a vector that is not base64 of float32";
+  if (bytes.length === 0 || bytes.length > LIMITS.embeddingDimensions * 4) return "a vector of impossible length";
+  if (bytes.length !== (said.vectors[0] ?? bytes).length) return "vectors of different lengths";
+  if (request.dimensions !== undefined && bytes.length !== request.dimensions * 4) {
+    return "a vector of another length than was asked for";
+  }
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (let at = 0; at < bytes.length; at += 4) {
+    if (!Number.isFinite(view.getFloat32(at, true))) return "a vector with a value that is no number";
+  }
+  said.vectors.push(bytes);
+  return null;
+}
+
+/** The reason against the end, null when there is none; counts the calls of a whole answer. */
+export function hearDone({ request }: Asked, said: Said, frame: Frame<"done">): string | null {
+  if ("input" in request) {
+    if (frame.text !== undefined || frame.toolCalls) return "text for a job that asked for vectors";
+    if (frame.finishReason !== "stop") return "embeddings are complete, or they fail";
+    return said.vectors.length === request.input.length ? null : "fewer vectors than inputs";
+  }
+  if (request.stream === (frame.text !== undefined) || (request.stream && frame.toolCalls)) {
+    return "text in done belongs to jobs that are not streamed, and only there";
+  }
+  const calls = frame.toolCalls ?? [];
+  const reason = againstCalls(request, calls, 0);
+  if (reason !== null) return reason;
+  said.toolCalls += calls.length;
+  if (frame.finishReason === "tool_calls" && said.toolCalls === 0) return "an end by tool calls without one";
+  return frame.finishReason === "stop" && said.toolCalls > 0 ? "tool calls that the end does not name" : null;
+}
+
+function againstCalls(request: JobRequest, calls: readonly { name: string }[], before: number): string | null {
+  if (calls.length === 0) return null;
+  const tools = "tools" in request ? (request.tools ?? []) : [];
+  if (!calls.every(({ name }) => tools.some((tool) => tool.name === name)))
+    return "a call of a tool that nobody offered";
+  const most = "parallelToolCalls" in request && request.parallelToolCalls === false ? 1 : LIMITS.toolCallsPerMessage;
+  return before + calls.length > most ? "more tool calls than were allowed" : null;
+}

@@ -1,0 +1,246 @@
+/** The two ways an answer reaches its client. I/O only: what is said, and when, the lane decides. */
+import type { ErrorCode } from "../../schema/wire/errors.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import type { FinishReason, ToolCall, Usage } from "../../schema/wire/worker-frames.ts";
+import { type ErrorDetails, errorResponse } from "../http/errors.ts";
+import {
+  type AnswerHead,
+  type CallHead,
+  chunkWriter,
+  DONE_EVENT,
+  embeddingAnswer,
+  errorEvent,
+  wholeAnswer,
+} from "./answer-format.ts";
+import { utf8Bytes } from "./lane-machine.ts";
+
+export interface Served {
+  readonly workerId: string;
+  readonly queuedMs: number;
+  /** Whether the same request with the same seed gives the same answer there (SPEC 6.3). */
+  readonly deterministic: boolean;
+}
+
+export interface AnswerEnd {
+  readonly finishReason: FinishReason;
+  readonly usage: Usage;
+  /** Of an answer in one piece; nothing of a streamed one. */
+  readonly text: string | undefined;
+  readonly toolCalls: readonly ToolCall[] | undefined;
+  readonly vectors: readonly Uint8Array[];
+}
+
+export interface Answer {
+  /** Resolves once, with the HTTP answer. */
+  readonly response: Promise<Response>;
+  /** A worker has the job and has found nothing wrong with it. */
+  accepted(served: Served): void;
+  /** A piece of the text, or of the arguments of a call. */
+  text(served: Served, text: string, call?: CallHead): void;
+  done(served: Served, end: AnswerEnd): void;
+  failed(code: ErrorCode, details?: ErrorDetails): void;
+  /** Called every tenth of a second or so: keeps an idle stream's connection honest, and gives a stalled reader up. */
+  idle(nowMs: number, placeInQueue?: () => number | null): void;
+  /** Nothing more is held for the client. */
+  readonly closed: boolean;
+}
+
+/** A body in one piece. */
+export class WholeAnswer implements Answer {
+  readonly response: Promise<Response>;
+  #resolve: (response: Response) => void = () => {};
+  readonly #head: AnswerHead;
+
+  constructor(head: AnswerHead) {
+    this.#head = head;
+    this.response = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+  }
+
+  readonly closed = true;
+
+  accepted(): void {}
+  text(): void {}
+  idle(): void {}
+
+  done(served: Served, { finishReason, usage, text = "", toolCalls = [], vectors }: AnswerEnd): void {
+    const body =
+      this.#head.kind === "embedding"
+        ? embeddingAnswer(this.#head, vectors, usage)
+        : wholeAnswer(this.#head, { text, toolCalls, finishReason, usage });
+    this.#resolve(new Response(body, { headers: { "content-type": "application/json", ...servedHeaders(served) } }));
+  }
+
+  failed(code: ErrorCode, details?: ErrorDetails): void {
+    this.#resolve(errorResponse(code, details));
+  }
+}
+
+/**
+ * A server-sent event stream. Its status waits for the first word from a worker, a quarter of a second at most, so
+ * that an early refusal is an HTTP status and not an event. What the client leaves unread is bounded: past 1 MiB, or
+ * when a write fails because the client is gone, `onGone` is told once.
+ */
+export class StreamedAnswer implements Answer {
+  readonly response: Promise<Response>;
+  #resolve: (response: Response) => void = () => {};
+  readonly #chunks: ReturnType<typeof chunkWriter>;
+  readonly #onGone: (code: ErrorCode) => void;
+  readonly #startedMs: number;
+  #writer: WritableStreamDefaultWriter<Uint8Array> | null = null;
+  #saidRole = false;
+  #saidServed = false;
+  #pending = "";
+  /** UTF-8 bytes that the client has not taken: pending, and in the write under way. */
+  #unreadBytes = 0;
+  #writing = false;
+  #ended = false;
+  closed = false;
+  #lastWriteMs: number;
+
+  constructor(head: AnswerHead, nowMs: number, onGone: (code: ErrorCode) => void) {
+    this.#chunks = chunkWriter(head);
+    this.#onGone = onGone;
+    this.#startedMs = nowMs;
+    this.#lastWriteMs = nowMs;
+    this.response = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+  }
+
+  accepted(served: Served): void {
+    this.#open(served);
+  }
+
+  text(served: Served, text: string, call?: CallHead): void {
+    this.#open(served);
+    if (call) this.#write(this.#role(null) + this.#chunks.toolCall(call, text));
+    else if (text !== "") this.#write(this.#role() + this.#chunks.text(text));
+  }
+
+  done(served: Served, end: AnswerEnd): void {
+    this.#open(served);
+    this.#write(this.#role() + this.#chunks.finish(end.finishReason) + this.#chunks.usage(end.usage) + DONE_EVENT);
+    this.#finish();
+  }
+
+  failed(code: ErrorCode, details?: ErrorDetails): void {
+    if (!this.#writer) {
+      this.#ended = true;
+      this.closed = true;
+      this.#resolve(errorResponse(code, details));
+      return;
+    }
+    this.#write(errorEvent(code, details));
+    this.#finish();
+  }
+
+  idle(nowMs: number, placeInQueue: () => number | null = () => null): void {
+    if (this.closed) return;
+    if (!this.#writer) {
+      if (nowMs - this.#startedMs >= LIMITS.statusHoldMs) {
+        this.#open(null);
+        const place = placeInQueue();
+        this.#write(place === null ? ": with a worker\n\n" : `: queued place=${place}\n\n`);
+      }
+      return;
+    }
+    const sinceMs = nowMs - this.#lastWriteMs;
+    if (this.#writing) {
+      if (sinceMs >= LIMITS.readerStallMs) this.#gone("inference/slow-reader");
+    } else if (sinceMs >= LIMITS.idleStreamCommentMs) {
+      // SPEC 5.2: the runtime notices a client that is gone only when it writes.
+      this.#write(": keep-alive\n\n");
+    }
+  }
+
+  /** Sends the status line, with who serves when that is known; a stream that began in the queue says it in a comment. */
+  #open(served: Served | null): void {
+    if (this.#writer) {
+      if (served && !this.#saidServed) {
+        this.#saidServed = true;
+        const said = Object.entries(servedHeaders(served)).map(([name, value]) => `${name}=${value}`);
+        this.#write(`: ${said.join(" ")}\n\n`);
+      }
+      return;
+    }
+    this.#saidServed = served !== null;
+    const { readable, writable } = new IdentityTransformStream();
+    this.#writer = writable.getWriter();
+    this.#writer.closed.catch(() => this.#gone("inference/cancelled"));
+    this.#resolve(
+      new Response(readable, {
+        headers: {
+          "content-type": "text/event-stream; charset=utf-8",
+          "cache-control": "no-cache",
+          // Proxies that buffer would undo streaming.
+          "x-accel-buffering": "no",
+          ...(served ? servedHeaders(served) : {}),
+        },
+      }),
+    );
+  }
+
+  #role(content: "" | null = ""): string {
+    if (this.#saidRole) return "";
+    this.#saidRole = true;
+    return this.#chunks.role(content);
+  }
+
+  #write(text: string): void {
+    if (this.#ended) return;
+    this.#pending += text;
+    this.#unreadBytes += utf8Bytes(text);
+    if (this.#unreadBytes > LIMITS.readerBufferBytes) this.#gone("inference/slow-reader");
+    else if (!this.#writing) void this.#pump();
+  }
+
+  async #pump(): Promise<void> {
+    const writer = this.#writer;
+    if (!writer) return;
+    this.#writing = true;
+    try {
+      while (this.#pending !== "") {
+        const bytes = ENCODER.encode(this.#pending);
+        this.#pending = "";
+        await writer.write(bytes);
+        this.#unreadBytes -= bytes.byteLength;
+        this.#lastWriteMs = Date.now();
+      }
+      if (this.#ended && !this.closed) {
+        await writer.close();
+        this.closed = true;
+      }
+    } catch {
+      this.#gone("inference/cancelled");
+    } finally {
+      this.#writing = false;
+    }
+  }
+
+  #finish(): void {
+    this.#ended = true;
+    if (!this.#writing) void this.#pump();
+  }
+
+  #gone(code: ErrorCode): void {
+    if (this.closed) return;
+    const told = this.#ended;
+    this.closed = true;
+    this.#ended = true;
+    this.#pending = "";
+    this.#writer?.abort(code).catch(() => {});
+    if (!told) this.#onGone(code);
+  }
+}
+
+const ENCODER = new TextEncoder();
+
+function servedHeaders(served: Served): Record<string, string> {
+  return {
+    "x-ligand-worker": served.workerId,
+    "x-ligand-queue-ms": String(served.queuedMs),
+    ...(!served.deterministic && { "x-ligand-deterministic": "false" }),
+  };
+}

@@ -1,0 +1,47 @@
+/** What a worker may claim for a job (SPEC 6.5). Pure: the pool has no tokenizer, so it bounds by bytes. */
+import { LIMITS } from "../../schema/wire/limits.ts";
+import type { JobRequest, Metering, Usage } from "../../schema/wire/worker-frames.ts";
+
+/** Every token is at least one byte of the request or of the answer, but for the template's own. */
+export function boundUsage(
+  claimed: Usage,
+  job: { request: JobRequest; requestBytes: number; relayedBytes: number },
+): { usage: Usage; clamped: boolean } {
+  const { request } = job;
+  // Where a model has no template for tools, the agent explains to it in words how to call one.
+  const slack = "tools" in request ? LIMITS.toolPromptTokenSlack : LIMITS.promptTokenSlack;
+  const maxTokens = "maxTokens" in request ? request.maxTokens : undefined;
+  const usage = {
+    promptTokens: Math.min(claimed.promptTokens, job.requestBytes + slack),
+    completionTokens: Math.min(claimed.completionTokens, job.relayedBytes, maxTokens ?? Number.POSITIVE_INFINITY),
+  };
+  const clamped = usage.promptTokens !== claimed.promptTokens || usage.completionTokens !== claimed.completionTokens;
+  return { usage, clamped };
+}
+
+/** Does the signed record speak of this job, and say what the frames said? */
+export function recordMatches(
+  record: Metering,
+  job: {
+    id: string;
+    pool: string;
+    workerId: string | null;
+    model: string;
+    usage: Usage;
+    finishReason: string;
+    requestSha256: string;
+    responseSha256: string;
+  },
+): boolean {
+  return (
+    record.job_id === job.id &&
+    record.pool === job.pool &&
+    record.worker === job.workerId &&
+    record.model === job.model &&
+    record.prompt_tokens === job.usage.promptTokens &&
+    record.completion_tokens === job.usage.completionTokens &&
+    record.finish_reason === job.finishReason &&
+    record.request_sha256 === job.requestSha256 &&
+    record.response_sha256 === job.responseSha256
+  );
+}

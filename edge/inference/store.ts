@@ -1,0 +1,54 @@
+import { and, count, desc, eq, sum } from "drizzle-orm";
+import { drizzle } from "drizzle-orm/d1";
+import { type ClientKeyRow, clientKeys } from "../../schema/db/client-keys.ts";
+import { metering } from "../../schema/db/metering.ts";
+
+export interface KeyUsage {
+  requests: number;
+  prompt_tokens: number;
+  completion_tokens: number;
+}
+
+/** Newest first, with what each key has used since it was made. */
+export async function listKeysWithUsage(d1: D1Database): Promise<{ key: ClientKeyRow; usage: KeyUsage }[]> {
+  const db = drizzle(d1);
+  const [keys, used] = await db.batch([
+    db.select().from(clientKeys).orderBy(desc(clientKeys.createdAtMs), clientKeys.id),
+    db
+      .select({
+        keyId: metering.keyId,
+        requests: count(),
+        promptTokens: sum(metering.promptTokens).mapWith(Number),
+        completionTokens: sum(metering.completionTokens).mapWith(Number),
+      })
+      .from(metering)
+      .groupBy(metering.keyId),
+  ]);
+  const byKey = new Map(used.map((row) => [row.keyId, row]));
+  return keys.map((key) => {
+    const row = byKey.get(key.id);
+    return {
+      key,
+      usage: {
+        requests: row?.requests ?? 0,
+        prompt_tokens: row?.promptTokens ?? 0,
+        completion_tokens: row?.completionTokens ?? 0,
+      },
+    };
+  });
+}
+
+export async function findKey(d1: D1Database, id: string): Promise<ClientKeyRow | undefined> {
+  const [row] = await drizzle(d1).select().from(clientKeys).where(eq(clientKeys.id, id)).limit(1);
+  return row;
+}
+
+/** How a job of this key ended; undefined for none, or another key's. */
+export async function findEndedJob(d1: D1Database, id: string, keyId: string) {
+  const [row] = await drizzle(d1)
+    .select({ state: metering.outcome })
+    .from(metering)
+    .where(and(eq(metering.jobId, id), eq(metering.keyId, keyId)))
+    .limit(1);
+  return row?.state;
+}

@@ -1,0 +1,36 @@
+import { createDurable } from "itty-durable";
+import { LIMITS } from "../../schema/wire/limits.ts";
+
+/** Persisted contract: what an operator sets once for the whole pool. */
+export interface PoolSettings {
+  name: string;
+  description: string;
+  defaults: { requestsPerMinute: number; tokensPerMinute: number; streams: number };
+}
+
+/**
+ * The operator's settings, one small object per pool (SPEC 3.5). The only place where itty-durable is used: a
+ * persistent object with methods. Nothing here is on the path of a request for inference.
+ */
+export class PoolPolicy extends createDurable({ autoPersist: false }) {
+  settings: PoolSettings = {
+    name: "Ligand pool",
+    description: "",
+    defaults: {
+      requestsPerMinute: LIMITS.keyRequestsPerMinute,
+      tokensPerMinute: LIMITS.keyTokensPerMinute,
+      streams: LIMITS.keyStreams,
+    },
+  };
+
+  read(): PoolSettings {
+    return this.settings;
+  }
+
+  /** Durable before it answers. */
+  async change(patch: Partial<PoolSettings>): Promise<PoolSettings> {
+    this.settings = { ...this.settings, ...patch };
+    await this.persist();
+    return this.settings;
+  }
+}

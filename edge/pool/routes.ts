@@ -1,0 +1,43 @@
+import { Hono } from "hono";
+import { changePoolBody } from "../../schema/wire/admin-api.ts";
+import type { AdminEnv } from "../http/app-env.ts";
+import { adminBody } from "../http/body.ts";
+import { poolKeys } from "../http/pool-keys.ts";
+import { changePoolSettings, poolSettings } from "./pool-policy.ts";
+import type { PoolSettings } from "./pool-policy-object.ts";
+
+/** `/admin/api/pool`: who this pool is, and what its operator calls it. Mounted behind the admin token. */
+export const poolRoutes = new Hono<AdminEnv>()
+  .get("/", async (c) => c.json(view((await poolKeys(c.env)).atomId, await poolSettings(c.env))))
+
+  .patch("/", async (c) => {
+    const body = await adminBody(c, changePoolBody);
+    if (body instanceof Response) return body;
+    const { defaults: given, name, description } = body;
+    const current = await poolSettings(c.env);
+    const settings = await changePoolSettings(c.env, {
+      ...(name !== undefined && { name }),
+      ...(description !== undefined && { description }),
+      ...(given && {
+        defaults: {
+          requestsPerMinute: given.requests_per_minute ?? current.defaults.requestsPerMinute,
+          tokensPerMinute: given.tokens_per_minute ?? current.defaults.tokensPerMinute,
+          streams: given.streams ?? current.defaults.streams,
+        },
+      }),
+    });
+    return c.json(view((await poolKeys(c.env)).atomId, settings));
+  });
+
+function view(atomId: string, settings: PoolSettings) {
+  return {
+    atom_id: atomId,
+    name: settings.name,
+    description: settings.description,
+    defaults: {
+      requests_per_minute: settings.defaults.requestsPerMinute,
+      tokens_per_minute: settings.defaults.tokensPerMinute,
+      streams: settings.defaults.streams,
+    },
+  };
+}

@@ -1,0 +1,168 @@
+import { getTableColumns, getTableName } from "drizzle-orm";
+import { RECORD_TABLES, type RecordRow, type RecordTableName } from "../../schema/db/record-tables.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+
+/** Persisted contract: a row of an object's `outbox` table. */
+interface OutboxRow extends Record<string, SqlStorageValue> {
+  seq: number;
+  table_name: string;
+  row: string;
+}
+
+/**
+ * The one way from an object to D1 (SPEC 1, rule 4): `put` inside the transaction that decides, then `flush` where a
+ * person waits for the record, or `dueAtMs` with the object's alarm or a timer where nobody does. Flushing is
+ * idempotent by primary key and in order; while D1 is away rows wait here.
+ */
+export class Outbox {
+  readonly #sql: SqlStorage;
+  readonly #db: D1Database;
+  #flushing: Promise<boolean> | null = null;
+  #failures = 0;
+  #retryAtMs: number | null = null;
+
+  constructor(storage: DurableObjectStorage, db: D1Database) {
+    this.#sql = storage.sql;
+    this.#db = db;
+    this.#sql.exec(
+      "CREATE TABLE IF NOT EXISTS outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, table_name TEXT NOT NULL, row TEXT NOT NULL)",
+    );
+    this.#sql.exec(
+      "CREATE TABLE IF NOT EXISTS outbox_refused (seq INTEGER PRIMARY KEY, table_name TEXT NOT NULL, row TEXT NOT NULL)",
+    );
+  }
+
+  /** Call inside the `transactionSync` of the decision that the row records. */
+  put<Name extends RecordTableName>(table: Name, row: RecordRow<Name>): void {
+    this.#sql.exec("INSERT INTO outbox (table_name, row) VALUES (?, ?)", table, JSON.stringify(row));
+  }
+
+  pending(): number {
+    return this.#sql.exec<{ n: number }>("SELECT count(*) AS n FROM outbox").one().n;
+  }
+
+  /** When the next try is due (epoch ms), or null when nothing waits. */
+  dueAtMs(nowMs: number): number | null {
+    if (this.pending() === 0) return null;
+    return this.#retryAtMs ?? nowMs + LIMITS.outboxRetryMinMs;
+  }
+
+  /** Sends everything that was put before the call. True when D1 has it all; false when it has to be tried again. */
+  async flush(): Promise<boolean> {
+    // A flush under way may have read its rows before the caller's were put: wait for it, then look again.
+    if (this.#flushing) await this.#flushing;
+    this.#flushing ??= this.#drain().finally(() => {
+      this.#flushing = null;
+    });
+    return this.#flushing;
+  }
+
+  async #drain(): Promise<boolean> {
+    for (;;) {
+      const rows = this.#next();
+      const last = rows.at(-1);
+      if (!last) return true;
+      try {
+        await this.#send(rows);
+      } catch (error) {
+        if (!isRowsFault(error)) return this.#tryAgainLater(error);
+        // A row at fault must not hold up those behind it.
+        if (!(await this.#sendSingly(rows))) return false;
+      }
+      this.#failures = 0;
+      this.#retryAtMs = null;
+      this.#sql.exec("DELETE FROM outbox WHERE seq <= ?", last.seq);
+    }
+  }
+
+  /** As many of the oldest rows as make one batch; at least one, if there is one. */
+  #next(): OutboxRow[] {
+    const rows: OutboxRow[] = [];
+    let bytes = 0;
+    const oldest = "SELECT seq, table_name, row FROM outbox ORDER BY seq LIMIT ?";
+    for (const row of this.#sql.exec<OutboxRow>(oldest, LIMITS.outboxBatchRows)) {
+      bytes += row.row.length;
+      if (rows.length > 0 && bytes > LIMITS.outboxBatchChars) break;
+      rows.push(row);
+    }
+    return rows;
+  }
+
+  #tryAgainLater(error: unknown): false {
+    this.#failures += 1;
+    const backoffMs = Math.min(LIMITS.outboxRetryMaxMs, LIMITS.outboxRetryMinMs * 2 ** (this.#failures - 1));
+    this.#retryAtMs = Date.now() + backoffMs;
+    const event = { event: "outbox-flush-failed", failures: this.#failures, backoffMs, cause: cause(error) };
+    console.warn(JSON.stringify(event));
+    return false;
+  }
+
+  /** Nothing is lost silently: a row that D1 will never take is kept beside the outbox, and said. */
+  async #sendSingly(rows: OutboxRow[]): Promise<boolean> {
+    for (const row of rows) {
+      try {
+        await this.#send([row]);
+      } catch (error) {
+        if (!isRowsFault(error)) return this.#tryAgainLater(error);
+        this.#sql.exec(
+          "INSERT OR REPLACE INTO outbox_refused (seq, table_name, row) VALUES (?, ?, ?)",
+          row.seq,
+          row.table_name,
+          row.row,
+        );
+        const event = { event: "outbox-row-refused", seq: row.seq, table: row.table_name, cause: cause(error) };
+        console.error(JSON.stringify(event));
+      }
+    }
+    return true;
+  }
+
+  /** One statement for each run of rows of one table, all of them in one atomic batch. */
+  async #send(rows: OutboxRow[]): Promise<void> {
+    const runs: { table: string; rows: string[] }[] = [];
+    for (const row of rows) {
+      const run = runs.at(-1);
+      if (run?.table === row.table_name) run.rows.push(row.row);
+      else runs.push({ table: row.table_name, rows: [row.row] });
+    }
+    const statements = runs.map((run) => {
+      if (!Object.hasOwn(INSERTS, run.table)) throw new UnknownTable();
+      return this.#db.prepare(INSERTS[run.table as RecordTableName]).bind(`[${run.rows.join(",")}]`);
+    });
+    await this.#db.batch(statements);
+  }
+}
+
+/**
+ * A statement a table that takes any number of rows as one JSON parameter: D1 counts parameters and statements, not
+ * bytes, so that a batch of a hundred rows costs little more than one. Columns come from the drizzle tables.
+ */
+const INSERTS = Object.fromEntries(
+  Object.entries(RECORD_TABLES).map(([name, { table, primaryKey, mode }]) => {
+    const columns = Object.entries(getTableColumns(table));
+    const names = columns.map(([, column]) => `"${column.name}"`);
+    const values = columns.map(([property]) => `value ->> '$.${property}'`);
+    const key = `"${primaryKey.name}"`;
+    const update = names.filter((column) => column !== key).map((column) => `${column} = excluded.${column}`);
+    const onConflict = mode === "once" ? "NOTHING" : `UPDATE SET ${update.join(", ")}`;
+    // `WHERE true` tells SQLite's parser that ON CONFLICT is not a join's ON (lang_upsert, parsing ambiguity).
+    return [
+      name,
+      `INSERT INTO "${getTableName(table)}" (${names.join(", ")}) SELECT ${values.join(", ")} FROM json_each(?) WHERE true ON CONFLICT (${key}) DO ${onConflict}`,
+    ];
+  }),
+) as Record<RecordTableName, string>;
+
+class UnknownTable extends Error {}
+
+/** Only what no later try can mend. A table that is not there yet, before a migration, is worth waiting for. */
+function isRowsFault(error: unknown): boolean {
+  if (error instanceof UnknownTable) return true;
+  return error instanceof Error && /constraint|SQLITE_MISMATCH|malformed JSON/i.test(error.message);
+}
+
+/** The error's own first line, never its query or parameters. */
+function cause(error: unknown): string {
+  const text = error instanceof Error ? (error.cause instanceof Error ? error.cause.message : error.name) : "unknown";
+  return text.slice(0, 200);
+}

@@ -1,0 +1,45 @@
+import { Hono } from "hono";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import type { AdminEnv } from "../http/app-env.ts";
+import { poolKeys } from "../http/pool-keys.ts";
+import { poolSettings } from "../pool/pool-policy.ts";
+import { MAIN_LANE } from "../workers/lane-link.ts";
+import { appliedMigrations } from "./store.ts";
+import { within } from "./within.ts";
+
+/** `/admin/api/doctor`: what this pool finds of itself; what to make of it, `ligand pool doctor` says. */
+export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
+  const { DB, LANE, ALLOWED_HOSTS, METRICS_TOKEN } = c.env;
+  const lane = LANE.getByName(MAIN_LANE);
+  const [database, migrations, settings, overview, measured] = await Promise.all([
+    timed(DB.prepare("SELECT 1 FROM client_keys LIMIT 1").all()),
+    timed(appliedMigrations(DB)),
+    timed(poolSettings(c.env)),
+    timed(Promise.resolve(lane.overview())),
+    timed(Promise.resolve(lane.metrics())),
+  ]);
+  return c.json({
+    now_ms: Date.now(),
+    atom_id: (await poolKeys(c.env)).atomId,
+    database: { ok: database.answer !== null, ms: database.ms, migrations: migrations.answer },
+    policy: { ok: settings.answer !== null, ms: settings.ms },
+    lanes: [
+      {
+        name: MAIN_LANE,
+        ok: overview.answer !== null && measured.answer !== null,
+        ms: overview.ms,
+        workers: overview.answer?.workers ?? 0,
+        queued: overview.answer?.models.reduce((sum, model) => sum + model.queued, 0) ?? 0,
+        outbox_rows: measured.answer?.outboxRows ?? 0,
+      },
+    ],
+    allowed_hosts: (ALLOWED_HOSTS ?? "").split(",").filter((name) => name !== ""),
+    has_metrics_token: Boolean(METRICS_TOKEN),
+  });
+});
+
+async function timed<T>(asked: Promise<T>): Promise<{ answer: T | null; ms: number }> {
+  const startedMs = Date.now();
+  const answer = await within(LIMITS.doctorTimeoutMs, asked);
+  return { answer, ms: Date.now() - startedMs };
+}

@@ -1,0 +1,347 @@
+import { toHex } from "../../schema/crypto/bytes.ts";
+import { canonicalBytes } from "../../schema/crypto/canonical.ts";
+import type { WorkerRow, WorkerTokenRow } from "../../schema/db/workers.ts";
+import { CLOSE, LIMITS, WORKER_PROTOCOL } from "../../schema/wire/limits.ts";
+import {
+  type AgentFrame,
+  agentFrame,
+  type Hello,
+  type JobKind,
+  outdatedHello,
+  type PoolFrame,
+} from "../../schema/wire/worker-frames.ts";
+import { errorResponse } from "../http/errors.ts";
+import { hasMoreValuesThan } from "../http/json-values.ts";
+import { binding, enrolment } from "./enrolment.ts";
+import { checkHello } from "./handshake.ts";
+import { CONNECT_HEADERS } from "./lane-link.ts";
+import type { TokenLedger } from "./token-ledger.ts";
+
+/** Persisted contract: a socket's attachment, all that survives while its object hibernates (16 KiB at most). */
+type Attachment =
+  | { phase: "challenged"; connection: string; tokenId: string; tokenSha256: string; nonce: string; sinceMs: number }
+  | ({ phase: "serving"; credit: Credit } & ServingWorker);
+
+/** A worker that has proved its key on a socket. */
+export interface ServingWorker {
+  connection: string;
+  workerId: string;
+  publicKey: string;
+  tokenId: string;
+  tokenExpiresAtMs: number;
+  agentVersion: string;
+  engine: "llama" | "upstream";
+  connectedAtMs: number;
+  models: { name: string; slots: number; kinds: JobKind[] }[];
+}
+
+/** What the dispatcher knows of a worker's pull credit: jobs sent on this socket, and credits in the order of `models`. */
+export interface Credit {
+  sent: number;
+  credits: number[];
+  draining: boolean;
+}
+
+export type JobFrameOfAgent = Exclude<AgentFrame, { type: "hello" }>;
+
+/** What the owner of the sockets does about them. `bind` commits the token and the worker's record before it returns. */
+export interface WorkerSocketEvents {
+  bind(token: WorkerTokenRow, worker: WorkerRow, modelNames: string[]): void;
+  serving(worker: ServingWorker): void;
+  frame(connection: string, frame: JobFrameOfAgent): void;
+  gone(connection: string): void;
+}
+
+const SWEEP_MS = 1_000;
+const CHALLENGES_PER_TOKEN = 4;
+
+/**
+ * The pool side of the worker socket (SPEC 6.2), inside the object that accepted it: challenge and proof, one socket a
+ * worker, liveness, refusal. It knows frames and tokens, and nothing of jobs.
+ */
+export class WorkerSockets {
+  readonly #ctx: DurableObjectState;
+  readonly #tokens: TokenLedger;
+  readonly #events: WorkerSocketEvents;
+  readonly #pool: () => Promise<string>;
+  readonly #sockets = new Map<string, WebSocket>();
+  readonly #attachments = new Map<string, Attachment>();
+  readonly #heardMs = new Map<string, number>();
+  readonly #helloTimers = new Map<string, ReturnType<typeof setTimeout>>();
+  #sweptMs = 0;
+  /** Sockets closed for what they sent. */
+  refused = 0;
+
+  constructor(ctx: DurableObjectState, tokens: TokenLedger, pool: () => Promise<string>, events: WorkerSocketEvents) {
+    this.#ctx = ctx;
+    this.#tokens = tokens;
+    this.#pool = pool;
+    this.#events = events;
+    ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair("ping", "pong"));
+  }
+
+  /** After hibernation: the sockets that are still here, each worker with the credit that was remembered. */
+  wake(): { worker: ServingWorker; credit: Credit }[] {
+    const found: { worker: ServingWorker; credit: Credit }[] = [];
+    for (const socket of this.#ctx.getWebSockets()) {
+      const attached = socket.deserializeAttachment() as Attachment | null;
+      if (!attached) continue;
+      this.#sockets.set(attached.connection, socket);
+      this.#attachments.set(attached.connection, attached);
+      if (attached.phase === "serving") found.push({ worker: attached, credit: attached.credit });
+    }
+    return found;
+  }
+
+  serving(): ServingWorker[] {
+    return [...this.#attachments.values()].flatMap((attached) => (attached.phase === "serving" ? [attached] : []));
+  }
+
+  find(connection: string | null): ServingWorker | undefined {
+    const attached = connection === null ? undefined : this.#attachments.get(connection);
+    return attached?.phase === "serving" ? attached : undefined;
+  }
+
+  /** Writes what the dispatcher knows into the attachment: cheap, in memory of the runtime, no storage. */
+  remember(connection: string, credit: Credit): void {
+    const attached = this.#attachments.get(connection);
+    if (attached?.phase === "serving") this.#attach({ ...attached, credit });
+  }
+
+  // ---- a socket's life
+
+  async connect(request: Request): Promise<Response> {
+    const header = (name: string) => request.headers.get(name) ?? "";
+    const nowMs = Date.now();
+    this.sweep(nowMs);
+    if (this.#sockets.size >= LIMITS.socketsPerLane) return errorResponse("workers/too-many");
+    const pool = await this.#pool();
+    const { 0: theirs, 1: socket } = new WebSocketPair();
+    const connection = crypto.randomUUID();
+    const tokenId = header(CONNECT_HEADERS.tokenId);
+    const nonce = toHex(crypto.getRandomValues(new Uint8Array(32)));
+    this.#ctx.acceptWebSocket(socket);
+    this.#sockets.set(connection, socket);
+    const tokenSha256 = header(CONNECT_HEADERS.tokenSha256);
+    this.#attach({ phase: "challenged", connection, tokenId, tokenSha256, nonce, sinceMs: nowMs });
+
+    // The token is this pool's own: it is told on the socket why it is refused, so that the agent can say so.
+    const enrolled = enrolment(this.#tokens.find(tokenId), header(CONNECT_HEADERS.secretSha256), nowMs);
+    if (!enrolled.ok) {
+      this.close(connection, enrolled.close, enrolled.reason);
+    } else {
+      this.#limitChallenges(tokenId);
+      this.send(connection, { type: "challenge", nonce, pool });
+      const late = () => this.close(connection, CLOSE.policyViolation, "no hello in time");
+      this.#helloTimers.set(connection, setTimeout(late, LIMITS.helloMs));
+    }
+    const headers = { "sec-websocket-protocol": WORKER_PROTOCOL.subprotocol };
+    return new Response(null, { status: 101, webSocket: theirs, headers });
+  }
+
+  /** A message of a socket that is ours. Whatever it holds, the worst that it does is to close that socket. */
+  async message(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
+    const connection = this.#connectionOf(socket);
+    const attached = connection === undefined ? undefined : this.#attachments.get(connection);
+    if (connection === undefined || !attached) return;
+    this.#heardMs.set(connection, Date.now());
+    try {
+      if (typeof message !== "string") return this.refuse(connection, CLOSE.policyViolation, "frames are text");
+      if (isLongerThan(message, LIMITS.agentFrameBytes))
+        return this.refuse(connection, CLOSE.tooBig, "frame too large");
+      const value = parseJson(message);
+      if (hasMoreValuesThan(LIMITS.agentFrameValues, value))
+        return this.refuse(connection, CLOSE.tooBig, "frame with too many values");
+      if (attached.phase === "challenged" && outdatedHello.safeParse(value).success) {
+        const reason = `this pool speaks protocol ${WORKER_PROTOCOL.version}`;
+        return this.refuse(connection, CLOSE.protocolTooOld, reason);
+      }
+      const parsed = agentFrame.safeParse(value);
+      if (!parsed.success) return this.refuse(connection, CLOSE.policyViolation, "frame not understood");
+      if (parsed.data.type === "hello") return await this.#hello(attached, parsed.data);
+      this.#events.frame(connection, parsed.data);
+    } catch (error) {
+      const name = error instanceof Error ? error.name : "unknown";
+      console.error(
+        JSON.stringify({ event: "worker-frame-failed", name, stack: error instanceof Error ? error.stack : "" }),
+      );
+      this.close(connection, CLOSE.internal, "the pool failed on this frame");
+    }
+  }
+
+  lost(socket: WebSocket): void {
+    const connection = this.#connectionOf(socket);
+    if (connection !== undefined) this.#forget(connection);
+  }
+
+  send(connection: string, frame: PoolFrame): void {
+    this.sendText(connection, JSON.stringify(frame));
+  }
+
+  sendText(connection: string, text: string): void {
+    try {
+      this.#sockets.get(connection)?.send(text);
+    } catch {
+      // The socket died under us: its close event says so, and its jobs are given back.
+    }
+  }
+
+  /** Closes for what the worker sent. */
+  refuse(connection: string, code: number, reason: string): void {
+    this.refused += 1;
+    this.close(connection, code, reason);
+  }
+
+  close(connection: string, code: number, reason: string): void {
+    const socket = this.#sockets.get(connection);
+    this.#forget(connection);
+    try {
+      socket?.close(code, reason);
+    } catch {
+      // Closed already.
+    }
+  }
+
+  closeToken(tokenId: string, code: number, reason: string): void {
+    for (const attached of [...this.#attachments.values()]) {
+      if (attached.tokenId === tokenId) this.close(attached.connection, code, reason);
+    }
+  }
+
+  closeExpired(nowMs: number): void {
+    for (const worker of this.serving()) {
+      if (worker.tokenExpiresAtMs <= nowMs) this.close(worker.connection, CLOSE.tokenExpired, "token expired");
+    }
+  }
+
+  /** SPEC 6.2: a socket that has been silent for 30 s is dead; the runtime answers pings without waking us, and notes when. */
+  sweep(nowMs: number): void {
+    if (Math.abs(nowMs - this.#sweptMs) < SWEEP_MS) return;
+    this.#sweptMs = nowMs;
+    for (const [connection, socket] of [...this.#sockets]) {
+      const attached = this.#attachments.get(connection);
+      const sinceMs = attached?.phase === "serving" ? attached.connectedAtMs : (attached?.sinceMs ?? 0);
+      const pingMs = this.#ctx.getWebSocketAutoResponseTimestamp(socket)?.getTime() ?? 0;
+      const heardMs = Math.max(sinceMs, pingMs, this.#heardMs.get(connection) ?? 0);
+      if (nowMs - heardMs > LIMITS.deadAfterMs) this.close(connection, CLOSE.restarting, "silent for too long");
+    }
+  }
+
+  async #hello(attached: Attachment, hello: Hello): Promise<void> {
+    const { connection } = attached;
+    if (attached.phase !== "challenged") return this.refuse(connection, CLOSE.policyViolation, "a second hello");
+    const { nonce, tokenSha256, tokenId } = attached;
+    const checked = await checkHello(hello, { pool: await this.#pool(), nonce, tokenSha256 });
+    if (!checked.ok) return this.refuse(connection, checked.close, checked.reason);
+
+    // Verifying took time in which the token may have been revoked and the socket closed: ask again, then bind.
+    if (this.#attachments.get(connection)?.phase !== "challenged") return;
+    const nowMs = Date.now();
+    const token = this.#tokens.find(tokenId);
+    const enrolled = enrolment(token, token?.secretSha256 ?? "", nowMs);
+    const bound = enrolled.ok ? binding(enrolled.token, checked.workerId) : enrolled;
+    if (!bound.ok) return this.close(connection, bound.close, bound.reason);
+    const worker: ServingWorker = {
+      connection,
+      workerId: checked.workerId,
+      publicKey: hello.publicKey,
+      tokenId,
+      tokenExpiresAtMs: bound.token.expiresAtMs,
+      agentVersion: hello.agentVersion,
+      engine: hello.manifest.engine,
+      connectedAtMs: nowMs,
+      models: hello.manifest.models.map(({ name, slots, kinds }) => ({ name, slots, kinds })),
+    };
+    if (!this.#fits(worker)) return this.refuse(connection, CLOSE.policyViolation, "too many or too long model names");
+    this.#stopWaitingForHello(connection);
+    this.#events.bind(
+      bound.token,
+      workerRow(worker, hello),
+      worker.models.map((model) => model.name),
+    );
+    this.#events.serving(worker);
+    this.send(connection, {
+      type: "welcome",
+      worker: worker.workerId,
+      heartbeatMs: LIMITS.heartbeatMs,
+      leaseMs: LIMITS.leaseMs,
+      agentFrameBytes: LIMITS.agentFrameBytes,
+    });
+  }
+
+  /** An attachment has 16 KiB: a worker whose names do not fit could not be found again after hibernation. */
+  #fits(worker: ServingWorker): boolean {
+    const credit = { sent: 0, credits: worker.models.map(() => 0), draining: false };
+    try {
+      this.#attach({ phase: "serving", credit, ...worker });
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** A token that is replayed opens no crowd of half-open sockets: the oldest challenge goes first. */
+  #limitChallenges(tokenId: string): void {
+    const waiting = [...this.#attachments.values()].filter(
+      (attached) => attached.phase === "challenged" && attached.tokenId === tokenId,
+    );
+    for (const oldest of waiting.slice(0, Math.max(0, waiting.length - CHALLENGES_PER_TOKEN))) {
+      this.close(oldest.connection, CLOSE.policyViolation, "too many connections with this token");
+    }
+  }
+
+  #attach(attached: Attachment): void {
+    this.#sockets.get(attached.connection)?.serializeAttachment(attached);
+    this.#attachments.set(attached.connection, attached);
+    const socket = this.#sockets.get(attached.connection);
+    if (socket) CONNECTIONS.set(socket, attached.connection);
+  }
+
+  #connectionOf(socket: WebSocket): string | undefined {
+    const known = CONNECTIONS.get(socket) ?? (socket.deserializeAttachment() as Attachment | null)?.connection;
+    return known !== undefined && this.#sockets.get(known) === socket ? known : undefined;
+  }
+
+  #forget(connection: string): void {
+    if (!this.#sockets.delete(connection)) return;
+    this.#attachments.delete(connection);
+    this.#heardMs.delete(connection);
+    this.#stopWaitingForHello(connection);
+    this.#events.gone(connection);
+  }
+
+  /** A timer that is left running would keep an idle object from hibernating. */
+  #stopWaitingForHello(connection: string): void {
+    clearTimeout(this.#helloTimers.get(connection));
+    this.#helloTimers.delete(connection);
+  }
+}
+
+/** Which connection a socket is, without reading its attachment for every frame. */
+const CONNECTIONS = new WeakMap<WebSocket, string>();
+
+function workerRow(worker: ServingWorker, hello: Hello): WorkerRow {
+  return {
+    id: worker.workerId,
+    publicKey: worker.publicKey,
+    tokenId: worker.tokenId,
+    agentVersion: worker.agentVersion,
+    manifest: new TextDecoder().decode(canonicalBytes(hello.manifest)),
+    manifestSignature: hello.manifestSignature,
+    lastConnectedAtMs: worker.connectedAtMs,
+  };
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Bytes are counted only where the number of UTF-16 units does not decide. */
+function isLongerThan(text: string, bytes: number): boolean {
+  if (text.length > bytes) return true;
+  return text.length * 3 > bytes && new TextEncoder().encode(text).length > bytes;
+}

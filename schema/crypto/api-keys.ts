@@ -1,0 +1,96 @@
+/**
+ * Self-authenticating keys (SPEC 5.1): `lk_<id>_<secret>_<tag>` for clients, `lw_<id>_<secret>_<tag>_<atom id>` for
+ * workers, `la_<id>_<secret>_<tag>` for admins. The tag shows that this pool made the key, so that a forged one wakes no object (SPEC 1, rule 5);
+ * whether the key is still good, its record says, by the secret's SHA-256.
+ */
+
+import { equalBytes, fromHex, toHex, utf8 } from "./bytes.ts";
+import { sha256Hex } from "./hash.ts";
+
+/** `lk`: a client's key. `lw`: a worker's token, which names the pool that it is for. `la`: an admin's token. */
+export type KeyPrefix = "lk" | "lw" | "la";
+
+export interface MintedKey {
+  /** 16 lowercase hex digits; not secret. */
+  readonly id: string;
+  /** The whole key, to be shown once and not stored. */
+  readonly text: string;
+  /** Lowercase hex SHA-256 of the secret part, to be stored. */
+  readonly secretSha256: string;
+}
+
+export type KeyAuthenticity = { ok: true; id: string; secretSha256: string } | { ok: false };
+
+export interface KeyTagger {
+  mint(prefix: KeyPrefix): Promise<MintedKey>;
+  /** Whether this pool made the key, for this use. Any string may come; none throws. */
+  authenticate(text: string, prefix: KeyPrefix): Promise<KeyAuthenticity>;
+}
+
+const ID_BYTES = 8;
+const SECRET_BYTES = 20;
+/** 96 bits of HMAC-SHA256: forging needs 2^95 tries at the pool, and then the secret's hash still differs. */
+const TAG_BYTES = 12;
+
+const SHAPES = {
+  la: /^la_([0-9a-f]{16})_([0-9a-f]{40})_([0-9a-f]{24})$/,
+  lk: /^lk_([0-9a-f]{16})_([0-9a-f]{40})_([0-9a-f]{24})$/,
+  lw: /^lw_([0-9a-f]{16})_([0-9a-f]{40})_([0-9a-f]{24})_([0-9a-f]{64})$/,
+} as const;
+const LONGEST_CHARS = 150;
+
+/** `poolSecretKey`: the pool's 32-byte Ed25519 seed. Made once a process; each use is then one HMAC and one hash. */
+export async function keyTagger(poolSecretKey: Uint8Array, atomId: string): Promise<KeyTagger> {
+  const key = await tagKey(poolSecretKey);
+
+  async function tag(prefix: KeyPrefix, id: string, secret: string): Promise<Uint8Array> {
+    const text = `ligand-key-v1\n${prefix}\n${id}\n${secret}\n${atomId}\n`;
+    return new Uint8Array(await crypto.subtle.sign("HMAC", key, utf8(text))).slice(0, TAG_BYTES);
+  }
+
+  return Object.freeze({
+    async mint(prefix: KeyPrefix): Promise<MintedKey> {
+      const id = randomHex(ID_BYTES);
+      const secret = randomHex(SECRET_BYTES);
+      const own = `${prefix}_${id}_${secret}_${toHex(await tag(prefix, id, secret))}`;
+      const text = prefix === "lw" ? `${own}_${atomId}` : own;
+      return { id, text, secretSha256: await sha256Hex(utf8(secret)) };
+    },
+
+    async authenticate(text: string, prefix: KeyPrefix): Promise<KeyAuthenticity> {
+      const parts = shapeOf(text, prefix);
+      if (parts === null || (parts.atomId !== undefined && parts.atomId !== atomId)) return { ok: false };
+      const claimed = fromHex(parts.tag);
+      if (claimed === null || !equalBytes(claimed, await tag(prefix, parts.id, parts.secret))) return { ok: false };
+      return { ok: true, id: parts.id, secretSha256: await sha256Hex(utf8(parts.secret)) };
+    },
+  });
+}
+
+/** The pool that a worker token is for, to refuse another before the token is sent; null if it is no worker token. */
+export function atomIdOfWorkerToken(text: string): string | null {
+  return shapeOf(text, "lw")?.atomId ?? null;
+}
+
+/** The public id of a worker token, the same that its pool lists; null if it is no worker token. */
+export function idOfWorkerToken(text: string): string | null {
+  return shapeOf(text, "lw")?.id ?? null;
+}
+
+function shapeOf(text: string, prefix: KeyPrefix) {
+  const match = text.length <= LONGEST_CHARS ? SHAPES[prefix].exec(text) : null;
+  const [, id, secret, tag, atomId] = match ?? [];
+  return id !== undefined && secret !== undefined && tag !== undefined ? { id, secret, tag, atomId } : null;
+}
+
+/** HKDF (RFC 5869) keeps the tag's key apart from the signing key: neither use tells of the other. */
+async function tagKey(poolSecretKey: Uint8Array) {
+  const secret = await crypto.subtle.importKey("raw", poolSecretKey, "HKDF", false, ["deriveBits"]);
+  const derivation = { name: "HKDF", hash: "SHA-256", salt: new Uint8Array(), info: utf8("ligand/key-tag/v1") };
+  const bits = await crypto.subtle.deriveBits(derivation, secret, 256);
+  return crypto.subtle.importKey("raw", bits, { name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
+}
+
+function randomHex(bytes: number): string {
+  return toHex(crypto.getRandomValues(new Uint8Array(bytes)));
+}

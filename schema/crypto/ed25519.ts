@@ -1,0 +1,143 @@
+/** Ed25519 (RFC 8032) with strict verification (SPEC 2.1). The rule and its reasons: `strict-ed25519.ts`. */
+
+import { getPublicKeyAsync, Point, signAsync } from "@noble/ed25519";
+import { concat, equalBytes, fromBase64, toHex } from "./bytes.ts";
+import { idOfPublicKey } from "./ids.ts";
+import { isStrictlyEncoded } from "./strict-ed25519.ts";
+
+export const SECRET_KEY_BYTES = 32;
+
+/** Node's types and the Workers' both have the value; only one has the type by its own name. */
+type ImportedKey = Awaited<ReturnType<typeof crypto.subtle.importKey>>;
+
+const ED25519 = { name: "Ed25519" } as const;
+/** PKCS #8 before the 32-byte seed (RFC 8410 section 7). */
+const PKCS8_PREFIX = Uint8Array.of(0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20);
+const BASE_POINT_ORDER = 2n ** 252n + 27742317777372353535851937790883648493n;
+
+/** Signs without showing its secret. */
+export interface Signer {
+  /** 32 bytes. */
+  readonly publicKey: Uint8Array;
+  /** Lowercase hex SHA-256 of `publicKey`: the atom id or worker id. */
+  readonly id: string;
+  /** 64 bytes: deterministic, R ‖ S. */
+  sign(message: Uint8Array): Promise<Uint8Array>;
+}
+
+/** 32 random bytes. */
+export function generateSecretKey(): Uint8Array {
+  return crypto.getRandomValues(new Uint8Array(SECRET_KEY_BYTES));
+}
+
+/** Throws TypeError if the secret is not 32 bytes; the message says nothing of it. */
+export async function publicKeyOf(secretKey: Uint8Array): Promise<Uint8Array> {
+  assertSecretKey(secretKey);
+  if (!(await webCryptoHasEd25519())) return getPublicKeyAsync(secretKey);
+  const key = await importSecretKey(secretKey, true);
+  const jwk = await crypto.subtle.exportKey("jwk", key);
+  // RFC 8037 section 2: x is the public key in base64url without padding.
+  const publicKey = "x" in jwk ? fromBase64(`${jwk.x?.replaceAll("-", "+").replaceAll("_", "/")}=`) : null;
+  if (publicKey?.length !== 32) throw new Error("the runtime's WebCrypto gave no Ed25519 public key");
+  return publicKey;
+}
+
+/** One signature. Callers that sign more than once take a `Signer`, which imports the key once. */
+export async function sign(secretKey: Uint8Array, message: Uint8Array): Promise<Uint8Array> {
+  return (await signWith(secretKey))(message);
+}
+
+/** Copies the secret at once: the caller may wipe its own. Throws TypeError if it is not 32 bytes. */
+export async function signerFrom(secretKey: Uint8Array): Promise<Signer> {
+  const secret = secretKey.slice();
+  const [publicKey, signMessage] = await Promise.all([publicKeyOf(secret), signWith(secret)]);
+  return Object.freeze({ publicKey, id: await idOfPublicKey(publicKey), sign: signMessage });
+}
+
+/** Strict. False for any bytes of any length that are not a valid signature; never throws for them. */
+export async function verify(signature: Uint8Array, message: Uint8Array, publicKey: Uint8Array): Promise<boolean> {
+  return (await webCryptoHasEd25519())
+    ? verifyWithWebCrypto(signature, message, publicKey)
+    : verifyWithNoble(signature, message, publicKey);
+}
+
+/** `verify` by the runtime, which must have Ed25519. */
+export async function verifyWithWebCrypto(
+  signature: Uint8Array,
+  message: Uint8Array,
+  publicKey: Uint8Array,
+): Promise<boolean> {
+  if (!isStrictlyEncoded(signature, publicKey)) return false;
+  // Imported each time: it costs 6 % of a verification, less than a cache of strangers' keys is worth.
+  // A runtime may decode the point already here, and refuse it.
+  const key = await crypto.subtle.importKey("raw", publicKey, ED25519, false, ["verify"]).catch(() => null);
+  return key !== null && crypto.subtle.verify(ED25519, key, signature, message);
+}
+
+/**
+ * `verify` in JavaScript. Noble's own verify, `{ zip215: false }` too, checks the cofactored equation and lets R be of
+ * small order: it accepts what the runtimes refuse. So its points are used, and the equation is written out.
+ */
+export async function verifyWithNoble(
+  signature: Uint8Array,
+  message: Uint8Array,
+  publicKey: Uint8Array,
+): Promise<boolean> {
+  if (!isStrictlyEncoded(signature, publicKey)) return false;
+  const r = signature.slice(0, 32);
+  const s = littleEndianToInteger(signature.subarray(32));
+  const negatedKey = decodePoint(publicKey)?.negate();
+  if (!negatedKey) return false;
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-512", concat(r, publicKey, message)));
+  const k = littleEndianToInteger(digest) % BASE_POINT_ORDER;
+  // All of it is public: variable time is fine.
+  const expected = Point.BASE.multiply(s, false).add(negatedKey.multiply(k, false));
+  return equalBytes(expected.toBytes(), r);
+}
+
+// ---- The runtime's implementation
+
+// The value and not its promise is kept: in workerd a promise belongs to the request that made it.
+let hasEd25519: boolean | null = null;
+
+async function webCryptoHasEd25519(): Promise<boolean> {
+  if (hasEd25519 === null) {
+    hasEd25519 = await crypto.subtle.importKey("raw", Point.BASE.toBytes(), ED25519, false, ["verify"]).then(
+      () => true,
+      () => false,
+    );
+  }
+  return hasEd25519;
+}
+
+async function signWith(secretKey: Uint8Array): Promise<Signer["sign"]> {
+  assertSecretKey(secretKey);
+  if (!(await webCryptoHasEd25519())) {
+    const secret = secretKey.slice();
+    return (message) => signAsync(message, secret);
+  }
+  const key = await importSecretKey(secretKey, false);
+  return async (message) => new Uint8Array(await crypto.subtle.sign(ED25519, key, message));
+}
+
+function importSecretKey(secretKey: Uint8Array, extractable: boolean): Promise<ImportedKey> {
+  return crypto.subtle.importKey("pkcs8", concat(PKCS8_PREFIX, secretKey), ED25519, extractable, ["sign"]);
+}
+
+// ---- Noble's
+
+function decodePoint(encoded: Uint8Array): Point | null {
+  try {
+    return Point.fromBytes(encoded);
+  } catch {
+    return null;
+  }
+}
+
+function littleEndianToInteger(bytes: Uint8Array): bigint {
+  return BigInt(`0x${toHex(bytes.slice().reverse())}`);
+}
+
+function assertSecretKey(secretKey: Uint8Array): void {
+  if (secretKey.length !== SECRET_KEY_BYTES) throw new TypeError("an Ed25519 secret key is 32 bytes");
+}

@@ -1,0 +1,13 @@
+import { defineConfig } from "drizzle-kit";
+
+/** `npm run db:generate` writes flat migrations that wrangler and the one-machine runner both apply. */
+export default defineConfig({
+  dialect: "sqlite",
+  schema: [
+    "./schema/db/admin-tokens.ts",
+    "./schema/db/client-keys.ts",
+    "./schema/db/workers.ts",
+    "./schema/db/metering.ts",
+  ],
+  out: "./schema/db/migrations",
+});

@@ -1,0 +1,39 @@
+import { index, integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
+
+/**
+ * One row a job, written when it has reached its final state (SPEC 5.2, 6.5): append-only.
+ * Counts are after the pool's own bounds; the signed record says what the worker claimed.
+ * No prompt and no answer is here, only their hashes inside the record.
+ */
+export const metering = sqliteTable(
+  "metering",
+  {
+    jobId: text("job_id").primaryKey(),
+    keyId: text("key_id").notNull(),
+    workerId: text("worker_id"),
+    model: text().notNull(),
+    kind: text({ enum: ["chat", "completion", "embedding"] }).notNull(),
+    outcome: text({ enum: ["done", "failed", "cancelled", "expired"] }).notNull(),
+    /** The error code when the outcome is not `done`. */
+    code: text(),
+    promptTokens: integer("prompt_tokens").notNull(),
+    completionTokens: integer("completion_tokens").notNull(),
+    claimedPromptTokens: integer("claimed_prompt_tokens"),
+    claimedCompletionTokens: integer("claimed_completion_tokens"),
+    /** Why this record is not to be trusted as it stands: `clamped`, `bad-signature`, `mismatch`, comma-separated. */
+    flags: text().notNull(),
+    attempts: integer().notNull(),
+    queuedMs: integer("queued_ms").notNull(),
+    acceptedAtMs: integer("accepted_at_ms").notNull(),
+    endedAtMs: integer("ended_at_ms").notNull(),
+    /** JCS of the worker's signed record, and the signature in base64; absent when the worker signed nothing. */
+    record: text(),
+    signature: text(),
+  },
+  (table) => [
+    index("metering_key").on(table.keyId, table.endedAtMs),
+    index("metering_worker").on(table.workerId, table.endedAtMs),
+  ],
+);
+
+export type MeteringRow = typeof metering.$inferSelect;

@@ -1,0 +1,14 @@
+import { createSelectSchema } from "drizzle-zod";
+import { adminTokens } from "./admin-tokens.ts";
+import { clientKeys } from "./client-keys.ts";
+import { metering } from "./metering.ts";
+import { workers, workerTokens } from "./workers.ts";
+
+/** Whole rows as they travel in an export, by table; in the order in which an import takes them. */
+export const RECORD_ROWS = {
+  admin_tokens: createSelectSchema(adminTokens),
+  client_keys: createSelectSchema(clientKeys),
+  worker_tokens: createSelectSchema(workerTokens),
+  workers: createSelectSchema(workers),
+  metering: createSelectSchema(metering),
+} as const;

@@ -1,0 +1,19 @@
+import { adminTokens } from "./admin-tokens.ts";
+import { clientKeys } from "./client-keys.ts";
+import { metering } from "./metering.ts";
+import { workers, workerTokens } from "./workers.ts";
+
+/**
+ * What an object may write to D1 through its outbox (SPEC 1, rule 4). `once` rows are append-only: a repeat is
+ * skipped. `latest` rows are whole replacements by primary key, flushed in the order they were committed.
+ */
+export const RECORD_TABLES = {
+  admin_tokens: { table: adminTokens, primaryKey: adminTokens.id, mode: "latest" },
+  client_keys: { table: clientKeys, primaryKey: clientKeys.id, mode: "latest" },
+  worker_tokens: { table: workerTokens, primaryKey: workerTokens.id, mode: "latest" },
+  workers: { table: workers, primaryKey: workers.id, mode: "latest" },
+  metering: { table: metering, primaryKey: metering.jobId, mode: "once" },
+} as const;
+
+export type RecordTableName = keyof typeof RECORD_TABLES;
+export type RecordRow<Name extends RecordTableName> = (typeof RECORD_TABLES)[Name]["table"]["$inferInsert"];

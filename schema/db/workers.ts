@@ -1,0 +1,37 @@
+import { index, integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
+
+/** Invites (SPEC 6.1). The lane that serves a token decides; this is the record that is queried. */
+export const workerTokens = sqliteTable(
+  "worker_tokens",
+  {
+    id: text().primaryKey(),
+    label: text().notNull(),
+    /** Lowercase hex SHA-256 of the token's secret part. The token itself is nowhere. */
+    secretSha256: text("secret_sha256").notNull(),
+    lane: text().notNull(),
+    addedBy: text("added_by").notNull(),
+    approvedBy: text("approved_by").notNull(),
+    createdAtMs: integer("created_at_ms").notNull(),
+    expiresAtMs: integer("expires_at_ms").notNull(),
+    /** The first worker that used it; no other may. */
+    workerId: text("worker_id"),
+    revokedBy: text("revoked_by"),
+    revokedAtMs: integer("revoked_at_ms"),
+  },
+  (table) => [index("worker_tokens_created").on(table.createdAtMs)],
+);
+
+/** Workers that were ever here, with the last manifest they signed. */
+export const workers = sqliteTable("workers", {
+  id: text().primaryKey(),
+  publicKey: text("public_key").notNull(),
+  tokenId: text("token_id").notNull(),
+  agentVersion: text("agent_version").notNull(),
+  /** JCS of the manifest as it was signed, and the signature in base64. */
+  manifest: text().notNull(),
+  manifestSignature: text("manifest_signature").notNull(),
+  lastConnectedAtMs: integer("last_connected_at_ms").notNull(),
+});
+
+export type WorkerRow = typeof workers.$inferSelect;
+export type WorkerTokenRow = typeof workerTokens.$inferSelect;

@@ -1,0 +1,35 @@
+import * as z from "zod";
+import { LIMITS } from "./limits.ts";
+
+/** Bodies of `/admin/api` (SPEC 12): what an operator's tools send. */
+const label = z.string().max(LIMITS.labelChars);
+
+const keyLimits = {
+  requests_per_minute: z.int().positive().max(LIMITS.keyMaxRequestsPerMinute).optional(),
+  tokens_per_minute: z.int().positive().max(LIMITS.keyMaxTokensPerMinute).optional(),
+  streams: z.int().positive().max(LIMITS.keyMaxStreams).optional(),
+};
+
+export const createKeyBody = z.strictObject({ label: label.default(""), ...keyLimits });
+
+export const createWorkerTokenBody = z.strictObject({
+  label: label.default(""),
+  expires_in_days: z.number().positive().max(LIMITS.workerTokenMaxDays).default(LIMITS.workerTokenDays),
+});
+
+/** The bootstrap token's name stands for nobody else. */
+export const BOOTSTRAP_ADMIN = "admin";
+
+export const createAdminTokenBody = z.strictObject({
+  name: z
+    .string()
+    .regex(/^[\p{L}\p{N}][\p{L}\p{N} ._@+-]*$/u)
+    .max(LIMITS.labelChars)
+    .refine((name) => name.toLowerCase() !== BOOTSTRAP_ADMIN),
+});
+
+export const changePoolBody = z.strictObject({
+  name: z.string().min(1).max(LIMITS.labelChars).optional(),
+  description: z.string().max(1_000).optional(),
+  defaults: z.strictObject(keyLimits).optional(),
+});

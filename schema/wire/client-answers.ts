@@ -1,0 +1,127 @@
+import * as z from "zod";
+import { jobKind } from "./worker-frames.ts";
+
+/** What the client API answers (SPEC 5.1): for its document and for tests; the pool writes these by `answer-format.ts`. */
+const seconds = z.int().nonnegative().describe("Unix time in seconds.");
+const usage = z.strictObject({
+  prompt_tokens: z.int().nonnegative(),
+  completion_tokens: z.int().nonnegative(),
+  total_tokens: z.int().nonnegative(),
+});
+const finishReason = z
+  .enum(["stop", "length", "tool_calls"])
+  .describe("stop: it ended by itself or at a stop sequence; length: at a limit; tool_calls: it calls tools.");
+const toolCall = z.strictObject({
+  id: z.string(),
+  type: z.literal("function"),
+  function: z.strictObject({ name: z.string(), arguments: z.string().describe("JSON text.") }),
+});
+
+const answer = { id: z.string().describe("Ends in the job's id."), created: seconds, model: z.string() };
+
+export const modelAnswer = z.strictObject({
+  id: z.string(),
+  object: z.literal("model"),
+  created: seconds,
+  owned_by: z.string(),
+  kinds: z.array(jobKind).describe("What it does, on some worker of this pool now."),
+});
+
+export const modelListAnswer = z.strictObject({ object: z.literal("list"), data: z.array(modelAnswer) });
+
+export const chatAnswer = z.strictObject({
+  ...answer,
+  object: z.literal("chat.completion"),
+  choices: z
+    .array(
+      z.strictObject({
+        index: z.literal(0),
+        message: z.strictObject({
+          role: z.literal("assistant"),
+          content: z.string().nullable(),
+          refusal: z.null(),
+          tool_calls: z.array(toolCall).min(1).optional(),
+        }),
+        logprobs: z.null(),
+        finish_reason: finishReason,
+      }),
+    )
+    .length(1),
+  usage,
+});
+
+export const chatChunk = z.strictObject({
+  ...answer,
+  object: z.literal("chat.completion.chunk"),
+  choices: z
+    .array(
+      z.strictObject({
+        index: z.literal(0),
+        delta: z.strictObject({
+          role: z.literal("assistant").optional(),
+          content: z.string().nullish(),
+          tool_calls: z
+            .array(
+              z.strictObject({
+                index: z.int().nonnegative(),
+                id: z.string().optional(),
+                type: z.literal("function").optional(),
+                function: z.strictObject({ name: z.string().optional(), arguments: z.string() }),
+              }),
+            )
+            .optional(),
+        }),
+        logprobs: z.null(),
+        finish_reason: finishReason.nullable(),
+      }),
+    )
+    .max(1)
+    .describe("Empty in the last chunk, which has the usage."),
+  usage: usage.nullish().describe("Where stream_options.include_usage asks for it: null until the last chunk."),
+});
+
+export const completionAnswer = z.strictObject({
+  ...answer,
+  object: z.literal("text_completion"),
+  choices: z
+    .array(
+      z.strictObject({
+        index: z.literal(0),
+        text: z.string(),
+        logprobs: z.null(),
+        finish_reason: finishReason.nullable(),
+      }),
+    )
+    .max(1),
+  usage: usage.nullish(),
+});
+
+export const embeddingAnswer = z.strictObject({
+  object: z.literal("list"),
+  data: z.array(
+    z.strictObject({
+      object: z.literal("embedding"),
+      index: z.int().nonnegative(),
+      embedding: z
+        .union([z.array(z.number()), z.string()])
+        .describe("Numbers, or base64 of float32, little-endian; of length 1 (L2)."),
+    }),
+  ),
+  model: z.string(),
+  usage: usage.omit({ completion_tokens: true }),
+});
+
+export const cancelAnswer = z.strictObject({
+  id: z.string(),
+  cancelled: z.boolean().describe("Whether it ended by being cancelled, now or before."),
+  state: z.enum(["done", "failed", "cancelled", "expired"]),
+});
+
+export const errorAnswer = z.strictObject({
+  error: z.strictObject({
+    message: z.string().describe("What happened, and what to do."),
+    type: z.string(),
+    code: z.string(),
+    param: z.string().nullable().describe("The offending parameter."),
+  }),
+});

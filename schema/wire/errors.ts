@@ -1,0 +1,283 @@
+/**
+ * Every code that leaves the system, in one place (SPEC 14): HTTP status, the OpenAI-compatible
+ * `type` and `code` where a client route answers it, what happened, and what to do next.
+ */
+interface ErrorEntry {
+  readonly status: 400 | 401 | 403 | 404 | 405 | 408 | 409 | 413 | 415 | 421 | 426 | 429 | 499 | 500 | 502 | 503 | 504;
+  readonly type: string;
+  readonly openAiCode: string;
+  readonly message: string;
+  readonly remedy: string;
+}
+
+const entry = (
+  status: ErrorEntry["status"],
+  type: string,
+  openAiCode: string,
+  message: string,
+  remedy: string,
+): ErrorEntry => ({ status, type, openAiCode, message, remedy });
+
+const REQUEST = "invalid_request_error";
+const SERVER = "server_error";
+
+export const ERRORS = Object.freeze({
+  "http/invalid-json": entry(400, REQUEST, "invalid_json", "The body is not valid JSON.", "Send a JSON object."),
+  "http/invalid-body": entry(
+    400,
+    REQUEST,
+    "invalid_value",
+    "The body does not have the expected shape.",
+    "Correct the named parameter.",
+  ),
+  "http/unsupported-parameter": entry(
+    400,
+    REQUEST,
+    "unsupported_parameter",
+    "This parameter is known and not supported here.",
+    "Remove the named parameter.",
+  ),
+  "http/unknown-parameter": entry(
+    400,
+    REQUEST,
+    "unknown_parameter",
+    "This parameter is not known.",
+    "Remove the named parameter, or check its spelling.",
+  ),
+  "http/body-too-large": entry(
+    413,
+    REQUEST,
+    "request_too_large",
+    "The body is larger than this route accepts.",
+    "Send a smaller body.",
+  ),
+  "http/body-timeout": entry(
+    408,
+    REQUEST,
+    "request_timeout",
+    "The body did not arrive in time.",
+    "Send the request again.",
+  ),
+  "http/not-found": entry(404, REQUEST, "not_found", "There is nothing at this address.", "Check the path."),
+  "http/method-not-allowed": entry(
+    405,
+    REQUEST,
+    "method_not_allowed",
+    "This address does not take that method.",
+    "Check the method.",
+  ),
+  "http/unknown-host": entry(
+    421,
+    REQUEST,
+    "unknown_host",
+    "This pool does not answer under that host name.",
+    "Use the URL the pool printed, or add the name to ALLOWED_HOSTS.",
+  ),
+  "http/upgrade-required": entry(
+    426,
+    REQUEST,
+    "upgrade_required",
+    "This address speaks WebSocket only.",
+    "Connect with the subprotocol ligand.worker.v1.",
+  ),
+  "http/internal": entry(
+    500,
+    SERVER,
+    "internal_error",
+    "Something went wrong in the pool.",
+    "Try again; tell the operator the request id if it stays.",
+  ),
+
+  "auth/missing-key": entry(
+    401,
+    REQUEST,
+    "missing_api_key",
+    "No API key was given.",
+    "Send Authorization: Bearer with a client key of this pool.",
+  ),
+  "auth/invalid-key": entry(
+    401,
+    REQUEST,
+    "invalid_api_key",
+    "The API key is not valid here.",
+    "Check the key, or ask the pool's operator for a new one.",
+  ),
+  "auth/admin-required": entry(
+    401,
+    REQUEST,
+    "admin_required",
+    "This needs the admin token.",
+    "Send Authorization: Bearer with the admin token.",
+  ),
+
+  "inference/rate-limited": entry(
+    429,
+    "requests",
+    "rate_limit_exceeded",
+    "Too many requests a minute for this key.",
+    "Wait as Retry-After says.",
+  ),
+  "inference/token-rate-limited": entry(
+    429,
+    "tokens",
+    "rate_limit_exceeded",
+    "Too many tokens a minute for this key.",
+    "Wait as Retry-After says.",
+  ),
+  "inference/too-many-streams": entry(
+    429,
+    "streams",
+    "too_many_streams",
+    "Too many streams at once for this key.",
+    "Finish a stream first, or ask for a higher limit.",
+  ),
+  "inference/model-not-found": entry(
+    404,
+    REQUEST,
+    "model_not_found",
+    "No worker of this pool has offered that model.",
+    "List the models, or use the model auto.",
+  ),
+  "inference/job-not-found": entry(
+    404,
+    REQUEST,
+    "job_not_found",
+    "This key has no such job.",
+    "Use the id from x-ligand-job, or the one in the answer, with the key that asked.",
+  ),
+  "inference/unsupported-kind": entry(
+    400,
+    REQUEST,
+    "unsupported_model",
+    "That model does not do this kind of request.",
+    "List the models: each says its kinds.",
+  ),
+  "inference/no-worker": entry(
+    503,
+    SERVER,
+    "no_worker",
+    "Nobody serves that model now.",
+    "Try again later, or use the model auto.",
+  ),
+  "inference/queue-full": entry(
+    503,
+    SERVER,
+    "queue_full",
+    "The queue for that model is full.",
+    "Wait as Retry-After says.",
+  ),
+  "inference/queue-timeout": entry(503, SERVER, "queue_timeout", "No worker became free in time.", "Try again later."),
+  "inference/job-timeout": entry(504, SERVER, "job_timeout", "The job ran past its deadline.", "Ask for fewer tokens."),
+  "inference/worker-lost": entry(
+    502,
+    SERVER,
+    "worker_lost",
+    "The worker was lost while it worked on this.",
+    "Try again.",
+  ),
+  "inference/engine-failed": entry(
+    502,
+    SERVER,
+    "engine_error",
+    "The worker's engine failed on this request.",
+    "Try again; if it stays, another model may do.",
+  ),
+  "inference/context-length-exceeded": entry(
+    400,
+    REQUEST,
+    "context_length_exceeded",
+    "The prompt does not fit the model's context.",
+    "Shorten the prompt or ask for fewer tokens.",
+  ),
+  "inference/slow-reader": entry(
+    408,
+    REQUEST,
+    "slow_reader",
+    "The answer was not read fast enough.",
+    "Read the stream as it comes.",
+  ),
+  "inference/cancelled": entry(499, REQUEST, "cancelled", "The request was cancelled.", "Nothing; it was asked for."),
+
+  "workers/token-refused": entry(
+    401,
+    REQUEST,
+    "token_refused",
+    "The worker token is not valid here.",
+    "Ask the pool's operator for a new invite.",
+  ),
+  "workers/token-expired": entry(
+    403,
+    REQUEST,
+    "token_expired",
+    "The worker token has expired.",
+    "Ask the pool's operator for a new invite.",
+  ),
+  "workers/too-many": entry(
+    503,
+    SERVER,
+    "too_many_workers",
+    "This pool takes no more workers now.",
+    "Try again later.",
+  ),
+  "workers/not-found": entry(
+    404,
+    REQUEST,
+    "not_found",
+    "There is no such worker token.",
+    "List them with: ligand pool workers.",
+  ),
+  "workers/invalid-frame": entry(
+    400,
+    REQUEST,
+    "invalid_frame",
+    "A frame did not have the agreed shape.",
+    "Update the agent.",
+  ),
+
+  "keys/not-found": entry(
+    404,
+    REQUEST,
+    "not_found",
+    "There is no such client key.",
+    "List them with: ligand pool keys list.",
+  ),
+  "admins/not-found": entry(
+    404,
+    REQUEST,
+    "not_found",
+    "There is no such admin token, or it was revoked.",
+    "List them with: ligand pool admins list.",
+  ),
+  "admins/name-taken": entry(
+    409,
+    REQUEST,
+    "name_taken",
+    "An admin token of that name is in use.",
+    "Choose another name, or rotate or revoke that token.",
+  ),
+  "admins/too-many": entry(
+    409,
+    REQUEST,
+    "too_many",
+    "This pool has as many admin tokens as it may.",
+    "Revoke one that nobody uses.",
+  ),
+  "pool/not-empty": entry(
+    409,
+    REQUEST,
+    "not_empty",
+    "This pool already holds something else under an id of the import.",
+    "Import into a fresh pool.",
+  ),
+  "pool/not-ready": entry(503, SERVER, "not_ready", "The pool is not ready yet.", "Try again in a moment."),
+} as const satisfies Record<string, ErrorEntry>);
+
+export type ErrorCode = keyof typeof ERRORS;
+
+/** What a worker may say of a job it could not do; the subset of codes an agent may put on the wire. */
+export const JOB_FAILURES = [
+  "inference/context-length-exceeded",
+  "inference/engine-failed",
+  "inference/model-not-found",
+  "http/unsupported-parameter",
+] as const satisfies readonly ErrorCode[];

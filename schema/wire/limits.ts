@@ -1,0 +1,144 @@
+/**
+ * Every bound of the system, with its unit in its name (SPEC 13).
+ * Values an operator may change are read through `PoolPolicy` or configuration; the rest are protocol.
+ */
+export const LIMITS = Object.freeze({
+  // Client API
+  clientBodyBytes: 4 * 1024 * 1024,
+  /** JSON values of a body, an operator's too: as many messages as there may be take half of it. */
+  bodyValues: 50_000,
+  requestIdChars: 128,
+  modelNameChars: 200,
+  messagesPerRequest: 4_096,
+  stopSequences: 4,
+  stopSequenceChars: 256,
+  metadataPairs: 16,
+  metadataKeyChars: 64,
+  metadataValueChars: 512,
+  userChars: 512,
+  adminBodyBytes: 64 * 1024,
+  labelChars: 100,
+  bodyReadMs: 60_000,
+
+  // What an answer is constrained by: JSON schemas of response formats and of functions
+  schemaBytes: 64 * 1024,
+  /** Of JSON: an object in an object takes two. */
+  schemaDepth: 40,
+  schemaNodes: 1_000,
+  schemaEnumValues: 500,
+  schemaItems: 1_000,
+  schemaStringChars: 1_000,
+  tools: 128,
+  toolsBytes: 256 * 1024,
+  toolNameChars: 64,
+  toolDescriptionChars: 4_096,
+  toolCallIdChars: 128,
+  toolCallsPerMessage: 128,
+
+  // Client keys
+  keyRequestsPerMinute: 60,
+  keyTokensPerMinute: 1_000_000,
+  keyStreams: 8,
+  keyMaxRequestsPerMinute: 1_000_000,
+  keyMaxTokensPerMinute: 1_000_000_000,
+  keyMaxStreams: 10_000,
+  streamSlotMs: 60_000,
+  streamSlotRenewMs: 20_000,
+
+  // Jobs and queues
+  queuePerModel: 1_000,
+  queueWaitMs: 60_000,
+  jobMs: 30 * 60_000,
+  jobAttempts: 3,
+  /** Jobs whose end a lane remembers, for a client that cancels too late; older ones are in the record. */
+  endedJobsKept: 4_096,
+  leaseMs: 30_000,
+  readerBufferBytes: 1024 * 1024,
+  /** A reader that takes nothing for this long is gone. */
+  readerStallMs: 30_000,
+  /** Requests that one lane holds in memory, waiting and running. */
+  laneRequestBytes: 32 * 1024 * 1024,
+  idleStreamCommentMs: 300,
+  /** How long a stream's HTTP status waits for the first word from a worker, so that an early refusal is a status. */
+  statusHoldMs: 250,
+  retryAfterSeconds: 5,
+
+  // Worker sockets
+  agentFrameBytes: 1024 * 1024,
+  /** JSON values of a frame: the largest manifest has some hundreds. */
+  agentFrameValues: 4_096,
+  /** Of jobs that are not its: what may be under way when a thousand are taken back at once, and what is forgiven. */
+  strayFrames: 10_000,
+  strayFramesPerSecond: 100,
+  poolFrameBytes: 8 * 1024 * 1024,
+  helloMs: 10_000,
+  heartbeatMs: 10_000,
+  deadAfterMs: 30_000,
+  progressMs: 10_000,
+  socketsPerLane: 10_000,
+  /** Names that tell a 404 from a 503. */
+  knownModelsPerLane: 10_000,
+  modelsPerWorker: 32,
+  slotsPerModel: 1_024,
+  deltaTextChars: 64 * 1024,
+  deltaTokens: 16,
+  deltaCoalesceMs: 25,
+  drainMs: 30_000,
+  /** Slots that become free while the pool knows of plenty are told together. */
+  readyGroupMs: 20,
+  reconnectMinMs: 1_000,
+  reconnectMaxMs: 60_000,
+  embeddingInputs: 256,
+  /** 256 vectors of so many float32 are 8 MiB, the most that one answer holds in a lane. */
+  embeddingDimensions: 8_192,
+
+  // Enrolment
+  workerTokenDays: 30,
+  workerTokenMaxDays: 3_650,
+  /** Prompt tokens a worker may claim beyond one per request byte: the template's own (SPEC 6.5). */
+  promptTokenSlack: 256,
+  toolPromptTokenSlack: 1_024,
+
+  adminTokens: 100,
+
+  // Export and import
+  backupPageRows: 500,
+  importBodyBytes: 8 * 1024 * 1024,
+
+  // Status
+  statusCacheMs: 1_000,
+  d1TimeoutMs: 1_000,
+  policyTimeoutMs: 1_000,
+  doctorTimeoutMs: 5_000,
+  /** Models with numbers of their own in /metrics; the rest share one name. */
+  modelsInMetrics: 64,
+  metricsSaveMs: 1_000,
+
+  // Outbox (object to D1)
+  outboxBatchRows: 500,
+  /** D1 takes values of 2 MB; a character is at most three bytes. */
+  outboxBatchChars: 600_000,
+  /** A job's record is on disk this long after its answer, so that one write serves many jobs. */
+  recordGroupMs: 20,
+  /** And in D1 this much later; what an operator does is flushed before it is answered. */
+  recordFlushMs: 500,
+  /** Stream slots are freed at once; the tokens of whole answers are settled in groups. */
+  settleGroupMs: 50,
+  outboxRetryMinMs: 1_000,
+  outboxRetryMaxMs: 60_000,
+} as const);
+
+/** Worker socket protocol version and WebSocket subprotocol (SPEC 6.2). */
+export const WORKER_PROTOCOL = Object.freeze({ version: 1, subprotocol: "ligand.worker.v1" } as const);
+
+/** WebSocket close codes of the worker socket (SPEC 6.2; 1xxx from RFC 6455 section 7.4.1). */
+export const CLOSE = Object.freeze({
+  normal: 1000,
+  policyViolation: 1008,
+  tooBig: 1009,
+  internal: 1011,
+  restarting: 1012,
+  tokenRefused: 4401,
+  tokenExpired: 4403,
+  protocolTooOld: 4408,
+} as const);

@@ -1,0 +1,287 @@
+import * as z from "zod";
+import { JOB_FAILURES } from "./errors.ts";
+import { LIMITS, WORKER_PROTOCOL } from "./limits.ts";
+
+/**
+ * The worker socket's frames (SPEC 6.2): JSON text, one discriminated union a direction.
+ * Strict: an unknown type or field closes the socket with 1008.
+ */
+const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`));
+const base64Signature = z.string().regex(/^[A-Za-z0-9+/]{86}==$/);
+/** Signed bytes are RFC 8785, which has no form for a lone surrogate: such text is refused where it enters. */
+export const unicodeText = z.string().refine((text) => text.isWellFormed(), "must be well-formed Unicode");
+const modelName = unicodeText.min(1).max(LIMITS.modelNameChars);
+const tokenCount = z
+  .int()
+  .nonnegative()
+  .max(2 ** 31);
+const timestampMs = z.int().nonnegative();
+
+export const jobKind = z.enum(["chat", "completion", "embedding"]);
+export type JobKind = z.infer<typeof jobKind>;
+
+const sampling = {
+  maxTokens: z.int().positive().optional(),
+  temperature: z.number().min(0).max(2).optional(),
+  topP: z.number().min(0).max(1).optional(),
+  seed: z.int().optional(),
+  stop: z.array(unicodeText.min(1).max(LIMITS.stopSequenceChars)).max(LIMITS.stopSequences).optional(),
+  /** False: the agent sends no deltas and puts the whole text into `done`. */
+  stream: z.boolean(),
+};
+
+export const toolName = z.string().regex(new RegExp(`^[A-Za-z0-9_-]{1,${LIMITS.toolNameChars}}$`));
+const toolCallId = unicodeText.min(1).max(LIMITS.toolCallIdChars);
+export const toolCall = z.strictObject({
+  id: toolCallId,
+  name: toolName,
+  /** JSON text, as the model wrote it. */
+  arguments: unicodeText,
+});
+const toolCalls = z.array(toolCall).max(LIMITS.toolCallsPerMessage);
+const jsonSchema = z.record(z.string(), z.unknown());
+
+export const chatMessage = z.discriminatedUnion("role", [
+  z.strictObject({ role: z.literal("system"), content: unicodeText }),
+  z.strictObject({ role: z.literal("user"), content: unicodeText }),
+  z.strictObject({ role: z.literal("assistant"), content: unicodeText, toolCalls: toolCalls.optional() }),
+  z.strictObject({ role: z.literal("tool"), content: unicodeText, toolCallId }),
+]);
+export const chatRequest = z.strictObject({
+  messages: z.array(chatMessage).min(1).max(LIMITS.messagesPerRequest),
+  ...sampling,
+  /** By grammar: the answer parses, and validates where there is a schema, or it ends with `length`. */
+  responseFormat: z
+    .discriminatedUnion("type", [
+      z.strictObject({ type: z.literal("json_object") }),
+      z.strictObject({ type: z.literal("json_schema"), schema: jsonSchema }),
+    ])
+    .optional(),
+  tools: z
+    .array(
+      z.strictObject({
+        name: toolName,
+        description: unicodeText.max(LIMITS.toolDescriptionChars).optional(),
+        /** Absent: an object of anything. */
+        parameters: jsonSchema.optional(),
+      }),
+    )
+    .min(1)
+    .max(LIMITS.tools)
+    .optional(),
+  /** Absent: the model chooses between text and calls. */
+  toolChoice: z.union([z.literal("required"), z.strictObject({ name: toolName })]).optional(),
+  /** Absent: one answer may hold several calls. */
+  parallelToolCalls: z.literal(false).optional(),
+});
+export const completionRequest = z.strictObject({ prompt: unicodeText, ...sampling });
+export const embeddingRequest = z.strictObject({
+  input: z.array(unicodeText.min(1)).min(1).max(LIMITS.embeddingInputs),
+  /** A worker whose vectors have another length refuses; it cuts none. */
+  dimensions: z.int().positive().max(LIMITS.embeddingDimensions).optional(),
+  stream: z.literal(false),
+});
+export type ChatRequest = z.infer<typeof chatRequest>;
+export type CompletionRequest = z.infer<typeof completionRequest>;
+export type EmbeddingRequest = z.infer<typeof embeddingRequest>;
+export type ToolCall = z.infer<typeof toolCall>;
+/** What the pool hands to a worker; `metering.request_sha256` is over its JCS bytes. */
+export type JobRequest = ChatRequest | CompletionRequest | EmbeddingRequest;
+
+const finishReason = z.enum(["stop", "length", "tool_calls"]);
+export type FinishReason = z.infer<typeof finishReason>;
+
+/** What a worker can do, signed by its key (SPEC 6.4). JCS of this object is what is signed. */
+export const manifest = z.strictObject({
+  v: z.literal(1),
+  type: z.literal("manifest"),
+  worker: hex(32),
+  engine: z.enum(["llama", "upstream"]),
+  models: z
+    .array(
+      z.strictObject({
+        name: modelName,
+        sha256: hex(32).nullable(),
+        slots: z.int().positive().max(LIMITS.slotsPerModel),
+        contextTokens: z.int().positive(),
+        kinds: z.array(jobKind).min(1),
+      }),
+    )
+    .min(1)
+    .max(LIMITS.modelsPerWorker),
+  agentVersion: z.string().min(1).max(64),
+});
+export type Manifest = z.infer<typeof manifest>;
+
+/** What a worker says it did, signed by its key (SPEC 6.5). JCS of this object is what is signed. */
+export const metering = z.strictObject({
+  v: z.literal(1),
+  type: z.literal("metering"),
+  job_id: z.uuid(),
+  pool: hex(32),
+  worker: hex(32),
+  model: modelName,
+  model_sha256: hex(32).nullable(),
+  prompt_tokens: tokenCount,
+  completion_tokens: tokenCount,
+  started_ms: timestampMs,
+  ended_ms: timestampMs,
+  finish_reason: finishReason,
+  request_sha256: hex(32),
+  /**
+   * Over what was said, in its order: the text; of each tool call its name, then its arguments. Of embeddings: over the
+   * bytes of the vectors (float32, little-endian), by index.
+   */
+  response_sha256: hex(32),
+});
+export type Metering = z.infer<typeof metering>;
+
+// ---- pool → agent
+
+const lease = { jobId: z.uuid(), lease: z.int().positive() };
+
+export const poolFrame = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("challenge"), nonce: hex(32), pool: hex(32) }),
+  z.strictObject({
+    type: z.literal("welcome"),
+    worker: hex(32),
+    heartbeatMs: z.int().positive(),
+    leaseMs: z.int().positive(),
+    agentFrameBytes: z.int().positive(),
+  }),
+  z.discriminatedUnion("kind", [
+    z.strictObject({
+      type: z.literal("job"),
+      ...lease,
+      model: modelName,
+      kind: z.literal("chat"),
+      request: chatRequest,
+      deadlineMs: timestampMs,
+    }),
+    z.strictObject({
+      type: z.literal("job"),
+      ...lease,
+      model: modelName,
+      kind: z.literal("completion"),
+      request: completionRequest,
+      deadlineMs: timestampMs,
+    }),
+    z.strictObject({
+      type: z.literal("job"),
+      ...lease,
+      model: modelName,
+      kind: z.literal("embedding"),
+      request: embeddingRequest,
+      deadlineMs: timestampMs,
+    }),
+  ]),
+  z.strictObject({ type: z.literal("cancel"), ...lease }),
+  /** The named lease is not this worker's any more: drop the job, send nothing more of it. */
+  z.strictObject({ type: z.literal("rejected"), ...lease }),
+]);
+export type PoolFrame = z.infer<typeof poolFrame>;
+export type JobFrame = Extract<PoolFrame, { type: "job" }>;
+
+// ---- agent → pool
+
+const hello = z.strictObject({
+  type: z.literal("hello"),
+  protocol: z.int().nonnegative(),
+  agentVersion: z.string().min(1).max(64),
+  publicKey: hex(32),
+  manifest,
+  manifestSignature: base64Signature,
+  /** Over `ligand-worker-v1\npool\nworker\nnonce\nsha256(token)\nsha256(JCS manifest)\n`. */
+  signature: base64Signature,
+});
+const ready = z.strictObject({
+  type: z.literal("ready"),
+  /** Jobs received on this socket when these numbers were true: the pool subtracts what is still under way. */
+  received: z.int().nonnegative(),
+  slots: z
+    .array(z.strictObject({ model: modelName, free: z.int().nonnegative().max(LIMITS.slotsPerModel) }))
+    .max(LIMITS.modelsPerWorker),
+});
+const delta = z.strictObject({
+  type: z.literal("delta"),
+  ...lease,
+  /** 0, 1, 2, …: a gap or repeat is a protocol error. */
+  seq: z.int().nonnegative(),
+  text: z.string().max(LIMITS.deltaTextChars),
+  tokens: z.int().nonnegative().max(65_536),
+  /**
+   * Present: `text` is a piece of the arguments of that call, and not of the answer's text. The first frame of a call
+   * says its id and name, the others neither; calls come one after the other, numbered from 0.
+   */
+  toolCall: z
+    .strictObject({
+      index: z
+        .int()
+        .nonnegative()
+        .max(LIMITS.toolCallsPerMessage - 1),
+      id: toolCallId.optional(),
+      name: toolName.optional(),
+    })
+    .optional(),
+});
+/** One embedding. They come in the order of the inputs, each once, all of one length. */
+const vector = z.strictObject({
+  type: z.literal("vector"),
+  ...lease,
+  index: z
+    .int()
+    .nonnegative()
+    .max(LIMITS.embeddingInputs - 1),
+  /** Base64 of float32, little-endian. */
+  vector: z
+    .string()
+    .min(1)
+    .max(Math.ceil((LIMITS.embeddingDimensions * 4) / 3) * 4),
+});
+const progress = z.strictObject({ type: z.literal("progress"), ...lease });
+const usage = z.strictObject({ promptTokens: tokenCount, completionTokens: tokenCount });
+const done = z.strictObject({
+  type: z.literal("done"),
+  ...lease,
+  finishReason,
+  usage,
+  metering,
+  meteringSignature: base64Signature,
+  /** The whole answer, for a job that is not streamed; absent otherwise, and for embeddings. */
+  text: z.string().optional(),
+  /** With `text`: the calls that the model made. */
+  toolCalls: toolCalls.optional(),
+});
+const failed = z.strictObject({
+  type: z.literal("failed"),
+  ...lease,
+  code: z.enum(JOB_FAILURES),
+  /** For people; shown to the client. Says no path, key or prompt. */
+  message: z.string().max(500),
+  retryable: z.boolean(),
+  /** The parameter that the engine cannot honour, as the client named it. */
+  param: z.string().max(200).optional(),
+});
+const drain = z.strictObject({ type: z.literal("drain") });
+
+/** Read before the strict shape, which an older agent's hello may not have: it is told 4408 and not "not understood". */
+export const outdatedHello = z.object({
+  type: z.literal("hello"),
+  protocol: z.int().max(WORKER_PROTOCOL.version - 1),
+});
+
+export const agentFrame = z.discriminatedUnion("type", [hello, ready, delta, vector, progress, done, failed, drain]);
+export type AgentFrame = z.infer<typeof agentFrame>;
+export type Hello = z.infer<typeof hello>;
+export type Usage = z.infer<typeof usage>;
+
+/** The bytes a worker signs to prove its key on this socket (SPEC 6.2). All parts are lowercase hex. */
+export function workerProofText(parts: {
+  pool: string;
+  worker: string;
+  nonce: string;
+  tokenSha256: string;
+  manifestSha256: string;
+}): string {
+  return `ligand-worker-v1\n${parts.pool}\n${parts.worker}\n${parts.nonce}\n${parts.tokenSha256}\n${parts.manifestSha256}\n`;
+}

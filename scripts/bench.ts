@@ -1,0 +1,52 @@
+import { availableParallelism, cpus, totalmem } from "node:os";
+import { BENCHES, type Row } from "./bench/measurements.ts";
+import { type Command, EXIT, flag, parseCommand, text } from "./cli/command.ts";
+import { UsageError } from "./cli/usage-error.ts";
+
+/** `npm run bench`: programs that measure, and compare within one run. Nothing here is a test. */
+const bench: Command = {
+  summary: "Measure this pool on this machine, side by side with others, and print a table.",
+  usage: "[--only NAME] [--json]",
+  help: [
+    `--only NAME  one of: ${BENCHES.map(({ name }) => name).join(", ")}`,
+    "--json       one JSON line instead of the table",
+  ],
+  options: { only: { type: "string" }, json: { type: "boolean" } },
+  positionals: { min: 0, max: 0 },
+  async run(values) {
+    const only = text(values, "only");
+    const chosen = BENCHES.filter(({ name }) => only === undefined || name === only);
+    if (chosen.length === 0) throw new UsageError(`There is no measurement "${only}".`);
+    const rows: Row[] = [];
+    for (const { name, run } of chosen) {
+      console.error(`${name} …`);
+      rows.push(...(await run((line) => console.error(`  ${line}`))));
+    }
+    const machine = `${availableParallelism()} × ${cpus()[0]?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}`;
+    if (flag(values, "json")) console.log(JSON.stringify({ machine, at: new Date().toISOString(), rows }));
+    else console.log(table(machine, rows));
+    return EXIT.ok;
+  },
+};
+
+function table(machine: string, rows: Row[]): string {
+  const lines = rows.map(({ what, value, unit, target, met, detail }) => {
+    const shown = `${value.toLocaleString("en")} ${unit}`;
+    return `| ${what} | ${shown} | ${target} | ${met ? "yes" : "no"} | ${detail} |`;
+  });
+  return [
+    machine,
+    "",
+    "| what | measured | target | met | behind it |",
+    "| --- | --- | --- | --- | --- |",
+    ...lines,
+  ].join("\n");
+}
+
+const parsed = parseCommand(bench, "npm run bench --", process.argv.slice(2));
+if (parsed.kind === "run") {
+  process.exit(await parsed.command.run(parsed.values, parsed.positionals));
+} else {
+  console[parsed.kind === "help" ? "log" : "error"](parsed.text);
+  process.exitCode = parsed.kind === "help" ? EXIT.ok : EXIT.usage;
+}

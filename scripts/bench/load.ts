@@ -1,0 +1,86 @@
+import { Agent, request } from "node:http";
+
+/** Load on loopback, from this process: bounded in time and count, keep-alive connections, real HTTP. */
+
+export interface Answer {
+  status: number;
+  body: string;
+  firstByteMs: number;
+}
+
+export interface Target {
+  url: string;
+  headers: Record<string, string>;
+  body: string;
+}
+
+export class Connections {
+  readonly #agent: Agent;
+
+  constructor(connections: number) {
+    this.#agent = new Agent({ keepAlive: true, maxSockets: connections, scheduling: "fifo" });
+  }
+
+  post(target: Target): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      const startedMs = performance.now();
+      const sent = request(
+        target.url,
+        {
+          method: "POST",
+          agent: this.#agent,
+          headers: {
+            "content-type": "application/json",
+            "content-length": Buffer.byteLength(target.body),
+            ...target.headers,
+          },
+        },
+        (response) => {
+          let firstByteMs = 0;
+          const chunks: Buffer[] = [];
+          response.on("data", (chunk: Buffer) => {
+            if (chunks.length === 0) firstByteMs = performance.now() - startedMs;
+            chunks.push(chunk);
+          });
+          response.on("end", () =>
+            resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString(), firstByteMs }),
+          );
+          response.on("error", reject);
+        },
+      );
+      sent.on("error", reject);
+      sent.end(target.body);
+    });
+  }
+
+  close(): void {
+    this.#agent.destroy();
+  }
+}
+
+/** As many requests as `connections` can make in `ms`; every one must succeed. */
+export async function requestsPerSecond(target: Target, connections: number, ms: number): Promise<number> {
+  const pool = new Connections(connections);
+  const endMs = performance.now() + ms;
+  let done = 0;
+  const startedMs = performance.now();
+  await Promise.all(
+    Array.from({ length: connections }, async () => {
+      while (performance.now() < endMs) {
+        const answer = await pool.post(target);
+        if (answer.status !== 200)
+          throw new Error(`${target.url} answered ${answer.status}: ${answer.body.slice(0, 200)}`);
+        done += 1;
+      }
+    }),
+  );
+  pool.close();
+  return (done * 1_000) / (performance.now() - startedMs);
+}
+
+export function percentile(values: number[], p: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor((p / 100) * sorted.length))] ?? Number.NaN;
+}
+
+export const median = (values: number[]): number => percentile(values, 50);

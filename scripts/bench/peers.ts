@@ -1,0 +1,64 @@
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { freePort } from "../runtime/listen-address.ts";
+import { end } from "./rig.ts";
+
+/** Other people's programs, installed outside the repository, and reused by the next run. */
+const PORTKEY = "@portkey-ai/gateway@1.15.2";
+
+function install(spec: string): string {
+  const folder = join(tmpdir(), `ligand-bench-peers-${spec.replace(/[^a-z0-9]+/gi, "-")}`);
+  if (!existsSync(join(folder, "node_modules"))) {
+    execFileSync("npm", ["install", "--prefix", folder, "--no-audit", "--no-fund", "--loglevel=error", spec], {
+      stdio: "inherit",
+    });
+  }
+  return folder;
+}
+
+export interface Gateway {
+  url: string;
+  headers: Record<string, string>;
+  stop(): Promise<void>;
+}
+
+/** Portkey's gateway in front of the instant server. */
+export async function startPortkey(): Promise<Gateway> {
+  const folder = install(PORTKEY);
+  const double = spawn(process.execPath, [fileURLToPath(new URL("openai-double.ts", import.meta.url))], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const [line] = await once(double.stdout, "data");
+  const upstream = `http://127.0.0.1:${String(line).trim()}/v1`;
+  const port = await freePort("127.0.0.1");
+  const main = join(folder, "node_modules/@portkey-ai/gateway/build/start-server.js");
+  const gateway = spawn(process.execPath, [main, "--headless", `--port=${port}`], { stdio: "ignore" });
+  const url = `http://127.0.0.1:${port}/v1/chat/completions`;
+  await untilListening(`http://127.0.0.1:${port}/`);
+  return {
+    url,
+    headers: { "x-portkey-provider": "openai", "x-portkey-custom-host": upstream, authorization: "Bearer none" },
+    async stop() {
+      await end(gateway);
+      await end(double);
+    },
+  };
+}
+
+async function untilListening(url: string): Promise<void> {
+  for (let tries = 0; tries < 200; tries++) {
+    if (
+      await fetch(url).then(
+        () => true,
+        () => false,
+      )
+    )
+      return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error(`${url} does not answer`);
+}

@@ -1,0 +1,96 @@
+import { LIMITS } from "../../schema/wire/limits.ts";
+import { jsonLine, manyLines } from "../../worker-agent/terminal-text.ts";
+import { OperatorError } from "../runtime/operator-error.ts";
+import { ACCESS_HELP, ACCESS_OPTIONS, access } from "./access.ts";
+import { type Command, EXIT, flag, text } from "./command.ts";
+import { decimal, whole } from "./numbers.ts";
+
+/** `ligand chat`: one question, its answer as it is made. */
+export const chat: Command = {
+  summary: "Ask a question; the answer streams to the terminal.",
+  usage: '"QUESTION" [--model auto] [--system TEXT] [--max-tokens N] [--temperature T] [--json]',
+  help: [
+    "--model NAME       which model answers (default: auto)",
+    "--system TEXT      instructions that come before the question",
+    "--max-tokens N     how long the answer may be",
+    "--temperature T    0 to 2; 0 always picks the likeliest word",
+    ...ACCESS_HELP,
+    "--json             one JSON value when the answer is complete",
+  ],
+  options: {
+    ...ACCESS_OPTIONS,
+    model: { type: "string" },
+    system: { type: "string" },
+    "max-tokens": { type: "string" },
+    temperature: { type: "string" },
+    json: { type: "boolean" },
+  },
+  positionals: { min: 1, max: 1 },
+  async run(values, [question = ""]) {
+    const max_tokens = whole("max-tokens", text(values, "max-tokens"), 1, 2 ** 31 - 1);
+    const temperature = decimal("temperature", text(values, "temperature"), 0, 2);
+    const system = text(values, "system");
+    const { url, secret } = access("client", values);
+    const json = flag(values, "json");
+    const stop = new AbortController();
+    process.once("SIGINT", () => stop.abort());
+
+    const { default: OpenAI } = await import("openai");
+    const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: secret, maxRetries: 0, timeout: LIMITS.jobMs });
+    let answer = "";
+    let model = "";
+    let finish_reason: string | null = null;
+    let usage = { prompt_tokens: 0, completion_tokens: 0 };
+    try {
+      const stream = await client.chat.completions.create(
+        {
+          model: text(values, "model") ?? "auto",
+          messages: [
+            ...(system === undefined ? [] : [{ role: "system" as const, content: system }]),
+            { role: "user" as const, content: question },
+          ],
+          stream: true,
+          stream_options: { include_usage: true },
+          ...(max_tokens !== undefined && { max_tokens }),
+          ...(temperature !== undefined && { temperature }),
+        },
+        { signal: stop.signal },
+      );
+      for await (const chunk of stream) {
+        model = chunk.model;
+        if (chunk.usage) usage = chunk.usage;
+        const [choice] = chunk.choices;
+        const piece = choice?.delta.content ?? "";
+        answer += piece;
+        finish_reason = choice?.finish_reason ?? finish_reason;
+        if (!json) process.stdout.write(process.stdout.isTTY ? manyLines(piece) : piece);
+      }
+    } catch (error) {
+      if (!json && answer !== "") process.stdout.write("\n");
+      if (stop.signal.aborted) return EXIT.interrupted;
+      if (error instanceof OpenAI.APIConnectionError) {
+        throw new OperatorError(`The pool at ${url} does not answer. Is it running? Start one with: npm start`);
+      }
+      if (error instanceof OpenAI.AuthenticationError) {
+        throw new OperatorError(`The pool at ${url} refuses this client key. Set LIGAND_KEY to the right one.`);
+      }
+      if (error instanceof OpenAI.APIError) throw new OperatorError(poolMessage(error.error) ?? error.message);
+      throw error;
+    }
+    if (stop.signal.aborted) return EXIT.interrupted;
+    if (json) {
+      const { prompt_tokens, completion_tokens } = usage;
+      console.log(jsonLine({ model, answer, finish_reason, prompt_tokens, completion_tokens }));
+    } else {
+      process.stdout.write("\n");
+      if (finish_reason === "length") console.error("(The answer was cut at its length limit.)");
+    }
+    return EXIT.ok;
+  },
+};
+
+/** What the pool itself said, without the status that the client library puts before it. */
+function poolMessage(body: unknown): string | undefined {
+  const message = typeof body === "object" && body !== null && "message" in body ? body.message : undefined;
+  return typeof message === "string" ? message : undefined;
+}

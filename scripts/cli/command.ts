@@ -1,0 +1,106 @@
+import { type ParseArgsOptionsConfig, parseArgs } from "node:util";
+
+/** Exit codes of the command line (SPEC 12). */
+export const EXIT = { ok: 0, failed: 1, usage: 2, interrupted: 130 } as const;
+
+export type Values = Record<string, string | boolean | (string | boolean)[] | undefined>;
+
+export interface Command {
+  summary: string;
+  /** What comes after the command's name, for example `ID [--json]`. */
+  usage: string;
+  /** One line an option. */
+  help?: readonly string[];
+  options: ParseArgsOptionsConfig;
+  positionals: { min: number; max: number };
+  run(values: Values, positionals: string[]): Promise<number>;
+}
+
+export interface Group {
+  summary: string;
+  commands: Record<string, Command | Group>;
+  /** What the group's bare name means. */
+  standard?: string;
+}
+
+export type Parsed =
+  | { kind: "help"; text: string }
+  | { kind: "usage"; text: string }
+  | { kind: "run"; command: Command; values: Values; positionals: string[] };
+
+/** Pure: finds the command that these arguments name and reads its flags. */
+export function parseCommand(node: Command | Group, name: string, args: readonly string[]): Parsed {
+  if (!("commands" in node)) return parseFlags(node, name, args);
+  const [first, ...rest] = args;
+  const child = first === undefined ? undefined : own(node.commands, first);
+  if (first !== undefined && child !== undefined) return parseCommand(child, `${name} ${first}`, rest);
+  if (first === "--help" || first === "-h" || first === "help") return { kind: "help", text: groupHelp(node, name) };
+  const standard = node.standard === undefined ? undefined : own(node.commands, node.standard);
+  if (standard !== undefined && (first === undefined || first.startsWith("-"))) {
+    return parseCommand(standard, name, args);
+  }
+  if (first === undefined) return { kind: "usage", text: groupHelp(node, name) };
+  return { kind: "usage", text: `There is no "${name} ${first}".\n\n${groupHelp(node, name)}` };
+}
+
+function parseFlags(command: Command, name: string, args: readonly string[]): Parsed {
+  const help = commandHelp(command, name);
+  try {
+    const { values, positionals } = parseArgs({
+      args: [...args],
+      options: { ...command.options, help: { type: "boolean", short: "h" } },
+      allowPositionals: true,
+      strict: true,
+    });
+    if (values.help) return { kind: "help", text: help };
+    const { min, max } = command.positionals;
+    if (positionals.length < min) return { kind: "usage", text: `Something is missing.\n\n${help}` };
+    if (positionals.length > max) {
+      return { kind: "usage", text: `"${positionals[max]}" is one argument too many.\n\n${help}` };
+    }
+    return { kind: "run", command, values, positionals };
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    return { kind: "usage", text: `${error.message.split(". ")[0]}.\n\n${help}` };
+  }
+}
+
+function commandHelp(command: Command, name: string): string {
+  const options = command.help ?? [];
+  return [
+    `${name} ${command.usage}`.trim(),
+    "",
+    command.summary,
+    ...(options.length > 0 ? ["", ...options.map((line) => `  ${line}`)] : []),
+  ].join("\n");
+}
+
+function groupHelp(group: Group, name: string): string {
+  const width = Math.max(...Object.keys(group.commands).map((child) => child.length));
+  return [
+    `${name} COMMAND   (each has --help)`,
+    "",
+    group.summary,
+    "",
+    ...Object.entries(group.commands).map(([child, node]) => `  ${child.padEnd(width)}  ${node.summary}`),
+  ].join("\n");
+}
+
+function own<T>(record: Record<string, T>, key: string): T | undefined {
+  return Object.hasOwn(record, key) ? record[key] : undefined;
+}
+
+/** The flag's text, or undefined when it was not given. */
+export function text(values: Values, name: string): string | undefined {
+  const value = values[name];
+  return typeof value === "string" ? value : undefined;
+}
+
+export function texts(values: Values, name: string): string[] {
+  const value = values[name];
+  return Array.isArray(value) ? value.filter((each) => typeof each === "string") : [];
+}
+
+export function flag(values: Values, name: string): boolean {
+  return values[name] === true;
+}

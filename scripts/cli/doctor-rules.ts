@@ -1,0 +1,239 @@
+/** What `ligand pool doctor` makes of what was found. Pure: the findings and the time come in. */
+import { LIMITS } from "../../schema/wire/limits.ts";
+import type { PoolFindings } from "../runtime/admin-client.ts";
+import { isLoopback } from "../runtime/listen-address.ts";
+
+export interface Check {
+  name: string;
+  state: "ok" | "warn" | "fail";
+  found: string;
+  /** What to do, where there is something. */
+  todo: string | null;
+}
+
+export interface Findings {
+  url: string;
+  /** What the pool said of itself, or why it said nothing. */
+  pool: { ok: true; findings: PoolFindings; clock: Clock } | { ok: false; message: string };
+  /** Migrations of this build, oldest first. */
+  shipped: readonly string[];
+  /** The state folder, where the pool runs on this machine. */
+  folder: Folder | null;
+  /** Of the certificate that the pool shows, where it serves TLS. */
+  certificateValidTo: Date | null;
+  nowMs: number;
+}
+
+export interface Clock {
+  /** The pool's time less this machine's, at the middle of the exchange; half the exchange is how wrong that can be. */
+  aheadMs: number;
+  uncertaintyMs: number;
+  /** How far the pool's clock, and this machine's, went against a clock that nobody sets. */
+  poolDriftMs: number;
+  localDriftMs: number;
+}
+
+export interface Folder {
+  path: string;
+  /** Permission bits, or null where there is no such file. */
+  folderMode: number;
+  secretsMode: number | null;
+  credentialsMode: number | null;
+  /** Of the identity in secrets.json; null when it cannot be read. */
+  atomId: string | null;
+  freeBytes: number;
+  totalBytes: number;
+}
+
+const CLOCK_WARN_MS = 2_000;
+/** Signed requests are good for a minute either way (SPEC 13): half of it is left to the other side. */
+const CLOCK_FAIL_MS = 30_000;
+const SLOW_MS = 500;
+const OUTBOX_WARN_ROWS = 200;
+const DISK_FAIL_BYTES = 256 * 1024 ** 2;
+const DISK_WARN_BYTES = 2 * 1024 ** 3;
+const CERTIFICATE_WARN_DAYS = 14;
+const DAY_MS = 86_400_000;
+
+export function diagnose(found: Findings): Check[] {
+  const { pool } = found;
+  return [
+    pool.ok ? ok("pool", `${found.url} answers`) : fail("pool", pool.message, "Start it, or name another with --pool."),
+    ...(pool.ok ? [...clockChecks(pool.clock), ...poolChecks(pool.findings, found.shipped)] : []),
+    ...addressChecks(found),
+    ...(found.folder ? folderChecks(found.folder, pool.ok ? pool.findings : null) : []),
+  ];
+}
+
+function clockChecks({ aheadMs, uncertaintyMs, poolDriftMs, localDriftMs }: Clock): Check[] {
+  const off = Math.max(0, Math.abs(aheadMs) - uncertaintyMs);
+  const said = `the pool is ${seconds(Math.abs(aheadMs))} ${aheadMs < 0 ? "behind" : "ahead of"} this machine`;
+  const todo = "Let both machines take the time from the network (timedatectl set-ntp true).";
+  const jumped = Math.max(Math.abs(poolDriftMs), Math.abs(localDriftMs)) > CLOCK_WARN_MS;
+  return [
+    off > CLOCK_FAIL_MS
+      ? fail("clock", said, todo)
+      : off > CLOCK_WARN_MS
+        ? warn("clock", said, todo)
+        : ok("clock", said),
+    jumped
+      ? warn(
+          "clock steps",
+          `a clock was set while this ran (${seconds(Math.max(Math.abs(poolDriftMs), Math.abs(localDriftMs)))})`,
+          todo,
+        )
+      : ok("clock steps", "both clocks run evenly"),
+  ];
+}
+
+function poolChecks(findings: PoolFindings, shipped: readonly string[]): Check[] {
+  const { database, policy, lanes } = findings;
+  return [
+    answering(
+      "database",
+      database,
+      "D1 does not answer",
+      "Look at the pool's log; on Cloudflare at status.cloudflare.com.",
+    ),
+    migrations(database.migrations, shipped),
+    answering("settings", policy, "PoolPolicy does not answer", "Look at the pool's log, and restart it."),
+    ...lanes.flatMap((lane): Check[] => {
+      const name = `lane ${lane.name}`;
+      if (!lane.ok) return [fail(name, "does not answer", "Look at the pool's log, and restart it.")];
+      const load = `${lane.workers} workers, ${lane.queued} requests waiting, answers in ${lane.ms} ms`;
+      return [
+        lane.workers === 0
+          ? warn(name, load, "Invite a worker: ligand pool invite")
+          : lane.queued > LIMITS.queuePerModel / 2
+            ? warn(name, load, "Add workers or slots: the queue is half full.")
+            : ok(name, load),
+        lane.outbox_rows > OUTBOX_WARN_ROWS
+          ? warn(
+              `records of ${lane.name}`,
+              `${lane.outbox_rows} wait for D1`,
+              "They are kept and tried again; see to D1.",
+            )
+          : ok(`records of ${lane.name}`, `${lane.outbox_rows} wait for D1`),
+      ];
+    }),
+    findings.has_metrics_token
+      ? ok("metrics token", "set")
+      : warn("metrics token", "not set", "Set METRICS_TOKEN, so that Prometheus needs no admin token."),
+  ];
+}
+
+function migrations(applied: readonly string[] | null, shipped: readonly string[]): Check {
+  if (applied === null) {
+    return fail(
+      "migrations",
+      "cannot be read",
+      "Apply them: npx wrangler d1 migrations apply ligand --remote, or restart.",
+    );
+  }
+  const missing = shipped.filter((name) => !applied.includes(name));
+  const unknown = applied.filter((name) => !shipped.includes(name));
+  if (missing.length > 0) {
+    return fail(
+      "migrations",
+      `${missing.join(", ")} not applied`,
+      "Apply them: npx wrangler d1 migrations apply ligand --remote; on one machine, restart the pool.",
+    );
+  }
+  if (unknown.length > 0)
+    return warn("migrations", `${unknown.join(", ")} not known here`, "Update this copy of Ligand.");
+  return ok("migrations", `all ${applied.length} applied`);
+}
+
+function addressChecks({ url, pool, certificateValidTo, nowMs }: Findings): Check[] {
+  const { protocol, hostname } = new URL(url);
+  const local = isLoopback(hostname.replace(/^\[|\]$/g, ""));
+  const checks: Check[] = [];
+  if (protocol === "https:") {
+    const days = certificateValidTo && (certificateValidTo.getTime() - nowMs) / DAY_MS;
+    const said = certificateValidTo ? `the certificate is good until ${certificateValidTo.toISOString()}` : "";
+    const todo = "Renew it; a one-machine pool takes it on SIGHUP.";
+    if (days === null)
+      checks.push(warn("TLS", "no certificate could be seen", "Check the URL and what stands in front."));
+    else if (days <= 0) checks.push(fail("TLS", said, todo));
+    else checks.push(days < CERTIFICATE_WARN_DAYS ? warn("TLS", said, todo) : ok("TLS", said));
+  } else {
+    checks.push(
+      local
+        ? ok("TLS", "plain HTTP, on loopback")
+        : warn(
+            "TLS",
+            `plain HTTP to ${hostname}`,
+            "Start the pool with --cert and --key: others on the way can read all.",
+          ),
+    );
+  }
+  if (pool.ok) {
+    const hosts = pool.findings.allowed_hosts;
+    // What Cloudflare routes to a Worker is the Worker's own name; a pool on a machine is reached under any.
+    checks.push(
+      hosts.length > 0
+        ? ok("host names", hosts.join(", "))
+        : local
+          ? fail(
+              "host names",
+              "any name is answered",
+              "Set ALLOWED_HOSTS: a web page could rebind its own name to this pool.",
+            )
+          : ok("host names", "those that are routed here"),
+    );
+  }
+  return checks;
+}
+
+function folderChecks(folder: Folder, findings: PoolFindings | null): Check[] {
+  const open = (mode: number | null) => mode !== null && (mode & 0o077) !== 0;
+  const secrets = (): Check => {
+    if (folder.secretsMode === null || folder.atomId === null) {
+      return fail(
+        "secrets",
+        `${folder.path}/secrets.json cannot be read`,
+        "Restore it from a backup: it is the pool's identity.",
+      );
+    }
+    if (open(folder.secretsMode) || open(folder.credentialsMode)) {
+      const todo = `chmod 600 ${folder.path}/secrets.json ${folder.path}/credentials.json, and rotate what was in them.`;
+      return fail("secrets", "others on this machine can read them", todo);
+    }
+    if (findings && findings.atom_id !== folder.atomId) {
+      return fail(
+        "secrets",
+        "the pool that answers has another identity",
+        "Check --pool and --state: they do not belong together.",
+      );
+    }
+    return open(folder.folderMode)
+      ? warn("secrets", "their owner's alone, in a folder that others can list", `chmod 700 ${folder.path}`)
+      : ok("secrets", "their owner's alone");
+  };
+  const free = `${gigabytes(folder.freeBytes)} of ${gigabytes(folder.totalBytes)} free at ${folder.path}`;
+  const todo = "Make room: without it the pool can keep no records.";
+  const disk =
+    folder.freeBytes < DISK_FAIL_BYTES
+      ? fail("disk", free, todo)
+      : folder.freeBytes < DISK_WARN_BYTES
+        ? warn("disk", free, todo)
+        : ok("disk", free);
+  return [secrets(), disk];
+}
+
+function answering(
+  name: string,
+  { ok: answers, ms }: { ok: boolean; ms: number },
+  silent: string,
+  todo: string,
+): Check {
+  if (!answers) return fail(name, silent, todo);
+  const said = `answers in ${ms} ms`;
+  return ms > SLOW_MS ? warn(name, said, "It is slow now; look again, and at the machine's load.") : ok(name, said);
+}
+
+const ok = (name: string, found: string): Check => ({ name, state: "ok", found, todo: null });
+const warn = (name: string, found: string, todo: string): Check => ({ name, state: "warn", found, todo });
+const fail = (name: string, found: string, todo: string): Check => ({ name, state: "fail", found, todo });
+const seconds = (ms: number) => `${(ms / 1_000).toFixed(2)} s`;
+const gigabytes = (bytes: number) => `${(bytes / 1024 ** 3).toFixed(1)} GiB`;

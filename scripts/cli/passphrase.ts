@@ -1,0 +1,38 @@
+import { createInterface } from "node:readline/promises";
+import { Writable } from "node:stream";
+import { UsageError } from "./usage-error.ts";
+
+const MIN_CHARS = 12;
+
+/** From LIGAND_PASSPHRASE, or asked for without showing it. A new one is asked for twice, and must be of some length. */
+export async function readPassphrase(kind: "new" | "known"): Promise<string> {
+  const given = process.env.LIGAND_PASSPHRASE || (await askTwice(kind));
+  if (kind === "new" && given.length < MIN_CHARS) {
+    throw new UsageError(`A passphrase has at least ${MIN_CHARS} characters: whoever opens the file becomes the pool.`);
+  }
+  return given;
+}
+
+async function askTwice(kind: "new" | "known"): Promise<string> {
+  if (!process.stdin.isTTY) throw new UsageError("Which passphrase? Set LIGAND_PASSPHRASE, or run this in a terminal.");
+  const first = await ask("Passphrase: ");
+  if (kind === "new" && first !== (await ask("Again: "))) throw new UsageError("These were two different passphrases.");
+  return first;
+}
+
+async function ask(question: string): Promise<string> {
+  const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
+  const terminal = createInterface({ input: process.stdin, output: nowhere, terminal: true });
+  // Only now: from here on the terminal shows nothing of what is typed, however quick the typist.
+  process.stderr.write(question);
+  const interrupted = new AbortController();
+  terminal.once("SIGINT", () => interrupted.abort());
+  try {
+    return await terminal.question("", { signal: interrupted.signal });
+  } catch {
+    throw new UsageError("No passphrase was given.");
+  } finally {
+    terminal.close();
+    process.stderr.write("\n");
+  }
+}

@@ -1,0 +1,119 @@
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
+import { fromBase64 } from "../../schema/crypto/bytes.ts";
+import { signerFrom } from "../../schema/crypto/ed25519.ts";
+import { oneLine } from "../../worker-agent/terminal-text.ts";
+import { OperatorError } from "../runtime/operator-error.ts";
+import type { Identity, Progress } from "../runtime/pool-backup.ts";
+import { ACCESS_OPTIONS, DEFAULT_STATE_DIR } from "./access.ts";
+import { type Command, flag, text, type Values } from "./command.ts";
+import { readPassphrase } from "./passphrase.ts";
+import { admin, print } from "./pool-common.ts";
+
+const OPTIONS = { ...ACCESS_OPTIONS, json: { type: "boolean" } } as const;
+const PASSPHRASE_HELP = [
+  "The passphrase comes from LIGAND_PASSPHRASE, or is asked for. Without it the file opens for nobody.",
+] as const;
+
+export const exportCommand: Command = {
+  summary: "Write a pool's identity and record into a file that a passphrase opens.",
+  usage: "FILE [--state DIR | --pool URL] [--json]",
+  help: [
+    "--state DIR  the pool on this machine (default: ./state), running or stopped",
+    "--pool URL   one elsewhere; LIGAND_POOL_SECRET_KEY then holds its secret key, which it tells nobody",
+    "--json       one JSON value instead of words",
+    "",
+    ...PASSPHRASE_HELP,
+  ],
+  options: OPTIONS,
+  positionals: { min: 1, max: 1 },
+  async run(values, [name = ""]) {
+    const file = resolve(name);
+    if (existsSync(file)) throw new OperatorError(`${file} is there already. Name another file.`);
+    const passphrase = await readPassphrase("new");
+    const done = await withProgress(values, "Exported", async (progress) => {
+      if (remote(values)) {
+        const { exportPool } = await import("../runtime/pool-backup.ts");
+        return exportPool(admin(values), identityFromEnvironment, file, passphrase, progress);
+      }
+      const { exportState } = await import("../runtime/local-backup.ts");
+      return exportState(folder(values), file, passphrase, say, progress);
+    });
+    return print(
+      values,
+      { file, ...done },
+      `${done.rows} rows of pool ${done.atom_id.slice(0, 16)} are in ${file}. Keep its passphrase apart from it.`,
+    );
+  },
+};
+
+export const importCommand: Command = {
+  summary: "Make a pool out of an export: the same identity, keys and tokens.",
+  usage: "FILE [--state DIR | --pool URL] [--json]",
+  help: [
+    "--state DIR  a fresh folder on this machine (default: ./state)",
+    "--pool URL   a fresh pool elsewhere that has the export's POOL_SECRET_KEY already",
+    "--json       one JSON value instead of words",
+    "",
+    ...PASSPHRASE_HELP,
+  ],
+  options: OPTIONS,
+  positionals: { min: 1, max: 1 },
+  async run(values, [name = ""]) {
+    const file = resolve(name);
+    const passphrase = await readPassphrase("known");
+    const done = await withProgress(values, "Imported", async (progress) => {
+      if (!remote(values)) {
+        const { importState } = await import("../runtime/local-backup.ts");
+        return importState(folder(values), file, passphrase, say, progress);
+      }
+      const { checkExport, importRows } = await import("../runtime/pool-backup.ts");
+      const { head, rows } = await checkExport(file, passphrase);
+      const client = admin(values);
+      if ((await client.pool()).atom_id !== head.atom_id) {
+        throw new OperatorError(
+          `That pool is not ${head.atom_id}: set its POOL_SECRET_KEY to the export's first (docs/upgrading.md says how).`,
+        );
+      }
+      await importRows(client, file, passphrase, rows, progress);
+      return { atom_id: head.atom_id, rows };
+    });
+    const next = remote(values) ? "" : ` Start it with: npm start -- --state ${folder(values)}`;
+    return print(values, done, `Pool ${done.atom_id.slice(0, 16)} is here again, with ${done.rows} rows.${next}`);
+  },
+};
+
+function remote(values: Values): boolean {
+  return text(values, "state") === undefined && (text(values, "pool") ?? process.env.LIGAND_POOL ?? "") !== "";
+}
+
+function folder(values: Values): string {
+  return resolve(text(values, "state") ?? DEFAULT_STATE_DIR);
+}
+
+async function identityFromEnvironment(atomId: string): Promise<Identity> {
+  const given = process.env.LIGAND_POOL_SECRET_KEY?.trim() ?? "";
+  const key = fromBase64(given);
+  if (key?.length !== 32 || (await signerFrom(key)).id !== atomId) {
+    throw new OperatorError(
+      "A pool tells nobody its secret key. Set LIGAND_POOL_SECRET_KEY to what POOL_SECRET_KEY was set to when it was made.",
+    );
+  }
+  return { pool_secret_key: given };
+}
+
+/** How far it is, in a terminal only. */
+async function withProgress<T>(values: Values, verb: string, work: (progress: Progress) => Promise<T>): Promise<T> {
+  const shown = process.stderr.isTTY && !flag(values, "json");
+  try {
+    return await work((done, total) => {
+      if (shown) process.stderr.write(`\r${verb} ${done}${total === null ? "" : ` of ${total}`} rows`);
+    });
+  } finally {
+    if (shown) process.stderr.write("\r\u001b[K");
+  }
+}
+
+function say(line: string): void {
+  if (process.stderr.isTTY) console.error(oneLine(line));
+}

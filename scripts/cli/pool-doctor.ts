@@ -1,0 +1,131 @@
+import { existsSync, statfsSync, statSync } from "node:fs";
+import { isIP } from "node:net";
+import { connect } from "node:tls";
+import { fileURLToPath } from "node:url";
+import { fromBase64 } from "../../schema/crypto/bytes.ts";
+import { signerFrom } from "../../schema/crypto/ed25519.ts";
+import type { AdminClient } from "../runtime/admin-client.ts";
+import { credentialsFile } from "../runtime/credentials.ts";
+import { readMigrations } from "../runtime/migrations.ts";
+import { OperatorError } from "../runtime/operator-error.ts";
+import { readSecrets, secretsFile } from "../runtime/pool-secrets.ts";
+import { localState, poolUrl } from "./access.ts";
+import { type Command, EXIT, flag, type Values } from "./command.ts";
+import { type Check, type Clock, diagnose, type Findings, type Folder } from "./doctor-rules.ts";
+import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
+import { printable } from "./table.ts";
+
+const MIGRATIONS = fileURLToPath(new URL("../../schema/db/migrations", import.meta.url));
+const TLS_MS = 5_000;
+
+/** `ligand pool doctor` */
+export const doctor: Command = {
+  summary: "Look a pool over: clock, D1, migrations, lanes, secrets, TLS, disk. Exits with 1 when something fails.",
+  usage: "[--json]",
+  help: COMMON_HELP,
+  options: COMMON_OPTIONS,
+  positionals: { min: 0, max: 0 },
+  async run(values) {
+    const local = localState(values);
+    const url = poolUrl(values);
+    const shownUrl = local?.credentials.url === url ? (local.credentials.public_url ?? url) : url;
+    const checks = diagnose({
+      url: shownUrl,
+      pool: await askPool(values),
+      shipped: readMigrations(MIGRATIONS).map(({ name }) => name),
+      folder: local?.credentials.url === url ? await lookAt(local.stateDir) : null,
+      certificateValidTo: shownUrl.startsWith("https:") ? await certificateValidTo(new URL(shownUrl)) : null,
+      nowMs: Date.now(),
+    });
+    const healthy = checks.every(({ state }) => state !== "fail");
+    print(values, { ok: healthy, checks }, flag(values, "json") ? "" : report(checks));
+    return healthy ? EXIT.ok : EXIT.failed;
+  },
+};
+
+async function askPool(values: Values): Promise<Findings["pool"]> {
+  try {
+    const client = admin(values);
+    const first = await exchange(client);
+    const second = await exchange(client);
+    const passedMs = second.steadyMs - first.steadyMs;
+    const clock: Clock = {
+      aheadMs: second.aheadMs,
+      uncertaintyMs: second.uncertaintyMs,
+      poolDriftMs: second.findings.now_ms - first.findings.now_ms - passedMs,
+      localDriftMs: second.wallMs - first.wallMs - passedMs,
+    };
+    return { ok: true, findings: second.findings, clock };
+  } catch (error) {
+    if (!(error instanceof OperatorError)) throw error;
+    return { ok: false, message: error.message };
+  }
+}
+
+/** One question, and the clocks at the middle of it. */
+async function exchange(client: AdminClient) {
+  const [wallStartMs, steadyStartMs] = [Date.now(), performance.now()];
+  const findings = await client.doctor();
+  const tookMs = performance.now() - steadyStartMs;
+  const wallMs = wallStartMs + tookMs / 2;
+  return {
+    findings,
+    wallMs,
+    steadyMs: steadyStartMs + tookMs / 2,
+    aheadMs: findings.now_ms - wallMs,
+    uncertaintyMs: tookMs / 2,
+  };
+}
+
+async function lookAt(path: string): Promise<Folder> {
+  const mode = (file: string) => statSync(file, { throwIfNoEntry: false })?.mode ?? null;
+  const { bavail, blocks, bsize } = statfsSync(path);
+  return {
+    path,
+    folderMode: statSync(path).mode,
+    secretsMode: mode(secretsFile(path)),
+    credentialsMode: mode(credentialsFile(path)),
+    atomId: existsSync(secretsFile(path)) ? await atomIdIn(path) : null,
+    freeBytes: bavail * bsize,
+    totalBytes: blocks * bsize,
+  };
+}
+
+async function atomIdIn(stateDir: string): Promise<string | null> {
+  try {
+    const key = fromBase64(readSecrets(stateDir)?.pool_secret_key ?? "");
+    return key && (await signerFrom(key)).id;
+  } catch {
+    return null;
+  }
+}
+
+/** Whoever signed it: that is for clients to judge. */
+function certificateValidTo({ hostname, port }: URL): Promise<Date | null> {
+  return new Promise((resolve) => {
+    const host = hostname.replace(/^\[|\]$/g, "");
+    const socket = connect({
+      host,
+      port: Number(port || 443),
+      rejectUnauthorized: false,
+      ...(isIP(host) === 0 && { servername: host }),
+    });
+    const answer = (date: Date | null) => {
+      socket.destroy();
+      resolve(date);
+    };
+    socket.setTimeout(TLS_MS, () => answer(null));
+    socket.once("error", () => answer(null));
+    socket.once("secureConnect", () => answer(new Date(socket.getPeerCertificate().valid_to)));
+  });
+}
+
+function report(checks: readonly Check[]): string {
+  const width = Math.max(...checks.map(({ name }) => name.length));
+  const lines = checks.flatMap(({ name, state, found, todo }) => [
+    `${state.padEnd(4)}  ${name.padEnd(width)}  ${printable(found)}`,
+    ...(todo === null ? [] : [`${" ".repeat(width + 8)}→ ${printable(todo)}`]),
+  ]);
+  const count = (state: Check["state"]) => checks.filter((check) => check.state === state).length;
+  return `${lines.join("\n")}\n\n${count("ok")} ok, ${count("warn")} to look at, ${count("fail")} failed`;
+}

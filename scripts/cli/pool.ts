@@ -1,0 +1,172 @@
+import { LIMITS } from "../../schema/wire/limits.ts";
+import type { ClientKey, Workers } from "../runtime/admin-client.ts";
+import { type Command, type Group, text } from "./command.ts";
+import { days, whole } from "./numbers.ts";
+import { admins } from "./pool-admins.ts";
+import { exportCommand, importCommand } from "./pool-backup.ts";
+import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
+import { doctor } from "./pool-doctor.ts";
+import { printable, table } from "./table.ts";
+
+const invite: Command = {
+  summary: "Make a worker token. It is shown this once.",
+  usage: "[--expires 30d] [--label TEXT] [--json]",
+  help: [
+    "--expires D   how long it may be used: 30d, 12h, 90s (default 30d)",
+    "--label TEXT  whom it is for",
+    ...COMMON_HELP,
+  ],
+  options: { ...COMMON_OPTIONS, expires: { type: "string" }, label: { type: "string" } },
+  positionals: { min: 0, max: 0 },
+  async run(values) {
+    const expires_in_days = days("expires", text(values, "expires"));
+    const { id, token, expires_at } = await admin(values).invite({ label: text(values, "label"), expires_in_days });
+    return print(
+      values,
+      { id, token, expires_at },
+      [
+        token,
+        "",
+        `Invite ${id}, good until ${expires_at}. The worker's owner saves the token in a file only they can read, and runs:`,
+        "  ligand worker start --pool URL --token-file FILE",
+      ].join("\n"),
+    );
+  },
+};
+
+const keysCreate: Command = {
+  summary: "Make a client key. It is shown this once.",
+  usage: "[--label TEXT] [--rpm N] [--streams N] [--json]",
+  help: [
+    "--label TEXT  whom it is for",
+    "--rpm N       requests a minute",
+    "--streams N   streams at once",
+    ...COMMON_HELP,
+  ],
+  options: { ...COMMON_OPTIONS, label: { type: "string" }, rpm: { type: "string" }, streams: { type: "string" } },
+  positionals: { min: 0, max: 0 },
+  async run(values) {
+    const { id, key } = await admin(values).createKey({
+      label: text(values, "label"),
+      requests_per_minute: whole("rpm", text(values, "rpm"), 1, LIMITS.keyMaxRequestsPerMinute),
+      streams: whole("streams", text(values, "streams"), 1, LIMITS.keyMaxStreams),
+    });
+    return print(
+      values,
+      { id, key },
+      `${key}\n\nKey ${id}. Use it with any OpenAI client: base URL POOL/v1, this as the API key.`,
+    );
+  },
+};
+
+const keysList: Command = {
+  summary: "List client keys and what they used.",
+  usage: "[--json]",
+  help: COMMON_HELP,
+  options: COMMON_OPTIONS,
+  positionals: { min: 0, max: 0 },
+  async run(values) {
+    const keys = await admin(values).keys();
+    return print(values, { keys }, keysTable(keys));
+  },
+};
+
+const keysRevoke: Command = {
+  summary: "Revoke a client key at once.",
+  usage: "ID [--json]",
+  help: COMMON_HELP,
+  options: COMMON_OPTIONS,
+  positionals: { min: 1, max: 1 },
+  async run(values, [id = ""]) {
+    const revoked = await admin(values).revokeKey(id);
+    return print(values, revoked, `Key ${revoked.id} was revoked at ${revoked.revoked_at}.`);
+  },
+};
+
+const workersList: Command = {
+  summary: "Show connected workers and worker tokens.",
+  usage: "[--json]",
+  help: COMMON_HELP,
+  options: COMMON_OPTIONS,
+  positionals: { min: 0, max: 0 },
+  async run(values) {
+    const workers = await admin(values).workers();
+    return print(values, workers, workersTables(workers));
+  },
+};
+
+const workersRevoke: Command = {
+  summary: "Revoke a worker token: its worker is cut off at once and cannot return.",
+  usage: "ID [--json]",
+  help: COMMON_HELP,
+  options: COMMON_OPTIONS,
+  positionals: { min: 1, max: 1 },
+  async run(values, [id = ""]) {
+    const revoked = await admin(values).revokeToken(id);
+    return print(values, revoked, `Worker token ${revoked.id} was revoked at ${revoked.revoked_at}.`);
+  },
+};
+
+function keysTable(keys: readonly ClientKey[]): string {
+  return table(
+    ["ID", "LABEL", "A MINUTE", "STREAMS", "REQUESTS", "TOKENS IN", "TOKENS OUT", "STATE"],
+    keys.map((key) => [
+      key.id,
+      printable(key.label),
+      String(key.requests_per_minute),
+      String(key.streams),
+      String(key.requests),
+      String(key.prompt_tokens),
+      String(key.completion_tokens),
+      key.revoked_at === null ? "valid" : `revoked ${key.revoked_at}`,
+    ]),
+    "There are no client keys. Make one with: ligand pool keys create",
+  );
+}
+
+function workersTables({ tokens, workers }: Workers): string {
+  const connected = table(
+    ["WORKER", "TOKEN", "MODELS (FREE/SLOTS)", "AGENT", "SINCE"],
+    workers.map((worker) => [
+      worker.worker_id.slice(0, 16),
+      worker.token_id,
+      worker.models.map((model) => `${printable(model.name)} ${model.free}/${model.slots}`).join(", "),
+      printable(worker.agent_version),
+      worker.connected_at,
+    ]),
+    "No worker is connected. Invite one with: ligand pool invite",
+  );
+  const invited = table(
+    ["TOKEN", "LABEL", "WORKER", "EXPIRES", "STATE"],
+    tokens.map((token) => [
+      token.id,
+      printable(token.label),
+      token.worker_id?.slice(0, 16) ?? "not used yet",
+      token.expires_at,
+      token.revoked_at !== null ? `revoked ${token.revoked_at}` : token.connected ? "connected" : "away",
+    ]),
+    "There are no worker tokens.",
+  );
+  return `${connected}\n\n${invited}`;
+}
+
+/** `ligand pool …`: what the operator does with a running pool. */
+export const pool: Group = {
+  summary: "Run a pool: invite workers, give out client keys, see who is there.",
+  commands: {
+    invite,
+    admins,
+    doctor,
+    export: exportCommand,
+    import: importCommand,
+    keys: {
+      summary: "Client keys: create, list, revoke.",
+      commands: { create: keysCreate, list: keysList, revoke: keysRevoke },
+    },
+    workers: {
+      summary: "Workers: list, revoke.",
+      commands: { list: workersList, revoke: workersRevoke },
+      standard: "list",
+    },
+  },
+};

@@ -1,0 +1,4 @@
+/** The command was not said right: exit code 2. */
+export class UsageError extends Error {
+  override name = "UsageError";
+}

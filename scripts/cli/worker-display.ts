@@ -1,0 +1,164 @@
+import { type AgentEvent, levelOf, logRecord, sentence } from "../../worker-agent/events.ts";
+import type { AgentStatus } from "../../worker-agent/state/status-file.ts";
+import { jsonLine } from "../../worker-agent/terminal-text.ts";
+import { type Download, downloadBar, tenthsOfDownloads } from "./download-bar.ts";
+import { printable } from "./table.ts";
+import { UsageError } from "./usage-error.ts";
+
+/** What `worker start` shows while it runs. */
+export interface Display {
+  event(event: AgentEvent): void;
+  status(status: AgentStatus): void;
+  /** Leaves the terminal as it was found; a second call does nothing. */
+  close(): void;
+}
+
+/** What of a stream is needed: `process.stdout` is one. */
+export interface Screen {
+  readonly isTTY?: boolean | undefined;
+  readonly columns?: number | undefined;
+  write(text: string): unknown;
+}
+
+export interface DisplayOptions {
+  /** As `--log` says; by default a live line in a terminal and sentences elsewhere. */
+  readonly log: "json" | "text" | undefined;
+  /** Only what went wrong. */
+  readonly quiet: boolean;
+  /** `TERM`: a dumb terminal cannot take a line back. */
+  readonly terminal: string | undefined;
+}
+
+export function logFormat(given: string | undefined): "json" | "text" | undefined {
+  if (given === undefined || given === "json" || given === "text") return given;
+  throw new UsageError(`--log wants text or json, not "${given}".`);
+}
+
+export function displayOn(screen: Screen, { log, quiet, terminal }: DisplayOptions, nowMs: () => number): Display {
+  const notTooOften = tenthsOfDownloads();
+  const wanted = (event: AgentEvent) => (!quiet || ["warn", "error"].includes(levelOf(event))) && notTooOften(event);
+  const nothing = { status: () => {}, close: () => {} };
+  if (log === "json") {
+    return {
+      event: (event) => wanted(event) && screen.write(`${jsonLine(logRecord(event, nowMs()))}\n`),
+      ...nothing,
+    };
+  }
+  if (screen.isTTY === true && log === undefined && !quiet && terminal !== "dumb") return new LiveLine(screen, nowMs);
+  return { event: (event) => wanted(event) && screen.write(`${printable(sentence(event))}\n`), ...nothing };
+}
+
+/** Four times a second is enough for a person. */
+const REDRAW_MS = 250;
+
+/** Speed is what came in this long. */
+const RATE_WINDOW_MS = 3_000;
+
+const CLEAR = "\r\u001b[2K";
+
+/** Without wrapping: a name whose letters are wider than counted ends at the edge instead of breaking the line. */
+const unwrapped = (line: string) => `\u001b[?7l${line}\u001b[?7h`;
+
+/** One line that says how things stand, redrawn in place; what happens is printed above it. */
+class LiveLine implements Display {
+  readonly #screen: Screen;
+  readonly #nowMs: () => number;
+  readonly #timer: NodeJS.Timeout;
+  #samples: readonly Sample[] = [];
+  #status: AgentStatus | null = null;
+  #download: Download | null = null;
+  #drawn = "";
+
+  constructor(screen: Screen, nowMs: () => number) {
+    this.#screen = screen;
+    this.#nowMs = nowMs;
+    this.#timer = setInterval(() => this.#draw(), REDRAW_MS).unref();
+  }
+
+  event(event: AgentEvent): void {
+    this.#download = event.type === "downloading" && event.bytes < event.totalBytes ? event : null;
+    if (this.#download !== null) return;
+    // The line itself counts single jobs.
+    if (levelOf(event) === "debug") return;
+    this.#erase();
+    this.#screen.write(`${printable(sentence(event))}\n`);
+  }
+
+  status(status: AgentStatus): void {
+    this.#status = status;
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#erase();
+  }
+
+  #draw(): void {
+    const words = this.#download === null ? this.#words() : downloadBar(this.#download);
+    if (words === null) return;
+    const line = cut(words, (this.#screen.columns || 80) - 1);
+    if (line === this.#drawn) return;
+    this.#screen.write(CLEAR + unwrapped(line));
+    this.#drawn = line;
+  }
+
+  #words(): string | null {
+    if (this.#status === null) return null;
+    const atMs = this.#nowMs();
+    this.#samples = sampled(this.#samples, { atMs, tokens: this.#status.counters.tokensGenerated });
+    return liveLine(this.#status, tokensPerSecond(this.#samples), atMs);
+  }
+
+  #erase(): void {
+    if (this.#drawn !== "") this.#screen.write(CLEAR);
+    this.#drawn = "";
+  }
+}
+
+export interface Sample {
+  readonly atMs: number;
+  readonly tokens: number;
+}
+
+/** Pure: the samples of the last seconds, with one more. */
+export function sampled(samples: readonly Sample[], next: Sample): readonly Sample[] {
+  return [...samples.filter(({ atMs }) => atMs > next.atMs - RATE_WINDOW_MS), next];
+}
+
+export function tokensPerSecond(samples: readonly Sample[]): number {
+  const [first, last] = [samples[0], samples.at(-1)];
+  if (first === undefined || last === undefined || last.atMs <= first.atMs) return 0;
+  return ((last.tokens - first.tokens) * 1_000) / (last.atMs - first.atMs);
+}
+
+const NAMES_CHARS = 40;
+
+/** Pure: how things stand, in one line. */
+export function liveLine(status: AgentStatus, rate: number, nowMs: number): string {
+  const { models, counters, lastJob } = status;
+  const names = printable(models.map(({ name }) => name).join(", "));
+  const active = models.reduce((sum, model) => sum + model.active, 0);
+  const jobs = models.reduce((sum, model) => sum + model.jobs, 0);
+  return [
+    connection(status, nowMs),
+    ...(models.length === 0 ? [] : [names.length > NAMES_CHARS ? `${models.length} models` : names]),
+    ...(lastJob === null && jobs === 0
+      ? ["no jobs yet"]
+      : [
+          `${active} active`,
+          `${Math.round(rate)} tok/s`,
+          `${jobs} job${jobs === 1 ? "" : "s"}`,
+          `${counters.tokensGenerated} tokens`,
+        ]),
+  ].join(" · ");
+}
+
+function connection({ state, nextAttemptMs }: AgentStatus, nowMs: number): string {
+  if (state !== "connecting" || nextAttemptMs === null) return state;
+  return `disconnected, next try in ${Math.max(0, Math.ceil((nextAttemptMs - nowMs) / 1_000))} s`;
+}
+
+function cut(line: string, columns: number): string {
+  const letters = [...line];
+  return letters.length <= columns ? line : `${letters.slice(0, Math.max(0, columns - 1)).join("")}…`;
+}

@@ -1,0 +1,188 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
+import { adminClient } from "../runtime/admin-client.ts";
+import { type RunningPool, startPool, WORKERD_RECORD } from "../runtime/pool-runtime.ts";
+import { parseRecord } from "../runtime/workerd-record.ts";
+import { fuzzAgents } from "./agents.ts";
+import { adminCases, agentCases, clientCases, FUZZ_MODEL } from "./cases.ts";
+import { Http } from "./http.ts";
+import { wrongAnswer } from "./oracle.ts";
+import { fuzzHttp } from "./requests.ts";
+import { CONNECTIONS, type Finding, type Part, type Target } from "./target.ts";
+import { WorkerSocket } from "./worker-socket.ts";
+
+export interface FuzzOptions {
+  /** How many of each part. */
+  cases: Record<Part, number>;
+  seed: number;
+  progress(line: string): void;
+}
+
+export interface FuzzReport {
+  seed: number;
+  seconds: number;
+  cases: Record<Part, number>;
+  /** How often which outcome came. */
+  outcomes: Record<string, number>;
+  /** Times that a bystander was served in between. */
+  bystandersServed: number;
+  workerdMiB: { afterWarmUp: number; atTheEnd: number };
+  findings: Finding[];
+}
+
+const BATCH = 1_000;
+/** Nothing that is sent here may keep an answer this long, on a busy machine either. */
+const TIMEOUT_MS = 30_000;
+const FINDINGS_KEPT = 20;
+/** Of memory above what the warm-up took. */
+const MEMORY_MIB = 512;
+
+/** Everything against one real pool in workerd, over real sockets; the same seed sends the same. */
+export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
+  const stateDir = mkdtempSync(join(tmpdir(), "ligand-fuzz-"));
+  const findings: Finding[] = [];
+  const find = (finding: Finding) => {
+    if (findings.length < FINDINGS_KEPT) findings.push(finding);
+  };
+  const log = (line: string) => {
+    // The pool's log is an oracle too: a bug that was answered decently is still a bug.
+    find({ part: "pool", what: "the pool logged", sent: line.slice(0, 2_000) });
+  };
+  const ready: { pool?: RunningPool } = {};
+  const pool = await startPool({ stateDir, port: 0, log: (line) => ready.pool && log(line) });
+  ready.pool = pool;
+  try {
+    return await against(pool, stateDir, options, findings, find);
+  } finally {
+    await pool.stop();
+    rmSync(stateDir, { recursive: true, force: true, maxRetries: 5 });
+  }
+}
+
+async function against(
+  pool: RunningPool,
+  stateDir: string,
+  { cases, seed, progress }: FuzzOptions,
+  findings: Finding[],
+  find: (finding: Finding) => void,
+): Promise<FuzzReport> {
+  const startedMs = performance.now();
+  const outcomes: Record<string, number> = {};
+  let bystandersServed = 0;
+  const admin = adminClient(pool.url, pool.secrets.admin_token);
+  const { key } = await admin.createKey({ label: "fuzz", requests_per_minute: 1_000_000, streams: 10_000 });
+  const http = new Http(pool.url, CONNECTIONS * 2, TIMEOUT_MS);
+  const invite = async () => (await admin.invite({ label: "fuzz" })).token;
+  const socket = { url: pool.url, signer: await signerFrom(generateSecretKey()), timeoutMs: TIMEOUT_MS };
+  const worker = await WorkerSocket.serving({ ...socket, token: await invite() }, [
+    { name: FUZZ_MODEL, slots: 256, kinds: ["chat", "completion", "embedding"] },
+  ]);
+  worker.onJob = (job) => {
+    worker.answer(job, "at your service");
+    worker.ready(FUZZ_MODEL, 256);
+  };
+  worker.ready(FUZZ_MODEL, 256);
+  const heartbeat = setInterval(() => worker.socket.send("ping"), 10_000);
+
+  const target: Target = {
+    url: pool.url,
+    http,
+    key,
+    adminToken: pool.secrets.admin_token,
+    invite,
+    timeoutMs: TIMEOUT_MS,
+    count: (outcome) => {
+      outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
+    },
+    find,
+    async bystander() {
+      const body = { model: FUZZ_MODEL, messages: [{ role: "user", content: "hello" }] };
+      const answer = await http.ask("POST", "/v1/chat/completions", key, Buffer.from(JSON.stringify(body)));
+      if (answer.status === 200 && answer.body.includes("at your service")) bystandersServed += 1;
+      else find({ part: "pool", what: `a bystander got ${answer.status}`, sent: answer.body.slice(0, 2_000) });
+    },
+  };
+  await target.bystander();
+
+  let warmMiB = 0;
+  let sent = 0;
+  const parts: [Part, (size: number, seed: number) => () => Promise<void>][] = [
+    ["client", fuzzer(clientCases, (batch) => fuzzHttp("client", batch, target))],
+    ["admin", fuzzer(adminCases, (batch) => fuzzHttp("admin", batch, target))],
+    ["agent", fuzzer(agentCases, (batch) => fuzzAgents(batch, target))],
+  ];
+  const total = cases.client + cases.agent + cases.admin;
+  try {
+    for (const [part, send] of parts) {
+      for (let done = 0; done < cases[part] && findings.length < FINDINGS_KEPT; done += BATCH) {
+        const size = Math.min(BATCH, cases[part] - done);
+        const sending = send(size, seed + done);
+        http.forgetIdle();
+        await sending();
+        sent += size;
+        warmMiB ||= residentMiB(stateDir);
+        progress(`${part}: ${sent} of ${total} cases, ${findings.length} findings, ${residentMiB(stateDir)} MiB`);
+      }
+    }
+    if (worker.misspoken !== null)
+      find({ part: "pool", what: "a frame that its schema refuses", sent: worker.misspoken });
+    if (worker.isClosed)
+      find({ part: "pool", what: "the bystander's worker was closed", sent: worker.isClosed.reason });
+    await settled(pool, http, find);
+  } finally {
+    clearInterval(heartbeat);
+    worker.vanish();
+    http.close();
+  }
+  const endMiB = residentMiB(stateDir);
+  if (endMiB > warmMiB + MEMORY_MIB) find({ part: "pool", what: "memory", sent: `${warmMiB} → ${endMiB} MiB` });
+  return {
+    seed,
+    seconds: Math.round((performance.now() - startedMs) / 1_000),
+    cases,
+    outcomes: Object.fromEntries(Object.entries(outcomes).sort(([a], [b]) => (a < b ? -1 : 1))),
+    bystandersServed,
+    workerdMiB: { afterWarmUp: warmMiB, atTheEnd: endMiB },
+    findings,
+  };
+}
+
+/** Makes a batch, which takes a while, then sends it. */
+function fuzzer<T>(cases: fc.Arbitrary<T>, send: (batch: T[]) => Promise<void>) {
+  return (numRuns: number, seed: number) => {
+    const batch = fc.sample(cases, { seed, numRuns });
+    return () => send(batch);
+  };
+}
+
+/** Afterwards the pool is as before: ready, with its one worker, and no job left anywhere. */
+async function settled(pool: RunningPool, http: Http, find: (finding: Finding) => void): Promise<void> {
+  const readiness = await http.ask("GET", "/readyz", "");
+  if (readiness.status !== 200) find({ part: "pool", what: `/readyz says ${readiness.status}`, sent: readiness.body });
+  const metrics = await http.ask("GET", "/metrics", pool.secrets.metrics_token);
+  for (const name of ["ligand_num_requests_running", "ligand_num_requests_waiting"]) {
+    const left = metricSum(metrics.body, name);
+    if (left !== 0) find({ part: "pool", what: `${name} is ${left}`, sent: "" });
+  }
+  const wrong = wrongAnswer(await http.ask("GET", "/v1/nothing", ""), (code) => code === "http/not-found");
+  if (wrong !== null) find({ part: "pool", what: wrong, sent: "GET /v1/nothing" });
+}
+
+/** The sum of a metric over its labels. */
+export function metricSum(exposition: string, name: string): number {
+  const values = exposition
+    .split("\n")
+    .filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `))
+    .map((line) => Number(line.slice(line.lastIndexOf(" ") + 1)));
+  return values.reduce((sum, value) => sum + value, 0);
+}
+
+/** What workerd holds in memory, by the kernel's account. */
+export function residentMiB(stateDir: string): number {
+  const record = parseRecord(readFileSync(join(stateDir, WORKERD_RECORD), "utf8"));
+  const kib = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${record?.pid}/status`, "utf8"))?.[1];
+  return Math.round(Number(kib) / 1024);
+}

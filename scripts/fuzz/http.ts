@@ -1,0 +1,59 @@
+import { Agent, type IncomingHttpHeaders, request } from "node:http";
+
+export interface Answer {
+  status: number;
+  headers: IncomingHttpHeaders;
+  body: string;
+}
+
+/** One pool's HTTP, over keep-alive connections. An answer that does not end in time is a failure: a hang is a finding. */
+export class Http {
+  readonly #agent: Agent;
+  readonly #url: URL;
+  readonly #timeoutMs: number;
+
+  constructor(url: string, connections: number, timeoutMs: number) {
+    this.#agent = new Agent({ keepAlive: true, maxSockets: connections, scheduling: "fifo" });
+    this.#url = new URL(url);
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** `path` goes onto the wire as it is. `onHead` hears that the answer has begun. */
+  ask(method: string, path: string, key: string, body?: Uint8Array, onHead?: () => void): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      const headers = {
+        authorization: `Bearer ${key}`,
+        ...(body && { "content-type": "application/json", "content-length": body.byteLength }),
+      };
+      const { hostname, port } = this.#url;
+      const asked = request({ agent: this.#agent, hostname, port, method, path, headers }, (answer) => {
+        onHead?.();
+        const chunks: Buffer[] = [];
+        answer.on("data", (chunk: Buffer) => chunks.push(chunk));
+        answer.on("error", reject);
+        answer.on("end", () => {
+          clearTimeout(late);
+          resolve({ status: answer.statusCode ?? 0, headers: answer.headers, body: Buffer.concat(chunks).toString() });
+        });
+      });
+      const late = setTimeout(
+        () => asked.destroy(new Error(`no end of the answer within ${this.#timeoutMs} ms`)),
+        this.#timeoutMs,
+      );
+      asked.on("error", (error) => {
+        clearTimeout(late);
+        reject(error);
+      });
+      asked.end(body);
+    });
+  }
+
+  /** After a pause: a connection that the pool has closed in the meantime must not be taken for one that it drops. */
+  forgetIdle(): void {
+    for (const socket of Object.values(this.#agent.freeSockets).flatMap((idle) => idle ?? [])) socket.destroy();
+  }
+
+  close(): void {
+    this.#agent.destroy();
+  }
+}

@@ -1,0 +1,35 @@
+import type { ErrorCode } from "../../schema/wire/errors.ts";
+import { ERRORS } from "../../schema/wire/errors.ts";
+import type { HttpCase } from "./cases.ts";
+import { wrongAnswer } from "./oracle.ts";
+import { CONNECTIONS, type Target } from "./target.ts";
+
+const BYSTANDER_EVERY = 250;
+
+/** Refusals and nothing else: with an idle worker and no limits that matter, no such request may end in the pool's failure. */
+const allowed = (code: ErrorCode) => ERRORS[code].status < 500 || code === "inference/no-worker";
+
+/** Sends each case once, several at a time. */
+export async function fuzzHttp(part: "client" | "admin", cases: HttpCase[], target: Target): Promise<void> {
+  let next = 0;
+  const sender = async () => {
+    for (let at = next++; at < cases.length; at = next++) {
+      const each = cases[at];
+      if (each) await send(part, each, target);
+      if (at % BYSTANDER_EVERY === 0) await target.bystander();
+    }
+  };
+  await Promise.all(Array.from({ length: CONNECTIONS }, sender));
+}
+
+async function send(part: "client" | "admin", { method, path, body, how }: HttpCase, target: Target): Promise<void> {
+  const sent = `${method} ${path.slice(0, 300)} ${body?.toString("latin1").slice(0, 1_500) ?? ""}`;
+  try {
+    const answer = await target.http.ask(method, path, part === "admin" ? target.adminToken : target.key, body);
+    target.count(`${part} ${how}: ${answer.status} ${answer.headers["x-ligand-code"] ?? ""}`.trim());
+    const wrong = wrongAnswer(answer, allowed);
+    if (wrong !== null) target.find({ part, what: wrong, sent });
+  } catch (error) {
+    target.find({ part, what: error instanceof Error ? error.message : String(error), sent });
+  }
+}

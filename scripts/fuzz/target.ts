@@ -1,0 +1,27 @@
+import type { Http } from "./http.ts";
+
+export const PARTS = ["client", "agent", "admin"] as const;
+export type Part = (typeof PARTS)[number];
+
+export interface Finding {
+  part: Part | "pool";
+  what: string;
+  /** What was sent, its beginning. */
+  sent: string;
+}
+
+/** What the fuzzers share. */
+export interface Target {
+  url: string;
+  http: Http;
+  key: string;
+  adminToken: string;
+  invite(): Promise<string>;
+  timeoutMs: number;
+  count(outcome: string): void;
+  find(finding: Finding): void;
+  /** Somebody else's request, whose answer must be right whatever goes on. */
+  bystander(): Promise<void>;
+}
+
+export const CONNECTIONS = 16;

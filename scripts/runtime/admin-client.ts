@@ -1,0 +1,158 @@
+import * as z from "zod";
+import {
+  type BackupRow,
+  exportHead,
+  meteringPage,
+  type poolSettings,
+  type RecordTable,
+} from "../../schema/wire/backup.ts";
+import { OperatorError } from "./operator-error.ts";
+
+/** The admin API of a pool (`/admin/api`), as the command line and the runner use it. */
+
+const TIMEOUT_MS = 15_000;
+
+const pool = z.object({ atom_id: z.string(), name: z.string(), description: z.string() });
+const createdKey = z.object({ id: z.string(), key: z.string() });
+const key = z.object({
+  id: z.string(),
+  label: z.string().nullable(),
+  requests_per_minute: z.number(),
+  tokens_per_minute: z.number(),
+  streams: z.number(),
+  created_by: z.string(),
+  created_at: z.string(),
+  revoked_at: z.string().nullable(),
+  requests: z.number(),
+  prompt_tokens: z.number(),
+  completion_tokens: z.number(),
+});
+const createdToken = z.object({ id: z.string(), token: z.string(), expires_at: z.string() });
+const revoked = z.object({ id: z.string(), revoked_at: z.string() });
+const token = z.object({
+  id: z.string(),
+  label: z.string().nullable(),
+  worker_id: z.string().nullable(),
+  created_at: z.string(),
+  expires_at: z.string(),
+  revoked_at: z.string().nullable(),
+  connected: z.boolean(),
+});
+const worker = z.object({
+  worker_id: z.string(),
+  token_id: z.string(),
+  models: z.array(z.object({ name: z.string(), slots: z.number(), free: z.number(), active: z.number() })),
+  agent_version: z.string(),
+  connected_at: z.string(),
+});
+const namedAdmin = z.object({
+  id: z.string(),
+  name: z.string(),
+  created_by: z.string(),
+  created_at: z.string(),
+  revoked_by: z.string().nullable(),
+  revoked_at: z.string().nullable(),
+});
+const createdAdmin = namedAdmin.extend({ token: z.string() });
+const doctor = z.object({
+  now_ms: z.number(),
+  atom_id: z.string(),
+  database: z.object({ ok: z.boolean(), ms: z.number(), migrations: z.array(z.string()).nullable() }),
+  policy: z.object({ ok: z.boolean(), ms: z.number() }),
+  lanes: z.array(
+    z.object({
+      name: z.string(),
+      ok: z.boolean(),
+      ms: z.number(),
+      workers: z.number(),
+      queued: z.number(),
+      outbox_rows: z.number(),
+    }),
+  ),
+  allowed_hosts: z.array(z.string()),
+  has_metrics_token: z.boolean(),
+});
+const workers = z.object({ tokens: z.array(token), workers: z.array(worker) });
+
+export type Workers = z.infer<typeof workers>;
+export type PoolFindings = z.infer<typeof doctor>;
+export type AdminToken = z.infer<typeof namedAdmin>;
+export type ClientKey = z.infer<typeof key>;
+
+export interface NewKey {
+  label?: string | undefined;
+  requests_per_minute?: number | undefined;
+  streams?: number | undefined;
+}
+export interface NewToken {
+  label?: string | undefined;
+  expires_in_days?: number | undefined;
+}
+
+export type PoolChange = z.infer<typeof poolSettings>;
+
+export type AdminClient = ReturnType<typeof adminClient>;
+
+export function adminClient(url: string, adminToken: string) {
+  const call = async <T>(method: string, path: string, shape: z.ZodType<T>, body?: object): Promise<T> =>
+    shape.parse(await request(url, adminToken, method, path, body));
+  return {
+    pool: () => call("GET", "/pool", pool),
+    changePool: (settings: PoolChange) => call("PATCH", "/pool", pool, settings),
+    exportHead: () => call("GET", "/export", exportHead),
+    exportMetering: (after: number, until: number) =>
+      call("GET", `/export/metering?after=${after}&until=${until}`, meteringPage),
+    importRows: (table: RecordTable, rows: BackupRow[]) =>
+      call("POST", "/import", z.object({ rows: z.number() }), { table, rows }),
+    doctor: () => call("GET", "/doctor", doctor),
+    createKey: (options: NewKey) => call("POST", "/keys", createdKey, options),
+    keys: async () => (await call("GET", "/keys", z.object({ keys: z.array(key) }))).keys,
+    revokeKey: (id: string) => call("DELETE", `/keys/${encodeURIComponent(id)}`, revoked),
+    createAdmin: (name: string) => call("POST", "/admins", createdAdmin, { name }),
+    admins: async () => (await call("GET", "/admins", z.object({ admins: z.array(namedAdmin) }))).admins,
+    rotateAdmin: (id: string) => call("POST", `/admins/${encodeURIComponent(id)}/rotate`, createdAdmin),
+    revokeAdmin: (id: string) => call("DELETE", `/admins/${encodeURIComponent(id)}`, revoked),
+    invite: (options: NewToken) => call("POST", "/workers/tokens", createdToken, options),
+    workers: () => call("GET", "/workers", workers),
+    revokeToken: (id: string) => call("DELETE", `/workers/tokens/${encodeURIComponent(id)}`, revoked),
+  };
+}
+
+async function request(url: string, adminToken: string, method: string, path: string, body?: object): Promise<unknown> {
+  let response: Response;
+  let text: string;
+  try {
+    response = await fetch(`${url}/admin/api${path}`, {
+      method,
+      headers: { authorization: `Bearer ${adminToken}`, ...(body && { "content-type": "application/json" }) },
+      ...(body && { body: JSON.stringify(body) }),
+      // The admin token goes to the pool it belongs to and nowhere else.
+      redirect: "error",
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
+    text = await response.text();
+  } catch {
+    throw new OperatorError(`The pool at ${url} does not answer. Is it running? Start one with: npm start`);
+  }
+  if (response.status === 401) {
+    throw new OperatorError(`The pool at ${url} refuses this admin token. Set LIGAND_ADMIN_TOKEN to the right one.`);
+  }
+  const answer = parseJson(text);
+  if (!response.ok) throw new OperatorError(refusal(answer) ?? `The pool at ${url} answered ${response.status}.`);
+  if (answer === undefined) throw new OperatorError(`What answers at ${url} is not a Ligand pool.`);
+  return answer;
+}
+
+const errorBody = z.object({ error: z.object({ message: z.string() }) });
+
+function refusal(answer: unknown): string | undefined {
+  return errorBody.safeParse(answer).data?.error.message;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

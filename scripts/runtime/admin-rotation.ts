@@ -1,0 +1,34 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { credentialsFile, readCredentials } from "./credentials.ts";
+import { OperatorError } from "./operator-error.ts";
+import { WORKERD_RECORD } from "./pool-runtime.ts";
+import { newAdminToken, readSecrets, saveSecrets, secretsFile } from "./pool-secrets.ts";
+import { writePrivateFile } from "./private-files.ts";
+import { lockState } from "./state-lock.ts";
+import { endOrphan } from "./workerd-record.ts";
+
+/**
+ * Gives a pool on this machine another bootstrap admin token. No pool may run on the folder meanwhile, so that from the
+ * moment this is done nothing takes the old one: there is no time in which both are good.
+ */
+export async function rotateBootstrapToken(stateDir: string): Promise<void> {
+  if (!existsSync(secretsFile(stateDir))) {
+    throw new OperatorError(
+      `There is no pool in ${stateDir}. For a pool on Cloudflare: openssl rand -hex 24 | tee admin.token | npx wrangler secret put ADMIN_TOKEN`,
+    );
+  }
+  const lock = await lockState(stateDir);
+  try {
+    await endOrphan(join(stateDir, WORKERD_RECORD));
+    const secrets = readSecrets(stateDir);
+    if (secrets === undefined) throw new OperatorError(`${secretsFile(stateDir)} is gone. Restore it from a backup.`);
+    const admin_token = newAdminToken();
+    saveSecrets(stateDir, { ...secrets, admin_token });
+    const credentials = readCredentials(stateDir);
+    if (credentials === undefined) return;
+    writePrivateFile(credentialsFile(stateDir), `${JSON.stringify({ ...credentials, admin_token }, null, 2)}\n`);
+  } finally {
+    lock.release();
+  }
+}

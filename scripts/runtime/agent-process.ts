@@ -1,0 +1,237 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import * as z from "zod";
+import type { EXIT_CODES } from "../../worker-agent/agent.ts";
+import { processCommand, processIdentity, signal, waitForEnd } from "../../worker-agent/state/processes.ts";
+import type { AdminClient } from "./admin-client.ts";
+import { OperatorError } from "./operator-error.ts";
+import { openPrivateFolder, readIfPresent, writePrivateFile } from "./private-files.ts";
+import type { LogLine } from "./supervised-runtime.ts";
+
+/** What `ligand worker start` exits with; the type holds it to the agent's own list, whose import would load an engine. */
+export const AGENT_EXIT: typeof EXIT_CODES = {
+  drained: 0,
+  failed: 1,
+  usage: 2,
+  "token-refused": 3,
+  "token-expired": 4,
+  "protocol-too-old": 5,
+  "wrong-pool": 6,
+};
+
+const RESTART_MIN_MS = 1_000;
+const RESTART_MAX_MS = 30_000;
+/** An agent that ran this long had started well, so the next wait is short again. */
+const HEALTHY_MS = 60_000;
+/** Streams may end by themselves this long; Ctrl-C ends everything within 5 s. */
+const DRAIN_MS = 2_000;
+const KILL_MS = 1_000;
+const ORPHAN_MS = 2_000;
+/** An agent that ends so often before it has ever been connected will not fare better. */
+const EARLY_ENDS = 3;
+
+export interface AgentOptions {
+  poolUrl: string;
+  admin: AdminClient;
+  /** Holds the worker's key, its token and its calibration. */
+  stateDir: string;
+  /** As `worker start --model`. */
+  model?: string;
+  log: LogLine;
+}
+
+export interface RunningAgent {
+  /** Rejects when the agent cannot be run at all; else pends until it is stopped. */
+  ended: Promise<void>;
+  stop(): Promise<void>;
+}
+
+/**
+ * Pure: what to do when the agent has exited without being asked to.
+ *
+ * @param early how often one has ended since the start, this time included; null once one has been connected
+ */
+export function afterExit(code: number | null, early: number | null): "restart" | "new-invite" | "give-up" {
+  // What fails before it was ever connected has no model, or one that does not run here: waiting mends neither.
+  if (early !== null && (code === AGENT_EXIT.failed || early >= EARLY_ENDS)) return "give-up";
+  switch (code) {
+    case AGENT_EXIT["token-refused"]:
+    case AGENT_EXIT["token-expired"]:
+    case AGENT_EXIT["wrong-pool"]:
+      return "new-invite";
+    case AGENT_EXIT.usage:
+    case AGENT_EXIT["protocol-too-old"]:
+      return "give-up";
+    default:
+      return "restart";
+  }
+}
+
+/** Runs the worker agent as a process of its own beside the pool, and keeps it running. */
+export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
+  const { stateDir, log } = options;
+  await openPrivateFolder(stateDir, ["agent.key", "token"]);
+  await endOrphanAgent(recordFile(stateDir), log);
+  const stopping = new AbortController();
+  let child: ChildProcess | undefined;
+
+  async function keepRunning(): Promise<void> {
+    let waitMs = RESTART_MIN_MS;
+    const heard: Heard = { connected: false, stopped: undefined };
+    for (let ends = 1; !stopping.signal.aborted; ends++) {
+      const startedMs = performance.now();
+      const tokenFile = await ensureToken(options);
+      if (stopping.signal.aborted) return;
+      heard.stopped = undefined;
+      child = spawnAgent(options, tokenFile, heard);
+      const code = await lastWords(child);
+      rmSync(recordFile(stateDir), { force: true });
+      if (stopping.signal.aborted) return;
+      const next = afterExit(code, heard.connected ? null : ends);
+      if (next === "give-up") {
+        throw new OperatorError(
+          `The worker cannot run here. ${heard.stopped ?? `It ended with exit code ${code ?? "none"}.`}`,
+        );
+      }
+      if (next === "new-invite") {
+        rmSync(tokenFile, { force: true });
+        log("The pool does not take the worker's token any more; making a new one.");
+      }
+      if (performance.now() - startedMs > HEALTHY_MS) waitMs = RESTART_MIN_MS;
+      log(`The worker ended (exit code ${code ?? "none"}); starting it again in ${waitMs} ms.`);
+      await sleep(waitMs, undefined, { signal: stopping.signal }).catch(() => undefined);
+      waitMs = Math.min(waitMs * 2, RESTART_MAX_MS);
+    }
+  }
+
+  const ended = keepRunning();
+  ended.catch(() => undefined);
+  return {
+    ended,
+    async stop() {
+      stopping.abort();
+      if (child !== undefined) await endAgent(child);
+      await ended.catch(() => undefined);
+    },
+  };
+}
+
+/** What the agents of one start have said. */
+interface Heard {
+  connected: boolean;
+  /** Why the last one ended. */
+  stopped: string | undefined;
+}
+
+function spawnAgent({ poolUrl, stateDir, model, log }: AgentOptions, tokenFile: string, heard: Heard): ChildProcess {
+  const program = fileURLToPath(new URL("../ligand.ts", import.meta.url));
+  const args = [
+    program,
+    "worker",
+    "start",
+    "--pool",
+    poolUrl,
+    "--token-file",
+    tokenFile,
+    "--state",
+    stateDir,
+    "--log",
+    "json",
+  ];
+  if (model !== undefined) args.push("--model", model);
+  const child = spawn(process.execPath, args, {
+    // The channel carries nothing: its end tells the agent that whoever started it is gone.
+    stdio: ["ignore", "pipe", "pipe", "ipc"],
+    // Ctrl-C in a terminal goes to the whole process group; the agent hears of it from us.
+    detached: true,
+  });
+  if (child.pid !== undefined) {
+    const identity = processIdentity(child.pid);
+    if (identity !== undefined) writePrivateFile(recordFile(stateDir), JSON.stringify({ pid: child.pid, identity }));
+  }
+  const tell = (line: string | undefined) => line !== undefined && log(`worker: ${line}`);
+  if (child.stdout !== null) {
+    createInterface({ input: child.stdout }).on("line", (line) => {
+      const { event, message } = agentEvent.safeParse(parseJson(line)).data ?? {};
+      if (event === "connected") heard.connected = true;
+      if (event === "stopped") heard.stopped = message;
+      tell(eventLine(line));
+    });
+  }
+  if (child.stderr !== null) createInterface({ input: child.stderr }).on("line", tell);
+  return child;
+}
+
+/** Pure: what the runner's own log shows of an agent's event: nothing of single jobs. */
+export function eventLine(json: string): string | undefined {
+  const event = agentEvent.safeParse(parseJson(json));
+  if (!event.success) return json;
+  return event.data.event.startsWith("job-") ? undefined : event.data.message;
+}
+
+const agentEvent = z.object({ event: z.string(), message: z.string() });
+
+/** When the agent has ended and all that it said has been read. */
+async function lastWords(child: ChildProcess): Promise<number | null> {
+  const [code] = await once(child, "close");
+  return typeof code === "number" ? code : null;
+}
+
+async function exitCode(child: ChildProcess): Promise<number | null> {
+  if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
+  const [code] = await once(child, "exit");
+  return typeof code === "number" ? code : null;
+}
+
+async function endAgent(child: ChildProcess): Promise<void> {
+  const exited = exitCode(child);
+  child.kill("SIGTERM");
+  const drained = await Promise.race([exited.then(() => true), sleep(DRAIN_MS, false, { ref: false })]);
+  if (!drained) {
+    child.kill("SIGKILL");
+    await Promise.race([exited, sleep(KILL_MS, undefined, { ref: false })]);
+  }
+}
+
+/** The worker's token, made on the first start and kept. */
+async function ensureToken({ admin, stateDir }: AgentOptions): Promise<string> {
+  const file = join(stateDir, "token");
+  if (readIfPresent(file) === undefined) {
+    const { token } = await admin.invite({ label: "local" });
+    writePrivateFile(file, `${token}\n`);
+  }
+  return file;
+}
+
+function recordFile(stateDir: string): string {
+  return join(stateDir, "agent.pid");
+}
+
+const agentRecord = z.object({ pid: z.int().positive(), identity: z.string() });
+
+/** Two agents with one key would push each other out. */
+async function endOrphanAgent(file: string, log: LogLine): Promise<void> {
+  const text = readIfPresent(file);
+  if (text === undefined) return;
+  rmSync(file, { force: true });
+  const record = agentRecord.safeParse(parseJson(text));
+  if (!record.success) return;
+  const { pid, identity } = record.data;
+  if (processIdentity(pid) !== identity || !processCommand(pid).includes("ligand.ts")) return;
+  signal(pid, "SIGKILL");
+  await waitForEnd(pid, identity, ORPHAN_MS);
+  log(`Ended the worker that an earlier start left behind (pid ${pid}).`);
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

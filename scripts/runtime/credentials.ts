@@ -1,0 +1,55 @@
+import { join } from "node:path";
+import * as z from "zod";
+import type { AdminClient } from "./admin-client.ts";
+import { readIfPresent, writePrivateFile } from "./private-files.ts";
+
+/** Persisted: `credentials.json` in the state folder, mode 0600; what local tools find the pool by. */
+const credentials = z.object({
+  /** How programs on this machine reach the pool. */
+  url: z.url(),
+  /** How those on other machines do, where that differs. */
+  public_url: z.url().optional(),
+  atom_id: z.string(),
+  admin_token: z.string(),
+  client_key: z.string(),
+});
+export type Credentials = z.infer<typeof credentials>;
+
+export function credentialsFile(stateDir: string): string {
+  return join(stateDir, "credentials.json");
+}
+
+/** The credentials in that state folder, or undefined when there are none that can be read. */
+export function readCredentials(stateDir: string): Credentials | undefined {
+  const text = readIfPresent(credentialsFile(stateDir));
+  if (text === undefined) return undefined;
+  try {
+    return credentials.safeParse(JSON.parse(text)).data;
+  } catch {
+    return undefined;
+  }
+}
+
+/** What the local client key allows: its owner is the operator. */
+const LOCAL_KEY = { label: "local", requests_per_minute: 100_000, streams: 64 };
+
+/** Writes the credentials of a pool that answers; the client key is made once and kept. */
+export async function saveCredentials(
+  stateDir: string,
+  { url, publicUrl }: { url: string; publicUrl: string },
+  adminToken: string,
+  admin: Pick<AdminClient, "pool" | "createKey">,
+): Promise<Credentials> {
+  const { atom_id } = await admin.pool();
+  const before = readCredentials(stateDir);
+  const client_key = before?.atom_id === atom_id ? before.client_key : (await admin.createKey(LOCAL_KEY)).key;
+  const saved: Credentials = {
+    url,
+    ...(publicUrl !== url && { public_url: publicUrl }),
+    atom_id,
+    admin_token: adminToken,
+    client_key,
+  };
+  writePrivateFile(credentialsFile(stateDir), `${JSON.stringify(saved, null, 2)}\n`);
+  return saved;
+}

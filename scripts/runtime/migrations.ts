@@ -1,0 +1,65 @@
+import { createHash } from "node:crypto";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+
+export interface Migration {
+  name: string;
+  sql: string;
+}
+
+/** The migrations in order: drizzle-kit's flat files, which wrangler applies by name too. */
+export function readMigrations(folder: string): Migration[] {
+  return readdirSync(folder)
+    .filter((name) => name.endsWith(".sql"))
+    .sort()
+    .map((name) => ({ name, sql: readFileSync(join(folder, name), "utf8") }));
+}
+
+/** Changes when any migration does. */
+export function migrationsDigest(migrations: readonly Migration[]): string {
+  return createHash("sha256").update(JSON.stringify(migrations)).digest("hex");
+}
+
+/** What migrating needs of a D1 database. */
+export interface MigratedDatabase {
+  prepare(sql: string): D1Statement;
+  batch(statements: D1Statement[]): Promise<unknown>;
+}
+interface D1Statement {
+  bind(...values: unknown[]): D1Statement;
+  all(): Promise<{ results: unknown[] }>;
+}
+
+/** As `wrangler d1 migrations apply` makes it, so that either tool can go on where the other stopped. */
+const CREATE_TABLE = `CREATE TABLE IF NOT EXISTS "d1_migrations"(
+		id         INTEGER PRIMARY KEY AUTOINCREMENT,
+		name       TEXT UNIQUE,
+		applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL
+);`;
+
+/** Applies what is not yet applied, each migration with its record in one transaction. Returns the names applied. */
+export async function applyMigrations(db: MigratedDatabase, migrations: readonly Migration[]): Promise<string[]> {
+  await db.prepare(CREATE_TABLE).all();
+  const applied = new Set(
+    (await db.prepare('SELECT name FROM "d1_migrations"').all()).results.map((row) =>
+      typeof row === "object" && row !== null && "name" in row ? row.name : undefined,
+    ),
+  );
+  const fresh = migrations.filter((migration) => !applied.has(migration.name));
+  for (const { name, sql } of fresh) {
+    // D1 runs a batch as one transaction.
+    const statements = await statementsOf(sql);
+    await db.batch([
+      ...statements.map((statement) => db.prepare(statement)),
+      db.prepare('INSERT INTO "d1_migrations" (name) VALUES (?)').bind(name),
+    ]);
+  }
+  return fresh.map((migration) => migration.name);
+}
+
+/** drizzle-kit marks where a statement ends; a file without marks is taken apart as wrangler does, which is slow to load. */
+async function statementsOf(sql: string): Promise<string[]> {
+  const marked = sql.split("--> statement-breakpoint");
+  if (marked.length === 1) return (await import("wrangler")).unstable_splitSqlQuery(sql);
+  return marked.filter((statement) => statement.trim() !== "");
+}

@@ -1,0 +1,89 @@
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { V4WorkerOptions } from "miniflare";
+import * as z from "zod";
+import { OperatorError } from "./operator-error.ts";
+import { readIfPresent, writePrivateFile } from "./private-files.ts";
+
+/** Miniflare's options of version 4 for the Worker, without sources, variables and name. */
+export type WorkerBindings = Pick<
+  V4WorkerOptions,
+  "compatibilityDate" | "compatibilityFlags" | "d1Databases" | "durableObjects"
+>;
+
+export interface PoolConfig {
+  /** Absolute path of the Worker's entry file. */
+  main: string;
+  define: Record<string, string>;
+  vars: Record<string, unknown>;
+  worker: WorkerBindings;
+  /** Absolute path of the migrations of the D1 database bound as `DB`. */
+  migrationsDir: string;
+}
+
+/** What the runner reads of wrangler.toml, as wrangler parses it. */
+const wranglerConfig = z.object({
+  main: z.string(),
+  compatibility_date: z.string(),
+  compatibility_flags: z.array(z.string()),
+  define: z.record(z.string(), z.string()),
+  vars: z.record(z.string(), z.json()),
+  d1_databases: z.array(z.object({ binding: z.string(), migrations_dir: z.string().optional() })),
+  durable_objects: z.object({ bindings: z.array(z.object({ name: z.string(), class_name: z.string() })) }),
+});
+
+/** Kinds of binding that the runner does not make: a Worker without them would fail at its first use. */
+const UNMADE = ["ai", "hyperdrive", "kv_namespaces", "r2_buckets", "services", "vectorize", "workflows"] as const;
+
+/**
+ * wrangler.toml stays the one description of the Worker. What it says of an operator's deployment (the Worker's name,
+ * the database's id) does not decide where this machine keeps its state: renaming a Worker must lose nothing here.
+ */
+export async function readPoolConfig(configPath: string): Promise<PoolConfig> {
+  const raw = await readWranglerConfig(configPath);
+  const unmade = UNMADE.filter((kind) => (Array.isArray(raw[kind]) ? raw[kind].length > 0 : raw[kind] !== undefined));
+  if (unmade.length > 0) throw new OperatorError(`${configPath}: npm start cannot make ${unmade.join(", ")} yet.`);
+  const config = wranglerConfig.parse(raw);
+  const migrations = config.d1_databases.find((database) => database.binding === "DB")?.migrations_dir;
+  if (migrations === undefined) throw new OperatorError(`${configPath} has no D1 database DB with a migrations_dir.`);
+  return {
+    main: config.main,
+    define: config.define,
+    vars: config.vars,
+    worker: {
+      compatibilityDate: config.compatibility_date,
+      compatibilityFlags: config.compatibility_flags,
+      d1Databases: Object.fromEntries(config.d1_databases.map(({ binding }) => [binding, `ligand-${binding}`])),
+      durableObjects: Object.fromEntries(
+        config.durable_objects.bindings.map(({ name, class_name: className }) => [
+          name,
+          { className, useSQLite: true, unsafeUniqueKey: `ligand-${className}` },
+        ]),
+      ),
+    },
+    migrationsDir: resolve(dirname(configPath), migrations),
+  };
+}
+
+/** Persisted under node_modules/.cache: wrangler takes longer to load than the pool to start. */
+const CACHE = fileURLToPath(new URL("../../node_modules/.cache/ligand/", import.meta.url));
+
+/** wrangler.toml as this version of wrangler reads it. */
+async function readWranglerConfig(configPath: string): Promise<Record<string, unknown>> {
+  const version = readFileSync(createRequire(import.meta.url).resolve("wrangler/package.json"), "utf8");
+  const key = createHash("sha256").update(JSON.stringify([configPath, readFileSync(configPath, "utf8"), version]));
+  const file = join(CACHE, `wrangler-config-${key.digest("hex").slice(0, 32)}.json`);
+  const cached = readIfPresent(file);
+  if (cached !== undefined) return z.record(z.string(), z.unknown()).parse(JSON.parse(cached));
+  const { unstable_readConfig } = await import("wrangler");
+  const config = { ...unstable_readConfig({ config: configPath }) };
+  try {
+    writePrivateFile(file, JSON.stringify(config));
+  } catch {
+    // Where it cannot be kept, or another start keeps it just now, it is read again.
+  }
+  return config;
+}

@@ -1,0 +1,172 @@
+import { join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { FolderLock } from "../../worker-agent/state/folder-lock.ts";
+import { allowedHosts, freePort, isLoopback, localUrl } from "./listen-address.ts";
+import { applyMigrations, migrationsDigest, readMigrations } from "./migrations.ts";
+import { OperatorError } from "./operator-error.ts";
+import { bundlePool } from "./pool-bundle.ts";
+import { type PoolConfig, readPoolConfig } from "./pool-config.ts";
+import { loadSecrets, type PoolSecrets } from "./pool-secrets.ts";
+import { openPrivateFolder, readIfPresent, writePrivateFile } from "./private-files.ts";
+import { lockState } from "./state-lock.ts";
+import { CLOSED, isAddressInUse, type LogLine, startRuntime, supervise } from "./supervised-runtime.ts";
+import {
+  readCertificate,
+  type TlsCertificate,
+  type TlsFiles,
+  publicUrl as urlOfCertificate,
+} from "./tls-certificate.ts";
+import { startTlsFront } from "./tls-front.ts";
+import { endOrphan } from "./workerd-record.ts";
+
+export interface PoolOptions {
+  /** Holds all of the pool's state; made when absent, its owner's alone. */
+  stateDir: string;
+  host?: string;
+  /** 0 picks a free one. */
+  port?: number;
+  /** Listen off loopback without TLS. */
+  insecure?: boolean;
+  /** Serve HTTPS with these; what workerd itself listens on is then loopback. */
+  tls?: TlsFiles;
+  /** Further host names the pool answers to. */
+  allowHosts?: readonly string[];
+  log: LogLine;
+  /** The Worker's configuration; the repository's by default. */
+  configPath?: string;
+}
+
+export interface RunningPool {
+  /** How programs on this machine reach it. */
+  url: string;
+  /** How others do; the same unless TLS is served. */
+  publicUrl: string;
+  secrets: PoolSecrets;
+  /** Reads the certificate again, after it was renewed. Throws where it cannot be used; the old one then stays. */
+  reloadCertificate(): void;
+  stop(): Promise<void>;
+}
+
+const PORT_TRIES = 3;
+/** Where the runner notes which process is its runtime. */
+export const WORKERD_RECORD = "workerd.pid";
+
+/** The pool on one machine (SPEC 1.1): the Worker of wrangler.toml in workerd, its state in a folder. */
+export async function startPool(options: PoolOptions): Promise<RunningPool> {
+  const host = options.host ?? "127.0.0.1";
+  if (!isLoopback(host) && options.tls === undefined && options.insecure !== true) {
+    throw new OperatorError(
+      `Listening on ${host} lets other machines read what clients send. Serve TLS with --cert and --key, ` +
+        "or say --insecure where the network is trusted.",
+    );
+  }
+  const certificate = options.tls && readCertificate(options.tls);
+  const stateDir = resolve(options.stateDir);
+  await openPrivateFolder(stateDir, ["secrets.json", WORKERD_RECORD]);
+  const lock = await lockState(stateDir);
+  try {
+    const recordFile = join(stateDir, WORKERD_RECORD);
+    const orphan = await endOrphan(recordFile);
+    if (orphan !== undefined) options.log(`Ended the runtime that an earlier start left behind (pid ${orphan}).`);
+
+    const configPath = options.configPath ?? fileURLToPath(new URL("../../wrangler.toml", import.meta.url));
+    const config = await readPoolConfig(configPath);
+    const script = await bundlePool(config.main, config.define);
+    await migrate(stateDir, config, recordFile, options.log);
+    return await serve({ ...options, host, stateDir, certificate }, config, script, recordFile, lock);
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+async function serve(
+  options: PoolOptions & { host: string; certificate: TlsCertificate | undefined },
+  config: PoolConfig,
+  script: string,
+  recordFile: string,
+  lock: FolderLock,
+): Promise<RunningPool> {
+  const { stateDir, log, tls, certificate } = options;
+  const secrets = loadSecrets(stateDir);
+  const outer = { host: options.host, port: options.port || (certificate ? await freePort(options.host) : 0) };
+  // Behind TLS the pool itself is for this machine only, on a port that nobody needs to know.
+  const { host, port: wanted } = certificate ? { host: "127.0.0.1", port: 0 } : outer;
+  for (let attempt = 1; ; attempt++) {
+    const port = wanted || (await freePort(host));
+    const url = localUrl(host, port);
+    const publicUrl = certificate ? urlOfCertificate(outer.host, outer.port, certificate.names) : url;
+    const bindings = {
+      ...config.vars,
+      POOL_SECRET_KEY: secrets.pool_secret_key,
+      ADMIN_TOKEN: secrets.admin_token,
+      METRICS_TOKEN: secrets.metrics_token,
+      POOL_URL: publicUrl,
+      ALLOWED_HOSTS: allowedHosts(outer.host, [...(options.allowHosts ?? []), ...(certificate?.names ?? [])]),
+      ...(process.env.LIGAND_CORS_ORIGINS !== undefined && { CORS_ORIGINS: process.env.LIGAND_CORS_ORIGINS }),
+    };
+    const pool = {
+      ...config.worker,
+      // The entry's caller may name the worker that answers (`MF-Route-Override`): a name nobody can guess is no name.
+      name: `pool-${crypto.randomUUID()}`,
+      modules: true as const,
+      script,
+      bindings,
+      unsafeDirectSockets: [{ host, port }],
+    };
+    try {
+      const supervised = await supervise(() => startRuntime(stateDir, [pool], recordFile, log), log);
+      const front =
+        certificate &&
+        (await startTlsFront(outer, { host, port }, certificate).catch(async (error: unknown) => {
+          await supervised.stop();
+          throw error;
+        }));
+      await lock.setUrl(publicUrl);
+      return {
+        url,
+        publicUrl,
+        secrets,
+        reloadCertificate: () => tls && front?.use(readCertificate(tls)),
+        async stop() {
+          await front?.stop();
+          await supervised.stop();
+          lock.release();
+        },
+      };
+    } catch (error) {
+      if (!isAddressInUse(error)) throw error;
+      if (wanted) {
+        throw new OperatorError(
+          `Port ${port} on ${host} is in use. Choose another with --port, or 0 for any free one.`,
+        );
+      }
+      if (attempt >= PORT_TRIES) throw error;
+    }
+  }
+}
+
+/**
+ * Brings D1 up to date before anything is served: with a fixed port, agents and clients return at once.
+ * What was applied last is noted beside the database, so that a start with nothing new skips this.
+ */
+async function migrate(stateDir: string, config: PoolConfig, recordFile: string, log: LogLine): Promise<void> {
+  const migrations = readMigrations(config.migrationsDir);
+  const digest = migrationsDigest(migrations);
+  const noteFile = join(stateDir, "pool", "d1", "ligand-migrations");
+  if (readIfPresent(noteFile) === digest) return;
+  const name = "migrate";
+  const { miniflare } = await startRuntime(
+    stateDir,
+    [{ ...CLOSED, ...config.worker, durableObjects: {}, name }],
+    recordFile,
+    log,
+  );
+  try {
+    const applied = await applyMigrations(await miniflare.getD1Database("DB", name), migrations);
+    for (const migration of applied) log(`Applied migration ${migration}.`);
+  } finally {
+    await miniflare.dispose();
+  }
+  writePrivateFile(noteFile, digest);
+}

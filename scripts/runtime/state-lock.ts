@@ -1,0 +1,22 @@
+import {
+  type Claim,
+  type FolderLock,
+  lockFolder,
+  type Owner,
+  ownerWords,
+} from "../../worker-agent/state/folder-lock.ts";
+import { OperatorError } from "./operator-error.ts";
+
+/** Pure: the sentence for the runner that is refused. */
+export function refusal(stateDir: string, owner: Claim, state: Owner): string {
+  const where = owner.url === null ? "still starting" : `at ${owner.url}`;
+  const who = `in use by a pool runner: ${ownerWords(owner, state)}, ${where}`;
+  return `The state folder ${stateDir} is ${who}. Stop it first, or start this one with another --state folder.`;
+}
+
+/** One runner a state folder (SPEC 1.1). */
+export async function lockState(stateDir: string): Promise<FolderLock> {
+  const locked = await lockFolder(stateDir);
+  if (!locked.ok) throw new OperatorError(refusal(stateDir, locked.owner, locked.state));
+  return locked.lock;
+}

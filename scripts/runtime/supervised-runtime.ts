@@ -1,0 +1,151 @@
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import {
+  convertV4MiniflareOptions,
+  Log,
+  LogLevel,
+  Miniflare,
+  MiniflareCoreError,
+  type MiniflareOptions,
+  type V4WorkerOptions,
+} from "miniflare";
+import { recordedWorkerd } from "./workerd-record.ts";
+
+export type LogLine = (line: string) => void;
+
+const RESTART_MIN_MS = 250;
+const RESTART_MAX_MS = 10_000;
+
+export interface Runtime {
+  miniflare: Miniflare;
+  /** Told when workerd ended and Miniflare could not start it again. */
+  onFailure(listener: (error: Error) => void): void;
+}
+
+/** Starts workerd with these workers behind an entry that answers nothing. */
+export async function startRuntime(
+  stateDir: string,
+  workers: V4WorkerOptions[],
+  recordFile: string,
+  log: LogLine,
+): Promise<Runtime> {
+  const runtimeLog = new RuntimeLog(log);
+  const { command, env } = recordedWorkerd(recordFile);
+  // Read by Miniflare at each start of workerd; the same for every pool in this process.
+  process.env.MINIFLARE_WORKERD_PATH = command;
+  const options: MiniflareOptions = {
+    ...convertV4MiniflareOptions({
+      host: "127.0.0.1",
+      port: 0,
+      cf: false,
+      logRequests: false,
+      telemetry: { enabled: false },
+      resourcePersistencePath: join(stateDir, "pool"),
+      unsafeRuntimeEnv: env,
+      log: runtimeLog,
+      handleStructuredLogs: ({ level, message }) => log(`pool ${level}: ${message}`),
+      unsafeHandleRuntimeRestart: () => log("The pool's runtime is back."),
+      // The first worker is what Miniflare's own entry, a development proxy, shows to whoever finds its port.
+      workers: [CLOSED, ...workers],
+    }),
+    enableDevRegistry: false,
+  };
+  const miniflare = withoutSignalHandlers(() => new Miniflare(options));
+  try {
+    await miniflare.ready;
+  } catch (error) {
+    await miniflare.dispose().catch(() => undefined);
+    throw error;
+  }
+  return { miniflare, onFailure: (listener) => runtimeLog.onFailure(listener) };
+}
+
+/** Answers nothing. */
+export const CLOSED: V4WorkerOptions = {
+  name: "closed",
+  modules: true,
+  script: "export default { fetch() { return new Response(null, { status: 404 }); } };",
+  compatibilityDate: "2026-11-01",
+};
+
+/** Miniflare restarts a crashed workerd by itself; when that fails it gives up, and this starts a new one. */
+export async function supervise(start: () => Promise<Runtime>, log: LogLine): Promise<{ stop(): Promise<void> }> {
+  let stopping = false;
+  let restarting = Promise.resolve();
+  const stopSignal = new AbortController();
+  const watch = (runtime: Runtime) =>
+    runtime.onFailure(() => {
+      restarting = restart(runtime);
+    });
+  let current = await start();
+  watch(current);
+
+  async function restart(failed: Runtime): Promise<void> {
+    await failed.miniflare.dispose().catch(() => undefined);
+    for (let waitMs = RESTART_MIN_MS; !stopping; waitMs = Math.min(waitMs * 2, RESTART_MAX_MS)) {
+      try {
+        current = await start();
+        watch(current);
+        log("The pool's runtime is back.");
+        return;
+      } catch (error) {
+        log(`The pool's runtime does not start (${messageOf(error)}); next try in ${waitMs} ms.`);
+        await sleep(waitMs, undefined, { signal: stopSignal.signal }).catch(() => undefined);
+      }
+    }
+  }
+
+  return {
+    async stop() {
+      stopping = true;
+      stopSignal.abort();
+      await restarting;
+      await current.miniflare.dispose();
+    },
+  };
+}
+
+export function isAddressInUse(error: unknown): boolean {
+  return error instanceof MiniflareCoreError && error.code === "ERR_ADDRESS_IN_USE";
+}
+
+/** Miniflare's own messages, as lines of ours. */
+class RuntimeLog extends Log {
+  readonly #log: LogLine;
+  #onFailure: ((error: Error) => void) | undefined;
+
+  constructor(log: LogLine) {
+    super(LogLevel.WARN);
+    this.#log = log;
+  }
+
+  onFailure(listener: (error: Error) => void): void {
+    this.#onFailure = listener;
+  }
+
+  override warn(message: string): void {
+    this.#log(`The pool's runtime: ${message}`);
+  }
+
+  override error(error: Error): void {
+    this.#log(`The pool's runtime: ${error.message}`);
+    if (error instanceof MiniflareCoreError && error.code === "ERR_RUNTIME_FAILURE") this.#onFailure?.(error);
+  }
+}
+
+/** Miniflare ends the whole process at the first signal; when and how to end is for the caller to say. */
+function withoutSignalHandlers<T>(make: () => T): T {
+  const names = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+  const before = names.map((name) => new Set(process.listeners(name)));
+  const made = make();
+  names.forEach((name, index) => {
+    for (const listener of process.listeners(name)) {
+      if (before[index]?.has(listener) === false) process.removeListener(name, listener);
+    }
+  });
+  return made;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

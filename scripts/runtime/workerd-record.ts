@@ -1,0 +1,55 @@
+import { rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+import {
+  identityOfPs,
+  identityOfStat,
+  processCommand,
+  processIdentity,
+  signal,
+  waitForEnd,
+} from "../../worker-agent/state/processes.ts";
+import { OperatorError } from "./operator-error.ts";
+import { readIfPresent } from "./private-files.ts";
+
+const END_MS = 5_000;
+
+/** What to run in workerd's place, and the environment it wants. */
+export function recordedWorkerd(recordFile: string): { command: string; env: Record<string, string> } {
+  // workerd is Miniflare's dependency, so it is found from there.
+  const fromMiniflare = createRequire(createRequire(import.meta.url).resolve("miniflare"));
+  const binary: unknown = fromMiniflare("workerd");
+  const path = typeof binary === "object" && binary !== null && "default" in binary ? binary.default : binary;
+  if (typeof path !== "string") throw new OperatorError("workerd is not installed. Run: npm ci");
+  return {
+    command: fileURLToPath(new URL("recorded-workerd.sh", import.meta.url)),
+    env: { LIGAND_WORKERD: path, LIGAND_WORKERD_RECORD: recordFile },
+  };
+}
+
+/** Pure: pid and identity from what recorded-workerd.sh wrote; undefined when it makes no sense. */
+export function parseRecord(text: string): { pid: number; identity: string } | undefined {
+  const [pidLine = "", how = "", ...rest] = text.split("\n");
+  const pid = Number(pidLine);
+  const detail = rest.join("\n");
+  const identity = how === "ps" ? identityOfPs(detail) : identityOfStat(how, detail);
+  return Number.isSafeInteger(pid) && pid > 0 && identity !== undefined ? { pid, identity } : undefined;
+}
+
+/**
+ * Ends the workerd that a killed runner left serving this state, and waits until it is gone: until then it still writes.
+ * Returns its pid, or undefined when there was none. A process that merely has its pid is left alone.
+ */
+export async function endOrphan(recordFile: string): Promise<number | undefined> {
+  const text = readIfPresent(recordFile);
+  const record = text === undefined ? undefined : parseRecord(text);
+  if (record === undefined) return undefined;
+  const { pid, identity } = record;
+  if (processIdentity(pid) !== identity || !processCommand(pid).includes("workerd")) return undefined;
+  signal(pid, "SIGKILL");
+  if (!(await waitForEnd(pid, identity, END_MS))) {
+    throw new OperatorError(`The runtime of an earlier start (pid ${pid}) cannot be ended. End it, then start again.`);
+  }
+  rmSync(recordFile, { force: true });
+  return pid;
+}

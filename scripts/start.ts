@@ -1,0 +1,125 @@
+import { relative, resolve } from "node:path";
+import { manyLines, oneLine } from "../worker-agent/terminal-text.ts";
+import { DEFAULT_STATE_DIR } from "./cli/access.ts";
+import { type Command, EXIT, flag, parseCommand, text, texts } from "./cli/command.ts";
+import { whole } from "./cli/numbers.ts";
+import { UsageError } from "./cli/usage-error.ts";
+import { credentialsFile } from "./runtime/credentials.ts";
+import type { LocalNetwork } from "./runtime/local-network.ts";
+import { OperatorError } from "./runtime/operator-error.ts";
+import { stopOnSignal } from "./runtime/stop-signal.ts";
+import type { TlsFiles } from "./runtime/tls-certificate.ts";
+
+/** `npm start`: a pool, and a worker with the embedded model, staying up until Ctrl-C. */
+const start: Command = {
+  summary: "Run a pool on this machine, with a worker beside it, until Ctrl-C.",
+  usage:
+    "[--port N] [--state DIR] [--model embedded|PATH.gguf] [--no-worker] [--host ADDR] [--cert FILE --key FILE] [--insecure] [--allow-host NAME]… [--json]",
+  help: [
+    "--port N           where to listen (default 8787; 0 picks a free port)",
+    "--state DIR        where everything is kept (default: ./state)",
+    "--model M          what the worker runs: embedded (default), or the path of a GGUF file",
+    "--no-worker        the pool alone",
+    "--host ADDR        which address to listen on (default 127.0.0.1)",
+    "--insecure         listen off loopback without TLS",
+    "--cert FILE        serve HTTPS with this certificate and its chain (PEM); SIGHUP reads it again",
+    "--key FILE         its private key (PEM)",
+    "--allow-host NAME  a further host name that the pool answers to; may be repeated",
+    "--json             one JSON line when ready",
+  ],
+  options: {
+    port: { type: "string" },
+    state: { type: "string" },
+    model: { type: "string" },
+    "no-worker": { type: "boolean" },
+    host: { type: "string" },
+    cert: { type: "string" },
+    key: { type: "string" },
+    insecure: { type: "boolean" },
+    "allow-host": { type: "string", multiple: true },
+    json: { type: "boolean" },
+  },
+  positionals: { min: 0, max: 0 },
+  async run(values) {
+    const port = whole("port", text(values, "port"), 0, 65_535) ?? 8787;
+    const host = text(values, "host");
+    const model = text(values, "model");
+    const stateDir = resolve(text(values, "state") ?? DEFAULT_STATE_DIR);
+    const tls = tlsFiles(text(values, "cert"), text(values, "key"));
+    let reload = () => {};
+    const stop = stopOnSignal(tls && (() => reload()));
+    // A folder that was there keeps its mode: what the runtime puts into it is its owner's alone all the same.
+    process.umask(0o077);
+    let network: LocalNetwork;
+    try {
+      // Loaded only now: wrong usage is said at once.
+      const { startLocalNetwork } = await import("./runtime/local-network.ts");
+      network = await startLocalNetwork({
+        stateDir,
+        port,
+        ...(host !== undefined && { host }),
+        ...(tls && { tls }),
+        insecure: flag(values, "insecure"),
+        allowHosts: texts(values, "allow-host"),
+        worker: !flag(values, "no-worker"),
+        ...(model !== undefined && { model }),
+        signal: stop.signal,
+        log: (line) => console.error(oneLine(line)),
+      });
+    } catch (error) {
+      if (stop.signal.aborted) return EXIT.ok;
+      throw error;
+    }
+    try {
+      const { atom_id } = network.credentials;
+      const url = network.publicUrl;
+      reload = () => reloadCertificate(network);
+      const file = credentialsFile(stateDir);
+      console.log(
+        flag(values, "json")
+          ? JSON.stringify({ ready: true, url, atom_id, credentials: file })
+          : `Ligand pool ready at ${url} (credentials in ${shortPath(file)})`,
+      );
+      await Promise.race([stop.asked, network.ended]);
+      return EXIT.ok;
+    } finally {
+      await network.stop();
+    }
+  },
+};
+
+function tlsFiles(certFile: string | undefined, keyFile: string | undefined): TlsFiles | undefined {
+  if (certFile === undefined && keyFile === undefined) return undefined;
+  if (certFile !== undefined && keyFile !== undefined) return { certFile, keyFile };
+  throw new UsageError("TLS needs both: --cert FILE with the certificate and --key FILE with its private key.");
+}
+
+/** A renewed certificate that cannot be used leaves the old one in place. */
+function reloadCertificate(network: LocalNetwork): void {
+  try {
+    network.reloadCertificate();
+    console.error("The certificate was read again.");
+  } catch (error) {
+    if (!(error instanceof OperatorError)) throw error;
+    console.error(`The old certificate stays in use: ${oneLine(error.message)}`);
+  }
+}
+
+function shortPath(file: string): string {
+  const short = relative(process.cwd(), file);
+  return short.startsWith("..") ? file : short;
+}
+
+const parsed = parseCommand(start, "npm start --", process.argv.slice(2));
+if (parsed.kind === "run") {
+  const code = await parsed.command.run(parsed.values, parsed.positionals).catch((error: unknown) => {
+    if (!(error instanceof UsageError || error instanceof OperatorError)) throw error;
+    console.error(manyLines(error.message));
+    return error instanceof UsageError ? EXIT.usage : EXIT.failed;
+  });
+  // Everything has ended; idle connections would keep the process for another second.
+  process.exit(code);
+} else {
+  console[parsed.kind === "help" ? "log" : "error"](parsed.text);
+  process.exitCode = parsed.kind === "help" ? EXIT.ok : EXIT.usage;
+}

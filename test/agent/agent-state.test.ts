@@ -1,0 +1,192 @@
+import { randomUUID } from "node:crypto";
+import { mkdtemp, readFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { runAgent } from "../../worker-agent/agent.ts";
+import { type AgentEvent, levelOf, logRecord } from "../../worker-agent/events.ts";
+import { after, newStory } from "../../worker-agent/state/agent-state.ts";
+import { duration, type IdleReason, idleReason } from "../../worker-agent/state/idle-reason.ts";
+import { type AgentStatus, agentStatus } from "../../worker-agent/state/status-file.ts";
+import { PoolDouble } from "./pool-double.ts";
+
+const NOW_MS = 1_000_000;
+const counters = {
+  jobsStarted: 0,
+  jobsDone: 0,
+  jobsFailed: 0,
+  jobsCancelled: 0,
+  activeGenerations: 0,
+  tokensGenerated: 0,
+  promptTokensEvaluated: 0,
+  connections: 0,
+};
+
+type Told = readonly [atMs: number, event: AgentEvent];
+const told = (...events: readonly Told[]): AgentStatus => {
+  const about = { poolUrl: "https://pool.example/p/?token=secret", pool: "a".repeat(64), worker: "b".repeat(64) };
+  const story = events.reduce((so, [atMs, event]) => after(so, event, atMs), newStory(about, 0));
+  return { ...story, updatedMs: NOW_MS, counters };
+};
+
+const model = (name: string, slots: number): AgentEvent => ({
+  type: "model",
+  name,
+  sha256: null,
+  slots,
+  contextTokens: 64,
+  threads: 1,
+  backend: "cpu",
+  loaded: true,
+});
+const connecting: Told = [1, { type: "connecting", url: "wss://pool.example" }];
+const connected: Told = [2, { type: "connected", pool: "p", worker: "w" }];
+const disconnected: Told = [3, { type: "disconnected", reason: "it rained", retryInMs: NOW_MS + 4_100 - 3 }];
+const started = (atMs: number, name = "m"): Told => [atMs, { type: "job-started", jobId: "j", model: name }];
+const done = (atMs: number, name = "m"): Told => [
+  atMs,
+  { type: "job-done", jobId: "j", model: name, ms: 5, promptTokens: 1, completionTokens: 1 },
+];
+const up: readonly Told[] = [[0, model("m", 2)], connecting, connected];
+
+describe("a status", () => {
+  it("keeps what a URL carries behind it to its owner", () => {
+    expect(told().poolUrl).toBe("https://pool.example/p");
+  });
+
+  it("says since when it is connected, and forgets that when it is not", () => {
+    expect(told(...up)).toMatchObject({ state: "connected", connected: true, connectedSinceMs: 2 });
+    expect(told(...up, disconnected)).toMatchObject({
+      state: "connecting",
+      connected: false,
+      connectedSinceMs: null,
+      nextAttemptMs: NOW_MS + 4_100,
+      lastDisconnect: { atMs: 3, reason: "it rained" },
+    });
+    expect(told(...up, disconnected, connecting).nextAttemptMs).toBeNull();
+  });
+
+  it("counts jobs by model, and knows the last", () => {
+    const status = told(...up, [2, model("n", 1)], started(10), started(11), done(20));
+    expect(status.models).toEqual([
+      { name: "m", slots: 2, contextTokens: 64, active: 1, jobs: 2, lastJobMs: 20 },
+      { name: "n", slots: 1, contextTokens: 64, active: 0, jobs: 0, lastJobMs: null },
+    ]);
+    expect(status.lastJob).toEqual({ model: "m", startedMs: 15, endedMs: 20, end: "done" });
+  });
+
+  it("goes on counting for a model that is loaded anew", () => {
+    const status = told(...up, [2, model("n", 1)], started(10), [11, model("m", 4)]);
+    expect(status.models.map(({ name, slots, jobs }) => ({ name, slots, jobs }))).toEqual([
+      { name: "m", slots: 4, jobs: 1 },
+      { name: "n", slots: 1, jobs: 0 },
+    ]);
+  });
+
+  it("keeps the last job that was turned down, and how it ended", () => {
+    const refused: AgentEvent = { type: "job-refused", jobId: "j", model: "x", code: "c", message: "not here" };
+    const stopped: AgentEvent = { type: "stopped", code: "token-refused", message: "no" };
+    expect(told(...up, [7, refused], [8, stopped])).toMatchObject({
+      state: "stopped",
+      connected: false,
+      lastRefusal: { atMs: 7, model: "x", message: "not here" },
+      stopped: { code: "token-refused", message: "no" },
+    });
+  });
+
+  it("has the persisted shape, and is read again through JSON", () => {
+    const status = told(...up, started(10), done(20), disconnected);
+    expect(agentStatus.strict().parse(JSON.parse(JSON.stringify(status)))).toEqual(status);
+  });
+});
+
+it("of a real agent keeps the job that it had to turn down, and is shown as it is written", async () => {
+  const pool = await PoolDouble.listen();
+  const stateDir = join(await mkdtemp(join(tmpdir(), "ligand-state-")), "state");
+  const drain = new AbortController();
+  const shown: AgentStatus[] = [];
+  const events: AgentEvent[] = [];
+  const end = runAgent({
+    poolUrl: pool.url,
+    token: pool.token,
+    stateDir,
+    gpu: false,
+    signal: drain.signal,
+    onEvent: (event) => events.push(event),
+    onStatus: (status) => shown.push(status),
+  });
+  const side = await pool.welcomed();
+  const request = { messages: [{ role: "user" as const, content: "?" }], stream: true };
+  const named = { jobId: randomUUID(), lease: 1, model: "gpt-0" };
+  side.send({ type: "job", kind: "chat", ...named, request, deadlineMs: Date.now() + 60_000 });
+  await side.next("failed");
+  drain.abort();
+  await end;
+  pool.close();
+  expect(events).toContainEqual(expect.objectContaining({ type: "job-refused", model: "gpt-0" }));
+  const status = agentStatus.parse(JSON.parse(await readFile(join(stateDir, "status.json"), "utf8")));
+  expect(status).toMatchObject({
+    lastRefusal: { model: "gpt-0", message: expect.stringContaining("does not have that model") },
+    stopped: { code: "drained" },
+    connectedSinceMs: null,
+    lastJob: null,
+  });
+  expect(shown.at(-1)).toEqual(status);
+});
+
+describe("why no job came", () => {
+  const stopped = (code: string): Told => [9, { type: "stopped", code, message: `It is ${code}.` }];
+  it.each<[what: string, events: readonly Told[], alive: boolean, code: IdleReason["code"], says: RegExp]>([
+    ["nobody asked since it connected", up, true, "no-job-for-its-models", /no job for m for 16 min 39 s\. Either/],
+    [
+      "nobody asked since the last job",
+      [...up, started(NOW_MS - 70_000), done(NOW_MS - 60_000)],
+      true,
+      "no-job-for-its-models",
+      /for 1 min 0 s/,
+    ],
+    ["it works", [...up, started(10)], true, "working", /free slots/],
+    ["its slots are busy", [...up, started(10), started(11)], true, "all-slots-busy", /--slots/],
+    ["it loads", [], true, "loading", /loading/],
+    ["it connects", [connecting], true, "connecting", /connecting/],
+    ["it waits to connect", [...up, disconnected], true, "disconnected", /\(it rained\)\. Next try in 5 s/],
+    ["it drains", [...up, [5, { type: "draining", leased: 1 }]], true, "draining", /drains/],
+    ["its token was refused", [...up, stopped("token-refused")], false, "refused", /token-refused/],
+    ["its token has expired", [...up, stopped("token-expired")], false, "refused", /token-expired/],
+    ["it was stopped", [...up, stopped("drained")], false, "stopped", /worker start/],
+    ["it was killed", up, false, "vanished", /killed or the machine restarted/],
+  ])("%s", (_what, events, alive, code, says) => {
+    const why = idleReason(told(...events), alive, NOW_MS);
+    expect(why.code).toBe(code);
+    expect(why.message).toMatch(says);
+  });
+});
+
+it.each<[ms: number, want: string]>([
+  [-5, "0 s"],
+  [59_999, "59 s"],
+  [61_000, "1 min 1 s"],
+  [2 * 3_600_000 + 5 * 60_000, "2 h 5 min"],
+  [25 * 3_600_000, "1 d 1 h"],
+])("%i ms are %s", (ms, want) => expect(duration(ms)).toBe(want));
+
+describe("a log line for programs", () => {
+  it.each<[event: AgentEvent, level: string]>([
+    [{ type: "connected", pool: "p", worker: "w" }, "info"],
+    [{ type: "job-started", jobId: "j", model: "m" }, "debug"],
+    [{ type: "warning", message: "w" }, "warn"],
+    [{ type: "stopped", code: "drained", message: "m" }, "info"],
+    [{ type: "stopped", code: "token-refused", message: "m" }, "error"],
+  ])("%j has the level %s", (event, level) => expect(levelOf(event)).toBe(level));
+
+  it("has time, level, event, message, and the event's own fields", () => {
+    expect(logRecord({ type: "disconnected", reason: "r", retryInMs: 5 }, 0)).toEqual({
+      time: "1970-01-01T00:00:00.000Z",
+      level: "warn",
+      event: "disconnected",
+      reason: "r",
+      retryInMs: 5,
+      message: "Disconnected: r. Tries again in 0.0 s.",
+    });
+  });
+});

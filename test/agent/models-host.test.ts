@@ -1,0 +1,286 @@
+import { randomUUID } from "node:crypto";
+import { copyFile, mkdtemp, open, readFile, stat, writeFile } from "node:fs/promises";
+import { availableParallelism, cpus, tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import type { AgentFrame } from "../../schema/wire/worker-frames.ts";
+import { type AgentOptions, type AgentOutcome, runAgent } from "../../worker-agent/agent.ts";
+import type { GenerationJob } from "../../worker-agent/engine/engine.ts";
+import { startLlama } from "../../worker-agent/engine/llama.ts";
+import { modelNeeds } from "../../worker-agent/engine/memory.ts";
+import { type HostedModel, ModelHost } from "../../worker-agent/engine/model-host.ts";
+import type { AgentEvent } from "../../worker-agent/events.ts";
+import { EMBEDDED_MODEL } from "../../worker-agent/models/embedded.ts";
+import { sha256Of } from "../../worker-agent/models/model-file.ts";
+import { calibrate } from "../../worker-agent/profile/threads.ts";
+import { AGENT_VERSION } from "../../worker-agent/version.ts";
+import { HubDouble } from "./hub-double.ts";
+import { chat } from "./loaded-model.ts";
+import { PoolDouble, type PoolSide } from "./pool-double.ts";
+import { SteeredEngine } from "./steered-engine.ts";
+
+/** Two models that are the embedded one under other names, and what each of them takes with two slots. */
+let folder: string;
+let red: string;
+let blue: string;
+let neededBytes: number;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "ligand-host-"));
+  [red, blue] = [join(folder, "red.gguf"), join(folder, "blue.gguf")];
+  for (const path of [red, blue]) await copyFile(EMBEDDED_MODEL.path, path);
+  const llama = await startLlama({ gpu: false });
+  const needs = await modelNeeds(llama, red, { slots: 2, contextTokens: 256 });
+  await llama.dispose();
+  if (!needs.ok) throw new Error(needs.message);
+  neededBytes = needs.bytes;
+  // What a busy machine measures is not what is looked at here: every count is as good, so the smallest is chosen.
+  const sha256 = await sha256Of(red, await stat(red), join(folder, "model-hashes.json"));
+  const cpu = cpus()[0]?.model ?? "unknown";
+  const subject = { modelSha256: sha256, cpu, cores: availableParallelism(), gpu: "cpu", agentVersion: AGENT_VERSION };
+  const path = join(folder, "calibration.json");
+  await calibrate({ path, subject, again: false, measure: async () => 1, nowMs: Date.now });
+});
+
+let pool: PoolDouble;
+let drain: AbortController;
+let events: AgentEvent[];
+beforeEach(async () => {
+  pool = await PoolDouble.listen();
+  drain = new AbortController();
+  events = [];
+});
+afterEach(() => {
+  drain.abort();
+  pool.close();
+});
+
+const start = async (options: Partial<AgentOptions>): Promise<AgentOutcome> =>
+  runAgent({
+    poolUrl: pool.url,
+    token: pool.token,
+    stateDir: join(await mkdtemp(join(tmpdir(), "ligand-host-agent-")), "state"),
+    cacheDir: folder,
+    models: [red, blue],
+    slots: 2,
+    contextTokens: 256,
+    gpu: false,
+    onEvent: (event) => events.push(event),
+    signal: drain.signal,
+    ...options,
+  });
+
+const ask = (side: PoolSide, model: string, maxTokens = 4): string => {
+  const jobId = randomUUID();
+  const request = { prompt: "Ligand is", maxTokens, temperature: 1.5, topP: 1, stream: true };
+  side.send({ type: "job", jobId, lease: 1, model, kind: "completion", request, deadlineMs: Date.now() + 60_000 });
+  return jobId;
+};
+const steps = () => events.flatMap((event) => (event.type === "loading" ? [event.step] : []));
+const ends = (frames: AgentFrame[]) => frames.flatMap((it) => (it.type === "done" ? [it.metering.model] : []));
+
+describe("a worker with two models", () => {
+  it("that both fit has both in memory from the start", async () => {
+    const end = start({ memoryLimitBytes: 3 * neededBytes });
+    const side = await pool.connection();
+    const { manifest } = await side.welcome();
+    expect(manifest.models.map(({ name, slots, contextTokens }) => [name, slots, contextTokens])).toEqual([
+      ["red", 2, 256],
+      ["blue", 2, 256],
+    ]);
+    await side.next("ready");
+    expect(events.filter(({ type }) => type === "model")).toMatchObject([{ loaded: true }, { loaded: true }]);
+    ask(side, "blue");
+    ask(side, "red");
+    const frames = [...(await side.until("done")), ...(await side.until("done"))];
+    expect(ends(frames).sort()).toEqual(["blue", "red"]);
+    expect(steps().join()).not.toContain("unloading");
+    drain.abort();
+    expect(await end).toMatchObject({ code: "drained" });
+  });
+
+  it("of which one fits offers both, and loads the one that a job asks for", async () => {
+    const end = start({ memoryLimitBytes: 1.5 * neededBytes });
+    const side = await pool.connection();
+    // Frames of a job come well within its lease, also while its model is loaded.
+    const { manifest } = await side.welcome({ leaseMs: 30 });
+    expect(manifest.models.map(({ name }) => name)).toEqual(["red", "blue"]);
+    await side.next("ready");
+    expect(events.filter(({ type }) => type === "model")).toMatchObject([
+      { name: "red", loaded: true, threads: expect.any(Number) },
+      { name: "blue", loaded: false, threads: null },
+    ]);
+    for (const [model, other] of [
+      ["blue", "red"],
+      ["red", "blue"],
+    ] as const) {
+      ask(side, model);
+      const frames = await side.until("done");
+      expect(ends(frames)).toEqual([model]);
+      // More than the one that says that the prompt fits: it was heard of while the model was loaded.
+      expect(frames.filter(({ type }) => type === "progress").length).toBeGreaterThan(1);
+      expect(steps()).toContain(`unloading ${other} to make room for ${model}`);
+    }
+    drain.abort();
+    expect(await end).toMatchObject({ code: "drained" });
+  });
+
+  it("of which one fits finishes running jobs before it makes room", async () => {
+    const end = start({ memoryLimitBytes: 1.5 * neededBytes });
+    const side = await pool.welcomed();
+    ask(side, "red", 200);
+    ask(side, "red", 200);
+    ask(side, "blue");
+    ask(side, "blue");
+    const frames: AgentFrame[] = [];
+    for (let i = 0; i < 4; i++) frames.push(...(await side.until("done")));
+    expect(ends(frames)).toEqual(["red", "red", "blue", "blue"]);
+    expect(frames.some(({ type }) => type === "failed")).toBe(false);
+    expect(steps().filter((step) => step.startsWith("unloading"))).toHaveLength(1);
+    drain.abort();
+    await end;
+  });
+
+  it("says of a model that cannot be loaded any more that the job may go elsewhere, and goes on with the other", async () => {
+    const broken = join(folder, "broken.gguf");
+    await copyFile(EMBEDDED_MODEL.path, broken);
+    const end = start({ models: [red, broken], memoryLimitBytes: 1.5 * neededBytes });
+    const side = await pool.welcomed();
+    const file = await open(broken, "r+");
+    await file.truncate((await stat(broken)).size / 2);
+    await file.close();
+    ask(side, "broken");
+    const failed = (await side.until("failed")).at(-1);
+    expect(failed).toMatchObject({ code: "inference/engine-failed", retryable: true });
+    expect(events).toContainEqual({
+      type: "warning",
+      message: expect.stringMatching(/broken\.gguf could not be loaded/),
+    });
+    ask(side, "red");
+    expect(ends(await side.until("done"))).toEqual(["red"]);
+    drain.abort();
+    await end;
+  });
+
+  it.each<[what: string, options: () => Partial<AgentOptions>, code: AgentOutcome["code"], message: RegExp]>([
+    [
+      "larger than the limit",
+      () => ({ memoryLimitBytes: 1_000_000 }),
+      "usage",
+      /red takes about .*--memory-limit allows/,
+    ],
+    ["of one name", () => ({ models: [red, red] }), "usage", /Two models are called red/],
+    ["that are no models", () => ({ models: [red, import.meta.filename] }), "failed", /not a GGUF file/],
+    ["that are damaged", () => ({ models: [join(folder, "damaged.gguf"), red] }), "failed", /could not be loaded/],
+    ["more than a worker offers", () => ({ models: Array(33).fill(red) }), "usage", /32 models at most/],
+  ])("does not start with models %s, and says what to do", async (_what, options, code, message) => {
+    await writeFile(join(folder, "damaged.gguf"), (await readFile(EMBEDDED_MODEL.path)).subarray(0, 1_000));
+    expect(await start(options())).toEqual({ code, message: expect.stringMatching(message) });
+  });
+});
+
+describe("a worker with a model from the hub", () => {
+  let hub: HubDouble;
+  beforeAll(async () => {
+    hub = await HubDouble.listen();
+    process.env.HF_ENDPOINT = hub.url;
+  });
+  afterAll(() => {
+    delete process.env.HF_ENDPOINT;
+    hub.close();
+  });
+
+  it("downloads it, says how far it is, and serves it under its name", async () => {
+    hub.quants.set("acme/Tiny-GGUF:Q8_0", "Tiny-Q8_0.gguf");
+    hub.files.push({ at: "acme/Tiny-GGUF/Tiny-Q8_0.gguf", bytes: await readFile(EMBEDDED_MODEL.path) });
+    const end = start({ models: ["hf:acme/Tiny-GGUF:Q8_0"], modelsDir: join(folder, "hub") });
+    const side = await pool.connection();
+    expect((await side.welcome()).manifest.models).toMatchObject([{ name: "Tiny-Q8_0" }]);
+    expect(events.filter(({ type }) => type === "downloading").length).toBeGreaterThan(1);
+    drain.abort();
+    await end;
+  });
+
+  it("says without a network what to do instead", async () => {
+    process.env.HF_ENDPOINT = "http://127.0.0.1:9";
+    const outcome = await start({ models: ["hf:acme/Other:Q8_0"] });
+    expect(outcome).toMatchObject({ code: "failed", message: expect.stringMatching(/Could not reach.*PATH\.gguf/) });
+  });
+});
+
+describe("turns", () => {
+  /** Models that are steered, not computed: what is looked at is who waits for whom. */
+  const hosted = (name: string, engine: SteeredEngine): HostedModel & { loads: number } => ({
+    offer: { name, sha256: null, slots: 2, contextTokens: 100, kinds: ["chat"] },
+    bytes: 6,
+    loads: 0,
+    async load() {
+      this.loads++;
+      return { ok: true, engine };
+    },
+  });
+  const job = (model: string): GenerationJob => ({ ...chat("?"), model });
+
+  async function host() {
+    const engines = { a: new SteeredEngine(), b: new SteeredEngine() };
+    const models = [hosted("a", engines.a), hosted("b", engines.b)];
+    const made = new ModelHost({
+      models,
+      limitBytes: 10,
+      onStep: () => {},
+      onWarning: () => {},
+      afterAll: async () => {},
+    });
+    await made.preload(new AbortController().signal);
+    const run = async (model: string, signal = new AbortController().signal) => {
+      for await (const event of made.generate(job(model), signal)) if (event.type === "end") return "end";
+      return "none";
+    };
+    return { made, engines, run };
+  }
+
+  it("a busy model cannot keep another out: who comes later waits behind who waits", async () => {
+    const { made, engines, run } = await host();
+    const first = run("a");
+    const running = await engines.a.run();
+    const other = run("b");
+    const late = run("a");
+    expect(engines.a.runs).toHaveLength(1);
+    running.end(1);
+    await first;
+    (await engines.b.run()).end(1);
+    expect(await other).toBe("end");
+    (await engines.a.run()).end(1);
+    expect(await late).toBe("end");
+    expect(made.loaded()).toEqual(["a"]);
+    await made.dispose();
+  });
+
+  it("a job that is given up while it waits is out of everybody's way", async () => {
+    const { made, engines, run } = await host();
+    const first = run("a");
+    const running = await engines.a.run();
+    const abort = new AbortController();
+    const given = run("b", abort.signal);
+    const late = run("a");
+    abort.abort();
+    expect(await given).toBe("none");
+    while (engines.a.runs.length < 2) await new Promise(setImmediate);
+    for (const each of [...engines.a.runs]) each.end(1);
+    expect([await first, await late]).toEqual(["end", "end"]);
+    expect(made.loaded()).toEqual(["a"]);
+    expect(running.pulled).toBe(1);
+    await made.dispose();
+  });
+
+  it("who waits when the host is disposed of hears so", async () => {
+    const { made, engines, run } = await host();
+    const abort = new AbortController();
+    const first = run("a", abort.signal);
+    await engines.a.run();
+    const waiting = run("b");
+    const disposed = made.dispose();
+    expect(await waiting).toBe("none");
+    abort.abort();
+    await Promise.all([first, disposed]);
+  });
+});

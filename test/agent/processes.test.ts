@@ -1,0 +1,41 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { describe, expect, it } from "vitest";
+import { identityOfPs, identityOfStat, processIdentity, waitForEnd } from "../../worker-agent/state/processes.ts";
+
+/** `/proc/PID/stat` with this command and state, started at tick 777. */
+const stat = (command: string, state: string) =>
+  `12 (${command}) ${state} 1 12 12 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 777 2654208 402\n`;
+
+describe("which start of a process", () => {
+  it.each<[what: string, stat: string, want: string | undefined]>([
+    ["field 22 and the boot", stat("workerd", "S"), "boot/777"],
+    ["a name with spaces and parentheses", stat("a) R (b) 1 2", "R"), "boot/777"],
+    ["a zombie has ended", stat("workerd", "Z"), undefined],
+    ["a dead one too", stat("workerd", "X"), undefined],
+    ["nonsense", "", undefined],
+  ])("Linux: %s", (_what, text, want) => expect(identityOfStat("boot\n", text)).toBe(want));
+
+  it.each<[what: string, line: string, want: string | undefined]>([
+    ["the start", "Ss   Sat Nov 21 05:56:10 2026\n", "Sat Nov 21 05:56:10 2026"],
+    ["padding does not count", "S+ Sat Nov  1 05:56:10 2026    \n", "Sat Nov 1 05:56:10 2026"],
+    ["a zombie has ended", "Z    Sat Nov 21 05:56:10 2026\n", undefined],
+    ["nonsense", "\n", undefined],
+  ])("elsewhere: %s", (_what, line, want) => expect(identityOfPs(line)).toBe(want));
+
+  it("is the same as long as the process runs, and gone after", async () => {
+    const child = spawn(process.execPath, ["-e", "process.stdin.resume()"], { stdio: ["pipe", "ignore", "ignore"] });
+    await once(child, "spawn");
+    const pid = child.pid ?? 0;
+    const identity = processIdentity(pid) ?? "none";
+    expect(identity).not.toBe(processIdentity(process.pid));
+    expect(await waitForEnd(pid, identity, 20)).toBe(false);
+    child.stdin.end();
+    expect(await waitForEnd(pid, identity, 10_000)).toBe(true);
+    expect(processIdentity(pid)).toBeUndefined();
+  });
+
+  it.each([0, -1, 1.5, Number.NaN, 2 ** 30])("pid %s is nobody's", (pid) =>
+    expect(processIdentity(pid)).toBeUndefined(),
+  );
+});

@@ -1,0 +1,58 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { type Resident, roomFor } from "../../worker-agent/engine/residency.ts";
+
+const resident = (name: string, bytes: number, lastUse: number, running = 0): Resident => ({
+  name,
+  bytes,
+  running,
+  lastUse,
+});
+
+describe("room for a model", () => {
+  it.each<[what: string, bytes: number, residents: Resident[], want: string[] | "busy"]>([
+    ["is there when nothing is", 5, [], []],
+    ["is there beside another", 4, [resident("a", 6, 1)], []],
+    ["is made by one that is idle", 5, [resident("a", 6, 1)], ["a"]],
+    ["is made by the one used longest ago", 4, [resident("a", 4, 2), resident("b", 4, 1)], ["b"]],
+    [
+      "is made by several, oldest first",
+      8,
+      [resident("a", 4, 2), resident("b", 4, 1), resident("c", 2, 3)],
+      ["b", "a"],
+    ],
+    ["spares a small one when a large one has to go", 3, [resident("s", 1, 1), resident("l", 9, 2)], ["l"]],
+    ["waits for a running job", 5, [resident("a", 6, 1, 1)], "busy"],
+    ["leaves running ones alone", 4, [resident("a", 5, 1, 2), resident("b", 5, 2)], ["b"]],
+    ["waits when idle ones are not enough", 6, [resident("a", 5, 1, 1), resident("b", 5, 2)], "busy"],
+    ["too large is loaded alone", 50, [resident("a", 1, 1)], ["a"]],
+    ["too large waits until it is alone", 50, [resident("a", 1, 1, 1)], "busy"],
+  ])("%s", (_what, bytes, residents, want) => {
+    const room = roomFor(bytes, residents, 10);
+    expect(room.type === "busy" ? "busy" : room.unload).toEqual(want);
+  });
+
+  it("never takes a running model, fits, and takes none for nothing", () => {
+    const one = fc.record({ bytes: fc.nat(20), running: fc.nat(1), lastUse: fc.nat(100) });
+    const many = fc.array(one, { maxLength: 8 }).map((list) => list.map((it, i) => ({ name: `m${i}`, ...it })));
+    fc.assert(
+      fc.property(fc.nat(30), many, fc.nat(40), (bytes, residents, limitBytes) => {
+        const room = roomFor(bytes, residents, limitBytes);
+        const sum = (list: readonly Resident[]) => list.reduce((total, it) => total + it.bytes, 0);
+        const allowed = Math.max(0, limitBytes - bytes);
+        const running = residents.filter((it) => it.running > 0);
+        if (room.type === "busy") {
+          expect(sum(running)).toBeGreaterThan(allowed);
+          return;
+        }
+        const stay = residents.filter(({ name }) => !room.unload.includes(name));
+        for (const it of running) expect(stay).toContain(it);
+        expect(sum(stay)).toBeLessThanOrEqual(allowed);
+        for (const name of room.unload) {
+          const spared = residents.filter((it) => it.name === name || stay.includes(it));
+          expect(sum(spared)).toBeGreaterThan(allowed);
+        }
+      }),
+    );
+  });
+});

@@ -1,0 +1,425 @@
+import { randomUUID } from "node:crypto";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { utf8 } from "../../schema/crypto/bytes.ts";
+import { canonicalBytes } from "../../schema/crypto/canonical.ts";
+import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
+import { sha256Hex } from "../../schema/crypto/hash.ts";
+import { verifyMetering } from "../../schema/crypto/worker-proof.ts";
+import { CLOSE } from "../../schema/wire/limits.ts";
+import type { AgentFrame, JobFrame } from "../../schema/wire/worker-frames.ts";
+import type { AgentEvent } from "../../worker-agent/events.ts";
+import { Counters } from "../../worker-agent/session/counters.ts";
+import { workerSocketUrl } from "../../worker-agent/session/pool-url.ts";
+import { type ServiceEnd, serve } from "../../worker-agent/session/reconnect.ts";
+import { PoolDouble } from "./pool-double.ts";
+import { SteeredEngine, type SteeredRun } from "./steered-engine.ts";
+
+let pool: PoolDouble;
+let engine: SteeredEngine;
+let counters: Counters;
+let drain: AbortController;
+let events: AgentEvent[];
+let onEvent: () => void;
+
+beforeEach(async () => {
+  pool = await PoolDouble.listen();
+  engine = new SteeredEngine();
+  counters = new Counters();
+  engine.meter = counters;
+  drain = new AbortController();
+  events = [];
+  onEvent = () => {};
+});
+afterEach(() => {
+  drain.abort();
+  pool.close();
+});
+
+async function startWorker(about: { token?: string; pool?: string; drainMs?: number } = {}): Promise<ServiceEnd> {
+  const address = workerSocketUrl(pool.url);
+  if (!address.ok) throw new Error(address.message);
+  return serve({
+    url: address.url,
+    token: about.token ?? pool.token,
+    pool: about.pool ?? pool.atomId,
+    signer: await signerFrom(generateSecretKey()),
+    engine,
+    counters,
+    drain: drain.signal,
+    drainMs: about.drainMs ?? 30_000,
+    onEvent: (event) => {
+      events.push(event);
+      onEvent();
+    },
+    nowMs: Date.now,
+    random: () => 0,
+    range: { minMs: 1, maxMs: 5 },
+  });
+}
+
+const job = (about: { lease?: number; stream?: boolean; jobId?: string; model?: string } = {}): JobFrame => ({
+  type: "job",
+  jobId: about.jobId ?? randomUUID(),
+  lease: about.lease ?? 1,
+  model: about.model ?? "steered",
+  kind: "chat",
+  request: { messages: [{ role: "user", content: "Grüße 😀" }], stream: about.stream ?? true },
+  deadlineMs: Date.now() + 60_000,
+});
+
+/** Waits until the worker has disconnected so many times. */
+async function disconnected(times: number): Promise<void> {
+  while (events.filter(({ type }) => type === "disconnected").length < times) {
+    await new Promise<void>((resolve) => {
+      onEvent = resolve;
+    });
+  }
+}
+
+const PIECE = "x".repeat(16 * 1024);
+
+/** Gives a run more text than all buffers on the way hold, and waits until nobody takes any more of it. */
+async function stalled(run: SteeredRun, pieces: number): Promise<void> {
+  run.text(...Array.from({ length: pieces }, () => PIECE));
+  let before = -1;
+  for (let quietTurns = 0; quietTurns < 500; ) {
+    quietTurns = run.pulled === before ? quietTurns + 1 : 0;
+    before = run.pulled;
+    await new Promise(setImmediate);
+  }
+}
+
+const accepted = { type: "accepted", promptTokens: 3 } as const;
+const textOf = (frames: AgentFrame[]) => frames.map((frame) => (frame.type === "delta" ? frame.text : "")).join("");
+
+describe("the handshake", () => {
+  it("proves token, key and manifest, and then offers every slot", async () => {
+    void startWorker();
+    const side = await pool.connection();
+    const hello = await side.welcome();
+    expect(side.authorization).toBe(`Bearer ${pool.token}`);
+    expect(side.socket.protocol).toBe("ligand.worker.v1");
+    expect(hello.manifest.models).toEqual(engine.models());
+    expect(await side.next("ready")).toEqual({ type: "ready", received: 0, slots: [{ model: "steered", free: 2 }] });
+  });
+
+  it("stops for good at a pool that is not the token's, and proves nothing to it", async () => {
+    const other = await PoolDouble.listen();
+    const end = startWorker({ token: other.token, pool: other.atomId });
+    const side = await pool.connection();
+    side.send({ type: "challenge", nonce: "00".repeat(32), pool: pool.atomId });
+    expect(await end).toMatchObject({ type: "stopped", code: "wrong-pool" });
+    expect(await side.frame()).toBeNull();
+    other.close();
+  });
+
+  it.each([
+    [CLOSE.tokenRefused, "token-refused"],
+    [CLOSE.tokenExpired, "token-expired"],
+    [CLOSE.protocolTooOld, "protocol-too-old"],
+  ])("stops for good when closed with %i", async (code, want) => {
+    const end = startWorker();
+    (await pool.welcomed()).socket.close(code);
+    expect(await end).toMatchObject({ type: "stopped", code: want });
+  });
+
+  it.each([
+    ["token_refused", 401, "token-refused"],
+    ["token_expired", 403, "token-expired"],
+  ])("stops for good when the pool refuses the upgrade with %s, and repeats its words", async (code, status, want) => {
+    pool.refuseWith = { status, body: JSON.stringify({ error: { message: "Ask for a new one.", code } }) };
+    expect(await startWorker()).toEqual({ type: "stopped", code: want, message: "Ask for a new one." });
+  });
+
+  it.each([
+    [401, "<html>Sign in to this network</html>"],
+    [403, JSON.stringify({ error: { message: "Forbidden.", code: "waf_rule" } })],
+    [403, JSON.stringify({ error: "token_expired" })],
+  ])("tries again after a %i that is not the pool's own: %s", async (status, body) => {
+    pool.refuseWith = { status, body };
+    void startWorker();
+    await disconnected(2);
+    pool.refuseWith = null;
+    await pool.welcomed();
+  });
+
+  it("tries again while the pool cannot take it", async () => {
+    pool.refuseWith = { status: 503, body: "" };
+    void startWorker();
+    await disconnected(3);
+    pool.refuseWith = null;
+    await pool.welcomed();
+  });
+});
+
+describe("a job", () => {
+  it("that streams is answered by progress, numbered deltas and a signed record", async () => {
+    void startWorker();
+    const side = await pool.welcomed();
+    const one = job({ lease: 7 });
+    side.send(one);
+    const run = await engine.run();
+    run.say(accepted);
+    expect(await side.next("progress")).toEqual({ type: "progress", jobId: one.jobId, lease: 7 });
+    run.text("Hal", "lo ", "Wört", "er 😀");
+    run.end(4);
+    const frames = await side.until("done");
+    expect(textOf(frames)).toBe("Hallo Wörter 😀");
+    const deltas = frames.filter((frame) => frame.type === "delta");
+    expect(deltas.map(({ seq }) => seq)).toEqual(deltas.map((_, index) => index));
+    expect(deltas.reduce((sum, { tokens }) => sum + tokens, 0)).toBe(4);
+
+    const done = frames.at(-1);
+    if (done?.type !== "done") throw new Error("no done");
+    expect(done).toMatchObject({ lease: 7, finishReason: "stop", usage: { promptTokens: 3, completionTokens: 4 } });
+    expect(done).not.toHaveProperty("text");
+    expect(done.metering).toMatchObject({
+      job_id: one.jobId,
+      pool: pool.atomId,
+      worker: side.worker,
+      model: "steered",
+      model_sha256: null,
+      prompt_tokens: 3,
+      completion_tokens: 4,
+      finish_reason: "stop",
+      request_sha256: await sha256Hex(canonicalBytes(one.request)),
+      response_sha256: await sha256Hex(utf8("Hallo Wörter 😀")),
+    });
+    expect(await verifyMetering(done.metering, done.meteringSignature, side.publicKey)).toBe(true);
+    expect(await side.next("ready")).toMatchObject({ received: 1, slots: [{ free: 2 }] });
+  });
+
+  it("that does not stream is answered by its whole text", async () => {
+    void startWorker();
+    const side = await pool.welcomed();
+    side.send(job({ stream: false }));
+    const run = await engine.run();
+    run.say(accepted);
+    run.text("all ", "of ", "it");
+    run.end(3);
+    expect(await side.next("done")).toMatchObject({ text: "all of it" });
+  });
+
+  it("gives its first text at once", async () => {
+    void startWorker();
+    const side = await pool.welcomed();
+    side.send(job());
+    const run = await engine.run();
+    run.say(accepted);
+    run.text("first");
+    await side.next("progress");
+    expect(await side.next("delta")).toMatchObject({ seq: 0, text: "first", tokens: 1 });
+  });
+
+  it("that the engine refuses is failed with its code, before any text", async () => {
+    void startWorker();
+    const side = await pool.welcomed();
+    side.send(job());
+    const failure = { code: "inference/context-length-exceeded", message: "too long", retryable: false } as const;
+    (await engine.run()).say({ type: "failed", ...failure });
+    expect(await side.next("failed")).toMatchObject(failure);
+    expect(await side.next("ready")).toMatchObject({ received: 1, slots: [{ free: 2 }] });
+  });
+
+  it("that stays silent says that it is still worked on", async () => {
+    void startWorker();
+    const side = await pool.welcomed({ leaseMs: 30 });
+    side.send(job({ stream: false }));
+    await engine.run();
+    for (let i = 0; i < 3; i++) await side.next("progress");
+  });
+
+  it("without a free slot is given back to the pool", async () => {
+    void startWorker();
+    const side = await pool.welcomed();
+    for (const lease of [1, 2, 3]) side.send(job({ lease }));
+    expect(await side.next("failed")).toMatchObject({ lease: 3, retryable: true });
+    expect(await side.next("ready")).toMatchObject({ received: 3, slots: [{ free: 0 }] });
+  });
+
+  it.each(["cancel", "rejected"] as const)(
+    "ends silently at %s, and frees its slot when it has stopped",
+    async (type) => {
+      void startWorker();
+      const side = await pool.welcomed();
+      const one = job();
+      side.send(one);
+      const run = await engine.run();
+      run.say(accepted);
+      run.text("some");
+      await side.next("progress");
+      await side.next("delta");
+      expect(counters.values.activeGenerations).toBe(1);
+      side.send({ type, jobId: one.jobId, lease: one.lease });
+      await run.ended;
+      expect(counters.values).toMatchObject({ activeGenerations: 0 });
+      // Nothing of the job lies between: the next frame is the offer of the slot.
+      expect(await side.next("ready")).toMatchObject({ received: 1, slots: [{ free: 2 }] });
+      expect(counters.values).toMatchObject({ jobsCancelled: 1, jobsDone: 0 });
+    },
+  );
+
+  it("says nothing after its cancel, however long its engine takes to stop", async () => {
+    void startWorker();
+    const side = await pool.welcomed({ leaseMs: 6, heartbeatMs: 100 });
+    const one = job();
+    side.send(one);
+    const run = await engine.run();
+    run.stubborn = true;
+    run.say(accepted);
+    run.text("first", "held back to be joined with more");
+    await side.until("delta");
+    side.send({ type: "cancel", jobId: one.jobId, lease: one.lease });
+    side.send({ ...one, lease: 2 });
+    await side.until("progress");
+    // Deltas and progress of the first lease would have been due many times by now.
+    for (let pings = 0; pings < 5; pings++) await side.ping();
+    run.letGo();
+    await run.ended;
+    const second = await engine.run();
+    second.say(accepted);
+    second.end(0);
+    for (const frame of await side.until("done")) expect(frame).not.toMatchObject({ lease: one.lease });
+  });
+
+  it("goes on when an older lease of it is cancelled", async () => {
+    void startWorker();
+    const side = await pool.welcomed();
+    const one = job({ lease: 5 });
+    side.send(one);
+    side.send({ type: "cancel", jobId: one.jobId, lease: 4 });
+    const run = await engine.run();
+    run.say(accepted);
+    run.end(0);
+    await side.next("progress");
+    expect(await side.next("done")).toMatchObject({ lease: 5 });
+  });
+
+  it("stops being computed while the pool does not read", async () => {
+    void startWorker();
+    const side = await pool.welcomed();
+    const one = job();
+    side.send(one);
+    const run = await engine.run();
+    run.say(accepted);
+    await side.next("progress");
+    side.socket.pause();
+    const pieces = 2_000;
+    await stalled(run, pieces);
+    expect(run.pulled).toBeLessThan(pieces);
+
+    expect(counters.values.activeGenerations).toBe(1);
+    side.socket.resume();
+    run.end(pieces);
+    expect(textOf(await side.until("done"))).toHaveLength(pieces * PIECE.length);
+  });
+});
+
+describe("a job whose reader is gone", () => {
+  it("ends at its cancel, though nothing can be sent", async () => {
+    void startWorker();
+    const side = await pool.welcomed();
+    const one = job();
+    side.send(one);
+    const run = await engine.run();
+    run.say(accepted);
+    await side.next("progress");
+    side.socket.pause();
+    await stalled(run, 2_000);
+    side.send({ type: "cancel", jobId: one.jobId, lease: one.lease });
+    await run.ended;
+    expect(counters.values.activeGenerations).toBe(0);
+  });
+});
+
+describe("the socket", () => {
+  it("comes back after a restart, and what was running has stopped", async () => {
+    void startWorker();
+    const side = await pool.welcomed();
+    side.send(job());
+    const run = await engine.run();
+    side.socket.close(CLOSE.restarting);
+    await run.ended;
+    const again = await pool.welcomed();
+    expect(again.worker).toBe(side.worker);
+    expect(counters.values).toMatchObject({ connections: 2, activeGenerations: 0, jobsCancelled: 1 });
+    expect(events).toContainEqual(expect.objectContaining({ type: "disconnected", reason: "the pool is restarting" }));
+  });
+
+  it("is given up when heartbeats stay unanswered", async () => {
+    void startWorker();
+    const side = await pool.connection();
+    side.answersPing = false;
+    await side.welcome({ heartbeatMs: 10 });
+    await pool.welcomed();
+    expect(events).toContainEqual(expect.objectContaining({ reason: "the pool has gone silent" }));
+  });
+
+  it("stays while heartbeats are answered", async () => {
+    void startWorker();
+    const side = await pool.connection();
+    // Long enough that a busy machine's own pauses are not silence.
+    await side.welcome({ heartbeatMs: 150 });
+    for (let pings = 0; pings < 5; pings++) await side.ping();
+    expect(events.filter(({ type }) => type === "disconnected")).toEqual([]);
+  });
+
+  it.each([
+    ["not JSON", "{"],
+    ["an unknown type", JSON.stringify({ type: "surprise" })],
+    ["an extra field", JSON.stringify({ type: "cancel", jobId: randomUUID(), lease: 1, extra: 1 })],
+    ["a frame out of turn", JSON.stringify({ type: "challenge", nonce: "00".repeat(32), pool: "00".repeat(32) })],
+  ])("is closed with 1008 at %s, and made again", async (_what, text) => {
+    void startWorker();
+    const side = await pool.welcomed();
+    side.socket.send(text);
+    expect(await side.closed).toEqual({ code: CLOSE.policyViolation });
+    await pool.welcomed();
+  });
+});
+
+describe("a drain", () => {
+  it("ends at once when nothing is leased", async () => {
+    const end = startWorker();
+    const side = await pool.welcomed();
+    drain.abort();
+    await side.next("drain");
+    expect(await side.closed).toEqual({ code: CLOSE.normal });
+    expect(await end).toEqual({ type: "drained", unfinished: 0 });
+  });
+
+  it("finishes what is leased, and takes no more", async () => {
+    const end = startWorker();
+    const side = await pool.welcomed();
+    side.send(job({ lease: 1 }));
+    const run = await engine.run();
+    run.say(accepted);
+    await side.next("progress");
+    drain.abort();
+    await side.next("drain");
+    side.send(job({ lease: 2 }));
+    expect(await side.next("failed")).toMatchObject({ lease: 2, retryable: true });
+    run.text("the end");
+    run.end(1);
+    expect(textOf(await side.until("done"))).toBe("the end");
+    expect(await end).toEqual({ type: "drained", unfinished: 0 });
+  });
+
+  it("does not wait longer than it may", async () => {
+    const end = startWorker({ drainMs: 20 });
+    const side = await pool.welcomed();
+    side.send(job());
+    const run = await engine.run();
+    drain.abort();
+    expect(await end).toEqual({ type: "drained", unfinished: 1 });
+    await run.ended;
+  });
+
+  it("ends a worker that waits to connect again", async () => {
+    pool.refuseWith = { status: 503, body: "" };
+    const end = startWorker();
+    await disconnected(1);
+    drain.abort();
+    expect(await end).toMatchObject({ type: "drained" });
+  });
+});

@@ -1,0 +1,58 @@
+import { chmod, mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { openStateFolder } from "../../worker-agent/state/state-folder.ts";
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "ligand-folder-"));
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+const open = (path: string) => openStateFolder(path, ["agent.key"]);
+const mode = async (path: string) => (await stat(path)).mode & 0o1777;
+
+it("makes a folder, and those above it, its owner's alone", async () => {
+  const path = join(folder, "a", "b");
+  expect(await open(path)).toEqual({ ok: true });
+  expect([await mode(path), await mode(join(folder, "a"))]).toEqual([0o700, 0o700]);
+});
+
+it.each<[what: string, mode: number, holds: string[], says: string | null]>([
+  ["its owner's alone, whatever it holds", 0o700, ["a photo"], null],
+  ["open and empty", 0o755, [], null],
+  ["open, with the lock of a start that failed", 0o755, ["lock"], null],
+  ["open, with a worker's state", 0o755, ["agent.key"], null],
+  ["open, with somebody's files", 0o755, ["a photo"], "what it holds is not Ligand's"],
+  ["the group's, with somebody's files", 0o770, ["a photo"], "what it holds is not Ligand's"],
+  ["everyone's, as /tmp is", 0o1777, [], "everyone may put files into it"],
+  ["everyone's, with a key that anybody put there", 0o777, ["agent.key"], "everyone may put files into it"],
+])("a folder that is %s keeps its mode", async (_what, given, holds, says) => {
+  for (const name of holds) await writeFile(join(folder, name), "");
+  await chmod(folder, given);
+  const opened = await open(folder);
+  if (says === null) expect(opened).toEqual({ ok: true });
+  else {
+    expect(opened).toEqual({ ok: false, message: expect.stringContaining(says) });
+    expect(opened).toHaveProperty("message", expect.stringContaining(`--state ${folder}/ligand`));
+  }
+  expect(await mode(folder)).toBe(given);
+  expect((await readdir(folder)).sort()).toEqual(holds);
+});
+
+it.each([["file"], [join("file", "inside")]])("%s is no folder", async (path) => {
+  await writeFile(join(folder, "file"), "");
+  const opened = await open(join(folder, path));
+  expect(opened).toEqual({ ok: false, message: `${join(folder, path)} is not a folder.` });
+});
+
+it.skipIf(process.getuid?.() !== 0)("root does not take over the folder of somebody else", async () => {
+  const { chown } = await import("node:fs/promises");
+  const theirs = join(folder, "theirs");
+  await mkdir(theirs, { mode: 0o700 });
+  await writeFile(join(theirs, "a photo"), "");
+  await chown(theirs, 65534, 65534);
+  expect((await open(theirs)).ok).toBe(false);
+  expect((await stat(theirs)).uid).toBe(65534);
+});

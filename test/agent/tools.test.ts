@@ -1,0 +1,219 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import * as z from "zod";
+import { readJsonSchema } from "../../schema/wire/json-schema.ts";
+import type { GenerationEvent } from "../../worker-agent/engine/engine.ts";
+import { type CallSyntax, callGrammar, callReader, callTrigger } from "../../worker-agent/engine/tool-calls.ts";
+import { answer, chat, type LoadedModel, loadEmbedded } from "./loaded-model.ts";
+import { TOOL_TEMPLATE } from "./tool-template.ts";
+
+const WEATHER = {
+  type: "object",
+  properties: { city: { type: "string", maxLength: 12 }, unit: { enum: ["C", "F"] } },
+  required: ["city", "unit"],
+  additionalProperties: false,
+};
+const TOOLS = [
+  { name: "get_weather", description: "The weather of a city.", parameters: WEATHER },
+  { name: "get_time", parameters: { type: "object", properties: {}, additionalProperties: false } },
+];
+const valid = { get_weather: z.fromJSONSchema(WEATHER as Record<string, unknown>), get_time: z.strictObject({}) };
+
+let plain: LoadedModel;
+let knowing: LoadedModel;
+beforeAll(async () => {
+  plain = await loadEmbedded();
+  knowing = await loadEmbedded({ chatTemplate: TOOL_TEMPLATE });
+});
+afterAll(async () => {
+  await plain.engine.dispose();
+  await knowing.engine.dispose();
+});
+
+interface Told {
+  text: string;
+  calls: { id: string; name: string; arguments: string }[];
+  last: GenerationEvent | undefined;
+  tokens: number;
+}
+
+async function tell(model: LoadedModel, request: Parameters<typeof chat>[1], content = "Hello"): Promise<Told> {
+  const told: Told = { text: "", calls: [], last: undefined, tokens: 0 };
+  for await (const event of model.engine.generate(chat(content, request), new AbortController().signal)) {
+    told.last = event;
+    if ("tokens" in event) told.tokens += event.tokens;
+    if (event.type === "text") told.text += event.text;
+    if (event.type === "tool-call") told.calls.push({ id: event.id, name: event.name, arguments: "" });
+    if (event.type === "tool-arguments") {
+      const call = told.calls.at(-1) ?? expect.fail("arguments before a call");
+      call.arguments += event.text;
+    }
+  }
+  return told;
+}
+
+function expectCalls({ calls, last, text, tokens }: Told, before = ""): void {
+  expect(text).toBe(before);
+  expect(last).toMatchObject({ type: "end", finishReason: "tool_calls", usage: { completionTokens: tokens } });
+  expect(calls.length).toBeGreaterThan(0);
+  expect(new Set(calls.map(({ id }) => id)).size).toBe(calls.length);
+  for (const call of calls) {
+    expect(valid[call.name as keyof typeof valid].safeParse(JSON.parse(call.arguments)).success).toBe(true);
+  }
+  const bytes = calls.reduce(
+    (sum, call) => sum + call.name.length + Buffer.byteLength(call.arguments),
+    Buffer.byteLength(text),
+  );
+  expect(tokens).toBeLessThanOrEqual(bytes);
+}
+
+describe("a tool call", () => {
+  it.each([
+    ["without a template for tools", () => plain],
+    ["with one", () => knowing],
+  ])("is made when one is required, %s", async (_what, model) => {
+    for (const seed of [1, 2, 3]) {
+      expectCalls(await tell(model(), { tools: TOOLS, toolChoice: "required", seed, temperature: 1 }));
+    }
+  });
+
+  it("is of the tool that was named", async () => {
+    for (const { name } of TOOLS) {
+      const told = await tell(knowing, { tools: TOOLS, toolChoice: { name }, temperature: 1 });
+      expectCalls(told);
+      expect(told.calls.map((call) => call.name)).toEqual([name]);
+    }
+  });
+
+  it("is one where parallel calls are not wanted", async () => {
+    for (const seed of [1, 2, 3, 4]) {
+      const told = await tell(knowing, {
+        tools: TOOLS,
+        toolChoice: "required",
+        parallelToolCalls: false,
+        seed,
+        temperature: 2,
+      });
+      expect(told.calls).toHaveLength(1);
+    }
+  });
+
+  it("is cut by the token limit with length", async () => {
+    const { last } = await tell(plain, { tools: TOOLS, toolChoice: { name: "get_weather" }, maxTokens: 12, seed: 1 });
+    expect(last).toMatchObject({ type: "end", finishReason: "length" });
+  });
+
+  it("is the model's choice otherwise: this one, which knows of none, speaks", async () => {
+    const told = await tell(plain, { tools: TOOLS, temperature: 0 });
+    expect(told.calls).toEqual([]);
+    expect(told.text).not.toBe("");
+    expect(told.last).toMatchObject({ type: "end", finishReason: "stop" });
+  });
+
+  it("begins where the model writes the template's mark of one, in the middle of an answer too", async () => {
+    // A mark that this model is known to write: a word of its own answer.
+    const said = await answer(plain.engine, chat("What is a pool?", { seed: 1, temperature: 0 }));
+    const words = said.text.split(" ");
+    for (const mark of words.filter((word) => /^\w{4,}$/.test(word)).slice(0, 3)) {
+      const before = said.text.slice(0, said.text.indexOf(mark));
+      const template = TOOL_TEMPLATE.replaceAll("<tool_call>", mark).replace("Call one as", "");
+      // The tools are not shown to it: the answer up to the mark is the one above.
+      const silent = template
+        .slice(template.indexOf("{%- else %}") + "{%- else %}".length)
+        .replace("{%- endif %}\n{%- for message", "{%- for message");
+      const marked = await loadEmbedded({ chatTemplate: silent });
+      const told = await tell(marked, { tools: TOOLS, seed: 1, temperature: 0 }, "What is a pool?");
+      await marked.engine.dispose();
+      expectCalls(told, before);
+    }
+  });
+
+  it("and its answer are part of the next prompt", async () => {
+    const messages = [
+      { role: "user" as const, content: "Weather?" },
+      {
+        role: "assistant" as const,
+        content: "",
+        toolCalls: [{ id: "a", name: "get_weather", arguments: '{"city":"Oslo"}' }],
+      },
+      { role: "tool" as const, toolCallId: "a", content: "12 C" },
+    ];
+    for (const model of [plain, knowing]) {
+      const without = await answer(model.engine, chat("Weather?", { tools: TOOLS, maxTokens: 1 }));
+      const withAnswer = await answer(model.engine, chat("", { messages, tools: TOOLS, maxTokens: 1 }));
+      expect(withAnswer.promptTokens).toBeGreaterThan(without.promptTokens + 10);
+      expect(withAnswer.last).toMatchObject({ type: "end" });
+    }
+  });
+
+  it("is not made with a schema that cannot be enforced", async () => {
+    const tools = [{ name: "f", parameters: { type: "object", properties: { a: { type: "string", pattern: "x" } } } }];
+    expect((await tell(plain, { tools })).last).toMatchObject({ type: "failed", param: "tools" });
+  });
+});
+
+describe("the reader of calls", () => {
+  const reading = readJsonSchema(WEATHER);
+  if (!reading.ok) throw new Error(reading.message);
+  const tools = [
+    { name: "get", parameters: reading.schema },
+    { name: "get_all", parameters: reading.schema },
+  ];
+  const syntaxes: [what: string, syntax: CallSyntax][] = [
+    [
+      "the library's own",
+      { open: "", close: "", between: null, prefix: "||call: ", beforeArguments: () => "(", afterArguments: () => ")" },
+    ],
+    [
+      "of one section",
+      {
+        open: "[CALLS]",
+        close: "[/CALLS]",
+        between: ", ",
+        prefix: '{"n": "',
+        beforeArguments: () => '", "a": ',
+        afterArguments: () => "}",
+      },
+    ],
+    [
+      "with the name twice",
+      {
+        open: "",
+        close: "",
+        between: "",
+        prefix: "<",
+        beforeArguments: (name) => `>${name}:`,
+        afterArguments: (name) => `</${name}>`,
+      },
+    ],
+  ];
+  it.each(syntaxes)("finds names and arguments in any pieces, %s", (_what, syntax) => {
+    const written = "ab";
+    const argument = '{"a": "}\\"]{", "b": [1, {}]}';
+    const call = (name: string) =>
+      syntax.prefix + name + syntax.beforeArguments(name) + argument + syntax.afterArguments(name);
+    const calls = syntax.between === null ? ["get_all"] : ["get_all", "get", "get_all"];
+    const text = written + syntax.open + calls.map(call).join(syntax.between ?? "") + syntax.close;
+    for (const size of [1, 2, 3, 7, text.length]) {
+      const reader = callReader(tools, syntax, written);
+      const found: { name: string; arguments: string }[] = [];
+      for (let at = 0; at < text.length; at += size) {
+        for (const piece of reader.push(text.slice(at, at + size))) {
+          if (piece.type === "call") found.push({ name: piece.name, arguments: "" });
+          else (found.at(-1) ?? expect.fail("arguments first")).arguments += piece.text;
+        }
+      }
+      expect(found).toEqual(calls.map((name) => ({ name, arguments: argument })));
+    }
+    expect(callGrammar(tools, syntax, { parallel: true, written })).toContain("root ::= ");
+  });
+
+  it.each([
+    ["||call: ", "||call:", false],
+    ['<tool_call>\n{"name": "', "<tool_call>", false],
+    ['{"name": "', '{"name":', true],
+    ["[TOOL_CALLS]", "[TOOL_CALLS]", false],
+  ])("begins at a mark: %j is %j", (prefix, text, atStartOnly) => {
+    const syntax = { open: "", close: "", between: null, prefix, beforeArguments: () => "", afterArguments: () => "" };
+    expect(callTrigger(syntax)).toEqual({ text, atStartOnly });
+  });
+});

@@ -1,0 +1,689 @@
+import { once } from "node:events";
+import type { ServerResponse } from "node:http";
+import fc from "fast-check";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import type { EmbeddingEvent, GenerationEvent, GenerationJob } from "../../worker-agent/engine/engine.ts";
+import { openUpstream, type UpstreamEngine, type UpstreamOptions } from "../../worker-agent/engine/upstream.ts";
+import { wholeCharacters } from "../../worker-agent/engine/upstream-answer.ts";
+import { cleaned, failureOf } from "../../worker-agent/engine/upstream-failure.ts";
+import { upstreamBase } from "../../worker-agent/engine/upstream-url.ts";
+import { Counters } from "../../worker-agent/session/counters.ts";
+import { type Asked, type LlamaServer, ScriptedServer, startLlamaServer } from "./http-servers.ts";
+import { SERVER_CONTEXT, SERVER_MODEL } from "./llama-http-names.ts";
+import { answer, chat, completion } from "./loaded-model.ts";
+
+const KEY = "sk-upstream-secret";
+
+let warnings: string[];
+let counters: Counters;
+beforeEach(() => {
+  warnings = [];
+  counters = new Counters();
+});
+
+const open = (url: string, options: Partial<UpstreamOptions> = {}) =>
+  openUpstream({
+    base: url,
+    key: KEY,
+    models: [],
+    meter: counters,
+    onWarning: (message) => warnings.push(message),
+    ...options,
+  });
+
+async function engineAt(url: string, options: Partial<UpstreamOptions> = {}): Promise<UpstreamEngine> {
+  const opened = await open(url, options);
+  if (!opened.ok) throw new Error(opened.message);
+  return opened.engine;
+}
+
+const of = (job: GenerationJob, model = SERVER_MODEL): GenerationJob => ({ ...job, model });
+
+async function embedded(engine: UpstreamEngine, input: string[], dimensions?: number) {
+  const vectors: Float32Array[] = [];
+  let last: EmbeddingEvent | undefined;
+  const request = { input, stream: false as const, ...(dimensions === undefined ? {} : { dimensions }) };
+  const model = engine.models()[0]?.name ?? "";
+  for await (const event of engine.embed({ model, request }, new AbortController().signal)) {
+    if (event.type === "vector") vectors.push(event.vector);
+    last = event;
+  }
+  return { vectors, last };
+}
+
+describe("a real OpenAI-compatible server", () => {
+  let server: LlamaServer;
+  let engine: UpstreamEngine;
+  beforeAll(async () => {
+    server = await startLlamaServer(KEY);
+  });
+  afterAll(() => server.stop());
+  beforeEach(async () => {
+    engine = await engineAt(server.url);
+  });
+
+  it("says what it has", () => {
+    expect(engine.models()).toEqual([
+      { name: SERVER_MODEL, sha256: null, slots: 4, contextTokens: SERVER_CONTEXT, kinds: ["chat", "completion"] },
+    ]);
+  });
+
+  it.each([
+    ["streamed", true],
+    ["in one piece", false],
+  ])("chats %s, and its own count of tokens is what counts", async (_what, stream) => {
+    const { text, pieces, last } = await answer(engine, of(chat("What is Ligand?", { stream, temperature: 0 })));
+    expect(text).toMatch(/^[A-Z].+\.$/s);
+    expect(pieces).toBeGreaterThan(5);
+    if (last?.type !== "end") throw new Error(JSON.stringify(last));
+    expect(last.finishReason).toBe("stop");
+    expect(last.usage.completionTokens).toBeGreaterThan(5);
+    expect(last.usage.completionTokens).toBeLessThanOrEqual(Buffer.byteLength(text));
+    expect(last.usage.promptTokens).toBeGreaterThan(5);
+    expect(counters.values).toMatchObject({ activeGenerations: 0, promptTokensEvaluated: last.usage.promptTokens });
+    expect(warnings).toEqual([]);
+  });
+
+  it("completes a prompt, up to a length", async () => {
+    const { text, last } = await answer(engine, of(completion("A pool is", { maxTokens: 6, temperature: 0 })));
+    expect(text).not.toBe("");
+    expect(last).toMatchObject({ type: "end", finishReason: "length", usage: { completionTokens: 6 } });
+  });
+
+  it("gets seed, sampling and stop as they were asked for", async () => {
+    const asked = { seed: 11, temperature: 0.9, topP: 0.9, maxTokens: 20 };
+    const { text } = await answer(engine, of(completion("Ligand is", asked)));
+    expect((await answer(engine, of(completion("Ligand is", asked)))).text).toBe(text);
+    const stop = text.slice(4, 9);
+    const stopped = await answer(engine, of(completion("Ligand is", { ...asked, stop: [stop] })));
+    expect(stopped.text).toBe(text.slice(0, text.indexOf(stop)));
+  });
+
+  it("says that a prompt is too long, and what it does not take", async () => {
+    const { last } = await answer(engine, of(completion("pool ".repeat(400))));
+    expect(last).toMatchObject({ code: "inference/context-length-exceeded", retryable: false });
+    const hot = await answer(engine, of(chat("Hello", { temperature: 2 })));
+    expect(hot.last).toMatchObject({ code: "http/unsupported-parameter", retryable: false });
+    expect(hot.last).toHaveProperty("message", expect.stringContaining("temperature is too high for this model"));
+  });
+
+  it("keeps to a JSON schema", async () => {
+    const schema = { type: "object", properties: { sure: { type: "boolean" } }, required: ["sure"] };
+    const responseFormat = { type: "json_schema", schema } as const;
+    const { text } = await answer(engine, of(chat("Are you sure?", { responseFormat, maxTokens: 40 })));
+    expect(JSON.parse(text)).toEqual({ sure: expect.any(Boolean) });
+  });
+
+  it("makes embeddings of length 1, one an input, in order", async () => {
+    const embedder = await engineAt(server.url, { kinds: ["embedding"] });
+    expect(embedder.models()[0]?.kinds).toEqual(["embedding"]);
+    const { vectors, last } = await embedded(embedder, ["a pool", "a worker", "a pool"]);
+    expect(vectors).toHaveLength(3);
+    expect(vectors[0]).toEqual(vectors[2]);
+    expect(vectors[0]).not.toEqual(vectors[1]);
+    for (const vector of vectors) expect(Math.hypot(...vector)).toBeCloseTo(1, 5);
+    expect(last).toEqual({ type: "end", promptTokens: expect.any(Number) });
+    const wrong = await embedded(embedder, ["a pool"], 7);
+    expect(wrong.last).toMatchObject({ code: "http/unsupported-parameter", param: "dimensions" });
+  });
+
+  it("stops its answer at once when the job is cancelled", async () => {
+    const abort = new AbortController();
+    const job = of(completion("Ligand", { temperature: 1.5, topP: 1, seed: 3 }));
+    const { last } = await answer(engine, job, abort.signal, () => abort.abort());
+    expect(last?.type).toBe("text");
+    expect(counters.values.activeGenerations).toBe(0);
+    while ((await server.active()) > 0) await new Promise(setImmediate);
+  });
+
+  it("stops its answer when nobody reads on, and when the engine is disposed of", async () => {
+    const job = of(completion("Ligand", { temperature: 1.5, topP: 1, seed: 3 }));
+    for await (const event of engine.generate(job, new AbortController().signal)) if (event.type === "text") break;
+    while ((await server.active()) > 0) await new Promise(setImmediate);
+    const { last } = await answer(engine, job, new AbortController().signal, () => void engine.dispose());
+    expect(last?.type).toBe("text");
+    while ((await server.active()) > 0) await new Promise(setImmediate);
+  });
+
+  it("does four jobs at once", async () => {
+    const answers = await Promise.all(
+      Array.from({ length: 4 }, () => answer(engine, of(chat("What is a pool?", { temperature: 0 })))),
+    );
+    expect(answers.every(({ last }) => last?.type === "end")).toBe(true);
+    expect(counters.values.activeGenerations).toBe(0);
+  });
+
+  it("that refuses the key: the owner is told what to do, the client nothing, the key to nobody", async () => {
+    expect(await open(server.url, { key: "sk-wrong" })).toMatchObject({
+      ok: false,
+      message: /401.*LIGAND_UPSTREAM_KEY/s,
+    });
+    const refused = await engineAt(server.url, { key: "sk-wrong", models: [SERVER_MODEL] });
+    const { last } = await answer(refused, of(chat("Hello")));
+    expect(last).toEqual({
+      type: "failed",
+      code: "inference/engine-failed",
+      message: "The upstream server refuses this worker.",
+      retryable: true,
+    });
+    expect(warnings.join()).toContain("Set LIGAND_UPSTREAM_KEY");
+    expect(warnings.join()).not.toContain("sk-wrong");
+  });
+});
+
+describe("a server that dies", () => {
+  it("in the middle of an answer, and is not there for the next", async () => {
+    const server = await startLlamaServer();
+    const engine = await engineAt(server.url);
+    const job = of(completion("Ligand", { temperature: 1.5, topP: 1, seed: 3 }));
+    const { last } = await answer(engine, job, undefined, () => server.process.kill("SIGKILL"));
+    expect(last).toMatchObject({ type: "failed", code: "inference/engine-failed", retryable: true });
+    if (server.process.signalCode === null) await once(server.process, "exit");
+    const after = await answer(engine, job);
+    expect(after.last).toMatchObject({
+      type: "failed",
+      message: "The upstream server cannot be reached.",
+      retryable: true,
+    });
+    expect(warnings.at(-1)).toMatch(/nothing listens there.*Is it running at/);
+    expect(await open(server.url)).toMatchObject({
+      ok: false,
+      message: expect.stringMatching(/nothing listens.*--upstream-model/s),
+    });
+  });
+});
+
+describe("a server of another mind", () => {
+  let server: ScriptedServer;
+  afterEach(() => server.close());
+
+  const listen = async (script: (response: ServerResponse, asked: Asked, nth: number) => unknown) => {
+    server = await ScriptedServer.listen((response, asked, nth) =>
+      asked.path === "/v1/models" ? reply(response, 200, { data: [{ id: "m" }] }) : script(response, asked, nth - 1),
+    );
+    return engineAt(`${server.url}/v1`, { silenceMs: 200 });
+  };
+  const reply = (response: ServerResponse, status: number, value: unknown, headers: Record<string, string> = {}) => {
+    response.writeHead(status, { "content-type": "application/json", ...headers });
+    response.end(typeof value === "string" ? value : JSON.stringify(value));
+  };
+  const stream = (response: ServerResponse, ...events: (object | string)[]) => {
+    response.writeHead(200, { "content-type": "text/event-stream; charset=utf-8" });
+    for (const event of events)
+      response.write(`data: ${typeof event === "string" ? event : JSON.stringify(event)}\n\n`);
+    return response;
+  };
+  const text = (content: string) => ({ choices: [{ index: 0, delta: { content } }] });
+  const stop = { choices: [{ index: 0, delta: {}, finish_reason: "stop" }] };
+  const ask = (engine: UpstreamEngine, request: Parameters<typeof chat>[1] = {}) =>
+    answer(engine, of(chat("Hello there", request), "m"));
+
+  it("gets the key and what was asked, and no more", async () => {
+    const engine = await listen((response) => stream(response, text("ok"), stop, "[DONE]").end());
+    await ask(engine, { maxTokens: 5, temperature: 0.5, topP: 0.25, seed: 7, stop: ["x"], stream: false });
+    const [, { path, headers, body } = { path: "", headers: {}, body: {} }] = server.asked;
+    expect(path).toBe("/v1/chat/completions");
+    expect(headers.authorization).toBe(`Bearer ${KEY}`);
+    expect(body).toEqual({
+      model: "m",
+      messages: [{ role: "user", content: "Hello there" }],
+      max_tokens: 5,
+      temperature: 0.5,
+      top_p: 0.25,
+      seed: 7,
+      stop: ["x"],
+      stream: true,
+      stream_options: { include_usage: true },
+    });
+    await ask(engine);
+    expect(Object.keys(server.asked.at(-1)?.body ?? {})).toEqual(["model", "messages", "stream", "stream_options"]);
+  });
+
+  it("gets tools, formats and what they said before, as the API writes them", async () => {
+    const engine = await listen((response) => stream(response, text("ok"), stop, "[DONE]").end());
+    const call = { id: "c1", name: "look", arguments: '{"at":1}' };
+    await ask(engine, {
+      messages: [
+        { role: "user", content: "?" },
+        { role: "assistant", content: "", toolCalls: [call] },
+        { role: "tool", content: "42", toolCallId: "c1" },
+      ],
+      tools: [{ name: "look", description: "Looks.", parameters: { type: "object" } }],
+      toolChoice: { name: "look" },
+      parallelToolCalls: false,
+      responseFormat: { type: "json_schema", schema: { type: "object" } },
+    });
+    expect(server.asked.at(-1)?.body).toMatchObject({
+      messages: [
+        { role: "user", content: "?" },
+        {
+          role: "assistant",
+          content: null,
+          tool_calls: [{ id: "c1", type: "function", function: { name: "look", arguments: '{"at":1}' } }],
+        },
+        { role: "tool", content: "42", tool_call_id: "c1" },
+      ],
+      tools: [{ type: "function", function: { name: "look", description: "Looks.", parameters: { type: "object" } } }],
+      tool_choice: { type: "function", function: { name: "look" } },
+      parallel_tool_calls: false,
+      response_format: {
+        type: "json_schema",
+        json_schema: { name: "answer", schema: { type: "object" }, strict: true },
+      },
+    });
+    await ask(engine, { tools: [{ name: "look" }], toolChoice: "required", responseFormat: { type: "json_object" } });
+    expect(server.asked.at(-1)?.body).toMatchObject({
+      tool_choice: "required",
+      response_format: { type: "json_object" },
+    });
+  });
+
+  const eventsOf = async (engine: UpstreamEngine) => {
+    const events: GenerationEvent[] = [];
+    for await (const event of engine.generate(of(chat("Hello"), "m"), new AbortController().signal)) events.push(event);
+    return events;
+  };
+  const calls = (...tool_calls: object[]) => ({ choices: [{ index: 0, delta: { tool_calls } }] });
+  const called = { choices: [{ index: 0, delta: {}, finish_reason: "tool_calls" }] };
+
+  it("that calls tools: each call, then its arguments", async () => {
+    const engine = await listen((response) =>
+      stream(
+        response,
+        text("Let me look."),
+        calls({ index: 0, id: "c1", function: { name: "look", arguments: "" } }),
+        calls({ index: 0, id: "", function: { arguments: '{"at":' } }),
+        calls({ index: 0, function: { arguments: "1}" } }),
+        calls({ index: 1, function: { name: "stop", arguments: "{}" } }),
+        text("never shown"),
+        called,
+        "[DONE]",
+      ).end(),
+    );
+    expect(await eventsOf(engine)).toMatchObject([
+      { type: "accepted" },
+      { type: "text", text: "Let me look." },
+      { type: "tool-call", id: "c1", name: "look" },
+      { type: "tool-arguments", text: '{"at":' },
+      { type: "tool-arguments", text: "1}" },
+      { type: "tool-call", id: expect.stringMatching(/^call_/), name: "stop" },
+      { type: "tool-arguments", text: "{}" },
+      { type: "end", finishReason: "tool_calls", usage: { completionTokens: 6 } },
+    ]);
+  });
+
+  it("that calls tools in one piece, and says that it stopped", async () => {
+    const tool_calls = [{ id: "c1", type: "function", function: { name: "look", arguments: "{}" } }];
+    const engine = await listen((response) =>
+      reply(response, 200, { choices: [{ message: { content: null, tool_calls }, finish_reason: "stop" }] }),
+    );
+    expect((await eventsOf(engine)).slice(1)).toMatchObject([
+      { type: "tool-call", id: "c1", name: "look" },
+      { type: "tool-arguments", text: "{}" },
+      { type: "end", finishReason: "tool_calls" },
+    ]);
+  });
+
+  it.each<[what: string, parts: object[]]>([
+    ["without a name", [calls({ index: 0, id: "c", function: { arguments: "{}" } })]],
+    ["of a name that is none", [calls({ index: 0, id: "c", function: { name: "rm -rf", arguments: "{}" } })]],
+    ["from the middle", [calls({ index: 3, id: "c", function: { name: "look", arguments: "{}" } })]],
+    [
+      "over each other",
+      [0, 1, 0].map((index) => calls({ index, id: "c", function: { name: "look", arguments: "{}" } })),
+    ],
+  ])("that calls a tool %s is not understood", async (_what, parts) => {
+    const engine = await listen((response) => stream(response, ...parts, called).end());
+    expect((await eventsOf(engine)).at(-1)).toMatchObject({ type: "failed", code: "inference/engine-failed" });
+  });
+
+  it.each<[what: string, script: (response: ServerResponse) => unknown, code: string]>([
+    ["too few vectors", (response) => reply(response, 200, { data: [{ embedding: [1] }] }), "inference/engine-failed"],
+    [
+      "vectors of several lengths",
+      (response) => reply(response, 200, { data: [{ embedding: [1] }, { embedding: [1, 2] }] }),
+      "inference/engine-failed",
+    ],
+    ["a refusal", (response) => reply(response, 400, { error: { param: "input" } }), "http/unsupported-parameter"],
+    ["nothing", (response) => response.destroy(), "inference/engine-failed"],
+  ])("that answers embeddings with %s", async (_what, script, code) => {
+    const engine = await listen(script);
+    const { vectors, last } = await embedded(engine, ["a", "b"]);
+    expect(vectors).toEqual([]);
+    expect(last).toMatchObject({ type: "failed", code });
+  });
+
+  it("that gives no usage: events are counted", async () => {
+    const engine = await listen((response) => stream(response, text("a"), text("b"), text("c"), stop, "[DONE]").end());
+    const { last } = await ask(engine);
+    expect(last).toMatchObject({ type: "end", finishReason: "stop", usage: { completionTokens: 3 } });
+  });
+
+  it("that counts thoughts which it does not show: no more is claimed than the pool can see", async () => {
+    const usage = { prompt_tokens: 1e9, completion_tokens: 5_000 };
+    const engine = await listen((response) =>
+      stream(response, text("yes"), stop, { choices: [], usage }, "[DONE]").end(),
+    );
+    const { last } = await ask(engine);
+    if (last?.type !== "end") throw new Error("no end");
+    expect(last.usage.completionTokens).toBe(3);
+    expect(last.usage.promptTokens).toBeLessThan(1_000);
+    expect((await ask(engine, { maxTokens: 2 })).last).toMatchObject({ usage: { completionTokens: 2 } });
+  });
+
+  it("that does not stream: its one piece is the answer", async () => {
+    const whole = { choices: [{ message: { content: "whole" }, finish_reason: "length" }] };
+    const engine = await listen((response) =>
+      reply(response, 200, { ...whole, usage: { prompt_tokens: 4, completion_tokens: 2 } }),
+    );
+    const usage = { promptTokens: 4, completionTokens: 2 };
+    expect(await ask(engine)).toMatchObject({ text: "whole", last: { type: "end", finishReason: "length", usage } });
+  });
+
+  it("that wants max_completion_tokens and knows no stream_options: it is asked again, and then known", async () => {
+    const engine = await listen((response, { body }) => {
+      for (const param of ["max_tokens", "stream_options"]) {
+        if (param in body)
+          return reply(response, 400, { error: { message: `Unsupported parameter: '${param}'`, param } });
+      }
+      stream(response, text("ok"), stop, "[DONE]").end();
+    });
+    expect(await ask(engine, { maxTokens: 9 })).toMatchObject({ text: "ok", last: { type: "end" } });
+    expect(server.asked.at(-1)?.body).toMatchObject({ max_completion_tokens: 9 });
+    const before = server.asked.length;
+    await ask(engine, { maxTokens: 9 });
+    expect(server.asked.length).toBe(before + 1);
+  });
+
+  it("that cuts characters in half: they are whole again", async () => {
+    const engine = await listen((response) => {
+      const halves = ["\\ud83d", "\\ude00!", "\\ud83d"].map((half) => `{"choices":[{"delta":{"content":"${half}"}}]}`);
+      stream(response, ...halves, stop, "[DONE]").end();
+    });
+    expect((await ask(engine)).text).toBe("😀!\uFFFD");
+  });
+
+  it("that is silent, before an answer or in it: the job goes back to the pool", async () => {
+    const engine = await listen((response, _asked, nth) => {
+      if (nth === 1) stream(response, text("begun"));
+    });
+    const silent = { type: "failed", message: "The upstream server said nothing for 0.2 s.", retryable: true };
+    expect((await ask(engine)).last).toMatchObject(silent);
+    expect(await ask(engine)).toMatchObject({ text: "begun", last: silent });
+  });
+
+  it("that is slow but not silent is waited for", async () => {
+    const engine = await listen((response) => {
+      const words = ["slow", "ly", " but", " sure", "ly"];
+      stream(response);
+      const timer = setInterval(() => {
+        const word = words.shift();
+        if (word !== undefined) response.write(`data: ${JSON.stringify(text(word))}\n\n`);
+        else {
+          clearInterval(timer);
+          response.end(`data: ${JSON.stringify(stop)}\n\n`);
+        }
+      }, 80);
+    });
+    expect(await ask(engine)).toMatchObject({ text: "slowly but surely", last: { type: "end" } });
+  });
+
+  it.each<[what: string, script: (response: ServerResponse) => unknown, message: RegExp]>([
+    ["garbage for JSON", (response) => reply(response, 200, "<html>It works!</html>"), /not understood/],
+    ["garbage for events", (response) => stream(response, "{]").end(), /not understood/],
+    ["an event of another shape", (response) => stream(response, { choices: "none" }).end(), /not understood/],
+    ["an end without a reason", (response) => stream(response, text("half")).end(), /ended its answer in the middle/],
+    ["nothing at all", (response) => stream(response).end(), /ended its answer in the middle/],
+    [
+      "a cut connection",
+      (response) =>
+        stream(response, text("half"))
+          .on("drain", () => {})
+          .destroy(),
+      /reached/,
+    ],
+    ["a connection cut before", (response) => response.destroy(), /cannot be reached/],
+    [
+      "an error event",
+      (response) => stream(response, text("a"), { error: { message: "CUDA out of memory" } }).end(),
+      /failed/,
+    ],
+    ["an error", (response) => reply(response, 500, { error: { message: "boom" } }), /failed/],
+    ["an error without words", (response) => reply(response, 502, ""), /failed/],
+    ["a redirect", (response) => reply(response, 307, "", { location: "http://127.0.0.1:1/" }), /redirects/],
+    [
+      "a filter",
+      (response) => stream(response, { choices: [{ delta: {}, finish_reason: "content_filter" }] }).end(),
+      /withholds/,
+    ],
+    [
+      "an event without end",
+      (response) => stream(response).write(`data: ${"x".repeat(2_000_000)}`),
+      /reached|too large/,
+    ],
+  ])("that answers with %s", async (_what, script, message) => {
+    const engine = await listen(script);
+    const { last } = await ask(engine);
+    expect(last).toMatchObject({ type: "failed", code: "inference/engine-failed" });
+    expect(last).toHaveProperty("message", expect.stringMatching(message));
+    expect(counters.values.activeGenerations).toBe(0);
+  });
+
+  it("that never ends an answer: the worker reads no more of it than fits any", async () => {
+    const big = `data: ${JSON.stringify(text("y".repeat(500_000)))}\n\n`;
+    const engine = await listen((response) => {
+      stream(response);
+      const more = () => {
+        while (!response.destroyed && response.write(big));
+      };
+      response.on("drain", more);
+      more();
+    });
+    const { last, text: said } = await ask(engine);
+    expect(last).toMatchObject({
+      type: "failed",
+      message: "The upstream server's answer is too large.",
+      retryable: false,
+    });
+    expect(said.length).toBeLessThan(20 * 1024 * 1024);
+  });
+
+  it("that limits requests: the job goes back, and the next waits as long as it was asked to", async () => {
+    let limited = true;
+    const engine = await listen((response) => {
+      if (limited) reply(response, 429, { error: { message: "slow down" } }, { "retry-after": "1" });
+      else stream(response, text("ok"), stop, "[DONE]").end();
+    });
+    const { last } = await ask(engine);
+    expect(last).toMatchObject({
+      type: "failed",
+      retryable: true,
+      message: "The upstream server limits its requests now.",
+    });
+    expect(warnings).toEqual(["The upstream server limits its requests now (429: slow down)."]);
+    limited = false;
+    const startedMs = performance.now();
+    expect(await ask(engine)).toMatchObject({ text: "ok", last: { type: "end" } });
+    expect(performance.now() - startedMs).toBeGreaterThan(700);
+    expect(server.asked.length).toBe(3);
+  });
+
+  it("that limits requests for long: a cancelled job does not wait", async () => {
+    const engine = await listen((response) => reply(response, 503, "", { "retry-after": "3600" }));
+    expect((await ask(engine)).last).toMatchObject({ type: "failed", retryable: true });
+    const abort = new AbortController();
+    const waiting = answer(engine, of(chat("Hello"), "m"), abort.signal);
+    abort.abort();
+    expect((await waiting).last).toBeUndefined();
+  });
+
+  it("is complained about once, until it works again", async () => {
+    let well = false;
+    const engine = await listen((response) => {
+      if (well) stream(response, text("ok"), stop, "[DONE]").end();
+      else reply(response, 500, "");
+    });
+    for (well of [false, false, true, false]) await ask(engine);
+    expect(warnings).toEqual(Array(2).fill("The upstream server failed (500)."));
+  });
+});
+
+describe("its models", () => {
+  let server: ScriptedServer;
+  afterEach(() => server.close());
+  const listing = async (data: object[], options: Partial<UpstreamOptions> = {}) => {
+    server = await ScriptedServer.listen((response) => void response.end(JSON.stringify({ data })));
+    return open(server.url, options);
+  };
+  const names = (opened: Awaited<ReturnType<typeof open>>) =>
+    opened.ok ? opened.engine.models().map(({ name, contextTokens }) => [name, contextTokens]) : opened.message;
+
+  it("are those that it lists, with the context that it says", async () => {
+    const listed = [
+      { id: "a", max_model_len: 4_096 },
+      { id: "b", context_length: 1_000, max_model_len: null },
+      { id: "c", meta: { n_ctx_train: 2_048 } },
+      { id: "/home/me/models/d.Q4.gguf" },
+    ];
+    expect(names(await listing(listed))).toEqual([
+      ["a", 4_096],
+      ["b", 1_000],
+      ["c", 2_048],
+      ["d.Q4", 8_192],
+    ]);
+  });
+
+  it("are those that the owner names, under the names that the owner gives", async () => {
+    const models = ["mine=a", "z"];
+    expect(names(await listing([{ id: "a" }], { models, contextTokens: 512, slots: 2 }))).toEqual([
+      ["mine", 512],
+      ["z", 512],
+    ]);
+    expect(warnings).toEqual(["The upstream server does not list z; it lists a."]);
+  });
+
+  it.each<[what: string, data: object[], models: string[], message: RegExp]>([
+    ["none", [], [], /lists no model/],
+    [
+      "too many",
+      Array.from({ length: 33 }, (_, i) => ({ id: `m${i}` })),
+      [],
+      /33 models \(m0, m1, m2, …\).*--upstream-model/,
+    ],
+    ["two of one name", [{ id: "/a/x.gguf" }, { id: "/b/x.gguf" }], [], /Two models are called x/],
+    ["a name that is too long", [{ id: "a" }], ["x".repeat(201)], /1 to 200 characters/],
+  ])("cannot be %s", async (_what, data, models, message) => {
+    expect(await listing(data, { models })).toMatchObject({ ok: false, message: expect.stringMatching(message) });
+  });
+
+  it("need a server that speaks the API", async () => {
+    server = await ScriptedServer.listen((response) => void response.end("<html>"));
+    expect(await open(server.url)).toMatchObject({ ok: false, message: expect.stringMatching(/OpenAI-compatible/) });
+  });
+});
+
+describe("the upstream's address", () => {
+  it.each<[given: string, insecure: boolean, want: string | RegExp]>([
+    ["http://127.0.0.1:8080", false, "http://127.0.0.1:8080/v1"],
+    ["http://localhost:11434/", false, "http://localhost:11434/v1"],
+    ["http://[::1]:8080/v1/", false, "http://[::1]:8080/v1"],
+    ["https://api.example/openai/v1", false, "https://api.example/openai/v1"],
+    ["http://192.168.0.2:8000/v1", false, /--upstream-insecure/],
+    ["http://127.0.0.1.example/v1", false, /--upstream-insecure/],
+    ["http://192.168.0.2:8000/v1", true, "http://192.168.0.2:8000/v1"],
+    ["https://user:secret@api.example/v1", false, /LIGAND_UPSTREAM_KEY/],
+    ["https://api.example/v1?key=secret", false, /not sent/],
+    ["api.example", false, /--upstream-url/],
+    ["file:///etc/passwd", true, /--upstream-url/],
+  ])("%j, insecure %s", (given, insecure, want) => {
+    const base = upstreamBase(given, insecure);
+    if (typeof want === "string") expect(base).toEqual({ ok: true, base: want });
+    else expect(base).toEqual({ ok: false, message: expect.stringMatching(want) });
+    if (!base.ok) expect(base.message).not.toContain("secret@");
+  });
+});
+
+describe("a refusal", () => {
+  const nowMs = Date.parse("2026-01-01T00:00:00Z");
+  it.each<[status: number, body: object | string, retryAfter: string | null, want: object]>([
+    [429, "", "2", { code: "inference/engine-failed", retryable: true, pauseMs: 2_000 }],
+    [429, "", "Thu, 01 Jan 2026 00:00:05 GMT", { retryable: true, pauseMs: 5_000 }],
+    [503, "", "999999", { retryable: true, pauseMs: 60_000 }],
+    [503, "", "soon", { retryable: true, pauseMs: 0 }],
+    [401, "", null, { code: "inference/engine-failed", retryable: true, forOwner: /LIGAND_UPSTREAM_KEY/ }],
+    [402, "", null, { retryable: true, forOwner: /account/ }],
+    [403, "", null, { retryable: true, forOwner: /LIGAND_UPSTREAM_KEY/ }],
+    [404, { error: { message: "no such model" } }, null, { code: "inference/model-not-found", retryable: true }],
+    [400, { error: { code: "context_length_exceeded" } }, null, { code: "inference/context-length-exceeded" }],
+    [400, { error: { type: "exceed_context_size_error" } }, null, { code: "inference/context-length-exceeded" }],
+    [
+      400,
+      { error: { message: "This model's maximum context length is 4096 tokens." } },
+      null,
+      { code: "inference/context-length-exceeded", retryable: false },
+    ],
+    [
+      400,
+      { error: { message: "top_p is out of range" } },
+      null,
+      { code: "http/unsupported-parameter", retryable: false },
+    ],
+    [422, { detail: "seed: not an integer" }, null, { code: "http/unsupported-parameter", message: /seed: not/ }],
+    [400, { error: "plain words" }, null, { message: /plain words/ }],
+    [400, "<html>", null, { code: "http/unsupported-parameter" }],
+    [500, "", null, { code: "inference/engine-failed", retryable: true }],
+    [504, "", null, { code: "inference/engine-failed", retryable: true }],
+  ])("%i %j, Retry-After %j", (status, body, retryAfter, want) => {
+    const text = typeof body === "string" ? body : JSON.stringify(body);
+    const failure = failureOf({ status, body: text, retryAfter }, [], nowMs);
+    for (const [field, value] of Object.entries(want)) {
+      const wanted = value instanceof RegExp ? expect.stringMatching(value) : value;
+      expect(failure).toHaveProperty(field, wanted);
+    }
+  });
+
+  it("never repeats a secret, steers a terminal, or is long, whatever the server says", () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 100, max: 599 }),
+        fc.string({ unit: "binary" }),
+        fc.nat(600),
+        (status, words, at) => {
+          const message = `${words.slice(0, at)}${KEY}${words.repeat(20)}`;
+          const failure = failureOf(
+            { status, body: JSON.stringify({ error: { message } }), retryAfter: null },
+            [KEY],
+            0,
+          );
+          expect(failure.message.length).toBeLessThan(500);
+          for (const line of [failure.message, failure.forOwner ?? ""]) {
+            expect(line).not.toContain(KEY);
+            expect(line).not.toMatch(/\p{Cc}/u);
+            expect(line.isWellFormed()).toBe(true);
+          }
+        },
+      ),
+    );
+  });
+
+  it("is cleaned of line breaks and colours", () => {
+    expect(cleaned("a\n\n\u001b[31mb\u202e  c", [])).toBe("a [31mb c");
+  });
+});
+
+it("characters are whole wherever a server cuts them, and none is lost", () => {
+  fc.assert(
+    fc.property(fc.string({ unit: "binary" }), fc.array(fc.nat(20)), (text, cuts) => {
+      const characters = wholeCharacters();
+      let rest = text;
+      const out: string[] = [];
+      for (const cut of cuts) {
+        out.push(characters.push(rest.slice(0, cut)));
+        rest = rest.slice(cut);
+      }
+      out.push(characters.push(rest), characters.flush());
+      expect(out.join("")).toBe(text.toWellFormed());
+      for (const piece of out) expect(piece.isWellFormed()).toBe(true);
+    }),
+  );
+});

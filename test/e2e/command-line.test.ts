@@ -1,0 +1,257 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { join } from "node:path";
+import { beforeAll, describe, expect, it } from "vitest";
+import { processIdentity } from "../../worker-agent/state/processes.ts";
+import { ligand, type PoolProcess, startPool, temporaryFolder, waitFor } from "./support.ts";
+
+/** The command line against `npm start` with its worker. */
+
+let pool: PoolProcess;
+beforeAll(async () => {
+  pool = await startPool({ args: [] });
+});
+
+const here = () => ["--state", pool.stateDir];
+async function json(...args: string[]) {
+  const { code, stdout, stderr } = await ligand([...args, ...here(), "--json"]);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+  expect(stdout.trim().split("\n")).toHaveLength(1);
+  return JSON.parse(stdout) as Record<string, unknown>;
+}
+const withKey = (key: unknown) =>
+  fetch(`${pool.url}/v1/chat/completions`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${key}`, "content-type": "application/json" },
+    body: JSON.stringify({ model: "auto", messages: [{ role: "user", content: "Hello?" }], max_tokens: 1 }),
+  });
+
+describe("as the operator", () => {
+  it("invites a worker until a time of one's choice", async () => {
+    const invite = await json("pool", "invite", "--expires", "12h", "--label", "a laptop");
+    expect(Object.keys(invite).sort()).toEqual(["expires_at", "id", "token"]);
+    expect(invite.token).toMatch(/^lw_/);
+    const hours = (Date.parse(String(invite.expires_at)) - Date.now()) / 3_600_000;
+    expect(hours).toBeGreaterThan(11.9);
+    expect(hours).toBeLessThanOrEqual(12.01);
+    const listed = await json("pool", "workers");
+    expect(listed.tokens).toContainEqual(
+      expect.objectContaining({ id: invite.id, label: "a laptop", connected: false }),
+    );
+    expect(JSON.stringify(listed)).not.toContain(String(invite.token));
+    const revoked = await json("pool", "workers", "revoke", String(invite.id));
+    expect(revoked).toEqual({ id: invite.id, revoked_at: expect.stringMatching(/^20/) });
+  });
+
+  it("makes, lists and revokes client keys", async () => {
+    const made = await json("pool", "keys", "create", "--label", "app", "--rpm", "7", "--streams", "3");
+    expect(Object.keys(made).sort()).toEqual(["id", "key"]);
+    expect((await withKey(made.key)).status).toBe(200);
+    const { keys } = await json("pool", "keys", "list");
+    expect(keys).toContainEqual(
+      expect.objectContaining({ id: made.id, label: "app", requests_per_minute: 7, streams: 3, revoked_at: null }),
+    );
+    expect(JSON.stringify(keys)).not.toContain(String(made.key));
+    await json("pool", "keys", "revoke", String(made.id));
+    expect((await withKey(made.key)).status).toBe(401);
+  });
+
+  it("sees the worker of npm start", async () => {
+    const { workers } = await json("pool", "workers");
+    expect(workers).toEqual([
+      expect.objectContaining({ models: [expect.objectContaining({ name: "ligand-embedded" })] }),
+    ]);
+    const words = await ligand(["pool", "workers", ...here()]);
+    expect(words.stdout).toContain("ligand-embedded");
+    expect(words.stdout).toContain("connected");
+  });
+
+  it.each<[what: string, args: string[], says: string]>([
+    ["a key that does not exist", ["pool", "keys", "revoke", "nobody"], "no such client key"],
+    ["a token that does not exist", ["pool", "workers", "revoke", "nobody"], "no such worker token"],
+    [
+      "a state folder without a pool",
+      ["pool", "workers", "--state", "/nowhere"],
+      "There is no /nowhere/credentials.json",
+    ],
+    [
+      "a pool whose token is not known",
+      ["pool", "workers", "--pool", "https://pool.example"],
+      "Set LIGAND_ADMIN_TOKEN",
+    ],
+  ])("%s fails with what to do", async (_what, args, says) => {
+    const { code, stdout, stderr } = await ligand(args.includes("--state") ? args : [...args, ...here()]);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    expect(stderr).toContain(says);
+    expect(stderr).not.toContain("    at ");
+  });
+
+  it("finds pool and token in the environment, and says when they are wrong", async () => {
+    const env = { LIGAND_POOL: `${pool.url}/`, LIGAND_ADMIN_TOKEN: pool.credentials.admin_token };
+    expect((await ligand(["pool", "workers", "--json"], env)).code).toBe(0);
+    const wrong = await ligand(["pool", "workers"], { ...env, LIGAND_ADMIN_TOKEN: "la_wrong" });
+    expect(wrong).toMatchObject({ code: 1, stderr: expect.stringContaining("refuses this admin token") });
+    const nobody = await ligand(["pool", "workers"], { ...env, LIGAND_POOL: "http://127.0.0.1:9" });
+    expect(nobody).toMatchObject({ code: 1, stderr: expect.stringContaining("does not answer") });
+  });
+
+  it("never shows the local token to another pool, not even by a redirect", async () => {
+    const heard: string[] = [];
+    const other = createServer((request, response) => {
+      heard.push(JSON.stringify([request.url, request.headers]));
+      response.writeHead(307, { location: `${pool.url}/admin/api/workers` }).end();
+    });
+    await new Promise<void>((resolve) => other.listen(0, "127.0.0.1", resolve));
+    const address = other.address();
+    const url = `http://127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`;
+    expect((await ligand(["pool", "workers", "--pool", url, ...here()])).code).toBe(1);
+    expect(heard).toEqual([]);
+    const followed = await ligand(["pool", "workers", "--pool", url], { LIGAND_ADMIN_TOKEN: "la_of_the_environment" });
+    expect(followed.code).toBe(1);
+    expect(heard).toHaveLength(1);
+    other.close();
+  });
+});
+
+describe("as a client", () => {
+  it("streams an answer to the terminal", async () => {
+    const { code, stdout, stderr } = await ligand(["chat", "What is a pool?", "--temperature", "0", ...here()]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout.trim().length).toBeGreaterThan(10);
+  });
+
+  it("gives the answer and its usage as JSON", async () => {
+    const answer = await json("chat", "What is a worker?", "--max-tokens", "5", "--temperature", "0");
+    expect(answer).toEqual({
+      model: "ligand-embedded",
+      answer: expect.stringMatching(/\w/),
+      finish_reason: "length",
+      prompt_tokens: expect.any(Number),
+      completion_tokens: 5,
+    });
+  });
+
+  it.each<[what: string, args: string[], env: Record<string, string>, says: string]>([
+    ["a model nobody knows", ["--model", "gpt-0"], {}, "model"],
+    ["a key that is wrong", [], { LIGAND_KEY: "lk_0_0_0" }, "refuses this client key"],
+  ])("%s fails with what to do", async (_what, args, env, says) => {
+    const { code, stderr } = await ligand(["chat", "Hello?", ...args, ...here()], env);
+    expect(code).toBe(1);
+    expect(stderr).toContain(says);
+    expect(stderr).not.toContain("    at ");
+  });
+});
+
+describe("as the owner of a machine", () => {
+  it.each<[what: string, args: string[], env: Record<string, string>, code: number, says: string]>([
+    ["no token", ["--pool", "http://127.0.0.1:9"], {}, 2, "--token-file FILE"],
+    [
+      "a token file that is not there",
+      ["--pool", "http://127.0.0.1:9", "--token-file", "/nowhere"],
+      {},
+      1,
+      "There is no /nowhere",
+    ],
+    ["slots that are none", ["--slots", "none"], { LIGAND_WORKER_TOKEN: "lw_x" }, 2, "--slots wants a whole number"],
+    ["a pool that is none", ["--pool", "pool"], { LIGAND_WORKER_TOKEN: "lw_x" }, 2, "not the URL of a pool"],
+  ])("%s is said", async (_what, args, env, code, says) => {
+    const done = await ligand(["worker", "start", "--state", temporaryFolder(), ...args], env);
+    expect(done.code).toBe(code);
+    expect(done.stderr).toContain(says);
+    expect(done.stderr).not.toContain("    at ");
+  });
+
+  it("a token that was revoked ends the agent with 3, an expired one with 4", async () => {
+    const state = temporaryFolder();
+    const run = async (token: string) => {
+      const tokenFile = join(state, "token");
+      writeFileSync(tokenFile, token, { mode: 0o600 });
+      return ligand([
+        "worker",
+        "start",
+        "--pool",
+        pool.url,
+        "--token-file",
+        tokenFile,
+        "--state",
+        join(state, "agent"),
+      ]);
+    };
+    const revoked = await pool.admin.invite({});
+    await pool.admin.revokeToken(revoked.id);
+    expect((await run(revoked.token)).code).toBe(3);
+    const expired = await pool.admin.invite({ expires_in_days: 1 / 86_400 });
+    await waitFor(() => Date.now() > Date.parse(expired.expires_at), 5_000, "the token to expire");
+    expect((await run(expired.token)).code).toBe(4);
+  });
+});
+
+describe("npm start with its worker", () => {
+  it("starts a worker anew that was killed, and one whose token was revoked with a new token", async () => {
+    const workerOf = async () => (await pool.admin.workers()).workers[0];
+    const agentPid = () =>
+      (JSON.parse(readFileSync(join(pool.stateDir, "worker", "agent.pid"), "utf8")) as { pid: number }).pid;
+    const first = await workerOf();
+    const killed = agentPid();
+    process.kill(killed, "SIGKILL");
+    const second = await waitFor(
+      async () => {
+        const now = await workerOf();
+        return now !== undefined && now.connected_at !== first?.connected_at && now;
+      },
+      60_000,
+      "the killed worker to be back",
+    );
+    expect(second).toMatchObject({ worker_id: first?.worker_id, token_id: first?.token_id });
+    expect(agentPid()).not.toBe(killed);
+
+    await pool.admin.revokeToken(second.token_id);
+    const third = await waitFor(
+      async () => {
+        const now = await workerOf();
+        return now !== undefined && now.token_id !== second.token_id && now;
+      },
+      60_000,
+      "a worker with a new token",
+    );
+    expect(third.worker_id).toBe(first?.worker_id);
+  });
+
+  it("Ctrl-C in the middle of a stream ends everything within 5 s", async () => {
+    const agentFile = join(pool.stateDir, "worker", "agent.pid");
+    const { pid: agent } = JSON.parse(readFileSync(agentFile, "utf8")) as { pid: number };
+    const workerd = pool.workerdPid();
+    const streams = await Promise.all(
+      Array.from({ length: 6 }, () =>
+        fetch(`${pool.url}/v1/completions`, {
+          method: "POST",
+          headers: { authorization: `Bearer ${pool.credentials.client_key}`, "content-type": "application/json" },
+          body: JSON.stringify({
+            model: "auto",
+            prompt: "Tell me everything.",
+            max_tokens: 900,
+            stream: true,
+            temperature: 2,
+          }),
+        }),
+      ),
+    );
+    for (const stream of streams) expect(stream.status).toBe(200);
+    const { code, ms } = await pool.stop("SIGINT");
+    expect(code).toBe(0);
+    expect(ms).toBeLessThan(5_000);
+    for (const pid of [agent, workerd]) expect(processIdentity(pid)).toBeUndefined();
+    await Promise.allSettled(streams.map((stream) => stream.text()));
+  });
+
+  it("started again it has the same worker, which ends by itself when the runner is killed", async () => {
+    const again = await startPool({ args: [], stateDir: pool.stateDir });
+    const { workers, tokens } = await again.admin.workers();
+    expect(workers).toHaveLength(1);
+    expect(tokens.filter((token) => token.worker_id === workers[0]?.worker_id && token.connected)).toHaveLength(1);
+    const { pid } = JSON.parse(readFileSync(join(pool.stateDir, "worker", "agent.pid"), "utf8")) as { pid: number };
+    expect(processIdentity(pid)).toBeDefined();
+    await again.kill9();
+    await waitFor(() => processIdentity(pid) === undefined, 10_000, "the worker to end");
+  });
+});

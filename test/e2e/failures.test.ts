@@ -1,0 +1,156 @@
+import OpenAI from "openai";
+import { afterEach, beforeAll, describe, expect, it } from "vitest";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import { type PoolProcess, type StartWorker, startPool, startWorker, type WorkerProcess, waitFor } from "./support.ts";
+
+/** What must hold when machines die: real pool, real agents, real signals. */
+let pool: PoolProcess;
+let client: OpenAI;
+const ask = (content = "What is a pool?") => ({
+  model: "ligand-embedded",
+  messages: [{ role: "user" as const, content }],
+});
+
+beforeAll(async () => {
+  pool = await startPool();
+  client = new OpenAI({ baseURL: `${pool.url}/v1`, apiKey: pool.credentials.client_key, maxRetries: 0 });
+});
+
+/** Workers of one test, ended with it whatever came of it: the next test's pool has only its own. */
+const running: WorkerProcess[] = [];
+async function work(options: StartWorker): Promise<WorkerProcess> {
+  const worker = await startWorker(pool, options);
+  running.push(worker);
+  return worker;
+}
+afterEach(async () => {
+  for (const worker of running.splice(0)) await worker.kill9();
+  await waitFor(
+    async () => (await pool.admin.workers()).workers.length === 0,
+    15_000,
+    "the pool to be without workers",
+  );
+});
+
+async function activeOn(workerId: string): Promise<number> {
+  const { workers } = await pool.admin.workers();
+  return (
+    workers.find((worker) => worker.worker_id === workerId)?.models.reduce((sum, model) => sum + model.active, 0) ?? 0
+  );
+}
+
+describe("a client that leaves its stream", () => {
+  it("within a second the worker has stopped generating", async () => {
+    const worker = await work({ slots: 8 });
+    const question = { ...ask("Tell me everything about Ligand."), temperature: 0, stream: true } as const;
+    const streams = await Promise.all(Array.from({ length: 8 }, () => client.chat.completions.create(question)));
+    const reading = streams.map((stream) => stream[Symbol.asyncIterator]());
+    for (const chunks of reading) await chunks.next();
+    // However fast the model: from here on it makes nothing until the pool has said what it has to say.
+    process.kill(worker.pid, "SIGSTOP");
+    const leftMs = performance.now();
+    for (const stream of streams) stream.controller.abort();
+    await waitFor(async () => (await activeOn(worker.workerId)) === 0, 5_000, "the pool to have cancelled all eight");
+    process.kill(worker.pid, "SIGCONT");
+    const idle = () => {
+      const { counters } = worker.status();
+      return counters.activeGenerations === 0 && counters.jobsCancelled + counters.jobsDone === 8 && counters;
+    };
+    const counters = await waitFor(idle, 5_000, "the worker to stop");
+    // What status.json shows may be 250 ms old.
+    expect(performance.now() - leftMs).toBeLessThan(1_250);
+    expect(counters).toMatchObject({ jobsStarted: 8, jobsCancelled: 8, jobsDone: 0 });
+  });
+});
+
+describe("a worker that dies", () => {
+  it("while it holds jobs that have produced nothing: every request completes elsewhere", async () => {
+    const doomed = await work({ slots: 4 });
+    // Frozen, it takes what it promised to take and answers nothing.
+    process.kill(doomed.pid, "SIGSTOP");
+    const whole = Array.from({ length: 2 }, () => client.chat.completions.create(ask()));
+    const streamed = Array.from({ length: 2 }, () => client.chat.completions.create({ ...ask(), stream: true }));
+    await waitFor(async () => (await activeOn(doomed.workerId)) === 4, 10_000, "the frozen worker to hold four jobs");
+    const heir = await work({ slots: 2 });
+    const more = Array.from({ length: 6 }, () => client.chat.completions.create(ask()));
+    await doomed.kill9();
+
+    for (const answer of await Promise.all([...whole, ...more]))
+      expect(answer.choices[0]?.message.content).toMatch(/\w+/);
+    for (const stream of await Promise.all(streamed)) {
+      const chunks = await Array.fromAsync(stream);
+      expect(chunks.at(-1)?.choices[0]?.finish_reason).toBe("stop");
+    }
+    expect((await waitForDone(heir.status, 10)).jobsDone).toBe(10);
+  });
+
+  it("in the middle of a stream: the client gets an error event, not silence", async () => {
+    const doomed = await work({ slots: 1 });
+    const stream = await client.chat.completions.create({ ...ask("Tell me everything about Ligand."), stream: true });
+    const read = (async () => {
+      for await (const chunk of stream) if (chunk.choices[0]?.delta.content) await doomed.kill9();
+    })();
+    const diedMs = performance.now();
+    await expect(read).rejects.toMatchObject({ code: "worker_lost" });
+    expect(performance.now() - diedMs).toBeLessThan(LIMITS.leaseMs);
+  });
+});
+
+describe("a worker token", () => {
+  it("that is revoked: socket closed within a second, jobs elsewhere, no way back", async () => {
+    const revoked = await work({ slots: 1 });
+    process.kill(revoked.pid, "SIGSTOP");
+    const asking = client.chat.completions.create(ask());
+    await waitFor(async () => (await activeOn(revoked.workerId)) === 1, 10_000, "the frozen worker to hold the job");
+    const heir = await work({ slots: 1 });
+    await pool.admin.revokeToken(revoked.tokenId);
+    const { workers } = await pool.admin.workers();
+    expect(workers.map((worker) => worker.worker_id)).toEqual([heir.workerId]);
+    expect((await asking).choices[0]?.message.content).toMatch(/\w+/);
+
+    const thawedMs = performance.now();
+    process.kill(revoked.pid, "SIGCONT");
+    await waitFor(() => revoked.output().includes("revoked"), 5_000, "the agent to say why it stopped");
+    expect(performance.now() - thawedMs).toBeLessThan(1_000);
+    await waitFor(() => !isRunning(revoked.pid), 5_000, "the agent to have ended by itself");
+    expect((await revoked.stop()).code).toBe(3);
+  });
+});
+
+describe("workerd that dies in the middle of work", () => {
+  it("comes back on the same folder; agents return by themselves; keys, tokens and usage are there", async () => {
+    const worker = await work({ slots: 2 });
+    const { id, key } = await pool.admin.createKey({ label: "survivor", requests_per_minute: 1_000 });
+    const survivor = new OpenAI({ baseURL: `${pool.url}/v1`, apiKey: key, maxRetries: 0 });
+    const answer = await survivor.chat.completions.create(ask());
+    const usage = async () => (await pool.admin.keys()).find((row) => row.id === id)?.completion_tokens;
+    await waitFor(async () => (await usage()) === answer.usage?.completion_tokens, 10_000, "the usage to be recorded");
+
+    const before = pool.workerdPid();
+    const stream = await survivor.chat.completions.create({ ...ask("Tell me everything about Ligand."), stream: true });
+    const read = (async () => {
+      for await (const chunk of stream) if (chunk.choices[0]?.delta.content) process.kill(before, "SIGKILL");
+    })();
+    await expect(read).rejects.toThrow();
+
+    const connected = async () => (await pool.admin.workers()).workers.some((row) => row.worker_id === worker.workerId);
+    await waitFor(connected, 60_000, "the worker to have returned");
+    expect(pool.workerdPid()).not.toBe(before);
+    await waitFor(() => worker.status().counters.connections > 1, 5_000, "the agent to have counted its return");
+    expect((await survivor.chat.completions.create(ask())).choices[0]?.message.content).toMatch(/\w+/);
+    expect(await usage()).toBeGreaterThanOrEqual(answer.usage?.completion_tokens ?? Number.POSITIVE_INFINITY);
+  });
+});
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function waitForDone(status: () => { counters: { jobsDone: number } }, jobs: number) {
+  return waitFor(() => status().counters.jobsDone >= jobs && status().counters, 10_000, `${jobs} jobs to be counted`);
+}

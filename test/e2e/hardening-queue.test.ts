@@ -1,0 +1,83 @@
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import type { JobFrame } from "../../schema/wire/worker-frames.ts";
+import type { WorkerSocket } from "../../scripts/fuzz/worker-socket.ts";
+import { askChat, type HardPool, quiet, startHardPool, until } from "./hardening-support.ts";
+
+let pool: HardPool;
+beforeAll(async () => {
+  pool = await startHardPool();
+});
+afterAll(() => pool.stop());
+
+const MODEL = "busy";
+const ROUNDS = 3;
+/** Every tenth answer comes in one piece; the others are streams, which say their place while they wait. */
+const isStream = (i: number) => i % 10 !== 0;
+const STREAMS = (LIMITS.queuePerModel * 9) / 10;
+
+it("a thousand requests wait for one busy worker: in order, none lost, one more is refused, nothing stays behind", async () => {
+  const worker = await pool.worker(MODEL, 1);
+  // Memory is the kernel's account of workerd when nothing runs, nothing waits and every record is in D1; the first
+  // rounds are for what grows once (the runtime's heap, compiled code, connections).
+  await round(worker);
+  await round(worker);
+  const before = pool.residentMiB();
+  const after: number[] = [];
+  for (let n = 0; n < ROUNDS; n++) {
+    await round(worker);
+    after.push(pool.residentMiB());
+  }
+  console.log(`workerd: ${before} MiB before, ${after.join(", ")} MiB after each of ${ROUNDS} rounds of a thousand`);
+  expect(after.at(-1)).toBeLessThan(before * 1.1);
+  expect(pool.logged).toEqual([]);
+});
+
+async function round(worker: WorkerSocket): Promise<void> {
+  // Busy: it has no slot for anyone.
+  worker.ready(MODEL, 0);
+  expect(await worker.sync()).toBeNull();
+  let begun = 0;
+  const asked = Array.from({ length: LIMITS.queuePerModel }, (_, i) =>
+    askChat(pool, MODEL, `question ${i}`, { stream: isStream(i) }, () => {
+      begun += 1;
+    }),
+  );
+  // A waiting stream begins with its place.
+  await until(() => begun === STREAMS);
+  await until(async () => (await pool.metric("ligand_num_requests_waiting")) === LIMITS.queuePerModel);
+  for (const stream of [true, false]) {
+    const refused = await askChat(pool, MODEL, "one too many", { stream });
+    expect([refused.status, JSON.parse(refused.body).error.code]).toEqual([503, "queue_full"]);
+    expect(Number(refused.headers["retry-after"])).toBeGreaterThan(0);
+  }
+
+  const served: JobFrame[] = [];
+  worker.onJob = (job) => {
+    served.push(job);
+    worker.answer(job, questionOf(job));
+    worker.ready(MODEL, 1);
+  };
+  worker.ready(MODEL, 1);
+  const answers = await Promise.all(asked);
+  worker.onJob = () => {};
+
+  expect(new Set(served.map(({ jobId }) => jobId)).size, "each once").toBe(LIMITS.queuePerModel);
+  expect(served).toHaveLength(LIMITS.queuePerModel);
+  const position = new Map(served.map((job, at) => [questionOf(job), at + 1]));
+  for (const [i, { status, body }] of answers.entries()) {
+    expect(status).toBe(200);
+    const said = isStream(i) ? streamed(body) : JSON.parse(body).choices[0].message.content;
+    expect(said, "its own answer").toBe(`question ${i}`);
+    // The place that it was told, before anybody was served, is when it was served.
+    if (isStream(i)) expect(Number(/^: queued place=(\d+)$/m.exec(body)?.[1])).toBe(position.get(`question ${i}`));
+  }
+  await quiet(pool, MODEL);
+}
+
+const questionOf = (job: JobFrame) => ("messages" in job.request ? (job.request.messages[0]?.content ?? "") : "");
+
+function streamed(body: string): string {
+  const data = body.split("\n").flatMap((line) => (line.startsWith("data: {") ? [JSON.parse(line.slice(6))] : []));
+  return data.map((chunk) => chunk.choices[0]?.delta.content ?? "").join("");
+}

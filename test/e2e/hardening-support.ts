@@ -1,0 +1,129 @@
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { connect, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
+import type { JobKind } from "../../schema/wire/worker-frames.ts";
+import { metricSum, residentMiB } from "../../scripts/fuzz/fuzz.ts";
+import { Http } from "../../scripts/fuzz/http.ts";
+import { WorkerSocket } from "../../scripts/fuzz/worker-socket.ts";
+import { type AdminClient, adminClient } from "../../scripts/runtime/admin-client.ts";
+import { startPool } from "../../scripts/runtime/pool-runtime.ts";
+
+/** A real pool in workerd, and hands to do it harm with: workers and clients frame by frame, byte by byte. */
+export interface HardPool {
+  url: string;
+  admin: AdminClient;
+  /** A client key without limits that matter. */
+  key: string;
+  http: Http;
+  /** A worker of its own token and key; nothing is offered until it says `ready`. */
+  worker(model: string, slots: number): Promise<WorkerSocket>;
+  /** A socket that has said nothing. */
+  stranger(): Promise<WorkerSocket>;
+  /** The sum of a metric over its labels. */
+  metric(name: string): Promise<number>;
+  residentMiB(): number;
+  /** What it logged since it was up. */
+  logged: string[];
+  stop(): Promise<void>;
+}
+
+const TIMEOUT_MS = 60_000;
+const KINDS: JobKind[] = ["chat", "completion", "embedding"];
+
+export async function startHardPool(): Promise<HardPool> {
+  const stateDir = mkdtempSync(join(tmpdir(), "ligand-e2e-"));
+  const logged: string[] = [];
+  const pool = await startPool({ stateDir, port: 0, log: (line) => logged.push(line) });
+  logged.length = 0;
+  const admin = adminClient(pool.url, pool.secrets.admin_token);
+  const { key } = await admin.createKey({ requests_per_minute: 1_000_000, streams: 10_000 });
+  const http = new Http(pool.url, 2_000, TIMEOUT_MS);
+  const workers: WorkerSocket[] = [];
+  const heartbeat = setInterval(() => {
+    for (const { socket } of workers) if (socket.readyState === socket.OPEN) socket.send("ping");
+  }, 10_000);
+  const options = async () => ({
+    url: pool.url,
+    token: (await admin.invite({})).token,
+    signer: await signerFrom(generateSecretKey()),
+    timeoutMs: TIMEOUT_MS,
+  });
+  return {
+    url: pool.url,
+    admin,
+    key,
+    http,
+    logged,
+    async worker(model, slots) {
+      const worker = await WorkerSocket.serving(await options(), [{ name: model, slots, kinds: KINDS }]);
+      workers.push(worker);
+      return worker;
+    },
+    stranger: async () => WorkerSocket.open(await options()),
+    async metric(name) {
+      return metricSum((await http.ask("GET", "/metrics", pool.secrets.metrics_token)).body, name);
+    },
+    residentMiB: () => residentMiB(stateDir),
+    async stop() {
+      clearInterval(heartbeat);
+      for (const worker of workers) worker.vanish();
+      http.close();
+      await pool.stop();
+      rmSync(stateDir, { recursive: true, force: true, maxRetries: 5 });
+    },
+  };
+}
+
+/** Answers every job at once with its own question, and asks for the next. */
+export function serveAtOnce(worker: WorkerSocket, model: string, slots: number): void {
+  worker.onJob = (job) => {
+    worker.answer(job, "messages" in job.request ? (job.request.messages[0]?.content ?? "") : "");
+    worker.ready(model, slots);
+  };
+  worker.ready(model, slots);
+}
+
+export function chatBody(model: string, content: string, extra: object = {}): Buffer {
+  return Buffer.from(JSON.stringify({ model, messages: [{ role: "user", content }], ...extra }));
+}
+
+export const askChat = (pool: HardPool, model: string, content: string, extra: object = {}, onHead?: () => void) =>
+  pool.http.ask("POST", "/v1/chat/completions", pool.key, chatBody(model, content, extra), onHead);
+
+/** A connection of a client's own making, on which nothing is read by itself. */
+export async function rawClient(pool: HardPool, text: string | Buffer): Promise<Socket> {
+  const socket = connect({ host: "127.0.0.1", port: Number(new URL(pool.url).port) });
+  socket.on("error", () => {});
+  socket.pause();
+  await once(socket, "connect");
+  socket.write(text);
+  return socket;
+}
+
+export function rawChat(pool: HardPool, body: Buffer, key = pool.key): Buffer {
+  const { host } = new URL(pool.url);
+  const head = [
+    "POST /v1/chat/completions HTTP/1.1",
+    `host: ${host}`,
+    `authorization: Bearer ${key}`,
+    "content-type: application/json",
+    `content-length: ${body.byteLength}`,
+  ];
+  return Buffer.concat([Buffer.from(`${head.join("\r\n")}\r\n\r\n`), body]);
+}
+
+/** Asks until it holds; the clock of the test runner bounds it. */
+export async function until(probe: () => Promise<boolean> | boolean): Promise<void> {
+  while (!(await probe())) await sleep(20);
+}
+
+/** Of this model nothing runs and nothing waits, and every record is written. */
+export async function quiet(pool: HardPool, model: string): Promise<void> {
+  const of = `{model_name="${model}"}`;
+  const names = [`ligand_num_requests_running${of}`, `ligand_num_requests_waiting${of}`, "ligand_outbox_rows"];
+  await until(async () => (await Promise.all(names.map((name) => pool.metric(name)))).every((n) => n === 0));
+}

@@ -1,0 +1,120 @@
+import OpenAI from "openai";
+import { zodResponseFormat } from "openai/helpers/zod";
+import { beforeAll, describe, expect, it } from "vitest";
+import * as z from "zod";
+import { type PoolProcess, startPool, startWorker } from "./support.ts";
+
+/** JSON and tool calls by the official SDK, its helpers included, from a real model that knows of neither. */
+let pool: PoolProcess;
+let client: OpenAI;
+const MODEL = "ligand-embedded";
+const ask = (content: string) => ({ model: MODEL, messages: [{ role: "user" as const, content }] });
+const Place = z.object({
+  name: z.string().max(12),
+  lanes: z.int(),
+  open: z.boolean(),
+  tags: z.array(z.enum(["a", "b"])).max(2),
+});
+const tools = [
+  {
+    type: "function" as const,
+    function: {
+      name: "find_pool",
+      description: "Finds a pool.",
+      parameters: {
+        type: "object",
+        properties: { region: { enum: ["eu", "us"] }, most: { type: "integer", minimum: 1 } },
+        required: ["region", "most"],
+        additionalProperties: false,
+      },
+    },
+  },
+];
+const Arguments = z.strictObject({ region: z.enum(["eu", "us"]), most: z.int().min(1) });
+
+beforeAll(async () => {
+  pool = await startPool();
+  await startWorker(pool, { slots: 4 });
+  client = new OpenAI({ baseURL: `${pool.url}/v1`, apiKey: pool.credentials.client_key, maxRetries: 0 });
+});
+
+describe("the official client", () => {
+  it("parses an answer by a zod schema of its user, whole and streamed", async () => {
+    const request = { ...ask("What is a pool?"), response_format: zodResponseFormat(Place, "place"), max_tokens: 300 };
+    const parsed = await client.chat.completions.parse(request);
+    expect(Place.safeParse(parsed.choices[0]?.message.parsed).success).toBe(true);
+    const streamed = await client.chat.completions.stream(request).finalChatCompletion();
+    expect(Place.safeParse(streamed.choices[0]?.message.parsed).success).toBe(true);
+  });
+
+  it("gets a JSON object of anything", async () => {
+    const format = { response_format: { type: "json_object" as const }, seed: 3, max_tokens: 900 };
+    const { choices } = await client.chat.completions.create({ ...ask("What is a lane?"), ...format });
+    const [choice] = choices;
+    const content = choice?.message.content ?? "";
+    if (choice?.finish_reason === "stop") expect(JSON.parse(content)).toBeTypeOf("object");
+    else expect(choice?.finish_reason).toBe("length");
+    expect(content).toMatch(/^\{/);
+  });
+
+  it("is told which keyword of a schema is not supported", async () => {
+    const response_format = zodResponseFormat(z.object({ a: z.string().regex(/^x/) }), "x");
+    const refused = client.chat.completions.create({ ...ask("x"), response_format });
+    await expect(refused).rejects.toMatchObject({
+      status: 400,
+      code: "unsupported_parameter",
+      param: "response_format.json_schema.schema.properties.a.pattern",
+    });
+  });
+
+  it("calls a tool and goes on with its answer", async () => {
+    const question = ask("Which pool is near?");
+    const { choices } = await client.chat.completions.create({
+      ...question,
+      tools,
+      tool_choice: "required",
+      max_tokens: 200,
+    });
+    const [choice] = choices;
+    const call = choice?.message.tool_calls?.[0];
+    if (choice === undefined || call?.type !== "function") throw new Error("no call");
+    expect(choice.finish_reason).toBe("tool_calls");
+    expect(choice.message.content).toBeNull();
+    expect(call.function.name).toBe("find_pool");
+    expect(Arguments.safeParse(JSON.parse(call.function.arguments)).success).toBe(true);
+
+    const messages = [
+      ...question.messages,
+      choice.message,
+      { role: "tool" as const, tool_call_id: call.id, content: "Alder" },
+    ];
+    const next = await client.chat.completions.create({ ...question, messages, tools, max_tokens: 60 });
+    expect(next.choices[0]?.message.content?.length).toBeGreaterThan(0);
+  });
+
+  it("puts streamed pieces of a call together", async () => {
+    const tool_choice = { type: "function" as const, function: { name: "find_pool" } };
+    const stream = client.chat.completions.stream({ ...ask("Which pool?"), tools, tool_choice, max_tokens: 200 });
+    let pieces = 0;
+    stream.on("tool_calls.function.arguments.delta", () => {
+      pieces += 1;
+    });
+    const [choice] = (await stream.finalChatCompletion()).choices;
+    const call = choice?.message.tool_calls?.[0];
+    expect(choice?.finish_reason).toBe("tool_calls");
+    expect(Arguments.safeParse(JSON.parse(call?.function.arguments ?? "")).success).toBe(true);
+    expect(pieces).toBeGreaterThan(1);
+  });
+
+  it("cancels a stream by its job's id", async () => {
+    const { data: stream, response } = await client.chat.completions
+      .create({ ...ask("What is Ligand?"), stream: true, temperature: 2, top_p: 1, max_tokens: 900 })
+      .withResponse();
+    const id = response.headers.get("x-ligand-job") ?? "";
+    const answer = await client.post<{ id: string; cancelled: boolean; state: string }>(`/jobs/${id}/cancel`);
+    expect(answer).toMatchObject({ id, cancelled: answer.state === "cancelled" });
+    const read = Array.fromAsync(stream);
+    if (answer.cancelled) await expect(read).rejects.toMatchObject({ code: "cancelled" });
+    else expect((await read).length).toBeGreaterThan(0);
+  });
+});

@@ -1,0 +1,197 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { beforeAll, describe, expect, it } from "vitest";
+import { startPool as runPool } from "../../scripts/runtime/pool-runtime.ts";
+import { loadSecrets, saveSecrets } from "../../scripts/runtime/pool-secrets.ts";
+import {
+  ligand,
+  type PoolProcess,
+  spawnLigand,
+  startPool,
+  startWorker,
+  temporaryFolder,
+  type WorkerProcess,
+  waitFor,
+} from "./support.ts";
+
+/** A pool with people, keys, workers and records, exported, and back again elsewhere. */
+
+const LIGAND_PASSPHRASE = "a passphrase of the tests";
+const folder = temporaryFolder();
+const file = join(folder, "pool.export");
+let pool: PoolProcess;
+let worker: WorkerProcess;
+let key: { id: string; key: string };
+let revoked: { id: string; key: string };
+let alice: { id: string; token: string };
+let invite: { id: string; token: string };
+
+const models = async (url: string, secret: string) =>
+  (await fetch(`${url}/v1/models`, { headers: { authorization: `Bearer ${secret}` } })).status;
+const chat = async (url: string, secret: string) => {
+  const response = await fetch(`${url}/v1/chat/completions`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${secret}`, "content-type": "application/json" },
+    body: JSON.stringify({ model: "auto", messages: [{ role: "user", content: "Hello?" }], max_tokens: 3 }),
+  });
+  await response.text();
+  return response.status;
+};
+const command = (args: string[], env: Record<string, string> = {}) =>
+  ligand(["pool", ...args], { LIGAND_PASSPHRASE, ...env });
+async function json(args: string[], env: Record<string, string> = {}) {
+  const { code, stdout, stderr } = await command([...args, "--json"], env);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+  return JSON.parse(stdout) as { atom_id: string; rows: number };
+}
+/** What an operator sees of a pool, without what is different by nature. */
+const seen = async ({ admin }: Pick<PoolProcess, "admin">) => ({
+  pool: await admin.pool(),
+  admins: await admin.admins(),
+  keys: await admin.keys(),
+  tokens: (await admin.workers()).tokens.map(({ connected: _connected, ...token }) => token),
+});
+
+beforeAll(async () => {
+  pool = await startPool();
+  worker = await startWorker(pool, { slots: 1 });
+  key = await pool.admin.createKey({ label: "app" });
+  revoked = await pool.admin.createKey({ label: "old app" });
+  await pool.admin.revokeKey(revoked.id);
+  alice = await pool.admin.createAdmin("alice");
+  invite = await pool.admin.invite({ label: "not used yet" });
+  await pool.admin.changePool({
+    name: "Alder",
+    description: "by the brook",
+    defaults: { requests_per_minute: 9, tokens_per_minute: 10_000, streams: 2 },
+  });
+  for (let i = 0; i < 3; i++) expect(await chat(pool.url, key.key)).toBe(200);
+});
+
+it("a running pool is exported whole, jobs that have just ended included, into a file that tells nothing", async () => {
+  const done = await json(["export", file, "--state", pool.stateDir]);
+  // An admin, three keys, two tokens, a worker and three jobs.
+  expect(done).toEqual({ file, atom_id: pool.credentials.atom_id, rows: 1 + 3 + 2 + 1 + 3 });
+  expect(statSync(file).mode & 0o777).toBe(0o600);
+  expect(readdirSync(folder)).toEqual(["pool.export"]);
+  const text = readFileSync(file, "latin1");
+  for (const secret of [pool.credentials.atom_id, key.id, "alice", "Alder"]) expect(text).not.toContain(secret);
+});
+
+it("it is the same pool elsewhere: identity, keys, admins, workers and records, and what was revoked stays so", async () => {
+  const was = await seen(pool);
+  await pool.stop();
+  const stateDir = join(temporaryFolder(), "fresh");
+  expect(await json(["import", file, "--state", stateDir])).toEqual({ atom_id: pool.credentials.atom_id, rows: 10 });
+  const again = await startPool({ stateDir });
+  expect(again.credentials).toEqual({ ...pool.credentials, url: again.url });
+  expect(await seen(again)).toEqual(was);
+  expect(was.keys.find(({ id }) => id === key.id)).toMatchObject({ requests: 3 });
+  expect(await models(again.url, key.key)).toBe(200);
+  expect(await models(again.url, revoked.key)).toBe(401);
+  const asAlice = { LIGAND_POOL: again.url, LIGAND_ADMIN_TOKEN: alice.token };
+  expect((await command(["keys", "list"], asAlice)).code).toBe(0);
+  expect((await again.admin.revokeToken(invite.id)).id).toBe(invite.id);
+
+  // The worker comes back with the token and the key that it had.
+  await worker.stop();
+  const tokenFile = join(dirname(worker.stateDir), "token");
+  spawnLigand(["worker", "start", "--pool", again.url, "--token-file", tokenFile, "--state", worker.stateDir]);
+  const { workers } = await waitFor(
+    async () => {
+      const now = await again.admin.workers();
+      return now.workers.length > 0 && now;
+    },
+    30_000,
+    "the worker to be back",
+  );
+  expect(workers).toMatchObject([{ worker_id: worker.workerId, token_id: worker.tokenId }]);
+  expect(await chat(again.url, key.key)).toBe(200);
+  const requests = async () => (await again.admin.keys()).find(({ id }) => id === key.id)?.requests;
+  await waitFor(async () => (await requests()) === 4, 5_000, "the job to be on record");
+  await again.stop();
+  pool = { ...pool, stateDir };
+});
+
+it("a stopped pool is exported too, and is stopped again after", async () => {
+  const stopped = join(folder, "stopped.export");
+  expect((await json(["export", stopped, "--state", pool.stateDir])).rows).toBe(11);
+  expect(readdirSync(join(pool.stateDir, "lock"))).toEqual([]);
+});
+
+it("a pool elsewhere is exported and imported through its admin API, by whoever kept its secret key", async () => {
+  const secrets = loadSecrets(pool.stateDir);
+  const log = () => {};
+  const from = await runPool({ stateDir: pool.stateDir, port: 0, log });
+  const remote = join(folder, "remote.export");
+  const env = { LIGAND_POOL: from.url, LIGAND_ADMIN_TOKEN: secrets.admin_token };
+  const refused = await command(["export", remote], env);
+  expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining("LIGAND_POOL_SECRET_KEY") });
+  const { rows } = await json(["export", remote], { ...env, LIGAND_POOL_SECRET_KEY: secrets.pool_secret_key });
+  const occupied = await command(["import", remote], env);
+  expect(occupied).toMatchObject({ code: 1, stderr: expect.stringContaining("holds 11 rows already") });
+  await from.stop();
+
+  const other = await runPool({ stateDir: temporaryFolder(), port: 0, log });
+  const toOther = { LIGAND_POOL: other.url, LIGAND_ADMIN_TOKEN: other.secrets.admin_token };
+  expect(await command(["import", remote], toOther)).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining("set its POOL_SECRET_KEY"),
+  });
+  await other.stop();
+
+  const fresh = temporaryFolder();
+  saveSecrets(fresh, secrets);
+  const to = await runPool({ stateDir: fresh, port: 0, log });
+  expect(await json(["import", remote], { ...env, LIGAND_POOL: to.url })).toMatchObject({ rows });
+  expect(await models(to.url, key.key)).toBe(200);
+  await to.stop();
+});
+
+describe("what cannot be done is said, and leaves nothing behind", () => {
+  const fresh = () => join(temporaryFolder(), "state");
+  it.each<[what: string, args: () => string[], env: Record<string, string>, code: number, says: string]>([
+    ["over a pool", () => ["import", file, "--state", pool.stateDir], {}, 1, "holds a pool already"],
+    ["a wrong passphrase", () => ["import", file], { LIGAND_PASSPHRASE: "not that one at all" }, 1, "does not open"],
+    ["no file", () => ["import", join(folder, "nowhere")], {}, 1, "cannot be used (ENOENT)"],
+    ["no export", () => ["import", join(pool.stateDir, "secrets.json")], {}, 1, "no export"],
+    ["no passphrase", () => ["import", file], { LIGAND_PASSPHRASE: "" }, 2, "Set LIGAND_PASSPHRASE"],
+    ["a short passphrase", () => ["export", join(folder, "x")], { LIGAND_PASSPHRASE: "short" }, 2, "at least 12"],
+    ["over a file", () => ["export", file, "--state", pool.stateDir], {}, 1, "is there already"],
+    ["no pool", () => ["export", join(folder, "x")], {}, 1, "There is no pool in"],
+  ])("%s", async (_what, args, env, code, says) => {
+    const stateDir = fresh();
+    const given = args();
+    const done = await command(given.includes("--state") ? given : [...given, "--state", stateDir], env);
+    expect(done).toMatchObject({ code, stdout: "", stderr: expect.stringContaining(says) });
+    expect(done.stderr).not.toContain("    at ");
+    expect(existsSync(stateDir)).toBe(false);
+    expect(readdirSync(folder).filter((name) => name.includes(".part"))).toEqual([]);
+  });
+});
+
+const SCRIPT = "/usr/bin/script";
+it.skipIf(!existsSync(SCRIPT))("in a terminal the passphrase is asked for and not shown", async () => {
+  const words = [
+    process.execPath,
+    "scripts/ligand.ts",
+    "pool",
+    "import",
+    file,
+    "--state",
+    join(temporaryFolder(), "s"),
+  ];
+  const { LIGAND_PASSPHRASE: _unset, ...env } = process.env;
+  const terminal = spawn(SCRIPT, ["-qefc", words.join(" "), "/dev/null"], { env, stdio: ["pipe", "pipe", "inherit"] });
+  const exited = once(terminal, "exit");
+  let shown = "";
+  terminal.stdout.setEncoding("utf8").on("data", (text: string) => {
+    shown += text;
+    if (text.includes("Passphrase: ")) terminal.stdin.write("a typed passphrase\n");
+  });
+  expect((await exited)[0]).toBe(1);
+  expect(shown).toContain("does not open this file");
+  expect(shown).not.toContain("typed");
+});

@@ -1,0 +1,160 @@
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { expect, it } from "vitest";
+import { processIdentity, signal } from "../../worker-agent/state/processes.ts";
+import { type PoolProcess, spawnStart, startPool, startRefused, temporaryFolder, waitFor } from "./support.ts";
+
+const SHOULD_STOP_MS = 5_000;
+
+const models = (pool: PoolProcess) =>
+  fetch(`${pool.url}/v1/models`, { headers: { authorization: `Bearer ${pool.credentials.client_key}` } });
+const gone = (pid: number) => waitFor(() => processIdentity(pid) === undefined, 5_000, `process ${pid} to end`);
+
+it("a second start on a folder in use is refused and says by whom; the first goes on", async () => {
+  const pool = await startPool();
+  const second = await startRefused({ stateDir: pool.stateDir });
+  expect(second.code).toBe(1);
+  expect(second.stderr).toContain(`${pool.stateDir} is in use by a pool runner: pid ${pool.pid}, since 20`);
+  expect(second.stderr).toContain(`at ${pool.url}`);
+  expect(second.stderr).not.toContain("    at ");
+  expect((await models(pool)).status).toBe(200);
+  await pool.stop();
+});
+
+it("of three starts at once on one folder exactly one comes up", async () => {
+  const stateDir = temporaryFolder();
+  const starts = [1, 2, 3].map(() => spawnStart({}, stateDir));
+  const isReady = ({ output }: (typeof starts)[number]) => output.stdout.includes('"ready":true');
+  const hasEnded = ({ child }: (typeof starts)[number]) => child.exitCode !== null;
+  await waitFor(() => starts.every((start) => isReady(start) || hasEnded(start)), 60_000, "all to be ready or refused");
+  expect(starts.filter(isReady)).toHaveLength(1);
+  for (const { output } of starts.filter(hasEnded)) expect(output.stderr).toContain("in use by a pool runner: pid");
+});
+
+it.each(["SIGTERM", "SIGINT"] as const)(
+  "%s ends it within 5 s, workerd included, and the folder is free",
+  async (name) => {
+    const pool = await startPool();
+    const workerd = pool.workerdPid();
+    const { code, ms } = await pool.stop(name);
+    expect(code).toBe(0);
+    expect(ms).toBeLessThan(SHOULD_STOP_MS);
+    expect(processIdentity(workerd)).toBeUndefined();
+    expect(readdirSync(join(pool.stateDir, "lock"))).toEqual([]);
+  },
+);
+
+it("state survives a restart: the same pool, the same keys", async () => {
+  const before = await startPool();
+  const { key, id } = await before.admin.createKey({ label: "kept" });
+  await before.stop();
+  const after = await startPool({ stateDir: before.stateDir });
+  expect(after.credentials).toEqual({ ...before.credentials, url: after.url });
+  expect((await models(after)).status).toBe(200);
+  const other = await fetch(`${after.url}/v1/models`, { headers: { authorization: `Bearer ${key}` } });
+  expect(other.status).toBe(200);
+  expect((await after.admin.keys()).find((each) => each.id === id)?.label).toBe("kept");
+  expect(after.output()).not.toContain("Applied migration");
+  await after.stop();
+});
+
+it("a killed runner leaves workerd serving; the next start ends it before it opens the state", async () => {
+  const before = await startPool();
+  const orphan = before.workerdPid();
+  await before.kill9();
+  expect((await models(before)).status).toBe(200);
+  const after = await startPool({ stateDir: before.stateDir });
+  expect(after.output()).toContain(`Ended the runtime that an earlier start left behind (pid ${orphan})`);
+  expect(processIdentity(orphan)).toBeUndefined();
+  expect(after.workerdPid()).not.toBe(orphan);
+  expect((await models(after)).status).toBe(200);
+  await after.stop();
+});
+
+it("a killed workerd comes back at the same URL with the same state, time and again", async () => {
+  const pool = await startPool();
+  for (const round of [1, 2, 3]) {
+    const workerd = pool.workerdPid();
+    signal(workerd, "SIGKILL");
+    await gone(workerd);
+    const answer = await waitFor(() => models(pool), 10_000, `the pool to answer, round ${round}`);
+    expect(answer.status).toBe(200);
+    expect(pool.workerdPid()).not.toBe(workerd);
+  }
+  expect(pool.output()).toContain("The pool's runtime is back.");
+  expect((await pool.stop()).code).toBe(0);
+});
+
+it("workerd that cannot come back at once, because its port is taken, comes back when the port is free", async () => {
+  const pool = await startPool();
+  const port = Number(new URL(pool.url).port);
+  const thief = createServer();
+  const listen = () =>
+    new Promise<boolean>((resolve) => {
+      thief.once("error", () => resolve(false)).listen(port, "127.0.0.1", () => resolve(true));
+    });
+  // Whoever is quicker gets the port; a killed runtime needs a moment to start.
+  await waitFor(
+    async () => {
+      signal(pool.workerdPid(), "SIGKILL");
+      return listen();
+    },
+    20_000,
+    "the port to be taken",
+  );
+  await waitFor(() => pool.output().includes("does not start"), 20_000, "the runner to notice");
+  await new Promise((resolve) => thief.close(resolve));
+  const answer = await waitFor(() => models(pool), 20_000, "the pool to answer again");
+  expect(answer.status).toBe(200);
+  expect((await pool.stop()).code).toBe(0);
+});
+
+it("a port in use is said in a sentence", async () => {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  const port = typeof address === "object" && address !== null ? address.port : 0;
+  const refused = await startRefused({ port });
+  server.close();
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toContain(`Port ${port} on 127.0.0.1 is in use. Choose another with --port`);
+  expect(refused.stderr).not.toContain("    at ");
+});
+
+it("off loopback it wants --insecure", async () => {
+  const refused = await startRefused({ args: ["--no-worker", "--host", "0.0.0.0"] });
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toContain("--insecure");
+  const pool = await startPool({ args: ["--no-worker", "--host", "0.0.0.0", "--insecure"] });
+  expect((await models(pool)).status).toBe(200);
+  await pool.stop();
+});
+
+it.each<[args: string[], says: string]>([
+  [["--port", "70000"], "--port wants a whole number from 0 to 65535"],
+  [["--bogus"], "Unknown option '--bogus'"],
+  [["extra"], '"extra" is one argument too many'],
+])("%j is wrong usage", async (args, says) => {
+  const refused = await startRefused({ args });
+  expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining(says) });
+});
+
+it("secrets are in files of mode 0600, and in no process's arguments or environment, nor in what is printed", async () => {
+  const pool = await startPool();
+  const secrets = JSON.parse(readFileSync(join(pool.stateDir, "secrets.json"), "utf8")) as Record<string, string>;
+  for (const name of ["credentials.json", "secrets.json"]) {
+    expect(statSync(join(pool.stateDir, name)).mode & 0o777).toBe(0o600);
+  }
+  expect(statSync(pool.stateDir).mode & 0o777).toBe(0o700);
+  const shown = [pool.pid, pool.workerdPid()].flatMap((pid) =>
+    ["cmdline", "environ"].map((file) => readFileSync(`/proc/${pid}/${file}`, "latin1")),
+  );
+  const hidden = [...Object.values(secrets), pool.credentials.client_key];
+  expect(hidden).toHaveLength(4);
+  for (const secret of hidden) {
+    expect(shown.some((text) => text.includes(secret))).toBe(false);
+    expect(pool.output()).not.toContain(secret);
+  }
+  await pool.stop();
+});

@@ -1,0 +1,292 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { afterAll } from "vitest";
+import { type AdminClient, adminClient } from "../../scripts/runtime/admin-client.ts";
+import { type Credentials, readCredentials } from "../../scripts/runtime/credentials.ts";
+import { endOrphan, parseRecord } from "../../scripts/runtime/workerd-record.ts";
+import { processCommand, processIdentity, signal } from "../../worker-agent/state/processes.ts";
+import type { AgentStatus } from "../../worker-agent/state/status-file.ts";
+
+/** Real processes for end-to-end tests. What a test file starts here is ended, by pid, when the file ends. */
+
+const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+const POLL_MS = 20;
+const READY_MS = 60_000;
+const EXIT_MS = 15_000;
+
+const started: ChildProcess[] = [];
+const folders: string[] = [];
+
+afterAll(async () => {
+  for (const child of started) await kill(child, "SIGKILL");
+  for (const folder of folders) {
+    await endOrphan(join(folder, "workerd.pid"));
+    endRecordedAgent(join(folder, "worker", "agent.pid"));
+    rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+  }
+});
+
+/** A folder that is removed when the test file ends, with the processes that its records name. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), "ligand-e2e-"));
+  folders.push(folder);
+  return folder;
+}
+
+/** Asks until the answer is truthy, and gives it back; what an attempt throws counts as not yet. */
+export async function waitFor<T>(
+  condition: () => T | Promise<T>,
+  timeoutMs: number,
+  what: string,
+): Promise<Exclude<T, undefined | null | false | 0 | "">> {
+  const deadline = performance.now() + timeoutMs;
+  let last: unknown;
+  for (;;) {
+    try {
+      const answer = await condition();
+      if (answer) return answer as Exclude<T, undefined | null | false | 0 | "">;
+      last = answer;
+    } catch (error) {
+      last = error;
+    }
+    if (performance.now() >= deadline) throw new Error(`waited ${timeoutMs} ms for ${what}; last: ${String(last)}`);
+    await sleep(POLL_MS);
+  }
+}
+
+export interface Finished {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** Runs a program of the repository to its end, for example `run(["scripts/ligand.ts", "pool", "workers"])`. */
+export async function run(args: string[], env: Record<string, string> = {}): Promise<Finished> {
+  const child = spawnNode(args, env);
+  const output = collect(child);
+  const [code] = await once(child, "close");
+  return { code: typeof code === "number" ? code : null, ...output };
+}
+
+/** The command line, for example `ligand(["pool", "workers", "--json"])`. */
+export function ligand(args: string[], env: Record<string, string> = {}): Promise<Finished> {
+  return run(["scripts/ligand.ts", ...args], env);
+}
+
+/** The command line without waiting for its end. */
+export function spawnLigand(args: string[], env: Record<string, string> = {}): { child: ChildProcess; output: Output } {
+  const child = spawnNode(["scripts/ligand.ts", ...args], env);
+  return { child, output: collect(child) };
+}
+
+export interface Stopped {
+  code: number | null;
+  ms: number;
+}
+
+export interface PoolProcess {
+  url: string;
+  credentials: Credentials;
+  admin: AdminClient;
+  stateDir: string;
+  pid: number;
+  workerdPid(): number;
+  /** What it has printed, both streams. */
+  output(): string;
+  /** Asks for a clean end (SIGTERM unless said otherwise) and waits for it. */
+  stop(name?: NodeJS.Signals): Promise<Stopped>;
+  /** Kills the runner alone; workerd stays. */
+  kill9(): Promise<void>;
+}
+
+export interface StartPool {
+  /** Further flags of `npm start`; by default the pool alone. */
+  args?: string[];
+  /** A folder of an earlier start; by default a fresh one. */
+  stateDir?: string;
+  port?: number;
+  env?: Record<string, string>;
+}
+
+/** `npm start` as a process of its own; resolves when it says it is ready. */
+export async function startPool(options: StartPool = {}): Promise<PoolProcess> {
+  const stateDir = options.stateDir ?? temporaryFolder();
+  const { child, output } = spawnStart(options, stateDir);
+  await waitFor(
+    () => {
+      if (ended(child)) throw new Error("it has ended");
+      return output.stdout.includes('"ready":true');
+    },
+    READY_MS,
+    "the pool to be ready",
+  ).catch((error: unknown) => {
+    throw new Error(`${String(error)}\n${output.stdout}${output.stderr}`);
+  });
+  const credentials = readCredentials(stateDir);
+  if (credentials === undefined) throw new Error("there is no credentials.json");
+  return {
+    url: credentials.url,
+    credentials,
+    admin: adminClient(credentials.url, credentials.admin_token),
+    stateDir,
+    pid: pidOf(child),
+    workerdPid() {
+      const record = parseRecord(readFileSync(join(stateDir, "workerd.pid"), "utf8"));
+      if (record === undefined) throw new Error("workerd is not on record");
+      return record.pid;
+    },
+    output: () => output.stdout + output.stderr,
+    stop: (name = "SIGTERM") => stop(child, name),
+    kill9: () => kill(child, "SIGKILL"),
+  };
+}
+
+/** `npm start` where it is expected not to come up; resolves when it has ended. */
+export async function startRefused(options: StartPool): Promise<Finished> {
+  const { child, output } = spawnStart(options, options.stateDir ?? temporaryFolder());
+  const [code] = await once(child, "close");
+  return { code: typeof code === "number" ? code : null, ...output };
+}
+
+/** `npm start` without waiting for anything. */
+export function spawnStart(options: StartPool, stateDir: string): { child: ChildProcess; output: Output } {
+  const { args = ["--no-worker"], port = 0, env = {} } = options;
+  const child = spawnNode(["scripts/start.ts", "--state", stateDir, "--port", String(port), "--json", ...args], env);
+  return { child, output: collect(child) };
+}
+
+export interface WorkerProcess {
+  pid: number;
+  workerId: string;
+  tokenId: string;
+  stateDir: string;
+  /** What the agent last wrote of itself. */
+  status(): AgentStatus;
+  output(): string;
+  /** Asks for a drain and waits for its end. */
+  stop(name?: NodeJS.Signals): Promise<Stopped>;
+  kill9(): Promise<void>;
+}
+
+export interface StartWorker {
+  slots?: number;
+  model?: string;
+  args?: string[];
+  env?: Record<string, string>;
+  /** As the invite's `--expires`, in days. */
+  expiresInDays?: number;
+}
+
+/** What a worker measured, so that only a file's first one measures. */
+const MEASURED = ["calibration.json", "model-hashes.json"];
+let measuredBy: string | undefined;
+
+/** Invites a worker and runs `ligand worker start`; resolves when the pool lists it as connected. */
+export async function startWorker(pool: PoolProcess, options: StartWorker = {}): Promise<WorkerProcess> {
+  const folder = temporaryFolder();
+  const stateDir = join(folder, "state");
+  const tokenFile = join(folder, "token");
+  const { id: tokenId, token } = await pool.admin.invite({ label: "e2e", expires_in_days: options.expiresInDays });
+  writeFileSync(tokenFile, token, { mode: 0o600 });
+  seedMeasurements(stateDir);
+  const args = ["worker", "start", "--pool", pool.url, "--token-file", tokenFile, "--state", stateDir];
+  if (options.slots !== undefined) args.push("--slots", String(options.slots));
+  if (options.model !== undefined) args.push("--model", options.model);
+  const child = spawnNode(["scripts/ligand.ts", ...args, ...(options.args ?? [])], options.env ?? {});
+  const output = collect(child);
+  const { worker_id: workerId } = await waitFor(
+    async () => {
+      if (ended(child)) throw new Error("it has ended");
+      return (await pool.admin.workers()).workers.find((worker) => worker.token_id === tokenId);
+    },
+    READY_MS,
+    "the worker to be connected",
+  ).catch((error: unknown) => {
+    throw new Error(`${String(error)}\n${output.stdout}${output.stderr}`);
+  });
+  measuredBy ??= stateDir;
+  return {
+    pid: pidOf(child),
+    workerId,
+    tokenId,
+    stateDir,
+    status: () => JSON.parse(readFileSync(join(stateDir, "status.json"), "utf8")) as AgentStatus,
+    output: () => output.stdout + output.stderr,
+    stop: (name = "SIGTERM") => stop(child, name),
+    kill9: () => kill(child, "SIGKILL"),
+  };
+}
+
+function seedMeasurements(stateDir: string): void {
+  mkdirSync(stateDir, { mode: 0o700 });
+  for (const name of MEASURED) {
+    const from = measuredBy === undefined ? undefined : join(measuredBy, name);
+    if (from !== undefined && existsSync(from)) copyFileSync(from, join(stateDir, name));
+  }
+}
+
+interface Output {
+  stdout: string;
+  stderr: string;
+}
+
+function spawnNode(args: string[], env: Record<string, string>): ChildProcess {
+  // What the person running the tests has set must not decide which pool is spoken to.
+  const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("LIGAND_"));
+  const child = spawn(process.execPath, args, {
+    cwd: ROOT,
+    env: { ...Object.fromEntries(inherited), ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  started.push(child);
+  return child;
+}
+
+function collect(child: ChildProcess): Output {
+  const output: Output = { stdout: "", stderr: "" };
+  child.stdout?.setEncoding("utf8").on("data", (text: string) => {
+    output.stdout += text;
+  });
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+    output.stderr += text;
+  });
+  return output;
+}
+
+function ended(child: ChildProcess): boolean {
+  return child.exitCode !== null || child.signalCode !== null;
+}
+
+function pidOf(child: ChildProcess): number {
+  if (child.pid === undefined) throw new Error("the process did not start");
+  return child.pid;
+}
+
+async function stop(child: ChildProcess, name: NodeJS.Signals): Promise<Stopped> {
+  const startedMs = performance.now();
+  if (!ended(child)) {
+    const exited = once(child, "exit", { signal: AbortSignal.timeout(EXIT_MS) });
+    child.kill(name);
+    await exited;
+  }
+  return { code: child.exitCode, ms: performance.now() - startedMs };
+}
+
+async function kill(child: ChildProcess, name: NodeJS.Signals): Promise<void> {
+  if (ended(child) || child.pid === undefined) return;
+  const exited = once(child, "exit");
+  child.kill(name);
+  await exited;
+}
+
+/** The agent that a killed `npm start` may have left. */
+function endRecordedAgent(file: string): void {
+  if (!existsSync(file)) return;
+  const { pid, identity } = JSON.parse(readFileSync(file, "utf8")) as { pid: number; identity: string };
+  if (processIdentity(pid) === identity && processCommand(pid).includes("ligand.ts")) signal(pid, "SIGKILL");
+}

@@ -1,0 +1,58 @@
+import { createServer, type Server } from "node:http";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { run } from "./support.ts";
+
+/** `ligand chat` at somebody's pool whose model, or whose operator, wants the terminal. */
+
+const ANSWER = "\u001b]52;c;cm0gLXJm\u0007Hello\u001b[2J,\r\n\tworld\u202e!";
+const SHOWN = "]52;c;cm0gLXJmHello[2J,\n\tworld!";
+
+let server: Server;
+let env: Record<string, string>;
+beforeAll(async () => {
+  server = createServer(async (request, response) => {
+    let asked = "";
+    for await (const part of request) asked += String(part);
+    if (asked.includes("refuse")) {
+      response.writeHead(404, { "content-type": "application/json" });
+      response.end(JSON.stringify({ error: { message: `No.${ANSWER}`, type: "invalid_request_error", code: "x" } }));
+      return;
+    }
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    const base = { id: "1", object: "chat.completion.chunk", created: 1, model: "m" };
+    // A character a chunk: no escape sequence comes whole.
+    for (const content of [...ANSWER]) {
+      const choices = [{ index: 0, delta: { content }, finish_reason: null }];
+      response.write(`data: ${JSON.stringify({ ...base, choices })}\n\n`);
+    }
+    response.write(
+      `data: ${JSON.stringify({ ...base, choices: [{ index: 0, delta: {}, finish_reason: "stop" }] })}\n\n`,
+    );
+    response.end("data: [DONE]\n\n");
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  const port = typeof address === "object" && address !== null ? address.port : 0;
+  env = { LIGAND_POOL: `http://127.0.0.1:${port}`, LIGAND_KEY: "lk_1" };
+});
+afterAll(() => server.close());
+
+const TERMINAL = ["--import", "data:text/javascript,process.stdout.isTTY = process.stderr.isTTY = true"];
+
+it("an answer cannot steer the terminal, not even in pieces; a file gets it as it is", async () => {
+  const shown = await run([...TERMINAL, "scripts/ligand.ts", "chat", "Hello?"], env);
+  expect(shown).toEqual({ code: 0, stdout: `${SHOWN}\n`, stderr: "" });
+  const kept = await run(["scripts/ligand.ts", "chat", "Hello?"], env);
+  expect(kept.stdout).toBe(`${ANSWER}\n`);
+});
+
+it("as JSON it is whole and steers nothing", async () => {
+  const { stdout } = await run([...TERMINAL, "scripts/ligand.ts", "chat", "Hello?", "--json"], env);
+  expect(stdout.trimEnd()).not.toMatch(/[\p{Cc}\p{Cf}]/u);
+  expect(JSON.parse(stdout)).toMatchObject({ answer: ANSWER });
+});
+
+it("nor can the words of a refusal", async () => {
+  const { code, stderr } = await run([...TERMINAL, "scripts/ligand.ts", "chat", "refuse"], env);
+  expect({ code, stderr }).toEqual({ code: 1, stderr: `No.${SHOWN}\n` });
+});

@@ -1,0 +1,412 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { workerProfile } from "../../worker-agent/profile/profile.ts";
+import { agentStatus } from "../../worker-agent/state/status-file.ts";
+import {
+  type Finished,
+  ligand,
+  type PoolProcess,
+  startPool,
+  startWorker,
+  temporaryFolder,
+  waitFor,
+} from "./support.ts";
+
+/** What the owner of a machine sees, with a real pool, real workers and a real terminal. */
+
+const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+let pool: PoolProcess;
+beforeAll(async () => {
+  pool = await startPool();
+});
+
+const post = (path: string, body: object) =>
+  fetch(`${pool.url}${path}`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${pool.credentials.client_key}`, "content-type": "application/json" },
+    body: JSON.stringify({ model: "auto", ...body }),
+  });
+const ask = (question: string) =>
+  post("/v1/chat/completions", { messages: [{ role: "user", content: question }], max_tokens: 8 });
+/** Hot enough that the model finds no end. */
+const rave = () =>
+  post("/v1/completions", { prompt: "Tell me everything.", max_tokens: 900, temperature: 2, stream: true });
+
+async function statusOf(stateDir: string) {
+  const { code, stdout, stderr } = await ligand(["worker", "status", "--state", stateDir, "--json"]);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+  return JSON.parse(stdout) as Record<string, unknown> & { why: { code: string; message: string } };
+}
+
+describe("worker status", () => {
+  it("says how a worker does while it waits, works, loses its pool, drains, and when it has gone", async () => {
+    const worker = await startWorker(pool, { slots: 1 });
+    const waiting = await statusOf(worker.stateDir);
+    expect(waiting).toMatchObject({
+      running: true,
+      state: "connected",
+      pool: pool.credentials.atom_id,
+      poolUrl: pool.url,
+      worker: worker.workerId,
+      models: [{ name: "ligand-embedded", slots: 1, active: 0, jobs: 0 }],
+      why: { code: "no-job-for-its-models", message: expect.stringContaining("ligand-embedded") },
+    });
+    expect(agentStatus.parse(waiting)).toMatchObject({ lastJob: null });
+
+    expect((await ask("What is Ligand?")).status).toBe(200);
+    const served = await waitFor(
+      async () => {
+        const status = agentStatus.parse(await statusOf(worker.stateDir));
+        return status.lastJob?.end === "done" && status;
+      },
+      10_000,
+      "the job to be counted",
+    );
+    expect(served.counters).toMatchObject({ jobsStarted: 1, jobsDone: 1 });
+    expect(served.counters.tokensGenerated).toBeGreaterThan(0);
+
+    const { stdout } = await ligand(["worker", "status", "--state", worker.stateDir]);
+    expect(stdout).toMatch(/^Worker {6}\w{12}… {2}connected for \d+ s$/m);
+    expect(stdout).toMatch(/^So far {6}1 job \(1 done, 0 failed, 0 cancelled\), \d+ tokens in \d+ s$/m);
+    expect(stdout).toMatch(/^Last job {4}ligand-embedded, done \d+ s ago$/m);
+    expect(stdout).toMatch(/^Why no job {2}The pool has sent no job for ligand-embedded for \d+ s\./m);
+    expect(stdout).toMatch(/^ligand-embedded {2}0 of 1 /m);
+
+    const streams = await Promise.all(Array.from({ length: 6 }, rave));
+    expect(streams.map(({ status }) => status)).toEqual(Array(6).fill(200));
+    // Held still while it works: its file says what a look at it would find.
+    const busy = () => worker.status().models[0]?.active === 1;
+    await waitFor(
+      () => {
+        if (!busy()) return false;
+        process.kill(worker.pid, "SIGSTOP");
+        if (busy()) return true;
+        process.kill(worker.pid, "SIGCONT");
+        return false;
+      },
+      10_000,
+      "its one slot to be busy",
+    );
+    const why = (await statusOf(worker.stateDir)).why;
+    process.kill(worker.pid, "SIGCONT");
+    expect(why).toMatchObject({ code: "all-slots-busy", message: expect.stringContaining("--slots") });
+    await Promise.all(streams.map((stream) => stream.body?.cancel()));
+
+    await worker.stop();
+    expect(await statusOf(worker.stateDir)).toMatchObject({
+      running: false,
+      state: "stopped",
+      why: { code: "stopped", message: expect.stringContaining("ligand worker start") },
+    });
+  });
+
+  it("of a killed worker says that it is gone, whatever its file says", async () => {
+    const worker = await startWorker(pool);
+    await waitFor(() => worker.status().state === "connected", 10_000, "the file to say so");
+    await worker.kill9();
+    expect(await statusOf(worker.stateDir)).toMatchObject({
+      running: false,
+      state: "connected",
+      why: { code: "vanished" },
+    });
+  });
+
+  it("of a worker whose token was revoked says that the pool refuses it", async () => {
+    const worker = await startWorker(pool);
+    await pool.admin.revokeToken(worker.tokenId);
+    await waitFor(() => worker.status().state === "stopped", 10_000, "the worker to stop");
+    expect(await statusOf(worker.stateDir)).toMatchObject({
+      running: false,
+      why: { code: "refused", message: expect.stringContaining("invite") },
+    });
+  });
+
+  it("of a worker whose pool is away says when it tries again", async () => {
+    const other = await startPool();
+    const worker = await startWorker(other);
+    await other.stop();
+    await waitFor(() => worker.status().nextAttemptMs !== null, 10_000, "the worker to notice");
+    const status = await waitFor(
+      async () => {
+        const now = await statusOf(worker.stateDir);
+        return now.why.code === "disconnected" && now;
+      },
+      20_000,
+      "a wait between two attempts",
+    );
+    expect(status).toMatchObject({ running: true, connected: false, connectedSinceMs: null });
+    expect(status.why.message).toMatch(/Next try in \d+ s\./);
+  });
+
+  it("of several workers shows the one that runs, and else asks which", async () => {
+    const worker = await startWorker(pool);
+    const file = readFileSync(join(worker.stateDir, "status.json"), "utf8");
+    await worker.stop();
+    const stopped = readFileSync(join(worker.stateDir, "status.json"), "utf8");
+    const base = temporaryFolder();
+    const folders = ["one", "two"].map((name) => join(base, "ligand", "worker", name));
+    for (const folder of folders) {
+      mkdirSync(folder, { recursive: true });
+      writeFileSync(join(folder, "status.json"), stopped);
+    }
+    const env = { XDG_STATE_HOME: base };
+    const asked = await ligand(["worker", "status"], env);
+    expect(asked).toMatchObject({ code: 2, stdout: "" });
+    for (const folder of folders) expect(asked.stderr).toContain(`--state ${folder}`);
+
+    const again = await startWorker(pool);
+    const pid = (JSON.parse(file) as { pid: number }).pid;
+    writeFileSync(join(folders[1] ?? "", "status.json"), file.replace(`"pid": ${pid}`, `"pid": ${again.pid}`));
+    const shown = await ligand(["worker", "status", "--json"], env);
+    expect(JSON.parse(shown.stdout)).toMatchObject({ running: true, pid: again.pid });
+    await again.stop();
+  });
+
+  it.each<[what: string, content: string | null, says: string]>([
+    ["where no worker has run", null, "Start one with: ligand worker start"],
+    ["of a file that is no status", "{", "another version"],
+  ])("%s fails with what to do", async (_what, content, says) => {
+    const folder = temporaryFolder();
+    if (content !== null) writeFileSync(join(folder, "status.json"), content);
+    const { code, stdout, stderr } = await ligand(["worker", "status", "--state", folder]);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    expect(stderr).toContain(says);
+    expect(stderr).not.toContain("    at ");
+  });
+});
+
+describe("worker profile", () => {
+  it("prints one JSON value of the documented shape, and nothing beside it", async () => {
+    const { code, stdout, stderr } = await ligand(["worker", "profile", "--json"]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    const profile = workerProfile.strict().parse(JSON.parse(stdout));
+    expect(profile.details).toBeUndefined();
+    expect(profile.benchmark.measurements.length).toBeGreaterThan(0);
+  });
+
+  it("tells a person what it does while it measures, and details only when asked", async () => {
+    const { code, stdout, stderr } = await ligand(["worker", "profile", "--verbose"]);
+    expect(code).toBe(0);
+    expect(stderr).toContain("… measuring cpu with 1 thread");
+    for (const words of ["Processor", "GPU ", "NPU ", "Tokens a second", "In coarse bands", "llama.cpp"]) {
+      expect(stdout).toContain(words);
+    }
+  });
+});
+
+describe("worker start", () => {
+  const terminals: ChildProcess[] = [];
+  afterAll(() => {
+    for (const terminal of terminals) terminal.kill("SIGKILL");
+  });
+
+  const invited = async () => {
+    const folder = temporaryFolder();
+    const { id, token } = await pool.admin.invite({ label: "comfort" });
+    const tokenFile = join(folder, "token");
+    writeFileSync(tokenFile, token, { mode: 0o600 });
+    const stateDir = join(folder, "state");
+    const args = ["worker", "start", "--pool", pool.url, "--token-file", tokenFile, "--state", stateDir];
+    return { id, token, args, stateDir };
+  };
+
+  // The `script` of util-linux makes a terminal; that of macOS and BSD has other flags.
+  it.skipIf(process.platform !== "linux")("shows one live line in a terminal, and cleans it up at Ctrl-C", async () => {
+    const { args } = await invited();
+    const words = [process.execPath, "scripts/ligand.ts", ...args].map((word) => `'${word}'`).join(" ");
+    const terminal = spawn("/usr/bin/script", ["-qefc", `stty cols 110; exec ${words}`, "/dev/null"], {
+      cwd: ROOT,
+      env: { ...process.env, TERM: "xterm" },
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    terminals.push(terminal);
+    const ended = once(terminal, "exit");
+    let seen = "";
+    terminal.stdout.setEncoding("utf8").on("data", (text: string) => {
+      seen += text;
+    });
+    const line = (text: string) => `\r\u001b[2K\u001b[?7l${text}`;
+    await waitFor(
+      () => seen.includes(line("connected · ligand-embedded · no jobs yet\u001b[?7h")),
+      30_000,
+      "the live line",
+    );
+    expect((await ask("What is a pool?")).status).toBe(200);
+    await waitFor(() => / · 0 active · \d+ tok\/s · 1 job · \d+ tokens/.test(seen), 10_000, "the job to be counted");
+    // Single jobs are in the line, not above it.
+    expect(seen).not.toMatch(/Job [0-9a-f-]{36}/);
+
+    terminal.stdin.write("\u0003");
+    expect((await ended)[0]).toBe(0);
+    // Line by line as a terminal leaves them: what the live line drew is gone.
+    const left = seen.split("\n").map((text) => text.slice(text.lastIndexOf("\u001b[2K") + 1).replace("[2K", ""));
+    expect(left.join("\n")).not.toContain(" · ");
+    expect(left.join("\n")).toContain("Connected to pool");
+    expect(left.at(-2)).toContain("The worker has drained.");
+    expect(left.at(-1)?.trim()).toBe("");
+  });
+
+  it("gives programs a JSON object a line, and no token, key or prompt", async () => {
+    const { args, stateDir, token } = await invited();
+    const child = spawn(process.execPath, ["scripts/ligand.ts", ...args, "--log", "json"], {
+      cwd: ROOT,
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    terminals.push(child);
+    const ended = once(child, "exit");
+    let out = "";
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      out += text;
+    });
+    await waitFor(() => out.includes('"event":"connected"'), 30_000, "the worker to connect");
+    expect((await ask("xylophone quartz")).status).toBe(200);
+    await waitFor(() => out.includes('"event":"job-done"'), 10_000, "the job to be told of");
+    child.kill("SIGTERM");
+    expect((await ended)[0]).toBe(0);
+
+    const lines = out.trimEnd().split("\n");
+    const records = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+    for (const record of records) {
+      expect(record).toMatchObject({
+        time: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/),
+        level: expect.stringMatching(/^(debug|info|warn|error)$/),
+        event: expect.any(String),
+        message: expect.any(String),
+      });
+    }
+    expect(records.map(({ event }) => event)).toEqual(
+      expect.arrayContaining(["loading", "calibrated", "model", "connected", "job-started", "job-done", "stopped"]),
+    );
+    const key = readFileSync(join(stateDir, "agent.key"), "utf8").trim();
+    for (const secret of [token, token.split("_")[2] ?? token, key, "xylophone"]) expect(out).not.toContain(secret);
+  });
+
+  it("says nothing when quiet and all is well", async () => {
+    const { args, stateDir } = await invited();
+    const child = spawn(process.execPath, ["scripts/ligand.ts", ...args, "--quiet"], {
+      cwd: ROOT,
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    terminals.push(child);
+    const ended = once(child, "exit");
+    let out = "";
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      out += text;
+    });
+    const connected = () => JSON.parse(readFileSync(join(stateDir, "status.json"), "utf8")).connected === true;
+    await waitFor(connected, 30_000, "the worker to connect");
+    child.kill("SIGTERM");
+    expect((await ended)[0]).toBe(0);
+    expect(out).toBe("");
+  });
+});
+
+describe.skipIf(process.platform !== "linux")("worker install", () => {
+  /** No session is reached from here: what speaks to systemd fails as it does without one. */
+  const home = () => {
+    const folder = join(temporaryFolder(), "my home 100%");
+    mkdirSync(folder);
+    writeFileSync(join(folder, "a token"), "lw_secret", { mode: 0o600 });
+    const nowhere = join(folder, "nowhere");
+    const env = {
+      HOME: folder,
+      XDG_CONFIG_HOME: "",
+      XDG_STATE_HOME: "",
+      XDG_RUNTIME_DIR: nowhere,
+      DBUS_SESSION_BUS_ADDRESS: `unix:path=${nowhere}`,
+    };
+    const unit = join(folder, ".config", "systemd", "user", "ligand-worker.service");
+    const worker = (...args: string[]): Promise<Finished> => ligand(["worker", ...args], env);
+    const install = (...more: string[]) =>
+      worker("install", "--user", "--pool", "https://pool.example", "--token-file", join(folder, "a token"), ...more);
+    return { folder, unit, worker, install };
+  };
+
+  it("writes a unit that names the token's file and not the token; again it changes nothing; uninstall takes it back", async () => {
+    const { folder, unit, worker, install } = home();
+    const first = await install("--slots", "2");
+    expect(first).toMatchObject({ code: 0, stderr: "" });
+    expect(first.stdout).toContain(`Wrote ${unit}`);
+    expect(first.stdout).toContain("systemctl --user enable --now ligand-worker.service");
+    const text = readFileSync(unit, "utf8");
+    const file = join(folder, "a token").replace("%", "%%");
+    expect(text).toContain(`"worker" "start" "--pool" "https://pool.example" "--token-file" "${file}" "--slots" "2"`);
+    expect(text).toContain(`ExecStart="${process.execPath}" "${join(ROOT, "scripts", "ligand.ts")}"`);
+    expect(text).not.toContain("lw_secret");
+    const madeMs = statSync(unit).mtimeMs;
+
+    const again = await install("--slots", "2");
+    expect(again.stdout).toContain(`Nothing to change in ${unit}`);
+    expect(statSync(unit).mtimeMs).toBe(madeMs);
+    const other = await install("--json");
+    expect(JSON.parse(other.stdout)).toMatchObject({ path: unit, changed: true, started: false });
+    expect(readFileSync(unit, "utf8")).not.toContain("--slots");
+
+    // As `systemctl --user enable` does; and something of another's beside it.
+    const wants = join(folder, ".config", "systemd", "user", "default.target.wants");
+    mkdirSync(wants);
+    symlinkSync(unit, join(wants, "ligand-worker.service"));
+    symlinkSync("../other.service", join(wants, "other.service"));
+    const gone = await worker("uninstall", "--user");
+    expect(gone).toMatchObject({ code: 0, stdout: expect.stringContaining(`Removed ${unit}`) });
+    expect(existsSync(unit)).toBe(false);
+    expect(readdirSync(wants)).toEqual(["other.service"]);
+    expect(readlinkSync(join(wants, "other.service"))).toBe("../other.service");
+    expect(readFileSync(join(folder, "a token"), "utf8")).toBe("lw_secret");
+    expect(await worker("uninstall", "--user")).toMatchObject({ code: 0, stdout: expect.stringContaining("nothing") });
+  });
+
+  it("touches no unit that someone else made", async () => {
+    const { unit, worker, install } = home();
+    mkdirSync(join(unit, ".."), { recursive: true });
+    writeFileSync(unit, "[Service]\nExecStart=/bin/true\n");
+    for (const done of [await install(), await worker("uninstall", "--user")]) {
+      expect(done).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining("was not made by") });
+    }
+    expect(readFileSync(unit, "utf8")).toBe("[Service]\nExecStart=/bin/true\n");
+  });
+
+  it("--now without a session says what failed and what to do, and uninstall --now then removes nothing", async () => {
+    const { unit, worker, install } = home();
+    const done = await install("--now");
+    expect(done).toMatchObject({ code: 1, stdout: "" });
+    expect(done.stderr).toContain(`${unit} is written, but the system was not told.`);
+    expect(done.stderr).toContain("Run it in a session that you logged in to yourself.");
+    const kept = await worker("uninstall", "--user", "--now");
+    expect(kept).toMatchObject({ code: 1, stderr: expect.stringContaining("Nothing was removed.") });
+    expect(existsSync(unit)).toBe(true);
+  });
+
+  it.each<[what: string, args: string[], code: number, says: string]>([
+    ["without --user", ["install"], 2, "Say: ligand worker install --user."],
+    ["uninstall without --user", ["uninstall"], 2, "Say: ligand worker uninstall --user."],
+    ["without a token's file", ["install", "--user", "--pool", "https://p.example"], 2, "--token-file FILE"],
+    ["with a token's file that is not there", ["install", "--user", "--token-file", "/nowhere"], 1, "no /nowhere"],
+    ["with an unknown flag", ["install", "--user", "--bogus"], 2, "Unknown option '--bogus'"],
+  ])("%s is refused with what to do", async (_what, args, code, says) => {
+    const { unit, worker } = home();
+    const done = await worker(...args);
+    expect(done).toMatchObject({ code, stdout: "", stderr: expect.stringContaining(says) });
+    expect(existsSync(unit)).toBe(false);
+  });
+
+  it.each(["start", "status", "profile", "install", "uninstall"])("worker %s --help helps", async (verb) => {
+    const { code, stdout } = await ligand(["worker", verb, "--help"]);
+    expect(code).toBe(0);
+    expect(stdout).toContain(`ligand worker ${verb} `);
+    expect(stdout.split("\n").length).toBeGreaterThan(4);
+  });
+});

@@ -1,0 +1,99 @@
+import { evictDurableObject, listDurableObjectIds } from "cloudflare:test";
+import { env } from "cloudflare:workers";
+import { describe, expect, it } from "vitest";
+import { admin, ask } from "./support.ts";
+
+interface Made {
+  id: string;
+  name: string;
+  token: string;
+}
+const create = (name: string) => admin<Made>("POST", "/admins", { name });
+const as = (token: string, method: string, path: string, body?: object) =>
+  ask(`/admin/api${path}`, {
+    method,
+    headers: { authorization: `Bearer ${token}` },
+    ...(body && { body: JSON.stringify(body) }),
+  });
+const row = (table: string, id: string) =>
+  env.DB.prepare(`SELECT * FROM ${table} WHERE id = ?`).bind(id).first<Record<string, unknown>>();
+
+/** Before any test that makes a token: the object must not exist because somebody guessed. */
+it("forged admin tokens wake no object", async () => {
+  const hex = (n: number) =>
+    [...crypto.getRandomValues(new Uint8Array(n))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  for (let i = 0; i < 100; i++) {
+    expect((await as(`la_${hex(8)}_${hex(20)}_${hex(12)}`, "GET", "/pool")).status).toBe(401);
+  }
+  expect(await listDurableObjectIds(env.ADMIN_TOKENS)).toEqual([]);
+});
+
+describe("a named admin token", () => {
+  it("is shown once, and what its holder does carries the name", async () => {
+    const alice = await create("alice");
+    expect(alice).toMatchObject({
+      name: "alice",
+      token: expect.stringMatching(/^la_[0-9a-f]{16}_/),
+      created_by: "admin",
+    });
+    const list = await (await as(alice.token, "GET", "/admins")).text();
+    expect(list).toContain(alice.id);
+    expect(list).not.toContain(alice.token.split("_")[2]);
+
+    const key = await (await as(alice.token, "POST", "/keys", { label: "hers" })).json<{ id: string }>();
+    expect(await row("client_keys", key.id)).toMatchObject({ created_by: "alice", revoked_by: null });
+    const token = await (await as(alice.token, "POST", "/workers/tokens", {})).json<{ id: string }>();
+    expect(await row("worker_tokens", token.id)).toMatchObject({ added_by: "alice", approved_by: "alice" });
+    const bob = await (await as(alice.token, "POST", "/admins", { name: "Bob B." })).json<Made>();
+    expect(await row("admin_tokens", bob.id)).toMatchObject({ name: "Bob B.", created_by: "alice" });
+
+    await as(bob.token, "DELETE", `/keys/${key.id}`);
+    await as(bob.token, "DELETE", `/workers/tokens/${token.id}`);
+    expect(await row("client_keys", key.id)).toMatchObject({ created_by: "alice", revoked_by: "Bob B." });
+    expect(await row("worker_tokens", token.id)).toMatchObject({ revoked_by: "Bob B." });
+    expect((await ask("/metrics", { headers: { authorization: `Bearer ${bob.token}` } })).status).toBe(200);
+  });
+
+  it("is refused from the next request on once it is revoked, an eviction later too", async () => {
+    const { id, token } = await create("carol");
+    expect((await as(token, "GET", "/pool")).status).toBe(200);
+    await admin("DELETE", `/admins/${id}`);
+    expect((await as(token, "GET", "/pool")).status).toBe(401);
+    expect((await ask("/metrics", { headers: { authorization: `Bearer ${token}` } })).status).toBe(401);
+    await evictDurableObject(env.ADMIN_TOKENS.getByName("pool"));
+    expect((await as(token, "GET", "/pool")).status).toBe(401);
+    expect(await row("admin_tokens", id)).toMatchObject({ revoked_by: "admin", revoked_at_ms: expect.any(Number) });
+    await admin("DELETE", "/admins/0123456789abcdef", undefined, 404);
+  });
+
+  it("is rotated in one step: the new one is good, the old one is not, the name stays", async () => {
+    const old = await create("dave");
+    const fresh = await (await as(old.token, "POST", `/admins/${old.id}/rotate`)).json<Made>();
+    expect(fresh).toMatchObject({ name: "dave", created_by: "dave" });
+    expect((await as(old.token, "GET", "/pool")).status).toBe(401);
+    expect((await as(fresh.token, "GET", "/pool")).status).toBe(200);
+    expect(await row("admin_tokens", old.id)).toMatchObject({ revoked_by: "dave" });
+    await admin("POST", `/admins/${old.id}/rotate`, undefined, 404);
+  });
+
+  it.each<[name: unknown, status: number]>([
+    ["Admin", 400],
+    ["", 400],
+    [" eve", 400],
+    ["eve\u001b[2J", 400],
+    ["x".repeat(101), 400],
+    [7, 400],
+    ["frank", 409],
+  ])("is not made for %j", async (name, status) => {
+    const { id } = await create("frank");
+    await admin("POST", "/admins", { name }, status);
+    await admin("DELETE", `/admins/${id}`);
+  });
+
+  it("is not a client's key, nor a worker's token", async () => {
+    const { token } = await create("grace");
+    expect((await ask("/v1/models", { headers: { authorization: `Bearer ${token}` } })).status).toBe(401);
+    const socket = { upgrade: "websocket", authorization: `Bearer ${token}` };
+    expect((await ask("/v1/workers/connect", { headers: socket })).status).toBe(401);
+  });
+});

@@ -1,0 +1,93 @@
+import { env } from "cloudflare:workers";
+import { describe, expect, it } from "vitest";
+import { admin, ask, chat, createKey, invite } from "./support.ts";
+
+interface Exported {
+  tables: Record<"admin_tokens" | "client_keys" | "worker_tokens" | "workers", Record<string, unknown>[]>;
+  metering: { until: number; rows: number };
+}
+const exported = () => admin<Exported>("GET", "/export");
+const importing = (table: string, rows: object[], want: number) =>
+  admin<object>("POST", "/import", { table, rows }, want);
+
+describe("an import", () => {
+  it("makes an account, a token and an admin out of their rows, once and again", async () => {
+    const row = {
+      id: "00000000000000aa",
+      label: "imported",
+      secretSha256: "0".repeat(64),
+      requestsPerMinute: 1,
+      tokensPerMinute: 1,
+      streams: 1,
+      createdBy: "alice",
+      createdAtMs: 1,
+      revokedBy: null,
+      revokedAtMs: null,
+    };
+    for (let i = 0; i < 2; i++)
+      expect(await importing("client_keys", [row], 200)).toEqual({ table: "client_keys", rows: 1 });
+    expect((await exported()).tables.client_keys).toContainEqual(row);
+  });
+
+  it("undoes no revocation, and changes nothing that is here", async () => {
+    const key = await createKey();
+    const token = await invite();
+    const made = await admin<{ id: string }>("POST", "/admins", { name: "alice" });
+    const before = await exported();
+    await admin("DELETE", `/keys/${key.id}`);
+    await admin("DELETE", `/workers/tokens/${token.id}`);
+    await admin("DELETE", `/admins/${made.id}`);
+    const after = await exported();
+    for (const table of ["client_keys", "worker_tokens", "admin_tokens"] as const) {
+      expect(await importing(table, before.tables[table], 409)).toMatchObject({ error: { code: "not_empty" } });
+    }
+    expect(await exported()).toEqual(after);
+    expect((await chat(key)).status).toBe(401);
+  });
+
+  it.each<[what: string, body: unknown]>([
+    ["an unknown table", { table: "d1_migrations", rows: [] }],
+    ["a row of another shape", { table: "client_keys", rows: [{ id: "x" }] }],
+    ["a type that is not the column's", { table: "workers", rows: [{ id: 1 }] }],
+    ["too many rows", { table: "metering", rows: Array(501).fill({}) }],
+    ["nothing", null],
+  ])("takes no %s", async (_what, body) => {
+    expect(await admin("POST", "/import", body, 400)).toMatchObject({ error: { code: "invalid_value" } });
+  });
+});
+
+it("metering comes in pages that do not change while they are read", async () => {
+  const insert = (id: number) =>
+    env.DB.prepare(
+      `INSERT INTO metering (job_id, key_id, model, kind, outcome, prompt_tokens, completion_tokens, flags, attempts,
+       queued_ms, accepted_at_ms, ended_at_ms) VALUES (?, 'k', 'm', 'chat', 'done', 1, 1, '', 1, 0, 1, 2)`,
+    ).bind(`job-${id}`);
+  await env.DB.batch(Array.from({ length: 1_001 }, (_, i) => insert(i)));
+  const { metering } = await exported();
+  expect(metering.rows).toBe(1_001);
+  const ids: unknown[] = [];
+  for (let after: number | null = 0; after !== null; ) {
+    const page: { rows: { jobId: string }[]; next: number | null } = await admin(
+      "GET",
+      `/export/metering?after=${after}&until=${metering.until}`,
+    );
+    ids.push(...page.rows.map(({ jobId }) => jobId));
+    if (ids.length === 500) await env.DB.batch([insert(5_000)]);
+    after = page.next;
+  }
+  expect(new Set(ids).size).toBe(1_001);
+  expect(ids).not.toContain("job-5000");
+  await admin("GET", "/export/metering?after=x&until=1", undefined, 400);
+});
+
+it("is for admins only, and never holds the pool's secret key", async () => {
+  for (const [method, path] of [
+    ["GET", "/export"],
+    ["GET", "/export/metering?after=0&until=9"],
+    ["POST", "/import"],
+    ["GET", "/doctor"],
+  ] as const) {
+    expect((await ask(`/admin/api${path}`, { method })).status).toBe(401);
+  }
+  expect(JSON.stringify(await exported())).not.toContain(env.POOL_SECRET_KEY);
+});

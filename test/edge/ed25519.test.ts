@@ -1,0 +1,12 @@
+import { expect, it } from "vitest";
+import { verify, verifyWithNoble, verifyWithWebCrypto } from "../../schema/crypto/ed25519.ts";
+import { verifyCases } from "../unit/crypto/ed25519-cases.ts";
+
+const cases = await verifyCases();
+
+/** SPEC 2.1: the same verdict in the runtime that the pool is deployed to. */
+it.each(cases)("workerd and noble agree: $name", async ({ signature, message, publicKey, valid }) => {
+  expect(await verifyWithWebCrypto(signature, message, publicKey)).toBe(valid);
+  expect(await verifyWithNoble(signature, message, publicKey)).toBe(valid);
+  expect(await verify(signature, message, publicKey)).toBe(valid);
+});

@@ -1,0 +1,27 @@
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { readJson } from "../../edge/http/body.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+
+/** By itself and not through the pool, in a file of its own: timers of objects must not fire in a test's context. */
+afterEach(() => vi.useRealTimers());
+
+describe("a client that sends half a body", () => {
+  it.each<[what: string, headers: Record<string, string>, letGo: boolean]>([
+    ["of a length that it promised", { "content-length": "1000" }, false],
+    // Read in pieces: the rest is not read on behind the answer.
+    ["of a length that it keeps to itself", {}, true],
+  ])("%s, is waited for a minute", async (_what, headers, letGo) => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    const cancel = vi.fn();
+    const body = new ReadableStream({
+      start: (half) => half.enqueue(new TextEncoder().encode('{"model":')),
+      cancel,
+    });
+    const reading = readJson(new Request("https://pool.example", { method: "POST", headers, body }), 1_000);
+    await vi.advanceTimersByTimeAsync(LIMITS.bodyReadMs - 1);
+    expect(await Promise.race([reading, Promise.resolve("still read")])).toBe("still read");
+    await vi.advanceTimersByTimeAsync(1);
+    expect(await reading).toEqual({ ok: false, code: "http/body-timeout" });
+    expect(cancel).toHaveBeenCalledTimes(letGo ? 1 : 0);
+  });
+});

@@ -1,0 +1,196 @@
+import { env } from "cloudflare:workers";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { hasMoreValuesThan } from "../../edge/http/json-values.ts";
+import { CLOSE, LIMITS } from "../../schema/wire/limits.ts";
+import { ask, chat, createKey, events, eventually, invite, ScriptedAgent } from "./support.ts";
+
+/** What clients and workers may do to a pool on purpose. Where time must pass, the objects read this isolate's clock. */
+beforeEach(() => vi.useFakeTimers({ toFake: ["Date"] }));
+afterEach(() => vi.useRealTimers());
+
+const lane = () => env.LANE.getByName("main");
+const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
+
+const NO_JOB = { jobId: "00000000-0000-4000-8000-000000000000", lease: 1 };
+
+/** Resolves once the lane has dealt with all that this worker has sent. */
+async function heard(agent: ScriptedAgent): Promise<void> {
+  agent.send({ type: "progress", ...NO_JOB });
+  expect(await agent.next("rejected")).toMatchObject(NO_JOB);
+}
+
+describe("a body of very many values", () => {
+  const many = (one: string, n: number) => Array(n).fill(one).join(",");
+  const names = (n: number) => Array.from({ length: n }, (_, i) => `"k${i}":0`).join(",");
+
+  it.each<[what: string, path: string, body: (n: number) => string]>([
+    ["parts", "/v1/chat/completions", (n) => `{"model":"m","messages":[{"role":"user","content":[${many("{}", n)}]}]}`],
+    ["pairs of metadata", "/v1/completions", (n) => `{"model":"m","prompt":"a","metadata":{${names(n)}}}`],
+    ["parameters", "/v1/completions", (n) => `{"model":"m","prompt":"a",${names(n)}}`],
+    ["inputs", "/v1/embeddings", (n) => `{"model":"m","input":[${many("0", n)}]}`],
+  ])("is refused before each is looked at: %s", async (_what, path, body) => {
+    const { key } = await createKey();
+    const send = (n: number) =>
+      ask(path, { method: "POST", headers: { authorization: `Bearer ${key}` }, body: body(n) });
+    const tooMany = await send(300_000);
+    expect(tooMany.headers.get("x-ligand-code")).toBe("http/body-too-large");
+    // As many as are looked at: refused for what they are.
+    const looked = await send(LIMITS.bodyValues - 10);
+    expect(looked.status).toBe(400);
+  });
+
+  it("closes a worker's socket", async () => {
+    const agent = await ScriptedAgent.open((await invite()).token);
+    agent.sendText(`{"type":"ready","received":0,"slots":[${many("0", LIMITS.agentFrameValues)}]}`);
+    expect(await agent.closed).toEqual({ code: CLOSE.tooBig, reason: "frame with too many values" });
+  });
+
+  it.each<[what: string, json: unknown, values: number]>([
+    ["an empty object", {}, 1],
+    ["members", { a: 1, b: [2, { c: null }] }, 6],
+    ["a member called __proto__", JSON.parse('{"__proto__":[1,2]}'), 4],
+  ])("counts %s", (_what, json, values) => {
+    expect([values - 1, values].map((most) => hasMoreValuesThan(most, json))).toEqual([true, false]);
+  });
+
+  it("is counted however deep it is", () => {
+    expect(hasMoreValuesThan(1e6, JSON.parse(`${"[".repeat(200_000)}${"]".repeat(200_000)}`))).toBe(false);
+  });
+});
+
+describe("a worker that never finishes", () => {
+  it("and says that it is at it, loses the job at its deadline", async () => {
+    const agent = await ScriptedAgent.serving((await invite()).token, { model: "endless" });
+    const asking = chat(await createKey(), { model: "endless" });
+    const { jobId, lease } = await agent.next("job");
+    const acceptedMs = Date.now();
+    while (Date.now() - acceptedMs < LIMITS.jobMs - 20_000) {
+      pass(20_000);
+      agent.send({ type: "progress", jobId, lease });
+      await heard(agent);
+    }
+    expect(await load("endless"), "it had it all the while").toMatchObject({ active: 1 });
+    pass(20_000);
+    expect(await agent.next("cancel")).toMatchObject({ jobId, lease });
+    const response = await asking;
+    expect([response.status, response.headers.get("x-ligand-code")]).toEqual([504, "inference/job-timeout"]);
+    expect(await load("endless")).toMatchObject({ active: 0, queued: 0 });
+    agent.close();
+  });
+
+  it("and says nothing of it, loses the job to the next one; what it says later changes nothing", async () => {
+    const stalled = await ScriptedAgent.serving((await invite()).token, { model: "stalled" });
+    const asking = chat(await createKey(), { model: "stalled" });
+    const job = await stalled.next("job");
+    pass(LIMITS.leaseMs / 2);
+    const heir = await ScriptedAgent.serving((await invite()).token, { model: "stalled" });
+    // Alive, and silent about the job.
+    stalled.ready(0, "stalled");
+    await heard(stalled);
+    pass(LIMITS.leaseMs / 2 + 1);
+    expect(await stalled.next("rejected")).toMatchObject({ jobId: job.jobId, lease: job.lease });
+    const again = await heir.next("job");
+    expect(again.jobId).toBe(job.jobId);
+    expect(again.lease).toBeGreaterThan(job.lease);
+    await stalled.done(job, "too late");
+    expect(await stalled.next("rejected")).toMatchObject({ jobId: job.jobId, lease: job.lease });
+    await heir.done(again, "in time");
+    expect(await text(await asking)).toBe("in time");
+    stalled.close();
+    heir.close();
+  });
+
+  it("three times in a row, is no reason to try a fourth: the client is told", async () => {
+    const agents: ScriptedAgent[] = [];
+    const asking: Promise<Response>[] = [];
+    const key = await createKey();
+    for (let attempt = 1; attempt <= LIMITS.jobAttempts; attempt++) {
+      agents.push(await ScriptedAgent.serving((await invite()).token, { model: "hopeless" }));
+      if (attempt === 1) asking.push(chat(key, { model: "hopeless" }));
+      await agents.at(-1)?.next("job");
+      pass(LIMITS.leaseMs + 1);
+    }
+    const [response] = await Promise.all(asking);
+    expect([response?.status, response?.headers.get("x-ligand-code")]).toEqual([502, "inference/worker-lost"]);
+    for (const agent of agents) agent.close();
+  });
+});
+
+describe("a worker that answers for another's job", () => {
+  it("is told that the job is not its, whatever it says of it, and the client gets the right one's answer", async () => {
+    const right = await ScriptedAgent.serving((await invite()).token, { model: "another's" });
+    const asking = chat(await createKey(), { model: "another's", stream: true });
+    const job = await right.next("job");
+    const wrong = await ScriptedAgent.serving((await invite()).token, { model: "another's" });
+    right.delta(job, 0, "right");
+    await heard(right);
+    const { jobId, lease } = job;
+    wrong.delta(job, 1, "wrong");
+    wrong.send({ type: "progress", jobId, lease });
+    wrong.send({ type: "vector", jobId, lease, index: 0, vector: "AAAAPw==" });
+    wrong.send({ type: "failed", jobId, lease, code: "inference/engine-failed", message: "", retryable: false });
+    await wrong.done(job, "wrong");
+    for (let frame = 0; frame < 5; frame++) {
+      expect(await wrong.next("rejected")).toMatchObject({ jobId, lease });
+    }
+    await right.done(job, "right");
+    const { data } = await events(await asking);
+    expect(data.at(-1)).toBe("[DONE]");
+    expect(data.join("")).not.toContain("wrong");
+    expect(data.join("")).toContain('"content":"right"');
+    right.close();
+    wrong.close();
+  });
+});
+
+describe("a worker that talks without end of jobs that are not its", () => {
+  it("is closed, for what it does not read the pool would hold; what time forgives is not held against it", async () => {
+    const agent = await ScriptedAgent.serving((await invite()).token, { model: "stray" });
+    const many = async (frames: number) => {
+      for (let i = 0; i < frames; i++) agent.send({ type: "progress", ...NO_JOB });
+      for (let i = 0; i < frames; i++) await agent.next("rejected");
+    };
+    await many(LIMITS.strayFrames);
+    pass(10_000);
+    await many(LIMITS.strayFramesPerSecond * 10);
+    agent.send({ type: "progress", ...NO_JOB });
+    expect(await agent.closed).toEqual({
+      code: CLOSE.policyViolation,
+      reason: "too many frames of jobs that are not its",
+    });
+  }, 20_000);
+});
+
+describe("a client that leaves its answer unread", () => {
+  it("for half a minute is given up, and the worker is told to stop", async () => {
+    const key = await createKey({ streams: 1 });
+    const agent = await ScriptedAgent.serving((await invite()).token, { model: "unread" });
+    const asking = chat(key, { model: "unread", stream: true });
+    const job = await agent.next("job");
+    agent.delta(job, 0, "x");
+    const unread = await asking;
+    pass(LIMITS.readerStallMs + 1);
+    agent.send({ type: "progress", jobId: job.jobId, lease: job.lease });
+    expect(await agent.next("cancel")).toMatchObject({ jobId: job.jobId });
+    // The slot of its only stream is free again.
+    agent.ready(4, "unread");
+    await eventually(async () => {
+      const next = chat(key, { model: "unread", stream: true });
+      const answered = await Promise.race([next, agent.next("job")]);
+      if (answered instanceof Response) return false;
+      await agent.done(answered, "y");
+      return (await next).text();
+    });
+    await expect(unread.text()).rejects.toThrow();
+    agent.close();
+  });
+});
+
+async function load(model: string) {
+  return (await lane().overview()).models.find(({ name }) => name === model);
+}
+
+async function text(response: Response): Promise<string | undefined> {
+  const { choices } = await response.json<{ choices: { message: { content: string } }[] }>();
+  return choices[0]?.message.content;
+}

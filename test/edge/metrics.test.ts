@@ -1,0 +1,171 @@
+import { evictDurableObject, runInDurableObject } from "cloudflare:test";
+import { env } from "cloudflare:workers";
+import { parser as promql } from "@prometheus-io/lezer-promql";
+import parsePrometheus from "parse-prometheus-text-format";
+import { beforeAll, describe, expect, it } from "vitest";
+import type { LaneMetrics } from "../../edge/inference/lane-metrics.ts";
+import dashboard from "../../ops/grafana-dashboard.json";
+import { ask, type ClientKey, chat, createKey, eventually, invite, ScriptedAgent } from "./support.ts";
+
+async function text(): Promise<string> {
+  const response = await ask("/metrics", { headers: { authorization: `Bearer ${env.METRICS_TOKEN}` } });
+  expect(response.headers.get("content-type")).toBe("text/plain; version=0.0.4; charset=utf-8");
+  return response.text();
+}
+const families = async () => new Map(parsePrometheus(await text()).map((each) => [each.name, each]));
+const sample = async (name: string, labels: Record<string, string>) =>
+  (await families())
+    .get(name)
+    ?.metrics.find((metric) => Object.entries(labels).every(([label, value]) => metric.labels?.[label] === value));
+
+/** A model's name may hold anything that JSON may. */
+const model = 'met"ric\\s\nmodel';
+let key: ClientKey;
+let agent: ScriptedAgent;
+
+beforeAll(async () => {
+  key = await createKey({ requests_per_minute: 100 });
+  agent = await ScriptedAgent.serving((await invite()).token, { model, slots: 4 });
+  const streaming = chat(key, { model, stream: true });
+  const job = await agent.next("job");
+  for (let seq = 0; seq < 3; seq++) agent.delta(job, seq, "word ");
+  await agent.done(job, "word word word ");
+  await (await streaming).text();
+  const whole = chat(key, { model });
+  await agent.done(await agent.next("job"), "Hello");
+  await (await whole).text();
+  const failing = chat(key, { model });
+  const failed = await agent.next("job");
+  agent.send({
+    type: "failed",
+    jobId: failed.jobId,
+    lease: failed.lease,
+    code: "inference/engine-failed",
+    message: "no",
+    retryable: false,
+  });
+  await (await failing).text();
+});
+
+describe("/metrics", () => {
+  it("has running, waiting, tokens, latencies and outcomes of a model", async () => {
+    expect(await sample("ligand_workers", {})).toMatchObject({ value: "1" });
+    expect(await sample("ligand_slots", { model_name: model })).toMatchObject({ value: "4" });
+    const exposition = await text();
+    for (const [name, n] of [
+      ["time_to_first_token", 1],
+      ["time_per_output_token", 2],
+      ["e2e_request_latency", 2],
+      ["request_queue_time", 2],
+    ]) {
+      expect(exposition).toMatch(new RegExp(`^ligand_${name}_seconds_count\\{.*\\} ${n}$`, "m"));
+    }
+    expect(await sample("ligand_prompt_tokens_total", {})).toMatchObject({ value: "6" });
+    expect(await sample("ligand_generation_tokens_total", {})).toMatchObject({ value: "10" });
+    expect(await sample("ligand_request_success_total", { finished_reason: "stop" })).toMatchObject({ value: "2" });
+    expect(await sample("ligand_request_errors_total", { code: "inference/engine-failed" })).toMatchObject({
+      value: "1",
+    });
+  });
+
+  it("is a valid exposition: histograms add up, each series comes once", async () => {
+    const lines = (await text()).trimEnd().split("\n");
+    const series = lines.filter((line) => !line.startsWith("#")).map(seriesAndValue);
+    expect(new Set(series.map(([name]) => name)).size).toBe(series.length);
+    const counts = series.filter(([name]) => name.includes("_count{"));
+    expect(counts).toHaveLength(4);
+    for (const [name, count] of counts) {
+      const buckets = series.filter(([each]) => each.startsWith(name.replace("_count{", "_bucket{").slice(0, -1)));
+      const values = buckets.map(([, value]) => value);
+      expect(values).toEqual(values.toSorted((a, b) => a - b));
+      expect(buckets.at(-1)).toEqual([expect.stringContaining('le="+Inf"'), count]);
+    }
+    for (const line of lines) {
+      expect(line).toMatch(
+        /^(# (HELP|TYPE) ligand_\w+ .+|ligand_\w+(\{\w+="([^"\\\n]|\\[\\"n])*"(,\w+="([^"\\\n]|\\[\\"n])*")*\})? [0-9.e+-]+)$/,
+      );
+    }
+  });
+
+  it("counts what is refused: before a job is made, by the lane, and of strangers", async () => {
+    const small = await createKey({ requests_per_minute: 1 });
+    const refused = async (by: ClientKey, body: object) => (await chat(by, body)).text();
+    for (let i = 0; i < 3; i++) await refused(small, { model: "never-heard-of" });
+    await refused({ id: "", key: "lk_forged" }, {});
+    await refused(key, { model, messages: 7 });
+    const errors = async (code: string) => (await sample("ligand_request_errors_total", { code }))?.value;
+    expect(await errors("inference/model-not-found")).toBe("1");
+    expect(await errors("inference/rate-limited")).toBe("2");
+    expect(await errors("auth/invalid-key")).toBe("1");
+    expect(await errors("http/invalid-body")).toBe("1");
+    expect(await text()).not.toContain("never-heard-of");
+  });
+
+  it("goes on counting after the lane was evicted", async () => {
+    const lane = env.LANE.getByName("main");
+    const stored = () => runInDurableObject(lane, (_lane, state) => state.storage.kv.get<LaneMetrics>("metrics"));
+    await eventually(async () => [...((await stored())?.models.values() ?? [])][0]?.errorsByCode.size);
+    await evictDurableObject(lane);
+    expect(await sample("ligand_request_success_total", { finished_reason: "stop" })).toMatchObject({ value: "2" });
+  });
+});
+
+describe("the Grafana dashboard", () => {
+  const expressions = [
+    ...dashboard.panels.flatMap((panel) => panel.targets.map((target) => target.expr)),
+    ...dashboard.templating.list.flatMap((variable) => /\((\w+),/.exec(variable.definition ?? "")?.[1] ?? []),
+  ];
+
+  it("asks only for what a pool answers", async () => {
+    const found = await families();
+    const names = new Set(
+      [...found.values()].flatMap(({ name, type }) =>
+        type === "HISTOGRAM" ? ["_bucket", "_sum", "_count"].map((suffix) => name + suffix) : [name],
+      ),
+    );
+    const asked = expressions.flatMap(metricsOf);
+    expect(asked.length).toBeGreaterThan(expressions.length);
+    expect(asked.filter((name) => !names.has(name))).toEqual([]);
+    const shown = new Set(asked.map((name) => name.replace(/_(bucket|sum|count)$/, "")));
+    expect([...found.keys()].filter((name) => !shown.has(name))).toEqual([]);
+  });
+
+  it("is one that Grafana can load: panels of their own ids that do not overlap, each with a source and a title", () => {
+    expect(dashboard).toMatchObject({ schemaVersion: 39, uid: "ligand-pool", title: expect.any(String) });
+    expect(new Set(dashboard.panels.map(({ id }) => id)).size).toBe(dashboard.panels.length);
+    const taken = new Set<string>();
+    for (const { title, datasource, gridPos, targets } of dashboard.panels) {
+      expect(title).toBeTruthy();
+      expect(datasource).toEqual({ type: "prometheus", uid: "$" + "{datasource}" });
+      expect(new Set(targets.map(({ refId }) => refId)).size).toBe(targets.length);
+      expect(gridPos.x + gridPos.w).toBeLessThanOrEqual(24);
+      for (let x = gridPos.x; x < gridPos.x + gridPos.w; x++) {
+        for (let y = gridPos.y; y < gridPos.y + gridPos.h; y++) {
+          expect(taken).not.toContain(`${x},${y}`);
+          taken.add(`${x},${y}`);
+        }
+      }
+    }
+    const used = expressions.flatMap((expression) => [...expression.matchAll(/\$(\w+)/g)].map(([, name]) => name));
+    const known = [...dashboard.templating.list.map(({ name }) => name), "__rate_interval"];
+    expect(used.filter((name) => !known.includes(name ?? ""))).toEqual([]);
+  });
+});
+
+function seriesAndValue(line: string): [series: string, value: number] {
+  const at = line.lastIndexOf(" ");
+  return [line.slice(0, at), Number(line.slice(at + 1))];
+}
+
+/** The metric names in a PromQL expression, by Prometheus' own grammar; throws where that finds an error. */
+function metricsOf(expression: string): string[] {
+  const query = expression.replaceAll("$__rate_interval", "5m");
+  const names: string[] = [];
+  promql.parse(query).iterate({
+    enter: (node) => {
+      if (node.type.isError) throw new Error(`not PromQL at ${node.from}: ${query}`);
+      if (node.name === "VectorSelector") names.push(/^\w+/.exec(query.slice(node.from, node.to))?.[0] ?? "");
+    },
+  });
+  return names;
+}

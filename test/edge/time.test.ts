@@ -1,0 +1,189 @@
+import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
+import { env } from "cloudflare:workers";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { Outbox } from "../../edge/record/outbox.ts";
+import { CLOSE, LIMITS } from "../../schema/wire/limits.ts";
+import { admin, chat, createKey, eventually, invite, ScriptedAgent } from "./support.ts";
+
+/** What the passing of time does, without waiting for it: the objects live in this isolate and read its clock. */
+beforeEach(() => vi.useFakeTimers({ toFake: ["Date"] }));
+afterEach(() => vi.useRealTimers());
+
+const lane = () => env.LANE.getByName("main");
+/** The wall clock jumps; the lane's own ticks, ten a second, see it. */
+const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
+
+describe("a socket", () => {
+  it("that says no hello is closed after ten seconds", async () => {
+    vi.useFakeTimers({ toFake: ["Date", "setTimeout", "clearTimeout"] });
+    const agent = await ScriptedAgent.open((await invite()).token);
+    await agent.next("challenge");
+    // Timers of an object fire in its own context.
+    await runInDurableObject(lane(), () => vi.advanceTimersByTimeAsync(LIMITS.helloMs - 1));
+    const early = await Promise.race([agent.closed, Promise.resolve("still open")]);
+    expect(early).toBe("still open");
+    await runInDurableObject(lane(), () => vi.advanceTimersByTimeAsync(1));
+    expect(await agent.closed).toEqual({ code: CLOSE.policyViolation, reason: "no hello in time" });
+  });
+
+  it("gets a nonce of its own, and a proof of another's is worth nothing", async () => {
+    const { token } = await invite();
+    const first = await ScriptedAgent.open(token);
+    const second = await ScriptedAgent.open(token, first.signer);
+    const nonce = (await first.next("challenge")).nonce;
+    await second.hello(token, { nonce });
+    expect(await second.closed).toEqual({ code: CLOSE.policyViolation, reason: "bad signature" });
+  });
+
+  it("that is silent for thirty seconds is dead, and its job is another's", async () => {
+    const key = await createKey();
+    const silent = await ScriptedAgent.serving((await invite()).token, { model: "silent" });
+    const asking = chat(key, { model: "silent" });
+    await silent.next("job");
+    pass(20_000);
+    const heir = await ScriptedAgent.serving((await invite()).token, { model: "silent" });
+    pass(LIMITS.deadAfterMs - 20_000 + 1);
+    expect((await silent.closed).reason).toBe("silent for too long");
+    await heir.done(await heir.next("job"), "taken over");
+    expect((await asking).status).toBe(200);
+    heir.close();
+  });
+});
+
+describe("a job", () => {
+  it("that waits for a minute is refused, with a time to come back", async () => {
+    const agent = await ScriptedAgent.serving((await invite()).token, { model: "busy", free: 0 });
+    const asking = chat(await createKey(), { model: "busy" });
+    await eventually(
+      async () => ((await lane().overview()).models.find((model) => model.name === "busy")?.queued ?? 0) === 1,
+    );
+    for (let waited = 0; waited < LIMITS.queueWaitMs; waited += 20_000) {
+      pass(20_000);
+      agent.ready(0, "busy");
+      await lane().overview();
+    }
+    const response = await asking;
+    expect(response.status).toBe(503);
+    expect(response.headers.get("retry-after")).toBe("5");
+    expect(await response.json()).toMatchObject({ error: { code: "queue_timeout" } });
+    agent.close();
+  });
+
+  it("keeps its stream's slot for as long as it runs", async () => {
+    const key = await createKey({ streams: 1 });
+    const agent = await ScriptedAgent.serving((await invite()).token, { model: "long" });
+    const asking = chat(key, { model: "long", stream: true });
+    const job = await agent.next("job");
+    agent.delta(job, 0, "x");
+    const response = await asking;
+    const reading = response.text();
+    const account = env.ACCOUNT.getByName(key.id);
+    for (let seq = 1; seq <= 3; seq++) {
+      const before = Date.now();
+      pass(25_000);
+      agent.delta(job, seq, "x");
+      // The slot as the account has it on disk, a second after the lane renewed it.
+      await eventually(() =>
+        runInDurableObject(account, (_account, state) => slotUntilMs(state) > before + LIMITS.streamSlotMs),
+      );
+    }
+    expect((await chat(key, { model: "long", stream: true })).status, "more than its lease later").toBe(429);
+    await agent.done(job, "x".repeat(4));
+    await reading;
+    agent.close();
+  }, 20_000);
+});
+
+describe("the record", () => {
+  it("is written when D1 comes back, by the alarm", async () => {
+    const { id } = await invite({ label: "before" });
+    await runInDurableObject(lane(), async (_lane, state) => {
+      // A row that could not be flushed, as it stands while D1 is away.
+      const away = {
+        prepare: () => ({ bind: () => ({}), run: () => Promise.reject(new Error("away")) }),
+        batch: () => Promise.reject(new Error("away")),
+      };
+      const outbox = new Outbox(state.storage, away as unknown as D1Database);
+      const row = await env.DB.prepare("SELECT id FROM worker_tokens WHERE id = ?").bind(id).first();
+      expect(row).toEqual({ id });
+      outbox.put("worker_tokens", tokenRow("late-token"));
+      expect(await outbox.flush()).toBe(false);
+      expect(outbox.dueAtMs(Date.now())).toBe(Date.now() + LIMITS.outboxRetryMinMs);
+      expect(outbox.pending()).toBe(1);
+      await state.storage.setAlarm(Date.now() + LIMITS.outboxRetryMinMs);
+    });
+    expect(await runDurableObjectAlarm(lane())).toBe(true);
+    expect(await inD1("late-token")).toBe(true);
+  });
+
+  it("of an account that was evicted in between is flushed when it wakes", async () => {
+    const key = await createKey();
+    const account = env.ACCOUNT.getByName(key.id);
+    await runInDurableObject(account, (_account, state) =>
+      new Outbox(state.storage, env.DB).put("worker_tokens", tokenRow("left behind")),
+    );
+    await evictDurableObject(account);
+    await account.isGood("x");
+    await eventually(() => inD1("left behind"));
+  });
+
+  it("goes on past a row that D1 will never take, and keeps that row", async () => {
+    await invite();
+    await runInDurableObject(lane(), async (_lane, state) => {
+      const outbox = new Outbox(state.storage, env.DB);
+      state.storage.sql.exec("INSERT INTO outbox (table_name, row) VALUES ('no_such_table', '{}')");
+      state.storage.sql.exec(
+        "INSERT INTO outbox (table_name, row) VALUES ('worker_tokens', '{\"id\":\"half a row\"}')",
+      );
+      outbox.put("worker_tokens", tokenRow("behind the bad ones"));
+      expect(await outbox.flush()).toBe(true);
+      expect(outbox.pending()).toBe(0);
+      expect(state.storage.sql.exec("SELECT count(*) AS n FROM outbox_refused").one()).toEqual({ n: 2 });
+    });
+    expect(await inD1("behind the bad ones")).toBe(true);
+    expect(await inD1("half a row")).toBe(false);
+  });
+});
+
+describe("while the record is away", () => {
+  it("a worker's token can still be revoked", async () => {
+    const { id, token } = await invite();
+    const agent = await ScriptedAgent.serving(token);
+    await env.DB.exec("ALTER TABLE worker_tokens RENAME TO worker_tokens_away");
+    try {
+      await admin("DELETE", `/workers/tokens/${id}`);
+      expect(await agent.closed).toMatchObject({ code: CLOSE.tokenRefused });
+    } finally {
+      await env.DB.exec("ALTER TABLE worker_tokens_away RENAME TO worker_tokens");
+    }
+    // And the record has it once it is back.
+    expect(await runDurableObjectAlarm(lane())).toBe(true);
+    const row = await env.DB.prepare("SELECT revoked_by FROM worker_tokens WHERE id = ?").bind(id).first();
+    expect(row).toEqual({ revoked_by: "admin" });
+  });
+});
+
+function slotUntilMs(state: DurableObjectState): number {
+  const traffic = state.storage.kv.get<{ slots: Record<string, number> }>("traffic");
+  return Math.max(0, ...Object.values(traffic?.slots ?? {}));
+}
+
+async function inD1(id: string): Promise<boolean> {
+  return (await env.DB.prepare("SELECT id FROM worker_tokens WHERE id = ?").bind(id).first()) !== null;
+}
+
+function tokenRow(id: string) {
+  return {
+    id,
+    label: "",
+    secretSha256: "00",
+    lane: "main",
+    addedBy: "admin",
+    approvedBy: "admin",
+    createdAtMs: 1,
+    expiresAtMs: 2,
+    workerId: null,
+    revokedBy: null,
+    revokedAtMs: null,
+  };
+}

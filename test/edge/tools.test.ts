@@ -1,0 +1,189 @@
+import { env } from "cloudflare:workers";
+import { beforeEach, describe, expect, it } from "vitest";
+import { utf8 } from "../../schema/crypto/bytes.ts";
+import type { JobFrame } from "../../schema/wire/worker-frames.ts";
+import { type ClientKey, chat, createKey, events, eventually, invite, ScriptedAgent } from "./support.ts";
+
+let key: ClientKey;
+beforeEach(async () => {
+  key = await createKey();
+});
+
+let models = 0;
+async function serve(options: { engine?: "llama" | "upstream" } = {}) {
+  const model = `tools-${++models}`;
+  return { model, agent: await ScriptedAgent.serving((await invite()).token, { ...options, model }) };
+}
+const tools = ["f", "g"].map((name) => ({ type: "function", function: { name } }));
+const delta = (job: JobFrame, seq: number, text: string, toolCall?: object) => ({
+  type: "delta",
+  jobId: job.jobId,
+  lease: job.lease,
+  seq,
+  text,
+  tokens: 1,
+  ...(toolCall && { toolCall }),
+});
+const usage = { promptTokens: 3, completionTokens: 4 };
+const flagsOf = (jobId: string) =>
+  eventually(async () => {
+    const row = await env.DB.prepare("SELECT flags FROM metering WHERE job_id = ?")
+      .bind(jobId)
+      .first<{ flags: string }>();
+    return row && `flags: ${row.flags}`;
+  });
+
+describe("tool calls", () => {
+  it("stream as OpenAI's clients know them, and are metered", async () => {
+    const { agent, model } = await serve();
+    const asking = chat(key, { model, stream: true, tools });
+    const job = await agent.next("job");
+    agent.send(delta(job, 0, "Well. "));
+    agent.send(delta(job, 1, "", { index: 0, id: "call_a", name: "f" }));
+    agent.send(delta(job, 2, '{"x"', { index: 0 }));
+    agent.send(delta(job, 3, ":1}", { index: 0 }));
+    agent.send(delta(job, 4, "{}", { index: 1, id: "call_b", name: "g" }));
+    await agent.finish(job, { said: utf8('Well. f{"x":1}g{}'), usage, finishReason: "tool_calls" });
+    const { data } = await events(await asking);
+    expect(data.at(-1)).toBe("[DONE]");
+    const choices = data.slice(0, -1).map((line) => JSON.parse(line).choices[0]);
+    expect(choices.map((choice) => choice.delta)).toEqual([
+      { role: "assistant", content: "" },
+      { content: "Well. " },
+      { tool_calls: [{ index: 0, id: "call_a", type: "function", function: { name: "f", arguments: "" } }] },
+      { tool_calls: [{ index: 0, function: { arguments: '{"x"' } }] },
+      { tool_calls: [{ index: 0, function: { arguments: ":1}" } }] },
+      { tool_calls: [{ index: 1, id: "call_b", type: "function", function: { name: "g", arguments: "{}" } }] },
+      {},
+    ]);
+    expect(choices.at(-1).finish_reason).toBe("tool_calls");
+    expect(await flagsOf(job.jobId)).toBe("flags: ");
+  });
+
+  it("come in one piece, with no content where there was none", async () => {
+    const { agent, model } = await serve();
+    const asking = chat(key, { model, tools, tool_choice: "required" });
+    const job = await agent.next("job");
+    expect(job.request).toMatchObject({ tools: [{ name: "f" }, { name: "g" }], toolChoice: "required" });
+    const toolCalls = [{ id: "call_a", name: "g", arguments: "{}" }];
+    await agent.finish(job, {
+      said: utf8("g{}"),
+      usage: { ...usage, completionTokens: 2 },
+      finishReason: "tool_calls",
+      whole: { text: "", toolCalls },
+    });
+    const { choices } = await (await asking).json<{ choices: object[] }>();
+    expect(choices).toEqual([
+      {
+        index: 0,
+        logprobs: null,
+        finish_reason: "tool_calls",
+        message: {
+          role: "assistant",
+          content: null,
+          refusal: null,
+          tool_calls: [{ id: "call_a", type: "function", function: { name: "g", arguments: "{}" } }],
+        },
+      },
+    ]);
+    expect(await flagsOf(job.jobId)).toBe("flags: ");
+  });
+
+  it.each<[what: string, body: object, calls: object[]]>([
+    ["nobody asked for", {}, [{ index: 0, id: "a", name: "f" }]],
+    ["of a tool that nobody offered", { tools }, [{ index: 0, id: "a", name: "h" }]],
+    ["that has not begun", { tools }, [{ index: 0 }]],
+    ["out of order", { tools }, [{ index: 1, id: "a", name: "f" }]],
+    ["with a name and no id", { tools }, [{ index: 0, name: "f" }]],
+    [
+      "beyond the one that was allowed",
+      { tools, parallel_tool_calls: false },
+      [0, 1].map((index) => ({ index, id: `${index}`, name: "f" })),
+    ],
+    ["with a name that is none", { tools }, [{ index: 0, id: "a", name: "f\n" }]],
+  ])("%s close the socket", async (_what, body, calls) => {
+    const { agent, model } = await serve();
+    const asking = chat(key, { model, stream: true, ...body });
+    const job = await agent.next("job");
+    for (const [seq, call] of calls.entries()) agent.send(delta(job, seq, "", call));
+    expect((await agent.closed).code).toBe(1008);
+    await (await asking).body?.cancel();
+  });
+
+  it("that an end does not name, or names without one, close the socket", async () => {
+    for (const [finishReason, toolCalls] of [
+      ["stop", [{ id: "a", name: "f", arguments: "{}" }]],
+      ["tool_calls", undefined],
+    ] as const) {
+      const { agent, model } = await serve();
+      void chat(key, { model, tools });
+      const job = await agent.next("job");
+      await agent.finish(job, {
+        said: utf8(""),
+        usage,
+        finishReason,
+        whole: { text: "", ...(toolCalls && { toolCalls }) },
+      });
+      expect((await agent.closed).code).toBe(1008);
+    }
+  });
+});
+
+describe("a format", () => {
+  it("reaches the worker with its schema", async () => {
+    const { agent, model } = await serve();
+    const schema = { type: "object", properties: { a: { type: "null" } } };
+    const asking = chat(key, {
+      model,
+      response_format: { type: "json_schema", json_schema: { name: "x", schema, strict: true } },
+    });
+    const job = await agent.next("job");
+    expect(job.request).toMatchObject({ responseFormat: { type: "json_schema", schema } });
+    await agent.done(job, '{"a":null}');
+    expect((await asking).status).toBe(200);
+    expect(await flagsOf(job.jobId)).toBe("flags: ");
+  });
+
+  it("that no worker can enforce is refused before one is asked", async () => {
+    const { model } = await serve();
+    const schema = { type: "string", pattern: "^a" };
+    const response = await chat(key, {
+      model,
+      response_format: { type: "json_schema", json_schema: { name: "x", schema } },
+    });
+    expect(response.status).toBe(400);
+    expect((await response.json<{ error: object }>()).error).toMatchObject({
+      code: "unsupported_parameter",
+      param: "response_format.json_schema.schema.pattern",
+    });
+  });
+});
+
+describe("an answer of another server's model", () => {
+  it("says that it is not deterministic, in a header or in a comment", async () => {
+    const { agent, model } = await serve({ engine: "upstream" });
+    const whole = chat(key, { model });
+    await agent.done(await agent.next("job"), "Hello");
+    expect((await whole).headers.get("x-ligand-deterministic")).toBe("false");
+
+    const busy = await ScriptedAgent.serving((await invite()).token, {
+      model: `${model}-b`,
+      engine: "upstream",
+      free: 0,
+    });
+    const queued = await chat(key, { model: `${model}-b`, stream: true });
+    busy.ready(1, `${model}-b`);
+    const job = await busy.next("job");
+    busy.delta(job, 0, "x");
+    await busy.done(job, "x");
+    const { comments } = await events(queued);
+    expect(comments).toContainEqual(expect.stringMatching(/x-ligand-deterministic=false$/));
+  });
+
+  it("of a model file says nothing of the kind", async () => {
+    const { agent, model } = await serve();
+    const whole = chat(key, { model });
+    await agent.done(await agent.next("job"), "Hello");
+    expect((await whole).headers.has("x-ligand-deterministic")).toBe(false);
+  });
+});

@@ -1,0 +1,119 @@
+import { describe, expect, it } from "vitest";
+import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
+import { CLOSE } from "../../schema/wire/limits.ts";
+import type { AgentFrame } from "../../schema/wire/worker-frames.ts";
+import { admin, chat, createKey, eventually, invite, ScriptedAgent } from "./support.ts";
+
+describe("a revoked token", () => {
+  it("closes its socket, gives its job to another, and cannot come back", async () => {
+    const key = await createKey();
+    const { id, token } = await invite();
+    const agent = await ScriptedAgent.serving(token, { model: "revoked-test" });
+    const asking = chat(key, { model: "revoked-test" });
+    await agent.next("job");
+    const heir = await ScriptedAgent.serving((await invite()).token, { model: "revoked-test" });
+    const { revoked_at } = await admin<{ revoked_at: string }>("DELETE", `/workers/tokens/${id}`);
+    expect(await agent.closed).toMatchObject({ code: CLOSE.tokenRefused });
+    await heir.done(await heir.next("job"), "taken over");
+    expect((await asking).status).toBe(200);
+
+    const back = await ScriptedAgent.open(token, agent.signer);
+    expect(await back.closed).toMatchObject({ code: CLOSE.tokenRefused });
+    const { tokens } = await admin<{ tokens: { id: string; revoked_at: string }[] }>("GET", "/workers");
+    expect(tokens.find((row) => row.id === id)?.revoked_at).toBe(revoked_at);
+  });
+});
+
+describe("an expired token", () => {
+  it("closes its socket by itself when its time comes, and is refused afterwards", async () => {
+    const { token } = await invite({ expires_in_days: 1 / 86_400 });
+    const agent = await ScriptedAgent.serving(token, { model: "one-second" });
+    expect(await agent.closed).toMatchObject({ code: CLOSE.tokenExpired });
+    const back = await ScriptedAgent.open(token, agent.signer);
+    expect(await back.closed).toMatchObject({ code: CLOSE.tokenExpired });
+  });
+});
+
+describe("the handshake", () => {
+  it("binds a token to the first worker that uses it", async () => {
+    const { id, token } = await invite();
+    const first = await ScriptedAgent.serving(token);
+    await eventually(async () => {
+      const { tokens } = await admin<{ tokens: { id: string; worker_id: string }[] }>("GET", "/workers");
+      return tokens.find((row) => row.id === id)?.worker_id === first.workerId;
+    });
+    const thief = await ScriptedAgent.open(token);
+    await thief.hello(token);
+    expect(await thief.closed).toMatchObject({ code: CLOSE.tokenRefused, reason: "token belongs to another worker" });
+  });
+
+  it("lets a worker's new socket replace its old one", async () => {
+    const { token } = await invite();
+    const signer = await signerFrom(generateSecretKey());
+    const old = await ScriptedAgent.serving(token, { signer });
+    await ScriptedAgent.serving(token, { signer });
+    expect(await old.closed).toMatchObject({ code: CLOSE.normal });
+  });
+
+  it.each<[what: string, change: (hello: AgentFrame) => AgentFrame, code: number]>([
+    [
+      "a proof for another nonce",
+      (hello) => ({ ...hello, signature: flip(hello, "signature") }) as AgentFrame,
+      CLOSE.policyViolation,
+    ],
+    [
+      "a manifest nobody signed",
+      (hello) => ({ ...hello, manifestSignature: flip(hello, "manifestSignature") }) as AgentFrame,
+      CLOSE.policyViolation,
+    ],
+    ["another's key", (hello) => ({ ...hello, publicKey: "ab".repeat(32) }) as AgentFrame, CLOSE.policyViolation],
+    ["an extra field", (hello) => Object.assign({}, hello, { extra: 1 }), CLOSE.policyViolation],
+  ])("refuses %s", async (_what, change, code) => {
+    const { token } = await invite();
+    const agent = await ScriptedAgent.open(token);
+    await agent.hello(token, { change });
+    expect((await agent.closed).code).toBe(code);
+  });
+
+  it.each<[what: string, text: string | ArrayBuffer, code: number]>([
+    ["no JSON", "{", CLOSE.policyViolation],
+    ["an unknown type", '{"type":"gossip"}', CLOSE.policyViolation],
+    ["binary", new Uint8Array([1, 2, 3]).buffer, CLOSE.policyViolation],
+    ["a job's frame before hello", '{"type":"ready","received":0,"slots":[]}', CLOSE.policyViolation],
+    ["more than a megabyte", `"${"x".repeat(1024 * 1024)}"`, CLOSE.tooBig],
+  ])("closes on %s, and serves others meanwhile", async (_what, text, code) => {
+    const other = await ScriptedAgent.serving((await invite()).token, { model: "bystander" });
+    const hostile = await ScriptedAgent.open((await invite()).token);
+    hostile.sendText(text);
+    expect((await hostile.closed).code).toBe(code);
+    const asking = chat(await createKey(), { model: "bystander" });
+    await other.done(await other.next("job"), "fine");
+    expect((await asking).status).toBe(200);
+    other.close();
+  });
+
+  it("keeps at most four half-open sockets of one token", async () => {
+    const { token } = await invite();
+    const [oldest] = await Promise.all(Array.from({ length: 5 }, () => ScriptedAgent.open(token)));
+    expect(await oldest?.closed).toMatchObject({ code: CLOSE.policyViolation });
+  });
+});
+
+describe("workers that come and go", () => {
+  it("are not listed when they are gone", async () => {
+    const { id, token } = await invite();
+    const agent = await ScriptedAgent.serving(token);
+    const listed = async () => {
+      const { workers } = await admin<{ workers: { token_id: string }[] }>("GET", "/workers");
+      return workers.some((worker) => worker.token_id === id);
+    };
+    expect(await listed()).toBe(true);
+    agent.close();
+    await eventually(async () => !(await listed()));
+  });
+});
+
+function flip(hello: AgentFrame, field: "signature" | "manifestSignature"): string {
+  const value = hello.type === "hello" ? hello[field] : "";
+  return (value.startsWith("A") ? "B" : "A") + value.slice(1);
+}

@@ -1,0 +1,73 @@
+import { describe, expect, it } from "vitest";
+import { type Access, findAccess, type Given, normalUrl, type Secret } from "../../../scripts/cli/access.ts";
+
+const LOCAL = "http://127.0.0.1:8787";
+const credentials = { url: LOCAL, atom_id: "0", admin_token: "la_local", client_key: "lk_local" };
+const ok = (url: string, secret: string): Access => ({ ok: true, url, secret });
+
+describe("where the pool is and what opens it", () => {
+  it.each<[what: string, kind: Secret, given: Partial<Given>, want: Access]>([
+    ["the local pool, as admin", "admin", { credentials }, ok(LOCAL, "la_local")],
+    ["the local pool, as client", "client", { credentials }, ok(LOCAL, "lk_local")],
+    [
+      "a flag before the environment",
+      "admin",
+      { pool: LOCAL, env: { LIGAND_POOL: "https://b" }, credentials },
+      ok(LOCAL, "la_local"),
+    ],
+    [
+      "the environment before the file",
+      "admin",
+      { env: { LIGAND_POOL: "https://b", LIGAND_ADMIN_TOKEN: "t" }, credentials },
+      ok("https://b", "t"),
+    ],
+    [
+      "the environment's token before the file's",
+      "admin",
+      { env: { LIGAND_ADMIN_TOKEN: "t" }, credentials },
+      ok(LOCAL, "t"),
+    ],
+    ["the same pool with a slash", "admin", { pool: `${LOCAL}/`, credentials }, ok(LOCAL, "la_local")],
+    [
+      "empty variables are absent",
+      "admin",
+      { env: { LIGAND_POOL: "", LIGAND_ADMIN_TOKEN: "" }, credentials },
+      ok(LOCAL, "la_local"),
+    ],
+    [
+      "a client key of the environment",
+      "client",
+      { env: { LIGAND_POOL: "https://b/", LIGAND_KEY: "k" } },
+      ok("https://b", "k"),
+    ],
+  ])("%s", (_what, kind, given, want) =>
+    expect(findAccess(kind, { pool: undefined, env: {}, credentials: undefined, ...given })).toEqual(want),
+  );
+
+  it.each<[what: string, kind: Secret, pool: string, env: Given["env"], says: string]>([
+    ["another host", "admin", "https://pool.example", {}, "Set LIGAND_ADMIN_TOKEN"],
+    ["another port", "admin", "http://127.0.0.1:8788", {}, "Set LIGAND_ADMIN_TOKEN"],
+    ["another scheme", "client", "https://127.0.0.1:8787", {}, "Set LIGAND_KEY"],
+    ["another path", "admin", `${LOCAL}/other`, {}, "Set LIGAND_ADMIN_TOKEN"],
+    ["another name of the same host", "admin", "http://localhost:8787", {}, "Set LIGAND_ADMIN_TOKEN"],
+    ["the other kind of secret", "admin", "https://pool.example", { LIGAND_KEY: "k" }, "Set LIGAND_ADMIN_TOKEN"],
+    ["no URL", "admin", "pool", {}, "is not the URL of a pool"],
+  ])("local credentials never go to %s", (_what, kind, pool, env, says) => {
+    const found = findAccess(kind, { pool, env, credentials });
+    expect(found.ok ? "" : found.message).toContain(says);
+  });
+
+  it("no pool at all says how to get one", () => {
+    const found = findAccess("admin", { pool: undefined, env: {}, credentials: undefined });
+    expect(found.ok ? "" : found.message).toContain("npm start");
+  });
+});
+
+it.each<[given: string, want: string | undefined]>([
+  ["http://127.0.0.1:8787/", LOCAL],
+  ["HTTP://Pool.Example:80/a//", "http://pool.example/a"],
+  ["https://user@pool.example", undefined],
+  ["ftp://pool.example", undefined],
+  ["pool.example", undefined],
+  ["", undefined],
+])("%s is the pool %s", (given, want) => expect(normalUrl(given)).toBe(want));

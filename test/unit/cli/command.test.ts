@@ -1,0 +1,74 @@
+import { describe, expect, it } from "vitest";
+import { type Command, type Group, parseCommand } from "../../../scripts/cli/command.ts";
+import { defaultStateDir, workerFolders } from "../../../scripts/cli/worker-state-dir.ts";
+
+const command = (summary: string): Command => ({
+  summary,
+  usage: "ID [--rpm N]",
+  help: ["--rpm N  requests a minute"],
+  options: { rpm: { type: "string" }, json: { type: "boolean" } },
+  positionals: { min: 0, max: 1 },
+  run: async () => 0,
+});
+const list = command("list them");
+const revoke = { ...command("revoke one"), positionals: { min: 1, max: 1 } };
+const root: Group = {
+  summary: "all of it",
+  commands: {
+    pool: {
+      summary: "the pool",
+      commands: { workers: { summary: "workers", commands: { list, revoke }, standard: "list" } },
+    },
+  },
+};
+const parse = (line: string) => parseCommand(root, "ligand", line === "" ? [] : line.split(" "));
+
+describe("the command line", () => {
+  it.each<[line: string, command: Command, values: object, positionals: string[]]>([
+    ["pool workers list --rpm 5", list, { rpm: "5" }, []],
+    ["pool workers list --rpm=5 x", list, { rpm: "5" }, ["x"]],
+    ["pool workers", list, {}, []],
+    ["pool workers --json", list, { json: true }, []],
+    ["pool workers revoke abc --json", revoke, { json: true }, ["abc"]],
+    ["pool workers revoke -- --abc", revoke, {}, ["--abc"]],
+  ])("%s", (line, want, values, positionals) => {
+    const parsed = parse(line);
+    expect(parsed).toMatchObject({ kind: "run", command: want, positionals });
+    expect(parsed.kind === "run" ? { ...parsed.values } : null).toEqual(values);
+  });
+
+  it.each<[line: string, kind: "help" | "usage", says: string]>([
+    ["", "usage", "all of it"],
+    ["--help", "help", "the pool"],
+    ["help", "help", "the pool"],
+    ["pool", "usage", "ligand pool COMMAND"],
+    ["pool -h", "help", "ligand pool COMMAND"],
+    ["pool workers --help", "help", "revoke one"],
+    ["pool workers revoke --help", "help", "requests a minute"],
+    ["pool workers revoke", "usage", "Something is missing"],
+    ["pool workers revoke a b", "usage", '"b" is one argument too many'],
+    ["pool workers list --bogus", "usage", "Unknown option '--bogus'"],
+    ["pool workers list --rpm", "usage", "--rpm"],
+    ["pool nothing", "usage", 'There is no "ligand pool nothing"'],
+    ["constructor", "usage", 'There is no "ligand constructor"'],
+  ])('"%s" is answered with %s', (line, kind, says) => {
+    const parsed = parse(line);
+    expect(parsed.kind).toBe(kind);
+    expect(parsed.kind === "run" ? "" : parsed.text).toContain(says);
+  });
+});
+
+it.each<[env: Record<string, string>, want: string]>([
+  [{}, "/home/w/.local/state/ligand/worker"],
+  [{ XDG_STATE_HOME: "/var/s" }, "/var/s/ligand/worker"],
+  [{ XDG_STATE_HOME: "relative" }, "/home/w/.local/state/ligand/worker"],
+])("a worker keeps its state, given %j, in %s", (env, want) => expect(defaultStateDir(env, "/home/w")).toBe(want));
+
+const TOKEN = `lw_${"0f".repeat(8)}_${"1".repeat(40)}_${"2".repeat(24)}_${"3".repeat(64)}`;
+it.each<[what: string, given: string | undefined, stateDir: string, cacheDir: string]>([
+  ["no folder: one a token, caches beside it", undefined, "/s/ligand/worker/0f0f0f0f0f0f0f0f", "/s/ligand/worker"],
+  ["that folder by name, as a service does", "/s/ligand/worker/0f", "/s/ligand/worker/0f", "/s/ligand/worker"],
+  ["another folder: all of it there", "/srv/w", "/srv/w", "/srv/w"],
+])("a worker given %s", (_what, given, stateDir, cacheDir) =>
+  expect(workerFolders("/s/ligand/worker", TOKEN, given)).toEqual({ stateDir, cacheDir }),
+);

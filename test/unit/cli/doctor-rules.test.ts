@@ -1,0 +1,124 @@
+import { describe, expect, it } from "vitest";
+import { diagnose, type Findings } from "../../../scripts/cli/doctor-rules.ts";
+
+const GIB = 1024 ** 3;
+const NOW_MS = Date.parse("2026-11-21T00:00:00Z");
+type Answered = Extract<Findings["pool"], { ok: true }>;
+
+/** A pool on this machine with which nothing is wrong, but for `change`. */
+function findings(change: (healthy: Findings & { pool: Answered; folder: object }) => void = () => {}): Findings {
+  const healthy = {
+    url: "http://127.0.0.1:8787",
+    pool: {
+      ok: true as const,
+      findings: {
+        now_ms: 0,
+        atom_id: "a",
+        database: { ok: true, ms: 3, migrations: ["0000_a.sql", "0001_b.sql"] as string[] | null },
+        policy: { ok: true, ms: 1 },
+        lanes: [{ name: "main", ok: true, ms: 1, workers: 1, queued: 0, outbox_rows: 0 }],
+        allowed_hosts: ["127.0.0.1"],
+        has_metrics_token: true,
+      },
+      clock: { aheadMs: 3, uncertaintyMs: 4, poolDriftMs: 1, localDriftMs: -1 },
+    },
+    shipped: ["0000_a.sql", "0001_b.sql"],
+    folder: {
+      path: "/srv/pool",
+      folderMode: 0o40700,
+      secretsMode: 0o100600 as number | null,
+      credentialsMode: 0o100600,
+      atomId: "a" as string | null,
+      freeBytes: 50 * GIB,
+      totalBytes: 100 * GIB,
+    },
+    certificateValidTo: null as Date | null,
+    nowMs: NOW_MS,
+  };
+  change(healthy);
+  return healthy;
+}
+const wrong = (found: Findings) =>
+  diagnose(found).flatMap(({ name, state, todo }) => (state === "ok" ? [] : [[name, state, todo !== null]]));
+
+it("nothing is wrong with a healthy pool", () => {
+  const checks = diagnose(findings());
+  expect(checks.filter(({ state }) => state !== "ok")).toEqual([]);
+  expect(checks.map(({ name }) => name)).toEqual([
+    "pool",
+    "clock",
+    "clock steps",
+    "database",
+    "migrations",
+    "settings",
+    "lane main",
+    "records of main",
+    "metrics token",
+    "TLS",
+    "host names",
+    "secrets",
+    "disk",
+  ]);
+});
+
+describe("what is wrong is named, and what to do", () => {
+  it.each<[what: string, change: Parameters<typeof findings>[0], name: string, state: "warn" | "fail"]>([
+    ["a clock off by 3 s", (f) => Object.assign(f.pool.clock, { aheadMs: -3_000 }), "clock", "warn"],
+    ["a clock off by a minute", (f) => Object.assign(f.pool.clock, { aheadMs: 60_000 }), "clock", "fail"],
+    ["a clock set meanwhile", (f) => Object.assign(f.pool.clock, { poolDriftMs: -5_000 }), "clock steps", "warn"],
+    ["D1 away", (f) => Object.assign(f.pool.findings.database, { ok: false }), "database", "fail"],
+    ["D1 slow", (f) => Object.assign(f.pool.findings.database, { ms: 900 }), "database", "warn"],
+    ["a migration missing", (f) => f.pool.findings.database.migrations?.pop(), "migrations", "fail"],
+    [
+      "migrations unreadable",
+      (f) => Object.assign(f.pool.findings.database, { migrations: null }),
+      "migrations",
+      "fail",
+    ],
+    [
+      "a migration from the future",
+      (f) => f.pool.findings.database.migrations?.push("0002_c.sql"),
+      "migrations",
+      "warn",
+    ],
+    ["settings silent", (f) => Object.assign(f.pool.findings.policy, { ok: false }), "settings", "fail"],
+    ["a lane silent", (f) => Object.assign(f.pool.findings.lanes[0] ?? {}, { ok: false }), "lane main", "fail"],
+    ["no worker", (f) => Object.assign(f.pool.findings.lanes[0] ?? {}, { workers: 0 }), "lane main", "warn"],
+    ["a long queue", (f) => Object.assign(f.pool.findings.lanes[0] ?? {}, { queued: 501 }), "lane main", "warn"],
+    [
+      "records held up",
+      (f) => Object.assign(f.pool.findings.lanes[0] ?? {}, { outbox_rows: 201 }),
+      "records of main",
+      "warn",
+    ],
+    ["no metrics token", (f) => Object.assign(f.pool.findings, { has_metrics_token: false }), "metrics token", "warn"],
+    ["any host name", (f) => Object.assign(f.pool.findings, { allowed_hosts: [] }), "host names", "fail"],
+    ["plain HTTP to elsewhere", (f) => Object.assign(f, { url: "http://pool.example" }), "TLS", "warn"],
+    ["no certificate to be seen", (f) => Object.assign(f, { url: "https://pool.example" }), "TLS", "warn"],
+    [
+      "a certificate for 13 days",
+      (f) => Object.assign(f, { url: "https://pool.example", certificateValidTo: new Date(NOW_MS + 13 * 86_400_000) }),
+      "TLS",
+      "warn",
+    ],
+    [
+      "a certificate that expired",
+      (f) => Object.assign(f, { url: "https://pool.example", certificateValidTo: new Date(NOW_MS - 1) }),
+      "TLS",
+      "fail",
+    ],
+    ["no secrets", (f) => Object.assign(f.folder, { secretsMode: null }), "secrets", "fail"],
+    ["secrets for all to read", (f) => Object.assign(f.folder, { secretsMode: 0o100644 }), "secrets", "fail"],
+    ["credentials for all to read", (f) => Object.assign(f.folder, { credentialsMode: 0o100640 }), "secrets", "fail"],
+    ["another pool's secrets", (f) => Object.assign(f.folder, { atomId: "b" }), "secrets", "fail"],
+    ["a folder for all to list", (f) => Object.assign(f.folder, { folderMode: 0o40755 }), "secrets", "warn"],
+    ["little room", (f) => Object.assign(f.folder, { freeBytes: GIB }), "disk", "warn"],
+    ["no room", (f) => Object.assign(f.folder, { freeBytes: GIB / 8 }), "disk", "fail"],
+  ])("%s", (_what, change, name, state) => expect(wrong(findings(change))).toEqual([[name, state, true]]));
+
+  it("a pool that does not answer: what can be seen here is looked at all the same", () => {
+    const silent: Findings = { ...findings(), pool: { ok: false, message: "does not answer" } };
+    expect(wrong(silent)).toEqual([["pool", "fail", true]]);
+    expect(diagnose(silent).map(({ name }) => name)).toEqual(["pool", "TLS", "secrets", "disk"]);
+  });
+});

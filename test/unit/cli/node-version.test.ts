@@ -1,0 +1,42 @@
+import { spawnSync } from "node:child_process";
+import { expect, it } from "vitest";
+import root from "../../../package.json" with { type: "json" };
+import agent from "../../../worker-agent/package.json" with { type: "json" };
+
+/** Runs a program as if by another Node: what it says of itself is all that the check looks at. */
+function runAs(version: string, ...args: string[]) {
+  const versions = `Object.defineProperty(process, "versions", { value: { ...process.versions, node: "${version}" } })`;
+  const flags = ["--import", `data:text/javascript,${encodeURIComponent(versions)}`];
+  const { status, stdout, stderr } = spawnSync(process.execPath, [...flags, ...args], { encoding: "utf8" });
+  return { status, stdout, stderr };
+}
+
+it.each<[version: string, enough: boolean]>([
+  ["20.20.2", false],
+  ["22.12.0", false],
+  ["22.17.1", false],
+  ["22.18.0", true],
+  ["23.0.0", false],
+  ["23.5.0", false],
+  ["23.6.0", true],
+  ["24.0.0", true],
+])("Node %s is new enough: %s", (version, enough) => {
+  const { status, stderr } = runAs(version, "scripts/node-version.mjs");
+  expect(status).toBe(enough ? 0 : 1);
+  if (!enough) expect(stderr).toContain(`This is Node ${version}; Ligand needs 22.18`);
+});
+
+it("both packages ask for the same", () => {
+  expect([root.engines.node, agent.engines.node]).toEqual(["^22.18.0 || >=23.6.0", "^22.18.0 || >=23.6.0"]);
+});
+
+it("the installed command runs, and says to an old Node what it needs", () => {
+  expect(runAs(process.versions.node, root.bin.ligand, "--help")).toMatchObject({
+    status: 0,
+    stdout: expect.stringContaining("ligand COMMAND"),
+  });
+  const old = runAs("20.20.2", root.bin.ligand, "--help");
+  expect(old).toMatchObject({ status: 1, stdout: "" });
+  expect(old.stderr).toContain("needs 22.18");
+  expect(old.stderr).not.toContain("    at ");
+});

@@ -1,0 +1,60 @@
+import { expect, it } from "vitest";
+import { days, decimal, durationDays, whole } from "../../../scripts/cli/numbers.ts";
+import { printable, table } from "../../../scripts/cli/table.ts";
+
+it.each<[given: string, want: number | undefined]>([
+  ["30d", 30],
+  ["12h", 0.5],
+  ["1.5h", 0.0625],
+  ["2w", 14],
+  ["90m", 0.0625],
+  ["86400s", 1],
+  ["0d", undefined],
+  ["30", undefined],
+  ["d", undefined],
+  ["-1d", undefined],
+  ["1e3d", undefined],
+  ["1d2h", undefined],
+  ["1 d", undefined],
+  ["1D", undefined],
+])("%s is %s days", (given, want) =>
+  want === undefined ? expect(durationDays(given)).toBeUndefined() : expect(durationDays(given)).toBeCloseTo(want, 12),
+);
+
+it("flags that were not given are absent; wrong ones say what is wanted", () => {
+  expect([days("x", undefined), whole("x", undefined, 0, 1), decimal("x", undefined, 0, 1)]).toEqual([
+    undefined,
+    undefined,
+    undefined,
+  ]);
+  expect(whole("x", "65535", 0, 65_535)).toBe(65_535);
+  expect(decimal("x", "0.7", 0, 2)).toBe(0.7);
+  expect(() => days("expires", "soon")).toThrow("--expires wants a duration such as 30d");
+});
+
+it.each(["65536", "-1", "1.5", "1e3", "", "x", "0x10", " 1"])('"%s" is no port', (given) =>
+  expect(() => whole("port", given, 0, 65_535)).toThrow("--port wants a whole number from 0 to 65535"),
+);
+
+it.each(["2.1", "-1", "1e-1", "", "Infinity"])('"%s" is no temperature', (given) =>
+  expect(() => decimal("temperature", given, 0, 2)).toThrow("--temperature wants a number from 0 to 2"),
+);
+
+it("a table has columns; an empty one has words", () => {
+  expect(
+    table(
+      ["ID", "LABEL"],
+      [
+        ["1", "long one"],
+        ["22", ""],
+      ],
+      "none",
+    ),
+  ).toBe("ID  LABEL\n1   long one\n22");
+  expect(table(["ID"], [], "none")).toBe("none");
+});
+
+it("a label cannot steer the terminal", () => {
+  expect(printable("a\u001b[2Jb\u0007\u202ec\n")).toBe("a�[2Jb��c�");
+  expect(printable(null)).toBe("");
+});

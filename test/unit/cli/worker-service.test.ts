@@ -1,0 +1,187 @@
+import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import {
+  LAUNCHD_WRAPPER,
+  launchdPlist,
+  type ServiceHost,
+  servicePlan,
+  shellWord,
+  systemdUnit,
+} from "../../../scripts/cli/worker-service.ts";
+
+const run = promisify(execFile);
+const has = (program: string, ...args: string[]) => spawnSync(program, args, { stdio: "ignore" }).status === 0;
+const SYSTEMD = has("systemd-analyze", "--version");
+const PLUTIL = process.platform === "darwin";
+const PYTHON = has("python3", "-c", "import plistlib");
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "ligand-service-"));
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+const host = (platform: string): ServiceHost => ({ platform, home: "/home/w", configHome: undefined, uid: 501 });
+const HOSTILE = [
+  "/opt/my node/100%/$HOME/\"q\"'x'\\n<&>/node",
+  "--token-file",
+  "/a b/%h/$HOME/]]>&amp;",
+  "é;|",
+] as const;
+
+/** systemd.syntax(7) and systemd.service(5): quotes, C escapes, `%%`, `$$`. */
+function wordsOf(command: string): string[] {
+  return [...command.matchAll(/"((?:[^"\\]|\\.)*)"/g)].map((match, at) => {
+    const word = (match[1] ?? "").replace(/\\(.)/g, "$1").replaceAll("%%", "%");
+    return at === 0 ? word : word.replaceAll("$$", "$");
+  });
+}
+
+describe("the systemd unit", () => {
+  const lineOf = (unit: string, name: string) =>
+    unit
+      .split("\n")
+      .find((line) => line.startsWith(`${name}=`))
+      ?.slice(name.length + 1) ?? "";
+
+  it("restarts what failed, except for ends that need a person, and waits for a drain", () => {
+    const unit = systemdUnit(["/usr/bin/node", "ligand.ts"], "/home/w/.config/ligand/worker.env");
+    expect(lineOf(unit, "Restart")).toBe("on-failure");
+    expect(lineOf(unit, "RestartPreventExitStatus")).toBe("2 3 4 5 6");
+    expect(Number(lineOf(unit, "TimeoutStopSec"))).toBeGreaterThan(30);
+    expect(lineOf(unit, "NoNewPrivileges")).toBe("yes");
+    expect(lineOf(unit, "WantedBy")).toBe("default.target");
+    // V8 compiles to memory that it then executes.
+    expect(unit).not.toContain("MemoryDenyWriteExecute");
+  });
+
+  it("gives every word to the worker as it is, whatever is in it", () => {
+    const word = fc.string({ unit: "binary" }).map((text) => text.replace(/\p{Cc}/gu, ""));
+    fc.assert(
+      fc.property(fc.array(word, { minLength: 1 }), ([node = "", ...args]) => {
+        const words = wordsOf(lineOf(systemdUnit([node, ...args], "/e"), "ExecStart"));
+        const shell = /["'\\]/.test(node) ? ["/bin/sh", "-c", 'exec "$@"', "ligand-worker"] : [];
+        expect(words).toEqual([...shell, node, ...args]);
+      }),
+    );
+  });
+
+  it.skipIf(!SYSTEMD)("is accepted by systemd itself, with the strangest of paths", async () => {
+    const unit = join(folder, "ligand-worker.service");
+    const node = join(folder, "my node 100% $HOME");
+    await writeFile(node, "", { mode: 0o700 });
+    const env = { ...process.env, XDG_RUNTIME_DIR: folder };
+    for (const argv of [[node, ...HOSTILE] as const, HOSTILE]) {
+      await writeFile(unit, systemdUnit([...argv], join(folder, "100% sure.env")));
+      const { stdout, stderr } = await run("systemd-analyze", ["verify", "--user", unit], { env });
+      expect(stdout + stderr).toBe("");
+    }
+    // And it does look: a program that is not there is noticed.
+    await writeFile(unit, systemdUnit([`${node}-gone`], "/e"));
+    await expect(run("systemd-analyze", ["verify", "--user", unit], { env })).rejects.toThrow("not executable");
+  });
+});
+
+describe("the launchd agent", () => {
+  const environment = "/Users/w/.config/ligand/worker.env";
+  const log = "/Users/a & b/Library/Logs/ligand-worker.log";
+
+  it.skipIf(!PLUTIL && !PYTHON)("is a property list that says what it should", async () => {
+    const file = join(folder, "agent.plist");
+    await writeFile(file, launchdPlist(HOSTILE, environment, log));
+    const toJson = "import json,plistlib,sys; print(json.dumps(plistlib.load(open(sys.argv[1],'rb'))))";
+    const { stdout } = PLUTIL
+      ? await run("plutil", ["-convert", "json", "-o", "-", file])
+      : await run("python3", ["-c", toJson, file]);
+    expect(JSON.parse(stdout)).toEqual({
+      Label: "network.ligand.worker",
+      ProgramArguments: ["/bin/sh", "-c", LAUNCHD_WRAPPER, "ligand-worker", environment, ...HOSTILE],
+      RunAtLoad: true,
+      KeepAlive: { SuccessfulExit: false },
+      ThrottleInterval: 10,
+      ExitTimeOut: 45,
+      Umask: 0o077,
+      StandardOutPath: log,
+      StandardErrorPath: log,
+    });
+  });
+
+  const wrapped = (environmentFile: string, script: string): ChildProcess =>
+    spawn("/bin/sh", ["-c", LAUNCHD_WRAPPER, "ligand-worker", environmentFile, process.execPath, "-e", script], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+  const codeOf = async (child: ChildProcess) => (await once(child, "exit"))[0];
+
+  it.each([
+    [0, 0],
+    [1, 1],
+    [2, 0],
+    [3, 0],
+    [4, 0],
+    [5, 0],
+    [6, 0],
+    [139, 139],
+  ])("a worker that ends with %i is seen as %i, so that launchd restarts only what may succeed", async (code, want) => {
+    expect(await codeOf(wrapped("/nowhere", `process.exit(${code})`))).toBe(want);
+  });
+
+  it("passes TERM on, waits for the drain, and gives the environment file's words", async () => {
+    const environmentFile = join(folder, "worker.env");
+    await writeFile(environmentFile, "LIGAND_TEST='two words'\n");
+    const drains = `
+      process.on("SIGTERM", () => process.stdout.write("drained\\n", () => process.exit(0)));
+      setInterval(() => {}, 1_000);
+      console.log(process.env.LIGAND_TEST);`;
+    const child = wrapped(environmentFile, drains);
+    const ended = codeOf(child);
+    let said = "";
+    child.stdout?.setEncoding("utf8").on("data", (text: string) => {
+      if (said === "") child.kill("SIGTERM");
+      said += text;
+    });
+    expect(await ended).toBe(0);
+    expect(said).toBe("two words\ndrained\n");
+  });
+});
+
+describe("the plan", () => {
+  it.each<[platform: string, configHome: string | undefined, path: string]>([
+    ["linux", undefined, "/home/w/.config/systemd/user/ligand-worker.service"],
+    ["linux", "/etc/w", "/etc/w/systemd/user/ligand-worker.service"],
+    ["linux", "relative", "/home/w/.config/systemd/user/ligand-worker.service"],
+    ["darwin", undefined, "/home/w/Library/LaunchAgents/network.ligand.worker.plist"],
+  ])("on %s with XDG_CONFIG_HOME %s writes %s", (platform, configHome, path) => {
+    expect(servicePlan({ ...host(platform), configHome }, ["/n"])?.path).toBe(path);
+  });
+
+  it("knows launchd's and systemd's commands, and no service elsewhere", () => {
+    expect(servicePlan(host("win32"), ["/n"])).toBeNull();
+    expect(servicePlan(host("darwin"), ["/n"])).toMatchObject({
+      enable: [["launchctl", "bootstrap", "gui/501", expect.stringMatching(/plist$/)]],
+      disable: [["launchctl", "bootout", "gui/501/network.ligand.worker"]],
+      link: null,
+    });
+    expect(servicePlan(host("linux"), ["/n"])).toMatchObject({
+      enable: [
+        ["systemctl", "--user", "daemon-reload"],
+        ["systemctl", "--user", "enable", "--now", "ligand-worker.service"],
+      ],
+      renew: expect.arrayContaining([["systemctl", "--user", "restart", "ligand-worker.service"]]),
+    });
+  });
+});
+
+it.each([
+  ["/plain/path-1.2", "/plain/path-1.2"],
+  ["a b", "'a b'"],
+  ["it's", "'it'\\''s'"],
+])("%s is pasted into a shell as %s", async (word, want) => {
+  expect(shellWord(word)).toBe(want);
+  expect((await run("/bin/sh", ["-c", `printf %s ${shellWord(word)}`])).stdout).toBe(word);
+});

@@ -1,0 +1,80 @@
+import * as fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { admit, type KeyLimits, newTraffic, renew, settle } from "../../../edge/inference/admission.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
+
+const limits: KeyLimits = { requestsPerMinute: 60, tokensPerMinute: 600, streams: 2 };
+const whole = (slot: string) => ({ slot, stream: false });
+const stream = (slot: string) => ({ slot, stream: true });
+
+describe("requests a minute", () => {
+  it("lets a full minute's worth pass at once, then one a second", () => {
+    const traffic = newTraffic(limits, 0);
+    for (let i = 0; i < 60; i++) expect(admit(traffic, limits, whole(`${i}`), 0).ok).toBe(true);
+    expect(admit(traffic, limits, whole("x"), 0)).toMatchObject({
+      ok: false,
+      code: "inference/rate-limited",
+      retryAfterSeconds: 1,
+    });
+    expect(admit(traffic, limits, whole("y"), 999).ok).toBe(false);
+    expect(admit(traffic, limits, whole("z"), 1_000).ok).toBe(true);
+  });
+
+  it("refills nothing when the wall clock steps back, and goes on from there", () => {
+    const traffic = newTraffic(limits, 100_000);
+    for (let i = 0; i < 60; i++) admit(traffic, limits, whole(`${i}`), 100_000);
+    expect(admit(traffic, limits, whole("x"), 0).ok).toBe(false);
+    expect(admit(traffic, limits, whole("y"), 1_000).ok).toBe(true);
+  });
+
+  it("never lets more than the burst and the refill pass, whatever the schedule", () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 0, max: 5_000 }), { maxLength: 300 }), (gaps) => {
+        const traffic = newTraffic(limits, 0);
+        let nowMs = 0;
+        let passed = 0;
+        for (const [i, gap] of gaps.entries()) {
+          nowMs += gap;
+          if (admit(traffic, limits, whole(`${i}`), nowMs).ok) passed += 1;
+        }
+        expect(passed).toBeLessThanOrEqual(60 + nowMs / 1_000 + 1);
+      }),
+    );
+  });
+});
+
+describe("tokens a minute", () => {
+  it("are paid when they are known, and refuse until the debt is gone", () => {
+    const traffic = newTraffic(limits, 0);
+    admit(traffic, limits, whole("a"), 0);
+    settle(traffic, limits, { slot: "a", tokens: 660 }, 0);
+    expect(admit(traffic, limits, whole("b"), 0)).toMatchObject({
+      ok: false,
+      code: "inference/token-rate-limited",
+      retryAfterSeconds: 7,
+      rateLimits: { tokens: { limit: 600, remaining: 0 } },
+    });
+    expect(admit(traffic, limits, whole("c"), 7_000).ok).toBe(true);
+  });
+});
+
+describe("streams at once", () => {
+  it("holds a slot a stream, none for a whole answer, and frees it at the end", () => {
+    const traffic = newTraffic(limits, 0);
+    for (const slot of ["a", "b"]) expect(admit(traffic, limits, stream(slot), 0).ok).toBe(true);
+    expect(admit(traffic, limits, stream("c"), 0)).toMatchObject({ ok: false, code: "inference/too-many-streams" });
+    expect(admit(traffic, limits, whole("d"), 0).ok).toBe(true);
+    settle(traffic, limits, { slot: "a", tokens: 0 }, 0);
+    expect(admit(traffic, limits, stream("c"), 0).ok).toBe(true);
+  });
+
+  it("lets the slots of a crashed lane lapse, and keeps those that are renewed", () => {
+    const traffic = newTraffic(limits, 0);
+    admit(traffic, limits, stream("crashed"), 0);
+    admit(traffic, limits, stream("alive"), 0);
+    renew(traffic, ["alive"], 40_000);
+    expect(admit(traffic, limits, stream("c"), LIMITS.streamSlotMs - 1).ok).toBe(false);
+    expect(admit(traffic, limits, stream("c"), LIMITS.streamSlotMs).ok).toBe(true);
+    expect(Object.keys(traffic.slots).toSorted()).toEqual(["alive", "c"]);
+  });
+});

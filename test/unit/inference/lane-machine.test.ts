@@ -1,0 +1,490 @@
+import * as fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import {
+  cancel,
+  creditOf,
+  type Effect,
+  type LaneState,
+  modelLoads,
+  newLane,
+  submit,
+  tick,
+  utf8Bytes,
+  workerConnected,
+  workerFrame,
+  workerGone,
+  workerRestored,
+} from "../../../edge/inference/lane-machine.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
+import type { AgentFrame, Metering } from "../../../schema/wire/worker-frames.ts";
+
+type JobFrame = Exclude<AgentFrame, { type: "hello" }>;
+
+const MODEL = "m";
+const newJob = (id: string, { stream = true, model = MODEL } = {}) => ({
+  id,
+  keyId: "k",
+  kind: "chat" as const,
+  model,
+  request: { messages: [{ role: "user" as const, content: "hi" }], stream },
+  requestBytes: 100,
+});
+const offers = (name: string, slots: number) => [{ name, slots, kinds: ["chat" as const] }];
+const record = {} as Metering;
+const done = (jobId: string, lease: number, text?: string): JobFrame => ({
+  type: "done",
+  jobId,
+  lease,
+  finishReason: "stop",
+  usage: { promptTokens: 1, completionTokens: 1 },
+  metering: record,
+  meteringSignature: "",
+  ...(text !== undefined && { text }),
+});
+const delta = (jobId: string, lease: number, seq = 0, text = "x"): JobFrame => ({
+  type: "delta",
+  jobId,
+  lease,
+  seq,
+  text,
+  tokens: 1,
+});
+const ready = (received: number, free: number, model = MODEL): JobFrame => ({
+  type: "ready",
+  received,
+  slots: [{ model, free }],
+});
+
+/** A lane with one connected worker per name, each with the given free slots. */
+function laneWith(workers: Record<string, number>): LaneState {
+  const state = newLane([MODEL]);
+  for (const [name, free] of Object.entries(workers)) {
+    workerConnected(state, { connection: name, workerId: `id-${name}`, engine: "llama", models: offers(MODEL, 4) }, 0);
+    workerFrame(state, name, ready(0, free), 0);
+  }
+  return state;
+}
+function accept(state: LaneState, id: string, nowMs = 0, options = {}) {
+  const submission = submit(state, newJob(id, options), nowMs);
+  if (!submission.ok) throw new Error(submission.code);
+  return submission;
+}
+const jobOf = (state: LaneState, id: string) => state.jobs.get(id) ?? expect.fail(`no job ${id}`);
+const types = (effects: Effect[]) => effects.map((effect) => effect.type);
+const ends = (effects: Effect[]) =>
+  effects.flatMap((effect) =>
+    effect.type === "end" ? [[effect.job.id, effect.end.outcome === "done" ? "done" : effect.end.code]] : [],
+  );
+const sentTo = (effects: Effect[]) =>
+  effects.flatMap((effect) => (effect.type === "send-job" ? [[effect.connection, effect.job.id]] : []));
+
+describe("submitting", () => {
+  it("sends a job at once to a worker with credit", () => {
+    expect(sentTo(accept(laneWith({ a: 1 }), "j1").effects)).toEqual([["a", "j1"]]);
+  });
+
+  it.each<[what: string, state: LaneState, model: string, code: string]>([
+    ["a model nobody ever offered", laneWith({ a: 1 }), "other", "inference/model-not-found"],
+    ["a known model that nobody serves", newLane(["m"]), "m", "inference/no-worker"],
+    ["auto when nobody is there", newLane(["m"]), "auto", "inference/no-worker"],
+  ])("refuses %s", (_what, state, model, code) => {
+    expect(submit(state, newJob("j", { model }), 0)).toEqual({ ok: false, code });
+    expect(state.jobs.size).toBe(0);
+  });
+
+  it("refuses a model whose only worker drains", () => {
+    const state = laneWith({ a: 1 });
+    workerFrame(state, "a", { type: "drain" }, 0);
+    expect(submit(state, newJob("j"), 0)).toEqual({ ok: false, code: "inference/no-worker" });
+  });
+
+  it("bounds the queue of a model, and says so", () => {
+    const state = laneWith({ a: 0 });
+    for (let i = 0; i < LIMITS.queuePerModel; i++) accept(state, `j${i}`);
+    expect(submit(state, newJob("one-more"), 0)).toEqual({ ok: false, code: "inference/queue-full" });
+    expect(state.jobs.size).toBe(LIMITS.queuePerModel);
+  });
+
+  it("bounds the bytes that it holds, and takes more when some are gone", () => {
+    const state = laneWith({ a: 0 });
+    const big = (id: string) => submit(state, { ...newJob(id), requestBytes: LIMITS.laneRequestBytes / 2 }, 0);
+    expect([big("j1").ok, big("j2").ok]).toEqual([true, true]);
+    expect(big("j3")).toEqual({ ok: false, code: "inference/queue-full" });
+    cancel(state, "j1", "inference/cancelled");
+    expect(big("j4").ok).toBe(true);
+  });
+
+  it("picks, for auto, only a model that does this kind of job", () => {
+    const state = laneWith({ a: 4 });
+    expect(submit(state, { ...newJob("j"), model: "auto", kind: "embedding" }, 0)).toMatchObject({ ok: false });
+  });
+
+  it("picks the model with free slots for auto", () => {
+    const state = laneWith({ a: 0 });
+    workerConnected(state, { connection: "b", workerId: "id-b", engine: "llama", models: offers("free", 2) }, 0);
+    workerFrame(state, "b", ready(0, 1, "free"), 0);
+    expect(accept(state, "j", 0, { model: "auto" }).job.model).toBe("free");
+  });
+});
+
+describe("pull credit", () => {
+  it("never sends more jobs than credits, and serves the queue in order", () => {
+    const state = laneWith({ a: 1 });
+    const effects = ["j1", "j2", "j3"].flatMap((id) => accept(state, id).effects);
+    expect(sentTo(effects)).toEqual([["a", "j1"]]);
+    expect(sentTo(workerFrame(state, "a", ready(1, 1), 0))).toEqual([["a", "j2"]]);
+    expect(sentTo(workerFrame(state, "a", ready(2, 1), 0))).toEqual([["a", "j3"]]);
+  });
+
+  it("subtracts jobs that are on their way from what the worker counted", () => {
+    const state = laneWith({ a: 1 });
+    accept(state, "j1");
+    accept(state, "j2");
+    // The worker sent this before j1 reached it: its one free slot is spoken for.
+    expect(sentTo(workerFrame(state, "a", ready(0, 1), 0))).toEqual([]);
+  });
+
+  it("shares equal work among workers", () => {
+    const state = laneWith({ a: 2, b: 2 });
+    const effects = ["j1", "j2", "j3", "j4"].flatMap((id) => accept(state, id).effects);
+    expect(sentTo(effects).map(([connection]) => connection)).toEqual(["a", "b", "a", "b"]);
+  });
+
+  it.each<[what: string, frame: JobFrame]>([
+    ["counts jobs that were never sent", ready(7, 1)],
+    ["claims more slots than its manifest", ready(0, 5)],
+    ["names a model it does not offer", ready(0, 1, "other")],
+  ])("closes the socket of a worker that %s", (_what, frame) => {
+    expect(types(workerFrame(laneWith({ a: 1 }), "a", frame, 0))).toEqual(["close"]);
+  });
+
+  it("gives no job to a worker that drains, whatever it says afterwards", () => {
+    const state = laneWith({ a: 0, b: 0 });
+    accept(state, "j1");
+    workerFrame(state, "a", { type: "drain" }, 0);
+    expect(workerFrame(state, "a", ready(0, 4), 0)).toEqual([]);
+    expect(sentTo(workerFrame(state, "b", ready(0, 1), 0))).toEqual([["b", "j1"]]);
+  });
+
+  it("after hibernation takes an honest count for what it is", () => {
+    const state = laneWith({ a: 1 });
+    accept(state, "j1");
+    const remembered = creditOf(state, "a") ?? expect.fail();
+    const awake = newLane();
+    workerRestored(awake, { connection: "a", workerId: "id-a", engine: "llama", models: offers(MODEL, 4) }, remembered);
+    expect(sentTo(accept(awake, "j2").effects), "its slot is still taken").toEqual([]);
+    expect(sentTo(workerFrame(awake, "a", ready(1, 1), 0))).toEqual([["a", "j2"]]);
+  });
+
+  it("goes on from what an attachment remembered after hibernation", () => {
+    const state = newLane();
+    workerRestored(
+      state,
+      { connection: "a", workerId: "id-a", engine: "llama", models: offers(MODEL, 2) },
+      { sent: 5, credits: [2], draining: false },
+    );
+    expect(sentTo(accept(state, "j1").effects)).toEqual([["a", "j1"]]);
+    expect(types(workerFrame(state, "a", ready(6, 2), 0))).toEqual([]);
+  });
+});
+
+describe("leases", () => {
+  it.each<[what: string, connection: string, lease: number]>([
+    ["a stale lease number", "a", 99],
+    ["another worker's job", "b", 1],
+  ])("drops frames with %s and tells the sender", (_what, connection, lease) => {
+    const state = laneWith({ a: 1, b: 0 });
+    accept(state, "j1");
+    expect(workerFrame(state, connection, delta("j1", lease), 0)).toEqual([
+      { type: "send", connection, frame: { type: "rejected", jobId: "j1", lease } },
+    ]);
+    expect(jobOf(state, "j1").relayedBytes).toBe(0);
+  });
+
+  it("requeues at the front when a lease runs out in silence, and fences the old worker", () => {
+    const state = laneWith({ a: 1, b: 0 });
+    accept(state, "j1");
+    accept(state, "j2");
+    const effects = tick(state, LIMITS.leaseMs);
+    expect(effects).toContainEqual({
+      type: "send",
+      connection: "a",
+      frame: { type: "rejected", jobId: "j1", lease: 1 },
+    });
+    expect(sentTo(workerFrame(state, "b", ready(0, 2), LIMITS.leaseMs))).toEqual([
+      ["b", "j1"],
+      ["b", "j2"],
+    ]);
+    expect(workerFrame(state, "a", done("j1", 1), LIMITS.leaseMs)).toMatchObject([{ frame: { type: "rejected" } }]);
+    expect(ends(workerFrame(state, "b", done("j1", jobOf(state, "j1").lease), LIMITS.leaseMs))).toEqual([
+      ["j1", "done"],
+    ]);
+  });
+
+  it("renews a lease by progress and by deltas", () => {
+    const state = laneWith({ a: 1 });
+    accept(state, "j1");
+    expect(types(workerFrame(state, "a", { type: "progress", jobId: "j1", lease: 1 }, 20_000))).toEqual(["accepted"]);
+    expect(tick(state, LIMITS.leaseMs)).toEqual([]);
+    workerFrame(state, "a", delta("j1", 1), 45_000);
+    expect(tick(state, 74_000)).toEqual([]);
+    expect(ends(tick(state, 75_000))).toEqual([["j1", "inference/worker-lost"]]);
+  });
+
+  it("gives back in order what a lost worker had not begun, and ends what it had", () => {
+    const state = laneWith({ a: 3, b: 0 });
+    for (const id of ["j1", "j2", "j3", "j4"]) accept(state, id);
+    workerFrame(state, "a", delta("j2", 2), 0);
+    expect(ends(workerGone(state, "a", 0))).toEqual([["j2", "inference/worker-lost"]]);
+    expect(sentTo(workerFrame(state, "b", ready(0, 4), 0)).map(([, id]) => id)).toEqual(["j1", "j3", "j4"]);
+  });
+
+  it("gives a job three attempts", () => {
+    const state = laneWith({ a: 1 });
+    accept(state, "j1");
+    for (let attempt = 1; attempt <= LIMITS.jobAttempts; attempt++) {
+      expect(jobOf(state, "j1").attempts).toBe(attempt);
+      const effects = workerGone(state, "a", 0);
+      if (attempt === LIMITS.jobAttempts) expect(ends(effects)).toEqual([["j1", "inference/worker-lost"]]);
+      workerConnected(state, { connection: "a", workerId: "id-a", engine: "llama", models: offers(MODEL, 1) }, 0);
+      workerFrame(state, "a", ready(0, 1), 0);
+    }
+    expect(state.jobs.size).toBe(0);
+  });
+
+  it("tries a retryable failure elsewhere and ends one that is the request's own", () => {
+    const state = laneWith({ a: 2, b: 0 });
+    accept(state, "j1");
+    accept(state, "j2");
+    const failed = (jobId: string, lease: number, retryable: boolean): JobFrame => ({
+      type: "failed",
+      jobId,
+      lease,
+      code: retryable ? "inference/engine-failed" : "inference/context-length-exceeded",
+      message: "",
+      retryable,
+    });
+    expect(ends(workerFrame(state, "a", failed("j1", 1, true), 0))).toEqual([]);
+    expect(ends(workerFrame(state, "a", failed("j2", 2, false), 0))).toEqual([
+      ["j2", "inference/context-length-exceeded"],
+    ]);
+    expect(sentTo(workerFrame(state, "b", ready(0, 1), 0))).toEqual([["b", "j1"]]);
+  });
+
+  it("replaces a worker's old socket by its new one and keeps its jobs alive", () => {
+    const state = laneWith({ a: 1 });
+    accept(state, "j1");
+    const effects = workerConnected(
+      state,
+      { connection: "a2", workerId: "id-a", engine: "llama", models: offers(MODEL, 1) },
+      0,
+    );
+    expect(effects).toMatchObject([{ type: "close", connection: "a" }]);
+    expect(sentTo(workerFrame(state, "a2", ready(0, 1), 0))).toEqual([["a2", "j1"]]);
+  });
+});
+
+describe("ends", () => {
+  it("cancels a queued job without a word to any worker", () => {
+    const state = laneWith({ a: 0 });
+    accept(state, "j1");
+    expect(types(cancel(state, "j1", "inference/cancelled"))).toEqual(["end"]);
+    expect(workerFrame(state, "a", ready(0, 1), 0)).toEqual([]);
+  });
+
+  it("tells the worker of a cancelled job, once", () => {
+    const state = laneWith({ a: 1 });
+    accept(state, "j1");
+    expect(types(cancel(state, "j1", "inference/cancelled"))).toEqual(["send", "end"]);
+    expect(cancel(state, "j1", "inference/cancelled")).toEqual([]);
+  });
+
+  it("ends waiting after a minute and a job after half an hour", () => {
+    const state = laneWith({ a: 1 });
+    accept(state, "runs");
+    accept(state, "waits");
+    expect(
+      ends(tick(state, LIMITS.queueWaitMs - 1).filter((effect) => effect.type === "end" && effect.job.id === "waits")),
+    ).toEqual([]);
+    expect(ends(tick(state, LIMITS.queueWaitMs))).toContainEqual(["waits", "inference/queue-timeout"]);
+    const fresh = laneWith({ a: 1 });
+    accept(fresh, "long");
+    for (let t = 0; t < LIMITS.jobMs; t += 10_000) {
+      workerFrame(fresh, "a", { type: "progress", jobId: "long", lease: 1 }, t);
+      expect(tick(fresh, t)).toEqual([]);
+    }
+    const last = tick(fresh, LIMITS.jobMs);
+    expect(ends(last)).toEqual([["long", "inference/job-timeout"]]);
+    expect(types(last)).toEqual(["send", "end"]);
+  });
+
+  it.each<[what: string, stream: boolean, frame: (lease: number) => JobFrame]>([
+    ["a delta out of sequence", true, (lease) => delta("j1", lease, 3)],
+    ["a delta for a whole answer", false, (lease) => delta("j1", lease)],
+    ["text in the end of a stream", true, (lease) => done("j1", lease, "all")],
+    ["no text in the end of a whole answer", false, (lease) => done("j1", lease)],
+  ])("closes the socket on %s", (_what, stream, frame) => {
+    const state = laneWith({ a: 1 });
+    accept(state, "j1", 0, { stream });
+    expect(types(workerFrame(state, "a", frame(1), 0))).toEqual(["close"]);
+  });
+});
+
+describe("what must always hold", () => {
+  /** Random schedules of clients, workers and time; the seed of a failure is printed by fast-check. */
+  type Move =
+    | { do: "submit"; stream: boolean }
+    | { do: "connect" | "gone" | "drain" | "speak" | "finish" | "fail" | "ready"; worker: number }
+    | { do: "cancel"; job: number }
+    | { do: "wait"; ms: number };
+  const worker = fc.integer({ min: 0, max: 3 });
+  const move: fc.Arbitrary<Move> = fc.oneof(
+    { weight: 6, arbitrary: fc.record({ do: fc.constant("submit" as const), stream: fc.boolean() }) },
+    { weight: 8, arbitrary: fc.record({ do: fc.constant("ready" as const), worker }) },
+    {
+      weight: 5,
+      arbitrary: fc.record({ do: fc.constantFrom("connect" as const, "speak" as const, "finish" as const), worker }),
+    },
+    {
+      weight: 1,
+      arbitrary: fc.record({ do: fc.constantFrom("gone" as const, "drain" as const, "fail" as const), worker }),
+    },
+    { weight: 1, arbitrary: fc.record({ do: fc.constant("cancel" as const), job: fc.nat(50) }) },
+    { weight: 2, arbitrary: fc.record({ do: fc.constant("wait" as const), ms: fc.integer({ min: 0, max: 40_000 }) }) },
+  );
+
+  it("ends every accepted job once, never overfills a worker, and forgets everything afterwards", () => {
+    fc.assert(
+      fc.property(fc.array(move, { maxLength: 120 }), (moves) => {
+        const state = newLane();
+        const SLOTS = 2;
+        let nowMs = 0;
+        let ids = 0;
+        const accepted: string[] = [];
+        const ended: string[] = [];
+        /** What each honest worker holds: it frees a slot only when it has finished or was told to stop. */
+        const held = new Map<
+          string,
+          { received: number; jobs: Map<string, { lease: number; seq: number; stream: boolean }> }
+        >();
+        const run = (effects: Effect[]) => {
+          for (const effect of effects) {
+            if (effect.type === "end") ended.push(effect.job.id);
+            if (effect.type === "close") held.delete(effect.connection);
+            if (effect.type === "send") {
+              held.get(effect.connection)?.jobs.delete(effect.frame.jobId);
+            }
+            if (effect.type === "send-job") {
+              const mine = held.get(effect.connection);
+              expect(mine, "jobs go to connected workers only").toBeDefined();
+              if (!mine) continue;
+              mine.received += 1;
+              mine.jobs.set(effect.job.id, { lease: effect.job.lease, seq: 0, stream: effect.job.request.stream });
+              expect(mine.jobs.size, "never more jobs than slots").toBeLessThanOrEqual(SLOTS);
+            }
+          }
+        };
+        const step = (next: Move) => {
+          if (next.do === "submit") {
+            const submission = submit(state, newJob(`j${ids++}`, { stream: next.stream }), nowMs);
+            if (!submission.ok) return;
+            accepted.push(submission.job.id);
+            run(submission.effects);
+            return;
+          }
+          if (next.do === "wait") {
+            nowMs += next.ms;
+            run(tick(state, nowMs));
+            return;
+          }
+          if (next.do === "cancel") {
+            run(cancel(state, `j${next.job}`, "inference/cancelled"));
+            return;
+          }
+          const name = `w${next.worker}`;
+          if (next.do === "connect") {
+            if (held.has(name)) return;
+            held.set(name, { received: 0, jobs: new Map() });
+            run(
+              workerConnected(
+                state,
+                { connection: name, workerId: name, engine: "llama", models: offers(MODEL, SLOTS) },
+                nowMs,
+              ),
+            );
+            return;
+          }
+          const mine = held.get(name);
+          if (!mine) return;
+          const [job] = mine.jobs;
+          switch (next.do) {
+            case "gone":
+              held.delete(name);
+              run(workerGone(state, name, nowMs));
+              break;
+            case "drain":
+              run(workerFrame(state, name, { type: "drain" }, nowMs));
+              break;
+            case "ready":
+              run(workerFrame(state, name, ready(mine.received, SLOTS - mine.jobs.size), nowMs));
+              break;
+            case "speak":
+              if (job?.[1].stream) run(workerFrame(state, name, delta(job[0], job[1].lease, job[1].seq++), nowMs));
+              break;
+            case "finish":
+              if (!job) break;
+              mine.jobs.delete(job[0]);
+              run(workerFrame(state, name, done(job[0], job[1].lease, job[1].stream ? undefined : "text"), nowMs));
+              break;
+            case "fail":
+              if (!job) break;
+              mine.jobs.delete(job[0]);
+              run(
+                workerFrame(
+                  state,
+                  name,
+                  {
+                    type: "failed",
+                    jobId: job[0],
+                    lease: job[1].lease,
+                    code: "inference/engine-failed",
+                    message: "",
+                    retryable: true,
+                  },
+                  nowMs,
+                ),
+              );
+              break;
+            default:
+              next.do satisfies never;
+          }
+        };
+        for (const next of moves) step(next);
+        // Time alone ends everything that is left.
+        for (let i = 0; i < 12; i++) step({ do: "wait", ms: LIMITS.queueWaitMs });
+
+        expect(ended.toSorted()).toEqual(accepted.toSorted());
+        expect(state.jobs.size).toBe(0);
+        expect(state.queues.size).toBe(0);
+        expect(state.heldBytes).toBe(0);
+        for (const available of state.available.values()) expect(available.size).toBeGreaterThan(0);
+        for (const left of state.workers.values()) expect(left.jobs.size).toBe(0);
+      }),
+      { numRuns: 400 },
+    );
+  });
+
+  it("counts UTF-8 bytes as an encoder does", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: "grapheme" }), (text) => utf8Bytes(text) === new TextEncoder().encode(text).length),
+    );
+  });
+
+  it("shows loads by model", () => {
+    const state = laneWith({ a: 1, b: 0 });
+    for (const id of ["j1", "j2", "j3"]) accept(state, id);
+    expect(modelLoads(state)).toEqual([
+      { name: MODEL, kinds: ["chat"], workers: 2, slots: 8, free: 0, active: 1, queued: 2 },
+    ]);
+  });
+});

@@ -1,0 +1,86 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Miniflare } from "miniflare";
+import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
+import {
+  applyMigrations,
+  type MigratedDatabase,
+  migrationsDigest,
+  readMigrations,
+} from "../../../scripts/runtime/migrations.ts";
+
+let folder: string;
+let miniflare: Miniflare;
+let db: MigratedDatabase;
+let next = 0;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "ligand-migrations-"));
+  const databases = Object.fromEntries(
+    Array.from({ length: 4 }, (_, i) => [`DB${i}`, { type: "d1" as const, id: `db-${i}` }]),
+  );
+  miniflare = new Miniflare({
+    enableDevRegistry: false,
+    cf: false,
+    workers: [
+      {
+        config: {
+          name: "test",
+          compatibilityDate: "2026-11-01",
+          manifest: {
+            mainModule: "main.js",
+            modulesRoot: folder,
+            modules: { "main.js": { type: "esm", contents: "export default {}" } },
+          },
+          env: databases,
+        },
+      },
+    ],
+  });
+});
+beforeEach(async () => {
+  db = await miniflare.getD1Database(`DB${next++}`);
+});
+afterAll(async () => {
+  await miniflare.dispose();
+  rmSync(folder, { recursive: true });
+});
+
+const names = async (sql: string) => (await db.prepare(sql).all()).results.map((row) => (row as { name: string }).name);
+const FIRST = { name: "0000_a.sql", sql: "CREATE TABLE a (x);\n--> statement-breakpoint\nCREATE INDEX a_x ON a (x);" };
+const SECOND = { name: "0001_b.sql", sql: "CREATE TABLE b (y);--> statement-breakpoint\nINSERT INTO a VALUES (1);" };
+
+it("applies each once, in order, and records it as wrangler does", async () => {
+  expect(await applyMigrations(db, [FIRST])).toEqual(["0000_a.sql"]);
+  expect(await applyMigrations(db, [FIRST, SECOND])).toEqual(["0001_b.sql"]);
+  expect(await applyMigrations(db, [FIRST, SECOND])).toEqual([]);
+  expect(await names("SELECT name FROM d1_migrations ORDER BY id")).toEqual(["0000_a.sql", "0001_b.sql"]);
+});
+
+it("goes on where wrangler stopped", async () => {
+  await db
+    .prepare(
+      "CREATE TABLE d1_migrations(id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL)",
+    )
+    .all();
+  await db.prepare("CREATE TABLE a (x)").all();
+  await db.prepare("INSERT INTO d1_migrations (name) VALUES ('0000_a.sql')").all();
+  expect(await applyMigrations(db, [FIRST, SECOND])).toEqual(["0001_b.sql"]);
+});
+
+it("a migration that fails half way leaves nothing of itself", async () => {
+  const broken = { name: "0001_b.sql", sql: "CREATE TABLE b (y); INSERT INTO nowhere VALUES (1);" };
+  await expect(applyMigrations(db, [FIRST, broken])).rejects.toThrow("no such table");
+  expect(await names("SELECT name FROM d1_migrations")).toEqual(["0000_a.sql"]);
+  expect(await names("SELECT name FROM sqlite_master WHERE type = 'table' AND name IN ('a', 'b')")).toEqual(["a"]);
+});
+
+it("reads SQL files only, by name, and their digest tells a change", () => {
+  writeFileSync(join(folder, "0001_b.sql"), SECOND.sql);
+  writeFileSync(join(folder, "0000_a.sql"), FIRST.sql);
+  writeFileSync(join(folder, "_journal.json"), "{}");
+  expect(readMigrations(folder)).toEqual([FIRST, SECOND]);
+  expect(migrationsDigest([FIRST])).not.toBe(migrationsDigest([FIRST, SECOND]));
+  expect(migrationsDigest([FIRST, SECOND])).not.toBe(migrationsDigest([FIRST, { ...SECOND, sql: "" }]));
+});

@@ -1,0 +1,76 @@
+import { randomBytes } from "node:crypto";
+import { describe, expect, it } from "vitest";
+import { seal, unseal } from "../../../scripts/runtime/sealed-file.ts";
+
+const PASSPHRASE = "correct horse battery staple";
+async function* pieces(bytes: Uint8Array, size: number): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
+}
+async function gather(source: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  const all: Uint8Array[] = [];
+  for await (const bytes of source) all.push(bytes);
+  return Buffer.concat(all);
+}
+const sealed = (bytes: Uint8Array) => gather(seal(pieces(bytes, 10_000), PASSPHRASE));
+const opened = (bytes: Uint8Array, passphrase = PASSPHRASE) => gather(unseal(pieces(bytes, 7_777), passphrase));
+
+it.each([0, 1, 65_535, 65_536, 65_537, 200_000])(
+  "%i bytes come back as they were, and are nowhere in the file",
+  async (n) => {
+    const plain = randomBytes(n);
+    const file = await sealed(plain);
+    expect((await opened(file)).equals(plain)).toBe(true);
+    if (n >= 16) expect(file.includes(plain.subarray(0, 16))).toBe(false);
+  },
+);
+
+it("two files of the same bytes have nothing in common but their first line", async () => {
+  const plain = randomBytes(1_000);
+  const [a, b] = [await sealed(plain), await sealed(plain)];
+  expect(a.subarray(-1_000).equals(b.subarray(-1_000))).toBe(false);
+});
+
+describe("a file that was not left as it was", async () => {
+  const file = await sealed(randomBytes(150_000));
+  const body = file.indexOf(10, file.indexOf(10) + 1) + 1;
+  const chunk = 65_536 + 16;
+  const flipped = (at: number) => {
+    const copy = Buffer.from(file);
+    copy[at] = (copy[at] ?? 0) ^ 1;
+    return copy;
+  };
+  it.each<[what: string, bytes: Buffer, says: string]>([
+    ["a changed byte in the first chunk", flipped(body + 5), "or the file was changed"],
+    ["a changed byte in the second", flipped(body + chunk + 5), "changed or cut short"],
+    ["a changed tag at the end", flipped(file.length - 1), "changed or cut short"],
+    [
+      "a changed salt",
+      Buffer.from(file.toString("latin1").replace(/"salt":"./, '"salt":"/'), "latin1"),
+      "does not open",
+    ],
+    ["cut in the middle", file.subarray(0, body + chunk + 100), "changed or cut short"],
+    ["cut between chunks", file.subarray(0, body + chunk), "changed"],
+    [
+      "chunks that changed places",
+      Buffer.concat([
+        file.subarray(0, body),
+        file.subarray(body + chunk, body + 2 * chunk),
+        file.subarray(body, body + chunk),
+        file.subarray(body + 2 * chunk),
+      ]),
+      "or the file was changed",
+    ],
+    ["more at the end", Buffer.concat([file, randomBytes(10)]), "changed or cut short"],
+    ["nothing but the head", file.subarray(0, body), "or the file was changed"],
+    ["something else", randomBytes(5_000), "no export"],
+    ["nothing", Buffer.alloc(0), "no export"],
+    [
+      "parameters that would take all memory",
+      Buffer.from(file.toString("latin1").replace('"N":131072', '"N":1073741824'), "latin1"),
+      "does not know",
+    ],
+  ])("%s", async (_what, bytes, says) => expect(opened(bytes)).rejects.toThrow(says));
+
+  it("does not open with another passphrase", () =>
+    expect(opened(file, "correct horse battery stapl")).rejects.toThrow("The passphrase does not open this file"));
+});

@@ -1,0 +1,66 @@
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import type { AdminClient } from "../../../scripts/runtime/admin-client.ts";
+import { readCredentials, saveCredentials } from "../../../scripts/runtime/credentials.ts";
+import { loadSecrets } from "../../../scripts/runtime/pool-secrets.ts";
+import { openPrivateFolder, readIfPresent, writePrivateFile } from "../../../scripts/runtime/private-files.ts";
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "ligand-files-"));
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+const mode = (path: string) => (statSync(path).mode & 0o777).toString(8);
+
+it("files and folders are their owner's alone, whatever lay there before", async () => {
+  const inner = join(folder, "state");
+  await openPrivateFolder(inner, []);
+  const file = join(inner, "secret");
+  writeFileSync(file, "old", { mode: 0o644 });
+  writePrivateFile(file, "new");
+  expect([mode(inner), mode(file), readIfPresent(file)]).toEqual(["700", "600", "new"]);
+  expect(readdirSync(inner)).toEqual(["secret"]);
+  expect(readIfPresent(join(inner, "absent"))).toBeUndefined();
+});
+
+it("secrets are made once, and never replaced when they cannot be read", () => {
+  const first = loadSecrets(folder);
+  expect(Buffer.from(first.pool_secret_key, "base64")).toHaveLength(32);
+  expect(mode(join(folder, "secrets.json"))).toBe("600");
+  expect(loadSecrets(folder)).toEqual(first);
+  writeFileSync(join(folder, "secrets.json"), JSON.stringify({ ...first, pool_secret_key: "short" }));
+  expect(() => loadSecrets(folder)).toThrow("Restore it from a backup");
+});
+
+it("the client key is made once a pool", async () => {
+  let made = 0;
+  let atom_id = "a".repeat(64);
+  const admin: Pick<AdminClient, "pool" | "createKey"> = {
+    pool: async () => ({ atom_id, name: "", description: "" }),
+    createKey: async () => ({ id: "1", key: `lk_${++made}` }),
+  };
+  const save = (url: string) => saveCredentials(folder, { url, publicUrl: url }, "la_x", admin);
+  expect((await save("http://127.0.0.1:1")).client_key).toBe("lk_1");
+  expect(await save("http://127.0.0.1:2")).toEqual({
+    url: "http://127.0.0.1:2",
+    atom_id,
+    admin_token: "la_x",
+    client_key: "lk_1",
+  });
+  atom_id = "b".repeat(64);
+  expect((await save("http://127.0.0.1:2")).client_key).toBe("lk_2");
+  expect(mode(join(folder, "credentials.json"))).toBe("600");
+  expect(readCredentials(folder)?.atom_id).toBe(atom_id);
+});
+
+it.each([
+  ["nothing", undefined],
+  ["nonsense", "{"],
+  ["another shape", '{"url":1}'],
+])("credentials of %s are none", (_what, text) => {
+  if (text !== undefined) writeFileSync(join(folder, "credentials.json"), text);
+  expect(readCredentials(folder)).toBeUndefined();
+});

@@ -1,0 +1,87 @@
+import { mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { lockState, refusal } from "../../../scripts/runtime/state-lock.ts";
+import { type Claim, type Owner, ownerState } from "../../../worker-agent/state/folder-lock.ts";
+import { pidSpace, processIdentity } from "../../../worker-agent/state/processes.ts";
+
+const claim: Claim = {
+  pid: 4711,
+  identity: "boot/100",
+  space: "host/pid:[1]",
+  command: "node scripts/start.ts",
+  since: "2026-01-02T03:04:05.000Z",
+  url: "http://127.0.0.1:8787",
+  state: "holding",
+};
+
+describe("what a claim says of its runner", () => {
+  it.each<[what: string, space: string, identityNow: string | undefined, fileAgeMs: number, want: Owner]>([
+    ["the same start of the same pid lives", "host/pid:[1]", "boot/100", 0, "alive"],
+    ["it lives however old its file is", "host/pid:[1]", "boot/100", 1e9, "alive"],
+    ["nobody has that pid", "host/pid:[1]", undefined, 0, "ended"],
+    ["somebody else got that pid", "host/pid:[1]", "boot/200", 0, "ended"],
+    ["the machine was started anew", "host/pid:[1]", "other-boot/100", 0, "ended"],
+    ["another container touched it just now", "host/pid:[2]", undefined, 29_999, "elsewhere"],
+    ["another container's equal pid means nothing", "host/pid:[2]", "boot/100", 30_000, "ended"],
+  ])("%s", (_what, space, identityNow, fileAgeMs, want) =>
+    expect(ownerState(claim, { space, identityNow, fileAgeMs })).toBe(want),
+  );
+
+  it("names pid, time and URL to the one that is refused", () => {
+    const sentence = refusal("/srv/pool", claim, "alive");
+    expect(sentence).toContain("/srv/pool is in use by a pool runner: pid 4711, since 2026-01-02T03:04:05.000Z");
+    expect(sentence).toContain("at http://127.0.0.1:8787");
+    expect(refusal("/srv/pool", { ...claim, url: null }, "elsewhere")).toContain("pid 4711 on host, since");
+  });
+});
+
+describe("the lock on a folder", () => {
+  let stateDir: string;
+  beforeEach(() => {
+    stateDir = mkdtempSync(join(tmpdir(), "ligand-lock-"));
+  });
+  afterEach(() => rmSync(stateDir, { recursive: true }));
+
+  it("is refused while held, says by whom, and is free again after", async () => {
+    const lock = await lockState(stateDir);
+    await lock.setUrl("http://127.0.0.1:9999");
+    await expect(lockState(stateDir)).rejects.toThrow(`pid ${process.pid}, since`);
+    await expect(lockState(stateDir)).rejects.toThrow("at http://127.0.0.1:9999");
+    lock.release();
+    (await lockState(stateDir)).release();
+    expect(readdirSync(join(stateDir, "lock"))).toEqual([]);
+  });
+
+  it("goes to exactly one of many that start at once", async () => {
+    const attempts = await Promise.allSettled(Array.from({ length: 20 }, () => lockState(stateDir)));
+    const held = attempts.filter((attempt) => attempt.status === "fulfilled");
+    expect(held).toHaveLength(1);
+    held[0]?.value.release();
+  });
+
+  const others: [what: string, other: Claim | string, ageMs: number, free: boolean][] = [
+    ["of a pid that another process has now", { ...claim, pid: process.pid, space: pidSpace() }, 0, true],
+    ["of a pid that nobody has", { ...claim, pid: 2 ** 30, space: pidSpace() }, 0, true],
+    ["that cannot be read", "{", 0, true],
+    ["of another host, still touched", { ...claim, space: "elsewhere" }, 0, false],
+    ["of another host, no longer touched", { ...claim, space: "elsewhere" }, 60_000, true],
+    [
+      "of this very start",
+      { ...claim, pid: process.pid, space: pidSpace(), identity: processIdentity(process.pid) ?? "" },
+      60_000,
+      false,
+    ],
+  ];
+  it.each(others)("meets a claim %s", async (_what, other, ageMs, free) => {
+    (await lockState(stateDir)).release();
+    const file = join(stateDir, "lock", "00.json");
+    writeFileSync(file, typeof other === "string" ? other : JSON.stringify(other));
+    const then = new Date(Date.now() - ageMs);
+    utimesSync(file, then, then);
+    if (free) (await lockState(stateDir)).release();
+    else await expect(lockState(stateDir)).rejects.toThrow("in use by a pool runner");
+    expect(readdirSync(join(stateDir, "lock"))).toEqual(free ? [] : ["00.json"]);
+  });
+});

@@ -1,0 +1,47 @@
+import { cloudflareTest, readD1Migrations } from "@cloudflare/vitest-plugin";
+import { defineConfig } from "vitest/config";
+
+/** Keys of nobody: the pool under test inside workerd. */
+const TEST_SECRETS = {
+  POOL_SECRET_KEY: Buffer.from(Uint8Array.from({ length: 32 }, (_, i) => i + 1)).toString("base64"),
+  ADMIN_TOKEN: "test-admin-token",
+  METRICS_TOKEN: "test-metrics-token",
+};
+
+export default defineConfig({
+  test: {
+    // The summary is read by people and by CI alike.
+    reporters: ["default"],
+    projects: [
+      { test: { name: "unit", include: ["test/unit/**/*.test.ts"], environment: "node" } },
+      {
+        plugins: [
+          cloudflareTest(async () => ({
+            wrangler: { configPath: "./wrangler.toml" },
+            miniflare: {
+              bindings: { ...TEST_SECRETS, TEST_MIGRATIONS: await readD1Migrations("schema/db/migrations") },
+            },
+          })),
+        ],
+        test: {
+          name: "edge",
+          include: ["test/edge/**/*.test.ts"],
+          setupFiles: ["test/edge/apply-migrations.ts"],
+          deps: { optimizer: { ssr: { enabled: true, include: ["itty-durable"] } } },
+        },
+      },
+      { test: { name: "agent", include: ["test/agent/**/*.test.ts"], environment: "node", testTimeout: 60_000 } },
+      {
+        test: {
+          name: "e2e",
+          include: ["test/e2e/**/*.test.ts"],
+          environment: "node",
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          // Real processes share two cores: a file at a time.
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+});

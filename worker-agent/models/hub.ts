@@ -1,0 +1,260 @@
+import { mkdir, rm, stat, statfs, truncate } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { createModelDownloader, type ModelDownloader } from "node-llama-cpp";
+import * as z from "zod";
+import { readJson, writeFileAtomically } from "../state/files.ts";
+import { type HubName, hubName, splitFiles } from "./hub-name.ts";
+import { sha256Of } from "./model-file.ts";
+
+export interface DownloadOptions {
+  /** Where model files are kept, a folder a repository. */
+  readonly modelsDir: string;
+  /** Where hashes are kept; what was downloaded is hashed once. */
+  readonly hashesPath: string;
+  readonly onProgress: (progress: DownloadProgress) => void;
+  readonly signal: AbortSignal;
+  /** The hub; by default Hugging Face, or what `MODEL_ENDPOINT` or `HF_ENDPOINT` say. */
+  readonly endpoint?: string;
+  /** Opens gated models; by default `HF_TOKEN`. */
+  readonly token?: string;
+  /** A download that does not move for this long is given up; it goes on when it is started again. */
+  readonly stalledMs?: number;
+}
+
+export interface DownloadProgress {
+  readonly file: string;
+  readonly bytes: number;
+  readonly totalBytes: number;
+}
+
+export type Downloaded =
+  | { readonly ok: true; readonly path: string }
+  | { readonly ok: false; readonly message: string };
+
+const STALLED_MS = 60_000;
+const ASK_MS = 30_000;
+
+/** Persisted in `downloads.json` of the models folder: what needs no network any more. */
+const downloadsFile = z.strictObject({
+  v: z.literal(1),
+  entries: z.record(z.string(), z.strictObject({ file: z.string(), bytes: z.number() })),
+});
+
+/**
+ * The file of a model on the hub: one that was downloaded before, or a new download that goes on where an earlier one
+ * stopped. What comes is checked by size and by the hub's SHA-256 before anybody loads it.
+ */
+export async function downloadModel(spec: string, options: DownloadOptions): Promise<Downloaded> {
+  const name = hubName(spec);
+  if (name === null) {
+    return {
+      ok: false,
+      message: `${spec} names no model. Give --model hf:OWNER/REPO:QUANT or hf:OWNER/REPO/FILE.gguf.`,
+    };
+  }
+  const record = join(options.modelsDir, "downloads.json");
+  const entries = (await readJson(record, downloadsFile))?.entries ?? {};
+  const known = entries[spec];
+  if (known !== undefined) {
+    const path = join(options.modelsDir, known.file);
+    const found = await stat(path).catch(() => null);
+    if (found?.size === known.bytes) return { ok: true, path };
+  }
+  try {
+    const hub = new Hub(name, options);
+    const files = await hub.files();
+    const folder = join(options.modelsDir, name.owner, name.repo);
+    await mkdir(folder, { recursive: true });
+    const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+    const free = await statfs(folder);
+    const freeBytes = free.bavail * free.bsize;
+    if (bytes > freeBytes) {
+      throw new CannotDownload(
+        `${spec} takes ${gigabytes(bytes)}, the disk of ${folder} has ${gigabytes(freeBytes)}. Make room, or give another --models-dir.`,
+      );
+    }
+    const path = await hub.download(folder);
+    for (const file of files) await check(join(folder, basename(file.path)), file, options.hashesPath);
+    // Read again: another worker may have written its own meanwhile.
+    const now = (await readJson(record, downloadsFile))?.entries ?? {};
+    const entry = { file: join(name.owner, name.repo, basename(path)), bytes: files[0]?.bytes ?? 0 };
+    await writeFileAtomically(record, JSON.stringify({ v: 1, entries: { ...now, [spec]: entry } }, null, 2));
+    return { ok: true, path };
+  } catch (error) {
+    if (options.signal.aborted)
+      return { ok: false, message: "Stopped while it was downloading; it goes on next time." };
+    if (error instanceof CannotDownload) return { ok: false, message: error.message };
+    const reason = error instanceof Error ? error.message : String(error);
+    return {
+      ok: false,
+      message: `${spec} could not be downloaded (${reason}). Start again to go on where it stopped.`,
+    };
+  }
+}
+
+/** An outcome for the owner, with what to do. */
+class CannotDownload extends Error {}
+
+interface HubFile {
+  readonly path: string;
+  readonly bytes: number;
+  /** Null where the hub has none: small files that are not in its large-file storage. */
+  readonly sha256: string | null;
+}
+
+const manifest = z.object({ ggufFile: z.object({ rfilename: z.string() }) });
+
+class Hub {
+  readonly #name: HubName;
+  readonly #spec: string;
+  readonly #options: DownloadOptions;
+  readonly #endpoint: string;
+  readonly #token: string | undefined;
+  #path = "";
+
+  constructor(name: HubName, options: DownloadOptions) {
+    this.#name = name;
+    this.#spec = `${name.owner}/${name.repo}`;
+    this.#options = options;
+    const { MODEL_ENDPOINT, HF_ENDPOINT, HF_TOKEN } = process.env;
+    const endpoint = options.endpoint || MODEL_ENDPOINT || HF_ENDPOINT || "https://huggingface.co";
+    this.#endpoint = `${endpoint.replace(/\/+$/, "")}/`;
+    this.#token = options.token || HF_TOKEN || undefined;
+  }
+
+  /** What has to be there for the model to be whole. */
+  async files(): Promise<HubFile[]> {
+    const { wants } = this.#name;
+    this.#path = "path" in wants ? wants.path : await this.#chosenBy(wants.quant);
+    const files: HubFile[] = [];
+    for (const path of splitFiles(this.#path)) files.push(await this.#described(path));
+    return files;
+  }
+
+  /** node-llama-cpp's own downloader: parts of a file that are there already are not fetched again. */
+  async download(folder: string): Promise<string> {
+    const { branch, owner, repo } = this.#name;
+    const { signal, onProgress, stalledMs = STALLED_MS } = this.#options;
+    const stalled = new AbortController();
+    const timer = setTimeout(() => stalled.abort(), stalledMs);
+    let seen = -1;
+    let downloader: ModelDownloader | null = null;
+    try {
+      const downloading = createModelDownloader({
+        modelUri: `hf:${owner}/${repo}/${this.#path}${branch === "main" ? "" : `#${branch}`}`,
+        dirPath: folder,
+        fileName: basename(this.#path),
+        endpoints: { huggingFace: this.#endpoint },
+        ...(this.#token === undefined ? {} : { tokens: { huggingFace: this.#token } }),
+        showCliProgress: false,
+        deleteTempFileOnCancel: false,
+        onProgress: ({ downloadedSize, totalSize }) => {
+          if (downloadedSize > seen) timer.refresh();
+          seen = Math.max(seen, downloadedSize);
+          onProgress({ file: basename(this.#path), bytes: downloadedSize, totalBytes: totalSize });
+        },
+      });
+      const stop = AbortSignal.any([signal, stalled.signal]);
+      downloader = await unlessAborted(downloading, stop);
+      return await unlessAborted(downloader.download({ signal: stop }), stop);
+    } catch (error) {
+      await downloader?.cancel({ deleteTempFile: false });
+      if (stalled.signal.aborted && !signal.aborted) {
+        throw new CannotDownload(
+          `The download of ${this.#spec} does not move any more. Start again to go on where it stopped.`,
+        );
+      }
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** As llama.cpp asks the hub, which then says which file it means. */
+  async #chosenBy(quant: string): Promise<string> {
+    const { owner, repo } = this.#name;
+    const response = await this.#ask(`v2/${owner}/${repo}/manifests/${encodeURIComponent(quant)}`, "GET", quant);
+    const chosen = manifest.safeParse(await response.json().catch(() => null)).data?.ggufFile.rfilename;
+    const named = chosen === undefined ? null : hubName(`hf:${owner}/${repo}/${chosen}`);
+    if (named === null || !("path" in named.wants)) {
+      throw new CannotDownload(`${this.#endpoint} does not answer as a model hub does. Check HF_ENDPOINT.`);
+    }
+    return named.wants.path;
+  }
+
+  async #described(path: string): Promise<HubFile> {
+    const { owner, repo, branch } = this.#name;
+    const encoded = path.split("/").map(encodeURIComponent).join("/");
+    const response = await this.#ask(`${owner}/${repo}/resolve/${encodeURIComponent(branch)}/${encoded}`, "HEAD", path);
+    const { headers } = response;
+    const bytes = Number(headers.get("x-linked-size") ?? headers.get("content-length") ?? 0);
+    const etag = (headers.get("x-linked-etag") ?? headers.get("etag") ?? "").replace(/^W\//, "").replaceAll('"', "");
+    return { path, bytes, sha256: /^[0-9a-f]{64}$/.test(etag) ? etag : null };
+  }
+
+  async #ask(path: string, method: "GET" | "HEAD", what: string): Promise<Response> {
+    const { signal } = this.#options;
+    let response: Response;
+    try {
+      response = await fetch(`${this.#endpoint}${path}`, {
+        method,
+        // Where large files really lie does not matter here; what the hub says of them does.
+        redirect: "manual",
+        headers: {
+          // Without it the hub leaves `ggufFile` out.
+          "user-agent": "llama-cpp",
+          ...(this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` }),
+        },
+        signal: AbortSignal.any([signal, AbortSignal.timeout(ASK_MS)]),
+      });
+    } catch (error) {
+      if (signal.aborted) throw error;
+      throw new CannotDownload(
+        `Could not reach ${this.#endpoint} for ${this.#spec}. Is there a network? Without one, give a local file with --model PATH.gguf.`,
+      );
+    }
+    if (response.status < 400) return response;
+    throw new CannotDownload(this.#refused(response.status, what));
+  }
+
+  #refused(status: number, what: string): string {
+    const page = `${this.#endpoint}${this.#spec}`;
+    if (status === 401 || status === 403) {
+      const remedy =
+        this.#token === undefined
+          ? `If it is gated, accept its terms at ${page} and set HF_TOKEN; else check its name.`
+          : `Accept its terms at ${page} with the account of HF_TOKEN; else check its name.`;
+      return `The hub does not give ${this.#spec} to this worker (${status}). ${remedy}`;
+    }
+    if (status === 400 || status === 404) {
+      return `The hub has no ${what === "latest" ? "GGUF file" : what} in ${this.#spec}. See ${page} for what there is.`;
+    }
+    return `The hub cannot give ${this.#spec} now (${status}). Try again later, or give a local file with --model PATH.gguf.`;
+  }
+}
+
+/** The library's own retries go on for minutes after an abort. */
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason);
+    if (signal.aborted) onAbort();
+    signal.addEventListener("abort", onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+  });
+}
+
+async function check(path: string, { bytes, sha256 }: HubFile, hashesPath: string): Promise<void> {
+  // The downloader keeps its notes behind the content and may write them once more after it has cut them off.
+  if (sha256 !== null && bytes > 0 && (await stat(path)).size > bytes) await truncate(path, bytes);
+  const found = await stat(path);
+  let wrong: string | null = null;
+  if (bytes > 0 && found.size !== bytes) wrong = `${found.size} bytes came, the hub has ${bytes}`;
+  else if (sha256 !== null && (await sha256Of(path, found, hashesPath)) !== sha256) wrong = "its SHA-256 differs";
+  if (wrong === null) return;
+  await rm(path, { force: true });
+  throw new CannotDownload(
+    `What came for ${basename(path)} is not what the hub has (${wrong}); it was removed. Start again to download it anew.`,
+  );
+}
+
+const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`;

@@ -1,0 +1,89 @@
+import { createHash } from "node:crypto";
+import type { Stats } from "node:fs";
+import { createReadStream } from "node:fs";
+import { open, stat } from "node:fs/promises";
+import { basename, resolve } from "node:path";
+import * as z from "zod";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import { readJson, writeFileAtomically } from "../state/files.ts";
+import { EMBEDDED_MODEL } from "./embedded.ts";
+import { nameOfFile } from "./hub-name.ts";
+
+export interface ModelFile {
+  /** What clients call it: the file's name without its extension. */
+  readonly name: string;
+  readonly path: string;
+  /** Of the file's bytes, lowercase hex. */
+  readonly sha256: string;
+}
+
+export type FoundModel =
+  | { readonly ok: true; readonly file: ModelFile }
+  | { readonly ok: false; readonly message: string };
+
+/** Persisted in `model-hashes.json`: hashing a large file takes as long as reading it. */
+const hashFile = z.strictObject({
+  v: z.literal(1),
+  entries: z.record(
+    z.string(),
+    z.strictObject({ bytes: z.number(), modifiedMs: z.number(), sha256: z.string().regex(/^[0-9a-f]{64}$/) }),
+  ),
+});
+
+/**
+ * @param spec `embedded`, or the path of a GGUF file
+ * @param cachePath where hashes are kept, by path, size and modification time
+ */
+export async function findModel(spec: string, cachePath: string): Promise<FoundModel> {
+  const path = spec === "embedded" ? EMBEDDED_MODEL.path : resolve(spec);
+  const name = spec === "embedded" ? EMBEDDED_MODEL.name : modelName(path);
+  if (name === "" || name.length > LIMITS.modelNameChars) {
+    return {
+      ok: false,
+      message: `A model's name is its file name; give the file a name of 1 to ${LIMITS.modelNameChars} characters.`,
+    };
+  }
+  const found = await stat(path).catch(() => null);
+  if (found === null || !found.isFile()) {
+    const remedy =
+      spec === "embedded"
+        ? "It belongs to the installation: install the agent again, or give --model the path of a GGUF file."
+        : "Give --model the path of a GGUF file, or leave it out to use the embedded model.";
+    return { ok: false, message: `There is no model file at ${path}. ${remedy}` };
+  }
+  if (!(await isGguf(path))) {
+    return { ok: false, message: `${path} is not a GGUF file, or was not downloaded whole. Give --model a GGUF file.` };
+  }
+  return { ok: true, file: { name, path, sha256: await sha256Of(path, found, cachePath) } };
+}
+
+/** Hashes a file once: again only when its size or time have changed. */
+export async function sha256Of(path: string, found: Stats, cachePath: string): Promise<string> {
+  const cache = (await readJson(cachePath, hashFile)) ?? { v: 1, entries: {} };
+  const known = cache.entries[path];
+  if (known !== undefined && known.bytes === found.size && known.modifiedMs === found.mtimeMs) return known.sha256;
+  const sha256 = await sha256OfFile(path);
+  const entry = { bytes: found.size, modifiedMs: found.mtimeMs, sha256 };
+  await writeFileAtomically(cachePath, JSON.stringify({ v: 1, entries: { ...cache.entries, [path]: entry } }, null, 2));
+  return sha256;
+}
+
+export function modelName(path: string): string {
+  return nameOfFile(basename(path));
+}
+
+async function isGguf(path: string): Promise<boolean> {
+  const file = await open(path, "r");
+  try {
+    const { bytesRead, buffer } = await file.read(Buffer.alloc(4), 0, 4, 0);
+    return bytesRead === 4 && buffer.toString("latin1") === "GGUF";
+  } finally {
+    await file.close();
+  }
+}
+
+async function sha256OfFile(path: string): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024 })) hash.update(chunk);
+  return hash.digest("hex");
+}

@@ -1,0 +1,167 @@
+import * as z from "zod";
+import { loadLlamaEngine } from "../engine/llama.ts";
+import { EMBEDDED_MODEL } from "../models/embedded.ts";
+import { Counters } from "../session/counters.ts";
+import { bandsOf, rolesFor } from "./bands.ts";
+import { inspectMachine } from "./machine.ts";
+import { chooseThreads, measureThreads, type ThreadMeasurement, whyThreads } from "./threads.ts";
+
+const bytes = z.number().nonnegative();
+
+const gpu = z.object({
+  /** llama.cpp's backend: `cuda`, `vulkan`, `metal`. */
+  kind: z.string(),
+  names: z.array(z.string()),
+  totalBytes: bytes,
+  freeBytes: bytes,
+  /** Shares the machine's memory. */
+  unified: z.boolean(),
+});
+export type Gpu = z.infer<typeof gpu>;
+
+const measured = z.object({ backend: z.string(), threads: z.int().positive(), tokensPerSecond: z.number() });
+export type Measured = z.infer<typeof measured>;
+
+/** What `worker profile --json` prints; documented in README.md beside, fields are only ever added while `v` is 1. */
+export const workerProfile = z.object({
+  v: z.literal(1),
+  platform: z.string(),
+  arch: z.string(),
+  cpu: z.object({
+    model: z.string(),
+    physicalCores: z.int().positive().nullable(),
+    logicalCores: z.int().positive(),
+    features: z.array(z.string()),
+  }),
+  memory: z.object({ totalBytes: bytes, freeBytes: bytes }),
+  gpu: gpu.nullable(),
+  npu: z.object({ looked: z.boolean(), devices: z.array(z.string()) }),
+  benchmark: z.object({ model: z.string(), measurements: z.array(measured), failed: z.string().nullable() }),
+  threads: z.object({ chosen: z.int().positive(), why: z.string() }),
+  bands: z.object({
+    cores: z.string(),
+    vectors: z.string(),
+    memory: z.string(),
+    gpu: z.string(),
+    gpuMemory: z.string(),
+    npu: z.string(),
+    speed: z.string(),
+  }),
+  roles: z.array(
+    z.object({
+      role: z.enum(["gpu-inference", "cpu-inference", "embedded-model", "upstream"]),
+      largestModelGb: z.number().nullable(),
+      why: z.string(),
+    }),
+  ),
+  details: z.object({ llamaSystem: z.string() }).optional(),
+});
+export type WorkerProfile = z.infer<typeof workerProfile>;
+
+/** An owner who asks has time for every thread count, also on a large machine. */
+const BUDGET_MS = 20_000;
+
+export interface ProfileOptions {
+  readonly verbose: boolean;
+  readonly onStep: (step: string) => void;
+  readonly nowMs: () => number;
+}
+
+/** Looks at this machine and measures it with the embedded model (SPEC 6.4). Nothing is sent or written. */
+export async function profileMachine({ verbose, onStep, nowMs }: ProfileOptions): Promise<WorkerProfile> {
+  onStep("looking at processor and memory");
+  // Before anything is loaded: what is free now is what a model could have.
+  const machine = await inspectMachine();
+  onStep("looking for GPUs");
+  const { gpu: found, llamaSystem } = await inspectGpu();
+
+  const cpu = await measureOn("cpu", BUDGET_MS, onStep, nowMs);
+  const accelerated =
+    found === null ? { measurements: [], failed: null } : await measureOn("gpu", BUDGET_MS, onStep, nowMs);
+  const benchmark = {
+    model: EMBEDDED_MODEL.name,
+    measurements: [...cpu.measurements, ...accelerated.measurements],
+    failed: cpu.failed ?? accelerated.failed,
+  };
+  const { npu, memory } = machine;
+  const looked = {
+    cpu: { ...machine.cpu, features: [...machine.cpu.features] },
+    memory: { ...memory },
+    gpu: found,
+    npu: { looked: npu.looked, devices: [...npu.devices] },
+    benchmark,
+  };
+  return {
+    v: 1,
+    platform: machine.platform,
+    arch: machine.arch,
+    ...looked,
+    threads: { chosen: chooseThreads(cpu.measurements), why: whyThreads(cpu.measurements) },
+    bands: bandsOf(looked),
+    roles: rolesFor(looked),
+    ...(verbose ? { details: { llamaSystem } } : {}),
+  };
+}
+
+async function inspectGpu(): Promise<{ gpu: Gpu | null; llamaSystem: string }> {
+  const { getLlama, LlamaLogLevel } = await import("node-llama-cpp");
+  try {
+    const llama = await getLlama({
+      build: "never",
+      skipDownload: true,
+      progressLogs: false,
+      gpu: "auto",
+      logLevel: LlamaLogLevel.disabled,
+    });
+    try {
+      const llamaSystem = llama.systemInfo.trim();
+      if (llama.gpu === false) return { gpu: null, llamaSystem };
+      const { total, free, unifiedSize } = await llama.getVramState();
+      const names = await llama.getGpuDeviceNames();
+      return {
+        gpu: { kind: llama.gpu, names, totalBytes: total, freeBytes: free, unified: unifiedSize > 0 },
+        llamaSystem,
+      };
+    } finally {
+      await llama.dispose();
+    }
+  } catch (error) {
+    // No prebuilt llama.cpp for this machine: the benchmark says so in a sentence.
+    return { gpu: null, llamaSystem: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/** As `worker start` measures: the same burst, so that the same thread count is chosen. */
+async function measureOn(
+  where: "cpu" | "gpu",
+  budgetMs: number,
+  onStep: (step: string) => void,
+  nowMs: () => number,
+): Promise<{ measurements: Measured[]; failed: string | null }> {
+  let measurements: Measured[] = [];
+  const loaded = await loadLlamaEngine({
+    file: { ...EMBEDDED_MODEL, sha256: "" },
+    meter: new Counters(),
+    ...(where === "cpu" ? { gpu: false } : {}),
+    threads: async ({ cores, backend, measure }) => {
+      const one = async (threads: number) => {
+        onStep(`measuring ${backend} with ${threads} thread${threads === 1 ? "" : "s"}`);
+        return measure(threads);
+      };
+      // The GPU computes; threads only feed it.
+      const tried: ThreadMeasurement[] =
+        where === "cpu"
+          ? await measureThreads(cores, one, nowMs, budgetMs)
+          : [{ threads: 1, tokensPerSecond: await one(1) }];
+      measurements = tried.map(({ threads, tokensPerSecond }) => ({
+        backend,
+        threads,
+        tokensPerSecond: Math.round(tokensPerSecond * 10) / 10,
+      }));
+      return chooseThreads(tried);
+    },
+  });
+  if (!loaded.ok) return { measurements, failed: loaded.message };
+  await loaded.engine.dispose();
+  return { measurements, failed: null };
+}

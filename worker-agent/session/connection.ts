@@ -1,0 +1,419 @@
+import type { IncomingMessage } from "node:http";
+import WebSocket, { type ClientOptions, type RawData } from "ws";
+import * as z from "zod";
+import { toHex, utf8 } from "../../schema/crypto/bytes.ts";
+import { canonicalBytes } from "../../schema/crypto/canonical.ts";
+import type { Signer } from "../../schema/crypto/ed25519.ts";
+import { sha256Hex } from "../../schema/crypto/hash.ts";
+import { signManifest, signMetering, signWorkerProof } from "../../schema/crypto/worker-proof.ts";
+import { ERRORS } from "../../schema/wire/errors.ts";
+import { CLOSE, LIMITS, WORKER_PROTOCOL } from "../../schema/wire/limits.ts";
+import { type AgentFrame, type JobFrame, poolFrame } from "../../schema/wire/worker-frames.ts";
+import type { Engine } from "../engine/engine.ts";
+import type { AgentEvent } from "../events.ts";
+import { manifestOf } from "../profile/manifest.ts";
+import { AGENT_VERSION } from "../version.ts";
+import type { Counters } from "./counters.ts";
+import { type JobRunner, progressIntervalMs, runJob } from "./job-runner.ts";
+import { PoolCredit } from "./pool-credit.ts";
+import {
+  newSession,
+  type Session,
+  type SessionAction,
+  type SessionEvent,
+  type SessionTerms,
+  step,
+} from "./session-machine.ts";
+
+export interface ConnectionOptions {
+  /** `wss://…/v1/workers/connect`. */
+  readonly url: string;
+  readonly token: string;
+  /** The atom id that the token carries. */
+  readonly pool: string;
+  readonly signer: Signer;
+  readonly engine: Engine;
+  readonly counters: Counters;
+  /** Aborted when the agent shall take no more jobs and end. */
+  readonly drain: AbortSignal;
+  readonly drainMs: number;
+  readonly onEvent: (event: AgentEvent) => void;
+  readonly nowMs: () => number;
+}
+
+export type ConnectionEnd =
+  | { readonly type: "drained"; readonly unfinished: number }
+  | {
+      readonly type: "stopped";
+      readonly code: "token-refused" | "token-expired" | "protocol-too-old" | "wrong-pool";
+      readonly message: string;
+    }
+  /** Worth another try. `openMs` is how long the session was open; 0 when it never was. */
+  | { readonly type: "lost"; readonly reason: string; readonly openMs: number; readonly retryAfterMs: number };
+
+/** Above this much unsent, engines are not asked for more. */
+const UNSENT_BYTES = 1024 * 1024;
+
+/** How long the closing handshake may take: longer while an answer is still on its way out. */
+const CLOSING = Object.freeze({ idleMs: 300, unsentMs: 2_000 } as const);
+
+const REFUSAL_BODY_BYTES = 4_096;
+
+/**
+ * One WebSocket's life: the shell around the session machine. It resolves when the socket is closed, every job of it
+ * has stopped computing, and its slots are free again; leases do not outlive their socket.
+ */
+export function connect(options: ConnectionOptions): Promise<ConnectionEnd> {
+  return new Connection(options).end;
+}
+
+class Connection {
+  readonly end: Promise<ConnectionEnd>;
+  readonly #options: ConnectionOptions;
+  readonly #terms: SessionTerms;
+  readonly #socket: WebSocket;
+  readonly #runs = new Map<string, { abort: AbortController; finished: Promise<void> }>();
+  readonly #timers = new Set<NodeJS.Timeout>();
+  #session: Session = newSession;
+  #runner: JobRunner | null = null;
+  #openedMs: number | null = null;
+  #heardMs: number;
+  #error: string | null = null;
+  #ended = false;
+  #resolve: (end: ConnectionEnd) => void = () => {};
+  readonly #credit = new PoolCredit();
+  #untold: Extract<SessionAction, { type: "ready" }> | null = null;
+  #waitingForRoom: (() => void)[] = [];
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options;
+    this.#terms = { pool: options.pool, worker: options.signer.id, models: options.engine.models() };
+    this.#heardMs = options.nowMs();
+    this.end = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+    // The type is behind the library in `closeTimeout` alone.
+    const socketOptions: ClientOptions & { closeTimeout: number } = {
+      headers: { authorization: `Bearer ${options.token}` },
+      handshakeTimeout: LIMITS.helloMs,
+      maxPayload: LIMITS.poolFrameBytes,
+      perMessageDeflate: false,
+      followRedirects: false,
+      // Some servers send their close frame and leave TCP open for long: what they said counts, not when they hang up.
+      closeTimeout: CLOSING.idleMs,
+    };
+    this.#socket = new WebSocket(options.url, WORKER_PROTOCOL.subprotocol, socketOptions);
+    this.#socket.on("open", () => this.#onOpen());
+    this.#socket.on("message", (data, isBinary) => this.#onMessage(data, isBinary));
+    this.#socket.on("unexpected-response", (_request, response) => void this.#onRefusal(response));
+    this.#socket.on("error", (error) => {
+      this.#error ??= error.message;
+    });
+    this.#socket.on("close", (code, reason) => this.#onClose(code, reason.toString()));
+    options.drain.addEventListener("abort", this.#onDrain, { once: true });
+    if (options.drain.aborted) this.#onDrain();
+  }
+
+  #onOpen(): void {
+    this.#heardMs = this.#options.nowMs();
+    const timer = setTimeout(() => {
+      if (this.#session.phase !== "open") this.#lose("the pool did not welcome this worker in time");
+    }, LIMITS.helloMs);
+    this.#timers.add(timer);
+  }
+
+  #onMessage(data: RawData, isBinary: boolean): void {
+    this.#heardMs = this.#options.nowMs();
+    const text = isBinary ? null : data.toString();
+    if (text === "pong" || this.#ended) return;
+    const frame = text === null ? null : parseFrame(text);
+    if (frame === null) {
+      this.#lose("the pool sent a frame of unknown shape; a newer agent may be needed", CLOSE.policyViolation);
+    } else this.#take({ type: "frame", frame });
+  }
+
+  readonly #onDrain = (): void => {
+    const timer = setTimeout(
+      () => this.#finish({ type: "drained", unfinished: this.#runs.size }),
+      this.#options.drainMs,
+    );
+    this.#timers.add(timer);
+    this.#options.onEvent({ type: "draining", leased: this.#runs.size });
+    this.#take({ type: "drain" });
+  };
+
+  async #onRefusal(response: IncomingMessage): Promise<void> {
+    const said = await refusalOf(response);
+    const status = response.statusCode ?? 0;
+    const retryAfterMs = Number(response.headers["retry-after"] ?? 0) * 1_000 || 0;
+    // Only the pool's own word ends the agent for good: a firewall or proxy on the way may answer 401 and 403 too.
+    const code = REFUSAL_STOPS.find(([openAiCode]) => openAiCode === said?.code)?.[1];
+    if (code !== undefined) this.#finish({ type: "stopped", code, message: said?.message ?? STOPPED[code] });
+    else {
+      const words = said === null ? "" : `: ${said.message}`;
+      this.#lose(`the pool answered ${status}${words}`, CLOSE.normal, retryAfterMs);
+    }
+  }
+
+  #onClose(code: number, reason: string): void {
+    if (code === CLOSE.tokenRefused) this.#stop("token-refused");
+    else if (code === CLOSE.tokenExpired) this.#stop("token-expired");
+    else if (code === CLOSE.protocolTooOld) this.#stop("protocol-too-old");
+    else if (code === CLOSE.restarting) this.#lose("the pool is restarting");
+    else this.#lose(this.#error ?? `the socket was closed (${code}${reason === "" ? "" : `, ${reason}`})`);
+  }
+
+  #take(event: SessionEvent): void {
+    const next = step(this.#session, event, this.#terms);
+    if (next.ok) {
+      this.#session = next.session;
+      for (const action of next.actions) this.#do(action);
+    } else if (next.code === "session/wrong-pool") this.#stop("wrong-pool");
+    else this.#lose(`the pool broke the protocol (${next.code})`, CLOSE.policyViolation);
+  }
+
+  #do(action: SessionAction): void {
+    switch (action.type) {
+      case "prove":
+        this.#prove(action.nonce).catch((error: unknown) =>
+          this.#lose(`the hello could not be made: ${String(error)}`),
+        );
+        return;
+      case "welcomed":
+        this.#onWelcome(action);
+        return;
+      case "ready":
+        this.#tellFree(action);
+        return;
+      case "start":
+        this.#start(action.job);
+        return;
+      case "abort":
+        this.#runs.get(runKey(action))?.abort.abort();
+        return;
+      case "refuse": {
+        const { jobId, lease } = action.job;
+        this.#options.counters.count("jobsFailed");
+        const { code, message, retryable } = action;
+        this.#options.onEvent({ type: "job-refused", jobId, model: action.job.model, code, message });
+        this.#send({ type: "failed", jobId, lease, code, message, retryable });
+        return;
+      }
+      case "announce-drain":
+        this.#send({ type: "drain" });
+        return;
+      case "drained":
+        this.#finish({ type: "drained", unfinished: 0 });
+        return;
+      default:
+        action satisfies never;
+    }
+  }
+
+  async #prove(nonce: string): Promise<void> {
+    const { signer, engine, pool, token } = this.#options;
+    const manifest = manifestOf(signer.id, engine);
+    const manifestSha256 = await sha256Hex(canonicalBytes(manifest));
+    const tokenSha256 = await sha256Hex(utf8(token));
+    const proof = { pool, worker: signer.id, nonce, tokenSha256, manifestSha256 };
+    this.#send({
+      type: "hello",
+      protocol: WORKER_PROTOCOL.version,
+      agentVersion: AGENT_VERSION,
+      publicKey: toHex(signer.publicKey),
+      manifest,
+      manifestSignature: await signManifest(signer, manifest),
+      signature: await signWorkerProof(signer, proof),
+    });
+  }
+
+  #onWelcome({ heartbeatMs, leaseMs, frameBytes }: Extract<SessionAction, { type: "welcomed" }>): void {
+    const { engine, pool, signer, nowMs, counters, onEvent } = this.#options;
+    this.#openedMs = nowMs();
+    this.#runner = {
+      engine,
+      pool,
+      worker: signer.id,
+      nowMs,
+      signMetering: (metering) => signMetering(signer, metering),
+      send: (frame) => this.#send(frame),
+      room: (signal) => this.#room(signal),
+      progressMs: progressIntervalMs(leaseMs),
+      frameBytes: Math.min(frameBytes, LIMITS.agentFrameBytes),
+    };
+    // Answered by the pool's runtime without waking it: three unanswered ones mean that nobody is there (SPEC 6.2).
+    const everyMs = Math.min(heartbeatMs, LIMITS.heartbeatMs);
+    const deadAfterMs = everyMs * (LIMITS.deadAfterMs / LIMITS.heartbeatMs);
+    const timer = setInterval(() => {
+      if (nowMs() - this.#heardMs >= deadAfterMs) this.#lose("the pool has gone silent");
+      else this.#socket.send("ping");
+    }, everyMs);
+    this.#timers.add(timer);
+    counters.count("connections");
+    onEvent({ type: "connected", pool, worker: signer.id });
+  }
+
+  #start(job: JobFrame): void {
+    const { counters, onEvent, nowMs } = this.#options;
+    if (this.#runner === null) return;
+    const abort = new AbortController();
+    const key = runKey(job);
+    const named = { jobId: job.jobId, model: job.model };
+    const startedMs = nowMs();
+    this.#credit.used(job.model);
+    counters.count("jobsStarted");
+    onEvent({ type: "job-started", ...named });
+    const finished = runJob(job, this.#runner, abort.signal)
+      .then((end) => {
+        const ms = nowMs() - startedMs;
+        if (end.type === "done") {
+          counters.count("jobsDone");
+          onEvent({ type: "job-done", ...named, ms, ...end.usage });
+        } else if (end.type === "failed") {
+          counters.count("jobsFailed");
+          onEvent({ type: "job-failed", ...named, ms, code: end.code });
+        } else {
+          counters.count("jobsCancelled");
+          onEvent({ type: "job-cancelled", ...named, ms });
+        }
+      })
+      .catch((error: unknown) => {
+        // A bug, not an outcome: the pool learns at once, and the agent goes on with its other jobs.
+        counters.count("jobsFailed");
+        onEvent({ type: "warning", message: `A job ended in an error: ${String(error)}` });
+        onEvent({ type: "job-failed", ...named, ms: nowMs() - startedMs, code: "inference/engine-failed" });
+        const { jobId, lease } = job;
+        const failure = { code: "inference/engine-failed", message: "The agent failed on this request." } as const;
+        if (!abort.signal.aborted) this.#send({ type: "failed", jobId, lease, ...failure, retryable: true });
+      })
+      .finally(() => {
+        this.#runs.delete(key);
+        if (!this.#ended) this.#take({ type: "ended", jobId: job.jobId, lease: job.lease });
+      });
+    this.#runs.set(key, { abort, finished });
+  }
+
+  #send(frame: AgentFrame): void {
+    if (this.#socket.readyState !== WebSocket.OPEN || this.#ended) return;
+    this.#socket.send(JSON.stringify(frame), () => {
+      if (this.#socket.bufferedAmount <= UNSENT_BYTES) this.#wakeWaiting();
+    });
+  }
+
+  #room(signal: AbortSignal): Promise<void> | undefined {
+    if (signal.aborted || this.#socket.bufferedAmount <= UNSENT_BYTES) return undefined;
+    return new Promise((resolve) => {
+      this.#waitingForRoom.push(resolve);
+      signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+  }
+
+  #wakeWaiting(): void {
+    const waiting = this.#waitingForRoom;
+    this.#waitingForRoom = [];
+    for (const wake of waiting) wake();
+  }
+
+  /** At once while the pool may be waiting for it, with others a little later otherwise. */
+  #tellFree(ready: Extract<SessionAction, { type: "ready" }>): void {
+    const waits = this.#untold !== null;
+    this.#untold = ready;
+    if (!this.#credit.isPlenty(ready.slots)) {
+      this.#tellNow();
+      return;
+    }
+    if (waits) return;
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      this.#tellNow();
+    }, LIMITS.readyGroupMs);
+    this.#timers.add(timer);
+  }
+
+  #tellNow(): void {
+    const ready = this.#untold;
+    if (ready === null) return;
+    this.#untold = null;
+    this.#credit.told(ready.slots);
+    this.#send(ready);
+  }
+
+  #stop(code: Extract<ConnectionEnd, { type: "stopped" }>["code"]): void {
+    this.#finish({ type: "stopped", code, message: STOPPED[code] });
+  }
+
+  #lose(reason: string, closeCode: number = CLOSE.normal, retryAfterMs = 0): void {
+    const openMs = this.#openedMs === null ? 0 : this.#options.nowMs() - this.#openedMs;
+    this.#finish({ type: "lost", reason, openMs, retryAfterMs }, closeCode);
+  }
+
+  #finish(end: ConnectionEnd, closeCode: number = CLOSE.normal): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#options.drain.removeEventListener("abort", this.#onDrain);
+    for (const timer of this.#timers) clearTimeout(timer);
+    for (const { abort } of this.#runs.values()) abort.abort();
+    this.#wakeWaiting();
+    const stopped = [...this.#runs.values()].map(({ finished }) => finished);
+    void Promise.all([this.#closeSocket(closeCode), ...stopped]).then(() => this.#resolve(end));
+  }
+
+  #closeSocket(code: number): Promise<void> {
+    const socket = this.#socket;
+    if (socket.readyState === WebSocket.CLOSED) return Promise.resolve();
+    return new Promise((resolve) => {
+      const limitMs = socket.bufferedAmount > 0 ? CLOSING.unsentMs : CLOSING.idleMs;
+      const timer = setTimeout(() => socket.terminate(), limitMs);
+      socket.once("close", () => {
+        clearTimeout(timer);
+        resolve();
+      });
+      if (socket.readyState === WebSocket.CONNECTING) socket.terminate();
+      else socket.close(code);
+    });
+  }
+}
+
+const STOPPED = Object.freeze({
+  "token-refused":
+    "The pool refuses this worker token: it is unknown, revoked, or bound to another worker. Ask its operator for a new invite.",
+  "token-expired": "The worker token has expired. Ask the pool's operator for a new invite.",
+  "protocol-too-old": "The pool speaks a newer worker protocol than this agent. Update the agent.",
+  "wrong-pool":
+    "The pool at this address is not the one that made the worker token. Check --pool, or ask for an invite of this pool.",
+} as const);
+
+const REFUSAL_STOPS = [
+  [ERRORS["workers/token-refused"].openAiCode, "token-refused"],
+  [ERRORS["workers/token-expired"].openAiCode, "token-expired"],
+] as const;
+
+const refusalBody = z.object({ error: z.object({ message: z.string().max(500), code: z.string().nullish() }) });
+
+const runKey = ({ jobId, lease }: { jobId: string; lease: number }) => `${jobId}/${lease}`;
+
+function parseFrame(text: string) {
+  try {
+    const parsed = poolFrame.safeParse(JSON.parse(text));
+    return parsed.success ? parsed.data : null;
+  } catch {
+    return null;
+  }
+}
+
+/** What a pool says when it refuses the upgrade: `{"error": {"message", "code"}}`, if it says anything. */
+async function refusalOf(response: IncomingMessage): Promise<z.infer<typeof refusalBody>["error"] | null> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  try {
+    for await (const chunk of response) {
+      bytes += chunk.length;
+      if (bytes > REFUSAL_BODY_BYTES) return null;
+      chunks.push(chunk);
+    }
+    const body: unknown = JSON.parse(Buffer.concat(chunks).toString());
+    return refusalBody.safeParse(body).data?.error ?? null;
+  } catch {
+    return null;
+  }
+}

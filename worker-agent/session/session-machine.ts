@@ -1,0 +1,165 @@
+import type { JobFrame, PoolFrame } from "../../schema/wire/worker-frames.ts";
+import type { JobFailure, ModelOffer } from "../engine/engine.ts";
+
+/**
+ * The agent's side of the socket protocol (SPEC 6.2). Pure: sockets, engines, keys and time stay out.
+ *
+ * What never happens: a job starts without a free slot or after a drain; a slot is offered while an engine still
+ * computes in it; two frames of one lease start twice.
+ */
+export interface Session {
+  readonly phase: "greeting" | "proving" | "open";
+  readonly draining: boolean;
+  /** Job frames received on this socket: the pool subtracts what it sent after our last `ready`. */
+  readonly received: number;
+  /** Every run that may still compute, aborted ones included. */
+  readonly runs: readonly Run[];
+}
+
+interface Run {
+  readonly jobId: string;
+  readonly lease: number;
+  readonly model: string;
+  readonly aborted: boolean;
+}
+
+/** What does not change while a socket lives. */
+export interface SessionTerms {
+  /** Atom id that our token carries; we speak to no other pool (SPEC 6.1). */
+  readonly pool: string;
+  readonly worker: string;
+  readonly models: readonly ModelOffer[];
+}
+
+export type SessionEvent =
+  | { readonly type: "frame"; readonly frame: PoolFrame }
+  /** A run has ended, whatever its end: its engine computes nothing more. */
+  | { readonly type: "ended"; readonly jobId: string; readonly lease: number }
+  | { readonly type: "drain" };
+
+export type SessionAction =
+  | { readonly type: "prove"; readonly nonce: string }
+  | { readonly type: "welcomed"; readonly heartbeatMs: number; readonly leaseMs: number; readonly frameBytes: number }
+  | { readonly type: "ready"; readonly received: number; readonly slots: { model: string; free: number }[] }
+  | { readonly type: "start"; readonly job: JobFrame }
+  | { readonly type: "abort"; readonly jobId: string; readonly lease: number }
+  | {
+      readonly type: "refuse";
+      readonly job: JobFrame;
+      readonly code: JobFailure;
+      readonly message: string;
+      readonly retryable: boolean;
+    }
+  | { readonly type: "announce-drain" }
+  /** Draining, and nothing is leased any more. */
+  | { readonly type: "drained" };
+
+export type SessionStep =
+  | { readonly ok: true; readonly session: Session; readonly actions: readonly SessionAction[] }
+  | { readonly ok: false; readonly code: "session/wrong-pool" | "session/wrong-worker" | "session/unexpected-frame" };
+
+export const newSession: Session = { phase: "greeting", draining: false, received: 0, runs: [] };
+
+export function step(session: Session, event: SessionEvent, terms: SessionTerms): SessionStep {
+  switch (event.type) {
+    case "frame":
+      return onFrame(session, event.frame, terms);
+    case "ended":
+      return onEnded(session, event, terms);
+    case "drain":
+      return onDrain(session);
+    default:
+      return event satisfies never;
+  }
+}
+
+function onFrame(session: Session, frame: PoolFrame, terms: SessionTerms): SessionStep {
+  switch (frame.type) {
+    case "challenge":
+      if (session.phase !== "greeting") return refused("session/unexpected-frame");
+      // The invite's pool and no other: a relay cannot pass our proof on, and a wrong URL is noticed at once.
+      if (frame.pool !== terms.pool) return refused("session/wrong-pool");
+      return go({ ...session, phase: "proving" }, { type: "prove", nonce: frame.nonce });
+    case "welcome": {
+      if (session.phase !== "proving") return refused("session/unexpected-frame");
+      if (frame.worker !== terms.worker) return refused("session/wrong-worker");
+      const open: Session = { ...session, phase: "open" };
+      const { heartbeatMs, leaseMs, agentFrameBytes } = frame;
+      const welcomed: SessionAction = { type: "welcomed", heartbeatMs, leaseMs, frameBytes: agentFrameBytes };
+      return open.draining ? go(open, welcomed, { type: "drained" }) : go(open, welcomed, ready(open, terms));
+    }
+    case "job":
+      if (session.phase !== "open") return refused("session/unexpected-frame");
+      return onJob({ ...session, received: session.received + 1 }, frame, terms);
+    case "cancel":
+    case "rejected": {
+      if (session.phase !== "open") return refused("session/unexpected-frame");
+      // Late for a job that just ended, or of an older lease: nothing to do.
+      const run = session.runs.find((it) => isRun(it, frame) && !it.aborted);
+      if (run === undefined) return go(session);
+      return go(abortRun(session, frame), { type: "abort", jobId: frame.jobId, lease: frame.lease });
+    }
+    default:
+      return frame satisfies never;
+  }
+}
+
+function onJob(session: Session, job: JobFrame, terms: SessionTerms): SessionStep {
+  const known = session.runs.filter((run) => run.jobId === job.jobId);
+  // Leases only grow: one that we have seen, or a smaller one, is a repeat and was answered already.
+  if (known.some((run) => run.lease >= job.lease)) return go(session);
+
+  const superseded = known.filter((run) => !run.aborted);
+  const aborts = superseded.map(({ jobId, lease }): SessionAction => ({ type: "abort", jobId, lease }));
+  const current = superseded.reduce(abortRun, session);
+
+  const refuse = (code: JobFailure, retryable: boolean, message: string): SessionStep => {
+    const actions: SessionAction[] = [...aborts, { type: "refuse", job, code, message, retryable }];
+    // The pool counted a credit off for this job: say what is free, or it never comes back.
+    return go(current, ...actions, ...(current.draining ? [] : [ready(current, terms)]));
+  };
+  const offer = terms.models.find((it) => it.name === job.model);
+  if (current.draining) return refuse("inference/engine-failed", true, "This worker takes no more jobs.");
+  if (offer === undefined) return refuse("inference/model-not-found", true, "This worker does not have that model.");
+  if (!offer.kinds.includes(job.kind)) {
+    return refuse("http/unsupported-parameter", false, "This model does not do that kind of job.");
+  }
+  if (freeSlots(current, offer) === 0) return refuse("inference/engine-failed", true, "This worker has no free slot.");
+
+  const run: Run = { jobId: job.jobId, lease: job.lease, model: job.model, aborted: false };
+  // No `ready` here: the pool sent the job, so it knows of the slot; `free` and `received` would both move by one.
+  return go({ ...current, runs: [...current.runs, run] }, ...aborts, { type: "start", job });
+}
+
+function onEnded(session: Session, ended: { jobId: string; lease: number }, terms: SessionTerms): SessionStep {
+  const after: Session = { ...session, runs: session.runs.filter((run) => !isRun(run, ended)) };
+  if (!after.draining) return go(after, ready(after, terms));
+  return after.runs.length === 0 ? go(after, { type: "drained" }) : go(after);
+}
+
+function onDrain(session: Session): SessionStep {
+  if (session.draining) return go(session);
+  const draining: Session = { ...session, draining: true };
+  const announce: SessionAction[] = session.phase === "open" ? [{ type: "announce-drain" }] : [];
+  return session.runs.length === 0 ? go(draining, ...announce, { type: "drained" }) : go(draining, ...announce);
+}
+
+function ready(session: Session, terms: SessionTerms): SessionAction {
+  const slots = terms.models.map((offer) => ({ model: offer.name, free: freeSlots(session, offer) }));
+  return { type: "ready", received: session.received, slots };
+}
+
+function freeSlots(session: Session, offer: ModelOffer): number {
+  return Math.max(0, offer.slots - session.runs.filter((run) => run.model === offer.name).length);
+}
+
+function abortRun(session: Session, which: { jobId: string; lease: number }): Session {
+  return { ...session, runs: session.runs.map((run) => (isRun(run, which) ? { ...run, aborted: true } : run)) };
+}
+
+const isRun = (run: Run, which: { jobId: string; lease: number }) =>
+  run.jobId === which.jobId && run.lease === which.lease;
+
+const go = (session: Session, ...actions: SessionAction[]): SessionStep => ({ ok: true, session, actions });
+
+const refused = (code: Extract<SessionStep, { ok: false }>["code"]): SessionStep => ({ ok: false, code });

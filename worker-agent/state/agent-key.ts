@@ -1,0 +1,39 @@
+import { chmod, readFile, stat } from "node:fs/promises";
+import { generateSecretKey, type Signer, signerFrom } from "../../schema/crypto/ed25519.ts";
+import { createFileOnce, isErrno } from "./files.ts";
+
+export type OpenedKey =
+  | { readonly ok: true; readonly signer: Signer; readonly wasExposed: boolean }
+  | { readonly ok: false; readonly message: string };
+
+/**
+ * The agent's own key, made on first run (SPEC 6.1). Persisted as base64 of the 32-byte secret key, mode 0600; it never
+ * leaves this file but into the signer.
+ */
+export async function openAgentKey(path: string): Promise<OpenedKey> {
+  let text = await readKey(path);
+  if (text === null) {
+    await createFileOnce(path, `${Buffer.from(generateSecretKey()).toString("base64")}\n`);
+    // Another agent on this folder may have been first: what the file says counts.
+    text = await readKey(path);
+  }
+  const secret = Buffer.from(text ?? "", "base64");
+  if (secret.length !== 32) {
+    return {
+      ok: false,
+      message: `${path} does not hold a worker key. Restore it, or remove it to become a new worker.`,
+    };
+  }
+  const wasExposed = process.platform !== "win32" && ((await stat(path)).mode & 0o077) !== 0;
+  if (wasExposed) await chmod(path, 0o600);
+  return { ok: true, signer: await signerFrom(new Uint8Array(secret)), wasExposed };
+}
+
+async function readKey(path: string): Promise<string | null> {
+  try {
+    return (await readFile(path, "utf8")).trim();
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return null;
+    throw error;
+  }
+}

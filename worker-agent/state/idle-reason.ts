@@ -1,0 +1,74 @@
+import type { AgentStatus } from "./status-file.ts";
+
+export type IdleReason = {
+  readonly code:
+    | "working"
+    | "all-slots-busy"
+    | "no-job-for-its-models"
+    | "loading"
+    | "connecting"
+    | "disconnected"
+    | "draining"
+    | "refused"
+    | "stopped"
+    | "vanished";
+  /** A sentence or two for the machine's owner: why, and what to do. */
+  readonly message: string;
+};
+
+const REFUSED = ["token-refused", "token-expired", "wrong-pool", "protocol-too-old"];
+
+/**
+ * Pure: why this worker got no job, as far as it can know. A pool tells a worker nothing of jobs for other models, so
+ * whether nobody asks at all or others are asked is the operator's to say.
+ *
+ * @param alive whether the process of `status.pid` still runs
+ */
+export function idleReason(status: AgentStatus, alive: boolean, nowMs: number): IdleReason {
+  const { state, models, stopped, lastDisconnect, nextAttemptMs } = status;
+  if (state === "stopped") {
+    const message = stopped?.message ?? "The worker was stopped.";
+    return stopped !== null && REFUSED.includes(stopped.code)
+      ? { code: "refused", message }
+      : { code: "stopped", message: `${message} Start it again with: ligand worker start` };
+  }
+  if (!alive) {
+    const message = `The worker's process ${status.pid} is gone without a last word: it was killed or the machine restarted. Start it again with: ligand worker start`;
+    return { code: "vanished", message };
+  }
+  if (state === "loading") return { code: "loading", message: "It is still loading its model." };
+  if (state === "draining") {
+    return { code: "draining", message: "It drains: it finishes what it has and takes no new jobs." };
+  }
+  if (state === "connecting") {
+    if (nextAttemptMs === null) return { code: "connecting", message: "It is connecting to the pool right now." };
+    const why = lastDisconnect === null ? "" : ` (${lastDisconnect.reason})`;
+    const inS = Math.max(0, Math.ceil((nextAttemptMs - nowMs) / 1_000));
+    return { code: "disconnected", message: `It is not connected${why}. Next try in ${inS} s.` };
+  }
+  const active = models.reduce((sum, model) => sum + model.active, 0);
+  if (models.every((model) => model.active >= model.slots)) {
+    return { code: "all-slots-busy", message: "All its slots are busy: more --slots would take more jobs at once." };
+  }
+  if (active > 0) return { code: "working", message: "It works, and has free slots: no further job waits for it." };
+  const names = models.map(({ name }) => name).join(", ");
+  const since = duration(nowMs - quietSinceMs(status, nowMs));
+  return {
+    code: "no-job-for-its-models",
+    message: `The pool has sent no job for ${names} for ${since}. Either nobody asks, or they ask for other models: the pool's operator sees which.`,
+  };
+}
+
+/** Since when it could have got a job and got none. */
+export function quietSinceMs({ connectedSinceMs, lastJob }: AgentStatus, nowMs: number): number {
+  return Math.max(connectedSinceMs ?? nowMs, lastJob?.endedMs ?? 0);
+}
+
+/** Pure: a time span in its two largest units, for example `2 h 5 min`. */
+export function duration(ms: number): string {
+  const s = Math.max(0, Math.floor(ms / 1_000));
+  const [days, hours, minutes] = [Math.floor(s / 86_400), Math.floor(s / 3_600) % 24, Math.floor(s / 60) % 60];
+  if (days > 0) return `${days} d ${hours} h`;
+  if (hours > 0) return `${hours} h ${minutes} min`;
+  return minutes > 0 ? `${minutes} min ${s % 60} s` : `${s} s`;
+}

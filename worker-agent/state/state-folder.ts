@@ -1,0 +1,49 @@
+import { chmod, mkdir, readdir, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { isErrno } from "./files.ts";
+
+export type OpenedFolder = { readonly ok: true } | { readonly ok: false; readonly message: string };
+
+/** The lock is made before any state, so a folder that holds nothing else is still empty. */
+const LOCK = "lock";
+
+/**
+ * Opens a state folder, or makes one that is its owner's alone. A folder that was there keeps its mode, for it may be
+ * everyone's (`--state /tmp`); it is refused where others may put files, or where it is open and somebody else's files
+ * are in it.
+ *
+ * @param marks names of files by which this state is known
+ */
+export async function openStateFolder(path: string, marks: readonly string[]): Promise<OpenedFolder> {
+  try {
+    const made = await mkdir(path, { recursive: true, mode: 0o700 });
+    if (made !== undefined) {
+      await chmod(path, 0o700);
+      // Keys are in here: `git add .` around this folder must not take them along.
+      await writeFile(join(path, ".gitignore"), "*\n", { mode: 0o600 });
+      return { ok: true };
+    }
+    if (process.platform === "win32") return { ok: true };
+    const { mode, uid } = await stat(path);
+    if ((mode & 0o077) === 0 && uid === process.getuid?.()) return { ok: true };
+    if ((mode & 0o002) !== 0) return refuse(path, "everyone may put files into it");
+    const names = (await readdir(path)).filter((name) => name !== LOCK);
+    if (names.length === 0 || marks.some((mark) => names.includes(mark))) return { ok: true };
+    return refuse(path, "others may look into it, and what it holds is not Ligand's");
+  } catch (error) {
+    if (isErrno(error, "EEXIST") || isErrno(error, "ENOTDIR"))
+      return { ok: false, message: `${path} is not a folder.` };
+    if (isErrno(error, "EACCES") || isErrno(error, "EPERM") || isErrno(error, "EROFS")) {
+      return {
+        ok: false,
+        message: `The folder ${path} cannot be made or used by this user. Name another: --state DIR`,
+      };
+    }
+    throw error;
+  }
+}
+
+function refuse(path: string, why: string): OpenedFolder {
+  const remedy = `Name one that does not exist yet, for example: --state ${join(path, "ligand")}`;
+  return { ok: false, message: `${path} is no folder for keys: ${why}. ${remedy}` };
+}

@@ -10,6 +10,7 @@ import {
   type LlamaEngineOptions,
   loadLlamaEngine,
   startLlama,
+  stopLlama,
 } from "./engine/llama.ts";
 import { freeBytes, modelNeeds } from "./engine/memory.ts";
 import { type HostedModel, ModelHost } from "./engine/model-host.ts";
@@ -161,7 +162,7 @@ async function openHost(
   if (typeof started === "string") return cannot(`llama.cpp does not start on this machine (${started}).`);
   const runtime = started;
   const refused = async (message: string, code?: Refused["code"]) => {
-    await runtime.dispose();
+    await stopLlama(runtime);
     return cannot(message, code);
   };
 
@@ -188,7 +189,7 @@ async function openHost(
     models.push({ offer, bytes: needs.bytes, load });
   }
 
-  const host = new ModelHost({ models, limitBytes, ...told, afterAll: () => runtime.dispose() });
+  const host = new ModelHost({ models, limitBytes, ...told, afterAll: () => stopLlama(runtime) });
   const preloaded = await host.preload(signal);
   if (!preloaded.ok) {
     await host.dispose();

@@ -1,4 +1,5 @@
 import { availableParallelism } from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   getLlama,
   type Llama,
@@ -101,7 +102,7 @@ export async function loadLlamaEngine(options: LlamaEngineOptions): Promise<Load
     return { ok: true, engine, backend, threads };
   } catch (error) {
     await model?.dispose();
-    if (options.runtime === undefined) await llama?.dispose();
+    if (options.runtime === undefined && llama !== null) await stopLlama(llama);
     return { ok: false, message: whyNotLoaded(error, file.path) };
   }
 }
@@ -121,6 +122,16 @@ export async function startLlama(options: Pick<LlamaEngineOptions, "gpu" | "onSt
   // On a CPU the contexts share the cores: each asks for all its threads or waits, and never spins against another.
   llama.maxThreads = llama.gpu === false ? Math.max(1, availableParallelism()) : 0;
   return llama;
+}
+
+/**
+ * Gives llama.cpp back, or goes on after three seconds. node-llama-cpp (3.22) waits for every model that it began to
+ * load; one that failed to load and was garbage-collected since never reports, and the wait would not end.
+ */
+export async function stopLlama(llama: Llama): Promise<void> {
+  const enough = new AbortController();
+  await Promise.race([llama.dispose(), sleep(3_000, undefined, { signal: enough.signal }).catch(() => {})]);
+  enough.abort();
 }
 
 function createContext(
@@ -288,7 +299,7 @@ export class LlamaEngine implements Engine {
     await this.#parts.shared.dispose();
     await this.#parts.seeded.dispose();
     await this.#parts.model.dispose();
-    if (this.#parts.runtime === undefined) await this.#parts.llama.dispose();
+    if (this.#parts.runtime === undefined) await stopLlama(this.#parts.llama);
   }
 
   #begin(): void {

@@ -87,6 +87,9 @@ export const LIMITS = Object.freeze({
   /** Slots that become free while the pool knows of plenty are told together. */
   readyGroupMs: 20,
   reconnectMinMs: 1_000,
+  /** Until an outage is `youngOutageMs` old; `reconnectMaxMs` after that. */
+  reconnectYoungMaxMs: 10_000,
+  youngOutageMs: 5 * 60_000,
   reconnectMaxMs: 60_000,
   embeddingInputs: 256,
   /** 256 vectors of so many float32 are 8 MiB, the most that one answer holds in a lane. */

@@ -40,7 +40,7 @@ const start = (options: Partial<AgentOptions> = {}): Promise<AgentOutcome> =>
     gpu: false,
     onEvent: (event) => events.push(event),
     signal: drain.signal,
-    reconnect: { minMs: 1, maxMs: 5 },
+    reconnect: { minMs: 1, youngMaxMs: 5, maxMs: 5 },
     ...options,
   });
 

@@ -53,7 +53,7 @@ async function startWorker(about: { token?: string; pool?: string; drainMs?: num
     },
     nowMs: Date.now,
     random: () => 0,
-    range: { minMs: 1, maxMs: 5 },
+    range: { minMs: 1, youngMaxMs: 5, maxMs: 5 },
   });
 }
 

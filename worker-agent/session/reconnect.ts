@@ -13,14 +13,23 @@ export type ServiceEnd = Exclude<ConnectionEnd, { type: "lost" }>;
 /** Keeps a session with the pool until it is drained or stopped for good. A session that held starts the waits anew. */
 export async function serve(options: ReconnectOptions): Promise<ServiceEnd> {
   const { drain, onEvent, range = RECONNECT } = options;
+  let lostMs: number | null = null;
   for (let attempt = 0; !drain.aborted; attempt++) {
     onEvent({ type: "connecting", url: options.url });
     const end = await connect(options);
     if (end.type !== "lost") return end;
     if (drain.aborted) break;
-    if (end.openMs >= LIMITS.deadAfterMs) attempt = 0;
+    // Not the wall clock, which a machine that slept finds far ahead.
+    const nowMs = performance.now();
+    if (lostMs === null || end.openMs >= LIMITS.deadAfterMs) {
+      attempt = 0;
+      lostMs = nowMs;
+    }
     const asked = Math.min(end.retryAfterMs, range.maxMs);
-    const retryInMs = Math.max(asked, backoffMs(attempt, options.random(), range));
+    const retryInMs = Math.max(
+      asked,
+      backoffMs({ attempt, outageMs: nowMs - lostMs, random: options.random() }, range),
+    );
     onEvent({ type: "disconnected", reason: end.reason, retryInMs });
     await sleep(retryInMs, undefined, { signal: drain }).catch(() => {});
   }

@@ -104,6 +104,58 @@ export const LIMITS = Object.freeze({
 
   adminTokens: 100,
 
+  // Federation: signed requests
+  signedRequestWindowSeconds: 60,
+  /** Beyond its timestamp; a timestamp may be a window ahead of our clock. */
+  nonceRetentionSeconds: 120,
+  peerRequestsPerMinute: 60,
+  peerEventRequestsPerSecond: 60,
+  hops: 2,
+  federatedBodyBytes: 1024 * 1024,
+
+  // Federation: peers
+  peerNameChars: 100,
+  peerUrlChars: 512,
+  capabilities: 64,
+  capabilityChars: 64,
+  moleculePeers: 1_000,
+  maxPeers: 10,
+  /** Most that an operator may set; 0 there means no limit. */
+  maxPeersMax: 100_000,
+  registrationsPerMinute: 10,
+  registrationChallengeMs: 60_000,
+  /** Hex digits of the other side's challenge, which is opaque to us. */
+  registrationChallengeChars: 512,
+  lowTrustPeers: 100,
+
+  // Federation: delivery
+  deliveryTries: 10,
+  /** "Later" said by a 429 is no try; so many of them are enough. */
+  deliveryDeferrals: 100,
+  deliveryBackoffMinMs: 1_000,
+  deliveryBackoffMaxMs: 12 * 60 * 60_000,
+  circuitFailures: 5,
+  circuitWindowMs: 10 * 60_000,
+  circuitOpenMs: 30 * 60_000,
+  /** A half-open circuit's one probe that says nothing for so long is taken for lost. */
+  circuitProbeMs: 60_000,
+
+  // Event log (SPEC 4, 13)
+  eventBytes: 64 * 1024,
+  eventTypeChars: 64,
+  /** How often a public event may be passed on. */
+  eventTtl: 3,
+  /** Events of others whose clock is so far ahead are refused; between `clockHoldMs` and this they wait. */
+  clockDriftMs: 60_000,
+  clockHoldMs: 10_000,
+  /** After so many events of one microsecond the clock goes to the next one. */
+  clockLogicalMax: 2 ** 32 - 1,
+  eventsPerPull: 500,
+  eventsPerCommit: 500,
+  /** Drafts that wait for the log at once. */
+  eventDrafts: 10_000,
+  heldEvents: 10_000,
+
   // Export and import
   backupPageRows: 500,
   importBodyBytes: 8 * 1024 * 1024,

@@ -1,0 +1,163 @@
+/**
+ * Signed events and checkpoints (SPEC 4.1): canonical bytes, content id, signature. Keys, ids and signatures are
+ * lowercase hex, an event's bytes standard base64. Opening answers a code and throws nothing for anything malformed.
+ */
+
+import type * as z from "zod";
+import type { ErrorCode } from "../wire/errors.ts";
+import {
+  type Checkpoint,
+  type EventBody,
+  eventBody,
+  type SignedCheckpoint,
+  type SignedEvent,
+  signedCheckpoint,
+  signedEvent,
+} from "../wire/events.ts";
+import { LIMITS } from "../wire/limits.ts";
+import { concat, equalBytes, fromBase64, fromHex, toBase64, toHex } from "./bytes.ts";
+import { canonicalBytes, canonicalBytesOrNull } from "./canonical.ts";
+import { type Signer, verify } from "./ed25519.ts";
+import { sha256Hex } from "./hash.ts";
+import { idOfPublicKey } from "./ids.ts";
+
+const NODE_ID_HEX = 16;
+
+/** Before the first event of an audience: 32 zero bytes. */
+export const GENESIS_CHAIN = "00".repeat(32);
+
+/** `sha256(previous chain ‖ content id)`, both as their 32 bytes. The hash comes in: shells have one that needs no promise. */
+export function nextChain(previous: string, contentId: string, sha256: (bytes: Uint8Array) => Uint8Array): string {
+  const [before, id] = [fromHex(previous), fromHex(contentId)];
+  if (before?.length !== 32 || id?.length !== 32) throw new TypeError("a chain is made of 32-byte hashes");
+  return toHex(sha256(concat(before, id)));
+}
+
+export function nodeIdOf(publicKey: Uint8Array): string {
+  return toHex(publicKey).slice(0, NODE_ID_HEX);
+}
+
+/** What its author decides of an event; origin and node are the signer's. */
+export interface EventContent extends Pick<EventBody, "type" | "visibility" | "payload"> {
+  hlc: Pick<EventBody["hlc"], "physical_us" | "logical">;
+}
+
+/** Throws TypeError for a payload that is not JSON, or that makes the event larger than 64 KiB: a bug of its author. */
+export async function signEvent(signer: Signer, content: EventContent): Promise<SignedEvent> {
+  const bytes = canonicalBytes({
+    v: 1,
+    type: content.type,
+    origin: signer.id,
+    visibility: content.visibility,
+    payload: content.payload,
+    hlc: {
+      physical_us: content.hlc.physical_us,
+      logical: content.hlc.logical,
+      node_id: nodeIdOf(signer.publicKey),
+    },
+  });
+  if (bytes.length > LIMITS.eventBytes) throw new TypeError(`an event is at most ${LIMITS.eventBytes} bytes`);
+  const [contentId, signature] = await Promise.all([sha256Hex(bytes), signer.sign(bytes)]);
+  return {
+    event_bytes: toBase64(bytes),
+    origin_pubkey: toHex(signer.publicKey),
+    signature: toHex(signature),
+    content_id: contentId,
+  };
+}
+
+export type OpenedEvent =
+  | { ok: true; event: EventBody; contentId: string; bytes: Uint8Array }
+  | {
+      ok: false;
+      code: Extract<ErrorCode, "events/malformed" | "events/content-hash-mismatch" | "events/invalid-signature">;
+    };
+
+/** In this order: what it says, whether it is what its id says, who said it. */
+export async function openEvent(wire: unknown): Promise<OpenedEvent> {
+  const parsed = signedEvent.safeParse(wire);
+  const bytes = parsed.success ? fromBase64(parsed.data.event_bytes) : null;
+  const event = bytes === null ? null : readEvent(bytes);
+  if (!parsed.success || bytes === null || event === null) return { ok: false, code: "events/malformed" };
+  const { origin_pubkey: key, signature, content_id: contentId } = parsed.data;
+  if (!(await isOf(event, key))) return { ok: false, code: "events/malformed" };
+  if ((await sha256Hex(bytes)) !== contentId) return { ok: false, code: "events/content-hash-mismatch" };
+  if (!(await verifyHex(signature, bytes, key))) return { ok: false, code: "events/invalid-signature" };
+  return { ok: true, event, contentId, bytes };
+}
+
+/** Null unless the bytes are the JCS of their own parse: no key twice, no white space, no other spelling of a number. */
+function readEvent(bytes: Uint8Array): EventBody | null {
+  if (bytes.length > LIMITS.eventBytes) return null;
+  const value = parseJson(bytes);
+  const canonical = value === undefined ? null : canonicalBytesOrNull(value);
+  if (canonical === null || !equalBytes(canonical, bytes)) return null;
+  return parseOrNull(eventBody, value);
+}
+
+// ---- checkpoints
+
+export async function signCheckpoint(
+  signer: Signer,
+  said: Omit<Checkpoint, "v" | "type" | "origin" | "hlc"> & { hlc: EventContent["hlc"] },
+): Promise<SignedCheckpoint> {
+  const checkpoint: Checkpoint = {
+    v: 1,
+    type: "checkpoint",
+    origin: signer.id,
+    log_id: said.log_id,
+    audience: said.audience,
+    seq: said.seq,
+    chain: said.chain,
+    hlc: { physical_us: said.hlc.physical_us, logical: said.hlc.logical, node_id: nodeIdOf(signer.publicKey) },
+  };
+  const signature = await signer.sign(canonicalBytes(checkpoint));
+  return { checkpoint, origin_pubkey: toHex(signer.publicKey), signature: toHex(signature) };
+}
+
+export type OpenedCheckpoint =
+  | { ok: true; checkpoint: Checkpoint }
+  | { ok: false; code: Extract<ErrorCode, "events/malformed" | "events/invalid-signature"> };
+
+export async function openCheckpoint(wire: unknown): Promise<OpenedCheckpoint> {
+  const parsed = parseOrNull(signedCheckpoint, wire);
+  if (parsed === null) return { ok: false, code: "events/malformed" };
+  const { checkpoint, origin_pubkey: key, signature } = parsed;
+  if (!(await isOf(checkpoint, key))) return { ok: false, code: "events/malformed" };
+  const signed = await verifyHex(signature, canonicalBytes(checkpoint), key);
+  return signed ? { ok: true, checkpoint } : { ok: false, code: "events/invalid-signature" };
+}
+
+/** Whether two checkpoints, both opened, prove that their origin told two stories of one place in one log. */
+export function equivocation(a: Checkpoint, b: Checkpoint): boolean {
+  const onePlace = a.origin === b.origin && a.log_id === b.log_id && a.audience === b.audience && a.seq === b.seq;
+  return onePlace && !equalBytes(canonicalBytes(a), canonicalBytes(b));
+}
+
+// ---- shared
+
+/** Whether origin and node are those of the key (SPEC 4.1). */
+async function isOf(said: Pick<EventBody, "origin" | "hlc">, keyHex: string): Promise<boolean> {
+  const key = fromHex(keyHex);
+  return key !== null && said.hlc.node_id === nodeIdOf(key) && said.origin === (await idOfPublicKey(key));
+}
+
+async function verifyHex(signatureHex: string, message: Uint8Array, keyHex: string): Promise<boolean> {
+  const [signature, key] = [fromHex(signatureHex), fromHex(keyHex)];
+  return signature !== null && key !== null && verify(signature, message, key);
+}
+
+function parseOrNull<T>(schema: z.ZodType<T>, value: unknown): T | null {
+  return schema.safeParse(value).data ?? null;
+}
+
+/** RFC 8259 section 8.1: UTF-8, without a byte order mark; `undefined` for anything that is not JSON. */
+const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+function parseJson(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(UTF8.decode(bytes));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,89 @@
+import * as z from "zod";
+import { LIMITS } from "./limits.ts";
+
+/** Events and checkpoints (SPEC 4.1). What is signed is the JCS of these; `schema/crypto/signed-event.ts` checks that. */
+const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`));
+export const atomId = hex(32);
+const publicKey = hex(32);
+const signature = hex(64);
+
+/** `private`: our audit. `direct`: the peer in `payload.peer`. `peers`: trust 3 and up. `public`: trust 2 and up. */
+export const visibility = z.enum(["private", "direct", "peers", "public"]);
+export type Visibility = z.infer<typeof visibility>;
+
+/** Each has a sequence and a chain of its own; `all` is the operator's whole log and no peer's. */
+export const audience = z.enum(["all", "public", "peers"]);
+export type Audience = z.infer<typeof audience>;
+
+/** What this pool writes. */
+export const eventTypeOfOurs = z.enum([
+  "worker_joined",
+  "worker_left",
+  "peer_handshake",
+  "trust_granted",
+  "trust_changed",
+  "policy_changed",
+  "circuit_opened",
+  "circuit_closed",
+  "overview",
+  "peer_status",
+]);
+export type EventType = z.infer<typeof eventTypeOfOurs>;
+
+/** A type that we do not know is data of a pool that is newer than this one, not an error. */
+const eventType = z.string().regex(new RegExp(`^[a-z][a-z0-9_]{0,${LIMITS.eventTypeChars - 1}}$`));
+
+export const hybridTime = z.strictObject({
+  physical_us: z.int().nonnegative(),
+  logical: z.int().nonnegative().max(LIMITS.clockLogicalMax),
+});
+export type HybridTime = z.infer<typeof hybridTime>;
+
+/** `node_id` is the first 8 bytes of the origin's public key. */
+const hlc = hybridTime.extend({ node_id: hex(8) });
+
+export const eventBody = z
+  .strictObject({
+    v: z.literal(1),
+    type: eventType,
+    origin: atomId,
+    visibility,
+    /** Bounded by the bytes of the whole event. */
+    payload: z.record(z.string(), z.unknown()),
+    hlc,
+  })
+  .refine((event) => event.visibility !== "direct" || atomId.safeParse(event.payload.peer).success, {
+    error: "a direct event names its peer",
+    path: ["payload", "peer"],
+  });
+export type EventBody = z.infer<typeof eventBody>;
+
+const BASE64_CHARS_OF_EVENT = 4 * Math.ceil(LIMITS.eventBytes / 3);
+
+/** An event as it travels. */
+export const signedEvent = z.strictObject({
+  event_bytes: z.string().min(1).max(BASE64_CHARS_OF_EVENT),
+  origin_pubkey: publicKey,
+  signature,
+  content_id: hex(32),
+});
+export type SignedEvent = z.infer<typeof signedEvent>;
+
+/**
+ * What a pool says of an audience at one sequence number. `hlc` is its clock when it took the event of that number, so
+ * that an honest pool says the same bytes each time; two different ones prove that it told two stories.
+ */
+export const checkpoint = z.strictObject({
+  v: z.literal(1),
+  type: z.literal("checkpoint"),
+  origin: atomId,
+  log_id: hex(16),
+  audience,
+  seq: z.int().nonnegative(),
+  chain: hex(32),
+  hlc,
+});
+export type Checkpoint = z.infer<typeof checkpoint>;
+
+export const signedCheckpoint = z.strictObject({ checkpoint, origin_pubkey: publicKey, signature });
+export type SignedCheckpoint = z.infer<typeof signedCheckpoint>;

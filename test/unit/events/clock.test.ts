@@ -1,0 +1,104 @@
+import * as fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { adopt, type Clock, compare, NEVER, observe, tick } from "../../../edge/events/clock.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
+
+const S = 1_000_000;
+const at = (physical_us: number, logical = 0): Clock => ({ physical_us, logical });
+const MAX = LIMITS.clockLogicalMax;
+
+it.each<[what: string, clock: Clock, wallUs: number, want: Clock]>([
+  ["starts with the wall clock", NEVER, 5, at(5)],
+  ["follows the wall clock", at(5, 9), 6, at(6)],
+  ["counts within a microsecond", at(5, 9), 5, at(5, 10)],
+  ["counts on when the wall clock steps back", at(5, 9), 1, at(5, 10)],
+  ["goes ahead by a microsecond at the counter's bound", at(5, MAX), 5, at(6)],
+  ["needs no step where the wall clock has passed the bound", at(5, MAX), 7, at(7)],
+])("a tick %s", (_what, clock, wallUs, want) => expect(tick(clock, wallUs)).toEqual(want));
+
+it.each<[what: string, clock: Clock, remote: Clock, wallUs: number, want: ReturnType<typeof observe>]>([
+  ["takes a past event and moves on", at(5), at(1), 9, { outcome: "now", clock: at(9) }],
+  ["steps past an event of this very time", at(5, 1), at(5, 7), 5, { outcome: "now", clock: at(5, 8) }],
+  ["steps past its own where that is later", at(5, 7), at(5, 1), 5, { outcome: "now", clock: at(5, 8) }],
+  ["takes one that is 10 s ahead", NEVER, at(10 * S), 0, { outcome: "now", clock: at(10 * S, 1) }],
+  ["holds one that is just more ahead", NEVER, at(10 * S + 1), 0, { outcome: "waits", dueUs: 1 }],
+  ["holds one that is 60 s ahead", NEVER, at(60 * S), 0, { outcome: "waits", dueUs: 50 * S }],
+  ["refuses one that is more ahead", NEVER, at(60 * S + 1), 0, { outcome: "refused", code: "events/excessive-drift" }],
+  [
+    "takes what it has passed, though the wall clock has stepped back",
+    at(90 * S),
+    at(89 * S),
+    0,
+    { outcome: "now", clock: at(90 * S, 1) },
+  ],
+  [
+    "refuses what it has not passed, by the wall clock",
+    at(90 * S),
+    at(91 * S),
+    0,
+    { outcome: "refused", code: "events/excessive-drift" },
+  ],
+  ["steps over a counter at its bound", NEVER, at(5, MAX), 0, { outcome: "now", clock: at(6) }],
+])("observing %s", (_what, clock, remote, wallUs, want) => expect(observe(clock, remote, wallUs)).toEqual(want));
+
+const time = fc.record({
+  physical_us: fc.integer({ min: 0, max: 200 * S }),
+  logical: fc.integer({ min: 0, max: MAX }),
+});
+const wall = fc.integer({ min: 0, max: 200 * S });
+const steps = fc.array(
+  fc.oneof(
+    wall.map((wallUs) => ({ wallUs, remote: null })),
+    fc.record({ wallUs: wall, remote: time }),
+  ),
+  { maxLength: 60 },
+);
+
+describe("under any schedule of wall clocks and events", () => {
+  it("the clock only goes forward, and every time it gives is new", () => {
+    fc.assert(
+      fc.property(steps, (schedule) => {
+        let clock = NEVER;
+        for (const { wallUs, remote } of schedule) {
+          const seen = remote === null ? tick(clock, wallUs) : stepped(clock, remote, wallUs);
+          if (seen === null) continue;
+          expect(compare(seen, clock)).toBeGreaterThan(0);
+          clock = seen;
+        }
+      }),
+    );
+  });
+
+  it("what comes after an event is later than it", () => {
+    fc.assert(
+      fc.property(time, time, wall, wall, (clock, remote, wallUs, laterUs) => {
+        const after = stepped(clock, remote, wallUs);
+        if (after === null) return;
+        const own = tick(after, laterUs);
+        expect(compare(own, remote)).toBeGreaterThan(0);
+        expect(compare(own, clock)).toBeGreaterThan(0);
+        expect(compare(adopt(clock, remote, wallUs), remote)).toBeGreaterThan(0);
+      }),
+    );
+  });
+
+  it("nobody drags the clock further than 10 s past the latest wall clock", () => {
+    fc.assert(
+      fc.property(steps, (schedule) => {
+        let clock = NEVER;
+        let latestUs = 0;
+        for (const { wallUs, remote } of schedule) {
+          latestUs = Math.max(latestUs, wallUs);
+          clock = (remote === null ? tick(clock, wallUs) : stepped(clock, remote, wallUs)) ?? clock;
+          // A microsecond for each counter that was at its bound.
+          expect(clock.physical_us).toBeLessThanOrEqual(latestUs + 10 * S + schedule.length);
+        }
+      }),
+    );
+  });
+});
+
+function stepped(clock: Clock, remote: Clock, wallUs: number): Clock | null {
+  const seen = observe(clock, remote, wallUs);
+  return seen.outcome === "now" ? seen.clock : null;
+}

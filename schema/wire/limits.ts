@@ -118,6 +118,8 @@ export const LIMITS = Object.freeze({
   peerUrlChars: 512,
   capabilities: 64,
   capabilityChars: 64,
+  /** A whole call to a peer, its answer included. */
+  peerCallMs: 10_000,
   moleculePeers: 1_000,
   maxPeers: 10,
   /** Most that an operator may set; 0 there means no limit. */

@@ -1,0 +1,31 @@
+/**
+ * The answer to `POST /v1/federation/verify` (SPEC 3.1): a signature over sha256(challenge ‖ own atom id), the id as
+ * its text. The one untagged signature, kept for the existing network: 32 bytes are no message of any other purpose.
+ */
+import { concat, fromBase64, toBase64, utf8 } from "./bytes.ts";
+import { type Signer, verify } from "./ed25519.ts";
+import { sha256 } from "./hash.ts";
+import { idOfPublicKey } from "./ids.ts";
+
+const CHALLENGE_BYTES = 32;
+
+/** Standard base64; null unless the challenge is base64 of exactly 32 bytes. */
+export async function answerLivenessChallenge(signer: Signer, challengeBase64: string): Promise<string | null> {
+  const message = await livenessMessage(challengeBase64, signer.id);
+  return message && toBase64(await signer.sign(message));
+}
+
+export async function verifyLivenessAnswer(
+  answerBase64: string,
+  challengeBase64: string,
+  publicKey: Uint8Array,
+): Promise<boolean> {
+  const answer = fromBase64(answerBase64);
+  const message = await livenessMessage(challengeBase64, await idOfPublicKey(publicKey));
+  return answer !== null && message !== null && verify(answer, message, publicKey);
+}
+
+async function livenessMessage(challengeBase64: string, atomId: string): Promise<Uint8Array | null> {
+  const challenge = fromBase64(challengeBase64);
+  return challenge?.length === CHALLENGE_BYTES ? sha256(concat(challenge, utf8(atomId))) : null;
+}

@@ -1,0 +1,67 @@
+/**
+ * The proofs of a registration (SPEC 3.4): each side signs both challenges and both cards, and says which side it is.
+ * What is malformed verifies false and throws nothing.
+ */
+import type { Card } from "../wire/federation.ts";
+import { fromBase64, fromHex, toBase64, utf8 } from "./bytes.ts";
+import { canonicalBytesOrNull } from "./canonical.ts";
+import { type Signer, verify } from "./ed25519.ts";
+import { sha256Hex } from "./hash.ts";
+import { idOfPublicKey } from "./ids.ts";
+
+export type RegistrationRole = "initiator" | "responder";
+
+/** A asks, B answers. Challenges are lowercase hex; each is opaque to the other side. */
+export interface Registration {
+  readonly initiator: { readonly card: Card; readonly challenge: string };
+  readonly responder: { readonly card: Card; readonly challenge: string };
+}
+
+/** Lowercase hex SHA-256 of the card's JCS bytes; null if JSON cannot say it. */
+export async function cardHash(card: Card): Promise<string | null> {
+  const bytes = canonicalBytesOrNull(card);
+  return bytes && sha256Hex(bytes);
+}
+
+/** Whether the card's atom id is that of its key. */
+export async function isOwnCard(card: Card): Promise<boolean> {
+  const publicKey = fromHex(card.public_key);
+  return publicKey !== null && (await idOfPublicKey(publicKey)) === card.atom_id;
+}
+
+/** What the pool in `role` signs (SPEC 3.4.3); null if a card is no JSON. */
+export async function registrationProofBytes(
+  role: RegistrationRole,
+  { initiator, responder }: Registration,
+): Promise<Uint8Array | null> {
+  const [signer, other] = role === "initiator" ? [initiator, responder] : [responder, initiator];
+  const [hashA, hashB] = await Promise.all([cardHash(initiator.card), cardHash(responder.card)]);
+  if (hashA === null || hashB === null) return null;
+  const lines = ["ligand-register-v1", role, signer.card.atom_id, other.card.atom_id];
+  return utf8(`${[...lines, initiator.challenge, responder.challenge, hashA, hashB].join("\n")}\n`);
+}
+
+/** Standard base64. Throws TypeError for a card of ours that is no JSON. */
+export async function signRegistrationProof(
+  signer: Signer,
+  role: RegistrationRole,
+  registration: Registration,
+): Promise<string> {
+  const bytes = await registrationProofBytes(role, registration);
+  if (bytes === null) throw new TypeError("a card is not canonical JSON");
+  return toBase64(await signer.sign(bytes));
+}
+
+/** Whether the pool in `role` made the proof: with the key on its card, which is that of its atom id. */
+export async function verifyRegistrationProof(
+  proofBase64: string,
+  role: RegistrationRole,
+  registration: Registration,
+): Promise<boolean> {
+  const { card } = registration[role];
+  const proof = fromBase64(proofBase64);
+  const publicKey = fromHex(card.public_key);
+  const bytes = await registrationProofBytes(role, registration);
+  if (proof === null || publicKey === null || bytes === null) return false;
+  return (await isOwnCard(card)) && verify(proof, bytes, publicKey);
+}

@@ -1,4 +1,4 @@
-import { getTableColumns, getTableName } from "drizzle-orm";
+import { type Column, getTableColumns, getTableName } from "drizzle-orm";
 import { RECORD_TABLES, type RecordRow, type RecordTableName } from "../../schema/db/record-tables.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 
@@ -138,18 +138,28 @@ export class Outbox {
  * bytes, so that a batch of a hundred rows costs little more than one. Columns come from the drizzle tables.
  */
 const INSERTS = Object.fromEntries(
-  Object.entries(RECORD_TABLES).map(([name, { table, primaryKey, mode }]) => {
-    const columns = Object.entries(getTableColumns(table));
+  Object.entries(RECORD_TABLES).map(([name, record]) => {
+    const columns = Object.entries(getTableColumns(record.table));
     const names = columns.map(([, column]) => `"${column.name}"`);
-    const values = columns.map(([property]) => `value ->> '$.${property}'`);
-    const key = `"${primaryKey.name}"`;
+    const fromJson = (column: Column) => {
+      const property = columns.find(([, each]) => each.name === column.name)?.[0];
+      return `value ->> '$.${property}'`;
+    };
+    const values = columns.map(([, column]) => fromJson(column));
+    const insert = `INSERT INTO "${getTableName(record.table)}" (${names.join(", ")}) SELECT ${values.join(", ")} FROM json_each(?)`;
+    const key = `"${record.primaryKey.name}"`;
+    if (record.mode === "log") {
+      // Triggers fire before a conflict is looked for, so that `ON CONFLICT` would not keep a repeat from them.
+      const there = [record.primaryKey, record.sameBy].map((column) => `"${column.name}" = ${fromJson(column)}`);
+      return [
+        name,
+        `${insert} WHERE NOT EXISTS (SELECT 1 FROM "${getTableName(record.table)}" WHERE ${there.join(" AND ")})`,
+      ];
+    }
     const update = names.filter((column) => column !== key).map((column) => `${column} = excluded.${column}`);
-    const onConflict = mode === "once" ? "NOTHING" : `UPDATE SET ${update.join(", ")}`;
+    const onConflict = record.mode === "once" ? "NOTHING" : `UPDATE SET ${update.join(", ")}`;
     // `WHERE true` tells SQLite's parser that ON CONFLICT is not a join's ON (lang_upsert, parsing ambiguity).
-    return [
-      name,
-      `INSERT INTO "${getTableName(table)}" (${names.join(", ")}) SELECT ${values.join(", ")} FROM json_each(?) WHERE true ON CONFLICT (${key}) DO ${onConflict}`,
-    ];
+    return [name, `${insert} WHERE true ON CONFLICT (${key}) DO ${onConflict}`];
   }),
 ) as Record<RecordTableName, string>;
 

@@ -8,6 +8,7 @@ export default defineConfig({
     "./schema/db/client-keys.ts",
     "./schema/db/workers.ts",
     "./schema/db/metering.ts",
+    "./schema/db/events.ts",
   ],
   out: "./schema/db/migrations",
 });

@@ -1,10 +1,11 @@
 import { Hono } from "hono";
+import { methodNotAllowed } from "hono/method-not-allowed";
 import { adminRoutes } from "./admins/routes.ts";
 import { exportRoutes, importRoutes } from "./backup/routes.ts";
 import { docs } from "./docs/routes.ts";
 import type { AdminEnv, AppEnv } from "./http/app-env.ts";
 import { requireAdmin } from "./http/authentication.ts";
-import { fail, onError } from "./http/errors.ts";
+import { fail, onError, wrongMethod } from "./http/errors.ts";
 import { knownHost } from "./http/known-host.ts";
 import { requestId } from "./http/request-id.ts";
 import { keyRoutes } from "./inference/key-routes.ts";
@@ -30,9 +31,11 @@ const admin = new Hono<AdminEnv>()
   .route("/keys", keyRoutes)
   .route("/workers", workerRoutes);
 
-export default new Hono<AppEnv>()
+const app = new Hono<AppEnv>();
+export default app
   .use("*", requestId, knownHost)
   .use("/v1/*", countRefusals)
+  .use("*", methodNotAllowed({ app, onMethodNotAllowed: wrongMethod }))
   .route("/", status)
   .route("/", docs)
   .route("/v1/workers", workerSocket)

@@ -146,7 +146,8 @@ function typeOf(schema: JsonSchema): string {
     [schema.minimum, "from"],
     [schema.maximum, "to"],
   ].flatMap(([value, word]) => (typeof value === "number" && Math.abs(value) < 2 ** 31 ? [`${word} ${value}`] : []));
-  return [typeof schema.type === "string" ? schema.type : "any", ...bounds].join(" ");
+  const types = [schema.type ?? "any"].flat().filter((type) => type !== "null");
+  return [types.join(" or "), ...bounds].join(" ");
 }
 
 const STYLE = `

@@ -12,6 +12,9 @@ export const docs = new Hono<AppEnv>()
   .use("/openapi.json", clientCors)
   .get("/openapi.json", (c) => c.json(apiDocument(), 200, { "cache-control": CACHE }))
 
+  // A person who opens the pool's bare address; a program gets the coded answer that nothing is there.
+  .get("/", (c, next) => (c.req.header("accept")?.includes("text/html") ? c.redirect("/docs") : next()))
+
   .get("/docs", (c) => {
     const nonce = toHex(crypto.getRandomValues(new Uint8Array(16)));
     const page = DocsPage({ api: apiDocument(), nonce, origin: new URL(c.req.url).origin });

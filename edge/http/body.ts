@@ -71,9 +71,10 @@ export async function adminBody<T>(c: Context, schema: z.ZodType<T>): Promise<T 
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   const unknown = issue?.code === "unrecognized_keys";
-  const param = [...(issue?.path ?? []), ...(unknown ? issue.keys.slice(0, 1) : [])]
-    .map(String)
-    .join(".")
-    .slice(0, 100);
-  return fail(c, unknown ? "http/unknown-parameter" : "http/invalid-body", { param });
+  const path = [...(issue?.path ?? []), ...(unknown ? issue.keys.slice(0, 1) : [])];
+  if (path.length === 0) return fail(c, "http/invalid-body", { message: "The body must be a JSON object." });
+  const param = path.map(String).join(".").slice(0, 100);
+  return unknown
+    ? fail(c, "http/unknown-parameter", { param, message: `The parameter ${param} is not known.` })
+    : fail(c, "http/invalid-body", { param, message: `The value of ${param} is not valid.` });
 }

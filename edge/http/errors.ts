@@ -13,9 +13,14 @@ export interface ErrorDetails {
 /** The OpenAI-compatible error body (SPEC 5.1): also what the pool's own routes answer. */
 export function errorBody(code: ErrorCode, details: ErrorDetails = {}) {
   const { message, remedy, type, openAiCode } = ERRORS[code];
-  return {
-    error: { message: `${details.message ?? message} ${remedy}`, type, code: openAiCode, param: details.param ?? null },
-  };
+  const { retryAfterSeconds } = details;
+  const words = [
+    details.message ?? message,
+    remedy,
+    // Clients show people this sentence and no header.
+    ...(retryAfterSeconds === undefined ? [] : [`Try again in ${retryAfterSeconds} s.`]),
+  ];
+  return { error: { message: words.join(" "), type, code: openAiCode, param: details.param ?? null } };
 }
 
 /** An error as a response of its own, for code that has no Hono context. */
@@ -33,6 +38,15 @@ export function errorResponse(code: ErrorCode, details: ErrorDetails = {}): Resp
 export function fail(c: Context, code: ErrorCode, details: ErrorDetails = {}): Response {
   c.set("refusal", code);
   return errorResponse(code, details);
+}
+
+/** RFC 9110 section 15.5.6: what is known here and takes other methods says which. */
+export function wrongMethod(c: Context, methods: string[]): Response {
+  // Hono carries the headers of the answer that this one replaces over it.
+  c.res.headers.delete("x-ligand-code");
+  const response = fail(c, "http/method-not-allowed");
+  response.headers.set("allow", methods.join(", "));
+  return response;
 }
 
 /** The one `onError`: what reaches it is a bug, so it is logged with its stack and answered without. */

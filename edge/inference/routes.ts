@@ -40,7 +40,8 @@ export const clientApi = new Hono<ClientEnv>()
   .get("/models/:model{.+}", async (c) => {
     const models = await servedModels(c);
     if (!models) return fail(c, "auth/invalid-key");
-    const model = models.find(({ id }) => id === c.req.param("model"));
+    const id = c.req.param("model");
+    const model = id === "auto" ? anyOf(models) : models.find((served) => served.id === id);
     return model ? c.json(model) : fail(c, "inference/model-not-found", { param: "model" });
   })
 
@@ -127,16 +128,21 @@ function withRateLimits(response: Response, limits: RateLimits): Response {
   return response;
 }
 
+/** What `auto` is to a client that looks it up: it picks among these. */
+function anyOf(models: readonly ServedModel[]): ServedModel {
+  return servedModel({ name: "auto", kinds: [...new Set(models.flatMap(({ kinds }) => kinds))] });
+}
+
 /** Null when the key has been revoked. */
 async function servedModels(c: Context<ClientEnv>) {
   const { keyId, secretSha256 } = c.var.client;
   if (!(await c.env.ACCOUNT.getByName(keyId).isGood(secretSha256))) return null;
   const { models } = await c.env.LANE.getByName(MAIN_LANE).overview();
-  return models.map(({ name, kinds }) => ({
-    id: name,
-    object: "model" as const,
-    created: 0,
-    owned_by: "ligand",
-    kinds,
-  }));
+  return models.map(servedModel);
+}
+
+type ServedModel = ReturnType<typeof servedModel>;
+
+function servedModel({ name, kinds }: { name: string; kinds: readonly JobKind[] }) {
+  return { id: name, object: "model" as const, created: 0, owned_by: "ligand", kinds };
 }

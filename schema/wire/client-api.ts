@@ -261,6 +261,10 @@ function expectation(issue: z.core.$ZodIssue): string {
       return `at most ${issue.maximum}`;
     case "invalid_value":
       return `expected one of ${issue.values.map(String).join(", ")}`;
+    case "invalid_union":
+      return "options" in issue && issue.options
+        ? `expected one of ${issue.options.map(String).join(", ")}`
+        : "it does not have the expected form";
     default:
       return "it does not have the expected form";
   }

@@ -81,5 +81,12 @@ describe("its page", () => {
     expect(html).not.toMatch(/<script|<link|<img|@import|url\(|style="|src=|href="http/);
     expect(html).toContain("https://pool.example/v1");
     expect(html).toMatch(/^<!DOCTYPE html><html lang="en">/);
+    expect(html).not.toContain("<td>any</td>");
+  });
+
+  it("is where a browser arrives that has only the pool's name", async () => {
+    const arrived = await ask("/", { headers: { accept: "text/html,*/*;q=0.8" }, redirect: "manual" });
+    expect([arrived.status, arrived.headers.get("location")]).toEqual([302, "/docs"]);
+    expect((await ask("/", { headers: { accept: "*/*" } })).status).toBe(404);
   });
 });

@@ -288,5 +288,6 @@ describe("models", () => {
     expect(list.data.map(({ id }) => id)).toContain(model);
     expect(await (await ask(`/v1/models/${model}`, { headers })).json()).toMatchObject({ id: model, object: "model" });
     expect((await ask("/v1/models/none", { headers })).status).toBe(404);
+    expect(await (await ask("/v1/models/auto", { headers })).json()).toMatchObject({ id: "auto", object: "model" });
   });
 });

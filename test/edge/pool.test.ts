@@ -69,8 +69,12 @@ describe("a client key", () => {
     [{ label: 1 }, "label"],
     [{ requests_per_minute: 0 }, "requests_per_minute"],
     [{ surprise: true }, "surprise"],
+    [[], null],
   ])("is not made from %j", async (body, param) => {
-    expect(await admin<{ error: object }>("POST", "/keys", body, 400)).toMatchObject({ error: { param } });
+    const { error } = await admin<{ error: { param: string; message: string } }>("POST", "/keys", body, 400);
+    expect(error.param).toBe(param);
+    // Whoever reads only the sentence is told too.
+    expect(error.message).toContain(param ?? "a JSON object");
   });
 });
 
@@ -88,6 +92,21 @@ describe("every answer", () => {
     const response = await ask("/nowhere");
     expect(response.status).toBe(404);
     expect(await response.json()).toMatchObject({ error: { code: "not_found" } });
+  });
+
+  it.each<[method: string, path: string, allow: string]>([
+    ["PUT", "/healthz", "GET, HEAD"],
+    ["DELETE", "/v1/models/one", "GET, HEAD"],
+    ["GET", "/v1/chat/completions", "POST"],
+    ["PUT", "/admin/api/keys", "POST, GET, HEAD"],
+    ["OPTIONS", "/docs", "GET, HEAD"],
+  ])("to %s %s names the methods that go there", async (method, path, allow) => {
+    const token = path.startsWith("/admin") ? env.ADMIN_TOKEN : (await createKey()).key;
+    const response = await ask(path, { method, headers: { authorization: `Bearer ${token}` } });
+    expect(response.status).toBe(405);
+    expect(response.headers.get("allow")).toBe(allow);
+    expect(response.headers.get("x-ligand-code")).toBe("http/method-not-allowed");
+    expect(await response.json()).toMatchObject({ error: { code: "method_not_allowed" } });
   });
 });
 

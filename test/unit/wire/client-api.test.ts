@@ -71,6 +71,7 @@ describe("what is understood", () => {
 describe("what is refused, by name", () => {
   it.each<[what: string, body: unknown, code: string, param: string | null]>([
     ["no object", [], "http/invalid-body", null],
+    ["an unknown role", chat({ messages: [{ role: "boss", content: "hi" }] }), "http/invalid-body", "messages.0.role"],
     ["no model", { messages: [{ role: "user", content: "hi" }] }, "http/invalid-body", "model"],
     ["no messages", { model: "m" }, "http/invalid-body", "messages"],
     ["empty messages", chat({ messages: [] }), "http/invalid-body", "messages"],

@@ -70,12 +70,15 @@ def read_lines(name: str) -> list[str]:
 
 
 class Sampler:
-    def __init__(self, seed: int):
+    def __init__(self, seed: int, brief: bool = False):
         self.rng = random.Random(seed)
         self.pairs = read_corpus()
         self.forbidden = forbidden_runs()
         self.rejected = self.drawn = 0
-        self.share = [len(p.wordings) ** 0.5 for p in self.pairs]
+        self.share = [len(p.wordings) ** 0.5 * (2 if p.name == "out-of-scope" else 1) for p in self.pairs]
+        self.turns = [96, 3, 1, 0] if brief else [86, 9, 3, 2]
+        self.system_share = 0.08 if brief else 0.22
+        self.plain_share, self.loose_share = (0.25, 0.15) if brief else (0.1, 0.25)
         self.openers, self.closers = read_lines("openers.txt"), read_lines("closers.txt")
         self.fillers, self.systems = read_lines("fillers.txt"), read_lines("systems.txt")
         self.synonyms: dict[str, list[str]] = {}
@@ -130,8 +133,8 @@ class Sampler:
     def _question(self, wording: str) -> str:
         r = self.rng
         text = self.expand(wording)
-        if r.random() < 0.1:
-            return text
+        if r.random() < self.plain_share:
+            return text[0].upper() + text[1:] + "?" if r.random() < 0.6 else text
         if r.random() < 0.4:
             text = self._reframe(text)
         w = text.split()
@@ -201,7 +204,7 @@ class Sampler:
         r = self.rng
         while True:
             self.drawn += 1
-            text = self._loose(pair) if r.random() < 0.25 else self._question(r.choice(pair.wordings))
+            text = self._loose(pair) if r.random() < self.loose_share else self._question(r.choice(pair.wordings))
             kind = r.random()
             if kind < 0.12:  # two wordings, one after the other
                 text = text.rstrip("?!. ") + r.choice([". ", ", ", "? ", " - ", ": "]) + self._question(r.choice(pair.wordings))
@@ -220,9 +223,9 @@ class Sampler:
         json_mode = r.random() < 0.02
         if json_mode:
             turns.append(("system", r.choice(["Answer in JSON.", "Reply with a JSON object only.", "Respond in JSON with the key answer."])))
-        elif r.random() < 0.22:
+        elif r.random() < self.system_share:
             turns.append(("system", r.choice(self.systems)))
-        for _ in range(r.choices([1, 2, 3, 4], [86, 9, 3, 2])[0]):
+        for _ in range(r.choices([1, 2, 3, 4], self.turns)[0]):
             pair = r.choices(self.pairs, self.share)[0]
             answer = json.dumps({"answer": pair.answer}, ensure_ascii=False) if json_mode else pair.answer
             turns += [("user", self.question(pair)), ("assistant", answer)]

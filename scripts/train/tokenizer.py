@@ -45,6 +45,7 @@ class Encoder:
         self.head = {role: [self.start, *self.text(role + "\n")] for role in ("system", "user", "assistant")}
         self.newline = self.text("\n")
         self.cache: dict[str, list[int]] = {}
+        self.lengths: dict[str, int] = {}
 
     def text(self, text: str) -> list[int]:
         assert IM_START not in text and IM_END not in text
@@ -57,3 +58,12 @@ class Encoder:
         if text not in self.cache:
             self.cache[text] = self.text(text)
         return self.cache[text]
+
+    def telling(self, answer: str, sampler: Sampler) -> int:
+        """How many tokens it takes, six at least, to tell this answer from all others."""
+        if not self.lengths:
+            answers = [self.cached(p.answer) for p in sampler.pairs]
+            for p, ids in zip(sampler.pairs, answers):
+                same = lambda other: next((i for i, (a, b) in enumerate(zip(ids, other)) if a != b), len(ids))
+                self.lengths[p.answer] = max(6, 3 + max(same(o) for o in answers if o is not ids))
+        return self.lengths.get(answer, 12)

@@ -6,6 +6,7 @@
 import argparse
 import json
 import math
+import os
 import random
 import time
 from dataclasses import asdict
@@ -38,7 +39,7 @@ def sample(sampler: Sampler, enc: Encoder, cut: float, lm: float):
             body = enc.cached(text) + [enc.end]
             weights = [3.0] * 4 + [1.0] * (len(body) - 4)
             if i == len(turns) - 1 and r.random() < cut:
-                body, weights = body[:6], weights[:6]
+                body, weights = body[: enc.telling(text, sampler)], weights[: enc.telling(text, sampler)]
             ids += body + enc.newline
             w += weights + [0.0] * len(enc.newline)
         else:
@@ -109,9 +110,11 @@ def main():
     p.add_argument("--lr", type=float, default=1.5e-3)
     p.add_argument("--layers", type=int, default=5)
     p.add_argument("--vocab", type=int, default=2048)
-    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--threads", type=int, default=2, help="0: as many as the machine's other work leaves, at least one")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--out", type=Path, default=OUT)
+    p.add_argument("--brief", action="store_true", help="shorter samples, less varied: more questions a second")
+    p.add_argument("--lm", type=float, default=0.0, help="weight of the questions' own tokens while resuming")
     p.add_argument("--dropout", type=float, default=0.15)
     p.add_argument("--optimizer", choices=["muon", "adamw"], default="muon")
     p.add_argument("--bf16", action="store_true", help="multiply in bfloat16: faster where the CPU can do it")
@@ -119,12 +122,12 @@ def main():
     p.add_argument("--resume", action="store_true", help="go on from build/model.pt with its tokenizer, at a lower rate")
     args = p.parse_args()
     args.out.mkdir(exist_ok=True)
-    torch.set_num_threads(args.threads)
+    torch.set_num_threads(args.threads or 1)
     torch.manual_seed(args.seed)
     random.seed(args.seed)
     file = args.out / "tokenizer.json"
     enc = Encoder(Tokenizer.from_file(str(file)) if args.resume else train_tokenizer(args.vocab, file))
-    sampler = Sampler(args.seed)
+    sampler = Sampler(args.seed, args.brief)
     config = Config(vocab=args.vocab, layers=args.layers, dropout=args.dropout)
     model = Llama(config)
     if args.resume:
@@ -142,13 +145,13 @@ def main():
     elapsed, total = 0.0, args.minutes * 60
     done = lambda: elapsed / total
     stream = batches(
-        sampler, enc, args.batch_tokens, cut=lambda: 0.0 if done() < 0.25 and not args.resume else 0.88, lm=lambda: 0.0 if args.resume else 0.1 if done() < 0.7 else 0.03
+        sampler, enc, args.batch_tokens, cut=lambda: 0.0 if done() < 0.25 and not args.resume else 0.94 if args.brief else 0.88, lm=lambda: args.lm if args.resume else 0.1 if done() < 0.7 else 0.03
     )
     step, seen, shown, reported = 0, 0, 0.0, 0.0
     while done() < 1:
         began = time.time()
         x, w = next(stream)
-        rate = args.lr * min(1, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1, done()))))
+        rate = args.lr * min(1, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1, done()))))
         for opt in optimizers:
             for g in opt.param_groups:
                 g["lr"] = rate
@@ -158,11 +161,15 @@ def main():
             opt.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for opt in optimizers:
-            opt.step()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16):
+            for opt in optimizers:
+                opt.step()
         step += 1
+        if args.threads == 0 and step % 10 == 0:  # threads that wait for one another on a busy machine cost more than they give
+            spare = os.cpu_count() - (os.getloadavg()[0] - torch.get_num_threads())
+            torch.set_num_threads(max(1, min(os.cpu_count(), round(spare))))
         seen += x.numel()
-        decay = min(0.998, (step + 1) / (step + 10))
+        decay = min(0.996, (step + 1) / (step + 10))
         with torch.no_grad():
             for k, v in model.state_dict().items():
                 average[k].lerp_(v, 1 - decay)

@@ -1,4 +1,5 @@
 import type { AdminTokens } from "./admins/admin-tokens-object.ts";
+import type { EventLog } from "./events/event-log-object.ts";
 import type { Account } from "./inference/account-object.ts";
 import type { Lane } from "./inference/lane-object.ts";
 import type { PoolPolicy } from "./pool/pool-policy-object.ts";
@@ -8,6 +9,7 @@ export interface Env {
   DB: D1Database;
   ADMIN_TOKENS: DurableObjectNamespace<AdminTokens>;
   ACCOUNT: DurableObjectNamespace<Account>;
+  EVENT_LOG: DurableObjectNamespace<EventLog>;
   LANE: DurableObjectNamespace<Lane>;
   POOL_POLICY: DurableObjectNamespace<PoolPolicy & Rpc.DurableObjectBranded>;
   /** Base64 of the pool's 32-byte Ed25519 secret key (SPEC 2.1). */

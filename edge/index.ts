@@ -3,6 +3,7 @@ import { methodNotAllowed } from "hono/method-not-allowed";
 import { adminRoutes } from "./admins/routes.ts";
 import { exportRoutes, importRoutes } from "./backup/routes.ts";
 import { docs } from "./docs/routes.ts";
+import { eventRoutes } from "./events/routes.ts";
 import type { AdminEnv, AppEnv } from "./http/app-env.ts";
 import { requireAdmin } from "./http/authentication.ts";
 import { fail, onError, wrongMethod } from "./http/errors.ts";
@@ -17,6 +18,7 @@ import { status } from "./status/routes.ts";
 import { workerRoutes, workerSocket } from "./workers/routes.ts";
 
 export { AdminTokens } from "./admins/admin-tokens-object.ts";
+export { EventLog } from "./events/event-log-object.ts";
 export { Account } from "./inference/account-object.ts";
 export { Lane } from "./inference/lane-object.ts";
 export { PoolPolicy } from "./pool/pool-policy-object.ts";
@@ -26,6 +28,7 @@ const admin = new Hono<AdminEnv>()
   .route("/admins", adminRoutes)
   .route("/pool", poolRoutes)
   .route("/doctor", doctorRoutes)
+  .route("/events", eventRoutes)
   .route("/export", exportRoutes)
   .route("/import", importRoutes)
   .route("/keys", keyRoutes)

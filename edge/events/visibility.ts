@@ -36,6 +36,29 @@ export function maySee(event: Visible, viewer: Viewer): boolean {
   }
 }
 
+/**
+ * Whether an event may come in from this peer (SPEC 4.2); its signature, and that its origin is one we listen to, are
+ * checked before. One of our own that our log does not have is not taken back: the chain would tell another story.
+ */
+export function mayCome(
+  event: Pick<EventBody, "origin" | "visibility" | "payload">,
+  { from, self }: { from: string; self: string },
+): boolean {
+  if (event.origin === self) return false;
+  switch (event.visibility) {
+    case "private":
+      return false;
+    case "direct":
+      return event.origin === from && event.payload.peer === self;
+    case "peers":
+      return event.origin === from;
+    case "public":
+      return true;
+    default:
+      return event.visibility satisfies never;
+  }
+}
+
 /** The audiences whose sequence an event is part of. `ttl` is what it may still be passed on; ours have the most. */
 export function audiencesOf(event: Pick<Visible, "visibility" | "ours">, ttl: number): Audience[] {
   if (event.visibility === "public" && mayRelay(event, ttl)) return ["all", "public"];

@@ -42,9 +42,9 @@ export interface EventContent extends Pick<EventBody, "type" | "visibility" | "p
   hlc: Pick<EventBody["hlc"], "physical_us" | "logical">;
 }
 
-/** Throws TypeError for a payload that is not JSON, or that makes the event larger than 64 KiB: a bug of its author. */
+/** Throws TypeError for what others would refuse (not the shape, not JSON, more than 64 KiB): a bug of its author. */
 export async function signEvent(signer: Signer, content: EventContent): Promise<SignedEvent> {
-  const bytes = canonicalBytes({
+  const body = {
     v: 1,
     type: content.type,
     origin: signer.id,
@@ -55,7 +55,10 @@ export async function signEvent(signer: Signer, content: EventContent): Promise<
       logical: content.hlc.logical,
       node_id: nodeIdOf(signer.publicKey),
     },
-  });
+  };
+  const fault = eventBody.safeParse(body).error?.issues[0]?.path.join(".");
+  if (fault !== undefined) throw new TypeError(`not an event: ${fault}`);
+  const bytes = canonicalBytes(body);
   if (bytes.length > LIMITS.eventBytes) throw new TypeError(`an event is at most ${LIMITS.eventBytes} bytes`);
   const [contentId, signature] = await Promise.all([sha256Hex(bytes), signer.sign(bytes)]);
   return {

@@ -1,5 +1,4 @@
 import { index, integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
-import { audience, visibility } from "../wire/events.ts";
 
 /**
  * The pool's log (SPEC 4.1): append-only, which triggers of its migration hold. `EventLog` decides; this is the record
@@ -14,7 +13,7 @@ export const events = sqliteTable("events", {
   type: text().notNull(),
   /** Atom id of its author. */
   origin: text().notNull(),
-  visibility: text({ enum: visibility.options }).notNull(),
+  visibility: text({ enum: ["private", "direct", "peers", "public"] }).notNull(),
   /** Its number in the audience, where it is part of it. */
   publicSeq: integer("public_seq").unique(),
   peersSeq: integer("peers_seq").unique(),
@@ -44,7 +43,7 @@ export const checkpoints = sqliteTable(
     id: text().primaryKey(),
     origin: text().notNull(),
     logId: text("log_id").notNull(),
-    audience: text({ enum: audience.options }).notNull(),
+    audience: text({ enum: ["all", "public", "peers"] }).notNull(),
     seq: integer().notNull(),
     chain: text().notNull(),
     hlcPhysicalUs: integer("hlc_physical_us").notNull(),

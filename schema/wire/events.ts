@@ -87,3 +87,51 @@ export type Checkpoint = z.infer<typeof checkpoint>;
 
 export const signedCheckpoint = z.strictObject({ checkpoint, origin_pubkey: publicKey, signature });
 export type SignedCheckpoint = z.infer<typeof signedCheckpoint>;
+
+// ---- the operator's side: `/admin/api/events`
+
+/** Of a list or a stream; without `since` the newest. */
+export const eventsQuery = z.strictObject({
+  audience: audience.default("all"),
+  since: z.coerce.number().int().nonnegative().optional(),
+  limit: z.coerce.number().int().positive().max(LIMITS.eventsPerPull).default(50),
+});
+
+export const sequencedEvent = z.strictObject({ seq: z.int(), event: signedEvent, ttl: z.int() });
+
+export const eventsPage = z.strictObject({
+  events: z.array(sequencedEvent),
+  next: z.int(),
+  head: z.int(),
+  checkpoint: signedCheckpoint,
+});
+
+/** A row of the record, of which nothing is believed: not even that its event has the right shape. */
+export const recordedEvent = z.strictObject({
+  seq: z.int(),
+  public_seq: z.int().nullable(),
+  peers_seq: z.int().nullable(),
+  chain: z.string(),
+  type: z.string(),
+  origin: z.string(),
+  visibility: z.string(),
+  hlc: z.strictObject({ physical_us: z.number(), logical: z.number() }),
+  event: z.strictObject({
+    event_bytes: z.string(),
+    origin_pubkey: z.string(),
+    signature: z.string(),
+    content_id: z.string(),
+  }),
+});
+export type RecordedEvent = z.infer<typeof recordedEvent>;
+
+export const verifyPage = z.strictObject({
+  /** Atom id of the pool whose log it is. */
+  origin: atomId,
+  /** What the pool says of each audience now. */
+  checkpoints: z.array(z.unknown()),
+  events: z.array(recordedEvent),
+  /** What it once said of its whole log, for numbers of this page. */
+  kept: z.array(z.unknown()),
+  next: z.int(),
+});

@@ -161,10 +161,18 @@ export const LIMITS = Object.freeze({
   // Export and import
   backupPageRows: 500,
   importBodyBytes: 8 * 1024 * 1024,
+  /** An answer over RPC is 32 MiB at most. */
+  eventsPageChars: 8 * 1024 * 1024,
 
   // Status
   statusCacheMs: 1_000,
   d1TimeoutMs: 1_000,
+  /** Our own checkpoints are kept in the record each so many events. */
+  checkpointEvents: 1_000,
+  /** How long one call may wait for the next event. */
+  eventsWaitMs: 15_000,
+  /** Then whoever follows comes back. */
+  eventStreamMs: 10 * 60_000,
   policyTimeoutMs: 1_000,
   doctorTimeoutMs: 5_000,
   /** Models with numbers of their own in /metrics; the rest share one name. */

@@ -1,6 +1,14 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { audiencesOf, mayRead, mayRelay, maySee, ttlOnwards, type Visible } from "../../../edge/events/visibility.ts";
+import {
+  audiencesOf,
+  mayCome,
+  mayRead,
+  mayRelay,
+  maySee,
+  ttlOnwards,
+  type Visible,
+} from "../../../edge/events/visibility.ts";
 import { type Visibility, visibility } from "../../../schema/wire/events.ts";
 
 const alice = "a1".repeat(32);
@@ -39,6 +47,22 @@ it.each<[visibility: Visibility, ours: boolean, ttl: number, want: string[]]>([
   ["public", false, 0, ["all"]],
 ])("%s, ours: %s, ttl %s is in %s", (visibility, ours, ttl, want) => {
   expect(audiencesOf({ visibility, ours }, ttl)).toEqual(want);
+});
+
+/** To us, from Alice. */
+it.each<[visibility: Visibility, origin: string, peer: string | undefined, want: boolean]>([
+  ["private", alice, undefined, false],
+  ["direct", alice, "us", true],
+  ["direct", alice, bob, false],
+  ["direct", bob, "us", false],
+  ["peers", alice, undefined, true],
+  ["peers", bob, undefined, false],
+  ["public", alice, undefined, true],
+  ["public", bob, undefined, true],
+  ["public", "us", undefined, false],
+  ["direct", "us", alice, false],
+])("%s by %s naming %s may come from Alice: %s", (visibility, origin, peer, want) => {
+  expect(mayCome({ visibility, origin, payload: { peer } }, { from: alice, self: "us" })).toBe(want);
 });
 
 it.each([

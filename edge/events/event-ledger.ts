@@ -1,0 +1,150 @@
+import type { Audience, SignedEvent } from "../../schema/wire/events.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import type { LogState, Placed } from "./log-machine.ts";
+
+/** A foreign event, as a peer brought it. Its caller has opened it (`openEvent`) and knows who `from` is. */
+export interface TakenEvent {
+  wire: SignedEvent;
+  ttl: number;
+  /** Atom id. */
+  from: string;
+}
+
+export interface SequencedEvent {
+  /** In the audience that was read. */
+  seq: number;
+  event: SignedEvent;
+  /** To be sent with it. */
+  ttl: number;
+}
+
+/** Persisted contract: a row of `held`. */
+interface HeldRow extends Record<string, SqlStorageValue> {
+  content_id: string;
+  taken: string;
+}
+
+/** Persisted contract: a row of `log`. */
+interface LogRow extends Record<string, SqlStorageValue> {
+  place: number;
+  content_id: string;
+  bytes: string;
+  pubkey: string;
+  signature: string;
+  ttl: number;
+}
+
+const PLACE = { all: "seq", public: "public_seq", peers: "peers_seq" } as const satisfies Record<Audience, string>;
+
+/** The tables of `EventLog`'s own: its state, the events in their order, and those that wait for our clock. */
+export class EventLedger {
+  readonly #sql: SqlStorage;
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql;
+    sql.exec("CREATE TABLE IF NOT EXISTS log_state (id INTEGER PRIMARY KEY CHECK (id = 0), state TEXT NOT NULL)");
+    sql.exec(
+      `CREATE TABLE IF NOT EXISTS log (seq INTEGER PRIMARY KEY, content_id TEXT NOT NULL UNIQUE,
+       public_seq INTEGER UNIQUE, peers_seq INTEGER UNIQUE,
+       bytes TEXT NOT NULL, pubkey TEXT NOT NULL, signature TEXT NOT NULL, ttl INTEGER NOT NULL)`,
+    );
+    sql.exec(
+      `CREATE TABLE IF NOT EXISTS held (content_id TEXT PRIMARY KEY, due_us INTEGER NOT NULL, taken TEXT NOT NULL)
+       WITHOUT ROWID`,
+    );
+  }
+
+  state(): LogState | null {
+    const [row] = this.#sql.exec<{ state: string }>("SELECT state FROM log_state").toArray();
+    return row ? (JSON.parse(row.state) as LogState) : null;
+  }
+
+  save(state: LogState): void {
+    this.#sql.exec(
+      "INSERT INTO log_state (id, state) VALUES (0, ?1) ON CONFLICT (id) DO UPDATE SET state = ?1",
+      JSON.stringify(state),
+    );
+  }
+
+  insert(wire: SignedEvent, places: Placed["places"], ttl: number): void {
+    this.#sql.exec(
+      "INSERT INTO log (seq, public_seq, peers_seq, content_id, bytes, pubkey, signature, ttl) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+      places.all?.seq ?? null,
+      places.public?.seq ?? null,
+      places.peers?.seq ?? null,
+      wire.content_id,
+      wire.event_bytes,
+      wire.origin_pubkey,
+      wire.signature,
+      ttl,
+    );
+  }
+
+  has(contentId: string): boolean {
+    return this.#sql.exec("SELECT 1 FROM log WHERE content_id = ?", contentId).toArray().length > 0;
+  }
+
+  /** The next events of an audience after `since`, as many as make one answer; at least one, if there is one. */
+  page(audience: Audience, since: number, limit: number): SequencedEvent[] {
+    const place = PLACE[audience];
+    const events: SequencedEvent[] = [];
+    let chars = 0;
+    const rows = this.#sql.exec<LogRow>(
+      `SELECT ${place} AS place, content_id, bytes, pubkey, signature, ttl FROM log WHERE ${place} > ? ORDER BY ${place} LIMIT ?`,
+      since,
+      Math.min(limit, LIMITS.eventsPerPull),
+    );
+    for (const row of rows) {
+      chars += row.bytes.length;
+      if (events.length > 0 && chars > LIMITS.eventsPageChars) break;
+      events.push({ seq: row.place, event: wireOf(row), ttl: row.ttl });
+    }
+    return events;
+  }
+
+  // ---- events that wait for our clock (SPEC 4.1)
+
+  hold(taken: TakenEvent, dueUs: number): void {
+    this.#sql.exec(
+      "INSERT INTO held (content_id, due_us, taken) VALUES (?, ?, ?)",
+      taken.wire.content_id,
+      dueUs,
+      JSON.stringify(taken),
+    );
+  }
+
+  holds(contentId: string): boolean {
+    return this.#sql.exec("SELECT 1 FROM held WHERE content_id = ?", contentId).toArray().length > 0;
+  }
+
+  heldCount(): number {
+    return this.#sql.exec<{ n: number }>("SELECT count(*) AS n FROM held").one().n;
+  }
+
+  /** When the first of them is due, in microseconds since the epoch. */
+  heldUntilUs(): number | null {
+    return this.#sql.exec<{ due: number | null }>("SELECT min(due_us) AS due FROM held").one().due;
+  }
+
+  /** Takes out those that are due, earliest first, a commit's worth. */
+  releaseDue(wallUs: number): TakenEvent[] {
+    const rows = this.#sql
+      .exec<HeldRow>(
+        "SELECT content_id, taken FROM held WHERE due_us <= ? ORDER BY due_us LIMIT ?",
+        wallUs,
+        LIMITS.eventsPerCommit,
+      )
+      .toArray();
+    for (const row of rows) this.#sql.exec("DELETE FROM held WHERE content_id = ?", row.content_id);
+    return rows.map((row) => JSON.parse(row.taken) as TakenEvent);
+  }
+}
+
+function wireOf(row: LogRow): SignedEvent {
+  return {
+    event_bytes: row.bytes,
+    origin_pubkey: row.pubkey,
+    signature: row.signature,
+    content_id: row.content_id,
+  };
+}

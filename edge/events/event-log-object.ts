@@ -1,0 +1,450 @@
+import { DurableObject } from "cloudflare:workers";
+import { createHash } from "node:crypto";
+import { fromBase64, toHex } from "../../schema/crypto/bytes.ts";
+import { canonicalBytes } from "../../schema/crypto/canonical.ts";
+import { nodeIdOf, signCheckpoint, signEvent } from "../../schema/crypto/signed-event.ts";
+import type { ErrorCode } from "../../schema/wire/errors.ts";
+import {
+  type Audience,
+  audience,
+  type EventBody,
+  type EventType,
+  type HybridTime,
+  type SignedCheckpoint,
+  type SignedEvent,
+  type Visibility,
+} from "../../schema/wire/events.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import type { Env } from "../env.ts";
+import { type PoolKeys, poolKeys } from "../http/pool-keys.ts";
+import { Outbox } from "../record/outbox.ts";
+import { type Clock, observe, tick } from "./clock.ts";
+import { EventLedger, type SequencedEvent, type TakenEvent } from "./event-ledger.ts";
+import { append, type Head, type LogState, newLog, type Placed } from "./log-machine.ts";
+import { audiencesOf, mayCome, mayRelay, ttlOnwards } from "./visibility.ts";
+
+/** What this pool has to say. Nothing that law may want erased belongs into a payload (SPEC 4.1). */
+export interface EventDraft {
+  type: EventType;
+  visibility: Visibility;
+  payload: EventBody["payload"];
+}
+
+export interface AppendedEvent {
+  /** In the whole log. */
+  seq: number;
+  content_id: string;
+  audienceSeq: { public?: number; peers?: number };
+  event: SignedEvent;
+}
+
+export type TakeResult =
+  | { ok: true; content_id: string; outcome: "accepted" | "duplicate" | "held" }
+  | { ok: false; content_id: string; code: Extract<ErrorCode, "events/excessive-drift" | "events/forbidden"> };
+
+export interface EventPage {
+  events: SequencedEvent[];
+  /** Where to go on; as given when there is nothing more. */
+  next: number;
+  head: number;
+  checkpoint: SignedCheckpoint;
+}
+
+/** The last number of each audience, and our clock. */
+export interface LogHeads {
+  log_id: string;
+  public: number;
+  peers: number;
+  all: number;
+  hlc: HybridTime;
+}
+
+/** Drafts of one caller, and how to answer it. */
+interface Waiting {
+  drafts: EventDraft[];
+  resolve(appended: AppendedEvent[]): void;
+  reject(error: unknown): void;
+}
+
+/** An event of ours that is signed and not yet in the log. */
+interface Signed {
+  draft: EventDraft;
+  wire: SignedEvent;
+  hlc: Clock;
+}
+
+/** An event that has its place to get. */
+interface Arrival {
+  wire: SignedEvent;
+  body: Pick<EventBody, "type" | "origin" | "visibility" | "hlc">;
+  audiences: Audience[];
+  ttl: number;
+  receivedFrom: string | null;
+}
+
+/**
+ * One object per pool: it orders, clocks and signs (SPEC 4.1). The rules are in `clock.ts`, `log-machine.ts` and
+ * `visibility.ts`; this shell owns the keys, the tables, time, and who waits for the next event.
+ */
+export class EventLog extends DurableObject<Env> {
+  readonly #outbox: Outbox;
+  readonly #ledger: EventLedger;
+  #state: LogState;
+  /** May be ahead of the state's: events that are being signed have their times. */
+  #clock: Clock;
+  #waiting: Waiting[] = [];
+  #writing = false;
+  readonly #listeners = new Set<() => void>();
+  readonly #checkpoints = new Map<Audience, SignedCheckpoint>();
+  #flushTimer: ReturnType<typeof setTimeout> | null = null;
+
+  constructor(ctx: DurableObjectState, env: Env) {
+    super(ctx, env);
+    this.#outbox = new Outbox(ctx.storage, env.DB);
+    this.#ledger = new EventLedger(ctx.storage.sql);
+    const stored = this.#ledger.state();
+    this.#state = stored ?? newLog(randomLogId());
+    this.#clock = this.#state.clock;
+    if (stored === null) this.#ledger.save(this.#state);
+    // What a crash left behind between the commit and D1.
+    if (this.#outbox.pending() > 0) this.#flushSoon();
+  }
+
+  // ---- writing
+
+  /** Signs and commits events of our own, in the order given. Drafts that come meanwhile share the next commit. */
+  async append(drafts: EventDraft[]): Promise<AppendedEvent[]> {
+    const waiting = this.#waiting.reduce((sum, each) => sum + each.drafts.length, drafts.length);
+    if (waiting > LIMITS.eventDrafts) throw new Error("too many events wait for the log");
+    const { promise, resolve, reject } = Promise.withResolvers<AppendedEvent[]>();
+    this.#waiting.push({ drafts, resolve, reject });
+    if (!this.#writing) this.ctx.waitUntil(this.#write());
+    return promise;
+  }
+
+  /**
+   * Events of others, opened by the caller, whose origin and trust it has checked (SPEC 4.2). One answer each, in order;
+   * what is here already changes nothing.
+   */
+  async take(events: TakenEvent[]): Promise<TakeResult[]> {
+    const keys = await poolKeys(this.env);
+    const results = this.#commit(() => events.map((taken) => this.#take(taken, keys.atomId, Date.now())));
+    if (results.some((each) => each.ok && each.outcome === "held")) await this.#arm();
+    return results;
+  }
+
+  /** A restored backup tells its story under a new name, so that nobody takes it for two of one (SPEC 4.1). */
+  async startNewLog(): Promise<LogHeads> {
+    await this.#keepCheckpoints();
+    this.#commit(() => {
+      this.#state = { ...this.#state, logId: randomLogId() };
+    });
+    return this.heads();
+  }
+
+  // ---- reading
+
+  /** The next events of an audience, of which `since` is the last one known. */
+  async read(of: Audience, since: number, limit: number): Promise<EventPage> {
+    const { logId, heads } = this.#state;
+    const events = this.#ledger.page(of, since, limit);
+    const checkpoint = await this.#checkpoint(of, logId, heads[of]);
+    return { events, next: events.at(-1)?.seq ?? since, head: heads[of].seq, checkpoint };
+  }
+
+  heads(): LogHeads {
+    const { logId, heads } = this.#state;
+    return { log_id: logId, public: heads.public.seq, peers: heads.peers.seq, all: heads.all.seq, hlc: this.#clock };
+  }
+
+  /** What this pool says of each audience now, signed. */
+  async checkpoints(): Promise<SignedCheckpoint[]> {
+    const { logId, heads } = this.#state;
+    return Promise.all(audience.options.map((of) => this.#checkpoint(of, logId, heads[of])));
+  }
+
+  /** Resolves with the audience's last number as soon as it is past `since`, or when `waitMs` is over. */
+  async changed(of: Audience, since: number, waitMs: number): Promise<number> {
+    const deadlineMs = Date.now() + Math.min(waitMs, LIMITS.eventsWaitMs);
+    for (;;) {
+      const { seq } = this.#state.heads[of];
+      const leftMs = deadlineMs - Date.now();
+      if (seq > since || leftMs <= 0) return seq;
+      await this.#nextCommit(leftMs);
+    }
+  }
+
+  /** Resolves once D1 has what was committed until now; false when it cannot be reached. */
+  async flushRecords(): Promise<boolean> {
+    const flushed = await this.#outbox.flush();
+    if (!flushed) await this.#arm();
+    return flushed;
+  }
+
+  outboxRows(): number {
+    return this.#outbox.pending();
+  }
+
+  // ---- group commit
+
+  async #write(): Promise<void> {
+    this.#writing = true;
+    try {
+      const keys = await poolKeys(this.env);
+      while (this.#waiting.length > 0) {
+        const group = this.#nextGroup();
+        const signed = await Promise.allSettled(group.map(({ drafts }) => this.#sign(keys, drafts)));
+        this.#commitGroup(group, signed, keys);
+      }
+    } catch (error) {
+      for (const each of this.#waiting.splice(0)) each.reject(error);
+    } finally {
+      // In the same turn as the last look at `#waiting`: nobody is left behind.
+      this.#writing = false;
+    }
+  }
+
+  /** The callers of one commit: at least one. */
+  #nextGroup(): Waiting[] {
+    let events = 0;
+    const beyond = this.#waiting.findIndex(({ drafts }, i) => {
+      events += drafts.length;
+      return i > 0 && events > LIMITS.eventsPerCommit;
+    });
+    return this.#waiting.splice(0, beyond === -1 ? this.#waiting.length : beyond);
+  }
+
+  /** The clock ticks for each before anything waits, so that times have the order of the log. */
+  #sign({ signer }: PoolKeys, drafts: EventDraft[]): Promise<Signed[]> {
+    const timed = drafts.map((draft) => {
+      this.#clock = tick(this.#clock, wallUs(Date.now()));
+      return { draft, hlc: this.#clock };
+    });
+    return Promise.all(
+      timed.map(async ({ draft, hlc }) => ({ draft, hlc, wire: await signEvent(signer, { ...draft, hlc }) })),
+    );
+  }
+
+  #commitGroup(group: Waiting[], signed: PromiseSettledResult<Signed[]>[], { atomId, signer }: PoolKeys): void {
+    const origin = { origin: atomId, node_id: nodeIdOf(signer.publicKey) };
+    let appended: (AppendedEvent[] | null)[];
+    try {
+      appended = this.#commit(() =>
+        signed.map((each) => (each.status === "fulfilled" ? each.value.map((one) => this.#place(one, origin)) : null)),
+      );
+    } catch (error) {
+      for (const each of group) each.reject(error);
+      return;
+    }
+    for (const [i, waiting] of group.entries()) {
+      const outcome = signed[i];
+      if (outcome?.status === "rejected") waiting.reject(outcome.reason);
+      else waiting.resolve(appended[i] ?? []);
+    }
+  }
+
+  #place({ draft, wire, hlc }: Signed, { origin, node_id }: { origin: string; node_id: string }): AppendedEvent {
+    const ours = { visibility: draft.visibility, ours: true };
+    const ttl = mayRelay(ours, LIMITS.eventTtl) ? LIMITS.eventTtl : 0;
+    const places = this.#add({
+      wire,
+      body: { type: draft.type, origin, visibility: draft.visibility, hlc: { ...hlc, node_id } },
+      audiences: audiencesOf(ours, ttl),
+      ttl,
+      receivedFrom: null,
+    });
+    return {
+      seq: places.all?.seq ?? 0,
+      content_id: wire.content_id,
+      audienceSeq: {
+        ...(places.public && { public: places.public.seq }),
+        ...(places.peers && { peers: places.peers.seq }),
+      },
+      event: wire,
+    };
+  }
+
+  // ---- events of others
+
+  /** Inside a transaction. */
+  #take(taken: TakenEvent, self: string, nowMs: number): TakeResult {
+    const { wire, from } = taken;
+    const { content_id } = wire;
+    if (this.#ledger.has(content_id) || this.#ledger.holds(content_id)) {
+      return { ok: true, content_id, outcome: "duplicate" };
+    }
+    const body = bodyOf(wire);
+    if (!mayCome(body, { from, self })) return { ok: false, content_id, code: "events/forbidden" };
+    const seen = observe(this.#clock, body.hlc, wallUs(nowMs));
+    const full = seen.outcome === "waits" && this.#ledger.heldCount() >= LIMITS.heldEvents;
+    if (seen.outcome === "refused" || full) return { ok: false, content_id, code: "events/excessive-drift" };
+    if (seen.outcome === "waits") {
+      this.#ledger.hold(taken, seen.dueUs);
+      return { ok: true, content_id, outcome: "held" };
+    }
+    this.#clock = seen.clock;
+    const theirs = { visibility: body.visibility, ours: false };
+    const ttl = mayRelay(theirs, taken.ttl) ? ttlOnwards(taken.ttl) : 0;
+    this.#add({ wire, body, audiences: audiencesOf(theirs, taken.ttl), ttl, receivedFrom: from });
+    return { ok: true, content_id, outcome: "accepted" };
+  }
+
+  /** Events that waited for our clock, and need not any more. */
+  async #release(): Promise<void> {
+    const { atomId } = await poolKeys(this.env);
+    for (;;) {
+      const nowMs = Date.now();
+      const due = this.#commit(() => {
+        const released = this.#ledger.releaseDue(wallUs(nowMs));
+        for (const taken of released) this.#take(taken, atomId, nowMs);
+        return released.length;
+      });
+      if (due < LIMITS.eventsPerCommit) return;
+    }
+  }
+
+  // ---- the log
+
+  /** Inside a transaction: the end of the log moves by one, in each audience of the event. */
+  #add({ wire, body, audiences, ttl, receivedFrom }: Arrival): Placed["places"] {
+    const { state, places } = append(
+      this.#state,
+      { contentId: wire.content_id, audiences, clock: this.#clock },
+      sha256,
+    );
+    this.#state = state;
+    this.#ledger.insert(wire, places, ttl);
+    this.#outbox.put("events", {
+      seq: places.all?.seq,
+      contentId: wire.content_id,
+      type: body.type,
+      origin: body.origin,
+      visibility: body.visibility,
+      publicSeq: places.public?.seq ?? null,
+      peersSeq: places.peers?.seq ?? null,
+      chain: places.all?.chain ?? "",
+      hlcPhysicalUs: body.hlc.physical_us,
+      hlcLogical: body.hlc.logical,
+      bytes: wire.event_bytes,
+      pubkey: wire.origin_pubkey,
+      signature: wire.signature,
+      ttl,
+      receivedFrom,
+      takenAtMs: Date.now(),
+    });
+    return places;
+  }
+
+  /** One transaction: events, their rows for D1, the clock and the heads, or none of them. */
+  #commit<T>(change: () => T): T {
+    const before = this.#state;
+    let result: T;
+    try {
+      result = this.ctx.storage.transactionSync(() => {
+        const made = change();
+        this.#state = { ...this.#state, clock: this.#clock };
+        this.#ledger.save(this.#state);
+        return made;
+      });
+    } catch (error) {
+      this.#state = before;
+      throw error;
+    }
+    const [was, is] = [before.heads.all.seq, this.#state.heads.all.seq];
+    if (is > was) {
+      this.#flushSoon();
+      for (const listener of [...this.#listeners]) listener();
+      const every = LIMITS.checkpointEvents;
+      if (Math.floor(is / every) > Math.floor(was / every)) this.ctx.waitUntil(this.#keepCheckpoints());
+    }
+    return result;
+  }
+
+  async #checkpoint(of: Audience, logId: string, { seq, chain, hlc }: Head): Promise<SignedCheckpoint> {
+    const last = this.#checkpoints.get(of);
+    if (last?.checkpoint.log_id === logId && last.checkpoint.seq === seq) return last;
+    const { signer } = await poolKeys(this.env);
+    const signed = await signCheckpoint(signer, { log_id: logId, audience: of, seq, chain, hlc });
+    this.#checkpoints.set(of, signed);
+    return signed;
+  }
+
+  /** What we once said stays in the record, so that a log that was cut or written anew shows. */
+  async #keepCheckpoints(): Promise<void> {
+    const nowMs = Date.now();
+    const signed = await this.checkpoints();
+    this.ctx.storage.transactionSync(() => {
+      for (const { checkpoint, origin_pubkey, signature } of signed) {
+        if (checkpoint.seq === 0) continue;
+        this.#outbox.put("checkpoints", {
+          id: toHex(sha256(canonicalBytes(checkpoint))),
+          origin: checkpoint.origin,
+          logId: checkpoint.log_id,
+          audience: checkpoint.audience,
+          seq: checkpoint.seq,
+          chain: checkpoint.chain,
+          hlcPhysicalUs: checkpoint.hlc.physical_us,
+          hlcLogical: checkpoint.hlc.logical,
+          pubkey: origin_pubkey,
+          signature,
+          takenAtMs: nowMs,
+        });
+      }
+    });
+    this.#flushSoon();
+  }
+
+  #nextCommit(waitMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const done = () => {
+        clearTimeout(timer);
+        this.#listeners.delete(done);
+        resolve();
+      };
+      const timer = setTimeout(done, waitMs);
+      this.#listeners.add(done);
+    });
+  }
+
+  // ---- time
+
+  override async alarm(): Promise<void> {
+    await this.#release();
+    await this.#outbox.flush();
+    await this.#arm();
+  }
+
+  /** The object has one alarm: the next event that waited long enough, or the next try of the outbox. */
+  async #arm(): Promise<void> {
+    const heldUntilUs = this.#ledger.heldUntilUs();
+    const due = [heldUntilUs === null ? null : Math.ceil(heldUntilUs / 1_000), this.#outbox.dueAtMs(Date.now())].filter(
+      (each) => each !== null,
+    );
+    if (due.length === 0) return;
+    const nextMs = Math.min(...due);
+    if ((await this.ctx.storage.getAlarm()) !== nextMs) await this.ctx.storage.setAlarm(nextMs);
+  }
+
+  #flushSoon(): void {
+    this.#flushTimer ??= setTimeout(() => {
+      this.#flushTimer = null;
+      this.ctx.waitUntil(this.flushRecords());
+    }, LIMITS.recordFlushMs);
+  }
+}
+
+const wallUs = (ms: number) => ms * 1_000;
+
+function randomLogId(): string {
+  return toHex(crypto.getRandomValues(new Uint8Array(16)));
+}
+
+/** Node's own: one call, where WebCrypto's digest is a promise. */
+function sha256(bytes: Uint8Array): Uint8Array {
+  return createHash("sha256").update(bytes).digest();
+}
+
+/** Of an event that was opened before: its bytes are known to be what they must be. */
+function bodyOf(wire: SignedEvent): EventBody {
+  return JSON.parse(new TextDecoder().decode(fromBase64(wire.event_bytes) ?? new Uint8Array()));
+}

@@ -1,0 +1,106 @@
+import { Hono } from "hono";
+import { streamSSE } from "hono/streaming";
+import { nodeIdOf } from "../../schema/crypto/signed-event.ts";
+import type { CheckpointRow, EventRow } from "../../schema/db/events.ts";
+import { eventsQuery, type RecordedEvent, type SignedCheckpoint } from "../../schema/wire/events.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import type { AdminEnv } from "../http/app-env.ts";
+import { fail } from "../http/errors.ts";
+import { poolKeys } from "../http/pool-keys.ts";
+import { EVENT_LOG } from "../http/pool-objects.ts";
+import { checkpointsKept, eventsAfter } from "./store.ts";
+
+/** `/admin/api/events`: the log for its operator, who may see all of it. Mounted behind an admin token. */
+export const eventRoutes = new Hono<AdminEnv>()
+  /** Without `since`: the newest page. */
+  .get("/", async (c) => {
+    const query = eventsQuery.safeParse(c.req.query());
+    if (!query.success) return fail(c, "http/invalid-body", { param: String(query.error.issues[0]?.path[0] ?? "") });
+    const { audience, limit, since } = query.data;
+    const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
+    return c.json(await log.read(audience, since ?? Math.max(0, (await log.heads())[audience] - limit), limit));
+  })
+
+  /** Server-sent events from `since` on, or from now; without gap or repeat when it is resumed by the last id. */
+  .get("/stream", (c) => {
+    const query = eventsQuery.safeParse({
+      ...c.req.query(),
+      ...(c.req.header("last-event-id") !== undefined && { since: c.req.header("last-event-id") }),
+    });
+    if (!query.success) return fail(c, "http/invalid-body", { param: String(query.error.issues[0]?.path[0] ?? "") });
+    const { audience, since } = query.data;
+    const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
+    return streamSSE(c, async (stream) => {
+      const endMs = Date.now() + LIMITS.eventStreamMs;
+      let at = since ?? (await log.heads())[audience];
+      // A first byte at once: whoever follows knows that it does.
+      await stream.write(": following\n\n");
+      while (!stream.aborted && Date.now() < endMs) {
+        const head = await log.changed(audience, at, LIMITS.eventsWaitMs);
+        if (head <= at) await stream.write(": nothing new\n\n");
+        while (head > at && !stream.aborted) {
+          const { events, next } = await log.read(audience, at, LIMITS.eventsPerPull);
+          for (const each of events) await stream.writeSSE({ id: String(each.seq), data: JSON.stringify(each) });
+          if (next === at) break;
+          at = next;
+        }
+      }
+    });
+  })
+
+  /** The record as D1 has it, page by page, beside what the log says of itself. What holds, `ligand events verify` finds out. */
+  .get("/verify", async (c) => {
+    const since = Number(c.req.query("since") ?? 0);
+    if (!Number.isSafeInteger(since) || since < 0) return fail(c, "http/invalid-body", { param: "since" });
+    const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
+    const said = await log.checkpoints();
+    if (!(await log.flushRecords())) return fail(c, "pool/not-ready");
+    const { atomId: origin, signer } = await poolKeys(c.env);
+    const rows = await eventsAfter(c.env.DB, since);
+    const until = rows.at(-1)?.seq ?? since;
+    const kept = await checkpointsKept(c.env.DB, { origin, since, until });
+    return c.json({
+      origin,
+      checkpoints: said,
+      events: rows.map(recorded),
+      kept: kept.map((row) => signedAgain(row, nodeIdOf(signer.publicKey))),
+      next: until,
+    });
+  });
+
+function recorded(row: EventRow): RecordedEvent {
+  return {
+    seq: row.seq,
+    public_seq: row.publicSeq,
+    peers_seq: row.peersSeq,
+    chain: row.chain,
+    type: row.type,
+    origin: row.origin,
+    visibility: row.visibility,
+    hlc: { physical_us: row.hlcPhysicalUs, logical: row.hlcLogical },
+    event: {
+      event_bytes: row.bytes,
+      origin_pubkey: row.pubkey,
+      signature: row.signature,
+      content_id: row.contentId,
+    },
+  };
+}
+
+/** A checkpoint as it was signed. */
+function signedAgain(row: CheckpointRow, nodeId: string): SignedCheckpoint {
+  return {
+    checkpoint: {
+      v: 1,
+      type: "checkpoint",
+      origin: row.origin,
+      log_id: row.logId,
+      audience: row.audience,
+      seq: row.seq,
+      chain: row.chain,
+      hlc: { physical_us: row.hlcPhysicalUs, logical: row.hlcLogical, node_id: nodeId },
+    },
+    origin_pubkey: row.pubkey,
+    signature: row.signature,
+  };
+}

@@ -1,0 +1,2 @@
+/** The one event log of this pool, in the namespace of that name. */
+export const EVENT_LOG = "pool";

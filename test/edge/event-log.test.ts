@@ -1,0 +1,348 @@
+import {
+  applyD1Migrations,
+  evictDurableObject,
+  reset,
+  runDurableObjectAlarm,
+  runInDurableObject,
+} from "cloudflare:test";
+import { env } from "cloudflare:workers";
+import { createHash } from "node:crypto";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { EventDraft } from "../../edge/events/event-log-object.ts";
+import { poolKeys } from "../../edge/http/pool-keys.ts";
+import { generateSecretKey, type Signer, signerFrom } from "../../schema/crypto/ed25519.ts";
+import {
+  equivocation,
+  GENESIS_CHAIN,
+  nextChain,
+  openCheckpoint,
+  openEvent,
+  signEvent,
+} from "../../schema/crypto/signed-event.ts";
+import type { Audience, SignedEvent, Visibility } from "../../schema/wire/events.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+
+/** The log of a pool inside workerd: order, clock, signatures, what comes from others. */
+
+const alice = await signerFrom(generateSecretKey());
+const bob = await signerFrom(generateSecretKey());
+const us = (await poolKeys(env)).atomId;
+
+const log = () => env.EVENT_LOG.getByName("pool");
+beforeEach(async () => {
+  vi.useFakeTimers({ toFake: ["Date"] });
+  await reset();
+  await applyD1Migrations(env.DB, env.TEST_MIGRATIONS);
+});
+afterEach(() => vi.useRealTimers());
+const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
+
+const draft = (visibility: Visibility = "public", payload: object = {}): EventDraft => ({
+  type: "overview",
+  visibility,
+  payload: { ...payload },
+});
+const opened = async (wire: SignedEvent) => {
+  const result = await openEvent(wire);
+  if (!result.ok) throw new Error(result.code);
+  return result.event;
+};
+const theirs = (
+  signer: Signer,
+  { visibility = "public" as Visibility, payload = {} as Record<string, unknown>, aheadMs = 0 } = {},
+) =>
+  signEvent(signer, {
+    type: "worker_joined",
+    visibility,
+    payload: { n: Math.random(), ...payload },
+    hlc: { physical_us: (Date.now() + aheadMs) * 1_000, logical: 0 },
+  });
+const take = async (wire: SignedEvent, from: Signer = alice, ttl = 3) =>
+  (await log().take([{ wire, ttl, from: from.id }]))[0];
+const sha256 = (bytes: Uint8Array) => new Uint8Array(createHash("sha256").update(bytes).digest());
+
+/** Reads all of an audience, page by page, and makes its chain again. */
+async function walked(audience: Audience, limit = 500) {
+  let chain = GENESIS_CHAIN;
+  const ids: string[] = [];
+  for (let since = 0; ; ) {
+    const page = await log().read(audience, since, limit);
+    for (const { seq, event } of page.events) {
+      expect(seq).toBe(ids.length + 1);
+      chain = nextChain(chain, event.content_id, sha256);
+      ids.push(event.content_id);
+    }
+    since = page.next;
+    if (since < page.head) continue;
+    expect(page.checkpoint.checkpoint).toMatchObject({ origin: us, audience, seq: ids.length, chain });
+    expect(await openCheckpoint(page.checkpoint)).toMatchObject({ ok: true });
+    return ids;
+  }
+}
+
+describe("an event of ours", () => {
+  it("is signed, numbered in its audiences, and in D1", async () => {
+    const appended = await log().append([
+      draft("private"),
+      draft("public", { text: "Pôle Nord ❄" }),
+      draft("peers"),
+      draft("direct", { peer: alice.id }),
+      draft("public"),
+    ]);
+    expect(appended.map(({ seq, audienceSeq }) => ({ seq, ...audienceSeq }))).toEqual([
+      { seq: 1 },
+      { seq: 2, public: 1 },
+      { seq: 3, peers: 1 },
+      { seq: 4 },
+      { seq: 5, public: 2 },
+    ]);
+    const second = appended[1];
+    expect(second && (await opened(second.event))).toMatchObject({ origin: us, payload: { text: "Pôle Nord ❄" } });
+    expect(await walked("public")).toEqual([appended[1], appended[4]].map((each) => each?.content_id));
+    expect(await walked("peers")).toEqual([appended[2]?.content_id]);
+    expect(await walked("all")).toEqual(appended.map((each) => each.content_id));
+    expect(await log().flushRecords()).toBe(true);
+    const { results } = await env.DB.prepare("SELECT seq, content_id, public_seq, ttl FROM events ORDER BY seq").all();
+    expect(results).toEqual(
+      appended.map((each) => ({
+        seq: each.seq,
+        content_id: each.content_id,
+        public_seq: each.audienceSeq.public ?? null,
+        ttl: each.audienceSeq.public ? LIMITS.eventTtl : 0,
+      })),
+    );
+  });
+
+  it("shares a commit with those that come while it is signed; each writer gets its own", async () => {
+    const writers = Array.from({ length: 64 }, (_, writer) => writer);
+    const appended = await runInDurableObject(log(), async (object, state) => {
+      const commits = vi.spyOn(state.storage, "transactionSync");
+      const made = await Promise.all(
+        writers.map((writer) => object.append([draft("public", { writer }), draft("peers", { writer })])),
+      );
+      expect(commits.mock.calls.length).toBeLessThan(writers.length / 2);
+      return made;
+    });
+    expect(appended.flatMap((each) => each.map(({ seq }) => seq)).sort((a, b) => a - b)).toEqual(
+      Array.from({ length: 128 }, (_, i) => i + 1),
+    );
+    for (const [writer, [first, second]] of appended.entries()) {
+      expect(first && (await opened(first.event)).payload).toEqual({ writer });
+      expect(second?.seq).toBe((first?.seq ?? 0) + 1);
+    }
+    expect(await walked("public", 7)).toHaveLength(64);
+  });
+
+  it("that cannot be signed fails its own writer and no other", async () => {
+    // Asked in the object: what is refused there is an error of the caller, not of the object.
+    await runInDurableObject(log(), async (object) => {
+      const outcomes = await Promise.allSettled([
+        object.append([draft("peers")]),
+        object.append([draft("peers", { text: "x".repeat(LIMITS.eventBytes) })]),
+        object.append([draft("direct")]),
+        object.append([draft("peers")]),
+      ]);
+      expect(outcomes.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "rejected", "fulfilled"]);
+    });
+    expect(await walked("peers")).toHaveLength(2);
+    expect(await walked("all")).toHaveLength(2);
+  });
+});
+
+describe("the clock", () => {
+  it("goes on forward when the wall clock steps back and the object is evicted in between", async () => {
+    const times: [number, number][] = [];
+    const write = async () => {
+      const [appended] = await log().append([draft()]);
+      const { hlc } = await opened(appended?.event as SignedEvent);
+      times.push([hlc.physical_us, hlc.logical]);
+    };
+    await write();
+    pass(-3_600_000);
+    await write();
+    await evictDurableObject(log());
+    await write();
+    pass(-3_600_000);
+    await evictDurableObject(log());
+    await write();
+    pass(3 * 3_600_000);
+    await write();
+    const [first] = times[0] ?? [0];
+    expect(times).toEqual([
+      [first, 0],
+      [first, 1],
+      [first, 2],
+      [first, 3],
+      [first + 3_600_000_000, 0],
+    ]);
+  });
+
+  it("is past what it has seen: an answer is later than what it answers", async () => {
+    const cause = await theirs(alice, { aheadMs: 9_000 });
+    expect(await take(cause)).toEqual({ ok: true, content_id: cause.content_id, outcome: "accepted" });
+    const [answer] = await log().append([draft()]);
+    const { hlc } = await opened(answer?.event as SignedEvent);
+    expect(hlc).toMatchObject({ physical_us: (await opened(cause)).hlc.physical_us, logical: 2 });
+  });
+});
+
+describe("after an eviction the log", () => {
+  it("goes on in every audience, under its name, and says the same of the same place", async () => {
+    await log().append([draft("public"), draft("peers"), draft("private")]);
+    const before = await log().checkpoints();
+    const heads = await log().heads();
+    await evictDurableObject(log());
+    expect(await log().checkpoints()).toEqual(before);
+    expect(await log().heads()).toEqual(heads);
+    await log().append([draft("public"), draft("peers")]);
+    expect(await walked("all")).toHaveLength(5);
+    expect(await walked("public")).toHaveLength(2);
+    expect(await walked("peers")).toHaveLength(2);
+  });
+
+  it("that was given a new name proves no equivocation, whatever it says next", async () => {
+    await log().append([draft()]);
+    const before = (await log().read("public", 0, 1)).checkpoint.checkpoint;
+    const { log_id } = await log().startNewLog();
+    expect(log_id).toMatch(/^[0-9a-f]{32}$/);
+    expect(log_id).not.toBe(before.log_id);
+    const after = (await log().read("public", 0, 1)).checkpoint.checkpoint;
+    expect(after).toMatchObject({ seq: 1, chain: before.chain, log_id });
+    expect(equivocation(before, { ...after, chain: GENESIS_CHAIN })).toBe(false);
+  });
+});
+
+describe("an event of another pool", () => {
+  it("is taken once, however often it comes, and passed on with one less to go", async () => {
+    const wire = await theirs(alice);
+    expect(await take(wire)).toMatchObject({ outcome: "accepted" });
+    expect(await take(wire, bob)).toMatchObject({ outcome: "duplicate" });
+    expect(
+      (
+        await log().take([
+          { wire, ttl: 3, from: alice.id },
+          { wire, ttl: 3, from: alice.id },
+        ])
+      ).map((each) => each.ok && each.outcome),
+    ).toEqual(["duplicate", "duplicate"]);
+    const page = await log().read("public", 0, 10);
+    expect(page.events).toEqual([{ seq: 1, event: wire, ttl: 2 }]);
+    expect(await walked("all")).toEqual([wire.content_id]);
+  });
+
+  it.each<[ttl: number, passedOn: number[]]>([
+    [900, [2]],
+    [3, [2]],
+    [1, [0]],
+    [0, []],
+  ])("that came with ttl %i is passed on with %j", async (ttl, passedOn) => {
+    await take(await theirs(alice), bob, ttl);
+    expect((await log().read("public", 0, 10)).events.map((each) => each.ttl)).toEqual(passedOn);
+    expect((await log().heads()).all).toBe(1);
+  });
+
+  it.each<[what: string, wire: () => Promise<SignedEvent>, want: object]>([
+    [
+      "for peers comes over its origin's own bond",
+      () => theirs(alice, { visibility: "peers" }),
+      { outcome: "accepted" },
+    ],
+    ["for peers comes over nobody else's", () => theirs(bob, { visibility: "peers" }), { code: "events/forbidden" }],
+    [
+      "to us directly is taken",
+      () => theirs(alice, { visibility: "direct", payload: { peer: us } }),
+      { outcome: "accepted" },
+    ],
+    [
+      "to another directly is not",
+      () => theirs(alice, { visibility: "direct", payload: { peer: bob.id } }),
+      { code: "events/forbidden" },
+    ],
+    ["of its own audit is not", () => theirs(alice, { visibility: "private" }), { code: "events/forbidden" }],
+    ["that is public may be relayed", () => theirs(bob), { outcome: "accepted" }],
+    [
+      "in our name that we did not write is not taken",
+      async () => theirs((await poolKeys(env)).signer),
+      { code: "events/forbidden" },
+    ],
+    [
+      "from a future beyond 60 s is refused",
+      () => theirs(alice, { aheadMs: 60_001 }),
+      { code: "events/excessive-drift" },
+    ],
+    ["10 s ahead is taken", () => theirs(alice, { aheadMs: 10_000 }), { outcome: "accepted" }],
+  ])("%s", async (_what, wire, want) => {
+    expect(await take(await wire())).toMatchObject(want);
+    // What is not public is never in an audience that others read.
+    expect((await log().heads()).peers).toBe(0);
+  });
+
+  it("of ours that comes back is a duplicate", async () => {
+    const [own] = await log().append([draft()]);
+    expect(await take(own?.event as SignedEvent)).toMatchObject({ outcome: "duplicate" });
+  });
+
+  it("that is between 10 and 60 s ahead is stored and unseen until it is due", async () => {
+    const wire = await theirs(alice, { aheadMs: 60_000 });
+    expect(await take(wire)).toMatchObject({ outcome: "held" });
+    expect(await take(wire, bob)).toMatchObject({ outcome: "duplicate" });
+    expect(await log().heads()).toMatchObject({ all: 0, public: 0 });
+    const [own] = await log().append([draft()]);
+    expect((await opened(own?.event as SignedEvent)).hlc.physical_us).toBe(Date.now() * 1_000);
+
+    await evictDurableObject(log());
+    pass(49_000);
+    await runDurableObjectAlarm(log());
+    expect((await log().heads()).all).toBe(1);
+    pass(1_000);
+    await runDurableObjectAlarm(log());
+    expect((await log().read("public", 1, 10)).events).toEqual([{ seq: 2, event: wire, ttl: 2 }]);
+    expect(await take(wire)).toMatchObject({ outcome: "duplicate" });
+    const [answer] = await log().append([draft()]);
+    expect((await opened(answer?.event as SignedEvent)).hlc).toMatchObject({ logical: 2 });
+  });
+});
+
+it("ten thousand events sent again change nothing", async () => {
+  const wires = await Promise.all(Array.from({ length: 100 }, () => theirs(alice)));
+  const push = () => log().take(wires.map((wire) => ({ wire, ttl: 3, from: alice.id })));
+  await push();
+  const heads = await log().heads();
+  for (let i = 0; i < 100; i++)
+    expect((await push()).every((each) => each.ok && each.outcome === "duplicate")).toBe(true);
+  expect(await log().heads()).toEqual(heads);
+});
+
+it("whoever waits for the next event has it as soon as it is there, and not forever", async () => {
+  await log().append([draft("public")]);
+  expect(await log().changed("public", 0, 60_000)).toBe(1);
+  const waiting = log().changed("public", 1, 60_000);
+  // Another audience's does not end it.
+  await log().append([draft("private")]);
+  await log().append([draft("public")]);
+  expect(await waiting).toBe(2);
+  expect(await log().changed("peers", 0, 0)).toBe(0);
+});
+
+it("what was once said of the log stays in the record", async () => {
+  const [last] = (
+    await Promise.all(
+      Array.from({ length: 10 }, () =>
+        log().append(Array.from({ length: LIMITS.checkpointEvents / 10 }, () => draft())),
+      ),
+    )
+  ).flat();
+  expect(last).toBeDefined();
+  const [all] = await log().checkpoints();
+  await vi.waitFor(() =>
+    runInDurableObject(log(), (_object, state) => {
+      const rows = state.storage.sql
+        .exec<{ row: string }>(
+          "SELECT row FROM outbox WHERE table_name = 'checkpoints' UNION SELECT row FROM outbox_refused",
+        )
+        .toArray();
+      const kept = rows.map(({ row }) => JSON.parse(row));
+      expect(kept).toContainEqual(expect.objectContaining({ audience: "all", seq: 1_000, signature: all?.signature }));
+    }),
+  );
+});

@@ -25,7 +25,7 @@ export interface NewJob {
   /** As the client named it; `auto` lets the lane pick. */
   readonly model: string;
   readonly request: JobRequest;
-  /** UTF-8 bytes of it, about: what it costs to hold, and the bound of its prompt's tokens. */
+  /** In UTF-8, with its envelope: what it costs to hold, and the bound of its prompt's tokens. */
   readonly requestBytes: number;
 }
 
@@ -83,8 +83,9 @@ export interface LaneState {
   /** Models that were ever offered here: the difference between 404 and 503. */
   readonly knownModels: Set<string>;
   nextLease: number;
-  /** Of all jobs here, waiting and running. */
+  /** Of all jobs here, waiting and running; and of them each key's. */
   heldBytes: number;
+  readonly heldBytesByKey: Map<string, number>;
 }
 
 export type JobEnd =
@@ -118,6 +119,7 @@ export function newLane(knownModels: Iterable<string> = [], firstLease = 1): Lan
     knownModels: new Set(knownModels),
     nextLease: firstLease,
     heldBytes: 0,
+    heldBytesByKey: new Map(),
   };
 }
 
@@ -132,10 +134,8 @@ export function submit(state: LaneState, incoming: NewJob, nowMs: number): Submi
   if (!doesKind(state, model, incoming.kind)) return { ok: false, code: "inference/unsupported-kind" };
   const queue = queueOf(state, model);
   const hasCredit = (state.available.get(model)?.size ?? 0) > 0;
-  if (!hasCredit && queue.length >= LIMITS.queuePerModel) return { ok: false, code: "inference/queue-full" };
-  if (state.heldBytes + incoming.requestBytes > LIMITS.laneRequestBytes) {
-    return { ok: false, code: "inference/queue-full" };
-  }
+  const isFull = (!hasCredit && !hasPlace(state, queue, incoming.keyId)) || !hasRoom(state, incoming);
+  if (isFull) return { ok: false, code: "inference/queue-full" };
 
   const job: Job = {
     ...incoming,
@@ -157,7 +157,7 @@ export function submit(state: LaneState, incoming: NewJob, nowMs: number): Submi
     said: nothingSaid(),
   };
   state.jobs.set(job.id, job);
-  state.heldBytes += job.requestBytes;
+  hold(state, job, job.requestBytes);
   queue.push(job.id);
   return { ok: true, job, effects: dispatch(state, model, nowMs) };
 }
@@ -514,8 +514,27 @@ function withdraw(state: LaneState, job: Job, word: "cancel" | "rejected"): Effe
 
 function end(state: LaneState, job: Job, jobEnd: JobEnd): Effect {
   if (job.connection) state.workers.get(job.connection)?.jobs.delete(job.id);
-  if (state.jobs.delete(job.id)) state.heldBytes -= job.requestBytes;
+  if (state.jobs.delete(job.id)) hold(state, job, -job.requestBytes);
   return { type: "end", job, end: jobEnd };
+}
+
+/** What one key can fill is not all there is: neither the places of a queue nor the bytes of the lane. */
+function hasPlace(state: LaneState, queue: readonly string[], keyId: string): boolean {
+  if (queue.length < LIMITS.queuePerModel) return true;
+  if (queue.length >= LIMITS.queuePerModel + LIMITS.queueReservePerModel) return false;
+  return !queue.some((id) => state.jobs.get(id)?.keyId === keyId);
+}
+
+function hasRoom(state: LaneState, { keyId, requestBytes }: NewJob): boolean {
+  const ofKey = state.heldBytesByKey.get(keyId) ?? 0;
+  return state.heldBytes + requestBytes <= LIMITS.laneRequestBytes && ofKey + requestBytes <= LIMITS.keyRequestBytes;
+}
+
+function hold(state: LaneState, { keyId }: Job, bytes: number): void {
+  state.heldBytes += bytes;
+  const ofKey = (state.heldBytesByKey.get(keyId) ?? 0) + bytes;
+  if (ofKey > 0) state.heldBytesByKey.set(keyId, ofKey);
+  else state.heldBytesByKey.delete(keyId);
 }
 
 function unassign(state: LaneState, job: Job): void {

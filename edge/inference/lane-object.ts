@@ -129,11 +129,11 @@ export class Lane extends DurableObject<Env> {
       left = true;
     };
     request.signal.addEventListener("abort", () => leave());
-    const text = await request.text();
-    const incoming = JSON.parse(text) as LaneJob;
+    const bytes = await request.arrayBuffer();
+    const incoming = JSON.parse(new TextDecoder().decode(bytes)) as LaneJob;
     const nowMs = Date.now();
     this.#sockets.sweep(nowMs);
-    const submission = submit(this.#state, { ...incoming, requestBytes: text.length }, nowMs);
+    const submission = submit(this.#state, { ...incoming, requestBytes: bytes.byteLength }, nowMs);
     if (!submission.ok) {
       this.#settle(incoming.keyId, incoming.id, 0, incoming.request.stream);
       const known = this.#state.knownModels.has(incoming.model) ? incoming.model : null;

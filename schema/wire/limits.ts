@@ -25,6 +25,10 @@ export const LIMITS = Object.freeze({
   /** Of JSON: an object in an object takes two. */
   schemaDepth: 40,
   schemaNodes: 1_000,
+  /** Ways of going on that a grammar keeps at once: each next character is tried on all of them. */
+  schemaChoices: 1_000,
+  /** Spent on counting them. */
+  schemaChoiceSteps: 50_000,
   schemaEnumValues: 500,
   schemaItems: 1_000,
   schemaStringChars: 1_000,
@@ -47,6 +51,8 @@ export const LIMITS = Object.freeze({
 
   // Jobs and queues
   queuePerModel: 1_000,
+  /** Places beyond those, for keys that have no job in that queue: one key that fills it shuts nobody out. */
+  queueReservePerModel: 250,
   queueWaitMs: 60_000,
   jobMs: 30 * 60_000,
   jobAttempts: 3,
@@ -58,6 +64,8 @@ export const LIMITS = Object.freeze({
   readerStallMs: 30_000,
   /** Requests that one lane holds in memory, waiting and running. */
   laneRequestBytes: 32 * 1024 * 1024,
+  /** Of which one client key's. */
+  keyRequestBytes: 8 * 1024 * 1024,
   idleStreamCommentMs: 300,
   /** How long a stream's HTTP status waits for the first word from a worker, so that an early refusal is a status. */
   statusHoldMs: 250,
@@ -153,26 +161,26 @@ export const LIMITS = Object.freeze({
   /** After so many events of one microsecond the clock goes to the next one. */
   clockLogicalMax: 2 ** 32 - 1,
   eventsPerPull: 500,
+  /** An answer over RPC is 32 MiB at most. */
+  eventsPageChars: 8 * 1024 * 1024,
   eventsPerCommit: 500,
   /** Drafts that wait for the log at once. */
   eventDrafts: 10_000,
   heldEvents: 10_000,
-
-  // Export and import
-  backupPageRows: 500,
-  importBodyBytes: 8 * 1024 * 1024,
-  /** An answer over RPC is 32 MiB at most. */
-  eventsPageChars: 8 * 1024 * 1024,
-
-  // Status
-  statusCacheMs: 1_000,
-  d1TimeoutMs: 1_000,
   /** Our own checkpoints are kept in the record each so many events. */
   checkpointEvents: 1_000,
   /** How long one call may wait for the next event. */
   eventsWaitMs: 15_000,
   /** Then whoever follows comes back. */
   eventStreamMs: 10 * 60_000,
+
+  // Export and import
+  backupPageRows: 500,
+  importBodyBytes: 8 * 1024 * 1024,
+
+  // Status
+  statusCacheMs: 1_000,
+  d1TimeoutMs: 1_000,
   policyTimeoutMs: 1_000,
   doctorTimeoutMs: 5_000,
   /** Models with numbers of their own in /metrics; the rest share one name. */

@@ -1,6 +1,7 @@
 import { env } from "cloudflare:workers";
 import { beforeEach, describe, expect, it } from "vitest";
 import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Metering } from "../../schema/wire/worker-frames.ts";
 import { ask, type ClientKey, chat, createKey, events, eventually, invite, ScriptedAgent } from "./support.ts";
 
@@ -191,6 +192,15 @@ describe("a worker that claims too much", () => {
     expect(await meteringRow(job.jobId)).toMatchObject({ flags, completion_tokens: 5 });
   });
 
+  it("may claim a token for each byte of the prompt, which is not its length in UTF-16", async () => {
+    const { agent, model } = await serve();
+    const asking = chat(key, { model, messages: [{ role: "user", content: "\u6f22".repeat(300) }] });
+    const job = await agent.next("job");
+    await agent.done(job, "Hello", (record) => ({ ...record, prompt_tokens: 3 * 300 }));
+    expect((await asking).status).toBe(200);
+    expect(await meteringRow(job.jobId)).toMatchObject({ flags: "", prompt_tokens: 900 });
+  });
+
   it("is flagged when the record is signed by another key", async () => {
     const { agent, model } = await serve();
     const asking = chat(key, { model });
@@ -257,6 +267,22 @@ describe("what is refused", () => {
     expect(fourth.status).toBe(429);
     expect(Number(fourth.headers.get("retry-after"))).toBeGreaterThan(0);
     expect(fourth.headers.get("x-ratelimit-remaining-requests")).toBe("0");
+  });
+
+  it("what one key has too much of in the lane, while another key is served", async () => {
+    const { agent, model } = await serve({ free: 0 });
+    const messages = [{ role: "user", content: "x".repeat(LIMITS.keyRequestBytes / 2 - 4_096) }];
+    const waiting = [chat(key, { model, messages }), chat(key, { model, messages })];
+    await eventually(async () => {
+      const { models } = await env.LANE.getByName("main").overview();
+      return models.find(({ name }) => name === model)?.queued === 2;
+    });
+    const third = await chat(key, { model, messages });
+    expect([third.status, third.headers.get("x-ligand-code")]).toEqual([503, "inference/queue-full"]);
+    const other = chat(await createKey(), { model });
+    agent.ready(3, model);
+    for (let i = 0; i < 3; i++) await agent.done(await agent.next("job"), "served");
+    for (const asked of [...waiting, other]) expect((await asked).status).toBe(200);
   });
 
   it("a body that is too large, however it comes", async () => {

@@ -105,13 +105,30 @@ describe("submitting", () => {
     expect(state.jobs.size).toBe(LIMITS.queuePerModel);
   });
 
-  it("bounds the bytes that it holds, and takes more when some are gone", () => {
+  it("has places left for other keys when one has filled the queue of a model, and those are bounded too", () => {
     const state = laneWith({ a: 0 });
-    const big = (id: string) => submit(state, { ...newJob(id), requestBytes: LIMITS.laneRequestBytes / 2 }, 0);
-    expect([big("j1").ok, big("j2").ok]).toEqual([true, true]);
-    expect(big("j3")).toEqual({ ok: false, code: "inference/queue-full" });
-    cancel(state, "j1", "inference/cancelled");
-    expect(big("j4").ok).toBe(true);
+    const of = (keyId: string, id: string) => submit(state, { ...newJob(id), keyId }, 0);
+    for (let i = 0; i < LIMITS.queuePerModel; i++) of("full", `j${i}`);
+    expect(of("other", "first").ok).toBe(true);
+    expect(of("other", "second")).toEqual({ ok: false, code: "inference/queue-full" });
+    for (let i = 1; i < LIMITS.queueReservePerModel; i++) expect(of(`k${i}`, `k${i}`).ok).toBe(true);
+    expect(of("late", "late")).toEqual({ ok: false, code: "inference/queue-full" });
+  });
+
+  it("bounds the bytes that it holds, of each key and of all, and takes more when some are gone", () => {
+    const state = laneWith({ a: 0 });
+    const keys = LIMITS.laneRequestBytes / LIMITS.keyRequestBytes;
+    const big = (keyId: string, id: string) =>
+      submit(state, { ...newJob(id), keyId, requestBytes: LIMITS.keyRequestBytes / 2 }, 0);
+    const full = { ok: false, code: "inference/queue-full" };
+    for (let k = 0; k < keys; k++) {
+      expect([big(`k${k}`, `k${k}-1`).ok, big(`k${k}`, `k${k}-2`).ok]).toEqual([true, true]);
+      expect(big(`k${k}`, "more")).toEqual(full);
+    }
+    expect(big("other", "more")).toEqual(full);
+    cancel(state, "k0-1", "inference/cancelled");
+    expect(big("k1", "more")).toEqual(full);
+    expect(big("other", "more").ok).toBe(true);
   });
 
   it("picks, for auto, only a model that does this kind of job", () => {
@@ -467,6 +484,7 @@ describe("what must always hold", () => {
         expect(state.jobs.size).toBe(0);
         expect(state.queues.size).toBe(0);
         expect(state.heldBytes).toBe(0);
+        expect(state.heldBytesByKey.size).toBe(0);
         for (const available of state.available.values()) expect(available.size).toBeGreaterThan(0);
         for (const left of state.workers.values()) expect(left.jobs.size).toBe(0);
       }),

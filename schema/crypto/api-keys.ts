@@ -5,6 +5,7 @@
  */
 
 import { equalBytes, fromHex, toHex, utf8 } from "./bytes.ts";
+import { derivedHmacKey } from "./derived-key.ts";
 import { sha256Hex } from "./hash.ts";
 
 /** `lk`: a client's key. `lw`: a worker's token, which names the pool that it is for. `la`: an admin's token. */
@@ -41,7 +42,7 @@ const LONGEST_CHARS = 150;
 
 /** `poolSecretKey`: the pool's 32-byte Ed25519 seed. Made once a process; each use is then one HMAC and one hash. */
 export async function keyTagger(poolSecretKey: Uint8Array, atomId: string): Promise<KeyTagger> {
-  const key = await tagKey(poolSecretKey);
+  const key = await derivedHmacKey(poolSecretKey, "ligand/key-tag/v1");
 
   async function tag(prefix: KeyPrefix, id: string, secret: string): Promise<Uint8Array> {
     const text = `ligand-key-v1\n${prefix}\n${id}\n${secret}\n${atomId}\n`;
@@ -81,14 +82,6 @@ function shapeOf(text: string, prefix: KeyPrefix) {
   const match = text.length <= LONGEST_CHARS ? SHAPES[prefix].exec(text) : null;
   const [, id, secret, tag, atomId] = match ?? [];
   return id !== undefined && secret !== undefined && tag !== undefined ? { id, secret, tag, atomId } : null;
-}
-
-/** HKDF (RFC 5869) keeps the tag's key apart from the signing key: neither use tells of the other. */
-async function tagKey(poolSecretKey: Uint8Array) {
-  const secret = await crypto.subtle.importKey("raw", poolSecretKey, "HKDF", false, ["deriveBits"]);
-  const derivation = { name: "HKDF", hash: "SHA-256", salt: new Uint8Array(), info: utf8("ligand/key-tag/v1") };
-  const bits = await crypto.subtle.deriveBits(derivation, secret, 256);
-  return crypto.subtle.importKey("raw", bits, { name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
 }
 
 function randomHex(bytes: number): string {

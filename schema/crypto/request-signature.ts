@@ -40,6 +40,7 @@ export const SIGNATURE_REFUSALS = [
   "unknown-peer",
   "wrong-key",
   "bad-signature",
+  "replayed",
 ] as const;
 export type SignatureRefusal = (typeof SIGNATURE_REFUSALS)[number];
 

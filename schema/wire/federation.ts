@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { atomId } from "./events.ts";
 import { LIMITS } from "./limits.ts";
 import { unicodeText } from "./worker-frames.ts";
 
@@ -7,7 +8,6 @@ import { unicodeText } from "./worker-frames.ts";
  * network shares (info, handshake, verify, molecule) drop members they do not know, since its pools add some.
  */
 const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`));
-export const atomId = hex(32);
 const publicKey = hex(32);
 const base64Signature = z.string().regex(/^[A-Za-z0-9+/]{86}==$/);
 /** Exactly 32 bytes. */
@@ -158,6 +158,10 @@ export type MoleculeAnswer = z.infer<typeof moleculeAnswer>;
 export const trustLevel = z.union([z.literal(0), z.literal(1), z.literal(2), z.literal(3), z.literal(4)]);
 export type TrustLevel = z.infer<typeof trustLevel>;
 
+/** What our admin can grant. */
+export const grantableLevel = z.union([z.literal(0), z.literal(1), z.literal(2), z.literal(3)]);
+export type GrantableLevel = z.infer<typeof grantableLevel>;
+
 /** The payload of a grant, a `direct` event: its origin grants `level` to `peer`. */
 export const grantPayload = z.strictObject({ peer: atomId, level: trustLevel });
 
@@ -200,8 +204,8 @@ export const addPeerBody = z.strictObject({
   /** Whom we expect there. */
   atom_id: atomId.optional(),
 });
-/** Level 0 is a revocation, which is asked for by its own name. */
-export const trustBody = z.strictObject({ level: z.int().min(0).max(3).pipe(trustLevel) });
+/** Level 0 is a revocation. */
+export const trustBody = z.strictObject({ level: grantableLevel });
 
 export const peerView = z.strictObject({
   atom_id: atomId,

@@ -1,0 +1,12 @@
+import { utf8 } from "./bytes.ts";
+
+/**
+ * A key for HMAC-SHA256 made of the pool's secret. HKDF (RFC 5869) with a label of its own keeps each use apart from the
+ * others and from the signing key: none tells of another.
+ */
+export async function derivedHmacKey(secretKey: Uint8Array, label: string) {
+  const secret = await crypto.subtle.importKey("raw", secretKey, "HKDF", false, ["deriveBits"]);
+  const derivation = { name: "HKDF", hash: "SHA-256", salt: new Uint8Array(), info: utf8(label) };
+  const bits = await crypto.subtle.deriveBits(derivation, secret, 256);
+  return crypto.subtle.importKey("raw", bits, { name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
+}

@@ -1,0 +1,229 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { PEER_RATE_LIMITS, takeRate, UNUSED_RATE } from "../../../edge/federation/peer-rate.ts";
+import { afterPurge, expiredThroughSeconds, type NonceRow } from "../../../edge/federation/replay-window.ts";
+import {
+  type AdmissionRequest,
+  admitSigned,
+  NO_TRAFFIC,
+  type PeerTraffic,
+} from "../../../edge/federation/signed-admission.ts";
+
+const NOW = 1_776_358_800_000;
+const NOW_SECONDS = NOW / 1_000;
+
+/** What a `Bond` does in one transaction, over a table of rows that outlives it. */
+class Table {
+  traffic: PeerTraffic = NO_TRAFFIC;
+  rows = new Map<string, NonceRow>();
+
+  admit(request: AdmissionRequest, nowMs: number) {
+    const step = admitSigned(this.traffic, request, this.rows.has(request.nonce), PEER_RATE_LIMITS, nowMs);
+    if (step.ok) {
+      this.traffic = step.traffic;
+      this.rows.set(step.row.nonce, step.row);
+    }
+    return step;
+  }
+
+  purge(nowMs: number) {
+    const through = expiredThroughSeconds(Math.floor(nowMs / 1_000));
+    const gone = [...this.rows.values()].filter((row) => row.timestampSeconds <= through);
+    for (const row of gone) this.rows.delete(row.nonce);
+    this.traffic = {
+      ...this.traffic,
+      purgedThroughSeconds: afterPurge(this.traffic.purgedThroughSeconds, gone),
+    };
+  }
+
+  /** Evicted and loaded again: what is stored is all there is. */
+  evict() {
+    this.traffic = JSON.parse(JSON.stringify(this.traffic));
+    this.rows = new Map(JSON.parse(JSON.stringify([...this.rows])));
+  }
+
+  get contents() {
+    return JSON.stringify([this.traffic, [...this.rows]]);
+  }
+}
+
+const request = (changes: Partial<AdmissionRequest> = {}): AdmissionRequest => ({
+  version: 2,
+  kind: "request",
+  nonce: "a",
+  timestampSeconds: NOW_SECONDS,
+  ...changes,
+});
+const outcome = (step: ReturnType<typeof admitSigned>) =>
+  step.ok ? "admitted" : step.code === "federation/rate-limited" ? "rate-limited" : step.reason;
+
+describe("a signed request at the peer's Bond", () => {
+  it.each<[what: string, changes: Partial<AdmissionRequest>, nowMs: number, want: string]>([
+    ["in time", { nonce: "new" }, NOW, "admitted"],
+    ["the same again", {}, NOW, "replayed"],
+    ["the same, its window nearly over", {}, NOW + 60_000, "replayed"],
+    ["the same, too late", {}, NOW + 61_000, "clock-skew"],
+    ["60 s early", { nonce: "new", timestampSeconds: NOW_SECONDS + 60 }, NOW, "admitted"],
+    ["61 s early", { nonce: "new", timestampSeconds: NOW_SECONDS + 61 }, NOW, "clock-skew"],
+    ["60 s late", { nonce: "new", timestampSeconds: NOW_SECONDS - 60 }, NOW, "admitted"],
+    ["61 s late", { nonce: "new", timestampSeconds: NOW_SECONDS - 61 }, NOW, "clock-skew"],
+    ["version 1 after version 2", { nonce: "new", version: 1 }, NOW, "version-1-refused"],
+  ])("%s", (_what, changes, nowMs, want) => {
+    const table = new Table();
+    expect(outcome(table.admit(request(), NOW))).toBe("admitted");
+    expect(outcome(table.admit(request(changes), nowMs))).toBe(want);
+  });
+
+  it("version 1 is heard until version 2 is, and never after", () => {
+    const table = new Table();
+    expect(outcome(table.admit(request({ version: 1, nonce: "1" }), NOW))).toBe("admitted");
+    expect(outcome(table.admit(request({ version: 1, nonce: "2" }), NOW))).toBe("admitted");
+    expect(outcome(table.admit(request({ version: 2, nonce: "3" }), NOW))).toBe("admitted");
+    table.evict();
+    expect(outcome(table.admit(request({ version: 1, nonce: "4" }), NOW))).toBe("version-1-refused");
+  });
+
+  it("a purged nonce is refused though the wall clock steps back into its window", () => {
+    const table = new Table();
+    table.admit(request(), NOW);
+    table.purge(NOW + 119_000);
+    expect(table.rows.size).toBe(1);
+    table.purge(NOW + 120_000);
+    expect(table.rows.size).toBe(0);
+    expect(outcome(table.admit(request(), NOW))).toBe("replayed");
+    expect(outcome(table.admit(request({ nonce: "b", timestampSeconds: NOW_SECONDS - 1 }), NOW))).toBe("replayed");
+    expect(outcome(table.admit(request({ nonce: "c", timestampSeconds: NOW_SECONDS + 1 }), NOW))).toBe("admitted");
+  });
+
+  it("60 at once, the next when the next is paid for; a limited one stores nothing", () => {
+    const table = new Table();
+    for (let i = 0; i < 60; i++) expect(outcome(table.admit(request({ nonce: `${i}` }), NOW))).toBe("admitted");
+    const before = table.contents;
+    const limited = table.admit(request({ nonce: "60" }), NOW);
+    expect(limited).toEqual({ ok: false, code: "federation/rate-limited", retryAfterSeconds: 1 });
+    expect(table.contents).toBe(before);
+    expect(outcome(table.admit(request({ nonce: "60" }), NOW + 1_000))).toBe("admitted");
+    expect(outcome(table.admit(request({ nonce: "61" }), NOW + 1_000))).toBe("rate-limited");
+    // Event endpoints have a rate of their own.
+    expect(outcome(table.admit(request({ nonce: "62", kind: "event" }), NOW + 1_000))).toBe("admitted");
+  });
+
+  it("a replay costs its victim no rate", () => {
+    const table = new Table();
+    table.admit(request(), NOW);
+    for (let i = 0; i < 1_000; i++) expect(outcome(table.admit(request(), NOW))).toBe("replayed");
+    for (let i = 0; i < 59; i++) expect(outcome(table.admit(request({ nonce: `${i}` }), NOW))).toBe("admitted");
+  });
+});
+
+type Move =
+  | { do: "request"; nonce: number; offsetSeconds: number; kind: "request" | "event"; version: 1 | 2 }
+  | { do: "clock"; ms: number }
+  | { do: "purge" }
+  | { do: "evict" };
+const move: fc.Arbitrary<Move> = fc.oneof(
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      do: fc.constant("request" as const),
+      nonce: fc.nat({ max: 6 }),
+      offsetSeconds: fc.integer({ min: -90, max: 90 }),
+      kind: fc.constantFrom("request" as const, "event" as const),
+      version: fc.constantFrom(1 as const, 2 as const),
+    }),
+  },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant("clock" as const), ms: fc.integer({ min: -4e5, max: 4e5 }) }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant("purge" as const) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("evict" as const) }) },
+);
+
+it("for any interleaving of requests, purges, evictions and clock jumps a signed request is admitted at most once", () => {
+  fc.assert(
+    fc.property(fc.array(move, { maxLength: 80 }), (moves) => {
+      const table = new Table();
+      // A signature fixes nonce and timestamp together: each nonce is signed once, the rest are copies.
+      const signed = new Map<string, AdmissionRequest>();
+      const admitted = new Set<string>();
+      let nowMs = NOW;
+      for (const move of moves) {
+        if (move.do === "clock") nowMs += move.ms;
+        else if (move.do === "purge") table.purge(nowMs);
+        else if (move.do === "evict") table.evict();
+        else {
+          const nonce = `${move.nonce}`;
+          const timestampSeconds = Math.floor(nowMs / 1_000) + move.offsetSeconds;
+          const one = signed.get(nonce) ?? { nonce, timestampSeconds, kind: move.kind, version: move.version };
+          signed.set(nonce, one);
+          const before = table.contents;
+          const step = table.admit(one, nowMs);
+          if (step.ok) expect(admitted.has(nonce)).toBe(false);
+          else expect(table.contents).toBe(before);
+          if (step.ok) admitted.add(nonce);
+        }
+      }
+    }),
+    { numRuns: 1_000 },
+  );
+});
+
+it("rows are bounded by the rate, however fast a peer goes", () => {
+  const table = new Table();
+  let most = 0;
+  for (let ms = 0; ms < 600_000; ms += 100) {
+    for (let i = 0; i < 20; i++) {
+      const nowMs = NOW + ms;
+      // As far ahead as it may be: kept longest.
+      table.admit(request({ nonce: `${ms}-${i}`, timestampSeconds: Math.floor(nowMs / 1_000) + 60 }), nowMs);
+    }
+    if (ms % 10_000 === 0) table.purge(NOW + ms);
+    most = Math.max(most, table.rows.size);
+  }
+  // A burst, and one a second for window, retention and the time between purges.
+  expect(most).toBeLessThanOrEqual(60 + 60 + 120 + 10 + 1);
+});
+
+describe("the rate", () => {
+  it.each<[kind: "request" | "event", burst: number, periodMs: number]>([
+    ["request", 60, 60_000],
+    ["event", 60, 1_000],
+  ])("of kind %s: %i a burst, and as many in each %i ms", (kind, burst, periodMs) => {
+    fc.assert(
+      fc.property(fc.array(fc.nat({ max: periodMs / 20 }), { minLength: 100, maxLength: 400 }), (gapsMs) => {
+        let rate = UNUSED_RATE;
+        let nowMs = NOW;
+        let admitted = 0;
+        for (const gapMs of gapsMs) {
+          nowMs += gapMs;
+          const step = takeRate(rate, kind, PEER_RATE_LIMITS, nowMs);
+          if (!step.ok) continue;
+          rate = step.rate;
+          admitted++;
+        }
+        expect(admitted).toBeLessThanOrEqual(burst + ((nowMs - NOW) / periodMs) * burst + 1);
+      }),
+    );
+  });
+
+  it("a limited peer that waits as it is told is admitted", () => {
+    let rate = UNUSED_RATE;
+    let nowMs = NOW;
+    for (let i = 0; i < 200; i++) {
+      const step = takeRate(rate, "request", PEER_RATE_LIMITS, nowMs);
+      if (step.ok) rate = step.rate;
+      else {
+        nowMs += step.retryAfterSeconds * 1_000;
+        expect(takeRate(rate, "request", PEER_RATE_LIMITS, nowMs).ok).toBe(true);
+      }
+    }
+  });
+
+  it("a wall clock that steps back by a day locks nobody out", () => {
+    let rate = UNUSED_RATE;
+    for (let i = 0; i < 61; i++) {
+      const step = takeRate(rate, "request", PEER_RATE_LIMITS, NOW);
+      if (step.ok) rate = step.rate;
+    }
+    expect(takeRate(rate, "request", PEER_RATE_LIMITS, NOW).ok).toBe(false);
+    expect(takeRate(rate, "request", PEER_RATE_LIMITS, NOW - 86_400_000).ok).toBe(true);
+  });
+});

@@ -178,7 +178,7 @@ describe("a conversation", () => {
 });
 
 describe("a seed", () => {
-  const seeded = (seed: number) => chat("Tell me about workers.", { seed, temperature: 1.2, maxTokens: 50 });
+  const seeded = (seed: number) => chat("Tell me about workers.", { seed, temperature: 2, maxTokens: 50 });
 
   it("gives the same answer again, also while other jobs run, and after others ran", async () => {
     const alone = await answer(model.engine, seeded(42));
@@ -205,7 +205,9 @@ describe("a seed", () => {
   it("is what makes the difference", async () => {
     const texts = new Set<string>();
     for (const seed of [0, 1, -1, 2 ** 40, Number.MAX_SAFE_INTEGER]) {
-      texts.add((await answer(model.engine, seeded(seed))).text);
+      // Of no question that it was taught, so that it is of many minds.
+      const job = chat("mauve zeppelin, or else?", { seed, temperature: 2, maxTokens: 50 });
+      texts.add((await answer(model.engine, job)).text);
     }
     expect(texts.size).toBeGreaterThan(1);
   });

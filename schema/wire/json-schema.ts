@@ -1,5 +1,6 @@
 import { canonicalBytesOrNull } from "../crypto/canonical.ts";
 import { LIMITS } from "./limits.ts";
+import { tooManyChoices } from "./schema-choices.ts";
 
 /**
  * The part of JSON Schema (2020-12) that a worker can enforce while it generates. A schema is read into this small
@@ -52,6 +53,8 @@ export const ANY_OBJECT: ReadSchema = {
 /** Of numbers that a grammar writes: any bound beyond is met by all of them. */
 export const INTEGER_DIGITS = 15;
 const GREATEST = 10 ** INTEGER_DIGITS - 1;
+
+const TOO_MANY_CHOICES = `The schema leaves more than ${LIMITS.schemaChoices} ways of going on open at once. Where alternatives begin alike, let a required constant come first that tells them apart.`;
 
 const ANNOTATIONS = new Set([
   ...["$schema", "$id", "$comment", "$defs", "definitions", "title", "description", "default", "examples"],
@@ -107,6 +110,7 @@ class Reader {
     this.#definitions.set("#", root);
     const schema = { root, definitions: this.#definitions };
     refuseEndless(schema);
+    if (tooManyChoices(schema)) throw new Refused(false, [], TOO_MANY_CHOICES);
     return schema;
   }
 

@@ -4,6 +4,7 @@ import { chatCompletionBody, completionBody, embeddingBody } from "../../schema/
 import { agentFrame, manifest } from "../../schema/wire/worker-frames.ts";
 import { fromSchema } from "./from-schema.ts";
 import { hostile, nearly } from "./json-text.ts";
+import { ENDLESS_CHOICES, schemas } from "./schemas.ts";
 
 /** What is sent, from what the schemas say. */
 export interface HttpCase {
@@ -50,6 +51,17 @@ function mostly(values: fc.Arbitrary<unknown>, members: Record<string, fc.Arbitr
   });
 }
 
+/** Where a schema may stand. */
+const constrained = fc
+  .tuple(fc.oneof(schemas, fc.constantFrom(...Object.values(ENDLESS_CHOICES))), fc.boolean())
+  .map(([schema, asTool]) => ({
+    model: FUZZ_MODEL,
+    messages: [{ role: "user", content: "?" }],
+    ...(asTool
+      ? { tools: [{ type: "function", function: { name: "f", parameters: schema } }] }
+      : { response_format: { type: "json_schema", json_schema: { name: "n", schema } } }),
+  }));
+
 const model = { model: fc.constantFrom(FUZZ_MODEL, FUZZ_MODEL, "auto") };
 
 function requests(method: string, path: string, values: fc.Arbitrary<unknown>): fc.Arbitrary<HttpCase> {
@@ -69,6 +81,7 @@ function paths(method: string, at: (name: string) => string): fc.Arbitrary<HttpC
 
 export const clientCases: fc.Arbitrary<HttpCase> = fc.oneof(
   { arbitrary: requests("POST", "/v1/chat/completions", mostly(fromSchema(chatCompletionBody), model)), weight: 10 },
+  { arbitrary: requests("POST", "/v1/chat/completions", constrained), weight: 2 },
   { arbitrary: requests("POST", "/v1/completions", mostly(fromSchema(completionBody), model)), weight: 5 },
   { arbitrary: requests("POST", "/v1/embeddings", mostly(fromSchema(embeddingBody), model)), weight: 5 },
   { arbitrary: paths("GET", (name) => `/v1/models/${name}`), weight: 1 },

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import * as z from "zod";
+import { ENDLESS_CHOICES } from "../../scripts/fuzz/schemas.ts";
 import { answer, chat, type LoadedModel, loadEmbedded } from "./loaded-model.ts";
 
 /** What the grammar lets through, from a model that knows nothing of JSON: silly, and always valid. */
@@ -83,6 +84,30 @@ describe("a JSON schema", () => {
         $ref: "#/$defs/node",
       },
     ],
+    [
+      "ten kinds of objects",
+      {
+        anyOf: Array.from({ length: 10 }, (_, i) =>
+          strict({ kind: { const: `kind ${i}` }, name: { anyOf: [{ type: "boolean" }, { type: "null" }] } }),
+        ),
+      },
+    ],
+    [
+      "a tree whose branches say which they are",
+      {
+        $defs: {
+          tree: {
+            anyOf: [
+              strict({ op: { const: "leaf" }, value: { type: "boolean" } }),
+              strict({ op: { const: "not" }, of: { $ref: "#/$defs/tree" } }),
+              strict({ op: { const: "and" }, left: { $ref: "#/$defs/tree" }, right: { $ref: "#/$defs/tree" } }),
+              { type: "null" },
+            ],
+          },
+        },
+        $ref: "#/$defs/tree",
+      },
+    ],
     ["members of any name", { type: "object", additionalProperties: { type: "boolean" } }],
     ["a list at the root", { type: "array", items: { enum: ["Ä", "漢", "😀"] }, minItems: 1, maxItems: 3 }],
     ["names that need escapes", strict({ 'a "b"\\c': { type: "null" }, "Ü\n": { type: "null" } })],
@@ -94,6 +119,17 @@ describe("a JSON schema", () => {
     expect(given.length).toBeGreaterThan(0);
     for (const value of given) expect(valid.safeParse(value)).toMatchObject({ success: true });
   });
+
+  it.each(Object.entries(ENDLESS_CHOICES))(
+    "with %s is refused at once, as a format and as a tool's",
+    async (_what, schema) => {
+      const asFormat = chat("What is a pool?", { responseFormat: { type: "json_schema", schema } });
+      const asTool = chat("What is a pool?", { tools: [{ name: "f", parameters: schema }], toolChoice: "required" });
+      for (const job of [asFormat, asTool]) {
+        expect((await answer(model.engine, job)).last).toMatchObject({ type: "failed", retryable: false });
+      }
+    },
+  );
 
   it("is obeyed by hot sampling and over streams alike", async () => {
     const schema = strict({

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { chatCompletionBody, chatProblem, parseClientBody, toChatRequest } from "../../../schema/wire/client-api.ts";
 import { readJsonSchema } from "../../../schema/wire/json-schema.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
+import { ENDLESS_CHOICES } from "../../../scripts/fuzz/schemas.ts";
 
 const body = (extra: object) => {
   const parsed = parseClientBody(chatCompletionBody, {
@@ -123,6 +124,15 @@ describe("tools and formats", () => {
     expect(toChatRequest(body({ tools: [tool("f")], tool_choice: "none" }))).not.toHaveProperty("tools");
     expect(toChatRequest(body({ response_format: { type: "text" } }))).not.toHaveProperty("responseFormat");
   });
+});
+
+it.each(Object.entries(ENDLESS_CHOICES))("a format or a tool with %s is refused", (_what, schema) => {
+  expect(chatProblem(body(format(schema)))).toMatchObject({
+    code: "http/invalid-body",
+    param: "response_format.json_schema.schema",
+  });
+  const tooled = body({ tools: [tool("f", schema)] });
+  expect(chatProblem(tooled)).toMatchObject({ code: "http/invalid-body", param: "tools.0.function.parameters" });
 });
 
 describe("a JSON schema", () => {

@@ -1,0 +1,130 @@
+/** A character, or the number of a rule; a rule is its alternatives. */
+type Element = string | RegExp | number;
+type Rule = Element[][];
+
+/** Where a reader stands in an alternative, and where it goes on after it. */
+interface Stack {
+  readonly id: number;
+  readonly alternative: Element[];
+  readonly at: number;
+  readonly below: Stack | null;
+}
+
+/**
+ * Reads GBNF, as much of it as our grammars use, the way llama.cpp's `llama-grammar.cpp` does, and counts what it keeps
+ * and what it writes.
+ */
+export class GrammarReader {
+  /** The most stacks kept at once, and the most written out for one character. */
+  widest = 0;
+  most = 0;
+  readonly #rules: readonly Rule[];
+  readonly #known = new Map<Element[], Map<string, Stack>>();
+  readonly #mostSteps: number;
+  #ids = 0;
+  #stacks: readonly (Stack | null)[];
+
+  /** @throws beyond so many steps for one character */
+  constructor(grammar: string, mostSteps: number) {
+    this.#rules = rulesOf(grammar);
+    this.#mostSteps = mostSteps;
+    this.#stacks = this.#advanced((this.#rules[0] ?? []).map((alternative) => this.#stack(alternative, 0, null)));
+  }
+
+  /** Whether the grammar lets the text through, up to here. */
+  read(text: string): boolean {
+    for (const char of text) {
+      const fitting = this.#stacks.flatMap((stack) => {
+        const element = stack?.alternative[stack.at];
+        const fits = element instanceof RegExp ? element.test(char) : element === char;
+        return stack !== null && fits ? [this.#stack(stack.alternative, stack.at + 1, stack.below)] : [];
+      });
+      this.#stacks = this.#advanced(fitting);
+    }
+    return this.#stacks.length > 0;
+  }
+
+  /** What may come next: characters, and classes of them. */
+  next(): (string | RegExp)[] {
+    const elements = this.#stacks.flatMap((stack) => stack?.alternative[stack.at] ?? []);
+    return [...new Set(elements)].filter((element) => typeof element !== "number");
+  }
+
+  #advanced(stacks: readonly (Stack | null)[]): readonly (Stack | null)[] {
+    const done = new Set<Stack | null>();
+    const todo = [...stacks];
+    let steps = 0;
+    for (let stack = todo.pop(); stack !== undefined; stack = todo.pop()) {
+      if (++steps > this.#mostSteps) throw new Error(`more than ${this.#mostSteps} steps`);
+      const element = stack?.alternative[stack.at];
+      if (stack === null || typeof element !== "number") done.add(stack);
+      else {
+        const below = this.#stack(stack.alternative, stack.at + 1, stack.below);
+        for (const alternative of this.#rules[element] ?? []) todo.push(this.#stack(alternative, 0, below));
+      }
+    }
+    this.widest = Math.max(this.widest, done.size);
+    this.most = Math.max(this.most, steps);
+    return [...done];
+  }
+
+  #stack(alternative: Element[], at: number, below: Stack | null): Stack | null {
+    if (at >= alternative.length) return below;
+    const known = this.#known.get(alternative) ?? new Map<string, Stack>();
+    this.#known.set(alternative, known);
+    const key = `${at} ${below?.id}`;
+    const stack = known.get(key) ?? { id: this.#ids++, alternative, at, below };
+    known.set(key, stack);
+    return stack;
+  }
+}
+
+const TOKEN = /\s+|"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|\{\d+,\d*\}|\w+|[()|?*]/gy;
+
+function rulesOf(grammar: string): Rule[] {
+  const lines = grammar.split("\n").filter((line) => line !== "");
+  const sides = lines.map((line) => line.split(/ ::= (.*)/s));
+  const names = new Map(sides.map(([name = ""], i) => [name, i]));
+  const rules: Rule[] = sides.map(() => []);
+  const add = (rule: Rule) => rules.push(rule) - 1;
+
+  const repeated = (piece: Element[], min: number, max: number): Element[] => {
+    const all = Array.from({ length: min }, () => piece).flat();
+    if (max === Infinity) {
+      const again: Rule = [[]];
+      const self = add(again);
+      again.unshift([...piece, self]);
+      return [...all, self];
+    }
+    let last: number | null = null;
+    for (let i = min; i < max; i++) last = add([[...piece, ...(last === null ? [] : [last])], []]);
+    return last === null ? all : [...all, last];
+  };
+
+  const alternatives = (tokens: string[]): Rule => {
+    const rule: Rule = [[]];
+    let piece: Element[] = [];
+    const flush = () => rule.at(-1)?.push(...piece);
+    for (let token = tokens.shift(); token !== undefined && token !== ")"; token = tokens.shift()) {
+      const range = /^\{(\d+),(\d*)\}$/.exec(token);
+      if (token === "?") piece = repeated(piece, 0, 1);
+      else if (token === "*") piece = repeated(piece, 0, Infinity);
+      else if (range) piece = repeated(piece, Number(range[1]), range[2] === "" ? Infinity : Number(range[2]));
+      else {
+        flush();
+        if (token === "|") rule.push([]);
+        if (token === "|") piece = [];
+        else if (token === "(") piece = [add(alternatives(tokens))];
+        else if (token.startsWith('"')) piece = [...(JSON.parse(token) as string)];
+        else if (token.startsWith("[")) piece = [new RegExp(token, "u")];
+        else piece = [names.get(token) ?? Number.NaN];
+      }
+    }
+    flush();
+    return rule;
+  };
+  for (const [i, [, right = ""]] of sides.entries()) {
+    rules[i] = alternatives((right.match(TOKEN) ?? []).filter((token) => token.trim() !== ""));
+  }
+  return rules;
+}

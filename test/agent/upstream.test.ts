@@ -2,6 +2,7 @@ import { once } from "node:events";
 import type { ServerResponse } from "node:http";
 import fc from "fast-check";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { LIMITS } from "../../schema/wire/limits.ts";
 import type { EmbeddingEvent, GenerationEvent, GenerationJob } from "../../worker-agent/engine/engine.ts";
 import { openUpstream, type UpstreamEngine, type UpstreamOptions } from "../../worker-agent/engine/upstream.ts";
 import { wholeCharacters } from "../../worker-agent/engine/upstream-answer.ts";
@@ -278,9 +279,10 @@ describe("a server of another mind", () => {
     });
   });
 
-  const eventsOf = async (engine: UpstreamEngine) => {
+  const eventsOf = async (engine: UpstreamEngine, request: Parameters<typeof chat>[1] = {}) => {
     const events: GenerationEvent[] = [];
-    for await (const event of engine.generate(of(chat("Hello"), "m"), new AbortController().signal)) events.push(event);
+    const job = chat("Hello", { tools: [{ name: "look" }, { name: "stop" }], ...request });
+    for await (const event of engine.generate(of(job, "m"), new AbortController().signal)) events.push(event);
     return events;
   };
   const calls = (...tool_calls: object[]) => ({ choices: [{ index: 0, delta: { tool_calls } }] });
@@ -335,6 +337,34 @@ describe("a server of another mind", () => {
   ])("that calls a tool %s is not understood", async (_what, parts) => {
     const engine = await listen((response) => stream(response, ...parts, called).end());
     expect((await eventsOf(engine)).at(-1)).toMatchObject({ type: "failed", code: "inference/engine-failed" });
+  });
+
+  it.each<[what: string, request: Parameters<typeof chat>[1], names: string[], message: RegExp]>([
+    ["a tool that nobody offered", {}, ["look", "invented"], /not offered/],
+    ["a tool where there are none", { tools: [] }, ["look"], /not offered/],
+    ["two tools where one was allowed", { parallelToolCalls: false }, ["look", "stop"], /more tools at once/],
+  ])("that calls %s fails that job for good, streamed or not", async (_what, request, names, message) => {
+    const parts = names.map((name, index) => ({ index, id: `c${index}`, function: { name, arguments: "{}" } }));
+    const failure = { type: "failed", code: "inference/engine-failed", retryable: false };
+    for (const streams of [true, false]) {
+      const engine = await listen((response) =>
+        streams
+          ? stream(response, ...parts.map((part) => calls(part)), called).end()
+          : reply(response, 200, { choices: [{ message: { tool_calls: parts }, finish_reason: "tool_calls" }] }),
+      );
+      const last = (await eventsOf(engine, { ...request, stream: streams })).at(-1);
+      expect(last).toMatchObject({ ...failure, message: expect.stringMatching(message) });
+      expect(warnings).toEqual([]);
+    }
+  });
+
+  it("that makes longer vectors than a pool takes fails that job, and tells the owner", async () => {
+    const embedding = Array.from({ length: LIMITS.embeddingDimensions + 1 }, () => 1);
+    const engine = await listen((response) => reply(response, 200, { data: [{ embedding }] }));
+    const { vectors, last } = await embedded(engine, ["a"]);
+    expect(vectors).toEqual([]);
+    expect(last).toMatchObject({ type: "failed", code: "inference/engine-failed", retryable: false });
+    expect(warnings).toEqual([expect.stringContaining("8193 dimensions")]);
   });
 
   it.each<[what: string, script: (response: ServerResponse) => unknown, code: string]>([

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { LIMITS } from "../../schema/wire/limits.ts";
-import { type JobKind, toolName } from "../../schema/wire/worker-frames.ts";
+import type { JobKind } from "../../schema/wire/worker-frames.ts";
 import type {
   EmbeddingEvent,
   EmbeddingJob,
@@ -206,6 +206,11 @@ export class UpstreamEngine implements Engine {
         yield this.#failed(NOT_UNDERSTOOD);
         return;
       }
+      const longest = embedded.vectors[0]?.length ?? 0;
+      if (longest > LIMITS.embeddingDimensions) {
+        yield this.#failed(tooLong(longest));
+        return;
+      }
       if (dimensions !== undefined && embedded.vectors.some(({ length }) => length !== dimensions)) {
         const message = `This model's embeddings have ${embedded.vectors[0]?.length} dimensions.`;
         yield { type: "failed", code: "http/unsupported-parameter", message, retryable: false, param: "dimensions" };
@@ -295,13 +300,16 @@ export class UpstreamEngine implements Engine {
       return { type: "text", text, tokens: 1 };
     };
     let open: number | null = null;
-    const called = (piece: CallPiece): GenerationEvent[] | null => {
+    const { names, most } = allowedCalls(job);
+    const called = (piece: CallPiece): GenerationEvent[] | Failure => {
       const events: GenerationEvent[] = [];
       if (piece.index !== open) {
         // Calls come one after the other; a part of an earlier one has no place any more.
-        if (piece.index !== (open ?? -1) + 1 || !toolName.safeParse(piece.name).success) return null;
+        if (piece.index !== (open ?? -1) + 1 || !piece.name) return NOT_UNDERSTOOD;
+        if (!names.includes(piece.name)) return misused("The upstream model called a tool that was not offered.");
+        if (piece.index >= most) return misused("The upstream model called more tools at once than were allowed.");
         const id = piece.id !== null && piece.id.length <= LIMITS.toolCallIdChars ? piece.id : `call_${randomUUID()}`;
-        events.push({ type: "tool-call", id: id.toWellFormed(), name: piece.name ?? "", tokens: 1 });
+        events.push({ type: "tool-call", id: id.toWellFormed(), name: piece.name, tokens: 1 });
         open = piece.index;
       }
       const text = piece.arguments.toWellFormed();
@@ -330,8 +338,8 @@ export class UpstreamEngine implements Engine {
       if (text !== "" && open === null) yield said(text);
       for (const piece of event.piece.calls) {
         const events = called(piece);
-        if (events === null) {
-          yield this.#failed(NOT_UNDERSTOOD);
+        if ("code" in events) {
+          yield this.#failed(events);
           return;
         }
         yield* events;
@@ -414,6 +422,26 @@ const NOT_UNDERSTOOD: Failure = {
   unknownField: null,
   param: null,
 };
+
+function tooLong(dimensions: number): Failure {
+  const message = `The upstream server's embeddings have ${dimensions} dimensions, and ${LIMITS.embeddingDimensions} are the most.`;
+  return {
+    ...NOT_UNDERSTOOD,
+    message,
+    retryable: false,
+    forOwner: `${message} Do not offer them: --upstream-kinds chat,completion.`,
+  };
+}
+
+/** What the server's model did against the request: it would do so again, and its server is none the worse for it. */
+const misused = (message: string): Failure => ({ ...NOT_UNDERSTOOD, message, retryable: false, forOwner: null });
+
+/** As the pool allows them (SPEC 6.2), which takes what goes beyond for a broken worker. */
+function allowedCalls({ request }: GenerationJob): { names: readonly string[]; most: number } {
+  if (!("messages" in request)) return { names: [], most: 0 };
+  const most = request.parallelToolCalls === false ? 1 : LIMITS.toolCallsPerMessage;
+  return { names: (request.tools ?? []).map(({ name }) => name), most };
+}
 
 type PieceEvent =
   | { readonly type: "piece"; readonly piece: Piece }

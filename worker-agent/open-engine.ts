@@ -6,8 +6,8 @@ import type { Engine, EngineMeter, ModelOffer } from "./engine/engine.ts";
 import {
   DEFAULT_CONTEXT_TOKENS,
   DEFAULT_SLOTS,
-  LLAMA_KINDS,
   type LlamaEngineOptions,
+  llamaKinds,
   loadLlamaEngine,
   startLlama,
   stopLlama,
@@ -185,7 +185,8 @@ async function openHost(
       if (loaded.ok) threads.set(name, loaded.threads);
       return loaded;
     };
-    const offer = { name, sha256, slots, contextTokens: needs.contextTokens, kinds: LLAMA_KINDS };
+    const kinds = llamaKinds(needs.dimensions);
+    const offer = { name, sha256, slots, contextTokens: needs.contextTokens, kinds };
     models.push({ offer, bytes: needs.bytes, load });
   }
 

@@ -3,10 +3,11 @@ import { copyFile, mkdtemp, open, readFile, stat, writeFile } from "node:fs/prom
 import { availableParallelism, cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { LIMITS } from "../../schema/wire/limits.ts";
 import type { AgentFrame } from "../../schema/wire/worker-frames.ts";
 import { type AgentOptions, type AgentOutcome, runAgent } from "../../worker-agent/agent.ts";
 import type { GenerationJob } from "../../worker-agent/engine/engine.ts";
-import { startLlama } from "../../worker-agent/engine/llama.ts";
+import { llamaKinds, startLlama } from "../../worker-agent/engine/llama.ts";
 import { modelNeeds } from "../../worker-agent/engine/memory.ts";
 import { type HostedModel, ModelHost } from "../../worker-agent/engine/model-host.ts";
 import type { AgentEvent } from "../../worker-agent/events.ts";
@@ -39,6 +40,23 @@ beforeAll(async () => {
   const subject = { modelSha256: sha256, cpu, cores: availableParallelism(), gpu: "cpu", agentVersion: AGENT_VERSION };
   const path = join(folder, "calibration.json");
   await calibrate({ path, subject, again: false, measure: async () => 1, nowMs: Date.now });
+});
+
+it("a model makes embeddings where its vectors are not longer than a pool takes", async () => {
+  const key = "llama.embedding_length";
+  const header = await readFile(EMBEDDED_MODEL.path);
+  // After the key, its type (4: an unsigned integer of 32 bits) and the value.
+  const at = header.indexOf(key) + key.length + 4;
+  const llama = await startLlama({ gpu: false });
+  for (const dimensions of [LIMITS.embeddingDimensions, LIMITS.embeddingDimensions + 64]) {
+    header.writeUInt32LE(dimensions, at);
+    const path = join(folder, "wide-vectors.gguf");
+    await writeFile(path, header);
+    const needs = await modelNeeds(llama, path, { slots: 1, contextTokens: 256 });
+    if (!needs.ok) throw new Error(needs.message);
+    expect(llamaKinds(needs.dimensions).includes("embedding")).toBe(dimensions <= LIMITS.embeddingDimensions);
+  }
+  await llama.dispose();
 });
 
 let pool: PoolDouble;

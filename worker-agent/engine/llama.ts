@@ -9,6 +9,7 @@ import {
   type LlamaModel,
   NoBinaryFoundError,
 } from "node-llama-cpp";
+import { LIMITS } from "../../schema/wire/limits.ts";
 import type { JobKind } from "../../schema/wire/worker-frames.ts";
 import { type Constraint, constraintOf } from "./constraint.ts";
 import { Embedder } from "./embedding.ts";
@@ -32,7 +33,11 @@ export const DEFAULT_SLOTS = Object.freeze({ cpu: 4, gpu: 8 } as const);
 /** Memory, not the model, bounds the context: each slot has one of its own. */
 export const DEFAULT_CONTEXT_TOKENS = 8_192;
 
-export const LLAMA_KINDS: readonly JobKind[] = ["chat", "completion", "embedding"];
+/** What a model can do whose vectors are so long. */
+export function llamaKinds(dimensions: number): readonly JobKind[] {
+  const text: readonly JobKind[] = ["chat", "completion"];
+  return dimensions > LIMITS.embeddingDimensions ? text : [...text, "embedding"];
+}
 
 /**
  * Prompt tokens evaluated between two looks at the abort signal, and between two turns of the other sequences. Small on
@@ -220,7 +225,7 @@ export class LlamaEngine implements Engine {
       sha256: parts.file.sha256,
       slots: parts.slots,
       contextTokens: Math.min(parts.shared.contextSize, parts.seeded.contextSize),
-      kinds: LLAMA_KINDS,
+      kinds: llamaKinds(parts.model.embeddingVectorSize),
     };
     this.#embedder = new Embedder({
       model: parts.model,

@@ -8,6 +8,8 @@ interface Needs {
   readonly bytes: number;
   /** At most what was wanted; less where the model was trained for less. */
   readonly contextTokens: number;
+  /** Of its embeddings. */
+  readonly dimensions: number;
 }
 
 export async function modelNeeds(
@@ -38,7 +40,8 @@ async function needsOf(
     await context(insights, { contextTokens, gpuLayers, sequences: wanted.slots }),
     await context(insights, { contextTokens, gpuLayers, sequences: 1 }),
   ];
-  return { bytes: parts.reduce((sum, { cpuRam, gpuVram }) => sum + cpuRam + gpuVram, 0), contextTokens };
+  const bytes = parts.reduce((sum, { cpuRam, gpuVram }) => sum + cpuRam + gpuVram, 0);
+  return { bytes, contextTokens, dimensions: insights.embeddingVectorSize ?? 0 };
 }
 
 function context(

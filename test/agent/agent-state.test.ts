@@ -2,10 +2,10 @@ import { randomUUID } from "node:crypto";
 import { mkdtemp, readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { runAgent } from "../../worker-agent/agent.ts";
 import { type AgentEvent, levelOf, logRecord } from "../../worker-agent/events.ts";
-import { after, newStory } from "../../worker-agent/state/agent-state.ts";
+import { AgentState, after, newStory } from "../../worker-agent/state/agent-state.ts";
 import { duration, type IdleReason, idleReason } from "../../worker-agent/state/idle-reason.ts";
 import { type AgentStatus, agentStatus } from "../../worker-agent/state/status-file.ts";
 import { PoolDouble } from "./pool-double.ts";
@@ -132,6 +132,24 @@ it("of a real agent keeps the job that it had to turn down, and is shown as it i
     lastJob: null,
   });
   expect(shown.at(-1)).toEqual(status);
+});
+
+it("on the disk is at once what it becomes: no timer need pass", async () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  onTestFinished(() => void vi.useRealTimers());
+  const stateDir = await mkdtemp(join(tmpdir(), "ligand-agent-state-"));
+  const about = { stateDir, poolUrl: "http://127.0.0.1:1", pool: "a".repeat(64), worker: "b".repeat(64) };
+  const state = new AgentState(about, () => {});
+  const onDisk = async () => JSON.parse(await readFile(join(stateDir, "status.json"), "utf8")) as AgentStatus;
+  const states = async (want: string) => {
+    for (let reads = 0; reads < 500; reads++) if ((await onDisk().catch(() => null))?.state === want) return true;
+    return false;
+  };
+  state.onEvent({ type: "connecting", url: "ws://127.0.0.1:1/" });
+  expect(await states("connecting")).toBe(true);
+  state.onEvent({ type: "connected", pool: about.pool, worker: about.worker });
+  expect(await states("connected")).toBe(true);
+  await state.close({ code: "drained", message: "" });
 });
 
 describe("why no job came", () => {

@@ -210,12 +210,15 @@ export async function startWorker(pool: PoolProcess, options: StartWorker = {}):
     throw new Error(`${String(error)}\n${output.stdout}${output.stderr}`);
   });
   measuredBy ??= stateDir;
+  const status = () => JSON.parse(readFileSync(join(stateDir, "status.json"), "utf8")) as AgentStatus;
+  // The pool knows of the welcome before the worker does.
+  await waitFor(() => status().connected, READY_MS, "the worker to know that it is connected");
   return {
     pid: pidOf(child),
     workerId,
     tokenId,
     stateDir,
-    status: () => JSON.parse(readFileSync(join(stateDir, "status.json"), "utf8")) as AgentStatus,
+    status,
     output: () => output.stdout + output.stderr,
     stop: (name = "SIGTERM") => stop(child, name),
     kill9: () => kill(child, "SIGKILL"),

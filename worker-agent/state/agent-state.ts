@@ -49,8 +49,9 @@ export class AgentState {
 
   #tell(story: Story): void {
     if (story === this.#story) return;
+    const atOnce = story.state !== this.#story.state;
     this.#story = story;
-    this.#file.changed();
+    this.#file.changed({ atOnce });
   }
 }
 

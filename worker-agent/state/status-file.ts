@@ -50,10 +50,10 @@ export const agentStatus = z.object({
 });
 export type AgentStatus = Readonly<z.infer<typeof agentStatus>>;
 
-/** While things change the file is at most this old. */
+/** While numbers change the file is at most this old. */
 const EVERY_MS = 250;
 
-/** Writes status to a file, at once and then at most four times a second. A full disk does not stop the agent. */
+/** Writes status to a file: numbers at most four times a second, all else at once. A full disk does not stop the agent. */
 export class StatusFile {
   readonly #path: string;
   readonly #snapshot: () => AgentStatus;
@@ -68,9 +68,11 @@ export class StatusFile {
     this.#onError = onError;
   }
 
-  changed(): void {
+  /** Who waits for a worker to be connected reads the file just then: `atOnce` is for what seldom changes. */
+  changed({ atOnce = false } = {}): void {
     if (this.#timer !== null) {
-      this.#stale = true;
+      if (atOnce) this.#write();
+      else this.#stale = true;
       return;
     }
     this.#write();

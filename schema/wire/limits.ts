@@ -69,6 +69,9 @@ export const LIMITS = Object.freeze({
   idleStreamCommentMs: 300,
   /** How long a stream's HTTP status waits for the first word from a worker, so that an early refusal is a status. */
   statusHoldMs: 250,
+  /** That of an answer in one piece, which is white space from then on until it is there, so often. */
+  wholeStatusHoldMs: 5_000,
+  wholeSpaceMs: 1_000,
   retryAfterSeconds: 5,
 
   // Worker sockets
@@ -137,6 +140,8 @@ export const LIMITS = Object.freeze({
   /** Hex digits of the other side's challenge, which is opaque to us. */
   registrationChallengeChars: 512,
   lowTrustPeers: 100,
+  /** Hosts that handshakes make us call back within a minute, each once. */
+  reverseVerifyHosts: 100,
 
   // Federation: delivery
   deliveryTries: 10,
@@ -158,6 +163,8 @@ export const LIMITS = Object.freeze({
   /** Events of others whose clock is so far ahead are refused; between `clockHoldMs` and this they wait. */
   clockDriftMs: 60_000,
   clockHoldMs: 10_000,
+  /** The log hears of one worker's coming and going this often at most. */
+  presenceMs: 60_000,
   /** After so many events of one microsecond the clock goes to the next one. */
   clockLogicalMax: 2 ** 32 - 1,
   eventsPerPull: 500,

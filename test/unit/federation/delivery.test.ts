@@ -93,7 +93,7 @@ describe("one message", () => {
 
 describe("the circuit", () => {
   /** `times` tries that end in `outcome`, `gapMs` apart, from `NOW` on. */
-  function following(times: number, outcome: Outcome, gapMs: number, given: Circuit = CLOSED_CIRCUIT) {
+  function ended(times: number, outcome: Outcome, gapMs: number, given: Circuit = CLOSED_CIRCUIT) {
     let circuit = given;
     const changes: string[] = [];
     for (let i = 0; i < times; i++) {
@@ -115,11 +115,11 @@ describe("the circuit", () => {
     ["later", 9, answered(429, 5), 1_000, []],
     ["429 that does not say when", 5, answered(429), 1_000, ["opened"]],
   ])("%s", (_what, times, outcome, gapMs, changes) => {
-    expect(following(times, outcome, gapMs).changes).toEqual(changes);
+    expect(ended(times, outcome, gapMs).changes).toEqual(changes);
   });
 
   it("forgets failures at an answer", () => {
-    const { circuit } = following(4, unreachable, 1_000);
+    const { circuit } = ended(4, unreachable, 1_000);
     expect(endTry(circuit, answered(200), NOW)).toEqual({ circuit: CLOSED_CIRCUIT, change: null });
   });
 

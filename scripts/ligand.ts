@@ -1,36 +1,17 @@
-import { manyLines } from "../worker-agent/terminal-text.ts";
+import { AGENT_VERSION } from "../worker-agent/version.ts";
+import { LIGAND } from "./cli/called-as.ts";
 import { chat } from "./cli/chat.ts";
-import { EXIT, type Group, parseCommand } from "./cli/command.ts";
+import type { Group } from "./cli/command.ts";
 import { pool } from "./cli/pool.ts";
-import { UsageError } from "./cli/usage-error.ts";
+import { runCommand } from "./cli/run-command.ts";
 import { worker } from "./cli/worker.ts";
-import { OperatorError } from "./runtime/operator-error.ts";
 
 /** The command line: a noun, then a verb (SPEC 12). */
 const ligand: Group = {
-  summary: "Ligand, a federated AI inference network.",
+  summary: "Ligand, a federated AI inference network; --version says which.",
   commands: { pool, worker, chat },
 };
 
-const parsed = parseCommand(ligand, "ligand", process.argv.slice(2));
-process.exitCode = await run();
-
-async function run(): Promise<number> {
-  if (parsed.kind === "help") {
-    console.log(parsed.text);
-    return EXIT.ok;
-  }
-  if (parsed.kind === "usage") {
-    console.error(parsed.text);
-    return EXIT.usage;
-  }
-  try {
-    return await parsed.command.run(parsed.values, parsed.positionals);
-  } catch (error) {
-    if (error instanceof UsageError || error instanceof OperatorError) {
-      console.error(manyLines(error.message));
-      return error instanceof UsageError ? EXIT.usage : EXIT.failed;
-    }
-    throw error;
-  }
-}
+const args = process.argv.slice(2);
+if (args[0] === "--version") console.log(AGENT_VERSION);
+else process.exitCode = await runCommand(ligand, LIGAND, args);

@@ -1,8 +1,9 @@
 import { relative, resolve } from "node:path";
-import { manyLines, oneLine } from "../worker-agent/terminal-text.ts";
+import { oneLine } from "../worker-agent/terminal-text.ts";
 import { DEFAULT_STATE_DIR } from "./cli/access.ts";
-import { type Command, EXIT, flag, parseCommand, text, texts } from "./cli/command.ts";
+import { type Command, EXIT, flag, text, texts } from "./cli/command.ts";
 import { whole } from "./cli/numbers.ts";
+import { runCommand } from "./cli/run-command.ts";
 import { UsageError } from "./cli/usage-error.ts";
 import { credentialsFile } from "./runtime/credentials.ts";
 import type { LocalNetwork } from "./runtime/local-network.ts";
@@ -110,16 +111,5 @@ function shortPath(file: string): string {
   return short.startsWith("..") ? file : short;
 }
 
-const parsed = parseCommand(start, "npm start --", process.argv.slice(2));
-if (parsed.kind === "run") {
-  const code = await parsed.command.run(parsed.values, parsed.positionals).catch((error: unknown) => {
-    if (!(error instanceof UsageError || error instanceof OperatorError)) throw error;
-    console.error(manyLines(error.message));
-    return error instanceof UsageError ? EXIT.usage : EXIT.failed;
-  });
-  // Everything has ended; idle connections would keep the process for another second.
-  process.exit(code);
-} else {
-  console[parsed.kind === "help" ? "log" : "error"](parsed.text);
-  process.exitCode = parsed.kind === "help" ? EXIT.ok : EXIT.usage;
-}
+// Everything has ended; idle connections would keep the process for another second.
+process.exit(await runCommand(start, "npm start --", process.argv.slice(2)));

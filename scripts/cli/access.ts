@@ -79,6 +79,12 @@ export function poolUrl(values: Values): string {
   return url;
 }
 
+/** How other machines reach the pool that this one reaches at `url`. */
+export function publicUrl(values: Values, url: string): string {
+  const credentials = localState(values)?.credentials;
+  return credentials?.url === url ? (credentials.public_url ?? url) : url;
+}
+
 /** The state folder of a pool on this machine, with what it says of how to reach it. */
 export function localState(values: Values): { stateDir: string; credentials: Credentials } | undefined {
   const given = text(values, "state");

@@ -71,11 +71,12 @@ export const chat: Command = {
       if (error instanceof OpenAI.APIConnectionError) {
         throw new OperatorError(`The pool at ${url} does not answer. Is it running? Start one with: npm start`);
       }
-      if (error instanceof OpenAI.AuthenticationError) {
-        throw new OperatorError(`The pool at ${url} refuses this client key. Set LIGAND_KEY to the right one.`);
-      }
-      if (error instanceof OpenAI.APIError) throw new OperatorError(poolMessage(error.error) ?? error.message);
-      throw error;
+      if (!(error instanceof OpenAI.APIError)) throw error;
+      const message =
+        error instanceof OpenAI.AuthenticationError
+          ? `The pool at ${url} refuses this client key. Set LIGAND_KEY to the right one.`
+          : (poolMessage(error.error) ?? error.message);
+      throw new OperatorError(message, error.headers?.get("x-ligand-code") ?? undefined);
     }
     if (stop.signal.aborted) return EXIT.interrupted;
     if (json) {

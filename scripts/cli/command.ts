@@ -54,15 +54,27 @@ function parseFlags(command: Command, name: string, args: readonly string[]): Pa
     });
     if (values.help) return { kind: "help", text: help };
     const { min, max } = command.positionals;
-    if (positionals.length < min) return { kind: "usage", text: `Something is missing.\n\n${help}` };
+    if (positionals.length < min) {
+      // Arguments come first in `usage`, in their order.
+      const missing = command.usage.split(" ")[positionals.length]?.replaceAll('"', "");
+      return { kind: "usage", text: `${missing} is missing.\n\n${help}` };
+    }
     if (positionals.length > max) {
       return { kind: "usage", text: `"${positionals[max]}" is one argument too many.\n\n${help}` };
     }
     return { kind: "run", command, values, positionals };
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
-    return { kind: "usage", text: `${error.message.split(". ")[0]}.\n\n${help}` };
+    return { kind: "usage", text: `${flagProblem(error.message, args)}\n\n${help}` };
   }
+}
+
+/** Pure: what `parseArgs` found wrong, in a sentence. */
+function flagProblem(message: string, args: readonly string[]): string {
+  const option = /^Option '(--[\w-]+)' argument is ambiguous/.exec(message)?.[1];
+  if (option === undefined) return `${message.split(". ")[0]}.`;
+  const value = args[args.indexOf(option) + 1];
+  return `${option} wants a value, and "${value}" looks like another option. If it is the value: ${option}=${value}`;
 }
 
 function commandHelp(command: Command, name: string): string {

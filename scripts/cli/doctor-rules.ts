@@ -2,6 +2,8 @@
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { PoolFindings } from "../runtime/admin-client.ts";
 import { isLoopback } from "../runtime/listen-address.ts";
+import { LIGAND } from "./called-as.ts";
+import { counted } from "./numbers.ts";
 
 export interface Check {
   name: string;
@@ -100,10 +102,10 @@ function poolChecks(findings: PoolFindings, shipped: readonly string[]): Check[]
     ...lanes.flatMap((lane): Check[] => {
       const name = `lane ${lane.name}`;
       if (!lane.ok) return [fail(name, "does not answer", "Look at the pool's log, and restart it.")];
-      const load = `${lane.workers} workers, ${lane.queued} requests waiting, answers in ${lane.ms} ms`;
+      const load = `${counted(lane.workers, "worker")}, ${counted(lane.queued, "request")} waiting, answers in ${lane.ms} ms`;
       return [
         lane.workers === 0
-          ? warn(name, load, "Invite a worker: ligand pool invite")
+          ? warn(name, load, `Invite a worker: ${LIGAND} pool invite`)
           : lane.queued > LIMITS.queuePerModel / 2
             ? warn(name, load, "Add workers or slots: the queue is half full.")
             : ok(name, load),

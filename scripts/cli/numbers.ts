@@ -36,3 +36,8 @@ export function decimal(flagName: string, given: string | undefined, min: number
   }
   return value;
 }
+
+/** Pure: `1 worker`, `2 workers`. */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}

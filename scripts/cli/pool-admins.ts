@@ -2,6 +2,7 @@ import { resolve } from "node:path";
 import type { AdminToken } from "../runtime/admin-client.ts";
 import { credentialsFile } from "../runtime/credentials.ts";
 import { DEFAULT_STATE_DIR } from "./access.ts";
+import { LIGAND } from "./called-as.ts";
 import { type Command, type Group, text } from "./command.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
 import { printable, table } from "./table.ts";
@@ -90,7 +91,7 @@ function adminsTable(admins: readonly AdminToken[]): string {
       each.created_at,
       each.revoked_at === null ? "valid" : `revoked ${each.revoked_at} by ${printable(each.revoked_by)}`,
     ]),
-    "There are no named admin tokens. Make one with: ligand pool admins create NAME",
+    `There are no named admin tokens. Make one with: ${LIGAND} pool admins create NAME`,
   );
 }
 

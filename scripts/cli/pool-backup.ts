@@ -7,6 +7,7 @@ import { OperatorError } from "../runtime/operator-error.ts";
 import type { Identity, Progress } from "../runtime/pool-backup.ts";
 import { ACCESS_OPTIONS, DEFAULT_STATE_DIR } from "./access.ts";
 import { type Command, flag, text, type Values } from "./command.ts";
+import { counted } from "./numbers.ts";
 import { readPassphrase } from "./passphrase.ts";
 import { admin, print } from "./pool-common.ts";
 
@@ -42,7 +43,7 @@ export const exportCommand: Command = {
     return print(
       values,
       { file, ...done },
-      `${done.rows} rows of pool ${done.atom_id.slice(0, 16)} are in ${file}. Keep its passphrase apart from it.`,
+      `${counted(done.rows, "row")} of pool ${done.atom_id.slice(0, 16)} in ${file}. Keep its passphrase apart from it.`,
     );
   },
 };
@@ -79,7 +80,11 @@ export const importCommand: Command = {
       return { atom_id: head.atom_id, rows };
     });
     const next = remote(values) ? "" : ` Start it with: npm start -- --state ${folder(values)}`;
-    return print(values, done, `Pool ${done.atom_id.slice(0, 16)} is here again, with ${done.rows} rows.${next}`);
+    return print(
+      values,
+      done,
+      `Pool ${done.atom_id.slice(0, 16)} is here again, with ${counted(done.rows, "row")}.${next}`,
+    );
   },
 };
 

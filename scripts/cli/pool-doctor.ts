@@ -9,7 +9,7 @@ import { credentialsFile } from "../runtime/credentials.ts";
 import { readMigrations } from "../runtime/migrations.ts";
 import { OperatorError } from "../runtime/operator-error.ts";
 import { readSecrets, secretsFile } from "../runtime/pool-secrets.ts";
-import { localState, poolUrl } from "./access.ts";
+import { localState, poolUrl, publicUrl } from "./access.ts";
 import { type Command, EXIT, flag, type Values } from "./command.ts";
 import { type Check, type Clock, diagnose, type Findings, type Folder } from "./doctor-rules.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
@@ -28,7 +28,7 @@ export const doctor: Command = {
   async run(values) {
     const local = localState(values);
     const url = poolUrl(values);
-    const shownUrl = local?.credentials.url === url ? (local.credentials.public_url ?? url) : url;
+    const shownUrl = publicUrl(values, url);
     const checks = diagnose({
       url: shownUrl,
       pool: await askPool(values),

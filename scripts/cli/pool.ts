@@ -1,38 +1,66 @@
+import { resolve } from "node:path";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { ClientKey, Workers } from "../runtime/admin-client.ts";
-import { type Command, type Group, text } from "./command.ts";
+import { isLoopback } from "../runtime/listen-address.ts";
+import { OperatorError } from "../runtime/operator-error.ts";
+import { writePrivateFile } from "../runtime/private-files.ts";
+import { poolUrl, publicUrl } from "./access.ts";
+import { LIGAND } from "./called-as.ts";
+import { type Command, EXIT, flag, type Group, text } from "./command.ts";
 import { days, whole } from "./numbers.ts";
 import { admins } from "./pool-admins.ts";
 import { exportCommand, importCommand } from "./pool-backup.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
 import { doctor } from "./pool-doctor.ts";
 import { printable, table } from "./table.ts";
+import { shellWord } from "./worker-service.ts";
 
 const invite: Command = {
-  summary: "Make a worker token. It is shown this once.",
+  summary: "Make a worker token. It is shown this once, and saved in a file here.",
   usage: "[--expires 30d] [--label TEXT] [--json]",
   help: [
     "--expires D   how long it may be used: 30d, 12h, 90s (default 30d)",
     "--label TEXT  whom it is for",
     ...COMMON_HELP,
+    "              with --json no file is written",
   ],
   options: { ...COMMON_OPTIONS, expires: { type: "string" }, label: { type: "string" } },
   positionals: { min: 0, max: 0 },
   async run(values) {
     const expires_in_days = days("expires", text(values, "expires"));
     const { id, token, expires_at } = await admin(values).invite({ label: text(values, "label"), expires_in_days });
-    return print(
-      values,
-      { id, token, expires_at },
-      [
-        token,
-        "",
-        `Invite ${id}, good until ${expires_at}. The worker's owner saves the token in a file only they can read, and runs:`,
-        "  ligand worker start --pool URL --token-file FILE",
-      ].join("\n"),
-    );
+    if (flag(values, "json")) return print(values, { id, token, expires_at }, "");
+    // First, for it is shown only now, whatever comes after.
+    console.log(token);
+    const file = saveToken(id, token);
+    console.log(`\nWorker token ${id}, good until ${expires_at}, is also in ${file}, readable by you alone.`);
+    console.log(startWords(publicUrl(values, poolUrl(values)), file));
+    return EXIT.ok;
   },
 };
+
+/** In the folder where this was called; git ignores `*.token`. */
+function saveToken(id: string, token: string): string {
+  const file = `worker-${id}.token`;
+  try {
+    writePrivateFile(file, `${token}\n`);
+    return file;
+  } catch {
+    throw new OperatorError(`That token cannot be saved in ${resolve(file)}. Save it in a file yourself, mode 0600.`);
+  }
+}
+
+/** Pure: how whoever has the token in `file` serves the pool at `url`. */
+export function startWords(url: string, file: string): string {
+  const { protocol, hostname } = new URL(url);
+  const local = isLoopback(hostname.replace(/^\[|\]$/g, ""));
+  const insecure = protocol === "http:" && !local ? " --insecure" : "";
+  return [
+    "Whoever runs the worker needs that file, and starts it with:",
+    `  ${LIGAND} worker start --pool ${shellWord(url)} --token-file ${file}${insecure}`,
+    ...(local ? ["On another machine, put the URL by which it reaches this one in its place."] : []),
+  ].join("\n");
+}
 
 const keysCreate: Command = {
   summary: "Make a client key. It is shown this once.",
@@ -120,7 +148,7 @@ function keysTable(keys: readonly ClientKey[]): string {
       String(key.completion_tokens),
       key.revoked_at === null ? "valid" : `revoked ${key.revoked_at}`,
     ]),
-    "There are no client keys. Make one with: ligand pool keys create",
+    `There are no client keys. Make one with: ${LIGAND} pool keys create`,
   );
 }
 
@@ -134,7 +162,7 @@ function workersTables({ tokens, workers }: Workers): string {
       printable(worker.agent_version),
       worker.connected_at,
     ]),
-    "No worker is connected. Invite one with: ligand pool invite",
+    `No worker is connected. Invite one with: ${LIGAND} pool invite`,
   );
   const invited = table(
     ["TOKEN", "LABEL", "WORKER", "EXPIRES", "STATE"],

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, lstatSync, mkdirSync, readlinkSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync, readlinkSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { basename, dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -7,10 +7,12 @@ import { jsonLine } from "../../worker-agent/terminal-text.ts";
 import { OperatorError } from "../runtime/operator-error.ts";
 import { readIfPresent } from "../runtime/private-files.ts";
 import { poolUrl } from "./access.ts";
+import { LIGAND } from "./called-as.ts";
 import { type Command, EXIT, flag, text, type Values } from "./command.ts";
 import { UsageError } from "./usage-error.ts";
 import { type Invocation, MARK, type ServicePlan, servicePlan, shellWord } from "./worker-service.ts";
 import { defaultStateDir, workerFolders } from "./worker-state-dir.ts";
+import { readTokenFile } from "./worker-token.ts";
 
 const PROGRAM = fileURLToPath(new URL("../ligand.ts", import.meta.url));
 
@@ -102,7 +104,7 @@ function stopping({ path, link, disable }: ServicePlan): readonly Invocation[] {
 function requireUser(values: Values, verb: string): void {
   if (flag(values, "user")) return;
   throw new UsageError(
-    `Say: ligand worker ${verb} --user. The worker runs as you; a service of the whole machine is not offered, because it needs no root.`,
+    `Say: ${LIGAND} worker ${verb} --user. The worker runs as you; a service of the whole machine is not offered, because it needs no root.`,
   );
 }
 
@@ -112,14 +114,8 @@ function startArguments(start: Command, values: Values): string[] {
   if (tokenFile === undefined) {
     throw new UsageError("Which token? Give --token-file FILE: a service has not the environment of your shell.");
   }
-  if (!existsSync(tokenFile)) {
-    throw new OperatorError(`There is no ${tokenFile}. Save the token of your invite in it, mode 0600.`);
-  }
-  if (process.platform !== "win32" && (statSync(tokenFile).mode & 0o077) !== 0) {
-    console.error(`Others on this machine can read the token: chmod 600 ${shellWord(tokenFile)}`);
-  }
+  const token = readTokenFile(tokenFile);
   const { state, ...others } = values;
-  const token = readIfPresent(tokenFile)?.trim() ?? "";
   // Found now, because the service may have another XDG_STATE_HOME than this shell.
   const { stateDir } = workerFolders(
     defaultStateDir(process.env, homedir()),

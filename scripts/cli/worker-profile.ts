@@ -1,5 +1,6 @@
 import type { WorkerProfile } from "../../worker-agent/profile/profile.ts";
 import { jsonLine } from "../../worker-agent/terminal-text.ts";
+import { LIGAND } from "./called-as.ts";
 import { type Command, EXIT, flag } from "./command.ts";
 import { printable, table } from "./table.ts";
 import type { Screen } from "./worker-display.ts";
@@ -63,7 +64,7 @@ export function profileWords(profile: WorkerProfile, verbose: boolean): string {
     "",
     "This machine",
     ...roles.map(({ why }) => `  ${why}`),
-    "Nothing is chosen for you: say what to serve with ligand worker start --model.",
+    `Nothing is chosen for you: say what to serve with ${LIGAND} worker start --model.`,
     "",
     "In coarse bands",
     `  ${Object.entries(bands)

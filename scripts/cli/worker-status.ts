@@ -8,7 +8,9 @@ import { jsonLine } from "../../worker-agent/terminal-text.ts";
 import { OperatorError } from "../runtime/operator-error.ts";
 import { readIfPresent } from "../runtime/private-files.ts";
 import { DEFAULT_STATE_DIR } from "./access.ts";
+import { LIGAND } from "./called-as.ts";
 import { type Command, EXIT, flag, text } from "./command.ts";
+import { counted } from "./numbers.ts";
 import { printable, table } from "./table.ts";
 import { UsageError } from "./usage-error.ts";
 import { shellWord } from "./worker-service.ts";
@@ -59,7 +61,7 @@ function readStatus(stateDir: string): AgentStatus {
     const beside = join(DEFAULT_STATE_DIR, "worker");
     const hint = existsSync(join(beside, "status.json"))
       ? `The worker of npm start has one: add --state ${beside}`
-      : "Start one with: ligand worker start --pool URL --token-file FILE";
+      : `Start one with: ${LIGAND} worker start --pool URL --token-file FILE`;
     throw new OperatorError(`No worker has run with ${stateDir}. ${hint}`);
   }
   const parsed = agentStatus.safeParse(parseJson(content));
@@ -99,7 +101,7 @@ export function statusWords({ status, running, why, nowMs }: StatusView): string
     ["Now", `${active} active`],
     [
       "So far",
-      `${counters.jobsStarted} job${counters.jobsStarted === 1 ? "" : "s"} (${counters.jobsDone} done, ${counters.jobsFailed} failed, ${counters.jobsCancelled} cancelled), ${counters.tokensGenerated} tokens in ${duration((running ? nowMs : status.updatedMs) - status.startedMs)}`,
+      `${counted(counters.jobsStarted, "job")} (${counters.jobsDone} done, ${counters.jobsFailed} failed, ${counters.jobsCancelled} cancelled), ${counters.tokensGenerated} tokens in ${duration((running ? nowMs : status.updatedMs) - status.startedMs)}`,
     ],
     [
       "Last job",

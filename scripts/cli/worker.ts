@@ -1,6 +1,4 @@
 import { homedir } from "node:os";
-import { OperatorError } from "../runtime/operator-error.ts";
-import { readIfPresent } from "../runtime/private-files.ts";
 import { poolUrl } from "./access.ts";
 import { type Command, flag, type Group, text, type Values } from "./command.ts";
 import { UsageError } from "./usage-error.ts";
@@ -10,6 +8,7 @@ import { workerInstall, workerUninstall } from "./worker-install.ts";
 import { workerProfileCommand } from "./worker-profile.ts";
 import { defaultStateDir, workerFolders } from "./worker-state-dir.ts";
 import { workerStatus } from "./worker-status.ts";
+import { readTokenFile } from "./worker-token.ts";
 
 /** Once whoever started this agent is gone there is nobody left to drain for. */
 const ORPHAN_MS = 2_000;
@@ -80,11 +79,7 @@ const start: Command = {
 
 function workerToken(values: Values): string {
   const file = text(values, "token-file");
-  if (file !== undefined) {
-    const token = readIfPresent(file)?.trim();
-    if (token === undefined) throw new OperatorError(`There is no ${file}. Save the token of your invite in it.`);
-    return token;
-  }
+  if (file !== undefined) return readTokenFile(file);
   const token = process.env.LIGAND_WORKER_TOKEN?.trim();
   if (!token) throw new UsageError("Which token? Give --token-file FILE or set LIGAND_WORKER_TOKEN.");
   return token;

@@ -134,11 +134,15 @@ async function request(url: string, adminToken: string, method: string, path: st
   } catch {
     throw new OperatorError(`The pool at ${url} does not answer. Is it running? Start one with: npm start`);
   }
+  const code = response.headers.get("x-ligand-code") ?? undefined;
   if (response.status === 401) {
-    throw new OperatorError(`The pool at ${url} refuses this admin token. Set LIGAND_ADMIN_TOKEN to the right one.`);
+    throw new OperatorError(
+      `The pool at ${url} refuses this admin token. Set LIGAND_ADMIN_TOKEN to the right one.`,
+      code,
+    );
   }
   const answer = parseJson(text);
-  if (!response.ok) throw new OperatorError(refusal(answer) ?? `The pool at ${url} answered ${response.status}.`);
+  if (!response.ok) throw new OperatorError(refusal(answer) ?? `The pool at ${url} answered ${response.status}.`, code);
   if (answer === undefined) throw new OperatorError(`What answers at ${url} is not a Ligand pool.`);
   return answer;
 }

@@ -6,6 +6,7 @@ import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import * as z from "zod";
+import { idOfWorkerToken } from "../../schema/crypto/api-keys.ts";
 import type { EXIT_CODES } from "../../worker-agent/agent.ts";
 import { processCommand, processIdentity, signal, waitForEnd } from "../../worker-agent/state/processes.ts";
 import type { AdminClient } from "./admin-client.ts";
@@ -48,6 +49,8 @@ export interface AgentOptions {
 export interface RunningAgent {
   /** Rejects when the agent cannot be run at all; else pends until it is stopped. */
   ended: Promise<void>;
+  /** By which the pool knows this agent; null before there is one. */
+  tokenId(): string | null;
   stop(): Promise<void>;
 }
 
@@ -85,25 +88,23 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
     const heard: Heard = { connected: false, stopped: undefined };
     for (let ends = 1; !stopping.signal.aborted; ends++) {
       const startedMs = performance.now();
-      const tokenFile = await ensureToken(options);
+      await ensureToken(options);
       if (stopping.signal.aborted) return;
       heard.stopped = undefined;
-      child = spawnAgent(options, tokenFile, heard);
-      const code = await lastWords(child);
+      child = spawnAgent(options, heard);
+      const { code, how } = await lastWords(child);
       rmSync(recordFile(stateDir), { force: true });
       if (stopping.signal.aborted) return;
       const next = afterExit(code, heard.connected ? null : ends);
       if (next === "give-up") {
-        throw new OperatorError(
-          `The worker cannot run here. ${heard.stopped ?? `It ended with exit code ${code ?? "none"}.`}`,
-        );
+        throw new OperatorError(`The worker cannot run here. ${heard.stopped ?? `It ended with ${how}.`}`);
       }
       if (next === "new-invite") {
-        rmSync(tokenFile, { force: true });
+        rmSync(tokenFile(stateDir), { force: true });
         log("The pool does not take the worker's token any more; making a new one.");
       }
       if (performance.now() - startedMs > HEALTHY_MS) waitMs = RESTART_MIN_MS;
-      log(`The worker ended (exit code ${code ?? "none"}); starting it again in ${waitMs} ms.`);
+      log(`The worker ended (${how}); starting it again in ${waitMs} ms.`);
       await sleep(waitMs, undefined, { signal: stopping.signal }).catch(() => undefined);
       waitMs = Math.min(waitMs * 2, RESTART_MAX_MS);
     }
@@ -113,6 +114,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   ended.catch(() => undefined);
   return {
     ended,
+    tokenId: () => idOfWorkerToken(readIfPresent(tokenFile(stateDir))?.trim() ?? ""),
     async stop() {
       stopping.abort();
       if (child !== undefined) await endAgent(child);
@@ -128,7 +130,7 @@ interface Heard {
   stopped: string | undefined;
 }
 
-function spawnAgent({ poolUrl, stateDir, model, log }: AgentOptions, tokenFile: string, heard: Heard): ChildProcess {
+function spawnAgent({ poolUrl, stateDir, model, log }: AgentOptions, heard: Heard): ChildProcess {
   const program = fileURLToPath(new URL("../ligand.ts", import.meta.url));
   const args = [
     program,
@@ -137,7 +139,7 @@ function spawnAgent({ poolUrl, stateDir, model, log }: AgentOptions, tokenFile: 
     "--pool",
     poolUrl,
     "--token-file",
-    tokenFile,
+    tokenFile(stateDir),
     "--state",
     stateDir,
     "--log",
@@ -177,9 +179,9 @@ export function eventLine(json: string): string | undefined {
 const agentEvent = z.object({ event: z.string(), message: z.string() });
 
 /** When the agent has ended and all that it said has been read. */
-async function lastWords(child: ChildProcess): Promise<number | null> {
-  const [code] = await once(child, "close");
-  return typeof code === "number" ? code : null;
+async function lastWords(child: ChildProcess): Promise<{ code: number | null; how: string }> {
+  const [code, signalName] = await once(child, "close");
+  return typeof code === "number" ? { code, how: `exit code ${code}` } : { code: null, how: `signal ${signalName}` };
 }
 
 async function exitCode(child: ChildProcess): Promise<number | null> {
@@ -199,13 +201,15 @@ async function endAgent(child: ChildProcess): Promise<void> {
 }
 
 /** The worker's token, made on the first start and kept. */
-async function ensureToken({ admin, stateDir }: AgentOptions): Promise<string> {
-  const file = join(stateDir, "token");
-  if (readIfPresent(file) === undefined) {
-    const { token } = await admin.invite({ label: "local" });
-    writePrivateFile(file, `${token}\n`);
-  }
-  return file;
+async function ensureToken({ admin, stateDir }: AgentOptions): Promise<void> {
+  const file = tokenFile(stateDir);
+  if (readIfPresent(file) !== undefined) return;
+  const { token } = await admin.invite({ label: "local" });
+  writePrivateFile(file, `${token}\n`);
+}
+
+function tokenFile(stateDir: string): string {
+  return join(stateDir, "token");
 }
 
 function recordFile(stateDir: string): string {

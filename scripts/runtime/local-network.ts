@@ -4,7 +4,7 @@ import { type AdminClient, adminClient } from "./admin-client.ts";
 import { type RunningAgent, startAgent } from "./agent-process.ts";
 import { type Credentials, saveCredentials } from "./credentials.ts";
 import { OperatorError } from "./operator-error.ts";
-import { type PoolOptions, type RunningPool, startPool } from "./pool-runtime.ts";
+import { type PoolOptions, startPool } from "./pool-runtime.ts";
 
 const POLL_MS = 100;
 /** Long enough to hash and load the largest model from a slow disk. */
@@ -56,15 +56,23 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
       reloadCertificate: () => pool.reloadCertificate(),
       admin,
       ended: agent?.ended ?? new Promise(() => undefined),
-      stop: () => stopAll(agent, pool),
+      /** The agent first: what it finishes while it drains still reaches its client. */
+      async stop() {
+        await agent?.stop();
+        await pool.stop();
+      },
     };
   } catch (error) {
-    await stopAll(agent, pool);
+    await agent?.stop();
+    await pool.abandon();
     throw error;
   }
 }
 
-/** Resolves once a worker is connected, or on an abort; rejects when it cannot run, or takes too long. */
+/**
+ * Resolves once this agent is connected, whoever else may be, or on an abort; rejects when it cannot run, or takes too
+ * long.
+ */
 async function connected(
   admin: AdminClient,
   agent: RunningAgent,
@@ -73,7 +81,10 @@ async function connected(
 ): Promise<void> {
   const tooLate = AbortSignal.timeout(workerWaitMs);
   const settled = new AbortController();
-  const isConnected = async () => (await admin.workers()).workers.length > 0;
+  const isConnected = async () => {
+    const { workers } = await admin.workers();
+    return workers.some(({ token_id }) => token_id === agent.tokenId());
+  };
   try {
     const waits = until(isConnected, AbortSignal.any([signal, tooLate, settled.signal]));
     await Promise.race([waits, agent.ended]);
@@ -85,12 +96,6 @@ async function connected(
   throw new OperatorError(
     `The worker has not connected within ${waited}. Try a smaller model, or start the pool alone: npm start -- --no-worker`,
   );
-}
-
-/** The agent first: what it finishes while it drains still reaches its client. */
-async function stopAll(agent: RunningAgent | undefined, pool: RunningPool): Promise<void> {
-  await agent?.stop();
-  await pool.stop();
 }
 
 /** Resolves once a pool answers there, or on an abort. */

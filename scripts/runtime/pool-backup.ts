@@ -119,7 +119,7 @@ export async function importRows(
 ): Promise<void> {
   const held = await admin.exportHead();
   const rows = Object.values(held.tables).reduce((sum, some) => sum + some.length, 0) + held.metering.rows;
-  if (rows > 0) throw new OperatorError(`That pool holds ${rows} rows already. Import into a fresh one.`);
+  if (rows > 0) throw new OperatorError(`That pool is not empty (rows: ${rows}). Import into a fresh one.`);
   let done = 0;
   await readExport(file, passphrase, async (each) => {
     if (each.type === "head") {

@@ -1,3 +1,4 @@
+import { readdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { FolderLock } from "../../worker-agent/state/folder-lock.ts";
@@ -45,11 +46,15 @@ export interface RunningPool {
   /** Reads the certificate again, after it was renewed. Throws where it cannot be used; the old one then stays. */
   reloadCertificate(): void;
   stop(): Promise<void>;
+  /** As `stop`, where the start as a whole failed: a state folder that it made goes too. */
+  abandon(): Promise<void>;
 }
 
 const PORT_TRIES = 3;
 /** Where the runner notes which process is its runtime. */
 export const WORKERD_RECORD = "workerd.pid";
+/** What a start puts into its state folder. */
+const STATE = [".gitignore", "credentials.json", "lock", "pool", "secrets.json", "worker", WORKERD_RECORD];
 
 /** The pool on one machine (SPEC 1.1): the Worker of wrangler.toml in workerd, its state in a folder. */
 export async function startPool(options: PoolOptions): Promise<RunningPool> {
@@ -62,8 +67,15 @@ export async function startPool(options: PoolOptions): Promise<RunningPool> {
   }
   const certificate = options.tls && readCertificate(options.tls);
   const stateDir = resolve(options.stateDir);
-  await openPrivateFolder(stateDir, ["secrets.json", WORKERD_RECORD]);
-  const lock = await lockState(stateDir);
+  const made = await openPrivateFolder(stateDir, ["secrets.json", WORKERD_RECORD]);
+  const held = await lockState(stateDir);
+  const lock: StateLock = {
+    ...held,
+    abandon() {
+      if (made) removeState(stateDir);
+      held.release();
+    },
+  };
   try {
     const recordFile = join(stateDir, WORKERD_RECORD);
     const orphan = await endOrphan(recordFile);
@@ -75,7 +87,7 @@ export async function startPool(options: PoolOptions): Promise<RunningPool> {
     await migrate(stateDir, config, recordFile, options.log);
     return await serve({ ...options, host, stateDir, certificate }, config, script, recordFile, lock);
   } catch (error) {
-    lock.release();
+    lock.abandon();
     throw error;
   }
 }
@@ -85,7 +97,7 @@ async function serve(
   config: PoolConfig,
   script: string,
   recordFile: string,
-  lock: FolderLock,
+  lock: StateLock,
 ): Promise<RunningPool> {
   const { stateDir, log, tls, certificate } = options;
   const secrets = loadSecrets(stateDir);
@@ -123,16 +135,17 @@ async function serve(
           throw error;
         }));
       await lock.setUrl(publicUrl);
+      const end = async () => {
+        await front?.stop();
+        await supervised.stop();
+      };
       return {
         url,
         publicUrl,
         secrets,
         reloadCertificate: () => tls && front?.use(readCertificate(tls)),
-        async stop() {
-          await front?.stop();
-          await supervised.stop();
-          lock.release();
-        },
+        stop: () => end().then(() => lock.release()),
+        abandon: () => end().then(() => lock.abandon()),
       };
     } catch (error) {
       if (!isAddressInUse(error)) throw error;
@@ -144,6 +157,16 @@ async function serve(
       if (attempt >= PORT_TRIES) throw error;
     }
   }
+}
+
+interface StateLock extends FolderLock {
+  /** As `release`, after removing a folder that was made here; before, so that whoever starts next keeps theirs. */
+  abandon(): void;
+}
+
+/** Only what is ours: a file that a person put there stays, and all with it. */
+function removeState(stateDir: string): void {
+  if (readdirSync(stateDir).every((name) => STATE.includes(name))) rmSync(stateDir, { recursive: true });
 }
 
 /**

@@ -171,7 +171,7 @@ describe("why no job came", () => {
     ["it drains", [...up, [5, { type: "draining", leased: 1 }]], true, "draining", /drains/],
     ["its token was refused", [...up, stopped("token-refused")], false, "refused", /token-refused/],
     ["its token has expired", [...up, stopped("token-expired")], false, "refused", /token-expired/],
-    ["it was stopped", [...up, stopped("drained")], false, "stopped", /worker start/],
+    ["it was stopped", [...up, stopped("drained")], false, "stopped", /Start it again\./],
     ["it was killed", up, false, "vanished", /killed or the machine restarted/],
   ])("%s", (_what, events, alive, code, says) => {
     const why = idleReason(told(...events), alive, NOW_MS);

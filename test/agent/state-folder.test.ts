@@ -15,7 +15,7 @@ const mode = async (path: string) => (await stat(path)).mode & 0o1777;
 
 it("makes a folder, and those above it, its owner's alone", async () => {
   const path = join(folder, "a", "b");
-  expect(await open(path)).toEqual({ ok: true });
+  expect(await open(path)).toEqual({ ok: true, made: true });
   expect([await mode(path), await mode(join(folder, "a"))]).toEqual([0o700, 0o700]);
 });
 
@@ -32,7 +32,7 @@ it.each<[what: string, mode: number, holds: string[], says: string | null]>([
   for (const name of holds) await writeFile(join(folder, name), "");
   await chmod(folder, given);
   const opened = await open(folder);
-  if (says === null) expect(opened).toEqual({ ok: true });
+  if (says === null) expect(opened).toEqual({ ok: true, made: false });
   else {
     expect(opened).toEqual({ ok: false, message: expect.stringContaining(says) });
     expect(opened).toHaveProperty("message", expect.stringContaining(`--state ${folder}/ligand`));

@@ -1,9 +1,10 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { processIdentity } from "../../worker-agent/state/processes.ts";
-import { ligand, type PoolProcess, startPool, temporaryFolder, waitFor } from "./support.ts";
+import { AGENT_VERSION } from "../../worker-agent/version.ts";
+import { ligand, type PoolProcess, startPool, startWorker, temporaryFolder, waitFor } from "./support.ts";
 
 /** The command line against `npm start` with its worker. */
 
@@ -41,6 +42,19 @@ describe("as the operator", () => {
     expect(JSON.stringify(listed)).not.toContain(String(invite.token));
     const revoked = await json("pool", "workers", "revoke", String(invite.id));
     expect(revoked).toEqual({ id: invite.id, revoked_at: expect.stringMatching(/^20/) });
+  });
+
+  it("gets the command that serves the pool with the invite, and the token in a file of its own", async () => {
+    const { code, stdout } = await ligand(["pool", "invite", ...here()]);
+    const [token, , , , command = ""] = stdout.split("\n");
+    const [, file = ""] = /--token-file (worker-[0-9a-f]+\.token)$/.exec(command) ?? [];
+    expect({ code, command }).toEqual({
+      code: 0,
+      command: `  npm run ligand -- worker start --pool ${pool.url} --token-file ${file}`,
+    });
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    expect(readFileSync(file, "utf8").trim()).toBe(token);
+    rmSync(file);
   });
 
   it("makes, lists and revokes client keys", async () => {
@@ -84,6 +98,21 @@ describe("as the operator", () => {
     expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
     expect(stderr).toContain(says);
     expect(stderr).not.toContain("    at ");
+  });
+
+  it.each<[args: string[], code: number, error: { code: string; message: string }]>([
+    [["pool", "keys", "revoke"], 2, { code: "cli/usage", message: "ID is missing." }],
+    [
+      ["pool", "keys", "create", "--rpm", "x"],
+      2,
+      { code: "cli/usage", message: expect.stringContaining("--rpm wants") },
+    ],
+    [["pool", "keys", "revoke", "nobody"], 1, { code: "keys/not-found", message: expect.stringContaining("no such") }],
+    [["chat", "Hello?", "--model", "gpt-0"], 1, { code: "inference/model-not-found", message: expect.any(String) }],
+    [["chat", "Hello?", "--pool", "http://127.0.0.1:9"], 1, { code: "cli/failed", message: expect.any(String) }],
+  ])("%j with --json fails as JSON", async (args, code, error) => {
+    const done = await ligand([...args, ...here(), "--json"]);
+    expect({ ...done, stdout: JSON.parse(done.stdout) }).toEqual({ code, stdout: { error }, stderr: "" });
   });
 
   it("finds pool and token in the environment, and says when they are wrong", async () => {
@@ -142,6 +171,17 @@ describe("as a client", () => {
   });
 });
 
+it("a client that asked too often is told when to ask again", async () => {
+  const { key } = await pool.admin.createKey({ requests_per_minute: 1 });
+  const asked = () => ligand(["chat", "Hello?", "--max-tokens", "1", ...here()], { LIGAND_KEY: key });
+  expect((await asked()).code).toBe(0);
+  expect(await asked()).toMatchObject({ code: 1, stderr: expect.stringMatching(/Try again in [1-9]\d? s\.\n$/) });
+});
+
+it("says its version", async () => {
+  expect(await ligand(["--version"])).toEqual({ code: 0, stdout: `${AGENT_VERSION}\n`, stderr: "" });
+});
+
 describe("as the owner of a machine", () => {
   it.each<[what: string, args: string[], env: Record<string, string>, code: number, says: string]>([
     ["no token", ["--pool", "http://127.0.0.1:9"], {}, 2, "--token-file FILE"],
@@ -159,6 +199,15 @@ describe("as the owner of a machine", () => {
     expect(done.code).toBe(code);
     expect(done.stderr).toContain(says);
     expect(done.stderr).not.toContain("    at ");
+  });
+
+  it("a token that others may read is used, with a warning", async () => {
+    const state = temporaryFolder();
+    const file = join(state, "token");
+    writeFileSync(file, "lw_none", { mode: 0o644 });
+    const args = ["--pool", "http://127.0.0.1:9", "--token-file", file, "--state", join(state, "agent")];
+    const { stderr } = await ligand(["worker", "start", ...args]);
+    expect(stderr).toContain(`chmod 600 ${file}`);
   });
 
   it("a token that was revoked ends the agent with 3, an expired one with 4", async () => {
@@ -187,6 +236,19 @@ describe("as the owner of a machine", () => {
 });
 
 describe("npm start with its worker", () => {
+  it("is ready when its own worker is, whoever else is connected", async () => {
+    const first = await startPool();
+    const other = await startWorker(first);
+    await first.stop();
+    const port = Number(new URL(first.url).port);
+    const again = await startPool({ args: [], stateDir: first.stateDir, port });
+    const { tokens, workers } = await again.admin.workers();
+    const own = tokens.find(({ label }) => label === "local");
+    expect(workers.map(({ token_id }) => token_id)).toContain(own?.id);
+    await other.stop();
+    await again.stop();
+  });
+
   it("starts a worker anew that was killed, and one whose token was revoked with a new token", async () => {
     const workerOf = async () => (await pool.admin.workers()).workers[0];
     const agentPid = () =>

@@ -131,7 +131,7 @@ it("a pool elsewhere is exported and imported through its admin API, by whoever 
   expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining("LIGAND_POOL_SECRET_KEY") });
   const { rows } = await json(["export", remote], { ...env, LIGAND_POOL_SECRET_KEY: secrets.pool_secret_key });
   const occupied = await command(["import", remote], env);
-  expect(occupied).toMatchObject({ code: 1, stderr: expect.stringContaining("holds 11 rows already") });
+  expect(occupied).toMatchObject({ code: 1, stderr: expect.stringContaining("not empty (rows: 11)") });
   await from.stop();
 
   const other = await runPool({ stateDir: temporaryFolder(), port: 0, log });

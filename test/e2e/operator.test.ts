@@ -51,7 +51,7 @@ describe("ligand pool admins", () => {
   });
 
   it.each<[args: string[], code: number, says: string]>([
-    [["create"], 2, "Something is missing"],
+    [["create"], 2, "NAME is missing."],
     [["rotate", "--pool", "https://pool.example"], 2, "wrangler secret put ADMIN_TOKEN"],
     [["rotate", "--state", temporaryFolder()], 1, "There is no pool in"],
   ])("%j is answered with what to do", async (args, code, says) => {

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { expect, it } from "vitest";
@@ -24,12 +24,15 @@ it("a second start on a folder in use is refused and says by whom; the first goe
 
 it("of three starts at once on one folder exactly one comes up", async () => {
   const stateDir = temporaryFolder();
-  const starts = [1, 2, 3].map(() => spawnStart({}, stateDir));
+  const starts = [1, 2, 3].map(() => spawnStart({}, stateDir, "--json"));
   const isReady = ({ output }: (typeof starts)[number]) => output.stdout.includes('"ready":true');
   const hasEnded = ({ child }: (typeof starts)[number]) => child.exitCode !== null;
   await waitFor(() => starts.every((start) => isReady(start) || hasEnded(start)), 60_000, "all to be ready or refused");
   expect(starts.filter(isReady)).toHaveLength(1);
-  for (const { output } of starts.filter(hasEnded)) expect(output.stderr).toContain("in use by a pool runner: pid");
+  for (const { output } of starts.filter(hasEnded)) {
+    const message = expect.stringContaining("in use by a pool runner: pid");
+    expect(JSON.parse(output.stdout)).toEqual({ error: { code: "cli/failed", message } });
+  }
 });
 
 it.each(["SIGTERM", "SIGINT"] as const)(
@@ -115,8 +118,10 @@ it("a port in use is said in a sentence", async () => {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const address = server.address();
   const port = typeof address === "object" && address !== null ? address.port : 0;
-  const refused = await startRefused({ port });
+  const stateDir = join(temporaryFolder(), "fresh");
+  const refused = await startRefused({ port, stateDir });
   server.close();
+  expect(existsSync(stateDir)).toBe(false);
   expect(refused.code).toBe(1);
   expect(refused.stderr).toContain(`Port ${port} on 127.0.0.1 is in use. Choose another with --port`);
   expect(refused.stderr).not.toContain("    at ");

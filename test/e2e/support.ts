@@ -116,7 +116,7 @@ export interface StartPool {
 /** `npm start` as a process of its own; resolves when it says it is ready. */
 export async function startPool(options: StartPool = {}): Promise<PoolProcess> {
   const stateDir = options.stateDir ?? temporaryFolder();
-  const { child, output } = spawnStart(options, stateDir);
+  const { child, output } = spawnStart(options, stateDir, "--json");
   await waitFor(
     () => {
       if (ended(child)) throw new Error("it has ended");
@@ -154,9 +154,13 @@ export async function startRefused(options: StartPool): Promise<Finished> {
 }
 
 /** `npm start` without waiting for anything. */
-export function spawnStart(options: StartPool, stateDir: string): { child: ChildProcess; output: Output } {
+export function spawnStart(
+  options: StartPool,
+  stateDir: string,
+  ...more: string[]
+): { child: ChildProcess; output: Output } {
   const { args = ["--no-worker"], port = 0, env = {} } = options;
-  const child = spawnNode(["scripts/start.ts", "--state", stateDir, "--port", String(port), "--json", ...args], env);
+  const child = spawnNode(["scripts/start.ts", "--state", stateDir, "--port", String(port), ...more, ...args], env);
   return { child, output: collect(child) };
 }
 

@@ -109,7 +109,7 @@ describe("worker status", () => {
     expect(await statusOf(worker.stateDir)).toMatchObject({
       running: false,
       state: "stopped",
-      why: { code: "stopped", message: expect.stringContaining("ligand worker start") },
+      why: { code: "stopped", message: expect.stringContaining("Start it again") },
     });
   });
 
@@ -176,7 +176,7 @@ describe("worker status", () => {
   });
 
   it.each<[what: string, content: string | null, says: string]>([
-    ["where no worker has run", null, "Start one with: ligand worker start"],
+    ["where no worker has run", null, "Start one with: npm run ligand -- worker start"],
     ["of a file that is no status", "{", "another version"],
   ])("%s fails with what to do", async (_what, content, says) => {
     const folder = temporaryFolder();
@@ -391,8 +391,8 @@ describe.skipIf(process.platform !== "linux")("worker install", () => {
   });
 
   it.each<[what: string, args: string[], code: number, says: string]>([
-    ["without --user", ["install"], 2, "Say: ligand worker install --user."],
-    ["uninstall without --user", ["uninstall"], 2, "Say: ligand worker uninstall --user."],
+    ["without --user", ["install"], 2, "Say: npm run ligand -- worker install --user."],
+    ["uninstall without --user", ["uninstall"], 2, "Say: npm run ligand -- worker uninstall --user."],
     ["without a token's file", ["install", "--user", "--pool", "https://p.example"], 2, "--token-file FILE"],
     ["with a token's file that is not there", ["install", "--user", "--token-file", "/nowhere"], 1, "no /nowhere"],
     ["with an unknown flag", ["install", "--user", "--bogus"], 2, "Unknown option '--bogus'"],
@@ -406,7 +406,7 @@ describe.skipIf(process.platform !== "linux")("worker install", () => {
   it.each(["start", "status", "profile", "install", "uninstall"])("worker %s --help helps", async (verb) => {
     const { code, stdout } = await ligand(["worker", verb, "--help"]);
     expect(code).toBe(0);
-    expect(stdout).toContain(`ligand worker ${verb} `);
+    expect(stdout).toContain(`ligand -- worker ${verb} `);
     expect(stdout.split("\n").length).toBeGreaterThan(4);
   });
 });

@@ -30,10 +30,10 @@ export function idleReason(status: AgentStatus, alive: boolean, nowMs: number): 
     const message = stopped?.message ?? "The worker was stopped.";
     return stopped !== null && REFUSED.includes(stopped.code)
       ? { code: "refused", message }
-      : { code: "stopped", message: `${message} Start it again with: ligand worker start` };
+      : { code: "stopped", message: `${message} Start it again.` };
   }
   if (!alive) {
-    const message = `The worker's process ${status.pid} is gone without a last word: it was killed or the machine restarted. Start it again with: ligand worker start`;
+    const message = `The worker's process ${status.pid} is gone without a last word: it was killed or the machine restarted. Start it again.`;
     return { code: "vanished", message };
   }
   if (state === "loading") return { code: "loading", message: "It is still loading its model." };

@@ -2,7 +2,10 @@ import { chmod, mkdir, readdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isErrno } from "./files.ts";
 
-export type OpenedFolder = { readonly ok: true } | { readonly ok: false; readonly message: string };
+/** `made`: it was not there before. */
+export type OpenedFolder =
+  | { readonly ok: true; readonly made: boolean }
+  | { readonly ok: false; readonly message: string };
 
 /** The lock is made before any state, so a folder that holds nothing else is still empty. */
 const LOCK = "lock";
@@ -21,14 +24,14 @@ export async function openStateFolder(path: string, marks: readonly string[]): P
       await chmod(path, 0o700);
       // Keys are in here: `git add .` around this folder must not take them along.
       await writeFile(join(path, ".gitignore"), "*\n", { mode: 0o600 });
-      return { ok: true };
+      return { ok: true, made: true };
     }
-    if (process.platform === "win32") return { ok: true };
+    if (process.platform === "win32") return { ok: true, made: false };
     const { mode, uid } = await stat(path);
-    if ((mode & 0o077) === 0 && uid === process.getuid?.()) return { ok: true };
+    if ((mode & 0o077) === 0 && uid === process.getuid?.()) return { ok: true, made: false };
     if ((mode & 0o002) !== 0) return refuse(path, "everyone may put files into it");
     const names = (await readdir(path)).filter((name) => name !== LOCK);
-    if (names.length === 0 || marks.some((mark) => names.includes(mark))) return { ok: true };
+    if (names.length === 0 || marks.some((mark) => names.includes(mark))) return { ok: true, made: false };
     return refuse(path, "others may look into it, and what it holds is not Ligand's");
   } catch (error) {
     if (isErrno(error, "EEXIST") || isErrno(error, "ENOTDIR"))

@@ -1,5 +1,9 @@
 import { describe, expect, it } from "vitest";
+import { calledAs } from "../../../scripts/cli/called-as.ts";
+import { chat } from "../../../scripts/cli/chat.ts";
 import { type Command, type Group, parseCommand } from "../../../scripts/cli/command.ts";
+import { pool, startWords } from "../../../scripts/cli/pool.ts";
+import { worker } from "../../../scripts/cli/worker.ts";
 import { defaultStateDir, workerFolders } from "../../../scripts/cli/worker-state-dir.ts";
 
 const command = (summary: string): Command => ({
@@ -45,10 +49,11 @@ describe("the command line", () => {
     ["pool -h", "help", "ligand pool COMMAND"],
     ["pool workers --help", "help", "revoke one"],
     ["pool workers revoke --help", "help", "requests a minute"],
-    ["pool workers revoke", "usage", "Something is missing"],
+    ["pool workers revoke", "usage", "ID is missing.\n\nligand pool workers revoke ID"],
     ["pool workers revoke a b", "usage", '"b" is one argument too many'],
     ["pool workers list --bogus", "usage", "Unknown option '--bogus'"],
     ["pool workers list --rpm", "usage", "--rpm"],
+    ["pool workers list --rpm -5", "usage", '--rpm wants a value, and "-5" looks like another option'],
     ["pool nothing", "usage", 'There is no "ligand pool nothing"'],
     ["constructor", "usage", 'There is no "ligand constructor"'],
   ])('"%s" is answered with %s', (line, kind, says) => {
@@ -56,6 +61,35 @@ describe("the command line", () => {
     expect(parsed.kind).toBe(kind);
     expect(parsed.kind === "run" ? "" : parsed.text).toContain(says);
   });
+});
+
+it("every command that wants an argument begins its usage with it", () => {
+  const commands = (node: Command | Group): Command[] =>
+    "commands" in node ? Object.values(node.commands).flatMap(commands) : [node];
+  for (const { usage, positionals } of [pool, worker, chat].flatMap(commands)) {
+    expect(usage).toMatch(positionals.min > 0 ? /^"?[A-Z]+"?( |$)/ : /^(\[|--)/);
+  }
+});
+
+it.each<[what: string, program: string, env: Record<string, string>, want: string]>([
+  ["by its name", "/usr/local/bin/ligand", {}, "ligand"],
+  ["with npm run", "/r/scripts/ligand.mjs", { npm_execpath: "/npm-cli.js" }, "npm run ligand --"],
+  ["with npx", "/r/node_modules/.bin/ligand", { npm_execpath: "/npm-cli.js" }, "npm run ligand --"],
+  ["with npm start", "/r/scripts/start.ts", { npm_execpath: "/npm-cli.js" }, "npm run ligand --"],
+  ["by its file", "/r/scripts/ligand.ts", {}, "npm run ligand --"],
+])("called %s it names itself in a way that can be pasted", (_what, program, env, want) =>
+  expect(calledAs(program, env)).toBe(want),
+);
+
+it.each<[url: string, flags: string, elsewhere: boolean]>([
+  ["https://pool.example", "--pool https://pool.example --token-file t", false],
+  ["http://127.0.0.1:8787", "--pool http://127.0.0.1:8787 --token-file t", true],
+  ["http://[::1]:8787", "--pool 'http://[::1]:8787' --token-file t", true],
+  ["http://10.0.0.5:8787", "--pool http://10.0.0.5:8787 --token-file t --insecure", false],
+])("an invite to %s says how the worker is started", (url, flags, elsewhere) => {
+  const [, command, more] = startWords(url, "t").split("\n");
+  expect(command).toBe(`  npm run ligand -- worker start ${flags}`);
+  expect(more !== undefined).toBe(elsewhere);
 });
 
 it.each<[env: Record<string, string>, want: string]>([

@@ -1,0 +1,35 @@
+import { jsonLine, manyLines } from "../../worker-agent/terminal-text.ts";
+import { OperatorError } from "../runtime/operator-error.ts";
+import { type Command, EXIT, flag, type Group, parseCommand } from "./command.ts";
+import { UsageError } from "./usage-error.ts";
+
+/**
+ * Runs the command that these arguments name, and gives its exit code. What went wrong is said in words on stderr; with
+ * `--json` it is `{"error":{"code","message"}}` on stdout, in the place of the answer.
+ */
+export async function runCommand(root: Command | Group, name: string, args: readonly string[]): Promise<number> {
+  const parsed = parseCommand(root, name, args);
+  if (parsed.kind === "help") {
+    console.log(parsed.text);
+    return EXIT.ok;
+  }
+  if (parsed.kind === "usage") {
+    // In words the help comes with it, in a paragraph of its own.
+    const [message = ""] = parsed.text.split("\n\n");
+    if (args.includes("--json")) sayJson(new UsageError(message));
+    else console.error(parsed.text);
+    return EXIT.usage;
+  }
+  try {
+    return await parsed.command.run(parsed.values, parsed.positionals);
+  } catch (error) {
+    if (!(error instanceof UsageError || error instanceof OperatorError)) throw error;
+    if (flag(parsed.values, "json")) sayJson(error);
+    else console.error(manyLines(error.message));
+    return error instanceof UsageError ? EXIT.usage : EXIT.failed;
+  }
+}
+
+function sayJson({ code, message }: UsageError | OperatorError): void {
+  console.log(jsonLine({ error: { code, message } }));
+}

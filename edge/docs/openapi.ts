@@ -137,11 +137,15 @@ function inference(
     tags: ["inference"],
     requestBody: { required: true, content: { "application/json": { schema: ref(body), example } } },
     responses: {
-      200: { description: "The answer.", headers: JOB_HEADERS, content: { ...json(answer.whole), ...stream } },
+      200: { description: LATE_ANSWER, headers: JOB_HEADERS, content: { ...json(answer.whole), ...stream } },
       ...refusals(answer.chunk ? OF_A_JOB : OF_A_JOB.filter((code) => code !== "inference/too-many-streams")),
     },
   };
 }
+
+const LATE_ANSWER =
+  "The answer. One in one piece that takes longer than five seconds begins with white space, which JSON allows, and " +
+  "without the headers of who served; what fails after that is an Error in its place, under this status.";
 
 function pathParameter(name: string, description: string) {
   return { name, in: "path", required: true, description, schema: { type: "string" } };

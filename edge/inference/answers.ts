@@ -2,7 +2,7 @@
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { FinishReason, ToolCall, Usage } from "../../schema/wire/worker-frames.ts";
-import { type ErrorDetails, errorResponse } from "../http/errors.ts";
+import { type ErrorDetails, errorBody, errorResponse } from "../http/errors.ts";
 import {
   type AnswerHead,
   type CallHead,
@@ -45,14 +45,25 @@ export interface Answer {
   readonly closed: boolean;
 }
 
-/** A body in one piece. */
+/**
+ * A body in one piece. Its status waits for it, or for a refusal, five seconds at most: the runtime notices a client that
+ * is gone only when it writes (SPEC 5.2), so from then on white space goes before the JSON, which RFC 8259 section 2
+ * allows, under a 200 that does not yet know who serves. What fails later is an error body under that 200. `onGone` is
+ * told when a write fails.
+ */
 export class WholeAnswer implements Answer {
   readonly response: Promise<Response>;
   #resolve: (response: Response) => void = () => {};
   readonly #head: AnswerHead;
+  readonly #onGone: (code: ErrorCode) => void;
+  #writer: WritableStreamDefaultWriter<Uint8Array> | null = null;
+  #ended = false;
+  #nextSpaceMs: number;
 
-  constructor(head: AnswerHead) {
+  constructor(head: AnswerHead, nowMs: number, onGone: (code: ErrorCode) => void) {
     this.#head = head;
+    this.#onGone = onGone;
+    this.#nextSpaceMs = nowMs + LIMITS.wholeStatusHoldMs;
     this.response = new Promise((resolve) => {
       this.#resolve = resolve;
     });
@@ -62,18 +73,40 @@ export class WholeAnswer implements Answer {
 
   accepted(): void {}
   text(): void {}
-  idle(): void {}
+
+  idle(nowMs: number): void {
+    if (this.#ended || nowMs < this.#nextSpaceMs) return;
+    this.#nextSpaceMs = nowMs + LIMITS.wholeSpaceMs;
+    if (!this.#writer) {
+      const { readable, writable } = new IdentityTransformStream();
+      this.#writer = writable.getWriter();
+      this.#writer.closed.catch(() => this.#gone());
+      this.#resolve(new Response(readable, { headers: JSON_BODY }));
+    }
+    this.#writer.write(ENCODER.encode(" ")).catch(() => this.#gone());
+  }
 
   done(served: Served, { finishReason, usage, text = "", toolCalls = [], vectors }: AnswerEnd): void {
     const body =
       this.#head.kind === "embedding"
         ? embeddingAnswer(this.#head, vectors, usage)
         : wholeAnswer(this.#head, { text, toolCalls, finishReason, usage });
-    this.#resolve(new Response(body, { headers: { "content-type": "application/json", ...servedHeaders(served) } }));
+    this.#end(body, () => new Response(body, { headers: { ...JSON_BODY, ...servedHeaders(served) } }));
   }
 
   failed(code: ErrorCode, details?: ErrorDetails): void {
-    this.#resolve(errorResponse(code, details));
+    this.#end(JSON.stringify(errorBody(code, details)), () => errorResponse(code, details));
+  }
+
+  #end(body: string, respond: () => Response): void {
+    this.#ended = true;
+    this.#writer?.write(ENCODER.encode(body)).catch(() => {});
+    this.#writer?.close().catch(() => {});
+    if (!this.#writer) this.#resolve(respond());
+  }
+
+  #gone(): void {
+    if (!this.#ended) this.#onGone("inference/cancelled");
   }
 }
 
@@ -236,6 +269,7 @@ export class StreamedAnswer implements Answer {
 }
 
 const ENCODER = new TextEncoder();
+const JSON_BODY = { "content-type": "application/json" };
 
 function servedHeaders(served: Served): Record<string, string> {
   return {

@@ -46,6 +46,7 @@ import {
   restoreMetrics,
 } from "./lane-metrics.ts";
 import { boundUsage, recordMatches } from "./metering-rules.ts";
+import { PresenceLog } from "./presence-log.ts";
 
 /** A job's client side: the answer it goes into, and the running hash of what was streamed. */
 interface Live {
@@ -65,6 +66,7 @@ export class Lane extends DurableObject<Env> {
   readonly #outbox: Outbox;
   readonly #tokens: TokenLedger;
   readonly #sockets: WorkerSockets;
+  readonly #presence: PresenceLog;
   readonly #state: LaneState;
   readonly #live = new Map<string, Live>();
   /** Answers that have ended and are still being read. */
@@ -84,6 +86,7 @@ export class Lane extends DurableObject<Env> {
     super(ctx, env);
     this.#outbox = new Outbox(ctx.storage, env.DB);
     this.#tokens = new TokenLedger(ctx.storage.sql);
+    this.#presence = new PresenceLog(ctx, env);
     this.#metrics = restoreMetrics(ctx.storage.kv.get<LaneMetrics>("metrics"));
     ctx.storage.sql.exec("CREATE TABLE IF NOT EXISTS known_models (name TEXT PRIMARY KEY) WITHOUT ROWID");
     const known = ctx.storage.sql.exec<{ name: string }>("SELECT name FROM known_models").toArray();
@@ -97,15 +100,26 @@ export class Lane extends DurableObject<Env> {
         }),
       serving: (worker) => {
         this.#apply(workerConnected(this.#state, worker, Date.now()));
+        this.#presence.came(worker);
+        this.#presence.tell(Date.now());
         ctx.waitUntil(this.#flush().then(() => this.#arm()));
       },
       frame: (connection, frame) => {
         this.#apply(workerFrame(this.#state, connection, frame, Date.now()));
         if (frame.type === "ready" || frame.type === "drain") this.#rememberCredit(connection);
       },
-      gone: (connection) => this.#apply(workerGone(this.#state, connection, Date.now())),
+      gone: (connection) => {
+        this.#apply(workerGone(this.#state, connection, Date.now()));
+        this.#presence.went(connection);
+        this.#tellPresence();
+      },
     });
-    for (const { worker, credit } of this.#sockets.wake()) workerRestored(this.#state, worker, credit);
+    for (const { worker, credit } of this.#sockets.wake()) {
+      workerRestored(this.#state, worker, credit);
+      this.#presence.came(worker);
+    }
+    // Of workers whose sockets a crash took with it.
+    this.#tellPresence();
     // What a crash left behind between an object's commit and D1.
     if (this.#outbox.pending() > 0) this.#flushSoon();
   }
@@ -150,7 +164,7 @@ export class Lane extends DurableObject<Env> {
       encodingFormat: incoming.encodingFormat,
     };
     const gone = (code: ErrorCode) => this.#apply(cancel(this.#state, job.id, code));
-    const answer = job.request.stream ? new StreamedAnswer(head, nowMs, gone) : new WholeAnswer(head);
+    const answer = job.request.stream ? new StreamedAnswer(head, nowMs, gone) : new WholeAnswer(head, nowMs, gone);
     this.#live.set(job.id, { answer, responseHash: null, pace: newPace() });
     this.#apply(submission.effects);
     leave = () => gone("inference/cancelled");
@@ -279,15 +293,24 @@ export class Lane extends DurableObject<Env> {
 
   override async alarm(): Promise<void> {
     this.#sockets.closeExpired(Date.now());
+    this.#presence.tell(Date.now());
     await this.#outbox.flush();
     await this.#arm();
   }
 
-  /** The object has one alarm: the next token to expire, or the next try of the outbox. */
+  /** What the event log may not be told yet, the alarm tells. */
+  #tellPresence(): void {
+    this.#presence.tell(Date.now());
+    if (this.#presence.dueAtMs(Date.now()) !== null) this.ctx.waitUntil(this.#arm());
+  }
+
+  /** The object has one alarm: the next token to expire, the next worker to tell of, or the next try of the outbox. */
   async #arm(): Promise<void> {
     const due = this.#sockets.serving().map((worker) => worker.tokenExpiresAtMs);
     const outboxDueMs = this.#outbox.dueAtMs(Date.now());
     if (outboxDueMs !== null) due.push(outboxDueMs);
+    const presenceDueMs = this.#presence.dueAtMs(Date.now());
+    if (presenceDueMs !== null) due.push(presenceDueMs);
     if (due.length === 0) return;
     const nextMs = due.reduce((first, next) => Math.min(first, next));
     if ((await this.ctx.storage.getAlarm()) !== nextMs) await this.ctx.storage.setAlarm(nextMs);

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { StreamedAnswer } from "../../edge/inference/answers.ts";
+import { StreamedAnswer, WholeAnswer } from "../../edge/inference/answers.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 
 /** A stream's client side, where its reader decides what happens. */
@@ -31,6 +31,49 @@ it("gives up a reader that takes nothing for half a minute, also when the answer
     expect(gone).toEqual(ends ? [] : ["inference/slow-reader"]);
     await expect(response.text()).rejects.toThrow();
   }
+});
+
+function whole() {
+  const gone: string[] = [];
+  return { gone, answer: new WholeAnswer(head, 0, (code) => gone.push(code)) };
+}
+
+it("of an answer in one piece the status waits five seconds for a refusal, and who served", async () => {
+  const [refused, answered] = [whole().answer, whole().answer];
+  for (const answer of [refused, answered]) answer.idle(LIMITS.wholeStatusHoldMs - 1);
+  refused.failed("inference/queue-timeout");
+  expect((await refused.response).status).toBe(503);
+  answered.done(served, { ...end, text: "hello" });
+  expect((await answered.response).headers.get("x-ligand-worker")).toBe("w");
+});
+
+it("an answer in one piece that is late is white space first, also before what failed", async () => {
+  for (const fails of [false, true]) {
+    const { answer, gone } = whole();
+    for (const ms of [0, 1, LIMITS.wholeSpaceMs]) answer.idle(LIMITS.wholeStatusHoldMs + ms);
+    if (fails) answer.failed("inference/queue-timeout");
+    else answer.done(served, { ...end, text: "hello" });
+    answer.idle(60_000);
+    const response = await answer.response;
+    expect([response.status, response.headers.get("content-type")]).toEqual([200, "application/json"]);
+    const text = await response.text();
+    expect(/^ */.exec(text)?.[0]).toBe("  ");
+    expect(JSON.parse(text)).toMatchObject(
+      fails ? { error: { code: "queue_timeout" } } : { choices: [{ message: { content: "hello" } }] },
+    );
+    expect(gone).toEqual([]);
+  }
+});
+
+it("tells once that the reader of an answer in one piece is gone", async () => {
+  const { answer, gone } = whole();
+  answer.idle(LIMITS.wholeStatusHoldMs);
+  await (await answer.response).body?.cancel();
+  answer.idle(LIMITS.wholeStatusHoldMs + LIMITS.wholeSpaceMs);
+  await expect.poll(() => gone[0]).toBe("inference/cancelled");
+  answer.failed("inference/cancelled");
+  answer.idle(60_000);
+  expect(new Set(gone).size).toBe(1);
 });
 
 it("counts unread bytes as UTF-8, the write under way included", async () => {

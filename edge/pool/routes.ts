@@ -3,6 +3,7 @@ import { changePoolBody } from "../../schema/wire/admin-api.ts";
 import type { AdminEnv } from "../http/app-env.ts";
 import { adminBody } from "../http/body.ts";
 import { poolKeys } from "../http/pool-keys.ts";
+import { EVENT_LOG } from "../http/pool-objects.ts";
 import { changePoolSettings, poolSettings } from "./pool-policy.ts";
 import type { PoolSettings } from "./pool-policy-object.ts";
 
@@ -26,6 +27,15 @@ export const poolRoutes = new Hono<AdminEnv>()
         },
       }),
     });
+    // SPEC 4.1: our audit. It says which settings, not what they hold: a name or a description may be somebody's.
+    const changed = Object.keys(body).sort();
+    await c.env.EVENT_LOG.getByName(EVENT_LOG).append([
+      {
+        type: "policy_changed",
+        visibility: "private",
+        payload: { settings: changed, ...(given && { defaults: given }) },
+      },
+    ]);
     return c.json(view((await poolKeys(c.env)).atomId, settings));
   });
 

@@ -2,6 +2,7 @@ import { AGENT_VERSION } from "../worker-agent/version.ts";
 import { LIGAND } from "./cli/called-as.ts";
 import { chat } from "./cli/chat.ts";
 import type { Group } from "./cli/command.ts";
+import { events } from "./cli/events.ts";
 import { pool } from "./cli/pool.ts";
 import { runCommand } from "./cli/run-command.ts";
 import { worker } from "./cli/worker.ts";
@@ -9,7 +10,7 @@ import { worker } from "./cli/worker.ts";
 /** The command line: a noun, then a verb (SPEC 12). */
 const ligand: Group = {
   summary: "Ligand, a federated AI inference network; --version says which.",
-  commands: { pool, worker, chat },
+  commands: { pool, worker, events, chat },
 };
 
 const args = process.argv.slice(2);

@@ -29,13 +29,11 @@ export const poolRoutes = new Hono<AdminEnv>()
     });
     // SPEC 4.1: our audit. It says which settings, not what they hold: a name or a description may be somebody's.
     const changed = Object.keys(body).sort();
-    await c.env.EVENT_LOG.getByName(EVENT_LOG).append([
-      {
-        type: "policy_changed",
-        visibility: "private",
-        payload: { settings: changed, ...(given && { defaults: given }) },
-      },
-    ]);
+    const payload = { settings: changed, ...(given && { defaults: given }) };
+    if (changed.length > 0) {
+      const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
+      await log.append([{ type: "policy_changed", visibility: "private", payload }]);
+    }
     return c.json(view((await poolKeys(c.env)).atomId, settings));
   });
 

@@ -6,6 +6,7 @@ import {
   type poolSettings,
   type RecordTable,
 } from "../../schema/wire/backup.ts";
+import { type Audience, eventsPage, verifyPage } from "../../schema/wire/events.ts";
 import { OperatorError } from "./operator-error.ts";
 
 /** The admin API of a pool (`/admin/api`), as the command line and the runner use it. */
@@ -114,6 +115,9 @@ export function adminClient(url: string, adminToken: string) {
     revokeAdmin: (id: string) => call("DELETE", `/admins/${encodeURIComponent(id)}`, revoked),
     invite: (options: NewToken) => call("POST", "/workers/tokens", createdToken, options),
     workers: () => call("GET", "/workers", workers),
+    events: (audience: Audience, limit: number) =>
+      call("GET", `/events?audience=${audience}&limit=${limit}`, eventsPage),
+    verifyEvents: (since: number) => call("GET", `/events/verify?since=${since}`, verifyPage),
     revokeToken: (id: string) => call("DELETE", `/workers/tokens/${encodeURIComponent(id)}`, revoked),
   };
 }

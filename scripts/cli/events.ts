@@ -1,0 +1,128 @@
+import { openEvent } from "../../schema/crypto/signed-event.ts";
+import { type Audience, audience as audiences } from "../../schema/wire/events.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import { jsonLine } from "../../worker-agent/terminal-text.ts";
+import { adminClient } from "../runtime/admin-client.ts";
+import { followEvents, type SequencedEvent } from "../runtime/event-stream.ts";
+import { access } from "./access.ts";
+import { type Command, EXIT, flag, type Group, text, type Values } from "./command.ts";
+import { type Fault, LogWalk, type Walked } from "./log-walk.ts";
+import { counted, whole } from "./numbers.ts";
+import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
+import { printable } from "./table.ts";
+import { UsageError } from "./usage-error.ts";
+
+const tail: Command = {
+  summary: "Show the newest events of the pool's log, and with --follow each that comes.",
+  usage: "[--follow] [--audience WHOM] [--limit N] [--json]",
+  help: [
+    "--follow         go on until Ctrl-C; after an outage from where it was",
+    "--audience WHOM  all (default), or what is shown to others: public, peers",
+    `--limit N        how many to begin with (default: 20, at most ${LIMITS.eventsPerPull})`,
+    ...COMMON_HELP,
+    "                 with --follow one JSON value a line",
+  ],
+  options: {
+    ...COMMON_OPTIONS,
+    follow: { type: "boolean", short: "f" },
+    audience: { type: "string" },
+    limit: { type: "string" },
+  },
+  positionals: { min: 0, max: 0 },
+  async run(values) {
+    const of = audienceOf(values);
+    const limit = whole("limit", text(values, "limit"), 1, LIMITS.eventsPerPull) ?? 20;
+    const { events, head } = await admin(values).events(of, limit);
+    const shown = await Promise.all(events.map(seen));
+    if (!flag(values, "follow")) {
+      const none = "The log has no such events yet.";
+      return print(values, { audience: of, head, events: shown }, shown.map(line).join("\n") || none);
+    }
+    const show = (event: Seen) => console.log(flag(values, "json") ? jsonLine(event) : line(event));
+    for (const event of shown) show(event);
+    const { url, secret } = access("admin", values);
+    const lost = () => console.error("The pool does not answer; trying again.");
+    for await (const event of followEvents(url, secret, { audience: of, since: head, lost })) show(await seen(event));
+    return EXIT.ok;
+  },
+};
+
+const verify: Command = {
+  summary: "Walk the whole log: bytes, content ids, signatures, numbers, chains, and what the pool signs of it.",
+  usage: "[--json]",
+  help: [...COMMON_HELP, "", "Exit code 1 when something does not hold; the first such thing is named."],
+  options: COMMON_OPTIONS,
+  positionals: { min: 0, max: 0 },
+  async run(values) {
+    const found = await walkLog(values);
+    if ("walked" in found) {
+      const { walked } = found;
+      return print(
+        values,
+        { ok: true, ...walked },
+        `${counted(walked.events, "event")} hold: ${walked.public} in public, ${walked.peers} for peers, ${walked.of_others} of other pools. ` +
+          `${counted(walked.checkpoints, "signed checkpoint")} of the pool agree.`,
+      );
+    }
+    const { seq, what } = found;
+    if (flag(values, "json")) console.log(jsonLine({ ok: false, seq, what }));
+    else console.error(`The log does not hold. Event ${seq}: ${printable(what)}.`);
+    return EXIT.failed;
+  },
+};
+
+/** Page by page up to where the log ended when it began: it may grow meanwhile. */
+async function walkLog(values: Values): Promise<{ walked: Walked } | Fault> {
+  const { url, secret } = access("admin", values);
+  const client = adminClient(url, secret);
+  const shown = process.stderr.isTTY && !flag(values, "json");
+  let page = await client.verifyEvents(0);
+  const begun = await LogWalk.begin(page);
+  if (!("walk" in begun)) return begun;
+  const { walk, until } = begun;
+  try {
+    for (;;) {
+      const fault = await walk.page(page, until);
+      if (fault !== null) return fault;
+      if (shown) process.stderr.write(`\rVerified ${Math.min(page.next, until)} of ${until} events`);
+      // A page without events: the record ends here, whatever the pool says.
+      if (page.events.length === 0 || page.next >= until) return walk.end();
+      page = await client.verifyEvents(page.next);
+    }
+  } finally {
+    if (shown) process.stderr.write("\r\u001b[K");
+  }
+}
+
+/** An event as its bytes say it, once they hold. */
+type Seen = Awaited<ReturnType<typeof seen>>;
+
+async function seen({ seq, ttl, event }: SequencedEvent) {
+  const opened = await openEvent(event);
+  const { content_id } = event;
+  if (!opened.ok) return { seq, content_id, fault: opened.code };
+  const { type, origin, visibility, payload, hlc } = opened.event;
+  return { seq, content_id, type, origin, visibility, payload, hlc, ttl };
+}
+
+/** Pure: a line for people. What peers say steers no terminal. */
+function line(event: Seen): string {
+  if ("fault" in event) return `${event.seq}  does not hold: ${event.fault}`;
+  const at = new Date(event.hlc.physical_us / 1_000);
+  const when = Number.isNaN(at.getTime()) ? String(event.hlc.physical_us) : at.toISOString();
+  const what = printable(JSON.stringify(event.payload));
+  return `${event.seq}  ${when}  ${event.type}  ${event.visibility}  ${event.origin.slice(0, 16)}  ${what}`;
+}
+
+function audienceOf(values: Values): Audience {
+  const given = text(values, "audience") ?? "all";
+  const known = audiences.safeParse(given);
+  if (!known.success) throw new UsageError(`--audience wants ${audiences.options.join(", ")}, not "${given}".`);
+  return known.data;
+}
+
+/** `ligand events …`: the pool's signed log. */
+export const events: Group = {
+  summary: "The pool's signed event log: tail, verify.",
+  commands: { tail, verify },
+};

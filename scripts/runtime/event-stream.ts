@@ -1,0 +1,74 @@
+import type * as z from "zod";
+import { type Audience, sequencedEvent } from "../../schema/wire/events.ts";
+import { OperatorError } from "./operator-error.ts";
+
+export type SequencedEvent = z.infer<typeof sequencedEvent>;
+
+const RETRY_MS = 1_000;
+/** The pool says something each 15 s; after this much silence the line is dead, though nobody said so. */
+const SILENCE_MS = 45_000;
+
+export interface Follow {
+  audience: Audience;
+  since: number;
+  /** Once for each time that the line is lost. */
+  lost(): void;
+}
+
+/**
+ * A pool's events from `since` on, for as long as somebody reads. A line that is lost is taken up again where it was,
+ * without gap or repeat; only a pool that never answered, or refuses, is an error.
+ */
+export async function* followEvents(url: string, adminToken: string, follow: Follow): AsyncGenerator<SequencedEvent> {
+  let { since } = follow;
+  for (let answered = false; ; ) {
+    try {
+      for await (const event of untilItEnds(url, adminToken, follow.audience, since)) {
+        answered = true;
+        if (event === null) continue;
+        since = event.seq;
+        yield event;
+      }
+    } catch (error) {
+      if (error instanceof OperatorError) throw error;
+      if (!answered)
+        throw new OperatorError(`The pool at ${url} does not answer. Is it running? Start one with: npm start`);
+      follow.lost();
+    }
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+  }
+}
+
+/** Ends when the pool ends it; null for a sign of life. */
+async function* untilItEnds(
+  url: string,
+  adminToken: string,
+  audience: Audience,
+  since: number,
+): AsyncGenerator<SequencedEvent | null> {
+  const silence = new AbortController();
+  let timer = setTimeout(() => silence.abort(), SILENCE_MS);
+  try {
+    const response = await fetch(`${url}/admin/api/events/stream?audience=${audience}&since=${since}`, {
+      headers: { authorization: `Bearer ${adminToken}` },
+      redirect: "error",
+      signal: silence.signal,
+    });
+    if (response.status >= 500) throw new Error("the pool is not ready");
+    if (!response.ok || !response.body) throw new OperatorError(`The pool at ${url} answered ${response.status}.`);
+    yield null;
+    let text = "";
+    for await (const piece of response.body.pipeThrough(new TextDecoderStream())) {
+      clearTimeout(timer);
+      timer = setTimeout(() => silence.abort(), SILENCE_MS);
+      const lines = (text + piece).split("\n");
+      text = lines.pop() ?? "";
+      for (const line of lines) {
+        if (line.startsWith("data: ")) yield sequencedEvent.parse(JSON.parse(line.slice("data: ".length)));
+      }
+    }
+  } finally {
+    clearTimeout(timer);
+    silence.abort();
+  }
+}

@@ -1,0 +1,186 @@
+import { createHash } from "node:crypto";
+import { describe, expect, it } from "vitest";
+import { signerFrom } from "../../../schema/crypto/ed25519.ts";
+import { GENESIS_CHAIN, nextChain, signCheckpoint, signEvent } from "../../../schema/crypto/signed-event.ts";
+import type { Audience, RecordedEvent, SignedCheckpoint, Visibility } from "../../../schema/wire/events.ts";
+import { type Fault, LogWalk, type VerifyPage } from "../../../scripts/cli/log-walk.ts";
+import { seed } from "../crypto/ed25519-cases.ts";
+
+const us = await signerFrom(await seed("pool"));
+const other = await signerFrom(await seed("other pool"));
+const sha256 = (bytes: Uint8Array) => new Uint8Array(createHash("sha256").update(bytes).digest());
+
+/** A log of six events as an honest pool records it. */
+async function recorded() {
+  const heads: Record<Audience, { seq: number; chain: string }> = {
+    all: { seq: 0, chain: GENESIS_CHAIN },
+    public: { seq: 0, chain: GENESIS_CHAIN },
+    peers: { seq: 0, chain: GENESIS_CHAIN },
+  };
+  const add = (audience: Audience, id: string) => {
+    const { seq, chain } = heads[audience];
+    heads[audience] = { seq: seq + 1, chain: nextChain(chain, id, sha256) };
+    return heads[audience].seq;
+  };
+  const events: RecordedEvent[] = [];
+  const kinds: [Visibility, typeof us, boolean][] = [
+    ["private", us, false],
+    ["public", us, true],
+    ["peers", us, true],
+    ["public", other, true],
+    ["public", other, false],
+    ["peers", other, false],
+  ];
+  for (const [i, [visibility, signer, inAudience]] of kinds.entries()) {
+    const hlc = { physical_us: 1_000 + i, logical: 0 };
+    const event = await signEvent(signer, { type: "overview", visibility, payload: { i }, hlc });
+    const seq = add("all", event.content_id);
+    events.push({
+      seq,
+      public_seq: inAudience && visibility === "public" ? add("public", event.content_id) : null,
+      peers_seq: inAudience && visibility === "peers" ? add("peers", event.content_id) : null,
+      chain: heads.all.chain,
+      type: "overview",
+      origin: signer.id,
+      visibility,
+      hlc,
+      event,
+    });
+  }
+  const sign = (audience: Audience, place: { seq: number; chain: string }, signer = us): Promise<SignedCheckpoint> =>
+    signCheckpoint(signer, { log_id: "00".repeat(16), audience, ...place, hlc: { physical_us: 9, logical: 0 } });
+  return { events, heads, sign };
+}
+
+const { events, heads, sign } = await recorded();
+const checkpoints = await Promise.all(
+  (["all", "public", "peers"] as const).map((audience) => sign(audience, heads[audience])),
+);
+const third = await sign("all", { seq: 3, chain: events[2]?.chain ?? "" });
+const honest: VerifyPage = { origin: us.id, checkpoints, events, kept: [third], next: 6 };
+
+/** Walked in pages of two. */
+async function walk(log: VerifyPage) {
+  const begun = await LogWalk.begin(log);
+  if (!("walk" in begun)) return begun;
+  for (let at = 0; at < log.events.length; at += 2) {
+    const some = log.events.slice(at, at + 2);
+    const kept = log.kept.filter((each) => some.some(({ seq }) => seq === (each as SignedCheckpoint).checkpoint.seq));
+    const fault = await begun.walk.page({ ...log, events: some, kept }, begun.until);
+    if (fault !== null) return fault;
+  }
+  return begun.walk.end();
+}
+
+it("finds nothing wrong with an honest log, and counts it", async () => {
+  expect(await walk(honest)).toEqual({ walked: { events: 6, public: 2, peers: 1, of_others: 3, checkpoints: 4 } });
+});
+
+it("reads to where the log ended when the walk began", async () => {
+  const cut = { all: heads.all, public: heads.public, peers: heads.peers };
+  const five = events[4];
+  const said = await Promise.all([
+    sign("all", { seq: 5, chain: five?.chain ?? "" }),
+    sign("public", cut.public),
+    sign("peers", cut.peers),
+  ]);
+  expect(await walk({ ...honest, checkpoints: said })).toMatchObject({ walked: { events: 5 } });
+});
+
+it("an empty log is a log", async () => {
+  const start = { seq: 0, chain: GENESIS_CHAIN };
+  const said = await Promise.all((["all", "public", "peers"] as const).map((audience) => sign(audience, start)));
+  const empty = { ...honest, checkpoints: said, events: [], kept: [] };
+  expect(await walk(empty)).toMatchObject({ walked: { events: 0, checkpoints: 3 } });
+});
+
+describe("names the first fault", async () => {
+  const at = (seq: number, change: (row: RecordedEvent) => Partial<RecordedEvent>) =>
+    events.map((row) => (row.seq === seq ? { ...row, ...change(row) } : row));
+  const inEvent = (seq: number, change: Partial<RecordedEvent["event"]>) =>
+    at(seq, (row) => ({ event: { ...row.event, ...change } }));
+  const [first, second] = events;
+  if (!first || !second) throw new Error("no events");
+
+  it.each<[what: string, change: Partial<VerifyPage>, want: Fault]>([
+    ["a gap", { events: events.filter(({ seq }) => seq !== 3) }, { seq: 3, what: "it is missing; the next one is 4" }],
+    [
+      "another signature",
+      { events: inEvent(2, { signature: first.event.signature }) },
+      { seq: 2, what: "events/invalid-signature" },
+    ],
+    ["other bytes", { events: inEvent(2, { event_bytes: "e30=" }) }, { seq: 2, what: "events/malformed" }],
+    [
+      "another id",
+      { events: inEvent(2, { content_id: "0".repeat(64) }) },
+      { seq: 2, what: "events/content-hash-mismatch" },
+    ],
+    ["no event", { events: inEvent(2, { content_id: "x" }) }, { seq: 2, what: "events/malformed" }],
+    [
+      "a swapped event",
+      { events: at(1, () => ({ ...second, seq: 1, public_seq: null })) },
+      { seq: 1, what: "its chain is not that of the events before it" },
+    ],
+    [
+      "a chain made up",
+      { events: at(4, () => ({ chain: "0".repeat(64) })) },
+      { seq: 4, what: "its chain is not that of the events before it" },
+    ],
+    [
+      "a type that is not the event's",
+      { events: at(4, () => ({ type: "x" })) },
+      { seq: 4, what: "the record says another type than the event" },
+    ],
+    [
+      "a time that is not the event's",
+      { events: at(4, () => ({ hlc: { physical_us: 1, logical: 0 } })) },
+      { seq: 4, what: "the record says another time than the event" },
+    ],
+    [
+      "a private event in public",
+      { events: at(1, () => ({ public_seq: 1 })) },
+      { seq: 1, what: "it is in the public part" },
+    ],
+    [
+      "another pool's in the part for peers",
+      { events: at(6, () => ({ peers_seq: 2 })) },
+      { seq: 6, what: "it is in the part for peers" },
+    ],
+    [
+      "a public one of ours that is not in public",
+      { events: at(2, () => ({ public_seq: null })) },
+      { seq: 2, what: "it is not in the public part" },
+    ],
+    [
+      "a wrong number in public",
+      { events: at(4, () => ({ public_seq: 3 })) },
+      { seq: 4, what: "its number in the public part is not the next one" },
+    ],
+    [
+      "a cut end",
+      { events: events.slice(0, 4) },
+      { seq: 5, what: "the record ends here; the pool says that the whole log goes on to 6" },
+    ],
+    [
+      "a checkpoint that is not signed",
+      { checkpoints: [{ ...checkpoints[0], signature: "0".repeat(128) }, ...checkpoints.slice(1)] },
+      { seq: 0, what: "a checkpoint of the pool does not hold: events/invalid-signature" },
+    ],
+    ["no checkpoint", { checkpoints: [] }, { seq: 0, what: "the pool does not say where its log ends" }],
+    [
+      "another pool's checkpoint",
+      { checkpoints: [await sign("all", heads.all, other)] },
+      { seq: 0, what: "a checkpoint is another pool's" },
+    ],
+    [
+      "another chain at the end",
+      { checkpoints: [await sign("all", { ...heads.all, chain: "1".repeat(64) }), ...checkpoints.slice(1)] },
+      { seq: 6, what: "the pool signs another chain for number 6 of the whole log" },
+    ],
+    [
+      "another chain signed before",
+      { kept: [await sign("all", { seq: 3, chain: "1".repeat(64) })] },
+      { seq: 3, what: "the pool once signed another chain for this number" },
+    ],
+  ])("%s", async (_what, change, want) => expect(await walk({ ...honest, ...change })).toEqual(want));
+});

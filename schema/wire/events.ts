@@ -97,6 +97,15 @@ export const eventsQuery = z.strictObject({
   limit: z.coerce.number().int().positive().max(LIMITS.eventsPerPull).default(50),
 });
 
+export const sequencedEvent = z.strictObject({ seq: z.int(), event: signedEvent, ttl: z.int() });
+
+export const eventsPage = z.strictObject({
+  events: z.array(sequencedEvent),
+  next: z.int(),
+  head: z.int(),
+  checkpoint: signedCheckpoint,
+});
+
 /** A row of the record, of which nothing is believed: not even that its event has the right shape. */
 export const recordedEvent = z.strictObject({
   seq: z.int(),
@@ -115,3 +124,14 @@ export const recordedEvent = z.strictObject({
   }),
 });
 export type RecordedEvent = z.infer<typeof recordedEvent>;
+
+export const verifyPage = z.strictObject({
+  /** Atom id of the pool whose log it is. */
+  origin: atomId,
+  /** What the pool says of each audience now. */
+  checkpoints: z.array(z.unknown()),
+  events: z.array(recordedEvent),
+  /** What it once said of its whole log, for numbers of this page. */
+  kept: z.array(z.unknown()),
+  next: z.int(),
+});

@@ -19,6 +19,9 @@ export const LIMITS = Object.freeze({
   adminBodyBytes: 64 * 1024,
   labelChars: 100,
   bodyReadMs: 60_000,
+  /** Of bodies that an isolate reads at once for one key; one of unknown length counts as the largest. */
+  keyBodiesBytes: 32 * 1024 * 1024,
+  refusedKeysKept: 1_000,
 
   // What an answer is constrained by: JSON schemas of response formats and of functions
   schemaBytes: 64 * 1024,
@@ -43,6 +46,8 @@ export const LIMITS = Object.freeze({
   keyRequestsPerMinute: 60,
   keyTokensPerMinute: 1_000_000,
   keyStreams: 8,
+  /** Lists of models and cancellations, which are no jobs; a key that may ask more often may do these as often. */
+  keyLookupsPerMinute: 600,
   keyMaxRequestsPerMinute: 1_000_000,
   keyMaxTokensPerMinute: 1_000_000_000,
   keyMaxStreams: 10_000,
@@ -168,8 +173,8 @@ export const LIMITS = Object.freeze({
   /** After so many events of one microsecond the clock goes to the next one. */
   clockLogicalMax: 2 ** 32 - 1,
   eventsPerPull: 500,
-  /** An answer over RPC is 32 MiB at most. */
-  eventsPageChars: 8 * 1024 * 1024,
+  /** An answer over RPC is 32 MiB at most, and a page of an export goes into one import. */
+  eventsPageChars: 4 * 1024 * 1024,
   eventsPerCommit: 500,
   /** Drafts that wait for the log at once. */
   eventDrafts: 10_000,

@@ -1,22 +1,21 @@
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { freePort } from "../runtime/listen-address.ts";
 import { end } from "./rig.ts";
 
-/** Other people's programs, installed outside the repository, and reused by the next run. */
+/** Another's program, installed outside the repository for one run. */
 const PORTKEY = "@portkey-ai/gateway@1.15.2";
 
+/** Into a folder that is new and ours: under a name that can be guessed, what lies there may be anybody's. */
 function install(spec: string): string {
-  const folder = join(tmpdir(), `ligand-bench-peers-${spec.replace(/[^a-z0-9]+/gi, "-")}`);
-  if (!existsSync(join(folder, "node_modules"))) {
-    execFileSync("npm", ["install", "--prefix", folder, "--no-audit", "--no-fund", "--loglevel=error", spec], {
-      stdio: "inherit",
-    });
-  }
+  const folder = mkdtempSync(join(tmpdir(), "ligand-bench-peers-"));
+  execFileSync("npm", ["install", "--prefix", folder, "--no-audit", "--no-fund", "--loglevel=error", spec], {
+    stdio: "inherit",
+  });
   return folder;
 }
 
@@ -45,6 +44,7 @@ export async function startPortkey(): Promise<Gateway> {
     async stop() {
       await end(gateway);
       await end(double);
+      rmSync(folder, { recursive: true, force: true });
     },
   };
 }

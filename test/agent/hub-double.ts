@@ -20,6 +20,8 @@ export class HubDouble {
   readonly ranges: string[] = [];
   readonly files: HubFile[] = [];
   readonly quants = new Map<string, string>();
+  /** Repositories that have other names now, or are elsewhere: a URL. */
+  readonly renamed = new Map<string, string>();
   /** A range's connection is cut after so many bytes, so many times. */
   cuts: { times: number; afterBytes: number } = { times: 0, afterBytes: 0 };
   /** Ranges are begun and not gone on with. */
@@ -48,6 +50,16 @@ export class HubDouble {
   #handle({ url = "", method, headers }: IncomingMessage, response: ServerResponse): unknown {
     if (this.refuseWith > 0) return end(response, this.refuseWith);
     const path = decodeURIComponent(new URL(url, this.url).pathname);
+    const old = [...this.renamed.keys()].find(
+      (repo) => path.startsWith(`/${repo}/`) || path.startsWith(`/v2/${repo}/`),
+    );
+    if (old !== undefined) {
+      const to = this.renamed.get(old) ?? "";
+      const location = to.startsWith("http") ? to : path.replace(old, to);
+      const body = `Temporary Redirect. Redirecting to ${location}`;
+      response.writeHead(307, { location, "content-length": Buffer.byteLength(body) });
+      return response.end(method === "HEAD" ? undefined : body);
+    }
     const manifest = /^\/v2\/([^/]+\/[^/]+)\/manifests\/(.+)$/.exec(path);
     if (manifest !== null) {
       const chosen = this.quants.get(`${manifest[1]}:${manifest[2]}`);

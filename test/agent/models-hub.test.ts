@@ -85,6 +85,11 @@ describe("a model from the hub", () => {
     expect(await holds(path, LARGE)).toBe(true);
   });
 
+  it.each(["hf:acme/Old:Q8_0", "hf:acme/Old/Tiny-Q8_0.gguf"])("comes from a renamed repository: %s", async (spec) => {
+    hub.renamed.set("acme/Old", "acme/Older").set("acme/Older", "acme/Tiny-GGUF");
+    expect(await holds(await downloaded(spec), TINY)).toBe(true);
+  });
+
   it("is what the hub's hash is of, without what a downloader left behind it", async () => {
     const bytes = Buffer.from("GGUF and notes");
     const sha256 = await sha256Hex(bytes.subarray(0, 4));
@@ -189,6 +194,16 @@ describe("a download that cannot be says what to do", () => {
     hub.quants.set("acme/Evil:Q8_0", "../../../evil.gguf");
     const message = expect.stringMatching(/does not answer as a model hub/);
     expect(await download("hf:acme/Evil:Q8_0")).toEqual({ ok: false, message });
+  });
+
+  it("when the hub sends it in circles, or somewhere else", async () => {
+    hub.renamed.set("acme/A", "acme/B").set("acme/B", "acme/A");
+    for (const spec of ["hf:acme/A:Q8_0", "hf:acme/B/Tiny-Q8_0.gguf"]) {
+      expect(await download(spec)).toEqual({ ok: false, message: expect.stringMatching(/without end.*HF_ENDPOINT/) });
+    }
+    hub.renamed.set("acme/Away", "http://elsewhere.invalid/");
+    const message = expect.stringMatching(/does not answer as a model hub/);
+    expect(await download("hf:acme/Away:Q8_0")).toEqual({ ok: false, message });
   });
 
   it("when the disk is too small", async () => {

@@ -33,6 +33,8 @@ export type Downloaded =
 
 const STALLED_MS = 60_000;
 const ASK_MS = 30_000;
+/** From one name of a repository to the next, where it was renamed. */
+const MOST_REDIRECTS = 5;
 
 /** Persisted in `downloads.json` of the models folder: what needs no network any more. */
 const downloadsFile = z.strictObject({
@@ -186,19 +188,35 @@ class Hub {
     const { owner, repo, branch } = this.#name;
     const encoded = path.split("/").map(encodeURIComponent).join("/");
     const response = await this.#ask(`${owner}/${repo}/resolve/${encodeURIComponent(branch)}/${encoded}`, "HEAD", path);
-    const { headers } = response;
-    const bytes = Number(headers.get("x-linked-size") ?? headers.get("content-length") ?? 0);
-    const etag = (headers.get("x-linked-etag") ?? headers.get("etag") ?? "").replace(/^W\//, "").replaceAll('"', "");
+    const { headers, ok } = response;
+    // A redirect has a length and a tag of its own, which say nothing of the file.
+    const own = (name: string) => (ok ? headers.get(name) : null);
+    const bytes = Number(headers.get("x-linked-size") ?? own("content-length") ?? 0);
+    const etag = (headers.get("x-linked-etag") ?? own("etag") ?? "").replace(/^W\//, "").replaceAll('"', "");
     return { path, bytes, sha256: /^[0-9a-f]{64}$/.test(etag) ? etag : null };
   }
 
   async #ask(path: string, method: "GET" | "HEAD", what: string): Promise<Response> {
+    let url = new URL(path, this.#endpoint);
+    for (let redirects = 0; redirects <= MOST_REDIRECTS; redirects++) {
+      const response = await this.#fetch(url, method);
+      if (response.status >= 400) throw new CannotDownload(this.#refused(response.status, what));
+      const location = response.headers.get("location");
+      // Where large files really lie does not matter here; what the hub says of them does.
+      if (location === null || response.ok || response.headers.has("x-linked-size")) return response;
+      const next = new URL(location, url);
+      // The token is for nobody else.
+      if (next.origin !== url.origin) return response;
+      url = next;
+    }
+    throw new CannotDownload(`${this.#endpoint} redirects ${this.#spec} without end. Check HF_ENDPOINT.`);
+  }
+
+  async #fetch(url: URL, method: "GET" | "HEAD"): Promise<Response> {
     const { signal } = this.#options;
-    let response: Response;
     try {
-      response = await fetch(`${this.#endpoint}${path}`, {
+      return await fetch(url, {
         method,
-        // Where large files really lie does not matter here; what the hub says of them does.
         redirect: "manual",
         headers: {
           // Without it the hub leaves `ggufFile` out.
@@ -213,8 +231,6 @@ class Hub {
         `Could not reach ${this.#endpoint} for ${this.#spec}. Is there a network? Without one, give a local file with --model PATH.gguf.`,
       );
     }
-    if (response.status < 400) return response;
-    throw new CannotDownload(this.#refused(response.status, what));
   }
 
   #refused(status: number, what: string): string {

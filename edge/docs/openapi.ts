@@ -58,6 +58,7 @@ const SCHEMAS = {
 
 /** What any request with a key may meet, and what one may that asks a worker. */
 const OF_A_KEY: readonly ErrorCode[] = ["auth/missing-key", "auth/invalid-key", "http/unknown-host", "http/internal"];
+const OF_A_LOOKUP: readonly ErrorCode[] = [...OF_A_KEY, "inference/rate-limited"];
 const OF_A_BODY: readonly ErrorCode[] = [
   ...(["http/invalid-json", "http/invalid-body", "http/unknown-parameter", "http/unsupported-parameter"] as const),
   ...(["http/body-timeout", "http/body-too-large"] as const),
@@ -160,7 +161,7 @@ function paths(): ApiDocument["paths"] {
         summary: "The models that are served now",
         description: "Those of the workers that are connected, and what each can do.",
         tags: ["models"],
-        responses: { 200: { description: "The models.", content: json("ModelList") }, ...refusals(OF_A_KEY) },
+        responses: { 200: { description: "The models.", content: json("ModelList") }, ...refusals(OF_A_LOOKUP) },
       },
     },
     "/v1/models/{model}": {
@@ -172,7 +173,7 @@ function paths(): ApiDocument["paths"] {
         parameters: [pathParameter("model", "The model's name.")],
         responses: {
           200: { description: "The model.", content: json("Model") },
-          ...refusals([...OF_A_KEY, "inference/model-not-found"]),
+          ...refusals([...OF_A_LOOKUP, "inference/model-not-found"]),
         },
       },
     },
@@ -222,7 +223,7 @@ function paths(): ApiDocument["paths"] {
         parameters: [pathParameter("id", "From x-ligand-job, or the id of an answer.")],
         responses: {
           200: { description: "How it ended.", content: json("Cancellation") },
-          ...refusals([...OF_A_KEY, "inference/job-not-found"]),
+          ...refusals([...OF_A_LOOKUP, "inference/job-not-found"]),
         },
       },
     },

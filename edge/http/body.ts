@@ -8,11 +8,30 @@ import { hasMoreValuesThan } from "./json-values.ts";
 
 export type Body = { ok: true; value: unknown; bytes: number } | { ok: false; code: ErrorCode };
 
-/** Reads a JSON body of at most `maxBytes`, and for at most a minute, counting what arrives and not what was promised. */
+/** Reads a JSON body of at most `maxBytes`, and for at most a minute. */
 export async function readJson(request: Request, maxBytes: number): Promise<Body> {
+  const read = await readBytes(request, maxBytes);
+  return read.ok ? parseJson(read.bytes) : read;
+}
+
+/** JSON of bytes that are here already. */
+export function parseJson(bytes: Uint8Array | ArrayBuffer): Body {
+  try {
+    const value: unknown = JSON.parse(UTF8.decode(bytes));
+    if (hasMoreValuesThan(LIMITS.bodyValues, value)) return { ok: false, code: "http/body-too-large" };
+    return { ok: true, value, bytes: bytes.byteLength };
+  } catch {
+    return { ok: false, code: "http/invalid-json" };
+  }
+}
+
+export type Bytes = { ok: true; bytes: Uint8Array | ArrayBuffer } | { ok: false; code: ErrorCode };
+
+/** The body as it came, counting what arrives and not what was promised. None at all is no bytes. */
+export async function readBytes(request: Request, maxBytes: number): Promise<Bytes> {
   const promised = Number(request.headers.get("content-length") ?? Number.NaN);
   if (promised > maxBytes) return { ok: false, code: "http/body-too-large" };
-  if (!request.body) return { ok: false, code: "http/invalid-json" };
+  if (!request.body) return { ok: true, bytes: new Uint8Array() };
   let timer: ReturnType<typeof setTimeout> | undefined;
   const tooSlow = new Promise<"too-slow">((resolve) => {
     timer = setTimeout(() => resolve("too-slow"), LIMITS.bodyReadMs);
@@ -23,9 +42,7 @@ export async function readJson(request: Request, maxBytes: number): Promise<Body
     const bytes = await Promise.race([reading, tooSlow]);
     if (bytes === "too-slow") return { ok: false, code: "http/body-timeout" };
     if (bytes === "too-large" || bytes.byteLength > maxBytes) return { ok: false, code: "http/body-too-large" };
-    const value: unknown = JSON.parse(UTF8.decode(bytes));
-    if (hasMoreValuesThan(LIMITS.bodyValues, value)) return { ok: false, code: "http/body-too-large" };
-    return { ok: true, value, bytes: bytes.byteLength };
+    return { ok: true, bytes };
   } catch {
     return { ok: false, code: "http/invalid-json" };
   } finally {

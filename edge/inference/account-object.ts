@@ -4,9 +4,20 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import { Outbox } from "../record/outbox.ts";
 import { sameRow } from "../record/same-row.ts";
-import { type Admission, admit, newTraffic, renew, settle, type Traffic } from "./admission.ts";
+import {
+  type Admission,
+  admit,
+  admitLookup,
+  type LookupAdmission,
+  newTraffic,
+  renew,
+  settle,
+  type Traffic,
+} from "./admission.ts";
 
-export type AccountAdmission = Admission | { ok: false; code: "auth/invalid-key" };
+type InvalidKey = { ok: false; code: "auth/invalid-key" };
+export type AccountAdmission = Admission | InvalidKey;
+export type AccountLookup = LookupAdmission | InvalidKey;
 
 /** The buckets reach the disk at most once a second, beside the requests and never in front of them. */
 const SAVE_AFTER_MS = 1_000;
@@ -58,19 +69,28 @@ export class Account extends DurableObject<Env> {
     return revoked.revokedAtMs;
   }
 
-  /** Whether a key that this pool issued is still good, for what costs no limit. */
-  isGood(secretSha256: string): boolean {
+  #isGood(secretSha256: string): boolean {
     return this.#key !== undefined && this.#key.revokedAtMs === null && this.#key.secretSha256 === secretSha256;
   }
 
   /** One request asks to pass. `slot` is the job's id. */
   admit(request: { secretSha256: string; slot: string; stream: boolean }): AccountAdmission {
     const key = this.#key;
-    if (!key || !this.isGood(request.secretSha256)) return { ok: false, code: "auth/invalid-key" };
+    if (!key || !this.#isGood(request.secretSha256)) return { ok: false, code: "auth/invalid-key" };
     const nowMs = Date.now();
     this.#traffic ??= newTraffic(key, nowMs);
     this.#saveSoon();
     return admit(this.#traffic, key, request, nowMs);
+  }
+
+  /** One request asks to pass that asks no worker. */
+  lookUp(secretSha256: string): AccountLookup {
+    const key = this.#key;
+    if (!key || !this.#isGood(secretSha256)) return { ok: false, code: "auth/invalid-key" };
+    const nowMs = Date.now();
+    this.#traffic ??= newTraffic(key, nowMs);
+    this.#saveSoon();
+    return admitLookup(this.#traffic, key, nowMs);
   }
 
   /** Called by the lane every 20 s for the streams that still run (SPEC 5.2). */

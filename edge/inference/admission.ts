@@ -23,6 +23,8 @@ interface Bucket {
 export interface Traffic {
   requests: Bucket;
   tokens: Bucket;
+  /** Absent in what an earlier build stored. */
+  lookups?: Bucket;
   /** Slot id (the job's) to the time its lease lapses, epoch ms. */
   slots: Record<string, number>;
 }
@@ -36,6 +38,9 @@ export interface RateLimits {
 export type Admission =
   | { ok: true; rateLimits: RateLimits }
   | { ok: false; code: ErrorCode; retryAfterSeconds: number; rateLimits: RateLimits };
+
+/** Of what asks no worker. */
+export type LookupAdmission = { ok: true } | { ok: false; code: ErrorCode; retryAfterSeconds: number };
 
 export function newTraffic(limits: KeyLimits, nowMs: number): Traffic {
   return {
@@ -76,6 +81,17 @@ export function admit(
   }
   traffic.requests.level -= 1;
   return { ok: true, rateLimits: rateLimits(traffic, limits) };
+}
+
+/** A list of models or a cancellation asks to pass. */
+export function admitLookup(traffic: Traffic, limits: KeyLimits, nowMs: number): LookupAdmission {
+  const perMinute = Math.max(LIMITS.keyLookupsPerMinute, limits.requestsPerMinute);
+  traffic.lookups ??= { level: perMinute, atMs: nowMs };
+  refill(traffic.lookups, perMinute, nowMs);
+  // A token comes back within a second.
+  if (traffic.lookups.level < 1) return { ok: false, code: "inference/rate-limited", retryAfterSeconds: 1 };
+  traffic.lookups.level -= 1;
+  return { ok: true };
 }
 
 /** The lane says these streams still run. One that this account forgot, after an eviction, is taken up again. */

@@ -1,4 +1,5 @@
 import { type Context, Hono } from "hono";
+import { createMiddleware } from "hono/factory";
 import {
   type BodyProblem,
   chatCompletionBody,
@@ -12,34 +13,51 @@ import {
 } from "../../schema/wire/client-api.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { JobKind, JobRequest } from "../../schema/wire/worker-frames.ts";
+import type { Env } from "../env.ts";
 import type { ClientEnv } from "../http/app-env.ts";
 import { requireClientKey } from "../http/authentication.ts";
 import { readJson } from "../http/body.ts";
 import { clientCors } from "../http/cors.ts";
 import { fail } from "../http/errors.ts";
 import { MAIN_LANE } from "../workers/lane-link.ts";
-import type { RateLimits } from "./admission.ts";
+import type { Admission, LookupAdmission, RateLimits } from "./admission.ts";
+import { BodiesUnderWay } from "./bodies-under-way.ts";
 import { LANE_JOBS_URL, type LaneJob } from "./lane-api.ts";
+import { RefusedKeys } from "./refused-keys.ts";
 import { findEndedJob } from "./store.ts";
+
+/** Of this isolate. */
+const refusedJobs = new RefusedKeys<Extract<Admission, { ok: false }>>();
+const refusedLookups = new RefusedKeys<Extract<LookupAdmission, { ok: false }>>();
+const bodies = new BodiesUnderWay();
+const TOO_MANY_BODIES = "Too many bytes of requests are under way for this key.";
+
+/** What asks no worker has a limit of its own. */
+const admittedLookup = createMiddleware<ClientEnv>(async (c, next) => {
+  const { keyId, secretSha256 } = c.var.client;
+  const refused = refusedLookups.find(keyId, Date.now());
+  if (refused) return fail(c, refused.code, refused);
+  const admission = await c.env.ACCOUNT.getByName(keyId).lookUp(secretSha256);
+  if (admission.ok) return next();
+  if (admission.code === "auth/invalid-key") return fail(c, admission.code);
+  refusedLookups.remember(keyId, admission, Date.now());
+  return fail(c, admission.code, admission);
+});
 
 /** The OpenAI-compatible API (SPEC 5.1): authenticate, validate, ask the key's `Account`, hand to the lane. */
 export const clientApi = new Hono<ClientEnv>()
   .use("*", clientCors)
-  .use("/models", requireClientKey)
-  .use("/models/*", requireClientKey)
+  // The list too: what ends in `/*` holds what is before it.
+  .use("/models/*", requireClientKey, admittedLookup)
   .use("/chat/completions", requireClientKey)
   .use("/completions", requireClientKey)
   .use("/embeddings", requireClientKey)
-  .use("/jobs/*", requireClientKey)
+  .use("/jobs/*", requireClientKey, admittedLookup)
 
-  .get("/models", async (c) => {
-    const models = await servedModels(c);
-    return models ? c.json({ object: "list", data: models }) : fail(c, "auth/invalid-key");
-  })
+  .get("/models", async (c) => c.json({ object: "list", data: await servedModels(c.env) }))
 
   .get("/models/:model{.+}", async (c) => {
-    const models = await servedModels(c);
-    if (!models) return fail(c, "auth/invalid-key");
+    const models = await servedModels(c.env);
     const id = c.req.param("model");
     const model = id === "auto" ? anyOf(models) : models.find((served) => served.id === id);
     return model ? c.json(model) : fail(c, "inference/model-not-found", { param: "model" });
@@ -67,10 +85,9 @@ export const clientApi = new Hono<ClientEnv>()
   })
 
   .post("/jobs/:id/cancel", async (c) => {
-    const { keyId, secretSha256 } = c.var.client;
+    const { keyId } = c.var.client;
     const id = /^(?:(?:chatcmpl|cmpl)-)?([0-9a-f-]{36})$/.exec(c.req.param("id"))?.[1];
     if (id === undefined) return fail(c, "inference/job-not-found");
-    if (!(await c.env.ACCOUNT.getByName(keyId).isGood(secretSha256))) return fail(c, "auth/invalid-key");
     // What ended too long ago for the lane to remember, the record knows.
     const state =
       (await c.env.LANE.getByName(MAIN_LANE).cancelJob(id, keyId)) ?? (await findEndedJob(c.env.DB, id, keyId));
@@ -83,7 +100,13 @@ async function clientBody<T>(
   schema: Parameters<typeof parseClientBody<T>>[0],
   problemOf: (body: T) => BodyProblem | null = () => null,
 ): Promise<T | Response> {
-  const read = await readJson(c.req.raw, LIMITS.clientBodyBytes);
+  const { keyId } = c.var.client;
+  const refused = refusedJobs.find(keyId, Date.now());
+  if (refused) return withRateLimits(fail(c, refused.code, refused), refused.rateLimits);
+  const promised = Number(c.req.header("content-length") ?? LIMITS.clientBodyBytes);
+  const done = bodies.begin(keyId, Math.min(promised, LIMITS.clientBodyBytes), Date.now());
+  if (!done) return fail(c, "inference/rate-limited", { message: TOO_MANY_BODIES, retryAfterSeconds: 1 });
+  const read = await readJson(c.req.raw, LIMITS.clientBodyBytes).finally(done);
   if (!read.ok) return fail(c, read.code);
   const parsed = parseClientBody(schema, read.value);
   const refuse = ({ code, param, message }: BodyProblem) => fail(c, code, { param: param ?? undefined, message });
@@ -104,8 +127,9 @@ async function infer(
   const admission = await c.env.ACCOUNT.getByName(keyId).admit({ secretSha256, slot: id, stream: request.stream });
   if (!admission.ok) {
     if (admission.code === "auth/invalid-key") return fail(c, admission.code);
-    const refusal = fail(c, admission.code, { retryAfterSeconds: admission.retryAfterSeconds });
-    return withRateLimits(refusal, admission.rateLimits);
+    // A stream's slot may be free again at any moment, and other requests need none.
+    if (admission.code !== "inference/too-many-streams") refusedJobs.remember(keyId, admission, Date.now());
+    return withRateLimits(fail(c, admission.code, admission), admission.rateLimits);
   }
   const job: LaneJob = { id, keyId, kind, model, request, includeUsage, ...shape };
   const answer = await c.env.LANE.getByName(MAIN_LANE).fetch(LANE_JOBS_URL, {
@@ -133,12 +157,16 @@ function anyOf(models: readonly ServedModel[]): ServedModel {
   return servedModel({ name: "auto", kinds: [...new Set(models.flatMap(({ kinds }) => kinds))] });
 }
 
-/** Null when the key has been revoked. */
-async function servedModels(c: Context<ClientEnv>) {
-  const { keyId, secretSha256 } = c.var.client;
-  if (!(await c.env.ACCOUNT.getByName(keyId).isGood(secretSha256))) return null;
-  const { models } = await c.env.LANE.getByName(MAIN_LANE).overview();
-  return models.map(servedModel);
+let cached: { untilMs: number; models: ServedModel[] } | null = null;
+
+/** An answer serves for a second, so that clients who ask often cost the lane nothing. */
+async function servedModels(env: Env): Promise<ServedModel[]> {
+  const nowMs = Date.now();
+  if (cached && Math.abs(cached.untilMs - nowMs) <= LIMITS.statusCacheMs && cached.untilMs > nowMs)
+    return cached.models;
+  const { models } = await env.LANE.getByName(MAIN_LANE).overview();
+  cached = { untilMs: nowMs + LIMITS.statusCacheMs, models: models.map(servedModel) };
+  return cached.models;
 }
 
 type ServedModel = ReturnType<typeof servedModel>;

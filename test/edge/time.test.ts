@@ -121,7 +121,7 @@ describe("the record", () => {
       new Outbox(state.storage, env.DB).put("worker_tokens", tokenRow("left behind")),
     );
     await evictDurableObject(account);
-    await account.isGood("x");
+    await account.lookUp("x");
     await eventually(() => inD1("left behind"));
   });
 

@@ -1,11 +1,25 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { admit, type KeyLimits, newTraffic, renew, settle } from "../../../edge/inference/admission.ts";
+import { admit, admitLookup, type KeyLimits, newTraffic, renew, settle } from "../../../edge/inference/admission.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
 const limits: KeyLimits = { requestsPerMinute: 60, tokensPerMinute: 600, streams: 2 };
 const whole = (slot: string) => ({ slot, stream: false });
 const stream = (slot: string) => ({ slot, stream: true });
+
+it("lets look-ups pass ten a second, whatever else a key does, and more of a key that may do more", () => {
+  for (const [requestsPerMinute, most] of [
+    [60, LIMITS.keyLookupsPerMinute],
+    [6_000, 6_000],
+  ] as const) {
+    const ofKey = { ...limits, requestsPerMinute };
+    const { lookups: _, ...stored } = newTraffic(ofKey, 0);
+    for (let i = 0; i < most; i++) expect(admitLookup(stored, ofKey, 0).ok).toBe(true);
+    expect(admitLookup(stored, ofKey, 0)).toEqual({ ok: false, code: "inference/rate-limited", retryAfterSeconds: 1 });
+    expect(admit(stored, ofKey, whole("x"), 0).ok).toBe(true);
+    expect(admitLookup(stored, ofKey, 1_000).ok).toBe(true);
+  }
+});
 
 describe("requests a minute", () => {
   it("lets a full minute's worth pass at once, then one a second", () => {

@@ -1,0 +1,67 @@
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import { ask, type ClientKey, chat, createKey, invite, ScriptedAgent } from "./support.ts";
+
+/** What a key is refused before it costs anything. The clock stands still, so that no bucket refills by itself. */
+beforeEach(() => vi.useFakeTimers({ toFake: ["Date"] }));
+afterEach(() => vi.useRealTimers());
+
+const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
+const headers = (key: ClientKey) => ({ authorization: `Bearer ${key.key}` });
+const code = (response: Response) => response.headers.get("x-ligand-code");
+/** Of a length that it keeps to itself, and never ends by itself. */
+function endless() {
+  let end = () => {};
+  const body = new ReadableStream({
+    start: (half) => {
+      half.enqueue(new TextEncoder().encode("{"));
+      end = () => half.close();
+    },
+  });
+  return { body, end: () => end() };
+}
+
+it("a key over its limit is refused without its body being read, until its Retry-After has passed", async () => {
+  const key = await createKey({ requests_per_minute: 1 });
+  expect(code(await chat(key, { model: "nobody" }))).toBe("inference/model-not-found");
+  const refused = await chat(key);
+  expect([refused.status, refused.headers.get("retry-after")]).toEqual([429, "60"]);
+  pass(20_000);
+  const { body } = endless();
+  const early = await chat(key, {}, { body });
+  expect([early.status, code(early), early.headers.get("retry-after")]).toEqual([429, "inference/rate-limited", "40"]);
+  expect(early.headers.get("x-ratelimit-remaining-requests")).toBe("0");
+  pass(40_000);
+  expect(code(await chat(key, { model: "nobody" }))).toBe("inference/model-not-found");
+});
+
+it("bodies that one key sends at once are bounded, while another key is heard", async () => {
+  const key = await createKey();
+  const most = LIMITS.keyBodiesBytes / LIMITS.clientBodyBytes;
+  const halves = Array.from({ length: most }, endless);
+  const asked = halves.map(({ body }) => chat(key, {}, { body }));
+  const more = await chat(key, {}, { body: endless().body });
+  expect([more.status, code(more)]).toEqual([429, "inference/rate-limited"]);
+  expect(code(await chat(await createKey(), { model: "nobody" }))).toBe("inference/model-not-found");
+  for (const half of halves) half.end();
+  for (const each of asked) expect(code(await each)).toBe("http/invalid-json");
+  expect(code(await chat(key, { model: "nobody" }))).toBe("inference/model-not-found");
+});
+
+it("models and cancellations have a limit of their own, and a list serves for a second", async () => {
+  const key = await createKey();
+  await ScriptedAgent.serving((await invite()).token, { model: "first" });
+  const list = () => ask("/v1/models", { headers: headers(key) });
+  const names = async () => (await (await list()).json<{ data: { id: string }[] }>()).data.map(({ id }) => id);
+  expect(await names()).toEqual(["first"]);
+  await ScriptedAgent.serving((await invite()).token, { model: "second" });
+  for (let i = 2; i < LIMITS.keyLookupsPerMinute; i++) expect(await names()).toEqual(["first"]);
+  const cancel = () => ask(`/v1/jobs/${crypto.randomUUID()}/cancel`, { method: "POST", headers: headers(key) });
+  expect((await cancel()).status).toBe(404);
+  for (const refused of [await cancel(), await list()]) {
+    expect([refused.status, refused.headers.get("retry-after")]).toEqual([429, "1"]);
+  }
+  expect((await ask("/v1/models", { headers: headers(await createKey()) })).status).toBe(200);
+  pass(LIMITS.statusCacheMs);
+  expect(await names()).toEqual(["first", "second"]);
+});

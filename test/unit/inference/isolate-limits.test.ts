@@ -1,0 +1,45 @@
+import { describe, expect, it } from "vitest";
+import { BodiesUnderWay } from "../../../edge/inference/bodies-under-way.ts";
+import { RefusedKeys } from "../../../edge/inference/refused-keys.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
+
+describe("a refusal that an isolate remembers", () => {
+  it.each<[what: string, nowMs: number, left: number | null]>([
+    ["holds at once", 1_000, 5],
+    ["holds to its end, with what is left", 5_999, 1],
+    ["holds no longer", 6_000, null],
+    ["is forgotten when the clock steps back", 999, null],
+  ])("%s", (_what, nowMs, left) => {
+    const refused = new RefusedKeys<{ retryAfterSeconds: number }>();
+    refused.remember("k", { retryAfterSeconds: 5 }, 1_000);
+    expect(refused.find("k", nowMs)?.retryAfterSeconds ?? null).toBe(left);
+    expect(refused.find("other", nowMs)).toBeNull();
+  });
+
+  it("makes room for new ones", () => {
+    const refused = new RefusedKeys<{ retryAfterSeconds: number }>();
+    for (let i = 0; i <= LIMITS.refusedKeysKept; i++) refused.remember(`k${i}`, { retryAfterSeconds: 5 }, 0);
+    expect([refused.find("k0", 0), refused.find("k1", 0)]).toEqual([null, { retryAfterSeconds: 5 }]);
+  });
+});
+
+describe("bodies under way", () => {
+  const most = LIMITS.keyBodiesBytes / LIMITS.clientBodyBytes;
+  const full = (bodies: BodiesUnderWay) =>
+    Array.from({ length: most }, () => bodies.begin("k", LIMITS.clientBodyBytes, 0)).at(-1);
+
+  it("are bounded for each key, by bytes, until they have been read", () => {
+    const bodies = new BodiesUnderWay();
+    const done = full(bodies);
+    expect([bodies.begin("k", 1, 0), bodies.begin("k", 0, 0) !== null]).toEqual([null, true]);
+    expect(bodies.begin("other", LIMITS.clientBodyBytes, 0)).not.toBeNull();
+    done?.();
+    expect(bodies.begin("k", LIMITS.clientBodyBytes, 0)).not.toBeNull();
+  });
+
+  it.each([LIMITS.bodyReadMs, -1])("of clients that left are forgotten, at %i ms", (nowMs) => {
+    const bodies = new BodiesUnderWay();
+    full(bodies);
+    expect(bodies.begin("k", LIMITS.clientBodyBytes, nowMs)).not.toBeNull();
+  });
+});

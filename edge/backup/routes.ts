@@ -1,6 +1,7 @@
 import { Hono } from "hono";
 import type { AdminTokenRow } from "../../schema/db/admin-tokens.ts";
 import type { ClientKeyRow } from "../../schema/db/client-keys.ts";
+import type { EventRow } from "../../schema/db/events.ts";
 import { RECORD_ROWS } from "../../schema/db/record-rows.ts";
 import type { WorkerTokenRow } from "../../schema/db/workers.ts";
 import { type RecordTable, rowsOfTable } from "../../schema/wire/backup.ts";
@@ -11,15 +12,17 @@ import { ADMIN_TOKENS } from "../http/authentication.ts";
 import { readJson } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
 import { poolKeys } from "../http/pool-keys.ts";
+import { EVENT_LOG } from "../http/pool-objects.ts";
 import { poolSettings } from "../pool/pool-policy.ts";
 import { MAIN_LANE } from "../workers/lane-link.ts";
-import { exportedTables, meteringPage } from "./store.ts";
+import { eventsPage, exportedTables, meteringPage } from "./store.ts";
 
 /** `/admin/api/export`: the record, for `ligand pool export`. The pool's secret key is in no answer (SPEC 2.1). */
 export const exportRoutes = new Hono<AdminEnv>()
   .get("/", async (c) => {
     // What jobs that have just ended left in the lane's outbox belongs to the record.
     await c.env.LANE.getByName(MAIN_LANE).flushRecords();
+    await c.env.EVENT_LOG.getByName(EVENT_LOG).flushRecords();
     const { name, description, defaults } = await poolSettings(c.env);
     return c.json({
       atom_id: (await poolKeys(c.env)).atomId,
@@ -40,6 +43,12 @@ export const exportRoutes = new Hono<AdminEnv>()
     const [after, until] = [Number(c.req.query("after")), Number(c.req.query("until"))];
     if (!Number.isSafeInteger(after) || !Number.isSafeInteger(until)) return fail(c, "http/invalid-body");
     return c.json(await meteringPage(c.env.DB, after, until));
+  })
+
+  .get("/events", async (c) => {
+    const [after, until] = [Number(c.req.query("after")), Number(c.req.query("until"))];
+    if (!Number.isSafeInteger(after) || !Number.isSafeInteger(until)) return fail(c, "http/invalid-body");
+    return c.json(await eventsPage(c.env.DB, after, until));
   });
 
 /**
@@ -55,6 +64,7 @@ export const importRoutes = new Hono<AdminEnv>().post("/", async (c) => {
   const checked = RECORD_ROWS[table].array().safeParse(rows);
   if (!checked.success) return fail(c, "http/invalid-body", { param: table });
   const restored = await restore(c.env, table, checked.data);
+  if (!restored && table === "events") return fail(c, "events/malformed");
   return restored ? c.json({ table, rows: rows.length }) : fail(c, "pool/not-empty");
 });
 
@@ -74,6 +84,8 @@ async function restore(env: Env, table: RecordTable, rows: object[]): Promise<bo
     case "metering":
       await env.LANE.getByName(MAIN_LANE).restoreRecords(table, rows);
       return true;
+    case "events":
+      return env.EVENT_LOG.getByName(EVENT_LOG).restore(rows as EventRow[]);
     default:
       return table satisfies never;
   }

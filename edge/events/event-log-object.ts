@@ -2,7 +2,8 @@ import { DurableObject } from "cloudflare:workers";
 import { createHash } from "node:crypto";
 import { fromBase64, toHex } from "../../schema/crypto/bytes.ts";
 import { canonicalBytes } from "../../schema/crypto/canonical.ts";
-import { nodeIdOf, signCheckpoint, signEvent } from "../../schema/crypto/signed-event.ts";
+import { nodeIdOf, openEvent, signCheckpoint, signEvent } from "../../schema/crypto/signed-event.ts";
+import type { EventRow } from "../../schema/db/events.ts";
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import {
   type Audience,
@@ -18,7 +19,7 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import { type PoolKeys, poolKeys } from "../http/pool-keys.ts";
 import { Outbox } from "../record/outbox.ts";
-import { type Clock, observe, tick } from "./clock.ts";
+import { adopt, type Clock, observe, tick } from "./clock.ts";
 import { EventLedger, type SequencedEvent, type TakenEvent } from "./event-ledger.ts";
 import { append, type Head, type LogState, newLog, type Placed } from "./log-machine.ts";
 import { audiencesOf, mayCome, mayRelay, ttlOnwards } from "./visibility.ts";
@@ -80,6 +81,7 @@ interface Arrival {
   audiences: Audience[];
   ttl: number;
   receivedFrom: string | null;
+  takenAtMs: number;
 }
 
 /**
@@ -131,6 +133,32 @@ export class EventLog extends DurableObject<Env> {
     const results = this.#commit(() => events.map((taken) => this.#take(taken, keys.atomId, Date.now())));
     if (results.some((each) => each.ok && each.outcome === "held")) await this.#arm();
     return results;
+  }
+
+  /**
+   * Events of an export, at the end of this log and in their order; what is here already stays as it is. False, and none
+   * is taken, when one does not hold. Their numbers are new ones: a fresh pool's log has a name of its own.
+   */
+  async restore(rows: EventRow[]): Promise<boolean> {
+    const { atomId } = await poolKeys(this.env);
+    const opened = await Promise.all(rows.map((row) => openEvent(wireOf(row))));
+    const events = opened.flatMap((each) => (each.ok ? [each.event] : []));
+    if (events.length < rows.length) return false;
+    this.#commit(() => {
+      for (const [i, row] of rows.entries()) {
+        const body = events[i];
+        if (!body || this.#ledger.has(row.contentId)) continue;
+        // Good once, good now: no drift is asked of what this pool had accepted or written.
+        this.#clock = adopt(this.#clock, body.hlc, wallUs(Date.now()));
+        const kind = { visibility: body.visibility, ours: body.origin === atomId };
+        const relayed = row.publicSeq === null ? 0 : 1;
+        const ttl = Math.max(0, Math.min(row.ttl, LIMITS.eventTtl));
+        const { receivedFrom, takenAtMs } = row;
+        this.#add({ wire: wireOf(row), body, audiences: audiencesOf(kind, relayed), ttl, receivedFrom, takenAtMs });
+      }
+    });
+    await this.flushRecords();
+    return true;
   }
 
   /** A restored backup tells its story under a new name, so that nobody takes it for two of one (SPEC 4.1). */
@@ -252,6 +280,7 @@ export class EventLog extends DurableObject<Env> {
       audiences: audiencesOf(ours, ttl),
       ttl,
       receivedFrom: null,
+      takenAtMs: Date.now(),
     });
     return {
       seq: places.all?.seq ?? 0,
@@ -285,7 +314,7 @@ export class EventLog extends DurableObject<Env> {
     this.#clock = seen.clock;
     const theirs = { visibility: body.visibility, ours: false };
     const ttl = mayRelay(theirs, taken.ttl) ? ttlOnwards(taken.ttl) : 0;
-    this.#add({ wire, body, audiences: audiencesOf(theirs, taken.ttl), ttl, receivedFrom: from });
+    this.#add({ wire, body, audiences: audiencesOf(theirs, taken.ttl), ttl, receivedFrom: from, takenAtMs: nowMs });
     return { ok: true, content_id, outcome: "accepted" };
   }
 
@@ -306,7 +335,7 @@ export class EventLog extends DurableObject<Env> {
   // ---- the log
 
   /** Inside a transaction: the end of the log moves by one, in each audience of the event. */
-  #add({ wire, body, audiences, ttl, receivedFrom }: Arrival): Placed["places"] {
+  #add({ wire, body, audiences, ttl, receivedFrom, takenAtMs }: Arrival): Placed["places"] {
     const { state, places } = append(
       this.#state,
       { contentId: wire.content_id, audiences, clock: this.#clock },
@@ -330,7 +359,7 @@ export class EventLog extends DurableObject<Env> {
       signature: wire.signature,
       ttl,
       receivedFrom,
-      takenAtMs: Date.now(),
+      takenAtMs,
     });
     return places;
   }
@@ -434,6 +463,15 @@ export class EventLog extends DurableObject<Env> {
 }
 
 const wallUs = (ms: number) => ms * 1_000;
+
+function wireOf(row: EventRow): SignedEvent {
+  return {
+    event_bytes: row.bytes,
+    origin_pubkey: row.pubkey,
+    signature: row.signature,
+    content_id: row.contentId,
+  };
+}
 
 function randomLogId(): string {
   return toHex(crypto.getRandomValues(new Uint8Array(16)));

@@ -1,6 +1,7 @@
 import { createSelectSchema } from "drizzle-zod";
 import { adminTokens } from "./admin-tokens.ts";
 import { clientKeys } from "./client-keys.ts";
+import { events } from "./events.ts";
 import { metering } from "./metering.ts";
 import { workers, workerTokens } from "./workers.ts";
 
@@ -11,4 +12,5 @@ export const RECORD_ROWS = {
   worker_tokens: createSelectSchema(workerTokens),
   workers: createSelectSchema(workers),
   metering: createSelectSchema(metering),
+  events: createSelectSchema(events),
 } as const;

@@ -3,7 +3,7 @@ import { LIMITS } from "./limits.ts";
 
 /** What `/admin/api/export` answers and `/admin/api/import` takes. The rows' own shapes are the tables'. */
 const row = z.record(z.string(), z.union([z.string(), z.number(), z.null()]));
-export const recordTable = z.enum(["admin_tokens", "client_keys", "worker_tokens", "workers", "metering"]);
+export const recordTable = z.enum(["admin_tokens", "client_keys", "worker_tokens", "workers", "metering", "events"]);
 export type RecordTable = z.infer<typeof recordTable>;
 export type BackupRow = z.infer<typeof row>;
 
@@ -15,7 +15,7 @@ export const poolSettings = z.strictObject({
   defaults: z.strictObject({ requests_per_minute: z.int(), tokens_per_minute: z.int(), streams: z.int() }),
 });
 
-/** Everything but the metering, which comes in pages: its rows up to `until` never change. */
+/** Everything but the metering and the event log, which come in pages: their rows up to `until` never change. */
 export const exportHead = z.strictObject({
   atom_id: z.string(),
   settings: poolSettings,
@@ -26,6 +26,7 @@ export const exportHead = z.strictObject({
     workers: z.array(row),
   }),
   metering: z.strictObject({ until: z.int(), rows: z.int() }),
+  events: z.strictObject({ until: z.int(), rows: z.int() }),
 });
 
-export const meteringPage = z.strictObject({ rows: z.array(row), next: z.int().nullable() });
+export const rowsPage = z.strictObject({ rows: z.array(row), next: z.int().nullable() });

@@ -1,11 +1,5 @@
 import * as z from "zod";
-import {
-  type BackupRow,
-  exportHead,
-  meteringPage,
-  type poolSettings,
-  type RecordTable,
-} from "../../schema/wire/backup.ts";
+import { type BackupRow, exportHead, type poolSettings, type RecordTable, rowsPage } from "../../schema/wire/backup.ts";
 import { type Audience, eventsPage, verifyPage } from "../../schema/wire/events.ts";
 import { OperatorError } from "./operator-error.ts";
 
@@ -102,7 +96,9 @@ export function adminClient(url: string, adminToken: string) {
     changePool: (settings: PoolChange) => call("PATCH", "/pool", pool, settings),
     exportHead: () => call("GET", "/export", exportHead),
     exportMetering: (after: number, until: number) =>
-      call("GET", `/export/metering?after=${after}&until=${until}`, meteringPage),
+      call("GET", `/export/metering?after=${after}&until=${until}`, rowsPage),
+    exportEvents: (after: number, until: number) =>
+      call("GET", `/export/events?after=${after}&until=${until}`, rowsPage),
     importRows: (table: RecordTable, rows: BackupRow[]) =>
       call("POST", "/import", z.object({ rows: z.number() }), { table, rows }),
     doctor: () => call("GET", "/doctor", doctor),

@@ -51,8 +51,8 @@ export async function exportPool(
   if (existsSync(file)) throw new OperatorError(`${file} is there already. Name another file.`);
   const head = await admin.exportHead();
   const secrets = await identityOf(head.atom_id);
-  const { tables, metering, settings, atom_id } = head;
-  const total = Object.values(tables).reduce((sum, rows) => sum + rows.length, 0) + metering.rows;
+  const { tables, metering, events, settings, atom_id } = head;
+  const total = Object.values(tables).reduce((sum, rows) => sum + rows.length, 0) + metering.rows + events.rows;
   let rows = 0;
   const part = `${file}.${randomBytes(4).toString("hex")}.part`;
 
@@ -70,6 +70,11 @@ export async function exportPool(
     for (let after: number | null = 0; after !== null; ) {
       const found = await admin.exportMetering(after, metering.until);
       if (found.rows.length > 0) yield page("metering", found.rows);
+      after = found.next;
+    }
+    for (let after: number | null = 0; after !== null; ) {
+      const found = await admin.exportEvents(after, events.until);
+      if (found.rows.length > 0) yield page("events", found.rows);
       after = found.next;
     }
     yield write({ type: "end", rows });

@@ -9,6 +9,7 @@ import { env } from "cloudflare:workers";
 import { createHash } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { EventDraft } from "../../edge/events/event-log-object.ts";
+import { eventsAfter } from "../../edge/events/store.ts";
 import { poolKeys } from "../../edge/http/pool-keys.ts";
 import { generateSecretKey, type Signer, signerFrom } from "../../schema/crypto/ed25519.ts";
 import {
@@ -301,6 +302,32 @@ describe("an event of another pool", () => {
     const [answer] = await log().append([draft()]);
     expect((await opened(answer?.event as SignedEvent)).hlc).toMatchObject({ logical: 2 });
   });
+});
+
+it("an import puts a log's events at the end of a fresh one, under its own name, once", async () => {
+  const own = await log().append([draft("public"), draft("peers"), draft("private")]);
+  const foreign = [await theirs(alice), await theirs(bob)];
+  await take(foreign[0] as SignedEvent, alice, 3);
+  await take(foreign[1] as SignedEvent, alice, 0);
+  await log().flushRecords();
+  const rows = await eventsAfter(env.DB, 0);
+  const before = await log().heads();
+
+  await reset();
+  await applyD1Migrations(env.DB, env.TEST_MIGRATIONS);
+  const [first] = await log().append([draft("private")]);
+  const [third] = rows.slice(2);
+  expect(await log().restore(third ? [...rows, { ...third, signature: "0".repeat(128) }] : [])).toBe(false);
+  expect((await log().heads()).all).toBe(1);
+  for (let i = 0; i < 2; i++) expect(await log().restore(rows)).toBe(true);
+  const heads = await log().heads();
+  expect(heads).toMatchObject({ all: before.all + 1, public: before.public, peers: before.peers });
+  expect(heads.log_id).not.toBe(before.log_id);
+  const ids = [first, ...own].map((each) => each?.content_id);
+  expect(await walked("all")).toEqual([...ids, ...foreign.map((each) => each.content_id)]);
+  expect((await eventsAfter(env.DB, 1)).map(({ receivedFrom, ttl }) => [receivedFrom, ttl])).toEqual(
+    rows.map(({ receivedFrom, ttl }) => [receivedFrom, ttl]),
+  );
 });
 
 it("ten thousand events sent again change nothing", async () => {

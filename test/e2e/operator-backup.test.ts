@@ -72,8 +72,8 @@ beforeAll(async () => {
 
 it("a running pool is exported whole, jobs that have just ended included, into a file that tells nothing", async () => {
   const done = await json(["export", file, "--state", pool.stateDir]);
-  // An admin, three keys, two tokens, a worker and three jobs.
-  expect(done).toEqual({ file, atom_id: pool.credentials.atom_id, rows: 1 + 3 + 2 + 1 + 3 });
+  // An admin, three keys, two tokens, a worker and three jobs; and two events of the log.
+  expect(done).toEqual({ file, atom_id: pool.credentials.atom_id, rows: 1 + 3 + 2 + 1 + 3 + 2 });
   expect(statSync(file).mode & 0o777).toBe(0o600);
   expect(readdirSync(folder)).toEqual(["pool.export"]);
   const text = readFileSync(file, "latin1");
@@ -84,7 +84,7 @@ it("it is the same pool elsewhere: identity, keys, admins, workers and records, 
   const was = await seen(pool);
   await pool.stop();
   const stateDir = join(temporaryFolder(), "fresh");
-  expect(await json(["import", file, "--state", stateDir])).toEqual({ atom_id: pool.credentials.atom_id, rows: 10 });
+  expect(await json(["import", file, "--state", stateDir])).toEqual({ atom_id: pool.credentials.atom_id, rows: 12 });
   const again = await startPool({ stateDir });
   expect(again.credentials).toEqual({ ...pool.credentials, url: again.url });
   expect(await seen(again)).toEqual(was);
@@ -117,7 +117,8 @@ it("it is the same pool elsewhere: identity, keys, admins, workers and records, 
 
 it("a stopped pool is exported too, and is stopped again after", async () => {
   const stopped = join(folder, "stopped.export");
-  expect((await json(["export", stopped, "--state", pool.stateDir])).rows).toBe(11);
+  // One job more than before; and how often the log heard of workers is a matter of time.
+  expect((await json(["export", stopped, "--state", pool.stateDir])).rows).toBeGreaterThan(1 + 3 + 2 + 1 + 4 + 2);
   expect(readdirSync(join(pool.stateDir, "lock"))).toEqual([]);
 });
 

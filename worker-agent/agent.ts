@@ -4,6 +4,7 @@ import { LIMITS } from "../schema/wire/limits.ts";
 import { type AgentEvent, sentence } from "./events.ts";
 import { type EngineChoice, openEngine } from "./open-engine.ts";
 import type { BackoffRange } from "./session/backoff.ts";
+import { probePool } from "./session/pool-probe.ts";
 import { workerSocketUrl } from "./session/pool-url.ts";
 import { serve } from "./session/reconnect.ts";
 import { openAgentKey } from "./state/agent-key.ts";
@@ -43,6 +44,8 @@ export const EXIT_CODES = Object.freeze({
   "token-expired": 4,
   "protocol-too-old": 5,
   "wrong-pool": 6,
+  /** The same for whoever starts a worker; its event and `status.json` tell the two apart. */
+  unreachable: 6,
 } as const);
 
 /** Runs a worker until it is drained or can no longer work. Every way it ends is a value. */
@@ -89,6 +92,8 @@ interface Workplace {
   readonly finish: (outcome: AgentOutcome) => AgentOutcome;
 }
 
+const STOPPED_EARLY: AgentOutcome = { code: "drained", message: "Stopped before the model was loaded." };
+
 async function work(options: AgentOptions, { url, pool, onEvent, finish }: Workplace): Promise<AgentOutcome> {
   const key = await openAgentKey(join(options.stateDir, "agent.key"));
   if (!key.ok) return finish({ code: "failed", message: key.message });
@@ -102,6 +107,9 @@ async function work(options: AgentOptions, { url, pool, onEvent, finish }: Workp
     return finish(outcome);
   };
   const drain = options.signal ?? new AbortController().signal;
+  status.onEvent({ type: "loading", step: "asking the pool whether it takes this worker" });
+  const probed = await probePool({ url, token: options.token, pool, signal: drain });
+  if (!probed.ok) return close(drain.aborted ? STOPPED_EARLY : { code: probed.code, message: probed.message });
   const opened = await openEngine(options, {
     stateDir,
     cacheDir: options.cacheDir ?? stateDir,
@@ -109,12 +117,7 @@ async function work(options: AgentOptions, { url, pool, onEvent, finish }: Workp
     onEvent: status.onEvent,
     signal: drain,
   });
-  if (!opened.ok) {
-    const { code, message } = opened;
-    return close(
-      drain.aborted ? { code: "drained", message: "Stopped before the model was loaded." } : { code, message },
-    );
-  }
+  if (!opened.ok) return close(drain.aborted ? STOPPED_EARLY : { code: opened.code, message: opened.message });
   const { engine } = opened;
 
   const end = await serve({

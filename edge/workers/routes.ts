@@ -17,9 +17,13 @@ const DAY_MS = 86_400_000;
 /** `/v1/workers/connect` (SPEC 6.2): a token that this pool did not issue is refused here, and wakes nothing. */
 export const workerSocket = new Hono<AppEnv>().get("/connect", async (c) => {
   const token = bearer(c.req.header("authorization"));
-  const { tagger } = await poolKeys(c.env);
+  const { tagger, atomId } = await poolKeys(c.env);
   const authentic = token === null ? null : await tagger.authenticate(token, "lw");
-  if (token === null || !authentic?.ok) return fail(c, "workers/token-refused");
+  if (token === null || !authentic?.ok) {
+    const refusal = fail(c, "workers/token-refused");
+    refusal.headers.set(WORKER_PROTOCOL.poolHeader, atomId);
+    return refusal;
+  }
   const offered = (c.req.header("sec-websocket-protocol") ?? "").split(",").map((name) => name.trim());
   const upgrade = c.req.header("upgrade")?.toLowerCase() === "websocket";
   if (!upgrade || !offered.includes(WORKER_PROTOCOL.subprotocol)) return fail(c, "http/upgrade-required");

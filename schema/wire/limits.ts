@@ -214,7 +214,12 @@ export const LIMITS = Object.freeze({
 } as const);
 
 /** Worker socket protocol version and WebSocket subprotocol (SPEC 6.2). */
-export const WORKER_PROTOCOL = Object.freeze({ version: 1, subprotocol: "ligand.worker.v1" } as const);
+export const WORKER_PROTOCOL = Object.freeze({
+  version: 1,
+  subprotocol: "ligand.worker.v1",
+  /** In the refusal of a token: the atom id of the pool that refuses, so that the other one's worker can tell. */
+  poolHeader: "x-ligand-pool",
+} as const);
 
 /** WebSocket close codes of the worker socket (SPEC 6.2; 1xxx from RFC 6455 section 7.4.1). */
 export const CLOSE = Object.freeze({

@@ -10,7 +10,7 @@ import { poolUrl } from "./access.ts";
 import { LIGAND } from "./called-as.ts";
 import { type Command, EXIT, flag, text, type Values } from "./command.ts";
 import { UsageError } from "./usage-error.ts";
-import { type Invocation, MARK, type ServicePlan, servicePlan, shellWord } from "./worker-service.ts";
+import { type Invocation, MARK, RESTART_S, type ServicePlan, servicePlan, shellWord } from "./worker-service.ts";
 import { defaultStateDir, workerFolders } from "./worker-state-dir.ts";
 import { readTokenFile } from "./worker-token.ts";
 
@@ -31,6 +31,8 @@ export function workerInstall(start: Command): Command {
       "",
       "Other flags are those of worker start and are kept, for example --model or --slots. Secrets besides the token",
       "go into ~/.config/ligand/worker.env, KEY=value lines. Installing again replaces what was installed.",
+      `What fails is started again after ${RESTART_S} s, also where the pool is down when the machine starts; what a person`,
+      "must mend is not: wrong flags, a token that is refused or has expired, an agent that is too old.",
     ],
     options: { ...startOptions, user: { type: "boolean" }, now: { type: "boolean" }, json: { type: "boolean" } },
     positionals: { min: 0, max: 0 },
@@ -55,7 +57,12 @@ export function workerInstall(start: Command): Command {
       return say(
         values,
         { path: plan.path, changed, started: now, commands },
-        [`${done} ${plan.path}`, ...next, `See what it says: ${plan.logs}`, ...lingering].join("\n"),
+        [
+          `${done} ${plan.path}`,
+          ...next,
+          `While its pool is down it tries again every ${RESTART_S} s. See what it says: ${plan.logs}`,
+          ...lingering,
+        ].join("\n"),
       );
     },
   };

@@ -38,16 +38,19 @@ export const MARK = "Made by ligand worker install; removed by ligand worker uni
 const UNIT = "ligand-worker.service";
 const LABEL = "network.ligand.worker";
 
-/** Ends that need a person: started again they would end the same way. */
-const NO_RESTART = (["usage", "token-refused", "token-expired", "protocol-too-old", "wrong-pool"] as const)
+/**
+ * Ends that need a person: started again they would end the same way. A pool that is not reached is none of them, for a
+ * machine may start before its pool or its network; the agent asks for it before it loads anything.
+ */
+const NO_RESTART = (["usage", "token-refused", "token-expired", "protocol-too-old"] as const)
   .map((code) => AGENT_EXIT[code])
   .sort();
 
 /** A drain may take its whole time, and then the process still says goodbye. */
 const STOP_S = Math.ceil(LIMITS.drainMs / 1_000) + 15;
 
-/** Between a crash and the next start. */
-const RESTART_S = 10;
+/** Between a failure and the next start. */
+export const RESTART_S = 10;
 
 /**
  * Pure: the plan for this kind of system; null where there is none.
@@ -108,7 +111,8 @@ EnvironmentFile=-${environmentFile.replaceAll("%", "%%")}
 ExecStart=${command}
 Restart=on-failure
 RestartSec=${RESTART_S}
-# Usage, a token that is refused or expired, an agent that is too old, the wrong pool: a person must act first.
+# Usage, a token that is refused or expired, an agent that is too old: a person must act first. A pool that cannot be
+# reached, at boot for example, is asked again every ${RESTART_S} s, before any model is loaded.
 RestartPreventExitStatus=${NO_RESTART.join(" ")}
 # SIGTERM drains: jobs that run may end.
 TimeoutStopSec=${STOP_S}

@@ -33,7 +33,7 @@ const start: Command = {
     ...ENGINE_HELP,
     "",
     "Exits with 3 when the pool refuses the token, 4 when the token has expired, 5 when this agent is too old,",
-    "6 when the URL is not the pool that the invite names.",
+    "6 when the pool of the invite cannot be reached at that URL; one that was reached and goes away is waited for.",
   ],
   options: {
     pool: { type: "string" },

@@ -23,6 +23,7 @@ export const AGENT_EXIT: typeof EXIT_CODES = {
   "token-expired": 4,
   "protocol-too-old": 5,
   "wrong-pool": 6,
+  unreachable: 6,
 };
 
 const RESTART_MIN_MS = 1_000;
@@ -54,14 +55,24 @@ export interface RunningAgent {
   stop(): Promise<void>;
 }
 
+/** How an agent ended. */
+export interface AgentEnd {
+  /** Null after a signal. */
+  code: number | null;
+  /** What the agent itself called it; one that was killed, or got no further than its flags, said nothing. */
+  stopped: string | undefined;
+}
+
 /**
  * Pure: what to do when the agent has exited without being asked to.
  *
  * @param early how often one has ended since the start, this time included; null once one has been connected
  */
-export function afterExit(code: number | null, early: number | null): "restart" | "new-invite" | "give-up" {
+export function afterExit({ code, stopped }: AgentEnd, early: number | null): "restart" | "new-invite" | "give-up" {
   // What fails before it was ever connected has no model, or one that does not run here: waiting mends neither.
   if (early !== null && (code === AGENT_EXIT.failed || early >= EARLY_ENDS)) return "give-up";
+  // Our own pool, whose runtime is just starting anew.
+  if (stopped === ("unreachable" satisfies keyof typeof AGENT_EXIT)) return "restart";
   switch (code) {
     case AGENT_EXIT["token-refused"]:
     case AGENT_EXIT["token-expired"]:
@@ -90,14 +101,13 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
       const startedMs = performance.now();
       await ensureToken(options);
       if (stopping.signal.aborted) return;
-      heard.stopped = undefined;
       child = spawnAgent(options, heard);
       const { code, how } = await lastWords(child);
       rmSync(recordFile(stateDir), { force: true });
       if (stopping.signal.aborted) return;
-      const next = afterExit(code, heard.connected ? null : ends);
+      const next = afterExit({ code, stopped: heard.stopped?.code }, heard.connected ? null : ends);
       if (next === "give-up") {
-        throw new OperatorError(`The worker cannot run here. ${heard.stopped ?? `It ended with ${how}.`}`);
+        throw new OperatorError(`The worker cannot run here. ${heard.stopped?.message ?? `It ended with ${how}.`}`);
       }
       if (next === "new-invite") {
         rmSync(tokenFile(stateDir), { force: true });
@@ -127,10 +137,11 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
 interface Heard {
   connected: boolean;
   /** Why the last one ended. */
-  stopped: string | undefined;
+  stopped: { code: string | undefined; message: string } | undefined;
 }
 
 function spawnAgent({ poolUrl, stateDir, model, log }: AgentOptions, heard: Heard): ChildProcess {
+  heard.stopped = undefined;
   const program = fileURLToPath(new URL("../ligand.ts", import.meta.url));
   const args = [
     program,
@@ -159,9 +170,9 @@ function spawnAgent({ poolUrl, stateDir, model, log }: AgentOptions, heard: Hear
   const tell = (line: string | undefined) => line !== undefined && log(`worker: ${line}`);
   if (child.stdout !== null) {
     createInterface({ input: child.stdout }).on("line", (line) => {
-      const { event, message } = agentEvent.safeParse(parseJson(line)).data ?? {};
-      if (event === "connected") heard.connected = true;
-      if (event === "stopped") heard.stopped = message;
+      const said = agentEvent.safeParse(parseJson(line)).data;
+      if (said?.event === "connected") heard.connected = true;
+      if (said?.event === "stopped") heard.stopped = { code: said.code, message: said.message };
       tell(eventLine(line));
     });
   }
@@ -176,7 +187,7 @@ export function eventLine(json: string): string | undefined {
   return event.data.event.startsWith("job-") ? undefined : event.data.message;
 }
 
-const agentEvent = z.object({ event: z.string(), message: z.string() });
+const agentEvent = z.object({ event: z.string(), message: z.string(), code: z.string().optional() });
 
 /** When the agent has ended and all that it said has been read. */
 async function lastWords(child: ChildProcess): Promise<{ code: number | null; how: string }> {

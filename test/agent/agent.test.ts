@@ -44,6 +44,12 @@ const start = (options: Partial<AgentOptions> = {}): Promise<AgentOutcome> =>
     ...options,
   });
 
+/** The worker's first connection that is more than a look. */
+const probed = async () => {
+  await pool.probed();
+  return pool;
+};
+
 const readStatus = async (): Promise<AgentStatus> => JSON.parse(await readFile(join(stateDir, "status.json"), "utf8"));
 
 const ask = (side: PoolSide, request: object): string => {
@@ -59,7 +65,7 @@ const textOf = (frames: AgentFrame[]) => frames.map((frame) => (frame.type === "
 describe("a worker", () => {
   it("loads, connects, answers with the embedded model, shows what it did, and drains", async () => {
     const end = start();
-    const side = await pool.connection();
+    const side = await (await probed()).connection();
     const hello = await side.welcome();
     const { sha256 } = hello.manifest.models[0] ?? {};
     expect(hello.manifest).toMatchObject({ engine: "llama", agentVersion: AGENT_VERSION, worker: side.worker });
@@ -105,14 +111,14 @@ describe("a worker", () => {
 
   it("is the same worker next time, and does not measure again", async () => {
     const first = start();
-    const before = await pool.welcomed();
+    const before = await (await probed()).welcomed();
     drain.abort();
     await first;
 
     drain = new AbortController();
     events = [];
     const second = start();
-    const after = await pool.welcomed();
+    const after = await (await probed()).welcomed();
     expect(after.worker).toBe(before.worker);
     expect(events).toContainEqual(expect.objectContaining({ type: "calibrated", cached: true }));
     drain.abort();
@@ -121,7 +127,7 @@ describe("a worker", () => {
 
   it("keeps its folder to itself", async () => {
     const end = start();
-    await pool.welcomed();
+    await (await probed()).welcomed();
     drain.abort();
     await end;
     expect((await stat(stateDir)).mode & 0o777).toBe(0o700);
@@ -141,7 +147,7 @@ describe("a worker", () => {
 
   it("refuses a second agent on its folder and names the first, which goes on", async () => {
     const end = start();
-    const side = await pool.welcomed();
+    const side = await (await probed()).welcomed();
     expect(await start()).toEqual({
       code: "failed",
       message: expect.stringMatching(new RegExp(`in use by a worker: pid ${process.pid}, since 20.*--state`)),
@@ -154,7 +160,7 @@ describe("a worker", () => {
 
   it("stops generating for a cancelled job, as its status shows", async () => {
     const end = start();
-    const side = await pool.welcomed();
+    const side = await (await probed()).welcomed();
     // Long enough that the prompt is still being read when the cancel arrives.
     const jobId = ask(side, { messages: [{ role: "user", content: "pool ".repeat(400) }] });
     await side.next("progress");
@@ -173,10 +179,17 @@ describe("a worker that cannot work says what to do", () => {
     ["no URL", { poolUrl: "pool" }, "usage", /https:/],
     ["an open way", { poolUrl: "http://pool.example" }, "usage", /not encrypted/],
     ["no slots", { slots: 0 }, "usage", /Slots/],
+    [
+      "a pool that is not there",
+      { poolUrl: "http://127.0.0.1:9" },
+      "unreachable",
+      /No pool answers at http:\/\/127\.0\.0\.1:9/,
+    ],
     ["no model file", { models: ["/nowhere/model.gguf"] }, "failed", /no model file at .*GGUF/],
     ["a folder that everyone may write", { stateDir: tmpdir() }, "failed", /everyone may put files into it/],
     ["no GGUF file", { models: [import.meta.filename] }, "failed", /not a GGUF file/],
   ])("with %s", async (_what, options, code, words) => {
+    void pool.probed();
     const outcome = await start(options);
     expect(outcome.code).toBe(code);
     expect(outcome.message).toMatch(words);
@@ -185,6 +198,7 @@ describe("a worker that cannot work says what to do", () => {
   });
 
   it("with a damaged key, which it does not overwrite", async () => {
+    void pool.probed();
     await start({ models: ["/nowhere"] });
     await writeFile(join(stateDir, "agent.key"), "short");
     expect(await start()).toMatchObject({ code: "failed", message: expect.stringContaining("agent.key") });
@@ -194,7 +208,13 @@ describe("a worker that cannot work says what to do", () => {
   it("with an exit code of its own for each end that needs a person", () => {
     const { drained, failed, usage, ...needsPerson } = EXIT_CODES;
     expect([drained, failed, usage]).toEqual([0, 1, 2]);
-    expect(needsPerson).toEqual({ "token-refused": 3, "token-expired": 4, "protocol-too-old": 5, "wrong-pool": 6 });
+    expect(needsPerson).toEqual({
+      "token-refused": 3,
+      "token-expired": 4,
+      "protocol-too-old": 5,
+      "wrong-pool": 6,
+      unreachable: 6,
+    });
   });
 });
 

@@ -21,7 +21,7 @@ export class PoolDouble {
   readonly atomId: string;
   readonly token: string;
   /** What the next upgrade is answered with instead of a socket. */
-  refuseWith: { status: number; body: string } | null = null;
+  refuseWith: { status: number; body: string; headers?: Record<string, string> } | null = null;
   readonly #http: Server;
   readonly #sockets: WebSocketServer;
   readonly #arrived: PoolSide[] = [];
@@ -35,8 +35,10 @@ export class PoolDouble {
     this.#http.on("upgrade", (request: IncomingMessage, socket, head) => {
       const refusal = this.refuseWith;
       if (refusal !== null) {
-        const { status, body } = refusal;
-        socket.end(`HTTP/1.1 ${status} Refused\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`);
+        const { status, body, headers = {} } = refusal;
+        const lines = Object.entries({ ...headers, "content-length": body.length, connection: "close" });
+        const head = lines.map(([name, value]) => `${name}: ${value}\r\n`).join("");
+        socket.end(`HTTP/1.1 ${status} Refused\r\n${head}\r\n${body}`);
         return;
       }
       this.#sockets.handleUpgrade(request, socket, head, (ws) => {
@@ -71,6 +73,13 @@ export class PoolDouble {
     return new Promise((resolve) => {
       this.#waiting = resolve;
     });
+  }
+
+  /** The look that a starting agent takes before it loads a model. */
+  async probed(): Promise<void> {
+    const side = await this.connection();
+    side.challenge();
+    await side.closed;
   }
 
   /** The next agent that connects, through the handshake up to its first `ready`. */
@@ -167,10 +176,15 @@ export class PoolSide {
     }
   }
 
-  /** Challenge, checks the hello as a pool does, welcome. */
-  async welcome(terms: Partial<Extract<PoolFrame, { type: "welcome" }>> = {}): Promise<Hello> {
+  challenge(): string {
     const nonce = "0f".repeat(32);
     this.send({ type: "challenge", nonce, pool: this.#pool.atomId });
+    return nonce;
+  }
+
+  /** Challenge, checks the hello as a pool does, welcome. */
+  async welcome(terms: Partial<Extract<PoolFrame, { type: "welcome" }>> = {}): Promise<Hello> {
+    const nonce = this.challenge();
     const hello = await this.next("hello");
     const { manifest, manifestSignature, publicKey, signature } = hello;
     const proof = {

@@ -1,7 +1,10 @@
 import { readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
+import { keyTagger } from "../../schema/crypto/api-keys.ts";
+import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
 import { processIdentity } from "../../worker-agent/state/processes.ts";
 import { AGENT_VERSION } from "../../worker-agent/version.ts";
 import { ligand, type PoolProcess, startPool, startWorker, temporaryFolder, waitFor } from "./support.ts";
@@ -208,6 +211,32 @@ describe("as the owner of a machine", () => {
     const args = ["--pool", "http://127.0.0.1:9", "--token-file", file, "--state", join(state, "agent")];
     const { stderr } = await ligand(["worker", "start", ...args]);
     expect(stderr).toContain(`chmod 600 ${file}`);
+  });
+
+  it("a URL that is not the pool's ends the agent with 6, before it loads a model or looks for one", async () => {
+    const site = createServer((_request, response) => response.writeHead(404).end("<html>"));
+    await new Promise<void>((resolve) => site.listen(0, "127.0.0.1", resolve));
+    const siteUrl = `http://127.0.0.1:${(site.address() as AddressInfo).port}`;
+    const { token } = await pool.admin.invite({});
+    const secret = generateSecretKey();
+    const foreign = await keyTagger(secret, (await signerFrom(secret)).id);
+    for (const [url, given, says] of [
+      ["http://127.0.0.1:9", token, "No pool answers at http://127.0.0.1:9: nothing listens there"],
+      [siteUrl, token, `What answers at ${siteUrl} is not a Ligand pool`],
+      [pool.url, (await foreign.mint("lw")).text, "not the one that made the worker token"],
+    ] as const) {
+      const state = join(temporaryFolder(), "agent");
+      const args = ["worker", "start", "--pool", url, "--state", state, "--model", "hf:nobody/nothing"];
+      const { code, stdout } = await ligand(args, { LIGAND_WORKER_TOKEN: given });
+      expect({ url, code, lines: stdout.trimEnd().split("\n") }).toEqual({
+        url,
+        code: 6,
+        lines: ["… asking the pool whether it takes this worker", expect.stringContaining(says)],
+      });
+      const status = await ligand(["worker", "status", "--state", state, "--json"]);
+      expect(JSON.parse(status.stdout)).toMatchObject({ stopped: { message: expect.stringContaining(says) } });
+    }
+    site.close();
   });
 
   it("a token that was revoked ends the agent with 3, an expired one with 4", async () => {

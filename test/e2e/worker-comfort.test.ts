@@ -341,6 +341,7 @@ describe.skipIf(process.platform !== "linux")("worker install", () => {
     expect(first).toMatchObject({ code: 0, stderr: "" });
     expect(first.stdout).toContain(`Wrote ${unit}`);
     expect(first.stdout).toContain("systemctl --user enable --now ligand-worker.service");
+    expect(first.stdout).toContain("While its pool is down it tries again every 10 s.");
     const text = readFileSync(unit, "utf8");
     const file = join(folder, "a token").replace("%", "%%");
     expect(text).toContain(`"worker" "start" "--pool" "https://pool.example" "--token-file" "${file}" "--slots" "2"`);

@@ -26,6 +26,12 @@ describe("a stranger", () => {
     expect(await objects()).toBe(before);
   });
 
+  it("with another pool's token learns which pool this is, so that a worker can tell a wrong URL", async () => {
+    const { atom_id } = await admin<{ atom_id: string }>("GET", "/pool");
+    const refused = await ask("/v1/workers/connect", { headers: { authorization: "Bearer lw_of_another" } });
+    expect([refused.status, refused.headers.get("x-ligand-pool")]).toEqual([401, atom_id]);
+  });
+
   it.each([
     ["GET", "/admin/api/pool"],
     ["GET", "/admin/api/keys"],

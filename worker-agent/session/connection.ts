@@ -1,21 +1,22 @@
 import type { IncomingMessage } from "node:http";
-import WebSocket, { type ClientOptions, type RawData } from "ws";
-import * as z from "zod";
+import WebSocket, { type RawData } from "ws";
 import { toHex, utf8 } from "../../schema/crypto/bytes.ts";
 import { canonicalBytes } from "../../schema/crypto/canonical.ts";
 import type { Signer } from "../../schema/crypto/ed25519.ts";
 import { sha256Hex } from "../../schema/crypto/hash.ts";
 import { signManifest, signMetering, signWorkerProof } from "../../schema/crypto/worker-proof.ts";
-import { ERRORS } from "../../schema/wire/errors.ts";
 import { CLOSE, LIMITS, WORKER_PROTOCOL } from "../../schema/wire/limits.ts";
-import { type AgentFrame, type JobFrame, poolFrame } from "../../schema/wire/worker-frames.ts";
+import type { AgentFrame, JobFrame } from "../../schema/wire/worker-frames.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { AgentEvent } from "../events.ts";
+import { networkReason } from "../network-error.ts";
 import { manifestOf } from "../profile/manifest.ts";
 import { AGENT_VERSION } from "../version.ts";
 import type { Counters } from "./counters.ts";
 import { type JobRunner, progressIntervalMs, runJob } from "./job-runner.ts";
 import { PoolCredit } from "./pool-credit.ts";
+import { parsePoolFrame } from "./pool-frame.ts";
+import { readRefusal, STOPPED, type StopCode, stopOfClose } from "./refusal.ts";
 import {
   newSession,
   type Session,
@@ -24,6 +25,7 @@ import {
   type SessionTerms,
   step,
 } from "./session-machine.ts";
+import { CLOSING, openWorkerSocket } from "./worker-socket.ts";
 
 export interface ConnectionOptions {
   /** `wss://…/v1/workers/connect`. */
@@ -45,7 +47,7 @@ export type ConnectionEnd =
   | { readonly type: "drained"; readonly unfinished: number }
   | {
       readonly type: "stopped";
-      readonly code: "token-refused" | "token-expired" | "protocol-too-old" | "wrong-pool";
+      readonly code: StopCode;
       readonly message: string;
     }
   /** Worth another try. `openMs` is how long the session was open; 0 when it never was. */
@@ -53,11 +55,6 @@ export type ConnectionEnd =
 
 /** Above this much unsent, engines are not asked for more. */
 const UNSENT_BYTES = 1024 * 1024;
-
-/** How long the closing handshake may take: longer while an answer is still on its way out. */
-const CLOSING = Object.freeze({ idleMs: 300, unsentMs: 2_000 } as const);
-
-const REFUSAL_BODY_BYTES = 4_096;
 
 /**
  * One WebSocket's life: the shell around the session machine. It resolves when the socket is closed, every job of it
@@ -92,22 +89,13 @@ class Connection {
     this.end = new Promise((resolve) => {
       this.#resolve = resolve;
     });
-    // The type is behind the library in `closeTimeout` alone.
-    const socketOptions: ClientOptions & { closeTimeout: number } = {
-      headers: { authorization: `Bearer ${options.token}` },
-      handshakeTimeout: LIMITS.helloMs,
-      maxPayload: LIMITS.poolFrameBytes,
-      perMessageDeflate: false,
-      followRedirects: false,
-      // Some servers send their close frame and leave TCP open for long: what they said counts, not when they hang up.
-      closeTimeout: CLOSING.idleMs,
-    };
-    this.#socket = new WebSocket(options.url, WORKER_PROTOCOL.subprotocol, socketOptions);
+    const { url, token } = options;
+    this.#socket = openWorkerSocket({ url, token, frameBytes: LIMITS.poolFrameBytes, handshakeMs: LIMITS.helloMs });
     this.#socket.on("open", () => this.#onOpen());
     this.#socket.on("message", (data, isBinary) => this.#onMessage(data, isBinary));
     this.#socket.on("unexpected-response", (_request, response) => void this.#onRefusal(response));
     this.#socket.on("error", (error) => {
-      this.#error ??= error.message;
+      this.#error ??= networkReason(error);
     });
     this.#socket.on("close", (code, reason) => this.#onClose(code, reason.toString()));
     options.drain.addEventListener("abort", this.#onDrain, { once: true });
@@ -126,7 +114,7 @@ class Connection {
     this.#heardMs = this.#options.nowMs();
     const text = isBinary ? null : data.toString();
     if (text === "pong" || this.#ended) return;
-    const frame = text === null ? null : parseFrame(text);
+    const frame = text === null ? null : parsePoolFrame(text);
     if (frame === null) {
       this.#lose("the pool sent a frame of unknown shape; a newer agent may be needed", CLOSE.policyViolation);
     } else this.#take({ type: "frame", frame });
@@ -143,22 +131,17 @@ class Connection {
   };
 
   async #onRefusal(response: IncomingMessage): Promise<void> {
-    const said = await refusalOf(response);
-    const status = response.statusCode ?? 0;
-    const retryAfterMs = Number(response.headers["retry-after"] ?? 0) * 1_000 || 0;
-    // Only the pool's own word ends the agent for good: a firewall or proxy on the way may answer 401 and 403 too.
-    const code = REFUSAL_STOPS.find(([openAiCode]) => openAiCode === said?.code)?.[1];
-    if (code !== undefined) this.#finish({ type: "stopped", code, message: said?.message ?? STOPPED[code] });
+    const { stop, status, message, retryAfterMs } = await readRefusal(response, this.#options.pool);
+    if (stop !== null) this.#finish({ type: "stopped", code: stop, message: message ?? STOPPED[stop] });
     else {
-      const words = said === null ? "" : `: ${said.message}`;
+      const words = message === null ? "" : `: ${message}`;
       this.#lose(`the pool answered ${status}${words}`, CLOSE.normal, retryAfterMs);
     }
   }
 
   #onClose(code: number, reason: string): void {
-    if (code === CLOSE.tokenRefused) this.#stop("token-refused");
-    else if (code === CLOSE.tokenExpired) this.#stop("token-expired");
-    else if (code === CLOSE.protocolTooOld) this.#stop("protocol-too-old");
+    const stop = stopOfClose(code);
+    if (stop !== null) this.#stop(stop);
     else if (code === CLOSE.restarting) this.#lose("the pool is restarting");
     else this.#lose(this.#error ?? `the socket was closed (${code}${reason === "" ? "" : `, ${reason}`})`);
   }
@@ -338,7 +321,7 @@ class Connection {
     this.#send(ready);
   }
 
-  #stop(code: Extract<ConnectionEnd, { type: "stopped" }>["code"]): void {
+  #stop(code: StopCode): void {
     this.#finish({ type: "stopped", code, message: STOPPED[code] });
   }
 
@@ -374,46 +357,4 @@ class Connection {
   }
 }
 
-const STOPPED = Object.freeze({
-  "token-refused":
-    "The pool refuses this worker token: it is unknown, revoked, or bound to another worker. Ask its operator for a new invite.",
-  "token-expired": "The worker token has expired. Ask the pool's operator for a new invite.",
-  "protocol-too-old": "The pool speaks a newer worker protocol than this agent. Update the agent.",
-  "wrong-pool":
-    "The pool at this address is not the one that made the worker token. Check --pool, or ask for an invite of this pool.",
-} as const);
-
-const REFUSAL_STOPS = [
-  [ERRORS["workers/token-refused"].openAiCode, "token-refused"],
-  [ERRORS["workers/token-expired"].openAiCode, "token-expired"],
-] as const;
-
-const refusalBody = z.object({ error: z.object({ message: z.string().max(500), code: z.string().nullish() }) });
-
 const runKey = ({ jobId, lease }: { jobId: string; lease: number }) => `${jobId}/${lease}`;
-
-function parseFrame(text: string) {
-  try {
-    const parsed = poolFrame.safeParse(JSON.parse(text));
-    return parsed.success ? parsed.data : null;
-  } catch {
-    return null;
-  }
-}
-
-/** What a pool says when it refuses the upgrade: `{"error": {"message", "code"}}`, if it says anything. */
-async function refusalOf(response: IncomingMessage): Promise<z.infer<typeof refusalBody>["error"] | null> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  try {
-    for await (const chunk of response) {
-      bytes += chunk.length;
-      if (bytes > REFUSAL_BODY_BYTES) return null;
-      chunks.push(chunk);
-    }
-    const body: unknown = JSON.parse(Buffer.concat(chunks).toString());
-    return refusalBody.safeParse(body).data?.error ?? null;
-  } catch {
-    return null;
-  }
-}

@@ -11,7 +11,18 @@ it.each<[what: string, code: number | null, want: ReturnType<typeof afterExit>]>
   ["token of another pool", AGENT_EXIT["wrong-pool"], "new-invite"],
   ["wrong usage", AGENT_EXIT.usage, "give-up"],
   ["agent too old", AGENT_EXIT["protocol-too-old"], "give-up"],
-])("an agent that was connected and %s: %s", (_what, code, want) => expect(afterExit(code, null)).toBe(want));
+])("an agent that was connected and %s: %s", (_what, code, want) =>
+  expect(afterExit({ code, stopped: undefined }, null)).toBe(want),
+);
+
+it.each<[stopped: string, early: number | null, want: ReturnType<typeof afterExit>]>([
+  ["unreachable", null, "restart"],
+  ["unreachable", 1, "restart"],
+  ["unreachable", 3, "give-up"],
+  ["wrong-pool", 1, "new-invite"],
+])("what exits with 6 is told apart by its name: %s (time %s): %s", (stopped, early, want) =>
+  expect(afterExit({ code: 6, stopped }, early)).toBe(want),
+);
 
 it.each<[what: string, code: number | null, early: number, want: ReturnType<typeof afterExit>]>([
   ["failed", AGENT_EXIT.failed, 1, "give-up"],
@@ -21,7 +32,7 @@ it.each<[what: string, code: number | null, early: number, want: ReturnType<type
   ["has an old token", AGENT_EXIT["token-refused"], 1, "new-invite"],
   ["is refused every token", AGENT_EXIT["token-refused"], 3, "give-up"],
 ])("an agent that was never connected and %s (exit code %s), time %i: %s", (_what, code, early, want) =>
-  expect(afterExit(code, early)).toBe(want),
+  expect(afterExit({ code, stopped: undefined }, early)).toBe(want),
 );
 
 it.each<[what: string, line: string, want: string | undefined]>([

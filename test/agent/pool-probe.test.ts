@@ -1,0 +1,160 @@
+import { once } from "node:events";
+import { type AddressInfo, createServer, type Socket } from "node:net";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { ERRORS } from "../../schema/wire/errors.ts";
+import { CLOSE } from "../../schema/wire/limits.ts";
+import { type Probed, probePool } from "../../worker-agent/session/pool-probe.ts";
+import { workerSocketUrl } from "../../worker-agent/session/pool-url.ts";
+import { PoolDouble } from "./pool-double.ts";
+
+let pool: PoolDouble;
+let stop: AbortController;
+beforeEach(async () => {
+  pool = await PoolDouble.listen();
+  stop = new AbortController();
+});
+afterEach(() => pool.close());
+
+function probe(url = pool.url, about: { pool?: string; timeoutMs?: number } = {}): Promise<Probed> {
+  const address = workerSocketUrl(url);
+  if (!address.ok) throw new Error(address.message);
+  return probePool({ url: address.url, token: pool.token, pool: pool.atomId, signal: stop.signal, ...about });
+}
+
+/** What is not HTTP: does to each connection what a test says. */
+async function listener(onConnection: (socket: Socket) => void) {
+  const sockets: Socket[] = [];
+  const server = createServer((socket) => {
+    sockets.push(socket.on("error", () => {}));
+    onConnection(socket);
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const close = () => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  };
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, close };
+}
+
+describe("the pool of the invite", () => {
+  it("is known by its challenge; nothing is proved to it, and the socket is closed", async () => {
+    const probed = probe();
+    const side = await pool.connection();
+    expect(side.authorization).toBe(`Bearer ${pool.token}`);
+    side.challenge();
+    expect(await probed).toEqual({ ok: true });
+    expect(await side.frame()).toBeNull();
+    expect(await side.closed).toMatchObject({ code: 1005 });
+  });
+
+  it.each([
+    [CLOSE.tokenRefused, "token-refused"],
+    [CLOSE.tokenExpired, "token-expired"],
+    [CLOSE.protocolTooOld, "protocol-too-old"],
+    [CLOSE.restarting, "unreachable"],
+  ])("that closes with %i: %s", async (code, want) => {
+    const probed = probe();
+    (await pool.connection()).socket.close(code);
+    expect(await probed).toMatchObject({ ok: false, code: want });
+  });
+
+  const refusal = (code: keyof typeof ERRORS) => {
+    const { status, message, openAiCode } = ERRORS[code];
+    return {
+      status,
+      body: JSON.stringify({ error: { message, code: openAiCode } }),
+      headers: { "x-ligand-code": code },
+    };
+  };
+  it.each<[code: keyof typeof ERRORS, want: string]>([
+    ["workers/token-refused", "token-refused"],
+    ["workers/token-expired", "token-expired"],
+    ["workers/too-many", "unreachable"],
+    ["http/unknown-host", "wrong-pool"],
+  ])("that answers with %s: %s, in its own words", async (code, want) => {
+    pool.refuseWith = refusal(code);
+    const message = expect.stringContaining(ERRORS[code].message.replace(/\.$/, ""));
+    expect(await probe()).toEqual({ ok: false, code: want, message });
+  });
+
+  it("is told from another pool that refuses the token, and says which one it is", async () => {
+    const refused = refusal("workers/token-refused");
+    pool.refuseWith = { ...refused, headers: { ...refused.headers, "x-ligand-pool": pool.atomId } };
+    expect(await probe()).toMatchObject({ code: "token-refused" });
+    pool.refuseWith = { ...refused, headers: { ...refused.headers, "x-ligand-pool": "another" } };
+    expect(await probe()).toMatchObject({ code: "wrong-pool", message: expect.stringContaining("Check --pool") });
+  });
+});
+
+describe("what is not the pool of the invite", () => {
+  it("is another pool, whose challenge names it", async () => {
+    const probed = probe(undefined, { pool: "another" });
+    (await pool.connection()).challenge();
+    expect(await probed).toMatchObject({ code: "wrong-pool", message: expect.stringContaining("Check --pool") });
+  });
+
+  it("is nobody: the port is closed", async () => {
+    const nobody = await listener(() => {});
+    nobody.close();
+    const message = `No pool answers at ${nobody.url}: nothing listens there (ECONNREFUSED). Check --pool, and whether the pool runs.`;
+    expect(await probe(nobody.url)).toEqual({ ok: false, code: "unreachable", message });
+  });
+
+  it("is a host name that does not exist", async () => {
+    const message = expect.stringMatching(/^No pool answers at https:\/\/pool\.invalid: .*\b(ENOTFOUND|EAI_AGAIN)\b/);
+    expect(await probe("https://pool.invalid")).toEqual({ ok: false, code: "unreachable", message });
+  });
+
+  it.each<[what: string, status: number, headers: Record<string, string>, code: string, says: string]>([
+    ["a web site", 404, {}, "wrong-pool", "is not a Ligand pool: it answered 404."],
+    [
+      "a web site that is elsewhere",
+      301,
+      { location: "https://a.example/" },
+      "wrong-pool",
+      "leads to https://a.example/",
+    ],
+    ["a gate on the way", 401, {}, "wrong-pool", "is not a Ligand pool"],
+    ["a proxy whose pool is away", 502, {}, "unreachable", "it answered 502"],
+    ["a proxy that is overrun", 429, {}, "unreachable", "it answered 429"],
+  ])("is %s", async (_what, status, headers, code, says) => {
+    pool.refuseWith = { status, headers, body: "<html>" };
+    expect(await probe()).toEqual({ ok: false, code, message: expect.stringContaining(says) });
+  });
+
+  it("is a WebSocket server of another kind", async () => {
+    const probed = probe();
+    (await pool.connection()).socket.send("Welcome to the chat!");
+    expect(await probed).toMatchObject({ code: "wrong-pool", message: expect.stringContaining("no challenge") });
+  });
+
+  it.each<[what: string, says: Buffer]>([
+    ["no HTTP", Buffer.from("220 mail.example ESMTP\r\n")],
+    [
+      "an answer without an end",
+      Buffer.from(`HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\nffffff\r\n${"x".repeat(100_000)}`),
+    ],
+    ["headers without an end", Buffer.from(`HTTP/1.1 200 OK\r\n${"x: y\r\n".repeat(100_000)}`)],
+  ])("is something that speaks %s", async (_what, says) => {
+    const other = await listener((socket) => socket.write(says));
+    expect(await probe(other.url)).toMatchObject({
+      code: "wrong-pool",
+      message: expect.stringContaining("is not a Ligand pool"),
+    });
+    other.close();
+  });
+
+  it("is something that says nothing: the wait has an end", async () => {
+    const silent = await listener(() => {});
+    const message = expect.stringContaining("it did not answer within 0.05 s");
+    expect(await probe(silent.url, { timeoutMs: 50 })).toEqual({ ok: false, code: "unreachable", message });
+    silent.close();
+  });
+});
+
+it("is not waited for when the worker is asked to end, before or meanwhile", async () => {
+  const silent = await listener(() => stop.abort());
+  expect((await probe(silent.url)).ok).toBe(false);
+  expect((await probe(silent.url)).ok).toBe(false);
+  silent.close();
+});

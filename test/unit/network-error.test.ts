@@ -1,0 +1,39 @@
+import { expect, it } from "vitest";
+import { networkReason } from "../../worker-agent/network-error.ts";
+
+const error = (message: string, code?: string, cause?: unknown) =>
+  Object.assign(new Error(message, { cause }), code === undefined ? {} : { code });
+const loop = error("a loop");
+loop.cause = loop;
+
+it.each<[what: string, given: unknown, want: string | RegExp]>([
+  [
+    "the system's code",
+    error("connect ECONNREFUSED 127.0.0.1:9", "ECONNREFUSED"),
+    "nothing listens there (ECONNREFUSED)",
+  ],
+  [
+    "the code of both addresses",
+    Object.assign(new AggregateError([], ""), { code: "ECONNREFUSED" }),
+    "nothing listens there (ECONNREFUSED)",
+  ],
+  ["an error without a word", new Error(""), "it cannot be reached"],
+  [
+    "a code that the HTTP client wraps",
+    new TypeError("fetch failed", { cause: error("getaddrinfo", "ENOTFOUND") }),
+    "there is no host of that name (ENOTFOUND)",
+  ],
+  [
+    "a certificate of a private authority",
+    error("Connection error.", undefined, error("fetch failed", undefined, error("x", "DEPTH_ZERO_SELF_SIGNED_CERT"))),
+    /NODE_EXTRA_CA_CERTS=ca\.pem \(DEPTH_ZERO_SELF_SIGNED_CERT\)$/,
+  ],
+  ["a code that is not known, in its own words", error("what a day", "EWHATEVER"), "what a day"],
+  ["a code without words", error("", "EWHATEVER"), "EWHATEVER"],
+  ["causes that go round", loop, "a loop"],
+  ["what is no error", "nothing", "it cannot be reached"],
+])("%s", (_what, given, want) =>
+  expect(networkReason(given)).toMatch(
+    want instanceof RegExp ? want : new RegExp(`^${want.replace(/[()]/g, "\\$&")}$`),
+  ),
+);

@@ -49,8 +49,6 @@ const start: Command = {
     const tls = tlsFiles(text(values, "cert"), text(values, "key"));
     let reload = () => {};
     const stop = stopOnSignal(tls && (() => reload()));
-    // A folder that was there keeps its mode: what the runtime puts into it is its owner's alone all the same.
-    process.umask(0o077);
     let network: LocalNetwork;
     try {
       // Loaded only now: wrong usage is said at once.

@@ -4,7 +4,8 @@ import { fromBase64 } from "../../schema/crypto/bytes.ts";
 import { signerFrom } from "../../schema/crypto/ed25519.ts";
 import { oneLine } from "../../worker-agent/terminal-text.ts";
 import { OperatorError } from "../runtime/operator-error.ts";
-import type { Identity, Progress } from "../runtime/pool-backup.ts";
+import type { Identity, Watched } from "../runtime/pool-backup.ts";
+import { stopOnSignal } from "../runtime/stop-signal.ts";
 import { ACCESS_OPTIONS, DEFAULT_STATE_DIR } from "./access.ts";
 import { type Command, flag, text, type Values } from "./command.ts";
 import { counted } from "./numbers.ts";
@@ -32,13 +33,13 @@ export const exportCommand: Command = {
     const file = resolve(name);
     if (existsSync(file)) throw new OperatorError(`${file} is there already. Name another file.`);
     const passphrase = await readPassphrase("new");
-    const done = await withProgress(values, "Exported", async (progress) => {
+    const done = await watched(values, "Exported", async (by) => {
       if (remote(values)) {
         const { exportPool } = await import("../runtime/pool-backup.ts");
-        return exportPool(admin(values), identityFromEnvironment, file, passphrase, progress);
+        return exportPool(admin(values), identityFromEnvironment, file, passphrase, by);
       }
       const { exportState } = await import("../runtime/local-backup.ts");
-      return exportState(folder(values), file, passphrase, say, progress);
+      return exportState(folder(values), file, passphrase, { ...by, log: say });
     });
     return print(
       values,
@@ -63,20 +64,25 @@ export const importCommand: Command = {
   async run(values, [name = ""]) {
     const file = resolve(name);
     const passphrase = await readPassphrase("known");
-    const done = await withProgress(values, "Imported", async (progress) => {
+    const done = await watched(values, "Imported", async (by) => {
       if (!remote(values)) {
         const { importState } = await import("../runtime/local-backup.ts");
-        return importState(folder(values), file, passphrase, say, progress);
+        return importState(folder(values), file, passphrase, { ...by, log: say });
       }
-      const { checkExport, importRows } = await import("../runtime/pool-backup.ts");
-      const { head, rows } = await checkExport(file, passphrase);
+      const { checkExport, importRows, refuseOccupied } = await import("../runtime/pool-backup.ts");
+      const { head, rows } = await checkExport(file, passphrase, by.signal);
       const client = admin(values);
       if ((await client.pool()).atom_id !== head.atom_id) {
         throw new OperatorError(
           `That pool is not ${head.atom_id}: set its POOL_SECRET_KEY to the export's first (docs/upgrading.md says how).`,
         );
       }
-      await importRows(client, file, passphrase, rows, progress);
+      await refuseOccupied(client);
+      await importRows(client, file, passphrase, rows, by).catch((error: unknown) => {
+        if (!(error instanceof OperatorError)) throw error;
+        const todo = "That pool may hold a part now: make a fresh Worker and a fresh D1 database, and import again.";
+        throw new OperatorError(`${error.message} ${todo}`, error.code);
+      });
       return { atom_id: head.atom_id, rows };
     });
     const next = remote(values) ? "" : ` Start it with: npm start -- --state ${folder(values)}`;
@@ -107,12 +113,16 @@ async function identityFromEnvironment(atomId: string): Promise<Identity> {
   return { pool_secret_key: given };
 }
 
-/** How far it is, in a terminal only. */
-async function withProgress<T>(values: Values, verb: string, work: (progress: Progress) => Promise<T>): Promise<T> {
+/** How far it is, in a terminal only; Ctrl-C breaks it off, and what was begun is taken away. */
+async function watched<T>(values: Values, verb: string, work: (by: Watched) => Promise<T>): Promise<T> {
   const shown = process.stderr.isTTY && !flag(values, "json");
+  const { signal } = stopOnSignal();
   try {
-    return await work((done, total) => {
-      if (shown) process.stderr.write(`\r${verb} ${done}${total === null ? "" : ` of ${total}`} rows`);
+    return await work({
+      signal,
+      progress(done, total) {
+        if (shown) process.stderr.write(`\r${verb} ${done}${total === null ? "" : ` of ${total}`} rows`);
+      },
     });
   } finally {
     if (shown) process.stderr.write("\r\u001b[K");

@@ -1,89 +1,95 @@
-import { existsSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { readdirSync, statSync } from "node:fs";
+import { isOursAlone } from "../../worker-agent/state/state-folder.ts";
 import { adminClient } from "./admin-client.ts";
 import { type Credentials, credentialsFile, readCredentials } from "./credentials.ts";
 import { untilUp } from "./local-network.ts";
 import { OperatorError } from "./operator-error.ts";
-import { checkExport, exportPool, importRows, type Progress } from "./pool-backup.ts";
+import { checkExport, exportPool, importRows, type Watched } from "./pool-backup.ts";
 import { startPool } from "./pool-runtime.ts";
-import {
-  newAdminToken,
-  newMetricsToken,
-  type PoolSecrets,
-  readSecrets,
-  saveSecrets,
-  secretsFile,
-} from "./pool-secrets.ts";
+import { newAdminToken, newMetricsToken, type PoolSecrets, readSecrets, saveSecrets } from "./pool-secrets.ts";
 import { writePrivateFile } from "./private-files.ts";
 import type { LogLine } from "./supervised-runtime.ts";
 
-/** What a start makes in a state folder, and what a failed import takes away again. */
-const MADE = ["secrets.json", "credentials.json", "pool", "lock", "workerd.pid"];
+/** How a pool is run for as long as an export or an import of its folder takes. */
+export interface Attended extends Watched {
+  log: LogLine;
+}
 
 /** Exports the pool of a state folder, as it runs, or run for as long as this takes. */
-export async function exportState(
-  stateDir: string,
-  file: string,
-  passphrase: string,
-  log: LogLine,
-  progress: Progress,
-) {
+export async function exportState(stateDir: string, file: string, passphrase: string, attended: Attended) {
   const secrets = readSecrets(stateDir);
   if (secrets === undefined)
     throw new OperatorError(`There is no pool in ${stateDir}. Name one with --state or --pool.`);
   const credentials = readCredentials(stateDir);
   const identity = { ...secrets, ...(credentials && { client_key: credentials.client_key }) };
   const write = (url: string) =>
-    exportPool(adminClient(url, secrets.admin_token), async () => identity, file, passphrase, progress);
+    exportPool(adminClient(url, secrets.admin_token), async () => identity, file, passphrase, attended);
   if (credentials && (await answers(credentials))) return write(credentials.url);
-  return withPool(stateDir, log, write);
+  return withPool(stateDir, secrets, attended, write);
 }
 
-/** Makes a pool out of an export, in a folder that holds none. What was made is taken away when it does not succeed. */
+/**
+ * Makes a pool out of an export, in a folder that holds nothing. `secrets.json` comes last, and without it nothing
+ * starts there: half an import is never taken for a pool. What was made is taken away when it does not succeed.
+ */
 export async function importState(
   stateDir: string,
   file: string,
   passphrase: string,
-  log: LogLine,
-  progress: Progress,
+  attended: Attended,
 ): Promise<{ atom_id: string; rows: number }> {
-  const found = MADE.filter((name) => existsSync(join(stateDir, name)));
-  if (found.length > 0) {
-    throw new OperatorError(
-      `${stateDir} holds a pool already (${found.join(", ")}). Name a fresh folder with --state.`,
-    );
-  }
-  const { head, rows } = await checkExport(file, passphrase);
+  await refuseUsedFolder(stateDir);
+  const { head, rows } = await checkExport(file, passphrase, attended.signal);
   const { pool_secret_key, admin_token, metrics_token, client_key } = head.identity;
   const secrets: PoolSecrets = {
     pool_secret_key,
     admin_token: admin_token ?? newAdminToken(),
     metrics_token: metrics_token ?? newMetricsToken(),
   };
-  try {
-    saveSecrets(stateDir, secrets);
-    await withPool(stateDir, log, async (url) => {
-      await importRows(adminClient(url, secrets.admin_token), file, passphrase, rows, progress);
-      if (client_key === undefined) return;
+  await withPool(stateDir, secrets, attended, async (url) => {
+    await importRows(adminClient(url, secrets.admin_token), file, passphrase, rows, attended);
+    if (client_key !== undefined) {
       const credentials: Credentials = { url, atom_id: head.atom_id, admin_token: secrets.admin_token, client_key };
       writePrivateFile(credentialsFile(stateDir), `${JSON.stringify(credentials, null, 2)}\n`);
-    });
-  } catch (error) {
-    for (const name of MADE) rmSync(join(stateDir, name), { recursive: true, force: true });
-    throw error;
-  }
+    }
+    saveSecrets(stateDir, secrets);
+  });
   return { atom_id: head.atom_id, rows };
 }
 
-async function withPool<T>(stateDir: string, log: LogLine, use: (url: string) => Promise<T>): Promise<T> {
-  if (!existsSync(secretsFile(stateDir))) throw new OperatorError(`There is no pool in ${stateDir}.`);
-  const pool = await startPool({ stateDir, port: 0, log });
-  try {
-    await untilUp(pool.url, AbortSignal.timeout(START_MS));
-    return await use(pool.url);
-  } finally {
-    await pool.stop();
+/** A pool's identity goes into a folder that is absent, or empty and its owner's alone. */
+async function refuseUsedFolder(stateDir: string): Promise<void> {
+  // What is there and no folder is refused where it is opened.
+  if (statSync(stateDir, { throwIfNoEntry: false })?.isDirectory() !== true) return;
+  if (!(await isOursAlone(stateDir))) {
+    throw new OperatorError(
+      `${stateDir} is no folder for keys: others may look into it. Name one that does not exist yet with --state.`,
+    );
   }
+  const found = readdirSync(stateDir).sort();
+  if (found.length === 0) return;
+  const what = found.includes("secrets.json") ? "holds a pool already" : "is not empty";
+  throw new OperatorError(`${stateDir} ${what} (${found.join(", ")}). Name a fresh folder with --state.`);
+}
+
+/** Runs the pool of a folder for as long as this takes. */
+async function withPool<T>(
+  stateDir: string,
+  secrets: PoolSecrets,
+  { log, signal }: Attended,
+  use: (url: string) => Promise<T>,
+): Promise<T> {
+  const pool = await startPool({ stateDir, secrets, port: 0, log });
+  let done: T;
+  try {
+    await untilUp(pool.url, AbortSignal.any([signal, AbortSignal.timeout(START_MS)]));
+    done = await use(pool.url);
+  } catch (error) {
+    await pool.abandon();
+    throw error;
+  }
+  await pool.stop();
+  return done;
 }
 const START_MS = 30_000;
 

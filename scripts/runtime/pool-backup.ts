@@ -37,7 +37,11 @@ const line = z.discriminatedUnion("type", [
 type Line = z.infer<typeof line>;
 export type ExportHead = Extract<Line, { type: "head" }>;
 
-export type Progress = (done: number, total: number | null) => void;
+/** Whoever waits is told how far it is, and may break it off. */
+export interface Watched {
+  progress(done: number, total: number | null): void;
+  signal: AbortSignal;
+}
 const PAGE = LIMITS.backupPageRows;
 
 /** Writes everything of a pool that answers into a new file of mode 0600. Returns how many rows it has. */
@@ -46,7 +50,7 @@ export async function exportPool(
   identityOf: (atomId: string) => Promise<Identity>,
   file: string,
   passphrase: string,
-  progress: Progress,
+  { progress, signal }: Watched,
 ): Promise<{ atom_id: string; rows: number }> {
   if (existsSync(file)) throw new OperatorError(`${file} is there already. Name another file.`);
   const head = await admin.exportHead();
@@ -86,6 +90,7 @@ export async function exportPool(
       createGzip(),
       (source: AsyncIterable<Buffer>) => seal(source, passphrase),
       createWriteStream(part, { mode: 0o600, flags: "wx", flush: true }),
+      { signal },
     );
     renameSync(part, file);
   } catch (error) {
@@ -96,11 +101,15 @@ export async function exportPool(
 }
 
 /** Reads a whole export: every chunk is opened, every line looked at, and the end counted, before anything is done. */
-export async function checkExport(file: string, passphrase: string): Promise<{ head: ExportHead; rows: number }> {
+export async function checkExport(
+  file: string,
+  passphrase: string,
+  signal: AbortSignal,
+): Promise<{ head: ExportHead; rows: number }> {
   let head: ExportHead | undefined;
   let rows = 0;
   let ended = false;
-  await readExport(file, passphrase, async (each) => {
+  await readExport(file, passphrase, signal, async (each) => {
     if (ended || (each.type === "head") !== (head === undefined)) throw new OperatorError(`${file} is out of order.`);
     if (each.type === "head") head = each;
     if (each.type === "rows") rows += each.rows.length;
@@ -114,19 +123,23 @@ export async function checkExport(file: string, passphrase: string): Promise<{ h
   return { head, rows };
 }
 
+/** An import is for a pool that has nothing yet. */
+export async function refuseOccupied(admin: AdminClient): Promise<void> {
+  const { tables, metering } = await admin.exportHead();
+  const rows = Object.values(tables).reduce((sum, some) => sum + some.length, 0) + metering.rows;
+  if (rows > 0) throw new OperatorError(`That pool is not empty (rows: ${rows}). Import into a fresh one.`);
+}
+
 /** Brings the rows of an export into a fresh pool of the same identity. */
 export async function importRows(
   admin: AdminClient,
   file: string,
   passphrase: string,
   total: number,
-  progress: Progress,
+  { progress, signal }: Watched,
 ): Promise<void> {
-  const held = await admin.exportHead();
-  const rows = Object.values(held.tables).reduce((sum, some) => sum + some.length, 0) + held.metering.rows;
-  if (rows > 0) throw new OperatorError(`That pool is not empty (rows: ${rows}). Import into a fresh one.`);
   let done = 0;
-  await readExport(file, passphrase, async (each) => {
+  await readExport(file, passphrase, signal, async (each) => {
     if (each.type === "head") {
       await admin.changePool(each.settings);
     } else if (each.type === "rows") {
@@ -137,7 +150,12 @@ export async function importRows(
   });
 }
 
-async function readExport(file: string, passphrase: string, take: (each: Line) => Promise<void>): Promise<void> {
+async function readExport(
+  file: string,
+  passphrase: string,
+  signal: AbortSignal,
+  take: (each: Line) => Promise<void>,
+): Promise<void> {
   try {
     await pipeline(
       createReadStream(file),
@@ -152,6 +170,7 @@ async function readExport(file: string, passphrase: string, take: (each: Line) =
           await take(parsed.data);
         }
       },
+      { signal },
     );
   } catch (error) {
     throw readable(error, file);
@@ -174,6 +193,7 @@ async function* linesOf(source: AsyncIterable<Buffer>): AsyncGenerator<string> {
 function readable(error: unknown, file: string): unknown {
   if (!(error instanceof Error) || error instanceof OperatorError || !("code" in error)) return error;
   const code = String(error.code);
+  if (code === "ABORT_ERR") return new OperatorError("It was broken off.");
   if (code.startsWith("Z_")) return new OperatorError(`${file} is damaged. Take another copy of it.`);
   return /^E[A-Z]+$/.test(code) ? new OperatorError(`${file} cannot be used (${code}).`) : error;
 }

@@ -1,4 +1,4 @@
-import { readdirSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { FolderLock } from "../../worker-agent/state/folder-lock.ts";
@@ -7,7 +7,7 @@ import { applyMigrations, migrationsDigest, readMigrations } from "./migrations.
 import { OperatorError } from "./operator-error.ts";
 import { bundlePool } from "./pool-bundle.ts";
 import { type PoolConfig, readPoolConfig } from "./pool-config.ts";
-import { loadSecrets, type PoolSecrets } from "./pool-secrets.ts";
+import { loadSecrets, type PoolSecrets, RUNTIME_STATE, secretsFile } from "./pool-secrets.ts";
 import { openPrivateFolder, readIfPresent, writePrivateFile } from "./private-files.ts";
 import { lockState } from "./state-lock.ts";
 import { CLOSED, isAddressInUse, type LogLine, startRuntime, supervise } from "./supervised-runtime.ts";
@@ -32,6 +32,8 @@ export interface PoolOptions {
   tls?: TlsFiles;
   /** Further host names the pool answers to. */
   allowHosts?: readonly string[];
+  /** Of a pool that is brought into this folder; by default the folder's own, made when it has none. */
+  secrets?: PoolSecrets;
   log: LogLine;
   /** The Worker's configuration; the repository's by default. */
   configPath?: string;
@@ -46,7 +48,7 @@ export interface RunningPool {
   /** Reads the certificate again, after it was renewed. Throws where it cannot be used; the old one then stays. */
   reloadCertificate(): void;
   stop(): Promise<void>;
-  /** As `stop`, where the start as a whole failed: a state folder that it made goes too. */
+  /** As `stop`, where it was all in vain: what this start put into a fresh state folder goes too. */
   abandon(): Promise<void>;
 }
 
@@ -54,7 +56,7 @@ const PORT_TRIES = 3;
 /** Where the runner notes which process is its runtime. */
 export const WORKERD_RECORD = "workerd.pid";
 /** What a start puts into its state folder. */
-const STATE = [".gitignore", "credentials.json", "lock", "pool", "secrets.json", "worker", WORKERD_RECORD];
+const STATE = [".gitignore", "credentials.json", "lock", RUNTIME_STATE, "secrets.json", "worker", WORKERD_RECORD];
 
 /** The pool on one machine (SPEC 1.1): the Worker of wrangler.toml in workerd, its state in a folder. */
 export async function startPool(options: PoolOptions): Promise<RunningPool> {
@@ -66,13 +68,18 @@ export async function startPool(options: PoolOptions): Promise<RunningPool> {
     );
   }
   const certificate = options.tls && readCertificate(options.tls);
+  // For good, and for every process started from here: a folder that was there keeps its mode, and what Miniflare and
+  // workerd put into it at whatever time is its owner's alone all the same.
+  process.umask(0o077);
   const stateDir = resolve(options.stateDir);
-  const made = await openPrivateFolder(stateDir, ["secrets.json", WORKERD_RECORD]);
+  const found = await openPrivateFolder(stateDir, ["secrets.json", WORKERD_RECORD]);
   const held = await lockState(stateDir);
+  // Asked under the lock: between the look and the lock another start may have come and gone.
+  const fresh = found !== "used" && !existsSync(secretsFile(stateDir));
   const lock: StateLock = {
     ...held,
     abandon() {
-      if (made) removeState(stateDir);
+      if (fresh) removeState(stateDir, found === "nothing");
       held.release();
     },
   };
@@ -82,10 +89,11 @@ export async function startPool(options: PoolOptions): Promise<RunningPool> {
     if (orphan !== undefined) options.log(`Ended the runtime that an earlier start left behind (pid ${orphan}).`);
 
     const configPath = options.configPath ?? fileURLToPath(new URL("../../wrangler.toml", import.meta.url));
+    const secrets = options.secrets ?? loadSecrets(stateDir);
     const config = await readPoolConfig(configPath);
     const script = await bundlePool(config.main, config.define);
     await migrate(stateDir, config, recordFile, options.log);
-    return await serve({ ...options, host, stateDir, certificate }, config, script, recordFile, lock);
+    return await serve({ ...options, host, stateDir, certificate, secrets }, config, script, recordFile, lock);
   } catch (error) {
     lock.abandon();
     throw error;
@@ -93,14 +101,13 @@ export async function startPool(options: PoolOptions): Promise<RunningPool> {
 }
 
 async function serve(
-  options: PoolOptions & { host: string; certificate: TlsCertificate | undefined },
+  options: PoolOptions & { host: string; certificate: TlsCertificate | undefined; secrets: PoolSecrets },
   config: PoolConfig,
   script: string,
   recordFile: string,
   lock: StateLock,
 ): Promise<RunningPool> {
-  const { stateDir, log, tls, certificate } = options;
-  const secrets = loadSecrets(stateDir);
+  const { stateDir, log, tls, certificate, secrets } = options;
   const outer = { host: options.host, port: options.port || (certificate ? await freePort(options.host) : 0) };
   // Behind TLS the pool itself is for this machine only, on a port that nobody needs to know.
   const { host, port: wanted } = certificate ? { host: "127.0.0.1", port: 0 } : outer;
@@ -160,13 +167,16 @@ async function serve(
 }
 
 interface StateLock extends FolderLock {
-  /** As `release`, after removing a folder that was made here; before, so that whoever starts next keeps theirs. */
+  /** As `release`, after removing what was made here; before, so that whoever starts next keeps theirs. */
   abandon(): void;
 }
 
 /** Only what is ours: a file that a person put there stays, and all with it. */
-function removeState(stateDir: string): void {
-  if (readdirSync(stateDir).every((name) => STATE.includes(name))) rmSync(stateDir, { recursive: true });
+function removeState(stateDir: string, made: boolean): void {
+  const names = readdirSync(stateDir);
+  if (!names.every((name) => STATE.includes(name))) return;
+  if (made) rmSync(stateDir, { recursive: true });
+  else for (const name of names) rmSync(join(stateDir, name), { recursive: true, force: true });
 }
 
 /**

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import * as z from "zod";
 import { OperatorError } from "./operator-error.ts";
@@ -12,10 +13,19 @@ const poolSecrets = z.object({
 });
 export type PoolSecrets = z.infer<typeof poolSecrets>;
 
-/** The pool's secrets; made on the first start and kept. */
+/** What workerd keeps in a state folder: the record, and the objects that decide. */
+export const RUNTIME_STATE = "pool";
+
+/** The pool's secrets; made on the first start and kept. Where there is a record, other secrets would open none of it. */
 export function loadSecrets(stateDir: string): PoolSecrets {
   const kept = readSecrets(stateDir);
   if (kept !== undefined) return kept;
+  if (existsSync(join(stateDir, RUNTIME_STATE))) {
+    throw new OperatorError(
+      `${stateDir} holds the record of a pool and no secrets.json, which is its identity. Restore that file from a ` +
+        "backup; where an import was broken off, remove the folder and import again.",
+    );
+  }
   const secrets: PoolSecrets = {
     pool_secret_key: randomBytes(32).toString("base64"),
     admin_token: newAdminToken(),

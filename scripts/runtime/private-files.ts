@@ -1,17 +1,14 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
-import { openStateFolder } from "../../worker-agent/state/state-folder.ts";
+import { type FoundFolder, openStateFolder } from "../../worker-agent/state/state-folder.ts";
 import { OperatorError } from "./operator-error.ts";
 
-/**
- * Opens a state folder, its owner's alone when it is made here; `marks` are files by which this state is known. True
- * when it was made here.
- */
-export async function openPrivateFolder(folder: string, marks: readonly string[]): Promise<boolean> {
+/** Opens a state folder, its owner's alone when it is made here; `marks` are files by which this state is known. */
+export async function openPrivateFolder(folder: string, marks: readonly string[]): Promise<FoundFolder> {
   const opened = await openStateFolder(folder, marks);
   if (!opened.ok) throw new OperatorError(opened.message);
-  return opened.made;
+  return opened.found;
 }
 
 /** Writes a file of mode 0600 that readers see whole or not at all. */

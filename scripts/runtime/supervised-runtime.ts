@@ -9,6 +9,7 @@ import {
   type MiniflareOptions,
   type V4WorkerOptions,
 } from "miniflare";
+import { RUNTIME_STATE } from "./pool-secrets.ts";
 import { recordedWorkerd } from "./workerd-record.ts";
 
 export type LogLine = (line: string) => void;
@@ -40,7 +41,7 @@ export async function startRuntime(
       cf: false,
       logRequests: false,
       telemetry: { enabled: false },
-      resourcePersistencePath: join(stateDir, "pool"),
+      resourcePersistencePath: join(stateDir, RUNTIME_STATE),
       unsafeRuntimeEnv: env,
       log: runtimeLog,
       handleStructuredLogs: ({ level, message }) => log(`pool ${level}: ${message}`),

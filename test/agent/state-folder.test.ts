@@ -15,11 +15,12 @@ const mode = async (path: string) => (await stat(path)).mode & 0o1777;
 
 it("makes a folder, and those above it, its owner's alone", async () => {
   const path = join(folder, "a", "b");
-  expect(await open(path)).toEqual({ ok: true, made: true });
+  expect(await open(path)).toEqual({ ok: true, found: "nothing" });
   expect([await mode(path), await mode(join(folder, "a"))]).toEqual([0o700, 0o700]);
 });
 
 it.each<[what: string, mode: number, holds: string[], says: string | null]>([
+  ["its owner's alone and empty", 0o700, [], null],
   ["its owner's alone, whatever it holds", 0o700, ["a photo"], null],
   ["open and empty", 0o755, [], null],
   ["open, with the lock of a start that failed", 0o755, ["lock"], null],
@@ -28,18 +29,23 @@ it.each<[what: string, mode: number, holds: string[], says: string | null]>([
   ["the group's, with somebody's files", 0o770, ["a photo"], "what it holds is not Ligand's"],
   ["everyone's, as /tmp is", 0o1777, [], "everyone may put files into it"],
   ["everyone's, with a key that anybody put there", 0o777, ["agent.key"], "everyone may put files into it"],
-])("a folder that is %s keeps its mode", async (_what, given, holds, says) => {
-  for (const name of holds) await writeFile(join(folder, name), "");
-  await chmod(folder, given);
-  const opened = await open(folder);
-  if (says === null) expect(opened).toEqual({ ok: true, made: false });
-  else {
-    expect(opened).toEqual({ ok: false, message: expect.stringContaining(says) });
-    expect(opened).toHaveProperty("message", expect.stringContaining(`--state ${folder}/ligand`));
-  }
-  expect(await mode(folder)).toBe(given);
-  expect((await readdir(folder)).sort()).toEqual(holds);
-});
+])(
+  "a folder that is %s keeps its mode; one that is taken while empty is hidden from git",
+  async (_what, given, holds, says) => {
+    for (const name of holds) await writeFile(join(folder, name), "");
+    await chmod(folder, given);
+    const opened = await open(folder);
+    const empty = holds.every((name) => name === "lock");
+    if (says === null) expect(opened).toEqual({ ok: true, found: empty ? "empty" : "used" });
+    else {
+      expect(opened).toEqual({ ok: false, message: expect.stringContaining(says) });
+      expect(opened).toHaveProperty("message", expect.stringContaining(`--state ${folder}/ligand`));
+    }
+    expect(await mode(folder)).toBe(given);
+    const hidden = says === null && empty ? [".gitignore"] : [];
+    expect((await readdir(folder)).sort()).toEqual([...hidden, ...holds]);
+  },
+);
 
 it.each([["file"], [join("file", "inside")]])("%s is no folder", async (path) => {
   await writeFile(join(folder, "file"), "");

@@ -1,15 +1,18 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
+import { adminClient } from "../../scripts/runtime/admin-client.ts";
 import { startPool as runPool } from "../../scripts/runtime/pool-runtime.ts";
 import { loadSecrets, saveSecrets } from "../../scripts/runtime/pool-secrets.ts";
+import { endOrphan } from "../../scripts/runtime/workerd-record.ts";
 import {
   ligand,
   type PoolProcess,
   spawnLigand,
   startPool,
+  startRefused,
   startWorker,
   temporaryFolder,
   type WorkerProcess,
@@ -27,6 +30,7 @@ let key: { id: string; key: string };
 let revoked: { id: string; key: string };
 let alice: { id: string; token: string };
 let invite: { id: string; token: string };
+let exported: number;
 
 const models = async (url: string, secret: string) =>
   (await fetch(`${url}/v1/models`, { headers: { authorization: `Bearer ${secret}` } })).status;
@@ -54,7 +58,22 @@ const seen = async ({ admin }: Pick<PoolProcess, "admin">) => ({
   tokens: (await admin.workers()).tokens.map(({ connected: _connected, ...token }) => token),
 });
 
+const mode = (path: string) => statSync(path).mode & 0o777;
+const events = async ({ admin }: Pick<PoolProcess, "admin">) => (await admin.events("all", 1)).head;
+/** What in a state folder is not its owner's alone. */
+function open(stateDir: string): string[] {
+  const inside = readdirSync(stateDir, { recursive: true, encoding: "utf8" });
+  expect(inside).toEqual(expect.arrayContaining([".gitignore", "secrets.json", "credentials.json", "pool/d1"]));
+  expect(inside.filter((name) => name.endsWith(".sqlite")).length).toBeGreaterThan(4);
+  return inside.filter((name) => {
+    const path = join(stateDir, name);
+    return mode(path) !== (statSync(path).isDirectory() ? 0o700 : 0o600);
+  });
+}
+
 beforeAll(async () => {
+  // The loosest that people have: what is private is so by our doing.
+  process.umask(0o000);
   pool = await startPool();
   worker = await startWorker(pool, { slots: 1 });
   key = await pool.admin.createKey({ label: "app" });
@@ -72,8 +91,9 @@ beforeAll(async () => {
 
 it("a running pool is exported whole, jobs that have just ended included, into a file that tells nothing", async () => {
   const done = await json(["export", file, "--state", pool.stateDir]);
-  // An admin, three keys, two tokens, a worker and three jobs; and two events of the log.
-  expect(done).toEqual({ file, atom_id: pool.credentials.atom_id, rows: 1 + 3 + 2 + 1 + 3 + 2 });
+  // An admin, three keys, two tokens, a worker and three jobs; and the log.
+  exported = 1 + 3 + 2 + 1 + 3 + (await events(pool));
+  expect(done).toEqual({ file, atom_id: pool.credentials.atom_id, rows: exported });
   expect(statSync(file).mode & 0o777).toBe(0o600);
   expect(readdirSync(folder)).toEqual(["pool.export"]);
   const text = readFileSync(file, "latin1");
@@ -84,7 +104,11 @@ it("it is the same pool elsewhere: identity, keys, admins, workers and records, 
   const was = await seen(pool);
   await pool.stop();
   const stateDir = join(temporaryFolder(), "fresh");
-  expect(await json(["import", file, "--state", stateDir])).toEqual({ atom_id: pool.credentials.atom_id, rows: 12 });
+  const { atom_id } = pool.credentials;
+  expect(await json(["import", file, "--state", stateDir])).toEqual({ atom_id, rows: exported });
+  expect(mode(stateDir)).toBe(0o700);
+  expect(open(stateDir)).toEqual([]);
+  expect(readFileSync(join(stateDir, ".gitignore"), "utf8")).toBe("*\n");
   const again = await startPool({ stateDir });
   expect(again.credentials).toEqual({ ...pool.credentials, url: again.url });
   expect(await seen(again)).toEqual(was);
@@ -117,9 +141,66 @@ it("it is the same pool elsewhere: identity, keys, admins, workers and records, 
 
 it("a stopped pool is exported too, and is stopped again after", async () => {
   const stopped = join(folder, "stopped.export");
-  // One job more than before; and how often the log heard of workers is a matter of time.
-  expect((await json(["export", stopped, "--state", pool.stateDir])).rows).toBeGreaterThan(1 + 3 + 2 + 1 + 4 + 2);
+  expect((await json(["export", stopped, "--state", pool.stateDir])).rows).toBeGreaterThan(exported);
   expect(readdirSync(join(pool.stateDir, "lock"))).toEqual([]);
+  expect(open(pool.stateDir)).toEqual([]);
+});
+
+describe("an import's folder", () => {
+  const given = (mode: number, holds: string[] = []) => {
+    const stateDir = join(temporaryFolder(), "given");
+    mkdirSync(stateDir);
+    for (const name of holds) writeFileSync(join(stateDir, name), "");
+    chmodSync(stateDir, mode);
+    return stateDir;
+  };
+  const importing = (stateDir: string) =>
+    spawnLigand(["pool", "import", file, "--state", stateDir, "--json"], { LIGAND_PASSPHRASE });
+
+  it("may be there when it is empty and its owner's alone, and gets what a start puts there", async () => {
+    const stateDir = given(0o700);
+    await json(["import", file, "--state", stateDir]);
+    expect(open(stateDir)).toEqual([]);
+  });
+
+  it.each<[what: string, mode: number, holds: string[], says: string]>([
+    ["readable by others", 0o755, [], "others may look into it"],
+    ["the group's", 0o770, [], "others may look into it"],
+    ["in use", 0o700, ["a photo"], "is not empty (a photo)"],
+    ["a pool's", 0o700, ["pool", "secrets.json"], "holds a pool already"],
+  ])("is refused where it is %s, and left as it is", async (_what, given_, holds, says) => {
+    const stateDir = given(given_, holds);
+    const done = await command(["import", file, "--state", stateDir]);
+    expect(done).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining(says) });
+    expect([mode(stateDir), readdirSync(stateDir)]).toEqual([given_, holds]);
+  });
+
+  it.each<[where: string, folder: () => string, left: boolean]>([
+    ["was made for it goes", () => join(temporaryFolder(), "fresh"), false],
+    ["was there before is empty again", () => given(0o700), true],
+  ])("that %s when the import is broken off", async (_what, folder, left) => {
+    const stateDir = folder();
+    const { child, output } = importing(stateDir);
+    const exited = once(child, "exit");
+    await waitFor(() => existsSync(join(stateDir, "workerd.pid")), 30_000, "the import to be under way");
+    child.kill("SIGINT");
+    expect((await exited)[0]).toBe(1);
+    expect(output.stdout).toContain("It was broken off.");
+    expect(existsSync(stateDir)).toBe(left);
+    if (left) expect(readdirSync(stateDir)).toEqual([]);
+  });
+
+  it("starts as no pool when the import was killed", async () => {
+    const stateDir = join(temporaryFolder(), "fresh");
+    const { child } = importing(stateDir);
+    const exited = once(child, "exit");
+    await waitFor(() => existsSync(join(stateDir, "pool")), 30_000, "the import to be under way");
+    child.kill("SIGKILL");
+    await exited;
+    const refused = await startRefused({ stateDir });
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining("an import was broken off") });
+    await endOrphan(join(stateDir, "workerd.pid"));
+  });
 });
 
 it("a pool elsewhere is exported and imported through its admin API, by whoever kept its secret key", async () => {
@@ -131,6 +212,7 @@ it("a pool elsewhere is exported and imported through its admin API, by whoever 
   const refused = await command(["export", remote], env);
   expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining("LIGAND_POOL_SECRET_KEY") });
   const { rows } = await json(["export", remote], { ...env, LIGAND_POOL_SECRET_KEY: secrets.pool_secret_key });
+  expect(rows).toBe(11 + (await events({ admin: adminClient(from.url, secrets.admin_token) })));
   const occupied = await command(["import", remote], env);
   expect(occupied).toMatchObject({ code: 1, stderr: expect.stringContaining("not empty (rows: 11)") });
   await from.stop();

@@ -2,9 +2,10 @@ import { chmod, mkdir, readdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isErrno } from "./files.ts";
 
-/** `made`: it was not there before. */
+/** What was there before; `empty` but for a lock. */
+export type FoundFolder = "nothing" | "empty" | "used";
 export type OpenedFolder =
-  | { readonly ok: true; readonly made: boolean }
+  | { readonly ok: true; readonly found: FoundFolder }
   | { readonly ok: false; readonly message: string };
 
 /** The lock is made before any state, so a folder that holds nothing else is still empty. */
@@ -22,17 +23,19 @@ export async function openStateFolder(path: string, marks: readonly string[]): P
     const made = await mkdir(path, { recursive: true, mode: 0o700 });
     if (made !== undefined) {
       await chmod(path, 0o700);
-      // Keys are in here: `git add .` around this folder must not take them along.
-      await writeFile(join(path, ".gitignore"), "*\n", { mode: 0o600 });
-      return { ok: true, made: true };
+      await hideFromGit(path);
+      return { ok: true, found: "nothing" };
     }
-    if (process.platform === "win32") return { ok: true, made: false };
-    const { mode, uid } = await stat(path);
-    if ((mode & 0o077) === 0 && uid === process.getuid?.()) return { ok: true, made: false };
-    if ((mode & 0o002) !== 0) return refuse(path, "everyone may put files into it");
     const names = (await readdir(path)).filter((name) => name !== LOCK);
-    if (names.length === 0 || marks.some((mark) => names.includes(mark))) return { ok: true, made: false };
-    return refuse(path, "others may look into it, and what it holds is not Ligand's");
+    if (!(await isOursAlone(path))) {
+      if (((await stat(path)).mode & 0o002) !== 0) return refuse(path, "everyone may put files into it");
+      if (names.length > 0 && !marks.some((mark) => names.includes(mark))) {
+        return refuse(path, "others may look into it, and what it holds is not Ligand's");
+      }
+    }
+    if (names.length > 0) return { ok: true, found: "used" };
+    await hideFromGit(path);
+    return { ok: true, found: "empty" };
   } catch (error) {
     if (isErrno(error, "EEXIST") || isErrno(error, "ENOTDIR"))
       return { ok: false, message: `${path} is not a folder.` };
@@ -44,6 +47,18 @@ export async function openStateFolder(path: string, marks: readonly string[]): P
     }
     throw error;
   }
+}
+
+/** On Windows a folder in the user's profile is; modes say nothing there. */
+export async function isOursAlone(path: string): Promise<boolean> {
+  if (process.platform === "win32") return true;
+  const { mode, uid } = await stat(path);
+  return (mode & 0o077) === 0 && uid === process.getuid?.();
+}
+
+/** Keys are in here: `git add .` around this folder must not take them along. */
+async function hideFromGit(path: string): Promise<void> {
+  await writeFile(join(path, ".gitignore"), "*\n", { mode: 0o600 });
 }
 
 function refuse(path: string, why: string): OpenedFolder {

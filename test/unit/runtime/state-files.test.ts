@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
@@ -34,6 +34,12 @@ it("secrets are made once, and never replaced when they cannot be read", () => {
   expect(loadSecrets(folder)).toEqual(first);
   writeFileSync(join(folder, "secrets.json"), JSON.stringify({ ...first, pool_secret_key: "short" }));
   expect(() => loadSecrets(folder)).toThrow("Restore it from a backup");
+});
+
+it("no identity is made up for the record of another", () => {
+  mkdirSync(join(folder, "pool"));
+  expect(() => loadSecrets(folder)).toThrow("no secrets.json, which is its identity. Restore that file");
+  expect(readdirSync(folder)).toEqual(["pool"]);
 });
 
 it("the client key is made once a pool", async () => {

@@ -22,4 +22,6 @@ export interface Env {
   ALLOWED_HOSTS?: string;
   /** Origins that browsers may call the client API from, comma-separated, or `*`. */
   CORS_ORIGINS?: string;
+  /** Set by the runner of a pool on one machine, whose operator has no wrangler to mend it with. */
+  ONE_MACHINE?: string;
 }

@@ -9,7 +9,7 @@ import { within } from "./within.ts";
 
 /** `/admin/api/doctor`: what this pool finds of itself; what to make of it, `ligand pool doctor` says. */
 export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
-  const { DB, LANE, ALLOWED_HOSTS, METRICS_TOKEN } = c.env;
+  const { DB, LANE, ALLOWED_HOSTS, METRICS_TOKEN, ONE_MACHINE } = c.env;
   const lane = LANE.getByName(MAIN_LANE);
   const [database, migrations, settings, overview, measured] = await Promise.all([
     timed(DB.prepare("SELECT 1 FROM client_keys LIMIT 1").all()),
@@ -35,6 +35,7 @@ export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
     ],
     allowed_hosts: (ALLOWED_HOSTS ?? "").split(",").filter((name) => name !== ""),
     has_metrics_token: Boolean(METRICS_TOKEN),
+    runs_on: ONE_MACHINE ? "one-machine" : "cloudflare",
   });
 });
 

@@ -88,20 +88,34 @@ function clockChecks({ aheadMs, uncertaintyMs, poolDriftMs, localDriftMs }: Cloc
   ];
 }
 
+/** Where to look and what to do, which differs by what the pool runs on. */
+const REMEDIES = {
+  "one-machine": {
+    migrate: "Stop the pool and start it again: a start applies what is missing.",
+    restart: "Look at what npm start printed, and restart it.",
+    database: "Look at what npm start printed, and at the disk.",
+    metricsToken: "Stop the pool and start it again: a start sets one.",
+  },
+  cloudflare: {
+    migrate: "Apply them: npx wrangler d1 migrations apply ligand --remote",
+    restart: "Look at its log (npx wrangler tail), and deploy again.",
+    database: "Look at its log (npx wrangler tail), and at www.cloudflarestatus.com.",
+    metricsToken:
+      "Set one, so that Prometheus needs no admin token: openssl rand -hex 24 | npx wrangler secret put METRICS_TOKEN",
+  },
+} as const satisfies Record<PoolFindings["runs_on"], Record<string, string>>;
+type Remedies = (typeof REMEDIES)[PoolFindings["runs_on"]];
+
 function poolChecks(findings: PoolFindings, shipped: readonly string[]): Check[] {
-  const { database, policy, lanes } = findings;
+  const { database, policy, lanes, runs_on } = findings;
+  const todo = REMEDIES[runs_on];
   return [
-    answering(
-      "database",
-      database,
-      "D1 does not answer",
-      "Look at the pool's log; on Cloudflare at status.cloudflare.com.",
-    ),
-    migrations(database.migrations, shipped),
-    answering("settings", policy, "PoolPolicy does not answer", "Look at the pool's log, and restart it."),
+    answering("database", database, "D1 does not answer", todo.database),
+    migrations(database.migrations, shipped, todo),
+    answering("settings", policy, "PoolPolicy does not answer", todo.restart),
     ...lanes.flatMap((lane): Check[] => {
       const name = `lane ${lane.name}`;
-      if (!lane.ok) return [fail(name, "does not answer", "Look at the pool's log, and restart it.")];
+      if (!lane.ok) return [fail(name, "does not answer", todo.restart)];
       const load = `${counted(lane.workers, "worker")}, ${counted(lane.queued, "request")} waiting, answers in ${lane.ms} ms`;
       return [
         lane.workers === 0
@@ -118,29 +132,15 @@ function poolChecks(findings: PoolFindings, shipped: readonly string[]): Check[]
           : ok(`records of ${lane.name}`, `${lane.outbox_rows} wait for D1`),
       ];
     }),
-    findings.has_metrics_token
-      ? ok("metrics token", "set")
-      : warn("metrics token", "not set", "Set METRICS_TOKEN, so that Prometheus needs no admin token."),
+    findings.has_metrics_token ? ok("metrics token", "set") : warn("metrics token", "not set", todo.metricsToken),
   ];
 }
 
-function migrations(applied: readonly string[] | null, shipped: readonly string[]): Check {
-  if (applied === null) {
-    return fail(
-      "migrations",
-      "cannot be read",
-      "Apply them: npx wrangler d1 migrations apply ligand --remote, or restart.",
-    );
-  }
+function migrations(applied: readonly string[] | null, shipped: readonly string[], { migrate }: Remedies): Check {
+  if (applied === null) return fail("migrations", "cannot be read", migrate);
   const missing = shipped.filter((name) => !applied.includes(name));
   const unknown = applied.filter((name) => !shipped.includes(name));
-  if (missing.length > 0) {
-    return fail(
-      "migrations",
-      `${missing.join(", ")} not applied`,
-      "Apply them: npx wrangler d1 migrations apply ligand --remote; on one machine, restart the pool.",
-    );
-  }
+  if (missing.length > 0) return fail("migrations", `${missing.join(", ")} not applied`, migrate);
   if (unknown.length > 0)
     return warn("migrations", `${unknown.join(", ")} not known here`, "Update this copy of Ligand.");
   return ok("migrations", `all ${applied.length} applied`);

@@ -66,6 +66,7 @@ const doctor = z.object({
   ),
   allowed_hosts: z.array(z.string()),
   has_metrics_token: z.boolean(),
+  runs_on: z.enum(["one-machine", "cloudflare"]),
 });
 const workers = z.object({ tokens: z.array(token), workers: z.array(worker) });
 
@@ -89,8 +90,11 @@ export type PoolChange = z.infer<typeof poolSettings>;
 export type AdminClient = ReturnType<typeof adminClient>;
 
 export function adminClient(url: string, adminToken: string) {
-  const call = async <T>(method: string, path: string, shape: z.ZodType<T>, body?: object): Promise<T> =>
-    shape.parse(await request(url, adminToken, method, path, body));
+  const call = async <T>(method: string, path: string, shape: z.ZodType<T>, body?: object): Promise<T> => {
+    const answer = shape.safeParse(await request(url, adminToken, method, path, body));
+    if (answer.success) return answer.data;
+    throw new OperatorError(`The pool at ${url} is of another version than this command. Bring both to the same one.`);
+  };
   return {
     pool: () => call("GET", "/pool", pool),
     changePool: (settings: PoolChange) => call("PATCH", "/pool", pool, settings),

@@ -1,6 +1,6 @@
-import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { OperatorError } from "./operator-error.ts";
 
 export interface Migration {
   name: string;
@@ -13,11 +13,6 @@ export function readMigrations(folder: string): Migration[] {
     .filter((name) => name.endsWith(".sql"))
     .sort()
     .map((name) => ({ name, sql: readFileSync(join(folder, name), "utf8") }));
-}
-
-/** Changes when any migration does. */
-export function migrationsDigest(migrations: readonly Migration[]): string {
-  return createHash("sha256").update(JSON.stringify(migrations)).digest("hex");
 }
 
 /** What migrating needs of a D1 database. */
@@ -37,7 +32,10 @@ const CREATE_TABLE = `CREATE TABLE IF NOT EXISTS "d1_migrations"(
 		applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL
 );`;
 
-/** Applies what is not yet applied, each migration with its record in one transaction. Returns the names applied. */
+/**
+ * Applies what D1 does not say it has, each migration with its note in one transaction. Returns the names applied.
+ * Tables that were put there some other way, without their notes, stop it.
+ */
 export async function applyMigrations(db: MigratedDatabase, migrations: readonly Migration[]): Promise<string[]> {
   await db.prepare(CREATE_TABLE).all();
   const applied = new Set(
@@ -49,10 +47,15 @@ export async function applyMigrations(db: MigratedDatabase, migrations: readonly
   for (const { name, sql } of fresh) {
     // D1 runs a batch as one transaction.
     const statements = await statementsOf(sql);
-    await db.batch([
-      ...statements.map((statement) => db.prepare(statement)),
-      db.prepare('INSERT INTO "d1_migrations" (name) VALUES (?)').bind(name),
-    ]);
+    const note = db.prepare('INSERT INTO "d1_migrations" (name) VALUES (?)').bind(name);
+    try {
+      await db.batch([...statements.map((statement) => db.prepare(statement)), note]);
+    } catch (error) {
+      throw new OperatorError(
+        `The migration ${name} cannot be applied to D1 (${error instanceof Error ? error.message : String(error)}), and ` +
+          "nothing of it was. Restore the state folder from a copy, or the pool from an export: docs/upgrading.md.",
+      );
+    }
   }
   return fresh.map((migration) => migration.name);
 }

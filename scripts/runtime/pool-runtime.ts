@@ -3,12 +3,12 @@ import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { FolderLock } from "../../worker-agent/state/folder-lock.ts";
 import { allowedHosts, freePort, isLoopback, localUrl } from "./listen-address.ts";
-import { applyMigrations, migrationsDigest, readMigrations } from "./migrations.ts";
+import { applyMigrations, readMigrations } from "./migrations.ts";
 import { OperatorError } from "./operator-error.ts";
 import { bundlePool } from "./pool-bundle.ts";
 import { type PoolConfig, readPoolConfig } from "./pool-config.ts";
 import { loadSecrets, type PoolSecrets, RUNTIME_STATE, secretsFile } from "./pool-secrets.ts";
-import { openPrivateFolder, readIfPresent, writePrivateFile } from "./private-files.ts";
+import { openPrivateFolder } from "./private-files.ts";
 import { lockState } from "./state-lock.ts";
 import { CLOSED, isAddressInUse, type LogLine, startRuntime, supervise } from "./supervised-runtime.ts";
 import {
@@ -120,6 +120,7 @@ async function serve(
       POOL_SECRET_KEY: secrets.pool_secret_key,
       ADMIN_TOKEN: secrets.admin_token,
       METRICS_TOKEN: secrets.metrics_token,
+      ONE_MACHINE: "yes",
       POOL_URL: publicUrl,
       ALLOWED_HOSTS: allowedHosts(outer.host, [...(options.allowHosts ?? []), ...(certificate?.names ?? [])]),
       ...(process.env.LIGAND_CORS_ORIGINS !== undefined && { CORS_ORIGINS: process.env.LIGAND_CORS_ORIGINS }),
@@ -180,14 +181,10 @@ function removeState(stateDir: string, made: boolean): void {
 }
 
 /**
- * Brings D1 up to date before anything is served: with a fixed port, agents and clients return at once.
- * What was applied last is noted beside the database, so that a start with nothing new skips this.
+ * Brings D1 up to date before anything is served: with a fixed port, agents and clients return at once. What is applied
+ * D1 alone says, at every start: a note beside it would be believed over a database that was restored from elsewhere.
  */
 async function migrate(stateDir: string, config: PoolConfig, recordFile: string, log: LogLine): Promise<void> {
-  const migrations = readMigrations(config.migrationsDir);
-  const digest = migrationsDigest(migrations);
-  const noteFile = join(stateDir, "pool", "d1", "ligand-migrations");
-  if (readIfPresent(noteFile) === digest) return;
   const name = "migrate";
   const { miniflare } = await startRuntime(
     stateDir,
@@ -196,10 +193,10 @@ async function migrate(stateDir: string, config: PoolConfig, recordFile: string,
     log,
   );
   try {
-    const applied = await applyMigrations(await miniflare.getD1Database("DB", name), migrations);
+    const database = await miniflare.getD1Database("DB", name);
+    const applied = await applyMigrations(database, readMigrations(config.migrationsDir));
     for (const migration of applied) log(`Applied migration ${migration}.`);
   } finally {
     await miniflare.dispose();
   }
-  writePrivateFile(noteFile, digest);
 }

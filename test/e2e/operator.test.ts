@@ -1,8 +1,9 @@
-import { chmodSync, readFileSync } from "node:fs";
+import { chmodSync, globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { describe, expect, it } from "vitest";
 import { readCredentials } from "../../scripts/runtime/credentials.ts";
-import { ligand, startPool, temporaryFolder } from "./support.ts";
+import { ligand, startPool, startRefused, temporaryFolder } from "./support.ts";
 
 const status = async (url: string, token: string) =>
   (await fetch(`${url}/admin/api/pool`, { headers: { authorization: `Bearer ${token}` } })).status;
@@ -10,6 +11,13 @@ async function json(args: string[], env: Record<string, string> = {}) {
   const { code, stdout, stderr } = await ligand([...args, "--json"], env);
   expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
   return JSON.parse(stdout) as Record<string, unknown>;
+}
+
+/** The pool's D1, as whoever restores a copy of it would have it before them. */
+function openD1(stateDir: string): DatabaseSync {
+  const files = globSync(join(stateDir, "pool/d1/*/*.sqlite")).filter((file) => !file.endsWith("metadata.sqlite"));
+  expect(files).toHaveLength(1);
+  return new DatabaseSync(files[0] ?? "");
 }
 
 describe("ligand pool admins", () => {
@@ -88,5 +96,40 @@ describe("ligand pool doctor", () => {
     const stopped = await ligand(here);
     expect(stopped).toMatchObject({ code: 1, stdout: expect.stringMatching(/^fail {2}pool.*does not answer/m) });
     for (const { stdout } of [open, stopped]) expect(stdout).not.toContain(pool.credentials.admin_token);
+  });
+
+  it("finds the migration that a restored database lacks, and its remedy mends it", async () => {
+    const pool = await startPool();
+    const { stateDir } = pool;
+    const here = ["pool", "doctor", "--state", stateDir];
+    const d1 = openD1(stateDir);
+    // As a copy from before the migration is: it has neither what the migration made nor its note.
+    d1.exec("DROP TRIGGER events_no_update; DELETE FROM d1_migrations WHERE name LIKE '0003%'");
+    for (const name of ["events_no_delete", "events_no_reinsert"]) d1.exec(`DROP TRIGGER ${name}`);
+    d1.close();
+    const ill = await ligand(here);
+    expect(ill).toMatchObject({
+      code: 1,
+      stdout: expect.stringMatching(/^fail {2}migrations .* 0003\w+\.sql not applied\n +→ Stop the pool and start it/m),
+    });
+    await pool.stop();
+    const again = await startPool({ stateDir });
+    expect(again.output()).toContain("Applied migration 0003");
+    expect((await ligand(here)).stdout).toMatch(/^ok {4}migrations/m);
+    await again.stop();
+    const triggers = openD1(stateDir);
+    expect(triggers.prepare("SELECT count(*) AS n FROM sqlite_master WHERE type = 'trigger'").get()).toEqual({ n: 3 });
+    // Tables without their notes stop a start, and what they hold stays.
+    triggers.exec("DELETE FROM d1_migrations");
+    triggers.close();
+    const refused = await startRefused({ stateDir });
+    expect(refused).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/migration 0000\w+\.sql cannot be applied/),
+    });
+    expect(refused.stderr).not.toContain("    at ");
+    const kept = openD1(stateDir);
+    expect(kept.prepare("SELECT count(*) AS n FROM client_keys").get()).toEqual({ n: 1 });
+    kept.close();
   });
 });

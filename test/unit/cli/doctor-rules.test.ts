@@ -19,6 +19,7 @@ function findings(change: (healthy: Findings & { pool: Answered; folder: object 
         lanes: [{ name: "main", ok: true, ms: 1, workers: 1, queued: 0, outbox_rows: 0 }],
         allowed_hosts: ["127.0.0.1"],
         has_metrics_token: true,
+        runs_on: "one-machine" as "one-machine" | "cloudflare",
       },
       clock: { aheadMs: 3, uncertaintyMs: 4, poolDriftMs: 1, localDriftMs: -1 },
     },
@@ -115,6 +116,21 @@ describe("what is wrong is named, and what to do", () => {
     ["little room", (f) => Object.assign(f.folder, { freeBytes: GIB }), "disk", "warn"],
     ["no room", (f) => Object.assign(f.folder, { freeBytes: GIB / 8 }), "disk", "fail"],
   ])("%s", (_what, change, name, state) => expect(wrong(findings(change))).toEqual([[name, state, true]]));
+
+  it.each<[runsOn: "one-machine" | "cloudflare", says: string[], saysNot: string]>([
+    ["one-machine", ["Stop the pool and start it again", "npm start"], "wrangler"],
+    ["cloudflare", ["npx wrangler d1 migrations apply ligand --remote", "npx wrangler tail"], "npm start"],
+  ])("what to do is what can be done on %s", (runsOn, says, saysNot) => {
+    const checks = diagnose(
+      findings((f) => {
+        const away = { database: { ok: false, ms: 1, migrations: null }, policy: { ok: false, ms: 1 } };
+        Object.assign(f.pool.findings, { runs_on: runsOn, ...away, has_metrics_token: false });
+      }),
+    );
+    const todo = checks.map((check) => check.todo).join("\n");
+    for (const each of says) expect(todo).toContain(each);
+    expect(todo).not.toContain(saysNot);
+  });
 
   it("a pool that does not answer: what can be seen here is looked at all the same", () => {
     const silent: Findings = { ...findings(), pool: { ok: false, message: "does not answer" } };

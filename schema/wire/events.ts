@@ -88,6 +88,56 @@ export type Checkpoint = z.infer<typeof checkpoint>;
 export const signedCheckpoint = z.strictObject({ checkpoint, origin_pubkey: publicKey, signature });
 export type SignedCheckpoint = z.infer<typeof signedCheckpoint>;
 
+// ---- between pools (SPEC 4.2)
+
+/** What a peer may follow. */
+export const peerAudience = audience.exclude(["all"]);
+export type PeerAudience = z.infer<typeof peerAudience>;
+
+/** What a peer says may still be done with an event; whoever takes it clamps it. */
+const ttl = z.int().nonnegative();
+
+export const pushBody = z.strictObject({
+  events: z
+    .array(z.strictObject({ event: signedEvent, ttl }))
+    .min(1)
+    .max(LIMITS.eventsPerPush),
+});
+export type PushBody = z.infer<typeof pushBody>;
+
+export const pushAnswer = z.strictObject({
+  /** Taken, those that wait for the receiver's clock too. */
+  accepted: z.int().nonnegative(),
+  duplicates: z.int().nonnegative(),
+  rejected: z.int().nonnegative(),
+  /** A code that we do not know is a newer pool's. */
+  errors: z
+    .array(z.strictObject({ content_id: z.string().max(64), code: z.string().regex(/^events\/[a-z-]{1,64}$/) }))
+    .max(LIMITS.eventsPerPush),
+  receiver_hlc: hybridTime,
+  receiver_head_seq: z.int().nonnegative(),
+});
+export type PushAnswer = z.infer<typeof pushAnswer>;
+
+export const pullQuery = z.strictObject({
+  audience: peerAudience.default("public"),
+  since: z.coerce.number().int().nonnegative().default(0),
+  limit: z.coerce.number().int().positive().max(LIMITS.eventsPerPull).default(LIMITS.eventsPerPull),
+});
+
+/** What a stream carries, an event of it each. */
+export const pulledEvent = z.strictObject({ seq: z.int().positive(), event: signedEvent, ttl });
+export type PulledEvent = z.infer<typeof pulledEvent>;
+
+export const pullAnswer = z.strictObject({
+  events: z.array(pulledEvent).max(LIMITS.eventsPerPull),
+  /** The last number of the page; as asked for when there is nothing more. */
+  next: z.int().nonnegative(),
+  head: z.int().nonnegative(),
+  checkpoint: signedCheckpoint,
+});
+export type PullAnswer = z.infer<typeof pullAnswer>;
+
 // ---- the operator's side: `/admin/api/events`
 
 /** Of a list or a stream; without `since` the newest. */

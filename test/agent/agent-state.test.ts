@@ -115,6 +115,7 @@ it("of a real agent keeps the job that it had to turn down, and is shown as it i
     onEvent: (event) => events.push(event),
     onStatus: (status) => shown.push(status),
   });
+  await pool.probed();
   const side = await pool.welcomed();
   const request = { messages: [{ role: "user" as const, content: "?" }], stream: true };
   const named = { jobId: randomUUID(), lease: 1, model: "gpt-0" };

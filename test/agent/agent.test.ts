@@ -32,8 +32,9 @@ afterEach(() => {
   pool.close();
 });
 
-const start = (options: Partial<AgentOptions> = {}): Promise<AgentOutcome> =>
-  runAgent({
+const start = (options: Partial<AgentOptions> = {}): Promise<AgentOutcome> => {
+  void pool.probed();
+  return runAgent({
     poolUrl: pool.url,
     token: pool.token,
     stateDir,
@@ -43,11 +44,6 @@ const start = (options: Partial<AgentOptions> = {}): Promise<AgentOutcome> =>
     reconnect: { minMs: 1, youngMaxMs: 5, maxMs: 5 },
     ...options,
   });
-
-/** The worker's first connection that is more than a look. */
-const probed = async () => {
-  await pool.probed();
-  return pool;
 };
 
 const readStatus = async (): Promise<AgentStatus> => JSON.parse(await readFile(join(stateDir, "status.json"), "utf8"));
@@ -65,7 +61,7 @@ const textOf = (frames: AgentFrame[]) => frames.map((frame) => (frame.type === "
 describe("a worker", () => {
   it("loads, connects, answers with the embedded model, shows what it did, and drains", async () => {
     const end = start();
-    const side = await (await probed()).connection();
+    const side = await pool.connection();
     const hello = await side.welcome();
     const { sha256 } = hello.manifest.models[0] ?? {};
     expect(hello.manifest).toMatchObject({ engine: "llama", agentVersion: AGENT_VERSION, worker: side.worker });
@@ -111,14 +107,14 @@ describe("a worker", () => {
 
   it("is the same worker next time, and does not measure again", async () => {
     const first = start();
-    const before = await (await probed()).welcomed();
+    const before = await pool.welcomed();
     drain.abort();
     await first;
 
     drain = new AbortController();
     events = [];
     const second = start();
-    const after = await (await probed()).welcomed();
+    const after = await pool.welcomed();
     expect(after.worker).toBe(before.worker);
     expect(events).toContainEqual(expect.objectContaining({ type: "calibrated", cached: true }));
     drain.abort();
@@ -127,7 +123,7 @@ describe("a worker", () => {
 
   it("keeps its folder to itself", async () => {
     const end = start();
-    await (await probed()).welcomed();
+    await pool.welcomed();
     drain.abort();
     await end;
     expect((await stat(stateDir)).mode & 0o777).toBe(0o700);
@@ -147,7 +143,7 @@ describe("a worker", () => {
 
   it("refuses a second agent on its folder and names the first, which goes on", async () => {
     const end = start();
-    const side = await (await probed()).welcomed();
+    const side = await pool.welcomed();
     expect(await start()).toEqual({
       code: "failed",
       message: expect.stringMatching(new RegExp(`in use by a worker: pid ${process.pid}, since 20.*--state`)),
@@ -160,7 +156,7 @@ describe("a worker", () => {
 
   it("stops generating for a cancelled job, as its status shows", async () => {
     const end = start();
-    const side = await (await probed()).welcomed();
+    const side = await pool.welcomed();
     // Long enough that the prompt is still being read when the cancel arrives.
     const jobId = ask(side, { messages: [{ role: "user", content: "pool ".repeat(400) }] });
     await side.next("progress");
@@ -189,7 +185,6 @@ describe("a worker that cannot work says what to do", () => {
     ["a folder that everyone may write", { stateDir: tmpdir() }, "failed", /everyone may put files into it/],
     ["no GGUF file", { models: [import.meta.filename] }, "failed", /not a GGUF file/],
   ])("with %s", async (_what, options, code, words) => {
-    void pool.probed();
     const outcome = await start(options);
     expect(outcome.code).toBe(code);
     expect(outcome.message).toMatch(words);
@@ -198,7 +193,6 @@ describe("a worker that cannot work says what to do", () => {
   });
 
   it("with a damaged key, which it does not overwrite", async () => {
-    void pool.probed();
     await start({ models: ["/nowhere"] });
     await writeFile(join(stateDir, "agent.key"), "short");
     expect(await start()).toMatchObject({ code: "failed", message: expect.stringContaining("agent.key") });

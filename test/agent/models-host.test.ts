@@ -72,8 +72,9 @@ afterEach(() => {
   pool.close();
 });
 
-const start = async (options: Partial<AgentOptions>): Promise<AgentOutcome> =>
-  runAgent({
+const start = async (options: Partial<AgentOptions>): Promise<AgentOutcome> => {
+  void pool.probed();
+  return runAgent({
     poolUrl: pool.url,
     token: pool.token,
     stateDir: join(await mkdtemp(join(tmpdir(), "ligand-host-agent-")), "state"),
@@ -86,6 +87,7 @@ const start = async (options: Partial<AgentOptions>): Promise<AgentOutcome> =>
     signal: drain.signal,
     ...options,
   });
+};
 
 const ask = (side: PoolSide, model: string, maxTokens = 4): string => {
   const jobId = randomUUID();

@@ -25,7 +25,7 @@ export class PoolDouble {
   readonly #http: Server;
   readonly #sockets: WebSocketServer;
   readonly #arrived: PoolSide[] = [];
-  #waiting: ((side: PoolSide) => void) | null = null;
+  readonly #waiting: ((side: PoolSide) => void)[] = [];
 
   private constructor(atomId: string, token: string) {
     this.atomId = atomId;
@@ -43,9 +43,8 @@ export class PoolDouble {
       }
       this.#sockets.handleUpgrade(request, socket, head, (ws) => {
         const side = new PoolSide(ws, request, this);
-        const waiting = this.#waiting;
-        this.#waiting = null;
-        if (waiting === null) this.#arrived.push(side);
+        const waiting = this.#waiting.shift();
+        if (waiting === undefined) this.#arrived.push(side);
         else waiting(side);
       });
     });
@@ -70,9 +69,7 @@ export class PoolDouble {
   connection(): Promise<PoolSide> {
     const side = this.#arrived.shift();
     if (side !== undefined) return Promise.resolve(side);
-    return new Promise((resolve) => {
-      this.#waiting = resolve;
-    });
+    return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
   /** The look that a starting agent takes before it loads a model. */

@@ -1,12 +1,19 @@
 import { Hono } from "hono";
+import { createMiddleware } from "hono/factory";
 import type { AdminTokenRow } from "../../schema/db/admin-tokens.ts";
 import { createAdminTokenBody } from "../../schema/wire/admin-api.ts";
 import type { AdminEnv } from "../http/app-env.ts";
-import { ADMIN_TOKENS } from "../http/authentication.ts";
+import { ADMIN_TOKENS, isBootstrapAdmin } from "../http/authentication.ts";
 import { adminBody } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
 import { poolKeys } from "../http/pool-keys.ts";
 import { listAdminTokens } from "./store.ts";
+
+/** Otherwise the first token that is stolen could shut everybody else out, or act under their names. */
+const ownOrBootstrap = createMiddleware<AdminEnv>(async (c, next) => {
+  if (c.req.param("id") !== c.var.adminTokenId && !isBootstrapAdmin(c)) return fail(c, "admins/bootstrap-required");
+  await next();
+});
 
 /** `/admin/api/admins`: tokens of the people who administer this pool, by name. Mounted behind an admin token. */
 export const adminRoutes = new Hono<AdminEnv>()
@@ -20,13 +27,13 @@ export const adminRoutes = new Hono<AdminEnv>()
 
   .get("/", async (c) => c.json({ admins: (await listAdminTokens(c.env.DB)).map(view) }))
 
-  .post("/:id/rotate", async (c) => {
+  .post("/:id/rotate", ownOrBootstrap, async (c) => {
     const { text, ...minted } = await (await poolKeys(c.env)).tagger.mint("la");
     const made = await c.env.ADMIN_TOKENS.getByName(ADMIN_TOKENS).rotate(c.req.param("id"), minted, c.var.admin);
     return made.ok ? c.json({ ...view(made.row), token: text }, 201) : fail(c, made.code);
   })
 
-  .delete("/:id", async (c) => {
+  .delete("/:id", ownOrBootstrap, async (c) => {
     const id = c.req.param("id");
     const revokedAtMs = await c.env.ADMIN_TOKENS.getByName(ADMIN_TOKENS).revoke(id, c.var.admin);
     if (!revokedAtMs) return fail(c, "admins/not-found");

@@ -8,7 +8,7 @@ import { type RecordTable, rowsOfTable } from "../../schema/wire/backup.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import type { AdminEnv } from "../http/app-env.ts";
-import { ADMIN_TOKENS } from "../http/authentication.ts";
+import { ADMIN_TOKENS, requireBootstrapAdmin } from "../http/authentication.ts";
 import { readJson } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
 import { poolKeys } from "../http/pool-keys.ts";
@@ -53,9 +53,11 @@ export const exportRoutes = new Hono<AdminEnv>()
 
 /**
  * `/admin/api/import`: rows of an export become the objects that decide, and through their outboxes the record again.
- * What is there already stays as it is: a row that says otherwise is refused, so that no revocation can be undone.
+ * What is there already stays as it is: a row that says otherwise is refused, so that no revocation can be undone. Rows
+ * say of themselves who made them, so that a named admin could act as another: it is for the bootstrap admin alone, and
+ * the log says that it was done.
  */
-export const importRoutes = new Hono<AdminEnv>().post("/", async (c) => {
+export const importRoutes = new Hono<AdminEnv>().post("/", requireBootstrapAdmin, async (c) => {
   const read = await readJson(c.req.raw, LIMITS.importBodyBytes);
   if (!read.ok) return fail(c, read.code);
   const body = rowsOfTable.safeParse(read.value);
@@ -64,6 +66,9 @@ export const importRoutes = new Hono<AdminEnv>().post("/", async (c) => {
   const checked = RECORD_ROWS[table].array().safeParse(rows);
   if (!checked.success) return fail(c, "http/invalid-body", { param: table });
   const restored = await restore(c.env, table, checked.data);
+  const payload = { by: c.var.adminTokenId, table, rows: rows.length, outcome: restored ? "taken" : "refused" };
+  const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
+  await log.append([{ type: "record_imported", visibility: "private", payload }]);
   if (!restored && table === "events") return fail(c, "events/malformed");
   return restored ? c.json({ table, rows: rows.length }) : fail(c, "pool/not-empty");
 });

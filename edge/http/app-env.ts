@@ -17,8 +17,8 @@ export interface AppEnv {
 /** On routes behind `requireAdmin`. */
 export interface AdminEnv {
   Bindings: Env;
-  /** Who acts: what the audit columns say. */
-  Variables: AppEnv["Variables"] & { admin: string };
+  /** Who acts: what the audit columns say, and what the log does, from which no name can be erased. */
+  Variables: AppEnv["Variables"] & { admin: string; adminTokenId: string };
 }
 
 /** On routes behind `requireClientKey`. */

@@ -1,3 +1,4 @@
+import type { Context } from "hono";
 import { createMiddleware } from "hono/factory";
 import { utf8 } from "../../schema/crypto/bytes.ts";
 import { BOOTSTRAP_ADMIN } from "../../schema/wire/admin-api.ts";
@@ -49,27 +50,43 @@ export const requireClientKey = createMiddleware<ClientEnv>(async (c, next) => {
 
 export const requireAdmin = createMiddleware<AdminEnv>(async (c, next) => {
   const token = bearer(c.req.header("authorization"));
-  const admin = token === null ? null : await adminName(c.env, token);
+  const admin = token === null ? null : await adminOf(c.env, token);
   if (admin === null) return fail(c, "auth/admin-required");
-  c.set("admin", admin);
+  c.set("admin", admin.name);
+  c.set("adminTokenId", admin.tokenId);
   await next();
 });
+
+/** Behind `requireAdmin`: what a named admin may not do to the pool or to the others. */
+export const requireBootstrapAdmin = createMiddleware<AdminEnv>(async (c, next) => {
+  if (!isBootstrapAdmin(c)) return fail(c, "admins/bootstrap-required");
+  await next();
+});
+
+export function isBootstrapAdmin(c: Context<AdminEnv>): boolean {
+  return c.var.adminTokenId === BOOTSTRAP_ADMIN;
+}
 
 /** The one object that knows the named admin tokens of this pool. */
 export const ADMIN_TOKENS = "pool";
 
-/** Who holds this token; null when it is none, or none any more. A forged one is refused here, and wakes nothing. */
-async function adminName(env: Env, token: string): Promise<string | null> {
-  if (await sameSecret(token, env.ADMIN_TOKEN)) return BOOTSTRAP_ADMIN;
+/**
+ * Whose token this is; null when it is none, or none any more. A forged one is refused here, and wakes nothing. Ids of
+ * named tokens are hex, so that none is the bootstrap token's.
+ */
+async function adminOf(env: Env, token: string): Promise<{ name: string; tokenId: string } | null> {
+  if (await sameSecret(token, env.ADMIN_TOKEN)) return { name: BOOTSTRAP_ADMIN, tokenId: BOOTSTRAP_ADMIN };
   const authentic = await (await poolKeys(env)).tagger.authenticate(token, "la");
-  return authentic.ok ? env.ADMIN_TOKENS.getByName(ADMIN_TOKENS).nameOf(authentic.id, authentic.secretSha256) : null;
+  if (!authentic.ok) return null;
+  const name = await env.ADMIN_TOKENS.getByName(ADMIN_TOKENS).nameOf(authentic.id, authentic.secretSha256);
+  return name === null ? null : { name, tokenId: authentic.id };
 }
 
 /** /metrics: an admin's token, or one that can do nothing else. */
 export const requireMetricsReader = createMiddleware<AppEnv>(async (c, next) => {
   const token = bearer(c.req.header("authorization"));
   const allowed =
-    token !== null && ((await sameSecret(token, c.env.METRICS_TOKEN)) || (await adminName(c.env, token)) !== null);
+    token !== null && ((await sameSecret(token, c.env.METRICS_TOKEN)) || (await adminOf(c.env, token)) !== null);
   if (!allowed) return fail(c, "auth/admin-required");
   await next();
 });

@@ -29,7 +29,7 @@ export const poolRoutes = new Hono<AdminEnv>()
     });
     // SPEC 4.1: our audit. It says which settings, not what they hold: a name or a description may be somebody's.
     const changed = Object.keys(body).sort();
-    const payload = { settings: changed, ...(given && { defaults: given }) };
+    const payload = { by: c.var.adminTokenId, settings: changed, ...(given && { defaults: given }) };
     if (changed.length > 0) {
       const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
       await log.append([{ type: "policy_changed", visibility: "private", payload }]);

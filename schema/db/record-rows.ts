@@ -1,4 +1,5 @@
 import { createSelectSchema } from "drizzle-zod";
+import { adminName } from "../wire/admin-api.ts";
 import { adminTokens } from "./admin-tokens.ts";
 import { clientKeys } from "./client-keys.ts";
 import { events } from "./events.ts";
@@ -7,7 +8,7 @@ import { workers, workerTokens } from "./workers.ts";
 
 /** Whole rows as they travel in an export, by table; in the order in which an import takes them. */
 export const RECORD_ROWS = {
-  admin_tokens: createSelectSchema(adminTokens),
+  admin_tokens: createSelectSchema(adminTokens, { name: adminName }),
   client_keys: createSelectSchema(clientKeys),
   worker_tokens: createSelectSchema(workerTokens),
   workers: createSelectSchema(workers),

@@ -20,13 +20,13 @@ export const createWorkerTokenBody = z.strictObject({
 /** The bootstrap token's name stands for nobody else. */
 export const BOOTSTRAP_ADMIN = "admin";
 
-export const createAdminTokenBody = z.strictObject({
-  name: z
-    .string()
-    .regex(/^[\p{L}\p{N}][\p{L}\p{N} ._@+-]*$/u)
-    .max(LIMITS.labelChars)
-    .refine((name) => name.toLowerCase() !== BOOTSTRAP_ADMIN),
-});
+export const adminName = z
+  .string()
+  .regex(/^[\p{L}\p{N}][\p{L}\p{N} ._@+-]*$/u)
+  .max(LIMITS.labelChars)
+  .refine((name) => name.toLowerCase() !== BOOTSTRAP_ADMIN);
+
+export const createAdminTokenBody = z.strictObject({ name: adminName });
 
 export const changePoolBody = z.strictObject({
   name: z.string().min(1).max(LIMITS.labelChars).optional(),

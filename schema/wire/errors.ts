@@ -333,6 +333,13 @@ export const ERRORS = Object.freeze({
     "There is no such admin token, or it was revoked.",
     "Take the id from the list of admin tokens.",
   ),
+  "admins/bootstrap-required": entry(
+    403,
+    REQUEST,
+    "bootstrap_required",
+    "Only the bootstrap admin may do this.",
+    "Use the bootstrap token: what ADMIN_TOKEN was set to, or admin_token in a state folder's credentials.json.",
+  ),
   "admins/name-taken": entry(
     409,
     REQUEST,

@@ -23,6 +23,7 @@ export const eventTypeOfOurs = z.enum([
   "trust_granted",
   "trust_changed",
   "policy_changed",
+  "record_imported",
   "circuit_opened",
   "circuit_closed",
   "overview",

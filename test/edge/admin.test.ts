@@ -76,6 +76,31 @@ describe("a named admin token", () => {
     await admin("POST", `/admins/${old.id}/rotate`, undefined, 404);
   });
 
+  it("has its own token rotated and revoked by its holder, the others' by the bootstrap admin alone", async () => {
+    const mallory = await create("mallory");
+    const victim = await create("victim");
+    for (const [method, path] of [
+      ["POST", `/admins/${victim.id}/rotate`],
+      ["DELETE", `/admins/${victim.id}`],
+      // Whether there is such a token is not said either.
+      ["POST", "/admins/0123456789abcdef/rotate"],
+      ["DELETE", "/admins/0123456789abcdef"],
+    ] as const) {
+      const refused = await as(mallory.token, method, path);
+      expect([refused.status, refused.headers.get("x-ligand-code")]).toEqual([403, "admins/bootstrap-required"]);
+      expect(await refused.json()).toMatchObject({ error: { message: expect.stringContaining("ADMIN_TOKEN") } });
+    }
+    expect((await as(victim.token, "GET", "/pool")).status).toBe(200);
+    expect(await row("admin_tokens", victim.id)).toMatchObject({ revoked_by: null });
+
+    const fresh = await admin<Made>("POST", `/admins/${victim.id}/rotate`);
+    expect(fresh).toMatchObject({ name: "victim", created_by: "admin" });
+    const own = await (await as(mallory.token, "POST", `/admins/${mallory.id}/rotate`)).json<Made>();
+    expect((await as(own.token, "DELETE", `/admins/${own.id}`)).status).toBe(200);
+    expect((await as(own.token, "GET", "/pool")).status).toBe(401);
+    expect(await row("admin_tokens", own.id)).toMatchObject({ revoked_by: "mallory" });
+  });
+
   it.each<[name: unknown, status: number]>([
     ["Admin", 400],
     ["", 400],

@@ -1,5 +1,7 @@
 import { env } from "cloudflare:workers";
 import { describe, expect, it } from "vitest";
+import { openEvent } from "../../schema/crypto/signed-event.ts";
+import type { SignedEvent } from "../../schema/wire/events.ts";
 import { admin, ask, chat, createKey, invite } from "./support.ts";
 
 interface Exported {
@@ -9,6 +11,17 @@ interface Exported {
 const exported = () => admin<Exported>("GET", "/export");
 const importing = (table: string, rows: object[], want: number) =>
   admin<object>("POST", "/import", { table, rows }, want);
+
+/** What the log has of imports, oldest first. */
+async function imports(): Promise<unknown[]> {
+  const page = await admin<{ events: { event: SignedEvent }[] }>("GET", "/events?limit=500");
+  const opened = await Promise.all(page.events.map(({ event }) => openEvent(event)));
+  return opened.flatMap((each) => {
+    if (!each.ok || each.event.type !== "record_imported") return [];
+    expect(each.event.visibility).toBe("private");
+    return [each.event.payload];
+  });
+}
 
 describe("an import", () => {
   it("makes an account, a token and an admin out of their rows, once and again", async () => {
@@ -41,8 +54,36 @@ describe("an import", () => {
     for (const table of ["client_keys", "worker_tokens", "admin_tokens"] as const) {
       expect(await importing(table, before.tables[table], 409)).toMatchObject({ error: { code: "not_empty" } });
     }
-    expect(await exported()).toEqual(after);
+    expect((await exported()).tables).toEqual(after.tables);
     expect((await chat(key)).status).toBe(401);
+  });
+
+  it("is for the bootstrap admin alone, and the log says who imported what, refused or not", async () => {
+    const { token, id } = await admin<{ id: string; token: string }>("POST", "/admins", { name: "bob" });
+    const before = await exported();
+    const rows = before.tables.admin_tokens;
+    const asBob = await ask("/admin/api/import", {
+      method: "POST",
+      headers: { authorization: `Bearer ${token}` },
+      body: JSON.stringify({ table: "admin_tokens", rows }),
+    });
+    expect([asBob.status, asBob.headers.get("x-ligand-code")]).toEqual([403, "admins/bootstrap-required"]);
+    const said = (await imports()).length;
+    await importing("admin_tokens", rows, 200);
+    await admin("DELETE", `/admins/${id}`);
+    await importing("admin_tokens", rows, 409);
+    expect((await imports()).slice(said)).toEqual([
+      { table: "admin_tokens", rows: rows.length, outcome: "taken", by: "admin" },
+      { table: "admin_tokens", rows: rows.length, outcome: "refused", by: "admin" },
+    ]);
+  });
+
+  it("makes nobody an admin under the bootstrap token's name", async () => {
+    const { id } = await admin<{ id: string }>("POST", "/admins", { name: "carol" });
+    const carol = (await exported()).tables.admin_tokens.find((row) => row.id === id);
+    for (const name of ["admin", "Admin"]) {
+      await importing("admin_tokens", [{ ...carol, id: "00000000000000bb", name }], 400);
+    }
   });
 
   it.each<[what: string, body: unknown]>([

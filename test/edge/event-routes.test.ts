@@ -116,12 +116,17 @@ describe("the record", () => {
 });
 
 describe("the pool writes", () => {
-  it("which of its settings were changed, for itself alone", async () => {
+  it("which of its settings were changed and by whom, for itself alone", async () => {
     await admin("PATCH", "/pool", { name: "Somebody's pool", defaults: { streams: 3 } }, 200);
     expect(await said()).toEqual([
-      ["policy_changed", "private", { settings: ["defaults", "name"], defaults: { streams: 3 } }],
+      ["policy_changed", "private", { by: "admin", settings: ["defaults", "name"], defaults: { streams: 3 } }],
     ]);
-    expect(await log().heads()).toMatchObject({ all: 1, public: 0, peers: 0 });
+    const alice = await admin<{ id: string; token: string }>("POST", "/admins", { name: "alice" });
+    const headers = { authorization: `Bearer ${alice.token}` };
+    await ask("/admin/api/pool", { method: "PATCH", headers, body: JSON.stringify({ description: "Hers" }) });
+    // By the token's id: a person's name may have to be erased, and nothing in the log can be.
+    expect((await said())[1]).toEqual(["policy_changed", "private", { by: alice.id, settings: ["description"] }]);
+    expect(await log().heads()).toMatchObject({ all: 2, public: 0, peers: 0 });
   });
 
   it("that a worker joined and left, for its bonded peers, once a minute at most", async () => {

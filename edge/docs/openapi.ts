@@ -69,7 +69,7 @@ const OF_A_JOB: readonly ErrorCode[] = [
   ...(["inference/context-length-exceeded", "inference/unsupported-kind", "inference/model-not-found"] as const),
   ...(["inference/rate-limited", "inference/token-rate-limited", "inference/too-many-streams"] as const),
   ...(["inference/no-worker", "inference/queue-full", "inference/queue-timeout", "inference/job-timeout"] as const),
-  ...(["inference/worker-lost", "inference/engine-failed", "inference/cancelled"] as const),
+  ...(["inference/worker-busy", "inference/worker-lost", "inference/engine-failed", "inference/cancelled"] as const),
 ];
 
 const STREAM = [

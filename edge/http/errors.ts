@@ -12,7 +12,7 @@ export interface ErrorDetails {
 
 /** The OpenAI-compatible error body (SPEC 5.1): also what the pool's own routes answer. */
 export function errorBody(code: ErrorCode, details: ErrorDetails = {}) {
-  const { message, remedy, type, openAiCode } = ERRORS[code];
+  const { message, remedy, type, openAiCode, param } = ERRORS[code];
   const { retryAfterSeconds } = details;
   const words = [
     details.message ?? message,
@@ -20,7 +20,7 @@ export function errorBody(code: ErrorCode, details: ErrorDetails = {}) {
     // Clients show people this sentence and no header.
     ...(retryAfterSeconds === undefined ? [] : [`Try again in ${retryAfterSeconds} s.`]),
   ];
-  return { error: { message: words.join(" "), type, code: openAiCode, param: details.param ?? null } };
+  return { error: { message: words.join(" "), type, code: openAiCode, param: details.param ?? param } };
 }
 
 /** An error as a response of its own, for code that has no Hono context. */

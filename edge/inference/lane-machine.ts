@@ -38,6 +38,8 @@ export interface Job extends Omit<NewJob, "model"> {
   queueUntilMs: number;
   queuedMs: number;
   attempts: number;
+  /** Ids of the workers that tried and failed: it is not theirs again. */
+  readonly failedAt: Set<string>;
   lease: number;
   leaseUntilMs: number;
   connection: string | null;
@@ -98,7 +100,14 @@ export type JobEnd =
       metering: Metering;
       signature: string;
     }
-  | { outcome: "failed" | "cancelled" | "expired"; code: ErrorCode; message?: string; param?: string };
+  | ({ outcome: "failed" | "cancelled" | "expired" } & Failure);
+
+interface Failure {
+  readonly code: ErrorCode;
+  readonly message?: string | undefined;
+  readonly param?: string | undefined;
+  readonly retryAfterSeconds?: number | undefined;
+}
 
 export type Effect =
   | { type: "send-job"; connection: string; job: Job }
@@ -146,6 +155,7 @@ export function submit(state: LaneState, incoming: NewJob, nowMs: number): Submi
     queueUntilMs: nowMs + LIMITS.queueWaitMs,
     queuedMs: 0,
     attempts: 0,
+    failedAt: new Set(),
     lease: 0,
     leaseUntilMs: 0,
     connection: null,
@@ -408,18 +418,36 @@ function jobFrame(
       return [end(state, job, { outcome: "done", finishReason, usage, text, toolCalls, metering, signature })];
     }
     case "failed":
-      if (frame.retryable) return giveBack(state, [job.id], nowMs, { code: frame.code, message: frame.message });
-      return [
-        end(state, job, {
-          outcome: "failed",
-          code: frame.code,
-          message: frame.message,
-          ...(frame.param !== undefined && { param: frame.param }),
-        }),
-      ];
+      return failed(state, job, worker, frame, nowMs);
     default:
       return frame satisfies never;
   }
+}
+
+/** What a worker could not do it is not asked again: another one is, or the client hears of it at once. */
+function failed(
+  state: LaneState,
+  job: Job,
+  worker: Worker,
+  frame: Extract<AgentFrame, { type: "failed" }>,
+  nowMs: number,
+): Effect[] {
+  const { code, message, param, retryAfterSeconds, retryable } = frame;
+  const failure = { code, message, param, retryAfterSeconds };
+  // A worker that leaves, or whose slot was taken after all, has tried nothing.
+  const tried = !worker.draining && (code !== "inference/worker-busy" || retryAfterSeconds !== undefined);
+  if (tried) job.failedAt.add(worker.workerId);
+  if (!retryable || (tried && !canAnyDo(state, job))) return [end(state, job, { outcome: "failed", ...failure })];
+  return giveBack(state, [job.id], nowMs, failure);
+}
+
+function canAnyDo(state: LaneState, job: Job): boolean {
+  for (const worker of state.workers.values()) if (!worker.draining && canDo(worker, job)) return true;
+  return false;
+}
+
+function canDo(worker: Worker, job: Job): boolean {
+  return worker.models.get(job.model)?.kinds.includes(job.kind) === true && !job.failedAt.has(worker.workerId);
 }
 
 /** Hands queued jobs to workers with credit, first come first served (SPEC 5.3). */
@@ -457,7 +485,7 @@ function dispatch(state: LaneState, model: string, nowMs: number): Effect[] {
   return effects;
 }
 
-/** The first job that somebody free can do, and who: workers of one model may differ in the kinds they do. */
+/** The first job that somebody free can do, and who: workers of one model differ in kinds, and in what they failed at. */
 function nextPair(state: LaneState, model: string, queue: readonly string[], available: ReadonlySet<string>) {
   for (const [at, jobId] of queue.entries()) {
     const job = state.jobs.get(jobId);
@@ -465,7 +493,7 @@ function nextPair(state: LaneState, model: string, queue: readonly string[], ava
     for (const connection of available) {
       const worker = state.workers.get(connection);
       const offered = worker?.models.get(model);
-      if (worker && offered?.kinds.includes(job.kind)) return { at, job, worker, offered };
+      if (worker && offered && canDo(worker, job)) return { at, job, worker, offered };
     }
   }
   return null;
@@ -476,7 +504,7 @@ function giveBack(
   state: LaneState,
   jobIds: string[],
   nowMs: number,
-  why: { code: ErrorCode; message?: string } = { code: "inference/worker-lost" },
+  why: Failure = { code: "inference/worker-lost" },
 ): Effect[] {
   const effects: Effect[] = [];
   const models = new Set<string>();

@@ -415,7 +415,7 @@ export class Lane extends DurableObject<Env> {
       const { finishReason, text, toolCalls } = end;
       live?.answer.done(servedBy(job), { finishReason, usage, text, toolCalls, vectors: job.said.vectors });
     } else {
-      live?.answer.failed(end.code, { message: end.message, param: end.param });
+      live?.answer.failed(end.code, end);
     }
     if (live && !live.answer.closed) this.#closing.add(live.answer);
 

@@ -60,7 +60,7 @@ export const clientApi = new Hono<ClientEnv>()
     const models = await servedModels(c.env);
     const id = c.req.param("model");
     const model = id === "auto" ? anyOf(models) : models.find((served) => served.id === id);
-    return model ? c.json(model) : fail(c, "inference/model-not-found", { param: "model" });
+    return model ? c.json(model) : fail(c, "inference/model-not-found");
   })
 
   .post("/chat/completions", async (c) => {

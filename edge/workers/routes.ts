@@ -26,11 +26,12 @@ export const workerSocket = new Hono<AppEnv>().get("/connect", async (c) => {
   }
   const offered = (c.req.header("sec-websocket-protocol") ?? "").split(",").map((name) => name.trim());
   const upgrade = c.req.header("upgrade")?.toLowerCase() === "websocket";
-  if (!upgrade || !offered.includes(WORKER_PROTOCOL.subprotocol)) return fail(c, "http/upgrade-required");
+  const spoken = [WORKER_PROTOCOL.extended, WORKER_PROTOCOL.subprotocol].find((name) => offered.includes(name));
+  if (!upgrade || !spoken) return fail(c, "http/upgrade-required");
   return c.env.LANE.getByName(MAIN_LANE).fetch(LANE_CONNECT_URL, {
     headers: {
       upgrade: "websocket",
-      "sec-websocket-protocol": WORKER_PROTOCOL.subprotocol,
+      "sec-websocket-protocol": spoken,
       [CONNECT_HEADERS.tokenId]: authentic.id,
       [CONNECT_HEADERS.secretSha256]: authentic.secretSha256,
       [CONNECT_HEADERS.tokenSha256]: await sha256Hex(utf8(token)),

@@ -135,8 +135,11 @@ export class WorkerSockets {
       const late = () => this.close(connection, CLOSE.policyViolation, "no hello in time");
       this.#helloTimers.set(connection, setTimeout(late, LIMITS.helloMs));
     }
-    const headers = { "sec-websocket-protocol": WORKER_PROTOCOL.subprotocol };
-    return new Response(null, { status: 101, webSocket: theirs, headers });
+    return new Response(null, {
+      status: 101,
+      webSocket: theirs,
+      headers: { "sec-websocket-protocol": header("sec-websocket-protocol") },
+    });
   }
 
   /** A message of a socket that is ours. Whatever it holds, the worst that it does is to close that socket. */

@@ -8,6 +8,8 @@ interface ErrorEntry {
   readonly openAiCode: string;
   readonly message: string;
   readonly remedy: string;
+  /** The parameter that it is always about. */
+  readonly param: string | null;
 }
 
 const entry = (
@@ -16,7 +18,8 @@ const entry = (
   openAiCode: string,
   message: string,
   remedy: string,
-): ErrorEntry => ({ status, type, openAiCode, message, remedy });
+  param: string | null = null,
+): ErrorEntry => ({ status, type, openAiCode, message, remedy, param });
 
 const REQUEST = "invalid_request_error";
 const SERVER = "server_error";
@@ -137,6 +140,7 @@ export const ERRORS = Object.freeze({
     "model_not_found",
     "No worker of this pool has offered that model.",
     "List the models, or use the model auto.",
+    "model",
   ),
   "inference/job-not-found": entry(
     404,
@@ -151,6 +155,7 @@ export const ERRORS = Object.freeze({
     "unsupported_model",
     "That model does not do this kind of request.",
     "List the models: each says its kinds.",
+    "model",
   ),
   "inference/no-worker": entry(
     503,
@@ -174,6 +179,13 @@ export const ERRORS = Object.freeze({
     "worker_lost",
     "The worker was lost while it worked on this.",
     "Try again.",
+  ),
+  "inference/worker-busy": entry(
+    503,
+    SERVER,
+    "worker_busy",
+    "The worker, or the server that computes for it, takes no more requests now.",
+    "Try again later, or use another model.",
   ),
   "inference/engine-failed": entry(
     502,
@@ -412,6 +424,7 @@ export type ErrorCode = keyof typeof ERRORS;
 export const JOB_FAILURES = [
   "inference/context-length-exceeded",
   "inference/engine-failed",
+  "inference/worker-busy",
   "inference/model-not-found",
   "http/unsupported-parameter",
 ] as const satisfies readonly ErrorCode[];

@@ -78,6 +78,8 @@ export const LIMITS = Object.freeze({
   wholeStatusHoldMs: 5_000,
   wholeSpaceMs: 1_000,
   retryAfterSeconds: 5,
+  /** A worker whose server asks for a longer pause asks it again after this. */
+  workerPauseSeconds: 60,
 
   // Worker sockets
   agentFrameBytes: 1024 * 1024,
@@ -216,10 +218,15 @@ export const LIMITS = Object.freeze({
   outboxRetryMaxMs: 60_000,
 } as const);
 
-/** Worker socket protocol version and WebSocket subprotocol (SPEC 6.2). */
+/** Worker socket protocol version and WebSocket subprotocols (SPEC 6.2). */
 export const WORKER_PROTOCOL = Object.freeze({
   version: 1,
   subprotocol: "ligand.worker.v1",
+  /**
+   * The same with what came later; frames are strict, so it is said only where both sides know it. An agent offers both,
+   * and a pool chooses the newest that it speaks (RFC 6455 section 1.9).
+   */
+  extended: "ligand.worker.v1.1",
   /** In the refusal of a token: the atom id of the pool that refuses, so that the other one's worker can tell. */
   poolHeader: "x-ligand-pool",
 } as const);

@@ -261,6 +261,8 @@ const failed = z.strictObject({
   retryable: z.boolean(),
   /** The parameter that the engine cannot honour, as the client named it. */
   param: z.string().max(200).optional(),
+  /** Of `worker-busy`, in v1.1: until then this worker cannot do it. Absent: nothing was tried, and a slot will be free. */
+  retryAfterSeconds: z.int().positive().max(LIMITS.workerPauseSeconds).optional(),
 });
 const drain = z.strictObject({ type: z.literal("drain") });
 

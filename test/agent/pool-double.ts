@@ -22,6 +22,8 @@ export class PoolDouble {
   readonly token: string;
   /** What the next upgrade is answered with instead of a socket. */
   refuseWith: { status: number; body: string; headers?: Record<string, string> } | null = null;
+  /** What it speaks; an older pool knows no other. */
+  speaks: string = WORKER_PROTOCOL.extended;
   readonly #http: Server;
   readonly #sockets: WebSocketServer;
   readonly #arrived: PoolSide[] = [];
@@ -31,7 +33,7 @@ export class PoolDouble {
     this.atomId = atomId;
     this.token = token;
     this.#http = createServer();
-    this.#sockets = new WebSocketServer({ noServer: true, handleProtocols: () => WORKER_PROTOCOL.subprotocol });
+    this.#sockets = new WebSocketServer({ noServer: true, handleProtocols: () => this.speaks });
     this.#http.on("upgrade", (request: IncomingMessage, socket, head) => {
       const refusal = this.refuseWith;
       if (refusal !== null) {

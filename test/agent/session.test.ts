@@ -98,9 +98,31 @@ describe("the handshake", () => {
     const side = await pool.connection();
     const hello = await side.welcome();
     expect(side.authorization).toBe(`Bearer ${pool.token}`);
-    expect(side.socket.protocol).toBe("ligand.worker.v1");
+    expect(side.socket.protocol).toBe("ligand.worker.v1.1");
     expect(hello.manifest.models).toEqual(engine.models());
     expect(await side.next("ready")).toEqual({ type: "ready", received: 0, slots: [{ model: "steered", free: 2 }] });
+  });
+
+  it.each([
+    ["ligand.worker.v1.1", { code: "inference/worker-busy", retryAfterSeconds: 9 }],
+    ["ligand.worker.v1", { code: "inference/engine-failed" }],
+  ])("speaks what the pool speaks: of an engine that is busy %s says %j", async (subprotocol, said) => {
+    pool.speaks = subprotocol;
+    void startWorker();
+    const side = await pool.welcomed();
+    expect(side.socket.protocol).toBe(subprotocol);
+    const { jobId, lease } = job();
+    side.send(job({ jobId, lease }));
+    const busy = { code: "inference/worker-busy", message: "busy", retryable: true, retryAfterSeconds: 9 } as const;
+    (await engine.run()).say({ type: "failed", ...busy });
+    expect(await side.next("failed")).toEqual({
+      type: "failed",
+      jobId,
+      lease,
+      message: "busy",
+      retryable: true,
+      ...said,
+    });
   });
 
   it("stops for good at a pool that is not the token's, and proves nothing to it", async () => {

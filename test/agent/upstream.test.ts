@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import type { ServerResponse } from "node:http";
 import fc from "fast-check";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { EmbeddingEvent, GenerationEvent, GenerationJob } from "../../worker-agent/engine/engine.ts";
 import { openUpstream, type UpstreamEngine, type UpstreamOptions } from "../../worker-agent/engine/upstream.ts";
@@ -518,33 +518,37 @@ describe("a server of another mind", () => {
     expect(said.length).toBeLessThan(20 * 1024 * 1024);
   });
 
-  it("that limits requests: the job goes back, and the next waits as long as it was asked to", async () => {
+  it.each<[status: number, headers: Record<string, string>, retryAfterSeconds: number, words: RegExp]>([
+    [429, { "retry-after": "7" }, 7, /limits its requests/],
+    [429, {}, LIMITS.retryAfterSeconds, /limits its requests/],
+    [503, { "retry-after": "3600" }, LIMITS.workerPauseSeconds, /not available/],
+  ])(
+    "that answers %i %j: the pool hears by when it may do better",
+    async (status, headers, retryAfterSeconds, words) => {
+      const engine = await listen((response) => reply(response, status, { error: { message: "slow" } }, headers));
+      const busy = { type: "failed", code: "inference/worker-busy", retryable: true, retryAfterSeconds };
+      expect((await ask(engine)).last).toEqual({ ...busy, message: expect.stringMatching(words) });
+      expect(warnings).toEqual([expect.stringMatching(words)]);
+    },
+  );
+
+  it("that asked for a pause gets it: jobs are refused meanwhile, and done after it", async () => {
+    vi.useFakeTimers({ toFake: ["performance"] });
+    onTestFinished(() => void vi.useRealTimers());
     let limited = true;
     const engine = await listen((response) => {
-      if (limited) reply(response, 429, { error: { message: "slow down" } }, { "retry-after": "1" });
+      if (limited) reply(response, 429, { error: { message: "slow down" } }, { "retry-after": "9" });
       else stream(response, text("ok"), stop, "[DONE]").end();
     });
-    const { last } = await ask(engine);
-    expect(last).toMatchObject({
-      type: "failed",
-      retryable: true,
-      message: "The upstream server limits its requests now.",
-    });
-    expect(warnings).toEqual(["The upstream server limits its requests now (429: slow down)."]);
+    await ask(engine);
     limited = false;
-    const startedMs = performance.now();
+    vi.advanceTimersByTime(2_500);
+    const asked = server.asked.length;
+    expect((await ask(engine)).last).toMatchObject({ code: "inference/worker-busy", retryAfterSeconds: 7 });
+    expect((await embedded(engine, ["a"])).last).toMatchObject({ retryAfterSeconds: 7 });
+    expect([server.asked.length, warnings.length, counters.values.activeGenerations]).toEqual([asked, 1, 0]);
+    vi.advanceTimersByTime(6_500);
     expect(await ask(engine)).toMatchObject({ text: "ok", last: { type: "end" } });
-    expect(performance.now() - startedMs).toBeGreaterThan(700);
-    expect(server.asked.length).toBe(3);
-  });
-
-  it("that limits requests for long: a cancelled job does not wait", async () => {
-    const engine = await listen((response) => reply(response, 503, "", { "retry-after": "3600" }));
-    expect((await ask(engine)).last).toMatchObject({ type: "failed", retryable: true });
-    const abort = new AbortController();
-    const waiting = answer(engine, of(chat("Hello"), "m"), abort.signal);
-    abort.abort();
-    expect((await waiting).last).toBeUndefined();
   });
 
   it("is complained about once, until it works again", async () => {
@@ -636,10 +640,10 @@ describe("the upstream's address", () => {
 describe("a refusal", () => {
   const nowMs = Date.parse("2026-01-01T00:00:00Z");
   it.each<[status: number, body: object | string, retryAfter: string | null, want: object]>([
-    [429, "", "2", { code: "inference/engine-failed", retryable: true, pauseMs: 2_000 }],
+    [429, "", "2", { code: "inference/worker-busy", retryable: true, pauseMs: 2_000 }],
     [429, "", "Thu, 01 Jan 2026 00:00:05 GMT", { retryable: true, pauseMs: 5_000 }],
     [503, "", "999999", { retryable: true, pauseMs: 60_000 }],
-    [503, "", "soon", { retryable: true, pauseMs: 0 }],
+    [503, "", "soon", { code: "inference/worker-busy", retryable: true, pauseMs: 0 }],
     [401, "", null, { code: "inference/engine-failed", retryable: true, forOwner: /LIGAND_UPSTREAM_KEY/ }],
     [402, "", null, { retryable: true, forOwner: /account/ }],
     [403, "", null, { retryable: true, forOwner: /LIGAND_UPSTREAM_KEY/ }],

@@ -1,9 +1,9 @@
 import { copyFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import OpenAI, { BadRequestError } from "openai";
+import OpenAI, { type APIError, BadRequestError } from "openai";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { EMBEDDED_MODEL } from "../../worker-agent/models/embedded.ts";
-import { type LlamaServer, startLlamaServer } from "../agent/http-servers.ts";
+import { type LlamaServer, ScriptedServer, startLlamaServer } from "../agent/http-servers.ts";
 import { SERVER_MODEL } from "../agent/llama-http-names.ts";
 import { ligand, type PoolProcess, startPool, startWorker, temporaryFolder } from "./support.ts";
 
@@ -39,6 +39,35 @@ describe("a worker over another server", () => {
     expect(worker.output()).toContain(`Serves ${SERVER_MODEL}: 2 jobs at once`);
     expect(worker.output() + JSON.stringify(worker.status())).not.toContain(KEY);
     expect((await worker.stop()).code).toBe(0);
+  });
+});
+
+describe("a worker over a server that refuses", () => {
+  it.each<[status: number, headers: Record<string, string>, error: object, retryAfter: string | null]>([
+    [429, { "retry-after": "17" }, { status: 503, code: "worker_busy" }, "17"],
+    [503, {}, { status: 503, code: "worker_busy" }, "5"],
+    [400, {}, { status: 400, code: "unsupported_parameter" }, null],
+    [401, {}, { status: 502, code: "engine_error" }, null],
+    [404, {}, { status: 404, code: "model_not_found", param: "model" }, null],
+  ])("with %i %j asks it once, and its client hears of it in a code", async (status, headers, error, retryAfter) => {
+    const upstream = await ScriptedServer.listen((response, { path }) => {
+      response.writeHead(path === "/v1/models" ? 200 : status, { "content-type": "application/json", ...headers });
+      response.end(JSON.stringify(path === "/v1/models" ? { data: [{ id: "m" }] } : { error: { message: "no" } }));
+    });
+    const worker = await startWorker(pool, { args: ["--engine", "upstream", "--upstream-url", upstream.url] });
+    for (const stream of [false, true]) {
+      const before = upstream.asked.length;
+      const refused = client.chat.completions.create({ ...ask("Hello", "m"), stream });
+      await expect(refused).rejects.toMatchObject(error);
+      const said = await refused.catch((cause: APIError) => cause.headers?.get("retry-after"));
+      // Of a pause that it asked for, what is left; meanwhile it is not asked.
+      const pauses = stream && status === 429;
+      expect(upstream.asked.length - before).toBe(pauses ? 0 : 1);
+      if (pauses) expect(Number(said)).toBeLessThanOrEqual(17);
+      else expect(said).toBe(retryAfter);
+    }
+    await worker.stop();
+    upstream.close();
   });
 });
 

@@ -229,14 +229,37 @@ describe("a worker that goes away", () => {
 });
 
 describe("what is refused", () => {
-  it.each<[what: string, body: object, status: number, code: string]>([
-    ["an unknown model", { model: "never-heard-of" }, 404, "model_not_found"],
-    ["n of two", { n: 2 }, 400, "unsupported_parameter"],
-    ["nonsense", { messages: 7 }, 400, "invalid_value"],
-  ])("%s", async (_what, body, status, code) => {
+  it.each<[what: string, body: object, status: number, code: string, param: string]>([
+    ["an unknown model", { model: "never-heard-of" }, 404, "model_not_found", "model"],
+    ["n of two", { n: 2 }, 400, "unsupported_parameter", "n"],
+    ["nonsense", { messages: 7 }, 400, "invalid_value", "messages"],
+  ])("%s", async (_what, body, status, code, param) => {
     const response = await chat(key, body);
     expect(response.status).toBe(status);
-    expect((await response.json<{ error: { code: string } }>()).error.code).toBe(code);
+    expect((await response.json<{ error: object }>()).error).toMatchObject({ code, param });
+  });
+
+  it("by a worker that is too busy: at once, with when to try again, also in a stream that has begun", async () => {
+    const { agent, model } = await serve({ free: 0 });
+    const failure = { code: "inference/worker-busy", message: "Full.", retryable: true, retryAfterSeconds: 9 };
+    const waiting = await chat(key, { model, stream: true });
+    agent.ready(1, model);
+    const { jobId, lease } = await agent.next("job");
+    agent.send({ type: "failed", jobId, lease, ...failure });
+    expect(JSON.parse((await events(waiting)).data.at(-1) ?? "").error).toMatchObject({
+      code: "worker_busy",
+      message: expect.stringMatching(/^Full\. .*Try again in 9 s\.$/),
+    });
+    agent.ready(1, model);
+    const whole = chat(key, { model });
+    const job = await agent.next("job");
+    agent.send({ type: "failed", jobId: job.jobId, lease: job.lease, ...failure });
+    const { status, headers } = await whole;
+    expect([status, headers.get("retry-after"), headers.get("x-ligand-code")]).toEqual([
+      503,
+      "9",
+      "inference/worker-busy",
+    ]);
   });
 
   it("a known model that nobody serves", async () => {

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
 import { CLOSE } from "../../schema/wire/limits.ts";
 import type { AgentFrame } from "../../schema/wire/worker-frames.ts";
-import { admin, chat, createKey, eventually, invite, ScriptedAgent } from "./support.ts";
+import { admin, ask, chat, createKey, eventually, invite, ScriptedAgent } from "./support.ts";
 
 describe("a revoked token", () => {
   it("closes its socket, gives its job to another, and cannot come back", async () => {
@@ -45,6 +45,21 @@ describe("the handshake", () => {
     const thief = await ScriptedAgent.open(token);
     await thief.hello(token);
     expect(await thief.closed).toMatchObject({ code: CLOSE.tokenRefused, reason: "token belongs to another worker" });
+  });
+
+  it.each<[offered: string, want: string | null]>([
+    ["ligand.worker.v1", "ligand.worker.v1"],
+    ["ligand.worker.v1.1, ligand.worker.v1", "ligand.worker.v1.1"],
+    ["ligand.worker.v1, ligand.worker.v9,ligand.worker.v1.1", "ligand.worker.v1.1"],
+    ["ligand.worker.v9", null],
+  ])("chooses, of %s, the newest that it speaks", async (offered, want) => {
+    const { token } = await invite();
+    const response = await ask("/v1/workers/connect", {
+      headers: { upgrade: "websocket", authorization: `Bearer ${token}`, "sec-websocket-protocol": offered },
+    });
+    expect([response.status, response.headers.get("sec-websocket-protocol")]).toEqual([want ? 101 : 426, want]);
+    response.webSocket?.accept();
+    response.webSocket?.close();
   });
 
   it("lets a worker's new socket replace its old one", async () => {

@@ -70,13 +70,15 @@ export type EmbeddingEvent =
   | { readonly type: "end"; readonly promptTokens: number }
   | Failed;
 
-interface Failed {
+export interface Failed {
   readonly type: "failed";
   readonly code: JobFailure;
   readonly message: string;
   readonly retryable: boolean;
   /** The parameter that cannot be honoured, as the client named it. */
   readonly param?: string;
+  /** Of `worker-busy`: until then no job of this engine will do better. */
+  readonly retryAfterSeconds?: number;
 }
 
 /** Where an engine reports that it computes: what shows that an aborted generation has really stopped. */

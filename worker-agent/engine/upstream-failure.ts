@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { LIMITS } from "../../schema/wire/limits.ts";
 import type { JobFailure } from "./engine.ts";
 
 /** What an upstream server answered instead of an answer. */
@@ -24,8 +25,6 @@ export interface Failure {
   readonly param: string | null;
 }
 
-/** Longer than this a server is not waited for: others may serve the job meanwhile. */
-const PAUSE_MAX_MS = 60_000;
 const MESSAGE_CHARS = 300;
 
 const errorBody = z.object({
@@ -65,7 +64,8 @@ export function failureOf({ status, body, retryAfter }: Refusal, secrets: readon
   if (status === 429 || status === 503) {
     const what = status === 429 ? "limits its requests" : "is not available";
     const forOwner = `The upstream server ${what} now (${status}${quoted}).`;
-    return failure({ message: `The upstream server ${what} now.`, retryable: true, pauseMs, forOwner });
+    const message = `The upstream server ${what} now.`;
+    return failure({ code: "inference/worker-busy", message, retryable: true, pauseMs, forOwner });
   }
   if (status === 401 || status === 402 || status === 403) {
     const remedy = status === 402 ? "Check the account behind the key." : "Set LIGAND_UPSTREAM_KEY to a key it takes.";
@@ -160,7 +160,7 @@ function paramOf({ param }: Said): string | null {
 function retryAfterMs(given: string | null, nowMs: number): number {
   if (given === null) return 0;
   const ms = /^\d+$/.test(given.trim()) ? Number(given) * 1_000 : Date.parse(given) - nowMs;
-  return Number.isFinite(ms) ? Math.min(PAUSE_MAX_MS, Math.max(0, ms)) : 0;
+  return Number.isFinite(ms) ? Math.min(LIMITS.workerPauseSeconds * 1_000, Math.max(0, ms)) : 0;
 }
 
 function parseJson(text: string): unknown {

@@ -1,5 +1,4 @@
 import { randomUUID } from "node:crypto";
-import { setTimeout as sleep } from "node:timers/promises";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { JobKind } from "../../schema/wire/worker-frames.ts";
 import type {
@@ -7,6 +6,7 @@ import type {
   EmbeddingJob,
   Engine,
   EngineMeter,
+  Failed,
   GenerationEvent,
   GenerationJob,
   ModelOffer,
@@ -169,6 +169,7 @@ export class UpstreamEngine implements Engine {
   readonly #onWarning: (message: string) => void;
   readonly #nowMs: () => number;
   readonly #closing = new AbortController();
+  /** On the clock that nobody sets. A server that asked for a pause gets it, and clients are told of it at once. */
   #pausedUntilMs = 0;
   #warned = "";
 
@@ -232,7 +233,7 @@ export class UpstreamEngine implements Engine {
     name: string,
     aborted: AbortSignal,
     run: (this: UpstreamEngine, model: UpstreamModel, signal: AbortSignal) => AsyncGenerator<Event, void, undefined>,
-  ): AsyncGenerator<Event | FailedEvent, void, undefined> {
+  ): AsyncGenerator<Event | Failed, void, undefined> {
     const model = this.#models.find(({ offer }) => offer.name === name);
     if (model === undefined) {
       const message = "This worker does not have that model.";
@@ -240,8 +241,11 @@ export class UpstreamEngine implements Engine {
       return;
     }
     const signal = AbortSignal.any([aborted, this.#closing.signal]);
-    await this.#pause(signal);
-    if (signal.aborted) return;
+    const pauseMs = this.#pausedUntilMs - performance.now();
+    if (pauseMs > 0) {
+      yield failed({ code: "inference/worker-busy", message: PAUSED, retryable: true, pauseMs });
+      return;
+    }
     this.#meter.generationStarted();
     try {
       yield* run.call(this, model, signal);
@@ -253,17 +257,6 @@ export class UpstreamEngine implements Engine {
       yield failed({ code: "inference/engine-failed", message, retryable: true });
     } finally {
       this.#meter.generationEnded();
-    }
-  }
-
-  /** A server that asked for a pause gets it: jobs wait here, where the pool still sees that they are worked on. */
-  async #pause(signal: AbortSignal): Promise<void> {
-    for (
-      let ms = this.#pausedUntilMs - this.#nowMs();
-      ms > 0 && !signal.aborted;
-      ms = this.#pausedUntilMs - this.#nowMs()
-    ) {
-      await sleep(ms, undefined, { signal }).catch(() => {});
     }
   }
 
@@ -395,8 +388,8 @@ export class UpstreamEngine implements Engine {
     return tokens;
   }
 
-  #failed(failure: Failure): FailedEvent {
-    if (failure.pauseMs > 0) this.#pausedUntilMs = Math.max(this.#pausedUntilMs, this.#nowMs() + failure.pauseMs);
+  #failed(failure: Failure): Failed {
+    if (failure.pauseMs > 0) this.#pausedUntilMs = Math.max(this.#pausedUntilMs, performance.now() + failure.pauseMs);
     if (failure.forOwner !== null) this.#warn(failure.forOwner);
     return failed(failure);
   }
@@ -412,6 +405,8 @@ export class UpstreamEngine implements Engine {
     return [this.#server.key ?? "", this.#server.base, new URL(this.#server.base).host];
   }
 }
+
+const PAUSED = "The upstream server asked for a pause.";
 
 const NOT_UNDERSTOOD: Failure = {
   code: "inference/engine-failed",
@@ -473,13 +468,17 @@ function parsed(text: string): unknown {
   }
 }
 
-type FailedEvent = Extract<GenerationEvent, { type: "failed" }>;
+type About = Pick<Failure, "code" | "message" | "retryable"> & Partial<Pick<Failure, "param" | "pauseMs">>;
 
-function failed({
-  code,
-  message,
-  retryable,
-  param,
-}: Pick<Failure, "code" | "message" | "retryable"> & { param?: string | null }): FailedEvent {
-  return { type: "failed", code, message, retryable, ...(param == null ? {} : { param }) };
+function failed({ code, message, retryable, param, pauseMs = 0 }: About): Failed {
+  // A server that limits its requests and does not say for how long is asked again soon.
+  const seconds = pauseMs > 0 ? Math.ceil(pauseMs / 1_000) : LIMITS.retryAfterSeconds;
+  return {
+    type: "failed",
+    code,
+    message,
+    retryable,
+    ...(param != null && { param }),
+    ...(code === "inference/worker-busy" && { retryAfterSeconds: seconds }),
+  };
 }

@@ -278,7 +278,8 @@ class Connection {
 
   #send(frame: AgentFrame): void {
     if (this.#socket.readyState !== WebSocket.OPEN || this.#ended) return;
-    this.#socket.send(JSON.stringify(frame), () => {
+    const isExtended = this.#socket.protocol === WORKER_PROTOCOL.extended;
+    this.#socket.send(JSON.stringify(isExtended ? frame : forOlderPool(frame)), () => {
       if (this.#socket.bufferedAmount <= UNSENT_BYTES) this.#wakeWaiting();
     });
   }
@@ -355,6 +356,13 @@ class Connection {
       else socket.close(code);
     });
   }
+}
+
+/** v1 has no word for a worker that is too busy. */
+function forOlderPool(frame: AgentFrame): AgentFrame {
+  if (frame.type !== "failed" || frame.code !== "inference/worker-busy") return frame;
+  const { retryAfterSeconds: _, ...known } = frame;
+  return { ...known, code: "inference/engine-failed" };
 }
 
 const runKey = ({ jobId, lease }: { jobId: string; lease: number }) => `${jobId}/${lease}`;

@@ -4,7 +4,7 @@ import { canonicalBytesOrNull } from "../../schema/crypto/canonical.ts";
 import { sha256Hex } from "../../schema/crypto/hash.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { AgentFrame, FinishReason, JobFrame, Metering, ToolCall, Usage } from "../../schema/wire/worker-frames.ts";
-import type { Engine, JobFailure } from "../engine/engine.ts";
+import type { Engine, Failed, JobFailure } from "../engine/engine.ts";
 import { coalescer } from "./coalesce.ts";
 import { meteringRecord } from "./metering.ts";
 
@@ -39,7 +39,7 @@ export async function runJob(job: JobFrame, runner: JobRunner, signal: AbortSign
   try {
     const end = await (job.kind === "embedding" ? embed(job, report) : generate(job, report));
     if (signal.aborted) return { type: "aborted" };
-    return end ?? report.fail("inference/engine-failed", "The engine ended without an answer.", true);
+    return end ?? report.fail(engineFailed("The engine ended without an answer.", true));
   } finally {
     report.close();
   }
@@ -70,16 +70,16 @@ class Report {
     this.#progressTimer.refresh();
   }
 
-  fail(code: JobFailure, message: string, retryable: boolean, param?: string): JobEnd {
-    this.send({ type: "failed", code, message, retryable, ...(param !== undefined && { param }) });
-    return { type: "failed", code };
+  fail(failure: Omit<Failed, "type">): JobEnd {
+    this.send({ ...failure, type: "failed" });
+    return { type: "failed", code: failure.code };
   }
 
   /** The prompt fits. Null, or how the job has ended already. */
   async accepted(): Promise<JobEnd | null> {
     const requestBytes = canonicalBytesOrNull(this.#job.request);
     if (requestBytes === null) {
-      return this.fail("http/unsupported-parameter", "The request holds text that is not Unicode.", false);
+      return this.fail(unsupported("The request holds text that is not Unicode."));
     }
     // The pool holds a stream's HTTP status until a first frame says that the job is not refused.
     if (this.#job.request.stream) this.send({ type: "progress" });
@@ -104,7 +104,7 @@ class Report {
     });
     const meteringSignature = await runner.signMetering(metering);
     if (Buffer.byteLength(JSON.stringify(whole)) > runner.frameBytes - DONE_OVERHEAD_BYTES) {
-      return this.fail("inference/engine-failed", "The answer does not fit one frame: ask for a stream.", false);
+      return this.fail(engineFailed("The answer does not fit one frame: ask for a stream.", false));
     }
     this.send({ type: "done", finishReason, usage, metering, meteringSignature, ...whole });
     return { type: "done", usage };
@@ -114,6 +114,10 @@ class Report {
     clearInterval(this.#progressTimer);
   }
 }
+
+const unsupported = (message: string) => ({ code: "http/unsupported-parameter", message, retryable: false }) as const;
+const engineFailed = (message: string, retryable: boolean) =>
+  ({ code: "inference/engine-failed", message, retryable }) as const;
 
 type FrameOfJob = Without<Extract<AgentFrame, { jobId: string }>, "jobId" | "lease">;
 type Without<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
@@ -178,7 +182,7 @@ async function generate(job: Exclude<JobFrame, { kind: "embedding" }>, report: R
         }
         case "failed":
           flush();
-          return report.fail(event.code, event.message, event.retryable, event.param);
+          return report.fail(event);
         case "end":
           flush();
           return await report.done(
@@ -199,7 +203,7 @@ async function generate(job: Exclude<JobFrame, { kind: "embedding" }>, report: R
 async function embed(job: Extract<JobFrame, { kind: "embedding" }>, report: Report): Promise<JobEnd | null> {
   const { runner, signal, hash } = report;
   if (runner.engine.embed === undefined) {
-    return report.fail("http/unsupported-parameter", "This worker makes no embeddings.", false);
+    return report.fail(unsupported("This worker makes no embeddings."));
   }
   let index = 0;
   for await (const event of runner.engine.embed(job, signal)) {
@@ -218,7 +222,7 @@ async function embed(job: Extract<JobFrame, { kind: "embedding" }>, report: Repo
         break;
       }
       case "failed":
-        return report.fail(event.code, event.message, event.retryable, event.param);
+        return report.fail(event);
       case "end":
         return await report.done("stop", { promptTokens: event.promptTokens, completionTokens: 0 }, {});
       default:

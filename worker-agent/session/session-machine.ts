@@ -119,12 +119,12 @@ function onJob(session: Session, job: JobFrame, terms: SessionTerms): SessionSte
     return go(current, ...actions, ...(current.draining ? [] : [ready(current, terms)]));
   };
   const offer = terms.models.find((it) => it.name === job.model);
-  if (current.draining) return refuse("inference/engine-failed", true, "This worker takes no more jobs.");
+  if (current.draining) return refuse("inference/worker-busy", true, "This worker takes no more jobs.");
   if (offer === undefined) return refuse("inference/model-not-found", true, "This worker does not have that model.");
   if (!offer.kinds.includes(job.kind)) {
     return refuse("http/unsupported-parameter", false, "This model does not do that kind of job.");
   }
-  if (freeSlots(current, offer) === 0) return refuse("inference/engine-failed", true, "This worker has no free slot.");
+  if (freeSlots(current, offer) === 0) return refuse("inference/worker-busy", true, "This worker has no free slot.");
 
   const run: Run = { jobId: job.jobId, lease: job.lease, model: job.model, aborted: false };
   // No `ready` here: the pool sent the job, so it knows of the slot; `free` and `received` would both move by one.

@@ -26,5 +26,5 @@ export function openWorkerSocket({ url, token, frameBytes, handshakeMs }: Worker
     // Some servers send their close frame and leave TCP open for long: what they said counts, not when they hang up.
     closeTimeout: CLOSING.idleMs,
   };
-  return new WebSocket(url, WORKER_PROTOCOL.subprotocol, options);
+  return new WebSocket(url, [WORKER_PROTOCOL.extended, WORKER_PROTOCOL.subprotocol], options);
 }

@@ -288,6 +288,58 @@ describe("leases", () => {
     expect(sentTo(workerFrame(state, "b", ready(0, 1), 0))).toEqual([["b", "j1"]]);
   });
 
+  const failure = (
+    jobId: string,
+    lease: number,
+    about: Partial<Extract<JobFrame, { type: "failed" }>> = {},
+  ): JobFrame => ({
+    type: "failed",
+    jobId,
+    lease,
+    code: "inference/engine-failed",
+    message: "no",
+    retryable: true,
+    ...about,
+  });
+  const busy = { code: "inference/worker-busy" as const };
+
+  it("ends at once what failed at the only worker that does it, with what that one said", () => {
+    const state = laneWith({ a: 1, b: 1 });
+    workerConnected(state, { connection: "c", workerId: "id-c", engine: "llama", models: offers("other", 4) }, 0);
+    workerFrame(state, "b", { type: "drain" }, 0);
+    accept(state, "j1");
+    expect(workerFrame(state, "a", failure("j1", 1, { ...busy, retryAfterSeconds: 7 }), 0)).toMatchObject([
+      { type: "end", end: { outcome: "failed", code: "inference/worker-busy", message: "no", retryAfterSeconds: 7 } },
+    ]);
+    expect(state.jobs.size).toBe(0);
+  });
+
+  it("never gives a job to a worker that failed at it, neither while another one is busy nor by its next socket", () => {
+    const state = laneWith({ a: 4, b: 0 });
+    accept(state, "j1");
+    expect(workerFrame(state, "a", failure("j1", 1), 0)).toEqual([]);
+    expect(sentTo(workerFrame(state, "a", ready(1, 4), 0))).toEqual([]);
+    expect(sentTo(accept(state, "j2").effects), "others are not held up").toEqual([["a", "j2"]]);
+    workerConnected(state, { connection: "a2", workerId: "id-a", engine: "llama", models: offers(MODEL, 4) }, 0);
+    expect(sentTo(workerFrame(state, "a2", ready(0, 4), 0))).toEqual([["a2", "j2"]]);
+    expect(sentTo(workerFrame(state, "b", ready(0, 1), 0))).toEqual([["b", "j1"]]);
+    expect(ends(workerFrame(state, "b", failure("j1", jobOf(state, "j1").lease), 0))).toEqual([
+      ["j1", "inference/engine-failed"],
+    ]);
+  });
+
+  it.each<[what: string, before: (state: LaneState) => void, about: object]>([
+    ["had no slot after all", () => {}, busy],
+    ["drains, in whatever words", (state) => workerFrame(state, "a", { type: "drain" }, 0), {}],
+  ])("keeps a job for when there is somebody again, if the only worker %s", (_what, before, about) => {
+    const state = laneWith({ a: 1 });
+    accept(state, "j1");
+    before(state);
+    expect(workerFrame(state, "a", failure("j1", 1, about), 0)).toEqual([]);
+    workerConnected(state, { connection: "a2", workerId: "id-a", engine: "llama", models: offers(MODEL, 4) }, 0);
+    expect(sentTo(workerFrame(state, "a2", ready(0, 1), 0))).toEqual([["a2", "j1"]]);
+  });
+
   it("replaces a worker's old socket by its new one and keeps its jobs alive", () => {
     const state = laneWith({ a: 1 });
     accept(state, "j1");
@@ -379,6 +431,8 @@ describe("what must always hold", () => {
         let ids = 0;
         const accepted: string[] = [];
         const ended: string[] = [];
+        /** Job and worker. */
+        const failures = new Set<string>();
         /** What each honest worker holds: it frees a slot only when it has finished or was told to stop. */
         const held = new Map<
           string,
@@ -395,6 +449,7 @@ describe("what must always hold", () => {
               const mine = held.get(effect.connection);
               expect(mine, "jobs go to connected workers only").toBeDefined();
               if (!mine) continue;
+              expect(failures, "nobody fails twice at one job").not.toContain(`${effect.job.id} ${effect.connection}`);
               mine.received += 1;
               mine.jobs.set(effect.job.id, { lease: effect.job.lease, seq: 0, stream: effect.job.request.stream });
               expect(mine.jobs.size, "never more jobs than slots").toBeLessThanOrEqual(SLOTS);
@@ -455,6 +510,7 @@ describe("what must always hold", () => {
               break;
             case "fail":
               if (!job) break;
+              if (!state.workers.get(name)?.draining) failures.add(`${job[0]} ${name}`);
               mine.jobs.delete(job[0]);
               run(
                 workerFrame(

@@ -4,7 +4,6 @@ import { fromBase64, toHex } from "../../schema/crypto/bytes.ts";
 import { canonicalBytes } from "../../schema/crypto/canonical.ts";
 import { nodeIdOf, openEvent, signCheckpoint, signEvent } from "../../schema/crypto/signed-event.ts";
 import type { EventRow } from "../../schema/db/events.ts";
-import type { ErrorCode } from "../../schema/wire/errors.ts";
 import {
   type Audience,
   audience,
@@ -19,10 +18,11 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import { type PoolKeys, poolKeys } from "../http/pool-keys.ts";
 import { Outbox } from "../record/outbox.ts";
-import { adopt, type Clock, observe, tick } from "./clock.ts";
+import { arrive, type TakeResult } from "./arrival.ts";
+import { adopt, type Clock, tick } from "./clock.ts";
 import { EventLedger, type SequencedEvent, type TakenEvent } from "./event-ledger.ts";
 import { append, type Head, type LogState, newLog, type Placed } from "./log-machine.ts";
-import { audiencesOf, mayCome, mayRelay, ttlOnwards } from "./visibility.ts";
+import { audiencesOf, mayRelay } from "./visibility.ts";
 
 /** What this pool has to say. Nothing that law may want erased belongs into a payload (SPEC 4.1). */
 export interface EventDraft {
@@ -38,10 +38,6 @@ export interface AppendedEvent {
   audienceSeq: { public?: number; peers?: number };
   event: SignedEvent;
 }
-
-export type TakeResult =
-  | { ok: true; content_id: string; outcome: "accepted" | "duplicate" | "held" }
-  | { ok: false; content_id: string; code: Extract<ErrorCode, "events/excessive-drift" | "events/forbidden"> };
 
 export interface EventPage {
   events: SequencedEvent[];
@@ -302,20 +298,28 @@ export class EventLog extends DurableObject<Env> {
     if (this.#ledger.has(content_id) || this.#ledger.holds(content_id)) {
       return { ok: true, content_id, outcome: "duplicate" };
     }
-    const body = bodyOf(wire);
-    if (!mayCome(body, { from, self })) return { ok: false, content_id, code: "events/forbidden" };
-    const seen = observe(this.#clock, body.hlc, wallUs(nowMs));
-    const full = seen.outcome === "waits" && this.#ledger.heldCount() >= LIMITS.heldEvents;
-    if (seen.outcome === "refused" || full) return { ok: false, content_id, code: "events/excessive-drift" };
-    if (seen.outcome === "waits") {
-      this.#ledger.hold(taken, seen.dueUs);
-      return { ok: true, content_id, outcome: "held" };
+    const event = bodyOf(wire);
+    const step = arrive(
+      this.#clock,
+      { event, ttl: taken.ttl, from },
+      { self, held: () => this.#ledger.heldCount() },
+      wallUs(nowMs),
+    );
+    switch (step.outcome) {
+      case "refused":
+        return { ok: false, content_id, code: step.code };
+      case "held":
+        this.#ledger.hold(taken, step.dueUs);
+        return { ok: true, content_id, outcome: "held" };
+      case "accepted": {
+        const { audiences, ttl } = step;
+        this.#clock = step.clock;
+        this.#add({ wire, body: event, audiences, ttl, receivedFrom: from, takenAtMs: nowMs });
+        return { ok: true, content_id, outcome: "accepted" };
+      }
+      default:
+        return step satisfies never;
     }
-    this.#clock = seen.clock;
-    const theirs = { visibility: body.visibility, ours: false };
-    const ttl = mayRelay(theirs, taken.ttl) ? ttlOnwards(taken.ttl) : 0;
-    this.#add({ wire, body, audiences: audiencesOf(theirs, taken.ttl), ttl, receivedFrom: from, takenAtMs: nowMs });
-    return { ok: true, content_id, outcome: "accepted" };
   }
 
   /** Events that waited for our clock, and need not any more. */

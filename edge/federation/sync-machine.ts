@@ -17,7 +17,7 @@ import type {
 } from "../../schema/wire/events.ts";
 import type { TrustLevel } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
-import type { TakeResult } from "../events/event-log-object.ts";
+import type { TakeResult } from "../events/arrival.ts";
 import type { Place } from "../events/log-machine.ts";
 import { mayRead } from "../events/visibility.ts";
 import { afterTry, type Delivery, newDelivery, type Outcome } from "./delivery.ts";

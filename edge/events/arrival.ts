@@ -1,0 +1,37 @@
+import type { ErrorCode } from "../../schema/wire/errors.ts";
+import type { Audience, EventBody } from "../../schema/wire/events.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import { type Clock, observe } from "./clock.ts";
+import { audiencesOf, mayCome, mayRelay, ttlOnwards } from "./visibility.ts";
+
+/** What `EventLog` answers to an event of another pool. */
+export type TakeResult =
+  | { ok: true; content_id: string; outcome: "accepted" | "duplicate" | "held" }
+  | { ok: false; content_id: string; code: ArrivalRefusal };
+type ArrivalRefusal = Extract<ErrorCode, "events/excessive-drift" | "events/forbidden">;
+
+export type ArrivalStep =
+  /** At the end of each of these audiences, to be passed on with `ttl`; `clock` is ours afterwards. */
+  | { outcome: "accepted"; clock: Clock; audiences: Audience[]; ttl: number }
+  | { outcome: "held"; dueUs: number }
+  | { outcome: "refused"; code: ArrivalRefusal };
+
+/**
+ * What becomes of an event that `from` brought, and that our log does not have (SPEC 4.1, 4.2). Pure: `wallUs` comes in;
+ * `held`, how many events wait for our clock already, is asked only where it matters.
+ */
+export function arrive(
+  clock: Clock,
+  { event, ttl, from }: { event: EventBody; ttl: number; from: string },
+  { self, held }: { self: string; held: () => number },
+  wallUs: number,
+): ArrivalStep {
+  if (!mayCome(event, { from, self })) return { outcome: "refused", code: "events/forbidden" };
+  const seen = observe(clock, event.hlc, wallUs);
+  const full = seen.outcome === "waits" && held() >= LIMITS.heldEvents;
+  if (seen.outcome === "refused" || full) return { outcome: "refused", code: "events/excessive-drift" };
+  if (seen.outcome === "waits") return { outcome: "held", dueUs: seen.dueUs };
+  const theirs = { visibility: event.visibility, ours: false };
+  const onwards = mayRelay(theirs, ttl) ? ttlOnwards(ttl) : 0;
+  return { outcome: "accepted", clock: seen.clock, audiences: audiencesOf(theirs, ttl), ttl: onwards };
+}

@@ -1,0 +1,57 @@
+import { expect, it } from "vitest";
+import { type ArrivalStep, arrive } from "../../../edge/events/arrival.ts";
+import { NEVER } from "../../../edge/events/clock.ts";
+import type { EventBody, Visibility } from "../../../schema/wire/events.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
+
+const S = 1_000_000;
+const [alice, bob, self] = ["a1".repeat(32), "b0".repeat(32), "0f".repeat(32)];
+const event = (visibility: Visibility, aheadUs = 0, origin = alice): EventBody => ({
+  v: 1,
+  type: "overview",
+  origin,
+  visibility,
+  payload: { peer: self },
+  hlc: { physical_us: 100 * S + aheadUs, logical: 0, node_id: "a1".repeat(8) },
+});
+const clock = { physical_us: 100 * S, logical: 1 };
+const DRIFT: ArrivalStep = { outcome: "refused", code: "events/excessive-drift" };
+const FORBIDDEN: ArrivalStep = { outcome: "refused", code: "events/forbidden" };
+
+/** From Alice, at 100 s by our wall clock. */
+it.each<[what: string, event: EventBody, ttl: number, held: number, want: ArrivalStep]>([
+  ["a public one", event("public"), 3, 0, { outcome: "accepted", clock, audiences: ["all", "public"], ttl: 2 }],
+  [
+    "of another pool",
+    event("public", 0, bob),
+    1,
+    0,
+    { outcome: "accepted", clock, audiences: ["all", "public"], ttl: 0 },
+  ],
+  ["at the end of its way", event("public"), 0, 0, { outcome: "accepted", clock, audiences: ["all"], ttl: 0 }],
+  ["for peers", event("peers"), 3, 0, { outcome: "accepted", clock, audiences: ["all"], ttl: 0 }],
+  ["for us", event("direct"), 0, 0, { outcome: "accepted", clock, audiences: ["all"], ttl: 0 }],
+  ["for peers, of another pool", event("peers", 0, bob), 3, 0, FORBIDDEN],
+  ["private", event("private"), 3, 0, FORBIDDEN],
+  ["our own", event("public", 0, self), 3, 0, FORBIDDEN],
+  ["11 s ahead", event("public", 11 * S), 3, 0, { outcome: "held", dueUs: 101 * S }],
+  [
+    "11 s ahead, as the last that may wait",
+    event("public", 11 * S),
+    3,
+    LIMITS.heldEvents - 1,
+    { outcome: "held", dueUs: 101 * S },
+  ],
+  ["11 s ahead, as one too many that waits", event("public", 11 * S), 3, LIMITS.heldEvents, DRIFT],
+  [
+    "in time, however many wait",
+    event("peers"),
+    3,
+    LIMITS.heldEvents,
+    { outcome: "accepted", clock, audiences: ["all"], ttl: 0 },
+  ],
+  ["61 s ahead", event("public", 61 * S), 3, 0, DRIFT],
+  ["61 s ahead, and none of ours to know", event("private", 61 * S), 3, 0, FORBIDDEN],
+])("%s", (_what, arrived, ttl, held, want) => {
+  expect(arrive(NEVER, { event: arrived, ttl, from: alice }, { self, held: () => held }, 100 * S)).toEqual(want);
+});

@@ -42,6 +42,8 @@ export type AgentEvent =
       readonly model: string;
       readonly ms: number;
       readonly code: string;
+      /** A sentence; without the words of the request. */
+      readonly reason: string;
     }
   | { readonly type: "job-cancelled"; readonly jobId: string; readonly model: string; readonly ms: number }
   /** A job that could not be taken: no such model, no free slot, or draining. */
@@ -87,7 +89,7 @@ function words(event: AgentEvent): string {
     case "job-done":
       return `Job ${event.jobId} done: ${event.promptTokens} + ${event.completionTokens} tokens in ${event.ms} ms.`;
     case "job-failed":
-      return `Job ${event.jobId} failed: ${event.code}.`;
+      return `Job ${event.jobId} (${event.model}) failed: ${event.code}. ${event.reason}`;
     case "job-cancelled":
       return `Job ${event.jobId} cancelled after ${event.ms} ms.`;
     case "job-refused":

@@ -86,7 +86,7 @@ export interface StatusView {
 
 /** Pure: the status as a person reads it. */
 export function statusWords({ status, running, why, nowMs }: StatusView): string {
-  const { counters, models, lastJob, lastRefusal, lastDisconnect, connectedSinceMs } = status;
+  const { counters, models, lastJob, lastFailure, lastRefusal, lastDisconnect, connectedSinceMs } = status;
   const ago = (atMs: number) => `${duration(nowMs - atMs)} ago`;
   const connection =
     running && connectedSinceMs !== null
@@ -109,6 +109,7 @@ export function statusWords({ status, running, why, nowMs }: StatusView): string
         ? "none yet"
         : `${lastJob.model}, ${lastJob.endedMs === null ? `begun ${ago(lastJob.startedMs)}` : `${lastJob.end} ${ago(lastJob.endedMs)}`}`,
     ],
+    ...optional(lastFailure, (it) => ["Failed", `${it.model}, ${ago(it.atMs)}: ${it.code}. ${it.message}`]),
     ...optional(lastRefusal, (it) => ["Not taken", `${it.model}, ${ago(it.atMs)}: ${it.message}`]),
     ...optional(lastDisconnect, (it) => ["Last drop", `${ago(it.atMs)}: ${it.reason}`]),
     ["Why no job", why.message],

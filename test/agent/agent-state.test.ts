@@ -94,6 +94,21 @@ describe("a status", () => {
     });
   });
 
+  it("keeps the last job that failed and why, also when others are done after it", () => {
+    const failed: AgentEvent = { type: "job-failed", jobId: "j", model: "m", ms: 5, code: "a/b", reason: "It rained." };
+    const status = told(...up, started(10), [20, failed], started(21), done(30));
+    expect(status).toMatchObject({
+      lastFailure: { atMs: 20, model: "m", code: "a/b", message: "It rained." },
+      lastJob: { end: "done" },
+    });
+    expect(agentStatus.strict().parse(JSON.parse(JSON.stringify(status)))).toEqual(status);
+  });
+
+  it("of a worker that has run since before an upgrade is read all the same", () => {
+    const { lastFailure: _later, ...older } = told(...up);
+    expect(agentStatus.parse(older)).toEqual(told(...up));
+  });
+
   it("has the persisted shape, and is read again through JSON", () => {
     const status = told(...up, started(10), done(20), disconnected);
     expect(agentStatus.strict().parse(JSON.parse(JSON.stringify(status)))).toEqual(status);

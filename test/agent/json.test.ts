@@ -160,7 +160,7 @@ describe("a JSON schema", () => {
       type: "failed",
       code: "http/unsupported-parameter",
       param: "response_format",
-      message: expect.stringContaining("pattern"),
+      quoted: expect.stringContaining("pattern"),
     });
   });
 });

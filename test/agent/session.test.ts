@@ -7,7 +7,7 @@ import { sha256Hex } from "../../schema/crypto/hash.ts";
 import { verifyMetering } from "../../schema/crypto/worker-proof.ts";
 import { CLOSE } from "../../schema/wire/limits.ts";
 import type { AgentFrame, JobFrame } from "../../schema/wire/worker-frames.ts";
-import type { AgentEvent } from "../../worker-agent/events.ts";
+import { type AgentEvent, sentence } from "../../worker-agent/events.ts";
 import { Counters } from "../../worker-agent/session/counters.ts";
 import { workerSocketUrl } from "../../worker-agent/session/pool-url.ts";
 import { type ServiceEnd, serve } from "../../worker-agent/session/reconnect.ts";
@@ -231,6 +231,25 @@ describe("a job", () => {
     run.text("first");
     await side.next("progress");
     expect(await side.next("delta")).toMatchObject({ seq: 0, text: "first", tokens: 1 });
+  });
+
+  it("that fails tells the client all, and the worker's owner what is no word of the request", async () => {
+    void startWorker();
+    const side = await pool.welcomed();
+    side.send(job());
+    const failure = { code: "http/unsupported-parameter", retryable: false, param: "tools" } as const;
+    const message = "The upstream server does not take this request.";
+    (await engine.run()).say({ type: "failed", ...failure, message, quoted: "xylophone quartz" });
+    expect(await side.next("failed")).toMatchObject({
+      ...failure,
+      message: "The upstream server does not take this request: xylophone quartz",
+    });
+    await side.next("ready");
+    const told = events.find(({ type }) => type === "job-failed");
+    expect(told).toMatchObject({ code: failure.code, reason: message });
+    expect(told && sentence(told)).toMatch(
+      /^Job [\w-]+ \(steered\) failed: http\/unsupported-parameter\. The upstream server does not take this request\.$/,
+    );
   });
 
   it("that the engine refuses is failed with its code, before any text", async () => {

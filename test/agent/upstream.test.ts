@@ -105,7 +105,7 @@ describe("a real OpenAI-compatible server", () => {
     expect(last).toMatchObject({ code: "inference/context-length-exceeded", retryable: false });
     const hot = await answer(engine, of(chat("Hello", { temperature: 2 })));
     expect(hot.last).toMatchObject({ code: "http/unsupported-parameter", retryable: false });
-    expect(hot.last).toHaveProperty("message", expect.stringContaining("temperature is too high for this model"));
+    expect(hot.last).toHaveProperty("quoted", expect.stringContaining("temperature is too high for this model"));
   });
 
   it("keeps to a JSON schema", async () => {
@@ -662,8 +662,8 @@ describe("a refusal", () => {
       null,
       { code: "http/unsupported-parameter", retryable: false },
     ],
-    [422, { detail: "seed: not an integer" }, null, { code: "http/unsupported-parameter", message: /seed: not/ }],
-    [400, { error: "plain words" }, null, { message: /plain words/ }],
+    [422, { detail: "seed: not an integer" }, null, { code: "http/unsupported-parameter", quoted: /seed: not/ }],
+    [400, { error: "plain words" }, null, { quoted: /plain words/ }],
     [400, "<html>", null, { code: "http/unsupported-parameter" }],
     [500, "", null, { code: "inference/engine-failed", retryable: true }],
     [504, "", null, { code: "inference/engine-failed", retryable: true }],
@@ -689,8 +689,9 @@ describe("a refusal", () => {
             [KEY],
             0,
           );
-          expect(failure.message.length).toBeLessThan(500);
-          for (const line of [failure.message, failure.forOwner ?? ""]) {
+          const toClient = failure.message + (failure.quoted ?? "");
+          expect(toClient.length).toBeLessThan(500);
+          for (const line of [toClient, failure.forOwner ?? ""]) {
             expect(line).not.toContain(KEY);
             expect(line).not.toMatch(/\p{Cc}/u);
             expect(line.isWellFormed()).toBe(true);
@@ -698,6 +699,16 @@ describe("a refusal", () => {
         },
       ),
     );
+  });
+
+  it("is a sentence of ours and the server's words apart, which may be those of a prompt", () => {
+    const body = JSON.stringify({ error: { message: "cannot parse xylophone quartz" } });
+    for (let status = 300; status < 600; status++) {
+      const { message, quoted } = failureOf({ status, body, retryAfter: null }, [], nowMs);
+      expect(message).toMatch(/^The (upstream|prompt) .*\.$/);
+      expect(message).not.toContain("quartz");
+      if (status === 400) expect(quoted).toBe("cannot parse xylophone quartz");
+    }
   });
 
   it("is cleaned of line breaks and colours", () => {

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { EMBEDDED_MODEL } from "../../worker-agent/models/embedded.ts";
 import { type LlamaServer, ScriptedServer, startLlamaServer } from "../agent/http-servers.ts";
 import { SERVER_MODEL } from "../agent/llama-http-names.ts";
-import { ligand, type PoolProcess, startPool, startWorker, temporaryFolder } from "./support.ts";
+import { ligand, type PoolProcess, startPool, startWorker, temporaryFolder, waitFor } from "./support.ts";
 
 /** The official client, a real pool, a real worker, and behind it another company's server or several models. */
 let pool: PoolProcess;
@@ -36,6 +36,11 @@ describe("a worker over another server", () => {
     const tooLong = client.completions.create({ model: SERVER_MODEL, prompt: "pool ".repeat(400) });
     await expect(tooLong).rejects.toThrow(BadRequestError);
     await expect(tooLong).rejects.toMatchObject({ code: "context_length_exceeded" });
+    const why = "inference/context-length-exceeded. The prompt does not fit the model's context.";
+    await waitFor(() => worker.output().includes(`(${SERVER_MODEL}) failed: ${why}\n`), 10_000, "the log to say why");
+    const { stdout } = await ligand(["worker", "status", "--state", worker.stateDir]);
+    expect(stdout).toMatch(/^So far .*\(2 done, 1 failed, 0 cancelled\)/m);
+    expect(stdout).toMatch(new RegExp(`^Failed {6}${SERVER_MODEL}, \\d+ s ago: ${why}$`, "m"));
     expect(worker.output()).toContain(`Serves ${SERVER_MODEL}: 2 jobs at once`);
     expect(worker.output() + JSON.stringify(worker.status())).not.toContain(KEY);
     expect((await worker.stop()).code).toBe(0);

@@ -18,7 +18,7 @@ export type Constraint =
 
 export type ReadConstraint =
   | { readonly ok: true; readonly constraint: Constraint }
-  | { readonly ok: false; readonly param: string; readonly message: string };
+  | { readonly ok: false; readonly param: string; readonly why: string };
 
 /** The pool has read the same schemas; an agent still believes nobody. */
 export function constraintOf(request: ChatRequest, syntax: CallSyntax | null): ReadConstraint {
@@ -29,7 +29,7 @@ export function constraintOf(request: ChatRequest, syntax: CallSyntax | null): R
     for (const { name, parameters } of named) {
       const reading =
         parameters === undefined ? ({ ok: true, schema: ANY_OBJECT } as const) : readJsonSchema(parameters);
-      if (!reading.ok) return { ok: false, param: "tools", message: `${name}: ${reading.message}` };
+      if (!reading.ok) return { ok: false, param: "tools", why: `${name}: ${reading.message}` };
       callable.push({ name, parameters: reading.schema });
     }
     const must = toolChoice !== undefined;
@@ -41,7 +41,7 @@ export function constraintOf(request: ChatRequest, syntax: CallSyntax | null): R
     responseFormat.type === "json_object"
       ? ({ ok: true, schema: ANY_OBJECT } as const)
       : readJsonSchema(responseFormat.schema);
-  if (!reading.ok) return { ok: false, param: "response_format", message: reading.message };
+  if (!reading.ok) return { ok: false, param: "response_format", why: reading.message };
   const builder = new GrammarBuilder();
   return { ok: true, constraint: { type: "json", grammar: builder.grammar(builder.json(reading.schema)) } };
 }

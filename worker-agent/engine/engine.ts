@@ -73,7 +73,10 @@ export type EmbeddingEvent =
 export interface Failed {
   readonly type: "failed";
   readonly code: JobFailure;
+  /** A sentence of ours, which the worker's log repeats: no word of a prompt. */
   readonly message: string;
+  /** What another server, or the reader of a schema, says of the request, perhaps in its words: for the client alone. */
+  readonly quoted?: string;
   readonly retryable: boolean;
   /** The parameter that cannot be honoured, as the client named it. */
   readonly param?: string;

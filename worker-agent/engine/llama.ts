@@ -346,7 +346,8 @@ export class LlamaEngine implements Engine {
     const none = { ok: true, constraint: { type: "none" } } as const;
     const read = job.kind === "chat" ? constraintOf(job.request, prompt.calls) : none;
     if (read.ok) return { ok: true, ...prompt, constraint: read.constraint };
-    return { ok: false, failure: { ...failed("http/unsupported-parameter", read.message, false), param: read.param } };
+    const refusal = failed("http/unsupported-parameter", "A schema of this request cannot be enforced.", false);
+    return { ok: false, failure: { ...refusal, quoted: read.why, param: read.param } };
   }
 }
 

@@ -12,8 +12,10 @@ export interface Refusal {
 
 export interface Failure {
   readonly code: JobFailure;
-  /** Shown to the client: no host, no key, no control characters. */
+  /** Shown to the client, and in the worker's log. */
   readonly message: string;
+  /** Behind it, for the client alone: no host, no key, no control characters. */
+  readonly quoted: string | null;
   readonly retryable: boolean;
   /** What the worker's owner has to know, who alone can do something about it. */
   readonly forOwner: string | null;
@@ -83,15 +85,16 @@ export function failureOf({ status, body, retryAfter }: Refusal, secrets: readon
   }
   if (status === 408) return failure({ message: "The upstream server took too long.", retryable: true });
   if (isTooLong(said, status)) {
-    const message = `The prompt does not fit the model's context${quoted}`;
-    return failure({ code: "inference/context-length-exceeded", message, retryable: false });
+    const message = "The prompt does not fit the model's context.";
+    return failure({ code: "inference/context-length-exceeded", message, quoted: words, retryable: false });
   }
   if (status >= 400 && status < 500) {
-    const message = `The upstream server does not take this request${quoted === "" ? "." : quoted}`;
+    const message = "The upstream server does not take this request.";
     const unknownField = fieldNotTaken(said);
     return failure({
       code: "http/unsupported-parameter",
       message,
+      quoted: words,
       retryable: false,
       unknownField,
       param: paramOf(said),
@@ -123,7 +126,15 @@ export function cleaned(text: string, secrets: readonly string[]): string {
 }
 
 function failure(about: Partial<Failure> & Pick<Failure, "message" | "retryable">): Failure {
-  return { code: "inference/engine-failed", forOwner: null, pauseMs: 0, unknownField: null, param: null, ...about };
+  return {
+    code: "inference/engine-failed",
+    forOwner: null,
+    quoted: null,
+    pauseMs: 0,
+    unknownField: null,
+    param: null,
+    ...about,
+  };
 }
 
 function readError(body: string): Said {

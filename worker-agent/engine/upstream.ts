@@ -413,6 +413,7 @@ const NOT_UNDERSTOOD: Failure = {
   message: "The upstream server's answer was not understood.",
   retryable: true,
   forOwner: "The upstream server's answer was not understood. Is it an OpenAI-compatible server?",
+  quoted: null,
   pauseMs: 0,
   unknownField: null,
   param: null,
@@ -468,9 +469,9 @@ function parsed(text: string): unknown {
   }
 }
 
-type About = Pick<Failure, "code" | "message" | "retryable"> & Partial<Pick<Failure, "param" | "pauseMs">>;
+type About = Pick<Failure, "code" | "message" | "retryable"> & Partial<Pick<Failure, "quoted" | "param" | "pauseMs">>;
 
-function failed({ code, message, retryable, param, pauseMs = 0 }: About): Failed {
+function failed({ code, message, quoted, retryable, param, pauseMs = 0 }: About): Failed {
   // A server that limits its requests and does not say for how long is asked again soon.
   const seconds = pauseMs > 0 ? Math.ceil(pauseMs / 1_000) : LIMITS.retryAfterSeconds;
   return {
@@ -478,6 +479,7 @@ function failed({ code, message, retryable, param, pauseMs = 0 }: About): Failed
     code,
     message,
     retryable,
+    ...(quoted && { quoted }),
     ...(param != null && { param }),
     ...(code === "inference/worker-busy" && { retryAfterSeconds: seconds }),
   };

@@ -254,7 +254,7 @@ class Connection {
           onEvent({ type: "job-done", ...named, ms, ...end.usage });
         } else if (end.type === "failed") {
           counters.count("jobsFailed");
-          onEvent({ type: "job-failed", ...named, ms, code: end.code });
+          onEvent({ type: "job-failed", ...named, ms, code: end.code, reason: end.message });
         } else {
           counters.count("jobsCancelled");
           onEvent({ type: "job-cancelled", ...named, ms });
@@ -264,9 +264,10 @@ class Connection {
         // A bug, not an outcome: the pool learns at once, and the agent goes on with its other jobs.
         counters.count("jobsFailed");
         onEvent({ type: "warning", message: `A job ended in an error: ${String(error)}` });
-        onEvent({ type: "job-failed", ...named, ms: nowMs() - startedMs, code: "inference/engine-failed" });
         const { jobId, lease } = job;
         const failure = { code: "inference/engine-failed", message: "The agent failed on this request." } as const;
+        const ms = nowMs() - startedMs;
+        onEvent({ type: "job-failed", ...named, ms, code: failure.code, reason: failure.message });
         if (!abort.signal.aborted) this.#send({ type: "failed", jobId, lease, ...failure, retryable: true });
       })
       .finally(() => {

@@ -24,7 +24,7 @@ export interface JobRunner {
 
 export type JobEnd =
   | { readonly type: "done"; readonly usage: Usage }
-  | { readonly type: "failed"; readonly code: JobFailure }
+  | { readonly type: "failed"; readonly code: JobFailure; readonly message: string }
   | { readonly type: "aborted" };
 
 /** What `done` carries beside the answer, generously. */
@@ -70,9 +70,11 @@ class Report {
     this.#progressTimer.refresh();
   }
 
-  fail(failure: Omit<Failed, "type">): JobEnd {
-    this.send({ ...failure, type: "failed" });
-    return { type: "failed", code: failure.code };
+  fail({ quoted, ...failure }: Omit<Failed, "type">): JobEnd {
+    const { code, message } = failure;
+    const whole = quoted === undefined ? message : `${message.replace(/\.$/, "")}: ${quoted}`;
+    this.send({ ...failure, type: "failed", message: whole });
+    return { type: "failed", code, message };
   }
 
   /** The prompt fits. Null, or how the job has ended already. */

@@ -70,6 +70,7 @@ export function newStory({ poolUrl, pool, worker }: Omit<AgentIdentity, "stateDi
     startedMs: atMs,
     lastDisconnect: null,
     lastJob: null,
+    lastFailure: null,
     lastRefusal: null,
     stopped: null,
   };
@@ -109,9 +110,11 @@ export function after(story: Story, event: AgentEvent, atMs: number): Story {
     case "job-done":
     case "job-failed":
     case "job-cancelled": {
-      const end = JOB_ENDS[event.type];
-      const lastJob = { model: event.model, startedMs: atMs - event.ms, endedMs: atMs, end };
-      return { ...story, lastJob, models: counted(story, event.model, { active: -1, jobs: 0 }, atMs) };
+      const { model, type } = event;
+      const lastJob = { model, startedMs: atMs - event.ms, endedMs: atMs, end: JOB_ENDS[type] };
+      const failure =
+        type === "job-failed" ? { lastFailure: { atMs, model, code: event.code, message: event.reason } } : {};
+      return { ...story, lastJob, ...failure, models: counted(story, event.model, { active: -1, jobs: 0 }, atMs) };
     }
     default:
       return story;

@@ -42,6 +42,12 @@ export const agentStatus = z.object({
       end: z.enum(["done", "failed", "cancelled"]).nullable(),
     })
     .nullable(),
+  /** The last job that failed here, and why; no word of its request. */
+  lastFailure: z
+    .object({ atMs: timeMs, model: z.string(), code: z.string(), message: z.string() })
+    .nullable()
+    // A worker that runs since before an upgrade does not write it.
+    .default(null),
   /** A job that this worker turned down: no such model, or no free slot. */
   lastRefusal: z.object({ atMs: timeMs, model: z.string(), message: z.string() }).nullable(),
   /** How it ended; a pool that refuses the token is told here. */

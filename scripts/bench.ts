@@ -1,6 +1,7 @@
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { BENCHES, type Row } from "./bench/measurements.ts";
-import { type Command, EXIT, flag, parseCommand, text } from "./cli/command.ts";
+import { type Command, EXIT, flag, text } from "./cli/command.ts";
+import { runCommand } from "./cli/run-command.ts";
 import { UsageError } from "./cli/usage-error.ts";
 
 /** `npm run bench`: programs that measure, and compare within one run. Nothing here is a test. */
@@ -43,10 +44,4 @@ function table(machine: string, rows: Row[]): string {
   ].join("\n");
 }
 
-const parsed = parseCommand(bench, "npm run bench --", process.argv.slice(2));
-if (parsed.kind === "run") {
-  process.exit(await parsed.command.run(parsed.values, parsed.positionals));
-} else {
-  console[parsed.kind === "help" ? "log" : "error"](parsed.text);
-  process.exitCode = parsed.kind === "help" ? EXIT.ok : EXIT.usage;
-}
+process.exit(await runCommand(bench, "npm run bench --", process.argv.slice(2)));

@@ -1,5 +1,6 @@
-import { type Command, EXIT, flag, parseCommand, text } from "./cli/command.ts";
+import { type Command, EXIT, flag, text } from "./cli/command.ts";
 import { whole } from "./cli/numbers.ts";
+import { runCommand } from "./cli/run-command.ts";
 import { UsageError } from "./cli/usage-error.ts";
 import { type FuzzReport, fuzz } from "./fuzz/fuzz.ts";
 import { PARTS, type Part } from "./fuzz/target.ts";
@@ -51,16 +52,4 @@ function summary({ seed, seconds, cases, outcomes, bystandersServed, workerdMiB,
   ].join("\n");
 }
 
-const parsed = parseCommand(command, "npm run fuzz --", process.argv.slice(2));
-if (parsed.kind !== "run") {
-  console[parsed.kind === "help" ? "log" : "error"](parsed.text);
-  process.exitCode = parsed.kind === "help" ? EXIT.ok : EXIT.usage;
-} else {
-  try {
-    process.exitCode = await parsed.command.run(parsed.values, parsed.positionals);
-  } catch (error) {
-    if (!(error instanceof UsageError)) throw error;
-    console.error(error.message);
-    process.exitCode = EXIT.usage;
-  }
-}
+process.exit(await runCommand(command, "npm run fuzz --", process.argv.slice(2)));

@@ -15,11 +15,11 @@ import type { TlsFiles } from "./runtime/tls-certificate.ts";
 const start: Command = {
   summary: "Run a pool on this machine, with a worker beside it, until Ctrl-C.",
   usage:
-    "[--port N] [--state DIR] [--model embedded|PATH.gguf] [--no-worker] [--host ADDR] [--cert FILE --key FILE] [--insecure] [--allow-host NAME]… [--json]",
+    "[--port N] [--state DIR] [--model M] [--no-worker] [--host ADDR] [--cert FILE --key FILE] [--insecure] [--allow-host NAME]… [--json]",
   help: [
     "--port N           where to listen (default 8787; 0 picks a free port)",
     "--state DIR        where everything is kept (default: ./state)",
-    "--model M          what the worker runs: embedded (default), or the path of a GGUF file",
+    "--model M          what the worker runs: embedded (default), the path of a GGUF file, or hf:OWNER/REPO:QUANT",
     "--no-worker        the pool alone",
     "--host ADDR        which address to listen on (default 127.0.0.1)",
     "--insecure         listen off loopback without TLS",

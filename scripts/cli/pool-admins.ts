@@ -48,7 +48,7 @@ const rotate: Command = {
   summary: "Put a new admin token in the place of an old one, which is refused at once.",
   usage: "[ID] [--json]",
   help: [
-    "ID            the named token to rotate; the new one is shown this once",
+    "ID            the named token to rotate: your own, or any with the bootstrap token; the new one is shown this once",
     "              without it, the bootstrap token of a pool on this machine, which must be stopped",
     ...COMMON_HELP,
   ],

@@ -1,5 +1,7 @@
 import type { AdminTokens } from "./admins/admin-tokens-object.ts";
 import type { EventLog } from "./events/event-log-object.ts";
+import type { Bond } from "./federation/bond-object.ts";
+import type { PeerRegistry } from "./federation/peer-registry-object.ts";
 import type { Account } from "./inference/account-object.ts";
 import type { Lane } from "./inference/lane-object.ts";
 import type { PoolPolicy } from "./pool/pool-policy-object.ts";
@@ -9,8 +11,11 @@ export interface Env {
   DB: D1Database;
   ADMIN_TOKENS: DurableObjectNamespace<AdminTokens>;
   ACCOUNT: DurableObjectNamespace<Account>;
+  /** Named by the peer's atom id. */
+  BOND: DurableObjectNamespace<Bond>;
   EVENT_LOG: DurableObjectNamespace<EventLog>;
   LANE: DurableObjectNamespace<Lane>;
+  PEER_REGISTRY: DurableObjectNamespace<PeerRegistry>;
   POOL_POLICY: DurableObjectNamespace<PoolPolicy & Rpc.DurableObjectBranded>;
   /** Base64 of the pool's 32-byte Ed25519 secret key (SPEC 2.1). */
   POOL_SECRET_KEY: string;
@@ -20,6 +25,14 @@ export interface Env {
   METRICS_TOKEN?: string;
   /** Host names this pool answers to, comma-separated, without ports; empty: any that is routed here. */
   ALLOWED_HOSTS?: string;
+  /** This pool's public URL, as its card says it (SPEC 3.4); empty: where it was reached. */
+  POOL_URL?: string;
+  /**
+   * Ways out to peers on one machine (SPEC 3.7): what a name leads to decides, not the name. Absent at Cloudflare, whose
+   * own network reaches public addresses only.
+   */
+  PUBLIC_NETWORK?: Fetcher;
+  PRIVATE_NETWORK?: Fetcher;
   /** Origins that browsers may call the client API from, comma-separated, or `*`. */
   CORS_ORIGINS?: string;
   /** Set by the runner of a pool on one machine, whose operator has no wrangler to mend it with. */

@@ -4,6 +4,9 @@ import { adminRoutes } from "./admins/routes.ts";
 import { exportRoutes, importRoutes } from "./backup/routes.ts";
 import { docs } from "./docs/routes.ts";
 import { eventRoutes } from "./events/routes.ts";
+import { identityRoutes } from "./federation/identity-routes.ts";
+import { peerRoutes } from "./federation/peer-routes.ts";
+import { federationApi, federationRoutes } from "./federation/routes.ts";
 import type { AdminEnv, AppEnv } from "./http/app-env.ts";
 import { requireAdmin } from "./http/authentication.ts";
 import { fail, onError, wrongMethod } from "./http/errors.ts";
@@ -19,6 +22,8 @@ import { workerRoutes, workerSocket } from "./workers/routes.ts";
 
 export { AdminTokens } from "./admins/admin-tokens-object.ts";
 export { EventLog } from "./events/event-log-object.ts";
+export { Bond } from "./federation/bond-object.ts";
+export { PeerRegistry } from "./federation/peer-registry-object.ts";
 export { Account } from "./inference/account-object.ts";
 export { Lane } from "./inference/lane-object.ts";
 export { PoolPolicy } from "./pool/pool-policy-object.ts";
@@ -30,8 +35,10 @@ const admin = new Hono<AdminEnv>()
   .route("/doctor", doctorRoutes)
   .route("/events", eventRoutes)
   .route("/export", exportRoutes)
+  .route("/federation", federationRoutes)
   .route("/import", importRoutes)
   .route("/keys", keyRoutes)
+  .route("/peers", peerRoutes)
   .route("/workers", workerRoutes);
 
 const app = new Hono<AppEnv>();
@@ -41,6 +48,8 @@ export default app
   .use("*", methodNotAllowed({ app, onMethodNotAllowed: wrongMethod }))
   .route("/", status)
   .route("/", docs)
+  .route("/api/federation", federationApi)
+  .route("/v1/federation", identityRoutes)
   .route("/v1/workers", workerSocket)
   .route("/v1", clientApi)
   .route("/admin/api", admin)

@@ -52,6 +52,7 @@ export class EventLedger {
       `CREATE TABLE IF NOT EXISTS held (content_id TEXT PRIMARY KEY, due_us INTEGER NOT NULL, taken TEXT NOT NULL)
        WITHOUT ROWID`,
     );
+    sql.exec("CREATE TABLE IF NOT EXISTS told (atom_id TEXT PRIMARY KEY) WITHOUT ROWID");
   }
 
   state(): LogState | null {
@@ -100,6 +101,20 @@ export class EventLedger {
       events.push({ seq: row.place, event: wireOf(row), ttl: row.ttl });
     }
     return events;
+  }
+
+  // ---- peers that are told when there is something new
+
+  tell(atomId: string, wanted: boolean): void {
+    const change = wanted ? "INSERT OR IGNORE INTO told VALUES (?)" : "DELETE FROM told WHERE atom_id = ?";
+    this.#sql.exec(change, atomId);
+  }
+
+  told(): string[] {
+    return this.#sql
+      .exec<{ atom_id: string }>("SELECT atom_id FROM told")
+      .toArray()
+      .map((row) => row.atom_id);
   }
 
   // ---- events that wait for our clock (SPEC 4.1)

@@ -94,6 +94,7 @@ export class EventLog extends DurableObject<Env> {
   #writing = false;
   readonly #listeners = new Set<() => void>();
   readonly #checkpoints = new Map<Audience, SignedCheckpoint>();
+  #tellTimer: ReturnType<typeof setTimeout> | null = null;
   #flushTimer: ReturnType<typeof setTimeout> | null = null;
 
   constructor(ctx: DurableObjectState, env: Env) {
@@ -196,6 +197,11 @@ export class EventLog extends DurableObject<Env> {
       if (seq > since || leftMs <= 0) return seq;
       await this.#nextCommit(leftMs);
     }
+  }
+
+  /** Whether this peer's `Bond` wants to hear that the log has something new for others (SPEC 4.2). */
+  tellOfCommits(atomId: string, wanted: boolean): void {
+    this.#ledger.tell(atomId, wanted);
   }
 
   /** Resolves once D1 has what was committed until now; false when it cannot be reached. */
@@ -387,6 +393,8 @@ export class EventLog extends DurableObject<Env> {
     if (is > was) {
       this.#flushSoon();
       for (const listener of [...this.#listeners]) listener();
+      const { peers, public: all } = this.#state.heads;
+      if (all.seq > before.heads.public.seq || peers.seq > before.heads.peers.seq) this.#tellSoon();
       const every = LIMITS.checkpointEvents;
       if (Math.floor(is / every) > Math.floor(was / every)) this.ctx.waitUntil(this.#keepCheckpoints());
     }
@@ -456,6 +464,15 @@ export class EventLog extends DurableObject<Env> {
     if (due.length === 0) return;
     const nextMs = Math.min(...due);
     if ((await this.ctx.storage.getAlarm()) !== nextMs) await this.ctx.storage.setAlarm(nextMs);
+  }
+
+  /** A moment later, so that many commits are one call; peers with a stream have it by then. */
+  #tellSoon(): void {
+    this.#tellTimer ??= setTimeout(() => {
+      this.#tellTimer = null;
+      const told = this.#ledger.told().map((atomId) => this.env.BOND.getByName(atomId).advanced());
+      this.ctx.waitUntil(Promise.allSettled(told));
+    }, LIMITS.pushDelayMs);
   }
 
   #flushSoon(): void {

@@ -1,4 +1,5 @@
 import { createDurable } from "itty-durable";
+import { FEDERATION_POLICY_DEFAULTS, type FederationPolicy } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 
 /** Persisted contract: what an operator sets once for the whole pool. */
@@ -9,8 +10,8 @@ export interface PoolSettings {
 }
 
 /**
- * The operator's settings, one small object per pool (SPEC 3.5). The only place where itty-durable is used: a
- * persistent object with methods. Nothing here is on the path of a request for inference.
+ * The operator's settings and switches, one small object per pool (SPEC 3.5). The only place where itty-durable is
+ * used: a persistent object with methods. Nothing here is on the path of a request for inference.
  */
 export class PoolPolicy extends createDurable({ autoPersist: false }) {
   settings: PoolSettings = {
@@ -23,6 +24,9 @@ export class PoolPolicy extends createDurable({ autoPersist: false }) {
     },
   };
 
+  /** Persisted contract. Closed until somebody opened it, so that lost state closes. */
+  federation: FederationPolicy = FEDERATION_POLICY_DEFAULTS;
+
   read(): PoolSettings {
     return this.settings;
   }
@@ -32,5 +36,17 @@ export class PoolPolicy extends createDurable({ autoPersist: false }) {
     this.settings = { ...this.settings, ...patch };
     await this.persist();
     return this.settings;
+  }
+
+  /** The switches. Who asks passes only on `federation: "on"` (`federation-check.ts`). */
+  check(): FederationPolicy {
+    return this.federation;
+  }
+
+  /** Durable before it answers. */
+  async changeFederation(patch: Partial<FederationPolicy>): Promise<FederationPolicy> {
+    this.federation = { ...this.federation, ...patch };
+    await this.persist();
+    return this.federation;
   }
 }

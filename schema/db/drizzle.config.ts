@@ -9,6 +9,7 @@ export default defineConfig({
     "./schema/db/workers.ts",
     "./schema/db/metering.ts",
     "./schema/db/events.ts",
+    "./schema/db/peers.ts",
   ],
   out: "./schema/db/migrations",
 });

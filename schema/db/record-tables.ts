@@ -2,6 +2,7 @@ import { adminTokens } from "./admin-tokens.ts";
 import { clientKeys } from "./client-keys.ts";
 import { checkpoints, events } from "./events.ts";
 import { metering } from "./metering.ts";
+import { peers } from "./peers.ts";
 import { workers, workerTokens } from "./workers.ts";
 
 /**
@@ -17,6 +18,7 @@ export const RECORD_TABLES = {
   workers: { table: workers, primaryKey: workers.id, mode: "latest" },
   metering: { table: metering, primaryKey: metering.jobId, mode: "once" },
   events: { table: events, primaryKey: events.seq, sameBy: events.contentId, mode: "log" },
+  peers: { table: peers, primaryKey: peers.id, mode: "latest" },
   checkpoints: { table: checkpoints, primaryKey: checkpoints.id, mode: "once" },
 } as const;
 

@@ -323,6 +323,13 @@ export const ERRORS = Object.freeze({
     "Another pool than the expected one answers at that URL.",
     "Check the URL and the atom id with the peer's operator.",
   ),
+  "federation/no-admin-key": entry(
+    409,
+    REQUEST,
+    "no_admin_key",
+    "Writes of other pools cannot be accepted while no admin key is registered.",
+    "Register an admin key first.",
+  ),
   "federation/private-address": entry(
     400,
     REQUEST,

@@ -19,6 +19,8 @@ const peerName = unicodeText
   .max(LIMITS.peerNameChars)
   .regex(/^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*$/u);
 
+/** `listed` lets a peer's peers be told of it. */
+export const LISTED = "listed";
 const capability = z
   .string()
   .max(LIMITS.capabilityChars)
@@ -88,6 +90,7 @@ const responderChallenge = z
 export const registerBody = z.strictObject({ card, challenge: initiatorChallenge });
 export const registerAnswer = z.strictObject({ card, challenge: responderChallenge, proof: base64Signature });
 export const confirmBody = z.strictObject({ card, challenge: responderChallenge, proof: base64Signature });
+export const confirmAnswer = z.strictObject({ status: z.literal("registered") });
 
 // ---- What the existing network has (SPEC 3.1)
 
@@ -108,6 +111,7 @@ export const identityCard = z.object({
   /** Absent: the pool signs version 1. */
   sig_versions: z.array(z.int()).max(16).optional(),
 });
+export type IdentityCard = z.infer<typeof identityCard>;
 
 export const handshakeBody = z.object({
   atom_id: atomId,
@@ -118,7 +122,35 @@ export const handshakeBody = z.object({
   capabilities: foreignCapabilities.default([]),
   request_reciprocation: z.boolean().default(false),
 });
+export const handshakeAnswer = z.object({
+  ok: z.literal(true),
+  peer_trust_level: z.int().nonnegative(),
+  signature_verified: z.boolean(),
+  reciprocation_scheduled: z.boolean(),
+  already_known: z.boolean(),
+  self: identityCard,
+});
+export type HandshakeAnswer = z.infer<typeof handshakeAnswer>;
+
 export const verifyBody = z.object({ atom_id: atomId, challenge_b64: challengeBase64 });
+export const verifyAnswer = z.object({ signed_response_b64: base64Signature });
+
+const moleculePeer = z.object({
+  atom_id: atomId,
+  name: peerName,
+  url: foreignUrl,
+  molecule_id: moleculeId,
+  capabilities: foreignCapabilities,
+  /** ISO 8601; null of the pool itself. */
+  last_seen: z.string().max(64).nullable(),
+});
+export const moleculeAnswer = z.object({
+  mode: z.string().max(LIMITS.capabilityChars),
+  molecule_id: moleculeId,
+  self: moleculePeer,
+  trusted_peers: z.array(moleculePeer).max(LIMITS.moleculePeers),
+});
+export type MoleculeAnswer = z.infer<typeof moleculeAnswer>;
 
 // ---- Trust (SPEC 3.3)
 
@@ -174,3 +206,25 @@ export const addPeerBody = z.strictObject({
 });
 /** Level 0 is a revocation. */
 export const trustBody = z.strictObject({ level: grantableLevel });
+
+export const peerView = z.strictObject({
+  atom_id: atomId,
+  name: z.string(),
+  url: z.string(),
+  /** What it claims; it counts as device-bound (SPEC 2.3). */
+  auth_tier: authTier,
+  capabilities,
+  granted: trustLevel,
+  received: trustLevel,
+  effective: trustLevel,
+  /** The level that the peer has granted and our admin has not answered; null if there is nothing to say. */
+  awaits_admin: trustLevel.nullable(),
+  added_by: z.enum(["admin", "peer"]),
+  signature_version: z.union([z.literal(1), z.literal(2)]),
+  circuit: z.enum(["closed", "open", "half-open"]),
+  added_at_ms: z.int(),
+  last_seen_ms: z.int().nullable(),
+  revoked_at_ms: z.int().nullable(),
+});
+export type PeerView = z.infer<typeof peerView>;
+export const peerList = z.strictObject({ peers: z.array(peerView) });

@@ -147,6 +147,11 @@ export const LIMITS = Object.freeze({
   /** Hex digits of the other side's challenge, which is opaque to us. */
   registrationChallengeChars: 512,
   lowTrustPeers: 100,
+  /** Peers at trust 2 and more verify one another so often; within `peerSeenMs` one counts as there. */
+  peerVerifyMs: 60_000,
+  peerSeenMs: 120_000,
+  /** A peer's key that was found is not looked for again so long. */
+  peerKeyMs: 60_000,
   /** Hosts that handshakes make us call back within a minute, each once. */
   reverseVerifyHosts: 100,
 
@@ -161,6 +166,32 @@ export const LIMITS = Object.freeze({
   circuitOpenMs: 30 * 60_000,
   /** A half-open circuit's one probe that says nothing for so long is taken for lost. */
   circuitProbeMs: 60_000,
+
+  /** While federation is off nothing is tried; then so often. */
+  deliveryOffMs: 60_000,
+  /** Messages that wait for one peer. */
+  deliveriesKept: 1_000,
+
+  // Federation: sync (SPEC 4.2)
+  eventsPerPush: 100,
+  /** A cursor that stands before an event from the future tries again so often. */
+  eventStallMs: 30_000,
+  /** Of a pull's answer: a page of `eventsPageChars` and what surrounds it. */
+  pullAnswerBytes: 8 * 1024 * 1024,
+  /** Of one event of a stream, as text. */
+  streamEventChars: 128 * 1024,
+  /** Whoever had a stream is given so long to come back before it is pushed to. */
+  pushAfterStreamMs: 30_000,
+  /** Policy and trust are looked at again so often while a stream is open. */
+  streamCheckMs: 500,
+  streamCommentMs: 15_000,
+  /** A stream that says nothing for so long, not even a comment, is taken for lost. */
+  streamSilenceMs: 40_000,
+  /** Between what a dropped stream and its next try, full jitter. */
+  followBackoffMinMs: 500,
+  followBackoffMaxMs: 60_000,
+  /** A peer that does not follow us is told of what is new after so long. */
+  pushDelayMs: 1_000,
 
   // Event log (SPEC 4, 13)
   eventBytes: 64 * 1024,

@@ -53,6 +53,12 @@ export interface RunningPool {
 }
 
 const PORT_TRIES = 3;
+
+/** The ways out to peers (SPEC 3.7): the runtime looks at the address that a name leads to, not at the name. */
+const PEER_NETWORKS = {
+  PUBLIC_NETWORK: { network: { allow: ["public"] } },
+  PRIVATE_NETWORK: { network: { allow: ["public", "private"] } },
+};
 /** Where the runner notes which process is its runtime. */
 export const WORKERD_RECORD = "workerd.pid";
 /** What a start puts into its state folder. */
@@ -132,6 +138,7 @@ async function serve(
       modules: true as const,
       script,
       bindings,
+      serviceBindings: PEER_NETWORKS,
       unsafeDirectSockets: [{ host, port }],
     };
     try {

@@ -1,0 +1,477 @@
+import { DurableObject } from "cloudflare:workers";
+import { fromHex, toBase64 } from "../../schema/crypto/bytes.ts";
+import { verifyLivenessAnswer } from "../../schema/crypto/liveness-proof.ts";
+import type { PeerRow } from "../../schema/db/peers.ts";
+import type { HybridTime, PeerAudience, SignedEvent } from "../../schema/wire/events.ts";
+import {
+  type Card,
+  type FederationPolicy,
+  type GrantableLevel,
+  type TrustLevel,
+  verifyAnswer,
+} from "../../schema/wire/federation.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import type { Env } from "../env.ts";
+import type { EventDraft } from "../events/event-log-object.ts";
+import { poolKeys } from "../http/pool-keys.ts";
+import { EVENT_LOG, PEER_REGISTRY } from "../http/pool-objects.ts";
+import { Outbox } from "../record/outbox.ts";
+import { DeliveryQueue } from "./delivery-queue.ts";
+import type { PeerAddress } from "./peer-client.ts";
+import { PeerLine } from "./peer-line.ts";
+import { PEER_RATE_LIMITS } from "./peer-rate.ts";
+import { PeerSync, type SyncView } from "./peer-sync.ts";
+import { afterPurge, expiredThroughSeconds } from "./replay-window.ts";
+import {
+  type AdmissionRequest,
+  admitSigned,
+  NO_TRAFFIC,
+  type PeerTraffic,
+  type SignedAdmission,
+} from "./signed-admission.ts";
+import { forgetPeer } from "./store.ts";
+import {
+  awaitsAdmin,
+  decide,
+  effectiveTrust,
+  type PeerTrust,
+  prove,
+  receiveGrant,
+  remove,
+  type TrustStep,
+  trustInEffect,
+} from "./trust.ts";
+
+/** Persisted contract: who the peer is, as its last card says. */
+interface PeerIdentity {
+  atomId: string;
+  publicKey: string;
+  name: string;
+  url: string;
+  capabilities: string[];
+  authTier: Card["auth_tier"];
+}
+
+export type Admitted =
+  | { ok: true; trust: TrustLevel }
+  | Exclude<SignedAdmission, { ok: true }>
+  | { ok: false; code: "federation/unauthenticated"; reason: "not-a-peer" };
+
+type MinTier = FederationPolicy["min_auth_tier"];
+
+/** Nonces are kept for minutes; that they go is in no hurry. */
+const PURGE_MS = 60_000;
+
+/**
+ * One object per peer (SPEC 1): what it may, what it sent, what waits to be sent to it, and how far either follows the
+ * other. The rules are in `signed-admission.ts`, `trust.ts`, `delivery.ts` and `sync-machine.ts`. It is made by a
+ * registration that proved the peer's key, and by nothing else.
+ */
+export class Bond extends DurableObject<Env> {
+  readonly #outbox: Outbox;
+  readonly #deliveries: DeliveryQueue;
+  readonly #line: PeerLine;
+  readonly #sync: PeerSync;
+  #identity: PeerIdentity | undefined;
+  #trust: PeerTrust | null;
+  #traffic: PeerTraffic;
+  #decidedBy: string | null;
+  #seenAtMs: number | null;
+  #verifiedAtMs = 0;
+  #telling: Promise<void> | null = null;
+
+  constructor(ctx: DurableObjectState, env: Env) {
+    super(ctx, env);
+    const { kv, sql } = ctx.storage;
+    sql.exec("CREATE TABLE IF NOT EXISTS nonces (nonce TEXT PRIMARY KEY, timestamp_s INTEGER NOT NULL) WITHOUT ROWID");
+    sql.exec("CREATE INDEX IF NOT EXISTS nonces_timestamp ON nonces (timestamp_s)");
+    sql.exec("CREATE TABLE IF NOT EXISTS untold (seq INTEGER PRIMARY KEY AUTOINCREMENT, draft TEXT NOT NULL)");
+    this.#outbox = new Outbox(ctx.storage, env.DB);
+    this.#deliveries = new DeliveryQueue(sql);
+    this.#identity = kv.get("identity");
+    this.#trust = kv.get("trust") ?? null;
+    this.#traffic = kv.get("traffic") ?? NO_TRAFFIC;
+    this.#decidedBy = kv.get("decidedBy") ?? null;
+    this.#seenAtMs = kv.get("seenAtMs") ?? null;
+    this.#line = new PeerLine(env, kv, {
+      address: () => this.#address(),
+      changed: (change, save) => this.#circuitChanged(change, save),
+    });
+    this.#sync = new PeerSync(ctx, env, this.#line, {
+      trust: () => this.#trust,
+      peer: () => this.#identity ?? null,
+      self: () => this.#self(),
+      armBy: (atMs) => this.#armBy(atMs),
+      equivocated: (audience, proof, save) => this.#equivocated(audience, proof, save),
+    });
+  }
+
+  // ---- requests of the peer
+
+  /** The last of the checks of SPEC 3.2, in one transaction: what passes is on disk before anything is answered. */
+  async admit(request: AdmissionRequest, min_auth_tier: MinTier): Promise<Admitted> {
+    if (this.#trust === null) {
+      // A key that was cached outlived its peer: what this call made goes again.
+      await this.ctx.storage.deleteAll();
+      return { ok: false, code: "federation/unauthenticated", reason: "not-a-peer" };
+    }
+    if (this.#trust.removedAtMs !== null) {
+      return { ok: false, code: "federation/unauthenticated", reason: "not-a-peer" };
+    }
+    const nowMs = Date.now();
+    const { kv, sql } = this.ctx.storage;
+    const seen = [...sql.exec("SELECT 1 FROM nonces WHERE nonce = ?", request.nonce)].length > 0;
+    const step = admitSigned(this.#traffic, request, seen, PEER_RATE_LIMITS, nowMs);
+    if (!step.ok) return step;
+    this.ctx.storage.transactionSync(() => {
+      sql.exec("INSERT INTO nonces VALUES (?, ?)", step.row.nonce, step.row.timestampSeconds);
+      kv.put("traffic", step.traffic);
+    });
+    this.#traffic = step.traffic;
+    this.#seenAtMs = nowMs;
+    this.ctx.waitUntil(this.#armBy(nowMs + PURGE_MS));
+    // It is there again: nobody need wait out a backoff.
+    this.#sync.follow();
+    return { ok: true, trust: trustInEffect(this.#trust, { min_auth_tier }) };
+  }
+
+  /** The trust that is in effect, for who asks without a request of the peer. */
+  trust(min_auth_tier: MinTier): TrustLevel {
+    return trustInEffect(this.#trust, { min_auth_tier });
+  }
+
+  /** What the peer has of our log, by its own word. */
+  acknowledge(audience: PeerAudience, log: { logId: string; head: number }, since: number): void {
+    this.#sync.acknowledge(audience, log, since);
+  }
+
+  /** SPEC 4.2: server-sent events, to a peer whose trust was found to be enough. */
+  stream(audience: PeerAudience, since: number): ReadableStream<Uint8Array> {
+    return this.#sync.serve(audience, since);
+  }
+
+  /** Told by `EventLog`, a moment after it has something new. Whoever has a stream open reads it there. */
+  advanced(): void {
+    this.#sync.push();
+  }
+
+  /** Our admin has looked at a proof of two stories, and lets it begin anew. */
+  followAnew(): void {
+    this.#sync.followAnew();
+  }
+
+  // ---- what the peer is
+
+  /** The peer has proved the card's key, and we ours (SPEC 3.4). A known one may change its name and URL so. */
+  async prove(
+    card: Card,
+    by: { admin: string | null },
+    policy: FederationPolicy,
+    others: number,
+    signatureVersion: 1 | 2,
+  ): Promise<TrustStep> {
+    const nowMs = Date.now();
+    const fresh = this.#trust === null || this.#trust.removedAtMs !== null;
+    const step = prove(this.#trust, { admin: by.admin !== null }, policy, others, nowMs);
+    if (!step.ok) return step;
+    const { atom_id: atomId, public_key: publicKey, name, url, capabilities, auth_tier: authTier } = card;
+    this.#change(step.trust, () => {
+      this.#identity = { atomId, publicKey, name, url, capabilities, authTier };
+      this.ctx.storage.kv.put("identity", this.#identity);
+      this.#seenAtMs = nowMs;
+      if (signatureVersion > this.#traffic.signatureVersion) this.#traffic = { ...this.#traffic, signatureVersion };
+      this.ctx.storage.kv.put("traffic", this.#traffic);
+      if (!fresh) return;
+      this.#tell({ type: "peer_handshake", visibility: "private", payload: { peer: atomId, by: by.admin } });
+    });
+    await this.#settle();
+    return step;
+  }
+
+  /** Our admin's word (SPEC 3.3): recorded, and told to the peer by a `direct` event. */
+  async decide(level: GrantableLevel, by: string, policy: FederationPolicy, others: number): Promise<TrustStep> {
+    const step = decide(this.#trust, level, policy, others, Date.now());
+    const peer = this.#identity?.atomId;
+    if (!step.ok || peer === undefined) return step;
+    const before = this.#trust?.granted ?? 0;
+    this.#change(step.trust, () => {
+      this.#decidedBy = by;
+      this.ctx.storage.kv.put("decidedBy", by);
+      this.#tell({ type: "trust_changed", visibility: "private", payload: { peer, by, from: before, to: level } });
+      this.#tell({ type: "trust_granted", visibility: "direct", payload: { peer, level } });
+    });
+    await this.#settle();
+    return step;
+  }
+
+  /** False when there was no such peer. Its streams end, its queue is emptied; the tombstone stays. */
+  async remove(by: string): Promise<boolean> {
+    const peer = this.#identity?.atomId;
+    if (this.#trust === null || this.#trust.removedAtMs !== null || peer === undefined) return false;
+    const before = this.#trust.granted;
+    this.#change(remove(this.#trust, Date.now()), () => {
+      this.#deliveries.clear();
+      this.#tell({ type: "trust_changed", visibility: "private", payload: { peer, by, from: before, to: null } });
+    });
+    await this.#settle();
+    return true;
+  }
+
+  /** A stranger makes room for another (SPEC 3.4): nobody decided anything about it, so nothing of it need stay. */
+  async evict(): Promise<void> {
+    const { atomId } = this.#identity ?? {};
+    if (atomId === undefined || this.#trust === null || this.#trust.addedByAdmin || this.#trust.decided !== null)
+      return;
+    this.#trust = null;
+    this.#identity = undefined;
+    await forgetPeer(this.env.DB, atomId);
+    await this.ctx.storage.deleteAlarm();
+    await this.ctx.storage.deleteAll();
+  }
+
+  /** Grants that the peer signed for us; old ones change nothing. */
+  async receiveGrants(
+    grants: readonly { level: TrustLevel; at: HybridTime }[],
+    policy: FederationPolicy,
+    others: number,
+  ): Promise<void> {
+    for (const grant of grants) {
+      if (this.#trust === null) return;
+      const before = this.#trust.granted;
+      const step = receiveGrant(this.#trust, grant, policy, others);
+      if (!step.applied) continue;
+      const peer = this.#identity?.atomId;
+      this.#change(step.trust, () => {
+        const { granted: to, received } = step.trust;
+        const payload = { peer, by: null, from: before, to, received };
+        this.#tell({ type: "trust_changed", visibility: "private", payload });
+        // Without `require_mutual` the answer is ours by itself, and the peer hears of it.
+        if (to !== before) this.#tell({ type: "trust_granted", visibility: "direct", payload: { peer, level: to } });
+      });
+    }
+    await this.#settle();
+  }
+
+  /** For the operator: the row as it is now, and how sync stands. */
+  view(min_auth_tier: MinTier): { row: PeerRow; effective: TrustLevel; sync: SyncView[]; waiting: number } | null {
+    const row = this.#row();
+    if (row === null || row.removedAtMs !== null) return null;
+    return {
+      row,
+      effective: this.trust(min_auth_tier),
+      sync: this.#sync.view(),
+      waiting: this.#deliveries.waiting(),
+    };
+  }
+
+  // ---- calls to the peer
+
+  async #deliver(): Promise<void> {
+    await this.#deliveries.run(async (message) => (await this.#line.try(message)).tried);
+    const dueAtMs = this.#deliveries.dueAtMs();
+    if (dueAtMs !== null) await this.#armBy(dueAtMs);
+  }
+
+  /** SPEC 3.1: peers verify one another, so that each knows who is there. */
+  async #verify(): Promise<void> {
+    const publicKey = fromHex(this.#identity?.publicKey ?? "");
+    if (publicKey === null) return;
+    const challenge_b64 = toBase64(crypto.getRandomValues(new Uint8Array(32)));
+    const body = { atom_id: await this.#self(), challenge_b64 };
+    const answer = await this.#line.call({ method: "POST", target: "/v1/federation/verify", body });
+    const said = answer.ok && answer.status === 200 ? verifyAnswer.safeParse(answer.body) : null;
+    if (!said?.success || this.#trust === null) return;
+    if (!(await verifyLivenessAnswer(said.data.signed_response_b64, challenge_b64, publicKey))) return;
+    this.#seenAtMs = Date.now();
+    this.#change(this.#trust, () => {});
+    await this.#settle();
+  }
+
+  #address(): PeerAddress | null {
+    if (this.#identity === undefined || this.#trust === null || this.#trust.removedAtMs !== null) return null;
+    const { atomId, url } = this.#identity;
+    return { atomId, url, version: this.#traffic.signatureVersion };
+  }
+
+  async #self(): Promise<string> {
+    return (await poolKeys(this.env)).atomId;
+  }
+
+  #circuitChanged(change: "opened" | "closed", save: () => void): void {
+    const peer = this.#identity?.atomId;
+    if (this.#trust === null || peer === undefined) return;
+    this.#change(this.#trust, () => {
+      save();
+      this.#tell({ type: `circuit_${change}`, visibility: "private", payload: { peer } });
+    });
+    if (change === "closed") this.#deliveries.hurry(Date.now());
+    this.ctx.waitUntil(this.#settle());
+  }
+
+  #equivocated(audience: PeerAudience, proof: readonly unknown[], save: () => void): void {
+    const peer = this.#identity?.atomId;
+    this.ctx.storage.transactionSync(() => {
+      save();
+      this.#tell({ type: "peer_equivocated", visibility: "private", payload: { peer, audience, checkpoints: proof } });
+    });
+    this.ctx.waitUntil(this.#settle());
+  }
+
+  // ---- time
+
+  override async alarm(): Promise<void> {
+    if (this.#trust === null) return;
+    const nowMs = Date.now();
+    this.#purge(nowMs);
+    await this.#settle();
+    this.#sync.follow();
+    this.#sync.push();
+    const isBonded = this.trust("oauth-verified") >= 2;
+    if (isBonded && nowMs - this.#verifiedAtMs >= LIMITS.peerVerifyMs) {
+      this.#verifiedAtMs = nowMs;
+      this.ctx.waitUntil(this.#verify());
+    }
+    const due = [
+      this.#deliveries.dueAtMs(),
+      this.#outbox.dueAtMs(nowMs),
+      isBonded ? nowMs + LIMITS.peerVerifyMs : null,
+    ];
+    if (this.#holds("nonces")) due.push(nowMs + PURGE_MS);
+    if (this.#holds("untold")) due.push(nowMs + LIMITS.outboxRetryMinMs);
+    const next = due.filter((atMs) => atMs !== null);
+    if (next.length > 0) await this.#armBy(Math.min(...next));
+  }
+
+  #purge(nowMs: number): void {
+    const through = expiredThroughSeconds(Math.floor(nowMs / 1_000));
+    this.ctx.storage.transactionSync(() => {
+      const { sql, kv } = this.ctx.storage;
+      const gone = sql.exec<{ t: number }>(
+        "DELETE FROM nonces WHERE timestamp_s <= ? RETURNING timestamp_s AS t",
+        through,
+      );
+      const deleted = [...gone].map(({ t }) => ({ timestampSeconds: t }));
+      if (deleted.length === 0) return;
+      const purgedThroughSeconds = afterPurge(this.#traffic.purgedThroughSeconds, deleted);
+      this.#traffic = { ...this.#traffic, purgedThroughSeconds };
+      kv.put("traffic", this.#traffic);
+    });
+  }
+
+  #holds(table: "nonces" | "untold"): boolean {
+    return [...this.ctx.storage.sql.exec(`SELECT 1 FROM ${table} LIMIT 1`)].length > 0;
+  }
+
+  /** One alarm for all that is due: never later than what is asked for. */
+  async #armBy(atMs: number): Promise<void> {
+    const armed = await this.ctx.storage.getAlarm();
+    if (armed === null || armed > atMs) await this.ctx.storage.setAlarm(atMs);
+  }
+
+  // ---- what is stored, and what follows from a change
+
+  /** One transaction; the peer's row goes to the record with it. */
+  #change(trust: PeerTrust, also: () => void): void {
+    const before = { trust: this.#trust, identity: this.#identity };
+    try {
+      this.ctx.storage.transactionSync(() => {
+        also();
+        this.#trust = trust;
+        const { kv } = this.ctx.storage;
+        kv.put("trust", trust);
+        if (this.#seenAtMs !== null) kv.put("seenAtMs", this.#seenAtMs);
+        const row = this.#row();
+        if (row) this.#outbox.put("peers", row);
+      });
+    } catch (error) {
+      this.#trust = before.trust;
+      this.#identity = before.identity;
+      throw error;
+    }
+    this.#sync.endForbidden();
+  }
+
+  /** Inside a transaction: the log hears of it, also when we die before we can tell; twice, if we die just after. */
+  #tell(draft: EventDraft): void {
+    this.ctx.storage.sql.exec("INSERT INTO untold (draft) VALUES (?)", JSON.stringify(draft));
+  }
+
+  /** The registry's count, the log and the record follow the commit; what fails now is tried again by the alarm. */
+  async #settle(): Promise<void> {
+    const steps = [() => this.#noteMember(), () => this.#tellLog(), () => this.#outbox.flush()];
+    const done = await Promise.allSettled(steps.map((step) => step()));
+    const isDone = done.every((each) => each.status === "fulfilled" && each.value !== false);
+    if (!isDone) await this.#armBy(Date.now() + LIMITS.outboxRetryMinMs);
+    const dueAtMs = this.#deliveries.dueAtMs();
+    if (dueAtMs !== null) this.ctx.waitUntil(this.#deliver());
+    if (this.trust("oauth-verified") >= 2) await this.#armBy(Date.now() + LIMITS.peerVerifyMs);
+    this.#sync.follow();
+  }
+
+  async #noteMember(): Promise<void> {
+    if (this.#trust === null || this.#identity === undefined) return;
+    const { atomId } = this.#identity;
+    const { granted, addedAtMs, addedByAdmin, decided, removedAtMs } = this.#trust;
+    const registry = this.env.PEER_REGISTRY.getByName(PEER_REGISTRY);
+    if (removedAtMs !== null) await registry.forget(atomId);
+    else await registry.note({ atomId, granted, addedAtMs, keptByAdmin: addedByAdmin || decided !== null });
+    const log = this.env.EVENT_LOG.getByName(EVENT_LOG);
+    await log.tellOfCommits(atomId, this.trust("oauth-verified") >= 2);
+  }
+
+  #tellLog(): Promise<void> {
+    this.#telling ??= this.#tellLogNow().finally(() => {
+      this.#telling = null;
+    });
+    return this.#telling;
+  }
+
+  async #tellLogNow(): Promise<void> {
+    for (;;) {
+      const untold = "SELECT seq, draft FROM untold ORDER BY seq LIMIT 100";
+      const rows = [...this.ctx.storage.sql.exec<{ seq: number; draft: string }>(untold)];
+      const last = rows.at(-1);
+      if (!last) return;
+      const drafts = rows.map(({ draft }) => JSON.parse(draft) as EventDraft);
+      const appended = await this.env.EVENT_LOG.getByName(EVENT_LOG).append(drafts);
+      this.ctx.storage.transactionSync(() => {
+        for (const [i, { event }] of appended.entries()) {
+          if (drafts[i]?.visibility === "direct") this.#queueDirect(event);
+        }
+        this.ctx.storage.sql.exec("DELETE FROM untold WHERE seq <= ?", last.seq);
+      });
+    }
+  }
+
+  /** SPEC 3.7: `direct` events are queued, each on its own. */
+  #queueDirect(event: SignedEvent): void {
+    if (this.#deliveries.waiting() >= LIMITS.deliveriesKept) return;
+    this.#deliveries.put({ target: "/api/federation/events", body: { events: [{ event, ttl: 0 }] } }, Date.now());
+  }
+
+  #row(): PeerRow | null {
+    if (this.#identity === undefined || this.#trust === null) return null;
+    const { atomId: id, publicKey, name, url, capabilities, authTier } = this.#identity;
+    const { granted, received, addedByAdmin, addedAtMs, revokedAtMs, removedAtMs } = this.#trust;
+    return {
+      id,
+      publicKey,
+      name,
+      url,
+      capabilities: JSON.stringify(capabilities),
+      authTier,
+      granted,
+      received,
+      effective: effectiveTrust(granted, received),
+      awaitsAdmin: awaitsAdmin(this.#trust),
+      addedByAdmin,
+      decidedBy: this.#decidedBy,
+      signatureVersion: this.#traffic.signatureVersion,
+      circuit: this.#line.circuit(),
+      addedAtMs,
+      seenAtMs: this.#seenAtMs,
+      revokedAtMs,
+      removedAtMs,
+    };
+  }
+}

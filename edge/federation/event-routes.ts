@@ -1,0 +1,75 @@
+import { Hono } from "hono";
+import { pullQuery, pushBody } from "../../schema/wire/events.ts";
+import type { FederationPolicy } from "../../schema/wire/federation.ts";
+import type { Env } from "../env.ts";
+import { mayRead } from "../events/visibility.ts";
+import { fail } from "../http/errors.ts";
+import { poolKeys } from "../http/pool-keys.ts";
+import { EVENT_LOG, PEER_REGISTRY } from "../http/pool-objects.ts";
+import { type TakenEvents, takeEvents } from "./incoming.ts";
+import { outgoing } from "./outgoing.ts";
+import { type PeerEnv, signedBody, signedPeer } from "./signed-peer.ts";
+import { answerPush } from "./sync-machine.ts";
+
+const READS = { legacy: "reads", rate: "event", minTrust: 2, isRead: true } as const;
+
+/** Event sync with a peer (SPEC 4.2). */
+export const eventSyncRoutes = new Hono<PeerEnv>()
+  /** At any trust: a grant may come from below; what else an event needs is asked for each. */
+  .post("/events", signedPeer({ legacy: "all", rate: "event", minTrust: 0 }), async (c) => {
+    const body = signedBody(c, c.var.body, pushBody);
+    if (body instanceof Response) return body;
+    const { policy, peer } = c.var;
+    const { atomId: self } = await poolKeys(c.env);
+    const { arrivals, grants } = await takeEvents(c.env, { self, policy }, peer, body.events);
+    if (grants.length > 0) await applyGrants(c.env, peer.atomId, grants, policy);
+    const { hlc, all } = await c.env.EVENT_LOG.getByName(EVENT_LOG).heads();
+    const answer = answerPush(arrivals, { hlc, head: all });
+    return c.json(answer.body, answer.status);
+  })
+
+  .get("/events", signedPeer(READS), async (c) => {
+    const query = pullQuery.safeParse(c.req.query());
+    if (!query.success) return fail(c, "http/invalid-body", { param: String(query.error.issues[0]?.path[0] ?? "") });
+    const { audience, since, limit } = query.data;
+    const { peer } = c.var;
+    if (!mayRead(audience, peer.trust)) return fail(c, "federation/untrusted");
+    const { atomId: self } = await poolKeys(c.env);
+    const page = outgoing(await c.env.EVENT_LOG.getByName(EVENT_LOG).read(audience, since, limit), peer, self);
+    const log = { logId: page.checkpoint.checkpoint.log_id, head: page.head };
+    if (since > 0) await c.env.BOND.getByName(peer.atomId).acknowledge(audience, log, since);
+    return c.json(page);
+  })
+
+  .get("/stream", signedPeer(READS), async (c) => {
+    const query = pullQuery.omit({ limit: true }).safeParse(c.req.query());
+    if (!query.success) return fail(c, "http/invalid-body", { param: String(query.error.issues[0]?.path[0] ?? "") });
+    const { audience } = query.data;
+    const { peer } = c.var;
+    if (!mayRead(audience, peer.trust)) return fail(c, "federation/untrusted");
+    // Unsigned, and a browser's way to resume: it only ever skips what that reader could have asked to skip.
+    const last = Number(c.req.header("last-event-id"));
+    const since =
+      c.req.query("since") === undefined && Number.isSafeInteger(last) && last > 0 ? last : query.data.since;
+    const stream = await c.env.BOND.getByName(peer.atomId).stream(audience, since);
+    return new Response(stream, { headers: { "content-type": "text/event-stream", "cache-control": "no-store" } });
+  })
+
+  .get("/status", signedPeer({ legacy: "reads", rate: "event", minTrust: 1 }), async (c) => {
+    const { peer } = c.var;
+    const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
+    const [{ log_id, hlc }, said] = await Promise.all([log.heads(), log.checkpoints()]);
+    const readable = said.filter(({ checkpoint }) => mayRead(checkpoint.audience, peer.trust));
+    const { atomId: atom_id } = await poolKeys(c.env);
+    return c.json({ atom_id, trust: peer.trust, log_id, hlc, checkpoints: readable });
+  });
+
+async function applyGrants(
+  env: Env,
+  atomId: string,
+  grants: TakenEvents["grants"],
+  policy: FederationPolicy,
+): Promise<void> {
+  const others = await env.PEER_REGISTRY.getByName(PEER_REGISTRY).others(atomId);
+  await env.BOND.getByName(atomId).receiveGrants(grants, policy, others);
+}

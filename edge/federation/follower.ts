@@ -1,0 +1,198 @@
+import { createHash } from "node:crypto";
+import { createParser } from "eventsource-parser";
+import { openCheckpoint } from "../../schema/crypto/signed-event.ts";
+import { type PeerAudience, type PulledEvent, pullAnswer, pulledEvent } from "../../schema/wire/events.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import type { PeerAnswer, PeerCall } from "./peer-client.ts";
+import {
+  type Arrival,
+  advance,
+  type Followed,
+  type FollowStep,
+  receivePage,
+  receiveStreamed,
+  type Source,
+} from "./sync-machine.ts";
+
+/** What a follower needs of its peer's `Bond`: one peer, one audience. */
+export interface FollowedLog {
+  readonly audience: PeerAudience;
+  /** Null: we follow nothing of it now. Asked before each page, and every half second of a stream. */
+  source(): Promise<Source | null>;
+  read(): Followed;
+  /** Durable when it returns. */
+  save(followed: Followed): void;
+  call(call: PeerCall): Promise<PeerAnswer>;
+  open(call: PeerCall, signal: AbortSignal): Promise<Response | null>;
+  take(events: readonly PulledEvent[]): Promise<Arrival[]>;
+}
+
+/** How a round ended, and so when the next one begins. */
+type Round = "over" | "lost" | "stalled" | "stopped";
+
+/**
+ * Follows one audience of one peer (SPEC 4.2): pulls until it is level, then reads its stream; on a drop it falls back
+ * to pulling and comes back. The rules are in `sync-machine.ts`; here are time, the network and who waits.
+ */
+export class Follower {
+  readonly #log: FollowedLog;
+  #running: Promise<void> | null = null;
+  #failures = 0;
+  #wake: (() => void) | null = null;
+  streaming = false;
+
+  constructor(log: FollowedLog) {
+    this.#log = log;
+  }
+
+  /** Starts it, unless it runs; one that waits for a peer which was away tries at once. */
+  start(): Promise<void> {
+    this.#wake?.();
+    this.#running ??= this.#run().finally(() => {
+      this.#running = null;
+    });
+    return this.#running;
+  }
+
+  async #run(): Promise<void> {
+    for (;;) {
+      const round = await this.#round().catch((): Round => "lost");
+      if (round === "stopped") return;
+      if (round === "over") this.#failures = 0;
+      else if (round === "lost") this.#failures += 1;
+      await this.#wait(round === "stalled" ? LIMITS.eventStallMs : backoffMs(this.#failures));
+    }
+  }
+
+  async #round(): Promise<Round> {
+    const level = await this.#catchUp();
+    return level === "over" ? this.#stream() : level;
+  }
+
+  async #catchUp(): Promise<Round> {
+    for (let restarts = 0; ; ) {
+      const source = await this.#log.source();
+      if (source === null) return "stopped";
+      const since = this.#log.read().cursor.seq;
+      const answer = await this.#log.call({
+        method: "GET",
+        target: `/api/federation/events?audience=${this.#log.audience}&since=${since}`,
+        maxBytes: LIMITS.pullAnswerBytes,
+      });
+      if (!answer.ok || answer.status !== 200) return "lost";
+      const page = pullAnswer.safeParse(answer.body);
+      if (!page.success || !(await openCheckpoint(page.data.checkpoint)).ok) return "lost";
+      this.#failures = 0;
+      const step = receivePage(this.#log.read(), source, page.data, sha256);
+      this.#log.save(step.followed);
+      if (!step.ok) {
+        if (step.code === "equivocation") return "stopped";
+        // From the cursor as it is now, once: whoever answers so again is not worth asking at once.
+        if (restarts++ > 0) return "lost";
+        continue;
+      }
+      if ((await this.#take(step, page.data.events)) === "stalled") return "stalled";
+      if (page.data.next >= page.data.head || page.data.events.length === 0) return "over";
+    }
+  }
+
+  async #stream(): Promise<Round> {
+    const since = this.#log.read().cursor.seq;
+    const abort = new AbortController();
+    let silent = setTimeout(() => abort.abort(), LIMITS.streamSilenceMs);
+    const checks = setInterval(() => void this.#check(abort), LIMITS.streamCheckMs);
+    const over = setTimeout(() => abort.abort(), LIMITS.eventStreamMs + LIMITS.streamSilenceMs);
+    try {
+      const target = `/api/federation/stream?audience=${this.#log.audience}&since=${since}`;
+      const response = await this.#log.open({ method: "GET", target }, abort.signal);
+      if (response?.status !== 200 || !response.body) return "lost";
+      this.streaming = true;
+      this.#failures = 0;
+      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+      const ready: unknown[] = [];
+      let isTooLarge = false;
+      const parser = createParser({
+        maxBufferSize: LIMITS.streamEventChars,
+        onEvent: ({ data }) => ready.push(parsed(data)),
+        onError: ({ type }) => {
+          isTooLarge ||= type === "max-buffer-size-exceeded";
+        },
+      });
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) return "over";
+        clearTimeout(silent);
+        silent = setTimeout(() => abort.abort(), LIMITS.streamSilenceMs);
+        parser.feed(value);
+        if (isTooLarge) return "lost";
+        const round = await this.#takeStreamed(ready.splice(0));
+        if (round !== null) return round;
+      }
+    } catch {
+      return "lost";
+    } finally {
+      this.streaming = false;
+      clearTimeout(silent);
+      clearTimeout(over);
+      clearInterval(checks);
+      abort.abort();
+    }
+  }
+
+  /** Null: go on reading. */
+  async #takeStreamed(data: readonly unknown[]): Promise<Round | null> {
+    for (let i = 0; i < data.length; i += LIMITS.eventsPerPush) {
+      const read = pulledEvent.array().safeParse(data.slice(i, i + LIMITS.eventsPerPush));
+      const source = await this.#log.source();
+      if (source === null) return "stopped";
+      if (!read.success) return "lost";
+      const step = receiveStreamed(this.#log.read(), source, read.data, sha256);
+      this.#log.save(step.followed);
+      if (!step.ok) return step.code === "equivocation" ? "stopped" : "lost";
+      if ((await this.#take(step, read.data)) === "stalled") return "stalled";
+    }
+    return null;
+  }
+
+  async #take(step: FollowStep & { ok: true }, events: readonly PulledEvent[]): Promise<"stalled" | "taken"> {
+    if (events.length === 0) return "taken";
+    const arrivals = await this.#log.take(events);
+    const { followed, stalled } = advance(this.#log.read(), step.stretch, arrivals);
+    this.#log.save(followed);
+    return stalled ? "stalled" : "taken";
+  }
+
+  async #check(abort: AbortController): Promise<void> {
+    const source = await this.#log.source().catch(() => null);
+    if (source === null) abort.abort();
+  }
+
+  async #wait(ms: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    this.#wake = null;
+  }
+}
+
+/** Full jitter, so that a pool that comes back is not met by all of its peers at once. */
+function backoffMs(failures: number): number {
+  const ceilingMs = Math.min(LIMITS.followBackoffMinMs * 2 ** failures, LIMITS.followBackoffMaxMs);
+  return LIMITS.followBackoffMinMs / 2 + Math.random() * ceilingMs;
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function sha256(bytes: Uint8Array): Uint8Array {
+  return createHash("sha256").update(bytes).digest();
+}

@@ -1,0 +1,85 @@
+import { openEvent } from "../../schema/crypto/signed-event.ts";
+import type { EventBody, SignedEvent } from "../../schema/wire/events.ts";
+import { type FederationPolicy, grantPayload, type TrustLevel } from "../../schema/wire/federation.ts";
+import type { Env } from "../env.ts";
+import { EVENT_LOG } from "../http/pool-objects.ts";
+import { knownAmong } from "./store.ts";
+import { type Arrival, originRefusal } from "./sync-machine.ts";
+
+export interface IncomingEvent {
+  readonly event: SignedEvent;
+  readonly ttl: number;
+}
+
+/** Who brings them, with the trust that is in effect. */
+export interface Bringer {
+  readonly atomId: string;
+  readonly trust: TrustLevel;
+}
+
+export interface TakenEvents {
+  /** One each, in the order they came. */
+  readonly arrivals: Arrival[];
+  /** Grants of the bringer for us, among those that our log has now. */
+  readonly grants: { level: TrustLevel; at: EventBody["hlc"] }[];
+}
+
+/** Events of a peer, by push, pull or stream, into our log (SPEC 4.1, 4.2): opened, their origins known, then ordered. */
+export async function takeEvents(
+  env: Env,
+  { self, policy }: { self: string; policy: Pick<FederationPolicy, "min_auth_tier"> },
+  from: Bringer,
+  events: readonly IncomingEvent[],
+): Promise<TakenEvents> {
+  const opened = await Promise.all(events.map(({ event }) => openEvent(event)));
+  const bodies = opened.flatMap((each) => (each.ok ? [each.event] : []));
+  const trust = await trustOfOrigins(env, policy, from, bodies);
+  const trustOf = (atomId: string): TrustLevel => trust.get(atomId) ?? 0;
+
+  const arrivals: (Arrival | null)[] = opened.map((each, i) => {
+    const content_id = events[i]?.event.content_id ?? "";
+    if (!each.ok) return { ok: false, content_id, code: each.code };
+    const code = originRefusal(each.event, { from: from.atomId, self }, trustOf);
+    return code === null ? null : { ok: false, content_id, code };
+  });
+  const wanted = events.filter((_, i) => arrivals[i] === null);
+  const log = env.EVENT_LOG.getByName(EVENT_LOG);
+  const taken =
+    wanted.length === 0
+      ? []
+      : await log.take(wanted.map(({ event, ttl }) => ({ wire: event, ttl, from: from.atomId })));
+
+  const grants: TakenEvents["grants"] = [];
+  let next = 0;
+  const all = arrivals.map((refused, i): Arrival => {
+    if (refused !== null) return refused;
+    const arrival = taken[next++] as Arrival;
+    const each = opened[i];
+    if (each?.ok !== true || each.event.visibility !== "direct" || !arrival.ok) return arrival;
+    // A grant that waits for our clock would be applied by nobody: its sender tries again.
+    if (arrival.outcome === "held") {
+      return { ok: false, content_id: arrival.content_id, code: "events/excessive-drift" };
+    }
+    const grant = each.event.type === "trust_granted" ? grantPayload.safeParse(each.event.payload) : null;
+    // A duplicate too: we may have died between the log and the bond, and applying it again changes nothing.
+    if (grant?.success) grants.push({ level: grant.data.level, at: each.event.hlc });
+    return arrival;
+  });
+  return { arrivals: all, grants };
+}
+
+/** Only the bonds of registered peers are asked (SPEC 1, rule 5). */
+async function trustOfOrigins(
+  env: Env,
+  { min_auth_tier }: Pick<FederationPolicy, "min_auth_tier">,
+  from: Bringer,
+  bodies: readonly EventBody[],
+): Promise<ReadonlyMap<string, TrustLevel>> {
+  const others = new Set(bodies.filter(({ visibility }) => visibility === "public").map(({ origin }) => origin));
+  others.delete(from.atomId);
+  const known = await knownAmong(env.DB, [...others]);
+  const levels = await Promise.all(
+    [...known].map(async (atomId) => [atomId, await env.BOND.getByName(atomId).trust(min_auth_tier)] as const),
+  );
+  return new Map([...levels, [from.atomId, from.trust]]);
+}

@@ -1,0 +1,138 @@
+import { fromHex, toBase64, toHex } from "../../schema/crypto/bytes.ts";
+import { idOfPublicKey } from "../../schema/crypto/ids.ts";
+import { verifyLivenessAnswer } from "../../schema/crypto/liveness-proof.ts";
+import {
+  isOwnCard,
+  type Registration,
+  signRegistrationProof,
+  verifyRegistrationProof,
+} from "../../schema/crypto/registration-proof.ts";
+import type { ErrorCode } from "../../schema/wire/errors.ts";
+import {
+  type Card,
+  confirmAnswer,
+  handshakeAnswer,
+  type IdentityCard,
+  identityCard,
+  registerAnswer,
+  verifyAnswer,
+} from "../../schema/wire/federation.ts";
+import type { Env } from "../env.ts";
+import { poolKeys } from "../http/pool-keys.ts";
+import { ownCard, ownIdentityCard } from "./own-card.ts";
+import { callPeer, type PeerAddress, type PeerAnswer, readPeer } from "./peer-client.ts";
+
+/** A peer that has proven its key to us, and we ours to it. */
+export type Introduced =
+  | { ok: true; card: Card; signatureVersion: 1 | 2 }
+  | { ok: false; code: ErrorCode; message?: string };
+
+const INFO = "/v1/federation/info";
+
+/**
+ * Our admin adds a peer by its URL (SPEC 3.4): its card is read, it proves its key to us and we ours to it. Nothing is
+ * stored here, nor at the peer before our proof. `expected`: the atom id that must be there.
+ */
+export async function introduce(
+  env: Env,
+  at: { url: string; expected: string | undefined; requestUrl: string },
+): Promise<Introduced> {
+  const read = await readPeer(env, at.url, INFO);
+  const refusal = refused(read);
+  if (refusal !== null) return refusal;
+  const info = read.ok ? identityCard.safeParse(read.body) : null;
+  const publicKey = fromHex(info?.data?.pubkey_hex ?? "");
+  if (!info?.success || publicKey === null || (await idOfPublicKey(publicKey)) !== info.data.atom_id) {
+    return { ok: false, code: "federation/unreachable", message: "No pool answers at that URL." };
+  }
+  const { signer } = await poolKeys(env);
+  const isAnother = at.expected !== undefined && at.expected !== info.data.atom_id;
+  if (isAnother || info.data.atom_id === signer.id) return { ok: false, code: "federation/wrong-peer" };
+  const speaks2 = info.data.sig_versions?.includes(2) === true;
+  const address: PeerAddress = { atomId: info.data.atom_id, url: at.url, version: speaks2 ? 2 : 1 };
+  return speaks2 ? register(env, address, at.requestUrl) : handshake(env, address, info.data, at.requestUrl);
+}
+
+/** SPEC 3.4, as the initiator. */
+async function register(env: Env, address: PeerAddress, requestUrl: string): Promise<Introduced> {
+  const { signer } = await poolKeys(env);
+  const card = await ownCard(env, requestUrl);
+  const challenge = toHex(crypto.getRandomValues(new Uint8Array(32)));
+  const asked = await callPeer(env, address, {
+    method: "POST",
+    target: "/api/federation/register",
+    body: { card, challenge },
+  });
+  const refusal = refused(asked);
+  if (refusal !== null) return refusal;
+  const theirs = asked.ok ? registerAnswer.safeParse(asked.body) : null;
+  if (!theirs?.success) return { ok: false, code: "federation/unreachable" };
+  const registration: Registration = {
+    initiator: { card, challenge },
+    responder: { card: theirs.data.card, challenge: theirs.data.challenge },
+  };
+  const isWhoWeAsked = theirs.data.card.atom_id === address.atomId && (await isOwnCard(theirs.data.card));
+  if (!isWhoWeAsked || !(await verifyRegistrationProof(theirs.data.proof, "responder", registration))) {
+    return { ok: false, code: "federation/wrong-peer" };
+  }
+  const proof = await signRegistrationProof(signer, "initiator", registration);
+  const confirmed = await callPeer(env, address, {
+    method: "POST",
+    target: "/api/federation/register/confirm",
+    body: { card, challenge: theirs.data.challenge, proof },
+  });
+  const notConfirmed = refused(confirmed);
+  if (notConfirmed !== null) return notConfirmed;
+  if (!confirmed.ok || !confirmAnswer.safeParse(confirmed.body).success) {
+    return { ok: false, code: "federation/unreachable" };
+  }
+  // Where we found it, not where it says it is: an operator who typed a URL meant that one.
+  return { ok: true, card: { ...theirs.data.card, url: address.url }, signatureVersion: 2 };
+}
+
+/** A pool of the existing network (SPEC 3.1): a handshake tells it of us, a verify shows its key. */
+async function handshake(env: Env, address: PeerAddress, info: IdentityCard, requestUrl: string): Promise<Introduced> {
+  const { atom_id, name, pubkey_hex, url, molecule_id, capabilities } = await ownIdentityCard(env, requestUrl);
+  const said = await callPeer(env, address, {
+    method: "POST",
+    target: "/v1/federation/handshake",
+    body: { atom_id, name, pubkey_hex, url, molecule_id, capabilities, request_reciprocation: false },
+  });
+  const refusal = refused(said);
+  if (refusal !== null) return refusal;
+  if (!said.ok || !handshakeAnswer.safeParse(said.body).success) return { ok: false, code: "federation/unreachable" };
+  if (!(await provesItsKey(env, address, info.pubkey_hex))) return { ok: false, code: "federation/wrong-peer" };
+  return { ok: true, card: cardOf(info, address.url), signatureVersion: address.version };
+}
+
+/** `POST /v1/federation/verify`: the pool at that URL holds that key. */
+export async function provesItsKey(env: Env, address: PeerAddress, publicKeyHex: string): Promise<boolean> {
+  const publicKey = fromHex(publicKeyHex);
+  const { atomId } = await poolKeys(env);
+  const challenge_b64 = toBase64(crypto.getRandomValues(new Uint8Array(32)));
+  const answer = await callPeer(env, address, {
+    method: "POST",
+    target: "/v1/federation/verify",
+    body: { atom_id: atomId, challenge_b64 },
+  });
+  const said = answer.ok && answer.status === 200 ? verifyAnswer.safeParse(answer.body) : null;
+  if (!said?.success || publicKey === null) return false;
+  return verifyLivenessAnswer(said.data.signed_response_b64, challenge_b64, publicKey);
+}
+
+/** The existing network's card, as ours: it has no tiers, so that it counts as any other (SPEC 2.3). */
+export function cardOf(
+  { atom_id, pubkey_hex, name, capabilities }: Pick<IdentityCard, "atom_id" | "pubkey_hex" | "name" | "capabilities">,
+  url: string,
+): Card {
+  return { atom_id, public_key: pubkey_hex, name, url, auth_tier: "device-bound", capabilities };
+}
+
+/** What the peer refused, in its words' code where it is one of ours. */
+function refused(answer: PeerAnswer): (Introduced & { ok: false }) | null {
+  if (!answer.ok) return { ok: false, code: answer.code };
+  if (answer.status >= 200 && answer.status < 300) return null;
+  if (answer.status === 403) return { ok: false, code: "federation/registration-refused" };
+  const message = `The other pool answered ${answer.status}.`;
+  return { ok: false, code: "federation/unreachable", message };
+}

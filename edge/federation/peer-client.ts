@@ -1,0 +1,142 @@
+import { utf8 } from "../../schema/crypto/bytes.ts";
+import { freshNonce, signRequest } from "../../schema/crypto/request-signature.ts";
+import { type FederationPolicy, isAllowedPeerUrl } from "../../schema/wire/federation.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import type { Env } from "../env.ts";
+import { poolKeys } from "../http/pool-keys.ts";
+import { checkFederation } from "../pool/federation-check.ts";
+
+/** Where a call goes: the receiver's id is signed with the request, so that it is of use nowhere else. */
+export interface PeerAddress {
+  readonly atomId: string;
+  /** Origin of the peer, without a path. */
+  readonly url: string;
+  /** 1: its card lacks `sig_versions`. Spoken only where the policy allows it, and never after the peer spoke 2. */
+  readonly version: 1 | 2;
+}
+
+type NoAnswer = {
+  readonly ok: false;
+  readonly code: "federation/disabled" | "federation/unreachable" | "federation/private-address";
+};
+
+export type PeerAnswer =
+  | { readonly ok: true; readonly status: number; readonly body: unknown; readonly retryAfterSeconds: number | null }
+  | NoAnswer;
+
+export interface PeerCall {
+  readonly method: "GET" | "POST";
+  /** `pathname + search`. */
+  readonly target: string;
+  readonly body?: unknown;
+  /** Of the answer. */
+  readonly maxBytes?: number;
+}
+
+const UNREACHABLE: NoAnswer = Object.freeze({ ok: false, code: "federation/unreachable" });
+
+/**
+ * One signed request to a peer (SPEC 3.2, 3.7): only while the kill switch is on, through the network that the policy
+ * allows, no redirects, bounded in time and in what is read of the answer. Nothing else in `edge/` calls out.
+ */
+export async function callPeer(env: Env, peer: PeerAddress, call: PeerCall): Promise<PeerAnswer> {
+  return whole(await openPeer(env, peer, call, AbortSignal.timeout(LIMITS.peerCallMs)), call.maxBytes);
+}
+
+/** The same for an answer that is a stream: its head, once it is there. `signal` ends it at any time. */
+export async function openPeer(
+  env: Env,
+  peer: PeerAddress,
+  call: PeerCall,
+  signal: AbortSignal,
+): Promise<Response | NoAnswer> {
+  const open = await openNetwork(env, peer.url);
+  if (!open.ok) return open;
+  if (peer.version === 1 && open.policy.legacy_signatures === "off") return UNREACHABLE;
+  const { signer } = await poolKeys(env);
+  const { method, target } = call;
+  const body = call.body === undefined ? new Uint8Array() : utf8(JSON.stringify(call.body));
+  const signed = await signRequest(signer, {
+    method,
+    target,
+    body,
+    destination: peer.version === 1 ? null : peer.atomId,
+    timestampSeconds: Math.floor(Date.now() / 1_000),
+    nonce: freshNonce(),
+  });
+  const hasBody = call.body !== undefined;
+  return send(open.network, new URL(target, peer.url), {
+    method,
+    headers: { ...signed, ...(hasBody && { "content-type": "application/json" }) },
+    ...(hasBody && { body }),
+    signal,
+  });
+}
+
+/** What anybody may read of a pool, like its card: unsigned, bounded alike. */
+export async function readPeer(env: Env, url: string, target: string): Promise<PeerAnswer> {
+  const open = await openNetwork(env, url);
+  if (!open.ok) return open;
+  return whole(await send(open.network, new URL(target, url), { signal: AbortSignal.timeout(LIMITS.peerCallMs) }));
+}
+
+type Network = { fetch: typeof fetch };
+
+/** The way out: the kill switch is on, and the policy allows this URL. */
+async function openNetwork(
+  env: Env,
+  url: string,
+): Promise<NoAnswer | { ok: true; network: Network; policy: FederationPolicy }> {
+  const checked = await checkFederation(env);
+  if (!checked.open) return { ok: false, code: checked.code };
+  const { policy } = checked;
+  if (!isAllowedPeerUrl(url, policy.allow_private_peers)) return { ok: false, code: "federation/private-address" };
+  // At Cloudflare there is one network, and it reaches public addresses only.
+  const given = policy.allow_private_peers ? env.PRIVATE_NETWORK : env.PUBLIC_NETWORK;
+  return { ok: true, policy, network: (given as Network | undefined) ?? { fetch: (...args) => fetch(...args) } };
+}
+
+async function send(network: Network, url: URL, init: RequestInit): Promise<Response | NoAnswer> {
+  try {
+    return await network.fetch(url.href, { ...init, redirect: "manual" });
+  } catch {
+    // Why is the network's own affair: names and addresses stay out of what a peer or a log is told.
+    return UNREACHABLE;
+  }
+}
+
+async function whole(sent: Response | NoAnswer, maxBytes: number = LIMITS.federatedBodyBytes): Promise<PeerAnswer> {
+  if (!(sent instanceof Response)) return sent;
+  try {
+    const text = await readBounded(sent, maxBytes);
+    if (text === null) return UNREACHABLE;
+    const after = Number(sent.headers.get("retry-after"));
+    const retryAfterSeconds = Number.isFinite(after) && after > 0 ? after : null;
+    return { ok: true, status: sent.status, body: parse(text), retryAfterSeconds };
+  } catch {
+    return UNREACHABLE;
+  }
+}
+
+/** Null for more than `maxBytes`: the rest is not waited for. */
+async function readBounded(response: Response, maxBytes: number): Promise<string | null> {
+  if (!response.body) return "";
+  const decoder = new TextDecoder();
+  let text = "";
+  let bytes = 0;
+  for await (const chunk of response.body as ReadableStream<Uint8Array>) {
+    bytes += chunk.byteLength;
+    // Leaving the loop cancels the body.
+    if (bytes > maxBytes) return null;
+    text += decoder.decode(chunk, { stream: true });
+  }
+  return text + decoder.decode();
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,92 @@
+import { LIMITS } from "../../schema/wire/limits.ts";
+import type { Env } from "../env.ts";
+import {
+  type Circuit,
+  type CircuitEnd,
+  CLOSED_CIRCUIT,
+  circuitState,
+  endTry,
+  type Outcome,
+  startTry,
+} from "./delivery.ts";
+import type { Message, Tried } from "./delivery-queue.ts";
+import { callPeer, openPeer, type PeerAddress, type PeerAnswer, type PeerCall } from "./peer-client.ts";
+
+/** What a line needs of its peer's `Bond`. */
+export interface LineOwner {
+  /** Null: there is nobody to call. */
+  address(): PeerAddress | null;
+  /** The circuit opened or closed: `save` belongs into the transaction that says so. */
+  changed(change: "opened" | "closed", save: () => void): void;
+}
+
+/** An answer that shows the peer to be there. */
+const ANSWERED: Outcome = Object.freeze({ type: "answered", status: 200, retryAfterSeconds: null });
+
+/** Calls to one peer, and the circuit that keeps from calling one that does not answer (SPEC 3.7). */
+export class PeerLine {
+  readonly #env: Env;
+  readonly #kv: SyncKvStorage;
+  readonly #owner: LineOwner;
+  #circuit: Circuit;
+
+  constructor(env: Env, kv: SyncKvStorage, owner: LineOwner) {
+    this.#env = env;
+    this.#kv = kv;
+    this.#owner = owner;
+    this.#circuit = kv.get("circuit") ?? CLOSED_CIRCUIT;
+  }
+
+  circuit(): "closed" | "open" | "half-open" {
+    return circuitState(this.#circuit, Date.now());
+  }
+
+  /** One try of what is to reach the peer, through the circuit. */
+  async try(message: Message): Promise<{ tried: Tried; body: unknown }> {
+    const nowMs = Date.now();
+    const address = this.#owner.address();
+    const start = startTry(this.#circuit, nowMs);
+    if (!start.ok) return { tried: { type: "later", atMs: start.retryAtMs }, body: null };
+    if (address === null) return later(nowMs);
+    this.#save(start.circuit);
+    const answer = await callPeer(this.#env, address, { method: "POST", ...message });
+    // Switched off here: nothing was tried, nothing is counted, everything waits.
+    if (!answer.ok && answer.code === "federation/disabled") return later(Date.now());
+    const outcome: Outcome = answer.ok
+      ? { type: "answered", status: answer.status, retryAfterSeconds: answer.retryAfterSeconds }
+      : { type: "unreachable" };
+    this.#ended(endTry(this.#circuit, outcome, Date.now()));
+    return { tried: { type: "tried", outcome }, body: answer.ok ? answer.body : null };
+  }
+
+  /** What we ask for ourselves, with a backoff of its own: it goes past an open circuit, and closes it by an answer. */
+  async call(call: PeerCall): Promise<PeerAnswer> {
+    const address = this.#owner.address();
+    if (address === null) return { ok: false, code: "federation/unreachable" };
+    const answer = await callPeer(this.#env, address, call);
+    if (answer.ok && answer.status === 200) this.#ended(endTry(this.#circuit, ANSWERED, Date.now()));
+    return answer;
+  }
+
+  /** The same for a stream: null where there is none. */
+  async open(call: PeerCall, signal: AbortSignal): Promise<Response | null> {
+    const address = this.#owner.address();
+    const opened = address === null ? null : await openPeer(this.#env, address, call, signal);
+    return opened instanceof Response ? opened : null;
+  }
+
+  #ended({ circuit, change }: CircuitEnd): void {
+    if (change === null) this.#save(circuit);
+    else this.#owner.changed(change, () => this.#save(circuit));
+  }
+
+  #save(circuit: Circuit): void {
+    if (circuit === this.#circuit) return;
+    this.#circuit = circuit;
+    this.#kv.put("circuit", circuit);
+  }
+}
+
+function later(nowMs: number): { tried: Tried; body: null } {
+  return { tried: { type: "later", atMs: nowMs + LIMITS.deliveryOffMs }, body: null };
+}

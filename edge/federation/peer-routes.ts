@@ -1,0 +1,108 @@
+import { type Context, Hono } from "hono";
+import type { PeerRow } from "../../schema/db/peers.ts";
+import {
+  addPeerBody,
+  type FederationPolicy,
+  type PeerView,
+  type TrustLevel,
+  trustBody,
+} from "../../schema/wire/federation.ts";
+import type { AdminEnv } from "../http/app-env.ts";
+import { adminBody } from "../http/body.ts";
+import { fail } from "../http/errors.ts";
+import { PEER_REGISTRY } from "../http/pool-objects.ts";
+import { checkFederation, readFederationPolicy } from "../pool/federation-check.ts";
+import { introduce } from "./introduction.ts";
+import { findPeer, listPeers } from "./store.ts";
+import { isTierAccepted } from "./trust.ts";
+
+/** `/admin/api/peers`: whom this pool knows, and what they may. Mounted behind an admin token. */
+export const peerRoutes = new Hono<AdminEnv>()
+  .get("/", async (c) => {
+    const policy = await readFederationPolicy(c.env);
+    return c.json({ peers: (await listPeers(c.env.DB)).map((row) => viewOf(row, effective(row, policy))) });
+  })
+
+  /** Registers with the pool at a URL (SPEC 3.4); of a known one the URL and the name are brought up to date. */
+  .post("/", async (c) => {
+    const body = await adminBody(c, addPeerBody);
+    if (body instanceof Response) return body;
+    const checked = await checkFederation(c.env);
+    if (!checked.open) return fail(c, checked.code);
+    const met = await introduce(c.env, { url: body.url, expected: body.atom_id, requestUrl: c.req.url });
+    if (!met.ok) return fail(c, met.code, { message: met.message });
+    const atomId = met.card.atom_id;
+    const others = await c.env.PEER_REGISTRY.getByName(PEER_REGISTRY).others(atomId);
+    const bond = c.env.BOND.getByName(atomId);
+    const proven = await bond.prove(met.card, { admin: c.var.admin }, checked.policy, others, met.signatureVersion);
+    return proven.ok ? shown(c, atomId, 201) : fail(c, proven.code);
+  })
+
+  .get("/:id", async (c) => shown(c, c.req.param("id")))
+
+  /** 0 revokes (SPEC 3.3). */
+  .put("/:id/trust", async (c) => {
+    const body = await adminBody(c, trustBody);
+    if (body instanceof Response) return body;
+    const policy = await readFederationPolicy(c.env);
+    if (policy === null) return fail(c, "pool/not-ready");
+    const atomId = c.req.param("id");
+    if (!(await findPeer(c.env.DB, atomId))) return fail(c, "federation/peer-not-found");
+    if (body.level >= 2) {
+      const room = await c.env.PEER_REGISTRY.getByName(PEER_REGISTRY).claim(atomId, policy.max_peers);
+      if (!room) return fail(c, "federation/too-many-peers");
+    }
+    // The place is taken: nobody else is counted against it.
+    const decided = await c.env.BOND.getByName(atomId).decide(body.level, c.var.admin, policy, 0);
+    return decided.ok ? shown(c, atomId) : fail(c, decided.code);
+  })
+
+  /** After a proof that it told two stories: from the beginning of its log. */
+  .post("/:id/follow-anew", async (c) => {
+    const atomId = c.req.param("id");
+    if (!(await findPeer(c.env.DB, atomId))) return fail(c, "federation/peer-not-found");
+    await c.env.BOND.getByName(atomId).followAnew();
+    return shown(c, atomId);
+  })
+
+  .delete("/:id", async (c) => {
+    const atomId = c.req.param("id");
+    const found = await findPeer(c.env.DB, atomId);
+    if (!found || !(await c.env.BOND.getByName(atomId).remove(c.var.admin)))
+      return fail(c, "federation/peer-not-found");
+    return c.json({ atom_id: atomId, removed: true });
+  });
+
+async function shown(c: Context<AdminEnv>, atomId: string, status: 200 | 201 = 200): Promise<Response> {
+  const policy = await readFederationPolicy(c.env);
+  if (!(await findPeer(c.env.DB, atomId))) return fail(c, "federation/peer-not-found");
+  const view = await c.env.BOND.getByName(atomId).view(policy?.min_auth_tier ?? "hardware-attested");
+  if (view === null) return fail(c, "federation/peer-not-found");
+  const { row, sync, waiting } = view;
+  return c.json({ ...viewOf(row, view.effective), sync, deliveries_waiting: waiting }, status);
+}
+
+/** Nothing is in effect while the switches cannot be read. */
+function effective(row: PeerRow, policy: FederationPolicy | null): TrustLevel {
+  return policy !== null && isTierAccepted(policy) ? (row.effective as TrustLevel) : 0;
+}
+
+function viewOf(row: PeerRow, effective: TrustLevel): PeerView {
+  return {
+    atom_id: row.id,
+    name: row.name,
+    url: row.url,
+    auth_tier: row.authTier,
+    capabilities: JSON.parse(row.capabilities) as string[],
+    granted: row.granted as TrustLevel,
+    received: row.received as TrustLevel,
+    effective,
+    awaits_admin: row.awaitsAdmin as TrustLevel | null,
+    added_by: row.addedByAdmin ? "admin" : "peer",
+    signature_version: row.signatureVersion === 2 ? 2 : 1,
+    circuit: row.circuit,
+    added_at_ms: row.addedAtMs,
+    last_seen_ms: row.seenAtMs,
+    revoked_at_ms: row.revokedAtMs,
+  };
+}

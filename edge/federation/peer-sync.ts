@@ -1,0 +1,235 @@
+import { type PeerAudience, peerAudience, pushAnswer } from "../../schema/wire/events.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import type { Env } from "../env.ts";
+import { mayRead, type Viewer } from "../events/visibility.ts";
+import { EVENT_LOG } from "../http/pool-objects.ts";
+import { checkFederation } from "../pool/federation-check.ts";
+import { Follower } from "./follower.ts";
+import { takeEvents } from "./incoming.ts";
+import { outgoing } from "./outgoing.ts";
+import type { PeerLine } from "./peer-line.ts";
+import { ServedStream } from "./served-stream.ts";
+import {
+  acknowledge,
+  afterPush,
+  type Followed,
+  mayFollow,
+  NOTHING_FOLLOWED,
+  NOTHING_SENT,
+  nextPush,
+  type Sent,
+  sentIn,
+} from "./sync-machine.ts";
+import { type PeerTrust, trustInEffect } from "./trust.ts";
+
+/** What sync needs of its peer's `Bond`. */
+export interface SyncOwner {
+  trust(): PeerTrust | null;
+  peer(): { atomId: string; publicKey: string } | null;
+  /** This pool's atom id. */
+  self(): Promise<string>;
+  /** The peer proved to tell two stories: `save` belongs into the transaction that says so. */
+  equivocated(audience: PeerAudience, proof: NonNullable<Followed["equivocation"]>, save: () => void): void;
+  /** Another try is due then at the latest. */
+  armBy(atMs: number): Promise<void>;
+}
+
+/** What each audience's sync stands at, for the operator. */
+export interface SyncView {
+  audience: PeerAudience;
+  /** Ours of theirs. */
+  followed: { seq: number; head: number | null; streaming: boolean; equivocated: boolean };
+  /** Theirs of ours. */
+  sent: { seq: number; streaming: boolean };
+}
+
+/** Nothing is refused for its tier here: that is asked with the policy, before anything goes out. */
+const ANY_TIER = Object.freeze({ min_auth_tier: "oauth-verified" } as const);
+
+/**
+ * Events to one peer and from it (SPEC 4.2), in a `Bond`: follows it, serves it, and pushes to one that does not follow.
+ * Cursors are durable; the rules are in `sync-machine.ts`.
+ */
+export class PeerSync {
+  readonly #ctx: DurableObjectState;
+  readonly #env: Env;
+  readonly #line: PeerLine;
+  readonly #owner: SyncOwner;
+  readonly #followers: Readonly<Record<PeerAudience, Follower>>;
+  readonly #served = new Map<PeerAudience, ServedStream>();
+  readonly #servedUntilMs: Record<PeerAudience, number> = { public: 0, peers: 0 };
+  readonly #pushing = new Map<PeerAudience, Promise<void>>();
+
+  constructor(ctx: DurableObjectState, env: Env, line: PeerLine, owner: SyncOwner) {
+    this.#ctx = ctx;
+    this.#env = env;
+    this.#line = line;
+    this.#owner = owner;
+    this.#followers = { public: this.#follower("public"), peers: this.#follower("peers") };
+  }
+
+  view(): SyncView[] {
+    return peerAudience.options.map((audience) => {
+      const { cursor, newest, equivocation } = this.#followed(audience);
+      return {
+        audience,
+        followed: {
+          seq: cursor.seq,
+          head: newest?.checkpoint.seq ?? null,
+          streaming: this.#followers[audience].streaming,
+          equivocated: equivocation !== null,
+        },
+        sent: { seq: this.#sent(audience).seq, streaming: this.#served.has(audience) },
+      };
+    });
+  }
+
+  // ---- following the peer
+
+  /** Where both sides want it; a follower that waits for a peer which was away tries at once. */
+  follow(): void {
+    for (const audience of peerAudience.options) {
+      if (mayFollow(audience, this.#owner.trust(), ANY_TIER)) this.#ctx.waitUntil(this.#followers[audience].start());
+    }
+  }
+
+  /** After a proof of two stories our admin may have it begin anew. */
+  followAnew(): void {
+    for (const audience of peerAudience.options) this.#saveFollowed(audience, NOTHING_FOLLOWED);
+    this.follow();
+  }
+
+  #follower(audience: PeerAudience): Follower {
+    return new Follower({
+      audience,
+      source: async () => {
+        const checked = await checkFederation(this.#env);
+        const peer = this.#owner.peer();
+        if (!checked.open || peer === null || !mayFollow(audience, this.#owner.trust(), checked.policy)) return null;
+        return { ...peer, audience };
+      },
+      read: () => this.#followed(audience),
+      save: (followed) => this.#saveFollowed(audience, followed),
+      call: (call) => this.#line.call(call),
+      open: (call, signal) => this.#line.open(call, signal),
+      take: async (events) => {
+        const checked = await checkFederation(this.#env);
+        const peer = this.#owner.peer();
+        if (!checked.open || peer === null) throw new Error("there is nobody to take events from");
+        const { policy } = checked;
+        const from = { atomId: peer.atomId, trust: trustInEffect(this.#owner.trust(), policy) };
+        return (await takeEvents(this.#env, { self: await this.#owner.self(), policy }, from, events)).arrivals;
+      },
+    });
+  }
+
+  // ---- being followed
+
+  /** What the peer has of our log, by its own word. */
+  acknowledge(audience: PeerAudience, log: { logId: string; head: number }, since: number): void {
+    this.#saveSent(audience, acknowledge(this.#sent(audience), log, since));
+  }
+
+  /** One at a time for each audience: whoever opens another has lost the first. */
+  serve(audience: PeerAudience, since: number): ReadableStream<Uint8Array> {
+    this.#served.get(audience)?.end();
+    const log = this.#env.EVENT_LOG.getByName(EVENT_LOG);
+    const stream = new ServedStream(
+      {
+        changed: (after, waitMs) => log.changed(audience, after, waitMs),
+        page: async (after) => this.#outgoing(await log.read(audience, after, LIMITS.eventsPerPull)),
+        mayGoOn: async () => {
+          const checked = await checkFederation(this.#env);
+          return checked.open && checked.policy.accept_reads && this.#mayRead(audience, checked.policy);
+        },
+      },
+      audience,
+      since,
+    );
+    this.#served.set(audience, stream);
+    this.#ctx.waitUntil(
+      stream.run().finally(() => {
+        if (this.#served.get(audience) !== stream) return;
+        this.#served.delete(audience);
+        this.#servedUntilMs[audience] = Date.now() + LIMITS.pushAfterStreamMs;
+      }),
+    );
+    return stream.readable;
+  }
+
+  /** At once (SPEC 3.3): who may not read any more reads nothing more. */
+  endForbidden(): void {
+    for (const [audience, stream] of this.#served) if (!this.#mayRead(audience, ANY_TIER)) stream.end();
+  }
+
+  /** To a peer that does not read by itself, what it has not. */
+  push(): void {
+    for (const audience of peerAudience.options) {
+      if (this.#pushing.has(audience)) continue;
+      const pushing = this.#push(audience)
+        .catch((error: unknown) => console.warn(JSON.stringify({ event: "push-failed", cause: String(error) })))
+        .finally(() => this.#pushing.delete(audience));
+      this.#pushing.set(audience, pushing);
+      this.#ctx.waitUntil(pushing);
+    }
+  }
+
+  async #push(audience: PeerAudience): Promise<void> {
+    const log = this.#env.EVENT_LOG.getByName(EVENT_LOG);
+    for (;;) {
+      const checked = await checkFederation(this.#env);
+      const peer = this.#owner.peer();
+      if (!checked.open || peer === null || !mayFollow(audience, this.#owner.trust(), checked.policy)) return;
+      const { log_id } = await log.heads();
+      const page = await log.read(audience, sentIn(this.#sent(audience), log_id).seq, LIMITS.eventsPerPull);
+      const streaming = this.#served.has(audience) || Date.now() < this.#servedUntilMs[audience];
+      const next = nextPush(this.#sent(audience), page, { publicKey: peer.publicKey, streaming }, Date.now());
+      if (next.type === "passed") {
+        this.#saveSent(audience, next.sent);
+        continue;
+      }
+      if (next.type === "wait") await this.#owner.armBy(next.untilMs);
+      if (next.type !== "push") return;
+      const message = { target: "/api/federation/events", body: await this.#outgoing(next.push.body) };
+      const { tried, body } = await this.#line.try(message);
+      if (tried.type === "later") return this.#owner.armBy(tried.atMs);
+      const answer = pushAnswer.safeParse(body).data ?? null;
+      const sent = afterPush(this.#sent(audience), next.push, answer, tried.outcome, Date.now(), Math.random());
+      this.#saveSent(audience, sent);
+      if (sent.delivery.nextAtMs > Date.now()) return this.#owner.armBy(sent.delivery.nextAtMs);
+    }
+  }
+
+  async #outgoing<Page extends Parameters<typeof outgoing>[0]>(page: Page): Promise<Page> {
+    const viewer: Viewer = {
+      atomId: this.#owner.peer()?.atomId ?? "",
+      trust: trustInEffect(this.#owner.trust(), ANY_TIER),
+    };
+    return outgoing(page, viewer, await this.#owner.self());
+  }
+
+  #mayRead(audience: PeerAudience, policy: Parameters<typeof trustInEffect>[1]): boolean {
+    return mayRead(audience, trustInEffect(this.#owner.trust(), policy));
+  }
+
+  // ---- what is stored
+
+  #followed(audience: PeerAudience): Followed {
+    return this.#ctx.storage.kv.get<Followed>(`followed:${audience}`) ?? NOTHING_FOLLOWED;
+  }
+
+  #saveFollowed(audience: PeerAudience, followed: Followed): void {
+    const save = () => this.#ctx.storage.kv.put(`followed:${audience}`, followed);
+    const isNew = followed.equivocation !== null && this.#followed(audience).equivocation === null;
+    if (isNew && followed.equivocation !== null) this.#owner.equivocated(audience, followed.equivocation, save);
+    else save();
+  }
+
+  #sent(audience: PeerAudience): Sent {
+    return this.#ctx.storage.kv.get<Sent>(`sent:${audience}`) ?? NOTHING_SENT;
+  }
+
+  #saveSent(audience: PeerAudience, sent: Sent): void {
+    this.#ctx.storage.kv.put(`sent:${audience}`, sent);
+  }
+}

@@ -1,0 +1,64 @@
+import { Hono } from "hono";
+import { changeFederationPolicyBody, type FederationPolicy } from "../../schema/wire/federation.ts";
+import type { AdminEnv } from "../http/app-env.ts";
+import { requireAdmin } from "../http/authentication.ts";
+import { adminBody } from "../http/body.ts";
+import { fail } from "../http/errors.ts";
+import { EVENT_LOG } from "../http/pool-objects.ts";
+import { readFederationPolicy } from "../pool/federation-check.ts";
+import { changeFederationPolicy } from "../pool/pool-policy.ts";
+import { eventSyncRoutes } from "./event-routes.ts";
+import { ownCard, ownIdentityCard } from "./own-card.ts";
+import { peerRoutes } from "./peer-routes.ts";
+import { refusalCounts } from "./refusal-counters.ts";
+import { registrationRoutes } from "./registration-routes.ts";
+import { type FederatedEnv, federated } from "./signed-peer.ts";
+import { listPeers } from "./store.ts";
+
+/** `/api/federation` (SPEC 3.1). The kill switch is asked before anything else. */
+export const federationApi = new Hono<FederatedEnv>()
+  .use("*", federated)
+  .get("/identity", async (c) => c.json(await ownIdentityCard(c.env, c.req.url)))
+  .route("/", registrationRoutes)
+  .route("/", eventSyncRoutes)
+  .route("/peers", new Hono<AdminEnv>().use("*", requireAdmin).route("/", peerRoutes));
+
+/** `/admin/api/federation`: the switches (SPEC 3.5), for the operator. They can be read and turned while it is off. */
+export const federationRoutes = new Hono<AdminEnv>()
+  .get("/", async (c) => {
+    const policy = await readFederationPolicy(c.env);
+    if (policy === null) return fail(c, "pool/not-ready");
+    const [card, peers, heads] = await Promise.all([
+      ownCard(c.env, c.req.url),
+      listPeers(c.env.DB),
+      c.env.EVENT_LOG.getByName(EVENT_LOG).heads(),
+    ]);
+    const count = (level: number) => peers.filter((peer) => peer.effective >= level).length;
+    return c.json({
+      policy,
+      card,
+      peers: { known: peers.length, accepted: count(2), bonded: count(3) },
+      awaiting_admin: peers.filter((peer) => peer.awaitsAdmin !== null).map((peer) => peer.id),
+      events: heads,
+      refused_requests: refusalCounts(),
+    });
+  })
+
+  .patch("/", async (c) => {
+    const body = await adminBody(c, changeFederationPolicyBody);
+    if (body instanceof Response) return body;
+    // SPEC 3.5: nobody could be asked.
+    if (body.accept_writes) return fail(c, "federation/no-admin-key");
+    const before = await readFederationPolicy(c.env);
+    const change = Object.fromEntries(Object.entries(body).filter(([, value]) => value !== undefined));
+    const policy = await changeFederationPolicy(c.env, change as Partial<FederationPolicy>);
+    const changed = Object.entries(change).filter(
+      ([name, value]) => before?.[name as keyof FederationPolicy] !== value,
+    );
+    if (changed.length > 0) {
+      const payload = { federation: Object.fromEntries(changed), by: c.var.admin };
+      const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
+      await log.append([{ type: "policy_changed", visibility: "private", payload }]);
+    }
+    return c.json({ policy });
+  });

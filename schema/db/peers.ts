@@ -1,0 +1,35 @@
+import { index, integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
+
+/** Pools that proved their key here (SPEC 3.3, 3.4). The peer's `Bond` decides; this is the record that is queried. */
+export const peers = sqliteTable(
+  "peers",
+  {
+    /** Lowercase hex SHA-256 of `publicKey`: the key of an id never changes. */
+    id: text().primaryKey(),
+    publicKey: text("public_key").notNull(),
+    name: text().notNull(),
+    /** The origin that the peer says it is reached at. */
+    url: text().notNull(),
+    /** JSON array of strings. */
+    capabilities: text().notNull(),
+    authTier: text("auth_tier", { enum: ["oauth-verified", "device-bound", "hardware-attested"] }).notNull(),
+    /** Levels of SPEC 3.3. */
+    granted: integer().notNull(),
+    received: integer().notNull(),
+    effective: integer().notNull(),
+    awaitsAdmin: integer("awaits_admin"),
+    addedByAdmin: integer("added_by_admin", { mode: "boolean" }).notNull(),
+    /** The admin who last decided about it; null while nobody did. */
+    decidedBy: text("decided_by"),
+    signatureVersion: integer("signature_version").notNull(),
+    circuit: text({ enum: ["closed", "open", "half-open"] }).notNull(),
+    addedAtMs: integer("added_at_ms").notNull(),
+    seenAtMs: integer("seen_at_ms"),
+    revokedAtMs: integer("revoked_at_ms"),
+    /** A removed peer leaves its row: coming back resets nothing. */
+    removedAtMs: integer("removed_at_ms"),
+  },
+  (table) => [index("peers_effective").on(table.effective)],
+);
+
+export type PeerRow = typeof peers.$inferSelect;

@@ -228,3 +228,40 @@ export const peerView = z.strictObject({
 });
 export type PeerView = z.infer<typeof peerView>;
 export const peerList = z.strictObject({ peers: z.array(peerView) });
+
+/** One peer, with how events stand in each audience: what we have of its log, and it of ours. */
+export const peerDetails = peerView.extend({
+  sync: z.array(
+    z.strictObject({
+      audience: z.enum(["public", "peers"]),
+      followed: z.strictObject({
+        seq: z.int(),
+        /** As its last checkpoint said; null while nothing was heard. */
+        head: z.int().nullable(),
+        streaming: z.boolean(),
+        /** It proved to tell two stories, and is not followed. */
+        equivocated: z.boolean(),
+      }),
+      sent: z.strictObject({ seq: z.int(), streaming: z.boolean() }),
+    }),
+  ),
+  deliveries_waiting: z.int(),
+});
+
+export const federationStatus = z.strictObject({
+  policy: federationPolicy,
+  card,
+  /** Registered; granted 2 and more by us; bonded both ways. */
+  peers: z.strictObject({ known: z.int(), accepted: z.int(), bonded: z.int() }),
+  /** Atom ids of peers that have granted more than our admin answered. */
+  awaiting_admin: z.array(atomId),
+  events: z.strictObject({
+    log_id: z.string(),
+    public: z.int(),
+    peers: z.int(),
+    all: z.int(),
+    hlc: z.object({ physical_us: z.int(), logical: z.int() }),
+  }),
+  /** By reason, since this isolate began. */
+  refused_requests: z.record(z.string(), z.int()),
+});

@@ -205,10 +205,7 @@ export const LIMITS = Object.freeze({
   presenceMs: 60_000,
   /** After so many events of one microsecond the clock goes to the next one. */
   clockLogicalMax: 2 ** 32 - 1,
-  eventsPerPush: 100,
   eventsPerPull: 500,
-  /** A cursor that stands before an event from the future tries again so often. */
-  eventStallMs: 30_000,
   /** An answer over RPC is 32 MiB at most, and a page of an export goes into one import. */
   eventsPageChars: 4 * 1024 * 1024,
   eventsPerCommit: 500,

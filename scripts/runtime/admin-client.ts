@@ -1,6 +1,14 @@
 import * as z from "zod";
 import { type BackupRow, exportHead, type poolSettings, type RecordTable, rowsPage } from "../../schema/wire/backup.ts";
 import { type Audience, eventsPage, verifyPage } from "../../schema/wire/events.ts";
+import {
+  type FederationPolicy,
+  federationPolicy,
+  federationStatus,
+  type GrantableLevel,
+  peerDetails,
+  peerList,
+} from "../../schema/wire/federation.ts";
 import { OperatorError } from "./operator-error.ts";
 
 /** The admin API of a pool (`/admin/api`), as the command line and the runner use it. */
@@ -118,6 +126,17 @@ export function adminClient(url: string, adminToken: string) {
     events: (audience: Audience, limit: number) =>
       call("GET", `/events?audience=${audience}&limit=${limit}`, eventsPage),
     verifyEvents: (since: number) => call("GET", `/events/verify?since=${since}`, verifyPage),
+    peers: async () => (await call("GET", "/peers", peerList)).peers,
+    peer: (id: string) => call("GET", `/peers/${encodeURIComponent(id)}`, peerDetails),
+    addPeer: (peer: { url: string; atom_id?: string | undefined }) => call("POST", "/peers", peerDetails, peer),
+    trustPeer: (id: string, level: GrantableLevel) =>
+      call("PUT", `/peers/${encodeURIComponent(id)}/trust`, peerDetails, { level }),
+    followPeerAnew: (id: string) => call("POST", `/peers/${encodeURIComponent(id)}/follow-anew`, peerDetails),
+    removePeer: (id: string) =>
+      call("DELETE", `/peers/${encodeURIComponent(id)}`, z.object({ removed: z.literal(true) })),
+    federation: () => call("GET", "/federation", federationStatus),
+    changeFederation: async (change: Partial<FederationPolicy>) =>
+      (await call("PATCH", "/federation", z.object({ policy: federationPolicy }), change)).policy,
     revokeToken: (id: string) => call("DELETE", `/workers/tokens/${encodeURIComponent(id)}`, revoked),
   };
 }

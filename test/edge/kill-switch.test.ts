@@ -1,0 +1,76 @@
+import { applyD1Migrations, reset, runInDurableObject } from "cloudflare:test";
+import { env } from "cloudflare:workers";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import app from "../../edge/index.ts";
+import { checkFederation } from "../../edge/pool/federation-check.ts";
+import type { PoolPolicy } from "../../edge/pool/pool-policy-object.ts";
+import { admin, ask } from "./support.ts";
+
+/** SPEC 3.5: off means off, and whatever cannot be asked is off. */
+
+beforeEach(async () => {
+  await reset();
+  await applyD1Migrations(env.DB, env.TEST_MIGRATIONS);
+});
+afterEach(() => vi.restoreAllMocks());
+
+const turn = (federation: "on" | "off") => admin("PATCH", "/federation", { federation });
+/** Every route of federation, as Hono knows them: a new one is here without being named. */
+const routes = () => [
+  ...new Set(
+    app.routes
+      .filter(({ method, path }) => method !== "ALL" && /^\/(api|v1)\/federation\//.test(path))
+      .map(({ method, path }) => `${method} ${path.replace(":id", "0".repeat(64))}`),
+  ),
+];
+const call = (route: string) => {
+  const [method = "", path = ""] = route.split(" ");
+  return ask(path, { method, ...(method === "POST" && { body: "{}" }) });
+};
+const answers = async () =>
+  Object.fromEntries(await Promise.all(routes().map(async (r) => [r, (await call(r)).status])));
+const policy = () =>
+  env.POOL_POLICY.getByName("pool") as unknown as DurableObjectStub<PoolPolicy & Rpc.DurableObjectBranded>;
+
+describe("the kill switch", () => {
+  it("closes every federated route of a pool that nobody switched on", async () => {
+    expect(routes().length).toBeGreaterThan(12);
+    expect(new Set(Object.values(await answers()))).toEqual(new Set([503]));
+  });
+
+  it("opens and closes them from the next request on", async () => {
+    await turn("on");
+    const open = await answers();
+    expect(Object.entries(open).filter(([, status]) => status === 503)).toEqual([]);
+    expect(open["GET /v1/federation/info"]).toBe(200);
+    await turn("off");
+    expect(new Set(Object.values(await answers()))).toEqual(new Set([503]));
+    const response = await call("GET /v1/federation/info");
+    expect(response.headers.get("x-ligand-code")).toBe("federation/disabled");
+  });
+
+  it.each<[how: string, check: (this: PoolPolicy) => unknown]>([
+    ["throws", () => Promise.reject(new Error("broken"))],
+    ["never answers", () => new Promise(() => {})],
+    ["has lost its state", () => undefined],
+    ["says something else", () => ({ federation: "on" })],
+    ["says yes", () => "on"],
+  ])("closes everything when its object %s", async (_how, check) => {
+    await turn("on");
+    await runInDurableObject(policy(), (object) =>
+      vi.spyOn(object as PoolPolicy, "check").mockImplementation(check as never),
+    );
+    expect(new Set(Object.values(await answers()))).toEqual(new Set([503]));
+    expect(await checkFederation(env)).toEqual({ open: false, code: "federation/disabled" });
+  });
+
+  it("lets nothing out while it is off: no call of an admin's reaches the network", async () => {
+    const fetched = vi.spyOn(globalThis, "fetch");
+    await admin("POST", "/peers", { url: "https://peer.example" }, 503);
+    expect(fetched).not.toHaveBeenCalled();
+  });
+
+  it("cannot accept writes while no admin key is registered", async () => {
+    await admin("PATCH", "/federation", { accept_writes: true }, 409);
+  });
+});

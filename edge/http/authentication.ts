@@ -87,7 +87,7 @@ export const requireMetricsReader = createMiddleware<AppEnv>(async (c, next) => 
   const token = bearer(c.req.header("authorization"));
   const allowed =
     token !== null && ((await sameSecret(token, c.env.METRICS_TOKEN)) || (await adminOf(c.env, token)) !== null);
-  if (!allowed) return fail(c, "auth/admin-required");
+  if (!allowed) return fail(c, "auth/metrics-token-required");
   await next();
 });
 

@@ -9,6 +9,7 @@ import type { Usage } from "../../schema/wire/worker-frames.ts";
 /** Upper bounds in seconds; one more bucket, without a bound, follows each list. */
 export const BUCKETS_SECONDS = Object.freeze({
   timeToFirstToken: [0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80],
+  /** Shown as the inter-token latency; stored under this name. */
   timePerOutputToken: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5],
   endToEnd: [0.05, 0.1, 0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1_920],
   queueTime: [0.005, 0.01, 0.05, 0.1, 0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60],
@@ -35,20 +36,27 @@ export interface LaneMetrics {
   readonly models: Map<string, ModelMetrics>;
   /** Refusals that concern no known model. */
   readonly errorsByCode: Map<string, number>;
+  /** Jobs for models that nobody served, by the model; those for names that nobody ever offered under no name. */
+  readonly unserved: Map<string, number>;
   requeued: number;
 }
+
+/** An earlier build did not count the unserved. */
+type StoredMetrics = Omit<LaneMetrics, "unserved"> & Partial<LaneMetrics>;
 
 /** The name that stands for all models beyond the bound. */
 export const OTHER_MODELS = "other";
 
 /** What was stored by an earlier build counts on only where the buckets are still the same. */
-export function restoreMetrics(stored: LaneMetrics | undefined): LaneMetrics {
+export function restoreMetrics(stored: StoredMetrics | undefined): LaneMetrics {
   const usable =
     stored?.version === 1 &&
     [...stored.models.values()].every(({ histograms }) =>
       HISTOGRAMS.every((name) => histograms[name]?.counts.length === BUCKETS_SECONDS[name].length + 1),
     );
-  return usable ? stored : { version: 1, models: new Map(), errorsByCode: new Map(), requeued: 0 };
+  return usable
+    ? { unserved: new Map(), ...stored }
+    : { version: 1, models: new Map(), errorsByCode: new Map(), unserved: new Map(), requeued: 0 };
 }
 const HISTOGRAMS = Object.keys(BUCKETS_SECONDS) as HistogramName[];
 
@@ -111,6 +119,11 @@ export function observeRefusals(metrics: LaneMetrics, model: string | null, code
   increment(model === null ? metrics.errorsByCode : modelMetrics(metrics, model).errorsByCode, code, n);
 }
 
+/** A job that nobody could take. What a client calls a model is no label: give null unless it is known. */
+export function observeUnserved(metrics: LaneMetrics, model: string | null): void {
+  increment(metrics.unserved, model === null ? "" : nameIn(metrics.unserved, model));
+}
+
 function observe(metrics: LaneMetrics, model: string, name: HistogramName, ms: number, n = 1): void {
   const histogram = modelMetrics(metrics, model).histograms[name];
   // A wall clock that stepped back took no time.
@@ -122,11 +135,14 @@ function observe(metrics: LaneMetrics, model: string, name: HistogramName, ms: n
   histogram.sumSeconds += seconds * n;
 }
 
-function modelMetrics(metrics: LaneMetrics, name: string): ModelMetrics {
+function nameIn(counted: ReadonlyMap<string, unknown>, model: string): string {
+  return counted.has(model) || counted.size < LIMITS.modelsInMetrics ? model : OTHER_MODELS;
+}
+
+function modelMetrics(metrics: LaneMetrics, model: string): ModelMetrics {
+  const name = nameIn(metrics.models, model);
   const found = metrics.models.get(name);
   if (found) return found;
-  if (metrics.models.size >= LIMITS.modelsInMetrics && name !== OTHER_MODELS)
-    return modelMetrics(metrics, OTHER_MODELS);
   const fresh: ModelMetrics = {
     histograms: {
       timeToFirstToken: emptyHistogram("timeToFirstToken"),

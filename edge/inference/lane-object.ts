@@ -42,6 +42,7 @@ import {
   observeEnd,
   observeRefusals,
   observeText,
+  observeUnserved,
   type Pace,
   restoreMetrics,
 } from "./lane-metrics.ts";
@@ -54,6 +55,8 @@ interface Live {
   responseHash: Hash | null;
   readonly pace: Pace;
 }
+
+const UNSERVED: readonly ErrorCode[] = ["inference/model-not-found", "inference/no-worker"];
 
 /** How often time passes for the jobs of a lane; nothing ticks while there are none, so that an idle lane hibernates. */
 const TICK_MS = 100;
@@ -152,6 +155,7 @@ export class Lane extends DurableObject<Env> {
       this.#settle(incoming.keyId, incoming.id, 0, incoming.request.stream);
       const known = this.#state.knownModels.has(incoming.model) ? incoming.model : null;
       this.countRefusals(new Map([[submission.code, 1]]), known);
+      if (UNSERVED.includes(submission.code)) observeUnserved(this.#metrics, known);
       return errorResponse(submission.code);
     }
     const { job } = submission;

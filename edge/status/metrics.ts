@@ -57,8 +57,8 @@ export function prometheusText({ overview, metrics, framesRefused, outboxRows }:
       metrics,
     ),
     histogram(
-      "ligand_time_per_output_token_seconds",
-      "Between output tokens of streamed answers (inter-token latency), as they pass the pool.",
+      "ligand_inter_token_latency_seconds",
+      "Between output tokens of streamed answers, as they pass the pool.",
       "timePerOutputToken",
       metrics,
     ),
@@ -95,6 +95,12 @@ export function prometheusText({ overview, metrics, framesRefused, outboxRows }:
       ),
     ),
     family("ligand_request_errors_total", "counter", "Requests that did not succeed, by code.", errors(metrics)),
+    family(
+      "ligand_requests_unserved_total",
+      "counter",
+      "Requests for a model that nobody serves now; those for names that no worker ever offered have no name.",
+      [...metrics.unserved].map(([model_name, n]): Sample => ["", { model_name }, n]),
+    ),
     family("ligand_requests_requeued_total", "counter", "Requests given to another worker.", [
       ["", {}, metrics.requeued],
     ]),

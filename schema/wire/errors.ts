@@ -112,6 +112,13 @@ export const ERRORS = Object.freeze({
     "This needs the admin token.",
     "Send Authorization: Bearer with the admin token.",
   ),
+  "auth/metrics-token-required": entry(
+    401,
+    REQUEST,
+    "metrics_token_required",
+    "This needs the pool's metrics token.",
+    "Send Authorization: Bearer with metrics_token from state/secrets.json, or with what METRICS_TOKEN was set to.",
+  ),
 
   "inference/rate-limited": entry(
     429,

@@ -54,7 +54,7 @@ describe("/metrics", () => {
     const exposition = await text();
     for (const [name, n] of [
       ["time_to_first_token", 1],
-      ["time_per_output_token", 2],
+      ["inter_token_latency", 2],
       ["e2e_request_latency", 2],
       ["request_queue_time", 2],
     ]) {
@@ -95,10 +95,22 @@ describe("/metrics", () => {
     await refused(key, { model, messages: 7 });
     const errors = async (code: string) => (await sample("ligand_request_errors_total", { code }))?.value;
     expect(await errors("inference/model-not-found")).toBe("1");
+    expect(await sample("ligand_requests_unserved_total", { model_name: "" })).toMatchObject({ value: "1" });
     expect(await errors("inference/rate-limited")).toBe("2");
     expect(await errors("auth/invalid-key")).toBe("1");
     expect(await errors("http/invalid-body")).toBe("1");
     expect(await text()).not.toContain("never-heard-of");
+  });
+
+  it("says to those who have no token for it which one, and where it is", async () => {
+    for (const headers of [{}, { authorization: `Bearer ${key.key}` }]) {
+      const refused = await ask("/metrics", { headers });
+      expect([refused.status, refused.headers.get("www-authenticate")]).toEqual([401, "Bearer"]);
+      expect((await refused.json<{ error: object }>()).error).toMatchObject({
+        code: "metrics_token_required",
+        message: expect.stringMatching(/metrics_token from state\/secrets\.json.*METRICS_TOKEN/),
+      });
+    }
   });
 
   it("goes on counting after the lane was evicted", async () => {

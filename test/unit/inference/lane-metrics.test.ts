@@ -7,6 +7,7 @@ import {
   observeEnd,
   observeRefusals,
   observeText,
+  observeUnserved,
   restoreMetrics,
 } from "../../../edge/inference/lane-metrics.ts";
 import { prometheusText } from "../../../edge/status/metrics.ts";
@@ -89,6 +90,7 @@ it("counts tokens, reasons and codes by model", () => {
   observeEnd(metrics, job, { code: "inference/worker-lost" }, { promptTokens: 0, completionTokens: 3 }, 1_400);
   observeRefusals(metrics, "m", "inference/queue-full");
   observeRefusals(metrics, null, "inference/rate-limited", 4);
+  for (const model of ["m", null, null]) observeUnserved(metrics, model);
   expect(text(metrics)).toEqual(
     expect.arrayContaining([
       'ligand_prompt_tokens_total{model_name="m"} 7',
@@ -100,6 +102,8 @@ it("counts tokens, reasons and codes by model", () => {
       'ligand_e2e_request_latency_seconds_bucket{model_name="m",le="0.5"} 1',
       'ligand_e2e_request_latency_seconds_bucket{model_name="m",le="+Inf"} 1',
       'ligand_e2e_request_latency_seconds_sum{model_name="m"} 0.4',
+      'ligand_requests_unserved_total{model_name="m"} 1',
+      'ligand_requests_unserved_total{model_name=""} 2',
     ]),
   );
 });
@@ -112,6 +116,11 @@ it("however many models workers name, the number of series is bounded", () => {
   expect(metrics.models.get(OTHER_MODELS)?.errorsByCode.get("inference/engine-failed")).toBe(
     1_000 - LIMITS.modelsInMetrics,
   );
+  for (const model of names) observeUnserved(metrics, model);
+  expect([metrics.unserved.size, metrics.unserved.get(OTHER_MODELS)]).toEqual([
+    LIMITS.modelsInMetrics + 1,
+    1_000 - LIMITS.modelsInMetrics,
+  ]);
   const models = names.map((name) => ({ name, workers: 1, slots: 2, free: 1, active: 1, queued: 0, kinds: [] }));
   for (const measured of [metrics, fresh()]) {
     const lines = prometheusText({
@@ -130,6 +139,8 @@ it("goes on from what was stored, unless an earlier build had other buckets", ()
   const metrics = fresh();
   observeEnd(metrics, job, { finishReason: "stop" }, usage, 1_400);
   expect(restoreMetrics(structuredClone(metrics))).toEqual(metrics);
+  const { unserved: _, ...earlier } = structuredClone(metrics);
+  expect(restoreMetrics(earlier)).toEqual(metrics);
   const other = structuredClone(metrics);
   other.models.get("m")?.histograms.endToEnd.counts.push(0);
   expect(restoreMetrics(other)).toEqual(fresh());

@@ -82,7 +82,7 @@ const ref = (name: keyof typeof SCHEMAS): JsonSchema => ({ $ref: `#/components/s
 const json = (name: keyof typeof SCHEMAS) => ({ "application/json": { schema: ref(name) } });
 const header = (name: string) => ({ $ref: `#/components/headers/${name}` });
 const HEADERS = Object.freeze({
-  "x-request-id": "The request's own, or one that the pool made.",
+  "x-request-id": "The request's own, or one that the pool made. It can be cancelled by it.",
   "x-ligand-job": "The job's id, for cancelling it.",
   "x-ligand-worker": "Who served it. A stream that begins while it waits says this in a comment.",
   "x-ligand-queue-ms": "How long it waited.",
@@ -218,9 +218,11 @@ function paths(): ApiDocument["paths"] {
         operationId: "cancelJob",
         summary: "Cancels a request that still runs or waits",
         description:
-          "With the key that made it. Cancelling again, or what has ended, changes nothing and says how it ended.",
+          "With the key that made it. Cancelling again, or what has ended, changes nothing and says how it ended. Of " +
+          "requests that were sent under one x-request-id all are cancelled, and the answer is about the last; by that " +
+          "name the pool knows them for some thousands of requests more, by the job's id for as long as its record.",
         tags: ["inference"],
-        parameters: [pathParameter("id", "From x-ligand-job, or the id of an answer.")],
+        parameters: [pathParameter("id", "From x-ligand-job, the id of an answer, or the request's x-request-id.")],
         responses: {
           200: { description: "How it ended.", content: json("Cancellation") },
           ...refusals([...OF_A_LOOKUP, "inference/job-not-found"]),

@@ -1,8 +1,9 @@
 import { LIMITS } from "../../schema/wire/limits.ts";
-import type { JobState } from "./lane-api.ts";
+import type { FoundJob, JobName, JobState } from "./lane-api.ts";
 
 interface EndedJob {
   readonly keyId: string;
+  readonly requestId: string;
   readonly state: JobState;
 }
 
@@ -17,9 +18,14 @@ export class EndedJobs {
     if (oldest !== undefined) this.#jobs.delete(oldest);
   }
 
-  /** Null for a job that is not here, or is another key's: nobody learns which. */
-  stateOf(id: string, keyId: string): JobState | null {
-    const job = this.#jobs.get(id);
-    return job?.keyId === keyId ? job.state : null;
+  /** Of several the last. Null for another key's, as for none: nobody learns which. */
+  find({ jobId, requestId }: JobName, keyId: string): FoundJob | null {
+    const named = jobId === null ? undefined : this.#jobs.get(jobId);
+    if (jobId !== null && named?.keyId === keyId) return { id: jobId, state: named.state };
+    let last: FoundJob | null = null;
+    for (const [id, job] of this.#jobs) {
+      if (job.requestId === requestId && job.keyId === keyId) last = { id, state: job.state };
+    }
+    return last;
   }
 }

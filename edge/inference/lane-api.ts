@@ -8,12 +8,25 @@ export const LANE_JOBS_URL = "https://lane/jobs";
 export interface LaneJob {
   id: string;
   keyId: string;
+  /** What the client called it, or the pool for it: `x-request-id`. */
+  requestId: string;
   kind: JobKind;
   model: string;
   request: JobRequest;
   includeUsage: boolean;
   /** Of embeddings. */
   encodingFormat?: "float" | "base64";
+}
+
+/** What a client cancels by: a job's own id, or else what its request was called, which several may have been. */
+export interface JobName {
+  jobId: string | null;
+  requestId: string;
+}
+
+export interface FoundJob {
+  id: string;
+  state: JobState;
 }
 
 /** How a job stands or ended, as its own client may know it. */

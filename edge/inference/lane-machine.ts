@@ -17,10 +17,12 @@ import type {
   Usage,
 } from "../../schema/wire/worker-frames.ts";
 import { hearDelta, hearDone, hearVector, nothingSaid, type Said } from "./answer-rules.ts";
+import type { JobName } from "./lane-api.ts";
 
 export interface NewJob {
   readonly id: string;
   readonly keyId: string;
+  readonly requestId: string;
   readonly kind: JobKind;
   /** As the client named it; `auto` lets the lane pick. */
   readonly model: string;
@@ -170,6 +172,12 @@ export function submit(state: LaneState, incoming: NewJob, nowMs: number): Submi
   hold(state, job, job.requestBytes);
   queue.push(job.id);
   return { ok: true, job, effects: dispatch(state, model, nowMs) };
+}
+
+/** What runs or waits and is called so by this key. */
+export function jobsNamed(state: LaneState, { jobId, requestId }: JobName, keyId: string): string[] {
+  if (jobId !== null && state.jobs.get(jobId)?.keyId === keyId) return [jobId];
+  return [...state.jobs.values()].flatMap((job) => (job.requestId === requestId && job.keyId === keyId ? job.id : []));
 }
 
 /** The client left, or asked to stop. Nothing happens when the job has ended already. */

@@ -18,13 +18,14 @@ import { TokenLedger } from "../workers/token-ledger.ts";
 import { WorkerSockets } from "../workers/worker-sockets.ts";
 import { type Answer, type Served, StreamedAnswer, WholeAnswer } from "./answers.ts";
 import { EndedJobs } from "./ended-jobs.ts";
-import { type JobState, LANE_JOBS_URL, type LaneJob, type LaneOverview } from "./lane-api.ts";
+import { type FoundJob, type JobName, LANE_JOBS_URL, type LaneJob, type LaneOverview } from "./lane-api.ts";
 import {
   cancel,
   creditOf,
   type Effect,
   type Job,
   type JobEnd,
+  jobsNamed,
   type LaneState,
   modelLoads,
   newLane,
@@ -177,10 +178,10 @@ export class Lane extends DurableObject<Env> {
     return answer.response;
   }
 
-  /** Ends a job of this key that still runs. How it stands then; null when this lane knows of no such job. */
-  cancelJob(id: string, keyId: string): JobState | null {
-    if (this.#state.jobs.get(id)?.keyId === keyId) this.#apply(cancel(this.#state, id, "inference/cancelled"));
-    return this.#endedJobs.stateOf(id, keyId);
+  /** Ends what this key calls so and still runs. How it, or the last of several, stands then; null for none. */
+  cancelJobs(name: JobName, keyId: string): FoundJob | null {
+    for (const id of jobsNamed(this.#state, name, keyId)) this.#apply(cancel(this.#state, id, "inference/cancelled"));
+    return this.#endedJobs.find(name, keyId);
   }
 
   // ---- workers
@@ -408,7 +409,7 @@ export class Lane extends DurableObject<Env> {
   #end(job: Job, end: JobEnd): void {
     const live = this.#live.get(job.id);
     this.#live.delete(job.id);
-    this.#endedJobs.remember(job.id, { keyId: job.keyId, state: end.outcome });
+    this.#endedJobs.remember(job.id, { keyId: job.keyId, requestId: job.requestId, state: end.outcome });
     const claimed = end.outcome === "done" ? end.usage : { promptTokens: 0, completionTokens: job.relayedTokens };
     const { usage, clamped } = boundUsage(claimed, job);
     observeEnd(this.#metrics, job, end.outcome === "done" ? end : { code: end.code }, usage, Date.now());

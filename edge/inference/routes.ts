@@ -19,6 +19,7 @@ import { requireClientKey } from "../http/authentication.ts";
 import { readJson } from "../http/body.ts";
 import { clientCors } from "../http/cors.ts";
 import { fail } from "../http/errors.ts";
+import { isRequestId } from "../http/request-id.ts";
 import { MAIN_LANE } from "../workers/lane-link.ts";
 import type { Admission, LookupAdmission, RateLimits } from "./admission.ts";
 import { BodiesUnderWay } from "./bodies-under-way.ts";
@@ -86,12 +87,15 @@ export const clientApi = new Hono<ClientEnv>()
 
   .post("/jobs/:id/cancel", async (c) => {
     const { keyId } = c.var.client;
-    const id = /^(?:(?:chatcmpl|cmpl)-)?([0-9a-f-]{36})$/.exec(c.req.param("id"))?.[1];
-    if (id === undefined) return fail(c, "inference/job-not-found");
-    // What ended too long ago for the lane to remember, the record knows.
-    const state =
-      (await c.env.LANE.getByName(MAIN_LANE).cancelJob(id, keyId)) ?? (await findEndedJob(c.env.DB, id, keyId));
-    return state ? c.json({ id, cancelled: state === "cancelled", state }) : fail(c, "inference/job-not-found");
+    const requestId = c.req.param("id");
+    if (!isRequestId(requestId)) return fail(c, "inference/job-not-found");
+    const jobId = /^(?:(?:chatcmpl|cmpl)-)?([0-9a-f-]{36})$/.exec(requestId)?.[1] ?? null;
+    // What ended too long ago for the lane to remember, the record knows, by the job's own id.
+    const found =
+      (await c.env.LANE.getByName(MAIN_LANE).cancelJobs({ jobId, requestId }, keyId)) ??
+      (jobId === null ? undefined : await findEndedJob(c.env.DB, jobId, keyId));
+    if (!found) return fail(c, "inference/job-not-found");
+    return c.json({ id: found.id, cancelled: found.state === "cancelled", state: found.state });
   });
 
 /** The body, or the refusal that names what is wrong with it. */
@@ -131,7 +135,7 @@ async function infer(
     if (admission.code !== "inference/too-many-streams") refusedJobs.remember(keyId, admission, Date.now());
     return withRateLimits(fail(c, admission.code, admission), admission.rateLimits);
   }
-  const job: LaneJob = { id, keyId, kind, model, request, includeUsage, ...shape };
+  const job: LaneJob = { id, keyId, requestId: c.var.requestId, kind, model, request, includeUsage, ...shape };
   const answer = await c.env.LANE.getByName(MAIN_LANE).fetch(LANE_JOBS_URL, {
     method: "POST",
     body: JSON.stringify(job),

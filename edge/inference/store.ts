@@ -46,9 +46,9 @@ export async function findKey(d1: D1Database, id: string): Promise<ClientKeyRow 
 /** How a job of this key ended; undefined for none, or another key's. */
 export async function findEndedJob(d1: D1Database, id: string, keyId: string) {
   const [row] = await drizzle(d1)
-    .select({ state: metering.outcome })
+    .select({ id: metering.jobId, state: metering.outcome })
     .from(metering)
     .where(and(eq(metering.jobId, id), eq(metering.keyId, keyId)))
     .limit(1);
-  return row?.state;
+  return row;
 }

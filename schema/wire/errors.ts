@@ -154,7 +154,7 @@ export const ERRORS = Object.freeze({
     REQUEST,
     "job_not_found",
     "This key has no such job.",
-    "Use the id from x-ligand-job, or the one in the answer, with the key that asked.",
+    "Use the id from x-ligand-job, the one in the answer, or the request's x-request-id, with the key that asked.",
   ),
   "inference/unsupported-kind": entry(
     400,

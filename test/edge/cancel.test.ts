@@ -69,6 +69,31 @@ describe("a client that cancels by the job's id", () => {
     expect(await (await cancel(old)).json()).toEqual({ id: old, cancelled: true, state: "cancelled" });
   });
 
+  it("or by the name that it gave the request: all that were sent under it, and nobody else's", async () => {
+    const { agent, model } = await serve({ free: 2 });
+    const named = (by: ClientKey, name: string) =>
+      chat(
+        by,
+        { model, stream: true },
+        { headers: { authorization: `Bearer ${by.key}`, "x-request-id": name, "content-type": "application/json" } },
+      );
+    const stranger = await createKey();
+    const theirs = named(stranger, "mine:1");
+    const theirJob = await agent.next("job");
+    const [first, second] = [named(key, "mine:1"), named(key, "mine:1")];
+    const job = await agent.next("job");
+    expect((await cancel("mine:2")).status).toBe(404);
+    const answer = await (await cancel("mine:1")).json<{ id: string }>();
+    expect(await agent.next("cancel")).toMatchObject({ jobId: job.jobId });
+    const jobs = await Promise.all([first, second].map(async (each) => (await each).headers.get("x-ligand-job")));
+    expect(answer).toEqual({ id: expect.toBeOneOf(jobs), cancelled: true, state: "cancelled" });
+    expect(await (await cancel("mine:1")).json()).toEqual(answer);
+    agent.delta(theirJob, 0, "x");
+    await agent.done(theirJob, "x");
+    expect((await events(await theirs)).data.at(-1)).toBe("[DONE]");
+    expect(await (await cancel("mine:1", stranger)).json()).toMatchObject({ id: theirJob.jobId, cancelled: false });
+  });
+
   it("of another key, or an id that nobody has, finds nothing", async () => {
     const { agent, model } = await serve();
     const asking = chat(key, { model });

@@ -24,6 +24,7 @@ const MODEL = "m";
 const newJob = (id: string, { stream = true, model = MODEL } = {}) => ({
   id,
   keyId: "k",
+  requestId: `request-${id}`,
   kind: "chat" as const,
   model,
   request: { messages: [{ role: "user" as const, content: "hi" }], stream },

@@ -352,6 +352,20 @@ export function modelLoads(state: LaneState): ModelLoad[] {
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
+/** What is held for jobs here; nothing when none waits or runs. */
+export function heldForJobs({ jobs, queues, workers, heldBytes, heldBytesByKey }: LaneState) {
+  const all = [...workers.values()];
+  return {
+    jobs: jobs.size,
+    queues: queues.size,
+    queued: [...queues.values()].reduce((sum, queue) => sum + queue.length, 0),
+    request_bytes: heldBytes,
+    keys: heldBytesByKey.size,
+    jobs_at_workers: all.reduce((sum, worker) => sum + worker.jobs.size, 0),
+    jobs_on_the_way: all.reduce((sum, worker) => sum + worker.inTransit.length, 0),
+  };
+}
+
 // ---- the rules behind them
 
 /**

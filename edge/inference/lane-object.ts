@@ -23,6 +23,7 @@ import {
   cancel,
   creditOf,
   type Effect,
+  heldForJobs,
   type Job,
   type JobEnd,
   jobsNamed,
@@ -281,6 +282,17 @@ export class Lane extends DurableObject<Env> {
 
   metrics(): { measured: LaneMetrics; framesRefused: number; outboxRows: number } {
     return { measured: this.#metrics, framesRefused: this.#sockets.refused, outboxRows: this.#outbox.pending() };
+  }
+
+  /** What is held for jobs and answers: all of it is 0 when nothing waits, runs, is read, or was just ended. */
+  holds(): Record<string, number> {
+    return {
+      ...heldForJobs(this.#state),
+      answers: this.#live.size,
+      answers_being_read: this.#closing.size,
+      records_unwritten: this.#unwritten.length,
+      keys_unsettled: this.#unsettled.size,
+    };
   }
 
   /** Requests that came to no job, such as those that the stateless Worker refused. */

@@ -11,12 +11,13 @@ import { within } from "./within.ts";
 export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
   const { DB, LANE, ALLOWED_HOSTS, METRICS_TOKEN, ONE_MACHINE } = c.env;
   const lane = LANE.getByName(MAIN_LANE);
-  const [database, migrations, settings, overview, measured] = await Promise.all([
+  const [database, migrations, settings, overview, measured, holds] = await Promise.all([
     timed(DB.prepare("SELECT 1 FROM client_keys LIMIT 1").all()),
     timed(appliedMigrations(DB)),
     timed(poolSettings(c.env)),
     timed(Promise.resolve(lane.overview())),
     timed(Promise.resolve(lane.metrics())),
+    timed(Promise.resolve(lane.holds())),
   ]);
   return c.json({
     now_ms: Date.now(),
@@ -31,6 +32,7 @@ export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
         workers: overview.answer?.workers ?? 0,
         queued: overview.answer?.models.reduce((sum, model) => sum + model.queued, 0) ?? 0,
         outbox_rows: measured.answer?.outboxRows ?? 0,
+        holds: holds.answer,
       },
     ],
     allowed_hosts: (ALLOWED_HOSTS ?? "").split(",").filter((name) => name !== ""),

@@ -29,16 +29,18 @@ export const doctor: Command = {
     const local = localState(values);
     const url = poolUrl(values);
     const shownUrl = publicUrl(values, url);
+    const pool = await askPool(values);
     const checks = diagnose({
       url: shownUrl,
-      pool: await askPool(values),
+      pool,
       shipped: readMigrations(MIGRATIONS).map(({ name }) => name),
       folder: local?.credentials.url === url ? await lookAt(local.stateDir) : null,
       certificateValidTo: shownUrl.startsWith("https:") ? await certificateValidTo(new URL(shownUrl)) : null,
       nowMs: Date.now(),
     });
     const healthy = checks.every(({ state }) => state !== "fail");
-    print(values, { ok: healthy, checks }, flag(values, "json") ? "" : report(checks));
+    const lanes = pool.ok ? pool.findings.lanes : [];
+    print(values, { ok: healthy, checks, lanes }, flag(values, "json") ? "" : report(checks));
     return healthy ? EXIT.ok : EXIT.failed;
   },
 };

@@ -1,9 +1,10 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
-import { adminClient } from "../runtime/admin-client.ts";
+import { type AdminClient, adminClient } from "../runtime/admin-client.ts";
 import { type RunningPool, startPool, WORKERD_RECORD } from "../runtime/pool-runtime.ts";
 import { parseRecord } from "../runtime/workerd-record.ts";
 import { fuzzAgents } from "./agents.ts";
@@ -37,6 +38,7 @@ const BATCH = 1_000;
 /** Nothing that is sent here may keep an answer this long, on a busy machine either. */
 const TIMEOUT_MS = 30_000;
 const FINDINGS_KEPT = 20;
+const SETTLE_MS = 5_000;
 /** Of memory above what the warm-up took. */
 const MEMORY_MIB = 512;
 
@@ -131,7 +133,7 @@ async function against(
       find({ part: "pool", what: "a frame that its schema refuses", sent: worker.misspoken });
     if (worker.isClosed)
       find({ part: "pool", what: "the bystander's worker was closed", sent: worker.isClosed.reason });
-    await settled(pool, http, find);
+    await settled(pool, http, admin, find);
   } finally {
     clearInterval(heartbeat);
     worker.vanish();
@@ -159,7 +161,12 @@ function fuzzer<T>(cases: fc.Arbitrary<T>, send: (batch: T[]) => Promise<void>) 
 }
 
 /** Afterwards the pool is as before: ready, with its one worker, and no job left anywhere. */
-async function settled(pool: RunningPool, http: Http, find: (finding: Finding) => void): Promise<void> {
+async function settled(
+  pool: RunningPool,
+  http: Http,
+  admin: AdminClient,
+  find: (finding: Finding) => void,
+): Promise<void> {
   const readiness = await http.ask("GET", "/readyz", "");
   if (readiness.status !== 200) find({ part: "pool", what: `/readyz says ${readiness.status}`, sent: readiness.body });
   const metrics = await http.ask("GET", "/metrics", pool.secrets.metrics_token);
@@ -167,8 +174,29 @@ async function settled(pool: RunningPool, http: Http, find: (finding: Finding) =
     const left = metricSum(metrics.body, name);
     if (left !== 0) find({ part: "pool", what: `${name} is ${left}`, sent: "" });
   }
+  const left = await heldAtLast(admin);
+  if (Object.keys(left).length > 0) find({ part: "pool", what: "its lane still holds", sent: JSON.stringify(left) });
   const wrong = wrongAnswer(await http.ask("GET", "/v1/nothing", ""), (code) => code === "http/not-found");
   if (wrong !== null) find({ part: "pool", what: wrong, sent: "GET /v1/nothing" });
+}
+
+/** What is left a while after the last answer: its record and its tokens are settled in groups. */
+async function heldAtLast(admin: AdminClient): Promise<Record<string, number>> {
+  const startedMs = performance.now();
+  for (;;) {
+    const held = await heldByLanes(admin);
+    if (Object.keys(held).length === 0 || performance.now() - startedMs > SETTLE_MS) return held;
+    await sleep(SETTLE_MS / 100);
+  }
+}
+
+/** What a pool's lanes hold for jobs and answers, without what is 0. */
+export async function heldByLanes(admin: AdminClient): Promise<Record<string, number>> {
+  const { lanes } = await admin.doctor();
+  const all = lanes.flatMap(({ name, holds }) =>
+    Object.entries(holds ?? { unknown: 1 }).map(([what, n]) => [`${name} ${what}`, n] as const),
+  );
+  return Object.fromEntries(all.filter(([, n]) => n !== 0));
 }
 
 /** The sum of a metric over its labels. */

@@ -70,6 +70,8 @@ const doctor = z.object({
       workers: z.number(),
       queued: z.number(),
       outbox_rows: z.number(),
+      /** For jobs and their answers, by what it is: nothing when the lane is idle. */
+      holds: z.record(z.string(), z.number()).nullable(),
     }),
   ),
   allowed_hosts: z.array(z.string()),

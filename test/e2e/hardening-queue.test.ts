@@ -28,6 +28,7 @@ it("a thousand requests wait for one busy worker: in order, none lost, one more 
     await round(worker);
     after.push(pool.residentMiB());
   }
+  await until(async () => Object.keys(await pool.held()).length === 0);
   console.log(`workerd: ${before} MiB before, ${after.join(", ")} MiB after each of ${ROUNDS} rounds of a thousand`);
   expect(after.at(-1)).toBeLessThan(before * 1.1);
   expect(pool.logged).toEqual([]);

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
 import type { JobKind } from "../../schema/wire/worker-frames.ts";
-import { metricSum, residentMiB } from "../../scripts/fuzz/fuzz.ts";
+import { heldByLanes, metricSum, residentMiB } from "../../scripts/fuzz/fuzz.ts";
 import { Http } from "../../scripts/fuzz/http.ts";
 import { WorkerSocket } from "../../scripts/fuzz/worker-socket.ts";
 import { type AdminClient, adminClient } from "../../scripts/runtime/admin-client.ts";
@@ -25,6 +25,8 @@ export interface HardPool {
   stranger(): Promise<WorkerSocket>;
   /** The sum of a metric over its labels. */
   metric(name: string): Promise<number>;
+  /** What its lane holds for jobs and answers, without what is 0. */
+  held(): Promise<Record<string, number>>;
   residentMiB(): number;
   /** What it logged since it was up. */
   logged: string[];
@@ -67,6 +69,7 @@ export async function startHardPool(): Promise<HardPool> {
     async metric(name) {
       return metricSum((await http.ask("GET", "/metrics", pool.secrets.metrics_token)).body, name);
     },
+    held: () => heldByLanes(admin),
     residentMiB: () => residentMiB(stateDir),
     async stop() {
       clearInterval(heartbeat);

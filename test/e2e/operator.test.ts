@@ -75,6 +75,8 @@ describe("ligand pool doctor", () => {
     const here = ["pool", "doctor", "--state", pool.stateDir];
     const healthy = await json(here);
     expect(healthy.ok).toBe(true);
+    const [lane] = healthy.lanes as { holds: Record<string, number> }[];
+    expect(lane?.holds).toMatchObject({ jobs: 0, answers: 0, request_bytes: 0 });
     const states = (healthy.checks as { name: string; state: string }[]).map(({ name, state }) => [name, state]);
     expect(Object.fromEntries(states)).toMatchObject({
       pool: "ok",

@@ -16,7 +16,7 @@ function findings(change: (healthy: Findings & { pool: Answered; folder: object 
         atom_id: "a",
         database: { ok: true, ms: 3, migrations: ["0000_a.sql", "0001_b.sql"] as string[] | null },
         policy: { ok: true, ms: 1 },
-        lanes: [{ name: "main", ok: true, ms: 1, workers: 1, queued: 0, outbox_rows: 0 }],
+        lanes: [{ name: "main", ok: true, ms: 1, workers: 1, queued: 0, outbox_rows: 0, holds: {} }],
         allowed_hosts: ["127.0.0.1"],
         has_metrics_token: true,
         runs_on: "one-machine" as "one-machine" | "cloudflare",

@@ -68,8 +68,8 @@ const PURGE_MS = 60_000;
  * registration that proved the peer's key, and by nothing else.
  */
 export class Bond extends DurableObject<Env> {
-  readonly #outbox: Outbox;
-  readonly #deliveries: DeliveryQueue;
+  #outbox: Outbox;
+  #deliveries: DeliveryQueue;
   readonly #line: PeerLine;
   readonly #sync: PeerSync;
   #identity: PeerIdentity | undefined;
@@ -82,12 +82,8 @@ export class Bond extends DurableObject<Env> {
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
-    const { kv, sql } = ctx.storage;
-    sql.exec("CREATE TABLE IF NOT EXISTS nonces (nonce TEXT PRIMARY KEY, timestamp_s INTEGER NOT NULL) WITHOUT ROWID");
-    sql.exec("CREATE INDEX IF NOT EXISTS nonces_timestamp ON nonces (timestamp_s)");
-    sql.exec("CREATE TABLE IF NOT EXISTS untold (seq INTEGER PRIMARY KEY AUTOINCREMENT, draft TEXT NOT NULL)");
-    this.#outbox = new Outbox(ctx.storage, env.DB);
-    this.#deliveries = new DeliveryQueue(sql);
+    [this.#outbox, this.#deliveries] = this.#open();
+    const { kv } = ctx.storage;
     this.#identity = kv.get("identity");
     this.#trust = kv.get("trust") ?? null;
     this.#traffic = kv.get("traffic") ?? NO_TRAFFIC;
@@ -106,13 +102,23 @@ export class Bond extends DurableObject<Env> {
     });
   }
 
+  /** The tables: those that are not there. */
+  #open(): [Outbox, DeliveryQueue] {
+    const { storage } = this.ctx;
+    const { sql } = storage;
+    sql.exec("CREATE TABLE IF NOT EXISTS nonces (nonce TEXT PRIMARY KEY, timestamp_s INTEGER NOT NULL) WITHOUT ROWID");
+    sql.exec("CREATE INDEX IF NOT EXISTS nonces_timestamp ON nonces (timestamp_s)");
+    sql.exec("CREATE TABLE IF NOT EXISTS untold (seq INTEGER PRIMARY KEY AUTOINCREMENT, draft TEXT NOT NULL)");
+    return [new Outbox(storage, this.env.DB), new DeliveryQueue(sql)];
+  }
+
   // ---- requests of the peer
 
   /** The last of the checks of SPEC 3.2, in one transaction: what passes is on disk before anything is answered. */
   async admit(request: AdmissionRequest, min_auth_tier: MinTier): Promise<Admitted> {
     if (this.#trust === null) {
-      // A key that was cached outlived its peer: what this call made goes again.
-      await this.ctx.storage.deleteAll();
+      // A key that was cached outlived its peer.
+      await this.#forget();
       return { ok: false, code: "federation/unauthenticated", reason: "not-a-peer" };
     }
     if (this.#trust.removedAtMs !== null) {
@@ -192,7 +198,11 @@ export class Bond extends DurableObject<Env> {
   async decide(level: GrantableLevel, by: string, policy: FederationPolicy, others: number): Promise<TrustStep> {
     const step = decide(this.#trust, level, policy, others, Date.now());
     const peer = this.#identity?.atomId;
-    if (!step.ok || peer === undefined) return step;
+    if (!step.ok || peer === undefined) {
+      // The registry may have kept a place for this.
+      await this.#noteMember();
+      return step;
+    }
     const before = this.#trust?.granted ?? 0;
     this.#change(step.trust, () => {
       this.#decidedBy = by;
@@ -222,11 +232,20 @@ export class Bond extends DurableObject<Env> {
     const { atomId } = this.#identity ?? {};
     if (atomId === undefined || this.#trust === null || this.#trust.addedByAdmin || this.#trust.decided !== null)
       return;
+    await forgetPeer(this.env.DB, atomId);
+    await this.#forget();
+  }
+
+  /** As if it had never been; what comes back is a newcomer. */
+  async #forget(): Promise<void> {
     this.#trust = null;
     this.#identity = undefined;
-    await forgetPeer(this.env.DB, atomId);
+    this.#traffic = NO_TRAFFIC;
+    this.#seenAtMs = null;
+    this.#sync.endForbidden();
     await this.ctx.storage.deleteAlarm();
     await this.ctx.storage.deleteAll();
+    [this.#outbox, this.#deliveries] = this.#open();
   }
 
   /** Grants that the peer signed for us; old ones change nothing. */

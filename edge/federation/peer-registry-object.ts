@@ -19,7 +19,7 @@ export interface Member {
 }
 
 export type Entry =
-  | { ok: true; evict: string | null; others: number }
+  | { ok: true; evict: string | null; others: number; isNew: boolean }
   | Exclude<RegistrationStep, { ok: true }>
   | { ok: false; code: "federation/too-many-peers" };
 
@@ -53,7 +53,7 @@ export class PeerRegistry extends DurableObject<Env> {
       this.ctx.storage.kv.put("registrations", step.registrations);
       if (room.evict !== null) this.#delete(room.evict);
       if (!known) this.#put({ atomId, granted: 1, addedAtMs: nowMs, keptByAdmin: false });
-      return { ok: true, evict: room.evict, others: this.others(atomId) };
+      return { ok: true, evict: room.evict, others: this.others(atomId), isNew: !known };
     });
   }
 

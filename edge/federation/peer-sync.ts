@@ -3,7 +3,7 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import { mayRead, type Viewer } from "../events/visibility.ts";
 import { EVENT_LOG } from "../http/pool-objects.ts";
-import { checkFederation } from "../pool/federation-check.ts";
+import { checkFederation, recheckFederation } from "../pool/federation-check.ts";
 import { Follower } from "./follower.ts";
 import { takeEvents } from "./incoming.ts";
 import { outgoing } from "./outgoing.ts";
@@ -103,7 +103,7 @@ export class PeerSync {
     return new Follower({
       audience,
       source: async () => {
-        const checked = await checkFederation(this.#env);
+        const checked = await recheckFederation(this.#env);
         const peer = this.#owner.peer();
         if (!checked.open || peer === null || !mayFollow(audience, this.#owner.trust(), checked.policy)) return null;
         return { ...peer, audience };
@@ -139,7 +139,7 @@ export class PeerSync {
         changed: (after, waitMs) => log.changed(audience, after, waitMs),
         page: async (after) => this.#outgoing(await log.read(audience, after, LIMITS.eventsPerPull)),
         mayGoOn: async () => {
-          const checked = await checkFederation(this.#env);
+          const checked = await recheckFederation(this.#env);
           return checked.open && checked.policy.accept_reads && this.#mayRead(audience, checked.policy);
         },
       },

@@ -97,7 +97,10 @@ export async function enter(
     entry.others,
     signatureVersion,
   );
-  return proven.ok ? { ok: true } : proven;
+  if (proven.ok) return { ok: true };
+  // Revoked, or the policy changed meanwhile: nobody came in.
+  if (entry.isNew) await registry.forget(card.atom_id);
+  return proven;
 }
 
 /** What the policy asks of a card before anything else is done for it. */

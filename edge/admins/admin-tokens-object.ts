@@ -4,7 +4,7 @@ import type { AdminTokenRow } from "../../schema/db/admin-tokens.ts";
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
-import { Outbox } from "../record/outbox.ts";
+import { type HeldRecords, Outbox } from "../record/outbox.ts";
 import { sameRow } from "../record/same-row.ts";
 
 export type AdminTokenChange = { ok: true; row: AdminTokenRow } | { ok: false; code: ErrorCode };
@@ -69,6 +69,10 @@ export class AdminTokens extends DurableObject<Env> {
     if (other) return false;
     await this.#save(rows);
     return true;
+  }
+
+  heldRecords(): HeldRecords {
+    return this.#outbox.held();
   }
 
   override async alarm(): Promise<void> {

@@ -17,7 +17,7 @@ import {
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import { type PoolKeys, poolKeys } from "../http/pool-keys.ts";
-import { Outbox } from "../record/outbox.ts";
+import { type HeldRecords, Outbox } from "../record/outbox.ts";
 import { arrive, type TakeResult } from "./arrival.ts";
 import { adopt, type Clock, tick } from "./clock.ts";
 import { EventLedger, type SequencedEvent, type TakenEvent } from "./event-ledger.ts";
@@ -211,8 +211,8 @@ export class EventLog extends DurableObject<Env> {
     return flushed;
   }
 
-  outboxRows(): number {
-    return this.#outbox.pending();
+  heldRecords(): HeldRecords {
+    return this.#outbox.held();
   }
 
   // ---- group commit

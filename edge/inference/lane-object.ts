@@ -11,7 +11,7 @@ import { CLOSE, LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import { errorResponse } from "../http/errors.ts";
 import { poolKeys } from "../http/pool-keys.ts";
-import { Outbox } from "../record/outbox.ts";
+import { type HeldRecords, Outbox } from "../record/outbox.ts";
 import { sameRow } from "../record/same-row.ts";
 import { type ConnectedWorker, LANE_CONNECT_URL } from "../workers/lane-link.ts";
 import { TokenLedger } from "../workers/token-ledger.ts";
@@ -293,6 +293,10 @@ export class Lane extends DurableObject<Env> {
       records_unwritten: this.#unwritten.length,
       keys_unsettled: this.#unsettled.size,
     };
+  }
+
+  heldRecords(): HeldRecords {
+    return this.#outbox.held();
   }
 
   /** Requests that came to no job, such as those that the stateless Worker refused. */

@@ -9,6 +9,11 @@ interface OutboxRow extends Record<string, SqlStorageValue> {
   row: string;
 }
 
+export interface HeldRecords {
+  waiting: number;
+  refused: number;
+}
+
 /**
  * The one way from an object to D1 (SPEC 1, rule 4): `put` inside the transaction that decides, then `flush` where a
  * person waits for the record, or `dueAtMs` with the object's alarm or a timer where nobody does. Flushing is
@@ -39,6 +44,12 @@ export class Outbox {
 
   pending(): number {
     return this.#sql.exec<{ n: number }>("SELECT count(*) AS n FROM outbox").one().n;
+  }
+
+  /** For whoever looks after the pool: what waits for D1, and what D1 will never take. */
+  held(): HeldRecords {
+    const refused = this.#sql.exec<{ n: number }>("SELECT count(*) AS n FROM outbox_refused").one().n;
+    return { waiting: this.pending(), refused };
   }
 
   /** When the next try is due (epoch ms), or null when nothing waits. */

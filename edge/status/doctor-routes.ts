@@ -1,23 +1,28 @@
 import { Hono } from "hono";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { AdminEnv } from "../http/app-env.ts";
+import { ADMIN_TOKENS as THE_ADMINS } from "../http/authentication.ts";
 import { poolKeys } from "../http/pool-keys.ts";
+import { EVENT_LOG as THE_LOG } from "../http/pool-objects.ts";
 import { poolSettings } from "../pool/pool-policy.ts";
+import type { HeldRecords } from "../record/outbox.ts";
 import { MAIN_LANE } from "../workers/lane-link.ts";
 import { appliedMigrations } from "./store.ts";
 import { within } from "./within.ts";
 
 /** `/admin/api/doctor`: what this pool finds of itself; what to make of it, `ligand pool doctor` says. */
 export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
-  const { DB, LANE, ALLOWED_HOSTS, METRICS_TOKEN, ONE_MACHINE } = c.env;
+  const { DB, LANE, EVENT_LOG, ADMIN_TOKENS, ALLOWED_HOSTS, METRICS_TOKEN, ONE_MACHINE } = c.env;
   const lane = LANE.getByName(MAIN_LANE);
-  const [database, migrations, settings, overview, measured, holds] = await Promise.all([
+  const [database, migrations, settings, overview, holds, ...records] = await Promise.all([
     timed(DB.prepare("SELECT 1 FROM client_keys LIMIT 1").all()),
     timed(appliedMigrations(DB)),
     timed(poolSettings(c.env)),
     timed(Promise.resolve(lane.overview())),
-    timed(Promise.resolve(lane.metrics())),
     timed(Promise.resolve(lane.holds())),
+    held(`lane ${MAIN_LANE}`, lane.heldRecords()),
+    held("event log", EVENT_LOG.getByName(THE_LOG).heldRecords()),
+    held("admin tokens", ADMIN_TOKENS.getByName(THE_ADMINS).heldRecords()),
   ]);
   return c.json({
     now_ms: Date.now(),
@@ -27,19 +32,24 @@ export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
     lanes: [
       {
         name: MAIN_LANE,
-        ok: overview.answer !== null && measured.answer !== null,
+        ok: overview.answer !== null,
         ms: overview.ms,
         workers: overview.answer?.workers ?? 0,
         queued: overview.answer?.models.reduce((sum, model) => sum + model.queued, 0) ?? 0,
-        outbox_rows: measured.answer?.outboxRows ?? 0,
         holds: holds.answer,
       },
     ],
+    records,
     allowed_hosts: (ALLOWED_HOSTS ?? "").split(",").filter((name) => name !== ""),
     has_metrics_token: Boolean(METRICS_TOKEN),
     runs_on: ONE_MACHINE ? "one-machine" : "cloudflare",
   });
 });
+
+/** What an object keeps that D1 does not have; `held` is null where it does not answer. */
+async function held(of: string, asked: Promise<HeldRecords>) {
+  return { of, held: (await timed(asked)).answer };
+}
 
 async function timed<T>(asked: Promise<T>): Promise<{ answer: T | null; ms: number }> {
   const startedMs = Date.now();

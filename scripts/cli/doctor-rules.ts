@@ -95,11 +95,14 @@ const REMEDIES = {
     restart: "Look at what npm start printed, and restart it.",
     database: "Look at what npm start printed, and at the disk.",
     metricsToken: "Stop the pool and start it again: a start sets one.",
+    refused: "They are kept. npm start printed outbox-row-refused for each, with why; tell Ligand's maintainers.",
   },
   cloudflare: {
     migrate: "Apply them: npx wrangler d1 migrations apply ligand --remote",
     restart: "Look at its log (npx wrangler tail), and deploy again.",
     database: "Look at its log (npx wrangler tail), and at www.cloudflarestatus.com.",
+    refused:
+      "They are kept. The log (npx wrangler tail) has outbox-row-refused for each, with why; tell Ligand's maintainers.",
     metricsToken:
       "Set one, so that Prometheus needs no admin token: openssl rand -hex 24 | npx wrangler secret put METRICS_TOKEN",
   },
@@ -123,17 +126,21 @@ function poolChecks(findings: PoolFindings, shipped: readonly string[]): Check[]
           : lane.queued > LIMITS.queuePerModel / 2
             ? warn(name, load, "Add workers or slots: the queue is half full.")
             : ok(name, load),
-        lane.outbox_rows > OUTBOX_WARN_ROWS
-          ? warn(
-              `records of ${lane.name}`,
-              `${lane.outbox_rows} wait for D1`,
-              "They are kept and tried again; see to D1.",
-            )
-          : ok(`records of ${lane.name}`, `${lane.outbox_rows} wait for D1`),
       ];
     }),
+    ...findings.records.map((each) => recordsOf(each, todo)),
     findings.has_metrics_token ? ok("metrics token", "set") : warn("metrics token", "not set", todo.metricsToken),
   ];
+}
+
+function recordsOf({ of, held }: PoolFindings["records"][number], todo: Remedies): Check {
+  const name = `records: ${of}`;
+  if (held === null) return fail(name, "does not answer", todo.restart);
+  if (held.refused > 0) return fail(name, `D1 takes ${held.refused} of them never`, todo.refused);
+  const said = `${held.waiting} wait for D1`;
+  return held.waiting > OUTBOX_WARN_ROWS
+    ? warn(name, said, "They are kept and tried again; see to D1.")
+    : ok(name, said);
 }
 
 function migrations(applied: readonly string[] | null, shipped: readonly string[], { migrate }: Remedies): Check {

@@ -69,10 +69,12 @@ const doctor = z.object({
       ms: z.number(),
       workers: z.number(),
       queued: z.number(),
-      outbox_rows: z.number(),
       /** For jobs and their answers, by what it is: nothing when the lane is idle. */
       holds: z.record(z.string(), z.number()).nullable(),
     }),
+  ),
+  records: z.array(
+    z.object({ of: z.string(), held: z.object({ waiting: z.number(), refused: z.number() }).nullable() }),
   ),
   allowed_hosts: z.array(z.string()),
   has_metrics_token: z.boolean(),

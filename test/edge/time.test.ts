@@ -140,6 +140,9 @@ describe("the record", () => {
     });
     expect(await inD1("behind the bad ones")).toBe(true);
     expect(await inD1("half a row")).toBe(false);
+    const { records } = await admin<{ records: unknown[] }>("GET", "/doctor");
+    expect(records).toContainEqual({ of: "lane main", held: { waiting: 0, refused: 2 } });
+    expect(records).toContainEqual({ of: "event log", held: { waiting: 0, refused: 0 } });
   });
 });
 

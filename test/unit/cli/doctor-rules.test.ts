@@ -3,6 +3,7 @@ import { diagnose, type Findings } from "../../../scripts/cli/doctor-rules.ts";
 
 const GIB = 1024 ** 3;
 const NOW_MS = Date.parse("2026-11-21T00:00:00Z");
+type Held = { waiting: number; refused: number } | null;
 type Answered = Extract<Findings["pool"], { ok: true }>;
 
 /** A pool on this machine with which nothing is wrong, but for `change`. */
@@ -16,7 +17,8 @@ function findings(change: (healthy: Findings & { pool: Answered; folder: object 
         atom_id: "a",
         database: { ok: true, ms: 3, migrations: ["0000_a.sql", "0001_b.sql"] as string[] | null },
         policy: { ok: true, ms: 1 },
-        lanes: [{ name: "main", ok: true, ms: 1, workers: 1, queued: 0, outbox_rows: 0, holds: {} }],
+        lanes: [{ name: "main", ok: true, ms: 1, workers: 1, queued: 0, holds: {} }],
+        records: [{ of: "lane main", held: { waiting: 0, refused: 0 } as Held }],
         allowed_hosts: ["127.0.0.1"],
         has_metrics_token: true,
         runs_on: "one-machine" as "one-machine" | "cloudflare",
@@ -39,6 +41,8 @@ function findings(change: (healthy: Findings & { pool: Answered; folder: object 
   change(healthy);
   return healthy;
 }
+const held = (held: Held) => (f: Parameters<NonNullable<Parameters<typeof findings>[0]>>[0]) =>
+  Object.assign(f.pool.findings.records[0] ?? {}, { held });
 const wrong = (found: Findings) =>
   diagnose(found).flatMap(({ name, state, todo }) => (state === "ok" ? [] : [[name, state, todo !== null]]));
 
@@ -53,7 +57,7 @@ it("nothing is wrong with a healthy pool", () => {
     "migrations",
     "settings",
     "lane main",
-    "records of main",
+    "records: lane main",
     "metrics token",
     "TLS",
     "host names",
@@ -86,12 +90,9 @@ describe("what is wrong is named, and what to do", () => {
     ["a lane silent", (f) => Object.assign(f.pool.findings.lanes[0] ?? {}, { ok: false }), "lane main", "fail"],
     ["no worker", (f) => Object.assign(f.pool.findings.lanes[0] ?? {}, { workers: 0 }), "lane main", "warn"],
     ["a long queue", (f) => Object.assign(f.pool.findings.lanes[0] ?? {}, { queued: 501 }), "lane main", "warn"],
-    [
-      "records held up",
-      (f) => Object.assign(f.pool.findings.lanes[0] ?? {}, { outbox_rows: 201 }),
-      "records of main",
-      "warn",
-    ],
+    ["records held up", held({ waiting: 201, refused: 0 }), "records: lane main", "warn"],
+    ["records that D1 refused", held({ waiting: 0, refused: 1 }), "records: lane main", "fail"],
+    ["records nobody answers for", held(null), "records: lane main", "fail"],
     ["no metrics token", (f) => Object.assign(f.pool.findings, { has_metrics_token: false }), "metrics token", "warn"],
     ["any host name", (f) => Object.assign(f.pool.findings, { allowed_hosts: [] }), "host names", "fail"],
     ["plain HTTP to elsewhere", (f) => Object.assign(f, { url: "http://pool.example" }), "TLS", "warn"],

@@ -2,6 +2,7 @@ import { Hono } from "hono";
 import type { AdminTokenRow } from "../../schema/db/admin-tokens.ts";
 import type { ClientKeyRow } from "../../schema/db/client-keys.ts";
 import type { EventRow } from "../../schema/db/events.ts";
+import type { PeerRow } from "../../schema/db/peers.ts";
 import { RECORD_ROWS } from "../../schema/db/record-rows.ts";
 import type { WorkerTokenRow } from "../../schema/db/workers.ts";
 import { type RecordTable, rowsOfTable } from "../../schema/wire/backup.ts";
@@ -89,6 +90,10 @@ async function restore(env: Env, table: RecordTable, rows: object[]): Promise<bo
     case "metering":
       await env.LANE.getByName(MAIN_LANE).restoreRecords(table, rows);
       return true;
+    case "peers": {
+      const done = await Promise.all((rows as PeerRow[]).map((row) => env.BOND.getByName(row.id).restore(row)));
+      return done.every(Boolean);
+    }
     case "events":
       return env.EVENT_LOG.getByName(EVENT_LOG).restore(rows as EventRow[]);
     default:

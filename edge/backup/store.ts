@@ -4,6 +4,7 @@ import { adminTokens } from "../../schema/db/admin-tokens.ts";
 import { clientKeys } from "../../schema/db/client-keys.ts";
 import { type EventRow, events } from "../../schema/db/events.ts";
 import { metering } from "../../schema/db/metering.ts";
+import { peers } from "../../schema/db/peers.ts";
 import { workers, workerTokens } from "../../schema/db/workers.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { eventsAfter } from "../events/store.ts";
@@ -13,16 +14,17 @@ const rowid = sql<number>`rowid`;
 /** One consistent view: a batch is a transaction. Metering is append-only, so that its rows up to `until` stay as they are. */
 export async function exportedTables(d1: D1Database) {
   const db = drizzle(d1);
-  const [admins, keys, tokens, machines, [counted], [logged]] = await db.batch([
+  const [admins, keys, tokens, machines, pools, [counted], [logged]] = await db.batch([
     db.select().from(adminTokens).orderBy(adminTokens.id),
     db.select().from(clientKeys).orderBy(clientKeys.id),
     db.select().from(workerTokens).orderBy(workerTokens.id),
     db.select().from(workers).orderBy(workers.id),
+    db.select().from(peers).orderBy(peers.id),
     db.select({ until: sql<number>`coalesce(max(rowid), 0)`, rows: sql<number>`count(*)` }).from(metering),
     db.select({ until: sql<number>`coalesce(max(${events.seq}), 0)`, rows: sql<number>`count(*)` }).from(events),
   ]);
   return {
-    tables: { admin_tokens: admins, client_keys: keys, worker_tokens: tokens, workers: machines },
+    tables: { admin_tokens: admins, client_keys: keys, worker_tokens: tokens, workers: machines, peers: pools },
     metering: counted ?? { until: 0, rows: 0 },
     events: logged ?? { until: 0, rows: 0 },
   };

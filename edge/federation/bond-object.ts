@@ -1,5 +1,6 @@
 import { DurableObject } from "cloudflare:workers";
 import { fromHex, toBase64 } from "../../schema/crypto/bytes.ts";
+import { idOfPublicKey } from "../../schema/crypto/ids.ts";
 import { verifyLivenessAnswer } from "../../schema/crypto/liveness-proof.ts";
 import type { PeerRow } from "../../schema/db/peers.ts";
 import type { HybridTime, PeerAudience, SignedEvent } from "../../schema/wire/events.ts";
@@ -159,6 +160,54 @@ export class Bond extends DurableObject<Env> {
   /** Told by `EventLog`, a moment after it has something new. Whoever has a stream open reads it there. */
   advanced(): void {
     this.#sync.push();
+  }
+
+  /**
+   * A peer of an export, tombstones too, in a fresh pool. False when it is here and otherwise, or its id is not its key's. What was signed for the
+   * pool that was exported is not heard here again: requests and grants of before now are refused.
+   */
+  async restore(row: PeerRow): Promise<boolean> {
+    const here = this.#row();
+    if (here !== null) return isSamePeer(here, row);
+    if ((await idOfPublicKey(fromHex(row.publicKey) ?? new Uint8Array())) !== row.id) {
+      await this.#forget();
+      return false;
+    }
+    const nowMs = Date.now();
+    const { id: atomId, publicKey, name, url, authTier, granted, received, decidedBy, addedByAdmin } = row;
+    const { addedAtMs, revokedAtMs, removedAtMs } = row;
+    const trust: PeerTrust = {
+      granted: granted as GrantableLevel,
+      received: received as TrustLevel,
+      receivedAt: { physical_us: nowMs * 1_000, logical: 0 },
+      decided: decidedBy === null ? null : (granted as GrantableLevel),
+      addedByAdmin,
+      addedAtMs,
+      revokedAtMs,
+      removedAtMs,
+    };
+    this.#change(trust, () => {
+      this.#identity = {
+        atomId,
+        publicKey,
+        name,
+        url,
+        capabilities: JSON.parse(row.capabilities) as string[],
+        authTier,
+      };
+      this.#traffic = {
+        ...NO_TRAFFIC,
+        purgedThroughSeconds: Math.floor(nowMs / 1_000),
+        signatureVersion: row.signatureVersion === 2 ? 2 : 1,
+      };
+      this.#decidedBy = decidedBy;
+      this.#seenAtMs = row.seenAtMs;
+      for (const [key, value] of Object.entries({ identity: this.#identity, traffic: this.#traffic, decidedBy })) {
+        this.ctx.storage.kv.put(key, value);
+      }
+    });
+    await this.#settle();
+    return true;
   }
 
   /** Our admin has looked at a proof of two stories, and lets it begin anew. */
@@ -493,4 +542,9 @@ export class Bond extends DurableObject<Env> {
       removedAtMs,
     };
   }
+}
+
+/** What a person decided about it is the same. */
+function isSamePeer(a: PeerRow, b: PeerRow): boolean {
+  return (["publicKey", "granted", "revokedAtMs", "removedAtMs"] as const).every((field) => a[field] === b[field]);
 }

@@ -4,6 +4,7 @@ import { adminTokens } from "./admin-tokens.ts";
 import { clientKeys } from "./client-keys.ts";
 import { events } from "./events.ts";
 import { metering } from "./metering.ts";
+import { peers } from "./peers.ts";
 import { workers, workerTokens } from "./workers.ts";
 
 /** Whole rows as they travel in an export, by table; in the order in which an import takes them. */
@@ -12,6 +13,7 @@ export const RECORD_ROWS = {
   client_keys: createSelectSchema(clientKeys),
   worker_tokens: createSelectSchema(workerTokens),
   workers: createSelectSchema(workers),
+  peers: createSelectSchema(peers),
   metering: createSelectSchema(metering),
   events: createSelectSchema(events),
 } as const;

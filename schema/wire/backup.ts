@@ -2,8 +2,16 @@ import * as z from "zod";
 import { LIMITS } from "./limits.ts";
 
 /** What `/admin/api/export` answers and `/admin/api/import` takes. The rows' own shapes are the tables'. */
-const row = z.record(z.string(), z.union([z.string(), z.number(), z.null()]));
-export const recordTable = z.enum(["admin_tokens", "client_keys", "worker_tokens", "workers", "metering", "events"]);
+const row = z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()]));
+export const recordTable = z.enum([
+  "admin_tokens",
+  "client_keys",
+  "worker_tokens",
+  "workers",
+  "peers",
+  "metering",
+  "events",
+]);
 export type RecordTable = z.infer<typeof recordTable>;
 export type BackupRow = z.infer<typeof row>;
 
@@ -24,6 +32,7 @@ export const exportHead = z.strictObject({
     client_keys: z.array(row),
     worker_tokens: z.array(row),
     workers: z.array(row),
+    peers: z.array(row),
   }),
   metering: z.strictObject({ until: z.int(), rows: z.int() }),
   events: z.strictObject({ until: z.int(), rows: z.int() }),

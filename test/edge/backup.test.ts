@@ -1,11 +1,13 @@
 import { env } from "cloudflare:workers";
 import { describe, expect, it } from "vitest";
+import { toHex } from "../../schema/crypto/bytes.ts";
+import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
 import { openEvent } from "../../schema/crypto/signed-event.ts";
 import type { SignedEvent } from "../../schema/wire/events.ts";
 import { admin, ask, chat, createKey, invite } from "./support.ts";
 
 interface Exported {
-  tables: Record<"admin_tokens" | "client_keys" | "worker_tokens" | "workers", Record<string, unknown>[]>;
+  tables: Record<"admin_tokens" | "client_keys" | "worker_tokens" | "workers" | "peers", Record<string, unknown>[]>;
   metering: { until: number; rows: number };
 }
 const exported = () => admin<Exported>("GET", "/export");
@@ -40,6 +42,37 @@ describe("an import", () => {
     for (let i = 0; i < 2; i++)
       expect(await importing("client_keys", [row], 200)).toEqual({ table: "client_keys", rows: 1 });
     expect((await exported()).tables.client_keys).toContainEqual(row);
+  });
+
+  it("makes peers out of their rows, with what was decided about them, and nobody of another's key", async () => {
+    const signer = await signerFrom(generateSecretKey());
+    const row = {
+      id: signer.id,
+      publicKey: toHex(signer.publicKey),
+      name: "Elsewhere",
+      url: "https://elsewhere.example",
+      capabilities: '["chat"]',
+      authTier: "device-bound",
+      granted: 3,
+      received: 3,
+      effective: 3,
+      awaitsAdmin: null,
+      addedByAdmin: true,
+      decidedBy: "alice",
+      signatureVersion: 2,
+      circuit: "closed",
+      addedAtMs: 1,
+      seenAtMs: 2,
+      revokedAtMs: null,
+      removedAtMs: null,
+    };
+    for (let i = 0; i < 2; i++) await importing("peers", [row], 200);
+    expect((await exported()).tables.peers).toContainEqual(row);
+    await admin("PUT", `/peers/${signer.id}/trust`, { level: 0 });
+    expect(await importing("peers", [row], 409)).toMatchObject({ error: { code: "not_empty" } });
+    expect(await admin("GET", `/peers/${signer.id}`)).toMatchObject({ granted: 0, effective: 0 });
+    await importing("peers", [{ ...row, id: "0".repeat(64) }], 409);
+    expect((await exported()).tables.peers).toHaveLength(1);
   });
 
   it("undoes no revocation, and changes nothing that is here", async () => {

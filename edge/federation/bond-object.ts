@@ -20,7 +20,7 @@ import { Outbox } from "../record/outbox.ts";
 import { DeliveryQueue } from "./delivery-queue.ts";
 import type { PeerAddress } from "./peer-client.ts";
 import { PeerLine } from "./peer-line.ts";
-import { PEER_RATE_LIMITS } from "./peer-rate.ts";
+import { peerRateLimits } from "./peer-rate.ts";
 import { PeerSync, type SyncView } from "./peer-sync.ts";
 import { afterPurge, expiredThroughSeconds } from "./replay-window.ts";
 import {
@@ -116,7 +116,7 @@ export class Bond extends DurableObject<Env> {
   // ---- requests of the peer
 
   /** The last of the checks of SPEC 3.2, in one transaction: what passes is on disk before anything is answered. */
-  async admit(request: AdmissionRequest, min_auth_tier: MinTier): Promise<Admitted> {
+  async admit(request: AdmissionRequest, policy: FederationPolicy): Promise<Admitted> {
     if (this.#trust === null) {
       // A key that was cached outlived its peer.
       await this.#forget();
@@ -128,7 +128,7 @@ export class Bond extends DurableObject<Env> {
     const nowMs = Date.now();
     const { kv, sql } = this.ctx.storage;
     const seen = [...sql.exec("SELECT 1 FROM nonces WHERE nonce = ?", request.nonce)].length > 0;
-    const step = admitSigned(this.#traffic, request, seen, PEER_RATE_LIMITS, nowMs);
+    const step = admitSigned(this.#traffic, request, seen, peerRateLimits(policy), nowMs);
     if (!step.ok) return step;
     this.ctx.storage.transactionSync(() => {
       sql.exec("INSERT INTO nonces VALUES (?, ?)", step.row.nonce, step.row.timestampSeconds);
@@ -139,7 +139,7 @@ export class Bond extends DurableObject<Env> {
     this.ctx.waitUntil(this.#armBy(nowMs + PURGE_MS));
     // It is there again: nobody need wait out a backoff.
     this.#sync.follow();
-    return { ok: true, trust: trustInEffect(this.#trust, { min_auth_tier }) };
+    return { ok: true, trust: trustInEffect(this.#trust, policy) };
   }
 
   /** The trust that is in effect, for who asks without a request of the peer. */

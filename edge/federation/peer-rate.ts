@@ -1,8 +1,8 @@
 /**
- * Signed requests of one peer (SPEC 3.2, 13): 60 a minute, event endpoints 60 a second, by the generic cell rate
+ * Signed requests of one peer (SPEC 3.2, 13), by default 60 a minute, event endpoints 60 a second, by the generic cell rate
  * algorithm (ITU-T I.371): the state of each is one time. Pure.
  */
-import { LIMITS } from "../../schema/wire/limits.ts";
+import type { FederationPolicy } from "../../schema/wire/federation.ts";
 
 export type RateKind = "request" | "event";
 
@@ -17,10 +17,15 @@ export interface PeerRateLimits {
   readonly eventsPerSecond: number;
 }
 
-export const PEER_RATE_LIMITS: PeerRateLimits = Object.freeze({
-  requestsPerMinute: LIMITS.peerRequestsPerMinute,
-  eventsPerSecond: LIMITS.peerEventRequestsPerSecond,
-});
+/** What the operator allows each peer. */
+export function peerRateLimits(
+  policy: Pick<FederationPolicy, "peer_requests_per_minute" | "peer_event_requests_per_second">,
+): PeerRateLimits {
+  return {
+    requestsPerMinute: policy.peer_requests_per_minute,
+    eventsPerSecond: policy.peer_event_requests_per_second,
+  };
+}
 
 export const UNUSED_RATE: PeerRate = Object.freeze({ requestsPaidAtMs: 0, eventsPaidAtMs: 0 });
 

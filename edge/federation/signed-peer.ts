@@ -77,7 +77,7 @@ export function signedPeer(rule: SignedRule): MiddlewareHandler<PeerEnv> {
     if (!verified.verified) return unauthenticated(c, verified.reason);
     const { version, nonce, timestampSeconds } = headers;
     const request = { version, nonce, timestampSeconds, kind: rule.rate };
-    const admitted = await c.env.BOND.getByName(headers.origin).admit(request, c.var.policy.min_auth_tier);
+    const admitted = await c.env.BOND.getByName(headers.origin).admit(request, c.var.policy);
     if (!admitted.ok) {
       if (admitted.code === "federation/unauthenticated") return unauthenticated(c, admitted.reason);
       return fail(c, admitted.code, { retryAfterSeconds: admitted.retryAfterSeconds });

@@ -40,12 +40,13 @@ export class PoolPolicy extends createDurable({ autoPersist: false }) {
 
   /** The switches. Who asks passes only on `federation: "on"` (`federation-check.ts`). */
   check(): FederationPolicy {
-    return this.federation;
+    // What was stored before a switch was invented has it at its default.
+    return { ...FEDERATION_POLICY_DEFAULTS, ...this.federation };
   }
 
   /** Durable before it answers. */
   async changeFederation(patch: Partial<FederationPolicy>): Promise<FederationPolicy> {
-    this.federation = { ...this.federation, ...patch };
+    this.federation = { ...this.check(), ...patch };
     await this.persist();
     return this.federation;
   }

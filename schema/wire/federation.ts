@@ -178,6 +178,9 @@ export const federationPolicy = z.strictObject({
   auto_accept_known: z.boolean(),
   /** Of trust 2 and more; 0 is without limit. */
   max_peers: z.int().nonnegative().max(LIMITS.maxPeersMax),
+  /** Signed requests of one peer (SPEC 13); those of event sync are counted by themselves. */
+  peer_requests_per_minute: z.int().positive().max(LIMITS.peerMaxRequestsPerMinute),
+  peer_event_requests_per_second: z.int().positive().max(LIMITS.peerMaxEventRequestsPerSecond),
 });
 export type FederationPolicy = z.infer<typeof federationPolicy>;
 
@@ -192,6 +195,8 @@ export const FEDERATION_POLICY_DEFAULTS: FederationPolicy = Object.freeze({
   require_mutual: true,
   auto_accept_known: false,
   max_peers: LIMITS.maxPeers,
+  peer_requests_per_minute: LIMITS.peerRequestsPerMinute,
+  peer_event_requests_per_second: LIMITS.peerEventRequestsPerSecond,
 });
 
 export const changeFederationPolicyBody = federationPolicy.partial();

@@ -126,8 +126,11 @@ export const LIMITS = Object.freeze({
   signedRequestWindowSeconds: 60,
   /** Beyond its timestamp; a timestamp may be a window ahead of our clock. */
   nonceRetentionSeconds: 120,
+  /** Of one peer, unless the policy says otherwise; the most that it may say. */
   peerRequestsPerMinute: 60,
   peerEventRequestsPerSecond: 60,
+  peerMaxRequestsPerMinute: 1_000_000,
+  peerMaxEventRequestsPerSecond: 10_000,
   hops: 2,
   federatedBodyBytes: 1024 * 1024,
 

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import app from "../../edge/index.ts";
 import { checkFederation } from "../../edge/pool/federation-check.ts";
 import type { PoolPolicy } from "../../edge/pool/pool-policy-object.ts";
+import { FEDERATION_POLICY_DEFAULTS, type FederationPolicy } from "../../schema/wire/federation.ts";
 import { admin, ask } from "./support.ts";
 
 /** SPEC 3.5: off means off, and whatever cannot be asked is off. */
@@ -62,6 +63,15 @@ describe("the kill switch", () => {
     );
     expect(new Set(Object.values(await answers()))).toEqual(new Set([503]));
     expect(await checkFederation(env)).toEqual({ open: false, code: "federation/disabled" });
+  });
+
+  it("of an older version stays as it was set, with the defaults of what that version did not have", async () => {
+    const stored = { ...FEDERATION_POLICY_DEFAULTS, federation: "on", max_peers: 3 };
+    await runInDurableObject(policy(), (object) => {
+      const { peer_requests_per_minute: _since, ...older } = stored;
+      (object as PoolPolicy).federation = older as FederationPolicy;
+    });
+    expect(await checkFederation(env)).toEqual({ open: true, policy: stored });
   });
 
   it("lets nothing out while it is off: no call of an admin's reaches the network", async () => {

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { PEER_RATE_LIMITS, takeRate, UNUSED_RATE } from "../../../edge/federation/peer-rate.ts";
+import { peerRateLimits, takeRate, UNUSED_RATE } from "../../../edge/federation/peer-rate.ts";
 import { afterPurge, expiredThroughSeconds, type NonceRow } from "../../../edge/federation/replay-window.ts";
 import {
   type AdmissionRequest,
@@ -8,7 +8,9 @@ import {
   NO_TRAFFIC,
   type PeerTraffic,
 } from "../../../edge/federation/signed-admission.ts";
+import { FEDERATION_POLICY_DEFAULTS } from "../../../schema/wire/federation.ts";
 
+const PEER_RATE_LIMITS = peerRateLimits(FEDERATION_POLICY_DEFAULTS);
 const NOW = 1_776_358_800_000;
 const NOW_SECONDS = NOW / 1_000;
 

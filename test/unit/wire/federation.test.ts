@@ -167,6 +167,8 @@ describe("policy and trust", () => {
       require_mutual: true,
       auto_accept_known: false,
       max_peers: 10,
+      peer_requests_per_minute: 60,
+      peer_event_requests_per_second: 60,
     });
   });
 

@@ -39,6 +39,8 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
   let agent: RunningAgent | undefined;
   try {
     await untilUp(pool.url, signal);
+    // SPEC 3.5. Once, and never again: lost state closes, and what an operator switched off stays off.
+    if (pool.isNew && !signal.aborted) await admin.changeFederation({ federation: "on" });
     if (options.worker) {
       log(
         "Starting the worker (it loads the model and, on the first start, measures how many threads serve it best) …",

@@ -45,6 +45,8 @@ export interface RunningPool {
   /** How others do; the same unless TLS is served. */
   publicUrl: string;
   secrets: PoolSecrets;
+  /** This start made the pool: nothing was here before, and nobody brought it from elsewhere. */
+  isNew: boolean;
   /** Reads the certificate again, after it was renewed. Throws where it cannot be used; the old one then stays. */
   reloadCertificate(): void;
   stop(): Promise<void>;
@@ -99,7 +101,8 @@ export async function startPool(options: PoolOptions): Promise<RunningPool> {
     const config = await readPoolConfig(configPath);
     const script = await bundlePool(config.main, config.define);
     await migrate(stateDir, config, recordFile, options.log);
-    return await serve({ ...options, host, stateDir, certificate, secrets }, config, script, recordFile, lock);
+    const isNew = fresh && options.secrets === undefined;
+    return await serve({ ...options, host, stateDir, certificate, secrets, isNew }, config, script, recordFile, lock);
   } catch (error) {
     lock.abandon();
     throw error;
@@ -107,13 +110,18 @@ export async function startPool(options: PoolOptions): Promise<RunningPool> {
 }
 
 async function serve(
-  options: PoolOptions & { host: string; certificate: TlsCertificate | undefined; secrets: PoolSecrets },
+  options: PoolOptions & {
+    host: string;
+    certificate: TlsCertificate | undefined;
+    secrets: PoolSecrets;
+    isNew: boolean;
+  },
   config: PoolConfig,
   script: string,
   recordFile: string,
   lock: StateLock,
 ): Promise<RunningPool> {
-  const { stateDir, log, tls, certificate, secrets } = options;
+  const { stateDir, log, tls, certificate, secrets, isNew } = options;
   const outer = { host: options.host, port: options.port || (certificate ? await freePort(options.host) : 0) };
   // Behind TLS the pool itself is for this machine only, on a port that nobody needs to know.
   const { host, port: wanted } = certificate ? { host: "127.0.0.1", port: 0 } : outer;
@@ -158,6 +166,7 @@ async function serve(
         url,
         publicUrl,
         secrets,
+        isNew,
         reloadCertificate: () => tls && front?.use(readCertificate(tls)),
         stop: () => end().then(() => lock.release()),
         abandon: () => end().then(() => lock.abandon()),

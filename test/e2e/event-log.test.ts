@@ -24,7 +24,7 @@ const rename = (name: string) =>
 describe("ligand events", () => {
   it("shows that the worker joined, to us and to bonded peers", async () => {
     await waitFor(
-      async () => ((await json("events", "tail")).events as unknown[]).length > 0,
+      async () => ((await json("events", "tail", "--audience", "peers")).events as unknown[]).length > 0,
       10_000,
       "the worker to join",
     );

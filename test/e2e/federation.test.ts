@@ -9,7 +9,7 @@ const id = (pool: PoolProcess) => pool.credentials.atom_id;
 
 beforeAll(async () => {
   [a, b, c] = await Promise.all([startPool(), startPool(), startPool()]);
-  for (const pool of pools()) await pool.admin.changeFederation({ federation: "on", allow_private_peers: true });
+  for (const pool of pools()) await pool.admin.changeFederation({ allow_private_peers: true });
 });
 
 /** The contents of an audience, oldest first. */

@@ -112,6 +112,8 @@ it("it is the same pool elsewhere: identity, keys, admins, workers and records, 
   const again = await startPool({ stateDir });
   expect(again.credentials).toEqual({ ...pool.credentials, url: again.url });
   expect(await seen(again)).toEqual(was);
+  // Its switches are not in an export, which may be older than an `off`: what was lost stays closed.
+  expect((await again.admin.federation()).policy.federation).toBe("off");
   expect(was.keys.find(({ id }) => id === key.id)).toMatchObject({ requests: 3 });
   expect(await models(again.url, key.key)).toBe(200);
   expect(await models(again.url, revoked.key)).toBe(401);

@@ -121,10 +121,8 @@ export function receivePage(given: Followed, source: Source, page: PullAnswer, s
   const { checkpoint } = page.checkpoint;
   const refuse = (code: FollowRefusal, followed: Followed): FollowStep => ({ ok: false, code, followed });
   if (given.equivocation !== null) return refuse("equivocation", given);
-  const isOfHead = checkpoint.seq === page.head && page.next <= page.head;
-  if (checkpoint.origin !== source.atomId || checkpoint.audience !== source.audience || !isOfHead) {
-    return refuse("malformed", given);
-  }
+  const isIts = checkpoint.origin === source.atomId && checkpoint.audience === source.audience;
+  if (!isIts || checkpoint.seq !== page.head) return refuse("malformed", given);
   const known = checkpoint.log_id === given.logId ? given : { ...NOTHING_FOLLOWED, logId: checkpoint.log_id };
   const other = [known.verified, known.newest].find((said) => said && equivocation(said.checkpoint, checkpoint));
   if (other) return refuse("equivocation", { ...known, equivocation: [other, page.checkpoint] });
@@ -137,6 +135,7 @@ export function receivePage(given: Followed, source: Source, page: PullAnswer, s
     return refuse(given.logId === null || known === given ? "out-of-step" : "new-log", followed);
   }
   if (checkpoint.seq < Math.max(newestSeq, known.cursor.seq)) return refuse("rolled-back", followed);
+  if (last > page.head) return refuse("malformed", followed);
   return stretch(followed, source, page.events, [known.newest, page.checkpoint], sha256);
 }
 

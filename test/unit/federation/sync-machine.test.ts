@@ -214,6 +214,8 @@ describe("a page", () => {
     ],
     ["that says another thing of where we stand", atTwo, { ...page(["one", "else"], 2) }, "equivocation", 2],
     ["of a log with another name, farther on", atTwo, page(TEXTS, 2, 500, "02".repeat(16)), "new-log", 0],
+    ["of a shorter log with another name", follow(atTwo, ofFive), page(["one"], 5, 500, "02".repeat(16)), "new-log", 0],
+    ["of a log that lost what we followed", follow(atTwo, ofFive), page(["one"], 5), "rolled-back", 5],
     ["of an empty log with another name", atTwo, page([], 0, 500, "02".repeat(16)), "ok", 0],
   ])("%s", (_what, given, answer, code, seq) => {
     const step = receivePage(given, source, answer, sha256);

@@ -1,8 +1,9 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, lstatSync, mkdirSync, readlinkSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, readlinkSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { basename, dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { makeFolder } from "../../worker-agent/state/make-folder.ts";
 import { jsonLine } from "../../worker-agent/terminal-text.ts";
 import { OperatorError } from "../runtime/operator-error.ts";
 import { readIfPresent } from "../runtime/private-files.ts";
@@ -166,7 +167,7 @@ function requireOurs({ path }: ServicePlan, content: string | undefined): void {
 }
 
 function writeWhole(path: string, content: string): void {
-  mkdirSync(dirname(path), { recursive: true });
+  makeFolder(dirname(path));
   const temporary = `${path}.${process.pid}.tmp`;
   writeFileSync(temporary, content, { mode: 0o644, flag: "wx" });
   renameSync(temporary, path);

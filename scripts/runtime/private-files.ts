@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
+import { makeFolder } from "../../worker-agent/state/make-folder.ts";
 import { type FoundFolder, openStateFolder } from "../../worker-agent/state/state-folder.ts";
 import { OperatorError } from "./operator-error.ts";
 
@@ -13,7 +14,7 @@ export async function openPrivateFolder(folder: string, marks: readonly string[]
 
 /** Writes a file of mode 0600 that readers see whole or not at all. */
 export function writePrivateFile(file: string, text: string): void {
-  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  makeFolder(dirname(file), 0o700);
   const fresh = `${file}.${randomBytes(6).toString("hex")}.new`;
   try {
     writeFileSync(fresh, text, { mode: 0o600, flag: "wx", flush: true });

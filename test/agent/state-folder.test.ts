@@ -1,4 +1,4 @@
-import { chmod, mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
@@ -47,10 +47,25 @@ it.each<[what: string, mode: number, holds: string[], says: string | null]>([
   },
 );
 
-it.each([["file"], [join("file", "inside")]])("%s is no folder", async (path) => {
-  await writeFile(join(folder, "file"), "");
-  const opened = await open(join(folder, path));
-  expect(opened).toEqual({ ok: false, message: `${join(folder, path)} is not a folder.` });
+it.each([["file"], [join("file", "inside")], ["nowhere"], [join("nowhere", "inside")]])(
+  "%s is no folder",
+  async (path) => {
+    await writeFile(join(folder, "file"), "");
+    await symlink(join(folder, "absent", "folder"), join(folder, "nowhere"));
+    const opened = await open(join(folder, path));
+    expect(opened).toEqual({ ok: false, message: `${join(folder, path)} is not a folder.` });
+  },
+);
+
+it.each([
+  // Where Node's own way to make a folder never ends.
+  ...(process.platform === "linux" ? [["/proc/ligand"], ["/proc/self/fd/ligand/state"]] : []),
+  [`/${"x".repeat(300)}/state`],
+])("%s, which cannot be made, is refused at once", async (path) => {
+  const message = expect.stringMatching(
+    /^The folder \/.* cannot be made or used by this user \(E\w+\)\. .*--state DIR$/,
+  );
+  expect(await open(path)).toEqual({ ok: false, message });
 });
 
 it.skipIf(process.getuid?.() !== 0)("root does not take over the folder of somebody else", async () => {

@@ -1,6 +1,8 @@
 import { chmodSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it } from "vitest";
+import { keyTagger } from "../../schema/crypto/api-keys.ts";
+import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
 import { ligand, spawnLigand, startPool, startRefused, temporaryFolder, waitFor } from "./support.ts";
 
 /** Which folders hold state, and whose they are. */
@@ -31,6 +33,25 @@ it.each([
   expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining("is no folder for keys") });
   expect(mode(stateDir)).toBe(given);
   expect(readdirSync(stateDir)).toEqual(holds);
+});
+
+type Refused = [what: string, stateDir: () => string, says: RegExp];
+const onLinux: Refused[] = [
+  ["where no folder can be made", () => "/proc/ligand", /The folder \/proc\/ligand cannot be made/],
+];
+it.each<Refused>([
+  ["a file", () => import.meta.filename, /state-folders\.test\.ts is not a folder\.$/m],
+  ["in a file", () => join(import.meta.filename, "state"), /state is not a folder\.$/m],
+  ...(process.platform === "linux" ? onLinux : []),
+])("a state folder that is %s is refused at once, by npm start and by a worker", async (_what, stateDir, says) => {
+  const start = await startRefused({ stateDir: stateDir() });
+  expect(start).toMatchObject({ code: 1, stdout: "" });
+  expect(start.stderr.trimEnd()).toMatch(says);
+  const secret = generateSecretKey();
+  const { text } = await (await keyTagger(secret, (await signerFrom(secret)).id)).mint("lw");
+  const args = ["worker", "start", "--pool", "http://127.0.0.1:9", "--state", stateDir()];
+  const worker = await ligand(args, { LIGAND_WORKER_TOKEN: text });
+  expect(worker).toMatchObject({ code: 1, stdout: expect.stringMatching(says), stderr: "" });
 });
 
 it("two workers of one user stay connected; the second does not measure again; a folder has one at a time", async () => {

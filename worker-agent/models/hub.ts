@@ -1,8 +1,9 @@
-import { mkdir, rm, stat, statfs, truncate } from "node:fs/promises";
+import { rm, stat, statfs, truncate } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { createModelDownloader, type ModelDownloader } from "node-llama-cpp";
 import * as z from "zod";
 import { readJson, writeFileAtomically } from "../state/files.ts";
+import { makeFolder } from "../state/make-folder.ts";
 import { type HubName, hubName, splitFiles } from "./hub-name.ts";
 import { sha256Of } from "./model-file.ts";
 
@@ -66,7 +67,7 @@ export async function downloadModel(spec: string, options: DownloadOptions): Pro
     const hub = new Hub(name, options);
     const files = await hub.files();
     const folder = join(options.modelsDir, name.owner, name.repo);
-    await mkdir(folder, { recursive: true });
+    makeFolder(folder);
     const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
     const free = await statfs(folder);
     const freeBytes = free.bavail * free.bsize;

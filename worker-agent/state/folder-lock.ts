@@ -1,10 +1,11 @@
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, statSync, utimesSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import * as z from "zod";
 import { isErrno, writeFileAtomically } from "./files.ts";
+import { makeFolder } from "./make-folder.ts";
 import { pidSpace, processCommand, processIdentity } from "./processes.ts";
 
 /**
@@ -65,7 +66,7 @@ export function ownerWords(owner: Claim, state: Owner): string {
 /** Locks a folder that is there, until released or until this process ends. */
 export async function lockFolder(stateDir: string): Promise<Locked> {
   const folder = join(stateDir, "lock");
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  makeFolder(folder, 0o700);
   const name = `${randomBytes(8).toString("hex")}.json`;
   const identity = processIdentity(process.pid);
   const own: Claim = {

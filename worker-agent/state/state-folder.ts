@@ -1,6 +1,7 @@
-import { chmod, mkdir, readdir, stat, writeFile } from "node:fs/promises";
+import { chmod, readdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isErrno } from "./files.ts";
+import { makeFolder } from "./make-folder.ts";
 
 /** What was there before; `empty` but for a lock. */
 export type FoundFolder = "nothing" | "empty" | "used";
@@ -20,8 +21,7 @@ const LOCK = "lock";
  */
 export async function openStateFolder(path: string, marks: readonly string[]): Promise<OpenedFolder> {
   try {
-    const made = await mkdir(path, { recursive: true, mode: 0o700 });
-    if (made !== undefined) {
+    if (makeFolder(path, 0o700)) {
       await chmod(path, 0o700);
       await hideFromGit(path);
       return { ok: true, found: "nothing" };
@@ -39,13 +39,10 @@ export async function openStateFolder(path: string, marks: readonly string[]): P
   } catch (error) {
     if (isErrno(error, "EEXIST") || isErrno(error, "ENOTDIR"))
       return { ok: false, message: `${path} is not a folder.` };
-    if (isErrno(error, "EACCES") || isErrno(error, "EPERM") || isErrno(error, "EROFS")) {
-      return {
-        ok: false,
-        message: `The folder ${path} cannot be made or used by this user. Name another: --state DIR`,
-      };
-    }
-    throw error;
+    // What the system says of a path, whatever it is, is for the person who gave the path.
+    if (!(error instanceof Error && "syscall" in error && "code" in error)) throw error;
+    const message = `The folder ${path} cannot be made or used by this user (${error.code}). Name another: --state DIR`;
+    return { ok: false, message };
   }
 }
 

@@ -1,0 +1,194 @@
+import { beforeAll, describe, expect, it } from "vitest";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import { processIdentity, signal } from "../../worker-agent/state/processes.ts";
+import { bodyOf, bond, expectOnce, expectSound, idsOf, logOf, metOf, openFederation } from "./federation-support.ts";
+import { ScriptedPeer } from "./scripted-peer.ts";
+import { type PoolProcess, startPool, waitFor } from "./support.ts";
+
+/**
+ * Bonded pools whose runtimes are killed: workerd itself, in the middle of pushes, group commits, pages and streams.
+ * A third, scripted pool brings public events to the first; the second has them by way of the first alone.
+ */
+
+const CATCH_UP_MS = 60_000;
+
+let a: PoolProcess;
+let b: PoolProcess;
+let source: ScriptedPeer;
+
+beforeAll(async () => {
+  [a, b, source] = await Promise.all([startPool(), startPool(), ScriptedPeer.start()]);
+  await openFederation(a, b);
+  await bond(metOf(a), metOf(b));
+  await source.befriend(metOf(a), 2);
+  await source.befriend(metOf(b), 2);
+});
+
+/** Ends workerd and nothing else; its runner starts it again. */
+async function killRuntime(pool: PoolProcess): Promise<void> {
+  const pid = pool.workerdPid();
+  const identity = processIdentity(pid);
+  signal(pid, "SIGKILL");
+  await waitFor(() => processIdentity(pid) !== identity, 5_000, "the runtime to be gone");
+}
+
+const SAID = { type: "overview", visibility: "public", payload: {} } as const;
+
+/** A setting that tells its event from all others. */
+const defaults = (number: number) => ({ requests_per_minute: number, streams: 1, tokens_per_minute: 1 });
+
+/** How far a pool has another's public events. */
+async function followed(pool: PoolProcess, peer: PoolProcess): Promise<number> {
+  const { sync } = await pool.admin.peer(peer.credentials.atom_id);
+  return sync.find(({ audience }) => audience === "public")?.followed.seq ?? 0;
+}
+
+/** Of both audiences, both ways, whether they are followed by a stream. */
+async function streams(...[one, other]: [PoolProcess, PoolProcess]): Promise<boolean[]> {
+  const sync = [
+    (await one.admin.peer(other.credentials.atom_id)).sync,
+    (await other.admin.peer(one.credentials.atom_id)).sync,
+  ].flat();
+  return sync.flatMap(({ followed, sent }) => [followed.streaming, sent.streaming]);
+}
+
+async function pushBatch(size: number): Promise<string[]> {
+  const events = await source.sign(Array.from({ length: size }, () => SAID));
+  expect(await source.push(metOf(a), events)).toMatchObject({ accepted: size });
+  return events.map(({ content_id }) => content_id);
+}
+
+/** What the first pool said yes to. */
+interface Accepted {
+  /** Content ids of pushed events. */
+  pushed: string[];
+  /** Numbers that settings of ours were set to, each of which is an event. */
+  set: number[];
+}
+
+/** Pushes and changes settings until it is told to stop; what was not answered is pushed again, as a peer would. */
+function writers(pool: PoolProcess, batch: number) {
+  const accepted: Accepted = { pushed: [], set: [] };
+  let stopping = false;
+  let underWay = 0;
+  let next = 1;
+  const pushing = async () => {
+    while (!stopping) {
+      const events = await source.sign(Array.from({ length: batch }, () => SAID));
+      underWay += 1;
+      await waitFor(
+        async () => {
+          const answer = await source.push(metOf(pool), events);
+          expect(answer).toMatchObject({ rejected: 0, errors: [] });
+          return answer.accepted + answer.duplicates === batch;
+        },
+        CATCH_UP_MS,
+        "a push to be answered",
+      );
+      underWay -= 1;
+      accepted.pushed.push(...events.map(({ content_id }) => content_id));
+    }
+  };
+  const setting = async () => {
+    while (!stopping) {
+      const number = next++;
+      const settings = { name: "A", description: "", defaults: defaults(number) };
+      const done = await pool.admin.changePool(settings).then(
+        () => true,
+        () => false,
+      );
+      if (done) accepted.set.push(number);
+    }
+  };
+  const running = Promise.all([pushing(), pushing(), pushing(), setting(), setting(), setting()]);
+  return {
+    accepted,
+    underWay: () => underWay,
+    async stop() {
+      stopping = true;
+      await running;
+    },
+  };
+}
+
+describe("a pool whose runtime is killed", () => {
+  it("in the middle of pushes, group commits and streams, loses and doubles nothing that it accepted", async () => {
+    await waitFor(async () => (await streams(a, b)).every(Boolean), 15_000, "all streams");
+    const writing = writers(a, 20);
+    const { pushed, set } = writing.accepted;
+    for (const round of [1, 2]) {
+      const before = { pushed: pushed.length, set: set.length };
+      await waitFor(
+        () => pushed.length >= before.pushed + 100 && set.length >= before.set + 5 && writing.underWay() > 0,
+        30_000,
+        `writing to be under way, round ${round}`,
+      );
+      await killRuntime(a);
+    }
+    await waitFor(() => writing.underWay() > 0, 30_000, "writing to be under way again");
+    await writing.stop();
+
+    const ids = await expectSound(a);
+    expectOnce(ids, pushed);
+    const settings = (await logOf(a, "all")).map(bodyOf).filter(({ type }) => type === "policy_changed");
+    expectOnce(
+      settings.map(({ payload }) => JSON.stringify(payload.defaults)),
+      set.map((n) => JSON.stringify(defaults(n))),
+    );
+    const head = (await logOf(a, "public")).length;
+    await waitFor(
+      async () => idsOf(await logOf(b, "public")).length >= head,
+      CATCH_UP_MS,
+      "the other pool to be level",
+    );
+    expectOnce(await expectSound(b), pushed);
+  });
+
+  it("in the middle of taking pages, goes on from its cursor by itself", async () => {
+    await b.admin.changeFederation({ federation: "off" });
+    const pushed: string[] = [];
+    for (let i = 0; i < 20; i++) pushed.push(...(await pushBatch(LIMITS.eventsPerPush)));
+    const head = (await logOf(a, "public")).length;
+    await b.admin.changeFederation({ federation: "on" });
+    for (const share of [0, 0.5]) {
+      const from = await followed(b, a);
+      const at = await waitFor(
+        async () => {
+          const seq = await followed(b, a);
+          return seq > from && seq > head - pushed.length * (1 - share) ? seq : 0;
+        },
+        CATCH_UP_MS,
+        `some pages to be taken, of which ${from} are`,
+      );
+      expect(at).toBeLessThan(head);
+      await killRuntime(b);
+      await waitFor(() => followed(b, a), 30_000, "it to be back");
+    }
+    await waitFor(async () => (await followed(b, a)) >= head, CATCH_UP_MS, "it to be level");
+    expectOnce(await expectSound(b), pushed);
+  });
+
+  it("with its peer's at the same moment finds that peer again", async () => {
+    await Promise.all([killRuntime(a), killRuntime(b)]);
+    await waitFor(() => a.admin.pool(), 30_000, "one to be back");
+    await waitFor(() => b.admin.pool(), 30_000, "the other to be back");
+    const pushed = await pushBatch(1);
+    await waitFor(async () => idsOf(await logOf(b, "public")).includes(pushed[0] ?? ""), CATCH_UP_MS, "the event");
+    await waitFor(async () => (await streams(a, b)).every(Boolean), CATCH_UP_MS, "all streams");
+  });
+
+  it("with its runner goes on where it was at the next start", async () => {
+    const writing = writers(a, 20);
+    await waitFor(() => writing.accepted.pushed.length > 100, 30_000, "writing to be under way");
+    await a.kill9();
+    await killRuntime(a);
+    a = await startPool({ stateDir: a.stateDir, port: Number(new URL(a.url).port) });
+    await waitFor(() => writing.underWay() > 0, 30_000, "writing to be under way again");
+    await writing.stop();
+    expectOnce(await expectSound(a), writing.accepted.pushed);
+    const head = (await logOf(a, "public")).length;
+    await waitFor(async () => (await followed(b, a)) >= head, CATCH_UP_MS, "the other pool to be level");
+    expectOnce(await expectSound(b), writing.accepted.pushed);
+    await waitFor(async () => (await streams(a, b)).every(Boolean), CATCH_UP_MS, "all streams");
+  });
+});

@@ -1,0 +1,79 @@
+import { expect } from "vitest";
+import {
+  type Audience,
+  eventBody,
+  eventsPage,
+  type RecordedEvent,
+  type SignedEvent,
+} from "../../schema/wire/events.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import type { Met } from "./scripted-peer.ts";
+import { ligand, type PoolProcess, waitFor } from "./support.ts";
+
+/** What tests of federated pools share: bonds, logs as they are, and what must hold of them. */
+
+export const metOf = (pool: PoolProcess): Met => ({ url: pool.url, id: pool.credentials.atom_id, admin: pool.admin });
+
+export async function openFederation(...pools: Pick<Met, "admin">[]): Promise<void> {
+  for (const { admin } of pools) await admin.changeFederation({ federation: "on", allow_private_peers: true });
+}
+
+/** Both admins grant 3, and both pools know. */
+export async function bond(a: Met, b: Met): Promise<void> {
+  await a.admin.addPeer({ url: b.url, atom_id: b.id });
+  await a.admin.trustPeer(b.id, 3);
+  await b.admin.trustPeer(a.id, 3);
+  await waitFor(async () => (await a.admin.peer(b.id)).effective === 3, 15_000, "the bond on one side");
+  await waitFor(async () => (await b.admin.peer(a.id)).effective === 3, 15_000, "the bond on the other side");
+}
+
+/** An audience as the pool's `EventLog` has it, oldest first, with its numbers. */
+export async function logOf(pool: PoolProcess, audience: Audience): Promise<{ seq: number; event: SignedEvent }[]> {
+  const all: { seq: number; event: SignedEvent }[] = [];
+  for (let since = 0; ; ) {
+    const query = `audience=${audience}&since=${since}&limit=${LIMITS.eventsPerPull}`;
+    const response = await fetch(`${pool.url}/admin/api/events?${query}`, {
+      headers: { authorization: `Bearer ${pool.credentials.admin_token}` },
+    });
+    const page = eventsPage.parse(await response.json());
+    all.push(...page.events);
+    if (page.next >= page.head || page.events.length === 0) return all;
+    since = page.next;
+  }
+}
+
+/** The whole log as D1 has it. */
+async function recordOf({ admin }: Pick<Met, "admin">): Promise<RecordedEvent[]> {
+  const all: RecordedEvent[] = [];
+  for (let since = 0; ; ) {
+    const page = await admin.verifyEvents(since);
+    if (page.events.length === 0) return all;
+    all.push(...page.events);
+    since = page.next;
+  }
+}
+
+export const idsOf = (events: { event: SignedEvent }[]) => events.map(({ event }) => event.content_id);
+
+export const bodyOf = ({ event }: { event: Pick<SignedEvent, "event_bytes"> }) =>
+  eventBody.parse(JSON.parse(Buffer.from(event.event_bytes, "base64").toString("utf8")));
+
+/** The log and D1 are one story: the same events in the same places, none twice, and the chain verifies. */
+export async function expectSound(pool: PoolProcess): Promise<string[]> {
+  const [log, record] = [await logOf(pool, "all"), await recordOf(pool)];
+  const ids = idsOf(log);
+  expect(log.map(({ seq }) => seq)).toEqual(log.map((_, i) => i + 1));
+  expect(new Set(ids).size).toBe(ids.length);
+  expect(idsOf(record)).toEqual(ids);
+  const { code, stdout, stderr } = await ligand(["events", "verify", "--state", pool.stateDir, "--json"]);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+  expect(JSON.parse(stdout)).toMatchObject({ ok: true, events: ids.length });
+  return ids;
+}
+
+/** Each of these is there, once. */
+export function expectOnce(ids: readonly string[], wanted: readonly string[]): void {
+  const times = new Map<string, number>();
+  for (const id of ids) times.set(id, (times.get(id) ?? 0) + 1);
+  expect(wanted.filter((id) => times.get(id) !== 1)).toEqual([]);
+}

@@ -19,14 +19,21 @@ const bench: Command = {
     const chosen = BENCHES.filter(({ name }) => only === undefined || name === only);
     if (chosen.length === 0) throw new UsageError(`There is no measurement "${only}".`);
     const rows: Row[] = [];
+    let failed = false;
     for (const { name, run } of chosen) {
       console.error(`${name} …`);
-      rows.push(...(await run((line) => console.error(`  ${line}`))));
+      try {
+        rows.push(...(await run((line) => console.error(`  ${line}`))));
+      } catch (error) {
+        // What the others have measured is worth as much as before.
+        console.error(`  failed: ${error instanceof Error ? error.message : String(error)}`);
+        failed = true;
+      }
     }
     const machine = `${availableParallelism()} × ${cpus()[0]?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}`;
     if (flag(values, "json")) console.log(JSON.stringify({ machine, at: new Date().toISOString(), rows }));
     else console.log(table(machine, rows));
-    return EXIT.ok;
+    return failed ? EXIT.failed : EXIT.ok;
   },
 };
 

@@ -3,7 +3,6 @@ import { Agent, request } from "node:http";
 /** Load on loopback, from this process: bounded in time and count, keep-alive connections, real HTTP. */
 
 export interface Answer {
-  status: number;
   body: string;
   firstByteMs: number;
 }
@@ -21,6 +20,7 @@ export class Connections {
     this.#agent = new Agent({ keepAlive: true, maxSockets: connections, scheduling: "fifo" });
   }
 
+  /** Rejects what is not answered with 200: a refusal is quick, and no measurement. */
   post(target: Target): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const startedMs = performance.now();
@@ -42,9 +42,11 @@ export class Connections {
             if (chunks.length === 0) firstByteMs = performance.now() - startedMs;
             chunks.push(chunk);
           });
-          response.on("end", () =>
-            resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString(), firstByteMs }),
-          );
+          response.on("end", () => {
+            const body = Buffer.concat(chunks).toString();
+            if (response.statusCode === 200) resolve({ body, firstByteMs });
+            else reject(new Error(`${target.url} answered ${response.statusCode}: ${body.slice(0, 200)}`));
+          });
           response.on("error", reject);
         },
       );
@@ -58,7 +60,7 @@ export class Connections {
   }
 }
 
-/** As many requests as `connections` can make in `ms`; every one must succeed. */
+/** As many requests as `connections` can make in `ms`. */
 export async function requestsPerSecond(target: Target, connections: number, ms: number): Promise<number> {
   const pool = new Connections(connections);
   const endMs = performance.now() + ms;
@@ -67,9 +69,7 @@ export async function requestsPerSecond(target: Target, connections: number, ms:
   await Promise.all(
     Array.from({ length: connections }, async () => {
       while (performance.now() < endMs) {
-        const answer = await pool.post(target);
-        if (answer.status !== 200)
-          throw new Error(`${target.url} answered ${answer.status}: ${answer.body.slice(0, 200)}`);
+        await pool.post(target);
         done += 1;
       }
     }),

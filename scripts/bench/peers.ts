@@ -13,10 +13,15 @@ const PORTKEY = "@portkey-ai/gateway@1.15.2";
 /** Into a folder that is new and ours: under a name that can be guessed, what lies there may be anybody's. */
 function install(spec: string): string {
   const folder = mkdtempSync(join(tmpdir(), "ligand-bench-peers-"));
-  execFileSync("npm", ["install", "--prefix", folder, "--no-audit", "--no-fund", "--loglevel=error", spec], {
-    stdio: "inherit",
-  });
-  return folder;
+  try {
+    execFileSync("npm", ["install", "--prefix", folder, "--no-audit", "--no-fund", "--loglevel=error", spec], {
+      stdio: "inherit",
+    });
+    return folder;
+  } catch (error) {
+    rmSync(folder, { recursive: true, force: true });
+    throw error;
+  }
 }
 
 export interface Gateway {
@@ -37,15 +42,19 @@ export async function startPortkey(): Promise<Gateway> {
   const main = join(folder, "node_modules/@portkey-ai/gateway/build/start-server.js");
   const gateway = spawn(process.execPath, [main, "--headless", `--port=${port}`], { stdio: "ignore" });
   const url = `http://127.0.0.1:${port}/v1/chat/completions`;
-  await untilListening(`http://127.0.0.1:${port}/`);
+  const stop = async () => {
+    await end(gateway);
+    await end(double);
+    rmSync(folder, { recursive: true, force: true });
+  };
+  await untilListening(`http://127.0.0.1:${port}/`).catch(async (error: unknown) => {
+    await stop();
+    throw error;
+  });
   return {
     url,
     headers: { "x-portkey-provider": "openai", "x-portkey-custom-host": upstream, authorization: "Bearer none" },
-    async stop() {
-      await end(gateway);
-      await end(double);
-      rmSync(folder, { recursive: true, force: true });
-    },
+    stop,
   };
 }
 

@@ -25,7 +25,8 @@ export type AgentEvent =
       readonly loaded: boolean;
     }
   | { readonly type: "connecting"; readonly url: string }
-  | { readonly type: "connected"; readonly pool: string; readonly worker: string }
+  /** `tellsElsewhere`: this pool says when others are asked. */
+  | { readonly type: "connected"; readonly pool: string; readonly worker: string; readonly tellsElsewhere?: true }
   | { readonly type: "disconnected"; readonly reason: string; readonly retryInMs: number }
   | { readonly type: "job-started"; readonly jobId: string; readonly model: string }
   | {
@@ -54,6 +55,8 @@ export type AgentEvent =
       readonly code: string;
       readonly message: string;
     }
+  /** So many requests came, since this was last said, for models that this worker does not serve; every few seconds. */
+  | { readonly type: "jobs-elsewhere"; readonly jobs: number }
   | { readonly type: "draining"; readonly leased: number }
   | { readonly type: "warning"; readonly message: string }
   | { readonly type: "stopped"; readonly code: string; readonly message: string };
@@ -94,6 +97,8 @@ function words(event: AgentEvent): string {
       return `Job ${event.jobId} cancelled after ${event.ms} ms.`;
     case "job-refused":
       return `Job ${event.jobId} (${event.model}) was not taken: ${event.message}`;
+    case "jobs-elsewhere":
+      return `${event.jobs} request${event.jobs === 1 ? "" : "s"} for other models.`;
     case "draining":
       return `Draining: ${event.leased} job${event.leased === 1 ? "" : "s"} to finish, no new ones.`;
     case "warning":
@@ -113,6 +118,7 @@ export function levelOf(event: AgentEvent): Level {
     case "job-started":
     case "job-done":
     case "job-cancelled":
+    case "jobs-elsewhere":
       return "debug";
     case "disconnected":
     case "job-failed":

@@ -17,6 +17,7 @@ import { type ConnectedWorker, LANE_CONNECT_URL } from "../workers/lane-link.ts"
 import { TokenLedger } from "../workers/token-ledger.ts";
 import { WorkerSockets } from "../workers/worker-sockets.ts";
 import { type Answer, type Served, StreamedAnswer, WholeAnswer } from "./answers.ts";
+import { Elsewhere } from "./elsewhere.ts";
 import { EndedJobs } from "./ended-jobs.ts";
 import { type FoundJob, type JobName, LANE_JOBS_URL, type LaneJob, type LaneOverview } from "./lane-api.ts";
 import {
@@ -77,6 +78,8 @@ export class Lane extends DurableObject<Env> {
   /** Answers that have ended and are still being read. */
   readonly #closing = new Set<Answer>();
   readonly #endedJobs = new EndedJobs();
+  readonly #elsewhere = new Elsewhere();
+  #elsewhereTimer: ReturnType<typeof setTimeout> | null = null;
   readonly #metrics: LaneMetrics;
   #metricsTimer: ReturnType<typeof setTimeout> | null = null;
   readonly #unwritten: MeteringRow[] = [];
@@ -105,6 +108,7 @@ export class Lane extends DurableObject<Env> {
         }),
       serving: (worker) => {
         this.#apply(workerConnected(this.#state, worker, Date.now()));
+        if (worker.isExtended) this.#elsewhere.came(worker);
         this.#presence.came(worker);
         this.#presence.tell(Date.now());
         ctx.waitUntil(this.#flush().then(() => this.#arm()));
@@ -115,12 +119,14 @@ export class Lane extends DurableObject<Env> {
       },
       gone: (connection) => {
         this.#apply(workerGone(this.#state, connection, Date.now()));
+        this.#elsewhere.went(connection);
         this.#presence.went(connection);
         this.#tellPresence();
       },
     });
     for (const { worker, credit } of this.#sockets.wake()) {
       workerRestored(this.#state, worker, credit);
+      if (worker.isExtended) this.#elsewhere.came(worker);
       this.#presence.came(worker);
     }
     // Of workers whose sockets a crash took with it.
@@ -153,9 +159,12 @@ export class Lane extends DurableObject<Env> {
     const nowMs = Date.now();
     this.#sockets.sweep(nowMs);
     const submission = submit(this.#state, { ...incoming, requestBytes: bytes.byteLength }, nowMs);
+    const model = submission.ok ? submission.job.model : incoming.model;
+    const known = this.#state.knownModels.has(model) ? model : null;
+    this.#elsewhere.asked(known);
+    this.#tellElsewhereSoon();
     if (!submission.ok) {
       this.#settle(incoming.keyId, incoming.id, 0, incoming.request.stream);
-      const known = this.#state.knownModels.has(incoming.model) ? incoming.model : null;
       this.countRefusals(new Map([[submission.code, 1]]), known);
       if (UNSERVED.includes(submission.code)) observeUnserved(this.#metrics, known);
       return errorResponse(submission.code);
@@ -177,6 +186,16 @@ export class Lane extends DurableObject<Env> {
     if (left) leave();
     this.#ticker ??= setInterval(() => this.#tick(), TICK_MS);
     return answer.response;
+  }
+
+  #tellElsewhereSoon(): void {
+    if (!this.#elsewhere.hasListeners) return;
+    this.#elsewhereTimer ??= setTimeout(() => {
+      this.#elsewhereTimer = null;
+      for (const { connection, jobs } of this.#elsewhere.news()) {
+        this.#sockets.send(connection, { type: "elsewhere", jobs });
+      }
+    }, LIMITS.elsewhereMs);
   }
 
   /** Ends what this key calls so and still runs. How it, or the last of several, stands then; null for none. */

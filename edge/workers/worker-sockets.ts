@@ -19,7 +19,15 @@ import type { TokenLedger } from "./token-ledger.ts";
 
 /** Persisted contract: a socket's attachment, all that survives while its object hibernates (16 KiB at most). */
 type Attachment =
-  | { phase: "challenged"; connection: string; tokenId: string; tokenSha256: string; nonce: string; sinceMs: number }
+  | {
+      phase: "challenged";
+      connection: string;
+      tokenId: string;
+      tokenSha256: string;
+      nonce: string;
+      sinceMs: number;
+      isExtended?: boolean;
+    }
   | ({ phase: "serving"; credit: Credit } & ServingWorker);
 
 /** A worker that has proved its key on a socket. */
@@ -32,6 +40,8 @@ export interface ServingWorker {
   agentVersion: string;
   engine: "llama" | "upstream";
   connectedAtMs: number;
+  /** Whether it knows the frames of v1.1; absent in what an earlier build attached. */
+  isExtended?: boolean;
   models: { name: string; slots: number; kinds: JobKind[] }[];
 }
 
@@ -123,7 +133,9 @@ export class WorkerSockets {
     this.#ctx.acceptWebSocket(socket);
     this.#sockets.set(connection, socket);
     const tokenSha256 = header(CONNECT_HEADERS.tokenSha256);
-    this.#attach({ phase: "challenged", connection, tokenId, tokenSha256, nonce, sinceMs: nowMs });
+    const spoken = header("sec-websocket-protocol");
+    const isExtended = spoken === WORKER_PROTOCOL.extended;
+    this.#attach({ phase: "challenged", connection, tokenId, tokenSha256, nonce, sinceMs: nowMs, isExtended });
 
     // The token is this pool's own: it is told on the socket why it is refused, so that the agent can say so.
     const enrolled = enrolment(this.#tokens.find(tokenId), header(CONNECT_HEADERS.secretSha256), nowMs);
@@ -135,11 +147,7 @@ export class WorkerSockets {
       const late = () => this.close(connection, CLOSE.policyViolation, "no hello in time");
       this.#helloTimers.set(connection, setTimeout(late, LIMITS.helloMs));
     }
-    return new Response(null, {
-      status: 101,
-      webSocket: theirs,
-      headers: { "sec-websocket-protocol": header("sec-websocket-protocol") },
-    });
+    return new Response(null, { status: 101, webSocket: theirs, headers: { "sec-websocket-protocol": spoken } });
   }
 
   /** A message of a socket that is ours. Whatever it holds, the worst that it does is to close that socket. */
@@ -233,7 +241,7 @@ export class WorkerSockets {
   async #hello(attached: Attachment, hello: Hello): Promise<void> {
     const { connection } = attached;
     if (attached.phase !== "challenged") return this.refuse(connection, CLOSE.policyViolation, "a second hello");
-    const { nonce, tokenSha256, tokenId } = attached;
+    const { nonce, tokenSha256, tokenId, isExtended = false } = attached;
     const checked = await checkHello(hello, { pool: await this.#pool(), nonce, tokenSha256 });
     if (!checked.ok) return this.refuse(connection, checked.close, checked.reason);
 
@@ -253,6 +261,7 @@ export class WorkerSockets {
       agentVersion: hello.agentVersion,
       engine: hello.manifest.engine,
       connectedAtMs: nowMs,
+      isExtended,
       models: hello.manifest.models.map(({ name, slots, kinds }) => ({ name, slots, kinds })),
     };
     if (!this.#fits(worker)) return this.refuse(connection, CLOSE.policyViolation, "too many or too long model names");

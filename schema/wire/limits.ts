@@ -102,6 +102,8 @@ export const LIMITS = Object.freeze({
   deltaTokens: 16,
   deltaCoalesceMs: 25,
   drainMs: 30_000,
+  /** Workers hear this often at most that others are asked. */
+  elsewhereMs: 2_000,
   /** Slots that become free while the pool knows of plenty are told together. */
   readyGroupMs: 20,
   reconnectMinMs: 1_000,

@@ -178,6 +178,8 @@ export const poolFrame = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("cancel"), ...lease }),
   /** The named lease is not this worker's any more: drop the job, send nothing more of it. */
   z.strictObject({ type: z.literal("rejected"), ...lease }),
+  /** In v1.1: so many requests came, since the pool last said so, for models that this worker does not serve. */
+  z.strictObject({ type: z.literal("elsewhere"), jobs: z.int().positive() }),
 ]);
 export type PoolFrame = z.infer<typeof poolFrame>;
 export type JobFrame = Extract<PoolFrame, { type: "job" }>;

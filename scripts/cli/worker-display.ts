@@ -45,7 +45,9 @@ export function displayOn(screen: Screen, { log, quiet, terminal }: DisplayOptio
     };
   }
   if (screen.isTTY === true && log === undefined && !quiet && terminal !== "dumb") return new LiveLine(screen, nowMs);
-  return { event: (event) => wanted(event) && screen.write(`${printable(sentence(event))}\n`), ...nothing };
+  // Every few seconds, and nothing that a person must know at once: the status says it.
+  const told = (event: AgentEvent) => event.type !== "jobs-elsewhere" && wanted(event);
+  return { event: (event) => told(event) && screen.write(`${printable(sentence(event))}\n`), ...nothing };
 }
 
 /** Four times a second is enough for a person. */

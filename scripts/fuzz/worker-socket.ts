@@ -65,7 +65,7 @@ export class WorkerSocket {
   static async open(options: WorkerSocketOptions): Promise<WorkerSocket> {
     const socket = new WebSocket(
       `${options.url.replace(/^http/, "ws")}/v1/workers/connect`,
-      [WORKER_PROTOCOL.subprotocol],
+      [WORKER_PROTOCOL.extended, WORKER_PROTOCOL.subprotocol],
       {
         headers: { authorization: `Bearer ${options.token}` },
         handshakeTimeout: options.timeoutMs,

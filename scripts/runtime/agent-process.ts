@@ -184,7 +184,7 @@ function spawnAgent({ poolUrl, stateDir, model, log }: AgentOptions, heard: Hear
 export function eventLine(json: string): string | undefined {
   const event = agentEvent.safeParse(parseJson(json));
   if (!event.success) return json;
-  return event.data.event.startsWith("job-") ? undefined : event.data.message;
+  return /^jobs?-/.test(event.data.event) ? undefined : event.data.message;
 }
 
 const agentEvent = z.object({ event: z.string(), message: z.string(), code: z.string().optional() });

@@ -48,6 +48,9 @@ const done = (atMs: number, name = "m"): Told => [
   { type: "job-done", jobId: "j", model: name, ms: 5, promptTokens: 1, completionTokens: 1 },
 ];
 const up: readonly Told[] = [[0, model("m", 2)], connecting, connected];
+/** At a pool that says when others are asked. */
+const upAtTelling: readonly Told[] = [...up, [2, { type: "connected", pool: "p", worker: "w", tellsElsewhere: true }]];
+const elsewhere = (atMs: number, jobs: number): Told => [atMs, { type: "jobs-elsewhere", jobs }];
 
 describe("a status", () => {
   it("keeps what a URL carries behind it to its owner", () => {
@@ -105,7 +108,7 @@ describe("a status", () => {
   });
 
   it("of a worker that has run since before an upgrade is read all the same", () => {
-    const { lastFailure: _later, ...older } = told(...up);
+    const { lastFailure: _later, elsewhere: _too, ...older } = told(...up);
     expect(agentStatus.parse(older)).toEqual(told(...up));
   });
 
@@ -178,6 +181,28 @@ describe("why no job came", () => {
       true,
       "no-job-for-its-models",
       /for 1 min 0 s/,
+    ],
+    ["nobody asked for anything", upAtTelling, true, "no-job-for-its-models", /Nor did anybody ask for another model/],
+    [
+      "others were asked",
+      [...upAtTelling, elsewhere(NOW_MS - 9_000, 4), elsewhere(NOW_MS - 3_000, 1)],
+      true,
+      "not-the-model-asked-for",
+      /no job for m for 16 min 39 s\. Meanwhile 5 requests came for other models, the last 3 s ago.*--model/,
+    ],
+    [
+      "others were asked before its last job, and none since",
+      [...upAtTelling, elsewhere(5, 4), started(10), done(20)],
+      true,
+      "no-job-for-its-models",
+      /Nor did/,
+    ],
+    [
+      "others were asked at another pool",
+      [...upAtTelling, elsewhere(5, 4), disconnected, connected],
+      true,
+      "no-job-for-its-models",
+      /Either/,
     ],
     ["it works", [...up, started(10)], true, "working", /free slots/],
     ["its slots are busy", [...up, started(10), started(11)], true, "all-slots-busy", /--slots/],

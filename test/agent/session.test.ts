@@ -125,6 +125,20 @@ describe("the handshake", () => {
     });
   });
 
+  it.each([
+    ["ligand.worker.v1.1", true],
+    ["ligand.worker.v1", undefined],
+  ])("knows whether the pool will say that others are asked: by %s %s", async (subprotocol, tellsElsewhere) => {
+    pool.speaks = subprotocol;
+    void startWorker();
+    const side = await pool.welcomed();
+    expect(events.find(({ type }) => type === "connected")).toMatchObject(tellsElsewhere ? { tellsElsewhere } : {});
+    side.send({ type: "elsewhere", jobs: 3 });
+    side.send(job());
+    await engine.run();
+    expect(events).toContainEqual({ type: "jobs-elsewhere", jobs: 3 });
+  });
+
   it("stops for good at a pool that is not the token's, and proves nothing to it", async () => {
     const other = await PoolDouble.listen();
     const end = startWorker({ token: other.token, pool: other.atomId });

@@ -13,6 +13,7 @@ import {
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { LIMITS } from "../../schema/wire/limits.ts";
 import { workerProfile } from "../../worker-agent/profile/profile.ts";
 import { agentStatus } from "../../worker-agent/state/status-file.ts";
 import {
@@ -84,6 +85,16 @@ describe("worker status", () => {
     expect(stdout).toMatch(/^Last job {4}ligand-embedded, done \d+ s ago$/m);
     expect(stdout).toMatch(/^Why no job {2}The pool has sent no job for ligand-embedded for \d+ s\./m);
     expect(stdout).toMatch(/^ligand-embedded {2}0 of 1 /m);
+
+    expect((await post("/v1/chat/completions", { model: "another", messages: [] })).status).toBe(400);
+    const messages = [{ role: "user", content: "Hello" }];
+    expect((await post("/v1/chat/completions", { model: "another", messages })).status).toBe(404);
+    const told = () => worker.status().elsewhere?.jobs === 1;
+    await waitFor(told, 5 * LIMITS.elsewhereMs, "the pool to say that others are asked");
+    expect((await statusOf(worker.stateDir)).why).toEqual({
+      code: "not-the-model-asked-for",
+      message: expect.stringContaining("one request came for other models"),
+    });
 
     const streams = await Promise.all(Array.from({ length: 6 }, rave));
     expect(streams.map(({ status }) => status)).toEqual(Array(6).fill(200));

@@ -86,12 +86,16 @@ export class ScriptedAgent {
     socket.accept();
   }
 
-  static async open(token: string, signer?: Signer): Promise<ScriptedAgent> {
+  static async open(
+    token: string,
+    signer?: Signer,
+    speaks: string = WORKER_PROTOCOL.subprotocol,
+  ): Promise<ScriptedAgent> {
     const response = await ask("/v1/workers/connect", {
       headers: {
         upgrade: "websocket",
         authorization: `Bearer ${token}`,
-        "sec-websocket-protocol": WORKER_PROTOCOL.subprotocol,
+        "sec-websocket-protocol": speaks,
       },
     });
     if (!response.webSocket) throw new Error(`not upgraded: ${response.status}`);
@@ -99,8 +103,8 @@ export class ScriptedAgent {
   }
 
   /** Connected, proved and welcome; `free` slots of `model` are offered at once. */
-  static async serving(token: string, { free, signer, ...offer }: AgentOptions = {}) {
-    const agent = await ScriptedAgent.open(token, signer);
+  static async serving(token: string, { free, signer, speaks, ...offer }: AgentOptions = {}) {
+    const agent = await ScriptedAgent.open(token, signer, speaks);
     await agent.hello(token, offer);
     const welcome = await agent.next("welcome");
     agent.workerId = welcome.worker;
@@ -260,6 +264,8 @@ interface HelloOptions {
 interface AgentOptions extends Pick<HelloOptions, "slots" | "model" | "kinds" | "engine"> {
   free?: number;
   signer?: Signer;
+  /** The newest, for frames that came later. */
+  speaks?: string;
 }
 
 /** The `data:` lines of a server-sent event stream, and its comments. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
-import { CLOSE } from "../../schema/wire/limits.ts";
+import { CLOSE, WORKER_PROTOCOL } from "../../schema/wire/limits.ts";
 import type { AgentFrame } from "../../schema/wire/worker-frames.ts";
 import { admin, ask, chat, createKey, eventually, invite, ScriptedAgent } from "./support.ts";
 
@@ -112,6 +112,25 @@ describe("the handshake", () => {
     const [oldest] = await Promise.all(Array.from({ length: 5 }, () => ScriptedAgent.open(token)));
     expect(await oldest?.closed).toMatchObject({ code: CLOSE.policyViolation });
   });
+});
+
+it("a worker that gets no job hears how many requests came for other models, if it knows that frame", async () => {
+  const { extended: speaks } = WORKER_PROTOCOL;
+  const idle = await ScriptedAgent.serving((await invite()).token, { model: "not-asked-for", speaks });
+  const older = await ScriptedAgent.serving((await invite()).token, { model: "asked-for" });
+  const key = await createKey();
+  const ask = async (model: string, agent?: ScriptedAgent) => {
+    const asking = chat(key, { model });
+    if (agent) await agent.done(await agent.next("job"), "Hello");
+    return (await asking).status;
+  };
+  expect([await ask("asked-for", older), await ask("never-heard-of")]).toEqual([200, 404]);
+  expect(await idle.next("elsewhere")).toEqual({ type: "elsewhere", jobs: 2 });
+  // Nothing of its own; and the next frame of one that does not know this frame is a job.
+  expect([await ask("not-asked-for", idle), await ask("never-heard-of")]).toEqual([200, 404]);
+  expect(await idle.next("elsewhere")).toEqual({ type: "elsewhere", jobs: 1 });
+  expect(await ask("asked-for", older)).toBe(200);
+  for (const agent of [idle, older]) agent.close();
 });
 
 describe("workers that come and go", () => {

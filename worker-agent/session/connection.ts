@@ -182,6 +182,9 @@ class Connection {
         this.#send({ type: "failed", jobId, lease, code, message, retryable });
         return;
       }
+      case "elsewhere":
+        this.#options.onEvent({ type: "jobs-elsewhere", jobs: action.jobs });
+        return;
       case "announce-drain":
         this.#send({ type: "drain" });
         return;
@@ -233,7 +236,8 @@ class Connection {
     }, everyMs);
     this.#timers.add(timer);
     counters.count("connections");
-    onEvent({ type: "connected", pool, worker: signer.id });
+    const tellsElsewhere = this.#isExtended();
+    onEvent({ type: "connected", pool, worker: signer.id, ...(tellsElsewhere && { tellsElsewhere }) });
   }
 
   #start(job: JobFrame): void {
@@ -279,10 +283,14 @@ class Connection {
 
   #send(frame: AgentFrame): void {
     if (this.#socket.readyState !== WebSocket.OPEN || this.#ended) return;
-    const isExtended = this.#socket.protocol === WORKER_PROTOCOL.extended;
-    this.#socket.send(JSON.stringify(isExtended ? frame : forOlderPool(frame)), () => {
+    this.#socket.send(JSON.stringify(this.#isExtended() ? frame : forOlderPool(frame)), () => {
       if (this.#socket.bufferedAmount <= UNSENT_BYTES) this.#wakeWaiting();
     });
+  }
+
+  /** Whether the pool knows the frames of v1.1, and sends them. */
+  #isExtended(): boolean {
+    return this.#socket.protocol === WORKER_PROTOCOL.extended;
   }
 
   #room(signal: AbortSignal): Promise<void> | undefined {

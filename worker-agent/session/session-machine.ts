@@ -50,6 +50,8 @@ export type SessionAction =
       readonly message: string;
       readonly retryable: boolean;
     }
+  /** So many requests came for models that we do not serve. */
+  | { readonly type: "elsewhere"; readonly jobs: number }
   | { readonly type: "announce-drain" }
   /** Draining, and nothing is leased any more. */
   | { readonly type: "drained" };
@@ -91,6 +93,9 @@ function onFrame(session: Session, frame: PoolFrame, terms: SessionTerms): Sessi
     case "job":
       if (session.phase !== "open") return refused("session/unexpected-frame");
       return onJob({ ...session, received: session.received + 1 }, frame, terms);
+    case "elsewhere":
+      if (session.phase !== "open") return refused("session/unexpected-frame");
+      return go(session, frame);
     case "cancel":
     case "rejected": {
       if (session.phase !== "open") return refused("session/unexpected-frame");

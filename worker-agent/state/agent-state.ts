@@ -72,6 +72,7 @@ export function newStory({ poolUrl, pool, worker }: Omit<AgentIdentity, "stateDi
     lastJob: null,
     lastFailure: null,
     lastRefusal: null,
+    elsewhere: null,
     stopped: null,
   };
 }
@@ -92,7 +93,16 @@ export function after(story: Story, event: AgentEvent, atMs: number): Story {
     case "connecting":
       return { ...story, state: "connecting", ...NOT_CONNECTED };
     case "connected":
-      return { ...story, state: "connected", connected: true, connectedSinceMs: atMs, nextAttemptMs: null };
+      return {
+        ...story,
+        state: "connected",
+        connected: true,
+        connectedSinceMs: atMs,
+        nextAttemptMs: null,
+        elsewhere: event.tellsElsewhere ? NOBODY_ASKED : null,
+      };
+    case "jobs-elsewhere":
+      return { ...story, elsewhere: { jobs: (story.elsewhere?.jobs ?? 0) + event.jobs, lastMs: atMs } };
     case "disconnected": {
       const lastDisconnect = { atMs, reason: event.reason };
       return { ...story, state: "connecting", ...NOT_CONNECTED, nextAttemptMs: atMs + event.retryInMs, lastDisconnect };
@@ -114,12 +124,21 @@ export function after(story: Story, event: AgentEvent, atMs: number): Story {
       const lastJob = { model, startedMs: atMs - event.ms, endedMs: atMs, end: JOB_ENDS[type] };
       const failure =
         type === "job-failed" ? { lastFailure: { atMs, model, code: event.code, message: event.reason } } : {};
-      return { ...story, lastJob, ...failure, models: counted(story, event.model, { active: -1, jobs: 0 }, atMs) };
+      const elsewhere = story.elsewhere && NOBODY_ASKED;
+      return {
+        ...story,
+        lastJob,
+        elsewhere,
+        ...failure,
+        models: counted(story, event.model, { active: -1, jobs: 0 }, atMs),
+      };
     }
     default:
       return story;
   }
 }
+
+const NOBODY_ASKED = { jobs: 0, lastMs: null } as const;
 
 const JOB_ENDS = Object.freeze({ "job-done": "done", "job-failed": "failed", "job-cancelled": "cancelled" } as const);
 

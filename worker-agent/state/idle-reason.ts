@@ -5,6 +5,7 @@ export type IdleReason = {
     | "working"
     | "all-slots-busy"
     | "no-job-for-its-models"
+    | "not-the-model-asked-for"
     | "loading"
     | "connecting"
     | "disconnected"
@@ -19,13 +20,13 @@ export type IdleReason = {
 const REFUSED = ["token-refused", "token-expired", "wrong-pool", "protocol-too-old"];
 
 /**
- * Pure: why this worker got no job, as far as it can know. A pool tells a worker nothing of jobs for other models, so
- * whether nobody asks at all or others are asked is the operator's to say.
+ * Pure: why this worker got no job, as far as it can know. Whether nobody asks at all or others are asked, a pool says;
+ * an older one does not, and then it is the operator's to say.
  *
  * @param alive whether the process of `status.pid` still runs
  */
 export function idleReason(status: AgentStatus, alive: boolean, nowMs: number): IdleReason {
-  const { state, models, stopped, lastDisconnect, nextAttemptMs } = status;
+  const { state, models, stopped, lastDisconnect, nextAttemptMs, elsewhere } = status;
   if (state === "stopped") {
     const message = stopped?.message ?? "The worker was stopped.";
     return stopped !== null && REFUSED.includes(stopped.code)
@@ -53,10 +54,18 @@ export function idleReason(status: AgentStatus, alive: boolean, nowMs: number): 
   if (active > 0) return { code: "working", message: "It works, and has free slots: no further job waits for it." };
   const names = models.map(({ name }) => name).join(", ");
   const since = duration(nowMs - quietSinceMs(status, nowMs));
-  return {
-    code: "no-job-for-its-models",
-    message: `The pool has sent no job for ${names} for ${since}. Either nobody asks, or they ask for other models: the pool's operator sees which.`,
-  };
+  const quiet = `The pool has sent no job for ${names} for ${since}.`;
+  if (elsewhere === null) {
+    const message = `${quiet} Either nobody asks, or they ask for other models: the pool's operator sees which.`;
+    return { code: "no-job-for-its-models", message };
+  }
+  if (elsewhere.lastMs === null) {
+    const message = `${quiet} Nor did anybody ask for another model: nobody asks, or other workers of these models are enough.`;
+    return { code: "no-job-for-its-models", message };
+  }
+  const asked = elsewhere.jobs === 1 ? "one request" : `${elsewhere.jobs} requests`;
+  const message = `${quiet} Meanwhile ${asked} came for other models, the last ${duration(nowMs - elsewhere.lastMs)} ago: the pool's operator sees for which. Serve one of them with --model.`;
+  return { code: "not-the-model-asked-for", message };
 }
 
 /** Since when it could have got a job and got none. */

@@ -50,6 +50,8 @@ export const agentStatus = z.object({
     .default(null),
   /** A job that this worker turned down: no such model, or no free slot. */
   lastRefusal: z.object({ atMs: timeMs, model: z.string(), message: z.string() }).nullable(),
+  /** Requests for models that it does not serve, since it connected or its last job ended. Null: the pool does not say. */
+  elsewhere: z.object({ jobs: z.int().nonnegative(), lastMs: timeMs.nullable() }).nullable().default(null),
   /** How it ended; a pool that refuses the token is told here. */
   stopped: z.object({ code: z.string(), message: z.string() }).nullable(),
   counters: counterValues,

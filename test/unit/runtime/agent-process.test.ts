@@ -38,5 +38,6 @@ it.each<[what: string, code: number | null, early: number, want: ReturnType<type
 it.each<[what: string, line: string, want: string | undefined]>([
   ["an event as its sentence", '{"event":"connected","message":"Connected."}', "Connected."],
   ["nothing of single jobs", '{"event":"job-done","message":"Job 1 done."}', undefined],
+  ["nothing of others' jobs", '{"event":"jobs-elsewhere","message":"2 requests."}', undefined],
   ["what is no event as it is", "Segmentation fault", "Segmentation fault"],
 ])("the runner's log shows %s", (_what, line, want) => expect(eventLine(line)).toBe(want));

@@ -58,6 +58,12 @@ export type Admitted =
   | Exclude<SignedAdmission, { ok: true }>
   | { ok: false; code: "federation/unauthenticated"; reason: "not-a-peer" };
 
+export interface PeerStanding {
+  revoked: boolean;
+  /** The newest that it ever signed with. */
+  version: 1 | 2;
+}
+
 type MinTier = FederationPolicy["min_auth_tier"];
 
 /** Nonces are kept for minutes; that they go is in no hurry. */
@@ -145,6 +151,14 @@ export class Bond extends DurableObject<Env> {
   /** The trust that is in effect, for who asks without a request of the peer. */
   trust(min_auth_tier: MinTier): TrustLevel {
     return trustInEffect(this.#trust, { min_auth_tier });
+  }
+
+  /** What outlives a removal, for who would let it in anew. */
+  standing(): PeerStanding {
+    return {
+      revoked: this.#trust !== null && this.#trust.revokedAtMs !== null,
+      version: this.#traffic.signatureVersion,
+    };
   }
 
   /** What the peer has of our log, by its own word. */

@@ -11,7 +11,7 @@ import {
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { fail } from "../http/errors.ts";
 import { poolKeys } from "../http/pool-keys.ts";
-import { cardOf, provesItsKey } from "./introduction.ts";
+import { cardOf, provesItsKey, standingOf } from "./introduction.ts";
 import { ownIdentityCard } from "./own-card.ts";
 import { enter, mayRegister } from "./registration-routes.ts";
 import { type ReverseVerifies, startReverseVerify } from "./reverse-verify.ts";
@@ -43,11 +43,12 @@ export const identityRoutes = new Hono<FederatedEnv & PeerEnv>()
     if (refusal !== null) return refusal;
     const { policy } = c.var;
     if (!mayRegister(body, policy)) return fail(c, "federation/registration-refused");
+    const { version, nonce, timestampSeconds } = read.headers;
+    if (version < (await standingOf(c.env, body.atom_id)).version) return unauthenticated(c, "version-1-refused");
     const known = await findPeer(c.env.DB, body.atom_id);
     const started = startReverseVerify(reverseVerifies, new URL(body.url).host, Date.now());
     if (!started.ok) return fail(c, started.code, { retryAfterSeconds: started.retryAfterSeconds });
     reverseVerifies = started.calls;
-    const { version, nonce, timestampSeconds } = read.headers;
     const address = { atomId: body.atom_id, url: body.url, version };
     if (!(await provesItsKey(c.env, address, body.pubkey_hex))) return fail(c, "federation/registration-refused");
     const once = {

@@ -19,8 +19,10 @@ import {
 } from "../../schema/wire/federation.ts";
 import type { Env } from "../env.ts";
 import { poolKeys } from "../http/pool-keys.ts";
+import type { PeerStanding } from "./bond-object.ts";
 import { ownCard, ownIdentityCard } from "./own-card.ts";
 import { callPeer, type PeerAddress, type PeerAnswer, readPeer } from "./peer-client.ts";
+import { wasEverPeer } from "./store.ts";
 
 /** A peer that has proven its key to us, and we ours to it. */
 export type Introduced =
@@ -48,9 +50,17 @@ export async function introduce(
   const { signer } = await poolKeys(env);
   const isAnother = at.expected !== undefined && at.expected !== info.data.atom_id;
   if (isAnother || info.data.atom_id === signer.id) return { ok: false, code: "federation/wrong-peer" };
-  const speaks2 = info.data.sig_versions?.includes(2) === true;
-  const address: PeerAddress = { atomId: info.data.atom_id, url: at.url, version: speaks2 ? 2 : 1 };
-  return speaks2 ? register(env, address, at.requestUrl) : handshake(env, address, info.data, at.requestUrl);
+  // A card is signed by nobody: it makes no peer that spoke version 2 one of version 1 again (SPEC 3.2).
+  const { version: spoken } = await standingOf(env, info.data.atom_id);
+  const version = info.data.sig_versions?.includes(2) ? 2 : spoken;
+  const address: PeerAddress = { atomId: info.data.atom_id, url: at.url, version };
+  return version === 2 ? register(env, address, at.requestUrl) : handshake(env, address, info.data, at.requestUrl);
+}
+
+/** A stranger's is blank; no object is woken for it. */
+export async function standingOf(env: Env, atomId: string): Promise<PeerStanding> {
+  const known = await wasEverPeer(env.DB, atomId);
+  return known ? env.BOND.getByName(atomId).standing() : { revoked: false, version: 1 };
 }
 
 /** SPEC 3.4, as the initiator. */

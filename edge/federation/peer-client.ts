@@ -40,7 +40,7 @@ const UNREACHABLE: NoAnswer = Object.freeze({ ok: false, code: "federation/unrea
  * allows, no redirects, bounded in time and in what is read of the answer. Nothing else in `edge/` calls out.
  */
 export async function callPeer(env: Env, peer: PeerAddress, call: PeerCall): Promise<PeerAnswer> {
-  return whole(await openPeer(env, peer, call, AbortSignal.timeout(LIMITS.peerCallMs)), call.maxBytes);
+  return timed(async (signal) => whole(await openPeer(env, peer, call, signal), call.maxBytes));
 }
 
 /** The same for an answer that is a stream: its head, once it is there. `signal` ends it at any time. */
@@ -77,7 +77,14 @@ export async function openPeer(
 export async function readPeer(env: Env, url: string, target: string): Promise<PeerAnswer> {
   const open = await openNetwork(env, url);
   if (!open.ok) return open;
-  return whole(await send(open.network, new URL(target, url), { signal: AbortSignal.timeout(LIMITS.peerCallMs) }));
+  return timed(async (signal) => whole(await send(open.network, new URL(target, url), { signal })));
+}
+
+/** Not by `AbortSignal.timeout`: its timer runs on after the answer, and keeps an object in memory. */
+async function timed(call: (signal: AbortSignal) => Promise<PeerAnswer>): Promise<PeerAnswer> {
+  const abort = new AbortController();
+  const timer = setTimeout(() => abort.abort(), LIMITS.peerCallMs);
+  return call(abort.signal).finally(() => clearTimeout(timer));
 }
 
 type Network = { fetch: typeof fetch };

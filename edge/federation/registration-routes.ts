@@ -18,6 +18,7 @@ import type { Env } from "../env.ts";
 import { fail } from "../http/errors.ts";
 import { poolKeys } from "../http/pool-keys.ts";
 import { PEER_REGISTRY } from "../http/pool-objects.ts";
+import { standingOf } from "./introduction.ts";
 import { ownCard } from "./own-card.ts";
 import type { UsedChallenge } from "./registration.ts";
 import { type ChallengeMaker, challengeMaker } from "./registration-challenge.ts";
@@ -86,6 +87,8 @@ export async function enter(
   policy: FederationPolicy,
   signatureVersion: 1 | 2,
 ): Promise<{ ok: true } | { ok: false; code: ErrorCode; retryAfterSeconds?: number }> {
+  // Before it takes anybody's place.
+  if ((await standingOf(env, card.atom_id)).revoked) return { ok: false, code: "federation/registration-refused" };
   const registry = env.PEER_REGISTRY.getByName(PEER_REGISTRY);
   const entry = await registry.enter(card.atom_id, { id, expiresAtMs });
   if (!entry.ok) return entry;

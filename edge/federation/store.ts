@@ -40,6 +40,11 @@ export function findPeer(db: D1Database, atomId: string): Promise<PeerRow | unde
     .get();
 }
 
+/** Whether there is a `Bond` of it: of a removed peer too, whose tombstone it is. */
+export async function wasEverPeer(db: D1Database, atomId: string): Promise<boolean> {
+  return (await drizzle(db).select({ id: peers.id }).from(peers).where(eq(peers.id, atomId)).get()) !== undefined;
+}
+
 /** Which of these ids are registered here: only their `Bond`s may be woken. */
 export async function knownAmong(db: D1Database, atomIds: readonly string[]): Promise<Set<string>> {
   if (atomIds.length === 0) return new Set();

@@ -18,7 +18,7 @@ import type {
 
 const POOL = "https://pool.example";
 
-const pool = (exports as unknown as { default: Fetcher }).default;
+export const pool = (exports as unknown as { default: Fetcher }).default;
 
 export function ask(path: string, init: RequestInit = {}): Promise<Response> {
   return pool.fetch(new Request(`${POOL}${path}`, init));

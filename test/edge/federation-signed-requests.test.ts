@@ -1,0 +1,436 @@
+import { evictDurableObject, listDurableObjectIds, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
+import { env } from "cloudflare:workers";
+import { Point } from "@noble/ed25519";
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { concat, toBase64, toHex } from "../../schema/crypto/bytes.ts";
+import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
+import { idOfPublicKey } from "../../schema/crypto/ids.ts";
+import { freshNonce, SIGNATURE_HEADERS } from "../../schema/crypto/request-signature.ts";
+import type { FederationPolicy } from "../../schema/wire/federation.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import { type Bend, deliver, freshPool, OURS, outcome, PeerDouble, peerAt, setPolicy, US } from "./peer-double.ts";
+import { admin, eventually } from "./support.ts";
+
+/** SPEC 3.2, as whoever attacks it sees it. */
+
+let peer: PeerDouble;
+beforeAll(async () => {
+  vi.useFakeTimers({ toFake: ["Date"] });
+  await freshPool();
+});
+beforeEach(async () => {
+  // Ten registrations a minute.
+  pass(60_000);
+  await setPolicy({ legacy_signatures: "off" });
+  peer = await peerAt(1);
+});
+afterAll(() => vi.useRealTimers());
+const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
+
+const STATUS = "/api/federation/status";
+const EVENTS = "/api/federation/events";
+const VERIFY = "/v1/federation/verify";
+const challenge = () => toBase64(crypto.getRandomValues(new Uint8Array(32)));
+const REFUSED = "401 federation/unauthenticated";
+
+const noncesOf = (of: PeerDouble) =>
+  runInDurableObject(of.bond(), (_bond, { storage }) =>
+    storage.sql
+      .exec<{ nonce: string }>("SELECT nonce FROM nonces")
+      .toArray()
+      .map(({ nonce }) => nonce),
+  );
+
+describe("a replay", () => {
+  it("of a request is refused", async () => {
+    const request = await peer.request("GET", STATUS);
+    expect(await outcome(await deliver(request.clone()))).toBe("200");
+    expect(await outcome(await deliver(request))).toBe(REFUSED);
+  });
+
+  it("fifty times at once passes exactly once", async () => {
+    const request = await peer.request("GET", STATUS);
+    const answers = await Promise.all(Array.from({ length: 50 }, async () => outcome(await deliver(request.clone()))));
+    expect(answers.filter((each) => each === "200")).toHaveLength(1);
+    expect(answers.filter((each) => each === REFUSED)).toHaveLength(49);
+  });
+
+  it("is refused after the bond was evicted, and while it is", async () => {
+    const request = await peer.request("GET", STATUS);
+    expect(await outcome(await deliver(request.clone()))).toBe("200");
+    await evictDurableObject(peer.bond());
+    const answers = await Promise.all(Array.from({ length: 10 }, async () => outcome(await deliver(request.clone()))));
+    expect(new Set(answers)).toEqual(new Set([REFUSED]));
+  });
+
+  it("is refused when its nonce was purged and the clock stepped back", async () => {
+    const request = await peer.request("GET", STATUS);
+    expect(await outcome(await deliver(request.clone()))).toBe("200");
+    pass((LIMITS.nonceRetentionSeconds + 1) * 1_000);
+    expect(await runDurableObjectAlarm(peer.bond())).toBe(true);
+    expect(await noncesOf(peer)).toEqual([]);
+    pass(-(LIMITS.nonceRetentionSeconds + 1) * 1_000);
+    await evictDurableObject(peer.bond());
+    expect(await outcome(await deliver(request))).toBe(REFUSED);
+    pass(1_000);
+    expect(await peer.told("GET", STATUS), "a later one").toBe("200");
+  });
+
+  it("keeps no nonce for longer than it must, by the alarm", async () => {
+    await peer.send("GET", STATUS);
+    pass(LIMITS.nonceRetentionSeconds * 1_000 - 1_000);
+    await peer.send("GET", STATUS);
+    await runDurableObjectAlarm(peer.bond());
+    expect(await noncesOf(peer)).toHaveLength(2);
+    pass(1_000);
+    expect(await runDurableObjectAlarm(peer.bond()), "it is set again").toBe(true);
+    expect(await noncesOf(peer)).toHaveLength(1);
+  });
+});
+
+describe("a request of another than it says, or for another than us", () => {
+  it("reflection: what we signed ourselves is not heard", async () => {
+    await setPolicy({ legacy_signatures: "all" });
+    for (const version of [1, 2] as const) {
+      expect(await peer.told("GET", STATUS, undefined, { origin: US, sign: OURS.sign, version })).toBe(REFUSED);
+    }
+  });
+
+  it("reflection: what we sent to a peer and it sends back is not heard", async () => {
+    await admin("PUT", `/peers/${peer.id}/trust`, { level: 2 }, 200);
+    const [call] = await eventually(async () => peer.called(EVENTS).length > 0 && peer.called(EVENTS));
+    const { method = "", target = "", body, headers = new Headers() } = call ?? {};
+    const request = new Request(`https://pool.example${target}`, { method, body: JSON.stringify(body), headers });
+    expect(request.headers.get(SIGNATURE_HEADERS.destination)).toBe(peer.id);
+    expect(await outcome(await deliver(request.clone()))).toBe(REFUSED);
+    request.headers.set(SIGNATURE_HEADERS.destination, US);
+    expect(await outcome(await deliver(request))).toBe(REFUSED);
+  });
+
+  it("redirection: a request for a third pool is of no use here", async () => {
+    const third = await PeerDouble.make();
+    expect(await peer.told("GET", STATUS, undefined, { destination: third.id })).toBe(REFUSED);
+    const headers = { [SIGNATURE_HEADERS.destination]: US };
+    expect(await peer.told("GET", STATUS, undefined, { destination: third.id, headers }), "renamed").toBe(REFUSED);
+  });
+
+  it("swapped X-IAMINE-Atom-Id: one peer cannot speak as another", async () => {
+    const other = await peerAt(1);
+    const headers = { [SIGNATURE_HEADERS.atomId]: other.id };
+    expect(await peer.told("GET", STATUS, undefined, { headers })).toBe(REFUSED);
+    expect(await peer.told("GET", STATUS, undefined, { origin: other.id }), "signed so").toBe(REFUSED);
+    expect(await noncesOf(other)).toEqual([]);
+  });
+
+  it("body: a peer cannot have another's key proved in its own name", async () => {
+    const other = await peerAt(1);
+    const body = { atom_id: other.id, challenge_b64: challenge() };
+    expect(await peer.told("POST", VERIFY, body)).toBe(REFUSED);
+    expect(await peer.told("POST", VERIFY, { ...body, atom_id: peer.id })).toBe("200");
+  });
+});
+
+describe("an altered request", () => {
+  const chain = ["ab".repeat(32), "cd".repeat(32)];
+  const pull = `${EVENTS}?since=1&limit=1`;
+
+  it.each<[what: string, bend: Bend]>([
+    ["query", { target: `${EVENTS}?since=0&limit=1` }],
+    ["query taken away", { target: EVENTS }],
+    ["query in another order", { target: `${EVENTS}?limit=1&since=1` }],
+    ["path", { target: STATUS }],
+    ["hop", { headers: { [SIGNATURE_HEADERS.hop]: "1" } }],
+    ["hop and chain", { headers: { [SIGNATURE_HEADERS.hop]: "1", [SIGNATURE_HEADERS.chain]: chain[0] ?? "" } }],
+    ["chain", { chain, headers: { [SIGNATURE_HEADERS.chain]: [...chain].reverse().join(",") } }],
+    [
+      "chain that is cut",
+      { chain, headers: { [SIGNATURE_HEADERS.chain]: chain[0] ?? "", [SIGNATURE_HEADERS.hop]: "1" } },
+    ],
+    ["nonce", { headers: { [SIGNATURE_HEADERS.nonce]: freshNonce() } }],
+    ["version taken away", { headers: { [SIGNATURE_HEADERS.version]: null, [SIGNATURE_HEADERS.destination]: null } }],
+  ])("%s is refused, and consumes no nonce", async (_what, bend) => {
+    await admin("PUT", `/peers/${peer.id}/trust`, { level: 2 }, 200);
+    expect(await peer.told("GET", pull, undefined, { chain: bend.chain ?? [] }), "as it was signed").toBe("200");
+    const before = await noncesOf(peer);
+    expect(await peer.told("GET", pull, undefined, bend)).toBe(REFUSED);
+    expect(await noncesOf(peer)).toEqual(before);
+  });
+
+  it("body, by one byte, is refused", async () => {
+    const body = JSON.stringify({ atom_id: peer.id, challenge_b64: challenge() });
+    expect(await peer.told("POST", VERIFY, body, { body: `${body} ` })).toBe(REFUSED);
+    expect(await peer.told("POST", VERIFY, body)).toBe("200");
+  });
+
+  it("timestamp is refused, though it is in the window", async () => {
+    const headers = { [SIGNATURE_HEADERS.timestamp]: String(Math.floor(Date.now() / 1_000) + 1) };
+    expect(await peer.told("GET", STATUS, undefined, { headers })).toBe(REFUSED);
+  });
+});
+
+describe("a forwarded request", () => {
+  const [one, two, three] = ["ab".repeat(32), "cd".repeat(32), "ef".repeat(32)];
+  it.each<[what: string, bend: Bend, want: string]>([
+    ["by two others is heard", { chain: [one, two] }, "200"],
+    ["by three others is not", { chain: [one, two, three] }, REFUSED],
+    ["in a loop that we are in is not", { chain: [one, US] }, REFUSED],
+    ["by us is not", { chain: [US] }, REFUSED],
+    ["whose hop is not the chain's length is not", { chain: [one], hop: 0 }, REFUSED],
+    ["whose hop is more than the chain's length is not", { chain: [one], hop: 2 }, REFUSED],
+  ])("%s", async (_what, bend, want) => expect(await peer.told("GET", STATUS, undefined, bend)).toBe(want));
+});
+
+describe("a skewed clock", () => {
+  it.each<[seconds: number, want: string]>([
+    [-61, REFUSED],
+    [-60, "200"],
+    [60, "200"],
+    [61, REFUSED],
+  ])("%i s from ours", async (seconds, want) => {
+    const timestampSeconds = Math.floor(Date.now() / 1_000) + seconds;
+    expect(await peer.told("GET", STATUS, undefined, { timestampSeconds })).toBe(want);
+  });
+
+  it("can be told from the answer's Date", async () => {
+    const timestampSeconds = Math.floor(Date.now() / 1_000) - 3_600;
+    const response = await peer.send("GET", STATUS, undefined, { timestampSeconds });
+    expect(Date.parse(response.headers.get("date") ?? "")).toBe(Math.floor(Date.now() / 1_000) * 1_000);
+  });
+});
+
+describe("headers", () => {
+  it.each(Object.values(SIGNATURE_HEADERS))("%s sent twice is refused", async (name) => {
+    const request = await peer.request("GET", STATUS, undefined, { chain: ["ab".repeat(32)] });
+    expect(await outcome(await deliver(new Request(request)))).toBe("200");
+    const again = await peer.request("GET", STATUS, undefined, { chain: ["ab".repeat(32)] });
+    again.headers.append(name, again.headers.get(name) ?? "");
+    expect(await outcome(await deliver(again))).toBe(REFUSED);
+  });
+
+  it.each([
+    SIGNATURE_HEADERS.atomId,
+    SIGNATURE_HEADERS.timestamp,
+    SIGNATURE_HEADERS.nonce,
+    SIGNATURE_HEADERS.signature,
+    SIGNATURE_HEADERS.destination,
+  ])("%s left out is refused", async (name) => {
+    expect(await peer.told("GET", STATUS, undefined, { headers: { [name]: null } })).toBe(REFUSED);
+  });
+});
+
+describe("a key of small order, under which anybody can sign anything", () => {
+  /** R = B and S = 1: right for every message under the neutral element, and now and then under the others. */
+  const forged = async () => concat(Point.BASE.toBytes(), Uint8Array.of(1), new Uint8Array(31));
+  const torsion = Point.fromHex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a");
+  const keys = Array.from({ length: 8 }, (_, i) => (i === 0 ? Point.ZERO : torsion.multiply(BigInt(i))).toBytes());
+
+  it("registers nobody", async () => {
+    const bonds = (await listDurableObjectIds(env.BOND)).length;
+    for (const key of keys) {
+      const card = peer.card({ public_key: toHex(key), atom_id: await idOfPublicKey(key) });
+      for (let tries = 0; tries < 16; tries++) {
+        const bend: Bend = { origin: card.atom_id, sign: forged };
+        expect(
+          await peer.told("POST", "/api/federation/register", { card, challenge: freshNonce().repeat(2) }, bend),
+        ).toBe(REFUSED);
+      }
+    }
+    expect(await listDurableObjectIds(env.BOND)).toHaveLength(bonds);
+  });
+});
+
+describe("a huge body", () => {
+  it("that is announced is refused", async () => {
+    expect(await peer.told("POST", EVENTS, "", { body: new Uint8Array(LIMITS.federatedBodyBytes + 1) })).toBe(REFUSED);
+  });
+
+  it("that never ends is read as far as the bound, and no further", async () => {
+    let read = 0;
+    const body = new ReadableStream<Uint8Array>({
+      pull: (controller) => {
+        read += 1;
+        controller.enqueue(new Uint8Array(64 * 1024));
+      },
+    });
+    expect(await peer.told("POST", EVENTS, "", { body })).toBe(REFUSED);
+    expect(read * 64 * 1024).toBeLessThan(3 * LIMITS.federatedBodyBytes);
+  });
+});
+
+describe("one answer", () => {
+  /** All of it but the time. */
+  const whole = async (response: Response) => {
+    const headers = [...response.headers].filter(([name]) => name !== "date");
+    return JSON.stringify([response.status, headers.sort(), await response.text()]);
+  };
+  const id = { "x-request-id": "the-same" };
+
+  it("whatever the cause: nothing tells an unknown peer from a bad signature or a replay", async () => {
+    const stranger = await PeerDouble.make();
+    const removed = await peerAt(1);
+    await admin("DELETE", `/peers/${removed.id}`);
+    const replayed = await peer.request("GET", STATUS, undefined, { headers: id });
+    expect(await outcome(await deliver(replayed.clone()))).toBe("200");
+    const sent: Record<string, Promise<Response>> = {
+      "unknown peer": stranger.send("GET", STATUS, undefined, { headers: id }),
+      "removed peer": removed.send("GET", STATUS, undefined, { headers: id }),
+      "bad signature": peer.send("GET", STATUS, undefined, { sign: stranger.signer.sign, headers: id }),
+      "bad signature of a stranger": stranger.send("GET", STATUS, undefined, { sign: peer.signer.sign, headers: id }),
+      replay: deliver(replayed),
+      skew: peer.send("GET", STATUS, undefined, { timestampSeconds: 1, headers: id }),
+      "wrong destination": peer.send("GET", STATUS, undefined, { destination: stranger.id, headers: id }),
+      "version 1": peer.send("GET", STATUS, undefined, { version: 1, headers: id }),
+      "no headers": deliver(new Request(`https://pool.example${STATUS}`, { headers: id })),
+      "too many hops": peer.send("GET", STATUS, undefined, { headers: { ...id, [SIGNATURE_HEADERS.hop]: "9" } }),
+      "huge body": peer.send("POST", EVENTS, "x".repeat(LIMITS.federatedBodyBytes + 1), { headers: id }),
+    };
+    const answers = await Promise.all(
+      Object.entries(sent).map(async ([what, response]) => [what, await whole(await response)] as const),
+    );
+    const [[, first = ""] = []] = answers;
+    expect(first).toContain("federation/unauthenticated");
+    for (const [what, answer] of answers) expect(answer, what).toBe(first);
+  });
+
+  it("and nothing is kept of it but a counter by reason", async () => {
+    const stranger = await PeerDouble.make();
+    const counted = async () =>
+      (await admin<{ refused_requests: Record<string, number> }>("GET", "/federation")).refused_requests;
+    const before = await counted();
+    const stored = await dump();
+    await stranger.send("GET", STATUS);
+    await peer.send("GET", STATUS, undefined, { sign: stranger.signer.sign });
+    await peer.send("GET", STATUS, undefined, { timestampSeconds: 1 });
+    expect(await dump()).toEqual(stored);
+    const after = await counted();
+    for (const reason of ["unknown-peer", "bad-signature", "clock-skew"])
+      expect((after[reason] ?? 0) - (before[reason] ?? 0), reason).toBe(1);
+  });
+
+  /** What there is: objects of peers, their rows, the record's. */
+  async function dump() {
+    const { results } = await env.DB.prepare("SELECT * FROM peers").all();
+    return { results, bonds: (await listDurableObjectIds(env.BOND)).length, nonces: await noncesOf(peer) };
+  }
+});
+
+describe("version 1", () => {
+  const calls: Record<string, (of: PeerDouble) => Promise<string>> = {
+    status: (of) => of.told("GET", STATUS, undefined, { version: 1 }),
+    pull: (of) => of.told("GET", EVENTS, undefined, { version: 1 }),
+    verify: (of) => of.told("POST", VERIFY, { atom_id: of.id, challenge_b64: challenge() }, { version: 1 }),
+    molecule: (of) => of.told("GET", "/v1/federation/molecule", undefined, { version: 1 }),
+    push: async (of) => of.told("POST", EVENTS, { events: [{ event: await of.event(), ttl: 3 }] }, { version: 1 }),
+    handshake: (of) => of.told("POST", "/v1/federation/handshake", hello(of), { version: 1 }),
+    register: (of) =>
+      of.told(
+        "POST",
+        "/api/federation/register",
+        { card: of.card(), challenge: freshNonce().repeat(2) },
+        { version: 1 },
+      ),
+  };
+  const hello = (of: PeerDouble) => ({
+    atom_id: of.id,
+    name: "old",
+    pubkey_hex: toHex(of.signer.publicKey),
+    url: of.url,
+    molecule_id: null,
+    capabilities: [],
+    request_reciprocation: false,
+  });
+  const shakeHands = async () => {
+    const old = await PeerDouble.make();
+    old.version = 1;
+    expect(await calls.handshake?.(old)).toBe("200");
+    await admin("PUT", `/peers/${old.id}/trust`, { level: 2 }, 200);
+    return old;
+  };
+
+  it.each<[legacy: FederationPolicy["legacy_signatures"], heard: string[]]>([
+    ["off", []],
+    ["reads", ["status", "pull", "verify", "molecule", "handshake"]],
+    ["all", ["status", "pull", "verify", "molecule", "handshake", "push"]],
+  ])("with legacy_signatures %s is heard for %j", async (legacy, heard) => {
+    await setPolicy({ legacy_signatures: "reads" });
+    const old = await shakeHands();
+    pass(60_000);
+    await setPolicy({ legacy_signatures: legacy });
+    const answers = Object.entries(calls).map(async ([what, call]) => [what, await call(old)] as const);
+    expect(Object.fromEntries(await Promise.all(answers))).toEqual(
+      Object.fromEntries(Object.keys(calls).map((what) => [what, heard.includes(what) ? "200" : REFUSED])),
+    );
+  });
+
+  it("is never heard again of a peer that spoke version 2, nor spoken to it", async () => {
+    await setPolicy({ legacy_signatures: "all" });
+    const old = await shakeHands();
+    expect(await calls.status?.(old)).toBe("200");
+    expect(await old.told("GET", STATUS)).toBe("200");
+    pass(60_000);
+    await evictDurableObject(old.bond());
+    old.calls.length = 0;
+    for (const [what, call] of Object.entries(calls)) expect(await call(old), what).toBe(REFUSED);
+    // Nor when its card says that it is of the existing network: that is signed by nobody.
+    await admin("POST", "/peers", { url: old.url }, 201);
+    await admin("PUT", `/peers/${old.id}/trust`, { level: 1 }, 200);
+    await eventually(async () => old.called(EVENTS).length > 0);
+    const signed = old.calls.filter(({ headers }) => headers.has(SIGNATURE_HEADERS.signature));
+    expect(signed.filter(({ headers }) => headers.get(SIGNATURE_HEADERS.version) !== "2")).toEqual([]);
+  });
+
+  it("made for another pool replays here once at most, within the window", async () => {
+    await setPolicy({ legacy_signatures: "reads" });
+    const old = await shakeHands();
+    const request = await old.request("GET", STATUS, undefined, { version: 1 });
+    expect(await outcome(await deliver(request.clone()))).toBe("200");
+    expect(await outcome(await deliver(request))).toBe(REFUSED);
+  });
+});
+
+describe("the rate of a peer", () => {
+  const verify = (of: PeerDouble, bend?: Bend) =>
+    of.send("POST", VERIFY, { atom_id: of.id, challenge_b64: challenge() }, bend);
+  const many = async (n: number, call: () => Promise<Response>) => {
+    const answers = await Promise.all(Array.from({ length: n }, async () => outcome(await call())));
+    return answers.filter((each) => each === "200").length;
+  };
+
+  it("is sixty requests a minute, and one of it is not another's", async () => {
+    expect(await many(70, () => verify(peer))).toBe(LIMITS.peerRequestsPerMinute);
+    const limited = await verify(peer);
+    expect(await outcome(limited.clone())).toBe("429 federation/rate-limited");
+    expect(limited.headers.get("retry-after")).toBe("1");
+    expect(await outcome(await verify(await peerAt(1)))).toBe("200");
+    expect(await peer.told("GET", STATUS), "events are counted apart").toBe("200");
+    pass(1_000);
+    expect(await many(3, () => verify(peer))).toBe(1);
+  });
+
+  it("is sixty a second for events", async () => {
+    expect(await many(70, () => peer.send("GET", STATUS))).toBe(LIMITS.peerEventRequestsPerSecond);
+    pass(1_000);
+    expect(await many(70, () => peer.send("GET", STATUS))).toBe(LIMITS.peerEventRequestsPerSecond);
+  });
+
+  it("keeps nothing of a limited request: it passes when there is room", async () => {
+    await many(LIMITS.peerRequestsPerMinute, () => verify(peer));
+    const body = JSON.stringify({ atom_id: peer.id, challenge_b64: challenge() });
+    const limited = await peer.request("POST", VERIFY, body);
+    expect(await outcome(await deliver(limited.clone()))).toBe("429 federation/rate-limited");
+    expect(await noncesOf(peer)).toHaveLength(LIMITS.peerRequestsPerMinute);
+    pass(1_000);
+    expect(await outcome(await deliver(limited.clone()))).toBe("200");
+    expect(await outcome(await deliver(limited)), "once").toMatch(/^4/);
+  });
+
+  it("is not used up by whoever only knows the peer's name", async () => {
+    const stranger = await signerFrom(generateSecretKey());
+    await many(70, () => verify(peer, { sign: stranger.sign }));
+    const replayed = await peer.request("GET", STATUS);
+    await deliver(replayed.clone());
+    await many(70, () => deliver(replayed.clone()));
+    expect(await peer.told("GET", STATUS)).toBe("200");
+    expect(await outcome(await verify(peer))).toBe("200");
+  });
+});

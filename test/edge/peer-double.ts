@@ -1,0 +1,394 @@
+import { applyD1Migrations, reset } from "cloudflare:test";
+import { env } from "cloudflare:workers";
+import { createHash } from "node:crypto";
+import { vi } from "vitest";
+import { append, type LogState, newLog } from "../../edge/events/log-machine.ts";
+import { poolKeys } from "../../edge/http/pool-keys.ts";
+import { toBase64, toHex, utf8 } from "../../schema/crypto/bytes.ts";
+import { generateSecretKey, type Signer, signerFrom } from "../../schema/crypto/ed25519.ts";
+import { answerLivenessChallenge } from "../../schema/crypto/liveness-proof.ts";
+import { type Registration, signRegistrationProof } from "../../schema/crypto/registration-proof.ts";
+import {
+  freshNonce,
+  SIGNATURE_HEADERS,
+  type SignedHeaders,
+  signedBytes,
+  targetOf,
+} from "../../schema/crypto/request-signature.ts";
+import { signCheckpoint, signEvent } from "../../schema/crypto/signed-event.ts";
+import type { PeerAudience, PulledEvent, PushAnswer, SignedEvent, Visibility } from "../../schema/wire/events.ts";
+import {
+  type Card,
+  type FederationPolicy,
+  type IdentityCard,
+  type PeerView,
+  registerAnswer,
+  type TrustLevel,
+} from "../../schema/wire/federation.ts";
+import { admin, pool } from "./support.ts";
+
+/** This pool's atom id, and its key, with which nobody else should be able to do anything. */
+export const { atomId: US, signer: OURS } = await poolKeys(env);
+
+/** A fresh pool that federates, whose calls out reach the doubles that were made since and nobody else. */
+export async function freshPool(policy: Partial<FederationPolicy> = {}): Promise<void> {
+  await reset();
+  await applyD1Migrations(env.DB, env.TEST_MIGRATIONS);
+  doubles.clear();
+  vi.spyOn(globalThis, "fetch").mockImplementation(reach);
+  await setPolicy({ federation: "on", max_peers: 0, ...policy });
+}
+
+export const setPolicy = (policy: Partial<FederationPolicy>) => admin("PATCH", "/federation", policy);
+
+/** What is bent of a request: before it is signed, and after. */
+export interface Bend extends Partial<SignedHeaders> {
+  /** Another's key, or what signs in its place. */
+  sign?: Signer["sign"];
+  /** Headers as sent; null takes one away. */
+  headers?: Record<string, string | null>;
+  /** `pathname + search` as sent. */
+  target?: string;
+  body?: string | Uint8Array | ReadableStream<Uint8Array>;
+}
+
+export interface EventDraft {
+  type?: string;
+  visibility?: Visibility;
+  payload?: Record<string, unknown>;
+  /** Its clock, ahead of ours. */
+  aheadMs?: number;
+  /** Microseconds since the epoch, in place of that. */
+  atUs?: number;
+}
+
+/** A call of the pool's, as the double saw it. */
+export interface Call {
+  method: string;
+  target: string;
+  headers: Headers;
+  body: unknown;
+}
+
+type Answer = (request: Request) => Response | Promise<Response> | undefined;
+
+const doubles = new Map<string, PeerDouble>();
+
+/** Whoever is at that address answers; nobody is unreachable. */
+async function reach(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
+  const request = new Request(input, init);
+  const double = doubles.get(new URL(request.url).origin);
+  if (!double) throw new TypeError("network connection lost");
+  return double.receive(request, init?.signal ?? null);
+}
+
+/** Another pool: its key, its card, its log, what it sends and what it answers. Honest, unless a test bends it. */
+export class PeerDouble {
+  readonly signer: Signer;
+  readonly url: string;
+  /** Every call that the pool made. */
+  readonly calls: Call[] = [];
+  /** Events that the pool pushed. */
+  readonly received: SignedEvent[] = [];
+  /** Asked first; what it leaves undefined is answered honestly. */
+  answer: Answer = () => undefined;
+  /** 1: of the existing network, whose card lacks `sig_versions`. */
+  version: 1 | 2 = 2;
+  readonly log: DoubleLog;
+
+  private constructor(signer: Signer, url: string) {
+    this.signer = signer;
+    this.url = url;
+    this.log = new DoubleLog(signer);
+  }
+
+  static async make(url?: string): Promise<PeerDouble> {
+    const signer = await signerFrom(generateSecretKey());
+    const double = new PeerDouble(signer, url ?? `https://${signer.id.slice(0, 16)}.peer.example`);
+    doubles.set(double.url, double);
+    return double;
+  }
+
+  get id(): string {
+    return this.signer.id;
+  }
+
+  card(changes: Partial<Card> = {}): Card {
+    return {
+      atom_id: this.id,
+      public_key: toHex(this.signer.publicKey),
+      name: "double",
+      url: this.url,
+      auth_tier: "device-bound",
+      capabilities: ["events", "listed"],
+      ...changes,
+    };
+  }
+
+  // ---- what it sends
+
+  async request(method: string, target: string, body?: unknown, bend: Bend = {}): Promise<Request> {
+    const { sign = this.signer.sign, headers: changed = {}, target: sentTo, body: sent, ...fields } = bend;
+    const version = fields.version ?? 2;
+    const chain = fields.chain ?? [];
+    const headers: SignedHeaders = {
+      version,
+      origin: this.id,
+      destination: version === 2 ? US : null,
+      timestampSeconds: Math.floor(Date.now() / 1_000),
+      nonce: freshNonce(),
+      hop: chain.length,
+      ...fields,
+      chain,
+    };
+    const text = body === undefined ? undefined : typeof body === "string" ? body : JSON.stringify(body);
+    const url = new URL(target, "https://pool.example");
+    const message = await signedBytes(headers, { method, target: targetOf(url), body: utf8(text ?? "") });
+    const given = new Headers({
+      [SIGNATURE_HEADERS.atomId]: headers.origin,
+      [SIGNATURE_HEADERS.timestamp]: String(headers.timestampSeconds),
+      [SIGNATURE_HEADERS.nonce]: headers.nonce,
+      [SIGNATURE_HEADERS.hop]: String(headers.hop),
+      [SIGNATURE_HEADERS.chain]: headers.chain.join(","),
+      [SIGNATURE_HEADERS.signature]: toBase64(await sign(message)),
+    });
+    if (version === 2) given.set(SIGNATURE_HEADERS.version, "2");
+    if (headers.destination !== null) given.set(SIGNATURE_HEADERS.destination, headers.destination);
+    for (const [name, value] of Object.entries(changed)) {
+      if (value === null) given.delete(name);
+      else given.set(name, value);
+    }
+    const content = sent ?? text;
+    return new Request(new URL(sentTo ?? target, url), {
+      method,
+      headers: given,
+      ...(content !== undefined && { body: content }),
+    });
+  }
+
+  async send(method: string, target: string, body?: unknown, bend?: Bend): Promise<Response> {
+    return deliver(await this.request(method, target, body, bend));
+  }
+
+  /** Status and code. */
+  async told(method: string, target: string, body?: unknown, bend?: Bend): Promise<string> {
+    return outcome(await this.send(method, target, body, bend));
+  }
+
+  /** As the initiator, by the real routes (SPEC 3.4). */
+  async register(card = this.card()): Promise<Response> {
+    const registration = await this.startRegistration(card);
+    if (registration instanceof Response) return registration;
+    return this.confirm(registration);
+  }
+
+  async startRegistration(card = this.card()): Promise<Registration | Response> {
+    const challenge = toHex(crypto.getRandomValues(new Uint8Array(32)));
+    const asked = await this.send("POST", "/api/federation/register", { card, challenge });
+    if (asked.status !== 200) return asked;
+    const theirs = registerAnswer.parse(await asked.json());
+    return { initiator: { card, challenge }, responder: { card: theirs.card, challenge: theirs.challenge } };
+  }
+
+  async confirm(registration: Registration, bend: { proof?: string } & Bend = {}): Promise<Response> {
+    const { proof = await signRegistrationProof(this.signer, "initiator", registration), ...rest } = bend;
+    const body = { card: registration.initiator.card, challenge: registration.responder.challenge, proof };
+    return this.send("POST", "/api/federation/register/confirm", body, rest);
+  }
+
+  event({ type = "overview", visibility = "public", payload = {}, aheadMs = 0, atUs }: EventDraft = {}) {
+    const physical_us = atUs ?? (Date.now() + aheadMs) * 1_000;
+    const unique = visibility === "direct" ? {} : { n: crypto.randomUUID() };
+    return signEvent(this.signer, {
+      type: type as "overview",
+      visibility,
+      payload: { ...unique, ...payload },
+      hlc: { physical_us, logical: this.#logical++ },
+    });
+  }
+  /** So that its own are told apart, and later ones are later. */
+  #logical = 0;
+
+  grant(level: TrustLevel, draft: EventDraft = {}): Promise<SignedEvent> {
+    return this.event({ type: "trust_granted", visibility: "direct", payload: { peer: US, level }, ...draft });
+  }
+
+  async push(events: readonly SignedEvent[], ttl = 3): Promise<Response> {
+    return this.send("POST", "/api/federation/events", { events: events.map((event) => ({ event, ttl })) });
+  }
+
+  /** The push's answer, whatever its status. */
+  async pushed(events: readonly SignedEvent[], ttl = 3): Promise<PushAnswer> {
+    return (await this.push(events, ttl)).json();
+  }
+
+  /** What our admin sees of it. */
+  seen(): Promise<PeerView & { deliveries_waiting: number; sync: unknown }> {
+    return admin("GET", `/peers/${this.id}`);
+  }
+
+  bond() {
+    return env.BOND.getByName(this.id);
+  }
+
+  // ---- what it answers
+
+  async receive(request: Request, signal: AbortSignal | null): Promise<Response> {
+    const url = new URL(request.url);
+    const text = await request.clone().text();
+    this.calls.push({
+      method: request.method,
+      target: targetOf(url),
+      headers: request.headers,
+      body: text === "" ? null : JSON.parse(text),
+    });
+    return (await this.answer(request)) ?? this.#honest(`${request.method} ${url.pathname}`, url, text, signal);
+  }
+
+  /** Calls to that path, whatever their query. */
+  called(path: string): Call[] {
+    return this.calls.filter(({ target }) => target.split("?", 1)[0] === path);
+  }
+
+  async #honest(route: string, url: URL, text: string, signal: AbortSignal | null): Promise<Response> {
+    const since = Number(url.searchParams.get("since"));
+    const audience = url.searchParams.get("audience") === "peers" ? "peers" : "public";
+    switch (route) {
+      case "GET /v1/federation/info":
+        return Response.json(this.#info());
+      case "POST /v1/federation/verify": {
+        const { challenge_b64 } = JSON.parse(text) as { challenge_b64: string };
+        return Response.json({ signed_response_b64: await answerLivenessChallenge(this.signer, challenge_b64) });
+      }
+      case "POST /v1/federation/handshake": {
+        const self = this.#info();
+        const flags = { signature_verified: true, reciprocation_scheduled: false, already_known: false };
+        return Response.json({ ok: true, peer_trust_level: 1, ...flags, self });
+      }
+      case "POST /api/federation/register": {
+        const initiator = JSON.parse(text) as Registration["initiator"];
+        const responder = { card: this.card(), challenge: toHex(crypto.getRandomValues(new Uint8Array(32))) };
+        const proof = await signRegistrationProof(this.signer, "responder", { initiator, responder });
+        return Response.json({ ...responder, proof });
+      }
+      case "POST /api/federation/register/confirm":
+        return Response.json({ status: "registered" });
+      case "POST /api/federation/events": {
+        const { events } = JSON.parse(text) as { events: { event: SignedEvent }[] };
+        this.received.push(...events.map(({ event }) => event));
+        return Response.json(takes(events.length));
+      }
+      case "GET /api/federation/events":
+        return Response.json(await this.log.page(audience, since));
+      case "GET /api/federation/stream":
+        return this.log.stream(audience, since, signal);
+      default:
+        return new Response("not found", { status: 404 });
+    }
+  }
+
+  #info(): IdentityCard {
+    const { atom_id, name, public_key: pubkey_hex, url, capabilities } = this.card();
+    return {
+      mode: "federated",
+      atom_id,
+      name,
+      pubkey_hex,
+      url,
+      molecule_id: null,
+      capabilities,
+      hop_max: 2,
+      nonce_window_sec: 60,
+      schema: 1,
+      ...(this.version === 2 && { sig_versions: [1, 2] }),
+    };
+  }
+}
+
+/** The log that a double tells, event by event, with what it signs of it. */
+export class DoubleLog {
+  readonly #signer: Signer;
+  readonly #events: Record<PeerAudience, PulledEvent[]> = { public: [], peers: [] };
+  readonly #streams = new Set<() => void>();
+  state: LogState = newLog(toHex(crypto.getRandomValues(new Uint8Array(16))));
+
+  constructor(signer: Signer) {
+    this.#signer = signer;
+  }
+
+  append(event: SignedEvent, audience: PeerAudience = "public", ttl = 3): void {
+    const clock = { physical_us: Date.now() * 1_000, logical: this.#events[audience].length };
+    const { state, places } = append(
+      this.state,
+      { contentId: event.content_id, audiences: [audience], clock },
+      (bytes) => new Uint8Array(createHash("sha256").update(bytes).digest()),
+    );
+    this.state = state;
+    this.#events[audience].push({ seq: places[audience]?.seq ?? 0, event, ttl });
+    for (const wake of this.#streams) wake();
+  }
+
+  async page(audience: PeerAudience, since: number) {
+    const { seq, chain, hlc } = this.state.heads[audience];
+    const events = this.#events[audience].slice(since, since + 500);
+    const said = { log_id: this.state.logId, audience, seq, chain, hlc };
+    const checkpoint = await signCheckpoint(this.#signer, said);
+    return { events, next: events.at(-1)?.seq ?? since, head: seq, checkpoint };
+  }
+
+  stream(audience: PeerAudience, since: number, signal: AbortSignal | null): Response {
+    let at = since;
+    let write = () => {};
+    const body = new ReadableStream<Uint8Array>({
+      start: (controller) => {
+        controller.enqueue(utf8(": following\n\n"));
+        write = () => {
+          for (const each of this.#events[audience].slice(at)) {
+            controller.enqueue(utf8(`id: ${each.seq}\ndata: ${JSON.stringify(each)}\n\n`));
+            at = each.seq;
+          }
+        };
+        signal?.addEventListener("abort", () => {
+          this.#streams.delete(write);
+          controller.error(signal.reason);
+        });
+        this.#streams.add(write);
+        write();
+      },
+      cancel: () => {
+        this.#streams.delete(write);
+      },
+    });
+    return new Response(body, { headers: { "content-type": "text/event-stream" } });
+  }
+}
+
+/** A push's answer. */
+export function takes(accepted: number, errors: PushAnswer["errors"] = []): PushAnswer {
+  return {
+    accepted,
+    duplicates: 0,
+    rejected: errors.length,
+    errors,
+    receiver_hlc: { physical_us: 0, logical: 0 },
+    receiver_head_seq: 0,
+  };
+}
+
+/** A double that the pool knows, registered by its own request; then granted `granted`, having granted `received`. */
+export async function peerAt(granted: TrustLevel, received: TrustLevel = 0): Promise<PeerDouble> {
+  const peer = await PeerDouble.make();
+  const registered = await peer.register();
+  if (registered.status !== 200) throw new Error(`not registered: ${await outcome(registered)}`);
+  if (received > 0) await peer.push([await peer.grant(received)]);
+  if (granted !== 1) await admin("PUT", `/peers/${peer.id}/trust`, { level: granted }, 200);
+  return peer;
+}
+
+export const deliver = (request: Request): Promise<Response> => pool.fetch(request);
+
+/** Status and code of an answer. */
+export async function outcome(response: Response): Promise<string> {
+  await response.body?.cancel();
+  return [response.status, response.headers.get("x-ligand-code")].filter((each) => each !== null).join(" ");
+}

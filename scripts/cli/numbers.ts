@@ -10,12 +10,22 @@ export function durationDays(duration: string): number | undefined {
   return days > 0 ? days : undefined;
 }
 
-export function days(flagName: string, given: string | undefined): number | undefined {
+/** At most so many days, or undefined when the flag was not given. */
+export function days(flagName: string, given: string | undefined, maxDays: number): number | undefined {
   if (given === undefined) return undefined;
   const value = durationDays(given);
   if (value === undefined)
     throw new UsageError(`--${flagName} wants a duration such as 30d, 12h or 90s, not "${given}".`);
+  if (value > maxDays) throw new UsageError(`--${flagName} is ${maxDays}d at most, not "${given}".`);
   return value;
+}
+
+/** Text of so many characters at most, or undefined when the flag was not given. */
+export function short(flagName: string, given: string | undefined, maxChars: number): string | undefined {
+  if (given !== undefined && given.length > maxChars) {
+    throw new UsageError(`--${flagName} takes ${maxChars} characters at most; that one has ${given.length}.`);
+  }
+  return given;
 }
 
 /** A whole number in a range, or undefined when the flag was not given. */

@@ -1,4 +1,6 @@
 import { resolve } from "node:path";
+import { adminName, BOOTSTRAP_ADMIN } from "../../schema/wire/admin-api.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
 import type { AdminToken } from "../runtime/admin-client.ts";
 import { credentialsFile } from "../runtime/credentials.ts";
 import { DEFAULT_STATE_DIR } from "./access.ts";
@@ -8,6 +10,8 @@ import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
 import { printable, table } from "./table.ts";
 import { UsageError } from "./usage-error.ts";
 
+const NAME_RULE = `It has ${LIMITS.labelChars} characters at most, begins with a letter or a digit, goes on with those, spaces and . _ @ + -, and is not "${BOOTSTRAP_ADMIN}".`;
+
 const create: Command = {
   summary: "Make an admin token for a person or a program. It is shown this once.",
   usage: "NAME [--json]",
@@ -15,6 +19,8 @@ const create: Command = {
   options: COMMON_OPTIONS,
   positionals: { min: 1, max: 1 },
   async run(values, [name = ""]) {
+    if (!adminName.safeParse(name).success)
+      throw new UsageError(`"${name}" is no name for an admin token. ${NAME_RULE}`);
     const made = await admin(values).createAdmin(name);
     return print(values, made, shown(made));
   },

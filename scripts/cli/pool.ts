@@ -7,7 +7,7 @@ import { writePrivateFile } from "../runtime/private-files.ts";
 import { poolUrl, publicUrl } from "./access.ts";
 import { LIGAND } from "./called-as.ts";
 import { type Command, EXIT, flag, type Group, text } from "./command.ts";
-import { days, whole } from "./numbers.ts";
+import { days, short, whole } from "./numbers.ts";
 import { admins } from "./pool-admins.ts";
 import { exportCommand, importCommand } from "./pool-backup.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
@@ -15,20 +15,23 @@ import { doctor } from "./pool-doctor.ts";
 import { printable, table } from "./table.ts";
 import { shellWord } from "./worker-service.ts";
 
+const LABEL_HELP = `--label TEXT  whom it is for, in ${LIMITS.labelChars} characters at most`;
+
 const invite: Command = {
   summary: "Make a worker token. It is shown this once, and saved in a file here.",
   usage: "[--expires 30d] [--label TEXT] [--json]",
   help: [
-    "--expires D   how long it may be used: 30d, 12h, 90s (default 30d)",
-    "--label TEXT  whom it is for",
+    `--expires D   how long it may be used: 30d, 12h, 90s (default 30d, at most ${LIMITS.workerTokenMaxDays}d)`,
+    LABEL_HELP,
     ...COMMON_HELP,
     "              with --json no file is written",
   ],
   options: { ...COMMON_OPTIONS, expires: { type: "string" }, label: { type: "string" } },
   positionals: { min: 0, max: 0 },
   async run(values) {
-    const expires_in_days = days("expires", text(values, "expires"));
-    const { id, token, expires_at } = await admin(values).invite({ label: text(values, "label"), expires_in_days });
+    const expires_in_days = days("expires", text(values, "expires"), LIMITS.workerTokenMaxDays);
+    const label = short("label", text(values, "label"), LIMITS.labelChars);
+    const { id, token, expires_at } = await admin(values).invite({ label, expires_in_days });
     if (flag(values, "json")) return print(values, { id, token, expires_at }, "");
     // First, for it is shown only now, whatever comes after.
     console.log(token);
@@ -65,17 +68,12 @@ export function startWords(url: string, file: string): string {
 const keysCreate: Command = {
   summary: "Make a client key. It is shown this once.",
   usage: "[--label TEXT] [--rpm N] [--streams N] [--json]",
-  help: [
-    "--label TEXT  whom it is for",
-    "--rpm N       requests a minute",
-    "--streams N   streams at once",
-    ...COMMON_HELP,
-  ],
+  help: [LABEL_HELP, "--rpm N       requests a minute", "--streams N   streams at once", ...COMMON_HELP],
   options: { ...COMMON_OPTIONS, label: { type: "string" }, rpm: { type: "string" }, streams: { type: "string" } },
   positionals: { min: 0, max: 0 },
   async run(values) {
     const { id, key } = await admin(values).createKey({
-      label: text(values, "label"),
+      label: short("label", text(values, "label"), LIMITS.labelChars),
       requests_per_minute: whole("rpm", text(values, "rpm"), 1, LIMITS.keyMaxRequestsPerMinute),
       streams: whole("streams", text(values, "streams"), 1, LIMITS.keyMaxStreams),
     });
@@ -119,7 +117,7 @@ const workersList: Command = {
   positionals: { min: 0, max: 0 },
   async run(values) {
     const workers = await admin(values).workers();
-    return print(values, workers, workersTables(workers));
+    return print(values, workers, workersTables(workers, Date.now()));
   },
 };
 
@@ -152,7 +150,8 @@ function keysTable(keys: readonly ClientKey[]): string {
   );
 }
 
-function workersTables({ tokens, workers }: Workers): string {
+/** Pure: who is connected, and who may be. */
+export function workersTables({ tokens, workers }: Workers, nowMs: number): string {
   const connected = table(
     ["WORKER", "TOKEN", "MODELS (FREE/SLOTS)", "AGENT", "SINCE"],
     workers.map((worker) => [
@@ -171,11 +170,17 @@ function workersTables({ tokens, workers }: Workers): string {
       printable(token.label),
       token.worker_id?.slice(0, 16) ?? "not used yet",
       token.expires_at,
-      token.revoked_at !== null ? `revoked ${token.revoked_at}` : token.connected ? "connected" : "away",
+      tokenState(token, nowMs),
     ]),
     "There are no worker tokens.",
   );
   return `${connected}\n\n${invited}`;
+}
+
+function tokenState({ revoked_at, expires_at, connected }: Workers["tokens"][number], nowMs: number): string {
+  if (revoked_at !== null) return `revoked ${revoked_at}`;
+  if (Date.parse(expires_at) <= nowMs) return "expired";
+  return connected ? "connected" : "away";
 }
 
 /** `ligand pool …`: what the operator does with a running pool. */

@@ -103,6 +103,18 @@ describe("as the operator", () => {
     expect(stderr).not.toContain("    at ");
   });
 
+  it.each<[args: string[], says: string]>([
+    [["pool", "invite", "--expires", "99999d"], '--expires is 3650d at most, not "99999d".'],
+    [["pool", "invite", "--label", "x".repeat(101)], "--label takes 100 characters at most; that one has 101."],
+    [["pool", "keys", "create", "--label", "x".repeat(101)], "--label takes 100 characters at most; that one has 101."],
+    [["pool", "admins", "create", "admin"], 'and is not "admin".'],
+    [["pool", "admins", "create", "x".repeat(101)], "100 characters at most"],
+  ])("%j is refused with its bound", async (args, says) => {
+    const done = await ligand([...args, ...here()]);
+    expect(done).toEqual({ code: 2, stdout: "", stderr: expect.stringContaining(says) });
+    expect(done.stderr).not.toContain("body");
+  });
+
   it.each<[args: string[], code: number, error: { code: string; message: string }]>([
     [["pool", "keys", "revoke"], 2, { code: "cli/usage", message: "ID is missing." }],
     [
@@ -261,6 +273,8 @@ describe("as the owner of a machine", () => {
     const expired = await pool.admin.invite({ expires_in_days: 1 / 86_400 });
     await waitFor(() => Date.now() > Date.parse(expired.expires_at), 5_000, "the token to expire");
     expect((await run(expired.token)).code).toBe(4);
+    const { stdout } = await ligand(["pool", "workers", ...here()]);
+    expect(stdout).toMatch(new RegExp(`^${expired.id} .* expired$`, "m"));
   });
 });
 

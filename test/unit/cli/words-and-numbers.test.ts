@@ -1,5 +1,6 @@
 import { expect, it } from "vitest";
-import { days, decimal, durationDays, whole } from "../../../scripts/cli/numbers.ts";
+import { days, decimal, durationDays, short, whole } from "../../../scripts/cli/numbers.ts";
+import { workersTables } from "../../../scripts/cli/pool.ts";
 import { printable, table } from "../../../scripts/cli/table.ts";
 
 it.each<[given: string, want: number | undefined]>([
@@ -22,14 +23,19 @@ it.each<[given: string, want: number | undefined]>([
 );
 
 it("flags that were not given are absent; wrong ones say what is wanted", () => {
-  expect([days("x", undefined), whole("x", undefined, 0, 1), decimal("x", undefined, 0, 1)]).toEqual([
-    undefined,
-    undefined,
-    undefined,
-  ]);
+  expect([
+    days("x", undefined, 1),
+    whole("x", undefined, 0, 1),
+    decimal("x", undefined, 0, 1),
+    short("x", undefined, 1),
+  ]).toEqual([undefined, undefined, undefined, undefined]);
   expect(whole("x", "65535", 0, 65_535)).toBe(65_535);
   expect(decimal("x", "0.7", 0, 2)).toBe(0.7);
-  expect(() => days("expires", "soon")).toThrow("--expires wants a duration such as 30d");
+  expect(() => days("expires", "soon", 10)).toThrow("--expires wants a duration such as 30d");
+  expect(days("expires", "10d", 10)).toBe(10);
+  expect(() => days("expires", "241h", 10)).toThrow('--expires is 10d at most, not "241h".');
+  expect(short("label", "x".repeat(5), 5)).toBe("xxxxx");
+  expect(() => short("label", "x".repeat(6), 5)).toThrow("--label takes 5 characters at most; that one has 6.");
 });
 
 it.each(["65536", "-1", "1.5", "1e3", "", "x", "0x10", " 1"])('"%s" is no port', (given) =>
@@ -57,4 +63,17 @@ it("a table has columns; an empty one has words", () => {
 it("a label cannot steer the terminal", () => {
   expect(printable("a\u001b[2Jb\u0007\u202ec\n")).toBe("a�[2Jb��c�");
   expect(printable(null)).toBe("");
+});
+
+it.each<[state: string, about: object]>([
+  ["away", {}],
+  ["connected", { connected: true }],
+  ["expired", { expires_at: "2026-01-01T00:00:00.000Z" }],
+  ["revoked 2026-01-02", { revoked_at: "2026-01-02", expires_at: "2026-01-01T00:00:00.000Z" }],
+])("a worker token is shown as %s", (state, about) => {
+  const token = { id: "t", label: "", worker_id: null, created_at: "", revoked_at: null, connected: false };
+  const tokens = [{ ...token, expires_at: "2026-01-03T00:00:00.000Z", ...about }];
+  expect(workersTables({ tokens, workers: [] }, Date.parse("2026-01-02T00:00:00Z"))).toMatch(
+    new RegExp(` {2}${state}$`),
+  );
 });

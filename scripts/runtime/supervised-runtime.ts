@@ -44,7 +44,9 @@ export async function startRuntime(
       resourcePersistencePath: join(stateDir, RUNTIME_STATE),
       unsafeRuntimeEnv: env,
       log: runtimeLog,
-      handleStructuredLogs: ({ level, message }) => log(`pool ${level}: ${message}`),
+      handleStructuredLogs: ({ level, message }) => {
+        if (!isSchedulersNote(message)) log(`pool ${level}: ${message}`);
+      },
       unsafeHandleRuntimeRestart: () => log("The pool's runtime is back."),
       // The first worker is what Miniflare's own entry, a development proxy, shows to whoever finds its port.
       workers: [CLOSED, ...workers],
@@ -59,6 +61,14 @@ export async function startRuntime(
     throw error;
   }
   return { miniflare, onFailure: (listener) => runtimeLog.onFailure(listener) };
+}
+
+/**
+ * Pure: what workerd's alarm scheduler tells its own developers (and nobody else: "NOSENTRY") when an object's alarm was
+ * set anew just as it was to run. A busy machine makes it often; the alarm runs at its new time.
+ */
+export function isSchedulersNote(message: string): boolean {
+  return message.startsWith("NOSENTRY SQLite alarm ");
 }
 
 /** Answers nothing. */

@@ -59,6 +59,9 @@ interface Live {
   readonly pace: Pace;
 }
 
+/** Where the client named no model. */
+const NOBODY_AT_ALL = { message: "No worker that does this kind of request is connected now." };
+
 const UNSERVED: readonly ErrorCode[] = ["inference/model-not-found", "inference/no-worker"];
 
 /** How often time passes for the jobs of a lane; nothing ticks while there are none, so that an idle lane hibernates. */
@@ -167,7 +170,8 @@ export class Lane extends DurableObject<Env> {
       this.#settle(incoming.keyId, incoming.id, 0, incoming.request.stream);
       this.countRefusals(new Map([[submission.code, 1]]), known);
       if (UNSERVED.includes(submission.code)) observeUnserved(this.#metrics, known);
-      return errorResponse(submission.code);
+      const { code } = submission;
+      return errorResponse(code, code === "inference/no-worker" && model === "auto" ? NOBODY_AT_ALL : {});
     }
     const { job } = submission;
     const head = {

@@ -95,7 +95,7 @@ const common = {
 };
 const tokenLimit = z
   .int()
-  .positive()
+  .min(1)
   .max(2 ** 31)
   .nullish()
   .describe("The most tokens of the answer; the context bounds it too.");
@@ -127,7 +127,7 @@ export const embeddingBody = z.strictObject({
   encoding_format: z.enum(["float", "base64"]).nullish().describe("Default float."),
   dimensions: z
     .int()
-    .positive()
+    .min(1)
     .max(LIMITS.embeddingDimensions)
     .nullish()
     .describe("Taken where it is what the model has; no vector is cut."),
@@ -223,7 +223,7 @@ function problemOf(issue: z.core.$ZodIssue | undefined, body: Record<string, unk
   };
 }
 
-/** Inside a union the interesting problem is the one that got furthest. */
+/** Inside a union the interesting problem is the one that got furthest; where the type was wrong, another one was meant. */
 function deepest(
   issue: z.core.$ZodIssue,
   prefix: PropertyKey[] = [],
@@ -231,7 +231,8 @@ function deepest(
   const path = [...prefix, ...issue.path];
   if (issue.code !== "invalid_union") return { issue, path };
   const inner = issue.errors.flatMap((branch) => branch.slice(0, 1)).map((next) => deepest(next, path));
-  return inner.sort((a, b) => b.path.length - a.path.length)[0] ?? { issue, path };
+  const isOfType = ({ issue: { code } }: (typeof inner)[number]) => Number(code === "invalid_type");
+  return inner.sort((a, b) => b.path.length - a.path.length || isOfType(a) - isOfType(b))[0] ?? { issue, path };
 }
 
 function unsupportedPart(path: string[], body: Record<string, unknown>): string | null {
@@ -254,11 +255,11 @@ function unsupportedPart(path: string[], body: Record<string, unknown>): string 
 function expectation(issue: z.core.$ZodIssue): string {
   switch (issue.code) {
     case "invalid_type":
-      return `expected ${issue.expected}`;
+      return `expected ${issue.expected === "int" ? "integer" : issue.expected}`;
     case "too_small":
-      return `at least ${issue.minimum}`;
+      return `${issue.inclusive ? "at least" : "more than"} ${amount(issue.minimum, issue.origin)}`;
     case "too_big":
-      return `at most ${issue.maximum}`;
+      return `${issue.inclusive ? "at most" : "less than"} ${amount(issue.maximum, issue.origin)}`;
     case "invalid_value":
       return `expected one of ${issue.values.map(String).join(", ")}`;
     case "invalid_union":
@@ -268,6 +269,12 @@ function expectation(issue: z.core.$ZodIssue): string {
     default:
       return "it does not have the expected form";
   }
+}
+
+/** A bound, in what it counts. */
+function amount(bound: number | bigint, origin: string): string {
+  const unit = origin === "string" ? " character" : origin === "array" ? " item" : "";
+  return `${bound}${unit}${unit !== "" && bound !== 1 ? "s" : ""}`;
 }
 
 // ---- what no shape says

@@ -169,7 +169,7 @@ export const ERRORS = Object.freeze({
     SERVER,
     "no_worker",
     "Nobody serves that model now.",
-    "Try again later, or use the model auto.",
+    "Try again later; GET /v1/models lists what is served now.",
   ),
   "inference/queue-full": entry(
     503,
@@ -215,7 +215,13 @@ export const ERRORS = Object.freeze({
     "The answer was not read fast enough.",
     "Read the stream as it comes.",
   ),
-  "inference/cancelled": entry(499, REQUEST, "cancelled", "The request was cancelled.", "Nothing; it was asked for."),
+  "inference/cancelled": entry(
+    499,
+    REQUEST,
+    "cancelled",
+    "The request was cancelled, as its client asked.",
+    "Send it again if you still want its answer.",
+  ),
 
   "workers/token-refused": entry(
     401,

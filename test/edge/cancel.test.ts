@@ -47,6 +47,7 @@ describe("a client that cancels by the job's id", () => {
     await cancel(job.jobId);
     const response = await whole;
     expect(response.status).toBe(499);
+    expect((await response.clone().json<{ error: { message: string } }>()).error.message).toContain("Send it again");
     expect(response.headers.get("x-ligand-job")).toBe(job.jobId);
   });
 

@@ -269,8 +269,23 @@ describe("what is refused", () => {
       const answer = await chat(key, { model, stream: false });
       return answer.status === 503 ? answer : null;
     });
-    expect((await response.json<{ error: { code: string } }>()).error.code).toBe("no_worker");
+    const { error } = await response.json<{ error: object }>();
+    expect(error).toMatchObject({
+      code: "no_worker",
+      message: expect.stringMatching(/that model now.*GET \/v1\/models/),
+    });
     expect(response.headers.get("retry-after")).toBe("5");
+  });
+
+  it("auto, when nobody does that kind of request", async () => {
+    const response = await ask("/v1/embeddings", {
+      method: "POST",
+      headers: { authorization: `Bearer ${key.key}` },
+      body: JSON.stringify({ model: "auto", input: "a" }),
+    });
+    const { error } = await response.json<{ error: object }>();
+    const message = expect.stringMatching(/^No worker that does this kind.*Try again later/);
+    expect([response.status, error]).toEqual([503, { code: "no_worker", type: "server_error", param: null, message }]);
   });
 
   it("more than the limits of the key", async () => {

@@ -1,5 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import * as z from "zod";
 import {
   chatCompletionBody,
   completionBody,
@@ -123,6 +124,27 @@ describe("what is refused, by name", () => {
     ["a prototype's name", chat({ constructor: 1 }), "http/unknown-parameter", "constructor"],
   ])("%s", (_what, body, code, param) => {
     expect(parseClientBody(chatCompletionBody, body)).toMatchObject({ ok: false, code, param });
+  });
+
+  it.each<[extra: Record<string, unknown>, message: string]>([
+    [{ max_tokens: 0 }, "max_tokens is not valid: at least 1."],
+    [{ max_tokens: 1.5 }, "max_tokens is not valid: expected integer."],
+    [{ temperature: 3 }, "temperature is not valid: at most 2."],
+    [{ messages: [] }, "messages is not valid: at least 1 item."],
+    [{ stop: ["a", "b", "c", "d", "e"] }, "stop is not valid: at most 4 items."],
+    [{ stop: "" }, "stop is not valid: at least 1 character."],
+    [{ user: "u".repeat(513) }, "user is not valid: at most 512 characters."],
+  ])("%j with what would be right", (extra, message) => {
+    expect(parseClientBody(chatCompletionBody, chat(extra))).toMatchObject({ message: `The value of ${message}` });
+  });
+
+  it("with a bound that is not itself allowed", () => {
+    const bounded = z.object({ x: z.number().gt(0).lt(5) });
+    const said = (x: number) => parseClientBody(bounded, { x });
+    expect([said(0), said(5)]).toMatchObject([
+      { message: "The value of x is not valid: more than 0." },
+      { message: "The value of x is not valid: less than 5." },
+    ]);
   });
 
   it("answers a coded outcome to any JSON whatever, and never throws", () => {

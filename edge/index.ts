@@ -3,9 +3,11 @@ import { methodNotAllowed } from "hono/method-not-allowed";
 import { adminRoutes } from "./admins/routes.ts";
 import { exportRoutes, importRoutes } from "./backup/routes.ts";
 import { docs } from "./docs/routes.ts";
+import type { Env } from "./env.ts";
 import { eventRoutes } from "./events/routes.ts";
 import { identityRoutes } from "./federation/identity-routes.ts";
 import { peerRoutes } from "./federation/peer-routes.ts";
+import { resumePeers } from "./federation/resume.ts";
 import { federationApi, federationRoutes } from "./federation/routes.ts";
 import type { AdminEnv, AppEnv } from "./http/app-env.ts";
 import { requireAdmin } from "./http/authentication.ts";
@@ -42,7 +44,7 @@ const admin = new Hono<AdminEnv>()
   .route("/workers", workerRoutes);
 
 const app = new Hono<AppEnv>();
-export default app
+const routes = app
   .use("*", requestId, knownHost)
   .use("/v1/*", countRefusals)
   .use("*", methodNotAllowed({ app, onMethodNotAllowed: wrongMethod }))
@@ -55,3 +57,8 @@ export default app
   .route("/admin/api", admin)
   .notFound((c) => fail(c, "http/not-found"))
   .onError(onError);
+
+/** Called by the runner of a pool on one machine at each start of its runtime; a cron trigger may call it as well. */
+const scheduled: ExportedHandlerScheduledHandler<Env> = (_event, env) => resumePeers(env);
+
+export default Object.assign(routes, { scheduled });

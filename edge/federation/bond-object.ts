@@ -224,6 +224,14 @@ export class Bond extends DurableObject<Env> {
     return true;
   }
 
+  /** Nothing waits any longer: the pool was away, or its switches allow what they did not. */
+  async resume(): Promise<void> {
+    if (this.#trust === null) return;
+    this.#deliveries.hurry(Date.now());
+    this.#sync.push();
+    await this.#settle();
+  }
+
   /** Our admin has looked at a proof of two stories, and lets it begin anew. */
   followAnew(): void {
     this.#sync.followAnew();

@@ -39,7 +39,6 @@ export class Follower {
   #running: Promise<void> | null = null;
   #failures = 0;
   #wake: (() => void) | null = null;
-  #stream: AbortController | null = null;
   streaming = false;
 
   constructor(log: FollowedLog) {
@@ -55,11 +54,6 @@ export class Follower {
     return this.#running;
   }
 
-  /** The cursor was set elsewhere, and an open stream would go on from where it was. */
-  endStream(): void {
-    this.#stream?.abort();
-  }
-
   async #run(): Promise<void> {
     for (;;) {
       const round = await this.#round().catch((): Round => "lost");
@@ -72,7 +66,7 @@ export class Follower {
 
   async #round(): Promise<Round> {
     const level = await this.#catchUp();
-    return level === "over" ? this.#follow() : level;
+    return level === "over" ? this.#stream() : level;
   }
 
   async #catchUp(): Promise<Round> {
@@ -102,10 +96,9 @@ export class Follower {
     }
   }
 
-  async #follow(): Promise<Round> {
+  async #stream(): Promise<Round> {
     const since = this.#log.read().cursor.seq;
     const abort = new AbortController();
-    this.#stream = abort;
     let silent = setTimeout(() => abort.abort(), LIMITS.streamSilenceMs);
     const checks = setInterval(() => void this.#check(abort), LIMITS.streamCheckMs);
     const over = setTimeout(() => abort.abort(), LIMITS.eventStreamMs + LIMITS.streamSilenceMs);
@@ -139,7 +132,6 @@ export class Follower {
       return "lost";
     } finally {
       this.streaming = false;
-      this.#stream = null;
       clearTimeout(silent);
       clearTimeout(over);
       clearInterval(checks);

@@ -12,6 +12,7 @@ import { ownCard, ownIdentityCard } from "./own-card.ts";
 import { peerRoutes } from "./peer-routes.ts";
 import { refusalCounts } from "./refusal-counters.ts";
 import { registrationRoutes } from "./registration-routes.ts";
+import { resumePeers } from "./resume.ts";
 import { type FederatedEnv, federated } from "./signed-peer.ts";
 import { listPeers } from "./store.ts";
 
@@ -56,9 +57,10 @@ export const federationRoutes = new Hono<AdminEnv>()
       ([name, value]) => before?.[name as keyof FederationPolicy] !== value,
     );
     if (changed.length > 0) {
-      const payload = { federation: Object.fromEntries(changed), by: c.var.adminTokenId };
+      const payload = { federation: Object.fromEntries(changed), by: c.var.admin };
       const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
       await log.append([{ type: "policy_changed", visibility: "private", payload }]);
+      if (policy.federation === "on") c.executionCtx.waitUntil(resumePeers(c.env));
     }
     return c.json({ policy });
   });

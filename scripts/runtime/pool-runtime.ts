@@ -150,7 +150,7 @@ async function serve(
       unsafeDirectSockets: [{ host, port }],
     };
     try {
-      const supervised = await supervise(() => startRuntime(stateDir, [pool], recordFile, log), log);
+      const supervised = await supervise(() => startRuntime(stateDir, [pool], recordFile, log, pool.name), log);
       const front =
         certificate &&
         (await startTlsFront(outer, { host, port }, certificate).catch(async (error: unknown) => {

@@ -23,12 +23,16 @@ export interface Runtime {
   onFailure(listener: (error: Error) => void): void;
 }
 
-/** Starts workerd with these workers behind an entry that answers nothing. */
+/**
+ * Starts workerd with these workers behind an entry that answers nothing. `woken`: the name of the one whose `scheduled`
+ * is called at each start of workerd, also after a crash.
+ */
 export async function startRuntime(
   stateDir: string,
   workers: V4WorkerOptions[],
   recordFile: string,
   log: LogLine,
+  woken?: string,
 ): Promise<Runtime> {
   const runtimeLog = new RuntimeLog(log);
   const { command, env } = recordedWorkerd(recordFile);
@@ -47,19 +51,29 @@ export async function startRuntime(
       handleStructuredLogs: ({ level, message }) => {
         if (!isSchedulersNote(message)) log(`pool ${level}: ${message}`);
       },
-      unsafeHandleRuntimeRestart: () => log("The pool's runtime is back."),
+      unsafeHandleRuntimeRestart: () => {
+        log("The pool's runtime is back.");
+        wake().catch(() => undefined);
+      },
       // The first worker is what Miniflare's own entry, a development proxy, shows to whoever finds its port.
       workers: [CLOSED, ...workers],
     }),
     enableDevRegistry: false,
   };
   const miniflare = withoutSignalHandlers(() => new Miniflare(options));
+  // Nobody waits for it; where it fails, alarms do the same a little later.
+  const wake = async () => {
+    if (woken === undefined) return;
+    const worker = await miniflare.getWorker(woken);
+    await worker.scheduled();
+  };
   try {
     await miniflare.ready;
   } catch (error) {
     await miniflare.dispose().catch(() => undefined);
     throw error;
   }
+  wake().catch(() => undefined);
   return { miniflare, onFailure: (listener) => runtimeLog.onFailure(listener) };
 }
 

@@ -18,6 +18,9 @@ export async function openFederation(...pools: Pick<Met, "admin">[]): Promise<vo
   for (const { admin } of pools) await admin.changeFederation({ federation: "on", allow_private_peers: true });
 }
 
+/** A public event that says nothing. */
+export const SAID = { type: "overview", visibility: "public", payload: {} } as const;
+
 /** Both admins grant 3, and both pools know. */
 export async function bond(a: Met, b: Met): Promise<void> {
   await a.admin.addPeer({ url: b.url, atom_id: b.id });
@@ -25,6 +28,17 @@ export async function bond(a: Met, b: Met): Promise<void> {
   await b.admin.trustPeer(a.id, 3);
   await waitFor(async () => (await a.admin.peer(b.id)).effective === 3, 15_000, "the bond on one side");
   await waitFor(async () => (await b.admin.peer(a.id)).effective === 3, 15_000, "the bond on the other side");
+}
+
+/** Of both audiences, whether this pool follows the other by a stream, and serves it one. */
+export async function streamsOf(pool: PoolProcess, other: PoolProcess): Promise<boolean[]> {
+  const { sync } = await pool.admin.peer(other.credentials.atom_id);
+  return sync.flatMap(({ followed, sent }) => [followed.streaming, sent.streaming]);
+}
+
+/** Both ways. */
+export async function streams(one: PoolProcess, other: PoolProcess): Promise<boolean[]> {
+  return [...(await streamsOf(one, other)), ...(await streamsOf(other, one))];
 }
 
 /** An audience as the pool's `EventLog` has it, oldest first, with its numbers. */

@@ -1,0 +1,119 @@
+import { beforeAll, describe, expect, it } from "vitest";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import { signal } from "../../worker-agent/state/processes.ts";
+import {
+  bodyOf,
+  bond,
+  expectOnce,
+  expectSound,
+  idsOf,
+  logOf,
+  metOf,
+  openFederation,
+  SAID,
+  streams,
+  streamsOf,
+} from "./federation-support.ts";
+import { ScriptedPeer } from "./scripted-peer.ts";
+import { type PoolProcess, startPool, waitFor } from "./support.ts";
+
+/** Two bonded pools that lose each other and come back: by the kill switch, a stopped process, a process that is gone. */
+
+let a: PoolProcess;
+let b: PoolProcess;
+let source: ScriptedPeer;
+
+beforeAll(async () => {
+  [a, b, source] = await Promise.all([startPool(), startPool(), ScriptedPeer.start()]);
+  await openFederation(a, b);
+  await bond(metOf(a), metOf(b));
+  await source.befriend(metOf(a), 2);
+  await source.befriend(metOf(b), 2);
+  await waitFor(async () => (await streams(a, b)).every(Boolean), 30_000, "all streams");
+});
+
+describe("the kill switch", () => {
+  it("ends streams within a second, served and followed ones alike, and what it stopped goes on when it is back on", async () => {
+    await waitFor(() => source.followers === 2, 10_000, "the scripted peer to be followed by both");
+    const served = await source.ask(metOf(a), "GET", "/api/federation/stream?audience=public&since=0");
+    expect(served.status).toBe(200);
+    const servedEnd = untilEnd(served);
+
+    await a.admin.changeFederation({ federation: "off" });
+    const offMs = performance.now();
+    await servedEnd;
+    await waitFor(() => source.followers === 1, 5_000, "the followed stream to end");
+    expect(performance.now() - offMs).toBeLessThan(1_000);
+    await waitFor(async () => !(await streamsOf(a, b)).some(Boolean), 5_000, "all streams to end");
+    expect((await source.ask(metOf(a), "GET", "/api/federation/status")).status).toBe(503);
+
+    // By then nobody tries any more: only the switch itself can bring them back before the next alarm.
+    await waitFor(() => performance.now() - offMs > 5_000, 10_000, "time to pass");
+    await a.admin.changeFederation({ federation: "on" });
+    await waitFor(() => source.followers === 2, 5_000, "the scripted peer to be followed again");
+    await waitFor(async () => (await streams(a, b)).every(Boolean), 5_000, "all streams to be back");
+  });
+});
+
+describe("a peer that was away", () => {
+  it("because its process stood still, has all that happened meanwhile, a grant too", async () => {
+    signal(b.workerdPid(), "SIGSTOP");
+    const said = await sayAtA(300);
+    await a.admin.trustPeer(metOf(b).id, 2);
+    await waitFor(async () => (await a.admin.peer(metOf(b).id)).deliveries_waiting > 0, 5_000, "the grant to wait");
+    signal(b.workerdPid(), "SIGCONT");
+    await waitFor(async () => (await b.admin.peer(metOf(a).id)).received === 2, 30_000, "the grant to arrive");
+    await waitFor(async () => (await publicOf(b)).includes(said.at(-1) ?? ""), 30_000, "the events to arrive");
+    expectOnce(await publicOf(b), said);
+    await a.admin.trustPeer(metOf(b).id, 3);
+    await waitFor(async () => (await streams(a, b)).every(Boolean), 30_000, "all streams to be back");
+  });
+
+  it("because its process was gone, has them too; the circuit opened, and closes by itself", async () => {
+    await b.stop();
+    const said = await sayAtA(300);
+    // Each is a try of its own: five failures open the circuit.
+    for (const level of [2, 3, 2, 3, 2] as const) await a.admin.trustPeer(metOf(b).id, level);
+    await waitFor(async () => (await a.admin.peer(metOf(b).id)).circuit === "open", 30_000, "the circuit to open");
+    expect(await circuitEvents()).toEqual(["circuit_opened"]);
+
+    b = await startPool({ stateDir: b.stateDir, port: Number(new URL(b.url).port) });
+    await waitFor(async () => (await b.admin.peer(metOf(a).id)).received === 2, 20_000, "the grant to arrive");
+    await waitFor(async () => (await publicOf(b)).includes(said.at(-1) ?? ""), 20_000, "the events to arrive");
+    await waitFor(async () => (await a.admin.peer(metOf(b).id)).deliveries_waiting === 0, 10_000, "the queue to empty");
+    expect((await a.admin.peer(metOf(b).id)).circuit).toBe("closed");
+    expect(await circuitEvents()).toEqual(["circuit_opened", "circuit_closed"]);
+    expectOnce(await publicOf(b), said);
+    await a.admin.trustPeer(metOf(b).id, 3);
+    await waitFor(async () => (await streams(a, b)).every(Boolean), 30_000, "all streams to be back");
+    await expectSound(a);
+    await expectSound(b);
+  });
+});
+
+async function untilEnd(response: Response): Promise<void> {
+  const reader = response.body?.getReader();
+  try {
+    while ((await reader?.read())?.done === false);
+  } catch {
+    // Cut off is ended, too.
+  }
+}
+
+const publicOf = async (pool: PoolProcess) => idsOf(await logOf(pool, "public"));
+
+/** Public events that the first pool takes from the scripted one; content ids. */
+async function sayAtA(count: number): Promise<string[]> {
+  const ids: string[] = [];
+  for (let left = count; left > 0; left -= LIMITS.eventsPerPush) {
+    const contents = Array.from({ length: LIMITS.eventsPerPush }, () => SAID);
+    const events = await source.sign(contents);
+    expect(await source.push(metOf(a), events)).toMatchObject({ accepted: events.length });
+    ids.push(...events.map(({ content_id }) => content_id));
+  }
+  return ids;
+}
+
+async function circuitEvents(): Promise<string[]> {
+  return (await logOf(a, "all")).map((each) => bodyOf(each).type).filter((type) => type.startsWith("circuit_"));
+}

@@ -39,6 +39,7 @@ export class Follower {
   #running: Promise<void> | null = null;
   #failures = 0;
   #wake: (() => void) | null = null;
+  #stream: AbortController | null = null;
   streaming = false;
 
   constructor(log: FollowedLog) {
@@ -54,6 +55,11 @@ export class Follower {
     return this.#running;
   }
 
+  /** The cursor was set elsewhere, and an open stream would go on from where it was. */
+  endStream(): void {
+    this.#stream?.abort();
+  }
+
   async #run(): Promise<void> {
     for (;;) {
       const round = await this.#round().catch((): Round => "lost");
@@ -66,7 +72,7 @@ export class Follower {
 
   async #round(): Promise<Round> {
     const level = await this.#catchUp();
-    return level === "over" ? this.#stream() : level;
+    return level === "over" ? this.#follow() : level;
   }
 
   async #catchUp(): Promise<Round> {
@@ -96,9 +102,10 @@ export class Follower {
     }
   }
 
-  async #stream(): Promise<Round> {
+  async #follow(): Promise<Round> {
     const since = this.#log.read().cursor.seq;
     const abort = new AbortController();
+    this.#stream = abort;
     let silent = setTimeout(() => abort.abort(), LIMITS.streamSilenceMs);
     const checks = setInterval(() => void this.#check(abort), LIMITS.streamCheckMs);
     const over = setTimeout(() => abort.abort(), LIMITS.eventStreamMs + LIMITS.streamSilenceMs);
@@ -132,6 +139,7 @@ export class Follower {
       return "lost";
     } finally {
       this.streaming = false;
+      this.#stream = null;
       clearTimeout(silent);
       clearTimeout(over);
       clearInterval(checks);

@@ -1,3 +1,4 @@
+import * as z from "zod";
 import { fromHex, toBase64, toHex } from "../../schema/crypto/bytes.ts";
 import { idOfPublicKey } from "../../schema/crypto/ids.ts";
 import { verifyLivenessAnswer } from "../../schema/crypto/liveness-proof.ts";
@@ -7,7 +8,7 @@ import {
   signRegistrationProof,
   verifyRegistrationProof,
 } from "../../schema/crypto/registration-proof.ts";
-import type { ErrorCode } from "../../schema/wire/errors.ts";
+import { ERRORS, type ErrorCode } from "../../schema/wire/errors.ts";
 import {
   type Card,
   confirmAnswer,
@@ -48,8 +49,11 @@ export async function introduce(
     return { ok: false, code: "federation/unreachable", message: "No pool answers at that URL." };
   }
   const { signer } = await poolKeys(env);
+  if (info.data.atom_id === signer.id) {
+    return { ok: false, code: "federation/wrong-peer", message: "At that URL is this pool itself." };
+  }
   const isAnother = at.expected !== undefined && at.expected !== info.data.atom_id;
-  if (isAnother || info.data.atom_id === signer.id) return { ok: false, code: "federation/wrong-peer" };
+  if (isAnother) return { ok: false, code: "federation/wrong-peer" };
   // A card is signed by nobody: it makes no peer that spoke version 2 one of version 1 again (SPEC 3.2).
   const { version: spoken } = await standingOf(env, info.data.atom_id);
   const version = info.data.sig_versions?.includes(2) ? 2 : spoken;
@@ -138,11 +142,21 @@ export function cardOf(
   return { atom_id, public_key: pubkey_hex, name, url, auth_tier: "device-bound", capabilities };
 }
 
-/** What the peer refused, in its words' code where it is one of ours. */
+/** What the peer refused, for our admin. */
 function refused(answer: PeerAnswer): (Introduced & { ok: false }) | null {
   if (!answer.ok) return { ok: false, code: answer.code };
   if (answer.status >= 200 && answer.status < 300) return null;
-  if (answer.status === 403) return { ok: false, code: "federation/registration-refused" };
-  const message = `The other pool answered ${answer.status}.`;
-  return { ok: false, code: "federation/unreachable", message };
+  if (answer.status === 403) {
+    return { ok: false, code: "federation/registration-refused", message: "The other pool does not admit this one." };
+  }
+  return { ok: false, code: "federation/unreachable", message: refusalWords(answer) };
 }
+
+function refusalWords({ status, body }: PeerAnswer & { ok: true }): string {
+  if (status === 401) return "The other pool does not believe our signature, as when one of the two clocks is wrong.";
+  if (status === 429) return "The other pool takes nobody new just now.";
+  const isOff = status === 503 && errorOf.safeParse(body).data?.error.code === ERRORS["federation/disabled"].openAiCode;
+  return isOff ? "Federation is switched off at the other pool." : `The other pool answered ${status}.`;
+}
+
+const errorOf = z.object({ error: z.object({ code: z.string() }) });

@@ -34,7 +34,13 @@ export const peerRoutes = new Hono<AdminEnv>()
     const atomId = met.card.atom_id;
     const others = await c.env.PEER_REGISTRY.getByName(PEER_REGISTRY).others(atomId);
     const bond = c.env.BOND.getByName(atomId);
-    const proven = await bond.prove(met.card, { admin: c.var.admin }, checked.policy, others, met.signatureVersion);
+    const proven = await bond.prove(
+      met.card,
+      { admin: c.var.adminTokenId },
+      checked.policy,
+      others,
+      met.signatureVersion,
+    );
     return proven.ok ? shown(c, atomId, 201) : fail(c, proven.code);
   })
 
@@ -53,7 +59,7 @@ export const peerRoutes = new Hono<AdminEnv>()
       if (!room) return fail(c, "federation/too-many-peers");
     }
     // The place is taken: nobody else is counted against it.
-    const decided = await c.env.BOND.getByName(atomId).decide(body.level, c.var.admin, policy, 0);
+    const decided = await c.env.BOND.getByName(atomId).decide(body.level, c.var.adminTokenId, policy, 0);
     return decided.ok ? shown(c, atomId) : fail(c, decided.code);
   })
 
@@ -68,7 +74,7 @@ export const peerRoutes = new Hono<AdminEnv>()
   .delete("/:id", async (c) => {
     const atomId = c.req.param("id");
     const found = await findPeer(c.env.DB, atomId);
-    if (!found || !(await c.env.BOND.getByName(atomId).remove(c.var.admin)))
+    if (!found || !(await c.env.BOND.getByName(atomId).remove(c.var.adminTokenId)))
       return fail(c, "federation/peer-not-found");
     return c.json({ atom_id: atomId, removed: true });
   });

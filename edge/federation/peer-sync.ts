@@ -71,6 +71,7 @@ export class PeerSync {
   view(): SyncView[] {
     return peerAudience.options.map((audience) => {
       const { cursor, newest, equivocation } = this.#followed(audience);
+      const served = this.#served.get(audience);
       return {
         audience,
         followed: {
@@ -79,7 +80,8 @@ export class PeerSync {
           streaming: this.#followers[audience].streaming,
           equivocated: equivocation !== null,
         },
-        sent: { seq: this.#sent(audience).seq, streaming: this.#served.has(audience) },
+        // A reader of a stream says how far it is when it next pulls; until then what was written counts.
+        sent: { seq: Math.max(this.#sent(audience).seq, served?.at ?? 0), streaming: served !== undefined },
       };
     });
   }
@@ -95,7 +97,10 @@ export class PeerSync {
 
   /** After a proof of two stories our admin may have it begin anew. */
   followAnew(): void {
-    for (const audience of peerAudience.options) this.#saveFollowed(audience, NOTHING_FOLLOWED);
+    for (const audience of peerAudience.options) {
+      this.#saveFollowed(audience, NOTHING_FOLLOWED);
+      this.#followers[audience].endStream();
+    }
     this.follow();
   }
 

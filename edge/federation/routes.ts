@@ -57,7 +57,7 @@ export const federationRoutes = new Hono<AdminEnv>()
       ([name, value]) => before?.[name as keyof FederationPolicy] !== value,
     );
     if (changed.length > 0) {
-      const payload = { federation: Object.fromEntries(changed), by: c.var.admin };
+      const payload = { federation: Object.fromEntries(changed), by: c.var.adminTokenId };
       const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
       await log.append([{ type: "policy_changed", visibility: "private", payload }]);
       if (policy.federation === "on") c.executionCtx.waitUntil(resumePeers(c.env));

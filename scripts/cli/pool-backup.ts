@@ -7,6 +7,7 @@ import { OperatorError } from "../runtime/operator-error.ts";
 import type { Identity, Watched } from "../runtime/pool-backup.ts";
 import { stopOnSignal } from "../runtime/stop-signal.ts";
 import { ACCESS_OPTIONS, DEFAULT_STATE_DIR } from "./access.ts";
+import { LIGAND } from "./called-as.ts";
 import { type Command, flag, text, type Values } from "./command.ts";
 import { counted } from "./numbers.ts";
 import { readPassphrase } from "./passphrase.ts";
@@ -89,7 +90,8 @@ export const importCommand: Command = {
     return print(
       values,
       done,
-      `Pool ${done.atom_id.slice(0, 16)} is here again, with ${counted(done.rows, "row")}.${next}`,
+      `Pool ${done.atom_id.slice(0, 16)} is here again, with ${counted(done.rows, "row")}.${next}\n` +
+        `Its federation is off until you say: ${LIGAND} federation on`,
     );
   },
 };

@@ -9,11 +9,14 @@ import {
   peerDetails,
   peerList,
 } from "../../schema/wire/federation.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
 import { OperatorError } from "./operator-error.ts";
 
 /** The admin API of a pool (`/admin/api`), as the command line and the runner use it. */
 
 const TIMEOUT_MS = 15_000;
+/** The pool calls the other one, up to three times. */
+const MEETING_MS = 3 * LIMITS.peerCallMs + TIMEOUT_MS;
 
 const pool = z.object({ atom_id: z.string(), name: z.string(), description: z.string() });
 const createdKey = z.object({ id: z.string(), key: z.string() });
@@ -102,8 +105,14 @@ export type PoolChange = z.infer<typeof poolSettings>;
 export type AdminClient = ReturnType<typeof adminClient>;
 
 export function adminClient(url: string, adminToken: string) {
-  const call = async <T>(method: string, path: string, shape: z.ZodType<T>, body?: object): Promise<T> => {
-    const answer = shape.safeParse(await request(url, adminToken, method, path, body));
+  const call = async <T>(
+    method: string,
+    path: string,
+    shape: z.ZodType<T>,
+    body?: object,
+    timeoutMs = TIMEOUT_MS,
+  ): Promise<T> => {
+    const answer = shape.safeParse(await request(url, adminToken, method, path, body, timeoutMs));
     if (answer.success) return answer.data;
     throw new OperatorError(`The pool at ${url} is of another version than this command. Bring both to the same one.`);
   };
@@ -132,7 +141,8 @@ export function adminClient(url: string, adminToken: string) {
     verifyEvents: (since: number) => call("GET", `/events/verify?since=${since}`, verifyPage),
     peers: async () => (await call("GET", "/peers", peerList)).peers,
     peer: (id: string) => call("GET", `/peers/${encodeURIComponent(id)}`, peerDetails),
-    addPeer: (peer: { url: string; atom_id?: string | undefined }) => call("POST", "/peers", peerDetails, peer),
+    addPeer: (peer: { url: string; atom_id?: string | undefined }) =>
+      call("POST", "/peers", peerDetails, peer, MEETING_MS),
     trustPeer: (id: string, level: GrantableLevel) =>
       call("PUT", `/peers/${encodeURIComponent(id)}/trust`, peerDetails, { level }),
     followPeerAnew: (id: string) => call("POST", `/peers/${encodeURIComponent(id)}/follow-anew`, peerDetails),
@@ -145,7 +155,14 @@ export function adminClient(url: string, adminToken: string) {
   };
 }
 
-async function request(url: string, adminToken: string, method: string, path: string, body?: object): Promise<unknown> {
+async function request(
+  url: string,
+  adminToken: string,
+  method: string,
+  path: string,
+  body: object | undefined,
+  timeoutMs: number,
+): Promise<unknown> {
   let response: Response;
   let text: string;
   try {
@@ -155,7 +172,7 @@ async function request(url: string, adminToken: string, method: string, path: st
       ...(body && { body: JSON.stringify(body) }),
       // The admin token goes to the pool it belongs to and nowhere else.
       redirect: "error",
-      signal: AbortSignal.timeout(TIMEOUT_MS),
+      signal: AbortSignal.timeout(timeoutMs),
     });
     text = await response.text();
   } catch {

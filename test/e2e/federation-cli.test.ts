@@ -1,15 +1,198 @@
-import { describe, expect, it } from "vitest";
-import { startPool } from "./support.ts";
+import { createServer, type RequestListener, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { PeerView } from "../../schema/wire/federation.ts";
+import { adminClient } from "../../scripts/runtime/admin-client.ts";
+import { ligand, type PoolProcess, startPool, startWorker, waitFor } from "./support.ts";
 
 /** `ligand federation …` and `ligand peers …` against pools in processes of their own. */
+
+let [alder, birch]: PoolProcess[] = [];
+const pools = () => [alder, birch] as [PoolProcess, PoolProcess];
+const id = (pool: PoolProcess) => pool.credentials.atom_id;
+
+beforeAll(async () => {
+  [alder, birch] = await Promise.all([startPool(), startPool()]);
+});
+
+const at = (pool: PoolProcess, ...args: string[]) => ligand([...args, "--state", pool.stateDir]);
+async function words(pool: PoolProcess, ...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await at(pool, ...args);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+  return stdout;
+}
+async function json<Answer>(pool: PoolProcess, ...args: string[]): Promise<Answer> {
+  const stdout = await words(pool, ...args, "--json");
+  expect(stdout.trim().split("\n")).toHaveLength(1);
+  return JSON.parse(stdout) as Answer;
+}
+async function refused(pool: PoolProcess, args: string[], says: string): Promise<void> {
+  expect(await at(pool, ...args)).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining(says) });
+}
 
 describe("the switch of a pool on one machine", () => {
   it("is on from the first start, and stays off over a restart once it is off", async () => {
     const first = await startPool();
-    expect((await first.admin.federation()).policy.federation).toBe("on");
-    await first.admin.changeFederation({ federation: "off" });
+    expect(await words(first, "federation")).toContain("Federation is on.");
+    expect(await words(first, "federation", "off")).toContain("Federation is off.");
     await first.stop();
     const again = await startPool({ stateDir: first.stateDir });
-    expect((await again.admin.federation()).policy.federation).toBe("off");
+    expect((await json<{ policy: object }>(again, "federation", "status")).policy).toMatchObject({ federation: "off" });
+    expect((await fetch(`${again.url}/v1/federation/info`)).status).toBe(503);
+    expect(await json(again, "federation", "on")).toMatchObject({ policy: { federation: "on" } });
+    expect((await fetch(`${again.url}/v1/federation/info`)).status).toBe(200);
+    await again.stop();
   });
+});
+
+describe("peers add", () => {
+  const strangers: Server[] = [];
+  /** Something that is no pool, or one that refuses. */
+  const stranger = async (answer: RequestListener) => {
+    const server = createServer(answer).listen(0, "127.0.0.1");
+    strangers.push(server);
+    await new Promise((resolve) => server.once("listening", resolve));
+    return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  };
+  afterAll(() => {
+    for (const server of strangers) server.close();
+  });
+  const allow = "federation set allow_private_peers=on";
+
+  it("of plain http says how to allow it", async () =>
+    refused(pools()[0], ["peers", "add", pools()[1].url], `To allow it: npm run ligand -- ${allow}`));
+
+  it("of a name that does not lead out says how to allow private addresses", async () =>
+    refused(
+      pools()[0],
+      ["peers", "add", "https://127.0.0.1:9"],
+      `If it is at a private address: npm run ligand -- ${allow}`,
+    ));
+
+  it("of a pool that admits nobody here says what its operator does", async () => {
+    const [alder, birch] = pools();
+    const changed = await words(alder, "federation", "set", "allow_private_peers=on", "max_peers=5");
+    expect(changed).toMatch(/allow_private_peers +on /);
+    expect(changed).toMatch(/max_peers +5 /);
+    const says = `This pool says that it is at ${alder.url}; if that is private or plain http, its operator says: npm run ligand -- ${allow}`;
+    await refused(alder, ["peers", "add", birch.url], says);
+    await words(birch, "federation", "set", "allow_private_peers=on");
+  });
+
+  it.each<[what: string, url: () => string | Promise<string>, says: string]>([
+    ["nobody", () => "http://127.0.0.1:9", "Check its URL, and that federation is on there."],
+    ["what is no pool", () => stranger((_, response) => response.end("hello")), "No pool answers at that URL."],
+    [
+      "a redirect",
+      () => stranger((_, response) => response.writeHead(302, { location: pools()[1].url }).end()),
+      "The other pool answered 302.",
+    ],
+    ["itself", () => pools()[0].url, "At that URL is this pool itself."],
+  ])("of %s is refused with what to do", async (_what, url, says) =>
+    refused(pools()[0], ["peers", "add", await url()], says),
+  );
+
+  it("of another than is expected is refused, to a program too", async () => {
+    const [alder, birch] = pools();
+    const { code, stdout } = await at(alder, "peers", "add", birch.url, "--atom-id", "ab".repeat(32), "--json");
+    expect(code).toBe(1);
+    const message = expect.stringContaining("Another pool than the expected one answers at that URL.");
+    expect(JSON.parse(stdout)).toEqual({ error: { code: "federation/wrong-peer", message } });
+  });
+
+  it("where federation is off says so, here and there", async () => {
+    const [alder, birch] = pools();
+    await words(birch, "federation", "off");
+    await refused(alder, ["peers", "add", birch.url], "Federation is switched off at the other pool.");
+    await refused(birch, ["peers", "add", alder.url], "Switch it on with: npm run ligand -- federation on");
+    await words(birch, "federation", "on");
+  });
+});
+
+describe("two operators", () => {
+  it("meet", async () => {
+    const [alder, birch] = pools();
+    expect(await words(alder, "peers")).toContain(
+      "This pool knows no other. Meet one with: npm run ligand -- peers add URL",
+    );
+    const added = await words(alder, "peers", "add", `${birch.url}/`, "--atom-id", id(birch).toUpperCase());
+    expect(added).toContain(`${id(birch)}\nKnown: it has proven its key, and reads nothing yet.`);
+    expect(await json(birch, "peers", "list")).toMatchObject({
+      peers: [{ atom_id: id(alder), url: alder.url, effective: 1 }],
+    });
+  });
+
+  it("bond: the second one is shown whom to answer, and with what", async () => {
+    const [alder, birch] = pools();
+    const offered = await words(alder, "peers", "trust", id(birch).slice(0, 6), "3");
+    const answer = `npm run ligand -- peers trust ${id(alder).slice(0, 16)} 3`;
+    expect(offered).toContain(`Accepted: you granted 3 and it grants 0. It is bonded once its admin says: ${answer}`);
+    const list = () => words(birch, "peers", "list");
+    await waitFor(async () => (await list()).includes("offers trust 3"), 10_000, "the offer");
+    expect(await list()).toContain(`offers trust 3 and awaits your answer: ${answer}`);
+    expect(await words(birch, "federation")).toContain("1 peer offered more than you answered; see:");
+    // What is shown is what is typed.
+    const typed = answer.split(" -- ")[1]?.split(" ") ?? [];
+    expect(await words(birch, ...typed)).toContain("Bonded: both admins granted 3");
+    await waitFor(async () => (await words(alder, "peers")).includes("  bonded  "), 10_000, "the bond");
+    expect(await json(alder, "federation")).toMatchObject({
+      peers: { known: 1, accepted: 1, bonded: 1 },
+      awaiting_admin: [],
+    });
+  });
+
+  it("see how far each has the other's log", async () => {
+    const [alder, birch] = pools();
+    const worker = await startWorker(alder);
+    const show = () => words(birch, "peers", "show", id(alder).slice(0, 8));
+    await waitFor(async () => /peers +1 of 1, streaming/.test(await show()), 20_000, "the event of the other");
+    expect(await show()).toMatch(/^public +0 of 0(, streaming)? +0 of 0/m);
+    expect(await words(alder, "peers", "show", id(birch))).toMatch(/^peers +0 of 0(, streaming)? +1 of 1, streaming$/m);
+    const shown = await json<PeerView>(birch, "peers", "show", id(alder));
+    expect(shown).toMatchObject({
+      effective: 3,
+      deliveries_waiting: 0,
+      sync: [{ audience: "public" }, { audience: "peers" }],
+    });
+    await worker.stop();
+  });
+
+  it("follow anew", async () => {
+    const [alder, birch] = pools();
+    expect(await words(birch, "peers", "follow-anew", id(alder))).toContain("is followed from its beginning");
+    const level = async () => /peers +1 of 1, streaming/.test(await words(birch, "peers", "show", id(alder)));
+    await waitFor(level, 20_000, "the log to be followed again");
+  });
+
+  it("part: revoked, then removed; the other's read is refused at once", async () => {
+    const [alder, birch] = pools();
+    const revoked = await words(alder, "peers", "revoke", id(birch));
+    expect(revoked).toContain(
+      `Revoked: it may nothing here. Take that back with: npm run ligand -- peers trust ${id(birch).slice(0, 16)} 1`,
+    );
+    expect(await words(alder, "peers")).toContain("  revoked  ");
+    await waitFor(async () => (await words(birch, "peers")).includes("  accepted  "), 10_000, "the revocation");
+    expect(await json(alder, "peers", "trust", id(birch), "1")).toMatchObject({ effective: 1, revoked_at_ms: null });
+    expect(await json(alder, "peers", "remove", id(birch))).toEqual({ atom_id: id(birch), removed: true });
+    expect(await json(alder, "peers")).toEqual({ peers: [] });
+  });
+
+  it("are named in the log by their tokens' ids: no name can be taken out of it again", async () => {
+    const [alder, birch] = pools();
+    const made = await alder.admin.createAdmin("Rosalind");
+    const rosalind = adminClient(alder.url, made.token);
+    await rosalind.addPeer({ url: birch.url });
+    await rosalind.trustPeer(id(birch), 2);
+    await rosalind.removePeer(id(birch));
+    await rosalind.changeFederation({ max_peers: 7 });
+    const { events } = await alder.admin.events("all", 5);
+    const said = events.map(({ event }) => JSON.parse(atob(event.event_bytes)) as { payload: { by?: string } });
+    expect(JSON.stringify(said)).not.toContain("Rosalind");
+    expect(said.filter(({ payload }) => payload.by === made.id)).toHaveLength(4);
+  });
+
+  it.each<[what: string, args: string[], says: string]>([
+    ["trust of nobody", ["peers", "trust", "abcdef01", "2"], "No peer's id begins with abcdef01. See them with:"],
+    ["writes, while nobody could be asked", ["federation", "set", "accept_writes=on"], "Register an admin key first."],
+  ])("are told what to do about %s", async (_what, args, says) => refused(pools()[0], args, says));
 });

@@ -1,0 +1,86 @@
+import type * as z from "zod";
+import type { FederationPolicy, federationStatus } from "../../schema/wire/federation.ts";
+import { LIGAND } from "./called-as.ts";
+import type { Command, Group } from "./command.ts";
+import { SWITCHES_HELP, switchesFrom, switchesTable } from "./federation-switches.ts";
+import { counted } from "./numbers.ts";
+import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
+import { printable } from "./table.ts";
+
+type Status = z.infer<typeof federationStatus>;
+
+const NO_ARGUMENTS = { options: COMMON_OPTIONS, positionals: { min: 0, max: 0 }, help: COMMON_HELP } as const;
+
+const on: Command = {
+  summary: "Switch federation on: peers are heard, and called, from the next request on.",
+  usage: "[--json]",
+  ...NO_ARGUMENTS,
+  async run(values) {
+    const policy = await admin(values).changeFederation({ federation: "on" });
+    return print(values, { policy }, `Federation is on. Meet another pool with: ${LIGAND} peers add URL`);
+  },
+};
+
+const off: Command = {
+  summary: "The kill switch: every federated request is refused at once, in and out, and open streams end.",
+  usage: "[--json]",
+  ...NO_ARGUMENTS,
+  async run(values) {
+    const policy = await admin(values).changeFederation({ federation: "off" });
+    const words = `Federation is off. Peers and what is trusted are kept, for: ${LIGAND} federation on`;
+    return print(values, { policy }, words);
+  },
+};
+
+const status: Command = {
+  summary: "Show whether federation is on, what this pool says of itself, whom it knows, and the switches.",
+  usage: "[--json]",
+  ...NO_ARGUMENTS,
+  async run(values) {
+    const found = await admin(values).federation();
+    return print(values, found, statusWords(found));
+  },
+};
+
+const set: Command = {
+  summary: "Change what other pools may do here.",
+  usage: "NAME=VALUE… [--json]",
+  help: [...SWITCHES_HELP, "", ...COMMON_HELP],
+  options: COMMON_OPTIONS,
+  positionals: { min: 1, max: SWITCHES_HELP.length },
+  async run(values, given) {
+    const change = switchesFrom(given);
+    const policy = await admin(values).changeFederation(change);
+    return print(values, { policy }, `${switchWord(policy)}\n\n${switchesTable(policy)}`);
+  },
+};
+
+/** Pure: how federation stands at this pool, for people. */
+export function statusWords({ policy, card, peers, awaiting_admin, events, refused_requests }: Status): string {
+  const refused = Object.entries(refused_requests).filter(([, times]) => times > 0);
+  const rows: [label: string, words: string][] = [
+    ["Pool", `${printable(card.name)}, ${card.atom_id}`],
+    ["Reached at", card.url],
+    ["Peers", `${peers.known} known, of which ${peers.accepted} accepted, of which ${peers.bonded} bonded`],
+    ["Log", `${counted(events.all, "event")}: ${events.public} public, ${events.peers} for bonded peers`],
+  ];
+  if (awaiting_admin.length > 0) {
+    const waiting = counted(awaiting_admin.length, "peer");
+    rows.push(["To answer", `${waiting} offered more than you answered; see: ${LIGAND} peers list`]);
+  }
+  if (refused.length > 0) rows.push(["Refused", refused.map(([reason, times]) => `${times} ${reason}`).join(", ")]);
+  const lines = rows.map(([label, words]) => `${label.padEnd(10)}  ${words}`);
+  return [switchWord(policy), "", ...lines, "", switchesTable(policy)].join("\n");
+}
+
+function switchWord({ federation }: FederationPolicy): string {
+  if (federation === "on") return "Federation is on.";
+  return `Federation is off: other pools are neither heard nor called. Switch it on with: ${LIGAND} federation on`;
+}
+
+/** `ligand federation …`: the switches of what is between pools. */
+export const federation: Group = {
+  summary: "Federation's switches: on, off, status, set.",
+  commands: { on, off, status, set },
+  standard: "status",
+};

@@ -1,0 +1,165 @@
+import type * as z from "zod";
+import type { federationStatus, PeerView, peerDetails } from "../../schema/wire/federation.ts";
+import { duration } from "../../worker-agent/state/idle-reason.ts";
+import { OperatorError } from "../runtime/operator-error.ts";
+import { LIGAND } from "./called-as.ts";
+import { counted } from "./numbers.ts";
+import { printable, table } from "./table.ts";
+
+/** What the command line says of peers. Pure. */
+
+export type PeerDetails = z.infer<typeof peerDetails>;
+type Status = z.infer<typeof federationStatus>;
+/** How many events of ours each audience has. */
+export type Heads = Readonly<Record<"public" | "peers", number>>;
+
+const SHORT_ID_CHARS = 16;
+const LEAST_ID_CHARS = 6;
+
+/** The peer whose id begins so: it need not be typed whole. */
+export function peerIdOf(given: string, peers: readonly Pick<PeerView, "atom_id">[]): string {
+  const see = `See them with: ${LIGAND} peers list`;
+  const prefix = given.toLowerCase();
+  if (!/^[0-9a-f]{6,64}$/.test(prefix)) {
+    throw new OperatorError(`"${printable(given)}" is no peer's id: ${LEAST_ID_CHARS} to 64 hex digits. ${see}`);
+  }
+  const [found, ...others] = peers.filter((peer) => peer.atom_id.startsWith(prefix));
+  if (found === undefined) {
+    throw new OperatorError(`No peer's id begins with ${prefix}. ${see}`, "federation/peer-not-found");
+  }
+  if (others.length > 0) {
+    throw new OperatorError(
+      `${counted(others.length + 1, "peer")} have ids that begin with ${prefix}. Say more of it.`,
+    );
+  }
+  return found.atom_id;
+}
+
+/** What a peer may here, in one word (SPEC 3.3). */
+export function trustWord(peer: Pick<PeerView, "effective" | "revoked_at_ms">): string {
+  if (peer.revoked_at_ms !== null) return "revoked";
+  return (["refused", "known", "accepted", "bonded", "bonded"] as const)[peer.effective];
+}
+
+/** The same in a sentence, with what to do next. `self`: this pool's atom id. */
+export function standing(peer: PeerView, self: string): string {
+  const { granted, received, effective, awaits_admin } = peer;
+  const trust = (level: number | string) => `${LIGAND} peers trust ${short(peer)} ${level}`;
+  const open =
+    awaits_admin === null ? "" : ` It offers trust ${awaits_admin} and awaits your answer: ${trust(awaits_admin)}`;
+  switch (trustWord(peer)) {
+    case "revoked":
+      return `Revoked: it may nothing here. Take that back with: ${trust(1)}`;
+    case "refused":
+      return `Refused: min_auth_tier asks for more than any peer can prove. See: ${LIGAND} federation status`;
+    case "known":
+      return `Known: it has proven its key, and reads nothing yet.${open || ` Let it read public events with: ${trust(2)}`}`;
+    case "accepted": {
+      if (granted < 3) return `Accepted: it reads public events.${open || ` Offer it a bond with: ${trust(3)}`}`;
+      const theirs = `${LIGAND} peers trust ${self.slice(0, SHORT_ID_CHARS)} 3`;
+      return `Accepted: you granted 3 and it grants ${received}. It is bonded once its admin says: ${theirs}`;
+    }
+    default:
+      return `Bonded: both admins granted 3, and events for peers go both ways.${effective > 3 ? " Settlement is on." : ""}`;
+  }
+}
+
+export function peersTable(peers: readonly PeerView[], nowMs: number): string {
+  const rows = peers.map((peer) => [
+    short(peer),
+    printable(peer.name),
+    peer.url,
+    trustWord(peer),
+    ago(peer.last_seen_ms, nowMs),
+    peer.circuit,
+  ]);
+  const waiting = peers.filter((peer) => peer.awaits_admin !== null);
+  return [
+    table(
+      ["ID", "NAME", "URL", "TRUST", "SEEN", "CIRCUIT"],
+      rows,
+      `This pool knows no other. Meet one with: ${LIGAND} peers add URL`,
+    ),
+    ...waiting.map(
+      (peer) =>
+        `\n${printable(peer.name)} offers trust ${peer.awaits_admin} and awaits your answer: ` +
+        `${LIGAND} peers trust ${short(peer)} ${peer.awaits_admin}`,
+    ),
+  ].join("\n");
+}
+
+export function peerWords(peer: PeerDetails, own: { atomId: string; heads: Heads }, nowMs: number): string {
+  const rows: [label: string, words: string][] = [
+    ["Peer", `${printable(peer.name)}, ${peer.atom_id}`],
+    ["URL", peer.url],
+    ["Trust", standing(peer, own.atomId)],
+    ["Since", `${iso(peer.added_at_ms)}, added by ${peer.added_by === "admin" ? "an admin" : "itself"}`],
+    ["Seen", ago(peer.last_seen_ms, nowMs)],
+    ["Signs", `version ${peer.signature_version}`],
+    ["Circuit", circuitWords(peer)],
+  ];
+  if (peer.revoked_at_ms !== null) rows.push(["Revoked", iso(peer.revoked_at_ms)]);
+  if (peer.deliveries_waiting > 0) rows.push(["To be told", counted(peer.deliveries_waiting, "message")]);
+  const sync = table(
+    ["AUDIENCE", "WE HAVE OF ITS LOG", "IT HAS OF OURS"],
+    peer.sync.map(({ audience, followed, sent }) => [
+      audience,
+      followed.equivocated
+        ? "not followed: it told two stories"
+        : `${followed.seq} of ${headOf(followed)}${streaming(followed)}`,
+      `${sent.seq} of ${own.heads[audience]}${streaming(sent)}`,
+    ]),
+    "",
+  );
+  const lied = peer.sync.some(({ followed }) => followed.equivocated);
+  const anew = `\nThe proof is in the log: ${LIGAND} events tail. To follow it from its beginning all the same: ${LIGAND} peers follow-anew ${short(peer)}`;
+  return [...rows.map(([label, words]) => `${label.padEnd(10)}  ${words}`), "", sync, ...(lied ? [anew] : [])].join(
+    "\n",
+  );
+}
+
+/** The command that helps where the pool refused; undefined where its own words are enough. */
+export function nextStep(code: string, { policy, card }: Pick<Status, "policy" | "card">): string | undefined {
+  const allow = `${LIGAND} federation set allow_private_peers=on`;
+  switch (code) {
+    case "federation/disabled":
+      return `Switch it on with: ${LIGAND} federation on`;
+    case "federation/private-address":
+      return `To allow it: ${allow}`;
+    case "federation/too-many-peers":
+      return `For more than ${policy.max_peers}: ${LIGAND} federation set max_peers=N`;
+    case "federation/unreachable":
+      // To the pool a name that leads to a private address looks like one that leads nowhere.
+      return policy.allow_private_peers ? undefined : `If it is at a private address: ${allow}`;
+    case "federation/registration-refused":
+      return `This pool says that it is at ${card.url}; if that is private or plain http, its operator says: ${allow}`;
+    default:
+      return undefined;
+  }
+}
+
+function circuitWords({ circuit }: PeerView): string {
+  if (circuit === "closed") return "closed";
+  return `${circuit}: it did not answer; it is tried again by itself, and at once when it calls`;
+}
+
+/** A stream goes on past the last checkpoint. */
+function headOf({ seq, head }: PeerDetails["sync"][number]["followed"]): string {
+  return head === null ? "?" : String(Math.max(seq, head));
+}
+
+function streaming(side: { streaming: boolean }): string {
+  return side.streaming ? ", streaming" : "";
+}
+
+export function short({ atom_id }: Pick<PeerView, "atom_id">): string {
+  return atom_id.slice(0, SHORT_ID_CHARS);
+}
+
+function ago(atMs: number | null, nowMs: number): string {
+  return atMs === null ? "never" : `${duration(nowMs - atMs)} ago`;
+}
+
+function iso(atMs: number): string {
+  return new Date(atMs).toISOString();
+}

@@ -1,0 +1,158 @@
+import { atomId } from "../../schema/wire/events.ts";
+import { type GrantableLevel, grantableLevel, normalisedPeerUrl } from "../../schema/wire/federation.ts";
+import type { AdminClient } from "../runtime/admin-client.ts";
+import { OperatorError } from "../runtime/operator-error.ts";
+import { LIGAND } from "./called-as.ts";
+import { type Command, type Group, text, type Values } from "./command.ts";
+import { nextStep, type PeerDetails, peerIdOf, peersTable, peerWords, standing } from "./peer-words.ts";
+import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
+import { printable } from "./table.ts";
+import { UsageError } from "./usage-error.ts";
+
+const ONE_ID = { options: COMMON_OPTIONS, positionals: { min: 1, max: 1 } } as const;
+const ID_HELP = ["ID            the peer's atom id, or how it begins: 6 hex digits or more", ...COMMON_HELP] as const;
+
+const add: Command = {
+  summary: "Meet the pool at a URL: each proves its key to the other. It may nothing yet; trust says what.",
+  usage: "URL [--atom-id HEX] [--json]",
+  help: [
+    "URL           where it is reached: https://pool.example",
+    "--atom-id HEX who must be there, as its operator told you",
+    ...COMMON_HELP,
+    "",
+    "Of a pool that is known already, the URL and the name are brought up to date.",
+  ],
+  options: { ...COMMON_OPTIONS, "atom-id": { type: "string" } },
+  positionals: { min: 1, max: 1 },
+  async run(values, [given = ""]) {
+    const url = urlOf(given);
+    const expected = text(values, "atom-id")?.toLowerCase();
+    if (expected !== undefined && !atomId.safeParse(expected).success) {
+      throw new UsageError("--atom-id wants the 64 hex digits of the other pool's id.");
+    }
+    const client = admin(values);
+    const peer = await client.addPeer({ url, atom_id: expected }).catch(withNextStep(client));
+    return shown(values, client, peer);
+  },
+};
+
+const list: Command = {
+  summary: "Whom this pool knows, what they may, and who awaits an answer.",
+  usage: "[--json]",
+  help: COMMON_HELP,
+  options: COMMON_OPTIONS,
+  positionals: { min: 0, max: 0 },
+  async run(values) {
+    const peers = await admin(values).peers();
+    return print(values, { peers }, peersTable(peers, Date.now()));
+  },
+};
+
+const show: Command = {
+  summary: "One peer: trust both ways, delivery, and how far each has the other's log.",
+  usage: "ID [--json]",
+  help: ID_HELP,
+  ...ONE_ID,
+  async run(values, [given = ""]) {
+    const client = admin(values);
+    const peer = await client.peer(await found(client, given));
+    const { card, events } = await client.federation();
+    return print(values, peer, peerWords(peer, { atomId: card.atom_id, heads: events }, Date.now()));
+  },
+};
+
+const trust: Command = {
+  summary: "Say what a peer may: 0 nothing, 1 it is known, 2 public events, 3 a bond.",
+  usage: "ID LEVEL [--json]",
+  help: [
+    ...ID_HELP.slice(0, 1),
+    "LEVEL         0  revoked: nothing, at once, and it cannot register again",
+    "              1  known: it has proven its key",
+    "              2  accepted: it is told of other peers, and reads public events",
+    "              3  bonded, once its admin grants 3 too: events for peers go both ways",
+    ...COMMON_HELP,
+  ],
+  options: COMMON_OPTIONS,
+  positionals: { min: 2, max: 2 },
+  async run(values, [given = "", level = ""]) {
+    return grant(values, given, levelOf(level));
+  },
+};
+
+const revoke: Command = {
+  summary: "Take all trust from a peer at once; the same as trust ID 0.",
+  usage: "ID [--json]",
+  help: ID_HELP,
+  ...ONE_ID,
+  run: (values, [given = ""]) => grant(values, given, 0),
+};
+
+const remove: Command = {
+  summary: "Forget a peer. It may register again, as a stranger; one that was revoked stays so.",
+  usage: "ID [--json]",
+  help: ID_HELP,
+  ...ONE_ID,
+  async run(values, [given = ""]) {
+    const client = admin(values);
+    const id = await found(client, given);
+    await client.removePeer(id);
+    return print(values, { atom_id: id, removed: true }, `Peer ${id} is removed.`);
+  },
+};
+
+const followAnew: Command = {
+  summary: "Follow a peer's log from its beginning again, after it proved to have told two stories.",
+  usage: "ID [--json]",
+  help: ID_HELP,
+  ...ONE_ID,
+  async run(values, [given = ""]) {
+    const client = admin(values);
+    const peer = await client.followPeerAnew(await found(client, given));
+    return print(values, peer, `The log of ${printable(peer.name)} is followed from its beginning.`);
+  },
+};
+
+async function grant(values: Values, given: string, level: GrantableLevel): Promise<number> {
+  const client = admin(values);
+  const id = await found(client, given);
+  return shown(values, client, await client.trustPeer(id, level).catch(withNextStep(client)));
+}
+
+async function shown(values: Values, client: AdminClient, peer: PeerDetails): Promise<number> {
+  const { atom_id: self } = await client.pool();
+  return print(values, peer, `${printable(peer.name)}, ${peer.atom_id}\n${standing(peer, self)}`);
+}
+
+async function found(client: AdminClient, given: string): Promise<string> {
+  return peerIdOf(given, await client.peers());
+}
+
+function urlOf(given: string): string {
+  const url = normalisedPeerUrl(given);
+  if (url !== null) return url;
+  throw new UsageError(`"${printable(given)}" is not where a pool is reached: https://pool.example, without a path.`);
+}
+
+function levelOf(given: string): GrantableLevel {
+  const level = grantableLevel.safeParse(/^\d$/.test(given) ? Number(given) : undefined);
+  if (level.success) return level.data;
+  throw new UsageError(
+    `A level is 0, 1, 2 or 3; not "${printable(given)}". What they mean: ${LIGAND} peers trust --help`,
+  );
+}
+
+/** What the pool refused its operator, with the command that helps. */
+function withNextStep(client: AdminClient) {
+  return async (error: unknown): Promise<never> => {
+    if (!(error instanceof OperatorError)) throw error;
+    const next = nextStep(error.code, await client.federation());
+    throw next === undefined ? error : new OperatorError(`${error.message} ${next}`, error.code);
+  };
+}
+
+/** `ligand peers …`: other pools, and what they may. */
+export const peers: Group = {
+  summary: "Other pools: add, list, show, trust, revoke, remove.",
+  commands: { add, list, show, trust, revoke, remove, "follow-anew": followAnew },
+  standard: "list",
+};

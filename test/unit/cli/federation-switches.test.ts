@@ -1,0 +1,95 @@
+import fc from "fast-check";
+import { expect, it } from "vitest";
+import {
+  FEDERATION_POLICY_DEFAULTS,
+  type FederationPolicy,
+  federationPolicy,
+} from "../../../schema/wire/federation.ts";
+import { statusWords } from "../../../scripts/cli/federation.ts";
+import { SWITCHES_HELP, switchesFrom, switchesTable } from "../../../scripts/cli/federation-switches.ts";
+
+it.each<[given: string[], want: Partial<FederationPolicy>]>([
+  [["allow_private_peers=on"], { allow_private_peers: true }],
+  [["allow_private_peers=false"], { allow_private_peers: false }],
+  [["legacy_signatures=reads"], { legacy_signatures: "reads" }],
+  [["max_peers=0"], { max_peers: 0 }],
+  [["require_mutual=off", "min_auth_tier=device-bound"], { require_mutual: false, min_auth_tier: "device-bound" }],
+  [["max_peers=1", "max_peers=2"], { max_peers: 2 }],
+])("%j is read", (given, want) => expect(switchesFrom(given)).toEqual(want));
+
+it.each<[given: string, says: string]>([
+  ["federation=on", "Federation itself is switched by: federation on, federation off"],
+  ["allow_private_peers", "allow_private_peers wants on, off, as in allow_private_peers=on."],
+  ["allow_private_peers=yes", "allow_private_peers wants on, off"],
+  ["allow_private_peers=", "allow_private_peers wants on, off"],
+  ["legacy_signatures=some", "legacy_signatures wants off, reads, all, as in legacy_signatures=off."],
+  ["max_peers=-1", "max_peers wants 0 to 100000"],
+  ["max_peers=1e3", "max_peers wants 0 to 100000"],
+  ["max_peers=100001", "max_peers wants 0 to 100000"],
+  ["peer_requests_per_minute=0", "peer_requests_per_minute wants 1 to"],
+  ["min_auth_tier=none", "min_auth_tier wants oauth-verified, device-bound, hardware-attested"],
+  ["__proto__=on", 'There is no switch "__proto__"'],
+  ["=on", 'There is no switch "". There are: accept_reads'],
+])("%s is refused with what to say", (given, says) => expect(() => switchesFrom([given])).toThrow(says));
+
+it("what the table shows of any policy can be typed, and is that policy", () => {
+  const shape = federationPolicy.shape;
+  const policies: fc.Arbitrary<FederationPolicy> = fc.record({
+    federation: fc.constantFrom(...shape.federation.options),
+    accept_reads: fc.boolean(),
+    accept_writes: fc.boolean(),
+    legacy_signatures: fc.constantFrom(...shape.legacy_signatures.options),
+    allow_private_peers: fc.boolean(),
+    min_auth_tier: fc.constantFrom(...shape.min_auth_tier.options),
+    require_mutual: fc.boolean(),
+    auto_accept_known: fc.boolean(),
+    max_peers: fc.integer({ min: 0, max: 100_000 }),
+    peer_requests_per_minute: fc.integer({ min: 1, max: 100 }),
+    peer_event_requests_per_second: fc.integer({ min: 1, max: 100 }),
+  });
+  fc.assert(
+    fc.property(policies, ({ federation, ...switches }) => {
+      const rows = switchesTable({ federation, ...switches })
+        .split("\n")
+        .slice(1);
+      const typed = rows.map((row) => row.split(/ {2,}/)).map(([name, value]) => `${name}=${value}`);
+      expect(switchesFrom(typed)).toEqual(switches);
+    }),
+  );
+});
+
+it("the help names every switch with its values", () =>
+  expect(SWITCHES_HELP.map((line) => line.split(/\s/)[0])).toEqual(
+    Object.keys(federationPolicy.shape).filter((name) => name !== "federation"),
+  ));
+
+const id = "ab".repeat(32);
+const status = {
+  policy: FEDERATION_POLICY_DEFAULTS,
+  card: {
+    atom_id: id,
+    public_key: id,
+    name: "Alder",
+    url: "https://alder.example",
+    auth_tier: "device-bound" as const,
+    capabilities: [],
+  },
+  peers: { known: 3, accepted: 2, bonded: 1 },
+  awaiting_admin: [] as string[],
+  events: { log_id: "x", public: 0, peers: 2, all: 9, hlc: { physical_us: 0, logical: 0 } },
+  refused_requests: {},
+};
+
+it.each<[what: string, given: Partial<typeof status> & object, says: string]>([
+  [
+    "off",
+    {},
+    "Federation is off: other pools are neither heard nor called. Switch it on with: npm run ligand -- federation on",
+  ],
+  ["on", { policy: { ...FEDERATION_POLICY_DEFAULTS, federation: "on" } }, "Federation is on.\n"],
+  ["who it is", {}, `Pool        Alder, ${id}\nReached at  https://alder.example`],
+  ["whom it knows", {}, "3 known, of which 2 accepted, of which 1 bonded"],
+  ["its log", {}, "9 events: 0 public, 2 for bonded peers"],
+  ["who waits", { awaiting_admin: [id] }, "1 peer offered more than you answered; see: npm run ligand -- peers list"],
+  ["what was refused", { refused_requests: { replayed: 2, skewed: 0 } }, "Refused     2 replayed\n"],
+])("the status says %s", (_what, given, says) => expect(statusWords({ ...status, ...given })).toContain(says));

@@ -1,0 +1,166 @@
+import { describe, expect, it } from "vitest";
+import { FEDERATION_POLICY_DEFAULTS, type PeerView } from "../../../schema/wire/federation.ts";
+import {
+  nextStep,
+  type PeerDetails,
+  peerIdOf,
+  peersTable,
+  peerWords,
+  standing,
+  trustWord,
+} from "../../../scripts/cli/peer-words.ts";
+
+const NOW = Date.parse("2026-05-04T12:00:00Z");
+const id = "ab12cd".padEnd(64, "0");
+const self = "feed".padEnd(64, "1");
+const peer: PeerView = {
+  atom_id: id,
+  name: "Birch",
+  url: "https://birch.example",
+  auth_tier: "device-bound",
+  capabilities: [],
+  granted: 1,
+  received: 0,
+  effective: 1,
+  awaits_admin: null,
+  added_by: "admin",
+  signature_version: 2,
+  circuit: "closed",
+  added_at_ms: NOW - 60_000,
+  last_seen_ms: NOW - 12_000,
+  revoked_at_ms: null,
+};
+const typed = (level: number) => `npm run ligand -- peers trust ${id.slice(0, 16)} ${level}`;
+
+describe("an id", () => {
+  const near = { atom_id: "ab12ce".padEnd(64, "0") };
+  it.each([id, id.slice(0, 6), id.slice(0, 6).toUpperCase(), id.slice(0, 63)])(
+    "%s is found by how it begins",
+    (given) => expect(peerIdOf(given, [near, peer])).toBe(id),
+  );
+  it.each<[what: string, given: string, says: string]>([
+    ["too short", "ab12c", '"ab12c" is no peer\'s id: 6 to 64 hex digits.'],
+    ["too long", `${id}0`, "is no peer's id"],
+    ["no hex", "birch!", "is no peer's id"],
+    ["nobody's", "ffffff", "No peer's id begins with ffffff. See them with: npm run ligand -- peers list"],
+  ])("that is %s is refused with where to find one", (_what, given, says) =>
+    expect(() => peerIdOf(given, [near, peer])).toThrow(says),
+  );
+  it("that two begin with is refused", () => {
+    const twin = { atom_id: "ab12cd".padEnd(64, "1") };
+    expect(() => peerIdOf("ab12cd", [peer, near, twin])).toThrow("2 peers have ids that begin with ab12cd. Say more");
+  });
+});
+
+it.each<[what: string, given: Partial<PeerView>, word: string, says: string[]]>([
+  ["a newcomer", {}, "known", ["it has proven its key", typed(2)]],
+  [
+    "one that offers",
+    { received: 3, awaits_admin: 3 },
+    "known",
+    ["It offers trust 3 and awaits your answer", typed(3)],
+  ],
+  ["one we accepted", { granted: 2, effective: 2 }, "accepted", ["it reads public events", typed(3)]],
+  [
+    "one we accepted that offers a bond",
+    { granted: 2, received: 3, effective: 2, awaits_admin: 3 },
+    "accepted",
+    ["It offers trust 3 and awaits your answer", typed(3)],
+  ],
+  [
+    "half a bond",
+    { granted: 3, received: 1, effective: 2 },
+    "accepted",
+    ["you granted 3 and it grants 1", "once its admin says: npm run ligand -- peers trust feed111111111111 3"],
+  ],
+  ["a bond", { granted: 3, received: 3, effective: 3 }, "bonded", ["both admins granted 3"]],
+  [
+    "one that was revoked",
+    { granted: 0, received: 3, effective: 0, revoked_at_ms: NOW },
+    "revoked",
+    ["it may nothing here", typed(1)],
+  ],
+  ["one that the policy refuses", { granted: 3, received: 3, effective: 0 }, "refused", ["min_auth_tier"]],
+])("%s is %s", (_what, given, word, says) => {
+  const view = { ...peer, ...given };
+  expect(trustWord(view)).toBe(word);
+  for (const words of says) expect(standing(view, self)).toContain(words);
+});
+
+describe("the table of peers", () => {
+  it("has a line each, and whom to answer with what", () => {
+    const waiting = { ...peer, name: "Oak\u001b[2J", received: 2, awaits_admin: 2, last_seen_ms: null } as const;
+    expect(peersTable([peer, waiting], NOW).split("\n")).toEqual([
+      "ID                NAME     URL                    TRUST  SEEN      CIRCUIT",
+      "ab12cd0000000000  Birch    https://birch.example  known  12 s ago  closed",
+      "ab12cd0000000000  Oak\ufffd[2J  https://birch.example  known  never     closed",
+      "",
+      `Oak\ufffd[2J offers trust 2 and awaits your answer: ${typed(2)}`,
+    ]);
+  });
+  it("says how to meet the first", () =>
+    expect(peersTable([], NOW)).toBe("This pool knows no other. Meet one with: npm run ligand -- peers add URL"));
+});
+
+describe("one peer", () => {
+  const sync: PeerDetails["sync"] = [
+    {
+      audience: "public",
+      followed: { seq: 0, head: null, streaming: false, equivocated: false },
+      sent: { seq: 0, streaming: false },
+    },
+    {
+      audience: "peers",
+      followed: { seq: 4, head: 7, streaming: true, equivocated: false },
+      sent: { seq: 2, streaming: true },
+    },
+  ];
+  const own = { atomId: self, heads: { public: 0, peers: 3 } };
+  const words = (given: Partial<PeerDetails> = {}) =>
+    peerWords({ ...peer, sync, deliveries_waiting: 0, ...given }, own, NOW);
+
+  it("is shown with how far each has the other's log", () => {
+    const lines = words().split("\n");
+    expect(lines).toContain(`Peer        Birch, ${id}`);
+    expect(lines).toContain("Since       2026-05-04T11:59:00.000Z, added by an admin");
+    expect(lines).toContain("Signs       version 2");
+    expect(lines.slice(-3)).toEqual([
+      "AUDIENCE  WE HAVE OF ITS LOG  IT HAS OF OURS",
+      "public    0 of ?              0 of 0",
+      "peers     4 of 7, streaming   2 of 3, streaming",
+    ]);
+  });
+  it("is level with a log that its stream has carried past the last checkpoint", () => {
+    const followed = { seq: 9, head: 7, streaming: true, equivocated: false };
+    expect(words({ sync: sync.map((each) => ({ ...each, followed })) })).toContain("9 of 9, streaming");
+  });
+  it.each<[what: string, given: Partial<PeerDetails>, says: string]>([
+    ["what waits", { deliveries_waiting: 2 }, "To be told  2 messages"],
+    ["when it was revoked", { effective: 0, revoked_at_ms: NOW }, "Revoked     2026-05-04T12:00:00.000Z"],
+    [
+      "that it does not answer",
+      { circuit: "open" },
+      "Circuit     open: it did not answer; it is tried again by itself",
+    ],
+    [
+      "that it told two stories",
+      { sync: sync.map((each) => ({ ...each, followed: { ...each.followed, equivocated: true } })) },
+      "peers follow-anew ab12cd0000000000",
+    ],
+  ])("is shown with %s", (_what, given, says) => expect(words(given)).toContain(says));
+});
+
+it.each<[code: string, allow: boolean, says: string | undefined]>([
+  ["federation/disabled", false, "Switch it on with: npm run ligand -- federation on"],
+  ["federation/private-address", false, "To allow it: npm run ligand -- federation set allow_private_peers=on"],
+  ["federation/unreachable", false, "If it is at a private address: npm run ligand -- federation set"],
+  ["federation/unreachable", true, undefined],
+  ["federation/too-many-peers", false, "For more than 10: npm run ligand -- federation set max_peers=N"],
+  ["federation/registration-refused", false, "This pool says that it is at https://alder.example; if that is private"],
+  ["federation/wrong-peer", false, undefined],
+])("after %s the next step is said", (code, allow_private_peers, says) => {
+  const card = { ...peer, public_key: id, url: "https://alder.example" };
+  const found = nextStep(code, { policy: { ...FEDERATION_POLICY_DEFAULTS, allow_private_peers }, card });
+  if (says === undefined) expect(found).toBeUndefined();
+  else expect(found).toContain(says);
+});

@@ -1,0 +1,47 @@
+import { expect, it } from "vitest";
+import { type Command, type Group, parseCommand } from "../../../scripts/cli/command.ts";
+import { federation } from "../../../scripts/cli/federation.ts";
+import { peers } from "../../../scripts/cli/peers.ts";
+import { UsageError } from "../../../scripts/cli/usage-error.ts";
+
+const ligand: Group = { summary: "", commands: { peers, federation } };
+
+/** What is wrong with a command, without any pool being asked. */
+async function wrong(args: string[]): Promise<string> {
+  const parsed = parseCommand(ligand, "ligand", args);
+  if (parsed.kind !== "run") return parsed.text;
+  const asked = parsed.command.run({ ...parsed.values, state: "nowhere" }, parsed.positionals);
+  const error = await asked.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  expect(error).toBeInstanceOf(UsageError);
+  return (error as UsageError).message;
+}
+
+it.each<[args: string[], says: string]>([
+  [["peers", "add"], "URL is missing."],
+  [
+    ["peers", "add", "https://pool.example/v1"],
+    "is not where a pool is reached: https://pool.example, without a path.",
+  ],
+  [["peers", "add", "pool.example"], '"pool.example" is not where a pool is reached'],
+  [["peers", "add", "https://pool.example", "--atom-id", "abcd"], "--atom-id wants the 64 hex digits"],
+  [["peers", "trust", "abcdef01"], "LEVEL is missing."],
+  [["peers", "trust", "abcdef01", "4"], 'A level is 0, 1, 2 or 3; not "4".'],
+  [["peers", "trust", "abcdef01", "0x1"], 'A level is 0, 1, 2 or 3; not "0x1".'],
+  [["peers", "drop", "abcdef01"], 'There is no "ligand peers drop".'],
+  [["federation", "set"], "NAME=VALUE… is missing."],
+  [["federation", "set", "speed=on"], 'There is no switch "speed". There are: accept_reads,'],
+  [["federation", "on", "now"], '"now" is one argument too many.'],
+])("%j is refused with what to say", async (args, says) => expect(await wrong(args)).toContain(says));
+
+it.each(Object.entries({ ...peers.commands, ...federation.commands }) as [string, Command][])(
+  "%s has a help with every flag that it takes",
+  (name, command) => {
+    const parsed = parseCommand(command, `ligand ${name}`, ["--help"]);
+    expect(parsed.kind).toBe("help");
+    const { text } = parsed as { text: string };
+    for (const flag of Object.keys(command.options)) expect(text).toContain(`--${flag}`);
+  },
+);

@@ -79,7 +79,10 @@ const start: Command = {
           ? JSON.stringify({ ready: true, url, atom_id, credentials: file })
           : `Ligand pool ready at ${url} (credentials in ${shortPath(file)})`,
       );
-      await Promise.race([stop.asked, network.ended]);
+      await Promise.race([
+        stop.asked.then(() => console.error("Stopping … (Ctrl-C again ends it at once)")),
+        network.ended,
+      ]);
       return EXIT.ok;
     } finally {
       await network.stop();

@@ -100,7 +100,7 @@ function words(event: AgentEvent): string {
     case "jobs-elsewhere":
       return `${event.jobs} request${event.jobs === 1 ? "" : "s"} for other models.`;
     case "draining":
-      return `Draining: ${event.leased} job${event.leased === 1 ? "" : "s"} to finish, no new ones.`;
+      return `Draining: ${event.leased} job${event.leased === 1 ? "" : "s"} to finish, no new ones.${event.leased > 0 ? " Asked again, it ends at once." : ""}`;
     case "warning":
       return `Warning: ${event.message}`;
     case "stopped":

@@ -1,4 +1,5 @@
 import { homedir } from "node:os";
+import { stopOnSignal } from "../runtime/stop-signal.ts";
 import { poolUrl } from "./access.ts";
 import { type Command, flag, type Group, text, type Values } from "./command.ts";
 import { UsageError } from "./usage-error.ts";
@@ -91,24 +92,17 @@ function withoutState(values: Values): Values {
   return rest;
 }
 
-/** Aborts when the agent is asked to end; asked again, it ends at once. */
+/** Aborts when the agent is asked to end, or when whoever started it has gone. */
 function stopSignal(): AbortSignal {
-  const stop = new AbortController();
-  const ask = () => {
-    if (stop.signal.aborted) process.exit(130);
-    stop.abort();
-  };
-  process.on("SIGINT", ask);
-  process.on("SIGTERM", ask);
-  process.on("SIGHUP", ask);
-  if (process.channel !== undefined && process.channel !== null) {
-    process.channel.unref();
-    process.once("disconnect", () => {
-      stop.abort();
-      setTimeout(() => process.exit(1), ORPHAN_MS).unref();
-    });
-  }
-  return stop.signal;
+  const { signal } = stopOnSignal();
+  if (process.channel === undefined || process.channel === null) return signal;
+  process.channel.unref();
+  const orphaned = new AbortController();
+  process.once("disconnect", () => {
+    orphaned.abort();
+    setTimeout(() => process.exit(1), ORPHAN_MS).unref();
+  });
+  return AbortSignal.any([signal, orphaned.signal]);
 }
 
 /** `ligand worker …`: what the owner of a machine does. */

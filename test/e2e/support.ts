@@ -172,6 +172,8 @@ export interface WorkerProcess {
   /** What the agent last wrote of itself. */
   status(): AgentStatus;
   output(): string;
+  /** How it has ended; undefined while it runs. */
+  ended(): { code: number | null } | undefined;
   /** Asks for a drain and waits for its end. */
   stop(name?: NodeJS.Signals): Promise<Stopped>;
   kill9(): Promise<void>;
@@ -223,6 +225,7 @@ export async function startWorker(pool: PoolProcess, options: StartWorker = {}):
     tokenId,
     stateDir,
     status,
+    ended: () => (ended(child) ? { code: child.exitCode } : undefined),
     output: () => output.stdout + output.stderr,
     stop: (name = "SIGTERM") => stop(child, name),
     kill9: () => kill(child, "SIGKILL"),

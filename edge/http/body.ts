@@ -50,6 +50,30 @@ export async function readBytes(request: Request, maxBytes: number): Promise<Byt
   }
 }
 
+/** The runtime itself reads so much of a body that nobody took, and cuts the connection beyond it. */
+const DISCARDED_BY_RUNTIME_BYTES = 64 * 1024;
+
+/** Of a body that is refused unseen: a client that still sends would find the connection cut, and not our answer. */
+export async function discardBody({ body, headers }: Request): Promise<void> {
+  if (!body || Number(headers.get("content-length") ?? Number.NaN) <= DISCARDED_BY_RUNTIME_BYTES) return;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<null>((resolve) => {
+    timer = setTimeout(() => resolve(null), LIMITS.bodyDiscardMs);
+  });
+  try {
+    const reader = body.getReader();
+    for (;;) {
+      const step = await Promise.race([reader.read(), late]);
+      if (step === null) await reader.cancel();
+      if (step === null || step.done) return;
+    }
+  } catch {
+    // The client left, or somebody has begun to read it: the refusal stands.
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /** RFC 8259 section 8.1: JSON is UTF-8, so anything else is malformed, not repaired. */
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: false });
 

@@ -83,6 +83,15 @@ export function admit(
   return { ok: true, rateLimits: rateLimits(traffic, limits) };
 }
 
+/** Of a refusal that is told again so much later. */
+export function agedBy(limits: RateLimits, seconds: number): RateLimits {
+  const aged = <T extends { resetSeconds: number }>(one: T) => ({
+    ...one,
+    resetSeconds: Math.max(0, one.resetSeconds - seconds),
+  });
+  return { requests: aged(limits.requests), tokens: aged(limits.tokens) };
+}
+
 /** A list of models or a cancellation asks to pass. */
 export function admitLookup(traffic: Traffic, limits: KeyLimits, nowMs: number): LookupAdmission {
   const perMinute = Math.max(LIMITS.keyLookupsPerMinute, limits.requestsPerMinute);

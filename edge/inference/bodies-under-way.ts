@@ -8,22 +8,40 @@ interface Reading {
 }
 
 export class BodiesUnderWay {
+  /** Keys in the order in which they last began. */
   readonly #byKey = new Map<string, Set<Reading>>();
+
+  get keys(): number {
+    return this.#byKey.size;
+  }
 
   /** Call what is returned when the body has been read; null when the key has enough under way. */
   begin(keyId: string, bytes: number, nowMs: number): (() => void) | null {
+    this.#forgetWhoLeft(nowMs);
     const readings = this.#byKey.get(keyId) ?? new Set();
     let sum = bytes;
     for (const each of readings) {
-      if (Math.abs(each.untilMs - nowMs) > LIMITS.bodyReadMs || each.untilMs <= nowMs) readings.delete(each);
+      if (isOver(each, nowMs)) readings.delete(each);
       else sum += each.bytes;
     }
     if (sum > LIMITS.keyBodiesBytes) return null;
     const reading = { bytes, untilMs: nowMs + LIMITS.bodyReadMs };
+    this.#byKey.delete(keyId);
     this.#byKey.set(keyId, readings.add(reading));
     return () => {
       readings.delete(reading);
       if (readings.size === 0 && this.#byKey.get(keyId) === readings) this.#byKey.delete(keyId);
     };
   }
+
+  /** From the front, where those are that began longest ago. */
+  #forgetWhoLeft(nowMs: number): void {
+    for (const [keyId, readings] of this.#byKey) {
+      for (const each of readings) if (!isOver(each, nowMs)) return;
+      this.#byKey.delete(keyId);
+    }
+  }
 }
+
+/** By distance too: a wall clock that stepped back must not make a reading last. */
+const isOver = ({ untilMs }: Reading, nowMs: number) => untilMs <= nowMs || untilMs - nowMs > LIMITS.bodyReadMs;

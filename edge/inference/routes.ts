@@ -16,12 +16,12 @@ import type { JobKind, JobRequest } from "../../schema/wire/worker-frames.ts";
 import type { Env } from "../env.ts";
 import type { ClientEnv } from "../http/app-env.ts";
 import { requireClientKey } from "../http/authentication.ts";
-import { readJson } from "../http/body.ts";
+import { discardBody, readJson } from "../http/body.ts";
 import { clientCors } from "../http/cors.ts";
 import { fail } from "../http/errors.ts";
 import { isRequestId } from "../http/request-id.ts";
 import { MAIN_LANE } from "../workers/lane-link.ts";
-import type { Admission, LookupAdmission, RateLimits } from "./admission.ts";
+import { type Admission, agedBy, type LookupAdmission, type RateLimits } from "./admission.ts";
 import { BodiesUnderWay } from "./bodies-under-way.ts";
 import { LANE_JOBS_URL, type LaneJob } from "./lane-api.ts";
 import { RefusedKeys } from "./refused-keys.ts";
@@ -37,7 +37,7 @@ const TOO_MANY_BODIES = "Too many bytes of requests are under way for this key."
 const admittedLookup = createMiddleware<ClientEnv>(async (c, next) => {
   const { keyId, secretSha256 } = c.var.client;
   const refused = refusedLookups.find(keyId, Date.now());
-  if (refused) return fail(c, refused.code, refused);
+  if (refused) return fail(c, refused.refusal.code, refused.refusal);
   const admission = await c.env.ACCOUNT.getByName(keyId).lookUp(secretSha256);
   if (admission.ok) return next();
   if (admission.code === "auth/invalid-key") return fail(c, admission.code);
@@ -106,12 +106,22 @@ async function clientBody<T>(
 ): Promise<T | Response> {
   const { keyId } = c.var.client;
   const refused = refusedJobs.find(keyId, Date.now());
-  if (refused) return withRateLimits(fail(c, refused.code, refused), refused.rateLimits);
+  if (refused) {
+    await discardBody(c.req.raw);
+    const { refusal, ageSeconds } = refused;
+    return withRateLimits(fail(c, refusal.code, refusal), agedBy(refusal.rateLimits, ageSeconds));
+  }
   const promised = Number(c.req.header("content-length") ?? LIMITS.clientBodyBytes);
   const done = bodies.begin(keyId, Math.min(promised, LIMITS.clientBodyBytes), Date.now());
-  if (!done) return fail(c, "inference/rate-limited", { message: TOO_MANY_BODIES, retryAfterSeconds: 1 });
+  if (!done) {
+    await discardBody(c.req.raw);
+    return fail(c, "inference/rate-limited", { message: TOO_MANY_BODIES, retryAfterSeconds: 1 });
+  }
   const read = await readJson(c.req.raw, LIMITS.clientBodyBytes).finally(done);
-  if (!read.ok) return fail(c, read.code);
+  if (!read.ok) {
+    if (read.code === "http/body-too-large") await discardBody(c.req.raw);
+    return fail(c, read.code);
+  }
   const parsed = parseClientBody(schema, read.value);
   const refuse = ({ code, param, message }: BodyProblem) => fail(c, code, { param: param ?? undefined, message });
   if (!parsed.ok) return refuse(parsed);

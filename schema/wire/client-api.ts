@@ -231,8 +231,8 @@ function deepest(
   const path = [...prefix, ...issue.path];
   if (issue.code !== "invalid_union") return { issue, path };
   const inner = issue.errors.flatMap((branch) => branch.slice(0, 1)).map((next) => deepest(next, path));
-  const isOfType = ({ issue: { code } }: (typeof inner)[number]) => Number(code === "invalid_type");
-  return inner.sort((a, b) => b.path.length - a.path.length || isOfType(a) - isOfType(b))[0] ?? { issue, path };
+  const isWrongType = ({ issue: { code } }: (typeof inner)[number]) => Number(code === "invalid_type");
+  return inner.sort((a, b) => b.path.length - a.path.length || isWrongType(a) - isWrongType(b))[0] ?? { issue, path };
 }
 
 function unsupportedPart(path: string[], body: Record<string, unknown>): string | null {

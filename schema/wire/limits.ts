@@ -21,7 +21,11 @@ export const LIMITS = Object.freeze({
   bodyReadMs: 60_000,
   /** Of bodies that an isolate reads at once for one key; one of unknown length counts as the largest. */
   keyBodiesBytes: 32 * 1024 * 1024,
+  /** How long a refused body is read on, and thrown away. */
+  bodyDiscardMs: 1_000,
   refusedKeysKept: 1_000,
+  /** A refusal of hours is asked for again: the key may have been revoked meanwhile. */
+  refusalKeptMs: 60_000,
 
   // What an answer is constrained by: JSON schemas of response formats and of functions
   schemaBytes: 64 * 1024,

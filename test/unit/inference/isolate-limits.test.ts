@@ -12,14 +12,21 @@ describe("a refusal that an isolate remembers", () => {
   ])("%s", (_what, nowMs, left) => {
     const refused = new RefusedKeys<{ retryAfterSeconds: number }>();
     refused.remember("k", { retryAfterSeconds: 5 }, 1_000);
-    expect(refused.find("k", nowMs)?.retryAfterSeconds ?? null).toBe(left);
+    expect(refused.find("k", nowMs)?.refusal.retryAfterSeconds ?? null).toBe(left);
     expect(refused.find("other", nowMs)).toBeNull();
   });
 
   it("makes room for new ones", () => {
     const refused = new RefusedKeys<{ retryAfterSeconds: number }>();
     for (let i = 0; i <= LIMITS.refusedKeysKept; i++) refused.remember(`k${i}`, { retryAfterSeconds: 5 }, 0);
-    expect([refused.find("k0", 0), refused.find("k1", 0)]).toEqual([null, { retryAfterSeconds: 5 }]);
+    expect([refused.find("k0", 0), refused.find("k1", 0)]).toMatchObject([null, { refusal: { retryAfterSeconds: 5 } }]);
+  });
+
+  it("that is for hours is asked for again after a minute, and says how long it lasts all the while", () => {
+    const refused = new RefusedKeys<{ retryAfterSeconds: number }>();
+    refused.remember("k", { retryAfterSeconds: 7_200 }, 0);
+    expect(refused.find("k", 30_500)).toEqual({ refusal: { retryAfterSeconds: 7_170 }, ageSeconds: 30.5 });
+    expect(refused.find("k", LIMITS.refusalKeptMs)).toBeNull();
   });
 });
 
@@ -35,6 +42,21 @@ describe("bodies under way", () => {
     expect(bodies.begin("other", LIMITS.clientBodyBytes, 0)).not.toBeNull();
     done?.();
     expect(bodies.begin("k", LIMITS.clientBodyBytes, 0)).not.toBeNull();
+  });
+
+  it("of many keys leave nothing behind: neither those that were read nor those whose clients left", () => {
+    const bodies = new BodiesUnderWay();
+    for (let i = 0; i < 1_000; i++) {
+      const done = bodies.begin(`k${i}`, 1, i);
+      if (i % 2 === 0) done?.();
+    }
+    expect(bodies.keys).toBe(500);
+    // One that still sends is kept, wherever it stands.
+    bodies.begin("k1", 1, LIMITS.bodyReadMs);
+    bodies.begin("other", 1, 998 + LIMITS.bodyReadMs);
+    expect(bodies.keys).toBe(3);
+    bodies.begin("other", 1, 2 * LIMITS.bodyReadMs + 1_000);
+    expect(bodies.keys).toBe(1);
   });
 
   it.each([LIMITS.bodyReadMs, -1])("of clients that left are forgotten, at %i ms", (nowMs) => {

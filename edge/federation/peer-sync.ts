@@ -120,7 +120,9 @@ export class PeerSync {
       take: async (events) => {
         const checked = await checkFederation(this.#env);
         const peer = this.#owner.peer();
-        if (!checked.open || peer === null) throw new Error("there is nobody to take events from");
+        // Trust that ended on the way ends the page: refused for that alone, its events would be passed over for ever.
+        const follows = checked.open && mayFollow(audience, this.#owner.trust(), checked.policy);
+        if (!checked.open || peer === null || !follows) throw new Error("there is nobody to take events from");
         const { policy } = checked;
         const from = { atomId: peer.atomId, trust: trustInEffect(this.#owner.trust(), policy) };
         return (await takeEvents(this.#env, { self: await this.#owner.self(), policy }, from, events)).arrivals;

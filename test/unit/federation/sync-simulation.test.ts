@@ -6,7 +6,7 @@ import { type SimulationOptions, type SimulationResult, simulate } from "../../.
 vi.setConfig({ testTimeout: 60_000 });
 
 /** Thousands more: `npm run simulate`. */
-const WORLDS = 80;
+const WORLDS = 50;
 
 describe("pools that follow one another on a network that loses, repeats and reorders", () => {
   const results: SimulationResult[] = [];

@@ -35,6 +35,7 @@ import {
   awaitsAdmin,
   decide,
   effectiveTrust,
+  type GrantStep,
   type PeerTrust,
   prove,
   receiveGrant,
@@ -244,12 +245,14 @@ export class Bond extends DurableObject<Env> {
     card: Card,
     by: { admin: string | null },
     policy: FederationPolicy,
-    others: number,
     signatureVersion: 1 | 2,
   ): Promise<TrustStep> {
     const nowMs = Date.now();
     const fresh = this.#trust === null || this.#trust.removedAtMs !== null;
-    const step = prove(this.#trust, { admin: by.admin !== null }, policy, others, nowMs);
+    const isAdmins = { admin: by.admin !== null };
+    const step = await this.#inItsPlace(card.atom_id, policy, (others) =>
+      prove(this.#trust, isAdmins, policy, others, nowMs),
+    );
     if (!step.ok) return step;
     const { atom_id: atomId, public_key: publicKey, name, url, capabilities, auth_tier: authTier } = card;
     this.#change(step.trust, () => {
@@ -266,10 +269,13 @@ export class Bond extends DurableObject<Env> {
   }
 
   /** Our admin's word (SPEC 3.3): recorded, and told to the peer by a `direct` event. */
-  async decide(level: GrantableLevel, by: string, policy: FederationPolicy, others: number): Promise<TrustStep> {
-    const step = decide(this.#trust, level, policy, others, Date.now());
+  async decide(level: GrantableLevel, by: string, policy: FederationPolicy): Promise<TrustStep> {
     const peer = this.#identity?.atomId;
-    if (!step.ok || peer === undefined) {
+    if (peer === undefined) return { ok: false, code: "federation/peer-not-found" };
+    const step = await this.#inItsPlace(peer, policy, (others) =>
+      decide(this.#trust, level, policy, others, Date.now()),
+    );
+    if (!step.ok) {
       // The registry may have kept a place for this.
       await this.#noteMember();
       return step;
@@ -301,10 +307,14 @@ export class Bond extends DurableObject<Env> {
   /** A stranger makes room for another (SPEC 3.4): nobody decided anything about it, so nothing of it need stay. */
   async evict(): Promise<void> {
     const { atomId } = this.#identity ?? {};
-    if (atomId === undefined || this.#trust === null || this.#trust.addedByAdmin || this.#trust.decided !== null)
-      return;
+    if (atomId === undefined || !isStranger(this.#trust)) return;
+    // What is on its way to the record would come back after the row is gone.
+    await this.#outbox.flush();
     await forgetPeer(this.env.DB, atomId);
-    await this.#forget();
+    if (isStranger(this.#trust)) return this.#forget();
+    // Our admin decided about it meanwhile.
+    if (this.#trust !== null) this.#change(this.#trust, () => {});
+    await this.#settle();
   }
 
   /** As if it had never been; what comes back is a newcomer. */
@@ -323,14 +333,18 @@ export class Bond extends DurableObject<Env> {
   async receiveGrants(
     grants: readonly { level: TrustLevel; at: HybridTime }[],
     policy: FederationPolicy,
-    others: number,
   ): Promise<void> {
+    const peer = this.#identity?.atomId;
     for (const grant of grants) {
+      if (this.#trust === null || peer === undefined) return;
+      const given = this.#trust;
+      const step = await this.#inItsPlace(peer, policy, (others) =>
+        receiveGrant(this.#trust ?? given, grant, policy, others),
+      );
+      // Forgotten while it asked for its place.
       if (this.#trust === null) return;
-      const before = this.#trust.granted;
-      const step = receiveGrant(this.#trust, grant, policy, others);
       if (!step.applied) continue;
-      const peer = this.#identity?.atomId;
+      const before = this.#trust.granted;
       this.#change(step.trust, () => {
         const { granted: to, received } = step.trust;
         const payload = { peer, by: null, from: before, to, received };
@@ -498,6 +512,22 @@ export class Bond extends DurableObject<Env> {
     this.#sync.follow();
   }
 
+  /**
+   * A step that may lift the peer to 2, where its place among `max_peers` is taken first: the registry counts for all
+   * bonds at once. `others`: how many have one already.
+   */
+  async #inItsPlace<Step extends TrustStep | GrantStep>(
+    atomId: string,
+    { max_peers }: FederationPolicy,
+    step: (others: number) => Step,
+  ): Promise<Step> {
+    const wanted = step(0);
+    const isLifted = "trust" in wanted && wanted.trust.granted >= 2 && (this.#trust?.granted ?? 0) < 2;
+    if (!isLifted) return wanted;
+    const room = await this.env.PEER_REGISTRY.getByName(PEER_REGISTRY).claim(atomId, max_peers);
+    return step(room ? 0 : Number.POSITIVE_INFINITY);
+  }
+
   async #noteMember(): Promise<void> {
     if (this.#trust === null || this.#identity === undefined) return;
     const { atomId } = this.#identity;
@@ -564,6 +594,11 @@ export class Bond extends DurableObject<Env> {
       removedAtMs,
     };
   }
+}
+
+/** Nobody here decided anything about it. */
+function isStranger(trust: PeerTrust | null): boolean {
+  return trust !== null && !trust.addedByAdmin && trust.decided === null;
 }
 
 /** What a person decided about it is the same. */

@@ -1,12 +1,10 @@
 import { Hono } from "hono";
 import { pullQuery, pushBody } from "../../schema/wire/events.ts";
-import type { FederationPolicy } from "../../schema/wire/federation.ts";
-import type { Env } from "../env.ts";
 import { mayRead } from "../events/visibility.ts";
 import { fail } from "../http/errors.ts";
 import { poolKeys } from "../http/pool-keys.ts";
-import { EVENT_LOG, PEER_REGISTRY } from "../http/pool-objects.ts";
-import { type TakenEvents, takeEvents } from "./incoming.ts";
+import { EVENT_LOG } from "../http/pool-objects.ts";
+import { takeEvents } from "./incoming.ts";
 import { outgoing } from "./outgoing.ts";
 import { type PeerEnv, signedBody, signedPeer } from "./signed-peer.ts";
 import { answerPush } from "./sync-machine.ts";
@@ -22,7 +20,7 @@ export const eventSyncRoutes = new Hono<PeerEnv>()
     const { policy, peer } = c.var;
     const { atomId: self } = await poolKeys(c.env);
     const { arrivals, grants } = await takeEvents(c.env, { self, policy }, peer, body.events);
-    if (grants.length > 0) await applyGrants(c.env, peer.atomId, grants, policy);
+    if (grants.length > 0) await c.env.BOND.getByName(peer.atomId).receiveGrants(grants, policy);
     const { hlc, all } = await c.env.EVENT_LOG.getByName(EVENT_LOG).heads();
     const answer = answerPush(arrivals, { hlc, head: all });
     return c.json(answer.body, answer.status);
@@ -63,13 +61,3 @@ export const eventSyncRoutes = new Hono<PeerEnv>()
     const { atomId: atom_id } = await poolKeys(c.env);
     return c.json({ atom_id, trust: peer.trust, log_id, hlc, checkpoints: readable });
   });
-
-async function applyGrants(
-  env: Env,
-  atomId: string,
-  grants: TakenEvents["grants"],
-  policy: FederationPolicy,
-): Promise<void> {
-  const others = await env.PEER_REGISTRY.getByName(PEER_REGISTRY).others(atomId);
-  await env.BOND.getByName(atomId).receiveGrants(grants, policy, others);
-}

@@ -19,7 +19,7 @@ export interface Member {
 }
 
 export type Entry =
-  | { ok: true; evict: string | null; others: number; isNew: boolean }
+  | { ok: true; evict: string | null; isNew: boolean }
   | Exclude<RegistrationStep, { ok: true }>
   | { ok: false; code: "federation/too-many-peers" };
 
@@ -53,27 +53,21 @@ export class PeerRegistry extends DurableObject<Env> {
       this.ctx.storage.kv.put("registrations", step.registrations);
       if (room.evict !== null) this.#delete(room.evict);
       if (!known) this.#put({ atomId, granted: 1, addedAtMs: nowMs, keptByAdmin: false });
-      return { ok: true, evict: room.evict, others: this.others(atomId), isNew: !known };
+      return { ok: true, evict: room.evict, isNew: !known };
     });
-  }
-
-  /** Other peers that are granted 2 and more. */
-  others(atomId: string): number {
-    return this.#members().filter((member) => member.granted >= 2 && member.atomId !== atomId).length;
   }
 
   /**
    * Room for one more of trust 2, taken at once: two admins' words at a time share no place. What the peer's `Bond`
-   * makes of it, it notes.
+   * makes of it, it notes. 0 is without limit.
    */
   claim(atomId: string, maxPeers: number): boolean {
-    return this.ctx.storage.transactionSync(() => {
-      const member = this.#members().find((each) => each.atomId === atomId);
-      if (member === undefined || member.granted >= 2) return true;
-      if (maxPeers !== 0 && this.others(atomId) >= maxPeers) return false;
-      this.#put({ ...member, granted: 2 });
-      return true;
-    });
+    const members = this.#members();
+    const known = members.find((member) => member.atomId === atomId);
+    if (known !== undefined && known.granted >= 2) return true;
+    if (maxPeers !== 0 && members.filter(({ granted }) => granted >= 2).length >= maxPeers) return false;
+    this.#put({ atomId, addedAtMs: Date.now(), keptByAdmin: false, ...known, granted: 2 });
+    return true;
   }
 
   /** Told by a peer's `Bond` when it has changed. */

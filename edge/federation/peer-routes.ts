@@ -10,7 +10,6 @@ import {
 import type { AdminEnv } from "../http/app-env.ts";
 import { adminBody } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
-import { PEER_REGISTRY } from "../http/pool-objects.ts";
 import { checkFederation, readFederationPolicy } from "../pool/federation-check.ts";
 import { introduce } from "./introduction.ts";
 import { findPeer, listPeers } from "./store.ts";
@@ -32,15 +31,9 @@ export const peerRoutes = new Hono<AdminEnv>()
     const met = await introduce(c.env, { url: body.url, expected: body.atom_id, requestUrl: c.req.url });
     if (!met.ok) return fail(c, met.code, { message: met.message });
     const atomId = met.card.atom_id;
-    const others = await c.env.PEER_REGISTRY.getByName(PEER_REGISTRY).others(atomId);
     const bond = c.env.BOND.getByName(atomId);
-    const proven = await bond.prove(
-      met.card,
-      { admin: c.var.adminTokenId },
-      checked.policy,
-      others,
-      met.signatureVersion,
-    );
+    const admin = { admin: c.var.adminTokenId };
+    const proven = await bond.prove(met.card, admin, checked.policy, met.signatureVersion);
     return proven.ok ? shown(c, atomId, 201) : fail(c, proven.code);
   })
 
@@ -54,12 +47,7 @@ export const peerRoutes = new Hono<AdminEnv>()
     if (policy === null) return fail(c, "pool/not-ready");
     const atomId = c.req.param("id");
     if (!(await findPeer(c.env.DB, atomId))) return fail(c, "federation/peer-not-found");
-    if (body.level >= 2) {
-      const room = await c.env.PEER_REGISTRY.getByName(PEER_REGISTRY).claim(atomId, policy.max_peers);
-      if (!room) return fail(c, "federation/too-many-peers");
-    }
-    // The place is taken: nobody else is counted against it.
-    const decided = await c.env.BOND.getByName(atomId).decide(body.level, c.var.adminTokenId, policy, 0);
+    const decided = await c.env.BOND.getByName(atomId).decide(body.level, c.var.adminTokenId, policy);
     return decided.ok ? shown(c, atomId) : fail(c, decided.code);
   })
 

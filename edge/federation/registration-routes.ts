@@ -93,13 +93,7 @@ export async function enter(
   const entry = await registry.enter(card.atom_id, { id, expiresAtMs });
   if (!entry.ok) return entry;
   if (entry.evict !== null) await env.BOND.getByName(entry.evict).evict();
-  const proven = await env.BOND.getByName(card.atom_id).prove(
-    card,
-    { admin: null },
-    policy,
-    entry.others,
-    signatureVersion,
-  );
+  const proven = await env.BOND.getByName(card.atom_id).prove(card, { admin: null }, policy, signatureVersion);
   if (proven.ok) return { ok: true };
   // Revoked, or the policy changed meanwhile: nobody came in.
   if (entry.isNew) await registry.forget(card.atom_id);

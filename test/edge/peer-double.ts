@@ -32,6 +32,8 @@ export const { atomId: US, signer: OURS } = await poolKeys(env);
 
 /** A fresh pool that federates, whose calls out reach the doubles that were made since and nobody else. */
 export async function freshPool(policy: Partial<FederationPolicy> = {}): Promise<void> {
+  // After what the last change of the policy set off: its queries come first.
+  await env.DB.exec("SELECT 1");
   await reset();
   await applyD1Migrations(env.DB, env.TEST_MIGRATIONS);
   doubles.clear();
@@ -168,6 +170,11 @@ export class PeerDouble {
 
   async send(method: string, target: string, body?: unknown, bend?: Bend): Promise<Response> {
     return deliver(await this.request(method, target, body, bend));
+  }
+
+  /** The same request, as often as one likes. */
+  replay(request: Request): Promise<Response> {
+    return deliver(request.clone());
   }
 
   /** Status and code. */

@@ -268,8 +268,12 @@ export class Bond extends DurableObject<Env> {
     return step;
   }
 
-  /** Our admin's word (SPEC 3.3): recorded, and told to the peer by a `direct` event. */
-  async decide(level: GrantableLevel, by: string, policy: FederationPolicy): Promise<TrustStep> {
+  /** Our admin's word (SPEC 3.3): recorded by name, in the log by token id, and told to the peer by a `direct` event. */
+  async decide(
+    level: GrantableLevel,
+    admin: { name: string; tokenId: string },
+    policy: FederationPolicy,
+  ): Promise<TrustStep> {
     const peer = this.#identity?.atomId;
     if (peer === undefined) return { ok: false, code: "federation/peer-not-found" };
     const step = await this.#inItsPlace(peer, policy, (others) =>
@@ -282,9 +286,13 @@ export class Bond extends DurableObject<Env> {
     }
     const before = this.#trust?.granted ?? 0;
     this.#change(step.trust, () => {
-      this.#decidedBy = by;
-      this.ctx.storage.kv.put("decidedBy", by);
-      this.#tell({ type: "trust_changed", visibility: "private", payload: { peer, by, from: before, to: level } });
+      this.#decidedBy = admin.name;
+      this.ctx.storage.kv.put("decidedBy", admin.name);
+      this.#tell({
+        type: "trust_changed",
+        visibility: "private",
+        payload: { peer, by: admin.tokenId, from: before, to: level },
+      });
       this.#tell({ type: "trust_granted", visibility: "direct", payload: { peer, level } });
     });
     await this.#settle();

@@ -47,7 +47,8 @@ export const peerRoutes = new Hono<AdminEnv>()
     if (policy === null) return fail(c, "pool/not-ready");
     const atomId = c.req.param("id");
     if (!(await findPeer(c.env.DB, atomId))) return fail(c, "federation/peer-not-found");
-    const decided = await c.env.BOND.getByName(atomId).decide(body.level, c.var.adminTokenId, policy);
+    const admin = { name: c.var.admin, tokenId: c.var.adminTokenId };
+    const decided = await c.env.BOND.getByName(atomId).decide(body.level, admin, policy);
     return decided.ok ? shown(c, atomId) : fail(c, decided.code);
   })
 

@@ -292,6 +292,16 @@ describe("turns", () => {
     await made.dispose();
   });
 
+  it("a model that cannot be unloaded keeps no other from being served", async () => {
+    const { made, engines, run } = await host();
+    engines.a.dispose = () => Promise.reject(new Error("stuck"));
+    const other = run("b");
+    (await engines.b.run()).end(1);
+    expect(await other).toBe("end");
+    expect(made.loaded()).toEqual(["b"]);
+    await made.dispose();
+  });
+
   it("who waits when the host is disposed of hears so", async () => {
     const { made, engines, run } = await host();
     const abort = new AbortController();

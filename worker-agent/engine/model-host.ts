@@ -185,7 +185,10 @@ export class ModelHost implements Engine {
       const leaving = this.#hosted.get(other);
       const engine = leaving?.engine;
       if (leaving !== undefined) leaving.engine = null;
-      await engine?.dispose();
+      // What it holds is then held on; that is no reason to serve nothing more.
+      await engine?.dispose().catch((error: unknown) => {
+        this.#options.onWarning(`${other} could not be unloaded: ${String(error)}`);
+      });
     }
     const loaded = await hosted.model
       .load()

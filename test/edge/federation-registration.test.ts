@@ -269,7 +269,10 @@ describe("a hundred peers at low trust", () => {
   it("keep one that our admin decides about while it has to go", async () => {
     const peer = crowd.at(-1) as PeerDouble;
     const policy = { ...FEDERATION_POLICY_DEFAULTS, ...POLICY };
-    const [, decided] = await Promise.all([peer.bond().evict(), peer.bond().decide(1, { name: "admin", tokenId: "admin" }, policy)]);
+    const [, decided] = await Promise.all([
+      peer.bond().evict(),
+      peer.bond().decide(1, { name: "admin", tokenId: "admin" }, policy),
+    ]);
     expect(decided).toMatchObject({ ok: true });
     expect(await isListed(peer)).toBe(true);
     expect(await peer.seen()).toMatchObject({ granted: 1 });

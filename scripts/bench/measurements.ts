@@ -2,26 +2,10 @@ import { once } from "node:events";
 import { Connections, median, percentile, requestsPerSecond, type Target } from "./load.ts";
 import { startPortkey } from "./peers.ts";
 import { end, type Rig, startChild, startRig } from "./rig.ts";
-
-/** One line of the table: what was measured in this run, against what, and what was hoped for. */
-export interface Row {
-  what: string;
-  value: number;
-  unit: string;
-  target: string;
-  met: boolean;
-  /** The numbers behind it. */
-  detail: string;
-}
-
-export interface Bench {
-  name: string;
-  run(progress: (line: string) => void): Promise<Row[]>;
-}
+import { type Bench, type Row, round } from "./row.ts";
 
 const ROUNDS = 5;
 const QUESTION = "Tell me everything about Ligand.";
-const round = (value: number) => Number(value.toPrecision(4));
 
 const chat = (rig: Rig, model: string, extra: object = {}): Target => ({
   url: `${rig.url}/v1/chat/completions`,
@@ -231,4 +215,4 @@ const dispatch: Bench = {
     }),
 };
 
-export const BENCHES: readonly Bench[] = [throughput, firstToken, requests, relay, dispatch];
+export const INFERENCE_BENCHES: readonly Bench[] = [throughput, firstToken, requests, relay, dispatch];

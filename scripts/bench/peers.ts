@@ -5,18 +5,25 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { freePort } from "../runtime/listen-address.ts";
-import { end } from "./rig.ts";
+import type { Target } from "./load.ts";
+import { end, startChild } from "./rig.ts";
 
 /** Another's program, installed outside the repository for one run. */
-const PORTKEY = "@portkey-ai/gateway@1.15.2";
+const PORTKEY = ["@portkey-ai/gateway@1.15.2"];
+const FEDIFY = [
+  "@fedify/fedify@2.3.6",
+  "@fedify/vocab@2.3.6",
+  "@fedify/sqlite@2.0.0-dev.279",
+  "@hono/node-server@2.1.8",
+];
 
 /** Into a folder that is new and ours: under a name that can be guessed, what lies there may be anybody's. */
-function install(spec: string): string {
+function install(packages: readonly string[]): string {
   const folder = mkdtempSync(join(tmpdir(), "ligand-bench-peers-"));
+  const flags = ["--no-audit", "--no-fund", "--loglevel=error"];
   try {
-    execFileSync("npm", ["install", "--prefix", folder, "--no-audit", "--no-fund", "--loglevel=error", spec], {
-      stdio: "inherit",
-    });
+    // What it prints is no part of what the bench does.
+    execFileSync("npm", ["install", "--prefix", folder, ...flags, ...packages], { stdio: ["ignore", 2, 2] });
     return folder;
   } catch (error) {
     rmSync(folder, { recursive: true, force: true });
@@ -55,6 +62,33 @@ export async function startPortkey(): Promise<Gateway> {
     url,
     headers: { "x-portkey-provider": "openai", "x-portkey-custom-host": upstream, authorization: "Bearer none" },
     stop,
+  };
+}
+
+export interface Inbox {
+  /** Activities that were never sent, signed by so many actors in turn. */
+  activities(actors: number, count: number): Promise<Target[]>;
+  stop(): Promise<void>;
+}
+
+/** An inbox built on Fedify, its store in SQLite. */
+export async function startFedify(): Promise<Inbox> {
+  const folder = install(FEDIFY);
+  const env = { BENCH_PEERS: folder, BENCH_STATE: folder, NODE_ENV: "production" };
+  const child = await startChild("fedify-inbox.ts", env).catch((error: unknown) => {
+    rmSync(folder, { recursive: true, force: true });
+    throw error;
+  });
+  return {
+    async activities(actors, count) {
+      child.send({ actors, count });
+      const [made] = await once(child, "message");
+      return made as Target[];
+    },
+    async stop() {
+      await end(child);
+      rmSync(folder, { recursive: true, force: true });
+    },
   };
 }
 

@@ -12,6 +12,8 @@ import { startPool } from "../runtime/pool-runtime.ts";
 export interface Rig {
   url: string;
   admin: AdminClient;
+  adminToken: string;
+  atomId: string;
   /** A client key without limits that matter. */
   key: string;
   stateDir: string;
@@ -22,15 +24,18 @@ export interface Rig {
   stop(): Promise<void>;
 }
 
-export async function startRig(): Promise<Rig> {
+/** `main`: another entry of its Worker. */
+export async function startRig({ main }: { main?: string } = {}): Promise<Rig> {
   const stateDir = mkdtempSync(join(tmpdir(), "ligand-bench-"));
-  const pool = await startPool({ stateDir, port: 0, log: () => {} });
+  const pool = await startPool({ stateDir, port: 0, log: () => {}, ...(main && { main }) });
   const admin = adminClient(pool.url, pool.secrets.admin_token);
   const { key } = await admin.createKey({ label: "bench", requests_per_minute: 1_000_000, streams: 10_000 });
   const children: ChildProcess[] = [];
   return {
     url: pool.url,
     admin,
+    adminToken: pool.secrets.admin_token,
+    atomId: (await admin.pool()).atom_id,
     key,
     stateDir,
     async addInstantWorkers(workers, slots) {

@@ -37,6 +37,8 @@ export interface PoolOptions {
   log: LogLine;
   /** The Worker's configuration; the repository's by default. */
   configPath?: string;
+  /** Another entry of the Worker than the configuration's, for a measurement of what is behind its routes. */
+  main?: string;
 }
 
 export interface RunningPool {
@@ -99,7 +101,7 @@ export async function startPool(options: PoolOptions): Promise<RunningPool> {
     const configPath = options.configPath ?? fileURLToPath(new URL("../../wrangler.toml", import.meta.url));
     const secrets = options.secrets ?? loadSecrets(stateDir);
     const config = await readPoolConfig(configPath);
-    const script = await bundlePool(config.main, config.define);
+    const script = await bundlePool(options.main ?? config.main, config.define);
     await migrate(stateDir, config, recordFile, options.log);
     const isNew = fresh && options.secrets === undefined;
     return await serve({ ...options, host, stateDir, certificate, secrets, isNew }, config, script, recordFile, lock);

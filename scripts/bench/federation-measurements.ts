@@ -1,0 +1,246 @@
+import { fileURLToPath } from "node:url";
+import { toBase64 } from "../../schema/crypto/bytes.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import { followEvents } from "../runtime/event-stream.ts";
+import { Connections, median, percentile, sendEach, type Target } from "./load.ts";
+import { PeerDouble } from "./peer-double.ts";
+import { startFedify } from "./peers.ts";
+import { type Rig, startRig } from "./rig.ts";
+import { type Bench, type Row, round } from "./row.ts";
+
+/** Pools among themselves (SPEC 3, 4): each measurement has fresh pools on loopback, their state on disk. */
+
+const ROUNDS = 3;
+const CONNECTIONS = 16;
+/** The pool's Worker with what a measurement needs beside its routes. */
+const ENTRY = fileURLToPath(new URL("worker/entry.ts", import.meta.url));
+
+/** Federation on, peers on loopback allowed, and no limit that matters here. */
+async function startFederated(entry: { main?: string } = {}): Promise<Rig> {
+  const rig = await startRig(entry);
+  await rig.admin.changeFederation({
+    federation: "on",
+    allow_private_peers: true,
+    max_peers: 0,
+    peer_requests_per_minute: LIMITS.peerMaxRequestsPerMinute,
+    peer_event_requests_per_second: LIMITS.peerMaxEventRequestsPerSecond,
+  });
+  return rig;
+}
+
+/** Ends what was started, the last first, also when a measurement fails. */
+async function withAll<T>(use: (started: { end(stop: () => unknown): void }) => Promise<T>): Promise<T> {
+  const stops: (() => unknown)[] = [];
+  try {
+    return await use({ end: (stop) => stops.push(stop) });
+  } finally {
+    for (const stop of stops.reverse()) await stop();
+  }
+}
+
+/** Signed requests verified and durably recorded a second: here and at an inbox that is built on Fedify, in turns. */
+const signedRequests: Bench = {
+  name: "signed-requests",
+  run: (progress) =>
+    withAll(async (started) => {
+      const PEERS = 64;
+      const REQUESTS = 1_000;
+      const fedify = await startFedify();
+      started.end(() => fedify.stop());
+      const rig = await startFederated();
+      started.end(() => rig.stop());
+      const peers = await Promise.all(Array.from({ length: PEERS }, () => PeerDouble.start()));
+      started.end(() => peers.map((peer) => peer.stop()));
+      for (const { url } of peers) await rig.admin.addPeer({ url });
+
+      const ours = (count: number): Promise<Target[]> => {
+        const signed = Array.from({ length: REQUESTS }, (_, i) => {
+          const peer = peers[i % count] as PeerDouble;
+          const challenge_b64 = toBase64(crypto.getRandomValues(new Uint8Array(32)));
+          return peer.signed(rig, "/v1/federation/verify", { atom_id: peer.id, challenge_b64 });
+        });
+        return Promise.all(signed);
+      };
+      const rows: Row[] = [];
+      for (const count of [1, PEERS]) {
+        const pairs: [number, number][] = [];
+        for (let i = 0; i <= ROUNDS; i++) {
+          const here = await sendEach(await ours(count), CONNECTIONS);
+          const there = await sendEach(await fedify.activities(count, REQUESTS), CONNECTIONS);
+          // The first round warms both up.
+          if (i > 0) pairs.push([here, there]);
+          progress(`from ${count}: ${here.toFixed(0)} here, ${there.toFixed(0)} there`);
+        }
+        const ratio = median(pairs.map(([here, there]) => here / there));
+        rows.push({
+          what: `signed requests recorded a second over an inbox on @fedify/fedify, from ${count} peer${count > 1 ? "s" : ""}`,
+          value: round(ratio),
+          unit: "×",
+          target: "≥ 1.5",
+          met: ratio >= 1.5,
+          detail: `${median(pairs.map(([here]) => here)).toFixed(0)} / ${median(pairs.map(([, there]) => there)).toFixed(0)} requests/s, ${CONNECTIONS} connections`,
+        });
+      }
+      return rows;
+    }),
+};
+
+/** Events signed, chained and committed a second; D1 is written meanwhile, as ever. */
+const append: Bench = {
+  name: "append",
+  run: (progress) =>
+    withAll(async (started) => {
+      const WRITERS = 64;
+      const EACH = 60;
+      const rig = await startRig({ main: ENTRY });
+      started.end(() => rig.stop());
+      const connections = new Connections(1);
+      started.end(() => connections.close());
+      const post = async (path: string, body: object) => {
+        await connections.post({ url: `${rig.url}/bench/${path}`, headers: {}, body: JSON.stringify(body) });
+      };
+      const rates: number[] = [];
+      for (let i = 0; i <= ROUNDS; i++) {
+        const startedMs = performance.now();
+        await post("append", { writers: WRITERS, each: EACH });
+        const rate = (WRITERS * EACH * 1_000) / (performance.now() - startedMs);
+        await post("flush", {});
+        const recorded = (WRITERS * EACH * 1_000) / (performance.now() - startedMs);
+        if (i > 0) rates.push(rate);
+        progress(`${rate.toFixed(0)} events/s, ${recorded.toFixed(0)} with the record's end`);
+      }
+      const rate = median(rates);
+      return [
+        {
+          what: `events appended a second, ${WRITERS} writers`,
+          value: round(rate),
+          unit: "events/s",
+          target: "≥ 2,000",
+          met: rate >= 2_000,
+          detail: `${ROUNDS} rounds of ${WRITERS} × ${EACH} public events`,
+        },
+      ];
+    }),
+};
+
+/** Events of a peer, verified, ordered and committed, as it pushes them. */
+const push: Bench = {
+  name: "push",
+  run: (progress) =>
+    withAll(async (started) => {
+      const PUSHES = 40;
+      const rig = await startFederated();
+      started.end(() => rig.stop());
+      const peer = await PeerDouble.start();
+      started.end(() => peer.stop());
+      await rig.admin.addPeer({ url: peer.url });
+      await rig.admin.trustPeer(peer.id, 2);
+      const targets = () =>
+        Promise.all(
+          Array.from({ length: PUSHES }, async () => {
+            const events = await Promise.all(Array.from({ length: LIMITS.eventsPerPush }, () => peer.event()));
+            const body = { events: events.map((event) => ({ event, ttl: LIMITS.eventTtl })) };
+            return peer.signed(rig, "/api/federation/events", body);
+          }),
+        );
+      const rates: number[] = [];
+      for (let i = 0; i <= ROUNDS; i++) {
+        const before = (await rig.admin.federation()).events.public;
+        const rate = (await sendEach(await targets(), 4)) * LIMITS.eventsPerPush;
+        const accepted = (await rig.admin.federation()).events.public - before;
+        if (accepted !== PUSHES * LIMITS.eventsPerPush) throw new Error(`${accepted} events were accepted`);
+        if (i > 0) rates.push(rate);
+        progress(`${rate.toFixed(0)} events/s`);
+      }
+      const rate = median(rates);
+      return [
+        {
+          what: `events accepted by push a second, ${LIMITS.eventsPerPush} at a time`,
+          value: round(rate),
+          unit: "events/s",
+          target: "≥ 3,000",
+          met: rate >= 3_000,
+          detail: `${ROUNDS} rounds of ${PUSHES} pushes, 4 connections`,
+        },
+      ];
+    }),
+};
+
+/** From the request that appends at one pool to the event at a reader of the other's log: more than the stream itself. */
+const stream: Bench = {
+  name: "stream",
+  run: () =>
+    withAll(async (started) => {
+      const here = await startFederated({ main: ENTRY });
+      started.end(() => here.stop());
+      const there = await startFederated();
+      started.end(() => there.stop());
+      await here.admin.addPeer({ url: there.url });
+      await here.admin.trustPeer(there.atomId, 3);
+      await there.admin.trustPeer(here.atomId, 3);
+      const lost = () => {
+        throw new Error("a reader was lost");
+      };
+      const events = followEvents(there.url, there.adminToken, { audience: "public", since: 0, lost });
+      started.end(() => events.return(undefined));
+      const connections = new Connections(1);
+      started.end(() => connections.close());
+      const target = {
+        url: `${here.url}/bench/append`,
+        headers: {},
+        body: JSON.stringify({ writers: 1, each: 1 }),
+      };
+      const times: number[] = [];
+      for (let i = 0; i < 350; i++) {
+        const sentMs = performance.now();
+        const arrived = events.next().then(() => performance.now());
+        await connections.post(target);
+        const tookMs = (await arrived) - sentMs;
+        // The first wait for the follower's stream, and warm both pools up.
+        if (i >= 50) times.push(tookMs);
+      }
+      const row = (p: number, hoped: number): Row => ({
+        what: `from append to visible at a bonded peer by stream, p${p}`,
+        value: round(percentile(times, p)),
+        unit: "ms",
+        target: `≤ ${hoped}`,
+        met: percentile(times, p) <= hoped,
+        detail: `n = ${times.length}, one event at a time`,
+      });
+      return [row(50, 20), row(99, 100)];
+    }),
+};
+
+/** The same answer with and without the check in front of it, one after the other. */
+const policyCheck: Bench = {
+  name: "policy-check",
+  run: () =>
+    withAll(async (started) => {
+      const rig = await startFederated({ main: ENTRY });
+      started.end(() => rig.stop());
+      const connections = new Connections(1);
+      started.end(() => connections.close());
+      const times = { checked: [] as number[], unchecked: [] as number[] };
+      for (let i = 0; i < 1_500; i++) {
+        for (const route of ["checked", "unchecked"] as const) {
+          const startedMs = performance.now();
+          await connections.post({ url: `${rig.url}/bench/${route}`, headers: {}, body: "" });
+          if (i >= 500) times[route].push(performance.now() - startedMs);
+        }
+      }
+      const [checked, unchecked] = [median(times.checked), median(times.unchecked)];
+      const added = checked - unchecked;
+      return [
+        {
+          what: "added to a request by the policy check, p50",
+          value: round(added),
+          unit: "ms",
+          target: "≤ 0.3",
+          met: added <= 0.3,
+          detail: `${checked.toFixed(3)} ms with it, ${unchecked.toFixed(3)} ms without, n = ${times.checked.length}`,
+        },
+      ];
+    }),
+};
+
+export const FEDERATION_BENCHES: readonly Bench[] = [signedRequests, append, push, stream, policyCheck];

@@ -1,0 +1,118 @@
+import { createServer, type IncomingMessage, type Server } from "node:http";
+import { toHex, utf8 } from "../../schema/crypto/bytes.ts";
+import { generateSecretKey, type Signer, signerFrom } from "../../schema/crypto/ed25519.ts";
+import { signRegistrationProof } from "../../schema/crypto/registration-proof.ts";
+import { freshNonce, signRequest } from "../../schema/crypto/request-signature.ts";
+import { signEvent } from "../../schema/crypto/signed-event.ts";
+import { pushBody, type SignedEvent } from "../../schema/wire/events.ts";
+import { type Card, type IdentityCard, registerBody } from "../../schema/wire/federation.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import type { Target } from "./load.ts";
+
+/**
+ * A peer without a pool behind it: it proves its key when an admin adds it, takes what it is sent, and signs requests
+ * before anything is measured, so that what is measured is the pool.
+ */
+export class PeerDouble {
+  readonly id: string;
+  readonly url: string;
+  readonly #signer: Signer;
+  readonly #server: Server;
+  #written = 0;
+
+  private constructor(signer: Signer, server: Server, url: string) {
+    this.id = signer.id;
+    this.url = url;
+    this.#signer = signer;
+    this.#server = server;
+  }
+
+  static async start(): Promise<PeerDouble> {
+    const signer = await signerFrom(generateSecretKey());
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const address = server.address();
+    const port = typeof address === "object" && address ? address.port : 0;
+    const peer = new PeerDouble(signer, server, `http://127.0.0.1:${port}`);
+    server.on("request", async (request: IncomingMessage, response) => {
+      const answer = await peer.#answer(request).catch(() => null);
+      response.writeHead(answer === null ? 404 : 200, { "content-type": "application/json" });
+      response.end(JSON.stringify(answer ?? {}));
+    });
+    return peer;
+  }
+
+  /** A request to this pool, good for a minute and once. */
+  async signed(pool: { url: string; atomId: string }, target: string, body: unknown): Promise<Target> {
+    const text = JSON.stringify(body);
+    const headers = await signRequest(this.#signer, {
+      method: "POST",
+      target,
+      body: utf8(text),
+      destination: pool.atomId,
+      timestampSeconds: Math.floor(Date.now() / 1_000),
+      nonce: freshNonce(),
+    });
+    return { url: `${pool.url}${target}`, headers, body: text };
+  }
+
+  /** A public event of its own, at the present time. */
+  event(): Promise<SignedEvent> {
+    return signEvent(this.#signer, {
+      type: "worker_joined",
+      visibility: "public",
+      payload: { worker: this.id, written: this.#written++ },
+      hlc: { physical_us: Date.now() * 1_000, logical: 0 },
+    });
+  }
+
+  stop(): void {
+    this.#server.closeAllConnections();
+    this.#server.close();
+  }
+
+  async #answer(request: IncomingMessage): Promise<object | null> {
+    const chunks: Buffer[] = await request.toArray();
+    const body: unknown = chunks.length > 0 ? JSON.parse(Buffer.concat(chunks).toString()) : null;
+    switch (`${request.method} ${request.url}`) {
+      case "GET /v1/federation/info":
+        return this.#identity();
+      case "POST /api/federation/register": {
+        const initiator = registerBody.parse(body);
+        const responder = { card: this.#card(), challenge: toHex(crypto.getRandomValues(new Uint8Array(32))) };
+        const proof = await signRegistrationProof(this.#signer, "responder", { initiator, responder });
+        return { ...responder, proof };
+      }
+      case "POST /api/federation/register/confirm":
+        return { status: "registered" };
+      case "POST /api/federation/events": {
+        const { length: accepted } = pushBody.parse(body).events;
+        const receiver = { receiver_hlc: { physical_us: Date.now() * 1_000, logical: 0 }, receiver_head_seq: 0 };
+        return { accepted, duplicates: 0, rejected: 0, errors: [], ...receiver };
+      }
+      default:
+        return null;
+    }
+  }
+
+  #card(): Card {
+    const public_key = toHex(this.#signer.publicKey);
+    return { atom_id: this.id, public_key, name: "bench", url: this.url, auth_tier: "device-bound", capabilities: [] };
+  }
+
+  #identity(): IdentityCard {
+    return {
+      mode: "federated",
+      atom_id: this.id,
+      name: "bench",
+      pubkey_hex: toHex(this.#signer.publicKey),
+      url: this.url,
+      molecule_id: null,
+      capabilities: [],
+      hop_max: LIMITS.hops,
+      nonce_window_sec: LIMITS.signedRequestWindowSeconds,
+      schema: 1,
+      sig_versions: [2],
+    };
+  }
+}

@@ -28,9 +28,12 @@ export function arrive(
 ): ArrivalStep {
   if (!mayCome(event, { from, self })) return { outcome: "refused", code: "events/forbidden" };
   const seen = observe(clock, event.hlc, wallUs);
-  const full = seen.outcome === "waits" && held() >= LIMITS.heldEvents;
-  if (seen.outcome === "refused" || full) return { outcome: "refused", code: "events/excessive-drift" };
-  if (seen.outcome === "waits") return { outcome: "held", dueUs: seen.dueUs };
+  if (seen.outcome === "waits") {
+    // What is for us alone is of use only when it comes, and its sender tries again.
+    const isKept = event.visibility !== "direct" && held() < LIMITS.heldEvents;
+    if (isKept) return { outcome: "held", dueUs: seen.dueUs };
+  }
+  if (seen.outcome !== "now") return { outcome: "refused", code: "events/excessive-drift" };
   const theirs = { visibility: event.visibility, ours: false };
   const onwards = mayRelay(theirs, ttl) ? ttlOnwards(ttl) : 0;
   return { outcome: "accepted", clock: seen.clock, audiences: audiencesOf(theirs, ttl), ttl: onwards };

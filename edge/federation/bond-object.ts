@@ -135,7 +135,9 @@ export class Bond extends DurableObject<Env> {
     const nowMs = Date.now();
     const { kv, sql } = this.ctx.storage;
     const seen = [...sql.exec("SELECT 1 FROM nonces WHERE nonce = ?", request.nonce)].length > 0;
-    const step = admitSigned(this.#traffic, request, seen, peerRateLimits(policy), nowMs);
+    const trust = trustInEffect(this.#trust, policy);
+    const kind = trust < 2 ? (request.kindBelow2 ?? request.kind) : request.kind;
+    const step = admitSigned(this.#traffic, { ...request, kind }, seen, peerRateLimits(policy), nowMs);
     if (!step.ok) return step;
     this.ctx.storage.transactionSync(() => {
       sql.exec("INSERT INTO nonces VALUES (?, ?)", step.row.nonce, step.row.timestampSeconds);
@@ -146,7 +148,7 @@ export class Bond extends DurableObject<Env> {
     this.ctx.waitUntil(this.#armBy(nowMs + PURGE_MS));
     // It is there again: nobody need wait out a backoff.
     this.#sync.follow();
-    return { ok: true, trust: trustInEffect(this.#trust, policy) };
+    return { ok: true, trust };
   }
 
   /** The trust that is in effect, for who asks without a request of the peer. */

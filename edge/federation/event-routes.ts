@@ -1,6 +1,6 @@
 import { Hono } from "hono";
 import { pullQuery, pushBody } from "../../schema/wire/events.ts";
-import { mayRead } from "../events/visibility.ts";
+import { mayRead, TRUST_FOR_PUBLIC } from "../events/visibility.ts";
 import { fail } from "../http/errors.ts";
 import { poolKeys } from "../http/pool-keys.ts";
 import { EVENT_LOG } from "../http/pool-objects.ts";
@@ -13,11 +13,12 @@ const READS = { legacy: "reads", rate: "event", minTrust: 2, isRead: true } as c
 
 /** Event sync with a peer (SPEC 4.2). */
 export const eventSyncRoutes = new Hono<PeerEnv>()
-  /** At any trust: a grant may come from below; what else an event needs is asked for each. */
-  .post("/events", signedPeer({ legacy: "all", rate: "event", minTrust: 0 }), async (c) => {
+  /** At any trust: a grant may come from below, one at a time; what else an event needs is asked for each. */
+  .post("/events", signedPeer({ legacy: "all", rate: "event", rateBelow2: "request", minTrust: 0 }), async (c) => {
     const body = signedBody(c, c.var.body, pushBody);
     if (body instanceof Response) return body;
     const { policy, peer } = c.var;
+    if (peer.trust < TRUST_FOR_PUBLIC && body.events.length > 1) return fail(c, "federation/untrusted");
     const { atomId: self } = await poolKeys(c.env);
     const { arrivals, grants } = await takeEvents(c.env, { self, policy }, peer, body.events);
     if (grants.length > 0) await c.env.BOND.getByName(peer.atomId).receiveGrants(grants, policy);

@@ -1,10 +1,11 @@
 import { openEvent } from "../../schema/crypto/signed-event.ts";
 import type { EventBody, SignedEvent } from "../../schema/wire/events.ts";
-import { type FederationPolicy, grantPayload, type TrustLevel } from "../../schema/wire/federation.ts";
+import type { FederationPolicy, TrustLevel } from "../../schema/wire/federation.ts";
 import type { Env } from "../env.ts";
+import { mayCome } from "../events/visibility.ts";
 import { EVENT_LOG } from "../http/pool-objects.ts";
 import { knownAmong } from "./store.ts";
-import { type Arrival, originRefusal } from "./sync-machine.ts";
+import { type Arrival, grantedLevel, originRefusal } from "./sync-machine.ts";
 
 export interface IncomingEvent {
   readonly event: SignedEvent;
@@ -55,14 +56,11 @@ export async function takeEvents(
     if (refused !== null) return refused;
     const arrival = taken[next++] as Arrival;
     const each = opened[i];
-    if (each?.ok !== true || each.event.visibility !== "direct" || !arrival.ok) return arrival;
-    // A grant that waits for our clock would be applied by nobody: its sender tries again.
-    if (arrival.outcome === "held") {
-      return { ok: false, content_id: arrival.content_id, code: "events/excessive-drift" };
-    }
-    const grant = each.event.type === "trust_granted" ? grantPayload.safeParse(each.event.payload) : null;
-    // A duplicate too: we may have died between the log and the bond, and applying it again changes nothing.
-    if (grant?.success) grants.push({ level: grant.data.level, at: each.event.hlc });
+    // A duplicate too: we may have died between the log and the bond, and applying it again changes nothing. But only one
+    // that may come from this peer: our log has what we granted, and what others did.
+    if (!each?.ok || !arrival.ok || !mayCome(each.event, { from: from.atomId, self })) return arrival;
+    const level = grantedLevel(each.event);
+    if (level !== null) grants.push({ level, at: each.event.hlc });
     return arrival;
   });
   return { arrivals: all, grants };

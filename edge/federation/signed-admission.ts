@@ -28,6 +28,8 @@ export const NO_TRAFFIC: PeerTraffic = Object.freeze({
 export interface AdmissionRequest extends NonceRow {
   readonly version: 1 | 2;
   readonly kind: RateKind;
+  /** Of a peer below trust 2, which has no events to sync, where that is another. */
+  readonly kindBelow2?: RateKind | undefined;
 }
 
 /** `traffic` and `row` are to be stored together, or not at all. */

@@ -58,6 +58,8 @@ export interface SignedRule {
   legacy: Legacy;
   /** The rate of SPEC 13 that the request is taken from. */
   rate: RateKind;
+  /** Where a peer below trust 2 has another. */
+  rateBelow2?: RateKind;
   minTrust: TrustLevel;
   /** What the operator can close with `accept_reads`. */
   isRead?: boolean;
@@ -76,7 +78,7 @@ export function signedPeer(rule: SignedRule): MiddlewareHandler<PeerEnv> {
     const verified = await verifyRequest(read, { method: c.req.method, target: read.target, body }, key);
     if (!verified.verified) return unauthenticated(c, verified.reason);
     const { version, nonce, timestampSeconds } = headers;
-    const request = { version, nonce, timestampSeconds, kind: rule.rate };
+    const request = { version, nonce, timestampSeconds, kind: rule.rate, kindBelow2: rule.rateBelow2 };
     const admitted = await c.env.BOND.getByName(headers.origin).admit(request, c.var.policy);
     if (!admitted.ok) {
       if (admitted.code === "federation/unauthenticated") return unauthenticated(c, admitted.reason);

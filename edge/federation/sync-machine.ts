@@ -15,7 +15,7 @@ import type {
   PushBody,
   SignedCheckpoint,
 } from "../../schema/wire/events.ts";
-import type { TrustLevel } from "../../schema/wire/federation.ts";
+import { grantPayload, type TrustLevel } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { TakeResult } from "../events/arrival.ts";
 import type { Place } from "../events/log-machine.ts";
@@ -43,17 +43,24 @@ export function mayFollow(
 }
 
 /**
- * Null: the event goes to our log, which decides the rest; one of our own too, for the log knows it. `direct` ones are
- * heard at any trust, or no grant could lift one from below.
+ * Null: the event goes to our log, which decides the rest; one of our own too, for the log knows it. Grants are heard at
+ * any trust, or none could lift a peer from below; nothing else is, or whoever registers could fill our log.
  */
 export function originRefusal(
-  event: Pick<EventBody, "origin" | "visibility">,
+  event: Pick<EventBody, "origin" | "visibility" | "type" | "payload">,
   { from, self }: { from: string; self: string },
   trustOf: (atomId: string) => TrustLevel,
 ): Extract<EventRefusal, "events/unknown-origin"> | null {
   const { origin, visibility } = event;
-  if (origin === self || visibility === "direct" || visibility === "private") return null;
-  return [origin, from].every((atomId) => mayRead(visibility, trustOf(atomId))) ? null : "events/unknown-origin";
+  if (origin === self || visibility === "private" || grantedLevel(event) !== null) return null;
+  const audience = visibility === "direct" ? "public" : visibility;
+  return [origin, from].every((atomId) => mayRead(audience, trustOf(atomId))) ? null : "events/unknown-origin";
+}
+
+/** What a grant grants; null for what is none. */
+export function grantedLevel(event: Pick<EventBody, "visibility" | "type" | "payload">): TrustLevel | null {
+  if (event.visibility !== "direct" || event.type !== "trust_granted") return null;
+  return grantPayload.safeParse(event.payload).data?.level ?? null;
 }
 
 // ---- following

@@ -76,12 +76,12 @@ export class Oracle {
 
   judged(pool: SimPool, from: string, contentId: string, heard: boolean, following: boolean): void {
     const { atomId } = pool.identity;
-    const { origin, visibility } = this.bodyOf(contentId);
+    const { origin, visibility, type } = this.bodyOf(contentId);
     const level = (id: string) => pool.bonds.get(id)?.trust.granted ?? 0;
     const bonded = (id: string) => Math.min(level(id), pool.bonds.get(id)?.trust.received ?? 0) >= 3;
     const wanted =
       origin === atomId ||
-      visibility === "direct" ||
+      type === "trust_granted" ||
       visibility === "private" ||
       (visibility === "peers" ? bonded(origin) && bonded(from) : level(origin) >= 2 && level(from) >= 2);
     if (wanted !== heard)

@@ -426,9 +426,8 @@ export class SimPool {
   *serve(from: string, request: Request, answer: (answer: Answer) => void): Task {
     const bond = this.bond(from);
     if (request.type === "push") {
-      const taken = (yield* this.#take(from, request.body.events, null)) ?? [];
+      const arrivals = (yield* this.#take(from, request.body.events, null)) ?? [];
       yield;
-      const arrivals = taken.map((arrival) => this.#settled(arrival));
       this.#applyGrants(bond, arrivals);
       const { clock, heads } = this.log.state;
       answer({ type: "pushed", ...answerPush(arrivals, { hlc: clock, head: heads.all.seq }) });
@@ -452,14 +451,6 @@ export class SimPool {
       const stream = this.#around.network.open(this.identity.atomId, from, audience, since, this.wallMs);
       answer({ type: "streaming", status: 200, stream });
     }
-  }
-
-  /** What is for us alone and waits for our clock, its sender tries again: then it is a duplicate, and counts. */
-  #settled(arrival: Arrival): Arrival {
-    const { content_id } = arrival;
-    const waits = arrival.ok && arrival.outcome === "held";
-    if (!waits || this.#around.oracle.bodyOf(content_id).visibility !== "direct") return arrival;
-    return { ok: false, content_id, code: "events/excessive-drift" };
   }
 
   /** Of duplicates too: we may have died before, and an old grant changes nothing. */

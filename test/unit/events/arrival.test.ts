@@ -42,6 +42,7 @@ it.each<[what: string, event: EventBody, ttl: number, held: number, want: Arriva
     LIMITS.heldEvents - 1,
     { outcome: "held", dueUs: 101 * S },
   ],
+  ["11 s ahead, for us alone", event("direct", 11 * S), 3, 0, DRIFT],
   ["11 s ahead, as one too many that waits", event("public", 11 * S), 3, LIMITS.heldEvents, DRIFT],
   [
     "in time, however many wait",

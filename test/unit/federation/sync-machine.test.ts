@@ -144,13 +144,28 @@ it.each<[visibility: Visibility, origin: string, ofOrigin: TrustLevel, ofAlice: 
   ["public", bob, 3, 1, UNKNOWN],
   ["peers", alice, 3, 3, HEARD],
   ["peers", alice, 2, 2, UNKNOWN],
-  ["direct", alice, 0, 0, HEARD],
+  ["direct", alice, 2, 2, HEARD],
+  ["direct", alice, 1, 1, UNKNOWN],
+  ["direct", bob, 3, 1, UNKNOWN],
   // What the log has to say of these is for it to say: duplicates, or forbidden.
   ["public", us, 0, 2, HEARD],
   ["private", alice, 0, 0, HEARD],
 ])("%s, by %s at trust %i, brought by Alice at %i", (visibility, origin, ofOrigin, ofAlice, want) => {
   const trustOf = (id: string) => (id === alice ? ofAlice : ofOrigin);
-  expect(originRefusal({ origin, visibility }, { from: alice, self: us }, trustOf)).toBe(want);
+  const event = { origin, visibility, type: "overview", payload: { peer: us } };
+  expect(originRefusal(event, { from: alice, self: us }, trustOf)).toBe(want);
+});
+
+it.each<[what: string, changes: object, want: string | null]>([
+  ["a grant", {}, HEARD],
+  ["a grant of a level that is none", { payload: { peer: us, level: 5 } }, UNKNOWN],
+  ["a grant with something beside it", { payload: { peer: us, level: 3, text: "…" } }, UNKNOWN],
+  ["a grant to all peers", { visibility: "peers" }, UNKNOWN],
+  ["anything else", { type: "overview" }, UNKNOWN],
+])("below trust 2 %s is heard or not", (_what, changes, want) => {
+  const visibility: Visibility = "direct";
+  const event = { origin: alice, visibility, type: "trust_granted", payload: { peer: us, level: 3 }, ...changes };
+  expect(originRefusal(event, { from: alice, self: us }, () => 0)).toBe(want);
 });
 
 // ---- following

@@ -1,0 +1,265 @@
+import { evictDurableObject } from "cloudflare:test";
+import { env } from "cloudflare:workers";
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { toBase64 } from "../../schema/crypto/bytes.ts";
+import { openEvent } from "../../schema/crypto/signed-event.ts";
+import type { SignedEvent } from "../../schema/wire/events.ts";
+import type { TrustLevel } from "../../schema/wire/federation.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import { freshPool, outcome, type PeerDouble, peerAt, setPolicy, US } from "./peer-double.ts";
+import { admin, eventually } from "./support.ts";
+
+/** SPEC 3.3: what each level allows, by real requests; how grants travel, and that old ones are worth nothing. */
+
+beforeAll(async () => {
+  vi.useFakeTimers({ toFake: ["Date"] });
+  await freshPool();
+});
+beforeEach(async () => {
+  // Ten registrations a minute.
+  pass(60_000);
+  await setPolicy({ require_mutual: true, max_peers: 0 });
+});
+afterAll(() => vi.useRealTimers());
+const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
+
+const EVENTS = "/api/federation/events";
+const STREAM = "/api/federation/stream";
+const trust = (peer: PeerDouble, level: number) => admin("PUT", `/peers/${peer.id}/trust`, { level }, 200);
+const opened = async (wire: SignedEvent) => {
+  const result = await openEvent(wire);
+  if (!result.ok) throw new Error(result.code);
+  return result.event;
+};
+/** Levels of the grants that a peer was told, in their order. */
+const told = async (peer: PeerDouble) =>
+  (await Promise.all(peer.received.map(opened))).map(({ type, visibility, origin, payload }) => {
+    expect({ type, visibility, origin }).toEqual({ type: "trust_granted", visibility: "direct", origin: US });
+    expect(payload.peer).toBe(peer.id);
+    return payload.level;
+  });
+const inOurLog = async () => {
+  const { events } = await env.EVENT_LOG.getByName("pool").read("all", 0, 500);
+  return events.map(({ event }) => event.content_id);
+};
+
+describe("what is open at what was granted and received", () => {
+  const UNTRUSTED = "403 federation/untrusted";
+  const calls: Record<string, [from: TrustLevel, call: (peer: PeerDouble) => Promise<string>, otherwise: string]> = {
+    verify: [1, (p) => p.told("POST", "/v1/federation/verify", liveness(p)), UNTRUSTED],
+    status: [1, (p) => p.told("GET", "/api/federation/status"), UNTRUSTED],
+    molecule: [2, (p) => p.told("GET", "/v1/federation/molecule"), UNTRUSTED],
+    "pull of public": [2, (p) => p.told("GET", `${EVENTS}?audience=public`), UNTRUSTED],
+    "pull of peers": [3, (p) => p.told("GET", `${EVENTS}?audience=peers`), UNTRUSTED],
+    "stream of public": [2, (p) => p.told("GET", `${STREAM}?audience=public`), UNTRUSTED],
+    "stream of peers": [3, (p) => p.told("GET", `${STREAM}?audience=peers`), UNTRUSTED],
+    "push of public": [2, async (p) => outcome(await p.push([await p.event()])), "400"],
+    "push of peers": [3, async (p) => outcome(await p.push([await p.event({ visibility: "peers" })])), "400"],
+    "push of a grant": [0, async (p) => outcome(await p.push([await p.grant(0)])), UNTRUSTED],
+  };
+  const liveness = (peer: PeerDouble) => ({
+    atom_id: peer.id,
+    challenge_b64: toBase64(crypto.getRandomValues(new Uint8Array(32))),
+  });
+
+  it.each<[granted: TrustLevel, received: TrustLevel, effective: TrustLevel]>([
+    [0, 0, 0],
+    [0, 4, 0],
+    [1, 0, 1],
+    [1, 3, 1],
+    [2, 0, 2],
+    [2, 3, 2],
+    [3, 0, 2],
+    [3, 1, 2],
+    [3, 2, 2],
+    [3, 3, 3],
+    [3, 4, 3],
+  ])("granted %i, received %i: %i", async (granted, received, effective) => {
+    const peer = await peerAt(granted);
+    await peer.push([await peer.grant(received)]);
+    expect(await peer.seen()).toMatchObject({ granted, received, effective });
+    for (const [what, [from, call, otherwise]] of Object.entries(calls)) {
+      expect(await call(peer), what).toBe(effective >= from ? "200" : otherwise);
+    }
+  });
+});
+
+describe("a grant of ours", () => {
+  it("is told to the peer that it names, and to nobody else", async () => {
+    const [peer, other] = await Promise.all([peerAt(1), peerAt(2)]);
+    await eventually(async () => other.received.length === 1);
+    for (const level of [3, 2, 0]) {
+      pass(1_000);
+      await trust(peer, level);
+    }
+    await eventually(async () => peer.received.length === 3);
+    expect(await told(peer)).toEqual([3, 2, 0]);
+    expect(await told(other)).toEqual([2]);
+    expect((await peer.seen()).deliveries_waiting).toBe(0);
+  });
+
+  it("is our admin's alone above what it answers: what a peer grants waits", async () => {
+    const peer = await peerAt(1, 3);
+    expect(await peer.seen()).toMatchObject({ granted: 1, received: 3, effective: 1, awaits_admin: 3 });
+    const { awaiting_admin } = await admin<{ awaiting_admin: string[] }>("GET", "/federation");
+    expect(awaiting_admin).toContain(peer.id);
+    await trust(peer, 3);
+    expect(await peer.seen()).toMatchObject({ effective: 3, awaits_admin: null });
+  });
+
+  it.each<[received: TrustLevel, decided: number | null, granted: number]>([
+    [1, null, 1],
+    [2, null, 2],
+    [3, null, 2],
+    [4, null, 2],
+    [2, 1, 1],
+    [3, 0, 0],
+  ])(
+    "without require_mutual answers %i by itself, where our admin said %s, with %i",
+    async (level, decided, granted) => {
+      await setPolicy({ require_mutual: false });
+      const peer = await peerAt(1);
+      if (decided !== null) await trust(peer, decided);
+      await eventually(async () => decided === null || peer.received.length === 1);
+      await peer.push([await peer.grant(level)]);
+      expect(await peer.seen()).toMatchObject({ granted, received: level });
+      if (granted !== 2) return;
+      await eventually(async () => peer.received.length === 1);
+      expect(await told(peer)).toEqual([2]);
+    },
+  );
+});
+
+describe("a grant of a peer", () => {
+  it("re-sent after a revocation changes nothing, before and after an eviction", async () => {
+    const peer = await peerAt(3);
+    const [grant, revocation] = [await peer.grant(3), await peer.grant(0, { aheadMs: 1 })];
+    await peer.push([grant]);
+    expect(await peer.seen()).toMatchObject({ received: 3, effective: 3 });
+    await peer.push([revocation]);
+    expect(await peer.seen()).toMatchObject({ received: 0, effective: 2 });
+    expect(await peer.pushed([grant])).toMatchObject({ accepted: 0, duplicates: 1, rejected: 0 });
+    await evictDurableObject(peer.bond());
+    await peer.push([grant]);
+    expect(await peer.seen()).toMatchObject({ received: 0, effective: 2 });
+  });
+
+  it("that was signed before another and comes after it changes nothing", async () => {
+    const peer = await peerAt(3);
+    const now = Date.now() * 1_000;
+    const grants = await Promise.all([peer.grant(3, { atUs: now - 2 }), peer.grant(2, { atUs: now - 1 })]);
+    await peer.push([grants[1] as SignedEvent]);
+    await peer.push([grants[0] as SignedEvent]);
+    expect(await peer.seen()).toMatchObject({ received: 2 });
+  });
+
+  it("re-sent when it was lost between our log and its bond is applied", async () => {
+    const peer = await peerAt(3);
+    const wire = await peer.grant(3);
+    await env.EVENT_LOG.getByName("pool").take([{ wire, ttl: 0, from: peer.id }]);
+    expect(await peer.seen()).toMatchObject({ received: 0 });
+    expect(await peer.pushed([wire])).toMatchObject({ duplicates: 1 });
+    expect(await peer.seen()).toMatchObject({ received: 3 });
+  });
+
+  it.each<[what: string, made: (peer: PeerDouble, other: PeerDouble) => Promise<SignedEvent>]>([
+    ["that names another peer", (peer, other) => peer.grant(3, { payload: { peer: other.id, level: 3 } })],
+    ["that names itself", (peer) => peer.grant(3, { payload: { peer: peer.id, level: 3 } })],
+    ["of another pool for us, brought by it", (_peer, other) => other.grant(3)],
+    ["to everybody", (peer) => peer.grant(3, { visibility: "public" })],
+    ["to peers", (peer) => peer.grant(3, { visibility: "peers" })],
+    ["of a level that is none", (peer) => peer.grant(3, { payload: { peer: US, level: 5 } })],
+    ["with something beside it", (peer) => peer.grant(3, { payload: { peer: US, level: 3, and: "more" } })],
+    ["of another type", (peer) => peer.grant(3, { type: "trust_changed" })],
+  ])("%s changes nothing", async (_what, made) => {
+    const [peer, other] = await Promise.all([peerAt(3), peerAt(3)]);
+    await peer.push([await made(peer, other)]);
+    for (const one of [peer, other]) expect(await one.seen()).toMatchObject({ received: 0, effective: 2 });
+  });
+
+  it("in our own name does not come in", async () => {
+    const peer = await peerAt(3, 3);
+    await trust(peer, 2);
+    await eventually(async () => peer.received.length === 2);
+    // What we told it of ourselves, sent back: known, and no word of the peer's.
+    expect(await peer.pushed(peer.received)).toMatchObject({ accepted: 0, duplicates: 2, rejected: 0 });
+    expect(await peer.seen()).toMatchObject({ granted: 2, received: 3 });
+  });
+});
+
+describe("a peer below trust 2", () => {
+  it("brings grants and nothing else, so that it cannot fill our log", async () => {
+    const [peer, revoked] = [await peerAt(1), await peerAt(0)];
+    for (const one of [peer, revoked]) {
+      const before = await inOurLog();
+      const large = { peer: US, text: "x".repeat(60_000) };
+      const direct = await one.event({ visibility: "direct", payload: large });
+      const grant = await one.grant(3, { payload: { ...large, level: 3 } });
+      for (const event of [direct, grant, await one.event()]) {
+        expect((await one.pushed([event])).errors).toEqual([
+          { content_id: event.content_id, code: "events/unknown-origin" },
+        ]);
+      }
+      expect(await outcome(await one.push([await one.grant(1), await one.grant(2)])), "one at a time").toBe(
+        "403 federation/untrusted",
+      );
+      expect(await inOurLog()).toEqual(before);
+      expect(await one.pushed([await one.grant(1)])).toMatchObject({ accepted: 1 });
+    }
+  });
+
+  it("brings sixty of them a minute", async () => {
+    const peer = await peerAt(1);
+    const answers = await Promise.all(
+      Array.from({ length: 70 }, async () => outcome(await peer.push([await peer.grant(1)]))),
+    );
+    expect(answers.filter((each) => each === "200")).toHaveLength(LIMITS.peerRequestsPerMinute);
+  });
+});
+
+describe("a stream that is open", () => {
+  /** Until it ends: by now, or not. */
+  async function follow(peer: PeerDouble, audience: string) {
+    const response = await peer.send("GET", `${STREAM}?audience=${audience}`);
+    expect(response.status).toBe(200);
+    const reader = (response.body as ReadableStream<Uint8Array>).getReader();
+    await reader.read();
+    const stream = { ended: false };
+    const read = async () => {
+      while (!(await reader.read()).done);
+    };
+    void read()
+      .catch(() => {})
+      .finally(() => {
+        stream.ended = true;
+      });
+    return stream;
+  }
+
+  // The half-second check does not run here: its clock stands still.
+  beforeAll(() => {
+    vi.useFakeTimers({ toFake: ["Date", "setInterval", "clearInterval"] });
+  });
+
+  it("ends at once when our admin revokes, removes, or grants less", async () => {
+    const [revoked, removed, lowered] = await Promise.all([peerAt(3, 3), peerAt(3, 3), peerAt(3, 3)]);
+    const streams = await Promise.all([revoked, removed, lowered].map((peer) => follow(peer, "peers")));
+    const still = await follow(lowered, "public");
+    await trust(revoked, 0);
+    await admin("DELETE", `/peers/${removed.id}`);
+    await trust(lowered, 2);
+    await eventually(async () => streams.every(({ ended }) => ended));
+    expect(still.ended).toBe(false);
+    await trust(lowered, 1);
+    await eventually(async () => still.ended);
+  });
+
+  it("of a bond ends at once when the peer takes its grant back", async () => {
+    const peer = await peerAt(3, 3);
+    const [bonded, open] = [await follow(peer, "peers"), await follow(peer, "public")];
+    await peer.push([await peer.grant(2, { aheadMs: 1 })]);
+    await eventually(async () => bonded.ended);
+    expect(open.ended).toBe(false);
+    await trust(peer, 0);
+  });
+});

@@ -122,7 +122,10 @@ async function openModels(choice: EngineChoice, around: Surroundings): Promise<O
   if (only !== undefined && files.length === 1 && choice.memoryLimitBytes === undefined) {
     const loaded = await loadLlamaEngine({ ...llamaOptions(only, choice, around), signal: around.signal });
     if (!loaded.ok) return cannot(loaded.message);
-    for (const offer of loaded.engine.models()) tell(offer, loaded, onEvent);
+    for (const offer of loaded.engine.models()) {
+      tell(offer, loaded, onEvent);
+      tellContext(offer, choice, loaded.trainedTokens, onEvent);
+    }
     return loaded;
   }
   return openHost(files, choice, around);
@@ -187,6 +190,7 @@ async function openHost(
     };
     const kinds = llamaKinds(needs.dimensions);
     const offer = { name, sha256, slots, contextTokens: needs.contextTokens, kinds };
+    tellContext(offer, choice, needs.trainedTokens, onEvent);
     models.push({ offer, bytes: needs.bytes, load });
   }
 
@@ -242,6 +246,21 @@ function tell(
   loaded = true,
 ): void {
   onEvent({ type: "model", name, sha256, slots, contextTokens, threads, backend, loaded });
+}
+
+/** Whoever asks for more than there is hears what there is, and why. */
+function tellContext(
+  { name, contextTokens }: ModelOffer,
+  { contextTokens: wanted }: EngineChoice,
+  trainedTokens: number,
+  onEvent: Surroundings["onEvent"],
+): void {
+  if (wanted === undefined || contextTokens >= wanted) return;
+  const why =
+    contextTokens >= trainedTokens
+      ? `${name} was trained for ${trainedTokens} tokens`
+      : `memory has room for ${contextTokens} tokens of ${name}, fewer --slots leave more`;
+  onEvent({ type: "warning", message: `Jobs get ${contextTokens} tokens instead of --context ${wanted}: ${why}.` });
 }
 
 const stepsTo = (onEvent: Surroundings["onEvent"]) => (step: string) => onEvent({ type: "loading", step });

@@ -24,6 +24,8 @@ export interface Given {
 
 export type Access = { ok: true; url: string; secret: string } | { ok: false; message: string };
 
+const SECRETS: Record<Secret, string> = { admin: "admin token", client: "client key" };
+
 const VARIABLE: Record<Secret, string> = { admin: "LIGAND_ADMIN_TOKEN", client: "LIGAND_KEY" };
 
 /**
@@ -48,7 +50,10 @@ export function findAccess(kind: Secret, { pool, env, credentials }: Given): Acc
   if (credentials !== undefined && normalUrl(credentials.url) === normalUrl(url)) {
     return { ok: true, url, secret: kind === "admin" ? credentials.admin_token : credentials.client_key };
   }
-  return { ok: false, message: `Nothing here opens ${url}. Set ${variable}.` };
+  return {
+    ok: false,
+    message: `No ${SECRETS[kind]} for ${url} is known here. Set ${variable}, or name the folder of a pool on this machine: --state DIR.`,
+  };
 }
 
 /** Pure: scheme, host, port and path without a trailing slash; undefined for what is no HTTP URL. */

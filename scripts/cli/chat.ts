@@ -1,6 +1,6 @@
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { jsonLine, manyLines } from "../../worker-agent/terminal-text.ts";
-import { OperatorError } from "../runtime/operator-error.ts";
+import { noAnswer, OperatorError } from "../runtime/operator-error.ts";
 import { ACCESS_HELP, ACCESS_OPTIONS, access } from "./access.ts";
 import { type Command, EXIT, flag, text } from "./command.ts";
 import { decimal, whole } from "./numbers.ts";
@@ -68,9 +68,7 @@ export const chat: Command = {
     } catch (error) {
       if (!json && answer !== "") process.stdout.write("\n");
       if (stop.signal.aborted) return EXIT.interrupted;
-      if (error instanceof OpenAI.APIConnectionError) {
-        throw new OperatorError(`The pool at ${url} does not answer. Is it running? Start one with: npm start`);
-      }
+      if (error instanceof OpenAI.APIConnectionError) throw noAnswer(url, error);
       if (!(error instanceof OpenAI.APIError)) throw error;
       const message =
         error instanceof OpenAI.AuthenticationError

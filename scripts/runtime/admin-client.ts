@@ -10,7 +10,7 @@ import {
   peerList,
 } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
-import { OperatorError } from "./operator-error.ts";
+import { noAnswer, OperatorError } from "./operator-error.ts";
 
 /** The admin API of a pool (`/admin/api`), as the command line and the runner use it. */
 
@@ -175,8 +175,8 @@ async function request(
       signal: AbortSignal.timeout(timeoutMs),
     });
     text = await response.text();
-  } catch {
-    throw new OperatorError(`The pool at ${url} does not answer. Is it running? Start one with: npm start`);
+  } catch (error) {
+    throw noAnswer(url, error);
   }
   const code = response.headers.get("x-ligand-code") ?? undefined;
   if (response.status === 401) {

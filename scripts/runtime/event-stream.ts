@@ -1,6 +1,6 @@
 import type * as z from "zod";
 import { type Audience, sequencedEvent } from "../../schema/wire/events.ts";
-import { OperatorError } from "./operator-error.ts";
+import { noAnswer, OperatorError } from "./operator-error.ts";
 
 export type SequencedEvent = z.infer<typeof sequencedEvent>;
 
@@ -31,8 +31,7 @@ export async function* followEvents(url: string, adminToken: string, follow: Fol
       }
     } catch (error) {
       if (error instanceof OperatorError) throw error;
-      if (!answered)
-        throw new OperatorError(`The pool at ${url} does not answer. Is it running? Start one with: npm start`);
+      if (!answered) throw noAnswer(url, error);
       follow.lost();
     }
     await new Promise((resolve) => setTimeout(resolve, RETRY_MS));

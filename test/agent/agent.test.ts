@@ -121,6 +121,16 @@ describe("a worker", () => {
     await second;
   });
 
+  it("says what jobs get, and why, where that is less than --context asked for", async () => {
+    const end = start({ contextTokens: 999_999 });
+    const side = await pool.connection();
+    const { contextTokens } = (await side.welcome()).manifest.models[0] ?? {};
+    const message = `Jobs get ${contextTokens} tokens instead of --context 999999: ${EMBEDDED_MODEL.name} was trained for ${contextTokens} tokens.`;
+    expect(events.filter(({ type }) => type === "warning")).toEqual([{ type: "warning", message }]);
+    drain.abort();
+    await end;
+  });
+
   it("keeps its folder to itself", async () => {
     const end = start();
     await pool.welcomed();
@@ -251,11 +261,11 @@ describe("a model file", () => {
       if (!found.ok) throw new Error(found.message);
       return found.file;
     };
-    const first = await write("GGUFone", at);
-    expect(first).toEqual({ name: "m", path, sha256: await sha256Hex(new TextEncoder().encode("GGUFone")) });
+    const first = await write("GGUF\x03\0\0\0one", at);
+    expect(first).toEqual({ name: "m", path, sha256: await sha256Hex(new TextEncoder().encode("GGUF\x03\0\0\0one")) });
     // Same size and time: the cache answers, which shows that it was asked.
-    expect(await write("GGUFtwo", at)).toEqual(first);
-    expect((await write("GGUFtwo", new Date(at.getTime() + 1_000))).sha256).not.toBe(first.sha256);
+    expect(await write("GGUF\x03\0\0\0two", at)).toEqual(first);
+    expect((await write("GGUF\x03\0\0\0two", new Date(at.getTime() + 1_000))).sha256).not.toBe(first.sha256);
   });
 });
 

@@ -118,6 +118,17 @@ describe("a worker with two models", () => {
     expect(await end).toMatchObject({ code: "drained" });
   });
 
+  it("says of each what jobs get, and why, where that is less than --context asked for", async () => {
+    const end = start({ contextTokens: 999_999, memoryLimitBytes: 20 * neededBytes });
+    await pool.welcomed();
+    const said = events.flatMap((event) => (event.type === "warning" ? [event.message] : []));
+    expect(said).toEqual(
+      ["red", "blue"].map((name) => expect.stringMatching(`999999: ${name} was trained for \\d+ tokens`)),
+    );
+    drain.abort();
+    await end;
+  });
+
   it("of which one fits offers both, and loads the one that a job asks for", async () => {
     const end = start({ memoryLimitBytes: 1.5 * neededBytes });
     const side = await pool.connection();
@@ -173,7 +184,7 @@ describe("a worker with two models", () => {
     expect(failed).toMatchObject({ code: "inference/engine-failed", retryable: true });
     expect(events).toContainEqual({
       type: "warning",
-      message: expect.stringMatching(/broken\.gguf could not be loaded/),
+      message: expect.stringMatching(/broken\.gguf is damaged, or was not downloaded whole/),
     });
     ask(side, "red");
     expect(ends(await side.until("done"))).toEqual(["red"]);
@@ -190,7 +201,7 @@ describe("a worker with two models", () => {
     ],
     ["of one name", () => ({ models: [red, red] }), "usage", /Two models are called red/],
     ["that are no models", () => ({ models: [red, import.meta.filename] }), "failed", /not a GGUF file/],
-    ["that are damaged", () => ({ models: [join(folder, "damaged.gguf"), red] }), "failed", /could not be loaded/],
+    ["that are damaged", () => ({ models: [join(folder, "damaged.gguf"), red] }), "failed", /damaged\.gguf is damaged/],
     ["more than a worker offers", () => ({ models: Array(33).fill(red) }), "usage", /32 models at most/],
   ])("does not start with models %s, and says what to do", async (_what, options, code, message) => {
     await writeFile(join(folder, "damaged.gguf"), (await readFile(EMBEDDED_MODEL.path)).subarray(0, 1_000));

@@ -99,12 +99,12 @@ describe("a model from the hub", () => {
 
   it("may be split: all its parts come", async () => {
     for (const nth of [1, 2]) {
-      const bytes = Buffer.from(`GGUF part ${nth}`);
+      const bytes = Buffer.from(`GGUF\x03\0\0\0part ${nth}`);
       hub.files.push({ at: `acme/Split/S-0000${nth}-of-00002.gguf`, bytes });
     }
     hub.quants.set("acme/Split:latest", "S-00001-of-00002.gguf");
     const path = await downloaded("hf:acme/Split");
-    expect(await readFile(path.replace("00001-of", "00002-of"), "utf8")).toBe("GGUF part 2");
+    expect(await readFile(path.replace("00001-of", "00002-of"), "utf8")).toBe("GGUF\x03\0\0\0part 2");
     expect(await findModel(path, hashesPath)).toMatchObject({ file: { name: "S" } });
   });
 

@@ -51,6 +51,26 @@ it("is served off loopback under the certificate's name; programs here still rea
   expect((await get("/v1/models", key())).body).toContain("ligand-embedded");
 });
 
+it.each<[what: string, args: () => string[], code: number]>([
+  ["an operator", () => ["pool", "workers"], 1],
+  ["whoever follows the log", () => ["events", "tail", "--follow"], 1],
+  ["a client", () => ["chat", "Hello?"], 1],
+  ["a worker", () => ["worker", "start", "--state", temporaryFolder()], 6],
+])("%s that does not know the certificate's authority is told how to", async (_what, args, code) => {
+  const { token } = await pool.admin.invite({});
+  const done = await ligand(args(), {
+    LIGAND_POOL: url,
+    LIGAND_KEY: pool.credentials.client_key,
+    LIGAND_ADMIN_TOKEN: pool.credentials.admin_token,
+    LIGAND_WORKER_TOKEN: token,
+  });
+  expect(done.code).toBe(code);
+  expect(done.stdout + done.stderr).toMatch(
+    /NODE_EXTRA_CA_CERTS=ca\.pem \((DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN)\)/,
+  );
+  expect(done.stdout + done.stderr).not.toContain("npm start");
+});
+
 it("the OpenAI client streams over https, from a worker that is connected over wss", async () => {
   const { code, stdout, stderr } = await ligand(["chat", "What is a pool?", "--temperature", "0"], {
     ...trust,

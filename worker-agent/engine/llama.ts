@@ -7,7 +7,6 @@ import {
   type LlamaContextSequence,
   LlamaLogLevel,
   type LlamaModel,
-  NoBinaryFoundError,
 } from "node-llama-cpp";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { JobKind } from "../../schema/wire/worker-frames.ts";
@@ -24,6 +23,7 @@ import type {
   ModelOffer,
 } from "./engine.ts";
 import { Generation } from "./generation.ts";
+import { listenTo, whyNotLoaded } from "./load-failure.ts";
 import { type Prompt, type PromptMaker, promptMaker } from "./prompt.ts";
 import { Sequences } from "./sequences.ts";
 
@@ -74,7 +74,14 @@ interface MeasurableMachine {
 }
 
 export type LoadedEngine =
-  | { readonly ok: true; readonly engine: LlamaEngine; readonly backend: string; readonly threads: number }
+  | {
+      readonly ok: true;
+      readonly engine: LlamaEngine;
+      readonly backend: string;
+      readonly threads: number;
+      /** The model's own limit on a job. */
+      readonly trainedTokens: number;
+    }
   | { readonly ok: false; readonly message: string };
 
 /** Loads a GGUF file. What can go wrong with a machine or a file is an answer that says what to do. */
@@ -84,14 +91,19 @@ export async function loadLlamaEngine(options: LlamaEngineOptions): Promise<Load
   const cores = Math.max(1, availableParallelism());
   let llama: Llama | null = null;
   let model: LlamaModel | null = null;
+  const said: string[] = [];
+  let stopListening = () => {};
   try {
     llama = options.runtime ?? (await startLlama(options));
     options.onStep?.(`loading ${file.name}`);
+    stopListening = listenTo(llama, said);
     const loaded = await llama.loadModel({
       modelPath: file.path,
       ...(options.signal === undefined ? {} : { loadSignal: options.signal }),
     });
     model = loaded;
+    stopListening();
+    for (const line of said.splice(0)) options.onWarning?.(line);
     const contextTokens = Math.min(wanted, model.trainContextSize);
     const slots = options.slots ?? (llama.gpu === false ? DEFAULT_SLOTS.cpu : DEFAULT_SLOTS.gpu);
 
@@ -104,11 +116,14 @@ export async function loadLlamaEngine(options: LlamaEngineOptions): Promise<Load
     const shared = await createContext(model, { sequences: slots, contextTokens, threads });
     const seeded = await createContext(model, { sequences: 1, contextTokens: shared.contextSize, threads });
     const engine = new LlamaEngine({ ...options, slots, llama, model, shared, seeded, threadCount: threads });
-    return { ok: true, engine, backend, threads };
+    return { ok: true, engine, backend, threads, trainedTokens: model.trainContextSize };
   } catch (error) {
+    // What it said last is on its way.
+    await new Promise(setImmediate);
+    stopListening();
     await model?.dispose();
     if (options.runtime === undefined && llama !== null) await stopLlama(llama);
-    return { ok: false, message: whyNotLoaded(error, file.path) };
+    return { ok: false, message: whyNotLoaded(error, file.path, said) };
   }
 }
 
@@ -148,14 +163,6 @@ function createContext(
     contextSize: { max: contextTokens },
     threads: { ideal: threads, min: threads },
   });
-}
-
-function whyNotLoaded(error: unknown, path: string): string {
-  if (error instanceof NoBinaryFoundError) {
-    return "There is no prebuilt llama.cpp for this kind of machine. Run the agent on Linux, macOS or Windows, x64 or arm64.";
-  }
-  const reason = error instanceof Error ? error.message : String(error);
-  return `The model ${path} could not be loaded (${reason}). Try a smaller model, fewer --slots, or download the file again.`;
 }
 
 /** Several sequences at once, as jobs will run: a warm-up, then up to 48 tokens each, at most half a second. */

@@ -1,4 +1,5 @@
 import { GgufInsights, type Llama, readGgufFileInfo } from "node-llama-cpp";
+import { listenTo, whyNotLoaded } from "./load-failure.ts";
 
 /** What a model will take, from its file's header: nothing of it is loaded. */
 export type ModelNeeds = ({ readonly ok: true } & Needs) | { readonly ok: false; readonly message: string };
@@ -8,6 +9,7 @@ interface Needs {
   readonly bytes: number;
   /** At most what was wanted; less where the model was trained for less. */
   readonly contextTokens: number;
+  readonly trainedTokens: number;
   /** Of its embeddings. */
   readonly dimensions: number;
 }
@@ -17,11 +19,14 @@ export async function modelNeeds(
   path: string,
   wanted: { readonly slots: number; readonly contextTokens: number },
 ): Promise<ModelNeeds> {
+  const said: string[] = [];
+  const stopListening = listenTo(llama, said);
   try {
     return { ok: true, ...(await needsOf(llama, path, wanted)) };
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    return { ok: false, message: `The header of ${path} cannot be read (${reason}). Download the file again.` };
+    return { ok: false, message: whyNotLoaded(error, path, said) };
+  } finally {
+    stopListening();
   }
 }
 
@@ -32,7 +37,8 @@ async function needsOf(
 ): Promise<Needs> {
   const info = await readGgufFileInfo(path, { sourceType: "filesystem", logWarnings: false });
   const insights = await GgufInsights.from(info, llama);
-  const contextTokens = Math.min(wanted.contextTokens, insights.trainContextSize ?? wanted.contextTokens);
+  const trainedTokens = insights.trainContextSize ?? wanted.contextTokens;
+  const contextTokens = Math.min(wanted.contextTokens, trainedTokens);
   const gpuLayers = llama.gpu === false ? 0 : insights.totalLayers;
   const parts = [
     await insights.estimateModelResourceRequirementsV2({ gpuLayers }),
@@ -41,7 +47,7 @@ async function needsOf(
     await context(insights, { contextTokens, gpuLayers, sequences: 1 }),
   ];
   const bytes = parts.reduce((sum, { cpuRam, gpuVram }) => sum + cpuRam + gpuVram, 0);
-  return { bytes, contextTokens, dimensions: insights.embeddingVectorSize ?? 0 };
+  return { bytes, contextTokens, trainedTokens, dimensions: insights.embeddingVectorSize ?? 0 };
 }
 
 function context(

@@ -1,4 +1,5 @@
 import { createParser } from "eventsource-parser";
+import { networkReason } from "../network-error.ts";
 
 /** An OpenAI-compatible server, as its worker's owner described it. */
 export interface UpstreamServer {
@@ -95,7 +96,9 @@ class SilenceWatch {
       if (this.#silent.signal.aborted) {
         throw new UpstreamUnreachable(`The upstream server said nothing for ${this.#ms / 1_000} s.`, true);
       }
-      throw error instanceof UpstreamUnreachable ? error : new UpstreamUnreachable(reasonOf(error), false);
+      throw error instanceof UpstreamUnreachable
+        ? error
+        : new UpstreamUnreachable(`The upstream server cannot be reached: ${networkReason(error)}.`, false);
     }
   }
 
@@ -158,23 +161,4 @@ function parsed(text: string): unknown {
   } catch {
     return undefined;
   }
-}
-
-const SAYS: Readonly<Record<string, string>> = {
-  ECONNREFUSED: "nothing listens there",
-  ENOTFOUND: "its name is not known",
-  EAI_AGAIN: "its name could not be looked up",
-  EHOSTUNREACH: "there is no way to it",
-  ENETUNREACH: "there is no network to it",
-  ECONNRESET: "it cut the connection",
-  UND_ERR_CONNECT_TIMEOUT: "it did not answer in time",
-  UND_ERR_SOCKET: "it cut the connection",
-};
-
-/** `fetch failed` says nothing: its cause does. */
-function reasonOf(error: unknown): string {
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
-  const said = SAYS[code] ?? (cause instanceof Error ? cause.message : String(cause));
-  return `The upstream server cannot be reached: ${said}.`;
 }

@@ -2,6 +2,7 @@ import { rm, stat, statfs, truncate } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { createModelDownloader, type ModelDownloader } from "node-llama-cpp";
 import * as z from "zod";
+import { networkReason } from "../network-error.ts";
 import { readJson, writeFileAtomically } from "../state/files.ts";
 import { makeFolder } from "../state/make-folder.ts";
 import { type HubName, hubName, splitFiles } from "./hub-name.ts";
@@ -229,7 +230,7 @@ class Hub {
     } catch (error) {
       if (signal.aborted) throw error;
       throw new CannotDownload(
-        `Could not reach ${this.#endpoint} for ${this.#spec}. Is there a network? Without one, give a local file with --model PATH.gguf.`,
+        `Could not reach ${this.#endpoint} for ${this.#spec}: ${networkReason(error)}. Without a network, give a local file with --model PATH.gguf.`,
       );
     }
   }

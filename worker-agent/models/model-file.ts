@@ -51,9 +51,8 @@ export async function findModel(spec: string, cachePath: string): Promise<FoundM
         : "Give --model the path of a GGUF file, or leave it out to use the embedded model.";
     return { ok: false, message: `There is no model file at ${path}. ${remedy}` };
   }
-  if (!(await isGguf(path))) {
-    return { ok: false, message: `${path} is not a GGUF file, or was not downloaded whole. Give --model a GGUF file.` };
-  }
+  const problem = await headerProblem(path);
+  if (problem !== null) return { ok: false, message: `${path} ${problem}` };
   return { ok: true, file: { name, path, sha256: await sha256Of(path, found, cachePath) } };
 }
 
@@ -72,11 +71,22 @@ export function modelName(path: string): string {
   return nameOfFile(basename(path));
 }
 
-async function isGguf(path: string): Promise<boolean> {
+/** https://github.com/ggml-org/ggml/blob/master/docs/gguf.md: the magic, then the version. */
+const GGUF = Object.freeze({ magic: "GGUF", headBytes: 8, versions: [2, 3], plausibleVersions: 100 });
+
+/** What is wrong with the first bytes, behind the file's name; null where they are those of a model. */
+async function headerProblem(path: string): Promise<string | null> {
   const file = await open(path, "r");
   try {
-    const { bytesRead, buffer } = await file.read(Buffer.alloc(4), 0, 4, 0);
-    return bytesRead === 4 && buffer.toString("latin1") === "GGUF";
+    const { bytesRead, buffer } = await file.read(Buffer.alloc(GGUF.headBytes), 0, GGUF.headBytes, 0);
+    if (bytesRead < GGUF.headBytes || buffer.toString("latin1", 0, 4) !== GGUF.magic) {
+      return "is not a GGUF file, or was not downloaded whole. Give --model a GGUF file.";
+    }
+    const version = buffer.readUInt32LE(4);
+    if (GGUF.versions.includes(version)) return null;
+    return version > GGUF.plausibleVersions
+      ? "is a damaged GGUF file. Download it again, or give --model another file."
+      : `is a GGUF file of version ${version}, and this agent reads 2 and 3. Update the agent, or give --model another file.`;
   } finally {
     await file.close();
   }

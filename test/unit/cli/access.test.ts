@@ -45,9 +45,21 @@ describe("where the pool is and what opens it", () => {
   );
 
   it.each<[what: string, kind: Secret, pool: string, env: Given["env"], says: string]>([
-    ["another host", "admin", "https://pool.example", {}, "Set LIGAND_ADMIN_TOKEN"],
+    [
+      "another host",
+      "admin",
+      "https://pool.example",
+      {},
+      "No admin token for https://pool.example is known here. Set LIGAND_ADMIN_TOKEN",
+    ],
     ["another port", "admin", "http://127.0.0.1:8788", {}, "Set LIGAND_ADMIN_TOKEN"],
-    ["another scheme", "client", "https://127.0.0.1:8787", {}, "Set LIGAND_KEY"],
+    [
+      "another scheme",
+      "client",
+      "https://127.0.0.1:8787",
+      {},
+      "No client key for https://127.0.0.1:8787 is known here. Set LIGAND_KEY",
+    ],
     ["another path", "admin", `${LOCAL}/other`, {}, "Set LIGAND_ADMIN_TOKEN"],
     ["another name of the same host", "admin", "http://localhost:8787", {}, "Set LIGAND_ADMIN_TOKEN"],
     ["the other kind of secret", "admin", "https://pool.example", { LIGAND_KEY: "k" }, "Set LIGAND_ADMIN_TOKEN"],

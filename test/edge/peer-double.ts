@@ -203,18 +203,9 @@ export class PeerDouble {
     return this.send("POST", "/api/federation/register/confirm", body, rest);
   }
 
-  event({ type = "overview", visibility = "public", payload = {}, aheadMs = 0, atUs }: EventDraft = {}) {
-    const physical_us = atUs ?? (Date.now() + aheadMs) * 1_000;
-    const unique = visibility === "direct" ? {} : { n: crypto.randomUUID() };
-    return signEvent(this.signer, {
-      type: type as "overview",
-      visibility,
-      payload: { ...unique, ...payload },
-      hlc: { physical_us, logical: this.#logical++ },
-    });
+  event(draft?: EventDraft): Promise<SignedEvent> {
+    return eventOf(this.signer, draft);
   }
-  /** So that its own are told apart, and later ones are later. */
-  #logical = 0;
 
   grant(level: TrustLevel, draft: EventDraft = {}): Promise<SignedEvent> {
     return this.event({ type: "trust_granted", visibility: "direct", payload: { peer: US, level }, ...draft });
@@ -310,6 +301,15 @@ export class PeerDouble {
       ...(this.version === 2 && { sig_versions: [1, 2] }),
     };
   }
+}
+
+/** So that events are told apart, and later ones are later. */
+let logical = 0;
+
+export function eventOf(signer: Signer, draft: EventDraft = {}): Promise<SignedEvent> {
+  const { type = "overview", visibility = "public", payload = {}, aheadMs = 0, atUs } = draft;
+  const physical_us = atUs ?? (Date.now() + aheadMs) * 1_000;
+  return signEvent(signer, { type: type as "overview", visibility, payload, hlc: { physical_us, logical: logical++ } });
 }
 
 /** The log that a double tells, event by event, with what it signs of it. */

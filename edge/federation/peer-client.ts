@@ -3,6 +3,7 @@ import { freshNonce, signRequest } from "../../schema/crypto/request-signature.t
 import { type FederationPolicy, isAllowedPeerUrl } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
+import { hasMoreValuesThan } from "../http/json-values.ts";
 import { poolKeys } from "../http/pool-keys.ts";
 import { checkFederation } from "../pool/federation-check.ts";
 
@@ -128,6 +129,10 @@ async function whole(sent: Response | NoAnswer, maxBytes: number = LIMITS.federa
 /** Null for more than `maxBytes`: the rest is not waited for. */
 async function readBounded(response: Response, maxBytes: number): Promise<string | null> {
   if (!response.body) return "";
+  if (Number(response.headers.get("content-length")) > maxBytes) {
+    await response.body.cancel();
+    return null;
+  }
   const decoder = new TextDecoder();
   let text = "";
   let bytes = 0;
@@ -140,7 +145,9 @@ async function readBounded(response: Response, maxBytes: number): Promise<string
   return text + decoder.decode();
 }
 
+/** What cannot be an answer of ours says nothing, like what is no JSON. */
 function parse(text: string): unknown {
+  if (hasMoreValuesThan(LIMITS.peerAnswerValues, text)) return null;
   try {
     return JSON.parse(text);
   } catch {

@@ -17,9 +17,9 @@ export async function readJson(request: Request, maxBytes: number): Promise<Body
 /** JSON of bytes that are here already. */
 export function parseJson(bytes: Uint8Array | ArrayBuffer): Body {
   try {
-    const value: unknown = JSON.parse(UTF8.decode(bytes));
-    if (hasMoreValuesThan(LIMITS.bodyValues, value)) return { ok: false, code: "http/body-too-large" };
-    return { ok: true, value, bytes: bytes.byteLength };
+    const text = UTF8.decode(bytes);
+    if (hasMoreValuesThan(LIMITS.bodyValues, text)) return { ok: false, code: "http/body-too-large" };
+    return { ok: true, value: JSON.parse(text), bytes: bytes.byteLength };
   } catch {
     return { ok: false, code: "http/invalid-json" };
   }

@@ -160,9 +160,9 @@ export class WorkerSockets {
       if (typeof message !== "string") return this.refuse(connection, CLOSE.policyViolation, "frames are text");
       if (isLongerThan(message, LIMITS.agentFrameBytes))
         return this.refuse(connection, CLOSE.tooBig, "frame too large");
-      const value = parseJson(message);
-      if (hasMoreValuesThan(LIMITS.agentFrameValues, value))
+      if (hasMoreValuesThan(LIMITS.agentFrameValues, message))
         return this.refuse(connection, CLOSE.tooBig, "frame with too many values");
+      const value = parseJson(message);
       if (attached.phase === "challenged" && outdatedHello.safeParse(value).success) {
         const reason = `this pool speaks protocol ${WORKER_PROTOCOL.version}`;
         return this.refuse(connection, CLOSE.protocolTooOld, reason);

@@ -186,7 +186,9 @@ export const LIMITS = Object.freeze({
   /** A cursor that stands before an event from the future tries again so often. */
   eventStallMs: 30_000,
   /** Of a pull's answer: a page of `eventsPageChars` and what surrounds it. */
-  pullAnswerBytes: 8 * 1024 * 1024,
+  pullAnswerBytes: 2 * 1024 * 1024,
+  /** JSON values of a peer's answer: a page of the most events holds half of it. */
+  peerAnswerValues: 10_000,
   /** Of one event of a stream, as text. */
   streamEventChars: 128 * 1024,
   /** Whoever had a stream is given so long to come back before it is pushed to. */
@@ -215,8 +217,8 @@ export const LIMITS = Object.freeze({
   /** After so many events of one microsecond the clock goes to the next one. */
   clockLogicalMax: 2 ** 32 - 1,
   eventsPerPull: 500,
-  /** An answer over RPC is 32 MiB at most, and a page of an export goes into one import. */
-  eventsPageChars: 4 * 1024 * 1024,
+  /** Of a page: whoever pulls from a peer holds it, and one of an export goes into one import. */
+  eventsPageChars: 1024 * 1024,
   eventsPerCommit: 500,
   /** Drafts that wait for the log at once. */
   eventDrafts: 10_000,

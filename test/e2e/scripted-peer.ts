@@ -151,14 +151,7 @@ export class ScriptedPeer {
     signal?: AbortSignal,
   ): Promise<Response> {
     const body = json === undefined ? new Uint8Array() : Buffer.from(JSON.stringify(json));
-    const signed = await signRequest(this.signer, {
-      method,
-      target,
-      body,
-      destination: pool.id,
-      timestampSeconds: Math.floor(Date.now() / 1_000),
-      nonce: freshNonce(),
-    });
+    const signed = await this.signed(pool, method, target, body);
     const hasBody = json !== undefined;
     return fetch(`${pool.url}${target}`, {
       method,
@@ -166,6 +159,18 @@ export class ScriptedPeer {
       ...(hasBody && { body }),
       ...(signal && { signal }),
     });
+  }
+
+  /** Its headers. */
+  signed(
+    pool: Pick<Met, "id">,
+    method: "GET" | "POST",
+    target: string,
+    body: Uint8Array = new Uint8Array(),
+  ): Promise<Record<string, string>> {
+    const timestampSeconds = Math.floor(Date.now() / 1_000);
+    const nonce = freshNonce();
+    return signRequest(this.signer, { method, target, body, destination: pool.id, timestampSeconds, nonce });
   }
 
   // ---- as one who is asked

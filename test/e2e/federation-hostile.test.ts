@@ -1,0 +1,273 @@
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { createServer, type ServerResponse } from "node:http";
+import { connect } from "node:net";
+import { gzipSync } from "node:zlib";
+import { beforeAll, describe, expect, it } from "vitest";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import { residentMiB } from "../../scripts/fuzz/fuzz.ts";
+import { metOf, openFederation, SAID } from "./federation-support.ts";
+import { type Script, ScriptedPeer } from "./scripted-peer.ts";
+import { type PoolProcess, startPool, waitFor } from "./support.ts";
+
+/**
+ * Peers that our admin trusts, and that turn on us. Whatever they answer costs a bounded amount of memory, and delays
+ * neither an honest peer's events nor our clients.
+ */
+
+const HOSTILE = 3;
+const GROWTH_MIB = 100;
+const HONEST_MS = 2_000;
+
+let pool: PoolProcess;
+let honest: ScriptedPeer;
+let hostile: ScriptedPeer[];
+/** Somewhere inside, where nobody is to be sent. */
+let inside: { url: string; connections: number };
+
+beforeAll(async () => {
+  [pool, honest, ...hostile] = (await Promise.all([
+    startPool(),
+    ...Array.from({ length: HOSTILE + 1 }, () => ScriptedPeer.start()),
+  ])) as [PoolProcess, ScriptedPeer, ...ScriptedPeer[]];
+  inside = await listener();
+  await openFederation(pool);
+  for (const peer of [honest, ...hostile]) await peer.befriend(metOf(pool), 3);
+  await waitFor(() => [honest, ...hostile].every((peer) => peer.followers === 1), 15_000, "all to be followed");
+  await Promise.all(hostile.map((peer) => peer.say({})));
+  const [event] = await honest.sign([SAID]);
+  repeated = `data: ${JSON.stringify({ seq: 1, event, ttl: 3 })}\n\n`;
+  await honestIsHeard();
+});
+
+async function listener(): Promise<{ url: string; connections: number }> {
+  const seen = { url: "", connections: 0 };
+  const server = createServer((_request, response) => response.end("secret"));
+  server.on("connection", () => {
+    seen.connections += 1;
+  });
+  server.listen(0, "127.0.0.1").unref();
+  await once(server, "listening");
+  const address = server.address();
+  seen.url = `http://127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`;
+  return seen;
+}
+
+/** An event of the honest peer arrives, and a client is answered: how long the slower of the two took. */
+async function honestIsHeard(): Promise<number> {
+  const startMs = performance.now();
+  const { content_id } = await honest.say({ at: startMs });
+  const arrived = waitFor(
+    async () => (await pool.admin.events("public", 50)).events.some(({ event }) => event.content_id === content_id),
+    15_000,
+    "an honest event to arrive",
+  );
+  const models = fetch(`${pool.url}/v1/models`, {
+    headers: { authorization: `Bearer ${pool.credentials.client_key}` },
+  });
+  expect((await models).status).toBe(200);
+  await arrived;
+  return performance.now() - startMs;
+}
+
+/** Writes for as long as it is read. */
+function pump(response: ServerResponse, chunk: Buffer | string): void {
+  const more = () => {
+    while (!response.destroyed && response.write(chunk));
+  };
+  response.on("drain", more);
+  more();
+}
+
+const ok = (response: ServerResponse, headers: Record<string, string> = {}) =>
+  response.writeHead(200, { "content-type": "application/json", ...headers });
+/** As long as a page may be. */
+const filled = (open: string, item: string, close: string) =>
+  `${open}${item.repeat(Math.floor((LIMITS.pullAnswerBytes - open.length - close.length) / item.length))}${close}`;
+
+/** To every request. */
+const ANSWERS: [what: string, script: Script][] = [
+  ["never answer", () => true],
+  [
+    "drip bytes for ever",
+    (_request, response) => {
+      ok(response);
+      const drip = setInterval(() => response.write(" "), 50);
+      response.on("close", () => clearInterval(drip));
+      return true;
+    },
+  ],
+  [
+    "answer with 10 GB",
+    (_request, response) => {
+      pump(ok(response, { "content-length": String(10 * 1024 ** 3) }), Buffer.alloc(1024 * 1024, " "));
+      return true;
+    },
+  ],
+  [
+    "answer without an end",
+    (_request, response) => {
+      pump(ok(response), Buffer.alloc(1024 * 1024, " "));
+      return true;
+    },
+  ],
+  [
+    "answer with 10 GB in a few bytes of gzip",
+    (_request, response) => {
+      pump(ok(response, { "content-encoding": "gzip" }), BOMB);
+      return true;
+    },
+  ],
+  [
+    "redirect into our network",
+    (_request, response) => !!response.writeHead(307, { location: `${inside.url}/x` }).end(),
+  ],
+  ["answer with garbage for HTTP", (request) => !!request.socket.end(randomBytes(4_096))],
+  ["answer with garbage for JSON", (_request, response) => !!ok(response).end(randomBytes(1024 * 1024))],
+  ["answer with millions of nothings", (_request, response) => !!ok(response).end(NOTHINGS)],
+  ["answer with an abyss", (_request, response) => !!ok(response).end(ABYSS)],
+];
+const BOMB = gzipSync(Buffer.alloc(64 * 1024 * 1024));
+const NOTHINGS = filled('{"events":[', "{},", '{}],"next":0,"head":0,"checkpoint":{}}');
+const ABYSS = filled("", "[", "");
+
+/** To a request for a stream; everything else is answered well. */
+const STREAMS: [what: string, chunk: () => string][] = [
+  ["never end a line", () => "a".repeat(64 * 1024)],
+  ["never end an event", () => "data: a\n".repeat(8 * 1024)],
+  ["repeat themselves", () => repeated.repeat(32)],
+  ["comment without end", () => ":\n\n".repeat(16 * 1024)],
+];
+let repeated: string;
+
+/** What an attack did to those who have no part in it. */
+interface Harm {
+  /** Until an honest event was there and a client answered, at worst. */
+  slowestMs: number;
+  /** Of the runtime's memory, from before it to its worst moment. */
+  grownMiB: number;
+}
+
+/** Asks honestly for as long as the attack lasts, ten times at least. */
+async function harmOf(attack: Promise<unknown>): Promise<Harm> {
+  const beforeMiB = residentMiB(pool.stateDir);
+  const harm: Harm = { slowestMs: 0, grownMiB: 0 };
+  let lasts = true;
+  const ends = attack.finally(() => {
+    lasts = false;
+  });
+  ends.catch(() => {});
+  for (let times = 0; lasts || times < 10; times++) {
+    harm.slowestMs = Math.max(harm.slowestMs, await honestIsHeard());
+    harm.grownMiB = Math.max(harm.grownMiB, residentMiB(pool.stateDir) - beforeMiB);
+  }
+  await ends;
+  return harm;
+}
+
+function expectLittle({ slowestMs, grownMiB }: Harm): void {
+  expect(slowestMs).toBeLessThan(HONEST_MS);
+  expect(grownMiB).toBeLessThan(GROWTH_MIB);
+  expect(inside.connections).toBe(0);
+}
+
+/** All hostile peers do this from now on, also to calls that are under way. */
+function turn(script: Script): void {
+  for (const peer of hostile) {
+    peer.asked.length = 0;
+    peer.script = script;
+    for (const socket of peer.sockets) socket.destroy();
+  }
+}
+
+/** They call on us, so that we call on them at once, until each was asked this so often. */
+async function untilAsked(what: string, times: number): Promise<void> {
+  const asked = (peer: ScriptedPeer) => peer.asked.filter((each) => each.endsWith(what)).length;
+  await waitFor(
+    async () => {
+      for (const peer of hostile) await callOn(peer);
+      return hostile.every((peer) => asked(peer) >= times);
+    },
+    30_000,
+    "each to be asked",
+  );
+}
+
+async function callOn(peer: ScriptedPeer): Promise<void> {
+  await (await peer.ask(metOf(pool), "GET", "/api/federation/status")).arrayBuffer();
+}
+
+/** Sends a body after this head for as long as anybody takes it: how many MiB that were. */
+async function sentUntilCut(head: string): Promise<number> {
+  const socket = connect({ host: "127.0.0.1", port: Number(new URL(pool.url).port) });
+  let isCut = false;
+  socket.on("error", () => {}).resume();
+  socket.on("close", () => {
+    isCut = true;
+    socket.emit("drain");
+  });
+  socket.write(head);
+  const piece = Buffer.alloc(1024 * 1024, " ");
+  const framed = head.includes("chunked")
+    ? Buffer.concat([Buffer.from("100000\r\n"), piece, Buffer.from("\r\n")])
+    : piece;
+  let sent = 0;
+  for (; !isCut; sent++) if (!socket.write(framed)) await new Promise((resolve) => socket.once("drain", resolve));
+  return sent;
+}
+
+describe("trusted peers that", () => {
+  it.each(ANSWERS)("%s cost little, and delay nobody", async (_what, script) => {
+    turn(script);
+    expectLittle(await harmOf(untilAsked("/events", 2)));
+  });
+
+  it.each(STREAMS)("in their streams %s cost little, and delay nobody", async (_what, chunk) => {
+    turn((request, response) => {
+      if (!request.url?.includes("/stream")) return false;
+      response.writeHead(200, { "content-type": "text/event-stream" });
+      pump(response, chunk());
+      return true;
+    });
+    expectLittle(await harmOf(untilAsked("/stream", 2)));
+  });
+
+  it("call on us all the time, to be called and to answer at length, cost little, and delay nobody", async () => {
+    const long = filled('{"events":"', "a", '"}');
+    turn((_request, response) => !!ok(response).end(long));
+    const endMs = performance.now() + 5_000;
+    const callAllTheTime = async (peer: ScriptedPeer) => {
+      while (performance.now() < endMs) await callOn(peer);
+    };
+    expectLittle(await harmOf(Promise.all(hostile.map(callAllTheTime))));
+  });
+
+  it.each(["with its length", "without an end"])("send 10 GB %s cost little, and delay nobody", async (how) => {
+    turn(() => true);
+    const head = [
+      "POST /api/federation/events HTTP/1.1",
+      `host: ${new URL(pool.url).host}`,
+      "content-type: application/json",
+      how === "with its length" ? `content-length: ${10 * 1024 ** 3}` : "transfer-encoding: chunked",
+    ];
+    const signed = await hostile[0]?.signed(metOf(pool), "POST", "/api/federation/events");
+    const lines = Object.entries(signed ?? {}).map(([name, value]) => `${name}: ${value}`);
+    const text = [...head, ...lines, "", ""].join("\r\n");
+    const sent = Promise.all(hostile.map(() => sentUntilCut(text)));
+    expectLittle(await harmOf(sent));
+    expect(Math.max(...(await sent))).toBeLessThan(GROWTH_MIB);
+  });
+});
+
+describe("a URL whose server", () => {
+  it("does any of that is not added: each is told what is wrong, and nobody is delayed", async () => {
+    turn(() => false);
+    const adding = ANSWERS.map(async ([what, script]) => {
+      const stranger = await ScriptedPeer.start();
+      stranger.script = script;
+      const added = pool.admin.addPeer({ url: stranger.url });
+      await expect(added, what).rejects.toMatchObject({ code: "federation/unreachable" });
+    });
+    expectLittle(await harmOf(Promise.all(adding)));
+  });
+});

@@ -102,17 +102,18 @@ export class ScriptedPeer {
     await this.grant(pool, level);
   }
 
-  async register(pool: Met): Promise<void> {
+  async register(pool: Met, url = this.url): Promise<void> {
     const card: Card = {
       atom_id: this.id,
       public_key: toHex(this.signer.publicKey),
       name: "scripted",
-      url: this.url,
+      url,
       auth_tier: "device-bound",
       capabilities: [],
     };
     const challenge = randomBytes(32).toString("hex");
     const asked = await this.ask(pool, "POST", "/api/federation/register", { card, challenge });
+    if (!asked.ok) throw new Error(`not registered: ${await asked.text()}`);
     const theirs = registerAnswer.parse(await asked.json());
     const proof = await signRegistrationProof(this.signer, "initiator", {
       initiator: { card, challenge },
@@ -120,7 +121,7 @@ export class ScriptedPeer {
     });
     const body = { card, challenge: theirs.challenge, proof };
     const confirmed = await this.ask(pool, "POST", "/api/federation/register/confirm", body);
-    if (!confirmed.ok) throw new Error(`not registered: ${confirmed.status} ${await confirmed.text()}`);
+    if (!confirmed.ok) throw new Error(`not registered: ${await confirmed.text()}`);
   }
 
   async grant(pool: Met, level: GrantableLevel): Promise<void> {

@@ -1,0 +1,115 @@
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { createServer, type Server } from "node:net";
+import { networkInterfaces } from "node:os";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { toHex } from "../../schema/crypto/bytes.ts";
+import { freePort } from "../../scripts/runtime/listen-address.ts";
+import { metOf } from "./federation-support.ts";
+import { ScriptedPeer } from "./scripted-peer.ts";
+import { type PoolProcess, startPool, waitFor } from "./support.ts";
+
+/** SPEC 3.7: where a name leads decides, not how it is spelled. Somebody listens on loopback, and counts who comes. */
+
+let pool: PoolProcess;
+let port: number;
+let connections = 0;
+const servers: Server[] = [];
+/** A machine may have none; what it has not, nobody reaches. */
+const HAS_IPV6 = Object.values(networkInterfaces()).some((all) => all?.some(({ address }) => address === "::1"));
+
+beforeAll(async () => {
+  pool = await startPool();
+  port = await freePort("127.0.0.1");
+  for (const host of ["127.0.0.1", ...(HAS_IPV6 ? ["::1"] : [])]) {
+    const server = createServer((socket) => {
+      connections += 1;
+      socket.on("error", () => {}).destroy();
+    });
+    servers.push(server.listen(port, host));
+    await once(server, "listening");
+  }
+});
+afterAll(() => {
+  for (const server of servers) server.close();
+});
+
+/** Names that this machine itself resolves to loopback: the resolver's answer counts, not the name. */
+function namesOfLoopback(): string[] {
+  const lines = readFileSync("/etc/hosts", "utf8").split("\n");
+  return lines.flatMap((line) => {
+    const [address = "", ...names] = line.replace(/#.*/, "").trim().split(/\s+/);
+    return address.startsWith("127.") || address === "::1" ? names : [];
+  });
+}
+
+const SPELLINGS = [
+  ...new Set([
+    "127.0.0.1",
+    "127.1",
+    "2130706433",
+    "0x7f000001",
+    "0x7f.1",
+    "0177.0.0.1",
+    "0.0.0.0",
+    "0",
+    "[::1]",
+    "[0:0:0:0:0:0:0:1]",
+    "[::]",
+    "[::ffff:127.0.0.1]",
+    "[::ffff:7f00:1]",
+    "１２７．０．０．１",
+    "LOCALHOST",
+    ...namesOfLoopback(),
+  ]),
+];
+
+const codeOf = async (url: string) =>
+  pool.admin.addPeer({ url }).then(
+    () => "added",
+    (error: { code: string }) => error.code,
+  );
+
+describe("while private peers are not allowed", () => {
+  // With its dot, whether a resolver knows it depends on the machine.
+  it.each([...SPELLINGS, "localhost."])("%s reaches nobody", async (host) => {
+    expect(await codeOf(`https://${host}:${port}`)).toMatch(/^federation\/(unreachable|private-address)$/);
+    expect(await codeOf(`http://${host}:${port}`)).toBe("federation/private-address");
+    expect(connections).toBe(0);
+  });
+
+  it("neither does a peer whose card has such a URL, whatever we have to tell it", async () => {
+    const peer = await ScriptedPeer.start();
+    await expect(peer.register(metOf(pool))).rejects.toThrow("refused");
+    await peer.register(metOf(pool), `https://localhost:${port}`);
+    // Each is a delivery of its own, and at level 2 we follow it.
+    for (const level of [2, 1, 2, 1, 2] as const) await pool.admin.trustPeer(peer.id, level);
+    await peer.grant(metOf(pool), 2);
+    await waitFor(async () => (await pool.admin.peer(peer.id)).circuit === "open", 15_000, "the circuit to open");
+    expect(connections).toBe(0);
+  });
+
+  it("neither does a handshake that asks to be called back there", async () => {
+    const peer = await ScriptedPeer.start();
+    const body = { atom_id: peer.id, name: "scripted", pubkey_hex: toHex(peer.signer.publicKey) };
+    const url = `https://localhost:${port}`;
+    const answer = await peer.ask(metOf(pool), "POST", "/v1/federation/handshake", { ...body, url });
+    expect(answer.headers.get("x-ligand-code")).toBe("federation/registration-refused");
+    expect(connections).toBe(0);
+  });
+});
+
+describe("where private peers are allowed", () => {
+  beforeAll(async () => {
+    await pool.admin.changeFederation({ allow_private_peers: true });
+  });
+
+  it.each(SPELLINGS.filter((host) => HAS_IPV6 || !host.includes("::1]")))(
+    "%s is reached, and says that it is no pool",
+    async (host) => {
+      const before = connections;
+      expect(await codeOf(`http://${host}:${port}`)).toBe("federation/unreachable");
+      expect(connections).toBeGreaterThan(before);
+    },
+  );
+});

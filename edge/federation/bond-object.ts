@@ -17,19 +17,13 @@ import type { EventDraft } from "../events/event-log-object.ts";
 import { poolKeys } from "../http/pool-keys.ts";
 import { EVENT_LOG, PEER_REGISTRY } from "../http/pool-objects.ts";
 import { Outbox } from "../record/outbox.ts";
+import { Admissions } from "./admissions.ts";
 import { DeliveryQueue } from "./delivery-queue.ts";
 import type { PeerAddress } from "./peer-client.ts";
 import { PeerLine } from "./peer-line.ts";
 import { peerRateLimits } from "./peer-rate.ts";
 import { PeerSync, type SyncView } from "./peer-sync.ts";
-import { afterPurge, expiredThroughSeconds } from "./replay-window.ts";
-import {
-  type AdmissionRequest,
-  admitSigned,
-  NO_TRAFFIC,
-  type PeerTraffic,
-  type SignedAdmission,
-} from "./signed-admission.ts";
+import type { AdmissionRequest, SignedAdmission } from "./signed-admission.ts";
 import { forgetPeer } from "./store.ts";
 import {
   awaitsAdmin,
@@ -78,11 +72,11 @@ const PURGE_MS = 60_000;
 export class Bond extends DurableObject<Env> {
   #outbox: Outbox;
   #deliveries: DeliveryQueue;
+  #admissions: Admissions;
   readonly #line: PeerLine;
   readonly #sync: PeerSync;
   #identity: PeerIdentity | undefined;
   #trust: PeerTrust | null;
-  #traffic: PeerTraffic;
   #decidedBy: string | null;
   #seenAtMs: number | null;
   #verifiedAtMs = 0;
@@ -90,11 +84,10 @@ export class Bond extends DurableObject<Env> {
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
-    [this.#outbox, this.#deliveries] = this.#open();
+    [this.#outbox, this.#deliveries, this.#admissions] = this.#open();
     const { kv } = ctx.storage;
     this.#identity = kv.get("identity");
     this.#trust = kv.get("trust") ?? null;
-    this.#traffic = kv.get("traffic") ?? NO_TRAFFIC;
     this.#decidedBy = kv.get("decidedBy") ?? null;
     this.#seenAtMs = kv.get("seenAtMs") ?? null;
     this.#line = new PeerLine(env, kv, {
@@ -111,13 +104,11 @@ export class Bond extends DurableObject<Env> {
   }
 
   /** The tables: those that are not there. */
-  #open(): [Outbox, DeliveryQueue] {
+  #open(): [Outbox, DeliveryQueue, Admissions] {
     const { storage } = this.ctx;
     const { sql } = storage;
-    sql.exec("CREATE TABLE IF NOT EXISTS nonces (nonce TEXT PRIMARY KEY, timestamp_s INTEGER NOT NULL) WITHOUT ROWID");
-    sql.exec("CREATE INDEX IF NOT EXISTS nonces_timestamp ON nonces (timestamp_s)");
     sql.exec("CREATE TABLE IF NOT EXISTS untold (seq INTEGER PRIMARY KEY AUTOINCREMENT, draft TEXT NOT NULL)");
-    return [new Outbox(storage, this.env.DB), new DeliveryQueue(sql)];
+    return [new Outbox(storage, this.env.DB), new DeliveryQueue(sql), new Admissions(storage)];
   }
 
   // ---- requests of the peer
@@ -133,17 +124,12 @@ export class Bond extends DurableObject<Env> {
       return { ok: false, code: "federation/unauthenticated", reason: "not-a-peer" };
     }
     const nowMs = Date.now();
-    const { kv, sql } = this.ctx.storage;
-    const seen = [...sql.exec("SELECT 1 FROM nonces WHERE nonce = ?", request.nonce)].length > 0;
-    const trust = trustInEffect(this.#trust, policy);
-    const kind = trust < 2 ? (request.kindBelow2 ?? request.kind) : request.kind;
-    const step = admitSigned(this.#traffic, { ...request, kind }, seen, peerRateLimits(policy), nowMs);
+    const isBelow2 = trustInEffect(this.#trust, policy) < 2;
+    const kind = isBelow2 ? (request.kindBelow2 ?? request.kind) : request.kind;
+    const step = await this.#admissions.admit({ ...request, kind }, peerRateLimits(policy), nowMs);
     if (!step.ok) return step;
-    this.ctx.storage.transactionSync(() => {
-      sql.exec("INSERT INTO nonces VALUES (?, ?)", step.row.nonce, step.row.timestampSeconds);
-      kv.put("traffic", step.traffic);
-    });
-    this.#traffic = step.traffic;
+    // Asked again: our admin may have had a word while it was written.
+    const trust = trustInEffect(this.#trust, policy);
     this.#seenAtMs = nowMs;
     this.ctx.waitUntil(this.#armBy(nowMs + PURGE_MS));
     // It is there again: nobody need wait out a backoff.
@@ -160,7 +146,7 @@ export class Bond extends DurableObject<Env> {
   standing(): PeerStanding {
     return {
       revoked: this.#trust !== null && this.#trust.revokedAtMs !== null,
-      version: this.#traffic.signatureVersion,
+      version: this.#admissions.signatureVersion,
     };
   }
 
@@ -212,14 +198,10 @@ export class Bond extends DurableObject<Env> {
         capabilities: JSON.parse(row.capabilities) as string[],
         authTier,
       };
-      this.#traffic = {
-        ...NO_TRAFFIC,
-        purgedThroughSeconds: Math.floor(nowMs / 1_000),
-        signatureVersion: row.signatureVersion === 2 ? 2 : 1,
-      };
+      this.#admissions.startOver(row.signatureVersion === 2 ? 2 : 1, nowMs);
       this.#decidedBy = decidedBy;
       this.#seenAtMs = row.seenAtMs;
-      for (const [key, value] of Object.entries({ identity: this.#identity, traffic: this.#traffic, decidedBy })) {
+      for (const [key, value] of Object.entries({ identity: this.#identity, decidedBy })) {
         this.ctx.storage.kv.put(key, value);
       }
     });
@@ -261,8 +243,7 @@ export class Bond extends DurableObject<Env> {
       this.#identity = { atomId, publicKey, name, url, capabilities, authTier };
       this.ctx.storage.kv.put("identity", this.#identity);
       this.#seenAtMs = nowMs;
-      if (signatureVersion > this.#traffic.signatureVersion) this.#traffic = { ...this.#traffic, signatureVersion };
-      this.ctx.storage.kv.put("traffic", this.#traffic);
+      this.#admissions.speaks(signatureVersion);
       if (!fresh) return;
       this.#tell({ type: "peer_handshake", visibility: "private", payload: { peer: atomId, by: by.admin } });
     });
@@ -331,12 +312,12 @@ export class Bond extends DurableObject<Env> {
   async #forget(): Promise<void> {
     this.#trust = null;
     this.#identity = undefined;
-    this.#traffic = NO_TRAFFIC;
+    this.#admissions.forget();
     this.#seenAtMs = null;
     this.#sync.endForbidden();
     await this.ctx.storage.deleteAlarm();
     await this.ctx.storage.deleteAll();
-    [this.#outbox, this.#deliveries] = this.#open();
+    [this.#outbox, this.#deliveries, this.#admissions] = this.#open();
   }
 
   /** Grants that the peer signed for us; old ones change nothing. */
@@ -404,7 +385,7 @@ export class Bond extends DurableObject<Env> {
   #address(): PeerAddress | null {
     if (this.#identity === undefined || this.#trust === null || this.#trust.removedAtMs !== null) return null;
     const { atomId, url } = this.#identity;
-    return { atomId, url, version: this.#traffic.signatureVersion };
+    return { atomId, url, version: this.#admissions.signatureVersion };
   }
 
   async #self(): Promise<string> {
@@ -436,7 +417,7 @@ export class Bond extends DurableObject<Env> {
   override async alarm(): Promise<void> {
     if (this.#trust === null) return;
     const nowMs = Date.now();
-    this.#purge(nowMs);
+    this.#admissions.purge(nowMs);
     await this.#settle();
     this.#sync.follow();
     this.#sync.push();
@@ -450,30 +431,14 @@ export class Bond extends DurableObject<Env> {
       this.#outbox.dueAtMs(nowMs),
       isBonded ? nowMs + LIMITS.peerVerifyMs : null,
     ];
-    if (this.#holds("nonces")) due.push(nowMs + PURGE_MS);
-    if (this.#holds("untold")) due.push(nowMs + LIMITS.outboxRetryMinMs);
+    if (this.#admissions.holdsNonces()) due.push(nowMs + PURGE_MS);
+    if (this.#hasUntold()) due.push(nowMs + LIMITS.outboxRetryMinMs);
     const next = due.filter((atMs) => atMs !== null);
     if (next.length > 0) await this.#armBy(Math.min(...next));
   }
 
-  #purge(nowMs: number): void {
-    const through = expiredThroughSeconds(Math.floor(nowMs / 1_000));
-    this.ctx.storage.transactionSync(() => {
-      const { sql, kv } = this.ctx.storage;
-      const gone = sql.exec<{ t: number }>(
-        "DELETE FROM nonces WHERE timestamp_s <= ? RETURNING timestamp_s AS t",
-        through,
-      );
-      const deleted = [...gone].map(({ t }) => ({ timestampSeconds: t }));
-      if (deleted.length === 0) return;
-      const purgedThroughSeconds = afterPurge(this.#traffic.purgedThroughSeconds, deleted);
-      this.#traffic = { ...this.#traffic, purgedThroughSeconds };
-      kv.put("traffic", this.#traffic);
-    });
-  }
-
-  #holds(table: "nonces" | "untold"): boolean {
-    return [...this.ctx.storage.sql.exec(`SELECT 1 FROM ${table} LIMIT 1`)].length > 0;
+  #hasUntold(): boolean {
+    return [...this.ctx.storage.sql.exec("SELECT 1 FROM untold LIMIT 1")].length > 0;
   }
 
   /** One alarm for all that is due: never later than what is asked for. */
@@ -596,7 +561,7 @@ export class Bond extends DurableObject<Env> {
       awaitsAdmin: awaitsAdmin(this.#trust),
       addedByAdmin,
       decidedBy: this.#decidedBy,
-      signatureVersion: this.#traffic.signatureVersion,
+      signatureVersion: this.#admissions.signatureVersion,
       circuit: this.#line.circuit(),
       addedAtMs,
       seenAtMs: this.#seenAtMs,

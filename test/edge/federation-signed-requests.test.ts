@@ -41,6 +41,43 @@ const noncesOf = (of: PeerDouble) =>
       .map(({ nonce }) => nonce),
   );
 
+describe("requests of one moment", () => {
+  const requests = () => Promise.all(Array.from({ length: 20 }, () => peer.request("GET", STATUS)));
+  const sent = (all: Request[]) => Promise.all(all.map(async (each) => outcome(await deliver(each.clone()))));
+  const sql = (statement: string) =>
+    runInDurableObject(peer.bond(), (_bond, { storage }) => {
+      storage.sql.exec(statement);
+    });
+
+  it("are each on disk once they are answered", async () => {
+    const all = await requests();
+    expect(new Set(await sent(all))).toEqual(new Set(["200"]));
+    await evictDurableObject(peer.bond());
+    expect((await noncesOf(peer)).sort()).toEqual(all.map((each) => each.headers.get(SIGNATURE_HEADERS.nonce)).sort());
+  });
+
+  it("of which none could be written are none admitted: they pass when it can", async () => {
+    const all = await requests();
+    await sql("CREATE TRIGGER full BEFORE INSERT ON nonces BEGIN SELECT RAISE(ABORT, 'the disk is full'); END");
+    const logged = vi.spyOn(console, "error").mockImplementation(() => {});
+    const failed = await sent(all);
+    await sql("DROP TRIGGER full");
+    expect(new Set(failed)).toEqual(new Set(["500 http/internal"]));
+    expect(logged).toHaveBeenCalledTimes(20);
+    logged.mockRestore();
+    expect(new Set(await sent(all))).toEqual(new Set(["200"]));
+    expect(new Set(await sent(all))).toEqual(new Set([REFUSED]));
+  });
+
+  it("of a peer that is removed while they are written count for nothing", async () => {
+    const all = await requests();
+    const answers = sent(all);
+    await admin("DELETE", `/peers/${peer.id}`);
+    for (const answer of await answers) expect(["200", "403 federation/untrusted", REFUSED]).toContain(answer);
+    expect(new Set(await sent(await requests()))).toEqual(new Set([REFUSED]));
+  });
+});
+
 describe("a replay", () => {
   it("of a request is refused", async () => {
     const request = await peer.request("GET", STATUS);

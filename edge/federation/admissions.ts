@@ -1,0 +1,113 @@
+import type { PeerRateLimits } from "./peer-rate.ts";
+import { afterPurge, expiredThroughSeconds, type NonceRow } from "./replay-window.ts";
+import {
+  type AdmissionRequest,
+  admitSigned,
+  NO_TRAFFIC,
+  type PeerTraffic,
+  type SignedAdmission,
+} from "./signed-admission.ts";
+
+/** What one peer's signed requests leave in its `Bond`: nonces and the rate. The rules are in `signed-admission.ts`. */
+export class Admissions {
+  readonly #storage: DurableObjectStorage;
+  #traffic: PeerTraffic;
+  /** Admitted, and not on disk yet. */
+  #rows = new Map<string, NonceRow>();
+  #committing: Promise<void> | null = null;
+
+  constructor(storage: DurableObjectStorage) {
+    const { kv, sql } = storage;
+    sql.exec("CREATE TABLE IF NOT EXISTS nonces (nonce TEXT PRIMARY KEY, timestamp_s INTEGER NOT NULL) WITHOUT ROWID");
+    sql.exec("CREATE INDEX IF NOT EXISTS nonces_timestamp ON nonces (timestamp_s)");
+    this.#storage = storage;
+    this.#traffic = kv.get("traffic") ?? NO_TRAFFIC;
+  }
+
+  /** The newest that the peer has signed with. */
+  get signatureVersion(): 1 | 2 {
+    return this.#traffic.signatureVersion;
+  }
+
+  /** Decided at once, in the order of arrival; what passes is on disk when this resolves. */
+  async admit(request: AdmissionRequest, limits: PeerRateLimits, nowMs: number): Promise<SignedAdmission> {
+    const step = admitSigned(this.#traffic, request, this.#hasSeen(request.nonce), limits, nowMs);
+    if (!step.ok) return step;
+    this.#traffic = step.traffic;
+    this.#rows.set(step.row.nonce, step.row);
+    this.#committing ??= this.#commitSoon();
+    await this.#committing;
+    return step;
+  }
+
+  /** Inside the transaction of a registration that it came with. */
+  speaks(signatureVersion: 1 | 2): void {
+    this.#save({ ...this.#traffic, signatureVersion: signatureVersion === 2 ? 2 : this.#traffic.signatureVersion });
+  }
+
+  /** Inside a transaction: of a peer whose nonces are lost, nothing signed until now is taken. */
+  startOver(signatureVersion: 1 | 2, nowMs: number): void {
+    this.#save({ ...NO_TRAFFIC, signatureVersion, purgedThroughSeconds: Math.floor(nowMs / 1_000) });
+  }
+
+  /** Whether there will be something to purge. */
+  holdsNonces(): boolean {
+    return this.#rows.size > 0 || [...this.#storage.sql.exec("SELECT 1 FROM nonces LIMIT 1")].length > 0;
+  }
+
+  purge(nowMs: number): void {
+    const through = expiredThroughSeconds(Math.floor(nowMs / 1_000));
+    this.#storage.transactionSync(() => {
+      const gone = this.#storage.sql.exec<{ t: number }>(
+        "DELETE FROM nonces WHERE timestamp_s <= ? RETURNING timestamp_s AS t",
+        through,
+      );
+      const deleted = [...gone].map(({ t }) => ({ timestampSeconds: t }));
+      if (deleted.length === 0) return;
+      this.#save({ ...this.#traffic, purgedThroughSeconds: afterPurge(this.#traffic.purgedThroughSeconds, deleted) });
+    });
+  }
+
+  /** Before the storage is emptied: nothing is written any more. */
+  forget(): void {
+    this.#rows.clear();
+    this.#traffic = NO_TRAFFIC;
+  }
+
+  #hasSeen(nonce: string): boolean {
+    if (this.#rows.has(nonce)) return true;
+    return [...this.#storage.sql.exec("SELECT 1 FROM nonces WHERE nonce = ?", nonce)].length > 0;
+  }
+
+  /** Requests that come in one moment share one transaction: to wait for the disk is most of what each would cost. */
+  #commitSoon(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      setTimeout(() => {
+        const rows = [...this.#rows.values()];
+        this.#rows.clear();
+        this.#committing = null;
+        try {
+          if (rows.length > 0) this.#commit(rows);
+          resolve();
+        } catch (error) {
+          this.#traffic = this.#storage.kv.get("traffic") ?? NO_TRAFFIC;
+          reject(error);
+        }
+      }, 0);
+    });
+  }
+
+  #commit(rows: readonly NonceRow[]): void {
+    this.#storage.transactionSync(() => {
+      for (const { nonce, timestampSeconds } of rows) {
+        this.#storage.sql.exec("INSERT INTO nonces VALUES (?, ?)", nonce, timestampSeconds);
+      }
+      this.#save(this.#traffic);
+    });
+  }
+
+  #save(traffic: PeerTraffic): void {
+    this.#storage.kv.put("traffic", traffic);
+    this.#traffic = traffic;
+  }
+}

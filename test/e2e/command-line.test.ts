@@ -1,13 +1,25 @@
-import { readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
+import { chmodSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { keyTagger } from "../../schema/crypto/api-keys.ts";
 import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
+import { readCredentials } from "../../scripts/runtime/credentials.ts";
 import { processIdentity } from "../../worker-agent/state/processes.ts";
 import { AGENT_VERSION } from "../../worker-agent/version.ts";
-import { ligand, type PoolProcess, startPool, startWorker, temporaryFolder, waitFor } from "./support.ts";
+import {
+  ligand,
+  type PoolProcess,
+  run,
+  spawnShell,
+  startPool,
+  startRefused,
+  startWorker,
+  temporaryFolder,
+  waitFor,
+} from "./support.ts";
 
 /** The command line against `npm start` with its worker. */
 
@@ -48,7 +60,7 @@ describe("as the operator", () => {
   });
 
   it("gets the command that serves the pool with the invite, and the token in a file of its own", async () => {
-    const { code, stdout } = await ligand(["pool", "invite", ...here()]);
+    const { code, stdout } = await ligand(["pool", "invite", "--label", "pasted", ...here()]);
     const [token, , , , command = ""] = stdout.split("\n");
     const [, file = ""] = /--token-file (worker-[0-9a-f]+\.token)$/.exec(command) ?? [];
     expect({ code, command }).toEqual({
@@ -57,6 +69,16 @@ describe("as the operator", () => {
     });
     expect(statSync(file).mode & 0o777).toBe(0o600);
     expect(readFileSync(file, "utf8").trim()).toBe(token);
+
+    // As a person pastes it.
+    const env = { XDG_STATE_HOME: temporaryFolder() };
+    const { child, output } = spawnShell(command, env);
+    await waitFor(() => output.stdout.includes("Connected to pool"), 60_000, "the worker to be connected");
+    const ended = once(child, "exit");
+    child.kill("SIGTERM");
+    expect((await ended)[0]).toBe(0);
+    expect(output.stdout).toContain("The worker has drained. Nothing was left undone.");
+    expect(output.stdout + output.stderr).not.toContain("chmod");
     rmSync(file);
   });
 
@@ -125,8 +147,26 @@ describe("as the operator", () => {
     [["pool", "keys", "revoke", "nobody"], 1, { code: "keys/not-found", message: expect.stringContaining("no such") }],
     [["chat", "Hello?", "--model", "gpt-0"], 1, { code: "inference/model-not-found", message: expect.any(String) }],
     [["chat", "Hello?", "--pool", "http://127.0.0.1:9"], 1, { code: "cli/failed", message: expect.any(String) }],
+    [
+      ["pool", "invite", "--expires", "soon"],
+      2,
+      { code: "cli/usage", message: expect.stringContaining("such as 30d") },
+    ],
+    [["pool", "workers", "revoke", "nobody"], 1, { code: "workers/not-found", message: expect.any(String) }],
+    [["pool", "admins", "revoke", "nobody"], 1, { code: "admins/not-found", message: expect.any(String) }],
+    [["pool", "export", "/nowhere/pool.export"], 2, { code: "cli/usage", message: expect.any(String) }],
+    [["pool", "import", "/nowhere/pool.export"], 2, { code: "cli/usage", message: expect.any(String) }],
+    [["peers", "show", "0".repeat(64)], 1, { code: "federation/peer-not-found", message: expect.any(String) }],
+    [["federation", "set", "nothing=1"], 2, { code: "cli/usage", message: expect.any(String) }],
+    [["events", "tail", "--limit", "x"], 2, { code: "cli/usage", message: expect.stringContaining("--limit wants") }],
+    [["worker", "status", "--state", "/nowhere"], 1, { code: "cli/failed", message: expect.any(String) }],
+    [["worker", "start"], 2, { code: "cli/usage", message: expect.stringContaining("Which token?") }],
+    [["worker", "install"], 2, { code: "cli/usage", message: expect.stringContaining("--user") }],
+    [["worker", "uninstall"], 2, { code: "cli/usage", message: expect.stringContaining("--user") }],
+    [["worker", "profile", "--what"], 2, { code: "cli/usage", message: "Unknown option '--what'." }],
   ])("%j with --json fails as JSON", async (args, code, error) => {
-    const done = await ligand([...args, ...here(), "--json"]);
+    const local = args[0] === "worker" ? [] : here();
+    const done = await ligand([...args, ...local, "--json"]);
     expect({ ...done, stdout: JSON.parse(done.stdout) }).toEqual({ code, stdout: { error }, stderr: "" });
   });
 
@@ -194,7 +234,9 @@ it("a client that asked too often is told when to ask again", async () => {
 });
 
 it("says its version", async () => {
-  expect(await ligand(["--version"])).toEqual({ code: 0, stdout: `${AGENT_VERSION}\n`, stderr: "" });
+  const said = { code: 0, stdout: `${AGENT_VERSION}\n`, stderr: "" };
+  expect(await ligand(["--version"])).toEqual(said);
+  expect(await run(["scripts/ligand.mjs", "--version"])).toEqual(said);
 });
 
 describe("as the owner of a machine", () => {
@@ -223,6 +265,11 @@ describe("as the owner of a machine", () => {
     const args = ["--pool", "http://127.0.0.1:9", "--token-file", file, "--state", join(state, "agent")];
     const { stderr } = await ligand(["worker", "start", ...args]);
     expect(stderr).toContain(`chmod 600 ${file}`);
+    const asJson = await ligand(["worker", "start", ...args, "--json"]);
+    expect(asJson.stderr).toContain(`chmod 600 ${file}`);
+    for (const line of asJson.stdout.trimEnd().split("\n")) expect(() => JSON.parse(line)).not.toThrow();
+    chmodSync(file, 0o600);
+    expect((await ligand(["worker", "start", ...args])).stderr).toBe("");
   });
 
   it("a URL that is not the pool's ends the agent with 6, before it loads a model or looks for one", async () => {
@@ -279,6 +326,35 @@ describe("as the owner of a machine", () => {
 });
 
 describe("npm start with its worker", () => {
+  it("says in words where it is, what its worker does, and how it ends", async () => {
+    const stateDir = temporaryFolder();
+    const command = `npm --silent start -- --port 0 --state ${stateDir}`;
+    const { child, output } = spawnShell(command, {});
+    await waitFor(() => output.stdout.includes("Ligand pool ready at"), 60_000, "the pool to be ready");
+    const url = readCredentials(stateDir)?.url;
+    expect(output.stdout).toBe(`Ligand pool ready at ${url} (credentials in ${join(stateDir, "credentials.json")})\n`);
+    expect(output.stderr).toContain("worker: Serves ligand-embedded: 4 jobs at once");
+    expect(output.stderr).toContain("worker: Connected to pool");
+    const ended = once(child, "exit");
+    child.kill("SIGTERM");
+    expect((await ended)[0]).toBe(0);
+    const said = [
+      "Stopping … (Ctrl-C again ends it at once)",
+      "worker: Draining: 0 jobs",
+      "worker: The worker has drained.",
+    ];
+    for (const words of said) expect(output.stderr).toContain(words);
+  });
+
+  it.each<[args: string[], code: number, error: { code: string; message: string }]>([
+    [["--port", "x"], 2, { code: "cli/usage", message: expect.stringContaining("--port wants") }],
+    [["--model", "/nowhere/m.gguf"], 1, { code: "cli/failed", message: expect.stringContaining("no model file") }],
+    [["--cert", "/nowhere"], 2, { code: "cli/usage", message: expect.stringContaining("--key FILE") }],
+  ])("%j with --json fails as JSON, whatever it said meanwhile", async (args, code, error) => {
+    const done = await startRefused({ args: [...args, "--json"] });
+    expect({ code: done.code, stdout: JSON.parse(done.stdout) }).toEqual({ code, stdout: { error } });
+  });
+
   it("is ready when its own worker is, whoever else is connected", async () => {
     const first = await startPool();
     const other = await startWorker(first);

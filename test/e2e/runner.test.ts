@@ -42,6 +42,7 @@ it.each(["SIGTERM", "SIGINT"] as const)(
     const workerd = pool.workerdPid();
     const { code, ms } = await pool.stop(name);
     expect(code).toBe(0);
+    expect(pool.output()).toContain("Stopping … (Ctrl-C again ends it at once)");
     expect(ms).toBeLessThan(SHOULD_STOP_MS);
     expect(processIdentity(workerd)).toBeUndefined();
     expect(readdirSync(join(pool.stateDir, "lock"))).toEqual([]);

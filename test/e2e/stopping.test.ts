@@ -5,7 +5,15 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ScriptedServer } from "../agent/http-servers.ts";
-import { type PoolProcess, startPool, startWorker, temporaryFolder, type WorkerProcess, waitFor } from "./support.ts";
+import {
+  type PoolProcess,
+  spawnLigand,
+  startPool,
+  startWorker,
+  temporaryFolder,
+  type WorkerProcess,
+  waitFor,
+} from "./support.ts";
 
 /** What is said and how it ends when a pool or a worker is asked to end: once, twice at one key press, and again. */
 
@@ -50,6 +58,30 @@ async function busyWorker() {
 }
 const draining = (worker: WorkerProcess) =>
   waitFor(() => worker.output().includes("Draining: 1 job to finish, no new ones."), 10_000, "the drain to begin");
+
+it.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)("%s drains a worker that has no job, which says so", async (name) => {
+  const args = ["--engine", "upstream", "--upstream-url", server.url, "--upstream-model", MODEL];
+  const worker = await startWorker(pool, { args });
+  expect((await worker.stop(name)).code).toBe(0);
+  const said = worker.output().trimEnd().split("\n").slice(-2);
+  const last = "The worker has drained. Nothing was left undone.";
+  expect(said).toEqual(["Draining: 0 jobs to finish, no new ones.", last]);
+  expect(worker.status()).toMatchObject({ state: "stopped", stopped: { code: "drained", message: last } });
+});
+
+it("Ctrl-C ends a question with 130 and without a word", async () => {
+  const { worker, release } = await busyWorker();
+  held = [];
+  const env = { LIGAND_POOL: pool.url, LIGAND_KEY: pool.credentials.client_key };
+  const { child, output } = spawnLigand(["chat", "Hello?", "--model", MODEL], env);
+  await waitFor(() => held[0], 20_000, "the question to be at the server");
+  const ended = once(child, "exit");
+  child.kill("SIGINT");
+  expect((await ended)[0]).toBe(130);
+  expect(output).toEqual({ stdout: "", stderr: "" });
+  release();
+  await worker.stop();
+});
 
 describe("a worker with a job", () => {
   it("finishes it when a signal comes twice at once, as npm passes a terminal's Ctrl-C on", async () => {

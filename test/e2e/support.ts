@@ -84,6 +84,12 @@ export function spawnLigand(args: string[], env: Record<string, string> = {}): {
   return { child, output: collect(child) };
 }
 
+/** A line as a person gives it to a shell in the repository; the signals sent to it go to what it runs. */
+export function spawnShell(line: string, env: Record<string, string>): { child: ChildProcess; output: Output } {
+  const child = spawnIn("/bin/sh", ["-c", `exec ${line.trim()}`], env);
+  return { child, output: collect(child) };
+}
+
 export interface Stopped {
   code: number | null;
   ms: number;
@@ -246,9 +252,13 @@ interface Output {
 }
 
 function spawnNode(args: string[], env: Record<string, string>): ChildProcess {
+  return spawnIn(process.execPath, args, env);
+}
+
+function spawnIn(program: string, args: string[], env: Record<string, string>): ChildProcess {
   // What the person running the tests has set must not decide which pool is spoken to.
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("LIGAND_"));
-  const child = spawn(process.execPath, args, {
+  const child = spawn(program, args, {
     cwd: ROOT,
     env: { ...Object.fromEntries(inherited), ...env },
     stdio: ["ignore", "pipe", "pipe"],

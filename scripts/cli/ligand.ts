@@ -1,0 +1,13 @@
+import { chat } from "./chat.ts";
+import type { Group } from "./command.ts";
+import { events } from "./events.ts";
+import { federation } from "./federation.ts";
+import { peers } from "./peers.ts";
+import { pool } from "./pool.ts";
+import { worker } from "./worker.ts";
+
+/** The command line: a noun, then a verb (SPEC 12). */
+export const ligand: Group = {
+  summary: "Ligand, a federated AI inference network; --version says which.",
+  commands: { pool, worker, peers, federation, events, chat },
+};

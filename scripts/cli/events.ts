@@ -2,11 +2,10 @@ import { openEvent } from "../../schema/crypto/signed-event.ts";
 import { type Audience, audience as audiences } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { jsonLine } from "../../worker-agent/terminal-text.ts";
-import { adminClient } from "../runtime/admin-client.ts";
 import { followEvents, type SequencedEvent } from "../runtime/event-stream.ts";
 import { access } from "./access.ts";
 import { type Command, EXIT, flag, type Group, text, type Values } from "./command.ts";
-import { type Fault, LogWalk, type Walked } from "./log-walk.ts";
+import { type Fault, type Walked, walkLog } from "./log-walk.ts";
 import { counted, whole } from "./numbers.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
 import { printable } from "./table.ts";
@@ -54,7 +53,7 @@ const verify: Command = {
   options: COMMON_OPTIONS,
   positionals: { min: 0, max: 0 },
   async run(values) {
-    const found = await walkLog(values);
+    const found = await watched(values);
     if ("walked" in found) {
       const { walked } = found;
       return print(
@@ -71,24 +70,13 @@ const verify: Command = {
   },
 };
 
-/** Page by page up to where the log ended when it began: it may grow meanwhile. */
-async function walkLog(values: Values): Promise<{ walked: Walked } | Fault> {
-  const { url, secret } = access("admin", values);
-  const client = adminClient(url, secret);
+/** How far it is, in a terminal only. */
+async function watched(values: Values): Promise<{ walked: Walked } | Fault> {
   const shown = process.stderr.isTTY && !flag(values, "json");
-  let page = await client.verifyEvents(0);
-  const begun = await LogWalk.begin(page);
-  if (!("walk" in begun)) return begun;
-  const { walk, until } = begun;
   try {
-    for (;;) {
-      const fault = await walk.page(page, until);
-      if (fault !== null) return fault;
-      if (shown) process.stderr.write(`\rVerified ${Math.min(page.next, until)} of ${until} events`);
-      // A page without events: the record ends here, whatever the pool says.
-      if (page.events.length === 0 || page.next >= until) return walk.end();
-      page = await client.verifyEvents(page.next);
-    }
+    return await walkLog(admin(values), (done, of) => {
+      if (shown) process.stderr.write(`\rVerified ${done} of ${of} events`);
+    });
   } finally {
     if (shown) process.stderr.write("\r\u001b[K");
   }

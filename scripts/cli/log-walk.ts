@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import type * as z from "zod";
 import { GENESIS_CHAIN, nextChain, openCheckpoint, openEvent } from "../../schema/crypto/signed-event.ts";
 import type { Audience, Checkpoint, EventBody, RecordedEvent, verifyPage } from "../../schema/wire/events.ts";
+import type { AdminClient } from "../runtime/admin-client.ts";
 
 export type VerifyPage = z.infer<typeof verifyPage>;
 
@@ -161,4 +162,23 @@ function differing(row: RecordedEvent, event: EventBody): string | null {
   if (row.visibility !== event.visibility) return "visibility";
   const { physical_us, logical } = event.hlc;
   return row.hlc.physical_us === physical_us && row.hlc.logical === logical ? null : "time";
+}
+
+/** The whole log of a pool, page by page up to where it ended when this began: it may grow meanwhile. */
+export async function walkLog(
+  client: Pick<AdminClient, "verifyEvents">,
+  progress: (done: number, of: number) => void,
+): Promise<{ walked: Walked } | Fault> {
+  let page = await client.verifyEvents(0);
+  const begun = await LogWalk.begin(page);
+  if (!("walk" in begun)) return begun;
+  const { walk, until } = begun;
+  for (;;) {
+    const fault = await walk.page(page, until);
+    if (fault !== null) return fault;
+    progress(Math.min(page.next, until), until);
+    // A page without events: the record ends here, whatever the pool says.
+    if (page.events.length === 0 || page.next >= until) return walk.end();
+    page = await client.verifyEvents(page.next);
+  }
 }

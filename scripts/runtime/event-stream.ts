@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type * as z from "zod";
 import { type Audience, sequencedEvent } from "../../schema/wire/events.ts";
 import { noAnswer, OperatorError } from "./operator-error.ts";
@@ -13,6 +14,8 @@ export interface Follow {
   since: number;
   /** Once for each time that the line is lost. */
   lost(): void;
+  /** Ends it. */
+  signal?: AbortSignal;
 }
 
 /**
@@ -21,20 +24,22 @@ export interface Follow {
  */
 export async function* followEvents(url: string, adminToken: string, follow: Follow): AsyncGenerator<SequencedEvent> {
   let { since } = follow;
-  for (let answered = false; ; ) {
+  const isOver = () => follow.signal?.aborted === true;
+  for (let answered = false; !isOver(); ) {
     try {
-      for await (const event of untilItEnds(url, adminToken, follow.audience, since)) {
+      for await (const event of untilItEnds(url, adminToken, { ...follow, since })) {
         answered = true;
         if (event === null) continue;
         since = event.seq;
         yield event;
       }
     } catch (error) {
+      if (isOver()) return;
       if (error instanceof OperatorError) throw error;
       if (!answered) throw noAnswer(url, error);
       follow.lost();
     }
-    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    await sleep(RETRY_MS, undefined, follow).catch(() => undefined);
   }
 }
 
@@ -42,8 +47,7 @@ export async function* followEvents(url: string, adminToken: string, follow: Fol
 async function* untilItEnds(
   url: string,
   adminToken: string,
-  audience: Audience,
-  since: number,
+  { audience, since, signal }: Follow,
 ): AsyncGenerator<SequencedEvent | null> {
   const silence = new AbortController();
   let timer = setTimeout(() => silence.abort(), SILENCE_MS);
@@ -51,7 +55,7 @@ async function* untilItEnds(
     const response = await fetch(`${url}/admin/api/events/stream?audience=${audience}&since=${since}`, {
       headers: { authorization: `Bearer ${adminToken}` },
       redirect: "error",
-      signal: silence.signal,
+      signal: signal ? AbortSignal.any([silence.signal, signal]) : silence.signal,
     });
     if (response.status >= 500) throw new Error("the pool is not ready");
     if (!response.ok || !response.body) throw new OperatorError(`The pool at ${url} answered ${response.status}.`);

@@ -78,10 +78,18 @@ export function ligand(args: string[], env: Record<string, string> = {}): Promis
   return run(["scripts/ligand.ts", ...args], env);
 }
 
+/** A program of the repository without waiting for its end. */
+export function spawnProgram(
+  args: string[],
+  env: Record<string, string> = {},
+): { child: ChildProcess; output: Output } {
+  const child = spawnNode(args, env);
+  return { child, output: collect(child) };
+}
+
 /** The command line without waiting for its end. */
 export function spawnLigand(args: string[], env: Record<string, string> = {}): { child: ChildProcess; output: Output } {
-  const child = spawnNode(["scripts/ligand.ts", ...args], env);
-  return { child, output: collect(child) };
+  return spawnProgram(["scripts/ligand.ts", ...args], env);
 }
 
 /** A line as a person gives it to a shell in the repository; the signals sent to it go to what it runs. */

@@ -1,0 +1,53 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { jsonLine, oneLine } from "../worker-agent/terminal-text.ts";
+import { type Command, EXIT, parseCommand } from "./cli/command.ts";
+import { DemoPool } from "./demo/demo-pool.ts";
+import { type Three, tellFederation } from "./demo/federation-story.ts";
+import { stopOnSignal } from "./runtime/stop-signal.ts";
+
+/**
+ * `npm run demo:federation`: three pools meet, two bond, one is switched off and on, one is cut off and comes back; then
+ * everything is gone. The last line says what converged and how fast; exit code 0 only if all of it happened.
+ */
+
+const TOTAL_MS = 4 * 60_000;
+
+const demo: Command = {
+  summary: "Three pools on loopback meet, bond, are switched off and cut off, and converge; then everything is gone.",
+  usage: "[--log]",
+  help: ["--log  what the pools and their workers say of themselves, on stderr"],
+  options: { log: { type: "boolean" } },
+  positionals: { min: 0, max: 0 },
+  run: (values) => show(values.log === true),
+};
+
+const parsed = parseCommand(demo, "npm run demo:federation --", process.argv.slice(2));
+if (parsed.kind === "run") {
+  // Everything has ended; idle connections would keep the process for another second.
+  process.exit(await parsed.command.run(parsed.values, parsed.positionals));
+} else {
+  console[parsed.kind === "help" ? "log" : "error"](parsed.text);
+  process.exitCode = parsed.kind === "help" ? EXIT.ok : EXIT.usage;
+}
+
+async function show(withLog: boolean): Promise<number> {
+  const stop = stopOnSignal();
+  const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(TOTAL_MS)]);
+  const folder = await mkdtemp(join(tmpdir(), "ligand-federation-"));
+  const log = (line: string) => withLog && console.error(oneLine(line));
+  const pools = ["Alder", "Birch", "Cedar"].map((name) => new DemoPool(name, { folder, log, signal }));
+  try {
+    const outcome = await tellFederation(pools as Three, signal, (line) => console.error(line));
+    console.log(jsonLine({ ok: true, ...outcome }));
+    return EXIT.ok;
+  } catch (error) {
+    const message = stop.signal.aborted ? "interrupted" : error instanceof Error ? error.message : String(error);
+    console.log(jsonLine({ ok: false, error: message }));
+    return EXIT.failed;
+  } finally {
+    await Promise.allSettled(pools.map((pool) => pool.stop()));
+    await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+  }
+}

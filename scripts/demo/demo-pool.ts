@@ -1,0 +1,158 @@
+import { copyFileSync, existsSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { fromBase64 } from "../../schema/crypto/bytes.ts";
+import { type Signer, signerFrom } from "../../schema/crypto/ed25519.ts";
+import { openEvent } from "../../schema/crypto/signed-event.ts";
+import type { EventBody } from "../../schema/wire/events.ts";
+import type { AdminClient } from "../runtime/admin-client.ts";
+import { type RunningAgent, startAgent } from "../runtime/agent-process.ts";
+import { followEvents } from "../runtime/event-stream.ts";
+import { type LocalNetwork, startLocalNetwork } from "../runtime/local-network.ts";
+import { readSecrets } from "../runtime/pool-secrets.ts";
+import type { LogLine } from "../runtime/supervised-runtime.ts";
+
+/** An event of a pool's log, and when its operator saw it there. Times are epoch ms. */
+export interface SeenEvent extends EventBody {
+  contentId: string;
+  seq: number;
+  /** As the pool that wrote it says. */
+  writtenMs: number;
+  seenMs: number;
+}
+
+export interface DemoSurroundings {
+  /** Holds a folder for each pool. */
+  folder: string;
+  log: LogLine;
+  signal: AbortSignal;
+}
+
+/** What a worker measured of this machine and its model, so that only the first one does. */
+const MEASURED = ["calibration.json", "model-hashes.json"];
+
+/** One of the pools: a workerd with a folder of its own, whose whole log its operator follows. */
+export class DemoPool {
+  readonly name: string;
+  readonly #around: DemoSurroundings;
+  readonly #agents: RunningAgent[] = [];
+  readonly #starting = new Set<Promise<unknown>>();
+  #network: LocalNetwork | undefined;
+  #events: SeenEvent[] = [];
+  #following: AbortController | undefined;
+  #wake = new Set<() => void>();
+
+  constructor(name: string, around: DemoSurroundings) {
+    this.name = name;
+    this.#around = around;
+  }
+
+  /** Also again, where it was and at the same address. */
+  async start(): Promise<void> {
+    const port = this.#network === undefined ? 0 : Number(new URL(this.url).port);
+    const { log, signal } = this.#around;
+    const named = (line: string) => log(`${this.name}: ${line}`);
+    const starting = startLocalNetwork({ stateDir: this.#stateDir, port, worker: false, signal, log: named });
+    this.#network = await this.#begun(starting);
+    this.#events = [];
+    this.#following = new AbortController();
+    void this.#follow(this.#following.signal);
+  }
+
+  /** Its processes end, those that are just starting too; nobody is told. */
+  async stop(): Promise<void> {
+    await Promise.allSettled(this.#starting);
+    this.#following?.abort();
+    await Promise.all(this.#agents.splice(0).map((agent) => agent.stop()));
+    await this.#network?.stop();
+  }
+
+  get url(): string {
+    return this.#running.credentials.url;
+  }
+
+  get atomId(): string {
+    return this.#running.credentials.atom_id;
+  }
+
+  get admin(): AdminClient {
+    return this.#running.admin;
+  }
+
+  get #running(): LocalNetwork {
+    if (this.#network === undefined) throw new Error(`${this.name} does not run`);
+    return this.#network;
+  }
+
+  get #stateDir(): string {
+    return join(this.#around.folder, this.name.toLowerCase());
+  }
+
+  get events(): readonly SeenEvent[] {
+    return this.#events;
+  }
+
+  /** Resolves with the first event that is like this, once it is in the log. */
+  async event(isIt: (event: SeenEvent) => boolean): Promise<SeenEvent> {
+    const { signal } = this.#around;
+    for (;;) {
+      signal.throwIfAborted();
+      const found = this.#events.find(isIt);
+      if (found !== undefined) return found;
+      await new Promise<void>((resolve) => {
+        this.#wake.add(resolve);
+        signal.addEventListener("abort", () => resolve(), { once: true });
+      });
+    }
+  }
+
+  /** A worker with the embedded model, as a process of its own, joins. Resolves when the log has it. */
+  async join(worker: string): Promise<SeenEvent> {
+    const stateDir = join(this.#stateDir, worker);
+    mkdirSync(stateDir, { mode: 0o700 });
+    const first = join(this.#stateDir, FIRST_WORKER);
+    for (const name of MEASURED.filter((each) => existsSync(join(first, each)))) {
+      copyFileSync(join(first, name), join(stateDir, name));
+    }
+    const known = new Set(this.#events.map(({ contentId }) => contentId));
+    const { log } = this.#around;
+    const named = (line: string) => log(`${this.name}: ${line}`);
+    const agent = await this.#begun(startAgent({ poolUrl: this.url, admin: this.admin, stateDir, log: named }));
+    this.#agents.push(agent);
+    const joined = this.event(({ type, contentId }) => type === "worker_joined" && !known.has(contentId));
+    return Promise.race([joined, agent.ended.then(() => joined)]);
+  }
+
+  /** What only the pool itself could sign. */
+  async signer(): Promise<Signer> {
+    const secret = fromBase64(readSecrets(this.#stateDir)?.pool_secret_key ?? "");
+    if (secret === null) throw new Error(`${this.name} has no secret key`);
+    return signerFrom(secret);
+  }
+
+  #begun<T>(starting: Promise<T>): Promise<T> {
+    const settled = starting.finally(() => this.#starting.delete(settled));
+    this.#starting.add(settled);
+    return settled;
+  }
+
+  async #follow(signal: AbortSignal): Promise<void> {
+    const { url, admin_token } = this.#running.credentials;
+    const lost = () => this.#around.log(`${this.name}: the line of its log was lost`);
+    for await (const { seq, event } of followEvents(url, admin_token, { audience: "all", since: 0, lost, signal })) {
+      const opened = await openEvent(event);
+      if (!opened.ok || signal.aborted) continue;
+      const writtenMs = opened.event.hlc.physical_us / 1_000;
+      this.#events.push({ ...opened.event, contentId: event.content_id, seq, writtenMs, seenMs: now() });
+      const waiting = [...this.#wake];
+      this.#wake.clear();
+      for (const wake of waiting) wake();
+    }
+  }
+}
+
+export const FIRST_WORKER = "worker-1";
+
+/** Epoch ms with a fraction, as an event's clock has it. */
+export function now(): number {
+  return performance.timeOrigin + performance.now();
+}

@@ -1,0 +1,235 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { freshNonce, signRequest } from "../../schema/crypto/request-signature.ts";
+import { type PeerAudience, pullAnswer } from "../../schema/wire/events.ts";
+import { walkLog } from "../cli/log-walk.ts";
+import { type DemoPool, FIRST_WORKER, now } from "./demo-pool.ts";
+
+/** What `npm run demo:federation` lives through with three pools, the first two of which bond (SPEC 3, 4.2). */
+
+const STEP_MS = 30_000;
+const POLL_MS = 20;
+/** SPEC 3.5: open streams end within so long. */
+const STREAMS_END_MS = 1_000;
+
+export type Three = [a: DemoPool, b: DemoPool, c: DemoPool];
+
+/** Returns what converged and how fast; throws what did not happen. */
+export async function tellFederation(pools: Three, signal: AbortSignal, say: (line: string) => void) {
+  const [a, b, c] = pools;
+  const begunMs = now();
+  say("Three pools, each a runtime of its own on loopback.");
+  await Promise.all(pools.map((pool) => pool.start()));
+  for (const { admin } of pools) await admin.changeFederation({ allow_private_peers: true });
+
+  const met_ms = await timed(() => meet(pools, signal));
+  say(`Each has proven its key to each other one, in ${met_ms} ms. Nobody may anything yet.`);
+
+  const bonded_ms = await timed(() => bond(pools, signal));
+  say(
+    `${a.name} and ${b.name} are bonded, and follow each other, after ${bonded_ms} ms; ${c.name} is accepted by ${a.name}.`,
+  );
+
+  const joined = await within("the first worker", a.join(FIRST_WORKER));
+  const arrived = await within(
+    `that event at ${b.name}`,
+    b.event(({ contentId }) => contentId === joined.contentId),
+  );
+  const event_ms = Math.round(arrived.seenMs - joined.writtenMs);
+  say(`A worker joined at ${a.name}; ${b.name} saw it ${event_ms} ms after it was written.`);
+
+  const public_events = await hiddenFrom(c, a);
+  const open = public_events === 0 ? "but no pool writes any yet" : `and has all ${public_events}`;
+  say(`${c.name} is refused it: its trust is 2, and such events are for 3. Public ones it may read, ${open}.`);
+
+  const kill_switch = await switchOffAndOn(a, b, signal);
+  const { refused_endpoints, streams_ended_ms, caught_up_ms } = kill_switch;
+  say(
+    `Switched off, ${b.name} answers 503 at all ${refused_endpoints} endpoints; streams ended in ${streams_ended_ms} ms.`,
+  );
+  say(`Switched on, it had what it missed in ${caught_up_ms} ms.`);
+
+  const cut_off = await cutOff(a, b);
+  say(
+    `${b.name} was away while a worker joined, and had it ${cut_off.caught_up_ms} ms after it was back. Nobody did anything.`,
+  );
+
+  const converged = await converge(pools, signal);
+  say("All three logs hold: every hash, chain and signature.");
+  const total_ms = Math.round(now() - begunMs);
+  return { met_ms, bonded_ms, event_ms, public_events, kill_switch, cut_off, converged, total_ms };
+}
+
+async function meet([a, b, c]: Three, signal: AbortSignal): Promise<void> {
+  for (const [one, other] of [
+    [a, b],
+    [a, c],
+    [b, c],
+  ] as const) {
+    await one.admin.addPeer({ url: other.url, atom_id: other.atomId });
+  }
+  await until(signal, "each to know each", async () => {
+    const known = await Promise.all([a, b, c].map(({ admin }) => admin.peers()));
+    return known.every((peers) => peers.length === 2 && peers.every(({ effective }) => effective === 1));
+  });
+}
+
+async function bond([a, b, c]: Three, signal: AbortSignal): Promise<void> {
+  await Promise.all([trust(a, b, 3), trust(b, a, 3), trust(a, c, 2), trust(c, a, 2)]);
+  await until(signal, "the bond", async () => {
+    const [ofA, ofB, ofC] = await Promise.all([a.admin.peer(b.atomId), b.admin.peer(a.atomId), c.admin.peer(a.atomId)]);
+    const isLive = [ofA, ofB].every(({ effective, sync }) => effective === 3 && sync.every(isStreaming));
+    return isLive && ofC.effective === 2 && ofC.received === 2;
+  });
+}
+
+/**
+ * Not by its own log alone: it asks, with its own key, and something that was written later did arrive. Returns how many
+ * public events there are, all of which it may read.
+ */
+async function hiddenFrom(c: DemoPool, a: DemoPool): Promise<number> {
+  const peers = await pull(c, a, "peers");
+  if (peers.status !== 403)
+    throw new Error(`${c.name} asked for what is for bonded peers and was answered ${peers.status}`);
+  const open = await pull(c, a, "public");
+  if (open.status !== 200) throw new Error(`${c.name} asked for public events and was answered ${open.status}`);
+  const { events, head } = pullAnswer.parse(await open.json());
+  if (events.length !== head) throw new Error(`${c.name} got ${events.length} of ${head} public events`);
+  const before = new Set(c.events.map(({ contentId }) => contentId));
+  await trust(a, c, 2);
+  await within(
+    `a later word of ${a.name} at ${c.name}`,
+    c.event(({ type, origin, contentId }) => type === "trust_granted" && origin === a.atomId && !before.has(contentId)),
+  );
+  refuseSeen(c, a);
+  return head;
+}
+
+function refuseSeen(c: DemoPool, a: DemoPool): void {
+  const seen = c.events.find(({ origin, visibility }) => origin === a.atomId && visibility !== "direct");
+  if (seen !== undefined) throw new Error(`${c.name} has a ${seen.type} of ${a.name}`);
+}
+
+async function switchOffAndOn(a: DemoPool, b: DemoPool, signal: AbortSignal) {
+  await b.admin.changeFederation({ federation: "off" });
+  const offMs = now();
+  const ended = until(signal, "the streams to end", async () => {
+    const [ofA, ofB] = await Promise.all([a.admin.peer(b.atomId), b.admin.peer(a.atomId)]);
+    // What the other one still serves goes nowhere; it finds out when it next writes.
+    return !ofB.sync.some(isStreaming) && !ofA.sync.some(({ followed }) => followed.streaming);
+  }).then(() => Math.round(now() - offMs));
+  const [streams_ended_ms, ...refusals] = await Promise.all([ended, ...ENDPOINTS.map((each) => refusalOf(b, each))]);
+  const answered = refusals.find((each) => each !== "503 federation/disabled");
+  if (answered !== undefined) throw new Error(`${b.name} is off and answered ${answered}`);
+  if (streams_ended_ms > STREAMS_END_MS) throw new Error(`streams went on for ${streams_ended_ms} ms`);
+
+  const missed = await within("the second worker", a.join("worker-2"));
+  if (b.events.some(({ contentId }) => contentId === missed.contentId))
+    throw new Error(`${b.name} is off and was told`);
+  await b.admin.changeFederation({ federation: "on" });
+  const onMs = now();
+  const caught = await within(
+    `${b.name} to catch up`,
+    b.event(({ contentId }) => contentId === missed.contentId),
+  );
+  return { refused_endpoints: ENDPOINTS.length, streams_ended_ms, caught_up_ms: Math.round(caught.seenMs - onMs) };
+}
+
+/** SPEC 3.1 and 4.2: what there is between pools. */
+const ENDPOINTS = [
+  "GET /v1/federation/info",
+  "POST /v1/federation/handshake",
+  "POST /v1/federation/verify",
+  "GET /v1/federation/molecule",
+  "GET /api/federation/identity",
+  "POST /api/federation/register",
+  "POST /api/federation/register/confirm",
+  "GET /api/federation/peers",
+  "POST /api/federation/events",
+  "GET /api/federation/events",
+  "GET /api/federation/stream",
+  "GET /api/federation/status",
+] as const;
+
+async function refusalOf({ url }: DemoPool, endpoint: (typeof ENDPOINTS)[number]): Promise<string> {
+  const [method = "", path = ""] = endpoint.split(" ");
+  const init = { method, signal: AbortSignal.timeout(STEP_MS), ...(method === "POST" && { body: "{}" }) };
+  const response = await fetch(`${url}${path}`, init);
+  await response.body?.cancel();
+  return `${response.status} ${response.headers.get("x-ligand-code") ?? endpoint}`;
+}
+
+async function cutOff(a: DemoPool, b: DemoPool) {
+  await b.stop();
+  const missed = await within("the third worker", a.join("worker-3"));
+  await b.start();
+  const backMs = now();
+  const caught = await within(
+    `${b.name} to catch up`,
+    b.event(({ contentId }) => contentId === missed.contentId),
+  );
+  return { caught_up_ms: Math.max(0, Math.round(caught.seenMs - backMs)) };
+}
+
+/** The same events of the first pool are at both that may have them, and none at the third. */
+async function converge([a, b, c]: Three, signal: AbortSignal) {
+  await until(signal, "both to be level", async () => {
+    const { sync } = await b.admin.peer(a.atomId);
+    const { events } = await a.admin.federation();
+    return sync.every(({ audience, followed }) => followed.seq === events[audience] && followed.streaming);
+  });
+  const ofA = ({ events }: DemoPool) =>
+    events.filter(({ origin, visibility }) => origin === a.atomId && visibility === "peers").map((e) => e.contentId);
+  const [atA, atB] = [ofA(a), ofA(b)];
+  if (atA.length < 3 || atA.join() !== atB.join())
+    throw new Error(`${b.name} has ${atB.length} of ${atA.length} events`);
+  refuseSeen(c, a);
+  for (const pool of [a, b, c]) {
+    const walk = await walkLog(pool.admin, () => {});
+    if (!("walked" in walk)) throw new Error(`the log of ${pool.name} does not hold: ${walk.what}`);
+  }
+  return { events: atA.length, at: { [a.name]: atA.length, [b.name]: atB.length, [c.name]: ofA(c).length } };
+}
+
+async function pull(from: DemoPool, at: DemoPool, audience: PeerAudience): Promise<Response> {
+  const target = `/api/federation/events?audience=${audience}&since=0`;
+  const signed = await signRequest(await from.signer(), {
+    method: "GET",
+    target,
+    body: new Uint8Array(),
+    destination: at.atomId,
+    timestampSeconds: Math.floor(Date.now() / 1_000),
+    nonce: freshNonce(),
+  });
+  return fetch(`${at.url}${target}`, { headers: signed, signal: AbortSignal.timeout(STEP_MS) });
+}
+
+async function trust(one: DemoPool, other: DemoPool, level: 2 | 3): Promise<void> {
+  await one.admin.trustPeer(other.atomId, level);
+}
+
+function isStreaming({ followed, sent }: { followed: { streaming: boolean }; sent: { streaming: boolean } }): boolean {
+  return followed.streaming || sent.streaming;
+}
+
+async function until(signal: AbortSignal, what: string, holds: () => Promise<boolean>): Promise<void> {
+  const tooLateMs = now() + STEP_MS;
+  while (!(await holds())) {
+    if (now() > tooLateMs) throw new Error(`waited ${STEP_MS / 1_000} s for ${what}`);
+    await sleep(POLL_MS, undefined, { signal });
+  }
+}
+
+async function within<T>(what: string, work: Promise<T>): Promise<T> {
+  const late = new AbortController();
+  const tooLate = sleep(STEP_MS, undefined, { signal: late.signal, ref: false }).then(() => {
+    throw new Error(`waited ${STEP_MS / 1_000} s for ${what}`);
+  });
+  tooLate.catch(() => undefined);
+  return Promise.race([work, tooLate]).finally(() => late.abort());
+}
+
+async function timed(work: () => Promise<void>): Promise<number> {
+  const fromMs = now();
+  await work();
+  return Math.round(now() - fromMs);
+}

@@ -232,7 +232,8 @@ export class Bond extends DurableObject<Env> {
     signatureVersion: 1 | 2,
   ): Promise<TrustStep> {
     const nowMs = Date.now();
-    const fresh = this.#trust === null || this.#trust.removedAtMs !== null;
+    const wasRemoved = this.#trust !== null && this.#trust.removedAtMs !== null;
+    const fresh = this.#trust === null || wasRemoved;
     const isAdmins = { admin: by.admin !== null };
     const step = await this.#inItsPlace(card.atom_id, policy, (others) =>
       prove(this.#trust, isAdmins, policy, others, nowMs),
@@ -246,6 +247,9 @@ export class Bond extends DurableObject<Env> {
       this.#admissions.speaks(signatureVersion);
       if (!fresh) return;
       this.#tell({ type: "peer_handshake", visibility: "private", payload: { peer: atomId, by: by.admin } });
+      // It may still count on what we granted before we removed it.
+      const payload = { peer: atomId, level: step.trust.granted };
+      if (wasRemoved) this.#tell({ type: "trust_granted", visibility: "direct", payload });
     });
     await this.#settle();
     return step;
@@ -409,6 +413,7 @@ export class Bond extends DurableObject<Env> {
       save();
       this.#tell({ type: "peer_equivocated", visibility: "private", payload: { peer, audience, checkpoints: proof } });
     });
+    this.#rearm(Date.now() + LIMITS.outboxRetryMinMs);
     this.ctx.waitUntil(this.#settle());
   }
 
@@ -441,6 +446,11 @@ export class Bond extends DurableObject<Env> {
     return [...this.ctx.storage.sql.exec("SELECT 1 FROM untold LIMIT 1")].length > 0;
   }
 
+  /** Without a look at what was armed: where that was earlier, this is soon, and the alarm arms what else is due. */
+  #rearm(atMs: number): void {
+    this.ctx.waitUntil(this.ctx.storage.setAlarm(atMs));
+  }
+
   /** One alarm for all that is due: never later than what is asked for. */
   async #armBy(atMs: number): Promise<void> {
     const armed = await this.ctx.storage.getAlarm();
@@ -462,6 +472,8 @@ export class Bond extends DurableObject<Env> {
         const row = this.#row();
         if (row) this.#outbox.put("peers", row);
       });
+      // In the same turn, and so in the same commit: whatever ends us before the work is done, an alarm finds it.
+      this.#rearm(Date.now() + LIMITS.outboxRetryMinMs);
     } catch (error) {
       this.#trust = before.trust;
       this.#identity = before.identity;
@@ -540,7 +552,11 @@ export class Bond extends DurableObject<Env> {
 
   /** SPEC 3.7: `direct` events are queued, each on its own. */
   #queueDirect(event: SignedEvent): void {
-    if (this.#deliveries.waiting() >= LIMITS.deliveriesKept) return;
+    if (this.#trust === null || this.#trust.removedAtMs !== null) return;
+    if (this.#deliveries.waiting() >= LIMITS.deliveriesKept) {
+      console.warn(JSON.stringify({ event: "delivery-given-up", reason: "queue-full" }));
+      return;
+    }
     this.#deliveries.put({ target: "/api/federation/events", body: { events: [{ event, ttl: 0 }] } }, Date.now());
   }
 

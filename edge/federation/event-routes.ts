@@ -22,8 +22,9 @@ export const eventSyncRoutes = new Hono<PeerEnv>()
     const { atomId: self } = await poolKeys(c.env);
     const { arrivals, grants } = await takeEvents(c.env, { self, policy }, peer, body.events);
     if (grants.length > 0) await c.env.BOND.getByName(peer.atomId).receiveGrants(grants, policy);
-    const { hlc, all } = await c.env.EVENT_LOG.getByName(EVENT_LOG).heads();
-    const answer = answerPush(arrivals, { hlc, head: all });
+    const { hlc, public: head } = await c.env.EVENT_LOG.getByName(EVENT_LOG).heads();
+    // Of what the peer may read: the number of our whole log would tell it of our audit.
+    const answer = answerPush(arrivals, { hlc, head: mayRead("public", peer.trust) ? head : 0 });
     return c.json(answer.body, answer.status);
   })
 

@@ -27,6 +27,8 @@ export interface FollowedLog {
   take(events: readonly PulledEvent[]): Promise<Arrival[]>;
 }
 
+const SHORT_STREAM_MS = 5_000;
+
 /** How a round ended, and so when the next one begins. */
 type Round = "over" | "lost" | "stalled" | "stopped";
 
@@ -38,6 +40,7 @@ export class Follower {
   readonly #log: FollowedLog;
   #running: Promise<void> | null = null;
   #failures = 0;
+  /** Set while it waits for a peer that was away. */
   #wake: (() => void) | null = null;
   #stream: AbortController | null = null;
   streaming = false;
@@ -46,10 +49,11 @@ export class Follower {
     this.#log = log;
   }
 
-  /** Starts it, unless it runs; one that waits for a peer which was away tries at once. */
-  start(): Promise<void> {
+  /** Starts it; null when it runs already: then one that waits for a peer which was away tries soon. */
+  start(): Promise<void> | null {
     this.#wake?.();
-    this.#running ??= this.#run().finally(() => {
+    if (this.#running !== null) return null;
+    this.#running = this.#run().finally(() => {
       this.#running = null;
     });
     return this.#running;
@@ -66,7 +70,8 @@ export class Follower {
       if (round === "stopped") return;
       if (round === "over") this.#failures = 0;
       else if (round === "lost") this.#failures += 1;
-      await this.#wait(round === "stalled" ? LIMITS.eventStallMs : backoffMs(this.#failures));
+      if (round === "stalled") await new Promise((resolve) => setTimeout(resolve, LIMITS.eventStallMs));
+      else await this.#wait(backoffMs(this.#failures));
     }
   }
 
@@ -88,7 +93,6 @@ export class Follower {
       if (!answer.ok || answer.status !== 200) return "lost";
       const page = pullAnswer.safeParse(answer.body);
       if (!page.success || !(await openCheckpoint(page.data.checkpoint)).ok) return "lost";
-      this.#failures = 0;
       const step = receivePage(this.#log.read(), source, page.data, sha256);
       this.#log.save(step.followed);
       if (!step.ok) {
@@ -98,6 +102,7 @@ export class Follower {
         continue;
       }
       if ((await this.#take(step, page.data.events)) === "stalled") return "stalled";
+      if (page.data.events.length > 0) this.#failures = 0;
       if (page.data.next >= page.data.head || page.data.events.length === 0) return "over";
     }
   }
@@ -114,7 +119,7 @@ export class Follower {
       const response = await this.#log.open({ method: "GET", target }, abort.signal);
       if (response?.status !== 200 || !response.body) return "lost";
       this.streaming = true;
-      this.#failures = 0;
+      const openedMs = Date.now();
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       const ready: unknown[] = [];
       let isTooLarge = false;
@@ -127,13 +132,16 @@ export class Follower {
       });
       for (;;) {
         const { done, value } = await reader.read();
-        if (done) return "over";
+        // One that is closed at once, again and again, is not worth asking at once.
+        if (done) return Date.now() - openedMs > SHORT_STREAM_MS ? "over" : "lost";
         clearTimeout(silent);
         silent = setTimeout(() => abort.abort(), LIMITS.streamSilenceMs);
         parser.feed(value);
         if (isTooLarge) return "lost";
-        const round = await this.#takeStreamed(ready.splice(0));
+        const arrived = ready.splice(0);
+        const round = await this.#takeStreamed(arrived);
         if (round !== null) return round;
+        if (arrived.length > 0) this.#failures = 0;
       }
     } catch {
       return "lost";
@@ -175,12 +183,15 @@ export class Follower {
     if (source === null) abort.abort();
   }
 
+  /** Whoever wakes it does not make it ask more often than a first failure would. */
   async #wait(ms: number): Promise<void> {
+    const startedMs = Date.now();
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, ms);
+      let timer = setTimeout(resolve, ms);
       this.#wake = () => {
+        this.#wake = null;
         clearTimeout(timer);
-        resolve();
+        timer = setTimeout(resolve, Math.max(0, startedMs + LIMITS.followBackoffMinMs - Date.now()));
       };
     });
     this.#wake = null;

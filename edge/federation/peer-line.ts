@@ -29,6 +29,8 @@ export class PeerLine {
   readonly #kv: SyncKvStorage;
   readonly #owner: LineOwner;
   #circuit: Circuit;
+  /** Whether the last try met no answer at all; nobody knows any more after a restart. */
+  #isSilent = true;
 
   constructor(env: Env, kv: SyncKvStorage, owner: LineOwner) {
     this.#env = env;
@@ -55,16 +57,21 @@ export class PeerLine {
     const outcome: Outcome = answer.ok
       ? { type: "answered", status: answer.status, retryAfterSeconds: answer.retryAfterSeconds }
       : { type: "unreachable" };
+    this.#isSilent = outcome.type === "unreachable";
     this.#ended(endTry(this.#circuit, outcome, Date.now()));
     return { tried: { type: "tried", outcome }, body: answer.ok ? answer.body : null };
   }
 
-  /** What we ask for ourselves, with a backoff of its own: it goes past an open circuit, and closes it by an answer. */
+  /**
+   * What we ask for ourselves, with a backoff of its own: it goes past an open circuit. Where that was opened by silence,
+   * an answer shows that the peer is back, and what waits may be tried; where it was opened by answers, it shows nothing.
+   */
   async call(call: PeerCall): Promise<PeerAnswer> {
     const address = this.#owner.address();
     if (address === null) return { ok: false, code: "federation/unreachable" };
     const answer = await callPeer(this.#env, address, call);
-    if (answer.ok && answer.status === 200) this.#ended(endTry(this.#circuit, ANSWERED, Date.now()));
+    const isBack = answer.ok && answer.status === 200 && this.#isSilent && this.#circuit.openedAtMs !== null;
+    if (isBack) this.#ended(endTry(this.#circuit, ANSWERED, Date.now()));
     return answer;
   }
 

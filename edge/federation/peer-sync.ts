@@ -91,7 +91,9 @@ export class PeerSync {
   /** Where both sides want it; a follower that waits for a peer which was away tries at once. */
   follow(): void {
     for (const audience of peerAudience.options) {
-      if (mayFollow(audience, this.#owner.trust(), ANY_TIER)) this.#ctx.waitUntil(this.#followers[audience].start());
+      if (!mayFollow(audience, this.#owner.trust(), ANY_TIER)) continue;
+      const started = this.#followers[audience].start();
+      if (started !== null) this.#ctx.waitUntil(started);
     }
   }
 
@@ -111,7 +113,7 @@ export class PeerSync {
         const checked = await recheckFederation(this.#env);
         const peer = this.#owner.peer();
         if (!checked.open || peer === null || !mayFollow(audience, this.#owner.trust(), checked.policy)) return null;
-        return { ...peer, audience };
+        return this.#followed(audience).equivocation === null ? { ...peer, audience } : null;
       },
       read: () => this.#followed(audience),
       save: (followed) => this.#saveFollowed(audience, followed),

@@ -1,4 +1,4 @@
-import { and, asc, eq, gte, inArray, isNull } from "drizzle-orm";
+import { and, asc, eq, gte, isNull, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/d1";
 import { fromHex } from "../../schema/crypto/bytes.ts";
 import { type PeerRow, peers } from "../../schema/db/peers.ts";
@@ -45,13 +45,15 @@ export async function wasEverPeer(db: D1Database, atomId: string): Promise<boole
   return (await drizzle(db).select({ id: peers.id }).from(peers).where(eq(peers.id, atomId)).get()) !== undefined;
 }
 
-/** Which of these ids are registered here: only their `Bond`s may be woken. */
+/** One parameter for any number of ids: D1 takes a hundred. Which of these ids are registered here: only their `Bond`s may be woken. */
 export async function knownAmong(db: D1Database, atomIds: readonly string[]): Promise<Set<string>> {
   if (atomIds.length === 0) return new Set();
   const rows = await drizzle(db)
     .select({ id: peers.id })
     .from(peers)
-    .where(and(inArray(peers.id, [...atomIds]), isNull(peers.removedAtMs)))
+    .where(
+      and(sql`${peers.id} IN (SELECT value FROM json_each(${JSON.stringify(atomIds)}))`, isNull(peers.removedAtMs)),
+    )
     .all();
   return new Set(rows.map(({ id }) => id));
 }

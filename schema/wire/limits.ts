@@ -195,6 +195,8 @@ export const LIMITS = Object.freeze({
   pushAfterStreamMs: 30_000,
   /** Policy and trust are looked at again so often while a stream is open. */
   streamCheckMs: 500,
+  /** Later than so the policy's answer to a stream is none. */
+  streamPolicyMs: 400,
   streamCommentMs: 15_000,
   /** A stream that says nothing for so long, not even a comment, is taken for lost. */
   streamSilenceMs: 40_000,

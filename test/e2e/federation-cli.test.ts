@@ -185,7 +185,7 @@ describe("two operators", () => {
     await rosalind.trustPeer(id(birch), 2);
     await rosalind.removePeer(id(birch));
     await rosalind.changeFederation({ max_peers: 7 });
-    const { events } = await alder.admin.events("all", 5);
+    const { events } = await alder.admin.events("all", 10);
     const said = events.map(({ event }) => JSON.parse(atob(event.event_bytes)) as { payload: { by?: string } });
     expect(JSON.stringify(said)).not.toContain("Rosalind");
     expect(said.filter(({ payload }) => payload.by === made.id)).toHaveLength(4);

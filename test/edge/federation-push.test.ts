@@ -51,7 +51,7 @@ describe("an event that is pushed", () => {
     const event = await peer.event();
     const answer = pushAnswer.parse(await peer.pushed([event]));
     expect(answer).toMatchObject({ accepted: 1, duplicates: 0, rejected: 0, errors: [] });
-    expect(answer.receiver_head_seq).toBe(before.public + 1);
+    expect(answer.receiver_head_seq).toBe(before.open + 1);
     expect(answer.receiver_hlc.physical_us).toBeGreaterThanOrEqual(Date.now() * 1_000);
     expect(await pulledBy(other, before.open)).toEqual([{ seq: before.open + 1, event, ttl: 2 }]);
   });

@@ -5,7 +5,6 @@ import { networkInterfaces } from "node:os";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { toHex } from "../../schema/crypto/bytes.ts";
 import { freePort } from "../../scripts/runtime/listen-address.ts";
-import { metOf } from "./federation-support.ts";
 import { ScriptedPeer } from "./scripted-peer.ts";
 import { type PoolProcess, startPool, waitFor } from "./support.ts";
 
@@ -80,11 +79,11 @@ describe("while private peers are not allowed", () => {
 
   it("neither does a peer whose card has such a URL, whatever we have to tell it", async () => {
     const peer = await ScriptedPeer.start();
-    await expect(peer.register(metOf(pool))).rejects.toThrow("refused");
-    await peer.register(metOf(pool), `https://localhost:${port}`);
+    await expect(peer.register(pool)).rejects.toThrow("refused");
+    await peer.register(pool, `https://localhost:${port}`);
     // Each is a delivery of its own, and at level 2 we follow it.
     for (const level of [2, 1, 2, 1, 2] as const) await pool.admin.trustPeer(peer.id, level);
-    await peer.grant(metOf(pool), 2);
+    await peer.grant(pool, 2);
     await waitFor(async () => (await pool.admin.peer(peer.id)).circuit === "open", 15_000, "the circuit to open");
     expect(connections).toBe(0);
   });
@@ -93,7 +92,7 @@ describe("while private peers are not allowed", () => {
     const peer = await ScriptedPeer.start();
     const body = { atom_id: peer.id, name: "scripted", pubkey_hex: toHex(peer.signer.publicKey) };
     const url = `https://localhost:${port}`;
-    const answer = await peer.ask(metOf(pool), "POST", "/v1/federation/handshake", { ...body, url });
+    const answer = await peer.ask(pool, "POST", "/v1/federation/handshake", { ...body, url });
     expect(answer.headers.get("x-ligand-code")).toBe("federation/registration-refused");
     expect(connections).toBe(0);
   });

@@ -8,7 +8,6 @@ import {
   expectSound,
   idsOf,
   logOf,
-  metOf,
   openFederation,
   SAID,
   streams,
@@ -30,9 +29,9 @@ let source: ScriptedPeer;
 beforeAll(async () => {
   [a, b, source] = await Promise.all([startPool(), startPool(), ScriptedPeer.start()]);
   await openFederation(a, b);
-  await bond(metOf(a), metOf(b));
-  await source.befriend(metOf(a), 2);
-  await source.befriend(metOf(b), 2);
+  await bond(a, b);
+  await source.befriend(a, 2);
+  await source.befriend(b, 2);
 });
 
 /** Ends workerd and nothing else; its runner starts it again. */
@@ -54,7 +53,7 @@ async function followed(pool: PoolProcess, peer: PoolProcess): Promise<number> {
 
 async function pushBatch(size: number): Promise<string[]> {
   const events = await source.sign(Array.from({ length: size }, () => SAID));
-  expect(await source.push(metOf(a), events)).toMatchObject({ accepted: size });
+  expect(await source.push(a, events)).toMatchObject({ accepted: size });
   return events.map(({ content_id }) => content_id);
 }
 
@@ -78,7 +77,7 @@ function writers(pool: PoolProcess, batch: number) {
       underWay += 1;
       await waitFor(
         async () => {
-          const answer = await source.push(metOf(pool), events);
+          const answer = await source.push(pool, events);
           expect(answer).toMatchObject({ rejected: 0, errors: [] });
           return answer.accepted + answer.duplicates === batch;
         },

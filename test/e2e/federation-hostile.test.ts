@@ -6,7 +6,7 @@ import { gzipSync } from "node:zlib";
 import { beforeAll, describe, expect, it } from "vitest";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { residentMiB } from "../../scripts/fuzz/fuzz.ts";
-import { metOf, openFederation, SAID } from "./federation-support.ts";
+import { openFederation, SAID } from "./federation-support.ts";
 import { type Script, ScriptedPeer } from "./scripted-peer.ts";
 import { type PoolProcess, startPool, waitFor } from "./support.ts";
 
@@ -32,7 +32,7 @@ beforeAll(async () => {
   ])) as [PoolProcess, ScriptedPeer, ...ScriptedPeer[]];
   inside = await listener();
   await openFederation(pool);
-  for (const peer of [honest, ...hostile]) await peer.befriend(metOf(pool), 3);
+  for (const peer of [honest, ...hostile]) await peer.befriend(pool, 3);
   await waitFor(() => [honest, ...hostile].every((peer) => peer.followers === 1), 15_000, "all to be followed");
   await Promise.all(hostile.map((peer) => peer.say({})));
   const [event] = await honest.sign([SAID]);
@@ -194,7 +194,7 @@ async function untilAsked(what: string, times: number): Promise<void> {
 }
 
 async function callOn(peer: ScriptedPeer): Promise<void> {
-  await (await peer.ask(metOf(pool), "GET", "/api/federation/status")).arrayBuffer();
+  await (await peer.ask(pool, "GET", "/api/federation/status")).arrayBuffer();
 }
 
 /** Sends a body after this head for as long as anybody takes it: how many MiB that were. */
@@ -250,7 +250,7 @@ describe("trusted peers that", () => {
       "content-type: application/json",
       how === "with its length" ? `content-length: ${10 * 1024 ** 3}` : "transfer-encoding: chunked",
     ];
-    const signed = await hostile[0]?.signed(metOf(pool), "POST", "/api/federation/events");
+    const signed = await hostile[0]?.signed(pool, "POST", "/api/federation/events");
     const lines = Object.entries(signed ?? {}).map(([name, value]) => `${name}: ${value}`);
     const text = [...head, ...lines, "", ""].join("\r\n");
     const sent = Promise.all(hostile.map(() => sentUntilCut(text)));

@@ -8,7 +8,6 @@ import {
   expectSound,
   idsOf,
   logOf,
-  metOf,
   openFederation,
   SAID,
   streams,
@@ -26,16 +25,16 @@ let source: ScriptedPeer;
 beforeAll(async () => {
   [a, b, source] = await Promise.all([startPool(), startPool(), ScriptedPeer.start()]);
   await openFederation(a, b);
-  await bond(metOf(a), metOf(b));
-  await source.befriend(metOf(a), 2);
-  await source.befriend(metOf(b), 2);
+  await bond(a, b);
+  await source.befriend(a, 2);
+  await source.befriend(b, 2);
   await waitFor(async () => (await streams(a, b)).every(Boolean), 30_000, "all streams");
 });
 
 describe("the kill switch", () => {
   it("ends streams within a second, served and followed ones alike, and what it stopped goes on when it is back on", async () => {
     await waitFor(() => source.followers === 2, 10_000, "the scripted peer to be followed by both");
-    const served = await source.ask(metOf(a), "GET", "/api/federation/stream?audience=public&since=0");
+    const served = await source.ask(a, "GET", "/api/federation/stream?audience=public&since=0");
     expect(served.status).toBe(200);
     const servedEnd = untilEnd(served);
 
@@ -45,7 +44,7 @@ describe("the kill switch", () => {
     await waitFor(() => source.followers === 1, 5_000, "the followed stream to end");
     expect(performance.now() - offMs).toBeLessThan(1_000);
     await waitFor(async () => !(await streamsOf(a, b)).some(Boolean), 5_000, "all streams to end");
-    expect((await source.ask(metOf(a), "GET", "/api/federation/status")).status).toBe(503);
+    expect((await source.ask(a, "GET", "/api/federation/status")).status).toBe(503);
 
     // By then nobody tries any more: only the switch itself can bring them back before the next alarm.
     await waitFor(() => performance.now() - offMs > 5_000, 10_000, "time to pass");
@@ -59,13 +58,21 @@ describe("a peer that was away", () => {
   it("because its process stood still, has all that happened meanwhile, a grant too", async () => {
     signal(b.workerdPid(), "SIGSTOP");
     const said = await sayAtA(300);
-    await a.admin.trustPeer(metOf(b).id, 2);
-    await waitFor(async () => (await a.admin.peer(metOf(b).id)).deliveries_waiting > 0, 5_000, "the grant to wait");
+    await a.admin.trustPeer(b.credentials.atom_id, 2);
+    await waitFor(
+      async () => (await a.admin.peer(b.credentials.atom_id)).deliveries_waiting > 0,
+      5_000,
+      "the grant to wait",
+    );
     signal(b.workerdPid(), "SIGCONT");
-    await waitFor(async () => (await b.admin.peer(metOf(a).id)).received === 2, 30_000, "the grant to arrive");
+    await waitFor(
+      async () => (await b.admin.peer(a.credentials.atom_id)).received === 2,
+      30_000,
+      "the grant to arrive",
+    );
     await waitFor(async () => (await publicOf(b)).includes(said.at(-1) ?? ""), 30_000, "the events to arrive");
     expectOnce(await publicOf(b), said);
-    await a.admin.trustPeer(metOf(b).id, 3);
+    await a.admin.trustPeer(b.credentials.atom_id, 3);
     await waitFor(async () => (await streams(a, b)).every(Boolean), 30_000, "all streams to be back");
   });
 
@@ -73,18 +80,30 @@ describe("a peer that was away", () => {
     await b.stop();
     const said = await sayAtA(300);
     // Each is a try of its own: five failures open the circuit.
-    for (const level of [2, 3, 2, 3, 2] as const) await a.admin.trustPeer(metOf(b).id, level);
-    await waitFor(async () => (await a.admin.peer(metOf(b).id)).circuit === "open", 30_000, "the circuit to open");
+    for (const level of [2, 3, 2, 3, 2] as const) await a.admin.trustPeer(b.credentials.atom_id, level);
+    await waitFor(
+      async () => (await a.admin.peer(b.credentials.atom_id)).circuit === "open",
+      30_000,
+      "the circuit to open",
+    );
     expect(await circuitEvents()).toEqual(["circuit_opened"]);
 
     b = await startPool({ stateDir: b.stateDir, port: Number(new URL(b.url).port) });
-    await waitFor(async () => (await b.admin.peer(metOf(a).id)).received === 2, 20_000, "the grant to arrive");
+    await waitFor(
+      async () => (await b.admin.peer(a.credentials.atom_id)).received === 2,
+      20_000,
+      "the grant to arrive",
+    );
     await waitFor(async () => (await publicOf(b)).includes(said.at(-1) ?? ""), 20_000, "the events to arrive");
-    await waitFor(async () => (await a.admin.peer(metOf(b).id)).deliveries_waiting === 0, 10_000, "the queue to empty");
-    expect((await a.admin.peer(metOf(b).id)).circuit).toBe("closed");
+    await waitFor(
+      async () => (await a.admin.peer(b.credentials.atom_id)).deliveries_waiting === 0,
+      10_000,
+      "the queue to empty",
+    );
+    expect((await a.admin.peer(b.credentials.atom_id)).circuit).toBe("closed");
     expect(await circuitEvents()).toEqual(["circuit_opened", "circuit_closed"]);
     expectOnce(await publicOf(b), said);
-    await a.admin.trustPeer(metOf(b).id, 3);
+    await a.admin.trustPeer(b.credentials.atom_id, 3);
     await waitFor(async () => (await streams(a, b)).every(Boolean), 30_000, "all streams to be back");
     await expectSound(a);
     await expectSound(b);
@@ -108,7 +127,7 @@ async function sayAtA(count: number): Promise<string[]> {
   for (let left = count; left > 0; left -= LIMITS.eventsPerPush) {
     const contents = Array.from({ length: LIMITS.eventsPerPush }, () => SAID);
     const events = await source.sign(contents);
-    expect(await source.push(metOf(a), events)).toMatchObject({ accepted: events.length });
+    expect(await source.push(a, events)).toMatchObject({ accepted: events.length });
     ids.push(...events.map(({ content_id }) => content_id));
   }
   return ids;

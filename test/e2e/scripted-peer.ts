@@ -28,11 +28,12 @@ import {
 import { type Card, type GrantableLevel, registerAnswer } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { AdminClient } from "../../scripts/runtime/admin-client.ts";
+import type { Credentials } from "../../scripts/runtime/credentials.ts";
 
 /** A pool that is met, whoever runs it. */
-export interface Met {
+export interface Pool {
   url: string;
-  id: string;
+  credentials: Pick<Credentials, "atom_id" | "admin_token">;
   admin: AdminClient;
 }
 
@@ -96,13 +97,13 @@ export class ScriptedPeer {
   // ---- as one who asks
 
   /** Registers (SPEC 3.4), then both sides trust each other at this level. */
-  async befriend(pool: Met, level: GrantableLevel): Promise<void> {
+  async befriend(pool: Pool, level: GrantableLevel): Promise<void> {
     await this.register(pool);
     await pool.admin.trustPeer(this.id, level);
     await this.grant(pool, level);
   }
 
-  async register(pool: Met, url = this.url): Promise<void> {
+  async register(pool: Pool, url = this.url): Promise<void> {
     const card: Card = {
       atom_id: this.id,
       public_key: toHex(this.signer.publicKey),
@@ -124,8 +125,8 @@ export class ScriptedPeer {
     if (!confirmed.ok) throw new Error(`not registered: ${await confirmed.text()}`);
   }
 
-  async grant(pool: Met, level: GrantableLevel): Promise<void> {
-    const payload = { peer: pool.id, level };
+  async grant(pool: Pool, level: GrantableLevel): Promise<void> {
+    const payload = { peer: pool.credentials.atom_id, level };
     const [event] = await this.sign([{ type: "trust_granted", visibility: "direct", payload }]);
     const { accepted } = await this.push(pool, event === undefined ? [] : [event]);
     if (accepted !== 1) throw new Error("the grant was not accepted");
@@ -137,7 +138,7 @@ export class ScriptedPeer {
   }
 
   /** Throws unless it was answered as a push is. */
-  async push(pool: Pick<Met, "url" | "id">, events: SignedEvent[]): Promise<PushAnswer> {
+  async push(pool: Pool, events: SignedEvent[]): Promise<PushAnswer> {
     const body = { events: events.map((event) => ({ event, ttl: LIMITS.eventTtl })) };
     const answer = await this.ask(pool, "POST", "/api/federation/events", body);
     return pushAnswer.parse(await answer.json());
@@ -145,7 +146,7 @@ export class ScriptedPeer {
 
   /** One signed request (SPEC 3.2). */
   async ask(
-    pool: Pick<Met, "url" | "id">,
+    pool: Pool,
     method: "GET" | "POST",
     target: string,
     json?: unknown,
@@ -164,14 +165,21 @@ export class ScriptedPeer {
 
   /** Its headers. */
   signed(
-    pool: Pick<Met, "id">,
+    pool: Pool,
     method: "GET" | "POST",
     target: string,
     body: Uint8Array = new Uint8Array(),
   ): Promise<Record<string, string>> {
     const timestampSeconds = Math.floor(Date.now() / 1_000);
     const nonce = freshNonce();
-    return signRequest(this.signer, { method, target, body, destination: pool.id, timestampSeconds, nonce });
+    return signRequest(this.signer, {
+      method,
+      target,
+      body,
+      destination: pool.credentials.atom_id,
+      timestampSeconds,
+      nonce,
+    });
   }
 
   // ---- as one who is asked

@@ -74,7 +74,8 @@ export class ScriptedPeer {
       this.sockets.add(socket);
       socket.on("error", () => {}).on("close", () => this.sockets.delete(socket));
     });
-    server.on("request", (request, response) => void this.#answer(request, response));
+    // A caller that is cut off in the middle gets no answer.
+    server.on("request", (request, response) => this.#answer(request, response).catch(() => response.destroy()));
   }
 
   static async start(): Promise<ScriptedPeer> {

@@ -1,5 +1,6 @@
 import { Hono } from "hono";
 import { pullQuery, pushBody } from "../../schema/wire/events.ts";
+import type { SyncStatus } from "../../schema/wire/federation.ts";
 import { mayRead, TRUST_FOR_PUBLIC } from "../events/visibility.ts";
 import { fail } from "../http/errors.ts";
 import { poolKeys } from "../http/pool-keys.ts";
@@ -61,5 +62,5 @@ export const eventSyncRoutes = new Hono<PeerEnv>()
     const [{ log_id, hlc }, said] = await Promise.all([log.heads(), log.checkpoints()]);
     const readable = said.filter(({ checkpoint }) => mayRead(checkpoint.audience, peer.trust));
     const { atomId: atom_id } = await poolKeys(c.env);
-    return c.json({ atom_id, trust: peer.trust, log_id, hlc, checkpoints: readable });
+    return c.json({ atom_id, trust: peer.trust, log_id, hlc, checkpoints: readable } satisfies SyncStatus);
   });

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { atomId } from "./events.ts";
+import { atomId, hybridTime, signedCheckpoint } from "./events.ts";
 import { LIMITS } from "./limits.ts";
 import { unicodeText } from "./worker-frames.ts";
 
@@ -164,6 +164,19 @@ export type GrantableLevel = z.infer<typeof grantableLevel>;
 
 /** The payload of a grant, a `direct` event: its origin grants `level` to `peer`. */
 export const grantPayload = z.strictObject({ peer: atomId, level: trustLevel });
+
+// ---- How sync stands, to a peer (SPEC 4.2)
+
+export const syncStatus = z.strictObject({
+  atom_id: atomId,
+  /** What the caller has here, in effect. */
+  trust: trustLevel,
+  log_id: z.string(),
+  hlc: hybridTime,
+  /** Of the audiences that the caller may read. */
+  checkpoints: z.array(signedCheckpoint),
+});
+export type SyncStatus = z.infer<typeof syncStatus>;
 
 // ---- Switches (SPEC 2.3, 3.5)
 

@@ -1,0 +1,379 @@
+import { env } from "cloudflare:workers";
+import { createHash } from "node:crypto";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type * as z from "zod";
+import { errorBody } from "../../edge/http/errors.ts";
+import app from "../../edge/index.ts";
+import doc from "../../FEDERATION.md?raw";
+import { fromHex, toBase64, toHex, utf8 } from "../../schema/crypto/bytes.ts";
+import { verify } from "../../schema/crypto/ed25519.ts";
+import { verifyLivenessAnswer } from "../../schema/crypto/liveness-proof.ts";
+import { verifyRegistrationProof } from "../../schema/crypto/registration-proof.ts";
+import { freshNonce, readSignedHeaders, signedBytes } from "../../schema/crypto/request-signature.ts";
+import { GENESIS_CHAIN, nextChain, openCheckpoint, openEvent } from "../../schema/crypto/signed-event.ts";
+import { ERRORS, type ErrorCode } from "../../schema/wire/errors.ts";
+import { pullAnswer, pulledEvent, pushAnswer, pushBody } from "../../schema/wire/events.ts";
+import {
+  confirmAnswer,
+  confirmBody,
+  type FederationPolicy,
+  handshakeAnswer,
+  handshakeBody,
+  identityCard,
+  moleculeAnswer,
+  peerList,
+  registerAnswer,
+  registerBody,
+  syncStatus,
+  verifyAnswer,
+  verifyBody,
+} from "../../schema/wire/federation.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import vectors from "../vectors/federation-signatures.json" with { type: "json" };
+import { deliver, freshPool, PeerDouble, peerAt, setPolicy } from "./peer-double.ts";
+import { admin, ask } from "./support.ts";
+
+/** FEDERATION.md against the shapes, the vectors, the routes and the pool itself. */
+
+const SHAPES = {
+  identityCard,
+  registerBody,
+  registerAnswer,
+  confirmBody,
+  confirmAnswer,
+  handshakeBody,
+  handshakeAnswer,
+  verifyBody,
+  verifyAnswer,
+  moleculeAnswer,
+  pushBody,
+  pushAnswer,
+  pullAnswer,
+  pulledEvent,
+  syncStatus,
+  peerList,
+} satisfies Record<string, z.ZodType>;
+type Shape = keyof typeof SHAPES;
+
+interface Block {
+  language: string;
+  /** The words after it: what the block is. */
+  is: string[];
+  text: string;
+  /** The endpoint of the section. */
+  endpoint: string;
+}
+
+const blocks = readBlocks(doc);
+const prose = doc.replace(/^```.*?^```/gms, "");
+
+function readBlocks(markdown: string): Block[] {
+  const found = markdown.matchAll(/^### `([^`]+)`|^```(\w+) (.*?)\n(.*?)^```/gms);
+  let endpoint = "";
+  return [...found].flatMap(([, heading, language = "", is = "", text = ""]) => {
+    endpoint = heading ?? endpoint;
+    return heading === undefined ? [{ language, is: is.split(" "), text, endpoint }] : [];
+  });
+}
+
+function block(...is: string[]): Block {
+  const [found, ...more] = blocks.filter((each) => is.every((word, i) => each.is[i] === word));
+  if (!found || more.length > 0) throw new Error(`${more.length + 1} blocks are ${is.join(" ")}`);
+  return found;
+}
+const example = <Of extends Shape>(kind: "request" | "answer", shape: Of): z.output<(typeof SHAPES)[Of]> =>
+  SHAPES[shape].parse(JSON.parse(block(kind, shape).text)) as z.output<(typeof SHAPES)[Of]>;
+
+/** The cells of a table, by what its first column is called. */
+function rows(first: string): string[][] {
+  const [, body = ""] = new RegExp(`^\\| ${first} \\|.*\\n\\|[ |-]+\\n((?:\\|.*\\n)+)`, "m").exec(prose) ?? [];
+  const split = (line: string) =>
+    line
+      .split("|")
+      .slice(1, -1)
+      .map((cell) => cell.trim().replaceAll("`", ""));
+  return body.trimEnd().split("\n").map(split);
+}
+
+const sha256 = (bytes: Uint8Array) => new Uint8Array(createHash("sha256").update(bytes).digest());
+
+describe("what is written", () => {
+  it("names every federated route, and none that is not there", () => {
+    const written = prose.matchAll(/`((?:GET|POST|PUT|DELETE) \/(?:api|v1)\/federation\/[^`?]*)/g);
+    const there = app.routes
+      .filter(({ method, path }) => method !== "ALL" && /^\/(api|v1)\/federation\//.test(path))
+      .map(({ method, path }) => `${method} ${path.replace(/\/$/, "").replace(":id", "{id}")}`);
+    expect([...new Set([...written].map(([, route]) => route))].sort()).toEqual([...new Set(there)].sort());
+  });
+
+  it("has an example of each shape that goes between pools, and each is of its shape", () => {
+    const shown = blocks.filter(({ language, is }) => language === "json" && is[0] !== "error");
+    for (const { is, text } of shown) {
+      const shape = SHAPES[is[1] as Shape];
+      expect(shape, is.join(" ")).toBeDefined();
+      expect(shape.parse(JSON.parse(text)), is.join(" ")).toEqual(JSON.parse(text));
+    }
+    expect(new Set([...shown.map(({ is }) => is[1]), "pulledEvent"])).toEqual(new Set(Object.keys(SHAPES)));
+  });
+
+  it("shows the one refusal of whatever is wrong with a signature", () =>
+    expect(JSON.parse(block("error").text)).toEqual(errorBody(block("error").is[1] as ErrorCode)));
+
+  it("lists every code between pools, with its status and words", () =>
+    expect(rows("code")).toEqual(
+      Object.entries(ERRORS)
+        .filter(([code]) => /^(federation|events)\//.test(code))
+        .map(([code, { status, message, remedy }]) => [code, String(status), `${message} ${remedy}`]),
+    ));
+
+  it("says limits as they are", () => {
+    const said = rows("limit").map(([name = "", value = ""]) => [name, Number(value.replaceAll(",", ""))]);
+    expect(said.length).toBeGreaterThan(20);
+    expect(said).toEqual(said.map(([name]) => [name, LIMITS[name as keyof typeof LIMITS]]));
+  });
+
+  it("links to what is there", () => {
+    const sections = [...doc.matchAll(/^#+ (.*)$/gm)].map(([, title = ""]) =>
+      title
+        .toLowerCase()
+        .replace(/[^\w -]/g, "")
+        .replaceAll(" ", "-"),
+    );
+    for (const [, target = ""] of prose.matchAll(/\]\(#([^)]+)\)/g)) expect(sections).toContain(target);
+  });
+});
+
+describe("what is signed", () => {
+  it.each([
+    ["signed-v1", "v1 admin request, no hops"],
+    ["signed-v2", "v2 covers the query string"],
+  ])("%s is the vectors' case, byte for byte", async (name, comment) => {
+    const vector = vectors.cases.find((each) => each.comment === comment);
+    const [head = "", body = ""] = block(name).text.trimEnd().split("\n\n");
+    const [request = "", ...lines] = head.split("\n");
+    const [method = "", target = ""] = request.split(" ");
+    const headers = new Headers(lines.map((line) => line.split(/: ?/) as [string, string]));
+    const read = readSignedHeaders(headers);
+    if (!read.ok || !vector) throw new Error(`not a signed request: ${JSON.stringify(read)}`);
+    const bytes = await signedBytes(read.headers, { method, target, body: utf8(body) });
+    expect(toHex(bytes)).toBe(vector.signed_bytes_hex);
+    // A fence ends on a line of its own: the last line feed of version 1 is not signed.
+    const shown = block(`${name}-bytes`).text;
+    expect(read.headers.version === 1 ? shown.replace(/\n$/, "") : shown).toBe(new TextDecoder().decode(bytes));
+    expect(toBase64(read.signature)).toBe(vector.signature_base64);
+    const key = fromHex(vectors.origin.public_key_hex) ?? new Uint8Array();
+    expect(await verify(read.signature, bytes, key)).toBe(true);
+  });
+
+  it("the registration is the vectors', and both proofs hold", async () => {
+    const [asked, answered, confirmed] = [
+      example("request", "registerBody"),
+      example("answer", "registerAnswer"),
+      example("request", "confirmBody"),
+    ];
+    const registration = { initiator: asked, responder: answered };
+    expect(answered.proof).toBe(vectors.registration.responder.proof_base64);
+    expect(confirmed).toEqual({
+      card: asked.card,
+      challenge: answered.challenge,
+      proof: vectors.registration.initiator.proof_base64,
+    });
+    expect(await verifyRegistrationProof(answered.proof, "responder", registration)).toBe(true);
+    expect(await verifyRegistrationProof(confirmed.proof, "initiator", registration)).toBe(true);
+  });
+
+  it("the answer to verify is of the destination's key", async () => {
+    const { challenge_b64 } = example("request", "verifyBody");
+    const { signed_response_b64 } = example("answer", "verifyAnswer");
+    const key = fromHex(vectors.destination.public_key_hex) ?? new Uint8Array();
+    expect(await verifyLivenessAnswer(signed_response_b64, challenge_b64, key)).toBe(true);
+  });
+
+  it("events, checkpoints and the chain hold, and a stream carries what a pull does", async () => {
+    const page = example("answer", "pullAnswer");
+    const [pulled] = page.events;
+    expect(example("request", "pushBody").events).toEqual([{ event: pulled?.event, ttl: pulled?.ttl }]);
+    expect(await openEvent(pulled?.event)).toMatchObject({ ok: true, event: { origin: vectors.origin.atom_id } });
+    const chain = nextChain(GENESIS_CHAIN, pulled?.event.content_id ?? "", sha256);
+    expect(page.checkpoint.checkpoint).toMatchObject({ audience: "peers", seq: 1, chain });
+    const { checkpoints } = example("answer", "syncStatus");
+    for (const each of [page.checkpoint, ...checkpoints])
+      expect(await openCheckpoint(each)).toMatchObject({ ok: true });
+    const [, id, data = ""] = /^: .*\n\nid: (\d+)\ndata: (.*)\n\n: .*\n$/.exec(block("stream").text) ?? [];
+    expect({ id, event: JSON.parse(data) }).toEqual({ id: "1", event: pulled });
+  });
+});
+
+/** Whether both have the same members, however deep; of lists the first elements tell. */
+function expectSameMembers(live: unknown, shown: unknown, at: string): void {
+  if (live === null || shown === null) return;
+  expect(Array.isArray(live) ? "list" : typeof live, at).toBe(Array.isArray(shown) ? "list" : typeof shown);
+  if (Array.isArray(live) && Array.isArray(shown)) {
+    if (shown.length > 0) expect(live, at).not.toEqual([]);
+    if (live.length > 0 && shown.length > 0) expectSameMembers(live[0], shown[0], `${at}[0]`);
+    return;
+  }
+  if (typeof live !== "object" || typeof shown !== "object") return;
+  expect(Object.keys(live).sort(), at).toEqual(Object.keys(shown).sort());
+  for (const [name, value] of Object.entries(live)) {
+    expectSameMembers(value, (shown as Record<string, unknown>)[name], `${at}.${name}`);
+  }
+}
+
+describe("the pool itself", () => {
+  beforeEach(() => freshPool());
+  afterEach(() => vi.restoreAllMocks());
+
+  const handshake = (of: PeerDouble) => ({
+    atom_id: of.id,
+    name: "double",
+    pubkey_hex: toHex(of.signer.publicKey),
+    url: of.url,
+    molecule_id: null,
+    capabilities: [],
+    request_reciprocation: false,
+  });
+  const challenge = () => ({ challenge_b64: toBase64(fromHex(freshNonce() + freshNonce()) ?? new Uint8Array()) });
+  /** A bonded peer, and something in the log for it. */
+  async function bonded(): Promise<PeerDouble> {
+    const peer = await peerAt(3, 3);
+    await env.EVENT_LOG.getByName("pool").append([{ type: "overview", visibility: "peers", payload: {} }]);
+    return peer;
+  }
+
+  it.each<[shape: Shape, call: () => Promise<{ asked?: unknown; response: Response }>]>([
+    ["identityCard", async () => ({ response: await ask("/v1/federation/info") })],
+    ["identityCard", async () => ({ response: await ask("/api/federation/identity") })],
+    [
+      "registerAnswer",
+      async () => {
+        const peer = await PeerDouble.make();
+        const asked = { card: peer.card(), challenge: freshNonce() + freshNonce() };
+        return { asked, response: await peer.send("POST", "/api/federation/register", asked) };
+      },
+    ],
+    ["confirmAnswer", async () => ({ response: await (await PeerDouble.make()).register() })],
+    [
+      "handshakeAnswer",
+      async () => {
+        const peer = await PeerDouble.make();
+        const asked = handshake(peer);
+        return { asked, response: await peer.send("POST", "/v1/federation/handshake", asked) };
+      },
+    ],
+    [
+      "verifyAnswer",
+      async () => {
+        const peer = await peerAt(1);
+        const asked = { atom_id: peer.id, ...challenge() };
+        return { asked, response: await peer.send("POST", "/v1/federation/verify", asked) };
+      },
+    ],
+    [
+      "moleculeAnswer",
+      async () => {
+        await peerAt(2, 2);
+        return { response: await (await peerAt(2)).send("GET", "/v1/federation/molecule") };
+      },
+    ],
+    [
+      "pushAnswer",
+      async () => {
+        const peer = await bonded();
+        const asked = { events: [{ event: await peer.event({ visibility: "peers" }), ttl: 3 }] };
+        return { asked, response: await peer.send("POST", "/api/federation/events", asked) };
+      },
+    ],
+    [
+      "pullAnswer",
+      async () => ({
+        response: await (await bonded()).send("GET", "/api/federation/events?audience=peers&since=0&limit=100"),
+      }),
+    ],
+    ["syncStatus", async () => ({ response: await (await bonded()).send("GET", "/api/federation/status") })],
+    [
+      "peerList",
+      async () => {
+        await bonded();
+        const headers = { authorization: `Bearer ${env.ADMIN_TOKEN}` };
+        return { response: await ask("/api/federation/peers", { headers }) };
+      },
+    ],
+  ])("answers with the members of the example: %s", async (shape, call) => {
+    const { asked, response } = await call();
+    expect(response.status).toBe(200);
+    const [first] = blocks.filter(({ is }) => is[0] === "answer" && is[1] === shape);
+    const live = await response.json();
+    expect(SHAPES[shape].parse(live)).toBeDefined();
+    expectSameMembers(live, JSON.parse(first?.text ?? ""), shape);
+    const request = blocks.find(({ is, endpoint }) => is[0] === "request" && endpoint === first?.endpoint);
+    if (asked !== undefined) expectSameMembers(asked, JSON.parse(request?.text ?? ""), `request of ${shape}`);
+  });
+
+  it("streams as the example does", async () => {
+    const response = await (await bonded()).send("GET", "/api/federation/stream?audience=peers&since=0");
+    expect(response.headers.get("content-type")).toBe("text/event-stream");
+    const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
+    let text = "";
+    while (reader && !/data: .*\n\n/.test(text)) text += (await reader.read()).value ?? "";
+    await reader?.cancel();
+    const [, data = ""] = /^: .*\n\nid: 1\ndata: (.*)\n\n/.exec(text) ?? [];
+    expectSameMembers(JSON.parse(data), example("answer", "pullAnswer").events[0], "event");
+  });
+
+  const callers = rows("endpoint").filter((cells) => cells.length === 4) as [string, string, string, string][];
+  const signed = callers.filter(([, trust]) => trust !== "anybody");
+  /** As far as who asks is concerned, well formed. */
+  async function send(of: PeerDouble, endpoint: string, version: 1 | 2): Promise<string> {
+    const [method = "", path = ""] = endpoint.split(" ");
+    const body = path.endsWith("/handshake")
+      ? handshake(of)
+      : path.endsWith("/verify")
+        ? { atom_id: of.id, ...challenge() }
+        : path.endsWith("/register")
+          ? { card: of.card(), challenge: freshNonce() + freshNonce() }
+          : method === "POST"
+            ? { events: [{ event: await of.event(), ttl: 3 }] }
+            : undefined;
+    return of.told(method, path, body, { version });
+  }
+
+  it("asks of each endpoint the trust that the table says", async () => {
+    const known = { 0: await peerAt(0), 1: await peerAt(1), 2: await peerAt(2), 3: await peerAt(3, 3) };
+    for (const [endpoint, wants] of signed.filter(([, trust]) => /^\d/.test(trust))) {
+      const least = Number(wants[0]);
+      for (const [level, peer] of Object.entries(known)) {
+        const told = await send(peer, endpoint, 2);
+        if (Number(level) < least) expect(told, `${endpoint} at ${level}`).toBe("403 federation/untrusted");
+        else expect(told, `${endpoint} at ${level}`).not.toBe("403 federation/untrusted");
+      }
+      if (!wants.includes("peers 3")) continue;
+      expect(await send(known[2], `${endpoint}?audience=peers`, 2)).toBe("403 federation/untrusted");
+      expect(await send(known[3], `${endpoint}?audience=peers`, 2)).toBe("200");
+    }
+  });
+
+  it("hears version 1 where the table says, and nowhere else", async () => {
+    await setPolicy({ legacy_signatures: "reads" });
+    const old = await PeerDouble.make();
+    old.version = 1;
+    expect(await send(old, "POST /v1/federation/handshake", 1)).toBe("200");
+    await admin("PUT", `/peers/${old.id}/trust`, { level: 2 }, 200);
+    for (const legacy of ["off", "reads", "all"] satisfies FederationPolicy["legacy_signatures"][]) {
+      await setPolicy({ legacy_signatures: legacy });
+      for (const [endpoint, , heardWith] of signed) {
+        const told = await send(old, endpoint, 1);
+        const isHeard = heardWith.split(", ").includes(legacy);
+        expect(told === "401 federation/unauthenticated", `${endpoint} with ${legacy}: ${told}`).toBe(!isHeard);
+      }
+    }
+  });
+
+  it("refuses whoever signs wrongly as is written", async () => {
+    const peer = await PeerDouble.make();
+    const response = await deliver(await peer.request("GET", "/api/federation/status"));
+    expect(response.status).toBe(401);
+    expect(response.headers.get("date")).not.toBeNull();
+    expect(await response.json()).toEqual(JSON.parse(block("error").text));
+  });
+});

@@ -439,7 +439,8 @@ export class Bond extends DurableObject<Env> {
     if (this.#admissions.holdsNonces()) due.push(nowMs + PURGE_MS);
     if (this.#hasUntold()) due.push(nowMs + LIMITS.outboxRetryMinMs);
     const next = due.filter((atMs) => atMs !== null);
-    if (next.length > 0) await this.#armBy(Math.min(...next));
+    // What is due already is being tried: an alarm at once would find nothing else to do until that has ended.
+    if (next.length > 0) await this.#armBy(Math.max(Math.min(...next), nowMs + LIMITS.outboxRetryMinMs));
   }
 
   #hasUntold(): boolean {

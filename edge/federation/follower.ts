@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { createParser } from "eventsource-parser";
 import { openCheckpoint } from "../../schema/crypto/signed-event.ts";
 import { type PeerAudience, type PulledEvent, pullAnswer, pulledEvent } from "../../schema/wire/events.ts";
@@ -213,5 +213,5 @@ function parsed(text: string): unknown {
 }
 
 function sha256(bytes: Uint8Array): Uint8Array {
-  return createHash("sha256").update(bytes).digest();
+  return hash("sha256", bytes, "buffer");
 }

@@ -25,6 +25,7 @@ export class ServedStream {
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
   readonly #source: StreamSource;
   #ended = false;
+  #isWriting = false;
 
   constructor(source: StreamSource, audience: PeerAudience, since: number) {
     const { readable, writable } = new IdentityTransformStream();
@@ -45,7 +46,7 @@ export class ServedStream {
     );
     try {
       // A first byte at once: whoever follows knows that it does.
-      await this.#writer.write(utf8(": following\n\n"));
+      await this.#write(": following\n\n");
       while (!this.#ended) await Promise.race([this.#next(), left]);
     } catch {
       // The reader left, or the stream was ended while it waited to write.
@@ -56,24 +57,31 @@ export class ServedStream {
     }
   }
 
-  /** At once, also in the middle of a page: the peer resumes from what it has. */
+  /** At once, also in the middle of a page, which a slow reader leaves torn: the peer resumes from what it has. */
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#writer.abort(new Error("the stream has ended")).catch(() => {});
+    const gone = this.#isWriting ? this.#writer.abort(new Error("the stream has ended")) : this.#writer.close();
+    gone.catch(() => {});
+  }
+
+  async #write(text: string): Promise<void> {
+    this.#isWriting = true;
+    await this.#writer.write(utf8(text));
+    this.#isWriting = false;
   }
 
   async #next(): Promise<void> {
     const head = await this.#source.changed(this.at, LIMITS.streamCommentMs);
     if (this.#ended) return;
     if (head <= this.at) {
-      await this.#writer.write(utf8(": nothing new\n\n"));
+      await this.#write(": nothing new\n\n");
       return;
     }
     const { events, next } = await this.#source.page(this.at);
     if (this.#ended || events.length === 0) return;
     const frames = events.map((each) => `id: ${each.seq}\ndata: ${JSON.stringify(each)}\n\n`);
-    await this.#writer.write(utf8(frames.join("")));
+    await this.#write(frames.join(""));
     this.at = next;
   }
 

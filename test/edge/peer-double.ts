@@ -72,7 +72,7 @@ export interface Call {
   body: unknown;
 }
 
-type Answer = (request: Request) => Response | Promise<Response> | undefined;
+type Answer = (request: Request) => Response | undefined | Promise<Response | undefined>;
 
 const doubles = new Map<string, PeerDouble>();
 
@@ -316,11 +316,24 @@ export function eventOf(signer: Signer, draft: EventDraft = {}): Promise<SignedE
 export class DoubleLog {
   readonly #signer: Signer;
   readonly #events: Record<PeerAudience, PulledEvent[]> = { public: [], peers: [] };
-  readonly #streams = new Set<() => void>();
+  /** Streams that began before it changed have ended. */
+  #told = 0;
   state: LogState = newLog(toHex(crypto.getRandomValues(new Uint8Array(16))));
 
   constructor(signer: Signer) {
     this.#signer = signer;
+  }
+
+  /** Another story under the same name, or from a backup under a new one; whoever streams has lost it. */
+  startOver(logId = this.state.logId): void {
+    this.state = newLog(logId);
+    for (const audience of ["public", "peers"] as const) this.#events[audience].length = 0;
+    this.drop();
+  }
+
+  /** Ends all streams. */
+  drop(): void {
+    this.#told += 1;
   }
 
   append(event: SignedEvent, audience: PeerAudience = "public", ttl = 3): void {
@@ -332,7 +345,6 @@ export class DoubleLog {
     );
     this.state = state;
     this.#events[audience].push({ seq: places[audience]?.seq ?? 0, event, ttl });
-    for (const wake of this.#streams) wake();
   }
 
   async page(audience: PeerAudience, since: number) {
@@ -343,28 +355,25 @@ export class DoubleLog {
     return { events, next: events.at(-1)?.seq ?? since, head: seq, checkpoint };
   }
 
+  /** It looks for what is new by itself: the reader's object is woken by nothing outside of it. */
   stream(audience: PeerAudience, since: number, signal: AbortSignal | null): Response {
+    const told = this.#told;
     let at = since;
-    let write = () => {};
+    const next = async (controller: ReadableStreamDefaultController<Uint8Array>) => {
+      for (;;) {
+        signal?.throwIfAborted();
+        if (told !== this.#told) return controller.close();
+        const fresh = this.#events[audience].slice(at);
+        if (fresh.length > 0) {
+          at += fresh.length;
+          return controller.enqueue(utf8(fresh.map((e) => `id: ${e.seq}\ndata: ${JSON.stringify(e)}\n\n`).join("")));
+        }
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+    };
     const body = new ReadableStream<Uint8Array>({
-      start: (controller) => {
-        controller.enqueue(utf8(": following\n\n"));
-        write = () => {
-          for (const each of this.#events[audience].slice(at)) {
-            controller.enqueue(utf8(`id: ${each.seq}\ndata: ${JSON.stringify(each)}\n\n`));
-            at = each.seq;
-          }
-        };
-        signal?.addEventListener("abort", () => {
-          this.#streams.delete(write);
-          controller.error(signal.reason);
-        });
-        this.#streams.add(write);
-        write();
-      },
-      cancel: () => {
-        this.#streams.delete(write);
-      },
+      start: (controller) => controller.enqueue(utf8(": following\n\n")),
+      pull: next,
     });
     return new Response(body, { headers: { "content-type": "text/event-stream" } });
   }

@@ -43,12 +43,13 @@ export const identityRoutes = new Hono<FederatedEnv & PeerEnv>()
     if (refusal !== null) return refusal;
     const { policy } = c.var;
     if (!mayRegister(body, policy)) return fail(c, "federation/registration-refused");
+    // Before anything is read for it: whoever asks more often costs a verification and no more.
+    const started = startReverseVerify(reverseVerifies, body.url, Date.now());
+    if (!started.ok) return fail(c, started.code, { retryAfterSeconds: started.retryAfterSeconds });
+    reverseVerifies = started.calls;
     const { version, nonce, timestampSeconds } = read.headers;
     if (version < (await standingOf(c.env, body.atom_id)).version) return unauthenticated(c, "version-1-refused");
     const known = await findPeer(c.env.DB, body.atom_id);
-    const started = startReverseVerify(reverseVerifies, new URL(body.url).host, Date.now());
-    if (!started.ok) return fail(c, started.code, { retryAfterSeconds: started.retryAfterSeconds });
-    reverseVerifies = started.calls;
     const address = { atomId: body.atom_id, url: body.url, version };
     if (!(await provesItsKey(c.env, address, body.pubkey_hex))) return fail(c, "federation/registration-refused");
     const once = {

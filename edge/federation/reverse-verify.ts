@@ -1,6 +1,7 @@
 /**
- * A handshake of the existing network makes us call its sender back (SPEC 3.4): once a minute per host, and a hundred
- * hosts at most, so that nobody can aim us at somebody. A call ends within a minute, so what waits is among these. Pure.
+ * A handshake of the existing network makes us call its sender back (SPEC 3.4): once a minute per host, whatever the
+ * port, and a hundred hosts at most, so that nobody can aim us at somebody, nor have us try somebody's ports. A call ends
+ * within a minute, so what waits is among these. Pure.
  */
 import { LIMITS } from "../../schema/wire/limits.ts";
 
@@ -13,7 +14,10 @@ export type ReverseVerifyStep =
 
 const MINUTE_MS = 60_000;
 
-export function startReverseVerify(calls: ReverseVerifies, host: string, nowMs: number): ReverseVerifyStep {
+/** `url`: the origin that is to be called. */
+export function startReverseVerify(calls: ReverseVerifies, url: string, nowMs: number): ReverseVerifyStep {
+  // RFC 3986 section 3.2.2: the port is no part of a host. A last dot names the same one.
+  const host = new URL(url).hostname.replace(/\.$/, "");
   const recent = new Map([...calls].filter(([, atMs]) => atMs <= nowMs && atMs > nowMs - MINUTE_MS));
   const heldUpByMs =
     recent.get(host) ?? (recent.size < LIMITS.reverseVerifyHosts ? null : Math.min(...recent.values()));

@@ -517,14 +517,12 @@ describe("a handshake of the existing network", () => {
     expect(await footprint()).toEqual(before);
   });
 
-  it("makes us call a host once a minute, whoever asks", async () => {
+  it("makes us call a host once a minute, whoever asks, at whatever port", async () => {
     const victim = await PeerDouble.make();
     expect(await shake(peer, 1, { url: victim.url })).toBe(REFUSED);
     for (let i = 0; i < 5; i++) {
       expect(await shake(await PeerDouble.make(), 1, { url: victim.url })).toBe(LIMITED);
-      expect(await shake(await PeerDouble.make(), 1, { url: `${victim.url}:8443` }), "another port").toBe(
-        i === 0 ? REFUSED : LIMITED,
-      );
+      expect(await shake(await PeerDouble.make(), 1, { url: `${victim.url}:${8443 + i}` })).toBe(LIMITED);
     }
     expect(victim.calls).toHaveLength(1);
     pass(60_000);

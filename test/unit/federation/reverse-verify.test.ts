@@ -15,15 +15,19 @@ it.each<[what: string, given: ReverseVerifies, host: string, nowMs: number, want
   ["one more than a hundred", calls(100), "new.example", NOW + 10_000, 50],
   ["one more, when the first is a minute old", calls(100), "new.example", NOW + 60_000, "called"],
   ["after the wall clock stepped back", calls(100), "0.example", NOW - 1, "called"],
+  ["the same host at another port", calls(1), "0.example:8443", NOW + 10_000, 50],
+  ["the same host, spelled with its last dot", calls(1), "0.example.:8443", NOW + 10_000, 50],
+  ["an IPv6 address", calls(1), "[2001:db8::1]:8443", NOW, "called"],
+  ["the same IPv6 address at another port", new Map([["[2001:db8::1]", NOW]]), "[2001:db8::1]:8444", NOW, 60],
 ])("%s", (_what, given, host, nowMs, want) => {
-  const step = startReverseVerify(given, host, nowMs);
+  const step = startReverseVerify(given, `https://${host}`, nowMs);
   expect(step.ok ? "called" : step.retryAfterSeconds).toBe(want);
 });
 
 it("a flood of hosts keeps a bounded record", () => {
   let state: ReverseVerifies = new Map();
   for (let i = 0; i < 5_000; i++) {
-    const step = startReverseVerify(state, `${i}.example`, NOW + i * 50);
+    const step = startReverseVerify(state, `https://${i}.example`, NOW + i * 50);
     if (step.ok) state = step.calls;
     expect(state.size).toBeLessThanOrEqual(100);
   }

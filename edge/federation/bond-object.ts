@@ -339,11 +339,13 @@ export class Bond extends DurableObject<Env> {
       // Forgotten while it asked for its place.
       if (this.#trust === null) return;
       if (!step.applied) continue;
-      const before = this.#trust.granted;
+      const { granted: before, received: receivedBefore } = this.#trust;
       this.#change(step.trust, () => {
         const { granted: to, received } = step.trust;
         const payload = { peer, by: null, from: before, to, received };
-        this.#tell({ type: "trust_changed", visibility: "private", payload });
+        // Said again: only its clock is new, and our log has the grant itself.
+        const isNews = to !== before || received !== receivedBefore;
+        if (isNews) this.#tell({ type: "trust_changed", visibility: "private", payload });
         // Without `require_mutual` the answer is ours by itself, and the peer hears of it.
         if (to !== before) this.#tell({ type: "trust_granted", visibility: "direct", payload: { peer, level: to } });
       });

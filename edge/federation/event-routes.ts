@@ -15,7 +15,7 @@ const READS = { legacy: "reads", rate: "event", minTrust: 2, isRead: true } as c
 /** Event sync with a peer (SPEC 4.2). */
 export const eventSyncRoutes = new Hono<PeerEnv>()
   /** At any trust: a grant may come from below, one at a time; what else an event needs is asked for each. */
-  .post("/events", signedPeer({ legacy: "all", rate: "event", rateBelow2: "request", minTrust: 0 }), async (c) => {
+  .post("/events", signedPeer({ legacy: "all", rate: "event", rateBelow2: "grant", minTrust: 0 }), async (c) => {
     const body = signedBody(c, c.var.body, pushBody);
     if (body instanceof Response) return body;
     const { policy, peer } = c.var;

@@ -3,13 +3,17 @@
  * algorithm (ITU-T I.371): the state of each is one time. Pure.
  */
 import type { FederationPolicy } from "../../schema/wire/federation.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
 
-export type RateKind = "request" | "event";
+/** `grant`: what a peer brings that nobody here accepted. Each stays in our log for good, so there are few. */
+export type RateKind = "request" | "event" | "grant";
 
 /** Persisted contract: epoch ms at which all that was admitted is paid for; in the past if nothing is owed. */
 export interface PeerRate {
   readonly requestsPaidAtMs: number;
   readonly eventsPaidAtMs: number;
+  /** Absent in what was stored before there was this rate. */
+  readonly grantsPaidAtMs?: number;
 }
 
 export interface PeerRateLimits {
@@ -32,14 +36,21 @@ export const UNUSED_RATE: PeerRate = Object.freeze({ requestsPaidAtMs: 0, events
 export type RateStep = { ok: true; rate: PeerRate } | { ok: false; retryAfterSeconds: number };
 
 export function takeRate(rate: PeerRate, kind: RateKind, limits: PeerRateLimits, nowMs: number): RateStep {
-  const step =
-    kind === "event"
-      ? take(rate.eventsPaidAtMs, limits.eventsPerSecond, 1_000, nowMs)
-      : take(rate.requestsPaidAtMs, limits.requestsPerMinute, 60_000, nowMs);
-  if (!step.ok) return step;
-  const paid = kind === "event" ? { eventsPaidAtMs: step.paidAtMs } : { requestsPaidAtMs: step.paidAtMs };
-  return { ok: true, rate: { ...rate, ...paid } };
+  const field = PAID_AT[kind];
+  const [burst, periodMs] = {
+    request: [limits.requestsPerMinute, 60_000] as const,
+    event: [limits.eventsPerSecond, 1_000] as const,
+    grant: [LIMITS.peerGrantsPerHour, 3_600_000] as const,
+  }[kind];
+  const step = take(rate[field] ?? 0, burst, periodMs, nowMs);
+  return step.ok ? { ok: true, rate: { ...rate, [field]: step.paidAtMs } } : step;
 }
+
+const PAID_AT = {
+  request: "requestsPaidAtMs",
+  event: "eventsPaidAtMs",
+  grant: "grantsPaidAtMs",
+} as const satisfies Record<RateKind, keyof PeerRate>;
 
 /** `burst` at once, then one each `periodMs / burst`. */
 function take(paidAtMs: number, burst: number, periodMs: number, nowMs: number) {

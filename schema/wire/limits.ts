@@ -137,6 +137,8 @@ export const LIMITS = Object.freeze({
   peerEventRequestsPerSecond: 60,
   peerMaxRequestsPerMinute: 1_000_000,
   peerMaxEventRequestsPerSecond: 10_000,
+  /** Pushes of one peer below trust 2, which may bring one grant each: our log keeps every one. */
+  peerGrantsPerHour: 10,
   hops: 2,
   federatedBodyBytes: 1024 * 1024,
 

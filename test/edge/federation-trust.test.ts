@@ -208,12 +208,48 @@ describe("a peer below trust 2", () => {
     }
   });
 
-  it("brings sixty of them a minute", async () => {
+  it("brings ten of them an hour: the others are refused before our log hears of them", async () => {
+    const [peer, other] = [await peerAt(1), await peerAt(1)];
+    const before = (await inOurLog()).length;
+    const grants = await Promise.all(Array.from({ length: 30 }, () => peer.grant(1)));
+    const answers = await Promise.all(grants.map((grant) => peer.push([grant])));
+    const refused = answers.filter(({ status }) => status === 429);
+    expect(refused).toHaveLength(30 - LIMITS.peerGrantsPerHour);
+    for (const each of refused) expect(Number(each.headers.get("retry-after"))).toBeGreaterThan(300);
+    // Each of them, and once that we are granted another level than before.
+    expect(await inOurLog()).toHaveLength(before + LIMITS.peerGrantsPerHour + 1);
+    expect(await outcome(await other.push([await other.grant(1)])), "another peer").toBe("200");
+    pass(361_000);
+    expect(await outcome(await peer.push([await peer.grant(1)]))).toBe("200");
+    expect(await outcome(await peer.push([await peer.grant(1)]))).toBe("429 federation/rate-limited");
+    expect(await peer.told("GET", "/api/federation/status"), "its other requests").toBe("200");
+  });
+});
+
+describe("what changed of a peer's trust", () => {
+  const changes = async (peer: PeerDouble) => {
+    const { events } = await env.EVENT_LOG.getByName("pool").read("all", 0, 500);
+    const bodies = await Promise.all(events.map(({ event }) => opened(event)));
+    const isIts = (event: { type: string; payload: Record<string, unknown> }) =>
+      event.type === "trust_changed" && event.payload.peer === peer.id;
+    return bodies.filter(isIts).map(({ payload: { from, to, received } }) => [from, to, received]);
+  };
+
+  it("is in our log once for each change, and not for a grant that says the same again", async () => {
+    await setPolicy({ require_mutual: false });
     const peer = await peerAt(1);
-    const answers = await Promise.all(
-      Array.from({ length: 70 }, async () => outcome(await peer.push([await peer.grant(1)]))),
-    );
-    expect(answers.filter((each) => each === "200")).toHaveLength(LIMITS.peerRequestsPerMinute);
+    for (const level of [1, 1, 1, 2, 2, 1] satisfies TrustLevel[]) {
+      pass(1_000);
+      await peer.push([await peer.grant(level)]);
+    }
+    expect(await changes(peer)).toEqual([
+      [1, 1, 1],
+      [1, 2, 2],
+      [2, 2, 1],
+    ]);
+    // The clock of what was said again counts all the same.
+    await peer.push([await peer.grant(3, { atUs: (Date.now() - 500) * 1_000 })]);
+    expect(await peer.seen()).toMatchObject({ received: 1 });
   });
 });
 

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { peerRateLimits, takeRate, UNUSED_RATE } from "../../../edge/federation/peer-rate.ts";
+import { peerRateLimits, type RateKind, takeRate, UNUSED_RATE } from "../../../edge/federation/peer-rate.ts";
 import { afterPurge, expiredThroughSeconds, type NonceRow } from "../../../edge/federation/replay-window.ts";
 import {
   type AdmissionRequest,
@@ -185,9 +185,10 @@ it("rows are bounded by the rate, however fast a peer goes", () => {
 });
 
 describe("the rate", () => {
-  it.each<[kind: "request" | "event", burst: number, periodMs: number]>([
+  it.each<[kind: RateKind, burst: number, periodMs: number]>([
     ["request", 60, 60_000],
     ["event", 60, 1_000],
+    ["grant", 10, 3_600_000],
   ])("of kind %s: %i a burst, and as many in each %i ms", (kind, burst, periodMs) => {
     fc.assert(
       fc.property(fc.array(fc.nat({ max: periodMs / 20 }), { minLength: 100, maxLength: 400 }), (gapsMs) => {
@@ -206,17 +207,27 @@ describe("the rate", () => {
     );
   });
 
-  it("a limited peer that waits as it is told is admitted", () => {
+  it.each<RateKind>(["request", "grant"])("a limited peer that waits as it is told is admitted: %s", (kind) => {
     let rate = UNUSED_RATE;
     let nowMs = NOW;
     for (let i = 0; i < 200; i++) {
-      const step = takeRate(rate, "request", PEER_RATE_LIMITS, nowMs);
+      const step = takeRate(rate, kind, PEER_RATE_LIMITS, nowMs);
       if (step.ok) rate = step.rate;
       else {
         nowMs += step.retryAfterSeconds * 1_000;
-        expect(takeRate(rate, "request", PEER_RATE_LIMITS, nowMs).ok).toBe(true);
+        expect(takeRate(rate, kind, PEER_RATE_LIMITS, nowMs).ok).toBe(true);
       }
     }
+  });
+
+  it("of a peer that was stored before there were as many kinds is what it was", () => {
+    const stored = { requestsPaidAtMs: NOW + 60_000, eventsPaidAtMs: NOW };
+    expect(takeRate(stored, "request", PEER_RATE_LIMITS, NOW).ok).toBe(false);
+    const paidAtMs = NOW + 360_000;
+    expect(takeRate(stored, "grant", PEER_RATE_LIMITS, NOW)).toEqual({
+      ok: true,
+      rate: { ...stored, grantsPaidAtMs: paidAtMs },
+    });
   });
 
   it("a wall clock that steps back by a day locks nobody out", () => {

@@ -286,14 +286,20 @@ export class Bond extends DurableObject<Env> {
     return step;
   }
 
-  /** False when there was no such peer. Its streams end, its queue is emptied; the tombstone stays. */
+  /**
+   * False when there was no such peer. Its streams end, and what waited for it is replaced by the word that nothing of
+   * what it was granted holds any more: the tombstone sees to its delivery.
+   */
   async remove(by: string): Promise<boolean> {
     const peer = this.#identity?.atomId;
     if (this.#trust === null || this.#trust.removedAtMs !== null || peer === undefined) return false;
-    const before = this.#trust.granted;
+    const { granted: before, decided } = this.#trust;
     this.#change(remove(this.#trust, Date.now()), () => {
       this.#deliveries.clear();
       this.#tell({ type: "trust_changed", visibility: "private", payload: { peer, by, from: before, to: null } });
+      // Whoever was never granted anything counts on nothing.
+      const wasTold = decided !== null || before >= 2;
+      if (wasTold) this.#tell({ type: "trust_granted", visibility: "direct", payload: { peer, level: 0 } });
     });
     await this.#settle();
     return true;
@@ -388,8 +394,9 @@ export class Bond extends DurableObject<Env> {
     await this.#settle();
   }
 
+  /** Of a removed peer too, which is told so; trust keeps everything else from it. */
   #address(): PeerAddress | null {
-    if (this.#identity === undefined || this.#trust === null || this.#trust.removedAtMs !== null) return null;
+    if (this.#identity === undefined || this.#trust === null) return null;
     const { atomId, url } = this.#identity;
     return { atomId, url, version: this.#admissions.signatureVersion };
   }
@@ -555,7 +562,7 @@ export class Bond extends DurableObject<Env> {
 
   /** SPEC 3.7: `direct` events are queued, each on its own. */
   #queueDirect(event: SignedEvent): void {
-    if (this.#trust === null || this.#trust.removedAtMs !== null) return;
+    if (this.#trust === null) return;
     if (this.#deliveries.waiting() >= LIMITS.deliveriesKept) {
       console.warn(JSON.stringify({ event: "delivery-given-up", reason: "queue-full" }));
       return;

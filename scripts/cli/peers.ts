@@ -96,7 +96,11 @@ const remove: Command = {
     const client = admin(values);
     const id = await found(client, given);
     await client.removePeer(id);
-    return print(values, { atom_id: id, removed: true }, `Peer ${id} is removed.`);
+    return print(
+      values,
+      { atom_id: id, removed: true },
+      `Peer ${id} is removed. It is told so if it was granted anything, as soon as it answers.`,
+    );
   },
 };
 

@@ -1,6 +1,7 @@
-import { evictDurableObject } from "cloudflare:test";
+import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import type { Bond } from "../../edge/federation/bond-object.ts";
 import { toBase64 } from "../../schema/crypto/bytes.ts";
 import { openEvent } from "../../schema/crypto/signed-event.ts";
 import type { SignedEvent } from "../../schema/wire/events.ts";
@@ -96,6 +97,56 @@ describe("a grant of ours", () => {
     expect(await told(peer)).toEqual([3, 2, 0]);
     expect(await told(other)).toEqual([2]);
     expect((await peer.seen()).deliveries_waiting).toBe(0);
+  });
+
+  it("is taken back of a peer that is removed, though it was away and its bond was gone meanwhile", async () => {
+    const peer = await peerAt(3, 3);
+    await eventually(async () => (await peer.seen()).deliveries_waiting === 0);
+    peer.answer = () => Promise.reject(new TypeError("away"));
+    await trust(peer, 2);
+    await eventually(async () => (await peer.seen()).deliveries_waiting === 1);
+    await admin("DELETE", `/peers/${peer.id}`);
+    await eventually(async () => peer.called(EVENTS).length > 2);
+    expect(await told(peer)).toEqual([3]);
+    await evictDurableObject(peer.bond());
+    peer.answer = () => undefined;
+    pass(LIMITS.deliveryBackoffMaxMs);
+    await eventually(async () => {
+      await runDurableObjectAlarm(peer.bond());
+      return peer.received.length === 2;
+    });
+    expect(await told(peer)).toEqual([3, 0]);
+    // Nothing else goes to it, not even that somebody is there.
+    const calls = peer.calls.length;
+    pass(LIMITS.peerVerifyMs);
+    await runDurableObjectAlarm(peer.bond());
+    expect(peer.calls).toHaveLength(calls);
+    expect(await peer.told("GET", "/api/federation/status")).toBe("401 federation/unauthenticated");
+  });
+
+  it("is told when it was taken back before we died, and nobody had heard of it", async () => {
+    const peer = await peerAt(2);
+    await eventually(async () => peer.received.length === 1);
+    // As far as the commit: the log does not answer.
+    await runInDurableObject(peer.bond(), async (bond: Bond, { storage }) => {
+      const log = vi.spyOn(env.EVENT_LOG, "getByName").mockImplementation(() => {
+        throw new Error("the log is away");
+      });
+      await bond.remove("token");
+      log.mockRestore();
+      expect(storage.sql.exec("SELECT 1 FROM untold").toArray()).toHaveLength(2);
+    });
+    expect(await told(peer)).toEqual([2]);
+    await evictDurableObject(peer.bond());
+    await runDurableObjectAlarm(peer.bond());
+    await eventually(async () => peer.received.length === 2);
+    expect(await told(peer)).toEqual([2, 0]);
+  });
+
+  it("that never was is not taken back: a stranger that is removed hears nothing", async () => {
+    const peer = await peerAt(1);
+    await admin("DELETE", `/peers/${peer.id}`);
+    expect(peer.calls).toEqual([]);
   });
 
   it("is our admin's alone above what it answers: what a peer grants waits", async () => {

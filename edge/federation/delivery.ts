@@ -5,14 +5,20 @@
  */
 import { LIMITS } from "../../schema/wire/limits.ts";
 
-/** What came of one try. `unreachable`: refused, timed out, too large, a redirect, or no HTTP at all. */
-export type Outcome = { type: "answered"; status: number; retryAfterSeconds: number | null } | { type: "unreachable" };
+/** What came of one try. */
+export type Outcome =
+  /** As the protocol has it: a success says that the message was taken, a refusal by what code. */
+  | { type: "answered"; status: number; retryAfterSeconds: number | null }
+  /** A status that is no error, a redirect too, and no answer to what was sent. */
+  | { type: "garbled" }
+  /** Refused, timed out, too large, or no HTTP at all. */
+  | { type: "unreachable" };
 
 /** What an outcome means: done; never to be; later, at a time that the peer names; a failure. */
 type Verdict = { type: "delivered" } | { type: "gone" } | { type: "deferred"; afterMs: number } | { type: "failed" };
 
 function verdictOf(outcome: Outcome): Verdict {
-  if (outcome.type === "unreachable") return { type: "failed" };
+  if (outcome.type !== "answered") return { type: "failed" };
   const { status, retryAfterSeconds } = outcome;
   if (status >= 200 && status < 300) return { type: "delivered" };
   if (status === 404 || status === 410) return { type: "gone" };
@@ -109,9 +115,9 @@ export interface CircuitEnd {
   readonly change: "opened" | "closed" | null;
 }
 
-/** After each try. Any answer but a failing one shows that the peer is there: 404, 410 and "later" too. */
+/** After each try. A peer that refuses a message is there: it fails by its own errors, by garbage and by silence. */
 export function endTry(circuit: Circuit, outcome: Outcome, nowMs: number): CircuitEnd {
-  if (verdictOf(outcome).type !== "failed") {
+  if (outcome.type === "answered" && outcome.status < 500) {
     return { circuit: CLOSED_CIRCUIT, change: circuit.openedAtMs === null ? null : "closed" };
   }
   const open: Circuit = { failedAtMs: [], openedAtMs: nowMs, probeUntilMs: null };

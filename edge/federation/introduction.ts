@@ -1,4 +1,3 @@
-import * as z from "zod";
 import { fromHex, toBase64, toHex } from "../../schema/crypto/bytes.ts";
 import { idOfPublicKey } from "../../schema/crypto/ids.ts";
 import { verifyLivenessAnswer } from "../../schema/crypto/liveness-proof.ts";
@@ -15,6 +14,7 @@ import {
   handshakeAnswer,
   type IdentityCard,
   identityCard,
+  peerError,
   registerAnswer,
   verifyAnswer,
 } from "../../schema/wire/federation.ts";
@@ -155,8 +155,7 @@ function refused(answer: PeerAnswer): (Introduced & { ok: false }) | null {
 function refusalWords({ status, body }: PeerAnswer & { ok: true }): string {
   if (status === 401) return "The other pool does not believe our signature, as when one of the two clocks is wrong.";
   if (status === 429) return "The other pool takes nobody new just now.";
-  const isOff = status === 503 && errorOf.safeParse(body).data?.error.code === ERRORS["federation/disabled"].openAiCode;
+  const isOff =
+    status === 503 && peerError.safeParse(body).data?.error.code === ERRORS["federation/disabled"].openAiCode;
   return isOff ? "Federation is switched off at the other pool." : `The other pool answered ${status}.`;
 }
-
-const errorOf = z.object({ error: z.object({ code: z.string() }) });

@@ -6,6 +6,7 @@ import type { Env } from "../env.ts";
 import { hasMoreValuesThan } from "../http/json-values.ts";
 import { poolKeys } from "../http/pool-keys.ts";
 import { checkFederation } from "../pool/federation-check.ts";
+import { readRetryAfter } from "./delivery-answer.ts";
 
 /** Where a call goes: the receiver's id is signed with the request, so that it is of use nowhere else. */
 export interface PeerAddress {
@@ -118,8 +119,7 @@ async function whole(sent: Response | NoAnswer, maxBytes: number = LIMITS.federa
   try {
     const text = await readBounded(sent, maxBytes);
     if (text === null) return UNREACHABLE;
-    const after = Number(sent.headers.get("retry-after"));
-    const retryAfterSeconds = Number.isFinite(after) && after > 0 ? after : null;
+    const retryAfterSeconds = readRetryAfter(sent.headers.get("retry-after"), Date.now());
     return { ok: true, status: sent.status, body: parse(text), retryAfterSeconds };
   } catch {
     return UNREACHABLE;

@@ -1,3 +1,4 @@
+import type { PushAnswer } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import {
@@ -9,6 +10,7 @@ import {
   type Outcome,
   startTry,
 } from "./delivery.ts";
+import { readPushAnswer } from "./delivery-answer.ts";
 import type { Message, Tried } from "./delivery-queue.ts";
 import { callPeer, openPeer, type PeerAddress, type PeerAnswer, type PeerCall } from "./peer-client.ts";
 
@@ -22,6 +24,8 @@ export interface LineOwner {
 
 /** An answer that shows the peer to be there. */
 const ANSWERED: Outcome = Object.freeze({ type: "answered", status: 200, retryAfterSeconds: null });
+
+const NO_ANSWER = Object.freeze({ outcome: { type: "unreachable" } as const, answer: null });
 
 /** Calls to one peer, and the circuit that keeps from calling one that does not answer (SPEC 3.7). */
 export class PeerLine {
@@ -43,23 +47,21 @@ export class PeerLine {
     return circuitState(this.#circuit, Date.now());
   }
 
-  /** One try of what is to reach the peer, through the circuit. */
-  async try(message: Message): Promise<{ tried: Tried; body: unknown }> {
+  /** One try of a push, through the circuit; `answer` is what the peer says of its events. */
+  async try(message: Message): Promise<{ tried: Tried; answer: PushAnswer | null }> {
     const nowMs = Date.now();
     const address = this.#owner.address();
     const start = startTry(this.#circuit, nowMs);
-    if (!start.ok) return { tried: { type: "later", atMs: start.retryAtMs }, body: null };
+    if (!start.ok) return { tried: { type: "later", atMs: start.retryAtMs }, answer: null };
     if (address === null) return later(nowMs);
     this.#save(start.circuit);
-    const answer = await callPeer(this.#env, address, { method: "POST", ...message });
+    const called = await callPeer(this.#env, address, { method: "POST", ...message });
     // Switched off here: nothing was tried, nothing is counted, everything waits.
-    if (!answer.ok && answer.code === "federation/disabled") return later(Date.now());
-    const outcome: Outcome = answer.ok
-      ? { type: "answered", status: answer.status, retryAfterSeconds: answer.retryAfterSeconds }
-      : { type: "unreachable" };
+    if (!called.ok && called.code === "federation/disabled") return later(Date.now());
+    const { outcome, answer } = called.ok ? readPushAnswer(called) : NO_ANSWER;
     this.#isSilent = outcome.type === "unreachable";
     this.#ended(endTry(this.#circuit, outcome, Date.now()));
-    return { tried: { type: "tried", outcome }, body: answer.ok ? answer.body : null };
+    return { tried: { type: "tried", outcome }, answer };
   }
 
   /**
@@ -94,6 +96,6 @@ export class PeerLine {
   }
 }
 
-function later(nowMs: number): { tried: Tried; body: null } {
-  return { tried: { type: "later", atMs: nowMs + LIMITS.deliveryOffMs }, body: null };
+function later(nowMs: number): { tried: Tried; answer: null } {
+  return { tried: { type: "later", atMs: nowMs + LIMITS.deliveryOffMs }, answer: null };
 }

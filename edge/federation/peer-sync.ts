@@ -1,4 +1,4 @@
-import { type PeerAudience, peerAudience, pushAnswer } from "../../schema/wire/events.ts";
+import { type PeerAudience, peerAudience } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import { mayRead, type Viewer } from "../events/visibility.ts";
@@ -200,9 +200,8 @@ export class PeerSync {
       if (next.type === "wait") await this.#owner.armBy(next.untilMs);
       if (next.type !== "push") return;
       const message = { target: "/api/federation/events", body: await this.#outgoing(next.push.body) };
-      const { tried, body } = await this.#line.try(message);
+      const { tried, answer } = await this.#line.try(message);
       if (tried.type === "later") return this.#owner.armBy(tried.atMs);
-      const answer = pushAnswer.safeParse(body).data ?? null;
       const sent = afterPush(this.#sent(audience), next.push, answer, tried.outcome, Date.now(), Math.random());
       this.#saveSent(audience, sent);
       if (sent.delivery.nextAtMs > Date.now()) return this.#owner.armBy(sent.delivery.nextAtMs);

@@ -299,7 +299,7 @@ export function nextPush(
 const BODY_BYTES = '{"events":[]}'.length;
 
 /**
- * `answer`: its body, where that is a push's answer, whatever the status; then the circuit's outcome is an answer too.
+ * `answer`: what the peer says of the events, taken or not; null where it says nothing of them.
  * An event from the peer's future is pushed again later, what else it refused is passed over.
  */
 export function afterPush(
@@ -323,9 +323,7 @@ export function afterPush(
 }
 
 function waiting(delivery: Delivery, outcome: Outcome, nowMs: number, random: number): Delivery {
-  // Success that says nothing is none.
-  const said = outcome.type === "answered" && outcome.status < 300 ? ({ type: "unreachable" } as const) : outcome;
-  const step = afterTry(delivery, said, nowMs, random);
+  const step = afterTry(delivery, outcome, nowMs, random);
   const latestMs = nowMs + LIMITS.circuitOpenMs;
   if (step.type !== "retry") return { ...newDelivery(latestMs), tries: LIMITS.deliveryTries - 1 };
   return { ...step.delivery, nextAtMs: Math.min(step.delivery.nextAtMs, latestMs) };

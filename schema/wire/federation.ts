@@ -61,6 +61,9 @@ const foreignUrl = z.string().transform((text, context) => {
   return url ?? z.NEVER;
 });
 
+/** What a peer refuses with: of its words we need only know that they are an error's. */
+export const peerError = z.object({ error: z.object({ code: z.string().regex(/^[a-z][a-z0-9_]{0,63}$/) }) });
+
 // ---- Registration (SPEC 3.4)
 
 /** SPEC 2.3, from the weakest to the strongest. */

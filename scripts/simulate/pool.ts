@@ -43,7 +43,6 @@ import type { Oracle } from "./oracle.ts";
 
 export const AUDIENCES: readonly PeerAudience[] = ["public", "peers"];
 const POLICY = FEDERATION_POLICY_DEFAULTS;
-const ANSWERED: Outcome = { type: "answered", status: 200, retryAfterSeconds: null };
 const UNREACHABLE: Outcome = { type: "unreachable" };
 
 /** A step of a task may wait for an answer, or for something to be true; between two steps anything may happen. */
@@ -282,7 +281,7 @@ export class SimPool {
     const answer = yield { to: bond.peer.atomId, request };
     const outcome: Outcome =
       answer === null ? UNREACHABLE : { type: "answered", status: answer.status, retryAfterSeconds: null };
-    bond.circuit = endTry(bond.circuit, answer?.type === "pushed" ? ANSWERED : outcome, this.wallMs).circuit;
+    bond.circuit = endTry(bond.circuit, outcome, this.wallMs).circuit;
     return { answer, outcome };
   }
 

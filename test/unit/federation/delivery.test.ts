@@ -23,6 +23,7 @@ const answered = (status: number, retryAfterSeconds: number | null = null): Outc
   retryAfterSeconds,
 });
 const unreachable: Outcome = { type: "unreachable" };
+const garbled: Outcome = { type: "garbled" };
 
 describe("one message", () => {
   const retried = (changes: Partial<Delivery>) => ({
@@ -36,7 +37,7 @@ describe("one message", () => {
     ["410 ends it", answered(410), {}, { type: "given-up", reason: "gone" }],
     ["500", answered(500), {}, retried({ tries: 1, nextAtMs: NOW + 2_500 })],
     ["401: a clock may be wrong", answered(401), {}, retried({ tries: 1, nextAtMs: NOW + 2_500 })],
-    ["a redirect", answered(302), {}, retried({ tries: 1, nextAtMs: NOW + 2_500 })],
+    ["what is no answer", garbled, {}, retried({ tries: 1, nextAtMs: NOW + 2_500 })],
     ["no answer", unreachable, {}, retried({ tries: 1, nextAtMs: NOW + 2_500 })],
     ["429 that does not say when", answered(429), {}, retried({ tries: 1, nextAtMs: NOW + 2_500 })],
     ["429 that says when", answered(429, 7), {}, retried({ deferrals: 1, nextAtMs: NOW + 7_000 })],
@@ -68,6 +69,7 @@ describe("one message", () => {
   it("ends, whatever the peer says", () => {
     const outcome = fc.oneof(
       fc.constant(unreachable),
+      fc.constant(garbled),
       fc.record({
         type: fc.constant("answered" as const),
         status: fc.integer({ min: 100, max: 599 }),
@@ -110,10 +112,13 @@ describe("the circuit", () => {
     ["five failures within ten minutes", 5, unreachable, 2 * MINUTE, ["opened"]],
     ["five failures, the first ten minutes ago", 5, unreachable, 2.5 * MINUTE, []],
     ["failures that go on", 9, unreachable, 1_000, ["opened"]],
-    ["answers of failure", 5, answered(500), 1_000, ["opened"]],
+    ["errors of its own", 5, answered(500), 1_000, ["opened"]],
+    ["garbage", 5, garbled, 1_000, ["opened"]],
+    ["refusals", 9, answered(400), 1_000, []],
+    ["refusals of our signature", 9, answered(401), 1_000, []],
     ["not found", 9, answered(404), 1_000, []],
     ["later", 9, answered(429, 5), 1_000, []],
-    ["429 that does not say when", 5, answered(429), 1_000, ["opened"]],
+    ["429 that does not say when", 9, answered(429), 1_000, []],
   ])("%s", (_what, times, outcome, gapMs, changes) => {
     expect(ended(times, outcome, gapMs).changes).toEqual(changes);
   });

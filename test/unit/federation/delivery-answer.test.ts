@@ -1,0 +1,78 @@
+import { describe, expect, it } from "vitest";
+import type { Outcome } from "../../../edge/federation/delivery.ts";
+import { readPushAnswer, readRetryAfter } from "../../../edge/federation/delivery-answer.ts";
+import { errorBody } from "../../../edge/http/errors.ts";
+
+const pushed = (accepted: number, duplicates: number, rejected: number) => ({
+  accepted,
+  duplicates,
+  rejected,
+  errors: Array.from({ length: rejected }, () => ({ content_id: "00", code: "events/forbidden" })),
+  receiver_hlc: { physical_us: 1, logical: 0 },
+  receiver_head_seq: 1,
+});
+const answered = (status: number, retryAfterSeconds: number | null = null): Outcome => ({
+  type: "answered",
+  status,
+  retryAfterSeconds,
+});
+const garbled: Outcome = { type: "garbled" };
+const refused = errorBody("federation/unauthenticated");
+
+describe("an answer to a push", () => {
+  it.each<[what: string, status: number, body: unknown, outcome: Outcome, saysOfEvents: boolean]>([
+    ["taken", 200, pushed(1, 0, 0), answered(200), true],
+    ["known already", 200, pushed(0, 1, 0), answered(200), true],
+    ["taken in part", 200, pushed(1, 0, 1), answered(200), true],
+    ["nothing taken", 400, pushed(0, 0, 1), answered(400), true],
+    ["some known, and nothing new taken", 400, pushed(0, 1, 1), answered(200), true],
+    ["nothing taken, and called a success", 200, pushed(0, 0, 1), answered(400), true],
+    ["nothing at all of one event", 200, pushed(0, 0, 0), answered(400), true],
+    ["with a member more", 200, { ...pushed(1, 0, 0), more: 1 }, garbled, false],
+    ["without its clock", 200, { ...pushed(1, 0, 0), receiver_hlc: null }, garbled, false],
+    ["of another call", 200, { status: "registered" }, garbled, false],
+    ["an error that is called a success", 200, refused, garbled, false],
+    ["no JSON", 200, null, garbled, false],
+    ["nothing", 204, null, garbled, false],
+    ["a redirect", 307, null, garbled, false],
+    ["a redirect with the right words", 307, pushed(1, 0, 0), garbled, false],
+    ["a refusal", 401, refused, answered(401), false],
+    ["a refusal of the body", 400, errorBody("http/invalid-body"), answered(400), false],
+    ["a refusal with something more", 403, { error: { code: "untrusted", since: 1 } }, answered(403), false],
+    ["a refusal without a code", 403, { error: "no" }, garbled, false],
+    ["a page of somebody's proxy", 403, null, garbled, false],
+    ["gone, whatever the words", 410, null, answered(410), false],
+    ["not found, whatever the words", 404, null, answered(404), false],
+    ["later, without saying when", 429, null, garbled, false],
+    ["later, coded, without saying when", 429, errorBody("federation/rate-limited"), answered(429), false],
+    ["an error of its own", 500, null, answered(500), false],
+    ["an error of its own with the right words", 500, pushed(1, 0, 0), answered(500), false],
+    ["switched off", 503, errorBody("federation/disabled"), answered(503), false],
+  ])("%s (%i)", (_what, status, body, outcome, saysOfEvents) => {
+    const read = readPushAnswer({ status, body, retryAfterSeconds: null });
+    expect(read).toEqual({ outcome, answer: saysOfEvents ? body : null });
+  });
+
+  it("that says when is later, whatever the words", () => {
+    const { outcome } = readPushAnswer({ status: 429, body: null, retryAfterSeconds: 7 });
+    expect(outcome).toEqual(answered(429, 7));
+  });
+});
+
+describe("Retry-After", () => {
+  const NOW = Date.parse("2026-04-16T17:00:00.250Z");
+  it.each<[header: string | null, seconds: number | null]>([
+    [null, null],
+    ["0", 0],
+    ["7", 7],
+    ["31536000", 31_536_000],
+    ["Thu, 16 Apr 2026 17:00:10 GMT", 10],
+    ["Thu, 16 Apr 2026 16:00:00 GMT", 0],
+    ["Thu, 99 Apr 2026 16:00:00 GMT", null],
+    ["", null],
+    ["-1", null],
+    ["1.5", null],
+    ["soon", null],
+    ["Infinity", null],
+  ])("%j is %j seconds", (header, seconds) => expect(readRetryAfter(header, NOW)).toBe(seconds));
+});

@@ -316,6 +316,7 @@ export function eventOf(signer: Signer, draft: EventDraft = {}): Promise<SignedE
 export class DoubleLog {
   readonly #signer: Signer;
   readonly #events: Record<PeerAudience, PulledEvent[]> = { public: [], peers: [] };
+  readonly #loose: PulledEvent[] = [];
   /** Streams that began before it changed have ended. */
   #told = 0;
   state: LogState = newLog(toHex(crypto.getRandomValues(new Uint8Array(16))));
@@ -326,14 +327,24 @@ export class DoubleLog {
 
   /** Another story under the same name, or from a backup under a new one; whoever streams has lost it. */
   startOver(logId = this.state.logId): void {
-    this.state = newLog(logId);
-    for (const audience of ["public", "peers"] as const) this.#events[audience].length = 0;
+    this.goBack(newLog(logId));
+  }
+
+  /** As if what came after that state had never been said. */
+  goBack(state: LogState): void {
+    this.state = state;
+    for (const audience of ["public", "peers"] as const) this.#events[audience].length = state.heads[audience].seq;
     this.drop();
   }
 
   /** Ends all streams. */
   drop(): void {
     this.#told += 1;
+  }
+
+  /** Into the open streams alone, whatever its numbers. */
+  send(events: readonly PulledEvent[]): void {
+    this.#loose.push(...events);
   }
 
   append(event: SignedEvent, audience: PeerAudience = "public", ttl = 3): void {
@@ -358,14 +369,14 @@ export class DoubleLog {
   /** It looks for what is new by itself: the reader's object is woken by nothing outside of it. */
   stream(audience: PeerAudience, since: number, signal: AbortSignal | null): Response {
     const told = this.#told;
-    let at = since;
+    let [at, loose] = [since, this.#loose.length];
     const next = async (controller: ReadableStreamDefaultController<Uint8Array>) => {
       for (;;) {
         signal?.throwIfAborted();
         if (told !== this.#told) return controller.close();
-        const fresh = this.#events[audience].slice(at);
+        const fresh = [...this.#events[audience].slice(at), ...this.#loose.slice(loose)];
         if (fresh.length > 0) {
-          at += fresh.length;
+          [at, loose] = [this.#events[audience].length, this.#loose.length];
           return controller.enqueue(utf8(fresh.map((e) => `id: ${e.seq}\ndata: ${JSON.stringify(e)}\n\n`).join("")));
         }
         await new Promise((resolve) => setTimeout(resolve, 10));

@@ -1,0 +1,417 @@
+import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
+import { env } from "cloudflare:workers";
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { toHex } from "../../schema/crypto/bytes.ts";
+import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
+import { equivocation, openCheckpoint, openEvent } from "../../schema/crypto/signed-event.ts";
+import {
+  type PeerAudience,
+  peerAudience,
+  pullAnswer,
+  type SignedEvent,
+  signedCheckpoint,
+} from "../../schema/wire/events.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import { eventOf, freshPool, OURS, type PeerDouble, peerAt, setPolicy } from "./peer-double.ts";
+import { admin, eventually } from "./support.ts";
+
+/** SPEC 4.2: this pool follows others, whatever they tell it, and whatever becomes of the way to them. */
+
+/** Cursors that stand before an event from the future: what has each try again. */
+const stalled: (() => void)[] = [];
+
+beforeAll(async () => {
+  vi.useFakeTimers({ toFake: ["Date"] });
+  const { setTimeout: start } = globalThis;
+  vi.spyOn(globalThis, "setTimeout").mockImplementation(((run: () => void, ms: number) =>
+    ms === LIMITS.eventStallMs ? void stalled.push(run) : start(run, ms)) as never);
+  await freshPool();
+});
+beforeEach(() => {
+  // Ten registrations a minute.
+  pass(60_000);
+  // The shortest of all backoffs.
+  vi.spyOn(Math, "random").mockReturnValue(0);
+});
+afterAll(() => {
+  vi.restoreAllMocks();
+  vi.useRealTimers();
+});
+const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
+
+const EVENTS = "/api/federation/events";
+const STREAM = "/api/federation/stream";
+const log = () => env.EVENT_LOG.getByName("pool");
+const trust = (peer: PeerDouble, level: number) => admin("PUT", `/peers/${peer.id}/trust`, { level }, 200);
+
+interface Followed {
+  seq: number;
+  head: number | null;
+  streaming: boolean;
+  equivocated: boolean;
+}
+async function followed(peer: PeerDouble, audience: PeerAudience = "public"): Promise<Followed> {
+  const { sync } = await admin<{ sync: { audience: string; followed: Followed }[] }>("GET", `/peers/${peer.id}`);
+  return sync.find((each) => each.audience === audience)?.followed as Followed;
+}
+const reached = (peer: PeerDouble, seq: number, audience: PeerAudience = "public") =>
+  eventually(async () => (await followed(peer, audience)).seq === seq);
+const streaming = (peer: PeerDouble, ...audiences: PeerAudience[]) =>
+  eventually(async () => {
+    const all = await Promise.all(audiences.map((audience) => followed(peer, audience)));
+    return all.every((each) => each.streaming);
+  });
+/** Everything in our log, in its order. */
+async function ours(): Promise<SignedEvent[]> {
+  const found: SignedEvent[] = [];
+  for (let since = 0; ; ) {
+    const page = await log().read("all", since, LIMITS.eventsPerPull);
+    found.push(...page.events.map(({ event }) => event));
+    if (page.next >= page.head) return found;
+    since = page.next;
+  }
+}
+const times = async (id: string) => (await ours()).filter(({ content_id }) => content_id === id).length;
+/** Of the calls for an audience, the `since` of each. */
+const asked = (peer: PeerDouble, path: string, audience: PeerAudience = "public") =>
+  peer
+    .called(path)
+    .filter(({ method }) => method === "GET")
+    .map(({ target }) => new URL(target, "https://x").searchParams)
+    .filter((query) => query.get("audience") === audience)
+    .map((query) => Number(query.get("since")));
+const write = async (peer: PeerDouble, n = 1, audience: PeerAudience = "public") => {
+  const events = await Promise.all(Array.from({ length: n }, () => peer.event({ visibility: audience })));
+  for (const event of events) peer.log.append(event, audience);
+  return events.map(({ content_id }) => content_id);
+};
+const speak = (peer: PeerDouble) => peer.send("GET", "/api/federation/status");
+const stranger = async () => signerFrom(generateSecretKey());
+
+describe("a bonded peer", () => {
+  it("is followed by pull, then by stream; what it writes is here once, each audience by itself", async () => {
+    const peer = await peerAt(1, 3);
+    const before = await write(peer, 3);
+    const private_ = await write(peer, 2, "peers");
+    await trust(peer, 3);
+    await Promise.all([reached(peer, 3), reached(peer, 2, "peers")]);
+    await streaming(peer, "public", "peers");
+    expect(asked(peer, EVENTS)).toEqual([0]);
+    expect(asked(peer, STREAM)).toEqual([3]);
+    const after = await write(peer, 2);
+    await reached(peer, 5);
+    for (const id of [...before, ...private_, ...after]) expect(await times(id)).toBe(1);
+    expect(asked(peer, EVENTS), "no more pulls").toEqual([0]);
+  });
+
+  it("is not followed below that: trust 2 is public alone, and both must want it", async () => {
+    const [open, ungranted, bonded] = [await peerAt(2, 2), await peerAt(2, 0), await peerAt(3, 2)];
+    for (const peer of [open, ungranted, bonded]) await write(peer);
+    await Promise.all([reached(open, 1), reached(bonded, 1)]);
+    expect(asked(open, EVENTS, "peers")).toEqual([]);
+    expect(asked(bonded, EVENTS, "peers")).toEqual([]);
+    expect(ungranted.calls.filter(({ method }) => method === "GET")).toEqual([]);
+  });
+
+  it("that drops its stream is asked from where we are, and nothing is missed or doubled", async () => {
+    const peer = await peerAt(2, 2);
+    const written = await write(peer, 2);
+    await streaming(peer, "public");
+    for (let round = 0; round < 3; round++) {
+      peer.log.drop();
+      written.push(...(await write(peer, 2)));
+      await reached(peer, written.length);
+    }
+    for (const id of written) expect(await times(id)).toBe(1);
+    const since = asked(peer, STREAM);
+    expect(since).toEqual([...since].sort((a, b) => a - b));
+  });
+
+  it("that was away is level again without a person", async () => {
+    const peer = await peerAt(2, 2);
+    await streaming(peer, "public");
+    let tries = 0;
+    peer.answer = () => {
+      tries += 1;
+      throw new TypeError("unreachable");
+    };
+    peer.log.drop();
+    const written = await write(peer, 3);
+    await eventually(async () => tries >= 2);
+    peer.answer = () => undefined;
+    await reached(peer, 3);
+    for (const id of written) expect(await times(id)).toBe(1);
+  });
+
+  it("that speaks to us is asked at once: nobody waits out a backoff", async () => {
+    const peer = await peerAt(2, 2);
+    await streaming(peer, "public");
+    let tries = 0;
+    peer.answer = () => {
+      tries += 1;
+      throw new TypeError("unreachable");
+    };
+    peer.log.drop();
+    await write(peer);
+    await eventually(async () => tries >= 1);
+    // The longest: a minute and more, once it was away for a while.
+    vi.spyOn(Math, "random").mockReturnValue(1);
+    const spoken = async () => {
+      pass(1_000);
+      await speak(peer);
+    };
+    await eventually(async () => tries >= 8 || void (await spoken()));
+    peer.answer = () => undefined;
+    await eventually(async () => (await followed(peer)).seq === 1 || void (await spoken()));
+  });
+
+  it("whose log came from a backup is followed from the beginning, and nothing of it is doubled", async () => {
+    const peer = await peerAt(2, 2);
+    const kept = await Promise.all([peer.event(), peer.event()]);
+    for (const event of kept) peer.log.append(event);
+    await write(peer, 3);
+    await reached(peer, 5);
+    peer.log.startOver(toHex(crypto.getRandomValues(new Uint8Array(16))));
+    for (const event of kept) peer.log.append(event);
+    const [fresh = ""] = await write(peer);
+    await eventually(async () => (await times(fresh)) === 1);
+    await reached(peer, 3);
+    for (const { content_id } of kept) expect(await times(content_id)).toBe(1);
+    expect((await followed(peer)).equivocated).toBe(false);
+  });
+
+  it("passes on what more origins said than one question to the record can hold", async () => {
+    const peer = await peerAt(2, 2);
+    const signers = await Promise.all(Array.from({ length: 150 }, stranger));
+    const others = [await peerAt(2), await peerAt(2)];
+    for (const signer of signers) peer.log.append(await eventOf(signer));
+    const relayed = await Promise.all(others.map((other) => other.event()));
+    for (const event of relayed) peer.log.append(event);
+    const [own = ""] = await write(peer);
+    await reached(peer, 153);
+    for (const id of [own, ...relayed.map(({ content_id }) => content_id)]) expect(await times(id)).toBe(1);
+  });
+});
+
+describe.each(["pull", "stream"] as const)("to a peer that we follow by %s", (way) => {
+  let [peer, other, reader]: [PeerDouble, PeerDouble, PeerDouble] = [] as never;
+  beforeAll(async () => {
+    [peer, other, reader] = [await peerAt(3, 3), await peerAt(3, 3), await peerAt(2)];
+    await streaming(peer, "public", "peers");
+  });
+
+  /** All of it is there at once, for either way alone; its last number. */
+  async function tell(events: readonly SignedEvent[]): Promise<number> {
+    await streaming(peer, "public");
+    // What is said after a stream has ended is pulled.
+    if (way === "pull") peer.log.drop();
+    for (const event of events) peer.log.append(event);
+    return peer.log.state.heads.public.seq;
+  }
+  /** What another peer is given of ours since then. */
+  async function relayedSince(since: number): Promise<string[]> {
+    const response = await reader.send("GET", `${EVENTS}?since=${since}`);
+    return pullAnswer.parse(await response.json()).events.map(({ event }) => event.content_id);
+  }
+
+  it.each<[attack: string, made: () => Promise<SignedEvent>]>([
+    ["an event whose id is another's", async () => ({ ...(await peer.event()), content_id: "ab".repeat(32) })],
+    [
+      "an event whose bytes are another's",
+      async () => ({ ...(await peer.event()), event_bytes: (await peer.event()).event_bytes }),
+    ],
+    [
+      "an event whose signature is another's",
+      async () => ({ ...(await peer.event()), signature: (await peer.event()).signature }),
+    ],
+    [
+      "an event that it signed in another's name",
+      async () => ({ ...(await other.event()), signature: (await peer.event()).signature }),
+    ],
+    ["an event of an unknown origin", async () => eventOf(await stranger())],
+    ["an event of an origin at trust 1", async () => (await peerAt(1)).event()],
+    ["what another says to its peers", () => other.event({ visibility: "peers" })],
+    ["what another says to us alone", () => other.grant(0)],
+    ["what another keeps for itself", () => other.event({ visibility: "private" })],
+    ["what it keeps for itself", () => peer.event({ visibility: "private" })],
+    [
+      "what it says to another alone",
+      () => peer.event({ visibility: "direct", payload: { peer: other.id, level: 3 }, type: "trust_granted" }),
+    ],
+    ["what we said, as we did not", () => eventOf(OURS)],
+  ])("%s is refused and passed over: it holds up nothing behind it", async (_attack, made) => {
+    const [bad, good] = [await made(), await peer.event()];
+    const [before, pulls] = [await log().heads(), asked(peer, EVENTS).length];
+    await reached(peer, await tell([bad, good]));
+    expect([await times(bad.content_id), await times(good.content_id)]).toEqual([0, 1]);
+    expect(await relayedSince(before.public)).toEqual([good.content_id]);
+    expect((await log().heads()).all, "nothing else has changed").toBe(before.all + 1);
+    expect(asked(peer, EVENTS).length > pulls).toBe(way === "pull");
+  });
+
+  it("an event from a future beyond 60 s is waited for, moves no clock, and keeps back nothing that came with it", async () => {
+    const [early, after] = [await peer.event({ aheadMs: 90_000 }), await peer.event()];
+    const { public: before } = await log().heads();
+    const [from, to] = [(await followed(peer)).seq, await tell([early, after])];
+    const [again] = await eventually(async () => stalled.length > 0 && stalled.splice(0));
+    expect((await followed(peer)).seq, "the cursor stands before it").toBe(from);
+    expect(await relayedSince(before)).toEqual([after.content_id]);
+    expect((await log().heads()).hlc.physical_us).toBeLessThanOrEqual(Date.now() * 1_000);
+    pass(85_000);
+    await runInDurableObject(peer.bond(), again ?? (() => expect.fail()));
+    await reached(peer, to);
+    expect(await relayedSince(before)).toEqual([after.content_id, early.content_id]);
+  });
+
+  it("an event from 10 to 60 s ahead is stored, unseen and not passed on until it is due, and holds up nothing", async () => {
+    const [early, after] = [await peer.event({ aheadMs: 50_000 }), await peer.event()];
+    const before = await log().heads();
+    await reached(peer, await tell([early, after]));
+    expect(await relayedSince(before.public)).toEqual([after.content_id]);
+    expect(await times(early.content_id)).toBe(0);
+    pass(40_000);
+    await runDurableObjectAlarm(log());
+    expect(await relayedSince(before.public)).toEqual([after.content_id, early.content_id]);
+  });
+
+  it("ten thousand events that were here before change nothing", async () => {
+    const events = await Promise.all(Array.from({ length: 100 }, () => peer.event()));
+    await reached(peer, await tell(events));
+    const before = await log().heads();
+    await reached(peer, await tell(Array.from({ length: 100 }, () => events).flat()));
+    const { hlc: _, ...after } = await log().heads();
+    expect(before).toMatchObject(after);
+  }, 60_000);
+});
+
+describe("a peer that tells two stories", () => {
+  const proofs = async (peer: PeerDouble) => {
+    const opened = await Promise.all((await ours()).map((event) => openEvent(event)));
+    return opened.flatMap((each) =>
+      each.ok && each.event.type === "peer_equivocated" && each.event.payload.peer === peer.id ? [each.event] : [],
+    );
+  };
+
+  it("by two checkpoints for one number is followed no further; the proof is kept, for us alone, until our admin has it begin anew", async () => {
+    const peer = await peerAt(1, 3);
+    await write(peer, 2);
+    const bonded = await write(peer, 1, "peers");
+    await trust(peer, 3);
+    await Promise.all([reached(peer, 2), reached(peer, 1, "peers")]);
+    await streaming(peer, "public", "peers");
+    // The same name and numbers, and other events.
+    peer.log.startOver();
+    const others = await write(peer, 2);
+    await eventually(async () => (await followed(peer)).equivocated);
+
+    const [proof] = await eventually(async () => {
+      const found = await proofs(peer);
+      return found.length > 0 && found;
+    });
+    expect(proof).toMatchObject({ visibility: "private", payload: { audience: "public" } });
+    const said = signedCheckpoint.array().parse(proof?.payload.checkpoints);
+    const opened = await Promise.all(said.map(openCheckpoint));
+    expect(opened).toMatchObject([{ ok: true }, { ok: true }]);
+    expect(said[0] && said[1] && equivocation(said[0].checkpoint, said[1].checkpoint)).toBe(true);
+    for (const id of others) expect(await times(id)).toBe(0);
+
+    const calls = asked(peer, EVENTS).length;
+    for (let i = 0; i < 20; i++) await speak(peer);
+    await runInDurableObject(peer.bond(), (bond) => bond.resume());
+    await peer.seen();
+    expect(asked(peer, EVENTS), "it is asked nothing more").toHaveLength(calls);
+    expect(asked(peer, STREAM)).toHaveLength(1);
+    expect(await times(bonded[0] ?? "")).toBe(1);
+
+    await admin("POST", `/peers/${peer.id}/follow-anew`, undefined, 200);
+    await reached(peer, 2);
+    expect((await followed(peer)).equivocated).toBe(false);
+    for (const id of others) expect(await times(id)).toBe(1);
+    expect(await proofs(peer)).toHaveLength(1);
+  });
+
+  it("of which it signed one alone, and streamed the other, is asked again from where they parted", async () => {
+    const peer = await peerAt(1, 2);
+    await write(peer, 2);
+    await trust(peer, 2);
+    await reached(peer, 2);
+    await streaming(peer, "public");
+    const [streamed, ...signed] = [await peer.event(), await peer.event(), await peer.event()];
+    const kept = peer.log.state;
+    peer.log.append(streamed);
+    await reached(peer, 3);
+    peer.log.goBack(kept);
+    for (const event of signed) peer.log.append(event);
+    await reached(peer, 4);
+    expect(asked(peer, EVENTS)).toEqual([0, 3, 2]);
+    // Both are what it said, and neither proves anything.
+    for (const { content_id } of [streamed, ...signed]) expect(await times(content_id)).toBe(1);
+    expect((await followed(peer)).equivocated).toBe(false);
+  });
+
+  it("by a chain that does not lead to what it signed gets nothing in behind it", async () => {
+    const peer = await peerAt(2, 2);
+    await write(peer, 2);
+    await reached(peer, 2);
+    const forged = await peer.event();
+    let pages = 0;
+    peer.answer = async (request) => {
+      const url = new URL(request.url);
+      if (request.method !== "GET" || url.pathname !== EVENTS) return undefined;
+      pages += 1;
+      const page = await peer.log.page("public", Number(url.searchParams.get("since")));
+      return Response.json({ ...page, events: page.events.map((each) => ({ ...each, event: forged })) });
+    };
+    peer.log.drop();
+    const [hidden = ""] = await write(peer, 1);
+    await eventually(async () => pages >= 2);
+    expect(await times(forged.content_id)).toBe(0);
+    peer.answer = () => undefined;
+    await reached(peer, 3);
+    expect(await times(hidden)).toBe(1);
+  });
+
+  it("by numbers that it repeats or leaves out in its stream is pulled from", async () => {
+    const peer = await peerAt(2, 2);
+    await write(peer, 3);
+    await reached(peer, 3);
+    const events = await Promise.all([peer.event(), peer.event()]);
+    for (const bent of [[1], [3], [5], [4, 4], [5, 4]]) {
+      await streaming(peer, "public");
+      const pulls = asked(peer, EVENTS).length;
+      peer.log.send(bent.map((seq, i) => ({ seq, event: events[i] as SignedEvent, ttl: 3 })));
+      await eventually(async () => asked(peer, EVENTS).length > pulls);
+      expect(await followed(peer)).toMatchObject({ seq: 3, equivocated: false });
+    }
+    for (const { content_id } of events) expect(await times(content_id)).toBe(0);
+  });
+});
+
+describe("while federation is off", () => {
+  it("nobody is called, streams that we read end, and all goes on when it is on", async () => {
+    const peer = await peerAt(3, 3);
+    await streaming(peer, "public", "peers");
+    await setPolicy({ federation: "off" });
+    pass(1_000);
+    await eventually(async () => !(await followed(peer)).streaming && !(await followed(peer, "peers")).streaming);
+    const calls = peer.calls.length;
+    const written = await write(peer, 2);
+    await log().append([{ type: "overview", visibility: "peers", payload: {} }]);
+    for (let i = 0; i < 5; i++) {
+      await peer.bond().advanced();
+      await peer.bond().resume();
+    }
+    expect(peer.calls).toHaveLength(calls);
+    pass(1_000);
+    await setPolicy({ federation: "on" });
+    await reached(peer, 2);
+    for (const id of written) expect(await times(id)).toBe(1);
+  });
+
+  it.each(peerAudience.options)("and when trust goes, the stream of %s that we read ends", async (audience) => {
+    const peer = await peerAt(3, 3);
+    await streaming(peer, audience);
+    await trust(peer, audience === "peers" ? 2 : 1);
+    await eventually(async () => !(await followed(peer, audience)).streaming);
+  });
+});

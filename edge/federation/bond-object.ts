@@ -24,7 +24,7 @@ import { PeerLine } from "./peer-line.ts";
 import { peerRateLimits } from "./peer-rate.ts";
 import { PeerSync, type SyncView } from "./peer-sync.ts";
 import type { AdmissionRequest, SignedAdmission } from "./signed-admission.ts";
-import { forgetPeer } from "./store.ts";
+import { forgetPeer, peersChanged } from "./store.ts";
 import {
   awaitsAdmin,
   decide,
@@ -206,6 +206,7 @@ export class Bond extends DurableObject<Env> {
       }
     });
     await this.#settle();
+    peersChanged();
     return true;
   }
 
@@ -252,6 +253,7 @@ export class Bond extends DurableObject<Env> {
       if (wasRemoved) this.#tell({ type: "trust_granted", visibility: "direct", payload });
     });
     await this.#settle();
+    if (fresh) peersChanged();
     return step;
   }
 
@@ -302,6 +304,7 @@ export class Bond extends DurableObject<Env> {
       if (wasTold) this.#tell({ type: "trust_granted", visibility: "direct", payload: { peer, level: 0 } });
     });
     await this.#settle();
+    peersChanged();
     return true;
   }
 

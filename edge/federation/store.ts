@@ -1,30 +1,24 @@
 import { and, asc, eq, gte, isNull, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/d1";
-import { fromHex } from "../../schema/crypto/bytes.ts";
 import { type PeerRow, peers } from "../../schema/db/peers.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { PeerKeys } from "./peer-keys.ts";
 
-/** Keys that were found: the key of an id never changes, and whether it may speak its `Bond` says. */
-const knownKeys = new Map<string, { key: Uint8Array; foundAtMs: number }>();
-const KNOWN_KEYS_KEPT = 1_000;
+const keys = new PeerKeys();
 
-/** The 32-byte key of a peer that is registered here; null for a stranger. */
-export async function findPeerKey(db: D1Database, atomId: string): Promise<Uint8Array | null> {
-  const nowMs = Date.now();
-  const known = knownKeys.get(atomId);
-  if (known && Math.abs(nowMs - known.foundAtMs) < LIMITS.peerKeyMs) return known.key;
-  knownKeys.delete(atomId);
-  const row = await drizzle(db)
-    .select({ publicKey: peers.publicKey })
-    .from(peers)
-    .where(and(eq(peers.id, atomId), isNull(peers.removedAtMs)))
-    .get();
-  const key = row === undefined ? null : fromHex(row.publicKey);
-  if (key === null) return null;
-  const [oldest] = knownKeys.keys();
-  if (oldest !== undefined && knownKeys.size >= KNOWN_KEYS_KEPT) knownKeys.delete(oldest);
-  knownKeys.set(atomId, { key, foundAtMs: nowMs });
-  return key;
+/** The 32-byte key of a peer that is registered here; null for a stranger, who costs the same. */
+export function findPeerKey(db: D1Database, atomId: string): Promise<Uint8Array | null> {
+  const load = async () => {
+    const registered = drizzle(db).select({ id: peers.id, publicKey: peers.publicKey }).from(peers);
+    const rows = await registered.where(isNull(peers.removedAtMs)).all();
+    return new Map(rows.map(({ id, publicKey }) => [id, publicKey]));
+  };
+  return keys.find(atomId, load, Date.now());
+}
+
+/** Once the record has it: a peer was registered here, or is so no more. */
+export function peersChanged(): void {
+  keys.changed();
 }
 
 /** Those that are registered, the oldest first. */
@@ -72,5 +66,5 @@ export function peersSeen(db: D1Database, minTrust: number, sinceMs: number): Pr
 /** A stranger who made room for another leaves nothing. */
 export async function forgetPeer(db: D1Database, atomId: string): Promise<void> {
   await drizzle(db).delete(peers).where(eq(peers.id, atomId)).run();
-  knownKeys.delete(atomId);
+  peersChanged();
 }

@@ -161,8 +161,8 @@ export const LIMITS = Object.freeze({
   /** Peers at trust 2 and more verify one another so often; within `peerSeenMs` one counts as there. */
   peerVerifyMs: 60_000,
   peerSeenMs: 120_000,
-  /** A peer's key that was found is not looked for again so long. */
-  peerKeyMs: 60_000,
+  /** An isolate reads the keys of all peers this often at most; of more than a thousand less often. */
+  peerKeysMs: 1_000,
   /** Hosts that handshakes make us call back within a minute, each once. */
   reverseVerifyHosts: 100,
 

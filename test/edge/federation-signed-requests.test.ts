@@ -329,6 +329,25 @@ describe("one answer", () => {
     for (const [what, answer] of answers) expect(answer, what).toBe(first);
   });
 
+  it("and strangers cost D1 what known peers do: next to nothing", async () => {
+    const strangers = await Promise.all(Array.from({ length: 20 }, () => PeerDouble.make()));
+    await peer.told("GET", STATUS);
+    const prepared = vi.spyOn(env.DB, "prepare");
+    for (const stranger of strangers) {
+      expect(await stranger.told("GET", STATUS)).toBe("401 federation/unauthenticated");
+      const badly = { sign: stranger.signer.sign };
+      expect(await peer.told("GET", STATUS, undefined, badly)).toBe("401 federation/unauthenticated");
+    }
+    expect(prepared.mock.calls).toEqual([]);
+    // The clock stands still, so that keys are never old: that the spy sees what is read shows when they must be.
+    const known = await PeerDouble.make();
+    await known.register();
+    prepared.mockClear();
+    expect(await known.told("GET", STATUS)).toBe("200");
+    expect(prepared.mock.calls.flat().filter((query) => query.includes("peers"))).toHaveLength(1);
+    prepared.mockRestore();
+  });
+
   it("and nothing is kept of it but a counter by reason", async () => {
     const stranger = await PeerDouble.make();
     const counted = async () =>

@@ -1,5 +1,6 @@
 import { Hono } from "hono";
 import { methodNotAllowed } from "hono/method-not-allowed";
+import { AT_START } from "../schema/wire/scheduled.ts";
 import { adminRoutes } from "./admins/routes.ts";
 import { exportRoutes, importRoutes } from "./backup/routes.ts";
 import { docs } from "./docs/routes.ts";
@@ -7,7 +8,7 @@ import type { Env } from "./env.ts";
 import { eventRoutes } from "./events/routes.ts";
 import { identityRoutes } from "./federation/identity-routes.ts";
 import { peerRoutes } from "./federation/peer-routes.ts";
-import { resumePeers } from "./federation/resume.ts";
+import { resumePeers, wakePeers } from "./federation/resume.ts";
 import { federationApi, federationRoutes } from "./federation/routes.ts";
 import type { AdminEnv, AppEnv } from "./http/app-env.ts";
 import { requireAdmin } from "./http/authentication.ts";
@@ -58,7 +59,8 @@ const routes = app
   .notFound((c) => fail(c, "http/not-found"))
   .onError(onError);
 
-/** Called by the runner of a pool on one machine at each start of its runtime; a cron trigger may call it as well. */
-const scheduled: ExportedHandlerScheduledHandler<Env> = (_event, env) => resumePeers(env);
+/** Called by the runner of a pool on one machine at each start of its runtime, and by the cron trigger of wrangler.toml. */
+const scheduled: ExportedHandlerScheduledHandler<Env> = (event, env) =>
+  event.cron === AT_START ? resumePeers(env) : wakePeers(env, event.scheduledTime);
 
 export default Object.assign(routes, { scheduled });

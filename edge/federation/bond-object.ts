@@ -212,8 +212,13 @@ export class Bond extends DurableObject<Env> {
 
   /** Nothing waits any longer: the pool was away, or its switches allow what they did not. */
   async resume(): Promise<void> {
-    if (this.#trust === null) return;
     this.#deliveries.hurry(Date.now());
+    await this.wake();
+  }
+
+  /** What is due is done, and the alarm is set for what is not. */
+  async wake(): Promise<void> {
+    if (this.#trust === null) return;
     this.#sync.push();
     await this.#settle();
   }

@@ -1,11 +1,28 @@
+import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
-import { listPeers } from "./store.ts";
+import { countPeers, peerIds } from "./store.ts";
 
 /**
- * Every peer's `Bond` goes on at once where it was: after a start, which no peer may have noticed, and when a switch
- * allows what it did not. Without this its alarm would see to it, within a minute.
+ * Every peer's `Bond` goes on at once where it was, whatever backoff it was in: after a start, which no peer may have
+ * noticed, and when a switch allows what it did not. Without this its alarm would see to it, within a minute.
  */
 export async function resumePeers(env: Env): Promise<void> {
-  const peers = await listPeers(env.DB);
-  await Promise.allSettled(peers.map(({ id }) => env.BOND.getByName(id).resume()));
+  const count = await countPeers(env.DB);
+  for (let from = 0; from < count; from += LIMITS.peersPerWake) await each(env, from, (bond) => bond.resume());
+}
+
+/**
+ * By cron trigger: bonds do what is due, and arm their alarms, for an alarm that failed too often is not tried again.
+ * Nothing that waits is hurried. A call costs at most a hundred bonds; with more peers they take turns.
+ */
+export async function wakePeers(env: Env, scheduledMs: number): Promise<void> {
+  const turns = Math.ceil((await countPeers(env.DB)) / LIMITS.peersPerWake);
+  if (turns === 0) return;
+  const turn = Math.floor(scheduledMs / LIMITS.wakeMs) % turns;
+  await each(env, turn * LIMITS.peersPerWake, (bond) => bond.wake());
+}
+
+async function each(env: Env, from: number, go: (bond: ReturnType<Env["BOND"]["getByName"]>) => Promise<void>) {
+  const ids = await peerIds(env.DB, from, LIMITS.peersPerWake);
+  await Promise.allSettled(ids.map((id) => go(env.BOND.getByName(id))));
 }

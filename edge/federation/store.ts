@@ -26,6 +26,16 @@ export function listPeers(db: D1Database): Promise<PeerRow[]> {
   return drizzle(db).select().from(peers).where(isNull(peers.removedAtMs)).orderBy(asc(peers.addedAtMs)).all();
 }
 
+export function countPeers(db: D1Database): Promise<number> {
+  return drizzle(db).$count(peers, isNull(peers.removedAtMs));
+}
+
+/** Ids of those that are registered, in an order that newcomers do not change for the others. */
+export async function peerIds(db: D1Database, from: number, count: number): Promise<string[]> {
+  const registered = drizzle(db).select({ id: peers.id }).from(peers).where(isNull(peers.removedAtMs));
+  return (await registered.orderBy(asc(peers.addedAtMs), asc(peers.id)).limit(count).offset(from)).map(({ id }) => id);
+}
+
 export function findPeer(db: D1Database, atomId: string): Promise<PeerRow | undefined> {
   return drizzle(db)
     .select()

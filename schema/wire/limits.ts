@@ -166,6 +166,10 @@ export const LIMITS = Object.freeze({
   /** Hosts that handshakes make us call back within a minute, each once. */
   reverseVerifyHosts: 100,
 
+  /** How often `scheduled` is called (wrangler.toml), and how many peers it wakes each time, in turn. */
+  wakeMs: 5 * 60_000,
+  peersPerWake: 100,
+
   // Federation: delivery
   deliveryTries: 10,
   /** "Later" said by a 429 is no try; so many of them are enough. */

@@ -22,6 +22,14 @@ export interface PoolConfig {
   worker: WorkerBindings;
   /** Absolute path of the migrations of the D1 database bound as `DB`. */
   migrationsDir: string;
+  /** When the Worker's `scheduled` is called. */
+  crons: readonly Cron[];
+}
+
+export interface Cron {
+  /** As it is written. */
+  cron: string;
+  everyMs: number;
 }
 
 /** What the runner reads of wrangler.toml, as wrangler parses it. */
@@ -32,6 +40,7 @@ const wranglerConfig = z.object({
   define: z.record(z.string(), z.string()),
   vars: z.record(z.string(), z.json()),
   d1_databases: z.array(z.object({ binding: z.string(), migrations_dir: z.string().optional() })),
+  triggers: z.object({ crons: z.array(z.string()).default([]) }),
   durable_objects: z.object({ bindings: z.array(z.object({ name: z.string(), class_name: z.string() })) }),
 });
 
@@ -65,7 +74,17 @@ export async function readPoolConfig(configPath: string): Promise<PoolConfig> {
       ),
     },
     migrationsDir: resolve(dirname(configPath), migrations),
+    crons: config.triggers.crons.map((cron) => cronOf(cron, configPath)),
   };
+}
+
+/** Of all that a cron trigger can say, what a timer does as well: each so many minutes that an hour is made of them. */
+function cronOf(cron: string, configPath: string): Cron {
+  const minutes = Number(/^\*\/(\d{1,2}) \* \* \* \*$/.exec(cron)?.[1]);
+  if (60 % minutes === 0) return { cron, everyMs: minutes * 60_000 };
+  throw new OperatorError(
+    `${configPath}: npm start cannot run the cron trigger "${cron}", only those like "*/5 * * * *".`,
+  );
 }
 
 /** Persisted under node_modules/.cache: wrangler takes longer to load than the pool to start. */

@@ -152,7 +152,8 @@ async function serve(
       unsafeDirectSockets: [{ host, port }],
     };
     try {
-      const supervised = await supervise(() => startRuntime(stateDir, [pool], recordFile, log, pool.name), log);
+      const woken = { name: pool.name, crons: config.crons };
+      const supervised = await supervise(() => startRuntime(stateDir, [pool], recordFile, log, woken), log);
       const front =
         certificate &&
         (await startTlsFront(outer, { host, port }, certificate).catch(async (error: unknown) => {
@@ -204,7 +205,7 @@ function removeState(stateDir: string, made: boolean): void {
  */
 async function migrate(stateDir: string, config: PoolConfig, recordFile: string, log: LogLine): Promise<void> {
   const name = "migrate";
-  const { miniflare } = await startRuntime(
+  const { miniflare, dispose } = await startRuntime(
     stateDir,
     [{ ...CLOSED, ...config.worker, durableObjects: {}, name }],
     recordFile,
@@ -215,6 +216,6 @@ async function migrate(stateDir: string, config: PoolConfig, recordFile: string,
     const applied = await applyMigrations(database, readMigrations(config.migrationsDir));
     for (const migration of applied) log(`Applied migration ${migration}.`);
   } finally {
-    await miniflare.dispose();
+    await dispose();
   }
 }

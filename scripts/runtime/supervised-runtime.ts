@@ -9,6 +9,8 @@ import {
   type MiniflareOptions,
   type V4WorkerOptions,
 } from "miniflare";
+import { AT_START } from "../../schema/wire/scheduled.ts";
+import type { Cron } from "./pool-config.ts";
 import { RUNTIME_STATE } from "./pool-secrets.ts";
 import { recordedWorkerd } from "./workerd-record.ts";
 
@@ -19,20 +21,24 @@ const RESTART_MAX_MS = 10_000;
 
 export interface Runtime {
   miniflare: Miniflare;
+  dispose(): Promise<void>;
   /** Told when workerd ended and Miniflare could not start it again. */
   onFailure(listener: (error: Error) => void): void;
 }
 
-/**
- * Starts workerd with these workers behind an entry that answers nothing. `woken`: the name of the one whose `scheduled`
- * is called at each start of workerd, also after a crash.
- */
+/** Whose `scheduled` is called: at each start of workerd, also after a crash, and by these triggers. */
+export interface Woken {
+  name: string;
+  crons: readonly Cron[];
+}
+
+/** Starts workerd with these workers behind an entry that answers nothing. */
 export async function startRuntime(
   stateDir: string,
   workers: V4WorkerOptions[],
   recordFile: string,
   log: LogLine,
-  woken?: string,
+  woken?: Woken,
 ): Promise<Runtime> {
   const runtimeLog = new RuntimeLog(log);
   const { command, env } = recordedWorkerd(recordFile);
@@ -53,7 +59,7 @@ export async function startRuntime(
       },
       unsafeHandleRuntimeRestart: () => {
         log("The pool's runtime is back.");
-        wake().catch(() => undefined);
+        wake(AT_START);
       },
       // The first worker is what Miniflare's own entry, a development proxy, shows to whoever finds its port.
       workers: [CLOSED, ...workers],
@@ -62,10 +68,10 @@ export async function startRuntime(
   };
   const miniflare = withoutSignalHandlers(() => new Miniflare(options));
   // Nobody waits for it; where it fails, alarms do the same a little later.
-  const wake = async () => {
+  const wake = (cron: string) => {
     if (woken === undefined) return;
-    const worker = await miniflare.getWorker(woken);
-    await worker.scheduled();
+    const calling = miniflare.getWorker(woken.name).then((worker) => worker.scheduled({ cron }));
+    calling.catch(() => undefined);
   };
   try {
     await miniflare.ready;
@@ -73,8 +79,16 @@ export async function startRuntime(
     await miniflare.dispose().catch(() => undefined);
     throw error;
   }
-  wake().catch(() => undefined);
-  return { miniflare, onFailure: (listener) => runtimeLog.onFailure(listener) };
+  wake(AT_START);
+  const timers = (woken?.crons ?? []).map(({ cron, everyMs }) => setInterval(() => wake(cron), everyMs).unref());
+  return {
+    miniflare,
+    dispose() {
+      for (const timer of timers) clearInterval(timer);
+      return miniflare.dispose();
+    },
+    onFailure: (listener) => runtimeLog.onFailure(listener),
+  };
 }
 
 /**
@@ -106,7 +120,7 @@ export async function supervise(start: () => Promise<Runtime>, log: LogLine): Pr
   watch(current);
 
   async function restart(failed: Runtime): Promise<void> {
-    await failed.miniflare.dispose().catch(() => undefined);
+    await failed.dispose().catch(() => undefined);
     for (let waitMs = RESTART_MIN_MS; !stopping; waitMs = Math.min(waitMs * 2, RESTART_MAX_MS)) {
       try {
         current = await start();
@@ -125,7 +139,7 @@ export async function supervise(start: () => Promise<Runtime>, log: LogLine): Pr
       stopping = true;
       stopSignal.abort();
       await restarting;
-      await current.miniflare.dispose();
+      await current.dispose();
     },
   };
 }

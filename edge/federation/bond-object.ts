@@ -3,7 +3,7 @@ import { fromHex, toBase64 } from "../../schema/crypto/bytes.ts";
 import { idOfPublicKey } from "../../schema/crypto/ids.ts";
 import { verifyLivenessAnswer } from "../../schema/crypto/liveness-proof.ts";
 import type { PeerRow } from "../../schema/db/peers.ts";
-import type { HybridTime, PeerAudience, SignedEvent } from "../../schema/wire/events.ts";
+import type { EventType, HybridTime, PeerAudience, SignedEvent } from "../../schema/wire/events.ts";
 import {
   type Card,
   type FederationPolicy,
@@ -18,7 +18,7 @@ import { poolKeys } from "../http/pool-keys.ts";
 import { EVENT_LOG, PEER_REGISTRY } from "../http/pool-objects.ts";
 import { Outbox } from "../record/outbox.ts";
 import { Admissions } from "./admissions.ts";
-import { DeliveryQueue } from "./delivery-queue.ts";
+import { DeliveryQueue, type GiveUpReason, type Message } from "./delivery-queue.ts";
 import type { PeerAddress } from "./peer-client.ts";
 import { PeerLine } from "./peer-line.ts";
 import { peerRateLimits } from "./peer-rate.ts";
@@ -106,9 +106,12 @@ export class Bond extends DurableObject<Env> {
   /** The tables: those that are not there. */
   #open(): [Outbox, DeliveryQueue, Admissions] {
     const { storage } = this.ctx;
-    const { sql } = storage;
-    sql.exec("CREATE TABLE IF NOT EXISTS untold (seq INTEGER PRIMARY KEY AUTOINCREMENT, draft TEXT NOT NULL)");
-    return [new Outbox(storage, this.env.DB), new DeliveryQueue(sql), new Admissions(storage)];
+    storage.sql.exec("CREATE TABLE IF NOT EXISTS untold (seq INTEGER PRIMARY KEY AUTOINCREMENT, draft TEXT NOT NULL)");
+    const deliveries = new DeliveryQueue(storage, {
+      send: async (message) => (await this.#line.try(message)).tried,
+      gaveUp: (message, reason) => this.#gaveUp(message, reason),
+    });
+    return [new Outbox(storage, this.env.DB), deliveries, new Admissions(storage)];
   }
 
   // ---- requests of the peer
@@ -382,9 +385,20 @@ export class Bond extends DurableObject<Env> {
   // ---- calls to the peer
 
   async #deliver(): Promise<void> {
-    await this.#deliveries.run(async (message) => (await this.#line.try(message)).tried);
+    await this.#deliveries.run();
     const dueAtMs = this.#deliveries.dueAtMs();
     if (dueAtMs !== null) await this.#armBy(dueAtMs);
+    // What was given up is for the log to hear, by the alarm.
+    if (this.#hasUntold()) await this.#armBy(Date.now() + LIMITS.outboxRetryMinMs);
+  }
+
+  /** Inside a transaction: a message that will not reach the peer ends where our admin can see it (SPEC 1, rule 7). */
+  #gaveUp({ body }: Message, reason: GiveUpReason): void {
+    const peer = this.#identity?.atomId;
+    for (const { event } of body.events) {
+      const payload = { peer, content_id: event.content_id, reason };
+      this.#tell({ type: "delivery_given_up", visibility: "private", payload });
+    }
   }
 
   /** SPEC 3.1: peers verify one another, so that each knows who is there. */
@@ -561,21 +575,18 @@ export class Bond extends DurableObject<Env> {
       const appended = await this.env.EVENT_LOG.getByName(EVENT_LOG).append(drafts);
       this.ctx.storage.transactionSync(() => {
         for (const [i, { event }] of appended.entries()) {
-          if (drafts[i]?.visibility === "direct") this.#queueDirect(event);
+          if (drafts[i]?.visibility === "direct") this.#queueDirect(event, drafts[i].type);
         }
         this.ctx.storage.sql.exec("DELETE FROM untold WHERE seq <= ?", last.seq);
       });
     }
   }
 
-  /** SPEC 3.7: `direct` events are queued, each on its own. */
-  #queueDirect(event: SignedEvent): void {
+  /** SPEC 3.7: `direct` events are queued, each on its own; of grants the last one said is all that counts (SPEC 3.3). */
+  #queueDirect(event: SignedEvent, type: EventType): void {
     if (this.#trust === null) return;
-    if (this.#deliveries.waiting() >= LIMITS.deliveriesKept) {
-      console.warn(JSON.stringify({ event: "delivery-given-up", reason: "queue-full" }));
-      return;
-    }
-    this.#deliveries.put({ target: "/api/federation/events", body: { events: [{ event, ttl: 0 }] } }, Date.now());
+    const message = { target: "/api/federation/events", body: { events: [{ event, ttl: 0 }] } };
+    this.#deliveries.put(message, type === "trust_granted" ? type : null, Date.now());
   }
 
   #row(): PeerRow | null {

@@ -26,6 +26,7 @@ export const eventTypeOfOurs = z.enum([
   "record_imported",
   "circuit_opened",
   "circuit_closed",
+  "delivery_given_up",
   "peer_equivocated",
   "overview",
   "peer_status",

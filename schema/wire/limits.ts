@@ -184,7 +184,7 @@ export const LIMITS = Object.freeze({
 
   /** While federation is off nothing is tried; then so often. */
   deliveryOffMs: 60_000,
-  /** Messages that wait for one peer. */
+  /** Messages that wait for one peer; a grant, of which there is one at most, has room beside them. */
   deliveriesKept: 1_000,
 
   // Federation: sync (SPEC 4.2)

@@ -1,0 +1,415 @@
+import { abortAllDurableObjects, evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
+import { env } from "cloudflare:workers";
+import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { backoffMs } from "../../edge/federation/delivery.ts";
+import { errorBody } from "../../edge/http/errors.ts";
+import { openEvent } from "../../schema/crypto/signed-event.ts";
+import type { PushBody, SignedEvent } from "../../schema/wire/events.ts";
+import type { GrantableLevel } from "../../schema/wire/federation.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import { type Call, freshPool, type PeerDouble, peerAt, takes } from "./peer-double.ts";
+import { admin, eventually } from "./support.ts";
+
+/** SPEC 3.7: what waits for a peer, when it is tried, and what becomes of it. Alarms are run when they are due. */
+
+const SECOND = 1_000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+const EVENTS = "/api/federation/events";
+
+beforeAll(async () => {
+  vi.useFakeTimers({ toFake: ["Date"] });
+  await freshPool();
+});
+let peer: PeerDouble;
+beforeEach(async () => {
+  // Ten registrations a minute.
+  pass(MINUTE);
+  vi.spyOn(Math, "random").mockReturnValue(0.5);
+  peer = await peerAt(1);
+});
+afterEach(() => {
+  vi.mocked(Math.random).mockRestore();
+});
+const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
+
+// ---- what the pool has
+
+interface Waiting extends Record<string, SqlStorageValue> {
+  tries: number;
+  deferrals: number;
+  next_at_ms: number;
+}
+const inBond = <T>(look: (storage: DurableObjectStorage) => T | Promise<T>) =>
+  runInDurableObject(peer.bond(), (_bond, { storage }) => look(storage));
+const waiting = () =>
+  inBond(({ sql }) => [
+    ...sql.exec<Waiting>("SELECT tries, deferrals, next_at_ms FROM deliveries ORDER BY id LIMIT 1001"),
+  ]);
+const alarmMs = () => inBond((storage) => storage.getAlarm());
+/** Once what waits is so. */
+const settled = (isSo: (rows: Waiting[]) => boolean) =>
+  eventually(async () => {
+    const rows = await waiting();
+    return isSo(rows) ? rows : null;
+  });
+const opened = async (wire: SignedEvent) => {
+  const result = await openEvent(wire);
+  if (!result.ok) throw new Error(result.code);
+  return result.event;
+};
+/** What our audit has of this peer. */
+async function audited(...types: string[]) {
+  const { events } = await env.EVENT_LOG.getByName("pool").read("all", 0, 500);
+  const bodies = await Promise.all(events.map(({ event }) => opened(event)));
+  return bodies.filter(({ type, payload }) => types.includes(type) && payload.peer === peer.id);
+}
+const circuitEvents = async () => (await audited("circuit_opened", "circuit_closed")).map(({ type }) => type);
+const tryAgain = async (afterMs: number) => {
+  pass(afterMs);
+  expect(await runDurableObjectAlarm(peer.bond())).toBe(true);
+};
+
+// ---- what it says
+
+const grant = (level: GrantableLevel) => admin("PUT", `/peers/${peer.id}/trust`, { level }, 200);
+/** Messages of a kind of which each stands for itself, from where decisions leave theirs. */
+async function say(...numbers: number[]): Promise<void> {
+  await inBond(({ sql }) => {
+    for (const n of numbers) {
+      const draft = { type: "peer_status", visibility: "direct", payload: { peer: peer.id, n } };
+      sql.exec("INSERT INTO untold (draft) VALUES (?)", JSON.stringify(draft));
+    }
+  });
+  await peer.bond().resume();
+}
+
+// ---- what the peer sees and answers
+
+type Answer = (request: Request) => Response | Promise<Response> | undefined;
+/** To pushes; everything else is answered well. */
+function answerPushes(answer: Answer): void {
+  peer.answer = (request) => (new URL(request.url).pathname === EVENTS ? answer(request) : undefined);
+}
+const isAway: Answer = () => {
+  throw new TypeError("network connection lost");
+};
+const isBack: Answer = () => undefined;
+const down: Answer = () => new Response("down", { status: 503 });
+const tries = () => peer.called(EVENTS);
+const eventOf = ({ body }: Pick<Call, "body">) => (body as PushBody).events[0]?.event as SignedEvent;
+const levels = async () => (await Promise.all(peer.received.map(opened))).map(({ payload }) => payload.level);
+const heard = async () => (await Promise.all(peer.received.map(opened))).map(({ payload }) => payload.n);
+
+describe("a grant", () => {
+  it("that is not taken is tried ten times, later and later, by alarms that survive; then our audit says so", async () => {
+    answerPushes(down);
+    await grant(3);
+    for (let tried = 1; tried < LIMITS.deliveryTries; tried++) {
+      const [row] = await settled(([one]) => one?.tries === tried);
+      const dueMs = row?.next_at_ms ?? 0;
+      expect(dueMs - Date.now()).toBe(backoffMs(tried, 0.5));
+      expect(await alarmMs()).toBeLessThanOrEqual(dueMs);
+      await evictDurableObject(peer.bond());
+      // An open circuit has the last word on when.
+      await tryAgain(Math.max(dueMs - Date.now(), tried < LIMITS.circuitFailures ? 0 : LIMITS.circuitOpenMs));
+      await eventually(async () => tries().length === tried + 1);
+    }
+    await settled((rows) => rows.length === 0);
+    await tryAgain(MINUTE);
+    const given_up = await eventually(async () => {
+      const events = await audited("delivery_given_up");
+      return events.length > 0 && events;
+    });
+    const { content_id } = eventOf(tries()[0] as Call);
+    expect(given_up).toMatchObject([{ visibility: "private", payload: { content_id, reason: "tries" } }]);
+    await tryAgain(24 * HOUR);
+    expect(tries()).toHaveLength(10);
+  });
+
+  it("waits through an eviction and a restart, and is told once when the peer is there", async () => {
+    answerPushes(isAway);
+    await grant(3);
+    await settled(([row]) => row?.tries === 1);
+    await evictDurableObject(peer.bond());
+    expect(await waiting()).toHaveLength(1);
+    await abortAllDurableObjects();
+    expect(await waiting()).toHaveLength(1);
+    answerPushes(isBack);
+    await tryAgain(backoffMs(1, 0.5));
+    await settled((rows) => rows.length === 0);
+    expect(await levels()).toEqual([3]);
+    expect(await audited("delivery_given_up")).toEqual([]);
+  });
+
+  it.each([404, 410])(
+    "that a peer will never take, by a %i, is given up at once, and our audit says so",
+    async (status) => {
+      answerPushes(() => new Response(null, { status }));
+      await grant(3);
+      await settled((rows) => rows.length === 0);
+      await tryAgain(MINUTE);
+      await eventually(async () => (await audited("delivery_given_up")).length === 1);
+      expect(await audited("delivery_given_up")).toMatchObject([{ payload: { reason: "gone" } }]);
+      expect(tries()).toHaveLength(1);
+    },
+  );
+
+  it("takes the place of the one that waits: only the last is told", async () => {
+    answerPushes(isAway);
+    for (const level of [3, 2, 1, 0] as const) await grant(level);
+    const [row] = await settled((rows) => rows.length === 1 && rows[0]?.tries === 1);
+    answerPushes(isBack);
+    await tryAgain((row?.next_at_ms ?? 0) - Date.now());
+    await settled((rows) => rows.length === 0);
+    expect(await levels()).toEqual([0]);
+  });
+
+  it("that is taken back while it is on its way is followed by its revocation", async () => {
+    const { promise: answer, resolve } = Promise.withResolvers<undefined>();
+    peer.answer = () => answer as Promise<never>;
+    await grant(3);
+    await eventually(async () => tries().length === 1);
+    await grant(0);
+    expect(await waiting()).toHaveLength(1);
+    resolve(undefined);
+    await settled((rows) => rows.length === 0);
+    expect(await levels()).toEqual([3, 0]);
+  });
+
+  it("taken back has room, however much waits; what has none is given up, and our audit says so", async () => {
+    answerPushes(isAway);
+    await inBond(({ sql }) => {
+      const row = "INSERT INTO deliveries (target, body, tries, deferrals, next_at_ms) VALUES (?, ?, 0, 0, ?)";
+      const body = JSON.stringify({ events: [] });
+      for (let n = 0; n < LIMITS.deliveriesKept; n++) sql.exec(row, EVENTS, body, Date.now() + 9 * HOUR);
+    });
+    await grant(0);
+    expect(await waiting()).toHaveLength(LIMITS.deliveriesKept + 1);
+    await say(1);
+    expect(await waiting()).toHaveLength(LIMITS.deliveriesKept + 1);
+    expect(await audited("delivery_given_up")).toMatchObject([{ payload: { reason: "queue-full" } }]);
+    const [told] = await audited("peer_status");
+    expect(told).toMatchObject({ visibility: "direct", payload: { n: 1 } });
+    await inBond(({ sql }) => sql.exec("DELETE FROM deliveries WHERE topic IS NULL"));
+    answerPushes(isBack);
+    await peer.bond().resume();
+    await settled((rows) => rows.length === 0);
+    expect(await levels()).toEqual([0]);
+  });
+
+  it("that waits from before grants took one another's place is told too", async () => {
+    answerPushes(isAway);
+    await grant(3);
+    await settled(([row]) => row?.tries === 1);
+    await inBond(({ sql }) => sql.exec("ALTER TABLE deliveries DROP COLUMN topic"));
+    await evictDurableObject(peer.bond());
+    await grant(2);
+    expect(await waiting()).toHaveLength(2);
+    answerPushes(isBack);
+    await tryAgain(HOUR);
+    await settled((rows) => rows.length === 0);
+    expect(await levels()).toEqual([3, 2]);
+  });
+});
+
+describe("a message", () => {
+  it.each<[what: string, answer: Answer]>([
+    ["is answered with an error", down],
+    ["is refused", () => Response.json(takes(0, [{ content_id: "", code: "events/forbidden" }]), { status: 400 })],
+    ["meets silence", isAway],
+    ["is answered with garbage", () => new Response("\u0000<html>")],
+  ])("that %s holds up no other", async (_what, answer) => {
+    answerPushes(async (request) => {
+      const { payload } = await opened(eventOf({ body: await request.clone().json() }));
+      return (payload.n === 2 ? await answer(request) : undefined) as Response;
+    });
+    await say(1, 2, 3);
+    const [row] = await settled((rows) => rows.length === 1 && rows[0]?.tries === 1);
+    expect(await heard()).toEqual([1, 3]);
+    answerPushes(isBack);
+    await tryAgain((row?.next_at_ms ?? 0) - Date.now());
+    await settled((rows) => rows.length === 0);
+    expect(await heard()).toEqual([1, 3, 2]);
+  });
+});
+
+describe("the circuit", () => {
+  it("opens after five failures, lets one try through after half an hour, and closes when that is answered", async () => {
+    answerPushes(down);
+    await say(1, 2, 3, 4, 5, 6, 7);
+    await eventually(async () => tries().length === LIMITS.circuitFailures);
+    await settled((rows) => rows.every((row) => row.next_at_ms >= Date.now() + SECOND));
+    expect(await peer.seen()).toMatchObject({ circuit: "open", deliveries_waiting: 7 });
+    await eventually(async () => (await circuitEvents()).length === 1);
+
+    await tryAgain(LIMITS.circuitOpenMs - 1);
+    await settled((rows) => rows.every((row) => row.next_at_ms === Date.now() + 1));
+    await evictDurableObject(peer.bond());
+    expect(tries(), "left alone").toHaveLength(5);
+    await tryAgain(1);
+    await eventually(async () => tries().length === 6);
+    // It failed: another half an hour, for all.
+    await settled((rows) => rows.every((row) => row.next_at_ms > Date.now() + SECOND));
+    await evictDurableObject(peer.bond());
+    expect(tries()).toHaveLength(6);
+    expect(await peer.seen()).toMatchObject({ circuit: "open" });
+
+    answerPushes(isBack);
+    await tryAgain(LIMITS.circuitOpenMs);
+    await settled((rows) => rows.length === 0);
+    expect((await heard()).toSorted()).toEqual([1, 2, 3, 4, 5, 6, 7]);
+    expect(await peer.seen()).toMatchObject({ circuit: "closed", deliveries_waiting: 0 });
+    await eventually(async () => (await circuitEvents()).length === 2);
+    expect(await circuitEvents()).toEqual(["circuit_opened", "circuit_closed"]);
+  });
+
+  it.each<[what: string, answer: Answer, opens: boolean]>([
+    ["errors", down, true],
+    ["garbage", () => new Response("<html>welcome to the hotel</html>"), true],
+    ["redirects", () => Response.redirect("https://else.example/", 307), true],
+    ["pages of somebody's proxy", () => new Response("<html>forbidden</html>", { status: 403 }), true],
+    [
+      "refusals of the event",
+      () => Response.json(takes(0, [{ content_id: "", code: "events/forbidden" }]), { status: 400 }),
+      false,
+    ],
+    ["refusals of the request", () => Response.json(errorBody("federation/unauthenticated"), { status: 401 }), false],
+    ["requests for patience", () => new Response(null, { status: 429, headers: { "retry-after": "5" } }), false],
+  ])("on seven %s: opens is %j", async (_what, answer, opens) => {
+    answerPushes(answer);
+    await say(1, 2, 3, 4, 5, 6, 7);
+    await settled((rows) => rows.length === 7 && rows.every((row) => row.next_at_ms > Date.now()));
+    expect(tries()).toHaveLength(opens ? LIMITS.circuitFailures : 7);
+    expect((await peer.seen()).circuit).toBe(opens ? "open" : "closed");
+  });
+});
+
+describe("a peer that asks for patience", () => {
+  const later =
+    (retryAfter: string): Answer =>
+    () =>
+      new Response(null, { status: 429, headers: { "retry-after": retryAfter } });
+  it.each<[retryAfter: string, waitsMs: number]>([
+    ["0", LIMITS.deliveryBackoffMinMs],
+    ["90", 90 * SECOND],
+    ["31536000", LIMITS.deliveryBackoffMaxMs],
+    ["9".repeat(400), LIMITS.deliveryBackoffMaxMs],
+  ])("for %s s is given it, as far as is bearable, and that is no failed try", async (retryAfter, waitsMs) => {
+    answerPushes(later(retryAfter));
+    await grant(3);
+    const [row] = await settled(([one]) => one?.deferrals === 1);
+    expect(row).toMatchObject({ tries: 0, next_at_ms: Date.now() + waitsMs });
+    await evictDurableObject(peer.bond());
+    answerPushes(isBack);
+    await tryAgain(waitsMs - 1);
+    expect(await waiting()).toMatchObject([{ deferrals: 1 }]);
+    expect(tries()).toHaveLength(1);
+    await tryAgain(1);
+    await settled((rows) => rows.length === 0);
+    expect(await levels()).toEqual([3]);
+  });
+
+  it("until a date is given it too", async () => {
+    answerPushes(later(new Date(Date.now() + 10 * MINUTE).toUTCString()));
+    await grant(3);
+    const [row] = await settled(([one]) => one?.deferrals === 1);
+    expect(Math.abs((row?.next_at_ms ?? 0) - Date.now() - 10 * MINUTE)).toBeLessThanOrEqual(SECOND);
+  });
+
+  it("for ever is given a hundred times, then no more", async () => {
+    answerPushes(later("1"));
+    await inBond(({ sql }) => sql.exec("DELETE FROM deliveries"));
+    await grant(3);
+    await settled(([one]) => one?.deferrals === 1);
+    await inBond(({ sql }) => sql.exec("UPDATE deliveries SET deferrals = ?", LIMITS.deliveryDeferrals));
+    await tryAgain(SECOND);
+    await settled((rows) => rows.length === 0);
+  });
+});
+
+describe("a hostile answer", () => {
+  /** A body that is made as it is read. */
+  function body(chunk: Uint8Array) {
+    const seen = { bytes: 0, cancelled: false };
+    const pull = (controller: ReadableStreamDefaultController<Uint8Array>) => {
+      seen.bytes += chunk.byteLength;
+      controller.enqueue(chunk);
+    };
+    const cancel = () => {
+      seen.cancelled = true;
+    };
+    return { seen, stream: new ReadableStream<Uint8Array>({ pull, cancel }, { highWaterMark: 0 }) };
+  }
+  const isTriedAgain = async () => {
+    const [row] = await settled(([one]) => one?.tries === 1);
+    expect(row?.next_at_ms).toBe(Date.now() + backoffMs(1, 0.5));
+    expect(tries()).toHaveLength(1);
+    answerPushes(isBack);
+    await tryAgain(backoffMs(1, 0.5));
+    await settled((rows) => rows.length === 0);
+    expect(await levels()).toEqual([3]);
+  };
+
+  it.each<[what: string, answer: () => Response]>([
+    ["without a word", () => new Response(null)],
+    ["with no content", () => new Response(null, { status: 204 })],
+    ["with garbage", () => new Response(crypto.getRandomValues(new Uint8Array(60_000)))],
+    ["with JSON of something else", () => Response.json({ status: "registered" })],
+    ["with an error in place of success", () => Response.json(errorBody("federation/disabled"))],
+    ["with nothing taken in place of success", () => Response.json(takes(0))],
+    ["with a hundred thousand values", () => new Response(`[${"0,".repeat(100_000)}0]`)],
+    ["with an abyss", () => new Response("[".repeat(1_000_000))],
+    ["with another place to go", () => Response.redirect("https://inside.example/", 307)],
+  ])("%s is no delivery: the grant waits, and is told later", async (_what, answer) => {
+    answerPushes((request) => {
+      expect(request.redirect).toBe("manual");
+      return answer();
+    });
+    await grant(3);
+    await isTriedAgain();
+  });
+
+  it("without end is read as far as the bound, and no further", async () => {
+    const { seen, stream } = body(new Uint8Array(64 * 1024).fill(0x20));
+    answerPushes(() => new Response(stream));
+    await grant(3);
+    await isTriedAgain();
+    expect(seen.cancelled).toBe(true);
+    expect(seen.bytes).toBeLessThanOrEqual(LIMITS.federatedBodyBytes + 2 * 64 * 1024);
+  });
+
+  it("that announces 10 GB is not read", async () => {
+    const { seen, stream } = body(new Uint8Array(64 * 1024));
+    answerPushes(() => new Response(stream, { headers: { "content-length": String(10 * 1024 ** 3) } }));
+    await grant(3);
+    await isTriedAgain();
+    expect(seen).toEqual({ bytes: 0, cancelled: true });
+  });
+
+  it("that never comes is waited for ten seconds, and a revocation goes out after it", async () => {
+    const { setTimeout: real } = globalThis;
+    const timers = vi.spyOn(globalThis, "setTimeout");
+    const isCall = (ms?: number) => ms === LIMITS.peerCallMs;
+    timers.mockImplementation(((run: () => void, ms?: number) => real(run, isCall(ms) ? 200 : ms)) as never);
+    let aborted = 0;
+    answerPushes(
+      ({ signal }) =>
+        new Promise((_, reject) => {
+          signal.addEventListener("abort", () => {
+            aborted += 1;
+            reject(signal.reason);
+          });
+        }),
+    );
+    await grant(3);
+    await eventually(async () => tries().length === 1);
+    await grant(0);
+    answerPushes(isBack);
+    await settled((rows) => rows.length === 0);
+    expect(timers.mock.calls.filter(([, ms]) => isCall(ms))).toHaveLength(2);
+    timers.mockRestore();
+    expect(aborted).toBe(1);
+    expect(await levels()).toEqual([0]);
+  });
+});

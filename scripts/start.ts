@@ -1,4 +1,5 @@
 import { relative, resolve } from "node:path";
+import { normalisedPeerUrl } from "../schema/wire/federation.ts";
 import { oneLine } from "../worker-agent/terminal-text.ts";
 import { DEFAULT_STATE_DIR } from "./cli/access.ts";
 import { type Command, EXIT, flag, text, texts } from "./cli/command.ts";
@@ -6,6 +7,7 @@ import { whole } from "./cli/numbers.ts";
 import { runCommand } from "./cli/run-command.ts";
 import { UsageError } from "./cli/usage-error.ts";
 import { credentialsFile } from "./runtime/credentials.ts";
+import { isLoopback, leadsToLoopback } from "./runtime/listen-address.ts";
 import type { LocalNetwork } from "./runtime/local-network.ts";
 import { OperatorError } from "./runtime/operator-error.ts";
 import { stopOnSignal } from "./runtime/stop-signal.ts";
@@ -15,7 +17,7 @@ import type { TlsFiles } from "./runtime/tls-certificate.ts";
 const start: Command = {
   summary: "Run a pool on this machine, with a worker beside it, until Ctrl-C.",
   usage:
-    "[--port N] [--state DIR] [--model M] [--no-worker] [--host ADDR] [--cert FILE --key FILE] [--insecure] [--allow-host NAME]… [--json]",
+    "[--port N] [--state DIR] [--model M] [--no-worker] [--host ADDR] [--cert FILE --key FILE] [--insecure] [--public-url URL] [--allow-host NAME]… [--json]",
   help: [
     "--port N           where to listen (default 8787; 0 picks a free port)",
     "--state DIR        where everything is kept (default: ./state)",
@@ -25,6 +27,7 @@ const start: Command = {
     "--insecure         listen off loopback without TLS",
     "--cert FILE        serve HTTPS with this certificate and its chain (PEM); SIGHUP reads it again",
     "--key FILE         its private key (PEM)",
+    "--public-url URL   where others reach it, as through a proxy: peers are told so, and workers (else LIGAND_PUBLIC_URL)",
     "--allow-host NAME  a further host name that the pool answers to; may be repeated",
     "--json             one JSON line when ready",
   ],
@@ -37,6 +40,7 @@ const start: Command = {
     cert: { type: "string" },
     key: { type: "string" },
     insecure: { type: "boolean" },
+    "public-url": { type: "string" },
     "allow-host": { type: "string", multiple: true },
     json: { type: "boolean" },
   },
@@ -47,6 +51,7 @@ const start: Command = {
     const model = text(values, "model");
     const stateDir = resolve(text(values, "state") ?? DEFAULT_STATE_DIR);
     const tls = tlsFiles(text(values, "cert"), text(values, "key"));
+    const publicUrl = publicUrlOf(text(values, "public-url") ?? (process.env.LIGAND_PUBLIC_URL || undefined));
     let reload = () => {};
     const stop = stopOnSignal(tls && (() => reload()));
     let network: LocalNetwork;
@@ -59,6 +64,7 @@ const start: Command = {
         ...(host !== undefined && { host }),
         ...(tls && { tls }),
         insecure: flag(values, "insecure"),
+        ...(publicUrl !== undefined && { publicUrl }),
         allowHosts: texts(values, "allow-host"),
         worker: !flag(values, "no-worker"),
         ...(model !== undefined && { model }),
@@ -79,6 +85,11 @@ const start: Command = {
           ? JSON.stringify({ ready: true, url, atom_id, credentials: file })
           : `Ligand pool ready at ${url} (credentials in ${shortPath(file)})`,
       );
+      if (host !== undefined && !isLoopback(host) && leadsToLoopback(url)) {
+        console.error(
+          `Workers elsewhere and peers are told that it is at ${url}, where only this machine finds it. Say where they reach it: --public-url URL`,
+        );
+      }
       await Promise.race([
         stop.asked.then(() => console.error("Stopping … (Ctrl-C again ends it at once)")),
         network.ended,
@@ -94,6 +105,15 @@ function tlsFiles(certFile: string | undefined, keyFile: string | undefined): Tl
   if (certFile === undefined && keyFile === undefined) return undefined;
   if (certFile !== undefined && keyFile !== undefined) return { certFile, keyFile };
   throw new UsageError("TLS needs both: --cert FILE with the certificate and --key FILE with its private key.");
+}
+
+/** An origin: a peer is called at paths of its own choosing. */
+function publicUrlOf(given: string | undefined): string | undefined {
+  const url = given === undefined ? undefined : normalisedPeerUrl(given);
+  if (url !== null) return url;
+  throw new UsageError(
+    `"${given}" is not where others reach a pool. --public-url and LIGAND_PUBLIC_URL want one like https://pool.example or http://192.168.1.2:8787, without a path.`,
+  );
 }
 
 /** A renewed certificate that cannot be used leaves the old one in place. */

@@ -1,7 +1,7 @@
 /** What `ligand pool doctor` makes of what was found. Pure: the findings and the time come in. */
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { PoolFindings } from "../runtime/admin-client.ts";
-import { isLoopback } from "../runtime/listen-address.ts";
+import { leadsToLoopback } from "../runtime/listen-address.ts";
 import { LIGAND } from "./called-as.ts";
 import { counted } from "./numbers.ts";
 
@@ -155,7 +155,7 @@ function migrations(applied: readonly string[] | null, shipped: readonly string[
 
 function addressChecks({ url, pool, certificateValidTo, nowMs }: Findings): Check[] {
   const { protocol, hostname } = new URL(url);
-  const local = isLoopback(hostname.replace(/^\[|\]$/g, ""));
+  const local = leadsToLoopback(url);
   const checks: Check[] = [];
   if (protocol === "https:") {
     const days = certificateValidTo && (certificateValidTo.getTime() - nowMs) / DAY_MS;

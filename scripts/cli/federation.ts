@@ -4,6 +4,7 @@ import { LIGAND } from "./called-as.ts";
 import type { Command, Group } from "./command.ts";
 import { SWITCHES_HELP, switchesFrom, switchesTable } from "./federation-switches.ts";
 import { counted } from "./numbers.ts";
+import { addressWarning } from "./peer-words.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
 import { printable } from "./table.ts";
 
@@ -16,8 +17,11 @@ const on: Command = {
   usage: "[--json]",
   ...NO_ARGUMENTS,
   async run(values) {
-    const policy = await admin(values).changeFederation({ federation: "on" });
-    return print(values, { policy }, `Federation is on. Meet another pool with: ${LIGAND} peers add URL`);
+    const client = admin(values);
+    const policy = await client.changeFederation({ federation: "on" });
+    const { card } = await client.federation();
+    const words = `Federation is on. Meet another pool with: ${LIGAND} peers add URL`;
+    return print(values, { policy }, words, addressWarning(card.url));
   },
 };
 

@@ -1,6 +1,7 @@
 import type * as z from "zod";
 import type { federationStatus, PeerView, peerDetails } from "../../schema/wire/federation.ts";
 import { duration } from "../../worker-agent/state/idle-reason.ts";
+import { leadsToLoopback } from "../runtime/listen-address.ts";
 import { OperatorError } from "../runtime/operator-error.ts";
 import { LIGAND } from "./called-as.ts";
 import { counted } from "./numbers.ts";
@@ -118,8 +119,24 @@ export function peerWords(peer: PeerDetails, own: { atomId: string; heads: Heads
   );
 }
 
+/**
+ * What to do where this pool tells others an address at which they find themselves: their grants, verifications and
+ * pulls would never come here. `peerUrl`: of the one that was told; undefined: of all that will be.
+ */
+export function addressWarning(ownUrl: string, peerUrl?: string): string | undefined {
+  if (!leadsToLoopback(ownUrl) || (peerUrl !== undefined && leadsToLoopback(peerUrl))) return undefined;
+  return (
+    `This pool tells others that it is at ${ownUrl}, where only this machine finds it. ` +
+    "For peers elsewhere, start it again with where they reach it: npm start -- --public-url URL"
+  );
+}
+
 /** The command that helps where the pool refused; undefined where its own words are enough. */
-export function nextStep(code: string, { policy, card }: Pick<Status, "policy" | "card">): string | undefined {
+export function nextStep(
+  code: string,
+  { policy, card }: Pick<Status, "policy" | "card">,
+  peerUrl?: string,
+): string | undefined {
   const allow = `${LIGAND} federation set allow_private_peers=on`;
   switch (code) {
     case "federation/disabled":
@@ -132,7 +149,10 @@ export function nextStep(code: string, { policy, card }: Pick<Status, "policy" |
       // To the pool a name that leads to a private address looks like one that leads nowhere.
       return policy.allow_private_peers ? undefined : `If it is at a private address: ${allow}`;
     case "federation/registration-refused":
-      return `This pool says that it is at ${card.url}; if that is private or plain http, its operator says: ${allow}`;
+      return (
+        (peerUrl && addressWarning(card.url, peerUrl)) ||
+        `This pool says that it is at ${card.url}; if that is private or plain http, its operator says: ${allow}`
+      );
     default:
       return undefined;
   }

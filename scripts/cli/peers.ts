@@ -4,7 +4,7 @@ import type { AdminClient } from "../runtime/admin-client.ts";
 import { OperatorError } from "../runtime/operator-error.ts";
 import { LIGAND } from "./called-as.ts";
 import { type Command, type Group, text, type Values } from "./command.ts";
-import { nextStep, type PeerDetails, peerIdOf, peersTable, peerWords, standing } from "./peer-words.ts";
+import { addressWarning, nextStep, type PeerDetails, peerIdOf, peersTable, peerWords, standing } from "./peer-words.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
 import { printable } from "./table.ts";
 import { UsageError } from "./usage-error.ts";
@@ -31,8 +31,9 @@ const add: Command = {
       throw new UsageError("--atom-id wants the 64 hex digits of the other pool's id.");
     }
     const client = admin(values);
-    const peer = await client.addPeer({ url, atom_id: expected }).catch(withNextStep(client));
-    return shown(values, client, peer);
+    const peer = await client.addPeer({ url, atom_id: expected }).catch(withNextStep(client, url));
+    const { card } = await client.federation();
+    return shown(values, client, peer, addressWarning(card.url, url));
   },
 };
 
@@ -122,9 +123,9 @@ async function grant(values: Values, given: string, level: GrantableLevel): Prom
   return shown(values, client, await client.trustPeer(id, level).catch(withNextStep(client)));
 }
 
-async function shown(values: Values, client: AdminClient, peer: PeerDetails): Promise<number> {
+async function shown(values: Values, client: AdminClient, peer: PeerDetails, warning?: string): Promise<number> {
   const { atom_id: self } = await client.pool();
-  return print(values, peer, `${printable(peer.name)}, ${peer.atom_id}\n${standing(peer, self)}`);
+  return print(values, peer, `${printable(peer.name)}, ${peer.atom_id}\n${standing(peer, self)}`, warning);
 }
 
 async function found(client: AdminClient, given: string): Promise<string> {
@@ -146,10 +147,10 @@ function levelOf(given: string): GrantableLevel {
 }
 
 /** What the pool refused its operator, with the command that helps. */
-function withNextStep(client: AdminClient) {
+function withNextStep(client: AdminClient, peerUrl?: string) {
   return async (error: unknown): Promise<never> => {
     if (!(error instanceof OperatorError)) throw error;
-    const next = nextStep(error.code, await client.federation());
+    const next = nextStep(error.code, await client.federation(), peerUrl);
     throw next === undefined ? error : new OperatorError(`${error.message} ${next}`, error.code);
   };
 }

@@ -12,7 +12,10 @@ export function admin(values: Values) {
   return adminClient(url, secret);
 }
 
-export function print(values: Values, json: object, words: string): number {
-  console.log(flag(values, "json") ? jsonLine(json) : words);
+/** `warning`: what went well all the same; a member of its own for a program. */
+export function print(values: Values, json: object, words: string, warning?: string): number {
+  const isJson = flag(values, "json");
+  console.log(isJson ? jsonLine(warning === undefined ? json : { ...json, warning }) : words);
+  if (!isJson && warning !== undefined) console.error(warning);
   return EXIT.ok;
 }

@@ -30,6 +30,8 @@ export interface PoolOptions {
   insecure?: boolean;
   /** Serve HTTPS with these; what workerd itself listens on is then loopback. */
   tls?: TlsFiles;
+  /** Where others reach it: an origin, whose host it answers to. By default where it listens. */
+  publicUrl?: string;
   /** Further host names the pool answers to. */
   allowHosts?: readonly string[];
   /** Of a pool that is brought into this folder; by default the folder's own, made when it has none. */
@@ -44,7 +46,7 @@ export interface PoolOptions {
 export interface RunningPool {
   /** How programs on this machine reach it. */
   url: string;
-  /** How others do; the same unless TLS is served. */
+  /** How others do; what its card says. */
   publicUrl: string;
   secrets: PoolSecrets;
   /** This start made the pool: nothing was here before, and nobody brought it from elsewhere. */
@@ -130,7 +132,9 @@ async function serve(
   for (let attempt = 1; ; attempt++) {
     const port = wanted || (await freePort(host));
     const url = localUrl(host, port);
-    const publicUrl = certificate ? urlOfCertificate(outer.host, outer.port, certificate.names) : url;
+    const ownUrl = certificate ? urlOfCertificate(outer.host, outer.port, certificate.names) : url;
+    const publicUrl = options.publicUrl ?? ownUrl;
+    const hosts = [...(options.allowHosts ?? []), ...(certificate?.names ?? []), new URL(publicUrl).hostname];
     const bindings = {
       ...config.vars,
       POOL_SECRET_KEY: secrets.pool_secret_key,
@@ -138,7 +142,7 @@ async function serve(
       METRICS_TOKEN: secrets.metrics_token,
       ONE_MACHINE: "yes",
       POOL_URL: publicUrl,
-      ALLOWED_HOSTS: allowedHosts(outer.host, [...(options.allowHosts ?? []), ...(certificate?.names ?? [])]),
+      ALLOWED_HOSTS: allowedHosts(outer.host, hosts),
       ...(process.env.LIGAND_CORS_ORIGINS !== undefined && { CORS_ORIGINS: process.env.LIGAND_CORS_ORIGINS }),
     };
     const pool = {

@@ -105,7 +105,7 @@ describe("peers add", () => {
     await words(birch, "federation", "off");
     await refused(alder, ["peers", "add", birch.url], "Federation is switched off at the other pool.");
     await refused(birch, ["peers", "add", alder.url], "Switch it on with: npm run ligand -- federation on");
-    await words(birch, "federation", "on");
+    await json(birch, "federation", "on");
   });
 });
 

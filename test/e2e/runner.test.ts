@@ -134,12 +134,16 @@ it("off loopback it wants --insecure", async () => {
   expect(refused.stderr).toContain("--insecure");
   const pool = await startPool({ args: ["--no-worker", "--host", "0.0.0.0", "--insecure"] });
   expect((await models(pool)).status).toBe(200);
+  expect(pool.output()).toContain(`are told that it is at ${pool.url}, where only this machine finds it.`);
   await pool.stop();
 });
 
 it.each<[args: string[], says: string]>([
   [["--port", "70000"], "--port wants a whole number from 0 to 65535"],
   [["--bogus"], "Unknown option '--bogus'"],
+  [["--public-url", "https://pool.example/v1"], '"https://pool.example/v1" is not where others reach a pool'],
+  [["--public-url", "wss://pool.example"], "without a path"],
+  [["--public-url", "https://me:secret@pool.example"], "is not where others reach a pool"],
   [["extra"], '"extra" is one argument too many'],
 ])("%j is wrong usage", async (args, says) => {
   const refused = await startRefused({ args });

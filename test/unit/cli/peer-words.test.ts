@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { FEDERATION_POLICY_DEFAULTS, type PeerView } from "../../../schema/wire/federation.ts";
 import {
+  addressWarning,
   nextStep,
   type PeerDetails,
   peerIdOf,
@@ -148,6 +149,24 @@ describe("one peer", () => {
       "peers follow-anew ab12cd0000000000",
     ],
   ])("is shown with %s", (_what, given, says) => expect(words(given)).toContain(says));
+});
+
+it.each<[own: string, peer: string | undefined, warned: boolean]>([
+  ["http://127.0.0.1:8787", undefined, true],
+  ["http://127.0.0.1:8787", "https://birch.example", true],
+  ["http://[::1]:8787", "http://192.168.1.2:8787", true],
+  ["https://localhost:8787", "https://birch.example", true],
+  ["http://127.0.0.1:8787", "http://127.0.0.1:8788", false],
+  ["http://localhost:8787", "http://[::1]:8788", false],
+  ["http://192.168.1.2:8787", "https://birch.example", false],
+  ["https://alder.example", undefined, false],
+])("a pool that says it is at %s, to one at %s: its operator is warned: %s", (own, other, warned) => {
+  const words = addressWarning(own, other);
+  if (warned) expect(words).toContain(`at ${own}, where only this machine finds it`);
+  else expect(words).toBeUndefined();
+  const card = { ...peer, public_key: id, url: own };
+  const next = nextStep("federation/registration-refused", { policy: FEDERATION_POLICY_DEFAULTS, card }, other);
+  expect(next?.includes("--public-url")).toBe(warned && other !== undefined);
 });
 
 it.each<[code: string, allow: boolean, says: string | undefined]>([

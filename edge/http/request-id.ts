@@ -7,11 +7,14 @@ const ACCEPTABLE = new RegExp(`^[A-Za-z0-9._:-]{1,${LIMITS.requestIdChars}}$`);
 /** Whether it is harmless to repeat. */
 export const isRequestId = (given: string): boolean => ACCEPTABLE.test(given);
 
+export const REQUEST_ID_HEADER = "x-request-id";
+
 /** `x-request-id`: the client's when it is harmless to repeat, ours otherwise; on every answer. */
 export const requestId = createMiddleware<AppEnv>(async (c, next) => {
-  const given = c.req.header("x-request-id");
+  const given = c.req.header(REQUEST_ID_HEADER);
   const id = given !== undefined && isRequestId(given) ? given : crypto.randomUUID();
   c.set("requestId", id);
   await next();
-  if (c.res.status !== 101) c.header("x-request-id", id);
+  // A lane's answer has it already; Hono copies an answer to put a header on it.
+  if (c.res.status !== 101 && c.res.headers.get(REQUEST_ID_HEADER) !== id) c.header(REQUEST_ID_HEADER, id);
 });

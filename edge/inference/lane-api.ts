@@ -14,6 +14,8 @@ export interface LaneJob {
   model: string;
   request: JobRequest;
   includeUsage: boolean;
+  /** Said with whatever answers it: an answer that is passed on as the lane made it is copied nowhere. */
+  headers: Record<string, string>;
   /** Of embeddings. */
   encodingFormat?: "float" | "base64";
 }

@@ -51,6 +51,7 @@ import {
 } from "./lane-metrics.ts";
 import { boundUsage, recordMatches } from "./metering-rules.ts";
 import { PresenceLog } from "./presence-log.ts";
+import { WorkerKeys } from "./worker-keys.ts";
 
 /** A job's client side: the answer it goes into, and the running hash of what was streamed. */
 interface Live {
@@ -59,8 +60,12 @@ interface Live {
   readonly pace: Pace;
 }
 
+type IncomingJob = Omit<LaneJob, "headers"> & { requestBytes: number };
+
 /** Where the client named no model. */
 const NOBODY_AT_ALL = { message: "No worker that does this kind of request is connected now." };
+
+const UTF8 = new TextDecoder();
 
 const UNSERVED: readonly ErrorCode[] = ["inference/model-not-found", "inference/no-worker"];
 
@@ -81,6 +86,7 @@ export class Lane extends DurableObject<Env> {
   /** Answers that have ended and are still being read. */
   readonly #closing = new Set<Answer>();
   readonly #endedJobs = new EndedJobs();
+  readonly #workerKeys = new WorkerKeys();
   readonly #elsewhere = new Elsewhere();
   #elsewhereTimer: ReturnType<typeof setTimeout> | null = null;
   readonly #metrics: LaneMetrics;
@@ -152,16 +158,23 @@ export class Lane extends DurableObject<Env> {
   // ---- clients
 
   async #serve(request: Request): Promise<Response> {
-    let left = false;
+    const { signal } = request;
+    const bytes = await request.arrayBuffer();
+    const { headers, ...job } = JSON.parse(UTF8.decode(bytes)) as LaneJob;
+    const response = await this.#answer({ ...job, requestBytes: bytes.byteLength }, signal);
+    for (const [name, value] of Object.entries(headers)) response.headers.set(name, value);
+    return response;
+  }
+
+  #answer(incoming: IncomingJob, signal: AbortSignal): Response | Promise<Response> {
+    let left = signal.aborted;
     let leave = () => {
       left = true;
     };
-    request.signal.addEventListener("abort", () => leave());
-    const bytes = await request.arrayBuffer();
-    const incoming = JSON.parse(new TextDecoder().decode(bytes)) as LaneJob;
+    signal.addEventListener("abort", () => leave());
     const nowMs = Date.now();
     this.#sockets.sweep(nowMs);
-    const submission = submit(this.#state, { ...incoming, requestBytes: bytes.byteLength }, nowMs);
+    const submission = submit(this.#state, incoming, nowMs);
     const model = submission.ok ? submission.job.model : incoming.model;
     const known = this.#state.knownModels.has(model) ? model : null;
     this.#elsewhere.asked(known);
@@ -469,15 +482,16 @@ export class Lane extends DurableObject<Env> {
       return;
     }
     const publicKey = this.#sockets.find(job.connection)?.publicKey ?? "";
+    const signed = canonicalBytes(end.metering);
     this.ctx.waitUntil(
-      this.#audit(job, end, publicKey, live?.responseHash ?? null).then((flags) =>
+      this.#audit(job, end, { signed, publicKey, streamed: live?.responseHash ?? null }).then((flags) =>
         this.#record({
           ...row,
           outcome: "done",
           claimedPromptTokens: end.usage.promptTokens,
           claimedCompletionTokens: end.usage.completionTokens,
           flags: (clamped ? ["clamped", ...flags] : flags).join(","),
-          record: new TextDecoder().decode(canonicalBytes(end.metering)),
+          record: UTF8.decode(signed),
           signature: end.signature,
         }),
       ),
@@ -488,8 +502,7 @@ export class Lane extends DurableObject<Env> {
   async #audit(
     job: Job,
     end: Extract<JobEnd, { outcome: "done" }>,
-    publicKey: string,
-    streamed: Hash | null,
+    { signed, publicKey, streamed }: { signed: Uint8Array; publicKey: string; streamed: Hash | null },
   ): Promise<string[]> {
     const pool = await this.#atomId();
     const requestSha256 = sha256(canonicalBytes(job.request)).digest("hex");
@@ -497,8 +510,9 @@ export class Lane extends DurableObject<Env> {
     const { usage, finishReason } = end;
     const { id, workerId, model } = job;
     const said = { id, pool, workerId, model, usage, finishReason, requestSha256, responseSha256 };
-    const signed = await verifyMetering(end.metering, end.signature, publicKey);
-    return [...(recordMatches(end.metering, said) ? [] : ["mismatch"]), ...(signed ? [] : ["bad-signature"])];
+    const key = await this.#workerKeys.of(publicKey);
+    const holds = key !== null && (await verifyMetering(end.metering, signed, end.signature, key));
+    return [...(recordMatches(end.metering, said) ? [] : ["mismatch"]), ...(holds ? [] : ["bad-signature"])];
   }
 
   // ---- records

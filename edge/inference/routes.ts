@@ -19,7 +19,7 @@ import { requireClientKey } from "../http/authentication.ts";
 import { discardBody, readJson } from "../http/body.ts";
 import { clientCors } from "../http/cors.ts";
 import { fail } from "../http/errors.ts";
-import { isRequestId } from "../http/request-id.ts";
+import { isRequestId, REQUEST_ID_HEADER } from "../http/request-id.ts";
 import { MAIN_LANE } from "../workers/lane-link.ts";
 import { type Admission, agedBy, type LookupAdmission, type RateLimits } from "./admission.ts";
 import { BodiesUnderWay } from "./bodies-under-way.ts";
@@ -145,25 +145,30 @@ async function infer(
     if (admission.code !== "inference/too-many-streams") refusedJobs.remember(keyId, admission, Date.now());
     return withRateLimits(fail(c, admission.code, admission), admission.rateLimits);
   }
-  const job: LaneJob = { id, keyId, requestId: c.var.requestId, kind, model, request, includeUsage, ...shape };
-  const answer = await c.env.LANE.getByName(MAIN_LANE).fetch(LANE_JOBS_URL, {
+  const { requestId } = c.var;
+  const headers = { ...rateLimitHeaders(admission.rateLimits), "x-ligand-job": id, [REQUEST_ID_HEADER]: requestId };
+  const job: LaneJob = { id, keyId, requestId, kind, model, request, includeUsage, headers, ...shape };
+  // The answer goes from the lane to the client inside the runtime; no JavaScript touches a chunk of it here.
+  return c.env.LANE.getByName(MAIN_LANE).fetch(LANE_JOBS_URL, {
     method: "POST",
     body: JSON.stringify(job),
     signal: c.req.raw.signal,
   });
-  // The answer's body goes from the lane to the client inside the runtime; no JavaScript touches a chunk of it here.
-  const response = withRateLimits(new Response(answer.body, answer), admission.rateLimits);
-  response.headers.set("x-ligand-job", id);
-  return response;
 }
 
 function withRateLimits(response: Response, limits: RateLimits): Response {
-  for (const kind of ["requests", "tokens"] as const) {
-    response.headers.set(`x-ratelimit-limit-${kind}`, String(limits[kind].limit));
-    response.headers.set(`x-ratelimit-remaining-${kind}`, String(limits[kind].remaining));
-    response.headers.set(`x-ratelimit-reset-${kind}`, `${limits[kind].resetSeconds.toFixed(3)}s`);
-  }
+  for (const [name, value] of Object.entries(rateLimitHeaders(limits))) response.headers.set(name, value);
   return response;
+}
+
+function rateLimitHeaders(limits: RateLimits): Record<string, string> {
+  return Object.fromEntries(
+    (["requests", "tokens"] as const).flatMap((kind) => [
+      [`x-ratelimit-limit-${kind}`, String(limits[kind].limit)],
+      [`x-ratelimit-remaining-${kind}`, String(limits[kind].remaining)],
+      [`x-ratelimit-reset-${kind}`, `${limits[kind].resetSeconds.toFixed(3)}s`],
+    ]),
+  );
 }
 
 /** What `auto` is to a client that looks it up: it picks among these. */

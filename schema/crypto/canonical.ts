@@ -15,12 +15,14 @@ export function canonicalBytes(value: unknown): Uint8Array {
   // The package itself writes `{"f":undefined}` for a function and `[,1]` for a hole.
   const reason = whyNotJson(value, 0);
   if (reason !== null) throw new TypeError(`not canonical JSON: ${reason}`);
-  return utf8(canonicalize(value) ?? "");
+  return written(value);
 }
+
+const written = (value: unknown): Uint8Array => utf8(canonicalize(value) ?? "");
 
 /** The same for values that strangers made, where a refusal is an outcome and not a bug. */
 export function canonicalBytesOrNull(value: unknown): Uint8Array | null {
-  return whyNotJson(value, 0) === null ? canonicalBytes(value) : null;
+  return whyNotJson(value, 0) === null ? written(value) : null;
 }
 
 /** The reason never repeats the value, which may be private. */

@@ -61,6 +61,28 @@ export async function verify(signature: Uint8Array, message: Uint8Array, publicK
     : verifyWithNoble(signature, message, publicKey);
 }
 
+/** One key under which much is verified: a worker's, all of whose records it signs. */
+export interface VerifyingKey {
+  /** Lowercase hex SHA-256 of the key: the atom id or worker id. */
+  readonly id: string;
+  /** As `verify`. */
+  verify(signature: Uint8Array, message: Uint8Array): Promise<boolean>;
+}
+
+/** Imports the key once. For bytes that are no acceptable key it verifies nothing. */
+export async function verifyingKey(publicKey: Uint8Array): Promise<VerifyingKey> {
+  const id = await idOfPublicKey(publicKey);
+  if (!(await webCryptoHasEd25519())) {
+    return { id, verify: (signature, message) => verifyWithNoble(signature, message, publicKey) };
+  }
+  const key = await importPublicKey(publicKey);
+  return {
+    id,
+    verify: async (signature, message) =>
+      key !== null && isStrictlyEncoded(signature, publicKey) && crypto.subtle.verify(ED25519, key, signature, message),
+  };
+}
+
 /** `verify` by the runtime, which must have Ed25519. */
 export async function verifyWithWebCrypto(
   signature: Uint8Array,
@@ -69,8 +91,7 @@ export async function verifyWithWebCrypto(
 ): Promise<boolean> {
   if (!isStrictlyEncoded(signature, publicKey)) return false;
   // Imported each time: it costs 6 % of a verification, less than a cache of strangers' keys is worth.
-  // A runtime may decode the point already here, and refuse it.
-  const key = await crypto.subtle.importKey("raw", publicKey, ED25519, false, ["verify"]).catch(() => null);
+  const key = await importPublicKey(publicKey);
   return key !== null && crypto.subtle.verify(ED25519, key, signature, message);
 }
 
@@ -118,6 +139,11 @@ async function signWith(secretKey: Uint8Array): Promise<Signer["sign"]> {
   }
   const key = await importSecretKey(secretKey, false);
   return async (message) => new Uint8Array(await crypto.subtle.sign(ED25519, key, message));
+}
+
+/** A runtime may decode the point already here, and refuse it. */
+function importPublicKey(publicKey: Uint8Array): Promise<ImportedKey | null> {
+  return crypto.subtle.importKey("raw", publicKey, ED25519, false, ["verify"]).catch(() => null);
 }
 
 function importSecretKey(secretKey: Uint8Array, extractable: boolean): Promise<ImportedKey> {

@@ -7,7 +7,7 @@
 import { type Manifest, type Metering, workerProofText } from "../wire/worker-frames.ts";
 import { fromBase64, fromHex, toBase64, utf8 } from "./bytes.ts";
 import { canonicalBytes, canonicalBytesOrNull } from "./canonical.ts";
-import { type Signer, verify } from "./ed25519.ts";
+import { type Signer, type VerifyingKey, verify } from "./ed25519.ts";
 import { idOfPublicKey } from "./ids.ts";
 
 /** What `workerProofText` joins; every part is lowercase hex. */
@@ -36,8 +36,15 @@ export async function signMetering(signer: Signer, metering: Metering): Promise<
   return toBase64(await signer.sign(canonicalBytes(metering)));
 }
 
-export function verifyMetering(metering: Metering, signatureBase64: string, publicKeyHex: string): Promise<boolean> {
-  return verifyAs(metering.worker, canonicalBytesOrNull(metering), signatureBase64, publicKeyHex);
+/** `signed`: the JCS bytes of the record, which its reader has at hand. */
+export async function verifyMetering(
+  metering: Metering,
+  signed: Uint8Array,
+  signatureBase64: string,
+  key: VerifyingKey,
+): Promise<boolean> {
+  const signature = fromBase64(signatureBase64);
+  return signature !== null && key.id === metering.worker && key.verify(signature, signed);
 }
 
 async function verifyAs(

@@ -4,7 +4,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { sha256Hex } from "../../schema/crypto/hash.ts";
-import { verifyMetering } from "../../schema/crypto/worker-proof.ts";
 import type { AgentFrame } from "../../schema/wire/worker-frames.ts";
 import { type AgentOptions, type AgentOutcome, EXIT_CODES, runAgent } from "../../worker-agent/agent.ts";
 import { type AgentEvent, sentence } from "../../worker-agent/events.ts";
@@ -14,6 +13,7 @@ import packageJson from "../../worker-agent/package.json" with { type: "json" };
 import { workerSocketUrl } from "../../worker-agent/session/pool-url.ts";
 import type { AgentStatus } from "../../worker-agent/state/status-file.ts";
 import { AGENT_VERSION } from "../../worker-agent/version.ts";
+import { meteringHolds } from "../unit/crypto/metering-verdict.ts";
 import { PoolDouble, type PoolSide } from "./pool-double.ts";
 
 let pool: PoolDouble;
@@ -74,7 +74,7 @@ describe("a worker", () => {
     const done = frames.at(-1);
     if (done?.type !== "done") throw new Error("no done");
     expect(textOf(frames)).not.toBe("");
-    expect(await verifyMetering(done.metering, done.meteringSignature, side.publicKey)).toBe(true);
+    expect(await meteringHolds(done.metering, done.meteringSignature, side.publicKey)).toBe(true);
     expect(done.metering).toMatchObject({ model_sha256: sha256, worker: side.worker, pool: pool.atomId });
     await side.next("ready");
 

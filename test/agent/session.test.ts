@@ -4,13 +4,13 @@ import { utf8 } from "../../schema/crypto/bytes.ts";
 import { canonicalBytes } from "../../schema/crypto/canonical.ts";
 import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
 import { sha256Hex } from "../../schema/crypto/hash.ts";
-import { verifyMetering } from "../../schema/crypto/worker-proof.ts";
 import { CLOSE } from "../../schema/wire/limits.ts";
 import type { AgentFrame, JobFrame } from "../../schema/wire/worker-frames.ts";
 import { type AgentEvent, sentence } from "../../worker-agent/events.ts";
 import { Counters } from "../../worker-agent/session/counters.ts";
 import { workerSocketUrl } from "../../worker-agent/session/pool-url.ts";
 import { type ServiceEnd, serve } from "../../worker-agent/session/reconnect.ts";
+import { meteringHolds } from "../unit/crypto/metering-verdict.ts";
 import { PoolDouble } from "./pool-double.ts";
 import { SteeredEngine, type SteeredRun } from "./steered-engine.ts";
 
@@ -221,7 +221,7 @@ describe("a job", () => {
       request_sha256: await sha256Hex(canonicalBytes(one.request)),
       response_sha256: await sha256Hex(utf8("Hallo Wörter 😀")),
     });
-    expect(await verifyMetering(done.metering, done.meteringSignature, side.publicKey)).toBe(true);
+    expect(await meteringHolds(done.metering, done.meteringSignature, side.publicKey)).toBe(true);
     expect(await side.next("ready")).toMatchObject({ received: 1, slots: [{ free: 2 }] });
   });
 

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { verify, verifyWithNoble, verifyWithWebCrypto } from "../../schema/crypto/ed25519.ts";
+import { verify, verifyingKey, verifyWithNoble, verifyWithWebCrypto } from "../../schema/crypto/ed25519.ts";
 import { verifyCases } from "../unit/crypto/ed25519-cases.ts";
 
 const cases = await verifyCases();
@@ -9,4 +9,5 @@ it.each(cases)("workerd and noble agree: $name", async ({ signature, message, pu
   expect(await verifyWithWebCrypto(signature, message, publicKey)).toBe(valid);
   expect(await verifyWithNoble(signature, message, publicKey)).toBe(valid);
   expect(await verify(signature, message, publicKey)).toBe(valid);
+  expect(await (await verifyingKey(publicKey)).verify(signature, message)).toBe(valid);
 });

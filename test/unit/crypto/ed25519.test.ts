@@ -7,6 +7,7 @@ import {
   sign,
   signerFrom,
   verify,
+  verifyingKey,
   verifyWithNoble,
   verifyWithWebCrypto,
 } from "../../../schema/crypto/ed25519.ts";
@@ -52,6 +53,7 @@ describe("verification, every path", () => {
     expect(await verifyWithWebCrypto(signature, message, publicKey)).toBe(valid);
     expect(await verifyWithNoble(signature, message, publicKey)).toBe(valid);
     expect(await verify(signature, message, publicKey)).toBe(valid);
+    expect(await (await verifyingKey(publicKey)).verify(signature, message)).toBe(valid);
   });
 
   const bit = (bytes: number) => fc.nat({ max: bytes * 8 - 1 });
@@ -104,6 +106,9 @@ describe("a runtime whose WebCrypto has no Ed25519", () => {
       expect(toHex(await signer.sign(message))).toBe(toHex(signature));
       expect(await without.verify(signature, message, publicKey)).toBe(true);
       expect(await without.verify(plusL(signature), message, publicKey)).toBe(false);
+      const key = await without.verifyingKey(publicKey);
+      expect(await key.verify(signature, message)).toBe(true);
+      expect(await key.verify(plusL(signature), message)).toBe(false);
     }
     expect(importKey).toHaveBeenCalled();
   });

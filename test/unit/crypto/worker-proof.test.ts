@@ -6,11 +6,11 @@ import {
   signMetering,
   signWorkerProof,
   verifyManifest,
-  verifyMetering,
   verifyWorkerProof,
 } from "../../../schema/crypto/worker-proof.ts";
 import { type Manifest, type Metering, manifest, metering } from "../../../schema/wire/worker-frames.ts";
 import { seed } from "./ed25519-cases.ts";
+import { meteringHolds } from "./metering-verdict.ts";
 
 const signer = await signerFrom(await seed("worker"));
 const stranger = await signerFrom(await seed("stranger"));
@@ -51,7 +51,7 @@ const proof = {
 
 const kinds = [
   { what: "manifest", sign: () => signManifest(signer, statement), verify: verifying(verifyManifest, statement) },
-  { what: "metering", sign: () => signMetering(signer, record), verify: verifying(verifyMetering, record) },
+  { what: "metering", sign: () => signMetering(signer, record), verify: verifying(meteringHolds, record) },
   { what: "proof", sign: () => signWorkerProof(signer, proof), verify: verifying(verifyWorkerProof, proof) },
 ];
 
@@ -103,7 +103,7 @@ it.each<[field: keyof Metering, value: unknown]>([
   ["model_sha256", digest],
   ["finish_reason", "length"],
 ])("metering with another %s is refused", async (field, value) => {
-  expect(await verifyMetering({ ...record, [field]: value }, await signMetering(signer, record), key)).toBe(false);
+  expect(await meteringHolds({ ...record, [field]: value }, await signMetering(signer, record), key)).toBe(false);
 });
 
 it.each<[field: keyof typeof proof]>([["pool"], ["nonce"], ["tokenSha256"], ["manifestSha256"]])(

@@ -8,17 +8,17 @@ import type { Screen } from "./worker-display.ts";
 /** `ligand worker profile`: what this machine is good for. */
 export const workerProfileCommand: Command = {
   summary: "What this machine is good for: processor, memory, GPU, NPU, and measured speed.",
-  usage: "[--json] [--verbose]",
+  usage: "[--json] [--verbose-manifest]",
   help: [
-    "--json      one JSON value (worker-agent/profile/README.md says what is in it)",
-    "--verbose   also each feature of the processor, and what llama.cpp says it found",
+    "--json               one JSON value (worker-agent/profile/README.md says what is in it)",
+    "--verbose-manifest   also each feature of the processor, and what llama.cpp says it found",
     "",
     "Takes a few seconds to measure with the embedded model. Nothing is sent or written, and no serial number is read.",
   ],
-  options: { json: { type: "boolean" }, verbose: { type: "boolean" } },
+  options: { json: { type: "boolean" }, "verbose-manifest": { type: "boolean" } },
   positionals: { min: 0, max: 0 },
   async run(values) {
-    const [json, verbose] = [flag(values, "json"), flag(values, "verbose")];
+    const [json, verbose] = [flag(values, "json"), flag(values, "verbose-manifest")];
     // Loaded only here: it brings the model runtime.
     const { profileMachine } = await import("../../worker-agent/profile/profile.ts");
     const progress = progressOn(process.stderr, json);

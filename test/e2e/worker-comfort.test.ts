@@ -214,7 +214,7 @@ describe("worker profile", () => {
   });
 
   it("tells a person what it does while it measures, and details only when asked", async () => {
-    const { code, stdout, stderr } = await ligand(["worker", "profile", "--verbose"]);
+    const { code, stdout, stderr } = await ligand(["worker", "profile", "--verbose-manifest"]);
     expect(code).toBe(0);
     expect(stderr).toContain("… measuring cpu with 1 thread");
     for (const words of ["Processor", "GPU ", "NPU ", "Tokens a second", "In coarse bands", "llama.cpp"]) {

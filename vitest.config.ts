@@ -35,6 +35,7 @@ export default defineConfig({
         test: {
           name: "e2e",
           include: ["test/e2e/**/*.test.ts"],
+          globalSetup: ["test/e2e/run-folder.ts"],
           environment: "node",
           testTimeout: 120_000,
           hookTimeout: 120_000,

@@ -1,8 +1,15 @@
-import { AGENT_VERSION } from "../worker-agent/version.ts";
-import { LIGAND } from "./cli/called-as.ts";
-import { ligand } from "./cli/ligand.ts";
-import { runCommand } from "./cli/run-command.ts";
+import { keepCompiledCode } from "./runtime/cache-folder.ts";
 
+keepCompiledCode();
 const args = process.argv.slice(2);
-if (args[0] === "--version") console.log(AGENT_VERSION);
-else process.exitCode = await runCommand(ligand, LIGAND, args);
+if (args[0] === "--version") {
+  const { AGENT_VERSION } = await import("../worker-agent/version.ts");
+  console.log(AGENT_VERSION);
+} else {
+  const [{ LIGAND }, { ligand }, { runCommand }] = await Promise.all([
+    import("./cli/called-as.ts"),
+    import("./cli/ligand.ts"),
+    import("./cli/run-command.ts"),
+  ]);
+  process.exitCode = await runCommand(ligand, LIGAND, args);
+}

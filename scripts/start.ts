@@ -6,6 +6,7 @@ import { type Command, EXIT, flag, text, texts } from "./cli/command.ts";
 import { whole } from "./cli/numbers.ts";
 import { runCommand } from "./cli/run-command.ts";
 import { UsageError } from "./cli/usage-error.ts";
+import { keepCompiledCode } from "./runtime/cache-folder.ts";
 import { credentialsFile } from "./runtime/credentials.ts";
 import { isLoopback, leadsToLoopback } from "./runtime/listen-address.ts";
 import type { LocalNetwork } from "./runtime/local-network.ts";
@@ -57,6 +58,7 @@ const start: Command = {
     let network: LocalNetwork;
     try {
       // Loaded only now: wrong usage is said at once.
+      keepCompiledCode();
       const { startLocalNetwork } = await import("./runtime/local-network.ts");
       network = await startLocalNetwork({
         stateDir,

@@ -2,9 +2,9 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import type { V4WorkerOptions } from "miniflare";
 import * as z from "zod";
+import { CACHE_FOLDER } from "./cache-folder.ts";
 import { OperatorError } from "./operator-error.ts";
 import { readIfPresent, writePrivateFile } from "./private-files.ts";
 
@@ -87,14 +87,11 @@ function cronOf(cron: string, configPath: string): Cron {
   );
 }
 
-/** Persisted under node_modules/.cache: wrangler takes longer to load than the pool to start. */
-const CACHE = fileURLToPath(new URL("../../node_modules/.cache/ligand/", import.meta.url));
-
-/** wrangler.toml as this version of wrangler reads it. */
+/** wrangler.toml as this version of wrangler reads it; kept, for wrangler takes longer to load than the pool to start. */
 async function readWranglerConfig(configPath: string): Promise<Record<string, unknown>> {
   const version = readFileSync(createRequire(import.meta.url).resolve("wrangler/package.json"), "utf8");
   const key = createHash("sha256").update(JSON.stringify([configPath, readFileSync(configPath, "utf8"), version]));
-  const file = join(CACHE, `wrangler-config-${key.digest("hex").slice(0, 32)}.json`);
+  const file = join(CACHE_FOLDER, `wrangler-config-${key.digest("hex").slice(0, 32)}.json`);
   const cached = readIfPresent(file);
   if (cached !== undefined) return z.record(z.string(), z.unknown()).parse(JSON.parse(cached));
   const { unstable_readConfig } = await import("wrangler");

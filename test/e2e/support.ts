@@ -130,6 +130,8 @@ export interface StartPool {
 /** `npm start` as a process of its own; resolves when it says it is ready. */
 export async function startPool(options: StartPool = {}): Promise<PoolProcess> {
   const stateDir = options.stateDir ?? temporaryFolder();
+  const workerDir = options.args?.includes("--no-worker") === false ? join(stateDir, "worker") : undefined;
+  if (workerDir !== undefined && !existsSync(workerDir)) seedMeasurements(workerDir);
   const { child, output } = spawnStart(options, stateDir, "--json");
   await waitFor(
     () => {
@@ -143,6 +145,7 @@ export async function startPool(options: StartPool = {}): Promise<PoolProcess> {
   });
   const credentials = readCredentials(stateDir);
   if (credentials === undefined) throw new Error("there is no credentials.json");
+  if (workerDir !== undefined) keepMeasurements(workerDir);
   return {
     url: credentials.url,
     credentials,
@@ -202,9 +205,9 @@ export interface StartWorker {
   expiresInDays?: number;
 }
 
-/** What a worker measured, so that only a file's first one measures. */
+/** Of all files of this run (`run-folder.ts`): what the first worker measured of this machine, and no settings. */
+const { E2E_RUN_FOLDER: RUN_FOLDER = temporaryFolder() } = process.env;
 const MEASURED = ["calibration.json", "model-hashes.json"];
-let measuredBy: string | undefined;
 
 /** Invites a worker and runs `ligand worker start`; resolves when the pool lists it as connected. */
 export async function startWorker(pool: PoolProcess, options: StartWorker = {}): Promise<WorkerProcess> {
@@ -229,7 +232,7 @@ export async function startWorker(pool: PoolProcess, options: StartWorker = {}):
   ).catch((error: unknown) => {
     throw new Error(`${String(error)}\n${output.stdout}${output.stderr}`);
   });
-  measuredBy ??= stateDir;
+  keepMeasurements(stateDir);
   const status = () => JSON.parse(readFileSync(join(stateDir, "status.json"), "utf8")) as AgentStatus;
   // The pool knows of the welcome before the worker does.
   await waitFor(() => status().connected, READY_MS, "the worker to know that it is connected");
@@ -250,8 +253,15 @@ export async function startWorker(pool: PoolProcess, options: StartWorker = {}):
 export function seedMeasurements(stateDir: string): void {
   mkdirSync(stateDir, { mode: 0o700 });
   for (const name of MEASURED) {
-    const from = measuredBy === undefined ? undefined : join(measuredBy, name);
-    if (from !== undefined && existsSync(from)) copyFileSync(from, join(stateDir, name));
+    const from = join(RUN_FOLDER, name);
+    if (existsSync(from)) copyFileSync(from, join(stateDir, name));
+  }
+}
+
+function keepMeasurements(stateDir: string): void {
+  for (const name of MEASURED) {
+    const from = join(stateDir, name);
+    if (existsSync(from) && !existsSync(join(RUN_FOLDER, name))) copyFileSync(from, join(RUN_FOLDER, name));
   }
 }
 
@@ -269,7 +279,7 @@ function spawnIn(program: string, args: string[], env: Record<string, string>): 
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("LIGAND_"));
   const child = spawn(program, args, {
     cwd: ROOT,
-    env: { ...Object.fromEntries(inherited), ...env },
+    env: { ...Object.fromEntries(inherited), XDG_CONFIG_HOME: RUN_FOLDER, ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
   started.push(child);

@@ -16,7 +16,8 @@ const nextJob = (worker: WorkerSocket) =>
     worker.onJob = resolve;
   });
 
-describe("a client of an answer in one piece", () => {
+// Each waits for the status that the pool sends before its answer, and disturbs no other.
+describe.concurrent("a client of an answer in one piece", () => {
   it.each([["closes"], ["resets"]])("that %s its connection while its job runs stops it at the worker", async (how) => {
     const model = `runs-${how}`;
     const worker = await pool.worker(model, 1);

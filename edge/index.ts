@@ -17,6 +17,7 @@ import { knownHost } from "./http/known-host.ts";
 import { requestId } from "./http/request-id.ts";
 import { keyRoutes } from "./inference/key-routes.ts";
 import { clientApi } from "./inference/routes.ts";
+import { tellPolicyChanges } from "./pool/pool-policy.ts";
 import { poolRoutes } from "./pool/routes.ts";
 import { doctorRoutes } from "./status/doctor-routes.ts";
 import { countRefusals } from "./status/refusals.ts";
@@ -60,7 +61,9 @@ const routes = app
   .onError(onError);
 
 /** Called by the runner of a pool on one machine at each start of its runtime, and by the cron trigger of wrangler.toml. */
-const scheduled: ExportedHandlerScheduledHandler<Env> = (event, env) =>
-  event.cron === AT_START ? resumePeers(env) : wakePeers(env, event.scheduledTime);
+const scheduled: ExportedHandlerScheduledHandler<Env> = async (event, env) => {
+  const peers = event.cron === AT_START ? resumePeers(env) : wakePeers(env, event.scheduledTime);
+  await Promise.all([peers, tellPolicyChanges(env)]);
+};
 
 export default Object.assign(routes, { scheduled });

@@ -1,12 +1,12 @@
 import { Hono } from "hono";
-import { changeFederationPolicyBody, type FederationPolicy } from "../../schema/wire/federation.ts";
+import { changeFederationPolicyBody } from "../../schema/wire/federation.ts";
 import type { AdminEnv } from "../http/app-env.ts";
 import { requireAdmin } from "../http/authentication.ts";
 import { adminBody } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
 import { EVENT_LOG } from "../http/pool-objects.ts";
 import { readFederationPolicy } from "../pool/federation-check.ts";
-import { changeFederationPolicy } from "../pool/pool-policy.ts";
+import { changeFederationPolicy, tellPolicyChanges } from "../pool/pool-policy.ts";
 import { eventSyncRoutes } from "./event-routes.ts";
 import { ownCard, ownIdentityCard } from "./own-card.ts";
 import { peerRoutes } from "./peer-routes.ts";
@@ -50,17 +50,9 @@ export const federationRoutes = new Hono<AdminEnv>()
     if (body instanceof Response) return body;
     // SPEC 3.5: nobody could be asked.
     if (body.accept_writes) return fail(c, "federation/no-admin-key");
-    const before = await readFederationPolicy(c.env);
     const change = Object.fromEntries(Object.entries(body).filter(([, value]) => value !== undefined));
-    const policy = await changeFederationPolicy(c.env, change as Partial<FederationPolicy>);
-    const changed = Object.entries(change).filter(
-      ([name, value]) => before?.[name as keyof FederationPolicy] !== value,
-    );
-    if (changed.length > 0) {
-      const payload = { federation: Object.fromEntries(changed), by: c.var.adminTokenId };
-      const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
-      await log.append([{ type: "policy_changed", visibility: "private", payload }]);
-      if (policy.federation === "on") c.executionCtx.waitUntil(resumePeers(c.env));
-    }
+    const { policy, isChanged } = await changeFederationPolicy(c.env, change, c.var.adminTokenId);
+    await tellPolicyChanges(c.env);
+    if (isChanged && policy.federation === "on") c.executionCtx.waitUntil(resumePeers(c.env));
     return c.json({ policy });
   });

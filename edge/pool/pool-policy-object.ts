@@ -1,6 +1,9 @@
 import { createDurable } from "itty-durable";
+import type { EventBody } from "../../schema/wire/events.ts";
 import { FEDERATION_POLICY_DEFAULTS, type FederationPolicy } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import type { Env } from "../env.ts";
+import { EVENT_LOG } from "../http/pool-objects.ts";
 
 /** Persisted contract: what an operator sets once for the whole pool. */
 export interface PoolSettings {
@@ -8,6 +11,15 @@ export interface PoolSettings {
   description: string;
   defaults: { requestsPerMinute: number; tokensPerMinute: number; streams: number };
 }
+
+export interface ChangedPolicy {
+  policy: FederationPolicy;
+  /** Something is otherwise than it was. */
+  isChanged: boolean;
+}
+
+/** What a change says of itself in our log. */
+type Told = EventBody["payload"];
 
 /**
  * The operator's settings and switches, one small object per pool (SPEC 3.5). The only place where itty-durable is
@@ -27,13 +39,26 @@ export class PoolPolicy extends createDurable({ autoPersist: false }) {
   /** Persisted contract. Closed until somebody opened it, so that lost state closes. */
   federation: FederationPolicy = FEDERATION_POLICY_DEFAULTS;
 
+  /** Persisted contract: changes that our log has not heard of, the oldest first. */
+  untold: Told[] = [];
+
+  // Private, and so not persisted: the library stores every other field.
+  readonly #env: Env;
+  #telling: Promise<number> | null = null;
+
+  constructor(state: DurableObjectState, env: Env) {
+    super(state, env);
+    this.#env = env;
+  }
+
   read(): PoolSettings {
     return this.settings;
   }
 
-  /** Durable before it answers. */
-  async change(patch: Partial<PoolSettings>): Promise<PoolSettings> {
+  /** Durable before it answers, with what is to be told of it. */
+  async change(patch: Partial<PoolSettings>, told: Told): Promise<PoolSettings> {
     this.settings = { ...this.settings, ...patch };
+    this.untold = [...this.untold, told];
     await this.persist();
     return this.settings;
   }
@@ -44,10 +69,44 @@ export class PoolPolicy extends createDurable({ autoPersist: false }) {
     return { ...FEDERATION_POLICY_DEFAULTS, ...this.federation };
   }
 
-  /** Durable before it answers. */
-  async changeFederation(patch: Partial<FederationPolicy>): Promise<FederationPolicy> {
-    this.federation = { ...this.check(), ...patch };
+  /**
+   * Durable before it answers, with what is to be told of it: the switch holds though the log is away, and is in the log
+   * though nobody waits for it. `by`: the admin's token id.
+   */
+  async changeFederation(patch: Partial<FederationPolicy>, by: string): Promise<ChangedPolicy> {
+    const before = this.check();
+    const changed = Object.entries(patch).filter(([name, value]) => before[name as keyof FederationPolicy] !== value);
+    this.federation = { ...before, ...patch };
+    if (changed.length > 0) this.untold = [...this.untold, { federation: Object.fromEntries(changed), by }];
     await this.persist();
-    return this.federation;
+    return { policy: this.federation, isChanged: changed.length > 0 };
+  }
+
+  /**
+   * Once the log has what was changed until now: how many changes it has not heard of. Rejects while the log is away, and
+   * then they wait. It hears of one twice if we end before that it has heard is stored.
+   */
+  tell(): Promise<number> {
+    this.#telling ??= this.#tellLog().finally(() => {
+      this.#telling = null;
+    });
+    return this.#telling;
+  }
+
+  async #tellLog(): Promise<number> {
+    while (this.untold.length > 0) {
+      const next = this.untold.slice(0, TOLD_AT_ONCE);
+      const drafts = next.map((payload) => ({ type: "policy_changed", visibility: "private", payload }) as const);
+      await this.#env.EVENT_LOG.getByName(EVENT_LOG).append(drafts);
+      this.untold = this.untold.slice(next.length);
+      await this.persist();
+    }
+    return 0;
+  }
+
+  waiting(): number {
+    return this.untold.length;
   }
 }
+
+const TOLD_AT_ONCE = 100;

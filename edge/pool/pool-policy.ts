@@ -1,14 +1,17 @@
 import { proxyDurable } from "itty-durable";
+import type { EventBody } from "../../schema/wire/events.ts";
 import type { FederationPolicy } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
-import type { PoolSettings } from "./pool-policy-object.ts";
+import type { ChangedPolicy, PoolSettings } from "./pool-policy-object.ts";
 
 interface PoolPolicyMethods {
   read(): Promise<PoolSettings>;
-  change(patch: Partial<PoolSettings>): Promise<PoolSettings>;
+  change(patch: Partial<PoolSettings>, told: EventBody["payload"]): Promise<PoolSettings>;
   check(): Promise<unknown>;
-  changeFederation(patch: Partial<FederationPolicy>): Promise<FederationPolicy>;
+  changeFederation(patch: Partial<FederationPolicy>, by: string): Promise<ChangedPolicy>;
+  tell(): Promise<number>;
+  waiting(): Promise<number>;
 }
 
 /** The one pool policy. Only methods may be called: a property read answers a promise, which is always truthy. */
@@ -21,12 +24,40 @@ export async function poolSettings(env: Pick<Env, "POOL_POLICY">): Promise<PoolS
   return withTimeout(poolPolicy(env).read());
 }
 
-export async function changePoolSettings(env: Env, patch: Partial<PoolSettings>): Promise<PoolSettings> {
-  return withTimeout(poolPolicy(env).change(patch));
+/** `told`: what our log is told of it (SPEC 4.1), by `tellPolicyChanges`. */
+export async function changePoolSettings(
+  env: Env,
+  patch: Partial<PoolSettings>,
+  told: EventBody["payload"],
+): Promise<PoolSettings> {
+  return withTimeout(poolPolicy(env).change(patch, told));
 }
 
-export async function changeFederationPolicy(env: Env, patch: Partial<FederationPolicy>): Promise<FederationPolicy> {
-  return withTimeout(poolPolicy(env).changeFederation(patch));
+/** `by`: the admin's token id. Our log is told of it by `tellPolicyChanges`. */
+export async function changeFederationPolicy(
+  env: Env,
+  patch: Partial<FederationPolicy>,
+  by: string,
+): Promise<ChangedPolicy> {
+  return withTimeout(poolPolicy(env).changeFederation(patch, by));
+}
+
+/**
+ * Our log hears of what was changed. Where it does not answer nothing is lost, and nobody need be told: the object keeps
+ * what it has to say, until the next change or the next cron trigger.
+ */
+export async function tellPolicyChanges(env: Pick<Env, "POOL_POLICY">): Promise<void> {
+  try {
+    await withTimeout(poolPolicy(env).tell(), LIMITS.policyToldMs);
+  } catch (error) {
+    const name = error instanceof Error ? error.name : "unknown";
+    console.warn(JSON.stringify({ event: "policy-not-logged", cause: name }));
+  }
+}
+
+/** How many changes our log has not heard of. */
+export function untoldPolicyChanges(env: Pick<Env, "POOL_POLICY">): Promise<number> {
+  return withTimeout(poolPolicy(env).waiting());
 }
 
 /** What the object says of its switches, unread: `federation-check.ts` decides by it. */
@@ -34,10 +65,10 @@ export function askSwitches(env: Pick<Env, "POOL_POLICY">): Promise<unknown> {
   return withTimeout(poolPolicy(env).check());
 }
 
-function withTimeout<T>(answer: Promise<T>): Promise<T> {
+function withTimeout<T>(answer: Promise<T>, ms: number = LIMITS.policyTimeoutMs): Promise<T> {
   let timer: ReturnType<typeof setTimeout>;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error("pool policy did not answer in time")), LIMITS.policyTimeoutMs);
+    timer = setTimeout(() => reject(new Error("pool policy did not answer in time")), ms);
   });
   return Promise.race([answer, late]).finally(() => clearTimeout(timer));
 }

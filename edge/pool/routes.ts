@@ -3,8 +3,7 @@ import { changePoolBody } from "../../schema/wire/admin-api.ts";
 import type { AdminEnv } from "../http/app-env.ts";
 import { adminBody } from "../http/body.ts";
 import { poolKeys } from "../http/pool-keys.ts";
-import { EVENT_LOG } from "../http/pool-objects.ts";
-import { changePoolSettings, poolSettings } from "./pool-policy.ts";
+import { changePoolSettings, poolSettings, tellPolicyChanges } from "./pool-policy.ts";
 import type { PoolSettings } from "./pool-policy-object.ts";
 
 /** `/admin/api/pool`: who this pool is, and what its operator calls it. Mounted behind the admin token. */
@@ -16,7 +15,11 @@ export const poolRoutes = new Hono<AdminEnv>()
     if (body instanceof Response) return body;
     const { defaults: given, name, description } = body;
     const current = await poolSettings(c.env);
-    const settings = await changePoolSettings(c.env, {
+    // SPEC 4.1: our audit. It says which settings, not what they hold: a name or a description may be somebody's.
+    const changed = Object.keys(body).sort();
+    if (changed.length === 0) return c.json(view((await poolKeys(c.env)).atomId, current));
+    const told = { by: c.var.adminTokenId, settings: changed, ...(given && { defaults: given }) };
+    const change = {
       ...(name !== undefined && { name }),
       ...(description !== undefined && { description }),
       ...(given && {
@@ -26,14 +29,9 @@ export const poolRoutes = new Hono<AdminEnv>()
           streams: given.streams ?? current.defaults.streams,
         },
       }),
-    });
-    // SPEC 4.1: our audit. It says which settings, not what they hold: a name or a description may be somebody's.
-    const changed = Object.keys(body).sort();
-    const payload = { by: c.var.adminTokenId, settings: changed, ...(given && { defaults: given }) };
-    if (changed.length > 0) {
-      const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
-      await log.append([{ type: "policy_changed", visibility: "private", payload }]);
-    }
+    };
+    const settings = await changePoolSettings(c.env, change, told);
+    await tellPolicyChanges(c.env);
     return c.json(view((await poolKeys(c.env)).atomId, settings));
   });
 

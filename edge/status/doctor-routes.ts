@@ -4,7 +4,7 @@ import type { AdminEnv } from "../http/app-env.ts";
 import { ADMIN_TOKENS as THE_ADMINS } from "../http/authentication.ts";
 import { poolKeys } from "../http/pool-keys.ts";
 import { EVENT_LOG as THE_LOG } from "../http/pool-objects.ts";
-import { poolSettings } from "../pool/pool-policy.ts";
+import { poolSettings, untoldPolicyChanges } from "../pool/pool-policy.ts";
 import type { HeldRecords } from "../record/outbox.ts";
 import { MAIN_LANE } from "../workers/lane-link.ts";
 import { appliedMigrations } from "./store.ts";
@@ -14,12 +14,13 @@ import { within } from "./within.ts";
 export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
   const { DB, LANE, EVENT_LOG, ADMIN_TOKENS, ALLOWED_HOSTS, METRICS_TOKEN, ONE_MACHINE } = c.env;
   const lane = LANE.getByName(MAIN_LANE);
-  const [database, migrations, settings, overview, holds, ...records] = await Promise.all([
+  const [database, migrations, settings, overview, holds, changes, ...records] = await Promise.all([
     timed(DB.prepare("SELECT 1 FROM client_keys LIMIT 1").all()),
     timed(appliedMigrations(DB)),
     timed(poolSettings(c.env)),
     timed(Promise.resolve(lane.overview())),
     timed(Promise.resolve(lane.holds())),
+    timed(untoldPolicyChanges(c.env)),
     held(`lane ${MAIN_LANE}`, lane.heldRecords()),
     held("event log", EVENT_LOG.getByName(THE_LOG).heldRecords()),
     held("admin tokens", ADMIN_TOKENS.getByName(THE_ADMINS).heldRecords()),
@@ -40,6 +41,8 @@ export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
       },
     ],
     records,
+    /** What was decided and our log has not heard of; null where nobody answers. */
+    untold: [{ of: "settings", waiting: changes.answer }],
     allowed_hosts: (ALLOWED_HOSTS ?? "").split(",").filter((name) => name !== ""),
     has_metrics_token: Boolean(METRICS_TOKEN),
     runs_on: ONE_MACHINE ? "one-machine" : "cloudflare",

@@ -246,6 +246,8 @@ export const LIMITS = Object.freeze({
   statusCacheMs: 1_000,
   d1TimeoutMs: 1_000,
   policyTimeoutMs: 1_000,
+  /** How long an admin who changed something waits for the log to hear of it. */
+  policyToldMs: 5_000,
   doctorTimeoutMs: 5_000,
   /** Models with numbers of their own in /metrics; the rest share one name. */
   modelsInMetrics: 64,

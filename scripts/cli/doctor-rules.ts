@@ -129,6 +129,7 @@ function poolChecks(findings: PoolFindings, shipped: readonly string[]): Check[]
       ];
     }),
     ...findings.records.map((each) => recordsOf(each, todo)),
+    ...findings.untold.map((each) => untoldOf(each, todo)),
     findings.has_metrics_token ? ok("metrics token", "set") : warn("metrics token", "not set", todo.metricsToken),
   ];
 }
@@ -140,6 +141,15 @@ function recordsOf({ of, held }: PoolFindings["records"][number], todo: Remedies
   const said = `${held.waiting} wait for D1`;
   return held.waiting > OUTBOX_WARN_ROWS
     ? warn(name, said, "They are kept and tried again; see to D1.")
+    : ok(name, said);
+}
+
+function untoldOf({ of, waiting }: PoolFindings["untold"][number], todo: Remedies): Check {
+  const name = `log of ${of}`;
+  if (waiting === null) return fail(name, "does not answer", todo.restart);
+  const said = `${counted(waiting, "change")} untold`;
+  return waiting > 0
+    ? warn(name, said, "They hold, and the event log is told until it has them; see to it.")
     : ok(name, said);
 }
 

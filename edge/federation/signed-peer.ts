@@ -10,10 +10,10 @@ import {
   verifyRequest,
 } from "../../schema/crypto/request-signature.ts";
 import type { FederationPolicy, TrustLevel } from "../../schema/wire/federation.ts";
-import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import type { AppEnv } from "../http/app-env.ts";
-import { parseJson, readBytes } from "../http/body.ts";
+import { parseJson, readUnproven } from "../http/body.ts";
+import { BodyRoom } from "../http/body-room.ts";
 import { fail } from "../http/errors.ts";
 import { poolKeys } from "../http/pool-keys.ts";
 import { checkFederation } from "../pool/federation-check.ts";
@@ -99,6 +99,9 @@ export interface ReadSigned {
   body: Uint8Array;
 }
 
+/** Of this isolate. */
+const bodies = new BodyRoom();
+
 /** The checks that need no key, and the body's bytes. */
 export async function readSigned(c: Context, policy: FederationPolicy, legacy: Legacy): Promise<ReadSigned | Response> {
   const env: Env = c.env;
@@ -110,10 +113,14 @@ export async function readSigned(c: Context, policy: FederationPolicy, legacy: L
     allowVersion1: HEARD_WHEN[policy.legacy_signatures].includes(legacy),
   });
   if (refusal !== null) return unauthenticated(c, refusal);
-  const body = await readBytes(c.req.raw, LIMITS.federatedBodyBytes);
-  if (!body.ok) return unauthenticated(c, "unreadable-body");
+  const body = await readUnproven(c.req.raw, bodies);
+  if (body === "unreadable") return unauthenticated(c, "unreadable-body");
+  if (body === "dropped") {
+    countRefusal("dropped-body");
+    return fail(c, "federation/rate-limited", { retryAfterSeconds: 1 });
+  }
   const target = targetOf(new URL(c.req.url));
-  return { headers: read.headers, signature: read.signature, target, body: new Uint8Array(body.bytes) };
+  return { headers: read.headers, signature: read.signature, target, body };
 }
 
 /** First contact (SPEC 3.2): the key comes with the body, and must be that of the id which signs. Null when it holds. */

@@ -3,6 +3,7 @@ import type * as z from "zod";
 import { concat } from "../../schema/crypto/bytes.ts";
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import type { BodyRoom, GrowingBody } from "./body-room.ts";
 import { fail } from "./errors.ts";
 import { hasMoreValuesThan } from "./json-values.ts";
 
@@ -47,6 +48,55 @@ export async function readBytes(request: Request, maxBytes: number): Promise<Byt
     return { ok: false, code: "http/invalid-json" };
   } finally {
     clearTimeout(timer);
+  }
+}
+
+/** How often a reading looks whether it has made room for another. */
+const DROPPED_CHECK_MS = 250;
+/** Without a buffer of ours the runtime reads 4 KiB at a time, each into a new one. */
+const PIECE_BYTES = 64 * 1024;
+
+/** A body of whoever it may be, into the room that all such bodies share; "dropped" when it made room for another. */
+export async function readUnproven(
+  { body, headers }: Request,
+  room: BodyRoom,
+): Promise<Uint8Array | "unreadable" | "dropped"> {
+  if (Number(headers.get("content-length") ?? Number.NaN) > LIMITS.federatedBodyBytes) return "unreadable";
+  if (!body) return new Uint8Array();
+  const growing = room.enter(Date.now());
+  const reader = body.getReader({ mode: "byob" });
+  let check: ReturnType<typeof setInterval> | undefined;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  // Looked for and not told: what one request does may not wake another's.
+  const ends = new Promise<"dropped" | "unreadable">((resolve) => {
+    check = setInterval(() => growing.isDropped && resolve("dropped"), DROPPED_CHECK_MS);
+    timer = setTimeout(() => resolve("unreadable"), LIMITS.unprovenBodyReadMs);
+  });
+  try {
+    const read = await Promise.race([readInto(growing, reader), ends]);
+    if (read === "all") return growing.leave();
+    // Whether the runtime says that it was let go is nothing to wait for.
+    reader.cancel().catch(() => {});
+    return read;
+  } catch {
+    return "unreadable";
+  } finally {
+    clearInterval(check);
+    clearTimeout(timer);
+    growing.leave();
+  }
+}
+
+async function readInto(
+  growing: GrowingBody,
+  reader: ReadableStreamBYOBReader,
+): Promise<"all" | "unreadable" | "dropped"> {
+  for (let piece = new Uint8Array(PIECE_BYTES); ; ) {
+    const { done, value } = await reader.read(piece);
+    if (growing.isDropped) return "dropped";
+    if (done || value === undefined) return "all";
+    if (!growing.add(value)) return "unreadable";
+    piece = new Uint8Array(value.buffer);
   }
 }
 

@@ -141,6 +141,11 @@ export const LIMITS = Object.freeze({
   peerGrantsPerHour: 10,
   hops: 2,
   federatedBodyBytes: 1024 * 1024,
+  /** Whoever calls has given up by then (`peerCallMs`). */
+  unprovenBodyReadMs: 10_000,
+  /** Of such bodies that an isolate holds at once; each counts at least as a connection costs. */
+  unprovenBodiesBytes: 16 * 1024 * 1024,
+  unprovenBodyMinBytes: 32 * 1024,
 
   // Federation: peers
   peerNameChars: 100,

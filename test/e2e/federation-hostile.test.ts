@@ -259,6 +259,47 @@ describe("trusted peers that", () => {
   });
 });
 
+describe("strangers that", () => {
+  it("stall 400 bodies just before their ends, in a peer's name, cost little, and delay nobody", async () => {
+    turn(() => false);
+    const { host, port } = new URL(pool.url);
+    const head = [
+      "POST /api/federation/events HTTP/1.1",
+      `host: ${host}`,
+      "content-type: application/json",
+      `content-length: ${LIMITS.federatedBodyBytes}`,
+    ];
+    const body = Buffer.alloc(LIMITS.federatedBodyBytes - 1, " ");
+    const answers: string[] = [];
+    const sockets = await Promise.all(
+      Array.from({ length: 400 }, async () => {
+        // As good as forged: what is signed is another body.
+        const signed = await honest.signed(pool, "POST", "/api/federation/events");
+        const lines = [...head, ...Object.entries(signed).map(([name, value]) => `${name}: ${value}`), "", ""];
+        const socket = connect({ host: "127.0.0.1", port: Number(port) });
+        socket.on("error", () => {}).on("data", (answer) => answers.push(answer.toString().split("\r\n", 1)[0] ?? ""));
+        socket.write(lines.join("\r\n"));
+        socket.write(body);
+        return socket;
+      }),
+    );
+    const pushed = async () => {
+      for (let i = 0; i < 20; i++) expect((await honest.push(pool, await honest.sign([SAID]))).accepted).toBe(1);
+    };
+    try {
+      const { slowestMs, grownMiB } = await harmOf(pushed());
+      expect(slowestMs).toBeLessThan(HONEST_MS);
+      // Of the 400 MiB that they sent: all that is kept, and what was let go and not yet collected.
+      expect(grownMiB).toBeLessThan(2 * GROWTH_MIB);
+      const room = LIMITS.unprovenBodiesBytes / LIMITS.federatedBodyBytes;
+      await waitFor(() => answers.length >= sockets.length - room, 15_000, "most of them to be refused");
+      expect(new Set(answers)).toEqual(new Set(["HTTP/1.1 429 Too Many Requests"]));
+    } finally {
+      for (const socket of sockets) socket.destroy();
+    }
+  });
+});
+
 describe("a URL whose server", () => {
   it("does any of that is not added: each is told what is wrong, and nobody is delayed", async () => {
     turn(() => false);

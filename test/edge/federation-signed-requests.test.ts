@@ -294,6 +294,28 @@ describe("a huge body", () => {
   });
 });
 
+describe("bodies that never end, in the name of a peer", () => {
+  it("shut out neither it nor anybody: the first of them make room, and hear to come again", async () => {
+    const room = LIMITS.unprovenBodiesBytes / LIMITS.unprovenBodyMinBytes;
+    const liar = await PeerDouble.make();
+    const halves: ReadableStreamDefaultController<Uint8Array>[] = [];
+    const stalled = () => {
+      const start = (half: (typeof halves)[number]) => {
+        halves.push(half);
+        half.enqueue(new Uint8Array(1));
+      };
+      return peer.told("POST", EVENTS, "", { sign: liar.signer.sign, body: new ReadableStream({ start }) });
+    };
+    const asked = Array.from({ length: room + 1 }, stalled);
+    expect(await asked[0]).toBe("429 federation/rate-limited");
+    expect(await peer.told("POST", VERIFY, { atom_id: peer.id, challenge_b64: challenge() })).toBe("200");
+    for (const half of halves.slice(-10)) half.close();
+    expect(await Promise.all(asked.slice(-10))).toEqual(Array(10).fill(REFUSED));
+    for (const half of halves.slice(1, -10)) half.close();
+    await Promise.all(asked);
+  });
+});
+
 describe("one answer", () => {
   /** All of it but the time. */
   const whole = async (response: Response) => {

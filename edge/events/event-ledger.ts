@@ -18,6 +18,15 @@ export interface SequencedEvent {
   ttl: number;
 }
 
+/** An event of ours, with its places. */
+export interface AppendedEvent {
+  /** In the whole log. */
+  seq: number;
+  content_id: string;
+  audienceSeq: { public?: number; peers?: number };
+  event: SignedEvent;
+}
+
 /** Persisted contract: a row of `held`. */
 interface HeldRow extends Record<string, SqlStorageValue> {
   content_id: string;
@@ -26,7 +35,6 @@ interface HeldRow extends Record<string, SqlStorageValue> {
 
 /** Persisted contract: a row of `log`. */
 interface LogRow extends Record<string, SqlStorageValue> {
-  place: number;
   content_id: string;
   bytes: string;
   pubkey: string;
@@ -52,6 +60,7 @@ export class EventLedger {
       `CREATE TABLE IF NOT EXISTS held (content_id TEXT PRIMARY KEY, due_us INTEGER NOT NULL, taken TEXT NOT NULL)
        WITHOUT ROWID`,
     );
+    sql.exec("CREATE TABLE IF NOT EXISTS keys (key TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID");
     sql.exec("CREATE TABLE IF NOT EXISTS told (atom_id TEXT PRIMARY KEY) WITHOUT ROWID");
   }
 
@@ -90,7 +99,7 @@ export class EventLedger {
     const place = PLACE[audience];
     const events: SequencedEvent[] = [];
     let chars = 0;
-    const rows = this.#sql.exec<LogRow>(
+    const rows = this.#sql.exec<LogRow & { place: number }>(
       `SELECT ${place} AS place, content_id, bytes, pubkey, signature, ttl FROM log WHERE ${place} > ? ORDER BY ${place} LIMIT ?`,
       since,
       Math.min(limit, LIMITS.eventsPerPull),
@@ -101,6 +110,32 @@ export class EventLedger {
       events.push({ seq: row.place, event: wireOf(row), ttl: row.ttl });
     }
     return events;
+  }
+
+  // ---- what events of ours were appended under: kept as long as they are
+
+  remember(key: string, seq: number): void {
+    this.#sql.exec("INSERT INTO keys (key, seq) VALUES (?, ?)", key, seq);
+  }
+
+  appendedUnder(key: string): AppendedEvent | null {
+    const [row] = this.#sql
+      .exec<LogRow & Record<"seq", number> & Record<"public_seq" | "peers_seq", number | null>>(
+        `SELECT seq, public_seq, peers_seq, content_id, bytes, pubkey, signature, ttl FROM log
+         WHERE seq = (SELECT seq FROM keys WHERE key = ?)`,
+        key,
+      )
+      .toArray();
+    if (!row) return null;
+    return {
+      seq: row.seq,
+      content_id: row.content_id,
+      audienceSeq: {
+        ...(row.public_seq !== null && { public: row.public_seq }),
+        ...(row.peers_seq !== null && { peers: row.peers_seq }),
+      },
+      event: wireOf(row),
+    };
   }
 
   // ---- peers that are told when there is something new

@@ -20,7 +20,7 @@ import { type PoolKeys, poolKeys } from "../http/pool-keys.ts";
 import { type HeldRecords, Outbox } from "../record/outbox.ts";
 import { arrive, type TakeResult } from "./arrival.ts";
 import { adopt, type Clock, tick } from "./clock.ts";
-import { EventLedger, type SequencedEvent, type TakenEvent } from "./event-ledger.ts";
+import { type AppendedEvent, EventLedger, type SequencedEvent, type TakenEvent } from "./event-ledger.ts";
 import { append, type Head, type LogState, newLog, type Placed } from "./log-machine.ts";
 import { audiencesOf, mayRelay } from "./visibility.ts";
 
@@ -29,14 +29,8 @@ export interface EventDraft {
   type: EventType;
   visibility: Visibility;
   payload: EventBody["payload"];
-}
-
-export interface AppendedEvent {
-  /** In the whole log. */
-  seq: number;
-  content_id: string;
-  audienceSeq: { public?: number; peers?: number };
-  event: SignedEvent;
+  /** Of whoever may have to say it again, not knowing whether it was heard: under one key the log has one event. */
+  key?: string;
 }
 
 export interface EventPage {
@@ -111,7 +105,10 @@ export class EventLog extends DurableObject<Env> {
 
   // ---- writing
 
-  /** Signs and commits events of our own, in the order given. Drafts that come meanwhile share the next commit. */
+  /**
+   * Signs and commits events of our own, in the order given. Drafts that come meanwhile share the next commit. One whose
+   * key is known is answered with the event that it became, and changes nothing.
+   */
   async append(drafts: EventDraft[]): Promise<AppendedEvent[]> {
     const waiting = this.#waiting.reduce((sum, each) => sum + each.drafts.length, drafts.length);
     if (waiting > LIMITS.eventDrafts) throw new Error("too many events wait for the log");
@@ -276,6 +273,8 @@ export class EventLog extends DurableObject<Env> {
   }
 
   #place({ draft, wire, hlc }: Signed, { origin, node_id }: { origin: string; node_id: string }): AppendedEvent {
+    const known = draft.key === undefined ? null : this.#ledger.appendedUnder(draft.key);
+    if (known !== null) return known;
     const ours = { visibility: draft.visibility, ours: true };
     const ttl = mayRelay(ours, LIMITS.eventTtl) ? LIMITS.eventTtl : 0;
     const places = this.#add({
@@ -286,8 +285,11 @@ export class EventLog extends DurableObject<Env> {
       receivedFrom: null,
       takenAtMs: Date.now(),
     });
+    const seq = places.all?.seq ?? 0;
+    // In the same commit as the event.
+    if (draft.key !== undefined) this.#ledger.remember(draft.key, seq);
     return {
-      seq: places.all?.seq ?? 0,
+      seq,
       content_id: wire.content_id,
       audienceSeq: {
         ...(places.public && { public: places.public.seq }),

@@ -514,9 +514,10 @@ export class Bond extends DurableObject<Env> {
     this.#sync.endForbidden();
   }
 
-  /** Inside a transaction: the log hears of it, also when we die before we can tell; twice, if we die just after. */
+  /** Inside a transaction: the log hears of it once, also when we die before we know that it has. */
   #tell(draft: EventDraft): void {
-    this.ctx.storage.sql.exec("INSERT INTO untold (draft) VALUES (?)", JSON.stringify(draft));
+    const keyed: EventDraft = { ...draft, key: crypto.randomUUID() };
+    this.ctx.storage.sql.exec("INSERT INTO untold (draft) VALUES (?)", JSON.stringify(keyed));
   }
 
   /** The registry's count, the log and the record follow the commit; what fails now is tried again by the alarm. */

@@ -7,6 +7,7 @@ import {
 } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { createHash } from "node:crypto";
+import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { EventDraft } from "../../edge/events/event-log-object.ts";
 import { eventsAfter } from "../../edge/events/store.ts";
@@ -148,6 +149,74 @@ describe("an event of ours", () => {
     expect(await walked("peers")).toHaveLength(2);
     expect(await walked("all")).toHaveLength(2);
   });
+});
+
+describe("a draft with a key", () => {
+  const keyed = (key: string, visibility: Visibility = "public"): EventDraft => ({
+    ...draft(visibility, { key }),
+    key,
+  });
+
+  it("is one event, however often it is told: the answer is the same, and nothing else changes", async () => {
+    const told = [keyed("a"), keyed("b", "peers"), keyed("c", "private")];
+    const first = await log().append(told);
+    const heads = await log().heads();
+    await evictDurableObject(log());
+    expect(await log().append(told)).toEqual(first);
+    expect(await log().append([keyed("b", "peers")])).toEqual([first[1]]);
+    expect(await log().heads()).toMatchObject({ all: heads.all, public: heads.public, peers: heads.peers });
+    const [fourth] = await log().append([draft()]);
+    expect(fourth?.seq).toBe(4);
+    expect(await log().flushRecords()).toBe(true);
+    const { results } = await env.DB.prepare("SELECT count(*) AS n FROM events").all();
+    expect(results).toEqual([{ n: 4 }]);
+  });
+
+  it("that comes many times at once is one event", async () => {
+    const answers = await Promise.all(Array.from({ length: 50 }, () => log().append([keyed("a"), keyed("b")])));
+    expect(new Set(answers.map((each) => JSON.stringify(each))).size).toBe(1);
+    expect(await walked("all")).toHaveLength(2);
+  });
+
+  it("whose event could not be written has none: it is written when it can", async () => {
+    const sql = (text: string) => runInDurableObject(log(), (_log, { storage }) => void storage.sql.exec(text));
+    await sql("CREATE TRIGGER full BEFORE INSERT ON log BEGIN SELECT RAISE(ABORT, 'the disk is full'); END");
+    await runInDurableObject(log(), async (object) => {
+      await expect(object.append([keyed("a")])).rejects.toThrow("the disk is full");
+    });
+    await sql("DROP TRIGGER full");
+    expect(await log().append([keyed("a")])).toMatchObject([{ seq: 1 }]);
+  });
+
+  it("is in the log once and in the order in which it was first told, in any history of tellings", async () => {
+    // Whoever tells has a queue; it tells the first few, and forgets them when it hears the answer, unless it dies.
+    const telling = fc.record({ more: fc.nat(5), told: fc.integer({ min: 1, max: 7 }), dies: fc.boolean() });
+    const tellings = fc.array(telling, { maxLength: 12 });
+    let run = 0;
+    await fc.assert(
+      fc.asyncProperty(tellings, fc.nat(11), async (times, evictedAfter) => {
+        run += 1;
+        const { all: since } = await log().heads();
+        let [untold, made]: [string[], number] = [[], 0];
+        const first = new Set<string>();
+        for (const [i, { more, told, dies }] of [...times, { more: 0, told: 100, dies: false }].entries()) {
+          for (let each = 0; each < more; each++) untold.push(`${run}:${made++}`);
+          const keys = untold.slice(0, told);
+          const appended = await log().append(keys.map((key) => keyed(key)));
+          const events = await Promise.all(appended.map(({ event }) => opened(event)));
+          expect(events.map(({ payload }) => payload.key)).toEqual(keys);
+          for (const key of keys) first.add(key);
+          if (!dies) untold = untold.slice(told);
+          if (i === evictedAfter) await evictDurableObject(log());
+        }
+        const { events } = await log().read("all", since, 500);
+        const said = await Promise.all(events.map(({ event }) => opened(event)));
+        expect(said.map(({ payload }) => payload.key)).toEqual([...first]);
+        expect(made).toBe(first.size);
+      }),
+      { numRuns: 10 },
+    );
+  }, 30_000);
 });
 
 describe("the clock", () => {

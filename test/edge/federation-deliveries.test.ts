@@ -234,6 +234,52 @@ describe("a message", () => {
   });
 });
 
+describe("what our admin decides is in the log once, and told once, though the runtime dies", () => {
+  const FULL = "BEGIN SELECT RAISE(ABORT, 'the disk is full'); END";
+  const inLog = (text: string) =>
+    runInDurableObject(env.EVENT_LOG.getByName("pool"), (_log, { storage }) => void storage.sql.exec(text));
+  const inBondsSql = (text: string) => inBond(({ sql }) => void sql.exec(text));
+
+  it.each<[when: string, break_: (text: string) => Promise<void>, at: string]>([
+    ["before the log has it", inLog, "INSERT ON log"],
+    ["when the log has it, and the bond does not know", inBondsSql, "DELETE ON untold"],
+    ["while it is queued", inBondsSql, "INSERT ON deliveries"],
+  ])("%s", async (_when, sql, at) => {
+    await sql(`CREATE TRIGGER full BEFORE ${at} ${FULL}`);
+    await grant(3);
+    const decided = await audited("trust_changed", "trust_granted");
+    expect(decided).toHaveLength(at === "INSERT ON log" ? 0 : 2);
+    await sql("DROP TRIGGER full");
+    await abortAllDurableObjects();
+    await grant(2);
+    await tryAgain(MINUTE);
+    await settled((rows) => rows.length === 0);
+    const said = await audited("trust_changed", "trust_granted");
+    expect(said.map(({ type, payload }) => [type, payload.to ?? payload.level])).toEqual([
+      ["trust_changed", 3],
+      ["trust_granted", 3],
+      ["trust_changed", 2],
+      ["trust_granted", 2],
+    ]);
+    expect(said.slice(0, decided.length)).toEqual(decided);
+    expect(await levels()).toEqual([2]);
+  });
+
+  it("when the peer has it, and the bond does not know: the peer is told the same event again", async () => {
+    const logged = vi.spyOn(console, "error").mockImplementation(() => {});
+    await inBondsSql(`CREATE TRIGGER full BEFORE DELETE ON deliveries ${FULL}`);
+    await grant(3).catch(() => {});
+    await eventually(async () => peer.received.length > 0);
+    await inBondsSql("DROP TRIGGER full");
+    await abortAllDurableObjects();
+    await tryAgain(MINUTE);
+    await settled((rows) => rows.length === 0);
+    logged.mockRestore();
+    expect(new Set(peer.received.map(({ content_id }) => content_id)).size).toBe(1);
+    expect(await audited("trust_granted")).toHaveLength(1);
+  });
+});
+
 describe("the circuit", () => {
   it("opens after five failures, lets one try through after half an hour, and closes when that is answered", async () => {
     answerPushes(down);

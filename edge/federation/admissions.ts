@@ -1,3 +1,4 @@
+import { LIMITS } from "../../schema/wire/limits.ts";
 import type { PeerRateLimits } from "./peer-rate.ts";
 import { afterPurge, expiredThroughSeconds, type NonceRow } from "./replay-window.ts";
 import {
@@ -7,6 +8,8 @@ import {
   type PeerTraffic,
   type SignedAdmission,
 } from "./signed-admission.ts";
+
+const EXPIRED = "SELECT nonce, timestamp_s FROM nonces WHERE timestamp_s <= ? ORDER BY timestamp_s, nonce LIMIT ?";
 
 /** What one peer's signed requests leave in its `Bond`: nonces and the rate. The rules are in `signed-admission.ts`. */
 export class Admissions {
@@ -55,16 +58,21 @@ export class Admissions {
     return this.#rows.size > 0 || [...this.#storage.sql.exec("SELECT 1 FROM nonces LIMIT 1")].length > 0;
   }
 
-  purge(nowMs: number): void {
-    const through = expiredThroughSeconds(Math.floor(nowMs / 1_000));
-    this.#storage.transactionSync(() => {
-      const gone = this.#storage.sql.exec<{ t: number }>(
-        "DELETE FROM nonces WHERE timestamp_s <= ? RETURNING timestamp_s AS t",
-        through,
-      );
-      const deleted = [...gone].map(({ t }) => ({ timestampSeconds: t }));
-      if (deleted.length === 0) return;
-      this.#save({ ...this.#traffic, purgedThroughSeconds: afterPurge(this.#traffic.purgedThroughSeconds, deleted) });
+  /** So many of what has expired, the oldest first; true where there may be more. */
+  purge(nowMs: number): boolean {
+    const which = [expiredThroughSeconds(Math.floor(nowMs / 1_000)), LIMITS.noncesPerPurge];
+    return this.#storage.transactionSync(() => {
+      const { sql } = this.#storage;
+      const { n, newest } = sql
+        .exec<{ n: number; newest: number | null }>(
+          `SELECT count(*) AS n, max(timestamp_s) AS newest FROM (${EXPIRED})`,
+          ...which,
+        )
+        .one();
+      if (newest === null) return false;
+      sql.exec(`DELETE FROM nonces WHERE nonce IN (SELECT nonce FROM (${EXPIRED}))`, ...which);
+      this.#save({ ...this.#traffic, purgedThroughSeconds: afterPurge(this.#traffic.purgedThroughSeconds, newest) });
+      return n === LIMITS.noncesPerPurge;
     });
   }
 

@@ -453,7 +453,7 @@ export class Bond extends DurableObject<Env> {
   override async alarm(): Promise<void> {
     if (this.#trust === null) return;
     const nowMs = Date.now();
-    this.#admissions.purge(nowMs);
+    const isPurged = !this.#admissions.purge(nowMs);
     await this.#settle();
     this.#sync.follow();
     this.#sync.push();
@@ -467,7 +467,7 @@ export class Bond extends DurableObject<Env> {
       this.#outbox.dueAtMs(nowMs),
       isBonded ? nowMs + LIMITS.peerVerifyMs : null,
     ];
-    if (this.#admissions.holdsNonces()) due.push(nowMs + PURGE_MS);
+    if (this.#admissions.holdsNonces()) due.push(nowMs + (isPurged ? PURGE_MS : LIMITS.outboxRetryMinMs));
     if (this.#hasUntold()) due.push(nowMs + LIMITS.outboxRetryMinMs);
     const next = due.filter((atMs) => atMs !== null);
     // What is due already is being tried: an alarm at once would find nothing else to do until that has ended.

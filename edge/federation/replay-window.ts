@@ -38,10 +38,10 @@ export function expiredThroughSeconds(nowSeconds: number): number {
   return nowSeconds - LIMITS.nonceRetentionSeconds;
 }
 
-/** To be stored in the transaction that deletes the rows. */
+/** To be stored in the transaction that deletes the rows, of which that is the newest timestamp. */
 export function afterPurge(
   purgedThroughSeconds: PurgedThroughSeconds,
-  deleted: readonly Pick<NonceRow, "timestampSeconds">[],
+  newestDeletedSeconds: number,
 ): PurgedThroughSeconds {
-  return deleted.reduce((newest, row) => Math.max(newest, row.timestampSeconds), purgedThroughSeconds);
+  return Math.max(purgedThroughSeconds, newestDeletedSeconds);
 }

@@ -132,6 +132,8 @@ export const LIMITS = Object.freeze({
   signedRequestWindowSeconds: 60,
   /** Beyond its timestamp; a timestamp may be a window ahead of our clock. */
   nonceRetentionSeconds: 120,
+  /** Forgotten by one alarm, a second before the next: as many as a peer may bring in it. */
+  noncesPerPurge: 10_000,
   /** Of one peer, unless the policy says otherwise; the most that it may say. */
   peerRequestsPerMinute: 60,
   peerEventRequestsPerSecond: 60,

@@ -125,6 +125,35 @@ describe("a replay", () => {
   });
 });
 
+describe("nonces that have expired", () => {
+  it("go by alarms, so many by each, the oldest first", async () => {
+    const many = await peerAt(1);
+    expect(await many.told("GET", STATUS)).toBe("200");
+    const oldS = Math.floor(Date.now() / 1_000) - 2 * LIMITS.nonceRetentionSeconds;
+    await runInDurableObject(many.bond(), (_bond, { storage }) => {
+      // Two and a half times as many as go at once, a thousand a second.
+      storage.sql.exec(
+        `INSERT INTO nonces WITH RECURSIVE i (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM i LIMIT ?)
+         SELECT printf('%032x', n), ? + n / 1000 FROM i`,
+        2.5 * LIMITS.noncesPerPurge,
+        oldS,
+      );
+    });
+    const purged = async () => {
+      expect(await runDurableObjectAlarm(many.bond())).toBe(true);
+      return runInDurableObject(many.bond(), async (_bond, { storage }) => ({
+        ...storage.sql.exec("SELECT count(*) AS left, min(timestamp_s) - ? AS oldest FROM nonces", oldS).one(),
+        through: (storage.kv.get<{ purgedThroughSeconds: number }>("traffic")?.purgedThroughSeconds ?? 0) - oldS,
+        nextMs: ((await storage.getAlarm()) ?? 0) - Date.now(),
+      }));
+    };
+    expect(await purged()).toEqual({ left: 15_001, oldest: 10, through: 9, nextMs: 1_000 });
+    expect(await purged()).toEqual({ left: 5_001, oldest: 20, through: 19, nextMs: 1_000 });
+    expect(await purged()).toEqual({ left: 1, oldest: 2 * LIMITS.nonceRetentionSeconds, through: 24, nextMs: 60_000 });
+    expect(await many.told("GET", STATUS)).toBe("200");
+  });
+});
+
 describe("a request of another than it says, or for another than us", () => {
   it("reflection: what we signed ourselves is not heard", async () => {
     await setPolicy({ legacy_signatures: "all" });

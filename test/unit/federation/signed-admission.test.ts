@@ -34,7 +34,10 @@ class Table {
     for (const row of gone) this.rows.delete(row.nonce);
     this.traffic = {
       ...this.traffic,
-      purgedThroughSeconds: afterPurge(this.traffic.purgedThroughSeconds, gone),
+      purgedThroughSeconds: afterPurge(
+        this.traffic.purgedThroughSeconds,
+        Math.max(...gone.map((row) => row.timestampSeconds)),
+      ),
     };
   }
 

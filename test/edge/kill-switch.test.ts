@@ -1,11 +1,12 @@
-import { applyD1Migrations, reset, runInDurableObject } from "cloudflare:test";
+import { applyD1Migrations, reset, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import app from "../../edge/index.ts";
 import { checkFederation } from "../../edge/pool/federation-check.ts";
 import type { PoolPolicy } from "../../edge/pool/pool-policy-object.ts";
 import { FEDERATION_POLICY_DEFAULTS, type FederationPolicy } from "../../schema/wire/federation.ts";
-import { admin, ask } from "./support.ts";
+import { freshPool, peerAt } from "./peer-double.ts";
+import { admin, ask, eventually } from "./support.ts";
 
 /** SPEC 3.5: off means off, and whatever cannot be asked is off. */
 
@@ -33,6 +34,18 @@ const answers = async () =>
 const policy = () =>
   env.POOL_POLICY.getByName("pool") as unknown as DurableObjectStub<PoolPolicy & Rpc.DurableObjectBranded>;
 
+const FAILURES: [how: string, check: (this: PoolPolicy) => unknown][] = [
+  ["throws", () => Promise.reject(new Error("broken"))],
+  ["never answers", () => new Promise(() => {})],
+  ["has lost its state", () => undefined],
+  ["says something else", () => ({ federation: "on" })],
+  ["says yes", () => "on"],
+];
+const failing = (check: (this: PoolPolicy) => unknown) =>
+  runInDurableObject(policy(), (object) => {
+    vi.spyOn(object as PoolPolicy, "check").mockImplementation(check as never);
+  });
+
 describe("the kill switch", () => {
   it("closes every federated route of a pool that nobody switched on", async () => {
     expect(routes().length).toBeGreaterThan(12);
@@ -50,17 +63,9 @@ describe("the kill switch", () => {
     expect(response.headers.get("x-ligand-code")).toBe("federation/disabled");
   });
 
-  it.each<[how: string, check: (this: PoolPolicy) => unknown]>([
-    ["throws", () => Promise.reject(new Error("broken"))],
-    ["never answers", () => new Promise(() => {})],
-    ["has lost its state", () => undefined],
-    ["says something else", () => ({ federation: "on" })],
-    ["says yes", () => "on"],
-  ])("closes everything when its object %s", async (_how, check) => {
+  it.each(FAILURES)("closes everything when its object %s", async (_how, check) => {
     await turn("on");
-    await runInDurableObject(policy(), (object) =>
-      vi.spyOn(object as PoolPolicy, "check").mockImplementation(check as never),
-    );
+    await failing(check);
     expect(new Set(Object.values(await answers()))).toEqual(new Set([503]));
     expect(await checkFederation(env)).toEqual({ open: false, code: "federation/disabled" });
   });
@@ -82,5 +87,37 @@ describe("the kill switch", () => {
 
   it("cannot accept writes while no admin key is registered", async () => {
     await admin("PATCH", "/federation", { accept_writes: true }, 409);
+  });
+});
+
+describe("the kill switch, of what is open already", () => {
+  it.each(FAILURES)("ends streams either way, and lets nothing out, when its object %s", async (_how, check) => {
+    await freshPool();
+    const peer = await peerAt(2, 3);
+    // The grant waits for its next try.
+    peer.answer = ({ method }) => (method === "POST" ? new Response("busy", { status: 503 }) : undefined);
+    await admin("PUT", `/peers/${peer.id}/trust`, { level: 3 }, 200);
+    const served = (await peer.send("GET", "/api/federation/stream?audience=peers&since=0")).body?.getReader();
+    expect(new TextDecoder().decode((await served?.read())?.value)).toBe(": following\n\n");
+    const follows = async () => {
+      const { sync } = await admin<{ sync: { followed: { streaming: boolean } }[] }>("GET", `/peers/${peer.id}`);
+      return sync.map(({ followed }) => followed.streaming);
+    };
+    await eventually(async () => (await follows()).every((streaming) => streaming));
+
+    await failing(check);
+    const brokenMs = performance.now();
+    // Left open, it would say something for five minutes.
+    while (!(await served?.read())?.done);
+    // A second is what is promised; the other is for a busy machine, and less than waiting for the object takes.
+    expect(performance.now() - brokenMs).toBeLessThan(2_000);
+    await eventually(async () => !(await follows()).includes(true));
+    const said = peer.calls.length;
+    await runInDurableObject(peer.bond(), (_bond, { storage }) => {
+      expect([...storage.sql.exec("UPDATE deliveries SET next_at_ms = 0 RETURNING id")].length).toBe(1);
+    });
+    await runDurableObjectAlarm(peer.bond());
+    await peer.bond().advanced();
+    expect(peer.calls.length).toBe(said);
   });
 });

@@ -109,7 +109,7 @@ describe("the kill switch, of what is open already", () => {
     const brokenMs = performance.now();
     // Left open, it would say something for five minutes.
     while (!(await served?.read())?.done);
-    // A second is what is promised; the other is for a busy machine, and less than waiting for the object takes.
+    // One second is what is promised; the other is for a busy machine.
     expect(performance.now() - brokenMs).toBeLessThan(2_000);
     await eventually(async () => !(await follows()).includes(true));
     const said = peer.calls.length;

@@ -9,9 +9,10 @@ import {
   verifyBody,
 } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import type { Env } from "../env.ts";
 import { fail } from "../http/errors.ts";
 import { poolKeys } from "../http/pool-keys.ts";
-import { cardOf, provesItsKey, standingOf } from "./introduction.ts";
+import { cardOf, provesItsKey, readCard, standingOf, versionTowards } from "./introduction.ts";
 import { ownIdentityCard } from "./own-card.ts";
 import { enter, mayRegister } from "./registration-routes.ts";
 import { type ReverseVerifies, startReverseVerify } from "./reverse-verify.ts";
@@ -47,8 +48,10 @@ export const identityRoutes = new Hono<FederatedEnv & PeerEnv>()
     const started = startReverseVerify(reverseVerifies, body.url, Date.now());
     if (!started.ok) return fail(c, started.code, { retryAfterSeconds: started.retryAfterSeconds });
     reverseVerifies = started.calls;
-    const { version, nonce, timestampSeconds } = read.headers;
-    if (version < (await standingOf(c.env, body.atom_id)).version) return unauthenticated(c, "version-1-refused");
+    const { version: signed, nonce, timestampSeconds } = read.headers;
+    if (signed < (await standingOf(c.env, body.atom_id)).version) return unauthenticated(c, "version-1-refused");
+    const version = signed === 2 ? 2 : await versionOnCard(c.env, body);
+    if (version === null) return fail(c, "federation/registration-refused");
     const known = await findPeer(c.env.DB, body.atom_id);
     const address = { atomId: body.atom_id, url: body.url, version };
     if (!(await provesItsKey(c.env, address, body.pubkey_hex))) return fail(c, "federation/registration-refused");
@@ -96,6 +99,12 @@ export const identityRoutes = new Hono<FederatedEnv & PeerEnv>()
 
 /** Of this isolate: nobody's first contact wakes an object (SPEC 1, rule 5). */
 let reverseVerifies: ReverseVerifies = new Map();
+
+/** What is spoken to a stranger that asked in version 1; null where its card is not found at the URL that it names. */
+async function versionOnCard(env: Env, { atom_id, url }: { atom_id: string; url: string }): Promise<1 | 2 | null> {
+  const read = await readCard(env, url);
+  return read.ok && read.card.atom_id === atom_id ? versionTowards(read.card, 1) : null;
+}
 
 function moleculePeer(row: PeerRow): MoleculeAnswer["self"] {
   return {

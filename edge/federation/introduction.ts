@@ -26,9 +26,13 @@ import { callPeer, type PeerAddress, type PeerAnswer, readPeer } from "./peer-cl
 import { wasEverPeer } from "./store.ts";
 
 /** A peer that has proven its key to us, and we ours to it. */
-export type Introduced =
-  | { ok: true; card: Card; signatureVersion: 1 | 2 }
-  | { ok: false; code: ErrorCode; message?: string };
+export type Introduced = { ok: true; card: Card; signatureVersion: 1 | 2 } | Refused;
+
+interface Refused {
+  ok: false;
+  code: ErrorCode;
+  message?: string;
+}
 
 const INFO = "/v1/federation/info";
 
@@ -40,25 +44,40 @@ export async function introduce(
   env: Env,
   at: { url: string; expected: string | undefined; requestUrl: string },
 ): Promise<Introduced> {
-  const read = await readPeer(env, at.url, INFO);
-  const refusal = refused(read);
-  if (refusal !== null) return refusal;
-  const info = read.ok ? identityCard.safeParse(read.body) : null;
-  const publicKey = fromHex(info?.data?.pubkey_hex ?? "");
-  if (!info?.success || publicKey === null || (await idOfPublicKey(publicKey)) !== info.data.atom_id) {
-    return { ok: false, code: "federation/unreachable", message: "No pool answers at that URL." };
-  }
+  const read = await readCard(env, at.url);
+  if (!read.ok) return read;
+  const { card } = read;
   const { signer } = await poolKeys(env);
-  if (info.data.atom_id === signer.id) {
+  if (card.atom_id === signer.id) {
     return { ok: false, code: "federation/wrong-peer", message: "At that URL is this pool itself." };
   }
-  const isAnother = at.expected !== undefined && at.expected !== info.data.atom_id;
+  const isAnother = at.expected !== undefined && at.expected !== card.atom_id;
   if (isAnother) return { ok: false, code: "federation/wrong-peer" };
-  // A card is signed by nobody: it makes no peer that spoke version 2 one of version 1 again (SPEC 3.2).
-  const { version: spoken } = await standingOf(env, info.data.atom_id);
-  const version = info.data.sig_versions?.includes(2) ? 2 : spoken;
-  const address: PeerAddress = { atomId: info.data.atom_id, url: at.url, version };
-  return version === 2 ? register(env, address, at.requestUrl) : handshake(env, address, info.data, at.requestUrl);
+  const { version: seen } = await standingOf(env, card.atom_id);
+  const version = versionTowards(card, seen);
+  const address: PeerAddress = { atomId: card.atom_id, url: at.url, version };
+  return version === 2 ? register(env, address, at.requestUrl) : handshake(env, address, card, at.requestUrl);
+}
+
+/** The card of the pool at that URL: of its own key, but signed by nobody. */
+export async function readCard(env: Env, url: string): Promise<{ ok: true; card: IdentityCard } | Refused> {
+  const read = await readPeer(env, url, INFO);
+  const refusal = refused(read);
+  if (refusal !== null) return refusal;
+  const card = read.ok ? identityCard.safeParse(read.body) : null;
+  const publicKey = fromHex(card?.data?.pubkey_hex ?? "");
+  if (!card?.success || publicKey === null || (await idOfPublicKey(publicKey)) !== card.data.atom_id) {
+    return { ok: false, code: "federation/unreachable", message: "No pool answers at that URL." };
+  }
+  return { ok: true, card: card.data };
+}
+
+/**
+ * SPEC 3.2: version 1 is spoken only towards a pool whose card lacks the other. Signed by nobody, a card makes no peer
+ * that was seen on version 2 one of version 1 again.
+ */
+export function versionTowards({ sig_versions }: Pick<IdentityCard, "sig_versions">, seen: 1 | 2): 1 | 2 {
+  return sig_versions?.includes(2) ? 2 : seen;
 }
 
 /** A stranger's is blank; no object is woken for it. */
@@ -143,7 +162,7 @@ export function cardOf(
 }
 
 /** What the peer refused, for our admin. */
-function refused(answer: PeerAnswer): (Introduced & { ok: false }) | null {
+function refused(answer: PeerAnswer): Refused | null {
   if (!answer.ok) return { ok: false, code: answer.code };
   if (answer.status >= 200 && answer.status < 300) return null;
   if (answer.status === 403) {

@@ -19,7 +19,11 @@ export interface PeerAddress {
 
 type NoAnswer = {
   readonly ok: false;
-  readonly code: "federation/disabled" | "federation/unreachable" | "federation/private-address";
+  readonly code:
+    | "federation/disabled"
+    | "federation/unreachable"
+    | "federation/private-address"
+    | "federation/legacy-off";
 };
 
 export type PeerAnswer =
@@ -54,7 +58,8 @@ export async function openPeer(
 ): Promise<Response | NoAnswer> {
   const open = await openNetwork(env, peer.url);
   if (!open.ok) return open;
-  if (peer.version === 1 && open.policy.legacy_signatures === "off") return UNREACHABLE;
+  if (peer.version === 1 && open.policy.legacy_signatures === "off")
+    return { ok: false, code: "federation/legacy-off" };
   const { signer } = await poolKeys(env);
   const { method, target } = call;
   const body = call.body === undefined ? new Uint8Array() : utf8(JSON.stringify(call.body));

@@ -57,7 +57,8 @@ export class PeerLine {
     this.#save(start.circuit);
     const called = await callPeer(this.#env, address, { method: "POST", ...message });
     // Switched off here: nothing was tried, nothing is counted, everything waits.
-    if (!called.ok && called.code === "federation/disabled") return later(Date.now());
+    const isOff = !called.ok && (called.code === "federation/disabled" || called.code === "federation/legacy-off");
+    if (isOff) return later(Date.now());
     const { outcome, answer } = called.ok ? readPushAnswer(called) : NO_ANSWER;
     this.#isSilent = outcome.type === "unreachable";
     this.#ended(endTry(this.#circuit, outcome, Date.now()));

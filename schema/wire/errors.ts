@@ -343,6 +343,13 @@ export const ERRORS = Object.freeze({
     "Writes of other pools cannot be accepted while no admin key is registered.",
     "Register an admin key first.",
   ),
+  "federation/legacy-off": entry(
+    409,
+    REQUEST,
+    "legacy_off",
+    "The other pool speaks version 1 only, which this pool does not speak while legacy_signatures is off.",
+    "Set legacy_signatures to reads, knowing that version 1 binds a request to no receiver.",
+  ),
   "federation/private-address": entry(
     400,
     REQUEST,

@@ -141,6 +141,8 @@ export function nextStep(
   switch (code) {
     case "federation/disabled":
       return `Switch it on with: ${LIGAND} federation on`;
+    case "federation/legacy-off":
+      return `To allow it: ${LIGAND} federation set legacy_signatures=reads`;
     case "federation/private-address":
       return `To allow it: ${allow}`;
     case "federation/too-many-peers":

@@ -7,7 +7,7 @@ import { toHex } from "../../schema/crypto/bytes.ts";
 import { generateSecretKey, type Signer, signerFrom } from "../../schema/crypto/ed25519.ts";
 import { answerLivenessChallenge } from "../../schema/crypto/liveness-proof.ts";
 import { signRegistrationProof } from "../../schema/crypto/registration-proof.ts";
-import { freshNonce, signRequest } from "../../schema/crypto/request-signature.ts";
+import { freshNonce, SIGNATURE_HEADERS, signRequest } from "../../schema/crypto/request-signature.ts";
 import {
   type EventContent,
   GENESIS_CHAIN,
@@ -25,7 +25,14 @@ import {
   pushAnswer,
   type SignedEvent,
 } from "../../schema/wire/events.ts";
-import { type Card, type GrantableLevel, registerAnswer } from "../../schema/wire/federation.ts";
+import {
+  type Card,
+  type GrantableLevel,
+  type HandshakeAnswer,
+  handshakeAnswer,
+  type IdentityCard,
+  registerAnswer,
+} from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { AdminClient } from "../../scripts/runtime/admin-client.ts";
 import type { Credentials } from "../../scripts/runtime/credentials.ts";
@@ -55,8 +62,12 @@ export class ScriptedPeer {
   readonly signer: Signer;
   readonly url: string;
   script: Script = NEVER_MISBEHAVES;
+  /** 1: of the existing network, whose card lacks `sig_versions`. */
+  version: 1 | 2 = 2;
   /** `METHOD path` of what was asked of it. */
   readonly asked: string[] = [];
+  /** What the signed ones of these were signed in. */
+  readonly versionsAsked = new Set<1 | 2>();
   readonly sockets = new Set<Socket>();
   readonly #server: Server;
   readonly #streams = new Set<ServerResponse>();
@@ -126,6 +137,14 @@ export class ScriptedPeer {
     if (!confirmed.ok) throw new Error(`not registered: ${await confirmed.text()}`);
   }
 
+  /** First contact as the existing network makes it: the pool calls back. */
+  async shakeHands(pool: Pool): Promise<HandshakeAnswer> {
+    const { atom_id, name, pubkey_hex, url, molecule_id, capabilities } = this.#info();
+    const hello = { atom_id, name, pubkey_hex, url, molecule_id, capabilities, request_reciprocation: false };
+    const answer = await this.ask(pool, "POST", "/v1/federation/handshake", hello);
+    return handshakeAnswer.parse(await answer.json());
+  }
+
   async grant(pool: Pool, level: GrantableLevel): Promise<void> {
     const payload = { peer: pool.credentials.atom_id, level };
     const [event] = await this.sign([{ type: "trust_granted", visibility: "direct", payload }]);
@@ -177,7 +196,7 @@ export class ScriptedPeer {
       method,
       target,
       body,
-      destination: pool.credentials.atom_id,
+      destination: this.version === 1 ? null : pool.credentials.atom_id,
       timestampSeconds,
       nonce,
     });
@@ -211,12 +230,22 @@ export class ScriptedPeer {
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? "/", this.url);
     this.asked.push(`${request.method} ${url.pathname}`);
+    const { headers } = request;
+    if (SIGNATURE_HEADERS.signature.toLowerCase() in headers) {
+      this.versionsAsked.add(headers[SIGNATURE_HEADERS.version.toLowerCase()] === "2" ? 2 : 1);
+    }
     response.on("error", () => {});
     if (this.script(request, response)) return;
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk);
     const body = chunks.length === 0 ? null : JSON.parse(Buffer.concat(chunks).toString("utf8"));
     switch (`${request.method} ${url.pathname}`) {
+      case "GET /v1/federation/info":
+        return json(response, this.#info());
+      case "POST /v1/federation/handshake": {
+        const said = { peer_trust_level: 1, signature_verified: true, reciprocation_scheduled: false };
+        return json(response, { ok: true, ...said, already_known: false, self: this.#info() });
+      }
       case "POST /v1/federation/verify": {
         const signed_response_b64 = await answerLivenessChallenge(this.signer, body.challenge_b64);
         return json(response, { signed_response_b64 });
@@ -258,6 +287,22 @@ export class ScriptedPeer {
     for (const pulled of this.#events.slice(since)) response.write(frame(pulled));
     this.#streams.add(response);
     response.on("close", () => this.#streams.delete(response));
+  }
+
+  #info(): IdentityCard {
+    return {
+      mode: "federated",
+      atom_id: this.id,
+      name: "scripted",
+      pubkey_hex: toHex(this.signer.publicKey),
+      url: this.url,
+      molecule_id: null,
+      capabilities: [],
+      hop_max: LIMITS.hops,
+      nonce_window_sec: LIMITS.signedRequestWindowSeconds,
+      schema: 1,
+      ...(this.version === 2 && { sig_versions: [1, 2] }),
+    };
   }
 
   #took(accepted: number): PushAnswer {

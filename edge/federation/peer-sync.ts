@@ -136,7 +136,10 @@ export class PeerSync {
 
   /** What the peer has of our log, by its own word. */
   acknowledge(audience: PeerAudience, log: { logId: string; head: number }, since: number): void {
-    this.#saveSent(audience, acknowledge(this.#sent(audience), log, since));
+    const sent = this.#sent(audience);
+    const said = acknowledge(sent, log, since);
+    // Whoever asks now and then says the same again and again.
+    if (said !== sent) this.#saveSent(audience, said);
   }
 
   /** One at a time for each audience: whoever opens another has lost the first. */

@@ -1,4 +1,10 @@
-import { evictDurableObject, listDurableObjectIds, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
+import {
+  abortAllDurableObjects,
+  evictDurableObject,
+  listDurableObjectIds,
+  runDurableObjectAlarm,
+  runInDurableObject,
+} from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { Point } from "@noble/ed25519";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
@@ -98,6 +104,23 @@ describe("a replay", () => {
     await evictDurableObject(peer.bond());
     const answers = await Promise.all(Array.from({ length: 10 }, async () => outcome(await deliver(request.clone()))));
     expect(new Set(answers)).toEqual(new Set([REFUSED]));
+  });
+
+  it.each([
+    ["evicted", () => evictDurableObject(peer.bond())],
+    ["killed", abortAllDurableObjects],
+  ])("fifty times at once passes once at most while the bond is %s, and never after", async (_how, end) => {
+    const request = await peer.request("GET", STATUS);
+    const send = () => deliver(request.clone()).then(outcome, () => "cut off");
+    const logged = vi.spyOn(console, "error").mockImplementation(() => {});
+    const first = Array.from({ length: 25 }, send);
+    // In the middle of them: some are admitted, none need be on disk.
+    await Promise.race(first);
+    const answers = await Promise.all([...first, end(), ...Array.from({ length: 25 }, send)]);
+    answers.push(await send());
+    logged.mockRestore();
+    expect(answers.filter((each) => each === "200").length).toBeLessThanOrEqual(1);
+    expect(await send()).toBe(REFUSED);
   });
 
   it("is refused when its nonce was purged and the clock stepped back", async () => {

@@ -332,6 +332,24 @@ describe("a page", () => {
     }
   });
 
+  it("says what its reader has; whoever says the same again makes us write nothing", async () => {
+    const peer = await peerAt(2);
+    await write("public", {}, 3);
+    const { public: head } = await heads();
+    const written = async (since: number) => {
+      const put = await runInDurableObject(peer.bond(), (_bond, { storage }) => vi.spyOn(storage.kv, "put"));
+      await pull(peer, `since=${since}`);
+      const sent = put.mock.calls.flatMap(([key, value]) => (key === "sent:public" ? [value as { seq: number }] : []));
+      put.mockRestore();
+      return sent.map(({ seq }) => seq);
+    };
+    expect(await written(head - 1)).toEqual([head - 1]);
+    expect(await written(head - 1)).toEqual([]);
+    expect(await written(head - 2), "less").toEqual([]);
+    expect(await written(head + 1), "beyond our head").toEqual([]);
+    expect(await written(head)).toEqual([head]);
+  });
+
   it.each(["audience=all", "audience=direct", "since=-1", "since=x", "limit=0", "limit=501", "more=1"])(
     "of %s is refused",
     async (query) => expect(await pull(await peerAt(2), query)).toBe("400 http/invalid-body"),

@@ -135,8 +135,10 @@ export class Bond extends DurableObject<Env> {
     const trust = trustInEffect(this.#trust, policy);
     this.#seenAtMs = nowMs;
     this.ctx.waitUntil(this.#armBy(nowMs + PURGE_MS));
-    // It is there again: nobody need wait out a backoff.
+    // It is there again: nobody need wait out a backoff, or half an hour. Asked by what costs no message one of its
+    // tries, for it may be one that calls and cannot be reached.
     this.#sync.follow();
+    if (this.#line.circuit() === "open" && this.#deliveries.waiting() > 0) this.#verifySeldom(nowMs);
     return { ok: true, trust };
   }
 
@@ -401,6 +403,12 @@ export class Bond extends DurableObject<Env> {
     }
   }
 
+  #verifySeldom(nowMs: number): void {
+    if (nowMs - this.#verifiedAtMs < LIMITS.peerVerifyMs) return;
+    this.#verifiedAtMs = nowMs;
+    this.ctx.waitUntil(this.#verify());
+  }
+
   /** SPEC 3.1: peers verify one another, so that each knows who is there. */
   async #verify(): Promise<void> {
     const publicKey = fromHex(this.#identity?.publicKey ?? "");
@@ -458,10 +466,7 @@ export class Bond extends DurableObject<Env> {
     this.#sync.follow();
     this.#sync.push();
     const isBonded = this.trust("oauth-verified") >= 2;
-    if (isBonded && nowMs - this.#verifiedAtMs >= LIMITS.peerVerifyMs) {
-      this.#verifiedAtMs = nowMs;
-      this.ctx.waitUntil(this.#verify());
-    }
+    if (isBonded) this.#verifySeldom(nowMs);
     const due = [
       this.#deliveries.dueAtMs(),
       this.#outbox.dueAtMs(nowMs),

@@ -162,7 +162,7 @@ export function nextStep(
 
 function circuitWords({ circuit }: PeerView): string {
   if (circuit === "closed") return "closed";
-  return `${circuit}: it did not answer; it is tried again by itself, and at once when it calls`;
+  return `${circuit}: it did not answer; it is tried again by itself, sooner when it calls`;
 }
 
 /** A stream goes on past the last checkpoint. */

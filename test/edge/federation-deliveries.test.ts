@@ -310,6 +310,38 @@ describe("the circuit", () => {
     expect(await circuitEvents()).toEqual(["circuit_opened", "circuit_closed"]);
   });
 
+  describe("that silence opened", () => {
+    const STATUS = "/api/federation/status";
+    const VERIFY = "/v1/federation/verify";
+    beforeEach(async () => {
+      peer.answer = isAway;
+      await say(1, 2, 3, 4, 5, 6);
+      await settled((rows) => rows.every((row) => row.next_at_ms >= Date.now() + SECOND));
+      expect(await peer.seen()).toMatchObject({ circuit: "open", effective: 1 });
+    });
+
+    it("closes when the peer calls and can be called again, at any trust: nothing waits for half an hour", async () => {
+      pass(SECOND);
+      peer.answer = isBack;
+      expect(await peer.told("GET", STATUS)).toBe("200");
+      await settled((rows) => rows.length === 0);
+      expect((await heard()).toSorted()).toEqual([1, 2, 3, 4, 5, 6]);
+      expect(await peer.seen()).toMatchObject({ circuit: "closed" });
+    });
+
+    it("stays open for a peer that calls and cannot be called; it is asked once a minute, and no message loses a try", async () => {
+      const before = await waiting();
+      for (const minute of [1, 2]) {
+        for (let i = 0; i < 3; i++) expect(await peer.told("GET", STATUS)).toBe("200");
+        await eventually(async () => peer.called(VERIFY).length === minute);
+        pass(MINUTE);
+      }
+      expect(peer.called(VERIFY)).toHaveLength(2);
+      expect(await waiting()).toEqual(before);
+      expect(await peer.seen()).toMatchObject({ circuit: "open" });
+    });
+  });
+
   it.each<[what: string, answer: Answer, opens: boolean]>([
     ["errors", down, true],
     ["garbage", () => new Response("<html>welcome to the hotel</html>"), true],

@@ -3,7 +3,13 @@ import { fromHex, toBase64 } from "../../schema/crypto/bytes.ts";
 import { idOfPublicKey } from "../../schema/crypto/ids.ts";
 import { verifyLivenessAnswer } from "../../schema/crypto/liveness-proof.ts";
 import type { PeerRow } from "../../schema/db/peers.ts";
-import type { EventType, HybridTime, PeerAudience, SignedEvent } from "../../schema/wire/events.ts";
+import {
+  type EventType,
+  type HybridTime,
+  type PeerAudience,
+  type SignedEvent,
+  streamQuery,
+} from "../../schema/wire/events.ts";
 import {
   type Card,
   type FederationPolicy,
@@ -161,8 +167,10 @@ export class Bond extends DurableObject<Env> {
   }
 
   /** SPEC 4.2: server-sent events, to a peer whose trust was found to be enough. */
-  stream(audience: PeerAudience, since: number): ReadableStream<Uint8Array> {
-    return this.#sync.serve(audience, since);
+  override fetch(request: Request): Response {
+    const { audience, since } = streamQuery.parse(Object.fromEntries(new URL(request.url).searchParams));
+    const headers = { "content-type": "text/event-stream", "cache-control": "no-store" };
+    return new Response(this.#sync.serve(audience, since), { headers });
   }
 
   /** Told by `EventLog`, a moment after it has something new. Whoever has a stream open reads it there. */

@@ -3,6 +3,10 @@ import type { PeerAudience } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { EventPage } from "../events/event-log-object.ts";
 
+/** What a peer's `Bond` is asked for its stream by. */
+export const bondStreamUrl = (audience: PeerAudience, since: number) =>
+  `https://bond/stream?audience=${audience}&since=${since}`;
+
 /** What a stream reads from, and asks whether it may go on. */
 export interface StreamSource {
   /** Resolves with the audience's last number once it is past `since`, or when `waitMs` is over. */

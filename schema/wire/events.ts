@@ -128,6 +128,9 @@ export const pullQuery = z.strictObject({
   limit: z.coerce.number().int().positive().max(LIMITS.eventsPerPull).default(LIMITS.eventsPerPull),
 });
 
+/** A stream has no limit but its time. */
+export const streamQuery = pullQuery.omit({ limit: true });
+
 /** What a stream carries, an event of it each. */
 export const pulledEvent = z.strictObject({ seq: z.int().positive(), event: signedEvent, ttl });
 export type PulledEvent = z.infer<typeof pulledEvent>;

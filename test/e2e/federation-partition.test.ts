@@ -54,6 +54,26 @@ describe("the kill switch", () => {
   });
 });
 
+it("a reader of a stream that has left is noticed by the second thing that is said", async () => {
+  const sent = async () => (await a.admin.peer(source.id)).sync.find(({ audience }) => audience === "public")?.sent;
+  const { length: head } = await logOf(a, "public");
+  const leave = new AbortController();
+  const target = `/api/federation/stream?audience=public&since=${head}`;
+  const served = await source.ask(a, "GET", target, undefined, leave.signal);
+  expect(served.status).toBe(200);
+  await waitFor(async () => (await sent())?.streaming, 5_000, "the stream");
+  leave.abort();
+  let said = 0;
+  for (let before = await sent(); before?.streaming; before = await sent()) {
+    const { seq } = before;
+    await sayAtA(1);
+    said += 1;
+    const isOver = ({ seq: now, streaming }: typeof before) => now > seq || !streaming;
+    await waitFor(async () => isOver((await sent()) ?? before), 5_000, "it to be written or noticed");
+  }
+  expect(said).toBeLessThanOrEqual(2);
+});
+
 describe("a peer that was away", () => {
   it("because its process stood still, has all that happened meanwhile, a grant too", async () => {
     signal(b.workerdPid(), "SIGSTOP");
@@ -124,7 +144,7 @@ const publicOf = async (pool: PoolProcess) => idsOf(await logOf(pool, "public"))
 async function sayAtA(count: number): Promise<string[]> {
   const ids: string[] = [];
   for (let left = count; left > 0; left -= LIMITS.eventsPerPush) {
-    const contents = Array.from({ length: LIMITS.eventsPerPush }, () => SAID);
+    const contents = Array.from({ length: Math.min(left, LIMITS.eventsPerPush) }, () => SAID);
     const events = await source.sign(contents);
     expect(await source.push(a, events)).toMatchObject({ accepted: events.length });
     ids.push(...events.map(({ content_id }) => content_id));

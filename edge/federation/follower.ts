@@ -17,8 +17,10 @@ import {
 /** What a follower needs of its peer's `Bond`: one peer, one audience. */
 export interface FollowedLog {
   readonly audience: PeerAudience;
-  /** Null: we follow nothing of it now. Asked before each page, and every half second of a stream. */
+  /** Null: we follow nothing of it now. Asked before each page. */
   source(): Promise<Source | null>;
+  /** The same for a stream that is open, asked every half second and of all that it brings: null ends it. */
+  streamed(): Promise<Source | null>;
   read(): Followed;
   /** Durable when it returns. */
   save(followed: Followed): void;
@@ -159,9 +161,9 @@ export class Follower {
   async #takeStreamed(data: readonly unknown[]): Promise<Round | null> {
     for (let i = 0; i < data.length; i += LIMITS.eventsPerPush) {
       const read = pulledEvent.array().safeParse(data.slice(i, i + LIMITS.eventsPerPush));
-      const source = await this.#log.source();
-      if (source === null) return "stopped";
-      if (!read.success) return "lost";
+      const source = await this.#log.streamed();
+      // Whether there is more to follow, the next page decides: switches that are late end a stream, and nothing else.
+      if (source === null || !read.success) return "lost";
       const step = receiveStreamed(this.#log.read(), source, read.data, sha256);
       this.#log.save(step.followed);
       if (!step.ok) return step.code === "equivocation" ? "stopped" : "lost";
@@ -179,7 +181,7 @@ export class Follower {
   }
 
   async #check(abort: AbortController): Promise<void> {
-    const source = await this.#log.source().catch(() => null);
+    const source = await this.#log.streamed().catch(() => null);
     if (source === null) abort.abort();
   }
 

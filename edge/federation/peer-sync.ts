@@ -3,7 +3,7 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import { mayRead, type Viewer } from "../events/visibility.ts";
 import { EVENT_LOG } from "../http/pool-objects.ts";
-import { checkFederation, recheckFederation } from "../pool/federation-check.ts";
+import { checkFederation, type FederationCheck, recheckFederation } from "../pool/federation-check.ts";
 import { Follower } from "./follower.ts";
 import { takeEvents } from "./incoming.ts";
 import { outgoing } from "./outgoing.ts";
@@ -18,6 +18,7 @@ import {
   NOTHING_SENT,
   nextPush,
   type Sent,
+  type Source,
   sentIn,
 } from "./sync-machine.ts";
 import { type PeerTrust, trustInEffect } from "./trust.ts";
@@ -107,13 +108,22 @@ export class PeerSync {
   }
 
   #follower(audience: PeerAudience): Follower {
+    // Of an open stream: where a name leads only the network knows.
+    let mayBePrivate = false;
     return new Follower({
       audience,
       source: async () => {
+        // With the patience of a request: who stops here is followed again at the next alarm, and no sooner.
+        const checked = await checkFederation(this.#env);
+        mayBePrivate = checked.open && checked.policy.allow_private_peers;
+        return this.#source(audience, checked);
+      },
+      streamed: async () => {
         const checked = await recheckFederation(this.#env);
-        const peer = this.#owner.peer();
-        if (!checked.open || peer === null || !mayFollow(audience, this.#owner.trust(), checked.policy)) return null;
-        return this.#followed(audience).equivocation === null ? { ...peer, audience } : null;
+        const isPrivateAllowed = checked.open && checked.policy.allow_private_peers;
+        if (mayBePrivate && !isPrivateAllowed) return null;
+        mayBePrivate = isPrivateAllowed;
+        return this.#source(audience, checked);
       },
       read: () => this.#followed(audience),
       save: (followed) => this.#saveFollowed(audience, followed),
@@ -130,6 +140,12 @@ export class PeerSync {
         return (await takeEvents(this.#env, { self: await this.#owner.self(), policy }, from, events)).arrivals;
       },
     });
+  }
+
+  #source(audience: PeerAudience, checked: FederationCheck): Source | null {
+    const peer = this.#owner.peer();
+    if (!checked.open || peer === null || !mayFollow(audience, this.#owner.trust(), checked.policy)) return null;
+    return this.#followed(audience).equivocation === null ? { ...peer, audience } : null;
   }
 
   // ---- being followed

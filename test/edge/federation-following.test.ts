@@ -1,6 +1,7 @@
 import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { PoolPolicy } from "../../edge/pool/pool-policy-object.ts";
 import { toHex } from "../../schema/crypto/bytes.ts";
 import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
 import { equivocation, openCheckpoint, openEvent } from "../../schema/crypto/signed-event.ts";
@@ -33,10 +34,7 @@ beforeEach(() => {
   // The shortest of all backoffs.
   vi.spyOn(Math, "random").mockReturnValue(0);
 });
-afterAll(() => {
-  vi.restoreAllMocks();
-  vi.useRealTimers();
-});
+afterAll(() => vi.useRealTimers());
 const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
 
 const EVENTS = "/api/federation/events";
@@ -388,7 +386,7 @@ describe("a peer that tells two stories", () => {
 });
 
 describe("while federation is off", () => {
-  it("nobody is called, streams that we read end, and all goes on when it is on", async () => {
+  it("nobody is called, streams that we read end, and all goes on at once when it is on", async () => {
     const peer = await peerAt(3, 3);
     await streaming(peer, "public", "peers");
     await setPolicy({ federation: "off" });
@@ -402,16 +400,67 @@ describe("while federation is off", () => {
       await peer.bond().resume();
     }
     expect(peer.calls).toHaveLength(calls);
-    pass(1_000);
     await setPolicy({ federation: "on" });
     await reached(peer, 2);
     for (const id of written) expect(await times(id)).toBe(1);
   });
+});
 
-  it.each(peerAudience.options)("and when trust goes, the stream of %s that we read ends", async (audience) => {
+it("whom we are to follow is followed though the kill switch says on so late that it ends streams", async () => {
+  const peer = await peerAt(1, 2);
+  await write(peer, 1);
+  const lateMs = (LIMITS.streamPolicyMs + LIMITS.policyTimeoutMs) / 2;
+  const late = vi.spyOn(PoolPolicy.prototype, "check").mockImplementation(async function (this: PoolPolicy) {
+    await new Promise((resolve) => setTimeout(resolve, lateMs));
+    return this.federation;
+  } as never);
+  await trust(peer, 2);
+  await eventually(async () => asked(peer, EVENTS).length > 0);
+  late.mockRestore();
+  await reached(peer, 1);
+}, 20_000);
+
+describe("a stream that we read ends within a second", () => {
+  // Its own clock: what ends it has looked twice at most.
+  beforeAll(() => {
+    vi.useFakeTimers({ toFake: ["Date", "setInterval", "clearInterval"] });
+  });
+  afterAll(() => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+  });
+  const second = (peer: PeerDouble) => runInDurableObject(peer.bond(), () => vi.advanceTimersByTimeAsync(1_000));
+
+  it.each<[when: string, change: object]>([
+    ["the kill switch is turned", { federation: "off" }],
+    ["no tier is enough any more", { min_auth_tier: "hardware-attested" }],
+  ])("when %s", async (_when, change) => {
+    const peer = await peerAt(3, 3);
+    await streaming(peer, "public", "peers");
+    await setPolicy(change);
+    await second(peer);
+    await eventually(async () => !(await followed(peer)).streaming && !(await followed(peer, "peers")).streaming);
+    expect(asked(peer, STREAM), "and is not opened again").toHaveLength(1);
+    await setPolicy({ federation: "on", min_auth_tier: "device-bound" });
+  });
+
+  it.each(peerAudience.options)("when the trust goes that it needs: that of %s", async (audience) => {
     const peer = await peerAt(3, 3);
     await streaming(peer, audience);
     await trust(peer, audience === "peers" ? 2 : 1);
+    await second(peer);
     await eventually(async () => !(await followed(peer, audience)).streaming);
+  });
+
+  it("when private addresses are no longer allowed, for it may lead to one; and comes back by the public network", async () => {
+    const peer = await peerAt(2, 2);
+    await streaming(peer, "public");
+    await setPolicy({ allow_private_peers: true });
+    await second(peer);
+    await peer.seen();
+    expect(asked(peer, STREAM), "it may go on with more allowed").toHaveLength(1);
+    await setPolicy({ allow_private_peers: false });
+    await second(peer);
+    await eventually(async () => asked(peer, STREAM).length === 2);
+    await streaming(peer, "public");
   });
 });

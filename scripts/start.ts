@@ -5,6 +5,7 @@ import { DEFAULT_STATE_DIR } from "./cli/access.ts";
 import { type Command, EXIT, flag, text, texts } from "./cli/command.ts";
 import { whole } from "./cli/numbers.ts";
 import { runCommand } from "./cli/run-command.ts";
+import { flagsOf } from "./cli/settings.ts";
 import { UsageError } from "./cli/usage-error.ts";
 import { keepCompiledCode } from "./runtime/cache-folder.ts";
 import { credentialsFile } from "./runtime/credentials.ts";
@@ -18,7 +19,7 @@ import type { TlsFiles } from "./runtime/tls-certificate.ts";
 const start: Command = {
   summary: "Run a pool on this machine, with a worker beside it, until Ctrl-C.",
   usage:
-    "[--port N] [--state DIR] [--model M] [--no-worker] [--host ADDR] [--cert FILE --key FILE] [--insecure] [--public-url URL] [--allow-host NAME]… [--json]",
+    "[--port N] [--state DIR] [--model M] [--no-worker] [--host ADDR] [--cert FILE --key FILE] [--insecure] [--public-url URL] [--allow-host NAME]… [--cors-origins O]… [--json]",
   help: [
     "--port N           where to listen (default 8787; 0 picks a free port)",
     "--state DIR        where everything is kept (default: ./state)",
@@ -28,21 +29,14 @@ const start: Command = {
     "--insecure         listen off loopback without TLS",
     "--cert FILE        serve HTTPS with this certificate and its chain (PEM); SIGHUP reads it again",
     "--key FILE         its private key (PEM)",
-    "--public-url URL   where others reach it, as through a proxy: peers are told so, and workers (else LIGAND_PUBLIC_URL)",
+    "--public-url URL   where others reach it, as through a proxy: peers are told so, and workers",
     "--allow-host NAME  a further host name that the pool answers to; may be repeated",
+    "--cors-origins O   whose pages may call the client API, such as https://app.example, or *; may be repeated",
     "--json             one JSON line when ready",
   ],
   options: {
-    port: { type: "string" },
-    state: { type: "string" },
-    model: { type: "string" },
-    "no-worker": { type: "boolean" },
-    host: { type: "string" },
-    cert: { type: "string" },
-    key: { type: "string" },
-    insecure: { type: "boolean" },
-    "public-url": { type: "string" },
-    "allow-host": { type: "string", multiple: true },
+    ...flagsOf("any", ["state", "public-url", "cors-origins"]),
+    ...flagsOf("start"),
     json: { type: "boolean" },
   },
   positionals: { min: 0, max: 0 },
@@ -52,7 +46,7 @@ const start: Command = {
     const model = text(values, "model");
     const stateDir = resolve(text(values, "state") ?? DEFAULT_STATE_DIR);
     const tls = tlsFiles(text(values, "cert"), text(values, "key"));
-    const publicUrl = publicUrlOf(text(values, "public-url") ?? (process.env.LIGAND_PUBLIC_URL || undefined));
+    const publicUrl = publicUrlOf(text(values, "public-url"));
     let reload = () => {};
     const stop = stopOnSignal(tls && (() => reload()));
     let network: LocalNetwork;
@@ -68,6 +62,7 @@ const start: Command = {
         insecure: flag(values, "insecure"),
         ...(publicUrl !== undefined && { publicUrl }),
         allowHosts: texts(values, "allow-host"),
+        corsOrigins: texts(values, "cors-origins"),
         worker: !flag(values, "no-worker"),
         ...(model !== undefined && { model }),
         signal: stop.signal,

@@ -3,20 +3,22 @@ import { fileURLToPath } from "node:url";
 import { type Credentials, credentialsFile, readCredentials } from "../runtime/credentials.ts";
 import { OperatorError } from "../runtime/operator-error.ts";
 import { text, type Values } from "./command.ts";
-import { UsageError } from "./usage-error.ts";
+import { flagsOf, SECRETS, secretOf } from "./settings.ts";
+import { FlagError, UsageError } from "./usage-error.ts";
 
 /** Where `npm start` keeps its state unless told otherwise. */
 export const DEFAULT_STATE_DIR = fileURLToPath(new URL("../../state", import.meta.url));
 
-export const ACCESS_OPTIONS = { pool: { type: "string" }, state: { type: "string" } } as const;
+export const ACCESS_OPTIONS = flagsOf("any", ["pool", "state"]);
 export const ACCESS_HELP = [
-  "--pool URL    the pool; else LIGAND_POOL, else the local credentials.json",
+  "--pool URL    the pool; else that of the local credentials.json",
   "--state DIR   where credentials.json lies (default: ./state)",
 ] as const;
 
 export type Secret = "admin" | "client";
 
 export interface Given {
+  /** As flag, variable or file say. */
   pool: string | undefined;
   env: Readonly<Record<string, string | undefined>>;
   credentials: Credentials | undefined;
@@ -24,35 +26,32 @@ export interface Given {
 
 export type Access = { ok: true; url: string; secret: string } | { ok: false; message: string };
 
-const SECRETS: Record<Secret, string> = { admin: "admin token", client: "client key" };
-
-const VARIABLE: Record<Secret, string> = { admin: "LIGAND_ADMIN_TOKEN", client: "LIGAND_KEY" };
+const CALLED: Record<Secret, string> = { admin: "admin token", client: "client key" };
+const NAMED = { admin: "admin-token", client: "key" } as const;
 
 /**
  * Pure: the pool's URL and the secret to show it. A secret of the local credentials goes to the pool of these
  * credentials and to no other; the environment's goes wherever the operator points.
  */
 export function findAccess(kind: Secret, { pool, env, credentials }: Given): Access {
-  const named = pool ?? nonEmpty(env.LIGAND_POOL);
-  const url = named === undefined ? credentials?.url : normalUrl(named);
+  const url = pool === undefined ? credentials?.url : normalUrl(pool);
   if (url === undefined) {
     return {
       ok: false,
       message:
-        named === undefined
+        pool === undefined
           ? "No pool is named and none was found here. Start one with npm start, or set LIGAND_POOL or --pool to its URL."
-          : `"${named}" is not the URL of a pool. One looks like https://pool.example or http://127.0.0.1:8787.`,
+          : `"${pool}" is not the URL of a pool. One looks like https://pool.example or http://127.0.0.1:8787.`,
     };
   }
-  const variable = VARIABLE[kind];
-  const fromEnv = nonEmpty(env[variable]);
+  const fromEnv = secretOf(NAMED[kind], env);
   if (fromEnv !== undefined) return { ok: true, url, secret: fromEnv };
   if (credentials !== undefined && normalUrl(credentials.url) === normalUrl(url)) {
     return { ok: true, url, secret: kind === "admin" ? credentials.admin_token : credentials.client_key };
   }
   return {
     ok: false,
-    message: `No ${SECRETS[kind]} for ${url} is known here. Set ${variable}, or name the folder of a pool on this machine: --state DIR.`,
+    message: `No ${CALLED[kind]} for ${url} is known here. Set ${SECRETS[NAMED[kind]].variable}, or name the folder of a pool on this machine: --state DIR.`,
   };
 }
 
@@ -67,7 +66,7 @@ export function normalUrl(given: string): string | undefined {
 /** As `findAccess`, from this process's flags, environment and files. */
 export function access(kind: Secret, values: Values): { url: string; secret: string } {
   const found = findAccess(kind, {
-    pool: text(values, "pool"),
+    pool: namedPool(values),
     env: process.env,
     credentials: localState(values)?.credentials,
   });
@@ -77,10 +76,20 @@ export function access(kind: Secret, values: Values): { url: string; secret: str
 
 /** The pool's URL where no secret of ours is sent to it. */
 export function poolUrl(values: Values): string {
-  const named = text(values, "pool") ?? nonEmpty(process.env.LIGAND_POOL) ?? localState(values)?.credentials.url;
-  if (named === undefined) throw new UsageError("Which pool? Give --pool URL or set LIGAND_POOL.");
-  const url = normalUrl(named);
-  if (url === undefined) throw new UsageError(`"${named}" is not the URL of a pool.`);
+  const url = namedPool(values) ?? localState(values)?.credentials.url;
+  if (url === undefined) throw new UsageError("Which pool? Give --pool URL or set LIGAND_POOL.");
+  return url;
+}
+
+function namedPool(values: Values): string | undefined {
+  const named = text(values, "pool");
+  const url = named === undefined ? undefined : normalUrl(named);
+  if (named !== undefined && url === undefined) {
+    throw new FlagError(
+      "pool",
+      `wants the URL of a pool, as in https://pool.example; "${named}" is not the URL of a pool.`,
+    );
+  }
   return url;
 }
 
@@ -99,8 +108,4 @@ export function localState(values: Values): { stateDir: string; credentials: Cre
   }
   if (given === undefined) return undefined;
   throw new OperatorError(`There is no ${credentialsFile(given)}. Is a pool running there?`);
-}
-
-function nonEmpty(value: string | undefined): string | undefined {
-  return value === "" ? undefined : value;
 }

@@ -4,6 +4,7 @@ import { noAnswer, OperatorError } from "../runtime/operator-error.ts";
 import { ACCESS_HELP, ACCESS_OPTIONS, access } from "./access.ts";
 import { type Command, EXIT, flag, text } from "./command.ts";
 import { decimal, whole } from "./numbers.ts";
+import { flagsOf } from "./settings.ts";
 
 /** `ligand chat`: one question, its answer as it is made. */
 export const chat: Command = {
@@ -19,10 +20,7 @@ export const chat: Command = {
   ],
   options: {
     ...ACCESS_OPTIONS,
-    model: { type: "string" },
-    system: { type: "string" },
-    "max-tokens": { type: "string" },
-    temperature: { type: "string" },
+    ...flagsOf("chat"),
     json: { type: "boolean" },
   },
   positionals: { min: 1, max: 1 },

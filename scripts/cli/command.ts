@@ -1,4 +1,5 @@
-import { type ParseArgsOptionsConfig, parseArgs } from "node:util";
+import { parseArgs } from "node:util";
+import { type Option, settingsHelp } from "./settings.ts";
 
 /** Exit codes of the command line (SPEC 12). */
 export const EXIT = { ok: 0, failed: 1, usage: 2, interrupted: 130 } as const;
@@ -11,7 +12,7 @@ export interface Command {
   usage: string;
   /** One line an option. */
   help?: readonly string[];
-  options: ParseArgsOptionsConfig;
+  options: Readonly<Record<string, Option>>;
   positionals: { min: number; max: number };
   run(values: Values, positionals: string[]): Promise<number>;
 }
@@ -84,6 +85,7 @@ function commandHelp(command: Command, name: string): string {
     "",
     command.summary,
     ...(options.length > 0 ? ["", ...options.map((line) => `  ${line}`)] : []),
+    ...settingsHelp(command.options),
   ].join("\n");
 }
 

@@ -9,7 +9,7 @@ import { type Fault, type Walked, walkLog } from "./log-walk.ts";
 import { counted, whole } from "./numbers.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
 import { printable } from "./table.ts";
-import { UsageError } from "./usage-error.ts";
+import { FlagError } from "./usage-error.ts";
 
 const tail: Command = {
   summary: "Show the newest events of the pool's log, and with --follow each that comes.",
@@ -105,7 +105,7 @@ function line(event: Seen): string {
 function audienceOf(values: Values): Audience {
   const given = text(values, "audience") ?? "all";
   const known = audiences.safeParse(given);
-  if (!known.success) throw new UsageError(`--audience wants ${audiences.options.join(", ")}, not "${given}".`);
+  if (!known.success) throw new FlagError("audience", `wants ${audiences.options.join(", ")}, not "${given}".`);
   return known.data;
 }
 

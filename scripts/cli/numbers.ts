@@ -1,4 +1,4 @@
-import { UsageError } from "./usage-error.ts";
+import { FlagError } from "./usage-error.ts";
 
 const UNIT_DAYS: Readonly<Record<string, number>> = { s: 1 / 86_400, m: 1 / 1_440, h: 1 / 24, d: 1, w: 7 };
 
@@ -14,16 +14,15 @@ export function durationDays(duration: string): number | undefined {
 export function days(flagName: string, given: string | undefined, maxDays: number): number | undefined {
   if (given === undefined) return undefined;
   const value = durationDays(given);
-  if (value === undefined)
-    throw new UsageError(`--${flagName} wants a duration such as 30d, 12h or 90s, not "${given}".`);
-  if (value > maxDays) throw new UsageError(`--${flagName} is ${maxDays}d at most, not "${given}".`);
+  if (value === undefined) throw new FlagError(flagName, `wants a duration such as 30d, 12h or 90s, not "${given}".`);
+  if (value > maxDays) throw new FlagError(flagName, `is ${maxDays}d at most, not "${given}".`);
   return value;
 }
 
 /** Text of so many characters at most, or undefined when the flag was not given. */
 export function short(flagName: string, given: string | undefined, maxChars: number): string | undefined {
   if (given !== undefined && given.length > maxChars) {
-    throw new UsageError(`--${flagName} takes ${maxChars} characters at most; that one has ${given.length}.`);
+    throw new FlagError(flagName, `takes ${maxChars} characters at most; that one has ${given.length}.`);
   }
   return given;
 }
@@ -33,7 +32,7 @@ export function whole(flagName: string, given: string | undefined, min: number, 
   if (given === undefined) return undefined;
   const value = Number(given);
   if (!/^\d+$/.test(given) || value < min || value > max) {
-    throw new UsageError(`--${flagName} wants a whole number from ${min} to ${max}, not "${given}".`);
+    throw new FlagError(flagName, `wants a whole number from ${min} to ${max}, not "${given}".`);
   }
   return value;
 }
@@ -42,7 +41,7 @@ export function decimal(flagName: string, given: string | undefined, min: number
   if (given === undefined) return undefined;
   const value = Number(given);
   if (!/^\d+(\.\d+)?$/.test(given) || value < min || value > max) {
-    throw new UsageError(`--${flagName} wants a number from ${min} to ${max}, not "${given}".`);
+    throw new FlagError(flagName, `wants a number from ${min} to ${max}, not "${given}".`);
   }
   return value;
 }

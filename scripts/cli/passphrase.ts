@@ -1,12 +1,13 @@
 import { createInterface } from "node:readline/promises";
 import { Writable } from "node:stream";
+import { SECRETS } from "./settings.ts";
 import { UsageError } from "./usage-error.ts";
 
 const MIN_CHARS = 12;
 
 /** From LIGAND_PASSPHRASE, or asked for without showing it. A new one is asked for twice, and must be of some length. */
 export async function readPassphrase(kind: "new" | "known"): Promise<string> {
-  const given = process.env.LIGAND_PASSPHRASE || (await askTwice(kind));
+  const given = process.env[SECRETS.passphrase.variable] || (await askTwice(kind));
   if (kind === "new" && given.length < MIN_CHARS) {
     throw new UsageError(`A passphrase has at least ${MIN_CHARS} characters: whoever opens the file becomes the pool.`);
   }

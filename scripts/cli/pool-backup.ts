@@ -12,6 +12,7 @@ import { type Command, flag, text, type Values } from "./command.ts";
 import { counted } from "./numbers.ts";
 import { readPassphrase } from "./passphrase.ts";
 import { admin, print } from "./pool-common.ts";
+import { secretOf } from "./settings.ts";
 
 const OPTIONS = { ...ACCESS_OPTIONS, json: { type: "boolean" } } as const;
 const PASSPHRASE_HELP = [
@@ -97,7 +98,7 @@ export const importCommand: Command = {
 };
 
 function remote(values: Values): boolean {
-  return text(values, "state") === undefined && (text(values, "pool") ?? process.env.LIGAND_POOL ?? "") !== "";
+  return text(values, "state") === undefined && text(values, "pool") !== undefined;
 }
 
 function folder(values: Values): string {
@@ -105,7 +106,7 @@ function folder(values: Values): string {
 }
 
 async function identityFromEnvironment(atomId: string): Promise<Identity> {
-  const given = process.env.LIGAND_POOL_SECRET_KEY?.trim() ?? "";
+  const given = secretOf("pool-secret-key", process.env) ?? "";
   const key = fromBase64(given);
   if (key?.length !== 32 || (await signerFrom(key)).id !== atomId) {
     throw new OperatorError(

@@ -1,7 +1,8 @@
 import { jsonLine, manyLines } from "../../worker-agent/terminal-text.ts";
 import { OperatorError } from "../runtime/operator-error.ts";
 import { type Command, EXIT, flag, type Group, parseCommand } from "./command.ts";
-import { UsageError } from "./usage-error.ts";
+import { settleHere } from "./settle.ts";
+import { FlagError, UsageError } from "./usage-error.ts";
 
 /**
  * Runs the command that these arguments name, and gives its exit code. What went wrong is said in words on stderr; with
@@ -20,9 +21,14 @@ export async function runCommand(root: Command | Group, name: string, args: read
     else console.error(parsed.text);
     return EXIT.usage;
   }
+  let sources: ReadonlyMap<string, string> = new Map();
   try {
-    return await parsed.command.run(parsed.values, parsed.positionals);
-  } catch (error) {
+    const settled = settleHere(parsed.command.options, parsed.values);
+    sources = settled.sources;
+    return await parsed.command.run(settled.values, parsed.positionals);
+  } catch (thrown) {
+    const source = thrown instanceof FlagError ? sources.get(thrown.flag) : undefined;
+    const error = thrown instanceof FlagError && source ? new UsageError(`${source} ${thrown.problem}`) : thrown;
     if (!(error instanceof UsageError || error instanceof OperatorError)) throw error;
     if (flag(parsed.values, "json")) sayJson(error);
     else console.error(manyLines(error.message));

@@ -1,4 +1,4 @@
-import { UsageError } from "./usage-error.ts";
+import { FlagError } from "./usage-error.ts";
 
 const UNIT_BYTES: Readonly<Record<string, number>> = {
   MB: 1e6,
@@ -20,6 +20,6 @@ export function sizeBytes(size: string): number | undefined {
 export function size(flagName: string, given: string | undefined): number | undefined {
   if (given === undefined) return undefined;
   const value = sizeBytes(given);
-  if (value === undefined) throw new UsageError(`--${flagName} wants a size such as 8GB or 900MB, not "${given}".`);
+  if (value === undefined) throw new FlagError(flagName, `wants a size such as 8GB or 900MB, not "${given}".`);
   return value;
 }

@@ -3,7 +3,7 @@ import type { AgentStatus } from "../../worker-agent/state/status-file.ts";
 import { jsonLine } from "../../worker-agent/terminal-text.ts";
 import { type Download, downloadBar, tenthsOfDownloads } from "./download-bar.ts";
 import { printable } from "./table.ts";
-import { UsageError } from "./usage-error.ts";
+import { FlagError } from "./usage-error.ts";
 
 /** What `worker start` shows while it runs. */
 export interface Display {
@@ -31,7 +31,7 @@ export interface DisplayOptions {
 
 export function logFormat(given: string | undefined): "json" | "text" | undefined {
   if (given === undefined || given === "json" || given === "text") return given;
-  throw new UsageError(`--log wants text or json, not "${given}".`);
+  throw new FlagError("log", `wants text or json, not "${given}".`);
 }
 
 export function displayOn(screen: Screen, { log, quiet, terminal }: DisplayOptions, nowMs: () => number): Display {

@@ -5,27 +5,11 @@ import { type JobKind, jobKind } from "../../schema/wire/worker-frames.ts";
 import type { EngineChoice } from "../../worker-agent/open-engine.ts";
 import { flag, text, texts, type Values } from "./command.ts";
 import { whole } from "./numbers.ts";
+import { secretOf } from "./settings.ts";
 import { size } from "./sizes.ts";
-import { UsageError } from "./usage-error.ts";
+import { FlagError, UsageError } from "./usage-error.ts";
 
 /** The flags of `worker start` that say what runs inference. */
-export const ENGINE_OPTIONS = {
-  engine: { type: "string" },
-  model: { type: "string", multiple: true },
-  "models-dir": { type: "string" },
-  slots: { type: "string" },
-  context: { type: "string" },
-  "memory-limit": { type: "string" },
-  gpu: { type: "string" },
-  recalibrate: { type: "boolean" },
-  "upstream-url": { type: "string" },
-  "upstream-model": { type: "string", multiple: true },
-  "upstream-slots": { type: "string" },
-  "upstream-kinds": { type: "string" },
-  "upstream-timeout": { type: "string" },
-  "upstream-insecure": { type: "boolean" },
-} as const;
-
 export const ENGINE_HELP = [
   "--model M            embedded (default), the path of a GGUF file, or hf:OWNER/REPO:QUANT from the hub; may be repeated",
   "--models-dir DIR     where models from the hub are kept (default: ~/.local/share/ligand/models)",
@@ -51,7 +35,7 @@ const UPSTREAM_TIMEOUT_MAX_S = 290;
 export function engineChoice(values: Values, env: Readonly<Record<string, string | undefined>>): EngineChoice {
   const engine = text(values, "engine") ?? (text(values, "upstream-url") === undefined ? "llama" : "upstream");
   if (engine !== "llama" && engine !== "upstream") {
-    throw new UsageError(`--engine wants llama or upstream, not "${engine}".`);
+    throw new FlagError("engine", `wants llama or upstream, not "${engine}".`);
   }
   const contextTokens = whole("context", text(values, "context"), 64, 2 ** 24);
   const context = contextTokens !== undefined && { contextTokens };
@@ -73,7 +57,7 @@ const UPSTREAM_ONLY = [
 function llamaChoice(values: Values, env: Readonly<Record<string, string | undefined>>): EngineChoice {
   refuse(values, UPSTREAM_ONLY, "goes with --engine upstream");
   const gpu = text(values, "gpu") ?? "auto";
-  if (gpu !== "auto" && gpu !== "off") throw new UsageError(`--gpu wants auto or off, not "${gpu}".`);
+  if (gpu !== "auto" && gpu !== "off") throw new FlagError("gpu", `wants auto or off, not "${gpu}".`);
   const slots = whole("slots", text(values, "slots"), 1, LIMITS.slotsPerModel);
   const memoryLimitBytes = size("memory-limit", text(values, "memory-limit"));
   return {
@@ -99,7 +83,7 @@ function upstreamChoice(values: Values, env: Readonly<Record<string, string | un
     ...(slots !== undefined && { slots }),
     upstream: {
       url,
-      key: env.LIGAND_UPSTREAM_KEY?.trim() || null,
+      key: secretOf("upstream-key", env) ?? null,
       models: texts(values, "upstream-model"),
       ...(kinds !== undefined && { kinds: kindsOf(kinds) }),
       ...(seconds !== undefined && { silenceMs: seconds * 1_000 }),
@@ -111,14 +95,14 @@ function upstreamChoice(values: Values, env: Readonly<Record<string, string | un
 function kindsOf(given: string): JobKind[] {
   const kinds = given.split(",").map((kind) => jobKind.safeParse(kind.trim()).data);
   if (kinds.some((kind) => kind === undefined)) {
-    throw new UsageError(`--upstream-kinds wants chat, completion and embedding, with commas, not "${given}".`);
+    throw new FlagError("upstream-kinds", `wants chat, completion and embedding, with commas, not "${given}".`);
   }
   return [...new Set(kinds.filter((kind) => kind !== undefined))];
 }
 
 function refuse(values: Values, names: readonly string[], why: string): void {
   const given = names.find((name) => values[name] !== undefined);
-  if (given !== undefined) throw new UsageError(`--${given} ${why}.`);
+  if (given !== undefined) throw new FlagError(given, `${why}.`);
 }
 
 /** Pure: XDG base directory specification, which says to ignore a relative path. */

@@ -11,6 +11,7 @@ import { DEFAULT_STATE_DIR } from "./access.ts";
 import { LIGAND } from "./called-as.ts";
 import { type Command, EXIT, flag, text } from "./command.ts";
 import { counted } from "./numbers.ts";
+import { flagsOf } from "./settings.ts";
 import { printable, table } from "./table.ts";
 import { UsageError } from "./usage-error.ts";
 import { shellWord } from "./worker-service.ts";
@@ -26,7 +27,7 @@ export const workerStatus: Command = {
     "",
     "Exits with 0 when it could tell, also of a worker that has stopped; with 1 where no worker has run.",
   ],
-  options: { state: { type: "string" }, json: { type: "boolean" } },
+  options: { ...flagsOf("worker", ["state"]), json: { type: "boolean" } },
   positionals: { min: 0, max: 0 },
   async run(values) {
     const stateDir = text(values, "state") ?? onlyStateDir(defaultStateDir(process.env, homedir()));

@@ -2,9 +2,10 @@ import { homedir } from "node:os";
 import { stopOnSignal } from "../runtime/stop-signal.ts";
 import { poolUrl } from "./access.ts";
 import { type Command, flag, type Group, text, type Values } from "./command.ts";
+import { flagsOf, secretOf } from "./settings.ts";
 import { UsageError } from "./usage-error.ts";
 import { displayOn, logFormat } from "./worker-display.ts";
-import { ENGINE_HELP, ENGINE_OPTIONS, engineChoice } from "./worker-engine.ts";
+import { ENGINE_HELP, engineChoice } from "./worker-engine.ts";
 import { workerInstall, workerUninstall } from "./worker-install.ts";
 import { workerProfileCommand } from "./worker-profile.ts";
 import { defaultStateDir, workerFolders } from "./worker-state-dir.ts";
@@ -22,7 +23,7 @@ const start: Command = {
   usage:
     "--pool URL --token-file FILE [--model M]… [--slots N] [--engine upstream --upstream-url URL] [--state DIR] [--insecure] [--log text|json] [--quiet]",
   help: [
-    "--pool URL         the pool to serve; else LIGAND_POOL",
+    "--pool URL         the pool to serve",
     "--token-file FILE  the invite's token; else LIGAND_WORKER_TOKEN",
     "--state DIR        this worker's key and measurements (default: ~/.local/state/ligand/worker/TOKEN-ID)",
     "--insecure         plain HTTP to another machine's pool: others on the way can read what is asked and answered",
@@ -37,13 +38,9 @@ const start: Command = {
     "6 when the pool of the invite cannot be reached at that URL; one that was reached and goes away is waited for.",
   ],
   options: {
-    pool: { type: "string" },
-    "token-file": { type: "string" },
-    ...ENGINE_OPTIONS,
-    state: { type: "string" },
-    insecure: { type: "boolean" },
-    log: { type: "string" },
-    quiet: { type: "boolean" },
+    ...flagsOf("any", ["pool"]),
+    ...flagsOf("worker"),
+    recalibrate: { type: "boolean" },
     json: { type: "boolean" },
   },
   positionals: { min: 0, max: 0 },
@@ -81,7 +78,7 @@ const start: Command = {
 function workerToken(values: Values): string {
   const file = text(values, "token-file");
   if (file !== undefined) return readTokenFile(file);
-  const token = process.env.LIGAND_WORKER_TOKEN?.trim();
+  const token = secretOf("worker-token", process.env);
   if (!token) throw new UsageError("Which token? Give --token-file FILE or set LIGAND_WORKER_TOKEN.");
   return token;
 }

@@ -158,6 +158,7 @@ function spawnAgent({ poolUrl, stateDir, model, log }: AgentOptions, heard: Hear
   ];
   if (model !== undefined) args.push("--model", model);
   const child = spawn(process.execPath, args, {
+    env: ownSettings(process.env),
     // The channel carries nothing: its end tells the agent that whoever started it is gone.
     stdio: ["ignore", "pipe", "pipe", "ipc"],
     // Ctrl-C in a terminal goes to the whole process group; the agent hears of it from us.
@@ -178,6 +179,12 @@ function spawnAgent({ poolUrl, stateDir, model, log }: AgentOptions, heard: Hear
   }
   if (child.stderr !== null) createInterface({ input: child.stderr }).on("line", tell);
   return child;
+}
+
+/** Pure: this worker is told by the runner alone: what is settled for `worker start` is for others on this machine. */
+function ownSettings(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const others = Object.entries(env).filter(([name]) => !name.startsWith("LIGAND_"));
+  return { ...Object.fromEntries(others), LIGAND_CONFIG: "" };
 }
 
 /** Pure: what the runner's own log shows of an agent's event: nothing of single jobs. */

@@ -34,6 +34,8 @@ export interface PoolOptions {
   publicUrl?: string;
   /** Further host names the pool answers to. */
   allowHosts?: readonly string[];
+  /** Whose pages may call the client API; as wrangler.toml says where there are none. */
+  corsOrigins?: readonly string[];
   /** Of a pool that is brought into this folder; by default the folder's own, made when it has none. */
   secrets?: PoolSecrets;
   log: LogLine;
@@ -143,7 +145,7 @@ async function serve(
       ONE_MACHINE: "yes",
       POOL_URL: publicUrl,
       ALLOWED_HOSTS: allowedHosts(outer.host, hosts),
-      ...(process.env.LIGAND_CORS_ORIGINS !== undefined && { CORS_ORIGINS: process.env.LIGAND_CORS_ORIGINS }),
+      ...(options.corsOrigins?.length && { CORS_ORIGINS: options.corsOrigins.join(",") }),
     };
     const pool = {
       ...config.worker,

@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { chmodSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
@@ -177,6 +177,41 @@ describe("as the operator", () => {
     expect(wrong).toMatchObject({ code: 1, stderr: expect.stringContaining("refuses this admin token") });
     const nobody = await ligand(["pool", "workers"], { ...env, LIGAND_POOL: "http://127.0.0.1:9" });
     expect(nobody).toMatchObject({ code: 1, stderr: expect.stringContaining("does not answer") });
+  });
+
+  it("has settings from ligand.toml, below a variable and a flag, and hears which line is wrong", async () => {
+    const home = temporaryFolder();
+    const file = join(home, "ligand", "ligand.toml");
+    mkdirSync(join(home, "ligand"));
+    const settled = (text: string, args: string[], env: Record<string, string> = {}) => {
+      writeFileSync(file, text);
+      return ligand(args, { XDG_CONFIG_HOME: home, ...env });
+    };
+    const mine = `state = ${JSON.stringify(pool.stateDir)}\n`;
+    const workers = ["pool", "workers", "--json"];
+    expect((await settled(mine, workers)).code).toBe(0);
+    expect(await settled(mine, workers, { LIGAND_POOL: "http://127.0.0.1:9" })).toMatchObject({ code: 1 });
+    const chat = ["chat", "Hello?", "--json"];
+    const short = await settled(`${mine}[chat]\nmax-tokens = 2\n`, chat);
+    expect(JSON.parse(short.stdout)).toMatchObject({ finish_reason: "length", completion_tokens: 2 });
+    const shorter = await settled(`${mine}[chat]\nmax-tokens = 2\n`, [...chat, "--max-tokens", "1"]);
+    expect(JSON.parse(shorter.stdout)).toMatchObject({ completion_tokens: 1 });
+    for (const [text, says] of [
+      [`${mine}[chat]\n\nmax-tokens = 0\n`, `${file}:4: chat.max-tokens wants a whole number from 1 to `],
+      [`${mine}[chat]\nmax = 1\n`, `${file}:3: there is no setting chat.max. Did you mean chat.max-tokens?`],
+      [`${mine}client-key = "lk_s3cret"\n`, `${file}:2: client-key is a secret`],
+    ] as const) {
+      const { code, stdout } = await settled(text, chat);
+      const { error } = JSON.parse(stdout) as { error: { code: string; message: string } };
+      expect({ code, error }).toEqual({
+        code: 2,
+        error: { code: "cli/usage", message: expect.stringContaining(says) },
+      });
+      expect(error.message).not.toContain("s3cret");
+    }
+    const none = await settled("", chat, { LIGAND_CONFIG: join(home, "none.toml") });
+    expect(none).toMatchObject({ code: 1, stdout: expect.stringContaining("which LIGAND_CONFIG names") });
+    expect((await settled("broken", ["chat", "--help"])).stdout).toContain("ligand.toml");
   });
 
   it("never shows the local token to another pool, not even by a redirect", async () => {

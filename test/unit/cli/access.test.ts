@@ -10,15 +10,9 @@ describe("where the pool is and what opens it", () => {
     ["the local pool, as admin", "admin", { credentials }, ok(LOCAL, "la_local")],
     ["the local pool, as client", "client", { credentials }, ok(LOCAL, "lk_local")],
     [
-      "a flag before the environment",
+      "another pool with the environment's token",
       "admin",
-      { pool: LOCAL, env: { LIGAND_POOL: "https://b" }, credentials },
-      ok(LOCAL, "la_local"),
-    ],
-    [
-      "the environment before the file",
-      "admin",
-      { env: { LIGAND_POOL: "https://b", LIGAND_ADMIN_TOKEN: "t" }, credentials },
+      { pool: "https://b", env: { LIGAND_ADMIN_TOKEN: "t" }, credentials },
       ok("https://b", "t"),
     ],
     [
@@ -28,16 +22,11 @@ describe("where the pool is and what opens it", () => {
       ok(LOCAL, "t"),
     ],
     ["the same pool with a slash", "admin", { pool: `${LOCAL}/`, credentials }, ok(LOCAL, "la_local")],
-    [
-      "empty variables are absent",
-      "admin",
-      { env: { LIGAND_POOL: "", LIGAND_ADMIN_TOKEN: "" }, credentials },
-      ok(LOCAL, "la_local"),
-    ],
+    ["empty variables are absent", "admin", { env: { LIGAND_ADMIN_TOKEN: "" }, credentials }, ok(LOCAL, "la_local")],
     [
       "a client key of the environment",
       "client",
-      { env: { LIGAND_POOL: "https://b/", LIGAND_KEY: "k" } },
+      { pool: "https://b/", env: { LIGAND_KEY: "k" } },
       ok("https://b", "k"),
     ],
   ])("%s", (_what, kind, given, want) =>

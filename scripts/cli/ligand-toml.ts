@@ -1,0 +1,169 @@
+import { join } from "node:path";
+import { parse, TomlError, type TomlTable, type TomlValue } from "smol-toml";
+import { keyOf, SECRETS, SETTINGS, type SecretName, type Section, type Setting } from "./settings.ts";
+import { UsageError } from "./usage-error.ts";
+
+/** What a file settles, by `worker.slots`, as the command line would give it, with the line where it says so. */
+export type FileSettings = ReadonlyMap<string, { readonly value: string | boolean | string[]; readonly line: number }>;
+
+/**
+ * Pure: which file holds settings: LIGAND_CONFIG, none where that is empty, or ligand.toml in the XDG config folder. The
+ * specification says to ignore a relative one.
+ */
+export function settingsFile(env: Readonly<Record<string, string | undefined>>, home: string): string | undefined {
+  if (env.LIGAND_CONFIG !== undefined) return env.LIGAND_CONFIG || undefined;
+  const base = env.XDG_CONFIG_HOME;
+  return join(base?.startsWith("/") ? base : join(home, ".config"), "ligand", "ligand.toml");
+}
+
+/** Pure: the settings in this text. Throws what is wrong with it, with file and line; never a value that may be secret. */
+export function readSettings(text: string, file: string, home: string): FileSettings {
+  const table = parsed(text, file);
+  const settings = new Map<string, { value: string | boolean | string[]; line: number }>();
+  const settle = (section: Section, name: string, value: TomlValue) => {
+    const path = section === "any" ? [name] : [section, name];
+    const line = lineOf(text, path);
+    const problem = (words: string) => new UsageError(`${file}:${line}: ${words}`);
+    const setting = settingOf(section, name);
+    if (setting === undefined) throw problem(unknown(section, name));
+    const read = settledTo(setting, value, home);
+    if ("wants" in read) throw problem(`${keyOf(section, name)} wants ${read.wants}.`);
+    settings.set(keyOf(section, name), { value: read.value, line });
+  };
+  for (const [name, value] of Object.entries(table)) {
+    if (!isTable(value) || settingOf("any", name) !== undefined) settle("any", name, value);
+    else if (isSection(name)) for (const [inner, it] of Object.entries(value)) settle(name, inner, it);
+    else throw new UsageError(`${file}:${lineOf(text, [name])}: ${unknownSection(name)}`);
+  }
+  return settings;
+}
+
+function parsed(text: string, file: string): TomlTable {
+  try {
+    return parse(text);
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw error;
+    // Its further lines quote the file.
+    const [what = ""] = error.message.replace("Invalid TOML document: ", "").split("\n");
+    throw new UsageError(`${file}:${error.line}: this is no TOML: ${what} (column ${error.column}).`);
+  }
+}
+
+/**
+ * The line where a key begins. The parser tells none, so it is asked how much of the file it takes for the key to be
+ * there: what comes before a key parses without it, and nothing parses that ends inside a value.
+ */
+function lineOf(text: string, path: readonly string[]): number {
+  const lines = text.split("\n");
+  let begins = 1;
+  for (let taken = 1; taken <= lines.length; taken++) {
+    const table = beginning(lines, taken);
+    if (table === undefined) continue;
+    if (holds(table, path)) return begins;
+    begins = taken + 1;
+  }
+  return begins;
+}
+
+function beginning(lines: readonly string[], taken: number): TomlTable | undefined {
+  try {
+    return parse(`${lines.slice(0, taken).join("\n")}\n`);
+  } catch {
+    return undefined;
+  }
+}
+
+function holds(table: TomlTable, [first = "", ...rest]: readonly string[]): boolean {
+  const value = Object.hasOwn(table, first) ? table[first] : undefined;
+  if (rest.length === 0 || value === undefined) return value !== undefined;
+  return isTable(value) && holds(value, rest);
+}
+
+const isSection = (name: string): name is Section => name !== "any" && Object.hasOwn(SETTINGS, name);
+
+const isTable = (value: TomlValue): value is TomlTable =>
+  typeof value === "object" && !Array.isArray(value) && !(value instanceof Date);
+
+function settingOf(section: Section, name: string): Setting | undefined {
+  const of: Record<string, Setting> = SETTINGS[section];
+  return Object.hasOwn(of, name) ? of[name] : undefined;
+}
+
+type Read = { readonly value: string | boolean | string[] } | { readonly wants: string };
+
+function settledTo(setting: Setting, value: TomlValue, home: string): Read {
+  if (!setting.list) return oneOf(setting, value, home);
+  const all = [value].flat().map((each) => oneOf(setting, each, home));
+  const wrong = all.find((each) => "wants" in each);
+  if (wrong !== undefined && "wants" in wrong) return { wants: `an array, and each of it ${wrong.wants}` };
+  return { value: all.flatMap((each) => ("value" in each ? [String(each.value)] : [])) };
+}
+
+const OWN_PLACE =
+  "absolute, or under your home folder as in ~/models: from where a command is called is not known here";
+
+function oneOf({ kind }: Setting, value: TomlValue, home: string): Read {
+  if (kind === "switch") return typeof value === "boolean" ? { value } : { wants: "true or false" };
+  if (kind === "number") {
+    const is = typeof value === "number" || typeof value === "bigint";
+    return is ? { value: String(value) } : { wants: "a number, without quotes" };
+  }
+  if (typeof value !== "string") return { wants: 'text in quotes, as in "text"' };
+  if (kind === "text" || (kind === "model" && /^(embedded$|hf:)/.test(value))) return { value };
+  const place = value.startsWith("~/") ? join(home, value.slice(2)) : value;
+  if (place.startsWith("/")) return { value: place };
+  return {
+    wants:
+      kind === "path" ? `a path that is ${OWN_PLACE}` : `embedded, hf:OWNER/REPO:QUANT, or a path that is ${OWN_PLACE}`,
+  };
+}
+
+/** What to do about a name that is no setting: of a secret, where it goes; else where it is, or what is like it. */
+function unknown(section: Section, name: string): string {
+  const key = keyOf(section, name);
+  const secret = secretNamed(section, name);
+  if (secret !== undefined) {
+    const { variable, or } = SECRETS[secret];
+    return `${key} is a secret, and this file is for what others may see. Use ${variable}, or ${or}.`;
+  }
+  const names = namesOf(section);
+  const meant = names.find((it) => it === plainly(name)) ?? names.find((it) => isLike(it, name));
+  if (meant !== undefined) return `there is no setting ${key}. Did you mean ${keyOf(section, meant)}?`;
+  const elsewhere = (Object.keys(SETTINGS) as Section[]).find((it) => settingOf(it, name) !== undefined);
+  if (elsewhere !== undefined) {
+    const where = elsewhere === "any" ? "before the first [section]" : `under [${elsewhere}]`;
+    return `there is no setting ${key}. Did you mean ${keyOf(elsewhere, name)}? It goes ${where}.`;
+  }
+  const where = section === "any" ? `Outside of ${sections()} there are` : `Under [${section}] there are`;
+  return `there is no setting ${key}. ${where}: ${names.join(", ")}.`;
+}
+
+function unknownSection(name: string): string {
+  const secret = secretNamed("any", name);
+  return secret === undefined ? `there is no section [${name}]. There are ${sections()}.` : unknown("any", name);
+}
+
+const sections = () =>
+  Object.keys(SETTINGS)
+    .filter(isSection)
+    .map((name) => `[${name}]`)
+    .join(", ");
+
+const namesOf = (section: Section) => Object.keys(SETTINGS[section]);
+
+/** `UPSTREAM_KEY`, `upstream-key`, `LIGAND_UPSTREAM_KEY`, and `token` of `[worker]`, which is the worker's token. */
+function secretNamed(section: Section, name: string): SecretName | undefined {
+  const plain = plainly(name).replace(/^ligand-/, "");
+  const all = Object.keys(SECRETS) as SecretName[];
+  return all.find((it) => it === plain || it === `${section}-${plain}` || plain === `client-${it}`);
+}
+
+const plainly = (name: string) => name.toLowerCase().replaceAll("_", "-");
+
+/** Written another way, in the singular or plural, or begun. */
+function isLike(known: string, name: string): boolean {
+  const given = plainly(name);
+  return (
+    given.length > 2 && (known.startsWith(given) || given.startsWith(known) || given === known.replaceAll("-", ""))
+  );
+}

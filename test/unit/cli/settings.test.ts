@@ -1,0 +1,209 @@
+import { readFileSync } from "node:fs";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import type { Values } from "../../../scripts/cli/command.ts";
+import { readSettings, settingsFile } from "../../../scripts/cli/ligand-toml.ts";
+import {
+  flagsOf,
+  keyOf,
+  SECRETS,
+  SETTINGS,
+  type Section,
+  type Setting,
+  variableOf,
+} from "../../../scripts/cli/settings.ts";
+import { settle } from "../../../scripts/cli/settle.ts";
+
+const FILE = "/home/w/.config/ligand/ligand.toml";
+const read = (text: string) => readSettings(text, FILE, "/home/w");
+const all = (Object.keys(SETTINGS) as Section[]).flatMap((section) =>
+  Object.entries<Setting>(SETTINGS[section]).map(([name, setting]) => ({ section, name, setting })),
+);
+
+describe("what ligand.toml says", () => {
+  it("is what the flags would say, with the line that says it", () => {
+    const text = [
+      "# this machine",
+      'pool = "https://pool.example"',
+      "",
+      "[worker]",
+      "slots = 2 # not more",
+      'model = ["embedded", "~/models/a.gguf",',
+      '  "hf:o/r:Q4"]',
+      "quiet = true",
+      'token-file = "/etc/ligand/worker.token"',
+      'upstream-model = "one"',
+      "chat.x = 1",
+    ];
+    expect([...read(text.slice(0, -1).join("\n"))]).toEqual([
+      ["pool", { value: "https://pool.example", line: 2 }],
+      ["worker.slots", { value: "2", line: 5 }],
+      ["worker.model", { value: ["embedded", "/home/w/models/a.gguf", "hf:o/r:Q4"], line: 6 }],
+      ["worker.quiet", { value: true, line: 8 }],
+      ["worker.token-file", { value: "/etc/ligand/worker.token", line: 9 }],
+      ["worker.upstream-model", { value: ["one"], line: 10 }],
+    ]);
+  });
+
+  it.each<[text: string, line: number]>([
+    ["worker.slots = 2", 1],
+    ["\n\nworker = { quiet = true,\n slots = 2 }", 3],
+    ['[chat]\nsystem = """\nslots = 1\n[worker]\nslots = 3"""\n[worker]\n"slots" = 2', 7],
+    ["[worker]\r\nquiet = true\r\nslots = 2\r\n", 3],
+  ])("is found where it is in %j", (text, line) =>
+    expect(read(text).get("worker.slots")).toEqual({ value: "2", line }),
+  );
+
+  it.each<[text: string, says: string]>([
+    ["[worker]\nslots 2", ":2: this is no TOML:"],
+    ["a = 1\na = 2", ":2: this is no TOML:"],
+    ["[worker]\n\nslots = '2'", ":3: worker.slots wants a number, without quotes."],
+    ["[worker]\nquiet = 'yes'", ":2: worker.quiet wants true or false."],
+    ["pool = 1", ':1: pool wants text in quotes, as in "text".'],
+    ["[worker]\nmodel = [1]", ":2: worker.model wants an array, and each of it text in quotes"],
+    ["state = './state'", ":1: state wants a path that is absolute, or under your home folder as in ~/models"],
+    ["[start]\nmodel = 'a.gguf'", ":2: start.model wants embedded, hf:OWNER/REPO:QUANT, or a path that is absolute"],
+    ["[worker]\nslot = 2", ":2: there is no setting worker.slot. Did you mean worker.slots?"],
+    ["[worker]\nmodels_dir = '/m'", ":2: there is no setting worker.models_dir. Did you mean worker.models-dir?"],
+    ["slots = 2", ":1: there is no setting slots. Did you mean worker.slots? It goes under [worker]."],
+    ["[worker]\npool = 'x'", "Did you mean pool? It goes before the first [section]."],
+    ["[chat]\nbogus = 2", ":2: there is no setting chat.bogus. Under [chat] there are: model, system, max-tokens"],
+    ["bogus = 2", ":1: there is no setting bogus. Outside of [start], [worker], [chat] there are: pool, state"],
+    ["[pool]\nname = 'x'", ":1: pool wants text"],
+    ["[workers]\nslots = 2", ":1: there is no section [workers]. There are [start], [worker], [chat]."],
+    ["[any]\npool = 'x'", ":1: there is no section [any]."],
+    ["[worker.slots]\na = 2", ":1: worker.slots wants a number"],
+    ["[[worker]]\nslots = 2", ":1: there is no setting worker. "],
+    ["constructor = 1", ":1: there is no setting constructor."],
+  ])("%j is refused", (text, says) => {
+    expect(() => read(text)).toThrow(says);
+    expect(() => read(text)).toThrow(FILE);
+  });
+
+  it.each<[text: string, variable: string]>([
+    ["admin-token = 's3cret'", "LIGAND_ADMIN_TOKEN"],
+    ["LIGAND_KEY = 's3cret'", "LIGAND_KEY"],
+    ["key = 's3cret'", "LIGAND_KEY"],
+    ["client_key = 's3cret'", "LIGAND_KEY"],
+    ["[worker]\ntoken = 's3cret'", "LIGAND_WORKER_TOKEN"],
+    ["[worker]\nupstream-key = 's3cret'", "LIGAND_UPSTREAM_KEY"],
+    ["[upstream-key]\nvalue = 's3cret'", "LIGAND_UPSTREAM_KEY"],
+    ["[start]\npassphrase = 's3cret'", "LIGAND_PASSPHRASE"],
+    ["POOL_SECRET_KEY = 's3cret'", "LIGAND_POOL_SECRET_KEY"],
+  ])("%j is no place for a secret, and the refusal does not repeat it", (text, variable) => {
+    expect(() => read(text)).toThrow(new RegExp(`:\\d+: .* is a secret, .* Use ${variable}, or `));
+    expect(() => read(text)).not.toThrow("s3cret");
+  });
+
+  it("never shows what it holds, however it is broken", () => {
+    const value = fc.stringMatching(/^[a-z]{1,9}$/).map((it) => `s3cret${it}`);
+    const text = fc.tuple(
+      value,
+      fc.constantFrom("pool = '%", "token-file = '%'", "%", "[%]", "[worker]\nmodel = ['%'"),
+    );
+    fc.assert(
+      fc.property(text, ([secret, around]) => {
+        let said = "";
+        try {
+          read(around.replace("%", secret));
+        } catch (error) {
+          said = String(error);
+        }
+        // A name that nobody knows is said, so that it can be found.
+        if (around !== "%" && around !== "[%]") expect(said).not.toContain(secret);
+        expect(said).not.toBe("");
+      }),
+    );
+  });
+});
+
+it.each<[env: Record<string, string>, want: string | undefined]>([
+  [{}, "/home/w/.config/ligand/ligand.toml"],
+  [{ XDG_CONFIG_HOME: "/etc/w" }, "/etc/w/ligand/ligand.toml"],
+  [{ XDG_CONFIG_HOME: "relative" }, "/home/w/.config/ligand/ligand.toml"],
+  [{ LIGAND_CONFIG: "other.toml", XDG_CONFIG_HOME: "/etc/w" }, "other.toml"],
+  [{ LIGAND_CONFIG: "" }, undefined],
+])("given %j the file is %s", (env, want) => expect(settingsFile(env, "/home/w")).toBe(want));
+
+describe("what holds", () => {
+  const pools = flagsOf("any", ["pool", "state"]);
+  const hold = (flags: Record<string, string>, env: Record<string, string>, text: string, options = pools) =>
+    settle(options, flags, env, { path: FILE, settings: read(text) });
+
+  it.each<[what: string, flags: Record<string, string>, env: Record<string, string>, text: string, want: object]>([
+    ["nothing", {}, {}, "", {}],
+    ["the file", {}, {}, "pool = 'file'", { pool: "file" }],
+    ["the variable over the file", {}, { LIGAND_POOL: "env" }, "pool = 'file'", { pool: "env" }],
+    ["the flag over both", { pool: "flag" }, { LIGAND_POOL: "env" }, "pool = 'file'", { pool: "flag" }],
+    ["no empty variable", {}, { LIGAND_POOL: "" }, "pool = 'file'", { pool: "file" }],
+    ["a pool that is nearer than a state folder", { pool: "flag" }, {}, "state = '/s'", { pool: "flag" }],
+    ["a state folder that is nearer than a pool", { state: "/s" }, { LIGAND_POOL: "env" }, "", { state: "/s" }],
+    ["both, said at once", {}, {}, "pool = 'p'\nstate = '/s'", { pool: "p", state: "/s" }],
+  ])("is %s", (_what, flags, env, text, want) => expect(hold(flags, env, text).values).toEqual(want));
+
+  it("of every setting: flag over variable over file, whatever its kind, and it is said where it came from", () => {
+    const samples: Record<Setting["kind"], [string | boolean, string | boolean, string | boolean]> = {
+      text: ["a", "b", "c"],
+      number: ["1", "2", "3"],
+      switch: [true, false, true],
+      path: ["/a", "/b", "/c"],
+      model: ["embedded", "hf:o/r:Q", "/m"],
+    };
+    for (const { section, name, setting } of all) {
+      const [flag, variable, inFile] = samples[setting.kind].map((it) => (setting.list ? [String(it)] : it));
+      const written = setting.kind === "number" ? `${inFile}` : JSON.stringify(inFile);
+      const text = `${section === "any" ? "" : `[${section}]\n`}${name} = ${written}`;
+      const env = { [variableOf(section, name)]: String(variable) };
+      const options = flagsOf(section);
+      const of = (flags: Record<string, typeof flag>, vars: typeof env | object) =>
+        settle(options, flags as Values, { ...vars }, { path: FILE, settings: read(text) });
+      expect(of({ [name]: flag }, env).values[name]).toEqual(flag);
+      expect(of({}, env).values[name]).toEqual(variable);
+      expect(of({}, env).sources.get(name)).toBe(variableOf(section, name));
+      expect(of({}, {}).values[name]).toEqual(inFile);
+      expect(of({}, {}).sources.get(name)).toBe(`${FILE}:${section === "any" ? 1 : 2}: ${keyOf(section, name)}`);
+    }
+  });
+
+  it("a switch in a variable is true or false", () => {
+    const quiet = flagsOf("worker", ["quiet"]);
+    expect(hold({}, { LIGAND_WORKER_QUIET: "false" }, "[worker]\nquiet = true", quiet).values).toEqual({
+      quiet: false,
+    });
+    expect(() => hold({}, { LIGAND_WORKER_QUIET: "yes" }, "", quiet)).toThrow(
+      "LIGAND_WORKER_QUIET wants true or false",
+    );
+  });
+
+  it("several in a variable stand between commas", () => {
+    const model = flagsOf("worker", ["model"]);
+    const { values } = hold({}, { LIGAND_WORKER_MODEL: "embedded, hf:o/r:Q" }, "", model);
+    expect(values).toEqual({ model: ["embedded", "hf:o/r:Q"] });
+  });
+});
+
+describe("docs/configuration.md", () => {
+  const page = readFileSync(new URL("../../../docs/configuration.md", import.meta.url), "utf8");
+
+  it("names every setting of every section and every secret, and no other", () => {
+    const rows = [...page.matchAll(/^\| (before all sections|`\[(\w+)\]`) \| (.*) \|$/gm)];
+    const named = rows.map(([, , section = "any", names = ""]) => [
+      section,
+      [...names.matchAll(/`([\w-]+)`/g)].map(([, it]) => it),
+    ]);
+    expect(Object.fromEntries(named)).toEqual(
+      Object.fromEntries(Object.entries(SETTINGS).map(([section, settings]) => [section, Object.keys(settings)])),
+    );
+    const variables = [...page.matchAll(/^\| `(LIGAND_\w+)` \|/gm)].map(([, it]) => it);
+    expect(variables.sort()).toEqual(
+      Object.values(SECRETS)
+        .map(({ variable }) => variable)
+        .sort(),
+    );
+  });
+
+  it("has an example that is taken", () => {
+    const [, example = ""] = /```toml\n(.*?)```/s.exec(page) ?? [];
+    expect(read(example).size).toBeGreaterThan(8);
+  });
+});

@@ -56,9 +56,8 @@ export class PeerLine {
     if (address === null) return later(nowMs);
     this.#save(start.circuit);
     const called = await callPeer(this.#env, address, { method: "POST", ...message });
-    // Switched off here: nothing was tried, nothing is counted, everything waits.
-    const isOff = !called.ok && (called.code === "federation/disabled" || called.code === "federation/legacy-off");
-    if (isOff) return later(Date.now());
+    // Our own policy kept it here: nothing was tried, nothing is counted, everything waits.
+    if (!called.ok && called.code !== "federation/unreachable") return later(Date.now());
     const { outcome, answer } = called.ok ? readPushAnswer(called) : NO_ANSWER;
     this.#isSilent = outcome.type === "unreachable";
     this.#ended(endTry(this.#circuit, outcome, Date.now()));

@@ -5,9 +5,9 @@ import { backoffMs } from "../../edge/federation/delivery.ts";
 import { errorBody } from "../../edge/http/errors.ts";
 import { openEvent } from "../../schema/crypto/signed-event.ts";
 import type { PushBody, SignedEvent } from "../../schema/wire/events.ts";
-import type { GrantableLevel } from "../../schema/wire/federation.ts";
+import type { FederationPolicy, GrantableLevel } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
-import { type Call, freshPool, type PeerDouble, peerAt, takes } from "./peer-double.ts";
+import { type Call, freshPool, PeerDouble, peerAt, setPolicy, takes } from "./peer-double.ts";
 import { admin, eventually } from "./support.ts";
 
 /** SPEC 3.7: what waits for a peer, when it is tried, and what becomes of it. Alarms are run when they are due. */
@@ -152,6 +152,31 @@ describe("a grant", () => {
       await eventually(async () => (await audited("delivery_given_up")).length === 1);
       expect(await audited("delivery_given_up")).toMatchObject([{ payload: { reason: "gone" } }]);
       expect(tries()).toHaveLength(1);
+    },
+  );
+
+  it.each<[policy: Partial<FederationPolicy>, again: Partial<FederationPolicy>]>([
+    [{ federation: "off" }, { federation: "on" }],
+    [{ allow_private_peers: false }, { allow_private_peers: true }],
+  ])(
+    "waits while our own policy keeps it here (%o): no try is counted, and no circuit opens",
+    async (policy, again) => {
+      await setPolicy({ allow_private_peers: true });
+      peer = await PeerDouble.make("http://lan.example");
+      await peer.register();
+      answerPushes(isAway);
+      await grant(3);
+      await settled(([row]) => row?.tries === 1);
+      await setPolicy(policy);
+      answerPushes(isBack);
+      for (let i = 0; i < 12; i++) await tryAgain(HOUR);
+      expect(await waiting()).toMatchObject([{ tries: 1 }]);
+      expect(await circuitEvents()).toEqual([]);
+      expect(tries()).toHaveLength(1);
+      await setPolicy(again);
+      await tryAgain(HOUR);
+      await settled((rows) => rows.length === 0);
+      expect(await levels()).toEqual([3]);
     },
   );
 

@@ -50,6 +50,13 @@ export interface LogHeads {
   hlc: HybridTime;
 }
 
+/** Events since the log last woke, by where they came from; `relayed`: those of others that peers may read here. */
+export interface LogCounts {
+  appended: number;
+  received: number;
+  relayed: number;
+}
+
 /** Drafts of one caller, and how to answer it. */
 interface Waiting {
   drafts: EventDraft[];
@@ -87,6 +94,7 @@ export class EventLog extends DurableObject<Env> {
   #waiting: Waiting[] = [];
   #writing = false;
   readonly #listeners = new Set<() => void>();
+  readonly #counts: LogCounts = { appended: 0, received: 0, relayed: 0 };
   readonly #checkpoints = new Map<Audience, SignedCheckpoint>();
   #tellTimer: ReturnType<typeof setTimeout> | null = null;
   #flushTimer: ReturnType<typeof setTimeout> | null = null;
@@ -206,6 +214,10 @@ export class EventLog extends DurableObject<Env> {
     const flushed = await this.#outbox.flush();
     if (!flushed) await this.#arm();
     return flushed;
+  }
+
+  counts(): LogCounts {
+    return this.#counts;
   }
 
   heldRecords(): HeldRecords {
@@ -356,6 +368,8 @@ export class EventLog extends DurableObject<Env> {
       sha256,
     );
     this.#state = state;
+    this.#counts[receivedFrom === null ? "appended" : "received"] += 1;
+    if (receivedFrom !== null && audiences.includes("public")) this.#counts.relayed += 1;
     this.#ledger.insert(wire, places, ttl);
     this.#outbox.put("events", {
       seq: places.all?.seq,

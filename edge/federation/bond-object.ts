@@ -28,6 +28,7 @@ import { DeliveryQueue, type GiveUpReason, type Message } from "./delivery-queue
 import type { PeerAddress } from "./peer-client.ts";
 import { PeerLine } from "./peer-line.ts";
 import { peerRateLimits } from "./peer-rate.ts";
+import type { MemberStanding } from "./peer-registry-object.ts";
 import { PeerSync, type SyncView } from "./peer-sync.ts";
 import type { AdmissionRequest, SignedAdmission } from "./signed-admission.ts";
 import { forgetPeer, peersChanged } from "./store.ts";
@@ -400,11 +401,14 @@ export class Bond extends DurableObject<Env> {
     if (dueAtMs !== null) await this.#armBy(dueAtMs);
     // What was given up is for the log to hear, by the alarm.
     if (this.#hasUntold()) await this.#armBy(Date.now() + LIMITS.outboxRetryMinMs);
+    await this.#noteMember();
   }
 
   /** Inside a transaction: a message that will not reach the peer ends where our admin can see it (SPEC 1, rule 7). */
   #gaveUp({ body }: Message, reason: GiveUpReason): void {
     const peer = this.#identity?.atomId;
+    const { kv } = this.ctx.storage;
+    kv.put("givenUp", (kv.get<number>("givenUp") ?? 0) + 1);
     for (const { event } of body.events) {
       const payload = { peer, content_id: event.content_id, reason };
       this.#tell({ type: "delivery_given_up", visibility: "private", payload });
@@ -535,8 +539,10 @@ export class Bond extends DurableObject<Env> {
 
   /** The registry's count, the log and the record follow the commit; what fails now is tried again by the alarm. */
   async #settle(): Promise<void> {
-    const steps = [() => this.#noteMember(), () => this.#tellLog(), () => this.#outbox.flush()];
-    const done = await Promise.allSettled(steps.map((step) => step()));
+    const steps = [() => this.#noteFollowing(), () => this.#tellLog(), () => this.#outbox.flush()];
+    const done: PromiseSettledResult<unknown>[] = await Promise.allSettled(steps.map((step) => step()));
+    // Last: it says what is left to do.
+    done.push(...(await Promise.allSettled([this.#noteMember()])));
     const isDone = done.every((each) => each.status === "fulfilled" && each.value !== false);
     if (!isDone) await this.#armBy(Date.now() + LIMITS.outboxRetryMinMs);
     const dueAtMs = this.#deliveries.dueAtMs();
@@ -566,10 +572,31 @@ export class Bond extends DurableObject<Env> {
     const { atomId } = this.#identity;
     const { granted, addedAtMs, addedByAdmin, decided, removedAtMs } = this.#trust;
     const registry = this.env.PEER_REGISTRY.getByName(PEER_REGISTRY);
-    if (removedAtMs !== null) await registry.forget(atomId);
-    else await registry.note({ atomId, granted, addedAtMs, keptByAdmin: addedByAdmin || decided !== null });
+    const member = { atomId, granted, addedAtMs, keptByAdmin: addedByAdmin || decided !== null };
+    if (removedAtMs === null) await registry.note(member, this.#standing());
+    else await registry.leave(atomId, this.#standing());
+  }
+
+  #standing(): MemberStanding {
+    const behind = this.#sync
+      .view()
+      .map(({ audience, followed: { seq, head } }) => [audience, Math.max(0, (head ?? 0) - seq)]);
+    return {
+      effective: this.trust("oauth-verified"),
+      circuit: this.#line.circuit(),
+      deliveries: this.#deliveries.waiting(),
+      givenUp: this.ctx.storage.kv.get<number>("givenUp") ?? 0,
+      untold: this.ctx.storage.sql.exec<{ n: number }>("SELECT count(*) AS n FROM untold").one().n,
+      records: this.#outbox.held(),
+      behind: Object.fromEntries(behind) as MemberStanding["behind"],
+    };
+  }
+
+  /** Whether the log is to tell us of what is new in it. */
+  async #noteFollowing(): Promise<void> {
+    if (this.#trust === null || this.#identity === undefined) return;
     const log = this.env.EVENT_LOG.getByName(EVENT_LOG);
-    await log.tellOfCommits(atomId, this.trust("oauth-verified") >= 2);
+    await log.tellOfCommits(this.#identity.atomId, this.trust("oauth-verified") >= 2);
   }
 
   #tellLog(): Promise<void> {

@@ -1,5 +1,9 @@
 import { DurableObject } from "cloudflare:workers";
+import type { PeerRow } from "../../schema/db/peers.ts";
+import type { PeerAudience } from "../../schema/wire/events.ts";
+import type { TrustLevel } from "../../schema/wire/federation.ts";
 import type { Env } from "../env.ts";
+import type { HeldRecords } from "../record/outbox.ts";
 import {
   confirmRegistration,
   type LowTrustPeer,
@@ -16,6 +20,37 @@ export interface Member {
   granted: number;
   addedAtMs: number;
   keptByAdmin: boolean;
+}
+
+/** Persisted contract: how a peer stands, as its `Bond` last said. */
+export interface MemberStanding {
+  effective: TrustLevel;
+  circuit: PeerRow["circuit"];
+  /** Messages that wait for it. */
+  deliveries: number;
+  /** Messages that it never took, since its `Bond` was made. */
+  givenUp: number;
+  /** What our log has not heard of. */
+  untold: number;
+  /** What D1 has not, and what it never takes. */
+  records: HeldRecords;
+  /** Events of its log that we know of and do not have. */
+  behind: Record<PeerAudience, number>;
+}
+
+/** All peers together. */
+export interface Census {
+  /** How many there are at each level that is in effect. */
+  trust: Record<"0" | "1" | "2" | "3", number>;
+  circuits: Record<PeerRow["circuit"], number>;
+  deliveries: number;
+  /** In all, of peers that are gone too. */
+  givenUp: number;
+  untold: number;
+  records: HeldRecords;
+  behind: Record<PeerAudience, number>;
+  /** Requests, by reason or code. */
+  refused: Record<string, number>;
 }
 
 export type Entry =
@@ -36,6 +71,9 @@ export class PeerRegistry extends DurableObject<Env> {
       `CREATE TABLE IF NOT EXISTS members (atom_id TEXT PRIMARY KEY, granted INTEGER NOT NULL,
         added_at_ms INTEGER NOT NULL, kept_by_admin INTEGER NOT NULL) WITHOUT ROWID`,
     );
+    ctx.storage.sql.exec(
+      "CREATE TABLE IF NOT EXISTS standings (atom_id TEXT PRIMARY KEY, standing TEXT NOT NULL) WITHOUT ROWID",
+    );
     this.#registrations = ctx.storage.kv.get<Registrations>("registrations") ?? NO_REGISTRATIONS;
   }
 
@@ -51,7 +89,7 @@ export class PeerRegistry extends DurableObject<Env> {
       if (!room.ok) return room;
       this.#registrations = step.registrations;
       this.ctx.storage.kv.put("registrations", step.registrations);
-      if (room.evict !== null) this.#delete(room.evict);
+      if (room.evict !== null) this.forget(room.evict);
       if (!known) this.#put({ atomId, granted: 1, addedAtMs: nowMs, keptByAdmin: false });
       return { ok: true, evict: room.evict, isNew: !known };
     });
@@ -70,13 +108,64 @@ export class PeerRegistry extends DurableObject<Env> {
     return true;
   }
 
-  /** Told by a peer's `Bond` when it has changed. */
-  note(member: Member): void {
-    this.#put(member);
+  /** Told by a peer's `Bond` when it has changed, and when it has done what waited. */
+  note(member: Member, standing: MemberStanding): void {
+    this.ctx.storage.transactionSync(() => {
+      this.#put(member);
+      this.#stand(member.atomId, standing);
+    });
   }
 
+  /** It is removed, and counts no more; what its tombstone has left to do does. */
+  leave(atomId: string, standing: MemberStanding): void {
+    const { deliveries, untold, records } = standing;
+    this.ctx.storage.transactionSync(() => {
+      this.#stand(atomId, standing);
+      this.#delete(atomId);
+      if (deliveries + untold + records.waiting + records.refused === 0) this.#deleteStanding(atomId);
+    });
+  }
+
+  /** Told by isolates. */
+  countRefusals(told: ReadonlyMap<string, number>): void {
+    const refused = { ...this.#refused() };
+    for (const [reason, n] of told) refused[reason] = (refused[reason] ?? 0) + n;
+    this.ctx.storage.kv.put("refused", refused);
+  }
+
+  census(): Census {
+    const rows = this.ctx.storage.sql.exec<{ standing: string; is_member: number }>(
+      "SELECT standing, atom_id IN (SELECT atom_id FROM members) AS is_member FROM standings",
+    );
+    const standings = [...rows].map((row) => ({
+      isMember: row.is_member === 1,
+      ...(JSON.parse(row.standing) as MemberStanding),
+    }));
+    return takeCensus(standings, this.#givenUp(), this.#refused());
+  }
+
+  #stand(atomId: string, standing: MemberStanding): void {
+    const { kv, sql } = this.ctx.storage;
+    const [row] = sql.exec<{ standing: string }>("SELECT standing FROM standings WHERE atom_id = ?", atomId);
+    const before = row === undefined ? 0 : (JSON.parse(row.standing) as MemberStanding).givenUp;
+    // A bond that was forgotten counts from the beginning.
+    const more = standing.givenUp - (standing.givenUp < before ? 0 : before);
+    if (more > 0) kv.put("givenUp", this.#givenUp() + more);
+    sql.exec("INSERT OR REPLACE INTO standings VALUES (?, ?)", atomId, JSON.stringify(standing));
+  }
+
+  #givenUp(): number {
+    return this.ctx.storage.kv.get<number>("givenUp") ?? 0;
+  }
+
+  #refused(): Record<string, number> {
+    return this.ctx.storage.kv.get<Record<string, number>>("refused") ?? {};
+  }
+
+  /** As if it had never been. */
   forget(atomId: string): void {
     this.#delete(atomId);
+    this.#deleteStanding(atomId);
   }
 
   #members(): Member[] {
@@ -107,6 +196,40 @@ export class PeerRegistry extends DurableObject<Env> {
   #delete(atomId: string): void {
     this.ctx.storage.sql.exec("DELETE FROM members WHERE atom_id = ?", atomId);
   }
+
+  #deleteStanding(atomId: string): void {
+    this.ctx.storage.sql.exec("DELETE FROM standings WHERE atom_id = ?", atomId);
+  }
+}
+
+function takeCensus(
+  standings: readonly (MemberStanding & { isMember: boolean })[],
+  givenUp: number,
+  refused: Record<string, number>,
+): Census {
+  const census: Census = {
+    trust: { 0: 0, 1: 0, 2: 0, 3: 0 },
+    circuits: { closed: 0, "half-open": 0, open: 0 },
+    deliveries: 0,
+    givenUp,
+    untold: 0,
+    records: { waiting: 0, refused: 0 },
+    behind: { public: 0, peers: 0 },
+    refused,
+  };
+  for (const { isMember, effective, circuit, deliveries, untold, records, behind } of standings) {
+    if (isMember) {
+      census.trust[effective === 4 ? 3 : effective] += 1;
+      census.circuits[circuit] += 1;
+    }
+    census.deliveries += deliveries;
+    census.untold += untold;
+    census.records.waiting += records.waiting;
+    census.records.refused += records.refused;
+    census.behind.public += behind.public;
+    census.behind.peers += behind.peers;
+  }
+  return census;
 }
 
 const isLow = (member: Member): member is Member & LowTrustPeer => member.granted <= 1;

@@ -7,8 +7,8 @@ import { countPeers, peerIds } from "./store.ts";
  * noticed, and when a switch allows what it did not. Without this its alarm would see to it, within a minute.
  */
 export async function resumePeers(env: Env): Promise<void> {
-  const count = await countPeers(env.DB);
-  for (let from = 0; from < count; from += LIMITS.peersPerWake) await each(env, from, (bond) => bond.resume());
+  const page = LIMITS.peersPerWake;
+  for (let from = 0; (await each(env, from, (bond) => bond.resume())) === page; from += page);
 }
 
 /**
@@ -22,7 +22,11 @@ export async function wakePeers(env: Env, scheduledMs: number): Promise<void> {
   await each(env, turn * LIMITS.peersPerWake, (bond) => bond.wake());
 }
 
-async function each(env: Env, from: number, go: (bond: ReturnType<Env["BOND"]["getByName"]>) => Promise<void>) {
+type BondStub = ReturnType<Env["BOND"]["getByName"]>;
+
+/** How many there were. */
+async function each(env: Env, from: number, go: (bond: BondStub) => Promise<void>): Promise<number> {
   const ids = await peerIds(env.DB, from, LIMITS.peersPerWake);
   await Promise.allSettled(ids.map((id) => go(env.BOND.getByName(id))));
+  return ids.length;
 }

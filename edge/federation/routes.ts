@@ -4,13 +4,13 @@ import type { AdminEnv } from "../http/app-env.ts";
 import { requireAdmin } from "../http/authentication.ts";
 import { adminBody } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
-import { EVENT_LOG } from "../http/pool-objects.ts";
+import { EVENT_LOG, PEER_REGISTRY } from "../http/pool-objects.ts";
 import { readFederationPolicy } from "../pool/federation-check.ts";
 import { changeFederationPolicy, tellPolicyChanges } from "../pool/pool-policy.ts";
 import { eventSyncRoutes } from "./event-routes.ts";
 import { ownCard, ownIdentityCard } from "./own-card.ts";
 import { peerRoutes } from "./peer-routes.ts";
-import { refusalCounts } from "./refusal-counters.ts";
+import { tellRefusedRequests } from "./refusal-counters.ts";
 import { registrationRoutes } from "./registration-routes.ts";
 import { resumePeers } from "./resume.ts";
 import { type FederatedEnv, federated } from "./signed-peer.ts";
@@ -29,10 +29,12 @@ export const federationRoutes = new Hono<AdminEnv>()
   .get("/", async (c) => {
     const policy = await readFederationPolicy(c.env);
     if (policy === null) return fail(c, "pool/not-ready");
-    const [card, peers, heads] = await Promise.all([
+    await tellRefusedRequests(c.env);
+    const [card, peers, heads, { refused }] = await Promise.all([
       ownCard(c.env, c.req.url),
       listPeers(c.env.DB),
       c.env.EVENT_LOG.getByName(EVENT_LOG).heads(),
+      c.env.PEER_REGISTRY.getByName(PEER_REGISTRY).census(),
     ]);
     const count = (level: number) => peers.filter((peer) => peer.effective >= level).length;
     return c.json({
@@ -41,7 +43,7 @@ export const federationRoutes = new Hono<AdminEnv>()
       peers: { known: peers.length, accepted: count(2), bonded: count(3) },
       awaiting_admin: peers.filter((peer) => peer.awaitsAdmin !== null).map((peer) => peer.id),
       events: heads,
-      refused_requests: refusalCounts(),
+      refused_requests: refused,
     });
   })
 

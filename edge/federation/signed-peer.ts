@@ -18,7 +18,7 @@ import { fail } from "../http/errors.ts";
 import { poolKeys } from "../http/pool-keys.ts";
 import { checkFederation } from "../pool/federation-check.ts";
 import type { RateKind } from "./peer-rate.ts";
-import { countRefusal, type RefusalReason } from "./refusal-counters.ts";
+import { countRefusal, type RefusalReason, tellRefusalsSoon } from "./refusal-counters.ts";
 import { findPeerKey } from "./store.ts";
 
 /** On routes behind `federated`: the kill switch is on, and this is what the operator allows. */
@@ -40,9 +40,15 @@ export interface PeerEnv {
 /** SPEC 3.5: asked before anything else. Every federated route stands behind it; a test walks them. */
 export const federated = createMiddleware<FederatedEnv>(async (c, next) => {
   const checked = await checkFederation(c.env);
-  if (!checked.open) return fail(c, checked.code);
+  if (!checked.open) {
+    countRefusal(checked.code);
+    return fail(c, checked.code);
+  }
   c.set("policy", checked.policy);
   await next();
+  const code = c.get("refusal");
+  // That one is counted by reason, where it is refused.
+  if (code !== undefined && code !== "federation/unauthenticated") countRefusal(code);
 });
 
 /** What `legacy_signatures` must say for version 1 to be heard here; `never` for what it may not do (SPEC 3.2). */
@@ -84,6 +90,7 @@ export function signedPeer(rule: SignedRule): MiddlewareHandler<PeerEnv> {
       if (admitted.code === "federation/unauthenticated") return unauthenticated(c, admitted.reason);
       return fail(c, admitted.code, { retryAfterSeconds: admitted.retryAfterSeconds });
     }
+    c.executionCtx.waitUntil(tellRefusalsSoon(c.env));
     if (admitted.trust < rule.minTrust) return fail(c, "federation/untrusted");
     if (rule.isRead && !c.var.policy.accept_reads) return fail(c, "federation/reads-off");
     c.set("peer", { atomId: headers.origin, trust: admitted.trust });

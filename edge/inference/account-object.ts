@@ -2,7 +2,7 @@ import { DurableObject } from "cloudflare:workers";
 import type { ClientKeyRow } from "../../schema/db/client-keys.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
-import { Outbox } from "../record/outbox.ts";
+import { type HeldRecords, Outbox } from "../record/outbox.ts";
 import { sameRow } from "../record/same-row.ts";
 import {
   type Admission,
@@ -67,6 +67,10 @@ export class Account extends DurableObject<Env> {
     this.#key = revoked;
     await this.#flush();
     return revoked.revokedAtMs;
+  }
+
+  heldRecords(): HeldRecords {
+    return this.#outbox.held();
   }
 
   #isGood(secretSha256: string): boolean {

@@ -9,6 +9,12 @@ export interface KeyUsage {
   completion_tokens: number;
 }
 
+/** The newest keys, by id. */
+export async function newestKeys(d1: D1Database, limit: number): Promise<string[]> {
+  const keys = drizzle(d1).select({ id: clientKeys.id }).from(clientKeys);
+  return (await keys.orderBy(desc(clientKeys.createdAtMs), clientKeys.id).limit(limit)).map(({ id }) => id);
+}
+
 /** Newest first, with what each key has used since it was made. */
 export async function listKeysWithUsage(d1: D1Database): Promise<{ key: ClientKeyRow; usage: KeyUsage }[]> {
   const db = drizzle(d1);

@@ -1,9 +1,11 @@
 import { Hono } from "hono";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import type { Env } from "../env.ts";
 import type { AdminEnv } from "../http/app-env.ts";
 import { ADMIN_TOKENS as THE_ADMINS } from "../http/authentication.ts";
 import { poolKeys } from "../http/pool-keys.ts";
-import { EVENT_LOG as THE_LOG } from "../http/pool-objects.ts";
+import { EVENT_LOG as THE_LOG, PEER_REGISTRY as THE_PEERS } from "../http/pool-objects.ts";
+import { newestKeys } from "../inference/store.ts";
 import { poolSettings, untoldPolicyChanges } from "../pool/pool-policy.ts";
 import type { HeldRecords } from "../record/outbox.ts";
 import { MAIN_LANE } from "../workers/lane-link.ts";
@@ -12,18 +14,20 @@ import { within } from "./within.ts";
 
 /** `/admin/api/doctor`: what this pool finds of itself; what to make of it, `ligand pool doctor` says. */
 export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
-  const { DB, LANE, EVENT_LOG, ADMIN_TOKENS, ALLOWED_HOSTS, METRICS_TOKEN, ONE_MACHINE } = c.env;
+  const { DB, LANE, EVENT_LOG, ADMIN_TOKENS, PEER_REGISTRY, ALLOWED_HOSTS, METRICS_TOKEN, ONE_MACHINE } = c.env;
   const lane = LANE.getByName(MAIN_LANE);
-  const [database, migrations, settings, overview, holds, changes, ...records] = await Promise.all([
+  const [database, migrations, settings, overview, holds, changes, peers, ...records] = await Promise.all([
     timed(DB.prepare("SELECT 1 FROM client_keys LIMIT 1").all()),
     timed(appliedMigrations(DB)),
     timed(poolSettings(c.env)),
     timed(Promise.resolve(lane.overview())),
     timed(Promise.resolve(lane.holds())),
     timed(untoldPolicyChanges(c.env)),
+    timed(Promise.resolve(PEER_REGISTRY.getByName(THE_PEERS).census())),
     held(`lane ${MAIN_LANE}`, lane.heldRecords()),
     held("event log", EVENT_LOG.getByName(THE_LOG).heldRecords()),
     held("admin tokens", ADMIN_TOKENS.getByName(THE_ADMINS).heldRecords()),
+    held("client keys", heldOfKeys(c.env)),
   ]);
   return c.json({
     now_ms: Date.now(),
@@ -40,14 +44,27 @@ export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
         holds: holds.answer,
       },
     ],
-    records,
+    records: [...records, { of: "peers", held: peers.answer?.records ?? null }],
     /** What was decided and our log has not heard of; null where nobody answers. */
-    untold: [{ of: "settings", waiting: changes.answer }],
+    untold: [
+      { of: "settings", waiting: changes.answer },
+      { of: "peers", waiting: peers.answer?.untold ?? null },
+    ],
     allowed_hosts: (ALLOWED_HOSTS ?? "").split(",").filter((name) => name !== ""),
     has_metrics_token: Boolean(METRICS_TOKEN),
     runs_on: ONE_MACHINE ? "one-machine" : "cloudflare",
   });
 });
+
+/** Of all keys together, each of which has an object of its own. */
+async function heldOfKeys(env: Env): Promise<HeldRecords> {
+  const ids = await newestKeys(env.DB, LIMITS.doctorKeys);
+  const each = await Promise.all(ids.map((id) => env.ACCOUNT.getByName(id).heldRecords()));
+  return each.reduce((sum, one) => ({ waiting: sum.waiting + one.waiting, refused: sum.refused + one.refused }), {
+    waiting: 0,
+    refused: 0,
+  });
+}
 
 /** What an object keeps that D1 does not have; `held` is null where it does not answer. */
 async function held(of: string, asked: Promise<HeldRecords>) {

@@ -9,6 +9,7 @@ import {
   type ModelMetrics,
   OTHER_MODELS,
 } from "../inference/lane-metrics.ts";
+import { family, type Sample } from "./exposition.ts";
 
 export interface Measured {
   readonly overview: LaneOverview;
@@ -111,8 +112,6 @@ export function prometheusText({ overview, metrics, framesRefused, outboxRows }:
   ].join("");
 }
 
-type Sample = [suffix: string, labels: Record<string, string>, value: number];
-
 /** The bound on models holds for their load too: those that had jobs come first. */
 function byMetricsModel(models: readonly ModelLoad[], metrics: LaneMetrics): Map<string, ModelLoad[]> {
   let room = LIMITS.modelsInMetrics - metrics.models.size;
@@ -138,16 +137,4 @@ function histogram(name: string, help: string, which: HistogramName, metrics: La
     return [...buckets, ["_sum", { model_name }, sumSeconds], ["_count", { model_name }, total]];
   });
   return family(name, "histogram", help, samples);
-}
-
-function family(name: string, type: "gauge" | "counter" | "histogram", help: string, samples: Sample[]): string {
-  const lines = samples.map(([suffix, labels, value]) => {
-    const pairs = Object.entries(labels).map(([label, text]) => `${label}="${escapeLabel(text)}"`);
-    return `${name}${suffix}${pairs.length > 0 ? `{${pairs.join(",")}}` : ""} ${value}\n`;
-  });
-  return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.join("")}`;
-}
-
-function escapeLabel(text: string): string {
-  return text.replace(/\\/g, "\\\\").replace(/"/g, '\\"').replace(/\n/g, "\\n");
 }

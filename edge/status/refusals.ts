@@ -16,7 +16,8 @@ let toldMs = 0;
 export const countRefusals = createMiddleware<AppEnv>(async (c, next) => {
   await next();
   const code = c.get("refusal");
-  if (code === undefined) return;
+  // What is between pools has counters of its own.
+  if (code === undefined || c.req.path.startsWith("/v1/federation/")) return;
   refusals.set(code, (refusals.get(code) ?? 0) + 1);
   const nowMs = Date.now();
   if (c.get("client") === undefined || nowMs - toldMs < LIMITS.statusCacheMs) return;

@@ -1,9 +1,12 @@
 import { Hono } from "hono";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
+import { tellRefusedRequests } from "../federation/refusal-counters.ts";
 import type { AppEnv } from "../http/app-env.ts";
 import { requireMetricsReader } from "../http/authentication.ts";
+import { EVENT_LOG as THE_LOG, PEER_REGISTRY as THE_PEERS } from "../http/pool-objects.ts";
 import { MAIN_LANE } from "../workers/lane-link.ts";
+import { federationText } from "./federation-metrics.ts";
 import { prometheusText } from "./metrics.ts";
 import { tellRefusals } from "./refusals.ts";
 import { within } from "./within.ts";
@@ -25,10 +28,17 @@ export const status = new Hono<AppEnv>()
   })
 
   .get("/metrics", requireMetricsReader, async (c) => {
-    const lane = c.env.LANE.getByName(MAIN_LANE);
-    await tellRefusals(c.env);
-    const [overview, { measured, ...lanes }] = await Promise.all([lane.overview(), lane.metrics()]);
-    return c.body(prometheusText({ overview, metrics: measured, ...lanes }), 200, {
+    const { LANE, PEER_REGISTRY, EVENT_LOG } = c.env;
+    const lane = LANE.getByName(MAIN_LANE);
+    await Promise.all([tellRefusals(c.env), tellRefusedRequests(c.env)]);
+    const [overview, { measured, ...lanes }, census, log] = await Promise.all([
+      lane.overview(),
+      lane.metrics(),
+      PEER_REGISTRY.getByName(THE_PEERS).census(),
+      EVENT_LOG.getByName(THE_LOG).counts(),
+    ]);
+    const text = prometheusText({ overview, metrics: measured, ...lanes }) + federationText({ census, log });
+    return c.body(text, 200, {
       "content-type": "text/plain; version=0.0.4; charset=utf-8",
     });
   });

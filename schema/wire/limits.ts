@@ -251,11 +251,15 @@ export const LIMITS = Object.freeze({
 
   // Status
   statusCacheMs: 1_000,
+  /** An isolate's refused requests of peers and strangers are added to the pool's count this often at most. */
+  refusalsToldMs: 60_000,
   d1TimeoutMs: 1_000,
   policyTimeoutMs: 1_000,
   /** How long an admin who changed something waits for the log to hear of it. */
   policyToldMs: 5_000,
   doctorTimeoutMs: 5_000,
+  /** Client keys whose objects the doctor asks, the newest first. */
+  doctorKeys: 500,
   /** Models with numbers of their own in /metrics; the rest share one name. */
   modelsInMetrics: 64,
   metricsSaveMs: 1_000,

@@ -100,7 +100,7 @@ describe("a grant of ours", () => {
   });
 
   it("is taken back of a peer that is removed, though it was away and its bond was gone meanwhile", async () => {
-    const peer = await peerAt(3, 3);
+    const peer = await peerAt(3);
     await eventually(async () => (await peer.seen()).deliveries_waiting === 0);
     peer.answer = () => Promise.reject(new TypeError("away"));
     await trust(peer, 2);

@@ -2,10 +2,11 @@ import { evictDurableObject, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { parser as promql } from "@prometheus-io/lezer-promql";
 import parsePrometheus from "parse-prometheus-text-format";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it, vi } from "vitest";
 import type { LaneMetrics } from "../../edge/inference/lane-metrics.ts";
 import dashboard from "../../ops/grafana-dashboard.json";
-import { ask, type ClientKey, chat, createKey, eventually, invite, ScriptedAgent } from "./support.ts";
+import { freshPool, PeerDouble, peerAt } from "./peer-double.ts";
+import { admin, ask, type ClientKey, chat, createKey, eventually, invite, ScriptedAgent } from "./support.ts";
 
 async function text(): Promise<string> {
   const response = await ask("/metrics", { headers: { authorization: `Bearer ${env.METRICS_TOKEN}` } });
@@ -119,6 +120,88 @@ describe("/metrics", () => {
     await eventually(async () => [...((await stored())?.models.values() ?? [])][0]?.errorsByCode.size);
     await evictDurableObject(lane);
     expect(await sample("ligand_request_success_total", { finished_reason: "stop" })).toMatchObject({ value: "2" });
+  });
+});
+
+describe("of what is between pools /metrics", () => {
+  const value = async (name: string, labels: Record<string, string> = {}) =>
+    Number((await sample(`ligand_${name}`, labels))?.value);
+  const refused = (reason: string) => value("federation_requests_refused_total", { reason });
+  beforeAll(() => freshPool());
+
+  it("counts what was refused, by reason and code, and wakes nothing for it", async () => {
+    const [peer, stranger] = [await peerAt(1), await PeerDouble.make()];
+    const before = await Promise.all(["unknown-peer", "bad-signature", "federation/untrusted"].map(refused));
+    const errors = await text();
+    const told = vi.spyOn(env.PEER_REGISTRY, "getByName");
+    await stranger.told("GET", "/v1/federation/molecule");
+    await stranger.told("GET", "/api/federation/status");
+    await peer.told("GET", "/api/federation/status", undefined, { sign: stranger.signer.sign });
+    expect(told).not.toHaveBeenCalled();
+    told.mockRestore();
+    await peer.told("GET", "/v1/federation/molecule");
+    const after = await Promise.all(["unknown-peer", "bad-signature", "federation/untrusted"].map(refused));
+    expect(after.map((n, i) => n - (before[i] || 0))).toEqual([2, 1, 1]);
+    // Those of clients are others.
+    const ofClients = (all: string) =>
+      all.split("\n").filter((line) => line.startsWith("ligand_request_errors_total{"));
+    expect(ofClients(await text())).toEqual(ofClients(errors));
+  });
+
+  it("says how many peers there are at each trust, who is away, and what waits for them", async () => {
+    await freshPool();
+    const [one, two, three] = [await peerAt(1), await peerAt(2), await peerAt(3, 3)];
+    const trusts = () => Promise.all(["0", "1", "2", "3"].map((trust) => value("federation_peers", { trust })));
+    await eventually(async () => String(await trusts()) === "0,1,1,1");
+    two.answer = () => Promise.reject(new TypeError("away"));
+    await admin("PUT", `/peers/${two.id}/trust`, { level: 0 }, 200);
+    await eventually(async () => (await value("federation_deliveries_waiting")) === 1);
+    expect(await trusts()).toEqual([1, 1, 0, 1]);
+    await admin("DELETE", `/peers/${one.id}`);
+    await eventually(async () => String(await trusts()) === "1,0,0,1");
+    expect(await value("federation_circuits", { state: "closed" })).toBe(2);
+    expect(await value("federation_untold")).toBe(0);
+    expect(await value("federation_outbox_rows")).toBe(0);
+    expect(await value("federation_events_behind", { audience: "peers" })).toBe(0);
+    expect(await text()).not.toMatch(new RegExp([one, two, three].map(({ id }) => id).join("|")));
+  });
+
+  it("counts the events of the log, by where they came from", async () => {
+    await freshPool();
+    const peer = await peerAt(2, 2);
+    const counts = async () => [
+      await value("log_events_total", { from: "here" }),
+      await value("log_events_total", { from: "peers" }),
+      await value("log_events_relayed_total"),
+    ];
+    const [here = 0, peers = 0, relayed = 0] = await counts();
+    await peer.pushed([await peer.event(), await peer.event()], 3);
+    await peer.pushed([await peer.event()], 0);
+    await admin("PATCH", "/federation", { max_peers: 50 }, 200);
+    expect(await counts()).toEqual([here + 1, peers + 3, relayed + 2]);
+  });
+
+  it("counts a message that was given up once, and goes on when its peer is forgotten", async () => {
+    const registry = env.PEER_REGISTRY.getByName("pool");
+    const member = { atomId: "a".repeat(64), granted: 1, addedAtMs: 0, keptByAdmin: true };
+    const standing = (givenUp: number) => ({
+      effective: 1 as const,
+      circuit: "open" as const,
+      deliveries: 0,
+      givenUp,
+      untold: 2,
+      records: { waiting: 3, refused: 1 },
+      behind: { public: 4, peers: 5 },
+    });
+    const before = await value("federation_deliveries_given_up_total");
+    const givenUp = async () => (await value("federation_deliveries_given_up_total")) - before;
+    for (const n of [1, 1, 3]) await registry.note(member, standing(n));
+    expect(await givenUp()).toBe(3);
+    // A bond made anew counts from its beginning.
+    await registry.note(member, standing(1));
+    expect(await givenUp()).toBe(4);
+    await registry.forget(member.atomId);
+    expect(await givenUp()).toBe(4);
   });
 });
 

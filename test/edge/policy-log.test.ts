@@ -51,7 +51,12 @@ describe("a change while the log is away", () => {
     await trigger();
     log.back();
     expect(await told()).toEqual([]);
-    expect(await admin("GET", "/doctor")).toMatchObject({ untold: [{ of: "settings", waiting: 3 }] });
+    expect(await admin("GET", "/doctor")).toMatchObject({
+      untold: [
+        { of: "settings", waiting: 3 },
+        { of: "peers", waiting: 0 },
+      ],
+    });
     await evictDurableObject(env.POOL_POLICY.getByName("pool") as unknown as DurableObjectStub);
     await trigger();
     const changes = [

@@ -1,0 +1,77 @@
+import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
+import { env } from "cloudflare:workers";
+import { beforeEach, expect, it, vi } from "vitest";
+import type { Bond } from "../../edge/federation/bond-object.ts";
+import { Outbox } from "../../edge/record/outbox.ts";
+import { FEDERATION_POLICY_DEFAULTS } from "../../schema/wire/federation.ts";
+import { freshPool, type PeerDouble, peerAt } from "./peer-double.ts";
+import { admin, createKey, eventually } from "./support.ts";
+
+/** What objects have not written down yet, whichever they are: `ligand pool doctor` hears of it. */
+
+interface Found {
+  records: { of: string; held: { waiting: number; refused: number } | null }[];
+  untold: { of: string; waiting: number | null }[];
+}
+
+beforeEach(() => freshPool());
+
+const doctor = () => admin<Found>("GET", "/doctor");
+const recordsOf = async (name: string) => (await doctor()).records.find(({ of }) => of === name)?.held;
+
+it("looks at each client key's object", async () => {
+  const [one, two] = [await createKey({}), await createKey({})];
+  expect(await recordsOf("client keys")).toEqual({ waiting: 0, refused: 0 });
+  const row = JSON.stringify({ id: "half a row" });
+  for (const { id } of [one, two]) {
+    await runInDurableObject(env.ACCOUNT.getByName(id), async (_account, { storage }) => {
+      storage.sql.exec("INSERT INTO outbox (table_name, row) VALUES ('worker_tokens', ?)", row);
+    });
+  }
+  expect(await recordsOf("client keys")).toEqual({ waiting: 2, refused: 0 });
+  await runInDurableObject(env.ACCOUNT.getByName(one.id), (_account, { storage }) =>
+    new Outbox(storage, env.DB).flush(),
+  );
+  expect(await recordsOf("client keys")).toEqual({ waiting: 1, refused: 1 });
+});
+
+/** What a peer's object has left to do while neither D1 nor the log answers, and when they do again. */
+async function leftBy(peer: PeerDouble, act: (bond: Bond) => Promise<unknown>) {
+  const of = async () => {
+    const { records, untold } = await doctor();
+    return [
+      records.find((each) => each.of === "peers")?.held?.waiting,
+      untold.find((each) => each.of === "peers")?.waiting,
+    ];
+  };
+  await env.DB.exec("ALTER TABLE peers RENAME TO peers_away");
+  const log = vi.spyOn(env.EVENT_LOG, "getByName").mockImplementation(() => {
+    throw new Error("the log is away");
+  });
+  try {
+    await runInDurableObject(peer.bond(), act);
+  } finally {
+    log.mockRestore();
+    await env.DB.exec("ALTER TABLE peers_away RENAME TO peers");
+  }
+  const during = await of();
+  const after = await eventually(async () => {
+    await runDurableObjectAlarm(peer.bond());
+    const left = await of();
+    return left.every((n) => n === 0) && left;
+  });
+  return { during, after };
+}
+
+it("hears of peers whose records wait for D1, and of which the event log has not heard", async () => {
+  const peer = await peerAt(1);
+  const by = { name: "somebody", tokenId: "token" };
+  const granting = (bond: Bond) => bond.decide(2, by, { ...FEDERATION_POLICY_DEFAULTS, federation: "on" });
+  expect(await leftBy(peer, granting)).toEqual({ during: [1, 2], after: [0, 0] });
+});
+
+it("hears of a peer that was removed, until its tombstone has done all", async () => {
+  const peer = await peerAt(2);
+  await eventually(async () => peer.received.length === 1);
+  expect(await leftBy(peer, (bond) => bond.remove("token"))).toEqual({ during: [1, 2], after: [0, 0] });
+});

@@ -345,6 +345,7 @@ export class Bond extends DurableObject<Env> {
     this.#trust = null;
     this.#identity = undefined;
     this.#admissions.forget();
+    this.#deliveries.forget();
     this.#seenAtMs = null;
     this.#sync.endForbidden();
     await this.ctx.storage.deleteAlarm();
@@ -613,7 +614,10 @@ export class Bond extends DurableObject<Env> {
       const last = rows.at(-1);
       if (!last) return;
       const drafts = rows.map(({ draft }) => JSON.parse(draft) as EventDraft);
+      const deliveries = this.#deliveries;
       const appended = await this.env.EVENT_LOG.getByName(EVENT_LOG).append(drafts);
+      // Forgotten meanwhile: under the same numbers there may be what a newcomer has to tell.
+      if (deliveries !== this.#deliveries) return;
       this.ctx.storage.transactionSync(() => {
         for (const [i, { event }] of appended.entries()) {
           if (drafts[i]?.visibility === "direct") this.#queueDirect(event, drafts[i].type);

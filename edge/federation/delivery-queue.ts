@@ -34,6 +34,7 @@ export class DeliveryQueue {
   readonly #storage: DurableObjectStorage;
   readonly #carrier: Carrier;
   #running: Promise<void> | null = null;
+  #isForgotten = false;
 
   constructor(storage: DurableObjectStorage, carrier: Carrier) {
     this.#storage = storage;
@@ -71,6 +72,11 @@ export class DeliveryQueue {
     );
   }
 
+  /** Before the storage is emptied: what is on its way changes nothing any more, for its number may be another's. */
+  forget(): void {
+    this.#isForgotten = true;
+  }
+
   waiting(): number {
     return this.#storage.sql.exec<{ n: number }>("SELECT count(*) AS n FROM deliveries").one().n;
   }
@@ -101,6 +107,7 @@ export class DeliveryQueue {
     for (let row = this.#due(0); row !== null; row = this.#due(row.id)) {
       const message: Message = { target: row.target, body: JSON.parse(row.body) };
       const tried = await this.#carrier.send(message);
+      if (this.#isForgotten) return;
       if (tried.type === "later") {
         this.#postpone(tried.atMs);
         return;

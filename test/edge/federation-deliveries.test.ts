@@ -89,14 +89,17 @@ async function say(...numbers: number[]): Promise<void> {
 type Answer = (request: Request) => Response | Promise<Response> | undefined;
 /** To pushes; everything else is answered well. */
 function answerPushes(answer: Answer): void {
-  peer.answer = (request) => (new URL(request.url).pathname === EVENTS ? answer(request) : undefined);
+  peer.answer = (request) => {
+    const isPush = request.method === "POST" && new URL(request.url).pathname === EVENTS;
+    return isPush ? answer(request) : undefined;
+  };
 }
 const isAway: Answer = () => {
   throw new TypeError("network connection lost");
 };
 const isBack: Answer = () => undefined;
 const down: Answer = () => new Response("down", { status: 503 });
-const tries = () => peer.called(EVENTS);
+const tries = () => peer.called(EVENTS).filter(({ method }) => method === "POST");
 const eventOf = ({ body }: Pick<Call, "body">) => (body as PushBody).events[0]?.event as SignedEvent;
 const levels = async () => (await Promise.all(peer.received.map(opened))).map(({ payload }) => payload.level);
 const heard = async () => (await Promise.all(peer.received.map(opened))).map(({ payload }) => payload.n);
@@ -188,6 +191,41 @@ describe("a grant", () => {
     await tryAgain((row?.next_at_ms ?? 0) - Date.now());
     await settled((rows) => rows.length === 0);
     expect(await levels()).toEqual([0]);
+  });
+
+  it("that was on its way when the runtime died is on its way again a moment later", async () => {
+    answerPushes(() => new Promise(() => {}));
+    await grant(3);
+    await eventually(async () => tries().length === 1);
+    await abortAllDurableObjects();
+    expect(((await alarmMs()) ?? Number.POSITIVE_INFINITY) - Date.now()).toBeLessThanOrEqual(SECOND);
+    answerPushes(isBack);
+    await tryAgain(SECOND);
+    await settled((rows) => rows.length === 0);
+    expect(await levels()).toEqual([3]);
+  });
+
+  it("to a stranger that was forgotten meanwhile, and came back, ends nothing of the newcomer's", async () => {
+    await setPolicy({ require_mutual: false });
+    const { promise: answer, resolve } = Promise.withResolvers<undefined>();
+    answerPushes(() => answer as Promise<never>);
+    // It is answered by itself, and so nobody decided anything about it.
+    await peer.push([await peer.grant(2)]);
+    await eventually(async () => tries().length === 1);
+    await peer.bond().evict();
+    pass(MINUTE);
+    await peer.register();
+    answerPushes(down);
+    await peer.push([await peer.grant(2)]);
+    await settled(([row]) => row?.tries === 1);
+    resolve(undefined);
+    await eventually(async () => peer.received.length === 1);
+    await setPolicy({ require_mutual: true });
+    expect(await waiting()).toHaveLength(1);
+    answerPushes(isBack);
+    await tryAgain(HOUR);
+    await settled((rows) => rows.length === 0);
+    expect(await levels()).toEqual([2, 2]);
   });
 
   it("that is taken back while it is on its way is followed by its revocation", async () => {
@@ -367,19 +405,19 @@ describe("the circuit", () => {
     });
   });
 
-  it.each<[what: string, answer: Answer, opens: boolean]>([
-    ["errors", down, true],
-    ["garbage", () => new Response("<html>welcome to the hotel</html>"), true],
-    ["redirects", () => Response.redirect("https://else.example/", 307), true],
-    ["pages of somebody's proxy", () => new Response("<html>forbidden</html>", { status: 403 }), true],
+  it.each<[what: string, opens: boolean, answer: Answer]>([
+    ["errors", true, down],
+    ["garbage", true, () => new Response("<html>welcome to the hotel</html>")],
+    ["redirects", true, () => Response.redirect("https://else.example/", 307)],
+    ["pages of somebody's proxy", true, () => new Response("<html>forbidden</html>", { status: 403 })],
     [
       "refusals of the event",
-      () => Response.json(takes(0, [{ content_id: "", code: "events/forbidden" }]), { status: 400 }),
       false,
+      () => Response.json(takes(0, [{ content_id: "", code: "events/forbidden" }]), { status: 400 }),
     ],
-    ["refusals of the request", () => Response.json(errorBody("federation/unauthenticated"), { status: 401 }), false],
-    ["requests for patience", () => new Response(null, { status: 429, headers: { "retry-after": "5" } }), false],
-  ])("on seven %s: opens is %j", async (_what, answer, opens) => {
+    ["refusals of the request", false, () => Response.json(errorBody("federation/unauthenticated"), { status: 401 })],
+    ["requests for patience", false, () => new Response(null, { status: 429, headers: { "retry-after": "5" } })],
+  ])("opens on seven %s: %j", async (_what, opens, answer) => {
     answerPushes(answer);
     await say(1, 2, 3, 4, 5, 6, 7);
     await settled((rows) => rows.length === 7 && rows.every((row) => row.next_at_ms > Date.now()));

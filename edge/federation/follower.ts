@@ -40,8 +40,10 @@ type Round = "over" | "lost" | "stalled" | "stopped";
  */
 export class Follower {
   readonly #log: FollowedLog;
-  #running: Promise<void> | null = null;
+  #isRunning = false;
   #failures = 0;
+  /** Started again while it ran: an answer of before that does not stop it. */
+  #isWanted = false;
   /** Set while it waits for a peer that was away. */
   #wake: (() => void) | null = null;
   #stream: AbortController | null = null;
@@ -54,11 +56,8 @@ export class Follower {
   /** Starts it; null when it runs already: then one that waits for a peer which was away tries soon. */
   start(): Promise<void> | null {
     this.#wake?.();
-    if (this.#running !== null) return null;
-    this.#running = this.#run().finally(() => {
-      this.#running = null;
-    });
-    return this.#running;
+    this.#isWanted = true;
+    return this.#isRunning ? null : this.#run();
   }
 
   /** The cursor was set elsewhere, and an open stream would go on from where it was. */
@@ -67,14 +66,18 @@ export class Follower {
   }
 
   async #run(): Promise<void> {
-    for (;;) {
+    this.#isRunning = true;
+    while (this.#isWanted) {
+      this.#isWanted = false;
       const round = await this.#round().catch((): Round => "lost");
-      if (round === "stopped") return;
+      if (round === "stopped") continue;
+      this.#isWanted = true;
       if (round === "over") this.#failures = 0;
       else if (round === "lost") this.#failures += 1;
       if (round === "stalled") await new Promise((resolve) => setTimeout(resolve, LIMITS.eventStallMs));
       else await this.#wait(backoffMs(this.#failures));
     }
+    this.#isRunning = false;
   }
 
   async #round(): Promise<Round> {

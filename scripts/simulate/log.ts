@@ -29,6 +29,8 @@ export interface Draft {
   type: string;
   visibility: Visibility;
   payload: EventBody["payload"];
+  /** Under one key the log has one event. */
+  key?: string;
 }
 
 export interface Drafted {
@@ -67,6 +69,7 @@ export class SimLog {
   readonly entries: Entry[] = [];
   readonly #bodies: Bodies;
   readonly #byId = new Map<string, Entry>();
+  readonly #byKey = new Map<string, Entry>();
   readonly #byAudience: Record<Audience, Entry[]> = { all: [], public: [], peers: [] };
   held = new Map<string, { brought: Brought; dueUs: number }>();
   state: LogState;
@@ -89,6 +92,7 @@ export class SimLog {
     const lost = [...entries.splice(keep).map(({ wire }) => wire.content_id), ...this.held.keys()];
     this.held.clear();
     this.#byId.clear();
+    for (const [key, { wire }] of this.#byKey) if (lost.includes(wire.content_id)) this.#byKey.delete(key);
     for (const of of audience.options) this.#byAudience[of].length = 0;
     // As good as `adopt` of what it kept: the clock was past it.
     this.state = newLog(logId, this.state.clock);
@@ -110,7 +114,8 @@ export class SimLog {
     return drafts.map((draft) => {
       this.#clock = tick(this.#clock, wallUs);
       const hlc = { ...this.#clock, node_id: publicKey.slice(0, 16) };
-      const body: EventBody = { v: 1, ...draft, origin: atomId, hlc };
+      const { type, visibility, payload } = draft;
+      const body: EventBody = { v: 1, type, visibility, payload, origin: atomId, hlc };
       const wire: SignedEvent = {
         event_bytes: "AAAA",
         origin_pubkey: publicKey,
@@ -123,10 +128,14 @@ export class SimLog {
   }
 
   commit(drafted: readonly Drafted[]): Entry[] {
-    const entries = drafted.map(({ wire, body, after }) => {
+    const entries = drafted.map(({ draft: { key }, wire, body, after }) => {
+      const known = key === undefined ? undefined : this.#byKey.get(key);
+      if (known !== undefined) return known;
       const ours = { visibility: body.visibility, ours: true };
       const ttl = mayRelay(ours, LIMITS.eventTtl) ? LIMITS.eventTtl : 0;
-      return this.#add({ wire, body, ttl, cameWith: null, after }, audiencesOf(ours, ttl));
+      const entry = this.#add({ wire, body, ttl, cameWith: null, after }, audiencesOf(ours, ttl));
+      if (key !== undefined) this.#byKey.set(key, entry);
+      return entry;
     });
     this.#save();
     return entries;

@@ -195,6 +195,11 @@ export class Oracle {
     if (bond.untold.length > 0 || bond.queue.length > 0) return "something waits to be told";
     const { atomId } = pool.identity;
     const peer = this.#pool(bond.peer.atomId);
+    const said = pool.log.entries.flatMap(({ body: { origin, payload } }) =>
+      origin === atomId && payload.peer === bond.peer.atomId && payload.n !== undefined ? [payload.n] : [],
+    );
+    const twice = said.find((n, i) => said.indexOf(n) !== i);
+    if (twice !== undefined) return `message ${twice} is in the log twice`;
     const key = `${atomId}>${bond.peer.atomId}`;
     // What was given up may have arrived all the same.
     if (!this.#givenUp.has(key)) {

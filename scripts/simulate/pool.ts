@@ -62,6 +62,7 @@ interface Running {
 
 interface Queued {
   event: SignedEvent;
+  isGrant: boolean;
   delivery: Delivery;
 }
 
@@ -78,7 +79,7 @@ export interface SimBond {
 }
 
 /** Rules of the shells that a run may break, to see that it is noticed. */
-export type Flaw = "cursor-before-take" | "grant-forgotten-on-duplicate" | "told-before-queued";
+export type Flaw = "cursor-before-take" | "grant-forgotten-on-duplicate" | "told-before-queued" | "told-without-key";
 
 export interface Surroundings {
   network: Network;
@@ -102,6 +103,8 @@ export class SimPool {
   readonly bonds = new Map<string, SimBond>();
   /** Of its wall clock, against the true time. */
   offsetMs = 0;
+  /** Of what its bonds have to say; never the same again. */
+  #keys = 0;
   readonly #around: Surroundings;
   // ---- what a crash loses
   #tasks: Running[] = [];
@@ -238,19 +241,21 @@ export class SimPool {
     const step = decide(bond.trust, level, POLICY, 0, this.wallMs);
     if (!step.ok) throw new Error(step.code);
     bond.trust = step.trust;
-    bond.untold = [
-      ...bond.untold,
-      { type: "trust_changed", visibility: "private", payload: { peer, to: level } },
-      { type: "trust_granted", visibility: "direct", payload: { peer, level } },
-    ];
+    this.#untold(bond, { type: "trust_changed", visibility: "private", payload: { peer, to: level } });
+    this.#untold(bond, { type: "trust_granted", visibility: "direct", payload: { peer, level } });
     this.spawn(this.tell(peer));
   }
 
   message(peer: string, n: number): void {
     const bond = this.bond(peer);
-    bond.untold = [...bond.untold, { type: "peer_status", visibility: "direct", payload: { peer, n } }];
+    this.#untold(bond, { type: "peer_status", visibility: "direct", payload: { peer, n } });
     this.#around.oracle.promises(this.identity.atomId, peer, n);
     this.spawn(this.tell(peer));
+  }
+
+  #untold(bond: SimBond, draft: Draft): void {
+    const keyed = { ...draft, key: `${this.#keys++}` };
+    bond.untold = [...bond.untold, this.#around.flaw === "told-without-key" ? draft : keyed];
   }
 
   /** What a bond has to say goes into the log, and from there into the peer's queue. */
@@ -266,8 +271,13 @@ export class SimPool {
     if (this.#around.flaw === "told-before-queued") bond.untold = [];
     yield () => entries !== null;
     yield;
-    const direct = (entries ?? []).filter(({ body }: Entry) => body.visibility === "direct");
-    bond.queue = [...bond.queue, ...direct.map(({ wire }) => ({ event: wire, delivery: newDelivery(this.wallMs) }))];
+    const direct: Entry[] = (entries ?? []).filter(({ body }: Entry) => body.visibility === "direct");
+    for (const { wire: event, body } of direct) {
+      const isGrant = body.type === "trust_granted";
+      // Of grants the last one said is all that counts.
+      const stay = bond.queue.filter((each) => !(isGrant && each.isGrant));
+      bond.queue = [...stay, { event, isGrant, delivery: newDelivery(this.wallMs) }];
+    }
     bond.untold = bond.untold.slice(drafts.length);
     this.#telling.delete(peer);
   }
@@ -291,12 +301,15 @@ export class SimPool {
     if (this.#delivering.has(peer)) return;
     this.#delivering.add(peer);
     for (const queued of bond.queue.filter(({ delivery }) => delivery.nextAtMs <= this.wallMs)) {
+      if (!bond.queue.includes(queued)) continue;
       const body: PushBody = { events: [{ event: queued.event, ttl: 0 }] };
       const called = yield* this.#call(bond, { type: "push", body });
       if (called === null) break;
       const step = afterTry(queued.delivery, called.outcome, this.wallMs, this.#around.random());
-      if (step.type === "given-up") this.#around.oracle.gaveUp(this.identity.atomId, peer);
       const at = bond.queue.indexOf(queued);
+      // Another took its place while it was on its way.
+      if (at === -1) continue;
+      if (step.type === "given-up") this.#around.oracle.gaveUp(this.identity.atomId, peer);
       bond.queue = bond.queue.toSpliced(
         at,
         1,

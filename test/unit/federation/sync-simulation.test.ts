@@ -81,6 +81,7 @@ describe("a simulation notices", () => {
       /granted \d, and \d was received$/,
     ],
     ["a message that is forgotten before it is queued", "told-before-queued", /message \d+ was not delivered$/],
+    ["a message that is told anew after a crash", "told-without-key", /message \d+ is in the log twice$/],
   ])("%s", (_what, flaw, violation) => expect(firstViolation(simulate, { flaw })).toMatch(violation));
 
   afterEach(() => {

@@ -40,7 +40,10 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
   try {
     await untilUp(pool.url, signal);
     // SPEC 3.5. Once, and never again: lost state closes, and what an operator switched off stays off.
-    if (pool.isNew && !signal.aborted) await admin.changeFederation({ federation: "on" });
+    if (pool.isNew && !signal.aborted) {
+      await admin.changeFederation({ federation: "on" });
+      pool.endFirstStart();
+    }
     if (options.worker) {
       log(
         "Starting the worker (it loads the model and, on the first start, measures how many threads serve it best) …",

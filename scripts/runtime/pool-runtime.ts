@@ -7,7 +7,15 @@ import { applyMigrations, readMigrations } from "./migrations.ts";
 import { OperatorError } from "./operator-error.ts";
 import { bundlePool } from "./pool-bundle.ts";
 import { type PoolConfig, readPoolConfig } from "./pool-config.ts";
-import { loadSecrets, type PoolSecrets, RUNTIME_STATE, secretsFile } from "./pool-secrets.ts";
+import {
+  endFirstStart,
+  FIRST_START,
+  isFirstStart,
+  loadSecrets,
+  type PoolSecrets,
+  RUNTIME_STATE,
+  secretsFile,
+} from "./pool-secrets.ts";
 import { openPrivateFolder } from "./private-files.ts";
 import { lockState } from "./state-lock.ts";
 import { CLOSED, isAddressInUse, type LogLine, startRuntime, supervise } from "./supervised-runtime.ts";
@@ -51,8 +59,10 @@ export interface RunningPool {
   /** How others do; what its card says. */
   publicUrl: string;
   secrets: PoolSecrets;
-  /** This start made the pool: nothing was here before, and nobody brought it from elsewhere. */
+  /** No start before has done all that the one which makes a pool does; nobody brought it from elsewhere. */
   isNew: boolean;
+  /** From here on it is not new any more. */
+  endFirstStart(): void;
   /** Reads the certificate again, after it was renewed. Throws where it cannot be used; the old one then stays. */
   reloadCertificate(): void;
   stop(): Promise<void>;
@@ -70,7 +80,16 @@ const PEER_NETWORKS = {
 /** Where the runner notes which process is its runtime. */
 export const WORKERD_RECORD = "workerd.pid";
 /** What a start puts into its state folder. */
-const STATE = [".gitignore", "credentials.json", "lock", RUNTIME_STATE, "secrets.json", "worker", WORKERD_RECORD];
+const STATE = [
+  ".gitignore",
+  "credentials.json",
+  FIRST_START,
+  "lock",
+  RUNTIME_STATE,
+  "secrets.json",
+  "worker",
+  WORKERD_RECORD,
+];
 
 /** The pool on one machine (SPEC 1.1): the Worker of wrangler.toml in workerd, its state in a folder. */
 export async function startPool(options: PoolOptions): Promise<RunningPool> {
@@ -86,7 +105,7 @@ export async function startPool(options: PoolOptions): Promise<RunningPool> {
   // workerd put into it at whatever time is its owner's alone all the same.
   process.umask(0o077);
   const stateDir = resolve(options.stateDir);
-  const found = await openPrivateFolder(stateDir, ["secrets.json", WORKERD_RECORD]);
+  const found = await openPrivateFolder(stateDir, ["secrets.json", FIRST_START, WORKERD_RECORD]);
   const held = await lockState(stateDir);
   // Asked under the lock: between the look and the lock another start may have come and gone.
   const fresh = found !== "used" && !existsSync(secretsFile(stateDir));
@@ -103,11 +122,11 @@ export async function startPool(options: PoolOptions): Promise<RunningPool> {
     if (orphan !== undefined) options.log(`Ended the runtime that an earlier start left behind (pid ${orphan}).`);
 
     const configPath = options.configPath ?? fileURLToPath(new URL("../../wrangler.toml", import.meta.url));
+    const isNew = options.secrets === undefined && isFirstStart(stateDir);
     const secrets = options.secrets ?? loadSecrets(stateDir);
     const config = await readPoolConfig(configPath);
     const script = await bundlePool(options.main ?? config.main, config.define);
     await migrate(stateDir, config, recordFile, options.log);
-    const isNew = fresh && options.secrets === undefined;
     return await serve({ ...options, host, stateDir, certificate, secrets, isNew }, config, script, recordFile, lock);
   } catch (error) {
     lock.abandon();
@@ -176,6 +195,7 @@ async function serve(
         publicUrl,
         secrets,
         isNew,
+        endFirstStart: () => endFirstStart(stateDir),
         reloadCertificate: () => tls && front?.use(readCertificate(tls)),
         stop: () => end().then(() => lock.release()),
         abandon: () => end().then(() => lock.abandon()),

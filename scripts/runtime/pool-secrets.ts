@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import * as z from "zod";
 import { OperatorError } from "./operator-error.ts";
@@ -15,6 +15,21 @@ export type PoolSecrets = z.infer<typeof poolSecrets>;
 
 /** What workerd keeps in a state folder: the record, and the objects that decide. */
 export const RUNTIME_STATE = "pool";
+
+/** Persisted: there from before a pool's identity is made until its first start has done all that only it does. */
+export const FIRST_START = "first-start";
+
+/** Whether this start makes the pool here, or goes on with one that was killed while it made it. */
+export function isFirstStart(stateDir: string): boolean {
+  const mark = join(stateDir, FIRST_START);
+  // Written first: a pool whose start was killed after its identity was made would have had its first start.
+  if (!existsSync(secretsFile(stateDir)) && !existsSync(join(stateDir, RUNTIME_STATE))) writePrivateFile(mark, "");
+  return existsSync(mark);
+}
+
+export function endFirstStart(stateDir: string): void {
+  rmSync(join(stateDir, FIRST_START), { force: true });
+}
 
 /** The pool's secrets; made on the first start and kept. Where there is a record, other secrets would open none of it. */
 export function loadSecrets(stateDir: string): PoolSecrets {

@@ -1,9 +1,12 @@
+import { once } from "node:events";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { PeerView } from "../../schema/wire/federation.ts";
 import { adminClient } from "../../scripts/runtime/admin-client.ts";
-import { ligand, type PoolProcess, startPool, startWorker, waitFor } from "./support.ts";
+import { ligand, type PoolProcess, spawnStart, startPool, startWorker, temporaryFolder, waitFor } from "./support.ts";
 
 /** `ligand federation …` and `ligand peers …` against pools in processes of their own. */
 
@@ -41,6 +44,39 @@ describe("the switch of a pool on one machine", () => {
     expect((await fetch(`${again.url}/v1/federation/info`)).status).toBe(503);
     expect(await json(again, "federation", "on")).toMatchObject({ policy: { federation: "on" } });
     expect((await fetch(`${again.url}/v1/federation/info`)).status).toBe(200);
+    await again.stop();
+  });
+
+  it.each<[what: string, kill: (stateDir: string) => Promise<void>]>([
+    [
+      "when it had made the identity",
+      async (stateDir) => {
+        const { child } = spawnStart({}, stateDir);
+        await waitFor(() => existsSync(join(stateDir, "secrets.json")), 30_000, "the identity");
+        const ended = once(child, "exit");
+        child.kill("SIGKILL");
+        await ended;
+      },
+    ],
+    [
+      "before it had made the identity",
+      async (stateDir) => {
+        mkdirSync(stateDir, { mode: 0o700 });
+        writeFileSync(join(stateDir, ".gitignore"), "*\n");
+      },
+    ],
+  ])("is on from the first start that comes about, though another was killed %s", async (_what, kill) => {
+    const stateDir = join(temporaryFolder(), "state");
+    await kill(stateDir);
+    const identity = () => readFileSync(join(stateDir, "secrets.json"), "utf8");
+    const made = existsSync(join(stateDir, "secrets.json")) ? identity() : undefined;
+    const first = await startPool({ stateDir });
+    expect(identity()).toBe(made ?? identity());
+    expect((await first.admin.federation()).policy.federation).toBe("on");
+    await first.admin.changeFederation({ federation: "off" });
+    await first.stop();
+    const again = await startPool({ stateDir });
+    expect((await again.admin.federation()).policy.federation).toBe("off");
     await again.stop();
   });
 });

@@ -7,7 +7,7 @@ import { EMBEDDED_MODEL } from "../../worker-agent/models/embedded.ts";
  * Each message `{streams, rounds}` is answered with `{tokensPerSecond}`.
  */
 const { BENCH_SLOTS = "8", BENCH_THREADS = "1" } = process.env;
-const meter = { generationStarted() {}, promptEvaluated() {}, tokenGenerated() {}, generationEnded() {} };
+const meter = { generationStarted() {}, promptEvaluated() {}, tokensGenerated() {}, generationEnded() {} };
 const loaded = await loadLlamaEngine({
   file: { ...EMBEDDED_MODEL, sha256: "" },
   slots: Number(BENCH_SLOTS),

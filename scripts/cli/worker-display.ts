@@ -130,7 +130,8 @@ export function sampled(samples: readonly Sample[], next: Sample): readonly Samp
 export function tokensPerSecond(samples: readonly Sample[]): number {
   const [first, last] = [samples[0], samples.at(-1)];
   if (first === undefined || last === undefined || last.atMs <= first.atMs) return 0;
-  return ((last.tokens - first.tokens) * 1_000) / (last.atMs - first.atMs);
+  // Fewer than before: an upstream server counted fewer tokens than it sent pieces.
+  return (Math.max(0, last.tokens - first.tokens) * 1_000) / (last.atMs - first.atMs);
 }
 
 const NAMES_CHARS = 40;

@@ -401,6 +401,22 @@ describe("a server of another mind", () => {
     expect((await ask(engine, { maxTokens: 2 })).last).toMatchObject({ usage: { completionTokens: 2 } });
   });
 
+  it.each<[what: string, pieces: number, usage: object | null, tokens: number]>([
+    ["that sends many tokens in a piece", 2, { prompt_tokens: 4, completion_tokens: 33 }, 33],
+    ["that sends a token in many pieces", 9, { prompt_tokens: 4, completion_tokens: 5 }, 5],
+    ["that claims more than there are bytes", 2, { prompt_tokens: 4, completion_tokens: 5_000 }, 2 * 20],
+    ["that does not count", 3, null, 3],
+  ])("%s: the owner is shown what the pool has on record, job for job", async (_what, pieces, usage, tokens) => {
+    const said = Array.from({ length: pieces }, () => text("x".repeat(20)));
+    const engine = await listen((response) =>
+      stream(response, ...said, stop, ...(usage ? [{ choices: [], usage }] : []), "[DONE]").end(),
+    );
+    for (const jobs of [1, 2]) {
+      expect((await ask(engine)).last).toMatchObject({ usage: { completionTokens: tokens } });
+      expect(counters.values.tokensGenerated).toBe(jobs * tokens);
+    }
+  });
+
   it("that does not stream: its one piece is the answer", async () => {
     const whole = { choices: [{ message: { content: "whole" }, finish_reason: "length" }] };
     const engine = await listen((response) =>

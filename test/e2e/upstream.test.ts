@@ -30,8 +30,13 @@ describe("a worker over another server", () => {
     expect(data.choices[0]?.message.content).toMatch(/^[A-Z]/);
     expect(data.usage?.completion_tokens).toBeGreaterThan(3);
     expect(response.headers.get("x-ligand-deterministic")).toBe("false");
-    const stream = await client.chat.completions.create({ ...ask("What is a worker?"), stream: true });
+    const stream = await client.chat.completions.create({
+      ...ask("What is a worker?"),
+      stream: true,
+      stream_options: { include_usage: true },
+    });
     const chunks = await Array.fromAsync(stream);
+    const onRecord = (data.usage?.completion_tokens ?? 0) + (chunks.at(-1)?.usage?.completion_tokens ?? 0);
     expect(chunks.map((chunk) => chunk.choices[0]?.delta.content ?? "").join("")).not.toBe("");
     const tooLong = client.completions.create({ model: SERVER_MODEL, prompt: "pool ".repeat(400) });
     await expect(tooLong).rejects.toThrow(BadRequestError);
@@ -39,7 +44,7 @@ describe("a worker over another server", () => {
     const why = "inference/context-length-exceeded. The prompt does not fit the model's context.";
     await waitFor(() => worker.output().includes(`(${SERVER_MODEL}) failed: ${why}\n`), 10_000, "the log to say why");
     const { stdout } = await ligand(["worker", "status", "--state", worker.stateDir]);
-    expect(stdout).toMatch(/^So far .*\(2 done, 1 failed, 0 cancelled\)/m);
+    expect(stdout).toMatch(new RegExp(`^So far .*\\(2 done, 1 failed, 0 cancelled\\), ${onRecord} tokens in `, "m"));
     expect(stdout).toMatch(new RegExp(`^Failed {6}${SERVER_MODEL}, \\d+ s ago: ${why}$`, "m"));
     expect(worker.output()).toContain(`Serves ${SERVER_MODEL}: 2 jobs at once`);
     expect(worker.output() + JSON.stringify(worker.status())).not.toContain(KEY);

@@ -89,6 +89,7 @@ export interface EngineMeter {
   generationStarted(): void;
   /** Tokens of a prompt that were computed, those found in a cache left out. */
   promptEvaluated(tokens: number): void;
-  tokenGenerated(): void;
+  /** Of an engine that hears the true number only at the end, then also what that is more, or less, than it said. */
+  tokensGenerated(count: number): void;
   generationEnded(): void;
 }

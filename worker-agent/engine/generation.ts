@@ -221,7 +221,7 @@ export class Generation {
       }
       this.#tokens.push(token);
       this.#generated++;
-      meter.tokenGenerated();
+      meter.tokensGenerated(1);
       yield token;
       if (signal.aborted) {
         this.#aborted = true;

@@ -289,7 +289,7 @@ export class UpstreamEngine implements Engine {
     const said = (text: string): GenerationEvent => {
       bytes += Buffer.byteLength(text);
       pieces++;
-      this.#meter.tokenGenerated();
+      this.#meter.tokensGenerated(1);
       return { type: "text", text, tokens: 1 };
     };
     let open: number | null = null;
@@ -310,7 +310,7 @@ export class UpstreamEngine implements Engine {
       for (const event of events) {
         bytes += Buffer.byteLength(event.type === "tool-call" ? event.name : text);
         pieces++;
-        this.#meter.tokenGenerated();
+        this.#meter.tokensGenerated(1);
       }
       return events;
     };
@@ -364,10 +364,13 @@ export class UpstreamEngine implements Engine {
     const rest = characters.flush();
     if (rest !== "" && open === null) yield said(rest);
     this.#warned = "";
+    const counted = this.#usage(job, usage, { pieces, bytes });
+    // A piece was taken for a token until now: what is on record and what the owner sees are one number.
+    this.#meter.tokensGenerated(counted.completionTokens - pieces);
     yield {
       type: "end",
       finishReason: finishReason === "length" ? "length" : open === null ? "stop" : "tool_calls",
-      usage: this.#usage(job, usage, { pieces, bytes }),
+      usage: counted,
     };
   }
 

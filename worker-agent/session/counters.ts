@@ -55,8 +55,8 @@ export class Counters implements EngineMeter {
     this.count("promptTokensEvaluated", tokens);
   }
 
-  tokenGenerated(): void {
-    this.count("tokensGenerated");
+  tokensGenerated(count: number): void {
+    this.count("tokensGenerated", count);
   }
 
   generationEnded(): void {

@@ -71,6 +71,7 @@ it("speed is what the last three seconds brought", () => {
   const at = (atMs: number, tokens: number) => ({ atMs, tokens });
   expect(tokensPerSecond([])).toBe(0);
   expect(tokensPerSecond([at(0, 5)])).toBe(0);
+  expect(tokensPerSecond([at(0, 9), at(1_000, 5)])).toBe(0);
   const samples = [at(0, 0), at(1_000, 900), at(2_000, 900), at(4_500, 1_000)];
   expect(tokensPerSecond(samples.reduce<ReturnType<typeof sampled>>(sampled, []))).toBe(40);
 });

@@ -68,6 +68,8 @@ export interface PeerStanding {
 
 type MinTier = FederationPolicy["min_auth_tier"];
 
+/** Persisted contract: under this key, the last grant that the peer was told, as it was signed. */
+const LAST_GRANT = "lastGrant";
 /** Nonces are kept for minutes; that they go is in no hurry. */
 const PURGE_MS = 60_000;
 
@@ -106,6 +108,7 @@ export class Bond extends DurableObject<Env> {
       peer: () => this.#identity ?? null,
       self: () => this.#self(),
       armBy: (atMs) => this.#armBy(atMs),
+      startedOver: (save) => this.#startedOver(save),
       equivocated: (audience, proof, save) => this.#equivocated(audience, proof, save),
     });
   }
@@ -180,8 +183,9 @@ export class Bond extends DurableObject<Env> {
   }
 
   /**
-   * A peer of an export, tombstones too, in a fresh pool. False when it is here and otherwise, or its id is not its key's. What was signed for the
-   * pool that was exported is not heard here again: requests and grants of before now are refused.
+   * A peer of an export, tombstones too, in a fresh pool. False when it is here and otherwise, or its id is not its
+   * key's. What it granted is not taken over: it may have withdrawn that since, and says what holds once more
+   * (`#sayGrantAgain` there), with the clock of when it decided it. Requests of before now are refused.
    */
   async restore(row: PeerRow): Promise<boolean> {
     const here = this.#row();
@@ -191,12 +195,12 @@ export class Bond extends DurableObject<Env> {
       return false;
     }
     const nowMs = Date.now();
-    const { id: atomId, publicKey, name, url, authTier, granted, received, decidedBy, addedByAdmin } = row;
+    const { id: atomId, publicKey, name, url, authTier, granted, decidedBy, addedByAdmin } = row;
     const { addedAtMs, revokedAtMs, removedAtMs } = row;
     const trust: PeerTrust = {
       granted: granted as GrantableLevel,
-      received: received as TrustLevel,
-      receivedAt: { physical_us: nowMs * 1_000, logical: 0 },
+      received: 0,
+      receivedAt: null,
       decided: decidedBy === null ? null : (granted as GrantableLevel),
       addedByAdmin,
       addedAtMs,
@@ -265,7 +269,7 @@ export class Bond extends DurableObject<Env> {
       this.ctx.storage.kv.put("identity", this.#identity);
       this.#seenAtMs = nowMs;
       this.#admissions.speaks(signatureVersion);
-      if (!fresh) return;
+      if (!fresh) return this.#sayGrantAgain();
       this.#tell({ type: "peer_handshake", visibility: "private", payload: { peer: atomId, by: by.admin } });
       // It may still count on what we granted before we removed it.
       const payload = { peer: atomId, level: step.trust.granted };
@@ -314,13 +318,12 @@ export class Bond extends DurableObject<Env> {
   async remove(by: string): Promise<boolean> {
     const peer = this.#identity?.atomId;
     if (this.#trust === null || this.#trust.removedAtMs !== null || peer === undefined) return false;
-    const { granted: before, decided } = this.#trust;
+    const { granted: before } = this.#trust;
+    const counts = wasTold(this.#trust);
     this.#change(remove(this.#trust, Date.now()), () => {
       this.#deliveries.clear();
       this.#tell({ type: "trust_changed", visibility: "private", payload: { peer, by, from: before, to: null } });
-      // Whoever was never granted anything counts on nothing.
-      const wasTold = decided !== null || before >= 2;
-      if (wasTold) this.#tell({ type: "trust_granted", visibility: "direct", payload: { peer, level: 0 } });
+      if (counts) this.#tell({ type: "trust_granted", visibility: "direct", payload: { peer, level: 0 } });
     });
     await this.#settle();
     peersChanged();
@@ -456,6 +459,28 @@ export class Bond extends DurableObject<Env> {
       this.#tell({ type: `circuit_${change}`, visibility: "private", payload: { peer } });
     });
     if (change === "closed") this.#deliveries.hurry(Date.now());
+    this.ctx.waitUntil(this.#settle());
+  }
+
+  /**
+   * Call inside a transaction. It may have lost what we granted, as a pool has that was restored from a backup. The same
+   * event, so that nobody who loses it over and over fills our log.
+   */
+  #sayGrantAgain(): void {
+    const peer = this.#identity?.atomId;
+    if (this.#trust === null || peer === undefined || !wasTold(this.#trust)) return;
+    const said = this.ctx.storage.kv.get<SignedEvent>(LAST_GRANT);
+    const payload = { peer, level: this.#trust.granted };
+    if (said !== undefined) this.#queueDirect(said, "trust_granted");
+    else this.#tell({ type: "trust_granted", visibility: "direct", payload });
+  }
+
+  #startedOver(save: () => void): void {
+    this.ctx.storage.transactionSync(() => {
+      save();
+      this.#sayGrantAgain();
+    });
+    this.#rearm(Date.now() + LIMITS.outboxRetryMinMs);
     this.ctx.waitUntil(this.#settle());
   }
 
@@ -630,6 +655,7 @@ export class Bond extends DurableObject<Env> {
   /** SPEC 3.7: `direct` events are queued, each on its own; of grants the last one said is all that counts (SPEC 3.3). */
   #queueDirect(event: SignedEvent, type: EventType): void {
     if (this.#trust === null) return;
+    if (type === "trust_granted") this.ctx.storage.kv.put(LAST_GRANT, event);
     const message = { target: "/api/federation/events", body: { events: [{ event, ttl: 0 }] } };
     this.#deliveries.put(message, type === "trust_granted" ? type : null, Date.now());
   }
@@ -659,6 +685,11 @@ export class Bond extends DurableObject<Env> {
       removedAtMs,
     };
   }
+}
+
+/** Whoever was never granted anything counts on nothing. */
+function wasTold({ decided, granted }: PeerTrust): boolean {
+  return decided !== null || granted >= 2;
 }
 
 /** Nobody here decided anything about it. */

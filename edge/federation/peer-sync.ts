@@ -29,6 +29,8 @@ export interface SyncOwner {
   peer(): { atomId: string; publicKey: string } | null;
   /** This pool's atom id. */
   self(): Promise<string>;
+  /** Its log has another name than before: `save` belongs into the transaction that follows from it. */
+  startedOver(save: () => void): void;
   /** The peer proved to tell two stories: `save` belongs into the transaction that says so. */
   equivocated(audience: PeerAudience, proof: NonNullable<Followed["equivocation"]>, save: () => void): void;
   /** Another try is due then at the latest. */
@@ -247,8 +249,10 @@ export class PeerSync {
 
   #saveFollowed(audience: PeerAudience, followed: Followed): void {
     const save = () => this.#ctx.storage.kv.put(`followed:${audience}`, followed);
-    const isNew = followed.equivocation !== null && this.#followed(audience).equivocation === null;
-    if (isNew && followed.equivocation !== null) this.#owner.equivocated(audience, followed.equivocation, save);
+    const before = this.#followed(audience);
+    const { equivocation, logId } = followed;
+    if (equivocation !== null && before.equivocation === null) this.#owner.equivocated(audience, equivocation, save);
+    else if (before.logId !== null && logId !== null && logId !== before.logId) this.#owner.startedOver(save);
     else save();
   }
 

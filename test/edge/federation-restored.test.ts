@@ -1,0 +1,96 @@
+import { beforeEach, describe, expect, it, vi } from "vitest";
+import { openEvent } from "../../schema/crypto/signed-event.ts";
+import type { PeerRow } from "../../schema/db/peers.ts";
+import type { SignedEvent } from "../../schema/wire/events.ts";
+import type { TrustLevel } from "../../schema/wire/federation.ts";
+import { freshPool, outcome, PeerDouble, peerAt } from "./peer-double.ts";
+import { admin, eventually } from "./support.ts";
+
+/** SPEC 3.3, 4.1: one of the two pools of a bond was restored from a backup. The word of the other is what holds. */
+
+const HOUR = 3_600_000;
+const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
+beforeEach(async () => {
+  vi.useFakeTimers({ toFake: ["Date"] });
+  await freshPool();
+});
+
+describe("a peer of an export", () => {
+  const rowOf = (peer: PeerDouble): PeerRow => ({
+    id: peer.id,
+    publicKey: peer.card().public_key,
+    name: "double",
+    url: peer.url,
+    capabilities: "[]",
+    authTier: "device-bound",
+    granted: 3,
+    received: 3,
+    effective: 3,
+    awaitsAdmin: null,
+    addedByAdmin: true,
+    decidedBy: "admin",
+    signatureVersion: 2,
+    circuit: "closed",
+    addedAtMs: 1,
+    seenAtMs: 2,
+    revokedAtMs: null,
+    removedAtMs: null,
+  });
+
+  it.each<[what: string, since: TrustLevel, effective: TrustLevel]>([
+    ["granted nothing else since is bonded again", 3, 3],
+    ["granted less since", 2, 2],
+    ["withdrew all since", 0, 2],
+  ])("is trusted above 2 by its own word alone: one that %s, when it says that", async (_what, since, effective) => {
+    const peer = await PeerDouble.make();
+    const exportedGrant = await peer.grant(3, { aheadMs: -2 * HOUR });
+    const newest = since === 3 ? exportedGrant : await peer.grant(since, { aheadMs: -HOUR });
+    await admin("POST", "/import", { table: "peers", rows: [rowOf(peer)] }, 200);
+    expect(await peer.seen()).toMatchObject({ granted: 3, received: 0, effective: 2, awaits_admin: null });
+    pass(1_000);
+    // As its queue has it: signed when it was decided, which was before the import.
+    await peer.push([newest]);
+    expect(await peer.seen()).toMatchObject({ received: since, effective });
+    // What it withdrew stays withdrawn, whoever sends the old one again.
+    await peer.push([exportedGrant]);
+    expect(await peer.seen()).toMatchObject({ received: since, effective });
+  });
+});
+
+describe("a peer that was restored", () => {
+  const toldLevels = async (peer: PeerDouble) => {
+    const opened = await Promise.all(peer.received.map((event) => openEvent(event)));
+    return opened.map((each) => (each.ok && each.event.type === "trust_granted" ? each.event.payload.level : null));
+  };
+  const contentIds = (events: readonly SignedEvent[]) => events.map(({ content_id }) => content_id);
+  const logHead = async () => (await admin<{ head: number }>("GET", "/events?limit=1")).head;
+
+  it("and whose log has a new name is told again what it was granted, by the same event", async () => {
+    const peer = await peerAt(3, 3);
+    peer.log.append(await peer.event());
+    await eventually(async () => (await toldLevels(peer)).length === 1);
+    await eventually(async () => JSON.stringify((await peer.seen()).sync).includes('"seq":1'));
+    const head = await logHead();
+    for (const times of [2, 3]) {
+      peer.log.startOver(times.toString(16).padStart(32, "0"));
+      await eventually(async () => peer.received.length === times);
+    }
+    expect(new Set(contentIds(peer.received)).size).toBe(1);
+    expect(await toldLevels(peer)).toEqual([3, 3, 3]);
+    expect(await logHead()).toBe(head);
+  });
+
+  it("and that registers again is told so too, what is newest; whoever was granted nothing is told nothing", async () => {
+    const peer = await peerAt(3);
+    await admin("PUT", `/peers/${peer.id}/trust`, { level: 2 }, 200);
+    await eventually(async () => (await toldLevels(peer)).at(-1) === 2);
+    const before = peer.received.length;
+    expect(await outcome(await peer.register())).toBe("200");
+    await eventually(async () => peer.received.length > before);
+    expect(peer.received.at(-1)).toEqual(peer.received[before - 1]);
+    const stranger = await peerAt(1);
+    expect(await outcome(await stranger.register())).toBe("200");
+    expect(await stranger.seen()).toMatchObject({ deliveries_waiting: 0 });
+    expect(stranger.received).toEqual([]);
+  });
+});

@@ -167,6 +167,50 @@ describe("a pool whose runtime is killed", () => {
     await a.admin.changeFederation({ federation: "on" });
   });
 
+  it("between decisions and their delivery, writes each down once, and its peer has the last one", async () => {
+    const id = b.credentials.atom_id;
+    const decisions = async () =>
+      (await logOf(a, "all"))
+        .map(bodyOf)
+        .filter(({ type, payload }) => ["trust_changed", "trust_granted"].includes(type) && payload.peer === id)
+        .map(({ type, payload }) => (type === "trust_changed" ? `${payload.from} to ${payload.to}` : payload.level));
+    const { granted: first } = await a.admin.peer(id);
+    const before = await decisions();
+    let stopping = false;
+    let decided = 0;
+    const deciding = async () => {
+      for (let level = 2; !stopping || level === 3; level = level === 2 ? 3 : 2) {
+        // Whether one that was not answered was taken, the log says.
+        const done = () =>
+          a.admin.trustPeer(id, level as 2 | 3).then(
+            () => true,
+            () => false,
+          );
+        await waitFor(done, CATCH_UP_MS, "a decision to be taken");
+        decided += 1;
+      }
+    };
+    const running = deciding();
+    for (const more of [5, 9, 14]) {
+      await waitFor(() => decided >= more, 30_000, "decisions to be taken");
+      await killRuntime(a);
+    }
+    await waitFor(() => decided >= 20, 30_000, "decisions to be taken again");
+    stopping = true;
+    await running;
+
+    await waitFor(async () => (await b.admin.peer(a.credentials.atom_id)).received === 3, 30_000, "the last one");
+    const said = (await decisions()).slice(before.length);
+    // Each begins where the one before ended, and is told to the peer by one grant.
+    const levels = said.filter((_, i) => i % 2 === 1);
+    const story = levels.flatMap((to, i) => [`${levels[i - 1] ?? first} to ${to}`, to]);
+    expect(said).toEqual(story);
+    expect(levels.length).toBeGreaterThanOrEqual(decided);
+    expect(levels.at(-1)).toBe(3);
+    await expectSound(a);
+    await waitFor(async () => (await streams(a, b)).every(Boolean), CATCH_UP_MS, "all streams");
+  });
+
   it("with its peer's at the same moment finds that peer again, though neither has anything to say", async () => {
     await Promise.all([killRuntime(a), killRuntime(b)]);
     await waitFor(() => a.admin.pool(), 30_000, "one to be back");

@@ -460,12 +460,17 @@ describe("a peer that asks for patience", () => {
 
   it("for ever is given a hundred times, then no more", async () => {
     answerPushes(later("1"));
-    await inBond(({ sql }) => sql.exec("DELETE FROM deliveries"));
     await grant(3);
     await settled(([one]) => one?.deferrals === 1);
-    await inBond(({ sql }) => sql.exec("UPDATE deliveries SET deferrals = ?", LIMITS.deliveryDeferrals));
+    await inBond(({ sql }) => sql.exec("UPDATE deliveries SET deferrals = ?", LIMITS.deliveryDeferrals - 1));
+    await tryAgain(SECOND);
+    await settled(([one]) => one?.deferrals === LIMITS.deliveryDeferrals);
     await tryAgain(SECOND);
     await settled((rows) => rows.length === 0);
+    expect(tries()).toHaveLength(3);
+    await tryAgain(MINUTE);
+    await eventually(async () => (await audited("delivery_given_up")).length === 1);
+    expect((await peer.seen()).circuit).toBe("closed");
   });
 });
 
@@ -503,12 +508,14 @@ describe("a hostile answer", () => {
     ["with an abyss", () => new Response("[".repeat(1_000_000))],
     ["with another place to go", () => Response.redirect("https://inside.example/", 307)],
   ])("%s is no delivery: the grant waits, and is told later", async (_what, answer) => {
-    answerPushes((request) => {
-      expect(request.redirect).toBe("manual");
+    const redirects = new Set<string>();
+    answerPushes(({ redirect }) => {
+      redirects.add(redirect);
       return answer();
     });
     await grant(3);
     await isTriedAgain();
+    expect([...redirects], "which nobody follows").toEqual(["manual"]);
   });
 
   it("without end is read as far as the bound, and no further", async () => {

@@ -18,23 +18,27 @@ export type ArrivalStep =
 
 /**
  * What becomes of an event that `from` brought, and that our log does not have (SPEC 4.1, 4.2). Pure: `wallUs` comes in;
- * `held`, how many events wait for our clock already, is asked only where it matters.
+ * `held`, how many events wait for our clock already, of all and of those that `from` brought, is asked only where it matters.
  */
 export function arrive(
   clock: Clock,
   { event, ttl, from }: { event: EventBody; ttl: number; from: string },
-  { self, held }: { self: string; held: () => number },
+  { self, held }: { self: string; held: () => { all: number; ofBringer: number } },
   wallUs: number,
 ): ArrivalStep {
   if (!mayCome(event, { from, self })) return { outcome: "refused", code: "events/forbidden" };
   const seen = observe(clock, event.hlc, wallUs);
   if (seen.outcome === "waits") {
     // What is for us alone is of use only when it comes, and its sender tries again.
-    const isKept = event.visibility !== "direct" && held() < LIMITS.heldEvents;
-    if (isKept) return { outcome: "held", dueUs: seen.dueUs };
+    if (event.visibility !== "direct" && mayWait(held())) return { outcome: "held", dueUs: seen.dueUs };
   }
   if (seen.outcome !== "now") return { outcome: "refused", code: "events/excessive-drift" };
   const theirs = { visibility: event.visibility, ours: false };
   const onwards = mayRelay(theirs, ttl) ? ttlOnwards(ttl) : 0;
   return { outcome: "accepted", clock: seen.clock, audiences: audiencesOf(theirs, ttl), ttl: onwards };
+}
+
+/** One peer alone does not fill the room that all share. */
+function mayWait({ all, ofBringer }: { all: number; ofBringer: number }): boolean {
+  return all < LIMITS.heldEvents && ofBringer < LIMITS.heldEventsPerBringer;
 }

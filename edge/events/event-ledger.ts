@@ -60,6 +60,7 @@ export class EventLedger {
       `CREATE TABLE IF NOT EXISTS held (content_id TEXT PRIMARY KEY, due_us INTEGER NOT NULL, taken TEXT NOT NULL)
        WITHOUT ROWID`,
     );
+    sql.exec("CREATE TABLE IF NOT EXISTS held_of (atom_id TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID");
     sql.exec("CREATE TABLE IF NOT EXISTS keys (key TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID");
     sql.exec("CREATE TABLE IF NOT EXISTS told (atom_id TEXT PRIMARY KEY) WITHOUT ROWID");
   }
@@ -161,14 +162,19 @@ export class EventLedger {
       dueUs,
       JSON.stringify(taken),
     );
+    this.#sql.exec("INSERT INTO held_of VALUES (?, 1) ON CONFLICT (atom_id) DO UPDATE SET n = n + 1", taken.from);
   }
 
   holds(contentId: string): boolean {
     return this.#sql.exec("SELECT 1 FROM held WHERE content_id = ?", contentId).toArray().length > 0;
   }
 
-  heldCount(): number {
-    return this.#sql.exec<{ n: number }>("SELECT count(*) AS n FROM held").one().n;
+  /** Of everyone, and of this peer. */
+  heldCount(from: string): { all: number; ofBringer: number } {
+    const counts =
+      "SELECT coalesce(sum(n), 0) AS al, coalesce(sum(n) FILTER (WHERE atom_id = ?), 0) AS one FROM held_of";
+    const { al: all, one: ofBringer } = this.#sql.exec<{ al: number; one: number }>(counts, from).one();
+    return { all, ofBringer };
   }
 
   /** When the first of them is due, in microseconds since the epoch. */
@@ -185,8 +191,14 @@ export class EventLedger {
         LIMITS.eventsPerCommit,
       )
       .toArray();
-    for (const row of rows) this.#sql.exec("DELETE FROM held WHERE content_id = ?", row.content_id);
-    return rows.map((row) => JSON.parse(row.taken) as TakenEvent);
+    const released = rows.map((row) => JSON.parse(row.taken) as TakenEvent);
+    for (const { wire, from } of released) {
+      this.#sql.exec("DELETE FROM held WHERE content_id = ?", wire.content_id);
+      this.#sql.exec("UPDATE held_of SET n = n - 1 WHERE atom_id = ?", from);
+    }
+    // Nobody's, or fewer than none: what was held before there was this count.
+    this.#sql.exec("DELETE FROM held_of WHERE n <= 0");
+    return released;
   }
 }
 

@@ -19,6 +19,7 @@ import type { Env } from "../env.ts";
 import { type PoolKeys, poolKeys } from "../http/pool-keys.ts";
 import { type HeldRecords, Outbox } from "../record/outbox.ts";
 import { arrive, type TakeResult } from "./arrival.ts";
+import { BringerRates, eventsWorth } from "./bringer-rate.ts";
 import { adopt, type Clock, tick } from "./clock.ts";
 import { type AppendedEvent, EventLedger, type SequencedEvent, type TakenEvent } from "./event-ledger.ts";
 import { append, type Head, type LogState, newLog, type Placed } from "./log-machine.ts";
@@ -57,6 +58,12 @@ export interface LogCounts {
   relayed: number;
 }
 
+/** What became of a peer's events, and how long it must wait before it brings more; null: it brought too many before. */
+export interface TakenAtRate {
+  results: TakeResult[] | null;
+  waitMs: number;
+}
+
 /** Drafts of one caller, and how to answer it. */
 interface Waiting {
   drafts: EventDraft[];
@@ -93,6 +100,7 @@ export class EventLog extends DurableObject<Env> {
   #clock: Clock;
   #waiting: Waiting[] = [];
   #writing = false;
+  readonly #rates = new BringerRates();
   readonly #listeners = new Set<() => void>();
   readonly #counts: LogCounts = { appended: 0, received: 0, relayed: 0 };
   readonly #checkpoints = new Map<Audience, SignedCheckpoint>();
@@ -135,6 +143,18 @@ export class EventLog extends DurableObject<Env> {
     const results = this.#commit(() => events.map((taken) => this.#take(taken, keys.atomId, Date.now())));
     if (results.some((each) => each.ok && each.outcome === "held")) await this.#arm();
     return results;
+  }
+
+  /** The same, of one peer, which may have the log keep so many a minute. */
+  async takeAtRate(events: TakenEvent[], perMinute: number): Promise<TakenAtRate> {
+    const from = events[0]?.from ?? "";
+    const waitMs = this.#rates.waitMs(from, Date.now());
+    if (waitMs > 0) return { results: null, waitMs };
+    const results = await this.take(events);
+    const kept = events.filter((_, i) => isKept(results[i]));
+    const worth = kept.reduce((sum, { wire }) => sum + eventsWorth(wire), 0);
+    this.#rates.spend(from, worth, perMinute, Date.now());
+    return { results, waitMs: this.#rates.waitMs(from, Date.now()) };
   }
 
   /**
@@ -324,7 +344,7 @@ export class EventLog extends DurableObject<Env> {
     const step = arrive(
       this.#clock,
       { event, ttl: taken.ttl, from },
-      { self, held: () => this.#ledger.heldCount() },
+      { self, held: () => this.#ledger.heldCount(from) },
       wallUs(nowMs),
     );
     switch (step.outcome) {
@@ -500,6 +520,9 @@ export class EventLog extends DurableObject<Env> {
     }, LIMITS.recordFlushMs);
   }
 }
+
+/** It is in the log now, or will be. */
+const isKept = (result: TakeResult | undefined) => result?.ok === true && result.outcome !== "duplicate";
 
 const wallUs = (ms: number) => ms * 1_000;
 

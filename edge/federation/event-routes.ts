@@ -5,6 +5,7 @@ import { mayRead, TRUST_FOR_PUBLIC } from "../events/visibility.ts";
 import { fail } from "../http/errors.ts";
 import { poolKeys } from "../http/pool-keys.ts";
 import { EVENT_LOG } from "../http/pool-objects.ts";
+import { RefusedKeys } from "../http/refused-keys.ts";
 import { takeEvents } from "./incoming.ts";
 import { outgoing } from "./outgoing.ts";
 import { bondStreamUrl } from "./served-stream.ts";
@@ -12,6 +13,10 @@ import { type PeerEnv, signedBody, signedPeer } from "./signed-peer.ts";
 import { answerPush } from "./sync-machine.ts";
 
 const READS = { legacy: "reads", rate: "event", minTrust: 2, isRead: true } as const;
+
+/** Of this isolate: peers whose events our log has enough of for now. */
+const refusedBringers = new RefusedKeys<{ retryAfterSeconds: number }>();
+const TOO_MANY_EVENTS = "Too many events of this peer.";
 
 /** Event sync with a peer (SPEC 4.2). */
 export const eventSyncRoutes = new Hono<PeerEnv>()
@@ -21,8 +26,16 @@ export const eventSyncRoutes = new Hono<PeerEnv>()
     if (body instanceof Response) return body;
     const { policy, peer } = c.var;
     if (peer.trust < TRUST_FOR_PUBLIC && body.events.length > 1) return fail(c, "federation/untrusted");
+    // Before its signatures are verified.
+    const refused = refusedBringers.find(peer.atomId, Date.now());
+    if (refused) return fail(c, "federation/rate-limited", { message: TOO_MANY_EVENTS, ...refused.refusal });
     const { atomId: self } = await poolKeys(c.env);
-    const { arrivals, grants } = await takeEvents(c.env, { self, policy }, peer, body.events);
+    const { arrivals, waitMs, grants } = await takeEvents(c.env, { self, policy }, peer, body.events);
+    if (arrivals === null) {
+      const refusal = { retryAfterSeconds: Math.ceil(waitMs / 1_000) };
+      refusedBringers.remember(peer.atomId, refusal, Date.now());
+      return fail(c, "federation/rate-limited", { message: TOO_MANY_EVENTS, ...refusal });
+    }
     if (grants.length > 0) await c.env.BOND.getByName(peer.atomId).receiveGrants(grants, policy);
     const { hlc, public: head } = await c.env.EVENT_LOG.getByName(EVENT_LOG).heads();
     // Of what the peer may read: the number of our whole log would tell it of our audit.

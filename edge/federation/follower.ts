@@ -26,13 +26,14 @@ export interface FollowedLog {
   save(followed: Followed): void;
   call(call: PeerCall): Promise<PeerAnswer>;
   open(call: PeerCall, signal: AbortSignal): Promise<Response | null>;
-  take(events: readonly PulledEvent[]): Promise<Arrival[]>;
+  /** Null: none was looked at. More may come after `waitMs`. */
+  take(events: readonly PulledEvent[]): Promise<{ arrivals: readonly Arrival[] | null; waitMs: number }>;
 }
 
 const SHORT_STREAM_MS = 5_000;
 
 /** How a round ended, and so when the next one begins. */
-type Round = "over" | "lost" | "stalled" | "stopped";
+type Round = "over" | "lost" | "stalled" | "sated" | "stopped";
 
 /**
  * Follows one audience of one peer (SPEC 4.2): pulls until it is level, then reads its stream; on a drop it falls back
@@ -44,6 +45,8 @@ export class Follower {
   #failures = 0;
   /** Started again while it ran: an answer of before that does not stop it. */
   #isWanted = false;
+  /** After a round that ended because the peer told more than our log takes in a while. */
+  #satedMs = 0;
   /** Set while it waits for a peer that was away. */
   #wake: (() => void) | null = null;
   #stream: AbortController | null = null;
@@ -74,7 +77,8 @@ export class Follower {
       this.#isWanted = true;
       if (round === "over") this.#failures = 0;
       else if (round === "lost") this.#failures += 1;
-      if (round === "stalled") await new Promise((resolve) => setTimeout(resolve, LIMITS.eventStallMs));
+      if (round === "stalled") await paused(LIMITS.eventStallMs);
+      else if (round === "sated") await paused(Math.min(this.#satedMs, LIMITS.followBackoffMaxMs));
       else await this.#wait(backoffMs(this.#failures));
     }
     this.#isRunning = false;
@@ -106,8 +110,9 @@ export class Follower {
         if (restarts++ > 0) return "lost";
         continue;
       }
-      if ((await this.#take(step, page.data.events)) === "stalled") return "stalled";
+      const taken = await this.#take(step, page.data.events);
       if (page.data.events.length > 0) this.#failures = 0;
+      if (taken !== "taken") return taken;
       if (page.data.next >= page.data.head || page.data.events.length === 0) return "over";
     }
   }
@@ -170,17 +175,21 @@ export class Follower {
       const step = receiveStreamed(this.#log.read(), source, read.data, sha256);
       this.#log.save(step.followed);
       if (!step.ok) return step.code === "equivocation" ? "stopped" : "lost";
-      if ((await this.#take(step, read.data)) === "stalled") return "stalled";
+      const taken = await this.#take(step, read.data);
+      if (taken !== "taken") return taken;
     }
     return null;
   }
 
-  async #take(step: FollowStep & { ok: true }, events: readonly PulledEvent[]): Promise<"stalled" | "taken"> {
+  async #take(step: FollowStep & { ok: true }, events: readonly PulledEvent[]): Promise<"stalled" | "sated" | "taken"> {
     if (events.length === 0) return "taken";
-    const arrivals = await this.#log.take(events);
+    const { arrivals, waitMs } = await this.#log.take(events);
+    this.#satedMs = waitMs;
+    if (arrivals === null) return "sated";
     const { followed, stalled } = advance(this.#log.read(), step.stretch, arrivals);
     this.#log.save(followed);
-    return stalled ? "stalled" : "taken";
+    if (stalled) return "stalled";
+    return waitMs > 0 ? "sated" : "taken";
   }
 
   async #check(abort: AbortController): Promise<void> {
@@ -207,6 +216,10 @@ export class Follower {
 function backoffMs(failures: number): number {
   const ceilingMs = Math.min(LIMITS.followBackoffMinMs * 2 ** failures, LIMITS.followBackoffMaxMs);
   return LIMITS.followBackoffMinMs / 2 + Math.random() * ceilingMs;
+}
+
+function paused(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 function parsed(text: string): unknown {

@@ -2,6 +2,7 @@ import { openEvent } from "../../schema/crypto/signed-event.ts";
 import type { EventBody, SignedEvent } from "../../schema/wire/events.ts";
 import type { FederationPolicy, TrustLevel } from "../../schema/wire/federation.ts";
 import type { Env } from "../env.ts";
+import type { TakenAtRate } from "../events/event-log-object.ts";
 import { mayCome } from "../events/visibility.ts";
 import { EVENT_LOG } from "../http/pool-objects.ts";
 import { knownAmong } from "./store.ts";
@@ -19,8 +20,10 @@ export interface Bringer {
 }
 
 export interface TakenEvents {
-  /** One each, in the order they came. */
-  readonly arrivals: Arrival[];
+  /** One each, in the order they came; null when none was looked at, for this peer brought too many before. */
+  readonly arrivals: Arrival[] | null;
+  /** Until it may bring more. */
+  readonly waitMs: number;
   /** Grants of the bringer for us, among those that our log has now. */
   readonly grants: { level: TrustLevel; at: EventBody["hlc"] }[];
 }
@@ -28,7 +31,7 @@ export interface TakenEvents {
 /** Events of a peer, by push, pull or stream, into our log (SPEC 4.1, 4.2): opened, their origins known, then ordered. */
 export async function takeEvents(
   env: Env,
-  { self, policy }: { self: string; policy: Pick<FederationPolicy, "min_auth_tier"> },
+  { self, policy }: { self: string; policy: Pick<FederationPolicy, "min_auth_tier" | "peer_events_per_minute"> },
   from: Bringer,
   events: readonly IncomingEvent[],
 ): Promise<TakenEvents> {
@@ -45,10 +48,10 @@ export async function takeEvents(
   });
   const wanted = events.filter((_, i) => arrivals[i] === null);
   const log = env.EVENT_LOG.getByName(EVENT_LOG);
-  const taken =
-    wanted.length === 0
-      ? []
-      : await log.take(wanted.map(({ event, ttl }) => ({ wire: event, ttl, from: from.atomId })));
+  const brought = wanted.map(({ event, ttl }) => ({ wire: event, ttl, from: from.atomId }));
+  const { results: taken, waitMs } =
+    brought.length === 0 ? NOTHING_TAKEN : await log.takeAtRate(brought, policy.peer_events_per_minute);
+  if (taken === null) return { arrivals: null, waitMs, grants: [] };
 
   const grants: TakenEvents["grants"] = [];
   let next = 0;
@@ -63,8 +66,10 @@ export async function takeEvents(
     if (level !== null) grants.push({ level, at: each.event.hlc });
     return arrival;
   });
-  return { arrivals: all, grants };
+  return { arrivals: all, waitMs, grants };
 }
+
+const NOTHING_TAKEN: TakenAtRate = { results: [], waitMs: 0 };
 
 /** Only the bonds of registered peers are asked (SPEC 1, rule 5). */
 async function trustOfOrigins(

@@ -139,7 +139,7 @@ export class PeerSync {
         if (!checked.open || peer === null || !follows) throw new Error("there is nobody to take events from");
         const { policy } = checked;
         const from = { atomId: peer.atomId, trust: trustInEffect(this.#owner.trust(), policy) };
-        return (await takeEvents(this.#env, { self: await this.#owner.self(), policy }, from, events)).arrivals;
+        return takeEvents(this.#env, { self: await this.#owner.self(), policy }, from, events);
       },
     });
   }

@@ -19,12 +19,12 @@ import { requireClientKey } from "../http/authentication.ts";
 import { discardBody, readJson } from "../http/body.ts";
 import { clientCors } from "../http/cors.ts";
 import { fail } from "../http/errors.ts";
+import { RefusedKeys } from "../http/refused-keys.ts";
 import { isRequestId, REQUEST_ID_HEADER } from "../http/request-id.ts";
 import { MAIN_LANE } from "../workers/lane-link.ts";
 import { type Admission, agedBy, type LookupAdmission, type RateLimits } from "./admission.ts";
 import { BodiesUnderWay } from "./bodies-under-way.ts";
 import { LANE_JOBS_URL, type LaneJob } from "./lane-api.ts";
-import { RefusedKeys } from "./refused-keys.ts";
 import { findEndedJob } from "./store.ts";
 
 /** Of this isolate. */

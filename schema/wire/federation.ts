@@ -197,6 +197,8 @@ export const federationPolicy = z.strictObject({
   /** Signed requests of one peer (SPEC 13); those of event sync are counted by themselves. */
   peer_requests_per_minute: z.int().positive().max(LIMITS.peerMaxRequestsPerMinute),
   peer_event_requests_per_second: z.int().positive().max(LIMITS.peerMaxEventRequestsPerSecond),
+  /** Events that one peer may have our log keep (SPEC 4.2), whichever way it brings them. */
+  peer_events_per_minute: z.int().positive().max(LIMITS.peerMaxEventsPerMinute),
 });
 export type FederationPolicy = z.infer<typeof federationPolicy>;
 
@@ -213,6 +215,7 @@ export const FEDERATION_POLICY_DEFAULTS: FederationPolicy = Object.freeze({
   max_peers: LIMITS.maxPeers,
   peer_requests_per_minute: LIMITS.peerRequestsPerMinute,
   peer_event_requests_per_second: LIMITS.peerEventRequestsPerSecond,
+  peer_events_per_minute: LIMITS.peerEventsPerMinute,
 });
 
 export const changeFederationPolicyBody = federationPolicy.partial();

@@ -139,6 +139,11 @@ export const LIMITS = Object.freeze({
   peerEventRequestsPerSecond: 60,
   peerMaxRequestsPerMinute: 1_000_000,
   peerMaxEventRequestsPerSecond: 10_000,
+  /** Events of one peer that our log keeps, pushed, pulled or streamed; so many at once, too. One of more than this counts
+   *  as several. */
+  peerEventsPerMinute: 6_000,
+  peerMaxEventsPerMinute: 10_000_000,
+  eventRateChars: 4 * 1024,
   /** Pushes of one peer below trust 2, which may bring one grant each: our log keeps every one. */
   peerGrantsPerHour: 10,
   hops: 2,
@@ -238,6 +243,8 @@ export const LIMITS = Object.freeze({
   /** Drafts that wait for the log at once. */
   eventDrafts: 10_000,
   heldEvents: 10_000,
+  /** Of which one peer brought; our clock reaches them within a minute. */
+  heldEventsPerBringer: 1_000,
   /** Our own checkpoints are kept in the record each so many events. */
   checkpointEvents: 1_000,
   /** How long one call may wait for the next event. */

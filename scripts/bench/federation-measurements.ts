@@ -24,6 +24,7 @@ async function startFederated(entry: { main?: string } = {}): Promise<Rig> {
     max_peers: 0,
     peer_requests_per_minute: LIMITS.peerMaxRequestsPerMinute,
     peer_event_requests_per_second: LIMITS.peerMaxEventRequestsPerSecond,
+    peer_events_per_minute: LIMITS.peerMaxEventsPerMinute,
   });
   return rig;
 }

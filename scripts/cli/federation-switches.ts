@@ -18,6 +18,7 @@ const MEANING: Readonly<Record<Switch, string>> = {
   max_peers: "how many may be granted 2 and more; 0 is without limit",
   peer_requests_per_minute: "signed requests of one peer, but for those of event sync",
   peer_event_requests_per_second: "those of event sync",
+  peer_events_per_minute: "events of one peer that are taken into the log, however it brings them",
 };
 const BOOLEANS: ReadonlyMap<string, boolean> = new Map([
   ["on", true],

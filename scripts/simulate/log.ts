@@ -180,13 +180,20 @@ export class SimLog {
     };
   }
 
+  #heldOf(from: string): number {
+    return [...this.held.values()].filter(({ brought }) => brought.from === from).length;
+  }
+
   #take(brought: Brought, wallUs: number): TakeResult {
     const { wire, ttl, from } = brought;
     const { content_id } = wire;
     if (this.#byId.has(content_id) || this.held.has(content_id)) return { ok: true, content_id, outcome: "duplicate" };
     const body = this.#bodies.get(content_id);
     if (body === undefined) throw new Error(`nobody wrote ${content_id}`);
-    const log = { self: this.identity.atomId, held: () => this.held.size };
+    const log = {
+      self: this.identity.atomId,
+      held: () => ({ all: this.held.size, ofBringer: this.#heldOf(brought.from) }),
+    };
     const step = arrive(this.#clock, { event: body, ttl, from }, log, wallUs);
     switch (step.outcome) {
       case "refused":

@@ -18,6 +18,7 @@ import { type PoolProcess, startPool, waitFor } from "./support.ts";
 const HOSTILE = 3;
 const GROWTH_MIB = 100;
 const HONEST_MS = 2_000;
+const ATTACK_MS = 8_000;
 
 let pool: PoolProcess;
 let honest: ScriptedPeer;
@@ -56,9 +57,9 @@ async function listener(): Promise<{ url: string; connections: number }> {
 /** An event of the honest peer arrives, and a client is answered: how long the slower of the two took. */
 async function honestIsHeard(): Promise<number> {
   const startMs = performance.now();
-  const { content_id } = await honest.say({ at: startMs });
+  await honest.say({ at: startMs });
   const arrived = waitFor(
-    async () => (await pool.admin.events("public", 50)).events.some(({ event }) => event.content_id === content_id),
+    async () => (await pool.admin.peer(honest.id)).sync[0]?.followed.seq === honest.length,
     15_000,
     "an honest event to arrive",
   );
@@ -256,6 +257,41 @@ describe("trusted peers that", () => {
     const sent = Promise.all(hostile.map(() => sentUntilCut(text)));
     expectLittle(await harmOf(sent));
     expect(Math.max(...(await sent))).toBeLessThan(GROWTH_MIB);
+  });
+});
+
+describe("trusted peers with endless logs of valid events", () => {
+  it("pulled, streamed and pushed fill our log no faster than they may, and delay nobody", async () => {
+    const perMinute = 600;
+    await pool.admin.changeFederation({ peer_events_per_minute: perMinute });
+    const [pulled, streamed, pushing] = hostile as [ScriptedPeer, ScriptedPeer, ScriptedPeer];
+    pulled.isEndless = true;
+    turn(() => false);
+    await untilAsked("/events", 1);
+    const before = (await pool.admin.federation()).events.all;
+    const startMs = performance.now();
+    const lasts = () => performance.now() - startMs < ATTACK_MS;
+    const attack = async () => {
+      while (lasts()) {
+        await Promise.all(Array.from({ length: 20 }, () => streamed.say({})));
+        const events = await pushing.sign(Array(LIMITS.eventsPerPush).fill(SAID));
+        const body = { events: events.map((event) => ({ event, ttl: LIMITS.eventTtl })) };
+        await (await pushing.ask(pool, "POST", "/api/federation/events", body)).arrayBuffer();
+        await callOn(pulled);
+      }
+    };
+    try {
+      expectLittle(await harmOf(attack()));
+      const kept = (await pool.admin.federation()).events.all - before;
+      const mayBeMs = performance.now() - startMs;
+      const each = perMinute * (1 + mayBeMs / 60_000) + LIMITS.eventsPerPull;
+      // Besides what the honest one said, and our audit.
+      expect(kept).toBeLessThan(hostile.length * each + 300);
+      expect(pulled.length, "it was asked for more than one page").toBeGreaterThan(2 * LIMITS.eventsPerPull);
+    } finally {
+      pulled.isEndless = false;
+      await pool.admin.changeFederation({ peer_events_per_minute: LIMITS.peerMaxEventsPerMinute });
+    }
   });
 });
 

@@ -47,6 +47,7 @@ export interface Pool {
 /** What a peer does instead of answering well; false lets it answer well. */
 export type Script = (request: IncomingMessage, response: ServerResponse) => boolean;
 
+const SAID_NOTHING = { type: "overview", visibility: "public", payload: {} } as const;
 const NEVER_MISBEHAVES: Script = () => false;
 
 const open: ScriptedPeer[] = [];
@@ -62,6 +63,8 @@ export class ScriptedPeer {
   readonly signer: Signer;
   readonly url: string;
   script: Script = NEVER_MISBEHAVES;
+  /** Whoever pulls is told of a page more than it was given. */
+  isEndless = false;
   /** 1: of the existing network, whose card lacks `sig_versions`. */
   version: 1 | 2 = 2;
   /** `METHOD path` of what was asked of it. */
@@ -208,11 +211,26 @@ export class ScriptedPeer {
   async say(payload: EventContent["payload"]): Promise<SignedEvent> {
     const [event] = await this.sign([{ type: "overview", visibility: "public", payload }]);
     if (event === undefined) throw new Error("nothing was signed");
+    const pulled = this.#write(event);
+    for (const stream of this.#streams) stream.write(frame(pulled));
+    return event;
+  }
+
+  /** How many public events it has. */
+  get length(): number {
+    return this.#events.length;
+  }
+
+  #write(event: SignedEvent): PulledEvent {
     this.#chain = nextChain(this.#chain, event.content_id, sha256);
     const pulled = { seq: this.#events.length + 1, event, ttl: LIMITS.eventTtl };
     this.#events.push(pulled);
-    for (const stream of this.#streams) stream.write(frame(pulled));
-    return event;
+    return pulled;
+  }
+
+  async #lengthenTo(length: number): Promise<void> {
+    const more = Array.from({ length: Math.max(0, length - this.#events.length) }, () => SAID_NOTHING);
+    for (const event of await this.sign(more)) this.#write(event);
   }
 
   /** How many follow it by a stream now. */
@@ -270,6 +288,7 @@ export class ScriptedPeer {
     since: number;
     limit: number;
   }): Promise<PullAnswer> {
+    if (this.isEndless && audience === "public") await this.#lengthenTo(since + 2 * limit);
     const log = audience === "public" ? this.#events : [];
     const events = log.slice(since, since + limit);
     const head = log.length;

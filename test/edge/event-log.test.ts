@@ -347,6 +347,41 @@ describe("an event of another pool", () => {
     expect((await log().heads()).peers).toBe(0);
   });
 
+  it("that waits for our clock takes no more than its bringer's share: another peer's wait beside it", async () => {
+    const ahead = (signer: Signer, n: number) =>
+      Promise.all(Array.from({ length: n }, () => theirs(signer, { aheadMs: 20_000 })));
+    const bring = async (signer: Signer, wires: SignedEvent[]) => {
+      const results = await log().take(wires.map((wire) => ({ wire, ttl: 3, from: signer.id })));
+      return results.filter((each) => each.ok && each.outcome === "held").length;
+    };
+    expect(await bring(alice, await ahead(alice, LIMITS.heldEventsPerBringer + 5))).toBe(LIMITS.heldEventsPerBringer);
+    expect(await bring(bob, await ahead(bob, 3))).toBe(3);
+    pass(20_000);
+    for (let due = true; due; ) due = await runDurableObjectAlarm(log());
+    expect((await log().heads()).all).toBe(LIMITS.heldEventsPerBringer + 3);
+    expect(await bring(alice, await ahead(alice, 1)), "there is room again").toBe(1);
+  });
+
+  it("is taken at its bringer's rate: beyond it nothing is looked at, and another peer's is taken", async () => {
+    const made = (signer: Signer, n: number) => Promise.all(Array.from({ length: n }, () => theirs(signer)));
+    const bring = (signer: Signer, wires: SignedEvent[]) =>
+      log().takeAtRate(
+        wires.map((wire) => ({ wire, ttl: 3, from: signer.id })),
+        60,
+      );
+    const first = await made(alice, 90);
+    const { results, waitMs } = await bring(alice, first);
+    expect([results?.length, waitMs]).toEqual([90, 30_000]);
+    expect(await bring(alice, await made(alice, 1))).toEqual({ results: null, waitMs: 30_000 });
+    expect((await bring(bob, await made(bob, 1))).results).toMatchObject([{ outcome: "accepted" }]);
+    pass(30_000);
+    for (let again = 0; again < 3; again++) {
+      expect((await bring(alice, first)).results?.every((each) => each.ok && each.outcome === "duplicate")).toBe(true);
+    }
+    expect(await bring(alice, await made(alice, 1))).toMatchObject({ results: [{ outcome: "accepted" }] });
+    expect((await log().heads()).all).toBe(92);
+  });
+
   it("of ours that comes back is a duplicate", async () => {
     const [own] = await log().append([draft()]);
     expect(await take(own?.event as SignedEvent)).toMatchObject({ outcome: "duplicate" });

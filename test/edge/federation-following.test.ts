@@ -20,12 +20,22 @@ import { admin, eventually } from "./support.ts";
 
 /** Cursors that stand before an event from the future: what has each try again. */
 const stalled: (() => void)[] = [];
+/** Followers of a peer that told a page, and may tell so many events a minute: until it may tell more. */
+const sated: (() => void)[] = [];
+const SATED_AT = 480;
+const SATED_MS = 2_500;
+const PAUSES = new Map<number, (() => void)[]>([
+  [LIMITS.eventStallMs, stalled],
+  [SATED_MS, sated],
+]);
 
 beforeAll(async () => {
   vi.useFakeTimers({ toFake: ["Date"] });
   const { setTimeout: start } = globalThis;
-  vi.spyOn(globalThis, "setTimeout").mockImplementation(((run: () => void, ms: number) =>
-    ms === LIMITS.eventStallMs ? void stalled.push(run) : start(run, ms)) as never);
+  vi.spyOn(globalThis, "setTimeout").mockImplementation(((run: () => void, ms: number) => {
+    const paused = PAUSES.get(ms);
+    return paused ? void paused.push(run) : start(run, ms);
+  }) as never);
   await freshPool();
 });
 beforeEach(() => {
@@ -176,6 +186,27 @@ describe("a bonded peer", () => {
     await reached(peer, 3);
     for (const { content_id } of kept) expect(await times(content_id)).toBe(1);
     expect((await followed(peer)).equivocated).toBe(false);
+  });
+
+  it("that tells more than it may is asked for a page, and for the next when it may; another is heard meanwhile", async () => {
+    const [peer, other] = [await peerAt(1, 2), await peerAt(2, 2)];
+    const [before, after] = [await write(peer, LIMITS.eventsPerPull), await write(peer, 10)];
+    await setPolicy({ peer_events_per_minute: SATED_AT });
+    // Its grant is paid for.
+    pass(1_000);
+    await trust(peer, 2);
+    await reached(peer, before.length);
+    const [goOn] = await eventually(async () => sated.length > 0 && sated.splice(0));
+    expect(asked(peer, EVENTS)).toEqual([0]);
+    expect(await times(after[0] ?? "")).toBe(0);
+    const [heard = ""] = await write(other);
+    await reached(other, other.log.state.heads.public.seq);
+    expect(await times(heard)).toBe(1);
+    pass(SATED_MS);
+    await runInDurableObject(peer.bond(), goOn ?? (() => expect.fail()));
+    await reached(peer, before.length + after.length);
+    for (const id of after) expect(await times(id)).toBe(1);
+    await setPolicy({ peer_events_per_minute: LIMITS.peerMaxEventsPerMinute });
   });
 
   it("passes on what more origins said than one question to the record can hold", async () => {

@@ -311,6 +311,26 @@ describe("what is answered", () => {
   }, 60_000);
 });
 
+it("a peer that has brought as much as it may is asked to wait, while another is heard", async () => {
+  const [greedy, other] = [await peerAt(2), await peerAt(2)];
+  await setPolicy({ peer_events_per_minute: 2 });
+  expect(await greedy.pushed(await Promise.all([greedy.event(), greedy.event(), greedy.event()]))).toMatchObject({
+    accepted: 3,
+  });
+  const more = await greedy.event();
+  const before = await heads();
+  for (let times = 0; times < 2; times++) {
+    const refused = await greedy.push([more]);
+    expect(await outcome(refused)).toBe("429 federation/rate-limited");
+    expect(refused.headers.get("retry-after")).toBe("30");
+  }
+  expect(await heads()).toEqual(before);
+  expect(await other.pushed([await other.event()])).toMatchObject({ accepted: 1 });
+  pass(30_000);
+  expect(await greedy.pushed([more])).toMatchObject({ accepted: 1 });
+  await setPolicy({ peer_events_per_minute: LIMITS.peerMaxEventsPerMinute });
+});
+
 describe("a push is refused whole", () => {
   const wrapped = async (n: number) => {
     const event = await peer.event();

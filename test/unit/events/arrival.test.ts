@@ -54,5 +54,14 @@ it.each<[what: string, event: EventBody, ttl: number, held: number, want: Arriva
   ["61 s ahead", event("public", 61 * S), 3, 0, DRIFT],
   ["61 s ahead, and none of ours to know", event("private", 61 * S), 3, 0, FORBIDDEN],
 ])("%s", (_what, arrived, ttl, held, want) => {
-  expect(arrive(NEVER, { event: arrived, ttl, from: alice }, { self, held: () => held }, 100 * S)).toEqual(want);
+  expect(
+    arrive(NEVER, { event: arrived, ttl, from: alice }, { self, held: () => ({ all: held, ofBringer: 0 }) }, 100 * S),
+  ).toEqual(want);
+});
+
+it("a peer that has as many waiting as one may is refused another, and nobody else is", () => {
+  const ahead = { event: event("public", 11 * S), ttl: 3, from: alice };
+  const held = (ofBringer: number) => () => ({ all: LIMITS.heldEventsPerBringer, ofBringer });
+  expect(arrive(NEVER, ahead, { self, held: held(LIMITS.heldEventsPerBringer) }, 100 * S)).toEqual(DRIFT);
+  expect(arrive(NEVER, ahead, { self, held: held(LIMITS.heldEventsPerBringer - 1) }, 100 * S).outcome).toBe("held");
 });

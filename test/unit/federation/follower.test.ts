@@ -15,7 +15,7 @@ function asking() {
     save: () => {},
     call: async () => expect.fail("nobody is called"),
     open: async () => expect.fail("nobody is called"),
-    take: async () => [],
+    take: async () => ({ arrivals: [], waitMs: 0 }),
   };
   return { log, questions };
 }

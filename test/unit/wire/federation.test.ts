@@ -169,6 +169,7 @@ describe("policy and trust", () => {
       max_peers: 10,
       peer_requests_per_minute: 60,
       peer_event_requests_per_second: 60,
+      peer_events_per_minute: 6_000,
     });
   });
 

@@ -1,5 +1,5 @@
 /**
- * What one isolate remembers of refusals, so that a key over its limits costs no body read and no object's time until
+ * What one isolate remembers of refusals, so that a key, or a peer, over its limits costs no body read and no object's time until
  * its `Retry-After` has passed, or for a minute. Pure; bounded, the oldest goes first.
  */
 import { LIMITS } from "../../schema/wire/limits.ts";

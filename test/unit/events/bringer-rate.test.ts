@@ -1,0 +1,59 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { BringerRates, eventsWorth } from "../../../edge/events/bringer-rate.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
+
+const MINUTE_MS = 60_000;
+
+describe("events that one peer may bring", () => {
+  it("are a minute's worth at once, then as many a minute; another peer's are its own", () => {
+    const rates = new BringerRates();
+    rates.spend("a", 600, 600, 0);
+    expect(rates.waitMs("a", 0)).toBe(0);
+    // What begins in time is taken whole.
+    rates.spend("a", 500, 600, 0);
+    expect([rates.waitMs("a", 0), rates.waitMs("b", 0)]).toEqual([50_000, 0]);
+    expect([rates.waitMs("a", 49_999), rates.waitMs("a", 50_000)]).toEqual([1, 0]);
+  });
+
+  it("cost nothing where nothing was kept", () => {
+    const rates = new BringerRates();
+    for (let i = 0; i < 1_000; i++) rates.spend("a", 0, 1, 0);
+    expect(rates.waitMs("a", 0)).toBe(0);
+  });
+
+  it("wait no longer for a wall clock that stepped back, and are forgiven nothing by it", () => {
+    const rates = new BringerRates();
+    rates.spend("a", 1_200, 600, 3_600_000);
+    expect(rates.waitMs("a", 3_600_000)).toBe(MINUTE_MS);
+    expect(rates.waitMs("a", 0)).toBe(MINUTE_MS);
+    rates.spend("a", 0, 600, 0);
+    expect(rates.waitMs("a", MINUTE_MS)).toBe(0);
+  });
+
+  it("are never more than the rate allows and one page, however they are brought", () => {
+    const step = fc.record({ events: fc.integer({ min: 1, max: 500 }), passMs: fc.nat(20_000) });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 300 }), fc.integer({ min: 100, max: 10_000 }), (steps, perMinute) => {
+        const rates = new BringerRates();
+        let [nowMs, kept] = [0, 0];
+        for (const { events, passMs } of steps) {
+          nowMs += passMs;
+          if (rates.waitMs("a", nowMs) > 0) continue;
+          rates.spend("a", events, perMinute, nowMs);
+          kept += events;
+          expect(kept).toBeLessThanOrEqual(perMinute * (1 + nowMs / MINUTE_MS) + 501);
+        }
+      }),
+    );
+  });
+
+  it.each([
+    [0, 1],
+    [LIMITS.eventRateChars, 1],
+    [LIMITS.eventRateChars + 1, 2],
+    [16 * LIMITS.eventRateChars, 16],
+  ])("of %i characters count as %i", (chars, worth) => {
+    expect(eventsWorth({ event_bytes: "a".repeat(chars) })).toBe(worth);
+  });
+});

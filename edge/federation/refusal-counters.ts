@@ -12,8 +12,8 @@ const untold = new Map<RefusalReason | ErrorCode, number>();
 let toldMs = 0;
 
 /** Costs an addition: whoever is refused wakes nothing (SPEC 1, rule 5). */
-export function countRefusal(reason: RefusalReason | ErrorCode): void {
-  untold.set(reason, (untold.get(reason) ?? 0) + 1);
+export function countRefusal(reason: RefusalReason | ErrorCode, times = 1): void {
+  untold.set(reason, (untold.get(reason) ?? 0) + times);
 }
 
 /** What this isolate refused goes to the pool's count: with a peer that was admitted, once a minute at most. */
@@ -21,7 +21,8 @@ export async function tellRefusalsSoon(env: Env): Promise<void> {
   const nowMs = Date.now();
   if (Math.abs(nowMs - toldMs) < LIMITS.refusalsToldMs) return;
   toldMs = nowMs;
-  await tellRefusedRequests(env);
+  // What was not heard is told the next time.
+  await tellRefusedRequests(env).catch(() => undefined);
 }
 
 /** At once, where somebody is about to look. */
@@ -29,5 +30,10 @@ export async function tellRefusedRequests(env: Env): Promise<void> {
   if (untold.size === 0) return;
   const told = new Map(untold);
   untold.clear();
-  await env.PEER_REGISTRY.getByName(PEER_REGISTRY).countRefusals(told);
+  try {
+    await env.PEER_REGISTRY.getByName(PEER_REGISTRY).countRefusals(told);
+  } catch (error) {
+    for (const [reason, times] of told) countRefusal(reason, times);
+    throw error;
+  }
 }

@@ -142,6 +142,14 @@ describe("of what is between pools /metrics", () => {
     await peer.told("GET", "/v1/federation/molecule");
     const after = await Promise.all(["unknown-peer", "bad-signature", "federation/untrusted"].map(refused));
     expect(after.map((n, i) => n - (before[i] || 0))).toEqual([2, 1, 1]);
+    // What the registry did not hear is told again.
+    const silent = vi.spyOn(env.PEER_REGISTRY, "getByName").mockImplementation(() => {
+      throw new Error("the registry is away");
+    });
+    await stranger.told("GET", "/api/federation/status");
+    await ask("/metrics", { headers: { authorization: `Bearer ${env.METRICS_TOKEN}` } });
+    silent.mockRestore();
+    expect((await refused("unknown-peer")) - (before[0] || 0)).toBe(3);
     // Those of clients are others.
     const ofClients = (all: string) =>
       all.split("\n").filter((line) => line.startsWith("ligand_request_errors_total{"));

@@ -117,6 +117,7 @@ export class EventLog extends DurableObject<Env> {
     if (stored === null) this.#ledger.save(this.#state);
     // What a crash left behind between the commit and D1.
     if (this.#outbox.pending() > 0) this.#flushSoon();
+    if (this.#ledger.heldUntilUs() !== null) this.#arm();
   }
 
   // ---- writing
@@ -141,7 +142,8 @@ export class EventLog extends DurableObject<Env> {
   async take(events: TakenEvent[]): Promise<TakeResult[]> {
     const keys = await poolKeys(this.env);
     const results = this.#commit(() => events.map((taken) => this.#take(taken, keys.atomId, Date.now())));
-    if (results.some((each) => each.ok && each.outcome === "held")) await this.#arm();
+    // In the same turn, and so in the same commit: whatever ends us now, an alarm releases what is held.
+    if (results.some((each) => each.ok && each.outcome === "held")) this.#arm();
     return results;
   }
 
@@ -232,7 +234,7 @@ export class EventLog extends DurableObject<Env> {
   /** Resolves once D1 has what was committed until now; false when it cannot be reached. */
   async flushRecords(): Promise<boolean> {
     const flushed = await this.#outbox.flush();
-    if (!flushed) await this.#arm();
+    if (!flushed) this.#arm();
     return flushed;
   }
 
@@ -490,18 +492,17 @@ export class EventLog extends DurableObject<Env> {
   override async alarm(): Promise<void> {
     await this.#release();
     await this.#outbox.flush();
-    await this.#arm();
+    this.#arm();
   }
 
   /** The object has one alarm: the next event that waited long enough, or the next try of the outbox. */
-  async #arm(): Promise<void> {
+  #arm(): void {
     const heldUntilUs = this.#ledger.heldUntilUs();
     const due = [heldUntilUs === null ? null : Math.ceil(heldUntilUs / 1_000), this.#outbox.dueAtMs(Date.now())].filter(
       (each) => each !== null,
     );
     if (due.length === 0) return;
-    const nextMs = Math.min(...due);
-    if ((await this.ctx.storage.getAlarm()) !== nextMs) await this.ctx.storage.setAlarm(nextMs);
+    this.ctx.waitUntil(this.ctx.storage.setAlarm(Math.min(...due)));
   }
 
   /** A moment later, so that many commits are one call; peers with a stream have it by then. */

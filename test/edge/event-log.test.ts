@@ -382,6 +382,37 @@ describe("an event of another pool", () => {
     expect((await log().heads()).all).toBe(92);
   });
 
+  it("that waits for our clock is released, whatever ended us between its commit and its alarm", async () => {
+    const early = await theirs(alice, { aheadMs: 20_000 });
+    const turns = await runInDurableObject(log(), async (object, { storage }) => {
+      let isOver = false;
+      const seen: boolean[] = [];
+      const commit = storage.transactionSync.bind(storage);
+      vi.spyOn(storage, "transactionSync").mockImplementation((change) => {
+        queueMicrotask(() => {
+          isOver = true;
+        });
+        return commit(change);
+      });
+      const arm = storage.setAlarm.bind(storage);
+      vi.spyOn(storage, "setAlarm").mockImplementation((at) => {
+        seen.push(isOver);
+        return arm(at);
+      });
+      await object.take([{ wire: early, ttl: 3, from: alice.id }]);
+      vi.restoreAllMocks();
+      return seen;
+    });
+    expect(turns, "armed in the turn of the commit").toEqual([false]);
+    // As an older version left it.
+    await runInDurableObject(log(), (_, { storage }) => storage.deleteAlarm());
+    await evictDurableObject(log());
+    expect((await log().heads()).all).toBe(0);
+    pass(20_000);
+    expect(await runDurableObjectAlarm(log())).toBe(true);
+    expect((await log().heads()).all).toBe(1);
+  });
+
   it("of ours that comes back is a duplicate", async () => {
     const [own] = await log().append([draft()]);
     expect(await take(own?.event as SignedEvent)).toMatchObject({ outcome: "duplicate" });

@@ -1,8 +1,9 @@
+import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import type { EventDraft } from "../events/event-log-object.ts";
 import { EVENT_LOG } from "../http/pool-objects.ts";
 import type { ServingWorker } from "../workers/worker-sockets.ts";
-import { came, changes, nextChangeMs, type PresenceChange, type Presences, unsaid, went } from "./worker-presence.ts";
+import { came, changes, nextChangeMs, type PresenceChange, type Presences, went } from "./worker-presence.ts";
 
 /** Persisted contract: a row of a lane's `worker_presence`, what the event log was last told. */
 interface PresenceRow extends Record<string, SqlStorageValue> {
@@ -16,12 +17,17 @@ export class PresenceLog {
   readonly #ctx: DurableObjectState;
   readonly #env: Env;
   readonly #all: Presences;
+  #telling: Promise<void> | null = null;
 
   constructor(ctx: DurableObjectState, env: Env) {
     this.#ctx = ctx;
     this.#env = env;
     ctx.storage.sql.exec(
       "CREATE TABLE IF NOT EXISTS worker_presence (worker_id TEXT PRIMARY KEY, in_log INTEGER NOT NULL, said_at_ms INTEGER NOT NULL) WITHOUT ROWID",
+    );
+    // Persisted contract: drafts that the event log has not confirmed, the oldest first.
+    ctx.storage.sql.exec(
+      "CREATE TABLE IF NOT EXISTS presence_untold (seq INTEGER PRIMARY KEY AUTOINCREMENT, draft TEXT NOT NULL)",
     );
     const rows = ctx.storage.sql.exec<PresenceRow>("SELECT worker_id, in_log, said_at_ms FROM worker_presence");
     // Whoever is still here says so next (`came`); of the rest the log will be told that they left.
@@ -42,33 +48,54 @@ export class PresenceLog {
   }
 
   dueAtMs(nowMs: number): number | null {
-    return nextChangeMs(this.#all, nowMs);
+    const changeMs = nextChangeMs(this.#all, nowMs);
+    if (!this.#hasUntold()) return changeMs;
+    return Math.min(changeMs ?? Number.POSITIVE_INFINITY, nowMs + LIMITS.outboxRetryMinMs);
   }
 
-  /** Tells what is due. Nobody waits for the log's answer. */
+  /** Tells what is due, and what could not be told before. Nobody waits for the log's answer. */
   tell(nowMs: number): void {
     const told = changes(this.#all, nowMs);
-    if (told.length === 0) return;
-    this.#save(told);
-    this.#ctx.waitUntil(this.#append(told));
+    if (told.length > 0) {
+      this.#save(told);
+      // In the same turn, and so in the same commit: whatever ends us before the log has it, an alarm tells it.
+      this.#ctx.waitUntil(this.#ctx.storage.setAlarm(nowMs + LIMITS.outboxRetryMinMs));
+    }
+    if (this.#telling !== null || !this.#hasUntold()) return;
+    this.#telling = this.#tellLog().finally(() => {
+      this.#telling = null;
+    });
+    this.#ctx.waitUntil(this.#telling);
   }
 
-  async #append(told: PresenceChange[]): Promise<void> {
+  async #tellLog(): Promise<void> {
+    const untold = "SELECT seq, draft FROM presence_untold ORDER BY seq LIMIT 100";
     try {
-      await this.#env.EVENT_LOG.getByName(EVENT_LOG).append(told.map(draftOf));
+      for (;;) {
+        const rows = [...this.#ctx.storage.sql.exec<{ seq: number; draft: string }>(untold)];
+        const last = rows.at(-1);
+        if (!last) return;
+        const drafts = rows.map(({ draft }) => JSON.parse(draft) as EventDraft);
+        await this.#env.EVENT_LOG.getByName(EVENT_LOG).append(drafts);
+        this.#ctx.storage.sql.exec("DELETE FROM presence_untold WHERE seq <= ?", last.seq);
+      }
     } catch (error) {
-      for (const change of told) unsaid(this.#all, change);
-      this.#save(told);
       const name = error instanceof Error ? error.name : "unknown";
-      console.warn(JSON.stringify({ event: "presence-not-logged", workers: told.length, cause: name }));
+      console.warn(JSON.stringify({ event: "presence-not-logged", cause: name }));
     }
   }
 
-  /** Those that have been forgotten meanwhile leave no row behind. */
+  #hasUntold(): boolean {
+    return [...this.#ctx.storage.sql.exec("SELECT 1 FROM presence_untold LIMIT 1")].length > 0;
+  }
+
+  /** With what is to be said of it. Those that have been forgotten meanwhile leave no row behind. */
   #save(told: PresenceChange[]): void {
     this.#ctx.storage.transactionSync(() => {
       this.#ctx.storage.sql.exec("DELETE FROM worker_presence WHERE in_log = 0");
-      for (const { workerId } of told) {
+      for (const change of told) {
+        const { workerId } = change;
+        this.#ctx.storage.sql.exec("INSERT INTO presence_untold (draft) VALUES (?)", JSON.stringify(draftOf(change)));
         const presence = this.#all.get(workerId);
         if (!presence) continue;
         this.#ctx.storage.sql.exec(
@@ -82,8 +109,9 @@ export class PresenceLog {
   }
 }
 
-/** Shown to peers at trust 3: nothing of a worker but its id and what it serves. */
+/** Shown to peers at trust 3: nothing of a worker but its id and what it serves. In the log once, however often it is told. */
 function draftOf(change: PresenceChange): EventDraft {
   const models = change.type === "worker_joined" && { models: change.models };
-  return { type: change.type, visibility: "peers", payload: { worker: change.workerId, ...models } };
+  const payload = { worker: change.workerId, ...models };
+  return { type: change.type, visibility: "peers", payload, key: crypto.randomUUID() };
 }

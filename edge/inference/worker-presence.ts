@@ -52,12 +52,6 @@ export function changes(all: Presences, nowMs: number): PresenceChange[] {
   return said;
 }
 
-/** The log could not be told after all: in a minute again. */
-export function unsaid(all: Presences, change: PresenceChange): void {
-  const presence = all.get(change.workerId);
-  if (presence) presence.inLog = change.type === "worker_left";
-}
-
 /** When the log is to be told next, epoch ms; null when it says what is so. */
 export function nextChangeMs(all: Presences, nowMs: number): number | null {
   let nextMs: number | null = null;

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { came, changes, nextChangeMs, type Presences, unsaid, went } from "../../../edge/inference/worker-presence.ts";
+import { came, changes, nextChangeMs, type Presences, went } from "../../../edge/inference/worker-presence.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
 const worker = (connection: string) => ({ workerId: "w", connection, models: ["m"] });
@@ -40,14 +40,6 @@ describe("the log is told", () => {
     came(all, worker("b"));
     went(all, "a");
     expect(changes(all, 10 * LIMITS.presenceMs)).toEqual([]);
-  });
-
-  it("again in a minute when it could not be told", () => {
-    const all: Presences = new Map();
-    came(all, worker("a"));
-    for (const change of changes(all, 0)) unsaid(all, change);
-    expect(nextChangeMs(all, 1)).toBe(LIMITS.presenceMs);
-    expect(changes(all, LIMITS.presenceMs)).toEqual([joined]);
   });
 
   it("also when the wall clock has stepped back", () => {

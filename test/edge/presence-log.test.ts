@@ -1,0 +1,107 @@
+import { applyD1Migrations, reset, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
+import { env } from "cloudflare:workers";
+import fc from "fast-check";
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import type { Env } from "../../edge/env.ts";
+import { EventLog } from "../../edge/events/event-log-object.ts";
+import { PresenceLog } from "../../edge/inference/presence-log.ts";
+import { eventBody } from "../../schema/wire/events.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import { invite, ScriptedAgent } from "./support.ts";
+
+/** What the event log hears of workers, however the lane dies between what it notes and what the log answers. */
+
+beforeEach(async () => {
+  vi.useFakeTimers({ toFake: ["Date"] });
+  await reset();
+  await applyD1Migrations(env.DB, env.TEST_MIGRATIONS);
+});
+afterEach(() => {
+  vi.restoreAllMocks();
+  vi.useRealTimers();
+});
+const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
+const log = () => env.EVENT_LOG.getByName("pool");
+const lane = (name: string) => env.LANE.getByName(name);
+
+/** Of this worker, oldest first. */
+async function said(workerId: string): Promise<string[]> {
+  const { events } = await log().read("all", 0, 500);
+  return events
+    .map(({ event }) => eventBody.parse(JSON.parse(atob(event.event_bytes))))
+    .filter(({ payload }) => payload.worker === workerId)
+    .map(({ type }) => type);
+}
+
+type Death = "before the log has it" | "before it is known that the log has it" | null;
+
+/** A lane's log of presence, that dies so with what it next tells. */
+function presence({ storage }: DurableObjectState, death: Death): { log: PresenceLog; done: () => Promise<unknown> } {
+  const waits: Promise<unknown>[] = [];
+  const ctx = { storage, waitUntil: (each: Promise<unknown>) => void waits.push(each) };
+  const append = async (drafts: never) => {
+    if (death === "before the log has it") return new Promise(() => {});
+    const appended = await log().append(drafts);
+    return death === null ? appended : new Promise(() => {});
+  };
+  const made = { ...env, EVENT_LOG: { getByName: () => ({ append }) } };
+  const presenceLog = new PresenceLog(ctx as unknown as DurableObjectState, made as unknown as Env);
+  // Whoever died never answers: long enough for whoever did not.
+  const done = () =>
+    Promise.race([
+      Promise.all(waits),
+      log()
+        .flushRecords()
+        .then(() => log().heads()),
+    ]);
+  return { log: presenceLog, done };
+}
+
+const serving = (workerId: string) =>
+  ({ workerId, connection: "c", models: [{ name: "m" }] }) as unknown as Parameters<PresenceLog["came"]>[0];
+
+it("each coming and going is there once, in its order, wherever the lane dies, and the alarm tells what is left", async () => {
+  const death = fc.constantFrom<Death>("before the log has it", "before it is known that the log has it", null);
+  let run = 0;
+  await fc.assert(
+    fc.asyncProperty(fc.array(death, { minLength: 1, maxLength: 8 }), async (deaths) => {
+      const workerId = `w${run++}`;
+      const wanted: string[] = [];
+      await runInDurableObject(lane(workerId), async (_, state) => {
+        let isHere = false;
+        for (const each of deaths) {
+          pass(LIMITS.presenceMs);
+          const { log: presenceLog, done } = presence(state, each);
+          isHere = !isHere;
+          if (isHere) presenceLog.came(serving(workerId));
+          presenceLog.tell(Date.now());
+          wanted.push(isHere ? "worker_joined" : "worker_left");
+          expect(await state.storage.getAlarm()).toBeLessThanOrEqual(Date.now() + LIMITS.outboxRetryMinMs);
+          await done();
+        }
+        const { log: last, done } = presence(state, null);
+        // Nobody is told of anything new.
+        if (isHere) last.came(serving(workerId));
+        last.tell(Date.now());
+        await vi.waitFor(() => expect(last.dueAtMs(Date.now())).toBeNull());
+        await done();
+      });
+      expect(await said(workerId)).toEqual(wanted);
+    }),
+    { numRuns: 15 },
+  );
+}, 60_000);
+
+it("what the log could not be told is told by the lane's alarm", async () => {
+  const main = lane("main");
+  const count = "SELECT count(*) AS n FROM presence_untold";
+  const untold = () => runInDurableObject(main, (_, { storage }) => storage.sql.exec<{ n: number }>(count).one().n);
+  const broken = vi.spyOn(EventLog.prototype, "append").mockRejectedValue(new Error("away"));
+  await ScriptedAgent.serving((await invite()).token, { model: "m" });
+  await vi.waitFor(() => expect(broken).toHaveBeenCalled());
+  expect(await untold()).toBe(1);
+  broken.mockRestore();
+  expect(await runDurableObjectAlarm(main)).toBe(true);
+  await vi.waitFor(async () => expect(await untold()).toBe(0));
+  expect((await log().read("peers", 0, 10)).events).toHaveLength(1);
+});

@@ -2,7 +2,7 @@ import { Hono } from "hono";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import { AT_START } from "../schema/wire/scheduled.ts";
 import { adminRoutes } from "./admins/routes.ts";
-import { exportRoutes, importRoutes } from "./backup/routes.ts";
+import { exportRoutes, importRoutes, newLogRoutes } from "./backup/routes.ts";
 import { docs } from "./docs/routes.ts";
 import type { Env } from "./env.ts";
 import { eventRoutes } from "./events/routes.ts";
@@ -41,6 +41,7 @@ const admin = new Hono<AdminEnv>()
   .route("/export", exportRoutes)
   .route("/federation", federationRoutes)
   .route("/import", importRoutes)
+  .route("/new-log", newLogRoutes)
   .route("/keys", keyRoutes)
   .route("/peers", peerRoutes)
   .route("/workers", workerRoutes);

@@ -8,6 +8,7 @@ import type { WorkerTokenRow } from "../../schema/db/workers.ts";
 import { type RecordTable, rowsOfTable } from "../../schema/wire/backup.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
+import { forgetReceivedGrants } from "../federation/resume.ts";
 import type { AdminEnv } from "../http/app-env.ts";
 import { ADMIN_TOKENS, requireBootstrapAdmin } from "../http/authentication.ts";
 import { readJson } from "../http/body.ts";
@@ -72,6 +73,21 @@ export const importRoutes = new Hono<AdminEnv>().post("/", requireBootstrapAdmin
   await log.append([{ type: "record_imported", visibility: "private", payload }]);
   if (!restored && table === "events") return fail(c, "events/malformed");
   return restored ? c.json({ table, rows: rows.length }) : fail(c, "pool/not-empty");
+});
+
+/**
+ * `/admin/api/new-log`: this pool's state was put back from a copy of it, so that what it says next it may have said
+ * otherwise before (SPEC 4.1). What others granted it may have been withdrawn since.
+ */
+export const newLogRoutes = new Hono<AdminEnv>().post("/", requireBootstrapAdmin, async (c) => {
+  const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
+  const { log_id: before } = await log.heads();
+  // First: the new name is what has peers send their grants again.
+  await forgetReceivedGrants(c.env, c.var.adminTokenId);
+  const { log_id } = await log.startNewLog();
+  const payload = { by: c.var.adminTokenId, log_id, before };
+  await log.append([{ type: "log_started", visibility: "private", payload }]);
+  return c.json({ log_id, before });
 });
 
 /** `rows` have been checked against the table's own shape. */

@@ -228,6 +228,18 @@ export class Bond extends DurableObject<Env> {
     return true;
   }
 
+  /** As `restore` has it, of a pool that went back to a copy of its state: the peer says again what holds. */
+  async forgetReceived(by: string): Promise<void> {
+    const peer = this.#identity?.atomId;
+    if (this.#trust === null || this.#trust.receivedAt === null || peer === undefined) return;
+    const { granted } = this.#trust;
+    this.#change({ ...this.#trust, received: 0, receivedAt: null }, () => {
+      const payload = { peer, by, from: granted, to: granted, received: 0 };
+      this.#tell({ type: "trust_changed", visibility: "private", payload });
+    });
+    await this.#settle();
+  }
+
   /** Nothing waits any longer: the pool was away, or its switches allow what they did not. */
   async resume(): Promise<void> {
     this.#deliveries.hurry(Date.now());

@@ -22,6 +22,19 @@ export async function wakePeers(env: Env, scheduledMs: number): Promise<void> {
   await each(env, turn * LIMITS.peersPerWake, (bond) => bond.wake());
 }
 
+/**
+ * This pool was restored from a copy of its state: what peers granted counts as they say it again, which those that
+ * follow it do once its log has a new name. `by`: the admin's token. Rejects unless it holds of all.
+ */
+export async function forgetReceivedGrants(env: Env, by: string): Promise<void> {
+  const page = LIMITS.peersPerWake;
+  for (let from = 0; ; from += page) {
+    const ids = await peerIds(env.DB, from, page);
+    await Promise.all(ids.map((id) => env.BOND.getByName(id).forgetReceived(by)));
+    if (ids.length < page) return;
+  }
+}
+
 type BondStub = ReturnType<Env["BOND"]["getByName"]>;
 
 /** How many there were. */

@@ -24,6 +24,7 @@ export const eventTypeOfOurs = z.enum([
   "trust_changed",
   "policy_changed",
   "record_imported",
+  "log_started",
   "circuit_opened",
   "circuit_closed",
   "delivery_given_up",

@@ -12,6 +12,7 @@ import { admins } from "./pool-admins.ts";
 import { exportCommand, importCommand } from "./pool-backup.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
 import { doctor } from "./pool-doctor.ts";
+import { newLog } from "./pool-new-log.ts";
 import { printable, table } from "./table.ts";
 import { shellWord } from "./worker-service.ts";
 
@@ -192,6 +193,7 @@ export const pool: Group = {
     doctor,
     export: exportCommand,
     import: importCommand,
+    "new-log": newLog,
     keys: {
       summary: "Client keys: create, list, revoke.",
       commands: { create: keysCreate, list: keysList, revoke: keysRevoke },

@@ -127,6 +127,7 @@ export function adminClient(url: string, adminToken: string) {
       call("GET", `/export/events?after=${after}&until=${until}`, rowsPage),
     importRows: (table: RecordTable, rows: BackupRow[]) =>
       call("POST", "/import", z.object({ rows: z.number() }), { table, rows }),
+    newLog: () => call("POST", "/new-log", z.object({ log_id: z.string(), before: z.string() })),
     doctor: () => call("GET", "/doctor", doctor),
     createKey: (options: NewKey) => call("POST", "/keys", createdKey, options),
     keys: async () => (await call("GET", "/keys", z.object({ keys: z.array(key) }))).keys,

@@ -1,7 +1,9 @@
+import { cpSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { freePort } from "../../scripts/runtime/listen-address.ts";
-import { bond, openFederation } from "./federation-support.ts";
+import { bond, expectSound, idsOf, logOf, openFederation, SAID } from "./federation-support.ts";
+import { ScriptedPeer } from "./scripted-peer.ts";
 import { ligand, startPool, temporaryFolder, waitFor } from "./support.ts";
 
 /** SPEC 3.3, 4.1: a bonded pool goes back to an export, while its peers went on. */
@@ -36,4 +38,49 @@ it("what peers grant a restored pool is what they say now: one is bonded again b
   await restored.admin.addPeer({ url: cedar.url });
   await waitFor(async () => (await of(cedar)).received === 1, 15_000, "the word of whoever withdrew");
   expect(await of(cedar)).toMatchObject({ granted: 3, effective: 2 });
+});
+
+it("a pool put back from a copy of its files goes on under a new log, and nobody catches it telling two stories", async () => {
+  const port = await freePort("127.0.0.1");
+  const [alder, birch] = await Promise.all([startPool({ port }), startPool()]);
+  await openFederation(alder, birch);
+  await bond(alder, birch);
+  // What others say through it is at numbers of its public log.
+  const source = await ScriptedPeer.start();
+  for (const pool of [alder, birch]) await source.befriend(pool, 2);
+  const said = async (pool: typeof alder) => {
+    const events = await source.sign([SAID]);
+    expect((await source.push(pool, events)).accepted).toBe(1);
+    return events.map(({ content_id }) => content_id);
+  };
+  const followed = async () => (await birch.admin.peer(alder.credentials.atom_id)).sync[0]?.followed;
+
+  await alder.stop();
+  const copy = join(temporaryFolder(), "copy");
+  cpSync(alder.stateDir, copy, { recursive: true });
+  const forgotten = await startPool({ stateDir: alder.stateDir, port });
+  await said(forgotten);
+  await waitFor(async () => (await followed())?.seq === 1, 30_000, "what will be forgotten");
+  await forgotten.stop();
+
+  // Where no peer finds it.
+  const hidden = await startPool({ stateDir: copy });
+  const newLog = (...args: string[]) => ligand(["pool", "new-log", "--state", copy, ...args]);
+  expect(await newLog()).toMatchObject({ code: 2, stderr: expect.stringContaining("Say --yes.") });
+  const done = await newLog("--yes", "--json");
+  expect(done).toMatchObject({ code: 0, stderr: "" });
+  const { log_id, before } = JSON.parse(done.stdout) as { log_id: string; before: string };
+  expect(log_id).not.toBe(before);
+  await hidden.stop();
+
+  const restored = await startPool({ stateDir: copy, port });
+  const ids = [...(await said(restored)), ...(await said(restored))];
+  // With what was forgotten, which the peer passes on.
+  const level = async () => (await followed())?.seq === (await logOf(restored, "public")).length;
+  await waitFor(async () => (await level()) && (await followed())?.seq === 3, 30_000, "the log from its beginning");
+  expect(await followed()).toMatchObject({ equivocated: false });
+  expect(idsOf(await logOf(birch, "public"))).toEqual(expect.arrayContaining(ids));
+  const peer = birch.credentials.atom_id;
+  await waitFor(async () => (await restored.admin.peer(peer)).effective === 3, 30_000, "the bond");
+  await expectSound(restored);
 });

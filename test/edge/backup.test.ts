@@ -113,6 +113,21 @@ describe("an import", () => {
     ]);
   });
 
+  it("of a copy of the state starts a new log, for the bootstrap admin alone, and takes no grant for granted", async () => {
+    const { token } = await admin<{ token: string }>("POST", "/admins", { name: "dave" });
+    const asDave = await ask("/admin/api/new-log", { method: "POST", headers: { authorization: `Bearer ${token}` } });
+    expect([asDave.status, asDave.headers.get("x-ligand-code")]).toEqual([403, "admins/bootstrap-required"]);
+    const log = env.EVENT_LOG.getByName("pool");
+    const before = await log.heads();
+    const started = await admin<{ log_id: string }>("POST", "/new-log", undefined, 200);
+    expect(started).toEqual({ log_id: expect.stringMatching(/^[0-9a-f]{32}$/), before: before.log_id });
+    expect(await log.heads()).toMatchObject({ log_id: started.log_id, public: before.public, peers: before.peers });
+    const { events } = await admin<{ events: { event: SignedEvent }[] }>("GET", "/events?limit=1");
+    expect(await openEvent(events[0]?.event as SignedEvent)).toMatchObject({
+      event: { type: "log_started", visibility: "private", payload: { by: "admin", ...started } },
+    });
+  });
+
   it("makes nobody an admin under the bootstrap token's name", async () => {
     const { id } = await admin<{ id: string }>("POST", "/admins", { name: "carol" });
     const carol = (await exported()).tables.admin_tokens.find((row) => row.id === id);

@@ -57,6 +57,22 @@ describe("a peer of an export", () => {
   });
 });
 
+describe("this pool, put back from a copy of its state", () => {
+  it("believes no grant that it had, and each that is sent again, whenever it was decided", async () => {
+    const [silent, loyal] = [await peerAt(3, 3), await peerAt(3)];
+    const grant = await loyal.grant(3);
+    await loyal.push([grant]);
+    expect(await loyal.seen()).toMatchObject({ received: 3, effective: 3 });
+    await admin("POST", "/new-log", undefined, 200);
+    for (const peer of [silent, loyal]) {
+      expect(await peer.seen()).toMatchObject({ granted: 3, received: 0, effective: 2 });
+    }
+    await loyal.push([grant]);
+    expect(await loyal.seen()).toMatchObject({ received: 3, effective: 3 });
+    expect(await silent.seen()).toMatchObject({ received: 0, effective: 2 });
+  });
+});
+
 describe("a peer that was restored", () => {
   const toldLevels = async (peer: PeerDouble) => {
     const opened = await Promise.all(peer.received.map((event) => openEvent(event)));
@@ -78,7 +94,7 @@ describe("a peer that was restored", () => {
     expect(new Set(contentIds(peer.received)).size).toBe(1);
     expect(await toldLevels(peer)).toEqual([3, 3, 3]);
     expect(await logHead()).toBe(head);
-  });
+  }, 30_000);
 
   it("and that registers again is told so too, what is newest; whoever was granted nothing is told nothing", async () => {
     const peer = await peerAt(3);

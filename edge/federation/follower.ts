@@ -17,7 +17,7 @@ import {
 /** What a follower needs of its peer's `Bond`: one peer, one audience. */
 export interface FollowedLog {
   readonly audience: PeerAudience;
-  /** Null: we follow nothing of it now. Asked before each page. */
+  /** Null: we follow nothing of it now. Rejects where nobody could say, to be asked again. Asked before each page. */
   source(): Promise<Source | null>;
   /** The same for a stream that is open, asked every half second and of all that it brings: null ends it. */
   streamed(): Promise<Source | null>;

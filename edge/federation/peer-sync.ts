@@ -117,6 +117,7 @@ export class PeerSync {
       source: async () => {
         // With the patience of a request: who stops here is followed again at the next alarm, and no sooner.
         const checked = await checkFederation(this.#env);
+        if (!checked.open && !checked.isSaid) throw new Error("the switches could not be asked");
         mayBePrivate = checked.open && checked.policy.allow_private_peers;
         return this.#source(audience, checked);
       },

@@ -5,9 +5,11 @@ import { askSwitches } from "./pool-policy.ts";
 
 export type FederationCheck =
   | { readonly open: true; readonly policy: FederationPolicy }
-  | { readonly open: false; readonly code: "federation/disabled" };
+  /** `isSaid`: the switch says so; otherwise nobody could say, and may soon. */
+  | { readonly open: false; readonly code: "federation/disabled"; readonly isSaid: boolean };
 
-const CLOSED: FederationCheck = Object.freeze({ open: false, code: "federation/disabled" });
+const OFF: FederationCheck = Object.freeze({ open: false, code: "federation/disabled", isSaid: true });
+const UNKNOWN: FederationCheck = Object.freeze({ open: false, code: "federation/disabled", isSaid: false });
 
 /**
  * The kill switch (SPEC 3.5): asked before anything else by every federated endpoint and every call to a peer. It fails
@@ -17,9 +19,10 @@ const CLOSED: FederationCheck = Object.freeze({ open: false, code: "federation/d
 export async function checkFederation(env: Pick<Env, "POOL_POLICY">): Promise<FederationCheck> {
   try {
     const said = federationPolicy.safeParse(await askSwitches(env));
-    return said.success && said.data.federation === "on" ? { open: true, policy: said.data } : CLOSED;
+    if (!said.success) return UNKNOWN;
+    return said.data.federation === "on" ? { open: true, policy: said.data } : OFF;
   } catch {
-    return CLOSED;
+    return UNKNOWN;
   }
 }
 
@@ -33,13 +36,13 @@ let recent: { atMs: number; answer: FederationCheck } | null = null;
 export async function recheckFederation(env: Pick<Env, "POOL_POLICY">): Promise<FederationCheck> {
   const nowMs = Date.now();
   if (recent !== null && nowMs >= recent.atMs && nowMs - recent.atMs < LIMITS.streamCheckMs / 5) return recent.answer;
-  const answer = await Promise.race([checkFederation(env), closedAfter(LIMITS.streamPolicyMs)]);
+  const answer = await Promise.race([checkFederation(env), unknownAfter(LIMITS.streamPolicyMs)]);
   recent = { atMs: nowMs, answer };
   return answer;
 }
 
-function closedAfter(ms: number): Promise<FederationCheck> {
-  return new Promise((resolve) => setTimeout(() => resolve(CLOSED), ms));
+function unknownAfter(ms: number): Promise<FederationCheck> {
+  return new Promise((resolve) => setTimeout(() => resolve(UNKNOWN), ms));
 }
 
 /** The switches as they stand, also while they are off; null when they cannot be read. For the operator's eyes. */

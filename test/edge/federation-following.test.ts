@@ -451,6 +451,32 @@ it("whom we are to follow is followed though the kill switch says on so late tha
   await reached(peer, 1);
 }, 20_000);
 
+it.each<[how: string, answer: () => Promise<unknown>]>([
+  ["says nothing", () => new Promise(() => {})],
+  ["fails", () => Promise.reject(new Error("broken"))],
+])(
+  "while the kill switch %s nobody is called, and whom we follow is followed on when it says on: no alarm is waited for",
+  async (_how, answer) => {
+    const peer = await peerAt(2, 2);
+    await streaming(peer, "public");
+    const calls = peer.calls.length;
+    const broken = vi.spyOn(PoolPolicy.prototype, "check").mockImplementation(answer as never);
+    pass(1_000);
+    peer.log.drop();
+    const written = await write(peer, 2);
+    // Of the stream that ends, and of the follower, which asks again.
+    await eventually(async () => broken.mock.calls.length >= 3);
+    expect(peer.calls).toHaveLength(calls);
+    broken.mockRestore();
+    pass(1_000);
+    await eventually(async () => {
+      const here = new Set((await ours()).map(({ content_id }) => content_id));
+      return written.every((id) => here.has(id));
+    });
+  },
+  20_000,
+);
+
 describe("a stream that we read ends within a second", () => {
   // Its own clock: what ends it has looked twice at most.
   beforeAll(() => {

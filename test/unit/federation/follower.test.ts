@@ -1,6 +1,7 @@
 import { expect, it, vi } from "vitest";
 import { type FollowedLog, Follower } from "../../../edge/federation/follower.ts";
 import { NOTHING_FOLLOWED, type Source } from "../../../edge/federation/sync-machine.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
 
 /** Who starts and stops a follower; what it does is tried in workerd (`test/edge/federation-following.test.ts`). */
 
@@ -29,6 +30,26 @@ it("that follows nothing stops, and starts anew when asked", async () => {
     questions.pop()?.(null);
     await running;
   }
+});
+
+it("that could not learn whether it follows asks again, ever less often, until it learns", async () => {
+  vi.useFakeTimers();
+  vi.spyOn(Math, "random").mockReturnValue(1);
+  const askedAtMs: number[] = [];
+  const { log } = asking();
+  const source = async () => {
+    askedAtMs.push(Date.now());
+    if (askedAtMs.length <= 3) throw new Error("late");
+    return null;
+  };
+  const running = new Follower({ ...log, source }).start();
+  await vi.runAllTimersAsync();
+  await running;
+  const waits = askedAtMs.slice(1).map((atMs, i) => atMs - (askedAtMs[i] ?? 0));
+  const { followBackoffMinMs: min } = LIMITS;
+  expect(waits).toEqual([2.5 * min, 4.5 * min, 8.5 * min]);
+  vi.restoreAllMocks();
+  vi.useRealTimers();
 });
 
 it("that was about to stop by an old answer when it was started again asks again", async () => {

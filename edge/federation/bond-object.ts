@@ -70,6 +70,8 @@ type MinTier = FederationPolicy["min_auth_tier"];
 
 /** Persisted contract: under this key, the last grant that the peer was told, as it was signed. */
 const LAST_GRANT = "lastGrant";
+/** Persisted contract: under this key, true when all tries to tell that grant were in vain. */
+const UNHEARD_GRANT = "unheardGrant";
 /** Nonces are kept for minutes; that they go is in no hurry. */
 const PURGE_MS = 60_000;
 
@@ -148,7 +150,9 @@ export class Bond extends DurableObject<Env> {
     // It is there again: nobody need wait out a backoff, or half an hour. Asked by what costs no message one of its
     // tries, for it may be one that calls and cannot be reached.
     this.#sync.follow();
-    if (this.#line.circuit() === "open" && this.#deliveries.waiting() > 0) this.#verifySeldom(nowMs);
+    const isWaiting = this.#line.circuit() === "open" && this.#deliveries.waiting() > 0;
+    const isUnheard = this.ctx.storage.kv.get<boolean>(UNHEARD_GRANT) === true;
+    if (isWaiting || isUnheard) this.#verifySeldom(nowMs, isUnheard);
     return { ok: true, trust };
   }
 
@@ -428,17 +432,20 @@ export class Bond extends DurableObject<Env> {
     for (const { event } of body.events) {
       const payload = { peer, content_id: event.content_id, reason };
       this.#tell({ type: "delivery_given_up", visibility: "private", payload });
+      const isGrant = event.content_id === kv.get<SignedEvent>(LAST_GRANT)?.content_id;
+      // One that answered that it will never take it is not asked again.
+      if (isGrant && reason === "tries") kv.put(UNHEARD_GRANT, true);
     }
   }
 
-  #verifySeldom(nowMs: number): void {
+  #verifySeldom(nowMs: number, saysGrantAgain = false): void {
     if (nowMs - this.#verifiedAtMs < LIMITS.peerVerifyMs) return;
     this.#verifiedAtMs = nowMs;
-    this.ctx.waitUntil(this.#verify());
+    this.ctx.waitUntil(this.#verify(saysGrantAgain));
   }
 
-  /** SPEC 3.1: peers verify one another, so that each knows who is there. */
-  async #verify(): Promise<void> {
+  /** SPEC 3.1: peers verify one another, so that each knows who is there. One that is may hear what it missed. */
+  async #verify(saysGrantAgain: boolean): Promise<void> {
     const publicKey = fromHex(this.#identity?.publicKey ?? "");
     if (publicKey === null) return;
     const challenge_b64 = toBase64(crypto.getRandomValues(new Uint8Array(32)));
@@ -448,7 +455,11 @@ export class Bond extends DurableObject<Env> {
     if (!said?.success || this.#trust === null) return;
     if (!(await verifyLivenessAnswer(said.data.signed_response_b64, challenge_b64, publicKey))) return;
     this.#seenAtMs = Date.now();
-    this.#change(this.#trust, () => {});
+    this.#change(this.#trust, () => {
+      if (!saysGrantAgain) return;
+      this.ctx.storage.kv.delete(UNHEARD_GRANT);
+      this.#sayGrantAgain();
+    });
     await this.#settle();
   }
 

@@ -130,6 +130,28 @@ describe("a grant", () => {
     expect(tries()).toHaveLength(10);
   });
 
+  it("that was given up is told again when the peer calls, and can be called", async () => {
+    answerPushes(down);
+    await grant(3);
+    for (let tried = 1; tried < LIMITS.deliveryTries; tried++) {
+      await settled(([one]) => one?.tries === tried);
+      await tryAgain(12 * HOUR);
+    }
+    await settled((rows) => rows.length === 0);
+    answerPushes(isBack);
+    await tryAgain(24 * HOUR);
+    expect(await levels()).toEqual([]);
+    await evictDurableObject(peer.bond());
+    await peer.send("GET", "/api/federation/status");
+    await eventually(async () => peer.received.length > 0);
+    expect(await levels()).toEqual([3]);
+    await settled((rows) => rows.length === 0);
+    pass(LIMITS.peerVerifyMs);
+    await peer.send("GET", "/api/federation/status");
+    await tryAgain(MINUTE);
+    expect(await levels(), "once").toEqual([3]);
+  });
+
   it("waits through an eviction and a restart, and is told once when the peer is there", async () => {
     answerPushes(isAway);
     await grant(3);

@@ -54,6 +54,18 @@ describe("the kill switch", () => {
   });
 });
 
+it("a pool that no longer allows private addresses ends what it follows there within a second, and nothing else", async () => {
+  await waitFor(() => source.followers === 2, 10_000, "the scripted peer to be followed by both");
+  await a.admin.changeFederation({ allow_private_peers: false });
+  const offMs = performance.now();
+  await waitFor(() => source.followers === 1, 5_000, "the followed stream to end");
+  expect(performance.now() - offMs).toBeLessThan(1_000);
+  expect((await b.admin.peer(a.credentials.atom_id)).sync.every(({ followed }) => followed.streaming)).toBe(true);
+  await a.admin.changeFederation({ allow_private_peers: true });
+  await waitFor(() => source.followers === 2, 5_000, "the scripted peer to be followed again");
+  await waitFor(async () => (await streams(a, b)).every(Boolean), 5_000, "all streams to be back");
+});
+
 it("a reader of a stream that has left is noticed by the second thing that is said", async () => {
   const sent = async () => (await a.admin.peer(source.id)).sync.find(({ audience }) => audience === "public")?.sent;
   const { length: head } = await logOf(a, "public");

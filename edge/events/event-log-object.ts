@@ -1,7 +1,6 @@
 import { DurableObject } from "cloudflare:workers";
 import { hash } from "node:crypto";
 import { fromBase64, toHex } from "../../schema/crypto/bytes.ts";
-import { canonicalBytes } from "../../schema/crypto/canonical.ts";
 import { nodeIdOf, openEvent, signCheckpoint, signEvent } from "../../schema/crypto/signed-event.ts";
 import type { EventRow } from "../../schema/db/events.ts";
 import {
@@ -20,6 +19,7 @@ import { type PoolKeys, poolKeys } from "../http/pool-keys.ts";
 import { type HeldRecords, Outbox } from "../record/outbox.ts";
 import { arrive, type TakeResult } from "./arrival.ts";
 import { BringerRates, eventsWorth } from "./bringer-rate.ts";
+import { checkpointRow } from "./checkpoint-row.ts";
 import { adopt, type Clock, tick } from "./clock.ts";
 import { type AppendedEvent, EventLedger, type SequencedEvent, type TakenEvent } from "./event-ledger.ts";
 import { append, type Head, type LogState, newLog, type Placed } from "./log-machine.ts";
@@ -455,21 +455,8 @@ export class EventLog extends DurableObject<Env> {
     const nowMs = Date.now();
     const signed = await this.checkpoints();
     this.ctx.storage.transactionSync(() => {
-      for (const { checkpoint, origin_pubkey, signature } of signed) {
-        if (checkpoint.seq === 0) continue;
-        this.#outbox.put("checkpoints", {
-          id: toHex(sha256(canonicalBytes(checkpoint))),
-          origin: checkpoint.origin,
-          logId: checkpoint.log_id,
-          audience: checkpoint.audience,
-          seq: checkpoint.seq,
-          chain: checkpoint.chain,
-          hlcPhysicalUs: checkpoint.hlc.physical_us,
-          hlcLogical: checkpoint.hlc.logical,
-          pubkey: origin_pubkey,
-          signature,
-          takenAtMs: nowMs,
-        });
+      for (const each of signed) {
+        if (each.checkpoint.seq > 0) this.#outbox.put("checkpoints", checkpointRow(each, nowMs));
       }
     });
     this.#flushSoon();

@@ -7,6 +7,7 @@ import {
   type EventType,
   type HybridTime,
   type PeerAudience,
+  type SignedCheckpoint,
   type SignedEvent,
   streamQuery,
 } from "../../schema/wire/events.ts";
@@ -19,6 +20,7 @@ import {
 } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
+import { checkpointRow } from "../events/checkpoint-row.ts";
 import type { EventDraft } from "../events/event-log-object.ts";
 import { poolKeys } from "../http/pool-keys.ts";
 import { EVENT_LOG, PEER_REGISTRY } from "../http/pool-objects.ts";
@@ -507,10 +509,12 @@ export class Bond extends DurableObject<Env> {
     this.ctx.waitUntil(this.#settle());
   }
 
-  #equivocated(audience: PeerAudience, proof: readonly unknown[], save: () => void): void {
+  #equivocated(audience: PeerAudience, proof: readonly SignedCheckpoint[], save: () => void): void {
     const peer = this.#identity?.atomId;
     this.ctx.storage.transactionSync(() => {
       save();
+      // Both, beside our own: who asks for evidence of a log finds it in one place, whoever wrote the log.
+      for (const said of proof) this.#outbox.put("checkpoints", checkpointRow(said, Date.now()));
       this.#tell({ type: "peer_equivocated", visibility: "private", payload: { peer, audience, checkpoints: proof } });
     });
     this.#rearm(Date.now() + LIMITS.outboxRetryMinMs);

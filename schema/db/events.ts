@@ -33,8 +33,8 @@ export const events = sqliteTable("events", {
 });
 
 /**
- * Signed checkpoints that are kept as evidence, ours and those of others: two of one place in one log that differ prove
- * equivocation, so both have room here.
+ * Signed checkpoints that are kept as evidence: ours, now and then, and of others the two by which one proved to tell two
+ * stories. They are of one place in one log and differ, so both have room here.
  */
 export const checkpoints = sqliteTable(
   "checkpoints",

@@ -343,6 +343,17 @@ describe("a peer that tells two stories", () => {
     expect(opened).toMatchObject([{ ok: true }, { ok: true }]);
     expect(said[0] && said[1] && equivocation(said[0].checkpoint, said[1].checkpoint)).toBe(true);
     for (const id of others) expect(await times(id)).toBe(0);
+    const kept = () => env.DB.prepare("SELECT * FROM checkpoints WHERE origin = ?").bind(peer.id).all();
+    const { results } = await eventually(async () => {
+      const found = await kept();
+      return found.results.length > 0 && found;
+    });
+    const rows = said.map(({ checkpoint, origin_pubkey: pubkey, signature }) => {
+      const { origin, log_id, audience, seq, chain } = checkpoint;
+      return expect.objectContaining({ origin, log_id, audience, seq, chain, pubkey, signature });
+    });
+    expect(results).toHaveLength(2);
+    expect(results).toEqual(expect.arrayContaining(rows));
 
     const calls = asked(peer, EVENTS).length;
     for (let i = 0; i < 20; i++) await speak(peer);

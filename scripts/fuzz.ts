@@ -8,7 +8,7 @@ import { PARTS, type Part } from "./fuzz/target.ts";
 /** `npm run fuzz`: a real pool is sent what the schemas say, what they nearly say, and worse. */
 
 const CASES = 100_000;
-const SHARES: Record<Part, number> = { client: 0.6, agent: 0.35, admin: 0.05 };
+const SHARES: Record<Part, number> = { client: 0.5, agent: 0.3, peer: 0.15, admin: 0.05 };
 
 const command: Command = {
   summary: "Send a pool of its own valid, nearly valid and hostile bodies and frames, and judge its answers.",
@@ -32,7 +32,7 @@ const command: Command = {
     const total = whole("cases", text(values, "cases"), 1, 100_000_000) ?? CASES;
     const seed = whole("seed", text(values, "seed"), 0, 2 ** 31 - 1) ?? Math.floor(Math.random() * 2 ** 31);
     const share = (part: Part) => Math.ceil(total * (only === undefined ? SHARES[part] : Number(only === part)));
-    const cases = { client: share("client"), agent: share("agent"), admin: share("admin") };
+    const cases = { client: share("client"), agent: share("agent"), peer: share("peer"), admin: share("admin") };
     console.error(`seed ${seed}`);
     const report = await fuzz({ cases, seed, progress: (line) => console.error(line) });
     console.log(flag(values, "json") ? JSON.stringify(report) : summary(report));

@@ -16,14 +16,14 @@ import type { Target } from "./load.ts";
 export class PeerDouble {
   readonly id: string;
   readonly url: string;
-  readonly #signer: Signer;
+  readonly signer: Signer;
   readonly #server: Server;
   #written = 0;
 
   private constructor(signer: Signer, server: Server, url: string) {
     this.id = signer.id;
     this.url = url;
-    this.#signer = signer;
+    this.signer = signer;
     this.#server = server;
   }
 
@@ -45,7 +45,7 @@ export class PeerDouble {
   /** A request to this pool, good for a minute and once. */
   async signed(pool: { url: string; atomId: string }, target: string, body: unknown): Promise<Target> {
     const text = JSON.stringify(body);
-    const headers = await signRequest(this.#signer, {
+    const headers = await signRequest(this.signer, {
       method: "POST",
       target,
       body: utf8(text),
@@ -58,7 +58,7 @@ export class PeerDouble {
 
   /** A public event of its own, at the present time. */
   event(): Promise<SignedEvent> {
-    return signEvent(this.#signer, {
+    return signEvent(this.signer, {
       type: "worker_joined",
       visibility: "public",
       payload: { worker: this.id, written: this.#written++ },
@@ -80,7 +80,7 @@ export class PeerDouble {
       case "POST /api/federation/register": {
         const initiator = registerBody.parse(body);
         const responder = { card: this.#card(), challenge: toHex(crypto.getRandomValues(new Uint8Array(32))) };
-        const proof = await signRegistrationProof(this.#signer, "responder", { initiator, responder });
+        const proof = await signRegistrationProof(this.signer, "responder", { initiator, responder });
         return { ...responder, proof };
       }
       case "POST /api/federation/register/confirm":
@@ -96,7 +96,7 @@ export class PeerDouble {
   }
 
   #card(): Card {
-    const public_key = toHex(this.#signer.publicKey);
+    const public_key = toHex(this.signer.publicKey);
     return { atom_id: this.id, public_key, name: "bench", url: this.url, auth_tier: "device-bound", capabilities: [] };
   }
 
@@ -105,7 +105,7 @@ export class PeerDouble {
       mode: "federated",
       atom_id: this.id,
       name: "bench",
-      pubkey_hex: toHex(this.#signer.publicKey),
+      pubkey_hex: toHex(this.signer.publicKey),
       url: this.url,
       molecule_id: null,
       capabilities: [],

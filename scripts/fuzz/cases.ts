@@ -1,6 +1,11 @@
 import fc from "fast-check";
+import { SIGNATURE_HEADERS } from "../../schema/crypto/request-signature.ts";
+import type { EventContent } from "../../schema/crypto/signed-event.ts";
+import { RECORD_ROWS } from "../../schema/db/record-rows.ts";
 import * as adminApi from "../../schema/wire/admin-api.ts";
 import { chatCompletionBody, completionBody, embeddingBody } from "../../schema/wire/client-api.ts";
+import { eventTypeOfOurs, pushBody, visibility } from "../../schema/wire/events.ts";
+import * as federation from "../../schema/wire/federation.ts";
 import { agentFrame, manifest } from "../../schema/wire/worker-frames.ts";
 import { fromSchema } from "./from-schema.ts";
 import { hostile, nearly } from "./json-text.ts";
@@ -15,6 +20,14 @@ export interface HttpCase {
 }
 export type How = "valid" | "near" | "hostile";
 
+/** A federated request: by a bonded peer, a stranger with a key, or nobody, and one header that is not as it should be. */
+export interface PeerCase extends HttpCase {
+  readonly by: "peer" | "stranger" | "nobody";
+  readonly bent: { readonly header: string; readonly value: string } | null;
+  /** What the event says that stands in the body's place for one. */
+  readonly content: Pick<EventContent, "type" | "visibility" | "payload"> | null;
+}
+
 export type AgentCase =
   /** A message on a socket that has proved nothing yet, or on one that serves. */
   | { readonly on: "stranger" | "worker"; readonly how: How; readonly message: Buffer; readonly binary: boolean }
@@ -27,6 +40,13 @@ export const FUZZ_MODEL = "fuzz";
 export const OUR_JOB = '"@job"';
 export const OUR_LEASE = '"@lease"';
 export const OUR_MODEL = '"@model"';
+/** In a federated body: the signer's card, id and key, and an event that it signs. */
+export const OUR_CARD = '"@card"';
+export const OUR_ID = '"@id"';
+export const OUR_KEY = '"@key"';
+export const OUR_EVENT = '"@event"';
+/** In a path: a peer that this pool knows. */
+export const OUR_PEER = "@peer";
 
 type Ways = (values: fc.Arbitrary<unknown>) => fc.Arbitrary<{ how: How; message: Buffer }>;
 
@@ -97,6 +117,98 @@ export const adminCases: fc.Arbitrary<HttpCase> = fc.oneof(
   paths("DELETE", (name) => `/admin/api/workers/tokens/${name}`),
   paths("DELETE", (name) => `/admin/api/admins/${name}`),
   paths("POST", (name) => `/admin/api/admins/${name}/rotate`),
+  requests("POST", "/admin/api/peers", fromSchema(federation.addPeerBody)),
+  requests("PUT", `/admin/api/peers/${OUR_PEER}/trust`, fromSchema(federation.trustBody)),
+  requests("PATCH", "/admin/api/federation", fromSchema(federation.changeFederationPolicyBody)),
+  paths("GET", (name) => `/admin/api/peers/${name}`),
+  paths("DELETE", (name) => `/admin/api/peers/${name}`),
+  paths("POST", (name) => `/admin/api/peers/${name}/follow-anew`),
+  // What was imported is looked at, too.
+  fc
+    .constantFrom("admins", "keys", "workers", "peers", "federation", "pool", "doctor")
+    .map((name) => ({ method: "GET", path: `/admin/api/${name}`, how: "valid" as const, body: undefined })),
+  ...Object.entries(RECORD_ROWS).map(([table, row]) =>
+    requests(
+      "POST",
+      "/admin/api/import",
+      fc.array(fromSchema(row), { maxLength: 2 }).map((rows) => ({ table, rows })),
+    ),
+  ),
+);
+
+const by = fc.constantFrom<PeerCase["by"][]>("peer", "peer", "peer", "peer", "peer", "stranger", "nobody");
+const bent = fc.oneof(
+  { arbitrary: fc.constant(null), weight: 8 },
+  {
+    arbitrary: fc.record({
+      header: fc.constantFrom(...Object.values(SIGNATURE_HEADERS)),
+      value: fc.oneof(
+        fc.constantFrom("", "0", "1", "2", "-1", "9".repeat(400), "a,a", "0".repeat(64), "x".repeat(7_000)),
+        fc.stringMatching(/^[\x21-\x7e]{1,90}$/),
+      ),
+    }),
+    weight: 1,
+  },
+);
+const content = fc.record({
+  type: fc.oneof(fc.constantFrom(...eventTypeOfOurs.options), fc.constantFrom("overview", "trust_granted", "x")),
+  visibility: fc.constantFrom(...visibility.options),
+  payload: fc.dictionary(fc.constantFrom("peer", "level", "a", "__proto__"), fc.jsonValue({ maxDepth: 3 }), {
+    maxKeys: 3,
+  }),
+}) as fc.Arbitrary<NonNullable<PeerCase["content"]>>;
+
+const federated = (cases: fc.Arbitrary<HttpCase>): fc.Arbitrary<PeerCase> =>
+  fc.tuple(cases, by, bent, content).map(([each, by, bent, content]) => ({ ...each, by, bent, content }));
+
+const queries = fc
+  .tuple(
+    fc.constantFrom(
+      "/api/federation/events",
+      "/api/federation/status",
+      "/v1/federation/molecule",
+      "/v1/federation/info",
+    ),
+    fc.dictionary(
+      fc.constantFrom("audience", "since", "limit", "more"),
+      fc.constantFrom("public", "peers", "all", "0", "1", "500", "501", "-1", "1e3", "", "9".repeat(30), "\u0000"),
+    ),
+  )
+  .map(([path, query]) => {
+    const text = new URLSearchParams(query).toString();
+    return { method: "GET", path: text === "" ? path : `${path}?${text}`, how: "near" as const, body: undefined };
+  });
+
+const card = { card: fc.constant("@card") };
+const event = fc.constant("@event");
+
+export const peerCases: fc.Arbitrary<PeerCase> = fc.oneof(
+  federated(requests("POST", "/api/federation/register", mostly(fromSchema(federation.registerBody), card))),
+  federated(requests("POST", "/api/federation/register/confirm", mostly(fromSchema(federation.confirmBody), card))),
+  federated(
+    requests(
+      "POST",
+      "/api/federation/events",
+      mostly(fromSchema(pushBody), {
+        events: fc.array(fc.record({ event, ttl: fc.constantFrom(0, 1, 3, 2 ** 40) }), { minLength: 1, maxLength: 3 }),
+      }),
+    ),
+  ),
+  federated(
+    requests(
+      "POST",
+      "/v1/federation/handshake",
+      mostly(fromSchema(federation.handshakeBody), { atom_id: fc.constant("@id"), pubkey_hex: fc.constant("@key") }),
+    ),
+  ),
+  federated(
+    requests(
+      "POST",
+      "/v1/federation/verify",
+      mostly(fromSchema(federation.verifyBody), { atom_id: fc.constant("@id") }),
+    ),
+  ),
+  federated(queries),
 );
 
 const frames = mostly(fromSchema(agentFrame), {

@@ -18,11 +18,17 @@ export class Http {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** `path` goes onto the wire as it is. `onHead` hears that the answer has begun. */
-  ask(method: string, path: string, key: string, body?: Uint8Array, onHead?: () => void): Promise<Answer> {
+  /** `path` goes onto the wire as it is; `by`: a key, or other headers in its place. `onHead` hears that the answer has begun. */
+  ask(
+    method: string,
+    path: string,
+    by: string | Record<string, string>,
+    body?: Uint8Array,
+    onHead?: () => void,
+  ): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const headers = {
-        authorization: `Bearer ${key}`,
+        ...(typeof by === "string" ? { authorization: `Bearer ${by}` } : by),
         ...(body && { "content-type": "application/json", "content-length": body.byteLength }),
       };
       const { hostname, port } = this.#url;

@@ -1,6 +1,6 @@
 import type { Http } from "./http.ts";
 
-export const PARTS = ["client", "agent", "admin"] as const;
+export const PARTS = ["client", "agent", "peer", "admin"] as const;
 export type Part = (typeof PARTS)[number];
 
 export interface Finding {
@@ -16,6 +16,8 @@ export interface Target {
   http: Http;
   key: string;
   adminToken: string;
+  /** A peer that admins may do with as they like. */
+  peerId: string;
   invite(): Promise<string>;
   timeoutMs: number;
   count(outcome: string): void;

@@ -136,6 +136,15 @@ describe("an import", () => {
     }
   });
 
+  it("takes no row with a time that could never be shown: no list of keys would come again", async () => {
+    const { client_keys } = (await exported()).tables;
+    const [key] = client_keys;
+    for (const createdAtMs of [-1, 8_640_000_000_000_001]) {
+      await importing("client_keys", [{ ...key, id: "00000000000000cc", createdAtMs }], 400);
+    }
+    expect(await admin("GET", "/keys")).toMatchObject({ keys: expect.any(Array) });
+  });
+
   it.each<[what: string, body: unknown]>([
     ["an unknown table", { table: "d1_migrations", rows: [] }],
     ["a row of another shape", { table: "client_keys", rows: [{ id: "x" }] }],

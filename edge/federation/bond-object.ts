@@ -34,6 +34,7 @@ import type { MemberStanding } from "./peer-registry-object.ts";
 import { PeerSync, type SyncView } from "./peer-sync.ts";
 import type { AdmissionRequest, SignedAdmission } from "./signed-admission.ts";
 import { forgetPeer, peersChanged } from "./store.ts";
+import type { Unfollowable } from "./sync-machine.ts";
 import {
   awaitsAdmin,
   decide,
@@ -114,6 +115,8 @@ export class Bond extends DurableObject<Env> {
       armBy: (atMs) => this.#armBy(atMs),
       startedOver: (save) => this.#startedOver(save),
       equivocated: (audience, proof, save) => this.#equivocated(audience, proof, save),
+      unfollowable: (audience, found, save) => this.#cannotFollow(audience, found, save),
+      followable: () => ctx.waitUntil(this.#settle()),
     });
   }
 
@@ -521,6 +524,16 @@ export class Bond extends DurableObject<Env> {
     this.ctx.waitUntil(this.#settle());
   }
 
+  #cannotFollow(audience: PeerAudience, { reason, sinceMs: since_ms }: Unfollowable, save: () => void): void {
+    const payload = { peer: this.#identity?.atomId, audience, reason, since_ms };
+    this.ctx.storage.transactionSync(() => {
+      save();
+      this.#tell({ type: "peer_unfollowable", visibility: "private", payload });
+    });
+    this.#rearm(Date.now() + LIMITS.outboxRetryMinMs);
+    this.ctx.waitUntil(this.#settle());
+  }
+
   // ---- time
 
   override async alarm(): Promise<void> {
@@ -642,6 +655,9 @@ export class Bond extends DurableObject<Env> {
       untold: this.ctx.storage.sql.exec<{ n: number }>("SELECT count(*) AS n FROM untold").one().n,
       records: this.#outbox.held(),
       behind: Object.fromEntries(behind) as MemberStanding["behind"],
+      isUnfollowable:
+        this.trust("oauth-verified") >= 2 &&
+        this.#sync.view().some(({ followed }) => (followed.unfollowable?.told.length ?? 0) > 0),
     };
   }
 

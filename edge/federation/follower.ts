@@ -8,6 +8,7 @@ import {
   type Arrival,
   advance,
   type Followed,
+  type FollowRefusal,
   type FollowStep,
   receivePage,
   receiveStreamed,
@@ -24,6 +25,8 @@ export interface FollowedLog {
   read(): Followed;
   /** Durable when it returns. */
   save(followed: Followed): void;
+  /** Why what the peer answered leads nowhere, however often it is asked; null: we are level with it. */
+  refused(reason: FollowRefusal | null): void;
   call(call: PeerCall): Promise<PeerAnswer>;
   open(call: PeerCall, signal: AbortSignal): Promise<Response | null>;
   /** Null: none was looked at. More may come after `waitMs`. */
@@ -101,20 +104,28 @@ export class Follower {
       });
       if (!answer.ok || answer.status !== 200) return "lost";
       const page = pullAnswer.safeParse(answer.body);
-      if (!page.success || !(await openCheckpoint(page.data.checkpoint)).ok) return "lost";
+      if (!page.success || !(await openCheckpoint(page.data.checkpoint)).ok) return this.#refuse("malformed");
       const step = receivePage(this.#log.read(), source, page.data, sha256);
       this.#log.save(step.followed);
       if (!step.ok) {
         if (step.code === "equivocation") return "stopped";
         // From the cursor as it is now, once: whoever answers so again is not worth asking at once.
-        if (restarts++ > 0) return "lost";
+        if (restarts++ > 0) return this.#refuse(step.code);
         continue;
       }
       const taken = await this.#take(step, page.data.events);
       if (page.data.events.length > 0) this.#failures = 0;
       if (taken !== "taken") return taken;
-      if (page.data.next >= page.data.head || page.data.events.length === 0) return "over";
+      if (page.data.next >= page.data.head || page.data.events.length === 0) {
+        this.#log.refused(null);
+        return "over";
+      }
     }
+  }
+
+  #refuse(reason: FollowRefusal): "lost" {
+    this.#log.refused(reason);
+    return "lost";
   }
 
   async #follow(): Promise<Round> {

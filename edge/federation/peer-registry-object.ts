@@ -36,6 +36,8 @@ export interface MemberStanding {
   records: HeldRecords;
   /** Events of its log that we know of and do not have. */
   behind: Record<PeerAudience, number>;
+  /** For so long that our admin was told. Absent in what was stored before this was said. */
+  isUnfollowable?: boolean;
 }
 
 /** All peers together. */
@@ -49,6 +51,8 @@ export interface Census {
   untold: number;
   records: HeldRecords;
   behind: Record<PeerAudience, number>;
+  /** Atom ids of those whose logs could not be followed for a while. */
+  unfollowable: string[];
   /** Requests, by reason or code. */
   refused: Record<string, number>;
 }
@@ -134,10 +138,11 @@ export class PeerRegistry extends DurableObject<Env> {
   }
 
   census(): Census {
-    const rows = this.ctx.storage.sql.exec<{ standing: string; is_member: number }>(
-      "SELECT standing, atom_id IN (SELECT atom_id FROM members) AS is_member FROM standings",
+    const rows = this.ctx.storage.sql.exec<{ atom_id: string; standing: string; is_member: number }>(
+      "SELECT atom_id, standing, atom_id IN (SELECT atom_id FROM members) AS is_member FROM standings",
     );
     const standings = [...rows].map((row) => ({
+      atomId: row.atom_id,
       isMember: row.is_member === 1,
       ...(JSON.parse(row.standing) as MemberStanding),
     }));
@@ -203,7 +208,7 @@ export class PeerRegistry extends DurableObject<Env> {
 }
 
 function takeCensus(
-  standings: readonly (MemberStanding & { isMember: boolean })[],
+  standings: readonly (MemberStanding & { atomId: string; isMember: boolean })[],
   givenUp: number,
   refused: Record<string, number>,
 ): Census {
@@ -215,6 +220,7 @@ function takeCensus(
     untold: 0,
     records: { waiting: 0, refused: 0 },
     behind: { public: 0, peers: 0 },
+    unfollowable: standings.filter((each) => each.isMember && each.isUnfollowable).map(({ atomId }) => atomId),
     refused,
   };
   for (const { isMember, effective, circuit, deliveries, untold, records, behind } of standings) {

@@ -74,7 +74,11 @@ async function shown(c: Context<AdminEnv>, atomId: string, status: 200 | 201 = 2
   const view = await c.env.BOND.getByName(atomId).view(policy?.min_auth_tier ?? "hardware-attested");
   if (view === null) return fail(c, "federation/peer-not-found");
   const { row, sync, waiting } = view;
-  return c.json({ ...viewOf(row, view.effective), sync, deliveries_waiting: waiting }, status);
+  const shownSync = sync.map(({ audience, followed: { unfollowable, ...followed }, sent }) => {
+    const refused = unfollowable && { reason: unfollowable.reason, since_ms: unfollowable.sinceMs };
+    return { audience, followed: { ...followed, refused }, sent };
+  });
+  return c.json({ ...viewOf(row, view.effective), sync: shownSync, deliveries_waiting: waiting }, status);
 }
 
 /** Nothing is in effect while the switches cannot be read. */

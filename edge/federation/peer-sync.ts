@@ -13,13 +13,16 @@ import {
   acknowledge,
   afterPush,
   type Followed,
+  type FollowRefusal,
   mayFollow,
   NOTHING_FOLLOWED,
   NOTHING_SENT,
   nextPush,
+  refusedAgain,
   type Sent,
   type Source,
   sentIn,
+  type Unfollowable,
 } from "./sync-machine.ts";
 import { type PeerTrust, trustInEffect } from "./trust.ts";
 
@@ -33,6 +36,10 @@ export interface SyncOwner {
   startedOver(save: () => void): void;
   /** The peer proved to tell two stories: `save` belongs into the transaction that says so. */
   equivocated(audience: PeerAudience, proof: NonNullable<Followed["equivocation"]>, save: () => void): void;
+  /** It could not be followed for so long that our admin hears of it: `save` belongs into the transaction that says so. */
+  unfollowable(audience: PeerAudience, found: Unfollowable, save: () => void): void;
+  /** It can be followed again, of which our admin had heard otherwise. */
+  followable(): void;
   /** Another try is due then at the latest. */
   armBy(atMs: number): Promise<void>;
 }
@@ -41,7 +48,13 @@ export interface SyncOwner {
 export interface SyncView {
   audience: PeerAudience;
   /** Ours of theirs. */
-  followed: { seq: number; head: number | null; streaming: boolean; equivocated: boolean };
+  followed: {
+    seq: number;
+    head: number | null;
+    streaming: boolean;
+    equivocated: boolean;
+    unfollowable: Unfollowable | null;
+  };
   /** Theirs of ours. */
   sent: { seq: number; streaming: boolean };
 }
@@ -82,6 +95,7 @@ export class PeerSync {
           head: newest?.checkpoint.seq ?? null,
           streaming: this.#followers[audience].streaming,
           equivocated: equivocation !== null,
+          unfollowable: this.#unfollowable(audience),
         },
         // A reader of a stream says how far it is when it next pulls; until then what was written counts.
         sent: { seq: Math.max(this.#sent(audience).seq, served?.at ?? 0), streaming: served !== undefined },
@@ -104,6 +118,7 @@ export class PeerSync {
   followAnew(): void {
     for (const audience of peerAudience.options) {
       this.#saveFollowed(audience, NOTHING_FOLLOWED);
+      this.#refused(audience, null);
       this.#followers[audience].endStream();
     }
     this.follow();
@@ -130,6 +145,7 @@ export class PeerSync {
       },
       read: () => this.#followed(audience),
       save: (followed) => this.#saveFollowed(audience, followed),
+      refused: (reason) => this.#refused(audience, reason),
       call: (call) => this.#line.call(call),
       open: (call, signal) => this.#line.open(call, signal),
       take: async (events) => {
@@ -254,6 +270,25 @@ export class PeerSync {
     const { equivocation, logId } = followed;
     if (equivocation !== null && before.equivocation === null) this.#owner.equivocated(audience, equivocation, save);
     else if (before.logId !== null && logId !== null && logId !== before.logId) this.#owner.startedOver(save);
+    else save();
+  }
+
+  #unfollowable(audience: PeerAudience): Unfollowable | null {
+    return this.#ctx.storage.kv.get<Unfollowable>(`unfollowable:${audience}`) ?? null;
+  }
+
+  #refused(audience: PeerAudience, reason: FollowRefusal | null): void {
+    const { kv } = this.#ctx.storage;
+    const before = this.#unfollowable(audience);
+    if (reason === null) {
+      if (before === null) return;
+      kv.delete(`unfollowable:${audience}`);
+      if (before.told.length > 0) this.#owner.followable();
+      return;
+    }
+    const { unfollowable, isNews } = refusedAgain(before, reason, Date.now());
+    const save = () => kv.put(`unfollowable:${audience}`, unfollowable);
+    if (isNews) this.#owner.unfollowable(audience, unfollowable, save);
     else save();
   }
 

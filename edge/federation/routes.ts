@@ -30,7 +30,7 @@ export const federationRoutes = new Hono<AdminEnv>()
     const policy = await readFederationPolicy(c.env);
     if (policy === null) return fail(c, "pool/not-ready");
     await tellRefusedRequests(c.env);
-    const [card, peers, heads, { refused }] = await Promise.all([
+    const [card, peers, heads, { unfollowable, refused }] = await Promise.all([
       ownCard(c.env, c.req.url),
       listPeers(c.env.DB),
       c.env.EVENT_LOG.getByName(EVENT_LOG).heads(),
@@ -42,6 +42,7 @@ export const federationRoutes = new Hono<AdminEnv>()
       card,
       peers: { known: peers.length, accepted: count(2), bonded: count(3) },
       awaiting_admin: peers.filter((peer) => peer.awaitsAdmin !== null).map((peer) => peer.id),
+      unfollowable,
       events: heads,
       refused_requests: refused,
     });

@@ -111,6 +111,29 @@ export type FollowRefusal =
   /** A checkpoint that is not its own, of another audience, or not of the head. */
   | "malformed";
 
+/** Persisted contract: why a log was last not followed on, since it was last level with it. */
+export interface Unfollowable {
+  readonly reason: FollowRefusal;
+  readonly sinceMs: number;
+  /** What our admin has been told of it: each reason once. */
+  readonly told: readonly FollowRefusal[];
+}
+
+/** It was refused again. `isNews`: it has lasted, and our admin has not been told. */
+export function refusedAgain(
+  given: Unfollowable | null,
+  reason: FollowRefusal,
+  nowMs: number,
+): { unfollowable: Unfollowable; isNews: boolean } {
+  const { sinceMs, told }: Pick<Unfollowable, "sinceMs" | "told"> = given ?? { sinceMs: nowMs, told: [] };
+  const isNews = nowMs - sinceMs >= LIMITS.followRefusedMs && !told.includes(reason);
+  // A wall clock that stepped back begins again.
+  return {
+    unfollowable: { reason, sinceMs: Math.min(sinceMs, nowMs), told: isNews ? [...told, reason] : told },
+    isNews,
+  };
+}
+
 /** Events that may go to the log, and the place that the cursor would have after each. */
 export interface Stretch {
   readonly logId: string | null;

@@ -50,6 +50,8 @@ export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
       { of: "settings", waiting: changes.answer },
       { of: "peers", waiting: peers.answer?.untold ?? null },
     ],
+    /** Peers whose logs could not be followed for a while; null where nobody answers. */
+    unfollowable: peers.answer?.unfollowable ?? null,
     allowed_hosts: (ALLOWED_HOSTS ?? "").split(",").filter((name) => name !== ""),
     has_metrics_token: Boolean(METRICS_TOKEN),
     runs_on: ONE_MACHINE ? "one-machine" : "cloudflare",

@@ -29,6 +29,7 @@ export const eventTypeOfOurs = z.enum([
   "circuit_closed",
   "delivery_given_up",
   "peer_equivocated",
+  "peer_unfollowable",
   "overview",
   "peer_status",
 ]);

@@ -265,6 +265,8 @@ export const peerDetails = peerView.extend({
         streaming: z.boolean(),
         /** It proved to tell two stories, and is not followed. */
         equivocated: z.boolean(),
+        /** Why its answers led nowhere, since we were last level with it; it is asked again all the same. */
+        refused: z.strictObject({ reason: z.string(), since_ms: z.int() }).nullable(),
       }),
       sent: z.strictObject({ seq: z.int(), streaming: z.boolean() }),
     }),
@@ -279,6 +281,8 @@ export const federationStatus = z.strictObject({
   peers: z.strictObject({ known: z.int(), accepted: z.int(), bonded: z.int() }),
   /** Atom ids of peers that have granted more than our admin answered. */
   awaiting_admin: z.array(atomId),
+  /** Atom ids of peers whose logs could not be followed for a while. */
+  unfollowable: z.array(atomId),
   events: z.strictObject({
     log_id: z.string(),
     public: z.int(),

@@ -221,6 +221,8 @@ export const LIMITS = Object.freeze({
   /** Between what a dropped stream and its next try, full jitter. */
   followBackoffMinMs: 500,
   followBackoffMaxMs: 60_000,
+  /** A log that could not be followed for so long is our admin's to look at. */
+  followRefusedMs: 10 * 60_000,
   /** A peer that does not follow us is told of what is new after so long. */
   pushDelayMs: 1_000,
 

@@ -130,6 +130,7 @@ function poolChecks(findings: PoolFindings, shipped: readonly string[]): Check[]
     }),
     ...findings.records.map((each) => recordsOf(each, todo)),
     ...findings.untold.map((each) => untoldOf(each, todo)),
+    followed(findings.unfollowable, todo),
     findings.has_metrics_token ? ok("metrics token", "set") : warn("metrics token", "not set", todo.metricsToken),
   ];
 }
@@ -151,6 +152,15 @@ function untoldOf({ of, waiting }: PoolFindings["untold"][number], todo: Remedie
   return waiting > 0
     ? warn(name, said, "They hold, and the event log is told until it has them; see to it.")
     : ok(name, said);
+}
+
+function followed(unfollowable: readonly string[] | null, todo: Remedies): Check {
+  const name = "logs of peers";
+  if (unfollowable === null) return fail(name, "peers do not answer", todo.restart);
+  if (unfollowable.length === 0) return ok(name, "all lead to what was signed of them");
+  const [first = ""] = unfollowable;
+  const said = `${counted(unfollowable.length, "peer")} whose log cannot be followed`;
+  return warn(name, said, `See why: ${LIGAND} peers show ${first.slice(0, 16)}`);
 }
 
 function migrations(applied: readonly string[] | null, shipped: readonly string[], { migrate }: Remedies): Check {

@@ -60,7 +60,15 @@ const set: Command = {
 };
 
 /** Pure: how federation stands at this pool, for people. */
-export function statusWords({ policy, card, peers, awaiting_admin, events, refused_requests }: Status): string {
+export function statusWords({
+  policy,
+  card,
+  peers,
+  awaiting_admin,
+  unfollowable,
+  events,
+  refused_requests,
+}: Status): string {
   const refused = Object.entries(refused_requests).filter(([, times]) => times > 0);
   const rows: [label: string, words: string][] = [
     ["Pool", `${printable(card.name)}, ${card.atom_id}`],
@@ -71,6 +79,10 @@ export function statusWords({ policy, card, peers, awaiting_admin, events, refus
   if (awaiting_admin.length > 0) {
     const waiting = counted(awaiting_admin.length, "peer");
     rows.push(["To answer", `${waiting} offered more than you answered; see: ${LIGAND} peers list`]);
+  }
+  if (unfollowable.length > 0) {
+    const ids = unfollowable.map((id) => id.slice(0, 16)).join(", ");
+    rows.push(["Stuck", `the logs of ${ids} cannot be followed; see why: ${LIGAND} peers show ID`]);
   }
   if (refused.length > 0) rows.push(["Refused", refused.map(([reason, times]) => `${times} ${reason}`).join(", ")]);
   const lines = rows.map(([label, words]) => `${label.padEnd(10)}  ${words}`);

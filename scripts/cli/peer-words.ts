@@ -112,12 +112,30 @@ export function peerWords(peer: PeerDetails, own: { atomId: string; heads: Heads
     ]),
     "",
   );
+  const refused = peer.sync.flatMap(({ audience, followed: { refused } }) =>
+    refused === null
+      ? []
+      : [`\nIts log (${audience}) leads nowhere since ${iso(refused.since_ms)}: ${refusalWords(refused.reason)}`],
+  );
+  const stuck = `Ask its operator; once that is mended, or to take it as it is now: ${LIGAND} peers follow-anew ${short(peer)}`;
   const lied = peer.sync.some(({ followed }) => followed.equivocated);
   const anew = `\nThe proof is in the log: ${LIGAND} events tail. To follow it from its beginning all the same: ${LIGAND} peers follow-anew ${short(peer)}`;
-  return [...rows.map(([label, words]) => `${label.padEnd(10)}  ${words}`), "", sync, ...(lied ? [anew] : [])].join(
-    "\n",
-  );
+  const notes = [...refused, ...(refused.length > 0 ? [stuck] : []), ...(lied ? [anew] : [])];
+  return [...rows.map(([label, words]) => `${label.padEnd(10)}  ${words}`), "", sync, ...notes].join("\n");
 }
+
+/** Of a newer pool's reasons the word itself. */
+function refusalWords(reason: string): string {
+  return REFUSALS[reason] ?? printable(reason);
+}
+
+const REFUSALS: Readonly<Record<string, string>> = {
+  "rolled-back": "its head went backwards under the same name, as that of a backup that was restored by hand.",
+  "chain-mismatch": "its events do not lead to the checkpoint that it signed.",
+  "out-of-step": "its numbers have gaps or repeats.",
+  "new-log": "it says another name each time it is asked.",
+  malformed: "what it answers is no page of a log, or its checkpoint is not its own.",
+};
 
 /**
  * What to do where this pool tells others an address at which they find themselves: their grants, verifications and

@@ -79,6 +79,7 @@ const doctor = z.object({
   records: z.array(
     z.object({ of: z.string(), held: z.object({ waiting: z.number(), refused: z.number() }).nullable() }),
   ),
+  unfollowable: z.array(z.string()).nullable(),
   untold: z.array(z.object({ of: z.string(), waiting: z.number().nullable() })),
   allowed_hosts: z.array(z.string()),
   has_metrics_token: z.boolean(),

@@ -174,6 +174,7 @@ describe("two operators", () => {
     expect(await json(alder, "federation")).toMatchObject({
       peers: { known: 1, accepted: 1, bonded: 1 },
       awaiting_admin: [],
+      unfollowable: [],
     });
   });
 

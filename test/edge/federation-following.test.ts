@@ -57,6 +57,7 @@ interface Followed {
   head: number | null;
   streaming: boolean;
   equivocated: boolean;
+  refused: { reason: string; since_ms: number } | null;
 }
 async function followed(peer: PeerDouble, audience: PeerAudience = "public"): Promise<Followed> {
   const { sync } = await admin<{ sync: { audience: string; followed: Followed }[] }>("GET", `/peers/${peer.id}`);
@@ -410,6 +411,43 @@ describe("a peer that tells two stories", () => {
     await reached(peer, 3);
     expect(await times(hidden)).toBe(1);
   });
+
+  it("by a head that went backwards is named to our admin: at once, and where it lasts in the log, once", async () => {
+    const peer = await peerAt(2, 2);
+    await write(peer, 2);
+    const kept = peer.log.state;
+    await write(peer, 2);
+    await reached(peer, 4);
+    const stuck = async () => {
+      const { unfollowable } = await admin<{ unfollowable: string[] }>("GET", "/federation");
+      const doctor = await admin<{ unfollowable: string[] }>("GET", "/doctor");
+      return [unfollowable, doctor.unfollowable].map((ids) => ids.includes(peer.id));
+    };
+    const told = async () => {
+      const opened = await Promise.all((await ours()).map((event) => openEvent(event)));
+      const bodies = opened.flatMap((each) => (each.ok ? [each.event] : []));
+      return bodies.filter(({ type, payload }) => type === "peer_unfollowable" && payload.peer === peer.id);
+    };
+    const sinceMs = Date.now();
+    peer.log.goBack(kept);
+    await eventually(async () => (await followed(peer)).refused !== null);
+    expect((await followed(peer)).refused).toEqual({ reason: "rolled-back", since_ms: sinceMs });
+    expect([await stuck(), await told()]).toEqual([[false, false], []]);
+
+    pass(LIMITS.followRefusedMs);
+    const tries = asked(peer, EVENTS).length;
+    await eventually(async () => (await stuck()).every(Boolean));
+    await eventually(async () => asked(peer, EVENTS).length > tries + 4);
+    expect(await told()).toMatchObject([
+      { visibility: "private", payload: { audience: "public", reason: "rolled-back", since_ms: sinceMs } },
+    ]);
+
+    // Our admin takes it as it is.
+    await admin("POST", `/peers/${peer.id}/follow-anew`, undefined, 200);
+    await reached(peer, 2);
+    expect((await followed(peer)).refused).toBeNull();
+    await eventually(async () => !(await stuck()).some(Boolean));
+  }, 20_000);
 
   it("by numbers that it repeats or leaves out in its stream is pulled from", async () => {
     const peer = await peerAt(2, 2);

@@ -77,6 +77,7 @@ const status = {
   },
   peers: { known: 3, accepted: 2, bonded: 1 },
   awaiting_admin: [] as string[],
+  unfollowable: [] as string[],
   events: { log_id: "x", public: 0, peers: 2, all: 9, hlc: { physical_us: 0, logical: 0 } },
   refused_requests: {},
 };
@@ -91,6 +92,7 @@ it.each<[what: string, given: Partial<typeof status> & object, says: string]>([
   ["who it is", {}, `Pool        Alder, ${id}\nReached at  https://alder.example`],
   ["whom it knows", {}, "3 known, of which 2 accepted, of which 1 bonded"],
   ["its log", {}, "9 events: 0 public, 2 for bonded peers"],
+  ["whose log is stuck", { unfollowable: [id] }, `the logs of ${id.slice(0, 16)} cannot be followed; see why`],
   ["who waits", { awaiting_admin: [id] }, "1 peer offered more than you answered; see: npm run ligand -- peers list"],
   ["what was refused", { refused_requests: { replayed: 2, skewed: 0 } }, "Refused     2 replayed\n"],
 ])("the status says %s", (_what, given, says) => expect(statusWords({ ...status, ...given })).toContain(says));

@@ -107,12 +107,12 @@ describe("one peer", () => {
   const sync: PeerDetails["sync"] = [
     {
       audience: "public",
-      followed: { seq: 0, head: null, streaming: false, equivocated: false },
+      followed: { seq: 0, head: null, streaming: false, equivocated: false, refused: null },
       sent: { seq: 0, streaming: false },
     },
     {
       audience: "peers",
-      followed: { seq: 4, head: 7, streaming: true, equivocated: false },
+      followed: { seq: 4, head: 7, streaming: true, equivocated: false, refused: null },
       sent: { seq: 2, streaming: true },
     },
   ];
@@ -132,7 +132,7 @@ describe("one peer", () => {
     ]);
   });
   it("is level with a log that its stream has carried past the last checkpoint", () => {
-    const followed = { seq: 9, head: 7, streaming: true, equivocated: false };
+    const followed = { seq: 9, head: 7, streaming: true, equivocated: false, refused: null };
     expect(words({ sync: sync.map((each) => ({ ...each, followed })) })).toContain("9 of 9, streaming");
   });
   it.each<[what: string, given: Partial<PeerDetails>, says: string]>([
@@ -142,6 +142,16 @@ describe("one peer", () => {
       "that it does not answer",
       { circuit: "open" },
       "Circuit     open: it did not answer; it is tried again by itself",
+    ],
+    [
+      "why its log leads nowhere",
+      {
+        sync: sync.map((each) => ({
+          ...each,
+          followed: { ...each.followed, refused: { reason: "rolled-back", since_ms: NOW } },
+        })),
+      },
+      "leads nowhere since 2026-05-04T12:00:00.000Z: its head went backwards",
     ],
     [
       "that it told two stories",

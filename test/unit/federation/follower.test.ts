@@ -14,6 +14,7 @@ function asking() {
     streamed: async () => null,
     read: () => NOTHING_FOLLOWED,
     save: () => {},
+    refused: () => {},
     call: async () => expect.fail("nobody is called"),
     open: async () => expect.fail("nobody is called"),
     take: async () => ({ arrivals: [], waitMs: 0 }),

@@ -19,6 +19,7 @@ import {
   type Push,
   receivePage,
   receiveStreamed,
+  refusedAgain,
   type Sent,
   type Source,
   type Stretch,
@@ -756,4 +757,31 @@ describe("the answer to a push", () => {
 it("a page is what the wire allows", () => {
   expect(pullAnswer.safeParse(page(TEXTS, 0)).error).toBeUndefined();
   expect(pullAnswer.safeParse({ ...page(TEXTS, 0), events: Array(501).fill(entry("one", 1)) }).success).toBe(false);
+});
+
+describe("a log that cannot be followed", () => {
+  it("is told of once for each reason, when it has lasted since we were last level", () => {
+    const told: string[] = [];
+    let state: ReturnType<typeof refusedAgain>["unfollowable"] | null = null;
+    const again = (reason: "rolled-back" | "chain-mismatch", nowMs: number) => {
+      const step = refusedAgain(state, reason, nowMs);
+      if (step.isNews) told.push(`${reason} at ${nowMs}`);
+      state = step.unfollowable;
+    };
+    const lasts = LIMITS.followRefusedMs;
+    again("rolled-back", 0);
+    again("rolled-back", lasts - 1);
+    expect(told).toEqual([]);
+    // Whoever gives another reason each time has not mended anything.
+    for (let i = 0; i < 10; i++) again(i % 2 === 0 ? "chain-mismatch" : "rolled-back", lasts + i);
+    expect(told).toEqual([`chain-mismatch at ${lasts}`, `rolled-back at ${lasts + 1}`]);
+    expect(state).toMatchObject({ reason: "rolled-back", sinceMs: 0 });
+  });
+
+  it("waits its time again when the wall clock has stepped back", () => {
+    const { unfollowable } = refusedAgain(null, "malformed", 1_000_000);
+    const stepped = refusedAgain(unfollowable, "malformed", 10);
+    expect(stepped).toEqual({ unfollowable: { reason: "malformed", sinceMs: 10, told: [] }, isNews: false });
+    expect(refusedAgain(stepped.unfollowable, "malformed", 10 + LIMITS.followRefusedMs).isNews).toBe(true);
+  });
 });

@@ -21,7 +21,7 @@ import {
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import { checkpointRow } from "../events/checkpoint-row.ts";
-import type { EventDraft } from "../events/event-log-object.ts";
+import { EventOutbox } from "../events/event-outbox.ts";
 import { poolKeys } from "../http/pool-keys.ts";
 import { EVENT_LOG, PEER_REGISTRY } from "../http/pool-objects.ts";
 import { Outbox } from "../record/outbox.ts";
@@ -85,6 +85,7 @@ const PURGE_MS = 60_000;
  */
 export class Bond extends DurableObject<Env> {
   #outbox: Outbox;
+  #events: EventOutbox;
   #deliveries: DeliveryQueue;
   #admissions: Admissions;
   readonly #line: PeerLine;
@@ -94,11 +95,10 @@ export class Bond extends DurableObject<Env> {
   #decidedBy: string | null;
   #seenAtMs: number | null;
   #verifiedAtMs = 0;
-  #telling: Promise<void> | null = null;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
-    [this.#outbox, this.#deliveries, this.#admissions] = this.#open();
+    [this.#outbox, this.#events, this.#deliveries, this.#admissions] = this.#open();
     const { kv } = ctx.storage;
     this.#identity = kv.get("identity");
     this.#trust = kv.get("trust") ?? null;
@@ -121,14 +121,16 @@ export class Bond extends DurableObject<Env> {
   }
 
   /** The tables: those that are not there. */
-  #open(): [Outbox, DeliveryQueue, Admissions] {
+  #open(): [Outbox, EventOutbox, DeliveryQueue, Admissions] {
     const { storage } = this.ctx;
-    storage.sql.exec("CREATE TABLE IF NOT EXISTS untold (seq INTEGER PRIMARY KEY AUTOINCREMENT, draft TEXT NOT NULL)");
     const deliveries = new DeliveryQueue(storage, {
       send: async (message) => (await this.#line.try(message)).tried,
       gaveUp: (message, reason) => this.#gaveUp(message, reason),
     });
-    return [new Outbox(storage, this.env.DB), deliveries, new Admissions(storage)];
+    const events = new EventOutbox(storage, this.env, "untold", (event, { type, visibility }) => {
+      if (visibility === "direct") this.#queueDirect(event, type);
+    });
+    return [new Outbox(storage, this.env.DB), events, deliveries, new Admissions(storage)];
   }
 
   // ---- requests of the peer
@@ -244,7 +246,7 @@ export class Bond extends DurableObject<Env> {
     const { granted } = this.#trust;
     this.#change({ ...this.#trust, received: 0, receivedAt: null }, () => {
       const payload = { peer, by, from: granted, to: granted, received: 0 };
-      this.#tell({ type: "trust_changed", visibility: "private", payload });
+      this.#events.put({ type: "trust_changed", visibility: "private", payload });
     });
     await this.#settle();
   }
@@ -291,10 +293,10 @@ export class Bond extends DurableObject<Env> {
       this.#seenAtMs = nowMs;
       this.#admissions.speaks(signatureVersion);
       if (!fresh) return this.#sayGrantAgain();
-      this.#tell({ type: "peer_handshake", visibility: "private", payload: { peer: atomId, by: by.admin } });
+      this.#events.put({ type: "peer_handshake", visibility: "private", payload: { peer: atomId, by: by.admin } });
       // It may still count on what we granted before we removed it.
       const payload = { peer: atomId, level: step.trust.granted };
-      if (wasRemoved) this.#tell({ type: "trust_granted", visibility: "direct", payload });
+      if (wasRemoved) this.#events.put({ type: "trust_granted", visibility: "direct", payload });
     });
     await this.#settle();
     if (fresh) peersChanged();
@@ -321,12 +323,12 @@ export class Bond extends DurableObject<Env> {
     this.#change(step.trust, () => {
       this.#decidedBy = admin.name;
       this.ctx.storage.kv.put("decidedBy", admin.name);
-      this.#tell({
+      this.#events.put({
         type: "trust_changed",
         visibility: "private",
         payload: { peer, by: admin.tokenId, from: before, to: level },
       });
-      this.#tell({ type: "trust_granted", visibility: "direct", payload: { peer, level } });
+      this.#events.put({ type: "trust_granted", visibility: "direct", payload: { peer, level } });
     });
     await this.#settle();
     return step;
@@ -343,8 +345,8 @@ export class Bond extends DurableObject<Env> {
     const counts = wasTold(this.#trust);
     this.#change(remove(this.#trust, Date.now()), () => {
       this.#deliveries.clear();
-      this.#tell({ type: "trust_changed", visibility: "private", payload: { peer, by, from: before, to: null } });
-      if (counts) this.#tell({ type: "trust_granted", visibility: "direct", payload: { peer, level: 0 } });
+      this.#events.put({ type: "trust_changed", visibility: "private", payload: { peer, by, from: before, to: null } });
+      if (counts) this.#events.put({ type: "trust_granted", visibility: "direct", payload: { peer, level: 0 } });
     });
     await this.#settle();
     peersChanged();
@@ -370,11 +372,12 @@ export class Bond extends DurableObject<Env> {
     this.#identity = undefined;
     this.#admissions.forget();
     this.#deliveries.forget();
+    this.#events.forget();
     this.#seenAtMs = null;
     this.#sync.endForbidden();
     await this.ctx.storage.deleteAlarm();
     await this.ctx.storage.deleteAll();
-    [this.#outbox, this.#deliveries, this.#admissions] = this.#open();
+    [this.#outbox, this.#events, this.#deliveries, this.#admissions] = this.#open();
   }
 
   /** Grants that the peer signed for us; old ones change nothing. */
@@ -398,9 +401,10 @@ export class Bond extends DurableObject<Env> {
         const payload = { peer, by: null, from: before, to, received };
         // Said again: only its clock is new, and our log has the grant itself.
         const isNews = to !== before || received !== receivedBefore;
-        if (isNews) this.#tell({ type: "trust_changed", visibility: "private", payload });
+        if (isNews) this.#events.put({ type: "trust_changed", visibility: "private", payload });
         // Without `require_mutual` the answer is ours by itself, and the peer hears of it.
-        if (to !== before) this.#tell({ type: "trust_granted", visibility: "direct", payload: { peer, level: to } });
+        if (to !== before)
+          this.#events.put({ type: "trust_granted", visibility: "direct", payload: { peer, level: to } });
       });
     }
     await this.#settle();
@@ -425,7 +429,7 @@ export class Bond extends DurableObject<Env> {
     const dueAtMs = this.#deliveries.dueAtMs();
     if (dueAtMs !== null) await this.#armBy(dueAtMs);
     // What was given up is for the log to hear, by the alarm.
-    if (this.#hasUntold()) await this.#armBy(Date.now() + LIMITS.outboxRetryMinMs);
+    if (!this.#events.isEmpty()) await this.#armBy(Date.now() + LIMITS.outboxRetryMinMs);
     await this.#noteMember();
   }
 
@@ -436,7 +440,7 @@ export class Bond extends DurableObject<Env> {
     kv.put("givenUp", (kv.get<number>("givenUp") ?? 0) + 1);
     for (const { event } of body.events) {
       const payload = { peer, content_id: event.content_id, reason };
-      this.#tell({ type: "delivery_given_up", visibility: "private", payload });
+      this.#events.put({ type: "delivery_given_up", visibility: "private", payload });
       const isGrant = event.content_id === kv.get<SignedEvent>(LAST_GRANT)?.content_id;
       // One that answered that it will never take it is not asked again.
       if (isGrant && reason === "tries") kv.put(UNHEARD_GRANT, true);
@@ -484,7 +488,7 @@ export class Bond extends DurableObject<Env> {
     if (this.#trust === null || peer === undefined) return;
     this.#change(this.#trust, () => {
       save();
-      this.#tell({ type: `circuit_${change}`, visibility: "private", payload: { peer } });
+      this.#events.put({ type: `circuit_${change}`, visibility: "private", payload: { peer } });
     });
     if (change === "closed") this.#deliveries.hurry(Date.now());
     this.ctx.waitUntil(this.#settle());
@@ -500,7 +504,7 @@ export class Bond extends DurableObject<Env> {
     const said = this.ctx.storage.kv.get<SignedEvent>(LAST_GRANT);
     const payload = { peer, level: this.#trust.granted };
     if (said !== undefined) this.#queueDirect(said, "trust_granted");
-    else this.#tell({ type: "trust_granted", visibility: "direct", payload });
+    else this.#events.put({ type: "trust_granted", visibility: "direct", payload });
   }
 
   #startedOver(save: () => void): void {
@@ -518,7 +522,11 @@ export class Bond extends DurableObject<Env> {
       save();
       // Both, beside our own: who asks for evidence of a log finds it in one place, whoever wrote the log.
       for (const said of proof) this.#outbox.put("checkpoints", checkpointRow(said, Date.now()));
-      this.#tell({ type: "peer_equivocated", visibility: "private", payload: { peer, audience, checkpoints: proof } });
+      this.#events.put({
+        type: "peer_equivocated",
+        visibility: "private",
+        payload: { peer, audience, checkpoints: proof },
+      });
     });
     this.#rearm(Date.now() + LIMITS.outboxRetryMinMs);
     this.ctx.waitUntil(this.#settle());
@@ -528,7 +536,7 @@ export class Bond extends DurableObject<Env> {
     const payload = { peer: this.#identity?.atomId, audience, reason, since_ms };
     this.ctx.storage.transactionSync(() => {
       save();
-      this.#tell({ type: "peer_unfollowable", visibility: "private", payload });
+      this.#events.put({ type: "peer_unfollowable", visibility: "private", payload });
     });
     this.#rearm(Date.now() + LIMITS.outboxRetryMinMs);
     this.ctx.waitUntil(this.#settle());
@@ -551,14 +559,10 @@ export class Bond extends DurableObject<Env> {
       isBonded ? nowMs + LIMITS.peerVerifyMs : null,
     ];
     if (this.#admissions.holdsNonces()) due.push(nowMs + (isPurged ? PURGE_MS : LIMITS.outboxRetryMinMs));
-    if (this.#hasUntold()) due.push(nowMs + LIMITS.outboxRetryMinMs);
+    if (!this.#events.isEmpty()) due.push(nowMs + LIMITS.outboxRetryMinMs);
     const next = due.filter((atMs) => atMs !== null);
     // What is due already is being tried: an alarm at once would find nothing else to do until that has ended.
     if (next.length > 0) await this.#armBy(Math.max(Math.min(...next), nowMs + LIMITS.outboxRetryMinMs));
-  }
-
-  #hasUntold(): boolean {
-    return [...this.ctx.storage.sql.exec("SELECT 1 FROM untold LIMIT 1")].length > 0;
   }
 
   /** Without a look at what was armed: where that was earlier, this is soon, and the alarm arms what else is due. */
@@ -597,15 +601,9 @@ export class Bond extends DurableObject<Env> {
     this.#sync.endForbidden();
   }
 
-  /** Inside a transaction: the log hears of it once, also when we die before we know that it has. */
-  #tell(draft: EventDraft): void {
-    const keyed: EventDraft = { ...draft, key: crypto.randomUUID() };
-    this.ctx.storage.sql.exec("INSERT INTO untold (draft) VALUES (?)", JSON.stringify(keyed));
-  }
-
   /** The registry's count, the log and the record follow the commit; what fails now is tried again by the alarm. */
   async #settle(): Promise<void> {
-    const steps = [() => this.#noteFollowing(), () => this.#tellLog(), () => this.#outbox.flush()];
+    const steps = [() => this.#noteFollowing(), () => this.#events.flush(), () => this.#outbox.flush()];
     const done: PromiseSettledResult<unknown>[] = await Promise.allSettled(steps.map((step) => step()));
     // Last: it says what is left to do.
     done.push(...(await Promise.allSettled([this.#noteMember()])));
@@ -652,7 +650,7 @@ export class Bond extends DurableObject<Env> {
       circuit: this.#line.circuit(),
       deliveries: this.#deliveries.waiting(),
       givenUp: this.ctx.storage.kv.get<number>("givenUp") ?? 0,
-      untold: this.ctx.storage.sql.exec<{ n: number }>("SELECT count(*) AS n FROM untold").one().n,
+      untold: this.#events.waiting(),
       records: this.#outbox.held(),
       behind: Object.fromEntries(behind) as MemberStanding["behind"],
       isUnfollowable:
@@ -666,33 +664,6 @@ export class Bond extends DurableObject<Env> {
     if (this.#trust === null || this.#identity === undefined) return;
     const log = this.env.EVENT_LOG.getByName(EVENT_LOG);
     await log.tellOfCommits(this.#identity.atomId, this.trust("oauth-verified") >= 2);
-  }
-
-  #tellLog(): Promise<void> {
-    this.#telling ??= this.#tellLogNow().finally(() => {
-      this.#telling = null;
-    });
-    return this.#telling;
-  }
-
-  async #tellLogNow(): Promise<void> {
-    for (;;) {
-      const untold = "SELECT seq, draft FROM untold ORDER BY seq LIMIT 100";
-      const rows = [...this.ctx.storage.sql.exec<{ seq: number; draft: string }>(untold)];
-      const last = rows.at(-1);
-      if (!last) return;
-      const drafts = rows.map(({ draft }) => JSON.parse(draft) as EventDraft);
-      const deliveries = this.#deliveries;
-      const appended = await this.env.EVENT_LOG.getByName(EVENT_LOG).append(drafts);
-      // Forgotten meanwhile: under the same numbers there may be what a newcomer has to tell.
-      if (deliveries !== this.#deliveries) return;
-      this.ctx.storage.transactionSync(() => {
-        for (const [i, { event }] of appended.entries()) {
-          if (drafts[i]?.visibility === "direct") this.#queueDirect(event, drafts[i].type);
-        }
-        this.ctx.storage.sql.exec("DELETE FROM untold WHERE seq <= ?", last.seq);
-      });
-    }
   }
 
   /** SPEC 3.7: `direct` events are queued, each on its own; of grants the last one said is all that counts (SPEC 3.3). */

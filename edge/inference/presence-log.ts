@@ -1,7 +1,7 @@
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import type { EventDraft } from "../events/event-log-object.ts";
-import { EVENT_LOG } from "../http/pool-objects.ts";
+import { EventOutbox } from "../events/event-outbox.ts";
 import type { ServingWorker } from "../workers/worker-sockets.ts";
 import { came, changes, nextChangeMs, type PresenceChange, type Presences, went } from "./worker-presence.ts";
 
@@ -15,19 +15,14 @@ interface PresenceRow extends Record<string, SqlStorageValue> {
 /** Tells the event log which workers come and go. No job waits for it; the rule is in `worker-presence.ts`. */
 export class PresenceLog {
   readonly #ctx: DurableObjectState;
-  readonly #env: Env;
   readonly #all: Presences;
-  #telling: Promise<void> | null = null;
+  readonly #events: EventOutbox;
 
   constructor(ctx: DurableObjectState, env: Env) {
     this.#ctx = ctx;
-    this.#env = env;
+    this.#events = new EventOutbox(ctx.storage, env, "presence_untold");
     ctx.storage.sql.exec(
       "CREATE TABLE IF NOT EXISTS worker_presence (worker_id TEXT PRIMARY KEY, in_log INTEGER NOT NULL, said_at_ms INTEGER NOT NULL) WITHOUT ROWID",
-    );
-    // Persisted contract: drafts that the event log has not confirmed, the oldest first.
-    ctx.storage.sql.exec(
-      "CREATE TABLE IF NOT EXISTS presence_untold (seq INTEGER PRIMARY KEY AUTOINCREMENT, draft TEXT NOT NULL)",
     );
     const rows = ctx.storage.sql.exec<PresenceRow>("SELECT worker_id, in_log, said_at_ms FROM worker_presence");
     // Whoever is still here says so next (`came`); of the rest the log will be told that they left.
@@ -49,7 +44,7 @@ export class PresenceLog {
 
   dueAtMs(nowMs: number): number | null {
     const changeMs = nextChangeMs(this.#all, nowMs);
-    if (!this.#hasUntold()) return changeMs;
+    if (this.#events.isEmpty()) return changeMs;
     return Math.min(changeMs ?? Number.POSITIVE_INFINITY, nowMs + LIMITS.outboxRetryMinMs);
   }
 
@@ -61,32 +56,7 @@ export class PresenceLog {
       // In the same turn, and so in the same commit: whatever ends us before the log has it, an alarm tells it.
       this.#ctx.waitUntil(this.#ctx.storage.setAlarm(nowMs + LIMITS.outboxRetryMinMs));
     }
-    if (this.#telling !== null || !this.#hasUntold()) return;
-    this.#telling = this.#tellLog().finally(() => {
-      this.#telling = null;
-    });
-    this.#ctx.waitUntil(this.#telling);
-  }
-
-  async #tellLog(): Promise<void> {
-    const untold = "SELECT seq, draft FROM presence_untold ORDER BY seq LIMIT 100";
-    try {
-      for (;;) {
-        const rows = [...this.#ctx.storage.sql.exec<{ seq: number; draft: string }>(untold)];
-        const last = rows.at(-1);
-        if (!last) return;
-        const drafts = rows.map(({ draft }) => JSON.parse(draft) as EventDraft);
-        await this.#env.EVENT_LOG.getByName(EVENT_LOG).append(drafts);
-        this.#ctx.storage.sql.exec("DELETE FROM presence_untold WHERE seq <= ?", last.seq);
-      }
-    } catch (error) {
-      const name = error instanceof Error ? error.name : "unknown";
-      console.warn(JSON.stringify({ event: "presence-not-logged", cause: name }));
-    }
-  }
-
-  #hasUntold(): boolean {
-    return [...this.#ctx.storage.sql.exec("SELECT 1 FROM presence_untold LIMIT 1")].length > 0;
+    if (!this.#events.isEmpty()) this.#ctx.waitUntil(this.#events.flush().catch(notLogged));
   }
 
   /** With what is to be said of it. Those that have been forgotten meanwhile leave no row behind. */
@@ -95,7 +65,7 @@ export class PresenceLog {
       this.#ctx.storage.sql.exec("DELETE FROM worker_presence WHERE in_log = 0");
       for (const change of told) {
         const { workerId } = change;
-        this.#ctx.storage.sql.exec("INSERT INTO presence_untold (draft) VALUES (?)", JSON.stringify(draftOf(change)));
+        this.#events.put(draftOf(change));
         const presence = this.#all.get(workerId);
         if (!presence) continue;
         this.#ctx.storage.sql.exec(
@@ -109,9 +79,15 @@ export class PresenceLog {
   }
 }
 
-/** Shown to peers at trust 3: nothing of a worker but its id and what it serves. In the log once, however often it is told. */
+/** Shown to peers at trust 3: nothing of a worker but its id and what it serves. */
 function draftOf(change: PresenceChange): EventDraft {
   const models = change.type === "worker_joined" && { models: change.models };
   const payload = { worker: change.workerId, ...models };
-  return { type: change.type, visibility: "peers", payload, key: crypto.randomUUID() };
+  return { type: change.type, visibility: "peers", payload };
+}
+
+/** The alarm tries again. */
+function notLogged(error: unknown): void {
+  const name = error instanceof Error ? error.name : "unknown";
+  console.warn(JSON.stringify({ event: "presence-not-logged", cause: name }));
 }

@@ -20,6 +20,12 @@ export interface ChangedPolicy {
 
 /** What a change says of itself in our log. */
 type Told = EventBody["payload"];
+/** The log takes what has a key once, however often it is told. */
+interface Untold {
+  key: string;
+  payload: Told;
+}
+const untold = (payload: Told): Untold => ({ key: crypto.randomUUID(), payload });
 
 /**
  * The operator's settings and switches, one small object per pool (SPEC 3.5). The only place where itty-durable is
@@ -40,7 +46,7 @@ export class PoolPolicy extends createDurable({ autoPersist: false }) {
   federation: FederationPolicy = FEDERATION_POLICY_DEFAULTS;
 
   /** Persisted contract: changes that our log has not heard of, the oldest first. */
-  untold: Told[] = [];
+  untold: Untold[] = [];
 
   // Private, and so not persisted: the library stores every other field.
   readonly #env: Env;
@@ -58,7 +64,7 @@ export class PoolPolicy extends createDurable({ autoPersist: false }) {
   /** Durable before it answers, with what is to be told of it. */
   async change(patch: Partial<PoolSettings>, told: Told): Promise<PoolSettings> {
     this.settings = { ...this.settings, ...patch };
-    this.untold = [...this.untold, told];
+    this.untold = [...this.untold, untold(told)];
     await this.persist();
     return this.settings;
   }
@@ -77,14 +83,14 @@ export class PoolPolicy extends createDurable({ autoPersist: false }) {
     const before = this.check();
     const changed = Object.entries(patch).filter(([name, value]) => before[name as keyof FederationPolicy] !== value);
     this.federation = { ...before, ...patch };
-    if (changed.length > 0) this.untold = [...this.untold, { federation: Object.fromEntries(changed), by }];
+    if (changed.length > 0) this.untold = [...this.untold, untold({ federation: Object.fromEntries(changed), by })];
     await this.persist();
     return { policy: this.federation, isChanged: changed.length > 0 };
   }
 
   /**
    * Once the log has what was changed until now: how many changes it has not heard of. Rejects while the log is away, and
-   * then they wait. It hears of one twice if we end before that it has heard is stored.
+   * then they wait.
    */
   tell(): Promise<number> {
     this.#telling ??= this.#tellLog().finally(() => {
@@ -96,7 +102,7 @@ export class PoolPolicy extends createDurable({ autoPersist: false }) {
   async #tellLog(): Promise<number> {
     while (this.untold.length > 0) {
       const next = this.untold.slice(0, TOLD_AT_ONCE);
-      const drafts = next.map((payload) => ({ type: "policy_changed", visibility: "private", payload }) as const);
+      const drafts = next.map((each) => ({ type: "policy_changed", visibility: "private", ...each }) as const);
       await this.#env.EVENT_LOG.getByName(EVENT_LOG).append(drafts);
       this.untold = this.untold.slice(next.length);
       await this.persist();

@@ -273,6 +273,9 @@ export const LIMITS = Object.freeze({
   modelsInMetrics: 64,
   metricsSaveMs: 1_000,
 
+  /** Of an object to the log, in one append. */
+  eventOutboxRows: 100,
+
   // Outbox (object to D1)
   outboxBatchRows: 500,
   /** D1 takes values of 2 MB; a character is at most three bytes. */

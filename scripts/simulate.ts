@@ -5,9 +5,10 @@ import { type SimulationResult, simulate } from "./simulate/simulation.ts";
 
 /** `npm run simulate`: worlds of pools whose logs follow one another while everything goes wrong that can. */
 
-const SEEDS = 1_000;
+const SEEDS = 3_000;
 const POOLS = 5;
 const FAILURES_SHOWN = 20;
+const PROGRESS_WORLDS = 500;
 
 interface Report {
   first: number;
@@ -46,8 +47,11 @@ const command: Command = {
     const trace = flag(values, "trace") ? (line: string) => console.error(line) : undefined;
     const report: Report = { first, seeds, pools, seconds: 0, events: 0, crashes: 0, reached: {}, failures: [] };
     const beganMs = performance.now();
-    for (let seed = first; seed < first + seeds; seed++)
-      add(report, simulate({ seed, pools, ...(trace && { trace }) }));
+    for (let done = 0; done < seeds; done++) {
+      if (done > 0 && done % PROGRESS_WORLDS === 0)
+        console.error(`${done} of ${counted(seeds, "world")}, ${report.failures.length} failed`);
+      add(report, simulate({ seed: first + done, pools, ...(trace && { trace }) }));
+    }
     report.seconds = Math.round((performance.now() - beganMs) / 100) / 10;
     console.log(flag(values, "json") ? JSON.stringify(report) : summary(report));
     return report.failures.length === 0 ? EXIT.ok : EXIT.failed;

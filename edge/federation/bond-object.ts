@@ -63,6 +63,14 @@ export type Admitted =
   | Exclude<SignedAdmission, { ok: true }>
   | { ok: false; code: "federation/unauthenticated"; reason: "not-a-peer" };
 
+/** What of a peer is in tables. */
+interface PeerTables {
+  outbox: Outbox;
+  events: EventOutbox;
+  deliveries: DeliveryQueue;
+  admissions: Admissions;
+}
+
 export interface PeerStanding {
   revoked: boolean;
   /** The newest that it ever signed with. */
@@ -84,10 +92,7 @@ const PURGE_MS = 60_000;
  * registration that proved the peer's key, and by nothing else.
  */
 export class Bond extends DurableObject<Env> {
-  #outbox: Outbox;
-  #events: EventOutbox;
-  #deliveries: DeliveryQueue;
-  #admissions: Admissions;
+  #tables: PeerTables | null = null;
   readonly #line: PeerLine;
   readonly #sync: PeerSync;
   #identity: PeerIdentity | undefined;
@@ -98,7 +103,6 @@ export class Bond extends DurableObject<Env> {
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
-    [this.#outbox, this.#events, this.#deliveries, this.#admissions] = this.#open();
     const { kv } = ctx.storage;
     this.#identity = kv.get("identity");
     this.#trust = kv.get("trust") ?? null;
@@ -118,10 +122,12 @@ export class Bond extends DurableObject<Env> {
       unfollowable: (audience, found, save) => this.#cannotFollow(audience, found, save),
       followable: () => ctx.waitUntil(this.#settle()),
     });
+    if (this.#trust !== null) this.#open();
   }
 
-  /** The tables: those that are not there. */
-  #open(): [Outbox, EventOutbox, DeliveryQueue, Admissions] {
+  /** A peer's alone: whoever is none, or none any more, leaves an empty database (4 KiB, and 32 with these). */
+  #open(): PeerTables {
+    if (this.#tables !== null) return this.#tables;
     const { storage } = this.ctx;
     const deliveries = new DeliveryQueue(storage, {
       send: async (message) => (await this.#line.try(message)).tried,
@@ -130,7 +136,25 @@ export class Bond extends DurableObject<Env> {
     const events = new EventOutbox(storage, this.env, "untold", (event, { type, visibility }) => {
       if (visibility === "direct") this.#queueDirect(event, type);
     });
-    return [new Outbox(storage, this.env.DB), events, deliveries, new Admissions(storage)];
+    const outbox = new Outbox(storage, this.env.DB);
+    this.#tables = { outbox, events, deliveries, admissions: new Admissions(storage) };
+    return this.#tables;
+  }
+
+  get #outbox(): Outbox {
+    return this.#open().outbox;
+  }
+
+  get #events(): EventOutbox {
+    return this.#open().events;
+  }
+
+  get #deliveries(): DeliveryQueue {
+    return this.#open().deliveries;
+  }
+
+  get #admissions(): Admissions {
+    return this.#open().admissions;
   }
 
   // ---- requests of the peer
@@ -370,14 +394,12 @@ export class Bond extends DurableObject<Env> {
   async #forget(): Promise<void> {
     this.#trust = null;
     this.#identity = undefined;
-    this.#admissions.forget();
-    this.#deliveries.forget();
-    this.#events.forget();
+    for (const table of ["admissions", "deliveries", "events"] as const) this.#tables?.[table].forget();
     this.#seenAtMs = null;
     this.#sync.endForbidden();
     await this.ctx.storage.deleteAlarm();
     await this.ctx.storage.deleteAll();
-    [this.#outbox, this.#events, this.#deliveries, this.#admissions] = this.#open();
+    this.#tables = null;
   }
 
   /** Grants that the peer signed for us; old ones change nothing. */
@@ -426,6 +448,8 @@ export class Bond extends DurableObject<Env> {
 
   async #deliver(): Promise<void> {
     await this.#deliveries.run();
+    // Forgotten meanwhile.
+    if (this.#trust === null) return;
     const dueAtMs = this.#deliveries.dueAtMs();
     if (dueAtMs !== null) await this.#armBy(dueAtMs);
     // What was given up is for the log to hear, by the alarm.
@@ -581,6 +605,8 @@ export class Bond extends DurableObject<Env> {
   /** One transaction; the peer's row goes to the record with it. */
   #change(trust: PeerTrust, also: () => void): void {
     const before = { trust: this.#trust, identity: this.#identity };
+    // Not in the transaction: one that fails would take the tables back.
+    this.#open();
     try {
       this.ctx.storage.transactionSync(() => {
         also();
@@ -603,10 +629,13 @@ export class Bond extends DurableObject<Env> {
 
   /** The registry's count, the log and the record follow the commit; what fails now is tried again by the alarm. */
   async #settle(): Promise<void> {
+    if (this.#trust === null) return;
     const steps = [() => this.#noteFollowing(), () => this.#events.flush(), () => this.#outbox.flush()];
     const done: PromiseSettledResult<unknown>[] = await Promise.allSettled(steps.map((step) => step()));
     // Last: it says what is left to do.
     done.push(...(await Promise.allSettled([this.#noteMember()])));
+    // Forgotten meanwhile: nothing is left to do.
+    if (this.#trust === null) return;
     const isDone = done.every((each) => each.status === "fulfilled" && each.value !== false);
     if (!isDone) await this.#armBy(Date.now() + LIMITS.outboxRetryMinMs);
     const dueAtMs = this.#deliveries.dueAtMs();

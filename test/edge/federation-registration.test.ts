@@ -1,4 +1,4 @@
-import { listDurableObjectIds, runInDurableObject } from "cloudflare:test";
+import { evictDurableObject, listDurableObjectIds, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { toHex } from "../../schema/crypto/bytes.ts";
@@ -57,6 +57,15 @@ async function footprint() {
   const objects = await Promise.all(spaces.map(async (space) => (await listDurableObjectIds(space)).length));
   return { rows: Object.fromEntries(rows), objects };
 }
+
+/** What is in the database of a peer's `Bond`: one of a single page is empty. */
+const leftOf = (peer: PeerDouble) =>
+  runInDurableObject(peer.bond(), (_bond, { storage }) => ({
+    kept: [...storage.kv.list()].length,
+    tables: storage.sql.exec("SELECT name FROM sqlite_schema").toArray(),
+    bytes: storage.sql.databaseSize,
+  }));
+const NOTHING = { kept: 0, tables: [], bytes: 4_096 };
 
 describe("a challenge", () => {
   let peer: PeerDouble;
@@ -259,11 +268,11 @@ describe("a hundred peers at low trust", () => {
     for (const peer of [byAdmin, revoked, second]) expect(await isListed(peer)).toBe(true);
     expect(await env.DB.prepare("SELECT id FROM peers WHERE id = ?").bind(oldest.id).first()).toBe(null);
     expect(await oldest.told("GET", STATUS)).toBe(UNAUTHENTICATED);
-    const kept = await runInDurableObject(oldest.bond(), (_bond, { storage }) => [
-      [...storage.kv.list()],
-      storage.sql.exec("SELECT nonce FROM nonces").toArray(),
-    ]);
-    expect(kept).toEqual([[], []]);
+    expect(await leftOf(oldest)).toEqual(NOTHING);
+    // Nor when it is woken once more, by who has not heard yet that it is gone.
+    await evictDurableObject(oldest.bond());
+    expect(await oldest.bond().trust("oauth-verified")).toBe(0);
+    expect(await leftOf(oldest)).toEqual(NOTHING);
   });
 
   it("keep one that our admin decides about while it has to go", async () => {

@@ -2,7 +2,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { jsonLine, oneLine } from "../worker-agent/terminal-text.ts";
-import { type Command, EXIT, parseCommand } from "./cli/command.ts";
+import { type Command, EXIT } from "./cli/command.ts";
+import { runCommand } from "./cli/run-command.ts";
 import { DemoPool } from "./demo/demo-pool.ts";
 import { type Three, tellFederation } from "./demo/federation-story.ts";
 import { stopOnSignal } from "./runtime/stop-signal.ts";
@@ -23,14 +24,8 @@ const demo: Command = {
   run: (values) => show(values.log === true),
 };
 
-const parsed = parseCommand(demo, "npm run demo:federation --", process.argv.slice(2));
-if (parsed.kind === "run") {
-  // Everything has ended; idle connections would keep the process for another second.
-  process.exit(await parsed.command.run(parsed.values, parsed.positionals));
-} else {
-  console[parsed.kind === "help" ? "log" : "error"](parsed.text);
-  process.exitCode = parsed.kind === "help" ? EXIT.ok : EXIT.usage;
-}
+// Everything has ended; idle connections would keep the process for another second.
+process.exit(await runCommand(demo, "npm run demo:federation --", process.argv.slice(2)));
 
 async function show(withLog: boolean): Promise<number> {
   const stop = stopOnSignal();

@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import OpenAI from "openai";
 import { jsonLine, manyLines, oneLine } from "../worker-agent/terminal-text.ts";
-import { type Command, EXIT, parseCommand, text } from "./cli/command.ts";
+import { type Command, EXIT, text } from "./cli/command.ts";
+import { runCommand } from "./cli/run-command.ts";
 import { type LocalNetwork, startLocalNetwork } from "./runtime/local-network.ts";
 import { stopOnSignal } from "./runtime/stop-signal.ts";
 
@@ -30,14 +31,8 @@ const demo: Command = {
   run: (values) => show(text(values, "model")),
 };
 
-const parsed = parseCommand(demo, "npm run demo --", process.argv.slice(2));
-if (parsed.kind === "run") {
-  // Everything has ended; idle connections would keep the process for another second.
-  process.exit(await parsed.command.run(parsed.values, parsed.positionals));
-} else {
-  console[parsed.kind === "help" ? "log" : "error"](parsed.text);
-  process.exitCode = parsed.kind === "help" ? EXIT.ok : EXIT.usage;
-}
+// Everything has ended; idle connections would keep the process for another second.
+process.exit(await runCommand(demo, "npm run demo --", process.argv.slice(2)));
 
 async function show(model: string | undefined): Promise<number> {
   const stop = stopOnSignal();

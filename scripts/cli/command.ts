@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import type { Hints } from "./hints.ts";
 import { type Option, settingsHelp } from "./settings.ts";
 
 /** Exit codes of the command line (SPEC 12). */
@@ -14,7 +15,7 @@ export interface Command {
   help?: readonly string[];
   options: Readonly<Record<string, Option>>;
   positionals: { min: number; max: number };
-  run(values: Values, positionals: string[]): Promise<number>;
+  run(values: Values, positionals: string[], hints: Hints): Promise<number>;
 }
 
 export interface Group {

@@ -2,7 +2,7 @@
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { PoolFindings } from "../runtime/admin-client.ts";
 import { leadsToLoopback } from "../runtime/listen-address.ts";
-import { LIGAND } from "./called-as.ts";
+import type { Hints } from "./hints.ts";
 import { counted } from "./numbers.ts";
 
 export interface Check {
@@ -57,11 +57,11 @@ const DISK_WARN_BYTES = 2 * 1024 ** 3;
 const CERTIFICATE_WARN_DAYS = 14;
 const DAY_MS = 86_400_000;
 
-export function diagnose(found: Findings): Check[] {
+export function diagnose(found: Findings, hints: Hints): Check[] {
   const { pool } = found;
   return [
     pool.ok ? ok("pool", `${found.url} answers`) : fail("pool", pool.message, "Start it, or name another with --pool."),
-    ...(pool.ok ? [...clockChecks(pool.clock), ...poolChecks(pool.findings, found.shipped)] : []),
+    ...(pool.ok ? [...clockChecks(pool.clock), ...poolChecks(pool.findings, found.shipped, hints)] : []),
     ...addressChecks(found),
     ...(found.folder ? folderChecks(found.folder, pool.ok ? pool.findings : null) : []),
   ];
@@ -109,7 +109,7 @@ const REMEDIES = {
 } as const satisfies Record<PoolFindings["runs_on"], Record<string, string>>;
 type Remedies = (typeof REMEDIES)[PoolFindings["runs_on"]];
 
-function poolChecks(findings: PoolFindings, shipped: readonly string[]): Check[] {
+function poolChecks(findings: PoolFindings, shipped: readonly string[], hints: Hints): Check[] {
   const { database, policy, lanes, runs_on } = findings;
   const todo = REMEDIES[runs_on];
   return [
@@ -122,7 +122,7 @@ function poolChecks(findings: PoolFindings, shipped: readonly string[]): Check[]
       const load = `${counted(lane.workers, "worker")}, ${counted(lane.queued, "request")} waiting, answers in ${lane.ms} ms`;
       return [
         lane.workers === 0
-          ? warn(name, load, `Invite a worker: ${LIGAND} pool invite`)
+          ? warn(name, load, `Invite a worker: ${hints.ligand("pool invite")}`)
           : lane.queued > LIMITS.queuePerModel / 2
             ? warn(name, load, "Add workers or slots: the queue is half full.")
             : ok(name, load),
@@ -130,7 +130,7 @@ function poolChecks(findings: PoolFindings, shipped: readonly string[]): Check[]
     }),
     ...findings.records.map((each) => recordsOf(each, todo)),
     ...findings.untold.map((each) => untoldOf(each, todo)),
-    followed(findings.unfollowable, todo),
+    followed(findings.unfollowable, todo, hints),
     findings.has_metrics_token ? ok("metrics token", "set") : warn("metrics token", "not set", todo.metricsToken),
   ];
 }
@@ -154,13 +154,13 @@ function untoldOf({ of, waiting }: PoolFindings["untold"][number], todo: Remedie
     : ok(name, said);
 }
 
-function followed(unfollowable: readonly string[] | null, todo: Remedies): Check {
+function followed(unfollowable: readonly string[] | null, todo: Remedies, hints: Hints): Check {
   const name = "logs of peers";
   if (unfollowable === null) return fail(name, "peers do not answer", todo.restart);
   if (unfollowable.length === 0) return ok(name, "all lead to what was signed of them");
   const [first = ""] = unfollowable;
   const said = `${counted(unfollowable.length, "peer")} whose log cannot be followed`;
-  return warn(name, said, `See why: ${LIGAND} peers show ${first.slice(0, 16)}`);
+  return warn(name, said, `See why: ${hints.ligand(`peers show ${first.slice(0, 16)}`)}`);
 }
 
 function migrations(applied: readonly string[] | null, shipped: readonly string[], { migrate }: Remedies): Check {

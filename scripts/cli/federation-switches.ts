@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { type FederationPolicy, federationPolicy } from "../../schema/wire/federation.ts";
+import type { Hints } from "./hints.ts";
 import { table } from "./table.ts";
 import { UsageError } from "./usage-error.ts";
 
@@ -28,13 +29,16 @@ const BOOLEANS: ReadonlyMap<string, boolean> = new Map([
 ]);
 
 /** Pure: what `NAME=VALUE …` changes. */
-export function switchesFrom(given: readonly string[]): Partial<FederationPolicy> {
-  return Object.fromEntries(given.map(switchFrom));
+export function switchesFrom(given: readonly string[], hints: Hints): Partial<FederationPolicy> {
+  return Object.fromEntries(given.map((each) => switchFrom(each, hints)));
 }
 
-function switchFrom(given: string): [name: string, value: unknown] {
+function switchFrom(given: string, hints: Hints): [name: string, value: unknown] {
   const [, name = given, text] = /^([^=]*)=(.*)$/s.exec(given) ?? [];
-  if (name === "federation") throw new UsageError("Federation itself is switched by: federation on, federation off");
+  if (name === "federation") {
+    const say = ["on", "off"].map((to) => hints.ligand(`federation ${to}`));
+    throw new UsageError(`Federation itself is switched by: ${say.join(", or ")}`);
+  }
   if (!isSwitch(name)) throw new UsageError(`There is no switch "${name}". There are: ${SWITCHES.join(", ")}.`);
   const value = text === undefined ? undefined : SHAPES[name].safeParse(read(SHAPES[name], text));
   if (!value?.success) throw new UsageError(`${name} wants ${values(name)}, as in ${name}=${example(name)}.`);

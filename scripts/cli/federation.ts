@@ -1,8 +1,8 @@
 import type * as z from "zod";
 import type { FederationPolicy, federationStatus } from "../../schema/wire/federation.ts";
-import { LIGAND } from "./called-as.ts";
 import type { Command, Group } from "./command.ts";
 import { SWITCHES_HELP, switchesFrom, switchesTable } from "./federation-switches.ts";
+import type { Hints } from "./hints.ts";
 import { counted } from "./numbers.ts";
 import { addressWarning } from "./peer-words.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
@@ -16,12 +16,12 @@ const on: Command = {
   summary: "Switch federation on: peers are heard, and called, from the next request on.",
   usage: "[--json]",
   ...NO_ARGUMENTS,
-  async run(values) {
+  async run(values, _, hints) {
     const client = admin(values);
     const policy = await client.changeFederation({ federation: "on" });
     const { card } = await client.federation();
-    const words = `Federation is on. Meet another pool with: ${LIGAND} peers add URL`;
-    return print(values, { policy }, words, addressWarning(card.url));
+    const words = `Federation is on. Meet another pool with: ${hints.ligand("peers add URL")}`;
+    return print(values, { policy }, words, addressWarning(card.url, hints));
   },
 };
 
@@ -29,9 +29,9 @@ const off: Command = {
   summary: "The kill switch: every federated request is refused at once, in and out, and open streams end.",
   usage: "[--json]",
   ...NO_ARGUMENTS,
-  async run(values) {
+  async run(values, _, hints) {
     const policy = await admin(values).changeFederation({ federation: "off" });
-    const words = `Federation is off. Peers and what is trusted are kept, for: ${LIGAND} federation on`;
+    const words = `Federation is off. Peers and what is trusted are kept, for: ${hints.ligand("federation on")}`;
     return print(values, { policy }, words);
   },
 };
@@ -40,9 +40,9 @@ const status: Command = {
   summary: "Show whether federation is on, what this pool says of itself, whom it knows, and the switches.",
   usage: "[--json]",
   ...NO_ARGUMENTS,
-  async run(values) {
+  async run(values, _, hints) {
     const found = await admin(values).federation();
-    return print(values, found, statusWords(found));
+    return print(values, found, statusWords(found, hints));
   },
 };
 
@@ -52,23 +52,18 @@ const set: Command = {
   help: [...SWITCHES_HELP, "", ...COMMON_HELP],
   options: COMMON_OPTIONS,
   positionals: { min: 1, max: SWITCHES_HELP.length },
-  async run(values, given) {
-    const change = switchesFrom(given);
+  async run(values, given, hints) {
+    const change = switchesFrom(given, hints);
     const policy = await admin(values).changeFederation(change);
-    return print(values, { policy }, `${switchWord(policy)}\n\n${switchesTable(policy)}`);
+    return print(values, { policy }, `${switchWord(policy, hints)}\n\n${switchesTable(policy)}`);
   },
 };
 
 /** Pure: how federation stands at this pool, for people. */
-export function statusWords({
-  policy,
-  card,
-  peers,
-  awaiting_admin,
-  unfollowable,
-  events,
-  refused_requests,
-}: Status): string {
+export function statusWords(
+  { policy, card, peers, awaiting_admin, unfollowable, events, refused_requests }: Status,
+  hints: Hints,
+): string {
   const refused = Object.entries(refused_requests).filter(([, times]) => times > 0);
   const rows: [label: string, words: string][] = [
     ["Pool", `${printable(card.name)}, ${card.atom_id}`],
@@ -78,20 +73,20 @@ export function statusWords({
   ];
   if (awaiting_admin.length > 0) {
     const waiting = counted(awaiting_admin.length, "peer");
-    rows.push(["To answer", `${waiting} offered more than you answered; see: ${LIGAND} peers list`]);
+    rows.push(["To answer", `${waiting} offered more than you answered; see: ${hints.ligand("peers list")}`]);
   }
   if (unfollowable.length > 0) {
     const ids = unfollowable.map((id) => id.slice(0, 16)).join(", ");
-    rows.push(["Stuck", `the logs of ${ids} cannot be followed; see why: ${LIGAND} peers show ID`]);
+    rows.push(["Stuck", `the logs of ${ids} cannot be followed; see why: ${hints.ligand("peers show ID")}`]);
   }
   if (refused.length > 0) rows.push(["Refused", refused.map(([reason, times]) => `${times} ${reason}`).join(", ")]);
   const lines = rows.map(([label, words]) => `${label.padEnd(10)}  ${words}`);
-  return [switchWord(policy), "", ...lines, "", switchesTable(policy)].join("\n");
+  return [switchWord(policy, hints), "", ...lines, "", switchesTable(policy)].join("\n");
 }
 
-function switchWord({ federation }: FederationPolicy): string {
+function switchWord({ federation }: FederationPolicy, hints: Hints): string {
   if (federation === "on") return "Federation is on.";
-  return `Federation is off: other pools are neither heard nor called. Switch it on with: ${LIGAND} federation on`;
+  return `Federation is off: other pools are neither heard nor called. Switch it on with: ${hints.ligand("federation on")}`;
 }
 
 /** `ligand federation …`: the switches of what is between pools. */

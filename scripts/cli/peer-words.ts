@@ -4,6 +4,7 @@ import { duration } from "../../worker-agent/state/idle-reason.ts";
 import { leadsToLoopback } from "../runtime/listen-address.ts";
 import { OperatorError } from "../runtime/operator-error.ts";
 import { LIGAND } from "./called-as.ts";
+import type { Hints } from "./hints.ts";
 import { counted } from "./numbers.ts";
 import { printable, table } from "./table.ts";
 
@@ -18,8 +19,8 @@ const SHORT_ID_CHARS = 16;
 const LEAST_ID_CHARS = 6;
 
 /** The peer whose id begins so: it need not be typed whole. */
-export function peerIdOf(given: string, peers: readonly Pick<PeerView, "atom_id">[]): string {
-  const see = `See them with: ${LIGAND} peers list`;
+export function peerIdOf(given: string, peers: readonly Pick<PeerView, "atom_id">[], hints: Hints): string {
+  const see = `See them with: ${hints.ligand("peers list")}`;
   const prefix = given.toLowerCase();
   if (!/^[0-9a-f]{6,64}$/.test(prefix)) {
     throw new OperatorError(`"${printable(given)}" is no peer's id: ${LEAST_ID_CHARS} to 64 hex digits. ${see}`);
@@ -43,20 +44,21 @@ export function trustWord(peer: Pick<PeerView, "effective" | "revoked_at_ms">): 
 }
 
 /** The same in a sentence, with what to do next. `self`: this pool's atom id. */
-export function standing(peer: PeerView, self: string): string {
+export function standing(peer: PeerView, self: string, hints: Hints): string {
   const { granted, received, effective, awaits_admin } = peer;
-  const trust = (level: number | string) => `${LIGAND} peers trust ${short(peer)} ${level}`;
+  const trust = (level: number | string) => hints.ligand(`peers trust ${short(peer)} ${level}`);
   const open =
     awaits_admin === null ? "" : ` It offers trust ${awaits_admin} and awaits your answer: ${trust(awaits_admin)}`;
   switch (trustWord(peer)) {
     case "revoked":
       return `Revoked: it may nothing here. Take that back with: ${trust(1)}`;
     case "refused":
-      return `Refused: min_auth_tier asks for more than any peer can prove. See: ${LIGAND} federation status`;
+      return `Refused: min_auth_tier asks for more than any peer can prove. See: ${hints.ligand("federation status")}`;
     case "known":
       return `Known: it has proven its key, and reads nothing yet.${open || ` Let it read public events with: ${trust(2)}`}`;
     case "accepted": {
       if (granted < 3) return `Accepted: it reads public events.${open || ` Offer it a bond with: ${trust(3)}`}`;
+      // Typed over there, where our flags lead nowhere.
       const theirs = `${LIGAND} peers trust ${self.slice(0, SHORT_ID_CHARS)} 3`;
       return `Accepted: you granted 3 and it grants ${received}. It is bonded once its admin says: ${theirs}`;
     }
@@ -65,7 +67,7 @@ export function standing(peer: PeerView, self: string): string {
   }
 }
 
-export function peersTable(peers: readonly PeerView[], nowMs: number): string {
+export function peersTable(peers: readonly PeerView[], nowMs: number, hints: Hints): string {
   const rows = peers.map((peer) => [
     short(peer),
     printable(peer.name),
@@ -79,21 +81,26 @@ export function peersTable(peers: readonly PeerView[], nowMs: number): string {
     table(
       ["ID", "NAME", "URL", "TRUST", "SEEN", "CIRCUIT"],
       rows,
-      `This pool knows no other. Meet one with: ${LIGAND} peers add URL`,
+      `This pool knows no other. Meet one with: ${hints.ligand("peers add URL")}`,
     ),
     ...waiting.map(
       (peer) =>
         `\n${printable(peer.name)} offers trust ${peer.awaits_admin} and awaits your answer: ` +
-        `${LIGAND} peers trust ${short(peer)} ${peer.awaits_admin}`,
+        hints.ligand(`peers trust ${short(peer)} ${peer.awaits_admin}`),
     ),
   ].join("\n");
 }
 
-export function peerWords(peer: PeerDetails, own: { atomId: string; heads: Heads }, nowMs: number): string {
+export function peerWords(
+  peer: PeerDetails,
+  own: { atomId: string; heads: Heads },
+  nowMs: number,
+  hints: Hints,
+): string {
   const rows: [label: string, words: string][] = [
     ["Peer", `${printable(peer.name)}, ${peer.atom_id}`],
     ["URL", peer.url],
-    ["Trust", standing(peer, own.atomId)],
+    ["Trust", standing(peer, own.atomId, hints)],
     ["Since", `${iso(peer.added_at_ms)}, added by ${peer.added_by === "admin" ? "an admin" : "itself"}`],
     ["Seen", ago(peer.last_seen_ms, nowMs)],
     ["Signs", `version ${peer.signature_version}`],
@@ -117,9 +124,10 @@ export function peerWords(peer: PeerDetails, own: { atomId: string; heads: Heads
       ? []
       : [`\nIts log (${audience}) leads nowhere since ${iso(refused.since_ms)}: ${refusalWords(refused.reason)}`],
   );
-  const stuck = `Ask its operator; once that is mended, or to take it as it is now: ${LIGAND} peers follow-anew ${short(peer)}`;
+  const followAnew = hints.ligand(`peers follow-anew ${short(peer)}`);
+  const stuck = `Ask its operator; once that is mended, or to take it as it is now: ${followAnew}`;
   const lied = peer.sync.some(({ followed }) => followed.equivocated);
-  const anew = `\nThe proof is in the log: ${LIGAND} events tail. To follow it from its beginning all the same: ${LIGAND} peers follow-anew ${short(peer)}`;
+  const anew = `\nThe proof is in the log: ${hints.ligand("events tail")}\nTo follow it from its beginning all the same: ${followAnew}`;
   const notes = [...refused, ...(refused.length > 0 ? [stuck] : []), ...(lied ? [anew] : [])];
   return [...rows.map(([label, words]) => `${label.padEnd(10)}  ${words}`), "", sync, ...notes].join("\n");
 }
@@ -141,11 +149,11 @@ const REFUSALS: Readonly<Record<string, string>> = {
  * What to do where this pool tells others an address at which they find themselves: their grants, verifications and
  * pulls would never come here. `peerUrl`: of the one that was told; undefined: of all that will be.
  */
-export function addressWarning(ownUrl: string, peerUrl?: string): string | undefined {
+export function addressWarning(ownUrl: string, hints: Hints, peerUrl?: string): string | undefined {
   if (!leadsToLoopback(ownUrl) || (peerUrl !== undefined && leadsToLoopback(peerUrl))) return undefined;
   return (
     `This pool tells others that it is at ${ownUrl}, where only this machine finds it. ` +
-    "For peers elsewhere, start it again with where they reach it: npm start -- --public-url URL"
+    `For peers elsewhere, start it again with where they reach it: ${hints.start("--public-url URL")}`
   );
 }
 
@@ -153,25 +161,26 @@ export function addressWarning(ownUrl: string, peerUrl?: string): string | undef
 export function nextStep(
   code: string,
   { policy, card }: Pick<Status, "policy" | "card">,
+  hints: Hints,
   peerUrl?: string,
 ): string | undefined {
-  const allow = `${LIGAND} federation set allow_private_peers=on`;
+  const allow = hints.ligand("federation set allow_private_peers=on");
   switch (code) {
     case "federation/disabled":
-      return `Switch it on with: ${LIGAND} federation on`;
+      return `Switch it on with: ${hints.ligand("federation on")}`;
     case "federation/legacy-off":
-      return `To allow it: ${LIGAND} federation set legacy_signatures=reads`;
+      return `To allow it: ${hints.ligand("federation set legacy_signatures=reads")}`;
     case "federation/private-address":
       return `To allow it: ${allow}`;
     case "federation/too-many-peers":
-      return `For more than ${policy.max_peers}: ${LIGAND} federation set max_peers=N`;
+      return `For more than ${policy.max_peers}: ${hints.ligand("federation set max_peers=N")}`;
     case "federation/unreachable":
       // To the pool a name that leads to a private address looks like one that leads nowhere.
       return policy.allow_private_peers ? undefined : `If it is at a private address: ${allow}`;
     case "federation/registration-refused":
       return (
-        (peerUrl && addressWarning(card.url, peerUrl)) ||
-        `This pool says that it is at ${card.url}; if that is private or plain http, its operator says: ${allow}`
+        (peerUrl && addressWarning(card.url, hints, peerUrl)) ||
+        `This pool says that it is at ${card.url}; if that is private or plain http, its operator says: ${LIGAND} federation set allow_private_peers=on`
       );
     default:
       return undefined;

@@ -2,8 +2,8 @@ import { atomId } from "../../schema/wire/events.ts";
 import { type GrantableLevel, grantableLevel, normalisedPeerUrl } from "../../schema/wire/federation.ts";
 import type { AdminClient } from "../runtime/admin-client.ts";
 import { OperatorError } from "../runtime/operator-error.ts";
-import { LIGAND } from "./called-as.ts";
 import { type Command, type Group, text, type Values } from "./command.ts";
+import type { Hints } from "./hints.ts";
 import { addressWarning, nextStep, type PeerDetails, peerIdOf, peersTable, peerWords, standing } from "./peer-words.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
 import { printable } from "./table.ts";
@@ -24,16 +24,16 @@ const add: Command = {
   ],
   options: { ...COMMON_OPTIONS, "atom-id": { type: "string" } },
   positionals: { min: 1, max: 1 },
-  async run(values, [given = ""]) {
+  async run(values, [given = ""], hints) {
     const url = urlOf(given);
     const expected = text(values, "atom-id")?.toLowerCase();
     if (expected !== undefined && !atomId.safeParse(expected).success) {
       throw new UsageError("--atom-id wants the 64 hex digits of the other pool's id.");
     }
     const client = admin(values);
-    const peer = await client.addPeer({ url, atom_id: expected }).catch(withNextStep(client, url));
+    const peer = await client.addPeer({ url, atom_id: expected }).catch(withNextStep(client, hints, url));
     const { card } = await client.federation();
-    return shown(values, client, peer, addressWarning(card.url, url));
+    return shown(values, hints, client, peer, addressWarning(card.url, hints, url));
   },
 };
 
@@ -43,9 +43,9 @@ const list: Command = {
   help: COMMON_HELP,
   options: COMMON_OPTIONS,
   positionals: { min: 0, max: 0 },
-  async run(values) {
+  async run(values, _, hints) {
     const peers = await admin(values).peers();
-    return print(values, { peers }, peersTable(peers, Date.now()));
+    return print(values, { peers }, peersTable(peers, Date.now(), hints));
   },
 };
 
@@ -54,11 +54,11 @@ const show: Command = {
   usage: "ID [--json]",
   help: ID_HELP,
   ...ONE_ID,
-  async run(values, [given = ""]) {
+  async run(values, [given = ""], hints) {
     const client = admin(values);
-    const peer = await client.peer(await found(client, given));
+    const peer = await client.peer(await found(client, given, hints));
     const { card, events } = await client.federation();
-    return print(values, peer, peerWords(peer, { atomId: card.atom_id, heads: events }, Date.now()));
+    return print(values, peer, peerWords(peer, { atomId: card.atom_id, heads: events }, Date.now(), hints));
   },
 };
 
@@ -75,8 +75,8 @@ const trust: Command = {
   ],
   options: COMMON_OPTIONS,
   positionals: { min: 2, max: 2 },
-  async run(values, [given = "", level = ""]) {
-    return grant(values, given, levelOf(level));
+  async run(values, [given = "", level = ""], hints) {
+    return grant(values, hints, given, levelOf(level, hints));
   },
 };
 
@@ -85,7 +85,7 @@ const revoke: Command = {
   usage: "ID [--json]",
   help: ID_HELP,
   ...ONE_ID,
-  run: (values, [given = ""]) => grant(values, given, 0),
+  run: (values, [given = ""], hints) => grant(values, hints, given, 0),
 };
 
 const remove: Command = {
@@ -93,9 +93,9 @@ const remove: Command = {
   usage: "ID [--json]",
   help: ID_HELP,
   ...ONE_ID,
-  async run(values, [given = ""]) {
+  async run(values, [given = ""], hints) {
     const client = admin(values);
-    const id = await found(client, given);
+    const id = await found(client, given, hints);
     await client.removePeer(id);
     return print(
       values,
@@ -110,26 +110,32 @@ const followAnew: Command = {
   usage: "ID [--json]",
   help: ID_HELP,
   ...ONE_ID,
-  async run(values, [given = ""]) {
+  async run(values, [given = ""], hints) {
     const client = admin(values);
-    const peer = await client.followPeerAnew(await found(client, given));
+    const peer = await client.followPeerAnew(await found(client, given, hints));
     return print(values, peer, `The log of ${printable(peer.name)} is followed from its beginning.`);
   },
 };
 
-async function grant(values: Values, given: string, level: GrantableLevel): Promise<number> {
+async function grant(values: Values, hints: Hints, given: string, level: GrantableLevel): Promise<number> {
   const client = admin(values);
-  const id = await found(client, given);
-  return shown(values, client, await client.trustPeer(id, level).catch(withNextStep(client)));
+  const id = await found(client, given, hints);
+  return shown(values, hints, client, await client.trustPeer(id, level).catch(withNextStep(client, hints)));
 }
 
-async function shown(values: Values, client: AdminClient, peer: PeerDetails, warning?: string): Promise<number> {
+async function shown(
+  values: Values,
+  hints: Hints,
+  client: AdminClient,
+  peer: PeerDetails,
+  warning?: string,
+): Promise<number> {
   const { atom_id: self } = await client.pool();
-  return print(values, peer, `${printable(peer.name)}, ${peer.atom_id}\n${standing(peer, self)}`, warning);
+  return print(values, peer, `${printable(peer.name)}, ${peer.atom_id}\n${standing(peer, self, hints)}`, warning);
 }
 
-async function found(client: AdminClient, given: string): Promise<string> {
-  return peerIdOf(given, await client.peers());
+async function found(client: AdminClient, given: string, hints: Hints): Promise<string> {
+  return peerIdOf(given, await client.peers(), hints);
 }
 
 function urlOf(given: string): string {
@@ -138,19 +144,19 @@ function urlOf(given: string): string {
   throw new UsageError(`"${printable(given)}" is not where a pool is reached: https://pool.example, without a path.`);
 }
 
-function levelOf(given: string): GrantableLevel {
+function levelOf(given: string, hints: Hints): GrantableLevel {
   const level = grantableLevel.safeParse(/^\d$/.test(given) ? Number(given) : undefined);
   if (level.success) return level.data;
   throw new UsageError(
-    `A level is 0, 1, 2 or 3; not "${printable(given)}". What they mean: ${LIGAND} peers trust --help`,
+    `A level is 0, 1, 2 or 3; not "${printable(given)}". What they mean: ${hints.ligand("peers trust --help")}`,
   );
 }
 
 /** What the pool refused its operator, with the command that helps. */
-function withNextStep(client: AdminClient, peerUrl?: string) {
+function withNextStep(client: AdminClient, hints: Hints, peerUrl?: string) {
   return async (error: unknown): Promise<never> => {
     if (!(error instanceof OperatorError)) throw error;
-    const next = nextStep(error.code, await client.federation(), peerUrl);
+    const next = nextStep(error.code, await client.federation(), hints, peerUrl);
     throw next === undefined ? error : new OperatorError(`${error.message} ${next}`, error.code);
   };
 }

@@ -4,8 +4,8 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import type { AdminToken } from "../runtime/admin-client.ts";
 import { credentialsFile } from "../runtime/credentials.ts";
 import { DEFAULT_STATE_DIR } from "./access.ts";
-import { LIGAND } from "./called-as.ts";
 import { type Command, type Group, text } from "./command.ts";
+import type { Hints } from "./hints.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
 import { printable, table } from "./table.ts";
 import { UsageError } from "./usage-error.ts";
@@ -32,9 +32,9 @@ const list: Command = {
   help: COMMON_HELP,
   options: COMMON_OPTIONS,
   positionals: { min: 0, max: 0 },
-  async run(values) {
+  async run(values, _, hints) {
     const admins = await admin(values).admins();
-    return print(values, { admins }, adminsTable(admins));
+    return print(values, { admins }, adminsTable(admins, hints));
   },
 };
 
@@ -87,7 +87,7 @@ function shown(made: { id: string; name: string; token: string }): string {
   return `${made.token}\n\nAdmin token ${made.id} of ${printable(made.name)}. It is used through LIGAND_ADMIN_TOKEN.`;
 }
 
-function adminsTable(admins: readonly AdminToken[]): string {
+function adminsTable(admins: readonly AdminToken[], hints: Hints): string {
   return table(
     ["ID", "NAME", "MADE BY", "SINCE", "STATE"],
     admins.map((each) => [
@@ -97,7 +97,7 @@ function adminsTable(admins: readonly AdminToken[]): string {
       each.created_at,
       each.revoked_at === null ? "valid" : `revoked ${each.revoked_at} by ${printable(each.revoked_by)}`,
     ]),
-    `There are no named admin tokens. Make one with: ${LIGAND} pool admins create NAME`,
+    `There are no named admin tokens. Make one with: ${hints.ligand("pool admins create NAME")}`,
   );
 }
 

@@ -7,7 +7,6 @@ import { OperatorError } from "../runtime/operator-error.ts";
 import type { Identity, Watched } from "../runtime/pool-backup.ts";
 import { stopOnSignal } from "../runtime/stop-signal.ts";
 import { ACCESS_OPTIONS, DEFAULT_STATE_DIR } from "./access.ts";
-import { LIGAND } from "./called-as.ts";
 import { type Command, flag, text, type Values } from "./command.ts";
 import { counted } from "./numbers.ts";
 import { readPassphrase } from "./passphrase.ts";
@@ -63,7 +62,7 @@ export const importCommand: Command = {
   ],
   options: OPTIONS,
   positionals: { min: 1, max: 1 },
-  async run(values, [name = ""]) {
+  async run(values, [name = ""], hints) {
     const file = resolve(name);
     const passphrase = await readPassphrase("known");
     const done = await watched(values, "Imported", async (by) => {
@@ -92,7 +91,7 @@ export const importCommand: Command = {
       values,
       done,
       `Pool ${done.atom_id.slice(0, 16)} is here again, with ${counted(done.rows, "row")}.${next}\n` +
-        `Its federation is off until you say: ${LIGAND} federation on`,
+        `Its federation is off until you say: ${hints.ligand("federation on")}`,
     );
   },
 };

@@ -25,19 +25,20 @@ export const doctor: Command = {
   help: COMMON_HELP,
   options: COMMON_OPTIONS,
   positionals: { min: 0, max: 0 },
-  async run(values) {
+  async run(values, _, hints) {
     const local = localState(values);
     const url = poolUrl(values);
     const shownUrl = publicUrl(values, url);
     const pool = await askPool(values);
-    const checks = diagnose({
+    const found: Findings = {
       url: shownUrl,
       pool,
       shipped: readMigrations(MIGRATIONS).map(({ name }) => name),
       folder: local?.credentials.url === url ? await lookAt(local.stateDir) : null,
       certificateValidTo: shownUrl.startsWith("https:") ? await certificateValidTo(new URL(shownUrl)) : null,
       nowMs: Date.now(),
-    });
+    };
+    const checks = diagnose(found, hints);
     const healthy = checks.every(({ state }) => state !== "fail");
     const lanes = pool.ok ? pool.findings.lanes : [];
     print(values, { ok: healthy, checks, lanes }, flag(values, "json") ? "" : report(checks));

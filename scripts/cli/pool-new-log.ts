@@ -1,6 +1,5 @@
 import { createInterface } from "node:readline/promises";
 import { OperatorError } from "../runtime/operator-error.ts";
-import { LIGAND } from "./called-as.ts";
 import { type Command, flag } from "./command.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
 import { UsageError } from "./usage-error.ts";
@@ -18,7 +17,7 @@ export const newLog: Command = {
   ],
   options: { ...COMMON_OPTIONS, yes: { type: "boolean" } },
   positionals: { min: 0, max: 0 },
-  async run(values) {
+  async run(values, _, hints) {
     const client = admin(values);
     if (!flag(values, "yes")) await confirmed((await client.pool()).atom_id);
     const done = await client.newLog();
@@ -26,7 +25,7 @@ export const newLog: Command = {
       values,
       done,
       `The log goes on as ${done.log_id}, and no more as ${done.before}. Peers that follow it read it from its beginning, ` +
-        `and send what they grant again; see: ${LIGAND} peers list`,
+        `and send what they grant again; see: ${hints.ligand("peers list")}`,
     );
   },
 };

@@ -7,6 +7,7 @@ import { writePrivateFile } from "../runtime/private-files.ts";
 import { poolUrl, publicUrl } from "./access.ts";
 import { LIGAND } from "./called-as.ts";
 import { type Command, EXIT, flag, type Group, text } from "./command.ts";
+import type { Hints } from "./hints.ts";
 import { days, short, whole } from "./numbers.ts";
 import { admins } from "./pool-admins.ts";
 import { exportCommand, importCommand } from "./pool-backup.ts";
@@ -92,9 +93,9 @@ const keysList: Command = {
   help: COMMON_HELP,
   options: COMMON_OPTIONS,
   positionals: { min: 0, max: 0 },
-  async run(values) {
+  async run(values, _, hints) {
     const keys = await admin(values).keys();
-    return print(values, { keys }, keysTable(keys));
+    return print(values, { keys }, keysTable(keys, hints));
   },
 };
 
@@ -116,9 +117,9 @@ const workersList: Command = {
   help: COMMON_HELP,
   options: COMMON_OPTIONS,
   positionals: { min: 0, max: 0 },
-  async run(values) {
+  async run(values, _, hints) {
     const workers = await admin(values).workers();
-    return print(values, workers, workersTables(workers, Date.now()));
+    return print(values, workers, workersTables(workers, Date.now(), hints));
   },
 };
 
@@ -134,7 +135,7 @@ const workersRevoke: Command = {
   },
 };
 
-function keysTable(keys: readonly ClientKey[]): string {
+function keysTable(keys: readonly ClientKey[], hints: Hints): string {
   return table(
     ["ID", "LABEL", "A MINUTE", "STREAMS", "REQUESTS", "TOKENS IN", "TOKENS OUT", "STATE"],
     keys.map((key) => [
@@ -147,12 +148,12 @@ function keysTable(keys: readonly ClientKey[]): string {
       String(key.completion_tokens),
       key.revoked_at === null ? "valid" : `revoked ${key.revoked_at}`,
     ]),
-    `There are no client keys. Make one with: ${LIGAND} pool keys create`,
+    `There are no client keys. Make one with: ${hints.ligand("pool keys create")}`,
   );
 }
 
 /** Pure: who is connected, and who may be. */
-export function workersTables({ tokens, workers }: Workers, nowMs: number): string {
+export function workersTables({ tokens, workers }: Workers, nowMs: number, hints: Hints): string {
   const connected = table(
     ["WORKER", "TOKEN", "MODELS (FREE/SLOTS)", "AGENT", "SINCE"],
     workers.map((worker) => [
@@ -162,7 +163,7 @@ export function workersTables({ tokens, workers }: Workers, nowMs: number): stri
       printable(worker.agent_version),
       worker.connected_at,
     ]),
-    `No worker is connected. Invite one with: ${LIGAND} pool invite`,
+    `No worker is connected. Invite one with: ${hints.ligand("pool invite")}`,
   );
   const invited = table(
     ["TOKEN", "LABEL", "WORKER", "EXPIRES", "STATE"],

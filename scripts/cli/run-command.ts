@@ -1,6 +1,7 @@
 import { jsonLine, manyLines } from "../../worker-agent/terminal-text.ts";
 import { OperatorError } from "../runtime/operator-error.ts";
 import { type Command, EXIT, flag, type Group, parseCommand } from "./command.ts";
+import { hintsOf } from "./hints.ts";
 import { settleHere } from "./settle.ts";
 import { FlagError, UsageError } from "./usage-error.ts";
 
@@ -25,7 +26,7 @@ export async function runCommand(root: Command | Group, name: string, args: read
   try {
     const settled = settleHere(parsed.command.options, parsed.values);
     sources = settled.sources;
-    return await parsed.command.run(settled.values, parsed.positionals);
+    return await parsed.command.run(settled.values, parsed.positionals, hintsOf(parsed.command.options, parsed.values));
   } catch (thrown) {
     const source = thrown instanceof FlagError ? sources.get(thrown.flag) : undefined;
     const error = thrown instanceof FlagError && source ? new UsageError(`${source} ${thrown.problem}`) : thrown;

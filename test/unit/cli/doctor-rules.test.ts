@@ -1,6 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { diagnose, type Findings } from "../../../scripts/cli/doctor-rules.ts";
+import { hintsOf } from "../../../scripts/cli/hints.ts";
 
+const HINTS = hintsOf({}, {});
 const GIB = 1024 ** 3;
 const NOW_MS = Date.parse("2026-11-21T00:00:00Z");
 type Held = { waiting: number; refused: number } | null;
@@ -46,10 +48,10 @@ function findings(change: (healthy: Findings & { pool: Answered; folder: object 
 const held = (held: Held) => (f: Parameters<NonNullable<Parameters<typeof findings>[0]>>[0]) =>
   Object.assign(f.pool.findings.records[0] ?? {}, { held });
 const wrong = (found: Findings) =>
-  diagnose(found).flatMap(({ name, state, todo }) => (state === "ok" ? [] : [[name, state, todo !== null]]));
+  diagnose(found, HINTS).flatMap(({ name, state, todo }) => (state === "ok" ? [] : [[name, state, todo !== null]]));
 
 it("nothing is wrong with a healthy pool", () => {
-  const checks = diagnose(findings());
+  const checks = diagnose(findings(), HINTS);
   expect(checks.filter(({ state }) => state !== "ok")).toEqual([]);
   expect(checks.map(({ name }) => name)).toEqual([
     "pool",
@@ -150,6 +152,7 @@ describe("what is wrong is named, and what to do", () => {
         const away = { database: { ok: false, ms: 1, migrations: null }, policy: { ok: false, ms: 1 } };
         Object.assign(f.pool.findings, { runs_on: runsOn, ...away, has_metrics_token: false });
       }),
+      HINTS,
     );
     const todo = checks.map((check) => check.todo).join("\n");
     for (const each of says) expect(todo).toContain(each);
@@ -159,6 +162,6 @@ describe("what is wrong is named, and what to do", () => {
   it("a pool that does not answer: what can be seen here is looked at all the same", () => {
     const silent: Findings = { ...findings(), pool: { ok: false, message: "does not answer" } };
     expect(wrong(silent)).toEqual([["pool", "fail", true]]);
-    expect(diagnose(silent).map(({ name }) => name)).toEqual(["pool", "TLS", "secrets", "disk"]);
+    expect(diagnose(silent, HINTS).map(({ name }) => name)).toEqual(["pool", "TLS", "secrets", "disk"]);
   });
 });

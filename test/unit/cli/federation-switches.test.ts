@@ -7,6 +7,9 @@ import {
 } from "../../../schema/wire/federation.ts";
 import { statusWords } from "../../../scripts/cli/federation.ts";
 import { SWITCHES_HELP, switchesFrom, switchesTable } from "../../../scripts/cli/federation-switches.ts";
+import { hintsOf } from "../../../scripts/cli/hints.ts";
+
+const HINTS = hintsOf({}, {});
 
 it.each<[given: string[], want: Partial<FederationPolicy>]>([
   [["allow_private_peers=on"], { allow_private_peers: true }],
@@ -15,10 +18,10 @@ it.each<[given: string[], want: Partial<FederationPolicy>]>([
   [["max_peers=0"], { max_peers: 0 }],
   [["require_mutual=off", "min_auth_tier=device-bound"], { require_mutual: false, min_auth_tier: "device-bound" }],
   [["max_peers=1", "max_peers=2"], { max_peers: 2 }],
-])("%j is read", (given, want) => expect(switchesFrom(given)).toEqual(want));
+])("%j is read", (given, want) => expect(switchesFrom(given, HINTS)).toEqual(want));
 
 it.each<[given: string, says: string]>([
-  ["federation=on", "Federation itself is switched by: federation on, federation off"],
+  ["federation=on", "switched by: npm run ligand -- federation on, or npm run ligand -- federation off"],
   ["allow_private_peers", "allow_private_peers wants on, off, as in allow_private_peers=on."],
   ["allow_private_peers=yes", "allow_private_peers wants on, off"],
   ["allow_private_peers=", "allow_private_peers wants on, off"],
@@ -30,7 +33,7 @@ it.each<[given: string, says: string]>([
   ["min_auth_tier=none", "min_auth_tier wants oauth-verified, device-bound, hardware-attested"],
   ["__proto__=on", 'There is no switch "__proto__"'],
   ["=on", 'There is no switch "". There are: accept_reads'],
-])("%s is refused with what to say", (given, says) => expect(() => switchesFrom([given])).toThrow(says));
+])("%s is refused with what to say", (given, says) => expect(() => switchesFrom([given], HINTS)).toThrow(says));
 
 it("what the table shows of any policy can be typed, and is that policy", () => {
   const shape = federationPolicy.shape;
@@ -54,7 +57,7 @@ it("what the table shows of any policy can be typed, and is that policy", () => 
         .split("\n")
         .slice(1);
       const typed = rows.map((row) => row.split(/ {2,}/)).map(([name, value]) => `${name}=${value}`);
-      expect(switchesFrom(typed)).toEqual(switches);
+      expect(switchesFrom(typed, HINTS)).toEqual(switches);
     }),
   );
 });
@@ -95,4 +98,4 @@ it.each<[what: string, given: Partial<typeof status> & object, says: string]>([
   ["whose log is stuck", { unfollowable: [id] }, `the logs of ${id.slice(0, 16)} cannot be followed; see why`],
   ["who waits", { awaiting_admin: [id] }, "1 peer offered more than you answered; see: npm run ligand -- peers list"],
   ["what was refused", { refused_requests: { replayed: 2, skewed: 0 } }, "Refused     2 replayed\n"],
-])("the status says %s", (_what, given, says) => expect(statusWords({ ...status, ...given })).toContain(says));
+])("the status says %s", (_what, given, says) => expect(statusWords({ ...status, ...given }, HINTS)).toContain(says));

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { FEDERATION_POLICY_DEFAULTS, type PeerView } from "../../../schema/wire/federation.ts";
+import { hintsOf } from "../../../scripts/cli/hints.ts";
 import {
   addressWarning,
   nextStep,
@@ -11,6 +12,7 @@ import {
   trustWord,
 } from "../../../scripts/cli/peer-words.ts";
 
+const HINTS = hintsOf({}, {});
 const NOW = Date.parse("2026-05-04T12:00:00Z");
 const id = "ab12cd".padEnd(64, "0");
 const self = "feed".padEnd(64, "1");
@@ -37,7 +39,7 @@ describe("an id", () => {
   const near = { atom_id: "ab12ce".padEnd(64, "0") };
   it.each([id, id.slice(0, 6), id.slice(0, 6).toUpperCase(), id.slice(0, 63)])(
     "%s is found by how it begins",
-    (given) => expect(peerIdOf(given, [near, peer])).toBe(id),
+    (given) => expect(peerIdOf(given, [near, peer], HINTS)).toBe(id),
   );
   it.each<[what: string, given: string, says: string]>([
     ["too short", "ab12c", '"ab12c" is no peer\'s id: 6 to 64 hex digits.'],
@@ -45,11 +47,13 @@ describe("an id", () => {
     ["no hex", "birch!", "is no peer's id"],
     ["nobody's", "ffffff", "No peer's id begins with ffffff. See them with: npm run ligand -- peers list"],
   ])("that is %s is refused with where to find one", (_what, given, says) =>
-    expect(() => peerIdOf(given, [near, peer])).toThrow(says),
+    expect(() => peerIdOf(given, [near, peer], HINTS)).toThrow(says),
   );
   it("that two begin with is refused", () => {
     const twin = { atom_id: "ab12cd".padEnd(64, "1") };
-    expect(() => peerIdOf("ab12cd", [peer, near, twin])).toThrow("2 peers have ids that begin with ab12cd. Say more");
+    expect(() => peerIdOf("ab12cd", [peer, near, twin], HINTS)).toThrow(
+      "2 peers have ids that begin with ab12cd. Say more",
+    );
   });
 });
 
@@ -85,13 +89,13 @@ it.each<[what: string, given: Partial<PeerView>, word: string, says: string[]]>(
 ])("%s is %s", (_what, given, word, says) => {
   const view = { ...peer, ...given };
   expect(trustWord(view)).toBe(word);
-  for (const words of says) expect(standing(view, self)).toContain(words);
+  for (const words of says) expect(standing(view, self, HINTS)).toContain(words);
 });
 
 describe("the table of peers", () => {
   it("has a line each, and whom to answer with what", () => {
     const waiting = { ...peer, name: "Oak\u001b[2J", received: 2, awaits_admin: 2, last_seen_ms: null } as const;
-    expect(peersTable([peer, waiting], NOW).split("\n")).toEqual([
+    expect(peersTable([peer, waiting], NOW, HINTS).split("\n")).toEqual([
       "ID                NAME     URL                    TRUST  SEEN      CIRCUIT",
       "ab12cd0000000000  Birch    https://birch.example  known  12 s ago  closed",
       "ab12cd0000000000  Oak\ufffd[2J  https://birch.example  known  never     closed",
@@ -100,7 +104,9 @@ describe("the table of peers", () => {
     ]);
   });
   it("says how to meet the first", () =>
-    expect(peersTable([], NOW)).toBe("This pool knows no other. Meet one with: npm run ligand -- peers add URL"));
+    expect(peersTable([], NOW, HINTS)).toBe(
+      "This pool knows no other. Meet one with: npm run ligand -- peers add URL",
+    ));
 });
 
 describe("one peer", () => {
@@ -118,7 +124,7 @@ describe("one peer", () => {
   ];
   const own = { atomId: self, heads: { public: 0, peers: 3 } };
   const words = (given: Partial<PeerDetails> = {}) =>
-    peerWords({ ...peer, sync, deliveries_waiting: 0, ...given }, own, NOW);
+    peerWords({ ...peer, sync, deliveries_waiting: 0, ...given }, own, NOW, HINTS);
 
   it("is shown with how far each has the other's log", () => {
     const lines = words().split("\n");
@@ -171,11 +177,11 @@ it.each<[own: string, peer: string | undefined, warned: boolean]>([
   ["http://192.168.1.2:8787", "https://birch.example", false],
   ["https://alder.example", undefined, false],
 ])("a pool that says it is at %s, to one at %s: its operator is warned: %s", (own, other, warned) => {
-  const words = addressWarning(own, other);
+  const words = addressWarning(own, HINTS, other);
   if (warned) expect(words).toContain(`at ${own}, where only this machine finds it`);
   else expect(words).toBeUndefined();
   const card = { ...peer, public_key: id, url: own };
-  const next = nextStep("federation/registration-refused", { policy: FEDERATION_POLICY_DEFAULTS, card }, other);
+  const next = nextStep("federation/registration-refused", { policy: FEDERATION_POLICY_DEFAULTS, card }, HINTS, other);
   expect(next?.includes("--public-url")).toBe(warned && other !== undefined);
 });
 
@@ -190,7 +196,7 @@ it.each<[code: string, allow: boolean, says: string | undefined]>([
   ["federation/wrong-peer", false, undefined],
 ])("after %s the next step is said", (code, allow_private_peers, says) => {
   const card = { ...peer, public_key: id, url: "https://alder.example" };
-  const found = nextStep(code, { policy: { ...FEDERATION_POLICY_DEFAULTS, allow_private_peers }, card });
+  const found = nextStep(code, { policy: { ...FEDERATION_POLICY_DEFAULTS, allow_private_peers }, card }, HINTS);
   if (says === undefined) expect(found).toBeUndefined();
   else expect(found).toContain(says);
 });

@@ -1,6 +1,7 @@
 import { expect, it } from "vitest";
 import { type Command, type Group, parseCommand } from "../../../scripts/cli/command.ts";
 import { federation } from "../../../scripts/cli/federation.ts";
+import { hintsOf } from "../../../scripts/cli/hints.ts";
 import { peers } from "../../../scripts/cli/peers.ts";
 import { UsageError } from "../../../scripts/cli/usage-error.ts";
 
@@ -10,7 +11,7 @@ const ligand: Group = { summary: "", commands: { peers, federation } };
 async function wrong(args: string[]): Promise<string> {
   const parsed = parseCommand(ligand, "ligand", args);
   if (parsed.kind !== "run") return parsed.text;
-  const asked = parsed.command.run({ ...parsed.values, state: "nowhere" }, parsed.positionals);
+  const asked = parsed.command.run({ ...parsed.values, state: "nowhere" }, parsed.positionals, hintsOf({}, {}));
   const error = await asked.then(
     () => undefined,
     (reason: unknown) => reason,

@@ -1,4 +1,5 @@
 import { expect, it } from "vitest";
+import { hintsOf } from "../../../scripts/cli/hints.ts";
 import { days, decimal, durationDays, short, whole } from "../../../scripts/cli/numbers.ts";
 import { workersTables } from "../../../scripts/cli/pool.ts";
 import { printable, table } from "../../../scripts/cli/table.ts";
@@ -73,7 +74,7 @@ it.each<[state: string, about: object]>([
 ])("a worker token is shown as %s", (state, about) => {
   const token = { id: "t", label: "", worker_id: null, created_at: "", revoked_at: null, connected: false };
   const tokens = [{ ...token, expires_at: "2026-01-03T00:00:00.000Z", ...about }];
-  expect(workersTables({ tokens, workers: [] }, Date.parse("2026-01-02T00:00:00Z"))).toMatch(
+  expect(workersTables({ tokens, workers: [] }, Date.parse("2026-01-02T00:00:00Z"), hintsOf({}, {}))).toMatch(
     new RegExp(` {2}${state}$`),
   );
 });

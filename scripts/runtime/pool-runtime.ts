@@ -26,6 +26,7 @@ import {
   publicUrl as urlOfCertificate,
 } from "./tls-certificate.ts";
 import { startTlsFront } from "./tls-front.ts";
+import { trustedAuthorities } from "./trusted-authorities.ts";
 import { endOrphan } from "./workerd-record.ts";
 
 export interface PoolOptions {
@@ -72,11 +73,17 @@ export interface RunningPool {
 
 const PORT_TRIES = 3;
 
-/** The ways out to peers (SPEC 3.7): the runtime looks at the address that a name leads to, not at the name. */
-const PEER_NETWORKS = {
-  PUBLIC_NETWORK: { network: { allow: ["public"] } },
-  PRIVATE_NETWORK: { network: { allow: ["public", "private"] } },
-};
+/**
+ * The ways out to peers (SPEC 3.7): the runtime looks at the address that a name leads to, not at the name. Without
+ * `tlsOptions` it speaks no TLS at all. `authorities`: trusted beside those that browsers trust.
+ */
+function peerNetworks(authorities: string[]) {
+  const tlsOptions = { trustBrowserCas: true, trustedCertificates: authorities };
+  return {
+    PUBLIC_NETWORK: { network: { allow: ["public"], tlsOptions } },
+    PRIVATE_NETWORK: { network: { allow: ["public", "private"], tlsOptions } },
+  };
+}
 /** Where the runner notes which process is its runtime. */
 export const WORKERD_RECORD = "workerd.pid";
 /** What a start puts into its state folder. */
@@ -101,6 +108,7 @@ export async function startPool(options: PoolOptions): Promise<RunningPool> {
     );
   }
   const certificate = options.tls && readCertificate(options.tls);
+  const authorities = trustedAuthorities(process.env);
   // For good, and for every process started from here: a folder that was there keeps its mode, and what Miniflare and
   // workerd put into it at whatever time is its owner's alone all the same.
   process.umask(0o077);
@@ -127,7 +135,8 @@ export async function startPool(options: PoolOptions): Promise<RunningPool> {
     const config = await readPoolConfig(configPath);
     const script = await bundlePool(options.main ?? config.main, config.define);
     await migrate(stateDir, config, recordFile, options.log);
-    return await serve({ ...options, host, stateDir, certificate, secrets, isNew }, config, script, recordFile, lock);
+    const served = { ...options, host, stateDir, certificate, authorities, secrets, isNew };
+    return await serve(served, config, script, recordFile, lock);
   } catch (error) {
     lock.abandon();
     throw error;
@@ -138,6 +147,7 @@ async function serve(
   options: PoolOptions & {
     host: string;
     certificate: TlsCertificate | undefined;
+    authorities: string[];
     secrets: PoolSecrets;
     isNew: boolean;
   },
@@ -146,7 +156,7 @@ async function serve(
   recordFile: string,
   lock: StateLock,
 ): Promise<RunningPool> {
-  const { stateDir, log, tls, certificate, secrets, isNew } = options;
+  const { stateDir, log, tls, certificate, authorities, secrets, isNew } = options;
   const outer = { host: options.host, port: options.port || (certificate ? await freePort(options.host) : 0) };
   // Behind TLS the pool itself is for this machine only, on a port that nobody needs to know.
   const { host, port: wanted } = certificate ? { host: "127.0.0.1", port: 0 } : outer;
@@ -173,7 +183,7 @@ async function serve(
       modules: true as const,
       script,
       bindings,
-      serviceBindings: PEER_NETWORKS,
+      serviceBindings: peerNetworks(authorities),
       unsafeDirectSockets: [{ host, port }],
     };
     try {

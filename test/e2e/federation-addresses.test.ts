@@ -104,11 +104,13 @@ describe("where private peers are allowed", () => {
   });
 
   it.each(SPELLINGS.filter((host) => HAS_IPV6 || !host.includes("::1]")))(
-    "%s is reached, and says that it is no pool",
+    "%s is reached by http and https, and says that it is no pool",
     async (host) => {
-      const before = connections;
-      expect(await codeOf(`http://${host}:${port}`)).toBe("federation/unreachable");
-      expect(connections).toBeGreaterThan(before);
+      for (const scheme of ["http", "https"]) {
+        const before = connections;
+        expect(await codeOf(`${scheme}://${host}:${port}`)).toBe("federation/unreachable");
+        expect(connections).toBeGreaterThan(before);
+      }
     },
   );
 });

@@ -3,21 +3,54 @@ import { join } from "node:path";
 import { generate } from "selfsigned";
 import type { TlsFiles } from "../../../scripts/runtime/tls-certificate.ts";
 
+export interface Certificate extends TlsFiles {
+  cert: string;
+  key: string;
+}
+
+interface Issued {
+  names?: string[];
+  notAfter?: Date;
+}
+
+const DAY_MS = 86_400_000;
+const notBeforeDate = new Date(Date.now() - 7 * DAY_MS);
+
 /** A certificate that signs itself, for localhost and 127.0.0.1 unless told otherwise, as files in a folder. */
-export async function selfSigned(
+export function selfSigned(folder: string, wanted: Issued = {}): Promise<Certificate> {
+  return issue(folder, wanted);
+}
+
+/** A private authority: its own certificate as a file, and what it issues, each into a folder. */
+export async function authority(folder: string) {
+  const { cert, private: key } = await generate([{ name: "commonName", value: "An authority of the test" }], {
+    keyType: "ec",
+    algorithm: "sha256",
+    notBeforeDate,
+    notAfterDate: new Date(Date.now() + DAY_MS),
+    extensions: [
+      { name: "basicConstraints", cA: true, critical: true },
+      { name: "keyUsage", keyCertSign: true, cRLSign: true, critical: true },
+    ],
+  });
+  const certFile = join(folder, "ca.pem");
+  writeFileSync(certFile, cert);
+  return { certFile, issue: (into: string, wanted: Issued = {}) => issue(into, wanted, { cert, key }) };
+}
+
+async function issue(
   folder: string,
-  { names = ["localhost"], notAfter = new Date(Date.now() + 86_400_000) } = {},
-): Promise<TlsFiles & { cert: string; key: string }> {
+  { names = ["localhost"], notAfter = new Date(Date.now() + DAY_MS) }: Issued,
+  ca?: { cert: string; key: string },
+): Promise<Certificate> {
+  const covered = names.map((value) => ({ type: 2 as const, value }));
   const made = await generate([{ name: "commonName", value: names[0] ?? "localhost" }], {
     keyType: "ec",
-    notBeforeDate: new Date(Date.now() - 7 * 86_400_000),
+    algorithm: "sha256",
+    notBeforeDate,
     notAfterDate: notAfter,
-    extensions: [
-      {
-        name: "subjectAltName",
-        altNames: [...names.map((value) => ({ type: 2 as const, value })), { type: 7 as const, ip: "127.0.0.1" }],
-      },
-    ],
+    extensions: [{ name: "subjectAltName", altNames: [...covered, { type: 7, ip: "127.0.0.1" }] }],
+    ...(ca && { ca }),
   });
   const [certFile, keyFile] = [join(folder, "cert.pem"), join(folder, "key.pem")];
   writeFileSync(certFile, made.cert);

@@ -1,0 +1,39 @@
+import { X509Certificate } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { OperatorError } from "./operator-error.ts";
+
+const BEGIN = /-----BEGIN CERTIFICATE-----/g;
+/** RFC 7468 section 2: a bundle may say anything between one certificate and the next. */
+const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g;
+
+/**
+ * Certificates that peers' own may lead to, besides the authorities that everybody knows: PEM, each by itself. Where
+ * Node reads its own, so that one variable says it for workers, clients and pools; Node goes on without a file that it
+ * cannot read, and would leave the operator to find out why no peer is reached.
+ */
+export function trustedAuthorities({ NODE_EXTRA_CA_CERTS: file }: NodeJS.ProcessEnv): string[] {
+  if (file === undefined || file === "") return [];
+  const refusal = (why: string) =>
+    new OperatorError(
+      `NODE_EXTRA_CA_CERTS names ${file}, which ${why}. Name the file with your authority's certificate, or unset it, then start again.`,
+    );
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? String(error.code) : "unreadable";
+    throw refusal(`cannot be read (${code})`);
+  }
+  const found: string[] = text.match(CERTIFICATE) ?? [];
+  const isWhole = found.length > 0 && found.length === text.match(BEGIN)?.length && found.every(isCertificate);
+  if (!isWhole) throw refusal("is no bundle of PEM certificates");
+  return found;
+}
+
+function isCertificate(pem: string): boolean {
+  try {
+    return new X509Certificate(pem).raw.length > 0;
+  } catch {
+    return false;
+  }
+}

@@ -7,6 +7,8 @@ export interface ErrorDetails {
   param?: string | undefined;
   /** Says more than the code's own sentence; never a stack, a query or another tenant's data. */
   message?: string | undefined;
+  /** What to do next, where it is not what the code says. */
+  remedy?: string | undefined;
   retryAfterSeconds?: number | undefined;
 }
 
@@ -16,7 +18,7 @@ export function errorBody(code: ErrorCode, details: ErrorDetails = {}) {
   const { retryAfterSeconds } = details;
   const words = [
     details.message ?? message,
-    remedy,
+    details.remedy ?? remedy,
     // Clients show people this sentence and no header.
     ...(retryAfterSeconds === undefined ? [] : [`Try again in ${retryAfterSeconds} s.`]),
   ];

@@ -123,7 +123,7 @@ async function clientBody<T>(
     return fail(c, read.code);
   }
   const parsed = parseClientBody(schema, read.value);
-  const refuse = ({ code, param, message }: BodyProblem) => fail(c, code, { param: param ?? undefined, message });
+  const refuse = ({ code, param, ...words }: BodyProblem) => fail(c, code, { param: param ?? undefined, ...words });
   if (!parsed.ok) return refuse(parsed);
   const problem = problemOf(parsed.body);
   return problem ? refuse(problem) : parsed.body;

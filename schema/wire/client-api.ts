@@ -167,6 +167,8 @@ export type BodyProblem = {
   code: "http/invalid-body" | "http/unsupported-parameter" | "http/unknown-parameter";
   param: string | null;
   message?: string;
+  /** What to do next, where the code's own advice is not it. */
+  remedy?: string;
 };
 export type ParsedBody<T> = { ok: true; body: T } | ({ ok: false } & BodyProblem);
 
@@ -212,7 +214,7 @@ function problemOf(issue: z.core.$ZodIssue | undefined, body: Record<string, unk
   const param = path.join(".").slice(0, 100);
   // A part that is well-formed and of a kind we do not take (an image, a JSON format) is unsupported, not malformed.
   const unsupported = unsupportedPart(path, body);
-  if (unsupported) return { code: "http/unsupported-parameter", param, message: unsupported };
+  if (unsupported) return { code: "http/unsupported-parameter", param, ...unsupported };
   const missing = path.length === 1 && !Object.hasOwn(body, path[0] ?? "");
   return {
     code: "http/invalid-body",
@@ -235,21 +237,29 @@ function deepest(
   return inner.sort((a, b) => b.path.length - a.path.length || isWrongType(a) - isWrongType(b))[0] ?? { issue, path };
 }
 
-function unsupportedPart(path: string[], body: Record<string, unknown>): string | null {
+function unsupportedPart(
+  path: string[],
+  body: Record<string, unknown>,
+): Pick<BodyProblem, "message" | "remedy"> | null {
   if (path[0] === "input" && Array.isArray(body.input) && body.input.flat().some(Number.isInteger)) {
-    return "Input is text: token ids are not supported.";
+    return { message: "Input is text: token ids are not supported.", remedy: "Send the text." };
   }
   let value: unknown = body;
   for (const key of path) {
     if (typeof value !== "object" || value === null) return null;
     value = (value as Record<string, unknown>)[key];
   }
-  if (path.at(-1) === "role" && value === "function")
-    return "Messages of the role function are not supported: use tool.";
+  if (path.at(-1) === "role" && value === "function") {
+    return { message: "Messages of the role function are not supported.", remedy: "Use the role tool." };
+  }
   if (path.at(-1) !== "type" || typeof value !== "string") return null;
-  if (path[0] === "response_format") return "Response formats are text, json_object and json_schema.";
-  if (path[0] === "tools" || path[0] === "tool_choice") return "Only tools of the type function are supported.";
-  return path[0] === "messages" ? "Only text parts are supported." : null;
+  if (path[0] === "response_format") {
+    return { message: "Response formats are text, json_object and json_schema.", remedy: "Use one of them." };
+  }
+  if (path[0] === "tools" || path[0] === "tool_choice") {
+    return { message: "Only tools of the type function are supported.", remedy: "Describe the tool as a function." };
+  }
+  return path[0] === "messages" ? { message: "Only text parts are supported.", remedy: "Send text parts only." } : null;
 }
 
 function expectation(issue: z.core.$ZodIssue): string {
@@ -292,11 +302,10 @@ function schemaProblem(schema: unknown, at: string): BodyProblem | null {
   const reading = readJsonSchema(schema);
   if (reading.ok) return null;
   const param = reading.path === "" ? at : `${at}.${reading.path}`;
-  return {
-    code: reading.unsupported ? "http/unsupported-parameter" : "http/invalid-body",
-    param,
-    message: reading.message,
-  };
+  const { message, remedy } = reading;
+  return remedy === null
+    ? { code: "http/invalid-body", param, message }
+    : { code: "http/unsupported-parameter", param, message, remedy };
 }
 
 function toolsProblem({ tools, tool_choice: choice }: ChatCompletionBody): BodyProblem | null {
@@ -326,8 +335,8 @@ function formatProblem(body: ChatCompletionBody): BodyProblem | null {
   if (problem) return problem;
   const code = "http/unsupported-parameter";
   if (tools?.length && (choice ?? "auto") === "auto") {
-    const message = "A response format beside tools that the model may choose is not supported: set tool_choice.";
-    return { code, param: "response_format", message };
+    const message = "A response format beside tools that the model may choose is not supported.";
+    return { code, param: "response_format", message, remedy: "Set tool_choice, or leave one of the two out." };
   }
   // It could cut the JSON in two, and what is promised is JSON that parses.
   if (stop?.length)

@@ -1,5 +1,6 @@
 import { canonicalBytesOrNull } from "../crypto/canonical.ts";
 import { LIMITS } from "./limits.ts";
+import { BOUND_KEYWORDS, type Bounds, readBounds } from "./number-bounds.ts";
 import { tooManyChoices } from "./schema-choices.ts";
 
 /**
@@ -15,7 +16,7 @@ export type SchemaNode =
   | { readonly kind: "literals"; readonly values: readonly Json[] }
   | { readonly kind: "string"; readonly min: number; readonly max: number | null }
   | { readonly kind: "format"; readonly format: StringFormat }
-  | { readonly kind: "number"; readonly integer: boolean; readonly least: 0 | 1 | null }
+  | { readonly kind: "number"; readonly integer: boolean; readonly bounds: Bounds | null }
   | { readonly kind: "object"; readonly properties: readonly Property[]; readonly rest: SchemaNode | null }
   | { readonly kind: "array"; readonly items: SchemaNode; readonly min: number; readonly max: number | null }
   | { readonly kind: "union"; readonly branches: readonly SchemaNode[] }
@@ -42,17 +43,19 @@ export interface ReadSchema {
 export type SchemaReading =
   | { readonly ok: true; readonly schema: ReadSchema }
   /** `path` names the offending keyword, dotted, from the schema's root; empty for the whole. */
-  | { readonly ok: false; readonly unsupported: boolean; readonly path: string; readonly message: string };
+  | ({ readonly ok: false; readonly path: string } & Refusal);
+
+interface Refusal {
+  readonly message: string;
+  /** What to do about a part that means something and is not supported; null where the schema is malformed. */
+  readonly remedy: string | null;
+}
 
 /** An object of anything: `response_format: {type: "json_object"}`, and a function without `parameters`. */
 export const ANY_OBJECT: ReadSchema = {
   root: { kind: "object", properties: [], rest: { kind: "any" } },
   definitions: new Map(),
 };
-
-/** Of numbers that a grammar writes: any bound beyond is met by all of them. */
-export const INTEGER_DIGITS = 15;
-const GREATEST = 10 ** INTEGER_DIGITS - 1;
 
 const TOO_MANY_CHOICES = `The schema leaves more than ${LIMITS.schemaChoices} ways of going on open at once. Where alternatives begin alike, let a required constant come first that tells them apart.`;
 
@@ -76,11 +79,19 @@ export function readJsonSchema(given: unknown): SchemaReading {
 class Refused extends Error {
   readonly reading: Extract<SchemaReading, { ok: false }>;
 
-  constructor(unsupported: boolean, path: readonly string[], message: string) {
+  constructor(path: readonly string[], message: string, remedy: string | null = null) {
     super(message);
-    this.reading = { ok: false, unsupported, path: path.join(".").slice(0, 200), message };
+    this.reading = { ok: false, path: path.join(".").slice(0, 200), message, remedy };
   }
 }
+
+/** What a client may do about a keyword that has no better advice. */
+const CHECK = "Leave it out of the schema, and check the answer for it.";
+const ADVICE: Readonly<Record<string, string>> = Object.freeze({
+  oneOf: "Use anyOf.",
+  patternProperties: "Use properties, or additionalProperties.",
+  prefixItems: "Use an object with a property for each.",
+});
 
 type Path = readonly string[];
 type Schema = Record<string, unknown>;
@@ -96,31 +107,37 @@ class Reader {
   }
 
   read(): ReadSchema {
-    if (!isObject(this.#given)) throw new Refused(false, [], "A schema is an object.");
+    if (!isObject(this.#given)) throw new Refused([], "A schema is an object.");
     // Before the walk: neither its depth nor its size is the client's to choose.
     if (depthOf(this.#given) > LIMITS.schemaDepth) {
-      throw new Refused(false, [], `The schema is nested deeper than ${LIMITS.schemaDepth} levels.`);
+      throw new Refused([], `The schema is nested deeper than ${LIMITS.schemaDepth} levels.`);
     }
     const bytes = canonicalBytesOrNull(this.#given);
-    if (bytes === null) throw new Refused(false, [], "The schema holds text that is not Unicode.");
+    if (bytes === null) throw new Refused([], "The schema holds text that is not Unicode.");
     if (bytes.length > LIMITS.schemaBytes) {
-      throw new Refused(false, [], `The schema is larger than ${LIMITS.schemaBytes} bytes.`);
+      throw new Refused([], `The schema is larger than ${LIMITS.schemaBytes} bytes.`);
     }
     const root = this.#node(this.#given, [], 0);
     this.#definitions.set("#", root);
     const schema = { root, definitions: this.#definitions };
     refuseEndless(schema);
-    if (tooManyChoices(schema)) throw new Refused(false, [], TOO_MANY_CHOICES);
+    if (tooManyChoices(schema)) throw new Refused([], TOO_MANY_CHOICES);
     return schema;
   }
 
   #node(given: unknown, path: Path, depth: number): SchemaNode {
     this.#nodes += 1;
     if (this.#nodes > LIMITS.schemaNodes) {
-      throw new Refused(false, path, `The schema has more than ${LIMITS.schemaNodes} parts.`);
+      throw new Refused(path, `The schema has more than ${LIMITS.schemaNodes} parts.`);
     }
     if (given === true) return { kind: "any" };
-    if (!isObject(given)) throw new Refused(given === false, path, "A schema is an object, or true.");
+    if (!isObject(given)) {
+      throw new Refused(
+        path,
+        "A schema is an object, or true.",
+        given === false ? "Leave out what may not be there." : null,
+      );
+    }
     const left = new Set(Object.keys(given).filter((key) => !ANNOTATIONS.has(key)));
     const take = (key: string): unknown => {
       left.delete(key);
@@ -129,7 +146,11 @@ class Reader {
     const node = this.#kind(given, take, path, depth);
     const [unread] = left;
     if (unread !== undefined) {
-      throw new Refused(true, [...path, unread], `The JSON Schema keyword ${unread} is not supported here.`);
+      throw new Refused(
+        [...path, unread],
+        `The JSON Schema keyword ${unread} is not supported here.`,
+        Object.hasOwn(ADVICE, unread) ? ADVICE[unread] : CHECK,
+      );
     }
     return node;
   }
@@ -141,12 +162,16 @@ class Reader {
     const allOf = take("allOf");
     if (allOf !== undefined) {
       if (Array.isArray(allOf) && allOf.length === 1) return this.#node(allOf[0], [...path, "allOf", "0"], depth + 1);
-      throw new Refused(true, [...path, "allOf"], "allOf is supported with a single schema only.");
+      throw new Refused(
+        [...path, "allOf"],
+        "allOf is supported with a single schema only.",
+        "Write them as one schema.",
+      );
     }
     const anyOf = take("anyOf");
     if (anyOf !== undefined) {
       const at = [...path, "anyOf"];
-      if (!Array.isArray(anyOf) || anyOf.length === 0) throw new Refused(false, at, "anyOf is a list of schemas.");
+      if (!Array.isArray(anyOf) || anyOf.length === 0) throw new Refused(at, "anyOf is a list of schemas.");
       return { kind: "union", branches: anyOf.map((one, i) => this.#node(one, [...at, String(i)], depth + 1)) };
     }
     if (Object.hasOwn(given, "const"))
@@ -154,12 +179,12 @@ class Reader {
     const values = take("enum");
     if (values !== undefined) {
       const at = [...path, "enum"];
-      if (!Array.isArray(values) || values.length === 0) throw new Refused(false, at, "enum is a list of values.");
+      if (!Array.isArray(values) || values.length === 0) throw new Refused(at, "enum is a list of values.");
       if (values.length > LIMITS.schemaEnumValues) {
-        throw new Refused(false, at, `An enum has at most ${LIMITS.schemaEnumValues} values.`);
+        throw new Refused(at, `An enum has at most ${LIMITS.schemaEnumValues} values.`);
       }
       const fitting = typed(values, take("type"));
-      if (fitting.length === 0) throw new Refused(false, at, "No value of enum is of the given type.");
+      if (fitting.length === 0) throw new Refused(at, "No value of enum is of the given type.");
       return { kind: "literals", values: fitting };
     }
 
@@ -187,9 +212,9 @@ class Reader {
         const unique = take("uniqueItems");
         if (unique !== undefined && unique !== false) {
           throw new Refused(
-            true,
             [...path, "uniqueItems"],
             "The JSON Schema keyword uniqueItems is not supported here.",
+            CHECK,
           );
         }
         return {
@@ -202,7 +227,7 @@ class Reader {
       case "object":
         return this.#object(take, path, depth);
       default:
-        throw new Refused(false, [...path, "type"], `A type is one of ${TYPES.join(", ")}.`);
+        throw new Refused([...path, "type"], `A type is one of ${TYPES.join(", ")}.`);
     }
   }
 
@@ -212,42 +237,32 @@ class Reader {
       const known = STRING_FORMATS.find((name) => name === format);
       if (known !== undefined) return { kind: "format", format: known };
       const list = STRING_FORMATS.join(", ");
-      throw new Refused(true, [...path, "format"], `Of string formats these are supported: ${list}.`);
+      const remedy = "Use one of them, or leave format out and check the answer.";
+      throw new Refused([...path, "format"], `Of string formats these are supported: ${list}.`, remedy);
     }
     const [min, max] = this.#range("minLength", "maxLength", LIMITS.schemaStringChars, take, path);
     return { kind: "string", min, max };
   }
 
   #number(integer: boolean, take: (key: string) => unknown, path: Path): SchemaNode {
-    const minimum = take("minimum") ?? -Infinity;
-    const above = take("exclusiveMinimum");
-    const maximum = take("maximum") ?? Infinity;
-    const refuse = (key: string) => {
-      const message = `The bound ${key} is supported as 0, for an integer also as 1, or beyond ${GREATEST} on its side.`;
-      throw new Refused(true, [...path, key], message);
-    };
-    if (!(typeof maximum === "number" && maximum >= GREATEST)) refuse("maximum");
-    if (above !== undefined) {
-      if (!integer || above !== 0) refuse("exclusiveMinimum");
-      return { kind: "number", integer, least: 1 };
-    }
-    if (minimum === 0) return { kind: "number", integer, least: 0 };
-    if (minimum === 1 && integer) return { kind: "number", integer, least: 1 };
-    if (!(typeof minimum === "number" && minimum <= -GREATEST)) refuse("minimum");
-    return { kind: "number", integer, least: null };
+    const [minimum, exclusiveMinimum, maximum, exclusiveMaximum] = BOUND_KEYWORDS.map(take);
+    const reading = readBounds({ minimum, exclusiveMinimum, maximum, exclusiveMaximum }, integer);
+    if (!reading.ok) throw new Refused([...path, reading.keyword], reading.message, reading.remedy);
+    return { kind: "number", integer, bounds: reading.bounds };
   }
 
   #object(take: (key: string) => unknown, path: Path, depth: number): SchemaNode {
     const properties = take("properties") ?? {};
     const required = take("required") ?? [];
     const additional = take("additionalProperties");
-    if (!isObject(properties)) throw new Refused(false, [...path, "properties"], "properties is an object of schemas.");
+    if (!isObject(properties)) throw new Refused([...path, "properties"], "properties is an object of schemas.");
     if (!Array.isArray(required) || !required.every((name) => typeof name === "string")) {
-      throw new Refused(false, [...path, "required"], "required is a list of names.");
+      throw new Refused([...path, "required"], "required is a list of names.");
     }
     const missing = required.find((name) => !Object.hasOwn(properties, name));
     if (missing !== undefined) {
-      throw new Refused(true, [...path, "required"], "Every required name must be among the properties.");
+      const message = "Every required name must be among the properties.";
+      throw new Refused([...path, "required"], message, "Add the one that is missing, or leave it out of required.");
     }
     const entries = Object.entries(properties).map(
       ([name, node]): Property => ({
@@ -271,25 +286,27 @@ class Reader {
       const value = take(key);
       if (value === undefined) return null;
       if (typeof value !== "number" || !Number.isInteger(value) || value < 0) {
-        throw new Refused(false, [...path, key], `${key} is a whole number.`);
+        throw new Refused([...path, key], `${key} is a whole number.`);
       }
-      if (value > most) throw new Refused(true, [...path, key], `${key} is supported up to ${most}.`);
+      if (value > most)
+        throw new Refused([...path, key], `${key} is supported up to ${most}.`, "Lower it, or leave it out.");
       return value;
     };
     const [min, max] = [bound(low) ?? 0, bound(high)];
-    if (max !== null && max < min) throw new Refused(false, [...path, high], `${high} is below ${low}.`);
+    if (max !== null && max < min) throw new Refused([...path, high], `${high} is below ${low}.`);
     return [min, max];
   }
 
   #ref(ref: unknown, path: Path, depth: number): SchemaNode {
     const name = typeof ref === "string" ? /^#(?:\/(\$defs|definitions)\/([^/~%]+))?$/.exec(ref) : null;
     if (!name || typeof ref !== "string") {
-      throw new Refused(true, path, "A $ref is # or #/$defs/name.");
+      const remedy = "Put what it refers to under $defs at the root of this schema, and name it that way.";
+      throw new Refused(path, "A $ref is # or #/$defs/name.", remedy);
     }
     const [, group, key] = name;
     if (group !== undefined && key !== undefined && !this.#reading.has(ref)) {
       const defs = isObject(this.#given) ? this.#given[group] : undefined;
-      if (!isObject(defs) || !Object.hasOwn(defs, key)) throw new Refused(false, path, `There is no ${ref}.`);
+      if (!isObject(defs) || !Object.hasOwn(defs, key)) throw new Refused(path, `There is no ${ref}.`);
       this.#reading.add(ref);
       this.#definitions.set(ref, this.#node(defs[key], [group, key], depth + 1));
     }
@@ -330,10 +347,10 @@ function refuseEndless({ definitions }: ReadSchema): void {
   };
   for (const [name, node] of definitions) {
     if (meansItself(node, name, new Set())) {
-      throw new Refused(false, [], `The definition ${name} refers to itself without anything in between.`);
+      throw new Refused([], `The definition ${name} refers to itself without anything in between.`);
     }
   }
-  if (!ending.has("#")) throw new Refused(false, [], "No finite value can satisfy this schema.");
+  if (!ending.has("#")) throw new Refused([], "No finite value can satisfy this schema.");
 }
 
 function typed(values: readonly Json[], type: unknown): Json[] {

@@ -126,7 +126,7 @@ const WAYS: Readonly<Record<Leaf, number>> = Object.freeze({
   null: 1,
   string: 4,
   format: 12,
-  number: 6,
+  number: 8,
   object: 1,
   array: 2,
 });

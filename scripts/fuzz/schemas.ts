@@ -57,6 +57,16 @@ const { node } = fc.letrec<{ node: Schema }>((tie) => ({
     { maxDepth: 4, depthIdentifier: "schema" },
     fc.constantFrom<Schema[]>({ type: "null" }, { type: "boolean" }, { const: 1 }, { enum: ["x", "xy"] }, {}),
     fc.constantFrom<Schema[]>({ type: "number" }, { type: "string", maxLength: 3 }, { format: "date", type: "string" }),
+    fc
+      .record({
+        type: fc.constantFrom("integer", "number"),
+        minimum: fc.maxSafeInteger(),
+        maximum: fc.maxSafeInteger(),
+      })
+      .map(({ type, ...bounds }): Schema => {
+        const [minimum, maximum] = Object.values(bounds).sort((a, b) => a - b);
+        return { type, minimum, maximum };
+      }),
     fc.constantFrom(...DEFINITIONS).map((name): Schema => ({ $ref: `#/$defs/${name}` })),
     fc.array(tie("node"), { minLength: 1, maxLength: 4 }).map((anyOf): Schema => ({ anyOf })),
     fc.record({ items: tie("node"), minItems: fc.nat(2) }).map((more): Schema => ({ type: "array", ...more })),

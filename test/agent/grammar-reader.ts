@@ -44,6 +44,11 @@ export class GrammarReader {
     return this.#stacks.length > 0;
   }
 
+  /** Whether the text may end here. */
+  mayEnd(): boolean {
+    return this.#stacks.includes(null);
+  }
+
   /** What may come next: characters, and classes of them. */
   next(): (string | RegExp)[] {
     const elements = this.#stacks.flatMap((stack) => stack?.alternative[stack.at] ?? []);

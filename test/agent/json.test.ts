@@ -51,6 +51,15 @@ describe("a JSON schema", () => {
         s: { type: "string", minLength: 3, maxLength: 5 },
       }),
     ],
+    [
+      "ranges",
+      strict({
+        stars: { type: "integer", minimum: 1, maximum: 5 },
+        age: { type: "integer", minimum: 18, exclusiveMaximum: 130 },
+        share: { type: "number", minimum: 0, maximum: 1 },
+        below: { type: "number", exclusiveMaximum: 0 },
+      }),
+    ],
     ["a list", strict({ list: { type: "array", items: { type: "boolean" }, minItems: 2, maxItems: 4 } })],
     [
       "formats",
@@ -130,6 +139,15 @@ describe("a JSON schema", () => {
       }
     },
   );
+
+  it("that is a range of integers alone is answered in it, as a client's zod writes it", async () => {
+    const stars = z.int().min(1).max(5);
+    const { $schema, ...schema } = z.toJSONSchema(stars);
+    expect(schema).toEqual({ type: "integer", minimum: 1, maximum: 5 });
+    const given = await schemaAnswers(schema, { temperature: 2 });
+    expect(given).toHaveLength(SEEDS.length);
+    for (const value of given) expect(stars.safeParse(value)).toMatchObject({ success: true });
+  });
 
   it("is obeyed by hot sampling and over streams alike", async () => {
     const schema = strict({

@@ -47,6 +47,16 @@ describe("the official client", () => {
     expect(Place.safeParse(streamed.choices[0]?.message.parsed).success).toBe(true);
   });
 
+  it("gets numbers within the bounds that its schema has", async () => {
+    const Rating = z.object({ stars: z.int().min(1).max(5), share: z.number().min(0).max(1) });
+    const response_format = zodResponseFormat(Rating, "rating");
+    for (const seed of [1, 2, 3]) {
+      const request = { ...ask("How good is it?"), response_format, seed, temperature: 1 };
+      const parsed = await client.chat.completions.parse(request);
+      expect(Rating.safeParse(parsed.choices[0]?.message.parsed)).toMatchObject({ success: true });
+    }
+  });
+
   it("gets a JSON object of anything", async () => {
     const format = { response_format: { type: "json_object" as const }, seed: 3, max_tokens: 900 };
     const { choices } = await client.chat.completions.create({ ...ask("What is a lane?"), ...format });

@@ -144,17 +144,35 @@ describe("a format", () => {
     expect(await flagsOf(job.jobId)).toBe("flags: ");
   });
 
-  it("that no worker can enforce is refused before one is asked", async () => {
+  it.each<[what: string, schema: object, keyword: string, remedy: RegExp]>([
+    ["a pattern", { type: "string", pattern: "^a" }, "pattern", /Leave it out of the schema, and check the answer/],
+    ["a reference elsewhere", { $ref: "https://example.com/x" }, "$ref", /Put what it refers to under \$defs/],
+    ["a choice of one", { oneOf: [{}] }, "oneOf", /Use anyOf\./],
+    ["half a step", { type: "number", maximum: 0.5 }, "maximum", /leave the bound out and check the answer\./],
+    ["an unknown format", { type: "string", format: "email" }, "format", /Use one of them, or leave format out/],
+  ])("that no worker can enforce, with %s, is refused with what to do", async (_what, schema, keyword, remedy) => {
     const { model } = await serve();
-    const schema = { type: "string", pattern: "^a" };
     const response = await chat(key, {
       model,
       response_format: { type: "json_schema", json_schema: { name: "x", schema } },
     });
     expect(response.status).toBe(400);
-    expect((await response.json<{ error: object }>()).error).toMatchObject({
+    const { error } = await response.json<{ error: { message: string } }>();
+    expect(error).toMatchObject({
       code: "unsupported_parameter",
-      param: "response_format.json_schema.schema.pattern",
+      param: `response_format.json_schema.schema.${keyword}`,
+      message: expect.stringMatching(remedy),
+    });
+    expect(error.message).not.toContain("Remove the named parameter");
+  });
+
+  it("that is none of the formats is told which there are, and not to remove its type", async () => {
+    const { model } = await serve();
+    const response = await chat(key, { model, response_format: { type: "yaml" } });
+    const { error } = await response.json<{ error: object }>();
+    expect(error).toMatchObject({
+      param: "response_format.type",
+      message: "Response formats are text, json_object and json_schema. Use one of them.",
     });
   });
 });

@@ -1,5 +1,5 @@
 import type { Property, ReadSchema, SchemaNode, StringFormat } from "../../schema/wire/json-schema.ts";
-import { INTEGER_DIGITS } from "../../schema/wire/json-schema.ts";
+import { integerGrammar, numberGrammar } from "./number-grammar.ts";
 
 /** llama.cpp's grammar language, GBNF: a program of rules that each next character must follow. */
 export class GrammarBuilder {
@@ -59,7 +59,9 @@ export class GrammarBuilder {
       case "format":
         return this.rule(`"\\"" (${FORMATS[node.format]}) "\\""`);
       case "number":
-        return this.rule(number(node.integer, node.least));
+        return node.bounds === null && !node.integer
+          ? this.#shared("number")
+          : this.rule((node.integer ? integerGrammar : numberGrammar)(node.bounds));
       case "union":
         return this.rule(node.branches.map((branch) => this.#node(branch, names)).join(" | "));
       case "ref":
@@ -119,15 +121,6 @@ export function literal(text: string): string {
   return `"${escaped}"`;
 }
 
-const DIGITS = `"0" | [1-9] [0-9]{0,${INTEGER_DIGITS - 1}}`;
-
-function number(integer: boolean, least: 0 | 1 | null): string {
-  const sign = least === null ? '"-"? ' : "";
-  const whole = least === 1 ? `[1-9] [0-9]{0,${INTEGER_DIGITS - 1}}` : `(${DIGITS})`;
-  // Two digits of exponent: beyond 308 a reader makes it an infinity.
-  return integer ? sign + whole : `${sign}${whole} ("." [0-9]{1,${INTEGER_DIGITS}})? ([eE] [-+]? [0-9]{1,2})?`;
-}
-
 /**
  * A string's characters: no control characters and no half surrogates, also not escaped; no U+FFFD, which stands for
  * bytes that are no text.
@@ -138,7 +131,7 @@ const SHARED = Object.freeze({
   char: String.raw`[^"\\\x00-\x1F\x7F\uFFFD] | "\\" (["\\/bfnrt] | "u" ([0-9a-cA-CefEF] hex hex hex | [dD] [0-7] hex hex))`,
   hex: "[0-9a-fA-F]",
   string: String.raw`"\"" char* "\""`,
-  number: number(false, null),
+  number: numberGrammar(null),
   array: '"[" (value (comma value)*)? "]"',
   object: '"{" (string ":" " "? value (comma string ":" " "? value)*)? "}"',
   value: 'object | array | string | number | boolean | "null"',

@@ -157,7 +157,20 @@ describe("a JSON schema", () => {
     ["a reference elsewhere", { $ref: "https://example.com/x" }, true, "$ref"],
     ["a value without an end", { type: "object", properties: { a: { $ref: "#" } }, required: ["a"] }, false, ""],
     ["a name that means itself", { anyOf: [{ $ref: "#" }, { type: "null" }] }, false, ""],
-    ["a bound on numbers", { type: "number", maximum: 10 }, true, "maximum"],
+    ["a number's bound that is not whole", { type: "number", maximum: 0.5 }, true, "maximum"],
+    ["a number's bound beyond what is written", { type: "number", minimum: 1e15 }, true, "minimum"],
+    ["integers that are not written", { type: "integer", minimum: 1e15 }, true, "minimum"],
+    [
+      "integers that are not written either",
+      { type: "integer", exclusiveMaximum: -(10 ** 15) },
+      true,
+      "exclusiveMaximum",
+    ],
+    ["a bound that is no number", { type: "integer", maximum: "5" }, false, "maximum"],
+    ["bounds that cross", { type: "integer", minimum: 2, maximum: 1 }, false, "maximum"],
+    ["bounds with no integer between", { type: "integer", exclusiveMinimum: 1, maximum: 1.5 }, false, "maximum"],
+    ["bounds with no number between", { type: "number", minimum: 1, exclusiveMaximum: 1 }, false, "exclusiveMaximum"],
+    ["a multiple", { type: "integer", multipleOf: 2 }, true, "multipleOf"],
     ["oneOf", { oneOf: [{}] }, true, "oneOf"],
     ["a keyword of another type", { type: "boolean", minLength: 1 }, true, "minLength"],
     ["false", { type: "object", properties: { a: false } }, true, "properties.a"],
@@ -166,7 +179,11 @@ describe("a JSON schema", () => {
     ["lengths that cross", { type: "string", minLength: 3, maxLength: 2 }, false, "maxLength"],
     ["an unknown keyword", { type: "string", constructor: 1 }, true, "constructor"],
   ])("of %s is refused by name", (_what, schema, unsupported, path) => {
-    expect(readJsonSchema(schema)).toMatchObject({ ok: false, unsupported, path });
+    expect(readJsonSchema(schema)).toMatchObject({
+      ok: false,
+      path,
+      remedy: unsupported ? expect.stringMatching(/^[A-Z].*\.$/) : null,
+    });
   });
 
   it.each<[what: string, schema: unknown]>([
@@ -176,6 +193,10 @@ describe("a JSON schema", () => {
       "the bounds that zod writes for an integer",
       { type: "integer", minimum: -9007199254740991, maximum: 9007199254740991 },
     ],
+    ["the bounds that zod writes for a float", { type: "number", minimum: -3.4e38, maximum: 3.4e38 }],
+    ["a range of integers", { type: "integer", minimum: 1, maximum: 5 }],
+    ["bounds of integers that are not whole", { type: "integer", minimum: 0.5, exclusiveMaximum: 5.5 }],
+    ["a range of numbers", { type: "number", exclusiveMinimum: 0, maximum: 1 }],
     ["definitions that branch at every step", chain(200)],
     ["a single allOf", { allOf: [{ type: "null" }] }],
   ])("of %s is understood", (_what, schema) => {

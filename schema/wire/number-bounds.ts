@@ -1,0 +1,81 @@
+/** Of whole numbers that a grammar writes: any bound beyond is met by all of them. */
+export const INTEGER_DIGITS = 15;
+export const GREATEST = 10 ** INTEGER_DIGITS - 1;
+/** Of numbers without bounds, which may have an exponent of two digits: all are smaller. */
+const BEYOND_NUMBERS = 10 ** (INTEGER_DIGITS + 99);
+
+/** Whole numbers that values do not pass; null on a side where nothing that is written could. */
+export interface Bounds {
+  readonly min: number | null;
+  readonly max: number | null;
+  /** Whether the bound itself is no value. Of integers it always is one. */
+  readonly aboveMin: boolean;
+  readonly belowMax: boolean;
+}
+
+export const BOUND_KEYWORDS = ["minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"] as const;
+type Keyword = (typeof BOUND_KEYWORDS)[number];
+
+export type BoundsReading =
+  /** Null where nothing that could be written is excluded. */
+  | { readonly ok: true; readonly bounds: Bounds | null }
+  | { readonly ok: false; readonly keyword: Keyword; readonly message: string; readonly remedy: string | null };
+
+/** Pure: the four keywords of JSON Schema, as far as a grammar can hold a number to them. */
+export function readBounds(given: Readonly<Record<Keyword, unknown>>, integer: boolean): BoundsReading {
+  const bounds: Partial<Record<Keyword, number>> = {};
+  for (const keyword of BOUND_KEYWORDS) {
+    const value = given[keyword];
+    if (value === undefined) continue;
+    if (typeof value !== "number") return refused(keyword, `${keyword} is a number.`);
+    bounds[keyword] = value;
+  }
+  return integer ? ofIntegers(bounds) : ofNumbers(bounds);
+}
+
+function ofIntegers(given: Partial<Record<Keyword, number>>): BoundsReading {
+  const { minimum = -Infinity, exclusiveMinimum = -Infinity, maximum = Infinity, exclusiveMaximum = Infinity } = given;
+  // Beyond what doubles tell apart a step of one is no step; such bounds are beyond what is written, on either side.
+  const min = Math.max(Math.ceil(minimum), Math.floor(exclusiveMinimum) + 1);
+  const max = Math.min(Math.floor(maximum), Math.ceil(exclusiveMaximum) - 1);
+  const lower = exclusiveMinimum > minimum ? "exclusiveMinimum" : "minimum";
+  const upper = exclusiveMaximum < maximum ? "exclusiveMaximum" : "maximum";
+  if (max < min) return refused(upper, `No whole number lies between ${lower} and ${upper}.`);
+  if (min > GREATEST) return refused(lower, TOO_FAR, CHECK);
+  if (max < -GREATEST) return refused(upper, TOO_FAR, CHECK);
+  const bounds = { ...within(min, max), aboveMin: false, belowMax: false };
+  return { ok: true, bounds: bounds.min === null && bounds.max === null ? null : bounds };
+}
+
+function ofNumbers(given: Partial<Record<Keyword, number>>): BoundsReading {
+  const { minimum = -Infinity, exclusiveMinimum = -Infinity, maximum = Infinity, exclusiveMaximum = Infinity } = given;
+  const [aboveMin, belowMax] = [exclusiveMinimum >= minimum, exclusiveMaximum <= maximum];
+  const [min, max] = [Math.max(minimum, exclusiveMinimum), Math.min(maximum, exclusiveMaximum)];
+  const [lower, upper] = [
+    aboveMin ? "exclusiveMinimum" : "minimum",
+    belowMax ? "exclusiveMaximum" : "maximum",
+  ] as const;
+  if (max < min || (max === min && (aboveMin || belowMax))) {
+    return refused(upper, `No number lies between ${lower} and ${upper}.`);
+  }
+  if (min <= -BEYOND_NUMBERS && max >= BEYOND_NUMBERS) return { ok: true, bounds: null };
+  if (min > -GREATEST && !isWritten(min)) return refused(lower, NOT_WHOLE, CHECK);
+  if (max < GREATEST && !isWritten(max)) return refused(upper, NOT_WHOLE, CHECK);
+  const sides = within(min, max);
+  const bounds = { ...sides, aboveMin: sides.min !== null && aboveMin, belowMax: sides.max !== null && belowMax };
+  return { ok: true, bounds };
+}
+
+const isWritten = (bound: number) => Number.isInteger(bound) && Math.abs(bound) <= GREATEST;
+
+function within(min: number, max: number): Pick<Bounds, "min" | "max"> {
+  return { min: min <= -GREATEST ? null : min, max: max >= GREATEST ? null : max };
+}
+
+const TOO_FAR = `Integers are written with at most ${INTEGER_DIGITS} digits, and this bound leaves none of them.`;
+const NOT_WHOLE = `A bound of a number is supported where it is whole and has at most ${INTEGER_DIGITS} digits.`;
+const CHECK = "Use such a bound, or type integer, or leave the bound out and check the answer.";
+
+function refused(keyword: Keyword, message: string, remedy: string | null = null): BoundsReading {
+  return { ok: false, keyword, message, remedy };
+}

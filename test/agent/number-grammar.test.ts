@@ -1,0 +1,155 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { readJsonSchema } from "../../schema/wire/json-schema.ts";
+import { GREATEST } from "../../schema/wire/number-bounds.ts";
+import { GrammarBuilder } from "../../worker-agent/engine/json-grammar.ts";
+import { GrammarReader } from "./grammar-reader.ts";
+
+/** What one number takes of a grammar and of its reader, however far its bounds are apart. */
+const MOST_CHARS = 1_200;
+const MOST_WAYS = 8;
+
+function grammarOf(schema: object): string {
+  const reading = readJsonSchema(schema);
+  if (!reading.ok) throw new Error(`${JSON.stringify(schema)}: ${reading.message}`);
+  const builder = new GrammarBuilder();
+  return builder.grammar(builder.json(reading.schema));
+}
+
+function accepts(grammar: string, text: string): boolean {
+  const reader = new GrammarReader(grammar, 200);
+  const read = reader.read(text) && reader.mayEnd();
+  expect(reader.widest).toBeLessThanOrEqual(MOST_WAYS);
+  return read;
+}
+
+/** As many of 3 digits as of 15. */
+const whole = fc
+  .integer({ min: 1, max: 15 })
+  .chain((digits) => fc.integer({ min: 1 - 10 ** digits, max: 10 ** digits - 1 }));
+const range = fc.tuple(whole, whole).map(([a, b]): [number, number] => (a <= b ? [a, b] : [b, a]));
+
+/** Around the bounds, where their digits are shared, and anywhere. */
+const near = ([min, max]: [number, number]) =>
+  fc.oneof(
+    fc.integer({ min, max }),
+    whole,
+    fc
+      .tuple(fc.constantFrom(min, max, 0), fc.nat({ max: 15 }), fc.integer({ min: -11, max: 11 }))
+      .map(([bound, power, steps]) => bound + steps * 10 ** power),
+  );
+
+describe("integers between bounds", () => {
+  it("are just those that the grammar lets through, and its size does not follow their number", () => {
+    fc.assert(
+      fc.property(
+        range.chain((bounds) =>
+          fc.tuple(fc.constant(bounds), fc.array(near(bounds), { minLength: 20, maxLength: 20 })),
+        ),
+        ([[minimum, maximum], values]) => {
+          const grammar = grammarOf({ type: "integer", minimum, maximum });
+          expect(grammar.length).toBeLessThan(MOST_CHARS);
+          for (const value of [minimum, maximum, minimum - 1, maximum + 1, ...values]) {
+            // What is 0 has no sign here.
+            expect(accepts(grammar, String(value)), `${value}`).toBe(value >= minimum && value <= maximum);
+          }
+          for (const text of [
+            "",
+            "-",
+            "-0",
+            "00",
+            `0${maximum}`,
+            `-0${Math.abs(minimum)}`,
+            `${maximum}.`,
+            `${maximum}e0`,
+          ])
+            expect(accepts(grammar, text), text).toBe(false);
+        },
+      ),
+      { numRuns: 400 },
+    );
+  });
+
+  it("are all of them where they are few", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: -130, max: 130 }), fc.nat({ max: 130 }), (minimum, width) => {
+        const grammar = grammarOf({ type: "integer", minimum, maximum: minimum + width });
+        for (let value = minimum - 3; value <= minimum + width + 3; value++)
+          expect(accepts(grammar, String(value)), `${value}`).toBe(value >= minimum && value <= minimum + width);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it.each<[what: string, schema: object, within: number[], without: number[]]>([
+    ["one side alone", { minimum: 18 }, [18, 100, GREATEST], [17, 0, -18]],
+    ["the other alone", { maximum: -1 }, [-1, -10, -GREATEST], [0, 1]],
+    ["excluded bounds", { exclusiveMinimum: 0, exclusiveMaximum: 10 }, [1, 9], [0, 10, -1]],
+    ["both ways of saying it", { minimum: 1, exclusiveMinimum: 2, maximum: 9, exclusiveMaximum: 11 }, [3, 9], [2, 10]],
+    ["bounds that are not whole", { minimum: 0.5, maximum: 5.5 }, [1, 5], [0, 6]],
+    ["bounds beyond what is written", { minimum: -(2 ** 53), maximum: 2 ** 53 }, [-GREATEST, GREATEST, 0], []],
+    ["one value", { minimum: 7, maximum: 7 }, [7], [6, 8, -7, 77]],
+  ])("with %s", (_what, bounds, within, without) => {
+    const grammar = grammarOf({ type: "integer", ...bounds });
+    for (const value of within) expect(accepts(grammar, String(value)), `${value}`).toBe(true);
+    for (const value of without) expect(accepts(grammar, String(value)), `${value}`).toBe(false);
+  });
+});
+
+describe("numbers between bounds", () => {
+  const decimals = fc.string({ unit: fc.constantFrom(..."0123456789"), minLength: 0, maxLength: 15 });
+
+  it("are within them, as a reader of JSON takes them, also where one is excluded", () => {
+    let accepted = 0;
+    fc.assert(
+      fc.property(
+        range
+          .filter(([min, max]) => min < max)
+          .chain((bounds) => fc.tuple(fc.constant(bounds), near(bounds), decimals)),
+        fc.boolean(),
+        fc.boolean(),
+        ([[min, max], near, digits], aboveMin, belowMax) => {
+          const grammar = grammarOf({
+            type: "number",
+            [aboveMin ? "exclusiveMinimum" : "minimum"]: min,
+            [belowMax ? "exclusiveMaximum" : "maximum"]: max,
+          });
+          expect(grammar.length).toBeLessThan(MOST_CHARS);
+          const isWithin = (value: number) =>
+            (aboveMin ? value > min : value >= min) && (belowMax ? value < max : value <= max);
+          for (const value of [near, min, max, min - 1, max + 1]) {
+            expect(accepts(grammar, String(value)), `${value}`).toBe(isWithin(value));
+            for (const text of [`${value}.${digits}`, `${value}.${"9".repeat(15)}`, `${value}.0`]) {
+              if (!accepts(grammar, text)) continue;
+              accepted++;
+              expect(isWithin(JSON.parse(text)), text).toBe(true);
+            }
+          }
+          // Short fractions are never left out.
+          const short = `${near}.${digits.slice(0, 1) || "5"}`;
+          if (near !== 0) expect(accepts(grammar, short), short).toBe(isWithin(JSON.parse(short)));
+        },
+      ),
+      { numRuns: 400 },
+    );
+    expect(accepted).toBeGreaterThan(100);
+  });
+
+  it.each<[what: string, schema: object, within: string[], without: string[]]>([
+    [
+      "a share",
+      { minimum: 0, maximum: 1 },
+      ["0", "1", "0.0", "1.0", "0.25", "0.000001"],
+      ["-0", "1.01", "2", "-0.5", "1e-2"],
+    ],
+    ["what is positive", { exclusiveMinimum: 0 }, ["0.1", "1", "19.99", "1000000"], ["0", "0.0", "-1"]],
+    ["a temperature", { minimum: -273, maximum: 100 }, ["-273", "-272.9", "-0.5", "0", "99.9"], ["-273.1", "100.5"]],
+    ["what is below zero", { exclusiveMaximum: 0 }, ["-0.1", "-1", "-5.25"], ["0", "-0", "-0.0", "1"]],
+    ["one value", { minimum: 3, maximum: 3 }, ["3", "3.00"], ["3.01", "2.9"]],
+    ["bounds beyond what is written", { minimum: -3.4e38, maximum: 3.4e38 }, ["-2.5", "0", "123456"], ["1e40"]],
+  ])("with %s", (_what, bounds, within, without) => {
+    const grammar = grammarOf({ type: "number", ...bounds });
+    for (const text of within) expect(accepts(grammar, text), text).toBe(true);
+    for (const text of without) expect(accepts(grammar, text), text).toBe(false);
+  });
+});

@@ -21,6 +21,12 @@ export class BringerRates {
     const owedMs = this.#owedMs(from, nowMs) + (events * MINUTE_MS) / perMinute;
     if (owedMs > 0) this.#debts.set(from, { owedMs, atMs: nowMs });
     else this.#debts.delete(from);
+    if (this.#debts.size > LIMITS.bringersKept) this.#forgetPaid(nowMs);
+  }
+
+  /** Whoever owes nothing any more. */
+  #forgetPaid(nowMs: number): void {
+    for (const from of this.#debts.keys()) if (this.#owedMs(from, nowMs) === 0) this.#debts.delete(from);
   }
 
   #owedMs(from: string, nowMs: number): number {

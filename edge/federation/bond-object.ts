@@ -100,6 +100,8 @@ export class Bond extends DurableObject<Env> {
   #decidedBy: string | null;
   #seenAtMs: number | null;
   #verifiedAtMs = 0;
+  /** A peer that missed our grant has called since. */
+  #saysGrantAgain = false;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -183,7 +185,9 @@ export class Bond extends DurableObject<Env> {
     this.#sync.follow();
     const isWaiting = this.#line.circuit() === "open" && this.#deliveries.waiting() > 0;
     const isUnheard = this.ctx.storage.kv.get<boolean>(UNHEARD_GRANT) === true;
-    if (isWaiting || isUnheard) this.#verifySeldom(nowMs, isUnheard);
+    // Once it has called, the next proof that it can be called is enough, whoever asks for it.
+    this.#saysGrantAgain ||= isUnheard;
+    if (isWaiting || isUnheard) this.#verifySeldom(nowMs);
     return { ok: true, trust };
   }
 
@@ -471,14 +475,14 @@ export class Bond extends DurableObject<Env> {
     }
   }
 
-  #verifySeldom(nowMs: number, saysGrantAgain = false): void {
+  #verifySeldom(nowMs: number): void {
     if (nowMs - this.#verifiedAtMs < LIMITS.peerVerifyMs) return;
     this.#verifiedAtMs = nowMs;
-    this.ctx.waitUntil(this.#verify(saysGrantAgain));
+    this.ctx.waitUntil(this.#verify());
   }
 
   /** SPEC 3.1: peers verify one another, so that each knows who is there. One that is may hear what it missed. */
-  async #verify(saysGrantAgain: boolean): Promise<void> {
+  async #verify(): Promise<void> {
     const publicKey = fromHex(this.#identity?.publicKey ?? "");
     if (publicKey === null) return;
     const challenge_b64 = toBase64(crypto.getRandomValues(new Uint8Array(32)));
@@ -489,7 +493,8 @@ export class Bond extends DurableObject<Env> {
     if (!(await verifyLivenessAnswer(said.data.signed_response_b64, challenge_b64, publicKey))) return;
     this.#seenAtMs = Date.now();
     this.#change(this.#trust, () => {
-      if (!saysGrantAgain) return;
+      if (!this.#saysGrantAgain) return;
+      this.#saysGrantAgain = false;
       this.ctx.storage.kv.delete(UNHEARD_GRANT);
       this.#sayGrantAgain();
     });
@@ -671,9 +676,6 @@ export class Bond extends DurableObject<Env> {
   }
 
   #standing(): MemberStanding {
-    const behind = this.#sync
-      .view()
-      .map(({ audience, followed: { seq, head } }) => [audience, Math.max(0, (head ?? 0) - seq)]);
     return {
       effective: this.trust("oauth-verified"),
       circuit: this.#line.circuit(),
@@ -681,7 +683,7 @@ export class Bond extends DurableObject<Env> {
       givenUp: this.ctx.storage.kv.get<number>("givenUp") ?? 0,
       untold: this.#events.waiting(),
       records: this.#outbox.held(),
-      behind: Object.fromEntries(behind) as MemberStanding["behind"],
+      behind: this.#sync.behind(),
       isUnfollowable:
         this.trust("oauth-verified") >= 2 &&
         this.#sync.view().some(({ followed }) => (followed.unfollowable?.told.length ?? 0) > 0),

@@ -53,6 +53,8 @@ export class Follower {
   /** Set while it waits for a peer that was away. */
   #wake: (() => void) | null = null;
   #stream: AbortController | null = null;
+  /** Events since it last paused for breath. */
+  #looked = 0;
   streaming = false;
 
   constructor(log: FollowedLog) {
@@ -199,6 +201,12 @@ export class Follower {
     if (arrivals === null) return "sated";
     const { followed, stalled } = advance(this.#log.read(), step.stretch, arrivals);
     this.#log.save(followed);
+    // A log without end of what changes nothing here costs work all the same.
+    this.#looked += events.length;
+    if (this.#looked >= LIMITS.eventsPerPull) {
+      this.#looked = 0;
+      await paused(LIMITS.followBreathMs);
+    }
     if (stalled) return "stalled";
     return waitMs > 0 ? "sated" : "taken";
   }

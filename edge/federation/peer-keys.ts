@@ -34,15 +34,14 @@ export class PeerKeys {
     // More of them are asked for less often: no more than a thousand rows a second.
     const keptMs = Math.max(LIMITS.peerKeysMs, known?.size ?? 0);
     if (known !== null && !this.#isStale && Math.abs(nowMs - this.#askedAtMs) < keptMs) return known;
-    // Who comes meanwhile goes by what is known, and does not ask too.
+    // Who comes meanwhile goes by what is known, and does not ask too, also where this fails.
     this.#askedAtMs = nowMs;
+    this.#isStale = false;
     const changes = this.#changes;
     try {
       const loaded = await load();
-      if (changes === this.#changes) {
-        this.#known = loaded;
-        this.#isStale = false;
-      }
+      // What changed while it was read may not be in it, and made it stale.
+      if (changes === this.#changes) this.#known = loaded;
       return loaded;
     } catch (error) {
       if (known === null) throw error;

@@ -126,7 +126,9 @@ export class PeerRegistry extends DurableObject<Env> {
     this.ctx.storage.transactionSync(() => {
       this.#stand(atomId, standing);
       this.#delete(atomId);
-      if (deliveries + untold + records.waiting + records.refused === 0) this.#deleteStanding(atomId);
+      const left = deliveries + untold + records.waiting + records.refused;
+      // What it gave up is counted already: without a row it would be counted anew.
+      if (left + standing.givenUp === 0) this.#deleteStanding(atomId);
     });
   }
 

@@ -107,8 +107,9 @@ export class PeerSync {
 
   /** Where both sides want it; a follower that waits for a peer which was away tries at once. */
   follow(): void {
+    const unfollowed = this.#unfollowed();
     for (const audience of peerAudience.options) {
-      if (!mayFollow(audience, this.#owner.trust(), ANY_TIER)) continue;
+      if (unfollowed.includes(audience)) continue;
       const started = this.#followers[audience].start();
       if (started !== null) this.#ctx.waitUntil(started);
     }
@@ -207,6 +208,22 @@ export class PeerSync {
   /** At once (SPEC 3.3): who may not read any more reads nothing more. */
   endForbidden(): void {
     for (const [audience, stream] of this.#served) if (!this.#mayRead(audience, ANY_TIER)) stream.end();
+    for (const audience of this.#unfollowed()) this.#refused(audience, null);
+  }
+
+  /** What one side or the other does not want followed. */
+  #unfollowed(): PeerAudience[] {
+    return peerAudience.options.filter((audience) => !mayFollow(audience, this.#owner.trust(), ANY_TIER));
+  }
+
+  /** How many events of what we follow of it are not here yet. */
+  behind(): Record<PeerAudience, number> {
+    const unfollowed = this.#unfollowed();
+    const behind = this.view().map(({ audience, followed: { seq, head } }) => [
+      audience,
+      unfollowed.includes(audience) ? 0 : Math.max(0, (head ?? 0) - seq),
+    ]);
+    return Object.fromEntries(behind) as Record<PeerAudience, number>;
   }
 
   /** To a peer that does not read by itself, what it has not. */

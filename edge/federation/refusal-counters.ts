@@ -5,7 +5,7 @@ import type { Env } from "../env.ts";
 import { PEER_REGISTRY } from "../http/pool-objects.ts";
 
 /** Why signed requests were refused: the pool's own counters, since a stranger is told nothing (SPEC 3.2). */
-export type RefusalReason = SignatureRefusal | "unreadable-body" | "dropped-body" | "not-a-peer";
+export type RefusalReason = SignatureRefusal | "unreadable-body" | "not-a-peer";
 
 /** What the registry has not heard of, by reason or code: a fixed set, so that strangers cannot make it grow. */
 const untold = new Map<RefusalReason | ErrorCode, number>();

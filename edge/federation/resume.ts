@@ -1,6 +1,6 @@
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
-import { countPeers, peerIds } from "./store.ts";
+import { bondIds, countBonds } from "./store.ts";
 
 /**
  * Every peer's `Bond` goes on at once where it was, whatever backoff it was in: after a start, which no peer may have
@@ -16,7 +16,7 @@ export async function resumePeers(env: Env): Promise<void> {
  * Nothing that waits is hurried. A call costs at most a hundred bonds; with more peers they take turns.
  */
 export async function wakePeers(env: Env, scheduledMs: number): Promise<void> {
-  const turns = Math.ceil((await countPeers(env.DB)) / LIMITS.peersPerWake);
+  const turns = Math.ceil((await countBonds(env.DB)) / LIMITS.peersPerWake);
   if (turns === 0) return;
   const turn = Math.floor(scheduledMs / LIMITS.wakeMs) % turns;
   await each(env, turn * LIMITS.peersPerWake, (bond) => bond.wake());
@@ -29,7 +29,7 @@ export async function wakePeers(env: Env, scheduledMs: number): Promise<void> {
 export async function forgetReceivedGrants(env: Env, by: string): Promise<void> {
   const page = LIMITS.peersPerWake;
   for (let from = 0; ; from += page) {
-    const ids = await peerIds(env.DB, from, page);
+    const ids = await bondIds(env.DB, from, page);
     await Promise.all(ids.map((id) => env.BOND.getByName(id).forgetReceived(by)));
     if (ids.length < page) return;
   }
@@ -39,7 +39,7 @@ type BondStub = ReturnType<Env["BOND"]["getByName"]>;
 
 /** How many there were. */
 async function each(env: Env, from: number, go: (bond: BondStub) => Promise<void>): Promise<number> {
-  const ids = await peerIds(env.DB, from, LIMITS.peersPerWake);
+  const ids = await bondIds(env.DB, from, LIMITS.peersPerWake);
   await Promise.allSettled(ids.map((id) => go(env.BOND.getByName(id))));
   return ids.length;
 }

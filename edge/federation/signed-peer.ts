@@ -122,10 +122,7 @@ export async function readSigned(c: Context, policy: FederationPolicy, legacy: L
   if (refusal !== null) return unauthenticated(c, refusal);
   const body = await readUnproven(c.req.raw, bodies);
   if (body === "unreadable") return unauthenticated(c, "unreadable-body");
-  if (body === "dropped") {
-    countRefusal("dropped-body");
-    return fail(c, "federation/rate-limited", { retryAfterSeconds: 1 });
-  }
+  if (body === "dropped") return fail(c, "federation/rate-limited", { retryAfterSeconds: 1 });
   const target = targetOf(new URL(c.req.url));
   return { headers: read.headers, signature: read.signature, target, body };
 }

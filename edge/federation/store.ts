@@ -1,4 +1,4 @@
-import { and, asc, eq, gte, isNull, sql } from "drizzle-orm";
+import { and, asc, eq, gte, isNull, or, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/d1";
 import { type PeerRow, peers } from "../../schema/db/peers.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
@@ -26,14 +26,20 @@ export function listPeers(db: D1Database): Promise<PeerRow[]> {
   return drizzle(db).select().from(peers).where(isNull(peers.removedAtMs)).orderBy(asc(peers.addedAtMs)).all();
 }
 
-export function countPeers(db: D1Database): Promise<number> {
-  return drizzle(db).$count(peers, isNull(peers.removedAtMs));
+/** Registered, or removed so lately that there may be something left to tell them. */
+function hasBondWithWork(nowMs: number) {
+  return or(isNull(peers.removedAtMs), gte(peers.removedAtMs, nowMs - LIMITS.tombstoneWorkMs));
 }
 
-/** Ids of those that are registered, in an order that newcomers do not change for the others. */
-export async function peerIds(db: D1Database, from: number, count: number): Promise<string[]> {
-  const registered = drizzle(db).select({ id: peers.id }).from(peers).where(isNull(peers.removedAtMs));
-  return (await registered.orderBy(asc(peers.addedAtMs), asc(peers.id)).limit(count).offset(from)).map(({ id }) => id);
+/** Whose `Bond` may have something to do. */
+export function countBonds(db: D1Database): Promise<number> {
+  return drizzle(db).$count(peers, hasBondWithWork(Date.now()));
+}
+
+/** The ids of those, in an order that newcomers do not change for the others. */
+export async function bondIds(db: D1Database, from: number, count: number): Promise<string[]> {
+  const bonds = drizzle(db).select({ id: peers.id }).from(peers).where(hasBondWithWork(Date.now()));
+  return (await bonds.orderBy(asc(peers.addedAtMs), asc(peers.id)).limit(count).offset(from)).map(({ id }) => id);
 }
 
 export function findPeer(db: D1Database, atomId: string): Promise<PeerRow | undefined> {

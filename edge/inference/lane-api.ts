@@ -15,7 +15,7 @@ export interface LaneJob {
   request: JobRequest;
   includeUsage: boolean;
   /** Said with whatever answers it: an answer that is passed on as the lane made it is copied nowhere. */
-  headers: Record<string, string>;
+  headers?: Record<string, string>;
   /** Of embeddings. */
   encodingFormat?: "float" | "base64";
 }

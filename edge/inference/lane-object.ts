@@ -160,7 +160,8 @@ export class Lane extends DurableObject<Env> {
   async #serve(request: Request): Promise<Response> {
     const { signal } = request;
     const bytes = await request.arrayBuffer();
-    const { headers, ...job } = JSON.parse(UTF8.decode(bytes)) as LaneJob;
+    // None from a Worker of the version before, which is still there while a deployment rolls out.
+    const { headers = {}, ...job } = JSON.parse(UTF8.decode(bytes)) as LaneJob;
     const response = await this.#answer({ ...job, requestBytes: bytes.byteLength }, signal);
     for (const [name, value] of Object.entries(headers)) response.headers.set(name, value);
     return response;

@@ -22,12 +22,18 @@ export const countRefusals = createMiddleware<AppEnv>(async (c, next) => {
   const nowMs = Date.now();
   if (c.get("client") === undefined || nowMs - toldMs < LIMITS.statusCacheMs) return;
   toldMs = nowMs;
-  c.executionCtx.waitUntil(tellRefusals(c.env));
+  c.executionCtx.waitUntil(tellRefusals(c.env).catch(() => undefined));
 });
 
 export async function tellRefusals(env: Env): Promise<void> {
   if (refusals.size === 0) return;
   const told = new Map(refusals);
   refusals.clear();
-  await env.LANE.getByName(MAIN_LANE).countRefusals(told);
+  try {
+    await env.LANE.getByName(MAIN_LANE).countRefusals(told);
+  } catch (error) {
+    // What was not heard is told the next time.
+    for (const [code, n] of told) refusals.set(code, (refusals.get(code) ?? 0) + n);
+    throw error;
+  }
 }

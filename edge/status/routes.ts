@@ -30,7 +30,7 @@ export const status = new Hono<AppEnv>()
   .get("/metrics", requireMetricsReader, async (c) => {
     const { LANE, PEER_REGISTRY, EVENT_LOG } = c.env;
     const lane = LANE.getByName(MAIN_LANE);
-    await Promise.all([tellRefusals(c.env), tellRefusedRequests(c.env)]);
+    await Promise.allSettled([tellRefusals(c.env), tellRefusedRequests(c.env)]);
     const [overview, { measured, ...lanes }, census, log] = await Promise.all([
       lane.overview(),
       lane.metrics(),

@@ -180,6 +180,8 @@ export const LIMITS = Object.freeze({
 
   /** How often `scheduled` is called (wrangler.toml), and how many peers it wakes each time, in turn. */
   wakeMs: 5 * 60_000,
+  /** Longer than ten tries of a delivery take. */
+  tombstoneWorkMs: 7 * 24 * 60 * 60_000,
   peersPerWake: 100,
 
   // Federation: delivery
@@ -219,6 +221,8 @@ export const LIMITS = Object.freeze({
   /** A stream that says nothing for so long, not even a comment, is taken for lost. */
   streamSilenceMs: 40_000,
   /** Between what a dropped stream and its next try, full jitter. */
+  /** After each `eventsPerPull` events that were looked at, whatever became of them. */
+  followBreathMs: 100,
   followBackoffMinMs: 500,
   followBackoffMaxMs: 60_000,
   /** A log that could not be followed for so long is our admin's to look at. */
@@ -245,6 +249,8 @@ export const LIMITS = Object.freeze({
   /** Drafts that wait for the log at once. */
   eventDrafts: 10_000,
   heldEvents: 10_000,
+  /** Peers whose events' rate is remembered: more than any pool has, and forgotten only when they owe nothing. */
+  bringersKept: 1_000,
   /** Of which one peer brought; our clock reaches them within a minute. */
   heldEventsPerBringer: 1_000,
   /** Our own checkpoints are kept in the record each so many events. */

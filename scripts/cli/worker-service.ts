@@ -107,6 +107,8 @@ Description=Ligand worker
 
 [Service]
 Type=exec
+# Its settings are the ones of when it was installed.
+Environment=LIGAND_CONFIG=
 EnvironmentFile=-${environmentFile.replaceAll("%", "%%")}
 ExecStart=${command}
 Restart=on-failure
@@ -144,6 +146,8 @@ function unitWord(word: string, variables: boolean): string {
  * start anew. TERM is passed on, and the drain is waited for.
  */
 export const LAUNCHD_WRAPPER = [
+  // Its settings are the ones of when it was installed.
+  "export LIGAND_CONFIG=",
   "set -a",
   '[ -r "$1" ] && . "$1"',
   "set +a",

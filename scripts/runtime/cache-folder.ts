@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { enableCompileCache } from "node:module";
 import { fileURLToPath } from "node:url";
 
@@ -10,4 +11,13 @@ export const CACHE_FOLDER = fileURLToPath(new URL("../../node_modules/.cache/lig
  */
 export function keepCompiledCode(): void {
   enableCompileCache(`${CACHE_FOLDER}code`);
+}
+
+/** What is kept there, parsed; undefined for what is absent, broken or another user's, which is made again. */
+export function readCached(file: string): unknown {
+  try {
+    return JSON.parse(readFileSync(file, "utf8"));
+  } catch {
+    return undefined;
+  }
 }

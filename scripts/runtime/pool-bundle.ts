@@ -3,8 +3,8 @@ import { readFileSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
 import * as z from "zod";
-import { CACHE_FOLDER } from "./cache-folder.ts";
-import { readIfPresent, writePrivateFile } from "./private-files.ts";
+import { CACHE_FOLDER, readCached } from "./cache-folder.ts";
+import { writePrivateFile } from "./private-files.ts";
 
 /** Persisted under the cache folder: a bundle, and by absolute path the hash of each file that it was made of. */
 const keptBundle = z.object({ inputs: z.record(z.string(), z.string()), script: z.string() });
@@ -23,7 +23,7 @@ export async function bundlePool(
   const { version } = createRequire(import.meta.url)("esbuild/package.json") as { version: string };
   const key = sha256(JSON.stringify([entry, define, version]));
   const file = join(cacheFolder, `bundle-${key.slice(0, 32)}.json`);
-  const kept = keptBundle.safeParse(parseJson(readIfPresent(file) ?? ""));
+  const kept = keptBundle.safeParse(readCached(file));
   if (kept.success && isMadeOf(kept.data.inputs)) return kept.data.script;
   const startedMs = Date.now();
   const { inputs, script } = await build(entry, define);
@@ -82,11 +82,3 @@ async function build(entry: string, define: Record<string, string>) {
 }
 
 const sha256 = (content: string | Uint8Array) => createHash("sha256").update(content).digest("hex");
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}

@@ -4,9 +4,9 @@ import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import type { V4WorkerOptions } from "miniflare";
 import * as z from "zod";
-import { CACHE_FOLDER } from "./cache-folder.ts";
+import { CACHE_FOLDER, readCached } from "./cache-folder.ts";
 import { OperatorError } from "./operator-error.ts";
-import { readIfPresent, writePrivateFile } from "./private-files.ts";
+import { writePrivateFile } from "./private-files.ts";
 
 /** Miniflare's options of version 4 for the Worker, without sources, variables and name. */
 export type WorkerBindings = Pick<
@@ -92,8 +92,8 @@ async function readWranglerConfig(configPath: string): Promise<Record<string, un
   const version = readFileSync(createRequire(import.meta.url).resolve("wrangler/package.json"), "utf8");
   const key = createHash("sha256").update(JSON.stringify([configPath, readFileSync(configPath, "utf8"), version]));
   const file = join(CACHE_FOLDER, `wrangler-config-${key.digest("hex").slice(0, 32)}.json`);
-  const cached = readIfPresent(file);
-  if (cached !== undefined) return z.record(z.string(), z.unknown()).parse(JSON.parse(cached));
+  const cached = z.record(z.string(), z.unknown()).safeParse(readCached(file));
+  if (cached.success) return cached.data;
   const { unstable_readConfig } = await import("wrangler");
   const config = { ...unstable_readConfig({ config: configPath }) };
   try {

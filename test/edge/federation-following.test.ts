@@ -308,7 +308,11 @@ describe.each(["pull", "stream"] as const)("to a peer that we follow by %s", (wa
     const events = await Promise.all(Array.from({ length: 100 }, () => peer.event()));
     await reached(peer, await tell(events));
     const before = await log().heads();
+    vi.mocked(setTimeout).mockClear();
     await reached(peer, await tell(Array.from({ length: 100 }, () => events).flat()));
+    // However little comes of them, whoever looks at them pauses for others.
+    const breaths = vi.mocked(setTimeout).mock.calls.filter(([, ms]) => ms === LIMITS.followBreathMs);
+    expect(breaths.length).toBeGreaterThan(15);
     const { hlc: _, ...after } = await log().heads();
     expect(before).toMatchObject(after);
   }, 60_000);
@@ -441,6 +445,13 @@ describe("a peer that tells two stories", () => {
     expect(await told()).toMatchObject([
       { visibility: "private", payload: { audience: "public", reason: "rolled-back", since_ms: sinceMs } },
     ]);
+
+    // What is not followed any more is not to be looked at either.
+    await trust(peer, 1);
+    expect([(await followed(peer)).refused, await stuck()]).toEqual([null, [false, false]]);
+    await trust(peer, 2);
+    pass(LIMITS.followRefusedMs);
+    await eventually(async () => (await followed(peer)).refused !== null);
 
     // Our admin takes it as it is.
     await admin("POST", `/peers/${peer.id}/follow-anew`, undefined, 200);

@@ -55,6 +55,18 @@ it("the trigger arms the alarm of a bond that lost it", async () => {
   expect(await alarm()).not.toBeNull();
 });
 
+it("a start has a removed peer told that it is granted nothing any more", async () => {
+  const peer = await peerAt(2);
+  await eventually(async () => peer.received.length === 1);
+  peer.answer = () => Promise.reject(new TypeError("away"));
+  await admin("DELETE", `/peers/${peer.id}`, undefined, 200);
+  await eventually(async () => pushes(peer).length === 2);
+  await runInDurableObject(peer.bond(), (_bond, { storage }) => storage.deleteAlarm());
+  peer.answer = () => undefined;
+  await call(AT_START, Date.now());
+  await eventually(async () => peer.received.length === 2);
+});
+
 it("a thousand peers take turns, a hundred a time, and each has its own within the round", async () => {
   const ids = Array.from({ length: 1_000 }, (_, i) => i.toString(16).padStart(64, "0"));
   const insert = env.DB.prepare(

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Readable } from "node:stream";
 import { promisify } from "node:util";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -57,6 +58,7 @@ describe("the systemd unit", () => {
     expect(Number(lineOf(unit, "TimeoutStopSec"))).toBeGreaterThan(30);
     expect(lineOf(unit, "NoNewPrivileges")).toBe("yes");
     expect(lineOf(unit, "WantedBy")).toBe("default.target");
+    expect(lineOf(unit, "Environment"), "of no ligand.toml, but of when it was installed").toBe("LIGAND_CONFIG=");
     // V8 compiles to memory that it then executes.
     expect(unit).not.toContain("MemoryDenyWriteExecute");
   });
@@ -116,6 +118,10 @@ describe("the launchd agent", () => {
     spawn("/bin/sh", ["-c", LAUNCHD_WRAPPER, "ligand-worker", environmentFile, process.execPath, "-e", script], {
       stdio: ["ignore", "pipe", "inherit"],
     });
+  it("reads no ligand.toml: its settings are the ones of when it was installed", async () => {
+    const child = wrapped("/none", "console.log(JSON.stringify(process.env.LIGAND_CONFIG))");
+    expect(String((await once(child.stdout as Readable, "data"))[0]).trim()).toBe('""');
+  });
   const codeOf = async (child: ChildProcess) => (await once(child, "exit"))[0];
 
   it.each([

@@ -1,5 +1,5 @@
 import { toHex } from "../../schema/crypto/bytes.ts";
-import { type Card, type IdentityCard, LISTED, normalisedPeerUrl } from "../../schema/wire/federation.ts";
+import { type Card, type IdentityCard, LISTED, normalisedPeerUrl, poolNameOf } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import { poolKeys } from "../http/pool-keys.ts";
@@ -11,7 +11,7 @@ export async function ownCard(env: Env, requestUrl: string): Promise<Card> {
   return {
     atom_id: atomId,
     public_key: toHex(signer.publicKey),
-    name: printable(name),
+    name: poolNameOf(name),
     url: publicUrl(env, requestUrl),
     auth_tier: "device-bound",
     capabilities: [...CAPABILITIES],
@@ -41,12 +41,4 @@ const CAPABILITIES = ["chat", "events", LISTED] as const;
 
 function publicUrl(env: Env, requestUrl: string): string {
   return normalisedPeerUrl(env.POOL_URL ?? "") ?? new URL(requestUrl).origin;
-}
-
-/** A card's name has no control or steering characters; an operator's may. */
-function printable(name: string): string {
-  return name
-    .replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, " ")
-    .slice(0, LIMITS.peerNameChars)
-    .toWellFormed();
 }

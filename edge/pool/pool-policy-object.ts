@@ -1,6 +1,6 @@
 import { createDurable } from "itty-durable";
 import type { EventBody } from "../../schema/wire/events.ts";
-import { FEDERATION_POLICY_DEFAULTS, type FederationPolicy } from "../../schema/wire/federation.ts";
+import { FEDERATION_POLICY_DEFAULTS, type FederationPolicy, UNNAMED_POOL } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import { EVENT_LOG } from "../http/pool-objects.ts";
@@ -33,7 +33,7 @@ const untold = (payload: Told): Untold => ({ key: crypto.randomUUID(), payload }
  */
 export class PoolPolicy extends createDurable({ autoPersist: false }) {
   settings: PoolSettings = {
-    name: "Ligand pool",
+    name: UNNAMED_POOL,
     description: "",
     defaults: {
       requestsPerMinute: LIMITS.keyRequestsPerMinute,

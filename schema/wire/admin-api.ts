@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { poolName } from "./federation.ts";
 import { LIMITS } from "./limits.ts";
 
 /** Bodies of `/admin/api` (SPEC 12): what an operator's tools send. */
@@ -29,7 +30,7 @@ export const adminName = z
 export const createAdminTokenBody = z.strictObject({ name: adminName });
 
 export const changePoolBody = z.strictObject({
-  name: z.string().min(1).max(LIMITS.labelChars).optional(),
+  name: poolName.optional(),
   description: z.string().max(1_000).optional(),
   defaults: z.strictObject(keyLimits).optional(),
 });

@@ -19,6 +19,23 @@ const peerName = unicodeText
   .max(LIMITS.peerNameChars)
   .regex(/^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*$/u);
 
+/** Of a pool that nobody named. */
+export const UNNAMED_POOL = "Ligand pool";
+
+/** What an operator calls the pool: as a card may say it, and without blanks around it. */
+export const poolName = peerName.regex(/^\S(?:.*\S)?$/su);
+
+/** What a pool was called before there was that rule, by it. */
+export function poolNameOf(text: string): string {
+  const name = text
+    .replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, " ")
+    .trim()
+    .slice(0, LIMITS.peerNameChars)
+    .toWellFormed()
+    .trim();
+  return name === "" ? UNNAMED_POOL : name;
+}
+
 /** `listed` lets a peer's peers be told of it. */
 export const LISTED = "listed";
 const capability = z

@@ -13,6 +13,7 @@ import { admins } from "./pool-admins.ts";
 import { exportCommand, importCommand } from "./pool-backup.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
 import { doctor } from "./pool-doctor.ts";
+import { nameCommand } from "./pool-name.ts";
 import { newLog } from "./pool-new-log.ts";
 import { printable, table } from "./table.ts";
 import { shellWord } from "./worker-service.ts";
@@ -187,7 +188,7 @@ function tokenState({ revoked_at, expires_at, connected }: Workers["tokens"][num
 
 /** `ligand pool …`: what the operator does with a running pool. */
 export const pool: Group = {
-  summary: "Run a pool: invite workers, give out client keys, see who is there.",
+  summary: "Run a pool: name it, invite workers, give out client keys, see who is there.",
   commands: {
     invite,
     admins,
@@ -195,6 +196,7 @@ export const pool: Group = {
     export: exportCommand,
     import: importCommand,
     "new-log": newLog,
+    name: nameCommand,
     keys: {
       summary: "Client keys: create, list, revoke.",
       commands: { create: keysCreate, list: keysList, revoke: keysRevoke },

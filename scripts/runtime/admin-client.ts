@@ -102,7 +102,7 @@ export interface NewToken {
   expires_in_days?: number | undefined;
 }
 
-export type PoolChange = z.infer<typeof poolSettings>;
+export type PoolChange = Partial<z.infer<typeof poolSettings>>;
 
 export type AdminClient = ReturnType<typeof adminClient>;
 

@@ -7,6 +7,7 @@ import * as z from "zod";
 import { fromBase64 } from "../../schema/crypto/bytes.ts";
 import { signerFrom } from "../../schema/crypto/ed25519.ts";
 import { type BackupRow, poolSettings, recordTable, rowsOfTable } from "../../schema/wire/backup.ts";
+import { poolNameOf } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { AdminClient } from "./admin-client.ts";
 import { OperatorError } from "./operator-error.ts";
@@ -141,7 +142,7 @@ export async function importRows(
   let done = 0;
   await readExport(file, passphrase, signal, async (each) => {
     if (each.type === "head") {
-      await admin.changePool(each.settings);
+      await admin.changePool({ ...each.settings, name: poolNameOf(each.settings.name) });
     } else if (each.type === "rows") {
       await admin.importRows(each.table, each.rows);
       done += each.rows.length;

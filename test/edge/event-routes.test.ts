@@ -115,6 +115,11 @@ describe("the record", () => {
   });
 });
 
+it.each(["", " ", "Al\u001bder", "x".repeat(101), 7])("a pool is not called %j", async (name) => {
+  const { error } = await admin<{ error: { param: string } }>("PATCH", "/pool", { name }, 400);
+  expect(error.param).toBe("name");
+});
+
 describe("the pool writes", () => {
   it("which of its settings were changed and by whom, for itself alone", async () => {
     await admin("PATCH", "/pool", { name: "Somebody's pool", defaults: { streams: 3 } }, 200);

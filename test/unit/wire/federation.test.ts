@@ -12,6 +12,8 @@ import {
   identityCard,
   isAllowedPeerUrl,
   normalisedPeerUrl,
+  poolName,
+  poolNameOf,
   registerAnswer,
   registerBody,
   trustBody,
@@ -152,6 +154,38 @@ describe("what the existing network sends", () => {
     ["", false],
   ])("a challenge is exactly 32 bytes: %s", (challenge_b64, ok) => {
     expect(verifyBody.safeParse({ atom_id: info.atom_id, challenge_b64 }).success).toBe(ok);
+  });
+});
+
+describe("what an operator calls the pool", () => {
+  it.each(["Alder", "a", "Käte's pool 🌲", "x".repeat(100)])("%j is a name", (name) =>
+    expect(poolName.parse(name)).toBe(name),
+  );
+  it.each([
+    ["nothing", ""],
+    ["blanks", "  "],
+    ["a blank before it", " Alder"],
+    ["a blank after it", "Alder "],
+    ["too much", "x".repeat(101)],
+    ["what steers a terminal", "Al\u001b[2Jder"],
+    ["a line's end", "Al\nder"],
+    ["what turns writing round", "Al\u202eder"],
+    ["half a character", "Al\ud83c"],
+  ])("%s is none", (_what, name) => expect(poolName.safeParse(name).success).toBe(false));
+  it("whatever it was called before there was a rule, an import calls it by the rule; a name it leaves alone", () => {
+    const texts = fc.oneof(
+      fc.string({ unit: "binary" }),
+      fc.string({ unit: fc.integer({ min: 0, max: 0xffff }).map((n) => String.fromCharCode(n)), maxLength: 300 }),
+      fc.constant("  \u0000 "),
+    );
+    fc.assert(
+      fc.property(texts, (text) => {
+        const name = poolNameOf(text);
+        expect(poolName.safeParse(name).success).toBe(true);
+        expect(poolNameOf(name)).toBe(name);
+        if (poolName.safeParse(text).success) expect(name).toBe(text);
+      }),
+    );
   });
 });
 

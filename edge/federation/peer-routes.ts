@@ -28,6 +28,7 @@ export const peerRoutes = new Hono<AdminEnv>()
     if (body instanceof Response) return body;
     const checked = await checkFederation(c.env);
     if (!checked.open) return fail(c, checked.code);
+    if (!isTierAccepted(checked.policy)) return fail(c, "federation/tier-refused");
     const met = await introduce(c.env, { url: body.url, expected: body.atom_id, requestUrl: c.req.url });
     if (!met.ok) return fail(c, met.code, { message: met.message });
     const atomId = met.card.atom_id;

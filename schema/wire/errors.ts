@@ -298,8 +298,15 @@ export const ERRORS = Object.freeze({
     403,
     REQUEST,
     "registration_refused",
-    "This pool's policy does not admit that card.",
-    "Check the card's URL and its authentication tier, or ask the pool's operator.",
+    "This pool does not admit the one of that card.",
+    "Its operator may have revoked it, or may not take a URL like the card's: ask there.",
+  ),
+  "federation/tier-refused": entry(
+    409,
+    REQUEST,
+    "tier_refused",
+    "Nobody can be added here: min_auth_tier asks for more than any pool can prove yet.",
+    "Set min_auth_tier to device-bound.",
   ),
   "federation/challenge-refused": entry(
     409,
@@ -341,7 +348,7 @@ export const ERRORS = Object.freeze({
     REQUEST,
     "no_admin_key",
     "Writes of other pools cannot be accepted while no admin key is registered.",
-    "Register an admin key first.",
+    "Leave accept_writes off: admin keys come with a later version of Ligand.",
   ),
   "federation/legacy-off": entry(
     409,

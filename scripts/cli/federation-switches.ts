@@ -10,7 +10,7 @@ type Switch = Exclude<keyof FederationPolicy, "federation">;
 const SHAPES: Readonly<Record<Switch, z.ZodType>> = federationPolicy.omit({ federation: true }).shape;
 const MEANING: Readonly<Record<Switch, string>> = {
   accept_reads: "peers at trust 2 and more may read events, and whom this pool knows",
-  accept_writes: "peers may ask for changes, and an admin decides; needs a registered admin key",
+  accept_writes: "peers may ask for changes, and an admin decides; not in this version, for want of admin keys",
   legacy_signatures: "version 1 requests of the existing network: none, reads, or pushes too",
   allow_private_peers: "peers over plain http, on loopback and at private addresses",
   min_auth_tier: "until tiers can be proven, more than device-bound refuses everyone",

@@ -7,6 +7,7 @@ import { LIGAND } from "./called-as.ts";
 import type { Hints } from "./hints.ts";
 import { counted } from "./numbers.ts";
 import { printable, table } from "./table.ts";
+import { UsageError } from "./usage-error.ts";
 
 /** What the command line says of peers. Pure. */
 
@@ -23,11 +24,12 @@ export function peerIdOf(given: string, peers: readonly Pick<PeerView, "atom_id"
   const see = `See them with: ${hints.ligand("peers list")}`;
   const prefix = given.toLowerCase();
   if (!/^[0-9a-f]{6,64}$/.test(prefix)) {
-    throw new OperatorError(`"${printable(given)}" is no peer's id: ${LEAST_ID_CHARS} to 64 hex digits. ${see}`);
+    throw new UsageError(`"${printable(given)}" is no peer's id: ${LEAST_ID_CHARS} to 64 hex digits. ${see}`);
   }
   const [found, ...others] = peers.filter((peer) => peer.atom_id.startsWith(prefix));
   if (found === undefined) {
-    throw new OperatorError(`No peer's id begins with ${prefix}. ${see}`, "federation/peer-not-found");
+    const back = `One that was removed comes back with: ${hints.ligand("peers add URL")}`;
+    throw new OperatorError(`No peer's id begins with ${prefix}. ${see}\n${back}`, "federation/peer-not-found");
   }
   if (others.length > 0) {
     throw new OperatorError(
@@ -35,6 +37,16 @@ export function peerIdOf(given: string, peers: readonly Pick<PeerView, "atom_id"
     );
   }
   return found.atom_id;
+}
+
+/** Of one that is forgotten now, with the way back where that is not plain. */
+export function removedWords(peer: Pick<PeerView, "atom_id" | "url" | "revoked_at_ms">, hints: Hints): string {
+  const removed = `Peer ${peer.atom_id} is removed.`;
+  if (peer.revoked_at_ms === null) {
+    return `${removed} It is told so if it was granted anything, as soon as it answers.`;
+  }
+  const [add, trust] = [hints.ligand(`peers add ${peer.url}`), hints.ligand(`peers trust ${short(peer)} 1`)];
+  return `${removed} It stays revoked, and cannot register. The way back: ${add}\nand then: ${trust}`;
 }
 
 /** What a peer may here, in one word (SPEC 3.3). */
@@ -53,7 +65,7 @@ export function standing(peer: PeerView, self: string, hints: Hints): string {
     case "revoked":
       return `Revoked: it may nothing here. Take that back with: ${trust(1)}`;
     case "refused":
-      return `Refused: min_auth_tier asks for more than any peer can prove. See: ${hints.ligand("federation status")}`;
+      return `Refused: min_auth_tier asks for more than any peer can prove. ${lowerTier(hints)}`;
     case "known":
       return `Known: it has proven its key, and reads nothing yet.${open || ` Let it read public events with: ${trust(2)}`}`;
     case "accepted": {
@@ -85,7 +97,7 @@ export function peersTable(peers: readonly PeerView[], nowMs: number, hints: Hin
     ),
     ...waiting.map(
       (peer) =>
-        `\n${printable(peer.name)} offers trust ${peer.awaits_admin} and awaits your answer: ` +
+        `\n${printable(peer.name)} (${short(peer)}) offers trust ${peer.awaits_admin} and awaits your answer: ` +
         hints.ligand(`peers trust ${short(peer)} ${peer.awaits_admin}`),
     ),
   ].join("\n");
@@ -157,12 +169,19 @@ export function addressWarning(ownUrl: string, hints: Hints, peerUrl?: string): 
   );
 }
 
+interface Asked {
+  /** Where the pool is that refused. */
+  url?: string;
+  /** This pool has met it before, and is granted nothing there. */
+  isKnown?: boolean;
+}
+
 /** The command that helps where the pool refused; undefined where its own words are enough. */
 export function nextStep(
   code: string,
   { policy, card }: Pick<Status, "policy" | "card">,
   hints: Hints,
-  peerUrl?: string,
+  asked: Asked = {},
 ): string | undefined {
   const allow = hints.ligand("federation set allow_private_peers=on");
   switch (code) {
@@ -177,14 +196,31 @@ export function nextStep(
     case "federation/unreachable":
       // To the pool a name that leads to a private address looks like one that leads nowhere.
       return policy.allow_private_peers ? undefined : `If it is at a private address: ${allow}`;
+    case "federation/tier-refused":
+      return lowerTier(hints);
     case "federation/registration-refused":
-      return (
-        (peerUrl && addressWarning(card.url, hints, peerUrl)) ||
-        `This pool says that it is at ${card.url}; if that is private or plain http, its operator says: ${LIGAND} federation set allow_private_peers=on`
-      );
+      return notAdmitted(card, hints, asked);
     default:
       return undefined;
   }
+}
+
+/** The other pool says to nobody why. What its operator would type is said without our flags, which mean nothing there. */
+function notAdmitted(card: Status["card"], hints: Hints, { url, isKnown = false }: Asked): string {
+  if (isKnown) {
+    const wayBack = `${LIGAND} peers trust ${short(card)} 1`;
+    return `It admitted this pool before: its operator has likely revoked it since, and takes that back with: ${wayBack}`;
+  }
+  const loopback = url === undefined ? undefined : addressWarning(card.url, hints, url);
+  if (loopback !== undefined) return loopback;
+  const allow = `its operator allows that with: ${LIGAND} federation set allow_private_peers=on`;
+  return card.url.startsWith("https:")
+    ? `This pool says that it is at ${card.url}; if that leads to a private address, ${allow}`
+    : `This pool says that it is at ${card.url}, over plain http; ${allow}`;
+}
+
+function lowerTier(hints: Hints): string {
+  return `To let it be as strong as peers are: ${hints.ligand("federation set min_auth_tier=device-bound")}`;
 }
 
 function circuitWords({ circuit }: PeerView): string {

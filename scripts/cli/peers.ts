@@ -4,7 +4,16 @@ import type { AdminClient } from "../runtime/admin-client.ts";
 import { OperatorError } from "../runtime/operator-error.ts";
 import { type Command, type Group, text, type Values } from "./command.ts";
 import type { Hints } from "./hints.ts";
-import { addressWarning, nextStep, type PeerDetails, peerIdOf, peersTable, peerWords, standing } from "./peer-words.ts";
+import {
+  addressWarning,
+  nextStep,
+  type PeerDetails,
+  peerIdOf,
+  peersTable,
+  peerWords,
+  removedWords,
+  standing,
+} from "./peer-words.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
 import { printable } from "./table.ts";
 import { UsageError } from "./usage-error.ts";
@@ -31,9 +40,13 @@ const add: Command = {
       throw new UsageError("--atom-id wants the 64 hex digits of the other pool's id.");
     }
     const client = admin(values);
-    const peer = await client.addPeer({ url, atom_id: expected }).catch(withNextStep(client, hints, url));
+    const before = await client.peers();
+    const isKnown = before.some((peer) => peer.url === url && peer.received === 0);
+    const peer = await client.addPeer({ url, atom_id: expected }).catch(withNextStep(client, hints, { url, isKnown }));
     const { card } = await client.federation();
-    return shown(values, hints, client, peer, addressWarning(card.url, hints, url));
+    const wasKnown = before.some(({ atom_id }) => atom_id === peer.atom_id);
+    const news = wasKnown ? "It was known already: its URL and name are brought up to date.\n" : "";
+    return shown(values, hints, client, peer, { news, warning: addressWarning(card.url, hints, url) });
   },
 };
 
@@ -95,13 +108,9 @@ const remove: Command = {
   ...ONE_ID,
   async run(values, [given = ""], hints) {
     const client = admin(values);
-    const id = await found(client, given, hints);
-    await client.removePeer(id);
-    return print(
-      values,
-      { atom_id: id, removed: true },
-      `Peer ${id} is removed. It is told so if it was granted anything, as soon as it answers.`,
-    );
+    const peer = await client.peer(await found(client, given, hints));
+    await client.removePeer(peer.atom_id);
+    return print(values, { atom_id: peer.atom_id, removed: true }, removedWords(peer, hints));
   },
 };
 
@@ -128,10 +137,15 @@ async function shown(
   hints: Hints,
   client: AdminClient,
   peer: PeerDetails,
-  warning?: string,
+  { news = "", warning }: { news?: string; warning?: string | undefined } = {},
 ): Promise<number> {
   const { atom_id: self } = await client.pool();
-  return print(values, peer, `${printable(peer.name)}, ${peer.atom_id}\n${standing(peer, self, hints)}`, warning);
+  return print(
+    values,
+    peer,
+    `${printable(peer.name)}, ${peer.atom_id}\n${news}${standing(peer, self, hints)}`,
+    warning,
+  );
 }
 
 async function found(client: AdminClient, given: string, hints: Hints): Promise<string> {
@@ -153,17 +167,17 @@ function levelOf(given: string, hints: Hints): GrantableLevel {
 }
 
 /** What the pool refused its operator, with the command that helps. */
-function withNextStep(client: AdminClient, hints: Hints, peerUrl?: string) {
+function withNextStep(client: AdminClient, hints: Hints, asked?: Parameters<typeof nextStep>[3]) {
   return async (error: unknown): Promise<never> => {
     if (!(error instanceof OperatorError)) throw error;
-    const next = nextStep(error.code, await client.federation(), hints, peerUrl);
+    const next = nextStep(error.code, await client.federation(), hints, asked);
     throw next === undefined ? error : new OperatorError(`${error.message} ${next}`, error.code);
   };
 }
 
 /** `ligand peers …`: other pools, and what they may. */
 export const peers: Group = {
-  summary: "Other pools: add, list, show, trust, revoke, remove.",
+  summary: "Other pools: add, list, show, trust, revoke, remove, follow-anew.",
   commands: { add, list, show, trust, revoke, remove, "follow-anew": followAnew },
   standard: "list",
 };

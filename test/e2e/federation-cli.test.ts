@@ -110,7 +110,7 @@ describe("peers add", () => {
     const changed = await words(alder, "federation", "set", "allow_private_peers=on", "max_peers=5");
     expect(changed).toMatch(/allow_private_peers +on /);
     expect(changed).toMatch(/max_peers +5 /);
-    const says = `This pool says that it is at ${alder.url}; if that is private or plain http, its operator says: npm run ligand -- ${allow}`;
+    const says = `This pool says that it is at ${alder.url}, over plain http; its operator allows that with: npm run ligand -- ${allow}`;
     await refused(alder, ["peers", "add", birch.url], says);
     await words(birch, "federation", "set", "allow_private_peers=on");
   });
@@ -151,11 +151,16 @@ describe("two operators", () => {
     expect(await words(alder, "peers")).toContain(
       "This pool knows no other. Meet one with: npm run ligand -- peers add URL",
     );
+    expect(await words(alder, "pool", "name")).toContain("So is every pool that nobody has named.");
+    expect(await words(alder, "pool", "name", "Alder")).toContain(`Alder, ${id(alder)}\n`);
+    expect(await json(alder, "pool", "name")).toEqual({ atom_id: id(alder), name: "Alder" });
     const added = await words(alder, "peers", "add", `${birch.url}/`, "--atom-id", id(birch).toUpperCase());
     expect(added).toContain(`${id(birch)}\nKnown: it has proven its key, and reads nothing yet.`);
     expect(await json(birch, "peers", "list")).toMatchObject({
-      peers: [{ atom_id: id(alder), url: alder.url, effective: 1 }],
+      peers: [{ atom_id: id(alder), name: "Alder", url: alder.url, effective: 1 }],
     });
+    await words(birch, "pool", "name", "Birch");
+    expect(await words(alder, "peers", "add", birch.url)).toContain(`Birch, ${id(birch)}\nIt was known already:`);
   });
 
   it("bond: the second one is shown whom to answer, and with what", async () => {
@@ -165,7 +170,9 @@ describe("two operators", () => {
     expect(offered).toContain(`Accepted: you granted 3 and it grants 0. It is bonded once its admin says: ${answer}`);
     const list = () => words(birch, "peers", "list");
     await waitFor(async () => (await list()).includes("offers trust 3"), 10_000, "the offer");
-    expect(await list()).toContain(`offers trust 3 and awaits your answer: ${answer}`);
+    expect(await list()).toContain(
+      `Alder (${id(alder).slice(0, 16)}) offers trust 3 and awaits your answer: ${answer}`,
+    );
     expect(await words(birch, "federation")).toContain("1 peer offered more than you answered; see:");
     // What is shown is what is typed.
     const typed = answer.split(" -- ")[1]?.split(" ") ?? [];
@@ -205,11 +212,17 @@ describe("two operators", () => {
     const [alder, birch] = pools();
     const revoked = await words(alder, "peers", "revoke", id(birch));
     expect(revoked).toContain(
-      `Revoked: it may nothing here. Take that back with: npm run ligand -- peers trust ${id(birch).slice(0, 16)} 1`,
+      `Revoked: it may nothing here. Take that back with: npm run ligand -- peers trust ${id(birch).slice(0, 16)} 1 --state ${alder.stateDir}`,
     );
     expect(await words(alder, "peers")).toContain("  revoked  ");
     await waitFor(async () => (await words(birch, "peers")).includes("  accepted  "), 10_000, "the revocation");
-    expect(await json(alder, "peers", "trust", id(birch), "1")).toMatchObject({ effective: 1, revoked_at_ms: null });
+    await refused(birch, ["peers", "add", alder.url], "its operator has likely revoked it since");
+    const removed = await words(alder, "peers", "remove", id(birch));
+    // What is shown is what is typed, whole: it names the pool too.
+    for (const [, typed = ""] of removed.matchAll(/npm run ligand -- (.*)$/gm)) {
+      expect(await ligand(typed.split(" "))).toMatchObject({ code: 0, stderr: "" });
+    }
+    expect(await json(alder, "peers", "show", id(birch))).toMatchObject({ effective: 1, revoked_at_ms: null });
     expect(await json(alder, "peers", "remove", id(birch))).toEqual({ atom_id: id(birch), removed: true });
     expect(await json(alder, "peers")).toEqual({ peers: [] });
   });
@@ -230,6 +243,10 @@ describe("two operators", () => {
 
   it.each<[what: string, args: string[], says: string]>([
     ["trust of nobody", ["peers", "trust", "abcdef01", "2"], "No peer's id begins with abcdef01. See them with:"],
-    ["writes, while nobody could be asked", ["federation", "set", "accept_writes=on"], "Register an admin key first."],
+    [
+      "writes, while nobody could be asked",
+      ["federation", "set", "accept_writes=on"],
+      "admin keys come with a later version",
+    ],
   ])("are told what to do about %s", async (_what, args, says) => refused(pools()[0], args, says));
 });

@@ -429,6 +429,25 @@ describe("the policy", () => {
     expect(await outcome(await peer.confirm(registration))).toBe(REFUSED);
   });
 
+  it("of our own that takes nobody is what our admin is told of, and nobody is called", async () => {
+    const peer = await PeerDouble.make();
+    await setPolicy({ min_auth_tier: "hardware-attested" });
+    const { error } = await admin<{ error: { code: string } }>("POST", "/peers", { url: peer.url }, 409);
+    expect(error.code).toBe("tier_refused");
+    expect(peer.calls).toEqual([]);
+  });
+
+  it("says the same to one that was revoked as to one whose card it does not take", async () => {
+    const [revoked, elsewhere] = [await peerAt(1), await PeerDouble.make()];
+    await admin("PUT", `/peers/${revoked.id}/trust`, { level: 0 }, 200);
+    const card = elsewhere.card({ url: "http://127.0.0.1:8787" });
+    const refusals = [await revoked.register(), await elsewhere.register(card)];
+    const said = await Promise.all(refusals.map((each) => each.text()));
+    expect(refusals.map(({ status }) => status)).toEqual([403, 403]);
+    expect(said[0]).toBe(said[1]);
+    expect(said[0]).toMatch(/may have revoked it, or may not take a URL/);
+  });
+
   it("puts nothing in effect of a peer that it does not take any more", async () => {
     const peer = await peerAt(2);
     await setPolicy({ min_auth_tier: "hardware-attested" });

@@ -16,10 +16,12 @@ import {
   peerIdOf,
   peersTable,
   peerWords,
+  removedWords,
   standing,
 } from "../../../scripts/cli/peer-words.ts";
 import { workersTables } from "../../../scripts/cli/pool.ts";
 import { COMMON_OPTIONS } from "../../../scripts/cli/pool-common.ts";
+import { nameWords } from "../../../scripts/cli/pool-name.ts";
 import { runCommand } from "../../../scripts/cli/run-command.ts";
 import { flagsOf } from "../../../scripts/cli/settings.ts";
 
@@ -88,7 +90,15 @@ describe("every command that is named for this pool says which", () => {
     events: { log_id: "x", public: 0, peers: 0, all: 0, hlc: { physical_us: 0, logical: 0 } },
     refused_requests: {},
   });
-  const codes = ["disabled", "legacy-off", "private-address", "too-many-peers", "unreachable", "registration-refused"];
+  const codes = [
+    "disabled",
+    "legacy-off",
+    "private-address",
+    "too-many-peers",
+    "unreachable",
+    "registration-refused",
+    "tier-refused",
+  ];
   const standings: [string, Partial<PeerView>][] = [
     ["revoked", { revoked_at_ms: 1 }],
     ["refused", { effective: 0 }],
@@ -114,10 +124,13 @@ describe("every command that is named for this pool says which", () => {
     ["a loopback address", addressWarning("http://127.0.0.1:8787", hints)],
     ["federation on", statusWords(status({ federation: "on" }), hints)],
     ["federation off", statusWords(status({}), hints)],
+    ["one that is removed", removedWords({ ...peer, revoked_at_ms: 1 }, hints)],
+    ["a pool without a name", nameWords({ atom_id: id, name: "Ligand pool" }, false, hints)],
+    ["a pool with another name", nameWords({ atom_id: id, name: "Birch" }, true, hints)],
     ["no workers", workersTables({ tokens: [], workers: [] }, 0, hints)],
     ...codes.map((code): [string, string | undefined] => [
       code,
-      nextStep(`federation/${code}`, status({}), hints, "https://birch.example"),
+      nextStep(`federation/${code}`, status({}), hints, { url: "https://birch.example" }),
     ]),
   ])("%s", (_what, words) => {
     const named = words?.split(/(?=npm (?:run ligand|start) --)/).slice(1) ?? [];

@@ -8,9 +8,12 @@ import {
   peerIdOf,
   peersTable,
   peerWords,
+  removedWords,
   standing,
   trustWord,
 } from "../../../scripts/cli/peer-words.ts";
+import { COMMON_OPTIONS } from "../../../scripts/cli/pool-common.ts";
+import { UsageError } from "../../../scripts/cli/usage-error.ts";
 
 const HINTS = hintsOf({}, {});
 const NOW = Date.parse("2026-05-04T12:00:00Z");
@@ -49,6 +52,12 @@ describe("an id", () => {
   ])("that is %s is refused with where to find one", (_what, given, says) =>
     expect(() => peerIdOf(given, [near, peer], HINTS)).toThrow(says),
   );
+  it("that is none is wrong usage; that of nobody may be one that was removed", () => {
+    expect(() => peerIdOf("abc", [peer], HINTS)).toThrow(UsageError);
+    expect(() => peerIdOf("ffffff", [peer], HINTS)).toThrow(
+      "One that was removed comes back with: npm run ligand -- peers add URL",
+    );
+  });
   it("that two begin with is refused", () => {
     const twin = { atom_id: "ab12cd".padEnd(64, "1") };
     expect(() => peerIdOf("ab12cd", [peer, near, twin], HINTS)).toThrow(
@@ -85,7 +94,12 @@ it.each<[what: string, given: Partial<PeerView>, word: string, says: string[]]>(
     "revoked",
     ["it may nothing here", typed(1)],
   ],
-  ["one that the policy refuses", { granted: 3, received: 3, effective: 0 }, "refused", ["min_auth_tier"]],
+  [
+    "one that the policy refuses",
+    { granted: 3, received: 3, effective: 0 },
+    "refused",
+    ["min_auth_tier", "federation set min_auth_tier=device-bound"],
+  ],
 ])("%s is %s", (_what, given, word, says) => {
   const view = { ...peer, ...given };
   expect(trustWord(view)).toBe(word);
@@ -100,7 +114,7 @@ describe("the table of peers", () => {
       "ab12cd0000000000  Birch    https://birch.example  known  12 s ago  closed",
       "ab12cd0000000000  Oak\ufffd[2J  https://birch.example  known  never     closed",
       "",
-      `Oak\ufffd[2J offers trust 2 and awaits your answer: ${typed(2)}`,
+      `Oak\ufffd[2J (ab12cd0000000000) offers trust 2 and awaits your answer: ${typed(2)}`,
     ]);
   });
   it("says how to meet the first", () =>
@@ -181,7 +195,12 @@ it.each<[own: string, peer: string | undefined, warned: boolean]>([
   if (warned) expect(words).toContain(`at ${own}, where only this machine finds it`);
   else expect(words).toBeUndefined();
   const card = { ...peer, public_key: id, url: own };
-  const next = nextStep("federation/registration-refused", { policy: FEDERATION_POLICY_DEFAULTS, card }, HINTS, other);
+  const next = nextStep(
+    "federation/registration-refused",
+    { policy: FEDERATION_POLICY_DEFAULTS, card },
+    HINTS,
+    other === undefined ? {} : { url: other },
+  );
   expect(next?.includes("--public-url")).toBe(warned && other !== undefined);
 });
 
@@ -192,11 +211,45 @@ it.each<[code: string, allow: boolean, says: string | undefined]>([
   ["federation/unreachable", false, "If it is at a private address: npm run ligand -- federation set"],
   ["federation/unreachable", true, undefined],
   ["federation/too-many-peers", false, "For more than 10: npm run ligand -- federation set max_peers=N"],
-  ["federation/registration-refused", false, "This pool says that it is at https://alder.example; if that is private"],
+  [
+    "federation/registration-refused",
+    false,
+    "at https://alder.example; if that leads to a private address, its operator",
+  ],
+  ["federation/tier-refused", false, "npm run ligand -- federation set min_auth_tier=device-bound"],
   ["federation/wrong-peer", false, undefined],
 ])("after %s the next step is said", (code, allow_private_peers, says) => {
   const card = { ...peer, public_key: id, url: "https://alder.example" };
   const found = nextStep(code, { policy: { ...FEDERATION_POLICY_DEFAULTS, allow_private_peers }, card }, HINTS);
   if (says === undefined) expect(found).toBeUndefined();
   else expect(found).toContain(says);
+});
+
+describe("a pool that is not admitted elsewhere, where nobody says why,", () => {
+  const next = (url: string, asked: { url?: string; isKnown?: boolean }) =>
+    nextStep(
+      "federation/registration-refused",
+      { policy: FEDERATION_POLICY_DEFAULTS, card: { ...peer, public_key: id, url } },
+      hintsOf(COMMON_OPTIONS, { state: "/srv/alder" }),
+      asked,
+    );
+  it("and was admitted before has likely been revoked; what its operator types has none of our flags", () => {
+    const says = next("http://127.0.0.1:8787", { url: "https://birch.example", isKnown: true });
+    expect(says).toContain("has likely revoked it since");
+    expect(says).toMatch(/npm run ligand -- peers trust ab12cd0000000000 1$/);
+    expect(says).not.toContain("http://127.0.0.1:8787");
+  });
+  it("and speaks plain http is told of that", () =>
+    expect(next("http://192.168.1.2:8787", { url: "https://birch.example" })).toMatch(
+      /over plain http; its operator allows that with: npm run ligand -- federation set allow_private_peers=on$/,
+    ));
+});
+
+it("one that is removed: what is told, and of a revoked one the way back", () => {
+  expect(removedWords(peer, HINTS)).toBe(
+    `Peer ${id} is removed. It is told so if it was granted anything, as soon as it answers.`,
+  );
+  const words = removedWords({ ...peer, revoked_at_ms: NOW }, HINTS);
+  expect(words).toContain("It stays revoked");
+  expect(words).toContain(`npm run ligand -- peers add https://birch.example\nand then: ${typed(1)}`);
 });

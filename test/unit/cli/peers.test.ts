@@ -3,9 +3,10 @@ import { type Command, type Group, parseCommand } from "../../../scripts/cli/com
 import { federation } from "../../../scripts/cli/federation.ts";
 import { hintsOf } from "../../../scripts/cli/hints.ts";
 import { peers } from "../../../scripts/cli/peers.ts";
+import { pool } from "../../../scripts/cli/pool.ts";
 import { UsageError } from "../../../scripts/cli/usage-error.ts";
 
-const ligand: Group = { summary: "", commands: { peers, federation } };
+const ligand: Group = { summary: "", commands: { pool, peers, federation } };
 
 /** What is wrong with a command, without any pool being asked. */
 async function wrong(args: string[]): Promise<string> {
@@ -31,6 +32,9 @@ it.each<[args: string[], says: string]>([
   [["peers", "trust", "abcdef01"], "LEVEL is missing."],
   [["peers", "trust", "abcdef01", "4"], 'A level is 0, 1, 2 or 3; not "4".'],
   [["peers", "trust", "abcdef01", "0x1"], 'A level is 0, 1, 2 or 3; not "0x1".'],
+  [["pool", "name", ""], '"" is no name for a pool. It has 1 to 100 characters'],
+  [["pool", "name", " Alder"], "no blank before or after"],
+  [["pool", "name", "Al\u001bder"], '"Al\ufffdder" is no name for a pool.'],
   [["peers", "drop", "abcdef01"], 'There is no "ligand peers drop".'],
   [["federation", "set"], "NAME=VALUE… is missing."],
   [["federation", "set", "speed=on"], 'There is no switch "speed". There are: accept_reads,'],

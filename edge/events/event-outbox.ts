@@ -1,8 +1,12 @@
+import type { SharedEvent } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import { EVENT_LOG } from "../http/pool-objects.ts";
 import type { AppendedEvent } from "./event-ledger.ts";
 import type { EventDraft } from "./event-log-object.ts";
+
+/** What peers may see is of a shape that they can rely on. */
+export type Telling = SharedEvent | (EventDraft & { visibility: "private" });
 
 /** In the transaction that forgets the draft: the log has it. */
 export type Heard = (event: AppendedEvent["event"], draft: EventDraft) => void;
@@ -30,7 +34,7 @@ export class EventOutbox {
     );
   }
 
-  put(draft: EventDraft): void {
+  put(draft: Telling): void {
     const keyed: EventDraft = { ...draft, key: crypto.randomUUID() };
     this.#storage.sql.exec(`INSERT INTO ${this.#table} (draft) VALUES (?)`, JSON.stringify(keyed));
   }

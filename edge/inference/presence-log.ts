@@ -1,6 +1,6 @@
+import type { SharedEvent } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
-import type { EventDraft } from "../events/event-log-object.ts";
 import { EventOutbox } from "../events/event-outbox.ts";
 import type { ServingWorker } from "../workers/worker-sockets.ts";
 import { came, changes, nextChangeMs, type PresenceChange, type Presences, went } from "./worker-presence.ts";
@@ -80,10 +80,11 @@ export class PresenceLog {
 }
 
 /** Shown to peers at trust 3: nothing of a worker but its id and what it serves. */
-function draftOf(change: PresenceChange): EventDraft {
-  const models = change.type === "worker_joined" && { models: change.models };
-  const payload = { worker: change.workerId, ...models };
-  return { type: change.type, visibility: "peers", payload };
+function draftOf(change: PresenceChange): SharedEvent {
+  const { type, workerId: worker } = change;
+  return type === "worker_joined"
+    ? { type, visibility: "peers", payload: { worker, models: change.models } }
+    : { type, visibility: "peers", payload: { worker } };
 }
 
 /** The alarm tries again. */

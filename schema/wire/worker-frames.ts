@@ -10,7 +10,7 @@ const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 
 const base64Signature = z.string().regex(/^[A-Za-z0-9+/]{86}==$/);
 /** Signed bytes are RFC 8785, which has no form for a lone surrogate: such text is refused where it enters. */
 export const unicodeText = z.string().refine((text) => text.isWellFormed(), "must be well-formed Unicode");
-const modelName = unicodeText.min(1).max(LIMITS.modelNameChars);
+export const modelName = unicodeText.min(1).max(LIMITS.modelNameChars);
 const tokenCount = z
   .int()
   .nonnegative()

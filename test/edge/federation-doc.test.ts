@@ -24,6 +24,7 @@ import {
   peerList,
   registerAnswer,
   registerBody,
+  SHARED_EVENTS,
   syncStatus,
   verifyAnswer,
   verifyBody,
@@ -31,7 +32,7 @@ import {
 import { LIMITS } from "../../schema/wire/limits.ts";
 import vectors from "../vectors/federation-signatures.json" with { type: "json" };
 import { deliver, freshPool, PeerDouble, peerAt, setPolicy } from "./peer-double.ts";
-import { admin, ask } from "./support.ts";
+import { admin, ask, eventually, invite, ScriptedAgent } from "./support.ts";
 
 /** FEDERATION.md against the shapes, the vectors, the routes and the pool itself. */
 
@@ -52,6 +53,9 @@ const SHAPES = {
   pulledEvent,
   syncStatus,
   peerList,
+  trust_granted: SHARED_EVENTS.trust_granted.payload,
+  worker_joined: SHARED_EVENTS.worker_joined.payload,
+  worker_left: SHARED_EVENTS.worker_left.payload,
 } satisfies Record<string, z.ZodType>;
 type Shape = keyof typeof SHAPES;
 
@@ -125,6 +129,13 @@ describe("what is written", () => {
         .filter(([code]) => /^(federation|events)\//.test(code))
         .map(([code, { status, message, remedy }]) => [code, String(status), `${message} ${remedy}`]),
     ));
+
+  it("lists what leaves towards other pools, and to whom, with an example each", () => {
+    const types = Object.entries(SHARED_EVENTS).map(([type, { visibility }]) => [type, visibility]);
+    expect(rows("type").map(([type, visibility]) => [type, visibility])).toEqual(types);
+    const examples = blocks.filter(({ is }) => is[0] === "event").map(({ is }) => is[1]);
+    expect(examples).toEqual(Object.keys(SHARED_EVENTS));
+  });
 
   it("says limits as they are", () => {
     const said = rows("limit").map(([name = "", value = ""]) => [name, Number(value.replaceAll(",", ""))]);
@@ -308,6 +319,25 @@ describe("the pool itself", () => {
     expectSameMembers(live, JSON.parse(first?.text ?? ""), shape);
     const request = blocks.find(({ is, endpoint }) => is[0] === "request" && endpoint === first?.endpoint);
     if (asked !== undefined) expectSameMembers(asked, JSON.parse(request?.text ?? ""), `request of ${shape}`);
+  });
+
+  it("says of a grant and of a worker what the examples do", async () => {
+    const peer = await peerAt(3, 3);
+    const agent = await ScriptedAgent.serving((await invite()).token, { model: "m" });
+    const page = async () =>
+      pullAnswer.parse(await (await peer.send("GET", "/api/federation/events?audience=peers&since=0")).json());
+    await eventually(async () => (await page()).events.length > 0);
+    const opened = await Promise.all(
+      [...(await page()).events.map(({ event }) => event), ...peer.received].map(openEvent),
+    );
+    const told = new Map(opened.flatMap((each) => (each.ok ? [[each.event.type, each.event] as const] : [])));
+    expect([...told.keys()].sort()).toEqual(["trust_granted", "worker_joined"]);
+    for (const [type, { visibility, payload }] of told) {
+      const shared = SHARED_EVENTS[type as keyof typeof SHARED_EVENTS];
+      expect(visibility).toBe(shared.visibility);
+      expectSameMembers(shared.payload.parse(payload), JSON.parse(block("event", type).text), type);
+    }
+    agent.close();
   });
 
   it("streams as the example does", async () => {

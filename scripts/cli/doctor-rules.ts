@@ -4,6 +4,7 @@ import type { PoolFindings } from "../runtime/admin-client.ts";
 import { leadsToLoopback } from "../runtime/listen-address.ts";
 import type { Hints } from "./hints.ts";
 import { counted } from "./numbers.ts";
+import type { SeenCertificate } from "./seen-certificate.ts";
 
 export interface Check {
   name: string;
@@ -21,8 +22,8 @@ export interface Findings {
   shipped: readonly string[];
   /** The state folder, where the pool runs on this machine. */
   folder: Folder | null;
-  /** Of the certificate that the pool shows, where it serves TLS. */
-  certificateValidTo: Date | null;
+  /** Where it serves TLS. */
+  certificate: SeenCertificate | null;
   nowMs: number;
 }
 
@@ -173,18 +174,12 @@ function migrations(applied: readonly string[] | null, shipped: readonly string[
   return ok("migrations", `all ${applied.length} applied`);
 }
 
-function addressChecks({ url, pool, certificateValidTo, nowMs }: Findings): Check[] {
+function addressChecks({ url, pool, certificate, nowMs }: Findings): Check[] {
   const { protocol, hostname } = new URL(url);
   const local = leadsToLoopback(url);
   const checks: Check[] = [];
   if (protocol === "https:") {
-    const days = certificateValidTo && (certificateValidTo.getTime() - nowMs) / DAY_MS;
-    const said = certificateValidTo ? `the certificate is good until ${certificateValidTo.toISOString()}` : "";
-    const todo = "Renew it; a one-machine pool takes it on SIGHUP.";
-    if (days === null)
-      checks.push(warn("TLS", "no certificate could be seen", "Check the URL and what stands in front."));
-    else if (days <= 0) checks.push(fail("TLS", said, todo));
-    else checks.push(days < CERTIFICATE_WARN_DAYS ? warn("TLS", said, todo) : ok("TLS", said));
+    checks.push(certificateCheck(hostname, certificate, nowMs));
   } else {
     checks.push(
       local
@@ -212,6 +207,22 @@ function addressChecks({ url, pool, certificateValidTo, nowMs }: Findings): Chec
     );
   }
   return checks;
+}
+
+function certificateCheck(name: string, seen: SeenCertificate | null, nowMs: number): Check {
+  const nowhere = `${name} leads nowhere from this machine`;
+  const validTo = seen?.validTo ?? null;
+  if (validTo === null) {
+    return seen?.unresolved
+      ? warn("TLS", nowhere, "Look from a machine where it does: whether the certificate is good was not seen.")
+      : warn("TLS", `no certificate could be seen at ${name}`, "Check the URL and what stands in front.");
+  }
+  const days = (validTo.getTime() - nowMs) / DAY_MS;
+  const until = `the certificate is good until ${validTo.toISOString()}`;
+  const said = seen?.unresolved ? `${until}; seen on loopback, for ${nowhere}` : until;
+  const todo = "Renew it; a one-machine pool takes it on SIGHUP.";
+  if (days <= 0) return fail("TLS", said, todo);
+  return days < CERTIFICATE_WARN_DAYS ? warn("TLS", said, todo) : ok("TLS", said);
 }
 
 function folderChecks(folder: Folder, findings: PoolFindings | null): Check[] {

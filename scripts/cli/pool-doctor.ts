@@ -1,6 +1,4 @@
 import { existsSync, statfsSync, statSync } from "node:fs";
-import { isIP } from "node:net";
-import { connect } from "node:tls";
 import { fileURLToPath } from "node:url";
 import { fromBase64 } from "../../schema/crypto/bytes.ts";
 import { signerFrom } from "../../schema/crypto/ed25519.ts";
@@ -13,10 +11,10 @@ import { localState, poolUrl, publicUrl } from "./access.ts";
 import { type Command, EXIT, flag, type Values } from "./command.ts";
 import { type Check, type Clock, diagnose, type Findings, type Folder } from "./doctor-rules.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
+import { seenCertificate } from "./seen-certificate.ts";
 import { printable } from "./table.ts";
 
 const MIGRATIONS = fileURLToPath(new URL("../../schema/db/migrations", import.meta.url));
-const TLS_MS = 5_000;
 
 /** `ligand pool doctor` */
 export const doctor: Command = {
@@ -29,13 +27,14 @@ export const doctor: Command = {
     const local = localState(values);
     const url = poolUrl(values);
     const shownUrl = publicUrl(values, url);
+    const isHere = local?.credentials.url === url;
     const pool = await askPool(values);
     const found: Findings = {
       url: shownUrl,
       pool,
       shipped: readMigrations(MIGRATIONS).map(({ name }) => name),
-      folder: local?.credentials.url === url ? await lookAt(local.stateDir) : null,
-      certificateValidTo: shownUrl.startsWith("https:") ? await certificateValidTo(new URL(shownUrl)) : null,
+      folder: isHere ? await lookAt(local.stateDir) : null,
+      certificate: shownUrl.startsWith("https:") ? await seenCertificate(new URL(shownUrl), isHere) : null,
       nowMs: Date.now(),
     };
     const checks = diagnose(found, hints);
@@ -101,26 +100,6 @@ async function atomIdIn(stateDir: string): Promise<string | null> {
   } catch {
     return null;
   }
-}
-
-/** Whoever signed it: that is for clients to judge. */
-function certificateValidTo({ hostname, port }: URL): Promise<Date | null> {
-  return new Promise((resolve) => {
-    const host = hostname.replace(/^\[|\]$/g, "");
-    const socket = connect({
-      host,
-      port: Number(port || 443),
-      rejectUnauthorized: false,
-      ...(isIP(host) === 0 && { servername: host }),
-    });
-    const answer = (date: Date | null) => {
-      socket.destroy();
-      resolve(date);
-    };
-    socket.setTimeout(TLS_MS, () => answer(null));
-    socket.once("error", () => answer(null));
-    socket.once("secureConnect", () => answer(new Date(socket.getPeerCertificate().valid_to)));
-  });
 }
 
 function report(checks: readonly Check[]): string {

@@ -39,12 +39,13 @@ function findings(change: (healthy: Findings & { pool: Answered; folder: object 
       freeBytes: 50 * GIB,
       totalBytes: 100 * GIB,
     },
-    certificateValidTo: null as Date | null,
+    certificate: null as Findings["certificate"],
     nowMs: NOW_MS,
   };
   change(healthy);
   return healthy;
 }
+const good = (days: number, unresolved = false) => ({ validTo: new Date(NOW_MS + days * 86_400_000), unresolved });
 const held = (held: Held) => (f: Parameters<NonNullable<Parameters<typeof findings>[0]>>[0]) =>
   Object.assign(f.pool.findings.records[0] ?? {}, { held });
 const wrong = (found: Findings) =>
@@ -124,13 +125,13 @@ describe("what is wrong is named, and what to do", () => {
     ["no certificate to be seen", (f) => Object.assign(f, { url: "https://pool.example" }), "TLS", "warn"],
     [
       "a certificate for 13 days",
-      (f) => Object.assign(f, { url: "https://pool.example", certificateValidTo: new Date(NOW_MS + 13 * 86_400_000) }),
+      (f) => Object.assign(f, { url: "https://pool.example", certificate: good(13) }),
       "TLS",
       "warn",
     ],
     [
       "a certificate that expired",
-      (f) => Object.assign(f, { url: "https://pool.example", certificateValidTo: new Date(NOW_MS - 1) }),
+      (f) => Object.assign(f, { url: "https://pool.example", certificate: good(-1) }),
       "TLS",
       "fail",
     ],
@@ -157,6 +158,23 @@ describe("what is wrong is named, and what to do", () => {
     const todo = checks.map((check) => check.todo).join("\n");
     for (const each of says) expect(todo).toContain(each);
     expect(todo).not.toContain(saysNot);
+  });
+
+  it.each<[what: string, certificate: Findings["certificate"], state: string, says: string]>([
+    ["seen", good(30), "ok", "the certificate is good until 2026-12-21T00:00:00.000Z"],
+    ["seen on loopback", good(30, true), "ok", "seen on loopback, for pool.lan leads nowhere from this machine"],
+    [
+      "of a name that leads nowhere",
+      { validTo: null, unresolved: true },
+      "warn",
+      "pool.lan leads nowhere from this machine",
+    ],
+    ["not to be seen", { validTo: null, unresolved: false }, "warn", "no certificate could be seen at pool.lan"],
+  ])("a certificate %s", (_what, certificate, state, says) => {
+    const checks = diagnose({ ...findings(), url: "https://pool.lan:8787", certificate }, HINTS);
+    const check = checks.find(({ name }) => name === "TLS");
+    expect(check?.state).toBe(state);
+    expect(check?.found.endsWith(says)).toBe(true);
   });
 
   it("a pool that does not answer: what can be seen here is looked at all the same", () => {

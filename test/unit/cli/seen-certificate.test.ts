@@ -1,0 +1,59 @@
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createSecureContext, createServer, type Server } from "node:tls";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { seenCertificate } from "../../../scripts/cli/seen-certificate.ts";
+import { selfSigned } from "../runtime/self-signed.ts";
+
+let folder: string;
+let server: Server;
+let port: number;
+const notAfter = new Date("2031-04-05T06:07:08.000Z");
+const named: string[] = [];
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "ligand-certificate-"));
+  const { cert, key } = await selfSigned(folder, { names: ["pool.invalid"], notAfter });
+  server = createServer({
+    cert,
+    key,
+    SNICallback(name, answer) {
+      named.push(name);
+      answer(null, createSecureContext({ cert, key }));
+    },
+  }).listen(0, "127.0.0.1");
+  server.on("secureConnection", (socket) => socket.on("error", () => {}));
+  await once(server, "listening");
+  ({ port } = server.address() as AddressInfo);
+});
+afterAll(() => {
+  server.close();
+  rmSync(folder, { recursive: true });
+});
+
+// RFC 6761 section 6.4: a name below .invalid resolves nowhere.
+it.each<[what: string, host: string, isHere: boolean, seen: boolean, unresolved: boolean]>([
+  ["an address", "127.0.0.1", false, true, false],
+  ["the name of a pool here that leads nowhere", "pool.invalid", true, true, true],
+  ["the name of a pool elsewhere that leads nowhere", "pool.invalid", false, false, true],
+])("%s", async (_what, host, isHere, seen, unresolved) => {
+  const found = await seenCertificate(new URL(`https://${host}:${port}`), isHere);
+  expect(found).toEqual({ validTo: seen ? notAfter : null, unresolved });
+  // Whoever serves several names is asked for this one.
+  if (unresolved && seen) expect(named.at(-1)).toBe("pool.invalid");
+});
+
+it("where nobody listens there is none, and it is not the name", async () => {
+  const nobody = createServer().listen(0, "127.0.0.1");
+  await once(nobody, "listening");
+  const { port: closed } = nobody.address() as AddressInfo;
+  nobody.close();
+  await once(nobody, "close");
+  expect(await seenCertificate(new URL(`https://127.0.0.1:${closed}`), true)).toEqual({
+    validTo: null,
+    unresolved: false,
+  });
+});

@@ -144,6 +144,8 @@ export class WorkerSockets {
     } else {
       this.#limitChallenges(tokenId);
       this.send(connection, { type: "challenge", nonce, pool });
+      // In time is the close frame: workerd hangs up on a hibernatable socket whose first word is its answer to that
+      // only when the object sleeps (its pipe reads on after a close frame that came first).
       const late = () => this.close(connection, CLOSE.policyViolation, "no hello in time");
       this.#helloTimers.set(connection, setTimeout(late, LIMITS.helloMs));
     }

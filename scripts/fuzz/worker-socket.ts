@@ -1,11 +1,12 @@
-import WebSocket from "ws";
+import type WebSocket from "ws";
 import { toHex, utf8 } from "../../schema/crypto/bytes.ts";
 import { canonicalBytesOrNull } from "../../schema/crypto/canonical.ts";
 import type { Signer } from "../../schema/crypto/ed25519.ts";
 import { sha256Hex } from "../../schema/crypto/hash.ts";
 import { signManifest, signWorkerProof } from "../../schema/crypto/worker-proof.ts";
-import { WORKER_PROTOCOL } from "../../schema/wire/limits.ts";
+import { LIMITS, WORKER_PROTOCOL } from "../../schema/wire/limits.ts";
 import { type JobFrame, type Manifest, type PoolFrame, poolFrame } from "../../schema/wire/worker-frames.ts";
+import { openWorkerSocket } from "../../worker-agent/session/worker-socket.ts";
 
 export interface Closed {
   code: number;
@@ -63,14 +64,12 @@ export class WorkerSocket {
   }
 
   static async open(options: WorkerSocketOptions): Promise<WorkerSocket> {
-    const socket = new WebSocket(
-      `${options.url.replace(/^http/, "ws")}/v1/workers/connect`,
-      [WORKER_PROTOCOL.extended, WORKER_PROTOCOL.subprotocol],
-      {
-        headers: { authorization: `Bearer ${options.token}` },
-        handshakeTimeout: options.timeoutMs,
-      },
-    );
+    const socket = openWorkerSocket({
+      url: `${options.url.replace(/^http/, "ws")}/v1/workers/connect`,
+      token: options.token,
+      frameBytes: LIMITS.poolFrameBytes,
+      handshakeMs: options.timeoutMs,
+    });
     const opened = new WorkerSocket(socket, options);
     await new Promise((resolve, reject) => socket.once("open", resolve).once("error", reject));
     return opened;

@@ -16,6 +16,7 @@ export const chat: Command = {
     "--max-tokens N     how long the answer may be",
     "--temperature T    0 to 2; 0 always picks the likeliest word",
     ...ACCESS_HELP,
+    "                   a pool that is not on this machine wants a client key in LIGAND_KEY",
     "--json             one JSON value when the answer is complete",
   ],
   options: {

@@ -42,6 +42,7 @@ export function parseCommand(node: Command | Group, name: string, args: readonly
     return parseCommand(standard, name, args);
   }
   if (first === undefined) return { kind: "usage", text: groupHelp(node, name) };
+  if (first.startsWith("-")) return { kind: "usage", text: `COMMAND is missing.\n\n${groupHelp(node, name)}` };
   return { kind: "usage", text: `There is no "${name} ${first}".\n\n${groupHelp(node, name)}` };
 }
 

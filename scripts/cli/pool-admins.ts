@@ -7,6 +7,7 @@ import { DEFAULT_STATE_DIR } from "./access.ts";
 import { type Command, type Group, text } from "./command.ts";
 import type { Hints } from "./hints.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
+import { wholeId } from "./short-id.ts";
 import { printable, table } from "./table.ts";
 import { UsageError } from "./usage-error.ts";
 
@@ -41,11 +42,12 @@ const list: Command = {
 const revoke: Command = {
   summary: "Revoke an admin token: it is refused from the next request on.",
   usage: "ID [--json]",
-  help: COMMON_HELP,
+  help: ["ID            as it is listed, or how it begins: 6 characters or more", ...COMMON_HELP],
   options: COMMON_OPTIONS,
   positionals: { min: 1, max: 1 },
   async run(values, [id = ""]) {
-    const revoked = await admin(values).revokeAdmin(id);
+    const client = admin(values);
+    const revoked = await client.revokeAdmin(wholeId(id, "admin token", await client.admins()));
     return print(values, revoked, `Admin token ${revoked.id} was revoked at ${revoked.revoked_at}.`);
   },
 };

@@ -23,7 +23,8 @@ export const exportCommand: Command = {
   usage: "FILE [--state DIR | --pool URL] [--json]",
   help: [
     "--state DIR  the pool on this machine (default: ./state), running or stopped",
-    "--pool URL   one elsewhere; LIGAND_POOL_SECRET_KEY then holds its secret key, which it tells nobody",
+    "--pool URL   one elsewhere, with its admin token in LIGAND_ADMIN_TOKEN; LIGAND_POOL_SECRET_KEY then holds its secret",
+    "             key, which it tells nobody",
     "--json       one JSON value instead of words",
     "",
     ...PASSPHRASE_HELP,
@@ -55,7 +56,7 @@ export const importCommand: Command = {
   usage: "FILE [--state DIR | --pool URL] [--json]",
   help: [
     "--state DIR  a fresh folder on this machine (default: ./state)",
-    "--pool URL   a fresh pool elsewhere that has the export's POOL_SECRET_KEY already",
+    "--pool URL   a fresh pool elsewhere that has the export's POOL_SECRET_KEY already, with its admin token in LIGAND_ADMIN_TOKEN",
     "--json       one JSON value instead of words",
     "",
     ...PASSPHRASE_HELP,

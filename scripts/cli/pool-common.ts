@@ -5,7 +5,11 @@ import { EXIT, flag, type Values } from "./command.ts";
 
 /** What all of `ligand pool …` share. */
 export const COMMON_OPTIONS = { ...ACCESS_OPTIONS, json: { type: "boolean" } } as const;
-export const COMMON_HELP = [...ACCESS_HELP, "--json        one JSON value instead of words"] as const;
+export const COMMON_HELP = [
+  ...ACCESS_HELP,
+  "              a pool that is not on this machine wants its admin token in LIGAND_ADMIN_TOKEN",
+  "--json        one JSON value instead of words",
+] as const;
 
 export function admin(values: Values) {
   const { url, secret } = access("admin", values);

@@ -15,10 +15,13 @@ import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
 import { doctor } from "./pool-doctor.ts";
 import { nameCommand } from "./pool-name.ts";
 import { newLog } from "./pool-new-log.ts";
+import { wholeId } from "./short-id.ts";
 import { printable, table } from "./table.ts";
 import { shellWord } from "./worker-service.ts";
 
 const LABEL_HELP = `--label TEXT  whom it is for, in ${LIMITS.labelChars} characters at most`;
+
+const ID_HELP = ["ID            as it is listed, or how it begins: 6 characters or more", ...COMMON_HELP] as const;
 
 const invite: Command = {
   summary: "Make a worker token. It is shown this once, and saved in a file here.",
@@ -80,13 +83,14 @@ const keysCreate: Command = {
       requests_per_minute: whole("rpm", text(values, "rpm"), 1, LIMITS.keyMaxRequestsPerMinute),
       streams: whole("streams", text(values, "streams"), 1, LIMITS.keyMaxStreams),
     });
-    return print(
-      values,
-      { id, key },
-      `${key}\n\nKey ${id}. Use it with any OpenAI client: base URL POOL/v1, this as the API key.`,
-    );
+    return print(values, { id, key }, keyWords({ id, key }, publicUrl(values, poolUrl(values))));
   },
 };
+
+/** Pure: how the key is used at the pool that others reach at `url`. */
+export function keyWords({ id, key }: { id: string; key: string }, url: string): string {
+  return `${key}\n\nKey ${id}. Use it with any OpenAI client: base URL ${url}/v1, this as the API key.`;
+}
 
 const keysList: Command = {
   summary: "List client keys and what they used.",
@@ -103,11 +107,12 @@ const keysList: Command = {
 const keysRevoke: Command = {
   summary: "Revoke a client key at once.",
   usage: "ID [--json]",
-  help: COMMON_HELP,
+  help: ID_HELP,
   options: COMMON_OPTIONS,
   positionals: { min: 1, max: 1 },
   async run(values, [id = ""]) {
-    const revoked = await admin(values).revokeKey(id);
+    const client = admin(values);
+    const revoked = await client.revokeKey(wholeId(id, "client key", await client.keys()));
     return print(values, revoked, `Key ${revoked.id} was revoked at ${revoked.revoked_at}.`);
   },
 };
@@ -127,11 +132,12 @@ const workersList: Command = {
 const workersRevoke: Command = {
   summary: "Revoke a worker token: its worker is cut off at once and cannot return.",
   usage: "ID [--json]",
-  help: COMMON_HELP,
+  help: ID_HELP,
   options: COMMON_OPTIONS,
   positionals: { min: 1, max: 1 },
   async run(values, [id = ""]) {
-    const revoked = await admin(values).revokeToken(id);
+    const client = admin(values);
+    const revoked = await client.revokeToken(wholeId(id, "worker token", (await client.workers()).tokens));
     return print(values, revoked, `Worker token ${revoked.id} was revoked at ${revoked.revoked_at}.`);
   },
 };

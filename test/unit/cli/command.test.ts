@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { calledAs } from "../../../scripts/cli/called-as.ts";
 import { chat } from "../../../scripts/cli/chat.ts";
 import { type Command, type Group, parseCommand } from "../../../scripts/cli/command.ts";
-import { pool, startWords } from "../../../scripts/cli/pool.ts";
+import { keyWords, pool, startWords } from "../../../scripts/cli/pool.ts";
 import { worker } from "../../../scripts/cli/worker.ts";
 import { defaultStateDir, workerFolders } from "../../../scripts/cli/worker-state-dir.ts";
 
@@ -55,6 +55,7 @@ describe("the command line", () => {
     ["pool workers list --rpm", "usage", "--rpm"],
     ["pool workers list --rpm -5", "usage", '--rpm wants a value, and "-5" looks like another option'],
     ["pool nothing", "usage", 'There is no "ligand pool nothing"'],
+    ["pool --json", "usage", "COMMAND is missing.\n\nligand pool COMMAND"],
     ["constructor", "usage", 'There is no "ligand constructor"'],
   ])('"%s" is answered with %s', (line, kind, says) => {
     const parsed = parse(line);
@@ -91,6 +92,11 @@ it.each<[url: string, flags: string, elsewhere: boolean]>([
   expect(command).toBe(`  npm run ligand -- worker start ${flags}`);
   expect(more !== undefined).toBe(elsewhere);
 });
+
+it("a new client key is shown with the base URL that goes with it", () =>
+  expect(keyWords({ id: "i", key: "lk_i" }, "https://pool.example")).toBe(
+    "lk_i\n\nKey i. Use it with any OpenAI client: base URL https://pool.example/v1, this as the API key.",
+  ));
 
 it.each<[env: Record<string, string>, want: string]>([
   [{}, "/home/w/.local/state/ligand/worker"],

@@ -60,6 +60,12 @@ describe.each(leaves(ligand, []))("ligand %s", (line, command) => {
   });
 });
 
+const ofPool = leaves(ligand, []).filter(([, { options }]) => options.state?.setting?.section === "any");
+it.each(ofPool)("ligand %s names in its help what opens a pool elsewhere", async (line) => {
+  const { out } = await said(...line.split(" "), "--help");
+  expect(out.join("\n")).toContain(line === "chat" ? "LIGAND_KEY" : "LIGAND_ADMIN_TOKEN");
+});
+
 it.each(groups(ligand, []).map((line) => [line]))("ligand %s nothing --json fails as JSON", async (line) => {
   const words = line === "" ? [] : line.split(" ");
   const { code, out, err } = await said(...words, "nothing", "--json");

@@ -1,0 +1,17 @@
+import { expect, it } from "vitest";
+import { wholeId } from "../../../scripts/cli/short-id.ts";
+
+const all = [{ id: "0123456789abcdef" }, { id: "0123457000000000" }, { id: "0123456" }];
+const find = (given: string) => wholeId(given, "client key", all);
+
+it.each<[what: string, given: string, want: string]>([
+  ["whole", "0123456789abcdef", "0123456789abcdef"],
+  ["cut short", "01234567", "0123456789abcdef"],
+  ["in capitals", "0123456789ABC", "0123456789abcdef"],
+  ["whole, though another begins with it", "0123456", "0123456"],
+  ["nobody's", "ffffff", "ffffff"],
+  ["shorter than is asked", "01234", "01234"],
+])("an id %s", (_what, given, want) => expect(find(given)).toBe(want));
+
+it("that two begin with is refused", () =>
+  expect(() => find("012345")).toThrow("3 client keys have ids that begin with 012345. Say more of it."));

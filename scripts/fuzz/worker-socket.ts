@@ -1,12 +1,12 @@
-import type WebSocket from "ws";
+import WebSocket, { type ClientOptions } from "ws";
 import { toHex, utf8 } from "../../schema/crypto/bytes.ts";
 import { canonicalBytesOrNull } from "../../schema/crypto/canonical.ts";
 import type { Signer } from "../../schema/crypto/ed25519.ts";
 import { sha256Hex } from "../../schema/crypto/hash.ts";
 import { signManifest, signWorkerProof } from "../../schema/crypto/worker-proof.ts";
-import { LIMITS, WORKER_PROTOCOL } from "../../schema/wire/limits.ts";
+import { WORKER_PROTOCOL } from "../../schema/wire/limits.ts";
 import { type JobFrame, type Manifest, type PoolFrame, poolFrame } from "../../schema/wire/worker-frames.ts";
-import { openWorkerSocket } from "../../worker-agent/session/worker-socket.ts";
+import { CLOSING } from "../../worker-agent/session/worker-socket.ts";
 
 export interface Closed {
   code: number;
@@ -64,12 +64,14 @@ export class WorkerSocket {
   }
 
   static async open(options: WorkerSocketOptions): Promise<WorkerSocket> {
-    const socket = openWorkerSocket({
-      url: `${options.url.replace(/^http/, "ws")}/v1/workers/connect`,
-      token: options.token,
-      frameBytes: LIMITS.poolFrameBytes,
-      handshakeMs: options.timeoutMs,
-    });
+    // As the agent: what the pool said counts, not when it hangs up. The type is behind the library.
+    const client: ClientOptions & { closeTimeout: number } = {
+      headers: { authorization: `Bearer ${options.token}` },
+      handshakeTimeout: options.timeoutMs,
+      closeTimeout: CLOSING.idleMs,
+    };
+    const url = `${options.url.replace(/^http/, "ws")}/v1/workers/connect`;
+    const socket = new WebSocket(url, [WORKER_PROTOCOL.extended, WORKER_PROTOCOL.subprotocol], client);
     const opened = new WorkerSocket(socket, options);
     await new Promise((resolve, reject) => socket.once("open", resolve).once("error", reject));
     return opened;

@@ -33,6 +33,8 @@ export interface Env {
    */
   PUBLIC_NETWORK?: Fetcher;
   PRIVATE_NETWORK?: Fetcher;
+  /** Of the runner on one machine: why a call to a peer failed, by the reference in the runtime's error. */
+  NETWORK_NOTES?: Fetcher;
   /** Origins that browsers may call the client API from, comma-separated, or `*`. */
   CORS_ORIGINS?: string;
   /** Set by the runner of a pool on one machine, whose operator has no wrangler to mend it with. */

@@ -22,7 +22,7 @@ import type { Env } from "../env.ts";
 import { poolKeys } from "../http/pool-keys.ts";
 import type { PeerStanding } from "./bond-object.ts";
 import { ownCard, ownIdentityCard } from "./own-card.ts";
-import { callPeer, type PeerAddress, type PeerAnswer, readPeer } from "./peer-client.ts";
+import { type CallFailure, callPeer, codeOf, type PeerAddress, type PeerAnswer, readPeer } from "./peer-client.ts";
 import { wasEverPeer } from "./store.ts";
 
 /** A peer that has proven its key to us, and we ours to it. */
@@ -32,6 +32,7 @@ interface Refused {
   ok: false;
   code: ErrorCode;
   message?: string;
+  failure?: CallFailure;
 }
 
 const INFO = "/v1/federation/info";
@@ -40,10 +41,18 @@ const INFO = "/v1/federation/info";
  * Our admin adds a peer by its URL (SPEC 3.4): its card is read, it proves its key to us and we ours to it. Nothing is
  * stored here, nor at the peer before our proof. `expected`: the atom id that must be there.
  */
-export async function introduce(
-  env: Env,
-  at: { url: string; expected: string | undefined; requestUrl: string },
-): Promise<Introduced> {
+export async function introduce(env: Env, at: Meeting): Promise<Introduced> {
+  const met = await meet(env, at);
+  return met.ok || met.failure === undefined ? met : { ok: false, code: await codeOf(env, met.failure) };
+}
+
+interface Meeting {
+  url: string;
+  expected: string | undefined;
+  requestUrl: string;
+}
+
+async function meet(env: Env, at: Meeting): Promise<Introduced> {
   const read = await readCard(env, at.url);
   if (!read.ok) return read;
   const { card } = read;
@@ -163,7 +172,7 @@ export function cardOf(
 
 /** What the peer refused, for our admin. */
 function refused(answer: PeerAnswer): Refused | null {
-  if (!answer.ok) return { ok: false, code: answer.code };
+  if (!answer.ok) return answer;
   if (answer.status >= 200 && answer.status < 300) return null;
   if (answer.status === 403) {
     return { ok: false, code: "federation/registration-refused", message: "The other pool does not admit this one." };

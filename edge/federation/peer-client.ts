@@ -1,7 +1,9 @@
 import { utf8 } from "../../schema/crypto/bytes.ts";
 import { freshNonce, signRequest } from "../../schema/crypto/request-signature.ts";
+import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { type FederationPolicy, isAllowedPeerUrl } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { networkFailure } from "../../schema/wire/network-failure.ts";
 import type { Env } from "../env.ts";
 import { hasMoreValuesThan } from "../http/json-values.ts";
 import { poolKeys } from "../http/pool-keys.ts";
@@ -24,7 +26,14 @@ type NoAnswer = {
     | "federation/unreachable"
     | "federation/private-address"
     | "federation/legacy-off";
+  readonly failure?: CallFailure;
 };
+
+/**
+ * Why nothing came back, as far as the runtime tells the Worker: the code, or under which reference its own log has the
+ * cause. For our admin's eyes (`codeOf`), never a peer's: it says what is at an address.
+ */
+export type CallFailure = "federation/silent" | "federation/no-connection" | { readonly reference: string };
 
 export type PeerAnswer =
   | { readonly ok: true; readonly status: number; readonly body: unknown; readonly retryAfterSeconds: number | null }
@@ -113,10 +122,26 @@ async function openNetwork(
 async function send(network: Network, url: URL, init: RequestInit): Promise<Response | NoAnswer> {
   try {
     return await network.fetch(url.href, { ...init, redirect: "manual" });
-  } catch {
-    // Why is the network's own affair: names and addresses stay out of what a peer or a log is told.
-    return UNREACHABLE;
+  } catch (error) {
+    // Names and addresses stay out of what a peer or a log is told.
+    return { ...UNREACHABLE, ...failureOf(error) };
   }
+}
+
+/** workerd's words: it has no codes. What is none of these is not guessed at. */
+function failureOf(error: unknown): Pick<NoAnswer, "failure"> {
+  if (!(error instanceof Error)) return {};
+  if (error.name === "AbortError") return { failure: "federation/silent" };
+  if (error.message === "Network connection lost.") return { failure: "federation/no-connection" };
+  const reference = /^internal error; reference = ([a-z0-9]{24})$/.exec(error.message)?.[1];
+  return reference === undefined ? {} : { failure: { reference } };
+}
+
+/** The failure's code, for our admin. What only the runtime's log has, the runner is asked for; Cloudflare has none. */
+export async function codeOf({ NETWORK_NOTES: notes }: Env, failure: CallFailure): Promise<ErrorCode> {
+  if (typeof failure === "string") return failure;
+  const told = await notes?.fetch(`http://runner/${failure.reference}`).then((answer) => answer.text());
+  return networkFailure.safeParse(told).data ?? UNREACHABLE.code;
 }
 
 async function whole(sent: Response | NoAnswer, maxBytes: number = LIMITS.federatedBodyBytes): Promise<PeerAnswer> {
@@ -126,8 +151,10 @@ async function whole(sent: Response | NoAnswer, maxBytes: number = LIMITS.federa
     if (text === null) return UNREACHABLE;
     const retryAfterSeconds = readRetryAfter(sent.headers.get("retry-after"), Date.now());
     return { ok: true, status: sent.status, body: parse(text), retryAfterSeconds };
-  } catch {
-    return UNREACHABLE;
+  } catch (error) {
+    // It has begun to answer: of what can be told, only that it did not go on fits.
+    const { failure } = failureOf(error);
+    return failure === "federation/silent" ? { ...UNREACHABLE, failure } : UNREACHABLE;
   }
 }
 

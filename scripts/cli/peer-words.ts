@@ -193,9 +193,6 @@ export function nextStep(
       return `To allow it: ${allow}`;
     case "federation/too-many-peers":
       return `For more than ${policy.max_peers}: ${hints.ligand("federation set max_peers=N")}`;
-    case "federation/unreachable":
-      // To the pool a name that leads to a private address looks like one that leads nowhere.
-      return policy.allow_private_peers ? undefined : `If it is at a private address: ${allow}`;
     case "federation/tier-refused":
       return lowerTier(hints);
     case "federation/registration-refused":

@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import type { FolderLock } from "../../worker-agent/state/folder-lock.ts";
 import { allowedHosts, freePort, isLoopback, localUrl } from "./listen-address.ts";
 import { applyMigrations, readMigrations } from "./migrations.ts";
+import { NetworkNotes } from "./network-notes.ts";
 import { OperatorError } from "./operator-error.ts";
 import { bundlePool } from "./pool-bundle.ts";
 import { type PoolConfig, readPoolConfig } from "./pool-config.ts";
@@ -158,6 +159,7 @@ async function serve(
 ): Promise<RunningPool> {
   const { stateDir, log, tls, certificate, authorities, secrets, isNew } = options;
   const outer = { host: options.host, port: options.port || (certificate ? await freePort(options.host) : 0) };
+  const notes = new NetworkNotes();
   // Behind TLS the pool itself is for this machine only, on a port that nobody needs to know.
   const { host, port: wanted } = certificate ? { host: "127.0.0.1", port: 0 } : outer;
   for (let attempt = 1; ; attempt++) {
@@ -183,12 +185,12 @@ async function serve(
       modules: true as const,
       script,
       bindings,
-      serviceBindings: peerNetworks(authorities),
+      serviceBindings: { ...peerNetworks(authorities), NETWORK_NOTES: notes.service },
       unsafeDirectSockets: [{ host, port }],
     };
     try {
-      const woken = { name: pool.name, crons: config.crons };
-      const supervised = await supervise(() => startRuntime(stateDir, [pool], recordFile, log, woken), log);
+      const served = { name: pool.name, crons: config.crons, notes };
+      const supervised = await supervise(() => startRuntime(stateDir, [pool], recordFile, log, served), log);
       const front =
         certificate &&
         (await startTlsFront(outer, { host, port }, certificate).catch(async (error: unknown) => {

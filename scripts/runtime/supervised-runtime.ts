@@ -10,6 +10,7 @@ import {
   type V4WorkerOptions,
 } from "miniflare";
 import { AT_START } from "../../schema/wire/scheduled.ts";
+import type { NetworkNotes } from "./network-notes.ts";
 import type { Cron } from "./pool-config.ts";
 import { RUNTIME_STATE } from "./pool-secrets.ts";
 import { recordedWorkerd } from "./workerd-record.ts";
@@ -26,10 +27,12 @@ export interface Runtime {
   onFailure(listener: (error: Error) => void): void;
 }
 
-/** Whose `scheduled` is called: at each start of workerd, also after a crash, and by these triggers. */
-export interface Woken {
+export interface Served {
+  /** Whose `scheduled` is called: at each start of workerd, also after a crash, and by these triggers. */
   name: string;
   crons: readonly Cron[];
+  /** Takes workerd's notes of calls to peers that failed out of the log. */
+  notes: Pick<NetworkNotes, "take">;
 }
 
 /** Starts workerd with these workers behind an entry that answers nothing. */
@@ -38,7 +41,7 @@ export async function startRuntime(
   workers: V4WorkerOptions[],
   recordFile: string,
   log: LogLine,
-  woken?: Woken,
+  served?: Served,
 ): Promise<Runtime> {
   const runtimeLog = new RuntimeLog(log);
   const { command, env } = recordedWorkerd(recordFile);
@@ -55,7 +58,7 @@ export async function startRuntime(
       unsafeRuntimeEnv: env,
       log: runtimeLog,
       handleStructuredLogs: ({ level, message }) => {
-        if (!isSchedulersNote(message)) log(`pool ${level}: ${message}`);
+        if (!isSchedulersNote(message) && !served?.notes.take(message)) log(`pool ${level}: ${message}`);
       },
       unsafeHandleRuntimeRestart: () => {
         log("The pool's runtime is back.");
@@ -69,8 +72,8 @@ export async function startRuntime(
   const miniflare = withoutSignalHandlers(() => new Miniflare(options));
   // Nobody waits for it; where it fails, alarms do the same a little later.
   const wake = (cron: string) => {
-    if (woken === undefined) return;
-    const calling = miniflare.getWorker(woken.name).then((worker) => worker.scheduled({ cron }));
+    if (served === undefined) return;
+    const calling = miniflare.getWorker(served.name).then((worker) => worker.scheduled({ cron }));
     calling.catch(() => undefined);
   };
   try {
@@ -80,7 +83,7 @@ export async function startRuntime(
     throw error;
   }
   wake(AT_START);
-  const timers = (woken?.crons ?? []).map(({ cron, everyMs }) => setInterval(() => wake(cron), everyMs).unref());
+  const timers = (served?.crons ?? []).map(({ cron, everyMs }) => setInterval(() => wake(cron), everyMs).unref());
   return {
     miniflare,
     dispose() {

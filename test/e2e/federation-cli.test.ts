@@ -102,7 +102,7 @@ describe("peers add", () => {
     refused(
       pools()[0],
       ["peers", "add", "https://127.0.0.1:9"],
-      `If it is at a private address: npm run ligand -- ${allow}`,
+      `Peers are reached over https, and not at private addresses, unless the policy allows it. Use the peer's public https URL, or set allow_private_peers. To allow it: npm run ligand -- ${allow}`,
     ));
 
   it("of a pool that admits nobody here says what its operator does", async () => {
@@ -116,7 +116,17 @@ describe("peers add", () => {
   });
 
   it.each<[what: string, url: () => string | Promise<string>, says: string]>([
-    ["nobody", () => "http://127.0.0.1:9", "Check its URL, and that federation is on there."],
+    ["nobody", () => "http://127.0.0.1:9", "Nothing listens at that URL, or what does ended the connection"],
+    [
+      "a host that is none",
+      () => "http://nobody.invalid",
+      "The host of that URL cannot be found. Check how it is spelled",
+    ],
+    [
+      "what speaks no TLS",
+      async () => (await stranger((_, response) => response.end())).replace("http:", "https:"),
+      "What listens at that URL does not speak TLS. Check the port",
+    ],
     ["what is no pool", () => stranger((_, response) => response.end("hello")), "No pool answers at that URL."],
     [
       "a redirect",

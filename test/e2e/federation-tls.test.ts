@@ -57,7 +57,7 @@ it("two pools meet over https, bond, and what one says reaches the other by a st
 });
 
 it("a pool that does not know the authority does not go on", async () => {
-  expect(await codeOf(ignorant, outside(served).url)).toBe("federation/unreachable");
+  expect(await codeOf(ignorant, outside(served).url)).toBe("federation/untrusted-certificate");
   expect(await served.admin.peers()).not.toContainEqual(
     expect.objectContaining({ atom_id: ignorant.credentials.atom_id }),
   );
@@ -76,14 +76,19 @@ describe("whoever knows the authority", () => {
     return `https://localhost:${(server.address() as AddressInfo).port}`;
   };
 
-  it.each<[what: string, issued: Parameters<typeof ca.issue>[1], arrives: number]>([
-    ["asks under a certificate for the host's name", {}, 1],
-    ["tells nothing to one that has another host's", { names: ["other.example"] }, 0],
-    ["tells nothing to one whose certificate has expired", { notAfter: new Date(Date.now() - 60_000) }, 0],
-  ])("%s", async (_what, issued, arrives) => {
+  it.each<[what: string, issued: Parameters<typeof ca.issue>[1], code: string, arrives: number]>([
+    ["asks under a certificate for the host's name", {}, "unreachable", 1],
+    ["tells nothing to one that has another host's", { names: ["other.example"] }, "wrong-certificate", 0],
+    [
+      "tells nothing to one whose certificate has expired",
+      { notAfter: new Date(Date.now() - 60_000) },
+      "expired-certificate",
+      0,
+    ],
+  ])("%s", async (_what, issued, code, arrives) => {
     const url = await serve(await ca.issue(temporaryFolder(), issued));
     const before = requests;
-    expect(await codeOf(trusting, url)).toBe("federation/unreachable");
+    expect(await codeOf(trusting, url)).toBe(`federation/${code}`);
     expect(requests - before).toBe(arrives);
   });
 });

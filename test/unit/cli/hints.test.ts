@@ -90,15 +90,7 @@ describe("every command that is named for this pool says which", () => {
     events: { log_id: "x", public: 0, peers: 0, all: 0, hlc: { physical_us: 0, logical: 0 } },
     refused_requests: {},
   });
-  const codes = [
-    "disabled",
-    "legacy-off",
-    "private-address",
-    "too-many-peers",
-    "unreachable",
-    "registration-refused",
-    "tier-refused",
-  ];
+  const codes = ["disabled", "legacy-off", "private-address", "too-many-peers", "registration-refused", "tier-refused"];
   const standings: [string, Partial<PeerView>][] = [
     ["revoked", { revoked_at_ms: 1 }],
     ["refused", { effective: 0 }],

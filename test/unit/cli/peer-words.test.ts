@@ -208,8 +208,7 @@ it.each<[code: string, allow: boolean, says: string | undefined]>([
   ["federation/disabled", false, "Switch it on with: npm run ligand -- federation on"],
   ["federation/private-address", false, "To allow it: npm run ligand -- federation set allow_private_peers=on"],
   ["federation/legacy-off", false, "To allow it: npm run ligand -- federation set legacy_signatures=reads"],
-  ["federation/unreachable", false, "If it is at a private address: npm run ligand -- federation set"],
-  ["federation/unreachable", true, undefined],
+  ["federation/unreachable", false, undefined],
   ["federation/too-many-peers", false, "For more than 10: npm run ligand -- federation set max_peers=N"],
   [
     "federation/registration-refused",

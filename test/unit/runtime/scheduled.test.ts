@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import { AT_START } from "../../../schema/wire/scheduled.ts";
+import { NetworkNotes } from "../../../scripts/runtime/network-notes.ts";
 import { readPoolConfig } from "../../../scripts/runtime/pool-config.ts";
 import { type Runtime, startRuntime } from "../../../scripts/runtime/supervised-runtime.ts";
 
@@ -52,9 +53,9 @@ it("the runner calls the Worker's scheduled at its start, then as the triggers s
     compatibilityDate: "2026-11-01",
   };
   const crons = [{ cron: "*/5 * * * *", everyMs: 20 }];
-  const woken = { name: worker.name, crons };
+  const served = { name: worker.name, crons, notes: new NetworkNotes() };
   const recordFile = join(folder, "workerd.json");
-  const runtime: Runtime = await startRuntime(folder, [worker], recordFile, (line) => lines.push(line), woken);
+  const runtime: Runtime = await startRuntime(folder, [worker], recordFile, (line) => lines.push(line), served);
   const called = () => lines.flatMap((line) => /called: (.*)/.exec(line)?.[1] ?? []);
   await vi.waitFor(() => expect(called().length).toBeGreaterThan(3), { timeout: 20_000, interval: 20 });
   expect(called().filter((cron) => cron === AT_START)).toHaveLength(1);

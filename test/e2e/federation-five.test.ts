@@ -9,24 +9,31 @@ import { type RunningPool, startPool, WORKERD_RECORD } from "../../scripts/runti
 import { parseRecord } from "../../scripts/runtime/workerd-record.ts";
 import { signal } from "../../worker-agent/state/processes.ts";
 import { bodyOf, bond, expectOnce, expectSound, idsOf, logOf, openFederation, SAID } from "./federation-support.ts";
+import { type Cut, PartitionProxy } from "./partition-proxy.ts";
 import { type Pool, ScriptedPeer } from "./scripted-peer.ts";
 import { temporaryFolder, waitFor } from "./support.ts";
 
 /**
  * Five pools, each in a workerd of its own, on a day on which everything goes wrong: processes stand still, are killed,
- * are switched off, trust each other less and more again, while workers join and a sixth, scripted pool tells one or
- * another of public events. Afterwards all of them have everything, once. The same rules over thousands of seeds, without
- * processes: `npm run simulate`.
+ * are switched off, cannot reach one another in one direction or both, trust each other less and more again, while
+ * workers join and a sixth, scripted pool tells one or another of public events. Afterwards all of them have everything,
+ * once. The same rules over thousands of seeds, without processes: `npm run simulate`.
+ *
+ * No clock jumps here: a process has the machine's clock, and what could show it another is no part of this project.
+ * They do in the simulation, and inside workerd in `test/edge/event-log.test.ts` and `time.test.ts`.
  */
 
 const POOLS = 5;
-const STEPS = 30;
+const STEPS = 36;
+const STEP_MS = 30_000;
 const CONVERGED_MS = 45_000;
 
 interface Five extends Pool {
   name: string;
   running: RunningPool;
   stateDir: string;
+  /** Where the others reach it. */
+  front: PartitionProxy;
   /** What keeps it from answering now. */
   state: "up" | "still" | "off";
 }
@@ -35,18 +42,22 @@ const folders = Array.from({ length: POOLS }, () => temporaryFolder());
 const pools: Five[] = [];
 let source: ScriptedPeer;
 
-async function serve(stateDir: string, port = 0): Promise<Pick<Five, "running" | "url" | "admin" | "credentials">> {
-  const running = await startPool({ stateDir, port, log: () => {} });
-  const { url, secrets } = running;
+type Served = Pick<Five, "running" | "url" | "admin" | "credentials">;
+
+async function serve({ stateDir, front }: Pick<Five, "stateDir" | "front">, port = 0): Promise<Served> {
+  const running = await startPool({ stateDir, port, publicUrl: front.url, log: () => {} });
+  const { url, publicUrl, secrets } = running;
+  front.poolUrl = url;
   const admin = adminClient(url, secrets.admin_token);
   const { atom_id } = await admin.pool();
-  return { running, url, admin, credentials: { atom_id, admin_token: secrets.admin_token } };
+  return { running, url, admin, credentials: { atom_id, admin_token: secrets.admin_token, public_url: publicUrl } };
 }
 
 beforeAll(async () => {
   source = await ScriptedPeer.start();
   for (const stateDir of folders) {
-    pools.push({ ...(await serve(stateDir)), name: `pool ${pools.length}`, stateDir, state: "up" });
+    const front = await PartitionProxy.start();
+    pools.push({ ...(await serve({ stateDir, front })), name: `pool ${pools.length}`, stateDir, front, state: "up" });
   }
   await openFederation(...pools);
   for (const [i, a] of pools.entries()) await Promise.all(pools.slice(i + 1).map((b) => bond(a, b)));
@@ -54,9 +65,12 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
+  for (const { front } of pools) front.mendAll();
   for (const pool of pools) signal(runtimeOf(pool), "SIGCONT");
   await Promise.all(pools.map(({ running }) => running.stop()));
 });
+
+const idOf = ({ credentials }: Pool) => credentials.atom_id;
 
 function runtimeOf({ stateDir }: Five): number {
   const record = parseRecord(readFileSync(join(stateDir, WORKERD_RECORD), "utf8"));
@@ -68,17 +82,20 @@ const step = fc.record({
   what: fc.constantFrom(
     ...(["push", "push", "push", "push", "join", "join", "trust", "trust", "trust"] as const),
     ...(["stand still", "stand still", "go on", "go on", "kill", "kill", "restart", "off", "on"] as const),
+    ...(["cut", "cut", "cut", "cut", "mend"] as const),
   ),
   at: fc.nat(POOLS - 1),
   other: fc.nat(POOLS - 1),
   level: fc.constantFrom(0, 1, 2, 3),
+  how: fc.constantFrom<Cut>("refused", "silent", "torn"),
+  both: fc.boolean(),
 });
 type Step = typeof step extends fc.Arbitrary<infer S> ? S : never;
 
 /** Content ids of public events that some pool said yes to. */
 const accepted: string[] = [];
 
-async function take({ what, at, other, level }: Step): Promise<void> {
+async function take({ what, at, other, level, how, both }: Step): Promise<void> {
   const [pool, peer] = [pools[at], pools[other]];
   if (pool === undefined || peer === undefined) return;
   if (what === "go on") return goOn(pool);
@@ -91,13 +108,8 @@ async function take({ what, at, other, level }: Step): Promise<void> {
       if (answer !== null) accepted.push(...events.map(({ content_id }) => content_id));
       return;
     }
-    case "join": {
-      // It leaves at once; that it came is in the log.
-      const { token } = await pool.admin.invite({});
-      const options = { url: pool.url, token, signer: await signerFrom(generateSecretKey()), timeoutMs: 10_000 };
-      const worker = await WorkerSocket.serving(options, [{ name: "m", slots: 1, kinds: ["chat"] }]);
-      return worker.vanish();
-    }
+    case "join":
+      return comeAndGo(pool);
     case "stand still":
       signal(runtimeOf(pool), "SIGSTOP");
       pool.state = "still";
@@ -108,7 +120,7 @@ async function take({ what, at, other, level }: Step): Promise<void> {
       return;
     case "restart":
       await pool.running.stop();
-      Object.assign(pool, await serve(pool.stateDir, Number(new URL(pool.url).port)));
+      Object.assign(pool, await serve(pool, Number(new URL(pool.url).port)));
       return;
     case "off":
     case "on":
@@ -118,9 +130,31 @@ async function take({ what, at, other, level }: Step): Promise<void> {
     case "trust":
       if (pool !== peer) await pool.admin.trustPeer(peer.credentials.atom_id, level);
       return;
+    case "cut":
+      pool.front.cut(idOf(peer), how);
+      if (both) peer.front.cut(idOf(pool), how);
+      return;
+    case "mend":
+      pool.front.mend(idOf(peer));
+      return;
     default:
       what satisfies never;
   }
+}
+
+/** A worker that leaves at once; that it came is in the log. */
+async function comeAndGo(pool: Five): Promise<void> {
+  const { token } = await pool.admin.invite({});
+  const options = { url: pool.url, token, signer: await signerFrom(generateSecretKey()), timeoutMs: 10_000 };
+  const worker = await WorkerSocket.serving(options, [{ name: "m", slots: 1, kinds: ["chat"] }]);
+  worker.vanish();
+}
+
+/** One that hangs is named. */
+async function inTime(doing: Promise<void>, what: string): Promise<void> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(`not done after ${STEP_MS} ms: ${what}`)), STEP_MS);
+  await Promise.race([doing, late]).finally(() => clearTimeout(timer));
 }
 
 async function goOn(pool: Five): Promise<void> {
@@ -131,6 +165,7 @@ async function goOn(pool: Five): Promise<void> {
 
 async function mendAll(): Promise<void> {
   for (const pool of pools) await goOn(pool);
+  for (const { front } of pools) front.mendAll();
   await openFederation(...pools);
   for (const pool of pools) {
     pool.state = "up";
@@ -145,18 +180,48 @@ async function missing(pool: Five): Promise<string[]> {
   return [...accepted, ...said.flat()].filter((id) => !has.has(id));
 }
 
+it("two that are cut off from each other have what is public from the others, and the rest when they are not", async () => {
+  const [a, b, c] = pools as [Five, Five, Five];
+  expect((await a.admin.peer(idOf(b))).url).toBe(b.front.url);
+  expect((await b.admin.peer(idOf(a))).url).toBe(a.front.url);
+  const before = idsOf(await logOf(a, "peers"));
+  const forPeers = async () => idsOf(await logOf(a, "peers")).filter((id) => !before.includes(id));
+  b.front.cut(idOf(a), "refused");
+  a.front.cut(idOf(b), "torn");
+  await comeAndGo(a);
+  await waitFor(async () => (await forPeers()).length > 0, 5_000, "the log to have the worker");
+  const joined = await forPeers();
+  await take({ what: "push", at: 0, other: 0, level: 0, how: "torn", both: false });
+  const isHeldBack = async () => (await missing(b)).every((id) => !accepted.includes(id));
+  await waitFor(isHeldBack, 10_000, "what is public to come through others");
+  await waitFor(async () => (await missing(c)).length === 0, 10_000, "a third to have everything");
+  expect(await missing(b)).toEqual(expect.arrayContaining(joined));
+  for (const { front } of pools) front.mendAll();
+  await waitFor(async () => (await missing(b)).length === 0, 20_000, "the rest to come");
+  const { met } = b.front;
+  b.front.cut(idOf(a), "refused");
+  await a.admin.trustPeer(idOf(b), 2);
+  await waitFor(() => b.front.met > met, 10_000, "the grant to be refused");
+  expect((await b.admin.peer(idOf(a))).received).toBe(3);
+  b.front.mendAll();
+  await waitFor(async () => (await b.admin.peer(idOf(a))).received === 2, 20_000, "the grant to come");
+});
+
+const cutsMet = () => pools.reduce((sum, { front }) => sum + front.met, 0);
+
 const SEEDS = [1, 2].map((n) => (Date.now() % 1_000_000) * 10 + n);
 
 it.each(SEEDS)("five pools have everything, once, after the day of seed %i", async (seed) => {
+  const metBefore = cutsMet();
   const steps = fc.sample(step, { seed, numRuns: STEPS });
-  for (const each of steps) await take(each);
+  for (const each of steps) await inTime(take(each), JSON.stringify(each));
   await mendAll();
   const startMs = performance.now();
   for (const pool of pools) {
     await waitFor(async () => (await missing(pool)).length === 0, CONVERGED_MS, `${pool.name} to have everything`);
   }
   console.log(
-    `seed ${seed}: ${accepted.length} public events, level after ${Math.round(performance.now() - startMs)} ms`,
+    `seed ${seed}: ${accepted.length} public events, ${cutsMet() - metBefore} meetings with a cut, level after ${Math.round(performance.now() - startMs)} ms`,
   );
   for (const pool of pools) expectOnce(await expectSound(pool), accepted);
 });

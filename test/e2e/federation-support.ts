@@ -21,7 +21,7 @@ export const SAID = { type: "overview", visibility: "public", payload: {} } as c
 
 /** Both admins grant 3, and both pools know. */
 export async function bond(a: Pool, b: Pool): Promise<void> {
-  await a.admin.addPeer({ url: b.url, atom_id: b.credentials.atom_id });
+  await a.admin.addPeer({ url: b.credentials.public_url ?? b.url, atom_id: b.credentials.atom_id });
   await a.admin.trustPeer(b.credentials.atom_id, 3);
   await b.admin.trustPeer(a.credentials.atom_id, 3);
   await waitFor(

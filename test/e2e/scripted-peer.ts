@@ -40,7 +40,7 @@ import type { Credentials } from "../../scripts/runtime/credentials.ts";
 /** A pool that is met, whoever runs it. */
 export interface Pool {
   url: string;
-  credentials: Pick<Credentials, "atom_id" | "admin_token">;
+  credentials: Pick<Credentials, "atom_id" | "admin_token" | "public_url">;
   admin: AdminClient;
 }
 

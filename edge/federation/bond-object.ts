@@ -113,6 +113,9 @@ export class Bond extends DurableObject<Env> {
     this.#line = new PeerLine(env, kv, {
       address: () => this.#address(),
       changed: (change, save) => this.#circuitChanged(change, save),
+      absent: () => ctx.waitUntil(this.#noteMember().catch(() => this.#armBy(Date.now() + LIMITS.outboxRetryMinMs))),
+      isWaiting: () => this.#isWaiting(),
+      back: () => this.#back(),
     });
     this.#sync = new PeerSync(ctx, env, this.#line, {
       trust: () => this.#trust,
@@ -183,11 +186,10 @@ export class Bond extends DurableObject<Env> {
     // It is there again: nobody need wait out a backoff, or half an hour. Asked by what costs no message one of its
     // tries, for it may be one that calls and cannot be reached.
     this.#sync.follow();
-    const isWaiting = this.#line.circuit() === "open" && this.#deliveries.waiting() > 0;
     const isUnheard = this.ctx.storage.kv.get<boolean>(UNHEARD_GRANT) === true;
     // Once it has called, the next proof that it can be called is enough, whoever asks for it.
     this.#saysGrantAgain ||= isUnheard;
-    if (isWaiting || isUnheard) this.#verifySeldom(nowMs);
+    if (this.#isWaitedFor() || isUnheard) this.#verifySeldom(nowMs);
     return { ok: true, trust };
   }
 
@@ -326,6 +328,9 @@ export class Bond extends DurableObject<Env> {
       const payload = { peer: atomId, level: step.trust.granted };
       if (wasRemoved) this.#events.put({ type: "trust_granted", visibility: "direct", payload });
     });
+    // To our admin it has just answered; whether one that comes by itself can be called is to be seen.
+    if (by.admin !== null) this.#line.met();
+    else if (this.#isWaitedFor()) this.#verifySeldom(nowMs);
     await this.#settle();
     if (fresh) peersChanged();
     return step;
@@ -399,6 +404,7 @@ export class Bond extends DurableObject<Env> {
     this.#trust = null;
     this.#identity = undefined;
     for (const table of ["admissions", "deliveries", "events"] as const) this.#tables?.[table].forget();
+    this.#line.forget();
     this.#seenAtMs = null;
     this.#sync.endForbidden();
     await this.ctx.storage.deleteAlarm();
@@ -519,8 +525,26 @@ export class Bond extends DurableObject<Env> {
       save();
       this.#events.put({ type: `circuit_${change}`, visibility: "private", payload: { peer } });
     });
-    if (change === "closed") this.#deliveries.hurry(Date.now());
+    if (change === "closed") this.#back();
+    else this.ctx.waitUntil(this.#settle());
+  }
+
+  /** What waits for it is tried at once. */
+  #back(): void {
+    if (this.#trust === null) return;
+    this.#deliveries.hurry(Date.now());
+    this.#sync.hurry();
     this.ctx.waitUntil(this.#settle());
+  }
+
+  /** It was away when it was last called, and something is to be told to it. */
+  #isWaitedFor(): boolean {
+    const isAway = this.#line.absence() !== null || this.#line.circuit() === "open";
+    return isAway && this.#isWaiting();
+  }
+
+  #isWaiting(): boolean {
+    return this.#trust !== null && (this.#deliveries.waiting() > 0 || this.#sync.isWaiting());
   }
 
   /**

@@ -1,4 +1,5 @@
 /** What a peer's answer to a push is worth: to the message, and to the circuit (SPEC 3.7, 4.2). Pure. */
+import { ERRORS } from "../../schema/wire/errors.ts";
 import { type PushAnswer, pushAnswer } from "../../schema/wire/events.ts";
 import { peerError } from "../../schema/wire/federation.ts";
 import type { Outcome } from "./delivery.ts";
@@ -21,10 +22,17 @@ export function readPushAnswer({ status, body, retryAfterSeconds }: Answered): {
     const isTaken = answer.accepted + answer.duplicates > 0;
     return { outcome: { type: "answered", status: isTaken ? 200 : 400, retryAfterSeconds }, answer };
   }
+  if (saysItIsOff({ status, body })) return { outcome: { type: "off" }, answer };
   const outcome: Outcome = isUnderstood({ status, body, retryAfterSeconds })
     ? { type: "answered", status, retryAfterSeconds }
     : { type: "garbled" };
   return { outcome, answer };
+}
+
+/** Its operator has federation off (SPEC 3.5). */
+export function saysItIsOff({ status, body }: Pick<Answered, "status" | "body">): boolean {
+  const off = ERRORS["federation/disabled"];
+  return status === off.status && peerError.safeParse(body).data?.error.code === off.openAiCode;
 }
 
 /** Not a success: of that the body says whether it is one. */

@@ -112,11 +112,17 @@ export class DeliveryQueue {
         this.#postpone(tried.atMs);
         return;
       }
-      this.#after(row, message, tried.outcome, Date.now());
+      const nextAtMs = this.#after(row, message, tried.outcome, Date.now());
+      // It said so for all that waits: the others wait with this one, and it is counted against none of them.
+      if (tried.outcome.type === "off" && nextAtMs !== null) {
+        this.#postpone(nextAtMs);
+        return;
+      }
     }
   }
 
-  #after(row: DeliveryRow, message: Message, outcome: Outcome, nowMs: number): void {
+  /** When it is tried again; null: never. */
+  #after(row: DeliveryRow, message: Message, outcome: Outcome, nowMs: number): number | null {
     const delivery: Delivery = { tries: row.tries, deferrals: row.deferrals, nextAtMs: row.next_at_ms };
     const step = afterTry(delivery, outcome, nowMs, Math.random());
     const { sql } = this.#storage;
@@ -124,13 +130,14 @@ export class DeliveryQueue {
       const { tries, deferrals, nextAtMs } = step.delivery;
       const update = "UPDATE deliveries SET tries = ?, deferrals = ?, next_at_ms = ? WHERE id = ?";
       sql.exec(update, tries, deferrals, nextAtMs, row.id);
-      return;
+      return nextAtMs;
     }
     this.#storage.transactionSync(() => {
       const { rowsWritten } = sql.exec("DELETE FROM deliveries WHERE id = ?", row.id);
       // What was taken back meanwhile is nobody's to miss.
       if (step.type === "given-up" && rowsWritten > 0) this.#carrier.gaveUp(message, step.reason);
     });
+    return null;
   }
 
   /** The first that is due after that one. */

@@ -9,15 +9,23 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 export type Outcome =
   /** As the protocol has it: a success says that the message was taken, a refusal by what code. */
   | { type: "answered"; status: number; retryAfterSeconds: number | null }
+  /** It says that its operator has federation off: it is there, and will take the message when it is on again. */
+  | { type: "off" }
   /** A status that is no error, a redirect too, and no answer to what was sent. */
   | { type: "garbled" }
   /** Refused, timed out, too large, or no HTTP at all. */
   | { type: "unreachable" };
 
-/** What an outcome means: done; never to be; later, at a time that the peer names; a failure. */
-type Verdict = { type: "delivered" } | { type: "gone" } | { type: "deferred"; afterMs: number } | { type: "failed" };
+/** What an outcome means: done; never to be; later, at a time that the peer names or when it is on again; a failure. */
+type Verdict =
+  | { type: "delivered" }
+  | { type: "gone" }
+  | { type: "deferred"; afterMs: number | null }
+  | { type: "failed" };
 
+/** Of the protocol's two ways to ask for patience neither is a failure: a `429` that says when, and "switched off". */
 function verdictOf(outcome: Outcome): Verdict {
+  if (outcome.type === "off") return { type: "deferred", afterMs: null };
   if (outcome.type !== "answered") return { type: "failed" };
   const { status, retryAfterSeconds } = outcome;
   if (status >= 200 && status < 300) return { type: "delivered" };
@@ -59,7 +67,9 @@ export function afterTry(delivery: Delivery, outcome: Outcome, nowMs: number, ra
     case "deferred": {
       const deferrals = delivery.deferrals + 1;
       if (deferrals > LIMITS.deliveryDeferrals) return { type: "given-up", reason: "tries" };
-      return { type: "retry", delivery: { ...delivery, deferrals, nextAtMs: nowMs + verdict.afterMs } };
+      // Half an hour at most, so that a hundred of them span about a day too.
+      const afterMs = verdict.afterMs ?? backoffMs(deferrals, random, LIMITS.deliveryOffMaxMs);
+      return { type: "retry", delivery: { ...delivery, deferrals, nextAtMs: nowMs + afterMs } };
     }
     case "failed": {
       const tries = delivery.tries + 1;
@@ -75,8 +85,8 @@ export function afterTry(delivery: Delivery, outcome: Outcome, nowMs: number, ra
  * Full jitter: anything between the least and a ceiling that grows fourfold, so that of nine waits the last two may
  * take the most, 12 h, and ten tries span about a day.
  */
-export function backoffMs(tries: number, random: number): number {
-  const ceilingMs = Math.min(LIMITS.deliveryBackoffMinMs * 4 ** tries, LIMITS.deliveryBackoffMaxMs);
+export function backoffMs(tries: number, random: number, maxMs: number = LIMITS.deliveryBackoffMaxMs): number {
+  const ceilingMs = Math.min(LIMITS.deliveryBackoffMinMs * 4 ** tries, maxMs);
   return LIMITS.deliveryBackoffMinMs + Math.floor(random * (ceilingMs - LIMITS.deliveryBackoffMinMs));
 }
 
@@ -115,9 +125,9 @@ export interface CircuitEnd {
   readonly change: "opened" | "closed" | null;
 }
 
-/** After each try. A peer that refuses a message is there: it fails by its own errors, by garbage and by silence. */
+/** After each try. A peer that refuses a message, or says that it is off, is there: it fails by its own errors, by garbage and by silence. */
 export function endTry(circuit: Circuit, outcome: Outcome, nowMs: number): CircuitEnd {
-  if (outcome.type === "answered" && outcome.status < 500) {
+  if (outcome.type === "off" || (outcome.type === "answered" && outcome.status < 500)) {
     return { circuit: CLOSED_CIRCUIT, change: circuit.openedAtMs === null ? null : "closed" };
   }
   const open: Circuit = { failedAtMs: [], openedAtMs: nowMs, probeUntilMs: null };
@@ -127,6 +137,13 @@ export function endTry(circuit: Circuit, outcome: Outcome, nowMs: number): Circu
   return failedAtMs.length >= LIMITS.circuitFailures
     ? { circuit: open, change: "opened" }
     : { circuit: { ...circuit, failedAtMs }, change: null };
+}
+
+/** Something else shows that the peer is back: one probe may go through at once, and decides. Nothing to try closes it. */
+export function peerIsBack(circuit: Circuit, isWaiting: boolean, nowMs: number): CircuitEnd {
+  if (circuitState(circuit, nowMs) !== "open") return { circuit, change: null };
+  if (!isWaiting) return { circuit: CLOSED_CIRCUIT, change: "closed" };
+  return { circuit: { ...circuit, openedAtMs: nowMs - LIMITS.circuitOpenMs }, change: null };
 }
 
 export function circuitState(circuit: Circuit, nowMs: number): "closed" | "open" | "half-open" {

@@ -7,20 +7,20 @@ import {
   signRegistrationProof,
   verifyRegistrationProof,
 } from "../../schema/crypto/registration-proof.ts";
-import { ERRORS, type ErrorCode } from "../../schema/wire/errors.ts";
+import type { ErrorCode } from "../../schema/wire/errors.ts";
 import {
   type Card,
   confirmAnswer,
   handshakeAnswer,
   type IdentityCard,
   identityCard,
-  peerError,
   registerAnswer,
   verifyAnswer,
 } from "../../schema/wire/federation.ts";
 import type { Env } from "../env.ts";
 import { poolKeys } from "../http/pool-keys.ts";
 import type { PeerStanding } from "./bond-object.ts";
+import { saysItIsOff } from "./delivery-answer.ts";
 import { ownCard, ownIdentityCard } from "./own-card.ts";
 import { type CallFailure, callPeer, codeOf, type PeerAddress, type PeerAnswer, readPeer } from "./peer-client.ts";
 import { wasEverPeer } from "./store.ts";
@@ -183,7 +183,7 @@ function refused(answer: PeerAnswer): Refused | null {
 function refusalWords({ status, body }: PeerAnswer & { ok: true }): string {
   if (status === 401) return "The other pool does not believe our signature, as when one of the two clocks is wrong.";
   if (status === 429) return "The other pool takes nobody new just now.";
-  const isOff =
-    status === 503 && peerError.safeParse(body).data?.error.code === ERRORS["federation/disabled"].openAiCode;
-  return isOff ? "Federation is switched off at the other pool." : `The other pool answered ${status}.`;
+  return saysItIsOff({ status, body })
+    ? "Federation is switched off at the other pool."
+    : `The other pool answered ${status}.`;
 }

@@ -238,6 +238,25 @@ export class PeerSync {
     }
   }
 
+  /** A push failed, or was put off, and will be tried again. */
+  isWaiting(): boolean {
+    return peerAudience.options.some((audience) => {
+      const { tries, deferrals } = this.#sent(audience).delivery;
+      return tries + deferrals > 0;
+    });
+  }
+
+  /** The peer is back: what is to be pushed is pushed, whatever backoff that is in. */
+  hurry(): void {
+    const nowMs = Date.now();
+    for (const audience of peerAudience.options) {
+      const sent = this.#sent(audience);
+      if (sent.delivery.nextAtMs <= nowMs) continue;
+      this.#saveSent(audience, { ...sent, delivery: { ...sent.delivery, nextAtMs: nowMs } });
+    }
+    this.push();
+  }
+
   async #push(audience: PeerAudience): Promise<void> {
     const log = this.#env.EVENT_LOG.getByName(EVENT_LOG);
     for (;;) {

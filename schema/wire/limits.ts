@@ -198,6 +198,8 @@ export const LIMITS = Object.freeze({
 
   /** While federation is off nothing is tried; then so often. */
   deliveryOffMs: 60_000,
+  /** The most between two tries at a peer whose own federation is off. */
+  deliveryOffMaxMs: 30 * 60_000,
   /** Messages that wait for one peer; a grant, of which there is one at most, has room beside them. */
   deliveriesKept: 1_000,
 

@@ -222,7 +222,8 @@ function lowerTier(hints: Hints): string {
 
 function circuitWords({ circuit }: PeerView): string {
   if (circuit === "closed") return "closed";
-  return `${circuit}: it did not answer; it is tried again by itself, sooner when it calls`;
+  if (circuit === "half-open") return "half-open: the next message shows whether it takes what it is sent";
+  return "open: it failed to take what it was sent, and is tried again within 30 min; at once if it was away and answers";
 }
 
 /** A stream goes on past the last checkpoint. */

@@ -54,6 +54,22 @@ describe("the kill switch", () => {
   });
 });
 
+it("a pool that says it is off is waited for, opens no circuit, and is told at once what waited when it is on again", async () => {
+  const seen = () => a.admin.peer(b.credentials.atom_id);
+  const opened = (await circuitEvents()).length;
+  await b.admin.changeFederation({ federation: "off" });
+  // Each takes the place of the one that waits, and is a try of its own: of failures five would open the circuit.
+  for (const level of [2, 3, 2, 3, 2, 3, 2] as const) await a.admin.trustPeer(b.credentials.atom_id, level);
+  expect(await seen()).toMatchObject({ circuit: "closed", deliveries_waiting: 1 });
+  await b.admin.changeFederation({ federation: "on" });
+  const received = async () => (await b.admin.peer(a.credentials.atom_id)).received;
+  await waitFor(async () => (await received()) === 2, 10_000, "the grant to arrive");
+  await waitFor(async () => (await seen()).deliveries_waiting === 0, 5_000, "the queue to empty");
+  expect((await circuitEvents()).length).toBe(opened);
+  await a.admin.trustPeer(b.credentials.atom_id, 3);
+  await waitFor(async () => (await streams(a, b)).every(Boolean), 30_000, "all streams to be back");
+});
+
 it("a pool that no longer allows private addresses ends what it follows there within a second, and nothing else", async () => {
   await waitFor(() => source.followers === 2, 10_000, "the scripted peer to be followed by both");
   await a.admin.changeFederation({ allow_private_peers: false });

@@ -99,6 +99,9 @@ const isAway: Answer = () => {
 };
 const isBack: Answer = () => undefined;
 const down: Answer = () => new Response("down", { status: 503 });
+const isOff: Answer = () => Response.json(errorBody("federation/disabled"), { status: 503 });
+const STATUS = "/api/federation/status";
+const VERIFY = "/v1/federation/verify";
 const tries = () => peer.called(EVENTS).filter(({ method }) => method === "POST");
 const eventOf = ({ body }: Pick<Call, "body">) => (body as PushBody).events[0]?.event as SignedEvent;
 const levels = async () => (await Promise.all(peer.received.map(opened))).map(({ payload }) => payload.level);
@@ -397,8 +400,6 @@ describe("the circuit", () => {
   });
 
   describe("that silence opened", () => {
-    const STATUS = "/api/federation/status";
-    const VERIFY = "/v1/federation/verify";
     beforeEach(async () => {
       peer.answer = isAway;
       await say(1, 2, 3, 4, 5, 6);
@@ -426,6 +427,60 @@ describe("the circuit", () => {
       expect(await waiting()).toEqual(before);
       expect(await peer.seen()).toMatchObject({ circuit: "open" });
     });
+
+    it("stays open for one that verifies and is silent to what it is sent: one message a minute finds out", async () => {
+      const isVerified = (calls: number) => eventually(async () => peer.called(VERIFY).length === calls);
+      answerPushes(isAway);
+      for (const minute of [1, 2]) {
+        pass(MINUTE);
+        for (let i = 0; i < 3; i++) expect(await peer.told("GET", STATUS)).toBe("200");
+        await isVerified(minute);
+        await settled(([row]) => row?.tries === 1 + minute && row.next_at_ms > Date.now());
+        expect(tries()).toHaveLength(LIMITS.circuitFailures + minute);
+      }
+      expect(await peer.seen()).toMatchObject({ circuit: "open" });
+      expect(await circuitEvents()).toEqual(["circuit_opened"]);
+    });
+  });
+
+  it("that errors opened stays open, whatever else the peer answers well", async () => {
+    answerPushes(down);
+    await say(1, 2, 3, 4, 5, 6);
+    await settled((rows) => rows.every((row) => row.next_at_ms >= Date.now() + SECOND));
+    const before = await waiting();
+    for (const minute of [1, 2]) {
+      pass(MINUTE);
+      expect(await peer.told("GET", STATUS)).toBe("200");
+      await eventually(async () => peer.called(VERIFY).length === minute);
+      await peer.register();
+    }
+    expect(await waiting()).toEqual(before);
+    expect(await peer.seen()).toMatchObject({ circuit: "open" });
+    expect(tries()).toHaveLength(LIMITS.circuitFailures);
+  });
+
+  it("that the errors of a proxy before it opened closes when the peer is there again", async () => {
+    peer.answer = () => new Response("<html>bad gateway</html>", { status: 502 });
+    await say(1, 2, 3, 4, 5, 6);
+    await settled((rows) => rows.every((row) => row.next_at_ms >= Date.now() + SECOND));
+    // It calls, and the proxy still answers for it.
+    expect(await peer.told("GET", STATUS)).toBe("200");
+    await eventually(async () => peer.called(VERIFY).length === 1);
+    pass(MINUTE);
+    peer.answer = isBack;
+    expect(await peer.told("GET", STATUS)).toBe("200");
+    await settled((rows) => rows.length === 0);
+    expect(await peer.seen()).toMatchObject({ circuit: "closed" });
+  });
+
+  it("whatever opened it lets a try through when our admin has the peer prove itself", async () => {
+    answerPushes(down);
+    await say(1, 2, 3, 4, 5, 6);
+    await settled((rows) => rows.every((row) => row.next_at_ms >= Date.now() + SECOND));
+    answerPushes(isBack);
+    await admin("POST", "/peers", { url: peer.url }, 201);
+    await settled((rows) => rows.length === 0);
+    expect(await peer.seen()).toMatchObject({ circuit: "closed" });
   });
 
   it.each<[what: string, opens: boolean, answer: Answer]>([
@@ -494,6 +549,80 @@ describe("a peer that asks for patience", () => {
     await tryAgain(MINUTE);
     await eventually(async () => (await audited("delivery_given_up")).length === 1);
     expect((await peer.seen()).circuit).toBe("closed");
+  });
+});
+
+describe("a peer whose federation is off", () => {
+  const untilDue = async () => {
+    const [row] = await waiting();
+    return (row?.next_at_ms ?? 0) - Date.now();
+  };
+
+  it("says so for all that waits: one try asks, no try is counted, and no circuit opens", async () => {
+    peer.answer = isOff;
+    await say(1, 2, 3, 4, 5, 6, 7);
+    await settled((rows) => rows.length === 7 && rows.every((row) => row.next_at_ms > Date.now()));
+    for (let round = 2; round <= 12; round++) {
+      await tryAgain(await untilDue());
+      await eventually(async () => tries().length === round);
+      await settled((rows) => rows.every((row) => row.next_at_ms > Date.now()));
+    }
+    const rows = await waiting();
+    expect(rows.map((row) => row.tries)).toEqual([0, 0, 0, 0, 0, 0, 0]);
+    expect(rows.map((row) => row.deferrals)).toEqual([12, 0, 0, 0, 0, 0, 0]);
+    expect(await circuitEvents()).toEqual([]);
+    peer.answer = isBack;
+    await tryAgain(await untilDue());
+    await settled((left) => left.length === 0);
+    expect(await heard()).toEqual([1, 2, 3, 4, 5, 6, 7]);
+  });
+
+  describe("and on again", () => {
+    beforeEach(async () => {
+      peer.answer = isOff;
+      await grant(2);
+      for (let deferred = 1; deferred < 8; deferred++) {
+        await settled(([row]) => row?.deferrals === deferred && row.next_at_ms > Date.now());
+        await tryAgain(await untilDue());
+      }
+      await settled(([row]) => row?.deferrals === 8 && row.next_at_ms > Date.now() + 10 * MINUTE);
+      expect(await peer.seen()).toMatchObject({ circuit: "closed", deliveries_waiting: 1 });
+      peer.answer = isBack;
+    });
+    const isTold = async () => {
+      await settled((rows) => rows.length === 0);
+      expect(await levels()).toEqual([2]);
+      expect(await peer.seen()).toMatchObject({ circuit: "closed", deliveries_waiting: 0 });
+    };
+
+    it("is told at the next verification, whatever backoff the message is in", async () => {
+      await tryAgain(LIMITS.peerVerifyMs);
+      await isTold();
+    });
+
+    it("is told when it calls", async () => {
+      pass(LIMITS.peerVerifyMs);
+      expect(await peer.told("GET", STATUS)).toBe("200");
+      await isTold();
+    });
+
+    it("is told when it registers", async () => {
+      pass(LIMITS.peerVerifyMs);
+      await peer.register();
+      await isTold();
+    });
+
+    it("is told when our admin adds it again, which proves both", async () => {
+      await admin("POST", "/peers", { url: peer.url }, 201);
+      await isTold();
+    });
+
+    it("is told though our runtime was restarted meanwhile", async () => {
+      await abortAllDurableObjects();
+      pass(LIMITS.peerVerifyMs);
+      expect(await peer.told("GET", STATUS)).toBe("200");
+      await isTold();
+    });
   });
 });
 

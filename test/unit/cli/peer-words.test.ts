@@ -159,10 +159,11 @@ describe("one peer", () => {
     ["what waits", { deliveries_waiting: 2 }, "To be told  2 messages"],
     ["when it was revoked", { effective: 0, revoked_at_ms: NOW }, "Revoked     2026-05-04T12:00:00.000Z"],
     [
-      "that it does not answer",
+      "that it takes nothing",
       { circuit: "open" },
-      "Circuit     open: it did not answer; it is tried again by itself",
+      "Circuit     open: it failed to take what it was sent, and is tried again within 30 min; at once if",
     ],
+    ["that it is about to be tried", { circuit: "half-open" }, "Circuit     half-open: the next message shows"],
     [
       "why its log leads nowhere",
       {

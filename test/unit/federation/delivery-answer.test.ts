@@ -47,7 +47,10 @@ describe("an answer to a push", () => {
     ["later, coded, without saying when", 429, errorBody("federation/rate-limited"), answered(429), false],
     ["an error of its own", 500, null, answered(500), false],
     ["an error of its own with the right words", 500, pushed(1, 0, 0), answered(500), false],
-    ["switched off", 503, errorBody("federation/disabled"), answered(503), false],
+    ["switched off", 503, errorBody("federation/disabled"), { type: "off" }, false],
+    ["switched off, says somebody's proxy", 503, { error: "off" }, answered(503), false],
+    ["not able to", 503, errorBody("pool/not-ready"), answered(503), false],
+    ["switched off, with another status", 500, errorBody("federation/disabled"), answered(500), false],
   ])("%s (%i)", (_what, status, body, outcome, saysOfEvents) => {
     const read = readPushAnswer({ status, body, retryAfterSeconds: null });
     expect(read).toEqual({ outcome, answer: saysOfEvents ? body : null });

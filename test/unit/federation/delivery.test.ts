@@ -10,6 +10,7 @@ import {
   endTry,
   newDelivery,
   type Outcome,
+  peerIsBack,
   startTry,
 } from "../../../edge/federation/delivery.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
@@ -24,6 +25,7 @@ const answered = (status: number, retryAfterSeconds: number | null = null): Outc
 });
 const unreachable: Outcome = { type: "unreachable" };
 const garbled: Outcome = { type: "garbled" };
+const off: Outcome = { type: "off" };
 
 describe("one message", () => {
   const retried = (changes: Partial<Delivery>) => ({
@@ -47,6 +49,10 @@ describe("one message", () => {
     ["the ninth failure", unreachable, { tries: 8 }, retried({ tries: 9, nextAtMs: NOW + 6 * HOUR + 500 })],
     ["the tenth failure", unreachable, { tries: 9 }, { type: "given-up", reason: "tries" }],
     ["the tenth try delivers", answered(200), { tries: 9 }, { type: "delivered" }],
+    ["switched off", off, {}, retried({ deferrals: 1, nextAtMs: NOW + 2_500 })],
+    ["switched off for long", off, { deferrals: 50 }, retried({ deferrals: 51, nextAtMs: NOW + 15 * MINUTE + 500 })],
+    ["switched off after failures", off, { tries: 9 }, retried({ tries: 9, deferrals: 1, nextAtMs: NOW + 2_500 })],
+    ["switched off, too often", off, { deferrals: 100 }, { type: "given-up", reason: "tries" }],
     ["later, too often", answered(429, 1), { deferrals: 100 }, { type: "given-up", reason: "tries" }],
   ])("%s", (_what, outcome, given, want) => {
     expect(afterTry({ ...newDelivery(NOW), ...given }, outcome, NOW, 0.5)).toEqual(want);
@@ -66,8 +72,19 @@ describe("one message", () => {
     expect(backoffMs(9, 1)).toBe(12 * HOUR);
   });
 
+  it("to a peer that is off is tried for about a day", () => {
+    let delivery = newDelivery(NOW);
+    for (;;) {
+      const step = afterTry(delivery, off, delivery.nextAtMs, 0.5);
+      if (step.type !== "retry") break;
+      delivery = step.delivery;
+    }
+    expect((delivery.nextAtMs - NOW) / HOUR).toBeCloseTo(24, 0);
+  });
+
   it("ends, whatever the peer says", () => {
     const outcome = fc.oneof(
+      fc.constant(off),
       fc.constant(unreachable),
       fc.constant(garbled),
       fc.record({
@@ -119,6 +136,7 @@ describe("the circuit", () => {
     ["not found", 9, answered(404), 1_000, []],
     ["later", 9, answered(429, 5), 1_000, []],
     ["429 that does not say when", 9, answered(429), 1_000, []],
+    ["switched off", 9, off, 1_000, []],
   ])("%s", (_what, times, outcome, gapMs, changes) => {
     expect(ended(times, outcome, gapMs).changes).toEqual(changes);
   });
@@ -142,6 +160,21 @@ describe("the circuit", () => {
     });
     const failed = endTry(probing.circuit, unreachable, NOW + 31 * MINUTE);
     expect(failed).toEqual({ circuit: { ...opened, openedAtMs: NOW + 31 * MINUTE }, change: null });
+  });
+
+  it("lets one probe through at once when the peer is back, which decides; with nothing to try it closes", () => {
+    const back = peerIsBack(opened, true, NOW + MINUTE);
+    expect(back.change).toBeNull();
+    const probing = startTry(back.circuit, NOW + MINUTE);
+    if (!probing.ok) return expect.fail("no probe");
+    expect(startTry(probing.circuit, NOW + MINUTE).ok).toBe(false);
+    expect(endTry(probing.circuit, answered(200), NOW + MINUTE).change).toBe("closed");
+    const { circuit } = endTry(probing.circuit, unreachable, NOW + MINUTE);
+    expect(startTry(circuit, NOW + MINUTE)).toEqual({ ok: false, retryAtMs: NOW + 31 * MINUTE });
+    expect(peerIsBack(opened, false, NOW + MINUTE)).toEqual({ circuit: CLOSED_CIRCUIT, change: "closed" });
+    for (const circuit of [CLOSED_CIRCUIT, probing.circuit]) {
+      expect(peerIsBack(circuit, true, NOW + MINUTE)).toEqual({ circuit, change: null });
+    }
   });
 
   it.each<[what: string, circuit: Circuit, nowMs: number, state: string]>([

@@ -1,0 +1,68 @@
+import { describe, expect, it } from "vitest";
+import { type Absence, afterCalled, afterPushed } from "../../../edge/federation/absence.ts";
+import type { Outcome } from "../../../edge/federation/delivery.ts";
+import type { PeerAnswer } from "../../../edge/federation/peer-client.ts";
+import { errorBody } from "../../../edge/http/errors.ts";
+
+const NOW = 1_776_358_800_000;
+const SINCE = NOW - 60_000;
+const away = (reason: Absence["reason"], changes: Partial<Absence> = {}): Absence => ({
+  reason,
+  sinceMs: NOW,
+  isOfPushes: false,
+  ...changes,
+});
+const off = away("off", { sinceMs: SINCE });
+const silent = away("silent", { sinceMs: SINCE });
+const failing = away("error", { sinceMs: SINCE, isOfPushes: true });
+const down = away("error", { sinceMs: SINCE });
+
+describe("after a push", () => {
+  const answered = (status: number): Outcome => ({ type: "answered", status, retryAfterSeconds: null });
+  it.each<[given: Absence | null, outcome: Outcome, want: Absence | null]>([
+    [null, answered(200), null],
+    [null, { type: "unreachable" }, away("silent")],
+    [null, { type: "off" }, away("off")],
+    [null, answered(500), away("error", { isOfPushes: true })],
+    [null, { type: "garbled" }, away("error", { isOfPushes: true })],
+    [off, { type: "off" }, off],
+    [silent, { type: "unreachable" }, silent],
+    [failing, answered(500), failing],
+    [off, { type: "unreachable" }, away("silent")],
+    [silent, answered(502), away("error", { isOfPushes: true })],
+    [down, answered(502), down],
+    [failing, answered(200), null],
+    [silent, answered(401), null],
+    [off, answered(429), null],
+  ])("%o, and then %o: %o", (given, outcome, want) => expect(afterPushed(given, outcome, NOW)).toEqual(want));
+});
+
+describe("after a call of ours", () => {
+  const answered = (status: number, body: unknown = null): PeerAnswer => ({
+    ok: true,
+    status,
+    body,
+    retryAfterSeconds: null,
+  });
+  const switchedOff = answered(503, errorBody("federation/disabled"));
+  it.each<[given: Absence | null, answer: PeerAnswer, want: Absence | null]>([
+    [null, answered(200), null],
+    [null, switchedOff, away("off")],
+    [null, answered(502), away("error")],
+    [null, { ok: false, code: "federation/unreachable" }, away("silent")],
+    [off, switchedOff, off],
+    [off, answered(200), null],
+    [silent, answered(200), null],
+    [down, answered(200), null],
+    // It answers what it is sent with errors, and all else well: that shows nothing.
+    [failing, answered(200), failing],
+    // Nothing of it is answered: so it may come back.
+    [failing, answered(502), down],
+    // A refusal shows neither.
+    [off, answered(403), off],
+    [null, answered(401), null],
+    // Our own policy kept it here.
+    [off, { ok: false, code: "federation/disabled" }, off],
+    [null, { ok: false, code: "federation/private-address" }, null],
+  ])("%o, and then %o: %o", (given, answer, want) => expect(afterCalled(given, answer, NOW)).toEqual(want));
+});

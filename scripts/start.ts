@@ -49,6 +49,7 @@ const start: Command = {
     const publicUrl = publicUrlOf(text(values, "public-url"));
     let reload = () => {};
     const stop = stopOnSignal(tls && (() => reload()));
+    stop.asked.then(() => console.error("Stopping … (Ctrl-C again ends it at once)"));
     let network: LocalNetwork;
     try {
       // Loaded only now: wrong usage is said at once.
@@ -87,10 +88,7 @@ const start: Command = {
           `Workers elsewhere and peers are told that it is at ${url}, where only this machine finds it. Say where they reach it: --public-url URL`,
         );
       }
-      await Promise.race([
-        stop.asked.then(() => console.error("Stopping … (Ctrl-C again ends it at once)")),
-        network.ended,
-      ]);
+      await Promise.race([stop.asked, network.ended]);
       return EXIT.ok;
     } finally {
       await network.stop();

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Credentials, credentialsFile, readCredentials } from "../runtime/credentials.ts";
@@ -105,6 +106,13 @@ export function localState(values: Values): { stateDir: string; credentials: Cre
   for (const stateDir of given !== undefined ? [resolve(given)] : [resolve("state"), DEFAULT_STATE_DIR]) {
     const credentials = readCredentials(stateDir);
     if (credentials !== undefined) return { stateDir, credentials };
+    // A pool that is named by its URL is none of this folder's.
+    const isMeant = given !== undefined || text(values, "pool") === undefined;
+    if (isMeant && existsSync(credentialsFile(stateDir))) {
+      throw new OperatorError(
+        `${credentialsFile(stateDir)} is broken: it is not what npm start writes. Start the pool again, which writes it anew.`,
+      );
+    }
   }
   if (given === undefined) return undefined;
   throw new OperatorError(`There is no ${credentialsFile(given)}. Is a pool running there?`);

@@ -2,6 +2,7 @@
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { PoolFindings } from "../runtime/admin-client.ts";
 import { leadsToLoopback } from "../runtime/listen-address.ts";
+import { closeSecrets, isOpen } from "../runtime/open-secrets.ts";
 import type { Hints } from "./hints.ts";
 import { counted } from "./numbers.ts";
 import type { SeenCertificate } from "./seen-certificate.ts";
@@ -226,7 +227,6 @@ function certificateCheck(name: string, seen: SeenCertificate | null, nowMs: num
 }
 
 function folderChecks(folder: Folder, findings: PoolFindings | null): Check[] {
-  const open = (mode: number | null) => mode !== null && (mode & 0o077) !== 0;
   const secrets = (): Check => {
     if (folder.secretsMode === null || folder.atomId === null) {
       return fail(
@@ -235,9 +235,8 @@ function folderChecks(folder: Folder, findings: PoolFindings | null): Check[] {
         "Restore it from a backup: it is the pool's identity.",
       );
     }
-    if (open(folder.secretsMode) || open(folder.credentialsMode)) {
-      const todo = `chmod 600 ${folder.path}/secrets.json ${folder.path}/credentials.json, and rotate what was in them.`;
-      return fail("secrets", "others on this machine can read them", todo);
+    if (isOpen(folder.secretsMode) || isOpen(folder.credentialsMode)) {
+      return fail("secrets", "others on this machine can read them", closeSecrets(folder.path));
     }
     if (findings && findings.atom_id !== folder.atomId) {
       return fail(
@@ -246,7 +245,7 @@ function folderChecks(folder: Folder, findings: PoolFindings | null): Check[] {
         "Check --pool and --state: they do not belong together.",
       );
     }
-    return open(folder.folderMode)
+    return isOpen(folder.folderMode)
       ? warn("secrets", "their owner's alone, in a folder that others can list", `chmod 700 ${folder.path}`)
       : ok("secrets", "their owner's alone");
   };

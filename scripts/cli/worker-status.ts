@@ -22,7 +22,7 @@ export const workerStatus: Command = {
   summary: "How this machine's worker does, and why it got no job.",
   usage: "[--state DIR] [--json]",
   help: [
-    "--state DIR   the worker's folder, as given to worker start (default: the one that runs)",
+    "--state DIR   the worker's folder, as given to worker start (default: the one that runs, or ran last)",
     "--json        one JSON value: what status.json says, with running and why (worker-agent/state/README.md)",
     "",
     "Exits with 0 when it could tell, also of a worker that has stopped; with 1 where no worker has run.",
@@ -30,29 +30,60 @@ export const workerStatus: Command = {
   options: { ...flagsOf("worker", ["state"]), json: { type: "boolean" } },
   positionals: { min: 0, max: 0 },
   async run(values) {
-    const stateDir = text(values, "state") ?? onlyStateDir(defaultStateDir(process.env, homedir()));
-    const status = readStatus(stateDir);
+    const given = text(values, "state");
+    const { folder, others } =
+      given === undefined ? likeliestFolder(defaultStateDir(process.env, homedir())) : { folder: given, others: [] };
+    const status = readStatus(folder);
     const running = isRunning(status);
     const nowMs = Date.now();
     const why = idleReason(status, running, nowMs);
     console.log(
       flag(values, "json") ? jsonLine({ running, why, ...status }) : statusWords({ status, running, why, nowMs }),
     );
+    if (others.length > 0 && !flag(values, "json")) {
+      console.error(["\nIt ran last. Before it ran:", ...others.map(asFlag)].join("\n"));
+    }
     return EXIT.ok;
   },
 };
 
-/** The folder of the one worker that runs here, or that has run; where there are several, the person says which. */
-function onlyStateDir(base: string): string {
+interface Ran {
+  readonly folder: string;
+  readonly status: AgentStatus;
+  readonly running: boolean;
+}
+
+/**
+ * Pure: the worker that is most likely meant, and whom else it could be. Of several that run the person says which; of
+ * several that ran it is the last. One that never came to a pool, as with a token that is refused, is nobody's question.
+ */
+export function likeliest(all: readonly Ran[]): { folder: string; others: string[] } | { which: string[] } | null {
+  const running = all.filter((each) => each.running);
+  if (running.length > 1) return { which: running.map(({ folder }) => folder) };
+  const connected = all.filter(({ status }) => status.counters.connections > 0);
+  const ran = (connected.length > 0 ? connected : all).toSorted((a, b) => b.status.updatedMs - a.status.updatedMs);
+  const [meant, ...others] = running.length > 0 ? running : ran;
+  return meant === undefined ? null : { folder: meant.folder, others: others.map(({ folder }) => folder) };
+}
+
+/** Which of this user's worker folders, where none was named. */
+function likeliestFolder(base: string): { folder: string; others: string[] } {
   const names = existsSync(base) ? readdirSync(base) : [];
   const found = names.map((name) => join(base, name)).filter((folder) => existsSync(join(folder, "status.json")));
-  const running = found.length > 1 ? found.filter((folder) => isRunning(readStatus(folder))) : found;
-  if (running.length === 1) return running[0] ?? base;
-  if (found.length === 0) return base;
-  const which = running.length > 0 ? running : found;
-  throw new UsageError(
-    ["Several workers have run here. Which one?", ...which.map((it) => `  --state ${shellWord(it)}`)].join("\n"),
-  );
+  // What cannot be read is told of the one that is meant alone.
+  const only = found.length === 1 ? found[0] : undefined;
+  if (only !== undefined) return { folder: only, others: [] };
+  const all = found.map((folder): Ran => {
+    const status = readStatus(folder);
+    return { folder, status, running: isRunning(status) };
+  });
+  const meant = likeliest(all) ?? { folder: base, others: [] };
+  if ("folder" in meant) return meant;
+  throw new UsageError(["Several workers run here. Which one?", ...meant.which.map(asFlag)].join("\n"));
+}
+
+function asFlag(folder: string): string {
+  return `  --state ${shellWord(folder)}`;
 }
 
 function readStatus(stateDir: string): AgentStatus {

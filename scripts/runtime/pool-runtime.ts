@@ -5,6 +5,7 @@ import type { FolderLock } from "../../worker-agent/state/folder-lock.ts";
 import { allowedHosts, freePort, isLoopback, localUrl } from "./listen-address.ts";
 import { applyMigrations, readMigrations } from "./migrations.ts";
 import { NetworkNotes } from "./network-notes.ts";
+import { openSecretsWarning } from "./open-secrets.ts";
 import { OperatorError } from "./operator-error.ts";
 import { bundlePool } from "./pool-bundle.ts";
 import { type PoolConfig, readPoolConfig } from "./pool-config.ts";
@@ -130,6 +131,8 @@ export async function startPool(options: PoolOptions): Promise<RunningPool> {
     const orphan = await endOrphan(recordFile);
     if (orphan !== undefined) options.log(`Ended the runtime that an earlier start left behind (pid ${orphan}).`);
 
+    const warning = openSecretsWarning(stateDir);
+    if (warning !== undefined) options.log(warning);
     const configPath = options.configPath ?? fileURLToPath(new URL("../../wrangler.toml", import.meta.url));
     const isNew = options.secrets === undefined && isFirstStart(stateDir);
     const secrets = options.secrets ?? loadSecrets(stateDir);

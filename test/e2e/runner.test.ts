@@ -1,4 +1,5 @@
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { once } from "node:events";
+import { chmodSync, existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { expect, it } from "vitest";
@@ -33,6 +34,20 @@ it("of three starts at once on one folder exactly one comes up", async () => {
     const message = expect.stringContaining("in use by a pool runner: pid");
     expect(JSON.parse(output.stdout)).toEqual({ error: { code: "cli/failed", message } });
   }
+});
+
+it("names secrets that others can read, and answers a Ctrl-C that comes before it is ready", async () => {
+  const pool = await startPool();
+  await pool.stop();
+  chmodSync(join(pool.stateDir, "secrets.json"), 0o644);
+  const { child, output } = spawnStart({}, pool.stateDir);
+  const ended = once(child, "exit");
+  await waitFor(() => output.stderr.includes("Others on this machine can read"), 30_000, "the warning");
+  expect(output.stderr).toContain(`chmod 600 ${join(pool.stateDir, "secrets.json")}`);
+  child.kill("SIGINT");
+  expect((await ended)[0]).toBe(0);
+  expect(output.stderr).toContain("Stopping …");
+  expect(output.stdout).toBe("");
 });
 
 it.each(["SIGTERM", "SIGINT"] as const)(

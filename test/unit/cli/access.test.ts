@@ -1,5 +1,15 @@
-import { describe, expect, it } from "vitest";
-import { type Access, findAccess, type Given, normalUrl, type Secret } from "../../../scripts/cli/access.ts";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import {
+  type Access,
+  findAccess,
+  type Given,
+  localState,
+  normalUrl,
+  type Secret,
+} from "../../../scripts/cli/access.ts";
 
 const LOCAL = "http://127.0.0.1:8787";
 const credentials = { url: LOCAL, atom_id: "0", admin_token: "la_local", client_key: "lk_local" };
@@ -72,3 +82,16 @@ it.each<[given: string, want: string | undefined]>([
   ["pool.example", undefined],
   ["", undefined],
 ])("%s is the pool %s", (given, want) => expect(normalUrl(given)).toBe(want));
+
+describe("a state folder", () => {
+  const folder = mkdtempSync(join(tmpdir(), "ligand-access-"));
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  it("without credentials.json, and with one that is broken, is told apart", () => {
+    expect(() => localState({ state: folder })).toThrow("There is no ");
+    for (const text of ["{", '{"url":1}']) {
+      writeFileSync(join(folder, "credentials.json"), text);
+      expect(() => localState({ state: folder })).toThrow(/credentials\.json is broken: .* Start the pool again/);
+    }
+  });
+});

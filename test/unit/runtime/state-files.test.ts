@@ -1,9 +1,10 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import type { AdminClient } from "../../../scripts/runtime/admin-client.ts";
 import { readCredentials, saveCredentials } from "../../../scripts/runtime/credentials.ts";
+import { openSecretsWarning } from "../../../scripts/runtime/open-secrets.ts";
 import { loadSecrets } from "../../../scripts/runtime/pool-secrets.ts";
 import { openPrivateFolder, readIfPresent, writePrivateFile } from "../../../scripts/runtime/private-files.ts";
 
@@ -70,4 +71,14 @@ it.each([
 ])("credentials of %s are none", (_what, text) => {
   if (text !== undefined) writeFileSync(join(folder, "credentials.json"), text);
   expect(readCredentials(folder)).toBeUndefined();
+});
+
+it("secrets that others can read are named at a start, with what to do", () => {
+  loadSecrets(folder);
+  const secrets = join(folder, "secrets.json");
+  expect(openSecretsWarning(folder)).toBeUndefined();
+  chmodSync(secrets, 0o640);
+  expect(openSecretsWarning(folder)).toBe(
+    `Others on this machine can read ${secrets}: chmod 600 ${secrets} ${join(folder, "credentials.json")}, and rotate what was in them.`,
+  );
 });

@@ -61,7 +61,7 @@ export const exportRoutes = new Hono<AdminEnv>()
  */
 export const importRoutes = new Hono<AdminEnv>().post("/", requireBootstrapAdmin, async (c) => {
   const read = await readJson(c.req.raw, LIMITS.importBodyBytes);
-  if (!read.ok) return fail(c, read.code);
+  if (!read.ok) return fail(c, read.code, { message: read.message });
   const body = rowsOfTable.safeParse(read.value);
   if (!body.success) return fail(c, "http/invalid-body");
   const { table, rows } = body.data;

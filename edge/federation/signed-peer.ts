@@ -146,7 +146,7 @@ export function signedBody<Shape extends z.ZodType>(
   shape: Shape,
 ): z.output<Shape> | Response {
   const json = parseJson(bytes);
-  if (!json.ok) return fail(c, json.code);
+  if (!json.ok) return fail(c, json.code, { message: json.message });
   const body = shape.safeParse(json.value);
   if (body.success) return body.data;
   return fail(c, "http/invalid-body", { param: body.error.issues[0]?.path.join(".") ?? "" });

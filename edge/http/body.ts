@@ -7,7 +7,14 @@ import type { BodyRoom, GrowingBody } from "./body-room.ts";
 import { fail } from "./errors.ts";
 import { hasMoreValuesThan } from "./json-values.ts";
 
-export type Body = { ok: true; value: unknown; bytes: number } | { ok: false; code: ErrorCode };
+/** `message`: says more than the code's own sentence, where there is more to say. */
+interface Unread {
+  ok: false;
+  code: ErrorCode;
+  message?: string;
+}
+
+export type Body = { ok: true; value: unknown; bytes: number } | Unread;
 
 /** Reads a JSON body of at most `maxBytes`, and for at most a minute. */
 export async function readJson(request: Request, maxBytes: number): Promise<Body> {
@@ -15,23 +22,40 @@ export async function readJson(request: Request, maxBytes: number): Promise<Body
   return read.ok ? parseJson(read.bytes) : read;
 }
 
+const TOO_MANY_VALUES: Unread = {
+  ok: false,
+  code: "http/body-too-large",
+  message: `The body has more than the ${LIMITS.bodyValues} values and names that are read of one.`,
+};
+
 /** JSON of bytes that are here already. */
 export function parseJson(bytes: Uint8Array | ArrayBuffer): Body {
   try {
     const text = UTF8.decode(bytes);
-    if (hasMoreValuesThan(LIMITS.bodyValues, text)) return { ok: false, code: "http/body-too-large" };
+    if (hasMoreValuesThan(LIMITS.bodyValues, text)) return TOO_MANY_VALUES;
     return { ok: true, value: JSON.parse(text), bytes: bytes.byteLength };
   } catch {
     return { ok: false, code: "http/invalid-json" };
   }
 }
 
-export type Bytes = { ok: true; bytes: Uint8Array | ArrayBuffer } | { ok: false; code: ErrorCode };
+export type Bytes = { ok: true; bytes: Uint8Array | ArrayBuffer } | Unread;
+
+const MIB = 1024 * 1024;
+
+function tooLarge(maxBytes: number): Unread {
+  const most = maxBytes % MIB === 0 ? `${maxBytes / MIB} MiB` : `${maxBytes / 1024} KiB`;
+  return {
+    ok: false,
+    code: "http/body-too-large",
+    message: `The body is larger than the ${most} that this route accepts.`,
+  };
+}
 
 /** The body as it came, counting what arrives and not what was promised. None at all is no bytes. */
 export async function readBytes(request: Request, maxBytes: number): Promise<Bytes> {
   const promised = Number(request.headers.get("content-length") ?? Number.NaN);
-  if (promised > maxBytes) return { ok: false, code: "http/body-too-large" };
+  if (promised > maxBytes) return tooLarge(maxBytes);
   if (!request.body) return { ok: true, bytes: new Uint8Array() };
   let timer: ReturnType<typeof setTimeout> | undefined;
   const tooSlow = new Promise<"too-slow">((resolve) => {
@@ -42,7 +66,7 @@ export async function readBytes(request: Request, maxBytes: number): Promise<Byt
     const reading = Number.isNaN(promised) ? readCounted(request.body, maxBytes, tooSlow) : request.arrayBuffer();
     const bytes = await Promise.race([reading, tooSlow]);
     if (bytes === "too-slow") return { ok: false, code: "http/body-timeout" };
-    if (bytes === "too-large" || bytes.byteLength > maxBytes) return { ok: false, code: "http/body-too-large" };
+    if (bytes === "too-large" || bytes.byteLength > maxBytes) return tooLarge(maxBytes);
     return { ok: true, bytes };
   } catch {
     return { ok: false, code: "http/invalid-json" };
@@ -157,7 +181,7 @@ export async function adminBody<T>(c: Context, schema: z.ZodType<T>): Promise<T 
   const read: Body = c.req.raw.body
     ? await readJson(c.req.raw, LIMITS.adminBodyBytes)
     : { ok: true, value: {}, bytes: 0 };
-  if (!read.ok) return fail(c, read.code);
+  if (!read.ok) return fail(c, read.code, { message: read.message });
   const parsed = schema.safeParse(read.value);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;

@@ -120,7 +120,7 @@ async function clientBody<T>(
   const read = await readJson(c.req.raw, LIMITS.clientBodyBytes).finally(done);
   if (!read.ok) {
     if (read.code === "http/body-too-large") await discardBody(c.req.raw);
-    return fail(c, read.code);
+    return fail(c, read.code, { message: read.message });
   }
   const parsed = parseClientBody(schema, read.value);
   const refuse = ({ code, param, ...words }: BodyProblem) => fail(c, code, { param: param ?? undefined, ...words });

@@ -18,6 +18,18 @@ async function heard(agent: ScriptedAgent): Promise<void> {
   expect(await agent.next("rejected")).toMatchObject(NO_JOB);
 }
 
+it.each<[path: string, bytes: number, most: string]>([
+  ["/v1/chat/completions", LIMITS.clientBodyBytes, "4 MiB"],
+  ["/admin/api/keys", LIMITS.adminBodyBytes, "64 KiB"],
+  ["/admin/api/import", LIMITS.importBodyBytes, "8 MiB"],
+])("a body that is too large for %s is refused with how large it may be", async (path, bytes, most) => {
+  const token = path.startsWith("/admin") ? env.ADMIN_TOKEN : (await createKey()).key;
+  const body = " ".repeat(bytes + 1);
+  const response = await ask(path, { method: "POST", headers: { authorization: `Bearer ${token}` }, body });
+  expect(response.status).toBe(413);
+  expect(await response.text()).toContain(`larger than the ${most} that this route accepts. Send a smaller body.`);
+});
+
 describe("a body of very many values", () => {
   const many = (one: string, n: number) => Array(n).fill(one).join(",");
   const names = (n: number) => Array.from({ length: n }, (_, i) => `"k${i}":0`).join(",");
@@ -33,6 +45,7 @@ describe("a body of very many values", () => {
       ask(path, { method: "POST", headers: { authorization: `Bearer ${key}` }, body: body(n) });
     const tooMany = await send(300_000);
     expect(tooMany.headers.get("x-ligand-code")).toBe("http/body-too-large");
+    expect(await tooMany.text()).toContain(`more than the ${LIMITS.bodyValues} values`);
     // As many as are looked at: refused for what they are.
     const looked = await send(LIMITS.bodyValues - 10);
     expect(looked.status).toBe(400);

@@ -25,6 +25,7 @@ import { EventOutbox } from "../events/event-outbox.ts";
 import { poolKeys } from "../http/pool-keys.ts";
 import { EVENT_LOG, PEER_REGISTRY } from "../http/pool-objects.ts";
 import { Outbox } from "../record/outbox.ts";
+import type { Absence } from "./absence.ts";
 import { Admissions } from "./admissions.ts";
 import { DeliveryQueue, type GiveUpReason, type Message } from "./delivery-queue.ts";
 import type { PeerAddress } from "./peer-client.ts";
@@ -75,6 +76,14 @@ export interface PeerStanding {
   revoked: boolean;
   /** The newest that it ever signed with. */
   version: 1 | 2;
+}
+
+interface PeerStandingView {
+  row: PeerRow;
+  effective: TrustLevel;
+  sync: SyncView[];
+  waiting: number;
+  absence: Absence | null;
 }
 
 type MinTier = FederationPolicy["min_auth_tier"];
@@ -443,7 +452,7 @@ export class Bond extends DurableObject<Env> {
   }
 
   /** For the operator: the row as it is now, and how sync stands. */
-  view(min_auth_tier: MinTier): { row: PeerRow; effective: TrustLevel; sync: SyncView[]; waiting: number } | null {
+  view(min_auth_tier: MinTier): PeerStandingView | null {
     const row = this.#row();
     if (row === null || row.removedAtMs !== null) return null;
     return {
@@ -451,6 +460,7 @@ export class Bond extends DurableObject<Env> {
       effective: this.trust(min_auth_tier),
       sync: this.#sync.view(),
       waiting: this.#deliveries.waiting(),
+      absence: this.#line.absence(),
     };
   }
 
@@ -704,6 +714,8 @@ export class Bond extends DurableObject<Env> {
       effective: this.trust("oauth-verified"),
       circuit: this.#line.circuit(),
       deliveries: this.#deliveries.waiting(),
+      waitingSinceMs: this.#deliveries.waitingSinceMs(),
+      absence: this.#line.absence(),
       givenUp: this.ctx.storage.kv.get<number>("givenUp") ?? 0,
       untold: this.#events.waiting(),
       records: this.#outbox.held(),

@@ -42,11 +42,15 @@ export class DeliveryQueue {
     const { sql } = storage;
     sql.exec(
       `CREATE TABLE IF NOT EXISTS deliveries (id INTEGER PRIMARY KEY AUTOINCREMENT, target TEXT NOT NULL,
-        body TEXT NOT NULL, tries INTEGER NOT NULL, deferrals INTEGER NOT NULL, next_at_ms INTEGER NOT NULL, topic TEXT)`,
+        body TEXT NOT NULL, tries INTEGER NOT NULL, deferrals INTEGER NOT NULL, next_at_ms INTEGER NOT NULL, topic TEXT,
+        queued_at_ms INTEGER)`,
     );
     const columns = [...sql.exec<{ name: string }>("SELECT name FROM pragma_table_info('deliveries')")];
-    // A table that was made before there were topics.
-    if (!columns.some(({ name }) => name === "topic")) sql.exec("ALTER TABLE deliveries ADD COLUMN topic TEXT");
+    // A table that was made before there were these.
+    for (const [name, type] of Object.entries({ topic: "TEXT", queued_at_ms: "INTEGER" })) {
+      if (!columns.some((column) => column.name === name))
+        sql.exec(`ALTER TABLE deliveries ADD COLUMN ${name} ${type}`);
+    }
   }
 
   /**
@@ -62,13 +66,14 @@ export class DeliveryQueue {
     const { sql } = this.#storage;
     sql.exec("DELETE FROM deliveries WHERE topic = ?", topic);
     sql.exec(
-      "INSERT INTO deliveries (target, body, tries, deferrals, next_at_ms, topic) VALUES (?, ?, ?, ?, ?, ?)",
+      "INSERT INTO deliveries (target, body, tries, deferrals, next_at_ms, topic, queued_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
       message.target,
       JSON.stringify(message.body),
       tries,
       deferrals,
       nextAtMs,
       topic,
+      nowMs,
     );
   }
 
@@ -79,6 +84,12 @@ export class DeliveryQueue {
 
   waiting(): number {
     return this.#storage.sql.exec<{ n: number }>("SELECT count(*) AS n FROM deliveries").one().n;
+  }
+
+  /** Since when the oldest waits; null for nothing, and for what was queued before this was kept. */
+  waitingSinceMs(): number | null {
+    const oldest = "SELECT min(queued_at_ms) AS at FROM deliveries";
+    return this.#storage.sql.exec<{ at: number | null }>(oldest).one().at;
   }
 
   clear(): void {

@@ -4,6 +4,7 @@ import type { PeerAudience } from "../../schema/wire/events.ts";
 import type { TrustLevel } from "../../schema/wire/federation.ts";
 import type { Env } from "../env.ts";
 import type { HeldRecords } from "../record/outbox.ts";
+import type { Absence } from "./absence.ts";
 import {
   confirmRegistration,
   type LowTrustPeer,
@@ -30,6 +31,10 @@ export interface MemberStanding {
   deliveries: number;
   /** Messages that it never took, since its `Bond` was made. */
   givenUp: number;
+  /** Since when the oldest of them waits. Absent in what was stored before this was said. */
+  waitingSinceMs?: number | null;
+  /** Why it is not there, where it is not. Absent in what was stored before this was said. */
+  absence?: Absence | null;
   /** What our log has not heard of. */
   untold: number;
   /** What D1 has not, and what it never takes. */
@@ -149,6 +154,12 @@ export class PeerRegistry extends DurableObject<Env> {
       ...(JSON.parse(row.standing) as MemberStanding),
     }));
     return takeCensus(standings, this.#givenUp(), this.#refused());
+  }
+
+  /** Of each by its atom id. */
+  standings(): Record<string, MemberStanding> {
+    const rows = this.ctx.storage.sql.exec<{ atom_id: string; standing: string }>("SELECT * FROM standings");
+    return Object.fromEntries([...rows].map((row) => [row.atom_id, JSON.parse(row.standing) as MemberStanding]));
   }
 
   #stand(atomId: string, standing: MemberStanding): void {

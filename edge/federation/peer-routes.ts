@@ -10,7 +10,9 @@ import {
 import type { AdminEnv } from "../http/app-env.ts";
 import { adminBody } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
+import { PEER_REGISTRY } from "../http/pool-objects.ts";
 import { checkFederation, readFederationPolicy } from "../pool/federation-check.ts";
+import type { Absence } from "./absence.ts";
 import { introduce } from "./introduction.ts";
 import { findPeer, listPeers } from "./store.ts";
 import { isTierAccepted } from "./trust.ts";
@@ -18,8 +20,13 @@ import { isTierAccepted } from "./trust.ts";
 /** `/admin/api/peers`: whom this pool knows, and what they may. Mounted behind an admin token. */
 export const peerRoutes = new Hono<AdminEnv>()
   .get("/", async (c) => {
-    const policy = await readFederationPolicy(c.env);
-    return c.json({ peers: (await listPeers(c.env.DB)).map((row) => viewOf(row, effective(row, policy))) });
+    const [policy, rows, standings] = await Promise.all([
+      readFederationPolicy(c.env),
+      listPeers(c.env.DB),
+      c.env.PEER_REGISTRY.getByName(PEER_REGISTRY).standings(),
+    ]);
+    const view = (row: PeerRow) => viewOf(row, effective(row, policy), standings[row.id]?.absence ?? null);
+    return c.json({ peers: rows.map(view) });
   })
 
   /** Registers with the pool at a URL (SPEC 3.4); of a known one the URL and the name are brought up to date. */
@@ -74,12 +81,12 @@ async function shown(c: Context<AdminEnv>, atomId: string, status: 200 | 201 = 2
   if (!(await findPeer(c.env.DB, atomId))) return fail(c, "federation/peer-not-found");
   const view = await c.env.BOND.getByName(atomId).view(policy?.min_auth_tier ?? "hardware-attested");
   if (view === null) return fail(c, "federation/peer-not-found");
-  const { row, sync, waiting } = view;
+  const { row, sync, waiting, absence } = view;
   const shownSync = sync.map(({ audience, followed: { unfollowable, ...followed }, sent }) => {
     const refused = unfollowable && { reason: unfollowable.reason, since_ms: unfollowable.sinceMs };
     return { audience, followed: { ...followed, refused }, sent };
   });
-  return c.json({ ...viewOf(row, view.effective), sync: shownSync, deliveries_waiting: waiting }, status);
+  return c.json({ ...viewOf(row, view.effective, absence), sync: shownSync, deliveries_waiting: waiting }, status);
 }
 
 /** Nothing is in effect while the switches cannot be read. */
@@ -87,7 +94,7 @@ function effective(row: PeerRow, policy: FederationPolicy | null): TrustLevel {
   return policy !== null && isTierAccepted(policy) ? (row.effective as TrustLevel) : 0;
 }
 
-function viewOf(row: PeerRow, effective: TrustLevel): PeerView {
+function viewOf(row: PeerRow, effective: TrustLevel, absence: Absence | null): PeerView {
   return {
     atom_id: row.id,
     name: row.name,
@@ -101,6 +108,7 @@ function viewOf(row: PeerRow, effective: TrustLevel): PeerView {
     added_by: row.addedByAdmin ? "admin" : "peer",
     signature_version: row.signatureVersion === 2 ? 2 : 1,
     circuit: row.circuit,
+    absent: absence && { reason: absence.reason, since_ms: absence.sinceMs },
     added_at_ms: row.addedAtMs,
     last_seen_ms: row.seenAtMs,
     revoked_at_ms: row.revokedAtMs,

@@ -287,6 +287,8 @@ export const peerView = z.strictObject({
   added_by: z.enum(["admin", "peer"]),
   signature_version: z.union([z.literal(1), z.literal(2)]),
   circuit: z.enum(["closed", "open", "half-open"]),
+  /** As it was when it was last called: its federation is off, it says nothing, or it fails. Null: it was there. */
+  absent: z.strictObject({ reason: z.enum(["off", "silent", "error"]), since_ms: z.int() }).nullable(),
   added_at_ms: z.int(),
   last_seen_ms: z.int().nullable(),
   revoked_at_ms: z.int().nullable(),

@@ -85,7 +85,7 @@ export function peersTable(peers: readonly PeerView[], nowMs: number, hints: Hin
     printable(peer.name),
     peer.url,
     trustWord(peer),
-    ago(peer.last_seen_ms, nowMs),
+    `${ago(peer.last_seen_ms, nowMs)}${peer.absent === null ? "" : `; ${ABSENT[peer.absent.reason]}`}`,
     peer.circuit,
   ]);
   const waiting = peers.filter((peer) => peer.awaits_admin !== null);
@@ -118,6 +118,7 @@ export function peerWords(
     ["Signs", `version ${peer.signature_version}`],
     ["Circuit", circuitWords(peer)],
   ];
+  if (peer.absent !== null) rows.splice(5, 0, ["Away", absenceWords(peer.absent, nowMs)]);
   if (peer.revoked_at_ms !== null) rows.push(["Revoked", iso(peer.revoked_at_ms)]);
   if (peer.deliveries_waiting > 0) rows.push(["To be told", counted(peer.deliveries_waiting, "message")]);
   const sync = table(
@@ -218,6 +219,16 @@ function notAdmitted(card: Status["card"], hints: Hints, { url, isKnown = false 
 
 function lowerTier(hints: Hints): string {
   return `To let it be as strong as peers are: ${hints.ligand("federation set min_auth_tier=device-bound")}`;
+}
+
+const ABSENT: Readonly<Record<NonNullable<PeerView["absent"]>["reason"], string>> = {
+  off: "its federation is off",
+  silent: "it does not answer",
+  error: "it answers with errors",
+};
+
+function absenceWords({ reason, since_ms }: NonNullable<PeerView["absent"]>, nowMs: number): string {
+  return `${ABSENT[reason]} since ${iso(since_ms)}, ${ago(since_ms, nowMs)}; it is asked again by itself`;
 }
 
 function circuitWords({ circuit }: PeerView): string {

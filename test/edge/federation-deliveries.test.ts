@@ -577,6 +577,32 @@ describe("a peer whose federation is off", () => {
     expect(await heard()).toEqual([1, 2, 3, 4, 5, 6, 7]);
   });
 
+  it("is shown so, since when, in the list too, and is not any more when it answers", async () => {
+    const seen = async () => {
+      const { peers } = await admin<{ peers: { atom_id: string; absent: object | null }[] }>("GET", "/peers");
+      return [(await peer.seen()).absent, peers.find(({ atom_id }) => atom_id === peer.id)?.absent];
+    };
+    const is = (absent: object | null) =>
+      eventually(async () => (await seen()).every((one) => JSON.stringify(one) === JSON.stringify(absent)));
+    expect(await seen()).toEqual([null, null]);
+    const since_ms = Date.now();
+    peer.answer = isOff;
+    await say(1);
+    await is({ reason: "off", since_ms });
+    await settled(([row]) => row?.deferrals === 1);
+    await abortAllDurableObjects();
+    await tryAgain(await untilDue());
+    await settled(([row]) => row?.deferrals === 2);
+    await is({ reason: "off", since_ms });
+    peer.answer = isAway;
+    await tryAgain(await untilDue());
+    await is({ reason: "silent", since_ms: Date.now() });
+    await settled(([row]) => row?.tries === 1);
+    peer.answer = isBack;
+    await tryAgain(await untilDue());
+    await is(null);
+  });
+
   describe("and on again", () => {
     beforeEach(async () => {
       peer.answer = isOff;

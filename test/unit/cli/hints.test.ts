@@ -71,6 +71,7 @@ describe("every command that is named for this pool says which", () => {
     added_by: "admin",
     signature_version: 2,
     circuit: "closed",
+    absent: null,
     added_at_ms: 0,
     last_seen_ms: null,
     revoked_at_ms: null,

@@ -32,6 +32,7 @@ const peer: PeerView = {
   added_by: "admin",
   signature_version: 2,
   circuit: "closed",
+  absent: null,
   added_at_ms: NOW - 60_000,
   last_seen_ms: NOW - 12_000,
   revoked_at_ms: null,
@@ -163,6 +164,17 @@ describe("one peer", () => {
       { circuit: "open" },
       "Circuit     open: it failed to take what it was sent, and is tried again within 30 min; at once if",
     ],
+    [
+      "that its federation is off",
+      { absent: { reason: "off", since_ms: NOW - 120_000 } },
+      "Away        its federation is off since 2026-05-04T11:58:00.000Z, ",
+    ],
+    [
+      "that it is gone",
+      { absent: { reason: "silent", since_ms: NOW } },
+      "Away        it does not answer since 2026-05-04T12:00:00.000Z",
+    ],
+    ["that it fails", { absent: { reason: "error", since_ms: NOW } }, "Away        it answers with errors since"],
     ["that it is about to be tried", { circuit: "half-open" }, "Circuit     half-open: the next message shows"],
     [
       "why its log leads nowhere",

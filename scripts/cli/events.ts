@@ -5,9 +5,9 @@ import { jsonLine } from "../../worker-agent/terminal-text.ts";
 import { followEvents, type SequencedEvent } from "../runtime/event-stream.ts";
 import { access } from "./access.ts";
 import { type Command, EXIT, flag, type Group, text, type Values } from "./command.ts";
-import { type Fault, type Walked, walkLog } from "./log-walk.ts";
+import { walkLog } from "./log-walk.ts";
 import { counted, whole } from "./numbers.ts";
-import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
+import { admin, COMMON_HELP, COMMON_OPTIONS, print, watched } from "./pool-common.ts";
 import { printable } from "./table.ts";
 import { FlagError } from "./usage-error.ts";
 
@@ -53,7 +53,9 @@ const verify: Command = {
   options: COMMON_OPTIONS,
   positionals: { min: 0, max: 0 },
   async run(values) {
-    const found = await watched(values);
+    const found = await watched(values, (show) =>
+      walkLog(admin(values), (done, of) => show(`Verified ${done} of ${of} events`)),
+    );
     if ("walked" in found) {
       const { walked } = found;
       return print(
@@ -69,18 +71,6 @@ const verify: Command = {
     return EXIT.failed;
   },
 };
-
-/** How far it is, in a terminal only. */
-async function watched(values: Values): Promise<{ walked: Walked } | Fault> {
-  const shown = process.stderr.isTTY && !flag(values, "json");
-  try {
-    return await walkLog(admin(values), (done, of) => {
-      if (shown) process.stderr.write(`\rVerified ${done} of ${of} events`);
-    });
-  } finally {
-    if (shown) process.stderr.write("\r\u001b[K");
-  }
-}
 
 /** An event as its bytes say it, once they hold. */
 type Seen = Awaited<ReturnType<typeof seen>>;

@@ -14,7 +14,7 @@ import {
   removedWords,
   standing,
 } from "./peer-words.ts";
-import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
+import { admin, COMMON_HELP, COMMON_OPTIONS, print, watched } from "./pool-common.ts";
 import { printable } from "./table.ts";
 import { UsageError } from "./usage-error.ts";
 
@@ -42,7 +42,12 @@ const add: Command = {
     const client = admin(values);
     const before = await client.peers();
     const isKnown = before.some((peer) => peer.url === url && peer.received === 0);
-    const peer = await client.addPeer({ url, atom_id: expected }).catch(withNextStep(client, hints, { url, isKnown }));
+    const peer = await watched(values, async (show) => {
+      const startedMs = Date.now();
+      const tick = () => show(`Waiting for ${printable(url)}: ${Math.round((Date.now() - startedMs) / 1_000)} s`);
+      const timer = setInterval(tick, 1_000);
+      return client.addPeer({ url, atom_id: expected }).finally(() => clearInterval(timer));
+    }).catch(withNextStep(client, hints, { url, isKnown }));
     const { card } = await client.federation();
     const wasKnown = before.some(({ atom_id }) => atom_id === peer.atom_id);
     const news = wasKnown ? "It was known already: its URL and name are brought up to date.\n" : "";

@@ -7,10 +7,10 @@ import { OperatorError } from "../runtime/operator-error.ts";
 import type { Identity, Watched } from "../runtime/pool-backup.ts";
 import { stopOnSignal } from "../runtime/stop-signal.ts";
 import { ACCESS_OPTIONS, DEFAULT_STATE_DIR } from "./access.ts";
-import { type Command, flag, text, type Values } from "./command.ts";
+import { type Command, text, type Values } from "./command.ts";
 import { counted } from "./numbers.ts";
 import { readPassphrase } from "./passphrase.ts";
-import { admin, print } from "./pool-common.ts";
+import { admin, print, watched } from "./pool-common.ts";
 import { secretOf } from "./settings.ts";
 
 const OPTIONS = { ...ACCESS_OPTIONS, json: { type: "boolean" } } as const;
@@ -35,7 +35,7 @@ export const exportCommand: Command = {
     const file = resolve(name);
     if (existsSync(file)) throw new OperatorError(`${file} is there already. Name another file.`);
     const passphrase = await readPassphrase("new");
-    const done = await watched(values, "Exported", async (by) => {
+    const done = await breakable(values, "Exported", async (by) => {
       if (remote(values)) {
         const { exportPool } = await import("../runtime/pool-backup.ts");
         return exportPool(admin(values), identityFromEnvironment, file, passphrase, by);
@@ -66,7 +66,7 @@ export const importCommand: Command = {
   async run(values, [name = ""], hints) {
     const file = resolve(name);
     const passphrase = await readPassphrase("known");
-    const done = await watched(values, "Imported", async (by) => {
+    const done = await breakable(values, "Imported", async (by) => {
       if (!remote(values)) {
         const { importState } = await import("../runtime/local-backup.ts");
         return importState(folder(values), file, passphrase, { ...by, log: say });
@@ -116,20 +116,12 @@ async function identityFromEnvironment(atomId: string): Promise<Identity> {
   return { pool_secret_key: given };
 }
 
-/** How far it is, in a terminal only; Ctrl-C breaks it off, and what was begun is taken away. */
-async function watched<T>(values: Values, verb: string, work: (by: Watched) => Promise<T>): Promise<T> {
-  const shown = process.stderr.isTTY && !flag(values, "json");
+/** Ctrl-C breaks it off, and what was begun is taken away. */
+function breakable<T>(values: Values, verb: string, work: (by: Watched) => Promise<T>): Promise<T> {
   const { signal } = stopOnSignal();
-  try {
-    return await work({
-      signal,
-      progress(done, total) {
-        if (shown) process.stderr.write(`\r${verb} ${done}${total === null ? "" : ` of ${total}`} rows`);
-      },
-    });
-  } finally {
-    if (shown) process.stderr.write("\r\u001b[K");
-  }
+  return watched(values, (show) =>
+    work({ signal, progress: (done, total) => show(`${verb} ${done}${total === null ? "" : ` of ${total}`} rows`) }),
+  );
 }
 
 function say(line: string): void {

@@ -23,3 +23,17 @@ export function print(values: Values, json: object, words: string, warning?: str
   if (!isJson && warning !== undefined) console.error(warning);
   return EXIT.ok;
 }
+
+/** Work that takes a while, with a line of how far it is: in a terminal only, and gone when it ends. */
+export async function watched<T>(values: Values, work: (show: (line: string) => void) => Promise<T>): Promise<T> {
+  const shown = process.stderr.isTTY && !flag(values, "json");
+  try {
+    return await work((line) => {
+      if (shown) process.stderr.write(`\r${line}${CLEAR_REST}`);
+    });
+  } finally {
+    if (shown) process.stderr.write(`\r${CLEAR_REST}`);
+  }
+}
+
+const CLEAR_REST = "\u001b[K";

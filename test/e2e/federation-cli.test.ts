@@ -6,7 +6,17 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { PeerView } from "../../schema/wire/federation.ts";
 import { adminClient } from "../../scripts/runtime/admin-client.ts";
-import { ligand, type PoolProcess, spawnStart, startPool, startWorker, temporaryFolder, waitFor } from "./support.ts";
+import {
+  ligand,
+  type PoolProcess,
+  run,
+  spawnStart,
+  startPool,
+  startWorker,
+  TERMINAL,
+  temporaryFolder,
+  waitFor,
+} from "./support.ts";
 
 /** `ligand federation …` and `ligand peers …` against pools in processes of their own. */
 
@@ -137,6 +147,16 @@ describe("peers add", () => {
   ])("of %s is refused with what to do", async (_what, url, says) =>
     refused(pools()[0], ["peers", "add", await url()], says),
   );
+
+  it("of one that says nothing shows in a terminal how long it has waited, and ends with what to do", async () => {
+    const url = await stranger(() => {});
+    const args = ["scripts/ligand.ts", "peers", "add", url, "--state", pools()[0].stateDir];
+    const { code, stdout, stderr } = await run([...TERMINAL, ...args]);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    const [waited = "", said = ""] = stderr.split("\r\u001b[K");
+    expect(waited).toContain(`\rWaiting for ${url}: 1 s\u001b[K\rWaiting for ${url}: 2 s`);
+    expect(said).toMatch(/^The other pool said nothing for 10 s\. Check host and port/);
+  });
 
   it("of another than is expected is refused, to a program too", async () => {
     const [alder, birch] = pools();

@@ -78,6 +78,9 @@ export function ligand(args: string[], env: Record<string, string> = {}): Promis
   return run(["scripts/ligand.ts", ...args], env);
 }
 
+/** Node's arguments for a program that is to take what it writes to for a terminal. */
+export const TERMINAL = ["--import", "data:text/javascript,process.stdout.isTTY = process.stderr.isTTY = true"];
+
 /** A program of the repository without waiting for its end. */
 export function spawnProgram(
   args: string[],

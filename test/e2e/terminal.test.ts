@@ -1,6 +1,6 @@
 import { createServer, type Server } from "node:http";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { run } from "./support.ts";
+import { run, TERMINAL } from "./support.ts";
 
 /** `ligand chat` at somebody's pool whose model, or whose operator, wants the terminal. */
 
@@ -36,8 +36,6 @@ beforeAll(async () => {
   env = { LIGAND_POOL: `http://127.0.0.1:${port}`, LIGAND_KEY: "lk_1" };
 });
 afterAll(() => server.close());
-
-const TERMINAL = ["--import", "data:text/javascript,process.stdout.isTTY = process.stderr.isTTY = true"];
 
 it("an answer cannot steer the terminal, not even in pieces; a file gets it as it is", async () => {
   const shown = await run([...TERMINAL, "scripts/ligand.ts", "chat", "Hello?"], env);

@@ -25,7 +25,7 @@ export async function readJson(request: Request, maxBytes: number): Promise<Body
 const TOO_MANY_VALUES: Unread = {
   ok: false,
   code: "http/body-too-large",
-  message: `The body has more than the ${LIMITS.bodyValues} values and names that are read of one.`,
+  message: `The body has more than the ${LIMITS.bodyValues} values that are read of one.`,
 };
 
 /** JSON of bytes that are here already. */

@@ -52,7 +52,7 @@ export const eventSyncRoutes = new Hono<PeerEnv>()
     const { atomId: self } = await poolKeys(c.env);
     const page = outgoing(await c.env.EVENT_LOG.getByName(EVENT_LOG).read(audience, since, limit), peer, self);
     const log = { logId: page.checkpoint.checkpoint.log_id, head: page.head };
-    if (since > 0) await c.env.BOND.getByName(peer.atomId).acknowledge(audience, log, since);
+    await c.env.BOND.getByName(peer.atomId).acknowledge(audience, log, since);
     return c.json(page);
   })
 

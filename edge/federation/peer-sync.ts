@@ -14,6 +14,7 @@ import {
   afterPush,
   type Followed,
   type FollowRefusal,
+  hasOfOurs,
   mayFollow,
   NOTHING_FOLLOWED,
   NOTHING_SENT,
@@ -56,7 +57,7 @@ export interface SyncView {
     unfollowable: Unfollowable | null;
   };
   /** Theirs of ours. */
-  sent: { seq: number; streaming: boolean };
+  sent: { seq: number; streaming: boolean; startedOverMs: number | null };
 }
 
 /** Nothing is refused for its tier here: that is asked with the policy, before anything goes out. */
@@ -88,6 +89,7 @@ export class PeerSync {
     return peerAudience.options.map((audience) => {
       const { cursor, newest, equivocation } = this.#followed(audience);
       const served = this.#served.get(audience);
+      const sent = this.#sent(audience);
       return {
         audience,
         followed: {
@@ -98,7 +100,11 @@ export class PeerSync {
           unfollowable: this.#unfollowable(audience),
         },
         // A reader of a stream says how far it is when it next pulls; until then what was written counts.
-        sent: { seq: Math.max(this.#sent(audience).seq, served?.at ?? 0), streaming: served !== undefined },
+        sent: {
+          seq: hasOfOurs(sent, served?.at ?? 0),
+          streaming: served !== undefined,
+          startedOverMs: sent.startedOver?.sinceMs ?? null,
+        },
       };
     });
   }
@@ -172,8 +178,9 @@ export class PeerSync {
 
   /** What the peer has of our log, by its own word. */
   acknowledge(audience: PeerAudience, log: { logId: string; head: number }, since: number): void {
+    if (this.#owner.trust() === null) return;
     const sent = this.#sent(audience);
-    const said = acknowledge(sent, log, since);
+    const said = acknowledge(sent, log, since, Date.now());
     // Whoever asks now and then says the same again and again.
     if (said !== sent) this.#saveSent(audience, said);
   }
@@ -182,6 +189,12 @@ export class PeerSync {
   serve(audience: PeerAudience, since: number): ReadableStream<Uint8Array> {
     this.#served.get(audience)?.end();
     const log = this.#env.EVENT_LOG.getByName(EVENT_LOG);
+    // It has what it asks to go on from.
+    const asked = log.heads().then(({ log_id: logId, [audience]: head }) => {
+      this.acknowledge(audience, { logId, head }, since);
+      return logId;
+    });
+    asked.catch(() => {});
     const stream = new ServedStream(
       {
         changed: (after, waitMs) => log.changed(audience, after, waitMs),
@@ -195,14 +208,23 @@ export class PeerSync {
       since,
     );
     this.#served.set(audience, stream);
+    const ran = stream.run();
     this.#ctx.waitUntil(
-      stream.run().finally(() => {
+      ran.finally(() => {
         if (this.#served.get(audience) !== stream) return;
         this.#served.delete(audience);
         this.#servedUntilMs[audience] = Date.now() + LIMITS.pushAfterStreamMs;
       }),
     );
+    const written = async () => this.#written(audience, await asked, stream.at);
+    this.#ctx.waitUntil(ran.then(written, written).catch(() => {}));
     return stream.readable;
+  }
+
+  #written(audience: PeerAudience, logId: string, seq: number): void {
+    const sent = this.#sent(audience);
+    if (this.#owner.trust() === null || sent.logId !== logId) return;
+    if (seq > (sent.written ?? 0)) this.#saveSent(audience, { ...sent, written: seq });
   }
 
   /** At once (SPEC 3.3): who may not read any more reads nothing more. */

@@ -259,6 +259,12 @@ export interface Sent {
   readonly seq: number;
   /** When the next push may go. It is never given up: the cursor stays. */
   readonly delivery: Delivery;
+  /** The most that it asked from: what it has by its own word, whatever it was pushed. */
+  readonly asked?: number;
+  /** The last number that a stream to it wrote; what was lost on the way it asks for again. */
+  readonly written?: number;
+  /** It asked from below what it had, and has not come so far again. */
+  readonly startedOver?: { readonly seq: number; readonly sinceMs: number } | null;
 }
 
 export const NOTHING_SENT: Sent = Object.freeze({ logId: null, seq: 0, delivery: newDelivery(0) });
@@ -269,9 +275,21 @@ export function sentIn(sent: Sent, logId: string): Sent {
 }
 
 /** The `since` of a pull or a stream. One beyond our head is of another log. */
-export function acknowledge(sent: Sent, log: { logId: string; head: number }, since: number): Sent {
+export function acknowledge(sent: Sent, log: { logId: string; head: number }, since: number, nowMs: number): Sent {
   const now = sentIn(sent, log.logId);
-  return since > now.seq && since <= log.head ? { ...now, seq: since } : now;
+  if (since > log.head) return now;
+  const { asked = 0, startedOver = null } = now;
+  if (since < asked) {
+    if (startedOver?.seq === since) return now;
+    return { ...now, startedOver: { seq: since, sinceMs: startedOver?.sinceMs ?? nowMs } };
+  }
+  if (since === asked && startedOver === null) return now;
+  return { ...now, seq: Math.max(now.seq, since), asked: since, startedOver: null };
+}
+
+/** How far it has our log, for our admin: never less than before, but where it starts over. */
+export function hasOfOurs({ seq, written = 0, startedOver }: Sent, streamed: number): number {
+  return startedOver ? Math.max(startedOver.seq, streamed) : Math.max(seq, written, streamed);
 }
 
 export interface Push {

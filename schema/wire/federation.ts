@@ -311,7 +311,12 @@ export const peerDetails = peerView.extend({
         /** Why its answers led nowhere, since we were last level with it; it is asked again all the same. */
         refused: z.strictObject({ reason: z.string(), since_ms: z.int() }).nullable(),
       }),
-      sent: z.strictObject({ seq: z.int(), streaming: z.boolean() }),
+      sent: z.strictObject({
+        seq: z.int(),
+        streaming: z.boolean(),
+        /** It asks again for what it had, as after a restore, and is not as far as it was. */
+        started_over_ms: z.int().nullable(),
+      }),
     }),
   ),
   deliveries_waiting: z.int(),

@@ -128,7 +128,7 @@ export function peerWords(
       followed.equivocated
         ? "not followed: it told two stories"
         : `${followed.seq} of ${headOf(followed)}${streaming(followed)}`,
-      `${sent.seq} of ${own.heads[audience]}${streaming(sent)}`,
+      `${sent.seq} of ${own.heads[audience]}${streaming(sent)}${sent.started_over_ms === null ? "" : ", started over"}`,
     ]),
     "",
   );

@@ -453,7 +453,7 @@ export class SimPool {
     }
     const { logId, heads } = this.log.state;
     const log = { logId, head: heads[audience].seq };
-    this.#saveSent(bond, audience, acknowledge(bond.sent[audience], log, since));
+    this.#saveSent(bond, audience, acknowledge(bond.sent[audience], log, since, this.wallMs));
     yield;
     // The log is another object: until it has read, our trust may have ended.
     if (!mayRead(audience, this.trustOf(from))) refuse();

@@ -3,6 +3,7 @@ import { env } from "cloudflare:workers";
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import type * as z from "zod";
 import { type EventDraft, EventLog } from "../../edge/events/event-log-object.ts";
 import { maySee } from "../../edge/events/visibility.ts";
 import { GENESIS_CHAIN, nextChain, openCheckpoint, openEvent } from "../../schema/crypto/signed-event.ts";
@@ -14,7 +15,7 @@ import {
   type SignedEvent,
   type Visibility,
 } from "../../schema/wire/events.ts";
-import type { TrustLevel } from "../../schema/wire/federation.ts";
+import type { peerDetails, TrustLevel } from "../../schema/wire/federation.ts";
 import { freshPool, outcome, type PeerDouble, peerAt, setPolicy } from "./peer-double.ts";
 import { admin, eventually } from "./support.ts";
 
@@ -345,7 +346,8 @@ describe("a page", () => {
     };
     expect(await written(head - 1)).toEqual([head - 1]);
     expect(await written(head - 1)).toEqual([]);
-    expect(await written(head - 2), "less").toEqual([]);
+    expect(await written(head - 2), "less: where we push from stays").toEqual([head - 1]);
+    expect(await written(head - 2)).toEqual([]);
     expect(await written(head + 1), "beyond our head").toEqual([]);
     expect(await written(head)).toEqual([head]);
   });
@@ -397,6 +399,40 @@ describe("a stream", () => {
     };
     expect(await first("audience=public")).toBe(3);
     expect(await first(`since=${from + 1}`)).toBe(2);
+  });
+
+  it("tells our admin how far its reader is, which never goes back but where the reader starts over", async () => {
+    const peer = await peerAt(2);
+    await write("public", {}, 3);
+    const { public: head } = await heads();
+    const sent = async () => {
+      const { sync } = (await peer.seen()) as unknown as z.infer<typeof peerDetails>;
+      return sync.find(({ audience }) => audience === "public")?.sent;
+    };
+    const is = (seq: number, streaming: boolean, startedOver: boolean) =>
+      eventually(async () => {
+        const now = await sent();
+        return now?.seq === seq && now.streaming === streaming && (now.started_over_ms !== null) === startedOver;
+      });
+    await pull(peer, "since=0");
+    const reading = await follow(peer, "since=0");
+    await reading.until(head);
+    await is(head, true, false);
+    // Its reader's trust ends, and so does the stream: what was written counts until it says otherwise.
+    await trust(peer, 1);
+    await reading.untilEnd();
+    await is(head, false, false);
+    await trust(peer, 2);
+    await pull(peer, `since=${head - 2}`);
+    await is(head, false, false);
+    const again = await follow(peer, `since=${head - 1}`);
+    await is(head, true, false);
+    await again.cancel();
+    await pull(peer, "since=0");
+    await eventually(async () => (await sent())?.started_over_ms !== null);
+    await pull(peer, `since=${head}`);
+    await eventually(async () => (await sent())?.started_over_ms === null);
+    expect((await sent())?.seq).toBe(head);
   });
 
   it("opened again ends the one before", async () => {

@@ -78,7 +78,7 @@ describe("every command that is named for this pool says which", () => {
     sync: [true, false].map((equivocated) => ({
       audience: "public",
       followed: { seq: 0, head: null, streaming: false, equivocated, refused: { reason: "rolled-back", since_ms: 0 } },
-      sent: { seq: 0, streaming: false },
+      sent: { seq: 0, streaming: false, started_over_ms: null },
     })),
     deliveries_waiting: 0,
   };

@@ -129,12 +129,12 @@ describe("one peer", () => {
     {
       audience: "public",
       followed: { seq: 0, head: null, streaming: false, equivocated: false, refused: null },
-      sent: { seq: 0, streaming: false },
+      sent: { seq: 0, streaming: false, started_over_ms: null },
     },
     {
       audience: "peers",
       followed: { seq: 4, head: 7, streaming: true, equivocated: false, refused: null },
-      sent: { seq: 2, streaming: true },
+      sent: { seq: 2, streaming: true, started_over_ms: null },
     },
   ];
   const own = { atomId: self, heads: { public: 0, peers: 3 } };
@@ -163,6 +163,11 @@ describe("one peer", () => {
       "that it takes nothing",
       { circuit: "open" },
       "Circuit     open: it failed to take what it was sent, and is tried again within 30 min; at once if",
+    ],
+    [
+      "that it started over",
+      { sync: sync.map((each) => ({ ...each, sent: { seq: 1, streaming: false, started_over_ms: NOW } })) },
+      "1 of 3, started over",
     ],
     [
       "that its federation is off",

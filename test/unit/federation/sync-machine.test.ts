@@ -11,6 +11,7 @@ import {
   type EventRefusal,
   type Followed,
   type FollowStep,
+  hasOfOurs,
   mayFollow,
   NOTHING_FOLLOWED,
   NOTHING_SENT,
@@ -564,7 +565,42 @@ describe("what a peer has of our log", () => {
     ["nothing under a new name, if it begins", { ...sentTo(9), logId: "02".repeat(16) }, 0, 0],
     ["what it asks from, when it comes first", NOTHING_SENT, 5, 5],
   ])("is %s", (_what, given, since, want) => {
-    expect(acknowledge(given, { logId: LOG, head: 10 }, since)).toMatchObject({ logId: LOG, seq: want });
+    expect(acknowledge(given, { logId: LOG, head: 10 }, since, NOW)).toMatchObject({ logId: LOG, seq: want });
+  });
+
+  it("goes back for our admin only while the peer asks again for what it had", () => {
+    const log = { logId: LOG, head: 10 };
+    const asks = (given: Sent, since: number, nowMs = NOW) => acknowledge(given, log, since, nowMs);
+    // It was pushed to, and written to: what it asks below that it never had by its own word.
+    let sent: Sent = { ...sentTo(6), written: 8 };
+    for (const since of [0, 2, 4]) {
+      sent = asks(sent, since);
+      expect([hasOfOurs(sent, 0), sent.startedOver ?? null]).toEqual([8, null]);
+    }
+    sent = asks(sent, 1);
+    expect([hasOfOurs(sent, 0), hasOfOurs(sent, 3), sent.startedOver]).toEqual([1, 3, { seq: 1, sinceMs: NOW }]);
+    expect(asks(sent, 1, NOW + 1)).toBe(sent);
+    sent = asks(sent, 3, NOW + 1);
+    expect([hasOfOurs(sent, 0), sent.startedOver]).toEqual([3, { seq: 3, sinceMs: NOW }]);
+    expect(sent.seq, "what is pushed goes on from where it was").toBe(6);
+    sent = asks(sent, 9, NOW + 2);
+    expect([hasOfOurs(sent, 0), sent.startedOver]).toEqual([9, null]);
+    expect(hasOfOurs(sentIn(sent, "02".repeat(16)), 0), "of another log").toBe(0);
+  });
+
+  it("never goes back else, whatever is asked in turn", () => {
+    fc.assert(
+      fc.property(fc.array(fc.nat({ max: 10 })), (wanted) => {
+        let sent = NOTHING_SENT;
+        let had = 0;
+        for (const since of wanted.toSorted((a, b) => a - b)) {
+          sent = acknowledge(sent, { logId: LOG, head: 10 }, since, NOW);
+          expect(hasOfOurs(sent, 0)).toBeGreaterThanOrEqual(had);
+          expect(sent.startedOver ?? null).toBeNull();
+          had = hasOfOurs(sent, 0);
+        }
+      }),
+    );
   });
 });
 
@@ -725,7 +761,7 @@ describe("after a push", () => {
           expect(sent.seq).toBeGreaterThanOrEqual(before.seq);
           for (const { event, seq } of pages(0).events)
             if (seq <= sent.seq) expect(has.has(event.content_id)).toBe(true);
-          if (ack <= sent.seq) sent = acknowledge(sent, { logId: LOG, head: count }, ack);
+          if (ack <= sent.seq) sent = acknowledge(sent, { logId: LOG, head: count }, ack, NOW);
         }
         expect(has.size).toBe(count);
       }),

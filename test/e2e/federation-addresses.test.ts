@@ -4,6 +4,7 @@ import { createServer, type Server } from "node:net";
 import { networkInterfaces } from "node:os";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { toHex } from "../../schema/crypto/bytes.ts";
+import { ERRORS } from "../../schema/wire/errors.ts";
 import { freePort } from "../../scripts/runtime/listen-address.ts";
 import { ScriptedPeer } from "./scripted-peer.ts";
 import { type PoolProcess, startPool, waitFor } from "./support.ts";
@@ -96,6 +97,9 @@ describe("while private peers are not allowed", () => {
     const url = `https://localhost:${port}`;
     const answer = await peer.ask(pool, "POST", "/v1/federation/handshake", { ...body, url });
     expect(answer.headers.get("x-ligand-code")).toBe("federation/registration-refused");
+    // What we found there is for our own admin only.
+    const { message, remedy } = ERRORS["federation/registration-refused"];
+    expect(await answer.json()).toMatchObject({ error: { message: `${message} ${remedy}` } });
     expect(connections).toBe(0);
   });
 });

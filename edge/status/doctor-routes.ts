@@ -1,11 +1,13 @@
 import { Hono } from "hono";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
+import { listPeers } from "../federation/store.ts";
 import type { AdminEnv } from "../http/app-env.ts";
 import { ADMIN_TOKENS as THE_ADMINS } from "../http/authentication.ts";
 import { poolKeys } from "../http/pool-keys.ts";
 import { EVENT_LOG as THE_LOG, PEER_REGISTRY as THE_PEERS } from "../http/pool-objects.ts";
 import { newestKeys } from "../inference/store.ts";
+import { readFederationPolicy } from "../pool/federation-check.ts";
 import { poolSettings, untoldPolicyChanges } from "../pool/pool-policy.ts";
 import type { HeldRecords } from "../record/outbox.ts";
 import { MAIN_LANE } from "../workers/lane-link.ts";
@@ -16,7 +18,7 @@ import { within } from "./within.ts";
 export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
   const { DB, LANE, EVENT_LOG, ADMIN_TOKENS, PEER_REGISTRY, ALLOWED_HOSTS, METRICS_TOKEN, ONE_MACHINE } = c.env;
   const lane = LANE.getByName(MAIN_LANE);
-  const [database, migrations, settings, overview, holds, changes, peers, ...records] = await Promise.all([
+  const [database, migrations, settings, overview, holds, changes, peers, met, ...records] = await Promise.all([
     timed(DB.prepare("SELECT 1 FROM client_keys LIMIT 1").all()),
     timed(appliedMigrations(DB)),
     timed(poolSettings(c.env)),
@@ -24,6 +26,7 @@ export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
     timed(Promise.resolve(lane.holds())),
     timed(untoldPolicyChanges(c.env)),
     timed(Promise.resolve(PEER_REGISTRY.getByName(THE_PEERS).census())),
+    timed(peersMet(c.env)),
     held(`lane ${MAIN_LANE}`, lane.heldRecords()),
     held("event log", EVENT_LOG.getByName(THE_LOG).heldRecords()),
     held("admin tokens", ADMIN_TOKENS.getByName(THE_ADMINS).heldRecords()),
@@ -52,11 +55,36 @@ export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
     ],
     /** Peers whose logs could not be followed for a while; null where nobody answers. */
     unfollowable: peers.answer?.unfollowable ?? null,
+    /** Who is known here, while federation is on; null where nobody answers. */
+    peers: met.answer,
     allowed_hosts: (ALLOWED_HOSTS ?? "").split(",").filter((name) => name !== ""),
     has_metrics_token: Boolean(METRICS_TOKEN),
     runs_on: ONE_MACHINE ? "one-machine" : "cloudflare",
   });
 });
+
+/** While federation is off nobody is asked, and nothing is wrong with them for it. */
+async function peersMet(env: Env) {
+  const [rows, standings, policy] = await Promise.all([
+    listPeers(env.DB),
+    env.PEER_REGISTRY.getByName(THE_PEERS).standings(),
+    readFederationPolicy(env),
+  ]);
+  if (policy?.federation !== "on") return [];
+  return rows.map((row) => {
+    const { absence = null, waitingSinceMs = null, circuit } = standings[row.id] ?? {};
+    return {
+      atom_id: row.id,
+      name: row.name,
+      effective: row.effective,
+      awaits_admin: row.awaitsAdmin,
+      last_seen_ms: row.seenAtMs,
+      circuit: circuit ?? row.circuit,
+      absent: absence && { reason: absence.reason, since_ms: absence.sinceMs },
+      waiting_since_ms: waitingSinceMs,
+    };
+  });
+}
 
 /** Of all keys together, each of which has an object of its own. */
 async function heldOfKeys(env: Env): Promise<HeldRecords> {

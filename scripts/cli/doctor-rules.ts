@@ -1,11 +1,13 @@
 /** What `ligand pool doctor` makes of what was found. Pure: the findings and the time come in. */
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { duration } from "../../worker-agent/state/idle-reason.ts";
 import type { PoolFindings } from "../runtime/admin-client.ts";
 import { leadsToLoopback } from "../runtime/listen-address.ts";
 import { closeSecrets, isOpen } from "../runtime/open-secrets.ts";
 import type { Hints } from "./hints.ts";
 import { counted } from "./numbers.ts";
 import type { SeenCertificate } from "./seen-certificate.ts";
+import { printable } from "./table.ts";
 
 export interface Check {
   name: string;
@@ -54,6 +56,8 @@ const CLOCK_WARN_MS = 2_000;
 const CLOCK_FAIL_MS = 30_000;
 const SLOW_MS = 500;
 const OUTBOX_WARN_ROWS = 200;
+/** A message to a peer that is there is told within seconds. */
+const WAITING_WARN_MS = 10 * 60_000;
 const DISK_FAIL_BYTES = 256 * 1024 ** 2;
 const DISK_WARN_BYTES = 2 * 1024 ** 3;
 const CERTIFICATE_WARN_DAYS = 14;
@@ -133,6 +137,7 @@ function poolChecks(findings: PoolFindings, shipped: readonly string[], hints: H
     ...findings.records.map((each) => recordsOf(each, todo)),
     ...findings.untold.map((each) => untoldOf(each, todo)),
     followed(findings.unfollowable, todo, hints),
+    ...peerChecks(findings, todo, hints),
     findings.has_metrics_token ? ok("metrics token", "set") : warn("metrics token", "not set", todo.metricsToken),
   ];
 }
@@ -154,6 +159,34 @@ function untoldOf({ of, waiting }: PoolFindings["untold"][number], todo: Remedie
   return waiting > 0
     ? warn(name, said, "They hold, and the event log is told until it has them; see to it.")
     : ok(name, said);
+}
+
+/** One line for each peer with which something is wrong, the first thing first: what follows from it is the same. */
+function peerChecks({ peers, now_ms }: PoolFindings, todo: Remedies, hints: Hints): Check[] {
+  if (peers === null) return [fail("peers", "they cannot be read", todo.restart)];
+  const wrong = peers.flatMap((peer): Check[] => {
+    const name = `peer ${printable(peer.name)}`;
+    const id = peer.atom_id.slice(0, 16);
+    const show = `See how it stands: ${hints.ligand(`peers show ${id}`)}`;
+    const isThere = peer.last_seen_ms !== null && now_ms - peer.last_seen_ms <= LIMITS.peerSeenMs;
+    const unseen = peer.effective >= 2 && !isThere;
+    const isStuck = peer.waiting_since_ms !== null && now_ms - peer.waiting_since_ms > WAITING_WARN_MS;
+    if (peer.awaits_admin !== null) {
+      const answer = hints.ligand(`peers trust ${id} ${peer.awaits_admin}`);
+      return [warn(name, `offers trust ${peer.awaits_admin} and awaits your answer`, `Accept it with: ${answer}`)];
+    }
+    if (peer.absent?.reason === "off" && (unseen || isStuck)) {
+      return [warn(name, "its federation is off", `Ask its operator. ${show}`)];
+    }
+    if (peer.circuit === "open") return [warn(name, "fails to take what it is sent", `Ask its operator. ${show}`)];
+    if (unseen) {
+      const since = peer.last_seen_ms === null ? "" : ` for ${duration(now_ms - peer.last_seen_ms)}`;
+      return [warn(name, `was not seen${since}`, `Ask its operator whether it runs. ${show}`)];
+    }
+    if (!isStuck || peer.waiting_since_ms === null) return [];
+    return [warn(name, `was not told what waits for it for ${duration(now_ms - peer.waiting_since_ms)}`, show)];
+  });
+  return wrong.length > 0 ? wrong : [ok("peers", `${counted(peers.length, "peer")}, nothing wrong with any`)];
 }
 
 function followed(unfollowable: readonly string[] | null, todo: Remedies, hints: Hints): Check {

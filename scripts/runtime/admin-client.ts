@@ -80,6 +80,20 @@ const doctor = z.object({
     z.object({ of: z.string(), held: z.object({ waiting: z.number(), refused: z.number() }).nullable() }),
   ),
   unfollowable: z.array(z.string()).nullable(),
+  peers: z
+    .array(
+      z.object({
+        atom_id: z.string(),
+        name: z.string(),
+        effective: z.number(),
+        awaits_admin: z.number().nullable(),
+        last_seen_ms: z.number().nullable(),
+        circuit: z.enum(["closed", "open", "half-open"]),
+        absent: z.object({ reason: z.enum(["off", "silent", "error"]), since_ms: z.number() }).nullable(),
+        waiting_since_ms: z.number().nullable(),
+      }),
+    )
+    .nullable(),
   untold: z.array(z.object({ of: z.string(), waiting: z.number().nullable() })),
   allowed_hosts: z.array(z.string()),
   has_metrics_token: z.boolean(),

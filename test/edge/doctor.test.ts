@@ -4,7 +4,7 @@ import { beforeEach, expect, it, vi } from "vitest";
 import type { Bond } from "../../edge/federation/bond-object.ts";
 import { Outbox } from "../../edge/record/outbox.ts";
 import { FEDERATION_POLICY_DEFAULTS } from "../../schema/wire/federation.ts";
-import { freshPool, type PeerDouble, peerAt } from "./peer-double.ts";
+import { freshPool, type PeerDouble, peerAt, setPolicy } from "./peer-double.ts";
 import { admin, createKey, eventually } from "./support.ts";
 
 /** What objects have not written down yet, whichever they are: `ligand pool doctor` hears of it. */
@@ -12,6 +12,7 @@ import { admin, createKey, eventually } from "./support.ts";
 interface Found {
   records: { of: string; held: { waiting: number; refused: number } | null }[];
   untold: { of: string; waiting: number | null }[];
+  peers: { atom_id: string; awaits_admin: number | null; waiting_since_ms: number | null; absent: unknown }[];
 }
 
 beforeEach(() => freshPool());
@@ -74,4 +75,23 @@ it("hears of a peer that was removed, until its tombstone has done all", async (
   const peer = await peerAt(2);
   await eventually(async () => peer.received.length === 1);
   expect(await leftBy(peer, (bond) => bond.remove("token"))).toEqual({ during: [1, 2], after: [0, 0] });
+});
+
+it("hears how peers stand, but of nobody while federation is off", async () => {
+  const peer = await peerAt(1);
+  await peer.push([await peer.grant(3)]);
+  peer.answer = () => {
+    throw new TypeError("network connection lost");
+  };
+  await admin("PUT", `/peers/${peer.id}/trust`, { level: 2 }, 200);
+  const found = await eventually(async () => {
+    const { peers } = await doctor();
+    return peers[0]?.absent != null && peers;
+  });
+  expect(found).toMatchObject([
+    { atom_id: peer.id, effective: 2, awaits_admin: 3, absent: { reason: "silent" }, circuit: "closed" },
+  ]);
+  expect(found[0]?.waiting_since_ms).toBeGreaterThan(Date.now() - 60_000);
+  await setPolicy({ federation: "off" });
+  expect((await doctor()).peers).toEqual([]);
 });

@@ -6,6 +6,20 @@ const HINTS = hintsOf({}, {});
 const GIB = 1024 ** 3;
 const NOW_MS = Date.parse("2026-11-21T00:00:00Z");
 type Held = { waiting: number; refused: number } | null;
+type Met = NonNullable<Extract<Findings["pool"], { ok: true }>["findings"]["peers"]>[number];
+/** One that stands well, but for `changes`; the pool's clock says 0. */
+const met = (changes: Partial<Met> = {}): Met => ({
+  atom_id: "ab".repeat(32),
+  name: "Birch",
+  effective: 3,
+  awaits_admin: null,
+  last_seen_ms: -60_000,
+  circuit: "closed",
+  absent: null,
+  waiting_since_ms: null,
+  ...changes,
+});
+type Change = NonNullable<Parameters<typeof findings>[0]>;
 type Answered = Extract<Findings["pool"], { ok: true }>;
 
 /** A pool on this machine with which nothing is wrong, but for `change`. */
@@ -22,6 +36,7 @@ function findings(change: (healthy: Findings & { pool: Answered; folder: object 
         lanes: [{ name: "main", ok: true, ms: 1, workers: 1, queued: 0, holds: {} }],
         records: [{ of: "lane main", held: { waiting: 0, refused: 0 } as Held }],
         unfollowable: [] as string[] | null,
+        peers: [met()] as Met[] | null,
         untold: [{ of: "settings", waiting: 0 as number | null }],
         allowed_hosts: ["127.0.0.1"],
         has_metrics_token: true,
@@ -65,6 +80,7 @@ it("nothing is wrong with a healthy pool", () => {
     "records: lane main",
     "log of settings",
     "logs of peers",
+    "peers",
     "metrics token",
     "TLS",
     "host names",
@@ -119,6 +135,22 @@ describe("what is wrong is named, and what to do", () => {
       "warn",
     ],
     ["peers in doubt", (f) => Object.assign(f.pool.findings, { unfollowable: null }), "logs of peers", "fail"],
+    ["peers that cannot be read", (f) => Object.assign(f.pool.findings, { peers: null }), "peers", "fail"],
+    ...(
+      [
+        ["whose circuit is open", { circuit: "open" }],
+        ["for which a message waits for long", { waiting_since_ms: -601_000 }],
+        ["that was not seen for over two minutes", { last_seen_ms: -121_000 }],
+        ["that was never seen", { last_seen_ms: null }],
+        ["whose federation is off", { last_seen_ms: -121_000, absent: { reason: "off", since_ms: -121_000 } }],
+        ["that awaits our answer", { awaits_admin: 3, effective: 1 }],
+      ] as [what: string, changes: Partial<Met>][]
+    ).map(([what, changes]): [string, Change, string, "warn"] => [
+      `a peer ${what}`,
+      (f) => Object.assign(f.pool.findings, { peers: [met(), met(changes)] }),
+      "peer Birch",
+      "warn",
+    ]),
     ["no metrics token", (f) => Object.assign(f.pool.findings, { has_metrics_token: false }), "metrics token", "warn"],
     ["any host name", (f) => Object.assign(f.pool.findings, { allowed_hosts: [] }), "host names", "fail"],
     ["plain HTTP to elsewhere", (f) => Object.assign(f, { url: "http://pool.example" }), "TLS", "warn"],

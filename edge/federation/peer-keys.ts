@@ -16,6 +16,8 @@ export class PeerKeys {
   #isStale = true;
   #askedAtMs = 0;
   #changes = 0;
+  /** Reads since it was asked at that time. */
+  #loads = 0;
 
   /** The 32-byte key of a peer that is registered here; null for a stranger. Rejects when nothing was ever loaded. */
   async find(atomId: string, load: () => Promise<KeysById>, nowMs: number): Promise<Uint8Array | null> {
@@ -33,15 +35,19 @@ export class PeerKeys {
     const known = this.#known;
     // More of them are asked for less often: no more than a thousand rows a second.
     const keptMs = Math.max(LIMITS.peerKeysMs, known?.size ?? 0);
-    if (known !== null && !this.#isStale && Math.abs(nowMs - this.#askedAtMs) < keptMs) return known;
-    // Who comes meanwhile goes by what is known, and does not ask too, also where this fails.
-    this.#askedAtMs = nowMs;
-    this.#isStale = false;
+    const isOld = Math.abs(nowMs - this.#askedAtMs) >= keptMs;
+    if (known !== null && !isOld && !(this.#isStale && this.#loads < LIMITS.peerKeysLoads)) return known;
+    // Who comes meanwhile goes by what is known and does not ask too, unless that is known to be out of date: then a few.
+    this.#loads = isOld ? 1 : this.#loads + 1;
+    if (isOld) this.#askedAtMs = nowMs;
     const changes = this.#changes;
     try {
       const loaded = await load();
-      // What changed while it was read may not be in it, and made it stale.
-      if (changes === this.#changes) this.#known = loaded;
+      // What changed while it was read may not be in it.
+      if (changes === this.#changes) {
+        this.#known = loaded;
+        this.#isStale = false;
+      }
       return loaded;
     } catch (error) {
       if (known === null) throw error;

@@ -173,6 +173,8 @@ export const LIMITS = Object.freeze({
   /** Peers at trust 2 and more verify one another so often; within `peerSeenMs` one counts as there. */
   peerVerifyMs: 60_000,
   peerSeenMs: 120_000,
+  /** So many times within that time, where it knows that a peer came or went. */
+  peerKeysLoads: 100,
   /** An isolate reads the keys of all peers this often at most; of more than a thousand less often. */
   peerKeysMs: 1_000,
   /** Hosts that handshakes make us call back within a minute, each once. */

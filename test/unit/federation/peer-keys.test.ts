@@ -93,6 +93,26 @@ describe("the keys of peers in an isolate", () => {
     expect(await asking).toBeNull();
   });
 
+  it("are asked for by a few more while a change is not in them yet, but not by a flood while D1 is slow", async () => {
+    const [keys, d1] = [new PeerKeys(), new Record(record("old"))];
+    await keys.find("old", d1.load, NOW);
+    keys.changed();
+    let loads = 0;
+    const { promise, resolve } = Promise.withResolvers<KeysById>();
+    const slow = () => {
+      loads += 1;
+      return promise;
+    };
+    const flood = Array.from({ length: 3 * LIMITS.peerKeysLoads }, () => keys.find("new", slow, NOW));
+    expect(loads).toBeLessThanOrEqual(LIMITS.peerKeysLoads);
+    resolve(record("new"));
+    expect((await Promise.all(flood)).filter(Boolean).length).toBe(loads);
+    expect(await keys.find("new", d1.load, NOW)).toEqual(KEY);
+    // And a second later as many again, whatever became of those.
+    keys.changed();
+    expect(await keys.find("old", d1.load, NOW + 5_000)).toEqual(KEY);
+  });
+
   it("are those that were known while D1 is away, and none when there were none", async () => {
     const [keys, d1] = [new PeerKeys(), new Record(record("peer"))];
     d1.isAway = true;

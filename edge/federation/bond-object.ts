@@ -111,11 +111,15 @@ export class Bond extends DurableObject<Env> {
   #verifiedAtMs = 0;
   /** A peer that missed our grant has called since. */
   #saysGrantAgain = false;
+  #isGrantUnheard: boolean;
+  /** Nonces will be looked through by then. */
+  #purgeAtMs = 0;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     const { kv } = ctx.storage;
     this.#identity = kv.get("identity");
+    this.#isGrantUnheard = kv.get<boolean>(UNHEARD_GRANT) ?? false;
     this.#trust = kv.get("trust") ?? null;
     this.#decidedBy = kv.get("decidedBy") ?? null;
     this.#seenAtMs = kv.get("seenAtMs") ?? null;
@@ -191,14 +195,17 @@ export class Bond extends DurableObject<Env> {
     // Asked again: our admin may have had a word while it was written.
     const trust = trustInEffect(this.#trust, policy);
     this.#seenAtMs = nowMs;
-    this.ctx.waitUntil(this.#armBy(nowMs + PURGE_MS));
+    const isArmed = nowMs <= this.#purgeAtMs && this.#purgeAtMs - nowMs <= PURGE_MS;
+    if (!isArmed) {
+      this.#purgeAtMs = nowMs + PURGE_MS;
+      this.ctx.waitUntil(this.#armBy(this.#purgeAtMs));
+    }
     // It is there again: nobody need wait out a backoff, or half an hour. Asked by what costs no message one of its
     // tries, for it may be one that calls and cannot be reached.
     this.#sync.follow();
-    const isUnheard = this.ctx.storage.kv.get<boolean>(UNHEARD_GRANT) === true;
     // Once it has called, the next proof that it can be called is enough, whoever asks for it.
-    this.#saysGrantAgain ||= isUnheard;
-    if (this.#isWaitedFor() || isUnheard) this.#verifySeldom(nowMs);
+    this.#saysGrantAgain = this.#isGrantUnheard;
+    if (this.#isWaitedFor() || this.#isGrantUnheard) this.#verifySeldom(nowMs);
     return { ok: true, trust };
   }
 
@@ -414,6 +421,8 @@ export class Bond extends DurableObject<Env> {
     this.#identity = undefined;
     for (const table of ["admissions", "deliveries", "events"] as const) this.#tables?.[table].forget();
     this.#line.forget();
+    this.#isGrantUnheard = false;
+    this.#purgeAtMs = 0;
     this.#seenAtMs = null;
     this.#sync.endForbidden();
     await this.ctx.storage.deleteAlarm();
@@ -487,7 +496,9 @@ export class Bond extends DurableObject<Env> {
       this.#events.put({ type: "delivery_given_up", visibility: "private", payload });
       const isGrant = event.content_id === kv.get<SignedEvent>(LAST_GRANT)?.content_id;
       // One that answered that it will never take it is not asked again.
-      if (isGrant && reason === "tries") kv.put(UNHEARD_GRANT, true);
+      if (!isGrant || reason !== "tries") continue;
+      this.#isGrantUnheard = true;
+      kv.put(UNHEARD_GRANT, true);
     }
   }
 
@@ -511,6 +522,7 @@ export class Bond extends DurableObject<Env> {
     this.#change(this.#trust, () => {
       if (!this.#saysGrantAgain) return;
       this.#saysGrantAgain = false;
+      this.#isGrantUnheard = false;
       this.ctx.storage.kv.delete(UNHEARD_GRANT);
       this.#sayGrantAgain();
     });

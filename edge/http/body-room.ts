@@ -53,7 +53,7 @@ export class GrowingBody {
   readonly beganMs: number;
   readonly #room: { grown(bytes: number): void; left(): void };
   /** Grows and is freed in its place: what is dropped need not wait for a collector. */
-  readonly #buffer = new ArrayBuffer(0, { maxByteLength: LIMITS.federatedBodyBytes });
+  #buffer: ArrayBuffer | null = null;
   #bytes: number = LIMITS.unprovenBodyMinBytes;
   #isDropped = false;
 
@@ -74,7 +74,7 @@ export class GrowingBody {
 
   /** False: it would be larger than a body may be. */
   add(piece: Uint8Array): boolean {
-    const used = this.#buffer.byteLength;
+    const used = this.#buffer?.byteLength ?? 0;
     const wanted = used + piece.byteLength;
     if (wanted > LIMITS.federatedBodyBytes) return false;
     const more = Math.max(0, wanted - this.#bytes);
@@ -84,6 +84,7 @@ export class GrowingBody {
     }
     // It may have been the oldest itself.
     if (this.#isDropped) return true;
+    this.#buffer ??= new ArrayBuffer(0, { maxByteLength: LIMITS.federatedBodyBytes });
     this.#buffer.resize(wanted);
     new Uint8Array(this.#buffer, used).set(piece);
     return true;
@@ -92,8 +93,8 @@ export class GrowingBody {
   /** What has arrived; its place is another's from now on. */
   leave(): Uint8Array {
     this.#room.left();
-    const whole = new Uint8Array(this.#buffer.slice(0));
-    this.#buffer.resize(0);
+    const whole = new Uint8Array(this.#buffer?.slice(0) ?? new ArrayBuffer(0));
+    this.#buffer?.resize(0);
     return whole;
   }
 
@@ -101,6 +102,6 @@ export class GrowingBody {
   drop(): void {
     this.#room.left();
     this.#isDropped = true;
-    this.#buffer.resize(0);
+    this.#buffer?.resize(0);
   }
 }

@@ -81,14 +81,14 @@ const DROPPED_CHECK_MS = 250;
 const PIECE_BYTES = 64 * 1024;
 
 /** A body of whoever it may be, into the room that all such bodies share; "dropped" when it made room for another. */
-export async function readUnproven(
-  { body, headers }: Request,
-  room: BodyRoom,
-): Promise<Uint8Array | "unreadable" | "dropped"> {
-  if (Number(headers.get("content-length") ?? Number.NaN) > LIMITS.federatedBodyBytes) return "unreadable";
-  if (!body) return new Uint8Array();
+export async function readUnproven(request: Request, room: BodyRoom): Promise<Uint8Array | "unreadable" | "dropped"> {
+  const promised = Number(request.headers.get("content-length") ?? Number.NaN);
+  if (promised > LIMITS.federatedBodyBytes) return "unreadable";
+  if (!request.body) return new Uint8Array();
   const growing = room.enter(Date.now());
-  const reader = body.getReader({ mode: "byob" });
+  // No more than it counts as from the beginning: read whole, which costs half.
+  const isSmall = promised <= LIMITS.unprovenBodyMinBytes;
+  const reader = isSmall ? null : request.body.getReader({ mode: "byob" });
   let check: ReturnType<typeof setInterval> | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
   // Looked for and not told: what one request does may not wake another's.
@@ -97,10 +97,11 @@ export async function readUnproven(
     timer = setTimeout(() => resolve("unreadable"), LIMITS.unprovenBodyReadMs);
   });
   try {
-    const read = await Promise.race([readInto(growing, reader), ends]);
+    const read = await Promise.race([reader ? readInto(growing, reader) : request.arrayBuffer(), ends]);
+    if (read instanceof ArrayBuffer) return growing.isDropped ? "dropped" : new Uint8Array(read);
     if (read === "all") return growing.leave();
     // Whether the runtime says that it was let go is nothing to wait for.
-    reader.cancel().catch(() => {});
+    reader?.cancel().catch(() => {});
     return read;
   } catch {
     return "unreadable";

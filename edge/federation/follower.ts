@@ -79,12 +79,14 @@ export class Follower {
       this.#isWanted = false;
       const round = await this.#round().catch((): Round => "lost");
       if (round === "stopped") continue;
+      // Whoever started it meanwhile may know of what this round could not: that the peer, or a switch, is back.
+      const isHurried = this.#isWanted;
       this.#isWanted = true;
       if (round === "over") this.#failures = 0;
       else if (round === "lost") this.#failures += 1;
       if (round === "stalled") await paused(LIMITS.eventStallMs);
       else if (round === "sated") await paused(Math.min(this.#satedMs, LIMITS.followBackoffMaxMs));
-      else await this.#wait(backoffMs(this.#failures));
+      else await this.#wait(isHurried ? LIMITS.followBackoffMinMs : backoffMs(this.#failures));
     }
     this.#isRunning = false;
   }

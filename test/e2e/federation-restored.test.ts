@@ -25,6 +25,9 @@ it("what peers grant a restored pool is what they say now: one is bonded again b
     15_000,
     "the withdrawal",
   );
+  // Else it would say it once more by itself.
+  const heard = async () => (await cedar.admin.peer(alder.credentials.atom_id)).deliveries_waiting === 0;
+  await waitFor(heard, 15_000, "the withdrawal to be known as heard");
   await alder.stop();
 
   const stateDir = join(temporaryFolder(), "fresh");

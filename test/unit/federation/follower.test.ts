@@ -66,3 +66,24 @@ it("that was about to stop by an old answer when it was started again asks again
   await running;
   expect(questions).toHaveLength(2);
 });
+
+it("that was started again while a try of before was failing tries soon, however often it failed", async () => {
+  vi.useFakeTimers();
+  vi.spyOn(Math, "random").mockReturnValue(1);
+  const { log } = asking();
+  const askedAtMs: number[] = [];
+  const source = async () => {
+    askedAtMs.push(Date.now());
+    if (askedAtMs.length === 6) follower.start();
+    if (askedAtMs.length <= 6) throw new Error("late");
+    return null;
+  };
+  const follower = new Follower({ ...log, source });
+  const running = follower.start();
+  await vi.runAllTimersAsync();
+  await running;
+  const waits = askedAtMs.slice(1).map((atMs, i) => atMs - (askedAtMs[i] ?? 0));
+  expect(waits.slice(4)).toEqual([expect.closeTo(32.5 * LIMITS.followBackoffMinMs, 0), LIMITS.followBackoffMinMs]);
+  vi.restoreAllMocks();
+  vi.useRealTimers();
+});

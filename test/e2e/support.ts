@@ -21,14 +21,17 @@ const EXIT_MS = 15_000;
 
 const started: ChildProcess[] = [];
 const folders: string[] = [];
+const states = new Set<string>();
 
 afterAll(async () => {
   for (const child of started) await kill(child, "SIGKILL");
-  for (const folder of folders) {
-    await endOrphan(join(folder, "workerd.pid"));
+  // Of states too that lie inside such a folder: whoever is killed leaves its runtime.
+  for (const folder of [...states, ...folders]) {
+    const record = join(folder, "workerd.pid");
+    if (existsSync(record)) await endOrphan(record);
     endRecordedAgent(join(folder, "worker", "agent.pid"));
-    rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
   }
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
 });
 
 /** A folder that is removed when the test file ends, with the processes that its records name. */
@@ -180,6 +183,7 @@ export function spawnStart(
   ...more: string[]
 ): { child: ChildProcess; output: Output } {
   const { args = ["--no-worker"], port = 0, env = {} } = options;
+  states.add(stateDir);
   const child = spawnNode(["scripts/start.ts", "--state", stateDir, "--port", String(port), ...more, ...args], env);
   return { child, output: collect(child) };
 }

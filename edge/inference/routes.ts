@@ -1,16 +1,14 @@
 import { type Context, Hono } from "hono";
 import { createMiddleware } from "hono/factory";
+import { chatProblem } from "../../schema/wire/chat-problem.ts";
 import {
   type BodyProblem,
   chatCompletionBody,
-  chatProblem,
   completionBody,
   embeddingBody,
   parseClientBody,
-  toChatRequest,
-  toCompletionRequest,
-  toEmbeddingRequest,
 } from "../../schema/wire/client-api.ts";
+import { toChatRequest, toCompletionRequest, toEmbeddingRequest } from "../../schema/wire/client-request.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { JobKind, JobRequest } from "../../schema/wire/worker-frames.ts";
 import type { Env } from "../env.ts";

@@ -1,13 +1,6 @@
 import * as z from "zod";
-import { readJsonSchema } from "./json-schema.ts";
 import { LIMITS } from "./limits.ts";
-import {
-  type ChatRequest,
-  type CompletionRequest,
-  type EmbeddingRequest,
-  toolName,
-  unicodeText,
-} from "./worker-frames.ts";
+import { toolName, unicodeText } from "./worker-frames.ts";
 
 /**
  * The OpenAI-compatible request bodies (SPEC 5.1). What a client sends is either understood, or refused with the
@@ -15,6 +8,7 @@ import {
  */
 const textPart = z.strictObject({ type: z.literal("text"), text: unicodeText });
 const stopSequence = unicodeText.min(1).max(LIMITS.stopSequenceChars);
+/** Text, or parts of text. */
 const content = z.union([unicodeText, z.array(textPart).min(1)]);
 const callId = unicodeText.min(1).max(LIMITS.toolCallIdChars);
 /** Told apart by nothing here: accepted because SDKs send it. */
@@ -112,6 +106,7 @@ export const chatCompletionBody = z.strictObject({
   tool_choice: toolChoice.nullish().describe("Default auto: the model chooses between text and calls."),
   parallel_tool_calls: z.boolean().nullish().describe("False: one call at most."),
 });
+export type MessageBody = z.infer<typeof message>;
 export type ChatCompletionBody = z.infer<typeof chatCompletionBody>;
 
 export const completionBody = z.strictObject({
@@ -285,167 +280,4 @@ function expectation(issue: z.core.$ZodIssue): string {
 function amount(bound: number | bigint, origin: string): string {
   const unit = origin === "string" ? " character" : origin === "array" ? " item" : "";
   return `${bound}${unit}${unit !== "" && bound !== 1 ? "s" : ""}`;
-}
-
-// ---- what no shape says
-
-/** Of a chat: schemas that a worker can enforce, calls that are answered, parameters that go together. */
-export function chatProblem(body: ChatCompletionBody): BodyProblem | null {
-  return toolsProblem(body) ?? formatProblem(body) ?? historyProblem(body.messages);
-}
-
-function invalid(param: string, message: string): BodyProblem {
-  return { code: "http/invalid-body", param, message };
-}
-
-function schemaProblem(schema: unknown, at: string): BodyProblem | null {
-  const reading = readJsonSchema(schema);
-  if (reading.ok) return null;
-  const param = reading.path === "" ? at : `${at}.${reading.path}`;
-  const { message, remedy } = reading;
-  return remedy === null
-    ? { code: "http/invalid-body", param, message }
-    : { code: "http/unsupported-parameter", param, message, remedy };
-}
-
-function toolsProblem({ tools, tool_choice: choice }: ChatCompletionBody): BodyProblem | null {
-  const names = new Set<string>();
-  for (const [i, { function: given }] of (tools ?? []).entries()) {
-    if (names.has(given.name)) return invalid(`tools.${i}.function.name`, `Two tools are called ${given.name}.`);
-    names.add(given.name);
-    const problem = given.parameters && schemaProblem(given.parameters, `tools.${i}.function.parameters`);
-    if (problem) return problem;
-  }
-  if (JSON.stringify(tools ?? []).length > LIMITS.toolsBytes) {
-    return invalid("tools", `All tools together take at most ${LIMITS.toolsBytes} bytes.`);
-  }
-  if (typeof choice === "object" && choice !== null && !names.has(choice.function.name)) {
-    return invalid("tool_choice", `There is no tool called ${choice.function.name}.`);
-  }
-  return choice === "required" && names.size === 0
-    ? invalid("tool_choice", "There are no tools to choose from.")
-    : null;
-}
-
-function formatProblem(body: ChatCompletionBody): BodyProblem | null {
-  const { response_format: format, tools, tool_choice: choice, stop } = body;
-  if (!format || format.type === "text") return null;
-  const problem =
-    format.type === "json_schema" && schemaProblem(format.json_schema.schema, "response_format.json_schema.schema");
-  if (problem) return problem;
-  const code = "http/unsupported-parameter";
-  if (tools?.length && (choice ?? "auto") === "auto") {
-    const message = "A response format beside tools that the model may choose is not supported.";
-    return { code, param: "response_format", message, remedy: "Set tool_choice, or leave one of the two out." };
-  }
-  // It could cut the JSON in two, and what is promised is JSON that parses.
-  if (stop?.length)
-    return { code, param: "stop", message: "Stop sequences beside a JSON response format are not supported." };
-  return null;
-}
-
-/** Each call is answered by a message of the role tool before anybody else speaks, and nothing else is. */
-function historyProblem(messages: ChatCompletionBody["messages"]): BodyProblem | null {
-  const open = new Set<string>();
-  const unanswered = (at: number) => {
-    const [id] = open;
-    return id === undefined ? null : invalid(`messages.${at}`, `The tool call ${id} has no answer.`);
-  };
-  for (const [i, given] of messages.entries()) {
-    if (given.role === "tool") {
-      if (!open.delete(given.tool_call_id)) {
-        return invalid(`messages.${i}.tool_call_id`, "This answers no tool call of the message before.");
-      }
-      continue;
-    }
-    const problem = unanswered(i);
-    if (problem) return problem;
-    if (given.role !== "assistant") continue;
-    const calls = given.tool_calls ?? [];
-    if (calls.length === 0 && given.content == null)
-      return invalid(`messages.${i}.content`, "This message says nothing.");
-    for (const { id } of calls) {
-      if (open.has(id)) return invalid(`messages.${i}.tool_calls`, `Two calls have the id ${id}.`);
-      open.add(id);
-    }
-  }
-  return unanswered(messages.length - 1);
-}
-
-// ---- to what a worker gets
-
-export function toChatRequest(body: ChatCompletionBody): ChatRequest {
-  return {
-    messages: body.messages.map(toMessage),
-    ...sampling(body, body.max_completion_tokens ?? body.max_tokens),
-    ...responseFormatOf(body),
-    ...toolsOf(body),
-  };
-}
-
-const textOf = (given: z.infer<typeof content> | null | undefined): string =>
-  typeof given === "string" ? given : (given ?? []).map((part) => part.text).join("");
-
-function toMessage(given: z.infer<typeof message>): ChatRequest["messages"][number] {
-  const text = textOf(given.content);
-  switch (given.role) {
-    case "system":
-    case "developer":
-      return { role: "system", content: text };
-    case "user":
-      return { role: "user", content: text };
-    case "assistant": {
-      const calls = (given.tool_calls ?? []).map(({ id, function: called }) => ({ id, ...called }));
-      return { role: "assistant", content: text, ...(calls.length > 0 && { toolCalls: calls }) };
-    }
-    case "tool":
-      return { role: "tool", content: text, toolCallId: given.tool_call_id };
-    default:
-      return given satisfies never;
-  }
-}
-
-function responseFormatOf({ response_format: format }: ChatCompletionBody): Pick<ChatRequest, "responseFormat"> {
-  if (!format || format.type === "text") return {};
-  if (format.type === "json_object") return { responseFormat: { type: "json_object" } };
-  return { responseFormat: { type: "json_schema", schema: format.json_schema.schema } };
-}
-
-function toolsOf(body: ChatCompletionBody): Pick<ChatRequest, "tools" | "toolChoice" | "parallelToolCalls"> {
-  const { tools, tool_choice: choice, parallel_tool_calls: parallel } = body;
-  if (!tools?.length || choice === "none") return {};
-  return {
-    tools: tools.map(({ function: { name: called, description, parameters } }) => ({
-      name: called,
-      ...(description != null && { description }),
-      ...(parameters != null && { parameters }),
-    })),
-    ...(choice === "required" && { toolChoice: choice }),
-    ...(typeof choice === "object" && choice !== null && { toolChoice: { name: choice.function.name } }),
-    ...(parallel === false && { parallelToolCalls: false }),
-  };
-}
-
-export function toCompletionRequest(body: CompletionBody): CompletionRequest {
-  return {
-    prompt: typeof body.prompt === "string" ? body.prompt : (body.prompt[0] ?? ""),
-    ...sampling(body, body.max_tokens),
-  };
-}
-
-export function toEmbeddingRequest({ input, dimensions }: EmbeddingBody): EmbeddingRequest {
-  const texts = typeof input === "string" ? [input] : input;
-  return { input: texts, stream: false, ...(dimensions != null && { dimensions }) };
-}
-
-function sampling(body: ChatCompletionBody | CompletionBody, maxTokens: number | null | undefined) {
-  const stop = typeof body.stop === "string" ? [body.stop] : body.stop;
-  return {
-    stream: body.stream ?? false,
-    ...(maxTokens != null && { maxTokens }),
-    ...(body.temperature != null && { temperature: body.temperature }),
-    ...(body.top_p != null && { topP: body.top_p }),
-    ...(body.seed != null && { seed: body.seed }),
-    ...(stop && stop.length > 0 && { stop }),
-  };
 }

@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { chatCompletionBody, chatProblem, parseClientBody, toChatRequest } from "../../../schema/wire/client-api.ts";
+import { chatProblem } from "../../../schema/wire/chat-problem.ts";
+import { chatCompletionBody, parseClientBody } from "../../../schema/wire/client-api.ts";
+import { toChatRequest } from "../../../schema/wire/client-request.ts";
 import { readJsonSchema } from "../../../schema/wire/json-schema.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import { ENDLESS_CHOICES } from "../../../scripts/fuzz/schemas.ts";

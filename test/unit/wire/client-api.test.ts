@@ -1,13 +1,8 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import * as z from "zod";
-import {
-  chatCompletionBody,
-  completionBody,
-  parseClientBody,
-  toChatRequest,
-  toCompletionRequest,
-} from "../../../schema/wire/client-api.ts";
+import { chatCompletionBody, completionBody, parseClientBody } from "../../../schema/wire/client-api.ts";
+import { toChatRequest, toCompletionRequest } from "../../../schema/wire/client-request.ts";
 
 const chat = (extra: Record<string, unknown> = {}) => ({
   model: "m",

@@ -1,0 +1,79 @@
+/** A client's body, already validated, as the request that a worker gets. Pure. */
+import type { ChatCompletionBody, CompletionBody, EmbeddingBody, MessageBody } from "./client-api.ts";
+import type { ChatRequest, CompletionRequest, EmbeddingRequest } from "./worker-frames.ts";
+
+export function toChatRequest(body: ChatCompletionBody): ChatRequest {
+  return {
+    messages: body.messages.map(toMessage),
+    ...sampling(body, body.max_completion_tokens ?? body.max_tokens),
+    ...responseFormatOf(body),
+    ...toolsOf(body),
+  };
+}
+
+const textOf = (given: MessageBody["content"]): string =>
+  typeof given === "string" ? given : (given ?? []).map((part) => part.text).join("");
+
+function toMessage(given: MessageBody): ChatRequest["messages"][number] {
+  const text = textOf(given.content);
+  switch (given.role) {
+    case "system":
+    case "developer":
+      return { role: "system", content: text };
+    case "user":
+      return { role: "user", content: text };
+    case "assistant": {
+      const calls = (given.tool_calls ?? []).map(({ id, function: called }) => ({ id, ...called }));
+      return { role: "assistant", content: text, ...(calls.length > 0 && { toolCalls: calls }) };
+    }
+    case "tool":
+      return { role: "tool", content: text, toolCallId: given.tool_call_id };
+    default:
+      return given satisfies never;
+  }
+}
+
+function responseFormatOf({ response_format: format }: ChatCompletionBody): Pick<ChatRequest, "responseFormat"> {
+  if (!format || format.type === "text") return {};
+  if (format.type === "json_object") return { responseFormat: { type: "json_object" } };
+  return { responseFormat: { type: "json_schema", schema: format.json_schema.schema } };
+}
+
+function toolsOf(body: ChatCompletionBody): Pick<ChatRequest, "tools" | "toolChoice" | "parallelToolCalls"> {
+  const { tools, tool_choice: choice, parallel_tool_calls: parallel } = body;
+  if (!tools?.length || choice === "none") return {};
+  return {
+    tools: tools.map(({ function: { name: called, description, parameters } }) => ({
+      name: called,
+      ...(description != null && { description }),
+      ...(parameters != null && { parameters }),
+    })),
+    ...(choice === "required" && { toolChoice: choice }),
+    ...(typeof choice === "object" && choice !== null && { toolChoice: { name: choice.function.name } }),
+    ...(parallel === false && { parallelToolCalls: false }),
+  };
+}
+
+export function toCompletionRequest(body: CompletionBody): CompletionRequest {
+  return {
+    prompt: typeof body.prompt === "string" ? body.prompt : (body.prompt[0] ?? ""),
+    ...sampling(body, body.max_tokens),
+  };
+}
+
+export function toEmbeddingRequest({ input, dimensions }: EmbeddingBody): EmbeddingRequest {
+  const texts = typeof input === "string" ? [input] : input;
+  return { input: texts, stream: false, ...(dimensions != null && { dimensions }) };
+}
+
+function sampling(body: ChatCompletionBody | CompletionBody, maxTokens: number | null | undefined) {
+  const stop = typeof body.stop === "string" ? [body.stop] : body.stop;
+  return {
+    stream: body.stream ?? false,
+    ...(maxTokens != null && { maxTokens }),
+    ...(body.temperature != null && { temperature: body.temperature }),
+    ...(body.top_p != null && { topP: body.top_p }),
+    ...(body.seed != null && { seed: body.seed }),
+    ...(stop && stop.length > 0 && { stop }),
+  };
+}

@@ -25,15 +25,23 @@ export function errorBody(code: ErrorCode, details: ErrorDetails = {}) {
   return { error: { message: words.join(" "), type, code: openAiCode, param: details.param ?? param } };
 }
 
-/** An error as a response of its own, for code that has no Hono context. */
-export function errorResponse(code: ErrorCode, details: ErrorDetails = {}): Response {
+/**
+ * An error as a response of its own, for code that has no Hono context.
+ *
+ * @param body where the client's API has another shape of error
+ */
+export function errorResponse(
+  code: ErrorCode,
+  details: ErrorDetails = {},
+  body = JSON.stringify(errorBody(code, details)),
+): Response {
   const { status } = ERRORS[code];
   const headers = new Headers({ "content-type": "application/json", "x-ligand-code": code });
   const retryAfter = details.retryAfterSeconds ?? (status === 503 ? 5 : undefined);
   if (retryAfter !== undefined) headers.set("retry-after", String(retryAfter));
   // Asking again without another key changes nothing: name the scheme as RFC 9110 section 15.5.2 wants.
   if (status === 401) headers.set("www-authenticate", "Bearer");
-  return new Response(JSON.stringify(errorBody(code, details)), { status, headers });
+  return new Response(body, { status, headers });
 }
 
 /** The one way a route refuses. */

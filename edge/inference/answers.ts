@@ -1,17 +1,11 @@
-/** The two ways an answer reaches its client. I/O only: what is said, and when, the lane decides. */
+/** The two ways an answer reaches its client. I/O only: the lane decides what is sent and when, the format how it reads. */
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { FinishReason, ToolCall, Usage } from "../../schema/wire/worker-frames.ts";
-import { type ErrorDetails, errorBody, errorResponse } from "../http/errors.ts";
-import {
-  type AnswerHead,
-  type CallHead,
-  chunkWriter,
-  DONE_EVENT,
-  embeddingAnswer,
-  errorEvent,
-  wholeAnswer,
-} from "./answer-format.ts";
+import { type ErrorDetails, errorResponse } from "../http/errors.ts";
+import type { AnswerFormat, AnswerHead, CallHead } from "./answer-format.ts";
+import { answerFormat } from "./answer-formats.ts";
+import { embeddingAnswer } from "./embedding-format.ts";
 import { utf8Bytes } from "./lane-machine.ts";
 
 export interface Served {
@@ -55,6 +49,7 @@ export class WholeAnswer implements Answer {
   readonly response: Promise<Response>;
   #resolve: (response: Response) => void = () => {};
   readonly #head: AnswerHead;
+  readonly #format: AnswerFormat;
   readonly #onGone: (code: ErrorCode) => void;
   #writer: WritableStreamDefaultWriter<Uint8Array> | null = null;
   #ended = false;
@@ -62,6 +57,7 @@ export class WholeAnswer implements Answer {
 
   constructor(head: AnswerHead, nowMs: number, onGone: (code: ErrorCode) => void) {
     this.#head = head;
+    this.#format = answerFormat(head);
     this.#onGone = onGone;
     this.#nextSpaceMs = nowMs + LIMITS.wholeStatusHoldMs;
     this.response = new Promise((resolve) => {
@@ -88,14 +84,15 @@ export class WholeAnswer implements Answer {
 
   done(served: Served, { finishReason, usage, text = "", toolCalls = [], vectors }: AnswerEnd): void {
     const body =
-      this.#head.kind === "embedding"
+      this.#head.format === "embedding"
         ? embeddingAnswer(this.#head, vectors, usage)
-        : wholeAnswer(this.#head, { text, toolCalls, finishReason, usage });
+        : this.#format.whole([{ text, toolCalls, finishReason }], usage);
     this.#end(body, () => new Response(body, { headers: { ...JSON_BODY, ...servedHeaders(served) } }));
   }
 
   failed(code: ErrorCode, details?: ErrorDetails): void {
-    this.#end(JSON.stringify(errorBody(code, details)), () => errorResponse(code, details));
+    const body = this.#format.errorBody(code, details);
+    this.#end(body, () => errorResponse(code, details, body));
   }
 
   #end(body: string, respond: () => Response): void {
@@ -118,11 +115,10 @@ export class WholeAnswer implements Answer {
 export class StreamedAnswer implements Answer {
   readonly response: Promise<Response>;
   #resolve: (response: Response) => void = () => {};
-  readonly #chunks: ReturnType<typeof chunkWriter>;
+  readonly #format: AnswerFormat;
   readonly #onGone: (code: ErrorCode) => void;
   readonly #startedMs: number;
   #writer: WritableStreamDefaultWriter<Uint8Array> | null = null;
-  #saidRole = false;
   #saidServed = false;
   #pending = "";
   /** UTF-8 bytes that the client has not taken: pending, and in the write under way. */
@@ -133,7 +129,7 @@ export class StreamedAnswer implements Answer {
   #lastWriteMs: number;
 
   constructor(head: AnswerHead, nowMs: number, onGone: (code: ErrorCode) => void) {
-    this.#chunks = chunkWriter(head);
+    this.#format = answerFormat(head);
     this.#onGone = onGone;
     this.#startedMs = nowMs;
     this.#lastWriteMs = nowMs;
@@ -148,13 +144,12 @@ export class StreamedAnswer implements Answer {
 
   text(served: Served, text: string, call?: CallHead): void {
     this.#open(served);
-    if (call) this.#write(this.#role(null) + this.#chunks.toolCall(call, text));
-    else if (text !== "") this.#write(this.#role() + this.#chunks.text(text));
+    this.#write(call ? this.#format.toolCall(0, call, text) : this.#format.text(0, text));
   }
 
   done(served: Served, end: AnswerEnd): void {
     this.#open(served);
-    this.#write(this.#role() + this.#chunks.finish(end.finishReason) + this.#chunks.usage(end.usage) + DONE_EVENT);
+    this.#write(this.#format.finish(0, end.finishReason) + this.#format.end(end.usage));
     this.#finish();
   }
 
@@ -162,10 +157,10 @@ export class StreamedAnswer implements Answer {
     if (!this.#writer) {
       this.#ended = true;
       this.closed = true;
-      this.#resolve(errorResponse(code, details));
+      this.#resolve(errorResponse(code, details, this.#format.errorBody(code, details)));
       return;
     }
-    this.#write(errorEvent(code, details));
+    this.#write(this.#format.error(code, details));
     this.#finish();
   }
 
@@ -184,7 +179,7 @@ export class StreamedAnswer implements Answer {
       if (sinceMs >= LIMITS.readerStallMs) this.#gone("inference/slow-reader");
     } else if (sinceMs >= LIMITS.idleStreamCommentMs) {
       // SPEC 5.2: the runtime notices a client that is gone only when it writes.
-      this.#write(": keep-alive\n\n");
+      this.#write(this.#format.keepAlive());
     }
   }
 
@@ -215,14 +210,8 @@ export class StreamedAnswer implements Answer {
     );
   }
 
-  #role(content: "" | null = ""): string {
-    if (this.#saidRole) return "";
-    this.#saidRole = true;
-    return this.#chunks.role(content);
-  }
-
   #write(text: string): void {
-    if (this.#ended) return;
+    if (this.#ended || text === "") return;
     this.#pending += text;
     this.#unreadBytes += utf8Bytes(text);
     if (this.#unreadBytes > LIMITS.readerBufferBytes) this.#gone("inference/slow-reader");

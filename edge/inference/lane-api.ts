@@ -1,5 +1,6 @@
 /** What the stateless Worker says to a lane, and what a lane answers about itself. Shapes only. */
 import type { JobKind, JobRequest } from "../../schema/wire/worker-frames.ts";
+import type { AnswerDialect } from "./answer-format.ts";
 import type { ModelLoad } from "./lane-machine.ts";
 
 export const LANE_JOBS_URL = "https://lane/jobs";
@@ -11,6 +12,8 @@ export interface LaneJob {
   /** What the client called it, or the pool for it: `x-request-id`. */
   requestId: string;
   kind: JobKind;
+  /** The API whose answer the client gets; absent: the one that is called as the kind is. */
+  format?: AnswerDialect;
   model: string;
   request: JobRequest;
   includeUsage: boolean;

@@ -190,7 +190,7 @@ export class Lane extends DurableObject<Env> {
     const { job } = submission;
     const head = {
       jobId: job.id,
-      kind: job.kind,
+      format: incoming.format ?? job.kind,
       model: job.model,
       createdSeconds: Math.floor(nowMs / 1_000),
       includeUsage: incoming.includeUsage,

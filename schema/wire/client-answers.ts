@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { jobKind } from "./worker-frames.ts";
 
-/** What the client API answers (SPEC 5.1): for its document and for tests; the pool writes these by `answer-format.ts`. */
+/** What the client API answers (SPEC 5.1): for its document and for tests; the pool's answer formats write these. */
 const seconds = z.int().nonnegative().describe("Unix time in seconds.");
 const usage = z.strictObject({
   prompt_tokens: z.int().nonnegative(),

@@ -3,7 +3,7 @@ import { StreamedAnswer, WholeAnswer } from "../../edge/inference/answers.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 
 /** A stream's client side, where its reader decides what happens. */
-const head = { jobId: "j", kind: "chat" as const, model: "m", createdSeconds: 1, includeUsage: false };
+const head = { jobId: "j", format: "chat" as const, model: "m", createdSeconds: 1, includeUsage: false };
 const served = { workerId: "w", queuedMs: 0, deterministic: true };
 const end = {
   finishReason: "stop" as const,

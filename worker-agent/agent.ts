@@ -24,10 +24,11 @@ export interface AgentOptions extends EngineChoice {
   readonly cacheDir?: string;
   /** Allows plain ws:// to other machines. */
   readonly allowInsecure?: boolean;
+  /** Called when `status.json` holds what the event tells. */
   readonly onEvent?: (event: AgentEvent) => void;
   /** Events as sentences for a person. */
   readonly log?: (line: string) => void;
-  /** What `status.json` says, as often as it is written: at most four times a second. */
+  /** What `status.json` says, each time that it is written. */
   readonly onStatus?: (status: AgentStatus) => void;
   /** Abort to drain: finish what is leased, take no more, end. */
   readonly signal?: AbortSignal;

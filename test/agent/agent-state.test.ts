@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
-import { mkdtemp, readFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { existsSync, readFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { runAgent } from "../../worker-agent/agent.ts";
@@ -8,6 +8,7 @@ import { type AgentEvent, levelOf, logRecord } from "../../worker-agent/events.t
 import { AgentState, after, newStory } from "../../worker-agent/state/agent-state.ts";
 import { duration, type IdleReason, idleReason } from "../../worker-agent/state/idle-reason.ts";
 import { type AgentStatus, agentStatus } from "../../worker-agent/state/status-file.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
 import { PoolDouble } from "./pool-double.ts";
 
 const NOW_MS = 1_000_000;
@@ -120,7 +121,7 @@ describe("a status", () => {
 
 it("of a real agent keeps the job that it had to turn down, and is shown as it is written", async () => {
   const pool = await PoolDouble.listen();
-  const stateDir = join(await mkdtemp(join(tmpdir(), "ligand-state-")), "state");
+  const stateDir = join(temporaryFolder(), "state");
   const drain = new AbortController();
   const shown: AgentStatus[] = [];
   const events: AgentEvent[] = [];
@@ -153,22 +154,92 @@ it("of a real agent keeps the job that it had to turn down, and is shown as it i
   expect(shown.at(-1)).toEqual(status);
 });
 
-it("on the disk is at once what it becomes: no timer need pass", async () => {
-  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
-  onTestFinished(() => void vi.useRealTimers());
-  const stateDir = await mkdtemp(join(tmpdir(), "ligand-agent-state-"));
-  const about = { stateDir, poolUrl: "http://127.0.0.1:1", pool: "a".repeat(64), worker: "b".repeat(64) };
-  const state = new AgentState(about, () => {});
-  const onDisk = async () => JSON.parse(await readFile(join(stateDir, "status.json"), "utf8")) as AgentStatus;
-  const states = async (want: string) => {
-    for (let reads = 0; reads < 500; reads++) if ((await onDisk().catch(() => null))?.state === want) return true;
-    return false;
+describe("status.json and the log", () => {
+  const about = { poolUrl: "http://127.0.0.1:1", pool: "a".repeat(64), worker: "b".repeat(64) };
+  const connectingTo: AgentEvent = { type: "connecting", url: "ws://127.0.0.1:1/" };
+  const failed = (n: number): AgentEvent => {
+    return { type: "job-failed", jobId: `${n}`, model: "m", ms: 5, code: "a/b", reason: `failure ${n}` };
   };
-  state.onEvent({ type: "connecting", url: "ws://127.0.0.1:1/" });
-  expect(await states("connecting")).toBe(true);
-  state.onEvent({ type: "connected", pool: about.pool, worker: about.worker });
-  expect(await states("connected")).toBe(true);
-  await state.close({ code: "drained", message: "" });
+  const jobs = (count: number) => Array.from({ length: count }, (_, n) => [started(0)[1], failed(n)]).flat();
+
+  /** An agent's state, and beside each event of its log what the file held when the log told it. */
+  async function logged(stateDir: string) {
+    const read = () => agentStatus.parse(JSON.parse(readFileSync(join(stateDir, "status.json"), "utf8")));
+    const lines: { event: AgentEvent; onDisk: AgentStatus | null }[] = [];
+    let heard = () => {};
+    const state = new AgentState({ ...about, stateDir }, (event) => {
+      lines.push({ event, onDisk: existsSync(join(stateDir, "status.json")) ? read() : null });
+      heard();
+    });
+    const toldOf = async (type: AgentEvent["type"]) => {
+      while (!lines.some(({ event }) => event.type === type)) {
+        await new Promise<void>((resolve) => {
+          heard = resolve;
+        });
+      }
+    };
+    return { state, lines, toldOf };
+  }
+
+  it("agree: the file holds each event before the log tells it, in the order of the events", async () => {
+    const { state, lines } = await logged(temporaryFolder());
+    const events = [model("m", 2), connectingTo, connected[1], ...jobs(100), ...jobs(1), disconnected[1]];
+    // Some together, some while an earlier write is under way.
+    for (const [i, event] of events.entries()) {
+      state.onEvent(event);
+      if (i % 7 === 0) await new Promise(setImmediate);
+    }
+    await state.close({ code: "drained", message: "" });
+    expect(lines.map(({ event }) => event)).toEqual(events);
+    let jobsTold = 0;
+    for (const { event, onDisk } of lines) {
+      if (event.type === "job-started") jobsTold++;
+      // The file may be ahead of the log, never behind it.
+      expect(onDisk?.models[0]?.jobs).toBeGreaterThanOrEqual(jobsTold);
+      if (event.type === "job-failed") expect(onDisk?.lastFailure).not.toBeNull();
+      if (event.type === "disconnected") expect(onDisk?.lastDisconnect?.reason).toBe("it rained");
+    }
+  });
+
+  it("agree while no timer fires: a line waits for its write", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    onTestFinished(() => void vi.useRealTimers());
+    const { state, lines, toldOf } = await logged(temporaryFolder());
+    for (const event of [model("m", 2), connectingTo, connected[1]]) state.onEvent(event);
+    await toldOf("connected");
+    for (const event of [started(0)[1], failed(1)]) state.onEvent(event);
+    expect(lines.map(({ event }) => event.type)).toEqual(["model", "connecting", "connected"]);
+    vi.runAllTimers();
+    await toldOf("job-failed");
+    expect(lines.at(-1)?.onDisk).toMatchObject({
+      lastFailure: { message: "failure 1" },
+      models: [{ active: 0, jobs: 1 }],
+    });
+    await state.close({ code: "drained", message: "" });
+  });
+
+  it("do not wait for a timer where the agent's state changes", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    onTestFinished(() => void vi.useRealTimers());
+    const { state, lines, toldOf } = await logged(temporaryFolder());
+    state.onEvent(connectingTo);
+    await toldOf("connecting");
+    state.onEvent(connected[1]);
+    await toldOf("connected");
+    expect(lines.map(({ onDisk }) => onDisk?.state)).toEqual(["connecting", "connected"]);
+    await state.close({ code: "drained", message: "" });
+  });
+
+  it("hold no line for ever: a file that cannot be written is a warning", async () => {
+    const { state, lines } = await logged(join(temporaryFolder(), "absent"));
+    const events = [connectingTo, connected[1], ...jobs(600)];
+    for (const event of events) state.onEvent(event);
+    // Memory is bounded: a disk that hangs holds back a thousand lines.
+    expect(lines.length).toBeGreaterThan(events.length - 1_001);
+    await state.close({ code: "drained", message: "" });
+    expect(lines.map(({ event }) => event).filter(({ type }) => type !== "warning")).toEqual(events);
+    expect(lines.map(({ event }) => event.type)).toContain("warning");
+  });
 });
 
 describe("why no job came", () => {

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { mkdtemp, readdir, readFile, stat, utimes, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, stat, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -116,9 +116,9 @@ describe("a worker", () => {
     const second = start();
     const after = await pool.welcomed();
     expect(after.worker).toBe(before.worker);
-    expect(events).toContainEqual(expect.objectContaining({ type: "calibrated", cached: true }));
     drain.abort();
     await second;
+    expect(events).toContainEqual(expect.objectContaining({ type: "calibrated", cached: true }));
   });
 
   it("says what jobs get, and why, where that is less than --context asked for", async () => {
@@ -126,9 +126,9 @@ describe("a worker", () => {
     const side = await pool.connection();
     const { contextTokens } = (await side.welcome()).manifest.models[0] ?? {};
     const message = `Jobs get ${contextTokens} tokens instead of --context 999999: ${EMBEDDED_MODEL.name} was trained for ${contextTokens} tokens.`;
-    expect(events.filter(({ type }) => type === "warning")).toEqual([{ type: "warning", message }]);
     drain.abort();
     await end;
+    expect(events.filter(({ type }) => type === "warning")).toEqual([{ type: "warning", message }]);
   });
 
   it("keeps its folder to itself", async () => {
@@ -192,7 +192,6 @@ describe("a worker that cannot work says what to do", () => {
       /No pool answers at http:\/\/127\.0\.0\.1:9/,
     ],
     ["no model file", { models: ["/nowhere/model.gguf"] }, "failed", /no model file at .*GGUF/],
-    ["a folder that everyone may write", { stateDir: tmpdir() }, "failed", /everyone may put files into it/],
     ["no GGUF file", { models: [import.meta.filename] }, "failed", /not a GGUF file/],
   ])("with %s", async (_what, options, code, words) => {
     const outcome = await start(options);
@@ -200,6 +199,13 @@ describe("a worker that cannot work says what to do", () => {
     expect(outcome.message).toMatch(words);
     expect(outcome.message).not.toContain("secret");
     expect(events.at(-1)).toEqual({ type: "stopped", ...outcome });
+  });
+
+  it("with a folder that everyone may write", async () => {
+    await mkdir(stateDir);
+    await chmod(stateDir, 0o1777);
+    const message = expect.stringContaining("everyone may put files into it");
+    expect(await start()).toMatchObject({ code: "failed", message });
   });
 
   it("with a damaged key, which it does not overwrite", async () => {

@@ -15,7 +15,7 @@ export interface AgentIdentity {
 /** What events tell; the counters count by themselves. */
 type Story = Omit<AgentStatus, "updatedMs" | "counters">;
 
-/** What `status.json` says, kept from the events that pass by and from the counters. */
+/** What `status.json` says, kept from the agent's events and counters. Every event passes here on its way to the log. */
 export class AgentState {
   readonly counters: Counters;
   readonly #file: StatusFile;
@@ -25,7 +25,7 @@ export class AgentState {
   constructor(identity: AgentIdentity, onEvent: (event: AgentEvent) => void, onStatus?: (status: AgentStatus) => void) {
     this.#story = newStory(identity, Date.now());
     this.#pass = onEvent;
-    this.counters = new Counters(() => this.#file.changed());
+    this.counters = new Counters(() => this.#file.changed("numbers"));
     const snapshot = (): AgentStatus => {
       const status = { ...this.#story, updatedMs: Date.now(), counters: this.counters.values };
       onStatus?.(status);
@@ -36,22 +36,21 @@ export class AgentState {
     );
   }
 
+  /** Passes the event on when `status.json` holds it. */
   readonly onEvent = (event: AgentEvent): void => {
-    this.#tell(after(this.#story, event, Date.now()));
-    this.#pass(event);
+    const story = after(this.#story, event, Date.now());
+    const { state } = this.#story;
+    if (story !== this.#story) {
+      this.#story = story;
+      this.#file.changed(story.state === state ? "event" : "state");
+    }
+    this.#file.afterwards(() => this.#pass(event));
   };
 
-  /** The last word: how it ended. */
+  /** Writes how the agent ended; every event has been passed on then. */
   async close({ code, message }: { code: string; message: string }): Promise<void> {
     this.#story = after(this.#story, { type: "stopped", code, message }, Date.now());
     await this.#file.close();
-  }
-
-  #tell(story: Story): void {
-    if (story === this.#story) return;
-    const atOnce = story.state !== this.#story.state;
-    this.#story = story;
-    this.#file.changed({ atOnce });
   }
 }
 

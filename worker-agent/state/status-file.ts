@@ -4,7 +4,7 @@ import { writeFileAtomically } from "./files.ts";
 
 const timeMs = z.int().nonnegative();
 
-/** Persisted in `status.json`: what `worker status` shows, and what tests wait for. Documented in README.md beside. */
+/** Persisted in `status.json`: `worker status` shows it, and tests wait for it. README.md beside this file documents it. */
 export const agentStatus = z.object({
   v: z.literal(1),
   pid: z.int().positive(),
@@ -58,17 +58,41 @@ export const agentStatus = z.object({
 });
 export type AgentStatus = Readonly<z.infer<typeof agentStatus>>;
 
-/** While numbers change the file is at most this old. */
-const EVERY_MS = 250;
+/** The shortest time between two writes, by what changed since the last one. */
+const PAUSE_MS = Object.freeze({
+  /** Programs and tests wait for a worker to be connected. */
+  state: 0,
+  /** A busy worker ends hundreds of jobs a second; one write serves all that end meanwhile. */
+  event: 20,
+  /** Tokens are counted one by one. */
+  numbers: 250,
+});
 
-/** Writes status to a file: numbers at most four times a second, all else at once. A full disk does not stop the agent. */
+/** A disk that hangs must not silence the log, nor fill the memory with lines. */
+const HELD_LINES = 1_000;
+
+interface HeldLine {
+  /** Number of the change that the file must hold first. */
+  readonly change: number;
+  readonly tell: () => void;
+}
+
+/**
+ * Writes the status to a file, and holds each line of the log back until the file holds what the line tells: a reader
+ * may look at either first. A full disk stops neither the agent nor its log.
+ */
 export class StatusFile {
   readonly #path: string;
   readonly #snapshot: () => AgentStatus;
   readonly #onError: (message: string) => void;
-  #timer: NodeJS.Timeout | null = null;
-  #stale = false;
+  #timer: { readonly handle: NodeJS.Timeout; readonly dueMs: number } | null = null;
+  #lastMs = Number.NEGATIVE_INFINITY;
   #writing: Promise<void> = Promise.resolve();
+  /** A write waits for the one before it, and will take its snapshot then. */
+  #waits = false;
+  #changes = 0;
+  #written = 0;
+  #held: HeldLine[] = [];
 
   constructor(path: string, snapshot: () => AgentStatus, onError: (message: string) => void) {
     this.#path = path;
@@ -76,31 +100,61 @@ export class StatusFile {
     this.#onError = onError;
   }
 
-  /** Who waits for a worker to be connected reads the file just then: `atOnce` is for what seldom changes. */
-  changed({ atOnce = false } = {}): void {
-    if (this.#timer !== null) {
-      if (atOnce) this.#write();
-      else this.#stale = true;
+  changed(what: keyof typeof PAUSE_MS): void {
+    if (what !== "numbers") this.#changes++;
+    const nowMs = performance.now();
+    const dueMs = this.#lastMs + PAUSE_MS[what];
+    if (dueMs <= nowMs) {
+      this.#write();
       return;
     }
-    this.#write();
-    this.#timer = setTimeout(() => {
-      this.#timer = null;
-      if (this.#stale) this.changed();
-    }, EVERY_MS);
+    if (this.#timer !== null && this.#timer.dueMs <= dueMs) return;
+    this.#stopTimer();
+    this.#timer = { dueMs, handle: setTimeout(() => this.#write(), dueMs - nowMs) };
   }
 
-  /** The last word: what is true now, and nothing after it. */
+  /** Calls `tell` when the file holds every event up to now; in the order of the calls. */
+  afterwards(tell: () => void): void {
+    if (this.#held.length === 0 && this.#written === this.#changes) {
+      tell();
+      return;
+    }
+    this.#held.push({ change: this.#changes, tell });
+    if (this.#held.length > HELD_LINES) this.#release(this.#changes);
+  }
+
+  /** Writes what is true now; nothing is written after it. */
   async close(): Promise<void> {
-    if (this.#timer !== null) clearTimeout(this.#timer);
     this.#write();
     await this.#writing;
   }
 
   #write(): void {
-    this.#stale = false;
-    this.#writing = this.#writing
-      .then(() => writeFileAtomically(this.#path, `${JSON.stringify(this.#snapshot(), null, 2)}\n`))
-      .catch((error: unknown) => this.#onError(`The status file could not be written: ${String(error)}`));
+    this.#stopTimer();
+    this.#lastMs = performance.now();
+    if (this.#waits) return;
+    this.#waits = true;
+    this.#writing = this.#writing.then(async () => {
+      this.#waits = false;
+      const upTo = this.#changes;
+      try {
+        await writeFileAtomically(this.#path, `${JSON.stringify(this.#snapshot(), null, 2)}\n`);
+      } catch (error) {
+        this.#onError(`The status file could not be written: ${String(error)}`);
+      }
+      this.#written = upTo;
+      this.#release(upTo);
+    });
+  }
+
+  #release(upTo: number): void {
+    const due = this.#held.findIndex(({ change }) => change > upTo);
+    const lines = this.#held.splice(0, due === -1 ? this.#held.length : due);
+    for (const { tell } of lines) tell();
+  }
+
+  #stopTimer(): void {
+    clearTimeout(this.#timer?.handle);
+    this.#timer = null;
   }
 }

@@ -233,7 +233,7 @@ function paths(): ApiDocument["paths"] {
       get: {
         operationId: "connectWorker",
         summary: "The workers' WebSocket",
-        description: `For agents, with a worker token: subprotocol \`${WORKER_PROTOCOL.subprotocol}\`.`,
+        description: `For agents, with a worker token: subprotocols \`${WORKER_PROTOCOL.subprotocols.join("`, `")}\`.`,
         tags: ["workers"],
         security: [{ workerToken: [] }],
         responses: {

@@ -18,6 +18,7 @@ import type {
 } from "../../schema/wire/worker-frames.ts";
 import { hearDelta, hearDone, hearVector, nothingSaid, type Said } from "./answer-rules.ts";
 import type { JobName } from "./lane-api.ts";
+import { canMeet, type Need, needOf } from "./worker-request.ts";
 
 export interface NewJob {
   readonly id: string;
@@ -47,6 +48,10 @@ export interface Job extends Omit<NewJob, "model"> {
   connection: string | null;
   workerId: string | null;
   engine: Engine | null;
+  /** Of the protocol that its worker speaks: what it was sent goes by it. */
+  minor: number;
+  /** What only some workers can do of it. */
+  readonly need: Need | null;
   nextSeq: number;
   relayedBytes: number;
   relayedTokens: number;
@@ -67,6 +72,7 @@ interface Worker {
   readonly connection: string;
   readonly workerId: string;
   readonly engine: Engine;
+  readonly minor: number;
   readonly models: Map<string, WorkerModel>;
   readonly jobs: Set<string>;
   /** Job frames sent on this socket, and those of them that the worker's last `ready` did not know yet. */
@@ -119,7 +125,9 @@ export type Effect =
   | { type: "end"; job: Job; end: JobEnd }
   | { type: "close"; connection: string; code: number; reason: string; violation: boolean };
 
-export type Submission = { ok: true; job: Job; effects: Effect[] } | { ok: false; code: ErrorCode };
+export type Submission =
+  | { ok: true; job: Job; effects: Effect[] }
+  | ({ ok: false; code: ErrorCode } & Partial<Pick<Need, "param" | "message" | "remedy">>);
 
 export function newLane(knownModels: Iterable<string> = [], firstLease = 1): LaneState {
   return {
@@ -137,12 +145,14 @@ export function newLane(knownModels: Iterable<string> = [], firstLease = 1): Lan
 // ---- clients
 
 export function submit(state: LaneState, incoming: NewJob, nowMs: number): Submission {
-  const model = incoming.model === "auto" ? pickModel(state, incoming.kind) : incoming.model;
+  const need = needOf(incoming.request);
+  const model = incoming.model === "auto" ? pickModel(state, incoming.kind, need) : incoming.model;
   if (model === null) return { ok: false, code: "inference/no-worker" };
   if (!isServed(state, model)) {
     return { ok: false, code: state.knownModels.has(model) ? "inference/no-worker" : "inference/model-not-found" };
   }
   if (!doesKind(state, model, incoming.kind)) return { ok: false, code: "inference/unsupported-kind" };
+  if (need && !isMet(state, model, need)) return { ok: false, ...need };
   const queue = queueOf(state, model);
   const hasCredit = (state.available.get(model)?.size ?? 0) > 0;
   const isFull = (!hasCredit && !hasPlace(state, queue, incoming.keyId)) || !hasRoom(state, incoming);
@@ -163,6 +173,8 @@ export function submit(state: LaneState, incoming: NewJob, nowMs: number): Submi
     connection: null,
     workerId: null,
     engine: null,
+    minor: 0,
+    need,
     nextSeq: 0,
     relayedBytes: 0,
     relayedTokens: 0,
@@ -193,6 +205,8 @@ export interface WorkerOffer {
   readonly connection: string;
   readonly workerId: string;
   readonly engine: Engine;
+  /** Of the worker protocol. */
+  readonly minor: number;
   readonly models: readonly { name: string; slots: number; kinds: readonly JobKind[] }[];
 }
 
@@ -214,6 +228,7 @@ export function workerConnected(state: LaneState, offer: WorkerOffer, nowMs: num
     connection: offer.connection,
     workerId: offer.workerId,
     engine: offer.engine,
+    minor: offer.minor,
     models: new Map(offer.models.map(({ name, slots, kinds }) => [name, { slots, kinds, credit: 0 }])),
     jobs: new Set(),
     sent: 0,
@@ -469,7 +484,8 @@ function canAnyDo(state: LaneState, job: Job): boolean {
 }
 
 function canDo(worker: Worker, job: Job): boolean {
-  return worker.models.get(job.model)?.kinds.includes(job.kind) === true && !job.failedAt.has(worker.workerId);
+  const doesKind = worker.models.get(job.model)?.kinds.includes(job.kind) === true;
+  return doesKind && !job.failedAt.has(worker.workerId) && canMeet(job.need, worker);
 }
 
 /** Hands queued jobs to workers with credit, first come first served (SPEC 5.3). */
@@ -498,6 +514,7 @@ function dispatch(state: LaneState, model: string, nowMs: number): Effect[] {
     job.connection = worker.connection;
     job.workerId = worker.workerId;
     job.engine = worker.engine;
+    job.minor = worker.minor;
     job.nextSeq = 0;
     job.relayedTokens = 0;
     job.said = nothingSaid();
@@ -626,6 +643,13 @@ function doesKind(state: LaneState, model: string, kind: JobKind): boolean {
   return false;
 }
 
+function isMet(state: LaneState, model: string, need: Need): boolean {
+  for (const worker of state.workers.values()) {
+    if (!worker.draining && worker.models.has(model) && canMeet(need, worker)) return true;
+  }
+  return false;
+}
+
 /** Where a waiting job stands, from 1; null when it does not wait. */
 export function placeInQueue(state: LaneState, jobId: string): number | null {
   const job = state.jobs.get(jobId);
@@ -633,9 +657,14 @@ export function placeInQueue(state: LaneState, jobId: string): number | null {
   return at < 0 ? null : at + 1;
 }
 
-/** `auto`: of the models that do this kind, the one with the most free slots, then the shortest queue for its size. */
-function pickModel(state: LaneState, kind: JobKind): string | null {
-  const able = modelLoads(state).filter((load) => load.kinds.includes(kind));
+/**
+ * `auto`: of the models that do this kind, the one with the most free slots, then the shortest queue for its size. Models
+ * whose workers cannot meet the need are taken only where there are no others, so that the refusal names it.
+ */
+function pickModel(state: LaneState, kind: JobKind, need: Need | null): string | null {
+  const ofKind = modelLoads(state).filter((load) => load.kinds.includes(kind));
+  const meeting = need === null ? ofKind : ofKind.filter(({ name }) => isMet(state, name, need));
+  const able = meeting.length > 0 ? meeting : ofKind;
   const [best] = able.sort((a, b) => b.free - a.free || a.queued / a.slots - b.queued / b.slots);
   return best?.name ?? null;
 }

@@ -52,6 +52,7 @@ import {
 import { boundUsage, recordMatches } from "./metering-rules.ts";
 import { PresenceLog } from "./presence-log.ts";
 import { WorkerKeys } from "./worker-keys.ts";
+import { requestFor } from "./worker-request.ts";
 
 /** A job's client side: the answer it goes into, and the running hash of what was streamed. */
 interface Live {
@@ -117,7 +118,7 @@ export class Lane extends DurableObject<Env> {
         }),
       serving: (worker) => {
         this.#apply(workerConnected(this.#state, worker, Date.now()));
-        if (worker.isExtended) this.#elsewhere.came(worker);
+        if (worker.minor >= 1) this.#elsewhere.came(worker);
         this.#presence.came(worker);
         this.#presence.tell(Date.now());
         ctx.waitUntil(this.#flush().then(() => this.#arm()));
@@ -135,7 +136,7 @@ export class Lane extends DurableObject<Env> {
     });
     for (const { worker, credit } of this.#sockets.wake()) {
       workerRestored(this.#state, worker, credit);
-      if (worker.isExtended) this.#elsewhere.came(worker);
+      if (worker.minor >= 1) this.#elsewhere.came(worker);
       this.#presence.came(worker);
     }
     // Of workers whose sockets a crash took with it.
@@ -185,7 +186,7 @@ export class Lane extends DurableObject<Env> {
       this.countRefusals(new Map([[submission.code, 1]]), known);
       if (UNSERVED.includes(submission.code)) observeUnserved(this.#metrics, known);
       const { code } = submission;
-      return errorResponse(code, code === "inference/no-worker" && model === "auto" ? NOBODY_AT_ALL : {});
+      return errorResponse(code, code === "inference/no-worker" && model === "auto" ? NOBODY_AT_ALL : submission);
     }
     const { job } = submission;
     const head = {
@@ -454,7 +455,8 @@ export class Lane extends DurableObject<Env> {
 
   #sendJob(connection: string, job: Job): void {
     if (job.attempts > 1) this.#metrics.requeued += 1;
-    const { id: jobId, lease, model, kind, deadlineMs, request } = job;
+    const { id: jobId, lease, model, kind, deadlineMs } = job;
+    const request = requestFor(job.minor, job.request);
     this.#sockets.sendText(connection, JSON.stringify({ type: "job", jobId, lease, model, kind, deadlineMs, request }));
     this.#rememberCredit(connection);
   }
@@ -506,7 +508,7 @@ export class Lane extends DurableObject<Env> {
     { signed, publicKey, streamed }: { signed: Uint8Array; publicKey: string; streamed: Hash | null },
   ): Promise<string[]> {
     const pool = await this.#atomId();
-    const requestSha256 = sha256(canonicalBytes(job.request)).digest("hex");
+    const requestSha256 = sha256(canonicalBytes(requestFor(job.minor, job.request))).digest("hex");
     const responseSha256 = (streamed ?? sha256(wholeBytes(job, end))).digest("hex");
     const { usage, finishReason } = end;
     const { id, workerId, model } = job;

@@ -4,6 +4,7 @@ import { sha256Hex } from "../../schema/crypto/hash.ts";
 import type { WorkerTokenRow } from "../../schema/db/workers.ts";
 import { createWorkerTokenBody } from "../../schema/wire/admin-api.ts";
 import { WORKER_PROTOCOL } from "../../schema/wire/limits.ts";
+import { chooseSubprotocol } from "../../schema/wire/worker-protocol.ts";
 import type { AdminEnv, AppEnv } from "../http/app-env.ts";
 import { bearer } from "../http/authentication.ts";
 import { adminBody } from "../http/body.ts";
@@ -26,7 +27,7 @@ export const workerSocket = new Hono<AppEnv>().get("/connect", async (c) => {
   }
   const offered = (c.req.header("sec-websocket-protocol") ?? "").split(",").map((name) => name.trim());
   const upgrade = c.req.header("upgrade")?.toLowerCase() === "websocket";
-  const spoken = [WORKER_PROTOCOL.extended, WORKER_PROTOCOL.subprotocol].find((name) => offered.includes(name));
+  const spoken = chooseSubprotocol(offered);
   if (!upgrade || !spoken) return fail(c, "http/upgrade-required");
   return c.env.LANE.getByName(MAIN_LANE).fetch(LANE_CONNECT_URL, {
     headers: {

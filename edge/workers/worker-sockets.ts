@@ -10,6 +10,7 @@ import {
   outdatedHello,
   type PoolFrame,
 } from "../../schema/wire/worker-frames.ts";
+import { minorOf } from "../../schema/wire/worker-protocol.ts";
 import { errorResponse } from "../http/errors.ts";
 import { hasMoreValuesThan } from "../http/json-values.ts";
 import { binding, enrolment } from "./enrolment.ts";
@@ -26,9 +27,15 @@ type Attachment =
       tokenSha256: string;
       nonce: string;
       sinceMs: number;
-      isExtended?: boolean;
+      minor: number;
     }
   | ({ phase: "serving"; credit: Credit } & ServingWorker);
+
+/** An earlier build attached whether a worker knows the frames of v1.1, and no minor version. */
+function readAttachment(socket: WebSocket): Attachment | null {
+  const attached = socket.deserializeAttachment() as (Attachment & { isExtended?: boolean }) | null;
+  return attached && { ...attached, minor: attached.minor ?? (attached.isExtended ? 1 : 0) };
+}
 
 /** A worker that has proved its key on a socket. */
 export interface ServingWorker {
@@ -40,8 +47,8 @@ export interface ServingWorker {
   agentVersion: string;
   engine: "llama" | "upstream";
   connectedAtMs: number;
-  /** Whether it knows the frames of v1.1; absent in what an earlier build attached. */
-  isExtended?: boolean;
+  /** Of the worker protocol that its socket speaks. */
+  minor: number;
   models: { name: string; slots: number; kinds: JobKind[] }[];
 }
 
@@ -94,7 +101,7 @@ export class WorkerSockets {
   wake(): { worker: ServingWorker; credit: Credit }[] {
     const found: { worker: ServingWorker; credit: Credit }[] = [];
     for (const socket of this.#ctx.getWebSockets()) {
-      const attached = socket.deserializeAttachment() as Attachment | null;
+      const attached = readAttachment(socket);
       if (!attached) continue;
       this.#sockets.set(attached.connection, socket);
       this.#attachments.set(attached.connection, attached);
@@ -134,8 +141,8 @@ export class WorkerSockets {
     this.#sockets.set(connection, socket);
     const tokenSha256 = header(CONNECT_HEADERS.tokenSha256);
     const spoken = header("sec-websocket-protocol");
-    const isExtended = spoken === WORKER_PROTOCOL.extended;
-    this.#attach({ phase: "challenged", connection, tokenId, tokenSha256, nonce, sinceMs: nowMs, isExtended });
+    const minor = minorOf(spoken);
+    this.#attach({ phase: "challenged", connection, tokenId, tokenSha256, nonce, sinceMs: nowMs, minor });
 
     // The token is this pool's own: it is told on the socket why it is refused, so that the agent can say so.
     const enrolled = enrolment(this.#tokens.find(tokenId), header(CONNECT_HEADERS.secretSha256), nowMs);
@@ -243,7 +250,7 @@ export class WorkerSockets {
   async #hello(attached: Attachment, hello: Hello): Promise<void> {
     const { connection } = attached;
     if (attached.phase !== "challenged") return this.refuse(connection, CLOSE.policyViolation, "a second hello");
-    const { nonce, tokenSha256, tokenId, isExtended = false } = attached;
+    const { nonce, tokenSha256, tokenId, minor } = attached;
     const checked = await checkHello(hello, { pool: await this.#pool(), nonce, tokenSha256 });
     if (!checked.ok) return this.refuse(connection, checked.close, checked.reason);
 
@@ -263,7 +270,7 @@ export class WorkerSockets {
       agentVersion: hello.agentVersion,
       engine: hello.manifest.engine,
       connectedAtMs: nowMs,
-      isExtended,
+      minor,
       models: hello.manifest.models.map(({ name, slots, kinds }) => ({ name, slots, kinds })),
     };
     if (!this.#fits(worker)) return this.refuse(connection, CLOSE.policyViolation, "too many or too long model names");

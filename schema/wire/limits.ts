@@ -303,12 +303,11 @@ export const LIMITS = Object.freeze({
 /** Worker socket protocol version and WebSocket subprotocols (SPEC 6.2). */
 export const WORKER_PROTOCOL = Object.freeze({
   version: 1,
-  subprotocol: "ligand.worker.v1",
   /**
-   * The same with what came later; frames are strict, so it is said only where both sides know it. An agent offers both,
-   * and a pool chooses the newest that it speaks (RFC 6455 section 1.9).
+   * By minor version. Each one says all that the one before says, and more; frames are strict, so what is new is sent
+   * only where both sides know it. An agent offers all, and a pool chooses the newest that it speaks (RFC 6455 section 1.9).
    */
-  extended: "ligand.worker.v1.1",
+  subprotocols: Object.freeze(["ligand.worker.v1", "ligand.worker.v1.1", "ligand.worker.v1.2"]) as readonly string[],
   /** In the refusal of a token: the atom id of the pool that refuses, so that the other one's worker can tell. */
   poolHeader: "x-ligand-pool",
 } as const);

@@ -6,6 +6,7 @@ import { sha256Hex } from "../../schema/crypto/hash.ts";
 import { signManifest, signWorkerProof } from "../../schema/crypto/worker-proof.ts";
 import { WORKER_PROTOCOL } from "../../schema/wire/limits.ts";
 import { type JobFrame, type Manifest, type PoolFrame, poolFrame } from "../../schema/wire/worker-frames.ts";
+import { OFFERED_SUBPROTOCOLS } from "../../schema/wire/worker-protocol.ts";
 import { CLOSING } from "../../worker-agent/session/worker-socket.ts";
 
 export interface Closed {
@@ -71,7 +72,7 @@ export class WorkerSocket {
       closeTimeout: CLOSING.idleMs,
     };
     const url = `${options.url.replace(/^http/, "ws")}/v1/workers/connect`;
-    const socket = new WebSocket(url, [WORKER_PROTOCOL.extended, WORKER_PROTOCOL.subprotocol], client);
+    const socket = new WebSocket(url, [...OFFERED_SUBPROTOCOLS], client);
     const opened = new WorkerSocket(socket, options);
     await new Promise((resolve, reject) => socket.once("open", resolve).once("error", reject));
     return opened;

@@ -8,7 +8,6 @@ import { canonicalBytes } from "../../schema/crypto/canonical.ts";
 import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
 import { sha256Hex } from "../../schema/crypto/hash.ts";
 import { verifyManifest, verifyWorkerProof } from "../../schema/crypto/worker-proof.ts";
-import { WORKER_PROTOCOL } from "../../schema/wire/limits.ts";
 import { type AgentFrame, agentFrame, type Hello, type PoolFrame } from "../../schema/wire/worker-frames.ts";
 
 type Frame<T extends AgentFrame["type"]> = Extract<AgentFrame, { type: T }>;
@@ -23,7 +22,7 @@ export class PoolDouble {
   /** What the next upgrade is answered with instead of a socket. */
   refuseWith: { status: number; body: string; headers?: Record<string, string> } | null = null;
   /** What it speaks; an older pool knows no other. */
-  speaks: string = WORKER_PROTOCOL.extended;
+  speaks = "ligand.worker.v1.2";
   readonly #http: Server;
   readonly #sockets: WebSocketServer;
   readonly #arrived: PoolSide[] = [];

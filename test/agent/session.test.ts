@@ -98,12 +98,13 @@ describe("the handshake", () => {
     const side = await pool.connection();
     const hello = await side.welcome();
     expect(side.authorization).toBe(`Bearer ${pool.token}`);
-    expect(side.socket.protocol).toBe("ligand.worker.v1.1");
+    expect(side.socket.protocol).toBe("ligand.worker.v1.2");
     expect(hello.manifest.models).toEqual(engine.models());
     expect(await side.next("ready")).toEqual({ type: "ready", received: 0, slots: [{ model: "steered", free: 2 }] });
   });
 
   it.each([
+    ["ligand.worker.v1.2", { code: "inference/worker-busy", retryAfterSeconds: 9 }],
     ["ligand.worker.v1.1", { code: "inference/worker-busy", retryAfterSeconds: 9 }],
     ["ligand.worker.v1", { code: "inference/engine-failed" }],
   ])("speaks what the pool speaks: of an engine that is busy %s says %j", async (subprotocol, said) => {
@@ -126,6 +127,7 @@ describe("the handshake", () => {
   });
 
   it.each([
+    ["ligand.worker.v1.2", true],
     ["ligand.worker.v1.1", true],
     ["ligand.worker.v1", undefined],
   ])("knows whether the pool will say that others are asked: by %s %s", async (subprotocol, tellsElsewhere) => {

@@ -54,3 +54,26 @@ it("a lane flushes, when it wakes, what a crash left between its commit and D1",
   await lane.overview();
   await eventually(() => env.DB.prepare("SELECT id FROM worker_tokens WHERE id = ?").bind(left).first());
 });
+
+it("a lane that wakes with what an earlier build attached knows which frames each worker knows", async () => {
+  const lane = env.LANE.getByName("main");
+  const [knows, older] = await Promise.all(
+    ["knows-elsewhere", "older"].map(async (model) => ScriptedAgent.serving((await invite()).token, { model })),
+  );
+  if (!knows || !older) return expect.fail();
+  await runInDurableObject(lane, (_lane, state) => {
+    for (const socket of state.getWebSockets()) {
+      const { minor: _, ...attached } = socket.deserializeAttachment() as { minor?: number; workerId?: string };
+      const before = attached.workerId === knows.workerId ? { isExtended: true } : {};
+      socket.serializeAttachment({ ...attached, ...before });
+    }
+  });
+  await evictDurableObject(lane);
+  const key = await createKey();
+  expect((await chat(key, { model: "never-served-here" })).status).toBe(404);
+  expect(await knows.next("elsewhere")).toEqual({ type: "elsewhere", jobs: 1 });
+  const asking = chat(key, { model: "older" });
+  // Its next frame is a job: it was not told of the other request.
+  await older.done(await older.next("job"), "served");
+  expect((await asking).status).toBe(200);
+});

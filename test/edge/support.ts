@@ -86,11 +86,7 @@ export class ScriptedAgent {
     socket.accept();
   }
 
-  static async open(
-    token: string,
-    signer?: Signer,
-    speaks: string = WORKER_PROTOCOL.subprotocol,
-  ): Promise<ScriptedAgent> {
+  static async open(token: string, signer?: Signer, speaks = "ligand.worker.v1"): Promise<ScriptedAgent> {
     const response = await ask("/v1/workers/connect", {
       headers: {
         upgrade: "websocket",

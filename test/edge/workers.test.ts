@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
-import { CLOSE, WORKER_PROTOCOL } from "../../schema/wire/limits.ts";
+import { CLOSE } from "../../schema/wire/limits.ts";
 import type { AgentFrame } from "../../schema/wire/worker-frames.ts";
 import { admin, ask, chat, createKey, eventually, invite, ScriptedAgent } from "./support.ts";
 
@@ -51,6 +51,7 @@ describe("the handshake", () => {
     ["ligand.worker.v1", "ligand.worker.v1"],
     ["ligand.worker.v1.1, ligand.worker.v1", "ligand.worker.v1.1"],
     ["ligand.worker.v1, ligand.worker.v9,ligand.worker.v1.1", "ligand.worker.v1.1"],
+    ["ligand.worker.v1, ligand.worker.v1.2, ligand.worker.v1.1", "ligand.worker.v1.2"],
     ["ligand.worker.v9", null],
   ])("chooses, of %s, the newest that it speaks", async (offered, want) => {
     const { token } = await invite();
@@ -115,7 +116,7 @@ describe("the handshake", () => {
 });
 
 it("a worker that gets no job hears how many requests came for other models, if it knows that frame", async () => {
-  const { extended: speaks } = WORKER_PROTOCOL;
+  const speaks = "ligand.worker.v1.1";
   const idle = await ScriptedAgent.serving((await invite()).token, { model: "not-asked-for", speaks });
   const older = await ScriptedAgent.serving((await invite()).token, { model: "asked-for" });
   const key = await createKey();

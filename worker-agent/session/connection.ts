@@ -7,12 +7,14 @@ import { sha256Hex } from "../../schema/crypto/hash.ts";
 import { signManifest, signMetering, signWorkerProof } from "../../schema/crypto/worker-proof.ts";
 import { CLOSE, LIMITS, WORKER_PROTOCOL } from "../../schema/wire/limits.ts";
 import type { AgentFrame, JobFrame } from "../../schema/wire/worker-frames.ts";
+import { minorOf } from "../../schema/wire/worker-protocol.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { AgentEvent } from "../events.ts";
 import { networkReason } from "../network-error.ts";
 import { manifestOf } from "../profile/manifest.ts";
 import { AGENT_VERSION } from "../version.ts";
 import type { Counters } from "./counters.ts";
+import { frameForPool } from "./frame-for-pool.ts";
 import { type JobRunner, progressIntervalMs, runJob } from "./job-runner.ts";
 import { PoolCredit } from "./pool-credit.ts";
 import { parsePoolFrame } from "./pool-frame.ts";
@@ -236,7 +238,7 @@ class Connection {
     }, everyMs);
     this.#timers.add(timer);
     counters.count("connections");
-    const tellsElsewhere = this.#isExtended();
+    const tellsElsewhere = minorOf(this.#socket.protocol) >= 1;
     onEvent({ type: "connected", pool, worker: signer.id, ...(tellsElsewhere && { tellsElsewhere }) });
   }
 
@@ -283,14 +285,9 @@ class Connection {
 
   #send(frame: AgentFrame): void {
     if (this.#socket.readyState !== WebSocket.OPEN || this.#ended) return;
-    this.#socket.send(JSON.stringify(this.#isExtended() ? frame : forOlderPool(frame)), () => {
+    this.#socket.send(JSON.stringify(frameForPool(minorOf(this.#socket.protocol), frame)), () => {
       if (this.#socket.bufferedAmount <= UNSENT_BYTES) this.#wakeWaiting();
     });
-  }
-
-  /** Whether the pool knows the frames of v1.1, and sends them. */
-  #isExtended(): boolean {
-    return this.#socket.protocol === WORKER_PROTOCOL.extended;
   }
 
   #room(signal: AbortSignal): Promise<void> | undefined {
@@ -365,13 +362,6 @@ class Connection {
       else socket.close(code);
     });
   }
-}
-
-/** v1 has no word for a worker that is too busy. */
-function forOlderPool(frame: AgentFrame): AgentFrame {
-  if (frame.type !== "failed" || frame.code !== "inference/worker-busy") return frame;
-  const { retryAfterSeconds: _, ...known } = frame;
-  return { ...known, code: "inference/engine-failed" };
 }
 
 const runKey = ({ jobId, lease }: { jobId: string; lease: number }) => `${jobId}/${lease}`;

@@ -1,5 +1,5 @@
 import WebSocket, { type ClientOptions } from "ws";
-import { WORKER_PROTOCOL } from "../../schema/wire/limits.ts";
+import { OFFERED_SUBPROTOCOLS } from "../../schema/wire/worker-protocol.ts";
 
 /** How long the closing handshake may take: longer while an answer is still on its way out. */
 export const CLOSING = Object.freeze({ idleMs: 300, unsentMs: 2_000 } as const);
@@ -26,5 +26,5 @@ export function openWorkerSocket({ url, token, frameBytes, handshakeMs }: Worker
     // Some servers send their close frame and leave TCP open for long: what they said counts, not when they hang up.
     closeTimeout: CLOSING.idleMs,
   };
-  return new WebSocket(url, [WORKER_PROTOCOL.extended, WORKER_PROTOCOL.subprotocol], options);
+  return new WebSocket(url, [...OFFERED_SUBPROTOCOLS], options);
 }

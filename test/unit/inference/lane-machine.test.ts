@@ -60,7 +60,11 @@ const ready = (received: number, free: number, model = MODEL): JobFrame => ({
 function laneWith(workers: Record<string, number>): LaneState {
   const state = newLane([MODEL]);
   for (const [name, free] of Object.entries(workers)) {
-    workerConnected(state, { connection: name, workerId: `id-${name}`, engine: "llama", models: offers(MODEL, 4) }, 0);
+    workerConnected(
+      state,
+      { connection: name, workerId: `id-${name}`, engine: "llama", minor: 0, models: offers(MODEL, 4) },
+      0,
+    );
     workerFrame(state, name, ready(0, free), 0);
   }
   return state;
@@ -139,7 +143,11 @@ describe("submitting", () => {
 
   it("picks the model with free slots for auto", () => {
     const state = laneWith({ a: 0 });
-    workerConnected(state, { connection: "b", workerId: "id-b", engine: "llama", models: offers("free", 2) }, 0);
+    workerConnected(
+      state,
+      { connection: "b", workerId: "id-b", engine: "llama", minor: 0, models: offers("free", 2) },
+      0,
+    );
     workerFrame(state, "b", ready(0, 1, "free"), 0);
     expect(accept(state, "j", 0, { model: "auto" }).job.model).toBe("free");
   });
@@ -189,7 +197,11 @@ describe("pull credit", () => {
     accept(state, "j1");
     const remembered = creditOf(state, "a") ?? expect.fail();
     const awake = newLane();
-    workerRestored(awake, { connection: "a", workerId: "id-a", engine: "llama", models: offers(MODEL, 4) }, remembered);
+    workerRestored(
+      awake,
+      { connection: "a", workerId: "id-a", engine: "llama", minor: 0, models: offers(MODEL, 4) },
+      remembered,
+    );
     expect(sentTo(accept(awake, "j2").effects), "its slot is still taken").toEqual([]);
     expect(sentTo(workerFrame(awake, "a", ready(1, 1), 0))).toEqual([["a", "j2"]]);
   });
@@ -198,7 +210,7 @@ describe("pull credit", () => {
     const state = newLane();
     workerRestored(
       state,
-      { connection: "a", workerId: "id-a", engine: "llama", models: offers(MODEL, 2) },
+      { connection: "a", workerId: "id-a", engine: "llama", minor: 0, models: offers(MODEL, 2) },
       { sent: 5, credits: [2], draining: false },
     );
     expect(sentTo(accept(state, "j1").effects)).toEqual([["a", "j1"]]);
@@ -264,7 +276,11 @@ describe("leases", () => {
       expect(jobOf(state, "j1").attempts).toBe(attempt);
       const effects = workerGone(state, "a", 0);
       if (attempt === LIMITS.jobAttempts) expect(ends(effects)).toEqual([["j1", "inference/worker-lost"]]);
-      workerConnected(state, { connection: "a", workerId: "id-a", engine: "llama", models: offers(MODEL, 1) }, 0);
+      workerConnected(
+        state,
+        { connection: "a", workerId: "id-a", engine: "llama", minor: 0, models: offers(MODEL, 1) },
+        0,
+      );
       workerFrame(state, "a", ready(0, 1), 0);
     }
     expect(state.jobs.size).toBe(0);
@@ -306,7 +322,11 @@ describe("leases", () => {
 
   it("ends at once what failed at the only worker that does it, with what that one said", () => {
     const state = laneWith({ a: 1, b: 1 });
-    workerConnected(state, { connection: "c", workerId: "id-c", engine: "llama", models: offers("other", 4) }, 0);
+    workerConnected(
+      state,
+      { connection: "c", workerId: "id-c", engine: "llama", minor: 0, models: offers("other", 4) },
+      0,
+    );
     workerFrame(state, "b", { type: "drain" }, 0);
     accept(state, "j1");
     expect(workerFrame(state, "a", failure("j1", 1, { ...busy, retryAfterSeconds: 7 }), 0)).toMatchObject([
@@ -321,7 +341,11 @@ describe("leases", () => {
     expect(workerFrame(state, "a", failure("j1", 1), 0)).toEqual([]);
     expect(sentTo(workerFrame(state, "a", ready(1, 4), 0))).toEqual([]);
     expect(sentTo(accept(state, "j2").effects), "others are not held up").toEqual([["a", "j2"]]);
-    workerConnected(state, { connection: "a2", workerId: "id-a", engine: "llama", models: offers(MODEL, 4) }, 0);
+    workerConnected(
+      state,
+      { connection: "a2", workerId: "id-a", engine: "llama", minor: 0, models: offers(MODEL, 4) },
+      0,
+    );
     expect(sentTo(workerFrame(state, "a2", ready(0, 4), 0))).toEqual([["a2", "j2"]]);
     expect(sentTo(workerFrame(state, "b", ready(0, 1), 0))).toEqual([["b", "j1"]]);
     expect(ends(workerFrame(state, "b", failure("j1", jobOf(state, "j1").lease), 0))).toEqual([
@@ -337,7 +361,11 @@ describe("leases", () => {
     accept(state, "j1");
     before(state);
     expect(workerFrame(state, "a", failure("j1", 1, about), 0)).toEqual([]);
-    workerConnected(state, { connection: "a2", workerId: "id-a", engine: "llama", models: offers(MODEL, 4) }, 0);
+    workerConnected(
+      state,
+      { connection: "a2", workerId: "id-a", engine: "llama", minor: 0, models: offers(MODEL, 4) },
+      0,
+    );
     expect(sentTo(workerFrame(state, "a2", ready(0, 1), 0))).toEqual([["a2", "j1"]]);
   });
 
@@ -346,7 +374,7 @@ describe("leases", () => {
     accept(state, "j1");
     const effects = workerConnected(
       state,
-      { connection: "a2", workerId: "id-a", engine: "llama", models: offers(MODEL, 1) },
+      { connection: "a2", workerId: "id-a", engine: "llama", minor: 0, models: offers(MODEL, 1) },
       0,
     );
     expect(effects).toMatchObject([{ type: "close", connection: "a" }]);
@@ -481,7 +509,7 @@ describe("what must always hold", () => {
             run(
               workerConnected(
                 state,
-                { connection: name, workerId: name, engine: "llama", models: offers(MODEL, SLOTS) },
+                { connection: name, workerId: name, engine: "llama", minor: 0, models: offers(MODEL, SLOTS) },
                 nowMs,
               ),
             );

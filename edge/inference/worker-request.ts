@@ -1,0 +1,49 @@
+/**
+ * What a job asks of a worker, by the worker's protocol version and engine. Frames are strict, so an older agent must
+ * not get a member that it does not know. Pure.
+ */
+import type { ErrorCode } from "../../schema/wire/errors.ts";
+import type { JobRequest, Manifest } from "../../schema/wire/worker-frames.ts";
+
+interface Able {
+  /** Of the worker protocol: 2 for v1.2. */
+  readonly minor: number;
+  readonly engine: Manifest["engine"];
+}
+
+/** What a worker must be able to do, or the answer would be another one; and how to refuse where no worker can. */
+export interface Need {
+  readonly minor: number;
+  readonly code: ErrorCode;
+  readonly param?: string;
+  readonly message?: string;
+  readonly remedy?: string;
+}
+
+/** The first thing that not every worker can do; null where any worker can do all of the request. */
+export function needOf(_request: JobRequest): Need | null {
+  return null;
+}
+
+export function canMeet(need: Need | null, { minor }: Able): boolean {
+  return need === null || minor >= need.minor;
+}
+
+/** The request as a worker of this version gets it: without the members that only say more than it can understand. */
+export function requestFor(minor: number, request: JobRequest): JobRequest {
+  if (minor >= 2 || !("messages" in request)) return request;
+  const { messages, maxTokens, temperature, topP, seed, stop, stream, toolChoice, parallelToolCalls } = request;
+  const { responseFormat: format, tools } = request;
+  const responseFormat = format?.type === "json_schema" ? { type: format.type, schema: format.schema } : format;
+  const known = { messages, maxTokens, temperature, topP, seed, stop, stream, toolChoice, parallelToolCalls };
+  return withoutUndefined({
+    ...known,
+    responseFormat,
+    tools: tools?.map(({ name, description, parameters }) => withoutUndefined({ name, description, parameters })),
+  });
+}
+
+/** What is hashed must be what JSON shows: a member that is not said is no member. */
+function withoutUndefined<T extends object>(value: T): T {
+  return Object.fromEntries(Object.entries(value).filter(([, given]) => given !== undefined)) as T;
+}

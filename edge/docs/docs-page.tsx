@@ -139,14 +139,17 @@ function resolved(api: ApiDocument, schema: JsonSchema): JsonSchema {
 function typeOf(schema: JsonSchema): string {
   const branches = (schema.anyOf ?? schema.oneOf) as JsonSchema[] | undefined;
   if (branches) return [...new Set(branches.map(typeOf).filter((type) => type !== "null"))].join(" or ");
-  if (Array.isArray(schema.enum)) return schema.enum.join(", ");
+  if (Array.isArray(schema.enum)) {
+    const values = schema.enum.filter((value) => value !== null);
+    return values.map((value) => (typeof value === "string" ? value || '""' : JSON.stringify(value))).join(", ");
+  }
   if (schema.const !== undefined) return JSON.stringify(schema.const);
   if (schema.type === "array" && schema.items) return `list of ${typeOf(schema.items as JsonSchema)}`;
   const bounds = [
     [schema.minimum, "from"],
     [schema.maximum, "to"],
   ].flatMap(([value, word]) => (typeof value === "number" && Math.abs(value) < 2 ** 31 ? [`${word} ${value}`] : []));
-  const types = [schema.type ?? "any"].flat().filter((type) => type !== "null");
+  const types = [schema.type ?? "anything"].flat().filter((type) => type !== "null");
   return [types.join(" or "), ...bounds].join(" ");
 }
 

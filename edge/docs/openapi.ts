@@ -10,9 +10,10 @@ import {
   modelAnswer,
   modelListAnswer,
 } from "../../schema/wire/client-answers.ts";
-import { chatCompletionBody, completionBody, embeddingBody } from "../../schema/wire/client-api.ts";
+import { type ClientApi, chatApi, completionApi, embeddingApi } from "../../schema/wire/client-api.ts";
 import { ERRORS, type ErrorCode } from "../../schema/wire/errors.ts";
 import { WORKER_PROTOCOL } from "../../schema/wire/limits.ts";
+import type { Members } from "../../schema/wire/parameter-table.ts";
 import { errorBody } from "../http/errors.ts";
 
 export interface JsonSchema {
@@ -43,9 +44,9 @@ export interface ApiDocument {
 }
 
 const SCHEMAS = {
-  ChatCompletionRequest: chatCompletionBody,
-  CompletionRequest: completionBody,
-  EmbeddingRequest: embeddingBody,
+  ChatCompletionRequest: chatApi.body,
+  CompletionRequest: completionApi.body,
+  EmbeddingRequest: embeddingApi.body,
   Model: modelAnswer,
   ModelList: modelListAnswer,
   ChatCompletion: chatAnswer,
@@ -55,6 +56,13 @@ const SCHEMAS = {
   Cancellation: cancelAnswer,
   Error: errorAnswer,
 } as const;
+
+/** Their parameters that have no effect are in the tables and not in the shapes. */
+const APIS: Readonly<Partial<Record<keyof typeof SCHEMAS, Pick<ClientApi<unknown>, "parameters">>>> = {
+  ChatCompletionRequest: chatApi,
+  CompletionRequest: completionApi,
+  EmbeddingRequest: embeddingApi,
+};
 
 /** What any request with a key may meet, and what one may that asks a worker. */
 const OF_A_KEY: readonly ErrorCode[] = ["auth/missing-key", "auth/invalid-key", "http/unknown-host", "http/internal"];
@@ -249,7 +257,20 @@ function schemas(): Record<string, object> {
   return Object.fromEntries(
     Object.entries(SCHEMAS).map(([name, schema]) => {
       const { $schema, ...described } = z.toJSONSchema(schema, { io: "input", unrepresentable: "any" });
-      return [name, described];
+      const table = APIS[name as keyof typeof SCHEMAS]?.parameters;
+      return [
+        name,
+        table ? { ...described, properties: { ...described.properties, ...withoutEffect(table) } } : described,
+      ];
+    }),
+  );
+}
+
+function withoutEffect({ members }: Members): Record<string, JsonSchema> {
+  return Object.fromEntries(
+    Object.entries(members).flatMap(([name, { treatment, note = "", ...more }]) => {
+      if (treatment === "hint") return [[name, { description: `Accepted without effect. ${note}` }]];
+      return "values" in more ? [[name, { enum: [...more.values, null], description: note }]] : [];
     }),
   );
 }

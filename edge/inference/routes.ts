@@ -3,9 +3,10 @@ import { createMiddleware } from "hono/factory";
 import { chatProblem } from "../../schema/wire/chat-problem.ts";
 import {
   type BodyProblem,
-  chatCompletionBody,
-  completionBody,
-  embeddingBody,
+  type ClientApi,
+  chatApi,
+  completionApi,
+  embeddingApi,
   parseClientBody,
 } from "../../schema/wire/client-api.ts";
 import { toChatRequest, toCompletionRequest, toEmbeddingRequest } from "../../schema/wire/client-request.ts";
@@ -63,13 +64,13 @@ export const clientApi = new Hono<ClientEnv>()
   })
 
   .post("/chat/completions", async (c) => {
-    const body = await clientBody(c, chatCompletionBody, chatProblem);
+    const body = await clientBody(c, chatApi, chatProblem);
     if (body instanceof Response) return body;
     return infer(c, "chat", body.model, toChatRequest(body), { includeUsage: body.stream_options?.include_usage });
   })
 
   .post("/completions", async (c) => {
-    const body = await clientBody(c, completionBody);
+    const body = await clientBody(c, completionApi);
     if (body instanceof Response) return body;
     return infer(c, "completion", body.model, toCompletionRequest(body), {
       includeUsage: body.stream_options?.include_usage,
@@ -77,7 +78,7 @@ export const clientApi = new Hono<ClientEnv>()
   })
 
   .post("/embeddings", async (c) => {
-    const body = await clientBody(c, embeddingBody);
+    const body = await clientBody(c, embeddingApi);
     if (body instanceof Response) return body;
     const encodingFormat = body.encoding_format ?? "float";
     return infer(c, "embedding", body.model, toEmbeddingRequest(body), { encodingFormat });
@@ -99,7 +100,7 @@ export const clientApi = new Hono<ClientEnv>()
 /** The body, or the refusal that names what is wrong with it. */
 async function clientBody<T>(
   c: Context<ClientEnv>,
-  schema: Parameters<typeof parseClientBody<T>>[0],
+  api: ClientApi<T>,
   problemOf: (body: T) => BodyProblem | null = () => null,
 ): Promise<T | Response> {
   const { keyId } = c.var.client;
@@ -120,7 +121,7 @@ async function clientBody<T>(
     if (read.code === "http/body-too-large") await discardBody(c.req.raw);
     return fail(c, read.code, { message: read.message });
   }
-  const parsed = parseClientBody(schema, read.value);
+  const parsed = parseClientBody(api, read.value);
   const refuse = ({ code, param, ...words }: BodyProblem) => fail(c, code, { param: param ?? undefined, ...words });
   if (!parsed.ok) return refuse(parsed);
   const problem = problemOf(parsed.body);
@@ -132,7 +133,7 @@ async function infer(
   kind: JobKind,
   model: string,
   request: JobRequest,
-  { includeUsage = false, ...shape }: Pick<LaneJob, "encodingFormat"> & { includeUsage?: boolean | undefined },
+  { includeUsage, ...shape }: Pick<LaneJob, "encodingFormat"> & { includeUsage?: boolean | null | undefined },
 ): Promise<Response> {
   const { keyId, secretSha256 } = c.var.client;
   const id = crypto.randomUUID();
@@ -145,7 +146,17 @@ async function infer(
   }
   const { requestId } = c.var;
   const headers = { ...rateLimitHeaders(admission.rateLimits), "x-ligand-job": id, [REQUEST_ID_HEADER]: requestId };
-  const job: LaneJob = { id, keyId, requestId, kind, model, request, includeUsage, headers, ...shape };
+  const job: LaneJob = {
+    id,
+    keyId,
+    requestId,
+    kind,
+    model,
+    request,
+    includeUsage: includeUsage ?? false,
+    headers,
+    ...shape,
+  };
   // The answer goes from the lane to the client inside the runtime; no JavaScript touches a chunk of it here.
   return c.env.LANE.getByName(MAIN_LANE).fetch(LANE_JOBS_URL, {
     method: "POST",

@@ -1,42 +1,47 @@
 import * as z from "zod";
+import { CHAT_PARAMETERS, COMPLETION_PARAMETERS, EMBEDDING_PARAMETERS } from "./api-parameters.ts";
 import { LIMITS } from "./limits.ts";
+import { type Members, treat } from "./parameter-table.ts";
 import { toolName, unicodeText } from "./worker-frames.ts";
 
 /**
- * The OpenAI-compatible request bodies (SPEC 5.1). What a client sends is either understood, or refused with the
- * parameter's name; nothing is ignored in silence.
+ * The shapes of what is used of the OpenAI-compatible request bodies. `api-parameters.ts` says how every published
+ * parameter is treated. What a client sends is used, or asks for nothing, or is refused with its name.
  */
 const textPart = z.strictObject({ type: z.literal("text"), text: unicodeText });
 const stopSequence = unicodeText.min(1).max(LIMITS.stopSequenceChars);
 /** Text, or parts of text. */
 const content = z.union([unicodeText, z.array(textPart).min(1)]);
+const answerPart = z.discriminatedUnion("type", [
+  textPart,
+  z.strictObject({ type: z.literal("output_text"), text: unicodeText }),
+  z.strictObject({ type: z.literal("refusal"), refusal: unicodeText }),
+]);
 const callId = unicodeText.min(1).max(LIMITS.toolCallIdChars);
-/** Told apart by nothing here: accepted because SDKs send it. */
-const name = z.string().max(64).optional();
 const message = z.discriminatedUnion("role", [
-  z.strictObject({ role: z.enum(["system", "developer", "user"]), content, name }),
+  z.strictObject({ role: z.enum(["system", "developer", "user"]), content }),
   z.strictObject({
     role: z.literal("assistant"),
-    /** May be absent beside `tool_calls`. */
-    content: content.nullish(),
-    name,
+    /** Null for an answer of calls alone, or of nothing. */
+    content: z.union([unicodeText, z.array(answerPart)]).nullish(),
+    refusal: unicodeText.nullish(),
     tool_calls: z
       .array(
         z.strictObject({
           id: callId,
-          type: z.literal("function"),
+          type: z.literal("function").nullish(),
           function: z.strictObject({ name: toolName, arguments: unicodeText }),
         }),
       )
       .max(LIMITS.toolCallsPerMessage)
       .nullish(),
-    /** What our own answers carry and clients send back with the next turn: nothing may be in them. */
-    refusal: z.null().optional(),
-    annotations: z.tuple([]).nullish(),
-    audio: z.null().optional(),
-    function_call: z.null().optional(),
   }),
-  z.strictObject({ role: z.literal("tool"), content, tool_call_id: callId, name }),
+  z.strictObject({
+    role: z.literal("tool"),
+    /** A tool may have nothing to say. */
+    content: z.union([unicodeText, z.array(textPart)]),
+    tool_call_id: callId,
+  }),
 ]);
 
 const schemaObject = z.record(z.string(), z.unknown());
@@ -79,13 +84,7 @@ const common = {
     .nullish()
     .describe("The answer ends before the first of these."),
   stream: z.boolean().nullish().describe("Server-sent events, ending with [DONE]."),
-  stream_options: z.strictObject({ include_usage: z.boolean().optional() }).nullish(),
-  user: z.string().max(LIMITS.userChars).nullish(),
-  metadata: z
-    .record(z.string().max(LIMITS.metadataKeyChars), z.string().max(LIMITS.metadataValueChars))
-    .refine((pairs) => Object.keys(pairs).length <= LIMITS.metadataPairs, `at most ${LIMITS.metadataPairs} pairs`)
-    .nullish()
-    .describe("Accepted and not kept."),
+  stream_options: z.strictObject({ include_usage: z.boolean().nullish() }).nullish(),
 };
 const tokenLimit = z
   .int()
@@ -126,37 +125,17 @@ export const embeddingBody = z.strictObject({
     .max(LIMITS.embeddingDimensions)
     .nullish()
     .describe("Taken where it is what the model has; no vector is cut."),
-  user: common.user,
 });
 export type EmbeddingBody = z.infer<typeof embeddingBody>;
 
-/**
- * Parameters of that API that we know and do not do, with the values that ask for nothing: those pass, so that an
- * SDK which spells out its defaults works; any other is refused by name.
- */
-const UNSUPPORTED: Readonly<Record<string, readonly unknown[]>> = {
-  n: [1],
-  best_of: [1],
-  logprobs: [false],
-  top_logprobs: [0],
-  logit_bias: [],
-  frequency_penalty: [0],
-  presence_penalty: [0],
-  echo: [false],
-  suffix: [],
-  functions: [],
-  function_call: ["none", "auto"],
-  modalities: [],
-  audio: [],
-  prediction: [],
-  reasoning_effort: [],
-  verbosity: [],
-  web_search_options: [],
-  store: [false],
-  service_tier: ["auto", "default"],
-  prompt_cache_key: [],
-  safety_identifier: [],
-};
+/** A published request: the shape of what is used of it, and how each of its parameters is treated. */
+export interface ClientApi<T> {
+  readonly body: z.ZodType<T>;
+  readonly parameters: Members;
+}
+export const chatApi: ClientApi<ChatCompletionBody> = { body: chatCompletionBody, parameters: CHAT_PARAMETERS };
+export const completionApi: ClientApi<CompletionBody> = { body: completionBody, parameters: COMPLETION_PARAMETERS };
+export const embeddingApi: ClientApi<EmbeddingBody> = { body: embeddingBody, parameters: EMBEDDING_PARAMETERS };
 
 export type BodyProblem = {
   code: "http/invalid-body" | "http/unsupported-parameter" | "http/unknown-parameter";
@@ -167,35 +146,16 @@ export type BodyProblem = {
 };
 export type ParsedBody<T> = { ok: true; body: T } | ({ ok: false } & BodyProblem);
 
-/** Bytes of JSON text → a body, or the first thing that is wrong with it. Never a validator's own words. */
-export function parseClientBody<T>(schema: z.ZodType<T>, value: unknown): ParsedBody<T> {
+/** A JSON value → a body, or the first thing that is wrong with it. Never a validator's own words. */
+export function parseClientBody<T>({ body: schema, parameters }: ClientApi<T>, value: unknown): ParsedBody<T> {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     return { ok: false, code: "http/invalid-body", param: null, message: "The body must be a JSON object." };
   }
-  // Without a prototype: a member called __proto__ is one more unknown parameter, and obeyed by nobody.
-  const body: Record<string, unknown> = Object.create(null);
-  for (const [name, given] of Object.entries(value)) {
-    const neutral = Object.hasOwn(UNSUPPORTED, name) ? UNSUPPORTED[name] : undefined;
-    if (neutral === undefined) {
-      body[name] = given;
-    } else if (given !== null && !neutral.includes(given) && !isEmpty(given)) {
-      return {
-        ok: false,
-        code: "http/unsupported-parameter",
-        param: name,
-        message: `The parameter ${name} is not supported.`,
-      };
-    }
-  }
-  const parsed = schema.safeParse(body);
+  const treated = treat(value, parameters);
+  if ("problem" in treated) return { ok: false, code: "http/unsupported-parameter", ...treated.problem };
+  const parsed = schema.safeParse(treated.body);
   if (parsed.success) return { ok: true, body: parsed.data };
-  return { ok: false, ...problemOf(parsed.error.issues[0], body) };
-}
-
-function isEmpty(value: unknown): boolean {
-  return Array.isArray(value)
-    ? value.length === 0
-    : typeof value === "object" && value !== null && Object.keys(value).length === 0;
+  return { ok: false, ...problemOf(parsed.error.issues[0], treated.body) };
 }
 
 function problemOf(issue: z.core.$ZodIssue | undefined, body: Record<string, unknown>): BodyProblem {
@@ -207,9 +167,6 @@ function problemOf(issue: z.core.$ZodIssue | undefined, body: Record<string, unk
     return { code: "http/unknown-parameter", param, message: `The parameter ${param} is not known.` };
   }
   const param = path.join(".").slice(0, 100);
-  // A part that is well-formed and of a kind we do not take (an image, a JSON format) is unsupported, not malformed.
-  const unsupported = unsupportedPart(path, body);
-  if (unsupported) return { code: "http/unsupported-parameter", param, ...unsupported };
   const missing = path.length === 1 && !Object.hasOwn(body, path[0] ?? "");
   return {
     code: "http/invalid-body",
@@ -230,31 +187,6 @@ function deepest(
   const inner = issue.errors.flatMap((branch) => branch.slice(0, 1)).map((next) => deepest(next, path));
   const isWrongType = ({ issue: { code } }: (typeof inner)[number]) => Number(code === "invalid_type");
   return inner.sort((a, b) => b.path.length - a.path.length || isWrongType(a) - isWrongType(b))[0] ?? { issue, path };
-}
-
-function unsupportedPart(
-  path: string[],
-  body: Record<string, unknown>,
-): Pick<BodyProblem, "message" | "remedy"> | null {
-  if (path[0] === "input" && Array.isArray(body.input) && body.input.flat().some(Number.isInteger)) {
-    return { message: "Input is text: token ids are not supported.", remedy: "Send the text." };
-  }
-  let value: unknown = body;
-  for (const key of path) {
-    if (typeof value !== "object" || value === null) return null;
-    value = (value as Record<string, unknown>)[key];
-  }
-  if (path.at(-1) === "role" && value === "function") {
-    return { message: "Messages of the role function are not supported.", remedy: "Use the role tool." };
-  }
-  if (path.at(-1) !== "type" || typeof value !== "string") return null;
-  if (path[0] === "response_format") {
-    return { message: "Response formats are text, json_object and json_schema.", remedy: "Use one of them." };
-  }
-  if (path[0] === "tools" || path[0] === "tool_choice") {
-    return { message: "Only tools of the type function are supported.", remedy: "Describe the tool as a function." };
-  }
-  return path[0] === "messages" ? { message: "Only text parts are supported.", remedy: "Send text parts only." } : null;
 }
 
 function expectation(issue: z.core.$ZodIssue): string {

@@ -12,7 +12,7 @@ export function toChatRequest(body: ChatCompletionBody): ChatRequest {
 }
 
 const textOf = (given: MessageBody["content"]): string =>
-  typeof given === "string" ? given : (given ?? []).map((part) => part.text).join("");
+  typeof given === "string" ? given : (given ?? []).map((part) => ("text" in part ? part.text : part.refusal)).join("");
 
 function toMessage(given: MessageBody): ChatRequest["messages"][number] {
   const text = textOf(given.content);
@@ -24,7 +24,9 @@ function toMessage(given: MessageBody): ChatRequest["messages"][number] {
       return { role: "user", content: text };
     case "assistant": {
       const calls = (given.tool_calls ?? []).map(({ id, function: called }) => ({ id, ...called }));
-      return { role: "assistant", content: text, ...(calls.length > 0 && { toolCalls: calls }) };
+      // A refusal is what the model said, in a place of its own.
+      const said = given.content == null ? (given.refusal ?? "") : text;
+      return { role: "assistant", content: said, ...(calls.length > 0 && { toolCalls: calls }) };
     }
     case "tool":
       return { role: "tool", content: text, toolCallId: given.tool_call_id };

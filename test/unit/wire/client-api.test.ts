@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import * as z from "zod";
-import { chatCompletionBody, completionBody, parseClientBody } from "../../../schema/wire/client-api.ts";
+import { chatApi, completionApi, parseClientBody } from "../../../schema/wire/client-api.ts";
 import { toChatRequest, toCompletionRequest } from "../../../schema/wire/client-request.ts";
 
 const chat = (extra: Record<string, unknown> = {}) => ({
@@ -52,15 +52,129 @@ describe("what is understood", () => {
       { stream: false },
     ],
   ])("takes %s", (_what, extra, want) => {
-    const parsed = parseClientBody(chatCompletionBody, chat(extra));
+    const parsed = parseClientBody(chatApi, chat(extra));
     expect(parsed.ok && toChatRequest(parsed.body)).toMatchObject(want);
   });
 
   it("takes a completion's prompt as text or as a list of one", () => {
     for (const prompt of ["p", ["p"]]) {
-      const parsed = parseClientBody(completionBody, { model: "m", prompt });
+      const parsed = parseClientBody(completionApi, { model: "m", prompt });
       expect(parsed.ok && toCompletionRequest(parsed.body)).toEqual({ prompt: "p", stream: false });
     }
+  });
+});
+
+/** Where each shape of history was seen is beside it: what these clients send back as they got it. */
+describe("an earlier answer that is handed back", () => {
+  const call = { id: "c", type: "function", function: { name: "f", arguments: "{}" } };
+  const said = { role: "assistant", content: "Hello." };
+  const calls = { role: "assistant", content: "", toolCalls: [{ id: "c", name: "f", arguments: "{}" }] };
+
+  it.each<[what: string, message: object, want: object]>([
+    // openai 6, chat.completions.parse() and stream(): lib/parser
+    ["with what the official SDK parsed", { content: "Hello.", parsed: { a: 1 }, refusal: null }, said],
+    [
+      "with parsed arguments, which runTools() hands back",
+      { content: null, tool_calls: [{ ...call, function: { ...call.function, parsed_arguments: { a: [1] } } }] },
+      calls,
+    ],
+    ["with the index of a streamed call", { content: "", tool_calls: [{ ...call, index: 0 }] }, calls],
+    ["with annotations", { content: "Hello.", annotations: [{ type: "url_citation", url_citation: {} }] }, said],
+    ["with nulls", { content: "Hello.", audio: null, function_call: null, tool_calls: null, name: null }, said],
+    // LiteLLM, types/utils.py
+    [
+      "with what a gateway adds",
+      { content: "Hello.", provider_specific_fields: { x: 1 }, thinking_blocks: [{}], reasoning_content: "Hm." },
+      said,
+    ],
+    [
+      "with a thought's signature beside a call",
+      { content: null, tool_calls: [{ ...call, extra_content: { google: { thought_signature: "x" } } }] },
+      calls,
+    ],
+    // OpenRouter, vLLM, DeepSeek
+    ["with reasoning", { content: "Hello.", reasoning: "Hm.", reasoning_details: [{ type: "reasoning.text" }] }, said],
+    // Stores of agents that keep the whole choice
+    ["with how it ended", { content: "Hello.", finish_reason: "stop", timestamp: 1, id: "x", usage: {} }, said],
+    ["with a call of no type", { content: null, tool_calls: [{ id: "c", function: call.function }] }, calls],
+    [
+      "as parts",
+      {
+        content: [
+          { type: "text", text: "Hel" },
+          { type: "text", text: "lo." },
+        ],
+      },
+      said,
+    ],
+    [
+      "as parts of the Responses API",
+      { content: [{ type: "output_text", text: "Hello.", annotations: [], logprobs: [] }] },
+      said,
+    ],
+    [
+      "with thoughts as parts",
+      {
+        content: [
+          { type: "thinking", thinking: [] },
+          { type: "text", text: "Hello." },
+        ],
+      },
+      said,
+    ],
+    ["of no parts", { content: [], tool_calls: [call] }, calls],
+    ["that is a refusal", { content: null, refusal: "No." }, { role: "assistant", content: "No." }],
+    [
+      "that is a refusal's part",
+      { content: [{ type: "refusal", refusal: "No." }] },
+      { role: "assistant", content: "No." },
+    ],
+    ["with a refusal beside text", { content: "Hello.", refusal: "No." }, said],
+    ["of nothing", { content: "" }, { role: "assistant", content: "" }],
+    ["that was cut before its first word", { content: null }, { role: "assistant", content: "" }],
+  ])("is taken %s", (_what, message, want) => {
+    const messages = [
+      { role: "user", content: "hi" },
+      { role: "assistant", ...message },
+    ];
+    const parsed = parseClientBody(chatApi, { model: "m", messages });
+    expect(parsed.ok && toChatRequest(parsed.body).messages[1]).toEqual(want);
+  });
+
+  it("never fails for a member that nobody knows, whatever its value", () => {
+    const known = new Set(["role", "content", "refusal", "tool_calls", "function_call", "audio", "prefix", "partial"]);
+    const name = fc.string().filter((each) => !known.has(each) && !["id", "type", "function"].includes(each));
+    fc.assert(
+      fc.property(fc.dictionary(name, fc.jsonValue()), (others) => {
+        const message = { ...others, ...said, tool_calls: [{ ...others, ...call }] };
+        const parsed = parseClientBody(chatApi, chat({ messages: [message] }));
+        expect(parsed.ok && toChatRequest(parsed.body).messages).toEqual([{ ...said, toolCalls: calls.toolCalls }]);
+      }),
+    );
+  });
+
+  it.each<[what: string, message: object, param: string]>([
+    ["a call of the old kind", { content: null, function_call: { name: "f", arguments: "{}" } }, "function_call"],
+    ["an answer that is audio elsewhere", { content: null, audio: { id: "x" } }, "audio"],
+    ["the wish to go on with a message", { content: "Hel", prefix: true }, "prefix"],
+    ["that wish in another service's word", { content: "Hel", partial: true }, "partial"],
+    ["a call of another kind", { content: null, tool_calls: [{ type: "custom", id: "c" }] }, "tool_calls.0.type"],
+    ["an image", { content: [{ type: "image_url", image_url: {} }] }, "content.0.type"],
+  ])("is refused where it asks for something: %s", (_what, message, param) => {
+    const parsed = parseClientBody(chatApi, chat({ messages: [{ role: "assistant", ...message }] }));
+    expect(parsed).toMatchObject({ code: "http/unsupported-parameter", param: `messages.0.${param}` });
+  });
+
+  it.each<[what: string, messages: object[]]>([
+    ["a tool's result with its name", [{ role: "tool", tool_call_id: "c", name: "f", content: "r" }]],
+    ["in parts", [{ role: "tool", tool_call_id: "c", content: [{ type: "text", text: "r" }] }]],
+  ])("%s is a result", (_what, messages) => {
+    const parsed = parseClientBody(chatApi, chat({ messages }));
+    expect(parsed.ok && toChatRequest(parsed.body).messages).toEqual([{ role: "tool", toolCallId: "c", content: "r" }]);
+  });
+  it.each(["", []])("a tool may have nothing to say: %j", (content) => {
+    const parsed = parseClientBody(chatApi, chat({ messages: [{ role: "tool", tool_call_id: "c", content }] }));
+    expect(parsed.ok && toChatRequest(parsed.body).messages).toEqual([{ role: "tool", toolCallId: "c", content: "" }]);
   });
 });
 
@@ -118,7 +232,7 @@ describe("what is refused, by name", () => {
     ["a prototype", JSON.parse('{"__proto__":{"model":"m"},"messages":[]}'), "http/invalid-body", "model"],
     ["a prototype's name", chat({ constructor: 1 }), "http/unknown-parameter", "constructor"],
   ])("%s", (_what, body, code, param) => {
-    expect(parseClientBody(chatCompletionBody, body)).toMatchObject({ ok: false, code, param });
+    expect(parseClientBody(chatApi, body)).toMatchObject({ ok: false, code, param });
   });
 
   it.each<[extra: Record<string, unknown>, message: string]>([
@@ -128,14 +242,13 @@ describe("what is refused, by name", () => {
     [{ messages: [] }, "messages is not valid: at least 1 item."],
     [{ stop: ["a", "b", "c", "d", "e"] }, "stop is not valid: at most 4 items."],
     [{ stop: "" }, "stop is not valid: at least 1 character."],
-    [{ user: "u".repeat(513) }, "user is not valid: at most 512 characters."],
   ])("%j with what would be right", (extra, message) => {
-    expect(parseClientBody(chatCompletionBody, chat(extra))).toMatchObject({ message: `The value of ${message}` });
+    expect(parseClientBody(chatApi, chat(extra))).toMatchObject({ message: `The value of ${message}` });
   });
 
   it("with a bound that is not itself allowed", () => {
     const bounded = z.object({ x: z.number().gt(0).lt(5) });
-    const said = (x: number) => parseClientBody(bounded, { x });
+    const said = (x: number) => parseClientBody({ body: bounded, parameters: { members: {} } }, { x });
     expect([said(0), said(5)]).toMatchObject([
       { message: "The value of x is not valid: more than 0." },
       { message: "The value of x is not valid: less than 5." },
@@ -146,7 +259,7 @@ describe("what is refused, by name", () => {
     fc.assert(
       fc.property(fc.jsonValue(), fc.dictionary(fc.string(), fc.jsonValue()), (value, extra) => {
         for (const body of [value, { ...chat(), ...extra }]) {
-          const parsed = parseClientBody(chatCompletionBody, body);
+          const parsed = parseClientBody(chatApi, body);
           if (!parsed.ok) expect(parsed.code).toMatch(/^http\/(invalid-body|unsupported-parameter|unknown-parameter)$/);
         }
       }),

@@ -1,0 +1,227 @@
+/**
+ * Every published parameter of the requests that a pool answers, with its treatment. What is not here is unknown, and
+ * refused as unknown. `client-api.ts` has the shapes of what is used, docs/api-parameters.md shows these tables, and
+ * `test/unit/wire/api-parameters.test.ts` compares them with the types of the official SDK.
+ */
+import { hint, type Members, neutral, type Parameter, refused, shape, used } from "./parameter-table.ts";
+
+const LEAVE_OUT = "Leave it out.";
+const CACHE_HINT = hint("The pool has no prompt cache that a client can steer.");
+const TEXT_ONLY = refused("Only text parts are supported.", "Send text parts only.");
+const FUNCTIONS_ONLY = refused("Only tools of the type function are supported.", "Describe the tool as a function.");
+const TEXTS: Parameter = {
+  treatment: "used",
+  refuses: {
+    when: (value) => Array.isArray(value) && value.flat().some(Number.isInteger),
+    note: "Token ids of another tokenizer mean nothing here.",
+    instead: "Send text. In LangChain, set check_embedding_ctx_length=False.",
+  },
+};
+const USER = hint("The pool does not tell the users of one key apart.");
+
+const textPart = shape({
+  type: used(),
+  text: used(),
+  prompt_cache_breakpoint: CACHE_HINT,
+  cache_control: { ...CACHE_HINT, isUnpublished: true },
+});
+const textParts = used({ by: "type", variants: { text: textPart }, others: TEXT_ONLY });
+/** A name would tell speakers of one role apart, but chat templates have no place for it. */
+const speaker = hint("The model is not told the speaker's name.");
+const instruction = shape({ role: used(), content: textParts, name: speaker });
+
+/** An earlier answer. The model sees its text and its calls; other members only describe that answer, so they are ignored. */
+const assistantMessage = shape(
+  {
+    role: used(),
+    content: used({
+      by: "type",
+      variants: {
+        text: shape({ type: used(), text: used(), prompt_cache_breakpoint: CACHE_HINT }, { ignoresOthers: true }),
+        refusal: shape({ type: used(), refusal: used() }, { ignoresOthers: true }),
+        output_text: { ...shape({ type: used(), text: used() }, { ignoresOthers: true }), isUnpublished: true },
+        thinking: { ...hint("Thoughts are not handed on."), isUnpublished: true },
+        redacted_thinking: { ...hint("Thoughts are not handed on."), isUnpublished: true },
+        reasoning: { ...hint("Thoughts are not handed on."), isUnpublished: true },
+      },
+      others: TEXT_ONLY,
+    }),
+    refusal: used(undefined, { note: "The text of the message where it has no content." }),
+    name: speaker,
+    tool_calls: used({
+      by: "type",
+      absent: "function",
+      variants: {
+        function: shape(
+          {
+            id: used(),
+            type: used(),
+            function: used({ members: { name: used(), arguments: used() }, ignoresOthers: true }),
+          },
+          { ignoresOthers: true },
+        ),
+        custom: FUNCTIONS_ONLY,
+      },
+      others: FUNCTIONS_ONLY,
+    }),
+    function_call: refused(
+      "Calls are listed in tool_calls.",
+      "Send the call in tool_calls, and its result as a tool message.",
+    ),
+    audio: refused("The pool does not have that audio.", "Send what was said as content."),
+    // Two services' words for: go on with this very message.
+    prefix: neutral([false], {
+      note: "A last message of the assistant is continued without it.",
+      instead: LEAVE_OUT,
+      isUnpublished: true,
+    }),
+    partial: neutral([false], {
+      note: "A last message of the assistant is continued without it.",
+      instead: LEAVE_OUT,
+      isUnpublished: true,
+    }),
+  },
+  { ignoresOthers: true },
+);
+
+const ONE_ANSWER = { note: "A request gets one answer.", instead: "Send the request again for another answer." };
+const NO_PENALTIES = { note: "There is no such penalty here.", instead: "Send 0, or leave it out." };
+const NO_LOGPROBS = { note: "The pool does not have log probabilities of tokens.", instead: LEAVE_OUT };
+const generation = {
+  model: used(),
+  temperature: used(),
+  top_p: used(),
+  seed: used(),
+  stop: used(),
+  stream: used(),
+  stream_options: used({
+    members: {
+      include_usage: used(),
+      include_obfuscation: neutral([false], {
+        note: "Chunks are not padded.",
+        instead: "Send false, or leave it out.",
+      }),
+    },
+  }),
+  max_tokens: used(),
+  n: neutral([1], ONE_ANSWER),
+  frequency_penalty: neutral([0], NO_PENALTIES),
+  presence_penalty: neutral([0], NO_PENALTIES),
+  logit_bias: neutral([{}], { note: "Tokens cannot be favoured.", instead: LEAVE_OUT }),
+  user: USER,
+} satisfies Record<string, Parameter>;
+
+export const CHAT_PARAMETERS: Members = shape({
+  ...generation,
+  messages: used({
+    by: "role",
+    variants: {
+      system: instruction,
+      developer: instruction,
+      user: shape({
+        role: used(),
+        content: used({
+          by: "type",
+          variants: { text: textPart, image_url: TEXT_ONLY, input_audio: TEXT_ONLY, file: TEXT_ONLY },
+          others: TEXT_ONLY,
+        }),
+        name: speaker,
+      }),
+      assistant: assistantMessage,
+      tool: shape({
+        role: used(),
+        content: textParts,
+        tool_call_id: used(),
+        name: { ...hint("The call has the name."), isUnpublished: true },
+      }),
+      function: refused("Messages of the role function are not supported.", "Use the role tool."),
+    },
+  }),
+  max_completion_tokens: used(undefined, { note: "It goes before max_tokens." }),
+  response_format: used({
+    by: "type",
+    variants: {
+      text: shape({ type: used() }),
+      json_object: shape({ type: used() }),
+      json_schema: shape({
+        type: used(),
+        json_schema: used({ members: { name: used(), description: used(), schema: used(), strict: used() } }),
+      }),
+    },
+    others: refused("Response formats are text, json_object and json_schema.", "Use one of them."),
+  }),
+  tools: used({
+    by: "type",
+    variants: {
+      function: shape({
+        type: used(),
+        function: used({ members: { name: used(), description: used(), parameters: used(), strict: used() } }),
+      }),
+      custom: FUNCTIONS_ONLY,
+    },
+    others: FUNCTIONS_ONLY,
+  }),
+  tool_choice: used({
+    by: "type",
+    variants: {
+      function: shape({ type: used(), function: used({ members: { name: used() } }) }),
+      allowed_tools: refused(
+        "A list of allowed tools is not supported.",
+        "Send only the tools that the model may call.",
+      ),
+      custom: FUNCTIONS_ONLY,
+    },
+    others: FUNCTIONS_ONLY,
+  }),
+  parallel_tool_calls: used(),
+  logprobs: neutral([false], NO_LOGPROBS),
+  top_logprobs: neutral([0], NO_LOGPROBS),
+  functions: neutral([[]], { note: "Functions are offered as tools.", instead: "Send them in tools." }),
+  function_call: neutral(["none", "auto"], { note: "Functions are offered as tools.", instead: "Send tool_choice." }),
+  modalities: neutral([["text"], []], { note: "Answers are text.", instead: 'Send ["text"], or leave it out.' }),
+  audio: refused("Answers are text.", LEAVE_OUT),
+  verbosity: neutral(["medium"], {
+    note: "The model decides how long an answer is.",
+    instead: "Ask for it in a message.",
+  }),
+  web_search_options: refused("Models here search nothing.", "Offer a search as a tool."),
+  moderation: refused("Nothing is moderated here.", LEAVE_OUT),
+  store: neutral([false], { note: "Answers are not stored.", instead: "Send false, or leave it out." }),
+  // A tier decides how fast an answer comes and what it costs: a client must not take one tier for another.
+  service_tier: neutral(["auto", "default"], { note: "There is one tier.", instead: "Send auto, or leave it out." }),
+  reasoning_effort: hint("The model decides how long it thinks."),
+  prediction: hint("A predicted text makes no answer faster here, and changes none."),
+  prompt_cache_key: CACHE_HINT,
+  prompt_cache_options: CACHE_HINT,
+  prompt_cache_retention: CACHE_HINT,
+  safety_identifier: USER,
+  metadata: hint("It is not kept."),
+});
+
+export const COMPLETION_PARAMETERS: Members = shape({
+  ...generation,
+  prompt: TEXTS,
+  best_of: neutral([1], ONE_ANSWER),
+  echo: neutral([false], {
+    note: "An answer does not repeat its prompt.",
+    instead: "Put the prompt before the answer.",
+  }),
+  // Not neutral as 0: that asks for the probabilities of the answer's own tokens.
+  logprobs: neutral([false], NO_LOGPROBS),
+  suffix: neutral([""], { note: "Text is not filled in before a suffix.", instead: LEAVE_OUT }),
+});
+
+export const EMBEDDING_PARAMETERS: Members = shape({
+  model: used(),
+  input: TEXTS,
+  encoding_format: used(),
+  dimensions: used(undefined, { note: "Taken where it is what the model has; no vector is cut." }),
+  user: USER,
+});
+
+/** All tables, by the path of the request. */
+export const API_PARAMETERS = {
+  "/v1/chat/completions": CHAT_PARAMETERS,
+  "/v1/completions": COMPLETION_PARAMETERS,
+  "/v1/embeddings": EMBEDDING_PARAMETERS,
+} as const satisfies Readonly<Record<string, Members>>;

@@ -15,6 +15,7 @@ import { type HeldRecords, Outbox } from "../record/outbox.ts";
 import { sameRow } from "../record/same-row.ts";
 import { type ConnectedWorker, LANE_CONNECT_URL } from "../workers/lane-link.ts";
 import { TokenLedger } from "../workers/token-ledger.ts";
+import { WorkerRecords } from "../workers/worker-record.ts";
 import { WorkerSockets } from "../workers/worker-sockets.ts";
 import { type Answer, type Served, StreamedAnswer, WholeAnswer } from "./answers.ts";
 import { Elsewhere } from "./elsewhere.ts";
@@ -88,6 +89,7 @@ export class Lane extends DurableObject<Env> {
   readonly #closing = new Set<Answer>();
   readonly #endedJobs = new EndedJobs();
   readonly #workerKeys = new WorkerKeys();
+  readonly #workerRecords = new WorkerRecords();
   readonly #elsewhere = new Elsewhere();
   #elsewhereTimer: ReturnType<typeof setTimeout> | null = null;
   readonly #metrics: LaneMetrics;
@@ -112,8 +114,8 @@ export class Lane extends DurableObject<Env> {
     this.#sockets = new WorkerSockets(ctx, this.#tokens, () => this.#atomId(), {
       bind: (token, worker, modelNames) =>
         ctx.storage.transactionSync(() => {
-          this.#saveToken(token);
-          this.#outbox.put("workers", worker);
+          if (this.#tokens.find(token.id)?.workerId !== token.workerId) this.#saveToken(token);
+          if (this.#workerRecords.isNews(worker)) this.#outbox.put("workers", worker);
           this.#keepModelNames(modelNames);
         }),
       serving: (worker) => {

@@ -1,16 +1,21 @@
-/** Who may connect with a worker token (SPEC 6.1). Pure. */
+/** Who may connect with a worker token. Pure. */
 import type { WorkerTokenRow } from "../../schema/db/workers.ts";
-import { CLOSE } from "../../schema/wire/limits.ts";
+import type { ErrorCode } from "../../schema/wire/errors.ts";
 
-export type Enrolment = { ok: true; token: WorkerTokenRow } | { ok: false; close: number; reason: string };
+export type EnrolmentRefusal = Extract<ErrorCode, "workers/token-refused" | "workers/token-expired">;
 
-const refused = (reason: string): Enrolment => ({ ok: false, close: CLOSE.tokenRefused, reason });
+export type Enrolment =
+  | { ok: true; token: WorkerTokenRow }
+  /** `reason`: for a worker that is told on an open socket. */
+  | { ok: false; code: EnrolmentRefusal; reason: string };
+
+const refused = (reason: string): Enrolment => ({ ok: false, code: "workers/token-refused", reason });
 
 /** Before the worker has proved its key: is this token any good now? */
 export function enrolment(token: WorkerTokenRow | undefined, secretSha256: string, nowMs: number): Enrolment {
   if (!token || token.secretSha256 !== secretSha256) return refused("token not known");
   if (token.revokedAtMs !== null) return refused("token revoked");
-  if (token.expiresAtMs <= nowMs) return { ok: false, close: CLOSE.tokenExpired, reason: "token expired" };
+  if (token.expiresAtMs <= nowMs) return { ok: false, code: "workers/token-expired", reason: "token expired" };
   return { ok: true, token };
 }
 

@@ -3,33 +3,45 @@ import { utf8 } from "../../schema/crypto/bytes.ts";
 import { sha256Hex } from "../../schema/crypto/hash.ts";
 import type { WorkerTokenRow } from "../../schema/db/workers.ts";
 import { createWorkerTokenBody } from "../../schema/wire/admin-api.ts";
-import { WORKER_PROTOCOL } from "../../schema/wire/limits.ts";
+import { ERRORS, type ErrorCode } from "../../schema/wire/errors.ts";
+import { LIMITS, WORKER_PROTOCOL } from "../../schema/wire/limits.ts";
 import { chooseSubprotocol } from "../../schema/wire/worker-protocol.ts";
 import type { AdminEnv, AppEnv } from "../http/app-env.ts";
 import { bearer } from "../http/authentication.ts";
 import { adminBody } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
 import { poolKeys } from "../http/pool-keys.ts";
+import { RefusedKeys } from "../http/refused-keys.ts";
 import { CONNECT_HEADERS, LANE_CONNECT_URL, MAIN_LANE } from "./lane-link.ts";
 import { listTokens } from "./store.ts";
 
 const DAY_MS = 86_400_000;
 
-/** `/v1/workers/connect` (SPEC 6.2): a token that this pool did not issue is refused here, and wakes nothing. */
+/** Tokens that the lane has just refused, by their text: until the time is over they cost neither a check nor the lane. */
+const refusedTokens = new RefusedKeys<{ code: ErrorCode; retryAfterSeconds: number }>();
+
+/**
+ * `/v1/workers/connect`. A token that this pool did not issue is refused here, and wakes nothing. Whatever is refused is
+ * refused by an HTTP status, before there is a socket.
+ */
 export const workerSocket = new Hono<AppEnv>().get("/connect", async (c) => {
   const token = bearer(c.req.header("authorization"));
   const { tagger, atomId } = await poolKeys(c.env);
-  const authentic = token === null ? null : await tagger.authenticate(token, "lw");
-  if (token === null || !authentic?.ok) {
-    const refusal = fail(c, "workers/token-refused");
+  const refuse = (code: ErrorCode, retryAfterSeconds?: number) => {
+    const refusal = fail(c, code, { retryAfterSeconds });
     refusal.headers.set(WORKER_PROTOCOL.poolHeader, atomId);
     return refusal;
-  }
+  };
+  if (token === null) return refuse("workers/token-refused");
+  const known = refusedTokens.find(token, Date.now())?.refusal;
+  if (known) return refuse(known.code, isForNow(known.code) ? known.retryAfterSeconds : undefined);
+  const authentic = await tagger.authenticate(token, "lw");
+  if (!authentic.ok) return refuse("workers/token-refused");
   const offered = (c.req.header("sec-websocket-protocol") ?? "").split(",").map((name) => name.trim());
   const upgrade = c.req.header("upgrade")?.toLowerCase() === "websocket";
   const spoken = chooseSubprotocol(offered);
   if (!upgrade || !spoken) return fail(c, "http/upgrade-required");
-  return c.env.LANE.getByName(MAIN_LANE).fetch(LANE_CONNECT_URL, {
+  const response = await c.env.LANE.getByName(MAIN_LANE).fetch(LANE_CONNECT_URL, {
     headers: {
       upgrade: "websocket",
       "sec-websocket-protocol": spoken,
@@ -38,7 +50,21 @@ export const workerSocket = new Hono<AppEnv>().get("/connect", async (c) => {
       [CONNECT_HEADERS.tokenSha256]: await sha256Hex(utf8(token)),
     },
   });
+  if (response.status === 101) return response;
+  const code = (response.headers.get("x-ligand-code") ?? "http/internal") as ErrorCode;
+  const retryAfter = Number(response.headers.get("retry-after")) || undefined;
+  await response.body?.cancel();
+  // That the lane is full concerns all tokens, and may be over in a moment.
+  if (isOfToken(code)) {
+    const retryAfterSeconds = retryAfter ?? LIMITS.refusedTokenKeptSeconds;
+    refusedTokens.remember(token, { code, retryAfterSeconds }, Date.now());
+  }
+  return refuse(code, retryAfter);
 });
+
+const isForNow = (code: ErrorCode) => ERRORS[code].status === 429;
+
+const isOfToken = (code: ErrorCode) => isForNow(code) || code.startsWith("workers/token-");
 
 /** `/admin/api/workers`: invites and who is connected (SPEC 6.1). Mounted behind the admin token. */
 export const workerRoutes = new Hono<AdminEnv>()

@@ -13,8 +13,9 @@ import {
 import { minorOf } from "../../schema/wire/worker-protocol.ts";
 import { errorResponse } from "../http/errors.ts";
 import { hasMoreValuesThan } from "../http/json-values.ts";
-import { binding, enrolment } from "./enrolment.ts";
+import { binding, type EnrolmentRefusal, enrolment } from "./enrolment.ts";
 import { checkHello } from "./handshake.ts";
+import { HandshakeRates } from "./handshake-rate.ts";
 import { CONNECT_HEADERS } from "./lane-link.ts";
 import type { TokenLedger } from "./token-ledger.ts";
 
@@ -70,11 +71,11 @@ export interface WorkerSocketEvents {
 }
 
 const SWEEP_MS = 1_000;
-const CHALLENGES_PER_TOKEN = 4;
 
 /**
- * The pool side of the worker socket (SPEC 6.2), inside the object that accepted it: challenge and proof, one socket a
- * worker, liveness, refusal. It knows frames and tokens, and nothing of jobs.
+ * The pool side of the worker socket, inside the object that accepted it: challenge and proof, one socket a worker,
+ * liveness, refusal. It knows frames and tokens, and nothing of jobs. A token that is no good is refused by an HTTP
+ * status: the runtime keeps a socket that was opened until its worker answers the close, and a worker may never do that.
  */
 export class WorkerSockets {
   readonly #ctx: DurableObjectState;
@@ -85,6 +86,7 @@ export class WorkerSockets {
   readonly #attachments = new Map<string, Attachment>();
   readonly #heardMs = new Map<string, number>();
   readonly #helloTimers = new Map<string, ReturnType<typeof setTimeout>>();
+  readonly #handshakes = new HandshakeRates();
   #sweptMs = 0;
   /** Sockets closed for what they sent. */
   refused = 0;
@@ -130,32 +132,37 @@ export class WorkerSockets {
   async connect(request: Request): Promise<Response> {
     const header = (name: string) => request.headers.get(name) ?? "";
     const nowMs = Date.now();
+    const tokenId = header(CONNECT_HEADERS.tokenId);
+    // First, and out of memory: a token that connects over and over costs nothing more than this.
+    const waitMs = this.#handshakes.take(tokenId, nowMs);
+    if (waitMs > 0) {
+      return errorResponse("workers/connects-too-often", { retryAfterSeconds: Math.ceil(waitMs / 1_000) });
+    }
+    const enrolled = enrolment(this.#tokens.find(tokenId), header(CONNECT_HEADERS.secretSha256), nowMs);
+    if (!enrolled.ok) return errorResponse(enrolled.code);
     this.sweep(nowMs);
+    // The runtime's own list: it has the sockets too that are closed here and whose worker has not answered.
+    if (this.#ctx.getWebSockets(tokenId).length >= LIMITS.socketsPerToken) {
+      return errorResponse("workers/too-many-sockets", { retryAfterSeconds: LIMITS.socketsRetrySeconds });
+    }
     if (this.#sockets.size >= LIMITS.socketsPerLane) return errorResponse("workers/too-many");
+
     const pool = await this.#pool();
     const { 0: theirs, 1: socket } = new WebSocketPair();
     const connection = crypto.randomUUID();
-    const tokenId = header(CONNECT_HEADERS.tokenId);
     const nonce = toHex(crypto.getRandomValues(new Uint8Array(32)));
-    this.#ctx.acceptWebSocket(socket);
+    this.#ctx.acceptWebSocket(socket, [tokenId]);
     this.#sockets.set(connection, socket);
     const tokenSha256 = header(CONNECT_HEADERS.tokenSha256);
     const spoken = header("sec-websocket-protocol");
     const minor = minorOf(spoken);
     this.#attach({ phase: "challenged", connection, tokenId, tokenSha256, nonce, sinceMs: nowMs, minor });
-
-    // The token is this pool's own: it is told on the socket why it is refused, so that the agent can say so.
-    const enrolled = enrolment(this.#tokens.find(tokenId), header(CONNECT_HEADERS.secretSha256), nowMs);
-    if (!enrolled.ok) {
-      this.close(connection, enrolled.close, enrolled.reason);
-    } else {
-      this.#limitChallenges(tokenId);
-      this.send(connection, { type: "challenge", nonce, pool });
-      // In time is the close frame: workerd hangs up on a hibernatable socket whose first word is its answer to that
-      // only when the object sleeps (its pipe reads on after a close frame that came first).
-      const late = () => this.close(connection, CLOSE.policyViolation, "no hello in time");
-      this.#helloTimers.set(connection, setTimeout(late, LIMITS.helloMs));
-    }
+    this.#limitChallenges(tokenId);
+    this.send(connection, { type: "challenge", nonce, pool });
+    // In time is the close frame: workerd hangs up on a hibernatable socket whose first word is its answer to that
+    // only when the object sleeps (its pipe reads on after a close frame that came first).
+    const late = () => this.close(connection, CLOSE.policyViolation, "no hello in time");
+    this.#helloTimers.set(connection, setTimeout(late, LIMITS.helloMs));
     return new Response(null, { status: 101, webSocket: theirs, headers: { "sec-websocket-protocol": spoken } });
   }
 
@@ -260,7 +267,7 @@ export class WorkerSockets {
     const token = this.#tokens.find(tokenId);
     const enrolled = enrolment(token, token?.secretSha256 ?? "", nowMs);
     const bound = enrolled.ok ? binding(enrolled.token, checked.workerId) : enrolled;
-    if (!bound.ok) return this.close(connection, bound.close, bound.reason);
+    if (!bound.ok) return this.close(connection, closeOf(bound.code), bound.reason);
     const worker: ServingWorker = {
       connection,
       workerId: checked.workerId,
@@ -306,7 +313,7 @@ export class WorkerSockets {
     const waiting = [...this.#attachments.values()].filter(
       (attached) => attached.phase === "challenged" && attached.tokenId === tokenId,
     );
-    for (const oldest of waiting.slice(0, Math.max(0, waiting.length - CHALLENGES_PER_TOKEN))) {
+    for (const oldest of waiting.slice(0, Math.max(0, waiting.length - LIMITS.halfOpenSocketsPerToken))) {
       this.close(oldest.connection, CLOSE.policyViolation, "too many connections with this token");
     }
   }
@@ -351,6 +358,11 @@ function workerRow(worker: ServingWorker, hello: Hello): WorkerRow {
     manifestSignature: hello.manifestSignature,
     lastConnectedAtMs: worker.connectedAtMs,
   };
+}
+
+/** What a refusal is on a socket that is open already. */
+function closeOf(code: EnrolmentRefusal): number {
+  return code === "workers/token-expired" ? CLOSE.tokenExpired : CLOSE.tokenRefused;
 }
 
 function parseJson(text: string): unknown {

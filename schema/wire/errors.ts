@@ -244,6 +244,20 @@ export const ERRORS = Object.freeze({
     "This pool takes no more workers now.",
     "Try again later.",
   ),
+  "workers/connects-too-often": entry(
+    429,
+    "requests",
+    "connects_too_often",
+    "This worker token connects too often.",
+    "Wait as Retry-After says; if the worker did not do this, ask the pool's operator for a new invite.",
+  ),
+  "workers/too-many-sockets": entry(
+    429,
+    "requests",
+    "too_many_sockets",
+    "Too many sockets of this worker token are open, or were closed and the worker has not confirmed it.",
+    "End other workers that use this token, then wait as Retry-After says.",
+  ),
   "workers/not-found": entry(
     404,
     REQUEST,

@@ -94,6 +94,18 @@ export const LIMITS = Object.freeze({
   deadAfterMs: 30_000,
   progressMs: 10_000,
   socketsPerLane: 10_000,
+  /** Of one worker token: one that serves, some whose worker has not proved itself, and those that the pool has closed
+   *  and whose worker has not answered the close: the runtime keeps each until then. */
+  socketsPerToken: 16,
+  halfOpenSocketsPerToken: 4,
+  /** Of one worker token: so many at once, then as many a minute. */
+  handshakesPerMinute: 6,
+  /** An isolate answers for so long by itself that a token is revoked, unknown or expired. */
+  refusedTokenKeptSeconds: 10,
+  /** A token with too many sockets is asked to come back after this. */
+  socketsRetrySeconds: 60,
+  /** The record of a worker that comes back unchanged is written again after this. */
+  workerRecordMs: 60 * 60_000,
   /** Names that tell a 404 from a 503. */
   knownModelsPerLane: 10_000,
   modelsPerWorker: 32,

@@ -10,18 +10,13 @@ import { type Closed, WorkerSocket } from "./worker-socket.ts";
 const BYSTANDER_EVERY = 100;
 const JOB_TRIES = 10;
 
-/** Each worker with a token, a key and a model of its own, and jobs for it. */
+/** Each worker has a key and a model of its own, and gets jobs. */
 export async function fuzzAgents(cases: AgentCase[], target: Target): Promise<void> {
   let next = 0;
   const batch = crypto.randomUUID();
   await Promise.all(
     Array.from({ length: CONNECTIONS }, async (_, i) => {
-      const worker = new FuzzedWorker(
-        target,
-        `${batch}-${i}`,
-        await target.invite(),
-        await signerFrom(generateSecretKey()),
-      );
+      const worker = new FuzzedWorker(target, `${batch}-${i}`, await signerFrom(generateSecretKey()));
       for (let at = next++; at < cases.length; at = next++) {
         const each = cases[at];
         if (each) await worker.take(each);
@@ -38,17 +33,23 @@ const allowed = (code: ErrorCode) => code !== "http/internal" && code !== "infer
 class FuzzedWorker {
   readonly #target: Target;
   readonly #model: string;
-  readonly #socketOptions: { url: string; token: string; signer: Signer; timeoutMs: number };
+  readonly #signer: Signer;
   #socket: WorkerSocket | null = null;
   #job: JobFrame | null = null;
   #asked: Promise<void> | null = null;
   #answered = false;
   #round = 0;
 
-  constructor(target: Target, model: string, token: string, signer: Signer) {
+  constructor(target: Target, model: string, signer: Signer) {
     this.#target = target;
     this.#model = model;
-    this.#socketOptions = { url: target.url, token, signer, timeoutMs: target.timeoutMs };
+    this.#signer = signer;
+  }
+
+  /** A token for each socket: one token may not connect so often. */
+  async #socketOptions() {
+    const { url, timeoutMs } = this.#target;
+    return { url, token: await this.#target.invite(), signer: this.#signer, timeoutMs };
   }
 
   async take(each: AgentCase): Promise<void> {
@@ -75,17 +76,17 @@ class FuzzedWorker {
 
   /** What is no proof closes the socket. */
   async #beforeHello(each: Extract<AgentCase, { message: Buffer }>): Promise<void> {
-    const socket = await WorkerSocket.open(this.#socketOptions);
+    const socket = await WorkerSocket.open(await this.#socketOptions());
     socket.socket.send(this.#filledIn(each.message, null), { binary: each.binary });
     const closed = await socket.sync();
     this.#judge(closed ?? { code: 0, reason: "taken for a worker" }, `stranger ${each.how}`, each);
   }
 
   async #prove(text: string): Promise<void> {
-    const manifest = parseManifest(text, this.#socketOptions.signer.id);
+    const manifest = parseManifest(text, this.#signer.id);
     if (manifest === null) return this.#target.count("proof: cannot be signed");
     // A worker that proves itself anew takes the place of its old socket.
-    const socket = await WorkerSocket.open(this.#socketOptions);
+    const socket = await WorkerSocket.open(await this.#socketOptions());
     const closed = await socket.hello(manifest);
     if (closed) return this.#judge(closed, "proof", { on: "proof", how: "near", manifest: text });
     this.#target.count("proof: welcome");
@@ -117,7 +118,7 @@ class FuzzedWorker {
   async #serving(): Promise<WorkerSocket> {
     if (this.#socket && !this.#socket.isClosed) return this.#socket;
     this.#job = null;
-    const socket = await WorkerSocket.serving(this.#socketOptions, [
+    const socket = await WorkerSocket.serving(await this.#socketOptions(), [
       { name: this.#model, slots: 1, kinds: ["chat", "completion", "embedding"] },
     ]);
     socket.onJob = (job) => {

@@ -5,6 +5,7 @@ import { ERRORS } from "../../schema/wire/errors.ts";
 import { CLOSE } from "../../schema/wire/limits.ts";
 import { type Probed, probePool } from "../../worker-agent/session/pool-probe.ts";
 import { workerSocketUrl } from "../../worker-agent/session/pool-url.ts";
+import { STOPPED, type StopCode } from "../../worker-agent/session/refusal.ts";
 import { PoolDouble } from "./pool-double.ts";
 
 let pool: PoolDouble;
@@ -66,10 +67,22 @@ describe("the pool of the invite", () => {
       headers: { "x-ligand-code": code },
     };
   };
-  it.each<[code: keyof typeof ERRORS, want: string]>([
+  it.each<[code: keyof typeof ERRORS, want: StopCode]>([
     ["workers/token-refused", "token-refused"],
     ["workers/token-expired", "token-expired"],
+  ])("that answers with %s: %s, in the words that a close code has", async (code, want) => {
+    pool.refuseWith = refusal(code);
+    expect(await probe()).toEqual({ ok: false, code: want, message: STOPPED[want] });
+  });
+
+  it("that has this worker wait, for it connected too often, is there and takes the token", async () => {
+    pool.refuseWith = refusal("workers/connects-too-often");
+    expect(await probe()).toEqual({ ok: true });
+  });
+
+  it.each<[code: keyof typeof ERRORS, want: string]>([
     ["workers/too-many", "unreachable"],
+    ["workers/too-many-sockets", "unreachable"],
     ["http/unknown-host", "wrong-pool"],
   ])("that answers with %s: %s, in its own words", async (code, want) => {
     pool.refuseWith = refusal(code);

@@ -4,12 +4,15 @@ import { utf8 } from "../../schema/crypto/bytes.ts";
 import { canonicalBytes } from "../../schema/crypto/canonical.ts";
 import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
 import { sha256Hex } from "../../schema/crypto/hash.ts";
+import { ERRORS } from "../../schema/wire/errors.ts";
 import { CLOSE } from "../../schema/wire/limits.ts";
 import type { AgentFrame, JobFrame } from "../../schema/wire/worker-frames.ts";
 import { type AgentEvent, sentence } from "../../worker-agent/events.ts";
+import { type BackoffRange, RECONNECT } from "../../worker-agent/session/backoff.ts";
 import { Counters } from "../../worker-agent/session/counters.ts";
 import { workerSocketUrl } from "../../worker-agent/session/pool-url.ts";
 import { type ServiceEnd, serve } from "../../worker-agent/session/reconnect.ts";
+import { STOPPED } from "../../worker-agent/session/refusal.ts";
 import { meteringHolds } from "../unit/crypto/metering-verdict.ts";
 import { PoolDouble } from "./pool-double.ts";
 import { SteeredEngine, type SteeredRun } from "./steered-engine.ts";
@@ -35,7 +38,11 @@ afterEach(() => {
   pool.close();
 });
 
-async function startWorker(about: { token?: string; pool?: string; drainMs?: number } = {}): Promise<ServiceEnd> {
+const SHORT: BackoffRange = { minMs: 1, youngMaxMs: 5, maxMs: 5 };
+
+async function startWorker(
+  about: { token?: string; pool?: string; drainMs?: number; range?: BackoffRange } = {},
+): Promise<ServiceEnd> {
   const address = workerSocketUrl(pool.url);
   if (!address.ok) throw new Error(address.message);
   return serve({
@@ -53,7 +60,7 @@ async function startWorker(about: { token?: string; pool?: string; drainMs?: num
     },
     nowMs: Date.now,
     random: () => 0,
-    range: { minMs: 1, youngMaxMs: 5, maxMs: 5 },
+    range: about.range ?? SHORT,
   });
 }
 
@@ -164,9 +171,27 @@ describe("the handshake", () => {
   it.each([
     ["token_refused", 401, "token-refused"],
     ["token_expired", 403, "token-expired"],
-  ])("stops for good when the pool refuses the upgrade with %s, and repeats its words", async (code, status, want) => {
-    pool.refuseWith = { status, body: JSON.stringify({ error: { message: "Ask for a new one.", code } }) };
-    expect(await startWorker()).toEqual({ type: "stopped", code: want, message: "Ask for a new one." });
+  ] as const)(
+    "stops for good when the pool refuses the upgrade with %s, as after a close code",
+    async (code, status, want) => {
+      pool.refuseWith = { status, body: JSON.stringify({ error: { message: "Ask for a new one.", code } }) };
+      const byStatus = await startWorker();
+      expect(byStatus).toEqual({ type: "stopped", code: want, message: STOPPED[want] });
+      pool.refuseWith = null;
+      const end = startWorker();
+      const close = want === "token-refused" ? CLOSE.tokenRefused : CLOSE.tokenExpired;
+      (await pool.welcomed()).socket.close(close);
+      expect(await end).toEqual(byStatus);
+    },
+  );
+
+  it("waits as long as a pool asks of a worker that connects too often", async () => {
+    const error = { message: "Too often.", code: ERRORS["workers/connects-too-often"].openAiCode };
+    pool.refuseWith = { status: 429, body: JSON.stringify({ error }), headers: { "retry-after": "9" } };
+    void startWorker({ range: RECONNECT });
+    await disconnected(1);
+    const lost = { type: "disconnected", reason: "the pool answered 429: Too often.", retryInMs: 9_000 };
+    expect(events.at(-1)).toEqual(lost);
   });
 
   it.each([

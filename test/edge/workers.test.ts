@@ -1,6 +1,13 @@
-import { describe, expect, it } from "vitest";
+import { runInDurableObject } from "cloudflare:test";
+import { env } from "cloudflare:workers";
+import { describe, expect, it, vi } from "vitest";
+import { Lane } from "../../edge/inference/lane-object.ts";
+import { Outbox } from "../../edge/record/outbox.ts";
+import { HandshakeRates } from "../../edge/workers/handshake-rate.ts";
+import { MAIN_LANE } from "../../edge/workers/lane-link.ts";
+import { TokenLedger } from "../../edge/workers/token-ledger.ts";
 import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
-import { CLOSE } from "../../schema/wire/limits.ts";
+import { CLOSE, LIMITS, WORKER_PROTOCOL } from "../../schema/wire/limits.ts";
 import type { AgentFrame } from "../../schema/wire/worker-frames.ts";
 import { admin, ask, chat, createKey, eventually, invite, ScriptedAgent } from "./support.ts";
 
@@ -17,8 +24,7 @@ describe("a revoked token", () => {
     await heir.done(await heir.next("job"), "taken over");
     expect((await asking).status).toBe(200);
 
-    const back = await ScriptedAgent.open(token, agent.signer);
-    expect(await back.closed).toMatchObject({ code: CLOSE.tokenRefused });
+    expect(await refusalOf(token)).toEqual([401, "workers/token-refused", "token_refused", atomId(token)]);
     const { tokens } = await admin<{ tokens: { id: string; revoked_at: string }[] }>("GET", "/workers");
     expect(tokens.find((row) => row.id === id)?.revoked_at).toBe(revoked_at);
   });
@@ -29,8 +35,85 @@ describe("an expired token", () => {
     const { token } = await invite({ expires_in_days: 1 / 86_400 });
     const agent = await ScriptedAgent.serving(token, { model: "one-second" });
     expect(await agent.closed).toMatchObject({ code: CLOSE.tokenExpired });
-    const back = await ScriptedAgent.open(token, agent.signer);
-    expect(await back.closed).toMatchObject({ code: CLOSE.tokenExpired });
+    expect(await refusalOf(token)).toEqual([403, "workers/token-expired", "token_expired", atomId(token)]);
+  });
+});
+
+describe("a token that was refused", () => {
+  it("opens no socket, however often it asks, and after a few times the lane is not asked", async () => {
+    const { id, token } = await invite();
+    await admin("DELETE", `/workers/tokens/${id}`);
+    const asked = vi.spyOn(Lane.prototype, "fetch");
+    const statuses = await Promise.all(Array.from({ length: 50 }, () => refusalOf(token)));
+    // Those that came before the first answer was remembered are the lane's; it answers six of a token by a status.
+    expect(new Set(statuses.map(([status]) => status))).toEqual(new Set([401, 429]));
+    asked.mockClear();
+    await Promise.all(Array.from({ length: 50 }, () => refusalOf(token)));
+    expect(asked).not.toHaveBeenCalled();
+    asked.mockRestore();
+    expect(await socketsOf(id)).toBe(0);
+  });
+});
+
+describe("a token that connects over and over", () => {
+  it("is let in six times, then told when to come back, before a token is looked up or a row written", async () => {
+    const { id, token } = await invite();
+    const signer = await signerFrom(generateSecretKey());
+    for (let i = 0; i < LIMITS.handshakesPerMinute; i++) await ScriptedAgent.serving(token, { signer });
+    const found = vi.spyOn(TokenLedger.prototype, "find");
+    const response = await connect(token);
+    expect([response.status, response.headers.get("x-ligand-code")]).toEqual([429, "workers/connects-too-often"]);
+    const retryAfter = Number(response.headers.get("retry-after"));
+    expect(retryAfter).toBeGreaterThan(0);
+    expect(retryAfter).toBeLessThanOrEqual(60 / LIMITS.handshakesPerMinute);
+    expect(found).not.toHaveBeenCalled();
+    found.mockRestore();
+    // Its last socket serves on, and another token is none the worse.
+    const { workers } = await admin<{ workers: { token_id: string }[] }>("GET", "/workers");
+    expect(workers.filter((worker) => worker.token_id === id)).toHaveLength(1);
+    (await ScriptedAgent.serving((await invite()).token)).close();
+  });
+
+  it("leaves one row of its worker, not one for each time", async () => {
+    const put = vi.spyOn(Outbox.prototype, "put");
+    const { token } = await invite();
+    const signer = await signerFrom(generateSecretKey());
+    await ScriptedAgent.serving(token, { signer });
+    const tables = () => put.mock.calls.map(([table]) => table).sort();
+    // The invite, the worker's id in it, and the worker.
+    expect(tables()).toEqual(["worker_tokens", "worker_tokens", "workers"]);
+    await ScriptedAgent.serving(token, { signer });
+    await ScriptedAgent.serving(token, { signer });
+    expect(tables()).toHaveLength(3);
+    await ScriptedAgent.serving(token, { signer, model: "another" });
+    expect(tables()).toHaveLength(4);
+    put.mockRestore();
+  });
+});
+
+describe("sockets that are closed, and whose worker never answers the close", () => {
+  it("count: over the bound the token gets no more, and is let in again once they are gone", async () => {
+    const { id, token } = await invite();
+    const lane = env.LANE.getByName(MAIN_LANE);
+    const rate = vi.spyOn(HandshakeRates.prototype, "take").mockReturnValue(0);
+    const silent: WebSocket[] = [];
+    for (let i = 0; i < LIMITS.socketsPerToken; i++) {
+      const response = await connect(token);
+      expect(response.status).toBe(101);
+      // Never accepted: what the pool sends, its close frame too, is not read.
+      if (response.webSocket) silent.push(response.webSocket);
+    }
+    // All but a few were closed by the pool, for too many of this token were half open.
+    expect(await runInDurableObject(lane, (_, state) => state.getWebSockets(id).length)).toBe(LIMITS.socketsPerToken);
+    const refused = await connect(token);
+    expect([refused.status, refused.headers.get("x-ligand-code")]).toEqual([429, "workers/too-many-sockets"]);
+    expect(refused.headers.get("retry-after")).toBe(String(LIMITS.socketsRetrySeconds));
+    for (const socket of silent) {
+      socket.accept();
+      socket.close();
+    }
+    await eventually(async () => (await socketsOf(id)) === 0);
+    rate.mockRestore();
   });
 });
 
@@ -147,6 +230,31 @@ describe("workers that come and go", () => {
     await eventually(async () => !(await listed()));
   });
 });
+
+function connect(token: string): Promise<Response> {
+  return ask("/v1/workers/connect", {
+    headers: {
+      upgrade: "websocket",
+      authorization: `Bearer ${token}`,
+      "sec-websocket-protocol": "ligand.worker.v1",
+    },
+  });
+}
+
+/** Status, code, the body's code, and the pool that it says it is. */
+async function refusalOf(token: string): Promise<unknown[]> {
+  const response = await connect(token);
+  const { error } = await response.json<{ error: { code: string } }>();
+  const { status, headers } = response;
+  return [status, headers.get("x-ligand-code"), error.code, headers.get(WORKER_PROTOCOL.poolHeader)];
+}
+
+/** Those that the runtime has, also where they are closed on our side. */
+function socketsOf(tokenId: string): Promise<number> {
+  return runInDurableObject(env.LANE.getByName(MAIN_LANE), (_, state) => state.getWebSockets(tokenId).length);
+}
+
+const atomId = (token: string) => token.split("_").at(-1);
 
 function flip(hello: AgentFrame, field: "signature" | "manifestSignature"): string {
   const value = hello.type === "hello" ? hello[field] : "";

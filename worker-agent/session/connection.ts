@@ -134,7 +134,7 @@ class Connection {
 
   async #onRefusal(response: IncomingMessage): Promise<void> {
     const { stop, status, message, retryAfterMs } = await readRefusal(response, this.#options.pool);
-    if (stop !== null) this.#finish({ type: "stopped", code: stop, message: message ?? STOPPED[stop] });
+    if (stop !== null) this.#stop(stop);
     else {
       const words = message === null ? "" : `: ${message}`;
       this.#lose(`the pool answered ${status}${words}`, CLOSE.normal, retryAfterMs);

@@ -58,7 +58,9 @@ export function probePool({ url, token, pool, signal, timeoutMs = LIMITS.helloMs
     });
     socket.on("unexpected-response", async (_request, response) => {
       const refusal = await readRefusal(response, pool);
-      if (refusal.stop !== null) stopped(refusal.stop, refusal.message ?? undefined);
+      if (refusal.stop !== null) stopped(refusal.stop);
+      // The pool is there and knows the token; the session waits as long as it was told to.
+      else if (refusal.isTooOften) settle({ ok: true });
       else if (refusal.status >= 500 || NOT_NOW.includes(refusal.status)) unreachable(answered(refusal));
       else if (refusal.isPool) stopped("wrong-pool", `The pool at ${shown} refuses: ${answered(refusal)}`);
       else stopped("wrong-pool", noPool(shown, answered(refusal)));

@@ -27,9 +27,11 @@ export interface Refusal {
   readonly status: number;
   /** Only the pool's own word: a firewall or proxy on the way may answer 401 and 403 too. */
   readonly stop: StopCode | null;
+  /** The pool takes this token, and this worker has to wait before it connects again. */
+  readonly isTooOften: boolean;
   /** Whether it was a pool that answered. */
   readonly isPool: boolean;
-  /** What it said, if it said it as pools do. */
+  /** For a worker that stops, the same sentence as after a close code; otherwise what the pool said, if a pool said it. */
   readonly message: string | null;
   readonly retryAfterMs: number;
   /** Where a redirect leads. */
@@ -56,15 +58,15 @@ export async function readRefusal(response: IncomingMessage, pool: string): Prom
   const common = {
     status,
     isPool: headers["x-ligand-code"] !== undefined,
+    isTooOften: said?.code === ERRORS["workers/connects-too-often"].openAiCode,
     retryAfterMs: Number(headers["retry-after"] ?? 0) * 1_000 || 0,
     location: headers.location ?? null,
   };
   // A pool knows no other's tokens: that it is another one is what the worker's owner needs to hear.
   const answering = headers[WORKER_PROTOCOL.poolHeader] ?? pool;
-  const stop = REFUSAL_STOPS.find(([openAiCode]) => openAiCode === said?.code)?.[1] ?? null;
-  return stop === "token-refused" && answering !== pool
-    ? { ...common, stop: "wrong-pool", message: STOPPED["wrong-pool"] }
-    : { ...common, stop, message: said?.message ?? null };
+  const refused = REFUSAL_STOPS.find(([openAiCode]) => openAiCode === said?.code)?.[1] ?? null;
+  const stop = refused === "token-refused" && answering !== pool ? "wrong-pool" : refused;
+  return { ...common, stop, message: stop === null ? (said?.message ?? null) : STOPPED[stop] };
 }
 
 async function bodyOf(response: IncomingMessage): Promise<z.infer<typeof refusalBody>["error"] | null> {

@@ -1,0 +1,43 @@
+import type { Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type AttackReport, type AttackTarget, rawSocket } from "./attack.ts";
+
+const SOCKETS = 3_000;
+const AT_ONCE = 20;
+/** A text frame that is no JSON, masked with zeros: the pool closes the socket for it. */
+const NO_FRAME = Buffer.from([0x81, 0x81, 0, 0, 0, 0, 0x7b]);
+const PAUSE_MS = 100;
+
+export interface UnansweredCloses {
+  /** `revoked`: the token is revoked before the attack. `valid`: the attacker sends what the pool closes a socket for. */
+  readonly token?: "revoked" | "valid";
+  readonly sockets?: number;
+  /** All sockets were tried; they are held until the attack ends. */
+  readonly onHeld?: (report: AttackReport) => void;
+}
+
+/** The holder of a worker token opens sockets and never answers the pool's close. */
+export async function attack(
+  { url, admin }: AttackTarget,
+  signal: AbortSignal,
+  { token: kind = "revoked", sockets = SOCKETS, onHeld }: UnansweredCloses = {},
+): Promise<AttackReport> {
+  const { id, token } = await admin.invite({ label: "attack" });
+  if (kind === "revoked") await admin.revokeToken(id);
+  const held: Socket[] = [];
+  const report: Record<string, number> = {};
+  let left = sockets;
+  const one = async () => {
+    while (left-- > 0 && !signal.aborted) {
+      const { socket, status } = await rawSocket(url, token);
+      report[status] = (report[status] ?? 0) + 1;
+      if (status === 101) socket.write(NO_FRAME);
+      held.push(socket);
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, one));
+  onHeld?.({ ...report });
+  while (!signal.aborted) await sleep(PAUSE_MS);
+  for (const socket of held) socket.destroy();
+  return report;
+}

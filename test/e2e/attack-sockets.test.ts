@@ -1,0 +1,75 @@
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import type { AttackReport } from "../../scripts/bench/attacks/attack.ts";
+import { attack as reconnectLoop } from "../../scripts/bench/attacks/reconnect-loop.ts";
+import { attack as unansweredCloses } from "../../scripts/bench/attacks/unanswered-closes.ts";
+import { askChat, type HardPool, serveAtOnce, startHardPool } from "./hardening-support.ts";
+
+/** Attacks by the holder of a worker token, on a real pool. */
+let pool: HardPool;
+
+beforeAll(async () => {
+  pool = await startHardPool();
+  serveAtOnce(await pool.worker("bystander", 64), "bystander", 64);
+  // The runtime has grown to its usual size before anything is compared.
+  for (let i = 0; i < 200; i++) await othersAreServed();
+});
+afterAll(() => pool.stop());
+
+async function othersAreServed(): Promise<void> {
+  expect((await askChat(pool, "bystander", "still there?")).status).toBe(200);
+}
+
+/** What was answered and how much workerd had grown while all sockets were held. */
+async function holdSockets(token: "revoked" | "valid", sockets: number) {
+  const end = new AbortController();
+  const beforeMiB = pool.residentMiB();
+  const held = Promise.withResolvers<AttackReport>();
+  const attack = unansweredCloses(pool, end.signal, { token, sockets, onHeld: held.resolve });
+  const report = await held.promise;
+  await othersAreServed();
+  const grownMiB = pool.residentMiB() - beforeMiB;
+  end.abort();
+  await attack;
+  return { report, grownMiB };
+}
+
+it("3,000 attempts with a revoked token open no socket", async () => {
+  const { report, grownMiB } = await holdSockets("revoked", 3_000);
+  expect(report).toEqual({ 401: 3_000 });
+  // Of 3,000 idle TCP connections, which anybody can open; their sockets took 280 MiB.
+  expect(grownMiB).toBeLessThan(140);
+});
+
+it("3,000 attempts with a valid token, which never answers a close, open as many sockets as its rate allows", async () => {
+  const startedMs = performance.now();
+  const { report } = await holdSockets("valid", 3_000);
+  const { 101: opened = 0, 429: refused = 0 } = report;
+  expect(opened + refused).toBe(3_000);
+  expect(opened).toBeLessThanOrEqual(mostHandshakes(startedMs));
+});
+
+it("one token that reconnects in a loop is welcome as often as its rate allows, and stays in the list as one worker", async () => {
+  const startedMs = performance.now();
+  const {
+    welcome = 0,
+    closed = 0,
+    429: refused = 0,
+    ...other
+  } = await reconnectLoop(pool, AbortSignal.timeout(100_000), {
+    handshakes: 500,
+  });
+  expect(other).toEqual({});
+  expect(welcome + closed + refused).toBe(500);
+  expect(welcome + closed).toBeLessThanOrEqual(mostHandshakes(startedMs));
+  await othersAreServed();
+});
+
+it("nothing of all this was a failure of the pool", () => {
+  expect(pool.logged).toEqual([]);
+});
+
+function mostHandshakes(startedMs: number): number {
+  const minutes = (performance.now() - startedMs) / 60_000;
+  return LIMITS.handshakesPerMinute + Math.ceil(minutes * LIMITS.handshakesPerMinute);
+}

@@ -1,0 +1,53 @@
+import * as fc from "fast-check";
+import { expect, it } from "vitest";
+import { HandshakeRates } from "../../../edge/workers/handshake-rate.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
+
+const EVERY_MS = 60_000 / LIMITS.handshakesPerMinute;
+
+it("lets in a minute's worth at once, then one each ten seconds, and says when", () => {
+  const rates = new HandshakeRates();
+  const take = (nowMs: number) => rates.take("a", nowMs);
+  expect(Array.from({ length: LIMITS.handshakesPerMinute }, () => take(0))).toEqual(
+    Array(LIMITS.handshakesPerMinute).fill(0),
+  );
+  expect([take(0), take(4_000), take(EVERY_MS), take(EVERY_MS)]).toEqual([EVERY_MS, EVERY_MS - 4_000, 0, EVERY_MS]);
+  // Another token is its own matter.
+  expect(rates.take("b", 0)).toBe(0);
+});
+
+it("in any time a token gets its burst and its rate at most; one that waits as it is told gets in", () => {
+  const step = fc.record({ afterMs: fc.integer({ min: -5_000, max: 30_000 }), waits: fc.boolean() });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 100 }), (steps) => {
+      const rates = new HandshakeRates();
+      let nowMs = 1_000_000;
+      let highestMs = nowMs;
+      let passedMs = 0;
+      let admitted = 0;
+      for (const { afterMs, waits } of steps) {
+        nowMs += afterMs;
+        // What a clock gains after it stepped back counts twice; no more than that.
+        if (afterMs > 0) passedMs += afterMs;
+        highestMs = Math.max(highestMs, nowMs);
+        const waitMs = rates.take("a", nowMs);
+        expect(waitMs).toBeLessThanOrEqual(EVERY_MS);
+        if (waitMs === 0) admitted += 1;
+        else if (waits) {
+          nowMs += waitMs;
+          passedMs += waitMs;
+          expect(rates.take("a", nowMs)).toBe(0);
+          admitted += 1;
+        }
+      }
+      expect(admitted).toBeLessThanOrEqual(LIMITS.handshakesPerMinute + passedMs / EVERY_MS);
+    }),
+  );
+});
+
+it("forgets tokens that owe nothing when it remembers very many", () => {
+  const rates = new HandshakeRates();
+  for (let i = 0; i <= LIMITS.socketsPerLane; i++) rates.take(`token ${i}`, 0);
+  rates.take("one more", 120_000);
+  expect(rates.size).toBe(1);
+});

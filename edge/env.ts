@@ -37,6 +37,10 @@ export interface Env {
   NETWORK_NOTES?: Fetcher;
   /** Origins that browsers may call the client API from, comma-separated, or `*`. */
   CORS_ORIGINS?: string;
+  /** Seconds that the status of a whole answer waits for the answer, from 5 to 90; empty: 75. */
+  STATUS_HOLD_SECONDS?: string;
+  /** The model that `auto` means for embeddings; empty: the first by name of those that are served. */
+  EMBEDDING_MODEL?: string;
   /** Set by the runner of a pool on one machine, whose operator has no wrangler to mend it with. */
   ONE_MACHINE?: string;
 }

@@ -1,9 +1,10 @@
 import { relative, resolve } from "node:path";
 import { normalisedPeerUrl } from "../schema/wire/federation.ts";
+import { LIMITS } from "../schema/wire/limits.ts";
 import { oneLine } from "../worker-agent/terminal-text.ts";
 import { DEFAULT_STATE_DIR } from "./cli/access.ts";
 import { type Command, EXIT, flag, text, texts } from "./cli/command.ts";
-import { whole } from "./cli/numbers.ts";
+import { short, whole } from "./cli/numbers.ts";
 import { runCommand } from "./cli/run-command.ts";
 import { flagsOf } from "./cli/settings.ts";
 import { UsageError } from "./cli/usage-error.ts";
@@ -19,7 +20,7 @@ import type { TlsFiles } from "./runtime/tls-certificate.ts";
 const start: Command = {
   summary: "Run a pool on this machine, with a worker beside it, until Ctrl-C.",
   usage:
-    "[--port N] [--state DIR] [--model M] [--no-worker] [--host ADDR] [--cert FILE --key FILE] [--insecure] [--public-url URL] [--allow-host NAME]… [--cors-origins O]… [--json]",
+    "[--port N] [--state DIR] [--model M] [--no-worker] [--host ADDR] [--cert FILE --key FILE] [--insecure] [--public-url URL] [--allow-host NAME]… [--cors-origins O]… [--status-hold SECONDS] [--embedding-model M] [--json]",
   help: [
     "--port N           where to listen (default 8787; 0 picks a free port)",
     "--state DIR        where everything is kept (default: ./state)",
@@ -32,6 +33,8 @@ const start: Command = {
     "--public-url URL   where others reach it, as through a proxy: peers are told so, and workers",
     "--allow-host NAME  a further host name that the pool answers to; may be repeated",
     "--cors-origins O   whose pages may call the client API, such as https://app.example, or *; may be repeated",
+    "--status-hold S    how many seconds the status of a whole answer waits for the answer (5 to 90, default 75)",
+    "--embedding-model M  which model `auto` means for embeddings (default: the first by name of those served)",
     "--json             one JSON line when ready",
   ],
   options: {
@@ -47,6 +50,13 @@ const start: Command = {
     const stateDir = resolve(text(values, "state") ?? DEFAULT_STATE_DIR);
     const tls = tlsFiles(text(values, "cert"), text(values, "key"));
     const publicUrl = publicUrlOf(text(values, "public-url"));
+    const statusHoldSeconds = whole(
+      "status-hold",
+      text(values, "status-hold"),
+      LIMITS.statusHoldMinSeconds,
+      LIMITS.statusHoldMaxSeconds,
+    );
+    const embeddingModel = short("embedding-model", text(values, "embedding-model"), LIMITS.modelNameChars);
     let reload = () => {};
     const stop = stopOnSignal(tls && (() => reload()));
     stop.asked.then(() => console.error("Stopping … (Ctrl-C again ends it at once)"));
@@ -64,6 +74,8 @@ const start: Command = {
         ...(publicUrl !== undefined && { publicUrl }),
         allowHosts: texts(values, "allow-host"),
         corsOrigins: texts(values, "cors-origins"),
+        ...(statusHoldSeconds !== undefined && { statusHoldSeconds }),
+        ...(embeddingModel !== undefined && { embeddingModel }),
         worker: !flag(values, "no-worker"),
         ...(model !== undefined && { model }),
         signal: stop.signal,

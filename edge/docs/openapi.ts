@@ -12,7 +12,7 @@ import {
 } from "../../schema/wire/client-answers.ts";
 import { type ClientApi, chatApi, completionApi, embeddingApi } from "../../schema/wire/client-api.ts";
 import { ERRORS, type ErrorCode } from "../../schema/wire/errors.ts";
-import { WORKER_PROTOCOL } from "../../schema/wire/limits.ts";
+import { LIMITS, WORKER_PROTOCOL } from "../../schema/wire/limits.ts";
 import type { Members } from "../../schema/wire/parameter-table.ts";
 import { errorBody } from "../http/errors.ts";
 
@@ -82,8 +82,8 @@ const OF_A_JOB: readonly ErrorCode[] = [
 
 const STREAM = [
   "With `stream: true` the answer is a server-sent event stream: a `data:` line a chunk and `data: [DONE]` at the end.",
-  "Lines that begin with `:` are comments: while the request waits (`: queued place=3`), who serves it at last, and that",
-  "the connection lives. After the first byte an error is a `data:` line with the error's body, and no `[DONE]` follows.",
+  "Lines that begin with `:` are comments, each of one line: while the request waits (`: queued place=3`), who serves it at",
+  "last, and one a second while nothing else is written. After the first byte an error is a `data:` line with the error's body, and no `[DONE]` follows.",
 ].join(" ");
 
 const ref = (name: keyof typeof SCHEMAS): JsonSchema => ({ $ref: `#/components/schemas/${name}` });
@@ -153,8 +153,9 @@ function inference(
 }
 
 const LATE_ANSWER =
-  "The answer. One in one piece that takes longer than five seconds begins with white space, which JSON allows, and " +
-  "without the headers of who served; what fails after that is an Error in its place, under this status.";
+  `The answer. The status of a whole answer waits for the answer or its failure, for ${LIMITS.statusHoldSeconds} seconds ` +
+  "unless the pool's operator changes that. An answer that takes longer begins with white space, which JSON allows, and " +
+  "without the headers of who served it. A failure after that is an Error in the answer's place, under this status.";
 
 function pathParameter(name: string, description: string) {
   return { name, in: "path", required: true, description, schema: { type: "string" } };
@@ -214,7 +215,10 @@ function paths(): ApiDocument["paths"] {
         {
           operationId: "createEmbeddings",
           summary: "Vectors of texts",
-          description: "One a text, normalised to length 1 (L2), so that a dot product is the cosine.",
+          description:
+            "One vector for each text, normalised to length 1 (L2), so that a dot product is the cosine. The model auto is " +
+            "always the same one here, whatever the load, because vectors of two models do not compare: the operator's " +
+            "default, or the first by name. The answer says its name.",
         },
         "EmbeddingRequest",
         { model: "auto", input: ["What is a pool?"] },

@@ -51,3 +51,11 @@ export interface AnswerFormat {
   /** The body of an error in the place of an answer. */
   errorBody(code: ErrorCode, details?: ErrorDetails): string;
 }
+
+/**
+ * A comment of a server-sent event stream: one line. A blank line after it would be an empty event to clients that
+ * dispatch at every blank line, such as openai-go before 3.64.
+ */
+export function comment(text: string): string {
+  return `: ${text}\n`;
+}

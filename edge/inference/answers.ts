@@ -3,7 +3,7 @@ import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { FinishReason, ToolCall, Usage } from "../../schema/wire/worker-frames.ts";
 import { type ErrorDetails, errorResponse } from "../http/errors.ts";
-import type { AnswerFormat, AnswerHead, CallHead } from "./answer-format.ts";
+import { type AnswerFormat, type AnswerHead, type CallHead, comment } from "./answer-format.ts";
 import { answerFormat } from "./answer-formats.ts";
 import { embeddingAnswer } from "./embedding-format.ts";
 import { utf8Bytes } from "./lane-machine.ts";
@@ -40,10 +40,10 @@ export interface Answer {
 }
 
 /**
- * A body in one piece. Its status waits for it, or for a refusal, five seconds at most: the runtime notices a client that
- * is gone only when it writes (SPEC 5.2), so from then on white space goes before the JSON, which RFC 8259 section 2
- * allows, under a 200 that does not yet know who serves. What fails later is an error body under that 200. `onGone` is
- * told when a write fails.
+ * A body in one piece. Its status waits for the answer or its failure for `statusHoldMs`, so that a failure is an error
+ * status. After that hold the status is 200 and the pool writes white space before the JSON (RFC 8259 section 2 allows
+ * it): proxies cut silent connections, and a failed write shows that the client is gone. A failure after the hold is an
+ * error body under that 200. `onGone` is told when a write fails.
  */
 export class WholeAnswer implements Answer {
   readonly response: Promise<Response>;
@@ -55,11 +55,11 @@ export class WholeAnswer implements Answer {
   #ended = false;
   #nextSpaceMs: number;
 
-  constructor(head: AnswerHead, nowMs: number, onGone: (code: ErrorCode) => void) {
+  constructor(head: AnswerHead, nowMs: number, statusHoldMs: number, onGone: (code: ErrorCode) => void) {
     this.#head = head;
     this.#format = answerFormat(head);
     this.#onGone = onGone;
-    this.#nextSpaceMs = nowMs + LIMITS.wholeStatusHoldMs;
+    this.#nextSpaceMs = nowMs + statusHoldMs;
     this.response = new Promise((resolve) => {
       this.#resolve = resolve;
     });
@@ -167,10 +167,10 @@ export class StreamedAnswer implements Answer {
   idle(nowMs: number, placeInQueue: () => number | null = () => null): void {
     if (this.closed) return;
     if (!this.#writer) {
-      if (nowMs - this.#startedMs >= LIMITS.statusHoldMs) {
+      if (nowMs - this.#startedMs >= LIMITS.streamStatusHoldMs) {
         this.#open(null);
         const place = placeInQueue();
-        this.#write(place === null ? ": with a worker\n\n" : `: queued place=${place}\n\n`);
+        this.#write(comment(place === null ? "with a worker" : `queued place=${place}`));
       }
       return;
     }
@@ -178,7 +178,7 @@ export class StreamedAnswer implements Answer {
     if (this.#writing) {
       if (sinceMs >= LIMITS.readerStallMs) this.#gone("inference/slow-reader");
     } else if (sinceMs >= LIMITS.idleStreamCommentMs) {
-      // SPEC 5.2: the runtime notices a client that is gone only when it writes.
+      // The runtime notices that a client is gone only when it writes.
       this.#write(this.#format.keepAlive());
     }
   }
@@ -189,7 +189,7 @@ export class StreamedAnswer implements Answer {
       if (served && !this.#saidServed) {
         this.#saidServed = true;
         const said = Object.entries(servedHeaders(served)).map(([name, value]) => `${name}=${value}`);
-        this.#write(`: ${said.join(" ")}\n\n`);
+        this.#write(comment(said.join(" ")));
       }
       return;
     }

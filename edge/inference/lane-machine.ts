@@ -25,15 +25,13 @@ export interface NewJob {
   readonly keyId: string;
   readonly requestId: string;
   readonly kind: JobKind;
-  /** As the client named it; `auto` lets the lane pick. */
   readonly model: string;
   readonly request: JobRequest;
   /** In UTF-8, with its envelope: what it costs to hold, and the bound of its prompt's tokens. */
   readonly requestBytes: number;
 }
 
-export interface Job extends Omit<NewJob, "model"> {
-  readonly model: string;
+export interface Job extends NewJob {
   readonly acceptedMs: number;
   readonly deadlineMs: number;
   state: "queued" | "leased" | "streaming";
@@ -145,9 +143,8 @@ export function newLane(knownModels: Iterable<string> = [], firstLease = 1): Lan
 // ---- clients
 
 export function submit(state: LaneState, incoming: NewJob, nowMs: number): Submission {
+  const { model } = incoming;
   const need = needOf(incoming.request);
-  const model = incoming.model === "auto" ? pickModel(state, incoming.kind, need) : incoming.model;
-  if (model === null) return { ok: false, code: "inference/no-worker" };
   if (!isServed(state, model)) {
     return { ok: false, code: state.knownModels.has(model) ? "inference/no-worker" : "inference/model-not-found" };
   }
@@ -160,7 +157,6 @@ export function submit(state: LaneState, incoming: NewJob, nowMs: number): Submi
 
   const job: Job = {
     ...incoming,
-    model,
     acceptedMs: nowMs,
     deadlineMs: nowMs + LIMITS.jobMs,
     state: "queued",
@@ -643,6 +639,12 @@ function doesKind(state: LaneState, model: string, kind: JobKind): boolean {
   return false;
 }
 
+/** Whether a worker of this model can do what only some workers can do of this request. */
+export function isMetBy(state: LaneState, model: string, request: JobRequest): boolean {
+  const need = needOf(request);
+  return need === null || isMet(state, model, need);
+}
+
 function isMet(state: LaneState, model: string, need: Need): boolean {
   for (const worker of state.workers.values()) {
     if (!worker.draining && worker.models.has(model) && canMeet(need, worker)) return true;
@@ -655,18 +657,6 @@ export function placeInQueue(state: LaneState, jobId: string): number | null {
   const job = state.jobs.get(jobId);
   const at = job?.state === "queued" ? (state.queues.get(job.model)?.indexOf(jobId) ?? -1) : -1;
   return at < 0 ? null : at + 1;
-}
-
-/**
- * `auto`: of the models that do this kind, the one with the most free slots, then the shortest queue for its size. Models
- * whose workers cannot meet the need are taken only where there are no others, so that the refusal names it.
- */
-function pickModel(state: LaneState, kind: JobKind, need: Need | null): string | null {
-  const ofKind = modelLoads(state).filter((load) => load.kinds.includes(kind));
-  const meeting = need === null ? ofKind : ofKind.filter(({ name }) => isMet(state, name, need));
-  const able = meeting.length > 0 ? meeting : ofKind;
-  const [best] = able.sort((a, b) => b.free - a.free || a.queued / a.slots - b.queued / b.slots);
-  return best?.name ?? null;
 }
 
 function violation(connection: string, reason: string): Effect {

@@ -8,8 +8,9 @@ import type { RecordRow } from "../../schema/db/record-tables.ts";
 import type { WorkerTokenRow } from "../../schema/db/workers.ts";
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { CLOSE, LIMITS } from "../../schema/wire/limits.ts";
+import type { JobKind } from "../../schema/wire/worker-frames.ts";
 import type { Env } from "../env.ts";
-import { errorResponse } from "../http/errors.ts";
+import { type ErrorDetails, errorResponse } from "../http/errors.ts";
 import { poolKeys } from "../http/pool-keys.ts";
 import { type HeldRecords, Outbox } from "../record/outbox.ts";
 import { sameRow } from "../record/same-row.ts";
@@ -18,6 +19,7 @@ import { TokenLedger } from "../workers/token-ledger.ts";
 import { WorkerRecords } from "../workers/worker-record.ts";
 import { WorkerSockets } from "../workers/worker-sockets.ts";
 import { type Answer, type Served, StreamedAnswer, WholeAnswer } from "./answers.ts";
+import { autoModel } from "./auto-model.ts";
 import { Elsewhere } from "./elsewhere.ts";
 import { EndedJobs } from "./ended-jobs.ts";
 import { type FoundJob, type JobName, LANE_JOBS_URL, type LaneJob, type LaneOverview } from "./lane-api.ts";
@@ -26,6 +28,7 @@ import {
   creditOf,
   type Effect,
   heldForJobs,
+  isMetBy,
   type Job,
   type JobEnd,
   jobsNamed,
@@ -33,6 +36,7 @@ import {
   modelLoads,
   newLane,
   placeInQueue,
+  type Submission,
   submit,
   tick,
   workerConnected,
@@ -50,6 +54,7 @@ import {
   type Pace,
   restoreMetrics,
 } from "./lane-metrics.ts";
+import { type LaneSettings, laneSettings } from "./lane-settings.ts";
 import { boundUsage, recordMatches } from "./metering-rules.ts";
 import { PresenceLog } from "./presence-log.ts";
 import { WorkerKeys } from "./worker-keys.ts";
@@ -63,9 +68,6 @@ interface Live {
 }
 
 type IncomingJob = Omit<LaneJob, "headers"> & { requestBytes: number };
-
-/** Where the client named no model. */
-const NOBODY_AT_ALL = { message: "No worker that does this kind of request is connected now." };
 
 const UTF8 = new TextDecoder();
 
@@ -83,6 +85,7 @@ export class Lane extends DurableObject<Env> {
   readonly #tokens: TokenLedger;
   readonly #sockets: WorkerSockets;
   readonly #presence: PresenceLog;
+  readonly #settings: LaneSettings;
   readonly #state: LaneState;
   readonly #live = new Map<string, Live>();
   /** Answers that have ended and are still being read. */
@@ -110,6 +113,7 @@ export class Lane extends DurableObject<Env> {
     this.#metrics = restoreMetrics(ctx.storage.kv.get<LaneMetrics>("metrics"));
     ctx.storage.sql.exec("CREATE TABLE IF NOT EXISTS known_models (name TEXT PRIMARY KEY) WITHOUT ROWID");
     const known = ctx.storage.sql.exec<{ name: string }>("SELECT name FROM known_models").toArray();
+    this.#settings = laneSettings(env);
     this.#state = newLane(known.map((row) => row.name));
     this.#sockets = new WorkerSockets(ctx, this.#tokens, () => this.#atomId(), {
       bind: (token, worker, modelNames) =>
@@ -175,20 +179,22 @@ export class Lane extends DurableObject<Env> {
     let leave = () => {
       left = true;
     };
+    // Measured with workerd on one machine, nothing written yet: a reset connection aborts within 3 ms, a closed one (FIN)
+    // never, since HTTP/1.1 clients may close their half and still read. A whole answer then finds out after its hold.
     signal.addEventListener("abort", () => leave());
     const nowMs = Date.now();
     this.#sockets.sweep(nowMs);
-    const submission = submit(this.#state, incoming, nowMs);
-    const model = submission.ok ? submission.job.model : incoming.model;
-    const known = this.#state.knownModels.has(model) ? model : null;
+    const model = incoming.model === "auto" ? this.#autoModel(incoming) : incoming.model;
+    const submission: Submission & ErrorDetails =
+      model === null ? this.#nobodyFor(incoming.kind) : submit(this.#state, { ...incoming, model }, nowMs);
+    const known = model !== null && this.#state.knownModels.has(model) ? model : null;
     this.#elsewhere.asked(known);
     this.#tellElsewhereSoon();
     if (!submission.ok) {
       this.#settle(incoming.keyId, incoming.id, 0, incoming.request.stream);
       this.countRefusals(new Map([[submission.code, 1]]), known);
       if (UNSERVED.includes(submission.code)) observeUnserved(this.#metrics, known);
-      const { code } = submission;
-      return errorResponse(code, code === "inference/no-worker" && model === "auto" ? NOBODY_AT_ALL : submission);
+      return errorResponse(submission.code, submission);
     }
     const { job } = submission;
     const head = {
@@ -200,13 +206,31 @@ export class Lane extends DurableObject<Env> {
       encodingFormat: incoming.encodingFormat,
     };
     const gone = (code: ErrorCode) => this.#apply(cancel(this.#state, job.id, code));
-    const answer = job.request.stream ? new StreamedAnswer(head, nowMs, gone) : new WholeAnswer(head, nowMs, gone);
+    const answer = job.request.stream
+      ? new StreamedAnswer(head, nowMs, gone)
+      : new WholeAnswer(head, nowMs, this.#settings.statusHoldMs, gone);
     this.#live.set(job.id, { answer, responseHash: null, pace: newPace() });
     this.#apply(submission.effects);
     leave = () => gone("inference/cancelled");
     if (left) leave();
     this.#ticker ??= setInterval(() => this.#tick(), TICK_MS);
     return answer.response;
+  }
+
+  #autoModel({ kind, request }: IncomingJob): string | null {
+    const { embeddingModel } = this.#settings;
+    const canDo = (model: string) => isMetBy(this.#state, model, request);
+    return autoModel(kind, modelLoads(this.#state), embeddingModel, canDo);
+  }
+
+  /** The client named no model, and no worker serves one for it. */
+  #nobodyFor(kind: JobKind): { ok: false; code: "inference/no-worker"; message: string } {
+    const { embeddingModel } = this.#settings;
+    const message =
+      kind === "embedding" && embeddingModel !== null
+        ? `No worker serves ${embeddingModel} now, which auto means for embeddings at this pool.`
+        : "No worker that does this kind of request is connected now.";
+    return { ok: false, code: "inference/no-worker", message };
   }
 
   #tellElsewhereSoon(): void {

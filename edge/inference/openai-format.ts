@@ -2,7 +2,7 @@
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import type { Usage } from "../../schema/wire/worker-frames.ts";
 import { type ErrorDetails, errorBody } from "../http/errors.ts";
-import type { AnswerFormat, AnswerHead } from "./answer-format.ts";
+import { type AnswerFormat, type AnswerHead, comment } from "./answer-format.ts";
 
 const DONE_EVENT = "data: [DONE]\n\n";
 
@@ -30,7 +30,7 @@ export function endOfChunks(fixed: string, { includeUsage }: AnswerHead, usage: 
 export const openAiErrors: Pick<AnswerFormat, "error" | "errorBody" | "keepAlive"> = {
   error: (code: ErrorCode, details?: ErrorDetails) => `data: ${JSON.stringify(errorBody(code, details))}\n\n`,
   errorBody: (code: ErrorCode, details?: ErrorDetails) => JSON.stringify(errorBody(code, details)),
-  keepAlive: () => ": keep-alive\n\n",
+  keepAlive: () => comment("keep-alive"),
 };
 
 export function usageBody({ promptTokens, completionTokens }: Usage) {

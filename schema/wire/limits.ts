@@ -71,11 +71,18 @@ export const LIMITS = Object.freeze({
   laneRequestBytes: 32 * 1024 * 1024,
   /** Of which one client key's. */
   keyRequestBytes: 8 * 1024 * 1024,
-  idleStreamCommentMs: 300,
+  /** An idle stream writes one comment line this often: go-openai gives up after 300 lines in a row without data. */
+  idleStreamCommentMs: 1_000,
   /** How long a stream's HTTP status waits for the first word from a worker, so that an early refusal is a status. */
-  statusHoldMs: 250,
-  /** That of an answer in one piece, which is white space from then on until it is there, so often. */
-  wholeStatusHoldMs: 5_000,
+  streamStatusHoldMs: 250,
+  /**
+   * How long the status of a whole answer waits for the answer. The default is longer than `queueWaitMs`, so that a
+   * request that waits in vain gets an error status.
+   */
+  statusHoldSeconds: 75,
+  statusHoldMinSeconds: 5,
+  statusHoldMaxSeconds: 90,
+  /** After that hold the pool writes white space this often until the answer is there. */
   wholeSpaceMs: 1_000,
   retryAfterSeconds: 5,
   /** A worker whose server asks for a longer pause asks it again after this. */

@@ -35,6 +35,8 @@ export const SETTINGS = {
     key: path,
     insecure: toggle,
     "allow-host": { kind: "text", list: true },
+    "status-hold": number,
+    "embedding-model": text,
   },
   worker: {
     "token-file": path,

@@ -47,6 +47,10 @@ export interface PoolOptions {
   allowHosts?: readonly string[];
   /** Whose pages may call the client API; as wrangler.toml says where there are none. */
   corsOrigins?: readonly string[];
+  /** How long the status of a whole answer waits for the answer; as wrangler.toml says by default. */
+  statusHoldSeconds?: number;
+  /** The model that `auto` means for embeddings; as wrangler.toml says by default. */
+  embeddingModel?: string;
   /** Of a pool that is brought into this folder; by default the folder's own, made when it has none. */
   secrets?: PoolSecrets;
   log: LogLine;
@@ -180,6 +184,8 @@ async function serve(
       POOL_URL: publicUrl,
       ALLOWED_HOSTS: allowedHosts(outer.host, hosts),
       ...(options.corsOrigins?.length && { CORS_ORIGINS: options.corsOrigins.join(",") }),
+      ...(options.statusHoldSeconds !== undefined && { STATUS_HOLD_SECONDS: String(options.statusHoldSeconds) }),
+      ...(options.embeddingModel !== undefined && { EMBEDDING_MODEL: options.embeddingModel }),
     };
     const pool = {
       ...config.worker,

@@ -61,13 +61,16 @@ export async function startTlsFront(
   };
 }
 
-/** `pipe` waits where the other side does; the end of either is the end of both. */
+/**
+ * `pipe` waits where the other side does; the end of either is the end of both. The pool's connection is reset when its
+ * client is gone: workerd notices a reset within milliseconds, but a plain close (FIN) only when it next writes.
+ */
 function join(client: TLSSocket, pool: Socket): void {
-  client.on("error", () => pool.destroy());
+  client.on("error", () => pool.resetAndDestroy());
   pool.on("error", () => client.destroy());
-  client.once("close", () => pool.destroy());
+  client.once("close", () => pool.resetAndDestroy());
   pool.once("close", () => client.destroySoon());
-  client.pipe(pool);
+  client.pipe(pool, { end: false });
   pool.pipe(client);
 }
 

@@ -10,7 +10,7 @@ import { heldByLanes, metricSum, residentMiB } from "../../scripts/fuzz/fuzz.ts"
 import { Http } from "../../scripts/fuzz/http.ts";
 import { WorkerSocket } from "../../scripts/fuzz/worker-socket.ts";
 import { type AdminClient, adminClient } from "../../scripts/runtime/admin-client.ts";
-import { startPool } from "../../scripts/runtime/pool-runtime.ts";
+import { type PoolOptions, startPool } from "../../scripts/runtime/pool-runtime.ts";
 
 /** A real pool in workerd, and hands to do it harm with: workers and clients frame by frame, byte by byte. */
 export interface HardPool {
@@ -36,10 +36,10 @@ export interface HardPool {
 const TIMEOUT_MS = 60_000;
 const KINDS: JobKind[] = ["chat", "completion", "embedding"];
 
-export async function startHardPool(): Promise<HardPool> {
+export async function startHardPool(options: Partial<PoolOptions> = {}): Promise<HardPool> {
   const stateDir = mkdtempSync(join(tmpdir(), "ligand-e2e-"));
   const logged: string[] = [];
-  const pool = await startPool({ stateDir, port: 0, log: (line) => logged.push(line) });
+  const pool = await startPool({ ...options, stateDir, port: 0, log: (line) => logged.push(line) });
   logged.length = 0;
   const admin = adminClient(pool.url, pool.secrets.admin_token);
   const { key } = await admin.createKey({ requests_per_minute: 1_000_000, streams: 10_000 });
@@ -48,7 +48,7 @@ export async function startHardPool(): Promise<HardPool> {
   const heartbeat = setInterval(() => {
     for (const { socket } of workers) if (socket.readyState === socket.OPEN) socket.send("ping");
   }, 10_000);
-  const options = async () => ({
+  const socketOptions = async () => ({
     url: pool.url,
     token: (await admin.invite({})).token,
     signer: await signerFrom(generateSecretKey()),
@@ -61,11 +61,11 @@ export async function startHardPool(): Promise<HardPool> {
     http,
     logged,
     async worker(model, slots) {
-      const worker = await WorkerSocket.serving(await options(), [{ name: model, slots, kinds: KINDS }]);
+      const worker = await WorkerSocket.serving(await socketOptions(), [{ name: model, slots, kinds: KINDS }]);
       workers.push(worker);
       return worker;
     },
-    stranger: async () => WorkerSocket.open(await options()),
+    stranger: async () => WorkerSocket.open(await socketOptions()),
     async metric(name) {
       return metricSum((await http.ask("GET", "/metrics", pool.secrets.metrics_token)).body, name);
     },

@@ -1,13 +1,14 @@
 import OpenAI from "openai";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { LIMITS } from "../../schema/wire/limits.ts";
 import type { JobFrame } from "../../schema/wire/worker-frames.ts";
 import type { WorkerSocket } from "../../scripts/fuzz/worker-socket.ts";
 import { chatBody, type HardPool, quiet, rawChat, rawClient, startHardPool, until } from "./hardening-support.ts";
 
-/** Answers in one piece that take longer than their status may wait. */
+/** Whole answers that take longer than their status may wait. */
 let pool: HardPool;
 beforeAll(async () => {
-  pool = await startHardPool();
+  pool = await startHardPool({ statusHoldSeconds: LIMITS.statusHoldMinSeconds });
 });
 afterAll(() => pool.stop());
 
@@ -61,3 +62,22 @@ describe.concurrent("a client of an answer in one piece", () => {
     await worker.close();
   });
 });
+
+it("a client that resets its connection while its status is held stops its job, long before the hold ends", async () => {
+  const patient = await startHardPool({ statusHoldSeconds: LIMITS.statusHoldMaxSeconds });
+  try {
+    const worker = await patient.worker("held", 1);
+    const asked = nextJob(worker);
+    const cancelled = new Promise<string>((resolve) => {
+      worker.onCancel = resolve;
+    });
+    worker.ready("held", 1);
+    const client = await rawClient(patient, rawChat(patient, chatBody("held", "hi")));
+    const { jobId } = await asked;
+    client.resetAndDestroy();
+    expect(await cancelled).toBe(jobId);
+    await quiet(patient, "held");
+  } finally {
+    await patient.stop();
+  }
+}, 60_000);

@@ -33,14 +33,15 @@ it("gives up a reader that takes nothing for half a minute, also when the answer
   }
 });
 
+const HOLD_MS = 75_000;
 function whole() {
   const gone: string[] = [];
-  return { gone, answer: new WholeAnswer(head, 0, (code) => gone.push(code)) };
+  return { gone, answer: new WholeAnswer(head, 0, HOLD_MS, (code) => gone.push(code)) };
 }
 
-it("of an answer in one piece the status waits five seconds for a refusal, and who served", async () => {
+it("the status of a whole answer waits for the answer or its failure until the hold ends", async () => {
   const [refused, answered] = [whole().answer, whole().answer];
-  for (const answer of [refused, answered]) answer.idle(LIMITS.wholeStatusHoldMs - 1);
+  for (const answer of [refused, answered]) answer.idle(HOLD_MS - 1);
   refused.failed("inference/queue-timeout");
   expect((await refused.response).status).toBe(503);
   answered.done(served, { ...end, text: "hello" });
@@ -50,10 +51,10 @@ it("of an answer in one piece the status waits five seconds for a refusal, and w
 it("an answer in one piece that is late is white space first, also before what failed", async () => {
   for (const fails of [false, true]) {
     const { answer, gone } = whole();
-    for (const ms of [0, 1, LIMITS.wholeSpaceMs]) answer.idle(LIMITS.wholeStatusHoldMs + ms);
+    for (const ms of [0, 1, LIMITS.wholeSpaceMs]) answer.idle(HOLD_MS + ms);
     if (fails) answer.failed("inference/queue-timeout");
     else answer.done(served, { ...end, text: "hello" });
-    answer.idle(60_000);
+    answer.idle(HOLD_MS + 60_000);
     const response = await answer.response;
     expect([response.status, response.headers.get("content-type")]).toEqual([200, "application/json"]);
     const text = await response.text();
@@ -67,12 +68,12 @@ it("an answer in one piece that is late is white space first, also before what f
 
 it("tells once that the reader of an answer in one piece is gone", async () => {
   const { answer, gone } = whole();
-  answer.idle(LIMITS.wholeStatusHoldMs);
+  answer.idle(HOLD_MS);
   await (await answer.response).body?.cancel();
-  answer.idle(LIMITS.wholeStatusHoldMs + LIMITS.wholeSpaceMs);
+  answer.idle(HOLD_MS + LIMITS.wholeSpaceMs);
   await expect.poll(() => gone[0]).toBe("inference/cancelled");
   answer.failed("inference/cancelled");
-  answer.idle(60_000);
+  answer.idle(HOLD_MS + 60_000);
   expect(new Set(gone).size).toBe(1);
 });
 

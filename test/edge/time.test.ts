@@ -51,7 +51,21 @@ describe("a socket", () => {
 });
 
 describe("a job", () => {
-  it("that waits for a minute ends; its status was sent long before", async () => {
+  it("whose worker fails after eight seconds gives a whole answer an error status", async () => {
+    const agent = await ScriptedAgent.serving((await invite()).token, { model: "fails-late" });
+    const asking = chat(await createKey(), { model: "fails-late" });
+    const { jobId, lease } = await agent.next("job");
+    pass(8_000);
+    agent.send({ type: "progress", jobId, lease });
+    await lane().overview();
+    const code = "inference/engine-failed";
+    agent.send({ type: "failed", jobId, lease, code, message: "The engine failed.", retryable: false });
+    const response = await asking;
+    expect([response.status, await response.json()]).toMatchObject([502, { error: { code: "engine_error" } }]);
+    agent.close();
+  });
+
+  it("that waits out the queue gives a whole answer an error status", async () => {
     const agent = await ScriptedAgent.serving((await invite()).token, { model: "busy", free: 0 });
     const asking = chat(await createKey(), { model: "busy" });
     await eventually(
@@ -61,9 +75,9 @@ describe("a job", () => {
       pass(20_000);
       agent.ready(0, "busy");
       await lane().overview();
-      expect((await asking).status).toBe(200);
     }
-    expect(await (await asking).json()).toMatchObject({ error: { code: "queue_timeout" } });
+    const response = await asking;
+    expect([response.status, await response.json()]).toMatchObject([503, { error: { code: "queue_timeout" } }]);
     agent.close();
   });
 

@@ -91,7 +91,6 @@ describe("submitting", () => {
   it.each<[what: string, state: LaneState, model: string, code: string]>([
     ["a model nobody ever offered", laneWith({ a: 1 }), "other", "inference/model-not-found"],
     ["a known model that nobody serves", newLane(["m"]), "m", "inference/no-worker"],
-    ["auto when nobody is there", newLane(["m"]), "auto", "inference/no-worker"],
   ])("refuses %s", (_what, state, model, code) => {
     expect(submit(state, newJob("j", { model }), 0)).toEqual({ ok: false, code });
     expect(state.jobs.size).toBe(0);
@@ -134,22 +133,6 @@ describe("submitting", () => {
     cancel(state, "k0-1", "inference/cancelled");
     expect(big("k1", "more")).toEqual(full);
     expect(big("other", "more").ok).toBe(true);
-  });
-
-  it("picks, for auto, only a model that does this kind of job", () => {
-    const state = laneWith({ a: 4 });
-    expect(submit(state, { ...newJob("j"), model: "auto", kind: "embedding" }, 0)).toMatchObject({ ok: false });
-  });
-
-  it("picks the model with free slots for auto", () => {
-    const state = laneWith({ a: 0 });
-    workerConnected(
-      state,
-      { connection: "b", workerId: "id-b", engine: "llama", minor: 0, models: offers("free", 2) },
-      0,
-    );
-    workerFrame(state, "b", ready(0, 1, "free"), 0);
-    expect(accept(state, "j", 0, { model: "auto" }).job.model).toBe("free");
   });
 });
 

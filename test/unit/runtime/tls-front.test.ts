@@ -25,7 +25,8 @@ describe("between a client and the pool", () => {
   let arrived: (pool: Socket) => void = () => {};
 
   beforeEach(async () => {
-    server = createServer((pool) => {
+    // As workerd: it does not take the end of what a client says for the end of the connection.
+    server = createServer({ allowHalfOpen: true }, (pool) => {
       pools.push(pool);
       pool.on("error", () => {});
       arrived(pool);
@@ -64,15 +65,16 @@ describe("between a client and the pool", () => {
   it.each<[how: string, leave: (client: TLSSocket) => void]>([
     ["breaks off", (client) => client.destroy()],
     ["closes", (client) => client.end()],
-  ])("a client that %s is gone for the pool in milliseconds", async (_how, leave) => {
-    const { client, pool } = await pair();
-    pool.resume();
-    const gone = once(pool, "close");
-    const startedMs = performance.now();
-    leave(client);
-    await gone;
-    expect(performance.now() - startedMs).toBeLessThan(500);
-  });
+  ])(
+    "a client that %s resets the pool's connection, which the runtime notices without a write",
+    async (_how, leave) => {
+      const { client, pool } = await pair();
+      pool.resume();
+      const broken = new Promise<Error>((resolve) => pool.once("error", resolve));
+      leave(client);
+      expect(await broken).toMatchObject({ code: "ECONNRESET" });
+    },
+  );
 
   it("a pool that breaks off is gone for the client, and what it said last still arrives", async () => {
     const { client, pool } = await pair();

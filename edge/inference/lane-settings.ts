@@ -1,0 +1,22 @@
+/** What the pool's operator sets of a lane: variables of wrangler.toml, flags of `npm start`. Pure. */
+import { LIMITS } from "../../schema/wire/limits.ts";
+import type { Env } from "../env.ts";
+
+export interface LaneSettings {
+  /** How long the status of a whole answer waits for the answer or its failure. */
+  readonly statusHoldMs: number;
+  /** The model that `auto` means for embeddings; null: the first by name of those that are served. */
+  readonly embeddingModel: string | null;
+}
+
+/** A hold outside its range becomes the nearest one inside; text that is no number leaves the default. */
+export function laneSettings(env: Pick<Env, "STATUS_HOLD_SECONDS" | "EMBEDDING_MODEL">): LaneSettings {
+  const given = env.STATUS_HOLD_SECONDS?.trim() || undefined;
+  const seconds = Number(given ?? LIMITS.statusHoldSeconds);
+  const held = Number.isFinite(seconds) ? seconds : LIMITS.statusHoldSeconds;
+  const { statusHoldMinSeconds: min, statusHoldMaxSeconds: max } = LIMITS;
+  return {
+    statusHoldMs: Math.min(max, Math.max(min, held)) * 1_000,
+    embeddingModel: env.EMBEDDING_MODEL?.trim() || null,
+  };
+}

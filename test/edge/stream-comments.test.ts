@@ -1,0 +1,86 @@
+import { createParser } from "eventsource-parser";
+import { Stream } from "openai/core/streaming";
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { StreamedAnswer } from "../../edge/inference/answers.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+
+/** What slow streams look like to the parsers of real clients. */
+beforeEach(() => vi.useFakeTimers({ toFake: ["Date"] }));
+afterEach(() => vi.useRealTimers());
+
+const SILENT_MS = 290_000;
+const TICK_MS = 500;
+const served = { workerId: "w", queuedMs: 1, deterministic: true };
+const end = {
+  finishReason: "stop" as const,
+  usage: { promptTokens: 1, completionTokens: 2 },
+  text: undefined,
+  toolCalls: undefined,
+  vectors: [],
+};
+
+/** Waits in the queue, then at a worker, says a word, is silent for long, and says another. */
+async function slowStream(): Promise<string> {
+  const head = { jobId: "j", format: "chat" as const, model: "m", createdSeconds: 1, includeUsage: true };
+  const answer = new StreamedAnswer(head, Date.now(), () => {});
+  const silent = async (ms: number) => {
+    for (let passed = 0; passed < ms; passed += TICK_MS) {
+      vi.setSystemTime(Date.now() + TICK_MS);
+      answer.idle(Date.now(), () => 3);
+      // The reader takes each comment before the next tick.
+      await new Promise((resolve) => setTimeout(resolve));
+    }
+  };
+  const reading = answer.response.then((response) => response.text());
+  await silent(2_500);
+  answer.accepted(served);
+  await silent(1_500);
+  answer.text(served, "Hel");
+  await silent(SILENT_MS);
+  answer.text(served, "lo");
+  answer.done(served, end);
+  return reading;
+}
+
+const said = (chunks: { choices: { delta: { content?: string } }[] }[]) =>
+  chunks.map(({ choices }) => choices[0]?.delta.content ?? "").join("");
+
+it("a slow stream is one line a second while nothing is said, and every client reads it", async () => {
+  const text = await slowStream();
+  const lines = text.split("\n");
+  const comments = lines.filter((line) => line.startsWith(":"));
+  expect(comments.slice(0, 2)).toEqual([": queued place=3", ": keep-alive"]);
+  expect(comments.filter((line) => line === ": x-ligand-worker=w x-ligand-queue-ms=1")).toHaveLength(1);
+  const silentLines = Math.max(...longestRuns(lines));
+  expect(silentLines).toBeGreaterThan((SILENT_MS / LIMITS.idleStreamCommentMs) * 0.9);
+
+  // eventsource-parser, which many clients use.
+  const events: string[] = [];
+  createParser({ onEvent: ({ data }) => events.push(data), onError: (error) => expect.fail(error.message) }).feed(text);
+  expect(events.at(-1)).toBe("[DONE]");
+  expect(said(events.slice(0, -1).map((data) => JSON.parse(data)))).toBe("Hello");
+
+  // The official SDK.
+  const chunks: Parameters<typeof said>[0] = [];
+  for await (const chunk of Stream.fromSSEResponse<(typeof chunks)[number]>(new Response(text), new AbortController()))
+    chunks.push(chunk);
+  expect(said(chunks)).toBe("Hello");
+
+  // go-openai (stream_reader.go) gives up after more than 300 lines in a row that are no data.
+  expect(silentLines).toBeLessThanOrEqual(300);
+
+  // openai-go before 3.64 (ssestream.go, openai/openai-go#556): each blank line is an event, and one without data fails.
+  expect(lines.filter((line, i) => line === "" && i < lines.length - 1 && !lines[i - 1]?.startsWith("data:"))).toEqual(
+    [],
+  );
+});
+
+/** Of lines in a row that are no data, how many each time. */
+function longestRuns(lines: string[]): number[] {
+  const runs = [0];
+  for (const line of lines) {
+    if (line.startsWith("data:")) runs.push(0);
+    else runs[runs.length - 1] = (runs.at(-1) ?? 0) + 1;
+  }
+  return runs;
+}

@@ -17,6 +17,7 @@ import { ownIdentityCard } from "./own-card.ts";
 import { enter, mayRegister } from "./registration-routes.ts";
 import { type ReverseVerifies, startReverseVerify } from "./reverse-verify.ts";
 import {
+  countRefusedRequests,
   type FederatedEnv,
   federated,
   type PeerEnv,
@@ -30,13 +31,13 @@ import { findPeer, peersSeen } from "./store.ts";
 
 /** `/v1/federation`: what the existing network has too (SPEC 3.1). */
 export const identityRoutes = new Hono<FederatedEnv & PeerEnv>()
-  .use("*", federated)
+  .use("*", countRefusedRequests)
 
-  .get("/info", async (c) => c.json(await ownIdentityCard(c.env, c.req.url)))
+  .get("/info", federated, async (c) => c.json(await ownIdentityCard(c.env, c.req.url)))
 
   /** First contact: the key in the body signs, and whoever is at its URL must hold it too. */
   .post("/handshake", async (c) => {
-    const read = await readSigned(c, c.var.policy, "reads");
+    const read = await readSigned(c, "reads");
     if (read instanceof Response) return read;
     const body = signedBody(c, read.body, handshakeBody);
     if (body instanceof Response) return body;

@@ -29,7 +29,7 @@ import { isTierAccepted } from "./trust.ts";
 export const registrationRoutes = new Hono<FederatedEnv>()
   /** Stores nothing: what the confirmation needs comes back with it, under a MAC. */
   .post("/register", async (c) => {
-    const read = await readSigned(c, c.var.policy, "never");
+    const read = await readSigned(c, "never");
     if (read instanceof Response) return read;
     const body = signedBody(c, read.body, registerBody);
     if (body instanceof Response) return body;
@@ -55,7 +55,7 @@ export const registrationRoutes = new Hono<FederatedEnv>()
 
   /** Only now a `Bond` exists, at trust 1. */
   .post("/register/confirm", async (c) => {
-    const read = await readSigned(c, c.var.policy, "never");
+    const read = await readSigned(c, "never");
     if (read instanceof Response) return read;
     const body = signedBody(c, read.body, confirmBody);
     if (body instanceof Response) return body;

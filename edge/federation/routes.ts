@@ -5,24 +5,24 @@ import { requireAdmin } from "../http/authentication.ts";
 import { adminBody } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
 import { EVENT_LOG, PEER_REGISTRY } from "../http/pool-objects.ts";
-import { readFederationPolicy } from "../pool/federation-check.ts";
-import { changeFederationPolicy, tellPolicyChanges } from "../pool/pool-policy.ts";
+import { changeFederationPolicy, readFederationPolicy } from "../pool/federation-check.ts";
+import { tellPolicyChanges } from "../pool/pool-policy.ts";
 import { eventSyncRoutes } from "./event-routes.ts";
 import { ownCard, ownIdentityCard } from "./own-card.ts";
 import { peerRoutes } from "./peer-routes.ts";
 import { tellRefusedRequests } from "./refusal-counters.ts";
 import { registrationRoutes } from "./registration-routes.ts";
 import { resumePeers } from "./resume.ts";
-import { type FederatedEnv, federated } from "./signed-peer.ts";
+import { countRefusedRequests, type FederatedEnv, federated } from "./signed-peer.ts";
 import { listPeers } from "./store.ts";
 
-/** `/api/federation` (SPEC 3.1). The kill switch is asked before anything else. */
+/** `/api/federation`. Each route asks the kill switch: unsigned ones by `federated`, the others in `signed-peer.ts`. */
 export const federationApi = new Hono<FederatedEnv>()
-  .use("*", federated)
-  .get("/identity", async (c) => c.json(await ownIdentityCard(c.env, c.req.url)))
+  .use("*", countRefusedRequests)
+  .get("/identity", federated, async (c) => c.json(await ownIdentityCard(c.env, c.req.url)))
   .route("/", registrationRoutes)
   .route("/", eventSyncRoutes)
-  .route("/peers", new Hono<AdminEnv>().use("*", requireAdmin).route("/", peerRoutes));
+  .route("/peers", new Hono<FederatedEnv & AdminEnv>().use("*", requireAdmin, federated).route("/", peerRoutes));
 
 /** `/admin/api/federation`: the switches (SPEC 3.5), for the operator. They can be read and turned while it is off. */
 export const federationRoutes = new Hono<AdminEnv>()

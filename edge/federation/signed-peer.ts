@@ -21,7 +21,7 @@ import type { RateKind } from "./peer-rate.ts";
 import { countRefusal, type RefusalReason, tellRefusalsSoon } from "./refusal-counters.ts";
 import { findPeerKey } from "./store.ts";
 
-/** On routes behind `federated`: the kill switch is on, and this is what the operator allows. */
+/** On routes that have asked the kill switch: federation is on, and this is what the operator allows. */
 export interface FederatedEnv {
   Bindings: AppEnv["Bindings"];
   Variables: AppEnv["Variables"] & { policy: FederationPolicy };
@@ -37,19 +37,28 @@ export interface PeerEnv {
   };
 }
 
-/** SPEC 3.5: asked before anything else. Every federated route stands behind it; a test walks them. */
-export const federated = createMiddleware<FederatedEnv>(async (c, next) => {
-  const checked = await checkFederation(c.env);
-  if (!checked.open) {
-    countRefusal(checked.code);
-    return fail(c, checked.code);
-  }
-  c.set("policy", checked.policy);
+/** Counts what federated routes refuse. */
+export const countRefusedRequests = createMiddleware<FederatedEnv>(async (c, next) => {
   await next();
   const code = c.get("refusal");
-  // That one is counted by reason, where it is refused.
+  // This code is counted by its reason, where the request is refused.
   if (code !== undefined && code !== "federation/unauthenticated") countRefusal(code);
 });
+
+/** For routes that nobody signs. Every federated route asks the kill switch; a test walks them. */
+export const federated = createMiddleware<FederatedEnv>(async (c, next) => {
+  const refusal = await refuseWhileOff(c);
+  if (refusal !== null) return refusal;
+  await next();
+});
+
+/** Null while federation is on: then the policy is in the context. */
+async function refuseWhileOff(c: Context): Promise<Response | null> {
+  const checked = await checkFederation(c.env);
+  if (!checked.open) return fail(c, checked.code);
+  c.set("policy", checked.policy);
+  return null;
+}
 
 /** What `legacy_signatures` must say for version 1 to be heard here; `never` for what it may not do (SPEC 3.2). */
 export type Legacy = "reads" | "all" | "never";
@@ -72,12 +81,12 @@ export interface SignedRule {
 }
 
 /**
- * SPEC 3.2, in its order: shapes, window, destination, hops; then the key and the signature; then the peer's `Bond`,
- * which consumes the nonce. A stranger wakes no object and costs one verification, as a known one does.
+ * In this order: shapes, window, destination, hops; the kill switch; the body; the key and the signature; then the peer's
+ * `Bond`, which consumes the nonce. A stranger wakes no object and costs one verification, as a known peer does.
  */
 export function signedPeer(rule: SignedRule): MiddlewareHandler<PeerEnv> {
   return createMiddleware<PeerEnv>(async (c, next) => {
-    const read = await readSigned(c, c.var.policy, rule.legacy);
+    const read = await readSigned(c, rule.legacy);
     if (read instanceof Response) return read;
     const { headers, body } = read;
     const key = await findPeerKey(c.env.DB, headers.origin);
@@ -109,17 +118,22 @@ export interface ReadSigned {
 /** Of this isolate. */
 const bodies = new BodyRoom();
 
-/** The checks that need no key, and the body's bytes. */
-export async function readSigned(c: Context, policy: FederationPolicy, legacy: Legacy): Promise<ReadSigned | Response> {
+/** The checks that need no key, and the body's bytes. Junk ends before anything is asked for it. */
+export async function readSigned(c: Context, legacy: Legacy): Promise<ReadSigned | Response> {
   const env: Env = c.env;
   const read = readSignedHeaders(c.req.raw.headers);
   if (!read.ok) return unauthenticated(c, read.reason);
   const refusal = checkSignedHeaders(read.headers, {
     self: (await poolKeys(env)).atomId,
     nowSeconds: Math.floor(Date.now() / 1_000),
-    allowVersion1: HEARD_WHEN[policy.legacy_signatures].includes(legacy),
+    allowVersion1: legacy !== "never",
   });
   if (refusal !== null) return unauthenticated(c, refusal);
+  const isOff = await refuseWhileOff(c);
+  if (isOff !== null) return isOff;
+  const policy: FederationPolicy = c.get("policy");
+  const isHeard = read.headers.version === 2 || HEARD_WHEN[policy.legacy_signatures].includes(legacy);
+  if (!isHeard) return unauthenticated(c, "version-1-refused");
   const body = await readUnproven(c.req.raw, bodies);
   if (body === "unreadable") return unauthenticated(c, "unreadable-body");
   if (body === "dropped") return fail(c, "federation/rate-limited", { retryAfterSeconds: 1 });

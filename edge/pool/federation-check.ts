@@ -1,7 +1,9 @@
 import { type FederationPolicy, federationPolicy } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
-import { askSwitches } from "./pool-policy.ts";
+import { SharedAnswer } from "../http/shared-answer.ts";
+import { askSwitches, changePolicy } from "./pool-policy.ts";
+import type { ChangedPolicy } from "./pool-policy-object.ts";
 
 export type FederationCheck =
   | { readonly open: true; readonly policy: FederationPolicy }
@@ -11,38 +13,38 @@ export type FederationCheck =
 const OFF: FederationCheck = Object.freeze({ open: false, code: "federation/disabled", isSaid: true });
 const UNKNOWN: FederationCheck = Object.freeze({ open: false, code: "federation/disabled", isSaid: false });
 
+/** Of this isolate. */
+const switches = new SharedAnswer<FederationCheck>(LIMITS.switchesSharedMs);
+
 /**
- * The kill switch (SPEC 3.5): asked before anything else by every federated endpoint and every call to a peer. It fails
- * closed: an object that is late, throws, has lost its state or says what is not understood is one that says `off`.
- * Never cached: the operator's `off` holds from the next request on.
+ * The kill switch. Every federated endpoint asks it after the pure checks of the headers, and every call to a peer asks
+ * it first. It fails closed: an object that is late, throws, has lost its state or says something unknown counts as `off`.
+ * An isolate shares an answer for `switchesSharedMs`, so `off` holds everywhere within that time.
  */
-export async function checkFederation(env: Pick<Env, "POOL_POLICY">): Promise<FederationCheck> {
+export async function checkFederation(
+  env: Pick<Env, "POOL_POLICY">,
+  patienceMs: number = LIMITS.policyTimeoutMs,
+): Promise<FederationCheck> {
+  const answer = switches.get(() => askFederation(env), Date.now());
+  return answer instanceof Promise ? inTime(answer, patienceMs) : answer;
+}
+
+/** For streams, which ask each half second: a late answer closes them, so that they end within a second. */
+export function recheckFederation(env: Pick<Env, "POOL_POLICY">): Promise<FederationCheck> {
+  return checkFederation(env, LIMITS.streamPolicyMs);
+}
+
+/** `by`: the admin's token id. This isolate asks anew at once; others do within `switchesSharedMs`. */
+export async function changeFederationPolicy(
+  env: Env,
+  patch: Partial<FederationPolicy>,
+  by: string,
+): Promise<ChangedPolicy> {
   try {
-    const said = federationPolicy.safeParse(await askSwitches(env));
-    if (!said.success) return UNKNOWN;
-    return said.data.federation === "on" ? { open: true, policy: said.data } : OFF;
-  } catch {
-    return UNKNOWN;
+    return await changePolicy(env, patch, by);
+  } finally {
+    switches.drop();
   }
-}
-
-/** The newest answer of this isolate: a value, since a promise belongs to the request that made it. */
-let recent: { atMs: number; answer: FederationCheck } | null = null;
-
-/**
- * For streams, which ask each half second: those of one isolate share an answer of a tenth of a second's age, so
- * that a thousand streams do not ask a thousand times; one that is late closes them, so that they end within a second.
- */
-export async function recheckFederation(env: Pick<Env, "POOL_POLICY">): Promise<FederationCheck> {
-  const nowMs = Date.now();
-  if (recent !== null && nowMs >= recent.atMs && nowMs - recent.atMs < LIMITS.streamCheckMs / 5) return recent.answer;
-  const answer = await Promise.race([checkFederation(env), unknownAfter(LIMITS.streamPolicyMs)]);
-  recent = { atMs: nowMs, answer };
-  return answer;
-}
-
-function unknownAfter(ms: number): Promise<FederationCheck> {
-  return new Promise((resolve) => setTimeout(() => resolve(UNKNOWN), ms));
 }
 
 /** The switches as they stand, also while they are off; null when they cannot be read. For the operator's eyes. */
@@ -53,4 +55,18 @@ export async function readFederationPolicy(env: Pick<Env, "POOL_POLICY">): Promi
   } catch {
     return null;
   }
+}
+
+async function askFederation(env: Pick<Env, "POOL_POLICY">): Promise<FederationCheck> {
+  const policy = await readFederationPolicy(env);
+  if (policy === null) return UNKNOWN;
+  return policy.federation === "on" ? { open: true, policy } : OFF;
+}
+
+function inTime(answer: Promise<FederationCheck>, patienceMs: number): Promise<FederationCheck> {
+  let timer: ReturnType<typeof setTimeout>;
+  const late = new Promise<FederationCheck>((resolve) => {
+    timer = setTimeout(() => resolve(UNKNOWN), patienceMs);
+  });
+  return Promise.race([answer, late]).finally(() => clearTimeout(timer));
 }

@@ -33,12 +33,8 @@ export async function changePoolSettings(
   return withTimeout(poolPolicy(env).change(patch, told));
 }
 
-/** `by`: the admin's token id. Our log is told of it by `tellPolicyChanges`. */
-export async function changeFederationPolicy(
-  env: Env,
-  patch: Partial<FederationPolicy>,
-  by: string,
-): Promise<ChangedPolicy> {
+/** `by`: the admin's token id. The log is told of the change by `tellPolicyChanges`. */
+export async function changePolicy(env: Env, patch: Partial<FederationPolicy>, by: string): Promise<ChangedPolicy> {
   return withTimeout(poolPolicy(env).changeFederation(patch, by));
 }
 

@@ -144,6 +144,8 @@ export const LIMITS = Object.freeze({
   adminTokens: 100,
 
   // Federation: signed requests
+  /** An isolate asks for federation's switches once within this time, and shares the answer. */
+  switchesSharedMs: 100,
   signedRequestWindowSeconds: 60,
   /** Beyond its timestamp; a timestamp may be a window ahead of our clock. */
   nonceRetentionSeconds: 120,

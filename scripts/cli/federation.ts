@@ -13,7 +13,7 @@ type Status = z.infer<typeof federationStatus>;
 const NO_ARGUMENTS = { options: COMMON_OPTIONS, positionals: { min: 0, max: 0 }, help: COMMON_HELP } as const;
 
 const on: Command = {
-  summary: "Switch federation on: peers are heard, and called, from the next request on.",
+  summary: "Switch federation on: this pool answers its peers, and calls them, within 100 ms.",
   usage: "[--json]",
   ...NO_ARGUMENTS,
   async run(values, _, hints) {
@@ -26,7 +26,8 @@ const on: Command = {
 };
 
 const off: Command = {
-  summary: "The kill switch: every federated request is refused at once, in and out, and open streams end.",
+  summary:
+    "The kill switch: within 100 ms every federated request is refused, in and out; open streams end within 1 s.",
   usage: "[--json]",
   ...NO_ARGUMENTS,
   async run(values, _, hints) {

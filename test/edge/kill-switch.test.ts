@@ -2,13 +2,15 @@ import { applyD1Migrations, reset, runDurableObjectAlarm, runInDurableObject } f
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import app from "../../edge/index.ts";
-import { checkFederation } from "../../edge/pool/federation-check.ts";
+import { checkFederation, readFederationPolicy } from "../../edge/pool/federation-check.ts";
 import type { PoolPolicy } from "../../edge/pool/pool-policy-object.ts";
+import { freshNonce, SIGNATURE_HEADERS } from "../../schema/crypto/request-signature.ts";
 import { FEDERATION_POLICY_DEFAULTS, type FederationPolicy } from "../../schema/wire/federation.ts";
-import { freshPool, peerAt } from "./peer-double.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import { freshPool, peerAt, US } from "./peer-double.ts";
 import { admin, ask, eventually } from "./support.ts";
 
-/** SPEC 3.5: off means off, and whatever cannot be asked is off. */
+/** Off means off within a tenth of a second, and a switch that cannot be asked is off. */
 
 beforeEach(async () => {
   await reset();
@@ -25,9 +27,19 @@ const routes = () => [
       .map(({ method, path }) => `${method} ${path.replace(":id", "0".repeat(64))}`),
   ),
 ];
-const call = (route: string) => {
+/** Headers of the right shape, for this pool and this moment, under a signature that is nobody's. */
+const shapely = () => ({
+  [SIGNATURE_HEADERS.version]: "2",
+  [SIGNATURE_HEADERS.atomId]: "a".repeat(64),
+  [SIGNATURE_HEADERS.destination]: US,
+  [SIGNATURE_HEADERS.timestamp]: String(Math.floor(Date.now() / 1_000)),
+  [SIGNATURE_HEADERS.nonce]: freshNonce(),
+  [SIGNATURE_HEADERS.signature]: `${"A".repeat(86)}==`,
+});
+const call = (route: string, changed: Record<string, string> = {}) => {
   const [method = "", path = ""] = route.split(" ");
-  return ask(path, { method, ...(method === "POST" && { body: "{}" }) });
+  const headers = { ...shapely(), authorization: `Bearer ${env.ADMIN_TOKEN}`, ...changed };
+  return ask(path, { method, headers, ...(method === "POST" && { body: "{}" }) });
 };
 const answers = async () =>
   Object.fromEntries(await Promise.all(routes().map(async (r) => [r, (await call(r)).status])));
@@ -52,7 +64,7 @@ describe("the kill switch", () => {
     expect(new Set(Object.values(await answers()))).toEqual(new Set([503]));
   });
 
-  it("opens and closes them from the next request on", async () => {
+  it("opens and closes them at once in the isolate that turned it", async () => {
     await turn("on");
     const open = await answers();
     expect(Object.entries(open).filter(([, status]) => status === 503)).toEqual([]);
@@ -76,7 +88,7 @@ describe("the kill switch", () => {
       const { peer_requests_per_minute: _since, ...older } = stored;
       (object as PoolPolicy).federation = older as FederationPolicy;
     });
-    expect(await checkFederation(env)).toEqual({ open: true, policy: stored });
+    expect(await readFederationPolicy(env)).toEqual(stored);
   });
 
   it("lets nothing out while it is off: no call of an admin's reaches the network", async () => {
@@ -87,6 +99,55 @@ describe("the kill switch", () => {
 
   it("cannot accept writes while no admin key is registered", async () => {
     await admin("PATCH", "/federation", { accept_writes: true }, 409);
+  });
+});
+
+/** How often the object was asked, and the requests that were answered meanwhile. */
+async function asked(send: () => Promise<unknown>): Promise<{ times: number; tookMs: number }> {
+  const checks = await runInDurableObject(policy(), (object) => vi.spyOn(object as PoolPolicy, "check"));
+  const startedMs = performance.now();
+  await send();
+  return { times: checks.mock.calls.length, tookMs: performance.now() - startedMs };
+}
+
+describe("junk", () => {
+  const SIGNED = "POST /api/federation/events";
+
+  it.each<[what: string, changed: Record<string, string>]>([
+    ["with no shape", { [SIGNATURE_HEADERS.signature]: "junk" }],
+    ["of another time", { [SIGNATURE_HEADERS.timestamp]: "1" }],
+    ["for another pool", { [SIGNATURE_HEADERS.destination]: "b".repeat(64) }],
+    ["in our own name", { [SIGNATURE_HEADERS.atomId]: US }],
+  ])("%s asks the switch nothing", async (_what, changed) => {
+    await turn("on");
+    const signed = routes().filter((route) => !/identity|info|peers/.test(route));
+    const found = await asked(async () => {
+      for (const route of signed) expect((await call(route, changed)).status, route).toBe(401);
+    });
+    expect(signed.length).toBeGreaterThan(6);
+    expect(found.times).toBe(0);
+  });
+
+  it.each([SIGNED, "GET /v1/federation/info"])("to %s shares one answer each tenth of a second", async (route) => {
+    await turn("on");
+    const { times, tookMs } = await asked(async () => {
+      for (let i = 0; i < 20; i++) await Promise.all(Array.from({ length: 20 }, () => call(route)));
+    });
+    expect(times).toBeGreaterThan(0);
+    expect(times).toBeLessThanOrEqual(1 + Math.ceil(tookMs / LIMITS.switchesSharedMs));
+  });
+
+  it("shares the question too, while its answer is late", async () => {
+    await turn("on");
+    let times = 0;
+    await failing(() => {
+      times += 1;
+      return new Promise(() => {});
+    });
+    const startedMs = performance.now();
+    const statuses = await Promise.all(Array.from({ length: 50 }, async () => (await call(SIGNED)).status));
+    expect(new Set(statuses)).toEqual(new Set([503]));
+    expect(times).toBeLessThanOrEqual(1 + Math.ceil((performance.now() - startedMs) / LIMITS.switchesSharedMs));
   });
 });
 

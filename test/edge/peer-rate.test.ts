@@ -7,7 +7,7 @@ import { freshNonce, signRequest } from "../../schema/crypto/request-signature.t
 import { FEDERATION_POLICY_DEFAULTS } from "../../schema/wire/federation.ts";
 import { admin, ask } from "./support.ts";
 
-/** SPEC 13: how much a peer may ask is the operator's to say, and holds from the next request on. */
+/** The operator says how much a peer may ask; the isolate of the change uses it at once, others within 100 ms. */
 
 const VERIFY = "/v1/federation/verify";
 let peer: Signer;

@@ -8,6 +8,8 @@ import {
   type Admission,
   admit,
   admitLookup,
+  type Charge,
+  charge,
   type LookupAdmission,
   newTraffic,
   renew,
@@ -17,6 +19,7 @@ import {
 
 type InvalidKey = { ok: false; code: "auth/invalid-key" };
 export type AccountAdmission = Admission | InvalidKey;
+export type AccountCharge = Charge | InvalidKey;
 export type AccountLookup = LookupAdmission | InvalidKey;
 
 /** The buckets reach the disk at most once a second, beside the requests and never in front of them. */
@@ -85,6 +88,16 @@ export class Account extends DurableObject<Env> {
     this.#traffic ??= newTraffic(key, nowMs);
     this.#saveSoon();
     return admit(this.#traffic, key, request, nowMs);
+  }
+
+  /** A request's body was refused. */
+  charge(secretSha256: string): AccountCharge {
+    const key = this.#key;
+    if (!key || !this.#isGood(secretSha256)) return { ok: false, code: "auth/invalid-key" };
+    const nowMs = Date.now();
+    this.#traffic ??= newTraffic(key, nowMs);
+    this.#saveSoon();
+    return charge(this.#traffic, key, nowMs);
   }
 
   /** One request asks to pass that asks no worker. */

@@ -35,9 +35,15 @@ export interface RateLimits {
   readonly tokens: { limit: number; remaining: number; resetSeconds: number };
 }
 
-export type Admission =
-  | { ok: true; rateLimits: RateLimits }
-  | { ok: false; code: ErrorCode; retryAfterSeconds: number; rateLimits: RateLimits };
+export interface RefusedAdmission {
+  readonly ok: false;
+  readonly code: ErrorCode;
+  readonly retryAfterSeconds: number;
+  readonly rateLimits: RateLimits;
+}
+export type Admission = { ok: true; rateLimits: RateLimits } | RefusedAdmission;
+/** Of a body that was refused. */
+export type Charge = { ok: true; next: RefusedAdmission | null } | RefusedAdmission;
 
 /** Of what asks no worker. */
 export type LookupAdmission = { ok: true } | { ok: false; code: ErrorCode; retryAfterSeconds: number };
@@ -61,26 +67,41 @@ export function admit(
   refill(traffic.tokens, limits.tokensPerMinute, nowMs);
   for (const [slot, untilMs] of Object.entries(traffic.slots)) if (untilMs <= nowMs) delete traffic.slots[slot];
 
-  const refuse = (code: ErrorCode, waitMs: number): Admission => ({
-    ok: false,
-    code,
-    retryAfterSeconds: Math.max(1, Math.ceil(waitMs / 1_000)),
-    rateLimits: rateLimits(traffic, limits),
-  });
-  if (traffic.requests.level < 1) {
-    return refuse("inference/rate-limited", ((1 - traffic.requests.level) / limits.requestsPerMinute) * MINUTE_MS);
-  }
+  const refusal = noRequestLeft(traffic, limits);
+  if (refusal) return refusal;
   if (traffic.tokens.level <= 0) {
-    return refuse("inference/token-rate-limited", ((1 - traffic.tokens.level) / limits.tokensPerMinute) * MINUTE_MS);
+    const waitMs = ((1 - traffic.tokens.level) / limits.tokensPerMinute) * MINUTE_MS;
+    return refusedFor(waitMs, "inference/token-rate-limited", traffic, limits);
   }
   if (request.stream) {
     if (Object.keys(traffic.slots).length >= limits.streams) {
-      return refuse("inference/too-many-streams", LIMITS.retryAfterSeconds * 1_000);
+      return refusedFor(LIMITS.retryAfterSeconds * 1_000, "inference/too-many-streams", traffic, limits);
     }
     traffic.slots[request.slot] = nowMs + LIMITS.streamSlotMs;
   }
   traffic.requests.level -= 1;
   return { ok: true, rateLimits: rateLimits(traffic, limits) };
+}
+
+/** A body that was refused costs what a request costs. `next`: what a request that came now would be told. */
+export function charge(traffic: Traffic, limits: KeyLimits, nowMs: number): Charge {
+  refill(traffic.requests, limits.requestsPerMinute, nowMs);
+  refill(traffic.tokens, limits.tokensPerMinute, nowMs);
+  const refusal = noRequestLeft(traffic, limits);
+  if (refusal) return refusal;
+  traffic.requests.level -= 1;
+  return { ok: true, next: noRequestLeft(traffic, limits) };
+}
+
+function noRequestLeft(traffic: Traffic, limits: KeyLimits): RefusedAdmission | null {
+  if (traffic.requests.level >= 1) return null;
+  const waitMs = ((1 - traffic.requests.level) / limits.requestsPerMinute) * MINUTE_MS;
+  return refusedFor(waitMs, "inference/rate-limited", traffic, limits);
+}
+
+function refusedFor(waitMs: number, code: ErrorCode, traffic: Traffic, limits: KeyLimits): RefusedAdmission {
+  const retryAfterSeconds = Math.max(1, Math.ceil(waitMs / 1_000));
+  return { ok: false, code, retryAfterSeconds, rateLimits: rateLimits(traffic, limits) };
 }
 
 /** Of a refusal that is told again so much later. */

@@ -1,36 +1,25 @@
 import { type Context, Hono } from "hono";
 import { createMiddleware } from "hono/factory";
 import { chatProblem } from "../../schema/wire/chat-problem.ts";
-import {
-  type BodyProblem,
-  type ClientApi,
-  chatApi,
-  completionApi,
-  embeddingApi,
-  parseClientBody,
-} from "../../schema/wire/client-api.ts";
+import { chatApi, completionApi, embeddingApi } from "../../schema/wire/client-api.ts";
 import { toChatRequest, toCompletionRequest, toEmbeddingRequest } from "../../schema/wire/client-request.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { JobKind, JobRequest } from "../../schema/wire/worker-frames.ts";
 import type { Env } from "../env.ts";
 import type { ClientEnv } from "../http/app-env.ts";
 import { requireClientKey } from "../http/authentication.ts";
-import { discardBody, readJson } from "../http/body.ts";
 import { clientCors } from "../http/cors.ts";
 import { fail } from "../http/errors.ts";
 import { RefusedKeys } from "../http/refused-keys.ts";
 import { isRequestId, REQUEST_ID_HEADER } from "../http/request-id.ts";
 import { MAIN_LANE } from "../workers/lane-link.ts";
-import { type Admission, agedBy, type LookupAdmission, type RateLimits } from "./admission.ts";
-import { BodiesUnderWay } from "./bodies-under-way.ts";
+import type { LookupAdmission } from "./admission.ts";
+import { admitted, clientBody, rateLimitHeaders } from "./client-body.ts";
 import { LANE_JOBS_URL, type LaneJob } from "./lane-api.ts";
 import { findEndedJob } from "./store.ts";
 
 /** Of this isolate. */
-const refusedJobs = new RefusedKeys<Extract<Admission, { ok: false }>>();
 const refusedLookups = new RefusedKeys<Extract<LookupAdmission, { ok: false }>>();
-const bodies = new BodiesUnderWay();
-const TOO_MANY_BODIES = "Too many bytes of requests are under way for this key.";
 
 /** What asks no worker has a limit of its own. */
 const admittedLookup = createMiddleware<ClientEnv>(async (c, next) => {
@@ -97,37 +86,6 @@ export const clientApi = new Hono<ClientEnv>()
     return c.json({ id: found.id, cancelled: found.state === "cancelled", state: found.state });
   });
 
-/** The body, or the refusal that names what is wrong with it. */
-async function clientBody<T>(
-  c: Context<ClientEnv>,
-  api: ClientApi<T>,
-  problemOf: (body: T) => BodyProblem | null = () => null,
-): Promise<T | Response> {
-  const { keyId } = c.var.client;
-  const refused = refusedJobs.find(keyId, Date.now());
-  if (refused) {
-    await discardBody(c.req.raw);
-    const { refusal, ageSeconds } = refused;
-    return withRateLimits(fail(c, refusal.code, refusal), agedBy(refusal.rateLimits, ageSeconds));
-  }
-  const promised = Number(c.req.header("content-length") ?? LIMITS.clientBodyBytes);
-  const done = bodies.begin(keyId, Math.min(promised, LIMITS.clientBodyBytes), Date.now());
-  if (!done) {
-    await discardBody(c.req.raw);
-    return fail(c, "inference/rate-limited", { message: TOO_MANY_BODIES, retryAfterSeconds: 1 });
-  }
-  const read = await readJson(c.req.raw, LIMITS.clientBodyBytes).finally(done);
-  if (!read.ok) {
-    if (read.code === "http/body-too-large") await discardBody(c.req.raw);
-    return fail(c, read.code, { message: read.message });
-  }
-  const parsed = parseClientBody(api, read.value);
-  const refuse = ({ code, param, ...words }: BodyProblem) => fail(c, code, { param: param ?? undefined, ...words });
-  if (!parsed.ok) return refuse(parsed);
-  const problem = problemOf(parsed.body);
-  return problem ? refuse(problem) : parsed.body;
-}
-
 async function infer(
   c: Context<ClientEnv>,
   kind: JobKind,
@@ -135,16 +93,11 @@ async function infer(
   request: JobRequest,
   { includeUsage, ...shape }: Pick<LaneJob, "encodingFormat"> & { includeUsage?: boolean | null | undefined },
 ): Promise<Response> {
-  const { keyId, secretSha256 } = c.var.client;
   const id = crypto.randomUUID();
-  const admission = await c.env.ACCOUNT.getByName(keyId).admit({ secretSha256, slot: id, stream: request.stream });
-  if (!admission.ok) {
-    if (admission.code === "auth/invalid-key") return fail(c, admission.code);
-    // A stream's slot may be free again at any moment, and other requests need none.
-    if (admission.code !== "inference/too-many-streams") refusedJobs.remember(keyId, admission, Date.now());
-    return withRateLimits(fail(c, admission.code, admission), admission.rateLimits);
-  }
+  const admission = await admitted(c, id, request.stream);
+  if (admission instanceof Response) return admission;
   const { requestId } = c.var;
+  const { keyId } = c.var.client;
   const headers = { ...rateLimitHeaders(admission.rateLimits), "x-ligand-job": id, [REQUEST_ID_HEADER]: requestId };
   const job: LaneJob = {
     id,
@@ -163,21 +116,6 @@ async function infer(
     body: JSON.stringify(job),
     signal: c.req.raw.signal,
   });
-}
-
-function withRateLimits(response: Response, limits: RateLimits): Response {
-  for (const [name, value] of Object.entries(rateLimitHeaders(limits))) response.headers.set(name, value);
-  return response;
-}
-
-function rateLimitHeaders(limits: RateLimits): Record<string, string> {
-  return Object.fromEntries(
-    (["requests", "tokens"] as const).flatMap((kind) => [
-      [`x-ratelimit-limit-${kind}`, String(limits[kind].limit)],
-      [`x-ratelimit-remaining-${kind}`, String(limits[kind].remaining)],
-      [`x-ratelimit-reset-${kind}`, `${limits[kind].resetSeconds.toFixed(3)}s`],
-    ]),
-  );
 }
 
 /** What `auto` is to a client that looks it up: it picks among these. */

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { LIMITS } from "../../schema/wire/limits.ts";
-import { ask, type ClientKey, chat, createKey, invite, ScriptedAgent } from "./support.ts";
+import { admin, ask, type ClientKey, chat, createKey, invite, ScriptedAgent } from "./support.ts";
 
 /** What a key is refused before it costs anything. The clock stands still, so that no bucket refills by itself. */
 beforeEach(() => vi.useFakeTimers({ toFake: ["Date"] }));
@@ -21,6 +21,16 @@ function endless() {
   return { body, end: () => end() };
 }
 
+/** So many bytes, of a length that it keeps to itself. */
+function pieces(bytes: number) {
+  return new ReadableStream({
+    start(half) {
+      half.enqueue(new Uint8Array(bytes).fill(0x20));
+      half.close();
+    },
+  });
+}
+
 it("a key over its limit is refused without its body being read, until its Retry-After has passed", async () => {
   const key = await createKey({ requests_per_minute: 1 });
   expect(code(await chat(key, { model: "nobody" }))).toBe("inference/model-not-found");
@@ -34,6 +44,55 @@ it("a key over its limit is refused without its body being read, until its Retry
   expect(early.headers.get("x-ratelimit-reset-requests")).toBe("40.000s");
   pass(40_000);
   expect(code(await chat(key, { model: "nobody" }))).toBe("inference/model-not-found");
+});
+
+const remaining = (response: Response) => response.headers.get("x-ratelimit-remaining-requests");
+
+it.each<[what: string, body: () => BodyInit, want: string]>([
+  ["is no JSON", () => "{", "http/invalid-json"],
+  ["has another shape", () => "[]", "http/invalid-body"],
+  ["has an unknown parameter", () => '{"model":"nobody","prompt":"a","x":1}', "http/unknown-parameter"],
+  ["asks for what is not supported", () => '{"model":"nobody","prompt":"a","echo":true}', "http/unsupported-parameter"],
+  ["has too many values", () => `[${"0,".repeat(LIMITS.bodyValues)}0]`, "http/body-too-large"],
+  ["is too large", () => " ".repeat(LIMITS.clientBodyBytes + 1), "http/body-too-large"],
+  ["is too large, without saying so", () => pieces(LIMITS.clientBodyBytes + 1), "http/body-too-large"],
+])("a body that %s costs its key a request, and after the last one nothing is read", async (_what, body, want) => {
+  const key = await createKey({ requests_per_minute: 2 });
+  const complete = (sent: BodyInit) => ask("/v1/completions", { method: "POST", headers: headers(key), body: sent });
+  for (let i = 0; i < 2; i++) expect(code(await complete(body()))).toBe(want);
+  const early = await complete(endless().body);
+  expect([early.status, code(early), early.headers.get("retry-after")]).toEqual([429, "inference/rate-limited", "30"]);
+  expect(remaining(early)).toBe("0");
+  pass(30_000);
+  expect(code(await complete('{"model":"nobody","prompt":"a"}'))).toBe("inference/model-not-found");
+});
+
+it("schemas that cannot be enforced cost a request", async () => {
+  const key = await createKey({ requests_per_minute: 1 });
+  const tools = [{ type: "function", function: { name: "f", strict: true, parameters: { type: "nothing" } } }];
+  expect((await chat(key, { tools })).status).toBe(400);
+  expect((await chat(key, {}, { body: endless().body })).status).toBe(429);
+});
+
+it("a body that its key cannot pay for is refused for that, and the refusal remembered", async () => {
+  const key = await createKey({ requests_per_minute: 1 });
+  const halves = [endless(), endless()];
+  const asked = halves.map(({ body }) => chat(key, {}, { body }));
+  for (const half of halves) half.end();
+  expect((await Promise.all(asked)).map(({ status }) => status).sort()).toEqual([400, 429]);
+  expect((await chat(key, {}, { body: endless().body })).status).toBe(429);
+});
+
+it("a revoked key is refused by a bad body too, and then without a body for a second", async () => {
+  const key = await createKey();
+  expect(code(await chat(key, { model: "nobody" }))).toBe("inference/model-not-found");
+  await admin("DELETE", `/keys/${key.id}`);
+  for (const body of ["{", endless().body]) {
+    const refused = await chat(key, {}, { body });
+    expect([refused.status, code(refused), remaining(refused)]).toEqual([401, "auth/invalid-key", null]);
+  }
+  pass(1_000);
+  expect(code(await chat(key))).toBe("auth/invalid-key");
 });
 
 it("bodies that one key sends at once are bounded, while another key is heard", async () => {

@@ -1,6 +1,14 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { admit, admitLookup, type KeyLimits, newTraffic, renew, settle } from "../../../edge/inference/admission.ts";
+import {
+  admit,
+  admitLookup,
+  charge,
+  type KeyLimits,
+  newTraffic,
+  renew,
+  settle,
+} from "../../../edge/inference/admission.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
 const limits: KeyLimits = { requestsPerMinute: 60, tokensPerMinute: 600, streams: 2 };
@@ -54,6 +62,26 @@ describe("requests a minute", () => {
         expect(passed).toBeLessThanOrEqual(60 + nowMs / 1_000 + 1);
       }),
     );
+  });
+});
+
+describe("a body that is refused", () => {
+  it("costs a request, and the last one tells when the next may come", () => {
+    const traffic = newTraffic(limits, 0);
+    for (let i = 0; i < 58; i++) admit(traffic, limits, whole(`${i}`), 0);
+    expect(charge(traffic, limits, 0)).toEqual({ ok: true, next: null });
+    const refusal = { ok: false, code: "inference/rate-limited", retryAfterSeconds: 1 };
+    expect(charge(traffic, limits, 0)).toMatchObject({ ok: true, next: refusal });
+    expect(charge(traffic, limits, 999)).toMatchObject(refusal);
+    expect(admit(traffic, limits, whole("x"), 999)).toMatchObject(refusal);
+    // A refused charge has taken nothing.
+    expect(admit(traffic, limits, whole("y"), 1_000).ok).toBe(true);
+  });
+
+  it("takes no tokens and no slot", () => {
+    const traffic = newTraffic(limits, 0);
+    charge(traffic, limits, 0);
+    expect(traffic).toMatchObject({ tokens: { level: 600 }, slots: {} });
   });
 });
 

@@ -1,0 +1,124 @@
+/** What a client's request passes before it is a job: the body, read and checked, and the limits of its key. */
+import type { Context } from "hono";
+import { type BodyProblem, type ClientApi, parseClientBody } from "../../schema/wire/client-api.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import type { ClientEnv } from "../http/app-env.ts";
+import { discardBody, readJson } from "../http/body.ts";
+import { fail } from "../http/errors.ts";
+import { RefusedKeys } from "../http/refused-keys.ts";
+import type { AccountAdmission, AccountCharge } from "./account-object.ts";
+import { agedBy, type RateLimits } from "./admission.ts";
+import { BodiesUnderWay } from "./bodies-under-way.ts";
+
+type Refusal = Extract<AccountAdmission, { ok: false }>;
+
+/** Of this isolate. */
+const refusedKeys = new RefusedKeys<Refusal & { retryAfterSeconds: number }>();
+const bodies = new BodiesUnderWay();
+const TOO_MANY_BODIES = "Too many bytes of requests are under way for this key.";
+/** A revoked key stays revoked, but an import may bring a key that the pool did not have. */
+const INVALID_KEY_SECONDS = 1;
+
+/**
+ * The body, or the refusal that names what is wrong with it. A refused body costs its key a request: reading it took the
+ * same time as reading a good one, whose request is charged by `admitted`.
+ */
+export async function clientBody<T>(
+  c: Context<ClientEnv>,
+  api: ClientApi<T>,
+  problemOf: (body: T) => BodyProblem | null = () => null,
+): Promise<T | Response> {
+  const { keyId } = c.var.client;
+  const refused = refusedKeys.find(keyId, Date.now());
+  if (refused) {
+    await discardBody(c.req.raw);
+    return refuse(c, refused.refusal, refused.ageSeconds);
+  }
+  const promised = Number(c.req.header("content-length") ?? LIMITS.clientBodyBytes);
+  const done = bodies.begin(keyId, Math.min(promised, LIMITS.clientBodyBytes), Date.now());
+  if (!done) {
+    await discardBody(c.req.raw);
+    return fail(c, "inference/rate-limited", { message: TOO_MANY_BODIES, retryAfterSeconds: 1 });
+  }
+  const reading = readBody(c, api, problemOf, done);
+  // A client that leaves is charged as well.
+  afterClientLeaves(c, reading);
+  return reading;
+}
+
+async function readBody<T>(
+  c: Context<ClientEnv>,
+  api: ClientApi<T>,
+  problemOf: (body: T) => BodyProblem | null,
+  done: () => void,
+): Promise<T | Response> {
+  const read = await readJson(c.req.raw, LIMITS.clientBodyBytes).finally(done);
+  if (!read.ok) {
+    const [charge] = await Promise.all([
+      chargeBody(c),
+      read.code === "http/body-too-large" ? discardBody(c.req.raw) : undefined,
+    ]);
+    return charge ?? fail(c, read.code, { message: read.message });
+  }
+  const parsed = parseClientBody(api, read.value);
+  const problem = parsed.ok ? problemOf(parsed.body) : parsed;
+  if (problem === null && parsed.ok) return parsed.body;
+  const { code, param, message, remedy } = problem as BodyProblem;
+  return (await chargeBody(c)) ?? fail(c, code, { param: param ?? undefined, message, remedy });
+}
+
+/** Charges the key for a body that was refused; null, or the refusal of a key that had no request left. */
+async function chargeBody(c: Context<ClientEnv>): Promise<Response | null> {
+  const { keyId, secretSha256 } = c.var.client;
+  const charge: AccountCharge = await c.env.ACCOUNT.getByName(keyId).charge(secretSha256);
+  if (!charge.ok) return refuse(c, remember(keyId, charge));
+  // The next body would be read for nothing.
+  if (charge.next) remember(keyId, charge.next);
+  return null;
+}
+
+/** Lets a request with a good body pass, by the limits of its key. `slot` is the job's id. */
+export async function admitted(
+  c: Context<ClientEnv>,
+  slot: string,
+  stream: boolean,
+): Promise<{ rateLimits: RateLimits } | Response> {
+  const { keyId, secretSha256 } = c.var.client;
+  const asking = c.env.ACCOUNT.getByName(keyId).admit({ secretSha256, slot, stream });
+  // The body of a client that leaves has been read and checked all the same.
+  afterClientLeaves(c, asking);
+  const admission = await asking;
+  return admission.ok ? admission : refuse(c, remember(keyId, admission));
+}
+
+/** The runtime drops the work for a client at the moment it leaves; this work goes on to its end. */
+function afterClientLeaves(c: Context<ClientEnv>, work: PromiseLike<unknown>): void {
+  c.executionCtx.waitUntil(Promise.allSettled([work]));
+}
+
+function remember(keyId: string, refusal: Refusal): Refusal {
+  // A stream's slot may be free again at any moment, and other requests need none.
+  if (refusal.code === "inference/too-many-streams") return refusal;
+  const retryAfterSeconds = "retryAfterSeconds" in refusal ? refusal.retryAfterSeconds : INVALID_KEY_SECONDS;
+  refusedKeys.remember(keyId, { ...refusal, retryAfterSeconds }, Date.now());
+  return refusal;
+}
+
+function refuse(c: Context<ClientEnv>, refusal: Refusal, ageSeconds = 0): Response {
+  if (!("rateLimits" in refusal)) return fail(c, refusal.code);
+  const response = fail(c, refusal.code, refusal);
+  for (const [name, value] of Object.entries(rateLimitHeaders(agedBy(refusal.rateLimits, ageSeconds)))) {
+    response.headers.set(name, value);
+  }
+  return response;
+}
+
+export function rateLimitHeaders(limits: RateLimits): Record<string, string> {
+  return Object.fromEntries(
+    (["requests", "tokens"] as const).flatMap((kind) => [
+      [`x-ratelimit-limit-${kind}`, String(limits[kind].limit)],
+      [`x-ratelimit-remaining-${kind}`, String(limits[kind].remaining)],
+      [`x-ratelimit-reset-${kind}`, `${limits[kind].resetSeconds.toFixed(3)}s`],
+    ]),
+  );
+}

@@ -8,24 +8,12 @@ const TEST_SECRETS = {
   METRICS_TOKEN: "test-metrics-token",
 };
 
-/** For machines with other work to do: what a test waits for is an event, and only a test that fails waits this long. */
-const PATIENCE = { testTimeout: 120_000, hookTimeout: 120_000 };
-
 export default defineConfig({
   test: {
     // The summary is read by people and by CI alike.
     reporters: ["default"],
-    globalSetup: ["test/run-folder.ts"],
     projects: [
-      {
-        test: {
-          name: "unit",
-          include: ["test/unit/**/*.test.ts"],
-          setupFiles: ["test/nothing-left.ts"],
-          environment: "node",
-          ...PATIENCE,
-        },
-      },
+      { test: { name: "unit", include: ["test/unit/**/*.test.ts"], environment: "node" } },
       {
         plugins: [
           cloudflareTest(async () => ({
@@ -39,26 +27,18 @@ export default defineConfig({
           name: "edge",
           include: ["test/edge/**/*.test.ts"],
           setupFiles: ["test/edge/apply-migrations.ts"],
-          ...PATIENCE,
           deps: { optimizer: { ssr: { enabled: true, include: ["itty-durable"] } } },
         },
       },
-      {
-        test: {
-          name: "agent",
-          include: ["test/agent/**/*.test.ts"],
-          setupFiles: ["test/nothing-left.ts"],
-          environment: "node",
-          ...PATIENCE,
-        },
-      },
+      { test: { name: "agent", include: ["test/agent/**/*.test.ts"], environment: "node", testTimeout: 60_000 } },
       {
         test: {
           name: "e2e",
           include: ["test/e2e/**/*.test.ts"],
-          setupFiles: ["test/nothing-left.ts"],
+          globalSetup: ["test/e2e/run-folder.ts"],
           environment: "node",
-          ...PATIENCE,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
           // Real processes share two cores: a file at a time.
           fileParallelism: false,
         },

@@ -1,19 +1,11 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { onTestFinished } from "vitest";
 
-const made: string[] = [];
-
-/** A folder of its own for a test. It is removed when the test file has ended (`nothing-left.ts`). */
+/** In a test: a folder that is removed when the test has ended. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "ligand-test-"));
-  made.push(folder);
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
-}
-
-/** The folders that this test file has made so far. */
-export const temporaryFolders = (): readonly string[] => made;
-
-export function removeTemporaryFolders(): void {
-  for (const folder of made.splice(0)) rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
 }

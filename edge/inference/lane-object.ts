@@ -505,7 +505,8 @@ export class Lane extends DurableObject<Env> {
     }
     if (live && !live.answer.closed) this.#closing.add(live.answer);
 
-    const row = { ...meteringBase(job, Date.now()), ...usage, flags: clamped ? "clamped" : "" };
+    const { promptTokens, completionTokens } = usage;
+    const row = { ...meteringBase(job, Date.now()), promptTokens, completionTokens, flags: clamped ? "clamped" : "" };
     if (end.outcome !== "done") {
       this.#record({ ...row, outcome: end.outcome, code: end.code });
       return;

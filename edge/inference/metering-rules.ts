@@ -2,7 +2,10 @@
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { JobRequest, Metering, Usage } from "../../schema/wire/worker-frames.ts";
 
-/** Every token is at least one byte of the request or of the answer, but for the template's own. */
+/**
+ * Every token is at least one byte of the request or of the answer, but for the template's own, and for those that went
+ * into reasoning, which nobody sees. Reasoning is bounded by the client's `max_tokens`, or by a limit where it gave none.
+ */
 export function boundUsage(
   claimed: Usage,
   job: { request: JobRequest; requestBytes: number; relayedBytes: number },
@@ -11,9 +14,16 @@ export function boundUsage(
   // Where a model has no template for tools, the agent explains to it in words how to call one.
   const slack = "tools" in request ? LIMITS.toolPromptTokenSlack : LIMITS.promptTokenSlack;
   const maxTokens = "maxTokens" in request ? request.maxTokens : undefined;
+  const reasoningTokens = Math.min(claimed.reasoningTokens ?? 0, maxTokens ?? LIMITS.reasoningTokens);
+  const completionTokens = Math.min(
+    claimed.completionTokens,
+    job.relayedBytes + reasoningTokens,
+    maxTokens ?? Number.POSITIVE_INFINITY,
+  );
   const usage = {
     promptTokens: Math.min(claimed.promptTokens, job.requestBytes + slack),
-    completionTokens: Math.min(claimed.completionTokens, job.relayedBytes, maxTokens ?? Number.POSITIVE_INFINITY),
+    completionTokens,
+    ...(reasoningTokens > 0 && { reasoningTokens: Math.min(reasoningTokens, completionTokens) }),
   };
   const clamped = usage.promptTokens !== claimed.promptTokens || usage.completionTokens !== claimed.completionTokens;
   return { usage, clamped };

@@ -33,10 +33,11 @@ export const openAiErrors: Pick<AnswerFormat, "error" | "errorBody" | "keepAlive
   keepAlive: () => comment("keep-alive"),
 };
 
-export function usageBody({ promptTokens, completionTokens }: Usage) {
+export function usageBody({ promptTokens, completionTokens, reasoningTokens }: Usage) {
   return {
     prompt_tokens: promptTokens,
     completion_tokens: completionTokens,
     total_tokens: promptTokens + completionTokens,
+    ...(reasoningTokens !== undefined && { completion_tokens_details: { reasoning_tokens: reasoningTokens } }),
   };
 }

@@ -7,10 +7,16 @@ const usage = z.strictObject({
   prompt_tokens: z.int().nonnegative(),
   completion_tokens: z.int().nonnegative(),
   total_tokens: z.int().nonnegative(),
+  completion_tokens_details: z
+    .strictObject({ reasoning_tokens: z.int().nonnegative() })
+    .optional()
+    .describe("Where the model reasoned: how many of the completion's tokens are not shown."),
 });
 const finishReason = z
-  .enum(["stop", "length", "tool_calls"])
-  .describe("stop: it ended by itself or at a stop sequence; length: at a limit; tool_calls: it calls tools.");
+  .enum(["stop", "length", "tool_calls", "content_filter"])
+  .describe(
+    "stop: it ended by itself or at a stop sequence; length: at a limit; tool_calls: it calls tools; content_filter: the server behind a worker withheld the rest.",
+  );
 const toolCall = z.strictObject({
   id: z.string(),
   type: z.literal("function"),

@@ -53,7 +53,7 @@ const responseFormat = z.discriminatedUnion("type", [
   z.strictObject({
     type: z.literal("json_schema"),
     json_schema: z.strictObject({
-      name: z.string().min(1).max(64),
+      name: unicodeText.min(1).max(64),
       description: unicodeText.max(LIMITS.toolDescriptionChars).nullish(),
       schema: schemaObject,
       strict,

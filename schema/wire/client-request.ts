@@ -38,17 +38,20 @@ function toMessage(given: MessageBody): ChatRequest["messages"][number] {
 function responseFormatOf({ response_format: format }: ChatCompletionBody): Pick<ChatRequest, "responseFormat"> {
   if (!format || format.type === "text") return {};
   if (format.type === "json_object") return { responseFormat: { type: "json_object" } };
-  return { responseFormat: { type: "json_schema", schema: format.json_schema.schema } };
+  const { name, description, schema, strict } = format.json_schema;
+  const said = { name, ...(description != null && { description }), ...(strict != null && { strict }) };
+  return { responseFormat: { type: "json_schema", schema, ...said } };
 }
 
 function toolsOf(body: ChatCompletionBody): Pick<ChatRequest, "tools" | "toolChoice" | "parallelToolCalls"> {
   const { tools, tool_choice: choice, parallel_tool_calls: parallel } = body;
   if (!tools?.length || choice === "none") return {};
   return {
-    tools: tools.map(({ function: { name: called, description, parameters } }) => ({
+    tools: tools.map(({ function: { name: called, description, parameters, strict } }) => ({
       name: called,
       ...(description != null && { description }),
       ...(parameters != null && { parameters }),
+      ...(strict != null && { strict }),
     })),
     ...(choice === "required" && { toolChoice: choice }),
     ...(typeof choice === "object" && choice !== null && { toolChoice: { name: choice.function.name } }),

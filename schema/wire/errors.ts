@@ -201,6 +201,20 @@ export const ERRORS = Object.freeze({
     "The worker's engine failed on this request.",
     "Try again; if it stays, another model may do.",
   ),
+  "inference/upstream-refused": entry(
+    400,
+    REQUEST,
+    "upstream_refused",
+    "The server that computes for the worker does not take this request.",
+    "Change the request as the message says, or use another model.",
+  ),
+  "inference/upstream-disobeyed": entry(
+    502,
+    SERVER,
+    "upstream_disobeyed",
+    "The server that computes for the worker did not keep to what the request asks for.",
+    "Try again or use another model; if it stays, tell the pool's operator that this server does not support it.",
+  ),
   "inference/context-length-exceeded": entry(
     400,
     REQUEST,
@@ -531,4 +545,6 @@ export const JOB_FAILURES = [
   "inference/worker-busy",
   "inference/model-not-found",
   "http/unsupported-parameter",
+  "inference/upstream-refused",
+  "inference/upstream-disobeyed",
 ] as const satisfies readonly ErrorCode[];

@@ -140,6 +140,8 @@ export const LIMITS = Object.freeze({
   /** Prompt tokens a worker may claim beyond one per request byte: the template's own (SPEC 6.5). */
   promptTokenSlack: 256,
   toolPromptTokenSlack: 1_024,
+  /** Tokens of reasoning, which is not shown, that a worker may claim for a request without max_tokens. */
+  reasoningTokens: 32_768,
 
   adminTokens: 100,
 

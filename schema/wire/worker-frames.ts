@@ -54,7 +54,14 @@ export const chatRequest = z.strictObject({
   responseFormat: z
     .discriminatedUnion("type", [
       z.strictObject({ type: z.literal("json_object") }),
-      z.strictObject({ type: z.literal("json_schema"), schema: jsonSchema }),
+      z.strictObject({
+        type: z.literal("json_schema"),
+        schema: jsonSchema,
+        /** In v1.2, these three as the client said them: another server may go by them. */
+        name: unicodeText.max(LIMITS.toolNameChars).optional(),
+        description: unicodeText.max(LIMITS.toolDescriptionChars).optional(),
+        strict: z.boolean().optional(),
+      }),
     ])
     .optional(),
   tools: z
@@ -64,6 +71,8 @@ export const chatRequest = z.strictObject({
         description: unicodeText.max(LIMITS.toolDescriptionChars).optional(),
         /** Absent: an object of anything. */
         parameters: jsonSchema.optional(),
+        /** In v1.2, as the client said it. */
+        strict: z.boolean().optional(),
       }),
     )
     .min(1)
@@ -88,7 +97,8 @@ export type ToolCall = z.infer<typeof toolCall>;
 /** What the pool hands to a worker; `metering.request_sha256` is over its JCS bytes. */
 export type JobRequest = ChatRequest | CompletionRequest | EmbeddingRequest;
 
-const finishReason = z.enum(["stop", "length", "tool_calls"]);
+/** `content_filter` in v1.2. */
+const finishReason = z.enum(["stop", "length", "tool_calls", "content_filter"]);
 export type FinishReason = z.infer<typeof finishReason>;
 
 /** What a worker can do, signed by its key (SPEC 6.4). JCS of this object is what is signed. */
@@ -241,7 +251,12 @@ const vector = z.strictObject({
     .max(Math.ceil((LIMITS.embeddingDimensions * 4) / 3) * 4),
 });
 const progress = z.strictObject({ type: z.literal("progress"), ...lease });
-const usage = z.strictObject({ promptTokens: tokenCount, completionTokens: tokenCount });
+const usage = z.strictObject({
+  promptTokens: tokenCount,
+  completionTokens: tokenCount,
+  /** In v1.2: how many of the completion's tokens went into reasoning, which is not shown. */
+  reasoningTokens: tokenCount.optional(),
+});
 const done = z.strictObject({
   type: z.literal("done"),
   ...lease,

@@ -1,13 +1,14 @@
-import { chmod, mkdir, readdir, stat, symlink, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { beforeEach, expect, it } from "vitest";
+import { afterEach, beforeEach, expect, it } from "vitest";
 import { openStateFolder } from "../../worker-agent/state/state-folder.ts";
-import { temporaryFolder } from "../temporary-folder.ts";
 
 let folder: string;
 beforeEach(async () => {
-  folder = temporaryFolder();
+  folder = await mkdtemp(join(tmpdir(), "ligand-folder-"));
 });
+afterEach(() => rm(folder, { recursive: true, force: true }));
 
 const open = (path: string) => openStateFolder(path, ["agent.key"]);
 const mode = async (path: string) => (await stat(path)).mode & 0o1777;

@@ -56,7 +56,8 @@ describe("a worker over a server that refuses", () => {
   it.each<[status: number, headers: Record<string, string>, error: object, retryAfter: string | null]>([
     [429, { "retry-after": "17" }, { status: 503, code: "worker_busy" }, "17"],
     [503, {}, { status: 503, code: "worker_busy" }, "5"],
-    [400, {}, { status: 400, code: "unsupported_parameter" }, null],
+    [400, {}, { status: 400, code: "upstream_refused" }, null],
+    [413, {}, { status: 400, code: "context_length_exceeded" }, null],
     [401, {}, { status: 502, code: "engine_error" }, null],
     [404, {}, { status: 404, code: "model_not_found", param: "model" }, null],
   ])("with %i %j asks it once, and its client hears of it in a code", async (status, headers, error, retryAfter) => {

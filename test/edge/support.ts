@@ -239,7 +239,7 @@ export class ScriptedAgent {
       jobId: job.jobId,
       lease: job.lease,
       finishReason,
-      usage: { promptTokens: metering.prompt_tokens, completionTokens: metering.completion_tokens },
+      usage: { ...usage, promptTokens: metering.prompt_tokens, completionTokens: metering.completion_tokens },
       metering,
       meteringSignature: await signMetering(signer, metering),
       ...whole,

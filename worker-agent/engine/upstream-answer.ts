@@ -1,82 +1,105 @@
 import * as z from "zod";
-
-/** A call of a tool, or the next part of one: what a server gives only at its begin is null later. */
-export interface CallPiece {
-  readonly index: number;
-  readonly id: string | null;
-  readonly name: string | null;
-  readonly arguments: string;
-}
+import type { CallPiece } from "./upstream-calls.ts";
+import { type ClaimedUsage, claimedUsage } from "./upstream-usage.ts";
 
 /** One event of a streamed answer, or a whole answer that was not streamed: what of it counts. */
 export interface Piece {
   readonly text: string;
   readonly calls: readonly CallPiece[];
+  /** True where the server sent a part of the model's reasoning, which no client is shown. */
+  readonly reasons: boolean;
   /** As the server says it; null while it goes on. */
   readonly finishReason: string | null;
-  readonly usage: { readonly promptTokens: number; readonly completionTokens: number } | null;
+  readonly usage: ClaimedUsage | null;
 }
 
-const tokens = z.number().int().nonnegative();
-const call = z.object({
-  index: z.number().int().nonnegative().optional(),
-  id: z.string().nullish(),
-  function: z.object({ name: z.string().nullish(), arguments: z.string().nullish() }).nullish(),
-});
-const content = z.object({ content: z.string().nullish(), tool_calls: z.array(call).nullish() });
+export type Reading =
+  | { readonly type: "piece"; readonly piece: Piece }
+  /** Valid, and no part of an answer: a ping, the results of a filter. */
+  | { readonly type: "nothing" }
+  | { readonly type: "error"; readonly error: unknown }
+  | { readonly type: "unknown" };
 
+/** Mistral's reasoning models send a list of parts, of which only those with a `text` are the answer. */
+const text = z.union([
+  z.string(),
+  z
+    .array(z.object({ text: z.string().nullish().catch(null) }))
+    .transform((parts) => parts.map((part) => part.text ?? "").join("")),
+]);
+const name = z.string().nullish().catch(null);
+/** llama-server sent `arguments` as an object for a time (ggml-org/llama.cpp#20198). */
+const called = z.object({ name, arguments: z.unknown().optional() });
+const call = z.object({
+  index: z.int().nonnegative().nullish().catch(null),
+  id: z.string().nullish().catch(null),
+  function: called.nullish(),
+});
+const content = z.object({
+  content: text.nullish(),
+  refusal: name,
+  reasoning_content: z.unknown().optional(),
+  reasoning: z.unknown().optional(),
+  tool_calls: z.array(call).nullish(),
+  /** What was there before `tool_calls`: one call an answer. */
+  function_call: called.nullish(),
+});
+const choice = z.object({
+  index: z.number().nullish(),
+  delta: content.nullish(),
+  message: content.nullish(),
+  text: z.string().nullish(),
+  // Ollama and SGLang said "" while the answer went on (ollama/ollama#4357, sgl-project/sglang#3912).
+  finish_reason: name,
+  error: z.unknown().optional(),
+});
 /** Servers put much more here and not always the same: what is not needed is not looked at. */
 const answer = z.object({
-  choices: z
-    .array(
-      z.object({
-        index: z.number().optional(),
-        delta: content.nullish(),
-        message: content.nullish(),
-        text: z.string().nullish(),
-        finish_reason: z.string().nullish(),
-      }),
-    )
-    .default([]),
-  usage: z.object({ prompt_tokens: tokens, completion_tokens: tokens.default(0) }).nullish(),
+  choices: z.array(choice).nullish(),
+  usage: z.unknown().optional(),
+  error: z.unknown().optional(),
+  object: z.unknown().optional(),
 });
 
-/** Pure: null for what is no answer. */
-export function pieceOf(value: unknown): Piece | null {
+/** Pure: reads one event, or a whole answer. */
+export function readingOf(value: unknown): Reading {
+  if (value === null) return { type: "nothing" };
   const parsed = answer.safeParse(value);
-  if (!parsed.success) return null;
-  const { choices, usage } = parsed.data;
-  const choice = choices.find(({ index = 0 }) => index === 0);
-  if (choice === undefined && (usage ?? null) === null) return null;
-  return {
-    text: choice?.delta?.content ?? choice?.message?.content ?? choice?.text ?? "",
-    calls: (choice?.delta?.tool_calls ?? choice?.message?.tool_calls ?? []).map((one, at) => ({
-      index: one.index ?? at,
-      // Some servers repeat an empty id or name with every part.
-      id: one.id || null,
-      name: one.function?.name || null,
-      arguments: one.function?.arguments ?? "",
-    })),
-    finishReason: choice?.finish_reason ?? null,
-    usage: usage ? { promptTokens: usage.prompt_tokens, completionTokens: usage.completion_tokens } : null,
+  if (!parsed.success) return { type: "unknown" };
+  const { choices, usage, error, object } = parsed.data;
+  const first = choices?.find(({ index }) => (index ?? 0) === 0);
+  // vLLM's own shape is the error itself.
+  const said = error || first?.error || (object === "error" ? value : null);
+  if (said) return { type: "error", error: said };
+  if (first?.finish_reason === "error") return { type: "error", error: "The answer ended with an error." };
+  const claimed = claimedUsage(usage);
+  if (first === undefined && claimed === null) return { type: "nothing" };
+  const spoken = first?.delta ?? first?.message;
+  const legacy = spoken?.function_call;
+  const calls = spoken?.tool_calls ?? (legacy ? [{ function: legacy }] : []);
+  const piece: Piece = {
+    text: spoken?.content || spoken?.refusal || first?.text || "",
+    calls: calls.map(callPiece),
+    reasons: Boolean(spoken?.reasoning_content || spoken?.reasoning),
+    finishReason: first?.finish_reason || null,
+    usage: claimed,
   };
+  return { type: "piece", piece };
 }
 
-/** Joins the halves of a character that a server put into two events; half a character without its other is U+FFFD. */
-export function wholeCharacters(): { push(text: string): string; flush(): string } {
-  let half = "";
+/** Pure: whether nothing of the answer came with it. A server that sends only such pieces makes no progress. */
+export function isIdle({ text: words, calls, reasons, finishReason, usage }: Piece): boolean {
+  return words === "" && calls.length === 0 && !reasons && finishReason === null && usage === null;
+}
+
+function callPiece(given: Partial<z.infer<typeof call>>): CallPiece {
+  const text = given.function?.arguments ?? "";
   return {
-    push(text) {
-      const joined = half + text;
-      const last = joined.charCodeAt(joined.length - 1);
-      half = last >= 0xd800 && last <= 0xdbff ? joined.slice(-1) : "";
-      return joined.slice(0, joined.length - half.length).toWellFormed();
-    },
-    flush() {
-      const rest = half.toWellFormed();
-      half = "";
-      return rest;
-    },
+    index: given.index ?? null,
+    // Some servers repeat an empty id or name with every part.
+    id: given.id || null,
+    name: given.function?.name || null,
+    arguments: typeof text === "string" ? text : JSON.stringify(text),
   };
 }
 
@@ -117,8 +140,8 @@ export function listedModels(value: unknown): ListedModel[] | null {
 }
 
 const embeddings = z.object({
-  data: z.array(z.object({ index: z.number().int().optional(), embedding: z.array(z.number()).min(1) })),
-  usage: z.object({ prompt_tokens: tokens }).nullish(),
+  data: z.array(z.object({ index: z.int().nullish(), embedding: z.array(z.number()).min(1) })),
+  usage: z.unknown().optional(),
 });
 
 export interface Embedded {
@@ -140,5 +163,5 @@ export function embeddedIn(value: unknown, inputs: number): Embedded | null {
     const norm = Math.hypot(...embedding);
     return Float32Array.from(embedding, (one) => (norm === 0 ? 0 : one / norm));
   });
-  return { vectors, promptTokens: parsed.data.usage?.prompt_tokens ?? null };
+  return { vectors, promptTokens: claimedUsage(parsed.data.usage)?.promptTokens ?? null };
 }

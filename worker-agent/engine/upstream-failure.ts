@@ -29,14 +29,17 @@ export interface Failure {
 
 const MESSAGE_CHARS = 300;
 
+const words = z.string().nullish().catch(null);
 const errorBody = z.object({
   error: z.union([
     z.string(),
     z.object({
-      message: z.string().nullish(),
-      code: z.union([z.string(), z.number()]).nullish(),
-      type: z.string().nullish(),
-      param: z.string().nullish(),
+      message: words,
+      code: z.union([z.string(), z.number()]).nullish().catch(null),
+      type: words,
+      // Gemini's: "UNAVAILABLE", "RESOURCE_EXHAUSTED".
+      status: z.union([z.string(), z.number()]).nullish().catch(null),
+      param: words,
     }),
   ]),
 });
@@ -52,18 +55,54 @@ interface Said {
   readonly param: string;
 }
 
+export const NOT_UNDERSTOOD: Failure = failure({
+  message: "The upstream server's answer was not understood.",
+  retryable: true,
+  forOwner: "The upstream server's answer was not understood. Is it an OpenAI-compatible server?",
+});
+
+/** What the server's model did against the request: it would do so again, and its server is none the worse for it. */
+export const misused = (message: string): Failure => failure({ message, retryable: false });
+
+/** What the request asks for and the server did not keep to. A worker over another server may. */
+export const disobeyed = (message: string): Failure =>
+  failure({ code: "inference/upstream-disobeyed", message, retryable: true, forOwner: message });
+
+export function tooLongVectors(dimensions: number): Failure {
+  const message = `The upstream server's embeddings have ${dimensions} dimensions, and ${LIMITS.embeddingDimensions} are the most.`;
+  const forOwner = `${message} Do not offer them: --upstream-kinds chat,completion.`;
+  return failure({ message, retryable: false, forOwner });
+}
+
+const TOO_LARGE = [413, 414, 431];
+/** 529 is Anthropic's and some gateways' "overloaded". */
+const BUSY = [429, 503, 529];
+
 /**
  * Pure: what a refusal means for the job, for the pool and for the owner.
  *
  * @param secrets what no message may repeat: the key and the server's address
  */
 export function failureOf({ status, body, retryAfter }: Refusal, secrets: readonly string[], nowMs: number): Failure {
-  const said = readError(body);
-  const words = cleaned(said.message, secrets);
-  const quoted = words === "" ? "" : `: ${words}`;
-  const pauseMs = retryAfterMs(retryAfter, nowMs);
+  return failureFrom(status, readError(parseJson(body)), { secrets, pauseMs: retryAfterMs(retryAfter, nowMs) });
+}
 
-  if (status === 429 || status === 503) {
+/** Pure: an error inside a stream that had begun with 200. Its status is what the error says of itself. */
+export function failureInStream(error: unknown, secrets: readonly string[]): Failure {
+  const said = readError({ error });
+  const status = isTooLong(said, 400) ? 400 : (statusOf(said.code) ?? 500);
+  return failureFrom(status, said, { secrets, pauseMs: 0 });
+}
+
+function failureFrom(
+  status: number,
+  said: Said,
+  { secrets, pauseMs }: { readonly secrets: readonly string[]; readonly pauseMs: number },
+): Failure {
+  const words = quotable(said.message, secrets);
+  const quoted = words === "" ? "" : `: ${words}`;
+
+  if (BUSY.includes(status)) {
     const what = status === 429 ? "limits its requests" : "is not available";
     const forOwner = `The upstream server ${what} now (${status}${quoted}).`;
     const message = `The upstream server ${what} now.`;
@@ -72,7 +111,7 @@ export function failureOf({ status, body, retryAfter }: Refusal, secrets: readon
   if (status === 401 || status === 402 || status === 403) {
     const remedy = status === 402 ? "Check the account behind the key." : "Set LIGAND_UPSTREAM_KEY to a key it takes.";
     const forOwner = `The upstream server refuses this worker (${status}${quoted}). ${remedy}`;
-    return failure({ message: "The upstream server refuses this worker.", retryable: true, forOwner });
+    return failure({ message: `The upstream server refuses this worker (${status}).`, retryable: true, forOwner });
   }
   if (status === 404) {
     const forOwner = `The upstream server has no such model or route (404${quoted}). Check --upstream-url and --upstream-model.`;
@@ -88,33 +127,42 @@ export function failureOf({ status, body, retryAfter }: Refusal, secrets: readon
     const message = "The prompt does not fit the model's context.";
     return failure({ code: "inference/context-length-exceeded", message, quoted: words, retryable: false });
   }
-  if (status >= 400 && status < 500) {
-    const message = "The upstream server does not take this request.";
-    const unknownField = fieldNotTaken(said);
+  if (TOO_LARGE.includes(status)) {
+    const message = `The upstream server answered ${status}: the request is larger than it takes.`;
+    const forOwner = `${message} If a proxy stands before it, raise what that takes, such as nginx's client_max_body_size.`;
+    return failure({ code: "inference/context-length-exceeded", message, retryable: true, forOwner });
+  }
+  if (status === 400 || status === 422) {
+    const param = paramOf(said);
     return failure({
-      code: "http/unsupported-parameter",
-      message,
+      code: param === null ? "inference/upstream-refused" : "http/unsupported-parameter",
+      message: "The upstream server does not take this request.",
       quoted: words,
       retryable: false,
-      unknownField,
-      param: paramOf(said),
+      unknownField: fieldNotTaken(said),
+      param,
     });
   }
-  const forOwner = `The upstream server failed (${status}${quoted}).`;
-  return failure({ message: "The upstream server failed.", retryable: true, forOwner, pauseMs });
+  const message = `The upstream server failed (${status}).`;
+  return failure({ message, retryable: true, forOwner: `The upstream server failed (${status}${quoted}).`, pauseMs });
 }
 
-/** Pure: an error that came as an event of a stream that had begun with 200. */
-export function failureInStream(event: string, secrets: readonly string[], nowMs: number): Failure | null {
-  const parsed = errorBody.safeParse(parseJson(event));
-  if (!parsed.success) return null;
-  const code = typeof parsed.data.error === "string" ? null : Number(parsed.data.error.code);
-  const status = code !== null && Number.isInteger(code) && code >= 400 && code < 600 ? code : 500;
-  return failureOf(
-    { status: isTooLong(readError(event), 400) ? 400 : status, body: event, retryAfter: null },
-    secrets,
-    nowMs,
-  );
+/** Pure: of an error in a stream: OpenRouter and vLLM give the status as its code, others name its kind. */
+function statusOf(code: string): number | null {
+  const status = code
+    .split(" ")
+    .map(Number)
+    .find((it) => Number.isInteger(it) && it >= 400 && it < 600);
+  if (status !== undefined) return status;
+  if (/rate_?limit|too_many_requests|quota|resource_exhausted/i.test(code)) return 429;
+  if (/overloaded|unavailable|capacity/i.test(code)) return 503;
+  return /invalid_request|bad_?request/i.test(code) ? 400 : null;
+}
+
+/** Pure: what a server says of a request, for people. A page of HTML is none of it, nor is an address. */
+function quotable(message: string, secrets: readonly string[]): string {
+  if (/<\/?[a-z!][^>]*>/i.test(message)) return "";
+  return cleaned(message.replace(/\b(https?:\/\/|bearer\s+)\S+/gi, "…"), secrets);
 }
 
 /** Pure: a stranger's words as they may stand in a line of ours. */
@@ -137,21 +185,20 @@ function failure(about: Partial<Failure> & Pick<Failure, "message" | "retryable"
   };
 }
 
-function readError(body: string): Said {
-  const json = parseJson(body);
+function readError(json: unknown): Said {
   const error = errorBody.safeParse(json).data?.error;
   if (error === undefined) return { message: otherBody.safeParse(json).data ?? "", code: "", param: "" };
   if (typeof error === "string") return { message: error, code: "", param: "" };
   return {
     message: error.message ?? "",
-    code: [error.code ?? "", error.type ?? ""].join(" "),
+    code: [error.code ?? "", error.type ?? "", error.status ?? ""].join(" "),
     param: error.param ?? "",
   };
 }
 
 /** OpenAI's code; llama-server's type; and the sentences of vLLM and others that give none. */
 function isTooLong({ message, code }: Said, status: number): boolean {
-  if (status !== 400 && status !== 413 && status !== 422) return false;
+  if (![400, 413, 422].includes(status)) return false;
   if (/context_length_exceeded|exceed_context_size/.test(code)) return true;
   return /(maximum|exceed\w*|available|too (long|large) for)[^.]{0,60}context (length|size|window)|context (length|size|window)[^.]{0,40}exceed/i.test(
     message,

@@ -21,7 +21,12 @@ const LIMIT_BYTES = Object.freeze({
 export type Reply =
   | { readonly type: "refused"; readonly status: number; readonly body: string; readonly retryAfter: string | null }
   | { readonly type: "json"; readonly value: unknown }
-  | { readonly type: "events"; readonly events: AsyncIterable<string> };
+  | { readonly type: "events"; readonly events: AsyncIterable<StreamPart> };
+
+/** What a stream brought: first how much was read, then each event that is complete with it. */
+export type StreamPart =
+  | { readonly type: "read"; readonly bytes: number }
+  | { readonly type: "event"; readonly name: string; readonly data: string };
 
 /** Why no answer came, or not a whole one. */
 export class UpstreamUnreachable extends Error {
@@ -109,7 +114,11 @@ class SilenceWatch {
   }
 }
 
-async function* chunksOf(response: Response, limitBytes: number, watch: SilenceWatch): AsyncGenerator<string> {
+async function* chunksOf(
+  response: Response,
+  limitBytes: number,
+  watch: SilenceWatch,
+): AsyncGenerator<{ text: string; bytes: number }> {
   const decoder = new TextDecoder();
   const reader = response.body?.getReader();
   if (reader === undefined) return;
@@ -119,31 +128,32 @@ async function* chunksOf(response: Response, limitBytes: number, watch: SilenceW
     if (done) break;
     bytes += value.byteLength;
     if (bytes > limitBytes) throw new UpstreamUnreachable("The upstream server's answer is too large.", false);
-    yield decoder.decode(value, { stream: true });
+    yield { text: decoder.decode(value, { stream: true }), bytes: value.byteLength };
   }
-  yield decoder.decode();
+  yield { text: decoder.decode(), bytes: 0 };
 }
 
 async function textOf(response: Response, limitBytes: number, watch: SilenceWatch): Promise<string> {
-  let text = "";
-  for await (const chunk of chunksOf(response, limitBytes, watch)) text += chunk;
-  return text;
+  let whole = "";
+  for await (const { text } of chunksOf(response, limitBytes, watch)) whole += text;
+  return whole;
 }
 
-/** The `data` of each server-sent event. Ends the connection when it is left. */
-async function* eventsOf(response: Response, watch: SilenceWatch): AsyncGenerator<string> {
+/** The server-sent events. Ends the connection when it is left. */
+async function* eventsOf(response: Response, watch: SilenceWatch): AsyncGenerator<StreamPart> {
   try {
-    const ready: string[] = [];
+    const ready: StreamPart[] = [];
     let tooLarge = false;
     const parser = createParser({
       maxBufferSize: LIMIT_BYTES.event,
-      onEvent: ({ data }) => ready.push(data),
+      onEvent: ({ data, event = "" }) => ready.push({ type: "event", name: event, data }),
       onError: ({ type }) => {
         tooLarge ||= type === "max-buffer-size-exceeded";
       },
     });
-    for await (const chunk of chunksOf(response, LIMIT_BYTES.stream, watch)) {
-      parser.feed(chunk);
+    for await (const { text, bytes } of chunksOf(response, LIMIT_BYTES.stream, watch)) {
+      parser.feed(text);
+      yield { type: "read", bytes };
       yield* ready.splice(0);
       if (tooLarge) throw new UpstreamUnreachable("The upstream server sent too large an event.", false);
     }

@@ -48,7 +48,9 @@ function message(one: Chat["messages"][number]): object {
 
 function format(wanted: NonNullable<Chat["responseFormat"]>): object {
   if (wanted.type === "json_object") return wanted;
-  return { type: "json_schema", json_schema: { name: "answer", schema: wanted.schema, strict: true } };
+  const { name = "answer", description, strict, schema } = wanted;
+  const said = { ...(description !== undefined && { description }), ...(strict !== undefined && { strict }) };
+  return { type: "json_schema", json_schema: { name, ...said, schema } };
 }
 
 function choice(wanted: NonNullable<Chat["toolChoice"]>): unknown {

@@ -222,6 +222,7 @@ class Connection {
       engine,
       pool,
       worker: signer.id,
+      minor: minorOf(this.#socket.protocol),
       nowMs,
       signMetering: (metering) => signMetering(signer, metering),
       send: (frame) => this.#send(frame),

@@ -6,12 +6,15 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import type { AgentFrame, FinishReason, JobFrame, Metering, ToolCall, Usage } from "../../schema/wire/worker-frames.ts";
 import type { Engine, Failed, JobFailure } from "../engine/engine.ts";
 import { coalescer } from "./coalesce.ts";
+import { endForPool } from "./frame-for-pool.ts";
 import { meteringRecord } from "./metering.ts";
 
 export interface JobRunner {
   readonly engine: Engine;
   readonly pool: string;
   readonly worker: string;
+  /** Of the worker protocol that the pool speaks. */
+  readonly minor: number;
   readonly signMetering: (metering: Metering) => Promise<string>;
   readonly send: (frame: AgentFrame) => void;
   /** Resolves when the socket has room again, or at the abort; undefined while it has room. */
@@ -131,6 +134,7 @@ async function generate(job: Exclude<JobFrame, { kind: "embedding" }>, report: R
   const { stream } = job.request;
   const calls: ToolCall[] = [];
   let answer = "";
+  let saidBytes = 0;
   let deltas = coalescer();
   let seq = 0;
   let flushTimer: NodeJS.Timeout | undefined;
@@ -144,6 +148,7 @@ async function generate(job: Exclude<JobFrame, { kind: "embedding" }>, report: R
   };
   const say = async (piece: { text: string; tokens: number }) => {
     hash.update(piece.text);
+    saidBytes += Buffer.byteLength(piece.text);
     const call = calls.at(-1);
     if (stream) {
       for (const delta of deltas.push(piece, runner.nowMs())) sendDelta(delta);
@@ -177,6 +182,7 @@ async function generate(job: Exclude<JobFrame, { kind: "embedding" }>, report: R
           const { id, name, tokens } = event;
           flush();
           hash.update(name);
+          saidBytes += name.length;
           calls.push({ id, name, arguments: "" });
           deltas = coalescer();
           if (stream) sendDelta({ text: "", tokens }, { id, name });
@@ -185,13 +191,12 @@ async function generate(job: Exclude<JobFrame, { kind: "embedding" }>, report: R
         case "failed":
           flush();
           return report.fail(event);
-        case "end":
+        case "end": {
           flush();
-          return await report.done(
-            event.finishReason,
-            event.usage,
-            stream ? {} : { text: answer, ...(calls.length > 0 && { toolCalls: calls }) },
-          );
+          const { finishReason, usage } = endForPool(runner.minor, event, { bytes: saidBytes, calls: calls.length });
+          const whole = stream ? {} : { text: answer, ...(calls.length > 0 && { toolCalls: calls }) };
+          return await report.done(finishReason, usage, whole);
+        }
         default:
           return event satisfies never;
       }

@@ -1,11 +1,12 @@
-import { writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { beforeAll, expect, it } from "vitest";
+import { afterAll, beforeAll, expect, it } from "vitest";
 import { trustedAuthorities } from "../../../scripts/runtime/trusted-authorities.ts";
-import { temporaryFolder } from "../../temporary-folder.ts";
 import { authority, selfSigned } from "./self-signed.ts";
 
-const folder = temporaryFolder();
+const folder = mkdtempSync(join(tmpdir(), "ligand-authorities-"));
+afterAll(() => rmSync(folder, { recursive: true }));
 
 let certificates: string[];
 beforeAll(async () => {

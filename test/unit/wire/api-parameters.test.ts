@@ -82,12 +82,6 @@ tableCases("the table of /v1/chat/completions", {
     "tool_choice[function].function.name": ["f", "g"],
     parallel_tool_calls: [true, false],
   },
-  checkedOnly: [
-    "response_format[json_schema].json_schema.name",
-    "response_format[json_schema].json_schema.description",
-    "response_format[json_schema].json_schema.strict",
-    "tools[function].function.strict",
-  ],
   read: (body) => [body.model, body.stream_options?.include_usage ?? false, toChatRequest(body)],
 });
 
@@ -96,7 +90,6 @@ tableCases("the table of /v1/completions", {
   body: { model: "m", prompt: "p" },
   shapes: {},
   used: { ...generation, prompt: ["a", "b"] },
-  checkedOnly: [],
   read: (body) => [body.model, body.stream_options?.include_usage ?? false, toCompletionRequest(body)],
 });
 
@@ -105,7 +98,6 @@ tableCases("the table of /v1/embeddings", {
   body: { model: "m", input: "i" },
   shapes: {},
   used: { model: ["a", "b"], input: ["a", ["a", "b"]], encoding_format: ["float", "base64"], dimensions: [1, 2] },
-  checkedOnly: [],
   read: (body) => [body.model, body.encoding_format ?? "float", toEmbeddingRequest(body)],
 });
 

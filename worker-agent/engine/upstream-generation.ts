@@ -1,0 +1,196 @@
+import { LIMITS } from "../../schema/wire/limits.ts";
+import type { FinishReason } from "../../schema/wire/worker-frames.ts";
+import type { GenerationEvent, GenerationJob } from "./engine.ts";
+import { type StopFilter, stopFilter } from "./stop-filter.ts";
+import type { Piece } from "./upstream-answer.ts";
+import { type Assembled, CallAssembler, type CallEvent, type CallProblem } from "./upstream-calls.ts";
+import { disobeyed, type Failure, misused, NOT_UNDERSTOOD } from "./upstream-failure.ts";
+import { disobedience } from "./upstream-obedience.ts";
+import { type ClaimedUsage, laterUsage } from "./upstream-usage.ts";
+import { wholeCharacters } from "./whole-characters.ts";
+
+/** An answer longer than this is no answer. */
+const ANSWER_BYTES = 16 * 1024 * 1024;
+/** No token of a vocabulary in use is longer. A server that says more than `max_tokens` of these has ignored it. */
+const TOKEN_BYTES = 128;
+
+type Said = Extract<GenerationEvent, { type: "text" }> | CallEvent;
+
+export type Ending =
+  | { readonly type: "finished"; readonly finishReason: FinishReason }
+  | { readonly type: "failed"; readonly failure: Failure };
+
+export interface Step {
+  readonly events: readonly Said[];
+  /** Null while the answer goes on. After an ending the server has nothing more to say that counts. */
+  readonly ending: Ending | null;
+}
+
+/**
+ * What the pieces of a server's answer make of one job: text and calls in their order, held to what the request
+ * promises its client. Pure but for `newId`; reading the server is `upstream-stream.ts`.
+ */
+export class UpstreamGeneration {
+  readonly #job: GenerationJob;
+  readonly #characters = wholeCharacters();
+  readonly #stops: StopFilter;
+  readonly #calls: CallAssembler;
+  /** Text that waits for the call which the request demands: without one, no word of the answer is to be used. */
+  readonly #waiting: Said[] = [];
+  readonly #waitsForCall: boolean;
+  readonly #oneCall: boolean;
+  readonly #keepsText: boolean;
+  #text = "";
+  #finishReason: string | null = null;
+  #usage: ClaimedUsage | null = null;
+  #receivedBytes = 0;
+  #bytes = 0;
+  #pieces = 0;
+
+  constructor(job: GenerationJob, newId: () => string) {
+    const { request } = job;
+    const chat = "messages" in request ? request : undefined;
+    this.#job = job;
+    this.#stops = stopFilter(request.stop ?? []);
+    this.#oneCall = chat?.parallelToolCalls === false;
+    const most = this.#oneCall ? 1 : LIMITS.toolCallsPerMessage;
+    const names = (chat?.tools ?? []).map(({ name }) => name);
+    this.#calls = new CallAssembler(names, most, newId);
+    this.#waitsForCall = chat?.toolChoice !== undefined;
+    this.#keepsText = chat?.responseFormat !== undefined;
+  }
+
+  get usage(): ClaimedUsage | null {
+    return this.#usage;
+  }
+
+  /** Of what was said. */
+  get measured(): { readonly bytes: number; readonly pieces: number } {
+    return { bytes: this.#bytes, pieces: this.#pieces };
+  }
+
+  push(piece: Piece): Step {
+    this.#usage = laterUsage(this.#usage, piece.usage);
+    this.#finishReason = piece.finishReason ?? this.#finishReason;
+    const received = piece.calls.map((call) => (call.name ?? "") + call.arguments).join("");
+    this.#receivedBytes += Buffer.byteLength(piece.text) + Buffer.byteLength(received);
+    if (this.#receivedBytes > ANSWER_BYTES) return failedStep(TOO_LARGE);
+
+    const text = this.#calls.begun ? "" : this.#characters.push(piece.text);
+    const { out, stopped } = this.#stops.push({ text, tokens: text === "" ? 0 : 1 });
+    const events = this.#textEvents(out);
+    // Nothing follows a stop sequence: the server is told so by the end of its connection.
+    if (stopped !== null) return this.#finish(events, "stop");
+    if (piece.calls.length > 0) {
+      if (!this.#calls.begun) events.push(...this.#restOfText());
+      const assembled = this.#calls.push(piece.calls);
+      if (!assembled.ok) return failedStep(this.#problemWith(assembled), this.#said(events));
+      events.push(...assembled.events);
+      const named = this.#otherCall(assembled.events);
+      if (named !== null) return failedStep(disobeyed(named), []);
+    }
+    const said = this.#said(events);
+    const { maxTokens } = this.#job.request;
+    const isTooMuch = maxTokens !== undefined && this.#receivedBytes > maxTokens * TOKEN_BYTES;
+    return isTooMuch ? this.#finish(said, "length") : { events: said, ending: null };
+  }
+
+  /** Nothing more comes. @param isDone whether the server said so itself */
+  end(isDone: boolean): Step {
+    const events = this.#calls.begun ? [] : this.#restOfText();
+    const isEmpty = this.#receivedBytes === 0;
+    if (this.#finishReason === null && (!isDone || isEmpty)) return failedStep(CUT, this.#said(events));
+    return this.#finish(events, finishOf(this.#finishReason));
+  }
+
+  #finish(events: readonly Said[], reason: FinishReason): Step {
+    const isCut = reason === "length" || reason === "content_filter";
+    const assembled = this.#calls.end(isCut);
+    if (!assembled.ok) return failedStep(this.#problemWith(assembled), this.#said(events));
+    const wrong =
+      isCut || !("messages" in this.#job.request)
+        ? null
+        : disobedience(this.#job.request, this.#text, this.#calls.calls());
+    if (wrong !== null && this.#waitsForCall && !this.#calls.begun) return failedStep(disobeyed(wrong));
+    const said = this.#said([...events, ...assembled.events]);
+    if (wrong !== null) return failedStep(disobeyed(wrong), said);
+    const finishReason = isCut ? reason : this.#calls.begun ? "tool_calls" : "stop";
+    return { events: said, ending: { type: "finished", finishReason } };
+  }
+
+  #restOfText(): Said[] {
+    const { out, stopped } = this.#stops.push({ text: this.#characters.flush(), tokens: 1 });
+    const rest = stopped === null ? this.#stops.flush() : { text: "", tokens: 0 };
+    return [...this.#textEvents(out), ...this.#textEvents(rest)];
+  }
+
+  #textEvents({ text, tokens }: { readonly text: string; readonly tokens: number }): Said[] {
+    if (text === "") return [];
+    if (this.#keepsText) this.#text += text;
+    return [{ type: "text", text, tokens }];
+  }
+
+  /** What of these may go out now. */
+  #said(events: readonly Said[]): Said[] {
+    if (this.#waitsForCall && !this.#calls.begun) {
+      this.#waiting.push(...events);
+      return [];
+    }
+    const said = [...this.#waiting.splice(0), ...events];
+    for (const event of said) {
+      this.#bytes += Buffer.byteLength(event.type === "tool-call" ? event.name : event.text);
+      this.#pieces += event.tokens;
+    }
+    return said;
+  }
+
+  #problemWith({ problem }: Extract<Assembled, { ok: false }>): Failure {
+    return problem === "too-many" && this.#oneCall ? SEVERAL_CALLS : PROBLEMS[problem];
+  }
+
+  /** A call of a tool other than the one that the client named. */
+  #otherCall(events: readonly CallEvent[]): string | null {
+    const choice = "messages" in this.#job.request ? this.#job.request.toolChoice : undefined;
+    if (typeof choice !== "object") return null;
+    const isOther = events.some((event) => event.type === "tool-call" && event.name !== choice.name);
+    return isOther ? "The upstream server called another tool than the one that tool_choice names." : null;
+  }
+}
+
+/** Pure: what servers call the end of an answer. What is none of these ended by itself: `eos`, `eos_token`, `end_turn`. */
+export function finishOf(reason: string | null): FinishReason {
+  switch (reason?.toLowerCase()) {
+    case "length":
+    case "max_tokens":
+    // Mistral's, where the context is full.
+    case "model_length":
+      return "length";
+    case "content_filter":
+    // Gemini's, and Zhipu's.
+    case "safety":
+    case "sensitive":
+      return "content_filter";
+    default:
+      return "stop";
+  }
+}
+
+const CUT: Failure = { ...NOT_UNDERSTOOD, message: "The upstream server ended its answer in the middle." };
+const TOO_LARGE: Failure = {
+  ...NOT_UNDERSTOOD,
+  message: "The upstream server's answer is too large.",
+  retryable: false,
+};
+
+const PROBLEMS: Readonly<Record<CallProblem, Failure>> = Object.freeze({
+  "not-understood": NOT_UNDERSTOOD,
+  "not-offered": misused("The upstream model called a tool that was not offered."),
+  "too-many": misused("The upstream model called more tools at once than were allowed."),
+});
+
+const SEVERAL_CALLS = disobeyed("The upstream server made several tool calls, though parallel_tool_calls is false.");
+
+const failedStep = (failure: Failure, events: readonly Said[] = []): Step => ({
+  events,
+  ending: { type: "failed", failure },
+});

@@ -1,3 +1,4 @@
+import { createExecutionContext } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { describe, expect, it } from "vitest";
 import { createKey } from "./support.ts";
@@ -7,7 +8,8 @@ const PAGE = "https://page.example";
 async function ask(origins: string | undefined, init: RequestInit, path = "/v1/models"): Promise<Response> {
   const app = (await import("../../edge/index.ts")).default;
   const request = new Request(`https://pool.example${path}`, init);
-  return app.fetch(request, { ...env, ...(origins !== undefined && { CORS_ORIGINS: origins }) });
+  const bindings = { ...env, ...(origins !== undefined && { CORS_ORIGINS: origins }) };
+  return app.fetch(request, bindings, createExecutionContext());
 }
 
 const preflight = (origin: string): RequestInit => ({

@@ -8,12 +8,24 @@ const TEST_SECRETS = {
   METRICS_TOKEN: "test-metrics-token",
 };
 
+/** For machines with other work to do: what a test waits for is an event, and only a test that fails waits this long. */
+const PATIENCE = { testTimeout: 120_000, hookTimeout: 120_000 };
+
 export default defineConfig({
   test: {
     // The summary is read by people and by CI alike.
     reporters: ["default"],
+    globalSetup: ["test/run-folder.ts"],
     projects: [
-      { test: { name: "unit", include: ["test/unit/**/*.test.ts"], environment: "node" } },
+      {
+        test: {
+          name: "unit",
+          include: ["test/unit/**/*.test.ts"],
+          setupFiles: ["test/nothing-left.ts"],
+          environment: "node",
+          ...PATIENCE,
+        },
+      },
       {
         plugins: [
           cloudflareTest(async () => ({
@@ -27,18 +39,26 @@ export default defineConfig({
           name: "edge",
           include: ["test/edge/**/*.test.ts"],
           setupFiles: ["test/edge/apply-migrations.ts"],
+          ...PATIENCE,
           deps: { optimizer: { ssr: { enabled: true, include: ["itty-durable"] } } },
         },
       },
-      { test: { name: "agent", include: ["test/agent/**/*.test.ts"], environment: "node", testTimeout: 60_000 } },
+      {
+        test: {
+          name: "agent",
+          include: ["test/agent/**/*.test.ts"],
+          setupFiles: ["test/nothing-left.ts"],
+          environment: "node",
+          ...PATIENCE,
+        },
+      },
       {
         test: {
           name: "e2e",
           include: ["test/e2e/**/*.test.ts"],
-          globalSetup: ["test/e2e/run-folder.ts"],
+          setupFiles: ["test/nothing-left.ts"],
           environment: "node",
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
+          ...PATIENCE,
           // Real processes share two cores: a file at a time.
           fileParallelism: false,
         },

@@ -1,11 +1,19 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { onTestFinished } from "vitest";
 
-/** In a test: a folder that is removed when the test has ended. */
+const made: string[] = [];
+
+/** A folder of its own for a test. It is removed when the test file has ended (`nothing-left.ts`). */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "ligand-test-"));
-  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  made.push(folder);
   return folder;
+}
+
+/** The folders that this test file has made so far. */
+export const temporaryFolders = (): readonly string[] => made;
+
+export function removeTemporaryFolders(): void {
+  for (const folder of made.splice(0)) rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
 }

@@ -19,6 +19,7 @@ import {
   secretsFile,
 } from "./pool-secrets.ts";
 import { openPrivateFolder } from "./private-files.ts";
+import { removeScratch } from "./runtime-scratch.ts";
 import { lockState } from "./state-lock.ts";
 import { CLOSED, isAddressInUse, type LogLine, startRuntime, supervise } from "./supervised-runtime.ts";
 import {
@@ -134,6 +135,7 @@ export async function startPool(options: PoolOptions): Promise<RunningPool> {
     const recordFile = join(stateDir, WORKERD_RECORD);
     const orphan = await endOrphan(recordFile);
     if (orphan !== undefined) options.log(`Ended the runtime that an earlier start left behind (pid ${orphan}).`);
+    removeScratch(stateDir);
 
     const warning = openSecretsWarning(stateDir);
     if (warning !== undefined) options.log(warning);

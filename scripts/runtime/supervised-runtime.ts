@@ -13,6 +13,7 @@ import { AT_START } from "../../schema/wire/scheduled.ts";
 import type { NetworkNotes } from "./network-notes.ts";
 import type { Cron } from "./pool-config.ts";
 import { RUNTIME_STATE } from "./pool-secrets.ts";
+import { withScratchIn } from "./runtime-scratch.ts";
 import { recordedWorkerd } from "./workerd-record.ts";
 
 export type LogLine = (line: string) => void;
@@ -69,7 +70,7 @@ export async function startRuntime(
     }),
     enableDevRegistry: false,
   };
-  const miniflare = withoutSignalHandlers(() => new Miniflare(options));
+  const miniflare = withScratchIn(stateDir, () => withoutSignalHandlers(() => new Miniflare(options)));
   // Nobody waits for it; where it fails, alarms do the same a little later.
   const wake = (cron: string) => {
     if (served === undefined) return;

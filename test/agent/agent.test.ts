@@ -1,6 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { chmod, mkdir, mkdtemp, readdir, readFile, stat, utimes, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { chmod, mkdir, readdir, readFile, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { sha256Hex } from "../../schema/crypto/hash.ts";
@@ -13,6 +12,7 @@ import packageJson from "../../worker-agent/package.json" with { type: "json" };
 import { workerSocketUrl } from "../../worker-agent/session/pool-url.ts";
 import type { AgentStatus } from "../../worker-agent/state/status-file.ts";
 import { AGENT_VERSION } from "../../worker-agent/version.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
 import { meteringHolds } from "../unit/crypto/metering-verdict.ts";
 import { PoolDouble, type PoolSide } from "./pool-double.ts";
 
@@ -23,7 +23,7 @@ let events: AgentEvent[];
 
 beforeEach(async () => {
   pool = await PoolDouble.listen();
-  stateDir = join(await mkdtemp(join(tmpdir(), "ligand-agent-")), "state");
+  stateDir = join(temporaryFolder(), "state");
   drain = new AbortController();
   events = [];
 });
@@ -256,7 +256,7 @@ describe("a model file", () => {
   ])("%s is called %s", (path, want) => expect(modelName(path)).toBe(want));
 
   it("is hashed again only when it has changed", async () => {
-    const folder = await mkdtemp(join(tmpdir(), "ligand-hash-"));
+    const folder = temporaryFolder();
     const path = join(folder, "m.gguf");
     const cache = join(folder, "hashes.json");
     const at = new Date(1_700_000_000_000);

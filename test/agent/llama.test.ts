@@ -1,10 +1,10 @@
-import { mkdtemp, readFile, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { GenerationJob } from "../../worker-agent/engine/engine.ts";
 import { loadLlamaEngine } from "../../worker-agent/engine/llama.ts";
 import { EMBEDDED_MODEL } from "../../worker-agent/models/embedded.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
 import { type Answer, answer, chat, completion, type LoadedModel, loadEmbedded } from "./loaded-model.ts";
 
 let model: LoadedModel;
@@ -280,7 +280,7 @@ describe("loading", () => {
     });
 
   it("of half a file says what to do", async () => {
-    const path = join(await mkdtemp(join(tmpdir(), "ligand-model-")), "half.gguf");
+    const path = join(temporaryFolder(), "half.gguf");
     await writeFile(path, (await readFile(EMBEDDED_MODEL.path)).subarray(0, 200_000));
     const loaded = await load(path);
     expect(loaded).toMatchObject({ ok: false, message: expect.stringContaining("download the file again") });

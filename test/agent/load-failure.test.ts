@@ -1,5 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Llama } from "node-llama-cpp";
 import { InsufficientMemoryError, NoBinaryFoundError } from "node-llama-cpp";
@@ -9,6 +8,7 @@ import { whyNotLoaded } from "../../worker-agent/engine/load-failure.ts";
 import { EMBEDDED_MODEL } from "../../worker-agent/models/embedded.ts";
 import { findModel } from "../../worker-agent/models/model-file.ts";
 import { Counters } from "../../worker-agent/session/counters.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
 
 /** Which file is at fault, and what its owner does, for files as they are found on real disks. */
 
@@ -16,13 +16,12 @@ let folder: string;
 let runtime: Llama;
 let model: Buffer;
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "ligand-damaged-"));
+  folder = temporaryFolder();
   model = await readFile(EMBEDDED_MODEL.path);
   runtime = await startLlama({ gpu: false });
 });
 afterAll(async () => {
   await stopLlama(runtime);
-  await rm(folder, { recursive: true });
 });
 
 /** The embedded model with other bytes from `at` on. */

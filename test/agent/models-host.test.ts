@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
-import { copyFile, mkdtemp, open, readFile, stat, writeFile } from "node:fs/promises";
-import { availableParallelism, cpus, tmpdir } from "node:os";
+import { copyFile, open, readFile, stat, writeFile } from "node:fs/promises";
+import { availableParallelism, cpus } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { LIMITS } from "../../schema/wire/limits.ts";
@@ -15,6 +15,7 @@ import { EMBEDDED_MODEL } from "../../worker-agent/models/embedded.ts";
 import { sha256Of } from "../../worker-agent/models/model-file.ts";
 import { calibrate } from "../../worker-agent/profile/threads.ts";
 import { AGENT_VERSION } from "../../worker-agent/version.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
 import { HubDouble } from "./hub-double.ts";
 import { chat } from "./loaded-model.ts";
 import { PoolDouble, type PoolSide } from "./pool-double.ts";
@@ -26,7 +27,7 @@ let red: string;
 let blue: string;
 let neededBytes: number;
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "ligand-host-"));
+  folder = temporaryFolder();
   [red, blue] = [join(folder, "red.gguf"), join(folder, "blue.gguf")];
   for (const path of [red, blue]) await copyFile(EMBEDDED_MODEL.path, path);
   const llama = await startLlama({ gpu: false });
@@ -77,7 +78,7 @@ const start = async (options: Partial<AgentOptions>): Promise<AgentOutcome> => {
   return runAgent({
     poolUrl: pool.url,
     token: pool.token,
-    stateDir: join(await mkdtemp(join(tmpdir(), "ligand-host-agent-")), "state"),
+    stateDir: join(temporaryFolder(), "state"),
     cacheDir: folder,
     models: [red, blue],
     slots: 2,

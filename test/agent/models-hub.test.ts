@@ -1,6 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdtemp, readdir, readFile, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { sha256Hex } from "../../schema/crypto/hash.ts";
@@ -8,6 +7,7 @@ import { EMBEDDED_MODEL } from "../../worker-agent/models/embedded.ts";
 import { type DownloadOptions, downloadModel } from "../../worker-agent/models/hub.ts";
 import { hubName, nameOfFile, splitFiles } from "../../worker-agent/models/hub-name.ts";
 import { findModel } from "../../worker-agent/models/model-file.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
 import { HubDouble } from "./hub-double.ts";
 
 const MIB = 1024 * 1024;
@@ -22,7 +22,7 @@ let hashesPath: string;
 let progress: number[];
 beforeEach(async () => {
   hub = await HubDouble.listen();
-  const folder = await mkdtemp(join(tmpdir(), "ligand-hub-"));
+  const folder = temporaryFolder();
   modelsDir = join(folder, "models");
   hashesPath = join(folder, "hashes.json");
   progress = [];

@@ -1,5 +1,5 @@
-import { mkdir, mkdtemp, readFile, symlink, writeFile } from "node:fs/promises";
-import { hostname, networkInterfaces, tmpdir } from "node:os";
+import { mkdir, readFile, symlink, writeFile } from "node:fs/promises";
+import { hostname, networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { profileWords } from "../../scripts/cli/worker-profile.ts";
@@ -7,6 +7,7 @@ import { band, rolesFor } from "../../worker-agent/profile/bands.ts";
 import { npuDevices, parseCpuinfo } from "../../worker-agent/profile/machine.ts";
 import { profileMachine, type WorkerProfile, workerProfile } from "../../worker-agent/profile/profile.ts";
 import { whyThreads } from "../../worker-agent/profile/threads.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
 
 const X86 = `processor	: 0
 model name	: Intel(R) Core(TM) Ultra 7
@@ -57,7 +58,7 @@ describe("/proc/cpuinfo", () => {
 });
 
 it("finds NPUs by the nodes and names of their drivers", async () => {
-  const root = await mkdtemp(join(tmpdir(), "ligand-npu-"));
+  const root = temporaryFolder();
   const [dev, sys] = [join(root, "dev"), join(root, "sys")];
   expect(await npuDevices(dev, sys)).toEqual([]);
   await mkdir(join(dev, "accel"), { recursive: true });

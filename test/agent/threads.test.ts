@@ -1,8 +1,8 @@
-import { mkdtemp, readFile, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { calibrate, chooseThreads, measureThreads, threadCandidates } from "../../worker-agent/profile/threads.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
 
 describe("the number of threads", () => {
   it.each<[cores: number, want: number[]]>([
@@ -54,7 +54,7 @@ describe("the number of threads", () => {
   });
 
   it("is measured once per model and machine, and again when asked", async () => {
-    const path = join(await mkdtemp(join(tmpdir(), "ligand-threads-")), "calibration.json");
+    const path = join(temporaryFolder(), "calibration.json");
     const subject = { modelSha256: "f".repeat(64), cpu: "c", cores: 2, gpu: "cpu", agentVersion: "1" };
     let measured = 0;
     const measure = async (threads: number) => {

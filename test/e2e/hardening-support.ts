@@ -1,8 +1,5 @@
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
 import { connect, type Socket } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
 import type { JobKind } from "../../schema/wire/worker-frames.ts";
@@ -11,6 +8,7 @@ import { Http } from "../../scripts/fuzz/http.ts";
 import { WorkerSocket } from "../../scripts/fuzz/worker-socket.ts";
 import { type AdminClient, adminClient } from "../../scripts/runtime/admin-client.ts";
 import { type PoolOptions, startPool } from "../../scripts/runtime/pool-runtime.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
 
 /** A real pool in workerd, and hands to do it harm with: workers and clients frame by frame, byte by byte. */
 export interface HardPool {
@@ -37,7 +35,7 @@ const TIMEOUT_MS = 60_000;
 const KINDS: JobKind[] = ["chat", "completion", "embedding"];
 
 export async function startHardPool(options: Partial<PoolOptions> = {}): Promise<HardPool> {
-  const stateDir = mkdtempSync(join(tmpdir(), "ligand-e2e-"));
+  const stateDir = temporaryFolder();
   const logged: string[] = [];
   const pool = await startPool({ ...options, stateDir, port: 0, log: (line) => logged.push(line) });
   logged.length = 0;
@@ -76,7 +74,6 @@ export async function startHardPool(options: Partial<PoolOptions> = {}): Promise
       for (const worker of workers) worker.vanish();
       http.close();
       await pool.stop();
-      rmSync(stateDir, { recursive: true, force: true, maxRetries: 5 });
     },
   };
 }

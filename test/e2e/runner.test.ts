@@ -78,7 +78,7 @@ it("state survives a restart: the same pool, the same keys", async () => {
   await after.stop();
 });
 
-it("a killed runner leaves workerd serving; the next start ends it before it opens the state", async () => {
+it("a killed runner leaves workerd serving; the next start ends it before it opens the state, and removes its temporary files", async () => {
   const before = await startPool();
   const orphan = before.workerdPid();
   await before.kill9();
@@ -88,7 +88,10 @@ it("a killed runner leaves workerd serving; the next start ends it before it ope
   expect(processIdentity(orphan)).toBeUndefined();
   expect(after.workerdPid()).not.toBe(orphan);
   expect((await models(after)).status).toBe(200);
+  const scratch = () => readdirSync(before.stateDir).filter((name) => name.startsWith("miniflare-")).length;
+  expect(scratch()).toBe(1);
   await after.stop();
+  expect(scratch()).toBe(0);
 });
 
 it("a killed workerd comes back at the same URL with the same state, time and again", async () => {

@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -11,6 +10,7 @@ import { type Credentials, readCredentials } from "../../scripts/runtime/credent
 import { endOrphan, parseRecord } from "../../scripts/runtime/workerd-record.ts";
 import { processCommand, processIdentity, signal } from "../../worker-agent/state/processes.ts";
 import type { AgentStatus } from "../../worker-agent/state/status-file.ts";
+import { temporaryFolder, temporaryFolders } from "../temporary-folder.ts";
 
 /** Real processes for end-to-end tests. What a test file starts here is ended, by pid, when the file ends. */
 
@@ -20,26 +20,19 @@ const READY_MS = 60_000;
 const EXIT_MS = 15_000;
 
 const started: ChildProcess[] = [];
-const folders: string[] = [];
 const states = new Set<string>();
 
 afterAll(async () => {
   for (const child of started) await kill(child, "SIGKILL");
   // Of states too that lie inside such a folder: whoever is killed leaves its runtime.
-  for (const folder of [...states, ...folders]) {
+  for (const folder of new Set([...states, ...temporaryFolders()])) {
     const record = join(folder, "workerd.pid");
     if (existsSync(record)) await endOrphan(record);
     endRecordedAgent(join(folder, "worker", "agent.pid"));
   }
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
 });
 
-/** A folder that is removed when the test file ends, with the processes that its records name. */
-export function temporaryFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), "ligand-e2e-"));
-  folders.push(folder);
-  return folder;
-}
+export { temporaryFolder };
 
 /** Asks until the answer is truthy, and gives it back; what an attempt throws counts as not yet. */
 export async function waitFor<T>(
@@ -268,7 +261,11 @@ export function seedMeasurements(stateDir: string): void {
 function keepMeasurements(stateDir: string): void {
   for (const name of MEASURED) {
     const from = join(stateDir, name);
-    if (existsSync(from) && !existsSync(join(RUN_FOLDER, name))) copyFileSync(from, join(RUN_FOLDER, name));
+    const to = join(RUN_FOLDER, name);
+    if (!existsSync(from) || existsSync(to)) continue;
+    // Another test file may read it just now.
+    copyFileSync(from, `${to}.${process.pid}`);
+    renameSync(`${to}.${process.pid}`, to);
   }
 }
 

@@ -1,7 +1,6 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import {
   type Access,
   findAccess,
@@ -10,6 +9,7 @@ import {
   normalUrl,
   type Secret,
 } from "../../../scripts/cli/access.ts";
+import { temporaryFolder } from "../../temporary-folder.ts";
 
 const LOCAL = "http://127.0.0.1:8787";
 const credentials = { url: LOCAL, atom_id: "0", admin_token: "la_local", client_key: "lk_local" };
@@ -84,8 +84,7 @@ it.each<[given: string, want: string | undefined]>([
 ])("%s is the pool %s", (given, want) => expect(normalUrl(given)).toBe(want));
 
 describe("a state folder", () => {
-  const folder = mkdtempSync(join(tmpdir(), "ligand-access-"));
-  afterAll(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder();
 
   it("without credentials.json, and with one that is broken, is told apart", () => {
     expect(() => localState({ state: folder })).toThrow("There is no ");

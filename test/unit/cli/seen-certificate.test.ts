@@ -1,11 +1,9 @@
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
 import type { AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { createSecureContext, createServer, type Server } from "node:tls";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { seenCertificate } from "../../../scripts/cli/seen-certificate.ts";
+import { temporaryFolder } from "../../temporary-folder.ts";
 import { selfSigned } from "../runtime/self-signed.ts";
 
 let folder: string;
@@ -15,7 +13,7 @@ const notAfter = new Date("2031-04-05T06:07:08.000Z");
 const named: string[] = [];
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "ligand-certificate-"));
+  folder = temporaryFolder();
   const { cert, key } = await selfSigned(folder, { names: ["pool.invalid"], notAfter });
   server = createServer({
     cert,
@@ -31,7 +29,6 @@ beforeAll(async () => {
 });
 afterAll(() => {
   server.close();
-  rmSync(folder, { recursive: true });
 });
 
 // RFC 6761 section 6.4: a name below .invalid resolves nowhere.

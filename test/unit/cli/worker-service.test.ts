@@ -1,12 +1,11 @@
 import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { promisify } from "node:util";
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import {
   LAUNCHD_WRAPPER,
   launchdPlist,
@@ -15,6 +14,7 @@ import {
   shellWord,
   systemdUnit,
 } from "../../../scripts/cli/worker-service.ts";
+import { temporaryFolder } from "../../temporary-folder.ts";
 
 const run = promisify(execFile);
 const has = (program: string, ...args: string[]) => spawnSync(program, args, { stdio: "ignore" }).status === 0;
@@ -24,9 +24,8 @@ const PYTHON = has("python3", "-c", "import plistlib");
 
 let folder: string;
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "ligand-service-"));
+  folder = temporaryFolder();
 });
-afterAll(() => rm(folder, { recursive: true, force: true }));
 
 const host = (platform: string): ServiceHost => ({ platform, home: "/home/w", configHome: undefined, uid: 501 });
 const HOSTILE = [

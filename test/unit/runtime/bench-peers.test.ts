@@ -1,8 +1,8 @@
-import { chmod, mkdir, mkdtemp, readdir, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { chmod, mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, expect, it, vi } from "vitest";
 import { startPortkey } from "../../../scripts/bench/peers.ts";
+import { temporaryFolder } from "../../temporary-folder.ts";
 
 afterEach(() => {
   vi.unstubAllEnvs();
@@ -12,7 +12,7 @@ const server = (says: string) =>
   `require("node:http").createServer((_, it) => it.end("${says}")).listen(+process.argv.at(-1).split("=")[1])`;
 
 it("a measured program comes from a folder of this run, not from one that somebody else could have made", async () => {
-  const folder = await mkdtemp(join(tmpdir(), "ligand-peers-"));
+  const folder = temporaryFolder();
   const [bin, temporary] = [join(folder, "bin"), join(folder, "tmp")];
   const build = "node_modules/@portkey-ai/gateway/build";
   const planted = join(temporary, "ligand-bench-peers--portkey-ai-gateway-1-15-2", build);

@@ -1,9 +1,9 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Miniflare } from "miniflare";
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import { applyMigrations, type MigratedDatabase, readMigrations } from "../../../scripts/runtime/migrations.ts";
+import { temporaryFolder } from "../../temporary-folder.ts";
 
 let folder: string;
 let miniflare: Miniflare;
@@ -11,7 +11,7 @@ let db: MigratedDatabase;
 let next = 0;
 
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), "ligand-migrations-"));
+  folder = temporaryFolder();
   const databases = Object.fromEntries(
     Array.from({ length: 4 }, (_, i) => [`DB${i}`, { type: "d1" as const, id: `db-${i}` }]),
   );
@@ -39,7 +39,6 @@ beforeEach(async () => {
 });
 afterAll(async () => {
   await miniflare.dispose();
-  rmSync(folder, { recursive: true });
 });
 
 const names = async (sql: string) => (await db.prepare(sql).all()).results.map((row) => (row as { name: string }).name);

@@ -1,21 +1,20 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { beforeAll, describe, expect, it, vi } from "vitest";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import { AT_START } from "../../../schema/wire/scheduled.ts";
 import { NetworkNotes } from "../../../scripts/runtime/network-notes.ts";
 import { readPoolConfig } from "../../../scripts/runtime/pool-config.ts";
 import { type Runtime, startRuntime } from "../../../scripts/runtime/supervised-runtime.ts";
+import { temporaryFolder } from "../../temporary-folder.ts";
 
 const WRANGLER_TOML = fileURLToPath(new URL("../../../wrangler.toml", import.meta.url));
 
 let folder: string;
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), "ligand-scheduled-"));
+  folder = temporaryFolder();
 });
-afterAll(() => rmSync(folder, { recursive: true }));
 
 describe("the cron triggers of wrangler.toml", () => {
   it("are what the peers' turns count on", async () => {

@@ -1,18 +1,17 @@
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, it } from "vitest";
+import { beforeEach, expect, it } from "vitest";
 import type { AdminClient } from "../../../scripts/runtime/admin-client.ts";
 import { readCredentials, saveCredentials } from "../../../scripts/runtime/credentials.ts";
 import { openSecretsWarning } from "../../../scripts/runtime/open-secrets.ts";
 import { loadSecrets } from "../../../scripts/runtime/pool-secrets.ts";
 import { openPrivateFolder, readIfPresent, writePrivateFile } from "../../../scripts/runtime/private-files.ts";
+import { temporaryFolder } from "../../temporary-folder.ts";
 
 let folder: string;
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "ligand-files-"));
+  folder = temporaryFolder();
 });
-afterEach(() => rmSync(folder, { recursive: true }));
 
 const mode = (path: string) => (statSync(path).mode & 0o777).toString(8);
 

@@ -1,10 +1,10 @@
-import { mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it } from "vitest";
 import { lockState, refusal } from "../../../scripts/runtime/state-lock.ts";
 import { type Claim, type Owner, ownerState } from "../../../worker-agent/state/folder-lock.ts";
 import { pidSpace, processIdentity } from "../../../worker-agent/state/processes.ts";
+import { temporaryFolder } from "../../temporary-folder.ts";
 
 const claim: Claim = {
   pid: 4711,
@@ -40,9 +40,8 @@ describe("what a claim says of its runner", () => {
 describe("the lock on a folder", () => {
   let stateDir: string;
   beforeEach(() => {
-    stateDir = mkdtempSync(join(tmpdir(), "ligand-lock-"));
+    stateDir = temporaryFolder();
   });
-  afterEach(() => rmSync(stateDir, { recursive: true }));
 
   it("is refused while held, says by whom, and is free again after", async () => {
     const lock = await lockState(stateDir);

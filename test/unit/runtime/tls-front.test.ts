@@ -1,20 +1,18 @@
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { connect, type TLSSocket } from "node:tls";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { freePort } from "../../../scripts/runtime/listen-address.ts";
 import { dnsNames, publicUrl, readCertificate } from "../../../scripts/runtime/tls-certificate.ts";
 import { startTlsFront, type TlsFront } from "../../../scripts/runtime/tls-front.ts";
+import { temporaryFolder } from "../../temporary-folder.ts";
 import { selfSigned } from "./self-signed.ts";
 
 let folder: string;
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "ligand-tls-"));
+  folder = temporaryFolder();
 });
-afterEach(() => rmSync(folder, { recursive: true }));
 
 describe("between a client and the pool", () => {
   let server: Server;
@@ -141,7 +139,7 @@ describe("the certificate", () => {
       "--cert /nowhere cannot be read (ENOENT)",
     );
     expect(() => readCertificate({ ...files, certFile: files.keyFile })).toThrow("is not a PEM certificate");
-    const other = await selfSigned(mkdtempSync(join(folder, "other-")));
+    const other = await selfSigned(temporaryFolder());
     expect(() => readCertificate({ ...files, keyFile: other.keyFile })).toThrow("is not the private key of");
     writeFileSync(files.keyFile, "nonsense");
     expect(() => readCertificate(files)).toThrow("is not the private key of");

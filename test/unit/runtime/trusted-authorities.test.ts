@@ -1,12 +1,11 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { beforeAll, expect, it } from "vitest";
 import { trustedAuthorities } from "../../../scripts/runtime/trusted-authorities.ts";
+import { temporaryFolder } from "../../temporary-folder.ts";
 import { authority, selfSigned } from "./self-signed.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "ligand-authorities-"));
-afterAll(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 
 let certificates: string[];
 beforeAll(async () => {

@@ -1,24 +1,23 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { endOrphan, parseRecord, recordedWorkerd } from "../../../scripts/runtime/workerd-record.ts";
 import { processIdentity } from "../../../worker-agent/state/processes.ts";
+import { temporaryFolder } from "../../temporary-folder.ts";
 
 let folder: string;
 let record: string;
 const children: ChildProcess[] = [];
 
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "ligand-record-"));
+  folder = temporaryFolder();
   record = join(folder, "workerd.pid");
 });
 afterEach(() => {
   for (const child of children.splice(0)) child.kill("SIGKILL");
-  rmSync(folder, { recursive: true });
 });
 
 /** A process whose command line is of our choosing; resolves once it runs its own program. */

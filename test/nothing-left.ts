@@ -1,0 +1,27 @@
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll } from "vitest";
+import { removeTemporaryFolders } from "./temporary-folder.ts";
+
+/**
+ * Around each test file: a folder for the temporary files of all that the test file starts. What is in it at the end
+ * fails the test file, which is named by that.
+ */
+const { TMPDIR } = process.env;
+const folder = mkdtempSync(join(tmpdir(), "ligand-file-"));
+process.env.TMPDIR = folder;
+
+// Vitest runs the hooks that were registered first last: those of the test file have ended its processes by then.
+afterAll(() => {
+  removeTemporaryFolders();
+  const left = readdirSync(folder);
+  rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+  if (TMPDIR === undefined) delete process.env.TMPDIR;
+  else process.env.TMPDIR = TMPDIR;
+  if (left.length > 0) {
+    throw new Error(
+      `This test file left temporary files behind: ${left.join(", ")}. Make folders with temporaryFolder(), and end every process.`,
+    );
+  }
+});

@@ -1,15 +1,15 @@
-import { Hono } from "hono";
+import { type Context, Hono } from "hono";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import { tellRefusedRequests } from "../federation/refusal-counters.ts";
 import type { AppEnv } from "../http/app-env.ts";
 import { requireMetricsReader } from "../http/authentication.ts";
 import { EVENT_LOG as THE_LOG, PEER_REGISTRY as THE_PEERS } from "../http/pool-objects.ts";
+import { within } from "../http/within.ts";
 import { MAIN_LANE } from "../workers/lane-link.ts";
 import { federationText } from "./federation-metrics.ts";
 import { prometheusText } from "./metrics.ts";
 import { tellRefusals } from "./refusals.ts";
-import { within } from "./within.ts";
 
 export interface Readiness {
   ready: boolean;
@@ -23,7 +23,7 @@ export const status = new Hono<AppEnv>()
   .get("/healthz", (c) => c.json({ ok: true }))
 
   .get("/readyz", async (c) => {
-    const readiness = await cachedReadiness(c.env);
+    const readiness = await sharedReadiness(c);
     return c.json(readiness, readiness.ready ? 200 : 503);
   })
 
@@ -43,14 +43,34 @@ export const status = new Hono<AppEnv>()
     });
   });
 
-let cached: { untilMs: number; readiness: Readiness } | null = null;
+/** Of this isolate. */
+let cached: { atMs: number; readiness: Readiness } | null = null;
+let looking: Promise<Readiness> | null = null;
 
-/** Anyone may ask, so that a load balancer can: an answer serves for a second. */
-async function cachedReadiness(env: Env): Promise<Readiness> {
-  if (cached && cached.untilMs > Date.now()) return cached.readiness;
-  const fresh = await readiness(env);
-  cached = { untilMs: Date.now() + LIMITS.statusCacheMs, readiness: fresh };
-  return fresh;
+/** Anyone may ask, so that a load balancer can: an answer serves for a second, and those who ask meanwhile share one look. */
+async function sharedReadiness(c: Context<AppEnv>): Promise<Readiness> {
+  const ageMs = cached === null ? -1 : Date.now() - cached.atMs;
+  if (cached !== null && ageMs >= 0 && ageMs < LIMITS.statusCacheMs) return cached.readiness;
+  const shared = looking;
+  if (shared !== null) {
+    const said = await within(LIMITS.d1TimeoutMs * 2, shared);
+    if (said !== null) return said;
+    // The request that looked has died with its look.
+    if (looking === shared) looking = null;
+    return sharedReadiness(c);
+  }
+  const look = readiness(c.env)
+    .then((found) => {
+      cached = { atMs: Date.now(), readiness: found };
+      return found;
+    })
+    .finally(() => {
+      looking = null;
+    });
+  looking = look;
+  // Others wait for it, also where this client leaves.
+  c.executionCtx.waitUntil(look);
+  return look;
 }
 
 /**

@@ -4,6 +4,8 @@ import type { AdminTokenRow } from "../../schema/db/admin-tokens.ts";
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
+import { EventOutbox } from "../events/event-outbox.ts";
+import { within } from "../http/within.ts";
 import { type HeldRecords, Outbox } from "../record/outbox.ts";
 import { sameRow } from "../record/same-row.ts";
 
@@ -12,14 +14,33 @@ export type AdminTokenChange = { ok: true; row: AdminTokenRow } | { ok: false; c
 /** What of a minted token is kept. */
 export type MintedRecord = Pick<MintedKey, "id" | "secretSha256">;
 
-/** One object per pool: who may administer it, by name. Only tokens that this pool made are brought here. */
+/** Who acts: the record says the name, and the log, from which no name can be erased, the token's id. */
+export interface ActingAdmin {
+  name: string;
+  tokenId: string;
+}
+
+/** `recorded`: whether D1 has it already; if not, it follows. */
+export interface RevokedToken {
+  revokedAtMs: number;
+  recorded: boolean;
+}
+
+type AdminEvent = "admin_created" | "admin_rotated" | "admin_revoked";
+
+/**
+ * One object per pool: who may administer it, by name. Only tokens that this pool made are brought here. It decides and
+ * commits; D1 and the event log are told through its two outboxes, and need not be there.
+ */
 export class AdminTokens extends DurableObject<Env> {
   readonly #outbox: Outbox;
+  readonly #events: EventOutbox;
   readonly #rows: Map<string, AdminTokenRow>;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     this.#outbox = new Outbox(ctx.storage, env.DB);
+    this.#events = new EventOutbox(ctx.storage, env, "admins_untold");
     ctx.storage.sql.exec(
       "CREATE TABLE IF NOT EXISTS admin_tokens (id TEXT PRIMARY KEY, row TEXT NOT NULL) WITHOUT ROWID",
     );
@@ -34,40 +55,49 @@ export class AdminTokens extends DurableObject<Env> {
   }
 
   /** A new token. The caller has minted it and shows it once. */
-  async create(minted: MintedRecord, name: string, by: string): Promise<AdminTokenChange> {
+  async create(minted: MintedRecord, name: string, by: ActingAdmin): Promise<AdminTokenChange> {
     const living = [...this.#rows.values()].filter((row) => row.revokedAtMs === null);
     // Two living tokens of one name would make the audit columns say less than they seem to.
     if (living.some((row) => row.name === name)) return { ok: false, code: "admins/name-taken" };
     if (living.length >= LIMITS.adminTokens) return { ok: false, code: "admins/too-many" };
-    const row = fresh(minted, name, by, Date.now());
-    await this.#save([row]);
+    const row = fresh(minted, name, by.name, Date.now());
+    this.#save([row], () => this.#tell("admin_created", { admin: row.id, by: by.tokenId }));
+    await this.#settled();
     return { ok: true, row };
   }
 
   /** A new token in the place of one that is good until now, in one step. */
-  async rotate(id: string, minted: MintedRecord, by: string): Promise<AdminTokenChange> {
+  async rotate(id: string, minted: MintedRecord, by: ActingAdmin): Promise<AdminTokenChange> {
     const old = this.#rows.get(id);
     if (!old || old.revokedAtMs !== null) return { ok: false, code: "admins/not-found" };
     const nowMs = Date.now();
-    const row = fresh(minted, old.name, by, nowMs);
-    await this.#save([{ ...old, revokedBy: by, revokedAtMs: nowMs }, row]);
+    const row = fresh(minted, old.name, by.name, nowMs);
+    this.#save([{ ...old, revokedBy: by.name, revokedAtMs: nowMs }, row], () =>
+      this.#tell("admin_rotated", { admin: row.id, replaces: id, by: by.tokenId }),
+    );
+    await this.#settled();
     return { ok: true, row };
   }
 
-  /** Refuses the token from now on. Time of the first revocation, epoch ms; null for no such token. */
-  async revoke(id: string, by: string): Promise<number | null> {
+  /** Refuses the token from now on. The time is that of the first revocation, epoch ms; null for no such token. */
+  async revoke(id: string, by: ActingAdmin): Promise<RevokedToken | null> {
     const row = this.#rows.get(id);
     if (!row) return null;
-    const revoked = row.revokedAtMs === null ? { ...row, revokedBy: by, revokedAtMs: Date.now() } : row;
-    await this.#save([revoked]);
-    return revoked.revokedAtMs;
+    const revokedAtMs = row.revokedAtMs ?? Date.now();
+    if (row.revokedAtMs === null) {
+      this.#save([{ ...row, revokedBy: by.name, revokedAtMs }], () =>
+        this.#tell("admin_revoked", { admin: id, by: by.tokenId }),
+      );
+    }
+    return { revokedAtMs, recorded: await this.#settled() };
   }
 
   /** Tokens of an export. Those that are here stay as they are; false when one of them is not as it was exported. */
   async restore(rows: AdminTokenRow[]): Promise<boolean> {
     const other = rows.some((row) => !sameRow(this.#rows.get(row.id) ?? row, row));
     if (other) return false;
-    await this.#save(rows);
+    this.#save(rows);
+    await this.#settled();
     return true;
   }
 
@@ -75,11 +105,17 @@ export class AdminTokens extends DurableObject<Env> {
     return this.#outbox.held();
   }
 
+  /** How many changes our log has not heard of. */
+  untold(): number {
+    return this.#events.waiting();
+  }
+
   override async alarm(): Promise<void> {
     await this.#flush();
   }
 
-  async #save(rows: AdminTokenRow[]): Promise<void> {
+  /** One transaction: the rows, what D1 is to have of them, and what the log is to hear. */
+  #save(rows: AdminTokenRow[], tell: () => void = () => {}): void {
     this.ctx.storage.transactionSync(() => {
       for (const row of rows) {
         this.ctx.storage.sql.exec(
@@ -89,14 +125,29 @@ export class AdminTokens extends DurableObject<Env> {
         );
         this.#outbox.put("admin_tokens", row);
       }
+      tell();
     });
     for (const row of rows) this.#rows.set(row.id, row);
-    await this.#flush();
   }
 
-  async #flush(): Promise<void> {
-    if (await this.#outbox.flush()) return;
-    await this.ctx.storage.setAlarm(this.#outbox.dueAtMs(Date.now()) ?? Date.now() + LIMITS.outboxRetryMinMs);
+  #tell(type: AdminEvent, payload: Record<string, string>): void {
+    this.#events.put({ type, visibility: "private", payload });
+  }
+
+  /** Whether D1 has it all: for a while an admin waits for that. */
+  async #settled(): Promise<boolean> {
+    const flushing = this.#flush();
+    this.ctx.waitUntil(flushing);
+    return (await within(LIMITS.recordWaitMs, flushing)) ?? false;
+  }
+
+  /** What does not get through now, the alarm sends. */
+  async #flush(): Promise<boolean> {
+    const [recorded] = await Promise.all([this.#outbox.flush(), this.#events.flush().catch(() => {})]);
+    const nowMs = Date.now();
+    const due = [this.#outbox.dueAtMs(nowMs), this.#events.dueAtMs(nowMs)].filter((atMs) => atMs !== null);
+    if (due.length > 0) await this.ctx.storage.setAlarm(Math.min(...due));
+    return recorded;
   }
 }
 

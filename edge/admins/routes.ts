@@ -1,12 +1,13 @@
-import { Hono } from "hono";
+import { type Context, Hono } from "hono";
 import { createMiddleware } from "hono/factory";
 import type { AdminTokenRow } from "../../schema/db/admin-tokens.ts";
 import { createAdminTokenBody } from "../../schema/wire/admin-api.ts";
 import type { AdminEnv } from "../http/app-env.ts";
-import { ADMIN_TOKENS, isBootstrapAdmin } from "../http/authentication.ts";
+import { ADMIN_TOKENS, isBootstrapAdmin, requireBootstrapAdmin } from "../http/authentication.ts";
 import { adminBody } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
 import { poolKeys } from "../http/pool-keys.ts";
+import type { ActingAdmin } from "./admin-tokens-object.ts";
 import { listAdminTokens } from "./store.ts";
 
 /** Otherwise the first token that is stolen could shut everybody else out, or act under their names. */
@@ -15,13 +16,16 @@ const ownOrBootstrap = createMiddleware<AdminEnv>(async (c, next) => {
   await next();
 });
 
-/** `/admin/api/admins`: tokens of the people who administer this pool, by name. Mounted behind an admin token. */
+/**
+ * `/admin/api/admins`: tokens of the people who administer this pool, by name. Mounted behind an admin token. Only the
+ * bootstrap token makes new ones: a token that a stolen one had made would outlive the revocation of the stolen one.
+ */
 export const adminRoutes = new Hono<AdminEnv>()
-  .post("/", async (c) => {
+  .post("/", requireBootstrapAdmin, async (c) => {
     const body = await adminBody(c, createAdminTokenBody);
     if (body instanceof Response) return body;
     const { text, ...minted } = await (await poolKeys(c.env)).tagger.mint("la");
-    const made = await c.env.ADMIN_TOKENS.getByName(ADMIN_TOKENS).create(minted, body.name, c.var.admin);
+    const made = await c.env.ADMIN_TOKENS.getByName(ADMIN_TOKENS).create(minted, body.name, acting(c));
     return made.ok ? c.json({ ...view(made.row), token: text }, 201) : fail(c, made.code);
   })
 
@@ -29,16 +33,20 @@ export const adminRoutes = new Hono<AdminEnv>()
 
   .post("/:id/rotate", ownOrBootstrap, async (c) => {
     const { text, ...minted } = await (await poolKeys(c.env)).tagger.mint("la");
-    const made = await c.env.ADMIN_TOKENS.getByName(ADMIN_TOKENS).rotate(c.req.param("id"), minted, c.var.admin);
+    const made = await c.env.ADMIN_TOKENS.getByName(ADMIN_TOKENS).rotate(c.req.param("id"), minted, acting(c));
     return made.ok ? c.json({ ...view(made.row), token: text }, 201) : fail(c, made.code);
   })
 
   .delete("/:id", ownOrBootstrap, async (c) => {
     const id = c.req.param("id");
-    const revokedAtMs = await c.env.ADMIN_TOKENS.getByName(ADMIN_TOKENS).revoke(id, c.var.admin);
-    if (!revokedAtMs) return fail(c, "admins/not-found");
-    return c.json({ id, revoked_at: new Date(revokedAtMs).toISOString() });
+    const revoked = await c.env.ADMIN_TOKENS.getByName(ADMIN_TOKENS).revoke(id, acting(c));
+    if (!revoked) return fail(c, "admins/not-found");
+    return c.json({ id, revoked_at: new Date(revoked.revokedAtMs).toISOString(), recorded: revoked.recorded });
   });
+
+function acting(c: Context<AdminEnv>): ActingAdmin {
+  return { name: c.var.admin, tokenId: c.var.adminTokenId };
+}
 
 function view(row: AdminTokenRow) {
   return {

@@ -21,10 +21,17 @@ export class EventOutbox {
   readonly #table: string;
   readonly #heard: Heard;
   #flushing: Promise<void> | null = null;
+  #failures = 0;
+  #retryAtMs = 0;
   #isForgotten = false;
 
   /** `table`: persisted contract, drafts that the log has not confirmed, the oldest first. */
-  constructor(storage: DurableObjectStorage, env: Env, table: "untold" | "presence_untold", heard: Heard = () => {}) {
+  constructor(
+    storage: DurableObjectStorage,
+    env: Env,
+    table: "untold" | "presence_untold" | "admins_untold",
+    heard: Heard = () => {},
+  ) {
     this.#storage = storage;
     this.#env = env;
     this.#table = table;
@@ -52,11 +59,27 @@ export class EventOutbox {
     this.#isForgotten = true;
   }
 
+  /** When the next try is due (epoch ms), or null when nothing waits: later after each try in vain, as the log may be away for days. */
+  dueAtMs(nowMs: number): number | null {
+    return this.isEmpty() ? null : Math.max(nowMs + LIMITS.outboxRetryMinMs, this.#retryAtMs);
+  }
+
   /** Resolves once the log has it all; rejects while the log is away. One at a time. */
   flush(): Promise<void> {
-    this.#flushing ??= this.#drain().finally(() => {
-      this.#flushing = null;
-    });
+    this.#flushing ??= this.#drain()
+      .then(
+        () => {
+          this.#failures = 0;
+        },
+        (error: unknown) => {
+          const backoffMs = Math.min(LIMITS.outboxRetryMaxMs, LIMITS.outboxRetryMinMs * 2 ** this.#failures++);
+          this.#retryAtMs = Date.now() + backoffMs;
+          throw error;
+        },
+      )
+      .finally(() => {
+        this.#flushing = null;
+      });
     return this.#flushing;
   }
 

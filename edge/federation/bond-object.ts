@@ -24,6 +24,8 @@ import { checkpointRow } from "../events/checkpoint-row.ts";
 import { EventOutbox } from "../events/event-outbox.ts";
 import { poolKeys } from "../http/pool-keys.ts";
 import { EVENT_LOG, PEER_REGISTRY } from "../http/pool-objects.ts";
+import { within } from "../http/within.ts";
+import { OneAlarm } from "../record/one-alarm.ts";
 import { Outbox } from "../record/outbox.ts";
 import type { Absence } from "./absence.ts";
 import { Admissions } from "./admissions.ts";
@@ -34,7 +36,7 @@ import { peerRateLimits } from "./peer-rate.ts";
 import type { MemberStanding } from "./peer-registry-object.ts";
 import { PeerSync, type SyncView } from "./peer-sync.ts";
 import type { AdmissionRequest, SignedAdmission } from "./signed-admission.ts";
-import { forgetPeer, peersChanged } from "./store.ts";
+import { peersChanged } from "./store.ts";
 import type { Unfollowable } from "./sync-machine.ts";
 import {
   awaitsAdmin,
@@ -84,6 +86,8 @@ interface PeerStandingView {
   sync: SyncView[];
   waiting: number;
   absence: Absence | null;
+  /** Whether D1 has all that was decided; if not, it follows. */
+  recorded: boolean;
 }
 
 type MinTier = FederationPolicy["min_auth_tier"];
@@ -92,6 +96,8 @@ type MinTier = FederationPolicy["min_auth_tier"];
 const LAST_GRANT = "lastGrant";
 /** Persisted contract: under this key, true when all tries to tell that grant were in vain. */
 const UNHEARD_GRANT = "unheardGrant";
+/** Persisted contract: under this key, true while a stranger that made room for another is still in the record. */
+const LEAVING = "leaving";
 /** Nonces are kept for minutes; that they go is in no hurry. */
 const PURGE_MS = 60_000;
 
@@ -112,6 +118,10 @@ export class Bond extends DurableObject<Env> {
   /** A peer that missed our grant has called since. */
   #saysGrantAgain = false;
   #isGrantUnheard: boolean;
+  readonly #alarm: OneAlarm;
+  #isLeaving: boolean;
+  /** What the registry is being told. */
+  #noting: Promise<unknown> = Promise.resolve();
   /** Nonces will be looked through by then. */
   #purgeAtMs = 0;
 
@@ -120,13 +130,15 @@ export class Bond extends DurableObject<Env> {
     const { kv } = ctx.storage;
     this.#identity = kv.get("identity");
     this.#isGrantUnheard = kv.get<boolean>(UNHEARD_GRANT) ?? false;
+    this.#isLeaving = kv.get<boolean>(LEAVING) ?? false;
+    this.#alarm = new OneAlarm(ctx.storage);
     this.#trust = kv.get("trust") ?? null;
     this.#decidedBy = kv.get("decidedBy") ?? null;
     this.#seenAtMs = kv.get("seenAtMs") ?? null;
     this.#line = new PeerLine(env, kv, {
       address: () => this.#address(),
       changed: (change, save) => this.#circuitChanged(change, save),
-      absent: () => ctx.waitUntil(this.#noteMember().catch(() => this.#armBy(Date.now() + LIMITS.outboxRetryMinMs))),
+      absent: () => ctx.waitUntil(this.#noteMember().catch(() => this.#alarm.by(Date.now() + LIMITS.outboxRetryMinMs))),
       isWaiting: () => this.#isWaiting(),
       back: () => this.#back(),
     });
@@ -134,7 +146,7 @@ export class Bond extends DurableObject<Env> {
       trust: () => this.#trust,
       peer: () => this.#identity ?? null,
       self: () => this.#self(),
-      armBy: (atMs) => this.#armBy(atMs),
+      armBy: (atMs) => this.#alarm.by(atMs),
       startedOver: (save) => this.#startedOver(save),
       equivocated: (audience, proof, save) => this.#equivocated(audience, proof, save),
       unfollowable: (audience, found, save) => this.#cannotFollow(audience, found, save),
@@ -184,7 +196,7 @@ export class Bond extends DurableObject<Env> {
       await this.#forget();
       return { ok: false, code: "federation/unauthenticated", reason: "not-a-peer" };
     }
-    if (this.#trust.removedAtMs !== null) {
+    if (this.#trust.removedAtMs !== null || this.#isLeaving) {
       return { ok: false, code: "federation/unauthenticated", reason: "not-a-peer" };
     }
     const nowMs = Date.now();
@@ -198,7 +210,7 @@ export class Bond extends DurableObject<Env> {
     const isArmed = nowMs <= this.#purgeAtMs && this.#purgeAtMs - nowMs <= PURGE_MS;
     if (!isArmed) {
       this.#purgeAtMs = nowMs + PURGE_MS;
-      this.ctx.waitUntil(this.#armBy(this.#purgeAtMs));
+      this.ctx.waitUntil(this.#alarm.by(this.#purgeAtMs));
     }
     // It is there again: nobody need wait out a backoff, or half an hour. Asked by what costs no message one of its
     // tries, for it may be one that calls and cannot be reached.
@@ -334,6 +346,7 @@ export class Bond extends DurableObject<Env> {
     if (!step.ok) return step;
     const { atom_id: atomId, public_key: publicKey, name, url, capabilities, auth_tier: authTier } = card;
     this.#change(step.trust, () => {
+      this.#stay();
       this.#identity = { atomId, publicKey, name, url, capabilities, authTier };
       this.ctx.storage.kv.put("identity", this.#identity);
       this.#seenAtMs = nowMs;
@@ -365,11 +378,13 @@ export class Bond extends DurableObject<Env> {
     );
     if (!step.ok) {
       // The registry may have kept a place for this.
-      await this.#noteMember();
+      if (this.#trust === null) await this.env.PEER_REGISTRY.getByName(PEER_REGISTRY).forget(peer);
+      else await this.#noteMember();
       return step;
     }
     const before = this.#trust?.granted ?? 0;
     this.#change(step.trust, () => {
+      this.#stay();
       this.#decidedBy = admin.name;
       this.ctx.storage.kv.put("decidedBy", admin.name);
       this.#events.put({
@@ -379,53 +394,81 @@ export class Bond extends DurableObject<Env> {
       });
       this.#events.put({ type: "trust_granted", visibility: "direct", payload: { peer, level } });
     });
-    await this.#settle();
+    await this.#settledSoon();
     return step;
   }
 
   /**
-   * False when there was no such peer. Its streams end, and what waited for it is replaced by the word that nothing of
+   * Null when there was no such peer; `recorded`: whether D1 has it already. Its streams end, and what waited for it is replaced by the word that nothing of
    * what it was granted holds any more: the tombstone sees to its delivery.
    */
-  async remove(by: string): Promise<boolean> {
+  async remove(by: string): Promise<{ recorded: boolean } | null> {
     const peer = this.#identity?.atomId;
-    if (this.#trust === null || this.#trust.removedAtMs !== null || peer === undefined) return false;
+    if (this.#trust === null || this.#trust.removedAtMs !== null || peer === undefined) return null;
     const { granted: before } = this.#trust;
     const counts = wasTold(this.#trust);
     this.#change(remove(this.#trust, Date.now()), () => {
+      this.#stay();
       this.#deliveries.clear();
       this.#events.put({ type: "trust_changed", visibility: "private", payload: { peer, by, from: before, to: null } });
       if (counts) this.#events.put({ type: "trust_granted", visibility: "direct", payload: { peer, level: 0 } });
     });
-    await this.#settle();
+    await this.#settledSoon();
     peersChanged();
-    return true;
+    return { recorded: this.#outbox.pending() === 0 };
   }
 
-  /** A stranger makes room for another (SPEC 3.4): nobody decided anything about it, so nothing of it need stay. */
+  /**
+   * A stranger makes room for another: nobody decided anything about it, so nothing of it need stay. From now on it is
+   * no peer, and no row of it is put into the outbox, unless our admin decides about it or it registers again.
+   */
   async evict(): Promise<void> {
     const { atomId } = this.#identity ?? {};
-    if (atomId === undefined || !isStranger(this.#trust)) return;
-    // What is on its way to the record would come back after the row is gone.
-    await this.#outbox.flush();
-    await forgetPeer(this.env.DB, atomId);
-    if (isStranger(this.#trust)) return this.#forget();
-    // Our admin decided about it meanwhile.
-    if (this.#trust !== null) this.#change(this.#trust, () => {});
-    await this.#settle();
+    if (atomId === undefined || !isStranger(this.#trust) || this.#isLeaving) return;
+    this.ctx.storage.transactionSync(() => {
+      this.ctx.storage.kv.put(LEAVING, true);
+      // Behind what is on its way to the record.
+      this.#outbox.remove("peers", atomId);
+    });
+    this.#isLeaving = true;
+    this.#rearm(Date.now() + LIMITS.outboxRetryMinMs);
+    await this.#leave();
+  }
+
+  /** Once the record has forgotten it, so do we; while D1 is away the alarm tries again. */
+  async #leave(): Promise<void> {
+    const atomId = this.#identity?.atomId;
+    if (!(await this.#outbox.flush())) return this.#alarm.by(this.#outbox.dueAtMs(Date.now()) ?? Date.now());
+    // Our admin decided about it meanwhile, or it came back.
+    if (!this.#isLeaving) return this.#settle();
+    await this.#forget();
+    peersChanged();
+    // After what the registry was being told of it.
+    await this.#noting;
+    if (atomId !== undefined && this.#trust === null) {
+      await this.env.PEER_REGISTRY.getByName(PEER_REGISTRY).forget(atomId);
+    }
+  }
+
+  /** Inside a transaction: a stranger that was to make room stays. */
+  #stay(): void {
+    if (!this.#isLeaving) return;
+    this.#isLeaving = false;
+    this.ctx.storage.kv.delete(LEAVING);
   }
 
   /** As if it had never been; what comes back is a newcomer. */
   async #forget(): Promise<void> {
     this.#trust = null;
     this.#identity = undefined;
-    for (const table of ["admissions", "deliveries", "events"] as const) this.#tables?.[table].forget();
+    this.#isLeaving = false;
+    for (const table of ["admissions", "deliveries", "events", "outbox"] as const) this.#tables?.[table].forget();
     this.#line.forget();
     this.#isGrantUnheard = false;
     this.#purgeAtMs = 0;
     this.#seenAtMs = null;
     this.#sync.endForbidden();
-    await this.ctx.storage.deleteAlarm();
+    await this.#alarm.clear();
     await this.ctx.storage.deleteAll();
     this.#tables = null;
   }
@@ -470,6 +513,7 @@ export class Bond extends DurableObject<Env> {
       sync: this.#sync.view(),
       waiting: this.#deliveries.waiting(),
       absence: this.#line.absence(),
+      recorded: this.#outbox.pending() === 0,
     };
   }
 
@@ -480,9 +524,10 @@ export class Bond extends DurableObject<Env> {
     // Forgotten meanwhile.
     if (this.#trust === null) return;
     const dueAtMs = this.#deliveries.dueAtMs();
-    if (dueAtMs !== null) await this.#armBy(dueAtMs);
+    if (dueAtMs !== null) await this.#alarm.by(dueAtMs);
     // What was given up is for the log to hear, by the alarm.
-    if (!this.#events.isEmpty()) await this.#armBy(Date.now() + LIMITS.outboxRetryMinMs);
+    const eventsDueMs = this.#events.dueAtMs(Date.now());
+    if (eventsDueMs !== null) await this.#alarm.by(eventsDueMs);
     await this.#noteMember();
   }
 
@@ -620,7 +665,9 @@ export class Bond extends DurableObject<Env> {
   // ---- time
 
   override async alarm(): Promise<void> {
+    this.#alarm.fired();
     if (this.#trust === null) return;
+    if (this.#isLeaving) return this.#leave();
     const nowMs = Date.now();
     const isPurged = !this.#admissions.purge(nowMs);
     await this.#settle();
@@ -631,24 +678,18 @@ export class Bond extends DurableObject<Env> {
     const due = [
       this.#deliveries.dueAtMs(),
       this.#outbox.dueAtMs(nowMs),
+      this.#events.dueAtMs(nowMs),
       isBonded ? nowMs + LIMITS.peerVerifyMs : null,
     ];
     if (this.#admissions.holdsNonces()) due.push(nowMs + (isPurged ? PURGE_MS : LIMITS.outboxRetryMinMs));
-    if (!this.#events.isEmpty()) due.push(nowMs + LIMITS.outboxRetryMinMs);
     const next = due.filter((atMs) => atMs !== null);
     // What is due already is being tried: an alarm at once would find nothing else to do until that has ended.
-    if (next.length > 0) await this.#armBy(Math.max(Math.min(...next), nowMs + LIMITS.outboxRetryMinMs));
+    if (next.length > 0) await this.#alarm.by(Math.max(Math.min(...next), nowMs + LIMITS.outboxRetryMinMs));
   }
 
   /** Without a look at what was armed: where that was earlier, this is soon, and the alarm arms what else is due. */
   #rearm(atMs: number): void {
-    this.ctx.waitUntil(this.ctx.storage.setAlarm(atMs));
-  }
-
-  /** One alarm for all that is due: never later than what is asked for. */
-  async #armBy(atMs: number): Promise<void> {
-    const armed = await this.ctx.storage.getAlarm();
-    if (armed === null || armed > atMs) await this.ctx.storage.setAlarm(atMs);
+    this.ctx.waitUntil(this.#alarm.set(atMs));
   }
 
   // ---- what is stored, and what follows from a change
@@ -666,7 +707,7 @@ export class Bond extends DurableObject<Env> {
         kv.put("trust", trust);
         if (this.#seenAtMs !== null) kv.put("seenAtMs", this.#seenAtMs);
         const row = this.#row();
-        if (row) this.#outbox.put("peers", row);
+        if (row && !this.#isLeaving) this.#outbox.put("peers", row);
       });
       // In the same turn, and so in the same commit: whatever ends us before the work is done, an alarm finds it.
       this.#rearm(Date.now() + LIMITS.outboxRetryMinMs);
@@ -688,11 +729,18 @@ export class Bond extends DurableObject<Env> {
     // Forgotten meanwhile: nothing is left to do.
     if (this.#trust === null) return;
     const isDone = done.every((each) => each.status === "fulfilled" && each.value !== false);
-    if (!isDone) await this.#armBy(Date.now() + LIMITS.outboxRetryMinMs);
+    if (!isDone) await this.#alarm.by(Date.now() + LIMITS.outboxRetryMinMs);
     const dueAtMs = this.#deliveries.dueAtMs();
     if (dueAtMs !== null) this.ctx.waitUntil(this.#deliver());
-    if (this.trust("oauth-verified") >= 2) await this.#armBy(Date.now() + LIMITS.peerVerifyMs);
+    if (this.trust("oauth-verified") >= 2) await this.#alarm.by(Date.now() + LIMITS.peerVerifyMs);
     this.#sync.follow();
+  }
+
+  /** The same, for an admin who waits: what takes longer goes on. */
+  async #settledSoon(): Promise<void> {
+    const settling = this.#settle();
+    this.ctx.waitUntil(settling);
+    await within(LIMITS.recordWaitMs, settling);
   }
 
   /**
@@ -712,13 +760,16 @@ export class Bond extends DurableObject<Env> {
   }
 
   async #noteMember(): Promise<void> {
-    if (this.#trust === null || this.#identity === undefined) return;
+    if (this.#trust === null || this.#identity === undefined || this.#isLeaving) return;
     const { atomId } = this.#identity;
     const { granted, addedAtMs, addedByAdmin, decided, removedAtMs } = this.#trust;
     const registry = this.env.PEER_REGISTRY.getByName(PEER_REGISTRY);
     const member = { atomId, granted, addedAtMs, keptByAdmin: addedByAdmin || decided !== null };
-    if (removedAtMs === null) await registry.note(member, this.#standing());
-    else await registry.leave(atomId, this.#standing());
+    const noted = Promise.resolve(
+      removedAtMs === null ? registry.note(member, this.#standing()) : registry.leave(atomId, this.#standing()),
+    );
+    this.#noting = Promise.allSettled([this.#noting, noted]);
+    await noted;
   }
 
   #standing(): MemberStanding {

@@ -1,16 +1,20 @@
 import { type Context, Hono } from "hono";
 import type { PeerRow } from "../../schema/db/peers.ts";
+import { atomId as ATOM_ID } from "../../schema/wire/events.ts";
 import {
   addPeerBody,
+  FEDERATION_POLICY_DEFAULTS,
   type FederationPolicy,
   type PeerView,
   type TrustLevel,
   trustBody,
 } from "../../schema/wire/federation.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
 import type { AdminEnv } from "../http/app-env.ts";
 import { adminBody } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
 import { PEER_REGISTRY } from "../http/pool-objects.ts";
+import { within } from "../http/within.ts";
 import { checkFederation, readFederationPolicy } from "../pool/federation-check.ts";
 import type { Absence } from "./absence.ts";
 import { introduce } from "./introduction.ts";
@@ -45,18 +49,25 @@ export const peerRoutes = new Hono<AdminEnv>()
     return proven.ok ? shown(c, atomId, 201) : fail(c, proven.code);
   })
 
-  .get("/:id", async (c) => shown(c, c.req.param("id")))
+  .get("/:id", async (c) => {
+    const atomId = c.req.param("id");
+    // Null: D1 did not answer. Then the peer's own object says whether there is one.
+    const found = isAtomId(atomId) ? await within(LIMITS.d1TimeoutMs, findPeer(c.env.DB, atomId)) : undefined;
+    return found === undefined ? fail(c, "federation/peer-not-found") : shown(c, atomId);
+  })
 
   /** 0 revokes (SPEC 3.3). */
   .put("/:id/trust", async (c) => {
     const body = await adminBody(c, trustBody);
     if (body instanceof Response) return body;
     const policy = await readFederationPolicy(c.env);
-    if (policy === null) return fail(c, "pool/not-ready");
+    // A revocation asks nothing of the policy.
+    if (policy === null && body.level > 0) return fail(c, "pool/not-ready");
     const atomId = c.req.param("id");
-    if (!(await findPeer(c.env.DB, atomId))) return fail(c, "federation/peer-not-found");
+    if (!isAtomId(atomId)) return fail(c, "federation/peer-not-found");
     const admin = { name: c.var.admin, tokenId: c.var.adminTokenId };
-    const decided = await c.env.BOND.getByName(atomId).decide(body.level, admin, policy);
+    const bond = c.env.BOND.getByName(atomId);
+    const decided = await bond.decide(body.level, admin, policy ?? FEDERATION_POLICY_DEFAULTS);
     return decided.ok ? shown(c, atomId) : fail(c, decided.code);
   })
 
@@ -70,24 +81,26 @@ export const peerRoutes = new Hono<AdminEnv>()
 
   .delete("/:id", async (c) => {
     const atomId = c.req.param("id");
-    const found = await findPeer(c.env.DB, atomId);
-    if (!found || !(await c.env.BOND.getByName(atomId).remove(c.var.adminTokenId)))
-      return fail(c, "federation/peer-not-found");
-    return c.json({ atom_id: atomId, removed: true });
+    const removed = isAtomId(atomId) ? await c.env.BOND.getByName(atomId).remove(c.var.adminTokenId) : null;
+    if (!removed) return fail(c, "federation/peer-not-found");
+    return c.json({ atom_id: atomId, removed: true, recorded: removed.recorded });
   });
 
+const isAtomId = (text: string) => ATOM_ID.safeParse(text).success;
+
+/** As the peer's `Bond` has it, which decides, also while D1 is away. */
 async function shown(c: Context<AdminEnv>, atomId: string, status: 200 | 201 = 200): Promise<Response> {
   const policy = await readFederationPolicy(c.env);
-  if (!(await findPeer(c.env.DB, atomId))) return fail(c, "federation/peer-not-found");
   const view = await c.env.BOND.getByName(atomId).view(policy?.min_auth_tier ?? "hardware-attested");
   if (view === null) return fail(c, "federation/peer-not-found");
-  const { row, sync, waiting, absence } = view;
+  const { row, sync, waiting, absence, recorded } = view;
   const shownSync = sync.map(({ audience, followed: { unfollowable, ...followed }, sent }) => {
     const refused = unfollowable && { reason: unfollowable.reason, since_ms: unfollowable.sinceMs };
     const { startedOverMs: started_over_ms, ...told } = sent;
     return { audience, followed: { ...followed, refused }, sent: { ...told, started_over_ms } };
   });
-  return c.json({ ...viewOf(row, view.effective, absence), sync: shownSync, deliveries_waiting: waiting }, status);
+  const body = { ...viewOf(row, view.effective, absence), sync: shownSync, deliveries_waiting: waiting };
+  return c.json({ ...body, ...(!recorded && { recorded }) }, status);
 }
 
 /** Nothing is in effect while the switches cannot be read. */

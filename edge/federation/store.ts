@@ -78,9 +78,3 @@ export function peersSeen(db: D1Database, minTrust: number, sinceMs: number): Pr
     .limit(LIMITS.moleculePeers)
     .all();
 }
-
-/** A stranger who made room for another leaves nothing. */
-export async function forgetPeer(db: D1Database, atomId: string): Promise<void> {
-  await drizzle(db).delete(peers).where(eq(peers.id, atomId)).run();
-  peersChanged();
-}

@@ -2,6 +2,7 @@ import { DurableObject } from "cloudflare:workers";
 import type { ClientKeyRow } from "../../schema/db/client-keys.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
+import { within } from "../http/within.ts";
 import { type HeldRecords, Outbox } from "../record/outbox.ts";
 import { sameRow } from "../record/same-row.ts";
 import {
@@ -58,18 +59,25 @@ export class Account extends DurableObject<Env> {
     return true;
   }
 
-  /** Refuses the key from now on. Returns the time of the first revocation, epoch ms; null for no such key. */
-  async revoke(by: string): Promise<number | null> {
+  /**
+   * Refuses the key from now on. The time is that of the first revocation, epoch ms; `recorded`: whether D1 has it
+   * already. Null for no such key.
+   */
+  async revoke(by: string): Promise<{ revokedAtMs: number; recorded: boolean } | null> {
     const key = this.#key;
     if (!key) return null;
-    const revoked = key.revokedAtMs === null ? { ...key, revokedBy: by, revokedAtMs: Date.now() } : key;
-    this.ctx.storage.transactionSync(() => {
-      this.ctx.storage.kv.put("key", revoked);
-      this.#outbox.put("client_keys", revoked);
-    });
-    this.#key = revoked;
-    await this.#flush();
-    return revoked.revokedAtMs;
+    const revokedAtMs = key.revokedAtMs ?? Date.now();
+    if (key.revokedAtMs === null) {
+      const revoked = { ...key, revokedBy: by, revokedAtMs };
+      this.ctx.storage.transactionSync(() => {
+        this.ctx.storage.kv.put("key", revoked);
+        this.#outbox.put("client_keys", revoked);
+      });
+      this.#key = revoked;
+    }
+    const flushing = this.#flush();
+    this.ctx.waitUntil(flushing);
+    return { revokedAtMs, recorded: (await within(LIMITS.recordWaitMs, flushing)) ?? false };
   }
 
   heldRecords(): HeldRecords {
@@ -138,8 +146,12 @@ export class Account extends DurableObject<Env> {
     }, SAVE_AFTER_MS);
   }
 
-  async #flush(): Promise<void> {
-    if (await this.#outbox.flush()) return;
-    await this.ctx.storage.setAlarm(this.#outbox.dueAtMs(Date.now()) ?? Date.now() + LIMITS.outboxRetryMinMs);
+  /** Whether D1 has it all; if not, the alarm tries again. */
+  async #flush(): Promise<boolean> {
+    const flushed = await this.#outbox.flush();
+    if (!flushed) {
+      await this.ctx.storage.setAlarm(this.#outbox.dueAtMs(Date.now()) ?? Date.now() + LIMITS.outboxRetryMinMs);
+    }
+    return flushed;
   }
 }

@@ -12,6 +12,7 @@ import type { JobKind } from "../../schema/wire/worker-frames.ts";
 import type { Env } from "../env.ts";
 import { type ErrorDetails, errorResponse } from "../http/errors.ts";
 import { poolKeys } from "../http/pool-keys.ts";
+import { within } from "../http/within.ts";
 import { type HeldRecords, Outbox } from "../record/outbox.ts";
 import { sameRow } from "../record/same-row.ts";
 import { type ConnectedWorker, LANE_CONNECT_URL } from "../workers/lane-link.ts";
@@ -313,15 +314,21 @@ export class Lane extends DurableObject<Env> {
     await this.#flush();
   }
 
-  /** Closes the worker's socket at once and refuses its return. Time of the first revocation, or null for no such token. */
-  async revokeToken(id: string, by: string): Promise<number | null> {
+  /**
+   * Closes the worker's socket at once and refuses its return. The time is that of the first revocation; `recorded`:
+   * whether D1 has it already. Null for no such token.
+   */
+  async revokeToken(id: string, by: string): Promise<{ revokedAtMs: number; recorded: boolean } | null> {
     const token = this.#tokens.find(id);
     if (!token) return null;
-    const revoked = token.revokedAtMs === null ? { ...token, revokedBy: by, revokedAtMs: Date.now() } : token;
-    this.ctx.storage.transactionSync(() => this.#saveToken(revoked));
+    const revokedAtMs = token.revokedAtMs ?? Date.now();
+    if (token.revokedAtMs === null) {
+      this.ctx.storage.transactionSync(() => this.#saveToken({ ...token, revokedBy: by, revokedAtMs }));
+    }
     this.#sockets.closeToken(id, CLOSE.tokenRefused, "token revoked");
-    await this.#flush();
-    return revoked.revokedAtMs;
+    const flushing = this.#flush();
+    this.ctx.waitUntil(flushing);
+    return { revokedAtMs, recorded: (await within(LIMITS.recordWaitMs, flushing)) ?? false };
   }
 
   connectedWorkers(): ConnectedWorker[] {
@@ -401,8 +408,11 @@ export class Lane extends DurableObject<Env> {
     if ((await this.ctx.storage.getAlarm()) !== nextMs) await this.ctx.storage.setAlarm(nextMs);
   }
 
-  async #flush(): Promise<void> {
-    if (!(await this.#outbox.flush())) await this.#arm();
+  /** Whether D1 has it all; if not, the alarm tries again. */
+  async #flush(): Promise<boolean> {
+    const flushed = await this.#outbox.flush();
+    if (!flushed) await this.#arm();
+    return flushed;
   }
 
   #flushSoon(): void {

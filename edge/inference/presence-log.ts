@@ -43,9 +43,8 @@ export class PresenceLog {
   }
 
   dueAtMs(nowMs: number): number | null {
-    const changeMs = nextChangeMs(this.#all, nowMs);
-    if (this.#events.isEmpty()) return changeMs;
-    return Math.min(changeMs ?? Number.POSITIVE_INFINITY, nowMs + LIMITS.outboxRetryMinMs);
+    const due = [nextChangeMs(this.#all, nowMs), this.#events.dueAtMs(nowMs)].filter((atMs) => atMs !== null);
+    return due.length === 0 ? null : Math.min(...due);
   }
 
   /** Tells what is due, and what could not be told before. Nobody waits for the log's answer. */

@@ -44,11 +44,6 @@ export async function listKeysWithUsage(d1: D1Database): Promise<{ key: ClientKe
   });
 }
 
-export async function findKey(d1: D1Database, id: string): Promise<ClientKeyRow | undefined> {
-  const [row] = await drizzle(d1).select().from(clientKeys).where(eq(clientKeys.id, id)).limit(1);
-  return row;
-}
-
 /** How a job of this key ended; undefined for none, or another key's. */
 export async function findEndedJob(d1: D1Database, id: string, keyId: string) {
   const [row] = await drizzle(d1)

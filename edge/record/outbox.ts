@@ -23,6 +23,7 @@ export class Outbox {
   readonly #sql: SqlStorage;
   readonly #db: D1Database;
   #flushing: Promise<boolean> | null = null;
+  #isForgotten = false;
   #failures = 0;
   #retryAtMs: number | null = null;
 
@@ -40,6 +41,16 @@ export class Outbox {
   /** Call inside the `transactionSync` of the decision that the row records. */
   put<Name extends RecordTableName>(table: Name, row: RecordRow<Name>): void {
     this.#sql.exec("INSERT INTO outbox (table_name, row) VALUES (?, ?)", table, JSON.stringify(row));
+  }
+
+  /** The same for a row that the record is to forget: in its place among those that were put before and come after. */
+  remove(table: RemovableTable, id: string): void {
+    this.#sql.exec("INSERT INTO outbox (table_name, row) VALUES (?, ?)", `${table}${REMOVAL}`, JSON.stringify({ id }));
+  }
+
+  /** Before the storage is emptied: nothing is read or written any more. */
+  forget(): void {
+    this.#isForgotten = true;
   }
 
   pending(): number {
@@ -69,7 +80,7 @@ export class Outbox {
   }
 
   async #drain(): Promise<boolean> {
-    for (;;) {
+    while (!this.#isForgotten) {
       const rows = this.#next();
       const last = rows.at(-1);
       if (!last) return true;
@@ -82,8 +93,9 @@ export class Outbox {
       }
       this.#failures = 0;
       this.#retryAtMs = null;
-      this.#sql.exec("DELETE FROM outbox WHERE seq <= ?", last.seq);
+      if (!this.#isForgotten) this.#sql.exec("DELETE FROM outbox WHERE seq <= ?", last.seq);
     }
+    return true;
   }
 
   /** As many of the oldest rows as make one batch; at least one, if there is one. */
@@ -137,8 +149,9 @@ export class Outbox {
       else runs.push({ table: row.table_name, rows: [row.row] });
     }
     const statements = runs.map((run) => {
-      if (!Object.hasOwn(INSERTS, run.table)) throw new UnknownTable();
-      return this.#db.prepare(INSERTS[run.table as RecordTableName]).bind(`[${run.rows.join(",")}]`);
+      const statement = Object.hasOwn(STATEMENTS, run.table) ? STATEMENTS[run.table] : undefined;
+      if (statement === undefined) throw new UnknownTable();
+      return this.#db.prepare(statement).bind(`[${run.rows.join(",")}]`);
     });
     await this.#db.batch(statements);
   }
@@ -173,6 +186,17 @@ const INSERTS = Object.fromEntries(
     return [name, `${insert} WHERE true ON CONFLICT (${key}) DO ${onConflict}`];
   }),
 ) as Record<RecordTableName, string>;
+
+/** What the record may be told to forget: nothing that anybody decided. */
+type RemovableTable = "peers";
+
+/** Persisted contract: how the table of an outbox row ends that removes a row from D1. */
+const REMOVAL = "/removed";
+
+const STATEMENTS: Record<string, string> = {
+  ...INSERTS,
+  [`peers${REMOVAL}`]: "DELETE FROM peers WHERE id IN (SELECT value ->> '$.id' FROM json_each(?))",
+};
 
 class UnknownTable extends Error {}
 

@@ -6,25 +6,26 @@ import type { AdminEnv } from "../http/app-env.ts";
 import { ADMIN_TOKENS as THE_ADMINS } from "../http/authentication.ts";
 import { poolKeys } from "../http/pool-keys.ts";
 import { EVENT_LOG as THE_LOG, PEER_REGISTRY as THE_PEERS } from "../http/pool-objects.ts";
+import { within } from "../http/within.ts";
 import { newestKeys } from "../inference/store.ts";
 import { readFederationPolicy } from "../pool/federation-check.ts";
 import { poolSettings, untoldPolicyChanges } from "../pool/pool-policy.ts";
 import type { HeldRecords } from "../record/outbox.ts";
 import { MAIN_LANE } from "../workers/lane-link.ts";
 import { appliedMigrations } from "./store.ts";
-import { within } from "./within.ts";
 
 /** `/admin/api/doctor`: what this pool finds of itself; what to make of it, `ligand pool doctor` says. */
 export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
   const { DB, LANE, EVENT_LOG, ADMIN_TOKENS, PEER_REGISTRY, ALLOWED_HOSTS, METRICS_TOKEN, ONE_MACHINE } = c.env;
   const lane = LANE.getByName(MAIN_LANE);
-  const [database, migrations, settings, overview, holds, changes, peers, met, ...records] = await Promise.all([
+  const [database, migrations, settings, overview, holds, changes, admins, peers, met, ...records] = await Promise.all([
     timed(DB.prepare("SELECT 1 FROM client_keys LIMIT 1").all()),
     timed(appliedMigrations(DB)),
     timed(poolSettings(c.env)),
     timed(Promise.resolve(lane.overview())),
     timed(Promise.resolve(lane.holds())),
     timed(untoldPolicyChanges(c.env)),
+    timed(Promise.resolve(ADMIN_TOKENS.getByName(THE_ADMINS).untold())),
     timed(Promise.resolve(PEER_REGISTRY.getByName(THE_PEERS).census())),
     timed(peersMet(c.env)),
     held(`lane ${MAIN_LANE}`, lane.heldRecords()),
@@ -51,6 +52,7 @@ export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
     /** What was decided and our log has not heard of; null where nobody answers. */
     untold: [
       { of: "settings", waiting: changes.answer },
+      { of: "admin tokens", waiting: admins.answer },
       { of: "peers", waiting: peers.answer?.untold ?? null },
     ],
     /** Peers whose logs could not be followed for a while; null where nobody answers. */

@@ -124,7 +124,8 @@ export const workerRoutes = new Hono<AdminEnv>()
 
   .delete("/tokens/:id", async (c) => {
     // The lane decides, also while the record cannot be reached: a stolen machine must be shut out at once.
-    const revokedAtMs = await c.env.LANE.getByName(MAIN_LANE).revokeToken(c.req.param("id"), c.var.admin);
-    if (!revokedAtMs) return fail(c, "workers/not-found");
-    return c.json({ id: c.req.param("id"), revoked_at: new Date(revokedAtMs).toISOString() });
+    const id = c.req.param("id");
+    const revoked = await c.env.LANE.getByName(MAIN_LANE).revokeToken(id, c.var.admin);
+    if (!revoked) return fail(c, "workers/not-found");
+    return c.json({ id, revoked_at: new Date(revoked.revokedAtMs).toISOString(), recorded: revoked.recorded });
   });

@@ -320,6 +320,8 @@ export const peerDetails = peerView.extend({
     }),
   ),
   deliveries_waiting: z.int(),
+  /** False: what was decided holds, and D1 does not have it yet. */
+  recorded: z.literal(false).optional(),
 });
 
 export const federationStatus = z.strictObject({

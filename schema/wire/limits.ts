@@ -293,6 +293,8 @@ export const LIMITS = Object.freeze({
   refusalsToldMs: 60_000,
   d1TimeoutMs: 1_000,
   policyTimeoutMs: 1_000,
+  /** How long an admin who changed something waits for the record in D1. */
+  recordWaitMs: 5_000,
   /** How long an admin who changed something waits for the log to hear of it. */
   policyToldMs: 5_000,
   doctorTimeoutMs: 5_000,

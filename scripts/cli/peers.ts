@@ -15,6 +15,7 @@ import {
   standing,
 } from "./peer-words.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print, watched } from "./pool-common.ts";
+import { notRecorded } from "./short-id.ts";
 import { printable } from "./table.ts";
 import { UsageError } from "./usage-error.ts";
 
@@ -114,8 +115,8 @@ const remove: Command = {
   async run(values, [given = ""], hints) {
     const client = admin(values);
     const peer = await client.peer(await found(client, given, hints));
-    await client.removePeer(peer.atom_id);
-    return print(values, { atom_id: peer.atom_id, removed: true }, removedWords(peer, hints));
+    const removed = await client.removePeer(peer.atom_id);
+    return print(values, { atom_id: peer.atom_id, ...removed }, removedWords(peer, hints) + notRecorded(removed));
   },
 };
 
@@ -134,7 +135,8 @@ const followAnew: Command = {
 async function grant(values: Values, hints: Hints, given: string, level: GrantableLevel): Promise<number> {
   const client = admin(values);
   const id = await found(client, given, hints);
-  return shown(values, hints, client, await client.trustPeer(id, level).catch(withNextStep(client, hints)));
+  const peer = await client.trustPeer(id, level).catch(withNextStep(client, hints));
+  return shown(values, hints, client, peer, { news: peer.recorded === false ? `${notRecorded(peer).trim()}\n` : "" });
 }
 
 async function shown(
@@ -153,8 +155,15 @@ async function shown(
   );
 }
 
+const WHOLE_ID = /^[0-9a-f]{64}$/;
+
 async function found(client: AdminClient, given: string, hints: Hints): Promise<string> {
-  return peerIdOf(given, await client.peers(), hints);
+  const peers = await client.peers().catch((error: unknown) => {
+    // Where the pool cannot list its peers a whole id is enough.
+    if (!WHOLE_ID.test(given)) throw error;
+    return [{ atom_id: given }];
+  });
+  return peerIdOf(given, peers, hints);
 }
 
 function urlOf(given: string): string {

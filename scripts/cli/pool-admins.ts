@@ -7,14 +7,14 @@ import { DEFAULT_STATE_DIR } from "./access.ts";
 import { type Command, type Group, text } from "./command.ts";
 import type { Hints } from "./hints.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
-import { wholeId } from "./short-id.ts";
+import { idOf, notRecorded } from "./short-id.ts";
 import { printable, table } from "./table.ts";
 import { UsageError } from "./usage-error.ts";
 
 const NAME_RULE = `It has ${LIMITS.labelChars} characters at most, begins with a letter or a digit, goes on with those, spaces and . _ @ + -, and is not "${BOOTSTRAP_ADMIN}".`;
 
 const create: Command = {
-  summary: "Make an admin token for a person or a program. It is shown this once.",
+  summary: "Make an admin token for a person or a program. It is shown this once. Only the bootstrap token makes one.",
   usage: "NAME [--json]",
   help: ["NAME          what the record says of whoever uses it", ...COMMON_HELP],
   options: COMMON_OPTIONS,
@@ -47,8 +47,12 @@ const revoke: Command = {
   positionals: { min: 1, max: 1 },
   async run(values, [id = ""]) {
     const client = admin(values);
-    const revoked = await client.revokeAdmin(wholeId(id, "admin token", await client.admins()));
-    return print(values, revoked, `Admin token ${revoked.id} was revoked at ${revoked.revoked_at}.`);
+    const revoked = await client.revokeAdmin(await idOf(id, "admin token", client.admins));
+    return print(
+      values,
+      revoked,
+      `Admin token ${revoked.id} was revoked at ${revoked.revoked_at}.${notRecorded(revoked)}`,
+    );
   },
 };
 

@@ -15,7 +15,7 @@ import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
 import { doctor } from "./pool-doctor.ts";
 import { nameCommand } from "./pool-name.ts";
 import { newLog } from "./pool-new-log.ts";
-import { wholeId } from "./short-id.ts";
+import { idOf, notRecorded } from "./short-id.ts";
 import { printable, table } from "./table.ts";
 import { shellWord } from "./worker-service.ts";
 
@@ -112,8 +112,8 @@ const keysRevoke: Command = {
   positionals: { min: 1, max: 1 },
   async run(values, [id = ""]) {
     const client = admin(values);
-    const revoked = await client.revokeKey(wholeId(id, "client key", await client.keys()));
-    return print(values, revoked, `Key ${revoked.id} was revoked at ${revoked.revoked_at}.`);
+    const revoked = await client.revokeKey(await idOf(id, "client key", client.keys));
+    return print(values, revoked, `Key ${revoked.id} was revoked at ${revoked.revoked_at}.${notRecorded(revoked)}`);
   },
 };
 
@@ -137,8 +137,14 @@ const workersRevoke: Command = {
   positionals: { min: 1, max: 1 },
   async run(values, [id = ""]) {
     const client = admin(values);
-    const revoked = await client.revokeToken(wholeId(id, "worker token", (await client.workers()).tokens));
-    return print(values, revoked, `Worker token ${revoked.id} was revoked at ${revoked.revoked_at}.`);
+    const revoked = await client.revokeToken(
+      await idOf(id, "worker token", async () => (await client.workers()).tokens),
+    );
+    return print(
+      values,
+      revoked,
+      `Worker token ${revoked.id} was revoked at ${revoked.revoked_at}.${notRecorded(revoked)}`,
+    );
   },
 };
 

@@ -34,7 +34,12 @@ const key = z.object({
   completion_tokens: z.number(),
 });
 const createdToken = z.object({ id: z.string(), token: z.string(), expires_at: z.string() });
-const revoked = z.object({ id: z.string(), revoked_at: z.string() });
+const revoked = z.object({
+  id: z.string(),
+  revoked_at: z.string(),
+  /** False: it holds, and the record in D1 follows. An older pool waits for the record. */
+  recorded: z.boolean().default(true),
+});
 const token = z.object({
   id: z.string(),
   label: z.string().nullable(),
@@ -164,7 +169,11 @@ export function adminClient(url: string, adminToken: string) {
       call("PUT", `/peers/${encodeURIComponent(id)}/trust`, peerDetails, { level }),
     followPeerAnew: (id: string) => call("POST", `/peers/${encodeURIComponent(id)}/follow-anew`, peerDetails),
     removePeer: (id: string) =>
-      call("DELETE", `/peers/${encodeURIComponent(id)}`, z.object({ removed: z.literal(true) })),
+      call(
+        "DELETE",
+        `/peers/${encodeURIComponent(id)}`,
+        z.object({ removed: z.literal(true), recorded: z.boolean().default(true) }),
+      ),
     federation: () => call("GET", "/federation", federationStatus),
     changeFederation: async (change: Partial<FederationPolicy>) =>
       (await call("PATCH", "/federation", z.object({ policy: federationPolicy }), change)).policy,

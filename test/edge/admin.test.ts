@@ -1,6 +1,8 @@
 import { evictDurableObject, listDurableObjectIds } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { describe, expect, it } from "vitest";
+import { openEvent } from "../../schema/crypto/signed-event.ts";
+import type { SignedEvent } from "../../schema/wire/events.ts";
 import { admin, ask } from "./support.ts";
 
 interface Made {
@@ -44,8 +46,8 @@ describe("a named admin token", () => {
     expect(await row("client_keys", key.id)).toMatchObject({ created_by: "alice", revoked_by: null });
     const token = await (await as(alice.token, "POST", "/workers/tokens", {})).json<{ id: string }>();
     expect(await row("worker_tokens", token.id)).toMatchObject({ added_by: "alice", approved_by: "alice" });
-    const bob = await (await as(alice.token, "POST", "/admins", { name: "Bob B." })).json<Made>();
-    expect(await row("admin_tokens", bob.id)).toMatchObject({ name: "Bob B.", created_by: "alice" });
+    const bob = await create("Bob B.");
+    expect(await row("admin_tokens", bob.id)).toMatchObject({ name: "Bob B.", created_by: "admin" });
 
     await as(bob.token, "DELETE", `/keys/${key.id}`);
     await as(bob.token, "DELETE", `/workers/tokens/${token.id}`);
@@ -64,6 +66,33 @@ describe("a named admin token", () => {
     expect((await as(token, "GET", "/pool")).status).toBe(401);
     expect(await row("admin_tokens", id)).toMatchObject({ revoked_by: "admin", revoked_at_ms: expect.any(Number) });
     await admin("DELETE", "/admins/0123456789abcdef", undefined, 404);
+  });
+
+  it("makes no other, which would outlive its own revocation", async () => {
+    const mallory = await create("mallory the maker");
+    const refused = await as(mallory.token, "POST", "/admins", { name: "mallory's friend" });
+    expect([refused.status, refused.headers.get("x-ligand-code")]).toEqual([403, "admins/bootstrap-required"]);
+    const { admins } = await admin<{ admins: { name: string }[] }>("GET", "/admins");
+    expect(admins.map(({ name }) => name)).not.toContain("mallory's friend");
+  });
+
+  it("leaves in our log that it was made, rotated and revoked, once each and by token id", async () => {
+    const made = await create("logged");
+    const fresh = await (await as(made.token, "POST", `/admins/${made.id}/rotate`)).json<Made>();
+    for (let i = 0; i < 2; i++) await admin("DELETE", `/admins/${fresh.id}`);
+    const { events } = await admin<{ events: { event: SignedEvent }[] }>("GET", "/events?limit=500");
+    const opened = await Promise.all(events.map(({ event }) => openEvent(event)));
+    const ids = [made.id, fresh.id];
+    const said = opened.flatMap((each) =>
+      each.ok && ids.includes(String(each.event.payload.admin))
+        ? [[each.event.type, each.event.visibility, each.event.payload]]
+        : [],
+    );
+    expect(said).toEqual([
+      ["admin_created", "private", { admin: made.id, by: "admin" }],
+      ["admin_rotated", "private", { admin: fresh.id, replaces: made.id, by: made.id }],
+      ["admin_revoked", "private", { admin: fresh.id, by: "admin" }],
+    ]);
   });
 
   it("is rotated in one step: the new one is good, the old one is not, the name stays", async () => {

@@ -130,8 +130,8 @@ describe("the pool writes", () => {
     const headers = { authorization: `Bearer ${alice.token}` };
     await ask("/admin/api/pool", { method: "PATCH", headers, body: JSON.stringify({ description: "Hers" }) });
     // By the token's id: a person's name may have to be erased, and nothing in the log can be.
-    expect((await said())[1]).toEqual(["policy_changed", "private", { by: alice.id, settings: ["description"] }]);
-    expect(await log().heads()).toMatchObject({ all: 2, public: 0, peers: 0 });
+    expect((await said())[2]).toEqual(["policy_changed", "private", { by: alice.id, settings: ["description"] }]);
+    expect(await log().heads()).toMatchObject({ all: 3, public: 0, peers: 0 });
   });
 
   it("that a worker joined and left, for its bonded peers, once a minute at most", async () => {

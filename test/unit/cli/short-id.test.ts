@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { wholeId } from "../../../scripts/cli/short-id.ts";
+import { idOf, wholeId } from "../../../scripts/cli/short-id.ts";
 
 const all = [{ id: "0123456789abcdef" }, { id: "0123457000000000" }, { id: "0123456" }];
 const find = (given: string) => wholeId(given, "client key", all);
@@ -15,3 +15,10 @@ it.each<[what: string, given: string, want: string]>([
 
 it("that two begin with is refused", () =>
   expect(() => find("012345")).toThrow("3 client keys have ids that begin with 012345. Say more of it."));
+
+it("that is whole asks for no list, which a pool without its record cannot give", async () => {
+  const noList = () => Promise.reject(new Error("D1 is away"));
+  expect(await idOf("0123456789abcdef", "client key", noList)).toBe("0123456789abcdef");
+  expect(await idOf("01234567", "client key", async () => all)).toBe("0123456789abcdef");
+  await expect(idOf("01234567", "client key", noList)).rejects.toThrow("D1 is away");
+});

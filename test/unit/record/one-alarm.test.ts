@@ -1,0 +1,79 @@
+import * as fc from "fast-check";
+import { expect, it } from "vitest";
+import { OneAlarm } from "../../../edge/record/one-alarm.ts";
+
+/** An object's alarm whose reads are answered when a test says so. */
+class SlowAlarm {
+  armedMs: number | null = null;
+  readonly #reads: (() => void)[] = [];
+
+  getAlarm(): Promise<number | null> {
+    const { armedMs } = this;
+    return new Promise((resolve) => this.#reads.push(() => resolve(armedMs)));
+  }
+
+  async setAlarm(atMs: number | Date): Promise<void> {
+    this.armedMs = Number(atMs);
+  }
+
+  async deleteAlarm(): Promise<void> {
+    this.armedMs = null;
+  }
+
+  /** The reads that wait are answered with what they saw, the newest first. */
+  answer(): void {
+    for (const read of this.#reads.splice(0).reverse()) read();
+  }
+}
+
+it("of two calls at a time, whichever is answered first, the earlier time holds", async () => {
+  for (const times of [
+    [100, 50],
+    [50, 100],
+  ]) {
+    const storage = new SlowAlarm();
+    const alarm = new OneAlarm(storage);
+    const armed = Promise.all(times.map((atMs) => alarm.by(atMs)));
+    storage.answer();
+    await armed;
+    expect(storage.armedMs).toBe(50);
+  }
+});
+
+it("what is set while the old time is read stays", async () => {
+  const storage = new SlowAlarm();
+  const alarm = new OneAlarm(storage);
+  const armed = alarm.by(1_000);
+  await alarm.set(10);
+  storage.answer();
+  await armed;
+  expect(storage.armedMs).toBe(10);
+});
+
+it("arms anew once it has fired, and once it was cleared", async () => {
+  const storage = new SlowAlarm();
+  const alarm = new OneAlarm(storage);
+  await alarm.set(10);
+  alarm.fired();
+  await alarm.by(1_000);
+  expect(storage.armedMs).toBe(1_000);
+  await alarm.clear();
+  expect(storage.armedMs).toBe(null);
+  await alarm.by(2_000);
+  expect(storage.armedMs).toBe(2_000);
+});
+
+it("is never later than the earliest that was asked for since it fired", async () => {
+  const times = fc.array(fc.integer({ min: 1, max: 1_000 }), { minLength: 1, maxLength: 20 });
+  await fc.assert(
+    fc.asyncProperty(fc.option(fc.integer({ min: 1, max: 1_000 })), times, async (before, asked) => {
+      const storage = new SlowAlarm();
+      storage.armedMs = before;
+      const alarm = new OneAlarm(storage);
+      const armed = Promise.all(asked.map((atMs) => alarm.by(atMs)));
+      storage.answer();
+      await armed;
+      expect(storage.armedMs).toBe(Math.min(before ?? Number.POSITIVE_INFINITY, ...asked));
+    }),
+  );
+});

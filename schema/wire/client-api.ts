@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { CHAT_PARAMETERS, COMPLETION_PARAMETERS, EMBEDDING_PARAMETERS } from "./api-parameters.ts";
+import { failFast } from "./fail-fast.ts";
 import { LIMITS } from "./limits.ts";
 import { type Members, treat } from "./parameter-table.ts";
 import { toolName, unicodeText } from "./worker-frames.ts";
@@ -11,35 +12,31 @@ import { toolName, unicodeText } from "./worker-frames.ts";
 const textPart = z.strictObject({ type: z.literal("text"), text: unicodeText });
 const stopSequence = unicodeText.min(1).max(LIMITS.stopSequenceChars);
 /** Text, or parts of text. */
-const content = z.union([unicodeText, z.array(textPart).min(1)]);
+const content = z.union([unicodeText, failFast(z.array(textPart).min(1))]);
 const answerPart = z.discriminatedUnion("type", [
   textPart,
   z.strictObject({ type: z.literal("output_text"), text: unicodeText }),
   z.strictObject({ type: z.literal("refusal"), refusal: unicodeText }),
 ]);
 const callId = unicodeText.min(1).max(LIMITS.toolCallIdChars);
+const toolCall = z.strictObject({
+  id: callId,
+  type: z.literal("function").nullish(),
+  function: z.strictObject({ name: toolName, arguments: unicodeText }),
+});
 const message = z.discriminatedUnion("role", [
   z.strictObject({ role: z.enum(["system", "developer", "user"]), content }),
   z.strictObject({
     role: z.literal("assistant"),
     /** Null for an answer of calls alone, or of nothing. */
-    content: z.union([unicodeText, z.array(answerPart)]).nullish(),
+    content: z.union([unicodeText, failFast(z.array(answerPart))]).nullish(),
     refusal: unicodeText.nullish(),
-    tool_calls: z
-      .array(
-        z.strictObject({
-          id: callId,
-          type: z.literal("function").nullish(),
-          function: z.strictObject({ name: toolName, arguments: unicodeText }),
-        }),
-      )
-      .max(LIMITS.toolCallsPerMessage)
-      .nullish(),
+    tool_calls: failFast(z.array(toolCall).max(LIMITS.toolCallsPerMessage)).nullish(),
   }),
   z.strictObject({
     role: z.literal("tool"),
     /** A tool may have nothing to say. */
-    content: z.union([unicodeText, z.array(textPart)]),
+    content: z.union([unicodeText, failFast(z.array(textPart))]),
     tool_call_id: callId,
   }),
 ]);
@@ -95,13 +92,13 @@ const tokenLimit = z
 
 export const chatCompletionBody = z.strictObject({
   ...common,
-  messages: z.array(message).min(1).max(LIMITS.messagesPerRequest),
+  messages: failFast(z.array(message).min(1).max(LIMITS.messagesPerRequest)),
   max_tokens: tokenLimit,
   max_completion_tokens: tokenLimit,
   response_format: responseFormat
     .nullish()
     .describe("Enforced by grammar: the answer parses, and validates, or it ends with length."),
-  tools: z.array(tool).max(LIMITS.tools).nullish().describe("Functions that the model may call."),
+  tools: failFast(z.array(tool).max(LIMITS.tools)).nullish().describe("Functions that the model may call."),
   tool_choice: toolChoice.nullish().describe("Default auto: the model chooses between text and calls."),
   parallel_tool_calls: z.boolean().nullish().describe("False: one call at most."),
 });
@@ -117,7 +114,7 @@ export type CompletionBody = z.infer<typeof completionBody>;
 
 export const embeddingBody = z.strictObject({
   model: common.model,
-  input: z.union([unicodeText.min(1), z.array(unicodeText.min(1)).min(1).max(LIMITS.embeddingInputs)]),
+  input: z.union([unicodeText.min(1), failFast(z.array(unicodeText.min(1)).min(1).max(LIMITS.embeddingInputs))]),
   encoding_format: z.enum(["float", "base64"]).nullish().describe("Default float."),
   dimensions: z
     .int()
@@ -152,7 +149,7 @@ export function parseClientBody<T>({ body: schema, parameters }: ClientApi<T>, v
     return { ok: false, code: "http/invalid-body", param: null, message: "The body must be a JSON object." };
   }
   const treated = treat(value, parameters);
-  if ("problem" in treated) return { ok: false, code: "http/unsupported-parameter", ...treated.problem };
+  if ("problem" in treated) return { ok: false, ...treated.problem };
   const parsed = schema.safeParse(treated.body);
   if (parsed.success) return { ok: true, body: parsed.data };
   return { ok: false, ...problemOf(parsed.error.issues[0], treated.body) };

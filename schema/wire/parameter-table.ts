@@ -31,7 +31,7 @@ export type Parameter = Entry &
 /** The members of an object, or of each object in an array. */
 export interface Members {
   readonly members: Readonly<Record<string, Parameter>>;
-  /** Members without an entry only describe an earlier answer: they are ignored. Else the schema refuses them. */
+  /** Members without an entry only describe an earlier answer: they are ignored. Else they are refused. */
   readonly ignoresOthers?: true;
 }
 /** Objects of several shapes: the member `by` says which one. */
@@ -105,11 +105,16 @@ export function rowsOf({ members }: Members, prefix = ""): Row[] {
   });
 }
 
-export type Unsupported = { readonly param: string; readonly message: string; readonly remedy?: string };
-type Treated = { readonly value: unknown } | { readonly problem: Unsupported } | "left-out";
+export interface Refusal {
+  readonly code: "http/unsupported-parameter" | "http/unknown-parameter";
+  readonly param: string;
+  readonly message: string;
+  readonly remedy?: string;
+}
+type Treated = { readonly value: unknown } | { readonly problem: Refusal } | "left-out";
 
-/** The body without what asks for nothing, or the first parameter in it that is not supported. Values of a wrong type stay. */
-export function treat(body: object, table: Members): { body: Record<string, unknown> } | { problem: Unsupported } {
+/** The body without what asks for nothing, or its first parameter that is unknown or not supported. A value of a wrong type stays. */
+export function treat(body: object, table: Members): { body: Record<string, unknown> } | { problem: Refusal } {
   const treated = treatMembers(body, table, []);
   return "problem" in treated ? treated : { body: treated.value };
 }
@@ -118,16 +123,16 @@ function treatMembers(
   given: object,
   { members, ignoresOthers }: Members,
   at: readonly string[],
-): { value: Record<string, unknown> } | { problem: Unsupported } {
+): { value: Record<string, unknown> } | { problem: Refusal } {
   // Without a prototype: a member called __proto__ is one more unknown parameter.
   const kept: Record<string, unknown> = Object.create(null);
-  for (const [name, value] of Object.entries(given)) {
+  for (const name in given) {
     const parameter = Object.hasOwn(members, name) ? members[name] : undefined;
     if (parameter === undefined) {
-      if (!ignoresOthers) kept[name] = value;
-      continue;
+      if (ignoresOthers) continue;
+      return unknown([...at, name]);
     }
-    const treated = treatParameter(value, parameter, [...at, name]);
+    const treated = treatParameter((given as Record<string, unknown>)[name], parameter, [...at, name]);
     if (treated === "left-out") continue;
     if ("problem" in treated) return treated;
     kept[name] = treated.value;
@@ -176,22 +181,33 @@ function treatShape(value: object, below: Below, at: readonly string[]): Treated
   if (variant === undefined) return { value };
   // Not the parameter is refused, but this shape of it: the note alone says so.
   if (variant.treatment === "refused") {
-    return { problem: { param: nameAt([...at, below.by]), message: variant.note, remedy: variant.instead } };
+    const { note: message, instead: remedy } = variant;
+    return { problem: { code: "http/unsupported-parameter", param: nameAt([...at, below.by]), message, remedy } };
   }
   return variant.treatment === "hint" ? "left-out" : treatMembers(value, variant, at);
 }
 
-function unsupported(at: readonly string[], { note, instead }: Entry, withValue = ""): { problem: Unsupported } {
+function unsupported(at: readonly string[], { note, instead }: Entry, withValue = ""): { problem: Refusal } {
   const param = nameAt(at);
   const message = `The parameter ${param} is not supported${withValue}.${note === undefined ? "" : ` ${note}`}`;
-  return { problem: { param, message, ...(instead !== undefined && { remedy: instead }) } };
+  return {
+    problem: { code: "http/unsupported-parameter", param, message, ...(instead !== undefined && { remedy: instead }) },
+  };
+}
+
+function unknown(at: readonly string[]): { problem: Refusal } {
+  const param = nameAt(at);
+  return { problem: { code: "http/unknown-parameter", param, message: `The parameter ${param} is not known.` } };
 }
 
 const nameAt = (at: readonly string[]) => at.join(".").slice(0, 100);
 
+/** The first value is of a table, so it is small: what is in the other and not in it ends the comparison. */
 function isSameJson(a: unknown, b: unknown): boolean {
   if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return a === b;
-  const [ofA, ofB] = [Object.entries(a), Object.entries(b)];
-  if (Array.isArray(a) !== Array.isArray(b) || ofA.length !== ofB.length) return false;
-  return ofA.every(([key, value]) => Object.hasOwn(b, key) && isSameJson(value, (b as Record<string, unknown>)[key]));
+  if (Array.isArray(a) !== Array.isArray(b)) return false;
+  for (const key in b) if (!Object.hasOwn(a, key)) return false;
+  return Object.entries(a).every(
+    ([key, value]) => Object.hasOwn(b, key) && isSameJson(value, (b as Record<string, unknown>)[key]),
+  );
 }

@@ -3,11 +3,32 @@ import { describe, expect, it } from "vitest";
 import * as z from "zod";
 import { chatApi, completionApi, parseClientBody } from "../../../schema/wire/client-api.ts";
 import { toChatRequest, toCompletionRequest } from "../../../schema/wire/client-request.ts";
+import { failFast } from "../../../schema/wire/fail-fast.ts";
+import { used } from "../../../schema/wire/parameter-table.ts";
 
 const chat = (extra: Record<string, unknown> = {}) => ({
   model: "m",
   messages: [{ role: "user", content: "hi" }],
   ...extra,
+});
+
+describe("a list that is read up to its first wrong item", () => {
+  const seen: unknown[] = [];
+  const item = z.number().refine((value) => seen.push(value) > 0);
+  const list = z.object({ list: failFast(z.array(item).min(1).max(3)) });
+  it.each<[given: unknown, want: number[] | string, looked: number]>([
+    [[1, 2, 3], [1, 2, 3], 3],
+    [[1, "2", "3"], "list.1 invalid_type", 1],
+    [[], "list too_small", 0],
+    [[1, 2, 3, 4], "list too_big", 0],
+    ["1", "list invalid_type", 0],
+  ])("%j", (given, want, looked) => {
+    seen.length = 0;
+    const parsed = list.safeParse({ list: given });
+    const issues = parsed.error?.issues.map(({ path, code }) => `${path.join(".")} ${code}`);
+    expect(issues ?? parsed.data?.list).toEqual(issues ? [want] : want);
+    expect(seen).toHaveLength(looked);
+  });
 });
 
 describe("what is understood", () => {
@@ -229,7 +250,7 @@ describe("what is refused, by name", () => {
       "messages.0.content",
     ],
     ["half a character in a stop", chat({ stop: ["\ud800"] }), "http/invalid-body", "stop.0"],
-    ["a prototype", JSON.parse('{"__proto__":{"model":"m"},"messages":[]}'), "http/invalid-body", "model"],
+    ["a prototype", JSON.parse('{"__proto__":{"model":"m"},"messages":[]}'), "http/unknown-parameter", "__proto__"],
     ["a prototype's name", chat({ constructor: 1 }), "http/unknown-parameter", "constructor"],
   ])("%s", (_what, body, code, param) => {
     expect(parseClientBody(chatApi, body)).toMatchObject({ ok: false, code, param });
@@ -248,7 +269,7 @@ describe("what is refused, by name", () => {
 
   it("with a bound that is not itself allowed", () => {
     const bounded = z.object({ x: z.number().gt(0).lt(5) });
-    const said = (x: number) => parseClientBody({ body: bounded, parameters: { members: {} } }, { x });
+    const said = (x: number) => parseClientBody({ body: bounded, parameters: { members: { x: used() } } }, { x });
     expect([said(0), said(5)]).toMatchObject([
       { message: "The value of x is not valid: more than 0." },
       { message: "The value of x is not valid: less than 5." },

@@ -1,37 +1,32 @@
 /** The rules of a chat request that its shape cannot state: schemas, tools and history that fit together. Pure. */
 import type { BodyProblem, ChatCompletionBody } from "./client-api.ts";
-import { readJsonSchema } from "./json-schema.ts";
+import { readJsonSchema, readToolParameters, type SchemaReading } from "./json-schema.ts";
+import { measureJson, utf8Bytes } from "./json-size.ts";
 import { LIMITS } from "./limits.ts";
+import { SchemaBudget } from "./schema-budget.ts";
 
 /** Of a chat: schemas that a worker can enforce, calls that are answered, parameters that go together. */
 export function chatProblem(body: ChatCompletionBody): BodyProblem | null {
-  return toolsProblem(body) ?? formatProblem(body) ?? historyProblem(body.messages);
+  // Sizes before the work that depends on them, and the dearest work last.
+  return toolsProblem(body) ?? formatProblem(body) ?? historyProblem(body.messages) ?? schemasProblem(body);
 }
 
 function invalid(param: string, message: string): BodyProblem {
   return { code: "http/invalid-body", param, message };
 }
 
-function schemaProblem(schema: unknown, at: string): BodyProblem | null {
-  const reading = readJsonSchema(schema);
-  if (reading.ok) return null;
-  const param = reading.path === "" ? at : `${at}.${reading.path}`;
-  const { message, remedy } = reading;
-  return remedy === null
-    ? { code: "http/invalid-body", param, message }
-    : { code: "http/unsupported-parameter", param, message, remedy };
-}
-
+/** Names, sizes, and a choice that there is. */
 function toolsProblem({ tools, tool_choice: choice }: ChatCompletionBody): BodyProblem | null {
   const names = new Set<string>();
+  let bytes = 0;
   for (const [i, { function: given }] of (tools ?? []).entries()) {
     if (names.has(given.name)) return invalid(`tools.${i}.function.name`, `Two tools are called ${given.name}.`);
     names.add(given.name);
-    const problem = given.parameters && schemaProblem(given.parameters, `tools.${i}.function.parameters`);
-    if (problem) return problem;
-  }
-  if (JSON.stringify(tools ?? []).length > LIMITS.toolsBytes) {
-    return invalid("tools", `All tools together take at most ${LIMITS.toolsBytes} bytes.`);
+    const size = schemaSize(given.parameters ?? {}, `tools.${i}.function.parameters`);
+    if (typeof size !== "number") return size;
+    bytes += size + given.name.length + utf8Bytes(given.description ?? "");
+    if (bytes > LIMITS.toolsBytes)
+      return invalid("tools", `All tools together take at most ${LIMITS.toolsBytes} bytes.`);
   }
   if (typeof choice === "object" && choice !== null && !names.has(choice.function.name)) {
     return invalid("tool_choice", `There is no tool called ${choice.function.name}.`);
@@ -41,21 +36,61 @@ function toolsProblem({ tools, tool_choice: choice }: ChatCompletionBody): BodyP
     : null;
 }
 
-function formatProblem(body: ChatCompletionBody): BodyProblem | null {
-  const { response_format: format, tools, tool_choice: choice, stop } = body;
+function formatProblem({ response_format: format, stop }: ChatCompletionBody): BodyProblem | null {
   if (!format || format.type === "text") return null;
-  const problem =
-    format.type === "json_schema" && schemaProblem(format.json_schema.schema, "response_format.json_schema.schema");
-  if (problem) return problem;
-  const code = "http/unsupported-parameter";
-  if (tools?.length && (choice ?? "auto") === "auto") {
-    const message = "A response format beside tools that the model may choose is not supported.";
-    return { code, param: "response_format", message, remedy: "Set tool_choice, or leave one of the two out." };
+  if (format.type === "json_schema") {
+    const size = schemaSize(format.json_schema.schema, FORMAT_PARAM);
+    if (typeof size !== "number") return size;
   }
+  if (!stop?.length) return null;
   // It could cut the JSON in two, and what is promised is JSON that parses.
-  if (stop?.length)
-    return { code, param: "stop", message: "Stop sequences beside a JSON response format are not supported." };
-  return null;
+  const message = "Stop sequences beside a JSON response format are not supported.";
+  return { code: "http/unsupported-parameter", param: "stop", message };
+}
+
+const FORMAT_PARAM = "response_format.json_schema.schema";
+
+/** In bytes, or what is wrong with it. */
+function schemaSize(schema: unknown, param: string): number | BodyProblem {
+  const size = measureJson(schema, { bytes: LIMITS.schemaBytes, depth: LIMITS.schemaDepth });
+  if (size.ok) return size.bytes;
+  switch (size.problem) {
+    case "deep":
+      return invalid(param, `The schema is nested deeper than ${LIMITS.schemaDepth} levels.`);
+    case "large":
+      return invalid(param, `The schema is larger than ${LIMITS.schemaBytes} bytes.`);
+    case "no-json":
+      return invalid(param, "The schema holds text that is not Unicode, or a number that is too large.");
+    default:
+      return size.problem satisfies never;
+  }
+}
+
+/** All schemas of a request share one budget, in the order in which a worker reads them: tools, then the format. */
+function schemasProblem({
+  tools,
+  tool_choice: choice,
+  response_format: format,
+}: ChatCompletionBody): BodyProblem | null {
+  const budget = new SchemaBudget();
+  // Tools that may not be called reach no worker.
+  for (const [i, { function: given }] of choice === "none" ? [] : (tools ?? []).entries()) {
+    const reading = readToolParameters(given.parameters, { strict: given.strict === true, budget });
+    const problem = readingProblem(reading, `tools.${i}.function.parameters`, "tools");
+    if (problem) return problem;
+  }
+  if (format?.type !== "json_schema") return null;
+  const { schema, strict } = format.json_schema;
+  const reading = readJsonSchema(schema, { strict: strict === true, budget });
+  return readingProblem(reading, FORMAT_PARAM, "response_format");
+}
+
+function readingProblem(reading: SchemaReading, at: string, whole: string): BodyProblem | null {
+  if (reading.ok) return null;
+  const { path, message, remedy, overBudget } = reading;
+  if (overBudget) return invalid(whole, message);
+  const param = path === "" ? at : `${at}.${path}`;
+  return remedy === null ? invalid(param, message) : { code: "http/unsupported-parameter", param, message, remedy };
 }
 
 /** Each call is answered by a message of the role tool before anybody else speaks, and nothing else is. */

@@ -1,5 +1,6 @@
 /** A client's body, already validated, as the request that a worker gets. Pure. */
 import type { ChatCompletionBody, CompletionBody, EmbeddingBody, MessageBody } from "./client-api.ts";
+import { NO_PARAMETERS, takesNoParameters } from "./tool-parameters.ts";
 import type { ChatRequest, CompletionRequest, EmbeddingRequest } from "./worker-frames.ts";
 
 export function toChatRequest(body: ChatCompletionBody): ChatRequest {
@@ -50,7 +51,7 @@ function toolsOf(body: ChatCompletionBody): Pick<ChatRequest, "tools" | "toolCho
     tools: tools.map(({ function: { name: called, description, parameters, strict } }) => ({
       name: called,
       ...(description != null && { description }),
-      ...(parameters != null && { parameters }),
+      parameters: takesNoParameters(parameters) ? NO_PARAMETERS : (parameters ?? NO_PARAMETERS),
       ...(strict != null && { strict }),
     })),
     ...(choice === "required" && { toolChoice: choice }),

@@ -30,8 +30,10 @@ export const LIMITS = Object.freeze({
   schemaNodes: 1_000,
   /** Ways of going on that a grammar keeps at once: each next character is tried on all of them. */
   schemaChoices: 1_000,
-  /** Spent on counting them. */
-  schemaChoiceSteps: 50_000,
+  /** Spent on reading all schemas of a request, and on counting those ways: about 20 ms of CPU. */
+  schemaStepsPerRequest: 100_000,
+  /** Of the grammar of a request, for repetitions and ranges that are written out; a rule takes about 150 bytes. */
+  schemaRulesPerRequest: 10_000,
   schemaEnumValues: 500,
   schemaItems: 1_000,
   schemaStringChars: 1_000,

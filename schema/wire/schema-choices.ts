@@ -1,5 +1,15 @@
-import type { Json, Property, ReadSchema, SchemaNode } from "./json-schema.ts";
 import { LIMITS } from "./limits.ts";
+import type { SchemaBudget } from "./schema-budget.ts";
+import {
+  ANY,
+  ANY_OBJECT,
+  type Json,
+  type ObjectNode,
+  type Property,
+  type ReadSchema,
+  type SchemaNode,
+} from "./schema-node.ts";
+import { positionsOf } from "./string-pattern.ts";
 
 /**
  * Pure: whether a grammar of the schema stays within bounds. A grammar is read without looking back: llama.cpp keeps
@@ -9,16 +19,13 @@ import { LIMITS } from "./limits.ts";
  * All that is kept at once stands at one place of one value. So places are visited as the set of nodes that may stand
  * there together, each such set once. More is assumed than may come, never less.
  */
-export function tooManyChoices({ root, definitions }: ReadSchema): boolean {
+export function tooManyChoices({ root, definitions }: ReadSchema, budget: SchemaBudget): boolean {
   const ids = new Map<SchemaNode, number>();
   const splits = new Map<ObjectNode, Members>();
   const seen = new Set<string>();
   const todo: (() => void)[] = [];
-  let steps = 0;
-  const step = (count: number) => {
-    steps += count;
-    if (steps > LIMITS.schemaChoiceSteps) throw new TooMany();
-  };
+  const begins = new Map<SchemaNode, readonly string[]>();
+  const step = (count: number) => budget.step(count);
   const once = (kind: string, nodes: readonly SchemaNode[], then: () => void) => {
     const names = nodes.map((node) => ids.get(node) ?? ids.set(node, ids.size).size - 1).sort((a, b) => a - b);
     const key = `${kind} ${names}`;
@@ -42,7 +49,7 @@ export function tooManyChoices({ root, definitions }: ReadSchema): boolean {
       if (node.kind === "union") open.push(...node.branches);
       else if (node.kind === "ref") open.push(definitions.get(node.to) ?? ANY);
       else {
-        ways += node.kind === "literals" ? node.values.length : WAYS[node.kind];
+        ways += waysOf(node);
         if (ways > LIMITS.schemaChoices) throw new TooMany();
         found.push(node);
       }
@@ -57,8 +64,12 @@ export function tooManyChoices({ root, definitions }: ReadSchema): boolean {
         all.flatMap((node) => (node.kind === "object" ? [node] : node.kind === "any" ? [ANY_OBJECT] : [])),
         0,
       );
-      const items = all.flatMap((node) => (node.kind === "array" ? [node.items] : node.kind === "any" ? [node] : []));
-      if (items.length > 0) value(items);
+      const lists = all.filter((node) => node.kind === "array");
+      const longest = Math.max(0, ...lists.map(({ prefix }) => prefix.length));
+      for (let at = 0; at <= longest; at++) {
+        const items = all.flatMap((node) => itemAt(node, at));
+        if (items.length > 0) value(items);
+      }
     });
   };
 
@@ -101,6 +112,12 @@ export function tooManyChoices({ root, definitions }: ReadSchema): boolean {
     );
   };
 
+  const begin = (node: SchemaNode): readonly string[] => {
+    const known = begins.get(node) ?? beginOf(node);
+    begins.set(node, known);
+    return known;
+  };
+
   try {
     value([root]);
     for (let next = todo.pop(); next !== undefined; next = todo.pop()) next();
@@ -113,23 +130,24 @@ export function tooManyChoices({ root, definitions }: ReadSchema): boolean {
 
 class TooMany extends Error {}
 
-type ObjectNode = Extract<SchemaNode, { kind: "object" }>;
-type Leaf = Exclude<SchemaNode["kind"], "literals" | "union" | "ref">;
-
-const ANY: SchemaNode = { kind: "any" };
-const ANY_OBJECT: ObjectNode = { kind: "object", properties: [], rest: ANY };
+type Leaf = Exclude<SchemaNode, { kind: "union" | "ref" }>;
 
 /** How many ways of going on a value of its own has at once, as the grammar writes it. */
-const WAYS: Readonly<Record<Leaf, number>> = Object.freeze({
-  any: 12,
-  boolean: 2,
-  null: 1,
-  string: 4,
-  format: 12,
-  number: 8,
-  object: 1,
-  array: 2,
-});
+const WAYS = Object.freeze({ any: 12, boolean: 2, null: 1, string: 4, number: 8, object: 1, array: 2 } as const);
+
+function waysOf(node: Leaf): number {
+  if (node.kind === "literals") return node.values.length;
+  return node.kind === "pattern" ? positionsOf(node.pattern) : WAYS[node.kind];
+}
+
+/** What stands at a place of a list. */
+function itemAt(node: SchemaNode, at: number): SchemaNode[] {
+  if (node.kind === "any") return [node];
+  if (node.kind !== "array") return [];
+  const first = node.prefix[at];
+  if (first !== undefined) return [first];
+  return node.max === 0 ? [] : [node.items];
+}
 
 interface Members {
   readonly required: readonly Property[];
@@ -145,11 +163,11 @@ function membersOf({ properties }: ObjectNode): Members {
 }
 
 /** Constants as JSON, after their kind; other values by their kind alone. */
-function begin(node: SchemaNode): string[] {
+function beginOf(node: SchemaNode): string[] {
   switch (node.kind) {
     case "literals":
       return node.values.map((value) => `${jsonKind(value)} ${JSON.stringify(value)}`);
-    case "format":
+    case "pattern":
       return ["string"];
     default:
       return [node.kind];

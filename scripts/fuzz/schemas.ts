@@ -67,6 +67,24 @@ const { node } = fc.letrec<{ node: Schema }>((tie) => ({
         const [minimum, maximum] = Object.values(bounds).sort((a, b) => a - b);
         return { type, minimum, maximum };
       }),
+    fc.constantFrom<Schema[]>(
+      { type: "string", pattern: "^[ab]{1,3}$" },
+      { type: "string", pattern: "x|^(?:y\\d)+", minLength: 1 },
+      { type: "string", pattern: "(?=x)", format: "email" },
+      { type: "integer", multipleOf: 3, maximum: 9 },
+      { $ref: "https://example.com/schema" },
+      { not: { type: "string" } },
+    ),
+    fc
+      .array(tie("node"), { minLength: 1, maxLength: 3 })
+      .chain((prefixItems) =>
+        fc.constantFrom<Schema[]>({ prefixItems, items: false }, { prefixItems, maxItems: 2 }, { items: prefixItems }),
+      ),
+    fc
+      .array(tie("node"), { minLength: 1, maxLength: 2 })
+      .chain((all) =>
+        fc.constantFrom<Schema[]>({ oneOf: all }, { allOf: all }, { anyOf: all, type: "object", required: ["a"] }),
+      ),
     fc.constantFrom(...DEFINITIONS).map((name): Schema => ({ $ref: `#/$defs/${name}` })),
     fc.array(tie("node"), { minLength: 1, maxLength: 4 }).map((anyOf): Schema => ({ anyOf })),
     fc.record({ items: tie("node"), minItems: fc.nat(2) }).map((more): Schema => ({ type: "array", ...more })),

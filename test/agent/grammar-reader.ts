@@ -84,6 +84,33 @@ export class GrammarReader {
   }
 }
 
+/** ASCII, from the space on. */
+const CHARACTERS = Array.from({ length: 95 }, (_, i) => String.fromCharCode(32 + i));
+
+/** A text that the grammar lets through, chosen by the picks; null where they end before it does. */
+export function randomText(reader: GrammarReader, picks: readonly number[]): string | null {
+  let text = "";
+  for (const pick of picks) {
+    const next = reader.next();
+    if (reader.mayEnd() && (next.length === 0 || pick % 3 === 0)) return text;
+    const one = next[pick % next.length] ?? "";
+    const fitting = typeof one === "string" ? [one] : CHARACTERS.filter((char) => one.test(char));
+    // A class without ASCII: the first character that it has.
+    const character = fitting[pick % fitting.length] ?? firstOf(one);
+    if (!reader.read(character)) throw new Error(`the grammar stops at ${JSON.stringify(text + character)}`);
+    text += character;
+  }
+  return null;
+}
+
+function firstOf(one: string | RegExp): string {
+  for (let code = 0x7f; code < 0xffff; code++) {
+    const char = String.fromCharCode(code);
+    if (typeof one !== "string" && one.test(char)) return char;
+  }
+  throw new Error("a class without a character");
+}
+
 const TOKEN = /\s+|"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|\{\d+,\d*\}|\w+|[()|?*]/gy;
 
 function rulesOf(grammar: string): Rule[] {

@@ -19,8 +19,10 @@ async function answers(responseFormat: object, request: object = {}): Promise<un
     SEEDS.map(async (seed) => {
       const given = await answer(model.engine, chat("What is a pool?", { ...job, ...(seed % 2 === 0 && { seed }) }));
       const { text, last, tokens } = given;
-      expect(last).toMatchObject({ type: "end", usage: { completionTokens: tokens } });
-      if (last?.type === "end" && last.finishReason === "length") return [];
+      if (last?.type !== "end") throw new Error(JSON.stringify(last));
+      // The last token may be half a character, which is not said.
+      expect(last.usage.completionTokens).toBeGreaterThanOrEqual(tokens);
+      if (last.finishReason === "length") return [];
       return [JSON.parse(text) as unknown];
     }),
   );
@@ -67,8 +69,20 @@ describe("a JSON schema", () => {
         d: { type: "string", format: "date" },
         t: { type: "string", format: "date-time" },
         u: { type: "string", format: "uuid" },
+        h: { type: "string", format: "hostname" },
+        i: { type: "string", format: "ipv4" },
       }),
     ],
+    [
+      "patterns",
+      strict({ a: { type: "string", pattern: "^[a-z]{2,4}-\\d$" }, b: { type: "string", pattern: '^["\\\\]{2}$' } }),
+    ],
+    ["a tuple", strict({ t: { type: "array", prefixItems: [{ type: "boolean" }, { type: "null" }], items: false } })],
+    [
+      "a tuple that may be longer",
+      { type: "array", prefixItems: [{ type: "null" }], items: { type: "boolean" }, minItems: 3, maxItems: 5 },
+    ],
+    ["as many items as a count says", { type: "array", items: { type: "null" }, minItems: 13, maxItems: 13 }],
     [
       "alternatives",
       strict({
@@ -130,12 +144,13 @@ describe("a JSON schema", () => {
   });
 
   it.each(Object.entries(ENDLESS_CHOICES))(
-    "with %s is refused at once, as a format and as a tool's",
+    "with %s is answered in any JSON, as a format and as a tool's",
     async (_what, schema) => {
-      const asFormat = chat("What is a pool?", { responseFormat: { type: "json_schema", schema } });
-      const asTool = chat("What is a pool?", { tools: [{ name: "f", parameters: schema }], toolChoice: "required" });
+      const asFormat = chat("What is a pool?", { responseFormat: { type: "json_schema", schema }, maxTokens: 20 });
+      const tools = [{ name: "f", parameters: schema }];
+      const asTool = chat("What is a pool?", { tools, toolChoice: "required", maxTokens: 20 });
       for (const job of [asFormat, asTool]) {
-        expect((await answer(model.engine, job)).last).toMatchObject({ type: "failed", retryable: false });
+        expect((await answer(model.engine, job)).last).toMatchObject({ type: "end" });
       }
     },
   );
@@ -171,8 +186,8 @@ describe("a JSON schema", () => {
     expect('{"aVeryLongNameOfAMember":'.startsWith(text)).toBe(true);
   });
 
-  it("that cannot be enforced is refused by the keyword's name", async () => {
-    const responseFormat = { type: "json_schema" as const, schema: { type: "string", pattern: "^a$" } };
+  it("that is malformed is refused by the keyword's name", async () => {
+    const responseFormat = { type: "json_schema" as const, schema: { type: "string", pattern: 1 } };
     const { last } = await answer(model.engine, chat("Hello", { responseFormat }));
     expect(last).toMatchObject({
       type: "failed",

@@ -2,7 +2,8 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { readJsonSchema } from "../../schema/wire/json-schema.ts";
 import { GREATEST } from "../../schema/wire/number-bounds.ts";
-import { GrammarBuilder } from "../../worker-agent/engine/json-grammar.ts";
+import { SchemaBudget } from "../../schema/wire/schema-budget.ts";
+import { jsonGrammar } from "../../worker-agent/engine/tool-calls.ts";
 import { GrammarReader } from "./grammar-reader.ts";
 
 /** What one number takes of a grammar and of its reader, however far its bounds are apart. */
@@ -10,10 +11,9 @@ const MOST_CHARS = 1_200;
 const MOST_WAYS = 8;
 
 function grammarOf(schema: object): string {
-  const reading = readJsonSchema(schema);
+  const reading = readJsonSchema(schema, { strict: true, budget: new SchemaBudget() });
   if (!reading.ok) throw new Error(`${JSON.stringify(schema)}: ${reading.message}`);
-  const builder = new GrammarBuilder();
-  return builder.grammar(builder.json(reading.schema));
+  return jsonGrammar(reading.schema);
 }
 
 function accepts(grammar: string, text: string): boolean {

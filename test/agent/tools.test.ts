@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import * as z from "zod";
 import { readJsonSchema } from "../../schema/wire/json-schema.ts";
 import type { GenerationEvent } from "../../worker-agent/engine/engine.ts";
-import { type CallSyntax, callGrammar, callReader, callTrigger } from "../../worker-agent/engine/tool-calls.ts";
+import { type CallSyntax, callGrammar, callReader, callTrigger, isCall } from "../../worker-agent/engine/tool-calls.ts";
 import { answer, chat, type LoadedModel, loadEmbedded } from "./loaded-model.ts";
 import { TOOL_TEMPLATE } from "./tool-template.ts";
 
@@ -53,7 +53,10 @@ async function tell(model: LoadedModel, request: Parameters<typeof chat>[1], con
 
 function expectCalls({ calls, last, text, tokens }: Told, before = ""): void {
   expect(text).toBe(before);
-  expect(last).toMatchObject({ type: "end", finishReason: "tool_calls", usage: { completionTokens: tokens } });
+  if (last?.type !== "end") throw new Error(JSON.stringify(last));
+  expect(last.finishReason).toBe("tool_calls");
+  // The marks of a call are generated and said to nobody.
+  expect(last.usage.completionTokens).toBeGreaterThan(tokens);
   expect(calls.length).toBeGreaterThan(0);
   expect(new Set(calls.map(({ id }) => id)).size).toBe(calls.length);
   for (const call of calls) {
@@ -97,9 +100,25 @@ describe("a tool call", () => {
     }
   });
 
-  it("is cut by the token limit with length", async () => {
-    const { last } = await tell(plain, { tools: TOOLS, toolChoice: { name: "get_weather" }, maxTokens: 12, seed: 1 });
-    expect(last).toMatchObject({ type: "end", finishReason: "length" });
+  it.each([1, 2, 12, 14])("is cut by a limit of %i tokens with length, and counts all of them", async (maxTokens) => {
+    for (const model of [plain, knowing]) {
+      const { last } = await tell(model, { tools: TOOLS, toolChoice: { name: "get_weather" }, maxTokens, seed: 1 });
+      expect(last).toMatchObject({ type: "end", finishReason: "length", usage: { completionTokens: maxTokens } });
+    }
+  });
+
+  it("without parameters has none", async () => {
+    const none = [undefined, {}, { type: "object" }, { type: "object", properties: {} }];
+    for (const parameters of none) {
+      const tools = [{ name: "now", ...(parameters && { parameters }) }];
+      const { calls } = await tell(knowing, {
+        tools,
+        toolChoice: "required",
+        parallelToolCalls: false,
+        temperature: 2,
+      });
+      expect(calls).toMatchObject([{ name: "now", arguments: "{}" }]);
+    }
   });
 
   it("is the model's choice otherwise: this one, which knows of none, speaks", async () => {
@@ -145,9 +164,97 @@ describe("a tool call", () => {
     }
   });
 
-  it("is not made with a schema that cannot be enforced", async () => {
-    const tools = [{ name: "f", parameters: { type: "object", properties: { a: { type: "string", pattern: "x" } } } }];
+  it("holds to what can be enforced of its parameters; the rest stands in the prompt", async () => {
+    const properties = {
+      a: { enum: ["x", "y"], "x-why": "not a keyword" },
+      b: { type: "string", format: "phone", maxLength: 3 },
+    };
+    const parameters = { type: "object", properties, required: ["a", "b"], minProperties: 1 };
+    for (const model of [plain, knowing]) {
+      const { calls } = await tell(model, {
+        tools: [{ name: "f", parameters }],
+        toolChoice: { name: "f" },
+        temperature: 2,
+      });
+      expect(JSON.parse(calls[0]?.arguments ?? "")).toEqual({
+        a: expect.stringMatching(/^[xy]$/),
+        b: expect.stringMatching(/^.{0,3}$/su),
+      });
+    }
+  });
+
+  it.each<[what: string, schema: Record<string, unknown>]>([
+    ["a tuple", { type: "array", prefixItems: [{ type: "string" }], items: false }],
+    ["a schema that is true", { type: "array", items: true } as Record<string, unknown>],
+    ["no type", {}],
+    ["a reference", { $ref: "#/$defs/a" }],
+    ["a reference elsewhere", { $ref: "https://example.com/a" }],
+    ["alternatives", { oneOf: [{ type: "null" }, { type: "string", pattern: "^(?!a)" }] }],
+    ["a null among types", { type: ["string", "null"] }],
+  ])("may have parameters with %s, whatever its template makes of them", async (_what, schema) => {
+    const parameters = { type: "object", properties: { a: schema }, $defs: { a: { type: "integer" } } };
+    for (const model of [plain, knowing]) {
+      const { last } = await tell(model, { tools: [{ name: "f", parameters }], toolChoice: "required", maxTokens: 5 });
+      expect(last).toMatchObject({ type: "end" });
+    }
+  });
+
+  it("is not made with parameters that are no object", async () => {
+    const tools = [{ name: "f", parameters: { type: "string" } }];
     expect((await tell(plain, { tools })).last).toMatchObject({ type: "failed", param: "tools" });
+  });
+});
+
+describe("tools to choose from beside a format", () => {
+  const schema = {
+    type: "object",
+    properties: { ok: { type: "boolean" } },
+    required: ["ok"],
+    additionalProperties: false,
+  };
+  const request = {
+    tools: TOOLS,
+    responseFormat: { type: "json_schema" as const, schema },
+    parallelToolCalls: false as const,
+  };
+
+  it.each([
+    ["without a template for tools", () => plain],
+    ["with one", () => knowing],
+  ])("lead to calls, or to an answer of the format, %s", async (_what, model) => {
+    const kinds = new Set<string>();
+    for (let seed = 0; seed < 60 && kinds.size < 2; seed++) {
+      const told = await tell(model(), { ...request, seed, temperature: 2, topP: 1 }, `Hello ${seed}`);
+      if (told.calls.length > 0) expectCalls(told);
+      else expect(JSON.parse(told.text)).toEqual({ ok: expect.any(Boolean) });
+      kinds.add(told.calls.length > 0 ? "calls" : "answer");
+    }
+    expect([...kinds].toSorted()).toEqual(["answer", "calls"]);
+  });
+});
+
+describe("a text that may be a call or JSON", () => {
+  const tools = [{ name: "get" }, { name: "get_all" }];
+  const like = (open: string, prefix: string): CallSyntax => ({
+    open,
+    close: "",
+    between: null,
+    prefix,
+    beforeArguments: () => '", "parameters": ',
+    afterArguments: () => "}",
+  });
+  it.each<[syntax: CallSyntax, text: string, call: boolean | null]>([
+    [like("", '<call>{"name": "'), "<", null],
+    [like("", '<call>{"name": "'), '{"ok"', false],
+    [like("", '<call>{"name": "'), '<call>{"name": "get", "parameters": {', true],
+    [like("", '{"name": "'), '{"na', null],
+    [like("", '{"name": "'), '{"name": "got', false],
+    [like("", '{"name": "'), '{"name": "get_all", "parameters": ', true],
+    [like("", '{"name": "'), '{"name": "get", "parameter": ', false],
+    [like("[CALLS]", '{"name": "'), "[", null],
+    [like("[CALLS]", '{"name": "'), "[]", false],
+  ])("is known as soon as it can be: %#", (syntax, text, call) => {
+    expect(isCall(text, tools, syntax)).toBe(call);
   });
 });
 

@@ -1,47 +1,55 @@
-import { ANY_OBJECT, readJsonSchema } from "../../schema/wire/json-schema.ts";
+import { readJsonSchema, readToolParameters } from "../../schema/wire/json-schema.ts";
+import { SchemaBudget } from "../../schema/wire/schema-budget.ts";
+import { ANY_OBJECT, type ReadSchema } from "../../schema/wire/schema-node.ts";
 import type { ChatRequest } from "../../schema/wire/worker-frames.ts";
-import { GrammarBuilder } from "./json-grammar.ts";
 import type { CallableTool, CallSyntax } from "./tool-calls.ts";
 
 /** What an answer must be. */
 export type Constraint =
   | { readonly type: "none" }
-  | { readonly type: "json"; readonly grammar: string }
+  | { readonly type: "json"; readonly schema: ReadSchema }
   | {
       readonly type: "calls";
       readonly tools: readonly CallableTool[];
       readonly syntax: CallSyntax;
       readonly parallel: boolean;
-      /** False: the model may as well answer in text. */
-      readonly must: boolean;
+      /** Instead of calls: nothing else, any text, or JSON of a schema. */
+      readonly otherwise: "nothing" | "text" | ReadSchema;
     };
 
 export type ReadConstraint =
   | { readonly ok: true; readonly constraint: Constraint }
   | { readonly ok: false; readonly param: string; readonly why: string };
 
-/** The pool has read the same schemas; an agent still believes nobody. */
+/**
+ * What can be enforced is enforced, and the rest passes. The pool has read the same schemas, and has refused what is not
+ * enforced where the client asked for that (`strict`): so the agent need not know of it. It still believes nobody.
+ */
 export function constraintOf(request: ChatRequest, syntax: CallSyntax | null): ReadConstraint {
   const { tools = [], toolChoice, responseFormat, parallelToolCalls = true } = request;
-  if (tools.length > 0 && syntax !== null) {
-    const named = typeof toolChoice === "object" ? tools.filter(({ name }) => name === toolChoice.name) : tools;
-    const callable: CallableTool[] = [];
-    for (const { name, parameters } of named) {
-      const reading =
-        parameters === undefined ? ({ ok: true, schema: ANY_OBJECT } as const) : readJsonSchema(parameters);
+  // One budget in the pool's order: tools first. Fewer of them here leave more of it.
+  const mode = { strict: false, budget: new SchemaBudget() };
+  const callable: CallableTool[] = [];
+  if (syntax !== null) {
+    for (const { name, parameters } of tools) {
+      if (typeof toolChoice === "object" && name !== toolChoice.name) continue;
+      const reading = readToolParameters(parameters, mode);
       if (!reading.ok) return { ok: false, param: "tools", why: `${name}: ${reading.message}` };
       callable.push({ name, parameters: reading.schema });
     }
-    const must = toolChoice !== undefined;
-    const parallel = parallelToolCalls && typeof toolChoice !== "object";
-    return { ok: true, constraint: { type: "calls", tools: callable, syntax, parallel, must } };
   }
-  if (responseFormat === undefined) return { ok: true, constraint: { type: "none" } };
-  const reading =
-    responseFormat.type === "json_object"
-      ? ({ ok: true, schema: ANY_OBJECT } as const)
-      : readJsonSchema(responseFormat.schema);
-  if (!reading.ok) return { ok: false, param: "response_format", why: reading.message };
-  const builder = new GrammarBuilder();
-  return { ok: true, constraint: { type: "json", grammar: builder.grammar(builder.json(reading.schema)) } };
+  const format = formatOf(responseFormat, mode);
+  if (format !== null && !format.ok) return { ok: false, param: "response_format", why: format.message };
+  if (syntax === null || callable.length === 0) {
+    return { ok: true, constraint: format === null ? { type: "none" } : { type: "json", schema: format.schema } };
+  }
+  const parallel = parallelToolCalls && typeof toolChoice !== "object";
+  const otherwise = toolChoice !== undefined ? "nothing" : (format?.schema ?? "text");
+  return { ok: true, constraint: { type: "calls", tools: callable, syntax, parallel, otherwise } };
+}
+
+function formatOf(format: ChatRequest["responseFormat"], mode: Parameters<typeof readJsonSchema>[1]) {
+  if (format === undefined) return null;
+  if (format.type === "json_schema") return readJsonSchema(format.schema, mode);
+  return { ok: true, schema: { root: ANY_OBJECT, definitions: new Map() } } as const;
 }

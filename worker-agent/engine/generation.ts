@@ -1,23 +1,19 @@
 import { randomUUID } from "node:crypto";
-import {
-  type Llama,
-  type LlamaContextSequence,
-  LlamaGrammarEvaluationState,
-  type LlamaModel,
-  type Token,
-} from "node-llama-cpp";
+import type { LlamaContextSequence, LlamaGrammarEvaluationState, LlamaModel, Token } from "node-llama-cpp";
+import type { ReadSchema } from "../../schema/wire/schema-node.ts";
 import type { FinishReason } from "../../schema/wire/worker-frames.ts";
 import type { Constraint } from "./constraint.ts";
 import type { EngineMeter, GenerationEvent, GenerationJob } from "./engine.ts";
+import type { Grammars } from "./grammars.ts";
 import type { Prompt } from "./prompt.ts";
 import { samplingOf } from "./sampling.ts";
 import { stopFilter } from "./stop-filter.ts";
 import { textDecoder } from "./text-decoder.ts";
-import { callGrammar, callReader, callTrigger } from "./tool-calls.ts";
+import { callGrammar, callReader, callTrigger, isCall, jsonGrammar } from "./tool-calls.ts";
 
 export interface GenerationParts {
-  readonly llama: Llama;
   readonly model: LlamaModel;
+  readonly grammars: Grammars;
   readonly meter: EngineMeter;
   /** Prompt tokens evaluated between two looks at the abort signal. */
   readonly prefillTokens: number;
@@ -30,6 +26,8 @@ export interface GenerationParts {
   readonly signal: AbortSignal;
 }
 
+type Calls = Extract<Constraint, { type: "calls" }>;
+
 /** Of one answer: a model that needs more has no use for this vocabulary. */
 const MOST_REDRAWS = 64;
 
@@ -40,8 +38,6 @@ export class Generation {
   readonly #maxTokens: number;
   /** The prompt's, and all that was generated and stands. */
   #tokens: Token[];
-  #generated = 0;
-  #completionTokens = 0;
   #finish: FinishReason = "length";
   #aborted = false;
 
@@ -61,11 +57,12 @@ export class Generation {
         yield* this.#text(null);
         break;
       case "json":
-        yield* this.#json(constraint.grammar);
+        yield* this.#json(jsonGrammar(constraint.schema));
         break;
       case "calls":
-        if (constraint.must) yield* this.#calls(constraint, "");
-        else yield* this.#text(constraint);
+        if (constraint.otherwise === "text") yield* this.#text(constraint);
+        else if (constraint.otherwise === "nothing") yield* this.#calls(constraint, "");
+        else yield* this.#callsOrJson(constraint, constraint.otherwise);
         break;
       default:
         constraint satisfies never;
@@ -75,8 +72,16 @@ export class Generation {
     yield { type: "end", finishReason: this.#finish, usage };
   }
 
+  /**
+   * All that was generated and stands, whether it was said or not: marks of a call, a stop sequence and half a character
+   * too. What was taken back and drawn again counts once.
+   */
+  get #completionTokens(): number {
+    return this.#tokens.length - this.#promptTokens;
+  }
+
   /** Free text. Where the model may call tools and begins to, it goes on under the grammar of calls. */
-  async *#text(tools: Extract<Constraint, { type: "calls" }> | null): AsyncGenerator<GenerationEvent, void, undefined> {
+  async *#text(tools: Calls | null): AsyncGenerator<GenerationEvent, void, undefined> {
     const { job, prompt, model } = this.#parts;
     const trigger = tools && callTrigger(tools.syntax);
     const shown =
@@ -131,30 +136,34 @@ export class Generation {
   }
 
   /** @param written what the first token holds before the calls begin: generated again, and said already */
-  async *#calls(
-    { tools, syntax, parallel }: Extract<Constraint, { type: "calls" }>,
-    written: string,
-  ): AsyncGenerator<GenerationEvent, void, undefined> {
-    const reader = callReader(tools, syntax, written);
-    let begun = false;
-    let uncounted = 0;
-    const count = (text: string) => {
-      const tokens = Math.min(uncounted, Buffer.byteLength(text));
-      uncounted -= tokens;
-      this.#completionTokens += tokens;
-      return tokens;
-    };
+  async *#calls(constraint: Calls, written: string): AsyncGenerator<GenerationEvent, void, undefined> {
+    const { tools, syntax, parallel } = constraint;
+    const calls = saidCalls(constraint, written);
     for await (const piece of this.#constrained(callGrammar(tools, syntax, { parallel, written }))) {
-      uncounted += piece.tokens;
-      for (const part of reader.push(piece.text)) {
-        if (part.type === "call") {
-          begun = true;
-          const id = `call_${randomUUID().replaceAll("-", "").slice(0, 24)}`;
-          yield { type: "tool-call", id, name: part.name, tokens: count(part.name) };
-        } else yield { type: "tool-arguments", text: part.text, tokens: count(part.text) };
-      }
+      yield* calls.push(piece);
     }
-    if (begun && this.#finish === "stop") this.#finish = "tool_calls";
+    if (calls.begun() && this.#finish === "stop") this.#finish = "tool_calls";
+  }
+
+  /** Held back until it is known which of the two it is. */
+  async *#callsOrJson(constraint: Calls, format: ReadSchema): AsyncGenerator<GenerationEvent, void, undefined> {
+    const { tools, syntax, parallel } = constraint;
+    const calls = saidCalls(constraint, "");
+    const held = { text: "", tokens: 0 };
+    let decided: boolean | null = null;
+    for await (const piece of this.#constrained(callGrammar(tools, syntax, { parallel, written: "", format }))) {
+      if (decided !== null) {
+        yield* decided ? calls.push(piece) : this.#say(piece);
+        continue;
+      }
+      held.text += piece.text;
+      held.tokens += piece.tokens;
+      decided = isCall(held.text, tools, syntax);
+      if (decided !== null) yield* decided ? calls.push(held) : this.#say(held);
+    }
+    // JSON may end where a call would go on: an empty object, before a call's own brace is closed.
+    if (decided === null && this.#finish === "stop") yield* this.#say(held);
+    if (calls.begun() && this.#finish === "stop") this.#finish = "tool_calls";
   }
 
   /**
@@ -162,11 +171,11 @@ export class Generation {
    * section 3), which are no text: such a one is taken back and drawn again, so that what is said is what was allowed.
    */
   async *#constrained(grammar: string): AsyncGenerator<{ text: string; tokens: number }, void, undefined> {
-    const { llama, model } = this.#parts;
-    const compiled = await llama.createGrammar({ grammar });
-    let state = new LlamaGrammarEvaluationState({ model, grammar: compiled });
-    let safe = { state: state.clone(), length: this.#tokens.length };
+    const { model, grammars } = this.#parts;
+    const begun = this.#tokens.length;
+    let safe = begun;
     for (let redraws = 0; redraws <= MOST_REDRAWS; redraws++) {
+      const state = await grammars.begin(grammar, this.#tokens.slice(begun));
       // As the grammar saw it: what else is a control token is text here.
       const decoder = textDecoder<Token>((tokens, before) => model.detokenize(tokens, true, before), this.#tokens);
       let whole = true;
@@ -177,20 +186,17 @@ export class Generation {
           break;
         }
         if (text === "") continue;
-        safe = { state: state.clone(), length: this.#tokens.length };
+        safe = this.#tokens.length;
         yield { text, tokens };
       }
       if (whole) return;
-      this.#generated -= this.#tokens.length - safe.length;
-      this.#tokens.length = safe.length;
-      state = safe.state.clone();
+      this.#tokens.length = safe;
     }
     throw new Error("The model goes on writing bytes that are no text.");
   }
 
   *#say(piece: { text: string; tokens: number }): Generator<GenerationEvent> {
     if (piece.text === "") return;
-    this.#completionTokens += piece.tokens;
     yield { type: "text", ...piece };
   }
 
@@ -220,14 +226,13 @@ export class Generation {
         return;
       }
       this.#tokens.push(token);
-      this.#generated++;
       meter.tokensGenerated(1);
       yield token;
       if (signal.aborted) {
         this.#aborted = true;
         return;
       }
-      if (this.#generated >= this.#maxTokens) return;
+      if (this.#completionTokens >= this.#maxTokens) return;
     }
   }
 
@@ -248,4 +253,30 @@ export class Generation {
     meter.promptEvaluated(tokens.length - at);
     return tokens.slice(at);
   }
+}
+
+/** Says the calls that a text of calls holds, as it comes. */
+function saidCalls({ tools, syntax }: Calls, written: string) {
+  const reader = callReader(tools, syntax, written);
+  let begun = false;
+  let uncounted = 0;
+  // An event tells no more tokens than its text has bytes.
+  const count = (text: string) => {
+    const tokens = Math.min(uncounted, Buffer.byteLength(text));
+    uncounted -= tokens;
+    return tokens;
+  };
+  return {
+    begun: () => begun,
+    *push(piece: { text: string; tokens: number }): Generator<GenerationEvent> {
+      uncounted += piece.tokens;
+      for (const part of reader.push(piece.text)) {
+        if (part.type === "call") {
+          begun = true;
+          const id = `call_${randomUUID().replaceAll("-", "").slice(0, 24)}`;
+          yield { type: "tool-call", id, name: part.name, tokens: count(part.name) };
+        } else yield { type: "tool-arguments", text: part.text, tokens: count(part.text) };
+      }
+    },
+  };
 }

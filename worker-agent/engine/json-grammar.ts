@@ -1,9 +1,14 @@
-import type { Property, ReadSchema, SchemaNode, StringFormat } from "../../schema/wire/json-schema.ts";
+import type { ArrayNode, Property, ReadSchema, SchemaNode } from "../../schema/wire/schema-node.ts";
+import type { Pattern, Range } from "../../schema/wire/string-pattern.ts";
 import { integerGrammar, numberGrammar } from "./number-grammar.ts";
 
 /** llama.cpp's grammar language, GBNF: a program of rules that each next character must follow. */
 export class GrammarBuilder {
   readonly #rules = new Map<string, string>();
+  /** Rules by what they say: what is written twice is one rule. */
+  readonly #names = new Map<string, string>();
+  /** By rule: the rules for at most one of it, two, three. */
+  readonly #counted = new Map<string, string[]>();
   #next = 0;
 
   /** The name of a rule for the schema's values: compact JSON, with a space at most after `:` and `,`. */
@@ -12,13 +17,16 @@ export class GrammarBuilder {
     const names = new Map([...schema.definitions.keys()].map((pointer) => [pointer, this.#name()]));
     for (const [pointer, node] of schema.definitions)
       this.#rules.set(names.get(pointer) ?? "", this.#node(node, names));
-    return this.rule(names.get("#") ?? this.#node(schema.root, names));
+    return this.rule(this.#node(schema.root, names));
   }
 
-  /** A rule of its own for an expression. */
+  /** The name of a rule for an expression. */
   rule(expression: string): string {
+    const known = this.#names.get(expression);
+    if (known !== undefined) return known;
     const name = this.#name();
     this.#rules.set(name, expression);
+    this.#names.set(expression, name);
     return name;
   }
 
@@ -55,9 +63,9 @@ export class GrammarBuilder {
         return this.rule(node.values.map((value) => literal(JSON.stringify(value))).join(" | "));
       case "string":
         if (node.min === 0 && node.max === null) return this.#shared("string");
-        return this.rule(`"\\"" ${this.#shared("char")}{${node.min},${node.max ?? ""}} "\\""`);
-      case "format":
-        return this.rule(`"\\"" (${FORMATS[node.format]}) "\\""`);
+        return this.rule(`"\\"" ${this.#repeated(this.#shared("char"), node.min, node.max)} "\\""`);
+      case "pattern":
+        return this.rule(`"\\"" ${this.#pattern(node.pattern)} "\\""`);
       case "number":
         return node.bounds === null && !node.integer
           ? this.#shared("number")
@@ -66,10 +74,8 @@ export class GrammarBuilder {
         return this.rule(node.branches.map((branch) => this.#node(branch, names)).join(" | "));
       case "ref":
         return names.get(node.to) ?? this.#shared("value");
-      case "array": {
-        const items = this.rule(this.#node(node.items, names));
-        return this.rule(`"[" ${this.#list(items, node.min, node.max)} "]"`);
-      }
+      case "array":
+        return this.rule(`"[" ${this.#array(node, names)} "]"`);
       case "object":
         return this.rule(`"{" ${this.#members(node.properties, node.rest, names)} "}"`);
       default:
@@ -77,10 +83,61 @@ export class GrammarBuilder {
     }
   }
 
+  #array({ prefix, items, min, max }: ArrayNode, names: ReadonlyMap<string, string>): string {
+    const comma = this.#shared("comma");
+    const first = prefix.map((node) => this.#node(node, names));
+    if (max === 0) return first.join(` ${comma} `);
+    const item = this.rule(this.#node(items, names));
+    if (first.length === 0) return this.#list(item, min, max);
+    return `${first.join(` ${comma} `)} ${this.#repeated(this.rule(`${comma} ${item}`), min, max)}`;
+  }
+
   #list(item: string, min: number, max: number | null): string {
-    if (max === 0) return "";
-    const more = `(${this.#shared("comma")} ${item}){${Math.max(0, min - 1)},${max === null ? "" : max - 1}}`;
-    return min === 0 ? `(${item} ${more})?` : `${item} ${more}`;
+    const more = this.rule(`${this.#shared("comma")} ${item}`);
+    const rest = this.#repeated(more, Math.max(0, min - 1), max === null ? null : max - 1);
+    return min === 0 ? `(${item} ${rest})?` : `${item} ${rest}`;
+  }
+
+  /**
+   * A rule so many times. llama.cpp would write its own `{min,max}` out anew at every place; these rules are shared by
+   * all places that repeat the same rule, and a count that is exact takes as many rules as it has binary digits.
+   */
+  #repeated(item: string, min: number, max: number | null): string {
+    const parts: string[] = [];
+    for (let left = min, power = item; left > 0; left = Math.floor(left / 2)) {
+      if (left % 2 === 1) parts.push(power);
+      if (left > 1) power = this.rule(`${power} ${power}`);
+    }
+    if (max === null) parts.push(`${item}*`);
+    else if (max > min) parts.push(this.#atMost(item, max - min));
+    return parts.join(" ");
+  }
+
+  #atMost(item: string, count: number): string {
+    const known = this.#counted.get(item) ?? [];
+    this.#counted.set(item, known);
+    while (known.length < count) {
+      const fewer = known.at(-1) ?? "";
+      known.push(this.rule(`${item} ${fewer} | ""`));
+    }
+    return known[count - 1] ?? "";
+  }
+
+  #pattern(pattern: Pattern): string {
+    switch (pattern.kind) {
+      case "chars":
+        return characters(pattern.ranges);
+      case "sequence":
+        return pattern.parts.map((part) => this.#pattern(part)).join(" ");
+      case "choice":
+        return this.rule(pattern.ways.map((way) => this.#pattern(way) || '""').join(" | "));
+      case "repeat": {
+        const { min, max } = pattern;
+        return max === 0 ? "" : this.#repeated(this.rule(this.#pattern(pattern.part) || '""'), min, max);
+      }
+      default:
+        return pattern satisfies never;
+    }
   }
 
   /** Required members first, in the schema's order, then those of the others that the model wants, in theirs. */
@@ -137,18 +194,37 @@ const SHARED = Object.freeze({
   value: 'object | array | string | number | boolean | "null"',
 } as const);
 
-const YEAR = "[0-9]{4}";
-const DAYS_28 = '("0" [1-9] | "1" [0-9] | "2" [0-8])';
-const MONTHS_31 = '("0" [13578] | "1" [02])';
-const MONTHS_30 = '("0" [469] | "11")';
-/** Without 29 February, which not every year has. */
-const DATE = `${YEAR} "-" (("0" [1-9] | "1" [0-2]) "-" ${DAYS_28} | (${MONTHS_31} | ${MONTHS_30}) "-" ("29" | "30") | ${MONTHS_31} "-31")`;
-const CLOCK = '([01] [0-9] | "2" [0-3]) ":" [0-5] [0-9]';
-/** RFC 3339. */
-const TIME = `${CLOCK} ":" [0-5] [0-9] ("." [0-9]{1,6})? ("Z" | [-+] ${CLOCK})`;
-const FORMATS: Readonly<Record<StringFormat, string>> = Object.freeze({
-  date: DATE,
-  time: TIME,
-  "date-time": `${DATE} "T" ${TIME}`,
-  uuid: '[0-9a-f]{8} "-" [0-9a-f]{4} "-" [1-8] [0-9a-f]{3} "-" [89ab] [0-9a-f]{3} "-" [0-9a-f]{12}',
-});
+/** Characters that a JSON text does not write as they are, and how it does. Other control characters are left out. */
+const ESCAPED: readonly (readonly [code: number, written: string])[] = [
+  [0x22, literal('\\"')],
+  [0x5c, literal("\\\\")],
+  [0x09, literal("\\t")],
+  [0x0a, literal("\\n")],
+  [0x0d, literal("\\r")],
+];
+const UNWRITTEN: readonly Range[] = [
+  [0, 0x1f],
+  [0x22, 0x22],
+  [0x5c, 0x5c],
+  [0x7f, 0x7f],
+  [0xfffd, 0xfffd],
+];
+
+/** One character of a string, as JSON text. */
+function characters(ranges: readonly Range[]): string {
+  const plain = UNWRITTEN.reduce<readonly Range[]>(
+    (left, [low, high]) =>
+      left.flatMap(([from, to]): Range[] => [
+        ...(from < low ? [[from, Math.min(to, low - 1)] as const] : []),
+        ...(to > high ? [[Math.max(from, high + 1), to] as const] : []),
+      ]),
+    ranges,
+  );
+  const code = (point: number) => `\\u${point.toString(16).padStart(4, "0")}`;
+  const written = plain.map(([from, to]) => (from === to ? code(from) : `${code(from)}-${code(to)}`)).join("");
+  const escaped = ESCAPED.flatMap(([point, text]) =>
+    ranges.some(([from, to]) => from <= point && point <= to) ? [text] : [],
+  );
+  const ways = [...(written === "" ? [] : [`[${written}]`]), ...escaped];
+  return ways.length === 1 ? (ways[0] ?? "") : `(${ways.join(" | ")})`;
+}

@@ -23,6 +23,7 @@ import type {
   ModelOffer,
 } from "./engine.ts";
 import { Generation } from "./generation.ts";
+import { Grammars } from "./grammars.ts";
 import { listenTo, whyNotLoaded } from "./load-failure.ts";
 import { type Prompt, type PromptMaker, promptMaker } from "./prompt.ts";
 import { Sequences } from "./sequences.ts";
@@ -215,6 +216,7 @@ export class LlamaEngine implements Engine {
   readonly #prompts: PromptMaker;
   readonly #shared: Sequences;
   readonly #seeded: Sequences;
+  readonly #grammars: Grammars;
   readonly #embedder: Embedder;
   readonly #prefillTokens: number;
   readonly #closing = new AbortController();
@@ -224,6 +226,7 @@ export class LlamaEngine implements Engine {
   constructor(parts: Parts) {
     this.#parts = parts;
     this.#prompts = promptMaker(parts.model, parts.chatTemplate);
+    this.#grammars = new Grammars(parts.llama, parts.model);
     this.#shared = new Sequences(parts.shared);
     this.#seeded = new Sequences(parts.seeded);
     this.#prefillTokens = parts.llama.gpu === false ? PREFILL_TOKENS.cpu : PREFILL_TOKENS.gpu;
@@ -266,11 +269,12 @@ export class LlamaEngine implements Engine {
     this.#begin();
     let intact = true;
     try {
-      const { llama, model, meter } = this.#parts;
+      const { model, meter } = this.#parts;
+      const grammars = this.#grammars;
       const { contextTokens } = this.#offer;
       const { constraint } = prompt;
       const prefillTokens = this.#prefillTokens;
-      const parts = { llama, model, meter, prefillTokens, job, prompt, constraint, sequence, contextTokens, signal };
+      const parts = { model, grammars, meter, prefillTokens, job, prompt, constraint, sequence, contextTokens, signal };
       yield* new Generation(parts).run();
     } catch (error) {
       intact = false;

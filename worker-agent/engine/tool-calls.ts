@@ -1,4 +1,4 @@
-import type { ReadSchema } from "../../schema/wire/json-schema.ts";
+import type { ReadSchema } from "../../schema/wire/schema-node.ts";
 import { GrammarBuilder, literal } from "./json-grammar.ts";
 
 /** How a model writes calls: its chat template's way, or where that has none the library's (`||call: name({…})`). */
@@ -23,13 +23,13 @@ export interface CallableTool {
 const MOST_CALLS = 16;
 
 /**
- * The grammar of an answer that is calls and nothing else.
+ * The grammar of an answer that is calls, or JSON of a format where there is one.
  * @param written what the first token held before the calls began; it is written again
  */
 export function callGrammar(
   tools: readonly CallableTool[],
   syntax: CallSyntax,
-  { parallel, written }: { parallel: boolean; written: string },
+  { parallel, written, format }: { parallel: boolean; written: string; format?: ReadSchema },
 ): string {
   const builder = new GrammarBuilder();
   const { open, close, between, prefix } = syntax;
@@ -40,7 +40,23 @@ export function callGrammar(
   );
   const call = builder.rule(`${literal(prefix)} (${names.join(" | ")})`);
   const more = parallel && between !== null ? `(${literal(between)} ${call}){0,${MOST_CALLS - 1}}` : "";
-  return builder.grammar(`${literal(written + open)} ${call} ${more} ${literal(close)}`);
+  const calls = `${literal(written + open)} ${call} ${more} ${literal(close)}`;
+  return builder.grammar(format === undefined ? calls : `${calls} | ${builder.json(format)}`);
+}
+
+export function jsonGrammar(schema: ReadSchema): string {
+  const builder = new GrammarBuilder();
+  return builder.grammar(builder.json(schema));
+}
+
+/**
+ * Whether a text that may be calls or JSON is one of calls; null while it may still be either. JSON of a format that
+ * begins word for word like a call of one of the tools is taken for that call.
+ */
+export function isCall(text: string, tools: readonly { name: string }[], syntax: CallSyntax): boolean | null {
+  const heads = tools.map(({ name }) => syntax.open + syntax.prefix + name + syntax.beforeArguments(name));
+  if (heads.some((head) => text.startsWith(head))) return true;
+  return heads.some((head) => head.startsWith(text)) ? null : false;
 }
 
 /**

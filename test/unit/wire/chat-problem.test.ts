@@ -2,9 +2,7 @@ import { describe, expect, it } from "vitest";
 import { chatProblem } from "../../../schema/wire/chat-problem.ts";
 import { chatApi, parseClientBody } from "../../../schema/wire/client-api.ts";
 import { toChatRequest } from "../../../schema/wire/client-request.ts";
-import { readJsonSchema } from "../../../schema/wire/json-schema.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
-import { ENDLESS_CHOICES } from "../../../scripts/fuzz/schemas.ts";
 
 const body = (extra: object) => {
   const parsed = parseClientBody(chatApi, {
@@ -19,7 +17,13 @@ const tool = (name: string, parameters?: object) => ({
   type: "function",
   function: { name, ...(parameters && { parameters }) },
 });
-const format = (schema: object) => ({ response_format: { type: "json_schema", json_schema: { name: "x", schema } } });
+const strictTool = (name: string, parameters: object) => ({
+  type: "function",
+  function: { name, parameters, strict: true },
+});
+const format = (schema: object, strict?: boolean) => ({
+  response_format: { type: "json_schema", json_schema: { name: "x", schema, ...(strict !== undefined && { strict }) } },
+});
 const calls = (...ids: string[]) => ({
   role: "assistant",
   content: null,
@@ -27,6 +31,9 @@ const calls = (...ids: string[]) => ({
 });
 const answered = (tool_call_id: string) => ({ role: "tool", tool_call_id, content: "1" });
 const user = { role: "user", content: "hi" };
+
+const nested = (levels: number): object => (levels === 0 ? {} : { type: "array", items: nested(levels - 1) });
+const FORMAT = "response_format.json_schema.schema";
 
 describe("a chat whose parts do not go together", () => {
   it.each<[what: string, extra: object, code: string, param: string]>([
@@ -39,24 +46,39 @@ describe("a chat whose parts do not go together", () => {
     ],
     ["a choice among none", { tool_choice: "required" }, "http/invalid-body", "tool_choice"],
     [
-      "a keyword in a tool",
-      { tools: [tool("f", { type: "string", pattern: "x" })] },
+      "a keyword in a strict tool",
+      { tools: [strictTool("f", { type: "object", properties: { a: { type: "array", uniqueItems: true } } })] },
       "http/unsupported-parameter",
-      "tools.0.function.parameters.pattern",
+      "tools.0.function.parameters.properties.a.uniqueItems",
     ],
     [
-      "a keyword in a format",
-      format({ type: "object", properties: { a: { type: "number", multipleOf: 2 } } }),
+      "a keyword in a strict format",
+      format({ type: "object", properties: { a: { type: "number", multipleOf: 2 } } }, true),
       "http/unsupported-parameter",
       "response_format.json_schema.schema.properties.a.multipleOf",
     ],
     ["no type", format({ type: "text" }), "http/invalid-body", "response_format.json_schema.schema.type"],
+    ...[
+      { type: "string" },
+      { type: "array" },
+      { enum: [1, "a"] },
+      { const: null },
+      { anyOf: [{ type: "boolean" }] },
+    ].map((schema): [string, object, string, string] => [
+      `parameters that are ${JSON.stringify(schema)}`,
+      { tools: [tool("f"), tool("g", schema)], tool_choice: "required" },
+      "http/invalid-body",
+      "tools.1.function.parameters",
+    ]),
     [
-      "a format beside tools to choose from",
-      { ...format({}), tools: [tool("f")] },
-      "http/unsupported-parameter",
-      "response_format",
+      "a tool's schema that is too large, though it may not be called",
+      { tools: [tool("f", { description: "x".repeat(LIMITS.schemaBytes) })], tool_choice: "none" },
+      "http/invalid-body",
+      "tools.0.function.parameters",
     ],
+    ["a schema that is too deep", format(nested(LIMITS.schemaDepth)), "http/invalid-body", FORMAT],
+    ["a schema with half a character", format({ const: "\ud800" }), "http/invalid-body", FORMAT],
+    ["a schema with a number that is read as infinite", format({ const: Infinity }), "http/invalid-body", FORMAT],
     ["a format beside a stop sequence", { ...format({}), stop: "x" }, "http/unsupported-parameter", "stop"],
     ["an answer to no call", { messages: [user, answered("a")] }, "http/invalid-body", "messages.1.tool_call_id"],
     [
@@ -98,7 +120,7 @@ describe("a chat whose parts do not go together", () => {
 describe("tools and formats", () => {
   it("reach the worker in its own form", () => {
     const given = body({
-      tools: [tool("f", { type: "object" }), tool("g")],
+      tools: [tool("f", { type: "object", properties: { a: {} } }), tool("g")],
       tool_choice: { type: "function", function: { name: "g" } },
       parallel_tool_calls: false,
       messages: [user, calls("a"), answered("a")],
@@ -111,7 +133,10 @@ describe("tools and formats", () => {
         { role: "assistant", content: "", toolCalls: [{ id: "a", name: "f", arguments: "{}" }] },
         { role: "tool", toolCallId: "a", content: "1" },
       ],
-      tools: [{ name: "f", parameters: { type: "object" } }, { name: "g" }],
+      tools: [
+        { name: "f", parameters: { type: "object", properties: { a: {} } } },
+        { name: "g", parameters: { type: "object", properties: {}, additionalProperties: false } },
+      ],
       toolChoice: { name: "g" },
       parallelToolCalls: false,
     });
@@ -123,80 +148,66 @@ describe("tools and formats", () => {
   });
 });
 
-it.each(Object.entries(ENDLESS_CHOICES))("a format or a tool with %s is refused", (_what, schema) => {
-  expect(chatProblem(body(format(schema)))).toMatchObject({
-    code: "http/invalid-body",
-    param: "response_format.json_schema.schema",
-  });
-  const tooled = body({ tools: [tool("f", schema)] });
-  expect(chatProblem(tooled)).toMatchObject({ code: "http/invalid-body", param: "tools.0.function.parameters" });
+describe("a chat passes", () => {
+  const odd = { type: "object", properties: { a: { type: "string", format: "phone" }, b: { not: { type: "null" } } } };
+  it.each<[what: string, extra: object]>([
+    ["with a tool whose keyword is not enforced", { tools: [tool("f", odd)] }],
+    ["with a format whose keyword is not enforced", format(odd)],
+    ["with one that says that it is not strict", format(odd, false)],
+    ["with a format beside tools to choose from", { ...format({}), tools: [tool("f")] }],
+    ["with a strict tool that may not be called", { tools: [strictTool("f", odd)], tool_choice: "none" }],
+    [
+      "with parameters that are no object of a tool that may not be called",
+      { tools: [tool("f", { type: "string" })], tool_choice: "none" },
+    ],
+  ])("%s", (_what, extra) => expect(chatProblem(body(extra))).toBeNull());
 });
 
-describe("a JSON schema", () => {
-  const nested = (levels: number): object => (levels === 0 ? {} : { type: "array", items: nested(levels - 1) });
-  const chain = (length: number) => ({
-    $ref: "#/$defs/d0",
-    $defs: Object.fromEntries(
-      Array.from({ length }, (_, i) => {
-        const next = i + 1 < length ? { $ref: `#/$defs/d${i + 1}` } : { type: "null" };
-        return [`d${i}`, { type: "object", properties: { a: next, b: next }, required: ["a", "b"] }];
-      }),
-    ),
+describe("a function without parameters", () => {
+  it.each<[schema: object | undefined]>([
+    [undefined],
+    [{}],
+    [{ type: "object" }],
+    [{ type: "object", properties: {} }],
+    [{ $schema: "http://json-schema.org/draft-07/schema#", type: "object", properties: {}, description: "none" }],
+  ])("is told to a worker as an object without members: %j", (schema) => {
+    expect(toChatRequest(body({ tools: [tool("f", schema)] })).tools).toEqual([
+      { name: "f", parameters: { type: "object", properties: {}, additionalProperties: false } },
+    ]);
   });
-  it.each<[what: string, schema: unknown, unsupported: boolean, path: string]>([
-    ["no object", [], false, ""],
-    ["too deep", nested(LIMITS.schemaDepth), false, ""],
-    ["too large", { description: "x".repeat(LIMITS.schemaBytes) }, false, ""],
-    ["too many parts", { anyOf: Array.from({ length: LIMITS.schemaNodes }, () => ({})) }, false, "anyOf.999"],
-    ["too many values", { enum: Array.from({ length: LIMITS.schemaEnumValues + 1 }, (_, i) => i) }, false, "enum"],
-    ["half a character", { const: "\ud800" }, false, ""],
-    ["a definition that is not there", { $ref: "#/$defs/x" }, false, "$ref"],
-    ["a reference elsewhere", { $ref: "https://example.com/x" }, true, "$ref"],
-    ["a value without an end", { type: "object", properties: { a: { $ref: "#" } }, required: ["a"] }, false, ""],
-    ["a name that means itself", { anyOf: [{ $ref: "#" }, { type: "null" }] }, false, ""],
-    ["a number's bound that is not whole", { type: "number", maximum: 0.5 }, true, "maximum"],
-    ["a number's bound beyond what is written", { type: "number", minimum: 1e15 }, true, "minimum"],
-    ["integers that are not written", { type: "integer", minimum: 1e15 }, true, "minimum"],
-    [
-      "integers that are not written either",
-      { type: "integer", exclusiveMaximum: -(10 ** 15) },
-      true,
-      "exclusiveMaximum",
-    ],
-    ["a bound that is no number", { type: "integer", maximum: "5" }, false, "maximum"],
-    ["bounds that cross", { type: "integer", minimum: 2, maximum: 1 }, false, "maximum"],
-    ["bounds with no integer between", { type: "integer", exclusiveMinimum: 1, maximum: 1.5 }, false, "maximum"],
-    ["bounds with no number between", { type: "number", minimum: 1, exclusiveMaximum: 1 }, false, "exclusiveMaximum"],
-    ["a multiple", { type: "integer", multipleOf: 2 }, true, "multipleOf"],
-    ["oneOf", { oneOf: [{}] }, true, "oneOf"],
-    ["a keyword of another type", { type: "boolean", minLength: 1 }, true, "minLength"],
-    ["false", { type: "object", properties: { a: false } }, true, "properties.a"],
-    ["an enum of another type", { type: "string", enum: [1] }, false, "enum"],
-    ["a required name without a schema", { type: "object", required: ["a"] }, true, "required"],
-    ["lengths that cross", { type: "string", minLength: 3, maxLength: 2 }, false, "maxLength"],
-    ["an unknown keyword", { type: "string", constructor: 1 }, true, "constructor"],
-  ])("of %s is refused by name", (_what, schema, unsupported, path) => {
-    expect(readJsonSchema(schema)).toMatchObject({
-      ok: false,
-      path,
-      remedy: unsupported ? expect.stringMatching(/^[A-Z].*\.$/) : null,
+
+  it.each<[schema: object]>([
+    [{ type: "object", additionalProperties: true }],
+    [{ type: "object", patternProperties: {} }],
+  ])("is not one whose members have any name: %j", (parameters) =>
+    expect(toChatRequest(body({ tools: [tool("f", parameters)] })).tools).toEqual([{ name: "f", parameters }]),
+  );
+});
+
+describe("all schemas of a request together", () => {
+  const properties = Object.fromEntries(Array.from({ length: 60 }, (_, i) => [`p${i}`, { type: "integer" }]));
+  const large = { type: "object", properties, required: Object.keys(properties) };
+  const many = (count: number) => Array.from({ length: count }, (_, i) => tool(`f${i}`, large));
+
+  it("take a bounded number of steps, and the refusal names all tools", () => {
+    expect(chatProblem(body({ tools: many(20) }))).toBeNull();
+    expect(chatProblem(body({ tools: many(128) }))).toMatchObject({
+      code: "http/invalid-body",
+      param: "tools",
+      message: expect.stringMatching(/Send smaller schemas/),
     });
   });
 
-  it.each<[what: string, schema: unknown]>([
-    ["nothing", {}],
-    ["annotations", { title: "t", description: "d", default: 1, examples: [2], $schema: "x", type: "integer" }],
-    [
-      "the bounds that zod writes for an integer",
-      { type: "integer", minimum: -9007199254740991, maximum: 9007199254740991 },
-    ],
-    ["the bounds that zod writes for a float", { type: "number", minimum: -3.4e38, maximum: 3.4e38 }],
-    ["a range of integers", { type: "integer", minimum: 1, maximum: 5 }],
-    ["bounds of integers that are not whole", { type: "integer", minimum: 0.5, exclusiveMaximum: 5.5 }],
-    ["a range of numbers", { type: "number", exclusiveMinimum: 0, maximum: 1 }],
-    ["definitions that branch at every step", chain(200)],
-    ["a single allOf", { allOf: [{ type: "null" }] }],
-  ])("of %s is understood", (_what, schema) => {
-    expect(readJsonSchema(schema)).toMatchObject({ ok: true });
+  it("name the format where the steps end there", () => {
+    const tools = many(90);
+    expect(chatProblem(body({ tools }))).toBeNull();
+    const anyOf = Array.from({ length: 16 }, () => ({ ...large, required: [] }));
+    const schema = { type: "object", properties: { a: { anyOf } } };
+    expect(chatProblem(body({ tools, ...format(schema) }))).toMatchObject({ param: "response_format" });
+  });
+
+  it("are not read where a size is wrong", () => {
+    const tools = [...many(127), tool("last", { description: "x".repeat(LIMITS.schemaBytes) })];
+    expect(chatProblem(body({ tools }))).toMatchObject({ param: "tools.127.function.parameters" });
   });
 });

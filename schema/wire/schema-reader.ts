@@ -1,0 +1,457 @@
+import { LIMITS } from "./limits.ts";
+import { BOUND_KEYWORDS, readBounds } from "./number-bounds.ts";
+import type { SchemaBudget } from "./schema-budget.ts";
+import { hasEnd, meaningThemselves } from "./schema-ends.ts";
+import { flattened } from "./schema-merge.ts";
+import { ANY, type Json, type Property, type ReadSchema, type SchemaNode } from "./schema-node.ts";
+import { exclusive } from "./schema-union.ts";
+import { formatPattern, isImplied, STRING_FORMATS } from "./string-formats.ts";
+import { heldTo, lengthsOf, type Pattern, positionsOf, readPattern } from "./string-pattern.ts";
+
+/** Carries a refusal out of the recursion; `json-schema.ts` makes a value of it. */
+export class Refused extends Error {
+  readonly path: readonly string[];
+  readonly remedy: string | null;
+
+  /** @param remedy null where the schema is malformed */
+  constructor(path: readonly string[], message: string, remedy: string | null = null) {
+    super(message);
+    this.path = path;
+    this.remedy = remedy;
+  }
+}
+
+/** Keywords that by the specification say nothing of which values are valid. */
+const ANNOTATIONS = new Set([
+  ...["$schema", "$id", "$comment", "$defs", "definitions", "title", "description", "default", "examples"],
+  ...["deprecated", "readOnly", "writeOnly", "contentEncoding", "contentMediaType", "contentSchema"],
+]);
+const TYPES = ["string", "number", "integer", "boolean", "null", "object", "array"] as const;
+
+/** Where a schema has no type, these say which one it is about. */
+const IMPLIED_TYPES = Object.freeze({
+  object: ["properties", "required", "additionalProperties", "patternProperties", "propertyNames"],
+  array: ["items", "prefixItems", "additionalItems", "minItems", "maxItems", "contains"],
+  string: ["format", "pattern", "minLength", "maxLength"],
+  number: [...BOUND_KEYWORDS, "multipleOf"],
+} as const);
+
+/** What a client may do about a keyword that has no better advice. */
+const CHECK = "Leave it out of the schema, and check the answer for it.";
+const ADVICE: Readonly<Record<string, string>> = Object.freeze({
+  patternProperties: "Use properties, or additionalProperties.",
+});
+
+type Path = readonly string[];
+type Schema = Record<string, unknown>;
+type Take = (key: string) => unknown;
+
+/** Reads one schema. Under `strict` the first thing that is not enforced is refused by name; otherwise it passes. */
+export class SchemaReader {
+  readonly #given: unknown;
+  readonly #strict: boolean;
+  readonly #budget: SchemaBudget;
+  readonly #definitions = new Map<string, SchemaNode>();
+  readonly #begun = new Set<string>();
+  /** References that `allOf` has put in place of themselves, on the way to what is read now. */
+  readonly #inlined: string[] = [];
+  #nodes = 0;
+
+  constructor(given: unknown, strict: boolean, budget: SchemaBudget) {
+    this.#given = given;
+    this.#strict = strict;
+    this.#budget = budget;
+  }
+
+  /** @throws Refused, OverBudget */
+  read(): ReadSchema {
+    if (!isObject(this.#given)) throw new Refused([], "A schema is an object.");
+    this.#definitions.set("#", this.#node(this.#given, []));
+    for (const name of meaningThemselves(this.#definitions, this.#budget)) {
+      const message = `The definition ${name} refers to itself without anything in between.`;
+      this.#definitions.set(name, this.#passes([], message, "Leave it out."));
+    }
+    if (!hasEnd(this.#definitions, this.#budget)) throw new Refused([], "No finite value can satisfy this schema.");
+    return { root: this.#definitions.get("#") ?? ANY, definitions: this.#definitions };
+  }
+
+  /** What is not enforced: refused under `strict`, else any value passes there. */
+  #passes(path: Path, message: string, remedy: string): SchemaNode {
+    if (this.#strict) throw new Refused(path, message, remedy);
+    return ANY;
+  }
+
+  #node(given: unknown, path: Path): SchemaNode {
+    this.#budget.step(STEPS_PER_NODE);
+    this.#nodes += 1;
+    if (this.#nodes > LIMITS.schemaNodes) {
+      throw new Refused(path, `The schema has more than ${LIMITS.schemaNodes} parts.`);
+    }
+    if (given === true) return ANY;
+    if (given === false) {
+      return this.#passes(path, "A schema is an object, or true.", "Leave out what may not be there.");
+    }
+    if (!isObject(given)) throw new Refused(path, "A schema is an object, or true.");
+    if (Object.hasOwn(given, "allOf")) return this.#all(given, path);
+
+    const left = new Set(Object.keys(given).filter((key) => !ANNOTATIONS.has(key)));
+    const take = (key: string): unknown => {
+      left.delete(key);
+      return Object.hasOwn(given, key) ? given[key] : undefined;
+    };
+    const node = this.#kind(given, take, path);
+    for (const unread of left) {
+      const remedy = Object.hasOwn(ADVICE, unread) ? (ADVICE[unread] ?? CHECK) : CHECK;
+      this.#passes([...path, unread], `The JSON Schema keyword ${unread} is not supported here.`, remedy);
+    }
+    return node;
+  }
+
+  #all(given: Schema, path: Path): SchemaNode {
+    const { allOf, ...beside } = given;
+    const at = [...path, "allOf"];
+    if (!Array.isArray(allOf) || allOf.length === 0) throw new Refused(at, "allOf is a list of schemas.");
+    const isPlain = Object.keys(beside).every((key) => ANNOTATIONS.has(key));
+    if (allOf.length === 1 && isPlain) return this.#node(allOf[0], [...at, "0"]);
+    this.#passes(at, "allOf is supported with a single schema only.", "Write them as one schema.");
+    const { schema, inlined } = flattened(given, {
+      find: (ref) => this.#find(ref),
+      inlined: this.#inlined,
+      step: () => this.#budget.step(STEPS_PER_NODE),
+    });
+    this.#inlined.push(...inlined);
+    const node = this.#node(schema, path);
+    this.#inlined.length -= inlined.length;
+    return node;
+  }
+
+  #kind(given: Schema, take: Take, path: Path): SchemaNode {
+    const ref = take("$ref");
+    if (ref !== undefined) return this.#ref(ref, [...path, "$ref"]);
+    for (const keyword of ["anyOf", "oneOf"] as const) {
+      const branches = take(keyword);
+      if (branches !== undefined) return this.#union(keyword, branches, given, take, path);
+    }
+    if (Object.hasOwn(given, "const")) return this.#literals([take("const") as Json], take("type"), [...path, "const"]);
+    const values = take("enum");
+    if (values !== undefined) {
+      const at = [...path, "enum"];
+      if (!Array.isArray(values) || values.length === 0) throw new Refused(at, "enum is a list of values.");
+      return this.#literals(values, take("type"), at);
+    }
+    const type = take("type");
+    const types = type === undefined ? impliedType(given) : Array.isArray(type) ? [...new Set(type)] : [type];
+    if (types.length === 0) return ANY;
+    const branches = types.map((one) => this.#typed(one, take, path));
+    const [only] = branches;
+    return branches.length === 1 && only ? only : { kind: "union", branches };
+  }
+
+  #literals(values: readonly Json[], type: unknown, at: Path): SchemaNode {
+    const types: unknown[] = Array.isArray(type) ? type : [type];
+    const fitting = type === undefined ? values : values.filter((value) => types.some((one) => isOfType(value, one)));
+    if (fitting.length === 0) throw new Refused(at, "No value of enum is of the given type.");
+    if (fitting.length <= LIMITS.schemaEnumValues) return { kind: "literals", values: fitting };
+    const message = `An enum is enforced with at most ${LIMITS.schemaEnumValues} values.`;
+    this.#passes(at, message, "Name fewer values, or leave enum out and check the answer.");
+    const kinds = new Set(fitting.map(typeOf));
+    return { kind: "union", branches: [...kinds].map((kind) => this.#typed(kind, () => undefined, at)) };
+  }
+
+  #union(keyword: "anyOf" | "oneOf", given: unknown, parent: Schema, take: Take, path: Path): SchemaNode {
+    const at = [...path, keyword];
+    if (!Array.isArray(given) || given.length === 0) throw new Refused(at, `${keyword} is a list of schemas.`);
+    const { [keyword]: _branches, discriminator: _tells, ...rest } = parent;
+    const beside = Object.fromEntries(Object.entries(rest).filter(([key]) => !ANNOTATIONS.has(key)));
+    const branches = given.flatMap((branch, i): SchemaNode[] => {
+      if (isNever(branch)) return [];
+      // What stands beside the alternatives holds for each of them. A reference stays one, so that a recursion ends.
+      const merges =
+        !this.#strict && Object.keys(beside).length > 0 && isObject(branch) && !Object.hasOwn(branch, "$ref");
+      return [this.#node(merges ? { allOf: [branch, beside] } : branch, [...at, String(i)])];
+    });
+    if (branches.length === 0) throw new Refused(at, `No value fits a schema of ${keyword}.`);
+    if (keyword === "oneOf" && this.#strict && !exclusive(branches, this.#definitions, this.#budget)) {
+      const remedy = "Use anyOf, or let each have a required constant that tells it from the others.";
+      this.#passes(at, "oneOf is enforced where no value fits two of its schemas.", remedy);
+    }
+    // OpenAPI's word for which member tells the alternatives apart.
+    take("discriminator");
+    return { kind: "union", branches };
+  }
+
+  #typed(type: unknown, take: Take, path: Path): SchemaNode {
+    switch (type) {
+      case "boolean":
+      case "null":
+        return { kind: type };
+      case "string":
+        return this.#string(take, path);
+      case "number":
+      case "integer":
+        return this.#number(type === "integer", take, path);
+      case "array":
+        return this.#array(take, path);
+      case "object":
+        return this.#object(take, path);
+      default:
+        throw new Refused([...path, "type"], `A type is one of ${TYPES.join(", ")}.`);
+    }
+  }
+
+  #string(take: Take, path: Path): SchemaNode {
+    const pattern = this.#pattern(take, path);
+    const [min, max] = this.#range("minLength", "maxLength", LIMITS.schemaStringChars, take, path);
+    if (pattern === null) return { kind: "string", min, max };
+    const [least, most] = lengthsOf(pattern);
+    const tooLong = max !== null && (most === null || most > max);
+    if (least >= min && !tooLong) return { kind: "pattern", pattern };
+    const held = heldTo(pattern, min, max);
+    if (held !== null && this.#budget.takeRules(positionsOf(held))) return { kind: "pattern", pattern: held };
+    const keyword = tooLong ? "maxLength" : "minLength";
+    const remedy = "Say the length in the pattern, or leave it out and check the answer.";
+    this.#passes([...path, keyword], `${keyword} is not enforced beside this pattern or format.`, remedy);
+    return { kind: "pattern", pattern };
+  }
+
+  /** Of `pattern` and `format`. Beside a pattern that is enforced, format is the annotation that JSON Schema makes it. */
+  #pattern(take: Take, path: Path): Pattern | null {
+    const [format, source] = [take("format"), take("pattern")];
+    if (format !== undefined && typeof format !== "string")
+      throw new Refused([...path, "format"], "format is a string.");
+    if (source !== undefined && typeof source !== "string")
+      throw new Refused([...path, "pattern"], "pattern is a string.");
+    if (source !== undefined) {
+      this.#budget.step(source.length);
+      const pattern = this.#paid(readPattern(source), `pattern ${source}`);
+      if (pattern !== null) return pattern;
+      if (format === undefined || !isImplied(format, source)) {
+        const message = "This pattern is not enforced: it looks ahead or behind, or is too large or not known here.";
+        this.#passes([...path, "pattern"], message, CHECK);
+      }
+    }
+    if (format === undefined) return null;
+    const pattern = this.#paid(formatPattern(format) ?? null, `format ${format}`);
+    if (pattern === null) {
+      const message = `Of string formats these are supported: ${STRING_FORMATS.join(", ")}.`;
+      this.#passes([...path, "format"], message, "Use one of them, or leave format out and check the answer.");
+    }
+    return pattern;
+  }
+
+  #paid(pattern: Pattern | null, key: string): Pattern | null {
+    return pattern !== null && this.#budget.takeRules(positionsOf(pattern), key) ? pattern : null;
+  }
+
+  #number(integer: boolean, take: Take, path: Path): SchemaNode {
+    const [minimum, exclusiveMinimum, maximum, exclusiveMaximum] = BOUND_KEYWORDS.map(take);
+    // Draft 4 and OpenAPI 3.0: a flag beside the bound.
+    const given = {
+      minimum: exclusiveMinimum === true ? undefined : minimum,
+      exclusiveMinimum: exclusiveMinimum === true ? minimum : exclusiveMinimum === false ? undefined : exclusiveMinimum,
+      maximum: exclusiveMaximum === true ? undefined : maximum,
+      exclusiveMaximum: exclusiveMaximum === true ? maximum : exclusiveMaximum === false ? undefined : exclusiveMaximum,
+    };
+    let reading = readBounds(given, integer);
+    while (!reading.ok) {
+      const { keyword, message, remedy } = reading;
+      if (remedy === null) throw new Refused([...path, keyword], message);
+      this.#passes([...path, keyword], message, remedy);
+      given[keyword] = undefined;
+      reading = readBounds(given, integer);
+    }
+    const { bounds } = reading;
+    if (bounds === null) return { kind: "number", integer, bounds };
+    const digits = [bounds.min, bounds.max].reduce<number>((sum, bound) => sum + String(bound ?? "").length, 0);
+    if (this.#budget.takeRules(RULES_PER_DIGIT * digits, `number ${integer} ${JSON.stringify(bounds)}`)) {
+      return { kind: "number", integer, bounds };
+    }
+    this.#passes([...path, bounds.min === null ? "maximum" : "minimum"], TOO_MANY_RULES, CHECK);
+    return { kind: "number", integer, bounds: null };
+  }
+
+  #array(take: Take, path: Path): SchemaNode {
+    const [items, prefixItems, additionalItems] = ["items", "prefixItems", "additionalItems"].map(take);
+    // Before draft 2020-12 a tuple was the array form of `items`.
+    const isOld = Array.isArray(items) && prefixItems === undefined;
+    const first = (isOld ? items : prefixItems) ?? [];
+    const keyword = isOld ? "items" : "prefixItems";
+    if (!Array.isArray(first)) throw new Refused([...path, keyword], `${keyword} is a list of schemas.`);
+    const more = isOld ? additionalItems : items;
+    const [min, max] = this.#range("minItems", "maxItems", LIMITS.schemaItems, take, path);
+    if (take("uniqueItems") === true && max !== 0 && max !== 1) {
+      this.#passes([...path, "uniqueItems"], "The JSON Schema keyword uniqueItems is not supported here.", CHECK);
+    }
+    const all = first.map((one, i) => this.#node(one, [...path, keyword, String(i)]));
+    const prefix = max === null ? all : all.slice(0, max);
+    const rest = Math.max(0, min - prefix.length);
+    const none = more === false || isNever(more) || max === prefix.length;
+    if (none || (more === undefined && first.length > 0 && rest === 0)) {
+      if (rest > 0) throw new Refused([...path, "minItems"], "minItems is more than there may be items.");
+      return { kind: "array", prefix, items: ANY, min: 0, max: 0 };
+    }
+    const node = more === undefined ? ANY : this.#node(more, [...path, isOld ? "additionalItems" : "items"]);
+    return { kind: "array", prefix, items: node, min: rest, max: this.#mostItems(rest, max, prefix.length, path) };
+  }
+
+  /** Of the items after the prefix: null where there is no bound, or no room to write one out. */
+  #mostItems(min: number, max: number | null, prefix: number, path: Path): number | null {
+    if (max === null) return null;
+    const most = max - prefix;
+    if (this.#budget.takeRules(most - min)) return most;
+    this.#passes([...path, "maxItems"], TOO_MANY_RULES, "Lower maxItems, or leave it out and check the answer.");
+    return null;
+  }
+
+  #object(take: Take, path: Path): SchemaNode {
+    const given = take("properties") ?? {};
+    const required = take("required") ?? [];
+    const additional = take("additionalProperties");
+    if (!isObject(given)) throw new Refused([...path, "properties"], "properties is an object of schemas.");
+    if (!Array.isArray(required) || !required.every((name) => typeof name === "string")) {
+      throw new Refused([...path, "required"], "required is a list of names.");
+    }
+    const [named, rest] = this.#named(given, required, additional, take, path);
+    const needed = new Set<string>(required);
+    const entries = named.flatMap(([name, node, at]): Property[] => {
+      // A member that may not be there is left out.
+      if (!needed.has(name) && isNever(node)) return [];
+      return [{ name, required: needed.has(name), node: this.#node(node, at) }];
+    });
+    if (entries.length > 0) return { kind: "object", properties: entries, rest: null };
+    // Beside listed names, others could repeat one of them with a value of another kind.
+    if (rest === false || isNever(rest) || named.length > 0) return { kind: "object", properties: [], rest: null };
+    const others = rest === undefined ? ANY : this.#node(rest, [...path, "additionalProperties"]);
+    return { kind: "object", properties: [], rest: others };
+  }
+
+  /** The members that have names, with their schemas, and the schema of all others. */
+  #named(
+    given: Schema,
+    required: readonly string[],
+    additional: unknown,
+    take: Take,
+    path: Path,
+  ): [members: (readonly [name: string, schema: unknown, at: Path])[], rest: unknown] {
+    const at = [...path, "additionalProperties"];
+    const names = take("propertyNames");
+    const listed = Object.keys(given).length === 0 ? namesOf(names) : null;
+    if (listed === null && names !== undefined && !isAnyString(names)) {
+      const message = "The JSON Schema keyword propertyNames is enforced with an enum and without properties.";
+      this.#passes([...path, "propertyNames"], message, CHECK);
+    }
+    const members =
+      listed?.map((name) => [name, additional ?? true, at] as const) ??
+      Object.entries(given).map(([name, node]) => [name, node, [...path, "properties", name]] as const);
+    const there = new Set(members.map(([name]) => name));
+    const missing = [...new Set(required)].filter((name) => !there.has(name));
+    if (missing.length === 0) return [members, additional];
+    const message = "Every required name must be among the properties.";
+    if (additional === false || listed !== null) throw new Refused([...path, "required"], message);
+    this.#passes([...path, "required"], message, "Add the one that is missing, or leave it out of required.");
+    return [[...members, ...missing.map((name) => [name, additional ?? true, at] as const)], additional];
+  }
+
+  #range(low: string, high: string, most: number, take: Take, path: Path): [number, number | null] {
+    const bound = (key: string): number | null => {
+      const value = take(key);
+      if (value === undefined) return null;
+      if (typeof value !== "number" || !Number.isInteger(value) || value < 0) {
+        throw new Refused([...path, key], `${key} is a whole number.`);
+      }
+      return value;
+    };
+    const [min, max] = [bound(low) ?? 0, bound(high)];
+    if (max !== null && max < min) throw new Refused([...path, high], `${high} is below ${low}.`);
+    const within = (key: string, value: number | null) => {
+      if (value === null || value <= most) return true;
+      this.#passes([...path, key], `${key} is supported up to ${most}.`, "Lower it, or leave it out.");
+      return false;
+    };
+    return [within(low, min) ? min : 0, within(high, max) ? max : null];
+  }
+
+  #ref(ref: unknown, path: Path): SchemaNode {
+    if (typeof ref !== "string") throw new Refused(path, "A $ref is a string.");
+    if (!isPointer(ref)) {
+      const remedy = "Put what it refers to under $defs at the root of this schema, and name it that way.";
+      return this.#passes(path, "A $ref is # or #/$defs/name.", remedy);
+    }
+    if (ref !== "#" && !this.#begun.has(ref)) {
+      const target = this.#find(ref);
+      if (target === undefined) throw new Refused(path, `There is no ${ref.slice(0, 100)}.`);
+      this.#begun.add(ref);
+      const at = ref.slice(2).split("/");
+      this.#definitions.set(ref, this.#node(target, at));
+    }
+    return { kind: "ref", to: ref };
+  }
+
+  /** What a JSON pointer (RFC 6901) in a URI's fragment names; undefined where that is nothing. */
+  #find(ref: string): unknown {
+    if (!isPointer(ref)) return undefined;
+    let found: unknown = this.#given;
+    for (const part of ref.split("/").slice(1)) {
+      const name = decoded(part).replaceAll("~1", "/").replaceAll("~0", "~");
+      if (typeof found !== "object" || found === null || !Object.hasOwn(found, name)) return undefined;
+      found = (found as Schema)[name];
+    }
+    return found;
+  }
+}
+
+/** Reading a node takes about as long as so many steps of counting choices. */
+const STEPS_PER_NODE = 10;
+/** A range of numbers is written out digit by digit, on both sides. */
+const RULES_PER_DIGIT = 4;
+const TOO_MANY_RULES = `The ranges, lists and patterns of a request are written out in at most ${LIMITS.schemaRulesPerRequest} rules.`;
+
+const isPointer = (ref: string) => ref === "#" || ref.startsWith("#/");
+
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
+/** Whether nothing can be valid: zod writes `{not: {}}` for what may not be there. */
+function isNever(schema: unknown): boolean {
+  if (schema === false) return true;
+  if (!isObject(schema) || Object.keys(schema).some((key) => key !== "not" && !ANNOTATIONS.has(key))) return false;
+  return schema.not === true || (isObject(schema.not) && Object.keys(schema.not).length === 0);
+}
+
+/** The names that `propertyNames` lists, where it does. */
+function namesOf(schema: unknown): string[] | null {
+  if (!isObject(schema)) return null;
+  const { enum: list, const: single } = schema;
+  const names: unknown[] = Array.isArray(list) ? list : single === undefined ? [] : [single];
+  return names.length > 0 && names.every((name) => typeof name === "string") ? [...new Set(names)] : null;
+}
+
+function isAnyString(schema: unknown): boolean {
+  if (schema === true) return true;
+  if (!isObject(schema)) return false;
+  return Object.entries(schema).every(([key, value]) => (key === "type" ? value === "string" : ANNOTATIONS.has(key)));
+}
+
+function typeOf(value: Json): string {
+  if (value === null) return "null";
+  return Array.isArray(value) ? "array" : typeof value;
+}
+
+function isOfType(value: Json, type: unknown): boolean {
+  return type === "integer" ? Number.isInteger(value) : typeOf(value) === type;
+}
+
+function impliedType(given: Schema): string[] {
+  const has = ([, keywords]: [string, readonly string[]]) => keywords.some((key) => Object.hasOwn(given, key));
+  const found = Object.entries(IMPLIED_TYPES).find(has);
+  return found ? [found[0]] : [];
+}
+
+export function isObject(value: unknown): value is Schema {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

@@ -1,12 +1,12 @@
 /** The two ways an answer reaches its client. I/O only: the lane decides what is sent and when, the format how it reads. */
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { utf8Bytes } from "../../schema/wire/utf8.ts";
 import type { FinishReason, ToolCall, Usage } from "../../schema/wire/worker-frames.ts";
 import { type ErrorDetails, errorResponse } from "../http/errors.ts";
 import { type AnswerFormat, type AnswerHead, type CallHead, comment } from "./answer-format.ts";
 import { answerFormat } from "./answer-formats.ts";
 import { embeddingAnswer } from "./embedding-format.ts";
-import { utf8Bytes } from "./lane-machine.ts";
 
 export interface Served {
   readonly workerId: string;

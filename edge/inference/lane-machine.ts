@@ -6,6 +6,7 @@
  */
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { CLOSE, LIMITS } from "../../schema/wire/limits.ts";
+import { utf8Bytes } from "../../schema/wire/utf8.ts";
 import type {
   AgentFrame,
   FinishReason,
@@ -18,6 +19,7 @@ import type {
 } from "../../schema/wire/worker-frames.ts";
 import { hearDelta, hearDone, hearVector, nothingSaid, type Said } from "./answer-rules.ts";
 import type { JobName } from "./lane-api.ts";
+import { mayTryAgain } from "./lost-jobs.ts";
 import { canMeet, type Need, needOf } from "./worker-request.ts";
 
 export interface NewJob {
@@ -39,6 +41,8 @@ export interface Job extends NewJob {
   queueUntilMs: number;
   queuedMs: number;
   attempts: number;
+  /** The attempt whose worker vanished while it held no other job. */
+  lostAlone: number | null;
   /** Ids of the workers that tried and failed: it is not theirs again. */
   readonly failedAt: Set<string>;
   lease: number;
@@ -163,6 +167,7 @@ export function submit(state: LaneState, incoming: NewJob, nowMs: number): Submi
     queueUntilMs: nowMs + LIMITS.queueWaitMs,
     queuedMs: 0,
     attempts: 0,
+    lostAlone: null,
     failedAt: new Set(),
     lease: 0,
     leaseUntilMs: 0,
@@ -273,6 +278,8 @@ export function workerGone(state: LaneState, connection: string, nowMs: number):
   if (!worker) return [];
   state.workers.delete(connection);
   for (const [name, model] of worker.models) setCredit(state, worker, name, model, 0);
+  const [only] = worker.jobs.size === 1 ? [...worker.jobs].flatMap((id) => state.jobs.get(id) ?? []) : [];
+  if (only && !worker.draining) only.lostAlone ??= only.attempts;
   return giveBack(state, [...worker.jobs], nowMs);
 }
 
@@ -548,7 +555,7 @@ function giveBack(
     .sort((a, b) => b.acceptedMs - a.acceptedMs || b.lease - a.lease);
   for (const job of jobs) {
     unassign(state, job);
-    if (job.relayedBytes > 0 || job.attempts >= LIMITS.jobAttempts) {
+    if (job.relayedBytes > 0 || !mayTryAgain(job)) {
       effects.push(end(state, job, { outcome: "failed", ...why }));
       continue;
     }
@@ -661,14 +668,4 @@ export function placeInQueue(state: LaneState, jobId: string): number | null {
 
 function violation(connection: string, reason: string): Effect {
   return { type: "close", connection, code: CLOSE.policyViolation, reason, violation: true };
-}
-
-/** Length in UTF-8 without encoding: what the client was sent. */
-export function utf8Bytes(text: string): number {
-  let bytes = text.length;
-  for (let i = 0; i < text.length; i++) {
-    const unit = text.charCodeAt(i);
-    if (unit > 0x7f) bytes += unit > 0x7ff && (unit < 0xd800 || unit > 0xdfff) ? 2 : 1;
-  }
-  return bytes;
 }

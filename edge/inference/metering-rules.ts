@@ -1,10 +1,13 @@
 /** What a worker may claim for a job (SPEC 6.5). Pure: the pool has no tokenizer, so it bounds by bytes. */
+
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { utf8Bytes } from "../../schema/wire/utf8.ts";
 import type { JobRequest, Metering, Usage } from "../../schema/wire/worker-frames.ts";
 
 /**
- * Every token is at least one byte of the request or of the answer, but for the template's own, and for those that went
- * into reasoning, which nobody sees. Reasoning is bounded by the client's `max_tokens`, or by a limit where it gave none.
+ * Every token is at least one byte of the request or of the answer, but for the template's own, for a few that are
+ * generated and not said, and for those that went into reasoning, which nobody sees. Reasoning is bounded by the client's
+ * `max_tokens`, or by a limit where it gave none.
  */
 export function boundUsage(
   claimed: Usage,
@@ -17,7 +20,7 @@ export function boundUsage(
   const reasoningTokens = Math.min(claimed.reasoningTokens ?? 0, maxTokens ?? LIMITS.reasoningTokens);
   const completionTokens = Math.min(
     claimed.completionTokens,
-    job.relayedBytes + reasoningTokens,
+    job.relayedBytes + unsaidTokens(request) + reasoningTokens,
     maxTokens ?? Number.POSITIVE_INFINITY,
   );
   const usage = {
@@ -27,6 +30,13 @@ export function boundUsage(
   };
   const clamped = usage.promptTokens !== claimed.promptTokens || usage.completionTokens !== claimed.completionTokens;
   return { usage, clamped };
+}
+
+/** The most tokens of an answer that no byte of it shows: marks of calls, a stop sequence, half a character at its end. */
+function unsaidTokens(request: JobRequest): number {
+  if ("input" in request) return 0;
+  const stop = (request.stop ?? []).reduce((longest, text) => Math.max(longest, utf8Bytes(text)), 0);
+  return ("tools" in request ? LIMITS.toolUnsaidTokens : LIMITS.unsaidTokens) + stop;
 }
 
 /** Does the signed record speak of this job, and say what the frames said? */

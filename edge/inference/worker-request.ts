@@ -3,6 +3,9 @@
  * not get a member that it does not know. Pure.
  */
 import type { ErrorCode } from "../../schema/wire/errors.ts";
+import { readJsonSchema, readToolParameters } from "../../schema/wire/json-schema.ts";
+import { isPlain } from "../../schema/wire/plain-keywords.ts";
+import { plainSchema } from "../../schema/wire/plain-schema.ts";
 import type { JobRequest, Manifest } from "../../schema/wire/worker-frames.ts";
 
 interface Able {
@@ -21,7 +24,16 @@ export interface Need {
 }
 
 /** The first thing that not every worker can do; null where any worker can do all of the request. */
-export function needOf(_request: JobRequest): Need | null {
+export function needOf(request: JobRequest): Need | null {
+  if ("tools" in request && request.tools && request.responseFormat && request.toolChoice === undefined) {
+    return {
+      minor: 2,
+      code: "http/unsupported-parameter",
+      param: "response_format",
+      message: "The workers of this model are too old for a response format beside tools to choose from.",
+      remedy: "Set tool_choice, leave one of the two out, or ask the pool's operator to upgrade a worker.",
+    };
+  }
   return null;
 }
 
@@ -34,13 +46,23 @@ export function requestFor(minor: number, request: JobRequest): JobRequest {
   if (minor >= 2 || !("messages" in request)) return request;
   const { messages, maxTokens, temperature, topP, seed, stop, stream, toolChoice, parallelToolCalls } = request;
   const { responseFormat: format, tools } = request;
-  const responseFormat = format?.type === "json_schema" ? { type: format.type, schema: format.schema } : format;
+  const responseFormat =
+    format?.type === "json_schema" ? { type: format.type, schema: olderSchema(format.schema, readJsonSchema) } : format;
   const known = { messages, maxTokens, temperature, topP, seed, stop, stream, toolChoice, parallelToolCalls };
   return withoutUndefined({
     ...known,
     responseFormat,
-    tools: tools?.map(({ name, description, parameters }) => withoutUndefined({ name, description, parameters })),
+    tools: tools?.map(({ name, description, parameters }) =>
+      withoutUndefined({ name, description, parameters: parameters && olderSchema(parameters, readToolParameters) }),
+    ),
   });
+}
+
+/** Older agents fail a job whose schema holds a keyword that they do not know: they get what the pool read of it. */
+function olderSchema(schema: Record<string, unknown>, read: typeof readJsonSchema): Record<string, unknown> {
+  if (isPlain(schema)) return schema;
+  const reading = read(schema);
+  return reading.ok ? plainSchema(reading.schema) : schema;
 }
 
 /** What is hashed must be what JSON shows: a member that is not said is no member. */

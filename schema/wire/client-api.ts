@@ -42,7 +42,7 @@ const message = z.discriminatedUnion("role", [
 ]);
 
 const schemaObject = z.record(z.string(), z.unknown());
-/** OpenAI's word for what holds here anyway: what is generated validates. */
+/** True: a keyword that is not enforced is refused by name. Otherwise it passes (docs/json-schemas.md). */
 const strict = z.boolean().nullish();
 const responseFormat = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("text") }),
@@ -97,7 +97,9 @@ export const chatCompletionBody = z.strictObject({
   max_completion_tokens: tokenLimit,
   response_format: responseFormat
     .nullish()
-    .describe("Enforced by grammar: the answer parses, and validates, or it ends with length."),
+    .describe(
+      "Enforced by grammar: the answer parses, and validates as far as the schema is enforced, or ends with length.",
+    ),
   tools: failFast(z.array(tool).max(LIMITS.tools)).nullish().describe("Functions that the model may call."),
   tool_choice: toolChoice.nullish().describe("Default auto: the model chooses between text and calls."),
   parallel_tool_calls: z.boolean().nullish().describe("False: one call at most."),

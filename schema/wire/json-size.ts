@@ -1,3 +1,5 @@
+import { utf8Bytes } from "./utf8.ts";
+
 export type JsonSize =
   | { readonly ok: true; readonly bytes: number }
   | { readonly ok: false; readonly problem: "deep" | "large" | "no-json" };
@@ -39,14 +41,4 @@ export function measureJson(
     level = next;
   }
   return { ok: true, bytes };
-}
-
-/** Length in UTF-8, without encoding. */
-export function utf8Bytes(text: string): number {
-  let bytes = text.length;
-  for (let i = 0; i < text.length; i++) {
-    const unit = text.charCodeAt(i);
-    if (unit > 0x7f) bytes += unit > 0x7ff && (unit < 0xd800 || unit > 0xdfff) ? 2 : 1;
-  }
-  return bytes;
 }

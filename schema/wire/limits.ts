@@ -142,6 +142,10 @@ export const LIMITS = Object.freeze({
   /** Prompt tokens a worker may claim beyond one per request byte: the template's own (SPEC 6.5). */
   promptTokenSlack: 256,
   toolPromptTokenSlack: 1_024,
+  /** Completion tokens a worker may claim beyond one per byte of the answer: control tokens, half a character. */
+  unsaidTokens: 16,
+  /** With tools: the marks around each of sixteen calls, which a model's template chooses. */
+  toolUnsaidTokens: 512,
   /** Tokens of reasoning, which is not shown, that a worker may claim for a request without max_tokens. */
   reasoningTokens: 32_768,
 

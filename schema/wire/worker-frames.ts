@@ -50,7 +50,7 @@ export const chatMessage = z.discriminatedUnion("role", [
 export const chatRequest = z.strictObject({
   messages: z.array(chatMessage).min(1).max(LIMITS.messagesPerRequest),
   ...sampling,
-  /** By grammar: the answer parses, and validates where there is a schema, or it ends with `length`. */
+  /** By grammar: the answer parses, and validates as far as the schema is enforced, or it ends with `length`. */
   responseFormat: z
     .discriminatedUnion("type", [
       z.strictObject({ type: z.literal("json_object") }),
@@ -69,7 +69,7 @@ export const chatRequest = z.strictObject({
       z.strictObject({
         name: toolName,
         description: unicodeText.max(LIMITS.toolDescriptionChars).optional(),
-        /** Absent: an object of anything. */
+        /** Absent, from an older pool: the function takes no parameters. */
         parameters: jsonSchema.optional(),
         /** In v1.2, as the client said it. */
         strict: z.boolean().optional(),

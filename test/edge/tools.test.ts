@@ -10,7 +10,7 @@ beforeEach(async () => {
 });
 
 let models = 0;
-async function serve(options: { engine?: "llama" | "upstream" } = {}) {
+async function serve(options: { engine?: "llama" | "upstream"; speaks?: string } = {}) {
   const model = `tools-${++models}`;
   return { model, agent: await ScriptedAgent.serving((await invite()).token, { ...options, model }) };
 }
@@ -144,17 +144,18 @@ describe("a format", () => {
     expect(await flagsOf(job.jobId)).toBe("flags: ");
   });
 
-  it.each<[what: string, schema: object, keyword: string, remedy: RegExp]>([
-    ["a pattern", { type: "string", pattern: "^a" }, "pattern", /Leave it out of the schema, and check the answer/],
+  const refusable: [what: string, schema: object, keyword: string, remedy: RegExp][] = [
+    ["a pattern that looks ahead", { type: "string", pattern: "^(?=a)" }, "pattern", /Leave it out of the schema/],
     ["a reference elsewhere", { $ref: "https://example.com/x" }, "$ref", /Put what it refers to under \$defs/],
-    ["a choice of one", { oneOf: [{}] }, "oneOf", /Use anyOf\./],
+    ["a choice of one", { oneOf: [{ type: "string" }, { const: "a" }] }, "oneOf", /Use anyOf,/],
     ["half a step", { type: "number", maximum: 0.5 }, "maximum", /leave the bound out and check the answer\./],
-    ["an unknown format", { type: "string", format: "email" }, "format", /Use one of them, or leave format out/],
-  ])("that no worker can enforce, with %s, is refused with what to do", async (_what, schema, keyword, remedy) => {
+    ["an unknown format", { type: "string", format: "phone" }, "format", /Use one of them, or leave format out/],
+  ];
+  it.each(refusable)("that is strict, with %s, is refused with what to do", async (_what, schema, keyword, remedy) => {
     const { model } = await serve();
     const response = await chat(key, {
       model,
-      response_format: { type: "json_schema", json_schema: { name: "x", schema } },
+      response_format: { type: "json_schema", json_schema: { name: "x", schema, strict: true } },
     });
     expect(response.status).toBe(400);
     const { error } = await response.json<{ error: { message: string } }>();
@@ -164,6 +165,41 @@ describe("a format", () => {
       message: expect.stringMatching(remedy),
     });
     expect(error.message).not.toContain("Remove the named parameter");
+  });
+
+  it("that is not strict reaches the worker whole, and each tool beside it, though not all of it is enforced", async () => {
+    const { agent, model } = await serve({ speaks: "ligand.worker.v1.2" });
+    const properties = Object.fromEntries(refusable.map(([what, schema]) => [what, schema]));
+    const schema = { type: "object", properties };
+    const asking = chat(key, {
+      model,
+      response_format: { type: "json_schema", json_schema: { name: "x", schema } },
+      tools: [{ type: "function", function: { name: "f", parameters: schema } }],
+    });
+    const job = await agent.next("job");
+    expect(job.request).toMatchObject({ responseFormat: { schema }, tools: [{ name: "f", parameters: schema }] });
+    await agent.done(job, "{}");
+    expect((await asking).status).toBe(200);
+    expect(await flagsOf(job.jobId)).toBe("flags: ");
+  });
+
+  it("reaches an older worker in the keywords that it knows, and its record is that of what it got", async () => {
+    const { agent, model } = await serve({ speaks: "ligand.worker.v1.1" });
+    const schema = { type: "object", properties: { a: { type: "string", pattern: "^a$" } } };
+    const asking = chat(key, { model, response_format: { type: "json_schema", json_schema: { name: "x", schema } } });
+    const job = await agent.next("job");
+    const older = { type: "object", properties: { a: { type: "string" } }, required: [], additionalProperties: false };
+    expect(job.request).toMatchObject({ responseFormat: { type: "json_schema", schema: older } });
+    await agent.done(job, "{}");
+    expect((await asking).status).toBe(200);
+    expect(await flagsOf(job.jobId)).toBe("flags: ");
+  });
+
+  it("beside tools to choose from is refused where all workers of the model are older", async () => {
+    const { model } = await serve({ speaks: "ligand.worker.v1.1" });
+    const response = await chat(key, { model, tools, response_format: { type: "json_object" } });
+    expect(response.status).toBe(400);
+    expect(await response.json()).toMatchObject({ error: { code: "unsupported_parameter", param: "response_format" } });
   });
 
   it("that is none of the formats is told which there are, and not to remove its type", async () => {

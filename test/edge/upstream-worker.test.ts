@@ -25,6 +25,7 @@ const tools = [
   { type: "function", function: { name: "look", parameters: schema, strict: true } },
   { type: "function", function: { name: "stop" } },
 ];
+const none = { type: "object", properties: {}, additionalProperties: false };
 
 it.each<[speaks: string, format: object, tool: object]>([
   ["ligand.worker.v1.2", { name: "weather", description: "Of today.", strict: true }, { strict: true }],
@@ -36,7 +37,11 @@ it.each<[speaks: string, format: object, tool: object]>([
     const job = await agent.next("job");
     const { responseFormat, tools: offered } = job.request as { responseFormat?: object; tools?: object[] };
     if (responseFormat) expect(responseFormat).toEqual({ type: "json_schema", schema, ...format });
-    else expect(offered).toEqual([{ name: "look", parameters: schema, ...tool }, { name: "stop" }]);
+    else
+      expect(offered).toEqual([
+        { name: "look", parameters: schema, ...tool },
+        { name: "stop", parameters: none },
+      ]);
     await agent.done(job, "{}");
     expect((await asking).status).toBe(200);
     // The hash in the record is of what this worker was sent.

@@ -9,13 +9,13 @@ import {
   newLane,
   submit,
   tick,
-  utf8Bytes,
   workerConnected,
   workerFrame,
   workerGone,
   workerRestored,
 } from "../../../edge/inference/lane-machine.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
+import { utf8Bytes } from "../../../schema/wire/utf8.ts";
 import type { AgentFrame, Metering } from "../../../schema/wire/worker-frames.ts";
 
 type JobFrame = Exclude<AgentFrame, { type: "hello" }>;
@@ -252,19 +252,20 @@ describe("leases", () => {
     expect(sentTo(workerFrame(state, "b", ready(0, 4), 0)).map(([, id]) => id)).toEqual(["j1", "j3", "j4"]);
   });
 
-  it("gives a job three attempts", () => {
-    const state = laneWith({ a: 1 });
-    accept(state, "j1");
-    for (let attempt = 1; attempt <= LIMITS.jobAttempts; attempt++) {
+  it.each<[what: string, jobs: string[], attempts: number]>([
+    ["three attempts where its workers held other jobs too", ["j1", "j2"], LIMITS.jobAttempts],
+    ["one attempt more where its worker vanished with it alone", ["j1"], 2],
+  ])("gives a job %s", (_what, jobs, attempts) => {
+    const state = laneWith({ a: jobs.length });
+    for (const id of jobs) accept(state, id);
+    for (let attempt = 1; attempt <= attempts; attempt++) {
       expect(jobOf(state, "j1").attempts).toBe(attempt);
-      const effects = workerGone(state, "a", 0);
-      if (attempt === LIMITS.jobAttempts) expect(ends(effects)).toEqual([["j1", "inference/worker-lost"]]);
-      workerConnected(
-        state,
-        { connection: "a", workerId: "id-a", engine: "llama", minor: 0, models: offers(MODEL, 1) },
-        0,
-      );
-      workerFrame(state, "a", ready(0, 1), 0);
+      const ended = ends(workerGone(state, "a", 0));
+      const all = jobs.map((id) => [id, "inference/worker-lost"]);
+      expect(ended.toSorted()).toEqual(attempt === attempts ? all : []);
+      const models = offers(MODEL, jobs.length);
+      workerConnected(state, { connection: "a", workerId: "id-a", engine: "llama", minor: 0, models }, 0);
+      workerFrame(state, "a", ready(0, jobs.length), 0);
     }
     expect(state.jobs.size).toBe(0);
   });

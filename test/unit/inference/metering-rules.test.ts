@@ -3,16 +3,18 @@ import { boundUsage } from "../../../edge/inference/metering-rules.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
 const MOST = LIMITS.reasoningTokens;
+const SHOWN = 10 + LIMITS.unsaidTokens;
 
 it.each<[what: string, claimed: [completion: number, reasoning?: number], maxTokens: number | undefined, want: object]>(
   [
     ["as many as bytes", [10], undefined, { completionTokens: 10 }],
-    ["more than bytes", [11], undefined, { completionTokens: 10 }],
-    ["reasoning beside the bytes", [210, 200], undefined, { completionTokens: 210, reasoningTokens: 200 }],
-    ["more than bytes and reasoning", [211, 200], undefined, { completionTokens: 210, reasoningTokens: 200 }],
+    ["a few that are said to nobody", [SHOWN], undefined, { completionTokens: SHOWN }],
+    ["more than those", [SHOWN + 1], undefined, { completionTokens: SHOWN }],
+    ["reasoning beside them", [SHOWN + 200, 200], undefined, { completionTokens: SHOWN + 200, reasoningTokens: 200 }],
+    ["more than all of them", [SHOWN + 201, 200], undefined, { completionTokens: SHOWN + 200, reasoningTokens: 200 }],
     ["reasoning above max_tokens", [210, 200], 64, { completionTokens: 64, reasoningTokens: 64 }],
     ["reasoning above the completion", [5, 200], undefined, { completionTokens: 5, reasoningTokens: 5 }],
-    ["endless reasoning", [2 ** 31, 2 ** 31], undefined, { completionTokens: 10 + MOST, reasoningTokens: MOST }],
+    ["endless reasoning", [2 ** 31, 2 ** 31], undefined, { completionTokens: SHOWN + MOST, reasoningTokens: MOST }],
     ["no reasoning", [5, 0], undefined, { completionTokens: 5 }],
   ],
 )("a worker that relayed 10 bytes may claim %s", (_what, [completionTokens, reasoningTokens], maxTokens, want) => {
@@ -21,4 +23,25 @@ it.each<[what: string, claimed: [completion: number, reasoning?: number], maxTok
   const { usage, clamped } = boundUsage(claimed, { request, requestBytes: 100, relayedBytes: 10 });
   expect(usage).toEqual({ promptTokens: 3, ...want });
   expect(clamped).toBe(usage.completionTokens !== completionTokens);
+});
+
+const tools = [{ name: "f" }];
+it.each<[what: string, request: object, most: number]>([
+  ["text", {}, LIMITS.unsaidTokens],
+  ["a stop sequence", { stop: ["ä", "漢字"] }, LIMITS.unsaidTokens + 6],
+  ["the marks of calls", { tools }, LIMITS.toolUnsaidTokens],
+  ["the marks of calls, up to max_tokens", { tools, maxTokens: 14 }, 14],
+])("an answer that says nothing counts its tokens: %s", (_what, more, most) => {
+  const request = { messages: [], stream: false, ...more };
+  const job = { request, requestBytes: 100, relayedBytes: 0 };
+  expect(boundUsage({ promptTokens: 3, completionTokens: 9_999 }, job).usage.completionTokens).toBe(most);
+});
+
+it("embeddings have no completion", () => {
+  const request = { input: ["a"], stream: false as const };
+  const { usage } = boundUsage(
+    { promptTokens: 3, completionTokens: 9 },
+    { request, requestBytes: 100, relayedBytes: 0 },
+  );
+  expect(usage.completionTokens).toBe(0);
 });

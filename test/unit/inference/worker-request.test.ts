@@ -1,6 +1,6 @@
-import { expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import * as z from "zod";
-import { requestFor } from "../../../edge/inference/worker-request.ts";
+import { needOf, requestFor } from "../../../edge/inference/worker-request.ts";
 import type { JobRequest } from "../../../schema/wire/worker-frames.ts";
 
 /** The request of a chat as agents of v1 and v1.1 read it, kept here as it was: their strict shapes cannot change. */
@@ -69,6 +69,55 @@ it.each([said, formatted])("an older agent gets all that it knows of a request, 
     expect(Object.keys(requestFor(minor, request)).sort()).toEqual(Object.keys(request).sort());
   }
   expect(requestFor(2, request)).toBe(request);
+});
+
+describe("a schema for an older agent", () => {
+  const sent = (schema: Record<string, unknown>): unknown => {
+    const request = requestFor(1, { ...formatted, responseFormat: { type: "json_schema", schema } });
+    return (
+      "responseFormat" in request && request.responseFormat?.type === "json_schema" && request.responseFormat.schema
+    );
+  };
+  const date = { type: "string", format: "date" };
+  it.each<[what: string, schema: Record<string, unknown>, older: unknown]>([
+    ["a pattern", { type: "string", pattern: "^a{1,3}$" }, { type: "string" }],
+    ["a new format", { type: "string", format: "ipv4" }, { type: "string" }],
+    ["an old format beside what it does not know", { ...date, "x-why": 1 }, date],
+    ["a range with a flag", { type: "integer", minimum: 0, exclusiveMinimum: true }, { type: "integer", minimum: 1 }],
+    ["a multiple", { type: "number", minimum: 0, multipleOf: 2 }, { type: "number", minimum: 0 }],
+    [
+      "a tuple",
+      { prefixItems: [{ type: "null" }, { type: "boolean" }], items: false },
+      { type: "array", items: { anyOf: [{ type: "null" }, { type: "boolean" }] }, minItems: 2, maxItems: 2 },
+    ],
+    [
+      "oneOf and a reference by pointer",
+      {
+        oneOf: [{ $ref: "#/definitions/a/items" }, { type: "null" }],
+        definitions: { a: { items: { type: "boolean" } } },
+      },
+      { anyOf: [{ $ref: "#/$defs/d0" }, { type: "null" }], $defs: { d0: { type: "boolean" } } },
+    ],
+    ["a reference elsewhere", { $ref: "https://example.com" }, {}],
+  ])("says %s as it can be read there", (_what, schema, older) => expect(sent(schema)).toEqual(older));
+
+  it("is the client's own where it can be read there", () => {
+    const schema = {
+      type: "object",
+      description: "d",
+      properties: { a: { ...date, title: "t" }, b: { enum: [1], type: "integer" }, c: { $ref: "#/$defs/c" } },
+      required: ["a"],
+      additionalProperties: false,
+      $defs: { c: { anyOf: [{ type: "array", items: { type: "null" }, maxItems: 2 }, { const: 1 }, true] } },
+    };
+    expect(sent(schema)).toBe(schema);
+  });
+});
+
+it("a format beside tools to choose from is for workers that know how to keep both", () => {
+  const both = { ...said, toolChoice: undefined, responseFormat: { type: "json_object" } } as unknown as JobRequest;
+  expect(needOf(both)).toMatchObject({ minor: 2, param: "response_format" });
+  expect([said, formatted].map(needOf)).toEqual([null, null]);
 });
 
 it("an older agent gets no member that it does not know", () => {

@@ -75,7 +75,7 @@ tableCases("the table of /v1/chat/completions", {
     "tools[function].function": [{ name: "f" }, { name: "g" }],
     "tools[function].function.name": ["f", "g"],
     "tools[function].function.description": ["a", "b"],
-    "tools[function].function.parameters": [{}, { type: "object" }],
+    "tools[function].function.parameters": [{}, { type: "object", properties: { a: {} } }],
     "tools[function].function.strict": [false, true],
     tool_choice: ["auto", "required"],
     "tool_choice[function].function": [{ name: "f" }, { name: "g" }],

@@ -1,8 +1,11 @@
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { readJsonSchema, readToolParameters } from "../../../schema/wire/json-schema.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
+import { isPlain } from "../../../schema/wire/plain-keywords.ts";
+import { plainSchema } from "../../../schema/wire/plain-schema.ts";
 import { SchemaBudget } from "../../../schema/wire/schema-budget.ts";
-import { ENDLESS_CHOICES } from "../../../scripts/fuzz/schemas.ts";
+import { ENDLESS_CHOICES, schemas } from "../../../scripts/fuzz/schemas.ts";
 
 const strictly = (schema: unknown) => readJsonSchema(schema, { strict: true, budget: new SchemaBudget() });
 const rootOf = (schema: unknown) => {
@@ -342,3 +345,18 @@ function backwards(length: number): object {
   const $defs = Object.fromEntries(Array.from({ length }, (_, i) => [`d${i + 1}`, one(i + 1)]));
   return { type: "object", properties: { a: to(1) }, $defs };
 }
+
+it("whatever is read can be told to an older agent in the keywords that it knows, and is read there again", () => {
+  let told = 0;
+  fc.assert(
+    fc.property(schemas, (schema) => {
+      const reading = readJsonSchema(schema);
+      if (!reading.ok) return;
+      const plain = plainSchema(reading.schema);
+      expect(isPlain(plain)).toBe(true);
+      told += Number(strictly(plain).ok);
+    }),
+    { numRuns: 500 },
+  );
+  expect(told).toBeGreaterThan(400);
+});

@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { cloudflareTest, readD1Migrations } from "@cloudflare/vitest-plugin";
 import { defineConfig } from "vitest/config";
 
@@ -16,12 +17,16 @@ export default defineConfig({
     // The summary is read by people and by CI alike.
     reporters: ["default"],
     globalSetup: ["test/run-folder.ts"],
+    // Files of all projects run beside one another. Many wait for processes and sockets: one more than there are cores.
+    maxWorkers: availableParallelism() + 1,
     projects: [
       {
         test: {
           name: "unit",
           include: ["test/unit/**/*.test.ts"],
           setupFiles: ["test/nothing-left.ts"],
+          // Pure functions, for the most part: a process of its own costs a file more than its tests.
+          isolate: false,
           environment: "node",
           ...PATIENCE,
         },
@@ -59,8 +64,6 @@ export default defineConfig({
           setupFiles: ["test/nothing-left.ts"],
           environment: "node",
           ...PATIENCE,
-          // Real processes share two cores: a file at a time.
-          fileParallelism: false,
         },
       },
     ],

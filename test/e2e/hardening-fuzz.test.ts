@@ -18,4 +18,4 @@ it("whatever clients, operators, workers and peers send, the pool answers in its
     ...["proof valid", "proof near", "peer by peer", "peer by stranger", "peer by nobody"],
   ];
   expect(classes.filter((each) => !report.sent[each])).toEqual([]);
-}, 600_000);
+});

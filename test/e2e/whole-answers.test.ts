@@ -80,4 +80,4 @@ it("a client that resets its connection while its status is held stops its job, 
   } finally {
     await patient.stop();
   }
-}, 60_000);
+});

@@ -216,7 +216,7 @@ describe("a draft with a key", () => {
       }),
       { numRuns: 10 },
     );
-  }, 30_000);
+  });
 });
 
 describe("the clock", () => {

@@ -315,7 +315,7 @@ describe.each(["pull", "stream"] as const)("to a peer that we follow by %s", (wa
     expect(breaths.length).toBeGreaterThan(15);
     const { hlc: _, ...after } = await log().heads();
     expect(before).toMatchObject(after);
-  }, 60_000);
+  });
 });
 
 describe("a peer that tells two stories", () => {
@@ -458,7 +458,7 @@ describe("a peer that tells two stories", () => {
     await reached(peer, 2);
     expect((await followed(peer)).refused).toBeNull();
     await eventually(async () => !(await stuck()).some(Boolean));
-  }, 20_000);
+  });
 
   it("by numbers that it repeats or leaves out in its stream is pulled from", async () => {
     const peer = await peerAt(2, 2);
@@ -509,7 +509,7 @@ it("whom we are to follow is followed though the kill switch says on so late tha
   await eventually(async () => asked(peer, EVENTS).length > 0);
   late.mockRestore();
   await reached(peer, 1);
-}, 20_000);
+});
 
 it.each<[how: string, answer: () => Promise<unknown>]>([
   ["says nothing", () => new Promise(() => {})],

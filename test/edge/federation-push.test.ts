@@ -308,7 +308,7 @@ describe("what is answered", () => {
       expect(await peer.pushed(events)).toMatchObject({ accepted: 0, duplicates: 100, rejected: 0 });
     }
     expect(await heads()).toEqual(before);
-  }, 60_000);
+  });
 });
 
 it("a peer that has brought as much as it may is asked to wait, while another is heard", async () => {

@@ -94,7 +94,7 @@ describe("a peer that was restored", () => {
     expect(new Set(contentIds(peer.received)).size).toBe(1);
     expect(await toldLevels(peer)).toEqual([3, 3, 3]);
     expect(await logHead()).toBe(head);
-  }, 30_000);
+  });
 
   it("and that registers again is told so too, what is newest; whoever was granted nothing is told nothing", async () => {
     const peer = await peerAt(3);

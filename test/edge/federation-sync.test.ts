@@ -307,7 +307,7 @@ it("nothing that is private to one peer ever leaves towards another, whatever is
     { numRuns: 4 },
   );
   expect(seen).toBeGreaterThan(50);
-}, 120_000);
+});
 
 describe("a page", () => {
   it("comes with a checkpoint that verifies, and leads to it", async () => {
@@ -484,7 +484,7 @@ describe("a reader that reads nothing", () => {
     peer = await peerAt(2);
     const text = "x".repeat(60_000);
     for (let i = 0; i < 5 * PAGES; i++) await write("public", { text }, 10);
-  }, 60_000);
+  });
 
   it("costs a bounded number of pages, however many there are, and loses nothing", async () => {
     const read = vi.spyOn(EventLog.prototype, "read");
@@ -499,7 +499,7 @@ describe("a reader that reads nothing", () => {
     expect(read.mock.calls.length).toBeGreaterThanOrEqual(PAGES);
     await reading.cancel();
     read.mockRestore();
-  }, 60_000);
+  });
 
   it("is cut off all the same when the kill switch is turned, or its trust goes", async () => {
     const isStreaming = async () =>

@@ -158,7 +158,7 @@ describe("a worker that talks without end of jobs that are not its", () => {
       code: CLOSE.policyViolation,
       reason: "too many frames of jobs that are not its",
     });
-  }, 20_000);
+  });
 });
 
 describe("a client that leaves its answer unread", () => {

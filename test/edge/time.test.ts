@@ -103,7 +103,7 @@ describe("a job", () => {
     await agent.done(job, "x".repeat(4));
     await reading;
     agent.close();
-  }, 20_000);
+  });
 });
 
 describe("the record", () => {

@@ -62,4 +62,4 @@ it("the runner calls the Worker's scheduled at its start, then as the triggers s
   const cleared = vi.spyOn(globalThis, "clearInterval");
   await runtime.dispose();
   expect(cleared).toHaveBeenCalledTimes(1);
-}, 60_000);
+});

@@ -1,0 +1,35 @@
+import { beforeAll } from "vitest";
+import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
+import { WorkerSocket } from "../../scripts/fuzz/worker-socket.ts";
+import { langchainCases } from "./real-clients/langchain.ts";
+import { openaiCases } from "./real-clients/openai.ts";
+import type { Served } from "./real-clients/shared.ts";
+import { vercelCases } from "./real-clients/vercel.ts";
+import { type PoolProcess, startPool, startWorker } from "./support.ts";
+
+/** Clients as their users install them, unmodified, against one real pool with a real worker and a real model. */
+let served: Served;
+const GONE = "gone-model";
+
+beforeAll(async () => {
+  const pool = await startPool();
+  await startWorker(pool, { slots: 8 });
+  await serveOnce(pool, GONE);
+  const { key: apiKey } = await pool.admin.createKey({ label: "clients", requests_per_minute: 10_000 });
+  served = { pool, baseURL: `${pool.url}/v1`, apiKey, goneModel: GONE };
+});
+
+/** The pool knows the model from then on, and has no worker for it. */
+async function serveOnce(pool: PoolProcess, model: string): Promise<void> {
+  const { token } = await pool.admin.invite({});
+  const signer = await signerFrom(generateSecretKey());
+  const worker = await WorkerSocket.serving({ url: pool.url, token, signer, timeoutMs: 10_000 }, [
+    { name: model, slots: 1, kinds: ["chat"] },
+  ]);
+  worker.vanish();
+  await worker.closed;
+}
+
+openaiCases(() => served);
+vercelCases(() => served);
+langchainCases(() => served);

@@ -1,0 +1,59 @@
+import * as z from "zod";
+import type { PoolProcess } from "../support.ts";
+
+/** What the tests of all clients use: one pool with the embedded model, asked in the same words. */
+export interface Served {
+  readonly pool: PoolProcess;
+  /** The API's address, as a client's `baseURL`. */
+  readonly baseURL: string;
+  readonly apiKey: string;
+  /** A model that was served once; no worker has it now. */
+  readonly goneModel: string;
+}
+export const MODEL = "ligand-embedded";
+export const QUESTION = "What is a pool?";
+export const SENTENCE = /^[A-Z].*\w/s;
+
+/** What zod's own schemas turn into: formats, patterns, records, tuples and unions with a discriminator. */
+export const Everything = z.object({
+  kind: z.enum(["small", "large"]),
+  count: z.int().min(0).max(9),
+  shape: z.discriminatedUnion("type", [
+    z.object({ type: z.literal("circle"), radius: z.int().min(1).max(9) }),
+    z.object({ type: z.literal("square"), side: z.int().min(1).max(9) }),
+  ]),
+});
+
+export const Region = z.object({ region: z.enum(["eu", "us"]) });
+/** A tool's work, which notes each call. */
+export function findPool(calls: unknown[]) {
+  return ({ region }: z.infer<typeof Region>) => {
+    calls.push(region);
+    return { name: "Alder", region };
+  };
+}
+
+/**
+ * A key that is over its rate when a client's first request comes, and may ask again a second later. `fetch` is the
+ * platform's own; it notes the statuses that the client got.
+ */
+export async function limitedKey({ pool, baseURL }: Served) {
+  const { key } = await pool.admin.createKey({ label: "limited", requests_per_minute: 60 });
+  const statuses: number[] = [];
+  const spend = async () => {
+    const headers = { authorization: `Bearer ${key}` };
+    for (let status = 0; status !== 429; ) {
+      const response = await fetch(`${baseURL}/chat/completions`, { method: "POST", headers, body: "{" });
+      await response.arrayBuffer();
+      status = response.status;
+    }
+  };
+  const watched: typeof fetch = async (input, init) => {
+    // Right before the request: a moment later the key would have a request again.
+    if (statuses.length === 0) await spend();
+    const response = await fetch(input, init);
+    statuses.push(response.status);
+    return response;
+  };
+  return { apiKey: key, fetch: watched, statuses };
+}

@@ -2,7 +2,7 @@ import { type BaseMessage, HumanMessage, type UsageMetadata } from "@langchain/c
 import { tool } from "@langchain/core/tools";
 import { ChatOpenAI, type ChatOpenAIFields } from "@langchain/openai";
 import { describe, expect, it } from "vitest";
-import { findPool, limitedKey, MODEL, QUESTION, Region, SENTENCE, type Served } from "./shared.ts";
+import { Everything, findPool, limitedKey, MODEL, QUESTION, Region, SENTENCE, type Served } from "./shared.ts";
 
 /** LangChain's OpenAI classes. */
 export function langchainCases(served: () => Served): void {
@@ -51,6 +51,11 @@ export function langchainCases(served: () => Served): void {
       for (const region of calls) expect(["eu", "us"]).toContain(region);
       const last = await chat({ maxTokens: 60 }).bindTools([find], { tool_choice: "none" }).invoke(messages);
       expect(last.text.length).toBeGreaterThan(0);
+    });
+
+    it.each(["jsonSchema", "functionCalling"] as const)("parses by a zod schema, by %s", async (method) => {
+      const structured = chat({ maxTokens: 300 }).withStructuredOutput(Everything, { method, name: "everything" });
+      expect(Everything.safeParse(await structured.invoke(QUESTION))).toMatchObject({ success: true });
     });
 
     it("tells each error for what it is", async () => {

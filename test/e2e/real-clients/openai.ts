@@ -1,7 +1,7 @@
 import OpenAI, { InternalServerError } from "openai";
 import { zodFunction, zodResponseFormat } from "openai/helpers/zod";
 import { describe, expect, it } from "vitest";
-import { Everything, findPool, limitedKey, MODEL, QUESTION, Region, type Served } from "./shared.ts";
+import { Everything, Formats, findPool, limitedKey, MODEL, QUESTION, Region, type Served } from "./shared.ts";
 
 /** The official client; `openai.test.ts` and `openai-tools.test.ts` have its other cases. */
 export function openaiCases(served: () => Served): void {
@@ -57,6 +57,17 @@ export function openaiCases(served: () => Served): void {
       const messages = [...request.messages, message, { role: "user" as const, content: "Again." }];
       const second = await client().chat.completions.parse({ ...request, messages });
       expect(Everything.safeParse(second.choices[0]?.message.parsed)).toMatchObject({ success: true });
+    });
+
+    it("sends zod's formats, records and tuples", async () => {
+      const { json_schema } = zodResponseFormat(Everything, "formats");
+      const schema = (await import("zod")).toJSONSchema(Formats);
+      const format = { type: "json_schema" as const, json_schema: { ...json_schema, strict: false, schema } };
+      const sent = await client().chat.completions.create({ ...ask(QUESTION), response_format: format, max_tokens: 8 });
+      expect(sent.choices[0]).toMatchObject({
+        finish_reason: "length",
+        message: { content: expect.stringMatching(/^\{/) },
+      });
     });
 
     it("has a class for a model that nobody serves now", async () => {

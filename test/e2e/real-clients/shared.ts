@@ -24,6 +24,16 @@ export const Everything = z.object({
   ]),
 });
 
+/** Keywords that a grammar cannot enforce stay in the prompt, so of these only the request's acceptance is certain. */
+export const Formats = z.object({
+  url: z.url(),
+  email: z.email(),
+  uuid: z.uuid(),
+  at: z.iso.datetime(),
+  pair: z.tuple([z.string().max(5), z.int().min(0).max(9)]),
+  names: z.record(z.string().regex(/^[a-z]+$/), z.int()),
+});
+
 export const Region = z.object({ region: z.enum(["eu", "us"]) });
 /** A tool's work, which notes each call. */
 export function findPool(calls: unknown[]) {

@@ -1,8 +1,8 @@
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { APICallError, generateText, isStepCount, type LanguageModel, streamText, tool } from "ai";
+import { APICallError, generateText, isStepCount, type LanguageModel, Output, streamText, tool } from "ai";
 import { describe, expect, it } from "vitest";
-import { findPool, limitedKey, MODEL, QUESTION, Region, SENTENCE, type Served } from "./shared.ts";
+import { Everything, Formats, findPool, limitedKey, MODEL, QUESTION, Region, SENTENCE, type Served } from "./shared.ts";
 
 type Options = { apiKey?: string; fetch?: typeof fetch };
 
@@ -68,6 +68,31 @@ export function vercelCases(served: () => Served): void {
       expect(calls.length).toBeGreaterThanOrEqual(2);
       for (const region of calls) expect(["eu", "us"]).toContain(region);
       expect(text.length).toBeGreaterThan(0);
+    });
+
+    it("parses an answer by a zod schema", async () => {
+      const request = { model: model(), prompt: QUESTION, maxOutputTokens: 300, providerOptions };
+      const whole = await generateText({ ...request, output: Output.object({ schema: Everything }) });
+      expect(Everything.safeParse(whole.output)).toMatchObject({ success: true });
+    });
+
+    it("sends zod's formats, records and tuples, in a format and in a tool", async () => {
+      // By default Vercel says strict, under which no grammar may leave a keyword out.
+      const lenient = { strictJsonSchema: false };
+      const request = {
+        model: model(),
+        prompt: QUESTION,
+        maxOutputTokens: 8,
+        providerOptions: { openai: { ...providerOptions.openai, ...lenient }, ligand: lenient },
+      };
+      // What a model of this size writes into a URL has no end: the schema is taken, and the answer begun.
+      const cut = generateText({ ...request, output: Output.object({ schema: Formats }) });
+      await expect(cut).rejects.toMatchObject({ text: expect.stringMatching(/^\{/), finishReason: "length" });
+      const note = tool({ description: "Notes a contact.", inputSchema: Formats, execute: () => "noted" });
+      const spoken = await generateText({ ...request, tools: { note }, toolChoice: "none" });
+      expect(spoken.text.length).toBeGreaterThan(0);
+      const called = await generateText({ ...request, tools: { note }, toolChoice: "auto" });
+      expect(called.usage.outputTokens).toBeGreaterThan(0);
     });
 
     it("tells each error for what it is", async () => {

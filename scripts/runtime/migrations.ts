@@ -20,7 +20,7 @@ export interface MigratedDatabase {
   prepare(sql: string): D1Statement;
   batch(statements: D1Statement[]): Promise<unknown>;
 }
-interface D1Statement {
+export interface D1Statement {
   bind(...values: unknown[]): D1Statement;
   all(): Promise<{ results: unknown[] }>;
 }

@@ -21,7 +21,7 @@ import {
 import { openPrivateFolder } from "./private-files.ts";
 import { removeScratch } from "./runtime-scratch.ts";
 import { lockState } from "./state-lock.ts";
-import { CLOSED, isAddressInUse, type LogLine, startRuntime, supervise } from "./supervised-runtime.ts";
+import { isAddressInUse, type LogLine, type Prepared, startRuntime, supervise } from "./supervised-runtime.ts";
 import {
   readCertificate,
   type TlsCertificate,
@@ -144,9 +144,12 @@ export async function startPool(options: PoolOptions): Promise<RunningPool> {
     const secrets = options.secrets ?? loadSecrets(stateDir);
     const config = await readPoolConfig(configPath);
     const script = await bundlePool(options.main ?? config.main, config.define);
-    await migrate(stateDir, config, recordFile, options.log);
+    const prepared = migrations(config, options.log);
+    // Of a pool without any state nobody has a key or a URL yet: its tables are made in the runtime that serves them.
+    const isEmpty = !existsSync(join(stateDir, RUNTIME_STATE));
+    if (!isEmpty) await migrateFirst(stateDir, prepared, recordFile, options.log);
     const served = { ...options, host, stateDir, certificate, authorities, secrets, isNew };
-    return await serve(served, config, script, recordFile, lock);
+    return await serve(served, config, script, recordFile, lock, isEmpty ? prepared : undefined);
   } catch (error) {
     lock.abandon();
     throw error;
@@ -165,6 +168,7 @@ async function serve(
   script: string,
   recordFile: string,
   lock: StateLock,
+  prepared: Prepared | undefined,
 ): Promise<RunningPool> {
   const { stateDir, log, tls, certificate, authorities, secrets, isNew } = options;
   const outer = { host: options.host, port: options.port || (certificate ? await freePort(options.host) : 0) };
@@ -201,7 +205,10 @@ async function serve(
     };
     try {
       const served = { name: pool.name, crons: config.crons, notes };
-      const supervised = await supervise(() => startRuntime(stateDir, [pool], recordFile, log, served), log);
+      const supervised = await supervise(
+        () => startRuntime(stateDir, [pool], recordFile, log, { served, prepared }),
+        log,
+      );
       const front =
         certificate &&
         (await startTlsFront(outer, { host, port }, certificate).catch(async (error: unknown) => {
@@ -249,22 +256,21 @@ function removeState(stateDir: string, made: boolean): void {
 }
 
 /**
- * Brings D1 up to date before anything is served: with a fixed port, agents and clients return at once. What is applied
- * D1 alone says, at every start: a note beside it would be believed over a database that was restored from elsewhere.
+ * Brings D1 up to date. What is applied D1 alone says, at every start: a note beside it would be believed over a database
+ * that was restored from elsewhere.
  */
-async function migrate(stateDir: string, config: PoolConfig, recordFile: string, log: LogLine): Promise<void> {
-  const name = "migrate";
-  const { miniflare, dispose } = await startRuntime(
-    stateDir,
-    [{ ...CLOSED, ...config.worker, durableObjects: {}, name }],
-    recordFile,
-    log,
-  );
-  try {
-    const database = await miniflare.getD1Database("DB", name);
-    const applied = await applyMigrations(database, readMigrations(config.migrationsDir));
-    for (const migration of applied) log(`Applied migration ${migration}.`);
-  } finally {
-    await dispose();
-  }
+function migrations(config: PoolConfig, log: LogLine): Prepared {
+  return {
+    databases: config.worker.d1Databases,
+    async prepare(database) {
+      const applied = await applyMigrations(database, readMigrations(config.migrationsDir));
+      for (const migration of applied) log(`Applied migration ${migration}.`);
+    },
+  };
+}
+
+/** Before anything is served: with a fixed port, agents and clients return at once. */
+async function migrateFirst(stateDir: string, prepared: Prepared, recordFile: string, log: LogLine): Promise<void> {
+  const { dispose } = await startRuntime(stateDir, [], recordFile, log, { prepared });
+  await dispose();
 }

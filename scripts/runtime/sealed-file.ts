@@ -28,8 +28,13 @@ const header = z.strictObject({
     .max(2 ** 24),
 });
 
-export async function* seal(plain: AsyncIterable<Uint8Array>, passphrase: string): AsyncGenerator<Buffer> {
-  const parameters = { ...PARAMETERS, salt: randomBytes(16).toString("base64") };
+/** `N`: scrypt's cost, a power of two; it is written into the file. */
+export async function* seal(
+  plain: AsyncIterable<Uint8Array>,
+  passphrase: string,
+  N: number = PARAMETERS.N,
+): AsyncGenerator<Buffer> {
+  const parameters = { ...PARAMETERS, N, salt: randomBytes(16).toString("base64") };
   const head = Buffer.from(`${MAGIC}${JSON.stringify(parameters)}\n`);
   const key = keyOf(passphrase, parameters);
   yield head;

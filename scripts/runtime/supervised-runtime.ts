@@ -10,6 +10,8 @@ import {
   type V4WorkerOptions,
 } from "miniflare";
 import { AT_START } from "../../schema/wire/scheduled.ts";
+import { caretaker } from "./caretaker.ts";
+import type { MigratedDatabase } from "./migrations.ts";
 import type { NetworkNotes } from "./network-notes.ts";
 import type { Cron } from "./pool-config.ts";
 import { RUNTIME_STATE } from "./pool-secrets.ts";
@@ -22,7 +24,6 @@ const RESTART_MIN_MS = 250;
 const RESTART_MAX_MS = 10_000;
 
 export interface Runtime {
-  miniflare: Miniflare;
   dispose(): Promise<void>;
   /** Told when workerd ended and Miniflare could not start it again. */
   onFailure(listener: (error: Error) => void): void;
@@ -36,14 +37,23 @@ export interface Served {
   notes: Pick<NetworkNotes, "take">;
 }
 
-/** Starts workerd with these workers behind an entry that answers nothing. */
+/** What is done with D1 after workerd has started, and before anybody is woken. */
+export interface Prepared {
+  /** The pool's D1 databases, by binding. */
+  databases: V4WorkerOptions["d1Databases"];
+  /** Gets the one bound as `DB`. */
+  prepare(database: MigratedDatabase): Promise<void>;
+}
+
+/** Starts workerd with these workers behind an entry that answers nobody but the runner. */
 export async function startRuntime(
   stateDir: string,
   workers: V4WorkerOptions[],
   recordFile: string,
   log: LogLine,
-  served?: Served,
+  { served, prepared }: { served?: Served; prepared?: Prepared | undefined },
 ): Promise<Runtime> {
+  const entry = caretaker({ pool: served?.name, databases: prepared?.databases });
   const runtimeLog = new RuntimeLog(log);
   const { command, env } = recordedWorkerd(recordFile);
   // Read by Miniflare at each start of workerd; the same for every pool in this process.
@@ -65,20 +75,18 @@ export async function startRuntime(
         log("The pool's runtime is back.");
         wake(AT_START);
       },
-      // The first worker is what Miniflare's own entry, a development proxy, shows to whoever finds its port.
-      workers: [CLOSED, ...workers],
+      workers: [entry.worker, ...workers],
     }),
     enableDevRegistry: false,
   };
   const miniflare = withScratchIn(stateDir, () => withoutSignalHandlers(() => new Miniflare(options)));
   // Nobody waits for it; where it fails, alarms do the same a little later.
   const wake = (cron: string) => {
-    if (served === undefined) return;
-    const calling = miniflare.getWorker(served.name).then((worker) => worker.scheduled({ cron }));
-    calling.catch(() => undefined);
+    if (served !== undefined) entry.scheduled(miniflare, cron).catch(() => undefined);
   };
   try {
     await miniflare.ready;
+    await prepared?.prepare(entry.database(miniflare));
   } catch (error) {
     await miniflare.dispose().catch(() => undefined);
     throw error;
@@ -86,7 +94,6 @@ export async function startRuntime(
   wake(AT_START);
   const timers = (served?.crons ?? []).map(({ cron, everyMs }) => setInterval(() => wake(cron), everyMs).unref());
   return {
-    miniflare,
     dispose() {
       for (const timer of timers) clearInterval(timer);
       return miniflare.dispose();
@@ -102,14 +109,6 @@ export async function startRuntime(
 export function isSchedulersNote(message: string): boolean {
   return message.startsWith("NOSENTRY SQLite alarm ");
 }
-
-/** Answers nothing. */
-export const CLOSED: V4WorkerOptions = {
-  name: "closed",
-  modules: true,
-  script: "export default { fetch() { return new Response(null, { status: 404 }); } };",
-  compatibilityDate: "2026-11-01",
-};
 
 /** Miniflare restarts a crashed workerd by itself; when that fails it gives up, and this starts a new one. */
 export async function supervise(start: () => Promise<Runtime>, log: LogLine): Promise<{ stop(): Promise<void> }> {

@@ -54,7 +54,7 @@ it("the runner calls the Worker's scheduled at its start, then as the triggers s
   const crons = [{ cron: "*/5 * * * *", everyMs: 20 }];
   const served = { name: worker.name, crons, notes: new NetworkNotes() };
   const recordFile = join(folder, "workerd.json");
-  const runtime: Runtime = await startRuntime(folder, [worker], recordFile, (line) => lines.push(line), served);
+  const runtime: Runtime = await startRuntime(folder, [worker], recordFile, (line) => lines.push(line), { served });
   const called = () => lines.flatMap((line) => /called: (.*)/.exec(line)?.[1] ?? []);
   await vi.waitFor(() => expect(called().length).toBeGreaterThan(3), { timeout: 20_000, interval: 20 });
   expect(called().filter((cron) => cron === AT_START)).toHaveLength(1);

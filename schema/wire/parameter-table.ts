@@ -130,7 +130,7 @@ function treatMembers(
     const parameter = Object.hasOwn(members, name) ? members[name] : undefined;
     if (parameter === undefined) {
       if (ignoresOthers) continue;
-      return unknown([...at, name]);
+      return notKnown([...at, name]);
     }
     const treated = treatParameter((given as Record<string, unknown>)[name], parameter, [...at, name]);
     if (treated === "left-out") continue;
@@ -195,7 +195,7 @@ function unsupported(at: readonly string[], { note, instead }: Entry, withValue 
   };
 }
 
-function unknown(at: readonly string[]): { problem: Refusal } {
+function notKnown(at: readonly string[]): { problem: Refusal } {
   const param = nameAt(at);
   return { problem: { code: "http/unknown-parameter", param, message: `The parameter ${param} is not known.` } };
 }

@@ -1,5 +1,10 @@
+import { createExecutionContext } from "cloudflare:test";
+import { Hono } from "hono";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import type { ClientEnv } from "../../edge/http/app-env.ts";
 import { readJson } from "../../edge/http/body.ts";
+import { clientBody } from "../../edge/inference/client-body.ts";
+import { completionApi } from "../../schema/wire/client-api.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 
 /** By itself and not through the pool, in a file of its own: timers of objects must not fire in a test's context. */
@@ -23,5 +28,21 @@ describe("a client that sends half a body", () => {
     await vi.advanceTimersByTimeAsync(1);
     expect(await reading).toEqual({ ok: false, code: "http/body-timeout" });
     expect(cancel).toHaveBeenCalledTimes(letGo ? 1 : 0);
+  });
+
+  it("pays a request for the minute", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    const charge = vi.fn(async () => ({ ok: true, next: null }));
+    const app = new Hono<ClientEnv>().post("/", async (c) => {
+      c.set("client", { keyId: "slow", secretSha256: "of-slow" });
+      const body = await clientBody(c, completionApi);
+      return body instanceof Response ? body : c.json(body);
+    });
+    const half = new ReadableStream({ start: (sent) => sent.enqueue(new TextEncoder().encode('{"model":')) });
+    const request = new Request("https://pool.example/", { method: "POST", body: half });
+    const asking = app.fetch(request, { ACCOUNT: { getByName: () => ({ charge }) } }, createExecutionContext());
+    await vi.advanceTimersByTimeAsync(LIMITS.bodyReadMs);
+    expect((await asking).status).toBe(408);
+    expect(charge.mock.calls).toEqual([["of-slow"]]);
   });
 });

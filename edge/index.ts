@@ -10,6 +10,7 @@ import { identityRoutes } from "./federation/identity-routes.ts";
 import { peerRoutes } from "./federation/peer-routes.ts";
 import { resumePeers, wakePeers } from "./federation/resume.ts";
 import { federationApi, federationRoutes } from "./federation/routes.ts";
+import { dated } from "./federation/signed-peer.ts";
 import type { AdminEnv, AppEnv } from "./http/app-env.ts";
 import { requireAdmin } from "./http/authentication.ts";
 import { fail, onError, wrongMethod } from "./http/errors.ts";
@@ -53,6 +54,8 @@ const routes = app
   .use("*", methodNotAllowed({ app, onMethodNotAllowed: wrongMethod }))
   .route("/", status)
   .route("/", docs)
+  .use("/api/federation/*", dated)
+  .use("/v1/federation/*", dated)
   .route("/api/federation", federationApi)
   .route("/v1/federation", identityRoutes)
   .route("/v1/workers", workerSocket)

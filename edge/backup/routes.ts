@@ -5,13 +5,14 @@ import type { EventRow } from "../../schema/db/events.ts";
 import type { PeerRow } from "../../schema/db/peers.ts";
 import { RECORD_ROWS } from "../../schema/db/record-rows.ts";
 import type { WorkerTokenRow } from "../../schema/db/workers.ts";
+import { newLogBody } from "../../schema/wire/admin-api.ts";
 import { type RecordTable, rowsOfTable } from "../../schema/wire/backup.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import { forgetReceivedGrants } from "../federation/resume.ts";
 import type { AdminEnv } from "../http/app-env.ts";
 import { ADMIN_TOKENS, requireBootstrapAdmin } from "../http/authentication.ts";
-import { readJson } from "../http/body.ts";
+import { adminBody, readJson } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
 import { poolKeys } from "../http/pool-keys.ts";
 import { EVENT_LOG } from "../http/pool-objects.ts";
@@ -64,29 +65,37 @@ export const importRoutes = new Hono<AdminEnv>().post("/", requireBootstrapAdmin
   if (!read.ok) return fail(c, read.code, { message: read.message });
   const body = rowsOfTable.safeParse(read.value);
   if (!body.success) return fail(c, "http/invalid-body");
+  const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
+  // Before anything is taken: what was imported has to be told.
+  const { refused } = await log.clock();
+  if (refused !== null) return fail(c, refused);
   const { table, rows } = body.data;
   const checked = RECORD_ROWS[table].array().safeParse(rows);
   if (!checked.success) return fail(c, "http/invalid-body", { param: table });
   const restored = await restore(c.env, table, checked.data);
   const payload = { by: c.var.adminTokenId, table, rows: rows.length, outcome: restored ? "taken" : "refused" };
-  const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
-  await log.append([{ type: "record_imported", visibility: "private", payload }]);
+  const told = await log.append([{ type: "record_imported", visibility: "private", payload }]);
+  if (!told.ok) return fail(c, told.code);
   if (!restored && table === "events") return fail(c, "events/malformed");
   return restored ? c.json({ table, rows: rows.length }) : fail(c, "pool/not-empty");
 });
 
 /**
  * `/admin/api/new-log`: this pool's state was put back from a copy of it, so that what it says next it may have said
- * otherwise before (SPEC 4.1). What others granted it may have been withdrawn since.
+ * otherwise before. What others granted it may have been withdrawn since. With `clock_anew` the log's clock, which a wall
+ * clock that was wrong had put into the future, goes back too.
  */
 export const newLogRoutes = new Hono<AdminEnv>().post("/", requireBootstrapAdmin, async (c) => {
+  const body = await adminBody(c, newLogBody);
+  if (body instanceof Response) return body;
   const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
-  const { log_id: before } = await log.heads();
+  const { refused } = await log.clock();
+  if (refused !== null) return fail(c, refused);
   // First: the new name is what has peers send their grants again.
   await forgetReceivedGrants(c.env, c.var.adminTokenId);
-  const { log_id } = await log.startNewLog();
-  const payload = { by: c.var.adminTokenId, log_id, before };
-  await log.append([{ type: "log_started", visibility: "private", payload }]);
+  const started = await log.startNewLog(c.var.adminTokenId, { clockAnew: body.clock_anew });
+  if (!started.ok) return fail(c, started.code);
+  const { log_id, before } = started;
   return c.json({ log_id, before });
 });
 

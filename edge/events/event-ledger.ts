@@ -18,12 +18,11 @@ export interface SequencedEvent {
   ttl: number;
 }
 
-/** An event of ours, with its places. */
+/** An event of ours, with its place. */
 export interface AppendedEvent {
   /** In the whole log. */
   seq: number;
   content_id: string;
-  audienceSeq: { public?: number; peers?: number };
   event: SignedEvent;
 }
 
@@ -63,6 +62,10 @@ export class EventLedger {
     sql.exec("CREATE TABLE IF NOT EXISTS held_of (atom_id TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID");
     sql.exec("CREATE TABLE IF NOT EXISTS keys (key TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID");
     sql.exec("CREATE TABLE IF NOT EXISTS told (atom_id TEXT PRIMARY KEY) WITHOUT ROWID");
+    sql.exec(
+      `CREATE TABLE IF NOT EXISTS peer_clocks (atom_id TEXT PRIMARY KEY, ahead_ms INTEGER NOT NULL,
+       disbelieved INTEGER NOT NULL) WITHOUT ROWID`,
+    );
   }
 
   state(): LogState | null {
@@ -121,22 +124,13 @@ export class EventLedger {
 
   appendedUnder(key: string): AppendedEvent | null {
     const [row] = this.#sql
-      .exec<LogRow & Record<"seq", number> & Record<"public_seq" | "peers_seq", number | null>>(
-        `SELECT seq, public_seq, peers_seq, content_id, bytes, pubkey, signature, ttl FROM log
+      .exec<LogRow & Record<"seq", number>>(
+        `SELECT seq, content_id, bytes, pubkey, signature, ttl FROM log
          WHERE seq = (SELECT seq FROM keys WHERE key = ?)`,
         key,
       )
       .toArray();
-    if (!row) return null;
-    return {
-      seq: row.seq,
-      content_id: row.content_id,
-      audienceSeq: {
-        ...(row.public_seq !== null && { public: row.public_seq }),
-        ...(row.peers_seq !== null && { peers: row.peers_seq }),
-      },
-      event: wireOf(row),
-    };
+    return row ? { seq: row.seq, content_id: row.content_id, event: wireOf(row) } : null;
   }
 
   // ---- peers that are told when there is something new
@@ -144,6 +138,8 @@ export class EventLedger {
   tell(atomId: string, wanted: boolean): void {
     const change = wanted ? "INSERT OR IGNORE INTO told VALUES (?)" : "DELETE FROM told WHERE atom_id = ?";
     this.#sql.exec(change, atomId);
+    // What a peer says of our clock counts as long as an admin trusts it.
+    if (!wanted) this.peerClock(atomId, null);
   }
 
   told(): string[] {
@@ -151,6 +147,34 @@ export class EventLedger {
       .exec<{ atom_id: string }>("SELECT atom_id FROM told")
       .toArray()
       .map((row) => row.atom_id);
+  }
+
+  // ---- what the time of peers says of our clock
+
+  /** By how much this peer's time puts our clock ahead; null: it does not. What our admin disbelieved stays so until then. */
+  peerClock(atomId: string, aheadMs: number | null): void {
+    if (aheadMs === null) {
+      this.#sql.exec("DELETE FROM peer_clocks WHERE atom_id = ?", atomId);
+      return;
+    }
+    this.#sql.exec(
+      "INSERT INTO peer_clocks VALUES (?1, ?2, 0) ON CONFLICT (atom_id) DO UPDATE SET ahead_ms = ?2",
+      atomId,
+      Math.round(aheadMs),
+    );
+  }
+
+  disbelievePeerClocks(): void {
+    this.#sql.exec("UPDATE peer_clocks SET disbelieved = 1");
+  }
+
+  /** Peers at trust 2 or more whose time puts our clock ahead, and that are believed. */
+  witnesses(): { atomId: string; aheadMs: number }[] {
+    const rows = this.#sql.exec<{ atom_id: string; ahead_ms: number }>(
+      `SELECT atom_id, ahead_ms FROM peer_clocks
+       WHERE disbelieved = 0 AND atom_id IN (SELECT atom_id FROM told) ORDER BY atom_id`,
+    );
+    return [...rows].map((row) => ({ atomId: row.atom_id, aheadMs: row.ahead_ms }));
   }
 
   // ---- events that wait for our clock (SPEC 4.1)

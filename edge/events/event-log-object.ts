@@ -21,8 +21,9 @@ import { arrive, type TakeResult } from "./arrival.ts";
 import { BringerRates, eventsWorth } from "./bringer-rate.ts";
 import { checkpointRow } from "./checkpoint-row.ts";
 import { adopt, type Clock, tick } from "./clock.ts";
+import { type ClockRefusal, clockRefusal } from "./clock-guard.ts";
 import { type AppendedEvent, EventLedger, type SequencedEvent, type TakenEvent } from "./event-ledger.ts";
-import { append, type Head, type LogState, newLog, type Placed } from "./log-machine.ts";
+import { append, type LogState, newLog, numberIn, type Placed, startAnew } from "./log-machine.ts";
 import { audiencesOf, mayRelay } from "./visibility.ts";
 
 /** What this pool has to say. Nothing that law may want erased belongs into a payload (SPEC 4.1). */
@@ -58,6 +59,22 @@ export interface LogCounts {
   relayed: number;
 }
 
+/** Events of ours in the log; or why our clock is not believed, and nothing was changed. */
+export type Appended = { ok: true; appended: AppendedEvent[] } | { ok: false; code: ClockRefusal };
+
+/** How the wall clock and the log's clock stand to one another. */
+export interface LogClock {
+  /** Why the log does not go on; null where it does. */
+  refused: ClockRefusal | null;
+  /** Where the log's clock stands; 0 before the first event. */
+  last_ms: number;
+  now_ms: number;
+  /** Peers whose time puts our clock ahead, and that are believed. */
+  peers_ahead: string[];
+}
+
+export type NewLog = { ok: true; log_id: string; before: string } | { ok: false; code: ClockRefusal };
+
 /** What became of a peer's events, and how long it must wait before it brings more; null: it brought too many before. */
 export interface TakenAtRate {
   results: TakeResult[] | null;
@@ -67,7 +84,7 @@ export interface TakenAtRate {
 /** Drafts of one caller, and how to answer it. */
 interface Waiting {
   drafts: EventDraft[];
-  resolve(appended: AppendedEvent[]): void;
+  resolve(appended: Appended): void;
   reject(error: unknown): void;
 }
 
@@ -98,6 +115,7 @@ export class EventLog extends DurableObject<Env> {
   #state: LogState;
   /** May be ahead of the state's: events that are being signed have their times. */
   #clock: Clock;
+  #witnesses: { atomId: string; aheadMs: number }[];
   #waiting: Waiting[] = [];
   #writing = false;
   readonly #rates = new BringerRates();
@@ -114,6 +132,7 @@ export class EventLog extends DurableObject<Env> {
     const stored = this.#ledger.state();
     this.#state = stored ?? newLog(randomLogId());
     this.#clock = this.#state.clock;
+    this.#witnesses = this.#ledger.witnesses();
     if (stored === null) this.#ledger.save(this.#state);
     // What a crash left behind between the commit and D1.
     if (this.#outbox.pending() > 0) this.#flushSoon();
@@ -124,12 +143,13 @@ export class EventLog extends DurableObject<Env> {
 
   /**
    * Signs and commits events of our own, in the order given. Drafts that come meanwhile share the next commit. One whose
-   * key is known is answered with the event that it became, and changes nothing.
+   * key is known is answered with the event that it became, and changes nothing. While our clock is not believed nothing
+   * is appended: whoever has something to tell keeps it.
    */
-  async append(drafts: EventDraft[]): Promise<AppendedEvent[]> {
+  async append(drafts: EventDraft[]): Promise<Appended> {
     const waiting = this.#waiting.reduce((sum, each) => sum + each.drafts.length, drafts.length);
     if (waiting > LIMITS.eventDrafts) throw new Error("too many events wait for the log");
-    const { promise, resolve, reject } = Promise.withResolvers<AppendedEvent[]>();
+    const { promise, resolve, reject } = Promise.withResolvers<Appended>();
     this.#waiting.push({ drafts, resolve, reject });
     if (!this.#writing) this.ctx.waitUntil(this.#write());
     return promise;
@@ -150,6 +170,8 @@ export class EventLog extends DurableObject<Env> {
   /** The same, of one peer, which may have the log keep so many a minute. */
   async takeAtRate(events: TakenEvent[], perMinute: number): Promise<TakenAtRate> {
     const from = events[0]?.from ?? "";
+    // What comes in moves our clock too, to the wall clock's time.
+    if (this.#clockRefusal(Date.now()) !== null) return { results: null, waitMs: LIMITS.clockRefusedRetryMs };
     const waitMs = this.#rates.waitMs(from, Date.now());
     if (waitMs > 0) return { results: null, waitMs };
     const results = await this.take(events);
@@ -172,8 +194,10 @@ export class EventLog extends DurableObject<Env> {
       for (const [i, row] of rows.entries()) {
         const body = events[i];
         if (!body || this.#ledger.has(row.contentId)) continue;
-        // Good once, good now: no drift is asked of what this pool had accepted or written.
-        this.#clock = adopt(this.#clock, body.hlc, wallUs(Date.now()));
+        // Good once, good now; but a time that has not come yet would stay with us.
+        const nowUs = wallUs(Date.now());
+        const isPast = body.hlc.physical_us <= nowUs + LIMITS.clockDriftMs * 1_000;
+        this.#clock = isPast ? adopt(this.#clock, body.hlc, nowUs) : tick(this.#clock, nowUs);
         const kind = { visibility: body.visibility, ours: body.origin === atomId };
         const relayed = row.publicSeq === null ? 0 : 1;
         const ttl = Math.max(0, Math.min(row.ttl, LIMITS.eventTtl));
@@ -185,41 +209,113 @@ export class EventLog extends DurableObject<Env> {
     return true;
   }
 
-  /** A restored backup tells its story under a new name, so that nobody takes it for two of one (SPEC 4.1). */
-  async startNewLog(): Promise<LogHeads> {
+  /**
+   * A restored backup tells its story under a new name, so that nobody takes it for two of one. `clockAnew`: the log's
+   * clock goes back to the wall clock, and peers are told only what comes from now on. The event that says so is the
+   * first of the new log, in the same commit. `by`: the admin's token id.
+   */
+  async startNewLog(by: string, { clockAnew }: { clockAnew: boolean }): Promise<NewLog> {
+    const keys = await poolKeys(this.env);
     await this.#keepCheckpoints();
+    for (;;) {
+      const nowMs = Date.now();
+      const refused = this.#clockRefusal(nowMs);
+      if (refused !== null) return { ok: false, code: refused };
+      const { logId: before } = this.#state;
+      const log_id = randomLogId();
+      const clock = clockAnew ? { physical_us: wallUs(nowMs), logical: 0 } : this.#clock;
+      const started = clockAnew ? startAnew(this.#state, log_id, clock) : { ...this.#state, logId: log_id, clock };
+      const payload = { by, log_id, before, ...(clockAnew && { starts: started.starts }) };
+      const hlc = tick(clock, wallUs(nowMs));
+      const draft: EventDraft = { type: "log_started", visibility: "private", payload };
+      const signedAfter = this.#state;
+      const wire = await signEvent(keys.signer, { ...draft, hlc });
+      // Something came while it was signed, or is being signed: the new log begins after that.
+      if (this.#state !== signedAfter || this.#writing) {
+        await scheduler.wait(NEW_LOG_RETRY_MS);
+        continue;
+      }
+      this.#commit(() => {
+        this.#state = started;
+        this.#clock = hlc;
+        this.#place({ draft, wire, hlc }, originOf(keys));
+      });
+      return { ok: true, log_id, before };
+    }
+  }
+
+  // ---- our clock
+
+  clock(): LogClock {
+    const nowMs = Date.now();
+    return {
+      refused: this.#clockRefusal(nowMs),
+      last_ms: Math.floor(this.#clock.physical_us / 1_000),
+      now_ms: nowMs,
+      peers_ahead: this.#witnesses.map(({ atomId }) => atomId),
+    };
+  }
+
+  /** Told by a peer's `Bond` when it changes: by how much the peer's time puts our clock ahead; null where it does not. */
+  peerClock(atomId: string, aheadMs: number | null): void {
+    this.#ledger.peerClock(atomId, aheadMs);
+    this.#witnesses = this.#ledger.witnesses();
+  }
+
+  /** Our admin says that the wall clock is right, whatever peers say until now. `by`: the admin's token id. */
+  async confirmClock(by: string): Promise<LogClock> {
+    const { refused, last_ms, now_ms, peers_ahead } = this.clock();
     this.#commit(() => {
-      this.#state = { ...this.#state, logId: randomLogId() };
+      this.#ledger.disbelievePeerClocks();
+      this.#state = { ...this.#state, confirmedUs: wallUs(now_ms) };
     });
-    return this.heads();
+    this.#witnesses = [];
+    const payload = { by, refused, last_ms, now_ms, peers_ahead };
+    await this.append([{ type: "clock_confirmed", visibility: "private", payload }]);
+    this.#arm();
+    return this.clock();
+  }
+
+  #clockRefusal(nowMs: number): ClockRefusal | null {
+    const { confirmedUs = 0 } = this.#state;
+    const aheadOfPeers = this.#witnesses.length;
+    return clockRefusal(wallUs(nowMs), { clock: this.#clock, confirmedUs, aheadOfPeers });
   }
 
   // ---- reading
 
   /** The next events of an audience, of which `since` is the last one known. */
   async read(of: Audience, since: number, limit: number): Promise<EventPage> {
-    const { logId, heads } = this.#state;
-    const events = this.#ledger.page(of, since, limit);
-    const checkpoint = await this.#checkpoint(of, logId, heads[of]);
-    return { events, next: events.at(-1)?.seq ?? since, head: heads[of].seq, checkpoint };
+    const state = this.#state;
+    const start = of === "all" ? 0 : (state.starts?.[of] ?? 0);
+    const page = this.#ledger.page(of, since + start, limit);
+    const events = page.map((each) => ({ ...each, seq: each.seq - start }));
+    const checkpoint = await this.#checkpoint(of, state);
+    return { events, next: events.at(-1)?.seq ?? since, head: numberIn(state, of, state.heads[of].seq), checkpoint };
   }
 
   heads(): LogHeads {
-    const { logId, heads } = this.#state;
-    return { log_id: logId, public: heads.public.seq, peers: heads.peers.seq, all: heads.all.seq, hlc: this.#clock };
+    const { logId } = this.#state;
+    const head = (of: Audience) => numberIn(this.#state, of, this.#state.heads[of].seq);
+    return { log_id: logId, public: head("public"), peers: head("peers"), all: head("all"), hlc: this.#clock };
+  }
+
+  /** The numbers after which the log begins for peers. */
+  starts(): Record<"public" | "peers", number> {
+    return this.#state.starts ?? { public: 0, peers: 0 };
   }
 
   /** What this pool says of each audience now, signed. */
   async checkpoints(): Promise<SignedCheckpoint[]> {
-    const { logId, heads } = this.#state;
-    return Promise.all(audience.options.map((of) => this.#checkpoint(of, logId, heads[of])));
+    const state = this.#state;
+    return Promise.all(audience.options.map((of) => this.#checkpoint(of, state)));
   }
 
   /** Resolves with the audience's last number as soon as it is past `since`, or when `waitMs` is over. */
   async changed(of: Audience, since: number, waitMs: number): Promise<number> {
     const deadlineMs = Date.now() + Math.min(waitMs, LIMITS.eventsWaitMs);
     for (;;) {
-      const { seq } = this.#state.heads[of];
+      const seq = numberIn(this.#state, of, this.#state.heads[of].seq);
       const leftMs = deadlineMs - Date.now();
       if (seq > since || leftMs <= 0) return seq;
       await this.#nextCommit(leftMs);
@@ -229,6 +325,7 @@ export class EventLog extends DurableObject<Env> {
   /** Whether this peer's `Bond` wants to hear that the log has something new for others (SPEC 4.2). */
   tellOfCommits(atomId: string, wanted: boolean): void {
     this.#ledger.tell(atomId, wanted);
+    this.#witnesses = this.#ledger.witnesses();
   }
 
   /** Resolves once D1 has what was committed until now; false when it cannot be reached. */
@@ -255,8 +352,14 @@ export class EventLog extends DurableObject<Env> {
       while (this.#waiting.length > 0) {
         // Whoever is at the door comes in first: a commit of many costs the disk what one of a single event does.
         await scheduler.wait(0);
+        const nowMs = Date.now();
+        const refused = this.#clockRefusal(nowMs);
+        if (refused !== null) {
+          for (const each of this.#waiting.splice(0)) each.resolve({ ok: false, code: refused });
+          continue;
+        }
         const group = this.#nextGroup();
-        const signed = await Promise.allSettled(group.map(({ drafts }) => this.#sign(keys, drafts)));
+        const signed = await Promise.allSettled(group.map(({ drafts }) => this.#sign(keys, drafts, nowMs)));
         this.#commitGroup(group, signed, keys);
       }
     } catch (error) {
@@ -278,9 +381,9 @@ export class EventLog extends DurableObject<Env> {
   }
 
   /** The clock ticks for each before anything waits, so that times have the order of the log. */
-  #sign({ signer }: PoolKeys, drafts: EventDraft[]): Promise<Signed[]> {
+  #sign({ signer }: PoolKeys, drafts: EventDraft[], nowMs: number): Promise<Signed[]> {
     const timed = drafts.map((draft) => {
-      this.#clock = tick(this.#clock, wallUs(Date.now()));
+      this.#clock = tick(this.#clock, wallUs(nowMs));
       return { draft, hlc: this.#clock };
     });
     return Promise.all(
@@ -288,8 +391,8 @@ export class EventLog extends DurableObject<Env> {
     );
   }
 
-  #commitGroup(group: Waiting[], signed: PromiseSettledResult<Signed[]>[], { atomId, signer }: PoolKeys): void {
-    const origin = { origin: atomId, node_id: nodeIdOf(signer.publicKey) };
+  #commitGroup(group: Waiting[], signed: PromiseSettledResult<Signed[]>[], keys: PoolKeys): void {
+    const origin = originOf(keys);
     let appended: (AppendedEvent[] | null)[];
     try {
       appended = this.#commit(() =>
@@ -302,7 +405,7 @@ export class EventLog extends DurableObject<Env> {
     for (const [i, waiting] of group.entries()) {
       const outcome = signed[i];
       if (outcome?.status === "rejected") waiting.reject(outcome.reason);
-      else waiting.resolve(appended[i] ?? []);
+      else waiting.resolve({ ok: true, appended: appended[i] ?? [] });
     }
   }
 
@@ -322,15 +425,7 @@ export class EventLog extends DurableObject<Env> {
     const seq = places.all?.seq ?? 0;
     // In the same commit as the event.
     if (draft.key !== undefined) this.#ledger.remember(draft.key, seq);
-    return {
-      seq,
-      content_id: wire.content_id,
-      audienceSeq: {
-        ...(places.public && { public: places.public.seq }),
-        ...(places.peers && { peers: places.peers.seq }),
-      },
-      event: wire,
-    };
+    return { seq, content_id: wire.content_id, event: wire };
   }
 
   // ---- events of others
@@ -371,6 +466,7 @@ export class EventLog extends DurableObject<Env> {
     const { atomId } = await poolKeys(this.env);
     for (;;) {
       const nowMs = Date.now();
+      if (this.#clockRefusal(nowMs) !== null) return;
       const due = this.#commit(() => {
         const released = this.#ledger.releaseDue(wallUs(nowMs));
         for (const taken of released) this.#take(taken, atomId, nowMs);
@@ -441,7 +537,10 @@ export class EventLog extends DurableObject<Env> {
     return result;
   }
 
-  async #checkpoint(of: Audience, logId: string, { seq, chain, hlc }: Head): Promise<SignedCheckpoint> {
+  async #checkpoint(of: Audience, state: LogState): Promise<SignedCheckpoint> {
+    const { logId } = state;
+    const { chain, hlc } = state.heads[of];
+    const seq = numberIn(state, of, state.heads[of].seq);
     const last = this.#checkpoints.get(of);
     if (last?.checkpoint.log_id === logId && last.checkpoint.seq === seq) return last;
     const { signer } = await poolKeys(this.env);
@@ -484,10 +583,11 @@ export class EventLog extends DurableObject<Env> {
 
   /** The object has one alarm: the next event that waited long enough, or the next try of the outbox. */
   #arm(): void {
+    const nowMs = Date.now();
     const heldUntilUs = this.#ledger.heldUntilUs();
-    const due = [heldUntilUs === null ? null : Math.ceil(heldUntilUs / 1_000), this.#outbox.dueAtMs(Date.now())].filter(
-      (each) => each !== null,
-    );
+    const earliestMs = this.#clockRefusal(nowMs) === null ? 0 : nowMs + LIMITS.clockRefusedRetryMs;
+    const heldMs = heldUntilUs === null ? null : Math.max(earliestMs, Math.ceil(heldUntilUs / 1_000));
+    const due = [heldMs, this.#outbox.dueAtMs(nowMs)].filter((each) => each !== null);
     if (due.length === 0) return;
     this.ctx.waitUntil(this.ctx.storage.setAlarm(Math.min(...due)));
   }
@@ -513,6 +613,12 @@ export class EventLog extends DurableObject<Env> {
 const isKept = (result: TakeResult | undefined) => result?.ok === true && result.outcome !== "duplicate";
 
 const wallUs = (ms: number) => ms * 1_000;
+
+const NEW_LOG_RETRY_MS = 5;
+
+function originOf({ atomId, signer }: PoolKeys): { origin: string; node_id: string } {
+  return { origin: atomId, node_id: nodeIdOf(signer.publicKey) };
+}
 
 function wireOf(row: EventRow): SignedEvent {
   return {

@@ -90,10 +90,12 @@ export class EventOutbox {
       const last = rows.at(-1);
       if (!last) return;
       const drafts = rows.map(({ draft }) => JSON.parse(draft) as EventDraft);
-      const appended = await this.#env.EVENT_LOG.getByName(EVENT_LOG).append(drafts);
+      const told = await this.#env.EVENT_LOG.getByName(EVENT_LOG).append(drafts);
       if (this.#isForgotten) return;
+      // The log takes nothing now, and says why: the drafts wait, as while it is away.
+      if (!told.ok) throw new Error(told.code);
       this.#storage.transactionSync(() => {
-        for (const [i, { event }] of appended.entries()) {
+        for (const [i, { event }] of told.appended.entries()) {
           if (drafts[i]) this.#heard(event, drafts[i]);
         }
         this.#storage.sql.exec(`DELETE FROM ${this.#table} WHERE seq <= ?`, last.seq);

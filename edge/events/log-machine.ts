@@ -15,6 +15,29 @@ export interface LogState {
   readonly logId: string;
   readonly heads: Readonly<Record<Audience, Head>>;
   readonly clock: Clock;
+  /** The wall time that an admin last confirmed, in microseconds. Absent: never. */
+  readonly confirmedUs?: number;
+  /** The numbers after which this log begins for peers, where it left earlier events behind. Absent: from the first. */
+  readonly starts?: Readonly<Record<"public" | "peers", number>>;
+}
+
+/** The number in an audience that this log says, of the number that the event has for good. */
+export function numberIn({ starts }: LogState, audience: Audience, seq: number): number {
+  return audience === "all" ? seq : seq - (starts?.[audience] ?? 0);
+}
+
+/**
+ * A log under a new name that begins anew for peers, and whose clock is `clock`: what was said before may be of a time
+ * that no peer believes, and a follower would stop at it. The operator's whole log goes on.
+ */
+export function startAnew({ heads }: LogState, logId: string, clock: Clock): LogState {
+  const empty = ({ seq }: Head): Head => ({ seq, chain: GENESIS_CHAIN, hlc: NEVER });
+  return {
+    logId,
+    heads: { all: heads.all, public: empty(heads.public), peers: empty(heads.peers) },
+    clock,
+    starts: { public: heads.public.seq, peers: heads.peers.seq },
+  };
 }
 
 export type Place = Pick<Head, "seq" | "chain">;

@@ -48,12 +48,17 @@ export const eventRoutes = new Hono<AdminEnv>()
     });
   })
 
+  /** Our admin says that this machine's clock is right, so that the log goes on. */
+  .post("/confirm-clock", async (c) => {
+    return c.json(await c.env.EVENT_LOG.getByName(EVENT_LOG).confirmClock(c.var.adminTokenId));
+  })
+
   /** The record as D1 has it, page by page, beside what the log says of itself. What holds, `ligand events verify` finds out. */
   .get("/verify", async (c) => {
     const since = Number(c.req.query("since") ?? 0);
     if (!Number.isSafeInteger(since) || since < 0) return fail(c, "http/invalid-body", { param: "since" });
     const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
-    const said = await log.checkpoints();
+    const [said, starts] = await Promise.all([log.checkpoints(), log.starts()]);
     if (!(await log.flushRecords())) return fail(c, "pool/not-ready");
     const { atomId: origin, signer } = await poolKeys(c.env);
     const rows = await eventsAfter(c.env.DB, since);
@@ -65,6 +70,7 @@ export const eventRoutes = new Hono<AdminEnv>()
       events: rows.map(recorded),
       kept: kept.map((row) => signedAgain(row, nodeIdOf(signer.publicKey))),
       next: until,
+      ...(starts.public + starts.peers > 0 && { starts }),
     });
   });
 

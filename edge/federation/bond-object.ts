@@ -96,6 +96,8 @@ type MinTier = FederationPolicy["min_auth_tier"];
 const LAST_GRANT = "lastGrant";
 /** Persisted contract: under this key, true when all tries to tell that grant were in vain. */
 const UNHEARD_GRANT = "unheardGrant";
+/** Persisted contract: under this key, true while the peer's time puts our clock ahead. */
+const SAYS_AHEAD = "saysAhead";
 /** Persisted contract: under this key, true while a stranger that made room for another is still in the record. */
 const LEAVING = "leaving";
 /** Nonces are kept for minutes; that they go is in no hurry. */
@@ -120,6 +122,7 @@ export class Bond extends DurableObject<Env> {
   #isGrantUnheard: boolean;
   readonly #alarm: OneAlarm;
   #isLeaving: boolean;
+  #saysAhead: boolean;
   /** What the registry is being told. */
   #noting: Promise<unknown> = Promise.resolve();
   /** Nonces will be looked through by then. */
@@ -131,6 +134,7 @@ export class Bond extends DurableObject<Env> {
     this.#identity = kv.get("identity");
     this.#isGrantUnheard = kv.get<boolean>(UNHEARD_GRANT) ?? false;
     this.#isLeaving = kv.get<boolean>(LEAVING) ?? false;
+    this.#saysAhead = kv.get<boolean>(SAYS_AHEAD) ?? false;
     this.#alarm = new OneAlarm(ctx.storage);
     this.#trust = kv.get("trust") ?? null;
     this.#decidedBy = kv.get("decidedBy") ?? null;
@@ -141,6 +145,7 @@ export class Bond extends DurableObject<Env> {
       absent: () => ctx.waitUntil(this.#noteMember().catch(() => this.#alarm.by(Date.now() + LIMITS.outboxRetryMinMs))),
       isWaiting: () => this.#isWaiting(),
       back: () => this.#back(),
+      heardTime: (aheadMs) => this.#heardTime(aheadMs),
     });
     this.#sync = new PeerSync(ctx, env, this.#line, {
       trust: () => this.#trust,
@@ -594,6 +599,24 @@ export class Bond extends DurableObject<Env> {
     });
     if (change === "closed") this.#back();
     else this.ctx.waitUntil(this.#settle());
+  }
+
+  /** Its own time, by the answers to our calls: the log is told when it begins, or ends, to put our clock ahead. */
+  #heardTime(aheadMs: number): void {
+    const atomId = this.#identity?.atomId;
+    const isAhead = aheadMs > LIMITS.clockDriftMs;
+    if (atomId === undefined || this.#trust === null || isAhead === this.#saysAhead) return;
+    this.#saysAhead = isAhead;
+    const { kv } = this.ctx.storage;
+    if (isAhead) kv.put(SAYS_AHEAD, true);
+    else kv.delete(SAYS_AHEAD);
+    const told = this.env.EVENT_LOG.getByName(EVENT_LOG).peerClock(atomId, isAhead ? aheadMs : null);
+    this.ctx.waitUntil(
+      Promise.resolve(told).catch(() => {
+        // The next answer tells it.
+        this.#saysAhead = !isAhead;
+      }),
+    );
   }
 
   /** What waits for it is tried at once. */

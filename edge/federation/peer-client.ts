@@ -5,6 +5,7 @@ import { type FederationPolicy, isAllowedPeerUrl } from "../../schema/wire/feder
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { networkFailure } from "../../schema/wire/network-failure.ts";
 import type { Env } from "../env.ts";
+import { aheadOfPeerMs } from "../events/clock-guard.ts";
 import { hasMoreValuesThan } from "../http/json-values.ts";
 import { poolKeys } from "../http/pool-keys.ts";
 import { checkFederation } from "../pool/federation-check.ts";
@@ -36,7 +37,14 @@ type NoAnswer = {
 export type CallFailure = "federation/silent" | "federation/no-connection" | { readonly reference: string };
 
 export type PeerAnswer =
-  | { readonly ok: true; readonly status: number; readonly body: unknown; readonly retryAfterSeconds: number | null }
+  | {
+      readonly ok: true;
+      readonly status: number;
+      readonly body: unknown;
+      readonly retryAfterSeconds: number | null;
+      /** How far our clock is ahead of the answer's `Date`, at least; null where it does not say. */
+      readonly aheadMs: number | null;
+    }
   | NoAnswer;
 
 export interface PeerCall {
@@ -55,7 +63,10 @@ const UNREACHABLE: NoAnswer = Object.freeze({ ok: false, code: "federation/unrea
  * allows, no redirects, bounded in time and in what is read of the answer. Nothing else in `edge/` calls out.
  */
 export async function callPeer(env: Env, peer: PeerAddress, call: PeerCall): Promise<PeerAnswer> {
-  return timed(async (signal) => whole(await openPeer(env, peer, call, signal), call.maxBytes));
+  return timed(async (signal) => {
+    const sentMs = Date.now();
+    return whole(await openPeer(env, peer, call, signal), sentMs, call.maxBytes);
+  });
 }
 
 /** The same for an answer that is a stream: its head, once it is there. `signal` ends it at any time. */
@@ -93,7 +104,10 @@ export async function openPeer(
 export async function readPeer(env: Env, url: string, target: string): Promise<PeerAnswer> {
   const open = await openNetwork(env, url);
   if (!open.ok) return open;
-  return timed(async (signal) => whole(await send(open.network, new URL(target, url), { signal })));
+  return timed(async (signal) => {
+    const sentMs = Date.now();
+    return whole(await send(open.network, new URL(target, url), { signal }), sentMs);
+  });
 }
 
 /** Not by `AbortSignal.timeout`: its timer runs on after the answer, and keeps an object in memory. */
@@ -144,13 +158,18 @@ export async function codeOf({ NETWORK_NOTES: notes }: Env, failure: CallFailure
   return networkFailure.safeParse(told).data ?? UNREACHABLE.code;
 }
 
-async function whole(sent: Response | NoAnswer, maxBytes: number = LIMITS.federatedBodyBytes): Promise<PeerAnswer> {
+async function whole(
+  sent: Response | NoAnswer,
+  sentMs: number,
+  maxBytes: number = LIMITS.federatedBodyBytes,
+): Promise<PeerAnswer> {
   if (!(sent instanceof Response)) return sent;
   try {
     const text = await readBounded(sent, maxBytes);
     if (text === null) return UNREACHABLE;
     const retryAfterSeconds = readRetryAfter(sent.headers.get("retry-after"), Date.now());
-    return { ok: true, status: sent.status, body: parse(text), retryAfterSeconds };
+    const aheadMs = aheadOfPeerMs(sent.headers, sentMs);
+    return { ok: true, status: sent.status, body: parse(text), retryAfterSeconds, aheadMs };
   } catch (error) {
     // It has begun to answer: of what can be told, only that it did not go on fits.
     const { failure } = failureOf(error);

@@ -27,9 +27,17 @@ export interface LineOwner {
   isWaiting(): boolean;
   /** It was away and answers: what waits for it may be tried. */
   back(): void;
+  /** How far our clock is ahead of its, at least. */
+  heardTime(aheadMs: number): void;
 }
 
-const ANSWERED: PeerAnswer = Object.freeze({ ok: true, status: 200, body: null, retryAfterSeconds: null });
+const ANSWERED: PeerAnswer = Object.freeze({
+  ok: true,
+  status: 200,
+  body: null,
+  retryAfterSeconds: null,
+  aheadMs: null,
+});
 const NO_ANSWER = Object.freeze({ outcome: { type: "unreachable" } as const, answer: null });
 
 /** Calls to one peer, and the circuit that keeps from calling one that does not answer (SPEC 3.7). */
@@ -72,6 +80,7 @@ export class PeerLine {
     const called = await callPeer(this.#env, address, { method: "POST", ...message });
     // Our own policy kept it here: nothing was tried, nothing is counted, everything waits.
     if (!called.ok && called.code !== "federation/unreachable") return later(Date.now());
+    if (called.ok && called.aheadMs !== null) this.#owner.heardTime(called.aheadMs);
     const { outcome, answer } = called.ok ? readPushAnswer(called) : NO_ANSWER;
     this.#found(afterPushed(this.#absence, outcome, Date.now()));
     if (this.#absence === null) this.#letTryAtMs = Number.NEGATIVE_INFINITY;
@@ -87,6 +96,7 @@ export class PeerLine {
     const address = this.#owner.address();
     if (address === null) return { ok: false, code: "federation/unreachable" };
     const answer = await callPeer(this.#env, address, call);
+    if (answer.ok && answer.aheadMs !== null) this.#owner.heardTime(answer.aheadMs);
     this.#called(answer);
     return answer;
   }

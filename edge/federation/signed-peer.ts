@@ -60,6 +60,12 @@ async function refuseWhileOff(c: Context): Promise<Response | null> {
   return null;
 }
 
+/** With our time, by which a peer whose clock is wrong can find that out. */
+export const dated = createMiddleware(async (c, next) => {
+  await next();
+  c.header("date", new Date().toUTCString());
+});
+
 /** What `legacy_signatures` must say for version 1 to be heard here; `never` for what it may not do (SPEC 3.2). */
 export type Legacy = "reads" | "all" | "never";
 

@@ -103,7 +103,8 @@ export class PoolPolicy extends createDurable({ autoPersist: false }) {
     while (this.untold.length > 0) {
       const next = this.untold.slice(0, TOLD_AT_ONCE);
       const drafts = next.map((each) => ({ type: "policy_changed", visibility: "private", ...each }) as const);
-      await this.#env.EVENT_LOG.getByName(EVENT_LOG).append(drafts);
+      const told = await this.#env.EVENT_LOG.getByName(EVENT_LOG).append(drafts);
+      if (!told.ok) throw new Error(told.code);
       this.untold = this.untold.slice(next.length);
       await this.persist();
     }

@@ -18,21 +18,23 @@ import { appliedMigrations } from "./store.ts";
 export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
   const { DB, LANE, EVENT_LOG, ADMIN_TOKENS, PEER_REGISTRY, ALLOWED_HOSTS, METRICS_TOKEN, ONE_MACHINE } = c.env;
   const lane = LANE.getByName(MAIN_LANE);
-  const [database, migrations, settings, overview, holds, changes, admins, peers, met, ...records] = await Promise.all([
-    timed(DB.prepare("SELECT 1 FROM client_keys LIMIT 1").all()),
-    timed(appliedMigrations(DB)),
-    timed(poolSettings(c.env)),
-    timed(Promise.resolve(lane.overview())),
-    timed(Promise.resolve(lane.holds())),
-    timed(untoldPolicyChanges(c.env)),
-    timed(Promise.resolve(ADMIN_TOKENS.getByName(THE_ADMINS).untold())),
-    timed(Promise.resolve(PEER_REGISTRY.getByName(THE_PEERS).census())),
-    timed(peersMet(c.env)),
-    held(`lane ${MAIN_LANE}`, lane.heldRecords()),
-    held("event log", EVENT_LOG.getByName(THE_LOG).heldRecords()),
-    held("admin tokens", ADMIN_TOKENS.getByName(THE_ADMINS).heldRecords()),
-    held("client keys", heldOfKeys(c.env)),
-  ]);
+  const [database, migrations, settings, overview, holds, changes, admins, clock, peers, met, ...records] =
+    await Promise.all([
+      timed(DB.prepare("SELECT 1 FROM client_keys LIMIT 1").all()),
+      timed(appliedMigrations(DB)),
+      timed(poolSettings(c.env)),
+      timed(Promise.resolve(lane.overview())),
+      timed(Promise.resolve(lane.holds())),
+      timed(untoldPolicyChanges(c.env)),
+      timed(Promise.resolve(ADMIN_TOKENS.getByName(THE_ADMINS).untold())),
+      timed(Promise.resolve(EVENT_LOG.getByName(THE_LOG).clock())),
+      timed(Promise.resolve(PEER_REGISTRY.getByName(THE_PEERS).census())),
+      timed(peersMet(c.env)),
+      held(`lane ${MAIN_LANE}`, lane.heldRecords()),
+      held("event log", EVENT_LOG.getByName(THE_LOG).heldRecords()),
+      held("admin tokens", ADMIN_TOKENS.getByName(THE_ADMINS).heldRecords()),
+      held("client keys", heldOfKeys(c.env)),
+    ]);
   return c.json({
     now_ms: Date.now(),
     atom_id: (await poolKeys(c.env)).atomId,
@@ -49,6 +51,8 @@ export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
       },
     ],
     records: [...records, { of: "peers", held: peers.answer?.records ?? null }],
+    /** The log's clock beside the machine's, and why the log does not go on, where it does not. */
+    log_clock: clock.answer,
     /** What was decided and our log has not heard of; null where nobody answers. */
     untold: [
       { of: "settings", waiting: changes.answer },

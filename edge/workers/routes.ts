@@ -55,7 +55,8 @@ export const workerSocket = new Hono<AppEnv>().get("/connect", async (c) => {
   const retryAfter = Number(response.headers.get("retry-after")) || undefined;
   await response.body?.cancel();
   // That the lane is full concerns all tokens, and may be over in a moment.
-  if (isOfToken(code)) {
+  // What was found meanwhile of a token that is no good is worth more than that it came too often.
+  if (isOfToken(code) && !(isForNow(code) && refusedTokens.find(token, Date.now()))) {
     const retryAfterSeconds = retryAfter ?? LIMITS.refusedTokenKeptSeconds;
     refusedTokens.remember(token, { code, retryAfterSeconds }, Date.now());
   }

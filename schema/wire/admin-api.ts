@@ -29,6 +29,8 @@ export const adminName = z
 
 export const createAdminTokenBody = z.strictObject({ name: adminName });
 
+export const newLogBody = z.strictObject({ clock_anew: z.boolean().default(false) });
+
 export const changePoolBody = z.strictObject({
   name: poolName.optional(),
   description: z.string().max(1_000).optional(),

@@ -519,6 +519,20 @@ export const ERRORS = Object.freeze({
     "The event's clock is too far ahead.",
     "Set the clock of its origin, and send it again later.",
   ),
+  "pool/clock-jumped": entry(
+    409,
+    REQUEST,
+    "clock_jumped",
+    "This pool's clock is more than 30 days past the last event of its log, so that the log does not go on.",
+    "Set the clock. If it is right, because the pool was away for so long: ligand pool confirm-clock",
+  ),
+  "pool/clock-ahead": entry(
+    409,
+    REQUEST,
+    "clock_ahead",
+    "The time of at least two peers says that this pool's clock is ahead by more than 60 s, so that its log does not go on.",
+    "Set the clock (timedatectl set-ntp true). If it is right: ligand pool confirm-clock",
+  ),
   "events/forbidden": entry(
     403,
     REQUEST,

@@ -28,6 +28,7 @@ export const eventTypeOfOurs = z.enum([
   "admin_revoked",
   "record_imported",
   "log_started",
+  "clock_confirmed",
   "circuit_opened",
   "circuit_closed",
   "delivery_given_up",
@@ -195,4 +196,6 @@ export const verifyPage = z.strictObject({
   /** What it once said of its whole log, for numbers of this page. */
   kept: z.array(z.unknown()),
   next: z.int(),
+  /** The numbers after which the log begins for peers, where it left earlier events behind. */
+  starts: z.strictObject({ public: z.int().nonnegative(), peers: z.int().nonnegative() }).optional(),
 });

@@ -267,6 +267,12 @@ export const LIMITS = Object.freeze({
   /** Events of others whose clock is so far ahead are refused; between `clockHoldMs` and this they wait. */
   clockDriftMs: 60_000,
   clockHoldMs: 10_000,
+  /** The log refuses to go on where the wall clock is so far past its last event, until an admin confirms the time. */
+  clockJumpMs: 30 * 24 * 60 * 60_000,
+  /** Or where the time of so many peers puts the wall clock ahead by more than `clockDriftMs`. */
+  clockWitnesses: 2,
+  /** What came for a log that does not go on may come again after this. */
+  clockRefusedRetryMs: 60_000,
   /** The log hears of one worker's coming and going this often at most. */
   presenceMs: 60_000,
   /** After so many events of one microsecond the clock goes to the next one. */

@@ -135,6 +135,7 @@ function poolChecks(findings: PoolFindings, shipped: readonly string[], hints: H
       ];
     }),
     ...findings.records.map((each) => recordsOf(each, todo)),
+    ...logClock(findings.log_clock, todo, hints),
     ...findings.untold.map((each) => untoldOf(each, todo)),
     followed(findings.unfollowable, todo, hints),
     ...peerChecks(findings, todo, hints),
@@ -150,6 +151,28 @@ function recordsOf({ of, held }: PoolFindings["records"][number], todo: Remedies
   return held.waiting > OUTBOX_WARN_ROWS
     ? warn(name, said, "They are kept and tried again; see to D1.")
     : ok(name, said);
+}
+
+/** Nothing of an older pool, which does not say. */
+function logClock(clock: PoolFindings["log_clock"], todo: Remedies, hints: Hints): Check[] {
+  const name = "log clock";
+  if (clock === undefined) return [];
+  if (clock === null) return [fail(name, "the event log does not answer", todo.restart)];
+  const { refused, last_ms, now_ms, peers_ahead } = clock;
+  const confirm = `Set the clock of the pool's machine. If it is right: ${hints.ligand("pool confirm-clock")}`;
+  if (refused === "pool/clock-jumped") {
+    const said = `the clock is ${duration(now_ms - last_ms)} past the log's last event; nothing is written to the log`;
+    return [fail(name, said, confirm)];
+  }
+  if (refused === "pool/clock-ahead") {
+    const said = `the time of ${counted(peers_ahead.length, "peer")} puts the clock ahead; nothing is written to the log`;
+    return [fail(name, said, confirm)];
+  }
+  if (last_ms - now_ms > LIMITS.clockDriftMs) {
+    const said = `the log is ${duration(last_ms - now_ms)} ahead of the clock; peers refuse its events`;
+    return [fail(name, said, `If the clock is right: ${hints.ligand("pool new-log --clock-anew")}`)];
+  }
+  return [ok(name, "the log goes on with the clock")];
 }
 
 function untoldOf({ of, waiting }: PoolFindings["untold"][number], todo: Remedies): Check {

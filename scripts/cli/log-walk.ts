@@ -1,8 +1,7 @@
 import { createHash } from "node:crypto";
-import type * as z from "zod";
+import * as z from "zod";
 import { GENESIS_CHAIN, nextChain, openCheckpoint, openEvent } from "../../schema/crypto/signed-event.ts";
 import type { Audience, Checkpoint, EventBody, RecordedEvent, verifyPage } from "../../schema/wire/events.ts";
-import type { AdminClient } from "../runtime/admin-client.ts";
 
 export type VerifyPage = z.infer<typeof verifyPage>;
 
@@ -23,6 +22,11 @@ export interface Walked {
   checkpoints: number;
 }
 
+const startsShape = z.object({ public: z.int().nonnegative(), peers: z.int().nonnegative() });
+type Starts = z.infer<typeof startsShape>;
+const FROM_THE_FIRST: Starts = { public: 0, peers: 0 };
+const startOf = (of: Starts, audience: Audience) => (audience === "all" ? 0 : of[audience]);
+
 const sha256 = (bytes: Uint8Array) => new Uint8Array(createHash("sha256").update(bytes).digest());
 
 /**
@@ -34,14 +38,18 @@ export class LogWalk {
   readonly #heads: Record<Audience, { seq: number; chain: string }>;
   /** What the pool said before the walk began, by audience: to be met on the way. */
   readonly #said: Checkpoint[];
+  /** The numbers after which the log of today begins for peers, as the pool says; the event that says so is met on the way. */
+  readonly #starts: Starts;
+  #begun: Starts = FROM_THE_FIRST;
   #met = 0;
   #kept = 0;
   #ofOthers = 0;
 
-  private constructor(origin: string, said: Checkpoint[]) {
+  private constructor(origin: string, said: Checkpoint[], starts: Starts) {
     const start = { seq: 0, chain: GENESIS_CHAIN };
     this.#origin = origin;
     this.#said = said;
+    this.#starts = starts;
     this.#heads = { all: start, public: start, peers: start };
   }
 
@@ -56,7 +64,9 @@ export class LogWalk {
     }
     const all = said.find(({ audience }) => audience === "all");
     if (said.length !== 3 || !all) return { seq: 0, what: "the pool does not say where its log ends" };
-    const walk = new LogWalk(page.origin, said);
+    const starts = page.starts ?? FROM_THE_FIRST;
+    const numbered = said.map((each) => ({ ...each, seq: each.seq + startOf(starts, each.audience) }));
+    const walk = new LogWalk(page.origin, numbered, starts);
     const fault = walk.#meet("all", 0) ?? walk.#meet("public", 0) ?? walk.#meet("peers", 0);
     return fault ?? { walk, until: all.seq };
   }
@@ -84,6 +94,9 @@ export class LogWalk {
   /** After the last page. */
   end(): { walked: Walked } | Fault {
     const { all, public: ofPublic, peers } = this.#heads;
+    if (!this.#isOfToday("public") || !this.#isOfToday("peers")) {
+      return { seq: all.seq, what: "the pool says that its log begins anew for peers, and no event says so" };
+    }
     const missed = this.#said.filter(({ audience, seq }) => this.#heads[audience].seq < seq);
     const [first] = missed;
     if (first) {
@@ -129,7 +142,24 @@ export class LogWalk {
       if (given !== this.#heads[audience].seq)
         return { seq, what: `its number in ${NAME[audience]} is not the next one` };
     }
+    if (ours && event.type === "log_started") this.#startAnew(event);
     return this.#meet("all", seq) ?? this.#meet("public", seq) ?? this.#meet("peers", seq);
+  }
+
+  /** A log whose clock went back leaves behind what peers were told before: their chains begin once more. */
+  #startAnew({ payload }: EventBody): void {
+    const said = startsShape.safeParse(payload.starts);
+    if (!said.success) return;
+    this.#begun = said.data;
+    for (const audience of ["public", "peers"] as const) {
+      if (said.data[audience] === this.#heads[audience].seq) {
+        this.#heads[audience] = { seq: said.data[audience], chain: GENESIS_CHAIN };
+      }
+    }
+  }
+
+  #isOfToday(audience: Audience): boolean {
+    return startOf(this.#begun, audience) === startOf(this.#starts, audience);
   }
 
   #advance(audience: Audience, contentId: string): string {
@@ -141,6 +171,7 @@ export class LogWalk {
 
   /** Where the walk has come to what the pool said: is it what is there? */
   #meet(audience: Audience, seq: number): Fault | null {
+    if (!this.#isOfToday(audience)) return null;
     const at = this.#said.findIndex((each) => each.audience === audience && each.seq === this.#heads[audience].seq);
     const said = this.#said[at];
     if (!said) return null;
@@ -166,7 +197,7 @@ function differing(row: RecordedEvent, event: EventBody): string | null {
 
 /** The whole log of a pool, page by page up to where it ended when this began: it may grow meanwhile. */
 export async function walkLog(
-  client: Pick<AdminClient, "verifyEvents">,
+  client: { verifyEvents(since: number): Promise<VerifyPage> },
   progress: (done: number, of: number) => void,
 ): Promise<{ walked: Walked } | Fault> {
   let page = await client.verifyEvents(0);

@@ -6,8 +6,10 @@ import { UsageError } from "./usage-error.ts";
 
 export const newLog: Command = {
   summary: "After the state was put back from a copy of its folder: go on under a new log, and be granted anew.",
-  usage: "[--yes] [--json]",
+  usage: "[--clock-anew] [--yes] [--json]",
   help: [
+    "--clock-anew  the log's clock, which a wrong clock had put into the future, goes back to the machine's; peers are",
+    "              told only what comes from now on",
     "--yes         do not ask",
     ...COMMON_HELP,
     "",
@@ -15,12 +17,12 @@ export const newLog: Command = {
     "and they stop following it. Under a new name its log is another one. What peers grant this pool counts as they say",
     "it again. Only for a copy of files: pool import does this by itself. docs/upgrading.md says when to run it.",
   ],
-  options: { ...COMMON_OPTIONS, yes: { type: "boolean" } },
+  options: { ...COMMON_OPTIONS, "clock-anew": { type: "boolean" }, yes: { type: "boolean" } },
   positionals: { min: 0, max: 0 },
   async run(values, _, hints) {
     const client = admin(values);
     if (!flag(values, "yes")) await confirmed((await client.pool()).atom_id);
-    const done = await client.newLog();
+    const done = await client.newLog(flag(values, "clock-anew"));
     return print(
       values,
       done,

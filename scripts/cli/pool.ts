@@ -12,6 +12,7 @@ import { days, short, whole } from "./numbers.ts";
 import { admins } from "./pool-admins.ts";
 import { exportCommand, importCommand } from "./pool-backup.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
+import { confirmClock } from "./pool-confirm-clock.ts";
 import { doctor } from "./pool-doctor.ts";
 import { nameCommand } from "./pool-name.ts";
 import { newLog } from "./pool-new-log.ts";
@@ -208,6 +209,7 @@ export const pool: Group = {
     export: exportCommand,
     import: importCommand,
     "new-log": newLog,
+    "confirm-clock": confirmClock,
     name: nameCommand,
     keys: {
       summary: "Client keys: create, list, revoke.",

@@ -65,6 +65,12 @@ const namedAdmin = z.object({
   revoked_at: z.string().nullable(),
 });
 const createdAdmin = namedAdmin.extend({ token: z.string() });
+const logClock = z.object({
+  refused: z.enum(["pool/clock-jumped", "pool/clock-ahead"]).nullable(),
+  last_ms: z.number(),
+  now_ms: z.number(),
+  peers_ahead: z.array(z.string()),
+});
 const doctor = z.object({
   now_ms: z.number(),
   atom_id: z.string(),
@@ -100,6 +106,8 @@ const doctor = z.object({
     )
     .nullable(),
   untold: z.array(z.object({ of: z.string(), waiting: z.number().nullable() })),
+  /** Null where the log does not answer; absent in the answer of an older pool. */
+  log_clock: logClock.nullish(),
   allowed_hosts: z.array(z.string()),
   has_metrics_token: z.boolean(),
   runs_on: z.enum(["one-machine", "cloudflare"]),
@@ -147,7 +155,11 @@ export function adminClient(url: string, adminToken: string) {
       call("GET", `/export/events?after=${after}&until=${until}`, rowsPage),
     importRows: (table: RecordTable, rows: BackupRow[]) =>
       call("POST", "/import", z.object({ rows: z.number() }), { table, rows }),
-    newLog: () => call("POST", "/new-log", z.object({ log_id: z.string(), before: z.string() })),
+    newLog: (clockAnew = false) =>
+      call("POST", "/new-log", z.object({ log_id: z.string(), before: z.string() }), {
+        ...(clockAnew && { clock_anew: true }),
+      }),
+    confirmClock: () => call("POST", "/events/confirm-clock", logClock),
     doctor: () => call("GET", "/doctor", doctor),
     createKey: (options: NewKey) => call("POST", "/keys", createdKey, options),
     keys: async () => (await call("GET", "/keys", z.object({ keys: z.array(key) }))).keys,

@@ -56,7 +56,7 @@ describe("as the operator", () => {
     );
     expect(JSON.stringify(listed)).not.toContain(String(invite.token));
     const revoked = await json("pool", "workers", "revoke", String(invite.id));
-    expect(revoked).toEqual({ id: invite.id, revoked_at: expect.stringMatching(/^20/) });
+    expect(revoked).toEqual({ id: invite.id, recorded: true, revoked_at: expect.stringMatching(/^20/) });
   });
 
   it("gets the command that serves the pool with the invite, and the token in a file of its own", async () => {

@@ -253,7 +253,11 @@ describe("two operators", () => {
       expect(await ligand(typed.split(" "))).toMatchObject({ code: 0, stderr: "" });
     }
     expect(await json(alder, "peers", "show", id(birch))).toMatchObject({ effective: 1, revoked_at_ms: null });
-    expect(await json(alder, "peers", "remove", id(birch))).toEqual({ atom_id: id(birch), removed: true });
+    expect(await json(alder, "peers", "remove", id(birch))).toEqual({
+      recorded: true,
+      atom_id: id(birch),
+      removed: true,
+    });
     expect(await json(alder, "peers")).toEqual({ peers: [] });
   });
 

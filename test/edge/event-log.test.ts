@@ -23,6 +23,7 @@ import {
 } from "../../schema/crypto/signed-event.ts";
 import type { Audience, SignedEvent, Visibility } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { appendTo } from "./support.ts";
 
 /** The log of a pool inside workerd: order, clock, signatures, what comes from others. */
 
@@ -84,34 +85,31 @@ async function walked(audience: Audience, limit = 500) {
 
 describe("an event of ours", () => {
   it("is signed, numbered in its audiences, and in D1", async () => {
-    const appended = await log().append([
+    const appended = await appendTo(log(), [
       draft("private"),
       draft("public", { text: "Pôle Nord ❄" }),
       draft("peers"),
       draft("direct", { peer: alice.id }),
       draft("public"),
     ]);
-    expect(appended.map(({ seq, audienceSeq }) => ({ seq, ...audienceSeq }))).toEqual([
-      { seq: 1 },
-      { seq: 2, public: 1 },
-      { seq: 3, peers: 1 },
-      { seq: 4 },
-      { seq: 5, public: 2 },
-    ]);
+    expect(appended.map(({ seq }) => seq)).toEqual([1, 2, 3, 4, 5]);
     const second = appended[1];
     expect(second && (await opened(second.event))).toMatchObject({ origin: us, payload: { text: "Pôle Nord ❄" } });
     expect(await walked("public")).toEqual([appended[1], appended[4]].map((each) => each?.content_id));
     expect(await walked("peers")).toEqual([appended[2]?.content_id]);
     expect(await walked("all")).toEqual(appended.map((each) => each.content_id));
     expect(await log().flushRecords()).toBe(true);
-    const { results } = await env.DB.prepare("SELECT seq, content_id, public_seq, ttl FROM events ORDER BY seq").all();
+    const { results } = await env.DB.prepare(
+      "SELECT seq, content_id, public_seq, peers_seq, ttl FROM events ORDER BY seq",
+    ).all();
     expect(results).toEqual(
-      appended.map((each) => ({
-        seq: each.seq,
-        content_id: each.content_id,
-        public_seq: each.audienceSeq.public ?? null,
-        ttl: each.audienceSeq.public ? LIMITS.eventTtl : 0,
-      })),
+      [
+        { public_seq: null, peers_seq: null, ttl: 0 },
+        { public_seq: 1, peers_seq: null, ttl: LIMITS.eventTtl },
+        { public_seq: null, peers_seq: 1, ttl: 0 },
+        { public_seq: null, peers_seq: null, ttl: 0 },
+        { public_seq: 2, peers_seq: null, ttl: LIMITS.eventTtl },
+      ].map((places, i) => ({ seq: appended[i]?.seq, content_id: appended[i]?.content_id, ...places })),
     );
   });
 
@@ -120,7 +118,7 @@ describe("an event of ours", () => {
     const appended = await runInDurableObject(log(), async (object, state) => {
       const commits = vi.spyOn(state.storage, "transactionSync");
       const made = await Promise.all(
-        writers.map((writer) => object.append([draft("public", { writer }), draft("peers", { writer })])),
+        writers.map((writer) => appendTo(object, [draft("public", { writer }), draft("peers", { writer })])),
       );
       expect(commits.mock.calls.length).toBeLessThan(writers.length / 2);
       return made;
@@ -139,10 +137,10 @@ describe("an event of ours", () => {
     // Asked in the object: what is refused there is an error of the caller, not of the object.
     await runInDurableObject(log(), async (object) => {
       const outcomes = await Promise.allSettled([
-        object.append([draft("peers")]),
-        object.append([draft("peers", { text: "x".repeat(LIMITS.eventBytes) })]),
-        object.append([draft("direct")]),
-        object.append([draft("peers")]),
+        appendTo(object, [draft("peers")]),
+        appendTo(object, [draft("peers", { text: "x".repeat(LIMITS.eventBytes) })]),
+        appendTo(object, [draft("direct")]),
+        appendTo(object, [draft("peers")]),
       ]);
       expect(outcomes.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "rejected", "fulfilled"]);
     });
@@ -159,13 +157,13 @@ describe("a draft with a key", () => {
 
   it("is one event, however often it is told: the answer is the same, and nothing else changes", async () => {
     const told = [keyed("a"), keyed("b", "peers"), keyed("c", "private")];
-    const first = await log().append(told);
+    const first = await appendTo(log(), told);
     const heads = await log().heads();
     await evictDurableObject(log());
-    expect(await log().append(told)).toEqual(first);
-    expect(await log().append([keyed("b", "peers")])).toEqual([first[1]]);
+    expect(await appendTo(log(), told)).toEqual(first);
+    expect(await appendTo(log(), [keyed("b", "peers")])).toEqual([first[1]]);
     expect(await log().heads()).toMatchObject({ all: heads.all, public: heads.public, peers: heads.peers });
-    const [fourth] = await log().append([draft()]);
+    const [fourth] = await appendTo(log(), [draft()]);
     expect(fourth?.seq).toBe(4);
     expect(await log().flushRecords()).toBe(true);
     const { results } = await env.DB.prepare("SELECT count(*) AS n FROM events").all();
@@ -173,7 +171,7 @@ describe("a draft with a key", () => {
   });
 
   it("that comes many times at once is one event", async () => {
-    const answers = await Promise.all(Array.from({ length: 50 }, () => log().append([keyed("a"), keyed("b")])));
+    const answers = await Promise.all(Array.from({ length: 50 }, () => appendTo(log(), [keyed("a"), keyed("b")])));
     expect(new Set(answers.map((each) => JSON.stringify(each))).size).toBe(1);
     expect(await walked("all")).toHaveLength(2);
   });
@@ -182,10 +180,10 @@ describe("a draft with a key", () => {
     const sql = (text: string) => runInDurableObject(log(), (_log, { storage }) => void storage.sql.exec(text));
     await sql("CREATE TRIGGER full BEFORE INSERT ON log BEGIN SELECT RAISE(ABORT, 'the disk is full'); END");
     await runInDurableObject(log(), async (object) => {
-      await expect(object.append([keyed("a")])).rejects.toThrow("the disk is full");
+      await expect(appendTo(object, [keyed("a")])).rejects.toThrow("the disk is full");
     });
     await sql("DROP TRIGGER full");
-    expect(await log().append([keyed("a")])).toMatchObject([{ seq: 1 }]);
+    expect(await appendTo(log(), [keyed("a")])).toMatchObject([{ seq: 1 }]);
   });
 
   it("is in the log once and in the order in which it was first told, in any history of tellings", async () => {
@@ -202,7 +200,10 @@ describe("a draft with a key", () => {
         for (const [i, { more, told, dies }] of [...times, { more: 0, told: 100, dies: false }].entries()) {
           for (let each = 0; each < more; each++) untold.push(`${run}:${made++}`);
           const keys = untold.slice(0, told);
-          const appended = await log().append(keys.map((key) => keyed(key)));
+          const appended = await appendTo(
+            log(),
+            keys.map((key) => keyed(key)),
+          );
           const events = await Promise.all(appended.map(({ event }) => opened(event)));
           expect(events.map(({ payload }) => payload.key)).toEqual(keys);
           for (const key of keys) first.add(key);
@@ -223,7 +224,7 @@ describe("the clock", () => {
   it("goes on forward when the wall clock steps back and the object is evicted in between", async () => {
     const times: [number, number][] = [];
     const write = async () => {
-      const [appended] = await log().append([draft()]);
+      const [appended] = await appendTo(log(), [draft()]);
       const { hlc } = await opened(appended?.event as SignedEvent);
       times.push([hlc.physical_us, hlc.logical]);
     };
@@ -250,7 +251,7 @@ describe("the clock", () => {
   it("is past what it has seen: an answer is later than what it answers", async () => {
     const cause = await theirs(alice, { aheadMs: 9_000 });
     expect(await take(cause)).toEqual({ ok: true, content_id: cause.content_id, outcome: "accepted" });
-    const [answer] = await log().append([draft()]);
+    const [answer] = await appendTo(log(), [draft()]);
     const { hlc } = await opened(answer?.event as SignedEvent);
     expect(hlc).toMatchObject({ physical_us: (await opened(cause)).hlc.physical_us, logical: 2 });
   });
@@ -258,22 +259,23 @@ describe("the clock", () => {
 
 describe("after an eviction the log", () => {
   it("goes on in every audience, under its name, and says the same of the same place", async () => {
-    await log().append([draft("public"), draft("peers"), draft("private")]);
+    await appendTo(log(), [draft("public"), draft("peers"), draft("private")]);
     const before = await log().checkpoints();
     const heads = await log().heads();
     await evictDurableObject(log());
     expect(await log().checkpoints()).toEqual(before);
     expect(await log().heads()).toEqual(heads);
-    await log().append([draft("public"), draft("peers")]);
+    await appendTo(log(), [draft("public"), draft("peers")]);
     expect(await walked("all")).toHaveLength(5);
     expect(await walked("public")).toHaveLength(2);
     expect(await walked("peers")).toHaveLength(2);
   });
 
   it("that was given a new name proves no equivocation, whatever it says next", async () => {
-    await log().append([draft()]);
+    await appendTo(log(), [draft()]);
     const before = (await log().read("public", 0, 1)).checkpoint.checkpoint;
-    const { log_id } = await log().startNewLog();
+    expect(await log().startNewLog("admin", { clockAnew: false })).toMatchObject({ ok: true, before: before.log_id });
+    const { log_id } = await log().heads();
     expect(log_id).toMatch(/^[0-9a-f]{32}$/);
     expect(log_id).not.toBe(before.log_id);
     const after = (await log().read("public", 0, 1)).checkpoint.checkpoint;
@@ -414,7 +416,7 @@ describe("an event of another pool", () => {
   });
 
   it("of ours that comes back is a duplicate", async () => {
-    const [own] = await log().append([draft()]);
+    const [own] = await appendTo(log(), [draft()]);
     expect(await take(own?.event as SignedEvent)).toMatchObject({ outcome: "duplicate" });
   });
 
@@ -423,7 +425,7 @@ describe("an event of another pool", () => {
     expect(await take(wire)).toMatchObject({ outcome: "held" });
     expect(await take(wire, bob)).toMatchObject({ outcome: "duplicate" });
     expect(await log().heads()).toMatchObject({ all: 0, public: 0 });
-    const [own] = await log().append([draft()]);
+    const [own] = await appendTo(log(), [draft()]);
     expect((await opened(own?.event as SignedEvent)).hlc.physical_us).toBe(Date.now() * 1_000);
 
     await evictDurableObject(log());
@@ -434,13 +436,13 @@ describe("an event of another pool", () => {
     await runDurableObjectAlarm(log());
     expect((await log().read("public", 1, 10)).events).toEqual([{ seq: 2, event: wire, ttl: 2 }]);
     expect(await take(wire)).toMatchObject({ outcome: "duplicate" });
-    const [answer] = await log().append([draft()]);
+    const [answer] = await appendTo(log(), [draft()]);
     expect((await opened(answer?.event as SignedEvent)).hlc).toMatchObject({ logical: 2 });
   });
 });
 
 it("an import puts a log's events at the end of a fresh one, under its own name, once", async () => {
-  const own = await log().append([draft("public"), draft("peers"), draft("private")]);
+  const own = await appendTo(log(), [draft("public"), draft("peers"), draft("private")]);
   const foreign = [await theirs(alice), await theirs(bob)];
   await take(foreign[0] as SignedEvent, alice, 3);
   await take(foreign[1] as SignedEvent, alice, 0);
@@ -450,7 +452,7 @@ it("an import puts a log's events at the end of a fresh one, under its own name,
 
   await reset();
   await applyD1Migrations(env.DB, env.TEST_MIGRATIONS);
-  const [first] = await log().append([draft("private")]);
+  const [first] = await appendTo(log(), [draft("private")]);
   const [third] = rows.slice(2);
   expect(await log().restore(third ? [...rows, { ...third, signature: "0".repeat(128) }] : [])).toBe(false);
   expect((await log().heads()).all).toBe(1);
@@ -476,12 +478,12 @@ it("ten thousand events sent again change nothing", async () => {
 });
 
 it("whoever waits for the next event has it as soon as it is there, and not forever", async () => {
-  await log().append([draft("public")]);
+  await appendTo(log(), [draft("public")]);
   expect(await log().changed("public", 0, 60_000)).toBe(1);
   const waiting = log().changed("public", 1, 60_000);
   // Another audience's does not end it.
-  await log().append([draft("private")]);
-  await log().append([draft("public")]);
+  await appendTo(log(), [draft("private")]);
+  await appendTo(log(), [draft("public")]);
   expect(await waiting).toBe(2);
   expect(await log().changed("peers", 0, 0)).toBe(0);
 });
@@ -490,7 +492,10 @@ it("what was once said of the log stays in the record", async () => {
   const [last] = (
     await Promise.all(
       Array.from({ length: 10 }, () =>
-        log().append(Array.from({ length: LIMITS.checkpointEvents / 10 }, () => draft())),
+        appendTo(
+          log(),
+          Array.from({ length: LIMITS.checkpointEvents / 10 }, () => draft()),
+        ),
       ),
     )
   ).flat();

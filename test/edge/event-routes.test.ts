@@ -5,7 +5,7 @@ import type * as z from "zod";
 import { openCheckpoint, openEvent } from "../../schema/crypto/signed-event.ts";
 import { eventsPage, verifyPage } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
-import { admin, ask, eventually, invite, ScriptedAgent } from "./support.ts";
+import { admin, appendTo, ask, eventually, invite, ScriptedAgent } from "./support.ts";
 
 /** `/admin/api/events`, and what the pool itself writes into its log. */
 
@@ -24,7 +24,8 @@ async function said(query = "") {
   return opened.map((each) => (each.ok ? [each.event.type, each.event.visibility, each.event.payload] : each.code));
 }
 const write = (n: number) =>
-  log().append(
+  appendTo(
+    log(),
     Array.from(
       { length: n },
       (_, i) => ({ type: "overview", visibility: i % 2 ? "peers" : "public", payload: { i } }) as const,

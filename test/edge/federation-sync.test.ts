@@ -17,7 +17,7 @@ import {
 } from "../../schema/wire/events.ts";
 import type { peerDetails, TrustLevel } from "../../schema/wire/federation.ts";
 import { freshPool, outcome, type PeerDouble, peerAt, setPolicy } from "./peer-double.ts";
-import { admin, eventually } from "./support.ts";
+import { admin, appendTo, eventually } from "./support.ts";
 
 /** SPEC 4.2: what leaves towards whom, by pull, stream and push; and that nobody misses anything. */
 
@@ -38,7 +38,10 @@ const trust = (peer: PeerDouble, level: number) => admin("PUT", `/peers/${peer.i
 const sha256 = (bytes: Uint8Array) => new Uint8Array(createHash("sha256").update(bytes).digest());
 const write = async (visibility: Visibility, payload: object = {}, n = 1): Promise<SignedEvent[]> => {
   const draft: EventDraft = { type: "overview", visibility, payload: { ...payload } };
-  const appended = await log().append(Array.from({ length: n }, () => draft));
+  const appended = await appendTo(
+    log(),
+    Array.from({ length: n }, () => draft),
+  );
   return appended.map(({ event }) => event);
 };
 const ids = (events: readonly SignedEvent[]) => events.map(({ content_id }) => content_id);
@@ -108,7 +111,7 @@ describe("what leaves towards a peer", () => {
   /** Every kind of event once, by name. */
   async function everything(reader: PeerDouble, other: PeerDouble): Promise<Record<string, string>> {
     const [own] = await Promise.all([
-      log().append([
+      appendTo(log(), [
         { type: "overview", visibility: "private", payload: {} },
         { type: "overview", visibility: "direct", payload: { peer: reader.id } },
         { type: "overview", visibility: "direct", payload: { peer: other.id } },

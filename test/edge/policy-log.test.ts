@@ -54,6 +54,7 @@ describe("a change while the log is away", () => {
     expect(await admin("GET", "/doctor")).toMatchObject({
       untold: [
         { of: "settings", waiting: 3 },
+        { of: "admin tokens", waiting: 0 },
         { of: "peers", waiting: 0 },
       ],
     });

@@ -1,4 +1,6 @@
 import { env, exports } from "cloudflare:workers";
+import type { AppendedEvent } from "../../edge/events/event-ledger.ts";
+import type { Appended, EventDraft } from "../../edge/events/event-log-object.ts";
 import { concat, toHex, utf8 } from "../../schema/crypto/bytes.ts";
 import { canonicalBytes } from "../../schema/crypto/canonical.ts";
 import { generateSecretKey, type Signer, signerFrom } from "../../schema/crypto/ed25519.ts";
@@ -58,6 +60,16 @@ export function chat(key: ClientKey, body: object = {}, init: RequestInit = {}):
     body: JSON.stringify({ model: "test-model", messages: [{ role: "user", content: "hi" }], ...body }),
     ...init,
   });
+}
+
+/** Events of ours that the log takes. */
+export async function appendTo(
+  log: { append(drafts: EventDraft[]): Promise<Appended> },
+  drafts: EventDraft[],
+): Promise<AppendedEvent[]> {
+  const told = await log.append(drafts);
+  if (!told.ok) throw new Error(told.code);
+  return told.appended;
 }
 
 /** An agent's side of the real protocol on a real socket, frame by frame, so that a test decides what happens when. */

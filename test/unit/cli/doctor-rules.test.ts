@@ -20,6 +20,7 @@ const met = (changes: Partial<Met> = {}): Met => ({
   ...changes,
 });
 type Change = NonNullable<Parameters<typeof findings>[0]>;
+type LogClock = Extract<Findings["pool"], { ok: true }>["findings"]["log_clock"];
 type Answered = Extract<Findings["pool"], { ok: true }>;
 
 /** A pool on this machine with which nothing is wrong, but for `change`. */
@@ -37,6 +38,7 @@ function findings(change: (healthy: Findings & { pool: Answered; folder: object 
         records: [{ of: "lane main", held: { waiting: 0, refused: 0 } as Held }],
         unfollowable: [] as string[] | null,
         peers: [met()] as Met[] | null,
+        log_clock: { refused: null, last_ms: -60_000, now_ms: 0, peers_ahead: [] as string[] } as LogClock,
         untold: [{ of: "settings", waiting: 0 as number | null }],
         allowed_hosts: ["127.0.0.1"],
         has_metrics_token: true,
@@ -63,6 +65,8 @@ function findings(change: (healthy: Findings & { pool: Answered; folder: object 
 const good = (days: number, unresolved = false) => ({ validTo: new Date(NOW_MS + days * 86_400_000), unresolved });
 const held = (held: Held) => (f: Parameters<NonNullable<Parameters<typeof findings>[0]>>[0]) =>
   Object.assign(f.pool.findings.records[0] ?? {}, { held });
+const logClock = (change: Partial<NonNullable<LogClock>>) => (f: Parameters<Change>[0]) =>
+  Object.assign(f.pool.findings.log_clock ?? {}, change);
 const wrong = (found: Findings) =>
   diagnose(found, HINTS).flatMap(({ name, state, todo }) => (state === "ok" ? [] : [[name, state, todo !== null]]));
 
@@ -78,6 +82,7 @@ it("nothing is wrong with a healthy pool", () => {
     "settings",
     "lane main",
     "records: lane main",
+    "log clock",
     "log of settings",
     "logs of peers",
     "peers",
@@ -134,6 +139,10 @@ describe("what is wrong is named, and what to do", () => {
       "logs of peers",
       "warn",
     ],
+    ["a clock that jumped", logClock({ refused: "pool/clock-jumped", last_ms: -9e9 }), "log clock", "fail"],
+    ["a clock ahead of peers", logClock({ refused: "pool/clock-ahead", peers_ahead: ["a", "b"] }), "log clock", "fail"],
+    ["a log ahead of the clock", logClock({ last_ms: 9e9 }), "log clock", "fail"],
+    ["a log that says nothing", (f) => Object.assign(f.pool.findings, { log_clock: null }), "log clock", "fail"],
     ["peers in doubt", (f) => Object.assign(f.pool.findings, { unfollowable: null }), "logs of peers", "fail"],
     ["peers that cannot be read", (f) => Object.assign(f.pool.findings, { peers: null }), "peers", "fail"],
     ...(

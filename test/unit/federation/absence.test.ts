@@ -43,6 +43,7 @@ describe("after a call of ours", () => {
     status,
     body,
     retryAfterSeconds: null,
+    aheadMs: null,
   });
   const switchedOff = answered(503, errorBody("federation/disabled"));
   it.each<[given: Absence | null, answer: PeerAnswer, want: Absence | null]>([

@@ -13,8 +13,17 @@ import {
 import { type ClientApi, chatApi, completionApi, embeddingApi } from "../../schema/wire/client-api.ts";
 import { ERRORS, type ErrorCode } from "../../schema/wire/errors.ts";
 import { LIMITS, WORKER_PROTOCOL } from "../../schema/wire/limits.ts";
+import {
+  countTokensAnswer,
+  messagesAnswer,
+  messagesErrorAnswer,
+  messagesEvent,
+} from "../../schema/wire/messages-answers.ts";
+import { countTokensApi, messagesApi } from "../../schema/wire/messages-api.ts";
 import type { Members } from "../../schema/wire/parameter-table.ts";
-import { errorBody } from "../http/errors.ts";
+import { responsesAnswer, responsesEvent } from "../../schema/wire/responses-answers.ts";
+import { responsesApi } from "../../schema/wire/responses-api.ts";
+import { errorBody, messagesErrorBody } from "../http/error-body.ts";
 
 export interface JsonSchema {
   readonly [keyword: string]: unknown;
@@ -54,7 +63,16 @@ const SCHEMAS = {
   Completion: completionAnswer,
   EmbeddingList: embeddingAnswer,
   Cancellation: cancelAnswer,
+  ResponsesRequest: responsesApi.body,
+  Response: responsesAnswer,
+  ResponseEvent: responsesEvent,
+  MessagesRequest: messagesApi.body,
+  Message: messagesAnswer,
+  MessageEvent: messagesEvent,
+  CountTokensRequest: countTokensApi.body,
+  TokenCount: countTokensAnswer,
   Error: errorAnswer,
+  MessagesError: messagesErrorAnswer,
 } as const;
 
 /** Their parameters that have no effect are in the tables and not in the shapes. */
@@ -62,6 +80,9 @@ const APIS: Readonly<Partial<Record<keyof typeof SCHEMAS, Pick<ClientApi<unknown
   ChatCompletionRequest: chatApi,
   CompletionRequest: completionApi,
   EmbeddingRequest: embeddingApi,
+  ResponsesRequest: responsesApi,
+  MessagesRequest: messagesApi,
+  CountTokensRequest: countTokensApi,
 };
 
 /** What any request with a key may meet, and what one may that asks a worker. */
@@ -86,6 +107,15 @@ const STREAM = [
   "last, and one a second while nothing else is written. After the first byte an error is a `data:` line with the error's body, and no `[DONE]` follows.",
 ].join(" ");
 
+const RESPONSES_STREAM = [
+  "With `stream: true` the answer is a server-sent event stream of typed, numbered events in the order that the API",
+  "publishes, without `[DONE]`. Comments are as in other streams. An error after the first byte is `response.failed`.",
+].join(" ");
+const MESSAGES_STREAM = [
+  "With `stream: true` the answer is a server-sent event stream of typed events, from `message_start` to `message_stop`.",
+  "How many tokens the prompt has, `message_delta` says. An error after the first byte is an `error` event.",
+].join(" ");
+
 const ref = (name: keyof typeof SCHEMAS): JsonSchema => ({ $ref: `#/components/schemas/${name}` });
 const json = (name: keyof typeof SCHEMAS) => ({ "application/json": { schema: ref(name) } });
 const header = (name: string) => ({ $ref: `#/components/headers/${name}` });
@@ -107,8 +137,11 @@ const JOB_HEADERS = Object.fromEntries(
   Object.keys(HEADERS).flatMap((name) => (name === "retry-after" ? [] : [[name, header(name)]])),
 );
 
+type ErrorSchema = "Error" | "MessagesError";
+
 /** The refusals of an operation, a response a status: which codes it may be, with an example of the first. */
-function refusals(codes: readonly ErrorCode[]): Record<string, object> {
+function refusals(codes: readonly ErrorCode[], error: ErrorSchema = "Error"): Record<string, object> {
+  const example = error === "Error" ? errorBody : (code: ErrorCode) => messagesErrorBody(code, {}, "req-1");
   const byStatus = Map.groupBy(codes, (code) => ERRORS[code].status);
   return Object.fromEntries(
     [...byStatus].map(([status, alike]) => [
@@ -121,8 +154,8 @@ function refusals(codes: readonly ErrorCode[]): Record<string, object> {
         },
         content: {
           "application/json": {
-            schema: ref("Error"),
-            examples: Object.fromEntries(alike.map((code) => [code.replace("/", "."), { value: errorBody(code) }])),
+            schema: ref(error),
+            examples: Object.fromEntries(alike.map((code) => [code.replace("/", "."), { value: example(code) }])),
           },
         },
       },
@@ -134,20 +167,27 @@ function inference(
   about: Pick<Operation, "operationId" | "summary" | "description">,
   body: keyof typeof SCHEMAS,
   example: object,
-  answer: { whole: keyof typeof SCHEMAS; chunk?: keyof typeof SCHEMAS },
+  answer: {
+    whole: keyof typeof SCHEMAS;
+    chunk?: keyof typeof SCHEMAS;
+    stream?: string;
+    error?: ErrorSchema;
+    codes?: readonly ErrorCode[];
+  },
 ): Operation {
   // OpenAPI 3.1 has no word for the items of a stream: an extension says what each `data:` line holds.
   const stream = answer.chunk && {
     "text/event-stream": { schema: { type: "string" }, "x-event-schema": ref(answer.chunk) },
   };
+  const codes = answer.chunk ? OF_A_JOB : OF_A_JOB.filter((code) => code !== "inference/too-many-streams");
   return {
     ...about,
-    description: answer.chunk ? `${about.description} ${STREAM}` : about.description,
+    description: answer.chunk ? `${about.description} ${answer.stream ?? STREAM}` : about.description,
     tags: ["inference"],
     requestBody: { required: true, content: { "application/json": { schema: ref(body), example } } },
     responses: {
       200: { description: LATE_ANSWER, headers: JOB_HEADERS, content: { ...json(answer.whole), ...stream } },
-      ...refusals(answer.chunk ? OF_A_JOB : OF_A_JOB.filter((code) => code !== "inference/too-many-streams")),
+      ...refusals([...codes, ...(answer.codes ?? [])], answer.error),
     },
   };
 }
@@ -225,6 +265,51 @@ function paths(): ApiDocument["paths"] {
         { whole: "EmbeddingList" },
       ),
     },
+    "/v1/responses": {
+      post: inference(
+        {
+          operationId: "createResponse",
+          summary: "OpenAI's Responses API",
+          description:
+            "Stateless: nothing is stored, so each request holds the whole conversation. SDKs that refer to stored items " +
+            "do so unless they are told `store: false`.",
+        },
+        "ResponsesRequest",
+        { model: "auto", input: "What is a pool?", store: false },
+        {
+          whole: "Response",
+          chunk: "ResponseEvent",
+          stream: RESPONSES_STREAM,
+          codes: ["inference/answer-too-long"],
+        },
+      ),
+    },
+    "/v1/messages": {
+      post: inference(
+        {
+          operationId: "createMessage",
+          summary: "Anthropic's Messages API",
+          description: "For its SDK and for coding agents. The key may be in x-api-key.",
+        },
+        "MessagesRequest",
+        { model: "auto", max_tokens: 256, messages },
+        { whole: "Message", chunk: "MessageEvent", stream: MESSAGES_STREAM, error: "MessagesError" },
+      ),
+    },
+    "/v1/messages/count_tokens": {
+      post: inference(
+        {
+          operationId: "countTokens",
+          summary: "How many tokens a prompt has",
+          description:
+            "A worker of the model counts them, so this costs a request and no tokens. Only workers with a model file of " +
+            "their own can count.",
+        },
+        "CountTokensRequest",
+        { model: "auto", messages },
+        { whole: "TokenCount", error: "MessagesError", codes: ["inference/cannot-count"] },
+      ),
+    },
     "/v1/jobs/{id}/cancel": {
       post: {
         operationId: "cancelJob",
@@ -288,14 +373,16 @@ export function apiDocument(): ApiDocument {
     info: {
       title: "Ligand client API",
       version: "1",
-      description: "A pool's OpenAI-compatible API: the official clients need only its base URL and a key of the pool.",
+      description:
+        "A pool's API, which OpenAI's and Anthropic's official clients speak: they need its base URL and a key of the pool.",
     },
     servers: [{ url: "/" }],
-    security: [{ clientKey: [] }],
+    security: [{ clientKey: [] }, { clientKeyHeader: [] }],
     paths: paths(),
     components: {
       securitySchemes: {
         clientKey: { type: "http", scheme: "bearer", description: "A client key, lk_…, from the pool's operator." },
+        clientKeyHeader: { type: "apiKey", in: "header", name: "x-api-key", description: "The same client key." },
         workerToken: { type: "http", scheme: "bearer", description: "A worker token, lw_…, from the pool's operator." },
       },
       headers: Object.fromEntries(

@@ -18,6 +18,11 @@ export function bearer(header: string | undefined): string | null {
   return /^bearer +([^\s]{1,512})$/i.exec(header ?? "")?.[1] ?? null;
 }
 
+/** Where clients of Anthropic's API have their key. */
+function apiKey(header: string | undefined): string | null {
+  return header !== undefined && /^[^\s]{1,512}$/.test(header) ? header : null;
+}
+
 /**
  * Keys that were found authentic, the most recent thousand: a forged one never gets here, so nobody can fill it, and
  * whether a key is still good is asked of its `Account` every time.
@@ -40,7 +45,7 @@ async function clientIdentity(env: AppEnv["Bindings"], key: string): Promise<Cli
 
 /** SPEC 1, rules 3 and 5: a forged key is refused here, and wakes nothing. */
 export const requireClientKey = createMiddleware<ClientEnv>(async (c, next) => {
-  const key = bearer(c.req.header("authorization"));
+  const key = bearer(c.req.header("authorization")) ?? apiKey(c.req.header("x-api-key"));
   if (key === null) return fail(c, "auth/missing-key");
   const identity = await clientIdentity(c.env, key);
   if (!identity) return fail(c, "auth/invalid-key");

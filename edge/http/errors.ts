@@ -1,29 +1,7 @@
 import type { Context } from "hono";
 import { ERRORS, type ErrorCode } from "../../schema/wire/errors.ts";
 import type { AppEnv } from "./app-env.ts";
-
-export interface ErrorDetails {
-  /** The offending parameter, as the client named it. */
-  param?: string | undefined;
-  /** Says more than the code's own sentence; never a stack, a query or another tenant's data. */
-  message?: string | undefined;
-  /** What to do next, where it is not what the code says. */
-  remedy?: string | undefined;
-  retryAfterSeconds?: number | undefined;
-}
-
-/** The OpenAI-compatible error body (SPEC 5.1): also what the pool's own routes answer. */
-export function errorBody(code: ErrorCode, details: ErrorDetails = {}) {
-  const { message, remedy, type, openAiCode, param } = ERRORS[code];
-  const { retryAfterSeconds } = details;
-  const words = [
-    details.message ?? message,
-    details.remedy ?? remedy,
-    // Clients show people this sentence and no header.
-    ...(retryAfterSeconds === undefined ? [] : [`Try again in ${retryAfterSeconds} s.`]),
-  ];
-  return { error: { message: words.join(" "), type, code: openAiCode, param: details.param ?? param } };
-}
+import { type ErrorDetails, errorBody, errorText } from "./error-body.ts";
 
 /**
  * An error as a response of its own, for code that has no Hono context.
@@ -47,7 +25,7 @@ export function errorResponse(
 /** The one way a route refuses. */
 export function fail(c: Context, code: ErrorCode, details: ErrorDetails = {}): Response {
   c.set("refusal", code);
-  return errorResponse(code, details);
+  return errorResponse(code, details, errorText(c.req.path, code, details, c.get("requestId")));
 }
 
 /** RFC 9110 section 15.5.6: what is known here and takes other methods says which. */
@@ -69,7 +47,8 @@ export function onError(error: Error, c: Context<AppEnv>): Response {
       stack: error.stack?.slice(0, 2_000),
     }),
   );
-  const response = errorResponse("http/internal");
+  const code = "http/internal";
+  const response = errorResponse(code, {}, errorText(c.req.path, code, {}, c.get("requestId")));
   response.headers.set("x-request-id", c.get("requestId") ?? "");
   return response;
 }

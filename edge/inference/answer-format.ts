@@ -4,10 +4,10 @@
  */
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import type { FinishReason, ToolCall, Usage } from "../../schema/wire/worker-frames.ts";
-import type { ErrorDetails } from "../http/errors.ts";
+import type { ErrorDetails } from "../http/error-body.ts";
 
 /** Which dialect a client speaks; embeddings are written by `embedding-format.ts`. */
-export type AnswerDialect = "chat" | "completion" | "embedding";
+export type AnswerDialect = "chat" | "completion" | "embedding" | "responses" | "messages" | "token-count";
 
 export interface AnswerHead {
   readonly jobId: string;
@@ -16,6 +16,10 @@ export interface AnswerHead {
   readonly createdSeconds: number;
   readonly includeUsage: boolean;
   readonly encodingFormat?: "float" | "base64" | undefined;
+  /** Where errors name the request. */
+  readonly requestId: string;
+  /** What the answer repeats of its request, in the API that does so. */
+  readonly echo?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /** A call, or with only its index the one that began before; the piece of arguments comes beside. */
@@ -29,6 +33,8 @@ export interface WholeChoice {
   readonly text: string;
   readonly toolCalls: readonly ToolCall[];
   readonly finishReason: FinishReason;
+  /** The stop sequence at which the answer ended, where that is known. */
+  readonly stopSequence?: string | undefined;
 }
 
 /**
@@ -39,7 +45,7 @@ export interface WholeChoice {
 export interface AnswerFormat {
   text(choice: number, text: string): string;
   toolCall(choice: number, call: CallHead, piece: string): string;
-  finish(choice: number, reason: FinishReason): string;
+  finish(choice: number, reason: FinishReason, stopSequence?: string): string;
   /** The usage is that of all choices together. */
   end(usage: Usage): string;
   /** An error after the first byte of a stream. Nothing follows it. */
@@ -50,6 +56,8 @@ export interface AnswerFormat {
   whole(choices: readonly WholeChoice[], usage: Usage): string;
   /** The body of an error in the place of an answer. */
   errorBody(code: ErrorCode, details?: ErrorDetails): string;
+  /** Whether a stream has more text than this format can repeat at its end; absent where the end repeats nothing. */
+  readonly isTooLong?: boolean;
 }
 
 /**

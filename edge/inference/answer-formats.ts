@@ -2,7 +2,24 @@
 import type { AnswerFormat, AnswerHead } from "./answer-format.ts";
 import { chatFormat } from "./chat-format.ts";
 import { completionFormat } from "./completion-format.ts";
+import { messagesFormat, tokenCountFormat } from "./messages-format.ts";
+import { responsesFormat } from "./responses-format.ts";
 
 export function answerFormat(head: AnswerHead): AnswerFormat {
-  return head.format === "chat" ? chatFormat(head) : completionFormat(head);
+  switch (head.format) {
+    case "chat":
+      return chatFormat(head);
+    case "responses":
+      return responsesFormat(head);
+    case "messages":
+      return messagesFormat(head);
+    case "token-count":
+      return tokenCountFormat(head);
+    // Embeddings are no text: of this format they have the errors.
+    case "embedding":
+    case "completion":
+      return completionFormat(head);
+    default:
+      return head.format satisfies never;
+  }
 }

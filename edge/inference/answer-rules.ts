@@ -58,9 +58,26 @@ export function hearVector({ request }: Asked, said: Said, frame: Frame<"vector"
 /** The reason against the end, null when there is none; counts the calls of a whole answer. */
 export function hearDone({ request }: Asked, said: Said, frame: Frame<"done">): string | null {
   if ("input" in request) {
-    if (frame.text !== undefined || frame.toolCalls) return "text for a job that asked for vectors";
+    if (
+      frame.text !== undefined ||
+      frame.toolCalls ||
+      frame.stopSequence !== undefined ||
+      frame.countedTokens !== undefined
+    )
+      return "text for a job that asked for vectors";
     if (frame.finishReason !== "stop") return "embeddings are complete, or they fail";
     return said.vectors.length === request.input.length ? null : "fewer vectors than inputs";
+  }
+  const counts = "countTokens" in request && request.countTokens === true;
+  if (counts !== (frame.countedTokens !== undefined)) return "counted tokens belong to jobs that count, and only there";
+  if (counts && (frame.text !== "" || frame.usage.promptTokens + frame.usage.completionTokens > 0)) {
+    return "an answer to a job that only counts";
+  }
+  if (
+    frame.stopSequence !== undefined &&
+    !(frame.finishReason === "stop" && request.stop?.includes(frame.stopSequence))
+  ) {
+    return "a stop sequence that the request does not have";
   }
   if (request.stream === (frame.text !== undefined) || (request.stream && frame.toolCalls)) {
     return "text in done belongs to jobs that are not streamed, and only there";

@@ -3,7 +3,8 @@ import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { utf8Bytes } from "../../schema/wire/utf8.ts";
 import type { FinishReason, ToolCall, Usage } from "../../schema/wire/worker-frames.ts";
-import { type ErrorDetails, errorResponse } from "../http/errors.ts";
+import type { ErrorDetails } from "../http/error-body.ts";
+import { errorResponse } from "../http/errors.ts";
 import { type AnswerFormat, type AnswerHead, type CallHead, comment } from "./answer-format.ts";
 import { answerFormat } from "./answer-formats.ts";
 import { embeddingAnswer } from "./embedding-format.ts";
@@ -21,6 +22,8 @@ export interface AnswerEnd {
   /** Of an answer in one piece; nothing of a streamed one. */
   readonly text: string | undefined;
   readonly toolCalls: readonly ToolCall[] | undefined;
+  /** The one at which the answer ended, where its worker says so. */
+  readonly stopSequence?: string | undefined;
   readonly vectors: readonly Uint8Array[];
 }
 
@@ -82,11 +85,11 @@ export class WholeAnswer implements Answer {
     this.#writer.write(ENCODER.encode(" ")).catch(() => this.#gone());
   }
 
-  done(served: Served, { finishReason, usage, text = "", toolCalls = [], vectors }: AnswerEnd): void {
+  done(served: Served, { finishReason, usage, text = "", toolCalls = [], stopSequence, vectors }: AnswerEnd): void {
     const body =
       this.#head.format === "embedding"
         ? embeddingAnswer(this.#head, vectors, usage)
-        : this.#format.whole([{ text, toolCalls, finishReason }], usage);
+        : this.#format.whole([{ text, toolCalls, finishReason, stopSequence }], usage);
     this.#end(body, () => new Response(body, { headers: { ...JSON_BODY, ...servedHeaders(served) } }));
   }
 
@@ -145,11 +148,12 @@ export class StreamedAnswer implements Answer {
   text(served: Served, text: string, call?: CallHead): void {
     this.#open(served);
     this.#write(call ? this.#format.toolCall(0, call, text) : this.#format.text(0, text));
+    if (this.#format.isTooLong && !this.#ended) this.#onGone("inference/answer-too-long");
   }
 
   done(served: Served, end: AnswerEnd): void {
     this.#open(served);
-    this.#write(this.#format.finish(0, end.finishReason) + this.#format.end(end.usage));
+    this.#write(this.#format.finish(0, end.finishReason, end.stopSequence) + this.#format.end(end.usage));
     this.#finish();
   }
 
@@ -212,9 +216,11 @@ export class StreamedAnswer implements Answer {
 
   #write(text: string): void {
     if (this.#ended || text === "") return;
+    // Counted before this piece: the last events of some formats repeat the whole answer.
+    const isSlow = this.#unreadBytes > LIMITS.readerBufferBytes;
     this.#pending += text;
     this.#unreadBytes += utf8Bytes(text);
-    if (this.#unreadBytes > LIMITS.readerBufferBytes) this.#gone("inference/slow-reader");
+    if (isSlow) this.#gone("inference/slow-reader");
     else if (!this.#writing) void this.#pump();
   }
 

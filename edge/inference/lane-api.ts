@@ -19,6 +19,8 @@ export interface LaneJob {
   includeUsage: boolean;
   /** Said with whatever answers it: an answer that is passed on as the lane made it is copied nowhere. */
   headers?: Record<string, string>;
+  /** What the answer repeats of its request. */
+  echo?: Record<string, unknown>;
   /** Of embeddings. */
   encodingFormat?: "float" | "base64";
 }

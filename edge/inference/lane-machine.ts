@@ -20,7 +20,7 @@ import type {
 import { hearDelta, hearDone, hearVector, nothingSaid, type Said } from "./answer-rules.ts";
 import type { JobName } from "./lane-api.ts";
 import { mayTryAgain } from "./lost-jobs.ts";
-import { canMeet, type Need, needOf } from "./worker-request.ts";
+import { canMeet, type Need, needsOf, unmetNeed } from "./worker-request.ts";
 
 export interface NewJob {
   readonly id: string;
@@ -53,7 +53,7 @@ export interface Job extends NewJob {
   /** Of the protocol that its worker speaks: what it was sent goes by it. */
   minor: number;
   /** What only some workers can do of it. */
-  readonly need: Need | null;
+  readonly needs: readonly Need[];
   nextSeq: number;
   relayedBytes: number;
   relayedTokens: number;
@@ -107,6 +107,8 @@ export type JobEnd =
       usage: Usage;
       text: string | undefined;
       toolCalls: ToolCall[] | undefined;
+      stopSequence: string | undefined;
+      countedTokens: number | undefined;
       metering: Metering;
       signature: string;
     }
@@ -148,12 +150,13 @@ export function newLane(knownModels: Iterable<string> = [], firstLease = 1): Lan
 
 export function submit(state: LaneState, incoming: NewJob, nowMs: number): Submission {
   const { model } = incoming;
-  const need = needOf(incoming.request);
+  const needs = needsOf(incoming.request);
   if (!isServed(state, model)) {
     return { ok: false, code: state.knownModels.has(model) ? "inference/no-worker" : "inference/model-not-found" };
   }
   if (!doesKind(state, model, incoming.kind)) return { ok: false, code: "inference/unsupported-kind" };
-  if (need && !isMet(state, model, need)) return { ok: false, ...need };
+  const unmet = needs.length === 0 ? undefined : unmetNeed(needs, servingWorkers(state, model));
+  if (unmet) return { ok: false, ...unmet };
   const queue = queueOf(state, model);
   const hasCredit = (state.available.get(model)?.size ?? 0) > 0;
   const isFull = (!hasCredit && !hasPlace(state, queue, incoming.keyId)) || !hasRoom(state, incoming);
@@ -175,7 +178,7 @@ export function submit(state: LaneState, incoming: NewJob, nowMs: number): Submi
     workerId: null,
     engine: null,
     minor: 0,
-    need,
+    needs,
     nextSeq: 0,
     relayedBytes: 0,
     relayedTokens: 0,
@@ -450,12 +453,14 @@ function jobFrame(
     case "done": {
       const reason = hearDone(job, job.said, frame);
       if (reason !== null) return [violation(worker.connection, reason)];
-      const { finishReason, usage, text, toolCalls, metering, meteringSignature: signature } = frame;
+      const { finishReason, usage, text, toolCalls, stopSequence, countedTokens } = frame;
+      const { metering, meteringSignature: signature } = frame;
       if (text !== undefined) {
         job.relayedBytes = utf8Bytes(text);
         for (const call of toolCalls ?? []) job.relayedBytes += call.name.length + utf8Bytes(call.arguments);
       }
-      return [end(state, job, { outcome: "done", finishReason, usage, text, toolCalls, metering, signature })];
+      const said = { finishReason, usage, text, toolCalls, stopSequence, countedTokens };
+      return [end(state, job, { outcome: "done", ...said, metering, signature })];
     }
     case "failed":
       return failed(state, job, worker, frame, nowMs);
@@ -488,7 +493,7 @@ function canAnyDo(state: LaneState, job: Job): boolean {
 
 function canDo(worker: Worker, job: Job): boolean {
   const doesKind = worker.models.get(job.model)?.kinds.includes(job.kind) === true;
-  return doesKind && !job.failedAt.has(worker.workerId) && canMeet(job.need, worker);
+  return doesKind && !job.failedAt.has(worker.workerId) && canMeet(job.needs, worker);
 }
 
 /** Hands queued jobs to workers with credit, first come first served (SPEC 5.3). */
@@ -648,15 +653,12 @@ function doesKind(state: LaneState, model: string, kind: JobKind): boolean {
 
 /** Whether a worker of this model can do what only some workers can do of this request. */
 export function isMetBy(state: LaneState, model: string, request: JobRequest): boolean {
-  const need = needOf(request);
-  return need === null || isMet(state, model, need);
+  const needs = needsOf(request);
+  return needs.length === 0 || unmetNeed(needs, servingWorkers(state, model)) === undefined;
 }
 
-function isMet(state: LaneState, model: string, need: Need): boolean {
-  for (const worker of state.workers.values()) {
-    if (!worker.draining && worker.models.has(model) && canMeet(need, worker)) return true;
-  }
-  return false;
+function servingWorkers(state: LaneState, model: string): Worker[] {
+  return [...state.workers.values()].filter((worker) => !worker.draining && worker.models.has(model));
 }
 
 /** Where a waiting job stands, from 1; null when it does not wait. */

@@ -10,7 +10,8 @@ import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { CLOSE, LIMITS } from "../../schema/wire/limits.ts";
 import type { JobKind } from "../../schema/wire/worker-frames.ts";
 import type { Env } from "../env.ts";
-import { type ErrorDetails, errorResponse } from "../http/errors.ts";
+import type { ErrorDetails } from "../http/error-body.ts";
+import { errorResponse } from "../http/errors.ts";
 import { poolKeys } from "../http/pool-keys.ts";
 import { within } from "../http/within.ts";
 import { type HeldRecords, Outbox } from "../record/outbox.ts";
@@ -19,6 +20,8 @@ import { type ConnectedWorker, LANE_CONNECT_URL } from "../workers/lane-link.ts"
 import { TokenLedger } from "../workers/token-ledger.ts";
 import { WorkerRecords } from "../workers/worker-record.ts";
 import { WorkerSockets } from "../workers/worker-sockets.ts";
+import type { AnswerHead } from "./answer-format.ts";
+import { answerFormat } from "./answer-formats.ts";
 import { type Answer, type Served, StreamedAnswer, WholeAnswer } from "./answers.ts";
 import { autoModel } from "./auto-model.ts";
 import { Elsewhere } from "./elsewhere.ts";
@@ -56,7 +59,7 @@ import {
   restoreMetrics,
 } from "./lane-metrics.ts";
 import { type LaneSettings, laneSettings } from "./lane-settings.ts";
-import { boundUsage, recordMatches } from "./metering-rules.ts";
+import { boundCount, boundUsage, recordMatches } from "./metering-rules.ts";
 import { PresenceLog } from "./presence-log.ts";
 import { WorkerKeys } from "./worker-keys.ts";
 import { requestFor } from "./worker-request.ts";
@@ -195,17 +198,11 @@ export class Lane extends DurableObject<Env> {
       this.#settle(incoming.keyId, incoming.id, 0, incoming.request.stream);
       this.countRefusals(new Map([[submission.code, 1]]), known);
       if (UNSERVED.includes(submission.code)) observeUnserved(this.#metrics, known);
-      return errorResponse(submission.code, submission);
+      const { errorBody } = answerFormat(answerHead(incoming, incoming.model, nowMs));
+      return errorResponse(submission.code, submission, errorBody(submission.code, submission));
     }
     const { job } = submission;
-    const head = {
-      jobId: job.id,
-      format: incoming.format ?? job.kind,
-      model: job.model,
-      createdSeconds: Math.floor(nowMs / 1_000),
-      includeUsage: incoming.includeUsage,
-      encodingFormat: incoming.encodingFormat,
-    };
+    const head = answerHead(incoming, job.model, nowMs);
     const gone = (code: ErrorCode) => this.#apply(cancel(this.#state, job.id, code));
     const answer = job.request.stream
       ? new StreamedAnswer(head, nowMs, gone)
@@ -508,8 +505,11 @@ export class Lane extends DurableObject<Env> {
     // A stream's slot is asked to be free before the client can know that its stream has ended.
     this.#settle(job.keyId, job.id, usage.promptTokens + usage.completionTokens, job.request.stream);
     if (end.outcome === "done") {
-      const { finishReason, text, toolCalls } = end;
-      live?.answer.done(servedBy(job), { finishReason, usage, text, toolCalls, vectors: job.said.vectors });
+      const { finishReason, text, toolCalls, stopSequence, countedTokens: counted } = end;
+      // A count is an answer, and costs no tokens: only the client sees it as the prompt's usage.
+      const shown = counted === undefined ? usage : { promptTokens: boundCount(counted, job), completionTokens: 0 };
+      const { vectors } = job.said;
+      live?.answer.done(servedBy(job), { finishReason, usage: shown, text, toolCalls, stopSequence, vectors });
     } else {
       live?.answer.failed(end.code, end);
     }
@@ -607,6 +607,12 @@ export class Lane extends DurableObject<Env> {
 
 /** Node's own: one call, where WebCrypto's digest is a promise for every few bytes. */
 const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes);
+
+function answerHead(incoming: IncomingJob, model: string, nowMs: number): AnswerHead {
+  const { id: jobId, requestId, kind, format = kind, includeUsage, encodingFormat, echo } = incoming;
+  const createdSeconds = Math.floor(nowMs / 1_000);
+  return { jobId, requestId, format, model, createdSeconds, includeUsage, encodingFormat, echo };
+}
 
 function servedBy(job: Job): Served {
   return { workerId: job.workerId ?? "", queuedMs: job.queuedMs, deterministic: job.engine !== "upstream" };

@@ -4,6 +4,11 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import { utf8Bytes } from "../../schema/wire/utf8.ts";
 import type { JobRequest, Metering, Usage } from "../../schema/wire/worker-frames.ts";
 
+/** As `boundUsage`: what a worker counts is no more than the request can hold. */
+export function boundCount(counted: number, { requestBytes }: { requestBytes: number }): number {
+  return Math.min(counted, requestBytes + LIMITS.toolPromptTokenSlack);
+}
+
 /**
  * Every token is at least one byte of the request or of the answer, but for the template's own, for a few that are
  * generated and not said, and for those that went into reasoning, which nobody sees. Reasoning is bounded by the client's

@@ -1,7 +1,7 @@
 /** What the chat and completion formats share. Pure. */
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import type { Usage } from "../../schema/wire/worker-frames.ts";
-import { type ErrorDetails, errorBody } from "../http/errors.ts";
+import { type ErrorDetails, errorBody } from "../http/error-body.ts";
 import { type AnswerFormat, type AnswerHead, comment } from "./answer-format.ts";
 
 const DONE_EVENT = "data: [DONE]\n\n";

@@ -4,6 +4,10 @@ import { chatProblem } from "../../schema/wire/chat-problem.ts";
 import { chatApi, completionApi, embeddingApi } from "../../schema/wire/client-api.ts";
 import { toChatRequest, toCompletionRequest, toEmbeddingRequest } from "../../schema/wire/client-request.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { countTokensApi, messagesApi } from "../../schema/wire/messages-api.ts";
+import { messagesProblem, toCountRequest, toMessagesRequest } from "../../schema/wire/messages-request.ts";
+import { responsesApi } from "../../schema/wire/responses-api.ts";
+import { responsesEcho, responsesProblem, toResponsesRequest } from "../../schema/wire/responses-request.ts";
 import type { JobKind, JobRequest } from "../../schema/wire/worker-frames.ts";
 import type { Env } from "../env.ts";
 import type { ClientEnv } from "../http/app-env.ts";
@@ -20,6 +24,7 @@ import { findEndedJob } from "./store.ts";
 
 /** Of this isolate. */
 const refusedLookups = new RefusedKeys<Extract<LookupAdmission, { ok: false }>>();
+const MESSAGES_REQUEST_ID = "request-id";
 
 /** What asks no worker has a limit of its own. */
 const admittedLookup = createMiddleware<ClientEnv>(async (c, next) => {
@@ -33,6 +38,13 @@ const admittedLookup = createMiddleware<ClientEnv>(async (c, next) => {
   return fail(c, admission.code, admission);
 });
 
+/** Anthropic's SDK reads the id of a request from this header. */
+const messagesRequestId = createMiddleware<ClientEnv>(async (c, next) => {
+  await next();
+  // A lane's answer has it already.
+  if (!c.res.headers.has(MESSAGES_REQUEST_ID)) c.header(MESSAGES_REQUEST_ID, c.var.requestId);
+});
+
 /** The OpenAI-compatible API (SPEC 5.1): authenticate, validate, ask the key's `Account`, hand to the lane. */
 export const clientApi = new Hono<ClientEnv>()
   .use("*", clientCors)
@@ -41,6 +53,8 @@ export const clientApi = new Hono<ClientEnv>()
   .use("/chat/completions", requireClientKey)
   .use("/completions", requireClientKey)
   .use("/embeddings", requireClientKey)
+  .use("/responses", requireClientKey)
+  .use("/messages/*", messagesRequestId, requireClientKey)
   .use("/jobs/*", requireClientKey, admittedLookup)
 
   .get("/models", async (c) => c.json({ object: "list", data: await servedModels(c.env) }))
@@ -73,11 +87,30 @@ export const clientApi = new Hono<ClientEnv>()
     return infer(c, "embedding", body.model, toEmbeddingRequest(body), { encodingFormat });
   })
 
+  .post("/responses", async (c) => {
+    const body = await clientBody(c, responsesApi, responsesProblem);
+    if (body instanceof Response) return body;
+    const shape = { format: "responses", echo: responsesEcho(body) } as const;
+    return infer(c, "chat", body.model, toResponsesRequest(body), shape);
+  })
+
+  .post("/messages", async (c) => {
+    const body = await clientBody(c, messagesApi, messagesProblem);
+    if (body instanceof Response) return body;
+    return infer(c, "chat", body.model, toMessagesRequest(body), { format: "messages" });
+  })
+
+  .post("/messages/count_tokens", async (c) => {
+    const body = await clientBody(c, countTokensApi, messagesProblem);
+    if (body instanceof Response) return body;
+    return infer(c, "chat", body.model, toCountRequest(body), { format: "token-count" });
+  })
+
   .post("/jobs/:id/cancel", async (c) => {
     const { keyId } = c.var.client;
     const requestId = c.req.param("id");
     if (!isRequestId(requestId)) return fail(c, "inference/job-not-found");
-    const jobId = /^(?:(?:chatcmpl|cmpl)-)?([0-9a-f-]{36})$/.exec(requestId)?.[1] ?? null;
+    const jobId = /^(?:chatcmpl-|cmpl-|resp_|msg_)?([0-9a-f-]{36})$/.exec(requestId)?.[1] ?? null;
     // What ended too long ago for the lane to remember, the record knows, by the job's own id.
     const found =
       (await c.env.LANE.getByName(MAIN_LANE).cancelJobs({ jobId, requestId }, keyId)) ??
@@ -91,14 +124,23 @@ async function infer(
   kind: JobKind,
   model: string,
   request: JobRequest,
-  { includeUsage, ...shape }: Pick<LaneJob, "encodingFormat"> & { includeUsage?: boolean | null | undefined },
+  {
+    includeUsage,
+    ...shape
+  }: Pick<LaneJob, "encodingFormat" | "format" | "echo"> & { includeUsage?: boolean | null | undefined },
 ): Promise<Response> {
   const id = crypto.randomUUID();
   const admission = await admitted(c, id, request.stream);
   if (admission instanceof Response) return admission;
   const { requestId } = c.var;
   const { keyId } = c.var.client;
-  const headers = { ...rateLimitHeaders(admission.rateLimits), "x-ligand-job": id, [REQUEST_ID_HEADER]: requestId };
+  const isMessages = shape.format === "messages" || shape.format === "token-count";
+  const headers = {
+    ...rateLimitHeaders(admission.rateLimits),
+    "x-ligand-job": id,
+    [REQUEST_ID_HEADER]: requestId,
+    ...(isMessages && { [MESSAGES_REQUEST_ID]: requestId }),
+  };
   const job: LaneJob = {
     id,
     keyId,

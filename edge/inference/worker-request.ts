@@ -4,6 +4,7 @@
  */
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { readJsonSchema, readToolParameters } from "../../schema/wire/json-schema.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
 import { isPlain } from "../../schema/wire/plain-keywords.ts";
 import { plainSchema } from "../../schema/wire/plain-schema.ts";
 import type { JobRequest, Manifest } from "../../schema/wire/worker-frames.ts";
@@ -16,29 +17,66 @@ interface Able {
 
 /** What a worker must be able to do, or the answer would be another one; and how to refuse where no worker can. */
 export interface Need {
+  /** The least minor version of the worker protocol. */
   readonly minor: number;
+  /** Absent: any. */
+  readonly engine?: Manifest["engine"];
   readonly code: ErrorCode;
   readonly param?: string;
   readonly message?: string;
   readonly remedy?: string;
 }
 
-/** The first thing that not every worker can do; null where any worker can do all of the request. */
-export function needOf(request: JobRequest): Need | null {
-  if ("tools" in request && request.tools && request.responseFormat && request.toolChoice === undefined) {
-    return {
-      minor: 2,
-      code: "http/unsupported-parameter",
-      param: "response_format",
-      message: "The workers of this model are too old for a response format beside tools to choose from.",
-      remedy: "Set tool_choice, leave one of the two out, or ask the pool's operator to upgrade a worker.",
-    };
+const NONE: readonly Need[] = [];
+const LATER = "Leave it out, or try again when another worker is connected.";
+
+const COUNTING: Need = { minor: 2, engine: "llama", code: "inference/cannot-count" };
+const TOP_K: Need = {
+  minor: 2,
+  engine: "llama",
+  code: "http/unsupported-parameter",
+  param: "top_k",
+  message: "No worker that serves this model now picks among the likeliest tokens only.",
+  remedy: LATER,
+};
+const LONG_DESCRIPTION: Need = {
+  minor: 2,
+  code: "http/unsupported-parameter",
+  param: "tools",
+  message: `Workers that serve this model now take descriptions of ${LIMITS.olderToolDescriptionChars} characters.`,
+  remedy: "Shorten the descriptions of the tools, or try again when another worker is connected.",
+};
+
+const FORMAT_BESIDE_TOOLS: Need = {
+  minor: 2,
+  code: "http/unsupported-parameter",
+  param: "response_format",
+  message: "The workers of this model are too old for a response format beside tools to choose from.",
+  remedy: "Set tool_choice, leave one of the two out, or ask the pool's operator to upgrade a worker.",
+};
+
+/** What not every worker can do; empty where any worker can do all of the request. */
+export function needsOf(request: JobRequest): readonly Need[] {
+  if ("input" in request) return NONE;
+  const needs: Need[] = [];
+  if ("messages" in request) {
+    if (request.countTokens) needs.push(COUNTING);
+    const chars = LIMITS.olderToolDescriptionChars;
+    if (request.tools?.some(({ description = "" }) => description.length > chars)) needs.push(LONG_DESCRIPTION);
+    if (request.tools && request.responseFormat && request.toolChoice === undefined) needs.push(FORMAT_BESIDE_TOOLS);
   }
-  return null;
+  if (request.topK !== undefined) needs.push(TOP_K);
+  return needs.length === 0 ? NONE : needs;
 }
 
-export function canMeet(need: Need | null, { minor }: Able): boolean {
-  return need === null || minor >= need.minor;
+export function canMeet(needs: readonly Need[], { minor, engine }: Able): boolean {
+  return needs.every((need) => minor >= need.minor && (need.engine === undefined || engine === need.engine));
+}
+
+/** The need to refuse by, where no worker meets all: one that none of them meets, if there is such a one. */
+export function unmetNeed(needs: readonly Need[], workers: readonly Able[]): Need | undefined {
+  if (needs.length === 0 || workers.some((worker) => canMeet(needs, worker))) return undefined;
+  return needs.find((need) => !workers.some((worker) => canMeet([need], worker))) ?? needs[0];
 }
 
 /** The request as a worker of this version gets it: without the members that only say more than it can understand. */

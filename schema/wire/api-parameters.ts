@@ -3,7 +3,9 @@
  * refused as unknown. `client-api.ts` has the shapes of what is used, docs/api-parameters.md shows these tables, and
  * `test/unit/wire/api-parameters.test.ts` compares them with the types of the official SDK.
  */
+import { COUNT_TOKENS_PARAMETERS, MESSAGES_PARAMETERS } from "./messages-parameters.ts";
 import { hint, type Members, neutral, type Parameter, refused, shape, used } from "./parameter-table.ts";
+import { RESPONSES_PARAMETERS } from "./responses-parameters.ts";
 
 const LEAVE_OUT = "Leave it out.";
 const CACHE_HINT = hint("The pool has no prompt cache that a client can steer.");
@@ -224,4 +226,7 @@ export const API_PARAMETERS = {
   "/v1/chat/completions": CHAT_PARAMETERS,
   "/v1/completions": COMPLETION_PARAMETERS,
   "/v1/embeddings": EMBEDDING_PARAMETERS,
+  "/v1/responses": RESPONSES_PARAMETERS,
+  "/v1/messages": MESSAGES_PARAMETERS,
+  "/v1/messages/count_tokens": COUNT_TOKENS_PARAMETERS,
 } as const satisfies Readonly<Record<string, Members>>;

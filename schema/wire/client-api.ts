@@ -10,7 +10,7 @@ import { toolName, unicodeText } from "./worker-frames.ts";
  * parameter is treated. What a client sends is used, or asks for nothing, or is refused with its name.
  */
 const textPart = z.strictObject({ type: z.literal("text"), text: unicodeText });
-const stopSequence = unicodeText.min(1).max(LIMITS.stopSequenceChars);
+export const stopSequence = unicodeText.min(1).max(LIMITS.stopSequenceChars);
 /** Text, or parts of text. */
 const content = z.union([unicodeText, failFast(z.array(textPart).min(1))]);
 const answerPart = z.discriminatedUnion("type", [
@@ -18,7 +18,7 @@ const answerPart = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("output_text"), text: unicodeText }),
   z.strictObject({ type: z.literal("refusal"), refusal: unicodeText }),
 ]);
-const callId = unicodeText.min(1).max(LIMITS.toolCallIdChars);
+export const callId = unicodeText.min(1).max(LIMITS.toolCallIdChars);
 const toolCall = z.strictObject({
   id: callId,
   type: z.literal("function").nullish(),
@@ -41,7 +41,7 @@ const message = z.discriminatedUnion("role", [
   }),
 ]);
 
-const schemaObject = z.record(z.string(), z.unknown());
+export const schemaObject = z.record(z.string(), z.unknown());
 /** True: a keyword that is not enforced is refused by name. Otherwise it passes (docs/json-schemas.md). */
 const strict = z.boolean().nullish();
 const responseFormat = z.discriminatedUnion("type", [
@@ -71,7 +71,7 @@ const toolChoice = z.union([
   z.strictObject({ type: z.literal("function"), function: z.strictObject({ name: toolName }) }),
 ]);
 
-const common = {
+export const common = {
   model: unicodeText.min(1).max(LIMITS.modelNameChars).describe("A name from the list of models; auto picks one."),
   temperature: z.number().min(0).max(2).nullish().describe("0 always picks the likeliest token. Default 0.7."),
   top_p: z.number().min(0).max(1).nullish().describe("Default 0.95."),
@@ -83,7 +83,7 @@ const common = {
   stream: z.boolean().nullish().describe("Server-sent events, ending with [DONE]."),
   stream_options: z.strictObject({ include_usage: z.boolean().nullish() }).nullish(),
 };
-const tokenLimit = z
+export const tokenLimit = z
   .int()
   .min(1)
   .max(2 ** 31)

@@ -222,6 +222,20 @@ export const ERRORS = Object.freeze({
     "The prompt does not fit the model's context.",
     "Shorten the prompt or ask for fewer tokens.",
   ),
+  "inference/cannot-count": entry(
+    400,
+    REQUEST,
+    "cannot_count_tokens",
+    "No worker that serves this model now can count tokens.",
+    "Send the request itself: its usage says how many tokens it took.",
+  ),
+  "inference/answer-too-long": entry(
+    400,
+    REQUEST,
+    "answer_too_long",
+    "The answer is longer than this API can stream here, because its last events repeat all of it.",
+    "Ask for fewer tokens, or stream it from /v1/chat/completions.",
+  ),
   "inference/slow-reader": entry(
     408,
     REQUEST,

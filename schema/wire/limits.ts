@@ -12,6 +12,13 @@ export const LIMITS = Object.freeze({
   messagesPerRequest: 4_096,
   stopSequences: 4,
   stopSequenceChars: 256,
+  topK: 1_000,
+  /** Names in `include` of a request to /v1/responses: published are eight. */
+  includes: 32,
+  /** What each response object repeats of its request, as JSON; a stream has three of them. */
+  echoedRequestChars: 64 * 1024,
+  /** Text and arguments that a stream of /v1/responses keeps, because its last events repeat them. */
+  repeatedAnswerChars: 1024 * 1024,
   adminBodyBytes: 64 * 1024,
   labelChars: 100,
   bodyReadMs: 60_000,
@@ -40,7 +47,10 @@ export const LIMITS = Object.freeze({
   tools: 128,
   toolsBytes: 256 * 1024,
   toolNameChars: 64,
-  toolDescriptionChars: 4_096,
+  /** Coding agents describe their tools at length; all of them together have `toolsBytes`. */
+  toolDescriptionChars: 64 * 1024,
+  /** What agents of v1 and v1.1 take. */
+  olderToolDescriptionChars: 4_096,
   toolCallIdChars: 128,
   toolCallsPerMessage: 128,
 

@@ -24,6 +24,8 @@ const sampling = {
   maxTokens: z.int().positive().optional(),
   temperature: z.number().min(0).max(2).optional(),
   topP: z.number().min(0).max(1).optional(),
+  /** In v1.2. */
+  topK: z.int().positive().max(LIMITS.topK).optional(),
   seed: z.int().optional(),
   stop: z.array(unicodeText.min(1).max(LIMITS.stopSequenceChars)).max(LIMITS.stopSequences).optional(),
   /** False: the agent sends no deltas and puts the whole text into `done`. */
@@ -82,6 +84,8 @@ export const chatRequest = z.strictObject({
   toolChoice: z.union([z.literal("required"), z.strictObject({ name: toolName })]).optional(),
   /** Absent: one answer may hold several calls. */
   parallelToolCalls: z.literal(false).optional(),
+  /** In v1.2. The prompt's tokens are counted as `done` says, and nothing is generated. */
+  countTokens: z.literal(true).optional(),
 });
 export const completionRequest = z.strictObject({ prompt: unicodeText, ...sampling });
 export const embeddingRequest = z.strictObject({
@@ -268,6 +272,10 @@ const done = z.strictObject({
   text: z.string().optional(),
   /** With `text`: the calls that the model made. */
   toolCalls: toolCalls.optional(),
+  /** In v1.2: the one of the request's stop sequences at which the answer ended. */
+  stopSequence: unicodeText.max(LIMITS.stopSequenceChars).optional(),
+  /** In v1.2, of a job that counts: the prompt's tokens. Its usage is zero, since no model computed anything. */
+  countedTokens: tokenCount.optional(),
 });
 const failed = z.strictObject({
   type: z.literal("failed"),

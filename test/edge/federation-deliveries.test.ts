@@ -2,7 +2,7 @@ import { abortAllDurableObjects, evictDurableObject, runDurableObjectAlarm, runI
 import { env } from "cloudflare:workers";
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { backoffMs } from "../../edge/federation/delivery.ts";
-import { errorBody } from "../../edge/http/errors.ts";
+import { errorBody } from "../../edge/http/error-body.ts";
 import { openEvent } from "../../schema/crypto/signed-event.ts";
 import type { PushBody, SignedEvent } from "../../schema/wire/events.ts";
 import type { FederationPolicy, GrantableLevel } from "../../schema/wire/federation.ts";

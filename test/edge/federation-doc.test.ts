@@ -2,7 +2,7 @@ import { env } from "cloudflare:workers";
 import { createHash } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type * as z from "zod";
-import { errorBody } from "../../edge/http/errors.ts";
+import { errorBody } from "../../edge/http/error-body.ts";
 import app from "../../edge/index.ts";
 import doc from "../../FEDERATION.md?raw";
 import { fromHex, toBase64, toHex, utf8 } from "../../schema/crypto/bytes.ts";

@@ -21,7 +21,14 @@ const end = {
 
 /** Waits in the queue, then at a worker, says a word, is silent for long, and says another. */
 async function slowStream(): Promise<string> {
-  const head = { jobId: "j", format: "chat" as const, model: "m", createdSeconds: 1, includeUsage: true };
+  const head = {
+    jobId: "j",
+    format: "chat" as const,
+    model: "m",
+    createdSeconds: 1,
+    includeUsage: true,
+    requestId: "r",
+  };
   const answer = new StreamedAnswer(head, Date.now(), () => {});
   const silent = async (ms: number) => {
     for (let passed = 0; passed < ms; passed += TICK_MS) {

@@ -60,7 +60,15 @@ export type GenerationEvent =
   | { readonly type: "tool-call"; readonly id: string; readonly name: string; readonly tokens: number }
   /** A piece of JSON text. */
   | { readonly type: "tool-arguments"; readonly text: string; readonly tokens: number }
-  | { readonly type: "end"; readonly finishReason: FinishReason; readonly usage: Usage }
+  | {
+      readonly type: "end";
+      readonly finishReason: FinishReason;
+      readonly usage: Usage;
+      /** The one of the request's stop sequences at which the answer ended. */
+      readonly stopSequence?: string;
+      /** Of a job that only counts: its prompt's tokens. */
+      readonly countedTokens?: number;
+    }
   | Failed;
 
 export type EmbeddingEvent =

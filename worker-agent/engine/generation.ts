@@ -39,6 +39,7 @@ export class Generation {
   /** The prompt's, and all that was generated and stands. */
   #tokens: Token[];
   #finish: FinishReason = "length";
+  #stopSequence: string | null = null;
   #aborted = false;
 
   constructor(parts: GenerationParts) {
@@ -69,7 +70,8 @@ export class Generation {
     }
     if (this.#aborted) return;
     const usage = { promptTokens: this.#promptTokens, completionTokens: this.#completionTokens };
-    yield { type: "end", finishReason: this.#finish, usage };
+    const stopSequence = this.#stopSequence;
+    yield { type: "end", finishReason: this.#finish, usage, ...(stopSequence !== null && { stopSequence }) };
   }
 
   /**
@@ -125,6 +127,7 @@ export class Generation {
       yield* this.#say(out);
       if (stopped !== null) {
         this.#finish = "stop";
+        if (job.request.stop?.includes(stopped)) this.#stopSequence = stopped;
         return;
       }
     }

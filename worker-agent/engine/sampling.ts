@@ -20,11 +20,11 @@ interface Sampling {
   readonly seed: number;
 }
 
-export function samplingOf(request: Pick<ChatRequest, "temperature" | "topP" | "seed">): Sampling {
+export function samplingOf(request: Pick<ChatRequest, "temperature" | "topP" | "topK" | "seed">): Sampling {
   return {
     temperature: request.temperature ?? DEFAULT_SAMPLING.temperature,
     topP: request.topP ?? DEFAULT_SAMPLING.topP,
-    topK: TOP_CANDIDATES,
+    topK: Math.min(request.topK ?? TOP_CANDIDATES, TOP_CANDIDATES),
     // Without a seed the library would take the clock's second, the same one for jobs that start together.
     seed: samplerSeed(request.seed ?? randomSeed()),
   };

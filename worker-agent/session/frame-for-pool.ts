@@ -4,7 +4,10 @@ type Failed = Extract<AgentFrame, { type: "failed" }>;
 
 /** What a pool of an older minor version is sent in the place of a frame that it does not know. Pure. */
 export function frameForPool(minor: number, frame: AgentFrame): AgentFrame {
-  return frame.type === "failed" ? failedForPool(minor, frame) : frame;
+  if (frame.type === "failed") return failedForPool(minor, frame);
+  if (minor >= 2 || frame.type !== "done") return frame;
+  const { stopSequence: _, ...known } = frame;
+  return known;
 }
 
 function failedForPool(minor: number, frame: Failed): Failed {

@@ -126,8 +126,8 @@ const engineFailed = (message: string, retryable: boolean) =>
 
 type FrameOfJob = Without<Extract<AgentFrame, { jobId: string }>, "jobId" | "lease">;
 type Without<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
-/** What `done` carries of an answer that is not streamed. */
-type Whole = Pick<Extract<AgentFrame, { type: "done" }>, "text" | "toolCalls">;
+/** What `done` carries of an answer beside its usage; text only of one that is not streamed. */
+type Whole = Pick<Extract<AgentFrame, { type: "done" }>, "text" | "toolCalls" | "stopSequence" | "countedTokens">;
 
 async function generate(job: Exclude<JobFrame, { kind: "embedding" }>, report: Report): Promise<JobEnd | null> {
   const { runner, signal, hash } = report;
@@ -194,8 +194,11 @@ async function generate(job: Exclude<JobFrame, { kind: "embedding" }>, report: R
         case "end": {
           flush();
           const { finishReason, usage } = endForPool(runner.minor, event, { bytes: saidBytes, calls: calls.length });
-          const whole = stream ? {} : { text: answer, ...(calls.length > 0 && { toolCalls: calls }) };
-          return await report.done(finishReason, usage, whole);
+          return await report.done(finishReason, usage, {
+            ...(!stream && { text: answer, ...(calls.length > 0 && { toolCalls: calls }) }),
+            ...(event.stopSequence !== undefined && { stopSequence: event.stopSequence }),
+            ...(event.countedTokens !== undefined && { countedTokens: event.countedTokens }),
+          });
         }
         default:
           return event satisfies never;

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { type Absence, afterCalled, afterPushed } from "../../../edge/federation/absence.ts";
 import type { Outcome } from "../../../edge/federation/delivery.ts";
 import type { PeerAnswer } from "../../../edge/federation/peer-client.ts";
-import { errorBody } from "../../../edge/http/errors.ts";
+import { errorBody } from "../../../edge/http/error-body.ts";
 
 const NOW = 1_776_358_800_000;
 const SINCE = NOW - 60_000;

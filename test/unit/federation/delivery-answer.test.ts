@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Outcome } from "../../../edge/federation/delivery.ts";
 import { readPushAnswer, readRetryAfter } from "../../../edge/federation/delivery-answer.ts";
-import { errorBody } from "../../../edge/http/errors.ts";
+import { errorBody } from "../../../edge/http/error-body.ts";
 
 const pushed = (accepted: number, duplicates: number, rejected: number) => ({
   accepted,

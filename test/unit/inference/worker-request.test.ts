@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import * as z from "zod";
-import { needOf, requestFor } from "../../../edge/inference/worker-request.ts";
-import type { JobRequest } from "../../../schema/wire/worker-frames.ts";
+import { canMeet, needsOf, requestFor, unmetNeed } from "../../../edge/inference/worker-request.ts";
+import type { ChatRequest, JobRequest } from "../../../schema/wire/worker-frames.ts";
 
 /** The request of a chat as agents of v1 and v1.1 read it, kept here as it was: their strict shapes cannot change. */
 const sampling = {
@@ -116,8 +116,37 @@ describe("a schema for an older agent", () => {
 
 it("a format beside tools to choose from is for workers that know how to keep both", () => {
   const both = { ...said, toolChoice: undefined, responseFormat: { type: "json_object" } } as unknown as JobRequest;
-  expect(needOf(both)).toMatchObject({ minor: 2, param: "response_format" });
-  expect([said, formatted].map(needOf)).toEqual([null, null]);
+  expect(needsOf(both)).toMatchObject([{ minor: 2, param: "response_format" }]);
+  expect([said, formatted].map(needsOf)).toEqual([[], []]);
+});
+
+const chat: ChatRequest = { messages: [{ role: "user", content: "hi" }], stream: false };
+const [older, llama, upstream] = [
+  { minor: 1, engine: "llama" },
+  { minor: 2, engine: "llama" },
+  { minor: 2, engine: "upstream" },
+] as const;
+
+it.each<[what: string, request: JobRequest, able: boolean[]]>([
+  ["nothing special", chat, [true, true, true]],
+  ["a count", { ...chat, countTokens: true }, [false, true, false]],
+  ["a top_k", { ...chat, topK: 5 }, [false, true, false]],
+  [
+    "a description that older agents take",
+    { ...chat, tools: [{ name: "f", description: "d".repeat(4_096) }] },
+    [true, true, true],
+  ],
+  ["a longer description", { ...chat, tools: [{ name: "f", description: "d".repeat(4_097) }] }, [false, true, true]],
+])("which workers can do %s", (_what, request, able) => {
+  expect([older, llama, upstream].map((worker) => canMeet(needsOf(request), worker))).toEqual(able);
+});
+
+it("a request is refused by what no worker can do, or what none can do beside the rest", () => {
+  const needs = needsOf({ ...chat, topK: 5, tools: [{ name: "f", description: "d".repeat(5_000) }] });
+  expect(unmetNeed(needs, [older, llama])).toBeUndefined();
+  expect(unmetNeed(needs, [older, upstream])).toMatchObject({ param: "top_k" });
+  expect(unmetNeed(needs, [older])).toMatchObject({ minor: 2 });
+  expect(unmetNeed([], [])).toBeUndefined();
 });
 
 it("an older agent gets no member that it does not know", () => {

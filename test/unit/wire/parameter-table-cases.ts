@@ -12,6 +12,8 @@ export interface TableCases<T> {
   readonly shapes: Readonly<Record<string, Record<string, unknown>>>;
   /** By the row's name, for all that is used but `role` and `type`: two values that do not ask for the same. */
   readonly used: Readonly<Record<string, readonly [unknown, unknown]>>;
+  /** Rows whose values are checked, and change nothing. */
+  readonly checkedOnly?: readonly string[];
   /** All that is made of a body: what a worker gets, and what decides about the answer. */
   read(body: T): unknown;
 }
@@ -42,7 +44,8 @@ export function tableCases<T>(what: string, cases: TableCases<T>): void {
         expect.not.objectContaining({ ok: false }),
         expect.not.objectContaining({ ok: false }),
       ]);
-      expect(askedOne).not.toEqual(askedOther);
+      if (cases.checkedOnly?.includes(row.name)) expect(askedOne).toEqual(askedOther);
+      else expect(askedOne).not.toEqual(askedOther);
     });
     it.each(of("used").filter(isTag))("$name says which shape it is", (row) => {
       expect(asks(row, "nothing-known")).toMatchObject({ ok: false, param: sample(cases, row.name, "").param });
@@ -109,7 +112,7 @@ function sample<T>(
       else at[key] = value;
       continue;
     }
-    const isArray = ["messages", "content", "tools", "tool_calls", "input"].includes(key);
+    const isArray = ["messages", "content", "tools", "tool_calls", "input", "output", "system"].includes(key);
     const by = key === "messages" ? "role" : "type";
     const shape = structuredClone(shapes[sofar] ?? { [by]: tag });
     if (isLast) param.push(...(isArray ? ["0", by] : [by]));

@@ -1,0 +1,110 @@
+/** How each parameter of `POST /v1/messages` is treated. `messages-api.ts` has the shapes of what is used. */
+import { hint, type Members, neutral, type Parameter, refused, shape, used, type Variant } from "./parameter-table.ts";
+
+const LEAVE_OUT = "Leave it out.";
+const CACHE_HINT = hint("The pool has no prompt cache that a client can steer.");
+const TEXT_ONLY = refused("Blocks of this type are not supported.", "Send the content as text.");
+const OWN_TOOLS_ONLY = refused(
+  "Only tools that the client runs itself are supported.",
+  "Describe the tool with name, description and input_schema.",
+);
+const THOUGHTS = hint("Thoughts are not handed on.");
+const CITATIONS = hint("Citations are not handed on.");
+const UNPUBLISHED = { isUnpublished: true } as const;
+
+const text: Variant = shape({ type: used(), text: used(), cache_control: CACHE_HINT, citations: CITATIONS });
+const texts: Parameter = used({ by: "type", variants: { text }, others: TEXT_ONLY });
+/** Blocks of any role: who may send which one, the rules in `messages-request.ts` say. */
+const blocks: Parameter = used({
+  by: "type",
+  variants: {
+    text,
+    tool_use: shape(
+      { type: used(), id: used(), name: used(), input: used(), cache_control: CACHE_HINT },
+      { ignoresOthers: true },
+    ),
+    tool_result: shape(
+      { type: used(), tool_use_id: used(), content: texts, is_error: used(), cache_control: CACHE_HINT },
+      { ignoresOthers: true },
+    ),
+    thinking: THOUGHTS,
+    redacted_thinking: THOUGHTS,
+  },
+  others: TEXT_ONLY,
+});
+const turn = shape({ role: used(), content: blocks });
+
+const counted = {
+  model: used(),
+  messages: used({
+    by: "role",
+    variants: { user: turn, assistant: turn, system: shape({ role: used(), content: texts }) },
+  }),
+  system: texts,
+  tools: used({
+    by: "type",
+    absent: "custom",
+    variants: {
+      custom: shape({
+        type: used(),
+        name: used(),
+        description: used(),
+        input_schema: used(),
+        strict: used(),
+        cache_control: CACHE_HINT,
+        eager_input_streaming: hint("Input is streamed as it is generated."),
+        input_examples: hint("The model is not shown examples."),
+        defer_loading: neutral([false], { note: "The model sees all tools from the start.", instead: LEAVE_OUT }),
+        allowed_callers: neutral([["direct"]], { note: "Only the model itself calls tools.", instead: LEAVE_OUT }),
+      }),
+    },
+    others: OWN_TOOLS_ONLY,
+  }),
+  tool_choice: used({
+    by: "type",
+    variants: {
+      auto: shape({ type: used(), disable_parallel_tool_use: used() }),
+      any: shape({ type: used(), disable_parallel_tool_use: used() }),
+      tool: shape({ type: used(), name: used(), disable_parallel_tool_use: used() }),
+      none: shape({ type: used() }),
+    },
+    others: refused("A choice is auto, any, tool or none.", "Use one of them."),
+  }),
+  output_config: used({
+    members: {
+      effort: hint("The model decides how long it thinks."),
+      format: used({
+        by: "type",
+        variants: { json_schema: shape({ type: used(), schema: used() }) },
+        others: refused("The format is json_schema.", "Use it, or leave it out."),
+      }),
+    },
+  }),
+  thinking: hint("The model decides whether it thinks, and thoughts are not part of an answer."),
+  cache_control: CACHE_HINT,
+  context_management: { ...hint("The pool does not shorten a conversation."), ...UNPUBLISHED },
+  mcp_servers: {
+    ...neutral([[]], { note: "The pool calls no tool itself.", instead: "Offer the tools in tools." }),
+    ...UNPUBLISHED,
+  } as Parameter,
+  speed: neutral(["standard"], { note: "There is one speed.", instead: LEAVE_OUT }),
+  user_profile_id: hint("The pool does not tell the users of one key apart."),
+  workspace_id: hint("The pool has no workspaces."),
+} satisfies Record<string, Parameter>;
+
+export const COUNT_TOKENS_PARAMETERS: Members = shape(counted);
+
+export const MESSAGES_PARAMETERS: Members = shape({
+  ...counted,
+  max_tokens: used(),
+  stop_sequences: used(),
+  stream: used(),
+  temperature: used(undefined, UNPUBLISHED),
+  top_p: used(undefined, UNPUBLISHED),
+  top_k: used(undefined, UNPUBLISHED),
+  container: refused("The pool runs no containers.", LEAVE_OUT),
+  inference_geo: refused("The pool does not know where its workers are.", LEAVE_OUT),
+  metadata: hint("The pool does not tell the users of one key apart."),
+  diagnostics: hint("The pool has no prompt cache to diagnose."),
+  service_tier: neutral(["auto", "standard_only"], { note: "There is one tier.", instead: LEAVE_OUT }),
+});

@@ -1,0 +1,110 @@
+/** A body of `POST /v1/responses` as the chat that it asks for, and what its answer repeats of it. Pure. */
+import type { BodyProblem, ChatCompletionBody } from "./client-api.ts";
+import { toChatRequest } from "./client-request.ts";
+import { LIMITS } from "./limits.ts";
+import type { ResponsesBody, ResponsesItem } from "./responses-api.ts";
+import { Conversation, type ParameterNames, type TranslatedChat, translatedProblem } from "./translated-chat.ts";
+import type { ChatRequest } from "./worker-frames.ts";
+
+const NAMES: ParameterNames = {
+  messages: "input",
+  instructions: "instructions",
+  rename: (param) =>
+    param.replace(/^(tools\.\d+)\.function/, "$1").replace(/^response_format(\.json_schema)?/, "text.format"),
+};
+
+export function toResponsesRequest(body: ResponsesBody): ChatRequest {
+  return toChatRequest(translated(body).chat);
+}
+
+/** The rules of a chat, with the names that this API has for what breaks them. */
+export function responsesProblem(body: ResponsesBody): BodyProblem | null {
+  const translation = translated(body);
+  if (translation.sources.every((source) => source === null)) {
+    return { code: "http/invalid-body", param: "input", message: "The input says nothing." };
+  }
+  return translatedProblem(translation, NAMES);
+}
+
+function translated(body: ResponsesBody): TranslatedChat {
+  const conversation = new Conversation();
+  if (body.instructions) conversation.add({ role: "system", content: body.instructions }, null);
+  if (typeof body.input === "string") conversation.add({ role: "user", content: body.input }, 0);
+  else for (const [at, item] of body.input.entries()) addItem(conversation, item, at);
+  const { model, temperature, top_p, stream, tools, tool_choice: choice, parallel_tool_calls } = body;
+  const chat: ChatCompletionBody = {
+    model,
+    messages: conversation.messages,
+    temperature,
+    top_p,
+    stream,
+    parallel_tool_calls,
+    max_completion_tokens: body.max_output_tokens,
+    response_format: formatOf(body),
+    tools: tools?.map(({ type, ...called }) => ({ type, function: called })),
+    tool_choice: typeof choice === "object" && choice ? { type: "function", function: { name: choice.name } } : choice,
+  };
+  return { chat, sources: conversation.sources };
+}
+
+function addItem(conversation: Conversation, item: ResponsesItem, at: number): void {
+  switch (item.type) {
+    case "function_call": {
+      const { call_id: id, name, arguments: given } = item;
+      const call = { id, type: "function", function: { name, arguments: given } } as const;
+      const before = conversation.messages.at(-1);
+      // The calls of one answer are items of their own here, and members of one message in a chat.
+      if (before?.role !== "assistant") conversation.add({ role: "assistant", tool_calls: [call] }, at);
+      else if (before.tool_calls) before.tool_calls.push(call);
+      else before.tool_calls = [call];
+      return;
+    }
+    case "function_call_output":
+      conversation.add({ role: "tool", tool_call_id: item.call_id, content: textOf(item.output) }, at);
+      return;
+    default:
+      conversation.add({ role: item.role, content: textOf(item.content) }, at);
+  }
+}
+
+function textOf(content: string | readonly ({ text: string } | { refusal: string })[]): string {
+  if (typeof content === "string") return content;
+  return content.map((part) => ("text" in part ? part.text : part.refusal)).join("");
+}
+
+function formatOf({ text }: ResponsesBody): ChatCompletionBody["response_format"] {
+  const format = text?.format;
+  if (format?.type !== "json_schema") return format;
+  const { type, ...schema } = format;
+  return { type, json_schema: schema };
+}
+
+/**
+ * What every response object repeats of its request. A client has its own request, so an answer does not repeat
+ * instructions and tools that are long.
+ */
+export function responsesEcho(body: ResponsesBody): Record<string, unknown> {
+  const { text, tools } = body;
+  const short = {
+    instructions: null,
+    max_output_tokens: body.max_output_tokens ?? null,
+    parallel_tool_calls: body.parallel_tool_calls ?? true,
+    temperature: body.temperature ?? null,
+    text: { format: { type: "text" } },
+    tool_choice: body.tool_choice ?? "auto",
+    tools: [],
+    top_p: body.top_p ?? null,
+  };
+  const whole = {
+    ...short,
+    instructions: body.instructions ?? null,
+    text: { format: shownFormat(text?.format) },
+    tools: (tools ?? []).map((tool) => ({ description: null, parameters: null, strict: null, ...tool })),
+  };
+  return JSON.stringify(whole).length <= LIMITS.echoedRequestChars ? whole : short;
+}
+
+function shownFormat(format: NonNullable<ResponsesBody["text"]>["format"]): object {
+  if (!format) return { type: "text" };
+  return format.type === "json_schema" ? { description: null, strict: null, ...format } : format;
+}

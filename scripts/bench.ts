@@ -1,4 +1,5 @@
 import { availableParallelism, cpus, totalmem } from "node:os";
+import { ATTACK_BENCH } from "./bench/attack-measurements.ts";
 import { FEDERATION_BENCHES } from "./bench/federation-measurements.ts";
 import { INFERENCE_BENCHES } from "./bench/measurements.ts";
 import type { Row } from "./bench/row.ts";
@@ -6,7 +7,7 @@ import { type Command, EXIT, flag, text } from "./cli/command.ts";
 import { runCommand } from "./cli/run-command.ts";
 import { UsageError } from "./cli/usage-error.ts";
 
-const BENCHES = [...INFERENCE_BENCHES, ...FEDERATION_BENCHES];
+const BENCHES = [...INFERENCE_BENCHES, ...FEDERATION_BENCHES, ATTACK_BENCH];
 
 /** `npm run bench`: programs that measure, and compare within one run. Nothing here is a test. */
 const bench: Command = {

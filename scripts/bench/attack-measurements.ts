@@ -1,0 +1,89 @@
+import { once } from "node:events";
+import { ATTACKS, type AttackName, type KnownAttack } from "./attacks/all.ts";
+import { Connections, percentile, type Target } from "./load.ts";
+import { end, type Rig, startChild, startRig } from "./rig.ts";
+import { type Bench, type Row, round } from "./row.ts";
+
+const QUIET_MS = 6_000;
+const ATTACKED_MS = 10_000;
+const CONNECTIONS = 2;
+/** Beside an attack, p99 is at most so much more, or so many times as much: whichever is larger. */
+const ADDED_MS = 50;
+const TIMES = 2;
+
+/** What others wait for an answer while somebody attacks: small chat requests of another key, on an instant worker. */
+export const ATTACK_BENCH: Bench = {
+  name: "attacks",
+  async run(progress) {
+    const rows: Row[] = [];
+    for (const [name, known] of Object.entries(ATTACKS)) {
+      const rig = await startRig();
+      try {
+        rows.push(await measured(rig, name as AttackName, known, progress));
+      } finally {
+        await rig.stop();
+      }
+    }
+    return rows;
+  },
+};
+
+async function measured(
+  rig: Rig,
+  name: AttackName,
+  { what, onRealWorker }: KnownAttack,
+  progress: (line: string) => void,
+): Promise<Row> {
+  if (onRealWorker) await rig.addEmbeddedWorker(4);
+  await rig.addInstantWorkers(1, 8);
+  // The first requests warm up the pool, the worker and this process.
+  await waits(rig, QUIET_MS / 3);
+  const quiet = await waits(rig, QUIET_MS);
+  const attacker = await startChild("attacker.ts", {
+    LIGAND_POOL: rig.url,
+    BENCH_ADMIN_TOKEN: rig.adminToken,
+    BENCH_ATTACK: name,
+  });
+  try {
+    const attacked = await waits(rig, ATTACKED_MS);
+    const said = once(attacker, "message");
+    attacker.send("stop");
+    const [report] = await said;
+    const [quietMs, attackedMs] = [percentile(quiet, 99), percentile(attacked, 99)];
+    const mostMs = Math.max(TIMES * quietMs, quietMs + ADDED_MS);
+    progress(`${name}: p99 ${quietMs.toFixed(1)} ms quiet, ${attackedMs.toFixed(1)} ms beside it`);
+    return {
+      what: `others' p99 beside ${what}`,
+      value: round(attackedMs),
+      unit: "ms",
+      target: `≤ ${round(mostMs)}`,
+      met: attackedMs <= mostMs,
+      detail: `quiet ${round(quietMs)} ms, n = ${quiet.length} and ${attacked.length}; answered ${JSON.stringify(report)}`,
+    };
+  } finally {
+    await end(attacker);
+  }
+}
+
+/** How long each answer took, in ms, of as many requests as come in `ms`. */
+async function waits(rig: Rig, ms: number): Promise<number[]> {
+  const connections = new Connections(CONNECTIONS);
+  const target: Target = {
+    url: `${rig.url}/v1/chat/completions`,
+    headers: { authorization: `Bearer ${rig.key}` },
+    body: JSON.stringify({ model: "instant", messages: [{ role: "user", content: "hi" }], max_tokens: 1 }),
+  };
+  const endMs = performance.now() + ms;
+  const times: number[] = [];
+  await Promise.all(
+    Array.from({ length: CONNECTIONS }, async () => {
+      while (performance.now() < endMs) {
+        const startedMs = performance.now();
+        await connections.post(target);
+        times.push(performance.now() - startedMs);
+      }
+    }),
+  );
+  connections.close();
+  return times;
+}

@@ -1,0 +1,33 @@
+import type { AttackReport, AttackTarget } from "./attack.ts";
+
+type Attack = (target: AttackTarget, signal: AbortSignal) => Promise<AttackReport>;
+
+export interface KnownAttack {
+  /** As a row of the bench says it. */
+  readonly what: string;
+  /** It needs a worker with the embedded model. */
+  readonly onRealWorker?: true;
+  readonly load: () => Promise<{ attack: Attack }>;
+}
+
+export const ATTACKS = {
+  "large-schema": {
+    what: "a client's schema of 990 long strings on a real worker",
+    onRealWorker: true,
+    load: () => import("./large-schema.ts"),
+  },
+  "invalid-tools": {
+    what: "a client's 213 KiB of tools that end in 400, 4 connections",
+    load: () => import("./invalid-tools.ts"),
+  },
+  "unanswered-closes": {
+    what: "3,000 sockets with a revoked token, no close answered",
+    load: () => import("./unanswered-closes.ts"),
+  },
+  "reconnect-loop": {
+    what: "one worker token that reconnects in a loop",
+    load: () => import("./reconnect-loop.ts"),
+  },
+} satisfies Record<string, KnownAttack>;
+
+export type AttackName = keyof typeof ATTACKS;

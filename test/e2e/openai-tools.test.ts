@@ -67,8 +67,8 @@ describe("the official client", () => {
     expect(content).toMatch(/^\{/);
   });
 
-  it("is told which keyword of a schema is not supported", async () => {
-    const response_format = zodResponseFormat(z.object({ a: z.string().regex(/^x/) }), "x");
+  it("is told which keyword of a strict schema is not enforced", async () => {
+    const response_format = zodResponseFormat(z.object({ a: z.string().regex(/^(?=x)/) }), "x");
     const refused = client.chat.completions.create({ ...ask("x"), response_format });
     await expect(refused).rejects.toMatchObject({
       status: 400,
@@ -114,6 +114,53 @@ describe("the official client", () => {
     expect(choice?.finish_reason).toBe("tool_calls");
     expect(Arguments.safeParse(JSON.parse(call?.function.arguments ?? "")).success).toBe(true);
     expect(pieces).toBeGreaterThan(1);
+  });
+
+  it("gets a call or an answer of its format where both may be", async () => {
+    const Answer = z.object({ ok: z.boolean() });
+    const request = {
+      ...ask("Which pool?"),
+      tools,
+      response_format: zodResponseFormat(Answer, "answer"),
+      max_tokens: 200,
+    };
+    const [choice] = (await client.chat.completions.create(request)).choices;
+    const call = choice?.message.tool_calls?.[0];
+    if (call?.type === "function") expect(Arguments.parse(JSON.parse(call.function.arguments))).toBeDefined();
+    else expect(Answer.parse(JSON.parse(choice?.message.content ?? ""))).toBeDefined();
+  });
+
+  it("has a tool whose schema is enforced in part, and one without parameters", async () => {
+    const Visit = z.object({ site: z.url(), by: z.record(z.string(), z.int()), at: z.tuple([z.boolean(), z.null()]) });
+    const parameters = z.toJSONSchema(Visit);
+    const odd = { type: "object", properties: { a: { type: "string", format: "phone" } }, minProperties: 1 };
+    const many = [
+      { type: "function" as const, function: { name: "visit", parameters } },
+      { type: "function" as const, function: { name: "call", parameters: odd } },
+      { type: "function" as const, function: { name: "now" } },
+    ];
+    const silent = await client.chat.completions.create({
+      ...ask("x"),
+      tools: many,
+      tool_choice: "none",
+      max_tokens: 5,
+    });
+    expect(silent.choices[0]?.message.tool_calls).toBeUndefined();
+    const tool_choice = { type: "function" as const, function: { name: "now" } };
+    const [choice] = (await client.chat.completions.create({ ...ask("x"), tools: many, tool_choice })).choices;
+    expect(choice?.message.tool_calls).toMatchObject([{ function: { name: "now", arguments: "{}" } }]);
+  });
+
+  it("counts all tokens of a call that its limit cuts, whole and streamed", async () => {
+    const tool_choice = "required" as const;
+    for (const max_tokens of [1, 14]) {
+      const request = { ...ask("Which pool?"), tools, tool_choice, max_tokens };
+      const whole = await client.chat.completions.create(request);
+      const stream = client.chat.completions.stream({ ...request, stream_options: { include_usage: true } });
+      const chunks = await Array.fromAsync(stream);
+      const counts = [whole.usage?.completion_tokens, chunks.at(-1)?.usage?.completion_tokens];
+      expect(counts).toEqual([max_tokens, max_tokens]);
+    }
   });
 
   it("cancels a stream by its job's id", async () => {

@@ -1,0 +1,136 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { readJsonSchema } from "../../schema/wire/json-schema.ts";
+import { SchemaBudget } from "../../schema/wire/schema-budget.ts";
+import { readPattern } from "../../schema/wire/string-pattern.ts";
+import { jsonGrammar } from "../../worker-agent/engine/tool-calls.ts";
+import { GrammarReader, randomText } from "./grammar-reader.ts";
+
+const MOST_STEPS = 4_000;
+
+function readerOf(schema: object): GrammarReader {
+  const reading = readJsonSchema(schema, { strict: true, budget: new SchemaBudget() });
+  return new GrammarReader(jsonGrammar(reading.ok ? reading.schema : expect.fail(reading.message)), MOST_STEPS);
+}
+const accepts = (pattern: string, text: string): boolean => {
+  const reader = readerOf({ type: "string", pattern });
+  return reader.read(JSON.stringify(text)) && reader.mayEnd();
+};
+
+/** Regular expressions of what is read, some of which are not. */
+const atom = fc.constantFrom(
+  "a",
+  "b",
+  "\\d",
+  "\\w",
+  "\\s",
+  "[^a]",
+  "[a-c]",
+  "[\\d-]",
+  ".",
+  "\\.",
+  "\\u0041",
+  '"',
+  "\\\\",
+  "-",
+  "[\\W_]",
+);
+const quantifier = fc.constantFrom("", "", "", "?", "*", "+", "{2}", "{1,3}", "{2,}", "+?");
+const { source } = fc.letrec<{ source: string; part: string }>((tie) => ({
+  part: fc.oneof(
+    { maxDepth: 2, depthIdentifier: "pattern" },
+    fc.tuple(atom, quantifier).map(([one, times]) => one + times),
+    fc.tuple(tie("source"), quantifier).map(([inner, times]) => `(?:${inner})${times}`),
+  ),
+  source: fc
+    .array(fc.array(tie("part"), { minLength: 1, maxLength: 3 }), { minLength: 1, maxLength: 2 })
+    .map((ways) => ways.map((parts) => parts.join("")).join("|")),
+}));
+const anchored = fc
+  .tuple(fc.constantFrom("^", ""), source, fc.constantFrom("$", ""))
+  .map(([begin, inner, end]) => `${begin}(${inner})${end}`);
+
+describe("a pattern", () => {
+  it("is matched by all that its grammar lets through, in a validator with flag u and in one without", () => {
+    let ended = 0;
+    fc.assert(
+      // Short texts: JavaScript's own engine looks back, and may take exponential time.
+      fc.property(anchored, fc.array(fc.nat(), { minLength: 16, maxLength: 16 }), (pattern, picks) => {
+        if (readPattern(pattern) === null) return;
+        const reader = readerOf({ type: "string", pattern });
+        const written = randomText(reader, picks);
+        if (written === null) return;
+        ended++;
+        const text = JSON.parse(written) as string;
+        expect(text).toMatch(new RegExp(pattern));
+        expect(text).toMatch(new RegExp(pattern, "u"));
+      }),
+      { numRuns: 2_000 },
+    );
+    expect(ended).toBeGreaterThan(500);
+  });
+
+  it.each<[pattern: string, texts: string[], others: string[]]>([
+    ["^ab+$", ["ab", "abbb"], ["a", "abc", ""]],
+    ["b", ["b", "abc", 'a"b\\n'], ["", "a"]],
+    ["^$|^x", ["", "x", "xy"], ["y"]],
+    ["^(a|bc){2,3}$", ["aa", "bca", "abca"], ["a", "aaaa"]],
+    ['^["\\\\]$', ['"', "\\"], ["/"]],
+    ["^[^\\s]+$", ["äß", "a\u00ad"], ["a b", "\u3000"]],
+    ["^\\x41\\u0042\\/$", ["AB/"], ["AB"]],
+    ["^(?<year>\\d{4})$", ["2024"], ["024"]],
+    ["^a{2,}$", ["aa", "aaaaa"], ["a"]],
+    ["^[+\\-.]$", ["+", "-", "."], [","]],
+  ])("%s lets through what matches", (pattern, texts, others) => {
+    for (const text of texts) expect(accepts(pattern, text), text).toBe(true);
+    for (const text of others) expect(accepts(pattern, text), text).toBe(false);
+  });
+
+  it.each([
+    ["looks ahead", "^(?=a)a$"],
+    ["looks behind", "(?<=a)b"],
+    ["refers back", "^(a)\\1$"],
+    ["names a Unicode property", "^\\p{L}$"],
+    ["is anchored inside", "a^b"],
+    ["ends inside", "^(a$|b)"],
+    ["has a boundary of words", "\\bword\\b"],
+    ["repeats nothing without end", "^(a*)*$"],
+    ["is too large", "^([a-z]{1,20}){1,21}$"],
+    ["is longer than may be read", `^${"a".repeat(2_000)}$`],
+    ["has more groups than may be read", `^${"(a)".repeat(81)}$`],
+    ["has a group that is not closed", "^(a"],
+    ["has a class that is not closed", "^[a"],
+    ["has an empty class", "^[]$"],
+    ["has a range that goes down", "^[z-a]$"],
+    ["has half of a character", "^\\ud83d$"],
+    ["has a character that is never written", "^\\x01$"],
+    ["repeats a repetition", "a{2"],
+    ["has bounds that cross", "a{3,2}"],
+  ])("that %s is not read", (_what, pattern) => expect(readPattern(pattern)).toBeNull());
+
+  it("is read in bounded time, however it nests", () => {
+    for (const pattern of [
+      "(".repeat(1_000),
+      "(a|".repeat(500),
+      `${"(?:a?)".repeat(300)}`,
+      "[".repeat(1_999),
+      "\\".repeat(1_999),
+    ]) {
+      expect(() => readPattern(pattern)).not.toThrow();
+    }
+  });
+
+  it.each<[schema: object, least: number, most: number]>([
+    [{ pattern: "^[a-z]+$", minLength: 3, maxLength: 5 }, 3, 5],
+    [{ pattern: "^id-\\d*$", minLength: 5, maxLength: 9 }, 5, 9],
+    [{ pattern: "^x", maxLength: 4 }, 1, 4],
+  ])("is held to lengths beside it: %j", (schema, least, most) => {
+    for (let seed = 0; seed < 40; seed++) {
+      const picks = fc.sample(fc.nat(), { seed, numRuns: 100 });
+      const text = randomText(readerOf({ type: "string", ...schema }), picks);
+      const { length } = JSON.parse(text ?? expect.fail("no end")) as string;
+      expect(length).toBeGreaterThanOrEqual(least);
+      expect(length).toBeLessThanOrEqual(most);
+    }
+  });
+});

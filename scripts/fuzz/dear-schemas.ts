@@ -31,7 +31,7 @@ export const DEAR_SCHEMAS: Readonly<Record<string, (salt: number) => Schema>> = 
   "patterns as long as they may be": (salt) =>
     objectOf(25, (i) => ({ type: "string", pattern: `^([a-z]{1,9}${i + salt}){1,38}$` })),
   "large enums": (salt) =>
-    objectOf(12, (i) => ({ enum: Array.from({ length: 400 }, (_, k) => `value ${salt} ${i} ${k}`) })),
+    objectOf(9, (i) => ({ enum: Array.from({ length: 350 }, (_, k) => `value ${salt} ${i} ${k}`) })),
   "long values": (salt) => ({ enum: Array.from({ length: 400 }, (_, i) => `${"x".repeat(140)}${i}-${salt}`) }),
 });
 

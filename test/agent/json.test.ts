@@ -186,6 +186,15 @@ describe("a JSON schema", () => {
     expect('{"aVeryLongNameOfAMember":'.startsWith(text)).toBe(true);
   });
 
+  it("that is larger or deeper than a pool lets through is refused", async () => {
+    let deep: Record<string, unknown> = {};
+    for (let i = 0; i < 5_000; i++) deep = { items: deep };
+    for (const schema of [deep, { const: "x".repeat(70_000) }]) {
+      const { last } = await answer(model.engine, chat("Hello", { responseFormat: { type: "json_schema", schema } }));
+      expect(last).toMatchObject({ type: "failed", param: "response_format", retryable: false });
+    }
+  });
+
   it("that is malformed is refused by the keyword's name", async () => {
     const responseFormat = { type: "json_schema" as const, schema: { type: "string", pattern: 1 } };
     const { last } = await answer(model.engine, chat("Hello", { responseFormat }));

@@ -1,4 +1,6 @@
 import { readJsonSchema, readToolParameters } from "../../schema/wire/json-schema.ts";
+import { measureJson } from "../../schema/wire/json-size.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
 import { SchemaBudget } from "../../schema/wire/schema-budget.ts";
 import { ANY_OBJECT, type ReadSchema } from "../../schema/wire/schema-node.ts";
 import type { ChatRequest } from "../../schema/wire/worker-frames.ts";
@@ -33,10 +35,14 @@ export function constraintOf(request: ChatRequest, syntax: CallSyntax | null): R
   if (syntax !== null) {
     for (const { name, parameters } of tools) {
       if (typeof toolChoice === "object" && name !== toolChoice.name) continue;
+      if (!isMeasured(parameters)) return { ok: false, param: "tools", why: `${name}: ${TOO_LARGE}` };
       const reading = readToolParameters(parameters, mode);
       if (!reading.ok) return { ok: false, param: "tools", why: `${name}: ${reading.message}` };
       callable.push({ name, parameters: reading.schema });
     }
+  }
+  if (responseFormat?.type === "json_schema" && !isMeasured(responseFormat.schema)) {
+    return { ok: false, param: "response_format", why: TOO_LARGE };
   }
   const format = formatOf(responseFormat, mode);
   if (format !== null && !format.ok) return { ok: false, param: "response_format", why: format.message };
@@ -47,6 +53,11 @@ export function constraintOf(request: ChatRequest, syntax: CallSyntax | null): R
   const otherwise = toolChoice !== undefined ? "nothing" : (format?.schema ?? "text");
   return { ok: true, constraint: { type: "calls", tools: callable, syntax, parallel, otherwise } };
 }
+
+const TOO_LARGE = "The schema is too large, or nested too deep.";
+
+const isMeasured = (schema: unknown): boolean =>
+  schema === undefined || measureJson(schema, { bytes: LIMITS.schemaBytes, depth: LIMITS.schemaDepth }).ok;
 
 function formatOf(format: ChatRequest["responseFormat"], mode: Parameters<typeof readJsonSchema>[1]) {
   if (format === undefined) return null;

@@ -1,6 +1,7 @@
 import { beforeAll } from "vitest";
 import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
 import { WorkerSocket } from "../../scripts/fuzz/worker-socket.ts";
+import { anthropicCases } from "./real-clients/anthropic.ts";
 import { langchainCases } from "./real-clients/langchain.ts";
 import { openaiCases } from "./real-clients/openai.ts";
 import type { Served } from "./real-clients/shared.ts";
@@ -33,3 +34,4 @@ async function serveOnce(pool: PoolProcess, model: string): Promise<void> {
 openaiCases(() => served);
 vercelCases(() => served);
 langchainCases(() => served);
+anthropicCases(() => served);

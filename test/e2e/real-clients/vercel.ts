@@ -25,6 +25,7 @@ export function vercelCases(served: () => Served): void {
 
   describe.each<[what: string, model: (name?: string, options?: Options) => LanguageModel, providerOptions: object]>([
     ["Vercel's openai.chat()", chat, {}],
+    ["Vercel's openai()", (model = MODEL, options) => openai(options)(model), unstored],
     ["Vercel's openai-compatible", (model = MODEL, options) => compatible(options)(model), {}],
   ])("%s", (_what, model, options) => {
     const providerOptions = options as typeof unstored;

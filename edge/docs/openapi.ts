@@ -99,12 +99,21 @@ const OF_A_JOB: readonly ErrorCode[] = [
   ...(["inference/rate-limited", "inference/token-rate-limited", "inference/too-many-streams"] as const),
   ...(["inference/no-worker", "inference/queue-full", "inference/queue-timeout", "inference/job-timeout"] as const),
   ...(["inference/worker-busy", "inference/worker-lost", "inference/engine-failed", "inference/cancelled"] as const),
+  ...(["inference/answer-overlong", "inference/answer-room", "inference/too-many-choices"] as const),
+];
+
+/** What a request that is answered without a stream of text does not meet. */
+const OF_TEXT: readonly ErrorCode[] = [
+  "inference/too-many-streams",
+  "inference/too-many-choices",
+  "inference/answer-overlong",
 ];
 
 const STREAM = [
   "With `stream: true` the answer is a server-sent event stream: a `data:` line a chunk and `data: [DONE]` at the end.",
   "Lines that begin with `:` are comments, each of one line: while the request waits (`: queued place=3`), who serves it at",
-  "last, and one a second while nothing else is written. After the first byte an error is a `data:` line with the error's body, and no `[DONE]` follows.",
+  "last, and one a second while nothing else is written. After the first byte an error is a `data:` line with the error's",
+  "body, and no `[DONE]` follows.",
 ].join(" ");
 
 const RESPONSES_STREAM = [
@@ -122,8 +131,10 @@ const header = (name: string) => ({ $ref: `#/components/headers/${name}` });
 const HEADERS = Object.freeze({
   "x-request-id": "The request's own, or one that the pool made. It can be cancelled by it.",
   "x-ligand-job": "The job's id, for cancelling it.",
-  "x-ligand-worker": "Who served it. A stream that begins while it waits says this in a comment.",
-  "x-ligand-queue-ms": "How long it waited.",
+  "x-ligand-worker":
+    "Who served it; of a whole answer of several choices, all who did. A stream that begins while it waits says this in a " +
+    "comment, and names who began first.",
+  "x-ligand-queue-ms": "How long it waited; of several choices, the longest wait.",
   "x-ligand-deterministic": "false where the worker's engine cannot promise the same answer for the same seed.",
   "x-ratelimit-limit-requests": "Requests a minute of this key.",
   "x-ratelimit-remaining-requests": "Requests left now.",
@@ -179,7 +190,7 @@ function inference(
   const stream = answer.chunk && {
     "text/event-stream": { schema: { type: "string" }, "x-event-schema": ref(answer.chunk) },
   };
-  const codes = answer.chunk ? OF_A_JOB : OF_A_JOB.filter((code) => code !== "inference/too-many-streams");
+  const codes = answer.chunk ? OF_A_JOB : OF_A_JOB.filter((code) => !OF_TEXT.includes(code));
   return {
     ...about,
     description: answer.chunk ? `${about.description} ${answer.stream ?? STREAM}` : about.description,
@@ -315,7 +326,7 @@ function paths(): ApiDocument["paths"] {
         operationId: "cancelJob",
         summary: "Cancels a request that still runs or waits",
         description:
-          "With the key that made it. Cancelling again, or what has ended, changes nothing and says how it ended. Of " +
+          "With the key that made it, and with all of its answers. Cancelling again, or what has ended, changes nothing and says how it ended. Of " +
           "requests that were sent under one x-request-id all are cancelled, and the answer is about the last; by that " +
           "name the pool knows them for some thousands of requests more, by the job's id for as long as its record.",
         tags: ["inference"],

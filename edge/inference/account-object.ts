@@ -7,6 +7,7 @@ import { type HeldRecords, Outbox } from "../record/outbox.ts";
 import { sameRow } from "../record/same-row.ts";
 import {
   type Admission,
+  type AskedAdmission,
   admit,
   admitLookup,
   type Charge,
@@ -88,8 +89,8 @@ export class Account extends DurableObject<Env> {
     return this.#key !== undefined && this.#key.revokedAtMs === null && this.#key.secretSha256 === secretSha256;
   }
 
-  /** One request asks to pass. `slot` is the job's id. */
-  admit(request: { secretSha256: string; slot: string; stream: boolean }): AccountAdmission {
+  /** One request asks to pass. Its slots are the ids of its jobs. */
+  admit(request: AskedAdmission & { secretSha256: string }): AccountAdmission {
     const key = this.#key;
     if (!key || !this.#isGood(request.secretSha256)) return { ok: false, code: "auth/invalid-key" };
     const nowMs = Date.now();

@@ -38,8 +38,20 @@ export interface RateLimits {
 export interface RefusedAdmission {
   readonly ok: false;
   readonly code: ErrorCode;
-  readonly retryAfterSeconds: number;
+  /** Absent where waiting changes nothing. */
+  readonly retryAfterSeconds?: number;
+  readonly message?: string;
   readonly rateLimits: RateLimits;
+  /** Until then every request for an answer would be refused so, not only this one. */
+  readonly isForAll: boolean;
+}
+
+export interface AskedAdmission {
+  /** Of the request; a stream's slot is held by it. */
+  readonly slot: string;
+  /** Of its further answers: each costs what a request costs. */
+  readonly moreSlots?: readonly string[];
+  readonly stream: boolean;
 }
 export type Admission = { ok: true; rateLimits: RateLimits } | RefusedAdmission;
 /** Of a body that was refused. */
@@ -56,30 +68,39 @@ export function newTraffic(limits: KeyLimits, nowMs: number): Traffic {
   };
 }
 
-/** One request asks to pass. A refused one costs nothing but its own time. */
+/** One request asks to pass, with all of its answers or none. A refused one costs nothing but its own time. */
 export function admit(
   traffic: Traffic,
   limits: KeyLimits,
-  request: { slot: string; stream: boolean },
+  { slot, moreSlots = [], stream }: AskedAdmission,
   nowMs: number,
 ): Admission {
   refill(traffic.requests, limits.requestsPerMinute, nowMs);
   refill(traffic.tokens, limits.tokensPerMinute, nowMs);
-  for (const [slot, untilMs] of Object.entries(traffic.slots)) if (untilMs <= nowMs) delete traffic.slots[slot];
+  for (const [held, untilMs] of Object.entries(traffic.slots)) if (untilMs <= nowMs) delete traffic.slots[held];
 
-  const refusal = noRequestLeft(traffic, limits);
+  const slots = [slot, ...moreSlots];
+  const most = Math.min(limits.requestsPerMinute, stream ? limits.streams : Number.POSITIVE_INFINITY);
+  // Alone, an answer that never passes is a matter of the key's limits, and not of this request.
+  if (slots.length > Math.max(1, most)) {
+    const message = `The request asks for ${slots.length} answers, and each counts as a request: its key may have ${most} at once.`;
+    return { ...refused("inference/too-many-choices", traffic, limits), message };
+  }
+  const refusal = noRequestLeft(traffic, limits, slots.length);
   if (refusal) return refusal;
   if (traffic.tokens.level <= 0) {
     const waitMs = ((1 - traffic.tokens.level) / limits.tokensPerMinute) * MINUTE_MS;
-    return refusedFor(waitMs, "inference/token-rate-limited", traffic, limits);
+    return refused("inference/token-rate-limited", traffic, limits, waitMs);
   }
-  if (request.stream) {
-    if (Object.keys(traffic.slots).length >= limits.streams) {
-      return refusedFor(LIMITS.retryAfterSeconds * 1_000, "inference/too-many-streams", traffic, limits);
+  if (stream) {
+    if (Object.keys(traffic.slots).length + slots.length > limits.streams) {
+      // A slot may be free again at any moment, and whole answers need none.
+      const waitMs = LIMITS.retryAfterSeconds * 1_000;
+      return { ...refused("inference/too-many-streams", traffic, limits, waitMs), isForAll: false };
     }
-    traffic.slots[request.slot] = nowMs + LIMITS.streamSlotMs;
+    for (const each of slots) traffic.slots[each] = nowMs + LIMITS.streamSlotMs;
   }
-  traffic.requests.level -= 1;
+  traffic.requests.level -= slots.length;
   return { ok: true, rateLimits: rateLimits(traffic, limits) };
 }
 
@@ -93,15 +114,21 @@ export function charge(traffic: Traffic, limits: KeyLimits, nowMs: number): Char
   return { ok: true, next: noRequestLeft(traffic, limits) };
 }
 
-function noRequestLeft(traffic: Traffic, limits: KeyLimits): RefusedAdmission | null {
-  if (traffic.requests.level >= 1) return null;
-  const waitMs = ((1 - traffic.requests.level) / limits.requestsPerMinute) * MINUTE_MS;
-  return refusedFor(waitMs, "inference/rate-limited", traffic, limits);
+function noRequestLeft(traffic: Traffic, limits: KeyLimits, requests = 1): RefusedAdmission | null {
+  const { level } = traffic.requests;
+  if (level >= requests) return null;
+  const waitMs = ((requests - level) / limits.requestsPerMinute) * MINUTE_MS;
+  return { ...refused("inference/rate-limited", traffic, limits, waitMs), isForAll: level < 1 };
 }
 
-function refusedFor(waitMs: number, code: ErrorCode, traffic: Traffic, limits: KeyLimits): RefusedAdmission {
-  const retryAfterSeconds = Math.max(1, Math.ceil(waitMs / 1_000));
-  return { ok: false, code, retryAfterSeconds, rateLimits: rateLimits(traffic, limits) };
+function refused(code: ErrorCode, traffic: Traffic, limits: KeyLimits, waitMs?: number): RefusedAdmission {
+  return {
+    ok: false,
+    code,
+    ...(waitMs !== undefined && { retryAfterSeconds: Math.max(1, Math.ceil(waitMs / 1_000)) }),
+    rateLimits: rateLimits(traffic, limits),
+    isForAll: waitMs !== undefined,
+  };
 }
 
 /** Of a refusal that is told again so much later. */
@@ -138,13 +165,15 @@ export function settle(
 ): void {
   if (ended.slot !== null) delete traffic.slots[ended.slot];
   refill(traffic.tokens, limits.tokensPerMinute, nowMs);
-  traffic.tokens.level -= ended.tokens;
+  traffic.tokens.level = Math.max(-limits.tokensPerMinute, traffic.tokens.level - ended.tokens);
 }
 
 function refill(bucket: Bucket, perMinute: number, nowMs: number): void {
   // A wall clock that stepped back refills nothing, and the bucket goes on from there.
   const elapsedMs = Math.max(0, nowMs - bucket.atMs);
-  bucket.level = Math.min(perMinute, bucket.level + (elapsedMs / MINUTE_MS) * perMinute);
+  // No debt is more than a minute's worth, an earlier build's included: one large answer must not lock its key for long.
+  const level = Math.max(-perMinute, bucket.level);
+  bucket.level = Math.min(perMinute, level + (elapsedMs / MINUTE_MS) * perMinute);
   bucket.atMs = nowMs;
 }
 

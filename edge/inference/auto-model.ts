@@ -1,6 +1,6 @@
 /** Which model the name `auto` means. Pure. */
 import type { JobKind } from "../../schema/wire/worker-frames.ts";
-import type { ModelLoad } from "./lane-machine.ts";
+import type { ModelLoad } from "./served-models.ts";
 
 /**
  * Text: of the models that do this kind, the one with the most free slots, then the shortest queue for its size. Models

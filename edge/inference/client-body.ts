@@ -7,7 +7,7 @@ import { discardBody, readJson } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
 import { RefusedKeys } from "../http/refused-keys.ts";
 import type { AccountAdmission, AccountCharge } from "./account-object.ts";
-import { agedBy, type RateLimits } from "./admission.ts";
+import { type AskedAdmission, agedBy, type RateLimits } from "./admission.ts";
 import { BodiesUnderWay } from "./bodies-under-way.ts";
 
 type Refusal = Extract<AccountAdmission, { ok: false }>;
@@ -77,14 +77,13 @@ async function chargeBody(c: Context<ClientEnv>): Promise<Response | null> {
   return null;
 }
 
-/** Lets a request with a good body pass, by the limits of its key. `slot` is the job's id. */
+/** Lets a request with a good body pass, by the limits of its key. Its slots are the ids of its jobs. */
 export async function admitted(
   c: Context<ClientEnv>,
-  slot: string,
-  stream: boolean,
+  asked: AskedAdmission,
 ): Promise<{ rateLimits: RateLimits } | Response> {
   const { keyId, secretSha256 } = c.var.client;
-  const asking = c.env.ACCOUNT.getByName(keyId).admit({ secretSha256, slot, stream });
+  const asking = c.env.ACCOUNT.getByName(keyId).admit({ secretSha256, ...asked });
   // The body of a client that leaves has been read and checked all the same.
   afterClientLeaves(c, asking);
   const admission = await asking;
@@ -97,9 +96,8 @@ function afterClientLeaves(c: Context<ClientEnv>, work: PromiseLike<unknown>): v
 }
 
 function remember(keyId: string, refusal: Refusal): Refusal {
-  // A stream's slot may be free again at any moment, and other requests need none.
-  if (refusal.code === "inference/too-many-streams") return refusal;
-  const retryAfterSeconds = "retryAfterSeconds" in refusal ? refusal.retryAfterSeconds : INVALID_KEY_SECONDS;
+  if ("isForAll" in refusal && !refusal.isForAll) return refusal;
+  const { retryAfterSeconds = INVALID_KEY_SECONDS } = "retryAfterSeconds" in refusal ? refusal : {};
   refusedKeys.remember(keyId, { ...refusal, retryAfterSeconds }, Date.now());
   return refusal;
 }

@@ -1,13 +1,20 @@
 /** What the stateless Worker says to a lane, and what a lane answers about itself. Shapes only. */
 import type { JobKind, JobRequest } from "../../schema/wire/worker-frames.ts";
 import type { AnswerDialect } from "./answer-format.ts";
-import type { ModelLoad } from "./lane-machine.ts";
+import type { ModelLoad } from "./served-models.ts";
 
 export const LANE_JOBS_URL = "https://lane/jobs";
 
 /** POST to `LANE_JOBS_URL`: an authenticated, admitted, validated job. The response is the client's. */
 export interface LaneJob {
+  /** Of the request, and of its first job. */
   id: string;
+  /** Of its further choices, each of which is a job: their stream slots are held by these. */
+  moreIds?: string[];
+  /** Choices for each prompt; 1 by default. */
+  n?: number;
+  /** Of a completion with several prompts: these, and the one in `request` is none of them. */
+  prompts?: string[];
   keyId: string;
   /** What the client called it, or the pool for it: `x-request-id`. */
   requestId: string;

@@ -7,163 +7,54 @@
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { CLOSE, LIMITS } from "../../schema/wire/limits.ts";
 import { utf8Bytes } from "../../schema/wire/utf8.ts";
-import type {
-  AgentFrame,
-  FinishReason,
-  JobKind,
-  JobRequest,
-  Manifest,
-  Metering,
-  ToolCall,
-  Usage,
-} from "../../schema/wire/worker-frames.ts";
-import { hearDelta, hearDone, hearVector, nothingSaid, type Said } from "./answer-rules.ts";
+import type { AgentFrame } from "../../schema/wire/worker-frames.ts";
+import { mostAnswerBytes, mostAnswerTokens } from "./answer-bytes.ts";
+import { hearDelta, hearDone, hearVector, nothingSaid } from "./answer-rules.ts";
 import type { JobName } from "./lane-api.ts";
+import { drop, hasRoom, keep } from "./lane-bytes.ts";
+import type {
+  Effect,
+  Failure,
+  Job,
+  JobEnd,
+  LaneState,
+  NewJob,
+  Submission,
+  Worker,
+  WorkerModel,
+  WorkerOffer,
+} from "./lane-state.ts";
 import { mayTryAgain } from "./lost-jobs.ts";
-import { canMeet, type Need, needsOf, unmetNeed } from "./worker-request.ts";
-
-export interface NewJob {
-  readonly id: string;
-  readonly keyId: string;
-  readonly requestId: string;
-  readonly kind: JobKind;
-  readonly model: string;
-  readonly request: JobRequest;
-  /** In UTF-8, with its envelope: what it costs to hold, and the bound of its prompt's tokens. */
-  readonly requestBytes: number;
-}
-
-export interface Job extends NewJob {
-  readonly acceptedMs: number;
-  readonly deadlineMs: number;
-  state: "queued" | "leased" | "streaming";
-  /** Waiting ends here while `queued`. */
-  queueUntilMs: number;
-  queuedMs: number;
-  attempts: number;
-  /** The attempt whose worker vanished while it held no other job. */
-  lostAlone: number | null;
-  /** Ids of the workers that tried and failed: it is not theirs again. */
-  readonly failedAt: Set<string>;
-  lease: number;
-  leaseUntilMs: number;
-  connection: string | null;
-  workerId: string | null;
-  engine: Engine | null;
-  /** Of the protocol that its worker speaks: what it was sent goes by it. */
-  minor: number;
-  /** What only some workers can do of it. */
-  readonly needs: readonly Need[];
-  nextSeq: number;
-  relayedBytes: number;
-  relayedTokens: number;
-  said: Said;
-}
-
-type Engine = Manifest["engine"];
-type DeltaFrame = Extract<AgentFrame, { type: "delta" }>;
-
-interface WorkerModel {
-  readonly slots: number;
-  readonly kinds: readonly JobKind[];
-  /** Pull credit: jobs we may still send. */
-  credit: number;
-}
-
-interface Worker {
-  readonly connection: string;
-  readonly workerId: string;
-  readonly engine: Engine;
-  readonly minor: number;
-  readonly models: Map<string, WorkerModel>;
-  readonly jobs: Set<string>;
-  /** Job frames sent on this socket, and those of them that the worker's last `ready` did not know yet. */
-  sent: number;
-  inTransit: { n: number; model: string }[];
-  /** Frames about jobs that were not its, less what time has forgiven, and when that was counted. */
-  strays: number;
-  strayMs: number;
-  draining: boolean;
-}
-
-export interface LaneState {
-  readonly jobs: Map<string, Job>;
-  readonly queues: Map<string, string[]>;
-  readonly workers: Map<string, Worker>;
-  /** Per model, the connections that have credit, least recently used first. */
-  readonly available: Map<string, Set<string>>;
-  /** Models that were ever offered here: the difference between 404 and 503. */
-  readonly knownModels: Set<string>;
-  nextLease: number;
-  /** Of all jobs here, waiting and running; and of them each key's. */
-  heldBytes: number;
-  readonly heldBytesByKey: Map<string, number>;
-}
-
-export type JobEnd =
-  | {
-      outcome: "done";
-      finishReason: FinishReason;
-      usage: Usage;
-      text: string | undefined;
-      toolCalls: ToolCall[] | undefined;
-      stopSequence: string | undefined;
-      countedTokens: number | undefined;
-      metering: Metering;
-      signature: string;
-    }
-  | ({ outcome: "failed" | "cancelled" | "expired" } & Failure);
-
-interface Failure {
-  readonly code: ErrorCode;
-  readonly message?: string | undefined;
-  readonly param?: string | undefined;
-  readonly retryAfterSeconds?: number | undefined;
-}
-
-export type Effect =
-  | { type: "send-job"; connection: string; job: Job }
-  | { type: "send"; connection: string; frame: { type: "cancel" | "rejected"; jobId: string; lease: number } }
-  | { type: "accepted"; job: Job }
-  | { type: "text"; job: Job; text: string; toolCall?: DeltaFrame["toolCall"] }
-  | { type: "end"; job: Job; end: JobEnd }
-  | { type: "close"; connection: string; code: number; reason: string; violation: boolean };
-
-export type Submission =
-  | { ok: true; job: Job; effects: Effect[] }
-  | ({ ok: false; code: ErrorCode } & Partial<Pick<Need, "param" | "message" | "remedy">>);
-
-export function newLane(knownModels: Iterable<string> = [], firstLease = 1): LaneState {
-  return {
-    jobs: new Map(),
-    queues: new Map(),
-    workers: new Map(),
-    available: new Map(),
-    knownModels: new Set(knownModels),
-    nextLease: firstLease,
-    heldBytes: 0,
-    heldBytesByKey: new Map(),
-  };
-}
+import { doesKind, isServed, unmetBy } from "./served-models.ts";
+import { canMeet, needsOf } from "./worker-request.ts";
 
 // ---- clients
 
-export function submit(state: LaneState, incoming: NewJob, nowMs: number): Submission {
-  const { model } = incoming;
-  const needs = needsOf(incoming.request);
+/** All parts of one request, of one model and kind: all of them wait or run, or none does. */
+export function submit(state: LaneState, parts: readonly [NewJob, ...NewJob[]], nowMs: number): Submission {
+  const [{ model }] = parts;
+  const refusal = refusalOf(state, parts);
+  if (refusal) return refusal;
+  const jobs = parts.map((part) => enqueue(state, part, nowMs));
+  return { ok: true, jobs, effects: dispatch(state, model, nowMs) };
+}
+
+function refusalOf(state: LaneState, parts: readonly [NewJob, ...NewJob[]]): Extract<Submission, { ok: false }> | null {
+  const [{ model, kind, keyId, request }] = parts;
   if (!isServed(state, model)) {
     return { ok: false, code: state.knownModels.has(model) ? "inference/no-worker" : "inference/model-not-found" };
   }
-  if (!doesKind(state, model, incoming.kind)) return { ok: false, code: "inference/unsupported-kind" };
-  const unmet = needs.length === 0 ? undefined : unmetNeed(needs, servingWorkers(state, model));
+  if (!doesKind(state, model, kind)) return { ok: false, code: "inference/unsupported-kind" };
+  const unmet = unmetBy(state, model, request);
   if (unmet) return { ok: false, ...unmet };
-  const queue = queueOf(state, model);
-  const hasCredit = (state.available.get(model)?.size ?? 0) > 0;
-  const isFull = (!hasCredit && !hasPlace(state, queue, incoming.keyId)) || !hasRoom(state, incoming);
-  if (isFull) return { ok: false, code: "inference/queue-full" };
+  const bytes = parts.reduce((sum, { requestBytes }) => sum + requestBytes, 0);
+  const isFull = !hasPlaces(state, model, keyId, parts.length) || !hasRoom(state.bytes, keyId, "requests", bytes);
+  return isFull ? { ok: false, code: "inference/queue-full" } : null;
+}
 
+function enqueue(state: LaneState, part: NewJob, nowMs: number): Job {
   const job: Job = {
-    ...incoming,
+    ...part,
     acceptedMs: nowMs,
     deadlineMs: nowMs + LIMITS.jobMs,
     state: "queued",
@@ -178,22 +69,28 @@ export function submit(state: LaneState, incoming: NewJob, nowMs: number): Submi
     workerId: null,
     engine: null,
     minor: 0,
-    needs,
+    needs: needsOf(part.request),
+    contextTokens: 0,
     nextSeq: 0,
     relayedBytes: 0,
     relayedTokens: 0,
+    saidBytes: 0,
     said: nothingSaid(),
+    keptBytes: 0,
+    isOverlong: false,
   };
   state.jobs.set(job.id, job);
-  hold(state, job, job.requestBytes);
-  queue.push(job.id);
-  return { ok: true, job, effects: dispatch(state, model, nowMs) };
+  keep(state.bytes, job.keyId, "requests", job.requestBytes);
+  queueOf(state, job.model).push(job.id);
+  return job;
 }
 
-/** What runs or waits and is called so by this key. */
+/** What runs or waits and is called so by this key: by the id of one of its jobs, all parts of that request. */
 export function jobsNamed(state: LaneState, { jobId, requestId }: JobName, keyId: string): string[] {
-  if (jobId !== null && state.jobs.get(jobId)?.keyId === keyId) return [jobId];
-  return [...state.jobs.values()].flatMap((job) => (job.requestId === requestId && job.keyId === keyId ? job.id : []));
+  const ofKey = [...state.jobs.values()].filter((job) => job.keyId === keyId);
+  const group = ofKey.find((job) => job.id === jobId || job.group === jobId)?.group;
+  const named = ofKey.filter((job) => (group === undefined ? job.requestId === requestId : job.group === group));
+  return named.map(({ id }) => id);
 }
 
 /** The client left, or asked to stop. Nothing happens when the job has ended already. */
@@ -204,15 +101,6 @@ export function cancel(state: LaneState, jobId: string, code: ErrorCode): Effect
 }
 
 // ---- workers
-
-export interface WorkerOffer {
-  readonly connection: string;
-  readonly workerId: string;
-  readonly engine: Engine;
-  /** Of the worker protocol. */
-  readonly minor: number;
-  readonly models: readonly { name: string; slots: number; kinds: readonly JobKind[] }[];
-}
 
 /** A worker proved its key. One that is here already by another socket is replaced: its old socket is dead. */
 export function workerConnected(state: LaneState, offer: WorkerOffer, nowMs: number): Effect[] {
@@ -233,7 +121,12 @@ export function workerConnected(state: LaneState, offer: WorkerOffer, nowMs: num
     workerId: offer.workerId,
     engine: offer.engine,
     minor: offer.minor,
-    models: new Map(offer.models.map(({ name, slots, kinds }) => [name, { slots, kinds, credit: 0 }])),
+    models: new Map(
+      offer.models.map(({ name, slots, kinds, contextTokens = LIMITS.unknownContextTokens }) => [
+        name,
+        { slots, kinds, contextTokens, credit: 0 },
+      ]),
+    ),
     jobs: new Set(),
     sent: 0,
     inTransit: [],
@@ -340,48 +233,16 @@ export function tick(state: LaneState, nowMs: number): Effect[] {
   return effects;
 }
 
-export interface ModelLoad {
-  readonly name: string;
-  readonly kinds: readonly JobKind[];
-  readonly workers: number;
-  readonly slots: number;
-  readonly free: number;
-  readonly active: number;
-  readonly queued: number;
-}
-
-/** What is served now, by model name. */
-export function modelLoads(state: LaneState): ModelLoad[] {
-  const loads = new Map<string, { kinds: JobKind[]; workers: number; slots: number; free: number; active: number }>();
-  for (const worker of state.workers.values()) {
-    if (worker.draining) continue;
-    for (const [name, model] of worker.models) {
-      const load = loads.get(name) ?? { kinds: [], workers: 0, slots: 0, free: 0, active: 0 };
-      for (const kind of model.kinds) if (!load.kinds.includes(kind)) load.kinds.push(kind);
-      load.workers += 1;
-      load.slots += model.slots;
-      load.free += model.credit;
-      loads.set(name, load);
-    }
-  }
-  for (const job of state.jobs.values()) {
-    const load = loads.get(job.model);
-    if (load && job.state !== "queued") load.active += 1;
-  }
-  return [...loads]
-    .map(([name, load]) => ({ name, ...load, queued: state.queues.get(name)?.length ?? 0 }))
-    .sort((a, b) => (a.name < b.name ? -1 : 1));
-}
-
 /** What is held for jobs here; nothing when none waits or runs. */
-export function heldForJobs({ jobs, queues, workers, heldBytes, heldBytesByKey }: LaneState) {
+export function heldForJobs({ jobs, queues, workers, bytes }: LaneState) {
   const all = [...workers.values()];
   return {
     jobs: jobs.size,
     queues: queues.size,
     queued: [...queues.values()].reduce((sum, queue) => sum + queue.length, 0),
-    request_bytes: heldBytes,
-    keys: heldBytesByKey.size,
+    request_bytes: bytes.requests,
+    answer_bytes: bytes.answers,
+    keys: bytes.byKey.size,
     jobs_at_workers: all.reduce((sum, worker) => sum + worker.jobs.size, 0),
     jobs_on_the_way: all.reduce((sum, worker) => sum + worker.inTransit.length, 0),
   };
@@ -439,16 +300,21 @@ function jobFrame(
       const reason = hearDelta(job, job.said, frame);
       if (reason !== null) return [violation(worker.connection, reason)];
       const { text, tokens, toolCall } = frame;
+      const bytes = utf8Bytes(text) + (toolCall?.name?.length ?? 0);
+      job.saidBytes += bytes + utf8Bytes(toolCall?.id ?? "");
+      if (isTooLong(job)) return overlong(state, job);
       job.nextSeq += 1;
       job.state = "streaming";
-      job.relayedBytes += utf8Bytes(text) + (toolCall?.name?.length ?? 0);
+      job.relayedBytes += bytes;
       job.relayedTokens += tokens;
       return [{ type: "text", job, text, ...(toolCall && { toolCall }) }];
     }
     case "vector": {
       // Nothing of it has reached the client: a worker that is lost now loses nothing of the job.
       const reason = hearVector(job, job.said, frame);
-      return reason === null ? [{ type: "accepted", job }] : [violation(worker.connection, reason)];
+      if (reason !== null) return [violation(worker.connection, reason)];
+      const bytes = job.said.vectors.at(-1)?.byteLength ?? 0;
+      return keepAnswer(state, job, bytes) ? [{ type: "accepted", job }] : noRoom(state, job);
     }
     case "done": {
       const reason = hearDone(job, job.said, frame);
@@ -457,7 +323,14 @@ function jobFrame(
       const { metering, meteringSignature: signature } = frame;
       if (text !== undefined) {
         job.relayedBytes = utf8Bytes(text);
-        for (const call of toolCalls ?? []) job.relayedBytes += call.name.length + utf8Bytes(call.arguments);
+        job.saidBytes = 0;
+        for (const call of toolCalls ?? []) {
+          job.relayedBytes += call.name.length + utf8Bytes(call.arguments);
+          job.saidBytes += utf8Bytes(call.id);
+        }
+        job.saidBytes += job.relayedBytes;
+        if (isTooLong(job)) return overlong(state, job);
+        if (!keepAnswer(state, job, job.saidBytes)) return noRoom(state, job);
       }
       const said = { finishReason, usage, text, toolCalls, stopSequence, countedTokens };
       return [end(state, job, { outcome: "done", ...said, metering, signature })];
@@ -467,6 +340,29 @@ function jobFrame(
     default:
       return frame satisfies never;
   }
+}
+
+const isTooLong = ({ request, contextTokens, saidBytes }: Job) => saidBytes > mostAnswerBytes(request, contextTokens);
+
+/** No other worker gets the job: its client has seen some of the answer, or would pay for one more of this kind. */
+function overlong(state: LaneState, job: Job): Effect[] {
+  job.isOverlong = true;
+  job.relayedTokens = Math.min(job.relayedTokens, mostAnswerTokens(job.request, job.contextTokens));
+  return [
+    ...withdraw(state, job, "rejected"),
+    end(state, job, { outcome: "failed", code: "inference/answer-overlong" }),
+  ];
+}
+
+function keepAnswer(state: LaneState, job: Job, bytes: number): boolean {
+  if (!hasRoom(state.bytes, job.keyId, "answers", bytes)) return false;
+  keep(state.bytes, job.keyId, "answers", bytes);
+  job.keptBytes += bytes;
+  return true;
+}
+
+function noRoom(state: LaneState, job: Job): Effect[] {
+  return [...withdraw(state, job, "rejected"), end(state, job, { outcome: "failed", code: "inference/answer-room" })];
 }
 
 /** What a worker could not do it is not asked again: another one is, or the client hears of it at once. */
@@ -523,9 +419,10 @@ function dispatch(state: LaneState, model: string, nowMs: number): Effect[] {
     job.workerId = worker.workerId;
     job.engine = worker.engine;
     job.minor = worker.minor;
+    job.contextTokens = offered.contextTokens;
     job.nextSeq = 0;
     job.relayedTokens = 0;
-    job.said = nothingSaid();
+    job.saidBytes = 0;
     effects.push({ type: "send-job", connection: worker.connection, job });
   }
   if (queue.length === 0) state.queues.delete(model);
@@ -587,34 +484,41 @@ function withdraw(state: LaneState, job: Job, word: "cancel" | "rejected"): Effe
   return connection === null ? [] : [{ type: "send", connection, frame: { type: word, jobId: job.id, lease } }];
 }
 
+/** What a job that is done keeps in the lane's bytes is its reader's from here on (`live-answers.ts`). */
 function end(state: LaneState, job: Job, jobEnd: JobEnd): Effect {
   if (job.connection) state.workers.get(job.connection)?.jobs.delete(job.id);
-  if (state.jobs.delete(job.id)) hold(state, job, -job.requestBytes);
+  if (jobEnd.outcome !== "done") forgetSaid(state, job);
+  if (state.jobs.delete(job.id)) drop(state.bytes, job.keyId, "requests", job.requestBytes);
   return { type: "end", job, end: jobEnd };
 }
 
-/** What one key can fill is not all there is: neither the places of a queue nor the bytes of the lane. */
-function hasPlace(state: LaneState, queue: readonly string[], keyId: string): boolean {
-  if (queue.length < LIMITS.queuePerModel) return true;
-  if (queue.length >= LIMITS.queuePerModel + LIMITS.queueReservePerModel) return false;
+/** What one key can fill is not all there is. */
+function hasPlaces(state: LaneState, model: string, keyId: string, parts: number): boolean {
+  const queue = state.queues.get(model) ?? [];
+  const waiting = queue.length + Math.max(0, parts - creditFor(state, model));
+  if (waiting === queue.length || waiting <= LIMITS.queuePerModel) return true;
+  if (waiting > LIMITS.queuePerModel + LIMITS.queueReservePerModel) return false;
   return !queue.some((id) => state.jobs.get(id)?.keyId === keyId);
 }
 
-function hasRoom(state: LaneState, { keyId, requestBytes }: NewJob): boolean {
-  const ofKey = state.heldBytesByKey.get(keyId) ?? 0;
-  return state.heldBytes + requestBytes <= LIMITS.laneRequestBytes && ofKey + requestBytes <= LIMITS.keyRequestBytes;
-}
-
-function hold(state: LaneState, { keyId }: Job, bytes: number): void {
-  state.heldBytes += bytes;
-  const ofKey = (state.heldBytesByKey.get(keyId) ?? 0) + bytes;
-  if (ofKey > 0) state.heldBytesByKey.set(keyId, ofKey);
-  else state.heldBytesByKey.delete(keyId);
+function creditFor(state: LaneState, model: string): number {
+  let credit = 0;
+  for (const connection of state.available.get(model) ?? []) {
+    credit += state.workers.get(connection)?.models.get(model)?.credit ?? 0;
+  }
+  return credit;
 }
 
 function unassign(state: LaneState, job: Job): void {
   if (job.connection) state.workers.get(job.connection)?.jobs.delete(job.id);
   job.connection = null;
+  forgetSaid(state, job);
+}
+
+function forgetSaid(state: LaneState, job: Job): void {
+  drop(state.bytes, job.keyId, "answers", job.keptBytes);
+  job.keptBytes = 0;
+  job.said = nothingSaid();
 }
 
 function setCredit(state: LaneState, worker: Worker, name: string, model: WorkerModel, credit: number): void {
@@ -636,29 +540,6 @@ function queueOf(state: LaneState, model: string): string[] {
     state.queues.set(model, queue);
   }
   return queue;
-}
-
-function isServed(state: LaneState, model: string): boolean {
-  if ((state.available.get(model)?.size ?? 0) > 0) return true;
-  for (const worker of state.workers.values()) if (!worker.draining && worker.models.has(model)) return true;
-  return false;
-}
-
-function doesKind(state: LaneState, model: string, kind: JobKind): boolean {
-  for (const worker of state.workers.values()) {
-    if (!worker.draining && worker.models.get(model)?.kinds.includes(kind)) return true;
-  }
-  return false;
-}
-
-/** Whether a worker of this model can do what only some workers can do of this request. */
-export function isMetBy(state: LaneState, model: string, request: JobRequest): boolean {
-  const needs = needsOf(request);
-  return needs.length === 0 || unmetNeed(needs, servingWorkers(state, model)) === undefined;
-}
-
-function servingWorkers(state: LaneState, model: string): Worker[] {
-  return [...state.workers.values()].filter((worker) => !worker.draining && worker.models.has(model));
 }
 
 /** Where a waiting job stands, from 1; null when it does not wait. */

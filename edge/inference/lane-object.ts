@@ -1,8 +1,6 @@
 import { DurableObject } from "cloudflare:workers";
-import { createHash, type Hash } from "node:crypto";
-import { concat, utf8 } from "../../schema/crypto/bytes.ts";
+import type { Hash } from "node:crypto";
 import { canonicalBytes } from "../../schema/crypto/canonical.ts";
-import { verifyMetering } from "../../schema/crypto/worker-proof.ts";
 import type { MeteringRow } from "../../schema/db/metering.ts";
 import type { RecordRow } from "../../schema/db/record-tables.ts";
 import type { WorkerTokenRow } from "../../schema/db/workers.ts";
@@ -22,25 +20,19 @@ import { WorkerRecords } from "../workers/worker-record.ts";
 import { WorkerSockets } from "../workers/worker-sockets.ts";
 import type { AnswerHead } from "./answer-format.ts";
 import { answerFormat } from "./answer-formats.ts";
-import { type Answer, type Served, StreamedAnswer, WholeAnswer } from "./answers.ts";
 import { autoModel } from "./auto-model.ts";
 import { Elsewhere } from "./elsewhere.ts";
 import { EndedJobs } from "./ended-jobs.ts";
+import { doubtsOf, meteringBase } from "./job-audit.ts";
+import { newJobs } from "./job-group.ts";
 import { type FoundJob, type JobName, LANE_JOBS_URL, type LaneJob, type LaneOverview } from "./lane-api.ts";
+import { drop, hasRoom, keep } from "./lane-bytes.ts";
 import {
   cancel,
   creditOf,
-  type Effect,
   heldForJobs,
-  isMetBy,
-  type Job,
-  type JobEnd,
   jobsNamed,
-  type LaneState,
-  modelLoads,
-  newLane,
   placeInQueue,
-  type Submission,
   submit,
   tick,
   workerConnected,
@@ -50,26 +42,20 @@ import {
 } from "./lane-machine.ts";
 import {
   type LaneMetrics,
-  newPace,
   observeEnd,
   observeRefusals,
   observeText,
   observeUnserved,
-  type Pace,
   restoreMetrics,
 } from "./lane-metrics.ts";
 import { type LaneSettings, laneSettings } from "./lane-settings.ts";
-import { boundCount, boundUsage, recordMatches } from "./metering-rules.ts";
+import { type Effect, type Job, type JobEnd, type LaneState, newLane, type Submission } from "./lane-state.ts";
+import { LiveAnswers } from "./live-answers.ts";
+import { boundCount, boundUsage } from "./metering-rules.ts";
 import { PresenceLog } from "./presence-log.ts";
+import { isMetBy, modelLoads } from "./served-models.ts";
 import { WorkerKeys } from "./worker-keys.ts";
 import { requestFor } from "./worker-request.ts";
-
-/** A job's client side: the answer it goes into, and the running hash of what was streamed. */
-interface Live {
-  readonly answer: Answer;
-  responseHash: Hash | null;
-  readonly pace: Pace;
-}
 
 type IncomingJob = Omit<LaneJob, "headers"> & { requestBytes: number };
 
@@ -91,9 +77,7 @@ export class Lane extends DurableObject<Env> {
   readonly #presence: PresenceLog;
   readonly #settings: LaneSettings;
   readonly #state: LaneState;
-  readonly #live = new Map<string, Live>();
-  /** Answers that have ended and are still being read. */
-  readonly #closing = new Set<Answer>();
+  readonly #answers: LiveAnswers;
   readonly #endedJobs = new EndedJobs();
   readonly #workerKeys = new WorkerKeys();
   readonly #workerRecords = new WorkerRecords();
@@ -119,6 +103,18 @@ export class Lane extends DurableObject<Env> {
     const known = ctx.storage.sql.exec<{ name: string }>("SELECT name FROM known_models").toArray();
     this.#settings = laneSettings(env);
     this.#state = newLane(known.map((row) => row.name));
+    this.#answers = new LiveAnswers({
+      cancel: (jobIds, code) => {
+        for (const id of jobIds) this.#apply(cancel(this.#state, id, code));
+      },
+      keepAnswer: (keyId, bytes) => {
+        const isRoom = hasRoom(this.#state.bytes, keyId, "answers", bytes);
+        if (isRoom) keep(this.#state.bytes, keyId, "answers", bytes);
+        return isRoom;
+      },
+      dropAnswer: (keyId, bytes) => drop(this.#state.bytes, keyId, "answers", bytes),
+      ended: ({ id, ...request }, state) => this.#endedJobs.remember(id, { ...request, state }),
+    });
     this.#sockets = new WorkerSockets(ctx, this.#tokens, () => this.#atomId(), {
       bind: (token, worker, modelNames) =>
         ctx.storage.transactionSync(() => {
@@ -190,29 +186,35 @@ export class Lane extends DurableObject<Env> {
     this.#sockets.sweep(nowMs);
     const model = incoming.model === "auto" ? this.#autoModel(incoming) : incoming.model;
     const submission: Submission & ErrorDetails =
-      model === null ? this.#nobodyFor(incoming.kind) : submit(this.#state, { ...incoming, model }, nowMs);
+      model === null
+        ? this.#nobodyFor(incoming.kind)
+        : submit(
+            this.#state,
+            newJobs(incoming, model, () => crypto.randomUUID()),
+            nowMs,
+          );
     const known = model !== null && this.#state.knownModels.has(model) ? model : null;
     this.#elsewhere.asked(known);
     this.#tellElsewhereSoon();
     if (!submission.ok) {
-      this.#settle(incoming.keyId, incoming.id, 0, incoming.request.stream);
+      const { keyId, id, moreIds = [], request } = incoming;
+      for (const slot of [id, ...moreIds]) this.#settle(keyId, slot, 0, request.stream);
       this.countRefusals(new Map([[submission.code, 1]]), known);
       if (UNSERVED.includes(submission.code)) observeUnserved(this.#metrics, known);
       const { errorBody } = answerFormat(answerHead(incoming, incoming.model, nowMs));
       return errorResponse(submission.code, submission, errorBody(submission.code, submission));
     }
-    const { job } = submission;
-    const head = answerHead(incoming, job.model, nowMs);
-    const gone = (code: ErrorCode) => this.#apply(cancel(this.#state, job.id, code));
-    const answer = job.request.stream
-      ? new StreamedAnswer(head, nowMs, gone)
-      : new WholeAnswer(head, nowMs, this.#settings.statusHoldMs, gone);
-    this.#live.set(job.id, { answer, responseHash: null, pace: newPace() });
-    this.#apply(submission.effects);
-    leave = () => gone("inference/cancelled");
+    const { jobs, effects } = submission;
+    const { keyId, requestId, request } = incoming;
+    const head = answerHead(incoming, model ?? "", nowMs);
+    const { statusHoldMs } = this.#settings;
+    const jobIds = jobs.map((job) => job.id);
+    const opened = this.#answers.open({ head, keyId, requestId, jobIds, stream: request.stream, statusHoldMs }, nowMs);
+    this.#apply(effects);
+    leave = opened.leave;
     if (left) leave();
     this.#ticker ??= setInterval(() => this.#tick(), TICK_MS);
-    return answer.response;
+    return opened.response;
   }
 
   #autoModel({ kind, request }: IncomingJob): string | null {
@@ -356,8 +358,7 @@ export class Lane extends DurableObject<Env> {
   holds(): Record<string, number> {
     return {
       ...heldForJobs(this.#state),
-      answers: this.#live.size,
-      answers_being_read: this.#closing.size,
+      ...this.#answers.held(),
       records_unwritten: this.#unwritten.length,
       keys_unsettled: this.#unsettled.size,
     };
@@ -423,16 +424,10 @@ export class Lane extends DurableObject<Env> {
     const nowMs = Date.now();
     this.#sockets.sweep(nowMs);
     this.#apply(tick(this.#state, nowMs));
-    for (const [id, { answer }] of this.#live) {
-      answer.idle(nowMs, () => placeInQueue(this.#state, id));
-    }
-    for (const answer of this.#closing) {
-      answer.idle(nowMs, () => null);
-      if (answer.closed) this.#closing.delete(answer);
-    }
+    this.#answers.idle(nowMs, (jobId) => placeInQueue(this.#state, jobId));
     // By distance: a wall clock that steps back must not put renewals off.
     if (Math.abs(nowMs - this.#renewedMs) >= LIMITS.streamSlotRenewMs) this.#renewSlots(nowMs);
-    if (this.#live.size > 0 || this.#closing.size > 0 || !this.#ticker) return;
+    if (!this.#answers.isIdle || !this.#ticker) return;
     clearInterval(this.#ticker);
     this.#ticker = null;
   }
@@ -461,16 +456,11 @@ export class Lane extends DurableObject<Env> {
           this.#sockets.send(effect.connection, effect.frame);
           break;
         case "accepted":
-          this.#live.get(effect.job.id)?.answer.accepted(servedBy(effect.job));
+          this.#answers.accepted(effect.job);
           break;
         case "text": {
-          const live = this.#live.get(effect.job.id);
-          if (!live) break;
-          observeText(this.#metrics, effect.job, live.pace, Date.now());
-          live.responseHash ??= createHash("sha256");
-          if (effect.toolCall?.name !== undefined) live.responseHash.update(effect.toolCall.name);
-          live.responseHash.update(effect.text);
-          live.answer.text(servedBy(effect.job), effect.text, effect.toolCall);
+          const pace = this.#answers.text(effect.job, effect.text, effect.toolCall);
+          if (pace) observeText(this.#metrics, effect.job, pace, Date.now());
           break;
         }
         case "end":
@@ -495,64 +485,46 @@ export class Lane extends DurableObject<Env> {
   }
 
   #end(job: Job, end: JobEnd): void {
-    const live = this.#live.get(job.id);
-    this.#live.delete(job.id);
-    this.#endedJobs.remember(job.id, { keyId: job.keyId, requestId: job.requestId, state: end.outcome });
     const claimed = end.outcome === "done" ? end.usage : { promptTokens: 0, completionTokens: job.relayedTokens };
     const { usage, clamped } = boundUsage(claimed, job);
     observeEnd(this.#metrics, job, end.outcome === "done" ? end : { code: end.code }, usage, Date.now());
     this.#saveMetricsSoon();
     // A stream's slot is asked to be free before the client can know that its stream has ended.
     this.#settle(job.keyId, job.id, usage.promptTokens + usage.completionTokens, job.request.stream);
-    if (end.outcome === "done") {
-      const { finishReason, text, toolCalls, stopSequence, countedTokens: counted } = end;
-      // A count is an answer, and costs no tokens: only the client sees it as the prompt's usage.
-      const shown = counted === undefined ? usage : { promptTokens: boundCount(counted, job), completionTokens: 0 };
-      const { vectors } = job.said;
-      live?.answer.done(servedBy(job), { finishReason, usage: shown, text, toolCalls, stopSequence, vectors });
-    } else {
-      live?.answer.failed(end.code, end);
-    }
-    if (live && !live.answer.closed) this.#closing.add(live.answer);
-
     const { promptTokens, completionTokens } = usage;
-    const row = { ...meteringBase(job, Date.now()), promptTokens, completionTokens, flags: clamped ? "clamped" : "" };
+    const row = { ...meteringBase(job, Date.now()), promptTokens, completionTokens };
+    const flags = [...(clamped ? ["clamped"] : []), ...(job.isOverlong ? ["overlong"] : [])];
     if (end.outcome !== "done") {
-      this.#record({ ...row, outcome: end.outcome, code: end.code });
+      this.#answers.failed(job, end.outcome, end.code, end);
+      this.#record({ ...row, outcome: end.outcome, code: end.code, flags: flags.join(",") });
       return;
     }
+    const { finishReason, text, toolCalls, stopSequence, countedTokens: counted } = end;
+    // A count is an answer, and costs no tokens: only the client sees it as the prompt's usage.
+    const shown = counted === undefined ? usage : { promptTokens: boundCount(counted, job), completionTokens: 0 };
+    const streamed = this.#answers.done(job, { finishReason, usage: shown, text, toolCalls, stopSequence });
     const publicKey = this.#sockets.find(job.connection)?.publicKey ?? "";
-    const signed = canonicalBytes(end.metering);
-    this.ctx.waitUntil(
-      this.#audit(job, end, { signed, publicKey, streamed: live?.responseHash ?? null }).then((flags) =>
-        this.#record({
-          ...row,
-          outcome: "done",
-          claimedPromptTokens: end.usage.promptTokens,
-          claimedCompletionTokens: end.usage.completionTokens,
-          flags: (clamped ? ["clamped", ...flags] : flags).join(","),
-          record: UTF8.decode(signed),
-          signature: end.signature,
-        }),
-      ),
-    );
+    this.ctx.waitUntil(this.#recordDone(job, end, { row, flags, publicKey, streamed }));
   }
 
-  /** After the answer is out: does the signed record hold? Its reasons for doubt, none when it does. */
-  async #audit(
+  /** After the answer is out. */
+  async #recordDone(
     job: Job,
     end: Extract<JobEnd, { outcome: "done" }>,
-    { signed, publicKey, streamed }: { signed: Uint8Array; publicKey: string; streamed: Hash | null },
-  ): Promise<string[]> {
-    const pool = await this.#atomId();
-    const requestSha256 = sha256(canonicalBytes(requestFor(job.minor, job.request))).digest("hex");
-    const responseSha256 = (streamed ?? sha256(wholeBytes(job, end))).digest("hex");
-    const { usage, finishReason } = end;
-    const { id, workerId, model } = job;
-    const said = { id, pool, workerId, model, usage, finishReason, requestSha256, responseSha256 };
-    const key = await this.#workerKeys.of(publicKey);
-    const holds = key !== null && (await verifyMetering(end.metering, signed, end.signature, key));
-    return [...(recordMatches(end.metering, said) ? [] : ["mismatch"]), ...(holds ? [] : ["bad-signature"])];
+    about: { row: Omit<MeteringRow, "outcome" | "flags">; flags: string[]; publicKey: string; streamed: Hash | null },
+  ): Promise<void> {
+    const signed = canonicalBytes(end.metering);
+    const [pool, key] = [await this.#atomId(), await this.#workerKeys.of(about.publicKey)];
+    const doubts = await doubtsOf(job, end, { pool, key, signed, streamed: about.streamed });
+    this.#record({
+      ...about.row,
+      outcome: "done",
+      claimedPromptTokens: end.usage.promptTokens,
+      claimedCompletionTokens: end.usage.completionTokens,
+      flags: [...about.flags, ...doubts].join(","),
+      record: UTF8.decode(signed),
+      signature: end.signature,
+    });
   }
 
   // ---- records
@@ -605,45 +577,10 @@ export class Lane extends DurableObject<Env> {
   }
 }
 
-/** Node's own: one call, where WebCrypto's digest is a promise for every few bytes. */
-const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes);
-
 function answerHead(incoming: IncomingJob, model: string, nowMs: number): AnswerHead {
   const { id: jobId, requestId, kind, format = kind, includeUsage, encodingFormat, echo } = incoming;
   const createdSeconds = Math.floor(nowMs / 1_000);
   return { jobId, requestId, format, model, createdSeconds, includeUsage, encodingFormat, echo };
-}
-
-function servedBy(job: Job): Served {
-  return { workerId: job.workerId ?? "", queuedMs: job.queuedMs, deterministic: job.engine !== "upstream" };
-}
-
-/** What `response_sha256` is over, of an answer in one piece. */
-function wholeBytes(job: Job, { text = "", toolCalls = [] }: Extract<JobEnd, { outcome: "done" }>): Uint8Array {
-  if (job.kind === "embedding") return concat(...job.said.vectors);
-  return utf8(text + toolCalls.map((call) => call.name + call.arguments).join(""));
-}
-
-function meteringBase(
-  job: Job,
-  endedAtMs: number,
-): Omit<MeteringRow, "outcome" | "promptTokens" | "completionTokens" | "flags"> {
-  return {
-    jobId: job.id,
-    keyId: job.keyId,
-    workerId: job.workerId,
-    model: job.model,
-    kind: job.kind,
-    code: null,
-    claimedPromptTokens: null,
-    claimedCompletionTokens: null,
-    attempts: job.attempts,
-    queuedMs: job.queuedMs,
-    acceptedAtMs: job.acceptedMs,
-    endedAtMs,
-    record: null,
-    signature: null,
-  };
 }
 
 /** A limit's bookkeeping that fails, fails towards its own expiry; the answer is out already. */

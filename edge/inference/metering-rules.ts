@@ -16,7 +16,7 @@ export function boundCount(counted: number, { requestBytes }: { requestBytes: nu
  */
 export function boundUsage(
   claimed: Usage,
-  job: { request: JobRequest; requestBytes: number; relayedBytes: number },
+  job: { request: JobRequest; requestBytes: number; relayedBytes: number; contextTokens: number },
 ): { usage: Usage; clamped: boolean } {
   const { request } = job;
   // Where a model has no template for tools, the agent explains to it in words how to call one.
@@ -26,7 +26,7 @@ export function boundUsage(
   const completionTokens = Math.min(
     claimed.completionTokens,
     job.relayedBytes + unsaidTokens(request) + reasoningTokens,
-    maxTokens ?? Number.POSITIVE_INFINITY,
+    maxTokens ?? job.contextTokens + reasoningTokens,
   );
   const usage = {
     promptTokens: Math.min(claimed.promptTokens, job.requestBytes + slack),

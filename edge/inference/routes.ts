@@ -2,7 +2,8 @@ import { type Context, Hono } from "hono";
 import { createMiddleware } from "hono/factory";
 import { chatProblem } from "../../schema/wire/chat-problem.ts";
 import { chatApi, completionApi, embeddingApi } from "../../schema/wire/client-api.ts";
-import { toChatRequest, toCompletionRequest, toEmbeddingRequest } from "../../schema/wire/client-request.ts";
+import { promptsOf, toChatRequest, toCompletionRequest, toEmbeddingRequest } from "../../schema/wire/client-request.ts";
+import { completionProblem } from "../../schema/wire/completion-problem.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { countTokensApi, messagesApi } from "../../schema/wire/messages-api.ts";
 import { messagesProblem, toCountRequest, toMessagesRequest } from "../../schema/wire/messages-request.ts";
@@ -69,14 +70,20 @@ export const clientApi = new Hono<ClientEnv>()
   .post("/chat/completions", async (c) => {
     const body = await clientBody(c, chatApi, chatProblem);
     if (body instanceof Response) return body;
-    return infer(c, "chat", body.model, toChatRequest(body), { includeUsage: body.stream_options?.include_usage });
+    return infer(c, "chat", body.model, toChatRequest(body), {
+      includeUsage: body.stream_options?.include_usage,
+      ...choicesOf(body.n),
+    });
   })
 
   .post("/completions", async (c) => {
-    const body = await clientBody(c, completionApi);
+    const body = await clientBody(c, completionApi, completionProblem);
     if (body instanceof Response) return body;
+    const prompts = promptsOf(body);
     return infer(c, "completion", body.model, toCompletionRequest(body), {
       includeUsage: body.stream_options?.include_usage,
+      ...choicesOf(body.n),
+      ...(prompts.length > 1 && { prompts }),
     });
   })
 
@@ -119,18 +126,23 @@ export const clientApi = new Hono<ClientEnv>()
     return c.json({ id: found.id, cancelled: found.state === "cancelled", state: found.state });
   });
 
+type Shape = Pick<LaneJob, "encodingFormat" | "format" | "echo" | "n" | "prompts"> & {
+  includeUsage?: boolean | null | undefined;
+};
+
+const choicesOf = (n: number | null | undefined) => (n == null || n === 1 ? {} : { n });
+
 async function infer(
   c: Context<ClientEnv>,
   kind: JobKind,
   model: string,
   request: JobRequest,
-  {
-    includeUsage,
-    ...shape
-  }: Pick<LaneJob, "encodingFormat" | "format" | "echo"> & { includeUsage?: boolean | null | undefined },
+  { includeUsage, ...shape }: Shape,
 ): Promise<Response> {
+  const { n = 1, prompts } = shape;
   const id = crypto.randomUUID();
-  const admission = await admitted(c, id, request.stream);
+  const moreIds = Array.from({ length: n * (prompts?.length ?? 1) - 1 }, () => crypto.randomUUID());
+  const admission = await admitted(c, { slot: id, moreSlots: moreIds, stream: request.stream });
   if (admission instanceof Response) return admission;
   const { requestId } = c.var;
   const { keyId } = c.var.client;
@@ -150,6 +162,7 @@ async function infer(
     request,
     includeUsage: includeUsage ?? false,
     headers,
+    ...(moreIds.length > 0 && { moreIds }),
     ...shape,
   };
   // The answer goes from the lane to the client inside the runtime; no JavaScript touches a chunk of it here.

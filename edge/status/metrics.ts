@@ -1,7 +1,6 @@
 /** Prometheus text exposition format 0.0.4, with names in the form of vLLM's, `ligand_` for `vllm:`. Pure. */
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { LaneOverview } from "../inference/lane-api.ts";
-import type { ModelLoad } from "../inference/lane-machine.ts";
 import {
   BUCKETS_SECONDS,
   type HistogramName,
@@ -9,6 +8,7 @@ import {
   type ModelMetrics,
   OTHER_MODELS,
 } from "../inference/lane-metrics.ts";
+import type { ModelLoad } from "../inference/served-models.ts";
 import { family, type Sample } from "./exposition.ts";
 
 export interface Measured {

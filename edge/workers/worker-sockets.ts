@@ -50,7 +50,8 @@ export interface ServingWorker {
   connectedAtMs: number;
   /** Of the worker protocol that its socket speaks. */
   minor: number;
-  models: { name: string; slots: number; kinds: JobKind[] }[];
+  /** The context is absent in what an earlier build attached. */
+  models: { name: string; slots: number; kinds: JobKind[]; contextTokens?: number }[];
 }
 
 /** What the dispatcher knows of a worker's pull credit: jobs sent on this socket, and credits in the order of `models`. */
@@ -278,7 +279,12 @@ export class WorkerSockets {
       engine: hello.manifest.engine,
       connectedAtMs: nowMs,
       minor,
-      models: hello.manifest.models.map(({ name, slots, kinds }) => ({ name, slots, kinds })),
+      models: hello.manifest.models.map(({ name, slots, kinds, contextTokens }) => ({
+        name,
+        slots,
+        kinds,
+        contextTokens,
+      })),
     };
     if (!this.#fits(worker)) return this.refuse(connection, CLOSE.policyViolation, "too many or too long model names");
     this.#stopWaitingForHello(connection);

@@ -86,7 +86,6 @@ const assistantMessage = shape(
   { ignoresOthers: true },
 );
 
-const ONE_ANSWER = { note: "A request gets one answer.", instead: "Send the request again for another answer." };
 const NO_PENALTIES = { note: "There is no such penalty here.", instead: "Send 0, or leave it out." };
 const NO_LOGPROBS = { note: "The pool does not have log probabilities of tokens.", instead: LEAVE_OUT };
 const generation = {
@@ -106,7 +105,7 @@ const generation = {
     },
   }),
   max_tokens: used(),
-  n: neutral([1], ONE_ANSWER),
+  n: used(undefined, { note: "Each answer costs a request and, streamed, a stream." }),
   frequency_penalty: neutral([0], NO_PENALTIES),
   presence_penalty: neutral([0], NO_PENALTIES),
   logit_bias: neutral([{}], { note: "Tokens cannot be favoured.", instead: LEAVE_OUT }),
@@ -203,7 +202,7 @@ export const CHAT_PARAMETERS: Members = shape({
 export const COMPLETION_PARAMETERS: Members = shape({
   ...generation,
   prompt: TEXTS,
-  best_of: neutral([1], ONE_ANSWER),
+  best_of: used(undefined, { note: "Accepted where it is 1 or n: the pool returns every answer that it generates." }),
   echo: neutral([false], {
     note: "An answer does not repeat its prompt.",
     instead: "Put the prompt before the answer.",

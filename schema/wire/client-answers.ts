@@ -1,8 +1,10 @@
 import * as z from "zod";
+import { LIMITS } from "./limits.ts";
 import { jobKind } from "./worker-frames.ts";
 
 /** What the client API answers (SPEC 5.1): for its document and for tests; the pool's answer formats write these. */
 const seconds = z.int().nonnegative().describe("Unix time in seconds.");
+/** Of all answers together. */
 const usage = z.strictObject({
   prompt_tokens: z.int().nonnegative(),
   completion_tokens: z.int().nonnegative(),
@@ -23,6 +25,12 @@ const toolCall = z.strictObject({
   function: z.strictObject({ name: z.string(), arguments: z.string().describe("JSON text.") }),
 });
 
+const choiceIndex = z
+  .int()
+  .nonnegative()
+  .max(LIMITS.choicesPerRequest - 1)
+  .describe("Of n answers to several prompts, those of the first prompt come first.");
+
 const answer = { id: z.string().describe("Ends in the job's id."), created: seconds, model: z.string() };
 
 export const modelAnswer = z.strictObject({
@@ -41,7 +49,7 @@ export const chatAnswer = z.strictObject({
   choices: z
     .array(
       z.strictObject({
-        index: z.literal(0),
+        index: choiceIndex,
         message: z.strictObject({
           role: z.literal("assistant"),
           content: z.string().nullable(),
@@ -52,7 +60,7 @@ export const chatAnswer = z.strictObject({
         finish_reason: finishReason,
       }),
     )
-    .length(1),
+    .min(1),
   usage,
 });
 
@@ -62,7 +70,7 @@ export const chatChunk = z.strictObject({
   choices: z
     .array(
       z.strictObject({
-        index: z.literal(0),
+        index: choiceIndex,
         delta: z.strictObject({
           role: z.literal("assistant").optional(),
           content: z.string().nullish(),
@@ -92,13 +100,13 @@ export const completionAnswer = z.strictObject({
   choices: z
     .array(
       z.strictObject({
-        index: z.literal(0),
+        index: choiceIndex,
         text: z.string(),
         logprobs: z.null(),
         finish_reason: finishReason.nullable(),
       }),
     )
-    .max(1),
+    .max(LIMITS.choicesPerRequest),
   usage: usage.nullish(),
 });
 

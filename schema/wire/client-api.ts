@@ -82,6 +82,14 @@ export const common = {
     .describe("The answer ends before the first of these."),
   stream: z.boolean().nullish().describe("Server-sent events, ending with [DONE]."),
   stream_options: z.strictObject({ include_usage: z.boolean().nullish() }).nullish(),
+  n: z
+    .int()
+    .min(1)
+    .max(LIMITS.choicesPerRequest)
+    .nullish()
+    .describe(
+      "Answers for each prompt. Each costs a request and, streamed, a stream. With a seed, answer i has seed + i.",
+    ),
 };
 export const tokenLimit = z
   .int()
@@ -109,14 +117,17 @@ export type ChatCompletionBody = z.infer<typeof chatCompletionBody>;
 
 export const completionBody = z.strictObject({
   ...common,
-  prompt: z.union([unicodeText, z.array(unicodeText).length(1)]),
+  prompt: z
+    .union([unicodeText, z.array(unicodeText).min(1).max(LIMITS.choicesPerRequest)])
+    .describe("A text, or several: each has its own answers, those of the first come first."),
+  best_of: z.int().min(1).nullish().describe("1, or the same as n."),
   max_tokens: tokenLimit,
 });
 export type CompletionBody = z.infer<typeof completionBody>;
 
 export const embeddingBody = z.strictObject({
   model: common.model,
-  input: z.union([unicodeText.min(1), failFast(z.array(unicodeText.min(1)).min(1).max(LIMITS.embeddingInputs))]),
+  input: z.union([unicodeText.min(1), failFast(z.array(unicodeText.min(1)).min(1).max(LIMITS.embeddingRequestInputs))]),
   encoding_format: z.enum(["float", "base64"]).nullish().describe("Default float."),
   dimensions: z
     .int()

@@ -60,9 +60,15 @@ function toolsOf(body: ChatCompletionBody): Pick<ChatRequest, "tools" | "toolCho
   };
 }
 
+/** A request of several prompts is a job for each of them. */
+export function promptsOf({ prompt }: Pick<CompletionBody, "prompt">): string[] {
+  return typeof prompt === "string" ? [prompt] : prompt;
+}
+
+/** The request for one prompt; the first, where there are several. */
 export function toCompletionRequest(body: CompletionBody): CompletionRequest {
   return {
-    prompt: typeof body.prompt === "string" ? body.prompt : (body.prompt[0] ?? ""),
+    prompt: promptsOf(body)[0] ?? "",
     ...sampling(body, body.max_tokens),
   };
 }

@@ -236,6 +236,28 @@ export const ERRORS = Object.freeze({
     "The answer is longer than this API can stream here, because its last events repeat all of it.",
     "Ask for fewer tokens, or stream it from /v1/chat/completions.",
   ),
+  "inference/too-many-choices": entry(
+    400,
+    REQUEST,
+    "too_many_choices",
+    "The request asks for more answers at once than its key may have.",
+    "Ask for fewer: n times the number of prompts.",
+    "n",
+  ),
+  "inference/answer-overlong": entry(
+    502,
+    SERVER,
+    "answer_overlong",
+    "The worker sent more than the answer may hold.",
+    "Send it again, and tell the pool's operator if it happens again.",
+  ),
+  "inference/answer-room": entry(
+    503,
+    SERVER,
+    "answer_too_large",
+    "The pool has no room for this answer beside the others that wait to be read.",
+    "Send fewer inputs in a request, ask for fewer choices, or read earlier answers first.",
+  ),
   "inference/slow-reader": entry(
     408,
     REQUEST,

@@ -79,10 +79,30 @@ export const LIMITS = Object.freeze({
   readerBufferBytes: 1024 * 1024,
   /** A reader that takes nothing for this long is gone. */
   readerStallMs: 30_000,
-  /** Requests that one lane holds in memory, waiting and running. */
-  laneRequestBytes: 32 * 1024 * 1024,
-  /** Of which one client key's. */
+  /** Requests, waiting and running, and answers that are not read yet: what one lane holds in memory of both. */
+  laneBytes: 32 * 1024 * 1024,
+  /** Of which one client key's requests, and its answers. */
   keyRequestBytes: 8 * 1024 * 1024,
+  keyAnswerBytes: 16 * 1024 * 1024,
+  /** Beyond `laneBytes`, for keys that hold little: a few keys that fill the lane shut nobody out. */
+  laneReserveBytes: 8 * 1024 * 1024,
+  smallKeyBytes: 256 * 1024,
+  /** Texts of one whole answer, all choices together: its JSON is one string. */
+  wholeTextBytes: 4 * 1024 * 1024,
+  /** What is written to a client at once; a whole answer up to this size waits for no reader. */
+  answerPieceChars: 16 * 1024,
+  /**
+   * The bytes of a token: the longest of today's vocabularies are runs of 128 spaces (those of GPT-4, Llama 3 and Qwen).
+   * `answerSlackBytes` is for the ids of tool calls, which are no tokens.
+   */
+  tokenBytes: 128,
+  answerSlackBytes: 4 * 1024,
+  /** The text of one answer, whatever context a worker says that its model has. */
+  answerBytes: 8 * 1024 * 1024,
+  /** The context of a model whose worker connected to an earlier build, which did not keep what the manifest said. */
+  unknownContextTokens: 128 * 1024,
+  /** Prompts times `n` of one request. */
+  choicesPerRequest: 32,
   /** An idle stream writes one comment line this often: go-openai gives up after 300 lines in a row without data. */
   idleStreamCommentMs: 1_000,
   /** How long a stream's HTTP status waits for the first word from a worker, so that an early refusal is a status. */
@@ -142,8 +162,10 @@ export const LIMITS = Object.freeze({
   reconnectYoungMaxMs: 10_000,
   youngOutageMs: 5 * 60_000,
   reconnectMaxMs: 60_000,
+  /** Of one job; an older agent takes no more. */
   embeddingInputs: 256,
-  /** 256 vectors of so many float32 are 8 MiB, the most that one answer holds in a lane. */
+  /** Of one request, which is several jobs. */
+  embeddingRequestInputs: 2_048,
   embeddingDimensions: 8_192,
 
   // Enrolment

@@ -1,35 +1,56 @@
-import { expect, it } from "vitest";
-import { StreamedAnswer, WholeAnswer } from "../../edge/inference/answers.ts";
+import { describe, expect, it } from "vitest";
+import type { AnswerHead } from "../../edge/inference/answer-format.ts";
+import type { AnswerEvents } from "../../edge/inference/answers.ts";
+import type { PartEnd } from "../../edge/inference/job-group.ts";
+import { StreamedAnswer } from "../../edge/inference/streamed-answer.ts";
+import { WholeAnswer } from "../../edge/inference/whole-answer.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 
-/** A stream's client side, where its reader decides what happens. */
-const head = {
-  jobId: "j",
-  format: "chat" as const,
-  model: "m",
-  createdSeconds: 1,
-  includeUsage: false,
-  requestId: "r",
-};
+/** An answer's client side, where its reader decides what happens. */
+const base = { jobId: "j", requestId: "r", model: "m", createdSeconds: 1, includeUsage: false };
+const head = { ...base, format: "chat" as const };
 const served = { workerId: "w", queuedMs: 0, deterministic: true };
-const end = {
-  finishReason: "stop" as const,
-  usage: { promptTokens: 1, completionTokens: 1 },
-  text: undefined,
-  toolCalls: undefined,
-  vectors: [],
-};
+const usage = { promptTokens: 1, completionTokens: 1 };
+const end = (text?: string): PartEnd => ({
+  ...{ served, usage, finishReason: "stop", text, toolCalls: undefined, vectors: [] },
+});
 
-function stream() {
-  const gone: string[] = [];
-  return { gone, answer: new StreamedAnswer(head, Date.now(), (code) => gone.push(code)) };
+/** What an answer told its lane. */
+class Told {
+  readonly gone: string[] = [];
+  unreadBytes = 0;
+  closed = 0;
+  readonly #roomBytes: number;
+  constructor(roomBytes = Number.POSITIVE_INFINITY) {
+    this.#roomBytes = roomBytes;
+  }
+  readonly events: AnswerEvents = {
+    gone: (code) => this.gone.push(code),
+    closed: () => {
+      this.closed += 1;
+    },
+    unread: (bytes) => {
+      if (this.unreadBytes + bytes > this.#roomBytes) return false;
+      this.unreadBytes += bytes;
+      return true;
+    },
+  };
+}
+
+function stream(told = new Told()) {
+  return { told, gone: told.gone, answer: new StreamedAnswer(head, Date.now(), told.events) };
+}
+
+function finish(answer: StreamedAnswer): void {
+  answer.finished(served, 0, "stop");
+  answer.done([end()], usage);
 }
 
 it("gives up a reader that takes nothing for half a minute, also when the answer has ended", async () => {
   for (const ends of [false, true]) {
     const { answer, gone } = stream();
-    answer.text(served, "hello");
-    if (ends) answer.done(served, end);
+    answer.text(served, 0, "hello");
+    if (ends) finish(answer);
     const response = await answer.response;
     answer.idle(Date.now() + LIMITS.readerStallMs - 1_000);
     expect(answer.closed).toBe(false);
@@ -41,9 +62,9 @@ it("gives up a reader that takes nothing for half a minute, also when the answer
 });
 
 const HOLD_MS = 75_000;
-function whole() {
-  const gone: string[] = [];
-  return { gone, answer: new WholeAnswer(head, 0, HOLD_MS, (code) => gone.push(code)) };
+function whole(of: AnswerHead = head) {
+  const told = new Told();
+  return { told, gone: told.gone, answer: new WholeAnswer(of, 0, HOLD_MS, told.events) };
 }
 
 it("the status of a whole answer waits for the answer or its failure until the hold ends", async () => {
@@ -51,7 +72,7 @@ it("the status of a whole answer waits for the answer or its failure until the h
   for (const answer of [refused, answered]) answer.idle(HOLD_MS - 1);
   refused.failed("inference/queue-timeout");
   expect((await refused.response).status).toBe(503);
-  answered.done(served, { ...end, text: "hello" });
+  answered.done([end("hello")], usage);
   expect((await answered.response).headers.get("x-ligand-worker")).toBe("w");
 });
 
@@ -60,12 +81,12 @@ it("an answer in one piece that is late is white space first, also before what f
     const { answer, gone } = whole();
     for (const ms of [0, 1, LIMITS.wholeSpaceMs]) answer.idle(HOLD_MS + ms);
     if (fails) answer.failed("inference/queue-timeout");
-    else answer.done(served, { ...end, text: "hello" });
+    else answer.done([end("hello")], usage);
     answer.idle(HOLD_MS + 60_000);
     const response = await answer.response;
     expect([response.status, response.headers.get("content-type")]).toEqual([200, "application/json"]);
     const text = await response.text();
-    expect(/^ */.exec(text)?.[0]).toBe("  ");
+    expect(text).toMatch(/^ /);
     expect(JSON.parse(text)).toMatchObject(
       fails ? { error: { code: "queue_timeout" } } : { choices: [{ message: { content: "hello" } }] },
     );
@@ -87,19 +108,78 @@ it("tells once that the reader of an answer in one piece is gone", async () => {
 it("counts unread bytes as UTF-8, the write under way included", async () => {
   const { answer, gone } = stream();
   const character = "\u4f60".repeat(LIMITS.readerBufferBytes / 3 / 4);
-  for (let quarters = 1; quarters <= 3; quarters++) answer.text(served, character);
+  for (let quarters = 1; quarters <= 3; quarters++) answer.text(served, 0, character);
   expect(gone).toEqual([]);
   // The piece that goes past the bound is still taken; the next one is not.
-  for (let more = 0; more < 2; more++) answer.text(served, character);
+  for (let more = 0; more < 2; more++) answer.text(served, 0, character);
   expect(gone).toEqual(["inference/slow-reader"]);
   await (await answer.response).body?.cancel().catch(() => {});
 });
 
 it("is closed once everything has been read", async () => {
   const { answer } = stream();
-  answer.text(served, "hello");
-  answer.done(served, end);
+  answer.text(served, 0, "hello");
+  finish(answer);
   const text = await (await answer.response).text();
   expect(text.endsWith("data: [DONE]\n\n")).toBe(true);
   await expect.poll(() => answer.closed).toBe(true);
+});
+
+it("gives back every byte that it counted, however it ends", async () => {
+  for (const how of ["read", "left", "stalled", "full"] as const) {
+    const { answer, told } = stream(new Told(how === "full" ? 1_000 : undefined));
+    answer.text(served, 0, "hello");
+    const response = await answer.response;
+    if (how === "left") await response.body?.cancel();
+    if (how === "full") answer.text(served, 0, "y".repeat(1_000));
+    if (how === "stalled") answer.idle(Date.now() + LIMITS.readerStallMs + 1);
+    if (how !== "read") await expect.poll(() => told.closed).toBe(1);
+    finish(answer);
+    if (how === "read") await response.text();
+    await expect.poll(() => told.closed).toBe(1);
+    expect([how, told.unreadBytes, answer.closed]).toEqual([how, 0, true]);
+    expect(told.gone).toEqual(
+      { read: [], left: ["inference/cancelled"], stalled: ["inference/slow-reader"], full: ["inference/slow-reader"] }[
+        how
+      ],
+    );
+  }
+});
+
+describe("a large whole answer", () => {
+  const text = `${"\u{1f600}".repeat(LIMITS.answerPieceChars)}end`;
+
+  it("arrives as it is, piece by piece", async () => {
+    const { answer, told } = whole();
+    answer.done([end(text)], usage);
+    expect(answer.closed).toBe(false);
+    const body = await (await answer.response).json<{ choices: { message: { content: string } }[] }>();
+    expect(body.choices[0]?.message.content).toBe(text);
+    await expect.poll(() => told.closed).toBe(1);
+  });
+
+  it("is let go when nobody reads it", async () => {
+    const { answer, told } = whole();
+    answer.done([end(text)], usage);
+    const response = await answer.response;
+    answer.idle(Date.now() + LIMITS.readerStallMs + 1);
+    expect([answer.closed, told.closed, told.gone]).toEqual([true, 1, []]);
+    await expect(response.text()).rejects.toThrow();
+  });
+
+  it("of vectors is written one by one, and holds none of the text in between", async () => {
+    const { answer, told } = whole({ ...head, format: "embedding" });
+    const vectors = Array.from({ length: 64 }, () => new Uint8Array(new Float32Array(8_192).fill(0.1).buffer));
+    answer.done(
+      [
+        { ...end(), vectors: vectors.slice(0, 40) },
+        { ...end(), vectors: vectors.slice(40) },
+      ],
+      usage,
+    );
+    const body = await (await answer.response).json<{ data: { index: number; embedding: number[] }[] }>();
+    expect(body.data.map(({ index }) => index)).toEqual([...vectors.keys()]);
+    expect(new Set(body.data.map(({ embedding }) => embedding.length))).toEqual(new Set([8_192]));
+    await expect.poll(() => told.closed).toBe(1);
+  });
 });

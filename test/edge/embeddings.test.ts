@@ -137,7 +137,7 @@ describe("embeddings", () => {
     ["no input", {}, "invalid_value", "input"],
     ["empty text", { input: "" }, "invalid_value", "input"],
     ["no texts", { input: [] }, "invalid_value", "input"],
-    ["too many texts", { input: Array.from({ length: 257 }, () => "x") }, "invalid_value", "input"],
+    ["too many texts", { input: Array.from({ length: 2_049 }, () => "x") }, "invalid_value", "input"],
     ["another encoding", { input: "x", encoding_format: "hex" }, "invalid_value", "encoding_format"],
     ["an unknown parameter", { input: "x", stream: true }, "unknown_parameter", "stream"],
   ])("of %s are refused", async (_what, body, code, param) => {

@@ -137,7 +137,7 @@ describe("a streamed answer", () => {
 
   it("is cancelled when its reader leaves more than a megabyte unread", async () => {
     const { agent, model } = await serve();
-    const asking = chat(key, { model, stream: true });
+    const asking = chat(key, { model, stream: true, max_tokens: 100_000 });
     const job = await agent.next("job");
     agent.delta(job, 0, "x");
     const response = await asking;
@@ -232,7 +232,8 @@ describe("a worker that goes away", () => {
 describe("what is refused", () => {
   it.each<[what: string, body: object, status: number, code: string, param: string]>([
     ["an unknown model", { model: "never-heard-of" }, 404, "model_not_found", "model"],
-    ["n of two", { n: 2 }, 400, "unsupported_parameter", "n"],
+    ["n of too many", { n: 33 }, 400, "invalid_value", "n"],
+    ["favoured tokens", { logit_bias: { "1": 1 } }, 400, "unsupported_parameter", "logit_bias"],
     ["nonsense", { messages: 7 }, 400, "invalid_value", "messages"],
   ])("%s", async (_what, body, status, code, param) => {
     const response = await chat(key, body);

@@ -92,7 +92,7 @@ describe("/v1/responses", () => {
   });
 
   it("gives up a stream that is longer than its last events can repeat, and the worker is told", async () => {
-    const asking = respond({ stream: true });
+    const asking = respond({ stream: true, max_output_tokens: 100_000 });
     const job = await agent.next("job");
     const response = await asking.then((answered) => answered);
     const reading = response.text();
@@ -138,7 +138,7 @@ describe("/v1/responses", () => {
 });
 
 it("a stream of /v1/responses that is not read is given up", async () => {
-  const asking = respond({ stream: true });
+  const asking = respond({ stream: true, max_output_tokens: 100_000 });
   const job = await agent.next("job");
   const wide = "\u4f60".repeat(20_000);
   for (let seq = 0; seq < 30; seq++) agent.delta(job, seq, wide);

@@ -1,7 +1,7 @@
 import { createParser } from "eventsource-parser";
 import { Stream } from "openai/core/streaming";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { StreamedAnswer } from "../../edge/inference/answers.ts";
+import { StreamedAnswer } from "../../edge/inference/streamed-answer.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 
 /** What slow streams look like to the parsers of real clients. */
@@ -11,25 +11,14 @@ afterEach(() => vi.useRealTimers());
 const SILENT_MS = 290_000;
 const TICK_MS = 500;
 const served = { workerId: "w", queuedMs: 1, deterministic: true };
-const end = {
-  finishReason: "stop" as const,
-  usage: { promptTokens: 1, completionTokens: 2 },
-  text: undefined,
-  toolCalls: undefined,
-  vectors: [],
-};
+const usage = { promptTokens: 1, completionTokens: 2 };
+const events = { gone: () => {}, closed: () => {}, unread: () => true };
 
 /** Waits in the queue, then at a worker, says a word, is silent for long, and says another. */
 async function slowStream(): Promise<string> {
-  const head = {
-    jobId: "j",
-    format: "chat" as const,
-    model: "m",
-    createdSeconds: 1,
-    includeUsage: true,
-    requestId: "r",
-  };
-  const answer = new StreamedAnswer(head, Date.now(), () => {});
+  const base = { jobId: "j", requestId: "r", model: "m", createdSeconds: 1, includeUsage: true };
+  const head = { ...base, format: "chat" as const };
+  const answer = new StreamedAnswer(head, Date.now(), events);
   const silent = async (ms: number) => {
     for (let passed = 0; passed < ms; passed += TICK_MS) {
       vi.setSystemTime(Date.now() + TICK_MS);
@@ -42,10 +31,11 @@ async function slowStream(): Promise<string> {
   await silent(2_500);
   answer.accepted(served);
   await silent(1_500);
-  answer.text(served, "Hel");
+  answer.text(served, 0, "Hel");
   await silent(SILENT_MS);
-  answer.text(served, "lo");
-  answer.done(served, end);
+  answer.text(served, 0, "lo");
+  answer.finished(served, 0, "stop");
+  answer.done([], usage);
   return reading;
 }
 
@@ -62,10 +52,12 @@ it("a slow stream is one line a second while nothing is said, and every client r
   expect(silentLines).toBeGreaterThan((SILENT_MS / LIMITS.idleStreamCommentMs) * 0.9);
 
   // eventsource-parser, which many clients use.
-  const events: string[] = [];
-  createParser({ onEvent: ({ data }) => events.push(data), onError: (error) => expect.fail(error.message) }).feed(text);
-  expect(events.at(-1)).toBe("[DONE]");
-  expect(said(events.slice(0, -1).map((data) => JSON.parse(data)))).toBe("Hello");
+  const data: string[] = [];
+  createParser({ onEvent: (event) => data.push(event.data), onError: (error) => expect.fail(error.message) }).feed(
+    text,
+  );
+  expect(data.at(-1)).toBe("[DONE]");
+  expect(said(data.slice(0, -1).map((chunk) => JSON.parse(chunk)))).toBe("Hello");
 
   // The official SDK.
   const chunks: Parameters<typeof said>[0] = [];

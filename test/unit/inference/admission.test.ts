@@ -120,3 +120,60 @@ describe("streams at once", () => {
     expect(Object.keys(traffic.slots).toSorted()).toEqual(["alive", "c"]);
   });
 });
+
+describe("a request of several answers", () => {
+  const asks = (count: number, isStream: boolean) => ({
+    slot: "s0",
+    moreSlots: Array.from({ length: count - 1 }, (_, i) => `s${i + 1}`),
+    stream: isStream,
+  });
+
+  it("costs a request for each of them, and passes with all or none", () => {
+    const traffic = newTraffic(limits, 0);
+    expect(admit(traffic, limits, asks(32, false), 0)).toMatchObject({
+      ok: true,
+      rateLimits: { requests: { remaining: 28 } },
+    });
+    // Others that ask for less still pass.
+    expect(admit(traffic, limits, asks(32, false), 0)).toMatchObject({
+      ...{ ok: false, code: "inference/rate-limited", retryAfterSeconds: 4, isForAll: false },
+    });
+    expect(traffic.requests.level).toBe(28);
+    expect(admit(traffic, limits, asks(28, false), 0).ok).toBe(true);
+    expect(admit(traffic, limits, whole("x"), 0)).toMatchObject({ code: "inference/rate-limited", isForAll: true });
+  });
+
+  it("holds a slot for each of them, streamed", () => {
+    const traffic = newTraffic(limits, 0);
+    expect(admit(traffic, limits, asks(2, true), 0).ok).toBe(true);
+    expect(Object.keys(traffic.slots)).toEqual(["s0", "s1"]);
+    settle(traffic, limits, { slot: "s1", tokens: 0 }, 0);
+    expect(admit(traffic, limits, asks(2, true), 0)).toMatchObject({
+      code: "inference/too-many-streams",
+      isForAll: false,
+    });
+    expect(Object.keys(traffic.slots)).toEqual(["s0"]);
+  });
+
+  it.each<[what: string, count: number, isStream: boolean, most: number]>([
+    ["the key may have requests a minute", 61, false, 60],
+    ["the key may have streams", 3, true, 2],
+  ])("that is more than %s is never told to come back", (_what, count, isStream, most) => {
+    const refusal = admit(newTraffic(limits, 0), limits, asks(count, isStream), 0);
+    expect(refusal).toMatchObject({ ok: false, code: "inference/too-many-choices", isForAll: false });
+    expect(refusal).not.toHaveProperty("retryAfterSeconds");
+    expect(refusal).toMatchObject({ message: expect.stringContaining(`its key may have ${most} at once`) });
+  });
+});
+
+it("locks a key for a minute at most, whatever its answers cost, and frees one that an earlier build locked", () => {
+  const traffic = newTraffic(limits, 0);
+  settle(traffic, limits, { slot: null, tokens: 600 * 66 }, 0);
+  expect(admit(traffic, limits, whole("a"), 0)).toMatchObject({
+    code: "inference/token-rate-limited",
+    retryAfterSeconds: 61,
+  });
+  expect(admit(traffic, limits, whole("b"), 60_200).ok).toBe(true);
+  traffic.tokens.level = -600 * 66;
+  expect(admit(traffic, limits, whole("c"), 60_200)).toMatchObject({ retryAfterSeconds: 61 });
+});

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { autoModel } from "../../../edge/inference/auto-model.ts";
-import type { ModelLoad } from "../../../edge/inference/lane-machine.ts";
+import type { ModelLoad } from "../../../edge/inference/served-models.ts";
 import type { JobKind } from "../../../schema/wire/worker-frames.ts";
 
 const load = (name: string, kinds: JobKind[], busy: Partial<ModelLoad> = {}): ModelLoad => ({

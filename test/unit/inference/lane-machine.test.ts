@@ -1,12 +1,10 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { drop, noBytes } from "../../../edge/inference/lane-bytes.ts";
 import {
   cancel,
   creditOf,
-  type Effect,
-  type LaneState,
-  modelLoads,
-  newLane,
+  jobsNamed,
   submit,
   tick,
   workerConnected,
@@ -14,6 +12,9 @@ import {
   workerGone,
   workerRestored,
 } from "../../../edge/inference/lane-machine.ts";
+import { type Effect, type LaneState, type NewJob, newLane } from "../../../edge/inference/lane-state.ts";
+import { modelLoads } from "../../../edge/inference/served-models.ts";
+import { ERRORS } from "../../../schema/wire/errors.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import { utf8Bytes } from "../../../schema/wire/utf8.ts";
 import type { AgentFrame, Metering } from "../../../schema/wire/worker-frames.ts";
@@ -21,8 +22,9 @@ import type { AgentFrame, Metering } from "../../../schema/wire/worker-frames.ts
 type JobFrame = Exclude<AgentFrame, { type: "hello" }>;
 
 const MODEL = "m";
-const newJob = (id: string, { stream = true, model = MODEL } = {}) => ({
+const newJob = (id: string, { stream = true, model = MODEL } = {}): NewJob => ({
   id,
+  group: id,
   keyId: "k",
   requestId: `request-${id}`,
   kind: "chat" as const,
@@ -69,10 +71,11 @@ function laneWith(workers: Record<string, number>): LaneState {
   }
   return state;
 }
+const submitOne = (state: LaneState, job: NewJob, nowMs: number) => submit(state, [job], nowMs);
 function accept(state: LaneState, id: string, nowMs = 0, options = {}) {
-  const submission = submit(state, newJob(id, options), nowMs);
+  const submission = submitOne(state, newJob(id, options), nowMs);
   if (!submission.ok) throw new Error(submission.code);
-  return submission;
+  return { job: submission.jobs[0] ?? expect.fail(), effects: submission.effects };
 }
 const jobOf = (state: LaneState, id: string) => state.jobs.get(id) ?? expect.fail(`no job ${id}`);
 const types = (effects: Effect[]) => effects.map((effect) => effect.type);
@@ -92,26 +95,26 @@ describe("submitting", () => {
     ["a model nobody ever offered", laneWith({ a: 1 }), "other", "inference/model-not-found"],
     ["a known model that nobody serves", newLane(["m"]), "m", "inference/no-worker"],
   ])("refuses %s", (_what, state, model, code) => {
-    expect(submit(state, newJob("j", { model }), 0)).toEqual({ ok: false, code });
+    expect(submitOne(state, newJob("j", { model }), 0)).toEqual({ ok: false, code });
     expect(state.jobs.size).toBe(0);
   });
 
   it("refuses a model whose only worker drains", () => {
     const state = laneWith({ a: 1 });
     workerFrame(state, "a", { type: "drain" }, 0);
-    expect(submit(state, newJob("j"), 0)).toEqual({ ok: false, code: "inference/no-worker" });
+    expect(submitOne(state, newJob("j"), 0)).toEqual({ ok: false, code: "inference/no-worker" });
   });
 
   it("bounds the queue of a model, and says so", () => {
     const state = laneWith({ a: 0 });
     for (let i = 0; i < LIMITS.queuePerModel; i++) accept(state, `j${i}`);
-    expect(submit(state, newJob("one-more"), 0)).toEqual({ ok: false, code: "inference/queue-full" });
+    expect(submitOne(state, newJob("one-more"), 0)).toEqual({ ok: false, code: "inference/queue-full" });
     expect(state.jobs.size).toBe(LIMITS.queuePerModel);
   });
 
   it("has places left for other keys when one has filled the queue of a model, and those are bounded too", () => {
     const state = laneWith({ a: 0 });
-    const of = (keyId: string, id: string) => submit(state, { ...newJob(id), keyId }, 0);
+    const of = (keyId: string, id: string) => submitOne(state, { ...newJob(id), keyId }, 0);
     for (let i = 0; i < LIMITS.queuePerModel; i++) of("full", `j${i}`);
     expect(of("other", "first").ok).toBe(true);
     expect(of("other", "second")).toEqual({ ok: false, code: "inference/queue-full" });
@@ -121,9 +124,9 @@ describe("submitting", () => {
 
   it("bounds the bytes that it holds, of each key and of all, and takes more when some are gone", () => {
     const state = laneWith({ a: 0 });
-    const keys = LIMITS.laneRequestBytes / LIMITS.keyRequestBytes;
+    const keys = LIMITS.laneBytes / LIMITS.keyRequestBytes;
     const big = (keyId: string, id: string) =>
-      submit(state, { ...newJob(id), keyId, requestBytes: LIMITS.keyRequestBytes / 2 }, 0);
+      submitOne(state, { ...newJob(id), keyId, requestBytes: LIMITS.keyRequestBytes / 2 }, 0);
     const full = { ok: false, code: "inference/queue-full" };
     for (let k = 0; k < keys; k++) {
       expect([big(`k${k}`, `k${k}-1`).ok, big(`k${k}`, `k${k}-2`).ok]).toEqual([true, true]);
@@ -133,6 +136,137 @@ describe("submitting", () => {
     cancel(state, "k0-1", "inference/cancelled");
     expect(big("k1", "more")).toEqual(full);
     expect(big("other", "more").ok).toBe(true);
+  });
+});
+
+describe("the parts of one request", () => {
+  const parts = (count: number, requestBytes = 100): [NewJob, ...NewJob[]] => [
+    { ...newJob("g"), requestBytes },
+    ...Array.from({ length: count - 1 }, (_, i) => ({
+      ...newJob(`g${i + 1}`),
+      group: "g",
+      requestId: "request-g",
+      requestBytes,
+    })),
+  ];
+
+  it("go to whoever is free, at several workers, and the rest waits in order", () => {
+    const state = laneWith({ a: 1, b: 1 });
+    const submission = submit(state, parts(3), 0);
+    if (!submission.ok) throw new Error(submission.code);
+    expect(sentTo(submission.effects)).toEqual([
+      ["a", "g"],
+      ["b", "g1"],
+    ]);
+    expect(state.queues.get(MODEL)).toEqual(["g2"]);
+  });
+
+  it("wait all or none: each takes a place, and room of its key", () => {
+    const state = laneWith({ a: 0 });
+    for (let i = 0; i < LIMITS.queuePerModel - 2; i++) accept(state, `j${i}`);
+    expect(submit(state, parts(3), 0)).toEqual({ ok: false, code: "inference/queue-full" });
+    expect(submit(state, parts(2, LIMITS.keyRequestBytes / 2), 0)).toEqual({ ok: false, code: "inference/queue-full" });
+    expect(state.jobs.size).toBe(LIMITS.queuePerModel - 2);
+    expect(submit(state, parts(2), 0).ok).toBe(true);
+  });
+
+  it("are all found by the id of any of them, while any runs, and by their request's", () => {
+    const state = laneWith({ a: 4 });
+    submit(state, parts(3), 0);
+    accept(state, "other");
+    const named = (jobId: string | null, requestId: string, keyId = "k") =>
+      jobsNamed(state, { jobId, requestId }, keyId);
+    expect(named("g", "g")).toEqual(["g", "g1", "g2"]);
+    expect(named("g2", "g2")).toEqual(["g", "g1", "g2"]);
+    expect(named(null, "request-g")).toEqual(["g", "g1", "g2"]);
+    expect(named("g", "g", "another")).toEqual([]);
+    workerFrame(state, "a", done("g", 1), 0);
+    expect(named("g", "g")).toEqual(["g1", "g2"]);
+  });
+});
+
+describe("what a worker answers", () => {
+  const BIG = "y".repeat(60_000);
+  const laneOf = (contextTokens: number) => {
+    const state = newLane([MODEL]);
+    const models = [{ name: MODEL, slots: 4, kinds: ["chat" as const, "embedding" as const], contextTokens }];
+    workerConnected(state, { connection: "a", workerId: "id-a", engine: "llama", minor: 0, models }, 0);
+    workerFrame(state, "a", ready(0, 4), 0);
+    return state;
+  };
+
+  it.each<[what: string, contextTokens: number, maxTokens: number | undefined, deltas: number]>([
+    ["the context of its model", 1_024, undefined, 2],
+    ["what the client allowed", 100_000, 1_000, 2],
+    ["a limit for all", 2 ** 31, undefined, Math.floor(LIMITS.answerBytes / BIG.length)],
+  ])(
+    "is bounded by %s: beyond it the job fails, flagged, and no other worker gets it",
+    (_what, context, maxTokens, deltas) => {
+      const state = laneOf(context);
+      const job = newJob("j");
+      submit(state, [{ ...job, request: { ...job.request, ...(maxTokens !== undefined && { maxTokens }) } }], 0);
+      const running = jobOf(state, "j");
+      for (let seq = 0; seq < deltas; seq++) {
+        expect(types(workerFrame(state, "a", { ...delta("j", 1, seq, BIG), tokens: 16 } as JobFrame, 0))).toEqual([
+          "text",
+        ]);
+      }
+      const effects = workerFrame(state, "a", delta("j", 1, deltas, BIG), 0);
+      expect(effects).toMatchObject([
+        { type: "send", frame: { type: "rejected", jobId: "j" } },
+        { type: "end", end: { outcome: "failed", code: "inference/answer-overlong" } },
+      ]);
+      expect([running.isOverlong, state.jobs.size, state.workers.has("a")]).toEqual([true, 0, true]);
+    },
+  );
+
+  it("counts the heads of tool calls too, and a whole answer", () => {
+    const state = laneOf(1);
+    submit(state, [newJob("whole", { stream: false })], 0);
+    const call = { id: "i".repeat(4_000), name: "f", arguments: "y".repeat(224) };
+    const tools = [{ name: "f" }];
+    Object.assign(jobOf(state, "whole").request, { tools });
+    const frame = { ...done("whole", 1, ""), toolCalls: [call], finishReason: "tool_calls" } as JobFrame;
+    expect(ends(workerFrame(state, "a", frame, 0))).toEqual([["whole", "inference/answer-overlong"]]);
+  });
+
+  it("waits for its reader in the lane's bytes, and a job without room for it says to send fewer inputs", () => {
+    const state = laneOf(1_024);
+    const embed = (id: string, keyId: string): NewJob => ({
+      ...newJob(id),
+      keyId,
+      kind: "embedding",
+      request: { input: Array(LIMITS.embeddingInputs).fill("x"), stream: false },
+    });
+    const vector = Buffer.from(new Float32Array(LIMITS.embeddingDimensions).fill(1).buffer).toString("base64");
+    const speak = (id: string) => {
+      const { lease } = jobOf(state, id);
+      for (let index = 0; index < LIMITS.embeddingInputs; index++) {
+        const effects = workerFrame(state, "a", { type: "vector", jobId: id, lease, index, vector }, 0);
+        if (ends(effects).length > 0) return ends(effects);
+      }
+      return ends(workerFrame(state, "a", done(id, lease), 0));
+    };
+    const each = LIMITS.embeddingInputs * LIMITS.embeddingDimensions * 4;
+    for (const [i, want] of ["done", "done", "inference/answer-room"].entries()) {
+      submit(state, [embed(`j${i}`, "k")], 0);
+      expect(speak(`j${i}`)).toEqual([[`j${i}`, want]]);
+      workerFrame(state, "a", ready(i + 1, 4), 0);
+    }
+    // Two answers wait for their reader; the third has left nothing.
+    expect(state.bytes.answers).toBe(2 * each);
+    expect(ERRORS["inference/answer-room"].remedy).toContain("fewer inputs");
+    // Jobs that are cancelled or tried again keep nothing.
+    submit(state, [embed("other", "k2")], 0);
+    workerFrame(
+      state,
+      "a",
+      { type: "vector", jobId: "other", lease: jobOf(state, "other").lease, index: 0, vector },
+      0,
+    );
+    expect(state.bytes.answers).toBe(2 * each + LIMITS.embeddingDimensions * 4);
+    workerGone(state, "a", 0);
+    expect(state.bytes.answers).toBe(2 * each);
   });
 });
 
@@ -453,7 +587,11 @@ describe("what must always hold", () => {
         >();
         const run = (effects: Effect[]) => {
           for (const effect of effects) {
-            if (effect.type === "end") ended.push(effect.job.id);
+            if (effect.type === "end") {
+              ended.push(effect.job.id);
+              // Its reader has it.
+              drop(state.bytes, effect.job.keyId, "answers", effect.job.keptBytes);
+            }
             if (effect.type === "close") held.delete(effect.connection);
             if (effect.type === "send") {
               held.get(effect.connection)?.jobs.delete(effect.frame.jobId);
@@ -471,9 +609,9 @@ describe("what must always hold", () => {
         };
         const step = (next: Move) => {
           if (next.do === "submit") {
-            const submission = submit(state, newJob(`j${ids++}`, { stream: next.stream }), nowMs);
+            const submission = submitOne(state, newJob(`j${ids++}`, { stream: next.stream }), nowMs);
             if (!submission.ok) return;
-            accepted.push(submission.job.id);
+            accepted.push(...submission.jobs.map(({ id }) => id));
             run(submission.effects);
             return;
           }
@@ -552,8 +690,7 @@ describe("what must always hold", () => {
         expect(ended.toSorted()).toEqual(accepted.toSorted());
         expect(state.jobs.size).toBe(0);
         expect(state.queues.size).toBe(0);
-        expect(state.heldBytes).toBe(0);
-        expect(state.heldBytesByKey.size).toBe(0);
+        expect(state.bytes).toEqual(noBytes());
         for (const available of state.available.values()) expect(available.size).toBeGreaterThan(0);
         for (const left of state.workers.values()) expect(left.jobs.size).toBe(0);
       }),

@@ -20,7 +20,12 @@ it.each<[what: string, claimed: [completion: number, reasoning?: number], maxTok
 )("a worker that relayed 10 bytes may claim %s", (_what, [completionTokens, reasoningTokens], maxTokens, want) => {
   const request = { messages: [], stream: false, ...(maxTokens !== undefined && { maxTokens }) };
   const claimed = { promptTokens: 3, completionTokens, ...(reasoningTokens !== undefined && { reasoningTokens }) };
-  const { usage, clamped } = boundUsage(claimed, { request, requestBytes: 100, relayedBytes: 10 });
+  const { usage, clamped } = boundUsage(claimed, {
+    request,
+    requestBytes: 100,
+    relayedBytes: 10,
+    contextTokens: 1_000_000,
+  });
   expect(usage).toEqual({ promptTokens: 3, ...want });
   expect(clamped).toBe(usage.completionTokens !== completionTokens);
 });
@@ -33,7 +38,7 @@ it.each<[what: string, request: object, most: number]>([
   ["the marks of calls, up to max_tokens", { tools, maxTokens: 14 }, 14],
 ])("an answer that says nothing counts its tokens: %s", (_what, more, most) => {
   const request = { messages: [], stream: false, ...more };
-  const job = { request, requestBytes: 100, relayedBytes: 0 };
+  const job = { request, requestBytes: 100, relayedBytes: 0, contextTokens: 1_000_000 };
   expect(boundUsage({ promptTokens: 3, completionTokens: 9_999 }, job).usage.completionTokens).toBe(most);
 });
 
@@ -41,7 +46,14 @@ it("embeddings have no completion", () => {
   const request = { input: ["a"], stream: false as const };
   const { usage } = boundUsage(
     { promptTokens: 3, completionTokens: 9 },
-    { request, requestBytes: 100, relayedBytes: 0 },
+    { request, requestBytes: 100, relayedBytes: 0, contextTokens: 1_000_000 },
   );
   expect(usage.completionTokens).toBe(0);
+});
+
+it("without max_tokens the context of the model bounds the tokens, beside the bytes", () => {
+  const request = { messages: [], stream: true };
+  const claimed = { promptTokens: 1, completionTokens: 5_000 };
+  const job = { request, requestBytes: 100, relayedBytes: 4_000, contextTokens: 1_000 };
+  expect(boundUsage(claimed, job)).toEqual({ usage: { promptTokens: 1, completionTokens: 1_000 }, clamped: true });
 });

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { API_PARAMETERS } from "../../../schema/wire/api-parameters.ts";
 import { chatApi, completionApi, embeddingApi } from "../../../schema/wire/client-api.ts";
 import { toChatRequest, toCompletionRequest, toEmbeddingRequest } from "../../../schema/wire/client-request.ts";
+import { completionProblem } from "../../../schema/wire/completion-problem.ts";
 import { rowsOf } from "../../../schema/wire/parameter-table.ts";
 import { apiParametersPage } from "./api-parameters-page.ts";
 import { tableCases } from "./parameter-table-cases.ts";
@@ -17,6 +18,7 @@ const generation = {
   stream_options: [{}, { include_usage: true }],
   "stream_options.include_usage": [null, true],
   max_tokens: [1, 2],
+  n: [1, 2],
 } as const;
 const user = { role: "user", content: "hi" };
 const called = { name: "f", arguments: "{}" };
@@ -82,15 +84,21 @@ tableCases("the table of /v1/chat/completions", {
     "tool_choice[function].function.name": ["f", "g"],
     parallel_tool_calls: [true, false],
   },
-  read: (body) => [body.model, body.stream_options?.include_usage ?? false, toChatRequest(body)],
+  read: (body) => [body.model, body.n ?? 1, body.stream_options?.include_usage ?? false, toChatRequest(body)],
 });
 
 tableCases("the table of /v1/completions", {
   api: completionApi,
   body: { model: "m", prompt: "p" },
   shapes: {},
-  used: { ...generation, prompt: ["a", "b"] },
-  read: (body) => [body.model, body.stream_options?.include_usage ?? false, toCompletionRequest(body)],
+  used: { ...generation, prompt: ["a", ["b", "c"]], best_of: [1, 2] },
+  read: (body) => [
+    body.model,
+    body.n ?? 1,
+    completionProblem(body),
+    body.stream_options?.include_usage ?? false,
+    toCompletionRequest(body),
+  ],
 });
 
 tableCases("the table of /v1/embeddings", {

@@ -206,7 +206,8 @@ describe("what is refused, by name", () => {
     ["no model", { messages: [{ role: "user", content: "hi" }] }, "http/invalid-body", "model"],
     ["no messages", { model: "m" }, "http/invalid-body", "messages"],
     ["empty messages", chat({ messages: [] }), "http/invalid-body", "messages"],
-    ["n of two", chat({ n: 2 }), "http/unsupported-parameter", "n"],
+    ["n of none", chat({ n: 0 }), "http/invalid-body", "n"],
+    ["n of too many", chat({ n: 33 }), "http/invalid-body", "n"],
     ["logprobs", chat({ logprobs: true }), "http/unsupported-parameter", "logprobs"],
     ["a tool of another type", chat({ tools: [{ type: "custom" }] }), "http/unsupported-parameter", "tools.0.type"],
     [

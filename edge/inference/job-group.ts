@@ -1,0 +1,158 @@
+/**
+ * One client request as several jobs, which may run at different workers: a choice each, or a batch of an embedding's
+ * inputs each. All of them are done, or the request fails with the first failure. Pure.
+ */
+import { LIMITS } from "../../schema/wire/limits.ts";
+import { utf8Bytes } from "../../schema/wire/utf8.ts";
+import type { EmbeddingRequest, FinishReason, JobRequest, ToolCall, Usage } from "../../schema/wire/worker-frames.ts";
+import type { Served } from "./answers.ts";
+import type { LaneJob } from "./lane-api.ts";
+import type { NewJob } from "./lane-state.ts";
+
+interface Choices {
+  /** Choices for each prompt. */
+  readonly n?: number | undefined;
+  /** Of a completion, where there are several; the request's own prompt is then none of them. */
+  readonly prompts?: readonly string[] | undefined;
+}
+
+interface Part {
+  readonly request: JobRequest;
+  /** What it costs to hold, and the bound of its prompt's tokens. */
+  readonly requestBytes: number;
+}
+
+/** The jobs of a request at the lane that got it. The first has the request's own id, which its client knows. */
+export function newJobs(
+  job: LaneJob & { readonly requestBytes: number },
+  model: string,
+  newId: () => string,
+): [NewJob, ...NewJob[]] {
+  const { id: group, moreIds = [], keyId, requestId, kind, request, n, prompts } = job;
+  const jobs = partsOf(request, { n, prompts }, job.requestBytes).map((part, i) => {
+    const id = i === 0 ? group : (moreIds[i - 1] ?? newId());
+    return { id, group, keyId, requestId, kind, model, ...part };
+  });
+  return jobs as [NewJob, ...NewJob[]];
+}
+
+/** How many jobs a request is; of embeddings, one for each batch of inputs. */
+function partCount(request: JobRequest, { n = 1, prompts }: Choices): number {
+  if ("input" in request) return Math.max(1, Math.ceil(request.input.length / LIMITS.embeddingInputs));
+  return n * (prompts?.length ?? 1);
+}
+
+/**
+ * The request of each part, in the order of the choices: as in the OpenAI API, all choices of the first prompt come
+ * first. Batches of embedding inputs hold no more than an older agent takes.
+ *
+ * @param requestBytes of the whole request, in UTF-8 with its envelope
+ */
+export function partsOf(request: JobRequest, { n = 1, prompts }: Choices, requestBytes: number): Part[] {
+  if ("input" in request) return batchesOf(request, requestBytes);
+  const texts = prompts ?? [];
+  if (texts.length === 0) return choicesOf(request, n).map((each) => ({ request: each, requestBytes }));
+  const envelope = envelopeBytes(requestBytes, texts);
+  return texts.flatMap((prompt) =>
+    choicesOf({ ...request, prompt } as JobRequest, n).map((each) => ({
+      request: each,
+      requestBytes: envelope + utf8Bytes(prompt),
+    })),
+  );
+}
+
+function batchesOf(request: EmbeddingRequest, requestBytes: number): Part[] {
+  if (request.input.length <= LIMITS.embeddingInputs) return [{ request, requestBytes }];
+  const envelope = envelopeBytes(requestBytes, request.input);
+  return Array.from({ length: partCount(request, {}) }, (_, i) => {
+    const input = request.input.slice(i * LIMITS.embeddingInputs, (i + 1) * LIMITS.embeddingInputs);
+    return { request: { ...request, input }, requestBytes: envelope + bytesOf(input) };
+  });
+}
+
+/** Choices of one prompt differ, and with a seed each of them is reproducible: each has a seed of its own. */
+function choicesOf(request: JobRequest, n: number): JobRequest[] {
+  if (n === 1 || !("seed" in request) || request.seed === undefined) return Array(n).fill(request);
+  const { seed } = request;
+  const step = seed > Number.MAX_SAFE_INTEGER - n ? -1 : 1;
+  return Array.from({ length: n }, (_, i) => ({ ...request, seed: seed + step * i }));
+}
+
+const bytesOf = (texts: readonly string[]) => texts.reduce((sum, text) => sum + utf8Bytes(text), 0);
+const envelopeBytes = (requestBytes: number, texts: readonly string[]) => Math.max(0, requestBytes - bytesOf(texts));
+
+/** How a part ended that is done. */
+export interface PartEnd {
+  readonly served: Served;
+  readonly finishReason: FinishReason;
+  readonly usage: Usage;
+  /** Of a whole answer; nothing of a streamed one. */
+  readonly text: string | undefined;
+  readonly toolCalls: readonly ToolCall[] | undefined;
+  /** The one at which it ended, where its worker says so. */
+  readonly stopSequence?: string | undefined;
+  readonly vectors: readonly Uint8Array[];
+}
+
+type GroupStep = "running" | "over" | { readonly ends: readonly PartEnd[]; readonly usage: Usage };
+
+/** The parts of one request while they run. */
+export class JobGroup {
+  readonly #parts: ReadonlyMap<string, number>;
+  readonly #ends: (PartEnd | undefined)[];
+  #isOver = false;
+
+  /** @param jobIds in the order of the choices */
+  constructor(jobIds: readonly string[]) {
+    this.#parts = new Map(jobIds.map((id, i) => [id, i]));
+    this.#ends = jobIds.map(() => undefined);
+  }
+
+  /** Parts that have not ended. */
+  get running(): string[] {
+    if (this.#isOver) return [];
+    return [...this.#parts].flatMap(([id, i]) => (this.#ends[i] === undefined ? id : []));
+  }
+
+  choiceOf(jobId: string): number {
+    return this.#parts.get(jobId) ?? 0;
+  }
+
+  /** A part is done. "over": the request has failed before, so this part has no reader. */
+  done(jobId: string, end: PartEnd): GroupStep {
+    if (this.#isOver) return "over";
+    this.#ends[this.choiceOf(jobId)] = end;
+    const ends = this.#ends.filter((each) => each !== undefined);
+    if (ends.length < this.#ends.length) return "running";
+    this.#isOver = true;
+    return { ends, usage: sumOf(ends.map(({ usage }) => usage)) };
+  }
+
+  /** A part failed, and the request with it. The parts that now run for nobody; null where it had failed before. */
+  failed(jobId: string): string[] | null {
+    if (this.#isOver) return null;
+    const others = this.running.filter((id) => id !== jobId);
+    this.#isOver = true;
+    return others;
+  }
+}
+
+function sumOf(usages: readonly Usage[]): Usage {
+  const sum = (of: (usage: Usage) => number) => usages.reduce((total, usage) => total + of(usage), 0);
+  const reasoningTokens = sum((usage) => usage.reasoningTokens ?? 0);
+  return {
+    promptTokens: sum((usage) => usage.promptTokens),
+    completionTokens: sum((usage) => usage.completionTokens),
+    ...(reasoningTokens > 0 && { reasoningTokens }),
+  };
+}
+
+/** Who served a whole answer: all its workers, by commas, and the longest wait. */
+export function servedTogether(ends: readonly { served: Served }[]): Served {
+  const served = ends.map((end) => end.served);
+  return {
+    workerId: [...new Set(served.map(({ workerId }) => workerId))].join(", "),
+    queuedMs: Math.max(...served.map(({ queuedMs }) => queuedMs)),
+    deterministic: served.every(({ deterministic }) => deterministic),
+  };
+}

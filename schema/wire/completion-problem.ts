@@ -1,0 +1,26 @@
+/** The rules of a completion's body that its shape cannot state. Pure. */
+import type { BodyProblem, CompletionBody } from "./client-api.ts";
+import { promptsOf } from "./client-request.ts";
+import { LIMITS } from "./limits.ts";
+
+export function completionProblem(body: CompletionBody): BodyProblem | null {
+  const n = body.n ?? 1;
+  const bestOf = body.best_of ?? n;
+  // All that are generated are returned: there is nothing to pick the best of.
+  if (bestOf !== n && bestOf !== 1) {
+    return {
+      code: "http/unsupported-parameter",
+      param: "best_of",
+      message: "The pool returns every answer that it generates, so best_of is n.",
+      remedy: "Leave best_of out, or send the value of n.",
+    };
+  }
+  const choices = n * promptsOf(body).length;
+  if (choices <= LIMITS.choicesPerRequest) return null;
+  return {
+    code: "http/invalid-body",
+    param: n > 1 ? "n" : "prompt",
+    message: `n times the number of prompts is ${choices}, and ${LIMITS.choicesPerRequest} is the most.`,
+    remedy: "Send several requests.",
+  };
+}

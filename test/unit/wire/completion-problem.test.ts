@@ -1,0 +1,33 @@
+import { expect, it } from "vitest";
+import { completionApi, parseClientBody } from "../../../schema/wire/client-api.ts";
+import { completionProblem } from "../../../schema/wire/completion-problem.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
+
+const most = LIMITS.choicesPerRequest;
+
+it.each<[what: string, body: object, param: string | null]>([
+  ["one prompt", {}, null],
+  ["as many prompts as there may be", { prompt: Array(most).fill("a") }, null],
+  ["prompts times n, as many as there may be", { prompt: Array(most / 2).fill("a"), n: 2 }, null],
+  ["prompts times n, one too many", { prompt: Array(most / 2 + 1).fill("a"), n: 2 }, "n"],
+  ["best_of 1", { best_of: 1 }, null],
+  ["best_of 1 beside n", { best_of: 1, n: 3 }, null],
+  ["best_of as n", { best_of: 3, n: 3 }, null],
+  ["best_of above n", { best_of: 3, n: 2 }, "best_of"],
+  ["best_of alone", { best_of: 2 }, "best_of"],
+])("%s", (_what, body, param) => {
+  const parsed = parseClientBody(completionApi, { model: "m", prompt: "a", ...body });
+  expect(parsed.ok && completionProblem(parsed.body)).toEqual(
+    param === null ? null : expect.objectContaining({ param }),
+  );
+});
+
+it.each<[what: string, prompt: unknown]>([
+  ["no prompts", []],
+  ["too many prompts", Array(most + 1).fill("a")],
+])("%s", (_what, prompt) => {
+  expect(parseClientBody(completionApi, { model: "m", prompt })).toMatchObject({
+    ok: false,
+    code: "http/invalid-body",
+  });
+});

@@ -3,8 +3,13 @@ import { keepCompiledCode } from "./runtime/cache-folder.ts";
 keepCompiledCode();
 const args = process.argv.slice(2);
 if (args[0] === "--version") {
-  const { AGENT_VERSION } = await import("../worker-agent/version.ts");
+  const [{ AGENT_VERSION }, { guardProcess, written }] = await Promise.all([
+    import("../worker-agent/version.ts"),
+    import("./cli/last-words.ts"),
+  ]);
+  guardProcess();
   console.log(AGENT_VERSION);
+  await written();
 } else {
   const [{ LIGAND }, { ligand }, { runCommand }] = await Promise.all([
     import("./cli/called-as.ts"),

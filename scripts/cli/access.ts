@@ -4,7 +4,8 @@ import { fileURLToPath } from "node:url";
 import { type Credentials, credentialsFile, readCredentials } from "../runtime/credentials.ts";
 import { OperatorError } from "../runtime/operator-error.ts";
 import { text, type Values } from "./command.ts";
-import { flagsOf, SECRETS, secretOf } from "./settings.ts";
+import { SECRETS, secretOf } from "./secrets.ts";
+import { flagsOf } from "./settings.ts";
 import { FlagError, UsageError } from "./usage-error.ts";
 
 /** Where `npm start` keeps its state unless told otherwise. */

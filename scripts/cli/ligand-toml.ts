@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { parse, TomlError, type TomlTable, type TomlValue } from "smol-toml";
-import { keyOf, SECRETS, SETTINGS, type SecretName, type Section, type Setting } from "./settings.ts";
+import { SECRETS, type SecretName } from "./secrets.ts";
+import { keyOf, SETTINGS, type Section, type Setting } from "./settings.ts";
 import { UsageError } from "./usage-error.ts";
 
 /** What a file settles, by `worker.slots`, as the command line would give it, with the line where it says so. */

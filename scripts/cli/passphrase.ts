@@ -1,6 +1,6 @@
 import { createInterface } from "node:readline/promises";
 import { Writable } from "node:stream";
-import { SECRETS } from "./settings.ts";
+import { SECRETS } from "./secrets.ts";
 import { UsageError } from "./usage-error.ts";
 
 const MIN_CHARS = 12;
@@ -10,6 +10,10 @@ export async function readPassphrase(kind: "new" | "known"): Promise<string> {
   const given = process.env[SECRETS.passphrase.variable] || (await askTwice(kind));
   if (kind === "new" && given.length < MIN_CHARS) {
     throw new UsageError(`A passphrase has at least ${MIN_CHARS} characters: whoever opens the file becomes the pool.`);
+  }
+  // A passphrase that holds what nobody can type opens nothing later. An old one of that kind still opens its file.
+  if (kind === "new" && /\p{Cc}/u.test(given)) {
+    throw new UsageError("The passphrase holds a line break or a control character. Choose one that can be typed.");
   }
   return given;
 }

@@ -11,7 +11,7 @@ import { type Command, text, type Values } from "./command.ts";
 import { counted } from "./numbers.ts";
 import { readPassphrase } from "./passphrase.ts";
 import { admin, print, watched } from "./pool-common.ts";
-import { secretOf } from "./settings.ts";
+import { secretOf } from "./secrets.ts";
 
 const OPTIONS = { ...ACCESS_OPTIONS, json: { type: "boolean" } } as const;
 const PASSPHRASE_HELP = [

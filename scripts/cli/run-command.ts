@@ -2,14 +2,23 @@ import { jsonLine, manyLines } from "../../worker-agent/terminal-text.ts";
 import { OperatorError } from "../runtime/operator-error.ts";
 import { type Command, EXIT, flag, type Group, parseCommand } from "./command.ts";
 import { hintsOf } from "./hints.ts";
+import { guardProcess, lastWords, written } from "./last-words.ts";
 import { settleHere } from "./settle.ts";
 import { FlagError, UsageError } from "./usage-error.ts";
+
+/** As `commandCode`; when it resolves, what the command said is written, and whatever nobody caught was told in words. */
+export async function runCommand(root: Command | Group, name: string, args: readonly string[]): Promise<number> {
+  guardProcess();
+  const code = await commandCode(root, name, args);
+  await written();
+  return code;
+}
 
 /**
  * Runs the command that these arguments name, and gives its exit code. What went wrong is said in words on stderr; with
  * `--json` it is `{"error":{"code","message"}}` on stdout, in the place of the answer.
  */
-export async function runCommand(root: Command | Group, name: string, args: readonly string[]): Promise<number> {
+async function commandCode(root: Command | Group, name: string, args: readonly string[]): Promise<number> {
   const parsed = parseCommand(root, name, args);
   if (parsed.kind === "help") {
     console.log(parsed.text);
@@ -29,8 +38,9 @@ export async function runCommand(root: Command | Group, name: string, args: read
     return await parsed.command.run(settled.values, parsed.positionals, hintsOf(parsed.command.options, parsed.values));
   } catch (thrown) {
     const source = thrown instanceof FlagError ? sources.get(thrown.flag) : undefined;
-    const error = thrown instanceof FlagError && source ? new UsageError(`${source} ${thrown.problem}`) : thrown;
-    if (!(error instanceof UsageError || error instanceof OperatorError)) throw error;
+    const told = thrown instanceof FlagError && source ? new UsageError(`${source} ${thrown.problem}`) : thrown;
+    const isTold = told instanceof UsageError || told instanceof OperatorError;
+    const error = isTold ? told : new OperatorError(lastWords(told), "cli/unexpected");
     if (flag(parsed.values, "json")) sayJson(error);
     else console.error(manyLines(error.message));
     return error instanceof UsageError ? EXIT.usage : EXIT.failed;

@@ -64,30 +64,6 @@ export const SETTINGS = {
 type Settings = typeof SETTINGS;
 export type Section = keyof Settings;
 
-/**
- * What opens something. It comes from a variable or from a file of its own: a command line is seen by others on the
- * machine, and ligand.toml is copied, shown and kept in repositories.
- */
-export const SECRETS = {
-  "admin-token": {
-    variable: "LIGAND_ADMIN_TOKEN",
-    or: "--state DIR of a pool on this machine, whose credentials.json has it",
-  },
-  key: { variable: "LIGAND_KEY", or: "--state DIR of a pool on this machine, whose credentials.json has one" },
-  "worker-token": { variable: "LIGAND_WORKER_TOKEN", or: "token-file under [worker], the path of a file of mode 0600" },
-  "upstream-key": { variable: "LIGAND_UPSTREAM_KEY", or: "for a service worker.env beside ligand.toml" },
-  passphrase: { variable: "LIGAND_PASSPHRASE", or: "being asked for it in a terminal" },
-  "pool-secret-key": { variable: "LIGAND_POOL_SECRET_KEY", or: "nothing else" },
-} as const;
-export type SecretName = keyof typeof SECRETS;
-
-type Environment = Readonly<Record<string, string | undefined>>;
-
-/** Pure: the secret of that name, without the line's end that a file brings along; undefined where none is set. */
-export function secretOf(name: SecretName, env: Environment): string | undefined {
-  return env[SECRETS[name].variable]?.trim() || undefined;
-}
-
 /** A setting's full name, as errors and documentation say it: `worker.slots`. */
 export function keyOf(section: Section, name: string): string {
   return section === "any" ? name : `${section}.${name}`;

@@ -71,12 +71,7 @@ export function settleHere(options: Readonly<Record<string, Option>>, given: Val
 }
 
 function readFile(path: string): string | undefined {
-  let text: string | undefined;
-  try {
-    text = readIfPresent(path);
-  } catch (error) {
-    throw new OperatorError(`${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`);
-  }
+  const text = readIfPresent(path);
   // One that was named is missed; the usual one need not be there.
   if (text === undefined && process.env.LIGAND_CONFIG !== undefined) {
     throw new OperatorError(`There is no ${path}, which LIGAND_CONFIG names. An empty LIGAND_CONFIG means: no file.`);

@@ -5,7 +5,7 @@ import { type JobKind, jobKind } from "../../schema/wire/worker-frames.ts";
 import type { EngineChoice } from "../../worker-agent/open-engine.ts";
 import { flag, text, texts, type Values } from "./command.ts";
 import { whole } from "./numbers.ts";
-import { secretOf } from "./settings.ts";
+import { secretOf } from "./secrets.ts";
 import { size } from "./sizes.ts";
 import { FlagError, UsageError } from "./usage-error.ts";
 

@@ -1,7 +1,11 @@
 import { join } from "node:path";
 import * as z from "zod";
+import { secretProblem } from "../../worker-agent/secret-text.ts";
 import type { AdminClient } from "./admin-client.ts";
 import { readIfPresent, writePrivateFile } from "./private-files.ts";
+
+/** What goes into a header: a broken one would be quoted by whatever tries to send it. */
+const secret = z.string().refine((text) => secretProblem(text) === null);
 
 /** Persisted: `credentials.json` in the state folder, mode 0600; what local tools find the pool by. */
 const credentials = z.object({
@@ -10,8 +14,8 @@ const credentials = z.object({
   /** How those on other machines do, where that differs. */
   public_url: z.url().optional(),
   atom_id: z.string(),
-  admin_token: z.string(),
-  client_key: z.string(),
+  admin_token: secret,
+  client_key: secret,
 });
 export type Credentials = z.infer<typeof credentials>;
 

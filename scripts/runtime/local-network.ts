@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type AdminClient, adminClient } from "./admin-client.ts";
 import { type RunningAgent, startAgent } from "./agent-process.ts";
 import { type Credentials, saveCredentials } from "./credentials.ts";
+import { orFullDisk } from "./full-disk.ts";
 import { OperatorError } from "./operator-error.ts";
 import { type PoolOptions, startPool } from "./pool-runtime.ts";
 
@@ -69,8 +70,9 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
     };
   } catch (error) {
     await agent?.stop();
+    const told = orFullDisk(error, stateDir);
     await pool.abandon();
-    throw error;
+    throw told;
   }
 }
 

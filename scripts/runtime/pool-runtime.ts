@@ -2,6 +2,7 @@ import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { FolderLock } from "../../worker-agent/state/folder-lock.ts";
+import { orFullDisk } from "./full-disk.ts";
 import { allowedHosts, freePort, isLoopback, localUrl } from "./listen-address.ts";
 import { applyMigrations, readMigrations } from "./migrations.ts";
 import { NetworkNotes } from "./network-notes.ts";
@@ -151,8 +152,9 @@ export async function startPool(options: PoolOptions): Promise<RunningPool> {
     const served = { ...options, host, stateDir, certificate, authorities, secrets, isNew };
     return await serve(served, config, script, recordFile, lock, isEmpty ? prepared : undefined);
   } catch (error) {
+    const told = orFullDisk(error, stateDir);
     lock.abandon();
-    throw error;
+    throw told;
   }
 }
 

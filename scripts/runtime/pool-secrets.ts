@@ -2,14 +2,20 @@ import { randomBytes } from "node:crypto";
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import * as z from "zod";
+import { secretProblem } from "../../worker-agent/secret-text.ts";
 import { OperatorError } from "./operator-error.ts";
 import { readIfPresent, writePrivateFile } from "./private-files.ts";
+
+const token = z
+  .string()
+  .min(32)
+  .refine((text) => secretProblem(text) === null);
 
 /** Persisted: `secrets.json` in the state folder, mode 0600. Lost, the pool has another atom id and no key is valid. */
 const poolSecrets = z.object({
   pool_secret_key: z.base64().length(44),
-  admin_token: z.string().min(32),
-  metrics_token: z.string().min(32),
+  admin_token: token,
+  metrics_token: token,
 });
 export type PoolSecrets = z.infer<typeof poolSecrets>;
 

@@ -1,8 +1,10 @@
 import { randomBytes } from "node:crypto";
 import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
+import { isErrno } from "../../worker-agent/state/files.ts";
 import { makeFolder } from "../../worker-agent/state/make-folder.ts";
 import { type FoundFolder, openStateFolder } from "../../worker-agent/state/state-folder.ts";
+import { systemReason } from "./failure-words.ts";
 import { OperatorError } from "./operator-error.ts";
 
 /** Opens a state folder, its owner's alone when it is made here; `marks` are files by which this state is known. */
@@ -25,12 +27,12 @@ export function writePrivateFile(file: string, text: string): void {
   }
 }
 
-/** The file's text, or undefined when there is no such file. */
+/** The file's text, or undefined when there is no such file. What else keeps it from being read is said in words. */
 export function readIfPresent(file: string): string | undefined {
   try {
     return readFileSync(file, "utf8");
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
-    throw error;
+    if (isErrno(error, "ENOENT")) return undefined;
+    throw new OperatorError(`${file} cannot be read: ${systemReason(error) ?? String(error)}.`);
   }
 }

@@ -227,6 +227,8 @@ export class LlamaEngine implements Engine {
     this.#parts = parts;
     this.#prompts = promptMaker(parts.model, parts.chatTemplate);
     this.#grammars = new Grammars(parts.llama, parts.model);
+    const { otherTemplate } = this.#prompts;
+    if (otherTemplate !== null) parts.onWarning?.(`${parts.file.name}: ${otherTemplate}`);
     this.#shared = new Sequences(parts.shared);
     this.#seeded = new Sequences(parts.seeded);
     this.#prefillTokens = parts.llama.gpu === false ? PREFILL_TOKENS.cpu : PREFILL_TOKENS.gpu;

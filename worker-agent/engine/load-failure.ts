@@ -28,7 +28,9 @@ export function whyNotLoaded(error: unknown, path: string, said: readonly string
     const reason = found(NO_MEMORY)?.input ?? thrown;
     return `There is not enough memory for the model ${path} (${reason}). Try a smaller model, fewer --slots or a smaller --context.`;
   }
-  const damage = found(DAMAGED)?.input ?? (error instanceof RangeError ? thrown : undefined);
+  // A reader of headers that runs out of file finds nothing where something must be.
+  const isCut = error instanceof RangeError || error instanceof TypeError;
+  const damage = found(DAMAGED)?.input ?? (isCut ? "its header ends too soon" : undefined);
   if (damage !== undefined) {
     return `The model ${path} is damaged, or was not downloaded whole (${damage}). Download it again, or give --model another file.`;
   }

@@ -32,6 +32,8 @@ export interface PromptMaker {
   text(text: string): Token[];
   /** A lower bound of the tokens that text takes, without the work of tokenising it. */
   fewestTokens(text: string): number;
+  /** Why chats are not written as the file's own template says, and how they are; null where they are. */
+  readonly otherTemplate: string | null;
 }
 
 /**
@@ -42,7 +44,7 @@ export function promptMaker(
   model: LlamaModel,
   template = model.fileInfo.metadata?.tokenizer?.chat_template,
 ): PromptMaker {
-  const wrapper = chatWrapper(model, template);
+  const { wrapper, why } = chatWrapper(model, template);
   const plain = plainTokenizer(model, template ?? "");
   const longestToken = longestTokenBytes(model);
   const { bos, shouldPrependBosToken } = model.tokens;
@@ -81,6 +83,7 @@ export function promptMaker(
     completion: (prompt) => ({ tokens: withBos(plain(prompt, false)), stopTokens: [], stopTexts: [], calls: null }),
     text: (text) => plain(text, false),
     fewestTokens: (text) => Math.floor(Buffer.byteLength(text) / longestToken),
+    otherTemplate: why === null ? null : `${why}; chats are written with the template ${wrapper.wrapperName} instead.`,
   };
 }
 
@@ -97,7 +100,11 @@ function longestTokenBytes(model: LlamaModel): number {
 }
 
 /** The file's own chat template where it can be rendered; else what the library knows of that kind of model. */
-function chatWrapper(model: LlamaModel, template: string | undefined): ChatWrapper {
+function chatWrapper(
+  model: LlamaModel,
+  template: string | undefined,
+): { readonly wrapper: ChatWrapper; readonly why: string | null } {
+  let why = "its file has no chat template";
   if (template !== undefined) {
     try {
       const options = { template, tokenizer: model.tokenizer, trimLeadingWhitespaceInResponses: false };
@@ -106,12 +113,14 @@ function chatWrapper(model: LlamaModel, template: string | undefined): ChatWrapp
         ? own
         : new JinjaTemplateChatWrapper({ ...options, functionCallMessageTemplate: "noJinja" });
       wrapper.generateContextState({ chatHistory: history([{ role: "user", content: "Hello" }]) });
-      return wrapper;
-    } catch {
+      return { wrapper, why: null };
+    } catch (error) {
       // Templates are programs of strangers: one that does not run is no reason to refuse the model.
+      const [said = ""] = (error instanceof Error ? error.message : String(error)).split("\n");
+      why = `the chat template of its file does not run (${said.slice(0, 200)})`;
     }
   }
-  return resolveChatWrapper(model);
+  return { wrapper: resolveChatWrapper(model), why };
 }
 
 /**

@@ -3,6 +3,7 @@ import { basename, join } from "node:path";
 import { createModelDownloader, type ModelDownloader } from "node-llama-cpp";
 import * as z from "zod";
 import { networkReason } from "../network-error.ts";
+import { secretProblem } from "../secret-text.ts";
 import { readJson, writeFileAtomically } from "../state/files.ts";
 import { makeFolder } from "../state/make-folder.ts";
 import { type HubName, hubName, splitFiles } from "./hub-name.ts";
@@ -123,7 +124,9 @@ class Hub {
     const { MODEL_ENDPOINT, HF_ENDPOINT, HF_TOKEN } = process.env;
     const endpoint = options.endpoint || MODEL_ENDPOINT || HF_ENDPOINT || "https://huggingface.co";
     this.#endpoint = `${endpoint.replace(/\/+$/, "")}/`;
-    this.#token = options.token || HF_TOKEN || undefined;
+    this.#token = (options.token || HF_TOKEN || "").trim() || undefined;
+    const problem = secretProblem(this.#token ?? "");
+    if (problem !== null) throw new CannotDownload(`HF_TOKEN ${problem}, which no token of the hub does. Set it anew.`);
   }
 
   /** What has to be there for the model to be whole. */

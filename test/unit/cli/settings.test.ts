@@ -3,15 +3,8 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Values } from "../../../scripts/cli/command.ts";
 import { readSettings, settingsFile } from "../../../scripts/cli/ligand-toml.ts";
-import {
-  flagsOf,
-  keyOf,
-  SECRETS,
-  SETTINGS,
-  type Section,
-  type Setting,
-  variableOf,
-} from "../../../scripts/cli/settings.ts";
+import { SECRETS } from "../../../scripts/cli/secrets.ts";
+import { flagsOf, keyOf, SETTINGS, type Section, type Setting, variableOf } from "../../../scripts/cli/settings.ts";
 import { settle } from "../../../scripts/cli/settle.ts";
 
 const FILE = "/home/w/.config/ligand/ligand.toml";

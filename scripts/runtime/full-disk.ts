@@ -1,0 +1,28 @@
+import { statfsSync } from "node:fs";
+import { OperatorError } from "./operator-error.ts";
+
+/** Less than a start writes before it serves. */
+const FULL_BELOW_BYTES = 1024 * 1024;
+
+/**
+ * What made a start fail, where the disk of its state was full: workerd and SQLite then say "internal error", or no more
+ * than that a read or a write failed. To be asked before what was written is removed again.
+ */
+export function orFullDisk(error: unknown, stateDir: string): unknown {
+  // An error of the pool's own may be the disk's; one that names what is wrong here is not.
+  if (error instanceof OperatorError && error.code === "cli/failed") return error;
+  const freeBytes = freeBytesAt(stateDir);
+  if (freeBytes === null || freeBytes >= FULL_BELOW_BYTES) return error;
+  return new OperatorError(
+    `${stateDir} cannot hold a pool: there is no room left on the disk (${Math.floor(freeBytes / 1024)} KiB are free). Make room, or give another --state DIR.`,
+  );
+}
+
+function freeBytesAt(folder: string): number | null {
+  try {
+    const { bavail, bsize } = statfsSync(folder);
+    return bavail * bsize;
+  } catch {
+    return null;
+  }
+}

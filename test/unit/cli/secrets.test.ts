@@ -1,0 +1,85 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { lastWords } from "../../../scripts/cli/last-words.ts";
+import { checkedSecret, SECRETS, type SecretName, secretOf, withoutSecrets } from "../../../scripts/cli/secrets.ts";
+import { systemReason, unexpectedWords } from "../../../scripts/runtime/failure-words.ts";
+
+const names = Object.keys(SECRETS) as SecretName[];
+
+describe("a secret", () => {
+  it.each<[what: string, secret: string, says: RegExp]>([
+    ["a line break", "sk-abc\ndef", /holds a line break \(character 7\)/],
+    ["a carriage return", "sk-abc\rdef", /a line break/],
+    ["a control character", "sk-\u0000abc", /a control character/],
+    ["an escape", "sk-\u001b[31mabc", /a control character/],
+    ["a delete", "sk-\u007fabc", /a control character/],
+    ["a quotation mark of a word processor", "\u201csk-abc", /not ASCII \(character 1\)/],
+    ["a space that is none", "sk\u00a0abc", /not ASCII/],
+    ["a letter outside the BMP", "sk-\u{1f600}", /not ASCII \(character 4\)/],
+  ])("with %s is refused by the name of where it stands", (_what, secret, says) => {
+    for (const name of names) {
+      const { variable } = SECRETS[name];
+      const reading = () => secretOf(name, { [variable]: secret });
+      expect(reading).toThrow(says);
+      expect(reading).toThrow(variable);
+    }
+  });
+
+  it("is never in the words of its refusal, and one that passes can be sent", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: "binary", minLength: 8 }), (secret) => {
+        let words = "";
+        try {
+          const checked = checkedSecret(secret, "HERE");
+          expect(new Headers({ authorization: `Bearer ${checked}` }).get("authorization")).toContain(checked);
+        } catch (error) {
+          words = String(error);
+        }
+        expect(words.includes(secret.trim()) && secret.trim().length > 3).toBe(false);
+      }),
+    );
+  });
+
+  it("loses the end of its line, and is absent where there is nothing else", () => {
+    expect(secretOf("key", { LIGAND_KEY: " lk_abc\r\n" })).toBe("lk_abc");
+    for (const given of [undefined, "", " \n"]) expect(secretOf("key", { LIGAND_KEY: given })).toBeUndefined();
+  });
+});
+
+describe("the last words of a program", () => {
+  const failure = (code: string, path?: string) =>
+    Object.assign(new Error(`${code}: no`), { code, ...(path && { path }) });
+  it.each<[error: unknown, says: string]>([
+    [failure("ENOSPC", "/a/b"), "/a/b cannot be used: there is no room left on the disk (ENOSPC)."],
+    [failure("EISDIR"), "It cannot go on: it is a folder, and a file is wanted (EISDIR)."],
+    [new Error("wrapped", { cause: failure("EROFS") }), "It cannot go on: that disk can only be read (EROFS)."],
+    [
+      new Error("D1_ERROR: database or disk is full: SQLITE_FULL"),
+      "It cannot go on: there is no room left on the disk.",
+    ],
+    [
+      new TypeError("x is not a function"),
+      "Something went wrong inside Ligand (TypeError: x is not a function). Please report it; with LIGAND_STACK=1 it says where.",
+    ],
+    ["text", "Something went wrong inside Ligand (text). Please report it; with LIGAND_STACK=1 it says where."],
+  ])("of %s", (error, says) => {
+    expect(unexpectedWords(error)).toBe(says);
+  });
+
+  it("know errors that caused each other in a circle", () => {
+    const error = new Error("round");
+    error.cause = error;
+    expect(systemReason(error)).toBeNull();
+  });
+
+  it("hold no secret, and a stack where it is asked for", () => {
+    const env = { LIGAND_UPSTREAM_KEY: "sk-one\ntwo\n", HF_TOKEN: "hf-three" };
+    const error = new TypeError('Headers.append: "Bearer sk-one\ntwo" and hf-three');
+    for (const stack of ["", "1"]) {
+      const words = lastWords(error, { ...env, LIGAND_STACK: stack });
+      expect(words).not.toMatch(/one|two|three/);
+      expect(words.includes("    at ")).toBe(stack === "1");
+    }
+    expect(withoutSecrets("nothing to hide", {})).toBe("nothing to hide");
+  });
+});

@@ -138,8 +138,8 @@ describe("a disk without room", () => {
   const canMount = (() => {
     try {
       const folder = temporaryFolder();
-      execFileSync("mount", ["-t", "tmpfs", "-o", "size=4k", "tmpfs", folder], { stdio: "ignore" });
-      execFileSync("umount", [folder]);
+      execFileSync("/bin/mount", ["-t", "tmpfs", "-o", "size=4k", "tmpfs", folder], { stdio: "ignore" });
+      execFileSync("/bin/umount", [folder]);
       return true;
     } catch {
       return false;
@@ -150,7 +150,7 @@ describe("a disk without room", () => {
     "a first start on %i KiB says so, and leaves no file",
     async (kibibytes) => {
       const disk = temporaryFolder();
-      execFileSync("mount", ["-t", "tmpfs", "-o", `size=${kibibytes}k`, "tmpfs", disk]);
+      execFileSync("/bin/mount", ["-t", "tmpfs", "-o", `size=${kibibytes}k`, "tmpfs", disk]);
       try {
         const ended = await startRefused({ stateDir: join(disk, "state") });
         expect(ended).toMatchObject({ code: 1, stdout: "" });
@@ -161,7 +161,7 @@ describe("a disk without room", () => {
         // Where not even the lock can be written, the folder stays that it was to lie in.
         expect(files.filter((name) => name !== ".gitignore")).toEqual([]);
       } finally {
-        execFileSync("umount", [disk]);
+        execFileSync("/bin/umount", [disk]);
       }
     },
   );

@@ -2,7 +2,7 @@ import * as z from "zod";
 import { CHAT_PARAMETERS, COMPLETION_PARAMETERS, EMBEDDING_PARAMETERS } from "./api-parameters.ts";
 import { failFast } from "./fail-fast.ts";
 import { LIMITS } from "./limits.ts";
-import { type Members, treat } from "./parameter-table.ts";
+import { type Members, type Refusal, treat } from "./parameter-table.ts";
 import { toolName, unicodeText } from "./worker-frames.ts";
 
 /**
@@ -148,7 +148,7 @@ export const completionApi: ClientApi<CompletionBody> = { body: completionBody, 
 export const embeddingApi: ClientApi<EmbeddingBody> = { body: embeddingBody, parameters: EMBEDDING_PARAMETERS };
 
 export type BodyProblem = {
-  code: "http/invalid-body" | "http/unsupported-parameter" | "http/unknown-parameter";
+  code: "http/invalid-body" | Refusal["code"];
   param: string | null;
   message?: string;
   /** What to do next, where the code's own advice is not it. */

@@ -47,6 +47,13 @@ export const ERRORS = Object.freeze({
     "This parameter is not known.",
     "Remove the named parameter, or check its spelling.",
   ),
+  "http/threads-unsupported": entry(
+    400,
+    REQUEST,
+    "thread_unsupported_request",
+    "The pool keeps no threads between requests.",
+    "Send the whole conversation, without thread.",
+  ),
   "http/body-too-large": entry(
     413,
     REQUEST,

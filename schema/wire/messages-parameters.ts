@@ -102,6 +102,11 @@ export const MESSAGES_PARAMETERS: Members = shape({
   temperature: used(undefined, UNPUBLISHED),
   top_p: used(undefined, UNPUBLISHED),
   top_k: used(undefined, UNPUBLISHED),
+  // The client's tool runner asks for a thread first. Told by this code, it sends the whole conversation each time.
+  thread: refused("The pool keeps no threads between requests.", "Send the whole conversation, without thread.", {
+    code: "http/threads-unsupported",
+    ...UNPUBLISHED,
+  }),
   container: refused("The pool runs no containers.", LEAVE_OUT),
   inference_geo: refused("The pool does not know where its workers are.", LEAVE_OUT),
   metadata: hint("The pool does not tell the users of one key apart."),

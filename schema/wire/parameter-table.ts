@@ -9,6 +9,8 @@ interface Entry {
   readonly note?: string;
   /** What a client does instead, as a sentence. */
   readonly instead?: string;
+  /** Of a refusal that clients know by a code of its own. */
+  readonly code?: Refusal["code"];
   /** Some clients send it, but the API that is described does not publish it. */
   readonly isUnpublished?: true;
 }
@@ -89,6 +91,7 @@ export function rowsOf({ members }: Members, prefix = ""): Row[] {
       treatment: parameter.treatment,
       ...(note !== undefined && { note }),
       ...(instead !== undefined && { instead }),
+      ...(parameter.code && { code: parameter.code }),
       ...(parameter.isUnpublished && { isUnpublished: true }),
       ...(refuses && { isPartly: true }),
       ...(parameter.treatment === "neutral" && { values: parameter.values }),
@@ -106,7 +109,7 @@ export function rowsOf({ members }: Members, prefix = ""): Row[] {
 }
 
 export interface Refusal {
-  readonly code: "http/unsupported-parameter" | "http/unknown-parameter";
+  readonly code: "http/unsupported-parameter" | "http/unknown-parameter" | "http/threads-unsupported";
   readonly param: string;
   readonly message: string;
   readonly remedy?: string;
@@ -187,12 +190,14 @@ function treatShape(value: object, below: Below, at: readonly string[]): Treated
   return variant.treatment === "hint" ? "left-out" : treatMembers(value, variant, at);
 }
 
-function unsupported(at: readonly string[], { note, instead }: Entry, withValue = ""): { problem: Refusal } {
+function unsupported(
+  at: readonly string[],
+  { note, instead, code = "http/unsupported-parameter" }: Entry,
+  withValue = "",
+): { problem: Refusal } {
   const param = nameAt(at);
   const message = `The parameter ${param} is not supported${withValue}.${note === undefined ? "" : ` ${note}`}`;
-  return {
-    problem: { code: "http/unsupported-parameter", param, message, ...(instead !== undefined && { remedy: instead }) },
-  };
+  return { problem: { code, param, message, ...(instead !== undefined && { remedy: instead }) } };
 }
 
 function notKnown(at: readonly string[]): { problem: Refusal } {

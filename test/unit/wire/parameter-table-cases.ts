@@ -66,7 +66,7 @@ export function tableCases<T>(what: string, cases: TableCases<T>): void {
         if (row.values?.includes(value)) continue;
         expect(asks(row, value)).toEqual({
           ok: false,
-          code: "http/unsupported-parameter",
+          code: row.code ?? "http/unsupported-parameter",
           param: sample(cases, row.name, value).param,
           message: expect.stringContaining(row.note ?? "a note"),
           remedy: row.instead ?? expect.stringMatching(/^[A-Z].*\.$/),

@@ -1,21 +1,46 @@
-import Anthropic from "@anthropic-ai/sdk";
+import Anthropic, { AuthenticationError, BadRequestError, InternalServerError, NotFoundError } from "@anthropic-ai/sdk";
+import { betaZodTool } from "@anthropic-ai/sdk/helpers/beta/zod";
+import { zodOutputFormat } from "@anthropic-ai/sdk/helpers/zod";
 import { describe, expect, it } from "vitest";
 import * as z from "zod";
 import { findPool, limitedKey, MODEL, QUESTION, Region, SENTENCE, type Served } from "./shared.ts";
 
-/** Anthropic's own client at /v1/messages; `dialects.test.ts` has more of it. */
+/** Anthropic's client, which puts `/v1/messages` behind its base URL itself; `dialects.test.ts` has more of it. */
 export function anthropicCases(served: () => Served): void {
-  const client = (options: ConstructorParameters<typeof Anthropic>[0] = {}) =>
+  const client = (options: { apiKey?: string; fetch?: typeof fetch; maxRetries?: number } = {}) =>
     new Anthropic({ baseURL: served().pool.url, apiKey: served().apiKey, maxRetries: 0, ...options });
-  const ask = (content: string) => ({ model: MODEL, max_tokens: 200, messages: [{ role: "user" as const, content }] });
-  const textOf = ({ content }: Anthropic.Message) =>
-    content.map((block) => (block.type === "text" ? block.text : "")).join("");
+  const ask = (content: string) => ({
+    model: MODEL,
+    max_tokens: 100,
+    messages: [{ role: "user" as const, content }],
+  });
+  const textOf = ({ content }: Pick<Anthropic.Message, "content">) =>
+    content.flatMap((block) => (block.type === "text" ? block.text : [])).join("");
 
   describe("Anthropic's client", () => {
-    it("chats and streams", async () => {
-      expect(textOf(await client().messages.create(ask(QUESTION)))).toMatch(SENTENCE);
+    it("answers, and goes on with its answer in the next turn", async () => {
+      const first = await client().messages.create(ask(QUESTION));
+      expect(textOf(first)).toMatch(SENTENCE);
+      expect(first).toMatchObject({ role: "assistant", stop_reason: "end_turn" });
+      expect(first.usage.output_tokens).toBeGreaterThan(3);
+      const messages: Anthropic.MessageParam[] = [
+        ...ask(QUESTION).messages,
+        { role: "assistant", content: first.content },
+        { role: "user", content: "And what is a worker?" },
+      ];
+      const second = await client().messages.create({ ...ask(""), messages, system: "Be brief." });
+      expect(second.usage.input_tokens).toBeGreaterThan(first.usage.input_tokens);
+    });
+
+    it("streams, and puts the same message together", async () => {
       const stream = client().messages.stream(ask(QUESTION));
-      expect(textOf(await stream.finalMessage())).toMatch(SENTENCE);
+      const pieces: string[] = [];
+      stream.on("text", (piece) => pieces.push(piece));
+      const message = await stream.finalMessage();
+      expect(pieces.length).toBeGreaterThan(1);
+      expect(textOf(message)).toBe(pieces.join(""));
+      expect(message.stop_reason).toBe("end_turn");
+      expect(message.usage.output_tokens).toBeGreaterThan(3);
     });
 
     it("runs a tool twice and then speaks", async () => {
@@ -25,7 +50,13 @@ export function anthropicCases(served: () => Served): void {
       const tools = [{ name: "find_pool", description: "Finds a pool.", input_schema }];
       const messages: Anthropic.MessageParam[] = [{ role: "user", content: "Which pool is near?" }];
       for (const type of ["any", "any", "none"] as const) {
-        const message = await client().messages.create({ ...ask(""), messages, tools, tool_choice: { type } });
+        const message = await client().messages.create({
+          ...ask(""),
+          max_tokens: 200,
+          messages,
+          tools,
+          tool_choice: { type },
+        });
         expect(message.stop_reason === "tool_use").toBe(type === "any");
         const results = message.content.flatMap((block) =>
           block.type === "tool_use"
@@ -45,21 +76,55 @@ export function anthropicCases(served: () => Served): void {
       expect(calls.length).toBeGreaterThanOrEqual(2);
     });
 
-    it("gets an answer that obeys a schema", async () => {
-      const format = { type: "json_schema" as const, schema: z.toJSONSchema(Region) };
-      const message = await client().messages.create({ ...ask(QUESTION), output_config: { format } });
-      expect(Region.safeParse(JSON.parse(textOf(message)))).toMatchObject({ success: true });
+    it("runs a tool twice by itself, without the thread that it asks for first", async () => {
+      const calls: unknown[] = [];
+      const run = findPool(calls);
+      const find = betaZodTool({
+        name: "find_pool",
+        description: "Finds a pool.",
+        inputSchema: Region,
+        run: (input) => JSON.stringify(run(input)),
+      });
+      const runner = client().beta.messages.toolRunner({
+        ...ask("Which pool is near?"),
+        max_tokens: 200,
+        tools: [find],
+        tool_choice: { type: "any" },
+        max_iterations: 2,
+      });
+      for await (const message of runner) expect(message.stop_reason).toBe("tool_use");
+      expect(calls.length).toBeGreaterThanOrEqual(2);
+      for (const region of calls) expect(["eu", "us"]).toContain(region);
     });
 
-    it("has a class for each error", async () => {
-      const forged = client({ apiKey: "lk_forged" }).messages.create(ask("x"));
-      await expect(forged).rejects.toBeInstanceOf(Anthropic.AuthenticationError);
-      const unknown = client().messages.create({ ...ask("x"), model: "no-such-model" });
-      await expect(unknown).rejects.toBeInstanceOf(Anthropic.NotFoundError);
+    it("parses by a zod schema", async () => {
+      const output_config = { format: zodOutputFormat(Region) };
+      const message = await client().messages.parse({ ...ask(QUESTION), output_config });
+      expect(Region.safeParse(message.parsed_output)).toMatchObject({ success: true });
+    });
+
+    it("counts tokens", async () => {
+      const { input_tokens: few } = await client().messages.countTokens({ model: MODEL, messages: ask("x").messages });
+      const { input_tokens: more } = await client().messages.countTokens({
+        model: MODEL,
+        messages: ask(QUESTION).messages,
+      });
+      expect(few).toBeGreaterThan(0);
+      expect(more).toBeGreaterThan(few);
+    });
+
+    it("gets its own error classes", async () => {
       const tooLong = client().messages.create(ask("pool ".repeat(5_000)));
-      await expect(tooLong).rejects.toMatchObject({ status: 400, errorCode: "context_length_exceeded" });
+      await expect(tooLong).rejects.toBeInstanceOf(BadRequestError);
+      await expect(tooLong).rejects.toMatchObject({
+        error: { type: "error", error: { type: "invalid_request_error" } },
+      });
+      const forged = client({ apiKey: "lk_forged" }).messages.create(ask("x"));
+      await expect(forged).rejects.toBeInstanceOf(AuthenticationError);
+      const unknown = client().messages.create({ ...ask("x"), model: "no-such-model" });
+      await expect(unknown).rejects.toBeInstanceOf(NotFoundError);
       const gone = client().messages.create({ ...ask("x"), model: served().goneModel });
-      await expect(gone).rejects.toMatchObject({ status: 503, type: "overloaded_error", errorCode: "no_worker" });
+      await expect(gone).rejects.toBeInstanceOf(InternalServerError);
     });
 
     it("asks again when its key may, after a 429", async () => {

@@ -1,8 +1,18 @@
 import { type BaseMessage, HumanMessage, type UsageMetadata } from "@langchain/core/messages";
 import { tool } from "@langchain/core/tools";
-import { ChatOpenAI, type ChatOpenAIFields } from "@langchain/openai";
+import { ChatOpenAI, type ChatOpenAIFields, OpenAIEmbeddings } from "@langchain/openai";
 import { describe, expect, it } from "vitest";
-import { Everything, findPool, limitedKey, MODEL, QUESTION, Region, SENTENCE, type Served } from "./shared.ts";
+import {
+  Everything,
+  findPool,
+  limitedKey,
+  MODEL,
+  QUESTION,
+  Region,
+  SENTENCE,
+  type Served,
+  SIX_HUNDRED,
+} from "./shared.ts";
 
 /** LangChain's OpenAI classes. */
 export function langchainCases(served: () => Served): void {
@@ -56,6 +66,18 @@ export function langchainCases(served: () => Served): void {
     it.each(["jsonSchema", "functionCalling"] as const)("parses by a zod schema, by %s", async (method) => {
       const structured = chat({ maxTokens: 300 }).withStructuredOutput(Everything, { method, name: "everything" });
       expect(Everything.safeParse(await structured.invoke(QUESTION))).toMatchObject({ success: true });
+    });
+
+    it("embeds 600 documents", async () => {
+      const embeddings = new OpenAIEmbeddings({
+        model: MODEL,
+        apiKey: served().apiKey,
+        batchSize: 600,
+        maxRetries: 0,
+        configuration: { baseURL: served().baseURL },
+      });
+      const vectors = await embeddings.embedDocuments(SIX_HUNDRED);
+      expect(vectors.map(({ length }) => length)).toEqual(Array(600).fill(256));
     });
 
     it("tells each error for what it is", async () => {

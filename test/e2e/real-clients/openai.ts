@@ -1,7 +1,17 @@
 import OpenAI, { InternalServerError } from "openai";
 import { zodFunction, zodResponseFormat } from "openai/helpers/zod";
 import { describe, expect, it } from "vitest";
-import { Everything, Formats, findPool, limitedKey, MODEL, QUESTION, Region, type Served } from "./shared.ts";
+import {
+  Everything,
+  Formats,
+  findPool,
+  limitedKey,
+  MODEL,
+  QUESTION,
+  Region,
+  type Served,
+  SIX_HUNDRED,
+} from "./shared.ts";
 
 /** The official client; `openai.test.ts` and `openai-tools.test.ts` have its other cases. */
 export function openaiCases(served: () => Served): void {
@@ -68,6 +78,14 @@ export function openaiCases(served: () => Served): void {
         finish_reason: "length",
         message: { content: expect.stringMatching(/^\{/) },
       });
+    });
+
+    it("embeds 600 inputs", async () => {
+      const { data, usage } = await client().embeddings.create({ model: MODEL, input: SIX_HUNDRED });
+      expect(data.map(({ index, embedding }) => [index, embedding.length])).toEqual(
+        SIX_HUNDRED.map((_, i) => [i, 256]),
+      );
+      expect(usage.prompt_tokens).toBeGreaterThan(600);
     });
 
     it("has a class for a model that nobody serves now", async () => {

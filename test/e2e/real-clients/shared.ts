@@ -67,3 +67,5 @@ export async function limitedKey({ pool, baseURL }: Served) {
   };
   return { apiKey: key, fetch: watched, statuses };
 }
+
+export const SIX_HUNDRED = Array.from({ length: 600 }, (_, i) => `text ${i}`);

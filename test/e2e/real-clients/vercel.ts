@@ -1,8 +1,19 @@
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { APICallError, generateText, isStepCount, type LanguageModel, Output, streamText, tool } from "ai";
+import { APICallError, embedMany, generateText, isStepCount, type LanguageModel, Output, streamText, tool } from "ai";
 import { describe, expect, it } from "vitest";
-import { Everything, Formats, findPool, limitedKey, MODEL, QUESTION, Region, SENTENCE, type Served } from "./shared.ts";
+import {
+  Everything,
+  Formats,
+  findPool,
+  limitedKey,
+  MODEL,
+  QUESTION,
+  Region,
+  SENTENCE,
+  type Served,
+  SIX_HUNDRED,
+} from "./shared.ts";
 
 type Options = { apiKey?: string; fetch?: typeof fetch };
 
@@ -25,8 +36,8 @@ export function vercelCases(served: () => Served): void {
 
   describe.each<[what: string, model: (name?: string, options?: Options) => LanguageModel, providerOptions: object]>([
     ["Vercel's openai.chat()", chat, {}],
-    ["Vercel's openai()", (model = MODEL, options) => openai(options)(model), unstored],
     ["Vercel's openai-compatible", (model = MODEL, options) => compatible(options)(model), {}],
+    ["Vercel's openai()", (model = MODEL, options) => openai(options)(model), unstored],
   ])("%s", (_what, model, options) => {
     const providerOptions = options as typeof unstored;
 
@@ -121,6 +132,17 @@ export function vercelCases(served: () => Served): void {
       });
       expect(text.length).toBeGreaterThan(0);
       expect(statuses).toEqual([429, 200]);
+    });
+  });
+
+  describe("Vercel's embeddings", () => {
+    it.each<[string, () => Parameters<typeof embedMany>[0]["model"]]>([
+      ["openai", () => openai().embedding(MODEL)],
+      ["openai-compatible", () => compatible().embeddingModel(MODEL)],
+    ])("of %s take 600 inputs", async (_what, model) => {
+      const { embeddings, usage } = await embedMany({ model: model(), values: SIX_HUNDRED });
+      expect(embeddings.map(({ length }) => length)).toEqual(Array(600).fill(256));
+      expect(usage.tokens).toBeGreaterThan(600);
     });
   });
 }

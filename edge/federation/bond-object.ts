@@ -323,6 +323,7 @@ export class Bond extends DurableObject<Env> {
   /** What is due is done, and the alarm is set for what is not. */
   async wake(): Promise<void> {
     if (this.#trust === null) return;
+    this.#alarm.reread();
     this.#sync.push();
     await this.#settle();
   }

@@ -33,6 +33,11 @@ export class OneAlarm {
     this.#armedMs = null;
   }
 
+  /** What is armed is read again: the runtime gives up an alarm that failed too often. */
+  reread(): void {
+    this.#armedMs = undefined;
+  }
+
   clear(): Promise<void> {
     this.#armedMs = null;
     return this.#storage.deleteAlarm();

@@ -63,6 +63,18 @@ it("arms anew once it has fired, and once it was cleared", async () => {
   expect(storage.armedMs).toBe(2_000);
 });
 
+it("arms anew what the runtime gave up, once it reads again", async () => {
+  const storage = new SlowAlarm();
+  const alarm = new OneAlarm(storage);
+  await alarm.set(10);
+  storage.armedMs = null;
+  alarm.reread();
+  const armed = alarm.by(1_000);
+  storage.answer();
+  await armed;
+  expect(storage.armedMs).toBe(1_000);
+});
+
 it("is never later than the earliest that was asked for since it fired", async () => {
   const times = fc.array(fc.integer({ min: 1, max: 1_000 }), { minLength: 1, maxLength: 20 });
   await fc.assert(

@@ -313,7 +313,9 @@ function jobFrame(
       // Nothing of it has reached the client: a worker that is lost now loses nothing of the job.
       const reason = hearVector(job, job.said, frame);
       if (reason !== null) return [violation(worker.connection, reason)];
-      const bytes = job.said.vectors.at(-1)?.byteLength ?? 0;
+      // Room for all vectors is taken with the first: they are of one length, and a job without room ends early.
+      const inputs = "input" in job.request && frame.index === 0 ? job.request.input.length : 0;
+      const bytes = inputs * (job.said.vectors[0]?.byteLength ?? 0);
       return keepAnswer(state, job, bytes) ? [{ type: "accepted", job }] : noRoom(state, job);
     }
     case "done": {

@@ -122,6 +122,7 @@ export type ClientKey = z.infer<typeof key>;
 export interface NewKey {
   label?: string | undefined;
   requests_per_minute?: number | undefined;
+  tokens_per_minute?: number | undefined;
   streams?: number | undefined;
 }
 export interface NewToken {

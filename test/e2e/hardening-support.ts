@@ -104,10 +104,13 @@ export async function rawClient(pool: HardPool, text: string | Buffer): Promise<
   return socket;
 }
 
-export function rawChat(pool: HardPool, body: Buffer, key = pool.key): Buffer {
+export const rawChat = (pool: HardPool, body: Buffer, key = pool.key) =>
+  rawPost(pool, "/v1/chat/completions", body, key);
+
+export function rawPost(pool: HardPool, path: string, body: Buffer, key = pool.key): Buffer {
   const { host } = new URL(pool.url);
   const head = [
-    "POST /v1/chat/completions HTTP/1.1",
+    `POST ${path} HTTP/1.1`,
     `host: ${host}`,
     `authorization: Bearer ${key}`,
     "content-type: application/json",

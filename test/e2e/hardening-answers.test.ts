@@ -1,0 +1,161 @@
+import type { Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ERRORS } from "../../schema/wire/errors.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import type { JobFrame } from "../../schema/wire/worker-frames.ts";
+import type { WorkerSocket } from "../../scripts/fuzz/worker-socket.ts";
+import { type HardPool, quiet, rawClient, rawPost, startHardPool, until } from "./hardening-support.ts";
+
+/** Answers that are as large as they may be, and larger, and clients that do not read them. */
+let pool: HardPool;
+beforeAll(async () => {
+  pool = await startHardPool();
+});
+afterAll(() => pool.stop());
+
+const MIB = 1024 * 1024;
+const MODEL = "wide";
+const DIMENSIONS = LIMITS.embeddingDimensions;
+/** What an isolate may hold beside what its lane counts: it is reset at 128 MB. */
+const BEYOND_MIB = 48;
+const BOUND_MIB = (LIMITS.laneBytes + LIMITS.laneReserveBytes) / MIB + BEYOND_MIB;
+
+const embeddingBody = (inputs: number) =>
+  Buffer.from(JSON.stringify({ model: MODEL, input: Array(inputs).fill("x"), dimensions: DIMENSIONS }));
+const embed = (inputs: number, key = pool.key) => pool.http.ask("POST", "/v1/embeddings", key, embeddingBody(inputs));
+const held = async (what: string) => (await pool.held())[`main ${what}`] ?? 0;
+
+/** The most that workerd holds in memory until `work` is done. */
+async function peakMiB(work: Promise<unknown>): Promise<number> {
+  let isDone = false;
+  const ended = work.finally(() => {
+    isDone = true;
+  });
+  let peak = pool.residentMiB();
+  while (!isDone) {
+    await Promise.race([sleep(10), ended]);
+    peak = Math.max(peak, pool.residentMiB());
+  }
+  await ended;
+  return peak;
+}
+
+describe("vectors", () => {
+  let worker: WorkerSocket;
+  let before: number;
+  beforeAll(async () => {
+    worker = await pool.worker(MODEL, 64);
+    worker.onJob = (job) => {
+      worker.answer(job, "");
+      worker.ready(MODEL, 64);
+    };
+    worker.ready(MODEL, 64);
+    // What any answer needs is there.
+    expect((await embed(8)).status).toBe(200);
+    await quiet(pool, MODEL);
+    before = pool.residentMiB();
+  });
+  afterAll(() => worker.close());
+
+  it("of one answer, as many and as long as they may be, take no more memory than the lane counts and its isolate has", async () => {
+    const peak = await peakMiB(
+      embed(LIMITS.embeddingInputs).then(({ status, body }) => {
+        expect(status).toBe(200);
+        const { data } = JSON.parse(body);
+        expect([data.length, data.at(-1).embedding.length]).toEqual([LIMITS.embeddingInputs, DIMENSIONS]);
+      }),
+    );
+    console.log(`one answer: ${before} MiB before, ${peak} MiB at most`);
+    expect(peak - before).toBeLessThan(BOUND_MIB);
+    await until(async () => Object.keys(await pool.held()).length === 0);
+  });
+
+  it("of 2,048 inputs that are more than a key may have waiting end with an error that says what to do", async () => {
+    const peak = await peakMiB(
+      embed(LIMITS.embeddingRequestInputs).then(({ status, body }) => {
+        const { error } = JSON.parse(body);
+        expect([status, error.code]).toEqual([503, "answer_too_large"]);
+        expect(error.message).toContain("fewer inputs");
+      }),
+    );
+    console.log(`2,048 inputs: ${peak} MiB at most`);
+    expect(peak - before).toBeLessThan(BOUND_MIB);
+    await until(async () => Object.keys(await pool.held()).length === 0);
+  });
+
+  it("that nobody reads are counted, bounded for each key and in all, and let go", async () => {
+    const keys = [pool.key];
+    for (let i = 0; i < 3; i++) keys.push((await pool.admin.createKey({ requests_per_minute: 10_000 })).key);
+    const clients: Socket[] = [];
+    const refusals = `ligand_request_errors_total{model_name="${MODEL}",code="inference/answer-room"}`;
+    const refusedBefore = await pool.metric(refusals);
+    const attack = async () => {
+      for (let round = 0; round < 6; round++) {
+        for (const key of keys) {
+          clients.push(
+            await rawClient(pool, rawPost(pool, "/v1/embeddings", embeddingBody(LIMITS.embeddingInputs), key)),
+          );
+        }
+      }
+      // Each of them is held for its reader, or was refused.
+      await until(async () => {
+        const waiting = await held("answers_being_read");
+        return waiting + (await pool.metric(refusals)) - refusedBefore >= clients.length && (await held("jobs")) === 0;
+      });
+    };
+    const peak = await peakMiB(attack());
+    const bytes = await held("answer_bytes");
+    console.log(`${clients.length} answers unread: ${peak} MiB at most, ${bytes / MIB} MiB counted`);
+    expect(bytes).toBeGreaterThan(0);
+    expect(bytes).toBeLessThanOrEqual(LIMITS.laneBytes);
+    expect(await pool.metric(refusals)).toBeGreaterThan(refusedBefore);
+    expect(peak - before).toBeLessThan(BOUND_MIB);
+    // Another client's answer has room all the same.
+    const bystander = (await pool.admin.createKey({})).key;
+    expect((await embed(1, bystander)).status).toBe(200);
+    await until(async () => Object.keys(await pool.held()).length === 0);
+    for (const client of clients) client.destroy();
+  });
+});
+
+describe("a worker that sends without end", () => {
+  it("is cut at what the model's context can hold, is flagged, and locks its client's key for a minute at most", async () => {
+    const model = "endless";
+    const worker = await pool.worker(model, 1);
+    const { key } = await pool.admin.createKey({ tokens_per_minute: 1_000 });
+    const asked = new Promise<JobFrame>((resolve) => {
+      worker.onJob = resolve;
+    });
+    const stopped = new Promise<string>((resolve) => {
+      worker.onCancel = resolve;
+    });
+    worker.ready(model, 1);
+    const messages = [{ role: "user", content: "hi" }];
+    const body = Buffer.from(JSON.stringify({ model, messages, stream: true }));
+    const answer = pool.http.ask("POST", "/v1/chat/completions", key, body);
+    const { jobId, lease } = await asked;
+    const text = "y".repeat(LIMITS.deltaTextChars);
+    for (let seq = 0; seq * text.length < 64 * MIB; seq++) {
+      worker.send({ type: "delta", jobId, lease, seq, text, tokens: 65_536 });
+    }
+    expect(await stopped).toBe(jobId);
+    const { body: said } = await answer;
+    const error = ERRORS["inference/answer-overlong"];
+    expect(said.trimEnd().split("\n").at(-1)).toContain(`"code":"${error.openAiCode}"`);
+    // WorkerSocket's manifest says 4,096 tokens.
+    expect(said.length).toBeLessThan(4_096 * LIMITS.tokenBytes + 64 * 1024);
+    const ended = `ligand_request_errors_total{model_name="${model}",code="inference/answer-overlong"}`;
+    expect(await pool.metric(ended)).toBe(1);
+
+    // The key owes a minute's worth, not the 4,096 tokens and more that the answer is said to be.
+    await until(async () => {
+      const next = await pool.http.ask("POST", "/v1/chat/completions", key, body);
+      if (next.status !== 429) return false;
+      expect(JSON.parse(next.body).error.code).toBe("rate_limit_exceeded");
+      expect(Number(next.headers["retry-after"])).toBeLessThanOrEqual(61);
+      return true;
+    });
+    await worker.close();
+  });
+});

@@ -9,15 +9,10 @@ import { disobedience } from "./upstream-obedience.ts";
 import { type ClaimedUsage, laterUsage } from "./upstream-usage.ts";
 import { wholeCharacters } from "./whole-characters.ts";
 
-/** An answer longer than this is no answer. */
-const ANSWER_BYTES = 16 * 1024 * 1024;
-/** No token of a vocabulary in use is longer. A server that says more than `max_tokens` of these has ignored it. */
-const TOKEN_BYTES = 128;
-
 type Said = Extract<GenerationEvent, { type: "text" }> | CallEvent;
 
 export type Ending =
-  | { readonly type: "finished"; readonly finishReason: FinishReason }
+  | { readonly type: "finished"; readonly finishReason: FinishReason; readonly stopSequence?: string }
   | { readonly type: "failed"; readonly failure: Failure };
 
 export interface Step {
@@ -32,6 +27,7 @@ export interface Step {
  */
 export class UpstreamGeneration {
   readonly #job: GenerationJob;
+  readonly #mostBytes: number;
   readonly #characters = wholeCharacters();
   readonly #stops: StopFilter;
   readonly #calls: CallAssembler;
@@ -47,10 +43,12 @@ export class UpstreamGeneration {
   #bytes = 0;
   #pieces = 0;
 
-  constructor(job: GenerationJob, newId: () => string) {
+  /** @param contextTokens of the model: an answer is no longer, and the pool takes a worker that says more for broken */
+  constructor(job: GenerationJob, contextTokens: number, newId: () => string) {
     const { request } = job;
     const chat = "messages" in request ? request : undefined;
     this.#job = job;
+    this.#mostBytes = Math.min((request.maxTokens ?? contextTokens) * LIMITS.tokenBytes, LIMITS.answerBytes);
     this.#stops = stopFilter(request.stop ?? []);
     this.#oneCall = chat?.parallelToolCalls === false;
     const most = this.#oneCall ? 1 : LIMITS.toolCallsPerMessage;
@@ -74,13 +72,15 @@ export class UpstreamGeneration {
     this.#finishReason = piece.finishReason ?? this.#finishReason;
     const received = piece.calls.map((call) => (call.name ?? "") + call.arguments).join("");
     this.#receivedBytes += Buffer.byteLength(piece.text) + Buffer.byteLength(received);
-    if (this.#receivedBytes > ANSWER_BYTES) return failedStep(TOO_LARGE);
+    // A server that says more than so many of the longest tokens has ignored `max_tokens`.
+    if (this.#receivedBytes > this.#mostBytes)
+      return this.#finish(this.#calls.begun ? [] : this.#restOfText(), "length");
 
     const text = this.#calls.begun ? "" : this.#characters.push(piece.text);
     const { out, stopped } = this.#stops.push({ text, tokens: text === "" ? 0 : 1 });
     const events = this.#textEvents(out);
     // Nothing follows a stop sequence: the server is told so by the end of its connection.
-    if (stopped !== null) return this.#finish(events, "stop");
+    if (stopped !== null) return this.#finish(events, "stop", stopped);
     if (piece.calls.length > 0) {
       if (!this.#calls.begun) events.push(...this.#restOfText());
       const assembled = this.#calls.push(piece.calls);
@@ -89,10 +89,7 @@ export class UpstreamGeneration {
       const named = this.#otherCall(assembled.events);
       if (named !== null) return failedStep(disobeyed(named), []);
     }
-    const said = this.#said(events);
-    const { maxTokens } = this.#job.request;
-    const isTooMuch = maxTokens !== undefined && this.#receivedBytes > maxTokens * TOKEN_BYTES;
-    return isTooMuch ? this.#finish(said, "length") : { events: said, ending: null };
+    return { events: this.#said(events), ending: null };
   }
 
   /** Nothing more comes. @param isDone whether the server said so itself */
@@ -103,7 +100,7 @@ export class UpstreamGeneration {
     return this.#finish(events, finishOf(this.#finishReason));
   }
 
-  #finish(events: readonly Said[], reason: FinishReason): Step {
+  #finish(events: readonly Said[], reason: FinishReason, stopSequence?: string): Step {
     const isCut = reason === "length" || reason === "content_filter";
     const assembled = this.#calls.end(isCut);
     if (!assembled.ok) return failedStep(this.#problemWith(assembled), this.#said(events));
@@ -115,7 +112,8 @@ export class UpstreamGeneration {
     const said = this.#said([...events, ...assembled.events]);
     if (wrong !== null) return failedStep(disobeyed(wrong), said);
     const finishReason = isCut ? reason : this.#calls.begun ? "tool_calls" : "stop";
-    return { events: said, ending: { type: "finished", finishReason } };
+    const stopped = finishReason === "stop" && stopSequence !== undefined && { stopSequence };
+    return { events: said, ending: { type: "finished", finishReason, ...stopped } };
   }
 
   #restOfText(): Said[] {
@@ -176,11 +174,6 @@ export function finishOf(reason: string | null): FinishReason {
 }
 
 const CUT: Failure = { ...NOT_UNDERSTOOD, message: "The upstream server ended its answer in the middle." };
-const TOO_LARGE: Failure = {
-  ...NOT_UNDERSTOOD,
-  message: "The upstream server's answer is too large.",
-  retryable: false,
-};
 
 const PROBLEMS: Readonly<Record<CallProblem, Failure>> = Object.freeze({
   "not-understood": NOT_UNDERSTOOD,

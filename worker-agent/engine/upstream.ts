@@ -169,7 +169,7 @@ export class UpstreamEngine implements Engine {
     reply: Exclude<Reply, { type: "refused" }>,
     signal: AbortSignal,
   ): AsyncGenerator<GenerationEvent, void, undefined> {
-    const generation = new UpstreamGeneration(job, () => `call_${randomUUID()}`);
+    const generation = new UpstreamGeneration(job, model.offer.contextTokens, () => `call_${randomUUID()}`);
     let isBegun = false;
     let isDone = false;
     let step: Step = { events: [], ending: null };
@@ -208,7 +208,8 @@ export class UpstreamEngine implements Engine {
     this.#meter.promptEvaluated(usage.promptTokens);
     // A piece was taken for a token until now: what is on record and what the owner sees are one number.
     this.#meter.tokensGenerated(usage.completionTokens - measured.pieces);
-    yield { type: "end", finishReason: step.ending.finishReason, usage };
+    const { type: _, ...ending } = step.ending;
+    yield { type: "end", ...ending, usage };
   }
 
   *#metered({ events }: Step): Generator<GenerationEvent, void, undefined> {

@@ -68,7 +68,11 @@ export function newTraffic(limits: KeyLimits, nowMs: number): Traffic {
   };
 }
 
-/** One request asks to pass, with all of its answers or none. A refused one costs nothing but its own time. */
+/**
+ * One request asks to pass, with all of its answers or none. Its body has been read and checked by then: a refusal that
+ * is about this request alone costs a request, for the next body of its key is read too. One that is about all requests
+ * of the key costs nothing: until its time has passed no body is read.
+ */
 export function admit(
   traffic: Traffic,
   limits: KeyLimits,
@@ -79,29 +83,40 @@ export function admit(
   refill(traffic.tokens, limits.tokensPerMinute, nowMs);
   for (const [held, untilMs] of Object.entries(traffic.slots)) if (untilMs <= nowMs) delete traffic.slots[held];
 
-  const slots = [slot, ...moreSlots];
-  const most = Math.min(limits.requestsPerMinute, stream ? limits.streams : Number.POSITIVE_INFINITY);
-  // Alone, an answer that never passes is a matter of the key's limits, and not of this request.
-  if (slots.length > Math.max(1, most)) {
-    const message = `The request asks for ${slots.length} answers, and each counts as a request: its key may have ${most} at once.`;
-    return { ...refused("inference/too-many-choices", traffic, limits), message };
-  }
-  const refusal = noRequestLeft(traffic, limits, slots.length);
-  if (refusal) return refusal;
+  const ofAll = noRequestLeft(traffic, limits);
+  if (ofAll) return ofAll;
   if (traffic.tokens.level <= 0) {
     const waitMs = ((1 - traffic.tokens.level) / limits.tokensPerMinute) * MINUTE_MS;
     return refused("inference/token-rate-limited", traffic, limits, waitMs);
   }
-  if (stream) {
-    if (Object.keys(traffic.slots).length + slots.length > limits.streams) {
-      // A slot may be free again at any moment, and whole answers need none.
-      const waitMs = LIMITS.retryAfterSeconds * 1_000;
-      return { ...refused("inference/too-many-streams", traffic, limits, waitMs), isForAll: false };
-    }
-    for (const each of slots) traffic.slots[each] = nowMs + LIMITS.streamSlotMs;
-  }
+  const slots = [slot, ...moreSlots];
+  const ofThis = refusalOf(slots.length, stream, traffic, limits);
+  if (ofThis) return ofThis;
+  if (stream) for (const each of slots) traffic.slots[each] = nowMs + LIMITS.streamSlotMs;
   traffic.requests.level -= slots.length;
   return { ok: true, rateLimits: rateLimits(traffic, limits) };
+}
+
+/** Why so many answers may not pass, where one whole answer might; it has cost a request. */
+function refusalOf(answers: number, stream: boolean, traffic: Traffic, limits: KeyLimits): RefusedAdmission | null {
+  const most = Math.min(limits.requestsPerMinute, stream ? limits.streams : Number.POSITIVE_INFINITY);
+  // Alone, an answer that never passes is a matter of the key's limits, and not of this request.
+  if (answers > Math.max(1, most)) {
+    traffic.requests.level -= 1;
+    const message = `The request asks for ${answers} answers, and each counts as a request: its key may have ${most} at once.`;
+    return { ...refused("inference/too-many-choices", traffic, limits), message };
+  }
+  if (traffic.requests.level < answers) {
+    traffic.requests.level -= 1;
+    return noRequestLeft(traffic, limits, answers);
+  }
+  if (stream && Object.keys(traffic.slots).length + answers > limits.streams) {
+    traffic.requests.level -= 1;
+    // A slot may be free again at any moment, and whole answers need none.
+    const waitMs = LIMITS.retryAfterSeconds * 1_000;
+    return { ...refused("inference/too-many-streams", traffic, limits, waitMs), isForAll: false };
+  }
+  return null;
 }
 
 /** A body that was refused costs what a request costs. `next`: what a request that came now would be told. */

@@ -291,12 +291,13 @@ describe("what is refused", () => {
   });
 
   it("more than the limits of the key", async () => {
-    const small = await createKey({ requests_per_minute: 2, streams: 1 });
+    const small = await createKey({ requests_per_minute: 3, streams: 1 });
     const { agent, model } = await serve();
     const first = chat(small, { model, stream: true });
     const job = await agent.next("job");
     agent.delta(job, 0, "x");
     await first;
+    // Its body was read, so it costs a request.
     const second = await chat(small, { model, stream: true });
     expect(second.status).toBe(429);
     expect((await second.json<{ error: { code: string } }>()).error.code).toBe("too_many_streams");

@@ -78,6 +78,21 @@ describe("a body that is refused", () => {
     expect(admit(traffic, limits, whole("y"), 1_000).ok).toBe(true);
   });
 
+  it.each<[what: string, request: Parameters<typeof admit>[2]]>([
+    ["a stream beyond the slots", stream("more")],
+    [
+      "more answers than the key may ever have",
+      { ...whole("more"), moreSlots: Array.from({ length: 60 }, (_, i) => `${i}`) },
+    ],
+    ["more answers than are left", { ...whole("more"), moreSlots: Array.from({ length: 57 }, (_, i) => `${i}`) }],
+  ])("costs a request too where its limits refuse it alone: %s", (_what, request) => {
+    const traffic = newTraffic(limits, 0);
+    for (const slot of ["a", "b", "c"]) admit(traffic, limits, { slot, stream: slot !== "c" }, 0);
+    const refusals = Array.from({ length: 57 }, () => admit(traffic, limits, request, 0));
+    expect(refusals.map(({ ok }) => ok)).not.toContain(true);
+    expect(admit(traffic, limits, request, 0)).toMatchObject({ code: "inference/rate-limited", isForAll: true });
+  });
+
   it("takes no tokens and no slot", () => {
     const traffic = newTraffic(limits, 0);
     charge(traffic, limits, 0);
@@ -134,12 +149,12 @@ describe("a request of several answers", () => {
       ok: true,
       rateLimits: { requests: { remaining: 28 } },
     });
-    // Others that ask for less still pass.
+    // Others that ask for less still pass; the refused one has cost a request, and its wait counts that.
     expect(admit(traffic, limits, asks(32, false), 0)).toMatchObject({
-      ...{ ok: false, code: "inference/rate-limited", retryAfterSeconds: 4, isForAll: false },
+      ...{ ok: false, code: "inference/rate-limited", retryAfterSeconds: 5, isForAll: false },
     });
-    expect(traffic.requests.level).toBe(28);
-    expect(admit(traffic, limits, asks(28, false), 0).ok).toBe(true);
+    expect(traffic.requests.level).toBe(27);
+    expect(admit(traffic, limits, asks(27, false), 0).ok).toBe(true);
     expect(admit(traffic, limits, whole("x"), 0)).toMatchObject({ code: "inference/rate-limited", isForAll: true });
   });
 

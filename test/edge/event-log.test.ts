@@ -501,15 +501,19 @@ it("what was once said of the log stays in the record", async () => {
   ).flat();
   expect(last).toBeDefined();
   const [all] = await log().checkpoints();
-  await vi.waitFor(() =>
-    runInDurableObject(log(), (_object, state) => {
-      const rows = state.storage.sql
-        .exec<{ row: string }>(
-          "SELECT row FROM outbox WHERE table_name = 'checkpoints' UNION SELECT row FROM outbox_refused",
-        )
-        .toArray();
-      const kept = rows.map(({ row }) => JSON.parse(row));
-      expect(kept).toContainEqual(expect.objectContaining({ audience: "all", seq: 1_000, signature: all?.signature }));
-    }),
+  await vi.waitFor(
+    () =>
+      runInDurableObject(log(), (_object, state) => {
+        const rows = state.storage.sql
+          .exec<{ row: string }>(
+            "SELECT row FROM outbox WHERE table_name = 'checkpoints' UNION SELECT row FROM outbox_refused",
+          )
+          .toArray();
+        const kept = rows.map(({ row }) => JSON.parse(row));
+        expect(kept).toContainEqual(
+          expect.objectContaining({ audience: "all", seq: 1_000, signature: all?.signature }),
+        );
+      }),
+    { timeout: 60_000 },
   );
 });

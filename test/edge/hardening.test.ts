@@ -100,11 +100,11 @@ describe("a worker that never finishes", () => {
     heir.close();
   });
 
-  it("three times in a row, is no reason to try a fourth: the client is told", async () => {
+  it("twice in a row, with nothing else to do, is no reason to try a third: the client is told", async () => {
     const agents: ScriptedAgent[] = [];
     const asking: Promise<Response>[] = [];
     const key = await createKey();
-    for (let attempt = 1; attempt <= LIMITS.jobAttempts; attempt++) {
+    for (const attempt of [1, 2]) {
       agents.push(await ScriptedAgent.serving((await invite()).token, { model: "hopeless" }));
       if (attempt === 1) asking.push(chat(key, { model: "hopeless" }));
       await agents.at(-1)?.next("job");
@@ -153,7 +153,8 @@ describe("a worker that talks without end of jobs that are not its", () => {
     await many(LIMITS.strayFrames);
     pass(10_000);
     await many(LIMITS.strayFramesPerSecond * 10);
-    agent.send({ type: "progress", ...NO_JOB });
+    // More than time forgives while they are handled.
+    for (let i = 0; i < LIMITS.strayFrames; i++) agent.send({ type: "progress", ...NO_JOB });
     expect(await agent.closed).toEqual({
       code: CLOSE.policyViolation,
       reason: "too many frames of jobs that are not its",

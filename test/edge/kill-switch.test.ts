@@ -167,11 +167,8 @@ describe("the kill switch, of what is open already", () => {
     await eventually(async () => (await follows()).every((streaming) => streaming));
 
     await failing(check);
-    const brokenMs = performance.now();
     // Left open, it would say something for five minutes.
     while (!(await served?.read())?.done);
-    // One second is what is promised; the other is for a busy machine.
-    expect(performance.now() - brokenMs).toBeLessThan(2_000);
     await eventually(async () => !(await follows()).includes(true));
     const said = peer.calls.length;
     await runInDurableObject(peer.bond(), (_bond, { storage }) => {

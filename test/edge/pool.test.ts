@@ -124,12 +124,12 @@ describe("readiness and metrics", () => {
       const response = await ask("/readyz");
       return { status: response.status, body: await response.json<{ ready: boolean; models: string[] }>() };
     };
-    await expect.poll(async () => (await ready()).body.models, { timeout: 5_000 }).toContain("ready-model");
+    await expect.poll(async () => (await ready()).body.models, { timeout: 60_000 }).toContain("ready-model");
     expect(await ready()).toMatchObject({ status: 200, body: { ready: true, workers: 1 } });
     const metrics = await ask("/metrics", { headers: { authorization: `Bearer ${env.METRICS_TOKEN}` } });
     expect(await metrics.text()).toMatch(/^ligand_slots\{model_name="ready-model"\} 4$/m);
     agent.close();
-    await expect.poll(async () => (await ready()).body.models, { timeout: 5_000 }).not.toContain("ready-model");
+    await expect.poll(async () => (await ready()).body.models, { timeout: 60_000 }).not.toContain("ready-model");
   });
 
   it("is not ready while the record cannot be read", async () => {
@@ -137,7 +137,7 @@ describe("readiness and metrics", () => {
     const broken = { prepare: () => ({ all: () => Promise.reject(new Error("D1 is away")) }) };
     await expect
       .poll(async () => (await app.fetch(new Request("http://localhost/readyz"), { ...env, DB: broken })).status, {
-        timeout: 5_000,
+        timeout: 60_000,
       })
       .toBe(503);
   });

@@ -83,7 +83,7 @@ it("each coming and going is there once, in its order, wherever the lane dies, a
         // Nobody is told of anything new.
         if (isHere) last.came(serving(workerId));
         last.tell(Date.now());
-        await vi.waitFor(() => expect(last.dueAtMs(Date.now())).toBeNull());
+        await vi.waitFor(() => expect(last.dueAtMs(Date.now())).toBeNull(), { timeout: 60_000 });
         await done();
       });
       expect(await said(workerId)).toEqual(wanted);
@@ -98,10 +98,10 @@ it("what the log could not be told is told by the lane's alarm", async () => {
   const untold = () => runInDurableObject(main, (_, { storage }) => storage.sql.exec<{ n: number }>(count).one().n);
   const broken = vi.spyOn(EventLog.prototype, "append").mockRejectedValue(new Error("away"));
   await ScriptedAgent.serving((await invite()).token, { model: "m" });
-  await vi.waitFor(() => expect(broken).toHaveBeenCalled());
+  await vi.waitFor(() => expect(broken).toHaveBeenCalled(), { timeout: 60_000 });
   expect(await untold()).toBe(1);
   broken.mockRestore();
   expect(await runDurableObjectAlarm(main)).toBe(true);
-  await vi.waitFor(async () => expect(await untold()).toBe(0));
+  await vi.waitFor(async () => expect(await untold()).toBe(0), { timeout: 60_000 });
   expect((await log().read("peers", 0, 10)).events).toHaveLength(1);
 });

@@ -51,8 +51,11 @@ it("the trigger arms the alarm of a bond that lost it", async () => {
     await runInDurableObject(peer.bond(), (_bond, { storage }) => storage.deleteAlarm());
     return (await alarm()) === null;
   });
-  await trigger();
-  expect(await alarm()).not.toBeNull();
+  // A trigger does nothing while the kill switch is late, as on a busy machine: the next one does.
+  await eventually(async () => {
+    await trigger();
+    return (await alarm()) !== null;
+  });
 });
 
 it("a start has a removed peer told that it is granted nothing any more", async () => {

@@ -61,7 +61,7 @@ it("that was about to stop by an old answer when it was started again asks again
   // A switch is turned while the answer of before is on its way.
   expect(follower.start(), "it runs").toBeNull();
   questions[0]?.(null);
-  await vi.waitFor(() => expect(questions).toHaveLength(2));
+  await vi.waitFor(() => expect(questions).toHaveLength(2), { timeout: 60_000 });
   questions[1]?.(null);
   await running;
   expect(questions).toHaveLength(2);

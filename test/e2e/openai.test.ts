@@ -70,6 +70,28 @@ describe("the official client", () => {
     expect(completion.usage?.completion_tokens).toBeLessThanOrEqual(6);
   });
 
+  it("gets several answers, whole and streamed, and one for each prompt", async () => {
+    const request = { ...ask("Hello?"), n: 2, seed: 1, temperature: 1 };
+    const whole = await client.chat.completions.create(request);
+    const answers = whole.choices.map(({ message }) => message.content);
+    expect(answers).toHaveLength(2);
+    const streamed = ["", ""];
+    let usage: OpenAI.CompletionUsage | null | undefined;
+    const options = { stream: true, stream_options: { include_usage: true } } as const;
+    for await (const chunk of await client.chat.completions.create({ ...request, ...options })) {
+      usage = chunk.usage;
+      for (const { index, delta } of chunk.choices) streamed[index] += delta.content ?? "";
+    }
+    // Each choice has a seed of its own, so it says the same again.
+    expect(streamed).toEqual(answers);
+    expect(usage).toEqual(whole.usage);
+    const { choices } = await client.completions.create({ model: MODEL, prompt: ["A pool", "A lane"], max_tokens: 4 });
+    expect(choices.map(({ index, finish_reason }) => [index, finish_reason])).toEqual([
+      [0, expect.stringMatching(/length|stop/)],
+      [1, expect.stringMatching(/length|stop/)],
+    ]);
+  });
+
   it("stops at a stop sequence, which it does not show, and at a token limit", async () => {
     const whole =
       (await client.chat.completions.create({ ...ask("What is a lane?"), seed: 1 })).choices[0]?.message.content ?? "";
@@ -113,9 +135,9 @@ describe("the official client", () => {
     await expect(unknown).rejects.toBeInstanceOf(NotFoundError);
     await expect(unknown).rejects.toMatchObject({ status: 404, code: "model_not_found" });
 
-    const unsupported = client.chat.completions.create({ ...ask("x"), n: 2 });
+    const unsupported = client.chat.completions.create({ ...ask("x"), logit_bias: { "1": 1 } });
     await expect(unsupported).rejects.toBeInstanceOf(BadRequestError);
-    await expect(unsupported).rejects.toMatchObject({ code: "unsupported_parameter", param: "n" });
+    await expect(unsupported).rejects.toMatchObject({ code: "unsupported_parameter", param: "logit_bias" });
 
     for (const stream of [false, true]) {
       const tooLong = client.chat.completions.create({ ...ask("pool ".repeat(5_000)), stream });

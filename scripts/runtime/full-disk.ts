@@ -9,12 +9,15 @@ const FULL_BELOW_BYTES = 1024 * 1024;
  * than that a read or a write failed. To be asked before what was written is removed again.
  */
 export function orFullDisk(error: unknown, stateDir: string): unknown {
-  // An error of the pool's own may be the disk's; one that names what is wrong here is not.
-  if (error instanceof OperatorError && error.code === "cli/failed") return error;
   const freeBytes = freeBytesAt(stateDir);
   if (freeBytes === null || freeBytes >= FULL_BELOW_BYTES) return error;
+  const free = `(${Math.floor(freeBytes / 1024)} KiB are free)`;
+  // What names a cause of its own, such as a port in use, keeps it.
+  if (error instanceof OperatorError && error.code === "cli/failed") {
+    return new OperatorError(`${error.message} And there is no room left on the disk of ${stateDir} ${free}.`);
+  }
   return new OperatorError(
-    `${stateDir} cannot hold a pool: there is no room left on the disk (${Math.floor(freeBytes / 1024)} KiB are free). Make room, or give another --state DIR.`,
+    `${stateDir} cannot hold a pool: there is no room left on the disk ${free}. Make room, or give another --state DIR.`,
   );
 }
 

@@ -3,7 +3,7 @@
  * `answers.ts` sends what it writes. Pure.
  */
 import type { ErrorCode } from "../../schema/wire/errors.ts";
-import type { FinishReason, ToolCall, Usage } from "../../schema/wire/worker-frames.ts";
+import type { FinishReason, TokenLogprob, ToolCall, Usage } from "../../schema/wire/worker-frames.ts";
 import type { ErrorDetails } from "../http/error-body.ts";
 
 /** Which dialect a client speaks; embeddings are written by `embedding-format.ts`. */
@@ -32,6 +32,7 @@ export interface CallHead {
 export interface WholeChoice {
   readonly text: string;
   readonly toolCalls: readonly ToolCall[];
+  readonly logprobs?: readonly TokenLogprob[] | undefined;
   readonly finishReason: FinishReason;
   /** The stop sequence at which the answer ended, where that is known. */
   readonly stopSequence?: string | undefined;
@@ -43,7 +44,8 @@ export interface WholeChoice {
  * in the order `text` and `toolCall`, then `finish`; `end` follows the last `finish`.
  */
 export interface AnswerFormat {
-  text(choice: number, text: string): string;
+  /** @param logprobs of the tokens of this text, where the request asks for them */
+  text(choice: number, text: string, logprobs?: readonly TokenLogprob[]): string;
   toolCall(choice: number, call: CallHead, piece: string): string;
   finish(choice: number, reason: FinishReason, stopSequence?: string): string;
   /** The usage is that of all choices together. */

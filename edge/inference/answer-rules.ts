@@ -5,7 +5,8 @@
 import { Buffer } from "node:buffer";
 import { fromBase64 } from "../../schema/crypto/bytes.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
-import type { AgentFrame, JobKind, JobRequest } from "../../schema/wire/worker-frames.ts";
+import { utf8Bytes } from "../../schema/wire/utf8.ts";
+import type { AgentFrame, JobKind, JobRequest, TokenLogprob } from "../../schema/wire/worker-frames.ts";
 
 type Frame<T extends AgentFrame["type"]> = Extract<AgentFrame, { type: T }>;
 
@@ -18,9 +19,32 @@ interface Asked {
 export interface Said {
   toolCalls: number;
   vectors: Uint8Array[];
+  /** Of text that has not come yet, or of a whole answer. */
+  logprobs: TokenLogprob[];
 }
 
-export const nothingSaid = (): Said => ({ toolCalls: 0, vectors: [] });
+export const nothingSaid = (): Said => ({ toolCalls: 0, vectors: [], logprobs: [] });
+
+/** The reason against log probabilities, null when there is none; keeps them. */
+export function hearLogprobs({ request }: Asked, said: Said, { tokens }: Frame<"logprobs">): string | null {
+  const most = "topLogprobs" in request ? request.topLogprobs : undefined;
+  if (most === undefined) return "log probabilities that nobody asked for";
+  if (tokens.some(({ top }) => top.length > most)) return "more likely tokens than were asked for";
+  said.logprobs.push(...tokens);
+  const isTooMany = request.stream && said.logprobs.length > LIMITS.logprobsBeforeText;
+  return isTooMany ? "log probabilities of more tokens than one piece of text has" : null;
+}
+
+/** What they cost to keep. */
+export function bytesOfLogprobs(tokens: readonly TokenLogprob[]): number {
+  return tokens.reduce(
+    (sum, { token, top }) =>
+      top.reduce((all, one) => all + utf8Bytes(one.token) + LIMITS.logprobBytes, sum) +
+      utf8Bytes(token) +
+      LIMITS.logprobBytes,
+    0,
+  );
+}
 
 /** The reason against a delta, null when there is none; counts the calls. */
 export function hearDelta({ request }: Asked, said: Said, { toolCall, text }: Frame<"delta">): string | null {

@@ -1,6 +1,6 @@
 /** What the lane says to an answer, whichever way it reaches its client: `whole-answer.ts`, `streamed-answer.ts`. */
 import type { ErrorCode } from "../../schema/wire/errors.ts";
-import type { FinishReason, Usage } from "../../schema/wire/worker-frames.ts";
+import type { FinishReason, TokenLogprob, Usage } from "../../schema/wire/worker-frames.ts";
 import type { ErrorDetails } from "../http/error-body.ts";
 import type { CallHead } from "./answer-format.ts";
 import type { PartEnd } from "./job-group.ts";
@@ -12,13 +12,20 @@ export interface Served {
   readonly deterministic: boolean;
 }
 
+export interface TextPiece {
+  readonly text: string;
+  /** Where the text is of the arguments of a call. */
+  readonly call?: CallHead | undefined;
+  readonly logprobs?: readonly TokenLogprob[] | undefined;
+}
+
 export interface Answer {
   /** Resolves once, with the HTTP answer. */
   readonly response: Promise<Response>;
   /** A worker has a part of the request and has found nothing wrong with it. */
   accepted(served: Served): void;
   /** A piece of the text of a choice, or of the arguments of a call in it. */
-  text(served: Served, choice: number, text: string, call?: CallHead): void;
+  text(served: Served, choice: number, piece: TextPiece): void;
   /** A choice has ended; others may go on. */
   finished(served: Served, choice: number, reason: FinishReason, stopSequence?: string): void;
   /** All parts have ended well. */

@@ -1,19 +1,28 @@
 /** Answers of `POST /v1/completions`: a `text_completion`, in one piece or in chunks. Pure. */
 import type { AnswerFormat, AnswerHead } from "./answer-format.ts";
+import { completionLogprobs } from "./logprobs-format.ts";
 import { choiceEvent, chunkHead, endOfChunks, openAiErrors, usageBody, usageNull } from "./openai-format.ts";
 
 export function completionFormat(head: AnswerHead): AnswerFormat {
   const id = `cmpl-${head.jobId}`;
   const fixed = chunkHead(id, "text_completion", head);
-  const tail = usageNull(head);
-  const event = (choice: number, text: string, finish = "null") =>
-    choiceEvent(fixed, tail, choice, `"text":${JSON.stringify(text)}`, finish);
+  const frame = { fixed, tail: usageNull(head) };
+  const event = (choice: number, text: string, more?: Parameters<typeof choiceEvent>[3]) =>
+    choiceEvent(frame, choice, `"text":${JSON.stringify(text)}`, more);
+  /** Characters of each choice's text so far, where its tokens are told. */
+  const offsets = new Map<number, number>();
   return {
     ...openAiErrors,
-    text: (choice, text) => (text === "" ? "" : event(choice, text)),
+    text(choice, text, logprobs) {
+      if (text === "") return "";
+      if (!logprobs) return event(choice, text);
+      const offset = offsets.get(choice) ?? 0;
+      offsets.set(choice, offset + text.length);
+      return event(choice, text, { logprobs: JSON.stringify(completionLogprobs(logprobs, offset)) });
+    },
     // A completion has no tools, so no worker may call one (`answer-rules.ts`).
     toolCall: () => "",
-    finish: (choice, reason) => event(choice, "", `"${reason}"`),
+    finish: (choice, reason) => event(choice, "", { finish: `"${reason}"` }),
     end: (usage) => endOfChunks(fixed, head, usage),
     whole: (choices, usage) =>
       JSON.stringify({
@@ -22,9 +31,9 @@ export function completionFormat(head: AnswerHead): AnswerFormat {
         model: head.model,
         usage: usageBody(usage),
         object: "text_completion",
-        choices: choices.map(({ text, finishReason }, index) => ({
+        choices: choices.map(({ text, logprobs, finishReason }, index) => ({
           index,
-          logprobs: null,
+          logprobs: logprobs ? completionLogprobs(logprobs, 0) : null,
           finish_reason: finishReason,
           text,
         })),

@@ -4,7 +4,14 @@
  */
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { utf8Bytes } from "../../schema/wire/utf8.ts";
-import type { EmbeddingRequest, FinishReason, JobRequest, ToolCall, Usage } from "../../schema/wire/worker-frames.ts";
+import type {
+  EmbeddingRequest,
+  FinishReason,
+  JobRequest,
+  TokenLogprob,
+  ToolCall,
+  Usage,
+} from "../../schema/wire/worker-frames.ts";
 import type { Served } from "./answers.ts";
 import type { LaneJob } from "./lane-api.ts";
 import type { NewJob } from "./lane-state.ts";
@@ -92,6 +99,8 @@ export interface PartEnd {
   /** The one at which it ended, where its worker says so. */
   readonly stopSequence?: string | undefined;
   readonly vectors: readonly Uint8Array[];
+  /** Of a whole answer whose request asks for them. */
+  readonly logprobs?: readonly TokenLogprob[] | undefined;
 }
 
 type GroupStep = "running" | "over" | { readonly ends: readonly PartEnd[]; readonly usage: Usage };

@@ -9,7 +9,7 @@ import { CLOSE, LIMITS } from "../../schema/wire/limits.ts";
 import { utf8Bytes } from "../../schema/wire/utf8.ts";
 import type { AgentFrame } from "../../schema/wire/worker-frames.ts";
 import { mostAnswerBytes, mostAnswerTokens } from "./answer-bytes.ts";
-import { hearDelta, hearDone, hearVector, nothingSaid } from "./answer-rules.ts";
+import { bytesOfLogprobs, hearDelta, hearDone, hearLogprobs, hearVector, nothingSaid } from "./answer-rules.ts";
 import type { JobName } from "./lane-api.ts";
 import { drop, hasRoom, keep } from "./lane-bytes.ts";
 import type {
@@ -197,6 +197,7 @@ export function workerFrame(
     case "progress":
     case "delta":
     case "vector":
+    case "logprobs":
     case "done":
     case "failed": {
       const job = state.jobs.get(frame.jobId);
@@ -289,7 +290,7 @@ function jobFrame(
   state: LaneState,
   job: Job,
   worker: Worker,
-  frame: Extract<AgentFrame, { type: "progress" | "delta" | "vector" | "done" | "failed" }>,
+  frame: Extract<AgentFrame, { type: "progress" | "delta" | "vector" | "logprobs" | "done" | "failed" }>,
   nowMs: number,
 ): Effect[] {
   switch (frame.type) {
@@ -307,7 +308,8 @@ function jobFrame(
       job.state = "streaming";
       job.relayedBytes += bytes;
       job.relayedTokens += tokens;
-      return [{ type: "text", job, text, ...(toolCall && { toolCall }) }];
+      const logprobs = toolCall ? [] : job.said.logprobs.splice(0);
+      return [{ type: "text", job, text, ...(toolCall && { toolCall }), ...(logprobs.length > 0 && { logprobs }) }];
     }
     case "vector": {
       // Nothing of it has reached the client: a worker that is lost now loses nothing of the job.
@@ -316,6 +318,13 @@ function jobFrame(
       // Room for all vectors is taken with the first: they are of one length, and a job without room ends early.
       const inputs = "input" in job.request && frame.index === 0 ? job.request.input.length : 0;
       const bytes = inputs * (job.said.vectors[0]?.byteLength ?? 0);
+      return keepAnswer(state, job, bytes) ? [{ type: "accepted", job }] : noRoom(state, job);
+    }
+    case "logprobs": {
+      const reason = hearLogprobs(job, job.said, frame);
+      if (reason !== null) return [violation(worker.connection, reason)];
+      // Those of a stream go out with its next text, and are few.
+      const bytes = job.request.stream ? 0 : bytesOfLogprobs(frame.tokens);
       return keepAnswer(state, job, bytes) ? [{ type: "accepted", job }] : noRoom(state, job);
     }
     case "done": {

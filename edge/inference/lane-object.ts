@@ -459,7 +459,7 @@ export class Lane extends DurableObject<Env> {
           this.#answers.accepted(effect.job);
           break;
         case "text": {
-          const pace = this.#answers.text(effect.job, effect.text, effect.toolCall);
+          const pace = this.#answers.text(effect.job, effect);
           if (pace) observeText(this.#metrics, effect.job, pace, Date.now());
           break;
         }

@@ -7,6 +7,7 @@ import type {
   JobRequest,
   Manifest,
   Metering,
+  TokenLogprob,
   ToolCall,
   Usage,
 } from "../../schema/wire/worker-frames.ts";
@@ -140,7 +141,7 @@ export type Effect =
   | { type: "send-job"; connection: string; job: Job }
   | { type: "send"; connection: string; frame: { type: "cancel" | "rejected"; jobId: string; lease: number } }
   | { type: "accepted"; job: Job }
-  | { type: "text"; job: Job; text: string; toolCall?: DeltaFrame["toolCall"] }
+  | { type: "text"; job: Job; text: string; toolCall?: DeltaFrame["toolCall"]; logprobs?: TokenLogprob[] }
   | { type: "end"; job: Job; end: JobEnd }
   | { type: "close"; connection: string; code: number; reason: string; violation: boolean };
 

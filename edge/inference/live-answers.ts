@@ -4,14 +4,16 @@ import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { FinishReason, ToolCall, Usage } from "../../schema/wire/worker-frames.ts";
 import type { ErrorDetails } from "../http/error-body.ts";
-import type { AnswerHead, CallHead } from "./answer-format.ts";
+import type { AnswerHead } from "./answer-format.ts";
 import type { Answer, Served } from "./answers.ts";
 import { JobGroup } from "./job-group.ts";
 import type { JobState } from "./lane-api.ts";
 import { newPace, type Pace } from "./lane-metrics.ts";
-import type { Job } from "./lane-state.ts";
+import type { Effect, Job } from "./lane-state.ts";
 import { StreamedAnswer } from "./streamed-answer.ts";
 import { WholeAnswer } from "./whole-answer.ts";
+
+type TextEffect = Extract<Effect, { type: "text" }>;
 
 interface Live {
   readonly asked: Asked;
@@ -109,13 +111,13 @@ export class LiveAnswers {
   }
 
   /** A piece of a streamed answer. Its pace, for the metrics. */
-  text(job: Job, text: string, call: CallHead | undefined): Pace | null {
+  text(job: Job, { text, toolCall: call, logprobs }: Pick<TextEffect, "text" | "toolCall" | "logprobs">): Pace | null {
     const part = this.#parts.get(job.id);
     if (!part) return null;
     part.responseHash ??= createHash("sha256");
     if (call?.name !== undefined) part.responseHash.update(call.name);
     part.responseHash.update(text);
-    part.live.answer.text(servedBy(job), part.live.group.choiceOf(job.id), text, call);
+    part.live.answer.text(servedBy(job), part.live.group.choiceOf(job.id), { text, call, logprobs });
     return part.pace;
   }
 
@@ -137,7 +139,8 @@ export class LiveAnswers {
       this.#fail(live, job.id, "failed", "inference/answer-room");
       return part.responseHash;
     }
-    const step = live.group.done(job.id, { served, vectors: job.said.vectors, ...end });
+    const { vectors, logprobs } = job.said;
+    const step = live.group.done(job.id, { served, vectors, logprobs, ...end });
     if (step === "over") {
       this.#dropKept(live);
       return part.responseHash;

@@ -11,9 +11,17 @@ export function chunkHead(id: string, object: string, { createdSeconds, model }:
   return JSON.stringify({ id, object, created: createdSeconds, model }).slice(0, -1);
 }
 
-/** @param inner the members of the choice that differ between the two formats, as JSON text */
-export function choiceEvent(fixed: string, usageNull: string, choice: number, inner: string, finish: string): string {
-  return `data: ${fixed},"choices":[{"index":${choice},${inner},"logprobs":null,"finish_reason":${finish}}]${usageNull}}\n\n`;
+/**
+ * @param inner the members of the choice that differ between the two formats, as JSON text
+ * @param logprobs JSON text
+ */
+export function choiceEvent(
+  { fixed, tail }: { readonly fixed: string; readonly tail: string },
+  choice: number,
+  inner: string,
+  { finish = "null", logprobs = "null" }: { readonly finish?: string; readonly logprobs?: string } = {},
+): string {
+  return `data: ${fixed},"choices":[{"index":${choice},${inner},"logprobs":${logprobs},"finish_reason":${finish}}]${tail}}\n\n`;
 }
 
 /** While a stream runs, the usage is null for a client that asked for it. */

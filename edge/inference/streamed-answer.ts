@@ -4,9 +4,9 @@ import type { FinishReason, Usage } from "../../schema/wire/worker-frames.ts";
 import type { ErrorDetails } from "../http/error-body.ts";
 import { errorResponse } from "../http/errors.ts";
 import { AnswerBody } from "./answer-body.ts";
-import { type AnswerFormat, type AnswerHead, type CallHead, comment } from "./answer-format.ts";
+import { type AnswerFormat, type AnswerHead, comment } from "./answer-format.ts";
 import { answerFormat } from "./answer-formats.ts";
-import { type Answer, type AnswerEvents, type Served, servedHeaders } from "./answers.ts";
+import { type Answer, type AnswerEvents, type Served, servedHeaders, type TextPiece } from "./answers.ts";
 import type { PartEnd } from "./job-group.ts";
 
 /**
@@ -40,9 +40,9 @@ export class StreamedAnswer implements Answer {
     this.#open(served);
   }
 
-  text(served: Served, choice: number, text: string, call?: CallHead): void {
+  text(served: Served, choice: number, { text, call, logprobs }: TextPiece): void {
     const body = this.#open(served);
-    body.write(call ? this.#format.toolCall(choice, call, text) : this.#format.text(choice, text));
+    body.write(call ? this.#format.toolCall(choice, call, text) : this.#format.text(choice, text, logprobs));
     if (this.#format.isTooLong && !body.closed) this.#events.gone("inference/answer-too-long");
   }
 

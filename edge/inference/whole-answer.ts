@@ -61,8 +61,9 @@ export class WholeAnswer implements Answer {
       this.#end(embeddingPieces(this.#head, vectors, usage), headers);
       return;
     }
-    const choices = ends.map(({ text = "", toolCalls = [], finishReason, stopSequence }) => {
-      return { text, toolCalls, finishReason, stopSequence };
+    const choices = ends.map(({ text = "", toolCalls = [], logprobs = [], finishReason, stopSequence }) => {
+      const told = logprobs.length > 0 ? logprobs : undefined;
+      return { text, toolCalls, logprobs: told, finishReason, stopSequence };
     });
     const body = this.#format.whole(choices, usage);
     // What the system's own buffer takes needs no reader who is watched.

@@ -55,6 +55,21 @@ const FORMAT_BESIDE_TOOLS: Need = {
   remedy: "Set tool_choice, leave one of the two out, or ask the pool's operator to upgrade a worker.",
 };
 
+const LOGPROBS: Need = {
+  minor: 2,
+  code: "http/unsupported-parameter",
+  param: "logprobs",
+  message: "No worker that serves this model now tells log probabilities.",
+  remedy: LATER,
+};
+/** llama.cpp's grammars take no part where its raw logits are read. */
+const LOGPROBS_UNDER_GRAMMAR: Need = {
+  ...LOGPROBS,
+  engine: "upstream",
+  message: "The workers of this model tell no log probabilities beside tools or a response format.",
+  remedy: "Leave one of them out.",
+};
+
 /** What not every worker can do; empty where any worker can do all of the request. */
 export function needsOf(request: JobRequest): readonly Need[] {
   if ("input" in request) return NONE;
@@ -66,6 +81,11 @@ export function needsOf(request: JobRequest): readonly Need[] {
     if (request.tools && request.responseFormat && request.toolChoice === undefined) needs.push(FORMAT_BESIDE_TOOLS);
   }
   if (request.topK !== undefined) needs.push(TOP_K);
+  if (request.topLogprobs !== undefined) {
+    const isConstrained =
+      "messages" in request && (request.tools !== undefined || request.responseFormat !== undefined);
+    needs.push(isConstrained ? LOGPROBS_UNDER_GRAMMAR : LOGPROBS);
+  }
   return needs.length === 0 ? NONE : needs;
 }
 

@@ -87,7 +87,7 @@ const assistantMessage = shape(
 );
 
 const NO_PENALTIES = { note: "There is no such penalty here.", instead: "Send 0, or leave it out." };
-const NO_LOGPROBS = { note: "The pool does not have log probabilities of tokens.", instead: LEAVE_OUT };
+const LOGPROBS = { note: "Not beside tools or a response format, unless the worker's engine is another server." };
 const generation = {
   model: used(),
   temperature: used(),
@@ -175,8 +175,8 @@ export const CHAT_PARAMETERS: Members = shape({
     others: FUNCTIONS_ONLY,
   }),
   parallel_tool_calls: used(),
-  logprobs: neutral([false], NO_LOGPROBS),
-  top_logprobs: neutral([0], NO_LOGPROBS),
+  logprobs: used(undefined, LOGPROBS),
+  top_logprobs: used(undefined, { note: "Only with logprobs." }),
   functions: neutral([[]], { note: "Functions are offered as tools.", instead: "Send them in tools." }),
   function_call: neutral(["none", "auto"], { note: "Functions are offered as tools.", instead: "Send tool_choice." }),
   modalities: neutral([["text"], []], { note: "Answers are text.", instead: 'Send ["text"], or leave it out.' }),
@@ -207,8 +207,8 @@ export const COMPLETION_PARAMETERS: Members = shape({
     note: "An answer does not repeat its prompt.",
     instead: "Put the prompt before the answer.",
   }),
-  // Not neutral as 0: that asks for the probabilities of the answer's own tokens.
-  logprobs: neutral([false], NO_LOGPROBS),
+  // 0 asks for the probabilities of the answer's own tokens.
+  logprobs: used(),
   suffix: neutral([""], { note: "Text is not filled in before a suffix.", instead: LEAVE_OUT }),
 });
 

@@ -9,7 +9,13 @@ import { utf8Bytes } from "./utf8.ts";
 /** Of a chat: schemas that a worker can enforce, calls that are answered, parameters that go together. */
 export function chatProblem(body: ChatCompletionBody): BodyProblem | null {
   // Sizes before the work that depends on them, and the dearest work last.
-  return toolsProblem(body) ?? formatProblem(body) ?? historyProblem(body.messages) ?? schemasProblem(body);
+  return (
+    logprobsProblem(body) ??
+    toolsProblem(body) ??
+    formatProblem(body) ??
+    historyProblem(body.messages) ??
+    schemasProblem(body)
+  );
 }
 
 function invalid(param: string, message: string): BodyProblem {
@@ -17,6 +23,10 @@ function invalid(param: string, message: string): BodyProblem {
 }
 
 /** Names, sizes, and a choice that there is. */
+function logprobsProblem({ logprobs, top_logprobs: top }: ChatCompletionBody): BodyProblem | null {
+  return top && !logprobs ? invalid("top_logprobs", "The likeliest tokens are told only with logprobs.") : null;
+}
+
 function toolsProblem({ tools, tool_choice: choice }: ChatCompletionBody): BodyProblem | null {
   const names = new Set<string>();
   let bytes = 0;

@@ -19,6 +19,22 @@ const finishReason = z
   .describe(
     "stop: it ended by itself or at a stop sequence; length: at a limit; tool_calls: it calls tools; content_filter: the server behind a worker withheld the rest.",
   );
+const told = { token: z.string(), logprob: z.number(), bytes: z.array(z.int()).nullable() };
+const chatLogprobs = z
+  .strictObject({
+    content: z.array(z.strictObject({ ...told, top_logprobs: z.array(z.strictObject(told)) })),
+    refusal: z.null(),
+  })
+  .nullable()
+  .describe("Where logprobs asks for them: natural logarithms of what the model says, before temperature and top_p.");
+const completionLogprobs = z
+  .strictObject({
+    tokens: z.array(z.string()),
+    token_logprobs: z.array(z.number()),
+    top_logprobs: z.array(z.record(z.string(), z.number())).nullable(),
+    text_offset: z.array(z.int()),
+  })
+  .nullable();
 const toolCall = z.strictObject({
   id: z.string(),
   type: z.literal("function"),
@@ -56,7 +72,7 @@ export const chatAnswer = z.strictObject({
           refusal: z.null(),
           tool_calls: z.array(toolCall).min(1).optional(),
         }),
-        logprobs: z.null(),
+        logprobs: chatLogprobs,
         finish_reason: finishReason,
       }),
     )
@@ -85,7 +101,7 @@ export const chatChunk = z.strictObject({
             )
             .optional(),
         }),
-        logprobs: z.null(),
+        logprobs: chatLogprobs,
         finish_reason: finishReason.nullable(),
       }),
     )
@@ -102,7 +118,7 @@ export const completionAnswer = z.strictObject({
       z.strictObject({
         index: choiceIndex,
         text: z.string(),
-        logprobs: z.null(),
+        logprobs: completionLogprobs,
         finish_reason: finishReason.nullable(),
       }),
     )

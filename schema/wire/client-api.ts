@@ -111,6 +111,13 @@ export const chatCompletionBody = z.strictObject({
   tools: failFast(z.array(tool).max(LIMITS.tools)).nullish().describe("Functions that the model may call."),
   tool_choice: toolChoice.nullish().describe("Default auto: the model chooses between text and calls."),
   parallel_tool_calls: z.boolean().nullish().describe("False: one call at most."),
+  logprobs: z.boolean().nullish().describe("True: the log probability of each token of the answer."),
+  top_logprobs: z
+    .int()
+    .min(0)
+    .max(LIMITS.topLogprobs)
+    .nullish()
+    .describe("With logprobs: so many of the likeliest tokens beside each."),
 });
 export type MessageBody = z.infer<typeof message>;
 export type ChatCompletionBody = z.infer<typeof chatCompletionBody>;
@@ -122,6 +129,10 @@ export const completionBody = z.strictObject({
     .describe("A text, or several: each has its own answers, those of the first come first."),
   best_of: z.int().min(1).nullish().describe("1, or the same as n."),
   max_tokens: tokenLimit,
+  logprobs: z
+    .union([z.literal(false), z.int().min(0).max(LIMITS.completionLogprobs)])
+    .nullish()
+    .describe("The log probability of each token, and so many of the likeliest tokens beside it."),
 });
 export type CompletionBody = z.infer<typeof completionBody>;
 

@@ -9,6 +9,7 @@ export function toChatRequest(body: ChatCompletionBody): ChatRequest {
     ...sampling(body, body.max_completion_tokens ?? body.max_tokens),
     ...responseFormatOf(body),
     ...toolsOf(body),
+    ...(body.logprobs && { topLogprobs: body.top_logprobs ?? 0 }),
   };
 }
 
@@ -70,6 +71,7 @@ export function toCompletionRequest(body: CompletionBody): CompletionRequest {
   return {
     prompt: promptsOf(body)[0] ?? "",
     ...sampling(body, body.max_tokens),
+    ...(typeof body.logprobs === "number" && { topLogprobs: body.logprobs }),
   };
 }
 

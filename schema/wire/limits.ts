@@ -13,6 +13,8 @@ export const LIMITS = Object.freeze({
   stopSequences: 4,
   stopSequenceChars: 256,
   topK: 1_000,
+  topLogprobs: 20,
+  completionLogprobs: 5,
   /** Names in `include` of a request to /v1/responses: published are eight. */
   includes: 32,
   /** What each response object repeats of its request, as JSON; a stream has three of them. */
@@ -150,6 +152,13 @@ export const LIMITS = Object.freeze({
   modelsPerWorker: 32,
   slotsPerModel: 1_024,
   deltaTextChars: 64 * 1024,
+  /** Log probabilities of so many tokens are one frame; each with its likeliest tokens is some 80 values of JSON. */
+  logprobsPerFrame: 16,
+  logprobTokenChars: 1_024,
+  /** Tokens of a stream whose log probabilities may come before their text. */
+  logprobsBeforeText: 256,
+  /** What one number costs to keep beside its token's text. */
+  logprobBytes: 32,
   deltaTokens: 16,
   deltaCoalesceMs: 25,
   drainMs: 30_000,

@@ -26,6 +26,8 @@ const sampling = {
   topP: z.number().min(0).max(1).optional(),
   /** In v1.2. */
   topK: z.int().positive().max(LIMITS.topK).optional(),
+  /** In v1.2: tell the log probability of each token, and so many of the likeliest beside it. */
+  topLogprobs: z.int().nonnegative().max(LIMITS.topLogprobs).optional(),
   seed: z.int().optional(),
   stop: z.array(unicodeText.min(1).max(LIMITS.stopSequenceChars)).max(LIMITS.stopSequences).optional(),
   /** False: the agent sends no deltas and puts the whole text into `done`. */
@@ -254,6 +256,23 @@ const vector = z.strictObject({
     .min(1)
     .max(Math.ceil((LIMITS.embeddingDimensions * 4) / 3) * 4),
 });
+const logprob = z.number().max(0);
+const alternative = z.strictObject({ token: z.string().max(LIMITS.logprobTokenChars), logprob });
+export const tokenLogprob = z.strictObject({
+  /** Its text by itself; U+FFFD in it where it is a part of a character. */
+  token: z.string().max(LIMITS.logprobTokenChars),
+  /** Natural logarithm of what the model says, before temperature and top-p. */
+  logprob,
+  /** The likeliest first. */
+  top: z.array(alternative).max(LIMITS.topLogprobs),
+});
+export type TokenLogprob = z.infer<typeof tokenLogprob>;
+/** In v1.2: of the tokens of the text that follows, in a delta or in `done`. Only where the request asks for them. */
+const logprobs = z.strictObject({
+  type: z.literal("logprobs"),
+  ...lease,
+  tokens: z.array(tokenLogprob).min(1).max(LIMITS.logprobsPerFrame),
+});
 const progress = z.strictObject({ type: z.literal("progress"), ...lease });
 const usage = z.strictObject({
   promptTokens: tokenCount,
@@ -297,7 +316,17 @@ export const outdatedHello = z.object({
   protocol: z.int().max(WORKER_PROTOCOL.version - 1),
 });
 
-export const agentFrame = z.discriminatedUnion("type", [hello, ready, delta, vector, progress, done, failed, drain]);
+export const agentFrame = z.discriminatedUnion("type", [
+  hello,
+  ready,
+  delta,
+  vector,
+  logprobs,
+  progress,
+  done,
+  failed,
+  drain,
+]);
 export type AgentFrame = z.infer<typeof agentFrame>;
 export type Hello = z.infer<typeof hello>;
 export type Usage = z.infer<typeof usage>;

@@ -5,7 +5,7 @@ import { canonicalBytes } from "../../schema/crypto/canonical.ts";
 import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
 import { sha256Hex } from "../../schema/crypto/hash.ts";
 import { ERRORS } from "../../schema/wire/errors.ts";
-import { CLOSE } from "../../schema/wire/limits.ts";
+import { CLOSE, LIMITS } from "../../schema/wire/limits.ts";
 import type { AgentFrame, JobFrame } from "../../schema/wire/worker-frames.ts";
 import { type AgentEvent, sentence } from "../../worker-agent/events.ts";
 import { type BackoffRange, RECONNECT } from "../../worker-agent/session/backoff.ts";
@@ -64,13 +64,19 @@ async function startWorker(
   });
 }
 
-const job = (about: { lease?: number; stream?: boolean; jobId?: string; model?: string } = {}): JobFrame => ({
+const job = (
+  about: { lease?: number; stream?: boolean; jobId?: string; model?: string; topLogprobs?: number } = {},
+): JobFrame => ({
   type: "job",
   jobId: about.jobId ?? randomUUID(),
   lease: about.lease ?? 1,
   model: about.model ?? "steered",
   kind: "chat",
-  request: { messages: [{ role: "user", content: "Grüße 😀" }], stream: about.stream ?? true },
+  request: {
+    messages: [{ role: "user", content: "Grüße 😀" }],
+    stream: about.stream ?? true,
+    ...(about.topLogprobs !== undefined && { topLogprobs: about.topLogprobs }),
+  },
   deadlineMs: Date.now() + 60_000,
 });
 
@@ -261,6 +267,32 @@ describe("a job", () => {
     run.text("all ", "of ", "it");
     run.end(3);
     expect(await side.next("done")).toMatchObject({ text: "all of it" });
+  });
+
+  it.each([
+    ["streamed", true],
+    ["whole", false],
+  ])("that asks for log probabilities hears them before the text that they are of: %s", async (_what, stream) => {
+    void startWorker();
+    const side = await pool.welcomed();
+    side.send(job({ stream, topLogprobs: 0 }));
+    const run = await engine.run();
+    run.say(accepted);
+    const tokens = Array.from({ length: LIMITS.logprobsPerFrame + 2 }, (_, i) => `t${i} `);
+    for (const token of tokens) {
+      run.say({ type: "text", text: token, tokens: 1, logprobs: [{ token, logprob: -1, top: [] }] });
+    }
+    run.end(tokens.length);
+    const frames = await side.until("done");
+    let told = "";
+    let text = "";
+    for (const frame of frames) {
+      if (frame.type === "logprobs") told += frame.tokens.map(({ token }) => token).join("");
+      if (frame.type === "delta") text += frame.text;
+      if (frame.type === "done") text += frame.text ?? "";
+      expect(told.startsWith(text)).toBe(true);
+    }
+    expect([told, text]).toEqual([tokens.join(""), tokens.join("")]);
   });
 
   it("gives its first text at once", async () => {

@@ -5,7 +5,7 @@ import type { GenerationEvent, GenerationJob } from "../../worker-agent/engine/e
 import { openUpstream } from "../../worker-agent/engine/upstream.ts";
 import { Counters } from "../../worker-agent/session/counters.ts";
 import { ScriptedServer } from "./http-servers.ts";
-import { chat } from "./loaded-model.ts";
+import { chat, completion } from "./loaded-model.ts";
 
 /** What OpenAI-compatible servers do that their own documents do not say; each is a report of somebody whom it broke. */
 const KEY = "sk-upstream-secret";
@@ -553,5 +553,60 @@ describe("a refusal says what happened, and no more than a client may know", () 
     const { last } = await run(whole({ error: { message: "x".repeat(10_000) } }, 400));
     if (last?.type !== "failed") throw new Error("not refused");
     expect(`${last.message}: ${last.quoted}`.length).toBeLessThan(500);
+  });
+});
+
+describe("log probabilities", () => {
+  const told = (token: string) => ({ token, logprob: -0.5, bytes: null, top_logprobs: [{ token: "x", logprob: -1 }] });
+  const chunk = (content: string, tokens: string[]) => ({
+    choices: [{ index: 0, delta: { content }, logprobs: { content: tokens.map(told) } }],
+  });
+  const toldBy = (events: readonly GenerationEvent[]) =>
+    events.flatMap((event) => (event.type === "text" ? [[event.text, event.logprobs?.map(({ token }) => token)]] : []));
+
+  it("are asked for and passed on with their text", async () => {
+    const script = sse(chunk("Hel", ["Hel"]), chunk("lo!", ["lo", "!"]), "[DONE]");
+    const { events, asked } = await run(script, { topLogprobs: 1 });
+    expect(asked).toMatchObject({ logprobs: true, top_logprobs: 1 });
+    expect(toldBy(events)).toEqual([
+      ["Hel", ["Hel"]],
+      ["lo!", ["lo", "!"]],
+    ]);
+    const [first] = events.flatMap((event) => (event.type === "text" ? (event.logprobs ?? []) : []));
+    expect(first).toEqual({ token: "Hel", logprob: -0.5, top: [{ token: "x", logprob: -1 }] });
+  });
+
+  it("are no more than were asked for, and not of what a stop sequence cut", async () => {
+    const script = sse(chunk("Hello END more", ["Hello", " END", " more"]), "[DONE]");
+    const { events } = await run(script, { topLogprobs: 0, stop: [" END"] });
+    expect(toldBy(events)).toEqual([["Hello", ["Hello"]]]);
+    for (const event of events) if (event.type === "text") expect(event.logprobs?.[0]?.top).toEqual([]);
+  });
+
+  it("that the server does not tell are a failure by name, and are told to nobody who did not ask", async () => {
+    const { last } = await run(sse(said("Hello"), "[DONE]"), { topLogprobs: 1 });
+    expect(last).toMatchObject({ type: "failed", code: "inference/upstream-disobeyed" });
+    server?.close();
+    const { events } = await run(sse(chunk("Hello", ["Hello"]), "[DONE]"));
+    expect(toldBy(events)).toEqual([["Hello", undefined]]);
+  });
+
+  it("of a completion come as lists", async () => {
+    const logprobs = { tokens: ["Hel", "lo"], token_logprobs: [-0.5, null], top_logprobs: [{ x: -2, y: -1 }, null] };
+    const script = sse({ choices: [{ index: 0, text: "Hello", logprobs }] }, "[DONE]");
+    const { events, asked } = await run(script, {}, completion("Hello", { topLogprobs: 2 }));
+    expect(asked).toMatchObject({ logprobs: 2 });
+    const [text] = events.flatMap((event) => (event.type === "text" ? [event] : []));
+    expect(text?.logprobs).toEqual([
+      {
+        token: "Hel",
+        logprob: -0.5,
+        top: [
+          { token: "y", logprob: -1 },
+          { token: "x", logprob: -2 },
+        ],
+      },
+      { token: "lo", logprob: 0, top: [] },
+    ]);
   });
 });

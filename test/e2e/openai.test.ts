@@ -42,6 +42,39 @@ describe("the official client", () => {
     expect(second.usage?.prompt_tokens).toBeGreaterThan(first.usage?.prompt_tokens ?? Number.POSITIVE_INFINITY);
   });
 
+  it("gets log probabilities of chats and completions, whole and streamed", async () => {
+    const asking = { ...ask("What is a pool?"), logprobs: true, top_logprobs: 3, max_tokens: 20 };
+    const whole = (await client.chat.completions.create(asking)).choices[0];
+    const tokens = whole?.logprobs?.content ?? [];
+    expect(tokens.length).toBeGreaterThan(3);
+    expect(
+      tokens
+        .map(({ token }) => token)
+        .join("")
+        .trimStart(),
+    ).toBe(whole?.message.content);
+    for (const { token, logprob, top_logprobs: top } of tokens) {
+      // Greedy: the token that was chosen is the likeliest.
+      expect(top[0]).toMatchObject({ token, logprob });
+      expect(top.reduce((sum, one) => sum + Math.exp(one.logprob), 0)).toBeLessThanOrEqual(1.001);
+    }
+    const stream = await client.chat.completions.create({ ...asking, stream: true });
+    const streamed = (await Array.fromAsync(stream)).flatMap(({ choices }) => choices[0]?.logprobs?.content ?? []);
+    expect(streamed.map(({ token }) => token)).toEqual(tokens.map(({ token }) => token));
+
+    const { choices } = await client.completions.create({
+      model: MODEL,
+      prompt: "A pool",
+      temperature: 0,
+      logprobs: 2,
+      max_tokens: 8,
+    });
+    const lists = choices[0]?.logprobs;
+    expect(lists?.tokens?.length).toBe(lists?.token_logprobs?.length);
+    expect(lists?.text_offset?.[0]).toBe(0);
+    expect(Object.keys(lists?.top_logprobs?.[0] ?? {})).toContain(lists?.tokens?.[0]);
+  });
+
   it("streams the same answer, with usage at the end", async () => {
     const whole = await client.chat.completions.create({ ...ask("What is a worker?"), seed: 7 });
     const stream = await client.chat.completions.create({

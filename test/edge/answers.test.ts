@@ -49,7 +49,7 @@ function finish(answer: StreamedAnswer): void {
 it("gives up a reader that takes nothing for half a minute, also when the answer has ended", async () => {
   for (const ends of [false, true]) {
     const { answer, gone } = stream();
-    answer.text(served, 0, "hello");
+    answer.text(served, 0, { text: "hello" });
     if (ends) finish(answer);
     const response = await answer.response;
     answer.idle(Date.now() + LIMITS.readerStallMs - 1_000);
@@ -108,17 +108,17 @@ it("tells once that the reader of an answer in one piece is gone", async () => {
 it("counts unread bytes as UTF-8, the write under way included", async () => {
   const { answer, gone } = stream();
   const character = "\u4f60".repeat(LIMITS.readerBufferBytes / 3 / 4);
-  for (let quarters = 1; quarters <= 3; quarters++) answer.text(served, 0, character);
+  for (let quarters = 1; quarters <= 3; quarters++) answer.text(served, 0, { text: character });
   expect(gone).toEqual([]);
   // The piece that goes past the bound is still taken; the next one is not.
-  for (let more = 0; more < 2; more++) answer.text(served, 0, character);
+  for (let more = 0; more < 2; more++) answer.text(served, 0, { text: character });
   expect(gone).toEqual(["inference/slow-reader"]);
   await (await answer.response).body?.cancel().catch(() => {});
 });
 
 it("is closed once everything has been read", async () => {
   const { answer } = stream();
-  answer.text(served, 0, "hello");
+  answer.text(served, 0, { text: "hello" });
   finish(answer);
   const text = await (await answer.response).text();
   expect(text.endsWith("data: [DONE]\n\n")).toBe(true);
@@ -128,10 +128,10 @@ it("is closed once everything has been read", async () => {
 it("gives back every byte that it counted, however it ends", async () => {
   for (const how of ["read", "left", "stalled", "full"] as const) {
     const { answer, told } = stream(new Told(how === "full" ? 1_000 : undefined));
-    answer.text(served, 0, "hello");
+    answer.text(served, 0, { text: "hello" });
     const response = await answer.response;
     if (how === "left") await response.body?.cancel();
-    if (how === "full") answer.text(served, 0, "y".repeat(1_000));
+    if (how === "full") answer.text(served, 0, { text: "y".repeat(1_000) });
     if (how === "stalled") answer.idle(Date.now() + LIMITS.readerStallMs + 1);
     if (how !== "read") await expect.poll(() => told.closed).toBe(1);
     finish(answer);

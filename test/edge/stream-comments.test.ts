@@ -31,9 +31,9 @@ async function slowStream(): Promise<string> {
   await silent(2_500);
   answer.accepted(served);
   await silent(1_500);
-  answer.text(served, 0, "Hel");
+  answer.text(served, 0, { text: "Hel" });
   await silent(SILENT_MS);
-  answer.text(served, 0, "lo");
+  answer.text(served, 0, { text: "lo" });
   answer.finished(served, 0, "stop");
   answer.done([], usage);
   return reading;

@@ -5,6 +5,7 @@ import type {
   EmbeddingRequest,
   FinishReason,
   JobKind,
+  TokenLogprob,
   Usage,
 } from "../../schema/wire/worker-frames.ts";
 
@@ -55,7 +56,13 @@ export type JobFailure = (typeof JOB_FAILURES)[number];
 export type GenerationEvent =
   | { readonly type: "accepted"; readonly promptTokens: number }
   /** `tokens` are those whose first character is in `text`; never more than `text` has bytes (SPEC 6.5). */
-  | { readonly type: "text"; readonly text: string; readonly tokens: number }
+  | {
+      readonly type: "text";
+      readonly text: string;
+      readonly tokens: number;
+      /** Of the tokens of this text, where the request asks for them. */
+      readonly logprobs?: readonly TokenLogprob[];
+    }
   /** A call of one of the request's tools begins; what follows until the next one are its arguments. No text after it. */
   | { readonly type: "tool-call"; readonly id: string; readonly name: string; readonly tokens: number }
   /** A piece of JSON text. */

@@ -1,10 +1,12 @@
 import { randomUUID } from "node:crypto";
 import type { LlamaContextSequence, LlamaGrammarEvaluationState, LlamaModel, Token } from "node-llama-cpp";
+import { LIMITS } from "../../schema/wire/limits.ts";
 import type { ReadSchema } from "../../schema/wire/schema-node.ts";
-import type { FinishReason } from "../../schema/wire/worker-frames.ts";
+import type { FinishReason, TokenLogprob } from "../../schema/wire/worker-frames.ts";
 import type { Constraint } from "./constraint.ts";
 import type { EngineMeter, GenerationEvent, GenerationJob } from "./engine.ts";
 import type { Grammars } from "./grammars.ts";
+import { type Drawing, measuredTokens } from "./measured-tokens.ts";
 import type { Prompt } from "./prompt.ts";
 import { samplingOf } from "./sampling.ts";
 import { stopFilter } from "./stop-filter.ts";
@@ -39,6 +41,8 @@ export class Generation {
   /** The prompt's, and all that was generated and stands. */
   #tokens: Token[];
   #finish: FinishReason = "length";
+  /** Of tokens whose text is still held back. */
+  readonly #unsaid: TokenLogprob[] = [];
   #stopSequence: string | null = null;
   #aborted = false;
 
@@ -132,6 +136,7 @@ export class Generation {
       }
     }
     if (!this.#aborted) yield* this.#say(filter.flush());
+    this.#unsaid.length = 0;
   }
 
   async *#json(grammar: string): AsyncGenerator<GenerationEvent, void, undefined> {
@@ -200,7 +205,8 @@ export class Generation {
 
   *#say(piece: { text: string; tokens: number }): Generator<GenerationEvent> {
     if (piece.text === "") return;
-    yield { type: "text", ...piece };
+    const logprobs = this.#unsaid.splice(0, piece.tokens);
+    yield { type: "text", ...piece, ...(logprobs.length > 0 && { logprobs }) };
   }
 
   /** Token after token; `#finish` says why there are no more, `#aborted` that nobody wants them. */
@@ -219,7 +225,10 @@ export class Generation {
       ...(grammar !== null && { grammarEvaluationState: grammar }),
     };
     const ends = (token: Token) => model.isEogToken(token) || (grammar === null && prompt.stopTokens.includes(token));
-    for await (const token of sequence.evaluate(rest, options)) {
+    const { topLogprobs } = job.request;
+    const tokens =
+      topLogprobs === undefined ? sequence.evaluate(rest, options) : this.#measured(rest, options, topLogprobs);
+    for await (const token of tokens) {
       if (signal.aborted) {
         this.#aborted = true;
         return;
@@ -236,6 +245,21 @@ export class Generation {
         return;
       }
       if (this.#completionTokens >= this.#maxTokens) return;
+    }
+  }
+
+  /** The same with log probabilities, which are kept until the token's text is said. */
+  async *#measured(rest: Token[], drawing: Drawing, most: number): AsyncGenerator<Token, void, undefined> {
+    const { sequence, model } = this.#parts;
+    const textOf = (token: Token) =>
+      model.detokenize([token], true, this.#tokens.slice(-1)).slice(0, LIMITS.logprobTokenChars);
+    for await (const { token, logprob, top } of measuredTokens(sequence, rest, drawing, most)) {
+      this.#unsaid.push({
+        token: textOf(token),
+        logprob,
+        top: top.map((one) => ({ token: textOf(one.token), logprob: one.logprob })),
+      });
+      yield token;
     }
   }
 

@@ -1,10 +1,13 @@
 import * as z from "zod";
+import type { TokenLogprob } from "../../schema/wire/worker-frames.ts";
 import type { CallPiece } from "./upstream-calls.ts";
+import { upstreamLogprobs } from "./upstream-logprobs.ts";
 import { type ClaimedUsage, claimedUsage } from "./upstream-usage.ts";
 
 /** One event of a streamed answer, or a whole answer that was not streamed: what of it counts. */
 export interface Piece {
   readonly text: string;
+  readonly logprobs: readonly TokenLogprob[];
   readonly calls: readonly CallPiece[];
   /** True where the server sent a part of the model's reasoning, which no client is shown. */
   readonly reasons: boolean;
@@ -52,6 +55,7 @@ const choice = z.object({
   // Ollama and SGLang said "" while the answer went on (ollama/ollama#4357, sgl-project/sglang#3912).
   finish_reason: name,
   error: z.unknown().optional(),
+  logprobs: z.unknown().optional(),
 });
 /** Servers put much more here and not always the same: what is not needed is not looked at. */
 const answer = z.object({
@@ -79,6 +83,7 @@ export function readingOf(value: unknown): Reading {
   const calls = spoken?.tool_calls ?? (legacy ? [{ function: legacy }] : []);
   const piece: Piece = {
     text: spoken?.content || spoken?.refusal || first?.text || "",
+    logprobs: first?.logprobs ? upstreamLogprobs(first.logprobs) : [],
     calls: calls.map(callPiece),
     reasons: Boolean(spoken?.reasoning_content || spoken?.reasoning),
     finishReason: first?.finish_reason || null,

@@ -5,6 +5,7 @@ import { type StopFilter, stopFilter } from "./stop-filter.ts";
 import type { Piece } from "./upstream-answer.ts";
 import { type Assembled, CallAssembler, type CallEvent, type CallProblem } from "./upstream-calls.ts";
 import { disobeyed, type Failure, misused, NOT_UNDERSTOOD } from "./upstream-failure.ts";
+import { LogprobQueue } from "./upstream-logprobs.ts";
 import { disobedience } from "./upstream-obedience.ts";
 import { type ClaimedUsage, laterUsage } from "./upstream-usage.ts";
 import { wholeCharacters } from "./whole-characters.ts";
@@ -30,6 +31,7 @@ export class UpstreamGeneration {
   readonly #mostBytes: number;
   readonly #characters = wholeCharacters();
   readonly #stops: StopFilter;
+  readonly #logprobs: LogprobQueue;
   readonly #calls: CallAssembler;
   /** Text that waits for the call which the request demands: without one, no word of the answer is to be used. */
   readonly #waiting: Said[] = [];
@@ -50,6 +52,7 @@ export class UpstreamGeneration {
     this.#job = job;
     this.#mostBytes = Math.min((request.maxTokens ?? contextTokens) * LIMITS.tokenBytes, LIMITS.answerBytes);
     this.#stops = stopFilter(request.stop ?? []);
+    this.#logprobs = new LogprobQueue(request.topLogprobs);
     this.#oneCall = chat?.parallelToolCalls === false;
     const most = this.#oneCall ? 1 : LIMITS.toolCallsPerMessage;
     const names = (chat?.tools ?? []).map(({ name }) => name);
@@ -76,6 +79,7 @@ export class UpstreamGeneration {
     if (this.#receivedBytes > this.#mostBytes)
       return this.#finish(this.#calls.begun ? [] : this.#restOfText(), "length");
 
+    this.#logprobs.push(piece.logprobs);
     const text = this.#calls.begun ? "" : this.#characters.push(piece.text);
     const { out, stopped } = this.#stops.push({ text, tokens: text === "" ? 0 : 1 });
     const events = this.#textEvents(out);
@@ -104,6 +108,7 @@ export class UpstreamGeneration {
     const isCut = reason === "length" || reason === "content_filter";
     const assembled = this.#calls.end(isCut);
     if (!assembled.ok) return failedStep(this.#problemWith(assembled), this.#said(events));
+    if (this.#logprobs.isMissing && this.#receivedBytes > 0) return failedStep(NO_LOGPROBS, this.#said(events));
     const wrong =
       isCut || !("messages" in this.#job.request)
         ? null
@@ -125,7 +130,8 @@ export class UpstreamGeneration {
   #textEvents({ text, tokens }: { readonly text: string; readonly tokens: number }): Said[] {
     if (text === "") return [];
     if (this.#keepsText) this.#text += text;
-    return [{ type: "text", text, tokens }];
+    const logprobs = this.#logprobs.takeFor(text);
+    return [{ type: "text", text, tokens, ...(logprobs.length > 0 && { logprobs }) }];
   }
 
   /** What of these may go out now. */
@@ -181,6 +187,7 @@ const PROBLEMS: Readonly<Record<CallProblem, Failure>> = Object.freeze({
   "too-many": misused("The upstream model called more tools at once than were allowed."),
 });
 
+const NO_LOGPROBS = disobeyed("The upstream server told no log probabilities.");
 const SEVERAL_CALLS = disobeyed("The upstream server made several tool calls, though parallel_tool_calls is false.");
 
 const failedStep = (failure: Failure, events: readonly Said[] = []): Step => ({

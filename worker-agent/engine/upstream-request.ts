@@ -9,13 +9,14 @@ export function generationBody(
   model: string,
   withoutFields: ReadonlySet<Failure["unknownField"]>,
 ): object {
-  const { maxTokens, temperature, topP, seed, stop } = request;
+  const { maxTokens, temperature, topP, seed, stop, topLogprobs: top } = request;
   const maxTokensField = withoutFields.has("max_tokens") ? "max_completion_tokens" : "max_tokens";
   return {
     model,
     ...(kind === "chat" ? chatFields(request) : { prompt: request.prompt }),
     ...(maxTokens === undefined ? {} : { [maxTokensField]: maxTokens }),
     ...(temperature === undefined ? {} : { temperature }),
+    ...(top === undefined ? {} : kind === "chat" ? { logprobs: true, top_logprobs: top } : { logprobs: top }),
     ...(topP === undefined ? {} : { top_p: topP }),
     ...(seed === undefined ? {} : { seed }),
     ...(stop === undefined || stop.length === 0 ? {} : { stop }),

@@ -3,7 +3,15 @@ import { toBase64 } from "../../schema/crypto/bytes.ts";
 import { canonicalBytesOrNull } from "../../schema/crypto/canonical.ts";
 import { sha256Hex } from "../../schema/crypto/hash.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
-import type { AgentFrame, FinishReason, JobFrame, Metering, ToolCall, Usage } from "../../schema/wire/worker-frames.ts";
+import type {
+  AgentFrame,
+  FinishReason,
+  JobFrame,
+  Metering,
+  TokenLogprob,
+  ToolCall,
+  Usage,
+} from "../../schema/wire/worker-frames.ts";
 import type { Engine, Failed, JobFailure } from "../engine/engine.ts";
 import { coalescer } from "./coalesce.ts";
 import { endForPool } from "./frame-for-pool.ts";
@@ -139,8 +147,16 @@ async function generate(job: Exclude<JobFrame, { kind: "embedding" }>, report: R
   let seq = 0;
   let flushTimer: NodeJS.Timeout | undefined;
 
+  const unsent: TokenLogprob[] = [];
+  /** Before the text that the tokens are of. */
+  const sendLogprobs = (least = 1) => {
+    while (unsent.length >= least) {
+      report.send({ type: "logprobs", tokens: unsent.splice(0, LIMITS.logprobsPerFrame) });
+    }
+  };
   const sendDelta = (delta: { text: string; tokens: number }, begun?: { id: string; name: string }) => {
     const toolCall = calls.length === 0 ? {} : { toolCall: { index: calls.length - 1, ...begun } };
+    sendLogprobs();
     report.send({ type: "delta", seq: seq++, ...delta, ...toolCall });
   };
   const flush = () => {
@@ -176,6 +192,8 @@ async function generate(job: Exclude<JobFrame, { kind: "embedding" }>, report: R
         }
         case "text":
         case "tool-arguments":
+          if (event.type === "text") unsent.push(...(event.logprobs ?? []));
+          if (!stream) sendLogprobs(LIMITS.logprobsPerFrame);
           await say({ text: event.text, tokens: event.tokens });
           break;
         case "tool-call": {
@@ -193,6 +211,7 @@ async function generate(job: Exclude<JobFrame, { kind: "embedding" }>, report: R
           return report.fail(event);
         case "end": {
           flush();
+          sendLogprobs();
           const { finishReason, usage } = endForPool(runner.minor, event, { bytes: saidBytes, calls: calls.length });
           return await report.done(finishReason, usage, {
             ...(!stream && { text: answer, ...(calls.length > 0 && { toolCalls: calls }) }),

@@ -25,7 +25,7 @@ const called = { name: "f", arguments: "{}" };
 
 tableCases("the table of /v1/chat/completions", {
   api: chatApi,
-  body: { model: "m", messages: [user], tools: [{ type: "function", function: { name: "f" } }] },
+  body: { model: "m", messages: [user], tools: [{ type: "function", function: { name: "f" } }], logprobs: true },
   shapes: {
     "messages[system]": { role: "system", content: "s" },
     "messages[developer]": { role: "developer", content: "s" },
@@ -83,6 +83,8 @@ tableCases("the table of /v1/chat/completions", {
     "tool_choice[function].function": [{ name: "f" }, { name: "g" }],
     "tool_choice[function].function.name": ["f", "g"],
     parallel_tool_calls: [true, false],
+    logprobs: [false, true],
+    top_logprobs: [1, 2],
   },
   read: (body) => [body.model, body.n ?? 1, body.stream_options?.include_usage ?? false, toChatRequest(body)],
 });
@@ -91,7 +93,7 @@ tableCases("the table of /v1/completions", {
   api: completionApi,
   body: { model: "m", prompt: "p" },
   shapes: {},
-  used: { ...generation, prompt: ["a", ["b", "c"]], best_of: [1, 2] },
+  used: { ...generation, prompt: ["a", ["b", "c"]], best_of: [1, 2], logprobs: [0, 5] },
   read: (body) => [
     body.model,
     body.n ?? 1,

@@ -208,7 +208,12 @@ describe("what is refused, by name", () => {
     ["empty messages", chat({ messages: [] }), "http/invalid-body", "messages"],
     ["n of none", chat({ n: 0 }), "http/invalid-body", "n"],
     ["n of too many", chat({ n: 33 }), "http/invalid-body", "n"],
-    ["logprobs", chat({ logprobs: true }), "http/unsupported-parameter", "logprobs"],
+    [
+      "more likely tokens than OpenAI tells",
+      chat({ logprobs: true, top_logprobs: 21 }),
+      "http/invalid-body",
+      "top_logprobs",
+    ],
     ["a tool of another type", chat({ tools: [{ type: "custom" }] }), "http/unsupported-parameter", "tools.0.type"],
     [
       "a tool without a name",

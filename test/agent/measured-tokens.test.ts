@@ -1,0 +1,77 @@
+import type { Token } from "node-llama-cpp";
+import { describe, expect, it } from "vitest";
+import { draw, logprobsOf, randomOf } from "../../worker-agent/engine/measured-tokens.ts";
+
+const token = (n: number) => n as Token;
+const logits = [
+  [token(1), 0],
+  [token(2), 2],
+  [token(3), -1],
+] as const;
+const total = logits.reduce((sum, [, logit]) => sum + Math.exp(logit - 2), 0);
+
+describe("log probabilities", () => {
+  it("are those of the whole vocabulary, the likeliest first", () => {
+    const found = logprobsOf(logits, total);
+    expect(found.map((one) => one.token)).toEqual([2, 1, 3]);
+    expect(found.reduce((sum, { logprob }) => sum + Math.exp(logprob), 0)).toBeCloseTo(1, 10);
+    // Half of the mass is elsewhere: those that are told hold the other half.
+    const half = logprobsOf(logits, 2 * total);
+    expect(half.reduce((sum, { logprob }) => sum + Math.exp(logprob), 0)).toBeCloseTo(0.5, 10);
+  });
+
+  it("are numbers also of what is impossible", () => {
+    const logits = [[token(1), 0] as const, [token(2), Number.NEGATIVE_INFINITY] as const];
+    expect(logprobsOf(logits, 1)).toEqual([
+      { token: 1, logprob: 0 },
+      { token: 2, logprob: -9999 },
+    ]);
+  });
+
+  it("are never above zero, whatever a float rounds to", () => {
+    expect(logprobsOf([[token(1), 7]], 0.999_999)).toEqual([{ token: 1, logprob: 0 }]);
+  });
+});
+
+describe("a token is drawn", () => {
+  const candidates = logprobsOf(logits, total);
+  const drawing = { temperature: 1, topP: 1, topK: 1_000, seed: 1 };
+  const shares = (change: object) => {
+    const random = randomOf(7);
+    const counts = new Map<number, number>();
+    for (let i = 0; i < 20_000; i++) {
+      const drawn = draw(candidates, { ...drawing, ...change }, random()).token;
+      counts.set(drawn, (counts.get(drawn) ?? 0) + 1);
+    }
+    return candidates.map((one) => (counts.get(one.token) ?? 0) / 20_000);
+  };
+
+  it("as the distribution says", () => {
+    for (const [at, share] of shares({}).entries())
+      expect(share).toBeCloseTo(Math.exp(candidates[at]?.logprob ?? 0), 1);
+  });
+
+  it("always the likeliest at temperature 0, or from the smallest nucleus", () => {
+    expect(shares({ temperature: 0 })).toEqual([1, 0, 0]);
+    expect(shares({ topP: 0 })).toEqual([1, 0, 0]);
+  });
+
+  it("more evenly at a high temperature, within the nucleus only", () => {
+    const [likeliest = 0, second = 0, third = 1] = shares({ temperature: 100, topP: 0.9 });
+    expect(likeliest).toBeCloseTo(0.5, 1);
+    expect(second).toBeCloseTo(0.5, 1);
+    expect(third).toBe(0);
+  });
+
+  it("at both ends of what a generator gives", () => {
+    expect(draw(candidates, drawing, 0).token).toBe(2);
+    expect(draw(candidates, drawing, 1 - 2 ** -32).token).toBe(3);
+  });
+
+  it("the same by the same seed, and others by another", () => {
+    const drawn = (seed: number) => Array.from({ length: 8 }, randomOf(seed));
+    expect(drawn(1)).toEqual(drawn(1));
+    expect(drawn(1)).not.toEqual(drawn(2));
+    for (const one of Array.from({ length: 1_000 }, randomOf(2 ** 32 - 1))) expect(one >= 0 && one < 1).toBe(true);
+  });
+});

@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestProject } from "vitest/node";
+import { CACHE_FOLDER } from "../scripts/runtime/cache-folder.ts";
 
 /**
  * Around all tests of a run: a folder for temporary files, and one for what one test file makes and others need too.
@@ -14,6 +15,8 @@ export default function setup({ vitest }: TestProject): void {
   for (const each of [temporary, shared]) mkdirSync(each);
   process.env.TMPDIR = temporary;
   process.env.E2E_RUN_FOLDER = shared;
+  // npm keeps compiled code in the temporary folder, unless it is told of another place.
+  process.env.NODE_COMPILE_CACHE = `${CACHE_FOLDER}code`;
   // After a teardown of this file Miniflare may still be at work; when Vitest has closed, it is not.
   vitest.onClose(() => {
     const left = readdirSync(temporary);

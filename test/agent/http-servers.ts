@@ -14,9 +14,9 @@ export interface LlamaServer {
   stop(): Promise<void>;
 }
 
-export async function startLlamaServer(key = ""): Promise<LlamaServer> {
+export async function startLlamaServer(key = "", env: Record<string, string> = {}): Promise<LlamaServer> {
   const child = fork(new URL("./llama-http-server.ts", import.meta.url), {
-    env: { ...process.env, SERVER_KEY: key },
+    env: { ...process.env, SERVER_KEY: key, ...env },
     execArgv: [],
   });
   const [{ port }] = (await once(child, "message")) as [ServerStarted];

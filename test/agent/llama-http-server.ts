@@ -20,6 +20,8 @@ export interface ServerStarted {
 }
 
 const key = process.env.SERVER_KEY ?? "";
+/** The server dies as soon as its first piece of text is on its way. */
+const diesAtFirstText = process.env.SERVER_DIES === "1";
 const llama = await getLlama({ build: "never", gpu: false, logLevel: LlamaLogLevel.error });
 const model = await llama.loadModel({ modelPath: EMBEDDED_MODEL.path });
 const context = await model.createContext({ sequences: 4, contextSize: SERVER_CONTEXT, threads: 1 });
@@ -82,9 +84,10 @@ async function handle(request: IncomingMessage, response: ServerResponse): Promi
         response.write(`data: ${JSON.stringify({ id: "one", model: body.model, ...value })}\n\n`);
       const choice = (text: string) => (chat ? { delta: { content: text } } : { text });
       if (chat) event({ choices: [{ index: 0, delta: { role: "assistant", content: "" }, finish_reason: null }] });
-      const done = await generate(sequence, body, chat, left.signal, (text) =>
-        event({ choices: [{ index: 0, ...choice(text), finish_reason: null }] }),
-      );
+      const done = await generate(sequence, body, chat, left.signal, (text) => {
+        event({ choices: [{ index: 0, ...choice(text), finish_reason: null }] });
+        if (diesAtFirstText) response.write("", () => process.kill(process.pid, "SIGKILL"));
+      });
       event({ choices: [{ index: 0, ...(chat ? { delta: {} } : { text: "" }), finish_reason: done.finishReason }] });
       if (body.stream_options?.include_usage === true) event({ choices: [], usage: done.usage });
       response.end("data: [DONE]\n\n");

@@ -174,10 +174,10 @@ describe("a real OpenAI-compatible server", () => {
 
 describe("a server that dies", () => {
   it("in the middle of an answer, and is not there for the next", async () => {
-    const server = await startLlamaServer();
+    const server = await startLlamaServer("", { SERVER_DIES: "1" });
     const engine = await engineAt(server.url);
     const job = of(completion("Ligand", { temperature: 1.5, topP: 1, seed: 3 }));
-    const { last } = await answer(engine, job, undefined, () => server.process.kill("SIGKILL"));
+    const { last } = await answer(engine, job);
     expect(last).toMatchObject({ type: "failed", code: "inference/engine-failed", retryable: true });
     if (server.process.signalCode === null) await once(server.process, "exit");
     const after = await answer(engine, job);

@@ -79,7 +79,7 @@ module.exports = {
         "The rules are functions of state, event and time (SPEC 1, rule 2): no platform, no router, no database, no shell.",
       severity: "error",
       from: {
-        path: "^edge/(inference/(lane-machine|lane-metrics|admission|metering-rules|answer-format|worker-presence)|workers/(enrolment|handshake-rate|worker-record)|events/(arrival|clock|clock-guard|visibility|log-machine)|federation/(replay-window|peer-rate|signed-admission|trust|registration|registration-challenge|reverse-verify|delivery|sync-machine)|status/metrics)\\.ts$",
+        path: "^edge/(inference/(lane-machine|lane-metrics|admission|metering-rules|answer-format|worker-presence)|workers/(enrolment|handshake-rate|worker-record)|events/(arrival|clock|clock-guard|visibility|log-machine)|federation/(replay-window|cell-rate|peer-rate|peer-work-rate|stranger-rate|peer-record|signed-admission|trust|registration|registration-challenge|reverse-verify|delivery|sync-machine)|status/metrics)\\.ts$",
       },
       to: { path: "^cloudflare:|^node:|hono|drizzle-orm|-object\\.ts$|store\\.ts$", dependencyTypesNot: ["type-only"] },
     },

@@ -98,6 +98,17 @@ export class EventLedger {
     return this.#sql.exec("SELECT 1 FROM log WHERE content_id = ?", contentId).toArray().length > 0;
   }
 
+  /** Which of these the log has, or holds until our clock has reached them. */
+  known(contentIds: readonly string[]): string[] {
+    const ids = JSON.stringify(contentIds);
+    const among = (table: "log" | "held") =>
+      `SELECT content_id FROM ${table} WHERE content_id IN (SELECT value FROM json_each(?))`;
+    return this.#sql
+      .exec<{ content_id: string }>(`${among("log")} UNION ${among("held")}`, ids, ids)
+      .toArray()
+      .map((row) => row.content_id);
+  }
+
   /** The next events of an audience after `since`, as many as make one answer; at least one, if there is one. */
   page(audience: Audience, since: number, limit: number): SequencedEvent[] {
     const place = PLACE[audience];

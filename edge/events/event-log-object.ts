@@ -167,6 +167,11 @@ export class EventLog extends DurableObject<Env> {
     return results;
   }
 
+  /** Which of these ids need no second look: their events are here, and were opened when they came. */
+  known(contentIds: string[]): string[] {
+    return this.#ledger.known(contentIds);
+  }
+
   /** The same, of one peer, which may have the log keep so many a minute. */
   async takeAtRate(events: TakenEvent[], perMinute: number): Promise<TakenAtRate> {
     const from = events[0]?.from ?? "";

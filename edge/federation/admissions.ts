@@ -1,5 +1,6 @@
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { PeerRateLimits } from "./peer-rate.ts";
+import { chargeWork, workWaitMs } from "./peer-work-rate.ts";
 import { afterPurge, expiredThroughSeconds, type NonceRow } from "./replay-window.ts";
 import {
   type AdmissionRequest,
@@ -15,6 +16,8 @@ const EXPIRED = "SELECT nonce, timestamp_s FROM nonces WHERE timestamp_s <= ? OR
 export class Admissions {
   readonly #storage: DurableObjectStorage;
   #traffic: PeerTraffic;
+  /** As the policy said with the last request. */
+  #workMsPerSecond: number = LIMITS.peerWorkMsPerSecond;
   /** Admitted, and not on disk yet. */
   #rows = new Map<string, NonceRow>();
   #committing: Promise<void> | null = null;
@@ -34,6 +37,7 @@ export class Admissions {
 
   /** Decided at once, in the order of arrival; what passes is on disk when this resolves. */
   async admit(request: AdmissionRequest, limits: PeerRateLimits, nowMs: number): Promise<SignedAdmission> {
+    this.#workMsPerSecond = limits.workMsPerSecond;
     const step = admitSigned(this.#traffic, request, this.#hasSeen(request.nonce), limits, nowMs);
     if (!step.ok) return step;
     this.#traffic = step.traffic;
@@ -41,6 +45,18 @@ export class Admissions {
     this.#committing ??= this.#commitSoon();
     await this.#committing;
     return step;
+  }
+
+  /** How long until the peer may have this pool do more for it. */
+  workWaitMs(nowMs: number): number {
+    return workWaitMs(this.#traffic.rate.workPaidAtMs ?? 0, this.#workMsPerSecond, nowMs);
+  }
+
+  /** On disk with the next request that is admitted: what a crash forgets is less than one burst. */
+  chargeWork(costUs: number, nowMs: number): void {
+    const { rate } = this.#traffic;
+    const workPaidAtMs = chargeWork(rate.workPaidAtMs ?? 0, costUs, this.#workMsPerSecond, nowMs);
+    this.#traffic = { ...this.#traffic, rate: { ...rate, workPaidAtMs } };
   }
 
   /** Inside the transaction of a registration that it came with. */

@@ -5,7 +5,6 @@ import { verifyLivenessAnswer } from "../../schema/crypto/liveness-proof.ts";
 import type { PeerRow } from "../../schema/db/peers.ts";
 import {
   type EventType,
-  type HybridTime,
   type PeerAudience,
   type SignedCheckpoint,
   type SignedEvent,
@@ -30,36 +29,18 @@ import { Outbox } from "../record/outbox.ts";
 import type { Absence } from "./absence.ts";
 import { Admissions } from "./admissions.ts";
 import { DeliveryQueue, type GiveUpReason, type Message } from "./delivery-queue.ts";
+import { type DeskOwner, EventDesk, type Pulled, type PullRequest, type Pushed } from "./event-desk.ts";
 import type { PeerAddress } from "./peer-client.ts";
 import { PeerLine } from "./peer-line.ts";
 import { peerRateLimits } from "./peer-rate.ts";
+import { identityOfRow, isSamePeer, type PeerIdentity, rowOfPeer, trustOfRow } from "./peer-record.ts";
 import type { MemberStanding } from "./peer-registry-object.ts";
 import { PeerSync, type SyncView } from "./peer-sync.ts";
+import { ReceivedGrants } from "./received-grants.ts";
 import type { AdmissionRequest, SignedAdmission } from "./signed-admission.ts";
 import { peersChanged } from "./store.ts";
 import type { Unfollowable } from "./sync-machine.ts";
-import {
-  awaitsAdmin,
-  decide,
-  effectiveTrust,
-  type GrantStep,
-  type PeerTrust,
-  prove,
-  receiveGrant,
-  remove,
-  type TrustStep,
-  trustInEffect,
-} from "./trust.ts";
-
-/** Persisted contract: who the peer is, as its last card says. */
-interface PeerIdentity {
-  atomId: string;
-  publicKey: string;
-  name: string;
-  url: string;
-  capabilities: string[];
-  authTier: Card["auth_tier"];
-}
+import { decide, type GrantStep, type PeerTrust, prove, remove, type TrustStep, trustInEffect } from "./trust.ts";
 
 export type Admitted =
   | { ok: true; trust: TrustLevel }
@@ -112,6 +93,8 @@ export class Bond extends DurableObject<Env> {
   #tables: PeerTables | null = null;
   readonly #line: PeerLine;
   readonly #sync: PeerSync;
+  readonly #grants: ReceivedGrants;
+  readonly #desk: EventDesk;
   #identity: PeerIdentity | undefined;
   #trust: PeerTrust | null;
   #decidedBy: string | null;
@@ -152,11 +135,27 @@ export class Bond extends DurableObject<Env> {
       peer: () => this.#identity ?? null,
       self: () => this.#self(),
       armBy: (atMs) => this.#alarm.by(atMs),
+      workWaitMs: () => this.#admissions.workWaitMs(Date.now()),
+      chargeWork: (costUs) => this.#admissions.chargeWork(costUs, Date.now()),
       startedOver: (save) => this.#startedOver(save),
       equivocated: (audience, proof, save) => this.#equivocated(audience, proof, save),
       unfollowable: (audience, found, save) => this.#cannotFollow(audience, found, save),
       followable: () => ctx.waitUntil(this.#settle()),
     });
+    this.#grants = new ReceivedGrants(env, kv, {
+      trust: () => this.#trust,
+      peer: () => this.#identity?.atomId,
+      events: () => this.#events,
+      inItsPlace: (peer, policy, step) => this.#inItsPlace(peer, policy, step),
+      change: (trust, also) => this.#change(trust, also),
+    });
+    const desk: DeskOwner = {
+      bringer: (policy) => ({ atomId: this.#identity?.atomId ?? "", trust: trustInEffect(this.#trust, policy) }),
+      admissions: () => this.#admissions,
+      acknowledge: (audience, log, since) => this.#sync.acknowledge(audience, log, since),
+      settle: () => this.#settle(),
+    };
+    this.#desk = new EventDesk(env, desk, this.#grants);
     if (this.#trust !== null) this.#open();
   }
 
@@ -239,9 +238,14 @@ export class Bond extends DurableObject<Env> {
     };
   }
 
-  /** What the peer has of our log, by its own word. */
-  acknowledge(audience: PeerAudience, log: { logId: string; head: number }, since: number): void {
-    this.#sync.acknowledge(audience, log, since);
+  /** A page of our log, to a peer that was admitted. */
+  pull(request: PullRequest, policy: FederationPolicy): Promise<Pulled> {
+    return this.#desk.pull(request, policy);
+  }
+
+  /** Events of a peer that was admitted; `body` is what it signed, and not parsed yet. */
+  push(body: Uint8Array, policy: FederationPolicy): Promise<Pushed> {
+    return this.#desk.push(body, policy);
   }
 
   /** SPEC 4.2: server-sent events, to a peer whose trust was found to be enough. */
@@ -268,29 +272,10 @@ export class Bond extends DurableObject<Env> {
       await this.#forget();
       return false;
     }
-    const nowMs = Date.now();
-    const { id: atomId, publicKey, name, url, authTier, granted, decidedBy, addedByAdmin } = row;
-    const { addedAtMs, revokedAtMs, removedAtMs } = row;
-    const trust: PeerTrust = {
-      granted: granted as GrantableLevel,
-      received: 0,
-      receivedAt: null,
-      decided: decidedBy === null ? null : (granted as GrantableLevel),
-      addedByAdmin,
-      addedAtMs,
-      revokedAtMs,
-      removedAtMs,
-    };
-    this.#change(trust, () => {
-      this.#identity = {
-        atomId,
-        publicKey,
-        name,
-        url,
-        capabilities: JSON.parse(row.capabilities) as string[],
-        authTier,
-      };
-      this.#admissions.startOver(row.signatureVersion === 2 ? 2 : 1, nowMs);
+    const { decidedBy } = row;
+    this.#change(trustOfRow(row), () => {
+      this.#identity = identityOfRow(row);
+      this.#admissions.startOver(row.signatureVersion === 2 ? 2 : 1, Date.now());
       this.#decidedBy = decidedBy;
       this.#seenAtMs = row.seenAtMs;
       for (const [key, value] of Object.entries({ identity: this.#identity, decidedBy })) {
@@ -357,7 +342,10 @@ export class Bond extends DurableObject<Env> {
       this.ctx.storage.kv.put("identity", this.#identity);
       this.#seenAtMs = nowMs;
       this.#admissions.speaks(signatureVersion);
+      if (by.admin !== null) this.#grants.release();
       if (!fresh) return this.#sayGrantAgain();
+      // Our log hears of a stranger when somebody here decides about it.
+      if (by.admin === null && !wasRemoved) return this.#grants.met();
       this.#events.put({ type: "peer_handshake", visibility: "private", payload: { peer: atomId, by: by.admin } });
       // It may still count on what we granted before we removed it.
       const payload = { peer: atomId, level: step.trust.granted };
@@ -391,6 +379,7 @@ export class Bond extends DurableObject<Env> {
     const before = this.#trust?.granted ?? 0;
     this.#change(step.trust, () => {
       this.#stay();
+      this.#grants.release();
       this.#decidedBy = admin.name;
       this.ctx.storage.kv.put("decidedBy", admin.name);
       this.#events.put({
@@ -416,6 +405,7 @@ export class Bond extends DurableObject<Env> {
     this.#change(remove(this.#trust, Date.now()), () => {
       this.#stay();
       this.#deliveries.clear();
+      this.#grants.release();
       this.#events.put({ type: "trust_changed", visibility: "private", payload: { peer, by, from: before, to: null } });
       if (counts) this.#events.put({ type: "trust_granted", visibility: "direct", payload: { peer, level: 0 } });
     });
@@ -477,36 +467,6 @@ export class Bond extends DurableObject<Env> {
     await this.#alarm.clear();
     await this.ctx.storage.deleteAll();
     this.#tables = null;
-  }
-
-  /** Grants that the peer signed for us; old ones change nothing. */
-  async receiveGrants(
-    grants: readonly { level: TrustLevel; at: HybridTime }[],
-    policy: FederationPolicy,
-  ): Promise<void> {
-    const peer = this.#identity?.atomId;
-    for (const grant of grants) {
-      if (this.#trust === null || peer === undefined) return;
-      const given = this.#trust;
-      const step = await this.#inItsPlace(peer, policy, (others) =>
-        receiveGrant(this.#trust ?? given, grant, policy, others),
-      );
-      // Forgotten while it asked for its place.
-      if (this.#trust === null) return;
-      if (!step.applied) continue;
-      const { granted: before, received: receivedBefore } = this.#trust;
-      this.#change(step.trust, () => {
-        const { granted: to, received } = step.trust;
-        const payload = { peer, by: null, from: before, to, received };
-        // Said again: only its clock is new, and our log has the grant itself.
-        const isNews = to !== before || received !== receivedBefore;
-        if (isNews) this.#events.put({ type: "trust_changed", visibility: "private", payload });
-        // Without `require_mutual` the answer is ours by itself, and the peer hears of it.
-        if (to !== before)
-          this.#events.put({ type: "trust_granted", visibility: "direct", payload: { peer, level: to } });
-      });
-    }
-    await this.#settle();
   }
 
   /** For the operator: the row as it is now, and how sync stands. */
@@ -746,7 +706,12 @@ export class Bond extends DurableObject<Env> {
   /** The registry's count, the log and the record follow the commit; what fails now is tried again by the alarm. */
   async #settle(): Promise<void> {
     if (this.#trust === null) return;
-    const steps = [() => this.#noteFollowing(), () => this.#events.flush(), () => this.#outbox.flush()];
+    const steps = [
+      () => this.#noteFollowing(),
+      () => this.#grants.tellLog(),
+      () => this.#events.flush(),
+      () => this.#outbox.flush(),
+    ];
     const done: PromiseSettledResult<unknown>[] = await Promise.allSettled(steps.map((step) => step()));
     // Last: it says what is left to do.
     done.push(...(await Promise.allSettled([this.#noteMember()])));
@@ -830,28 +795,12 @@ export class Bond extends DurableObject<Env> {
 
   #row(): PeerRow | null {
     if (this.#identity === undefined || this.#trust === null) return null;
-    const { atomId: id, publicKey, name, url, capabilities, authTier } = this.#identity;
-    const { granted, received, addedByAdmin, addedAtMs, revokedAtMs, removedAtMs } = this.#trust;
-    return {
-      id,
-      publicKey,
-      name,
-      url,
-      capabilities: JSON.stringify(capabilities),
-      authTier,
-      granted,
-      received,
-      effective: effectiveTrust(granted, received),
-      awaitsAdmin: awaitsAdmin(this.#trust),
-      addedByAdmin,
+    return rowOfPeer(this.#identity, this.#trust, {
       decidedBy: this.#decidedBy,
       signatureVersion: this.#admissions.signatureVersion,
       circuit: this.#line.circuit(),
-      addedAtMs,
       seenAtMs: this.#seenAtMs,
-      revokedAtMs,
-      removedAtMs,
-    };
+    });
   }
 }
 
@@ -863,9 +812,4 @@ function wasTold({ decided, granted }: PeerTrust): boolean {
 /** Nobody here decided anything about it. */
 function isStranger(trust: PeerTrust | null): boolean {
   return trust !== null && !trust.addedByAdmin && trust.decided === null;
-}
-
-/** What a person decided about it is the same. */
-function isSamePeer(a: PeerRow, b: PeerRow): boolean {
-  return (["publicKey", "granted", "revokedAtMs", "removedAtMs"] as const).every((field) => a[field] === b[field]);
 }

@@ -1,59 +1,29 @@
 import { Hono } from "hono";
-import { pullQuery, pushBody, streamQuery } from "../../schema/wire/events.ts";
+import { pullQuery, streamQuery } from "../../schema/wire/events.ts";
 import type { SyncStatus } from "../../schema/wire/federation.ts";
-import { mayRead, TRUST_FOR_PUBLIC } from "../events/visibility.ts";
+import { mayRead } from "../events/visibility.ts";
 import { fail } from "../http/errors.ts";
 import { poolKeys } from "../http/pool-keys.ts";
 import { EVENT_LOG } from "../http/pool-objects.ts";
-import { RefusedKeys } from "../http/refused-keys.ts";
-import { takeEvents } from "./incoming.ts";
-import { outgoing } from "./outgoing.ts";
 import { bondStreamUrl } from "./served-stream.ts";
-import { type PeerEnv, signedBody, signedPeer } from "./signed-peer.ts";
-import { answerPush } from "./sync-machine.ts";
+import { type PeerEnv, signedPeer } from "./signed-peer.ts";
 
 const READS = { legacy: "reads", rate: "event", minTrust: 2, isRead: true } as const;
 
-/** Of this isolate: peers whose events our log has enough of for now. */
-const refusedBringers = new RefusedKeys<{ retryAfterSeconds: number }>();
-const TOO_MANY_EVENTS = "Too many events of this peer.";
-
-/** Event sync with a peer (SPEC 4.2). */
+/** Event sync with a peer. Its `Bond` answers pulls and pushes, one at a time. */
 export const eventSyncRoutes = new Hono<PeerEnv>()
   /** At any trust: a grant may come from below, one at a time; what else an event needs is asked for each. */
   .post("/events", signedPeer({ legacy: "all", rate: "event", rateBelow2: "grant", minTrust: 0 }), async (c) => {
-    const body = signedBody(c, c.var.body, pushBody);
-    if (body instanceof Response) return body;
-    const { policy, peer } = c.var;
-    if (peer.trust < TRUST_FOR_PUBLIC && body.events.length > 1) return fail(c, "federation/untrusted");
-    // Before its signatures are verified.
-    const refused = refusedBringers.find(peer.atomId, Date.now());
-    if (refused) return fail(c, "federation/rate-limited", { message: TOO_MANY_EVENTS, ...refused.refusal });
-    const { atomId: self } = await poolKeys(c.env);
-    const { arrivals, waitMs, grants } = await takeEvents(c.env, { self, policy }, peer, body.events);
-    if (arrivals === null) {
-      const refusal = { retryAfterSeconds: Math.ceil(waitMs / 1_000) };
-      refusedBringers.remember(peer.atomId, refusal, Date.now());
-      return fail(c, "federation/rate-limited", { message: TOO_MANY_EVENTS, ...refusal });
-    }
-    if (grants.length > 0) await c.env.BOND.getByName(peer.atomId).receiveGrants(grants, policy);
-    const { hlc, public: head } = await c.env.EVENT_LOG.getByName(EVENT_LOG).heads();
-    // Of what the peer may read: the number of our whole log would tell it of our audit.
-    const answer = answerPush(arrivals, { hlc, head: mayRead("public", peer.trust) ? head : 0 });
-    return c.json(answer.body, answer.status);
+    const pushed = await c.env.BOND.getByName(c.var.peer.atomId).push(c.var.body, c.var.policy);
+    return pushed.ok ? c.json(pushed.body, pushed.status) : fail(c, pushed.code, pushed);
   })
 
   .get("/events", signedPeer(READS), async (c) => {
     const query = pullQuery.safeParse(c.req.query());
     if (!query.success) return fail(c, "http/invalid-body", { param: String(query.error.issues[0]?.path[0] ?? "") });
-    const { audience, since, limit } = query.data;
-    const { peer } = c.var;
-    if (!mayRead(audience, peer.trust)) return fail(c, "federation/untrusted");
-    const { atomId: self } = await poolKeys(c.env);
-    const page = outgoing(await c.env.EVENT_LOG.getByName(EVENT_LOG).read(audience, since, limit), peer, self);
-    const log = { logId: page.checkpoint.checkpoint.log_id, head: page.head };
-    await c.env.BOND.getByName(peer.atomId).acknowledge(audience, log, since);
-    return c.json(page);
+    const pulled = await c.env.BOND.getByName(c.var.peer.atomId).pull(query.data, c.var.policy);
+    if (!pulled.ok) return fail(c, pulled.code, pulled);
+    return c.body(pulled.json, 200, { "content-type": "application/json" });
   })
 
   .get("/stream", signedPeer(READS), async (c) => {
@@ -72,7 +42,7 @@ export const eventSyncRoutes = new Hono<PeerEnv>()
     return new Response(answer.body, answer);
   })
 
-  .get("/status", signedPeer({ legacy: "reads", rate: "event", minTrust: 1 }), async (c) => {
+  .get("/status", signedPeer({ legacy: "reads", rate: "event", rateBelow2: "request", minTrust: 1 }), async (c) => {
     const { peer } = c.var;
     const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
     const [{ log_id, hlc }, said] = await Promise.all([log.heads(), log.checkpoints()]);

@@ -48,7 +48,7 @@ export class Follower {
   #failures = 0;
   /** Started again while it ran: an answer of before that does not stop it. */
   #isWanted = false;
-  /** After a round that ended because the peer told more than our log takes in a while. */
+  /** After a round that ended because one side has had enough of the other's events for a while. */
   #satedMs = 0;
   /** Set while it waits for a peer that was away. */
   #wake: (() => void) | null = null;
@@ -106,6 +106,11 @@ export class Follower {
         target: `/api/federation/events?audience=${this.#log.audience}&since=${since}`,
         maxBytes: LIMITS.pullAnswerBytes,
       });
+      if (answer.ok && answer.status === 429 && answer.retryAfterSeconds !== null) {
+        // We have cost the peer as much as it allows: it is there, and says when to come again.
+        this.#satedMs = Math.max(answer.retryAfterSeconds * 1_000, LIMITS.followBackoffMinMs);
+        return "sated";
+      }
       if (!answer.ok || answer.status !== 200) return "lost";
       const page = pullAnswer.safeParse(answer.body);
       if (!page.success || !(await openCheckpoint(page.data.checkpoint)).ok) return this.#refuse("malformed");

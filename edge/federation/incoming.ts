@@ -1,10 +1,13 @@
-import { openEvent } from "../../schema/crypto/signed-event.ts";
+import { hash } from "node:crypto";
+import { type OpenedEvent, openEvent, openKnownEvent } from "../../schema/crypto/signed-event.ts";
 import type { EventBody, SignedEvent } from "../../schema/wire/events.ts";
 import type { FederationPolicy, TrustLevel } from "../../schema/wire/federation.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import type { TakenAtRate } from "../events/event-log-object.ts";
 import { mayCome } from "../events/visibility.ts";
 import { EVENT_LOG } from "../http/pool-objects.ts";
+import { type EventsSize, sizeOf } from "./peer-work-rate.ts";
 import { knownAmong } from "./store.ts";
 import { type Arrival, grantedLevel, originRefusal } from "./sync-machine.ts";
 
@@ -26,6 +29,8 @@ export interface TakenEvents {
   readonly waitMs: number;
   /** Grants of the bringer for us, among those that our log has now. */
   readonly grants: { level: TrustLevel; at: EventBody["hlc"] }[];
+  /** Those that had to be verified, because the log did not know their ids. */
+  readonly unknown: EventsSize;
 }
 
 /** Events of a peer, by push, pull or stream, into our log (SPEC 4.1, 4.2): opened, their origins known, then ordered. */
@@ -35,7 +40,10 @@ export async function takeEvents(
   from: Bringer,
   events: readonly IncomingEvent[],
 ): Promise<TakenEvents> {
-  const opened = await Promise.all(events.map(({ event }) => openEvent(event)));
+  const log = env.EVENT_LOG.getByName(EVENT_LOG);
+  const known = new Set(await log.known(events.map(({ event }) => event.content_id)));
+  const unknown = sizeOf(events.filter(({ event }) => !known.has(event.content_id)));
+  const opened = await openAll(events, known);
   const bodies = opened.flatMap((each) => (each.ok ? [each.event] : []));
   const trust = await trustOfOrigins(env, policy, from, bodies);
   const trustOf = (atomId: string): TrustLevel => trust.get(atomId) ?? 0;
@@ -47,11 +55,10 @@ export async function takeEvents(
     return code === null ? null : { ok: false, content_id, code };
   });
   const wanted = events.filter((_, i) => arrivals[i] === null);
-  const log = env.EVENT_LOG.getByName(EVENT_LOG);
   const brought = wanted.map(({ event, ttl }) => ({ wire: event, ttl, from: from.atomId }));
   const { results: taken, waitMs } =
     brought.length === 0 ? NOTHING_TAKEN : await log.takeAtRate(brought, policy.peer_events_per_minute);
-  if (taken === null) return { arrivals: null, waitMs, grants: [] };
+  if (taken === null) return { arrivals: null, waitMs, grants: [], unknown };
 
   const grants: TakenEvents["grants"] = [];
   let next = 0;
@@ -66,7 +73,23 @@ export async function takeEvents(
     if (level !== null) grants.push({ level, at: each.event.hlc });
     return arrival;
   });
-  return { arrivals: all, waitMs, grants };
+  return { arrivals: all, waitMs, grants, unknown };
+}
+
+/** A slice at a time: verifying a whole page at once would hold up every other request of this thread. */
+async function openAll(events: readonly IncomingEvent[], known: ReadonlySet<string>): Promise<OpenedEvent[]> {
+  const opened: OpenedEvent[] = [];
+  for (let i = 0; i < events.length; i += LIMITS.eventsPerSlice) {
+    if (i > 0) await scheduler.wait(0);
+    const slice = events.slice(i, i + LIMITS.eventsPerSlice).map(({ event }) => event);
+    const open = (wire: SignedEvent) => (known.has(wire.content_id) ? openKnownEvent(wire, sha256) : openEvent(wire));
+    opened.push(...(await Promise.all(slice.map(open))));
+  }
+  return opened;
+}
+
+function sha256(bytes: Uint8Array): Uint8Array {
+  return hash("sha256", bytes, "buffer");
 }
 
 const NOTHING_TAKEN: TakenAtRate = { results: [], waitMs: 0 };

@@ -1,11 +1,10 @@
-/**
- * Signed requests of one peer (SPEC 3.2, 13), by default 60 a minute, event endpoints 60 a second, by the generic cell rate
- * algorithm (ITU-T I.371): the state of each is one time. Pure.
- */
+/** Signed requests of one peer, by default 60 a minute, and 60 a second at the event endpoints. Pure. */
 import type { FederationPolicy } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { takeCell } from "./cell-rate.ts";
+import { chargeWork, type WorkMsPerSecond, type WorkPaidAtMs, workWaitMs } from "./peer-work-rate.ts";
 
-/** `grant`: what a peer brings that nobody here accepted. Each stays in our log for good, so there are few. */
+/** `grant`: a push of a peer that nobody here accepted. Whoever registers may send some, so there are few. */
 export type RateKind = "request" | "event" | "grant";
 
 /** Persisted contract: epoch ms at which all that was admitted is paid for; in the past if nothing is owed. */
@@ -14,20 +13,27 @@ export interface PeerRate {
   readonly eventsPaidAtMs: number;
   /** Absent in what was stored before there was this rate. */
   readonly grantsPaidAtMs?: number;
+  /** Absent in what was stored before there was this rate. */
+  readonly workPaidAtMs?: WorkPaidAtMs;
 }
 
 export interface PeerRateLimits {
   readonly requestsPerMinute: number;
   readonly eventsPerSecond: number;
+  readonly workMsPerSecond: WorkMsPerSecond;
 }
 
 /** What the operator allows each peer. */
 export function peerRateLimits(
-  policy: Pick<FederationPolicy, "peer_requests_per_minute" | "peer_event_requests_per_second">,
+  policy: Pick<
+    FederationPolicy,
+    "peer_requests_per_minute" | "peer_event_requests_per_second" | "peer_work_ms_per_second"
+  >,
 ): PeerRateLimits {
   return {
     requestsPerMinute: policy.peer_requests_per_minute,
     eventsPerSecond: policy.peer_event_requests_per_second,
+    workMsPerSecond: policy.peer_work_ms_per_second,
   };
 }
 
@@ -42,8 +48,10 @@ export function takeRate(rate: PeerRate, kind: RateKind, limits: PeerRateLimits,
     event: [limits.eventsPerSecond, 1_000] as const,
     grant: [LIMITS.peerGrantsPerHour, 3_600_000] as const,
   }[kind];
-  const step = take(rate[field] ?? 0, burst, periodMs, nowMs);
-  return step.ok ? { ok: true, rate: { ...rate, [field]: step.paidAtMs } } : step;
+  const step = takeCell(rate[field] ?? 0, { burst, periodMs }, nowMs);
+  if (!step.ok) return step;
+  const taken = { ...rate, [field]: step.paidAtMs };
+  return kind === "event" ? takeWork(taken, limits, nowMs) : { ok: true, rate: taken };
 }
 
 const PAID_AT = {
@@ -52,15 +60,13 @@ const PAID_AT = {
   grant: "grantsPaidAtMs",
 } as const satisfies Record<RateKind, keyof PeerRate>;
 
-/** `burst` at once, then one each `periodMs / burst`. */
-function take(paidAtMs: number, burst: number, periodMs: number, nowMs: number) {
-  const costMs = periodMs / burst;
-  const aheadMs = Math.max(0, paidAtMs - nowMs);
-  // More than a full burst is never owed: the wall clock stepped back, and the peer need not wait for it.
-  const owedMs = aheadMs > periodMs + costMs ? 0 : aheadMs;
-  // Half a request of slack, since sums of a sixtieth of a second are not exact.
-  if (owedMs > periodMs - costMs / 2) {
-    return { ok: false, retryAfterSeconds: Math.max(1, Math.ceil((owedMs - periodMs + costMs) / 1_000)) } as const;
-  }
-  return { ok: true, paidAtMs: nowMs + owedMs + costMs } as const;
+/** What a request of event sync costs by itself; what it makes us look at is charged where that is known. */
+function takeWork(rate: PeerRate, { workMsPerSecond }: PeerRateLimits, nowMs: number): RateStep {
+  const paidAtMs = rate.workPaidAtMs ?? 0;
+  const waitMs = workWaitMs(paidAtMs, workMsPerSecond, nowMs);
+  if (waitMs > 0) return { ok: false, retryAfterSeconds: Math.ceil(waitMs / 1_000) };
+  return {
+    ok: true,
+    rate: { ...rate, workPaidAtMs: chargeWork(paidAtMs, LIMITS.workRequestUs, workMsPerSecond, nowMs) },
+  };
 }

@@ -5,6 +5,7 @@ import type { TrustLevel } from "../../schema/wire/federation.ts";
 import type { Env } from "../env.ts";
 import type { HeldRecords } from "../record/outbox.ts";
 import type { Absence } from "./absence.ts";
+import type { CellStep } from "./cell-rate.ts";
 import {
   confirmRegistration,
   type LowTrustPeer,
@@ -14,6 +15,7 @@ import {
   roomForStranger,
   type UsedChallenge,
 } from "./registration.ts";
+import { takeStrangerGrant } from "./stranger-rate.ts";
 
 /** What of each peer is counted by. */
 export interface Member {
@@ -115,6 +117,14 @@ export class PeerRegistry extends DurableObject<Env> {
     if (maxPeers !== 0 && members.filter(({ granted }) => granted >= 2).length >= maxPeers) return false;
     this.#put({ atomId, addedAtMs: Date.now(), keptByAdmin: false, ...known, granted: 2 });
     return true;
+  }
+
+  /** A peer below trust 2 hands in a grant. `isFirst`: none of it has counted yet. */
+  takeStrangerGrant(isFirst: boolean): CellStep {
+    const { kv } = this.ctx.storage;
+    const step = takeStrangerGrant(kv.get<number>("strangerGrantsPaidAtMs") ?? 0, isFirst, Date.now());
+    if (step.ok) kv.put("strangerGrantsPaidAtMs", step.paidAtMs);
+    return step;
   }
 
   /** Told by a peer's `Bond` when it has changed, and when it has done what waited. */

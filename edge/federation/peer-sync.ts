@@ -8,6 +8,7 @@ import { Follower } from "./follower.ts";
 import { takeEvents } from "./incoming.ts";
 import { outgoing } from "./outgoing.ts";
 import type { PeerLine } from "./peer-line.ts";
+import { arrivalCostUs, pageCostUs, sizeOf } from "./peer-work-rate.ts";
 import { ServedStream } from "./served-stream.ts";
 import {
   acknowledge,
@@ -41,6 +42,9 @@ export interface SyncOwner {
   unfollowable(audience: PeerAudience, found: Unfollowable, save: () => void): void;
   /** It can be followed again, of which our admin had heard otherwise. */
   followable(): void;
+  /** What the peer makes us do by a stream, or by its answers, is charged as its requests are. */
+  workWaitMs(): number;
+  chargeWork(costUs: number): void;
   /** Another try is due then at the latest. */
   armBy(atMs: number): Promise<void>;
 }
@@ -163,7 +167,9 @@ export class PeerSync {
         if (!checked.open || peer === null || !follows) throw new Error("there is nobody to take events from");
         const { policy } = checked;
         const from = { atomId: peer.atomId, trust: trustInEffect(this.#owner.trust(), policy) };
-        return takeEvents(this.#env, { self: await this.#owner.self(), policy }, from, events);
+        const taken = await takeEvents(this.#env, { self: await this.#owner.self(), policy }, from, events);
+        this.#owner.chargeWork(arrivalCostUs(sizeOf(events), taken.unknown));
+        return { ...taken, waitMs: Math.max(taken.waitMs, this.#owner.workWaitMs()) };
       },
     });
   }
@@ -198,7 +204,12 @@ export class PeerSync {
     const stream = new ServedStream(
       {
         changed: (after, waitMs) => log.changed(audience, after, waitMs),
-        page: async (after) => this.#outgoing(await log.read(audience, after, LIMITS.eventsPerPull)),
+        page: async (after) => {
+          await scheduler.wait(this.#owner.workWaitMs());
+          const page = await this.#outgoing(await log.read(audience, after, LIMITS.eventsPerPull));
+          this.#owner.chargeWork(pageCostUs(sizeOf(page.events)));
+          return page;
+        },
         mayGoOn: async () => {
           const checked = await recheckFederation(this.#env);
           return checked.open && checked.policy.accept_reads && this.#mayRead(audience, checked.policy);

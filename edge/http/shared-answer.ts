@@ -1,15 +1,23 @@
-import { waitUntil } from "cloudflare:workers";
+/** A moment by two clocks: a wall clock that steps back must not make an old answer look young. */
+export interface Moment {
+  readonly wallMs: number;
+  readonly steadyMs: number;
+}
+
+export const moment = (): Moment => ({ wallMs: Date.now(), steadyMs: performance.now() });
 
 interface Asked<T> {
-  readonly atMs: number;
-  readonly answer: Promise<T>;
-  /** Set once the answer is here: later requests need not wait for another request's promise. */
+  readonly at: Moment;
+  /** Set once the answer is here. */
   settled: { readonly value: T } | null;
 }
 
+/** How often a request looks for the answer that another request has asked for. */
+const LOOK_MS = 2;
+
 /**
- * One question whose answer all requests of an isolate share: at most one is asked each `keptMs`, also while the answer
- * is late. An answer serves a request that arrives less than `keptMs` after it was asked for. `ask` must not reject.
+ * One question whose answer all requests of an isolate share: one is asked each `keptMs`, also while answers are late. An
+ * answer serves a request that arrives less than `keptMs` after it was asked for. `ask` must not reject.
  */
 export class SharedAnswer<T> {
   readonly #keptMs: number;
@@ -19,12 +27,22 @@ export class SharedAnswer<T> {
     this.#keptMs = keptMs;
   }
 
-  /** The caller bounds how long it waits: the request that asked may be in no hurry. */
-  get(ask: () => Promise<T>, nowMs: number): T | Promise<T> {
-    const asked = this.#asked;
-    const ageMs = asked === null ? Number.NaN : nowMs - asked.atMs;
-    if (asked !== null && ageMs >= 0 && ageMs < this.#keptMs) return asked.settled?.value ?? asked.answer;
-    return this.#ask(ask, nowMs).answer;
+  /** Null: nothing is known that may be used at this time. */
+  known(now: Moment): { readonly value: T } | null {
+    return this.#current(now)?.settled ?? null;
+  }
+
+  async get(ask: () => Promise<T>, now: () => Moment): Promise<T> {
+    for (;;) {
+      const asked = this.#current(now());
+      if (asked === null) return this.#ask(ask, now());
+      // Looked for and not awaited: in workerd a promise belongs to the request, or the object, that made it. What awaits
+      // it elsewhere goes on in the wrong context, or never, since the work of a client that leaves is dropped.
+      for (let waitedMs = 0; waitedMs < this.#keptMs && asked.settled === null; waitedMs += LOOK_MS)
+        await wait(LOOK_MS);
+      if (asked.settled !== null) return asked.settled.value;
+      if (this.#asked === asked) this.#asked = null;
+    }
   }
 
   /** What was asked until now serves nobody who comes later. */
@@ -32,19 +50,22 @@ export class SharedAnswer<T> {
     this.#asked = null;
   }
 
-  #ask(ask: () => Promise<T>, nowMs: number): Asked<T> {
-    const asked: Asked<T> = { atMs: nowMs, answer: ask(), settled: null };
-    this.#asked = asked;
-    const settle = async () => {
-      asked.settled = { value: await asked.answer };
-    };
-    // A timer beside the wall clock, because a clock that steps back could make an old answer look young.
-    const expire = async () => {
-      await scheduler.wait(this.#keptMs);
-      if (this.#asked === asked) this.#asked = null;
-    };
-    // The runtime drops the work of a client that leaves, and other requests wait for this answer.
-    waitUntil(Promise.all([settle(), expire()]));
-    return asked;
+  #current(now: Moment): Asked<T> | null {
+    const asked = this.#asked;
+    if (asked === null) return null;
+    const ages = [now.wallMs - asked.at.wallMs, now.steadyMs - asked.at.steadyMs];
+    return ages.every((ageMs) => ageMs >= 0 && ageMs < this.#keptMs) ? asked : null;
   }
+
+  async #ask(ask: () => Promise<T>, at: Moment): Promise<T> {
+    const asked: Asked<T> = { at, settled: null };
+    this.#asked = asked;
+    const value = await ask();
+    asked.settled = { value };
+    return value;
+  }
+}
+
+function wait(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }

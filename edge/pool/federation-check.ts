@@ -1,7 +1,7 @@
 import { type FederationPolicy, federationPolicy } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
-import { SharedAnswer } from "../http/shared-answer.ts";
+import { moment, SharedAnswer } from "../http/shared-answer.ts";
 import { askSwitches, changePolicy } from "./pool-policy.ts";
 import type { ChangedPolicy } from "./pool-policy-object.ts";
 
@@ -25,8 +25,12 @@ export async function checkFederation(
   env: Pick<Env, "POOL_POLICY">,
   patienceMs: number = LIMITS.policyTimeoutMs,
 ): Promise<FederationCheck> {
-  const answer = switches.get(() => askFederation(env), Date.now());
-  return answer instanceof Promise ? inTime(answer, patienceMs) : answer;
+  const known = switches.known(moment());
+  if (known !== null) return known.value;
+  return inTime(
+    switches.get(() => askFederation(env), moment),
+    patienceMs,
+  );
 }
 
 /** For streams, which ask each half second: a late answer closes them, so that they end within a second. */

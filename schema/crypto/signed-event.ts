@@ -89,6 +89,18 @@ export async function openEvent(wire: unknown): Promise<OpenedEvent> {
   return { ok: true, event, contentId, bytes };
 }
 
+/**
+ * The same of an event that was opened before under this id: equal bytes need no second verification. A tenth of the
+ * cost. The hash comes in, as for `nextChain`.
+ */
+export function openKnownEvent(wire: SignedEvent, sha256: (bytes: Uint8Array) => Uint8Array): OpenedEvent {
+  const bytes = fromBase64(wire.event_bytes);
+  const value = bytes === null ? undefined : parseJson(bytes);
+  if (bytes === null || value === undefined) return { ok: false, code: "events/malformed" };
+  if (toHex(sha256(bytes)) !== wire.content_id) return { ok: false, code: "events/content-hash-mismatch" };
+  return { ok: true, event: value as EventBody, contentId: wire.content_id, bytes };
+}
+
 /** Null unless the bytes are the JCS of their own parse: no key twice, no white space, no other spelling of a number. */
 function readEvent(bytes: Uint8Array): EventBody | null {
   if (bytes.length > LIMITS.eventBytes) return null;

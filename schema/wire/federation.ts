@@ -240,6 +240,8 @@ export const federationPolicy = z.strictObject({
   peer_event_requests_per_second: z.int().positive().max(LIMITS.peerMaxEventRequestsPerSecond),
   /** Events that one peer may have our log keep (SPEC 4.2), whichever way it brings them. */
   peer_events_per_minute: z.int().positive().max(LIMITS.peerMaxEventsPerMinute),
+  /** CPU time that one peer may cost this pool by event sync, in milliseconds of each second. */
+  peer_work_ms_per_second: z.int().positive().max(LIMITS.peerMaxWorkMsPerSecond),
 });
 export type FederationPolicy = z.infer<typeof federationPolicy>;
 
@@ -257,6 +259,7 @@ export const FEDERATION_POLICY_DEFAULTS: FederationPolicy = Object.freeze({
   peer_requests_per_minute: LIMITS.peerRequestsPerMinute,
   peer_event_requests_per_second: LIMITS.peerEventRequestsPerSecond,
   peer_events_per_minute: LIMITS.peerEventsPerMinute,
+  peer_work_ms_per_second: LIMITS.peerWorkMsPerSecond,
 });
 
 export const changeFederationPolicyBody = federationPolicy.partial();

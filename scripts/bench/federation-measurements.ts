@@ -25,6 +25,7 @@ async function startFederated(entry: { main?: string } = {}): Promise<Rig> {
     peer_requests_per_minute: LIMITS.peerMaxRequestsPerMinute,
     peer_event_requests_per_second: LIMITS.peerMaxEventRequestsPerSecond,
     peer_events_per_minute: LIMITS.peerMaxEventsPerMinute,
+    peer_work_ms_per_second: LIMITS.peerMaxWorkMsPerSecond,
   });
   return rig;
 }

@@ -4,8 +4,14 @@ import { generateSecretKey, type Signer, signerFrom } from "../../schema/crypto/
 import { signRegistrationProof } from "../../schema/crypto/registration-proof.ts";
 import { freshNonce, signRequest } from "../../schema/crypto/request-signature.ts";
 import { signEvent } from "../../schema/crypto/signed-event.ts";
-import { pushBody, type SignedEvent } from "../../schema/wire/events.ts";
-import { type Card, type IdentityCard, registerBody } from "../../schema/wire/federation.ts";
+import { type EventType, pushBody, type SignedEvent, type Visibility } from "../../schema/wire/events.ts";
+import {
+  type Card,
+  type GrantableLevel,
+  type IdentityCard,
+  registerAnswer,
+  registerBody,
+} from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Target } from "./load.ts";
 
@@ -42,11 +48,11 @@ export class PeerDouble {
     return peer;
   }
 
-  /** A request to this pool, good for a minute and once. */
-  async signed(pool: { url: string; atomId: string }, target: string, body: unknown): Promise<Target> {
-    const text = JSON.stringify(body);
+  /** A request to this pool, good for a minute and once: a read when it has no body. */
+  async signed(pool: { url: string; atomId: string }, target: string, body?: unknown): Promise<Target> {
+    const text = body === undefined ? "" : JSON.stringify(body);
     const headers = await signRequest(this.signer, {
-      method: "POST",
+      method: body === undefined ? "GET" : "POST",
       target,
       body: utf8(text),
       destination: pool.atomId,
@@ -56,14 +62,30 @@ export class PeerDouble {
     return { url: `${pool.url}${target}`, headers, body: text };
   }
 
-  /** A public event of its own, at the present time. */
-  event(): Promise<SignedEvent> {
-    return signEvent(this.signer, {
-      type: "worker_joined",
-      visibility: "public",
-      payload: { worker: this.id, written: this.#written++ },
-      hlc: { physical_us: Date.now() * 1_000, logical: 0 },
-    });
+  /** A public event of its own, at the present time; `more` makes it as long as an attack wants it. */
+  event(more: Record<string, string> = {}): Promise<SignedEvent> {
+    return this.#sign("worker_joined", "public", { worker: this.id, written: this.#written++, ...more });
+  }
+
+  /** What it grants this pool. */
+  grant(pool: { atomId: string }, level: GrantableLevel): Promise<SignedEvent> {
+    return this.#sign("trust_granted", "direct", { peer: pool.atomId, level });
+  }
+
+  /** Makes itself known at the pool, as a stranger does. Throws when it is refused. */
+  async register(pool: { url: string; atomId: string }): Promise<void> {
+    const initiator = { card: this.#card(), challenge: toHex(crypto.getRandomValues(new Uint8Array(32))) };
+    const asked = await send(await this.signed(pool, "/api/federation/register", initiator));
+    const responder = registerAnswer.parse(JSON.parse(asked.text));
+    const proof = await signRegistrationProof(this.signer, "initiator", { initiator, responder });
+    const body = { card: initiator.card, challenge: responder.challenge, proof };
+    const confirmed = await send(await this.signed(pool, "/api/federation/register/confirm", body));
+    if (confirmed.status !== 200) throw new Error(`not registered: ${confirmed.status} ${confirmed.text}`);
+  }
+
+  #sign(type: EventType, visibility: Visibility, payload: Record<string, unknown>): Promise<SignedEvent> {
+    const hlc = { physical_us: Date.now() * 1_000, logical: this.#written++ };
+    return signEvent(this.signer, { type, visibility, payload, hlc });
   }
 
   stop(): void {
@@ -115,4 +137,13 @@ export class PeerDouble {
       sig_versions: [2],
     };
   }
+}
+
+/** Sends it, whatever comes back. */
+export async function send(target: Target, signal?: AbortSignal): Promise<{ status: number; text: string }> {
+  const { url, headers, body } = target;
+  const init = body === "" ? {} : { method: "POST", body, headers: { "content-type": "application/json" } };
+  const given = { ...("headers" in init ? init.headers : {}), ...headers };
+  const response = await fetch(url, { ...init, headers: given, ...(signal && { signal }) });
+  return { status: response.status, text: await response.text() };
 }

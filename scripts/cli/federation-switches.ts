@@ -20,6 +20,7 @@ const MEANING: Readonly<Record<Switch, string>> = {
   peer_requests_per_minute: "signed requests of one peer, but for those of event sync",
   peer_event_requests_per_second: "those of event sync",
   peer_events_per_minute: "events of one peer that are taken into the log, however it brings them",
+  peer_work_ms_per_second: "CPU time that one peer may cost by event sync; 1000 is one core",
 };
 const BOOLEANS: ReadonlyMap<string, boolean> = new Map([
   ["on", true],

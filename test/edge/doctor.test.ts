@@ -68,7 +68,7 @@ it("hears of peers whose records wait for D1, and of which the event log has not
   const peer = await peerAt(1);
   const by = { name: "somebody", tokenId: "token" };
   const granting = (bond: Bond) => bond.decide(2, by, { ...FEDERATION_POLICY_DEFAULTS, federation: "on" });
-  expect(await leftBy(peer, granting)).toEqual({ during: [1, 2], after: [0, 0] });
+  expect(await leftBy(peer, granting)).toEqual({ during: [1, 3], after: [0, 0] });
 });
 
 it("hears of a peer that was removed, until its tombstone has done all", async () => {

@@ -138,7 +138,10 @@ describe("what is written", () => {
   });
 
   it("says limits as they are", () => {
-    const said = rows("limit").map(([name = "", value = ""]) => [name, Number(value.replaceAll(",", ""))]);
+    const said = [...rows("limit"), ...rows("price")].map(([name = "", value = ""]) => [
+      name,
+      Number(value.replaceAll(",", "")),
+    ]);
     expect(said.length).toBeGreaterThan(20);
     expect(said).toEqual(said.map(([name]) => [name, LIMITS[name as keyof typeof LIMITS]]));
   });

@@ -3,6 +3,7 @@ import { env } from "cloudflare:workers";
 import { afterEach, beforeAll, describe, expect, it } from "vitest";
 import { ADMIN_TOKENS } from "../../edge/http/authentication.ts";
 import { MAIN_LANE } from "../../edge/workers/lane-link.ts";
+import { utf8 } from "../../schema/crypto/bytes.ts";
 import { FEDERATION_POLICY_DEFAULTS } from "../../schema/wire/federation.ts";
 import { freshPool, type PeerDouble, peerAt } from "./peer-double.ts";
 import { admin, ask, chat, createKey, eventually, invite } from "./support.ts";
@@ -131,9 +132,8 @@ describe("a stranger that makes room for another", () => {
     await peer.bond().evict();
     expect(await peer.told("GET", STATUS)).toBe("401 federation/unauthenticated");
     // As a call would that was under way: what it changes is not for the record any more.
-    await peer
-      .bond()
-      .receiveGrants([{ level: 2, at: { physical_us: Date.now() * 1_000, logical: 0 } }], FEDERATION_POLICY_DEFAULTS);
+    const push = { events: [{ event: await peer.grant(2), ttl: 0 }] };
+    await peer.bond().push(utf8(JSON.stringify(push)), FEDERATION_POLICY_DEFAULTS);
     await comeBack();
     await eventually(async () => {
       await runDurableObjectAlarm(peer.bond());

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { SharedAnswer } from "../../edge/http/shared-answer.ts";
+import { type Moment, SharedAnswer } from "../../edge/http/shared-answer.ts";
 
 /** Far more than a test takes: only the times that are passed in decide. */
 const KEPT_MS = 60_000;
@@ -7,13 +7,17 @@ const KEPT_MS = 60_000;
 function asker() {
   const answers: PromiseWithResolvers<number>[] = [];
   const shared = new SharedAnswer<number>(KEPT_MS);
-  const at = (nowMs: number) =>
-    shared.get(() => {
-      const answer = Promise.withResolvers<number>();
-      answers.push(answer);
-      return answer.promise;
-    }, nowMs);
-  return { answers, shared, at };
+  const atMoment = (now: Moment) =>
+    shared.get(
+      () => {
+        const answer = Promise.withResolvers<number>();
+        answers.push(answer);
+        return answer.promise;
+      },
+      () => now,
+    );
+  const at = (nowMs: number) => atMoment({ wallMs: nowMs, steadyMs: nowMs });
+  return { answers, shared, at, atMoment };
 }
 
 describe("a shared answer", () => {
@@ -55,11 +59,27 @@ describe("a shared answer", () => {
     expect(await at(1)).toBe(2);
   });
 
-  it("is forgotten in time though the wall clock stands still", async () => {
-    const shared = new SharedAnswer<number>(1);
+  it.each<[what: string, now: Moment]>([
+    ["the wall clock stands still", { wallMs: 0, steadyMs: KEPT_MS }],
+    ["the wall clock steps back to where it was", { wallMs: 1, steadyMs: 2 * KEPT_MS }],
+    ["only the wall clock goes on", { wallMs: KEPT_MS, steadyMs: 0 }],
+  ])("is too old in time though %s", async (_what, now) => {
+    const { answers, at, atMoment } = asker();
+    const first = at(0);
+    answers[0]?.resolve(1);
+    await first;
+    const second = atMoment(now);
+    answers[1]?.resolve(2);
+    expect(await second).toBe(2);
+  });
+
+  it("that never comes, since who asked for it is gone, is asked for again by who waits", async () => {
+    const shared = new SharedAnswer<number>(10);
+    const now = () => ({ wallMs: 0, steadyMs: 0 });
     let asks = 0;
-    const ask = async () => ++asks;
-    await shared.get(ask, 0);
-    await expect.poll(() => shared.get(ask, 0)).toBeGreaterThan(1);
+    const gone = shared.get(() => new Promise(() => {}), now);
+    const waiting = Array.from({ length: 5 }, () => shared.get(async () => ++asks, now));
+    expect(await Promise.all(waiting)).toEqual([1, 1, 1, 1, 1]);
+    gone.catch(() => {});
   });
 });

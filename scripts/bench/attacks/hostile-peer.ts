@@ -1,0 +1,38 @@
+import { PeerDouble, send } from "../peer-double.ts";
+import type { AttackTarget } from "./attack.ts";
+
+/** The attacked pool as a peer knows it: requests are signed for its atom id. */
+export interface KnownPool {
+  readonly url: string;
+  readonly atomId: string;
+}
+
+/** Federation is on, and peers on loopback are allowed. */
+export async function openTo({ url, admin }: AttackTarget): Promise<KnownPool> {
+  await admin.changeFederation({ federation: "on", allow_private_peers: true });
+  return { url, atomId: (await admin.pool()).atom_id };
+}
+
+/** The status of the answer; `none` where there was none, as at the end of the attack. */
+export async function statusOf(
+  peer: PeerDouble,
+  pool: KnownPool,
+  request: { target: string; body?: object },
+  signal: AbortSignal,
+): Promise<string> {
+  const signed = await peer.signed(pool, request.target, request.body);
+  return send(signed, signal).then(
+    ({ status }) => String(status),
+    () => "none",
+  );
+}
+
+/** Runs with a fresh peer, which is stopped afterwards. */
+export async function withPeer<T>(use: (peer: PeerDouble) => Promise<T>): Promise<T> {
+  const peer = await PeerDouble.start();
+  try {
+    return await use(peer);
+  } finally {
+    peer.stop();
+  }
+}

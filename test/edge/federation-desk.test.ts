@@ -1,0 +1,143 @@
+import { abortAllDurableObjects, runInDurableObject } from "cloudflare:test";
+import { env } from "cloudflare:workers";
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { EventLog } from "../../edge/events/event-log-object.ts";
+import { NO_TRAFFIC, type PeerTraffic } from "../../edge/federation/signed-admission.ts";
+import type { SignedEvent } from "../../schema/wire/events.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import { freshPool, outcome, type PeerDouble, peerAt } from "./peer-double.ts";
+import { admin } from "./support.ts";
+
+/** What pulls and pushes of a peer cost it, and what our log hears of a peer that nobody here has decided about. */
+
+const EVENTS = "/api/federation/events";
+beforeAll(async () => {
+  vi.useFakeTimers({ toFake: ["Date"] });
+  await freshPool();
+});
+beforeEach(() => pass(60_000));
+afterAll(() => vi.useRealTimers());
+const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
+
+const log = () => env.EVENT_LOG.getByName("pool");
+const typesSince = async (since: number) => {
+  const { events } = await log().read("all", since, 500);
+  return events.map(({ event }) => JSON.parse(atob(event.event_bytes)) as { type: string; payload: object });
+};
+
+describe("the work of a peer", () => {
+  const pull = (peer: PeerDouble) => peer.send("GET", `${EVENTS}?since=0`);
+  const noncesOf = (peer: PeerDouble) =>
+    runInDurableObject(peer.bond(), (_, { storage }) => [...storage.sql.exec("SELECT * FROM nonces")]);
+  /** As if it had spent its burst of work, all but so many milliseconds. */
+  async function owesAllBut(peer: PeerDouble, leftMs: number): Promise<void> {
+    await runInDurableObject(peer.bond(), (_, { storage }) => {
+      const traffic = storage.kv.get<PeerTraffic>("traffic") ?? NO_TRAFFIC;
+      const owedMs = ((LIMITS.peerWorkBurstMs - leftMs) * 1_000) / LIMITS.peerWorkMsPerSecond;
+      storage.kv.put("traffic", { ...traffic, rate: { ...traffic.rate, workPaidAtMs: Date.now() + owedMs } });
+    });
+    await abortAllDurableObjects();
+  }
+  const made = (peer: PeerDouble, n: number) => Promise.all(Array.from({ length: n }, () => peer.event()));
+
+  it.each<[what: string, ask: (peer: PeerDouble, known: SignedEvent[]) => Promise<Response>]>([
+    ["that pulls", (peer) => pull(peer)],
+    ["that sends again what is known", (peer, known) => peer.push(known)],
+    ["that sends forged events", (peer, known) => peer.push(known.map((e) => ({ ...e, content_id: "0".repeat(64) })))],
+  ])("%s is limited, told when to come again, and stores nothing", async (_what, ask) => {
+    const peer = await peerAt(2);
+    const known = await made(peer, 100);
+    await peer.push(known);
+    await owesAllBut(peer, 1);
+    expect((await ask(peer, known)).status, "what begins in time is done").not.toBe(429);
+    const refused = await ask(peer, known);
+    const wait = Number(refused.headers.get("retry-after"));
+    expect(await outcome(refused)).toBe("429 federation/rate-limited");
+    const before = (await noncesOf(peer)).length;
+    expect((await ask(peer, known)).status).toBe(429);
+    expect(await noncesOf(peer)).toHaveLength(before);
+    pass(wait * 1_000);
+    expect((await ask(peer, known)).status).not.toBe(429);
+  });
+
+  it("is one thing at a time: what is beyond a few that wait is refused, and another peer is heard", async () => {
+    const [peer, other] = [await peerAt(2), await peerAt(2)];
+    const events = await made(peer, 50);
+    const answers = await Promise.all(Array.from({ length: 20 }, () => peer.push(events)));
+    const refused = answers.filter(({ status }) => status === 429);
+    expect(refused.length).toBeGreaterThan(0);
+    expect(answers.filter(({ status }) => status === 200).length).toBeGreaterThan(LIMITS.peerTurnsWaiting);
+    for (const each of refused) expect(each.headers.get("retry-after")).toBe("1");
+    expect((await pull(other)).status).toBe(200);
+  });
+
+  it("needs no verification for what the log knows, and believes no bytes for their id", async () => {
+    const peer = await peerAt(2);
+    const [event, another] = (await made(peer, 2)) as [SignedEvent, SignedEvent];
+    await peer.push([event]);
+    expect(await peer.pushed([{ ...event, signature: "0".repeat(128) }])).toMatchObject({ duplicates: 1 });
+    expect((await peer.pushed([{ ...another, content_id: event.content_id }])).errors).toEqual([
+      { content_id: event.content_id, code: "events/content-hash-mismatch" },
+    ]);
+  });
+});
+
+describe("our log", () => {
+  it("hears nothing of a stranger until our admin decides, and then of its last grant", async () => {
+    const before = (await log().heads()).all;
+    const peer = await peerAt(1);
+    const [first, last] = [await peer.grant(2), await peer.grant(3)];
+    expect(await peer.pushed([first])).toMatchObject({ accepted: 1 });
+    expect(await peer.pushed([last])).toMatchObject({ accepted: 1 });
+    expect(await peer.pushed([last]), "again").toMatchObject({ accepted: 0, duplicates: 1 });
+    expect(await peer.pushed([first]), "the older one").toMatchObject({ accepted: 0, duplicates: 1 });
+    expect(await peer.seen()).toMatchObject({ received: 3, awaits_admin: 3 });
+    expect((await log().heads()).all).toBe(before);
+
+    await admin("PUT", `/peers/${peer.id}/trust`, { level: 2 });
+    const told = await typesSince(before);
+    const ofThePeer = { peer: peer.id, by: null };
+    expect(told.map(({ type }) => type).sort()).toEqual(
+      ["peer_handshake", "trust_changed", "trust_changed", "trust_granted", "trust_granted"].sort(),
+    );
+    expect(told.filter(({ type }) => type === "peer_handshake")).toMatchObject([{ payload: ofThePeer }]);
+    expect(told.filter(({ type }) => type === "trust_changed")).toMatchObject([
+      { payload: { ...ofThePeer, from: 1, to: 1, received: 3 } },
+      { payload: { from: 1, to: 2 } },
+    ]);
+    const { events } = await log().read("all", before, 500);
+    const ids = events.map(({ event }) => event.content_id);
+    expect([ids.includes(first.content_id), ids.includes(last.content_id)]).toEqual([false, true]);
+    expect(await peer.pushed([await peer.grant(2)]), "and from now on of all").toMatchObject({ accepted: 1 });
+    expect((await log().heads()).all).toBeGreaterThan(before + told.length);
+  });
+
+  it("is told of the grant of a stranger once more when it was away at the decision", async () => {
+    const peer = await peerAt(1);
+    const grant = await peer.grant(3);
+    await peer.push([grant]);
+    const taking = vi.spyOn(EventLog.prototype, "take").mockRejectedValueOnce(new Error("away"));
+    await admin("PUT", `/peers/${peer.id}/trust`, { level: 2 });
+    expect(taking).toHaveBeenCalled();
+    taking.mockRestore();
+    await peer.bond().wake();
+    expect(await log().known([grant.content_id])).toEqual([grant.content_id]);
+  });
+
+  it.each<[what: string, made: (peer: PeerDouble) => Promise<SignedEvent>, code: string]>([
+    [
+      "a grant for somebody else",
+      (peer) => peer.grant(2, { payload: { peer: "0".repeat(64), level: 2 } }),
+      "events/forbidden",
+    ],
+    ["a grant from the future", (peer) => peer.grant(2, { aheadMs: 11_000 }), "events/excessive-drift"],
+    ["a public event", (peer) => peer.event(), "events/unknown-origin"],
+    ["what it keeps for itself", (peer) => peer.event({ visibility: "private" }), "events/forbidden"],
+  ])("is spared %s of a stranger, which is refused", async (_what, made, code) => {
+    const before = (await log().heads()).all;
+    const peer = await peerAt(1);
+    expect((await peer.pushed([await made(peer)])).errors.map((error) => error.code)).toEqual([code]);
+    expect(await peer.seen()).toMatchObject({ received: 0 });
+    expect((await log().heads()).all).toBe(before);
+  });
+});

@@ -1,0 +1,54 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { Turns } from "../../edge/federation/turns.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => vi.useRealTimers());
+
+function work(turns: Turns, name: string, order: string[]) {
+  const end = Promise.withResolvers<string>();
+  const done = turns.take(() => {
+    order.push(name);
+    return end.promise;
+  });
+  return { done, end: () => end.resolve(name) };
+}
+
+describe("turns", () => {
+  it("are taken one at a time, in the order of arrival, and those beyond a few are refused", async () => {
+    const [turns, order] = [new Turns(), [] as string[]];
+    const all = Array.from({ length: LIMITS.peerTurnsWaiting + 3 }, (_, i) => work(turns, `${i}`, order));
+    const names = all.slice(0, LIMITS.peerTurnsWaiting + 1).map((_, i) => `${i}`);
+    expect(await Promise.all(all.slice(names.length).map(({ done }) => done))).toEqual([null, null]);
+    for (const [i, each] of all.slice(0, names.length).entries()) {
+      await vi.waitFor(() => expect(order).toEqual(names.slice(0, i + 1)));
+      each.end();
+      expect(await each.done).toBe(`${i}`);
+    }
+    expect(order).toEqual(names);
+  });
+
+  it("are given back by work that fails", async () => {
+    const turns = new Turns();
+    await expect(turns.take(() => Promise.reject(new Error("broken")))).rejects.toThrow("broken");
+    expect(await turns.take(async () => "next")).toBe("next");
+  });
+
+  it("are waited for so long and no longer", async () => {
+    const [turns, order] = [new Turns(), [] as string[]];
+    const first = work(turns, "first", order);
+    const second = work(turns, "second", order);
+    await vi.advanceTimersByTimeAsync(LIMITS.peerTurnWaitMs);
+    expect(await second.done).toBeNull();
+    first.end();
+    expect(await first.done).toBe("first");
+    expect(await turns.take(async () => "third"), "it is not kept for who has left").toBe("third");
+  });
+
+  it("end in time though the work hangs", async () => {
+    const [turns, order] = [new Turns(), [] as string[]];
+    work(turns, "hangs", order);
+    await vi.advanceTimersByTimeAsync(LIMITS.peerTurnMs);
+    expect(await turns.take(async () => "next")).toBe("next");
+  });
+});

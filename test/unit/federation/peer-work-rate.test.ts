@@ -1,0 +1,102 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { takeCell } from "../../../edge/federation/cell-rate.ts";
+import {
+  arrivalCostUs,
+  chargeWork,
+  mostOfPage,
+  pageCostUs,
+  sizeOf,
+  workWaitMs,
+} from "../../../edge/federation/peer-work-rate.ts";
+import { takeStrangerGrant } from "../../../edge/federation/stranger-rate.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
+
+const NOW = 1_776_358_800_000;
+const QUARTER = 250;
+
+describe("the work of a peer", () => {
+  it("is waited for once it owes more than the burst, and is paid for by the second", () => {
+    const burstUs = LIMITS.peerWorkBurstMs * 1_000;
+    const full = chargeWork(0, burstUs, QUARTER, NOW);
+    expect(workWaitMs(full, QUARTER, NOW)).toBe(0);
+    // A quarter of a core pays 500 ms of work in two seconds.
+    const over = chargeWork(full, 500_000, QUARTER, NOW);
+    expect(workWaitMs(over, QUARTER, NOW)).toBe(2_000);
+    expect(workWaitMs(over, QUARTER, NOW + 2_000)).toBe(0);
+    expect(chargeWork(over, 0, QUARTER, NOW + 3_600_000), "nothing is saved up").toBe(NOW + 3_600_000);
+  });
+
+  it("is given back where it was charged and not done, and never more than that", () => {
+    const charged = chargeWork(chargeWork(0, 30_000, QUARTER, NOW), -20_000, QUARTER, NOW);
+    expect(charged).toBe(chargeWork(0, 10_000, QUARTER, NOW));
+    expect(chargeWork(NOW, -1_000_000, QUARTER, NOW)).toBe(NOW);
+  });
+
+  it("of a wall clock that stepped back holds nobody up", () => {
+    const paidAtMs = chargeWork(0, LIMITS.peerWorkBurstMs * 1_000, QUARTER, NOW);
+    expect(workWaitMs(paidAtMs, QUARTER, NOW - 86_400_000)).toBe(0);
+  });
+
+  it("over any time is at most its share, the burst and one request", () => {
+    const most = arrivalCostUs({ events: 100, chars: 1_048_576 }, { events: 100, chars: 1_048_576 });
+    fc.assert(
+      fc.property(
+        fc.array(fc.record({ afterMs: fc.nat(500), costUs: fc.nat(Math.ceil(most)) }), { maxLength: 400 }),
+        (asked) => {
+          let [nowMs, paidAtMs, doneUs] = [NOW, 0, 0];
+          for (const { afterMs, costUs } of asked) {
+            nowMs += afterMs;
+            if (workWaitMs(paidAtMs, QUARTER, nowMs) > 0) continue;
+            paidAtMs = chargeWork(paidAtMs, costUs, QUARTER, nowMs);
+            doneUs += costUs;
+          }
+          expect(doneUs).toBeLessThanOrEqual((nowMs - NOW) * QUARTER + LIMITS.peerWorkBurstMs * 1_000 + most + 1_000);
+        },
+      ),
+    );
+  });
+
+  it("of what was looked at counts known events, and counts new ones more", () => {
+    const all = { events: 100, chars: 1_048_576 };
+    const none = { events: 0, chars: 0 };
+    expect(arrivalCostUs(all, none)).toBeGreaterThan(5_000);
+    expect(arrivalCostUs(all, all)).toBeGreaterThan(3 * arrivalCostUs(all, none));
+    expect(pageCostUs(mostOfPage(LIMITS.eventsPerPull))).toBeGreaterThan(pageCostUs({ events: 500, chars: 500 }));
+    expect(pageCostUs(mostOfPage(1))).toBeLessThan(pageCostUs(mostOfPage(LIMITS.eventsPerPull)));
+    expect(sizeOf([{ event: { event_bytes: "abcd" } }, { event: { event_bytes: "ef" } }])).toEqual({
+      events: 2,
+      chars: 6,
+    });
+  });
+});
+
+describe("grants of all strangers together", () => {
+  it("leave half of the burst to peers that have handed in none yet", () => {
+    const taken = { again: 0, first: 0 };
+    let paidAtMs = 0;
+    for (const kind of ["again", "first"] as const) {
+      for (;;) {
+        const step = takeStrangerGrant(paidAtMs, kind === "first", NOW);
+        if (!step.ok) break;
+        paidAtMs = step.paidAtMs;
+        taken[kind] += 1;
+      }
+    }
+    expect(taken).toEqual({ again: LIMITS.strangerGrantsPerMinute / 2, first: LIMITS.strangerGrantsPerMinute / 2 });
+    expect(takeStrangerGrant(paidAtMs, false, NOW)).toEqual({ ok: false, retryAfterSeconds: 32 });
+    expect(takeStrangerGrant(paidAtMs, true, NOW)).toEqual({ ok: false, retryAfterSeconds: 2 });
+    expect(takeStrangerGrant(paidAtMs, true, NOW + 2_000).ok).toBe(true);
+  });
+});
+
+describe("a cell rate", () => {
+  it.each<[what: string, paidAheadMs: number, ok: boolean]>([
+    ["with nothing owed passes", 0, true],
+    ["with all but one owed passes", 900, true],
+    ["with a full burst owed does not", 1_000, false],
+    ["with more than can be owed passes: the clock stepped back", 5_000, true],
+  ])("%s", (_what, paidAheadMs, ok) =>
+    expect(takeCell(NOW + paidAheadMs, { burst: 10, periodMs: 1_000 }, NOW).ok).toBe(ok),
+  );
+});

@@ -5,6 +5,8 @@ import { utf8Bytes } from "../../schema/wire/utf8.ts";
 import type { AnswerEvents } from "./answers.ts";
 
 const ENCODER = new TextEncoder();
+/** The most that one UTF-16 unit takes. */
+const UTF8_BYTES_PER_CHAR = 3;
 
 /**
  * Writes one piece after the other and waits for each to be read: the runtime would take any number of bytes. What a
@@ -17,6 +19,7 @@ export class AnswerBody {
   #pending = "";
   /** What follows `#pending`, made only as it is read. */
   #pieces: Iterator<string> | null = null;
+  #buffer = new Uint8Array();
   /** UTF-8 bytes that the client has not taken: pending, and in the write under way. */
   #unreadBytes = 0;
   #lastWriteMs: number;
@@ -82,7 +85,7 @@ export class AnswerBody {
       for (;;) {
         const counted = ENCODER.encode(this.#pending);
         this.#pending = "";
-        const bytes = counted.byteLength > 0 ? counted : ENCODER.encode(this.#nextPieces());
+        const bytes = counted.byteLength > 0 ? counted : this.#encoded(this.#nextPieces());
         if (bytes.byteLength === 0) break;
         await this.#writer.write(bytes);
         if (this.closed) return;
@@ -98,6 +101,14 @@ export class AnswerBody {
     } finally {
       this.isWriting = false;
     }
+  }
+
+  /** Into the same buffer each time, once what was there is read: the runtime frees a new one late. */
+  #encoded(text: string): Uint8Array {
+    if (this.#buffer.byteLength < text.length * UTF8_BYTES_PER_CHAR) {
+      this.#buffer = new Uint8Array(text.length * UTF8_BYTES_PER_CHAR);
+    }
+    return this.#buffer.subarray(0, ENCODER.encodeInto(text, this.#buffer).written);
   }
 
   /** Small pieces share a write. */
@@ -116,6 +127,7 @@ export class AnswerBody {
     this.closed = true;
     this.#pending = "";
     this.#pieces = null;
+    this.#buffer = new Uint8Array();
     this.#events.unread(-this.#unreadBytes);
     this.#unreadBytes = 0;
     this.#events.closed();

@@ -46,6 +46,14 @@ export function bytesOfLogprobs(tokens: readonly TokenLogprob[]): number {
   );
 }
 
+/** Frees the memory of vectors at once: the runtime would free them late, and there may be many megabytes of them. */
+export function freeVectors(vectors: readonly Uint8Array[]): void {
+  // One that shares its memory with others is small, and is left to the runtime.
+  for (const { buffer, byteLength } of vectors) {
+    if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0);
+  }
+}
+
 /** The reason against a delta, null when there is none; counts the calls. */
 export function hearDelta({ request }: Asked, said: Said, { toolCall, text }: Frame<"delta">): string | null {
   if (!request.stream) return "a delta for a job that is not streamed";

@@ -18,11 +18,10 @@ export async function doubtsOf(
     pool,
     key,
     signed,
-    streamed,
-  }: { pool: string; key: VerifyingKey | null; signed: Uint8Array; streamed: Hash | null },
+    responseSha256,
+  }: { pool: string; key: VerifyingKey | null; signed: Uint8Array; responseSha256: string },
 ): Promise<string[]> {
   const requestSha256 = sha256(canonicalBytes(requestFor(job.minor, job.request))).digest("hex");
-  const responseSha256 = (streamed ?? wholeHash(job, end)).digest("hex");
   const { usage, finishReason } = end;
   const { id, workerId, model } = job;
   const said = { id, pool, workerId, model, usage, finishReason, requestSha256, responseSha256 };
@@ -33,8 +32,8 @@ export async function doubtsOf(
 /** Node's own: one call, where WebCrypto's digest is a promise for every few bytes. */
 const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes);
 
-/** What `response_sha256` is over, of a whole answer. */
-function wholeHash(job: Job, { text = "", toolCalls = [] }: Done): Hash {
+/** What `response_sha256` is over, of a whole answer. Its vectors are freed once they have been read. */
+export function wholeHash(job: Job, { text = "", toolCalls = [] }: Done): Hash {
   const hash = createHash("sha256");
   for (const vector of job.said.vectors) hash.update(vector);
   hash.update(text);

@@ -9,7 +9,15 @@ import { CLOSE, LIMITS } from "../../schema/wire/limits.ts";
 import { utf8Bytes } from "../../schema/wire/utf8.ts";
 import type { AgentFrame } from "../../schema/wire/worker-frames.ts";
 import { mostAnswerBytes, mostAnswerTokens } from "./answer-bytes.ts";
-import { bytesOfLogprobs, hearDelta, hearDone, hearLogprobs, hearVector, nothingSaid } from "./answer-rules.ts";
+import {
+  bytesOfLogprobs,
+  freeVectors,
+  hearDelta,
+  hearDone,
+  hearLogprobs,
+  hearVector,
+  nothingSaid,
+} from "./answer-rules.ts";
 import type { JobName } from "./lane-api.ts";
 import { drop, hasRoom, keep } from "./lane-bytes.ts";
 import type {
@@ -529,6 +537,7 @@ function unassign(state: LaneState, job: Job): void {
 function forgetSaid(state: LaneState, job: Job): void {
   drop(state.bytes, job.keyId, "answers", job.keptBytes);
   job.keptBytes = 0;
+  freeVectors(job.said.vectors);
   job.said = nothingSaid();
 }
 

@@ -23,7 +23,7 @@ import { answerFormat } from "./answer-formats.ts";
 import { autoModel } from "./auto-model.ts";
 import { Elsewhere } from "./elsewhere.ts";
 import { EndedJobs } from "./ended-jobs.ts";
-import { doubtsOf, meteringBase } from "./job-audit.ts";
+import { doubtsOf, meteringBase, wholeHash } from "./job-audit.ts";
 import { newJobs } from "./job-group.ts";
 import { type FoundJob, type JobName, LANE_JOBS_URL, type LaneJob, type LaneOverview } from "./lane-api.ts";
 import { drop, hasRoom, keep } from "./lane-bytes.ts";
@@ -513,9 +513,11 @@ export class Lane extends DurableObject<Env> {
     end: Extract<JobEnd, { outcome: "done" }>,
     about: { row: Omit<MeteringRow, "outcome" | "flags">; flags: string[]; publicKey: string; streamed: Hash | null },
   ): Promise<void> {
+    // Before anything is awaited: by then the answer may have been read, and its vectors freed.
+    const responseSha256 = (about.streamed ?? wholeHash(job, end)).digest("hex");
     const signed = canonicalBytes(end.metering);
     const [pool, key] = [await this.#atomId(), await this.#workerKeys.of(about.publicKey)];
-    const doubts = await doubtsOf(job, end, { pool, key, signed, streamed: about.streamed });
+    const doubts = await doubtsOf(job, end, { pool, key, signed, responseSha256 });
     this.#record({
       ...about.row,
       outcome: "done",

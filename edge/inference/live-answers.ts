@@ -5,6 +5,7 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import type { FinishReason, ToolCall, Usage } from "../../schema/wire/worker-frames.ts";
 import type { ErrorDetails } from "../http/error-body.ts";
 import type { AnswerHead } from "./answer-format.ts";
+import { freeVectors } from "./answer-rules.ts";
 import type { Answer, Served } from "./answers.ts";
 import { JobGroup } from "./job-group.ts";
 import type { JobState } from "./lane-api.ts";
@@ -21,6 +22,7 @@ interface Live {
   readonly group: JobGroup;
   /** Of parts that are done: texts and vectors. */
   keptBytes: number;
+  vectors: Uint8Array[];
 }
 
 interface LivePart {
@@ -100,7 +102,7 @@ export class LiveAnswers {
       ? new StreamedAnswer(head, nowMs, events)
       : new WholeAnswer(head, nowMs, statusHoldMs, events);
     const asked = { id: head.jobId, keyId, requestId };
-    const live: Live = { asked, answer, group: new JobGroup(jobIds), keptBytes: 0 };
+    const live: Live = { asked, answer, group: new JobGroup(jobIds), keptBytes: 0, vectors: [] };
     this.#running.add(live);
     for (const id of jobIds) this.#parts.set(id, { live, responseHash: null, pace: newPace() });
     return { response: answer.response, leave: () => events.gone("inference/cancelled") };
@@ -135,6 +137,7 @@ export class LiveAnswers {
     const { live } = part;
     const served = servedBy(job);
     live.keptBytes += job.keptBytes;
+    live.vectors.push(...job.said.vectors);
     if (job.kind !== "embedding" && live.keptBytes > LIMITS.wholeTextBytes) {
       this.#fail(live, job.id, "failed", "inference/answer-room");
       return part.responseHash;
@@ -196,6 +199,10 @@ export class LiveAnswers {
   #dropKept(live: Live): void {
     this.#hooks.dropAnswer(live.asked.keyId, live.keptBytes);
     live.keptBytes = 0;
+    const { vectors } = live;
+    live.vectors = [];
+    // Whoever heard of the end of the last job may still read them, and does so at once.
+    queueMicrotask(() => freeVectors(vectors));
   }
 }
 

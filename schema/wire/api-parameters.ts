@@ -105,7 +105,7 @@ const generation = {
     },
   }),
   max_tokens: used(),
-  n: used(undefined, { note: "Each answer costs a request and, streamed, a stream." }),
+  n: used(undefined, { note: "At most 8. Each answer costs a request and, streamed, a stream." }),
   frequency_penalty: neutral([0], NO_PENALTIES),
   presence_penalty: neutral([0], NO_PENALTIES),
   logit_bias: neutral([{}], { note: "Tokens cannot be favoured.", instead: LEAVE_OUT }),

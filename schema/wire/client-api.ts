@@ -85,10 +85,10 @@ export const common = {
   n: z
     .int()
     .min(1)
-    .max(LIMITS.choicesPerRequest)
+    .max(LIMITS.choicesPerPrompt)
     .nullish()
     .describe(
-      "Answers for each prompt. Each costs a request and, streamed, a stream. With a seed, answer i has seed + i.",
+      "Answers for each prompt, at most 8. Each costs a request and, streamed, a stream. With a seed, answer i has seed + i.",
     ),
 };
 export const tokenLimit = z

@@ -103,6 +103,8 @@ export const LIMITS = Object.freeze({
   answerBytes: 8 * 1024 * 1024,
   /** The context of a model whose worker connected to an earlier build, which did not keep what the manifest said. */
   unknownContextTokens: 128 * 1024,
+  /** `n` of one request. */
+  choicesPerPrompt: 8,
   /** Prompts times `n` of one request. */
   choicesPerRequest: 32,
   /** An idle stream writes one comment line this often: go-openai gives up after 300 lines in a row without data. */

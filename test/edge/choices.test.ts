@@ -196,7 +196,8 @@ describe("several prompts", () => {
 
   it.each<[what: string, body: object, param: string]>([
     ["too many of them", { prompt: Array(33).fill("a") }, "prompt"],
-    ["too many with n", { prompt: ["a", "b"], n: 17 }, "n"],
+    ["too many with n", { prompt: Array(5).fill("a"), n: 7 }, "n"],
+    ["too large an n", { prompt: "a", n: 9 }, "n"],
     ["more to choose from than are returned", { prompt: "a", best_of: 2 }, "best_of"],
   ])("%s are refused", async (_what, body, param) => {
     const response = await post("/v1/completions", { model: "any", ...body });

@@ -232,7 +232,7 @@ describe("a worker that goes away", () => {
 describe("what is refused", () => {
   it.each<[what: string, body: object, status: number, code: string, param: string]>([
     ["an unknown model", { model: "never-heard-of" }, 404, "model_not_found", "model"],
-    ["n of too many", { n: 33 }, 400, "invalid_value", "n"],
+    ["n of too many", { n: 9 }, 400, "invalid_value", "n"],
     ["favoured tokens", { logit_bias: { "1": 1 } }, 400, "unsupported_parameter", "logit_bias"],
     ["nonsense", { messages: 7 }, 400, "invalid_value", "messages"],
   ])("%s", async (_what, body, status, code, param) => {

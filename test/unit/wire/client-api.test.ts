@@ -207,7 +207,7 @@ describe("what is refused, by name", () => {
     ["no messages", { model: "m" }, "http/invalid-body", "messages"],
     ["empty messages", chat({ messages: [] }), "http/invalid-body", "messages"],
     ["n of none", chat({ n: 0 }), "http/invalid-body", "n"],
-    ["n of too many", chat({ n: 33 }), "http/invalid-body", "n"],
+    ["n of too many", chat({ n: 9 }), "http/invalid-body", "n"],
     [
       "more likely tokens than OpenAI tells",
       chat({ logprobs: true, top_logprobs: 21 }),

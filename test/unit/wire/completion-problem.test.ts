@@ -22,6 +22,16 @@ it.each<[what: string, body: object, param: string | null]>([
   );
 });
 
+it("n is 8 at most, and a larger one is told so", () => {
+  const parse = (n: number) => parseClientBody(completionApi, { model: "m", prompt: "a", n });
+  expect(parse(8).ok).toBe(true);
+  expect(parse(9)).toMatchObject({
+    code: "http/invalid-body",
+    param: "n",
+    message: expect.stringContaining("at most 8"),
+  });
+});
+
 it.each<[what: string, prompt: unknown]>([
   ["no prompts", []],
   ["too many prompts", Array(most + 1).fill("a")],

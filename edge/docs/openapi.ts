@@ -122,7 +122,9 @@ const RESPONSES_STREAM = [
 ].join(" ");
 const MESSAGES_STREAM = [
   "With `stream: true` the answer is a server-sent event stream of typed events, from `message_start` to `message_stop`.",
-  "How many tokens the prompt has, `message_delta` says. An error after the first byte is an `error` event.",
+  "`message_start` says `input_tokens: 0`, because the worker counts the prompt when it answers; `message_delta` has the",
+  "number. An error after the first byte is an `error` event. An answer that `max_tokens` cut in a call ends with that",
+  "call's block: do not run it, and ask again with a larger `max_tokens`.",
 ].join(" ");
 
 const ref = (name: keyof typeof SCHEMAS): JsonSchema => ({ $ref: `#/components/schemas/${name}` });
@@ -300,7 +302,9 @@ function paths(): ApiDocument["paths"] {
         {
           operationId: "createMessage",
           summary: "Anthropic's Messages API",
-          description: "For its SDK and for coding agents. The key may be in x-api-key.",
+          description:
+            "For its SDK and for coding agents. The key may be in x-api-key, which here goes before Authorization. A " +
+            "last message of the assistant is continued. Turns of one role in a row become one.",
         },
         "MessagesRequest",
         { model: "auto", max_tokens: 256, messages },

@@ -64,7 +64,10 @@ export function messagesFormat(head: AnswerHead): AnswerFormat {
     keepAlive: () => (begun ? event("ping", {}) : comment("keep-alive")),
     whole([choice], usage) {
       const { text = "", toolCalls = [], finishReason = "stop", stopSequence } = choice ?? {};
-      const content = [...(text === "" ? [] : [textBlock(text)]), ...toolCalls.flatMap(calledBlock)];
+      const content = [
+        ...(text === "" ? [] : [textBlock(text)]),
+        ...toolCalls.flatMap((call) => calledBlock(call, finishReason)),
+      ];
       return JSON.stringify(message(content, stopOf(finishReason, stopSequence), usageOf(usage)));
     },
     errorBody,
@@ -104,12 +107,17 @@ const textBlock = (text: string) => ({ type: "text", text, citations: null }) as
 const toolBlock = (id: string, name: string, input: object) =>
   ({ type: "tool_use", id, name, input, caller: { type: "direct" } }) as const;
 
-/** A call that was cut before its input was complete is none: `stop_reason` says why it is missing. */
-function calledBlock({ id, name, arguments: given }: ToolCall): object[] {
+const CUTS: readonly FinishReason[] = ["length", "content_filter"];
+
+/**
+ * As in the stream, a call that was cut is the last block, by which clients of this API know that they must ask again
+ * with a larger max_tokens. Its input is empty, so that nobody acts on half of it.
+ */
+function calledBlock({ id, name, arguments: given }: ToolCall, reason: FinishReason): object[] {
   try {
     return [toolBlock(id, name, JSON.parse(given === "" ? "{}" : given))];
   } catch {
-    return [];
+    return CUTS.includes(reason) ? [toolBlock(id, name, {})] : [];
   }
 }
 

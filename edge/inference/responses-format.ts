@@ -73,11 +73,13 @@ class ResponsesFormat implements AnswerFormat {
     const { text = "", toolCalls = [], finishReason = "stop" } = choice ?? {};
     const status = statusOf(finishReason);
     const says = text !== "" || toolCalls.length === 0;
-    const items = [
-      ...(says ? [shown({ type: "message", id: this.#itemId("msg", 0), at: 0, said: text }, status)] : []),
-      ...toolCalls.map((call, i) => shown(this.#itemOf(call, Number(says) + i), status)),
+    const items: Item[] = [
+      ...(says ? [{ type: "message", id: this.#itemId("msg", 0), at: 0, said: text } as const] : []),
+      ...toolCalls.map((call, i) => this.#itemOf(call, Number(says) + i)),
     ];
-    return JSON.stringify(this.#response(status, items, { usage: usageOf(usage), ...detailsOf(finishReason) }));
+    // Only the last item can be cut: those before it were complete when it began.
+    const output = items.map((item) => shown(item, item.at === items.length - 1 ? status : "completed"));
+    return JSON.stringify(this.#response(status, output, { usage: usageOf(usage), ...detailsOf(finishReason) }));
   }
 
   readonly errorBody = openAiErrors.errorBody;

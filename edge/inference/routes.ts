@@ -6,7 +6,12 @@ import { promptsOf, toChatRequest, toCompletionRequest, toEmbeddingRequest } fro
 import { completionProblem } from "../../schema/wire/completion-problem.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { countTokensApi, messagesApi } from "../../schema/wire/messages-api.ts";
-import { messagesProblem, toCountRequest, toMessagesRequest } from "../../schema/wire/messages-request.ts";
+import {
+  countProblem,
+  messagesProblem,
+  toCountRequest,
+  toMessagesRequest,
+} from "../../schema/wire/messages-request.ts";
 import { responsesApi } from "../../schema/wire/responses-api.ts";
 import { responsesEcho, responsesProblem, toResponsesRequest } from "../../schema/wire/responses-request.ts";
 import type { JobKind, JobRequest } from "../../schema/wire/worker-frames.ts";
@@ -108,7 +113,7 @@ export const clientApi = new Hono<ClientEnv>()
   })
 
   .post("/messages/count_tokens", async (c) => {
-    const body = await clientBody(c, countTokensApi, messagesProblem);
+    const body = await clientBody(c, countTokensApi, countProblem);
     if (body instanceof Response) return body;
     return infer(c, "chat", body.model, toCountRequest(body), { format: "token-count" });
   })

@@ -1,8 +1,15 @@
 /** A body of `POST /v1/messages` as the chat that it asks for. Pure. */
-import type { BodyProblem, ChatCompletionBody, MessageBody } from "./client-api.ts";
+import type { BodyProblem, ChatCompletionBody } from "./client-api.ts";
 import { toChatRequest } from "./client-request.ts";
 import type { CountTokensBody, MessagesBody, MessagesTurn } from "./messages-api.ts";
-import { Conversation, type ParameterNames, type TranslatedChat, translatedProblem } from "./translated-chat.ts";
+import {
+  Conversation,
+  type ParameterNames,
+  paragraphs,
+  type TranslatedChat,
+  type Turn,
+  translatedProblem,
+} from "./translated-chat.ts";
 import type { ChatRequest } from "./worker-frames.ts";
 
 const NAMES: ParameterNames = {
@@ -23,12 +30,17 @@ export function toMessagesRequest(body: MessagesBody): ChatRequest {
 }
 
 export function toCountRequest(body: CountTokensBody): ChatRequest {
-  return { ...toChatRequest(translated(body).chat), countTokens: true };
+  return { ...toChatRequest(translated(body, COUNTED).chat), countTokens: true };
 }
 
 /** The rules of a chat, with the names that this API has for what breaks them; and this API's own. */
-export function messagesProblem(body: AnyBody): BodyProblem | null {
-  return turnsProblem(body.messages) ?? translatedProblem(translated(body), NAMES);
+export function messagesProblem(body: MessagesBody): BodyProblem | null {
+  return turnsProblem(body.messages) ?? prefillProblem(body) ?? translatedProblem(translated(body), NAMES);
+}
+
+/** A count continues nothing: the conversation may end anywhere. */
+export function countProblem(body: CountTokensBody): BodyProblem | null {
+  return turnsProblem(body.messages) ?? translatedProblem(translated(body, COUNTED), NAMES);
 }
 
 function turnsProblem(turns: readonly MessagesTurn[]): BodyProblem | null {
@@ -40,22 +52,33 @@ function turnsProblem(turns: readonly MessagesTurn[]): BodyProblem | null {
     const message = `A ${misplaced} block does not belong into a message of the role ${role}.`;
     return { code: "http/invalid-body", param: `messages.${at}.content.${i}`, message };
   }
-  const last = turns.length - 1;
-  if (turns[last]?.role !== "assistant") return null;
+  return null;
+}
+
+/** The last message of the assistant is continued, as in a chat. The grammar of a format knows only whole answers. */
+function prefillProblem({ messages, output_config: output }: MessagesBody): BodyProblem | null {
+  const last = messages.length - 1;
+  if (messages[last]?.role !== "assistant" || !output?.format) return null;
   return {
     code: "http/unsupported-parameter",
     param: `messages.${last}`,
-    message: "An answer that the client began is not continued.",
-    remedy: "End the conversation with a message of the user.",
+    message: "With output_config.format, an answer that the client began cannot be continued.",
+    remedy: "Leave output_config.format out, or end the conversation with a message of the user.",
   };
 }
 
-function translated(body: AnyBody): TranslatedChat {
+const COUNTED = { answersAllCalls: true } as const;
+
+/** @param answersAllCalls Give each call without a result an empty one, because templates do not know such calls. */
+function translated(body: AnyBody, { answersAllCalls = false } = {}): TranslatedChat {
   const conversation = new Conversation();
   const system = textOf(body.system ?? "");
   if (system !== "") conversation.add({ role: "system", content: system }, null);
   for (const [at, turn] of body.messages.entries()) {
     for (const message of messagesOf(turn)) conversation.add(message, at);
+  }
+  for (const id of answersAllCalls ? conversation.unanswered : []) {
+    conversation.add({ role: "tool", content: "", tool_call_id: id }, body.messages.length - 1);
   }
   const { model, temperature, top_p, stream, tools, tool_choice: choice, output_config: output } = body;
   const chat: ChatCompletionBody = {
@@ -94,7 +117,7 @@ function toolChoiceOf(choice: AnyBody["tool_choice"]): ChatCompletionBody["tool_
 }
 
 /** In a chat, results of tools are messages of their own; they come before what the user adds to them. */
-function messagesOf({ role, content }: MessagesTurn): MessageBody[] {
+function messagesOf({ role, content }: MessagesTurn): Turn[] {
   if (typeof content === "string") return [{ role, content }];
   const text = textOf(content.flatMap((block) => (block.type === "text" ? [block] : [])));
   if (role === "system") return [{ role, content: text }];
@@ -110,7 +133,7 @@ function messagesOf({ role, content }: MessagesTurn): MessageBody[] {
     );
     return [{ role, content: text, ...(calls.length > 0 && { tool_calls: calls }) }];
   }
-  const results = content.flatMap((block): MessageBody[] => {
+  const results = content.flatMap((block): Turn[] => {
     if (block.type !== "tool_result") return [];
     const said = textOf(block.content ?? "");
     return [{ role: "tool", tool_call_id: block.tool_use_id, content: block.is_error ? `Error: ${said}` : said }];
@@ -119,7 +142,7 @@ function messagesOf({ role, content }: MessagesTurn): MessageBody[] {
   return says ? [...results, { role, content: text }] : results;
 }
 
-/** Blocks are paragraphs: without a break between them, the last word of one would run into the next. */
+/** Blocks are paragraphs. */
 function textOf(content: string | readonly { text: string }[]): string {
-  return typeof content === "string" ? content : content.map(({ text }) => text).join("\n\n");
+  return typeof content === "string" ? content : paragraphs(content.map(({ text }) => text));
 }

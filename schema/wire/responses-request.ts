@@ -52,18 +52,14 @@ function addItem(conversation: Conversation, item: ResponsesItem, at: number): v
     case "function_call": {
       const { call_id: id, name, arguments: given } = item;
       const call = { id, type: "function", function: { name, arguments: given } } as const;
-      const before = conversation.messages.at(-1);
-      // The calls of one answer are items of their own here, and members of one message in a chat.
-      if (before?.role !== "assistant") conversation.add({ role: "assistant", tool_calls: [call] }, at);
-      else if (before.tool_calls) before.tool_calls.push(call);
-      else before.tool_calls = [call];
+      conversation.add({ role: "assistant", content: "", tool_calls: [call] }, at);
       return;
     }
     case "function_call_output":
       conversation.add({ role: "tool", tool_call_id: item.call_id, content: textOf(item.output) }, at);
       return;
     default:
-      conversation.add({ role: item.role, content: textOf(item.content) }, at);
+      conversation.add({ role: item.role === "developer" ? "system" : item.role, content: textOf(item.content) }, at);
   }
 }
 

@@ -9,15 +9,63 @@ export interface TranslatedChat {
   readonly sources: readonly (number | null)[];
 }
 
-/** Collects the messages, each with its source. */
-export class Conversation {
-  readonly messages: MessageBody[] = [];
-  readonly sources: (number | null)[] = [];
+type Calls = NonNullable<Extract<MessageBody, { role: "assistant" }>["tool_calls"]>;
+export type Turn =
+  | { role: "system" | "user"; content: string }
+  | { role: "assistant"; content: string; tool_calls?: Calls }
+  | { role: "tool"; content: string; tool_call_id: string };
 
-  add(message: MessageBody, source: number | null): void {
-    this.messages.push(message);
-    this.sources.push(source);
+/**
+ * Collects the messages, each with its source. Other APIs take several turns of one role in a row, and the results of
+ * calls after other turns. Chat templates take neither: turns of one role become one, and a result follows its call.
+ */
+export class Conversation {
+  readonly messages: Turn[] = [];
+  readonly sources: (number | null)[] = [];
+  /** By the id of a call that has no result yet: the turn that holds it. */
+  readonly #open = new Map<string, Turn>();
+
+  add(turn: Turn, source: number | null): void {
+    if (turn.role === "tool") this.#addResult(turn, source);
+    else this.#addTurn(turn, source);
   }
+
+  /** Calls that have no result yet, in their order. */
+  get unanswered(): readonly string[] {
+    return [...this.#open.keys()];
+  }
+
+  #addTurn(turn: Exclude<Turn, { role: "tool" }>, source: number | null): void {
+    const last = this.messages.at(-1);
+    const before = last?.role === turn.role ? last : undefined;
+    if (before) {
+      before.content = paragraphs([before.content, turn.content]);
+      if (turn.role === "assistant" && before.role === "assistant" && turn.tool_calls) {
+        before.tool_calls ??= [];
+        before.tool_calls.push(...turn.tool_calls);
+      }
+      this.sources[this.sources.length - 1] ??= source;
+    } else {
+      this.messages.push(turn);
+      this.sources.push(source);
+    }
+    if (turn.role !== "assistant") return;
+    for (const { id } of turn.tool_calls ?? []) this.#open.set(id, before ?? turn);
+  }
+
+  #addResult(turn: Extract<Turn, { role: "tool" }>, source: number | null): void {
+    const caller = this.#open.get(turn.tool_call_id);
+    this.#open.delete(turn.tool_call_id);
+    let at = caller ? this.messages.lastIndexOf(caller) + 1 : this.messages.length;
+    while (this.messages[at]?.role === "tool") at += 1;
+    this.messages.splice(at, 0, turn);
+    this.sources.splice(at, 0, source);
+  }
+}
+
+/** Without a break between them, the last word of one text would run into the next. */
+export function paragraphs(texts: readonly string[]): string {
+  return texts.filter((text) => text !== "").join("\n\n");
 }
 
 /** How the other API calls what a chat calls `messages`, the system's instructions, and its other parameters. */

@@ -68,6 +68,25 @@ describe("/v1/messages", () => {
     expect((await asking).status).toBe(200);
   });
 
+  const forged = `lk_${"0".repeat(16)}_${"0".repeat(40)}_${"0".repeat(24)}`;
+  it.each<[what: string, apiKey: string | null, bearer: string | null, path: string, status: number]>([
+    ["a placeholder beside the key", null, "dummy", "/v1/messages", 200],
+    ["a placeholder in the place of the key", "dummy", null, "/v1/messages", 200],
+    ["its own header first", null, forged, "/v1/messages?beta=true", 200],
+    ["its own header first, though it is forged", forged, null, "/v1/messages", 401],
+    ["two placeholders", "dummy", "dummy", "/v1/messages", 401],
+    ["elsewhere a placeholder beside the key", "dummy", null, "/v1/models", 200],
+    ["elsewhere a placeholder in the place of the key", null, "dummy", "/v1/models", 200],
+    ["elsewhere the other header first", forged, null, "/v1/models", 200],
+    ["elsewhere the other header first, though it is forged", null, forged, "/v1/models", 401],
+  ])("takes %s", async (_what, apiKey, bearer, path, status) => {
+    const headers = { "x-api-key": apiKey ?? key.key, authorization: `Bearer ${bearer ?? key.key}` };
+    const isMessages = path.startsWith("/v1/messages");
+    const asking = ask(path, { headers, ...(isMessages && { method: "POST", body: JSON.stringify(message()) }) });
+    if (isMessages && status === 200) await agent.done(await agent.next("job"), "Hello");
+    expect((await asking).status).toBe(status);
+  });
+
   it("streams its events, with calls", async () => {
     const asking = post("", message({ stream: true, tools: [{ name: "f", input_schema: { type: "object" } }] }));
     const job = await agent.next("job");
@@ -226,6 +245,18 @@ describe("/v1/messages/count_tokens", () => {
       outcome: "done",
       flags: "",
     });
+  });
+
+  it("counts a conversation that ends with a call", async () => {
+    const call = { type: "tool_use", id: "a", name: "f", input: {} };
+    const asking = count({
+      messages: [
+        { role: "user", content: "hi" },
+        { role: "assistant", content: [call] },
+      ],
+    });
+    await agent.finish(await agent.next("job"), counted("", 42));
+    expect(await (await asking).json()).toEqual({ input_tokens: 42 });
   });
 
   it("bounds what a worker counts by the request's bytes", async () => {

@@ -111,10 +111,22 @@ describe("a whole message", () => {
     });
   });
 
-  it("leaves out a call that was cut, so that no client runs half of it", () => {
-    const toolCalls = [{ id: "call_a", name: "f", arguments: '{"a":' }];
-    const whole = messagesFormat(head).whole([{ text: "", toolCalls, finishReason: "length" }], usage);
-    expect(JSON.parse(whole)).toMatchObject({ content: [], stop_reason: "max_tokens" });
+  it.each<[finishReason: FinishReason, stop_reason: string]>([
+    ["length", "max_tokens"],
+    ["content_filter", "refusal"],
+  ])("cut by %s ends with the same block as its stream, whose input is empty", (finishReason, stop_reason) => {
+    const toolCalls = [
+      { id: "call_0", name: "f", arguments: '{"a":1}' },
+      { id: "call_1", name: "f", arguments: '{"a":' },
+    ];
+    const whole = JSON.parse(messagesFormat(head).whole([{ text: "", toolCalls, finishReason }], usage));
+    expect(whole).toMatchObject({ content: [{ input: { a: 1 } }, { input: {} }], stop_reason });
+    const started = streamed(
+      (format) => call(format, 0, "f", '{"a":1}') + call(format, 1, "f", '{"a":'),
+      finishReason,
+    ).flatMap(({ event, data }) => (event === "content_block_start" ? [data.content_block] : []));
+    expect(started).toMatchObject(toolCalls.map(({ id, name }) => ({ type: "tool_use", id, name })));
+    expect(whole.content[1]).toEqual(started[1]);
   });
 });
 

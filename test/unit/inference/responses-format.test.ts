@@ -137,6 +137,18 @@ describe("the events of a response", () => {
   });
 });
 
+it("only the item at which an answer was cut is incomplete, whole and streamed", () => {
+  const toolCalls = ["{}", '{"a":'].map((given, i) => ({ id: `call_${i}`, name: "f", arguments: given }));
+  const calls = (format: AnswerFormat) =>
+    format.text(0, "Hi") +
+    toolCalls.map(({ id, name, arguments: given }, index) => format.toolCall(0, { index, id, name }, given)).join("");
+  const { output } = JSON.parse(
+    responsesFormat(head).whole([{ text: "Hi", toolCalls, finishReason: "length" }], usage),
+  );
+  expect(output.map(({ status }: { status: string }) => status)).toEqual(["completed", "completed", "incomplete"]);
+  expect(streamed(calls, "length").at(-1)?.data.response).toMatchObject({ output });
+});
+
 it("a whole answer of calls alone has no message", () => {
   const toolCalls = [{ id: "call_a", name: "f", arguments: "{}" }];
   const { output } = JSON.parse(

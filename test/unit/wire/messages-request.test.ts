@@ -2,7 +2,12 @@ import { describe, expect, it } from "vitest";
 import { parseClientBody } from "../../../schema/wire/client-api.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import { countTokensApi, messagesApi } from "../../../schema/wire/messages-api.ts";
-import { messagesProblem, toCountRequest, toMessagesRequest } from "../../../schema/wire/messages-request.ts";
+import {
+  countProblem,
+  messagesProblem,
+  toCountRequest,
+  toMessagesRequest,
+} from "../../../schema/wire/messages-request.ts";
 import { chatRequest } from "../../../schema/wire/worker-frames.ts";
 
 const hi = { role: "user", content: "hi" };
@@ -96,6 +101,63 @@ describe("a body of /v1/messages", () => {
       ],
     ],
     [
+      "calls in several turns, and their results after another turn",
+      {
+        messages: [
+          hi,
+          { role: "assistant", content: "Well." },
+          { role: "assistant", content: [text("I look."), use("a")] },
+          { role: "assistant", content: [use("b")] },
+          { role: "user", content: [result("b"), text("go on")] },
+          { role: "user", content: [result("a"), text("please")] },
+        ],
+      },
+      [
+        hi,
+        {
+          role: "assistant",
+          content: "Well.\n\nI look.",
+          toolCalls: [
+            { id: "a", name: "f", arguments: '{"a":1}' },
+            { id: "b", name: "f", arguments: '{"a":1}' },
+          ],
+        },
+        { role: "tool", toolCallId: "b", content: "1" },
+        { role: "tool", toolCallId: "a", content: "1" },
+        { role: "user", content: "go on\n\nplease" },
+      ],
+    ],
+    [
+      "the same id of a call in two answers",
+      {
+        messages: [
+          hi,
+          called,
+          { role: "user", content: [result("a")] },
+          called,
+          { role: "user", content: [result("a", { content: "2" })] },
+        ],
+      },
+      [
+        hi,
+        { role: "assistant", content: "", toolCalls: [{ id: "a", name: "f", arguments: '{"a":1}' }] },
+        { role: "tool", toolCallId: "a", content: "1" },
+        { role: "assistant", content: "", toolCalls: [{ id: "a", name: "f", arguments: '{"a":1}' }] },
+        { role: "tool", toolCallId: "a", content: "2" },
+      ],
+    ],
+    ["several turns of the user", { messages: [hi, hi, hi] }, [{ role: "user", content: "hi\n\nhi\n\nhi" }]],
+    [
+      "a system text and a system message first",
+      { system: "a", messages: [{ role: "system", content: "b" }, hi] },
+      [{ role: "system", content: "a\n\nb" }, hi],
+    ],
+    [
+      "an answer that the client began",
+      { messages: [hi, { role: "assistant", content: "{ " }] },
+      [hi, { role: "assistant", content: "{ " }],
+    ],
+    [
       "a system message in between",
       { messages: [hi, { role: "system", content: "s" }] },
       [hi, { role: "system", content: "s" }],
@@ -157,7 +219,13 @@ describe("a body of /v1/messages", () => {
       { messages: [hi, called, { role: "user", content: [result("a", { content: [{ type: "image" }] })] }] },
       "messages.2.content.0.content.0.type",
     ],
-    [{ messages: [hi, { role: "assistant", content: "{" }] }, "messages.1"],
+    [
+      {
+        messages: [hi, { role: "assistant", content: "{" }],
+        output_config: { format: { type: "json_schema", schema: {} } },
+      },
+      "messages.1",
+    ],
   ])("is refused by name: %j", (body, param) => {
     expect(read(body)).toEqual({ refused: "http/unsupported-parameter", param });
   });
@@ -167,6 +235,8 @@ describe("a body of /v1/messages", () => {
     ["a temperature of 1.5", { temperature: 1.5 }, "temperature"],
     ["no messages", { messages: [] }, "messages"],
     ["a call without its result", { messages: [hi, called, hi] }, "messages.2"],
+    ["a call without its result at the end", { messages: [hi, called] }, "messages.1"],
+    ["a result twice", { messages: [hi, called, { role: "user", content: [result("a"), result("a")] }] }, "messages.2"],
     ["a result without its call", { messages: [{ role: "user", content: [result("a")] }] }, "messages.0"],
     ["a call of the user", { messages: [{ role: "user", content: [use("a")] }] }, "messages.0.content.0"],
     [
@@ -206,13 +276,38 @@ describe("a body of /v1/messages", () => {
 it("a count asks for the same prompt, and for no answer", () => {
   const parsed = parseClientBody(countTokensApi, { model: "m", messages: [hi], system: "s", tools: [f] });
   if (!parsed.ok) return expect.fail(parsed.message ?? parsed.code);
-  expect(messagesProblem(parsed.body)).toBeNull();
+  expect(countProblem(parsed.body)).toBeNull();
   expect(toCountRequest(parsed.body)).toEqual({
     messages: [{ role: "system", content: "s" }, hi],
     tools: [{ name: "f", parameters: f.input_schema }],
     stream: false,
     countTokens: true,
   });
+});
+
+it.each<[what: string, last: object, counted: object[]]>([
+  ["an answer", { role: "assistant", content: "Yes." }, [{ role: "assistant", content: "Yes." }]],
+  [
+    "calls without results",
+    { role: "assistant", content: [use("a"), use("b")] },
+    [
+      {
+        role: "assistant",
+        content: "",
+        toolCalls: [
+          { id: "a", name: "f", arguments: '{"a":1}' },
+          { id: "b", name: "f", arguments: '{"a":1}' },
+        ],
+      },
+      { role: "tool", toolCallId: "a", content: "" },
+      { role: "tool", toolCallId: "b", content: "" },
+    ],
+  ],
+])("a count takes a conversation that ends with %s", (_what, last, counted) => {
+  const parsed = parseClientBody(countTokensApi, { model: "m", messages: [hi, last] });
+  if (!parsed.ok) return expect.fail(parsed.message ?? parsed.code);
+  expect(countProblem(parsed.body)).toBeNull();
+  expect(chatRequest.parse(toCountRequest(parsed.body)).messages).toEqual([hi, ...counted]);
 });
 
 it.each([["max_tokens"], ["stream"], ["temperature"]])("a count knows no %s", (name) => {

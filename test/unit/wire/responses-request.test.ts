@@ -93,6 +93,44 @@ describe("a body of /v1/responses", () => {
       ],
     ],
     [
+      "a message between a call and its output, of the assistant or of others",
+      {
+        input: [
+          hi,
+          call("a"),
+          { role: "assistant", content: "Well." },
+          output("a"),
+          call("b"),
+          { role: "developer", content: "Hurry." },
+          hi,
+          output("b"),
+          hi,
+        ],
+      },
+      [
+        hi,
+        { role: "assistant", content: "Well.", toolCalls: [{ id: "a", name: "f", arguments: "{}" }] },
+        { role: "tool", toolCallId: "a", content: "1" },
+        { role: "assistant", content: "", toolCalls: [{ id: "b", name: "f", arguments: "{}" }] },
+        { role: "tool", toolCallId: "b", content: "1" },
+        { role: "system", content: "Hurry." },
+        { role: "user", content: "hi\n\nhi" },
+      ],
+    ],
+    [
+      "instructions and items of the developer and the system, as one system message",
+      {
+        instructions: "a",
+        input: [{ role: "developer", content: "b" }, { role: "system", content: "c" }, hi],
+      },
+      [{ role: "system", content: "a\n\nb\n\nc" }, hi],
+    ],
+    [
+      "instructions and an item of the developer alone",
+      { instructions: "a", input: [{ role: "developer", content: "b" }] },
+      [{ role: "system", content: "a\n\nb" }],
+    ],
+    [
       "a call after the output of another",
       { input: [hi, call("a"), output("a"), call("b"), output("b")] },
       [

@@ -20,6 +20,14 @@ export const ATTACKS = {
     what: "a client's 213 KiB of tools that end in 400, 4 connections",
     load: () => import("./invalid-tools.ts"),
   },
+  "peer-flood": {
+    what: "a peer that pulls pages of 1 MiB and sends a push of 1 MiB again and again",
+    load: () => import("./peer-flood.ts"),
+  },
+  "stranger-grants": {
+    what: "strangers that register and push grants",
+    load: () => import("./stranger-grants.ts"),
+  },
   "unanswered-closes": {
     what: "3,000 sockets with a revoked token, no close answered",
     load: () => import("./unanswered-closes.ts"),

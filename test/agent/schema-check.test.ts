@@ -1,29 +1,41 @@
 import { expect, it } from "vitest";
-import { readJsonSchema } from "../../schema/wire/json-schema.ts";
-import { matchesSchema } from "../../worker-agent/engine/schema-check.ts";
+import { allMatch } from "../../worker-agent/engine/schema-check.ts";
 
-const matches = (value: unknown, schema: object) => {
-  const reading = readJsonSchema(schema);
-  if (!reading.ok) throw new Error(reading.message);
-  return matchesSchema(value, reading.schema);
-};
 const object = (properties: object, ...required: string[]) => ({ type: "object", properties, required });
+const string = { type: "string" };
+const integer = { type: "integer" };
 
-it.each<[what: string, schema: object, valid: unknown[], invalid: unknown[]]>([
-  ["a type", { type: "integer" }, [1, -2], [1.5, "1", null, [], true]],
+const matchesSchema = (value: unknown, schema: object, mode: { strict: boolean }) => allMatch([[value, schema]], mode);
+
+type Row = [what: string, schema: object, valid: unknown[], invalid: unknown[]];
+
+function held(schema: object, valid: unknown[], invalid: unknown[], strict: boolean): void {
+  const told = [...valid, ...invalid].map((value) => ({ value, ok: matchesSchema(value, schema, { strict }) }));
+  expect(told).toEqual([
+    ...valid.map((value) => ({ value, ok: true })),
+    ...invalid.map((value) => ({ value, ok: false })),
+  ]);
+}
+
+it.each<Row>([
+  ["a type", integer, [1, -2], [1.5, "1", null, [], true]],
   ["several types", { type: ["string", "null"] }, ["", null], [0, {}]],
   ["bounds", { type: "number", minimum: 1, exclusiveMaximum: 2 }, [1, 1.9], [0.9, 2]],
   ["a length, of characters", { type: "string", minLength: 2, maxLength: 2 }, ["ab", "😀😀"], ["a", "abc", "😀"]],
   ["constants", { enum: ["a", 1, null, { b: [1] }] }, ["a", 1, null, { b: [1] }], ["b", 2, { b: [2] }, false]],
-  ["items", { type: "array", items: { type: "string" }, minItems: 1, maxItems: 2 }, [["a"], ["a", "b"]], [[], [1], {}]],
+  ["one constant", { const: { a: [null] } }, [{ a: [null] }], [{ a: [] }, null]],
+  ["one constant, which is null", { const: null }, [null], [0, "", {}]],
+  ["a constant of several", { enum: [1, "a"], const: "a" }, ["a"], [1]],
+  ["no constant", { enum: [1], const: 2 }, [], [1, 2]],
+  ["items", { type: "array", items: string, minItems: 1, maxItems: 2 }, [["a"], ["a", "b"]], [[], [1], {}]],
   [
     "members",
-    object({ a: { type: "string" }, b: { type: "number" } }, "a"),
+    object({ a: string, b: { type: "number" } }, "a"),
     [{ a: "" }, { a: "", b: 1 }, { a: "", other: 1 }],
     [{}, { b: 1 }, { a: 1 }, { a: "", b: "" }, null, []],
   ],
   ["members of other names", { type: "object", additionalProperties: { type: "number" } }, [{}, { a: 1 }], [{ a: "" }]],
-  ["alternatives", { anyOf: [{ type: "string" }, object({ a: { type: "null" } }, "a")] }, ["", { a: null }], [1, {}]],
+  ["alternatives", { anyOf: [string, object({ a: { type: "null" } }, "a")] }, ["", { a: null }], [1, {}]],
   [
     "itself",
     {
@@ -33,24 +45,130 @@ it.each<[what: string, schema: object, valid: unknown[], invalid: unknown[]]>([
     [{ next: null }, { next: { next: null } }],
     [{}, { next: { next: 1 } }],
   ],
-])("a value is held to %s", (_what, schema, valid, invalid) => {
-  for (const value of valid) expect({ value, ok: matches(value, schema) }).toEqual({ value, ok: true });
-  for (const value of invalid) expect({ value, ok: matches(value, schema) }).toEqual({ value, ok: false });
+  ["a pattern", { pattern: "^abc$" }, ["abc", 1], ["zz"]],
+  ["the pattern of its names", { propertyNames: { pattern: "^x" } }, [{ x1: 1 }, {}, "y"], [{ y: 1 }]],
+  ["what it is not", { not: string }, [1, null], ["a"]],
+  ["exactly one", { oneOf: [{ minimum: 2 }, { maximum: 3 }] }, [1, 4], [2, 3]],
+  ["parts together", { allOf: [object({}, "a"), { maxProperties: 1 }] }, [{ a: 1 }], [{}, { a: 1, b: 2 }]],
+  [
+    "unlike items",
+    { uniqueItems: true },
+    [
+      [1, 2],
+      [{ a: 1 }, { a: 2 }],
+    ],
+    [[{ a: 1 }, { a: 1 }]],
+  ],
+  ["a decimal step", { multipleOf: 0.1 }, [0.3, 1], [0.35]],
+])("a value is held to %s", (_what, schema, valid, invalid) => held(schema, valid, invalid, false));
+
+it.each<Row>([
+  ["first items, and more or fewer", { prefixItems: [string, integer] }, [["a", 1, true], ["a"], [], 5], [["a", "b"]]],
+  ["first items as draft 7 writes them", { items: [integer, string] }, [[1], [1, "a", null]], [["a"]]],
+  ["one of a list and null", { oneOf: [{ prefixItems: [string] }, { type: "null" }] }, [["a", "b"]], [null]],
+  ["members, where there are any", { properties: { a: string } }, [[1], "x", { a: "" }], [{ a: 1 }]],
+  ["a length, of text alone", { minLength: 3 }, [5, "abc", null], ["ab"]],
+  ["a bound, of numbers alone", { minimum: 3 }, ["x", 3], [2]],
+])("a keyword speaks of its own type only: %s", (_what, schema, valid, invalid) => held(schema, valid, invalid, true));
+
+it.each<Row>([
+  ["of a type", { type: "string", nullable: true }, [null, "a"], [1]],
+  ["of constants", { type: "string", enum: ["a"], nullable: true }, [null, "a"], ["b"]],
+  [
+    "of a reference, also to what is within it",
+    object({
+      a: { $ref: "#/definitions/b", nullable: true },
+      c: { type: "object", nullable: true, properties: { d: string } },
+      e: { $ref: "#/properties/c/properties/d" },
+    }),
+    [{ a: null }, { a: "" }, { c: null, e: "" }],
+    [{ c: { d: 1 } }, { e: 1 }, { e: null }],
+  ],
+  ["that is off", { type: "string", nullable: false }, ["a"], [null]],
+  ["that is a member's name", object({ nullable: string }), [{ nullable: "" }], [null, { nullable: null }]],
+])("OpenAPI's nullable allows null: %s", (_what, schema, valid, invalid) => {
+  held({ definitions: { b: string }, ...schema }, valid, invalid, true);
 });
 
-it("a value that is nested deeper than any answer is not valid, and one that is too dear to check is", () => {
-  const node = {
-    anyOf: [
-      { type: "array", items: { $ref: "#" } },
-      { type: "array", items: { $ref: "#" }, minItems: 1 },
-    ],
-  };
-  const deep = (levels: number, inner: unknown) => {
-    let value = inner;
-    for (let level = 0; level < levels; level++) value = [value];
-    return value;
-  };
+const date = { format: "date" };
+it.each<[what: string, schema: object, value: unknown, loosely: boolean, strictly: boolean]>([
+  ["a format that is kept to", date, "2024-02-29", true, true],
+  ["a format that is not", date, "2023-02-29", true, false],
+  ["not a format", { not: date }, "2024-02-29", false, false],
+  ["a format of other tools", { format: "int32" }, "x", true, true],
+  ["a format with the name of an object's part", { format: "toString" }, "x", true, true],
+])("a format counts under strict alone: %s", (_what, schema, value, loosely, strictly) => {
+  const told = [false, true].map((strict) => matchesSchema(value, schema, { strict }));
+  expect(told).toEqual([loosely, strictly]);
+});
+
+const draft4 = "http://json-schema.org/draft-04/schema#";
+it.each<Row>([
+  ["draft 4", { $schema: draft4, minimum: 1, exclusiveMinimum: true }, [1.5], [1]],
+  ["OpenAPI 3.0, which has no name here", { minimum: 0, exclusiveMinimum: true }, [0.5], [0]],
+  ["a bound that is switched off", { minimum: 0, exclusiveMinimum: false }, [0, 0.5], [-1]],
+  [
+    "draft 7, where nothing beside a reference counts",
+    {
+      $schema: "http://json-schema.org/draft-07/schema#",
+      definitions: { a: {} },
+      items: { $ref: "#/definitions/a", maximum: 1 },
+    },
+    [[2]],
+    [],
+  ],
+  [
+    "2020-12",
+    { $schema: "https://json-schema.org/draft/2020-12/schema", $defs: { a: {} }, $ref: "#/$defs/a", maximum: 1 },
+    [1],
+    [2],
+  ],
+])("a schema is read by its dialect: %s", (_what, schema, valid, invalid) => held(schema, valid, invalid, true));
+
+const deep = (levels: number, inner: unknown, wrap = (value: unknown): unknown => [value]) => {
+  let value = inner;
+  for (let level = 0; level < levels; level++) value = wrap(value);
+  return value;
+};
+const twoWays = {
+  anyOf: [
+    { type: "array", items: { $ref: "#" } },
+    { type: "array", items: { $ref: "#" }, minItems: 1 },
+  ],
+};
+it.each<[what: string, schema: object, value: unknown]>([
+  ["a dialect that is not known", { $schema: "https://example.org/mine", type: "string" }, 1],
+  ["a reference to elsewhere", { $ref: "https://example.org/other.json" }, 1],
+  ["a reference to nothing", { not: { $ref: "#/$defs/none" } }, 1],
+  ["a reference to itself", { $ref: "#" }, 1],
+  ["a reference that is told while it runs", { not: { $dynamicRef: "#a" } }, 1],
+  ["a type that JSON does not have", { type: "STRING" }, 1],
+  ["a length that is none", { maxLength: null }, "a"],
+  ["names that are no list", { type: "object", required: "ab" }, {}],
+  ["an expression that is malformed", { pattern: "(" }, "a"],
+  ["an expression that takes for ever", { pattern: "^(a+)+$" }, `${"a".repeat(100)}!`],
   // Each level has two ways to fail, so that all of them together have 2 ** 40.
-  expect(matches(deep(40, 1), node)).toBe(true);
-  expect(matches(deep(100_000, []), { type: "array", items: { $ref: "#" } })).toBe(false);
+  ["alternatives that take for ever", twoWays, deep(40, 1)],
+  ["a value that is nested without end", { type: "array", items: { $ref: "#" } }, deep(100_000, 1)],
+  ["a schema that is nested without end", deep(100_000, { type: "string" }, (items) => ({ items })) as object, [1]],
+])("a value passes that cannot be checked: %s", (_what, schema, value) => {
+  expect(matchesSchema(value, schema, { strict: true })).toBe(true);
+  // The next check is none the worse for it.
+  expect(matchesSchema(1, string, { strict: true })).toBe(false);
+});
+
+it("the schema that is checked against stays as it was", () => {
+  const schema = Object.freeze({ type: "string", nullable: true, format: "date" });
+  expect(matchesSchema(null, schema, { strict: false })).toBe(true);
+  expect(Object.getOwnPropertyNames(schema)).toEqual(["type", "nullable", "format"]);
+});
+
+it("one value that does not validate is enough, wherever it stands", () => {
+  const told = [[], [1, "a"], ["a", 1], ["a", "b"]].map((values) =>
+    allMatch(
+      values.map((value) => [value, string]),
+      { strict: true },
+    ),
+  );
+  expect(told).toEqual([true, false, false, true]);
 });

@@ -1,90 +1,95 @@
-import { isDeepStrictEqual } from "node:util";
-import type { ReadSchema, SchemaNode } from "../../schema/wire/schema-node.ts";
+import { deepCompareStrict, dereference, type Schema, type SchemaDraft, validate } from "@cfworker/json-schema";
+import * as z from "zod";
+import { STRING_FORMATS } from "../../schema/wire/string-formats.ts";
+import { withinTime } from "./bounded-time.ts";
 
-/** Of one check: a schema that refers to itself within alternatives can ask for more than anybody waits for. */
-const MOST_STEPS = 200_000;
-const MOST_DEPTH = 500;
+/** Regular expressions, and alternatives that refer to themselves, can take longer than the universe lasts. */
+const MOST_MS = 500;
+
+/** A value that another server made, and the client's schema for it. */
+export type Check = readonly [value: unknown, schema: object];
 
 /**
- * Pure: whether a value that another server made validates against the part of a schema that Ligand enforces. Of a
- * pattern only that it is text is looked at, and members that the schema does not list pass. What takes more steps than
- * `MOST_STEPS` to tell is taken for valid.
+ * Whether all values validate against their schemas, by JSON Schema's own rules. A value is refused only where its
+ * schema refuses it: what cannot be told here, or not in `MOST_MS` for all together, counts as valid.
+ *
+ * @param strict whether `format` is checked, too; by JSON Schema 2020-12 it only describes
  */
-export function matchesSchema(value: unknown, { root, definitions }: ReadSchema): boolean {
-  let steps = 0;
-  const matches = (one: unknown, node: SchemaNode, depth: number): boolean => {
-    steps += 1;
-    if (steps > MOST_STEPS) return true;
-    if (depth > MOST_DEPTH) return false;
-    const inside = (member: unknown, of: SchemaNode) => matches(member, of, depth + 1);
-    switch (node.kind) {
-      case "any":
-        return true;
-      case "null":
-        return one === null;
-      case "boolean":
-        return typeof one === "boolean";
-      case "literals":
-        return node.values.some((literal) => isDeepStrictEqual(literal, one));
-      case "string":
-        return typeof one === "string" && isWithin([...one].length, node);
-      case "pattern":
-        return typeof one === "string";
-      case "number":
-        return isNumber(one, node);
-      case "array":
-        return Array.isArray(one) && hasItems(one, node, inside);
-      case "union":
-        return node.branches.some((branch) => inside(one, branch));
-      case "ref": {
-        const target = definitions.get(node.to);
-        return target === undefined || inside(one, target);
-      }
-      case "object":
-        return isObject(one) && hasMembers(one, node, inside);
-      default:
-        return node satisfies never;
+export function allMatch(checks: readonly Check[], { strict }: { readonly strict: boolean }): boolean {
+  return withinTime(MOST_MS, () => checks.every((check) => matches(check, strict))) ?? true;
+}
+
+function matches([value, schema]: Check, strict: boolean): boolean {
+  try {
+    // The library writes into the schema that it reads.
+    const root: Schema = structuredClone(schema);
+    const lookup = dereference(root);
+    const nodes = Object.values(lookup).filter((node): node is Schema => typeof node === "object");
+    const draft = draftOf(root.$schema, nodes);
+    if (draft === null || !nodes.every((node) => understood.safeParse(node).success)) return true;
+    for (const node of nodes) {
+      if (!strict || !STRING_FORMATS.some((known) => known === node.format)) delete node.format;
+      keepMessagesShort(node);
+      if (node.nullable === true) allowNull(node);
     }
-  };
-  return matches(value, root, 0);
+    return validate(value, root, draft, lookup).valid;
+  } catch {
+    // A reference that leads nowhere, a malformed expression, or no stack left for what is nested too deep.
+    return true;
+  }
 }
 
-type Of<K extends SchemaNode["kind"]> = Extract<SchemaNode, { kind: K }>;
-
-function hasMembers(
-  value: Record<string, unknown>,
-  { properties, rest }: Of<"object">,
-  inside: (member: unknown, node: SchemaNode) => boolean,
-): boolean {
-  const listed = new Map(properties.map((property) => [property.name, property]));
-  for (const { name, required } of properties) if (required && !Object.hasOwn(value, name)) return false;
-  return Object.entries(value).every(([name, member]) => {
-    const node = listed.get(name)?.node ?? rest;
-    return node === null || inside(member, node);
-  });
+/** Null where the schema names a dialect that is not known here. */
+function draftOf(dialect: unknown, nodes: readonly Schema[]): SchemaDraft | null {
+  const [, name = ""] = /^https?:\/\/json-schema\.org\/draft[-/]([\d-]+)\/schema#?$/.exec(String(dialect)) ?? [];
+  const draft = dialect === undefined ? "2020-12" : DRAFTS.get(name);
+  if (draft === undefined) return null;
+  return nodes.some(hasBooleanBound) ? "4" : draft;
 }
 
-function hasItems(
-  value: readonly unknown[],
-  { prefix, items, min, max }: Of<"array">,
-  inside: (item: unknown, node: SchemaNode) => boolean,
-): boolean {
-  const more = value.length - prefix.length;
-  return isWithin(more, { min, max }) && value.every((item, at) => inside(item, prefix[at] ?? items));
+const DRAFTS: ReadonlyMap<string, SchemaDraft> = new Map([
+  ["04", "4"],
+  ["06", "7"],
+  ["07", "7"],
+  ["2019-09", "2019-09"],
+  ["2020-12", "2020-12"],
+]);
+
+/** Draft 4 and OpenAPI 3.0 write `exclusiveMinimum: true` beside `minimum`. */
+function hasBooleanBound({ exclusiveMinimum, exclusiveMaximum }: Schema): boolean {
+  return typeof exclusiveMinimum === "boolean" || typeof exclusiveMaximum === "boolean";
 }
 
-function isNumber(value: unknown, { integer, bounds }: Of<"number">): boolean {
-  if (typeof value !== "number" || (integer && !Number.isInteger(value))) return false;
-  if (bounds === null) return true;
-  const { min, max, aboveMin, belowMax } = bounds;
-  if (min !== null && (aboveMin ? value <= min : value < min)) return false;
-  return max === null || (belowMax ? value < max : value <= max);
+/** OpenAPI 3.0's `nullable`. The parts of the schema stay the same objects, because references look them up. */
+function allowNull(node: Schema): void {
+  const rest: Schema = Object.create(null, Object.getOwnPropertyDescriptors(node));
+  for (const key of Object.keys(node)) delete node[key];
+  node.anyOf = [{ type: "null" }, rest];
 }
 
-function isWithin(length: number, { min, max }: { readonly min: number; readonly max: number | null }): boolean {
-  return length >= min && (max === null || length <= max);
+const count = z.int().nonnegative().optional();
+const bound = z.union([z.number(), z.boolean()]).optional();
+const typeName = z.enum(["string", "number", "integer", "boolean", "null", "object", "array"]);
+/** The library repeats a node's constants in each of its many messages, which nobody reads and which fill the memory. */
+function keepMessagesShort(node: Schema): void {
+  const { const: only, enum: values = [only] } = node;
+  if (only !== undefined) node.enum = values.filter((value) => deepCompareStrict(value, only));
+  delete node.const;
+  if (node.enum !== undefined) Object.defineProperty(node.enum, "toJSON", { value: () => [] });
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
+const list = z.array(z.unknown()).optional();
+/** The keywords as JSON Schema has them. The library does not look, and would refuse values for a malformed one. */
+const understood = z.looseObject({
+  type: z.union([typeName, z.array(typeName)]).optional(),
+  enum: list,
+  required: z.array(z.string()).optional(),
+  pattern: z.string().optional(),
+  ...{ anyOf: list, oneOf: list, allOf: list, prefixItems: list },
+  ...{ minLength: count, maxLength: count, minItems: count, maxItems: count, minContains: count, maxContains: count },
+  ...{ minProperties: count, maxProperties: count, uniqueItems: z.boolean().optional() },
+  ...{ minimum: z.number().optional(), maximum: z.number().optional(), multipleOf: z.number().positive().optional() },
+  ...{ exclusiveMinimum: bound, exclusiveMaximum: bound },
+  // The library does not follow these two as they are meant.
+  ...{ $dynamicRef: z.never().optional(), $recursiveRef: z.never().optional() },
+});

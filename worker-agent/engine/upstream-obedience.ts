@@ -1,26 +1,25 @@
-import { readJsonSchema, readToolParameters } from "../../schema/wire/json-schema.ts";
-import { measureJson } from "../../schema/wire/json-size.ts";
-import { LIMITS } from "../../schema/wire/limits.ts";
 import type { ChatRequest } from "../../schema/wire/worker-frames.ts";
-import { matchesSchema } from "./schema-check.ts";
+import { allMatch, type Check } from "./schema-check.ts";
 import type { AssembledCall } from "./upstream-calls.ts";
 
 /**
- * Pure: what an answer that is over does not keep of what the request promises its client; null where it keeps all. An
- * answer that was cut, by its length or by a filter, promises nothing.
+ * What an answer that is over does not keep of what the request promises its client; null where it keeps all. The
+ * caller asks about no answer that was cut by its length or by a filter: such an answer promises nothing.
  */
 export function disobedience(request: ChatRequest, text: string, calls: readonly AssembledCall[]): string | null {
   const { tools = [], toolChoice, responseFormat } = request;
   if (toolChoice !== undefined && calls.length === 0) {
     return "The upstream server made no tool call, though tool_choice asks for one.";
   }
+  const checks: Check[] = [];
   for (const { name, arguments: given } of calls) {
     const value = parsed(given);
     if (!isObject(value)) return "The upstream server made a tool call whose arguments are not a JSON object.";
     const tool = tools.find((one) => one.name === name);
-    if (tool?.strict === true && !keepsTo(value, tool.parameters, readToolParameters)) {
-      return "The upstream server made a tool call whose arguments do not validate against the tool's strict schema.";
-    }
+    if (tool?.strict === true && tool.parameters !== undefined) checks.push([value, tool.parameters]);
+  }
+  if (!allMatch(checks, { strict: true })) {
+    return "The upstream server made a tool call whose arguments do not validate against the tool's strict schema.";
   }
   if (responseFormat === undefined || calls.length > 0) return null;
   const value = parsed(text);
@@ -28,17 +27,9 @@ export function disobedience(request: ChatRequest, text: string, calls: readonly
   if (responseFormat.type === "json_object") {
     return isObject(value) ? null : "The upstream server's answer is not a JSON object, as response_format asks for.";
   }
-  return keepsTo(value, responseFormat.schema, readJsonSchema)
+  return allMatch([[value, responseFormat.schema]], { strict: responseFormat.strict === true })
     ? null
     : "The upstream server's answer does not validate against the schema of response_format.";
-}
-
-/** Pure: a schema that cannot be read here was passed on by a pool that knows more, and is not checked. */
-function keepsTo(value: unknown, schema: unknown, read: typeof readJsonSchema): boolean {
-  const size = { bytes: LIMITS.schemaBytes, depth: LIMITS.schemaDepth };
-  if (schema === undefined || !measureJson(schema, size).ok) return true;
-  const reading = read(schema);
-  return !reading.ok || matchesSchema(value, reading.schema);
 }
 
 function isObject(value: unknown): boolean {

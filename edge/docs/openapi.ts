@@ -304,7 +304,7 @@ function paths(): ApiDocument["paths"] {
           summary: "Anthropic's Messages API",
           description:
             "For its SDK and for coding agents. The key may be in x-api-key, which here goes before Authorization. A " +
-            "last message of the assistant is continued. Turns of one role in a row become one.",
+            "last message of the assistant is continued, by workers with a model file of their own. Turns of one role in a row become one.",
         },
         "MessagesRequest",
         { model: "auto", max_tokens: 256, messages },

@@ -35,10 +35,10 @@ export function newJobs(
   model: string,
   newId: () => string,
 ): [NewJob, ...NewJob[]] {
-  const { id: group, moreIds = [], keyId, requestId, kind, request, n, prompts } = job;
+  const { id: group, moreIds = [], keyId, requestId, kind, request, format: dialect, n, prompts } = job;
   const jobs = partsOf(request, { n, prompts }, job.requestBytes).map((part, i) => {
     const id = i === 0 ? group : (moreIds[i - 1] ?? newId());
-    return { id, group, keyId, requestId, kind, model, ...part };
+    return { id, group, keyId, requestId, kind, model, dialect, ...part };
   });
   return jobs as [NewJob, ...NewJob[]];
 }

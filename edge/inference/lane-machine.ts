@@ -48,12 +48,12 @@ export function submit(state: LaneState, parts: readonly [NewJob, ...NewJob[]], 
 }
 
 function refusalOf(state: LaneState, parts: readonly [NewJob, ...NewJob[]]): Extract<Submission, { ok: false }> | null {
-  const [{ model, kind, keyId, request }] = parts;
+  const [{ model, kind, keyId, request, dialect }] = parts;
   if (!isServed(state, model)) {
     return { ok: false, code: state.knownModels.has(model) ? "inference/no-worker" : "inference/model-not-found" };
   }
   if (!doesKind(state, model, kind)) return { ok: false, code: "inference/unsupported-kind" };
-  const unmet = unmetBy(state, model, request);
+  const unmet = unmetBy(state, model, request, dialect);
   if (unmet) return { ok: false, ...unmet };
   const bytes = parts.reduce((sum, { requestBytes }) => sum + requestBytes, 0);
   const isFull = !hasPlaces(state, model, keyId, parts.length) || !hasRoom(state.bytes, keyId, "requests", bytes);
@@ -77,7 +77,7 @@ function enqueue(state: LaneState, part: NewJob, nowMs: number): Job {
     workerId: null,
     engine: null,
     minor: 0,
-    needs: needsOf(part.request),
+    needs: needsOf(part.request, part.dialect),
     contextTokens: 0,
     nextSeq: 0,
     relayedBytes: 0,

@@ -217,9 +217,9 @@ export class Lane extends DurableObject<Env> {
     return opened.response;
   }
 
-  #autoModel({ kind, request }: IncomingJob): string | null {
+  #autoModel({ kind, request, format }: IncomingJob): string | null {
     const { embeddingModel } = this.#settings;
-    const canDo = (model: string) => isMetBy(this.#state, model, request);
+    const canDo = (model: string) => isMetBy(this.#state, model, request, format);
     return autoModel(kind, modelLoads(this.#state), embeddingModel, canDo);
   }
 

@@ -1,4 +1,5 @@
 /** What a lane knows of its jobs and workers, and what its machine asks to be done. Shapes, and the empty lane. */
+
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import type {
   AgentFrame,
@@ -11,6 +12,7 @@ import type {
   ToolCall,
   Usage,
 } from "../../schema/wire/worker-frames.ts";
+import type { AnswerDialect } from "./answer-format.ts";
 import type { Said } from "./answer-rules.ts";
 import { type LaneBytes, noBytes } from "./lane-bytes.ts";
 import type { Need } from "./worker-request.ts";
@@ -38,6 +40,8 @@ export interface NewJob {
   readonly kind: JobKind;
   readonly model: string;
   readonly request: JobRequest;
+  /** In which its client speaks, where that changes what a worker must be able to do. */
+  readonly dialect?: AnswerDialect | undefined;
   /** In UTF-8, with its envelope: what it costs to hold, and the bound of its prompt's tokens. */
   readonly requestBytes: number;
 }

@@ -1,5 +1,7 @@
 /** What the connected workers of a lane serve now. Pure. */
+
 import type { JobKind, JobRequest } from "../../schema/wire/worker-frames.ts";
+import type { AnswerDialect } from "./answer-format.ts";
 import type { LaneState } from "./lane-state.ts";
 import { type Need, needsOf, unmetNeed } from "./worker-request.ts";
 
@@ -50,13 +52,18 @@ export function doesKind(state: LaneState, model: string, kind: JobKind): boolea
 }
 
 /** Whether a worker of this model can do what only some workers can do of this request. */
-export function isMetBy(state: LaneState, model: string, request: JobRequest): boolean {
-  return unmetBy(state, model, request) === undefined;
+export function isMetBy(...asked: Parameters<typeof unmetBy>): boolean {
+  return unmetBy(...asked) === undefined;
 }
 
 /** What no worker of this model can do of this request. */
-export function unmetBy(state: LaneState, model: string, request: JobRequest): Need | undefined {
-  const needs = needsOf(request);
+export function unmetBy(
+  state: LaneState,
+  model: string,
+  request: JobRequest,
+  dialect: AnswerDialect | undefined,
+): Need | undefined {
+  const needs = needsOf(request, dialect);
   if (needs.length === 0) return undefined;
   const serving = [...state.workers.values()].filter((worker) => !worker.draining && worker.models.has(model));
   return unmetNeed(needs, serving);

@@ -7,7 +7,8 @@ import { readJsonSchema, readToolParameters } from "../../schema/wire/json-schem
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { isPlain } from "../../schema/wire/plain-keywords.ts";
 import { plainSchema } from "../../schema/wire/plain-schema.ts";
-import type { JobRequest, Manifest } from "../../schema/wire/worker-frames.ts";
+import type { ChatRequest, JobRequest, Manifest } from "../../schema/wire/worker-frames.ts";
+import type { AnswerDialect } from "./answer-format.ts";
 
 interface Able {
   /** Of the worker protocol: 2 for v1.2. */
@@ -47,6 +48,26 @@ const LONG_DESCRIPTION: Need = {
   remedy: "Shorten the descriptions of the tools, or try again when another worker is connected.",
 };
 
+const LONG_NAME: Need = {
+  ...LONG_DESCRIPTION,
+  message: `Workers that serve this model now take names of tools of ${LIMITS.olderToolNameChars} characters.`,
+  remedy: "Shorten the names of the tools, or try again when another worker is connected.",
+};
+const MANY_TOOLS: Need = {
+  ...LONG_DESCRIPTION,
+  message: `Workers that serve this model now take ${LIMITS.olderTools} tools.`,
+  remedy: "Send fewer tools, or try again when another worker is connected.",
+};
+/** Other servers may begin a new answer, and Anthropic's clients expect the rest of theirs. */
+const PREFILL: Need = {
+  minor: 0,
+  engine: "llama",
+  code: "http/unsupported-parameter",
+  param: "messages",
+  message: "The workers of this model hand requests to another server, which may not continue an answer.",
+  remedy: "End the conversation with a message of the user.",
+};
+
 const FORMAT_BESIDE_TOOLS: Need = {
   minor: 2,
   code: "http/unsupported-parameter",
@@ -71,13 +92,16 @@ const LOGPROBS_UNDER_GRAMMAR: Need = {
 };
 
 /** What not every worker can do; empty where any worker can do all of the request. */
-export function needsOf(request: JobRequest): readonly Need[] {
+export function needsOf(request: JobRequest, dialect?: AnswerDialect): readonly Need[] {
   if ("input" in request) return NONE;
   const needs: Need[] = [];
   if ("messages" in request) {
     if (request.countTokens) needs.push(COUNTING);
     const chars = LIMITS.olderToolDescriptionChars;
     if (request.tools?.some(({ description = "" }) => description.length > chars)) needs.push(LONG_DESCRIPTION);
+    if (hasLongName(request)) needs.push(LONG_NAME);
+    if ((request.tools?.length ?? 0) > LIMITS.olderTools) needs.push(MANY_TOOLS);
+    if (dialect === "messages" && request.messages.at(-1)?.role === "assistant") needs.push(PREFILL);
     if (request.tools && request.responseFormat && request.toolChoice === undefined) needs.push(FORMAT_BESIDE_TOOLS);
   }
   if (request.topK !== undefined) needs.push(TOP_K);
@@ -87,6 +111,14 @@ export function needsOf(request: JobRequest): readonly Need[] {
     needs.push(isConstrained ? LOGPROBS_UNDER_GRAMMAR : LOGPROBS);
   }
   return needs.length === 0 ? NONE : needs;
+}
+
+/** The choice of a tool has the name of one of them. */
+function hasLongName({ tools = [], messages }: ChatRequest): boolean {
+  const isLong = ({ name }: { name: string }) => name.length > LIMITS.olderToolNameChars;
+  return (
+    tools.some(isLong) || messages.some((message) => message.role === "assistant" && message.toolCalls?.some(isLong))
+  );
 }
 
 export function canMeet(needs: readonly Need[], { minor, engine }: Able): boolean {

@@ -220,6 +220,9 @@ function expectation(issue: z.core.$ZodIssue): string {
       return `${issue.inclusive ? "at most" : "less than"} ${amount(issue.maximum, issue.origin)}`;
     case "invalid_value":
       return `expected one of ${issue.values.map(String).join(", ")}`;
+    // The only pattern in these bodies is that of a tool's name, which has words of its own.
+    case "invalid_format":
+      return issue.message;
     case "invalid_union":
       return "options" in issue && issue.options
         ? `expected one of ${issue.options.map(String).join(", ")}`

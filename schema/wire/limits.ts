@@ -46,9 +46,13 @@ export const LIMITS = Object.freeze({
   schemaEnumValues: 500,
   schemaItems: 1_000,
   schemaStringChars: 1_000,
-  tools: 128,
+  /** Agents with several MCP servers offer hundreds, by names such as mcp__server__tool. */
+  tools: 512,
   toolsBytes: 256 * 1024,
-  toolNameChars: 64,
+  toolNameChars: 128,
+  /** What agents of v1 and v1.1 take. */
+  olderTools: 128,
+  olderToolNameChars: 64,
   /** Coding agents describe their tools at length; all of them together have `toolsBytes`. */
   toolDescriptionChars: 64 * 1024,
   /** What agents of v1 and v1.1 take. */

@@ -34,7 +34,13 @@ const sampling = {
   stream: z.boolean(),
 };
 
-export const toolName = z.string().regex(new RegExp(`^[A-Za-z0-9_-]{1,${LIMITS.toolNameChars}}$`));
+/** Agents of v1 and v1.1 take fewer characters. */
+export const toolName = z
+  .string()
+  .regex(
+    new RegExp(`^[A-Za-z0-9_-]{1,${LIMITS.toolNameChars}}$`),
+    `expected 1 to ${LIMITS.toolNameChars} of the characters a-z, A-Z, 0-9, _ and -`,
+  );
 const toolCallId = unicodeText.min(1).max(LIMITS.toolCallIdChars);
 export const toolCall = z.strictObject({
   id: toolCallId,

@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import * as z from "zod";
 import { readJsonSchema } from "../../schema/wire/json-schema.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import { chatRequest } from "../../schema/wire/worker-frames.ts";
 import type { GenerationEvent } from "../../worker-agent/engine/engine.ts";
 import { type CallSyntax, callGrammar, callReader, callTrigger, isCall } from "../../worker-agent/engine/tool-calls.ts";
 import { answer, chat, type LoadedModel, loadEmbedded } from "./loaded-model.ts";
@@ -144,6 +146,31 @@ describe("a tool call", () => {
       await marked.engine.dispose();
       expectCalls(told, before);
     }
+  });
+
+  it("is of one of as many tools with as long names as a request may have", async () => {
+    const start = TOOL_TEMPLATE.indexOf("{%- else %}") + "{%- else %}".length;
+    // So many do not fit this model's context: the template shows none.
+    const silent = TOOL_TEMPLATE.slice(start).replace("{%- endif %}\n{%- for message", "{%- for message");
+    const model = await loadEmbedded({ chatTemplate: silent });
+    const tools = Array.from({ length: LIMITS.tools }, (_, i) => ({
+      name: `mcp__server__${String(i).padStart(LIMITS.toolNameChars - 13, "x")}`,
+      parameters: WEATHER,
+    }));
+    const request = chat("Hello", { tools, toolChoice: "required", parallelToolCalls: false, seed: 1, temperature: 1 });
+    expect(chatRequest.safeParse(request.request).success).toBe(true);
+    const told = await tell(model, {
+      tools,
+      toolChoice: "required",
+      parallelToolCalls: false,
+      seed: 1,
+      temperature: 1,
+    });
+    await model.engine.dispose();
+    expect(told.last).toMatchObject({ type: "end", finishReason: "tool_calls" });
+    const [call] = told.calls;
+    expect(tools.map(({ name }) => name)).toContain(call?.name);
+    expect(valid.get_weather.safeParse(JSON.parse(call?.arguments ?? "")).success).toBe(true);
   });
 
   it("and its answer are part of the next prompt", async () => {

@@ -300,10 +300,45 @@ describe("/v1/messages/count_tokens", () => {
   });
 });
 
+it("says the form and the limit of a tool's name", async () => {
+  const response = await post("", message({ tools: [{ name: "n".repeat(129), input_schema: { type: "object" } }] }));
+  expect([response.status, await response.json()]).toMatchObject([
+    400,
+    {
+      error: {
+        message: expect.stringContaining("expected 1 to 128 of the characters a-z, A-Z, 0-9, _ and -"),
+        details: { param: "tools.0.name" },
+      },
+    },
+  ]);
+});
+
+it("hands an answer that the client began to a model of the worker's own, and refuses it for another server's", async () => {
+  const messages = [
+    { role: "user", content: "hi" },
+    { role: "assistant", content: "Well, " },
+  ];
+  const asking = post("", message({ messages }));
+  const job = await agent.next("job");
+  expect(job.request).toMatchObject({ messages });
+  await agent.done(job, "hello");
+  expect((await asking).status).toBe(200);
+  const upstream = { model: `${model}-upstream`, speaks: "ligand.worker.v1.2", engine: "upstream" as const };
+  const other = await ScriptedAgent.serving((await invite()).token, upstream);
+  const response = await post("", message({ model: upstream.model, messages }));
+  expect([response.status, await response.json()]).toMatchObject([
+    400,
+    { error: { details: { error_code: "unsupported_parameter", param: "messages" } } },
+  ]);
+  other.close();
+});
+
 it("an older worker is passed over for what it would answer differently, and serves the rest", async () => {
   const older = await ScriptedAgent.serving((await invite()).token, { model, speaks: "ligand.worker.v1.1" });
   const long = [{ name: "f", description: "d".repeat(5_000), input_schema: { type: "object" } }];
-  for (const more of [{ top_k: 5 }, { tools: long }, { top_k: 5 }]) {
+  const named = [{ name: `mcp__${"n".repeat(123)}`, input_schema: { type: "object" } }];
+  const many = Array.from({ length: 512 }, (_, i) => ({ name: `f${i}`, input_schema: { type: "object" } }));
+  for (const more of [{ top_k: 5 }, { tools: long }, { tools: named }, { tools: many }, { top_k: 5 }]) {
     const asking = post("", message(more));
     await agent.done(await agent.next("job"), "from the newer");
     expect((await asking).status).toBe(200);

@@ -117,7 +117,7 @@ describe("a schema for an older agent", () => {
 it("a format beside tools to choose from is for workers that know how to keep both", () => {
   const both = { ...said, toolChoice: undefined, responseFormat: { type: "json_object" } } as unknown as JobRequest;
   expect(needsOf(both)).toMatchObject([{ minor: 2, param: "response_format" }]);
-  expect([said, formatted].map(needsOf)).toEqual([[], []]);
+  expect([said, formatted].map((request) => needsOf(request))).toEqual([[], []]);
 });
 
 const chat: ChatRequest = { messages: [{ role: "user", content: "hi" }], stream: false };
@@ -137,8 +137,37 @@ it.each<[what: string, request: JobRequest, able: boolean[]]>([
     [true, true, true],
   ],
   ["a longer description", { ...chat, tools: [{ name: "f", description: "d".repeat(4_097) }] }, [false, true, true]],
+  ["names that older agents take", { ...chat, tools: [{ name: "f".repeat(64) }] }, [true, true, true]],
+  ["a longer name", { ...chat, tools: [{ name: "f".repeat(65) }] }, [false, true, true]],
+  [
+    "a longer name in an earlier call",
+    {
+      ...chat,
+      messages: [
+        ...chat.messages,
+        { role: "assistant", content: "", toolCalls: [{ id: "c", name: "f".repeat(65), arguments: "{}" }] },
+        { role: "tool", content: "1", toolCallId: "c" },
+      ],
+    },
+    [false, true, true],
+  ],
+  [
+    "as many tools as older agents take",
+    { ...chat, tools: Array.from({ length: 128 }, (_, i) => ({ name: `f${i}` })) },
+    [true, true, true],
+  ],
+  ["more tools", { ...chat, tools: Array.from({ length: 129 }, (_, i) => ({ name: `f${i}` })) }, [false, true, true]],
 ])("which workers can do %s", (_what, request, able) => {
   expect([older, llama, upstream].map((worker) => canMeet(needsOf(request), worker))).toEqual(able);
+});
+
+it.each([
+  ["messages", [true, true, false]],
+  ["chat", [true, true, true]],
+  ["responses", [true, true, true]],
+] as const)("which workers continue an answer that a client of %s began", (dialect, able) => {
+  const began: JobRequest = { ...chat, messages: [...chat.messages, { role: "assistant", content: "{" }] };
+  expect([older, llama, upstream].map((worker) => canMeet(needsOf(began, dialect), worker))).toEqual(able);
 });
 
 it("a request is refused by what no worker can do, or what none can do beside the rest", () => {

@@ -31,6 +31,34 @@ describe("events that one peer may bring", () => {
     expect(rates.waitMs("a", MINUTE_MS)).toBe(0);
   });
 
+  it("are brought again after the wait that was told, though the clock had stepped back and nothing was taken", () => {
+    const rates = new BringerRates();
+    rates.spend("a", 1_200, 600, 3_600_000);
+    expect(rates.waitMs("a", 0)).toBe(MINUTE_MS);
+    expect(rates.waitMs("a", MINUTE_MS)).toBe(0);
+  });
+
+  it("wait by what the peer owes and by nothing else, whichever way the wall clock steps", () => {
+    const step = fc.record({ events: fc.integer({ min: 1, max: 2_000 }), jumpMs: fc.integer({ min: -1e8, max: 1e8 }) });
+    fc.assert(
+      fc.property(fc.array(step, { minLength: 1, maxLength: 50 }), (steps) => {
+        const rates = new BringerRates();
+        let [nowMs, owedMs] = [1e10, 0];
+        for (const { events, jumpMs } of steps) {
+          nowMs += jumpMs;
+          owedMs = Math.max(0, owedMs - Math.max(0, jumpMs));
+          const waitMs = rates.waitMs("a", nowMs);
+          expect(waitMs).toBe(Math.max(0, owedMs - MINUTE_MS));
+          nowMs += waitMs;
+          owedMs = Math.max(0, owedMs - waitMs);
+          expect(rates.waitMs("a", nowMs)).toBe(0);
+          rates.spend("a", events, 1_000, nowMs);
+          owedMs += events * (MINUTE_MS / 1_000);
+        }
+      }),
+    );
+  });
+
   it("are never more than the rate allows and one page, however they are brought", () => {
     const step = fc.record({ events: fc.integer({ min: 1, max: 500 }), passMs: fc.nat(20_000) });
     fc.assert(

@@ -45,6 +45,39 @@ it("in any time a token gets its burst and its rate at most; one that waits as i
   );
 });
 
+it("lets a token in after the wait that it was told, whichever way the wall clock stepped before", () => {
+  const step = fc.record({ jumpMs: fc.integer({ min: -1e8, max: 1e8 }), takes: fc.nat(20) });
+  fc.assert(
+    fc.property(fc.array(step, { minLength: 1, maxLength: 50 }), (steps) => {
+      const rates = new HandshakeRates();
+      let nowMs = 1e10;
+      for (const { jumpMs, takes } of steps) {
+        nowMs += jumpMs;
+        for (let i = 0; i < takes; i++) rates.take("a", nowMs);
+        const waitMs = rates.take("a", nowMs);
+        expect(waitMs).toBeLessThanOrEqual(EVERY_MS);
+        nowMs += waitMs;
+        if (waitMs > 0) expect(rates.take("a", nowMs)).toBe(0);
+      }
+    }),
+  );
+});
+
+it("is not locked out by a clock that steps back an hour after the token used its burst", () => {
+  const rates = new HandshakeRates();
+  const HOUR_MS = 3_600_000;
+  for (let i = 0; i < LIMITS.handshakesPerMinute; i++) rates.take("a", HOUR_MS);
+  expect(rates.take("a", 0)).toBe(EVERY_MS);
+  expect(rates.take("a", EVERY_MS)).toBe(0);
+});
+
+it("keeps what was paid before the clock stepped back", () => {
+  const rates = new HandshakeRates();
+  for (let i = 0; i < LIMITS.handshakesPerMinute; i++) rates.take("a", 60_000);
+  expect(rates.take("a", 60_000 + EVERY_MS - 1)).toBe(1);
+  expect([rates.take("a", 0), rates.take("a", 1)]).toEqual([1, 0]);
+});
+
 it("forgets tokens that owe nothing when it remembers very many", () => {
   const rates = new HandshakeRates();
   for (let i = 0; i <= LIMITS.socketsPerLane; i++) rates.take(`token ${i}`, 0);

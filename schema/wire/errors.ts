@@ -215,6 +215,13 @@ export const ERRORS = Object.freeze({
     "The server that computes for the worker does not take this request.",
     "Change the request as the message says, or use another model.",
   ),
+  "inference/prompt-refused": entry(
+    400,
+    REQUEST,
+    "prompt_refused",
+    "The model's chat template cannot write these messages.",
+    "Send the messages in another order or form.",
+  ),
   "inference/upstream-disobeyed": entry(
     502,
     SERVER,
@@ -604,4 +611,5 @@ export const JOB_FAILURES = [
   "http/unsupported-parameter",
   "inference/upstream-refused",
   "inference/upstream-disobeyed",
+  "inference/prompt-refused",
 ] as const satisfies readonly ErrorCode[];

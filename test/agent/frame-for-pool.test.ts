@@ -11,6 +11,10 @@ it.each<[code: Failed["code"], byMinor: [v0: Failed["code"], v1: Failed["code"],
     ["http/unsupported-parameter", "http/unsupported-parameter", "inference/upstream-refused"],
   ],
   [
+    "inference/prompt-refused",
+    ["http/unsupported-parameter", "http/unsupported-parameter", "inference/prompt-refused"],
+  ],
+  [
     "inference/upstream-disobeyed",
     ["inference/engine-failed", "inference/engine-failed", "inference/upstream-disobeyed"],
   ],

@@ -152,6 +152,13 @@ describe("how an answer ends", () => {
     ["model_length", "length"],
     ["content_filter", "content_filter"],
     ["SAFETY", "content_filter"],
+    ["RECITATION", "content_filter"],
+    ["PROHIBITED_CONTENT", "content_filter"],
+    ["sensitive", "content_filter"],
+    ["refusal", "content_filter"],
+    ["ERROR_TOXIC", "content_filter"],
+    ["ERROR_LIMIT", "length"],
+    ["model_context_window_exceeded", "length"],
     // vibrantlabsai/ragas#1548, dstackai/dstack#2229
     ["eos", "stop"],
     ["eos_token", "stop"],
@@ -167,6 +174,28 @@ describe("how an answer ends", () => {
     server?.close();
     const message = { message: { content: "Hi" }, finish_reason: reason };
     expect((await run(whole({ choices: [message] }))).last).toMatchObject({ type: "end", finishReason });
+  });
+
+  it.each([
+    ["insufficient_system_resource", "inference/worker-busy"],
+    ["error", "inference/engine-failed"],
+    ["ERROR", "inference/engine-failed"],
+    ["abort", "inference/engine-failed"],
+    ["aborted", "inference/engine-failed"],
+    ["cancelled", "inference/engine-failed"],
+    ["canceled", "inference/engine-failed"],
+    ["USER_CANCEL", "inference/engine-failed"],
+    ["TIMEOUT", "inference/engine-failed"],
+    ["time_limit", "inference/engine-failed"],
+    ["network_error", "inference/engine-failed"],
+    ["MALFORMED_FUNCTION_CALL", "inference/engine-failed"],
+    ["function_call_filter: MALFORMED_FUNCTION_CALL", "inference/engine-failed"],
+  ])("%j is a failure, and another worker may do better", async (reason, code) => {
+    const { last } = await run(sse(said("half"), ended(reason), DONE));
+    expect(last).toMatchObject({ type: "failed", code, retryable: true });
+    server?.close();
+    const message = { message: { content: "half" }, finish_reason: reason };
+    expect((await run(whole({ choices: [message] }))).last).toMatchObject({ type: "failed", code, retryable: true });
   });
 
   it.each<[what: string, script: (response: ServerResponse) => unknown, code: string, message: RegExp]>([

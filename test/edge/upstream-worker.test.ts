@@ -80,6 +80,7 @@ it.each([true, false])(
 
 it.each([
   ["inference/upstream-refused", 400, "upstream_refused", /Change the request/],
+  ["inference/prompt-refused", 400, "prompt_refused", /another order or form/],
   ["inference/upstream-disobeyed", 502, "upstream_disobeyed", /another model/],
 ])("%s is told with what to do", async (code, status, openAiCode, remedy) => {
   const { agent, model } = await serve("ligand.worker.v1.2");

@@ -355,13 +355,13 @@ export class LlamaEngine implements Engine {
     try {
       prompt = job.kind === "chat" ? this.#prompts.chat(job.request) : this.#prompts.completion(job.request.prompt);
     } catch {
-      // Chat templates may refuse: two system messages, an assistant who speaks first.
-      const message = "The model's chat template does not take these messages in this order.";
-      return { ok: false, failure: failed("http/unsupported-parameter", message, false) };
+      // Chat templates may refuse: two system messages, an assistant who speaks first, arguments nested 5,000 deep.
+      const message = "The model's chat template cannot write these messages.";
+      return { ok: false, failure: failed("inference/prompt-refused", message, false) };
     }
     const tokens = prompt.tokens.length;
     if (tokens === 0) {
-      return { ok: false, failure: failed("http/unsupported-parameter", "This model needs a prompt.", false) };
+      return { ok: false, failure: failed("inference/prompt-refused", "This model needs a prompt.", false) };
     }
     if (counts(job)) return { ok: true, ...prompt, constraint: { type: "none" } };
     if (tokens + 1 > contextTokens) return tooLong(String(tokens));

@@ -75,7 +75,8 @@ export function readingOf(value: unknown): Reading {
   // vLLM's own shape is the error itself.
   const said = error || first?.error || (object === "error" ? value : null);
   if (said) return { type: "error", error: said };
-  if (first?.finish_reason === "error") return { type: "error", error: "The answer ended with an error." };
+  const failure = failureIn(first?.finish_reason);
+  if (failure !== null) return { type: "error", error: failure };
   const claimed = claimedUsage(usage);
   if (first === undefined && claimed === null) return { type: "nothing" };
   const spoken = first?.delta ?? first?.message;
@@ -90,6 +91,21 @@ export function readingOf(value: unknown): Reading {
     usage: claimed,
   };
   return { type: "piece", piece };
+}
+
+/**
+ * Reasons that servers publish for an answer that failed in the middle. `error` is Mistral's, OpenRouter's and others';
+ * `abort` vLLM's and SGLang's; `cancelled` and `time_limit` watsonx's; `network_error` Zhipu's; `user_cancel` and
+ * `timeout` Cohere's; `malformed_…` and `unexpected_tool_call` Gemini's.
+ */
+const FAILED =
+  /^(error|failed|abort(ed)?|cancell?ed|user_cancel|time_?out|time_limit|(network|server|internal)_error|(function_call_filter: )?malformed_\w+|unexpected_tool_call)$/i;
+
+/** Pure: an error as it might stand in the stream, where the reason of an answer's end is a failure. */
+function failureIn(reason: string | null | undefined): { code: number; message: string } | null {
+  // DeepSeek's: its machines were too busy to go on.
+  if (reason?.toLowerCase() === "insufficient_system_resource") return { code: 503, message: reason };
+  return reason && FAILED.test(reason) ? { code: 500, message: reason } : null;
 }
 
 /** Pure: whether nothing of the answer came with it. A server that sends only such pieces makes no progress. */

@@ -161,18 +161,32 @@ export class UpstreamGeneration {
   }
 }
 
-/** Pure: what servers call the end of an answer. What is none of these ended by itself: `eos`, `eos_token`, `end_turn`. */
+/**
+ * Pure: what servers call the end of an answer; failures are taken out before (`upstream-answer.ts`). An answer with any
+ * other reason ended by itself: `eos`, `eos_token`, `end_turn`.
+ */
 export function finishOf(reason: string | null): FinishReason {
   switch (reason?.toLowerCase()) {
     case "length":
     case "max_tokens":
     // Mistral's, where the context is full.
     case "model_length":
+    // Zhipu's, and Anthropic's.
+    case "model_context_window_exceeded":
+    // Cohere's.
+    case "error_limit":
       return "length";
     case "content_filter":
-    // Gemini's, and Zhipu's.
+    // Gemini's.
     case "safety":
+    case "recitation":
+    case "blocklist":
+    case "prohibited_content":
+    case "spii":
+    // Zhipu's, Anthropic's, and Cohere's.
     case "sensitive":
+    case "refusal":
+    case "error_toxic":
       return "content_filter";
     default:
       return "stop";

@@ -17,7 +17,9 @@ function failedForPool(minor: number, frame: Failed): Failed {
     return { ...known, code: "inference/engine-failed" };
   }
   if (minor >= 2) return frame;
-  if (frame.code === "inference/upstream-refused") return { ...frame, code: "http/unsupported-parameter" };
+  if (frame.code === "inference/upstream-refused" || frame.code === "inference/prompt-refused") {
+    return { ...frame, code: "http/unsupported-parameter" };
+  }
   return frame.code === "inference/upstream-disobeyed" ? { ...frame, code: "inference/engine-failed" } : frame;
 }
 

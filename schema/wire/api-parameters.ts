@@ -157,6 +157,7 @@ export const CHAT_PARAMETERS: Members = shape({
       function: shape({
         type: used(),
         function: used({ members: { name: used(), description: used(), parameters: used(), strict: used() } }),
+        cache_control: { ...CACHE_HINT, isUnpublished: true },
       }),
       custom: FUNCTIONS_ONLY,
     },

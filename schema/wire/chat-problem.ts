@@ -122,8 +122,9 @@ function historyProblem(messages: ChatCompletionBody["messages"]): BodyProblem |
     if (problem) return problem;
     if (given.role !== "assistant") continue;
     const calls = given.tool_calls ?? [];
-    // Null is an answer of nothing that is handed back.
-    if (calls.length === 0 && given.content === undefined && given.refusal == null)
+    // In history it is an answer of thoughts alone, or of nothing. As the last message it gives nothing to continue.
+    const isLast = i === messages.length - 1;
+    if (isLast && calls.length === 0 && given.content === undefined && given.refusal == null)
       return invalid(`messages.${i}.content`, "This message says nothing.");
     for (const { id } of calls) {
       if (open.has(id)) return invalid(`messages.${i}.tool_calls`, `Two calls have the id ${id}.`);

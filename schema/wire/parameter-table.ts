@@ -131,11 +131,13 @@ function treatMembers(
   const kept: Record<string, unknown> = Object.create(null);
   for (const name in given) {
     const parameter = Object.hasOwn(members, name) ? members[name] : undefined;
+    const value = (given as Record<string, unknown>)[name];
     if (parameter === undefined) {
-      if (ignoresOthers) continue;
+      // Many clients write null for all that they do not say.
+      if (ignoresOthers || value === null) continue;
       return notKnown([...at, name]);
     }
-    const treated = treatParameter((given as Record<string, unknown>)[name], parameter, [...at, name]);
+    const treated = treatParameter(value, parameter, [...at, name]);
     if (treated === "left-out") continue;
     if ("problem" in treated) return treated;
     kept[name] = treated.value;

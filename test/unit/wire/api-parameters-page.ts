@@ -13,10 +13,11 @@ Each published parameter of a request has one of four treatments:
 | neutral | The pool accepts the listed values, because they ask for nothing. It refuses any other value. |
 | refused | The pool refuses the parameter, because the answer would not be what the client asked for. |
 
-\`null\` asks for nothing, so the pool accepts it for every optional parameter. A refusal is status 400 with the code
-\`unsupported_parameter\`; it names the parameter and says what to do instead. A parameter that is on no list is refused
-with the code \`unknown_parameter\`. One kind of object is exempt: of an answer that is handed back as history, the pool
-ignores every member that only describes that answer (\`parsed\`, \`annotations\`, \`reasoning_content\` and the like).
+\`null\` asks for nothing, so the pool accepts it for every optional parameter and for a parameter that is on no list. A
+refusal is status 400 with the code \`unsupported_parameter\`; it names the parameter and says what to do instead. Any other
+value of a parameter that is on no list is refused with the code \`unknown_parameter\`. One kind of object is exempt: of an
+answer that is handed back as history, the pool ignores every member that only describes that answer (\`parsed\`,
+\`annotations\`, \`reasoning_content\` and the like).
 
 In a name, brackets hold the \`role\` or the \`type\` of the object: \`messages[tool].content\` is the content of a message
 whose role is \`tool\`. A name in *italics* is not published by that API, but some clients send it.

@@ -42,6 +42,25 @@ describe("what is understood", () => {
     ["the newer name of the token limit first", { max_tokens: 5, max_completion_tokens: 9 }, { maxTokens: 9 }],
     ["nulls as absent", { temperature: null, stop: null, seed: null, max_tokens: null }, { stream: false }],
     [
+      "nulls that a client writes for all that it does not say",
+      {
+        whatever: null,
+        messages: [{ role: "user", content: "hi", refusal: null, tool_calls: null, reasoning_content: null }],
+      },
+      { messages: [{ role: "user", content: "hi" }] },
+    ],
+    [
+      "an answer of thoughts alone, as an answer of nothing",
+      {
+        messages: [
+          { role: "user", content: "hi" },
+          { role: "assistant", reasoning_content: "hm" },
+          { role: "user", content: "and?" },
+        ],
+      },
+      { messages: [{}, { role: "assistant", content: "" }, {}] },
+    ],
+    [
       "an answer sent back with the next question",
       {
         messages: [
@@ -238,6 +257,12 @@ describe("what is refused, by name", () => {
       chat({ response_format: { type: "grammar" } }),
       "http/unsupported-parameter",
       "response_format.type",
+    ],
+    [
+      "a misspelt parameter of a message",
+      chat({ messages: [{ role: "user", content: "hi", refusl: 1 }] }),
+      "http/unknown-parameter",
+      "messages.0.refusl",
     ],
     ["a misspelt parameter", chat({ temprature: 1 }), "http/unknown-parameter", "temprature"],
     [

@@ -99,7 +99,8 @@ const OF_A_JOB: readonly ErrorCode[] = [
   ...(["inference/rate-limited", "inference/token-rate-limited", "inference/too-many-streams"] as const),
   ...(["inference/no-worker", "inference/queue-full", "inference/queue-timeout", "inference/job-timeout"] as const),
   ...(["inference/worker-busy", "inference/worker-lost", "inference/engine-failed", "inference/cancelled"] as const),
-  ...(["inference/answer-overlong", "inference/answer-room", "inference/too-many-choices"] as const),
+  ...(["inference/answer-overlong", "inference/answer-room", "inference/answer-too-large"] as const),
+  "inference/too-many-choices",
 ];
 
 /** What a request that is answered without a stream of text does not meet. */

@@ -3,7 +3,6 @@
  * inputs each. All of them are done, or the request fails with the first failure. Pure.
  */
 import { LIMITS } from "../../schema/wire/limits.ts";
-import { utf8Bytes } from "../../schema/wire/utf8.ts";
 import type {
   EmbeddingRequest,
   FinishReason,
@@ -23,58 +22,33 @@ interface Choices {
   readonly prompts?: readonly string[] | undefined;
 }
 
-interface Part {
-  readonly request: JobRequest;
-  /** What it costs to hold, and the bound of its prompt's tokens. */
-  readonly requestBytes: number;
-}
-
 /** The jobs of a request at the lane that got it. The first has the request's own id, which its client knows. */
-export function newJobs(
-  job: LaneJob & { readonly requestBytes: number },
-  model: string,
-  newId: () => string,
-): [NewJob, ...NewJob[]] {
-  const { id: group, moreIds = [], keyId, requestId, kind, request, format: dialect, n, prompts } = job;
-  const jobs = partsOf(request, { n, prompts }, job.requestBytes).map((part, i) => {
+export function newJobs(job: LaneJob, model: string, newId: () => string): [NewJob, ...NewJob[]] {
+  const { id: group, moreIds = [], keyId, requestId, kind, format: dialect, n, prompts } = job;
+  const jobs = partsOf(job.request, { n, prompts }).map((request, i) => {
     const id = i === 0 ? group : (moreIds[i - 1] ?? newId());
-    return { id, group, keyId, requestId, kind, model, dialect, ...part };
+    return { id, group, keyId, requestId, kind, model, dialect, request };
   });
   return jobs as [NewJob, ...NewJob[]];
 }
 
-/** How many jobs a request is; of embeddings, one for each batch of inputs. */
-function partCount(request: JobRequest, { n = 1, prompts }: Choices): number {
-  if ("input" in request) return Math.max(1, Math.ceil(request.input.length / LIMITS.embeddingInputs));
-  return n * (prompts?.length ?? 1);
-}
-
 /**
  * The request of each part, in the order of the choices: as in the OpenAI API, all choices of the first prompt come
- * first. Batches of embedding inputs hold no more than an older agent takes.
- *
- * @param requestBytes of the whole request, in UTF-8 with its envelope
+ * first. Batches of embedding inputs hold no more than an older agent takes. The parts share the texts of the request.
  */
-export function partsOf(request: JobRequest, { n = 1, prompts }: Choices, requestBytes: number): Part[] {
-  if ("input" in request) return batchesOf(request, requestBytes);
-  const texts = prompts ?? [];
-  if (texts.length === 0) return choicesOf(request, n).map((each) => ({ request: each, requestBytes }));
-  const envelope = envelopeBytes(requestBytes, texts);
-  return texts.flatMap((prompt) =>
-    choicesOf({ ...request, prompt } as JobRequest, n).map((each) => ({
-      request: each,
-      requestBytes: envelope + utf8Bytes(prompt),
-    })),
-  );
+function partsOf(request: JobRequest, { n = 1, prompts = [] }: Choices): JobRequest[] {
+  if ("input" in request) return batchesOf(request);
+  if (prompts.length === 0) return choicesOf(request, n);
+  return prompts.flatMap((prompt) => choicesOf({ ...request, prompt } as JobRequest, n));
 }
 
-function batchesOf(request: EmbeddingRequest, requestBytes: number): Part[] {
-  if (request.input.length <= LIMITS.embeddingInputs) return [{ request, requestBytes }];
-  const envelope = envelopeBytes(requestBytes, request.input);
-  return Array.from({ length: partCount(request, {}) }, (_, i) => {
-    const input = request.input.slice(i * LIMITS.embeddingInputs, (i + 1) * LIMITS.embeddingInputs);
-    return { request: { ...request, input }, requestBytes: envelope + bytesOf(input) };
-  });
+function batchesOf(request: EmbeddingRequest): EmbeddingRequest[] {
+  const { input } = request;
+  if (input.length <= LIMITS.embeddingInputs) return [request];
+  return Array.from({ length: Math.ceil(input.length / LIMITS.embeddingInputs) }, (_, i) => ({
+    ...request,
+    input: input.slice(i * LIMITS.embeddingInputs, (i + 1) * LIMITS.embeddingInputs),
+  }));
 }
 
 /** Choices of one prompt differ, and with a seed each of them is reproducible: each has a seed of its own. */
@@ -84,9 +58,6 @@ function choicesOf(request: JobRequest, n: number): JobRequest[] {
   const step = seed > Number.MAX_SAFE_INTEGER - n ? -1 : 1;
   return Array.from({ length: n }, (_, i) => ({ ...request, seed: seed + step * i }));
 }
-
-const bytesOf = (texts: readonly string[]) => texts.reduce((sum, text) => sum + utf8Bytes(text), 0);
-const envelopeBytes = (requestBytes: number, texts: readonly string[]) => Math.max(0, requestBytes - bytesOf(texts));
 
 /** How a part ended that is done. */
 export interface PartEnd {

@@ -13,7 +13,7 @@ export interface LaneJob {
   moreIds?: string[];
   /** Choices for each prompt; 1 by default. */
   n?: number;
-  /** Of a completion with several prompts: these, and the one in `request` is none of them. */
+  /** Of a completion with several prompts: all of them. The prompt in `request` is then empty. */
   prompts?: string[];
   keyId: string;
   /** What the client called it, or the pool for it: `x-request-id`. */

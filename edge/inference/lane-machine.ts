@@ -8,7 +8,7 @@ import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { CLOSE, LIMITS } from "../../schema/wire/limits.ts";
 import { utf8Bytes } from "../../schema/wire/utf8.ts";
 import type { AgentFrame } from "../../schema/wire/worker-frames.ts";
-import { mostAnswerBytes, mostAnswerTokens } from "./answer-bytes.ts";
+import { mostAnswerBytes, mostAnswerTokens, textTooLarge, vectorsTooLarge } from "./answer-bytes.ts";
 import {
   bytesOfLogprobs,
   freeVectors,
@@ -19,7 +19,7 @@ import {
   nothingSaid,
 } from "./answer-rules.ts";
 import type { JobName } from "./lane-api.ts";
-import { drop, hasRoom, keep } from "./lane-bytes.ts";
+import { drop, hasRoom, keep, type NoRoom, noRoomFor } from "./lane-bytes.ts";
 import type {
   Effect,
   Failure,
@@ -28,6 +28,7 @@ import type {
   LaneState,
   NewJob,
   Submission,
+  Whole,
   Worker,
   WorkerModel,
   WorkerOffer,
@@ -38,16 +39,50 @@ import { canMeet, needsOf } from "./worker-request.ts";
 
 // ---- clients
 
-/** All parts of one request, of one model and kind: all of them wait or run, or none does. */
-export function submit(state: LaneState, parts: readonly [NewJob, ...NewJob[]], nowMs: number): Submission {
-  const [{ model }] = parts;
-  const refusal = refusalOf(state, parts);
+/**
+ * All parts of one request, of one model and kind: all of them wait or run, or none does.
+ *
+ * @param requestBytes what the request costs to hold, all parts together
+ */
+export function submit(
+  state: LaneState,
+  parts: readonly [NewJob, ...NewJob[]],
+  requestBytes: number,
+  nowMs: number,
+): Submission {
+  const [{ model, keyId }] = parts;
+  const refusal = refusalOf(state, parts, requestBytes);
   if (refusal) return refusal;
-  const jobs = parts.map((part) => enqueue(state, part, nowMs));
+  keep(state.bytes, keyId, "requests", requestBytes);
+  const inputs = parts.reduce((sum, { request }) => sum + ("input" in request ? request.input.length : 0), 0);
+  const whole = { requestBytes, inputs, jobs: parts.length, answerBytes: 0 };
+  const jobs = parts.map((part) => enqueue(state, part, whole, nowMs));
   return { ok: true, jobs, effects: dispatch(state, model, nowMs) };
 }
 
-function refusalOf(state: LaneState, parts: readonly [NewJob, ...NewJob[]]): Extract<Submission, { ok: false }> | null {
+type Refused = Extract<Submission, { ok: false }>;
+
+const NO_ROOM: Readonly<Record<NoRoom, Refused>> = {
+  never: {
+    ok: false,
+    code: "http/body-too-large",
+    message: "The request is larger than what the pool holds for one key.",
+    remedy: "Send a smaller request.",
+  },
+  key: {
+    ok: false,
+    code: "inference/queue-full",
+    message: "This key's requests that wait or run fill the memory that the pool has for one key.",
+    remedy: "Wait until one of them has ended, then try again.",
+  },
+  lane: {
+    ok: false,
+    code: "inference/queue-full",
+    message: "Requests and answers of all clients fill the memory that the pool has for them.",
+  },
+};
+
+function refusalOf(state: LaneState, parts: readonly [NewJob, ...NewJob[]], requestBytes: number): Refused | null {
   const [{ model, kind, keyId, request, dialect }] = parts;
   if (!isServed(state, model)) {
     return { ok: false, code: state.knownModels.has(model) ? "inference/no-worker" : "inference/model-not-found" };
@@ -55,14 +90,15 @@ function refusalOf(state: LaneState, parts: readonly [NewJob, ...NewJob[]]): Ext
   if (!doesKind(state, model, kind)) return { ok: false, code: "inference/unsupported-kind" };
   const unmet = unmetBy(state, model, request, dialect);
   if (unmet) return { ok: false, ...unmet };
-  const bytes = parts.reduce((sum, { requestBytes }) => sum + requestBytes, 0);
-  const isFull = !hasPlaces(state, model, keyId, parts.length) || !hasRoom(state.bytes, keyId, "requests", bytes);
-  return isFull ? { ok: false, code: "inference/queue-full" } : null;
+  const noRoom = noRoomFor(state.bytes, keyId, "requests", requestBytes);
+  if (noRoom !== null) return NO_ROOM[noRoom];
+  return hasPlaces(state, model, keyId, parts.length) ? null : { ok: false, code: "inference/queue-full" };
 }
 
-function enqueue(state: LaneState, part: NewJob, nowMs: number): Job {
+function enqueue(state: LaneState, part: NewJob, whole: Whole, nowMs: number): Job {
   const job: Job = {
     ...part,
+    whole,
     acceptedMs: nowMs,
     deadlineMs: nowMs + LIMITS.jobMs,
     state: "queued",
@@ -77,6 +113,7 @@ function enqueue(state: LaneState, part: NewJob, nowMs: number): Job {
     workerId: null,
     engine: null,
     minor: 0,
+    requestBytes: 0,
     needs: needsOf(part.request, part.dialect),
     contextTokens: 0,
     nextSeq: 0,
@@ -88,7 +125,6 @@ function enqueue(state: LaneState, part: NewJob, nowMs: number): Job {
     isOverlong: false,
   };
   state.jobs.set(job.id, job);
-  keep(state.bytes, job.keyId, "requests", job.requestBytes);
   queueOf(state, job.model).push(job.id);
   return job;
 }
@@ -323,17 +359,19 @@ function jobFrame(
       // Nothing of it has reached the client: a worker that is lost now loses nothing of the job.
       const reason = hearVector(job, job.said, frame);
       if (reason !== null) return [violation(worker.connection, reason)];
+      if (frame.index > 0 || !("input" in job.request)) return [{ type: "accepted", job }];
       // Room for all vectors is taken with the first: they are of one length, and a job without room ends early.
-      const inputs = "input" in job.request && frame.index === 0 ? job.request.input.length : 0;
-      const bytes = inputs * (job.said.vectors[0]?.byteLength ?? 0);
-      return keepAnswer(state, job, bytes) ? [{ type: "accepted", job }] : noRoom(state, job);
+      const vectorBytes = job.said.vectors[0]?.byteLength ?? 0;
+      const tooLarge = vectorsTooLarge(job.whole.inputs, vectorBytes);
+      if (tooLarge) return refuseAnswer(state, job, tooLarge);
+      return keepAnswer(state, job, job.request.input.length * vectorBytes) ?? [{ type: "accepted", job }];
     }
     case "logprobs": {
       const reason = hearLogprobs(job, job.said, frame);
       if (reason !== null) return [violation(worker.connection, reason)];
       // Those of a stream go out with its next text, and are few.
       const bytes = job.request.stream ? 0 : bytesOfLogprobs(frame.tokens);
-      return keepAnswer(state, job, bytes) ? [{ type: "accepted", job }] : noRoom(state, job);
+      return keepText(state, job, bytes) ?? [{ type: "accepted", job }];
     }
     case "done": {
       const reason = hearDone(job, job.said, frame);
@@ -349,7 +387,8 @@ function jobFrame(
         }
         job.saidBytes += job.relayedBytes;
         if (isTooLong(job)) return overlong(state, job);
-        if (!keepAnswer(state, job, job.saidBytes)) return noRoom(state, job);
+        const refused = keepText(state, job, job.saidBytes);
+        if (refused) return refused;
       }
       const said = { finishReason, usage, text, toolCalls, stopSequence, countedTokens };
       return [end(state, job, { outcome: "done", ...said, metering, signature })];
@@ -373,15 +412,25 @@ function overlong(state: LaneState, job: Job): Effect[] {
   ];
 }
 
-function keepAnswer(state: LaneState, job: Job, bytes: number): boolean {
-  if (!hasRoom(state.bytes, job.keyId, "answers", bytes)) return false;
-  keep(state.bytes, job.keyId, "answers", bytes);
-  job.keptBytes += bytes;
-  return true;
+/** Of an answer in one piece. The job's end, where that is too large or has no room. */
+function keepText(state: LaneState, job: Job, bytes: number): Effect[] | null {
+  const tooLarge = textTooLarge(job.whole.answerBytes + bytes);
+  return tooLarge ? refuseAnswer(state, job, tooLarge) : keepAnswer(state, job, bytes);
 }
 
-function noRoom(state: LaneState, job: Job): Effect[] {
-  return [...withdraw(state, job, "rejected"), end(state, job, { outcome: "failed", code: "inference/answer-room" })];
+/** The job's end, where there is no room. */
+function keepAnswer(state: LaneState, job: Job, bytes: number): Effect[] | null {
+  if (!hasRoom(state.bytes, job.keyId, "answers", bytes)) {
+    return refuseAnswer(state, job, { code: "inference/answer-room" });
+  }
+  keep(state.bytes, job.keyId, "answers", bytes);
+  job.keptBytes += bytes;
+  job.whole.answerBytes += bytes;
+  return null;
+}
+
+function refuseAnswer(state: LaneState, job: Job, why: Failure): Effect[] {
+  return [...withdraw(state, job, "rejected"), end(state, job, { outcome: "failed", ...why })];
 }
 
 /** What a worker could not do it is not asked again: another one is, or the client hears of it at once. */
@@ -507,7 +556,10 @@ function withdraw(state: LaneState, job: Job, word: "cancel" | "rejected"): Effe
 function end(state: LaneState, job: Job, jobEnd: JobEnd): Effect {
   if (job.connection) state.workers.get(job.connection)?.jobs.delete(job.id);
   if (jobEnd.outcome !== "done") forgetSaid(state, job);
-  if (state.jobs.delete(job.id)) drop(state.bytes, job.keyId, "requests", job.requestBytes);
+  if (state.jobs.delete(job.id)) {
+    job.whole.jobs -= 1;
+    if (job.whole.jobs === 0) drop(state.bytes, job.keyId, "requests", job.whole.requestBytes);
+  }
   return { type: "end", job, end: jobEnd };
 }
 
@@ -536,6 +588,7 @@ function unassign(state: LaneState, job: Job): void {
 
 function forgetSaid(state: LaneState, job: Job): void {
   drop(state.bytes, job.keyId, "answers", job.keptBytes);
+  job.whole.answerBytes -= job.keptBytes;
   job.keptBytes = 0;
   freeVectors(job.said.vectors);
   job.said = nothingSaid();

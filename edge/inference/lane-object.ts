@@ -24,6 +24,7 @@ import { autoModel } from "./auto-model.ts";
 import { Elsewhere } from "./elsewhere.ts";
 import { EndedJobs } from "./ended-jobs.ts";
 import { doubtsOf, meteringBase, wholeHash } from "./job-audit.ts";
+import { jobFrame } from "./job-frame.ts";
 import { newJobs } from "./job-group.ts";
 import { type FoundJob, type JobName, LANE_JOBS_URL, type LaneJob, type LaneOverview } from "./lane-api.ts";
 import { drop, hasRoom, keep } from "./lane-bytes.ts";
@@ -55,9 +56,9 @@ import { boundCount, boundUsage } from "./metering-rules.ts";
 import { PresenceLog } from "./presence-log.ts";
 import { isMetBy, modelLoads } from "./served-models.ts";
 import { WorkerKeys } from "./worker-keys.ts";
-import { requestFor } from "./worker-request.ts";
 
-type IncomingJob = Omit<LaneJob, "headers"> & { requestBytes: number };
+/** `heldBytes`: what it costs to hold, with all that its answer repeats. */
+type IncomingJob = Omit<LaneJob, "headers"> & { heldBytes: number };
 
 const UTF8 = new TextDecoder();
 
@@ -169,7 +170,7 @@ export class Lane extends DurableObject<Env> {
     const bytes = await request.arrayBuffer();
     // None from a Worker of the version before, which is still there while a deployment rolls out.
     const { headers = {}, ...job } = JSON.parse(UTF8.decode(bytes)) as LaneJob;
-    const response = await this.#answer({ ...job, requestBytes: bytes.byteLength }, signal);
+    const response = await this.#answer({ ...job, heldBytes: bytes.byteLength }, signal);
     for (const [name, value] of Object.entries(headers)) response.headers.set(name, value);
     return response;
   }
@@ -191,6 +192,7 @@ export class Lane extends DurableObject<Env> {
         : submit(
             this.#state,
             newJobs(incoming, model, () => crypto.randomUUID()),
+            incoming.heldBytes,
             nowMs,
           );
     const known = model !== null && this.#state.knownModels.has(model) ? model : null;
@@ -478,9 +480,9 @@ export class Lane extends DurableObject<Env> {
 
   #sendJob(connection: string, job: Job): void {
     if (job.attempts > 1) this.#metrics.requeued += 1;
-    const { id: jobId, lease, model, kind, deadlineMs } = job;
-    const request = requestFor(job.minor, job.request);
-    this.#sockets.sendText(connection, JSON.stringify({ type: "job", jobId, lease, model, kind, deadlineMs, request }));
+    const { frame, requestBytes } = jobFrame(job);
+    job.requestBytes = requestBytes;
+    this.#sockets.sendText(connection, frame);
     this.#rememberCredit(connection);
   }
 

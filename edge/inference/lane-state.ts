@@ -42,11 +42,22 @@ export interface NewJob {
   readonly request: JobRequest;
   /** In which its client speaks, where that changes what a worker must be able to do. */
   readonly dialect?: AnswerDialect | undefined;
-  /** In UTF-8, with its envelope: what it costs to hold, and the bound of its prompt's tokens. */
+}
+
+/** What the jobs of one request have together. */
+export interface Whole {
+  /** The request in the lane's bytes: its jobs share the texts, so it counts once, until the last of them has ended. */
   readonly requestBytes: number;
+  /** Of embeddings, the inputs of all jobs. */
+  readonly inputs: number;
+  /** Jobs that have not ended. */
+  jobs: number;
+  /** The answers of all jobs in the lane's bytes. */
+  answerBytes: number;
 }
 
 export interface Job extends NewJob {
+  readonly whole: Whole;
   readonly acceptedMs: number;
   readonly deadlineMs: number;
   state: "queued" | "leased" | "streaming";
@@ -65,6 +76,8 @@ export interface Job extends NewJob {
   engine: Engine | null;
   /** Of the protocol that its worker speaks: what it was sent goes by it. */
   minor: number;
+  /** The request in UTF-8, as its worker got it: no prompt has more tokens. */
+  requestBytes: number;
   /** What only some workers can do of it. */
   readonly needs: readonly Need[];
   /** Of the model, as the worker's manifest says it. */
@@ -138,6 +151,7 @@ export interface Failure {
   readonly code: ErrorCode;
   readonly message?: string | undefined;
   readonly param?: string | undefined;
+  readonly remedy?: string | undefined;
   readonly retryAfterSeconds?: number | undefined;
 }
 

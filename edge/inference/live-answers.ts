@@ -1,7 +1,6 @@
 /** The clients' side of a lane: which answer each running job goes into, and what is held for it until it is read. */
 import { createHash, type Hash } from "node:crypto";
 import type { ErrorCode } from "../../schema/wire/errors.ts";
-import { LIMITS } from "../../schema/wire/limits.ts";
 import type { FinishReason, ToolCall, Usage } from "../../schema/wire/worker-frames.ts";
 import type { ErrorDetails } from "../http/error-body.ts";
 import type { AnswerHead } from "./answer-format.ts";
@@ -138,10 +137,6 @@ export class LiveAnswers {
     const served = servedBy(job);
     live.keptBytes += job.keptBytes;
     live.vectors.push(...job.said.vectors);
-    if (job.kind !== "embedding" && live.keptBytes > LIMITS.wholeTextBytes) {
-      this.#fail(live, job.id, "failed", "inference/answer-room");
-      return part.responseHash;
-    }
     const { vectors, logprobs } = job.said;
     const step = live.group.done(job.id, { served, vectors, logprobs, ...end });
     if (step === "over") {

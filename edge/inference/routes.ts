@@ -85,7 +85,8 @@ export const clientApi = new Hono<ClientEnv>()
     const body = await clientBody(c, completionApi, completionProblem);
     if (body instanceof Response) return body;
     const prompts = promptsOf(body);
-    return infer(c, "completion", body.model, toCompletionRequest(body), {
+    const request = toCompletionRequest(body);
+    return infer(c, "completion", body.model, prompts.length > 1 ? { ...request, prompt: "" } : request, {
       includeUsage: body.stream_options?.include_usage,
       ...choicesOf(body.n),
       ...(prompts.length > 1 && { prompts }),

@@ -265,12 +265,19 @@ export const ERRORS = Object.freeze({
     "The worker sent more than the answer may hold.",
     "Send it again, and tell the pool's operator if it happens again.",
   ),
+  "inference/answer-too-large": entry(
+    400,
+    REQUEST,
+    "answer_too_large",
+    "The answer is larger than the pool holds for one request.",
+    "Send fewer inputs, ask for fewer choices or tokens, or ask for a stream.",
+  ),
   "inference/answer-room": entry(
     503,
     SERVER,
-    "answer_too_large",
+    "answer_room",
     "The pool has no room for this answer beside the others that wait to be read.",
-    "Send fewer inputs in a request, ask for fewer choices, or read earlier answers first.",
+    "Read the earlier answers, then try again with fewer inputs, choices or tokens in a request.",
   ),
   "inference/slow-reader": entry(
     408,

@@ -71,12 +71,12 @@ describe("vectors", () => {
     await until(async () => Object.keys(await pool.held()).length === 0);
   });
 
-  it("of 2,048 inputs that are more than a key may have waiting end with an error that says what to do", async () => {
+  it("of 2,048 inputs that are more than an answer may hold end with an error that says what to do", async () => {
     const peak = await peakMiB(
       embed(LIMITS.embeddingRequestInputs).then(({ status, body }) => {
         const { error } = JSON.parse(body);
-        expect([status, error.code]).toEqual([503, "answer_too_large"]);
-        expect(error.message).toContain("fewer inputs");
+        expect([status, error.code]).toEqual([400, "answer_too_large"]);
+        expect(error.message).toContain("at most 512 inputs");
       }),
     );
     console.log(`2,048 inputs: ${peak} MiB at most`);

@@ -1,6 +1,7 @@
 import { env } from "cloudflare:workers";
 import { beforeEach, describe, expect, it } from "vitest";
 import { toBase64 } from "../../schema/crypto/bytes.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
 import type { JobFrame, JobKind } from "../../schema/wire/worker-frames.ts";
 import { admin, ask, type ClientKey, chat, createKey, events, eventually, invite, ScriptedAgent } from "./support.ts";
 
@@ -205,7 +206,61 @@ describe("several prompts", () => {
   });
 });
 
+describe("a long request", () => {
+  const heldBytes = async () => {
+    const { lanes } = await admin<{ lanes: { holds: Record<string, number> }[] }>("GET", "/doctor");
+    return lanes.reduce((sum, { holds }) => sum + (holds.request_bytes ?? 0), 0);
+  };
+  const long = "x".repeat(600_000);
+  const short = Array<string>(31).fill("b");
+
+  it.each<[what: string, path: string, body: object, choices: number, bytes: number]>([
+    ["eight answers to one message", "chat/completions", { messages: [{ role: "user", content: long }], n: 8 }, 8, 6e5],
+    ["32 prompts, the longest first", "completions", { prompt: [long, ...short] }, 32, 6e5],
+    ["32 prompts, the longest last", "completions", { prompt: [...short, long] }, 32, 6e5],
+    ["eight answers to each of four", "completions", { prompt: [long, long, "b", "b"], n: 8 }, 32, 12e5],
+  ])("is held once for all of its answers: %s", async (_what, path, body, choices, bytes) => {
+    const model = freshModel();
+    const agent = await ScriptedAgent.serving((await invite()).token, { model, slots: choices });
+    const asking = post(`/v1/${path}`, { model, ...body });
+    const jobs: JobFrame[] = [];
+    while (jobs.length < choices) jobs.push(await agent.next("job"));
+    expect(await heldBytes()).toBeGreaterThan(bytes);
+    expect(await heldBytes()).toBeLessThan(bytes + 10_000);
+    for (const job of jobs) {
+      // Each may claim the tokens of its own prompt, and no other's.
+      const usage = { promptTokens: 100_000_000, completionTokens: 1 };
+      await agent.finish(job, { said: new TextEncoder().encode("a"), usage, whole: { text: "a" } });
+    }
+    const { usage } = await (await asking).json<Whole>();
+    const sent = jobs.reduce((sum, job) => sum + JSON.stringify(job.request).length + LIMITS.promptTokenSlack, 0);
+    expect(usage.prompt_tokens).toBe(sent);
+    agent.ready(choices, model);
+    await eventually(async () => (await heldBytes()) === 0);
+    agent.close();
+  });
+});
+
 describe("embeddings of many inputs", () => {
+  it("that are too large together are refused with the number that fits, before the rest is computed", async () => {
+    const model = freshModel();
+    const agent = await serve(model, ["embedding"]);
+    const asking = post("/v1/embeddings", { model, input: Array(2_048).fill("x") });
+    const jobs: JobFrame[] = [];
+    while (jobs.length < 8) jobs.push(await agent.next("job"));
+    const { jobId, lease } = jobs[7] as JobFrame;
+    agent.send({ type: "vector", jobId, lease, index: 0, vector: toBase64(new Uint8Array(4 * 3_072)) });
+    const response = await asking;
+    const { error } = await response.json<{ error: { code: string; message: string } }>();
+    expect([response.status, error.code]).toEqual([400, "answer_too_large"]);
+    expect(error.message).toContain("Send at most 1365 inputs in a request.");
+    const told = [(await agent.next("rejected")).jobId];
+    while (told.length < 8) told.push((await agent.next("cancel")).jobId);
+    expect(told.sort()).toEqual(jobs.map((job) => job.jobId).sort());
+    await holdsNothing(model, agent);
+    agent.close();
+  });
+
   it.each([
     [300, "float"],
     [600, "base64"],

@@ -104,7 +104,7 @@ describe("log probabilities", () => {
     const tokens = Array(LIMITS.logprobsPerFrame).fill({ token: long, logprob: -1, top });
     for (let i = 0; i < 60; i++) tell(job, tokens);
     expect(await agent.next("rejected")).toMatchObject({ jobId: job.jobId });
-    expect((await asking).status).toBe(503);
+    expect((await asking).status).toBe(400);
   });
 
   it.each<[what: string, options: object, body: object]>([

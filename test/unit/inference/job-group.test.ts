@@ -12,9 +12,9 @@ const completion = (more: Partial<LaneJob>, request: object = {}): LaneJob => ({
   request: { prompt: "first", stream: true, ...request },
   ...more,
 });
-const jobsOf = (job: LaneJob, requestBytes = 1_000) => {
+const jobsOf = (job: LaneJob) => {
   let made = 0;
-  return newJobs({ ...job, requestBytes }, "m", () => `new-${++made}`);
+  return newJobs(job, "m", () => `new-${++made}`);
 };
 
 describe("the jobs of a request", () => {
@@ -29,7 +29,6 @@ describe("the jobs of a request", () => {
         kind: "completion",
         model: "m",
         request: job.request,
-        requestBytes: 1_000,
       },
     ]);
   });
@@ -59,10 +58,10 @@ describe("the jobs of a request", () => {
     expect(jobs.map(({ request }) => ("seed" in request ? request.seed : undefined))).toEqual(want);
   });
 
-  it("count the bytes of what each of them holds", () => {
-    const prompts = ["a".repeat(100), "b".repeat(300)];
-    expect(jobsOf(completion({ prompts }), 1_000).map(({ requestBytes }) => requestBytes)).toEqual([700, 900]);
-    expect(jobsOf(completion({ n: 2 }), 1_000).map(({ requestBytes }) => requestBytes)).toEqual([1_000, 1_000]);
+  it("share the texts of the request: several choices take no more memory than one", () => {
+    const messages = [{ role: "user" as const, content: "hi" }];
+    const chat: LaneJob = { ...base, kind: "chat", request: { messages, stream: false, seed: 1 }, n: 8 };
+    for (const { request } of jobsOf(chat)) expect("messages" in request && request.messages).toBe(messages);
   });
 
   it.each([

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { drop, hasRoom, keep, noBytes } from "../../../edge/inference/lane-bytes.ts";
+import { drop, hasRoom, keep, type NoRoom, noBytes, noRoomFor } from "../../../edge/inference/lane-bytes.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
 const MIB = 1024 * 1024;
@@ -14,13 +14,16 @@ function full() {
   return held;
 }
 
-it.each<[what: string, keyId: string, kind: "requests" | "answers", bytes: number, want: boolean]>([
-  ["more answers of a key than it may have", "a", "answers", 1, false],
-  ["a large request beside what fills the lane", "c", "requests", MIB, false],
-  ["a large answer beside what fills the lane", "c", "answers", MIB, false],
-  ["a small request of a key that holds little", "c", "requests", LIMITS.smallKeyBytes, true],
-  ["a small request of a key that fills the lane", "a", "requests", 1, false],
-])("room for %s: %s", (_what, keyId, kind, bytes, want) => expect(hasRoom(full(), keyId, kind, bytes)).toBe(want));
+it.each<[what: string, keyId: string, kind: "requests" | "answers", bytes: number, want: NoRoom | null]>([
+  ["more answers of a key than it may have", "a", "answers", 1, "key"],
+  ["a large request beside what fills the lane", "c", "requests", MIB, "lane"],
+  ["a large answer beside what fills the lane", "c", "answers", MIB, "lane"],
+  ["a small request of a key that holds little", "c", "requests", LIMITS.smallKeyBytes, null],
+  ["a small request of a key that fills the lane", "a", "requests", 1, "lane"],
+  ["a request that no key may have", "c", "requests", LIMITS.keyRequestBytes + 1, "never"],
+])("why there is no room for %s", (_what, keyId, kind, bytes, want) =>
+  expect(noRoomFor(full(), keyId, kind, bytes)).toBe(want),
+);
 
 it("the room for keys that hold little is bounded too", () => {
   const held = full();

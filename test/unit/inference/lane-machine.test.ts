@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { drop, noBytes } from "../../../edge/inference/lane-bytes.ts";
+import { drop, keep, noBytes } from "../../../edge/inference/lane-bytes.ts";
 import {
   cancel,
   creditOf,
@@ -30,7 +30,6 @@ const newJob = (id: string, { stream = true, model = MODEL } = {}): NewJob => ({
   kind: "chat" as const,
   model,
   request: { messages: [{ role: "user" as const, content: "hi" }], stream },
-  requestBytes: 100,
 });
 const offers = (name: string, slots: number) => [{ name, slots, kinds: ["chat" as const] }];
 const record = {} as Metering;
@@ -71,7 +70,8 @@ function laneWith(workers: Record<string, number>): LaneState {
   }
   return state;
 }
-const submitOne = (state: LaneState, job: NewJob, nowMs: number) => submit(state, [job], nowMs);
+const submitOne = (state: LaneState, job: NewJob, nowMs: number, requestBytes = 100) =>
+  submit(state, [job], requestBytes, nowMs);
 function accept(state: LaneState, id: string, nowMs = 0, options = {}) {
   const submission = submitOne(state, newJob(id, options), nowMs);
   if (!submission.ok) throw new Error(submission.code);
@@ -126,33 +126,34 @@ describe("submitting", () => {
     const state = laneWith({ a: 0 });
     const keys = LIMITS.laneBytes / LIMITS.keyRequestBytes;
     const big = (keyId: string, id: string) =>
-      submitOne(state, { ...newJob(id), keyId, requestBytes: LIMITS.keyRequestBytes / 2 }, 0);
+      submitOne(state, { ...newJob(id), keyId }, 0, LIMITS.keyRequestBytes / 2);
     const full = { ok: false, code: "inference/queue-full" };
+    const fullOfKey = expect.objectContaining({ ...full, message: expect.stringContaining("This key's requests") });
+    const fullOfAll = expect.objectContaining({ ...full, message: expect.stringContaining("of all clients") });
     for (let k = 0; k < keys; k++) {
       expect([big(`k${k}`, `k${k}-1`).ok, big(`k${k}`, `k${k}-2`).ok]).toEqual([true, true]);
-      expect(big(`k${k}`, "more")).toEqual(full);
+      expect(big(`k${k}`, "more")).toEqual(fullOfKey);
     }
-    expect(big("other", "more")).toEqual(full);
+    expect(big("other", "more")).toEqual(fullOfAll);
     cancel(state, "k0-1", "inference/cancelled");
-    expect(big("k1", "more")).toEqual(full);
+    expect(big("k1", "more")).toEqual(fullOfKey);
     expect(big("other", "more").ok).toBe(true);
   });
 });
 
 describe("the parts of one request", () => {
-  const parts = (count: number, requestBytes = 100): [NewJob, ...NewJob[]] => [
-    { ...newJob("g"), requestBytes },
+  const parts = (count: number): [NewJob, ...NewJob[]] => [
+    newJob("g"),
     ...Array.from({ length: count - 1 }, (_, i) => ({
       ...newJob(`g${i + 1}`),
       group: "g",
       requestId: "request-g",
-      requestBytes,
     })),
   ];
 
   it("go to whoever is free, at several workers, and the rest waits in order", () => {
     const state = laneWith({ a: 1, b: 1 });
-    const submission = submit(state, parts(3), 0);
+    const submission = submit(state, parts(3), 100, 0);
     if (!submission.ok) throw new Error(submission.code);
     expect(sentTo(submission.effects)).toEqual([
       ["a", "g"],
@@ -164,15 +165,32 @@ describe("the parts of one request", () => {
   it("wait all or none: each takes a place, and room of its key", () => {
     const state = laneWith({ a: 0 });
     for (let i = 0; i < LIMITS.queuePerModel - 2; i++) accept(state, `j${i}`);
-    expect(submit(state, parts(3), 0)).toEqual({ ok: false, code: "inference/queue-full" });
-    expect(submit(state, parts(2, LIMITS.keyRequestBytes / 2), 0)).toEqual({ ok: false, code: "inference/queue-full" });
+    expect(submit(state, parts(3), 100, 0)).toEqual({ ok: false, code: "inference/queue-full" });
+    expect(submit(state, parts(2), LIMITS.keyRequestBytes, 0)).toMatchObject({ code: "inference/queue-full" });
     expect(state.jobs.size).toBe(LIMITS.queuePerModel - 2);
-    expect(submit(state, parts(2), 0).ok).toBe(true);
+    expect(submit(state, parts(2), 100, 0).ok).toBe(true);
+  });
+
+  it("count once, until the last of them has ended", () => {
+    const state = laneWith({ a: 0 });
+    const most = LIMITS.keyRequestBytes;
+    const many = parts(LIMITS.choicesPerRequest);
+    expect(submit(state, many, most, 0).ok).toBe(true);
+    for (const { id } of many.slice(0, -1)) cancel(state, id, "inference/cancelled");
+    expect(state.bytes.requests).toBe(most);
+    cancel(state, many.at(-1)?.id ?? "", "inference/cancelled");
+    expect([state.bytes.requests, state.bytes.byKey.size]).toEqual([0, 0]);
+  });
+
+  it("that never fit are refused for good, also by an idle pool", () => {
+    const refused = submit(laneWith({ a: 0 }), parts(1), LIMITS.keyRequestBytes + 1, 0);
+    expect(refused).toMatchObject({ ok: false, code: "http/body-too-large" });
+    expect(ERRORS["http/body-too-large"].status).toBe(413);
   });
 
   it("are all found by the id of any of them, while any runs, and by their request's", () => {
     const state = laneWith({ a: 4 });
-    submit(state, parts(3), 0);
+    submit(state, parts(3), 100, 0);
     accept(state, "other");
     const named = (jobId: string | null, requestId: string, keyId = "k") =>
       jobsNamed(state, { jobId, requestId }, keyId);
@@ -204,7 +222,7 @@ describe("what a worker answers", () => {
     (_what, context, maxTokens, deltas) => {
       const state = laneOf(context);
       const job = newJob("j");
-      submit(state, [{ ...job, request: { ...job.request, ...(maxTokens !== undefined && { maxTokens }) } }], 0);
+      submit(state, [{ ...job, request: { ...job.request, ...(maxTokens !== undefined && { maxTokens }) } }], 100, 0);
       const running = jobOf(state, "j");
       for (let seq = 0; seq < deltas; seq++) {
         expect(types(workerFrame(state, "a", { ...delta("j", 1, seq, BIG), tokens: 16 } as JobFrame, 0))).toEqual([
@@ -222,7 +240,7 @@ describe("what a worker answers", () => {
 
   it("counts the heads of tool calls too, and a whole answer", () => {
     const state = laneOf(1);
-    submit(state, [newJob("whole", { stream: false })], 0);
+    submit(state, [newJob("whole", { stream: false })], 100, 0);
     const call = { id: "i".repeat(4_000), name: "f", arguments: "y".repeat(224) };
     const tools = [{ name: "f" }];
     Object.assign(jobOf(state, "whole").request, { tools });
@@ -230,7 +248,7 @@ describe("what a worker answers", () => {
     expect(ends(workerFrame(state, "a", frame, 0))).toEqual([["whole", "inference/answer-overlong"]]);
   });
 
-  it("waits for its reader in the lane's bytes, and a job without room for it says to send fewer inputs", () => {
+  it("waits for its reader in the lane's bytes, and a job without room beside those may come again", () => {
     const state = laneOf(1_024);
     const embed = (id: string, keyId: string): NewJob => ({
       ...newJob(id),
@@ -249,15 +267,15 @@ describe("what a worker answers", () => {
     };
     const each = LIMITS.embeddingInputs * LIMITS.embeddingDimensions * 4;
     for (const [i, want] of ["done", "done", "inference/answer-room"].entries()) {
-      submit(state, [embed(`j${i}`, "k")], 0);
+      submit(state, [embed(`j${i}`, "k")], 100, 0);
       expect(speak(`j${i}`)).toEqual([[`j${i}`, want]]);
       workerFrame(state, "a", ready(i + 1, 4), 0);
     }
     // Two answers wait for their reader; the third has left nothing.
     expect(state.bytes.answers).toBe(2 * each);
-    expect(ERRORS["inference/answer-room"].remedy).toContain("fewer inputs");
+    expect(ERRORS["inference/answer-room"].status).toBe(503);
     // Jobs that are cancelled or tried again keep nothing.
-    submit(state, [embed("other", "k2")], 0);
+    submit(state, [embed("other", "k2")], 100, 0);
     workerFrame(
       state,
       "a",
@@ -268,6 +286,65 @@ describe("what a worker answers", () => {
     expect(state.bytes.answers).toBe(3 * each);
     workerGone(state, "a", 0);
     expect(state.bytes.answers).toBe(2 * each);
+  });
+});
+
+describe("an answer that is too large by itself", () => {
+  const { keyAnswerBytes, embeddingInputs, wholeTextBytes } = LIMITS;
+  const laneFor = (kind: "chat" | "embedding") => {
+    const state = newLane();
+    const models = [{ name: MODEL, slots: 8, kinds: [kind], contextTokens: 1_000_000 }];
+    workerConnected(state, { connection: "a", workerId: "w", engine: "llama", minor: 2, models }, 0);
+    workerFrame(state, "a", ready(0, 8), 0);
+    return state;
+  };
+  const embedding = (id: string, inputs: number): NewJob => ({
+    ...newJob(id),
+    group: "g",
+    kind: "embedding",
+    request: { input: Array(inputs).fill("x"), stream: false },
+  });
+
+  it.each<[inputs: number, dimensions: number, want: "runs" | "refused"]>([
+    [2_048, keyAnswerBytes / 4 / 2_048, "runs"],
+    [2_048, keyAnswerBytes / 4 / 2_048 + 1, "refused"],
+    [2_048, 3_072, "refused"],
+    [1_365, 3_072, "runs"],
+    [1_366, 3_072, "refused"],
+    [512, 8_192, "runs"],
+    [513, 8_192, "refused"],
+  ])("%i vectors of %i numbers: %s, as the first vector says", (inputs, dimensions, want) => {
+    const state = laneFor("embedding");
+    const batches = Array.from({ length: Math.ceil(inputs / embeddingInputs) }, (_, i) =>
+      embedding(`b${i}`, Math.min(embeddingInputs, inputs - i * embeddingInputs)),
+    );
+    submit(state, batches as [NewJob, ...NewJob[]], 100, 0);
+    // Whichever batch is first, and however few inputs it has.
+    const { id, lease } = jobOf(state, `b${batches.length - 1}`);
+    const vector = Buffer.from(new Float32Array(dimensions).buffer).toString("base64");
+    const effects = workerFrame(state, "a", { type: "vector", jobId: id, lease, index: 0, vector }, 0);
+    if (want === "runs") expect(types(effects)).toEqual(["accepted"]);
+    else {
+      const most = Math.floor(keyAnswerBytes / dimensions / 4);
+      const remedy = `Send at most ${most} inputs in a request.`;
+      expect(effects.at(-1)).toMatchObject({ type: "end", end: { code: "inference/answer-too-large", remedy } });
+      expect(state.bytes.answers).toBe(0);
+    }
+    expect(ERRORS["inference/answer-too-large"].status).toBe(400);
+  });
+
+  it("is refused so also when the texts of several choices are too long together, whatever else its key holds", () => {
+    const state = laneFor("chat");
+    keep(state.bytes, "k", "answers", keyAnswerBytes - wholeTextBytes);
+    const choices = ["c0", "c1"].map((id) => ({ ...newJob(id, { stream: false }), group: "c0" }));
+    submit(state, choices as [NewJob, ...NewJob[]], 100, 0);
+    const say = (id: string, chars: number) =>
+      workerFrame(state, "a", done(id, jobOf(state, id).lease, "x".repeat(chars)), 0);
+    expect(ends(say("c0", wholeTextBytes - 10))).toEqual([["c0", "done"]]);
+    const effects = say("c1", 11);
+    expect(effects.at(-1)).toMatchObject({
+      end: { code: "inference/answer-too-large", remedy: expect.stringContaining("Ask for a stream") },
+    });
   });
 });
 

@@ -74,6 +74,10 @@ export class DemoPool {
     return this.#running.credentials.atom_id;
   }
 
+  get adminToken(): string {
+    return this.#running.credentials.admin_token;
+  }
+
   get admin(): AdminClient {
     return this.#running.admin;
   }

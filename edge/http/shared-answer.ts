@@ -6,63 +6,94 @@ export interface Moment {
 
 export const moment = (): Moment => ({ wallMs: Date.now(), steadyMs: performance.now() });
 
-interface Asked<T> {
-  readonly at: Moment;
-  /** Set once the answer is here. */
-  settled: { readonly value: T } | null;
+export interface SharedAnswerLimits {
+  /** A question serves the requests that arrive less than this after it was asked. No two questions are closer together. */
+  readonly keptMs: number;
+  /** A request that has waited this long without an answer takes its question for lost, and asks again. */
+  readonly lostMs: number;
 }
 
-/** How often a request looks for the answer that another request has asked for. */
+interface Question {
+  /** Questions count upward, so that a later question is known without a clock. */
+  readonly number: number;
+  readonly at: Moment;
+}
+
+/** A request looks for an answer this often at first, and less often the longer it waits. */
 const LOOK_MS = 2;
+const SLOW_LOOK_MS = 20;
 
 /**
- * One question whose answer all requests of an isolate share: one is asked each `keptMs`, also while answers are late. An
- * answer serves a request that arrives less than `keptMs` after it was asked for. `ask` must not reject.
+ * One question whose answer all requests of an isolate share. A request uses the first answer to a question that was
+ * asked less than `keptMs` before the request arrived, or later. However slow the answers are, a request waits for the
+ * same question for its whole patience. `ask` must settle and must not reject.
  */
 export class SharedAnswer<T> {
-  readonly #keptMs: number;
-  #asked: Asked<T> | null = null;
+  readonly #limits: SharedAnswerLimits;
+  readonly #now: () => Moment;
+  #asked = 0;
+  /** Null: a request that arrives now needs a new question. */
+  #newest: Question | null = null;
+  /** The answer to the latest question that has one. */
+  #answered: { readonly number: number; readonly value: T } | null = null;
 
-  constructor(keptMs: number) {
-    this.#keptMs = keptMs;
+  constructor(limits: SharedAnswerLimits, now: () => Moment = moment) {
+    this.#limits = limits;
+    this.#now = now;
   }
 
-  /** Null: nothing is known that may be used at this time. */
-  known(now: Moment): { readonly value: T } | null {
-    return this.#current(now)?.settled ?? null;
+  /** Null: no answer may be used by a request that arrives now. */
+  known(): { readonly value: T } | null {
+    const current = this.#current();
+    return current === null ? null : this.#answerSince(current.number);
   }
 
-  async get(ask: () => Promise<T>, now: () => Moment): Promise<T> {
+  /** Null: no answer came within `patienceMs`. */
+  async get(ask: () => Promise<T>, patienceMs: number): Promise<{ readonly value: T } | null> {
+    const arrivedMs = this.#now().steadyMs;
+    let own = this.#current() === null ? this.#ask(ask) : null;
+    const first = this.#asked;
+    let askAgainMs = this.#limits.lostMs;
     for (;;) {
-      const asked = this.#current(now());
-      if (asked === null) return this.#ask(ask, now());
-      // Looked for and not awaited: in workerd a promise belongs to the request, or the object, that made it. What awaits
-      // it elsewhere goes on in the wrong context, or never, since the work of a client that leaves is dropped.
-      for (let waitedMs = 0; waitedMs < this.#keptMs && asked.settled === null; waitedMs += LOOK_MS)
-        await wait(LOOK_MS);
-      if (asked.settled !== null) return asked.settled.value;
-      if (this.#asked === asked) this.#asked = null;
+      const answer = this.#answerSince(first);
+      if (answer !== null) return answer;
+      const waitedMs = this.#now().steadyMs - arrivedMs;
+      if (waitedMs >= patienceMs) return null;
+      if (waitedMs >= askAgainMs && this.#current() === null) {
+        own = this.#ask(ask);
+        askAgainMs = waitedMs + this.#limits.lostMs;
+      }
+      // A request awaits its own question only, and looks for the answers to others. In workerd a promise belongs to the
+      // request, or the object, that made it: awaited elsewhere it may never settle, because the runtime drops the work of
+      // a request whose client leaves.
+      const look = wait(Math.min(Math.max(LOOK_MS, waitedMs / 8), SLOW_LOOK_MS, patienceMs - waitedMs));
+      await (own === null ? look : Promise.race([own, look]));
     }
   }
 
-  /** What was asked until now serves nobody who comes later. */
+  /** A request that arrives from now on needs a new question. */
   drop(): void {
-    this.#asked = null;
+    this.#newest = null;
   }
 
-  #current(now: Moment): Asked<T> | null {
-    const asked = this.#asked;
-    if (asked === null) return null;
-    const ages = [now.wallMs - asked.at.wallMs, now.steadyMs - asked.at.steadyMs];
-    return ages.every((ageMs) => ageMs >= 0 && ageMs < this.#keptMs) ? asked : null;
+  #current(): Question | null {
+    if (this.#newest === null) return null;
+    const { at } = this.#newest;
+    const now = this.#now();
+    const ages = [now.wallMs - at.wallMs, now.steadyMs - at.steadyMs];
+    return ages.every((ageMs) => ageMs >= 0 && ageMs < this.#limits.keptMs) ? this.#newest : null;
   }
 
-  async #ask(ask: () => Promise<T>, at: Moment): Promise<T> {
-    const asked: Asked<T> = { at, settled: null };
-    this.#asked = asked;
+  #answerSince(number: number): { readonly value: T } | null {
+    return this.#answered !== null && this.#answered.number >= number ? this.#answered : null;
+  }
+
+  async #ask(ask: () => Promise<T>): Promise<void> {
+    this.#asked += 1;
+    const number = this.#asked;
+    this.#newest = { number, at: this.#now() };
     const value = await ask();
-    asked.settled = { value };
-    return value;
+    if (this.#answerSince(number) === null) this.#answered = { number, value };
   }
 }
 

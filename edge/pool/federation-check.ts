@@ -1,7 +1,8 @@
+import { waitUntil } from "cloudflare:workers";
 import { type FederationPolicy, federationPolicy } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
-import { moment, SharedAnswer } from "../http/shared-answer.ts";
+import { SharedAnswer } from "../http/shared-answer.ts";
 import { askSwitches, changePolicy } from "./pool-policy.ts";
 import type { ChangedPolicy } from "./pool-policy-object.ts";
 
@@ -14,23 +15,23 @@ const OFF: FederationCheck = Object.freeze({ open: false, code: "federation/disa
 const UNKNOWN: FederationCheck = Object.freeze({ open: false, code: "federation/disabled", isSaid: false });
 
 /** Of this isolate. */
-const switches = new SharedAnswer<FederationCheck>(LIMITS.switchesSharedMs);
+const switches = new SharedAnswer<FederationCheck>({
+  keptMs: LIMITS.switchesSharedMs,
+  lostMs: LIMITS.switchesLostMs,
+});
 
 /**
  * The kill switch. Every federated endpoint asks it after the pure checks of the headers, and every call to a peer asks
  * it first. It fails closed: an object that is late, throws, has lost its state or says something unknown counts as `off`.
- * An isolate shares an answer for `switchesSharedMs`, so `off` holds everywhere within that time.
+ * An isolate asks once in `switchesSharedMs` at most. A request uses no answer that was asked for longer before the request
+ * arrived, so `off` holds for every request that arrives more than `switchesSharedMs` after the change.
  */
 export async function checkFederation(
   env: Pick<Env, "POOL_POLICY">,
   patienceMs: number = LIMITS.policyTimeoutMs,
 ): Promise<FederationCheck> {
-  const known = switches.known(moment());
-  if (known !== null) return known.value;
-  return inTime(
-    switches.get(() => askFederation(env), moment),
-    patienceMs,
-  );
+  const answer = switches.known() ?? (await switches.get(() => askFederation(env), patienceMs));
+  return answer?.value ?? UNKNOWN;
 }
 
 /** For streams, which ask each half second: a late answer closes them, so that they end within a second. */
@@ -61,16 +62,12 @@ export async function readFederationPolicy(env: Pick<Env, "POOL_POLICY">): Promi
   }
 }
 
-async function askFederation(env: Pick<Env, "POOL_POLICY">): Promise<FederationCheck> {
-  const policy = await readFederationPolicy(env);
-  if (policy === null) return UNKNOWN;
-  return policy.federation === "on" ? { open: true, policy } : OFF;
-}
-
-function inTime(answer: Promise<FederationCheck>, patienceMs: number): Promise<FederationCheck> {
-  let timer: ReturnType<typeof setTimeout>;
-  const late = new Promise<FederationCheck>((resolve) => {
-    timer = setTimeout(() => resolve(UNKNOWN), patienceMs);
+function askFederation(env: Pick<Env, "POOL_POLICY">): Promise<FederationCheck> {
+  const asked = readFederationPolicy(env).then((policy): FederationCheck => {
+    if (policy === null) return UNKNOWN;
+    return policy.federation === "on" ? { open: true, policy } : OFF;
   });
-  return Promise.race([answer, late]).finally(() => clearTimeout(timer));
+  // Other requests wait for this answer too, so the question must outlive a client that leaves.
+  waitUntil(asked);
+  return asked;
 }

@@ -201,6 +201,9 @@ export const LIMITS = Object.freeze({
   // Federation: signed requests
   /** An isolate asks for federation's switches once within this time, and shares the answer. */
   switchesSharedMs: 100,
+  /** A request that has waited this long for a shared answer asks again: the request that asked may be gone. Less than
+   *  `streamPolicyMs`, so that a stream asks again too. */
+  switchesLostMs: 250,
   signedRequestWindowSeconds: 60,
   /** Beyond its timestamp; a timestamp may be a window ahead of our clock. */
   nonceRetentionSeconds: 120,

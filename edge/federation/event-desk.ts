@@ -119,10 +119,11 @@ export class EventDesk {
   async #pushFromBelow([only, ...more]: PushBody["events"], from: Bringer, policy: FederationPolicy): Promise<Pushed> {
     if (only === undefined || more.length > 0) return { ok: false, code: "federation/untrusted" };
     const registry = this.#env.PEER_REGISTRY.getByName(PEER_REGISTRY);
-    const rate = await registry.takeStrangerGrant(this.#grants.isFirst());
+    const rate = await registry.takeStrangerGrant(this.#grants.isFirstTry());
     if (!rate.ok) {
       return { ok: false, code: "federation/rate-limited", retryAfterSeconds: rate.retryAfterSeconds };
     }
+    this.#grants.tried();
     const { atomId: self } = await poolKeys(this.#env);
     const opened = await openEvent(only.event);
     if (!opened.ok)

@@ -119,7 +119,10 @@ export class PeerRegistry extends DurableObject<Env> {
     return true;
   }
 
-  /** A peer below trust 2 hands in a grant. `isFirst`: none of it has counted yet. */
+  /**
+   * A peer below trust 2 hands in a grant. `isFirst`: the peer has not tried before. The rate outlives every peer: a peer
+   * that was evicted and registers again has a first try again, and takes it from the same rate.
+   */
   takeStrangerGrant(isFirst: boolean): CellStep {
     const { kv } = this.ctx.storage;
     const step = takeStrangerGrant(kv.get<number>("strangerGrantsPaidAtMs") ?? 0, isFirst, Date.now());

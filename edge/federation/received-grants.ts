@@ -27,6 +27,8 @@ export interface Grant {
 }
 
 const UNLOGGED = "unlogged";
+/** Persisted contract: under this key, true once the peer has used up its first attempt to hand in a grant below trust 2. */
+const HAS_TRIED = "hasTriedGrant";
 
 /** What `ReceivedGrants` needs of its peer's `Bond`. */
 export interface GrantOwner {
@@ -72,9 +74,17 @@ export class ReceivedGrants {
     return { ok: true, content_id, outcome: isNews ? "accepted" : "duplicate" };
   }
 
-  /** No grant of the peer has counted yet. */
-  isFirst(): boolean {
-    return this.#owner.trust()?.receivedAt === null;
+  /**
+   * The peer has not tried to hand in a grant yet. A refused grant is a try too, so that junk cannot use up what is
+   * reserved for newcomers. A pool of an older version noted only the grants that counted.
+   */
+  isFirstTry(): boolean {
+    return !this.#kv.get<boolean>(HAS_TRIED) && this.#owner.trust()?.receivedAt === null;
+  }
+
+  /** The pool is about to look at a grant of the peer, whatever comes of it. */
+  tried(): void {
+    if (!this.#kv.get<boolean>(HAS_TRIED)) this.#kv.put(HAS_TRIED, true);
   }
 
   /** Inside a transaction: a stranger has registered. */

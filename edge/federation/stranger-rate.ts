@@ -1,7 +1,7 @@
 /**
  * Grants of all peers below trust 2 share one rate, because anyone may register and each grant costs a verification and
- * a write. A peer that has handed in no grant yet may use the whole burst and the others half of it, so that strangers
- * who repeat themselves cannot keep a newcomer's first grant out. Pure.
+ * a write. A peer's first try may use the whole burst, whatever comes of it. All other tries may use half of the burst, so
+ * that they cannot keep a newcomer's first grant out. First tries are as rare as registrations. Pure.
  */
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { type CellStep, takeCell } from "./cell-rate.ts";

@@ -221,7 +221,7 @@ export const LIMITS = Object.freeze({
   eventRateChars: 4 * 1024,
   /** Pushes of one peer below trust 2, which may bring one grant each. */
   peerGrantsPerHour: 10,
-  /** Of all such peers together; half of the burst is kept for peers that have handed in none yet. */
+  /** Of all such peers together; half of the burst is kept for the first try of each peer. */
   strangerGrantsPerMinute: 30,
 
   // Federation: what one peer may cost this pool, in CPU time by the prices below

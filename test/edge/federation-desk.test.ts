@@ -141,3 +141,70 @@ describe("our log", () => {
     expect((await log().heads()).all).toBe(before);
   });
 });
+
+describe("the rate that all strangers share", () => {
+  const JUNK: [what: string, made: (peer: PeerDouble) => Promise<SignedEvent>][] = [
+    ["a forged grant", async (peer) => ({ ...(await peer.grant(2)), signature: "0".repeat(128) })],
+    ["another event", (peer) => peer.event()],
+    ["a grant from the future", (peer) => peer.grant(2, { aheadMs: 11_000 })],
+    ["a grant for another pool", (peer) => peer.grant(2, { payload: { peer: "0".repeat(64), level: 2 } })],
+    ["a good grant", (peer) => peer.grant(2)],
+  ];
+  const registry = () => env.PEER_REGISTRY.getByName("pool");
+  const setOwed = (grants: number) =>
+    runInDurableObject(registry(), (_, { storage }) => {
+      storage.kv.put("strangerGrantsPaidAtMs", Date.now() + (grants * 60_000) / LIMITS.strangerGrantsPerMinute);
+    });
+  const owed = () =>
+    runInDurableObject(registry(), (_, { storage }) =>
+      Math.round(
+        (((storage.kv.get<number>("strangerGrantsPaidAtMs") ?? 0) - Date.now()) * LIMITS.strangerGrantsPerMinute) /
+          60_000,
+      ),
+    );
+  const HALF = LIMITS.strangerGrantsPerMinute / 2;
+
+  it.each(JUNK)("takes %s for a peer's first try, and only that one", async (_what, made) => {
+    const [peer, newcomer] = [await peerAt(1), await peerAt(1)];
+    await setOwed(HALF);
+    expect(await outcome(await peer.push([await made(peer)]))).not.toMatch(/429/);
+    expect(await owed()).toBe(HALF + 1);
+    await abortAllDurableObjects();
+    expect(await outcome(await peer.push([await made(peer)]))).toBe("429 federation/rate-limited");
+    expect(await owed(), "a refusal takes nothing").toBe(HALF + 1);
+    expect(await newcomer.pushed([await newcomer.grant(2)])).toMatchObject({ accepted: 1 });
+  });
+
+  it("counts no try that it refused", async () => {
+    const peer = await peerAt(1);
+    await setOwed(LIMITS.strangerGrantsPerMinute);
+    expect(await outcome(await peer.push([await peer.grant(2)]))).toBe("429 federation/rate-limited");
+    await setOwed(HALF);
+    expect(await peer.pushed([await peer.grant(2)])).toMatchObject({ accepted: 1 });
+  });
+
+  it("leaves room for a newcomer while ten peers send ten junk grants each", async () => {
+    const peers = await Promise.all(Array.from({ length: LIMITS.registrationsPerMinute - 1 }, () => peerAt(1)));
+    pass(60_000);
+    let looked = 0;
+    for (const peer of peers) {
+      const junk = await peer.event();
+      for (let i = 0; i < LIMITS.peerGrantsPerHour; i++) if ((await peer.push([junk])).status !== 429) looked += 1;
+    }
+    expect(looked).toBeLessThan(LIMITS.strangerGrantsPerMinute);
+    const newcomer = await peerAt(1);
+    expect(await newcomer.pushed([await newcomer.grant(2)])).toMatchObject({ accepted: 1 });
+  });
+
+  it("outlives a peer that is evicted and registers again", async () => {
+    const peer = await peerAt(1);
+    await peer.push([await peer.event()]);
+    await peer.bond().evict();
+    expect(await outcome(await peer.register())).toBe("200");
+    await setOwed(LIMITS.strangerGrantsPerMinute - 1);
+    expect(await outcome(await peer.push([await peer.event()])), "its first try again").not.toMatch(/429/);
+    await peer.bond().evict();
+    expect(await outcome(await peer.register())).toBe("200");
+    expect(await outcome(await peer.push([await peer.event()]))).toBe("429 federation/rate-limited");
+  });
+});

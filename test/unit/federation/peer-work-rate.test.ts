@@ -72,7 +72,7 @@ describe("the work of a peer", () => {
 });
 
 describe("grants of all strangers together", () => {
-  it("leave half of the burst to peers that have handed in none yet", () => {
+  it("leave half of the burst to the first try of each peer", () => {
     const taken = { again: 0, first: 0 };
     let paidAtMs = 0;
     for (const kind of ["again", "first"] as const) {
@@ -87,6 +87,21 @@ describe("grants of all strangers together", () => {
     expect(takeStrangerGrant(paidAtMs, false, NOW)).toEqual({ ok: false, retryAfterSeconds: 32 });
     expect(takeStrangerGrant(paidAtMs, true, NOW)).toEqual({ ok: false, retryAfterSeconds: 2 });
     expect(takeStrangerGrant(paidAtMs, true, NOW + 2_000).ok).toBe(true);
+  });
+
+  it("let every newcomer try while as many others as may register send nothing but junk", () => {
+    const everyMs = 60_000 / LIMITS.registrationsPerMinute;
+    let [paidAtMs, refused] = [0, 0];
+    const tries = (isFirst: boolean, nowMs: number) => {
+      const step = takeStrangerGrant(paidAtMs, isFirst, nowMs);
+      if (step.ok) paidAtMs = step.paidAtMs;
+      return step.ok;
+    };
+    for (let nowMs = NOW; nowMs < NOW + 3_600_000; nowMs += everyMs) {
+      expect(tries(true, nowMs)).toBe(true);
+      for (let more = 1; more < LIMITS.peerGrantsPerHour; more++) if (!tries(false, nowMs)) refused += 1;
+    }
+    expect(refused).toBeGreaterThan(0);
   });
 });
 

@@ -21,8 +21,11 @@ export interface AdminEnv {
   Variables: AppEnv["Variables"] & { admin: string; adminTokenId: string };
 }
 
+/** How the request that a body costs is paid: it was charged before the check, or `settled` is called once it is charged. */
+export type BodyPayment = { isPaid: true } | { isPaid: false; settled: () => void };
+
 /** On routes behind `requireClientKey`. */
 export interface ClientEnv {
   Bindings: Env;
-  Variables: AppEnv["Variables"] & { client: ClientIdentity };
+  Variables: AppEnv["Variables"] & { client: ClientIdentity; bodyPayment?: BodyPayment };
 }

@@ -52,6 +52,8 @@ export interface AskedAdmission {
   /** Of its further answers: each costs what a request costs. */
   readonly moreSlots?: readonly string[];
   readonly stream: boolean;
+  /** The body was charged before it was checked. */
+  readonly isPaid?: boolean;
 }
 export type Admission = { ok: true; rateLimits: RateLimits } | RefusedAdmission;
 /** Of a body that was refused. */
@@ -76,9 +78,11 @@ export function newTraffic(limits: KeyLimits, nowMs: number): Traffic {
 export function admit(
   traffic: Traffic,
   limits: KeyLimits,
-  { slot, moreSlots = [], stream }: AskedAdmission,
+  { slot, moreSlots = [], stream, isPaid = false }: AskedAdmission,
   nowMs: number,
 ): Admission {
+  // What was paid in advance is given back first: from here on the request costs what every request costs.
+  if (isPaid) traffic.requests.level += 1;
   refill(traffic.requests, limits.requestsPerMinute, nowMs);
   refill(traffic.tokens, limits.tokensPerMinute, nowMs);
   for (const [held, untilMs] of Object.entries(traffic.slots)) if (untilMs <= nowMs) delete traffic.slots[held];

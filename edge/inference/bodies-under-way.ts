@@ -1,31 +1,40 @@
-/** How much of each key's bodies one isolate reads at once (an isolate has 128 MB). Pure. */
+/**
+ * How much of each key's bodies one isolate has under way at once: the bytes that it reads (an isolate has 128 MB), or
+ * the bodies that are checked before they are paid for. Pure.
+ */
 import { LIMITS } from "../../schema/wire/limits.ts";
 
 interface Reading {
-  readonly bytes: number;
+  readonly weight: number;
   /** The runtime drops the work of a client that leaves: no one says then that its reading has ended. */
   readonly untilMs: number;
 }
 
 export class BodiesUnderWay {
+  readonly #most: number;
   /** Keys in the order in which they last began. */
   readonly #byKey = new Map<string, Set<Reading>>();
+
+  /** @param most what the bodies of one key may weigh together */
+  constructor(most: number) {
+    this.#most = most;
+  }
 
   get keys(): number {
     return this.#byKey.size;
   }
 
-  /** Call what is returned when the body has been read; null when the key has enough under way. */
-  begin(keyId: string, bytes: number, nowMs: number): (() => void) | null {
+  /** Call what is returned when the body is no longer under way; null when the key has enough under way. */
+  begin(keyId: string, weight: number, nowMs: number): (() => void) | null {
     this.#forgetWhoLeft(nowMs);
     const readings = this.#byKey.get(keyId) ?? new Set();
-    let sum = bytes;
+    let sum = weight;
     for (const each of readings) {
       if (isOver(each, nowMs)) readings.delete(each);
-      else sum += each.bytes;
+      else sum += each.weight;
     }
-    if (sum > LIMITS.keyBodiesBytes) return null;
-    const reading = { bytes, untilMs: nowMs + LIMITS.bodyReadMs };
+    if (sum > this.#most) return null;
+    const reading = { weight, untilMs: nowMs + LIMITS.bodyReadMs };
     this.#byKey.delete(keyId);
     this.#byKey.set(keyId, readings.add(reading));
     return () => {

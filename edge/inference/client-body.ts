@@ -1,9 +1,10 @@
 /** What a client's request passes before it is a job: the body, read and checked, and the limits of its key. */
 import type { Context } from "hono";
 import { type BodyProblem, type ClientApi, parseClientBody } from "../../schema/wire/client-api.ts";
+import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { ClientEnv } from "../http/app-env.ts";
-import { discardBody, readJson } from "../http/body.ts";
+import { discardBody, parseJson, readBytes } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
 import { RefusedKeys } from "../http/refused-keys.ts";
 import type { AccountAdmission, AccountCharge } from "./account-object.ts";
@@ -14,14 +15,16 @@ type Refusal = Extract<AccountAdmission, { ok: false }>;
 
 /** Of this isolate. */
 const refusedKeys = new RefusedKeys<Refusal & { retryAfterSeconds: number }>();
-const bodies = new BodiesUnderWay();
+const bodies = new BodiesUnderWay(LIMITS.keyBodiesBytes);
+const unpaid = new BodiesUnderWay(LIMITS.keyUnpaidBodies);
 const TOO_MANY_BODIES = "Too many bytes of requests are under way for this key.";
 /** A revoked key stays revoked, but an import may bring a key that the pool did not have. */
 const INVALID_KEY_SECONDS = 1;
 
 /**
  * The body, or the refusal that names what is wrong with it. A refused body costs its key a request: reading it took the
- * same time as reading a good one, whose request is charged by `admitted`.
+ * same time as reading a good one, whose request is charged by `admitted`. Bodies that come together are not all checked
+ * before the first one is charged: the key's account is asked first for those beyond `LIMITS.keyUnpaidBodies`.
  */
 export async function clientBody<T>(
   c: Context<ClientEnv>,
@@ -52,7 +55,8 @@ async function readBody<T>(
   problemOf: (body: T) => BodyProblem | null,
   done: () => void,
 ): Promise<T | Response> {
-  const read = await readJson(c.req.raw, LIMITS.clientBodyBytes).finally(done);
+  const { keyId } = c.var.client;
+  const read = await readBytes(c.req.raw, LIMITS.clientBodyBytes).finally(done);
   if (!read.ok) {
     const [charge] = await Promise.all([
       chargeBody(c),
@@ -60,11 +64,36 @@ async function readBody<T>(
     ]);
     return charge ?? fail(c, read.code, { message: read.message });
   }
-  const parsed = parseClientBody(api, read.value);
-  const problem = parsed.ok ? problemOf(parsed.body) : parsed;
-  if (problem === null && parsed.ok) return parsed.body;
-  const { code, param, message, remedy } = problem as BodyProblem;
-  return (await chargeBody(c)) ?? fail(c, code, { param: param ?? undefined, message, remedy });
+  // The key may have spent its rate while this body was on its way.
+  const refused = refusedKeys.find(keyId, Date.now());
+  if (refused) return refuse(c, refused.refusal, refused.ageSeconds);
+  const settled = unpaid.begin(keyId, 1, Date.now());
+  if (!settled) {
+    const charge = await chargeBody(c);
+    if (charge) return charge;
+  }
+  c.set("bodyPayment", settled ? { isPaid: false, settled } : { isPaid: true });
+  const checked = checkedBody(api, problemOf, read.bytes);
+  if (checked.ok) return checked.body;
+  const charge = settled ? await chargeBody(c).finally(settled) : null;
+  const { code, param, message, remedy } = checked.problem;
+  return charge ?? fail(c, code, { param: param ?? undefined, message, remedy });
+}
+
+type Checked<T> = { ok: true; body: T } | { ok: false; problem: Problem };
+type Problem = Omit<BodyProblem, "code" | "param"> & { code: ErrorCode; param?: string | null };
+
+function checkedBody<T>(
+  api: ClientApi<T>,
+  problemOf: (body: T) => BodyProblem | null,
+  bytes: Uint8Array | ArrayBuffer,
+): Checked<T> {
+  const json = parseJson(bytes);
+  if (!json.ok) return { ok: false, problem: json };
+  const parsed = parseClientBody(api, json.value);
+  if (!parsed.ok) return { ok: false, problem: parsed };
+  const problem = problemOf(parsed.body);
+  return problem ? { ok: false, problem } : { ok: true, body: parsed.body };
 }
 
 /** Charges the key for a body that was refused; null, or the refusal of a key that had no request left. */
@@ -83,7 +112,10 @@ export async function admitted(
   asked: AskedAdmission,
 ): Promise<{ rateLimits: RateLimits } | Response> {
   const { keyId, secretSha256 } = c.var.client;
-  const asking = c.env.ACCOUNT.getByName(keyId).admit({ secretSha256, ...asked });
+  const payment = c.var.bodyPayment;
+  const asking = Promise.resolve(
+    c.env.ACCOUNT.getByName(keyId).admit({ secretSha256, ...asked, ...(payment?.isPaid && { isPaid: true }) }),
+  ).finally(() => payment?.isPaid === false && payment.settled());
   // The body of a client that leaves has been read and checked all the same.
   afterClientLeaves(c, asking);
   const admission = await asking;

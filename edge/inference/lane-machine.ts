@@ -218,8 +218,10 @@ export function workerGone(state: LaneState, connection: string, nowMs: number):
   if (!worker) return [];
   state.workers.delete(connection);
   for (const [name, model] of worker.models) setCredit(state, worker, name, model, 0);
-  const [only] = worker.jobs.size === 1 ? [...worker.jobs].flatMap((id) => state.jobs.get(id) ?? []) : [];
-  if (only && !worker.draining) only.lostAlone ??= only.attempts;
+  const lost = [...worker.jobs].flatMap((id) => state.jobs.get(id) ?? []);
+  // Of one key: two jobs that end their worker must not be each other's excuse.
+  const isAlone = new Set(lost.map(({ keyId }) => keyId)).size === 1 && !worker.draining;
+  if (isAlone) for (const job of lost) job.lostAlone ??= job.attempts;
   return giveBack(state, [...worker.jobs], nowMs);
 }
 

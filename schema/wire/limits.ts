@@ -26,6 +26,8 @@ export const LIMITS = Object.freeze({
   bodyReadMs: 60_000,
   /** Of bodies that an isolate reads at once for one key; one of unknown length counts as the largest. */
   keyBodiesBytes: 32 * 1024 * 1024,
+  /** Bodies of one key that an isolate checks before they are paid for; a further one is charged first. */
+  keyUnpaidBodies: 8,
   /** How long a refused body is read on, and thrown away. */
   bodyDiscardMs: 1_000,
   refusedKeysKept: 1_000,

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, expect, it, onTestFinished, vi } from "vitest";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { admin, ask, type ClientKey, chat, createKey, invite, ScriptedAgent } from "./support.ts";
 
@@ -81,6 +81,31 @@ it("a body that its key cannot pay for is refused for that, and the refusal reme
   for (const half of halves) half.end();
   expect((await Promise.all(asked)).map(({ status }) => status).sort()).toEqual([400, 429]);
   expect((await chat(key, {}, { body: endless().body })).status).toBe(429);
+});
+
+it("of many bodies that a key completes together, few are checked before the key is found to be over its rate", async () => {
+  const perMinute = 4;
+  const key = await createKey({ requests_per_minute: perMinute });
+  const halves = Array.from({ length: 60 }, () => endless());
+  const asked = halves.map(({ body }) => chat(key, {}, { body }));
+  const parse = vi.spyOn(JSON, "parse");
+  onTestFinished(() => parse.mockRestore());
+  for (const half of halves) half.end();
+  const statuses = (await Promise.all(asked)).map(({ status }) => status);
+  expect(statuses.filter((status) => status === 400)).toHaveLength(perMinute);
+  expect(statuses.filter((status) => status === 429)).toHaveLength(halves.length - perMinute);
+  const checked = parse.mock.calls.filter(([text]) => text === "{");
+  expect(checked.length).toBeGreaterThanOrEqual(perMinute);
+  expect(checked.length).toBeLessThanOrEqual(LIMITS.keyUnpaidBodies + perMinute);
+});
+
+it("good requests that come together cost one request each, whether they are charged before their check or after", async () => {
+  const count = 3 * LIMITS.keyUnpaidBodies;
+  const key = await createKey({ requests_per_minute: count + 1 });
+  const answers = await Promise.all(Array.from({ length: count }, () => chat(key, { model: "nobody" })));
+  expect(new Set(answers.map(code))).toEqual(new Set(["inference/model-not-found"]));
+  expect(code(await chat(key, { model: "nobody" }))).toBe("inference/model-not-found");
+  expect((await chat(key, { model: "nobody" })).status).toBe(429);
 });
 
 it("a revoked key is refused by a bad body too, and then without a body for a second", async () => {

@@ -42,6 +42,15 @@ describe("requests a minute", () => {
     expect(admit(traffic, limits, whole("z"), 1_000).ok).toBe(true);
   });
 
+  it("are paid once where the body was charged before its check", () => {
+    const traffic = newTraffic(limits, 0);
+    expect(charge(traffic, limits, 0).ok).toBe(true);
+    expect(admit(traffic, limits, { ...whole("x"), isPaid: true }, 0)).toMatchObject({
+      ok: true,
+      rateLimits: { requests: { remaining: limits.requestsPerMinute - 1 } },
+    });
+  });
+
   it("refills nothing when the wall clock steps back, and goes on from there", () => {
     const traffic = newTraffic(limits, 100_000);
     for (let i = 0; i < 60; i++) admit(traffic, limits, whole(`${i}`), 100_000);

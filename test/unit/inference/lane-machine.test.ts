@@ -464,12 +464,14 @@ describe("leases", () => {
     expect(sentTo(workerFrame(state, "b", ready(0, 4), 0)).map(([, id]) => id)).toEqual(["j1", "j3", "j4"]);
   });
 
-  it.each<[what: string, jobs: string[], attempts: number]>([
-    ["three attempts where its workers held other jobs too", ["j1", "j2"], LIMITS.jobAttempts],
-    ["one attempt more where its worker vanished with it alone", ["j1"], 2],
-  ])("gives a job %s", (_what, jobs, attempts) => {
-    const state = laneWith({ a: jobs.length });
-    for (const id of jobs) accept(state, id);
+  it.each<[what: string, keys: string[], attempts: number]>([
+    ["three attempts where its workers held another key's job too", ["k", "other"], LIMITS.jobAttempts],
+    ["one attempt more where its worker vanished with it alone", ["k"], 2],
+    ["one attempt more where its worker vanished with two jobs of its key", ["k", "k"], 2],
+  ])("gives a job %s", (_what, keys, attempts) => {
+    const state = laneWith({ a: keys.length });
+    const jobs = keys.map((_, i) => `j${i + 1}`);
+    for (const [i, id] of jobs.entries()) submit(state, [{ ...newJob(id), keyId: keys[i] ?? "" }], 100, 0);
     for (let attempt = 1; attempt <= attempts; attempt++) {
       expect(jobOf(state, "j1").attempts).toBe(attempt);
       const ended = ends(workerGone(state, "a", 0));

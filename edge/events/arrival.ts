@@ -8,7 +8,7 @@ import { audiencesOf, mayCome, mayRelay, ttlOnwards } from "./visibility.ts";
 export type TakeResult =
   | { ok: true; content_id: string; outcome: "accepted" | "duplicate" | "held" }
   | { ok: false; content_id: string; code: ArrivalRefusal };
-type ArrivalRefusal = Extract<ErrorCode, "events/excessive-drift" | "events/forbidden">;
+type ArrivalRefusal = Extract<ErrorCode, "events/excessive-drift" | "events/forbidden" | "events/quota-spent">;
 
 export type ArrivalStep =
   /** At the end of each of these audiences, to be passed on with `ttl`; `clock` is ours afterwards. */

@@ -24,6 +24,8 @@ import { adopt, type Clock, tick } from "./clock.ts";
 import { type ClockRefusal, clockRefusal } from "./clock-guard.ts";
 import { type AppendedEvent, EventLedger, type SequencedEvent, type TakenEvent } from "./event-ledger.ts";
 import { append, type LogState, newLog, numberIn, type Placed, startAnew } from "./log-machine.ts";
+import { isQuotaSpent, type OriginUse, rowBytes } from "./origin-quota.ts";
+import { OriginUsage } from "./origin-usage.ts";
 import { audiencesOf, mayRelay } from "./visibility.ts";
 
 /** What this pool has to say. Nothing that law may want erased belongs into a payload (SPEC 4.1). */
@@ -112,6 +114,7 @@ interface Arrival {
 export class EventLog extends DurableObject<Env> {
   readonly #outbox: Outbox;
   readonly #ledger: EventLedger;
+  readonly #usage: OriginUsage;
   #state: LogState;
   /** May be ahead of the state's: events that are being signed have their times. */
   #clock: Clock;
@@ -129,6 +132,7 @@ export class EventLog extends DurableObject<Env> {
     super(ctx, env);
     this.#outbox = new Outbox(ctx.storage, env.DB);
     this.#ledger = new EventLedger(ctx.storage.sql);
+    this.#usage = new OriginUsage(ctx.storage.sql);
     const stored = this.#ledger.state();
     this.#state = stored ?? newLog(randomLogId());
     this.#clock = this.#state.clock;
@@ -136,7 +140,7 @@ export class EventLog extends DurableObject<Env> {
     if (stored === null) this.#ledger.save(this.#state);
     // What a crash left behind between the commit and D1.
     if (this.#outbox.pending() > 0) this.#flushSoon();
-    if (this.#ledger.heldUntilUs() !== null) this.#arm();
+    if (this.#ledger.heldUntilUs() !== null || this.#usage.isCounting()) this.#arm();
   }
 
   // ---- writing
@@ -157,11 +161,13 @@ export class EventLog extends DurableObject<Env> {
 
   /**
    * Events of others, opened by the caller, whose origin and trust it has checked (SPEC 4.2). One answer each, in order;
-   * what is here already changes nothing.
+   * what is here already changes nothing. `quotaBytes`: what the events of one origin may fill; 0 is without limit.
    */
-  async take(events: TakenEvent[]): Promise<TakeResult[]> {
+  async take(events: TakenEvent[], quotaBytes = 0): Promise<TakeResult[]> {
     const keys = await poolKeys(this.env);
-    const results = this.#commit(() => events.map((taken) => this.#take(taken, keys.atomId, Date.now())));
+    const results = this.#commit(() =>
+      events.map((taken) => this.#take(taken, keys.atomId, Date.now(), { quotaBytes })),
+    );
     // In the same turn, and so in the same commit: whatever ends us now, an alarm releases what is held.
     if (results.some((each) => each.ok && each.outcome === "held")) this.#arm();
     return results;
@@ -173,13 +179,13 @@ export class EventLog extends DurableObject<Env> {
   }
 
   /** The same, of one peer, which may have the log keep so many a minute. */
-  async takeAtRate(events: TakenEvent[], perMinute: number): Promise<TakenAtRate> {
+  async takeAtRate(events: TakenEvent[], perMinute: number, quotaBytes = 0): Promise<TakenAtRate> {
     const from = events[0]?.from ?? "";
     // What comes in moves our clock too, to the wall clock's time.
     if (this.#clockRefusal(Date.now()) !== null) return { results: null, waitMs: LIMITS.clockRefusedRetryMs };
     const waitMs = this.#rates.waitMs(from, Date.now());
     if (waitMs > 0) return { results: null, waitMs };
-    const results = await this.take(events);
+    const results = await this.take(events, quotaBytes);
     const kept = events.filter((_, i) => isKept(results[i]));
     const worth = kept.reduce((sum, { wire }) => sum + eventsWorth(wire), 0);
     this.#rates.spend(from, worth, perMinute, Date.now());
@@ -207,6 +213,7 @@ export class EventLog extends DurableObject<Env> {
         const relayed = row.publicSeq === null ? 0 : 1;
         const ttl = Math.max(0, Math.min(row.ttl, LIMITS.eventTtl));
         const { receivedFrom, takenAtMs } = row;
+        if (!kind.ours) this.#usage.add(body.origin, rowBytes(wireOf(row)));
         this.#add({ wire: wireOf(row), body, audiences: audiencesOf(kind, relayed), ttl, receivedFrom, takenAtMs });
       }
     });
@@ -340,6 +347,16 @@ export class EventLog extends DurableObject<Env> {
     return flushed;
   }
 
+  /** What other pools' events fill of the log, the largest first. */
+  origins(): OriginUse[] {
+    return this.#usage.largest();
+  }
+
+  /** Whether the quota leaves room for one more event of this origin. */
+  hasRoom(atomId: string, quotaBytes: number): boolean {
+    return !isQuotaSpent(this.#usage.bytesOf(atomId), LIMITS.eventRowBytes, quotaBytes);
+  }
+
   counts(): LogCounts {
     return this.#counts;
   }
@@ -436,7 +453,7 @@ export class EventLog extends DurableObject<Env> {
   // ---- events of others
 
   /** Inside a transaction. */
-  #take(taken: TakenEvent, self: string, nowMs: number): TakeResult {
+  #take(taken: TakenEvent, self: string, nowMs: number, counted: { quotaBytes: number } | "before"): TakeResult {
     const { wire, from } = taken;
     const { content_id } = wire;
     if (this.#ledger.has(content_id) || this.#ledger.holds(content_id)) {
@@ -449,6 +466,12 @@ export class EventLog extends DurableObject<Env> {
       { self, held: () => this.#ledger.heldCount(from) },
       wallUs(nowMs),
     );
+    if (step.outcome !== "refused" && counted !== "before") {
+      const bytes = rowBytes(wire);
+      const isSpent = isQuotaSpent(this.#usage.bytesOf(event.origin), bytes, counted.quotaBytes);
+      if (isSpent) return { ok: false, content_id, code: "events/quota-spent" };
+      this.#usage.add(event.origin, bytes);
+    }
     switch (step.outcome) {
       case "refused":
         return { ok: false, content_id, code: step.code };
@@ -474,7 +497,7 @@ export class EventLog extends DurableObject<Env> {
       if (this.#clockRefusal(nowMs) !== null) return;
       const due = this.#commit(() => {
         const released = this.#ledger.releaseDue(wallUs(nowMs));
-        for (const taken of released) this.#take(taken, atomId, nowMs);
+        for (const taken of released) this.#take(taken, atomId, nowMs, "before");
         return released.length;
       });
       if (due < LIMITS.eventsPerCommit) return;
@@ -583,6 +606,8 @@ export class EventLog extends DurableObject<Env> {
   override async alarm(): Promise<void> {
     await this.#release();
     await this.#outbox.flush();
+    const { atomId } = await poolKeys(this.env);
+    if (this.#usage.isCounting()) this.#commit(() => this.#usage.countSome(atomId));
     this.#arm();
   }
 
@@ -592,7 +617,8 @@ export class EventLog extends DurableObject<Env> {
     const heldUntilUs = this.#ledger.heldUntilUs();
     const earliestMs = this.#clockRefusal(nowMs) === null ? 0 : nowMs + LIMITS.clockRefusedRetryMs;
     const heldMs = heldUntilUs === null ? null : Math.max(earliestMs, Math.ceil(heldUntilUs / 1_000));
-    const due = [heldMs, this.#outbox.dueAtMs(nowMs)].filter((each) => each !== null);
+    const countMs = this.#usage.isCounting() ? nowMs : null;
+    const due = [heldMs, countMs, this.#outbox.dueAtMs(nowMs)].filter((each) => each !== null);
     if (due.length === 0) return;
     this.ctx.waitUntil(this.ctx.storage.setAlarm(Math.min(...due)));
   }

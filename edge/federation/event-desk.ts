@@ -1,6 +1,12 @@
 import { openEvent } from "../../schema/crypto/signed-event.ts";
 import type { ErrorCode } from "../../schema/wire/errors.ts";
-import { type PeerAudience, type PushAnswer, type PushBody, pushBody } from "../../schema/wire/events.ts";
+import {
+  type PeerAudience,
+  type PushAnswer,
+  type PushBody,
+  pushBody,
+  type SignedEvent,
+} from "../../schema/wire/events.ts";
 import type { FederationPolicy, TrustLevel } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
@@ -106,11 +112,16 @@ export class EventDesk {
       settle(arrivalCostUs(sizeOf(events), sizeOf(events)));
       if (from.trust < TRUST_FOR_PUBLIC) return this.#pushFromBelow(events, from, policy);
       const { atomId: self } = await poolKeys(this.#env);
-      const { arrivals, waitMs, grants, unknown } = await takeEvents(this.#env, { self, policy }, from, events);
-      settle(arrivalCostUs(sizeOf(events), unknown));
+      const taken = await takeEvents(this.#env, { self, policy }, from, events);
+      const { arrivals, waitMs, grants, unlogged } = taken;
+      settle(arrivalCostUs(sizeOf(events), taken.unknown));
       this.#bringsAgainAtMs = Date.now() + waitMs;
-      if (arrivals === null) return this.#enough(Date.now()) ?? BUSY;
+      if (arrivals === null) return tooMany(waitMs);
       if (grants.length > 0) await this.#received(() => this.#grants.receive(grants, policy));
+      for (const { place, event } of unlogged) {
+        const wire = events[place]?.event as SignedEvent;
+        arrivals[place] = await this.#received(() => this.#grants.keep(wire, event, self, policy));
+      }
       return this.#answer(arrivals, from.trust);
     });
   }
@@ -165,12 +176,15 @@ export class EventDesk {
   #enough(nowMs: number): DeskRefusal | null {
     const waitMs = this.#bringsAgainAtMs - nowMs;
     // A longer wait comes from a wall clock that stepped back.
-    if (waitMs <= 0 || waitMs > LIMITS.refusalKeptMs) return null;
-    const retryAfterSeconds = Math.ceil(waitMs / 1_000);
-    return { ok: false, code: "federation/rate-limited", message: "Too many events of this peer.", retryAfterSeconds };
+    return waitMs <= 0 || waitMs > LIMITS.refusalKeptMs ? null : tooMany(waitMs);
   }
 
   #log() {
     return this.#env.EVENT_LOG.getByName(EVENT_LOG);
   }
+}
+
+function tooMany(waitMs: number): DeskRefusal {
+  const retryAfterSeconds = Math.max(1, Math.ceil(waitMs / 1_000));
+  return { ok: false, code: "federation/rate-limited", message: "Too many events of this peer.", retryAfterSeconds };
 }

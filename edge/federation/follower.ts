@@ -29,6 +29,8 @@ export interface FollowedLog {
   refused(reason: FollowRefusal | null): void;
   call(call: PeerCall): Promise<PeerAnswer>;
   open(call: PeerCall, signal: AbortSignal): Promise<Response | null>;
+  /** Whether our log has room for more of what the peer writes. */
+  hasRoom(): Promise<boolean>;
   /** Null: none was looked at. More may come after `waitMs`. */
   take(events: readonly PulledEvent[]): Promise<{ arrivals: readonly Arrival[] | null; waitMs: number }>;
 }
@@ -36,7 +38,7 @@ export interface FollowedLog {
 const SHORT_STREAM_MS = 5_000;
 
 /** How a round ended, and so when the next one begins. */
-type Round = "over" | "lost" | "stalled" | "sated" | "stopped";
+type Round = "over" | "lost" | "stalled" | "sated" | "full" | "stopped";
 
 /**
  * Follows one audience of one peer (SPEC 4.2): pulls until it is level, then reads its stream; on a drop it falls back
@@ -84,7 +86,7 @@ export class Follower {
       this.#isWanted = true;
       if (round === "over") this.#failures = 0;
       else if (round === "lost") this.#failures += 1;
-      if (round === "stalled") await paused(LIMITS.eventStallMs);
+      if (round === "stalled" || round === "full") await paused(LIMITS.eventStallMs);
       else if (round === "sated") await paused(Math.min(this.#satedMs, LIMITS.followBackoffMaxMs));
       else await this.#wait(isHurried ? LIMITS.followBackoffMinMs : backoffMs(this.#failures));
     }
@@ -100,6 +102,7 @@ export class Follower {
     for (let restarts = 0; ; ) {
       const source = await this.#log.source();
       if (source === null) return "stopped";
+      if (!(await this.#log.hasRoom())) return this.#full();
       const since = this.#log.read().cursor.seq;
       const answer = await this.#log.call({
         method: "GET",
@@ -130,6 +133,12 @@ export class Follower {
         return "over";
       }
     }
+  }
+
+  /** The cursor stays before what the log has no room for. The peer is asked again once our admin has made room. */
+  #full(): "full" {
+    this.#log.refused("quota-spent");
+    return "full";
   }
 
   #refuse(reason: FollowRefusal): "lost" {
@@ -201,7 +210,10 @@ export class Follower {
     return null;
   }
 
-  async #take(step: FollowStep & { ok: true }, events: readonly PulledEvent[]): Promise<"stalled" | "sated" | "taken"> {
+  async #take(
+    step: FollowStep & { ok: true },
+    events: readonly PulledEvent[],
+  ): Promise<"stalled" | "sated" | "full" | "taken"> {
     if (events.length === 0) return "taken";
     const { arrivals, waitMs } = await this.#log.take(events);
     this.#satedMs = waitMs;
@@ -214,6 +226,7 @@ export class Follower {
       this.#looked = 0;
       await paused(LIMITS.followBreathMs);
     }
+    if (stalled && arrivals.some((each) => !each.ok && each.code === "events/quota-spent")) return this.#full();
     if (stalled) return "stalled";
     return waitMs > 0 ? "sated" : "taken";
   }

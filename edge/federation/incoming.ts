@@ -5,6 +5,7 @@ import type { FederationPolicy, TrustLevel } from "../../schema/wire/federation.
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import type { TakenAtRate } from "../events/event-log-object.ts";
+import { quotaBytesOf } from "../events/origin-quota.ts";
 import { mayCome } from "../events/visibility.ts";
 import { EVENT_LOG } from "../http/pool-objects.ts";
 import { type EventsSize, sizeOf } from "./peer-work-rate.ts";
@@ -29,6 +30,8 @@ export interface TakenEvents {
   readonly waitMs: number;
   /** Grants of the bringer for us, among those that our log has now. */
   readonly grants: { level: TrustLevel; at: EventBody["hlc"] }[];
+  /** Grants of the bringer for us that our log has no room for: what it withdraws must be heard all the same. */
+  readonly unlogged: { place: number; event: EventBody }[];
   /** Those that had to be verified, because the log did not know their ids. */
   readonly unknown: EventsSize;
 }
@@ -36,7 +39,10 @@ export interface TakenEvents {
 /** Events of a peer, by push, pull or stream, into our log (SPEC 4.1, 4.2): opened, their origins known, then ordered. */
 export async function takeEvents(
   env: Env,
-  { self, policy }: { self: string; policy: Pick<FederationPolicy, "min_auth_tier" | "peer_events_per_minute"> },
+  {
+    self,
+    policy,
+  }: { self: string; policy: Pick<FederationPolicy, "min_auth_tier" | "peer_events_per_minute" | "origin_quota_mib"> },
   from: Bringer,
   events: readonly IncomingEvent[],
 ): Promise<TakenEvents> {
@@ -57,10 +63,13 @@ export async function takeEvents(
   const wanted = events.filter((_, i) => arrivals[i] === null);
   const brought = wanted.map(({ event, ttl }) => ({ wire: event, ttl, from: from.atomId }));
   const { results: taken, waitMs } =
-    brought.length === 0 ? NOTHING_TAKEN : await log.takeAtRate(brought, policy.peer_events_per_minute);
-  if (taken === null) return { arrivals: null, waitMs, grants: [], unknown };
+    brought.length === 0
+      ? NOTHING_TAKEN
+      : await log.takeAtRate(brought, policy.peer_events_per_minute, quotaBytesOf(policy));
+  if (taken === null) return { arrivals: null, waitMs, grants: [], unlogged: [], unknown };
 
   const grants: TakenEvents["grants"] = [];
+  const unlogged: TakenEvents["unlogged"] = [];
   let next = 0;
   const all = arrivals.map((refused, i): Arrival => {
     if (refused !== null) return refused;
@@ -68,12 +77,14 @@ export async function takeEvents(
     const each = opened[i];
     // A duplicate too: we may have died between the log and the bond, and applying it again changes nothing. But only one
     // that may come from this peer: our log has what we granted, and what others did.
-    if (!each?.ok || !arrival.ok || !mayCome(each.event, { from: from.atomId, self })) return arrival;
+    if (!each?.ok || !mayCome(each.event, { from: from.atomId, self })) return arrival;
     const level = grantedLevel(each.event);
-    if (level !== null) grants.push({ level, at: each.event.hlc });
+    if (level === null) return arrival;
+    if (arrival.ok) grants.push({ level, at: each.event.hlc });
+    else if (arrival.code === "events/quota-spent") unlogged.push({ place: i, event: each.event });
     return arrival;
   });
-  return { arrivals: all, waitMs, grants, unknown };
+  return { arrivals: all, waitMs, grants, unlogged, unknown };
 }
 
 /** A slice at a time: verifying a whole page at once would hold up every other request of this thread. */

@@ -1,6 +1,7 @@
 import { type PeerAudience, peerAudience } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
+import { quotaBytesOf } from "../events/origin-quota.ts";
 import { mayRead, type Viewer } from "../events/visibility.ts";
 import { EVENT_LOG } from "../http/pool-objects.ts";
 import { checkFederation, type FederationCheck, recheckFederation } from "../pool/federation-check.ts";
@@ -159,6 +160,12 @@ export class PeerSync {
       refused: (reason) => this.#refused(audience, reason),
       call: (call) => this.#line.call(call),
       open: (call, signal) => this.#line.open(call, signal),
+      hasRoom: async () => {
+        const checked = await checkFederation(this.#env);
+        const peer = this.#owner.peer();
+        if (!checked.open || peer === null) return true;
+        return this.#env.EVENT_LOG.getByName(EVENT_LOG).hasRoom(peer.atomId, quotaBytesOf(checked.policy));
+      },
       take: async (events) => {
         const checked = await checkFederation(this.#env);
         const peer = this.#owner.peer();

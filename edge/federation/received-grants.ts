@@ -58,7 +58,10 @@ export class ReceivedGrants {
     for (const grant of grants) await this.#apply(grant, policy, (before, after) => this.#tell(before, after));
   }
 
-  /** Of a peer below trust 2, opened: the newest is kept in one row, and our log does not hear of it. */
+  /**
+   * Of a peer below trust 2, or whose quota of our log is spent, opened: the newest is kept in one row, and our log does
+   * not hear of it.
+   */
   async keep(wire: SignedEvent, event: EventBody, self: string, policy: FederationPolicy): Promise<Arrival> {
     const { content_id } = wire;
     const code = keptRefusal(event, { from: this.#owner.peer() ?? "", self }, Date.now());
@@ -67,7 +70,7 @@ export class ReceivedGrants {
     const isNews = await this.#apply(grant, policy, (before, after) => {
       this.#put({ isMet: this.#unlogged().isMet ?? false, grant: wire });
       // The policy let the peer in: that is a decision.
-      if (after.granted < 2) return;
+      if (after.granted < 2 || before.granted >= 2) return;
       this.#release();
       this.#tell(before, after);
     });
@@ -106,7 +109,9 @@ export class ReceivedGrants {
     const { grant, isReleased } = this.#unlogged();
     const from = this.#owner.peer();
     if (!isReleased || grant === undefined || from === undefined) return;
-    await this.#env.EVENT_LOG.getByName(EVENT_LOG).take([{ wire: grant, ttl: 0, from }]);
+    const log = this.#env.EVENT_LOG.getByName(EVENT_LOG);
+    const { results } = await log.takeAtRate([{ wire: grant, ttl: 0, from }], Number.POSITIVE_INFINITY);
+    if (results === null) throw new Error("the log takes nothing now");
     // A newer grant may have come meanwhile, and waits for a decision of its own.
     if (this.#unlogged().grant?.content_id === grant.content_id) this.#kv.delete(UNLOGGED);
   }

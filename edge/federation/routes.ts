@@ -30,10 +30,12 @@ export const federationRoutes = new Hono<AdminEnv>()
     const policy = await readFederationPolicy(c.env);
     if (policy === null) return fail(c, "pool/not-ready");
     await tellRefusedRequests(c.env);
-    const [card, peers, heads, { unfollowable, refused }] = await Promise.all([
+    const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
+    const [card, peers, heads, origins, { unfollowable, refused }] = await Promise.all([
       ownCard(c.env, c.req.url),
       listPeers(c.env.DB),
-      c.env.EVENT_LOG.getByName(EVENT_LOG).heads(),
+      log.heads(),
+      log.origins(),
       c.env.PEER_REGISTRY.getByName(PEER_REGISTRY).census(),
     ]);
     const count = (level: number) => peers.filter((peer) => peer.effective >= level).length;
@@ -44,6 +46,7 @@ export const federationRoutes = new Hono<AdminEnv>()
       awaiting_admin: peers.filter((peer) => peer.awaitsAdmin !== null).map((peer) => peer.id),
       unfollowable,
       events: heads,
+      origins: origins.map(({ atomId, events, bytes }) => ({ atom_id: atomId, events, bytes })),
       refused_requests: refused,
     });
   })

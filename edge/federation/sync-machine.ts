@@ -109,7 +109,9 @@ export type FollowRefusal =
   /** What it handed out does not lead to what it signed. The cursor went back to where it last did. */
   | "chain-mismatch"
   /** A checkpoint that is not its own, of another audience, or not of the head. */
-  | "malformed";
+  | "malformed"
+  /** Our log keeps no more of what the peer writes, by the quota that our admin set. */
+  | "quota-spent";
 
 /** Persisted contract: why a log was last not followed on, since it was last level with it. */
 export interface Unfollowable {
@@ -246,7 +248,8 @@ function isDone(arrival: Arrival | undefined, own: boolean): boolean {
   if (arrival === undefined) return false;
   if (arrival.ok) return true;
   if (arrival.code === "events/excessive-drift") return false;
-  return !(own && arrival.code === "events/unknown-origin");
+  // Once our admin has made room, the peer's own events are pulled again; those of others come from their own origins.
+  return !(own && (arrival.code === "events/unknown-origin" || arrival.code === "events/quota-spent"));
 }
 
 // ---- being followed

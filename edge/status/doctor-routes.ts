@@ -1,6 +1,7 @@
 import { Hono } from "hono";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
+import { quotaBytesOf } from "../events/origin-quota.ts";
 import { listPeers } from "../federation/store.ts";
 import type { AdminEnv } from "../http/app-env.ts";
 import { ADMIN_TOKENS as THE_ADMINS } from "../http/authentication.ts";
@@ -18,7 +19,7 @@ import { appliedMigrations } from "./store.ts";
 export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
   const { DB, LANE, EVENT_LOG, ADMIN_TOKENS, PEER_REGISTRY, ALLOWED_HOSTS, METRICS_TOKEN, ONE_MACHINE } = c.env;
   const lane = LANE.getByName(MAIN_LANE);
-  const [database, migrations, settings, overview, holds, changes, admins, clock, peers, met, ...records] =
+  const [database, migrations, settings, overview, holds, changes, admins, clock, origins, peers, met, ...records] =
     await Promise.all([
       timed(DB.prepare("SELECT 1 FROM client_keys LIMIT 1").all()),
       timed(appliedMigrations(DB)),
@@ -28,6 +29,7 @@ export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
       timed(untoldPolicyChanges(c.env)),
       timed(Promise.resolve(ADMIN_TOKENS.getByName(THE_ADMINS).untold())),
       timed(Promise.resolve(EVENT_LOG.getByName(THE_LOG).clock())),
+      timed(originsOf(c.env)),
       timed(Promise.resolve(PEER_REGISTRY.getByName(THE_PEERS).census())),
       timed(peersMet(c.env)),
       held(`lane ${MAIN_LANE}`, lane.heldRecords()),
@@ -53,6 +55,8 @@ export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
     records: [...records, { of: "peers", held: peers.answer?.records ?? null }],
     /** The log's clock beside the machine's, and why the log does not go on, where it does not. */
     log_clock: clock.answer,
+    /** What other pools' events fill of our log, and how much of it they may; null where nobody answers. */
+    origins: origins.answer,
     /** What was decided and our log has not heard of; null where nobody answers. */
     untold: [
       { of: "settings", waiting: changes.answer },
@@ -68,6 +72,12 @@ export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
     runs_on: ONE_MACHINE ? "one-machine" : "cloudflare",
   });
 });
+
+async function originsOf(env: Env) {
+  const [largest, policy] = await Promise.all([env.EVENT_LOG.getByName(THE_LOG).origins(), readFederationPolicy(env)]);
+  const quota_bytes = policy === null ? 0 : quotaBytesOf(policy);
+  return { quota_bytes, largest: largest.map(({ atomId, events, bytes }) => ({ atom_id: atomId, events, bytes })) };
+}
 
 /** While federation is off nobody is asked, and nothing is wrong with them for it. */
 async function peersMet(env: Env) {

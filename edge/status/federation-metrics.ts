@@ -1,15 +1,20 @@
-/** What is between pools, for Prometheus: sums over all peers, since a peer's id is no label. Pure. */
+/**
+ * What is between pools, for Prometheus: sums over all peers. Only what their events fill of the log is told by origin, of
+ * which there are few. Pure.
+ */
 import { SIGNATURE_REFUSALS } from "../../schema/crypto/request-signature.ts";
 import type { LogCounts } from "../events/event-log-object.ts";
+import type { OriginUse } from "../events/origin-quota.ts";
 import type { Census } from "../federation/peer-registry-object.ts";
 import { family, type Sample } from "./exposition.ts";
 
 export interface MeasuredFederation {
   readonly census: Census;
   readonly log: LogCounts;
+  readonly origins: readonly OriginUse[];
 }
 
-export function federationText({ census, log }: MeasuredFederation): string {
+export function federationText({ census, log, origins }: MeasuredFederation): string {
   const { trust, circuits, deliveries, givenUp, behind, untold, records, refused } = census;
   const each = (label: string, values: Readonly<Record<string, number>>): Sample[] =>
     Object.entries(values).map(([name, value]): Sample => ["", { [label]: name }, value]);
@@ -47,6 +52,12 @@ export function federationText({ census, log }: MeasuredFederation): string {
         ["", { from: "here" }, log.appended],
         ["", { from: "peers" }, log.received],
       ],
+    ),
+    family(
+      "ligand_log_origin_bytes",
+      "gauge",
+      "What the events of one other pool fill of the log, by the first 16 digits of its atom id.",
+      origins.map(({ atomId, bytes }): Sample => ["", { origin: atomId.slice(0, 16) }, bytes]),
     ),
     family("ligand_log_events_relayed_total", "counter", "Events of peers that other peers may read here.", [
       ["", {}, log.relayed],

@@ -31,13 +31,14 @@ export const status = new Hono<AppEnv>()
     const { LANE, PEER_REGISTRY, EVENT_LOG } = c.env;
     const lane = LANE.getByName(MAIN_LANE);
     await Promise.allSettled([tellRefusals(c.env), tellRefusedRequests(c.env)]);
-    const [overview, { measured, ...lanes }, census, log] = await Promise.all([
+    const [overview, { measured, ...lanes }, census, log, origins] = await Promise.all([
       lane.overview(),
       lane.metrics(),
       PEER_REGISTRY.getByName(THE_PEERS).census(),
       EVENT_LOG.getByName(THE_LOG).counts(),
+      EVENT_LOG.getByName(THE_LOG).origins(),
     ]);
-    const text = prometheusText({ overview, metrics: measured, ...lanes }) + federationText({ census, log });
+    const text = prometheusText({ overview, metrics: measured, ...lanes }) + federationText({ census, log, origins });
     return c.body(text, 200, {
       "content-type": "text/plain; version=0.0.4; charset=utf-8",
     });

@@ -597,6 +597,13 @@ export const ERRORS = Object.freeze({
     "This event may not travel this way.",
     "Send only what the other pool may see.",
   ),
+  "events/quota-spent": entry(
+    403,
+    REQUEST,
+    "quota_spent",
+    "This pool's log keeps no more events of that origin.",
+    "Ask the pool's operator to raise origin_quota_mib.",
+  ),
   "pool/not-empty": entry(
     409,
     REQUEST,

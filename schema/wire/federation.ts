@@ -240,6 +240,8 @@ export const federationPolicy = z.strictObject({
   peer_event_requests_per_second: z.int().positive().max(LIMITS.peerMaxEventRequestsPerSecond),
   /** Events that one peer may have our log keep (SPEC 4.2), whichever way it brings them. */
   peer_events_per_minute: z.int().positive().max(LIMITS.peerMaxEventsPerMinute),
+  /** What the events of one other pool may fill of our log; 0 is without limit. */
+  origin_quota_mib: z.int().nonnegative().max(LIMITS.originMaxQuotaMib),
   /** CPU time that one peer may cost this pool by event sync, in milliseconds of each second. */
   peer_work_ms_per_second: z.int().positive().max(LIMITS.peerMaxWorkMsPerSecond),
 });
@@ -259,6 +261,7 @@ export const FEDERATION_POLICY_DEFAULTS: FederationPolicy = Object.freeze({
   peer_requests_per_minute: LIMITS.peerRequestsPerMinute,
   peer_event_requests_per_second: LIMITS.peerEventRequestsPerSecond,
   peer_events_per_minute: LIMITS.peerEventsPerMinute,
+  origin_quota_mib: LIMITS.originQuotaMib,
   peer_work_ms_per_second: LIMITS.peerWorkMsPerSecond,
 });
 
@@ -343,6 +346,8 @@ export const federationStatus = z.strictObject({
     all: z.int(),
     hlc: z.object({ physical_us: z.int(), logical: z.int() }),
   }),
+  /** What other pools' events fill of our log, the largest first; absent in the answer of an older pool. */
+  origins: z.array(z.strictObject({ atom_id: atomId, events: z.int(), bytes: z.int() })).optional(),
   /** By reason, since this isolate began. */
   refused_requests: z.record(z.string(), z.int()),
 });

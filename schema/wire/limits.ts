@@ -221,6 +221,14 @@ export const LIMITS = Object.freeze({
   peerEventsPerMinute: 6_000,
   peerMaxEventsPerMinute: 10_000_000,
   eventRateChars: 4 * 1024,
+  /** Of our log, for the events of one other pool; 0 in the policy means no limit. A row has more than the event's bytes. */
+  originQuotaMib: 100,
+  originMaxQuotaMib: 1_000_000,
+  eventRowBytes: 512,
+  /** Origins that are shown, the largest first. */
+  originsShown: 32,
+  /** Rows of an older log that are counted at once. */
+  originCountRows: 5_000,
   /** Pushes of one peer below trust 2, which may bring one grant each. */
   peerGrantsPerHour: 10,
   /** Of all such peers together; half of the burst is kept for the first try of each peer. */

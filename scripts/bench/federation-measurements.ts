@@ -26,6 +26,7 @@ async function startFederated(entry: { main?: string } = {}): Promise<Rig> {
     peer_event_requests_per_second: LIMITS.peerMaxEventRequestsPerSecond,
     peer_events_per_minute: LIMITS.peerMaxEventsPerMinute,
     peer_work_ms_per_second: LIMITS.peerMaxWorkMsPerSecond,
+    origin_quota_mib: 0,
   });
   return rig;
 }

@@ -60,6 +60,8 @@ const OUTBOX_WARN_ROWS = 200;
 const WAITING_WARN_MS = 10 * 60_000;
 const DISK_FAIL_BYTES = 256 * 1024 ** 2;
 const DISK_WARN_BYTES = 2 * 1024 ** 3;
+/** Of its quota. */
+const ORIGIN_WARN_PART = 0.8;
 const CERTIFICATE_WARN_DAYS = 14;
 const DAY_MS = 86_400_000;
 
@@ -138,6 +140,7 @@ function poolChecks(findings: PoolFindings, shipped: readonly string[], hints: H
     ...logClock(findings.log_clock, todo, hints),
     ...findings.untold.map((each) => untoldOf(each, todo)),
     followed(findings.unfollowable, todo, hints),
+    ...(findings.origins === undefined ? [] : [originsCheck(findings.origins, todo, hints)]),
     ...peerChecks(findings, todo, hints),
     findings.has_metrics_token ? ok("metrics token", "set") : warn("metrics token", "not set", todo.metricsToken),
   ];
@@ -219,6 +222,20 @@ function followed(unfollowable: readonly string[] | null, todo: Remedies, hints:
   const [first = ""] = unfollowable;
   const said = `${counted(unfollowable.length, "peer")} whose log cannot be followed`;
   return warn(name, said, `See why: ${hints.ligand(`peers show ${first.slice(0, 16)}`)}`);
+}
+
+/** A quota of 0 is none. */
+function originsCheck(origins: (PoolFindings["origins"] & object) | null, todo: Remedies, hints: Hints): Check {
+  const name = "events of peers";
+  if (origins === null) return fail(name, "the event log does not answer", todo.restart);
+  const { quota_bytes: quota, largest } = origins;
+  const [first] = largest;
+  if (first === undefined) return ok(name, "the log has none");
+  const of = quota === 0 ? "without a quota" : `of ${mebibytes(quota)}`;
+  const said = `${first.atom_id.slice(0, 16)} fills most: ${mebibytes(first.bytes)} ${of}, ${counted(first.events, "event")}`;
+  if (quota === 0 || first.bytes < ORIGIN_WARN_PART * quota) return ok(name, said);
+  const raise = hints.ligand(`federation set origin_quota_mib=${2 * Math.ceil(quota / 1024 ** 2)}`);
+  return warn(name, said, `When it is spent, no more is kept of that pool. To allow more: ${raise}`);
 }
 
 function migrations(applied: readonly string[] | null, shipped: readonly string[], { migrate }: Remedies): Check {
@@ -331,4 +348,5 @@ const ok = (name: string, found: string): Check => ({ name, state: "ok", found, 
 const warn = (name: string, found: string, todo: string): Check => ({ name, state: "warn", found, todo });
 const fail = (name: string, found: string, todo: string): Check => ({ name, state: "fail", found, todo });
 const seconds = (ms: number) => `${(ms / 1_000).toFixed(2)} s`;
+const mebibytes = (bytes: number) => `${(bytes / 1024 ** 2).toFixed(1)} MiB`;
 const gigabytes = (bytes: number) => `${(bytes / 1024 ** 3).toFixed(1)} GiB`;

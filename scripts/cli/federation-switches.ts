@@ -20,6 +20,7 @@ const MEANING: Readonly<Record<Switch, string>> = {
   peer_requests_per_minute: "signed requests of one peer, but for those of event sync",
   peer_event_requests_per_second: "those of event sync",
   peer_events_per_minute: "events of one peer that are taken into the log, however it brings them",
+  origin_quota_mib: "MiB of the log that the events of one other pool may fill; 0 is without limit",
   peer_work_ms_per_second: "CPU time that one peer may cost by event sync; 1000 is one core",
 };
 const BOOLEANS: ReadonlyMap<string, boolean> = new Map([

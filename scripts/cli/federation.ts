@@ -62,7 +62,7 @@ const set: Command = {
 
 /** Pure: how federation stands at this pool, for people. */
 export function statusWords(
-  { policy, card, peers, awaiting_admin, unfollowable, events, refused_requests }: Status,
+  { policy, card, peers, awaiting_admin, unfollowable, events, origins = [], refused_requests }: Status,
   hints: Hints,
 ): string {
   const refused = Object.entries(refused_requests).filter(([, times]) => times > 0);
@@ -79,6 +79,11 @@ export function statusWords(
   if (unfollowable.length > 0) {
     const ids = unfollowable.map((id) => id.slice(0, 16)).join(", ");
     rows.push(["Stuck", `the logs of ${ids} cannot be followed; see why: ${hints.ligand("peers show ID")}`]);
+  }
+  if (origins.length > 0) {
+    const used = ({ atom_id, bytes }: (typeof origins)[number]) =>
+      `${atom_id.slice(0, 16)} ${(bytes / 1024 ** 2).toFixed(1)} MiB`;
+    rows.push(["Of peers", `in the log: ${origins.slice(0, 3).map(used).join(", ")}`]);
   }
   if (refused.length > 0) rows.push(["Refused", refused.map(([reason, times]) => `${times} ${reason}`).join(", ")]);
   const lines = rows.map(([label, words]) => `${label.padEnd(10)}  ${words}`);

@@ -155,6 +155,7 @@ const REFUSALS: Readonly<Record<string, string>> = {
   "chain-mismatch": "its events do not lead to the checkpoint that it signed.",
   "out-of-step": "its numbers have gaps or repeats.",
   "new-log": "it says another name each time it is asked.",
+  "quota-spent": "this pool's log keeps no more of its events; raise origin_quota_mib, or revoke the peer.",
   malformed: "what it answers is no page of a log, or its checkpoint is not its own.",
 };
 

@@ -91,6 +91,13 @@ const doctor = z.object({
     z.object({ of: z.string(), held: z.object({ waiting: z.number(), refused: z.number() }).nullable() }),
   ),
   unfollowable: z.array(z.string()).nullable(),
+  /** Absent in the answer of an older pool. */
+  origins: z
+    .object({
+      quota_bytes: z.number(),
+      largest: z.array(z.object({ atom_id: z.string(), events: z.number(), bytes: z.number() })),
+    })
+    .nullish(),
   peers: z
     .array(
       z.object({

@@ -1,8 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { pushAnswer } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { openTo, statusOf, withPeer } from "../../scripts/bench/attacks/hostile-peer.ts";
 import { attack as floodAsPeer } from "../../scripts/bench/attacks/peer-flood.ts";
 import { attack as pushGrants } from "../../scripts/bench/attacks/stranger-grants.ts";
+import { send } from "../../scripts/bench/peer-double.ts";
 import { type HardPool, startHardPool } from "./hardening-support.ts";
 
 /** Attacks of peers and strangers on a real pool. What they leave is counted; how long anything takes is not. */
@@ -50,6 +52,32 @@ describe("a peer at trust 2", () => {
     // What it pushed first is in the log once, beside what our admin did.
     expect((await events()) - before).toBeLessThan(LIMITS.eventsPerPush + 10);
     await expect(pool.admin.pool()).resolves.toBeDefined();
+  });
+
+  it("that sends new events for ever fills its quota of the log and no more", async () => {
+    await withPeer(async (peer) => {
+      const known = await openTo(pool);
+      await pool.admin.changeFederation({ origin_quota_mib: 1 });
+      await pool.admin.addPeer({ url: peer.url });
+      await pool.admin.trustPeer(peer.id, 2);
+      const filler = "x".repeat(7_000);
+      const codes = new Set<string>();
+      let kept = 0;
+      for (let pushes = 0; pushes < 4; pushes++) {
+        const events = await Promise.all(Array.from({ length: 50 }, () => peer.event({ filler })));
+        const body = { events: events.map((event) => ({ event, ttl: LIMITS.eventTtl })) };
+        const { text } = await send(await peer.signed(known, "/api/federation/events", body));
+        const answer = pushAnswer.parse(JSON.parse(text));
+        kept += answer.accepted;
+        for (const { code } of answer.errors) codes.add(code);
+      }
+      expect([...codes]).toEqual(["events/quota-spent"]);
+      const { origins = [] } = await pool.admin.federation();
+      const own = origins.find(({ atom_id }) => atom_id === peer.id);
+      expect(own?.events).toBe(kept);
+      expect(own?.bytes).toBeLessThanOrEqual(1024 ** 2);
+      expect(own?.bytes).toBeGreaterThan(1024 ** 2 - 20_000);
+    });
   });
 
   it("that leaves before it is answered holds up no turn", async () => {

@@ -50,6 +50,7 @@ it("what the table shows of any policy can be typed, and is that policy", () => 
     peer_requests_per_minute: fc.integer({ min: 1, max: 100 }),
     peer_event_requests_per_second: fc.integer({ min: 1, max: 100 }),
     peer_events_per_minute: fc.integer({ min: 1, max: 100 }),
+    origin_quota_mib: fc.integer({ min: 0, max: 100 }),
     peer_work_ms_per_second: fc.integer({ min: 1, max: 100 }),
   });
   fc.assert(

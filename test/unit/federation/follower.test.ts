@@ -17,6 +17,7 @@ function asking() {
     refused: () => {},
     call: async () => expect.fail("nobody is called"),
     open: async () => expect.fail("nobody is called"),
+    hasRoom: async () => true,
     take: async () => ({ arrivals: [], waitMs: 0 }),
   };
   return { log, questions };

@@ -123,6 +123,21 @@ describe("the context", () => {
     expect(last).toHaveProperty("message", expect.stringContaining(String(contextTokens)));
   });
 
+  it("refuses messages that the chat template cannot write, by a code of their own", async () => {
+    const nested = `${'{"a":'.repeat(5_000)}1${"}".repeat(5_000)}`;
+    const toolCalls = [{ id: "1", name: "f", arguments: nested }];
+    const job = chat("", {
+      messages: [
+        { role: "user", content: "Hello" },
+        { role: "assistant", content: "", toolCalls },
+        { role: "tool", content: "1", toolCallId: "1" },
+      ],
+      tools: [{ name: "f" }],
+    });
+    const { last } = await answer(model.engine, job);
+    expect(last).toMatchObject({ type: "failed", code: "inference/prompt-refused", retryable: false });
+  });
+
   it("is the end of an answer without max_tokens: nothing is shifted out", async () => {
     const prompt = await promptOf(contextTokens - 20);
     const job = (seed: number) => completion(prompt, { ...RAMBLING, seed });

@@ -674,6 +674,12 @@ describe("a refusal", () => {
       null,
       { code: "http/unsupported-parameter", param: "top_p" },
     ],
+    [
+      422,
+      { detail: [{ loc: ["body", "seed"], msg: "Input should be an integer", type: "int" }, { msg: "Too long" }] },
+      null,
+      { code: "inference/upstream-refused", quoted: "Input should be an integer; Too long" },
+    ],
     [422, { detail: "seed: not an integer" }, null, { code: "inference/upstream-refused", quoted: /seed: not/ }],
     [400, { error: "plain words" }, null, { quoted: /plain words/ }],
     [400, "<html>", null, { code: "inference/upstream-refused", quoted: "" }],

@@ -43,9 +43,12 @@ const errorBody = z.object({
     }),
   ]),
 });
-/** FastAPI's own shape, and Ollama's or older servers' plain one. */
+/** FastAPI's own shapes, and Ollama's or older servers' plain one. */
 const otherBody = z.union([
   z.object({ detail: z.string() }).transform(({ detail }) => detail),
+  z
+    .object({ detail: z.array(z.object({ msg: z.string() })) })
+    .transform(({ detail }) => detail.map(({ msg }) => msg).join("; ")),
   z.object({ message: z.string() }).transform(({ message }) => message),
 ]);
 

@@ -64,6 +64,9 @@ export interface LogCounts {
 /** Events of ours in the log; or why our clock is not believed, and nothing was changed. */
 export type Appended = { ok: true; appended: AppendedEvent[] } | { ok: false; code: ClockRefusal };
 
+/** One answer for each event of others, in order; or why our clock is not believed, and nothing was changed. */
+export type Taken = { ok: true; results: TakeResult[] } | { ok: false; code: ClockRefusal };
+
 /** How the wall clock and the log's clock stand to one another. */
 export interface LogClock {
   /** Why the log does not go on; null where it does. */
@@ -160,17 +163,19 @@ export class EventLog extends DurableObject<Env> {
   }
 
   /**
-   * Events of others, opened by the caller, whose origin and trust it has checked (SPEC 4.2). One answer each, in order;
-   * what is here already changes nothing. `quotaBytes`: what the events of one origin may fill; 0 is without limit.
+   * Events of others, opened by the caller, whose origin and trust it has checked. What is here already changes nothing.
+   * An event that comes in moves our clock to the wall clock's time, so none is taken while that is not believed.
+   * `quotaBytes`: what the events of one origin may fill; 0 is without limit.
    */
-  async take(events: TakenEvent[], quotaBytes = 0): Promise<TakeResult[]> {
+  async take(events: TakenEvent[], quotaBytes = 0): Promise<Taken> {
     const keys = await poolKeys(this.env);
-    const results = this.#commit(() =>
-      events.map((taken) => this.#take(taken, keys.atomId, Date.now(), { quotaBytes })),
-    );
+    const nowMs = Date.now();
+    const refused = this.#clockRefusal(nowMs);
+    if (refused !== null) return { ok: false, code: refused };
+    const results = this.#commit(() => events.map((taken) => this.#take(taken, keys.atomId, nowMs, { quotaBytes })));
     // In the same turn, and so in the same commit: whatever ends us now, an alarm releases what is held.
     if (results.some((each) => each.ok && each.outcome === "held")) this.#arm();
-    return results;
+    return { ok: true, results };
   }
 
   /** Which of these ids need no second look: their events are here, and were opened when they came. */
@@ -181,11 +186,11 @@ export class EventLog extends DurableObject<Env> {
   /** The same, of one peer, which may have the log keep so many a minute. */
   async takeAtRate(events: TakenEvent[], perMinute: number, quotaBytes = 0): Promise<TakenAtRate> {
     const from = events[0]?.from ?? "";
-    // What comes in moves our clock too, to the wall clock's time.
-    if (this.#clockRefusal(Date.now()) !== null) return { results: null, waitMs: LIMITS.clockRefusedRetryMs };
     const waitMs = this.#rates.waitMs(from, Date.now());
     if (waitMs > 0) return { results: null, waitMs };
-    const results = await this.take(events, quotaBytes);
+    const taken = await this.take(events, quotaBytes);
+    if (!taken.ok) return { results: null, waitMs: LIMITS.clockRefusedRetryMs };
+    const { results } = taken;
     const kept = events.filter((_, i) => isKept(results[i]));
     const worth = kept.reduce((sum, { wire }) => sum + eventsWorth(wire), 0);
     this.#rates.spend(from, worth, perMinute, Date.now());

@@ -68,7 +68,9 @@ export class ReceivedGrants {
     if (code !== null) return { ok: false, content_id, code };
     const grant = { level: grantedLevel(event) ?? 0, at: event.hlc };
     const isNews = await this.#apply(grant, policy, (before, after) => {
-      this.#put({ isMet: this.#unlogged().isMet ?? false, grant: wire });
+      // A grant that was released and is not in the log yet gives its place to this newer one.
+      const { isMet = false, isReleased = false } = this.#unlogged();
+      this.#put({ isMet, grant: wire, isReleased });
       // The policy let the peer in: that is a decision.
       if (after.granted < 2 || before.granted >= 2) return;
       this.#release();
@@ -104,16 +106,18 @@ export class ReceivedGrants {
     if (trust !== null && isUntold) this.#tell({ ...trust, received: 0 }, trust);
   }
 
-  /** After the commit; rejects while the log is away, and is called again. */
-  async tellLog(): Promise<void> {
+  /** After the commit. False: the log did not take the grant, which waits; the caller tries again, as after a rejection. */
+  async tellLog(): Promise<boolean> {
     const { grant, isReleased } = this.#unlogged();
     const from = this.#owner.peer();
-    if (!isReleased || grant === undefined || from === undefined) return;
-    const log = this.#env.EVENT_LOG.getByName(EVENT_LOG);
-    const { results } = await log.takeAtRate([{ wire: grant, ttl: 0, from }], Number.POSITIVE_INFINITY);
-    if (results === null) throw new Error("the log takes nothing now");
-    // A newer grant may have come meanwhile, and waits for a decision of its own.
-    if (this.#unlogged().grant?.content_id === grant.content_id) this.#kv.delete(UNLOGGED);
+    if (!isReleased || grant === undefined || from === undefined) return true;
+    const taken = await this.#env.EVENT_LOG.getByName(EVENT_LOG).take([{ wire: grant, ttl: 0, from }]);
+    if (!taken.ok || !taken.results.every(({ ok }) => ok)) return false;
+    const { grant: newest } = this.#unlogged();
+    if (newest?.content_id === grant.content_id) this.#kv.delete(UNLOGGED);
+    // A newer grant has come meanwhile, and waits for a decision of its own.
+    else if (newest !== undefined) this.#put({ grant: newest });
+    return true;
   }
 
   async #apply(

@@ -9,6 +9,7 @@ import { env } from "cloudflare:workers";
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { TakenEvent } from "../../edge/events/event-ledger.ts";
 import type { EventDraft } from "../../edge/events/event-log-object.ts";
 import { eventsAfter } from "../../edge/events/store.ts";
 import { poolKeys } from "../../edge/http/pool-keys.ts";
@@ -60,8 +61,13 @@ const theirs = (
     payload: { n: Math.random(), ...payload },
     hlc: { physical_us: (Date.now() + aheadMs) * 1_000, logical: 0 },
   });
+const takeAll = async (events: TakenEvent[]) => {
+  const taken = await log().take(events);
+  if (!taken.ok) throw new Error(taken.code);
+  return taken.results;
+};
 const take = async (wire: SignedEvent, from: Signer = alice, ttl = 3) =>
-  (await log().take([{ wire, ttl, from: from.id }]))[0];
+  (await takeAll([{ wire, ttl, from: from.id }]))[0];
 const sha256 = (bytes: Uint8Array) => new Uint8Array(createHash("sha256").update(bytes).digest());
 
 /** Reads all of an audience, page by page, and makes its chain again. */
@@ -291,7 +297,7 @@ describe("an event of another pool", () => {
     expect(await take(wire, bob)).toMatchObject({ outcome: "duplicate" });
     expect(
       (
-        await log().take([
+        await takeAll([
           { wire, ttl: 3, from: alice.id },
           { wire, ttl: 3, from: alice.id },
         ])
@@ -353,7 +359,7 @@ describe("an event of another pool", () => {
     const ahead = (signer: Signer, n: number) =>
       Promise.all(Array.from({ length: n }, () => theirs(signer, { aheadMs: 20_000 })));
     const bring = async (signer: Signer, wires: SignedEvent[]) => {
-      const results = await log().take(wires.map((wire) => ({ wire, ttl: 3, from: signer.id })));
+      const results = await takeAll(wires.map((wire) => ({ wire, ttl: 3, from: signer.id })));
       return results.filter((each) => each.ok && each.outcome === "held").length;
     };
     expect(await bring(alice, await ahead(alice, LIMITS.heldEventsPerBringer + 5))).toBe(LIMITS.heldEventsPerBringer);
@@ -469,7 +475,7 @@ it("an import puts a log's events at the end of a fresh one, under its own name,
 
 it("ten thousand events sent again change nothing", async () => {
   const wires = await Promise.all(Array.from({ length: 100 }, () => theirs(alice)));
-  const push = () => log().take(wires.map((wire) => ({ wire, ttl: 3, from: alice.id })));
+  const push = () => takeAll(wires.map((wire) => ({ wire, ttl: 3, from: alice.id })));
   await push();
   const heads = await log().heads();
   for (let i = 0; i < 100; i++)

@@ -54,6 +54,43 @@ describe("a clock that jumps years ahead", () => {
     expect((await log().heads()).hlc).toEqual(before.hlc);
   });
 
+  it("is not taken with events that come without a rate, which are refused and not forgotten", async () => {
+    const peer = await peerAt(2);
+    const before = await log().heads();
+    const event = { wire: await peer.event(), ttl: 0, from: peer.id };
+    pass(3 * YEAR_MS);
+    expect(await log().take([event])).toEqual({ ok: false, code: "pool/clock-jumped" });
+    expect(await log().heads()).toEqual(before);
+    pass(-3 * YEAR_MS);
+    expect(await log().take([event])).toMatchObject({ ok: true, results: [{ outcome: "accepted" }] });
+  });
+
+  it.each([
+    ["the grant", 1],
+    ["the newest grant", 2],
+  ])("keeps %s out of the log that our admin's decision releases, until the clock is right again", async (_, count) => {
+    const peer = await peerAt(1);
+    const grants = [await peer.grant(1), await peer.grant(1, { aheadMs: 1 })].slice(0, count);
+    await peer.push(grants.slice(0, 1));
+    const before = await log().heads();
+    const inLog = async () => {
+      const { events } = await log().read("all", 0, 500);
+      const ids = events.map(({ event }) => event.content_id);
+      return grants.map(({ content_id }) => ids.filter((id) => id === content_id).length);
+    };
+    pass(3 * YEAR_MS);
+    await admin("PUT", `/peers/${peer.id}/trust`, { level: 0 }, 200);
+    await runDurableObjectAlarm(peer.bond());
+    expect(await log().heads()).toEqual(before);
+    await evictDurableObject(peer.bond());
+    pass(-3 * YEAR_MS + 2 * LIMITS.outboxRetryMaxMs);
+    if (count > 1) await peer.push(grants.slice(1));
+    await runDurableObjectAlarm(peer.bond());
+    await runDurableObjectAlarm(peer.bond());
+    expect(await inLog(), "the last of them, once").toEqual(count > 1 ? [0, 1] : [1]);
+    expect((await log().heads()).hlc.physical_us).toBeLessThan((Date.now() + DAY_MS) * 1_000);
+  });
+
   it("is told to an admin whose action wants the log; one that does not holds, and the log hears of it later", async () => {
     pass(3 * YEAR_MS);
     expect(await refused("POST", "/import", { table: "client_keys", rows: [] })).toBe("409 pool/clock-jumped");

@@ -8,6 +8,7 @@ import { EventOutbox } from "../events/event-outbox.ts";
 import { within } from "../http/within.ts";
 import { type HeldRecords, Outbox } from "../record/outbox.ts";
 import { sameRow } from "../record/same-row.ts";
+import { nextTimeOf, withSuccessors } from "./successors.ts";
 
 export type AdminTokenChange = { ok: true; row: AdminTokenRow } | { ok: false; code: ErrorCode };
 
@@ -20,9 +21,12 @@ export interface ActingAdmin {
   tokenId: string;
 }
 
-/** `recorded`: whether D1 has it already; if not, it follows. */
 export interface RevokedToken {
+  /** When the token was first refused, epoch ms: a rotation refuses it too. */
   revokedAtMs: number;
+  /** The tokens that were good until now: this one, or the last of those that were rotated out of it. */
+  revokedNow: string[];
+  /** Whether D1 has it already; if not, it follows. */
   recorded: boolean;
 }
 
@@ -60,7 +64,7 @@ export class AdminTokens extends DurableObject<Env> {
     // Two living tokens of one name would make the audit columns say less than they seem to.
     if (living.some((row) => row.name === name)) return { ok: false, code: "admins/name-taken" };
     if (living.length >= LIMITS.adminTokens) return { ok: false, code: "admins/too-many" };
-    const row = fresh(minted, name, by.name, Date.now());
+    const row = fresh(minted, name, by.name, nextTimeOf(name, [...this.#rows.values()], Date.now()));
     this.#save([row], () => this.#tell("admin_created", { admin: row.id, by: by.tokenId }));
     await this.#settled();
     return { ok: true, row };
@@ -70,7 +74,7 @@ export class AdminTokens extends DurableObject<Env> {
   async rotate(id: string, minted: MintedRecord, by: ActingAdmin): Promise<AdminTokenChange> {
     const old = this.#rows.get(id);
     if (!old || old.revokedAtMs !== null) return { ok: false, code: "admins/not-found" };
-    const nowMs = Date.now();
+    const nowMs = nextTimeOf(old.name, [...this.#rows.values()], Date.now());
     const row = fresh(minted, old.name, by.name, nowMs);
     this.#save([{ ...old, revokedBy: by.name, revokedAtMs: nowMs }, row], () =>
       this.#tell("admin_rotated", { admin: row.id, replaces: id, by: by.tokenId }),
@@ -79,17 +83,23 @@ export class AdminTokens extends DurableObject<Env> {
     return { ok: true, row };
   }
 
-  /** Refuses the token from now on. The time is that of the first revocation, epoch ms; null for no such token. */
+  /**
+   * Refuses the token from now on, and what replaced it: the thief of a token may have rotated it, and only the thief
+   * knows the token that is good now. Null for no such token.
+   */
   async revoke(id: string, by: ActingAdmin): Promise<RevokedToken | null> {
     const row = this.#rows.get(id);
     if (!row) return null;
-    const revokedAtMs = row.revokedAtMs ?? Date.now();
-    if (row.revokedAtMs === null) {
-      this.#save([{ ...row, revokedBy: by.name, revokedAtMs }], () =>
-        this.#tell("admin_revoked", { admin: id, by: by.tokenId }),
-      );
+    const nowMs = nextTimeOf(row.name, [...this.#rows.values()], Date.now());
+    const living = withSuccessors(row, [...this.#rows.values()]).filter((each) => each.revokedAtMs === null);
+    if (living.length > 0) {
+      const revoked = living.map((each) => ({ ...each, revokedBy: by.name, revokedAtMs: nowMs }));
+      this.#save(revoked, () => {
+        for (const each of revoked) this.#tell("admin_revoked", { admin: each.id, by: by.tokenId });
+      });
     }
-    return { revokedAtMs, recorded: await this.#settled() };
+    const recorded = await this.#settled();
+    return { revokedAtMs: row.revokedAtMs ?? nowMs, revokedNow: living.map((each) => each.id), recorded };
   }
 
   /** Tokens of an export. Those that are here stay as they are; false when one of them is not as it was exported. */

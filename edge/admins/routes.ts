@@ -41,7 +41,8 @@ export const adminRoutes = new Hono<AdminEnv>()
     const id = c.req.param("id");
     const revoked = await c.env.ADMIN_TOKENS.getByName(ADMIN_TOKENS).revoke(id, acting(c));
     if (!revoked) return fail(c, "admins/not-found");
-    return c.json({ id, revoked_at: new Date(revoked.revokedAtMs).toISOString(), recorded: revoked.recorded });
+    const { revokedAtMs, revokedNow, recorded } = revoked;
+    return c.json({ id, revoked_at: new Date(revokedAtMs).toISOString(), revoked: revokedNow, recorded });
   });
 
 function acting(c: Context<AdminEnv>): ActingAdmin {

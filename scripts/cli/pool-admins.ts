@@ -40,7 +40,7 @@ const list: Command = {
 };
 
 const revoke: Command = {
-  summary: "Revoke an admin token: it is refused from the next request on.",
+  summary: "Revoke an admin token and every token that replaced it: they are refused from the next request on.",
   usage: "ID [--json]",
   help: ["ID            as it is listed, or how it begins: 6 characters or more", ...COMMON_HELP],
   options: COMMON_OPTIONS,
@@ -51,7 +51,7 @@ const revoke: Command = {
     return print(
       values,
       revoked,
-      `Admin token ${revoked.id} was revoked at ${revoked.revoked_at}.${notRecorded(revoked)}`,
+      `Admin token ${revoked.id} was revoked at ${revoked.revoked_at}.${replacements(revoked)}${notRecorded(revoked)}`,
     );
   },
 };
@@ -88,6 +88,11 @@ const rotate: Command = {
     );
   },
 };
+
+function replacements({ id, revoked = [] }: { id: string; revoked?: string[] | undefined }): string {
+  const others = revoked.filter((each) => each !== id);
+  return others.length === 0 ? "" : ` It had been rotated: what replaced it is revoked too, ${others.join(", ")}.`;
+}
 
 function shown(made: { id: string; name: string; token: string }): string {
   return `${made.token}\n\nAdmin token ${made.id} of ${printable(made.name)}. It is used through LIGAND_ADMIN_TOKEN.`;

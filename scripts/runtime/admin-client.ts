@@ -40,6 +40,8 @@ const revoked = z.object({
   /** False: it holds, and the record in D1 follows. An older pool waits for the record. */
   recorded: z.boolean().default(true),
 });
+/** An older pool leaves alone what replaced the token, and says nothing of it. */
+const revokedAdmin = revoked.extend({ revoked: z.array(z.string()).optional() });
 const token = z.object({
   id: z.string(),
   label: z.string().nullable(),
@@ -175,7 +177,7 @@ export function adminClient(url: string, adminToken: string) {
     createAdmin: (name: string) => call("POST", "/admins", createdAdmin, { name }),
     admins: async () => (await call("GET", "/admins", z.object({ admins: z.array(namedAdmin) }))).admins,
     rotateAdmin: (id: string) => call("POST", `/admins/${encodeURIComponent(id)}/rotate`, createdAdmin),
-    revokeAdmin: (id: string) => call("DELETE", `/admins/${encodeURIComponent(id)}`, revoked),
+    revokeAdmin: (id: string) => call("DELETE", `/admins/${encodeURIComponent(id)}`, revokedAdmin),
     invite: (options: NewToken) => call("POST", "/workers/tokens", createdToken, options),
     workers: () => call("GET", "/workers", workers),
     events: (audience: Audience, limit: number) =>

@@ -105,6 +105,32 @@ describe("a named admin token", () => {
     await admin("POST", `/admins/${old.id}/rotate`, undefined, 404);
   });
 
+  it("is revoked with all that replaced it: a thief who rotates a stolen token does not outlive the revocation", async () => {
+    const stolen = await create("erin");
+    let held = stolen;
+    const chain = [stolen.id];
+    for (let i = 0; i < 3; i++) {
+      held = await (await as(held.token, "POST", `/admins/${held.id}/rotate`)).json<Made>();
+      chain.push(held.id);
+    }
+    const other = await create("not erin");
+    await evictDurableObject(env.ADMIN_TOKENS.getByName("pool"));
+    expect((await as(held.token, "GET", "/pool")).status).toBe(200);
+    const answer = await admin<{ id: string; revoked: string[] }>("DELETE", `/admins/${stolen.id}`);
+    expect(answer).toMatchObject({ id: stolen.id, revoked: [held.id] });
+    for (const path of ["/pool", "/admins"]) expect((await as(held.token, "GET", path)).status).toBe(401);
+    expect((await as(held.token, "POST", `/admins/${held.id}/rotate`)).status).toBe(401);
+    for (const id of chain) expect((await row("admin_tokens", id))?.revoked_at_ms).toEqual(expect.any(Number));
+    expect(await row("admin_tokens", held.id)).toMatchObject({ revoked_by: "admin" });
+    expect((await as(other.token, "GET", "/pool")).status).toBe(200);
+
+    // A token that was made afterwards under the same name replaced nothing.
+    const next = await create("erin");
+    for (const id of chain) expect(await admin("DELETE", `/admins/${id}`)).toMatchObject({ revoked: [] });
+    expect((await as(next.token, "GET", "/pool")).status).toBe(200);
+    expect(await admin("DELETE", `/admins/${next.id}`)).toMatchObject({ revoked: [next.id] });
+  });
+
   it("has its own token rotated and revoked by its holder, the others' by the bootstrap admin alone", async () => {
     const mallory = await create("mallory");
     const victim = await create("victim");

@@ -60,6 +60,8 @@ export interface AnswerFormat {
   errorBody(code: ErrorCode, details?: ErrorDetails): string;
   /** Whether a stream has more text than this format can repeat at its end; absent where the end repeats nothing. */
   readonly isTooLong?: boolean;
+  /** What a stream holds to repeat it at its end; absent where the end repeats nothing. */
+  readonly repeatedBytes?: number;
 }
 
 /**

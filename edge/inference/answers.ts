@@ -43,6 +43,8 @@ export interface AnswerEvents {
   gone(code: ErrorCode): void;
   /** Nothing more is held for the client. Told once. */
   closed(): void;
+  /** The answer holds more bytes until it is closed. False: there is no room for them. */
+  keep(bytes: number): boolean;
   /** More bytes wait for the client, or fewer where `bytes` is negative. False: there is no room for them. */
   unread(bytes: number): boolean;
 }

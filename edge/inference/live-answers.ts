@@ -19,7 +19,7 @@ interface Live {
   readonly asked: Asked;
   readonly answer: Answer;
   readonly group: JobGroup;
-  /** Of parts that are done: texts and vectors. */
+  /** Of parts that are done, texts and vectors; of a stream, what its end repeats. */
   keptBytes: number;
   vectors: Uint8Array[];
 }
@@ -89,6 +89,11 @@ export class LiveAnswers {
     const events = {
       gone: (code: ErrorCode) => this.#hooks.cancel(live.group.running, code),
       closed: () => this.#closed(live),
+      keep: (bytes: number) => {
+        const isKept = this.#hooks.keepAnswer(keyId, bytes);
+        if (isKept) live.keptBytes += bytes;
+        return isKept;
+      },
       unread: (bytes: number) => {
         // What a whole answer is made of is counted since it came.
         if (!stream) return true;

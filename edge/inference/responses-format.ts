@@ -1,9 +1,11 @@
 /** Answers of `POST /v1/responses`: a `response`, in one piece or as the published sequence of events. Pure. */
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { utf8Bytes } from "../../schema/wire/utf8.ts";
 import type { FinishReason, ToolCall, Usage } from "../../schema/wire/worker-frames.ts";
 import { type ErrorDetails, errorBody } from "../http/error-body.ts";
 import type { AnswerFormat, AnswerHead, CallHead, WholeChoice } from "./answer-format.ts";
+import { GatheredText } from "./gathered-text.ts";
 import { openAiErrors } from "./openai-format.ts";
 
 type Status = "in_progress" | "completed" | "incomplete";
@@ -23,8 +25,11 @@ class ResponsesFormat implements AnswerFormat {
   readonly #id: string;
   #sequence = 0;
   #open: Item | null = null;
+  /** Of the open item. */
+  readonly #said = new GatheredText();
   readonly #closed: object[] = [];
   #repeatedChars = 0;
+  repeatedBytes = 0;
   #finishReason: FinishReason = "stop";
 
   constructor(head: AnswerHead) {
@@ -107,6 +112,7 @@ class ResponsesFormat implements AnswerFormat {
   #call({ id: callId, name }: CallHead): string {
     if (callId === undefined || name === undefined) return "";
     const closed = this.#close("completed");
+    this.repeatedBytes += utf8Bytes(callId) + utf8Bytes(name);
     this.#open = this.#itemOf({ id: callId, name, arguments: "" }, this.#closed.length);
     return closed + this.#added(this.#open);
   }
@@ -123,8 +129,9 @@ class ResponsesFormat implements AnswerFormat {
   #delta(type: string, delta: string, members: object): string {
     const item = this.#open;
     if (item === null) return "";
-    item.said += delta;
+    this.#said.add(delta);
     this.#repeatedChars += delta.length;
+    this.repeatedBytes += utf8Bytes(delta);
     return this.#event(type, { item_id: item.id, output_index: item.at, ...members, delta });
   }
 
@@ -137,6 +144,7 @@ class ResponsesFormat implements AnswerFormat {
     const item = this.#open;
     if (item === null) return "";
     this.#open = null;
+    item.said = this.#said.take();
     const whole = shown(item, status);
     this.#closed.push(whole);
     const at = { item_id: item.id, output_index: item.at };

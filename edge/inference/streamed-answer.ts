@@ -22,6 +22,7 @@ export class StreamedAnswer implements Answer {
   #body: AnswerBody | null = null;
   #saidServed = false;
   #hasFailed = false;
+  #repeatedBytes = 0;
 
   constructor(head: AnswerHead, nowMs: number, events: AnswerEvents) {
     this.#format = answerFormat(head);
@@ -43,7 +44,9 @@ export class StreamedAnswer implements Answer {
   text(served: Served, choice: number, { text, call, logprobs }: TextPiece): void {
     const body = this.#open(served);
     body.write(call ? this.#format.toolCall(choice, call, text) : this.#format.text(choice, text, logprobs));
-    if (this.#format.isTooLong && !body.closed) this.#events.gone("inference/answer-too-long");
+    if (body.closed) return;
+    if (this.#format.isTooLong) this.#events.gone("inference/answer-too-long");
+    else if (!this.#keepRepeated()) this.#events.gone("inference/answer-room");
   }
 
   finished(served: Served, choice: number, reason: FinishReason, stopSequence?: string): void {
@@ -79,6 +82,14 @@ export class StreamedAnswer implements Answer {
       // The runtime notices that a client is gone only when it writes.
       this.#body.write(this.#format.keepAlive());
     }
+  }
+
+  #keepRepeated(): boolean {
+    const { repeatedBytes = 0 } = this.#format;
+    const more = repeatedBytes - this.#repeatedBytes;
+    if (more === 0) return true;
+    this.#repeatedBytes = repeatedBytes;
+    return this.#events.keep(more);
   }
 
   /** Sends the status line, with who serves when that is known; a stream that began in the queue says it in a comment. */

@@ -19,6 +19,7 @@ const end = (text?: string): PartEnd => ({
 class Told {
   readonly gone: string[] = [];
   unreadBytes = 0;
+  keptBytes = 0;
   closed = 0;
   readonly #roomBytes: number;
   constructor(roomBytes = Number.POSITIVE_INFINITY) {
@@ -28,6 +29,11 @@ class Told {
     gone: (code) => this.gone.push(code),
     closed: () => {
       this.closed += 1;
+    },
+    keep: (bytes) => {
+      if (this.keptBytes + bytes > this.#roomBytes) return false;
+      this.keptBytes += bytes;
+      return true;
     },
     unread: (bytes) => {
       if (this.unreadBytes + bytes > this.#roomBytes) return false;
@@ -182,4 +188,19 @@ describe("a large whole answer", () => {
     expect(new Set(body.data.map(({ embedding }) => embedding.length))).toEqual(new Set([8_192]));
     await expect.poll(() => told.closed).toBe(1);
   });
+});
+
+it.each<[what: string, roomBytes: number, gone: string[]]>([
+  ["is kept until its end", 10_000, []],
+  ["ends the stream where there is no room", 600, ["inference/answer-room"]],
+])("what the end of a response repeats %s", async (_what, roomBytes, gone) => {
+  const told = new Told();
+  let kept = 0;
+  const keep = (bytes: number) => {
+    kept += bytes;
+    return kept <= roomBytes;
+  };
+  const answer = new StreamedAnswer({ ...base, format: "responses" }, Date.now(), { ...told.events, keep });
+  for (let i = 0; i < 7; i++) if (told.gone.length === 0) answer.text(served, 0, { text: "ä".repeat(50) });
+  expect([told.gone, kept]).toEqual([gone, 700]);
 });

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { utf8 } from "../../schema/crypto/bytes.ts";
-import { ask, type ClientKey, createKey, events, eventually, invite, ScriptedAgent } from "./support.ts";
+import { admin, ask, type ClientKey, createKey, events, eventually, invite, ScriptedAgent } from "./support.ts";
 
 let key: ClientKey;
 let model: string;
@@ -150,4 +150,21 @@ it("a stream of /v1/responses that is not read is given up", async () => {
       () => true,
     ),
   );
+});
+
+it("a stream counts what its last events repeat, until it has been read", async () => {
+  const held = async () => {
+    const { lanes } = await admin<{ lanes: { holds: Record<string, number> }[] }>("GET", "/doctor");
+    return lanes[0]?.holds.answer_bytes ?? -1;
+  };
+  const asking = respond({ stream: true });
+  const job = await agent.next("job");
+  const said = "ä".repeat(20_000);
+  for (let i = 0; i < 20; i++) agent.delta(job, i, said.slice(i * 1_000, (i + 1) * 1_000));
+  const reading = asking.then((response) => events(response));
+  await eventually(async () => (await held()) >= 40_000);
+  const usage = { promptTokens: 3, completionTokens: 5 };
+  await agent.finish(job, { said: utf8(said), usage });
+  expect(JSON.stringify((await reading).data.at(-1))).toContain(said);
+  await eventually(async () => (await held()) === 0);
 });

@@ -204,6 +204,8 @@ describe("policy and trust", () => {
       peer_requests_per_minute: 60,
       peer_event_requests_per_second: 60,
       peer_events_per_minute: 6_000,
+      peer_work_ms_per_second: 250,
+      origin_quota_mib: 100,
     });
   });
 

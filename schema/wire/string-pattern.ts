@@ -137,6 +137,8 @@ class PatternReader {
     const ways = [this.#way(outermost)];
     while (this.#take("|")) ways.push(this.#way(outermost));
     const [only] = ways;
+    // Groups one after the other, each of which may be nothing in two ways, can be nothing in 2ⁿ ways.
+    if (!outermost && ways.filter((way) => lengthsOf(way)[0] === 0).length > 1) throw new NotRead();
     return ways.length === 1 && only ? only : { kind: "choice", ways };
   }
 
@@ -278,8 +280,8 @@ class PatternReader {
     // The lazy form matches the same texts.
     if (min !== 1 || max !== 1) this.#take("?");
     if (min === 1 && max === 1) return part;
-    // A grammar cannot repeat without end what may be nothing.
-    if (max === null && lengthsOf(part)[0] === 0) throw new NotRead();
+    // An engine tries each way in which the rest may be nothing. Repeated, those ways multiply at every level of nesting.
+    if (lengthsOf(part)[0] === 0) throw new NotRead();
     return { kind: "repeat", part, min, max };
   }
 

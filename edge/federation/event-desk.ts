@@ -17,7 +17,7 @@ import { EVENT_LOG, PEER_REGISTRY } from "../http/pool-objects.ts";
 import type { Admissions } from "./admissions.ts";
 import { type Bringer, takeEvents } from "./incoming.ts";
 import { outgoing } from "./outgoing.ts";
-import { arrivalCostUs, mostOfPage, pageCostUs, sizeOf } from "./peer-work-rate.ts";
+import { arrivalCostUs, mostOfPage, pageCostUs, restMs, sizeOf } from "./peer-work-rate.ts";
 import type { ReceivedGrants } from "./received-grants.ts";
 import { type Arrival, answerPush } from "./sync-machine.ts";
 import { Turns } from "./turns.ts";
@@ -66,6 +66,8 @@ export class EventDesk {
   readonly #owner: DeskOwner;
   readonly #grants: ReceivedGrants;
   readonly #turns = new Turns();
+  /** Of the last turn. */
+  #lastCostUs = 0;
   /** Our log has enough of this peer's events until then. */
   #bringsAgainAtMs = 0;
 
@@ -76,11 +78,15 @@ export class EventDesk {
   }
 
   async pull(request: PullRequest, policy: FederationPolicy): Promise<Pulled> {
-    return (await this.#turns.take(() => this.#pull(request, policy))) ?? BUSY;
+    return (await this.#turns.take(() => this.#pull(request, policy), this.#rest(policy))) ?? BUSY;
   }
 
   async push(body: Uint8Array, policy: FederationPolicy): Promise<Pushed> {
-    return (await this.#turns.take(() => this.#push(body, policy))) ?? BUSY;
+    return (await this.#turns.take(() => this.#push(body, policy), this.#rest(policy))) ?? BUSY;
+  }
+
+  #rest({ peer_work_ms_per_second }: FederationPolicy): () => number {
+    return () => restMs(this.#lastCostUs, peer_work_ms_per_second);
   }
 
   async #pull({ audience, since, limit }: PullRequest, policy: FederationPolicy): Promise<Pulled> {
@@ -168,6 +174,7 @@ export class EventDesk {
         costUs = settledUs;
       });
     } finally {
+      this.#lastCostUs = costUs;
       admissions.chargeWork(costUs - mostUs, Date.now());
     }
   }

@@ -26,6 +26,14 @@ export function chargeWork(
   return nowMs + Math.max(0, owedMs(paidAtMs, msPerSecond, nowMs) + costUs / msPerSecond);
 }
 
+/**
+ * The pause after work that cost so much: also a peer that spends its burst leaves the thread to others for a part of the
+ * time. A peer that may cost a whole core needs no pause.
+ */
+export function restMs(costUs: number, msPerSecond: WorkMsPerSecond): number {
+  return (costUs / 1_000) * Math.max(0, 1 - msPerSecond / 1_000);
+}
+
 /** How long it takes to pay for the burst. */
 function burstMs(msPerSecond: WorkMsPerSecond): number {
   return (LIMITS.peerWorkBurstMs * 1_000) / msPerSecond;

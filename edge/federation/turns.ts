@@ -5,8 +5,11 @@ export class Turns {
   #isTaken = false;
   readonly #waiting: ((isMine: boolean) => void)[] = [];
 
-  /** Null: too many wait already, or it took too long until this one's turn. */
-  async take<T>(work: () => Promise<T>): Promise<T | null> {
+  /**
+   * Null: too many wait already, or it took too long until this one's turn. `restMs`: asked when the work is done, the
+   * pause until the next turn; the result does not wait for it.
+   */
+  async take<T>(work: () => Promise<T>, restMs: () => number = () => 0): Promise<T | null> {
     if (!(await this.#myTurn())) return null;
     let timer: ReturnType<typeof setTimeout> | undefined;
     const done = work();
@@ -14,15 +17,13 @@ export class Turns {
     const late = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, LIMITS.peerTurnMs);
     });
-    const ended = Promise.race([done.catch(() => undefined), late]).then(() => {
+    void Promise.race([done.catch(() => undefined), late]).then(() => {
       clearTimeout(timer);
-      this.#next();
+      const ms = restMs();
+      if (ms > 0) setTimeout(() => this.#next(), ms);
+      else this.#next();
     });
-    try {
-      return await done;
-    } finally {
-      await ended;
-    }
+    return done;
   }
 
   #myTurn(): Promise<boolean> | boolean {

@@ -239,7 +239,7 @@ export const LIMITS = Object.freeze({
   peerWorkMsPerSecond: 250,
   peerMaxWorkMsPerSecond: 1_000_000,
   /** At once, for a peer that catches up. */
-  peerWorkBurstMs: 2_500,
+  peerWorkBurstMs: 1_000,
   /**
    * Prices, as CPU time of the runtime was measured on one machine of 2026, an HTTP request included: a pull of nothing
    * 2.2 ms; a page of 500 small events 6.3 ms, of 1 MiB 8.3 ms; a push of 100 known events 6.8 ms, of 1 MiB of them

@@ -48,9 +48,9 @@ export class PeerDouble {
     return peer;
   }
 
-  /** A request to this pool, good for a minute and once: a read when it has no body. */
-  async signed(pool: { url: string; atomId: string }, target: string, body?: unknown): Promise<Target> {
-    const text = body === undefined ? "" : JSON.stringify(body);
+  /** A request to this pool, good for a minute and once: a read when it has no body. A text is sent as it is. */
+  async signed(pool: { url: string; atomId: string }, target: string, body?: object | string): Promise<Target> {
+    const text = typeof body === "string" ? body : body === undefined ? "" : JSON.stringify(body);
     const headers = await signRequest(this.signer, {
       method: body === undefined ? "GET" : "POST",
       target,

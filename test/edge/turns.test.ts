@@ -34,6 +34,23 @@ describe("turns", () => {
     expect(await turns.take(async () => "next")).toBe("next");
   });
 
+  it("are apart by the pause that the work before them wants, which keeps no result back", async () => {
+    const [turns, order] = [new Turns(), [] as string[]];
+    expect(
+      await turns.take(
+        async () => "first",
+        () => 10,
+      ),
+    ).toBe("first");
+    const second = work(turns, "second", order);
+    await vi.advanceTimersByTimeAsync(9);
+    expect(order).toEqual([]);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(order).toEqual(["second"]);
+    second.end();
+    await second.done;
+  });
+
   it("are waited for so long and no longer", async () => {
     const [turns, order] = [new Turns(), [] as string[]];
     const first = work(turns, "first", order);

@@ -17,7 +17,7 @@ export async function openTo({ url, admin }: AttackTarget): Promise<KnownPool> {
 export async function statusOf(
   peer: PeerDouble,
   pool: KnownPool,
-  request: { target: string; body?: object },
+  request: { target: string; body?: object | string },
   signal: AbortSignal,
 ): Promise<string> {
   const signed = await peer.signed(pool, request.target, request.body);

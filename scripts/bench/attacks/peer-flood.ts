@@ -28,7 +28,9 @@ export async function attack(
     await target.admin.trustPeer(peer.id, 2);
     const filler = "x".repeat(FILLER_CHARS);
     const events = await Promise.all(Array.from({ length: LIMITS.eventsPerPush }, () => peer.event({ filler })));
-    const push = { target: EVENTS, body: { events: events.map((event) => ({ event, ttl: LIMITS.eventTtl })) } };
+    // Written once, so that the attacker costs the machine little beside its victim.
+    const body = JSON.stringify({ events: events.map((event) => ({ event, ttl: LIMITS.eventTtl })) });
+    const push = { target: EVENTS, body };
     const pull = { target: `${EVENTS}?since=0` };
     // The pool takes these events once, and has a page to answer pulls with.
     const { status, text } = await send(await peer.signed(pool, push.target, push.body));

@@ -6,6 +6,7 @@ import {
   chargeWork,
   mostOfPage,
   pageCostUs,
+  restMs,
   sizeOf,
   workWaitMs,
 } from "../../../edge/federation/peer-work-rate.ts";
@@ -32,6 +33,15 @@ describe("the work of a peer", () => {
     expect(charged).toBe(chargeWork(0, 10_000, QUARTER, NOW));
     expect(chargeWork(NOW, -1_000_000, QUARTER, NOW)).toBe(NOW);
   });
+
+  it.each<[msPerSecond: number, restsMs: number]>([
+    [250, 7.5],
+    [500, 5],
+    [1_000, 0],
+    [1_000_000, 0],
+  ])("at %i ms a second rests %d ms after 10 ms", (msPerSecond, restsMs) =>
+    expect(restMs(10_000, msPerSecond)).toBe(restsMs),
+  );
 
   it("of a wall clock that stepped back holds nobody up", () => {
     const paidAtMs = chargeWork(0, LIMITS.peerWorkBurstMs * 1_000, QUARTER, NOW);

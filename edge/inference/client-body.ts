@@ -10,12 +10,14 @@ import { RefusedKeys } from "../http/refused-keys.ts";
 import type { AccountAdmission, AccountCharge } from "./account-object.ts";
 import { type AskedAdmission, agedBy, type RateLimits } from "./admission.ts";
 import { BodiesUnderWay } from "./bodies-under-way.ts";
+import { BodyPace } from "./body-pace.ts";
 
 type Refusal = Extract<AccountAdmission, { ok: false }>;
 
 /** Of this isolate. */
 const refusedKeys = new RefusedKeys<Refusal & { retryAfterSeconds: number }>();
 const bodies = new BodiesUnderWay(LIMITS.keyBodiesBytes);
+const pace = new BodyPace();
 const unpaid = new BodiesUnderWay(LIMITS.keyUnpaidBodies);
 const TOO_MANY_BODIES = "Too many bytes of requests are under way for this key.";
 /** A revoked key stays revoked, but an import may bring a key that the pool did not have. */
@@ -43,7 +45,7 @@ export async function clientBody<T>(
     await discardBody(c.req.raw);
     return fail(c, "inference/rate-limited", { message: TOO_MANY_BODIES, retryAfterSeconds: 1 });
   }
-  const reading = readBody(c, api, problemOf, done);
+  const reading = readBody(c, api, problemOf).finally(done);
   // A client that leaves is charged as well.
   afterClientLeaves(c, reading);
   return reading;
@@ -53,10 +55,9 @@ async function readBody<T>(
   c: Context<ClientEnv>,
   api: ClientApi<T>,
   problemOf: (body: T) => BodyProblem | null,
-  done: () => void,
 ): Promise<T | Response> {
   const { keyId } = c.var.client;
-  const read = await readBytes(c.req.raw, LIMITS.clientBodyBytes).finally(done);
+  const read = await readBytes(c.req.raw, LIMITS.clientBodyBytes);
   if (!read.ok) {
     const [charge] = await Promise.all([
       chargeBody(c),
@@ -64,7 +65,9 @@ async function readBody<T>(
     ]);
     return charge ?? fail(c, read.code, { message: read.message });
   }
-  // The key may have spent its rate while this body was on its way.
+  const waitMs = pace.waitMs(keyId, read.bytes.byteLength, Date.now());
+  if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs));
+  // The key may have spent its rate while this body was on its way or waited.
   const refused = refusedKeys.find(keyId, Date.now());
   if (refused) return refuse(c, refused.refusal, refused.ageSeconds);
   const settled = unpaid.begin(keyId, 1, Date.now());

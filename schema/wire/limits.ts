@@ -28,6 +28,13 @@ export const LIMITS = Object.freeze({
   keyBodiesBytes: 32 * 1024 * 1024,
   /** Bodies of one key that an isolate checks before they are paid for; a further one is charged first. */
   keyUnpaidBodies: 8,
+  /**
+   * A body of this size or more is checked apart from the other large bodies of its key. 213 KiB of tools take 20 ms of
+   * CPU to check, so these numbers leave half of the time to other keys.
+   */
+  pacedBodyBytes: 32 * 1024,
+  bodyPaceMsPerKib: 0.2,
+  bodyPaceMs: 50,
   /** How long a refused body is read on, and thrown away. */
   bodyDiscardMs: 1_000,
   refusedKeysKept: 1_000,

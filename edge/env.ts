@@ -1,8 +1,8 @@
+import type { Account } from "./accounts/account-object.ts";
 import type { AdminTokens } from "./admins/admin-tokens-object.ts";
 import type { EventLog } from "./events/event-log-object.ts";
 import type { Bond } from "./federation/bond-object.ts";
-import type { PeerRegistry } from "./federation/peer-registry-object.ts";
-import type { Account } from "./inference/account-object.ts";
+import type { PeerRegistry } from "./federation/peering/peer-registry-object.ts";
 import type { Lane } from "./inference/lane-object.ts";
 import type { PoolPolicy } from "./pool/pool-policy-object.ts";
 

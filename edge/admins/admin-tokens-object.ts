@@ -5,10 +5,10 @@ import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import { EventOutbox } from "../events/event-outbox.ts";
-import { within } from "../http/within.ts";
+import { within } from "../limits/within.ts";
 import { type HeldRecords, Outbox } from "../record/outbox.ts";
 import { sameRow } from "../record/same-row.ts";
-import { nextTimeOf, withSuccessors } from "./successors.ts";
+import { nextTimeOf, withSuccessors } from "./successor-rules.ts";
 
 export type AdminTokenChange = { ok: true; row: AdminTokenRow } | { ok: false; code: ErrorCode };
 

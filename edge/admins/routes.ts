@@ -6,7 +6,7 @@ import type { AdminEnv } from "../http/app-env.ts";
 import { ADMIN_TOKENS, isBootstrapAdmin, requireBootstrapAdmin } from "../http/authentication.ts";
 import { adminBody } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
-import { poolKeys } from "../http/pool-keys.ts";
+import { poolKeys } from "../identity/pool-keys.ts";
 import type { ActingAdmin } from "./admin-tokens-object.ts";
 import { listAdminTokens } from "./store.ts";
 

@@ -1,8 +1,8 @@
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import type { Audience, EventBody } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
-import { type Clock, observe } from "./clock.ts";
-import { audiencesOf, mayCome, mayRelay, ttlOnwards } from "./visibility.ts";
+import { type Clock, observe } from "./clock-rules.ts";
+import { audiencesOf, mayCome, mayRelay, ttlOnwards } from "./visibility-rules.ts";
 
 /** What `EventLog` answers to an event of another pool. */
 export type TakeResult =

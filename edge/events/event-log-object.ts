@@ -15,18 +15,18 @@ import {
 } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
-import { type PoolKeys, poolKeys } from "../http/pool-keys.ts";
+import { type PoolKeys, poolKeys } from "../identity/pool-keys.ts";
 import { type HeldRecords, Outbox } from "../record/outbox.ts";
 import { arrive, type TakeResult } from "./arrival.ts";
-import { BringerRates, eventsWorth } from "./bringer-rate.ts";
 import { checkpointRow } from "./checkpoint-row.ts";
-import { adopt, type Clock, tick } from "./clock.ts";
-import { type ClockRefusal, clockRefusal } from "./clock-guard.ts";
+import { type ClockRefusal, clockRefusal } from "./clock-guard-rules.ts";
+import { adopt, type Clock, tick } from "./clock-rules.ts";
 import { type AppendedEvent, EventLedger, type SequencedEvent, type TakenEvent } from "./event-ledger.ts";
 import { append, type LogState, newLog, numberIn, type Placed, startAnew } from "./log-machine.ts";
-import { isQuotaSpent, type OriginUse, rowBytes } from "./origin-quota.ts";
+import { isQuotaSpent, type OriginUse, rowBytes } from "./origin-quota-rules.ts";
 import { OriginUsage } from "./origin-usage.ts";
-import { audiencesOf, mayRelay } from "./visibility.ts";
+import { BringerRates, eventsWorth } from "./sender-rate-rules.ts";
+import { audiencesOf, mayRelay } from "./visibility-rules.ts";
 
 /** What this pool has to say. Nothing that law may want erased belongs into a payload (SPEC 4.1). */
 export interface EventDraft {
@@ -111,8 +111,8 @@ interface Arrival {
 }
 
 /**
- * One object per pool: it orders, clocks and signs (SPEC 4.1). The rules are in `clock.ts`, `log-machine.ts` and
- * `visibility.ts`; this shell owns the keys, the tables, time, and who waits for the next event.
+ * One object per pool: it orders, clocks and signs (SPEC 4.1). The rules are in `clock-rules.ts`, `log-machine.ts` and
+ * `visibility-rules.ts`; this shell owns the keys, the tables, time, and who waits for the next event.
  */
 export class EventLog extends DurableObject<Env> {
   readonly #outbox: Outbox;

@@ -1,7 +1,7 @@
 import type { SharedEvent } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
-import { EVENT_LOG } from "../http/pool-objects.ts";
+import { EVENT_LOG } from "../object-names.ts";
 import type { AppendedEvent } from "./event-ledger.ts";
 import type { EventDraft } from "./event-log-object.ts";
 

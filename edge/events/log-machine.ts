@@ -1,6 +1,6 @@
 import { GENESIS_CHAIN, nextChain } from "../../schema/crypto/signed-event.ts";
 import type { Audience } from "../../schema/wire/events.ts";
-import { type Clock, NEVER } from "./clock.ts";
+import { type Clock, NEVER } from "./clock-rules.ts";
 
 /** Where an audience stands: its last number, the chain up to it, and our clock when it was given. */
 export interface Head {
@@ -56,7 +56,7 @@ export function newLog(logId: string, clock: Clock = NEVER): LogState {
 
 /**
  * Takes one event at the end of each of its audiences. Pure: the hash comes in. `clock` is ours after the event, and
- * never earlier than the state's: whoever calls has it from `clock.ts`.
+ * never earlier than the state's: whoever calls has it from `clock-rules.ts`.
  */
 export function append(
   state: LogState,

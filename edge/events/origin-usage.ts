@@ -1,7 +1,7 @@
 import { hash } from "node:crypto";
 import { fromHex } from "../../schema/crypto/bytes.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
-import type { OriginUse } from "./origin-quota.ts";
+import type { OriginUse } from "./origin-quota-rules.ts";
 
 /** Persisted contract: a row of `origins`. */
 interface OriginRow extends Record<string, SqlStorageValue> {

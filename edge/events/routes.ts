@@ -6,8 +6,8 @@ import { eventsQuery, type RecordedEvent, type SignedCheckpoint } from "../../sc
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { AdminEnv } from "../http/app-env.ts";
 import { fail } from "../http/errors.ts";
-import { poolKeys } from "../http/pool-keys.ts";
-import { EVENT_LOG } from "../http/pool-objects.ts";
+import { poolKeys } from "../identity/pool-keys.ts";
+import { EVENT_LOG } from "../object-names.ts";
 import { checkpointsKept, eventsAfter } from "./store.ts";
 
 /** `/admin/api/events`: the log for its operator, who may see all of it. Mounted behind an admin token. */

@@ -21,26 +21,34 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import { checkpointRow } from "../events/checkpoint-row.ts";
 import { EventOutbox } from "../events/event-outbox.ts";
-import { poolKeys } from "../http/pool-keys.ts";
-import { EVENT_LOG, PEER_REGISTRY } from "../http/pool-objects.ts";
-import { within } from "../http/within.ts";
-import { OneAlarm } from "../record/one-alarm.ts";
+import { poolKeys } from "../identity/pool-keys.ts";
+import { OneAlarm } from "../limits/one-alarm.ts";
+import { within } from "../limits/within.ts";
+import { EVENT_LOG, PEER_REGISTRY } from "../object-names.ts";
 import { Outbox } from "../record/outbox.ts";
-import type { Absence } from "./absence.ts";
-import { Admissions } from "./admissions.ts";
-import { DeliveryQueue, type GiveUpReason, type Message } from "./delivery-queue.ts";
-import { type DeskOwner, EventDesk, type Pulled, type PullRequest, type Pushed } from "./event-desk.ts";
-import type { PeerAddress } from "./peer-client.ts";
-import { PeerLine } from "./peer-line.ts";
-import { peerRateLimits } from "./peer-rate.ts";
-import { identityOfRow, isSamePeer, type PeerIdentity, rowOfPeer, trustOfRow } from "./peer-record.ts";
-import type { MemberStanding } from "./peer-registry-object.ts";
-import { PeerSync, type SyncView } from "./peer-sync.ts";
-import { ReceivedGrants } from "./received-grants.ts";
-import type { AdmissionRequest, SignedAdmission } from "./signed-admission.ts";
-import { peersChanged } from "./store.ts";
-import type { Unfollowable } from "./sync-machine.ts";
-import { decide, type GrantStep, type PeerTrust, prove, remove, type TrustStep, trustInEffect } from "./trust.ts";
+import type { Absence } from "./delivery/availability-rules.ts";
+import { DeliveryQueue, type GiveUpReason, type Message } from "./delivery/delivery-queue.ts";
+import { PeerLine } from "./delivery/peer-channel.ts";
+import type { PeerAddress } from "./delivery/peer-client.ts";
+import { identityOfRow, isSamePeer, type PeerIdentity, rowOfPeer, trustOfRow } from "./peering/peer-record-rules.ts";
+import type { MemberStanding } from "./peering/peer-registry-object.ts";
+import { ReceivedGrants } from "./peering/received-grants.ts";
+import { peersChanged } from "./peering/store.ts";
+import {
+  decide,
+  type GrantStep,
+  type PeerTrust,
+  prove,
+  remove,
+  type TrustStep,
+  trustInEffect,
+} from "./peering/trust-rules.ts";
+import { Admissions } from "./signing/admissions.ts";
+import { peerRateLimits } from "./signing/peer-rate-rules.ts";
+import type { AdmissionRequest, SignedAdmission } from "./signing/signed-admission-rules.ts";
+import { type DeskOwner, EventDesk, type Pulled, type PullRequest, type Pushed } from "./sync/event-desk.ts";
+import { PeerSync, type SyncView } from "./sync/peer-sync.ts";
+import type { Unfollowable } from "./sync/sync-machine.ts";
 
 export type Admitted =
   | { ok: true; trust: TrustLevel }
@@ -86,7 +94,7 @@ const PURGE_MS = 60_000;
 
 /**
  * One object per peer (SPEC 1): what it may, what it sent, what waits to be sent to it, and how far either follows the
- * other. The rules are in `signed-admission.ts`, `trust.ts`, `delivery.ts` and `sync-machine.ts`. It is made by a
+ * other. The rules are in `signed-admission-rules.ts`, `trust-rules.ts`, `delivery-machine.ts` and `sync-machine.ts`. It is made by a
  * registration that proved the peer's key, and by nothing else.
  */
 export class Bond extends DurableObject<Env> {

@@ -4,17 +4,17 @@ import type { AdminEnv } from "../http/app-env.ts";
 import { requireAdmin } from "../http/authentication.ts";
 import { adminBody } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
-import { EVENT_LOG, PEER_REGISTRY } from "../http/pool-objects.ts";
+import { EVENT_LOG, PEER_REGISTRY } from "../object-names.ts";
 import { changeFederationPolicy, readFederationPolicy } from "../pool/federation-check.ts";
 import { tellPolicyChanges } from "../pool/pool-policy.ts";
-import { eventSyncRoutes } from "./event-routes.ts";
-import { ownCard, ownIdentityCard } from "./own-card.ts";
-import { peerRoutes } from "./peer-routes.ts";
-import { tellRefusedRequests } from "./refusal-counters.ts";
-import { registrationRoutes } from "./registration-routes.ts";
-import { resumePeers } from "./resume.ts";
-import { countRefusedRequests, type FederatedEnv, federated } from "./signed-peer.ts";
-import { listPeers } from "./store.ts";
+import { resumePeers } from "./delivery/resume.ts";
+import { ownCard, ownIdentityCard } from "./peering/own-card.ts";
+import { peerRoutes } from "./peering/peer-routes.ts";
+import { registrationRoutes } from "./peering/registration-routes.ts";
+import { listPeers } from "./peering/store.ts";
+import { tellRefusedRequests } from "./signing/refusal-counters.ts";
+import { countRefusedRequests, type FederatedEnv, federated } from "./signing/signed-peer.ts";
+import { eventSyncRoutes } from "./sync/event-routes.ts";
 
 /** `/api/federation`. Each route asks the kill switch: unsigned ones by `federated`, the others in `signed-peer.ts`. */
 export const federationApi = new Hono<FederatedEnv>()

@@ -3,9 +3,9 @@ import { createMiddleware } from "hono/factory";
 import { utf8 } from "../../schema/crypto/bytes.ts";
 import { BOOTSTRAP_ADMIN } from "../../schema/wire/admin-api.ts";
 import type { Env } from "../env.ts";
+import { poolKeys } from "../identity/pool-keys.ts";
 import type { AdminEnv, AppEnv, ClientEnv } from "./app-env.ts";
 import { fail } from "./errors.ts";
-import { poolKeys } from "./pool-keys.ts";
 
 /** A key that this pool issued; whether it is still good, its `Account` says. */
 export interface ClientIdentity {

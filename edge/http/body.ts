@@ -3,9 +3,9 @@ import type * as z from "zod";
 import { concat } from "../../schema/crypto/bytes.ts";
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
-import type { BodyRoom, GrowingBody } from "./body-room.ts";
 import { fail } from "./errors.ts";
 import { hasMoreValuesThan } from "./json-values.ts";
+import type { BodyRoom, GrowingBody } from "./unauthenticated-bodies.ts";
 
 /** `message`: says more than the code's own sentence, where there is more to say. */
 interface Unread {

@@ -2,7 +2,7 @@
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import type { FinishReason, TokenLogprob, Usage } from "../../schema/wire/worker-frames.ts";
 import type { ErrorDetails } from "../http/error-body.ts";
-import type { CallHead } from "./answer-format.ts";
+import type { CallHead } from "./formats/answer-format.ts";
 import type { PartEnd } from "./job-group.ts";
 
 export interface Served {

@@ -3,12 +3,12 @@ import type { Context } from "hono";
 import { type BodyProblem, type ClientApi, parseClientBody } from "../../schema/wire/client-api.ts";
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import type { AccountAdmission, AccountCharge } from "../accounts/account-object.ts";
+import { type AskedAdmission, agedBy, type RateLimits } from "../accounts/admission-rules.ts";
 import type { ClientEnv } from "../http/app-env.ts";
 import { discardBody, parseJson, readBytes } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
-import { RefusedKeys } from "../http/refused-keys.ts";
-import type { AccountAdmission, AccountCharge } from "./account-object.ts";
-import { type AskedAdmission, agedBy, type RateLimits } from "./admission.ts";
+import { RefusedKeys } from "../limits/refused-keys.ts";
 import { BodiesUnderWay } from "./bodies-under-way.ts";
 import { BodyPace } from "./body-pace.ts";
 

@@ -1,6 +1,6 @@
 /** What the stateless Worker says to a lane, and what a lane answers about itself. Shapes only. */
 import type { JobKind, JobRequest } from "../../schema/wire/worker-frames.ts";
-import type { AnswerDialect } from "./answer-format.ts";
+import type { AnswerDialect } from "./formats/answer-format.ts";
 import type { ModelLoad } from "./served-models.ts";
 
 export const LANE_JOBS_URL = "https://lane/jobs";

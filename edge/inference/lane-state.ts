@@ -12,8 +12,8 @@ import type {
   ToolCall,
   Usage,
 } from "../../schema/wire/worker-frames.ts";
-import type { AnswerDialect } from "./answer-format.ts";
 import type { Said } from "./answer-rules.ts";
+import type { AnswerDialect } from "./formats/answer-format.ts";
 import { type LaneBytes, noBytes } from "./lane-bytes.ts";
 import type { Need } from "./worker-request.ts";
 

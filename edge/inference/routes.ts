@@ -15,15 +15,15 @@ import {
 import { responsesApi } from "../../schema/wire/responses-api.ts";
 import { responsesEcho, responsesProblem, toResponsesRequest } from "../../schema/wire/responses-request.ts";
 import type { JobKind, JobRequest } from "../../schema/wire/worker-frames.ts";
+import type { LookupAdmission } from "../accounts/admission-rules.ts";
 import type { Env } from "../env.ts";
 import type { ClientEnv } from "../http/app-env.ts";
 import { requireClientKey } from "../http/authentication.ts";
 import { clientCors } from "../http/cors.ts";
 import { fail } from "../http/errors.ts";
-import { RefusedKeys } from "../http/refused-keys.ts";
 import { isRequestId, REQUEST_ID_HEADER } from "../http/request-id.ts";
+import { RefusedKeys } from "../limits/refused-keys.ts";
 import { MAIN_LANE } from "../workers/lane-link.ts";
-import type { LookupAdmission } from "./admission.ts";
 import { admitted, clientBody, rateLimitHeaders } from "./client-body.ts";
 import { LANE_JOBS_URL, type LaneJob } from "./lane-api.ts";
 import { findEndedJob } from "./store.ts";

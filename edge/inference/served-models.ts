@@ -1,7 +1,7 @@
 /** What the connected workers of a lane serve now. Pure. */
 
 import type { JobKind, JobRequest } from "../../schema/wire/worker-frames.ts";
-import type { AnswerDialect } from "./answer-format.ts";
+import type { AnswerDialect } from "./formats/answer-format.ts";
 import type { LaneState } from "./lane-state.ts";
 import { type Need, needsOf, unmetNeed } from "./worker-request.ts";
 

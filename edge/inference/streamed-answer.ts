@@ -4,9 +4,9 @@ import type { FinishReason, Usage } from "../../schema/wire/worker-frames.ts";
 import type { ErrorDetails } from "../http/error-body.ts";
 import { errorResponse } from "../http/errors.ts";
 import { AnswerBody } from "./answer-body.ts";
-import { type AnswerFormat, type AnswerHead, comment } from "./answer-format.ts";
-import { answerFormat } from "./answer-formats.ts";
 import { type Answer, type AnswerEvents, type Served, servedHeaders, type TextPiece } from "./answers.ts";
+import { type AnswerFormat, type AnswerHead, comment } from "./formats/answer-format.ts";
+import { answerFormat } from "./formats/answer-formats.ts";
 import type { PartEnd } from "./job-group.ts";
 
 /**

@@ -4,10 +4,10 @@ import type { Usage } from "../../schema/wire/worker-frames.ts";
 import type { ErrorDetails } from "../http/error-body.ts";
 import { errorResponse } from "../http/errors.ts";
 import { AnswerBody } from "./answer-body.ts";
-import type { AnswerFormat, AnswerHead } from "./answer-format.ts";
-import { answerFormat } from "./answer-formats.ts";
 import { type Answer, type AnswerEvents, servedHeaders } from "./answers.ts";
-import { embeddingPieces } from "./embedding-format.ts";
+import type { AnswerFormat, AnswerHead } from "./formats/answer-format.ts";
+import { answerFormat } from "./formats/answer-formats.ts";
+import { embeddingPieces } from "./formats/embedding-format.ts";
 import { type PartEnd, servedTogether } from "./job-group.ts";
 
 const JSON_BODY = { "content-type": "application/json" };

@@ -8,7 +8,7 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import { isPlain } from "../../schema/wire/plain-keywords.ts";
 import { plainSchema } from "../../schema/wire/plain-schema.ts";
 import type { ChatRequest, JobRequest, Manifest } from "../../schema/wire/worker-frames.ts";
-import type { AnswerDialect } from "./answer-format.ts";
+import type { AnswerDialect } from "./formats/answer-format.ts";
 
 interface Able {
   /** Of the worker protocol: 2 for v1.2. */

@@ -2,7 +2,7 @@ import { waitUntil } from "cloudflare:workers";
 import { type FederationPolicy, federationPolicy } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
-import { SharedAnswer } from "../http/shared-answer.ts";
+import { SharedAnswer } from "../limits/shared-answer.ts";
 import { askSwitches, changePolicy } from "./pool-policy.ts";
 import type { ChangedPolicy } from "./pool-policy-object.ts";
 

@@ -3,7 +3,7 @@ import type { EventBody } from "../../schema/wire/events.ts";
 import { FEDERATION_POLICY_DEFAULTS, type FederationPolicy, UNNAMED_POOL } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
-import { EVENT_LOG } from "../http/pool-objects.ts";
+import { EVENT_LOG } from "../object-names.ts";
 
 /** Persisted contract: what an operator sets once for the whole pool. */
 export interface PoolSettings {

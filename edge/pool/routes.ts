@@ -2,7 +2,7 @@ import { Hono } from "hono";
 import { changePoolBody } from "../../schema/wire/admin-api.ts";
 import type { AdminEnv } from "../http/app-env.ts";
 import { adminBody } from "../http/body.ts";
-import { poolKeys } from "../http/pool-keys.ts";
+import { poolKeys } from "../identity/pool-keys.ts";
 import { changePoolSettings, poolSettings, tellPolicyChanges } from "./pool-policy.ts";
 import type { PoolSettings } from "./pool-policy-object.ts";
 

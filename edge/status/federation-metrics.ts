@@ -4,8 +4,8 @@
  */
 import { SIGNATURE_REFUSALS } from "../../schema/crypto/request-signature.ts";
 import type { LogCounts } from "../events/event-log-object.ts";
-import type { OriginUse } from "../events/origin-quota.ts";
-import type { Census } from "../federation/peer-registry-object.ts";
+import type { OriginUse } from "../events/origin-quota-rules.ts";
+import type { Census } from "../federation/peering/peer-registry-object.ts";
 import { family, type Sample } from "./exposition.ts";
 
 export interface MeasuredFederation {

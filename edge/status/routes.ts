@@ -1,11 +1,11 @@
 import { type Context, Hono } from "hono";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
-import { tellRefusedRequests } from "../federation/refusal-counters.ts";
+import { tellRefusedRequests } from "../federation/signing/refusal-counters.ts";
 import type { AppEnv } from "../http/app-env.ts";
 import { requireMetricsReader } from "../http/authentication.ts";
-import { EVENT_LOG as THE_LOG, PEER_REGISTRY as THE_PEERS } from "../http/pool-objects.ts";
-import { within } from "../http/within.ts";
+import { within } from "../limits/within.ts";
+import { EVENT_LOG as THE_LOG, PEER_REGISTRY as THE_PEERS } from "../object-names.ts";
 import { MAIN_LANE } from "../workers/lane-link.ts";
 import { federationText } from "./federation-metrics.ts";
 import { prometheusText } from "./metrics.ts";

@@ -10,8 +10,8 @@ import type { AdminEnv, AppEnv } from "../http/app-env.ts";
 import { bearer } from "../http/authentication.ts";
 import { adminBody } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
-import { poolKeys } from "../http/pool-keys.ts";
-import { RefusedKeys } from "../http/refused-keys.ts";
+import { poolKeys } from "../identity/pool-keys.ts";
+import { RefusedKeys } from "../limits/refused-keys.ts";
 import { CONNECT_HEADERS, LANE_CONNECT_URL, MAIN_LANE } from "./lane-link.ts";
 import { listTokens } from "./store.ts";
 

@@ -13,9 +13,9 @@ import {
 import { minorOf } from "../../schema/wire/worker-protocol.ts";
 import { errorResponse } from "../http/errors.ts";
 import { hasMoreValuesThan } from "../http/json-values.ts";
-import { binding, type EnrolmentRefusal, enrolment } from "./enrolment.ts";
+import { binding, type EnrolmentRefusal, enrolment } from "./enrolment-rules.ts";
 import { checkHello } from "./handshake.ts";
-import { HandshakeRates } from "./handshake-rate.ts";
+import { HandshakeRates } from "./handshake-rate-rules.ts";
 import { CONNECT_HEADERS } from "./lane-link.ts";
 import type { TokenLedger } from "./token-ledger.ts";
 

@@ -36,7 +36,7 @@ const WAIT_MS = 1_000;
 /**
  * Why calls to peers failed. The Worker is told a reference and no more, and the log is no place for it: a bond asks
  * again for hours, and each note has its peer's address. So they are kept here, a few, for the Worker that asks for its
- * admin (`edge/federation/peer-client.ts`).
+ * admin (`edge/federation/delivery/peer-client.ts`).
  */
 export class NetworkNotes {
   readonly #known = new Map<string, NetworkFailure>();

@@ -1,8 +1,8 @@
 import { LlamaGrammarEvaluationState } from "node-llama-cpp";
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import { readJsonSchema } from "../../schema/wire/json-schema.ts";
-import { DEAR_SCHEMAS, dearTools } from "../../scripts/fuzz/dear-schemas.ts";
 import { jsonGrammar } from "../../worker-agent/engine/tool-calls.ts";
+import { DEAR_SCHEMAS, dearTools } from "../fuzz/dear-schemas.ts";
 import { answer, chat, type LoadedModel, loadEmbedded } from "./loaded-model.ts";
 
 /** What a worker may grow by, whatever schemas it is sent. */

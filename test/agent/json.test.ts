@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import * as z from "zod";
-import { ENDLESS_CHOICES } from "../../scripts/fuzz/schemas.ts";
+import { ENDLESS_CHOICES } from "../fuzz/schemas.ts";
 import { answer, chat, type LoadedModel, loadEmbedded } from "./loaded-model.ts";
 
 /** What the grammar lets through, from a model that knows nothing of JSON: silly, and always valid. */

@@ -5,7 +5,7 @@ import { connect } from "node:net";
 import { gzipSync } from "node:zlib";
 import { beforeAll, describe, expect, it } from "vitest";
 import { LIMITS } from "../../schema/wire/limits.ts";
-import { residentMiB } from "../../scripts/fuzz/fuzz.ts";
+import { residentMiB } from "../fuzz/run.ts";
 import { openFederation, SAID } from "./federation-support.ts";
 import { type Script, ScriptedPeer } from "./scripted-peer.ts";
 import { type PoolProcess, startPool, waitFor } from "./support.ts";

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ERRORS } from "../../schema/wire/errors.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { JobFrame } from "../../schema/wire/worker-frames.ts";
-import type { WorkerSocket } from "../../scripts/fuzz/worker-socket.ts";
+import type { WorkerSocket } from "../fuzz/worker-socket.ts";
 import { type HardPool, quiet, rawClient, rawPost, startHardPool, until } from "./hardening-support.ts";
 
 /** Answers that are as large as they may be, and larger, and clients that do not read them. */

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { fuzz } from "../../scripts/fuzz/fuzz.ts";
+import { fuzz } from "../fuzz/run.ts";
 
 /** A small part of what `npm run fuzz` does; the seed is printed, and with it the same is sent again. */
 it("whatever clients, operators, workers and peers send, the pool answers in its own codes and serves others meanwhile", async () => {

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { Http } from "../../scripts/fuzz/http.ts";
+import { Http } from "../fuzz/http.ts";
 import {
   askChat,
   chatBody,

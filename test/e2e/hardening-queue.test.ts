@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { JobFrame } from "../../schema/wire/worker-frames.ts";
-import type { WorkerSocket } from "../../scripts/fuzz/worker-socket.ts";
+import type { WorkerSocket } from "../fuzz/worker-socket.ts";
 import { askChat, type HardPool, quiet, startHardPool, until } from "./hardening-support.ts";
 
 let pool: HardPool;

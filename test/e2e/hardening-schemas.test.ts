@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
-import { DEAR_SCHEMAS } from "../../scripts/fuzz/dear-schemas.ts";
+import { DEAR_SCHEMAS } from "../fuzz/dear-schemas.ts";
 import { startPool, startWorker } from "./support.ts";
 
 const MOST_MIB = 200;

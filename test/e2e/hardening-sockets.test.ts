@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { CLOSE, LIMITS } from "../../schema/wire/limits.ts";
 import type { JobFrame } from "../../schema/wire/worker-frames.ts";
 import { end, startChild } from "../../scripts/bench/rig.ts";
-import type { Closed, WorkerSocket } from "../../scripts/fuzz/worker-socket.ts";
+import type { Closed, WorkerSocket } from "../fuzz/worker-socket.ts";
 import {
   askChat,
   chatBody,

@@ -3,11 +3,11 @@ import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
 import type { JobKind } from "../../schema/wire/worker-frames.ts";
-import { heldByLanes, metricSum, residentMiB } from "../../scripts/fuzz/fuzz.ts";
-import { Http } from "../../scripts/fuzz/http.ts";
-import { WorkerSocket } from "../../scripts/fuzz/worker-socket.ts";
 import { type AdminClient, adminClient } from "../../scripts/runtime/admin-client.ts";
 import { type PoolOptions, startPool } from "../../scripts/runtime/pool-runtime.ts";
+import { Http } from "../fuzz/http.ts";
+import { heldByLanes, metricSum, residentMiB } from "../fuzz/run.ts";
+import { WorkerSocket } from "../fuzz/worker-socket.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 
 /** A real pool in workerd, and hands to do it harm with: workers and clients frame by frame, byte by byte. */

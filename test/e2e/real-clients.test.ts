@@ -1,6 +1,6 @@
 import { beforeAll } from "vitest";
 import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
-import { WorkerSocket } from "../../scripts/fuzz/worker-socket.ts";
+import { WorkerSocket } from "../fuzz/worker-socket.ts";
 import { anthropicCases } from "./real-clients/anthropic.ts";
 import { langchainCases } from "./real-clients/langchain.ts";
 import { openaiCases } from "./real-clients/openai.ts";

@@ -2,7 +2,7 @@ import OpenAI from "openai";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { JobFrame } from "../../schema/wire/worker-frames.ts";
-import type { WorkerSocket } from "../../scripts/fuzz/worker-socket.ts";
+import type { WorkerSocket } from "../fuzz/worker-socket.ts";
 import { chatBody, type HardPool, quiet, rawChat, rawClient, startHardPool, until } from "./hardening-support.ts";
 
 /** Whole answers that take longer than their status may wait. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import type { AnswerHead } from "../../edge/inference/answer-format.ts";
 import type { AnswerEvents } from "../../edge/inference/answers.ts";
+import type { AnswerHead } from "../../edge/inference/formats/answer-format.ts";
 import type { PartEnd } from "../../edge/inference/job-group.ts";
 import { StreamedAnswer } from "../../edge/inference/streamed-answer.ts";
 import { WholeAnswer } from "../../edge/inference/whole-answer.ts";

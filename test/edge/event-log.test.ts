@@ -12,7 +12,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { TakenEvent } from "../../edge/events/event-ledger.ts";
 import type { EventDraft } from "../../edge/events/event-log-object.ts";
 import { eventsAfter } from "../../edge/events/store.ts";
-import { poolKeys } from "../../edge/http/pool-keys.ts";
+import { poolKeys } from "../../edge/identity/pool-keys.ts";
 import { generateSecretKey, type Signer, signerFrom } from "../../schema/crypto/ed25519.ts";
 import {
   equivocation,

@@ -1,7 +1,7 @@
 import { abortAllDurableObjects, evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
-import { backoffMs } from "../../edge/federation/delivery.ts";
+import { backoffMs } from "../../edge/federation/delivery/delivery-machine.ts";
 import { errorBody } from "../../edge/http/error-body.ts";
 import { openEvent } from "../../schema/crypto/signed-event.ts";
 import type { PushBody, SignedEvent } from "../../schema/wire/events.ts";

@@ -2,7 +2,7 @@ import { abortAllDurableObjects, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { EventLog } from "../../edge/events/event-log-object.ts";
-import { NO_TRAFFIC, type PeerTraffic } from "../../edge/federation/signed-admission.ts";
+import { NO_TRAFFIC, type PeerTraffic } from "../../edge/federation/signing/signed-admission-rules.ts";
 import type { SignedEvent } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { freshPool, outcome, type PeerDouble, peerAt } from "./peer-double.ts";

@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import type * as z from "zod";
 import { type EventDraft, EventLog } from "../../edge/events/event-log-object.ts";
-import { maySee } from "../../edge/events/visibility.ts";
+import { maySee } from "../../edge/events/visibility-rules.ts";
 import { GENESIS_CHAIN, nextChain, openCheckpoint, openEvent } from "../../schema/crypto/signed-event.ts";
 import {
   type PeerAudience,

@@ -1,7 +1,7 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
-import { isQuotaSpent, rowBytes } from "../../edge/events/origin-quota.ts";
+import { isQuotaSpent, rowBytes } from "../../edge/events/origin-quota-rules.ts";
 import type { SignedEvent } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { freshPool, type PeerDouble, peerAt, setPolicy } from "./peer-double.ts";

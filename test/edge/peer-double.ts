@@ -3,7 +3,7 @@ import { env } from "cloudflare:workers";
 import { createHash } from "node:crypto";
 import { vi } from "vitest";
 import { append, type LogState, newLog } from "../../edge/events/log-machine.ts";
-import { poolKeys } from "../../edge/http/pool-keys.ts";
+import { poolKeys } from "../../edge/identity/pool-keys.ts";
 import { toBase64, toHex, utf8 } from "../../schema/crypto/bytes.ts";
 import { generateSecretKey, type Signer, signerFrom } from "../../schema/crypto/ed25519.ts";
 import { answerLivenessChallenge } from "../../schema/crypto/liveness-proof.ts";

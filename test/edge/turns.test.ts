@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { Turns } from "../../edge/federation/turns.ts";
+import { Turns } from "../../edge/federation/sync/turns.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 
 beforeEach(() => void vi.useFakeTimers());

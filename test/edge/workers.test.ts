@@ -3,7 +3,7 @@ import { env } from "cloudflare:workers";
 import { describe, expect, it, vi } from "vitest";
 import { Lane } from "../../edge/inference/lane-object.ts";
 import { Outbox } from "../../edge/record/outbox.ts";
-import { HandshakeRates } from "../../edge/workers/handshake-rate.ts";
+import { HandshakeRates } from "../../edge/workers/handshake-rate-rules.ts";
 import { MAIN_LANE } from "../../edge/workers/lane-link.ts";
 import { TokenLedger } from "../../edge/workers/token-ledger.ts";
 import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";

@@ -1,6 +1,6 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { generateSecretKey, signerFrom } from "../../../schema/crypto/ed25519.ts";
-import { WorkerSocket } from "../../fuzz/worker-socket.ts";
+import { WorkerSocket } from "../../../test/fuzz/worker-socket.ts";
 import type { AttackReport, AttackTarget } from "./attack.ts";
 
 const AT_ONCE = 4;

@@ -1,8 +1,8 @@
 import { Hono } from "hono";
 import type { Env } from "../../../edge/env.ts";
-import { type FederatedEnv, federated } from "../../../edge/federation/signed-peer.ts";
-import { EVENT_LOG } from "../../../edge/http/pool-objects.ts";
+import { type FederatedEnv, federated } from "../../../edge/federation/signing/signed-peer.ts";
 import pool from "../../../edge/index.ts";
+import { EVENT_LOG } from "../../../edge/object-names.ts";
 
 export * from "../../../edge/index.ts";
 

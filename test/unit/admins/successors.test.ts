@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { expect, it } from "vitest";
-import { nextTimeOf, withSuccessors } from "../../../edge/admins/successors.ts";
+import { nextTimeOf, withSuccessors } from "../../../edge/admins/successor-rules.ts";
 import type { AdminTokenRow } from "../../../schema/db/admin-tokens.ts";
 
 const made = (id: string, name: string, createdBy: string, createdAtMs: number): AdminTokenRow => ({

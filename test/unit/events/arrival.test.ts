@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { type ArrivalStep, arrive } from "../../../edge/events/arrival.ts";
-import { NEVER } from "../../../edge/events/clock.ts";
+import { NEVER } from "../../../edge/events/clock-rules.ts";
 import type { EventBody, Visibility } from "../../../schema/wire/events.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 

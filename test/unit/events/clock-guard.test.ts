@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { compare, NEVER, tick } from "../../../edge/events/clock.ts";
-import { aheadOfPeerMs, clockRefusal } from "../../../edge/events/clock-guard.ts";
+import { aheadOfPeerMs, clockRefusal } from "../../../edge/events/clock-guard-rules.ts";
+import { compare, NEVER, tick } from "../../../edge/events/clock-rules.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
 const NOW_US = 1_800_000_000_000_000;

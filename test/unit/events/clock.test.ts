@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { adopt, type Clock, compare, NEVER, observe, tick } from "../../../edge/events/clock.ts";
+import { adopt, type Clock, compare, NEVER, observe, tick } from "../../../edge/events/clock-rules.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
 const S = 1_000_000;

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { append, newLog } from "../../../edge/events/log-machine.ts";
-import { audiencesOf } from "../../../edge/events/visibility.ts";
+import { audiencesOf } from "../../../edge/events/visibility-rules.ts";
 import { GENESIS_CHAIN, nextChain } from "../../../schema/crypto/signed-event.ts";
 import { type Audience, audience, visibility } from "../../../schema/wire/events.ts";
 

@@ -8,7 +8,7 @@ import {
   maySee,
   ttlOnwards,
   type Visible,
-} from "../../../edge/events/visibility.ts";
+} from "../../../edge/events/visibility-rules.ts";
 import { type Visibility, visibility } from "../../../schema/wire/events.ts";
 
 const alice = "a1".repeat(32);

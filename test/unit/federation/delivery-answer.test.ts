@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import type { Outcome } from "../../../edge/federation/delivery.ts";
-import { readPushAnswer, readRetryAfter } from "../../../edge/federation/delivery-answer.ts";
+import { readPushAnswer, readRetryAfter } from "../../../edge/federation/delivery/delivery-answer-rules.ts";
+import type { Outcome } from "../../../edge/federation/delivery/delivery-machine.ts";
 import { errorBody } from "../../../edge/http/error-body.ts";
 
 const pushed = (accepted: number, duplicates: number, rejected: number) => ({

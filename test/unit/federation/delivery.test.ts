@@ -12,7 +12,7 @@ import {
   type Outcome,
   peerIsBack,
   startTry,
-} from "../../../edge/federation/delivery.ts";
+} from "../../../edge/federation/delivery/delivery-machine.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
 const NOW = 1_776_358_800_000;

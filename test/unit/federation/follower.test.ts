@@ -1,6 +1,6 @@
 import { expect, it, vi } from "vitest";
-import { type FollowedLog, Follower } from "../../../edge/federation/follower.ts";
-import { NOTHING_FOLLOWED, type Source } from "../../../edge/federation/sync-machine.ts";
+import { type FollowedLog, Follower } from "../../../edge/federation/sync/follower.ts";
+import { NOTHING_FOLLOWED, type Source } from "../../../edge/federation/sync/sync-machine.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
 /** Who starts and stops a follower; what it does is tried in workerd (`test/edge/federation-following.test.ts`). */

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type KeysById, PeerKeys } from "../../../edge/federation/peer-keys.ts";
+import { type KeysById, PeerKeys } from "../../../edge/federation/signing/peer-keys.ts";
 import { toHex } from "../../../schema/crypto/bytes.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { takeCell } from "../../../edge/federation/cell-rate.ts";
+import { takeStrangerGrant } from "../../../edge/federation/peering/stranger-rate-rules.ts";
+import { takeCell } from "../../../edge/federation/signing/cell-rate.ts";
 import {
   arrivalCostUs,
   chargeWork,
@@ -9,8 +10,7 @@ import {
   restMs,
   sizeOf,
   workWaitMs,
-} from "../../../edge/federation/peer-work-rate.ts";
-import { takeStrangerGrant } from "../../../edge/federation/stranger-rate.ts";
+} from "../../../edge/federation/sync/peer-work-rate-rules.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
 const NOW = 1_776_358_800_000;

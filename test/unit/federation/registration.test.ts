@@ -1,13 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { type ChallengeOwner, challengeMaker } from "../../../edge/federation/peering/registration-challenge.ts";
 import {
   confirmRegistration,
   type LowTrustPeer,
   NO_REGISTRATIONS,
   type Registrations,
   roomForStranger,
-} from "../../../edge/federation/registration.ts";
-import { type ChallengeOwner, challengeMaker } from "../../../edge/federation/registration-challenge.ts";
+} from "../../../edge/federation/peering/registration-rules.ts";
 import { registerAnswer } from "../../../schema/wire/federation.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import { seed } from "../crypto/ed25519-cases.ts";

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { type ReverseVerifies, startReverseVerify } from "../../../edge/federation/reverse-verify.ts";
+import { type ReverseVerifies, startReverseVerify } from "../../../edge/federation/peering/reverse-verify-rules.ts";
 
 const NOW = 1_776_358_800_000;
 const calls = (count: number): ReverseVerifies =>

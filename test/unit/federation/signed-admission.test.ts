@@ -1,13 +1,22 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { peerRateLimits, type RateKind, takeRate, UNUSED_RATE } from "../../../edge/federation/peer-rate.ts";
-import { afterPurge, expiredThroughSeconds, type NonceRow } from "../../../edge/federation/replay-window.ts";
+import {
+  peerRateLimits,
+  type RateKind,
+  takeRate,
+  UNUSED_RATE,
+} from "../../../edge/federation/signing/peer-rate-rules.ts";
+import {
+  afterPurge,
+  expiredThroughSeconds,
+  type NonceRow,
+} from "../../../edge/federation/signing/replay-window-rules.ts";
 import {
   type AdmissionRequest,
   admitSigned,
   NO_TRAFFIC,
   type PeerTraffic,
-} from "../../../edge/federation/signed-admission.ts";
+} from "../../../edge/federation/signing/signed-admission-rules.ts";
 import { FEDERATION_POLICY_DEFAULTS } from "../../../schema/wire/federation.ts";
 
 const PEER_RATE_LIMITS = peerRateLimits(FEDERATION_POLICY_DEFAULTS);

@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { Outcome } from "../../../edge/federation/delivery.ts";
+import type { Outcome } from "../../../edge/federation/delivery/delivery-machine.ts";
+import type { PeerTrust } from "../../../edge/federation/peering/trust-rules.ts";
 import {
   type Arrival,
   acknowledge,
@@ -25,8 +26,7 @@ import {
   type Source,
   type Stretch,
   sentIn,
-} from "../../../edge/federation/sync-machine.ts";
-import type { PeerTrust } from "../../../edge/federation/trust.ts";
+} from "../../../edge/federation/sync/sync-machine.ts";
 import { equivocation, GENESIS_CHAIN, nextChain } from "../../../schema/crypto/signed-event.ts";
 import {
   type PeerAudience,

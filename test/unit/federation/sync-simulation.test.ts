@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import type { Flaw } from "../../../scripts/simulate/pool.ts";
-import { type SimulationOptions, type SimulationResult, simulate } from "../../../scripts/simulate/simulation.ts";
+import type { Flaw } from "../../simulate/pool.ts";
+import { type SimulationOptions, type SimulationResult, simulate } from "../../simulate/simulation.ts";
 
 // Seconds on a machine that has nothing else to do.
 vi.setConfig({ testTimeout: 60_000 });
@@ -85,10 +85,10 @@ describe("a simulation notices", () => {
   ])("%s", (_what, flaw, violation) => expect(firstViolation(simulate, { flaw })).toMatch(violation));
 
   afterEach(() => {
-    vi.doUnmock("../../../edge/events/visibility.ts");
-    vi.doUnmock("../../../edge/events/clock.ts");
-    vi.doUnmock("../../../edge/federation/trust.ts");
-    vi.doUnmock("../../../edge/federation/sync-machine.ts");
+    vi.doUnmock("../../../edge/events/visibility-rules.ts");
+    vi.doUnmock("../../../edge/events/clock-rules.ts");
+    vi.doUnmock("../../../edge/federation/peering/trust-rules.ts");
+    vi.doUnmock("../../../edge/federation/sync/sync-machine.ts");
     vi.resetModules();
   });
 
@@ -130,7 +130,7 @@ describe("a simulation notices", () => {
     const real = await vi.importActual<Rules>(path);
     vi.resetModules();
     vi.doMock(path, () => ({ ...real, ...broken(real) }));
-    const world = await import("../../../scripts/simulate/simulation.ts");
+    const world = await import("../../simulate/simulation.ts");
     expect(firstViolation(world.simulate)).toMatch(violation);
   });
 

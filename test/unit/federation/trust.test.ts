@@ -13,7 +13,7 @@ import {
   type TrustPolicy,
   type TrustStep,
   trustInEffect,
-} from "../../../edge/federation/trust.ts";
+} from "../../../edge/federation/peering/trust-rules.ts";
 import {
   type AuthTier,
   FEDERATION_POLICY_DEFAULTS,

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { BodyRoom, type GrowingBody } from "../../../edge/http/body-room.ts";
+import { BodyRoom, type GrowingBody } from "../../../edge/http/unauthenticated-bodies.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
 const MOST = LIMITS.unprovenBodiesBytes / LIMITS.unprovenBodyMinBytes;

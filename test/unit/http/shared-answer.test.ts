@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { type Moment, SharedAnswer } from "../../../edge/http/shared-answer.ts";
+import { type Moment, SharedAnswer } from "../../../edge/limits/shared-answer.ts";
 
 const LIMITS = { keptMs: 100, lostMs: 250 };
 const PATIENCE_MS = 1_000;

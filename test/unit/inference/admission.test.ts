@@ -8,7 +8,7 @@ import {
   newTraffic,
   renew,
   settle,
-} from "../../../edge/inference/admission.ts";
+} from "../../../edge/accounts/admission-rules.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
 const limits: KeyLimits = { requestsPerMinute: 60, tokensPerMinute: 600, streams: 2 };

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { Elsewhere } from "../../../edge/inference/elsewhere.ts";
+import { Elsewhere } from "../../../edge/inference/unserved-demand.ts";
 
 const offer = (connection: string, ...names: string[]) => ({ connection, models: names.map((name) => ({ name })) });
 

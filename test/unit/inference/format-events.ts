@@ -1,4 +1,4 @@
-import type { AnswerHead } from "../../../edge/inference/answer-format.ts";
+import type { AnswerHead } from "../../../edge/inference/formats/answer-format.ts";
 
 export const HEAD: AnswerHead = {
   jobId: "j",

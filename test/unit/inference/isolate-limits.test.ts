@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { RefusedKeys } from "../../../edge/http/refused-keys.ts";
 import { BodiesUnderWay } from "../../../edge/inference/bodies-under-way.ts";
+import { RefusedKeys } from "../../../edge/limits/refused-keys.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
 describe("a refusal that an isolate remembers", () => {

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { chatFormat } from "../../../edge/inference/chat-format.ts";
+import { chatFormat } from "../../../edge/inference/formats/chat-format.ts";
 import { JobGroup, newJobs, type PartEnd, servedTogether } from "../../../edge/inference/job-group.ts";
 import type { LaneJob } from "../../../edge/inference/lane-api.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";

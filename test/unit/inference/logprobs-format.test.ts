@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { answerFormat } from "../../../edge/inference/answer-formats.ts";
+import { answerFormat } from "../../../edge/inference/formats/answer-formats.ts";
 import type { TokenLogprob } from "../../../schema/wire/worker-frames.ts";
 import { HEAD } from "./format-events.ts";
 

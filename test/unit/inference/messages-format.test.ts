@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import type { AnswerFormat } from "../../../edge/inference/answer-format.ts";
-import { messagesFormat, tokenCountFormat } from "../../../edge/inference/messages-format.ts";
+import type { AnswerFormat } from "../../../edge/inference/formats/answer-format.ts";
+import { messagesFormat, tokenCountFormat } from "../../../edge/inference/formats/messages-format.ts";
 import { messagesAnswer, messagesEvent } from "../../../schema/wire/messages-answers.ts";
 import type { FinishReason } from "../../../schema/wire/worker-frames.ts";
 import { eventsIn, HEAD } from "./format-events.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import type { AnswerFormat } from "../../../edge/inference/answer-format.ts";
-import { responsesFormat } from "../../../edge/inference/responses-format.ts";
+import type { AnswerFormat } from "../../../edge/inference/formats/answer-format.ts";
+import { responsesFormat } from "../../../edge/inference/formats/responses-format.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import { responsesAnswer, responsesEvent } from "../../../schema/wire/responses-answers.ts";
 import type { FinishReason } from "../../../schema/wire/worker-frames.ts";

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { expect, it } from "vitest";
-import { OneAlarm } from "../../../edge/record/one-alarm.ts";
+import { OneAlarm } from "../../../edge/limits/one-alarm.ts";
 
 /** An object's alarm whose reads are answered when a test says so. */
 class SlowAlarm {

@@ -5,7 +5,7 @@ import { LIMITS } from "../../../schema/wire/limits.ts";
 import { isPlain } from "../../../schema/wire/plain-keywords.ts";
 import { plainSchema } from "../../../schema/wire/plain-schema.ts";
 import { SchemaBudget } from "../../../schema/wire/schema-budget.ts";
-import { ENDLESS_CHOICES, schemas } from "../../../scripts/fuzz/schemas.ts";
+import { ENDLESS_CHOICES, schemas } from "../../fuzz/schemas.ts";
 
 const strictly = (schema: unknown) => readJsonSchema(schema, { strict: true, budget: new SchemaBudget() });
 const rootOf = (schema: unknown) => {

@@ -1,0 +1,207 @@
+import { utf8 } from "../../../schema/crypto/bytes.ts";
+import { freshNonce, signRequest } from "../../../schema/crypto/request-signature.ts";
+import type { ErrorCode } from "../../../schema/wire/errors.ts";
+import { type FederationPolicy, isAllowedPeerUrl } from "../../../schema/wire/federation.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
+import { networkFailure } from "../../../schema/wire/network-failure.ts";
+import type { Env } from "../../env.ts";
+import { aheadOfPeerMs } from "../../events/clock-guard-rules.ts";
+import { hasMoreValuesThan } from "../../http/json-values.ts";
+import { poolKeys } from "../../identity/pool-keys.ts";
+import { checkFederation } from "../../pool/federation-check.ts";
+import { readRetryAfter } from "./delivery-answer-rules.ts";
+
+/** Where a call goes: the receiver's id is signed with the request, so that it is of use nowhere else. */
+export interface PeerAddress {
+  readonly atomId: string;
+  /** Origin of the peer, without a path. */
+  readonly url: string;
+  /** 1: its card lacks `sig_versions`. Spoken only where the policy allows it, and never after the peer spoke 2. */
+  readonly version: 1 | 2;
+}
+
+type NoAnswer = {
+  readonly ok: false;
+  readonly code:
+    | "federation/disabled"
+    | "federation/unreachable"
+    | "federation/private-address"
+    | "federation/legacy-off";
+  readonly failure?: CallFailure;
+};
+
+/**
+ * Why nothing came back, as far as the runtime tells the Worker: the code, or under which reference its own log has the
+ * cause. For our admin's eyes (`codeOf`), never a peer's: it says what is at an address.
+ */
+export type CallFailure = "federation/silent" | "federation/no-connection" | { readonly reference: string };
+
+export type PeerAnswer =
+  | {
+      readonly ok: true;
+      readonly status: number;
+      readonly body: unknown;
+      readonly retryAfterSeconds: number | null;
+      /** How far our clock is ahead of the answer's `Date`, at least; null where it does not say. */
+      readonly aheadMs: number | null;
+    }
+  | NoAnswer;
+
+export interface PeerCall {
+  readonly method: "GET" | "POST";
+  /** `pathname + search`. */
+  readonly target: string;
+  readonly body?: unknown;
+  /** Of the answer. */
+  readonly maxBytes?: number;
+}
+
+const UNREACHABLE: NoAnswer = Object.freeze({ ok: false, code: "federation/unreachable" });
+
+/**
+ * One signed request to a peer (SPEC 3.2, 3.7): only while the kill switch is on, through the network that the policy
+ * allows, no redirects, bounded in time and in what is read of the answer. Nothing else in `edge/` calls out.
+ */
+export async function callPeer(env: Env, peer: PeerAddress, call: PeerCall): Promise<PeerAnswer> {
+  return timed(async (signal) => {
+    const sentMs = Date.now();
+    return whole(await openPeer(env, peer, call, signal), sentMs, call.maxBytes);
+  });
+}
+
+/** The same for an answer that is a stream: its head, once it is there. `signal` ends it at any time. */
+export async function openPeer(
+  env: Env,
+  peer: PeerAddress,
+  call: PeerCall,
+  signal: AbortSignal,
+): Promise<Response | NoAnswer> {
+  const open = await openNetwork(env, peer.url);
+  if (!open.ok) return open;
+  if (peer.version === 1 && open.policy.legacy_signatures === "off")
+    return { ok: false, code: "federation/legacy-off" };
+  const { signer } = await poolKeys(env);
+  const { method, target } = call;
+  const body = call.body === undefined ? new Uint8Array() : utf8(JSON.stringify(call.body));
+  const signed = await signRequest(signer, {
+    method,
+    target,
+    body,
+    destination: peer.version === 1 ? null : peer.atomId,
+    timestampSeconds: Math.floor(Date.now() / 1_000),
+    nonce: freshNonce(),
+  });
+  const hasBody = call.body !== undefined;
+  return send(open.network, new URL(target, peer.url), {
+    method,
+    headers: { ...signed, ...(hasBody && { "content-type": "application/json" }) },
+    ...(hasBody && { body }),
+    signal,
+  });
+}
+
+/** What anybody may read of a pool, like its card: unsigned, bounded alike. */
+export async function readPeer(env: Env, url: string, target: string): Promise<PeerAnswer> {
+  const open = await openNetwork(env, url);
+  if (!open.ok) return open;
+  return timed(async (signal) => {
+    const sentMs = Date.now();
+    return whole(await send(open.network, new URL(target, url), { signal }), sentMs);
+  });
+}
+
+/** Not by `AbortSignal.timeout`: its timer runs on after the answer, and keeps an object in memory. */
+async function timed(call: (signal: AbortSignal) => Promise<PeerAnswer>): Promise<PeerAnswer> {
+  const abort = new AbortController();
+  const timer = setTimeout(() => abort.abort(), LIMITS.peerCallMs);
+  return call(abort.signal).finally(() => clearTimeout(timer));
+}
+
+type Network = { fetch: typeof fetch };
+
+/** The way out: the kill switch is on, and the policy allows this URL. */
+async function openNetwork(
+  env: Env,
+  url: string,
+): Promise<NoAnswer | { ok: true; network: Network; policy: FederationPolicy }> {
+  const checked = await checkFederation(env);
+  if (!checked.open) return { ok: false, code: checked.code };
+  const { policy } = checked;
+  if (!isAllowedPeerUrl(url, policy.allow_private_peers)) return { ok: false, code: "federation/private-address" };
+  // At Cloudflare there is one network, and it reaches public addresses only.
+  const given = policy.allow_private_peers ? env.PRIVATE_NETWORK : env.PUBLIC_NETWORK;
+  return { ok: true, policy, network: (given as Network | undefined) ?? { fetch: (...args) => fetch(...args) } };
+}
+
+async function send(network: Network, url: URL, init: RequestInit): Promise<Response | NoAnswer> {
+  try {
+    return await network.fetch(url.href, { ...init, redirect: "manual" });
+  } catch (error) {
+    // Names and addresses stay out of what a peer or a log is told.
+    return { ...UNREACHABLE, ...failureOf(error) };
+  }
+}
+
+/** workerd's words: it has no codes. What is none of these is not guessed at. */
+function failureOf(error: unknown): Pick<NoAnswer, "failure"> {
+  if (!(error instanceof Error)) return {};
+  if (error.name === "AbortError") return { failure: "federation/silent" };
+  if (error.message === "Network connection lost.") return { failure: "federation/no-connection" };
+  const reference = /^internal error; reference = ([a-z0-9]{24})$/.exec(error.message)?.[1];
+  return reference === undefined ? {} : { failure: { reference } };
+}
+
+/** The failure's code, for our admin. What only the runtime's log has, the runner is asked for; Cloudflare has none. */
+export async function codeOf({ NETWORK_NOTES: notes }: Env, failure: CallFailure): Promise<ErrorCode> {
+  if (typeof failure === "string") return failure;
+  const told = await notes?.fetch(`http://runner/${failure.reference}`).then((answer) => answer.text());
+  return networkFailure.safeParse(told).data ?? UNREACHABLE.code;
+}
+
+async function whole(
+  sent: Response | NoAnswer,
+  sentMs: number,
+  maxBytes: number = LIMITS.federatedBodyBytes,
+): Promise<PeerAnswer> {
+  if (!(sent instanceof Response)) return sent;
+  try {
+    const text = await readBounded(sent, maxBytes);
+    if (text === null) return UNREACHABLE;
+    const retryAfterSeconds = readRetryAfter(sent.headers.get("retry-after"), Date.now());
+    const aheadMs = aheadOfPeerMs(sent.headers, sentMs);
+    return { ok: true, status: sent.status, body: parse(text), retryAfterSeconds, aheadMs };
+  } catch (error) {
+    // It has begun to answer: of what can be told, only that it did not go on fits.
+    const { failure } = failureOf(error);
+    return failure === "federation/silent" ? { ...UNREACHABLE, failure } : UNREACHABLE;
+  }
+}
+
+/** Null for more than `maxBytes`: the rest is not waited for. */
+async function readBounded(response: Response, maxBytes: number): Promise<string | null> {
+  if (!response.body) return "";
+  if (Number(response.headers.get("content-length")) > maxBytes) {
+    await response.body.cancel();
+    return null;
+  }
+  const decoder = new TextDecoder();
+  let text = "";
+  let bytes = 0;
+  for await (const chunk of response.body as ReadableStream<Uint8Array>) {
+    bytes += chunk.byteLength;
+    // Leaving the loop cancels the body.
+    if (bytes > maxBytes) return null;
+    text += decoder.decode(chunk, { stream: true });
+  }
+  return text + decoder.decode();
+}
+
+/** What cannot be an answer of ours says nothing, like what is no JSON. */
+function parse(text: string): unknown {
+  if (hasMoreValuesThan(LIMITS.peerAnswerValues, text)) return null;
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,119 @@
+import { Hono } from "hono";
+import { answerLivenessChallenge } from "../../../schema/crypto/liveness-proof.ts";
+import type { PeerRow } from "../../../schema/db/peers.ts";
+import {
+  type HandshakeAnswer,
+  handshakeBody,
+  LISTED,
+  type MoleculeAnswer,
+  verifyBody,
+} from "../../../schema/wire/federation.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
+import type { Env } from "../../env.ts";
+import { fail } from "../../http/errors.ts";
+import { poolKeys } from "../../identity/pool-keys.ts";
+import {
+  countRefusedRequests,
+  type FederatedEnv,
+  federated,
+  type PeerEnv,
+  readSigned,
+  refuseUnlessSignedBy,
+  signedBody,
+  signedPeer,
+  unauthenticated,
+} from "../signing/signed-peer.ts";
+import { cardOf, provesItsKey, readCard, standingOf, versionTowards } from "./introduction.ts";
+import { ownIdentityCard } from "./own-card.ts";
+import { enter, mayRegister } from "./registration-routes.ts";
+import { type ReverseVerifies, startReverseVerify } from "./reverse-verify-rules.ts";
+import { findPeer, peersSeen } from "./store.ts";
+
+/** `/v1/federation`: what the existing network has too (SPEC 3.1). */
+export const identityRoutes = new Hono<FederatedEnv & PeerEnv>()
+  .use("*", countRefusedRequests)
+
+  .get("/info", federated, async (c) => c.json(await ownIdentityCard(c.env, c.req.url)))
+
+  /** First contact: the key in the body signs, and whoever is at its URL must hold it too. */
+  .post("/handshake", async (c) => {
+    const read = await readSigned(c, "reads");
+    if (read instanceof Response) return read;
+    const body = signedBody(c, read.body, handshakeBody);
+    if (body instanceof Response) return body;
+    const refusal = await refuseUnlessSignedBy(c, read, { atomId: body.atom_id, publicKeyHex: body.pubkey_hex });
+    if (refusal !== null) return refusal;
+    const { policy } = c.var;
+    if (!mayRegister(body, policy)) return fail(c, "federation/registration-refused");
+    // Before anything is read for it: whoever asks more often costs a verification and no more.
+    const started = startReverseVerify(reverseVerifies, body.url, Date.now());
+    if (!started.ok) return fail(c, started.code, { retryAfterSeconds: started.retryAfterSeconds });
+    reverseVerifies = started.calls;
+    const { version: signed, nonce, timestampSeconds } = read.headers;
+    if (signed < (await standingOf(c.env, body.atom_id)).version) return unauthenticated(c, "version-1-refused");
+    const version = signed === 2 ? 2 : await versionOnCard(c.env, body);
+    if (version === null) return fail(c, "federation/registration-refused");
+    const known = await findPeer(c.env.DB, body.atom_id);
+    const address = { atomId: body.atom_id, url: body.url, version };
+    if (!(await provesItsKey(c.env, address, body.pubkey_hex))) return fail(c, "federation/registration-refused");
+    const once = {
+      id: `${body.atom_id}:${nonce}`,
+      expiresAtMs: (timestampSeconds + LIMITS.nonceRetentionSeconds) * 1_000,
+    };
+    const entered = await enter(c.env, cardOf(body, body.url), once, policy, version);
+    if (!entered.ok) return fail(c, entered.code, { retryAfterSeconds: entered.retryAfterSeconds });
+    const answer: HandshakeAnswer = {
+      ok: true,
+      peer_trust_level: await c.env.BOND.getByName(body.atom_id).trust(policy.min_auth_tier),
+      signature_verified: true,
+      reciprocation_scheduled: false,
+      already_known: known !== undefined,
+      self: await ownIdentityCard(c.env, c.req.url),
+    };
+    return c.json(answer);
+  })
+
+  /** Liveness and key proof: the one untagged signature. */
+  .post("/verify", signedPeer({ legacy: "reads", rate: "request", minTrust: 1 }), async (c) => {
+    const body = signedBody(c, c.var.body, verifyBody);
+    if (body instanceof Response) return body;
+    if (body.atom_id !== c.var.peer.atomId) return unauthenticated(c, "wrong-key");
+    const { signer } = await poolKeys(c.env);
+    return c.json({ signed_response_b64: await answerLivenessChallenge(signer, body.challenge_b64) });
+  })
+
+  .get("/molecule", signedPeer({ legacy: "reads", rate: "request", minTrust: 2, isRead: true }), async (c) => {
+    const [own, seen] = await Promise.all([
+      ownIdentityCard(c.env, c.req.url),
+      peersSeen(c.env.DB, 2, Date.now() - LIMITS.peerSeenMs),
+    ]);
+    const { mode, molecule_id, atom_id, name, url, capabilities } = own;
+    const listed = seen.map(moleculePeer).filter((peer) => peer.capabilities.includes(LISTED));
+    const answer: MoleculeAnswer = {
+      mode,
+      molecule_id,
+      self: { atom_id, name, url, molecule_id, capabilities, last_seen: null },
+      trusted_peers: listed.filter((peer) => peer.atom_id !== c.var.peer.atomId),
+    };
+    return c.json(answer);
+  });
+
+/** Of this isolate: nobody's first contact wakes an object (SPEC 1, rule 5). */
+let reverseVerifies: ReverseVerifies = new Map();
+
+/** What is spoken to a stranger that asked in version 1; null where its card is not found at the URL that it names. */
+async function versionOnCard(env: Env, { atom_id, url }: { atom_id: string; url: string }): Promise<1 | 2 | null> {
+  const read = await readCard(env, url);
+  return read.ok && read.card.atom_id === atom_id ? versionTowards(read.card, 1) : null;
+}
+
+function moleculePeer(row: PeerRow): MoleculeAnswer["self"] {
+  return {
+    atom_id: row.id,
+    name: row.name,
+    url: row.url,
+    molecule_id: null,
+    capabilities: JSON.parse(row.capabilities) as string[],
+    last_seen: row.seenAtMs === null ? null : new Date(row.seenAtMs).toISOString(),
+  };
+}

@@ -1,0 +1,196 @@
+import { fromHex, toBase64, toHex } from "../../../schema/crypto/bytes.ts";
+import { idOfPublicKey } from "../../../schema/crypto/ids.ts";
+import { verifyLivenessAnswer } from "../../../schema/crypto/liveness-proof.ts";
+import {
+  isOwnCard,
+  type Registration,
+  signRegistrationProof,
+  verifyRegistrationProof,
+} from "../../../schema/crypto/registration-proof.ts";
+import type { ErrorCode } from "../../../schema/wire/errors.ts";
+import {
+  type Card,
+  confirmAnswer,
+  handshakeAnswer,
+  type IdentityCard,
+  identityCard,
+  registerAnswer,
+  verifyAnswer,
+} from "../../../schema/wire/federation.ts";
+import type { Env } from "../../env.ts";
+import { poolKeys } from "../../identity/pool-keys.ts";
+import type { PeerStanding } from "../bond-object.ts";
+import { saysItIsOff } from "../delivery/delivery-answer-rules.ts";
+import {
+  type CallFailure,
+  callPeer,
+  codeOf,
+  type PeerAddress,
+  type PeerAnswer,
+  readPeer,
+} from "../delivery/peer-client.ts";
+import { ownCard, ownIdentityCard } from "./own-card.ts";
+import { wasEverPeer } from "./store.ts";
+
+/** A peer that has proven its key to us, and we ours to it. */
+export type Introduced = { ok: true; card: Card; signatureVersion: 1 | 2 } | Refused;
+
+interface Refused {
+  ok: false;
+  code: ErrorCode;
+  message?: string;
+  failure?: CallFailure;
+}
+
+const INFO = "/v1/federation/info";
+
+/**
+ * Our admin adds a peer by its URL (SPEC 3.4): its card is read, it proves its key to us and we ours to it. Nothing is
+ * stored here, nor at the peer before our proof. `expected`: the atom id that must be there.
+ */
+export async function introduce(env: Env, at: Meeting): Promise<Introduced> {
+  const met = await meet(env, at);
+  return met.ok || met.failure === undefined ? met : { ok: false, code: await codeOf(env, met.failure) };
+}
+
+interface Meeting {
+  url: string;
+  expected: string | undefined;
+  requestUrl: string;
+}
+
+async function meet(env: Env, at: Meeting): Promise<Introduced> {
+  const read = await readCard(env, at.url);
+  if (!read.ok) return read;
+  const { card } = read;
+  const { signer } = await poolKeys(env);
+  if (card.atom_id === signer.id) {
+    return { ok: false, code: "federation/wrong-peer", message: "At that URL is this pool itself." };
+  }
+  const isAnother = at.expected !== undefined && at.expected !== card.atom_id;
+  if (isAnother) return { ok: false, code: "federation/wrong-peer" };
+  const { version: seen } = await standingOf(env, card.atom_id);
+  const version = versionTowards(card, seen);
+  const address: PeerAddress = { atomId: card.atom_id, url: at.url, version };
+  return version === 2 ? register(env, address, at.requestUrl) : handshake(env, address, card, at.requestUrl);
+}
+
+/** The card of the pool at that URL: of its own key, but signed by nobody. */
+export async function readCard(env: Env, url: string): Promise<{ ok: true; card: IdentityCard } | Refused> {
+  const read = await readPeer(env, url, INFO);
+  const refusal = refused(read);
+  if (refusal !== null) return refusal;
+  const card = read.ok ? identityCard.safeParse(read.body) : null;
+  const publicKey = fromHex(card?.data?.pubkey_hex ?? "");
+  if (!card?.success || publicKey === null || (await idOfPublicKey(publicKey)) !== card.data.atom_id) {
+    return { ok: false, code: "federation/unreachable", message: "No pool answers at that URL." };
+  }
+  return { ok: true, card: card.data };
+}
+
+/**
+ * SPEC 3.2: version 1 is spoken only towards a pool whose card lacks the other. Signed by nobody, a card makes no peer
+ * that was seen on version 2 one of version 1 again.
+ */
+export function versionTowards({ sig_versions }: Pick<IdentityCard, "sig_versions">, seen: 1 | 2): 1 | 2 {
+  return sig_versions?.includes(2) ? 2 : seen;
+}
+
+/** A stranger's is blank; no object is woken for it. */
+export async function standingOf(env: Env, atomId: string): Promise<PeerStanding> {
+  const known = await wasEverPeer(env.DB, atomId);
+  return known ? env.BOND.getByName(atomId).standing() : { revoked: false, version: 1 };
+}
+
+/** SPEC 3.4, as the initiator. */
+async function register(env: Env, address: PeerAddress, requestUrl: string): Promise<Introduced> {
+  const { signer } = await poolKeys(env);
+  const card = await ownCard(env, requestUrl);
+  const challenge = toHex(crypto.getRandomValues(new Uint8Array(32)));
+  const asked = await callPeer(env, address, {
+    method: "POST",
+    target: "/api/federation/register",
+    body: { card, challenge },
+  });
+  const refusal = refused(asked);
+  if (refusal !== null) return refusal;
+  const theirs = asked.ok ? registerAnswer.safeParse(asked.body) : null;
+  if (!theirs?.success) return { ok: false, code: "federation/unreachable" };
+  const registration: Registration = {
+    initiator: { card, challenge },
+    responder: { card: theirs.data.card, challenge: theirs.data.challenge },
+  };
+  const isWhoWeAsked = theirs.data.card.atom_id === address.atomId && (await isOwnCard(theirs.data.card));
+  if (!isWhoWeAsked || !(await verifyRegistrationProof(theirs.data.proof, "responder", registration))) {
+    return { ok: false, code: "federation/wrong-peer" };
+  }
+  const proof = await signRegistrationProof(signer, "initiator", registration);
+  const confirmed = await callPeer(env, address, {
+    method: "POST",
+    target: "/api/federation/register/confirm",
+    body: { card, challenge: theirs.data.challenge, proof },
+  });
+  const notConfirmed = refused(confirmed);
+  if (notConfirmed !== null) return notConfirmed;
+  if (!confirmed.ok || !confirmAnswer.safeParse(confirmed.body).success) {
+    return { ok: false, code: "federation/unreachable" };
+  }
+  // Where we found it, not where it says it is: an operator who typed a URL meant that one.
+  return { ok: true, card: { ...theirs.data.card, url: address.url }, signatureVersion: 2 };
+}
+
+/** A pool of the existing network (SPEC 3.1): a handshake tells it of us, a verify shows its key. */
+async function handshake(env: Env, address: PeerAddress, info: IdentityCard, requestUrl: string): Promise<Introduced> {
+  const { atom_id, name, pubkey_hex, url, molecule_id, capabilities } = await ownIdentityCard(env, requestUrl);
+  const said = await callPeer(env, address, {
+    method: "POST",
+    target: "/v1/federation/handshake",
+    body: { atom_id, name, pubkey_hex, url, molecule_id, capabilities, request_reciprocation: false },
+  });
+  const refusal = refused(said);
+  if (refusal !== null) return refusal;
+  if (!said.ok || !handshakeAnswer.safeParse(said.body).success) return { ok: false, code: "federation/unreachable" };
+  if (!(await provesItsKey(env, address, info.pubkey_hex))) return { ok: false, code: "federation/wrong-peer" };
+  return { ok: true, card: cardOf(info, address.url), signatureVersion: address.version };
+}
+
+/** `POST /v1/federation/verify`: the pool at that URL holds that key. */
+export async function provesItsKey(env: Env, address: PeerAddress, publicKeyHex: string): Promise<boolean> {
+  const publicKey = fromHex(publicKeyHex);
+  const { atomId } = await poolKeys(env);
+  const challenge_b64 = toBase64(crypto.getRandomValues(new Uint8Array(32)));
+  const answer = await callPeer(env, address, {
+    method: "POST",
+    target: "/v1/federation/verify",
+    body: { atom_id: atomId, challenge_b64 },
+  });
+  const said = answer.ok && answer.status === 200 ? verifyAnswer.safeParse(answer.body) : null;
+  if (!said?.success || publicKey === null) return false;
+  return verifyLivenessAnswer(said.data.signed_response_b64, challenge_b64, publicKey);
+}
+
+/** The existing network's card, as ours: it has no tiers, so that it counts as any other (SPEC 2.3). */
+export function cardOf(
+  { atom_id, pubkey_hex, name, capabilities }: Pick<IdentityCard, "atom_id" | "pubkey_hex" | "name" | "capabilities">,
+  url: string,
+): Card {
+  return { atom_id, public_key: pubkey_hex, name, url, auth_tier: "device-bound", capabilities };
+}
+
+/** What the peer refused, for our admin. */
+function refused(answer: PeerAnswer): Refused | null {
+  if (!answer.ok) return answer;
+  if (answer.status >= 200 && answer.status < 300) return null;
+  if (answer.status === 403) {
+    return { ok: false, code: "federation/registration-refused", message: "The other pool does not admit this one." };
+  }
+  return { ok: false, code: "federation/unreachable", message: refusalWords(answer) };
+}
+
+function refusalWords({ status, body }: PeerAnswer & { ok: true }): string {
+  if (status === 401) return "The other pool does not believe our signature, as when one of the two clocks is wrong.";
+  if (status === 429) return "The other pool takes nobody new just now.";
+  return saysItIsOff({ status, body })
+    ? "Federation is switched off at the other pool."
+    : `The other pool answered ${status}.`;
+}

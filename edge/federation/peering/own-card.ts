@@ -1,0 +1,50 @@
+import { toHex } from "../../../schema/crypto/bytes.ts";
+import {
+  type Card,
+  type IdentityCard,
+  LISTED,
+  normalisedPeerUrl,
+  poolNameOf,
+} from "../../../schema/wire/federation.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
+import type { Env } from "../../env.ts";
+import { poolKeys } from "../../identity/pool-keys.ts";
+import { poolSettings } from "../../pool/pool-policy.ts";
+
+/** What this pool says of itself when it registers (SPEC 3.4). `requestUrl`: where it was reached, if nobody set POOL_URL. */
+export async function ownCard(env: Env, requestUrl: string): Promise<Card> {
+  const [{ atomId, signer }, { name }] = await Promise.all([poolKeys(env), poolSettings(env)]);
+  return {
+    atom_id: atomId,
+    public_key: toHex(signer.publicKey),
+    name: poolNameOf(name),
+    url: publicUrl(env, requestUrl),
+    auth_tier: "device-bound",
+    capabilities: [...CAPABILITIES],
+  };
+}
+
+/** `GET /v1/federation/info`: the card that the existing network knows (SPEC 3.1). */
+export async function ownIdentityCard(env: Env, requestUrl: string): Promise<IdentityCard> {
+  const { atom_id, name, public_key, url, capabilities } = await ownCard(env, requestUrl);
+  return {
+    mode: "federated",
+    atom_id,
+    name,
+    pubkey_hex: public_key,
+    url,
+    molecule_id: null,
+    capabilities,
+    hop_max: LIMITS.hops,
+    nonce_window_sec: LIMITS.signedRequestWindowSeconds,
+    schema: 1,
+    sig_versions: [1, 2],
+  };
+}
+
+/** Who asks a peer for its molecule is told of us. */
+const CAPABILITIES = ["chat", "events", LISTED] as const;
+
+function publicUrl(env: Env, requestUrl: string): string {
+  return normalisedPeerUrl(env.POOL_URL ?? "") ?? new URL(requestUrl).origin;
+}

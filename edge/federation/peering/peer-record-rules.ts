@@ -1,0 +1,56 @@
+/** A peer as the record has it. Pure. */
+import type { PeerRow } from "../../../schema/db/peers.ts";
+import type { Card, GrantableLevel } from "../../../schema/wire/federation.ts";
+import { awaitsAdmin, effectiveTrust, type PeerTrust } from "./trust-rules.ts";
+
+/** Persisted contract: who the peer is, as its last card says. */
+export interface PeerIdentity {
+  atomId: string;
+  publicKey: string;
+  name: string;
+  url: string;
+  capabilities: string[];
+  authTier: Card["auth_tier"];
+}
+
+type Seen = Pick<PeerRow, "decidedBy" | "signatureVersion" | "circuit" | "seenAtMs">;
+
+export function rowOfPeer(identity: PeerIdentity, trust: PeerTrust, seen: Seen): PeerRow {
+  const { atomId: id, publicKey, name, url, capabilities, authTier } = identity;
+  const { granted, received, addedByAdmin, addedAtMs, revokedAtMs, removedAtMs } = trust;
+  return {
+    id,
+    publicKey,
+    name,
+    url,
+    capabilities: JSON.stringify(capabilities),
+    authTier,
+    granted,
+    received,
+    effective: effectiveTrust(granted, received),
+    awaitsAdmin: awaitsAdmin(trust),
+    addedByAdmin,
+    addedAtMs,
+    revokedAtMs,
+    removedAtMs,
+    ...seen,
+  };
+}
+
+export function identityOfRow(row: PeerRow): PeerIdentity {
+  const { id: atomId, publicKey, name, url, authTier } = row;
+  return { atomId, publicKey, name, url, capabilities: JSON.parse(row.capabilities) as string[], authTier };
+}
+
+/** What a person decided. What the peer granted is left out: it may have withdrawn that since the export. */
+export function trustOfRow(row: PeerRow): PeerTrust {
+  const { decidedBy, addedByAdmin, addedAtMs, revokedAtMs, removedAtMs } = row;
+  const granted = row.granted as GrantableLevel;
+  const decided = decidedBy === null ? null : granted;
+  return { granted, received: 0, receivedAt: null, decided, addedByAdmin, addedAtMs, revokedAtMs, removedAtMs };
+}
+
+/** What a person decided about it is the same. */
+export function isSamePeer(a: PeerRow, b: PeerRow): boolean {
+  return (["publicKey", "granted", "revokedAtMs", "removedAtMs"] as const).every((field) => a[field] === b[field]);
+}

@@ -1,0 +1,267 @@
+import { DurableObject } from "cloudflare:workers";
+import type { PeerRow } from "../../../schema/db/peers.ts";
+import type { PeerAudience } from "../../../schema/wire/events.ts";
+import type { TrustLevel } from "../../../schema/wire/federation.ts";
+import type { Env } from "../../env.ts";
+import type { HeldRecords } from "../../record/outbox.ts";
+import type { Absence } from "../delivery/availability-rules.ts";
+import type { CellStep } from "../signing/cell-rate.ts";
+import {
+  confirmRegistration,
+  type LowTrustPeer,
+  NO_REGISTRATIONS,
+  type RegistrationStep,
+  type Registrations,
+  roomForStranger,
+  type UsedChallenge,
+} from "./registration-rules.ts";
+import { takeStrangerGrant } from "./stranger-rate-rules.ts";
+
+/** What of each peer is counted by. */
+export interface Member {
+  atomId: string;
+  granted: number;
+  addedAtMs: number;
+  keptByAdmin: boolean;
+}
+
+/** Persisted contract: how a peer stands, as its `Bond` last said. */
+export interface MemberStanding {
+  effective: TrustLevel;
+  circuit: PeerRow["circuit"];
+  /** Messages that wait for it. */
+  deliveries: number;
+  /** Messages that it never took, since its `Bond` was made. */
+  givenUp: number;
+  /** Since when the oldest of them waits. Absent in what was stored before this was said. */
+  waitingSinceMs?: number | null;
+  /** Why it is not there, where it is not. Absent in what was stored before this was said. */
+  absence?: Absence | null;
+  /** What our log has not heard of. */
+  untold: number;
+  /** What D1 has not, and what it never takes. */
+  records: HeldRecords;
+  /** Events of its log that we know of and do not have. */
+  behind: Record<PeerAudience, number>;
+  /** For so long that our admin was told. Absent in what was stored before this was said. */
+  isUnfollowable?: boolean;
+}
+
+/** All peers together. */
+export interface Census {
+  /** How many there are at each level that is in effect. */
+  trust: Record<"0" | "1" | "2" | "3", number>;
+  circuits: Record<PeerRow["circuit"], number>;
+  deliveries: number;
+  /** In all, of peers that are gone too. */
+  givenUp: number;
+  untold: number;
+  records: HeldRecords;
+  behind: Record<PeerAudience, number>;
+  /** Atom ids of those whose logs could not be followed for a while. */
+  unfollowable: string[];
+  /** Requests, by reason or code. */
+  refused: Record<string, number>;
+}
+
+export type Entry =
+  | { ok: true; evict: string | null; isNew: boolean }
+  | Exclude<RegistrationStep, { ok: true }>
+  | { ok: false; code: "federation/too-many-peers" };
+
+/**
+ * One object per pool: how many peers there are, and how fast strangers become some (SPEC 3.4). It is woken only for
+ * who has proved a key to us, or by our admin; what concerns one peer alone is its `Bond`'s.
+ */
+export class PeerRegistry extends DurableObject<Env> {
+  #registrations: Registrations;
+
+  constructor(ctx: DurableObjectState, env: Env) {
+    super(ctx, env);
+    ctx.storage.sql.exec(
+      `CREATE TABLE IF NOT EXISTS members (atom_id TEXT PRIMARY KEY, granted INTEGER NOT NULL,
+        added_at_ms INTEGER NOT NULL, kept_by_admin INTEGER NOT NULL) WITHOUT ROWID`,
+    );
+    ctx.storage.sql.exec(
+      "CREATE TABLE IF NOT EXISTS standings (atom_id TEXT PRIMARY KEY, standing TEXT NOT NULL) WITHOUT ROWID",
+    );
+    this.#registrations = ctx.storage.kv.get<Registrations>("registrations") ?? NO_REGISTRATIONS;
+  }
+
+  /** A proven stranger asks to come in. Uses up the challenge; says who has to go, and counts the newcomer at once. */
+  enter(atomId: string, challenge: UsedChallenge): Entry {
+    const nowMs = Date.now();
+    return this.ctx.storage.transactionSync(() => {
+      const step = confirmRegistration(this.#registrations, challenge, nowMs);
+      if (!step.ok) return step;
+      const members = this.#members();
+      const known = members.some((member) => member.atomId === atomId);
+      const room = known ? ({ ok: true, evict: null } as const) : roomForStranger(members.filter(isLow));
+      if (!room.ok) return room;
+      this.#registrations = step.registrations;
+      this.ctx.storage.kv.put("registrations", step.registrations);
+      if (room.evict !== null) this.forget(room.evict);
+      if (!known) this.#put({ atomId, granted: 1, addedAtMs: nowMs, keptByAdmin: false });
+      return { ok: true, evict: room.evict, isNew: !known };
+    });
+  }
+
+  /**
+   * Room for one more of trust 2, taken at once: two admins' words at a time share no place. What the peer's `Bond`
+   * makes of it, it notes. 0 is without limit.
+   */
+  claim(atomId: string, maxPeers: number): boolean {
+    const members = this.#members();
+    const known = members.find((member) => member.atomId === atomId);
+    if (known !== undefined && known.granted >= 2) return true;
+    if (maxPeers !== 0 && members.filter(({ granted }) => granted >= 2).length >= maxPeers) return false;
+    this.#put({ atomId, addedAtMs: Date.now(), keptByAdmin: false, ...known, granted: 2 });
+    return true;
+  }
+
+  /**
+   * A peer below trust 2 hands in a grant. `isFirst`: the peer has not tried before. The rate outlives every peer: a peer
+   * that was evicted and registers again has a first try again, and takes it from the same rate.
+   */
+  takeStrangerGrant(isFirst: boolean): CellStep {
+    const { kv } = this.ctx.storage;
+    const step = takeStrangerGrant(kv.get<number>("strangerGrantsPaidAtMs") ?? 0, isFirst, Date.now());
+    if (step.ok) kv.put("strangerGrantsPaidAtMs", step.paidAtMs);
+    return step;
+  }
+
+  /** Told by a peer's `Bond` when it has changed, and when it has done what waited. */
+  note(member: Member, standing: MemberStanding): void {
+    this.ctx.storage.transactionSync(() => {
+      this.#put(member);
+      this.#stand(member.atomId, standing);
+    });
+  }
+
+  /** It is removed, and counts no more; what its tombstone has left to do does. */
+  leave(atomId: string, standing: MemberStanding): void {
+    const { deliveries, untold, records } = standing;
+    this.ctx.storage.transactionSync(() => {
+      this.#stand(atomId, standing);
+      this.#delete(atomId);
+      const left = deliveries + untold + records.waiting + records.refused;
+      // What it gave up is counted already: without a row it would be counted anew.
+      if (left + standing.givenUp === 0) this.#deleteStanding(atomId);
+    });
+  }
+
+  /** Told by isolates. */
+  countRefusals(told: ReadonlyMap<string, number>): void {
+    const refused = { ...this.#refused() };
+    for (const [reason, n] of told) refused[reason] = (refused[reason] ?? 0) + n;
+    this.ctx.storage.kv.put("refused", refused);
+  }
+
+  census(): Census {
+    const rows = this.ctx.storage.sql.exec<{ atom_id: string; standing: string; is_member: number }>(
+      "SELECT atom_id, standing, atom_id IN (SELECT atom_id FROM members) AS is_member FROM standings",
+    );
+    const standings = [...rows].map((row) => ({
+      atomId: row.atom_id,
+      isMember: row.is_member === 1,
+      ...(JSON.parse(row.standing) as MemberStanding),
+    }));
+    return takeCensus(standings, this.#givenUp(), this.#refused());
+  }
+
+  /** Of each by its atom id. */
+  standings(): Record<string, MemberStanding> {
+    const rows = this.ctx.storage.sql.exec<{ atom_id: string; standing: string }>("SELECT * FROM standings");
+    return Object.fromEntries([...rows].map((row) => [row.atom_id, JSON.parse(row.standing) as MemberStanding]));
+  }
+
+  #stand(atomId: string, standing: MemberStanding): void {
+    const { kv, sql } = this.ctx.storage;
+    const [row] = sql.exec<{ standing: string }>("SELECT standing FROM standings WHERE atom_id = ?", atomId);
+    const before = row === undefined ? 0 : (JSON.parse(row.standing) as MemberStanding).givenUp;
+    // A bond that was forgotten counts from the beginning.
+    const more = standing.givenUp - (standing.givenUp < before ? 0 : before);
+    if (more > 0) kv.put("givenUp", this.#givenUp() + more);
+    sql.exec("INSERT OR REPLACE INTO standings VALUES (?, ?)", atomId, JSON.stringify(standing));
+  }
+
+  #givenUp(): number {
+    return this.ctx.storage.kv.get<number>("givenUp") ?? 0;
+  }
+
+  #refused(): Record<string, number> {
+    return this.ctx.storage.kv.get<Record<string, number>>("refused") ?? {};
+  }
+
+  /** As if it had never been. */
+  forget(atomId: string): void {
+    this.#delete(atomId);
+    this.#deleteStanding(atomId);
+  }
+
+  #members(): Member[] {
+    const rows = this.ctx.storage.sql.exec<{
+      atom_id: string;
+      granted: number;
+      added_at_ms: number;
+      kept_by_admin: number;
+    }>("SELECT atom_id, granted, added_at_ms, kept_by_admin FROM members");
+    return [...rows].map((row) => ({
+      atomId: row.atom_id,
+      granted: row.granted,
+      addedAtMs: row.added_at_ms,
+      keptByAdmin: row.kept_by_admin === 1,
+    }));
+  }
+
+  #put({ atomId, granted, addedAtMs, keptByAdmin }: Member): void {
+    this.ctx.storage.sql.exec(
+      "INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?)",
+      atomId,
+      granted,
+      addedAtMs,
+      keptByAdmin ? 1 : 0,
+    );
+  }
+
+  #delete(atomId: string): void {
+    this.ctx.storage.sql.exec("DELETE FROM members WHERE atom_id = ?", atomId);
+  }
+
+  #deleteStanding(atomId: string): void {
+    this.ctx.storage.sql.exec("DELETE FROM standings WHERE atom_id = ?", atomId);
+  }
+}
+
+function takeCensus(
+  standings: readonly (MemberStanding & { atomId: string; isMember: boolean })[],
+  givenUp: number,
+  refused: Record<string, number>,
+): Census {
+  const census: Census = {
+    trust: { 0: 0, 1: 0, 2: 0, 3: 0 },
+    circuits: { closed: 0, "half-open": 0, open: 0 },
+    deliveries: 0,
+    givenUp,
+    untold: 0,
+    records: { waiting: 0, refused: 0 },
+    behind: { public: 0, peers: 0 },
+    unfollowable: standings.filter((each) => each.isMember && each.isUnfollowable).map(({ atomId }) => atomId),
+    refused,
+  };
+  for (const { isMember, effective, circuit, deliveries, untold, records, behind } of standings) {
+    if (isMember) {
+      census.trust[effective === 4 ? 3 : effective] += 1;
+      census.circuits[circuit] += 1;
+    }
+    census.deliveries += deliveries;
+    census.untold += untold;
+    census.records.waiting += records.waiting;
+    census.records.refused += records.refused;
+    census.behind.public += behind.public;
+    census.behind.peers += behind.peers;
+  }
+  return census;
+}
+
+const isLow = (member: Member): member is Member & LowTrustPeer => member.granted <= 1;

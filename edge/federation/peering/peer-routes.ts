@@ -1,0 +1,130 @@
+import { type Context, Hono } from "hono";
+import type { PeerRow } from "../../../schema/db/peers.ts";
+import { atomId as ATOM_ID } from "../../../schema/wire/events.ts";
+import {
+  addPeerBody,
+  FEDERATION_POLICY_DEFAULTS,
+  type FederationPolicy,
+  type PeerView,
+  type TrustLevel,
+  trustBody,
+} from "../../../schema/wire/federation.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
+import type { AdminEnv } from "../../http/app-env.ts";
+import { adminBody } from "../../http/body.ts";
+import { fail } from "../../http/errors.ts";
+import { within } from "../../limits/within.ts";
+import { PEER_REGISTRY } from "../../object-names.ts";
+import { checkFederation, readFederationPolicy } from "../../pool/federation-check.ts";
+import type { Absence } from "../delivery/availability-rules.ts";
+import { introduce } from "./introduction.ts";
+import { findPeer, listPeers } from "./store.ts";
+import { isTierAccepted } from "./trust-rules.ts";
+
+/** `/admin/api/peers`: whom this pool knows, and what they may. Mounted behind an admin token. */
+export const peerRoutes = new Hono<AdminEnv>()
+  .get("/", async (c) => {
+    const [policy, rows, standings] = await Promise.all([
+      readFederationPolicy(c.env),
+      listPeers(c.env.DB),
+      c.env.PEER_REGISTRY.getByName(PEER_REGISTRY).standings(),
+    ]);
+    const view = (row: PeerRow) => viewOf(row, effective(row, policy), standings[row.id]?.absence ?? null);
+    return c.json({ peers: rows.map(view) });
+  })
+
+  /** Registers with the pool at a URL (SPEC 3.4); of a known one the URL and the name are brought up to date. */
+  .post("/", async (c) => {
+    const body = await adminBody(c, addPeerBody);
+    if (body instanceof Response) return body;
+    const checked = await checkFederation(c.env);
+    if (!checked.open) return fail(c, checked.code);
+    if (!isTierAccepted(checked.policy)) return fail(c, "federation/tier-refused");
+    const met = await introduce(c.env, { url: body.url, expected: body.atom_id, requestUrl: c.req.url });
+    if (!met.ok) return fail(c, met.code, { message: met.message });
+    const atomId = met.card.atom_id;
+    const bond = c.env.BOND.getByName(atomId);
+    const admin = { admin: c.var.adminTokenId };
+    const proven = await bond.prove(met.card, admin, checked.policy, met.signatureVersion);
+    return proven.ok ? shown(c, atomId, 201) : fail(c, proven.code);
+  })
+
+  .get("/:id", async (c) => {
+    const atomId = c.req.param("id");
+    // Null: D1 did not answer. Then the peer's own object says whether there is one.
+    const found = isAtomId(atomId) ? await within(LIMITS.d1TimeoutMs, findPeer(c.env.DB, atomId)) : undefined;
+    return found === undefined ? fail(c, "federation/peer-not-found") : shown(c, atomId);
+  })
+
+  /** 0 revokes (SPEC 3.3). */
+  .put("/:id/trust", async (c) => {
+    const body = await adminBody(c, trustBody);
+    if (body instanceof Response) return body;
+    const policy = await readFederationPolicy(c.env);
+    // A revocation asks nothing of the policy.
+    if (policy === null && body.level > 0) return fail(c, "pool/not-ready");
+    const atomId = c.req.param("id");
+    if (!isAtomId(atomId)) return fail(c, "federation/peer-not-found");
+    const admin = { name: c.var.admin, tokenId: c.var.adminTokenId };
+    const bond = c.env.BOND.getByName(atomId);
+    const decided = await bond.decide(body.level, admin, policy ?? FEDERATION_POLICY_DEFAULTS);
+    return decided.ok ? shown(c, atomId) : fail(c, decided.code);
+  })
+
+  /** After a proof that it told two stories: from the beginning of its log. */
+  .post("/:id/follow-anew", async (c) => {
+    const atomId = c.req.param("id");
+    if (!(await findPeer(c.env.DB, atomId))) return fail(c, "federation/peer-not-found");
+    await c.env.BOND.getByName(atomId).followAnew();
+    return shown(c, atomId);
+  })
+
+  .delete("/:id", async (c) => {
+    const atomId = c.req.param("id");
+    const removed = isAtomId(atomId) ? await c.env.BOND.getByName(atomId).remove(c.var.adminTokenId) : null;
+    if (!removed) return fail(c, "federation/peer-not-found");
+    return c.json({ atom_id: atomId, removed: true, recorded: removed.recorded });
+  });
+
+const isAtomId = (text: string) => ATOM_ID.safeParse(text).success;
+
+/** As the peer's `Bond` has it, which decides, also while D1 is away. */
+async function shown(c: Context<AdminEnv>, atomId: string, status: 200 | 201 = 200): Promise<Response> {
+  const policy = await readFederationPolicy(c.env);
+  const view = await c.env.BOND.getByName(atomId).view(policy?.min_auth_tier ?? "hardware-attested");
+  if (view === null) return fail(c, "federation/peer-not-found");
+  const { row, sync, waiting, absence, recorded } = view;
+  const shownSync = sync.map(({ audience, followed: { unfollowable, ...followed }, sent }) => {
+    const refused = unfollowable && { reason: unfollowable.reason, since_ms: unfollowable.sinceMs };
+    const { startedOverMs: started_over_ms, ...told } = sent;
+    return { audience, followed: { ...followed, refused }, sent: { ...told, started_over_ms } };
+  });
+  const body = { ...viewOf(row, view.effective, absence), sync: shownSync, deliveries_waiting: waiting };
+  return c.json({ ...body, ...(!recorded && { recorded }) }, status);
+}
+
+/** Nothing is in effect while the switches cannot be read. */
+function effective(row: PeerRow, policy: FederationPolicy | null): TrustLevel {
+  return policy !== null && isTierAccepted(policy) ? (row.effective as TrustLevel) : 0;
+}
+
+function viewOf(row: PeerRow, effective: TrustLevel, absence: Absence | null): PeerView {
+  return {
+    atom_id: row.id,
+    name: row.name,
+    url: row.url,
+    auth_tier: row.authTier,
+    capabilities: JSON.parse(row.capabilities) as string[],
+    granted: row.granted as TrustLevel,
+    received: row.received as TrustLevel,
+    effective,
+    awaits_admin: row.awaitsAdmin as TrustLevel | null,
+    added_by: row.addedByAdmin ? "admin" : "peer",
+    signature_version: row.signatureVersion === 2 ? 2 : 1,
+    circuit: row.circuit,
+    absent: absence && { reason: absence.reason, since_ms: absence.sinceMs },
+    added_at_ms: row.addedAtMs,
+    last_seen_ms: row.seenAtMs,
+    revoked_at_ms: row.revokedAtMs,
+  };
+}

@@ -1,0 +1,115 @@
+import { Hono } from "hono";
+import { fromBase64, toHex } from "../../../schema/crypto/bytes.ts";
+import {
+  cardHash,
+  isOwnCard,
+  signRegistrationProof,
+  verifyRegistrationProof,
+} from "../../../schema/crypto/registration-proof.ts";
+import type { ErrorCode } from "../../../schema/wire/errors.ts";
+import {
+  type Card,
+  confirmBody,
+  type FederationPolicy,
+  isAllowedPeerUrl,
+  registerBody,
+} from "../../../schema/wire/federation.ts";
+import type { Env } from "../../env.ts";
+import { fail } from "../../http/errors.ts";
+import { poolKeys } from "../../identity/pool-keys.ts";
+import { PEER_REGISTRY } from "../../object-names.ts";
+import { type FederatedEnv, readSigned, refuseUnlessSignedBy, signedBody } from "../signing/signed-peer.ts";
+import { standingOf } from "./introduction.ts";
+import { ownCard } from "./own-card.ts";
+import { type ChallengeMaker, challengeMaker } from "./registration-challenge.ts";
+import type { UsedChallenge } from "./registration-rules.ts";
+import { isTierAccepted } from "./trust-rules.ts";
+
+/** Registration with mutual challenge (SPEC 3.4), as the responder. Version 2 only. */
+export const registrationRoutes = new Hono<FederatedEnv>()
+  /** Stores nothing: what the confirmation needs comes back with it, under a MAC. */
+  .post("/register", async (c) => {
+    const read = await readSigned(c, "never");
+    if (read instanceof Response) return read;
+    const body = signedBody(c, read.body, registerBody);
+    if (body instanceof Response) return body;
+    const { card, challenge } = body;
+    const refusal = await refuseUnlessSignedBy(c, read, { atomId: card.atom_id, publicKeyHex: card.public_key });
+    if (refusal !== null) return refusal;
+    if (!mayRegister(card, c.var.policy)) return fail(c, "federation/registration-refused");
+    const [{ signer }, own, cardSha256, maker] = await Promise.all([
+      poolKeys(c.env),
+      ownCard(c.env, c.req.url),
+      cardHash(card),
+      challenges(c.env),
+    ]);
+    if (cardSha256 === null) return fail(c, "federation/registration-refused");
+    const salt = toHex(crypto.getRandomValues(new Uint8Array(16)));
+    const ours = await maker.make({ initiator: card.atom_id, cardSha256 }, challenge, salt, Date.now());
+    const proof = await signRegistrationProof(signer, "responder", {
+      initiator: { card, challenge },
+      responder: { card: own, challenge: ours },
+    });
+    return c.json({ card: own, challenge: ours, proof });
+  })
+
+  /** Only now a `Bond` exists, at trust 1. */
+  .post("/register/confirm", async (c) => {
+    const read = await readSigned(c, "never");
+    if (read instanceof Response) return read;
+    const body = signedBody(c, read.body, confirmBody);
+    if (body instanceof Response) return body;
+    const { card, challenge, proof } = body;
+    const refusal = await refuseUnlessSignedBy(c, read, { atomId: card.atom_id, publicKeyHex: card.public_key });
+    if (refusal !== null) return refusal;
+    if (!mayRegister(card, c.var.policy)) return fail(c, "federation/registration-refused");
+    const cardSha256 = await cardHash(card);
+    if (cardSha256 === null) return fail(c, "federation/challenge-refused");
+    const opened = await (await challenges(c.env)).read(challenge, { initiator: card.atom_id, cardSha256 }, Date.now());
+    if (!opened.ok) return fail(c, opened.code);
+    const registration = {
+      initiator: { card, challenge: opened.initiatorChallenge },
+      responder: { card: await ownCard(c.env, c.req.url), challenge },
+    };
+    if (!(await isOwnCard(card)) || !(await verifyRegistrationProof(proof, "initiator", registration))) {
+      return fail(c, "federation/challenge-refused");
+    }
+    const entered = await enter(c.env, card, opened, c.var.policy, 2);
+    if (!entered.ok) return fail(c, entered.code, { retryAfterSeconds: entered.retryAfterSeconds });
+    return c.json({ status: "registered" });
+  });
+
+/** A stranger that has proven its key comes in, if there is room (SPEC 3.4). */
+export async function enter(
+  env: Env,
+  card: Card,
+  { id, expiresAtMs }: UsedChallenge,
+  policy: FederationPolicy,
+  signatureVersion: 1 | 2,
+): Promise<{ ok: true } | { ok: false; code: ErrorCode; retryAfterSeconds?: number }> {
+  // Before it takes anybody's place.
+  if ((await standingOf(env, card.atom_id)).revoked) return { ok: false, code: "federation/registration-refused" };
+  const registry = env.PEER_REGISTRY.getByName(PEER_REGISTRY);
+  const entry = await registry.enter(card.atom_id, { id, expiresAtMs });
+  if (!entry.ok) return entry;
+  if (entry.evict !== null) await env.BOND.getByName(entry.evict).evict();
+  const proven = await env.BOND.getByName(card.atom_id).prove(card, { admin: null }, policy, signatureVersion);
+  if (proven.ok) return { ok: true };
+  // Revoked, or the policy changed meanwhile: nobody came in.
+  if (entry.isNew) await registry.forget(card.atom_id);
+  return proven;
+}
+
+/** What the policy asks of a card before anything else is done for it. */
+export function mayRegister(card: Pick<Card, "url">, policy: FederationPolicy): boolean {
+  return isAllowedPeerUrl(card.url, policy.allow_private_peers) && isTierAccepted(policy);
+}
+
+let maker: { secret: string; maker: ChallengeMaker } | null = null;
+
+async function challenges(env: Env): Promise<ChallengeMaker> {
+  if (maker?.secret === env.POOL_SECRET_KEY) return maker.maker;
+  const made = await challengeMaker(fromBase64(env.POOL_SECRET_KEY) ?? new Uint8Array());
+  maker = { secret: env.POOL_SECRET_KEY, maker: made };
+  return made;
+}

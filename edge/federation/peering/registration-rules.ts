@@ -1,0 +1,76 @@
+/**
+ * How many strangers may become peers (SPEC 3.4, 13): a challenge is used once, ten registrations a minute, a hundred
+ * peers at trust 1 and less. Pure.
+ */
+import { LIMITS } from "../../../schema/wire/limits.ts";
+
+/** Persisted contract: the confirmed registrations of the last minute. The rate bounds both lists. */
+export interface Registrations {
+  /** Epoch ms, at most `registrationsPerMinute`. */
+  readonly confirmedAtMs: readonly number[];
+  /** Challenges that are used and not yet expired. */
+  readonly used: readonly UsedChallenge[];
+  /** The newest expiry that was forgotten: a clock that steps back makes no used challenge new. */
+  readonly forgottenThroughMs: number;
+}
+
+export interface UsedChallenge {
+  readonly id: string;
+  readonly expiresAtMs: number;
+}
+
+export const NO_REGISTRATIONS: Registrations = Object.freeze({ confirmedAtMs: [], used: [], forgottenThroughMs: 0 });
+
+export type RegistrationStep =
+  | { ok: true; registrations: Registrations }
+  | { ok: false; code: "federation/challenge-refused" }
+  | { ok: false; code: "federation/rate-limited"; retryAfterSeconds: number };
+
+const MINUTE_MS = 60_000;
+
+/** Its proof has been verified. What is refused changes nothing. */
+export function confirmRegistration(
+  registrations: Registrations,
+  challenge: UsedChallenge,
+  nowMs: number,
+): RegistrationStep {
+  const { forgottenThroughMs, used } = registrations;
+  if (challenge.expiresAtMs <= Math.max(nowMs, forgottenThroughMs) || used.some(({ id }) => id === challenge.id)) {
+    return { ok: false, code: "federation/challenge-refused" };
+  }
+  // A time ahead of now is from before the wall clock stepped back: it holds nobody up.
+  const confirmedAtMs = registrations.confirmedAtMs.filter((atMs) => atMs <= nowMs && atMs > nowMs - MINUTE_MS);
+  const [oldestMs = nowMs] = confirmedAtMs;
+  if (confirmedAtMs.length >= LIMITS.registrationsPerMinute) {
+    const retryAfterSeconds = Math.max(1, Math.ceil((oldestMs + MINUTE_MS - nowMs) / 1_000));
+    return { ok: false, code: "federation/rate-limited", retryAfterSeconds };
+  }
+  const expired = used.filter(({ expiresAtMs }) => expiresAtMs <= nowMs);
+  return {
+    ok: true,
+    registrations: {
+      confirmedAtMs: [...confirmedAtMs, nowMs],
+      used: [...used.filter(({ expiresAtMs }) => expiresAtMs > nowMs), challenge],
+      forgottenThroughMs: expired.reduce((newest, one) => Math.max(newest, one.expiresAtMs), forgottenThroughMs),
+    },
+  };
+}
+
+/** A peer that is granted 1 or less. */
+export interface LowTrustPeer {
+  readonly atomId: string;
+  readonly addedAtMs: number;
+  /** Our admin added it, or decided on it: a revocation must outlive a crowd of strangers. */
+  readonly keptByAdmin: boolean;
+}
+
+export type Room = { ok: true; evict: string | null } | { ok: false; code: "federation/too-many-peers" };
+
+/** Before one more is taken in: who goes, if anyone must. */
+export function roomForStranger(peers: readonly LowTrustPeer[]): Room {
+  if (peers.length < LIMITS.lowTrustPeers) return { ok: true, evict: null };
+  const [first, ...rest] = peers.filter(({ keptByAdmin }) => !keptByAdmin);
+  if (first === undefined) return { ok: false, code: "federation/too-many-peers" };
+  const oldest = rest.reduce((oldest, peer) => (peer.addedAtMs < oldest.addedAtMs ? peer : oldest), first);
+  return { ok: true, evict: oldest.atomId };
+}

@@ -1,0 +1,13 @@
+/**
+ * Grants of all peers below trust 2 share one rate, because anyone may register and each grant costs a verification and
+ * a write. A peer's first try may use the whole burst, whatever comes of it. All other tries may use half of the burst, so
+ * that they cannot keep a newcomer's first grant out. First tries are as rare as registrations. Pure.
+ */
+import { LIMITS } from "../../../schema/wire/limits.ts";
+import { type CellStep, takeCell } from "../signing/cell-rate.ts";
+
+/** `paidAtMs` is a persisted contract of `PeerRegistry`. */
+export function takeStrangerGrant(paidAtMs: number, isFirst: boolean, nowMs: number): CellStep {
+  const rate = { burst: LIMITS.strangerGrantsPerMinute, periodMs: 60_000, reserved: isFirst ? 0 : 0.5 };
+  return takeCell(paidAtMs, rate, nowMs);
+}

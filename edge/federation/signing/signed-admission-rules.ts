@@ -1,0 +1,65 @@
+/**
+ * The last checks of a signed request, in the peer's `Bond`, in one transaction (SPEC 3.2): version, window, rate,
+ * nonce. What is refused changes nothing: a replay costs its victim no rate, a limited request keeps no nonce. Pure.
+ */
+import { type PeerRate, type PeerRateLimits, type RateKind, takeRate, UNUSED_RATE } from "./peer-rate-rules.ts";
+import {
+  NOTHING_PURGED,
+  type NonceRow,
+  type PurgedThroughSeconds,
+  type ReplayRefusal,
+  replayRefusal,
+} from "./replay-window-rules.ts";
+
+/** Persisted contract: beside the rows of nonces, one row a peer. */
+export interface PeerTraffic {
+  readonly rate: PeerRate;
+  readonly purgedThroughSeconds: PurgedThroughSeconds;
+  /** The newest that the peer has signed with. Once 2, version 1 is neither heard nor spoken. */
+  readonly signatureVersion: 1 | 2;
+}
+
+export const NO_TRAFFIC: PeerTraffic = Object.freeze({
+  rate: UNUSED_RATE,
+  purgedThroughSeconds: NOTHING_PURGED,
+  signatureVersion: 1,
+});
+
+export interface AdmissionRequest extends NonceRow {
+  readonly version: 1 | 2;
+  readonly kind: RateKind;
+  /** Of a peer below trust 2, which has no events to sync, where that is another. */
+  readonly kindBelow2?: RateKind | undefined;
+}
+
+/** `traffic` and `row` are to be stored together, or not at all. */
+export type SignedAdmission =
+  | { ok: true; traffic: PeerTraffic; row: NonceRow }
+  | { ok: false; code: "federation/unauthenticated"; reason: ReplayRefusal | "version-1-refused" }
+  | { ok: false; code: "federation/rate-limited"; retryAfterSeconds: number };
+
+/** `seen`: whether a row with this nonce is kept. */
+export function admitSigned(
+  traffic: PeerTraffic,
+  request: AdmissionRequest,
+  seen: boolean,
+  limits: PeerRateLimits,
+  nowMs: number,
+): SignedAdmission {
+  const refuse = (reason: ReplayRefusal | "version-1-refused"): SignedAdmission => ({
+    ok: false,
+    code: "federation/unauthenticated",
+    reason,
+  });
+  if (request.version < traffic.signatureVersion) return refuse("version-1-refused");
+  const replay = replayRefusal(traffic.purgedThroughSeconds, request, seen, Math.floor(nowMs / 1_000));
+  if (replay === "clock-skew") return refuse(replay);
+  const taken = takeRate(traffic.rate, request.kind, limits, nowMs);
+  if (!taken.ok) return { ok: false, code: "federation/rate-limited", retryAfterSeconds: taken.retryAfterSeconds };
+  if (replay !== null) return refuse(replay);
+  return {
+    ok: true,
+    traffic: { ...traffic, rate: taken.rate, signatureVersion: request.version },
+    row: { nonce: request.nonce, timestampSeconds: request.timestampSeconds },
+  };
+}

@@ -1,0 +1,52 @@
+import { Hono } from "hono";
+import { pullQuery, streamQuery } from "../../../schema/wire/events.ts";
+import type { SyncStatus } from "../../../schema/wire/federation.ts";
+import { mayRead } from "../../events/visibility-rules.ts";
+import { fail } from "../../http/errors.ts";
+import { poolKeys } from "../../identity/pool-keys.ts";
+import { EVENT_LOG } from "../../object-names.ts";
+import { type PeerEnv, signedPeer } from "../signing/signed-peer.ts";
+import { bondStreamUrl } from "./served-stream.ts";
+
+const READS = { legacy: "reads", rate: "event", minTrust: 2, isRead: true } as const;
+
+/** Event sync with a peer. Its `Bond` answers pulls and pushes, one at a time. */
+export const eventSyncRoutes = new Hono<PeerEnv>()
+  /** At any trust: a grant may come from below, one at a time; what else an event needs is asked for each. */
+  .post("/events", signedPeer({ legacy: "all", rate: "event", rateBelow2: "grant", minTrust: 0 }), async (c) => {
+    const pushed = await c.env.BOND.getByName(c.var.peer.atomId).push(c.var.body, c.var.policy);
+    return pushed.ok ? c.json(pushed.body, pushed.status) : fail(c, pushed.code, pushed);
+  })
+
+  .get("/events", signedPeer(READS), async (c) => {
+    const query = pullQuery.safeParse(c.req.query());
+    if (!query.success) return fail(c, "http/invalid-body", { param: String(query.error.issues[0]?.path[0] ?? "") });
+    const pulled = await c.env.BOND.getByName(c.var.peer.atomId).pull(query.data, c.var.policy);
+    if (!pulled.ok) return fail(c, pulled.code, pulled);
+    return c.body(pulled.json, 200, { "content-type": "application/json" });
+  })
+
+  .get("/stream", signedPeer(READS), async (c) => {
+    const query = streamQuery.safeParse(c.req.query());
+    if (!query.success) return fail(c, "http/invalid-body", { param: String(query.error.issues[0]?.path[0] ?? "") });
+    const { audience } = query.data;
+    const { peer } = c.var;
+    if (!mayRead(audience, peer.trust)) return fail(c, "federation/untrusted");
+    // Unsigned, and a browser's way to resume: it only ever skips what that reader could have asked to skip.
+    const last = Number(c.req.header("last-event-id"));
+    const since =
+      c.req.query("since") === undefined && Number.isSafeInteger(last) && last > 0 ? last : query.data.since;
+    // By `fetch` and not by a call, which would pass the bytes through this request: two more writes until a reader that
+    // left is noticed.
+    const answer = await c.env.BOND.getByName(peer.atomId).fetch(bondStreamUrl(audience, since));
+    return new Response(answer.body, answer);
+  })
+
+  .get("/status", signedPeer({ legacy: "reads", rate: "event", rateBelow2: "request", minTrust: 1 }), async (c) => {
+    const { peer } = c.var;
+    const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
+    const [{ log_id, hlc }, said] = await Promise.all([log.heads(), log.checkpoints()]);
+    const readable = said.filter(({ checkpoint }) => mayRead(checkpoint.audience, peer.trust));
+    const { atomId: atom_id } = await poolKeys(c.env);
+    return c.json({ atom_id, trust: peer.trust, log_id, hlc, checkpoints: readable } satisfies SyncStatus);
+  });

@@ -1,0 +1,84 @@
+import { type Command, EXIT, flag, text } from "../scripts/cli/command.ts";
+import { counted, whole } from "../scripts/cli/numbers.ts";
+import { runCommand } from "../scripts/cli/run-command.ts";
+import { type SimulationResult, simulate } from "./simulate/simulation.ts";
+
+/** `npm run simulate`: worlds of pools whose logs follow one another while everything goes wrong that can. */
+
+const SEEDS = 3_000;
+const POOLS = 5;
+const FAILURES_SHOWN = 20;
+const PROGRESS_WORLDS = 500;
+
+interface Report {
+  first: number;
+  seeds: number;
+  pools: number;
+  seconds: number;
+  events: number;
+  crashes: number;
+  reached: Record<string, number>;
+  failures: { seed: number; violation: string | null; replay: string }[];
+}
+
+const command: Command = {
+  summary:
+    "Simulate the event sync of pools on a bad network, a world for each seed, and judge every message and the end.",
+  usage: "[--seeds N] [--first S] [--pools N] [--trace] [--json]",
+  help: [
+    `--seeds N  how many worlds (default ${SEEDS})`,
+    "--first S  the first seed (default 0); the same seed is the same world",
+    `--pools N  of each world (default ${POOLS})`,
+    "--trace    say what happens in them",
+    "--json     one JSON line instead of the summary",
+  ],
+  options: {
+    seeds: { type: "string" },
+    first: { type: "string" },
+    pools: { type: "string" },
+    trace: { type: "boolean" },
+    json: { type: "boolean" },
+  },
+  positionals: { min: 0, max: 0 },
+  async run(values) {
+    const seeds = whole("seeds", text(values, "seeds"), 1, 100_000_000) ?? SEEDS;
+    const first = whole("first", text(values, "first"), 0, 2 ** 31 - 1) ?? 0;
+    const pools = whole("pools", text(values, "pools"), 2, 26) ?? POOLS;
+    const trace = flag(values, "trace") ? (line: string) => console.error(line) : undefined;
+    const report: Report = { first, seeds, pools, seconds: 0, events: 0, crashes: 0, reached: {}, failures: [] };
+    const beganMs = performance.now();
+    for (let done = 0; done < seeds; done++) {
+      if (done > 0 && done % PROGRESS_WORLDS === 0)
+        console.error(`${done} of ${counted(seeds, "world")}, ${report.failures.length} failed`);
+      add(report, simulate({ seed: first + done, pools, ...(trace && { trace }) }));
+    }
+    report.seconds = Math.round((performance.now() - beganMs) / 100) / 10;
+    console.log(flag(values, "json") ? JSON.stringify(report) : summary(report));
+    return report.failures.length === 0 ? EXIT.ok : EXIT.failed;
+  },
+};
+
+function add(report: Report, { seed, violation, events, crashes, reached }: SimulationResult): void {
+  report.events += events;
+  report.crashes += crashes;
+  for (const [what, times] of Object.entries(reached)) report.reached[what] = (report.reached[what] ?? 0) + times;
+  if (violation === null) return;
+  const replay = `npm run simulate -- --seeds 1 --first ${seed} --pools ${report.pools} --trace`;
+  report.failures.push({ seed, violation, replay });
+}
+
+function summary({ first, seeds, pools, seconds, events, crashes, reached, failures }: Report): string {
+  return [
+    ...Object.entries(reached)
+      .sort(([, a], [, b]) => b - a)
+      .map(([what, times]) => `${String(times).padStart(9)}  ${what}`),
+    "",
+    `${counted(seeds, "world")} of ${pools} pools from seed ${first} on, in ${seconds} s: ${events} events, ${crashes} crashes`,
+    ...failures
+      .slice(0, FAILURES_SHOWN)
+      .map(({ seed, violation, replay }) => `\nseed ${seed}: ${violation}\n  ${replay}`),
+    failures.length === 0 ? "Everything that must hold held." : `${counted(failures.length, "world")} failed.`,
+  ].join("\n");
+}
+
+process.exitCode = await runCommand(command, "npm run simulate --", process.argv.slice(2));

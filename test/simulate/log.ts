@@ -1,0 +1,227 @@
+import { createHash } from "node:crypto";
+import { arrive, type TakeResult } from "../../edge/events/arrival.ts";
+import { type Clock, tick } from "../../edge/events/clock-rules.ts";
+import { append, type LogState, newLog, type Placed } from "../../edge/events/log-machine.ts";
+import { audiencesOf, mayRelay } from "../../edge/events/visibility-rules.ts";
+import {
+  type Audience,
+  audience,
+  type EventBody,
+  type PeerAudience,
+  type PullAnswer,
+  type SignedCheckpoint,
+  type SignedEvent,
+  type Visibility,
+} from "../../schema/wire/events.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+
+export const sha256 = (bytes: Uint8Array): Uint8Array => createHash("sha256").update(bytes).digest();
+export const sha256Hex = (text: string): string => createHash("sha256").update(text).digest("hex");
+
+/** A pool, as others know it. */
+export interface Identity {
+  name: string;
+  atomId: string;
+  publicKey: string;
+}
+
+export interface Draft {
+  type: string;
+  visibility: Visibility;
+  payload: EventBody["payload"];
+  /** Under one key the log has one event. */
+  key?: string;
+}
+
+export interface Drafted {
+  draft: Draft;
+  wire: SignedEvent;
+  body: EventBody;
+  /** How many events the log had then: this one is later than all of them. */
+  after: number;
+}
+
+export interface Entry {
+  wire: SignedEvent;
+  body: EventBody;
+  ttl: number;
+  places: Placed["places"];
+  /** Of an event of another pool: the ttl that the message said which brought it. */
+  cameWith: number | null;
+  after: number;
+}
+
+export interface Brought {
+  wire: SignedEvent;
+  ttl: number;
+  from: string;
+}
+
+/** All events that were ever drafted, by content id: what a signature would vouch for. */
+export type Bodies = Map<string, EventBody>;
+
+/**
+ * `EventLog`, in memory: its commits are whole, and what a crash loses is the clock that ran ahead of them. Signatures
+ * are left out; hashes and chains are real.
+ */
+export class SimLog {
+  readonly identity: Identity;
+  readonly entries: Entry[] = [];
+  readonly #bodies: Bodies;
+  readonly #byId = new Map<string, Entry>();
+  readonly #byKey = new Map<string, Entry>();
+  readonly #byAudience: Record<Audience, Entry[]> = { all: [], public: [], peers: [] };
+  held = new Map<string, { brought: Brought; dueUs: number }>();
+  state: LogState;
+  #clock: Clock;
+
+  constructor(identity: Identity, logId: string, bodies: Bodies) {
+    this.identity = identity;
+    this.#bodies = bodies;
+    this.state = newLog(logId);
+    this.#clock = this.state.clock;
+  }
+
+  crash(): void {
+    this.#clock = this.state.clock;
+  }
+
+  /** Begins anew, under another name, with the first `keep` events. What was lost. */
+  restore(keep: number, logId: string): string[] {
+    const entries = this.entries.splice(0);
+    const lost = [...entries.splice(keep).map(({ wire }) => wire.content_id), ...this.held.keys()];
+    this.held.clear();
+    this.#byId.clear();
+    for (const [key, { wire }] of this.#byKey) if (lost.includes(wire.content_id)) this.#byKey.delete(key);
+    for (const of of audience.options) this.#byAudience[of].length = 0;
+    // As good as `adopt` of what it kept: the clock was past it.
+    this.state = newLog(logId, this.state.clock);
+    for (const { places, ...entry } of entries) this.#add(entry, Object.keys(places) as Audience[]);
+    return lost;
+  }
+
+  has(contentId: string): boolean {
+    return this.#byId.has(contentId);
+  }
+
+  entry(contentId: string): Entry | undefined {
+    return this.#byId.get(contentId);
+  }
+
+  /** Their times are given, in order; nothing is committed. */
+  draft(drafts: readonly Draft[], wallUs: number): Drafted[] {
+    const { atomId, publicKey } = this.identity;
+    return drafts.map((draft) => {
+      this.#clock = tick(this.#clock, wallUs);
+      const hlc = { ...this.#clock, node_id: publicKey.slice(0, 16) };
+      const { type, visibility, payload } = draft;
+      const body: EventBody = { v: 1, type, visibility, payload, origin: atomId, hlc };
+      const wire: SignedEvent = {
+        event_bytes: "AAAA",
+        origin_pubkey: publicKey,
+        signature: "",
+        content_id: sha256Hex(JSON.stringify(body)),
+      };
+      this.#bodies.set(wire.content_id, body);
+      return { draft, wire, body, after: this.entries.length };
+    });
+  }
+
+  commit(drafted: readonly Drafted[]): Entry[] {
+    const entries = drafted.map(({ draft: { key }, wire, body, after }) => {
+      const known = key === undefined ? undefined : this.#byKey.get(key);
+      if (known !== undefined) return known;
+      const ours = { visibility: body.visibility, ours: true };
+      const ttl = mayRelay(ours, LIMITS.eventTtl) ? LIMITS.eventTtl : 0;
+      const entry = this.#add({ wire, body, ttl, cameWith: null, after }, audiencesOf(ours, ttl));
+      if (key !== undefined) this.#byKey.set(key, entry);
+      return entry;
+    });
+    this.#save();
+    return entries;
+  }
+
+  take(events: readonly Brought[], wallUs: number): TakeResult[] {
+    const results = events.map((brought) => this.#take(brought, wallUs));
+    this.#save();
+    return results;
+  }
+
+  /** Those that have waited long enough. */
+  release(wallUs: number): void {
+    const due = [...this.held.values()].filter(({ dueUs }) => dueUs <= wallUs).sort((a, b) => a.dueUs - b.dueUs);
+    for (const { brought } of due) this.held.delete(brought.wire.content_id);
+    this.take(
+      due.map(({ brought }) => brought),
+      wallUs,
+    );
+  }
+
+  read(of: PeerAudience, since: number, limit: number): PullAnswer {
+    const entries = this.#byAudience[of].slice(since, since + limit);
+    const events = entries.map(({ wire, ttl, places }) => ({ seq: places[of]?.seq ?? 0, event: wire, ttl }));
+    const next = events.at(-1)?.seq ?? since;
+    return { events, next, head: this.state.heads[of].seq, checkpoint: this.#checkpoint(of) };
+  }
+
+  of(audience: Audience): readonly Entry[] {
+    return this.#byAudience[audience];
+  }
+
+  #checkpoint(of: PeerAudience): SignedCheckpoint {
+    const { atomId, publicKey } = this.identity;
+    const { seq, chain, hlc: at } = this.state.heads[of];
+    const hlc = { ...at, node_id: publicKey.slice(0, 16) };
+    const { logId: log_id } = this.state;
+    return {
+      checkpoint: { v: 1, type: "checkpoint", origin: atomId, log_id, audience: of, seq, chain, hlc },
+      origin_pubkey: publicKey,
+      signature: "",
+    };
+  }
+
+  #heldOf(from: string): number {
+    return [...this.held.values()].filter(({ brought }) => brought.from === from).length;
+  }
+
+  #take(brought: Brought, wallUs: number): TakeResult {
+    const { wire, ttl, from } = brought;
+    const { content_id } = wire;
+    if (this.#byId.has(content_id) || this.held.has(content_id)) return { ok: true, content_id, outcome: "duplicate" };
+    const body = this.#bodies.get(content_id);
+    if (body === undefined) throw new Error(`nobody wrote ${content_id}`);
+    const log = {
+      self: this.identity.atomId,
+      held: () => ({ all: this.held.size, ofBringer: this.#heldOf(brought.from) }),
+    };
+    const step = arrive(this.#clock, { event: body, ttl, from }, log, wallUs);
+    switch (step.outcome) {
+      case "refused":
+        return { ok: false, content_id, code: step.code };
+      case "held":
+        this.held.set(content_id, { brought, dueUs: step.dueUs });
+        return { ok: true, content_id, outcome: "held" };
+      case "accepted":
+        this.#clock = step.clock;
+        this.#add({ wire, body, ttl: step.ttl, cameWith: ttl, after: 0 }, step.audiences);
+        return { ok: true, content_id, outcome: "accepted" };
+      default:
+        return step satisfies never;
+    }
+  }
+
+  #add(entry: Omit<Entry, "places">, audiences: readonly Audience[]): Entry {
+    const contentId = entry.wire.content_id;
+    const { state, places } = append(this.state, { contentId, audiences, clock: this.#clock }, sha256);
+    this.state = state;
+    const added = { ...entry, places };
+    this.entries.push(added);
+    this.#byId.set(contentId, added);
+    for (const of of audiences) this.#byAudience[of].push(added);
+    return added;
+  }
+
+  #save(): void {
+    this.state = { ...this.state, clock: this.#clock };
+  }
+}

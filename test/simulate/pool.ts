@@ -1,0 +1,503 @@
+import { mayRead } from "../../edge/events/visibility-rules.ts";
+import {
+  afterTry,
+  type Circuit,
+  CLOSED_CIRCUIT,
+  type Delivery,
+  endTry,
+  newDelivery,
+  type Outcome,
+  startTry,
+} from "../../edge/federation/delivery/delivery-machine.ts";
+import {
+  decide,
+  type PeerTrust,
+  prove,
+  receiveGrant,
+  trustInEffect,
+} from "../../edge/federation/peering/trust-rules.ts";
+import {
+  type Arrival,
+  acknowledge,
+  advance,
+  afterPush,
+  answerPush,
+  type Followed,
+  type FollowStep,
+  mayFollow,
+  NOTHING_FOLLOWED,
+  NOTHING_SENT,
+  nextPush,
+  originRefusal,
+  receivePage,
+  receiveStreamed,
+  type Sent,
+  type Source,
+  sentIn,
+} from "../../edge/federation/sync/sync-machine.ts";
+import type { PeerAudience, PullAnswer, PulledEvent, PushBody, SignedEvent } from "../../schema/wire/events.ts";
+import {
+  FEDERATION_POLICY_DEFAULTS,
+  type GrantableLevel,
+  grantPayload,
+  type TrustLevel,
+} from "../../schema/wire/federation.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import { type Brought, type Draft, type Entry, type Identity, type SimLog, sha256 } from "./log.ts";
+import type { Answer, Network, Request, Stream } from "./network.ts";
+import type { Oracle } from "./oracle.ts";
+
+export const AUDIENCES: readonly PeerAudience[] = ["public", "peers"];
+const POLICY = FEDERATION_POLICY_DEFAULTS;
+const UNREACHABLE: Outcome = { type: "unreachable" };
+
+/** A step of a task may wait for an answer, or for something to be true; between two steps anything may happen. */
+interface Call {
+  to: string;
+  request: Request;
+}
+type Task = Generator<Call | (() => boolean) | undefined, void, Answer | null>;
+type Part<T> = Generator<Call | (() => boolean) | undefined, T, Answer | null>;
+
+interface Running {
+  task: Task;
+  call: number | null;
+  until: (() => boolean) | null;
+  answer: Answer | null;
+}
+
+interface Queued {
+  event: SignedEvent;
+  isGrant: boolean;
+  delivery: Delivery;
+}
+
+/** What a `Bond` keeps on disk: each assignment is a commit. */
+export interface SimBond {
+  readonly peer: Identity;
+  trust: PeerTrust;
+  readonly followed: Record<PeerAudience, Followed>;
+  readonly sent: Record<PeerAudience, Sent>;
+  circuit: Circuit;
+  /** The log has not heard of these. */
+  untold: Draft[];
+  queue: Queued[];
+}
+
+/** Rules of the shells that a run may break, to see that it is noticed. */
+export type Flaw = "cursor-before-take" | "grant-forgotten-on-duplicate" | "told-before-queued" | "told-without-key";
+
+export interface Surroundings {
+  network: Network;
+  oracle: Oracle;
+  /** Of [0, 1). */
+  random: () => number;
+  nowMs: () => number;
+  /** Events whose signatures do not verify, with the code that says so. */
+  bad: ReadonlyMap<string, "events/invalid-signature" | "events/content-hash-mismatch" | "events/malformed">;
+  /** Whether circuits keep anybody from anything. */
+  circuits: boolean;
+  /** Whether a page is dropped that comes when its peer is followed no more. The machine has to stand either. */
+  careful: boolean;
+  flaw: Flaw | null;
+}
+
+/** The shells of one pool around the machines, each step of theirs by itself: what an object does between two awaits. */
+export class SimPool {
+  readonly identity: Identity;
+  readonly log: SimLog;
+  readonly bonds = new Map<string, SimBond>();
+  /** Of its wall clock, against the true time. */
+  offsetMs = 0;
+  /** Of what its bonds have to say; never the same again. */
+  #keys = 0;
+  readonly #around: Surroundings;
+  // ---- what a crash loses
+  #tasks: Running[] = [];
+  #drafts: { drafts: readonly Draft[]; done: (entries: Entry[]) => void }[] = [];
+  #writing = false;
+  readonly #telling = new Set<string>();
+  readonly #delivering = new Set<string>();
+
+  constructor(log: SimLog, around: Surroundings) {
+    this.identity = log.identity;
+    this.log = log;
+    this.#around = around;
+  }
+
+  get wallMs(): number {
+    return this.#around.nowMs() + this.offsetMs;
+  }
+
+  get #wallUs(): number {
+    return this.wallMs * 1_000;
+  }
+
+  bond(peer: string): SimBond {
+    const bond = this.bonds.get(peer);
+    if (!bond) throw new Error(`${this.identity.name} does not know ${peer}`);
+    return bond;
+  }
+
+  /** Both have proved their keys. */
+  meet(peer: Identity): void {
+    const proven = prove(null, { admin: false }, POLICY, 0, this.wallMs);
+    if (!proven.ok) throw new Error(proven.code);
+    this.bonds.set(peer.atomId, {
+      peer,
+      trust: proven.trust,
+      followed: { public: NOTHING_FOLLOWED, peers: NOTHING_FOLLOWED },
+      sent: { public: NOTHING_SENT, peers: NOTHING_SENT },
+      circuit: CLOSED_CIRCUIT,
+      untold: [],
+      queue: [],
+    });
+  }
+
+  trustOf(peer: string): TrustLevel {
+    return trustInEffect(this.bonds.get(peer)?.trust ?? null, POLICY);
+  }
+
+  follows(peer: string, audience: PeerAudience): boolean {
+    return mayFollow(audience, this.bond(peer).trust, POLICY);
+  }
+
+  // ---- running
+
+  spawn(task: Task): void {
+    this.#tasks.push({ task, call: null, until: null, answer: null });
+  }
+
+  get isRunnable(): boolean {
+    return this.#tasks.some(isRunnable);
+  }
+
+  /** One step of one task that is not waiting. */
+  run(pick: (from: readonly Running[]) => Running): void {
+    const running = pick(this.#tasks.filter(isRunnable));
+    running.until = null;
+    const { value, done } = running.task.next(running.answer);
+    running.answer = null;
+    if (done) this.#tasks.splice(this.#tasks.indexOf(running), 1);
+    else if (typeof value === "function") running.until = value;
+    else if (value) running.call = this.#around.network.send(this.identity.atomId, value.to, value.request);
+  }
+
+  answered(call: number, answer: Answer): void {
+    const running = this.#tasks.find((each) => each.call === call);
+    if (running) Object.assign(running, { call: null, answer });
+  }
+
+  /** Of those that wait for an answer, some have waited long enough. */
+  timeOut(choose: (waiting: readonly Running[]) => readonly Running[]): void {
+    for (const running of choose(this.#tasks.filter(({ call }) => call !== null))) {
+      this.#around.network.giveUp(running.call ?? 0);
+      running.call = null;
+    }
+  }
+
+  crash(): void {
+    for (const { call } of this.#tasks) if (call !== null) this.#around.network.giveUp(call);
+    this.#tasks = [];
+    this.#drafts = [];
+    this.#writing = false;
+    this.#telling.clear();
+    this.#delivering.clear();
+    this.#around.network.crash(this.identity.atomId);
+    this.log.crash();
+  }
+
+  /** A fresh pool that was given a backup of its log's beginning, and knows its peers from it. */
+  restore(keep: number, logId: string): void {
+    this.crash();
+    this.#around.oracle.restores(this, this.log.restore(keep, logId));
+    for (const bond of this.bonds.values()) {
+      for (const audience of AUDIENCES) {
+        bond.followed[audience] = NOTHING_FOLLOWED;
+        bond.sent[audience] = NOTHING_SENT;
+      }
+    }
+  }
+
+  // ---- our own events
+
+  append(drafts: readonly Draft[], done: (entries: Entry[]) => void = () => {}): void {
+    this.#drafts.push({ drafts, done });
+    if (this.#writing) return;
+    this.#writing = true;
+    this.spawn(this.#write());
+  }
+
+  *#write(): Task {
+    while (this.#drafts.length > 0) {
+      const group = this.#drafts.splice(0);
+      const drafted = this.log.draft(
+        group.flatMap(({ drafts }) => drafts),
+        this.#wallUs,
+      );
+      yield;
+      const entries = this.log.commit(drafted);
+      for (const { drafts, done } of group) done(entries.splice(0, drafts.length));
+    }
+    this.#writing = false;
+  }
+
+  decide(peer: string, level: GrantableLevel): void {
+    const bond = this.bond(peer);
+    const step = decide(bond.trust, level, POLICY, 0, this.wallMs);
+    if (!step.ok) throw new Error(step.code);
+    bond.trust = step.trust;
+    this.#untold(bond, { type: "trust_changed", visibility: "private", payload: { peer, to: level } });
+    this.#untold(bond, { type: "trust_granted", visibility: "direct", payload: { peer, level } });
+    this.spawn(this.tell(peer));
+  }
+
+  message(peer: string, n: number): void {
+    const bond = this.bond(peer);
+    this.#untold(bond, { type: "peer_status", visibility: "direct", payload: { peer, n } });
+    this.#around.oracle.promises(this.identity.atomId, peer, n);
+    this.spawn(this.tell(peer));
+  }
+
+  #untold(bond: SimBond, draft: Draft): void {
+    const keyed = { ...draft, key: `${this.#keys++}` };
+    bond.untold = [...bond.untold, this.#around.flaw === "told-without-key" ? draft : keyed];
+  }
+
+  /** What a bond has to say goes into the log, and from there into the peer's queue. */
+  *tell(peer: string): Task {
+    const bond = this.bond(peer);
+    if (this.#telling.has(peer) || bond.untold.length === 0) return;
+    this.#telling.add(peer);
+    const drafts = bond.untold;
+    let entries: Entry[] | null = null;
+    this.append(drafts, (appended) => {
+      entries = appended;
+    });
+    if (this.#around.flaw === "told-before-queued") bond.untold = [];
+    yield () => entries !== null;
+    yield;
+    const direct: Entry[] = (entries ?? []).filter(({ body }: Entry) => body.visibility === "direct");
+    for (const { wire: event, body } of direct) {
+      const isGrant = body.type === "trust_granted";
+      // Of grants the last one said is all that counts.
+      const stay = bond.queue.filter((each) => !(isGrant && each.isGrant));
+      bond.queue = [...stay, { event, isGrant, delivery: newDelivery(this.wallMs) }];
+    }
+    bond.untold = bond.untold.slice(drafts.length);
+    this.#telling.delete(peer);
+  }
+
+  // ---- calls to a peer
+
+  *#call(bond: SimBond, request: Request): Part<{ answer: Answer | null; outcome: Outcome } | null> {
+    const start = startTry(bond.circuit, this.wallMs);
+    if (this.#around.circuits && !start.ok) return null;
+    if (start.ok) bond.circuit = start.circuit;
+    const answer = yield { to: bond.peer.atomId, request };
+    const outcome: Outcome =
+      answer === null ? UNREACHABLE : { type: "answered", status: answer.status, retryAfterSeconds: null };
+    bond.circuit = endTry(bond.circuit, outcome, this.wallMs).circuit;
+    return { answer, outcome };
+  }
+
+  /** The queue of `direct` events, each on its own. */
+  *deliver(peer: string): Task {
+    const bond = this.bond(peer);
+    if (this.#delivering.has(peer)) return;
+    this.#delivering.add(peer);
+    for (const queued of bond.queue.filter(({ delivery }) => delivery.nextAtMs <= this.wallMs)) {
+      if (!bond.queue.includes(queued)) continue;
+      const body: PushBody = { events: [{ event: queued.event, ttl: 0 }] };
+      const called = yield* this.#call(bond, { type: "push", body });
+      if (called === null) break;
+      const step = afterTry(queued.delivery, called.outcome, this.wallMs, this.#around.random());
+      const at = bond.queue.indexOf(queued);
+      // Another took its place while it was on its way.
+      if (at === -1) continue;
+      if (step.type === "given-up") this.#around.oracle.gaveUp(this.identity.atomId, peer);
+      bond.queue = bond.queue.toSpliced(
+        at,
+        1,
+        ...(step.type === "retry" ? [{ ...queued, delivery: step.delivery }] : []),
+      );
+    }
+    this.#delivering.delete(peer);
+  }
+
+  *push(peer: string, audience: PeerAudience): Task {
+    const bond = this.bond(peer);
+    if (!this.follows(peer, audience)) return;
+    const page = this.log.read(audience, sentIn(bond.sent[audience], this.log.state.logId).seq, LIMITS.eventsPerPull);
+    const streaming = this.#around.network.streams.some(
+      (each) =>
+        each.serverOpen && each.server === this.identity.atomId && each.client === peer && each.audience === audience,
+    );
+    const next = nextPush(bond.sent[audience], page, { publicKey: bond.peer.publicKey, streaming }, this.wallMs);
+    this.#around.oracle.reach(`push: ${next.type}`);
+    if (next.type === "passed") this.#saveSent(bond, audience, next.sent);
+    if (next.type !== "push") return;
+    const called = yield* this.#call(bond, { type: "push", body: next.push.body });
+    if (called === null) return;
+    const { answer, outcome } = called;
+    const body = answer?.type === "pushed" ? answer.body : null;
+    const random = this.#around.random();
+    this.#saveSent(bond, audience, afterPush(bond.sent[audience], next.push, body, outcome, this.wallMs, random));
+  }
+
+  #saveSent(bond: SimBond, audience: PeerAudience, sent: Sent): void {
+    this.#around.oracle.acknowledged(this, bond.sent[audience], sent);
+    bond.sent[audience] = sent;
+  }
+
+  // ---- following a peer
+
+  *pull(peer: string, audience: PeerAudience, limit: number): Task {
+    const bond = this.bond(peer);
+    if (!this.follows(peer, audience)) return;
+    const { seq } = bond.followed[audience].cursor;
+    const called = yield* this.#call(bond, { type: "pull", audience, since: seq, limit });
+    if (called?.answer?.type === "page") yield* this.page(peer, audience, called.answer.page);
+  }
+
+  /** False when the stream is of no more use: it stalls, or leads elsewhere. */
+  *page(peer: string, audience: PeerAudience, page: PullAnswer): Part<boolean> {
+    const { followed, peer: identity } = this.bond(peer);
+    const step = receivePage(followed[audience], sourceOf(identity, audience), page, sha256);
+    return yield* this.#follow(peer, audience, step, page.events);
+  }
+
+  *stream(peer: string, audience: PeerAudience): Task {
+    const bond = this.bond(peer);
+    const { logId, cursor } = bond.followed[audience];
+    // A log's name is known by a pull.
+    if (!this.follows(peer, audience) || logId === null) return;
+    const called = yield* this.#call(bond, { type: "stream", audience, since: cursor.seq });
+    if (called?.answer?.type === "streaming") this.#around.oracle.reach("stream opened");
+  }
+
+  *streamed(stream: Stream, event: PulledEvent): Task {
+    const { server: peer, audience } = stream;
+    const { followed, peer: identity } = this.bond(peer);
+    const step = receiveStreamed(followed[audience], sourceOf(identity, audience), [event], sha256);
+    const good = yield* this.#follow(peer, audience, step, [event]);
+    stream.busy = false;
+    if (!good) stream.clientOpen = false;
+    else this.#around.oracle.reach("streamed");
+  }
+
+  *#follow(peer: string, audience: PeerAudience, step: FollowStep, events: readonly PulledEvent[]): Part<boolean> {
+    const bond = this.bond(peer);
+    this.#around.oracle.followed(this, peer, audience, step);
+    bond.followed[audience] = step.followed;
+    if (!step.ok) return false;
+    if (this.#around.flaw === "cursor-before-take") this.#advance(bond, audience, step, events.map(fine));
+    const arrivals = yield* this.#take(peer, events, audience);
+    if (arrivals === null) return false;
+    // A crash here: what was taken is a duplicate the next time.
+    yield;
+    return !this.#advance(bond, audience, step, arrivals);
+  }
+
+  #advance(
+    bond: SimBond,
+    audience: PeerAudience,
+    step: FollowStep & { ok: true },
+    arrivals: readonly Arrival[],
+  ): boolean {
+    const { followed, stalled } = advance(bond.followed[audience], step.stretch, arrivals);
+    this.#around.oracle.advanced(this, bond.followed[audience], followed);
+    bond.followed[audience] = followed;
+    if (stalled) this.#around.oracle.reach("stalled");
+    return stalled;
+  }
+
+  /** Null when we listen to this peer no more. */
+  *#take(
+    from: string,
+    events: readonly { event: SignedEvent; ttl: number }[],
+    following: PeerAudience | null,
+  ): Part<Arrival[] | null> {
+    // They are opened, each by itself.
+    yield;
+    if (following && this.#around.careful && !this.follows(from, following)) return null;
+    const arrivals: (Arrival | null)[] = events.map(({ event }) => this.#refusal(event.content_id, from, following));
+    yield;
+    const brought: Brought[] = events.flatMap(({ event: wire, ttl }, i) => (arrivals[i] ? [] : [{ wire, ttl, from }]));
+    const taken = this.log.take(brought, this.#wallUs);
+    this.#around.oracle.took(this, from, taken);
+    return arrivals.map((refused) => refused ?? (taken.shift() as Arrival));
+  }
+
+  #refusal(content_id: string, from: string, following: PeerAudience | null): Arrival | null {
+    const bad = this.#around.bad.get(content_id);
+    if (bad !== undefined) this.#around.oracle.reach(bad);
+    if (bad !== undefined) return { ok: false, content_id, code: bad };
+    const body = this.#around.oracle.bodyOf(content_id);
+    const code = originRefusal(body, { from, self: this.identity.atomId }, (id) => this.trustOf(id));
+    this.#around.oracle.judged(this, from, content_id, code === null, following !== null);
+    return code === null ? null : { ok: false, content_id, code };
+  }
+
+  // ---- requests of a peer
+
+  *serve(from: string, request: Request, answer: (answer: Answer) => void): Task {
+    const bond = this.bond(from);
+    if (request.type === "push") {
+      const arrivals = (yield* this.#take(from, request.body.events, null)) ?? [];
+      yield;
+      this.#applyGrants(bond, arrivals);
+      const { clock, heads } = this.log.state;
+      answer({ type: "pushed", ...answerPush(arrivals, { hlc: clock, head: heads.all.seq }) });
+      return;
+    }
+    const { audience, since } = request;
+    const refuse = () => answer({ type: "refused", status: 403 });
+    if (!mayRead(audience, this.trustOf(from))) {
+      refuse();
+      return;
+    }
+    const { logId, heads } = this.log.state;
+    const log = { logId, head: heads[audience].seq };
+    this.#saveSent(bond, audience, acknowledge(bond.sent[audience], log, since, this.wallMs));
+    yield;
+    // The log is another object: until it has read, our trust may have ended.
+    if (!mayRead(audience, this.trustOf(from))) refuse();
+    else if (request.type === "pull") {
+      answer({ type: "page", status: 200, page: this.log.read(audience, since, request.limit) });
+    } else {
+      const stream = this.#around.network.open(this.identity.atomId, from, audience, since, this.wallMs);
+      answer({ type: "streaming", status: 200, stream });
+    }
+  }
+
+  /** Of duplicates too: we may have died before, and an old grant changes nothing. */
+  #applyGrants(bond: SimBond, arrivals: readonly Arrival[]): void {
+    for (const arrival of arrivals) {
+      if (!arrival.ok) continue;
+      if (this.#around.flaw === "grant-forgotten-on-duplicate" && arrival.outcome === "duplicate") continue;
+      const body = this.#around.oracle.bodyOf(arrival.content_id);
+      const grant = body.type === "trust_granted" ? grantPayload.safeParse(body.payload).data : undefined;
+      if (!grant || body.visibility !== "direct" || body.origin !== bond.peer.atomId) continue;
+      const { physical_us, logical } = body.hlc;
+      const at = { physical_us, logical };
+      bond.trust = receiveGrant(bond.trust, { level: grant.level, at }, POLICY, 0).trust;
+    }
+  }
+
+  /** The server's side of a stream: what is new since, while the peer may have it. */
+  pump(stream: Stream, limit: number): void {
+    const { audience, client, at, openedAtMs } = stream;
+    const old = Math.abs(this.wallMs - openedAtMs) >= LIMITS.eventStreamMs;
+    if (!stream.serverOpen) return;
+    if (old || !mayRead(audience, this.trustOf(client))) {
+      stream.serverOpen = false;
+      return;
+    }
+    this.#around.network.write(stream, this.log.read(audience, at, limit).events);
+  }
+}
+
+const fine = (): Arrival => ({ ok: true, content_id: "", outcome: "accepted" });
+const sourceOf = ({ atomId, publicKey }: Identity, audience: PeerAudience): Source => ({ atomId, publicKey, audience });
+const isRunnable = ({ call, until }: Running) => call === null && (until === null || until());

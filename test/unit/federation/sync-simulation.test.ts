@@ -96,19 +96,19 @@ describe("a simulation notices", () => {
   it.each<[what: string, file: string, broken: (real: Rules) => Rules, violation: RegExp]>([
     [
       "a ttl that does not count down",
-      "events/visibility",
+      "events/visibility-rules",
       () => ({ ttlOnwards: (ttl: number) => ttl }),
       /came with 3 and leaves with 3$/,
     ],
     [
       "events that are all public",
-      "events/visibility",
+      "events/visibility-rules",
       () => ({ audiencesOf: () => ["all", "public"] }),
       /it is (private|for another)$|they are not bonded$/,
     ],
     [
       "events for peers that peers pass on",
-      "events/visibility",
+      "events/visibility-rules",
       () => ({
         audiencesOf: ({ visibility }: { visibility: string }) => (visibility === "peers" ? ["all", "peers"] : ["all"]),
       }),
@@ -116,15 +116,15 @@ describe("a simulation notices", () => {
     ],
     [
       "an audience that anybody may read",
-      "events/visibility",
+      "events/visibility-rules",
       () => ({ mayRead: () => true }),
       /granted too little$|not bonded$|hears/,
     ],
-    ["events that come any way", "events/visibility", () => ({ mayCome: () => true }), /takes/],
-    ["origins that nobody trusts", "federation/sync-machine", () => ({ originRefusal: () => null }), /hears/],
-    ["old grants that count again", "federation/trust", forgetful, /granted \d, and \d was received$/],
-    ["clocks that are never too far ahead", "events/clock", gullible, /was dragged/],
-    ["cursors that pass what is too early", "federation/sync-machine", hasty, /is missing$/],
+    ["events that come any way", "events/visibility-rules", () => ({ mayCome: () => true }), /takes/],
+    ["origins that nobody trusts", "federation/sync/sync-machine", () => ({ originRefusal: () => null }), /hears/],
+    ["old grants that count again", "federation/peering/trust-rules", forgetful, /granted \d, and \d was received$/],
+    ["clocks that are never too far ahead", "events/clock-rules", gullible, /was dragged/],
+    ["cursors that pass what is too early", "federation/sync/sync-machine", hasty, /is missing$/],
   ])("%s", async (_what, file, broken, violation) => {
     const path = `../../../edge/${file}.ts`;
     const real = await vi.importActual<Rules>(path);

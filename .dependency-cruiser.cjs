@@ -95,7 +95,7 @@ module.exports = {
     },
     {
       name: "itty-durable-in-one-place",
-      comment: "SPEC 3.5: it is used for PoolPolicy and nothing else.",
+      comment: "docs/spec/federation.md#switches: it is used for PoolPolicy and nothing else.",
       severity: "error",
       from: { pathNot: "^edge/pool/pool-policy" },
       to: { path: "itty-durable" },

@@ -17,7 +17,7 @@ export interface Env {
   LANE: DurableObjectNamespace<Lane>;
   PEER_REGISTRY: DurableObjectNamespace<PeerRegistry>;
   POOL_POLICY: DurableObjectNamespace<PoolPolicy & Rpc.DurableObjectBranded>;
-  /** Base64 of the pool's 32-byte Ed25519 secret key (SPEC 2.1). */
+  /** Base64 of the pool's 32-byte Ed25519 secret key (docs/spec/identity.md#keys-and-signatures). */
   POOL_SECRET_KEY: string;
   /** The bootstrap admin token; named ones are made with it (`AdminTokens`). */
   ADMIN_TOKEN: string;
@@ -25,10 +25,10 @@ export interface Env {
   METRICS_TOKEN?: string;
   /** Host names this pool answers to, comma-separated, without ports; empty: any that is routed here. */
   ALLOWED_HOSTS?: string;
-  /** This pool's public URL, as its card says it (SPEC 3.4); empty: where it was reached. */
+  /** This pool's public URL, as its card says it (docs/spec/federation.md#registration); empty: where it was reached. */
   POOL_URL?: string;
   /**
-   * Ways out to peers on one machine (SPEC 3.7): what a name leads to decides, not the name. Absent at Cloudflare, whose
+   * Ways out to peers on one machine (docs/spec/federation.md#delivery): what a name leads to decides, not the name. Absent at Cloudflare, whose
    * own network reaches public addresses only.
    */
   PUBLIC_NETWORK?: Fetcher;

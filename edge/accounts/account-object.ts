@@ -27,7 +27,7 @@ export type AccountLookup = LookupAdmission | InvalidKey;
 /** The buckets reach the disk at most once a second, beside the requests and never in front of them. */
 const SAVE_AFTER_MS = 1_000;
 
-/** One object per client key (SPEC 1): its record, its limits, its stream slots. The rules are in `admission-rules.ts`. */
+/** One object per client key (docs/spec/pool.md#shape): its record, its limits, its stream slots. The rules are in `admission-rules.ts`. */
 export class Account extends DurableObject<Env> {
   readonly #outbox: Outbox;
   #key: ClientKeyRow | undefined;
@@ -119,7 +119,7 @@ export class Account extends DurableObject<Env> {
     return admitLookup(this.#traffic, key, nowMs);
   }
 
-  /** Called by the lane every 20 s for the streams that still run (SPEC 5.2). */
+  /** Called by the lane every 20 s for the streams that still run (docs/spec/inference.md#a-jobs-life). */
   renew(slots: string[]): void {
     if (!this.#key) return;
     this.#traffic ??= newTraffic(this.#key, Date.now());
@@ -139,7 +139,7 @@ export class Account extends DurableObject<Env> {
     await this.#flush();
   }
 
-  /** SPEC 1, rule 6: nothing is written before the answer; the object outlives this timer by far. */
+  /** docs/spec/pool.md#shape, rule 6: nothing is written before the answer; the object outlives this timer by far. */
   #saveSoon(): void {
     this.#saveTimer ??= setTimeout(() => {
       this.#saveTimer = null;

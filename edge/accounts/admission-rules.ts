@@ -1,5 +1,5 @@
 /**
- * The limits of one client key (SPEC 5.2, 13): token buckets for requests and tokens a minute, and stream slots held
+ * The limits of one client key (docs/spec/inference.md#a-jobs-life, 13): token buckets for requests and tokens a minute, and stream slots held
  * as leases, so that a crashed lane leaks none. Functions of state, event and time.
  */
 import type { ErrorCode } from "../../schema/wire/errors.ts";

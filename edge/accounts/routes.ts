@@ -11,7 +11,7 @@ import { listKeysWithUsage } from "./store.ts";
 /** As `KeyTagger` makes them. */
 const KEY_ID = /^[0-9a-f]{16}$/;
 
-/** `/admin/api/keys`: client keys (SPEC 5.1). Mounted behind the admin token. */
+/** `/admin/api/keys`: client keys (docs/spec/inference.md#client-api). Mounted behind the admin token. */
 export const keyRoutes = new Hono<AdminEnv>()
   .post("/", async (c) => {
     const body = await adminBody(c, createKeyBody);

@@ -20,7 +20,7 @@ import { poolSettings } from "../pool/pool-policy.ts";
 import { MAIN_LANE } from "../workers/lane-link.ts";
 import { eventsPage, exportedTables, meteringPage } from "./store.ts";
 
-/** `/admin/api/export`: the record, for `ligand pool export`. The pool's secret key is in no answer (SPEC 2.1). */
+/** `/admin/api/export`: the record, for `ligand pool export`. The pool's secret key is in no answer (docs/spec/identity.md#keys-and-signatures). */
 export const exportRoutes = new Hono<AdminEnv>()
   .get("/", async (c) => {
     // What jobs that have just ended left in the lane's outbox belongs to the record.

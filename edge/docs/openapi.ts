@@ -1,4 +1,4 @@
-/** The client API's document, OpenAPI 3.1, made from the shapes that the routes parse with (SPEC 5.1). */
+/** The client API's document, OpenAPI 3.1, made from the shapes that the routes parse with (docs/spec/inference.md#client-api). */
 import * as z from "zod";
 import {
   cancelAnswer,

@@ -17,7 +17,7 @@ export type ArrivalStep =
   | { outcome: "refused"; code: ArrivalRefusal };
 
 /**
- * What becomes of an event that `from` brought, and that our log does not have (SPEC 4.1, 4.2). Pure: `wallUs` comes in;
+ * What becomes of an event that `from` brought, and that our log does not have (docs/spec/events.md#events, docs/spec/events.md#sync). Pure: `wallUs` comes in;
  * `held`, how many events wait for our clock already, of all and of those that `from` brought, is asked only where it matters.
  */
 export function arrive(

@@ -2,7 +2,7 @@ import type { HybridTime } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 
 /**
- * The hybrid logical clock of SPEC 4.1 (Kulkarni et al., "Logical Physical Clocks", 2014). Pure: the wall clock comes
+ * The hybrid logical clock of docs/spec/events.md#events (Kulkarni et al., "Logical Physical Clocks", 2014). Pure: the wall clock comes
  * in, in microseconds. It never steps back, whatever the wall clock does. Persisted contract: part of the log's state.
  */
 export type Clock = Readonly<HybridTime>;

@@ -188,7 +188,7 @@ export class EventLedger {
     return [...rows].map((row) => ({ atomId: row.atom_id, aheadMs: row.ahead_ms }));
   }
 
-  // ---- events that wait for our clock (SPEC 4.1)
+  // ---- events that wait for our clock (docs/spec/events.md#events)
 
   hold(taken: TakenEvent, dueUs: number): void {
     this.#sql.exec(

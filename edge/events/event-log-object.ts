@@ -28,7 +28,7 @@ import { OriginUsage } from "./origin-usage.ts";
 import { BringerRates, eventsWorth } from "./sender-rate-rules.ts";
 import { audiencesOf, mayRelay } from "./visibility-rules.ts";
 
-/** What this pool has to say. Nothing that law may want erased belongs into a payload (SPEC 4.1). */
+/** What this pool has to say. Nothing that law may want erased belongs into a payload (docs/spec/events.md#events). */
 export interface EventDraft {
   type: EventType;
   visibility: Visibility;
@@ -111,7 +111,7 @@ interface Arrival {
 }
 
 /**
- * One object per pool: it orders, clocks and signs (SPEC 4.1). The rules are in `clock-rules.ts`, `log-machine.ts` and
+ * One object per pool: it orders, clocks and signs (docs/spec/events.md#events). The rules are in `clock-rules.ts`, `log-machine.ts` and
  * `visibility-rules.ts`; this shell owns the keys, the tables, time, and who waits for the next event.
  */
 export class EventLog extends DurableObject<Env> {
@@ -339,7 +339,7 @@ export class EventLog extends DurableObject<Env> {
     }
   }
 
-  /** Whether this peer's `Bond` wants to hear that the log has something new for others (SPEC 4.2). */
+  /** Whether this peer's `Bond` wants to hear that the log has something new for others (docs/spec/events.md#sync). */
   tellOfCommits(atomId: string, wanted: boolean): void {
     this.#ledger.tell(atomId, wanted);
     this.#witnesses = this.#ledger.witnesses();

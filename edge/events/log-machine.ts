@@ -48,7 +48,7 @@ export interface Placed {
   places: Partial<Record<Audience, Place>>;
 }
 
-/** SPEC 4.1: numbers begin at 1, chains at 32 zero bytes. */
+/** docs/spec/events.md#events: numbers begin at 1, chains at 32 zero bytes. */
 export function newLog(logId: string, clock: Clock = NEVER): LogState {
   const head: Head = { seq: 0, chain: GENESIS_CHAIN, hlc: NEVER };
   return { logId, heads: { all: head, public: head, peers: head }, clock };

@@ -1,7 +1,7 @@
 import type { Audience, EventBody } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 
-/** What decides who may see an event (SPEC 4.1, 4.2). */
+/** What decides who may see an event (docs/spec/events.md#events, docs/spec/events.md#sync). */
 export interface Visible {
   visibility: EventBody["visibility"];
   payload: EventBody["payload"];
@@ -9,7 +9,7 @@ export interface Visible {
   ours: boolean;
 }
 
-/** A peer that asks, with the trust that is in effect between us (SPEC 3.3). */
+/** A peer that asks, with the trust that is in effect between us (docs/spec/federation.md#trust). */
 export interface Viewer {
   atomId: string;
   trust: number;
@@ -37,7 +37,7 @@ export function maySee(event: Visible, viewer: Viewer): boolean {
 }
 
 /**
- * Whether an event may come in from this peer (SPEC 4.2); its signature, and that its origin is one we listen to, are
+ * Whether an event may come in from this peer (docs/spec/events.md#sync); its signature, and that its origin is one we listen to, are
  * checked before. One of our own that our log does not have is not taken back: the chain would tell another story.
  */
 export function mayCome(

@@ -93,7 +93,7 @@ const LEAVING = "leaving";
 const PURGE_MS = 60_000;
 
 /**
- * One object per peer (SPEC 1): what it may, what it sent, what waits to be sent to it, and how far either follows the
+ * One object per peer (docs/spec/pool.md#shape): what it may, what it sent, what waits to be sent to it, and how far either follows the
  * other. The rules are in `signed-admission-rules.ts`, `trust-rules.ts`, `delivery-machine.ts` and `sync-machine.ts`. It is made by a
  * registration that proved the peer's key, and by nothing else.
  */
@@ -201,7 +201,7 @@ export class Bond extends DurableObject<Env> {
 
   // ---- requests of the peer
 
-  /** The last of the checks of SPEC 3.2, in one transaction: what passes is on disk before anything is answered. */
+  /** The last of the checks of docs/spec/federation.md#signed-requests, in one transaction: what passes is on disk before anything is answered. */
   async admit(request: AdmissionRequest, policy: FederationPolicy): Promise<Admitted> {
     if (this.#trust === null) {
       // A key that was cached outlived its peer.
@@ -256,7 +256,7 @@ export class Bond extends DurableObject<Env> {
     return this.#desk.push(body, policy);
   }
 
-  /** SPEC 4.2: server-sent events, to a peer whose trust was found to be enough. */
+  /** docs/spec/events.md#sync: server-sent events, to a peer whose trust was found to be enough. */
   override fetch(request: Request): Response {
     const { audience, since } = streamQuery.parse(Object.fromEntries(new URL(request.url).searchParams));
     const headers = { "content-type": "text/event-stream", "cache-control": "no-store" };
@@ -328,7 +328,7 @@ export class Bond extends DurableObject<Env> {
 
   // ---- what the peer is
 
-  /** The peer has proved the card's key, and we ours (SPEC 3.4). A known one may change its name and URL so. */
+  /** The peer has proved the card's key, and we ours (docs/spec/federation.md#registration). A known one may change its name and URL so. */
   async prove(
     card: Card,
     by: { admin: string | null },
@@ -367,7 +367,7 @@ export class Bond extends DurableObject<Env> {
     return step;
   }
 
-  /** Our admin's word (SPEC 3.3): recorded by name, in the log by token id, and told to the peer by a `direct` event. */
+  /** Our admin's word (docs/spec/federation.md#trust): recorded by name, in the log by token id, and told to the peer by a `direct` event. */
   async decide(
     level: GrantableLevel,
     admin: { name: string; tokenId: string },
@@ -505,7 +505,7 @@ export class Bond extends DurableObject<Env> {
     await this.#noteMember();
   }
 
-  /** Inside a transaction: a message that will not reach the peer ends where our admin can see it (SPEC 1, rule 7). */
+  /** Inside a transaction: a message that will not reach the peer ends where our admin can see it (docs/spec/pool.md#shape, rule 7). */
   #gaveUp({ body }: Message, reason: GiveUpReason): void {
     const peer = this.#identity?.atomId;
     const { kv } = this.ctx.storage;
@@ -527,7 +527,7 @@ export class Bond extends DurableObject<Env> {
     this.ctx.waitUntil(this.#verify());
   }
 
-  /** SPEC 3.1: peers verify one another, so that each knows who is there. One that is may hear what it missed. */
+  /** docs/spec/federation.md#endpoints: peers verify one another, so that each knows who is there. One that is may hear what it missed. */
   async #verify(): Promise<void> {
     const publicKey = fromHex(this.#identity?.publicKey ?? "");
     if (publicKey === null) return;
@@ -793,7 +793,7 @@ export class Bond extends DurableObject<Env> {
     await log.tellOfCommits(this.#identity.atomId, this.trust("oauth-verified") >= 2);
   }
 
-  /** SPEC 3.7: `direct` events are queued, each on its own; of grants the last one said is all that counts (SPEC 3.3). */
+  /** docs/spec/federation.md#delivery: `direct` events are queued, each on its own; of grants the last one said is all that counts (docs/spec/federation.md#trust). */
   #queueDirect(event: SignedEvent, type: EventType): void {
     if (this.#trust === null) return;
     if (type === "trust_granted") this.ctx.storage.kv.put(LAST_GRANT, event);

@@ -24,7 +24,7 @@ export const federationApi = new Hono<FederatedEnv>()
   .route("/", eventSyncRoutes)
   .route("/peers", new Hono<FederatedEnv & AdminEnv>().use("*", requireAdmin, federated).route("/", peerRoutes));
 
-/** `/admin/api/federation`: the switches (SPEC 3.5), for the operator. They can be read and turned while it is off. */
+/** `/admin/api/federation`: the switches (docs/spec/federation.md#switches), for the operator. They can be read and turned while it is off. */
 export const federationRoutes = new Hono<AdminEnv>()
   .get("/", async (c) => {
     const policy = await readFederationPolicy(c.env);
@@ -54,7 +54,7 @@ export const federationRoutes = new Hono<AdminEnv>()
   .patch("/", async (c) => {
     const body = await adminBody(c, changeFederationPolicyBody);
     if (body instanceof Response) return body;
-    // SPEC 3.5: nobody could be asked.
+    // docs/spec/federation.md#switches: nobody could be asked.
     if (body.accept_writes) return fail(c, "federation/no-admin-key");
     const change = Object.fromEntries(Object.entries(body).filter(([, value]) => value !== undefined));
     const { policy, isChanged } = await changeFederationPolicy(c.env, change, c.var.adminTokenId);

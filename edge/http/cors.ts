@@ -13,7 +13,7 @@ const EXPOSED = [
 const PREFLIGHT_SECONDS = 600;
 
 /**
- * Lets pages of the origins that the operator named call the client API (SPEC 5.1): `CORS_ORIGINS`, comma-separated,
+ * Lets pages of the origins that the operator named call the client API (docs/spec/inference.md#client-api): `CORS_ORIGINS`, comma-separated,
  * or `*`; unset, no page may. Keys travel in a header that the page sets itself, so credentials are never allowed.
  */
 export const clientCors = createMiddleware<AppEnv>(async (c, next) => {

@@ -3,7 +3,7 @@ import type { AppEnv } from "./app-env.ts";
 import { fail } from "./errors.ts";
 
 /**
- * Refuses a `Host` that is not this pool's (SPEC 1.1): a page that rebinds its own name to this address gets nothing.
+ * Refuses a `Host` that is not this pool's (docs/spec/pool.md#where-it-runs): a page that rebinds its own name to this address gets nothing.
  * Only the Host header counts; forwarding headers are not read anywhere.
  */
 export const knownHost = createMiddleware<AppEnv>(async (c, next) => {

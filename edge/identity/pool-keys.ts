@@ -3,7 +3,7 @@ import { fromBase64 } from "../../schema/crypto/bytes.ts";
 import { type Signer, signerFrom } from "../../schema/crypto/ed25519.ts";
 import type { Env } from "../env.ts";
 
-/** The pool's own identity and the tagger of its keys, made from the one secret an operator sets (SPEC 2.1, 5.1). */
+/** The pool's own identity and the tagger of its keys, made from the one secret an operator sets (docs/spec/identity.md#keys-and-signatures, docs/spec/inference.md#client-api). */
 export interface PoolKeys {
   readonly atomId: string;
   readonly signer: Signer;

@@ -1,5 +1,5 @@
 /**
- * What a worker may say of a job beside plain text (SPEC 6.2): tool calls and vectors, in order, of the kind that was
+ * What a worker may say of a job beside plain text (docs/spec/workers.md#socket-protocol): tool calls and vectors, in order, of the kind that was
  * asked for. Pure: a frame that breaks a rule is answered by its reason.
  */
 import { Buffer } from "node:buffer";

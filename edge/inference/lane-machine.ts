@@ -1,5 +1,5 @@
 /**
- * The rules of a lane (SPEC 5.2, 5.3): queue per model, pull credits, leases with fencing, requeueing, deadlines.
+ * The rules of a lane (docs/spec/inference.md#a-jobs-life, docs/spec/inference.md#dispatch): queue per model, pull credits, leases with fencing, requeueing, deadlines.
  *
  * Functions of state, event and time. The state is changed in place (a lane holds thousands of jobs), and what must
  * happen outside is returned as effects, in order. No clock, no randomness, no storage, no socket is touched here.
@@ -462,7 +462,7 @@ function canDo(worker: Worker, job: Job): boolean {
   return doesKind && !job.failedAt.has(worker.workerId) && canMeet(job.needs, worker);
 }
 
-/** Hands queued jobs to workers with credit, first come first served (SPEC 5.3). */
+/** Hands queued jobs to workers with credit, first come first served (docs/spec/inference.md#dispatch). */
 function dispatch(state: LaneState, model: string, nowMs: number): Effect[] {
   const effects: Effect[] = [];
   const queue = queueOf(state, model);
@@ -513,7 +513,7 @@ function nextPair(state: LaneState, model: string, queue: readonly string[], ava
   return null;
 }
 
-/** Back to the front of the queue what has produced nothing; the end for the rest (SPEC 5.2). */
+/** Back to the front of the queue what has produced nothing; the end for the rest (docs/spec/inference.md#a-jobs-life). */
 function giveBack(
   state: LaneState,
   jobIds: string[],

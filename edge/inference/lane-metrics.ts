@@ -79,7 +79,7 @@ interface MeasuredJob {
 /** Text of a streamed job passed. Deltas hold several tokens: each is taken to have needed its share of the time. */
 export function observeText(metrics: LaneMetrics, job: MeasuredJob, pace: Pace, nowMs: number): void {
   if (job.relayedBytes === 0) return;
-  // A worker's count is a claim; a token is at least a byte (SPEC 6.5).
+  // A worker's count is a claim; a token is at least a byte (docs/spec/workers.md#metering).
   const tokens = Math.min(job.relayedTokens, job.relayedBytes);
   const fresh = tokens - pace.tokens;
   if (pace.lastMs === null) {

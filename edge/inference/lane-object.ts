@@ -68,7 +68,7 @@ const UNSERVED: readonly ErrorCode[] = ["inference/model-not-found", "inference/
 const TICK_MS = 100;
 
 /**
- * One dispatcher (SPEC 1, 5.2): the queue of jobs, and the workers that serve it. The rules are in `lane-machine.ts`,
+ * One dispatcher (docs/spec/pool.md#shape, docs/spec/inference.md#a-jobs-life): the queue of jobs, and the workers that serve it. The rules are in `lane-machine.ts`,
  * the sockets in `worker-sockets.ts`; this shell owns the clients' answers, time, and the records.
  */
 export class Lane extends DurableObject<Env> {
@@ -533,7 +533,7 @@ export class Lane extends DurableObject<Env> {
 
   // ---- records
 
-  /** Rows of jobs that end close together share one write, and one trip to D1 (SPEC 1, rules 4 and 6). */
+  /** Rows of jobs that end close together share one write, and one trip to D1 (docs/spec/pool.md#shape, rules 4 and 6). */
   #record(row: MeteringRow): void {
     this.#unwritten.push(row);
     this.#writeTimer ??= setTimeout(() => {

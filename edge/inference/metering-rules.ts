@@ -1,4 +1,4 @@
-/** What a worker may claim for a job (SPEC 6.5). Pure: the pool has no tokenizer, so it bounds by bytes. */
+/** What a worker may claim for a job (docs/spec/workers.md#metering). Pure: the pool has no tokenizer, so it bounds by bytes. */
 
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { utf8Bytes } from "../../schema/wire/utf8.ts";

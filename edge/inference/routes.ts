@@ -51,7 +51,7 @@ const messagesRequestId = createMiddleware<ClientEnv>(async (c, next) => {
   if (!c.res.headers.has(MESSAGES_REQUEST_ID)) c.header(MESSAGES_REQUEST_ID, c.var.requestId);
 });
 
-/** The OpenAI-compatible API (SPEC 5.1): authenticate, validate, ask the key's `Account`, hand to the lane. */
+/** The OpenAI-compatible API (docs/spec/inference.md#client-api): authenticate, validate, ask the key's `Account`, hand to the lane. */
 export const clientApi = new Hono<ClientEnv>()
   .use("*", clientCors)
   // The list too: what ends in `/*` holds what is before it.

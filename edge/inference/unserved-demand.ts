@@ -1,5 +1,5 @@
 /**
- * What clients ask of others, so that a worker without jobs can be told whether nobody asks at all (SPEC 6.2). Pure;
+ * What clients ask of others, so that a worker without jobs can be told whether nobody asks at all (docs/spec/workers.md#socket-protocol). Pure;
  * it begins anew when its lane wakes, for workers and requests alike.
  */
 export interface Listener {

@@ -31,7 +31,7 @@ export function went(all: Presences, connection: string): void {
 }
 
 /**
- * What the log is to be told now: once a minute for a worker at most (SPEC 4.1), and always how it ended, so that a
+ * What the log is to be told now: once a minute for a worker at most (docs/spec/events.md#events), and always how it ended, so that a
  * worker whose line flaps neither fills the log nor stays in it when it is gone. Counts as said.
  */
 export function changes(all: Presences, nowMs: number): PresenceChange[] {

@@ -28,7 +28,7 @@ interface Untold {
 const untold = (payload: Told): Untold => ({ key: crypto.randomUUID(), payload });
 
 /**
- * The operator's settings and switches, one small object per pool (SPEC 3.5). The only place where itty-durable is
+ * The operator's settings and switches, one small object per pool (docs/spec/federation.md#switches). The only place where itty-durable is
  * used: a persistent object with methods. Nothing here is on the path of a request for inference.
  */
 export class PoolPolicy extends createDurable({ autoPersist: false }) {

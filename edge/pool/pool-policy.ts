@@ -24,7 +24,7 @@ export async function poolSettings(env: Pick<Env, "POOL_POLICY">): Promise<PoolS
   return withTimeout(poolPolicy(env).read());
 }
 
-/** `told`: what our log is told of it (SPEC 4.1), by `tellPolicyChanges`. */
+/** `told`: what our log is told of it (docs/spec/events.md#events), by `tellPolicyChanges`. */
 export async function changePoolSettings(
   env: Env,
   patch: Partial<PoolSettings>,

@@ -15,7 +15,7 @@ export const poolRoutes = new Hono<AdminEnv>()
     if (body instanceof Response) return body;
     const { defaults: given, name, description } = body;
     const current = await poolSettings(c.env);
-    // SPEC 4.1: our audit. It says which settings, not what they hold: a name or a description may be somebody's.
+    // docs/spec/events.md#events: our audit. It says which settings, not what they hold: a name or a description may be somebody's.
     const changed = Object.keys(body).sort();
     if (changed.length === 0) return c.json(view((await poolKeys(c.env)).atomId, current));
     const told = { by: c.var.adminTokenId, settings: changed, ...(given && { defaults: given }) };

@@ -15,7 +15,7 @@ export interface HeldRecords {
 }
 
 /**
- * The one way from an object to D1 (SPEC 1, rule 4): `put` inside the transaction that decides, then `flush` where a
+ * The one way from an object to D1 (docs/spec/pool.md#shape, rule 4): `put` inside the transaction that decides, then `flush` where a
  * person waits for the record, or `dueAtMs` with the object's alarm or a timer where nobody does. Flushing is
  * idempotent by primary key and in order; while D1 is away rows wait here.
  */

@@ -10,7 +10,7 @@ const refusals = new Map<ErrorCode, number>();
 let toldMs = 0;
 
 /**
- * Counts what is refused before it becomes a job. A stranger's refusal costs an addition and no more (SPEC 1, rule 5):
+ * Counts what is refused before it becomes a job. A stranger's refusal costs an addition and no more (docs/spec/pool.md#shape, rule 5):
  * the lane hears of it when a client with a key of this pool is refused, once a second at most, or when metrics are read.
  */
 export const countRefusals = createMiddleware<AppEnv>(async (c, next) => {

@@ -17,7 +17,7 @@ export interface Readiness {
   models: string[];
 }
 
-/** Health, readiness and metrics (SPEC 5.1). */
+/** Health, readiness and metrics (docs/spec/inference.md#client-api). */
 export const status = new Hono<AppEnv>()
   /** The process is up: nothing else is asked. */
   .get("/healthz", (c) => c.json({ ok: true }))

@@ -1,4 +1,4 @@
-/** The proof a worker gives on a fresh socket (SPEC 6.2). */
+/** The proof a worker gives on a fresh socket (docs/spec/workers.md#socket-protocol). */
 
 import { fromHex } from "../../schema/crypto/bytes.ts";
 import { canonicalBytes } from "../../schema/crypto/canonical.ts";

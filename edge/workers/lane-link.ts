@@ -1,6 +1,6 @@
 /** How the worker side reaches the lane that serves it. Shapes only; the lane's object is typed in `env.ts`. */
 
-/** The one lane of a pool, for now (SPEC 1: a pool with many workers will have several). A token names its lane. */
+/** The one lane of a pool, for now (docs/spec/pool.md#shape: a pool with many workers will have several). A token names its lane. */
 export const MAIN_LANE = "main";
 
 /** A worker's upgrade, forwarded once its token is known to be this pool's own. */

@@ -67,7 +67,7 @@ const isForNow = (code: ErrorCode) => ERRORS[code].status === 429;
 
 const isOfToken = (code: ErrorCode) => isForNow(code) || code.startsWith("workers/token-");
 
-/** `/admin/api/workers`: invites and who is connected (SPEC 6.1). Mounted behind the admin token. */
+/** `/admin/api/workers`: invites and who is connected (docs/spec/workers.md#enrolment). Mounted behind the admin token. */
 export const workerRoutes = new Hono<AdminEnv>()
   .post("/tokens", async (c) => {
     const body = await adminBody(c, createWorkerTokenBody);

@@ -1,6 +1,6 @@
 import type { WorkerTokenRow } from "../../schema/db/workers.ts";
 
-/** The worker tokens that one lane serves, in that lane's own SQLite: it decides, D1 is told (SPEC 1, rule 4). */
+/** The worker tokens that one lane serves, in that lane's own SQLite: it decides, D1 is told (docs/spec/pool.md#shape, rule 4). */
 export class TokenLedger {
   readonly #sql: SqlStorage;
 

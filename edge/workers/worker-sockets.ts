@@ -242,7 +242,7 @@ export class WorkerSockets {
     }
   }
 
-  /** SPEC 6.2: a socket that has been silent for 30 s is dead; the runtime answers pings without waking us, and notes when. */
+  /** docs/spec/workers.md#socket-protocol: a socket that has been silent for 30 s is dead; the runtime answers pings without waking us, and notes when. */
   sweep(nowMs: number): void {
     if (Math.abs(nowMs - this.#sweptMs) < SWEEP_MS) return;
     this.#sweptMs = nowMs;

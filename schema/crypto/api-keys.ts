@@ -1,6 +1,6 @@
 /**
- * Self-authenticating keys (SPEC 5.1): `lk_<id>_<secret>_<tag>` for clients, `lw_<id>_<secret>_<tag>_<atom id>` for
- * workers, `la_<id>_<secret>_<tag>` for admins. The tag shows that this pool made the key, so that a forged one wakes no object (SPEC 1, rule 5);
+ * Self-authenticating keys (docs/spec/inference.md#client-api): `lk_<id>_<secret>_<tag>` for clients, `lw_<id>_<secret>_<tag>_<atom id>` for
+ * workers, `la_<id>_<secret>_<tag>` for admins. The tag shows that this pool made the key, so that a forged one wakes no object (docs/spec/pool.md#shape, rule 5);
  * whether the key is still good, its record says, by the secret's SHA-256.
  */
 

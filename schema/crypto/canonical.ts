@@ -1,4 +1,4 @@
-/** Canonical JSON, RFC 8785 (JCS): the bytes that are hashed and signed (SPEC 2.1). */
+/** Canonical JSON, RFC 8785 (JCS): the bytes that are hashed and signed (docs/spec/identity.md#keys-and-signatures). */
 
 import canonicalize from "canonicalize";
 import { utf8 } from "./bytes.ts";

@@ -1,4 +1,4 @@
-/** Ed25519 (RFC 8032) with strict verification (SPEC 2.1). The rule and its reasons: `strict-ed25519.ts`. */
+/** Ed25519 (RFC 8032) with strict verification (docs/spec/identity.md#keys-and-signatures). The rule and its reasons: `strict-ed25519.ts`. */
 
 import { getPublicKeyAsync, Point, signAsync } from "@noble/ed25519";
 import { concat, equalBytes, fromBase64, toHex } from "./bytes.ts";

@@ -1,5 +1,5 @@
 /**
- * The answer to `POST /v1/federation/verify` (SPEC 3.1): a signature over sha256(challenge ‖ own atom id), the id as
+ * The answer to `POST /v1/federation/verify` (docs/spec/federation.md#endpoints): a signature over sha256(challenge ‖ own atom id), the id as
  * its text. The one untagged signature, kept for the existing network: 32 bytes are no message of any other purpose.
  */
 import { concat, fromBase64, toBase64, utf8 } from "./bytes.ts";

@@ -1,5 +1,5 @@
 /**
- * The proofs of a registration (SPEC 3.4): each side signs both challenges and both cards, and says which side it is.
+ * The proofs of a registration (docs/spec/federation.md#registration): each side signs both challenges and both cards, and says which side it is.
  * What is malformed verifies false and throws nothing.
  */
 import type { Card } from "../wire/federation.ts";
@@ -29,7 +29,7 @@ export async function isOwnCard(card: Card): Promise<boolean> {
   return publicKey !== null && (await idOfPublicKey(publicKey)) === card.atom_id;
 }
 
-/** What the pool in `role` signs (SPEC 3.4.3); null if a card is no JSON. */
+/** What the pool in `role` signs (docs/spec/federation.md#registration); null if a card is no JSON. */
 export async function registrationProofBytes(
   role: RegistrationRole,
   { initiator, responder }: Registration,

@@ -1,5 +1,5 @@
 /**
- * Signed requests between pools (SPEC 3.2): header shapes, signed bytes, signing, verification. The checks come in the
+ * Signed requests between pools (docs/spec/federation.md#signed-requests): header shapes, signed bytes, signing, verification. The checks come in the
  * order of that section: `readSignedHeaders`, `checkSignedHeaders`, then `verifyRequest`; the peer's `Bond` has the rest.
  * Whatever the reason, a stranger sees one answer; reasons are for counters.
  */
@@ -139,7 +139,7 @@ export function checkSignedHeaders(
   return headers.chain.includes(self) ? "loop" : null;
 }
 
-/** The bytes under the signature (SPEC 3.2). */
+/** The bytes under the signature (docs/spec/federation.md#signed-requests). */
 export async function signedBytes(headers: SignedHeaders, request: SignedRequest): Promise<Uint8Array> {
   const { timestampSeconds, nonce, hop, origin, destination } = headers;
   const method = request.method.toUpperCase();
@@ -164,7 +164,7 @@ export function freshNonce(): string {
 }
 
 export interface OutgoingRequest extends SignedRequest {
-  /** Atom id of the receiver. Null signs version 1, for a peer whose card lacks `sig_versions` (SPEC 3.2). */
+  /** Atom id of the receiver. Null signs version 1, for a peer whose card lacks `sig_versions` (docs/spec/federation.md#signed-requests). */
   readonly destination: string | null;
   readonly timestampSeconds: number;
   readonly nonce: string;

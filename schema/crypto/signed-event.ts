@@ -1,5 +1,5 @@
 /**
- * Signed events and checkpoints (SPEC 4.1): canonical bytes, content id, signature. Keys, ids and signatures are
+ * Signed events and checkpoints (docs/spec/events.md#events): canonical bytes, content id, signature. Keys, ids and signatures are
  * lowercase hex, an event's bytes standard base64. Opening answers a code and throws nothing for anything malformed.
  */
 
@@ -151,7 +151,7 @@ export function equivocation(a: Checkpoint, b: Checkpoint): boolean {
 
 // ---- shared
 
-/** Whether origin and node are those of the key (SPEC 4.1). */
+/** Whether origin and node are those of the key (docs/spec/events.md#events). */
 async function isOf(said: Pick<EventBody, "origin" | "hlc">, keyHex: string): Promise<boolean> {
   const key = fromHex(keyHex);
   return key !== null && said.hlc.node_id === nodeIdOf(key) && said.origin === (await idOfPublicKey(key));

@@ -1,5 +1,5 @@
 /**
- * What is refused before any curve arithmetic (SPEC 2.1), so that every implementation behind `verify` gives one
+ * What is refused before any curve arithmetic (docs/spec/identity.md#keys-and-signatures), so that every implementation behind `verify` gives one
  * verdict. The whole rule, which `test/unit/crypto/ed25519-cases.ts` holds both paths to:
  *
  * 1. A (the key) and R are canonical encodings, y < p, neither of small order;

@@ -1,5 +1,5 @@
 /**
- * What a worker signs: its manifest, its key's proof on a socket, its metering (SPEC 6.2, 6.4, 6.5).
+ * What a worker signs: its manifest, its key's proof on a socket, its metering (docs/spec/workers.md#socket-protocol, docs/spec/workers.md#profile-and-manifest, docs/spec/workers.md#metering).
  * Signatures are standard base64, keys lowercase hex. A verification is true only if the worker id that is named is the
  * key's own; it is false, and throws nothing, for anything malformed.
  */

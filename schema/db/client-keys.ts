@@ -1,6 +1,6 @@
 import { index, integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
 
-/** Client keys as the operator sees them; the living limits are in the key's `Account` (SPEC 5.1). */
+/** Client keys as the operator sees them; the living limits are in the key's `Account` (docs/spec/inference.md#client-api). */
 export const clientKeys = sqliteTable(
   "client_keys",
   {

@@ -1,7 +1,7 @@
 import { index, integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
 
 /**
- * The pool's log (SPEC 4.1): append-only, which triggers of its migration hold. `EventLog` decides; this is the record
+ * The pool's log (docs/spec/events.md#events): append-only, which triggers of its migration hold. `EventLog` decides; this is the record
  * that is queried. `bytes`, `pubkey`, `signature` and `contentId` are the event as it travels; the rest is read off it,
  * or says how it came here.
  */

@@ -1,7 +1,7 @@
 import { index, integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
 
 /**
- * One row a job, written when it has reached its final state (SPEC 5.2, 6.5): append-only.
+ * One row a job, written when it has reached its final state (docs/spec/inference.md#a-jobs-life, docs/spec/workers.md#metering): append-only.
  * Counts are after the pool's own bounds; the signed record says what the worker claimed.
  * No prompt and no answer is here, only their hashes inside the record.
  */

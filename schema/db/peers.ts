@@ -1,6 +1,6 @@
 import { index, integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
 
-/** Pools that proved their key here (SPEC 3.3, 3.4). The peer's `Bond` decides; this is the record that is queried. */
+/** Pools that proved their key here (docs/spec/federation.md#trust, docs/spec/federation.md#registration). The peer's `Bond` decides; this is the record that is queried. */
 export const peers = sqliteTable(
   "peers",
   {
@@ -13,7 +13,7 @@ export const peers = sqliteTable(
     /** JSON array of strings. */
     capabilities: text().notNull(),
     authTier: text("auth_tier", { enum: ["oauth-verified", "device-bound", "hardware-attested"] }).notNull(),
-    /** Levels of SPEC 3.3. */
+    /** Levels of docs/spec/federation.md#trust. */
     granted: integer().notNull(),
     received: integer().notNull(),
     effective: integer().notNull(),

@@ -6,7 +6,7 @@ import { peers } from "./peers.ts";
 import { workers, workerTokens } from "./workers.ts";
 
 /**
- * What an object may write to D1 through its outbox (SPEC 1, rule 4). `once` rows are append-only: a repeat is
+ * What an object may write to D1 through its outbox (docs/spec/pool.md#shape, rule 4). `once` rows are append-only: a repeat is
  * skipped. `latest` rows are whole replacements by primary key, flushed in the order they were committed. `log` rows are
  * append-only where the table's own triggers refuse a repeat: the very row that is there already (by primary key and
  * `sameBy`) is not sent again, and one that says otherwise of its place is refused.

@@ -1,6 +1,6 @@
 import { index, integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
 
-/** Invites (SPEC 6.1). The lane that serves a token decides; this is the record that is queried. */
+/** Invites (docs/spec/workers.md#enrolment). The lane that serves a token decides; this is the record that is queried. */
 export const workerTokens = sqliteTable(
   "worker_tokens",
   {

@@ -2,7 +2,7 @@ import * as z from "zod";
 import { poolName } from "./federation.ts";
 import { LIMITS } from "./limits.ts";
 
-/** Bodies of `/admin/api` (SPEC 12): what an operator's tools send. */
+/** Bodies of `/admin/api` (docs/spec/pool.md#command-line): what an operator's tools send. */
 const label = z.string().max(LIMITS.labelChars);
 
 const keyLimits = {

@@ -2,7 +2,7 @@ import * as z from "zod";
 import { LIMITS } from "./limits.ts";
 import { jobKind } from "./worker-frames.ts";
 
-/** What the client API answers (SPEC 5.1): for its document and for tests; the pool's answer formats write these. */
+/** What the client API answers (docs/spec/inference.md#client-api): for its document and for tests; the pool's answer formats write these. */
 const seconds = z.int().nonnegative().describe("Unix time in seconds.");
 /** Of all answers together. */
 const usage = z.strictObject({

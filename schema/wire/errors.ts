@@ -1,5 +1,5 @@
 /**
- * Every code that leaves the system, in one place (SPEC 14): HTTP status, the OpenAI-compatible
+ * Every code that leaves the system, in one place (docs/spec/pool.md#error-codes): HTTP status, the OpenAI-compatible
  * `type` and `code` where a client route answers it, what happened, and what to do next.
  */
 interface ErrorEntry {

@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { LIMITS } from "./limits.ts";
 
-/** Events and checkpoints (SPEC 4.1). What is signed is the JCS of these; `schema/crypto/signed-event.ts` checks that. */
+/** Events and checkpoints (docs/spec/events.md#events). What is signed is the JCS of these; `schema/crypto/signed-event.ts` checks that. */
 const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`));
 export const atomId = hex(32);
 const publicKey = hex(32);
@@ -97,7 +97,7 @@ export type Checkpoint = z.infer<typeof checkpoint>;
 export const signedCheckpoint = z.strictObject({ checkpoint, origin_pubkey: publicKey, signature });
 export type SignedCheckpoint = z.infer<typeof signedCheckpoint>;
 
-// ---- between pools (SPEC 4.2)
+// ---- between pools (docs/spec/events.md#sync)
 
 /** What a peer may follow. */
 export const peerAudience = audience.exclude(["all"]);

@@ -4,7 +4,7 @@ import { LIMITS } from "./limits.ts";
 import { modelName, unicodeText } from "./worker-frames.ts";
 
 /**
- * What pools say to one another (SPEC 3), and an operator of peers. Our own shapes are strict; those that the existing
+ * What pools say to one another (docs/spec/federation.md#endpoints), and an operator of peers. Our own shapes are strict; those that the existing
  * network shares (info, handshake, verify, molecule) drop members they do not know, since its pools add some.
  */
 const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`));
@@ -67,7 +67,7 @@ export function normalisedPeerUrl(text: string): string | null {
   return url !== null && url.href === `${url.origin}/` ? url.origin : null;
 }
 
-/** SPEC 3.7: plain http only where private peers are allowed. Where the name leads is the network binding's to say. */
+/** docs/spec/federation.md#delivery: plain http only where private peers are allowed. Where the name leads is the network binding's to say. */
 export function isAllowedPeerUrl(url: string, allowPrivatePeers: boolean): boolean {
   return isPeerUrl(url) && (allowPrivatePeers || url.startsWith("https:"));
 }
@@ -81,9 +81,9 @@ const foreignUrl = z.string().transform((text, context) => {
 /** What a peer refuses with: of its words we need only know that they are an error's. */
 export const peerError = z.object({ error: z.object({ code: z.string().regex(/^[a-z][a-z0-9_]{0,63}$/) }) });
 
-// ---- Registration (SPEC 3.4)
+// ---- Registration (docs/spec/federation.md#registration)
 
-/** SPEC 2.3, from the weakest to the strongest. */
+/** docs/spec/identity.md#tiers, from the weakest to the strongest. */
 export const authTier = z.enum(["oauth-verified", "device-bound", "hardware-attested"]);
 export type AuthTier = z.infer<typeof authTier>;
 
@@ -112,7 +112,7 @@ export const registerAnswer = z.strictObject({ card, challenge: responderChallen
 export const confirmBody = z.strictObject({ card, challenge: responderChallenge, proof: base64Signature });
 export const confirmAnswer = z.strictObject({ status: z.literal("registered") });
 
-// ---- What the existing network has (SPEC 3.1)
+// ---- What the existing network has (docs/spec/federation.md#endpoints)
 
 const moleculeId = z.string().max(LIMITS.peerNameChars).nullish().default(null);
 
@@ -172,7 +172,7 @@ export const moleculeAnswer = z.object({
 });
 export type MoleculeAnswer = z.infer<typeof moleculeAnswer>;
 
-// ---- Trust (SPEC 3.3)
+// ---- Trust (docs/spec/federation.md#trust)
 
 /** 4 is settlement's, which nobody can be granted yet; a peer may claim it. */
 export const trustLevel = z.union([z.literal(0), z.literal(1), z.literal(2), z.literal(3), z.literal(4)]);
@@ -185,7 +185,7 @@ export type GrantableLevel = z.infer<typeof grantableLevel>;
 /** The payload of a grant, a `direct` event: its origin grants `level` to `peer`. */
 export const grantPayload = z.strictObject({ peer: atomId, level: trustLevel });
 
-// ---- What leaves this pool towards others (SPEC 4.1)
+// ---- What leaves this pool towards others (docs/spec/events.md#events)
 
 /** A worker's id is made of its key, as a pool's. */
 const workerId = hex(32);
@@ -209,7 +209,7 @@ export type SharedEvent = {
   };
 }[SharedType];
 
-// ---- How sync stands, to a peer (SPEC 4.2)
+// ---- How sync stands, to a peer (docs/spec/events.md#sync)
 
 export const syncStatus = z.strictObject({
   atom_id: atomId,
@@ -222,7 +222,7 @@ export const syncStatus = z.strictObject({
 });
 export type SyncStatus = z.infer<typeof syncStatus>;
 
-// ---- Switches (SPEC 2.3, 3.5)
+// ---- Switches (docs/spec/identity.md#tiers, docs/spec/federation.md#switches)
 
 export const federationPolicy = z.strictObject({
   federation: z.enum(["on", "off"]),
@@ -235,10 +235,10 @@ export const federationPolicy = z.strictObject({
   auto_accept_known: z.boolean(),
   /** Of trust 2 and more; 0 is without limit. */
   max_peers: z.int().nonnegative().max(LIMITS.maxPeersMax),
-  /** Signed requests of one peer (SPEC 13); those of event sync are counted by themselves. */
+  /** Signed requests of one peer (docs/spec/pool.md#limits); those of event sync are counted by themselves. */
   peer_requests_per_minute: z.int().positive().max(LIMITS.peerMaxRequestsPerMinute),
   peer_event_requests_per_second: z.int().positive().max(LIMITS.peerMaxEventRequestsPerSecond),
-  /** Events that one peer may have our log keep (SPEC 4.2), whichever way it brings them. */
+  /** Events that one peer may have our log keep (docs/spec/events.md#sync), whichever way it brings them. */
   peer_events_per_minute: z.int().positive().max(LIMITS.peerMaxEventsPerMinute),
   /** What the events of one other pool may fill of our log; 0 is without limit. */
   origin_quota_mib: z.int().nonnegative().max(LIMITS.originMaxQuotaMib),
@@ -282,7 +282,7 @@ export const peerView = z.strictObject({
   atom_id: atomId,
   name: z.string(),
   url: z.string(),
-  /** What it claims; it counts as device-bound (SPEC 2.3). */
+  /** What it claims; it counts as device-bound (docs/spec/identity.md#tiers). */
   auth_tier: authTier,
   capabilities,
   granted: trustLevel,

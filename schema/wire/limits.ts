@@ -1,5 +1,5 @@
 /**
- * Every bound of the system, with its unit in its name (SPEC 13).
+ * Every bound of the system, with its unit in its name (docs/spec/pool.md#limits).
  * Values an operator may change are read through `PoolPolicy` or configuration; the rest are protocol.
  */
 export const LIMITS = Object.freeze({
@@ -195,7 +195,7 @@ export const LIMITS = Object.freeze({
   // Enrolment
   workerTokenDays: 30,
   workerTokenMaxDays: 3_650,
-  /** Prompt tokens a worker may claim beyond one per request byte: the template's own (SPEC 6.5). */
+  /** Prompt tokens a worker may claim beyond one per request byte: the template's own (docs/spec/workers.md#metering). */
   promptTokenSlack: 256,
   toolPromptTokenSlack: 1_024,
   /** Completion tokens a worker may claim beyond one per byte of the answer: control tokens, half a character. */
@@ -327,7 +327,7 @@ export const LIMITS = Object.freeze({
   /** Messages that wait for one peer; a grant, of which there is one at most, has room beside them. */
   deliveriesKept: 1_000,
 
-  // Federation: sync (SPEC 4.2)
+  // Federation: sync (docs/spec/events.md#sync)
   eventsPerPush: 100,
   /** A cursor that stands before an event from the future tries again so often. */
   eventStallMs: 30_000,
@@ -356,7 +356,7 @@ export const LIMITS = Object.freeze({
   /** A peer that does not follow us is told of what is new after so long. */
   pushDelayMs: 1_000,
 
-  // Event log (SPEC 4, 13)
+  // Event log (docs/spec/events.md#events, 13)
   eventBytes: 64 * 1024,
   eventTypeChars: 64,
   /** How often a public event may be passed on. */
@@ -430,7 +430,7 @@ export const LIMITS = Object.freeze({
   outboxRetryMaxMs: 60_000,
 } as const);
 
-/** Worker socket protocol version and WebSocket subprotocols (SPEC 6.2). */
+/** Worker socket protocol version and WebSocket subprotocols (docs/spec/workers.md#socket-protocol). */
 export const WORKER_PROTOCOL = Object.freeze({
   version: 1,
   /**
@@ -442,7 +442,7 @@ export const WORKER_PROTOCOL = Object.freeze({
   poolHeader: "x-ligand-pool",
 } as const);
 
-/** WebSocket close codes of the worker socket (SPEC 6.2; 1xxx from RFC 6455 section 7.4.1). */
+/** WebSocket close codes of the worker socket (docs/spec/workers.md#socket-protocol; 1xxx from RFC 6455 section 7.4.1). */
 export const CLOSE = Object.freeze({
   normal: 1000,
   policyViolation: 1008,

@@ -3,7 +3,7 @@ import { JOB_FAILURES } from "./errors.ts";
 import { LIMITS, WORKER_PROTOCOL } from "./limits.ts";
 
 /**
- * The worker socket's frames (SPEC 6.2): JSON text, one discriminated union a direction.
+ * The worker socket's frames (docs/spec/workers.md#socket-protocol): JSON text, one discriminated union a direction.
  * Strict: an unknown type or field closes the socket with 1008.
  */
 const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`));
@@ -113,7 +113,7 @@ export type JobRequest = ChatRequest | CompletionRequest | EmbeddingRequest;
 const finishReason = z.enum(["stop", "length", "tool_calls", "content_filter"]);
 export type FinishReason = z.infer<typeof finishReason>;
 
-/** What a worker can do, signed by its key (SPEC 6.4). JCS of this object is what is signed. */
+/** What a worker can do, signed by its key (docs/spec/workers.md#profile-and-manifest). JCS of this object is what is signed. */
 export const manifest = z.strictObject({
   v: z.literal(1),
   type: z.literal("manifest"),
@@ -135,7 +135,7 @@ export const manifest = z.strictObject({
 });
 export type Manifest = z.infer<typeof manifest>;
 
-/** What a worker says it did, signed by its key (SPEC 6.5). JCS of this object is what is signed. */
+/** What a worker says it did, signed by its key (docs/spec/workers.md#metering). JCS of this object is what is signed. */
 export const metering = z.strictObject({
   v: z.literal(1),
   type: z.literal("metering"),
@@ -337,7 +337,7 @@ export type AgentFrame = z.infer<typeof agentFrame>;
 export type Hello = z.infer<typeof hello>;
 export type Usage = z.infer<typeof usage>;
 
-/** The bytes a worker signs to prove its key on this socket (SPEC 6.2). All parts are lowercase hex. */
+/** The bytes a worker signs to prove its key on this socket (docs/spec/workers.md#socket-protocol). All parts are lowercase hex. */
 export function workerProofText(parts: {
   pool: string;
   worker: string;

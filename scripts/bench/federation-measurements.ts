@@ -8,7 +8,7 @@ import { startFedify } from "./peers.ts";
 import { type Rig, startRig } from "./rig.ts";
 import { type Bench, type Row, round } from "./row.ts";
 
-/** Pools among themselves (SPEC 3, 4): each measurement has fresh pools on loopback, their state on disk. */
+/** Pools among themselves (docs/spec/federation.md#endpoints, 4): each measurement has fresh pools on loopback, their state on disk. */
 
 const ROUNDS = 3;
 const CONNECTIONS = 16;

@@ -2,7 +2,7 @@ import { parseArgs } from "node:util";
 import type { Hints } from "./hints.ts";
 import { type Option, settingsHelp } from "./settings.ts";
 
-/** Exit codes of the command line (SPEC 12). */
+/** Exit codes of the command line (docs/spec/pool.md#command-line). */
 export const EXIT = { ok: 0, failed: 1, usage: 2, interrupted: 130, brokenPipe: 141 } as const;
 
 export type Values = Record<string, string | boolean | (string | boolean)[] | undefined>;

@@ -52,7 +52,7 @@ export interface Folder {
 }
 
 const CLOCK_WARN_MS = 2_000;
-/** Signed requests are good for a minute either way (SPEC 13): half of it is left to the other side. */
+/** Signed requests are good for a minute either way (docs/spec/pool.md#limits): half of it is left to the other side. */
 const CLOCK_FAIL_MS = 30_000;
 const SLOW_MS = 500;
 const OUTBOX_WARN_ROWS = 200;

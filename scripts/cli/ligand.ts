@@ -6,7 +6,7 @@ import { peers } from "./peers.ts";
 import { pool } from "./pool.ts";
 import { worker } from "./worker.ts";
 
-/** The command line: a noun, then a verb (SPEC 12). */
+/** The command line: a noun, then a verb (docs/spec/pool.md#command-line). */
 export const ligand: Group = {
   summary: "Ligand, a federated AI inference network; --version says which.",
   commands: { pool, worker, peers, federation, events, chat },

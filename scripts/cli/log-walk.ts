@@ -30,7 +30,7 @@ const startOf = (of: Starts, audience: Audience) => (audience === "all" ? 0 : of
 const sha256 = (bytes: Uint8Array) => new Uint8Array(createHash("sha256").update(bytes).digest());
 
 /**
- * Walks a pool's log as its record has it, and believes nothing of it (SPEC 4.1): bytes, content ids, signatures, the
+ * Walks a pool's log as its record has it, and believes nothing of it (docs/spec/events.md#events): bytes, content ids, signatures, the
  * numbers and chain of each audience, and whether what the pool signs of its log is what is there.
  */
 export class LogWalk {

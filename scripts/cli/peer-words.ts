@@ -49,7 +49,7 @@ export function removedWords(peer: Pick<PeerView, "atom_id" | "url" | "revoked_a
   return `${removed} It stays revoked, and cannot register. The way back: ${add}\nand then: ${trust}`;
 }
 
-/** What a peer may here, in one word (SPEC 3.3). */
+/** What a peer may here, in one word (docs/spec/federation.md#trust). */
 export function trustWord(peer: Pick<PeerView, "effective" | "revoked_at_ms">): string {
   if (peer.revoked_at_ms !== null) return "revoked";
   return (["refused", "known", "accepted", "bonded", "bonded"] as const)[peer.effective];

@@ -16,7 +16,7 @@ const toggle = { kind: "switch" } as const;
 
 /**
  * What a person may settle once for a machine, and the one list of it. A setting's three names follow from its place:
- * `slots` of `worker` is --slots, LIGAND_WORKER_SLOTS, and `slots` under `[worker]` of ligand.toml (SPEC 12). Those of
+ * `slots` of `worker` is --slots, LIGAND_WORKER_SLOTS, and `slots` under `[worker]` of ligand.toml (docs/spec/pool.md#command-line). Those of
  * `any` stand before all sections.
  */
 export const SETTINGS = {

@@ -14,7 +14,7 @@ export interface Settled {
   readonly sources: ReadonlyMap<string, string>;
 }
 
-/** Pure: flag over variable over file (SPEC 12), for those of a command's flags that are settings. */
+/** Pure: flag over variable over file (docs/spec/pool.md#command-line), for those of a command's flags that are settings. */
 export function settle(
   options: Readonly<Record<string, Option>>,
   given: Values,

@@ -4,7 +4,7 @@ import { type PeerAudience, pullAnswer } from "../../schema/wire/events.ts";
 import { walkLog } from "../cli/log-walk.ts";
 import { type DemoPool, FIRST_WORKER, now } from "./demo-pool.ts";
 
-/** What `npm run demo:federation` lives through with three pools, the first two of which bond (SPEC 3, 4.2). */
+/** What `npm run demo:federation` lives through with three pools, the first two of which bond (docs/spec/federation.md#endpoints, docs/spec/events.md#sync). */
 
 const STEP_MS = 30_000;
 const POLL_MS = 20;
@@ -131,7 +131,7 @@ async function switchOffAndOn(a: DemoPool, b: DemoPool, signal: AbortSignal) {
   return { refused_endpoints: ENDPOINTS.length, streams_ended_ms, caught_up_ms: Math.round(caught.seenMs - onMs) };
 }
 
-/** SPEC 3.1 and 4.2: what there is between pools. */
+/** docs/spec/federation.md#endpoints, docs/spec/events.md#sync: what there is between pools. */
 const ENDPOINTS = [
   "GET /v1/federation/info",
   "POST /v1/federation/handshake",

@@ -17,7 +17,7 @@ export function localUrl(host: string, port: number): string {
   return `http://${bracketed(reachable)}:${port}`;
 }
 
-/** Pure: the host names the pool answers to (SPEC 1.1: an unknown `Host` is refused). Comma-separated, no ports. */
+/** Pure: the host names the pool answers to (docs/spec/pool.md#where-it-runs: an unknown `Host` is refused). Comma-separated, no ports. */
 export function allowedHosts(host: string, more: readonly string[]): string {
   const own = host === "0.0.0.0" || host === "::" ? [] : [bracketed(host)];
   return [...new Set(["127.0.0.1", "localhost", "[::1]", ...own, ...more.map(bracketed)])].join(",");

@@ -40,7 +40,7 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
   let agent: RunningAgent | undefined;
   try {
     await untilUp(pool.url, signal);
-    // SPEC 3.5. Once, and never again: lost state closes, and what an operator switched off stays off.
+    // docs/spec/federation.md#switches. Once, and never again: lost state closes, and what an operator switched off stays off.
     if (pool.isNew && !signal.aborted) {
       await admin.changeFederation({ federation: "on" });
       pool.endFirstStart();

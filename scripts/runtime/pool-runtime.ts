@@ -82,7 +82,7 @@ export interface RunningPool {
 const PORT_TRIES = 3;
 
 /**
- * The ways out to peers (SPEC 3.7): the runtime looks at the address that a name leads to, not at the name. Without
+ * The ways out to peers (docs/spec/federation.md#delivery): the runtime looks at the address that a name leads to, not at the name. Without
  * `tlsOptions` it speaks no TLS at all. `authorities`: trusted beside those that browsers trust.
  */
 function peerNetworks(authorities: string[]) {
@@ -106,7 +106,7 @@ const STATE = [
   WORKERD_RECORD,
 ];
 
-/** The pool on one machine (SPEC 1.1): the Worker of wrangler.toml in workerd, its state in a folder. */
+/** The pool on one machine (docs/spec/pool.md#where-it-runs): the Worker of wrangler.toml in workerd, its state in a folder. */
 export async function startPool(options: PoolOptions): Promise<RunningPool> {
   const host = options.host ?? "127.0.0.1";
   if (!isLoopback(host) && options.tls === undefined && options.insecure !== true) {

@@ -64,7 +64,7 @@ export function secretsFile(stateDir: string): string {
   return join(stateDir, "secrets.json");
 }
 
-/** The bootstrap token (SPEC 12): whoever shows it is `admin`. */
+/** The bootstrap token (docs/spec/pool.md#command-line): whoever shows it is `admin`. */
 export function newAdminToken(): string {
   return `la_${randomBytes(20).toString("hex")}`;
 }

@@ -14,7 +14,7 @@ export function refusal(stateDir: string, owner: Claim, state: Owner): string {
   return `The state folder ${stateDir} is ${who}. Stop it first, or start this one with another --state folder.`;
 }
 
-/** One runner a state folder (SPEC 1.1). */
+/** One runner a state folder (docs/spec/pool.md#where-it-runs). */
 export async function lockState(stateDir: string): Promise<FolderLock> {
   const locked = await lockFolder(stateDir);
   if (!locked.ok) throw new OperatorError(refusal(stateDir, locked.owner, locked.state));

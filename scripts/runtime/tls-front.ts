@@ -4,7 +4,7 @@ import { OperatorError } from "./operator-error.ts";
 import type { TlsCertificate } from "./tls-certificate.ts";
 
 /**
- * TLS for the pool on one machine (SPEC 1.1). It ends here and the bytes go on, unread, to the pool's own socket on
+ * TLS for the pool on one machine (docs/spec/pool.md#where-it-runs). It ends here and the bytes go on, unread, to the pool's own socket on
  * loopback: HTTP has one parser, workerd's, so there are no two that could disagree about where a request ends, and no
  * header is added, trusted or taken away. Each connection has its own to the pool; what either side holds back, closes
  * or breaks off, the other feels at once.

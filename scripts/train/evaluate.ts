@@ -1,5 +1,5 @@
 /**
- * Asks the embedded model every held-out question at temperature 0 and counts the right answers (SPEC 6.6).
+ * Asks the embedded model every held-out question at temperature 0 and counts the right answers (docs/spec/engines.md#the-embedded-model).
  *
  *   node scripts/train/evaluate.ts [--json] [--model FILE] [--cases FILE]
  *

@@ -13,7 +13,7 @@ import { type AgentFrame, agentFrame, type Hello, type PoolFrame } from "../../s
 type Frame<T extends AgentFrame["type"]> = Extract<AgentFrame, { type: T }>;
 
 /**
- * The pool's side of the worker socket (SPEC 6.2) on loopback: the real protocol with real signatures, steered by a
+ * The pool's side of the worker socket (docs/spec/workers.md#socket-protocol) on loopback: the real protocol with real signatures, steered by a
  * test frame by frame. The pool itself is tested in workerd, and both together end to end.
  */
 export class PoolDouble {

@@ -32,7 +32,7 @@ describe("the number of threads", () => {
       1,
     ],
     [
-      "one on the busy machine of SPEC 6.3",
+      "one on the busy machine of docs/spec/engines.md#engines",
       [
         [2, 16],
         [1, 478],

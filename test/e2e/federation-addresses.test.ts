@@ -9,7 +9,7 @@ import { freePort } from "../../scripts/runtime/listen-address.ts";
 import { ScriptedPeer } from "./scripted-peer.ts";
 import { type PoolProcess, startPool, waitFor } from "./support.ts";
 
-/** SPEC 3.7: where a name leads decides, not how it is spelled. Somebody listens on loopback, and counts who comes. */
+/** docs/spec/federation.md#delivery: where a name leads decides, not how it is spelled. Somebody listens on loopback, and counts who comes. */
 
 let pool: PoolProcess;
 let port: number;

@@ -6,7 +6,7 @@ import { bond, expectSound, idsOf, logOf, openFederation, SAID } from "./federat
 import { ScriptedPeer } from "./scripted-peer.ts";
 import { ligand, startPool, temporaryFolder, waitFor } from "./support.ts";
 
-/** SPEC 3.3, 4.1: a bonded pool goes back to an export, while its peers went on. */
+/** docs/spec/federation.md#trust, docs/spec/events.md#events: a bonded pool goes back to an export, while its peers went on. */
 
 const env = { LIGAND_PASSPHRASE: "a passphrase of the tests" };
 

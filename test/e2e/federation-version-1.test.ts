@@ -3,7 +3,7 @@ import { openFederation } from "./federation-support.ts";
 import { ScriptedPeer } from "./scripted-peer.ts";
 import { ligand, type PoolProcess, startPool, waitFor } from "./support.ts";
 
-/** A pool of the existing network (SPEC 3.1) on a socket of its own, and ours: each may be the one that begins. */
+/** A pool of the existing network (docs/spec/federation.md#endpoints) on a socket of its own, and ours: each may be the one that begins. */
 
 let pool: PoolProcess;
 beforeAll(async () => {

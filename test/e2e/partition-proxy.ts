@@ -25,7 +25,7 @@ afterAll(() => {
 
 /**
  * Stands where others reach a pool (`--public-url`), and cuts off single callers from it: signed requests name theirs
- * (SPEC 3.2). One direction of one pair, for what the pool itself asks of the caller goes through the caller's proxy.
+ * (docs/spec/federation.md#signed-requests). One direction of one pair, for what the pool itself asks of the caller goes through the caller's proxy.
  */
 export class PartitionProxy {
   readonly url: string;

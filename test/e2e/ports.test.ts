@@ -4,7 +4,7 @@ import { connect } from "node:net";
 import { beforeAll, describe, expect, it } from "vitest";
 import { type PoolProcess, startPool } from "./support.ts";
 
-/** What a client may try on the ports that a pool on one machine opens (SPEC 1.1). */
+/** What a client may try on the ports that a pool on one machine opens (docs/spec/pool.md#where-it-runs). */
 
 let pool: PoolProcess;
 beforeAll(async () => {

@@ -111,7 +111,7 @@ export class ScriptedPeer {
 
   // ---- as one who asks
 
-  /** Registers (SPEC 3.4), then both sides trust each other at this level. */
+  /** Registers (docs/spec/federation.md#registration), then both sides trust each other at this level. */
   async befriend(pool: Pool, level: GrantableLevel): Promise<void> {
     await this.register(pool);
     await pool.admin.trustPeer(this.id, level);
@@ -167,7 +167,7 @@ export class ScriptedPeer {
     return pushAnswer.parse(await answer.json());
   }
 
-  /** One signed request (SPEC 3.2). */
+  /** One signed request (docs/spec/federation.md#signed-requests). */
   async ask(
     pool: Pool,
     method: "GET" | "POST",

@@ -4,7 +4,7 @@ import { verifyCases } from "../unit/crypto/ed25519-cases.ts";
 
 const cases = await verifyCases();
 
-/** SPEC 2.1: the same verdict in the runtime that the pool is deployed to. */
+/** docs/spec/identity.md#keys-and-signatures: the same verdict in the runtime that the pool is deployed to. */
 it.each(cases)("workerd and noble agree: $name", async ({ signature, message, publicKey, valid }) => {
   expect(await verifyWithWebCrypto(signature, message, publicKey)).toBe(valid);
   expect(await verifyWithNoble(signature, message, publicKey)).toBe(valid);

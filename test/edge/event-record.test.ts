@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { Outbox } from "../../edge/record/outbox.ts";
 import type { EventRow } from "../../schema/db/events.ts";
 
-/** The log in D1 (SPEC 4.1): what its triggers refuse, and what the outbox may still do. */
+/** The log in D1 (docs/spec/events.md#events): what its triggers refuse, and what the outbox may still do. */
 
 const row = (seq: number, change: Partial<EventRow> = {}): EventRow => ({
   seq,

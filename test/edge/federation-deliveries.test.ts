@@ -10,7 +10,7 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import { type Call, freshPool, PeerDouble, peerAt, setPolicy, takes } from "./peer-double.ts";
 import { admin, eventually } from "./support.ts";
 
-/** SPEC 3.7: what waits for a peer, when it is tried, and what becomes of it. Alarms are run when they are due. */
+/** docs/spec/federation.md#delivery: what waits for a peer, when it is tried, and what becomes of it. Alarms are run when they are due. */
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;

@@ -16,7 +16,7 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import { eventOf, freshPool, OURS, type PeerDouble, peerAt, setPolicy } from "./peer-double.ts";
 import { admin, eventually } from "./support.ts";
 
-/** SPEC 4.2: this pool follows others, whatever they tell it, and whatever becomes of the way to them. */
+/** docs/spec/events.md#sync: this pool follows others, whatever they tell it, and whatever becomes of the way to them. */
 
 /** Cursors that stand before an event from the future: what has each try again. */
 const stalled: (() => void)[] = [];

@@ -10,7 +10,7 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import { eventOf, freshPool, OURS, outcome, PeerDouble, peerAt, setPolicy, US } from "./peer-double.ts";
 import { admin } from "./support.ts";
 
-/** SPEC 4.2: what a peer may push, and what becomes of it. */
+/** docs/spec/events.md#sync: what a peer may push, and what becomes of it. */
 
 let [peer, other]: [PeerDouble, PeerDouble] = [] as never;
 beforeAll(async () => {

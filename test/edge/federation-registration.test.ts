@@ -8,7 +8,7 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import { freshPool, OURS, outcome, PeerDouble, peerAt, setPolicy } from "./peer-double.ts";
 import { admin } from "./support.ts";
 
-/** SPEC 3.4: who becomes a peer, and what a stranger can leave here. */
+/** docs/spec/federation.md#registration: who becomes a peer, and what a stranger can leave here. */
 
 const POLICY = { max_peers: 0, require_mutual: true, auto_accept_known: false, min_auth_tier: "device-bound" } as const;
 beforeAll(async () => {

@@ -6,7 +6,7 @@ import type { TrustLevel } from "../../schema/wire/federation.ts";
 import { freshPool, outcome, PeerDouble, peerAt } from "./peer-double.ts";
 import { admin, eventually } from "./support.ts";
 
-/** SPEC 3.3, 4.1: one of the two pools of a bond was restored from a backup. The word of the other is what holds. */
+/** docs/spec/federation.md#trust, docs/spec/events.md#events: one of the two pools of a bond was restored from a backup. The word of the other is what holds. */
 
 const HOUR = 3_600_000;
 const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);

@@ -17,7 +17,7 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import { type Bend, deliver, freshPool, OURS, outcome, PeerDouble, peerAt, setPolicy, US } from "./peer-double.ts";
 import { admin, eventually } from "./support.ts";
 
-/** SPEC 3.2, as whoever attacks it sees it. */
+/** docs/spec/federation.md#signed-requests, as whoever attacks it sees it. */
 
 let peer: PeerDouble;
 beforeAll(async () => {

@@ -19,7 +19,7 @@ import type { peerDetails, TrustLevel } from "../../schema/wire/federation.ts";
 import { freshPool, outcome, type PeerDouble, peerAt, setPolicy } from "./peer-double.ts";
 import { admin, appendTo, eventually } from "./support.ts";
 
-/** SPEC 4.2: what leaves towards whom, by pull, stream and push; and that nobody misses anything. */
+/** docs/spec/events.md#sync: what leaves towards whom, by pull, stream and push; and that nobody misses anything. */
 
 beforeAll(async () => {
   vi.useFakeTimers({ toFake: ["Date"] });

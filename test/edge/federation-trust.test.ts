@@ -10,7 +10,7 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import { freshPool, outcome, type PeerDouble, peerAt, setPolicy, US } from "./peer-double.ts";
 import { admin, eventually } from "./support.ts";
 
-/** SPEC 3.3: what each level allows, by real requests; how grants travel, and that old ones are worth nothing. */
+/** docs/spec/federation.md#trust: what each level allows, by real requests; how grants travel, and that old ones are worth nothing. */
 
 beforeAll(async () => {
   vi.useFakeTimers({ toFake: ["Date"] });

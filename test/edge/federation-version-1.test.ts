@@ -6,7 +6,7 @@ import type { FederationPolicy, PeerView } from "../../schema/wire/federation.ts
 import { freshPool, OURS, outcome, PeerDouble, setPolicy, US } from "./peer-double.ts";
 import { admin, ask } from "./support.ts";
 
-/** SPEC 3.1, 3.2: first contact with a pool of the existing network, whichever side makes it. */
+/** docs/spec/federation.md#endpoints, docs/spec/federation.md#signed-requests: first contact with a pool of the existing network, whichever side makes it. */
 
 const INFO = "/v1/federation/info";
 const HANDSHAKE = "/v1/federation/handshake";

@@ -182,7 +182,7 @@ export class PeerDouble {
     return outcome(await this.send(method, target, body, bend));
   }
 
-  /** As the initiator, by the real routes (SPEC 3.4). */
+  /** As the initiator, by the real routes (docs/spec/federation.md#registration). */
   async register(card = this.card()): Promise<Response> {
     const registration = await this.startRegistration(card);
     if (registration instanceof Response) return registration;

@@ -5,7 +5,7 @@ import { openEvent, signEvent } from "../../schema/crypto/signed-event.ts";
 import { visibility } from "../../schema/wire/events.ts";
 import vectors from "../vectors/signed-events.json" with { type: "json" };
 
-/** SPEC 4.1: the same bytes in the runtime that the pool is deployed to. */
+/** docs/spec/events.md#events: the same bytes in the runtime that the pool is deployed to. */
 const origin = await signerFrom(fromHex(vectors.origin.secret_key_hex) ?? new Uint8Array());
 
 it.each(vectors.cases)("workerd signs and opens: $comment", async ({ event, canonical, content_id, signature_hex }) => {

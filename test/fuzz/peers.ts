@@ -77,7 +77,7 @@ async function send(each: PeerCase, target: Target, peers: FuzzedPeers): Promise
   }
 }
 
-/** A push of which nothing was taken says of each event why (SPEC 4.2). */
+/** A push of which nothing was taken says of each event why (docs/spec/events.md#sync). */
 function isPushRefusal(path: string, { status, body }: Answer): boolean {
   if (status !== 400 || path !== "/api/federation/events" || !body.startsWith('{"accepted"')) return false;
   const { accepted, rejected, errors } = pushAnswer.parse(JSON.parse(body));

@@ -10,7 +10,7 @@ import type {
 } from "../../schema/wire/worker-frames.ts";
 
 /**
- * What runs inference (SPEC 6.3). One engine serves one or more models; the session knows nothing else of it.
+ * What runs inference (docs/spec/engines.md#engines). One engine serves one or more models; the session knows nothing else of it.
  * Embeddings are a method of their own (`embed`), for engines whose models list that kind.
  */
 export interface Engine {
@@ -55,7 +55,7 @@ export type JobFailure = (typeof JOB_FAILURES)[number];
 
 export type GenerationEvent =
   | { readonly type: "accepted"; readonly promptTokens: number }
-  /** `tokens` are those whose first character is in `text`; never more than `text` has bytes (SPEC 6.5). */
+  /** `tokens` are those whose first character is in `text`; never more than `text` has bytes (docs/spec/workers.md#metering). */
   | {
       readonly type: "text";
       readonly text: string;

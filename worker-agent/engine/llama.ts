@@ -207,7 +207,7 @@ interface Parts extends LlamaEngineOptions {
 /**
  * llama.cpp in this process. Jobs run in one context with a sequence per slot and are batched continuously: each step
  * advances every running job by a token. A job with a seed runs alone in a second context of one sequence, so that
- * neither the company in a batch nor a cached prefix changes a rounding (SPEC 6.3).
+ * neither the company in a batch nor a cached prefix changes a rounding (docs/spec/engines.md#engines).
  */
 export class LlamaEngine implements Engine {
   readonly kind = "llama";

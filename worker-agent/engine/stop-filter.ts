@@ -16,7 +16,7 @@ export interface StopFilter {
  * also when it spans tokens. The earliest stop sequence in the text wins.
  *
  * A token counts as delivered with its first character; tokens that a stop sequence swallowed whole are not counted,
- * because the pool bounds completion tokens by the bytes it relayed (SPEC 6.5).
+ * because the pool bounds completion tokens by the bytes it relayed (docs/spec/workers.md#metering).
  */
 export function stopFilter(stopSequences: readonly string[]): StopFilter {
   // Text is whole characters: half of one never occurs in it, and must not make a cut inside one.

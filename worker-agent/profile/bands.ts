@@ -1,7 +1,7 @@
 import type { Gpu, Measured, WorkerProfile } from "./profile.ts";
 
 /**
- * Coarse bands (SPEC 6.4): all that a pool would ever be told of a machine beyond its models, wide enough that they
+ * Coarse bands (docs/spec/workers.md#profile-and-manifest): all that a pool would ever be told of a machine beyond its models, wide enough that they
  * single nobody out.
  */
 export function bandsOf(profile: Pick<WorkerProfile, "cpu" | "memory" | "gpu" | "npu" | "benchmark">) {

@@ -5,7 +5,7 @@ import { basename, join } from "node:path";
 import { promisify } from "node:util";
 
 /**
- * What a machine is made of, as far as inference cares (SPEC 6.4). No serial number and no unique id is read: only the
+ * What a machine is made of, as far as inference cares (docs/spec/workers.md#profile-and-manifest). No serial number and no unique id is read: only the
  * fields that are named here, from files and calls that answer to anyone.
  */
 export interface Machine {

@@ -67,7 +67,7 @@ export interface ProfileOptions {
   readonly nowMs: () => number;
 }
 
-/** Looks at this machine and measures it with the embedded model (SPEC 6.4). Nothing is sent or written. */
+/** Looks at this machine and measures it with the embedded model (docs/spec/workers.md#profile-and-manifest). Nothing is sent or written. */
 export async function profileMachine({ verbose, onStep, nowMs }: ProfileOptions): Promise<WorkerProfile> {
   onStep("looking at processor and memory");
   // Before anything is loaded: what is free now is what a model could have.

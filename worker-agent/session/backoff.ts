@@ -23,7 +23,7 @@ export interface Outage {
 }
 
 /**
- * How long to wait before the next attempt, in ms: full jitter over a range whose upper end doubles (SPEC 6.2).
+ * How long to wait before the next attempt, in ms: full jitter over a range whose upper end doubles (docs/spec/workers.md#socket-protocol).
  * Already the first wait is spread, because a pool that restarts drops all its workers at one moment.
  */
 export function backoffMs({ attempt, outageMs, random }: Outage, range: BackoffRange = RECONNECT): number {

@@ -15,7 +15,7 @@ export interface Coalescer {
 }
 
 /**
- * Joins tokens into deltas of at most 16 tokens or 25 ms (SPEC 6.2), which saves frames without being visible.
+ * Joins tokens into deltas of at most 16 tokens or 25 ms (docs/spec/workers.md#socket-protocol), which saves frames without being visible.
  * The first text goes out at once: time to first token is what a person notices. Pure: time comes in.
  */
 export function coalescer(

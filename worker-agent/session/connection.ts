@@ -230,7 +230,7 @@ class Connection {
       progressMs: progressIntervalMs(leaseMs),
       frameBytes: Math.min(frameBytes, LIMITS.agentFrameBytes),
     };
-    // Answered by the pool's runtime without waking it: three unanswered ones mean that nobody is there (SPEC 6.2).
+    // Answered by the pool's runtime without waking it: three unanswered ones mean that nobody is there (docs/spec/workers.md#socket-protocol).
     const everyMs = Math.min(heartbeatMs, LIMITS.heartbeatMs);
     const deadAfterMs = everyMs * (LIMITS.deadAfterMs / LIMITS.heartbeatMs);
     const timer = setInterval(() => {

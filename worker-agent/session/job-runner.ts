@@ -42,7 +42,7 @@ export type JobEnd =
 const DONE_OVERHEAD_BYTES = 8_192;
 
 /**
- * Runs one leased job on the engine and reports it frame by frame, each with the lease it came with (SPEC 5.2, 6.2).
+ * Runs one leased job on the engine and reports it frame by frame, each with the lease it came with (docs/spec/inference.md#a-jobs-life, docs/spec/workers.md#socket-protocol).
  * After an abort nothing more is sent. When the promise resolves the engine computes nothing more for this job.
  */
 export async function runJob(job: JobFrame, runner: JobRunner, signal: AbortSignal): Promise<JobEnd> {

@@ -1,6 +1,6 @@
 import type { FinishReason, JobFrame, Metering, Usage } from "../../schema/wire/worker-frames.ts";
 
-/** What a worker states about a finished job (SPEC 6.5); the session signs it. */
+/** What a worker states about a finished job (docs/spec/workers.md#metering); the session signs it. */
 export function meteringRecord(facts: {
   readonly job: JobFrame;
   readonly pool: string;

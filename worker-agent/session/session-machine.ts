@@ -2,7 +2,7 @@ import type { JobFrame, PoolFrame } from "../../schema/wire/worker-frames.ts";
 import type { JobFailure, ModelOffer } from "../engine/engine.ts";
 
 /**
- * The agent's side of the socket protocol (SPEC 6.2). Pure: sockets, engines, keys and time stay out.
+ * The agent's side of the socket protocol (docs/spec/workers.md#socket-protocol). Pure: sockets, engines, keys and time stay out.
  *
  * What never happens: a job starts without a free slot or after a drain; a slot is offered while an engine still
  * computes in it; two frames of one lease start twice.
@@ -25,7 +25,7 @@ interface Run {
 
 /** What does not change while a socket lives. */
 export interface SessionTerms {
-  /** Atom id that our token carries; we speak to no other pool (SPEC 6.1). */
+  /** Atom id that our token carries; we speak to no other pool (docs/spec/workers.md#enrolment). */
   readonly pool: string;
   readonly worker: string;
   readonly models: readonly ModelOffer[];

@@ -14,7 +14,7 @@ export interface WorkerSocketOptions {
   readonly handshakeMs?: number;
 }
 
-/** A socket to a pool (SPEC 6.2): the token goes to this address and, whatever it answers, to no other. */
+/** A socket to a pool (docs/spec/workers.md#socket-protocol): the token goes to this address and, whatever it answers, to no other. */
 export function openWorkerSocket({ url, token, frameBytes, handshakeMs }: WorkerSocketOptions): WebSocket {
   // The type is behind the library in `closeTimeout` alone.
   const options: ClientOptions & { closeTimeout: number } = {

@@ -7,7 +7,7 @@ export type OpenedKey =
   | { readonly ok: false; readonly message: string };
 
 /**
- * The agent's own key, made on first run (SPEC 6.1). Persisted as base64 of the 32-byte secret key, mode 0600; it never
+ * The agent's own key, made on first run (docs/spec/workers.md#enrolment). Persisted as base64 of the 32-byte secret key, mode 0600; it never
  * leaves this file but into the signer.
  */
 export async function openAgentKey(path: string): Promise<OpenedKey> {

@@ -9,7 +9,7 @@ import { makeFolder } from "./make-folder.ts";
 import { pidSpace, processCommand, processIdentity } from "./processes.ts";
 
 /**
- * One process a state folder: two pool runtimes on one state both write (SPEC 1.1), and two agents with one key push
+ * One process a state folder: two pool runtimes on one state both write (docs/spec/pool.md#where-it-runs), and two agents with one key push
  * each other out of their pool.
  *
  * Each puts down a file of its own, never used again under that name, and only then looks at the others': of two that

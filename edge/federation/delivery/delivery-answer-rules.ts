@@ -1,4 +1,4 @@
-/** What a peer's answer to a push is worth: to the message, and to the circuit (SPEC 3.7, 4.2). Pure. */
+/** What a peer's answer to a push is worth: to the message, and to the circuit (docs/spec/federation.md#delivery, docs/spec/events.md#sync). Pure. */
 import { ERRORS } from "../../../schema/wire/errors.ts";
 import { type PushAnswer, pushAnswer } from "../../../schema/wire/events.ts";
 import { peerError } from "../../../schema/wire/federation.ts";
@@ -29,7 +29,7 @@ export function readPushAnswer({ status, body, retryAfterSeconds }: Answered): {
   return { outcome, answer };
 }
 
-/** Its operator has federation off (SPEC 3.5). */
+/** Its operator has federation off (docs/spec/federation.md#switches). */
 export function saysItIsOff({ status, body }: Pick<Answered, "status" | "body">): boolean {
   const off = ERRORS["federation/disabled"];
   return status === off.status && peerError.safeParse(body).data?.error.code === off.openAiCode;

@@ -1,5 +1,5 @@
 /**
- * Delivery to one peer (SPEC 3.7): when a message is tried again, when it is given up, and the circuit that keeps from
+ * Delivery to one peer (docs/spec/federation.md#delivery): when a message is tried again, when it is given up, and the circuit that keeps from
  * asking a peer that does not answer. Each message goes on its own; only the circuit is common. Pure: `random` is a
  * number of [0, 1) that comes in.
  */

@@ -29,7 +29,7 @@ export interface Carrier {
   gaveUp(message: Message, reason: GiveUpReason): void;
 }
 
-/** What is queued for one peer, each message on its own (SPEC 3.7). The rules are in `delivery-machine.ts`. */
+/** What is queued for one peer, each message on its own (docs/spec/federation.md#delivery). The rules are in `delivery-machine.ts`. */
 export class DeliveryQueue {
   readonly #storage: DurableObjectStorage;
   readonly #carrier: Carrier;

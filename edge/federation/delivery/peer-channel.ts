@@ -40,7 +40,7 @@ const ANSWERED: PeerAnswer = Object.freeze({
 });
 const NO_ANSWER = Object.freeze({ outcome: { type: "unreachable" } as const, answer: null });
 
-/** Calls to one peer, and the circuit that keeps from calling one that does not answer (SPEC 3.7). */
+/** Calls to one peer, and the circuit that keeps from calling one that does not answer (docs/spec/federation.md#delivery). */
 export class PeerLine {
   readonly #env: Env;
   readonly #kv: SyncKvStorage;

@@ -59,7 +59,7 @@ export interface PeerCall {
 const UNREACHABLE: NoAnswer = Object.freeze({ ok: false, code: "federation/unreachable" });
 
 /**
- * One signed request to a peer (SPEC 3.2, 3.7): only while the kill switch is on, through the network that the policy
+ * One signed request to a peer (docs/spec/federation.md#signed-requests, docs/spec/federation.md#delivery): only while the kill switch is on, through the network that the policy
  * allows, no redirects, bounded in time and in what is read of the answer. Nothing else in `edge/` calls out.
  */
 export async function callPeer(env: Env, peer: PeerAddress, call: PeerCall): Promise<PeerAnswer> {

@@ -29,7 +29,7 @@ import { enter, mayRegister } from "./registration-routes.ts";
 import { type ReverseVerifies, startReverseVerify } from "./reverse-verify-rules.ts";
 import { findPeer, peersSeen } from "./store.ts";
 
-/** `/v1/federation`: what the existing network has too (SPEC 3.1). */
+/** `/v1/federation`: what the existing network has too (docs/spec/federation.md#endpoints). */
 export const identityRoutes = new Hono<FederatedEnv & PeerEnv>()
   .use("*", countRefusedRequests)
 
@@ -98,7 +98,7 @@ export const identityRoutes = new Hono<FederatedEnv & PeerEnv>()
     return c.json(answer);
   });
 
-/** Of this isolate: nobody's first contact wakes an object (SPEC 1, rule 5). */
+/** Of this isolate: nobody's first contact wakes an object (docs/spec/pool.md#shape, rule 5). */
 let reverseVerifies: ReverseVerifies = new Map();
 
 /** What is spoken to a stranger that asked in version 1; null where its card is not found at the URL that it names. */

@@ -45,7 +45,7 @@ interface Refused {
 const INFO = "/v1/federation/info";
 
 /**
- * Our admin adds a peer by its URL (SPEC 3.4): its card is read, it proves its key to us and we ours to it. Nothing is
+ * Our admin adds a peer by its URL (docs/spec/federation.md#registration): its card is read, it proves its key to us and we ours to it. Nothing is
  * stored here, nor at the peer before our proof. `expected`: the atom id that must be there.
  */
 export async function introduce(env: Env, at: Meeting): Promise<Introduced> {
@@ -89,7 +89,7 @@ export async function readCard(env: Env, url: string): Promise<{ ok: true; card:
 }
 
 /**
- * SPEC 3.2: version 1 is spoken only towards a pool whose card lacks the other. Signed by nobody, a card makes no peer
+ * docs/spec/federation.md#signed-requests: version 1 is spoken only towards a pool whose card lacks the other. Signed by nobody, a card makes no peer
  * that was seen on version 2 one of version 1 again.
  */
 export function versionTowards({ sig_versions }: Pick<IdentityCard, "sig_versions">, seen: 1 | 2): 1 | 2 {
@@ -102,7 +102,7 @@ export async function standingOf(env: Env, atomId: string): Promise<PeerStanding
   return known ? env.BOND.getByName(atomId).standing() : { revoked: false, version: 1 };
 }
 
-/** SPEC 3.4, as the initiator. */
+/** docs/spec/federation.md#registration, as the initiator. */
 async function register(env: Env, address: PeerAddress, requestUrl: string): Promise<Introduced> {
   const { signer } = await poolKeys(env);
   const card = await ownCard(env, requestUrl);
@@ -139,7 +139,7 @@ async function register(env: Env, address: PeerAddress, requestUrl: string): Pro
   return { ok: true, card: { ...theirs.data.card, url: address.url }, signatureVersion: 2 };
 }
 
-/** A pool of the existing network (SPEC 3.1): a handshake tells it of us, a verify shows its key. */
+/** A pool of the existing network (docs/spec/federation.md#endpoints): a handshake tells it of us, a verify shows its key. */
 async function handshake(env: Env, address: PeerAddress, info: IdentityCard, requestUrl: string): Promise<Introduced> {
   const { atom_id, name, pubkey_hex, url, molecule_id, capabilities } = await ownIdentityCard(env, requestUrl);
   const said = await callPeer(env, address, {
@@ -169,7 +169,7 @@ export async function provesItsKey(env: Env, address: PeerAddress, publicKeyHex:
   return verifyLivenessAnswer(said.data.signed_response_b64, challenge_b64, publicKey);
 }
 
-/** The existing network's card, as ours: it has no tiers, so that it counts as any other (SPEC 2.3). */
+/** The existing network's card, as ours: it has no tiers, so that it counts as any other (docs/spec/identity.md#tiers). */
 export function cardOf(
   { atom_id, pubkey_hex, name, capabilities }: Pick<IdentityCard, "atom_id" | "pubkey_hex" | "name" | "capabilities">,
   url: string,

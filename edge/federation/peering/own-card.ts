@@ -11,7 +11,7 @@ import type { Env } from "../../env.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
 import { poolSettings } from "../../pool/pool-policy.ts";
 
-/** What this pool says of itself when it registers (SPEC 3.4). `requestUrl`: where it was reached, if nobody set POOL_URL. */
+/** What this pool says of itself when it registers (docs/spec/federation.md#registration). `requestUrl`: where it was reached, if nobody set POOL_URL. */
 export async function ownCard(env: Env, requestUrl: string): Promise<Card> {
   const [{ atomId, signer }, { name }] = await Promise.all([poolKeys(env), poolSettings(env)]);
   return {
@@ -24,7 +24,7 @@ export async function ownCard(env: Env, requestUrl: string): Promise<Card> {
   };
 }
 
-/** `GET /v1/federation/info`: the card that the existing network knows (SPEC 3.1). */
+/** `GET /v1/federation/info`: the card that the existing network knows (docs/spec/federation.md#endpoints). */
 export async function ownIdentityCard(env: Env, requestUrl: string): Promise<IdentityCard> {
   const { atom_id, name, public_key, url, capabilities } = await ownCard(env, requestUrl);
   return {

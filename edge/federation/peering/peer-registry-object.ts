@@ -70,7 +70,7 @@ export type Entry =
   | { ok: false; code: "federation/too-many-peers" };
 
 /**
- * One object per pool: how many peers there are, and how fast strangers become some (SPEC 3.4). It is woken only for
+ * One object per pool: how many peers there are, and how fast strangers become some (docs/spec/federation.md#registration). It is woken only for
  * who has proved a key to us, or by our admin; what concerns one peer alone is its `Bond`'s.
  */
 export class PeerRegistry extends DurableObject<Env> {

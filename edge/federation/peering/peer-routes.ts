@@ -33,7 +33,7 @@ export const peerRoutes = new Hono<AdminEnv>()
     return c.json({ peers: rows.map(view) });
   })
 
-  /** Registers with the pool at a URL (SPEC 3.4); of a known one the URL and the name are brought up to date. */
+  /** Registers with the pool at a URL (docs/spec/federation.md#registration); of a known one the URL and the name are brought up to date. */
   .post("/", async (c) => {
     const body = await adminBody(c, addPeerBody);
     if (body instanceof Response) return body;
@@ -56,7 +56,7 @@ export const peerRoutes = new Hono<AdminEnv>()
     return found === undefined ? fail(c, "federation/peer-not-found") : shown(c, atomId);
   })
 
-  /** 0 revokes (SPEC 3.3). */
+  /** 0 revokes (docs/spec/federation.md#trust). */
   .put("/:id/trust", async (c) => {
     const body = await adminBody(c, trustBody);
     if (body instanceof Response) return body;

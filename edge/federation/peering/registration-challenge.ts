@@ -1,5 +1,5 @@
 /**
- * A responder's challenge (SPEC 3.4): nothing is stored for a stranger who asks. All that the confirmation needs travels
+ * A responder's challenge (docs/spec/federation.md#registration): nothing is stored for a stranger who asks. All that the confirmation needs travels
  * in the challenge, under a MAC that only this pool can make. No clock and no randomness: `nowMs` and `salt` come in.
  */
 import { equalBytes, fromHex, toHex, utf8 } from "../../../schema/crypto/bytes.ts";

@@ -25,7 +25,7 @@ import { type ChallengeMaker, challengeMaker } from "./registration-challenge.ts
 import type { UsedChallenge } from "./registration-rules.ts";
 import { isTierAccepted } from "./trust-rules.ts";
 
-/** Registration with mutual challenge (SPEC 3.4), as the responder. Version 2 only. */
+/** Registration with mutual challenge (docs/spec/federation.md#registration), as the responder. Version 2 only. */
 export const registrationRoutes = new Hono<FederatedEnv>()
   /** Stores nothing: what the confirmation needs comes back with it, under a MAC. */
   .post("/register", async (c) => {
@@ -79,7 +79,7 @@ export const registrationRoutes = new Hono<FederatedEnv>()
     return c.json({ status: "registered" });
   });
 
-/** A stranger that has proven its key comes in, if there is room (SPEC 3.4). */
+/** A stranger that has proven its key comes in, if there is room (docs/spec/federation.md#registration). */
 export async function enter(
   env: Env,
   card: Card,

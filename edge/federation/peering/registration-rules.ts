@@ -1,5 +1,5 @@
 /**
- * How many strangers may become peers (SPEC 3.4, 13): a challenge is used once, ten registrations a minute, a hundred
+ * How many strangers may become peers (docs/spec/federation.md#registration, 13): a challenge is used once, ten registrations a minute, a hundred
  * peers at trust 1 and less. Pure.
  */
 import { LIMITS } from "../../../schema/wire/limits.ts";

@@ -1,5 +1,5 @@
 /**
- * A handshake of the existing network makes us call its sender back (SPEC 3.4): once a minute per host, whatever the
+ * A handshake of the existing network makes us call its sender back (docs/spec/federation.md#registration): once a minute per host, whatever the
  * port, and a hundred hosts at most, so that nobody can aim us at somebody, nor have us try somebody's ports. A call ends
  * within a minute, so what waits is among these. Pure.
  */

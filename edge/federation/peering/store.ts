@@ -68,7 +68,7 @@ export async function knownAmong(db: D1Database, atomIds: readonly string[]): Pr
   return new Set(rows.map(({ id }) => id));
 }
 
-/** For the molecule (SPEC 3.1): at this trust or above, and seen since. */
+/** For the molecule (docs/spec/federation.md#endpoints): at this trust or above, and seen since. */
 export function peersSeen(db: D1Database, minTrust: number, sinceMs: number): Promise<PeerRow[]> {
   return drizzle(db)
     .select()

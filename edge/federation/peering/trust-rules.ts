@@ -1,5 +1,5 @@
 /**
- * What is granted, received and in effect between this pool and one peer (SPEC 3.3, 3.4). Pure. A change is a new
+ * What is granted, received and in effect between this pool and one peer (docs/spec/federation.md#trust, docs/spec/federation.md#registration). Pure. A change is a new
  * `PeerTrust`; where nothing changes the same one comes back.
  */
 import type { HybridTime } from "../../../schema/wire/events.ts";
@@ -38,7 +38,7 @@ export type TrustStep =
       code: "federation/registration-refused" | "federation/too-many-peers" | "federation/peer-not-found";
     };
 
-/** SPEC 3.3: what we granted, up to 2; above that `max(2, min(granted, received))`. */
+/** docs/spec/federation.md#trust: what we granted, up to 2; above that `max(2, min(granted, received))`. */
 export function effectiveTrust(granted: TrustLevel, received: TrustLevel): TrustLevel {
   if (granted <= 2) return granted;
   // Found and not computed, so that it stays a level to the compiler.
@@ -51,7 +51,7 @@ export function trustInEffect(trust: PeerTrust | null, policy: Pick<TrustPolicy,
   return effectiveTrust(trust.granted, trust.received);
 }
 
-/** SPEC 2.3: until a tier can be proven every peer counts as device-bound, and a higher minimum refuses everyone. */
+/** docs/spec/identity.md#tiers: until a tier can be proven every peer counts as device-bound, and a higher minimum refuses everyone. */
 export function isTierAccepted(policy: Pick<TrustPolicy, "min_auth_tier">): boolean {
   const rank = (tier: FederationPolicy["min_auth_tier"]) => authTier.options.indexOf(tier);
   return rank("device-bound") >= rank(policy.min_auth_tier);
@@ -141,7 +141,7 @@ export function receiveGrant(
 
 /**
  * Without `require_mutual` a peer that grants us 2 is granted 2. Never where our admin has decided anything, and never
- * 3, which both admins grant (SPEC 3.3).
+ * 3, which both admins grant (docs/spec/federation.md#trust).
  */
 function answersByItself(trust: PeerTrust, level: TrustLevel, policy: TrustPolicy, others: number): boolean {
   return (
@@ -162,7 +162,7 @@ export function awaitsAdmin(trust: PeerTrust): GrantableLevel | null {
   return open && offered >= 2 && offered > trust.granted ? offered : null;
 }
 
-/** `max_peers` counts what is granted 2 and more (SPEC 3.4); 0 is without limit. */
+/** `max_peers` counts what is granted 2 and more (docs/spec/federation.md#registration); 0 is without limit. */
 function hasRoom(others: number, maxPeers: number): boolean {
   return maxPeers === 0 || others < maxPeers;
 }

@@ -4,14 +4,14 @@ import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Env } from "../../env.ts";
 import { PEER_REGISTRY } from "../../object-names.ts";
 
-/** Why signed requests were refused: the pool's own counters, since a stranger is told nothing (SPEC 3.2). */
+/** Why signed requests were refused: the pool's own counters, since a stranger is told nothing (docs/spec/federation.md#signed-requests). */
 export type RefusalReason = SignatureRefusal | "unreadable-body" | "not-a-peer";
 
 /** What the registry has not heard of, by reason or code: a fixed set, so that strangers cannot make it grow. */
 const untold = new Map<RefusalReason | ErrorCode, number>();
 let toldMs = 0;
 
-/** Costs an addition: whoever is refused wakes nothing (SPEC 1, rule 5). */
+/** Costs an addition: whoever is refused wakes nothing (docs/spec/pool.md#shape, rule 5). */
 export function countRefusal(reason: RefusalReason | ErrorCode, times = 1): void {
   untold.set(reason, (untold.get(reason) ?? 0) + times);
 }

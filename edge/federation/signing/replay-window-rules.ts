@@ -1,5 +1,5 @@
 /**
- * Each nonce of a peer is taken once (SPEC 3.2). The rows are the peer's `Bond`'s, in SQLite; whether one is there is a
+ * Each nonce of a peer is taken once (docs/spec/federation.md#signed-requests). The rows are the peer's `Bond`'s, in SQLite; whether one is there is a
  * look-up by key. Pure: times come in. The rate (`peer-rate-rules.ts`) bounds the rows: what was admitted within the window
  * and the retention, three minutes at most.
  */

@@ -1,5 +1,5 @@
 /**
- * The last checks of a signed request, in the peer's `Bond`, in one transaction (SPEC 3.2): version, window, rate,
+ * The last checks of a signed request, in the peer's `Bond`, in one transaction (docs/spec/federation.md#signed-requests): version, window, rate,
  * nonce. What is refused changes nothing: a replay costs its victim no rate, a limited request keeps no nonce. Pure.
  */
 import { type PeerRate, type PeerRateLimits, type RateKind, takeRate, UNUSED_RATE } from "./peer-rate-rules.ts";

@@ -66,7 +66,7 @@ export const dated = createMiddleware(async (c, next) => {
   c.header("date", new Date().toUTCString());
 });
 
-/** What `legacy_signatures` must say for version 1 to be heard here; `never` for what it may not do (SPEC 3.2). */
+/** What `legacy_signatures` must say for version 1 to be heard here; `never` for what it may not do (docs/spec/federation.md#signed-requests). */
 export type Legacy = "reads" | "all" | "never";
 
 const HEARD_WHEN: Record<FederationPolicy["legacy_signatures"], readonly Legacy[]> = {
@@ -77,7 +77,7 @@ const HEARD_WHEN: Record<FederationPolicy["legacy_signatures"], readonly Legacy[
 
 export interface SignedRule {
   legacy: Legacy;
-  /** The rate of SPEC 13 that the request is taken from. */
+  /** The rate of docs/spec/pool.md#limits that the request is taken from. */
   rate: RateKind;
   /** Where a peer below trust 2 has another. */
   rateBelow2?: RateKind;
@@ -147,7 +147,7 @@ export async function readSigned(c: Context, legacy: Legacy): Promise<ReadSigned
   return { headers: read.headers, signature: read.signature, target, body };
 }
 
-/** First contact (SPEC 3.2): the key comes with the body, and must be that of the id which signs. Null when it holds. */
+/** First contact (docs/spec/federation.md#signed-requests): the key comes with the body, and must be that of the id which signs. Null when it holds. */
 export async function refuseUnlessSignedBy(
   c: Context,
   read: ReadSigned,
@@ -172,7 +172,7 @@ export function signedBody<Shape extends z.ZodType>(
   return fail(c, "http/invalid-body", { param: body.error.issues[0]?.path.join(".") ?? "" });
 }
 
-/** One answer whatever the cause, with our time in it, so that a skewed clock can be told from the rest (SPEC 3.2). */
+/** One answer whatever the cause, with our time in it, so that a skewed clock can be told from the rest (docs/spec/federation.md#signed-requests). */
 export function unauthenticated(c: Context, reason: RefusalReason): Response {
   countRefusal(reason);
   const response = fail(c, "federation/unauthenticated");

@@ -41,7 +41,7 @@ const SHORT_STREAM_MS = 5_000;
 type Round = "over" | "lost" | "stalled" | "sated" | "full" | "stopped";
 
 /**
- * Follows one audience of one peer (SPEC 4.2): pulls until it is level, then reads its stream; on a drop it falls back
+ * Follows one audience of one peer (docs/spec/events.md#sync): pulls until it is level, then reads its stream; on a drop it falls back
  * to pulling and comes back. The rules are in `sync-machine.ts`; here are time, the network and who waits.
  */
 export class Follower {

@@ -36,7 +36,7 @@ export interface TakenEvents {
   readonly unknown: EventsSize;
 }
 
-/** Events of a peer, by push, pull or stream, into our log (SPEC 4.1, 4.2): opened, their origins known, then ordered. */
+/** Events of a peer, by push, pull or stream, into our log (docs/spec/events.md#events, docs/spec/events.md#sync): opened, their origins known, then ordered. */
 export async function takeEvents(
   env: Env,
   {
@@ -105,7 +105,7 @@ function sha256(bytes: Uint8Array): Uint8Array {
 
 const NOTHING_TAKEN: TakenAtRate = { results: [], waitMs: 0 };
 
-/** Only the bonds of registered peers are asked (SPEC 1, rule 5). */
+/** Only the bonds of registered peers are asked (docs/spec/pool.md#shape, rule 5). */
 async function trustOfOrigins(
   env: Env,
   { min_auth_tier }: Pick<FederationPolicy, "min_auth_tier">,

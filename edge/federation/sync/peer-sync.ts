@@ -69,7 +69,7 @@ export interface SyncView {
 const ANY_TIER = Object.freeze({ min_auth_tier: "oauth-verified" } as const);
 
 /**
- * Events to one peer and from it (SPEC 4.2), in a `Bond`: follows it, serves it, and pushes to one that does not follow.
+ * Events to one peer and from it (docs/spec/events.md#sync), in a `Bond`: follows it, serves it, and pushes to one that does not follow.
  * Cursors are durable; the rules are in `sync-machine.ts`.
  */
 export class PeerSync {
@@ -245,7 +245,7 @@ export class PeerSync {
     if (seq > (sent.written ?? 0)) this.#saveSent(audience, { ...sent, written: seq });
   }
 
-  /** At once (SPEC 3.3): who may not read any more reads nothing more. */
+  /** At once (docs/spec/federation.md#trust): who may not read any more reads nothing more. */
   endForbidden(): void {
     for (const [audience, stream] of this.#served) if (!this.#mayRead(audience, ANY_TIER)) stream.end();
     for (const audience of this.#unfollowed()) this.#refused(audience, null);

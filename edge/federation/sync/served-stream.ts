@@ -18,7 +18,7 @@ export interface StreamSource {
 }
 
 /**
- * Events of one audience to one peer as server-sent events (SPEC 4.2; WHATWG HTML section 9.2): `id` is the audience's
+ * Events of one audience to one peer as server-sent events (docs/spec/events.md#sync; WHATWG HTML section 9.2): `id` is the audience's
  * number. A reader that is slow holds its own stream up and keeps nothing in memory but one page.
  */
 export class ServedStream {

@@ -1,5 +1,5 @@
 /**
- * Event sync with one peer (SPEC 4.2): how far we follow its log, and how far it has ours, each audience by itself. Pure:
+ * Event sync with one peer (docs/spec/events.md#sync): how far we follow its log, and how far it has ours, each audience by itself. Pure:
  * what comes in was parsed, and its checkpoint opened; hash, time and chance come in too. Following is the ground truth:
  * a push moves no cursor of its receiver, so that what a push left out is pulled later.
  */
@@ -183,7 +183,7 @@ export function receiveStreamed(
   return stretch(given, source, events, [given.newest], sha256);
 }
 
-/** SPEC 4.1: numbers of an audience have no gap. */
+/** docs/spec/events.md#events: numbers of an audience have no gap. */
 function isNext(cursor: Place, events: readonly PulledEvent[]): boolean {
   return events.every(({ seq }, i) => seq === cursor.seq + i + 1);
 }
@@ -375,7 +375,7 @@ function waiting(delivery: Delivery, outcome: Outcome, nowMs: number, random: nu
 
 // ---- being pushed to
 
-/** SPEC 4.2: 400 only when nothing was accepted and something was wrong. */
+/** docs/spec/events.md#sync: 400 only when nothing was accepted and something was wrong. */
 export function answerPush(
   arrivals: readonly Arrival[],
   receiver: { hlc: HybridTime; head: number },

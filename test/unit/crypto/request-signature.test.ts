@@ -281,7 +281,7 @@ describe("header shapes", () => {
   }
 });
 
-describe("checks, in the order of SPEC 3.2", () => {
+describe("checks, in the order of docs/spec/federation.md#signed-requests", () => {
   const self = destination.atom_id;
   const now = 1_776_358_800;
   const given = headersOf(v2);

@@ -11,11 +11,11 @@ import {
   loadLlamaEngine,
   startLlama,
   stopLlama,
-} from "./engine/llama.ts";
-import { freeBytes, modelNeeds } from "./engine/memory.ts";
-import { type HostedModel, ModelHost } from "./engine/model-host.ts";
-import { openUpstream } from "./engine/upstream.ts";
-import { upstreamBase } from "./engine/upstream-url.ts";
+} from "./engine/llama/llama-engine.ts";
+import { type HostedModel, ModelHost } from "./engine/llama/model-host.ts";
+import { freeBytes, modelNeeds } from "./engine/llama/model-memory.ts";
+import { upstreamBase } from "./engine/upstream/base-url.ts";
+import { openUpstream } from "./engine/upstream/upstream-engine.ts";
 import type { AgentEvent } from "./events.ts";
 import { downloadModel } from "./models/hub.ts";
 import { HUB_PREFIX } from "./models/hub-name.ts";

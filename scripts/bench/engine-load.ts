@@ -1,5 +1,5 @@
 import { availableParallelism } from "node:os";
-import { loadLlamaEngine } from "../../worker-agent/engine/llama.ts";
+import { loadLlamaEngine } from "../../worker-agent/engine/llama/llama-engine.ts";
 import { EMBEDDED_MODEL } from "../../worker-agent/models/embedded.ts";
 
 /**

@@ -3,7 +3,7 @@ import { expect, it } from "vitest";
 import { readJsonSchema } from "../../schema/wire/json-schema.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { SchemaBudget } from "../../schema/wire/schema-budget.ts";
-import { jsonGrammar } from "../../worker-agent/engine/tool-calls.ts";
+import { jsonGrammar } from "../../worker-agent/engine/grammar/call-grammar.ts";
 import { ENDLESS_CHOICES, schemas } from "../fuzz/schemas.ts";
 import { GrammarReader, randomText } from "./grammar-reader.ts";
 import { fits } from "./node-validator.ts";

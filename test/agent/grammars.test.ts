@@ -1,7 +1,7 @@
 import type { Llama, LlamaModel } from "node-llama-cpp";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { Grammars } from "../../worker-agent/engine/grammars.ts";
-import { startLlama, stopLlama } from "../../worker-agent/engine/llama.ts";
+import { Grammars } from "../../worker-agent/engine/llama/grammar-states.ts";
+import { startLlama, stopLlama } from "../../worker-agent/engine/llama/llama-engine.ts";
 import { EMBEDDED_MODEL } from "../../worker-agent/models/embedded.ts";
 
 let llama: Llama;

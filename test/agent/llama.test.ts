@@ -2,7 +2,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { GenerationJob } from "../../worker-agent/engine/engine.ts";
-import { loadLlamaEngine } from "../../worker-agent/engine/llama.ts";
+import { loadLlamaEngine } from "../../worker-agent/engine/llama/llama-engine.ts";
 import { EMBEDDED_MODEL } from "../../worker-agent/models/embedded.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { type Answer, answer, chat, completion, type LoadedModel, loadEmbedded } from "./loaded-model.ts";

@@ -1,7 +1,11 @@
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import type { Engine, GenerationEvent, GenerationJob } from "../../worker-agent/engine/engine.ts";
-import { type LlamaEngine, type LlamaEngineOptions, loadLlamaEngine } from "../../worker-agent/engine/llama.ts";
+import {
+  type LlamaEngine,
+  type LlamaEngineOptions,
+  loadLlamaEngine,
+} from "../../worker-agent/engine/llama/llama-engine.ts";
 import { EMBEDDED_MODEL } from "../../worker-agent/models/embedded.ts";
 import { Counters } from "../../worker-agent/session/counters.ts";
 

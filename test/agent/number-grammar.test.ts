@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { readJsonSchema } from "../../schema/wire/json-schema.ts";
 import { GREATEST } from "../../schema/wire/number-bounds.ts";
 import { SchemaBudget } from "../../schema/wire/schema-budget.ts";
-import { jsonGrammar } from "../../worker-agent/engine/tool-calls.ts";
+import { jsonGrammar } from "../../worker-agent/engine/grammar/call-grammar.ts";
 import { GrammarReader } from "./grammar-reader.ts";
 
 /** What one number takes of a grammar and of its reader, however far its bounds are apart. */

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { readJsonSchema } from "../../schema/wire/json-schema.ts";
 import { SchemaBudget } from "../../schema/wire/schema-budget.ts";
 import { readPattern } from "../../schema/wire/string-pattern.ts";
-import { jsonGrammar } from "../../worker-agent/engine/tool-calls.ts";
+import { jsonGrammar } from "../../worker-agent/engine/grammar/call-grammar.ts";
 import { GrammarReader, randomText } from "./grammar-reader.ts";
 
 const MOST_STEPS = 4_000;

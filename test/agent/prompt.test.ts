@@ -1,6 +1,6 @@
 import { getLlama, LlamaLogLevel, type LlamaModel, type Token } from "node-llama-cpp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type PromptMaker, promptMaker } from "../../worker-agent/engine/prompt.ts";
+import { type PromptMaker, promptMaker } from "../../worker-agent/engine/llama/prompt.ts";
 import { EMBEDDED_MODEL } from "../../worker-agent/models/embedded.ts";
 
 let model: LlamaModel;

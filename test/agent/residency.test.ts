@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type Resident, roomFor } from "../../worker-agent/engine/residency.ts";
+import { type Resident, roomFor } from "../../worker-agent/engine/llama/residency-rules.ts";
 
 const resident = (name: string, bytes: number, lastUse: number, running = 0): Resident => ({
   name,

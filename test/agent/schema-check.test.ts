@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { allMatch } from "../../worker-agent/engine/schema-check.ts";
+import { allMatch } from "../../worker-agent/engine/upstream/schema-check.ts";
 
 const object = (properties: object, ...required: string[]) => ({ type: "object", properties, required });
 const string = { type: "string" };

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { textDecoder } from "../../worker-agent/engine/text-decoder.ts";
+import { textDecoder } from "../../worker-agent/engine/llama/text-decoder.ts";
 
 /** A byte a token, decoded as a detokenizer does: U+FFFD for what is not a character. */
 const byteDecoder = () => textDecoder<number>((bytes) => Buffer.from(bytes).toString("utf8"), []);

@@ -4,7 +4,13 @@ import { readJsonSchema } from "../../schema/wire/json-schema.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { chatRequest } from "../../schema/wire/worker-frames.ts";
 import type { GenerationEvent } from "../../worker-agent/engine/engine.ts";
-import { type CallSyntax, callGrammar, callReader, callTrigger, isCall } from "../../worker-agent/engine/tool-calls.ts";
+import {
+  type CallSyntax,
+  callGrammar,
+  callReader,
+  callTrigger,
+  isCall,
+} from "../../worker-agent/engine/grammar/call-grammar.ts";
 import { answer, chat, type LoadedModel, loadEmbedded } from "./loaded-model.ts";
 import { TOOL_TEMPLATE } from "./tool-template.ts";
 

@@ -2,7 +2,7 @@ import type { ServerResponse } from "node:http";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { GenerationEvent, GenerationJob } from "../../worker-agent/engine/engine.ts";
-import { openUpstream } from "../../worker-agent/engine/upstream.ts";
+import { openUpstream } from "../../worker-agent/engine/upstream/upstream-engine.ts";
 import { Counters } from "../../worker-agent/session/counters.ts";
 import { ScriptedServer } from "./http-servers.ts";
 import { chat, completion } from "./loaded-model.ts";

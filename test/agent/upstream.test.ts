@@ -4,10 +4,14 @@ import fc from "fast-check";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { EmbeddingEvent, GenerationEvent, GenerationJob } from "../../worker-agent/engine/engine.ts";
-import { openUpstream, type UpstreamEngine, type UpstreamOptions } from "../../worker-agent/engine/upstream.ts";
-import { cleaned, failureOf } from "../../worker-agent/engine/upstream-failure.ts";
-import { upstreamBase } from "../../worker-agent/engine/upstream-url.ts";
-import { wholeCharacters } from "../../worker-agent/engine/whole-characters.ts";
+import { upstreamBase } from "../../worker-agent/engine/upstream/base-url.ts";
+import { cleaned, failureOf } from "../../worker-agent/engine/upstream/failure-rules.ts";
+import { wholeCharacters } from "../../worker-agent/engine/upstream/surrogate-joiner.ts";
+import {
+  openUpstream,
+  type UpstreamEngine,
+  type UpstreamOptions,
+} from "../../worker-agent/engine/upstream/upstream-engine.ts";
 import { Counters } from "../../worker-agent/session/counters.ts";
 import { type Asked, type LlamaServer, ScriptedServer, startLlamaServer } from "./http-servers.ts";
 import { SERVER_CONTEXT, SERVER_MODEL } from "./llama-http-names.ts";

@@ -5,7 +5,7 @@ import * as z from "zod";
 import { readJsonSchema, readToolParameters } from "../../schema/wire/json-schema.ts";
 import { SchemaBudget } from "../../schema/wire/schema-budget.ts";
 import type { ReadSchema } from "../../schema/wire/schema-node.ts";
-import { jsonGrammar } from "../../worker-agent/engine/tool-calls.ts";
+import { jsonGrammar } from "../../worker-agent/engine/grammar/call-grammar.ts";
 import { GrammarReader, randomText } from "./grammar-reader.ts";
 
 const Tree = z.object({

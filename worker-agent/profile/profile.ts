@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { loadLlamaEngine } from "../engine/llama.ts";
+import { loadLlamaEngine } from "../engine/llama/llama-engine.ts";
 import { EMBEDDED_MODEL } from "../models/embedded.ts";
 import { Counters } from "../session/counters.ts";
 import { bandsOf, rolesFor } from "./bands.ts";

@@ -1,4 +1,4 @@
-import type { ReadSchema } from "../../schema/wire/schema-node.ts";
+import type { ReadSchema } from "../../../schema/wire/schema-node.ts";
 import { GrammarBuilder, literal } from "./json-grammar.ts";
 
 /** How a model writes calls: its chat template's way, or where that has none the library's (`||call: name({…})`). */

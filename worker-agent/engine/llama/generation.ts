@@ -1,17 +1,17 @@
 import { randomUUID } from "node:crypto";
 import type { LlamaContextSequence, LlamaGrammarEvaluationState, LlamaModel, Token } from "node-llama-cpp";
-import { LIMITS } from "../../schema/wire/limits.ts";
-import type { ReadSchema } from "../../schema/wire/schema-node.ts";
-import type { FinishReason, TokenLogprob } from "../../schema/wire/worker-frames.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
+import type { ReadSchema } from "../../../schema/wire/schema-node.ts";
+import type { FinishReason, TokenLogprob } from "../../../schema/wire/worker-frames.ts";
+import type { EngineMeter, GenerationEvent, GenerationJob } from "../engine.ts";
+import { callGrammar, callReader, callTrigger, isCall, jsonGrammar } from "../grammar/call-grammar.ts";
+import { stopFilter } from "../stop-filter.ts";
 import type { Constraint } from "./constraint.ts";
-import type { EngineMeter, GenerationEvent, GenerationJob } from "./engine.ts";
-import type { Grammars } from "./grammars.ts";
-import { type Drawing, measuredTokens } from "./measured-tokens.ts";
+import type { Grammars } from "./grammar-states.ts";
 import type { Prompt } from "./prompt.ts";
 import { samplingOf } from "./sampling.ts";
-import { stopFilter } from "./stop-filter.ts";
 import { textDecoder } from "./text-decoder.ts";
-import { callGrammar, callReader, callTrigger, isCall, jsonGrammar } from "./tool-calls.ts";
+import { type Drawing, measuredTokens } from "./token-logprobs.ts";
 
 export interface GenerationParts {
   readonly model: LlamaModel;

@@ -1,7 +1,7 @@
 import { deepCompareStrict, dereference, type Schema, type SchemaDraft, validate } from "@cfworker/json-schema";
 import * as z from "zod";
-import { STRING_FORMATS } from "../../schema/wire/string-formats.ts";
-import { withinTime } from "./bounded-time.ts";
+import { STRING_FORMATS } from "../../../schema/wire/string-formats.ts";
+import { withinTime } from "./time-limit.ts";
 
 /** Regular expressions, and alternatives that refer to themselves, can take longer than the universe lasts. */
 const MOST_MS = 500;

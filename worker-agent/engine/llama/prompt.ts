@@ -13,8 +13,8 @@ import {
   SpecialTokensText,
   type Token,
 } from "node-llama-cpp";
-import type { ChatRequest } from "../../schema/wire/worker-frames.ts";
-import type { CallSyntax } from "./tool-calls.ts";
+import type { ChatRequest } from "../../../schema/wire/worker-frames.ts";
+import type { CallSyntax } from "../grammar/call-grammar.ts";
 
 export interface Prompt {
   readonly tokens: Token[];

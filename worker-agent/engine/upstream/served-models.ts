@@ -1,9 +1,9 @@
-import { LIMITS } from "../../schema/wire/limits.ts";
-import type { JobKind } from "../../schema/wire/worker-frames.ts";
-import type { ModelOffer } from "./engine.ts";
-import { type ListedModel, listedModels } from "./upstream-answer.ts";
-import { cleaned, type Failure, failureOf } from "./upstream-failure.ts";
-import { ask, type UpstreamServer, UpstreamUnreachable } from "./upstream-http.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
+import type { JobKind } from "../../../schema/wire/worker-frames.ts";
+import type { ModelOffer } from "../engine.ts";
+import { type ListedModel, listedModels } from "./answer-reader.ts";
+import { cleaned, type Failure, failureOf } from "./failure-rules.ts";
+import { ask, type UpstreamServer, UpstreamUnreachable } from "./server-client.ts";
 
 const DEFAULTS = Object.freeze({ slots: 4, contextTokens: 8_192 } as const);
 const DEFAULT_KINDS: readonly JobKind[] = ["chat", "completion"];

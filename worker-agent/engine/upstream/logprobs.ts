@@ -1,6 +1,6 @@
 import * as z from "zod";
-import { LIMITS } from "../../schema/wire/limits.ts";
-import type { TokenLogprob } from "../../schema/wire/worker-frames.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
+import type { TokenLogprob } from "../../../schema/wire/worker-frames.ts";
 
 const alternative = z.object({ token: z.string(), logprob: z.number() });
 /** Of a chat. */

@@ -1,4 +1,4 @@
-import { type Bounds, GREATEST, INTEGER_DIGITS } from "../../schema/wire/number-bounds.ts";
+import { type Bounds, GREATEST, INTEGER_DIGITS } from "../../../schema/wire/number-bounds.ts";
 
 /**
  * Numbers within bounds, in GBNF. A grammar cannot compare, so a range is written out digit by digit: as long as what

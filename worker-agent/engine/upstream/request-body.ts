@@ -1,5 +1,5 @@
-import type { EmbeddingJob, GenerationJob } from "./engine.ts";
-import type { Failure } from "./upstream-failure.ts";
+import type { EmbeddingJob, GenerationJob } from "../engine.ts";
+import type { Failure } from "./failure-rules.ts";
 
 type Chat = Extract<GenerationJob, { kind: "chat" }>["request"];
 

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { LIMITS } from "../../schema/wire/limits.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
 import type {
   EmbeddingEvent,
   EmbeddingJob,
@@ -9,15 +9,15 @@ import type {
   GenerationEvent,
   GenerationJob,
   ModelOffer,
-} from "./engine.ts";
-import { embeddedIn } from "./upstream-answer.ts";
-import { type Failure, failureInStream, failureOf, NOT_UNDERSTOOD, tooLongVectors } from "./upstream-failure.ts";
+} from "../engine.ts";
+import { embeddedIn } from "./answer-reader.ts";
+import { stepsOf } from "./answer-stream.ts";
+import { type Failure, failureInStream, failureOf, NOT_UNDERSTOOD, tooLongVectors } from "./failure-rules.ts";
+import { embeddingBody, generationBody } from "./request-body.ts";
+import { findModels, type UpstreamModel, type WantedModels } from "./served-models.ts";
+import { ask, type Reply, type UpstreamServer, UpstreamUnreachable } from "./server-client.ts";
 import { type Step, UpstreamGeneration } from "./upstream-generation.ts";
-import { ask, type Reply, type UpstreamServer, UpstreamUnreachable } from "./upstream-http.ts";
-import { findModels, type UpstreamModel, type WantedModels } from "./upstream-models.ts";
-import { embeddingBody, generationBody } from "./upstream-request.ts";
-import { stepsOf } from "./upstream-stream.ts";
-import { boundedPromptTokens, boundedUsage } from "./upstream-usage.ts";
+import { boundedPromptTokens, boundedUsage } from "./usage-rules.ts";
 
 const SILENCE_MS = 120_000;
 

@@ -42,7 +42,7 @@ async function needsOf(
   const gpuLayers = llama.gpu === false ? 0 : insights.totalLayers;
   const parts = [
     await insights.estimateModelResourceRequirementsV2({ gpuLayers }),
-    // As `llama.ts` makes them: one context that jobs share, one for jobs with a seed.
+    // As `llama-engine.ts` makes them: one context that jobs share, one for jobs with a seed.
     await context(insights, { contextTokens, gpuLayers, sequences: wanted.slots }),
     await context(insights, { contextTokens, gpuLayers, sequences: 1 }),
   ];

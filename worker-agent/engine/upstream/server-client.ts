@@ -1,5 +1,5 @@
 import { createParser } from "eventsource-parser";
-import { networkReason } from "../network-error.ts";
+import { networkReason } from "../../network-error.ts";
 
 /** An OpenAI-compatible server, as its worker's owner described it. */
 export interface UpstreamServer {

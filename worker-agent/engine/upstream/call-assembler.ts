@@ -1,5 +1,5 @@
-import { LIMITS } from "../../schema/wire/limits.ts";
-import { type WholeCharacters, wholeCharacters } from "./whole-characters.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
+import { type WholeCharacters, wholeCharacters } from "./surrogate-joiner.ts";
 
 /** A call of a tool, or the next part of one, as one event of a server says it. */
 export interface CallPiece {

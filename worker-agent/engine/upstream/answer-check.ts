@@ -1,6 +1,6 @@
-import type { ChatRequest } from "../../schema/wire/worker-frames.ts";
+import type { ChatRequest } from "../../../schema/wire/worker-frames.ts";
+import type { AssembledCall } from "./call-assembler.ts";
 import { allMatch, type Check } from "./schema-check.ts";
-import type { AssembledCall } from "./upstream-calls.ts";
 
 /**
  * What an answer that is over does not keep of what the request promises its client; null where it keeps all. The

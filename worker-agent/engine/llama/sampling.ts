@@ -1,5 +1,5 @@
 import { getRandomValues } from "node:crypto";
-import type { ChatRequest } from "../../schema/wire/worker-frames.ts";
+import type { ChatRequest } from "../../../schema/wire/worker-frames.ts";
 
 /**
  * What a request that says nothing gets. Cooler than OpenAI's 1 / 1, which is meant for very large models: at

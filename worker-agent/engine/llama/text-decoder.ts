@@ -1,4 +1,4 @@
-import type { Piece } from "./stop-filter.ts";
+import type { Piece } from "../stop-filter.ts";
 
 /** U+FFFD: what a detokenizer writes for bytes that are not, or not yet, a character. */
 const REPLACEMENT = "\uFFFD";

@@ -1,14 +1,14 @@
-import { LIMITS } from "../../schema/wire/limits.ts";
-import type { FinishReason } from "../../schema/wire/worker-frames.ts";
-import type { GenerationEvent, GenerationJob } from "./engine.ts";
-import { type StopFilter, stopFilter } from "./stop-filter.ts";
-import type { Piece } from "./upstream-answer.ts";
-import { type Assembled, CallAssembler, type CallEvent, type CallProblem } from "./upstream-calls.ts";
-import { disobeyed, type Failure, misused, NOT_UNDERSTOOD } from "./upstream-failure.ts";
-import { LogprobQueue } from "./upstream-logprobs.ts";
-import { disobedience } from "./upstream-obedience.ts";
-import { type ClaimedUsage, laterUsage } from "./upstream-usage.ts";
-import { wholeCharacters } from "./whole-characters.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
+import type { FinishReason } from "../../../schema/wire/worker-frames.ts";
+import type { GenerationEvent, GenerationJob } from "../engine.ts";
+import { type StopFilter, stopFilter } from "../stop-filter.ts";
+import { disobedience } from "./answer-check.ts";
+import type { Piece } from "./answer-reader.ts";
+import { type Assembled, CallAssembler, type CallEvent, type CallProblem } from "./call-assembler.ts";
+import { disobeyed, type Failure, misused, NOT_UNDERSTOOD } from "./failure-rules.ts";
+import { LogprobQueue } from "./logprobs.ts";
+import { wholeCharacters } from "./surrogate-joiner.ts";
+import { type ClaimedUsage, laterUsage } from "./usage-rules.ts";
 
 type Said = Extract<GenerationEvent, { type: "text" }> | CallEvent;
 
@@ -24,7 +24,7 @@ export interface Step {
 
 /**
  * What the pieces of a server's answer make of one job: text and calls in their order, held to what the request
- * promises its client. Pure but for `newId`; reading the server is `upstream-stream.ts`.
+ * promises its client. Pure but for `newId`; reading the server is `answer-stream.ts`.
  */
 export class UpstreamGeneration {
   readonly #job: GenerationJob;
@@ -162,7 +162,7 @@ export class UpstreamGeneration {
 }
 
 /**
- * Pure: what servers call the end of an answer; failures are taken out before (`upstream-answer.ts`). An answer with any
+ * Pure: what servers call the end of an answer; failures are taken out before (`answer-reader.ts`). An answer with any
  * other reason ended by itself: `eos`, `eos_token`, `end_turn`.
  */
 export function finishOf(reason: string | null): FinishReason {

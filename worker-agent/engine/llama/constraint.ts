@@ -1,10 +1,10 @@
-import { readJsonSchema, readToolParameters } from "../../schema/wire/json-schema.ts";
-import { measureJson } from "../../schema/wire/json-size.ts";
-import { LIMITS } from "../../schema/wire/limits.ts";
-import { SchemaBudget } from "../../schema/wire/schema-budget.ts";
-import { ANY_OBJECT, type ReadSchema } from "../../schema/wire/schema-node.ts";
-import type { ChatRequest } from "../../schema/wire/worker-frames.ts";
-import type { CallableTool, CallSyntax } from "./tool-calls.ts";
+import { readJsonSchema, readToolParameters } from "../../../schema/wire/json-schema.ts";
+import { measureJson } from "../../../schema/wire/json-size.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
+import { SchemaBudget } from "../../../schema/wire/schema-budget.ts";
+import { ANY_OBJECT, type ReadSchema } from "../../../schema/wire/schema-node.ts";
+import type { ChatRequest } from "../../../schema/wire/worker-frames.ts";
+import type { CallableTool, CallSyntax } from "../grammar/call-grammar.ts";
 
 /** What an answer must be. */
 export type Constraint =

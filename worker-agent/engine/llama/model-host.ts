@@ -6,8 +6,8 @@ import type {
   GenerationJob,
   JobFailure,
   ModelOffer,
-} from "./engine.ts";
-import { type Resident, roomFor } from "./residency.ts";
+} from "../engine.ts";
+import { type Resident, roomFor } from "./residency-rules.ts";
 
 /** A model that this machine can serve, in memory or not. */
 export interface HostedModel {
@@ -52,7 +52,7 @@ type Turn =
   | { readonly type: "aborted" };
 
 /**
- * Several models on one machine, of which as many are in memory as the limit allows (`residency.ts`). A job whose model
+ * Several models on one machine, of which as many are in memory as the limit allows (`residency-rules.ts`). A job whose model
  * is not there waits for it; meanwhile the session tells the pool that the job is worked on.
  *
  * Jobs get their turn in the order in which they came, so that a busy model cannot keep another one out for ever: while

@@ -1,8 +1,8 @@
 import * as z from "zod";
-import type { TokenLogprob } from "../../schema/wire/worker-frames.ts";
-import type { CallPiece } from "./upstream-calls.ts";
-import { upstreamLogprobs } from "./upstream-logprobs.ts";
-import { type ClaimedUsage, claimedUsage } from "./upstream-usage.ts";
+import type { TokenLogprob } from "../../../schema/wire/worker-frames.ts";
+import type { CallPiece } from "./call-assembler.ts";
+import { upstreamLogprobs } from "./logprobs.ts";
+import { type ClaimedUsage, claimedUsage } from "./usage-rules.ts";
 
 /** One event of a streamed answer, or a whole answer that was not streamed: what of it counts. */
 export interface Piece {

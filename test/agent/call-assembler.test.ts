@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { CallAssembler, type CallPiece } from "../../worker-agent/engine/upstream-calls.ts";
+import { CallAssembler, type CallPiece } from "../../worker-agent/engine/upstream/call-assembler.ts";
 
 const TOOLS = ["look", "look_up", "stop"];
 

@@ -8,10 +8,8 @@ import {
   LlamaLogLevel,
   type LlamaModel,
 } from "node-llama-cpp";
-import { LIMITS } from "../../schema/wire/limits.ts";
-import type { JobKind } from "../../schema/wire/worker-frames.ts";
-import { type Constraint, constraintOf } from "./constraint.ts";
-import { Embedder } from "./embedding.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
+import type { JobKind } from "../../../schema/wire/worker-frames.ts";
 import type {
   EmbeddingEvent,
   EmbeddingJob,
@@ -21,12 +19,14 @@ import type {
   GenerationJob,
   JobFailure,
   ModelOffer,
-} from "./engine.ts";
+} from "../engine.ts";
+import { type Constraint, constraintOf } from "./constraint.ts";
+import { Embedder } from "./embedder.ts";
 import { Generation } from "./generation.ts";
-import { Grammars } from "./grammars.ts";
+import { Grammars } from "./grammar-states.ts";
 import { listenTo, whyNotLoaded } from "./load-failure.ts";
 import { type Prompt, type PromptMaker, promptMaker } from "./prompt.ts";
-import { Sequences } from "./sequences.ts";
+import { Sequences } from "./sequence-pool.ts";
 
 /** Jobs at once: enough to fill a batch; each costs the memory of a context. */
 export const DEFAULT_SLOTS = Object.freeze({ cpu: 4, gpu: 8 } as const);

@@ -1,6 +1,6 @@
 import type { Token } from "node-llama-cpp";
 import { describe, expect, it } from "vitest";
-import { draw, logprobsOf, randomOf } from "../../worker-agent/engine/measured-tokens.ts";
+import { draw, logprobsOf, randomOf } from "../../worker-agent/engine/llama/token-logprobs.ts";
 
 const token = (n: number) => n as Token;
 const logits = [

@@ -1,5 +1,5 @@
 import type { LlamaEmbeddingContext, LlamaModel } from "node-llama-cpp";
-import type { EmbeddingEvent, EmbeddingJob, EngineMeter } from "./engine.ts";
+import type { EmbeddingEvent, EmbeddingJob, EngineMeter } from "../engine.ts";
 import type { PromptMaker } from "./prompt.ts";
 
 /** The vocabulary's own beginning and end, which the library adds to each input. */

@@ -1,6 +1,6 @@
 import * as z from "zod";
-import { LIMITS } from "../../schema/wire/limits.ts";
-import type { Usage } from "../../schema/wire/worker-frames.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
+import type { Usage } from "../../../schema/wire/worker-frames.ts";
 
 /** What a server says that an answer took; null for what it does not say, or says in no usable way. */
 export interface ClaimedUsage {

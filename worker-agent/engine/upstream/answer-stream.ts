@@ -1,5 +1,5 @@
-import { isIdle, type Piece, readingOf } from "./upstream-answer.ts";
-import type { Reply } from "./upstream-http.ts";
+import { isIdle, type Piece, readingOf } from "./answer-reader.ts";
+import type { Reply } from "./server-client.ts";
 
 /**
  * What may come without a word of the answer: pings, comments, results of filters. A server that sends only those would

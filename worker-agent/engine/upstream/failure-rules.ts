@@ -1,6 +1,6 @@
 import * as z from "zod";
-import { LIMITS } from "../../schema/wire/limits.ts";
-import type { JobFailure } from "./engine.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
+import type { JobFailure } from "../engine.ts";
 
 /** What an upstream server answered instead of an answer. */
 export interface Refusal {

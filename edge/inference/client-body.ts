@@ -45,7 +45,7 @@ export async function clientBody<T>(
     await discardBody(c.req.raw);
     return fail(c, "inference/rate-limited", { message: TOO_MANY_BODIES, retryAfterSeconds: 1 });
   }
-  const reading = readBody(c, api, problemOf).finally(done);
+  const reading = readBody(c, api, problemOf, done).finally(done);
   // A client that leaves is charged as well.
   afterClientLeaves(c, reading);
   return reading;
@@ -55,10 +55,13 @@ async function readBody<T>(
   c: Context<ClientEnv>,
   api: ClientApi<T>,
   problemOf: (body: T) => BodyProblem | null,
+  done: () => void,
 ): Promise<T | Response> {
   const { keyId } = c.var.client;
   const read = await readBytes(c.req.raw, LIMITS.clientBodyBytes);
   if (!read.ok) {
+    // None of these bytes are kept.
+    done();
     const [charge] = await Promise.all([
       chargeBody(c),
       read.code === "http/body-too-large" ? discardBody(c.req.raw) : undefined,

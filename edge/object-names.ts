@@ -3,3 +3,6 @@ export const EVENT_LOG = "pool";
 
 /** The one count of peers. */
 export const PEER_REGISTRY = "pool";
+
+/** The only lane so far. `workers/lane-for.ts` says which lane serves what. */
+export const MAIN_LANE = "main";

@@ -5,30 +5,23 @@ import type { Env } from "../env.ts";
 import { within } from "../limits/within.ts";
 import { type HeldRecords, Outbox } from "../record/outbox.ts";
 import { sameRow } from "../record/same-row.ts";
+import type { AccountAdmission, AccountCharge, AccountLookup, AccountRpc } from "./account-rpc.ts";
 import {
-  type Admission,
   type AskedAdmission,
   admit,
   admitLookup,
-  type Charge,
   charge,
-  type LookupAdmission,
   newTraffic,
+  recordUsage,
   renew,
-  settle,
   type Traffic,
 } from "./admission-rules.ts";
-
-type InvalidKey = { ok: false; code: "auth/invalid-key" };
-export type AccountAdmission = Admission | InvalidKey;
-export type AccountCharge = Charge | InvalidKey;
-export type AccountLookup = LookupAdmission | InvalidKey;
 
 /** The buckets reach the disk at most once a second, beside the requests and never in front of them. */
 const SAVE_AFTER_MS = 1_000;
 
 /** One object per client key (docs/spec/pool.md#shape): its record, its limits, its stream slots. The rules are in `admission-rules.ts`. */
-export class Account extends DurableObject<Env> {
+export class Account extends DurableObject<Env> implements AccountRpc {
   readonly #outbox: Outbox;
   #key: ClientKeyRow | undefined;
   #traffic: Traffic | undefined;
@@ -128,10 +121,10 @@ export class Account extends DurableObject<Env> {
   }
 
   /** Called by the lane when jobs have ended: one stream with its slot, or the tokens of several whole answers. */
-  settle(ended: { slot: string | null; tokens: number }): void {
+  recordUsage(used: { slot: string | null; tokens: number }): void {
     if (!this.#key) return;
     this.#traffic ??= newTraffic(this.#key, Date.now());
-    settle(this.#traffic, this.#key, ended, Date.now());
+    recordUsage(this.#traffic, this.#key, used, Date.now());
     this.#saveSoon();
   }
 

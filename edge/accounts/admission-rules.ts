@@ -176,15 +176,15 @@ export function renew(traffic: Traffic, slots: readonly string[], nowMs: number)
 }
 
 /** Jobs ended: a stream's slot is free, their tokens are paid. */
-export function settle(
+export function recordUsage(
   traffic: Traffic,
   limits: KeyLimits,
-  ended: { slot: string | null; tokens: number },
+  used: { slot: string | null; tokens: number },
   nowMs: number,
 ): void {
-  if (ended.slot !== null) delete traffic.slots[ended.slot];
+  if (used.slot !== null) delete traffic.slots[used.slot];
   refill(traffic.tokens, limits.tokensPerMinute, nowMs);
-  traffic.tokens.level = Math.max(-limits.tokensPerMinute, traffic.tokens.level - ended.tokens);
+  traffic.tokens.level = Math.max(-limits.tokensPerMinute, traffic.tokens.level - used.tokens);
 }
 
 function refill(bucket: Bucket, perMinute: number, nowMs: number): void {

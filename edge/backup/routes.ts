@@ -2,9 +2,10 @@ import { Hono } from "hono";
 import type { AdminTokenRow } from "../../schema/db/admin-tokens.ts";
 import type { ClientKeyRow } from "../../schema/db/client-keys.ts";
 import type { EventRow } from "../../schema/db/events.ts";
+import type { MeteringRow } from "../../schema/db/metering.ts";
 import type { PeerRow } from "../../schema/db/peers.ts";
 import { RECORD_ROWS } from "../../schema/db/record-rows.ts";
-import type { WorkerTokenRow } from "../../schema/db/workers.ts";
+import type { WorkerRow, WorkerTokenRow } from "../../schema/db/workers.ts";
 import { newLogBody } from "../../schema/wire/admin-api.ts";
 import { type RecordTable, rowsOfTable } from "../../schema/wire/backup.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
@@ -17,14 +18,14 @@ import { fail } from "../http/errors.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
 import { EVENT_LOG } from "../object-names.ts";
 import { poolSettings } from "../pool/pool-policy.ts";
-import { MAIN_LANE } from "../workers/lane-link.ts";
+import { allLanes, laneFor } from "../workers/lane-for.ts";
 import { eventsPage, exportedTables, meteringPage } from "./store.ts";
 
 /** `/admin/api/export`: the record, for `ligand pool export`. The pool's secret key is in no answer (docs/spec/identity.md#keys-and-signatures). */
 export const exportRoutes = new Hono<AdminEnv>()
   .get("/", async (c) => {
     // What jobs that have just ended left in the lane's outbox belongs to the record.
-    await c.env.LANE.getByName(MAIN_LANE).flushRecords();
+    await Promise.all(allLanes(c.env, "admins").map(({ lane }) => lane.flushRecords()));
     await c.env.EVENT_LOG.getByName(EVENT_LOG).flushRecords();
     const { name, description, defaults } = await poolSettings(c.env);
     return c.json({
@@ -110,10 +111,10 @@ async function restore(env: Env, table: RecordTable, rows: object[]): Promise<bo
       return done.every(Boolean);
     }
     case "worker_tokens":
-      return env.LANE.getByName(MAIN_LANE).restoreTokens(rows as WorkerTokenRow[]);
+      return laneFor(env, "admins", "any").restoreTokens(rows as WorkerTokenRow[]);
     case "workers":
     case "metering":
-      await env.LANE.getByName(MAIN_LANE).restoreRecords(table, rows);
+      await laneFor(env, "admins", "any").restoreRecords(table, rows as (WorkerRow | MeteringRow)[]);
       return true;
     case "peers": {
       const done = await Promise.all((rows as PeerRow[]).map((row) => env.BOND.getByName(row.id).restore(row)));

@@ -3,14 +3,14 @@ import type { Context } from "hono";
 import { type BodyProblem, type ClientApi, parseClientBody } from "../../schema/wire/client-api.ts";
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
-import type { AccountAdmission, AccountCharge } from "../accounts/account-object.ts";
+import type { AccountAdmission, AccountCharge } from "../accounts/account-rpc.ts";
 import { type AskedAdmission, agedBy, type RateLimits } from "../accounts/admission-rules.ts";
+import { BodiesUnderWay } from "../accounts/bodies-in-flight-rules.ts";
+import { BodyPace } from "../accounts/body-pace-rules.ts";
 import type { ClientEnv } from "../http/app-env.ts";
 import { discardBody, parseJson, readBytes } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
 import { RefusedKeys } from "../limits/refused-keys.ts";
-import { BodiesUnderWay } from "./bodies-under-way.ts";
-import { BodyPace } from "./body-pace.ts";
 
 type Refusal = Extract<AccountAdmission, { ok: false }>;
 

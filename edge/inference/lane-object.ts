@@ -14,20 +14,19 @@ import { poolKeys } from "../identity/pool-keys.ts";
 import { within } from "../limits/within.ts";
 import { type HeldRecords, Outbox } from "../record/outbox.ts";
 import { sameRow } from "../record/same-row.ts";
-import { type ConnectedWorker, LANE_CONNECT_URL } from "../workers/lane-link.ts";
+import { LANE_CONNECT_URL } from "../workers/connect-request.ts";
+import type { ConnectedWorker } from "../workers/connected-worker.ts";
 import { TokenLedger } from "../workers/token-ledger.ts";
 import { WorkerKeys } from "../workers/worker-keys.ts";
 import { WorkerRecords } from "../workers/worker-record-rules.ts";
 import { WorkerSockets } from "../workers/worker-sockets.ts";
-import { autoModel } from "./auto-model.ts";
-import { EndedJobs } from "./ended-jobs.ts";
+import { LiveAnswers } from "./answers/live-answers.ts";
 import type { AnswerHead } from "./formats/answer-format.ts";
 import { answerFormat } from "./formats/answer-formats.ts";
-import { doubtsOf, meteringBase, wholeHash } from "./job-audit.ts";
-import { jobFrame } from "./job-frame.ts";
-import { newJobs } from "./job-group.ts";
-import { type FoundJob, type JobName, LANE_JOBS_URL, type LaneJob, type LaneOverview } from "./lane-api.ts";
-import { drop, hasRoom, keep } from "./lane-bytes.ts";
+import { autoModel } from "./jobs/auto-model-rules.ts";
+import { EndedJobs } from "./jobs/ended-jobs.ts";
+import { jobFrame } from "./jobs/job-frame.ts";
+import { newJobs } from "./jobs/job-group-rules.ts";
 import {
   cancel,
   creditOf,
@@ -40,7 +39,20 @@ import {
   workerFrame,
   workerGone,
   workerRestored,
-} from "./lane-machine.ts";
+} from "./jobs/lane-machine.ts";
+import { drop, hasRoom, keep } from "./jobs/lane-memory-rules.ts";
+import { type Effect, type Job, type JobEnd, type LaneState, newLane, type Submission } from "./jobs/lane-state.ts";
+import { isMetBy, modelLoads } from "./jobs/served-models-rules.ts";
+import { Elsewhere } from "./jobs/unserved-demand-rules.ts";
+import {
+  type FoundJob,
+  type JobName,
+  LANE_JOBS_URL,
+  type LaneJob,
+  type LaneOverview,
+  type LaneRpc,
+} from "./lane-rpc.ts";
+import { type LaneSettings, laneSettings } from "./lane-settings-rules.ts";
 import {
   type LaneMetrics,
   observeEnd,
@@ -48,14 +60,10 @@ import {
   observeText,
   observeUnserved,
   restoreMetrics,
-} from "./lane-metrics.ts";
-import { type LaneSettings, laneSettings } from "./lane-settings.ts";
-import { type Effect, type Job, type JobEnd, type LaneState, newLane, type Submission } from "./lane-state.ts";
-import { LiveAnswers } from "./live-answers.ts";
-import { boundCount, boundUsage } from "./metering-rules.ts";
-import { PresenceLog } from "./presence-log.ts";
-import { isMetBy, modelLoads } from "./served-models.ts";
-import { Elsewhere } from "./unserved-demand.ts";
+} from "./records/lane-metrics.ts";
+import { doubtsOf, meteringBase, wholeHash } from "./records/metering-record.ts";
+import { boundCount, boundUsage } from "./records/metering-rules.ts";
+import { PresenceLog } from "./records/presence-log.ts";
 
 /** `heldBytes`: what it costs to hold, with all that its answer repeats. */
 type IncomingJob = Omit<LaneJob, "headers"> & { heldBytes: number };
@@ -71,7 +79,7 @@ const TICK_MS = 100;
  * One dispatcher (docs/spec/pool.md#shape, docs/spec/inference.md#a-jobs-life): the queue of jobs, and the workers that serve it. The rules are in `lane-machine.ts`,
  * the sockets in `worker-sockets.ts`; this shell owns the clients' answers, time, and the records.
  */
-export class Lane extends DurableObject<Env> {
+export class Lane extends DurableObject<Env> implements LaneRpc {
   readonly #outbox: Outbox;
   readonly #tokens: TokenLedger;
   readonly #sockets: WorkerSockets;
@@ -302,7 +310,7 @@ export class Lane extends DurableObject<Env> {
   }
 
   /** Rows of an export that nobody decides by. */
-  async restoreRecords(table: "workers" | "metering", rows: object[]): Promise<void> {
+  async restoreRecords(table: "workers" | "metering", rows: RecordRow<"workers" | "metering">[]): Promise<void> {
     this.ctx.storage.transactionSync(() => {
       for (const row of rows) this.#outbox.put(table, row as RecordRow<typeof table>);
     });
@@ -563,7 +571,7 @@ export class Lane extends DurableObject<Env> {
     if (stream) {
       const owed = this.#unsettled.get(keyId) ?? 0;
       this.#unsettled.delete(keyId);
-      this.ctx.waitUntil(quietly(this.env.ACCOUNT.getByName(keyId).settle({ slot, tokens: owed })));
+      this.ctx.waitUntil(quietly(this.env.ACCOUNT.getByName(keyId).recordUsage({ slot, tokens: owed })));
       return;
     }
     this.#settleTimer ??= setTimeout(() => {
@@ -571,7 +579,7 @@ export class Lane extends DurableObject<Env> {
       const owing = [...this.#unsettled];
       this.#unsettled.clear();
       for (const [key, owed] of owing) {
-        this.ctx.waitUntil(quietly(this.env.ACCOUNT.getByName(key).settle({ slot: null, tokens: owed })));
+        this.ctx.waitUntil(quietly(this.env.ACCOUNT.getByName(key).recordUsage({ slot: null, tokens: owed })));
       }
     }, LIMITS.settleGroupMs);
   }

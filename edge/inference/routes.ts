@@ -23,9 +23,9 @@ import { clientCors } from "../http/cors.ts";
 import { fail } from "../http/errors.ts";
 import { isRequestId, REQUEST_ID_HEADER } from "../http/request-id.ts";
 import { RefusedKeys } from "../limits/refused-keys.ts";
-import { MAIN_LANE } from "../workers/lane-link.ts";
+import { allLanes, laneFor } from "../workers/lane-for.ts";
 import { admitted, clientBody, rateLimitHeaders } from "./client-body.ts";
-import { LANE_JOBS_URL, type LaneJob } from "./lane-api.ts";
+import { type FoundJob, type JobName, LANE_JOBS_URL, type LaneJob } from "./lane-rpc.ts";
 import { findEndedJob } from "./store.ts";
 
 /** Of this isolate. */
@@ -126,11 +126,17 @@ export const clientApi = new Hono<ClientEnv>()
     const jobId = /^(?:chatcmpl-|cmpl-|resp_|msg_)?([0-9a-f-]{36})$/.exec(requestId)?.[1] ?? null;
     // What ended too long ago for the lane to remember, the record knows, by the job's own id.
     const found =
-      (await c.env.LANE.getByName(MAIN_LANE).cancelJobs({ jobId, requestId }, keyId)) ??
+      (await cancelJobs(c.env, { jobId, requestId }, keyId)) ??
       (jobId === null ? undefined : await findEndedJob(c.env.DB, jobId, keyId));
     if (!found) return fail(c, "inference/job-not-found");
     return c.json({ id: found.id, cancelled: found.state === "cancelled", state: found.state });
   });
+
+/** A request runs in one lane, and its id does not say in which. */
+async function cancelJobs(env: Env, name: JobName, keyId: string): Promise<FoundJob | null> {
+  const found = await Promise.all(allLanes(env, "clients").map(({ lane }) => lane.cancelJobs(name, keyId)));
+  return found.find((job) => job !== null) ?? null;
+}
 
 type Shape = Pick<LaneJob, "encodingFormat" | "format" | "echo" | "n" | "prompts"> & {
   includeUsage?: boolean | null | undefined;
@@ -172,7 +178,7 @@ async function infer(
     ...shape,
   };
   // The answer goes from the lane to the client inside the runtime; no JavaScript touches a chunk of it here.
-  return c.env.LANE.getByName(MAIN_LANE).fetch(LANE_JOBS_URL, {
+  return laneFor(c.env, "clients", { model }).fetch(LANE_JOBS_URL, {
     method: "POST",
     body: JSON.stringify(job),
     signal: c.req.raw.signal,
@@ -191,7 +197,8 @@ async function servedModels(env: Env): Promise<ServedModel[]> {
   const nowMs = Date.now();
   if (cached && Math.abs(cached.untilMs - nowMs) <= LIMITS.statusCacheMs && cached.untilMs > nowMs)
     return cached.models;
-  const { models } = await env.LANE.getByName(MAIN_LANE).overview();
+  const lanes = await Promise.all(allLanes(env, "clients").map(({ lane }) => lane.overview()));
+  const models = lanes.flatMap((lane) => lane.models);
   cached = { untilMs: nowMs + LIMITS.statusCacheMs, models: models.map(servedModel) };
   return cached.models;
 }

@@ -12,13 +12,13 @@ import { EVENT_LOG as THE_LOG, PEER_REGISTRY as THE_PEERS } from "../object-name
 import { readFederationPolicy } from "../pool/federation-check.ts";
 import { poolSettings, untoldPolicyChanges } from "../pool/pool-policy.ts";
 import type { HeldRecords } from "../record/outbox.ts";
-import { MAIN_LANE } from "../workers/lane-link.ts";
+import { allLanes } from "../workers/lane-for.ts";
 import { appliedMigrations } from "./store.ts";
 
 /** `/admin/api/doctor`: what this pool finds of itself; what to make of it, `ligand pool doctor` says. */
 export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
-  const { DB, LANE, EVENT_LOG, ADMIN_TOKENS, PEER_REGISTRY, ALLOWED_HOSTS, METRICS_TOKEN, ONE_MACHINE } = c.env;
-  const lane = LANE.getByName(MAIN_LANE);
+  const { DB, EVENT_LOG, ADMIN_TOKENS, PEER_REGISTRY, ALLOWED_HOSTS, METRICS_TOKEN, ONE_MACHINE } = c.env;
+  const [{ name, lane }] = allLanes(c.env, "readers");
   const [database, migrations, settings, overview, holds, changes, admins, clock, origins, peers, met, ...records] =
     await Promise.all([
       timed(DB.prepare("SELECT 1 FROM client_keys LIMIT 1").all()),
@@ -32,7 +32,7 @@ export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
       timed(originsOf(c.env)),
       timed(Promise.resolve(PEER_REGISTRY.getByName(THE_PEERS).census())),
       timed(peersMet(c.env)),
-      held(`lane ${MAIN_LANE}`, lane.heldRecords()),
+      held(`lane ${name}`, lane.heldRecords()),
       held("event log", EVENT_LOG.getByName(THE_LOG).heldRecords()),
       held("admin tokens", ADMIN_TOKENS.getByName(THE_ADMINS).heldRecords()),
       held("client keys", heldOfKeys(c.env)),
@@ -44,7 +44,7 @@ export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
     policy: { ok: settings.answer !== null, ms: settings.ms },
     lanes: [
       {
-        name: MAIN_LANE,
+        name,
         ok: overview.answer !== null,
         ms: overview.ms,
         workers: overview.answer?.workers ?? 0,

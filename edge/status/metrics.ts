@@ -1,14 +1,14 @@
 /** Prometheus text exposition format 0.0.4, with names in the form of vLLM's, `ligand_` for `vllm:`. Pure. */
 import { LIMITS } from "../../schema/wire/limits.ts";
-import type { LaneOverview } from "../inference/lane-api.ts";
+import type { ModelLoad } from "../inference/jobs/served-models-rules.ts";
+import type { LaneOverview } from "../inference/lane-rpc.ts";
 import {
   BUCKETS_SECONDS,
   type HistogramName,
   type LaneMetrics,
   type ModelMetrics,
   OTHER_MODELS,
-} from "../inference/lane-metrics.ts";
-import type { ModelLoad } from "../inference/served-models.ts";
+} from "../inference/records/lane-metrics.ts";
 import { family, type Sample } from "./exposition.ts";
 
 export interface Measured {

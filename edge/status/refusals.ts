@@ -3,7 +3,7 @@ import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import type { AppEnv } from "../http/app-env.ts";
-import { MAIN_LANE } from "../workers/lane-link.ts";
+import { laneFor } from "../workers/lane-for.ts";
 
 /** What this isolate refused since it last told the lane. One entry a code at most. */
 const refusals = new Map<ErrorCode, number>();
@@ -30,7 +30,7 @@ export async function tellRefusals(env: Env): Promise<void> {
   const told = new Map(refusals);
   refusals.clear();
   try {
-    await env.LANE.getByName(MAIN_LANE).countRefusals(told);
+    await laneFor(env, "clients", "any").countRefusals(told);
   } catch (error) {
     // What was not heard is told the next time.
     for (const [code, n] of told) refusals.set(code, (refusals.get(code) ?? 0) + n);

@@ -6,7 +6,7 @@ import type { AppEnv } from "../http/app-env.ts";
 import { requireMetricsReader } from "../http/authentication.ts";
 import { within } from "../limits/within.ts";
 import { EVENT_LOG as THE_LOG, PEER_REGISTRY as THE_PEERS } from "../object-names.ts";
-import { MAIN_LANE } from "../workers/lane-link.ts";
+import { laneFor } from "../workers/lane-for.ts";
 import { federationText } from "./federation-metrics.ts";
 import { prometheusText } from "./metrics.ts";
 import { tellRefusals } from "./refusals.ts";
@@ -28,8 +28,8 @@ export const status = new Hono<AppEnv>()
   })
 
   .get("/metrics", requireMetricsReader, async (c) => {
-    const { LANE, PEER_REGISTRY, EVENT_LOG } = c.env;
-    const lane = LANE.getByName(MAIN_LANE);
+    const { PEER_REGISTRY, EVENT_LOG } = c.env;
+    const lane = laneFor(c.env, "readers", "any");
     await Promise.allSettled([tellRefusals(c.env), tellRefusedRequests(c.env)]);
     const [overview, { measured, ...lanes }, census, log, origins] = await Promise.all([
       lane.overview(),
@@ -81,7 +81,7 @@ async function sharedReadiness(c: Context<AppEnv>): Promise<Readiness> {
 async function readiness(env: Env): Promise<Readiness> {
   const [database, overview] = await Promise.all([
     within(LIMITS.d1TimeoutMs, env.DB.prepare("SELECT 1 FROM client_keys LIMIT 1").all()),
-    within(LIMITS.d1TimeoutMs, env.LANE.getByName(MAIN_LANE).overview()),
+    within(LIMITS.d1TimeoutMs, laneFor(env, "readers", "any").overview()),
   ]);
   const models = overview?.models.map((model) => model.name) ?? [];
   return { ready: database !== null && overview !== null, workers: overview?.workers ?? 0, models };

@@ -12,7 +12,8 @@ import { adminBody } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
 import { RefusedKeys } from "../limits/refused-keys.ts";
-import { CONNECT_HEADERS, LANE_CONNECT_URL, MAIN_LANE } from "./lane-link.ts";
+import { CONNECT_HEADERS, LANE_CONNECT_URL } from "./connect-request.ts";
+import { allLanes, laneFor, laneNameFor } from "./lane-for.ts";
 import { listTokens } from "./store.ts";
 
 const DAY_MS = 86_400_000;
@@ -41,7 +42,7 @@ export const workerSocket = new Hono<AppEnv>().get("/connect", async (c) => {
   const upgrade = c.req.header("upgrade")?.toLowerCase() === "websocket";
   const spoken = chooseSubprotocol(offered);
   if (!upgrade || !spoken) return fail(c, "http/upgrade-required");
-  const response = await c.env.LANE.getByName(MAIN_LANE).fetch(LANE_CONNECT_URL, {
+  const response = await laneFor(c.env, "workers", { workerToken: authentic.id }).fetch(LANE_CONNECT_URL, {
     headers: {
       upgrade: "websocket",
       "sec-websocket-protocol": spoken,
@@ -79,7 +80,7 @@ export const workerRoutes = new Hono<AdminEnv>()
       id: minted.id,
       label: body.label,
       secretSha256: minted.secretSha256,
-      lane: MAIN_LANE,
+      lane: laneNameFor({ workerToken: minted.id }),
       addedBy: c.var.admin,
       approvedBy: c.var.admin,
       createdAtMs: nowMs,
@@ -88,7 +89,7 @@ export const workerRoutes = new Hono<AdminEnv>()
       revokedBy: null,
       revokedAtMs: null,
     };
-    await c.env.LANE.getByName(row.lane).invite(row);
+    await laneFor(c.env, "admins", { workerToken: row.id }).invite(row);
     return c.json(
       { id: row.id, token: minted.text, label: row.label, expires_at: new Date(row.expiresAtMs).toISOString() },
       201,
@@ -96,10 +97,11 @@ export const workerRoutes = new Hono<AdminEnv>()
   })
 
   .get("/", async (c) => {
-    const [tokens, connected] = await Promise.all([
+    const [tokens, ...lanes] = await Promise.all([
       listTokens(c.env.DB),
-      c.env.LANE.getByName(MAIN_LANE).connectedWorkers(),
+      ...allLanes(c.env, "admins").map(({ lane }) => lane.connectedWorkers()),
     ]);
+    const connected = lanes.flat();
     const online = new Set(connected.map((worker) => worker.tokenId));
     return c.json({
       tokens: tokens.map((token) => ({
@@ -126,7 +128,7 @@ export const workerRoutes = new Hono<AdminEnv>()
   .delete("/tokens/:id", async (c) => {
     // The lane decides, also while the record cannot be reached: a stolen machine must be shut out at once.
     const id = c.req.param("id");
-    const revoked = await c.env.LANE.getByName(MAIN_LANE).revokeToken(id, c.var.admin);
+    const revoked = await laneFor(c.env, "admins", { workerToken: id }).revokeToken(id, c.var.admin);
     if (!revoked) return fail(c, "workers/not-found");
     return c.json({ id, revoked_at: new Date(revoked.revokedAtMs).toISOString(), recorded: revoked.recorded });
   });

@@ -13,10 +13,10 @@ import {
 import { minorOf } from "../../schema/wire/worker-protocol.ts";
 import { errorResponse } from "../http/errors.ts";
 import { hasMoreValuesThan } from "../http/json-values.ts";
+import { CONNECT_HEADERS } from "./connect-request.ts";
 import { binding, type EnrolmentRefusal, enrolment } from "./enrolment-rules.ts";
 import { checkHello } from "./handshake.ts";
 import { HandshakeRates } from "./handshake-rate-rules.ts";
-import { CONNECT_HEADERS } from "./lane-link.ts";
 import type { TokenLedger } from "./token-ledger.ts";
 
 /** Persisted contract: a socket's attachment, all that survives while its object hibernates (16 KiB at most). */

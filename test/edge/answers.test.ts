@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
-import type { AnswerEvents } from "../../edge/inference/answers.ts";
+import type { AnswerEvents } from "../../edge/inference/answers/answer.ts";
+import { StreamedAnswer } from "../../edge/inference/answers/streamed-answer.ts";
+import { WholeAnswer } from "../../edge/inference/answers/whole-answer.ts";
 import type { AnswerHead } from "../../edge/inference/formats/answer-format.ts";
-import type { PartEnd } from "../../edge/inference/job-group.ts";
-import { StreamedAnswer } from "../../edge/inference/streamed-answer.ts";
-import { WholeAnswer } from "../../edge/inference/whole-answer.ts";
+import type { PartEnd } from "../../edge/inference/jobs/job-group-rules.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 
 /** An answer's client side, where its reader decides what happens. */

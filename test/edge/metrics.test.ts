@@ -3,7 +3,7 @@ import { env } from "cloudflare:workers";
 import { parser as promql } from "@prometheus-io/lezer-promql";
 import parsePrometheus from "parse-prometheus-text-format";
 import { beforeAll, describe, expect, it, vi } from "vitest";
-import type { LaneMetrics } from "../../edge/inference/lane-metrics.ts";
+import type { LaneMetrics } from "../../edge/inference/records/lane-metrics.ts";
 import dashboard from "../../ops/grafana-dashboard.json";
 import { freshPool, PeerDouble, peerAt } from "./peer-double.ts";
 import { admin, ask, type ClientKey, chat, createKey, eventually, invite, ScriptedAgent } from "./support.ts";

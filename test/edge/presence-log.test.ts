@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import type { Env } from "../../edge/env.ts";
 import { EventLog } from "../../edge/events/event-log-object.ts";
-import { PresenceLog } from "../../edge/inference/presence-log.ts";
+import { PresenceLog } from "../../edge/inference/records/presence-log.ts";
 import { eventBody } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { invite, ScriptedAgent } from "./support.ts";

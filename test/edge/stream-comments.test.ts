@@ -1,7 +1,7 @@
 import { createParser } from "eventsource-parser";
 import { Stream } from "openai/core/streaming";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { StreamedAnswer } from "../../edge/inference/streamed-answer.ts";
+import { StreamedAnswer } from "../../edge/inference/answers/streamed-answer.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 
 /** What slow streams look like to the parsers of real clients. */

@@ -1,6 +1,6 @@
 /**
  * How an answer is written for its client. One implementation per API dialect; `answer-formats.ts` picks it, and
- * `answers.ts` sends what it writes. Pure.
+ * `answers/` sends what it writes. Pure.
  */
 import type { ErrorCode } from "../../../schema/wire/errors.ts";
 import type { FinishReason, TokenLogprob, ToolCall, Usage } from "../../../schema/wire/worker-frames.ts";

@@ -20,7 +20,7 @@ export function completionFormat(head: AnswerHead): AnswerFormat {
       offsets.set(choice, offset + text.length);
       return event(choice, text, { logprobs: JSON.stringify(completionLogprobs(logprobs, offset)) });
     },
-    // A completion has no tools, so no worker may call one (`answer-rules.ts`).
+    // A completion has no tools, so no worker may call one (`job-output-rules.ts`).
     toolCall: () => "",
     finish: (choice, reason) => event(choice, "", { finish: `"${reason}"` }),
     end: (usage) => endOfChunks(fixed, head, usage),

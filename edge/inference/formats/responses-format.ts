@@ -4,9 +4,9 @@ import { LIMITS } from "../../../schema/wire/limits.ts";
 import { utf8Bytes } from "../../../schema/wire/utf8.ts";
 import type { FinishReason, ToolCall, Usage } from "../../../schema/wire/worker-frames.ts";
 import { type ErrorDetails, errorBody } from "../../http/error-body.ts";
-import { GatheredText } from "../gathered-text.ts";
 import type { AnswerFormat, AnswerHead, CallHead, WholeChoice } from "./answer-format.ts";
 import { openAiErrors } from "./openai-format.ts";
+import { GatheredText } from "./text-builder.ts";
 
 type Status = "in_progress" | "completed" | "incomplete";
 

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { jobFrame } from "../../../edge/inference/job-frame.ts";
+import { jobFrame } from "../../../edge/inference/jobs/job-frame.ts";
 import type { JobRequest } from "../../../schema/wire/worker-frames.ts";
 
 const base = { id: "j", lease: 1, model: 'm"ü', kind: "chat" as const, deadlineMs: 1 };

@@ -1,6 +1,5 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { drop, keep, noBytes } from "../../../edge/inference/lane-bytes.ts";
 import {
   cancel,
   creditOf,
@@ -11,9 +10,10 @@ import {
   workerFrame,
   workerGone,
   workerRestored,
-} from "../../../edge/inference/lane-machine.ts";
-import { type Effect, type LaneState, type NewJob, newLane } from "../../../edge/inference/lane-state.ts";
-import { modelLoads } from "../../../edge/inference/served-models.ts";
+} from "../../../edge/inference/jobs/lane-machine.ts";
+import { drop, keep, noBytes } from "../../../edge/inference/jobs/lane-memory-rules.ts";
+import { type Effect, type LaneState, type NewJob, newLane } from "../../../edge/inference/jobs/lane-state.ts";
+import { modelLoads } from "../../../edge/inference/jobs/served-models-rules.ts";
 import { ERRORS } from "../../../schema/wire/errors.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import { utf8Bytes } from "../../../schema/wire/utf8.ts";

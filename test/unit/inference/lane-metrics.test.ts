@@ -9,7 +9,7 @@ import {
   observeText,
   observeUnserved,
   restoreMetrics,
-} from "../../../edge/inference/lane-metrics.ts";
+} from "../../../edge/inference/records/lane-metrics.ts";
 import { prometheusText } from "../../../edge/status/metrics.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 

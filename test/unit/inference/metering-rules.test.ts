@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { boundUsage } from "../../../edge/inference/metering-rules.ts";
+import { boundUsage } from "../../../edge/inference/records/metering-rules.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
 const MOST = LIMITS.reasoningTokens;

@@ -1,0 +1,135 @@
+/** The body of an answer on its way to a client who may read slowly, or not at all. */
+import type { ErrorCode } from "../../../schema/wire/errors.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
+import { utf8Bytes } from "../../../schema/wire/utf8.ts";
+import type { AnswerEvents } from "./answer.ts";
+
+const ENCODER = new TextEncoder();
+/** The most that one UTF-16 unit takes. */
+const UTF8_BYTES_PER_CHAR = 3;
+
+/**
+ * Writes one piece after the other and waits for each to be read: the runtime would take any number of bytes. What a
+ * client leaves unread is bounded, and a client that takes nothing for half a minute is given up.
+ */
+export class AnswerBody {
+  readonly readable: ReadableStream<Uint8Array>;
+  readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
+  readonly #events: AnswerEvents;
+  #pending = "";
+  /** What follows `#pending`, made only as it is read. */
+  #pieces: Iterator<string> | null = null;
+  #buffer = new Uint8Array();
+  /** UTF-8 bytes that the client has not taken: pending, and in the write under way. */
+  #unreadBytes = 0;
+  #lastWriteMs: number;
+  #hasEnded = false;
+  isWriting = false;
+  closed = false;
+
+  constructor(nowMs: number, events: AnswerEvents) {
+    const { readable, writable } = new IdentityTransformStream();
+    this.readable = readable;
+    this.#writer = writable.getWriter();
+    this.#writer.closed.catch(() => this.giveUp("inference/cancelled"));
+    this.#events = events;
+    this.#lastWriteMs = nowMs;
+  }
+
+  silentMs(nowMs: number): number {
+    return nowMs - this.#lastWriteMs;
+  }
+
+  write(text: string): void {
+    if (this.#hasEnded || text === "") return;
+    const bytes = utf8Bytes(text);
+    // Counted before this piece: the last events of some formats repeat the whole answer.
+    if (this.#unreadBytes > LIMITS.readerBufferBytes || !this.#events.unread(bytes)) {
+      this.giveUp("inference/slow-reader");
+      return;
+    }
+    this.#pending += text;
+    this.#unreadBytes += bytes;
+    if (!this.isWriting) void this.#pump();
+  }
+
+  end(): void {
+    this.#hasEnded = true;
+    if (!this.closed && !this.isWriting) void this.#pump();
+  }
+
+  /** The rest of the body. Its pieces are asked for one by one, so somebody else counts what they are made of. */
+  endWith(pieces: Iterable<string>): void {
+    if (this.#hasEnded) return;
+    this.#pieces = pieces[Symbol.iterator]();
+    this.end();
+  }
+
+  /** Gives up a reader that takes nothing. */
+  check(nowMs: number): void {
+    if (this.isWriting && this.silentMs(nowMs) >= LIMITS.readerStallMs) this.giveUp("inference/slow-reader");
+  }
+
+  giveUp(code: ErrorCode): void {
+    if (this.closed) return;
+    const wasOver = this.#hasEnded;
+    this.#hasEnded = true;
+    this.#close();
+    this.#writer.abort(code).catch(() => {});
+    if (!wasOver) this.#events.gone(code);
+  }
+
+  async #pump(): Promise<void> {
+    this.isWriting = true;
+    try {
+      for (;;) {
+        const counted = ENCODER.encode(this.#pending);
+        this.#pending = "";
+        const bytes = counted.byteLength > 0 ? counted : this.#encoded(this.#nextPieces());
+        if (bytes.byteLength === 0) break;
+        await this.#writer.write(bytes);
+        if (this.closed) return;
+        this.#unreadBytes -= counted.byteLength;
+        this.#events.unread(-counted.byteLength);
+        this.#lastWriteMs = Date.now();
+      }
+      if (!this.#hasEnded) return;
+      await this.#writer.close();
+      this.#close();
+    } catch {
+      this.giveUp("inference/cancelled");
+    } finally {
+      this.isWriting = false;
+    }
+  }
+
+  /** Into the same buffer each time, once what was there is read: the runtime frees a new one late. */
+  #encoded(text: string): Uint8Array {
+    if (this.#buffer.byteLength < text.length * UTF8_BYTES_PER_CHAR) {
+      this.#buffer = new Uint8Array(text.length * UTF8_BYTES_PER_CHAR);
+    }
+    return this.#buffer.subarray(0, ENCODER.encodeInto(text, this.#buffer).written);
+  }
+
+  /** Small pieces share a write. */
+  #nextPieces(): string {
+    let text = "";
+    while (this.#pieces && text.length < LIMITS.answerPieceChars) {
+      const { done, value } = this.#pieces.next();
+      if (done) this.#pieces = null;
+      else text += value;
+    }
+    return text;
+  }
+
+  #close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.#pending = "";
+    this.#pieces = null;
+    this.#buffer = new Uint8Array();
+    this.#events.unread(-this.#unreadBytes);
+    this.#unreadBytes = 0;
+    this.#events.closed();
+  }
+}

@@ -1,0 +1,111 @@
+import type { ErrorCode } from "../../../schema/wire/errors.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
+import type { Usage } from "../../../schema/wire/worker-frames.ts";
+import type { ErrorDetails } from "../../http/error-body.ts";
+import { errorResponse } from "../../http/errors.ts";
+import type { AnswerFormat, AnswerHead } from "../formats/answer-format.ts";
+import { answerFormat } from "../formats/answer-formats.ts";
+import { embeddingPieces } from "../formats/embedding-format.ts";
+import { type PartEnd, servedTogether } from "../jobs/job-group-rules.ts";
+import { type Answer, type AnswerEvents, servedHeaders } from "./answer.ts";
+import { AnswerBody } from "./answer-body.ts";
+
+const JSON_BODY = { "content-type": "application/json" };
+
+/**
+ * A body in one piece. Its status waits for the answer or its failure for `statusHoldMs`, so that a failure is an error
+ * status. After that hold the status is 200 and the pool writes white space before the JSON (RFC 8259 section 2 allows
+ * it): proxies cut silent connections, and a failed write shows that the client is gone. A failure after the hold is an
+ * error body under that 200.
+ */
+export class WholeAnswer implements Answer {
+  readonly response: Promise<Response>;
+  #resolve: (response: Response) => void = () => {};
+  readonly #head: AnswerHead;
+  readonly #format: AnswerFormat;
+  readonly #events: AnswerEvents;
+  #body: AnswerBody | null = null;
+  #hasEnded = false;
+  #nextSpaceMs: number;
+
+  constructor(head: AnswerHead, nowMs: number, statusHoldMs: number, events: AnswerEvents) {
+    this.#head = head;
+    this.#format = answerFormat(head);
+    this.#events = events;
+    this.#nextSpaceMs = nowMs + statusHoldMs;
+    this.response = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+  }
+
+  get closed(): boolean {
+    return this.#body ? this.#body.closed : this.#hasEnded;
+  }
+
+  accepted(): void {}
+  text(): void {}
+  finished(): void {}
+
+  idle(nowMs: number): void {
+    if (this.closed) return;
+    this.#body?.check(nowMs);
+    if (this.#hasEnded || this.#body?.isWriting || nowMs < this.#nextSpaceMs) return;
+    this.#nextSpaceMs = nowMs + LIMITS.wholeSpaceMs;
+    this.#open({}).write(" ");
+  }
+
+  done(ends: readonly PartEnd[], usage: Usage): void {
+    const headers = servedHeaders(servedTogether(ends));
+    if (this.#head.format === "embedding") {
+      const vectors = ends.flatMap((end) => end.vectors);
+      this.#end(embeddingPieces(this.#head, vectors, usage), headers);
+      return;
+    }
+    const choices = ends.map(({ text = "", toolCalls = [], logprobs = [], finishReason, stopSequence }) => {
+      const told = logprobs.length > 0 ? logprobs : undefined;
+      return { text, toolCalls, logprobs: told, finishReason, stopSequence };
+    });
+    const body = this.#format.whole(choices, usage);
+    // What the system's own buffer takes needs no reader who is watched.
+    if (this.#body || body.length > LIMITS.answerPieceChars) this.#end(slicesOf(body), headers);
+    else this.#respond(new Response(body, { headers: { ...JSON_BODY, ...headers } }));
+  }
+
+  failed(code: ErrorCode, details?: ErrorDetails): void {
+    const body = this.#format.errorBody(code, details);
+    if (this.#body) this.#end([body], {});
+    else this.#respond(errorResponse(code, details, body));
+  }
+
+  #respond(response: Response): void {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    this.#resolve(response);
+    this.#events.closed();
+  }
+
+  #end(pieces: Iterable<string>, headers: Record<string, string>): void {
+    this.#hasEnded = true;
+    this.#open(headers).endWith(pieces);
+  }
+
+  #open(headers: Record<string, string>): AnswerBody {
+    if (this.#body) return this.#body;
+    this.#body = new AnswerBody(Date.now(), this.#events);
+    this.#resolve(new Response(this.#body.readable, { headers: { ...JSON_BODY, ...headers } }));
+    return this.#body;
+  }
+}
+
+/** So that a slow reader takes one after the other, and is not taken for one that reads nothing. */
+function* slicesOf(text: string): Generator<string> {
+  for (let from = 0; from < text.length; ) {
+    let to = Math.min(text.length, from + LIMITS.answerPieceChars);
+    // Not between the halves of a surrogate pair, which are no UTF-8 on their own.
+    if (to < text.length && isHighSurrogate(text.charCodeAt(to - 1))) to -= 1;
+    yield text.slice(from, to);
+    from = to;
+  }
+}
+
+const isHighSurrogate = (unit: number) => unit >= 0xd800 && unit <= 0xdbff;

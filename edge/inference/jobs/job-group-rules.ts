@@ -1,0 +1,138 @@
+/**
+ * One client request as several jobs, which may run at different workers: a choice each, or a batch of an embedding's
+ * inputs each. All of them are done, or the request fails with the first failure. Pure.
+ */
+import { LIMITS } from "../../../schema/wire/limits.ts";
+import type {
+  EmbeddingRequest,
+  FinishReason,
+  JobRequest,
+  TokenLogprob,
+  ToolCall,
+  Usage,
+} from "../../../schema/wire/worker-frames.ts";
+import type { Served } from "../answers/answer.ts";
+import type { LaneJob } from "../lane-rpc.ts";
+import type { NewJob } from "./lane-state.ts";
+
+interface Choices {
+  /** Choices for each prompt. */
+  readonly n?: number | undefined;
+  /** Of a completion, where there are several; the request's own prompt is then none of them. */
+  readonly prompts?: readonly string[] | undefined;
+}
+
+/** The jobs of a request at the lane that got it. The first has the request's own id, which its client knows. */
+export function newJobs(job: LaneJob, model: string, newId: () => string): [NewJob, ...NewJob[]] {
+  const { id: group, moreIds = [], keyId, requestId, kind, format: dialect, n, prompts } = job;
+  const jobs = partsOf(job.request, { n, prompts }).map((request, i) => {
+    const id = i === 0 ? group : (moreIds[i - 1] ?? newId());
+    return { id, group, keyId, requestId, kind, model, dialect, request };
+  });
+  return jobs as [NewJob, ...NewJob[]];
+}
+
+/**
+ * The request of each part, in the order of the choices: as in the OpenAI API, all choices of the first prompt come
+ * first. Batches of embedding inputs hold no more than an older agent takes. The parts share the texts of the request.
+ */
+function partsOf(request: JobRequest, { n = 1, prompts = [] }: Choices): JobRequest[] {
+  if ("input" in request) return batchesOf(request);
+  if (prompts.length === 0) return choicesOf(request, n);
+  return prompts.flatMap((prompt) => choicesOf({ ...request, prompt } as JobRequest, n));
+}
+
+function batchesOf(request: EmbeddingRequest): EmbeddingRequest[] {
+  const { input } = request;
+  if (input.length <= LIMITS.embeddingInputs) return [request];
+  return Array.from({ length: Math.ceil(input.length / LIMITS.embeddingInputs) }, (_, i) => ({
+    ...request,
+    input: input.slice(i * LIMITS.embeddingInputs, (i + 1) * LIMITS.embeddingInputs),
+  }));
+}
+
+/** Choices of one prompt differ, and with a seed each of them is reproducible: each has a seed of its own. */
+function choicesOf(request: JobRequest, n: number): JobRequest[] {
+  if (n === 1 || !("seed" in request) || request.seed === undefined) return Array(n).fill(request);
+  const { seed } = request;
+  const step = seed > Number.MAX_SAFE_INTEGER - n ? -1 : 1;
+  return Array.from({ length: n }, (_, i) => ({ ...request, seed: seed + step * i }));
+}
+
+/** How a part ended that is done. */
+export interface PartEnd {
+  readonly served: Served;
+  readonly finishReason: FinishReason;
+  readonly usage: Usage;
+  /** Of a whole answer; nothing of a streamed one. */
+  readonly text: string | undefined;
+  readonly toolCalls: readonly ToolCall[] | undefined;
+  /** The one at which it ended, where its worker says so. */
+  readonly stopSequence?: string | undefined;
+  readonly vectors: readonly Uint8Array[];
+  /** Of a whole answer whose request asks for them. */
+  readonly logprobs?: readonly TokenLogprob[] | undefined;
+}
+
+type GroupStep = "running" | "over" | { readonly ends: readonly PartEnd[]; readonly usage: Usage };
+
+/** The parts of one request while they run. */
+export class JobGroup {
+  readonly #parts: ReadonlyMap<string, number>;
+  readonly #ends: (PartEnd | undefined)[];
+  #isOver = false;
+
+  /** @param jobIds in the order of the choices */
+  constructor(jobIds: readonly string[]) {
+    this.#parts = new Map(jobIds.map((id, i) => [id, i]));
+    this.#ends = jobIds.map(() => undefined);
+  }
+
+  /** Parts that have not ended. */
+  get running(): string[] {
+    if (this.#isOver) return [];
+    return [...this.#parts].flatMap(([id, i]) => (this.#ends[i] === undefined ? id : []));
+  }
+
+  choiceOf(jobId: string): number {
+    return this.#parts.get(jobId) ?? 0;
+  }
+
+  /** A part is done. "over": the request has failed before, so this part has no reader. */
+  done(jobId: string, end: PartEnd): GroupStep {
+    if (this.#isOver) return "over";
+    this.#ends[this.choiceOf(jobId)] = end;
+    const ends = this.#ends.filter((each) => each !== undefined);
+    if (ends.length < this.#ends.length) return "running";
+    this.#isOver = true;
+    return { ends, usage: sumOf(ends.map(({ usage }) => usage)) };
+  }
+
+  /** A part failed, and the request with it. The parts that now run for nobody; null where it had failed before. */
+  failed(jobId: string): string[] | null {
+    if (this.#isOver) return null;
+    const others = this.running.filter((id) => id !== jobId);
+    this.#isOver = true;
+    return others;
+  }
+}
+
+function sumOf(usages: readonly Usage[]): Usage {
+  const sum = (of: (usage: Usage) => number) => usages.reduce((total, usage) => total + of(usage), 0);
+  const reasoningTokens = sum((usage) => usage.reasoningTokens ?? 0);
+  return {
+    promptTokens: sum((usage) => usage.promptTokens),
+    completionTokens: sum((usage) => usage.completionTokens),
+    ...(reasoningTokens > 0 && { reasoningTokens }),
+  };
+}
+
+/** Who served a whole answer: all its workers, by commas, and the longest wait. */
+export function servedTogether(ends: readonly { served: Served }[]): Served {
+  const served = ends.map((end) => end.served);
+  return {
+    workerId: [...new Set(served.map(({ workerId }) => workerId))].join(", "),
+    queuedMs: Math.max(...served.map(({ queuedMs }) => queuedMs)),
+    deterministic: served.every(({ deterministic }) => deterministic),
+  };
+}

@@ -1,0 +1,72 @@
+/** What a worker may claim for a job (docs/spec/workers.md#metering). Pure: the pool has no tokenizer, so it bounds by bytes. */
+
+import { LIMITS } from "../../../schema/wire/limits.ts";
+import { utf8Bytes } from "../../../schema/wire/utf8.ts";
+import type { JobRequest, Metering, Usage } from "../../../schema/wire/worker-frames.ts";
+
+/** As `boundUsage`: what a worker counts is no more than the request can hold. */
+export function boundCount(counted: number, { requestBytes }: { requestBytes: number }): number {
+  return Math.min(counted, requestBytes + LIMITS.toolPromptTokenSlack);
+}
+
+/**
+ * Every token is at least one byte of the request or of the answer, but for the template's own, for a few that are
+ * generated and not said, and for those that went into reasoning, which nobody sees. Reasoning is bounded by the client's
+ * `max_tokens`, or by a limit where it gave none.
+ */
+export function boundUsage(
+  claimed: Usage,
+  job: { request: JobRequest; requestBytes: number; relayedBytes: number; contextTokens: number },
+): { usage: Usage; clamped: boolean } {
+  const { request } = job;
+  // Where a model has no template for tools, the agent explains to it in words how to call one.
+  const slack = "tools" in request ? LIMITS.toolPromptTokenSlack : LIMITS.promptTokenSlack;
+  const maxTokens = "maxTokens" in request ? request.maxTokens : undefined;
+  const reasoningTokens = Math.min(claimed.reasoningTokens ?? 0, maxTokens ?? LIMITS.reasoningTokens);
+  const completionTokens = Math.min(
+    claimed.completionTokens,
+    job.relayedBytes + unsaidTokens(request) + reasoningTokens,
+    maxTokens ?? job.contextTokens + reasoningTokens,
+  );
+  const usage = {
+    promptTokens: Math.min(claimed.promptTokens, job.requestBytes + slack),
+    completionTokens,
+    ...(reasoningTokens > 0 && { reasoningTokens: Math.min(reasoningTokens, completionTokens) }),
+  };
+  const clamped = usage.promptTokens !== claimed.promptTokens || usage.completionTokens !== claimed.completionTokens;
+  return { usage, clamped };
+}
+
+/** The most tokens of an answer that no byte of it shows: marks of calls, a stop sequence, half a character at its end. */
+function unsaidTokens(request: JobRequest): number {
+  if ("input" in request) return 0;
+  const stop = (request.stop ?? []).reduce((longest, text) => Math.max(longest, utf8Bytes(text)), 0);
+  return ("tools" in request ? LIMITS.toolUnsaidTokens : LIMITS.unsaidTokens) + stop;
+}
+
+/** Does the signed record speak of this job, and say what the frames said? */
+export function recordMatches(
+  record: Metering,
+  job: {
+    id: string;
+    pool: string;
+    workerId: string | null;
+    model: string;
+    usage: Usage;
+    finishReason: string;
+    requestSha256: string;
+    responseSha256: string;
+  },
+): boolean {
+  return (
+    record.job_id === job.id &&
+    record.pool === job.pool &&
+    record.worker === job.workerId &&
+    record.model === job.model &&
+    record.prompt_tokens === job.usage.promptTokens &&
+    record.completion_tokens === job.usage.completionTokens &&
+    record.finish_reason === job.finishReason &&
+    record.request_sha256 === job.requestSha256 &&
+    record.response_sha256 === job.responseSha256
+  );
+}

@@ -632,7 +632,7 @@ export class EventLog extends DurableObject<Env> {
   #tellSoon(): void {
     this.#tellTimer ??= setTimeout(() => {
       this.#tellTimer = null;
-      const told = this.#ledger.told().map((atomId) => this.env.BOND.getByName(atomId).advanced());
+      const told = this.#ledger.told().map((atomId) => this.env.BOND.getByName(atomId).notifyOfNewEvents());
       this.ctx.waitUntil(Promise.allSettled(told));
     }, LIMITS.pushDelayMs);
   }

@@ -26,12 +26,12 @@ import { OneAlarm } from "../limits/one-alarm.ts";
 import { within } from "../limits/within.ts";
 import { EVENT_LOG, PEER_REGISTRY } from "../object-names.ts";
 import { Outbox } from "../record/outbox.ts";
-import type { Absence } from "./delivery/availability-rules.ts";
+import type { Unavailability } from "./delivery/availability-rules.ts";
 import { DeliveryQueue, type GiveUpReason, type Message } from "./delivery/delivery-queue.ts";
-import { PeerLine } from "./delivery/peer-channel.ts";
+import { PeerChannel } from "./delivery/peer-channel.ts";
 import type { PeerAddress } from "./delivery/peer-client.ts";
 import { identityOfRow, isSamePeer, type PeerIdentity, rowOfPeer, trustOfRow } from "./peering/peer-record-rules.ts";
-import type { MemberStanding } from "./peering/peer-registry-object.ts";
+import type { PeerStatus } from "./peering/peer-registry-object.ts";
 import { ReceivedGrants } from "./peering/received-grants.ts";
 import { peersChanged } from "./peering/store.ts";
 import {
@@ -63,7 +63,7 @@ interface PeerTables {
   admissions: Admissions;
 }
 
-export interface PeerStanding {
+export interface RegistrationStatus {
   revoked: boolean;
   /** The newest that it ever signed with. */
   version: 1 | 2;
@@ -74,7 +74,7 @@ interface PeerStandingView {
   effective: TrustLevel;
   sync: SyncView[];
   waiting: number;
-  absence: Absence | null;
+  absence: Unavailability | null;
   /** Whether D1 has all that was decided; if not, it follows. */
   recorded: boolean;
 }
@@ -99,7 +99,7 @@ const PURGE_MS = 60_000;
  */
 export class Bond extends DurableObject<Env> {
   #tables: PeerTables | null = null;
-  readonly #line: PeerLine;
+  readonly #line: PeerChannel;
   readonly #sync: PeerSync;
   readonly #grants: ReceivedGrants;
   readonly #desk: EventDesk;
@@ -130,7 +130,7 @@ export class Bond extends DurableObject<Env> {
     this.#trust = kv.get("trust") ?? null;
     this.#decidedBy = kv.get("decidedBy") ?? null;
     this.#seenAtMs = kv.get("seenAtMs") ?? null;
-    this.#line = new PeerLine(env, kv, {
+    this.#line = new PeerChannel(env, kv, {
       address: () => this.#address(),
       changed: (change, save) => this.#circuitChanged(change, save),
       absent: () => ctx.waitUntil(this.#noteMember().catch(() => this.#alarm.by(Date.now() + LIMITS.outboxRetryMinMs))),
@@ -139,7 +139,7 @@ export class Bond extends DurableObject<Env> {
       heardTime: (aheadMs) => this.#heardTime(aheadMs),
     });
     this.#sync = new PeerSync(ctx, env, this.#line, {
-      trust: () => this.#trust,
+      effectiveTrust: () => this.#trust,
       peer: () => this.#identity ?? null,
       self: () => this.#self(),
       armBy: (atMs) => this.#alarm.by(atMs),
@@ -234,12 +234,12 @@ export class Bond extends DurableObject<Env> {
   }
 
   /** The trust that is in effect, for who asks without a request of the peer. */
-  trust(min_auth_tier: MinTier): TrustLevel {
+  effectiveTrust(min_auth_tier: MinTier): TrustLevel {
     return trustInEffect(this.#trust, { min_auth_tier });
   }
 
   /** What outlives a removal, for who would let it in anew. */
-  standing(): PeerStanding {
+  registrationStatus(): RegistrationStatus {
     return {
       revoked: this.#trust !== null && this.#trust.revokedAtMs !== null,
       version: this.#admissions.signatureVersion,
@@ -264,7 +264,7 @@ export class Bond extends DurableObject<Env> {
   }
 
   /** Told by `EventLog`, a moment after it has something new. Whoever has a stream open reads it there. */
-  advanced(): void {
+  notifyOfNewEvents(): void {
     this.#sync.push();
   }
 
@@ -296,7 +296,7 @@ export class Bond extends DurableObject<Env> {
   }
 
   /** As `restore` has it, of a pool that went back to a copy of its state: the peer says again what holds. */
-  async forgetReceived(by: string): Promise<void> {
+  async forgetReceivedGrants(by: string): Promise<void> {
     const peer = this.#identity?.atomId;
     if (this.#trust === null || this.#trust.receivedAt === null || peer === undefined) return;
     const { granted } = this.#trust;
@@ -309,7 +309,7 @@ export class Bond extends DurableObject<Env> {
 
   /** Nothing waits any longer: the pool was away, or its switches allow what they did not. */
   async resume(): Promise<void> {
-    this.#deliveries.hurry(Date.now());
+    this.#deliveries.retryNow(Date.now());
     await this.wake();
   }
 
@@ -322,8 +322,8 @@ export class Bond extends DurableObject<Env> {
   }
 
   /** Our admin has looked at a proof of two stories, and lets it begin anew. */
-  followAnew(): void {
-    this.#sync.followAnew();
+  resync(): void {
+    this.#sync.resync();
   }
 
   // ---- what the peer is
@@ -483,7 +483,7 @@ export class Bond extends DurableObject<Env> {
     if (row === null || row.removedAtMs !== null) return null;
     return {
       row,
-      effective: this.trust(min_auth_tier),
+      effective: this.effectiveTrust(min_auth_tier),
       sync: this.#sync.view(),
       waiting: this.#deliveries.waiting(),
       absence: this.#line.absence(),
@@ -591,8 +591,8 @@ export class Bond extends DurableObject<Env> {
   /** What waits for it is tried at once. */
   #back(): void {
     if (this.#trust === null) return;
-    this.#deliveries.hurry(Date.now());
-    this.#sync.hurry();
+    this.#deliveries.retryNow(Date.now());
+    this.#sync.retryNow();
     this.ctx.waitUntil(this.#settle());
   }
 
@@ -665,7 +665,7 @@ export class Bond extends DurableObject<Env> {
     await this.#settle();
     this.#sync.follow();
     this.#sync.push();
-    const isBonded = this.trust("oauth-verified") >= 2;
+    const isBonded = this.effectiveTrust("oauth-verified") >= 2;
     if (isBonded) this.#verifySeldom(nowMs);
     const due = [
       this.#deliveries.dueAtMs(),
@@ -729,7 +729,7 @@ export class Bond extends DurableObject<Env> {
     if (!isDone) await this.#alarm.by(Date.now() + LIMITS.outboxRetryMinMs);
     const dueAtMs = this.#deliveries.dueAtMs();
     if (dueAtMs !== null) this.ctx.waitUntil(this.#deliver());
-    if (this.trust("oauth-verified") >= 2) await this.#alarm.by(Date.now() + LIMITS.peerVerifyMs);
+    if (this.effectiveTrust("oauth-verified") >= 2) await this.#alarm.by(Date.now() + LIMITS.peerVerifyMs);
     this.#sync.follow();
   }
 
@@ -752,7 +752,7 @@ export class Bond extends DurableObject<Env> {
     const wanted = step(0);
     const isLifted = "trust" in wanted && wanted.trust.granted >= 2 && (this.#trust?.granted ?? 0) < 2;
     if (!isLifted) return wanted;
-    const room = await this.env.PEER_REGISTRY.getByName(PEER_REGISTRY).claim(atomId, max_peers);
+    const room = await this.env.PEER_REGISTRY.getByName(PEER_REGISTRY).claimPlace(atomId, max_peers);
     return step(room ? 0 : Number.POSITIVE_INFINITY);
   }
 
@@ -769,9 +769,9 @@ export class Bond extends DurableObject<Env> {
     await noted;
   }
 
-  #standing(): MemberStanding {
+  #standing(): PeerStatus {
     return {
-      effective: this.trust("oauth-verified"),
+      effective: this.effectiveTrust("oauth-verified"),
       circuit: this.#line.circuit(),
       deliveries: this.#deliveries.waiting(),
       waitingSinceMs: this.#deliveries.waitingSinceMs(),
@@ -781,7 +781,7 @@ export class Bond extends DurableObject<Env> {
       records: this.#outbox.held(),
       behind: this.#sync.behind(),
       isUnfollowable:
-        this.trust("oauth-verified") >= 2 &&
+        this.effectiveTrust("oauth-verified") >= 2 &&
         this.#sync.view().some(({ followed }) => (followed.unfollowable?.told.length ?? 0) > 0),
     };
   }
@@ -790,7 +790,7 @@ export class Bond extends DurableObject<Env> {
   async #noteFollowing(): Promise<void> {
     if (this.#trust === null || this.#identity === undefined) return;
     const log = this.env.EVENT_LOG.getByName(EVENT_LOG);
-    await log.tellOfCommits(this.#identity.atomId, this.trust("oauth-verified") >= 2);
+    await log.tellOfCommits(this.#identity.atomId, this.effectiveTrust("oauth-verified") >= 2);
   }
 
   /** docs/spec/federation.md#delivery: `direct` events are queued, each on its own; of grants the last one said is all that counts (docs/spec/federation.md#trust). */

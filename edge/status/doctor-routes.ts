@@ -83,7 +83,7 @@ async function originsOf(env: Env) {
 async function peersMet(env: Env) {
   const [rows, standings, policy] = await Promise.all([
     listPeers(env.DB),
-    env.PEER_REGISTRY.getByName(THE_PEERS).standings(),
+    env.PEER_REGISTRY.getByName(THE_PEERS).statuses(),
     readFederationPolicy(env),
   ]);
   if (policy?.federation !== "on") return [];

@@ -487,7 +487,7 @@ describe("while federation is off", () => {
     const written = await write(peer, 2);
     await log().append([{ type: "overview", visibility: "peers", payload: {} }]);
     for (let i = 0; i < 5; i++) {
-      await peer.bond().advanced();
+      await peer.bond().notifyOfNewEvents();
       await peer.bond().resume();
     }
     expect(peer.calls).toHaveLength(calls);

@@ -271,7 +271,7 @@ describe("a hundred peers at low trust", () => {
     expect(await leftOf(oldest)).toEqual(NOTHING);
     // Nor when it is woken once more, by who has not heard yet that it is gone.
     await evictDurableObject(oldest.bond());
-    expect(await oldest.bond().trust("oauth-verified")).toBe(0);
+    expect(await oldest.bond().effectiveTrust("oauth-verified")).toBe(0);
     expect(await leftOf(oldest)).toEqual(NOTHING);
   });
 

@@ -133,7 +133,7 @@ describe("what leaves towards a peer", () => {
       ways[way].push(...ids(events).flatMap((id) => named[id] ?? []));
     };
     // By push first: whoever reads by itself is not pushed to.
-    await reader.bond().advanced();
+    await reader.bond().notifyOfNewEvents();
     const { public: open, peers } = await heads();
     const readable = { public: open - since.public, peers: peers - since.peers };
     for (const audience of peerAudience.options) {
@@ -177,7 +177,7 @@ describe("what leaves towards a peer", () => {
     const named = await everything(reader, other);
     if (pushed.length > 0) {
       await eventually(async () => {
-        await reader.bond().advanced();
+        await reader.bond().notifyOfNewEvents();
         return ids(reader.received).filter((id) => id in named).length >= pushed.length;
       });
     }
@@ -245,7 +245,7 @@ it("nothing that is private to one peer ever leaves towards another, whatever is
       streams.push(reading);
       events.push(...(await reading.until(page.head - from[audience])).events.map(({ event }) => event));
     }
-    await peer.bond().advanced();
+    await peer.bond().notifyOfNewEvents();
     return events;
   }
 

@@ -175,7 +175,7 @@ describe("the kill switch, of what is open already", () => {
       expect([...storage.sql.exec("UPDATE deliveries SET next_at_ms = 0 RETURNING id")].length).toBe(1);
     });
     await runDurableObjectAlarm(peer.bond());
-    await peer.bond().advanced();
+    await peer.bond().notifyOfNewEvents();
     expect(peer.calls.length).toBe(said);
   });
 });

@@ -122,7 +122,7 @@ it.each([
 describe("a stranger that makes room for another", () => {
   const isRecorded = async (peer: PeerDouble) =>
     (await env.DB.prepare("SELECT id FROM peers WHERE id = ?").bind(peer.id).first()) !== null;
-  const isCounted = async (peer: PeerDouble) => peer.id in (await env.PEER_REGISTRY.getByName("pool").standings());
+  const isCounted = async (peer: PeerDouble) => peer.id in (await env.PEER_REGISTRY.getByName("pool").statuses());
 
   it("is not put back by what was on its way to the record, nor by what it does meanwhile", async () => {
     const peer = await peerAt(1);
@@ -140,7 +140,7 @@ describe("a stranger that makes room for another", () => {
       return !(await isRecorded(peer));
     });
     expect([await isRecorded(peer), await isCounted(peer)]).toEqual([false, false]);
-    expect(await peer.bond().trust("oauth-verified")).toBe(0);
+    expect(await peer.bond().effectiveTrust("oauth-verified")).toBe(0);
   });
 
   it("comes back as a peer while it is on its way out, and stays", async () => {

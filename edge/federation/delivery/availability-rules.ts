@@ -7,7 +7,7 @@ import type { Outcome } from "./delivery-machine.ts";
 import type { PeerAnswer } from "./peer-client.ts";
 
 /** Persisted contract: in the peer's `Bond`. */
-export interface Absence {
+export interface Unavailability {
   /** It says that its federation is off; it says nothing; it answers with errors, or with what is no answer. */
   readonly reason: "off" | "silent" | "error";
   readonly sinceMs: number;
@@ -15,7 +15,7 @@ export interface Absence {
   readonly isOfPushes: boolean;
 }
 
-export function afterPushed(given: Absence | null, outcome: Outcome, nowMs: number): Absence | null {
+export function afterPushed(given: Unavailability | null, outcome: Outcome, nowMs: number): Unavailability | null {
   switch (outcome.type) {
     case "off":
       return absent(given, "off", false, nowMs);
@@ -32,7 +32,7 @@ export function afterPushed(given: Absence | null, outcome: Outcome, nowMs: numb
 }
 
 /** After what we asked for ourselves. A refusal shows neither, and so does what our own policy kept here. */
-export function afterCalled(given: Absence | null, answer: PeerAnswer, nowMs: number): Absence | null {
+export function afterCalled(given: Unavailability | null, answer: PeerAnswer, nowMs: number): Unavailability | null {
   if (!answer.ok) return answer.code === "federation/unreachable" ? absent(given, "silent", false, nowMs) : given;
   if (answer.status === 200) return given?.isOfPushes ? given : null;
   if (saysItIsOff(answer)) return absent(given, "off", false, nowMs);
@@ -40,7 +40,12 @@ export function afterCalled(given: Absence | null, answer: PeerAnswer, nowMs: nu
 }
 
 /** The same object where nothing is new. */
-function absent(given: Absence | null, reason: Absence["reason"], isOfPushes: boolean, nowMs: number): Absence {
+function absent(
+  given: Unavailability | null,
+  reason: Unavailability["reason"],
+  isOfPushes: boolean,
+  nowMs: number,
+): Unavailability {
   if (given?.reason !== reason) return { reason, sinceMs: nowMs, isOfPushes };
   return given.isOfPushes === isOfPushes ? given : { ...given, isOfPushes };
 }

@@ -109,7 +109,7 @@ export class DeliveryQueue {
   }
 
   /** The peer is back: what waited for it is due. */
-  hurry(nowMs: number): void {
+  retryNow(nowMs: number): void {
     this.#storage.sql.exec("UPDATE deliveries SET next_at_ms = ? WHERE next_at_ms > ?", nowMs, nowMs);
   }
 

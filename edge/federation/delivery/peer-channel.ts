@@ -1,7 +1,7 @@
 import type { PushAnswer } from "../../../schema/wire/events.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Env } from "../../env.ts";
-import { type Absence, afterCalled, afterPushed } from "./availability-rules.ts";
+import { afterCalled, afterPushed, type Unavailability } from "./availability-rules.ts";
 import { readPushAnswer } from "./delivery-answer-rules.ts";
 import {
   type Circuit,
@@ -16,7 +16,7 @@ import type { Message, Tried } from "./delivery-queue.ts";
 import { callPeer, openPeer, type PeerAddress, type PeerAnswer, type PeerCall } from "./peer-client.ts";
 
 /** What a line needs of its peer's `Bond`. */
-export interface LineOwner {
+export interface ChannelOwner {
   /** Null: there is nobody to call. */
   address(): PeerAddress | null;
   /** The circuit opened or closed: `save` belongs into the transaction that says so. */
@@ -41,18 +41,18 @@ const ANSWERED: PeerAnswer = Object.freeze({
 const NO_ANSWER = Object.freeze({ outcome: { type: "unreachable" } as const, answer: null });
 
 /** Calls to one peer, and the circuit that keeps from calling one that does not answer (docs/spec/federation.md#delivery). */
-export class PeerLine {
+export class PeerChannel {
   readonly #env: Env;
   readonly #kv: SyncKvStorage;
-  readonly #owner: LineOwner;
+  readonly #owner: ChannelOwner;
   #circuit: Circuit;
-  #absence: Absence | null;
+  #absence: Unavailability | null;
   /** It is back, and what waits for it was not tried yet. */
   #isBack = false;
   /** When it was last let try for it, and has taken nothing since. */
   #letTryAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(env: Env, kv: SyncKvStorage, owner: LineOwner) {
+  constructor(env: Env, kv: SyncKvStorage, owner: ChannelOwner) {
     this.#env = env;
     this.#kv = kv;
     this.#owner = owner;
@@ -65,7 +65,7 @@ export class PeerLine {
   }
 
   /** Null: the last that we know is that it was there. */
-  absence(): Absence | null {
+  absence(): Unavailability | null {
     return this.#absence;
   }
 
@@ -140,7 +140,7 @@ export class PeerLine {
     if (end.change === null) this.#owner.back();
   }
 
-  #found(absence: Absence | null): void {
+  #found(absence: Unavailability | null): void {
     // Forgotten while it was called: nothing is kept of it.
     if (absence === this.#absence || this.#owner.address() === null) return;
     this.#absence = absence;

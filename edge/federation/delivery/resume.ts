@@ -30,7 +30,7 @@ export async function forgetReceivedGrants(env: Env, by: string): Promise<void> 
   const page = LIMITS.peersPerWake;
   for (let from = 0; ; from += page) {
     const ids = await bondIds(env.DB, from, page);
-    await Promise.all(ids.map((id) => env.BOND.getByName(id).forgetReceived(by)));
+    await Promise.all(ids.map((id) => env.BOND.getByName(id).forgetReceivedGrants(by)));
     if (ids.length < page) return;
   }
 }

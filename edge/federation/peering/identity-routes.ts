@@ -23,9 +23,9 @@ import {
   signedPeer,
   unauthenticated,
 } from "../signing/signed-peer.ts";
-import { cardOf, provesItsKey, readCard, standingOf, versionTowards } from "./introduction.ts";
+import { cardOf, provesItsKey, readCard, registrationStatusOf, versionTowards } from "./add-peer.ts";
 import { ownIdentityCard } from "./own-card.ts";
-import { enter, mayRegister } from "./registration-routes.ts";
+import { mayRegister, registerPeer } from "./registration-routes.ts";
 import { type ReverseVerifies, startReverseVerify } from "./reverse-verify-rules.ts";
 import { findPeer, peersSeen } from "./store.ts";
 
@@ -50,7 +50,8 @@ export const identityRoutes = new Hono<FederatedEnv & PeerEnv>()
     if (!started.ok) return fail(c, started.code, { retryAfterSeconds: started.retryAfterSeconds });
     reverseVerifies = started.calls;
     const { version: signed, nonce, timestampSeconds } = read.headers;
-    if (signed < (await standingOf(c.env, body.atom_id)).version) return unauthenticated(c, "version-1-refused");
+    if (signed < (await registrationStatusOf(c.env, body.atom_id)).version)
+      return unauthenticated(c, "version-1-refused");
     const version = signed === 2 ? 2 : await versionOnCard(c.env, body);
     if (version === null) return fail(c, "federation/registration-refused");
     const known = await findPeer(c.env.DB, body.atom_id);
@@ -60,11 +61,11 @@ export const identityRoutes = new Hono<FederatedEnv & PeerEnv>()
       id: `${body.atom_id}:${nonce}`,
       expiresAtMs: (timestampSeconds + LIMITS.nonceRetentionSeconds) * 1_000,
     };
-    const entered = await enter(c.env, cardOf(body, body.url), once, policy, version);
+    const entered = await registerPeer(c.env, cardOf(body, body.url), once, policy, version);
     if (!entered.ok) return fail(c, entered.code, { retryAfterSeconds: entered.retryAfterSeconds });
     const answer: HandshakeAnswer = {
       ok: true,
-      peer_trust_level: await c.env.BOND.getByName(body.atom_id).trust(policy.min_auth_tier),
+      peer_trust_level: await c.env.BOND.getByName(body.atom_id).effectiveTrust(policy.min_auth_tier),
       signature_verified: true,
       reciprocation_scheduled: false,
       already_known: known !== undefined,

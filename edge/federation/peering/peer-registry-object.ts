@@ -4,7 +4,7 @@ import type { PeerAudience } from "../../../schema/wire/events.ts";
 import type { TrustLevel } from "../../../schema/wire/federation.ts";
 import type { Env } from "../../env.ts";
 import type { HeldRecords } from "../../record/outbox.ts";
-import type { Absence } from "../delivery/availability-rules.ts";
+import type { Unavailability } from "../delivery/availability-rules.ts";
 import type { CellStep } from "../signing/cell-rate.ts";
 import {
   confirmRegistration,
@@ -26,7 +26,7 @@ export interface Member {
 }
 
 /** Persisted contract: how a peer stands, as its `Bond` last said. */
-export interface MemberStanding {
+export interface PeerStatus {
   effective: TrustLevel;
   circuit: PeerRow["circuit"];
   /** Messages that wait for it. */
@@ -36,7 +36,7 @@ export interface MemberStanding {
   /** Since when the oldest of them waits. Absent in what was stored before this was said. */
   waitingSinceMs?: number | null;
   /** Why it is not there, where it is not. Absent in what was stored before this was said. */
-  absence?: Absence | null;
+  absence?: Unavailability | null;
   /** What our log has not heard of. */
   untold: number;
   /** What D1 has not, and what it never takes. */
@@ -64,7 +64,7 @@ export interface Census {
   refused: Record<string, number>;
 }
 
-export type Entry =
+export type RegistryEntry =
   | { ok: true; evict: string | null; isNew: boolean }
   | Exclude<RegistrationStep, { ok: true }>
   | { ok: false; code: "federation/too-many-peers" };
@@ -89,7 +89,7 @@ export class PeerRegistry extends DurableObject<Env> {
   }
 
   /** A proven stranger asks to come in. Uses up the challenge; says who has to go, and counts the newcomer at once. */
-  enter(atomId: string, challenge: UsedChallenge): Entry {
+  register(atomId: string, challenge: UsedChallenge): RegistryEntry {
     const nowMs = Date.now();
     return this.ctx.storage.transactionSync(() => {
       const step = confirmRegistration(this.#registrations, challenge, nowMs);
@@ -110,7 +110,7 @@ export class PeerRegistry extends DurableObject<Env> {
    * Room for one more of trust 2, taken at once: two admins' words at a time share no place. What the peer's `Bond`
    * makes of it, it notes. 0 is without limit.
    */
-  claim(atomId: string, maxPeers: number): boolean {
+  claimPlace(atomId: string, maxPeers: number): boolean {
     const members = this.#members();
     const known = members.find((member) => member.atomId === atomId);
     if (known !== undefined && known.granted >= 2) return true;
@@ -131,7 +131,7 @@ export class PeerRegistry extends DurableObject<Env> {
   }
 
   /** Told by a peer's `Bond` when it has changed, and when it has done what waited. */
-  note(member: Member, standing: MemberStanding): void {
+  note(member: Member, standing: PeerStatus): void {
     this.ctx.storage.transactionSync(() => {
       this.#put(member);
       this.#stand(member.atomId, standing);
@@ -139,7 +139,7 @@ export class PeerRegistry extends DurableObject<Env> {
   }
 
   /** It is removed, and counts no more; what its tombstone has left to do does. */
-  leave(atomId: string, standing: MemberStanding): void {
+  leave(atomId: string, standing: PeerStatus): void {
     const { deliveries, untold, records } = standing;
     this.ctx.storage.transactionSync(() => {
       this.#stand(atomId, standing);
@@ -164,21 +164,21 @@ export class PeerRegistry extends DurableObject<Env> {
     const standings = [...rows].map((row) => ({
       atomId: row.atom_id,
       isMember: row.is_member === 1,
-      ...(JSON.parse(row.standing) as MemberStanding),
+      ...(JSON.parse(row.standing) as PeerStatus),
     }));
     return takeCensus(standings, this.#givenUp(), this.#refused());
   }
 
   /** Of each by its atom id. */
-  standings(): Record<string, MemberStanding> {
+  statuses(): Record<string, PeerStatus> {
     const rows = this.ctx.storage.sql.exec<{ atom_id: string; standing: string }>("SELECT * FROM standings");
-    return Object.fromEntries([...rows].map((row) => [row.atom_id, JSON.parse(row.standing) as MemberStanding]));
+    return Object.fromEntries([...rows].map((row) => [row.atom_id, JSON.parse(row.standing) as PeerStatus]));
   }
 
-  #stand(atomId: string, standing: MemberStanding): void {
+  #stand(atomId: string, standing: PeerStatus): void {
     const { kv, sql } = this.ctx.storage;
     const [row] = sql.exec<{ standing: string }>("SELECT standing FROM standings WHERE atom_id = ?", atomId);
-    const before = row === undefined ? 0 : (JSON.parse(row.standing) as MemberStanding).givenUp;
+    const before = row === undefined ? 0 : (JSON.parse(row.standing) as PeerStatus).givenUp;
     // A bond that was forgotten counts from the beginning.
     const more = standing.givenUp - (standing.givenUp < before ? 0 : before);
     if (more > 0) kv.put("givenUp", this.#givenUp() + more);
@@ -234,7 +234,7 @@ export class PeerRegistry extends DurableObject<Env> {
 }
 
 function takeCensus(
-  standings: readonly (MemberStanding & { atomId: string; isMember: boolean })[],
+  standings: readonly (PeerStatus & { atomId: string; isMember: boolean })[],
   givenUp: number,
   refused: Record<string, number>,
 ): Census {

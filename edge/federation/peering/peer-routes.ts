@@ -16,8 +16,8 @@ import { fail } from "../../http/errors.ts";
 import { within } from "../../limits/within.ts";
 import { PEER_REGISTRY } from "../../object-names.ts";
 import { checkFederation, readFederationPolicy } from "../../pool/federation-check.ts";
-import type { Absence } from "../delivery/availability-rules.ts";
-import { introduce } from "./introduction.ts";
+import type { Unavailability } from "../delivery/availability-rules.ts";
+import { addPeer } from "./add-peer.ts";
 import { findPeer, listPeers } from "./store.ts";
 import { isTierAccepted } from "./trust-rules.ts";
 
@@ -27,7 +27,7 @@ export const peerRoutes = new Hono<AdminEnv>()
     const [policy, rows, standings] = await Promise.all([
       readFederationPolicy(c.env),
       listPeers(c.env.DB),
-      c.env.PEER_REGISTRY.getByName(PEER_REGISTRY).standings(),
+      c.env.PEER_REGISTRY.getByName(PEER_REGISTRY).statuses(),
     ]);
     const view = (row: PeerRow) => viewOf(row, effective(row, policy), standings[row.id]?.absence ?? null);
     return c.json({ peers: rows.map(view) });
@@ -40,7 +40,7 @@ export const peerRoutes = new Hono<AdminEnv>()
     const checked = await checkFederation(c.env);
     if (!checked.open) return fail(c, checked.code);
     if (!isTierAccepted(checked.policy)) return fail(c, "federation/tier-refused");
-    const met = await introduce(c.env, { url: body.url, expected: body.atom_id, requestUrl: c.req.url });
+    const met = await addPeer(c.env, { url: body.url, expected: body.atom_id, requestUrl: c.req.url });
     if (!met.ok) return fail(c, met.code, { message: met.message });
     const atomId = met.card.atom_id;
     const bond = c.env.BOND.getByName(atomId);
@@ -75,7 +75,7 @@ export const peerRoutes = new Hono<AdminEnv>()
   .post("/:id/follow-anew", async (c) => {
     const atomId = c.req.param("id");
     if (!(await findPeer(c.env.DB, atomId))) return fail(c, "federation/peer-not-found");
-    await c.env.BOND.getByName(atomId).followAnew();
+    await c.env.BOND.getByName(atomId).resync();
     return shown(c, atomId);
   })
 
@@ -108,7 +108,7 @@ function effective(row: PeerRow, policy: FederationPolicy | null): TrustLevel {
   return policy !== null && isTierAccepted(policy) ? (row.effective as TrustLevel) : 0;
 }
 
-function viewOf(row: PeerRow, effective: TrustLevel, absence: Absence | null): PeerView {
+function viewOf(row: PeerRow, effective: TrustLevel, absence: Unavailability | null): PeerView {
   return {
     atom_id: row.id,
     name: row.name,

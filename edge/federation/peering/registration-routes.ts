@@ -19,7 +19,7 @@ import { fail } from "../../http/errors.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
 import { PEER_REGISTRY } from "../../object-names.ts";
 import { type FederatedEnv, readSigned, refuseUnlessSignedBy, signedBody } from "../signing/signed-peer.ts";
-import { standingOf } from "./introduction.ts";
+import { registrationStatusOf } from "./add-peer.ts";
 import { ownCard } from "./own-card.ts";
 import { type ChallengeMaker, challengeMaker } from "./registration-challenge.ts";
 import type { UsedChallenge } from "./registration-rules.ts";
@@ -74,13 +74,13 @@ export const registrationRoutes = new Hono<FederatedEnv>()
     if (!(await isOwnCard(card)) || !(await verifyRegistrationProof(proof, "initiator", registration))) {
       return fail(c, "federation/challenge-refused");
     }
-    const entered = await enter(c.env, card, opened, c.var.policy, 2);
+    const entered = await registerPeer(c.env, card, opened, c.var.policy, 2);
     if (!entered.ok) return fail(c, entered.code, { retryAfterSeconds: entered.retryAfterSeconds });
     return c.json({ status: "registered" });
   });
 
 /** A stranger that has proven its key comes in, if there is room (docs/spec/federation.md#registration). */
-export async function enter(
+export async function registerPeer(
   env: Env,
   card: Card,
   { id, expiresAtMs }: UsedChallenge,
@@ -88,9 +88,10 @@ export async function enter(
   signatureVersion: 1 | 2,
 ): Promise<{ ok: true } | { ok: false; code: ErrorCode; retryAfterSeconds?: number }> {
   // Before it takes anybody's place.
-  if ((await standingOf(env, card.atom_id)).revoked) return { ok: false, code: "federation/registration-refused" };
+  if ((await registrationStatusOf(env, card.atom_id)).revoked)
+    return { ok: false, code: "federation/registration-refused" };
   const registry = env.PEER_REGISTRY.getByName(PEER_REGISTRY);
-  const entry = await registry.enter(card.atom_id, { id, expiresAtMs });
+  const entry = await registry.register(card.atom_id, { id, expiresAtMs });
   if (!entry.ok) return entry;
   if (entry.evict !== null) await env.BOND.getByName(entry.evict).evict();
   const proven = await env.BOND.getByName(card.atom_id).prove(card, { admin: null }, policy, signatureVersion);

@@ -116,7 +116,7 @@ async function trustOfOrigins(
   others.delete(from.atomId);
   const known = await knownAmong(env.DB, [...others]);
   const levels = await Promise.all(
-    [...known].map(async (atomId) => [atomId, await env.BOND.getByName(atomId).trust(min_auth_tier)] as const),
+    [...known].map(async (atomId) => [atomId, await env.BOND.getByName(atomId).effectiveTrust(min_auth_tier)] as const),
   );
   return new Map([...levels, [from.atomId, from.trust]]);
 }

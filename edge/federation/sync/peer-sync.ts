@@ -5,7 +5,7 @@ import { quotaBytesOf } from "../../events/origin-quota-rules.ts";
 import { mayRead, type Viewer } from "../../events/visibility-rules.ts";
 import { EVENT_LOG } from "../../object-names.ts";
 import { checkFederation, type FederationCheck, recheckFederation } from "../../pool/federation-check.ts";
-import type { PeerLine } from "../delivery/peer-channel.ts";
+import type { PeerChannel } from "../delivery/peer-channel.ts";
 import { type PeerTrust, trustInEffect } from "../peering/trust-rules.ts";
 import { Follower } from "./follower.ts";
 import { takeEvents } from "./incoming.ts";
@@ -31,7 +31,7 @@ import {
 
 /** What sync needs of its peer's `Bond`. */
 export interface SyncOwner {
-  trust(): PeerTrust | null;
+  effectiveTrust(): PeerTrust | null;
   peer(): { atomId: string; publicKey: string } | null;
   /** This pool's atom id. */
   self(): Promise<string>;
@@ -75,14 +75,14 @@ const ANY_TIER = Object.freeze({ min_auth_tier: "oauth-verified" } as const);
 export class PeerSync {
   readonly #ctx: DurableObjectState;
   readonly #env: Env;
-  readonly #line: PeerLine;
+  readonly #line: PeerChannel;
   readonly #owner: SyncOwner;
   readonly #followers: Readonly<Record<PeerAudience, Follower>>;
   readonly #served = new Map<PeerAudience, ServedStream>();
   readonly #servedUntilMs: Record<PeerAudience, number> = { public: 0, peers: 0 };
   readonly #pushing = new Map<PeerAudience, Promise<void>>();
 
-  constructor(ctx: DurableObjectState, env: Env, line: PeerLine, owner: SyncOwner) {
+  constructor(ctx: DurableObjectState, env: Env, line: PeerChannel, owner: SyncOwner) {
     this.#ctx = ctx;
     this.#env = env;
     this.#line = line;
@@ -127,7 +127,7 @@ export class PeerSync {
   }
 
   /** After a proof of two stories our admin may have it begin anew. */
-  followAnew(): void {
+  resync(): void {
     for (const audience of peerAudience.options) {
       this.#saveFollowed(audience, NOTHING_FOLLOWED);
       this.#refused(audience, null);
@@ -170,10 +170,10 @@ export class PeerSync {
         const checked = await checkFederation(this.#env);
         const peer = this.#owner.peer();
         // Trust that ended on the way ends the page: refused for that alone, its events would be passed over for ever.
-        const follows = checked.open && mayFollow(audience, this.#owner.trust(), checked.policy);
+        const follows = checked.open && mayFollow(audience, this.#owner.effectiveTrust(), checked.policy);
         if (!checked.open || peer === null || !follows) throw new Error("there is nobody to take events from");
         const { policy } = checked;
-        const from = { atomId: peer.atomId, trust: trustInEffect(this.#owner.trust(), policy) };
+        const from = { atomId: peer.atomId, trust: trustInEffect(this.#owner.effectiveTrust(), policy) };
         const taken = await takeEvents(this.#env, { self: await this.#owner.self(), policy }, from, events);
         this.#owner.chargeWork(arrivalCostUs(sizeOf(events), taken.unknown));
         return { ...taken, waitMs: Math.max(taken.waitMs, this.#owner.workWaitMs()) };
@@ -183,7 +183,8 @@ export class PeerSync {
 
   #source(audience: PeerAudience, checked: FederationCheck): Source | null {
     const peer = this.#owner.peer();
-    if (!checked.open || peer === null || !mayFollow(audience, this.#owner.trust(), checked.policy)) return null;
+    if (!checked.open || peer === null || !mayFollow(audience, this.#owner.effectiveTrust(), checked.policy))
+      return null;
     return this.#followed(audience).equivocation === null ? { ...peer, audience } : null;
   }
 
@@ -191,7 +192,7 @@ export class PeerSync {
 
   /** What the peer has of our log, by its own word. */
   acknowledge(audience: PeerAudience, log: { logId: string; head: number }, since: number): void {
-    if (this.#owner.trust() === null) return;
+    if (this.#owner.effectiveTrust() === null) return;
     const sent = this.#sent(audience);
     const said = acknowledge(sent, log, since, Date.now());
     // Whoever asks now and then says the same again and again.
@@ -241,7 +242,7 @@ export class PeerSync {
 
   #written(audience: PeerAudience, logId: string, seq: number): void {
     const sent = this.#sent(audience);
-    if (this.#owner.trust() === null || sent.logId !== logId) return;
+    if (this.#owner.effectiveTrust() === null || sent.logId !== logId) return;
     if (seq > (sent.written ?? 0)) this.#saveSent(audience, { ...sent, written: seq });
   }
 
@@ -253,7 +254,7 @@ export class PeerSync {
 
   /** What one side or the other does not want followed. */
   #unfollowed(): PeerAudience[] {
-    return peerAudience.options.filter((audience) => !mayFollow(audience, this.#owner.trust(), ANY_TIER));
+    return peerAudience.options.filter((audience) => !mayFollow(audience, this.#owner.effectiveTrust(), ANY_TIER));
   }
 
   /** How many events of what we follow of it are not here yet. */
@@ -287,7 +288,7 @@ export class PeerSync {
   }
 
   /** The peer is back: what is to be pushed is pushed, whatever backoff that is in. */
-  hurry(): void {
+  retryNow(): void {
     const nowMs = Date.now();
     for (const audience of peerAudience.options) {
       const sent = this.#sent(audience);
@@ -302,7 +303,7 @@ export class PeerSync {
     for (;;) {
       const checked = await checkFederation(this.#env);
       const peer = this.#owner.peer();
-      if (!checked.open || peer === null || !mayFollow(audience, this.#owner.trust(), checked.policy)) return;
+      if (!checked.open || peer === null || !mayFollow(audience, this.#owner.effectiveTrust(), checked.policy)) return;
       const { log_id } = await log.heads();
       const page = await log.read(audience, sentIn(this.#sent(audience), log_id).seq, LIMITS.eventsPerPull);
       const streaming = this.#served.has(audience) || Date.now() < this.#servedUntilMs[audience];
@@ -325,13 +326,13 @@ export class PeerSync {
   async #outgoing<Page extends Parameters<typeof outgoing>[0]>(page: Page): Promise<Page> {
     const viewer: Viewer = {
       atomId: this.#owner.peer()?.atomId ?? "",
-      trust: trustInEffect(this.#owner.trust(), ANY_TIER),
+      trust: trustInEffect(this.#owner.effectiveTrust(), ANY_TIER),
     };
     return outgoing(page, viewer, await this.#owner.self());
   }
 
   #mayRead(audience: PeerAudience, policy: Parameters<typeof trustInEffect>[1]): boolean {
-    return mayRead(audience, trustInEffect(this.#owner.trust(), policy));
+    return mayRead(audience, trustInEffect(this.#owner.effectiveTrust(), policy));
   }
 
   // ---- what is stored

@@ -1,12 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { type Absence, afterCalled, afterPushed } from "../../../edge/federation/delivery/availability-rules.ts";
+import { afterCalled, afterPushed, type Unavailability } from "../../../edge/federation/delivery/availability-rules.ts";
 import type { Outcome } from "../../../edge/federation/delivery/delivery-machine.ts";
 import type { PeerAnswer } from "../../../edge/federation/delivery/peer-client.ts";
 import { errorBody } from "../../../edge/http/error-body.ts";
 
 const NOW = 1_776_358_800_000;
 const SINCE = NOW - 60_000;
-const away = (reason: Absence["reason"], changes: Partial<Absence> = {}): Absence => ({
+const away = (reason: Unavailability["reason"], changes: Partial<Unavailability> = {}): Unavailability => ({
   reason,
   sinceMs: NOW,
   isOfPushes: false,
@@ -19,7 +19,7 @@ const down = away("error", { sinceMs: SINCE });
 
 describe("after a push", () => {
   const answered = (status: number): Outcome => ({ type: "answered", status, retryAfterSeconds: null });
-  it.each<[given: Absence | null, outcome: Outcome, want: Absence | null]>([
+  it.each<[given: Unavailability | null, outcome: Outcome, want: Unavailability | null]>([
     [null, answered(200), null],
     [null, { type: "unreachable" }, away("silent")],
     [null, { type: "off" }, away("off")],
@@ -46,7 +46,7 @@ describe("after a call of ours", () => {
     aheadMs: null,
   });
   const switchedOff = answered(503, errorBody("federation/disabled"));
-  it.each<[given: Absence | null, answer: PeerAnswer, want: Absence | null]>([
+  it.each<[given: Unavailability | null, answer: PeerAnswer, want: Unavailability | null]>([
     [null, answered(200), null],
     [null, switchedOff, away("off")],
     [null, answered(502), away("error")],

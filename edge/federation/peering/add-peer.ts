@@ -19,7 +19,7 @@ import {
 } from "../../../schema/wire/federation.ts";
 import type { Env } from "../../env.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
-import type { PeerStanding } from "../bond-object.ts";
+import type { RegistrationStatus } from "../bond-object.ts";
 import { saysItIsOff } from "../delivery/delivery-answer-rules.ts";
 import {
   type CallFailure,
@@ -33,7 +33,7 @@ import { ownCard, ownIdentityCard } from "./own-card.ts";
 import { wasEverPeer } from "./store.ts";
 
 /** A peer that has proven its key to us, and we ours to it. */
-export type Introduced = { ok: true; card: Card; signatureVersion: 1 | 2 } | Refused;
+export type AddedPeer = { ok: true; card: Card; signatureVersion: 1 | 2 } | Refused;
 
 interface Refused {
   ok: false;
@@ -48,7 +48,7 @@ const INFO = "/v1/federation/info";
  * Our admin adds a peer by its URL (docs/spec/federation.md#registration): its card is read, it proves its key to us and we ours to it. Nothing is
  * stored here, nor at the peer before our proof. `expected`: the atom id that must be there.
  */
-export async function introduce(env: Env, at: Meeting): Promise<Introduced> {
+export async function addPeer(env: Env, at: Meeting): Promise<AddedPeer> {
   const met = await meet(env, at);
   return met.ok || met.failure === undefined ? met : { ok: false, code: await codeOf(env, met.failure) };
 }
@@ -59,7 +59,7 @@ interface Meeting {
   requestUrl: string;
 }
 
-async function meet(env: Env, at: Meeting): Promise<Introduced> {
+async function meet(env: Env, at: Meeting): Promise<AddedPeer> {
   const read = await readCard(env, at.url);
   if (!read.ok) return read;
   const { card } = read;
@@ -69,7 +69,7 @@ async function meet(env: Env, at: Meeting): Promise<Introduced> {
   }
   const isAnother = at.expected !== undefined && at.expected !== card.atom_id;
   if (isAnother) return { ok: false, code: "federation/wrong-peer" };
-  const { version: seen } = await standingOf(env, card.atom_id);
+  const { version: seen } = await registrationStatusOf(env, card.atom_id);
   const version = versionTowards(card, seen);
   const address: PeerAddress = { atomId: card.atom_id, url: at.url, version };
   return version === 2 ? register(env, address, at.requestUrl) : handshake(env, address, card, at.requestUrl);
@@ -97,13 +97,13 @@ export function versionTowards({ sig_versions }: Pick<IdentityCard, "sig_version
 }
 
 /** A stranger's is blank; no object is woken for it. */
-export async function standingOf(env: Env, atomId: string): Promise<PeerStanding> {
+export async function registrationStatusOf(env: Env, atomId: string): Promise<RegistrationStatus> {
   const known = await wasEverPeer(env.DB, atomId);
-  return known ? env.BOND.getByName(atomId).standing() : { revoked: false, version: 1 };
+  return known ? env.BOND.getByName(atomId).registrationStatus() : { revoked: false, version: 1 };
 }
 
 /** docs/spec/federation.md#registration, as the initiator. */
-async function register(env: Env, address: PeerAddress, requestUrl: string): Promise<Introduced> {
+async function register(env: Env, address: PeerAddress, requestUrl: string): Promise<AddedPeer> {
   const { signer } = await poolKeys(env);
   const card = await ownCard(env, requestUrl);
   const challenge = toHex(crypto.getRandomValues(new Uint8Array(32)));
@@ -140,7 +140,7 @@ async function register(env: Env, address: PeerAddress, requestUrl: string): Pro
 }
 
 /** A pool of the existing network (docs/spec/federation.md#endpoints): a handshake tells it of us, a verify shows its key. */
-async function handshake(env: Env, address: PeerAddress, info: IdentityCard, requestUrl: string): Promise<Introduced> {
+async function handshake(env: Env, address: PeerAddress, info: IdentityCard, requestUrl: string): Promise<AddedPeer> {
   const { atom_id, name, pubkey_hex, url, molecule_id, capabilities } = await ownIdentityCard(env, requestUrl);
   const said = await callPeer(env, address, {
     method: "POST",

@@ -1,15 +1,15 @@
 import { join } from "node:path";
 import { atomIdOfWorkerToken } from "../schema/crypto/api-keys.ts";
 import { LIMITS } from "../schema/wire/limits.ts";
-import { type AgentEvent, sentence } from "./events.ts";
+import { type AgentEvent, formatEvent } from "./events.ts";
 import { type EngineChoice, openEngine } from "./open-engine.ts";
-import type { BackoffRange } from "./session/backoff.ts";
+import type { BackoffRange } from "./session/backoff-rules.ts";
 import { probePool } from "./session/pool-probe.ts";
 import { workerSocketUrl } from "./session/pool-url.ts";
 import { serve } from "./session/reconnect.ts";
 import { openAgentKey } from "./state/agent-key.ts";
 import { AgentState } from "./state/agent-state.ts";
-import { lockFolder, ownerWords } from "./state/folder-lock.ts";
+import { formatOwner, lockFolder } from "./state/folder-lock.ts";
 import { openStateFolder } from "./state/state-folder.ts";
 import type { AgentStatus } from "./state/status-file.ts";
 
@@ -53,7 +53,7 @@ export const EXIT_CODES = Object.freeze({
 export async function runAgent(options: AgentOptions): Promise<AgentOutcome> {
   const onEvent = (event: AgentEvent) => {
     options.onEvent?.(event);
-    options.log?.(sentence(event));
+    options.log?.(formatEvent(event));
   };
   const finish = (outcome: AgentOutcome): AgentOutcome => {
     onEvent({ type: "stopped", ...outcome });
@@ -73,7 +73,7 @@ export async function runAgent(options: AgentOptions): Promise<AgentOutcome> {
   if (!folder.ok) return finish({ code: "failed", message: folder.message });
   const locked = await lockFolder(options.stateDir);
   if (!locked.ok) {
-    const who = `in use by a worker: ${ownerWords(locked.owner, locked.state)}`;
+    const who = `in use by a worker: ${formatOwner(locked.owner, locked.state)}`;
     const remedy = "Stop it first, or start this one with another --state folder.";
     return finish({ code: "failed", message: `The state folder ${options.stateDir} is ${who}. ${remedy}` });
   }
@@ -85,7 +85,7 @@ export async function runAgent(options: AgentOptions): Promise<AgentOutcome> {
 }
 
 /** What is known before anything is loaded. */
-interface Workplace {
+interface RunContext {
   readonly url: string;
   /** The atom id that the token carries. */
   readonly pool: string;
@@ -95,7 +95,7 @@ interface Workplace {
 
 const STOPPED_EARLY: AgentOutcome = { code: "drained", message: "Stopped before the model was loaded." };
 
-async function work(options: AgentOptions, { url, pool, onEvent, finish }: Workplace): Promise<AgentOutcome> {
+async function work(options: AgentOptions, { url, pool, onEvent, finish }: RunContext): Promise<AgentOutcome> {
   const key = await openAgentKey(join(options.stateDir, "agent.key"));
   if (!key.ok) return finish({ code: "failed", message: key.message });
   if (key.wasExposed)

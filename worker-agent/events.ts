@@ -62,11 +62,11 @@ export type AgentEvent =
   | { readonly type: "stopped"; readonly code: string; readonly message: string };
 
 /** An event as a person reads it: one line, whatever a pool put into it. */
-export function sentence(event: AgentEvent): string {
-  return oneLine(words(event));
+export function formatEvent(event: AgentEvent): string {
+  return oneLine(formatFields(event));
 }
 
-function words(event: AgentEvent): string {
+function formatFields(event: AgentEvent): string {
   switch (event.type) {
     case "loading":
       return `… ${event.step}`;
@@ -140,6 +140,6 @@ export function logRecord(event: AgentEvent, atMs: number): Readonly<Record<stri
     level: levelOf(event),
     event: type,
     ...fields,
-    message: sentence(event),
+    message: formatEvent(event),
   };
 }

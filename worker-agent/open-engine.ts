@@ -20,7 +20,7 @@ import type { AgentEvent } from "./events.ts";
 import { downloadModel } from "./models/hub.ts";
 import { HUB_PREFIX } from "./models/hub-name.ts";
 import { findModel, type ModelFile } from "./models/model-file.ts";
-import { calibrate } from "./profile/threads.ts";
+import { calibrate } from "./profile/calibration.ts";
 import { AGENT_VERSION } from "./version.ts";
 
 /** What shall run inference, as the worker's owner says it. */
@@ -55,7 +55,7 @@ export interface UpstreamChoice {
   readonly allowInsecure?: boolean;
 }
 
-export interface Surroundings {
+export interface EngineContext {
   readonly stateDir: string;
   /** Where agents share what they measured of this machine. */
   readonly cacheDir: string;
@@ -75,11 +75,15 @@ interface Refused {
 const cannot = (message: string, code: Refused["code"] = "failed"): Refused => ({ ok: false, code, message });
 
 /** Makes what the owner chose, ready to serve, and says what it offers. What is wrong is an answer with a remedy. */
-export function openEngine(choice: EngineChoice, around: Surroundings): Promise<OpenedEngine> {
+export function openEngine(choice: EngineChoice, around: EngineContext): Promise<OpenedEngine> {
   return choice.upstream === undefined ? openModels(choice, around) : openServer(choice.upstream, choice, around);
 }
 
-async function openServer(upstream: UpstreamChoice, choice: EngineChoice, around: Surroundings): Promise<OpenedEngine> {
+async function openServer(
+  upstream: UpstreamChoice,
+  choice: EngineChoice,
+  around: EngineContext,
+): Promise<OpenedEngine> {
   const { onEvent, meter, signal } = around;
   const address = upstreamBase(upstream.url, upstream.allowInsecure ?? false);
   if (!address.ok) return cannot(address.message, "usage");
@@ -99,11 +103,11 @@ async function openServer(upstream: UpstreamChoice, choice: EngineChoice, around
     ...(silenceMs === undefined ? {} : { silenceMs }),
   });
   if (!opened.ok) return cannot(opened.message);
-  for (const offer of opened.engine.models()) tell(offer, { threads: null, backend: "upstream" }, onEvent);
+  for (const offer of opened.engine.models()) announceModel(offer, { threads: null, backend: "upstream" }, onEvent);
   return opened;
 }
 
-async function openModels(choice: EngineChoice, around: Surroundings): Promise<OpenedEngine> {
+async function openModels(choice: EngineChoice, around: EngineContext): Promise<OpenedEngine> {
   const { onEvent } = around;
   const specs = choice.models === undefined || choice.models.length === 0 ? ["embedded"] : choice.models;
   if (specs.length > LIMITS.modelsPerWorker) {
@@ -123,8 +127,8 @@ async function openModels(choice: EngineChoice, around: Surroundings): Promise<O
     const loaded = await loadLlamaEngine({ ...llamaOptions(only, choice, around), signal: around.signal });
     if (!loaded.ok) return cannot(loaded.message);
     for (const offer of loaded.engine.models()) {
-      tell(offer, loaded, onEvent);
-      tellContext(offer, choice, loaded.trainedTokens, onEvent);
+      announceModel(offer, loaded, onEvent);
+      warnReducedContext(offer, choice, loaded.trainedTokens, onEvent);
     }
     return loaded;
   }
@@ -132,7 +136,7 @@ async function openModels(choice: EngineChoice, around: Surroundings): Promise<O
 }
 
 /** The file that a `--model` means, downloaded where it has to be. */
-async function fileOf(spec: string, choice: EngineChoice, { onEvent, cacheDir, signal }: Surroundings) {
+async function fileOf(spec: string, choice: EngineChoice, { onEvent, cacheDir, signal }: EngineContext) {
   const hashesPath = join(cacheDir, "model-hashes.json");
   if (!spec.startsWith(HUB_PREFIX)) {
     onEvent({ type: "loading", step: "reading the model file" });
@@ -154,7 +158,7 @@ async function fileOf(spec: string, choice: EngineChoice, { onEvent, cacheDir, s
 async function openHost(
   files: readonly ModelFile[],
   choice: EngineChoice,
-  around: Surroundings,
+  around: EngineContext,
 ): Promise<OpenedEngine> {
   const { onEvent, signal } = around;
   const { contextTokens = DEFAULT_CONTEXT_TOKENS } = choice;
@@ -190,7 +194,7 @@ async function openHost(
     };
     const kinds = llamaKinds(needs.dimensions);
     const offer = { name, sha256, slots, contextTokens: needs.contextTokens, kinds };
-    tellContext(offer, choice, needs.trainedTokens, onEvent);
+    warnReducedContext(offer, choice, needs.trainedTokens, onEvent);
     models.push({ offer, bytes: needs.bytes, load });
   }
 
@@ -201,7 +205,12 @@ async function openHost(
     return cannot(preloaded.message);
   }
   for (const offer of host.models()) {
-    tell(offer, { threads: threads.get(offer.name) ?? null, backend }, onEvent, host.loaded().includes(offer.name));
+    announceModel(
+      offer,
+      { threads: threads.get(offer.name) ?? null, backend },
+      onEvent,
+      host.loaded().includes(offer.name),
+    );
   }
   return { ok: true, engine: host };
 }
@@ -209,7 +218,7 @@ async function openHost(
 function llamaOptions(
   file: ModelFile,
   choice: EngineChoice,
-  { cacheDir, meter, onEvent }: Surroundings,
+  { cacheDir, meter, onEvent }: EngineContext,
   knownThreads?: number,
 ): LlamaEngineOptions {
   const { slots, contextTokens, gpu, recalibrate: again = false } = choice;
@@ -239,21 +248,21 @@ function llamaOptions(
   };
 }
 
-function tell(
+function announceModel(
   { name, sha256, slots, contextTokens }: ModelOffer,
   { threads, backend }: { readonly threads: number | null; readonly backend: string },
-  onEvent: Surroundings["onEvent"],
+  onEvent: EngineContext["onEvent"],
   loaded = true,
 ): void {
   onEvent({ type: "model", name, sha256, slots, contextTokens, threads, backend, loaded });
 }
 
 /** Whoever asks for more than there is hears what there is, and why. */
-function tellContext(
+function warnReducedContext(
   { name, contextTokens }: ModelOffer,
   { contextTokens: wanted }: EngineChoice,
   trainedTokens: number,
-  onEvent: Surroundings["onEvent"],
+  onEvent: EngineContext["onEvent"],
 ): void {
   if (wanted === undefined || contextTokens >= wanted) return;
   const why =
@@ -263,6 +272,6 @@ function tellContext(
   onEvent({ type: "warning", message: `Jobs get ${contextTokens} tokens instead of --context ${wanted}: ${why}.` });
 }
 
-const stepsTo = (onEvent: Surroundings["onEvent"]) => (step: string) => onEvent({ type: "loading", step });
-const warningsTo = (onEvent: Surroundings["onEvent"]) => (message: string) => onEvent({ type: "warning", message });
+const stepsTo = (onEvent: EngineContext["onEvent"]) => (step: string) => onEvent({ type: "loading", step });
+const warningsTo = (onEvent: EngineContext["onEvent"]) => (message: string) => onEvent({ type: "warning", message });
 const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(2)} GB`;

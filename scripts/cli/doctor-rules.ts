@@ -1,6 +1,6 @@
 /** What `ligand pool doctor` makes of what was found. Pure: the findings and the time come in. */
 import { LIMITS } from "../../schema/wire/limits.ts";
-import { duration } from "../../worker-agent/state/idle-reason.ts";
+import { formatDuration } from "../../worker-agent/format-duration.ts";
 import type { PoolFindings } from "../runtime/admin-client.ts";
 import { leadsToLoopback } from "../runtime/listen-address.ts";
 import { closeSecrets, isOpen } from "../runtime/open-secrets.ts";
@@ -164,7 +164,7 @@ function logClock(clock: PoolFindings["log_clock"], todo: Remedies, hints: Hints
   const { refused, last_ms, now_ms, peers_ahead } = clock;
   const confirm = `Set the clock of the pool's machine. If it is right: ${hints.ligand("pool confirm-clock")}`;
   if (refused === "pool/clock-jumped") {
-    const said = `the clock is ${duration(now_ms - last_ms)} past the log's last event; nothing is written to the log`;
+    const said = `the clock is ${formatDuration(now_ms - last_ms)} past the log's last event; nothing is written to the log`;
     return [fail(name, said, confirm)];
   }
   if (refused === "pool/clock-ahead") {
@@ -172,7 +172,7 @@ function logClock(clock: PoolFindings["log_clock"], todo: Remedies, hints: Hints
     return [fail(name, said, confirm)];
   }
   if (last_ms - now_ms > LIMITS.clockDriftMs) {
-    const said = `the log is ${duration(last_ms - now_ms)} ahead of the clock; peers refuse its events`;
+    const said = `the log is ${formatDuration(last_ms - now_ms)} ahead of the clock; peers refuse its events`;
     return [fail(name, said, `If the clock is right: ${hints.ligand("pool new-log --clock-anew")}`)];
   }
   return [ok(name, "the log goes on with the clock")];
@@ -206,11 +206,11 @@ function peerChecks({ peers, now_ms }: PoolFindings, todo: Remedies, hints: Hint
     }
     if (peer.circuit === "open") return [warn(name, "fails to take what it is sent", `Ask its operator. ${show}`)];
     if (unseen) {
-      const since = peer.last_seen_ms === null ? "" : ` for ${duration(now_ms - peer.last_seen_ms)}`;
+      const since = peer.last_seen_ms === null ? "" : ` for ${formatDuration(now_ms - peer.last_seen_ms)}`;
       return [warn(name, `was not seen${since}`, `Ask its operator whether it runs. ${show}`)];
     }
     if (!isStuck || peer.waiting_since_ms === null) return [];
-    return [warn(name, `was not told what waits for it for ${duration(now_ms - peer.waiting_since_ms)}`, show)];
+    return [warn(name, `was not told what waits for it for ${formatDuration(now_ms - peer.waiting_since_ms)}`, show)];
   });
   return wrong.length > 0 ? wrong : [ok("peers", `${counted(peers.length, "peer")}, nothing wrong with any`)];
 }

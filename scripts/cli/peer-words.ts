@@ -1,6 +1,6 @@
 import type * as z from "zod";
 import type { federationStatus, PeerView, peerDetails } from "../../schema/wire/federation.ts";
-import { duration } from "../../worker-agent/state/idle-reason.ts";
+import { formatDuration } from "../../worker-agent/format-duration.ts";
 import { leadsToLoopback } from "../runtime/listen-address.ts";
 import { OperatorError } from "../runtime/operator-error.ts";
 import { LIGAND } from "./called-as.ts";
@@ -252,7 +252,7 @@ export function short({ atom_id }: Pick<PeerView, "atom_id">): string {
 }
 
 function ago(atMs: number | null, nowMs: number): string {
-  return atMs === null ? "never" : `${duration(nowMs - atMs)} ago`;
+  return atMs === null ? "never" : `${formatDuration(nowMs - atMs)} ago`;
 }
 
 function iso(atMs: number): string {

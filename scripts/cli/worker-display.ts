@@ -1,4 +1,4 @@
-import { type AgentEvent, levelOf, logRecord, sentence } from "../../worker-agent/events.ts";
+import { type AgentEvent, formatEvent, levelOf, logRecord } from "../../worker-agent/events.ts";
 import type { AgentStatus } from "../../worker-agent/state/status-file.ts";
 import { jsonLine } from "../../worker-agent/terminal-text.ts";
 import { type Download, downloadBar, tenthsOfDownloads } from "./download-bar.ts";
@@ -47,7 +47,7 @@ export function displayOn(screen: Screen, { log, quiet, terminal }: DisplayOptio
   if (screen.isTTY === true && log === undefined && !quiet && terminal !== "dumb") return new LiveLine(screen, nowMs);
   // Every few seconds, and nothing that a person must know at once: the status says it.
   const told = (event: AgentEvent) => event.type !== "jobs-elsewhere" && wanted(event);
-  return { event: (event) => told(event) && screen.write(`${printable(sentence(event))}\n`), ...nothing };
+  return { event: (event) => told(event) && screen.write(`${printable(formatEvent(event))}\n`), ...nothing };
 }
 
 /** Four times a second is enough for a person. */
@@ -83,7 +83,7 @@ class LiveLine implements Display {
     // The line itself counts single jobs.
     if (levelOf(event) === "debug") return;
     this.#erase();
-    this.#screen.write(`${printable(sentence(event))}\n`);
+    this.#screen.write(`${printable(formatEvent(event))}\n`);
   }
 
   status(status: AgentStatus): void {

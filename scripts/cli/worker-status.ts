@@ -1,7 +1,8 @@
 import { existsSync, readdirSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { duration, type IdleReason, idleReason } from "../../worker-agent/state/idle-reason.ts";
+import { formatDuration } from "../../worker-agent/format-duration.ts";
+import { type IdleReason, idleReason } from "../../worker-agent/state/idle-reason-rules.ts";
 import { processCommand, processIdentity } from "../../worker-agent/state/processes.ts";
 import { type AgentStatus, agentStatus } from "../../worker-agent/state/status-file.ts";
 import { jsonLine } from "../../worker-agent/terminal-text.ts";
@@ -119,10 +120,10 @@ export interface StatusView {
 /** Pure: the status as a person reads it. */
 export function statusWords({ status, running, why, nowMs }: StatusView): string {
   const { counters, models, lastJob, lastFailure, lastRefusal, lastDisconnect, connectedSinceMs } = status;
-  const ago = (atMs: number) => `${duration(nowMs - atMs)} ago`;
+  const ago = (atMs: number) => `${formatDuration(nowMs - atMs)} ago`;
   const connection =
     running && connectedSinceMs !== null
-      ? `connected for ${duration(nowMs - connectedSinceMs)}`
+      ? `connected for ${formatDuration(nowMs - connectedSinceMs)}`
       : running
         ? `running, not connected (${status.state})`
         : `not running (last heard of ${ago(status.updatedMs)})`;
@@ -133,7 +134,7 @@ export function statusWords({ status, running, why, nowMs }: StatusView): string
     ["Now", `${active} active`],
     [
       "So far",
-      `${counted(counters.jobsStarted, "job")} (${counters.jobsDone} done, ${counters.jobsFailed} failed, ${counters.jobsCancelled} cancelled), ${counters.tokensGenerated} tokens in ${duration((running ? nowMs : status.updatedMs) - status.startedMs)}`,
+      `${counted(counters.jobsStarted, "job")} (${counters.jobsDone} done, ${counters.jobsFailed} failed, ${counters.jobsCancelled} cancelled), ${counters.tokensGenerated} tokens in ${formatDuration((running ? nowMs : status.updatedMs) - status.startedMs)}`,
     ],
     [
       "Last job",

@@ -1,16 +1,16 @@
 import {
   type Claim,
   type FolderLock,
+  formatOwner,
   lockFolder,
-  type Owner,
-  ownerWords,
+  type OwnerState,
 } from "../../worker-agent/state/folder-lock.ts";
 import { OperatorError } from "./operator-error.ts";
 
 /** Pure: the sentence for the runner that is refused. */
-export function refusal(stateDir: string, owner: Claim, state: Owner): string {
+export function refusal(stateDir: string, owner: Claim, state: OwnerState): string {
   const where = owner.url === null ? "still starting" : `at ${owner.url}`;
-  const who = `in use by a pool runner: ${ownerWords(owner, state)}, ${where}`;
+  const who = `in use by a pool runner: ${formatOwner(owner, state)}, ${where}`;
   return `The state folder ${stateDir} is ${who}. Stop it first, or start this one with another --state folder.`;
 }
 

@@ -5,9 +5,11 @@ import { join } from "node:path";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { runAgent } from "../../worker-agent/agent.ts";
 import { type AgentEvent, levelOf, logRecord } from "../../worker-agent/events.ts";
-import { AgentState, after, newStory } from "../../worker-agent/state/agent-state.ts";
-import { duration, type IdleReason, idleReason } from "../../worker-agent/state/idle-reason.ts";
+import { formatDuration } from "../../worker-agent/format-duration.ts";
+import { AgentState, initialStatus } from "../../worker-agent/state/agent-state.ts";
+import { type IdleReason, idleReason } from "../../worker-agent/state/idle-reason-rules.ts";
 import { type AgentStatus, agentStatus } from "../../worker-agent/state/status-file.ts";
+import { nextStatus } from "../../worker-agent/state/status-machine.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { PoolDouble } from "./pool-double.ts";
 
@@ -26,7 +28,7 @@ const counters = {
 type Told = readonly [atMs: number, event: AgentEvent];
 const told = (...events: readonly Told[]): AgentStatus => {
   const about = { poolUrl: "https://pool.example/p/?token=secret", pool: "a".repeat(64), worker: "b".repeat(64) };
-  const story = events.reduce((so, [atMs, event]) => after(so, event, atMs), newStory(about, 0));
+  const story = events.reduce((so, [atMs, event]) => nextStatus(so, event, atMs), initialStatus(about, 0));
   return { ...story, updatedMs: NOW_MS, counters };
 };
 
@@ -298,7 +300,7 @@ it.each<[ms: number, want: string]>([
   [61_000, "1 min 1 s"],
   [2 * 3_600_000 + 5 * 60_000, "2 h 5 min"],
   [25 * 3_600_000, "1 d 1 h"],
-])("%i ms are %s", (ms, want) => expect(duration(ms)).toBe(want));
+])("%i ms are %s", (ms, want) => expect(formatDuration(ms)).toBe(want));
 
 describe("a log line for programs", () => {
   it.each<[event: AgentEvent, level: string]>([

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { sha256Hex } from "../../schema/crypto/hash.ts";
 import type { AgentFrame } from "../../schema/wire/worker-frames.ts";
 import { type AgentOptions, type AgentOutcome, EXIT_CODES, runAgent } from "../../worker-agent/agent.ts";
-import { type AgentEvent, sentence } from "../../worker-agent/events.ts";
+import { type AgentEvent, formatEvent } from "../../worker-agent/events.ts";
 import { EMBEDDED_MODEL } from "../../worker-agent/models/embedded.ts";
 import { findModel, modelName } from "../../worker-agent/models/model-file.ts";
 import packageJson from "../../worker-agent/package.json" with { type: "json" };
@@ -99,7 +99,7 @@ describe("a worker", () => {
     ]) {
       expect(types).toContain(type);
     }
-    const told = events.map(sentence).join("\n") + JSON.stringify(events) + JSON.stringify(status);
+    const told = events.map(formatEvent).join("\n") + JSON.stringify(events) + JSON.stringify(status);
     expect(told).not.toContain(pool.token);
     expect(told).not.toContain("What is");
     expect(told).not.toContain((await readFile(join(stateDir, "agent.key"), "utf8")).trim());

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { backoffMs } from "../../worker-agent/session/backoff.ts";
+import { backoffMs } from "../../worker-agent/session/backoff-rules.ts";
 
 const MINUTES = 60_000;
 

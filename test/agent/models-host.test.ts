@@ -13,7 +13,7 @@ import { modelNeeds } from "../../worker-agent/engine/llama/model-memory.ts";
 import type { AgentEvent } from "../../worker-agent/events.ts";
 import { EMBEDDED_MODEL } from "../../worker-agent/models/embedded.ts";
 import { sha256Of } from "../../worker-agent/models/model-file.ts";
-import { calibrate } from "../../worker-agent/profile/threads.ts";
+import { calibrate } from "../../worker-agent/profile/calibration.ts";
 import { AGENT_VERSION } from "../../worker-agent/version.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { HubDouble } from "./hub-double.ts";

@@ -12,7 +12,7 @@ it.each<[what: string, told: number, used: number, now: number, plenty: boolean]
   ["the only slot is known and free", 1, 0, 1, false],
 ])("%s", (_what, told, used, now, plenty) => {
   const credit = new PoolCredit();
-  credit.told(free(told));
-  for (let i = 0; i < used; i++) credit.used("m");
+  credit.announced(free(told));
+  for (let i = 0; i < used; i++) credit.jobReceived("m");
   expect(credit.isPlenty(free(now))).toBe(plenty);
 });

@@ -3,10 +3,11 @@ import { hostname, networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { profileWords } from "../../scripts/cli/worker-profile.ts";
-import { band, rolesFor } from "../../worker-agent/profile/bands.ts";
+import { band } from "../../worker-agent/profile/band-rules.ts";
 import { npuDevices, parseCpuinfo } from "../../worker-agent/profile/machine.ts";
 import { profileMachine, type WorkerProfile, workerProfile } from "../../worker-agent/profile/profile.ts";
-import { whyThreads } from "../../worker-agent/profile/threads.ts";
+import { rolesFor } from "../../worker-agent/profile/role-rules.ts";
+import { explainThreads } from "../../worker-agent/profile/thread-rules.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 
 const X86 = `processor	: 0
@@ -135,7 +136,7 @@ it.each<[rates: [threads: number, tokensPerSecond: number][], says: RegExp]>([
     /^4 threads give 30 tokens a second, the most of what was tried \(1: 10, 2: 19\)\.$/,
   ],
 ])("why so many threads, given %j", (rates, says) => {
-  expect(whyThreads(rates.map(([threads, tokensPerSecond]) => ({ threads, tokensPerSecond })))).toMatch(says);
+  expect(explainThreads(rates.map(([threads, tokensPerSecond]) => ({ threads, tokensPerSecond })))).toMatch(says);
 });
 
 describe("this machine", () => {

@@ -7,8 +7,8 @@ import { sha256Hex } from "../../schema/crypto/hash.ts";
 import { ERRORS } from "../../schema/wire/errors.ts";
 import { CLOSE, LIMITS } from "../../schema/wire/limits.ts";
 import type { AgentFrame, JobFrame } from "../../schema/wire/worker-frames.ts";
-import { type AgentEvent, sentence } from "../../worker-agent/events.ts";
-import { type BackoffRange, RECONNECT } from "../../worker-agent/session/backoff.ts";
+import { type AgentEvent, formatEvent } from "../../worker-agent/events.ts";
+import { type BackoffRange, RECONNECT } from "../../worker-agent/session/backoff-rules.ts";
 import { Counters } from "../../worker-agent/session/counters.ts";
 import { workerSocketUrl } from "../../worker-agent/session/pool-url.ts";
 import { type ServiceEnd, serve } from "../../worker-agent/session/reconnect.ts";
@@ -320,7 +320,7 @@ describe("a job", () => {
     await side.next("ready");
     const told = events.find(({ type }) => type === "job-failed");
     expect(told).toMatchObject({ code: failure.code, reason: message });
-    expect(told && sentence(told)).toMatch(
+    expect(told && formatEvent(told)).toMatch(
       /^Job [\w-]+ \(steered\) failed: http\/unsupported-parameter\. The upstream server does not take this request\.$/,
     );
   });

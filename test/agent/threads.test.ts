@@ -1,7 +1,8 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { calibrate, chooseThreads, measureThreads, threadCandidates } from "../../worker-agent/profile/threads.ts";
+import { calibrate, measureThreads } from "../../worker-agent/profile/calibration.ts";
+import { chooseThreads, threadCandidates } from "../../worker-agent/profile/thread-rules.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 
 describe("the number of threads", () => {

@@ -2,9 +2,11 @@ import * as z from "zod";
 import { loadLlamaEngine } from "../engine/llama/llama-engine.ts";
 import { EMBEDDED_MODEL } from "../models/embedded.ts";
 import { Counters } from "../session/counters.ts";
-import { bandsOf, rolesFor } from "./bands.ts";
+import { bandsOf } from "./band-rules.ts";
+import { measureThreads } from "./calibration.ts";
 import { inspectMachine } from "./machine.ts";
-import { chooseThreads, measureThreads, type ThreadMeasurement, whyThreads } from "./threads.ts";
+import { rolesFor } from "./role-rules.ts";
+import { chooseThreads, explainThreads, type ThreadMeasurement } from "./thread-rules.ts";
 
 const bytes = z.number().nonnegative();
 
@@ -96,7 +98,7 @@ export async function profileMachine({ verbose, onStep, nowMs }: ProfileOptions)
     platform: machine.platform,
     arch: machine.arch,
     ...looked,
-    threads: { chosen: chooseThreads(cpu.measurements), why: whyThreads(cpu.measurements) },
+    threads: { chosen: chooseThreads(cpu.measurements), why: explainThreads(cpu.measurements) },
     bands: bandsOf(looked),
     roles: rolesFor(looked),
     ...(verbose ? { details: { llamaSystem } } : {}),

@@ -250,7 +250,7 @@ class Connection {
     const key = runKey(job);
     const named = { jobId: job.jobId, model: job.model };
     const startedMs = nowMs();
-    this.#credit.used(job.model);
+    this.#credit.jobReceived(job.model);
     counters.count("jobsStarted");
     onEvent({ type: "job-started", ...named });
     const finished = runJob(job, this.#runner, abort.signal)
@@ -325,7 +325,7 @@ class Connection {
     const ready = this.#untold;
     if (ready === null) return;
     this.#untold = null;
-    this.#credit.told(ready.slots);
+    this.#credit.announced(ready.slots);
     this.#send(ready);
   }
 

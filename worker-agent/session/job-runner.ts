@@ -15,7 +15,7 @@ import type {
 import type { Engine, Failed, JobFailure } from "../engine/engine.ts";
 import { coalescer } from "./coalesce.ts";
 import { endForPool } from "./frame-for-pool.ts";
-import { meteringRecord } from "./metering.ts";
+import { buildMeteringRecord } from "./metering.ts";
 
 export interface JobRunner {
   readonly engine: Engine;
@@ -103,7 +103,7 @@ class Report {
   async done(finishReason: FinishReason, usage: Usage, whole: Whole): Promise<JobEnd> {
     const { runner } = this;
     const offer = runner.engine.models().find((it) => it.name === this.#job.model);
-    const metering = meteringRecord({
+    const metering = buildMeteringRecord({
       job: this.#job,
       pool: runner.pool,
       worker: runner.worker,

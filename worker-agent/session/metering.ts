@@ -1,7 +1,7 @@
 import type { FinishReason, JobFrame, Metering, Usage } from "../../schema/wire/worker-frames.ts";
 
 /** What a worker states about a finished job (docs/spec/workers.md#metering); the session signs it. */
-export function meteringRecord(facts: {
+export function buildMeteringRecord(facts: {
   readonly job: JobFrame;
   readonly pool: string;
   readonly worker: string;

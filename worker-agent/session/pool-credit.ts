@@ -6,11 +6,11 @@
 export class PoolCredit {
   readonly #left = new Map<string, number>();
 
-  told(slots: readonly { model: string; free: number }[]): void {
+  announced(slots: readonly { model: string; free: number }[]): void {
     for (const { model, free } of slots) this.#left.set(model, free);
   }
 
-  used(model: string): void {
+  jobReceived(model: string): void {
     this.#left.set(model, Math.max(0, (this.#left.get(model) ?? 0) - 1));
   }
 

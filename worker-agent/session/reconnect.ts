@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { LIMITS } from "../../schema/wire/limits.ts";
-import { type BackoffRange, backoffMs, RECONNECT } from "./backoff.ts";
+import { type BackoffRange, backoffMs, RECONNECT } from "./backoff-rules.ts";
 import { type ConnectionEnd, type ConnectionOptions, connect } from "./connection.ts";
 
 export interface ReconnectOptions extends ConnectionOptions {

@@ -38,7 +38,7 @@ export interface FolderLock {
 
 export type Locked =
   | { readonly ok: true; readonly lock: FolderLock }
-  | { readonly ok: false; readonly owner: Claim; readonly state: Owner };
+  | { readonly ok: false; readonly owner: Claim; readonly state: OwnerState };
 
 /** A pid of another host or container says nothing here, so such a holder shows that it lives by touching its file. */
 const BEAT_MS = 5_000;
@@ -46,19 +46,19 @@ const BEAT_LOST_MS = 30_000;
 const CLAIM_WAIT_MS = 50;
 const CLAIM_WAITS = 100;
 
-export type Owner = "ended" | "elsewhere" | "alive";
+export type OwnerState = "ended" | "elsewhere" | "alive";
 
 /** Pure: what a claim's file says of its process. `identityNow` is that of the same pid here and now. */
 export function ownerState(
   owner: Claim,
   here: { space: string; identityNow: string | undefined; fileAgeMs: number },
-): Owner {
+): OwnerState {
   if (owner.space === here.space) return here.identityNow === owner.identity ? "alive" : "ended";
   return here.fileAgeMs < BEAT_LOST_MS ? "elsewhere" : "ended";
 }
 
 /** Pure: who has the folder, for the one that is refused: a pid, and the host where it is another one. */
-export function ownerWords(owner: Claim, state: Owner): string {
+export function formatOwner(owner: Claim, state: OwnerState): string {
   const host = state === "elsewhere" ? ` on ${owner.space.split("/")[0]}` : "";
   return `pid ${owner.pid}${host}, since ${owner.since}`;
 }
@@ -123,8 +123,8 @@ export async function lockFolder(stateDir: string): Promise<Locked> {
 }
 
 /** The claims of those that live, in the order of their names; the others' files are removed. */
-function livingClaims(folder: string, ownName: string): { name: string; claim: Claim; state: Owner }[] {
-  const living: { name: string; claim: Claim; state: Owner }[] = [];
+function livingClaims(folder: string, ownName: string): { name: string; claim: Claim; state: OwnerState }[] {
+  const living: { name: string; claim: Claim; state: OwnerState }[] = [];
   const space = pidSpace();
   for (const name of readdirSync(folder).sort()) {
     if (name === ownName || !name.endsWith(".json")) continue;

@@ -114,7 +114,7 @@ export class StatusFile {
   }
 
   /** Calls `tell` when the file holds every event up to now; in the order of the calls. */
-  afterwards(tell: () => void): void {
+  whenWritten(tell: () => void): void {
     if (this.#held.length === 0 && this.#written === this.#changes) {
       tell();
       return;

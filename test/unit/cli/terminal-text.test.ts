@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { sentence } from "../../../worker-agent/events.ts";
+import { formatEvent } from "../../../worker-agent/events.ts";
 import { jsonLine, manyLines, oneLine } from "../../../worker-agent/terminal-text.ts";
 
 it.each<[what: string, given: string, line: string, lines: string]>([
@@ -37,6 +37,6 @@ it("a code point cut in two by its stream does not come through", () => {
 
 it("what a pool gives as its reason is one line of the agent's log", () => {
   const reason = "the pool answered 503: \u001b[2J\nConnected";
-  expect(sentence({ type: "disconnected", reason, retryInMs: 1_000 })).toContain("503: �[2J�Connected");
-  expect(sentence({ type: "stopped", code: "token-refused", message: "\u001b]0;x\u0007" })).toBe("�]0;x�");
+  expect(formatEvent({ type: "disconnected", reason, retryInMs: 1_000 })).toContain("503: �[2J�Connected");
+  expect(formatEvent({ type: "stopped", code: "token-refused", message: "\u001b]0;x\u0007" })).toBe("�]0;x�");
 });

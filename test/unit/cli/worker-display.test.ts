@@ -9,8 +9,9 @@ import {
   tokensPerSecond,
 } from "../../../scripts/cli/worker-display.ts";
 import type { AgentEvent } from "../../../worker-agent/events.ts";
-import { after, newStory } from "../../../worker-agent/state/agent-state.ts";
+import { initialStatus } from "../../../worker-agent/state/agent-state.ts";
 import type { AgentStatus } from "../../../worker-agent/state/status-file.ts";
+import { nextStatus } from "../../../worker-agent/state/status-machine.ts";
 
 const counters = (tokensGenerated: number): AgentStatus["counters"] => ({
   jobsStarted: 0,
@@ -24,7 +25,7 @@ const counters = (tokensGenerated: number): AgentStatus["counters"] => ({
 });
 const statusAfter = (tokens: number, ...events: AgentEvent[]): AgentStatus => {
   const about = { poolUrl: "https://pool.example", pool: "a".repeat(64), worker: "b".repeat(64) };
-  const story = events.reduce((so, event) => after(so, event, 0), newStory(about, 0));
+  const story = events.reduce((so, event) => nextStatus(so, event, 0), initialStatus(about, 0));
   return { ...story, updatedMs: 0, counters: counters(tokens) };
 };
 const model = (name: string): AgentEvent => ({

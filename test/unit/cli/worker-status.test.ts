@@ -1,13 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { likeliest } from "../../../scripts/cli/worker-status.ts";
 import { Counters } from "../../../worker-agent/session/counters.ts";
-import { newStory } from "../../../worker-agent/state/agent-state.ts";
+import { initialStatus } from "../../../worker-agent/state/agent-state.ts";
 
 const about = { poolUrl: "https://pool.example", pool: "a".repeat(64), worker: "b".repeat(64) };
 const ran = (folder: string, updatedMs: number, connections: number, running = false) => ({
   folder,
   running,
-  status: { ...newStory(about, 0), updatedMs, counters: { ...new Counters().values, connections } },
+  status: { ...initialStatus(about, 0), updatedMs, counters: { ...new Counters().values, connections } },
 });
 
 describe("of several workers that ran here", () => {

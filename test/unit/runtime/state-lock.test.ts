@@ -2,7 +2,7 @@ import { readdirSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import { lockState, refusal } from "../../../scripts/runtime/state-lock.ts";
-import { type Claim, type Owner, ownerState } from "../../../worker-agent/state/folder-lock.ts";
+import { type Claim, type OwnerState, ownerState } from "../../../worker-agent/state/folder-lock.ts";
 import { pidSpace, processIdentity } from "../../../worker-agent/state/processes.ts";
 import { temporaryFolder } from "../../temporary-folder.ts";
 
@@ -17,7 +17,7 @@ const claim: Claim = {
 };
 
 describe("what a claim says of its runner", () => {
-  it.each<[what: string, space: string, identityNow: string | undefined, fileAgeMs: number, want: Owner]>([
+  it.each<[what: string, space: string, identityNow: string | undefined, fileAgeMs: number, want: OwnerState]>([
     ["the same start of the same pid lives", "host/pid:[1]", "boot/100", 0, "alive"],
     ["it lives however old its file is", "host/pid:[1]", "boot/100", 1e9, "alive"],
     ["nobody has that pid", "host/pid:[1]", undefined, 0, "ended"],

@@ -1,3 +1,4 @@
+import { formatDuration } from "../format-duration.ts";
 import type { AgentStatus } from "./status-file.ts";
 
 export type IdleReason = {
@@ -53,7 +54,7 @@ export function idleReason(status: AgentStatus, alive: boolean, nowMs: number): 
   }
   if (active > 0) return { code: "working", message: "It works, and has free slots: no further job waits for it." };
   const names = models.map(({ name }) => name).join(", ");
-  const since = duration(nowMs - quietSinceMs(status, nowMs));
+  const since = formatDuration(nowMs - quietSinceMs(status, nowMs));
   const quiet = `The pool has sent no job for ${names} for ${since}.`;
   if (elsewhere === null) {
     const message = `${quiet} Either nobody asks, or they ask for other models: the pool's operator sees which.`;
@@ -64,20 +65,11 @@ export function idleReason(status: AgentStatus, alive: boolean, nowMs: number): 
     return { code: "no-job-for-its-models", message };
   }
   const asked = elsewhere.jobs === 1 ? "one request" : `${elsewhere.jobs} requests`;
-  const message = `${quiet} Meanwhile ${asked} came for other models, the last ${duration(nowMs - elsewhere.lastMs)} ago: the pool's operator sees for which. Serve one of them with --model.`;
+  const message = `${quiet} Meanwhile ${asked} came for other models, the last ${formatDuration(nowMs - elsewhere.lastMs)} ago: the pool's operator sees for which. Serve one of them with --model.`;
   return { code: "not-the-model-asked-for", message };
 }
 
 /** Since when it could have got a job and got none. */
 export function quietSinceMs({ connectedSinceMs, lastJob }: AgentStatus, nowMs: number): number {
   return Math.max(connectedSinceMs ?? nowMs, lastJob?.endedMs ?? 0);
-}
-
-/** Pure: a time span in its two largest units, for example `2 h 5 min`. */
-export function duration(ms: number): string {
-  const s = Math.max(0, Math.floor(ms / 1_000));
-  const [days, hours, minutes] = [Math.floor(s / 86_400), Math.floor(s / 3_600) % 24, Math.floor(s / 60) % 60];
-  if (days > 0) return `${days} d ${hours} h`;
-  if (hours > 0) return `${hours} h ${minutes} min`;
-  return minutes > 0 ? `${minutes} min ${s % 60} s` : `${s} s`;
 }

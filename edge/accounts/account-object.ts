@@ -3,7 +3,7 @@ import type { ClientKeyRow } from "../../schema/db/client-keys.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import { within } from "../limits/within.ts";
-import { type HeldRecords, Outbox } from "../record/outbox.ts";
+import { type HeldRecords, RecordOutbox } from "../record/record-outbox.ts";
 import { sameRow } from "../record/same-row.ts";
 import type { AccountAdmission, AccountCharge, AccountLookup, AccountRpc } from "./account-rpc.ts";
 import {
@@ -22,14 +22,14 @@ const SAVE_AFTER_MS = 1_000;
 
 /** One object per client key (docs/spec/pool.md#shape): its record, its limits, its stream slots. The rules are in `admission-rules.ts`. */
 export class Account extends DurableObject<Env> implements AccountRpc {
-  readonly #outbox: Outbox;
+  readonly #outbox: RecordOutbox;
   #key: ClientKeyRow | undefined;
   #traffic: Traffic | undefined;
   #saveTimer: ReturnType<typeof setTimeout> | null = null;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
-    this.#outbox = new Outbox(ctx.storage, env.DB);
+    this.#outbox = new RecordOutbox(ctx.storage, env.DB);
     this.#key = ctx.storage.kv.get<ClientKeyRow>("key");
     this.#traffic = ctx.storage.kv.get<Traffic>("traffic");
     // What a crash left behind between the commit and D1.

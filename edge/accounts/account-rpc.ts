@@ -1,6 +1,6 @@
 /** The interfaces of an `Account`: one for each group of callers. Types only. */
 import type { ClientKeyRow } from "../../schema/db/client-keys.ts";
-import type { HeldRecords } from "../record/outbox.ts";
+import type { HeldRecords } from "../record/record-outbox.ts";
 import type { Admission, AskedAdmission, Charge, LookupAdmission } from "./admission-rules.ts";
 
 type InvalidKey = { ok: false; code: "auth/invalid-key" };

@@ -2,11 +2,12 @@ import { DurableObject } from "cloudflare:workers";
 import type { MintedKey } from "../../schema/crypto/api-keys.ts";
 import type { AdminTokenRow } from "../../schema/db/admin-tokens.ts";
 import type { ErrorCode } from "../../schema/wire/errors.ts";
+import { draft, type EventDraft } from "../../schema/wire/event-registry.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
-import { EventOutbox } from "../events/event-outbox.ts";
 import { within } from "../limits/within.ts";
-import { type HeldRecords, Outbox } from "../record/outbox.ts";
+import { EventOutbox } from "../record/event-outbox.ts";
+import { type HeldRecords, RecordOutbox } from "../record/record-outbox.ts";
 import { sameRow } from "../record/same-row.ts";
 import { nextTimeOf, withSuccessors } from "./successor-rules.ts";
 
@@ -30,20 +31,18 @@ export interface RevokedToken {
   recorded: boolean;
 }
 
-type AdminEvent = "admin_created" | "admin_rotated" | "admin_revoked";
-
 /**
  * One object per pool: who may administer it, by name. Only tokens that this pool made are brought here. It decides and
  * commits; D1 and the event log are told through its two outboxes, and need not be there.
  */
 export class AdminTokens extends DurableObject<Env> {
-  readonly #outbox: Outbox;
+  readonly #outbox: RecordOutbox;
   readonly #events: EventOutbox;
   readonly #rows: Map<string, AdminTokenRow>;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
-    this.#outbox = new Outbox(ctx.storage, env.DB);
+    this.#outbox = new RecordOutbox(ctx.storage, env.DB);
     this.#events = new EventOutbox(ctx.storage, env, "admins_untold");
     ctx.storage.sql.exec(
       "CREATE TABLE IF NOT EXISTS admin_tokens (id TEXT PRIMARY KEY, row TEXT NOT NULL) WITHOUT ROWID",
@@ -65,7 +64,7 @@ export class AdminTokens extends DurableObject<Env> {
     if (living.some((row) => row.name === name)) return { ok: false, code: "admins/name-taken" };
     if (living.length >= LIMITS.adminTokens) return { ok: false, code: "admins/too-many" };
     const row = fresh(minted, name, by.name, nextTimeOf(name, [...this.#rows.values()], Date.now()));
-    this.#save([row], () => this.#tell("admin_created", { admin: row.id, by: by.tokenId }));
+    this.#save([row], [draft("admin_created", { admin: row.id, by: by.tokenId })]);
     await this.#settled();
     return { ok: true, row };
   }
@@ -76,8 +75,9 @@ export class AdminTokens extends DurableObject<Env> {
     if (!old || old.revokedAtMs !== null) return { ok: false, code: "admins/not-found" };
     const nowMs = nextTimeOf(old.name, [...this.#rows.values()], Date.now());
     const row = fresh(minted, old.name, by.name, nowMs);
-    this.#save([{ ...old, revokedBy: by.name, revokedAtMs: nowMs }, row], () =>
-      this.#tell("admin_rotated", { admin: row.id, replaces: id, by: by.tokenId }),
+    this.#save(
+      [{ ...old, revokedBy: by.name, revokedAtMs: nowMs }, row],
+      [draft("admin_rotated", { admin: row.id, replaces: id, by: by.tokenId })],
     );
     await this.#settled();
     return { ok: true, row };
@@ -94,9 +94,10 @@ export class AdminTokens extends DurableObject<Env> {
     const living = withSuccessors(row, [...this.#rows.values()]).filter((each) => each.revokedAtMs === null);
     if (living.length > 0) {
       const revoked = living.map((each) => ({ ...each, revokedBy: by.name, revokedAtMs: nowMs }));
-      this.#save(revoked, () => {
-        for (const each of revoked) this.#tell("admin_revoked", { admin: each.id, by: by.tokenId });
-      });
+      this.#save(
+        revoked,
+        revoked.map(({ id: admin }) => draft("admin_revoked", { admin, by: by.tokenId })),
+      );
     }
     const recorded = await this.#settled();
     return { revokedAtMs: row.revokedAtMs ?? nowMs, revokedNow: living.map((each) => each.id), recorded };
@@ -106,7 +107,7 @@ export class AdminTokens extends DurableObject<Env> {
   async restore(rows: AdminTokenRow[]): Promise<boolean> {
     const other = rows.some((row) => !sameRow(this.#rows.get(row.id) ?? row, row));
     if (other) return false;
-    this.#save(rows);
+    this.#save(rows, []);
     await this.#settled();
     return true;
   }
@@ -117,15 +118,15 @@ export class AdminTokens extends DurableObject<Env> {
 
   /** How many changes our log has not heard of. */
   untold(): number {
-    return this.#events.waiting();
+    return this.#events.pending();
   }
 
   override async alarm(): Promise<void> {
     await this.#flush();
   }
 
-  /** One transaction: the rows, what D1 is to have of them, and what the log is to hear. */
-  #save(rows: AdminTokenRow[], tell: () => void = () => {}): void {
+  /** One transaction: the rows, their copies for D1, and the events for the log. */
+  #save(rows: AdminTokenRow[], events: EventDraft[]): void {
     this.ctx.storage.transactionSync(() => {
       for (const row of rows) {
         this.ctx.storage.sql.exec(
@@ -135,13 +136,9 @@ export class AdminTokens extends DurableObject<Env> {
         );
         this.#outbox.put("admin_tokens", row);
       }
-      tell();
+      for (const event of events) this.#events.put(event);
     });
     for (const row of rows) this.#rows.set(row.id, row);
-  }
-
-  #tell(type: AdminEvent, payload: Record<string, string>): void {
-    this.#events.put({ type, visibility: "private", payload });
   }
 
   /** Whether D1 has it all: for a while an admin waits for that. */
@@ -153,7 +150,7 @@ export class AdminTokens extends DurableObject<Env> {
 
   /** What does not get through now, the alarm sends. */
   async #flush(): Promise<boolean> {
-    const [recorded] = await Promise.all([this.#outbox.flush(), this.#events.flush().catch(() => {})]);
+    const [recorded] = await Promise.all([this.#outbox.flush(), this.#events.flush()]);
     const nowMs = Date.now();
     const due = [this.#outbox.dueAtMs(nowMs), this.#events.dueAtMs(nowMs)].filter((atMs) => atMs !== null);
     if (due.length > 0) await this.ctx.storage.setAlarm(Math.min(...due));

@@ -3,20 +3,20 @@ import { hash } from "node:crypto";
 import { fromBase64, toHex } from "../../schema/crypto/bytes.ts";
 import { nodeIdOf, openEvent, signCheckpoint, signEvent } from "../../schema/crypto/signed-event.ts";
 import type { EventRow } from "../../schema/db/events.ts";
+import { draft } from "../../schema/wire/event-registry.ts";
 import {
   type Audience,
   audience,
   type EventBody,
-  type EventType,
   type HybridTime,
   type SignedCheckpoint,
   type SignedEvent,
-  type Visibility,
 } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import { type PoolKeys, poolKeys } from "../identity/pool-keys.ts";
-import { type HeldRecords, Outbox } from "../record/outbox.ts";
+import type { StoredDraft } from "../record/event-outbox.ts";
+import { type HeldRecords, RecordOutbox } from "../record/record-outbox.ts";
 import { arrive, type TakeResult } from "./arrival.ts";
 import { checkpointRow } from "./checkpoint-row.ts";
 import { type ClockRefusal, clockRefusal } from "./clock-guard-rules.ts";
@@ -27,15 +27,6 @@ import { isQuotaSpent, type OriginUse, rowBytes } from "./origin-quota-rules.ts"
 import { OriginUsage } from "./origin-usage.ts";
 import { BringerRates, eventsWorth } from "./sender-rate-rules.ts";
 import { audiencesOf, mayRelay } from "./visibility-rules.ts";
-
-/** What this pool has to say. Nothing that law may want erased belongs into a payload (docs/spec/events.md#events). */
-export interface EventDraft {
-  type: EventType;
-  visibility: Visibility;
-  payload: EventBody["payload"];
-  /** Of whoever may have to say it again, not knowing whether it was heard: under one key the log has one event. */
-  key?: string;
-}
 
 export interface EventPage {
   events: SequencedEvent[];
@@ -88,14 +79,14 @@ export interface TakenAtRate {
 
 /** Drafts of one caller, and how to answer it. */
 interface Waiting {
-  drafts: EventDraft[];
+  drafts: StoredDraft[];
   resolve(appended: Appended): void;
   reject(error: unknown): void;
 }
 
 /** An event of ours that is signed and not yet in the log. */
 interface Signed {
-  draft: EventDraft;
+  draft: StoredDraft;
   wire: SignedEvent;
   hlc: Clock;
 }
@@ -115,7 +106,7 @@ interface Arrival {
  * `visibility-rules.ts`; this shell owns the keys, the tables, time, and who waits for the next event.
  */
 export class EventLog extends DurableObject<Env> {
-  readonly #outbox: Outbox;
+  readonly #outbox: RecordOutbox;
   readonly #ledger: EventLedger;
   readonly #usage: OriginUsage;
   #state: LogState;
@@ -133,7 +124,7 @@ export class EventLog extends DurableObject<Env> {
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
-    this.#outbox = new Outbox(ctx.storage, env.DB);
+    this.#outbox = new RecordOutbox(ctx.storage, env.DB);
     this.#ledger = new EventLedger(ctx.storage.sql);
     this.#usage = new OriginUsage(ctx.storage.sql);
     const stored = this.#ledger.state();
@@ -153,7 +144,7 @@ export class EventLog extends DurableObject<Env> {
    * key is known is answered with the event that it became, and changes nothing. While our clock is not believed nothing
    * is appended: whoever has something to tell keeps it.
    */
-  async append(drafts: EventDraft[]): Promise<Appended> {
+  async append(drafts: StoredDraft[]): Promise<Appended> {
     const waiting = this.#waiting.reduce((sum, each) => sum + each.drafts.length, drafts.length);
     if (waiting > LIMITS.eventDrafts) throw new Error("too many events wait for the log");
     const { promise, resolve, reject } = Promise.withResolvers<Appended>();
@@ -242,11 +233,11 @@ export class EventLog extends DurableObject<Env> {
       const log_id = randomLogId();
       const clock = clockAnew ? { physical_us: wallUs(nowMs), logical: 0 } : this.#clock;
       const started = clockAnew ? startAnew(this.#state, log_id, clock) : { ...this.#state, logId: log_id, clock };
-      const payload = { by, log_id, before, ...(clockAnew && { starts: started.starts }) };
+      const starts = clockAnew ? started.starts : undefined;
       const hlc = tick(clock, wallUs(nowMs));
-      const draft: EventDraft = { type: "log_started", visibility: "private", payload };
+      const event = draft("log_started", { by, log_id, before, ...(starts && { starts }) });
       const signedAfter = this.#state;
-      const wire = await signEvent(keys.signer, { ...draft, hlc });
+      const wire = await signEvent(keys.signer, { ...event, hlc });
       // Something came while it was signed, or is being signed: the new log begins after that.
       if (this.#state !== signedAfter || this.#writing) {
         await scheduler.wait(NEW_LOG_RETRY_MS);
@@ -255,7 +246,7 @@ export class EventLog extends DurableObject<Env> {
       this.#commit(() => {
         this.#state = started;
         this.#clock = hlc;
-        this.#place({ draft, wire, hlc }, originOf(keys));
+        this.#place({ draft: event, wire, hlc }, originOf(keys));
       });
       return { ok: true, log_id, before };
     }
@@ -287,8 +278,8 @@ export class EventLog extends DurableObject<Env> {
       this.#state = { ...this.#state, confirmedUs: wallUs(now_ms) };
     });
     this.#witnesses = [];
-    const payload = { by, refused, last_ms, now_ms, peers_ahead };
-    await this.append([{ type: "clock_confirmed", visibility: "private", payload }]);
+    const named = peers_ahead.slice(0, LIMITS.clockWitnessesLogged);
+    await this.append([draft("clock_confirmed", { by, refused, last_ms, now_ms, peers_ahead: named })]);
     this.#arm();
     return this.clock();
   }
@@ -408,7 +399,7 @@ export class EventLog extends DurableObject<Env> {
   }
 
   /** The clock ticks for each before anything waits, so that times have the order of the log. */
-  #sign({ signer }: PoolKeys, drafts: EventDraft[], nowMs: number): Promise<Signed[]> {
+  #sign({ signer }: PoolKeys, drafts: StoredDraft[], nowMs: number): Promise<Signed[]> {
     const timed = drafts.map((draft) => {
       this.#clock = tick(this.#clock, wallUs(nowMs));
       return { draft, hlc: this.#clock };

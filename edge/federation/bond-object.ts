@@ -3,13 +3,8 @@ import { fromHex, toBase64 } from "../../schema/crypto/bytes.ts";
 import { idOfPublicKey } from "../../schema/crypto/ids.ts";
 import { verifyLivenessAnswer } from "../../schema/crypto/liveness-proof.ts";
 import type { PeerRow } from "../../schema/db/peers.ts";
-import {
-  type EventType,
-  type PeerAudience,
-  type SignedCheckpoint,
-  type SignedEvent,
-  streamQuery,
-} from "../../schema/wire/events.ts";
+import { draft } from "../../schema/wire/event-registry.ts";
+import { type PeerAudience, type SignedCheckpoint, type SignedEvent, streamQuery } from "../../schema/wire/events.ts";
 import {
   type Card,
   type FederationPolicy,
@@ -20,12 +15,12 @@ import {
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import { checkpointRow } from "../events/checkpoint-row.ts";
-import { EventOutbox } from "../events/event-outbox.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
 import { OneAlarm } from "../limits/one-alarm.ts";
 import { within } from "../limits/within.ts";
 import { EVENT_LOG, PEER_REGISTRY } from "../object-names.ts";
-import { Outbox } from "../record/outbox.ts";
+import { EventOutbox } from "../record/event-outbox.ts";
+import { RecordOutbox } from "../record/record-outbox.ts";
 import type { Unavailability } from "./delivery/availability-rules.ts";
 import { DeliveryQueue, type GiveUpReason, type Message } from "./delivery/delivery-queue.ts";
 import { PeerChannel } from "./delivery/peer-channel.ts";
@@ -57,7 +52,7 @@ export type Admitted =
 
 /** What of a peer is in tables. */
 interface PeerTables {
-  outbox: Outbox;
+  outbox: RecordOutbox;
   events: EventOutbox;
   deliveries: DeliveryQueue;
   admissions: Admissions;
@@ -178,12 +173,12 @@ export class Bond extends DurableObject<Env> {
     const events = new EventOutbox(storage, this.env, "untold", (event, { type, visibility }) => {
       if (visibility === "direct") this.#queueDirect(event, type);
     });
-    const outbox = new Outbox(storage, this.env.DB);
+    const outbox = new RecordOutbox(storage, this.env.DB);
     this.#tables = { outbox, events, deliveries, admissions: new Admissions(storage) };
     return this.#tables;
   }
 
-  get #outbox(): Outbox {
+  get #outbox(): RecordOutbox {
     return this.#open().outbox;
   }
 
@@ -301,8 +296,8 @@ export class Bond extends DurableObject<Env> {
     if (this.#trust === null || this.#trust.receivedAt === null || peer === undefined) return;
     const { granted } = this.#trust;
     this.#change({ ...this.#trust, received: 0, receivedAt: null }, () => {
-      const payload = { peer, by, from: granted, to: granted, received: 0 };
-      this.#events.put({ type: "trust_changed", visibility: "private", payload });
+      const payload = { peer, by, from: granted, to: granted, received: 0 as const };
+      this.#events.put(draft("trust_changed", payload));
     });
     await this.#settle();
   }
@@ -354,10 +349,10 @@ export class Bond extends DurableObject<Env> {
       if (!fresh) return this.#sayGrantAgain();
       // Our log hears of a stranger when somebody here decides about it.
       if (by.admin === null && !wasRemoved) return this.#grants.met();
-      this.#events.put({ type: "peer_handshake", visibility: "private", payload: { peer: atomId, by: by.admin } });
+      this.#events.put(draft("peer_handshake", { peer: atomId, by: by.admin }));
       // It may still count on what we granted before we removed it.
       const payload = { peer: atomId, level: step.trust.granted };
-      if (wasRemoved) this.#events.put({ type: "trust_granted", visibility: "direct", payload });
+      if (wasRemoved) this.#events.put(draft("trust_granted", payload));
     });
     // To our admin it has just answered; whether one that comes by itself can be called is to be seen.
     if (by.admin !== null) this.#line.met();
@@ -390,12 +385,9 @@ export class Bond extends DurableObject<Env> {
       this.#grants.release();
       this.#decidedBy = admin.name;
       this.ctx.storage.kv.put("decidedBy", admin.name);
-      this.#events.put({
-        type: "trust_changed",
-        visibility: "private",
-        payload: { peer, by: admin.tokenId, from: before, to: level },
-      });
-      this.#events.put({ type: "trust_granted", visibility: "direct", payload: { peer, level } });
+      const { received } = step.trust;
+      this.#events.put(draft("trust_changed", { peer, by: admin.tokenId, from: before, to: level, received }));
+      this.#events.put(draft("trust_granted", { peer, level }));
     });
     await this.#settledSoon();
     return step;
@@ -408,14 +400,14 @@ export class Bond extends DurableObject<Env> {
   async remove(by: string): Promise<{ recorded: boolean } | null> {
     const peer = this.#identity?.atomId;
     if (this.#trust === null || this.#trust.removedAtMs !== null || peer === undefined) return null;
-    const { granted: before } = this.#trust;
+    const { granted: before, received } = this.#trust;
     const counts = wasTold(this.#trust);
     this.#change(remove(this.#trust, Date.now()), () => {
       this.#stay();
       this.#deliveries.clear();
       this.#grants.release();
-      this.#events.put({ type: "trust_changed", visibility: "private", payload: { peer, by, from: before, to: null } });
-      if (counts) this.#events.put({ type: "trust_granted", visibility: "direct", payload: { peer, level: 0 } });
+      this.#events.put(draft("trust_changed", { peer, by, from: before, to: null, received }));
+      if (counts) this.#events.put(draft("trust_granted", { peer, level: 0 }));
     });
     await this.#settledSoon();
     peersChanged();
@@ -511,8 +503,8 @@ export class Bond extends DurableObject<Env> {
     const { kv } = this.ctx.storage;
     kv.put("givenUp", (kv.get<number>("givenUp") ?? 0) + 1);
     for (const { event } of body.events) {
-      const payload = { peer, content_id: event.content_id, reason };
-      this.#events.put({ type: "delivery_given_up", visibility: "private", payload });
+      const { content_id } = event;
+      if (peer !== undefined) this.#events.put(draft("delivery_given_up", { peer, content_id, reason }));
       const isGrant = event.content_id === kv.get<SignedEvent>(LAST_GRANT)?.content_id;
       // One that answered that it will never take it is not asked again.
       if (!isGrant || reason !== "tries") continue;
@@ -564,7 +556,7 @@ export class Bond extends DurableObject<Env> {
     if (this.#trust === null || peer === undefined) return;
     this.#change(this.#trust, () => {
       save();
-      this.#events.put({ type: `circuit_${change}`, visibility: "private", payload: { peer } });
+      this.#events.put(draft(`circuit_${change}`, { peer }));
     });
     if (change === "closed") this.#back();
     else this.ctx.waitUntil(this.#settle());
@@ -616,7 +608,7 @@ export class Bond extends DurableObject<Env> {
     const said = this.ctx.storage.kv.get<SignedEvent>(LAST_GRANT);
     const payload = { peer, level: this.#trust.granted };
     if (said !== undefined) this.#queueDirect(said, "trust_granted");
-    else this.#events.put({ type: "trust_granted", visibility: "direct", payload });
+    else this.#events.put(draft("trust_granted", payload));
   }
 
   #startedOver(save: () => void): void {
@@ -634,21 +626,19 @@ export class Bond extends DurableObject<Env> {
       save();
       // Both, beside our own: who asks for evidence of a log finds it in one place, whoever wrote the log.
       for (const said of proof) this.#outbox.put("checkpoints", checkpointRow(said, Date.now()));
-      this.#events.put({
-        type: "peer_equivocated",
-        visibility: "private",
-        payload: { peer, audience, checkpoints: proof },
-      });
+      if (peer !== undefined) {
+        this.#events.put(draft("peer_equivocated", { peer, audience, checkpoints: [...proof] }));
+      }
     });
     this.#rearm(Date.now() + LIMITS.outboxRetryMinMs);
     this.ctx.waitUntil(this.#settle());
   }
 
   #cannotFollow(audience: PeerAudience, { reason, sinceMs: since_ms }: Unfollowable, save: () => void): void {
-    const payload = { peer: this.#identity?.atomId, audience, reason, since_ms };
+    const peer = this.#identity?.atomId;
     this.ctx.storage.transactionSync(() => {
       save();
-      this.#events.put({ type: "peer_unfollowable", visibility: "private", payload });
+      if (peer !== undefined) this.#events.put(draft("peer_unfollowable", { peer, audience, reason, since_ms }));
     });
     this.#rearm(Date.now() + LIMITS.outboxRetryMinMs);
     this.ctx.waitUntil(this.#settle());
@@ -777,7 +767,7 @@ export class Bond extends DurableObject<Env> {
       waitingSinceMs: this.#deliveries.waitingSinceMs(),
       absence: this.#line.absence(),
       givenUp: this.ctx.storage.kv.get<number>("givenUp") ?? 0,
-      untold: this.#events.waiting(),
+      untold: this.#events.pending(),
       records: this.#outbox.held(),
       behind: this.#sync.behind(),
       isUnfollowable:
@@ -794,7 +784,7 @@ export class Bond extends DurableObject<Env> {
   }
 
   /** docs/spec/federation.md#delivery: `direct` events are queued, each on its own; of grants the last one said is all that counts (docs/spec/federation.md#trust). */
-  #queueDirect(event: SignedEvent, type: EventType): void {
+  #queueDirect(event: SignedEvent, type: string): void {
     if (this.#trust === null) return;
     if (type === "trust_granted") this.ctx.storage.kv.put(LAST_GRANT, event);
     const message = { target: "/api/federation/events", body: { events: [{ event, ttl: 0 }] } };

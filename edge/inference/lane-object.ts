@@ -12,7 +12,7 @@ import type { ErrorDetails } from "../http/error-body.ts";
 import { errorResponse } from "../http/errors.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
 import { within } from "../limits/within.ts";
-import { type HeldRecords, Outbox } from "../record/outbox.ts";
+import { type HeldRecords, RecordOutbox } from "../record/record-outbox.ts";
 import { sameRow } from "../record/same-row.ts";
 import { LANE_CONNECT_URL } from "../workers/connect-request.ts";
 import type { ConnectedWorker } from "../workers/connected-worker.ts";
@@ -80,7 +80,7 @@ const TICK_MS = 100;
  * the sockets in `worker-sockets.ts`; this shell owns the clients' answers, time, and the records.
  */
 export class Lane extends DurableObject<Env> implements LaneRpc {
-  readonly #outbox: Outbox;
+  readonly #outbox: RecordOutbox;
   readonly #tokens: TokenLedger;
   readonly #sockets: WorkerSockets;
   readonly #presence: PresenceLog;
@@ -104,7 +104,7 @@ export class Lane extends DurableObject<Env> implements LaneRpc {
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
-    this.#outbox = new Outbox(ctx.storage, env.DB);
+    this.#outbox = new RecordOutbox(ctx.storage, env.DB);
     this.#tokens = new TokenLedger(ctx.storage.sql);
     this.#presence = new PresenceLog(ctx, env);
     this.#metrics = restoreMetrics(ctx.storage.kv.get<LaneMetrics>("metrics"));

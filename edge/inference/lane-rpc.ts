@@ -6,7 +6,7 @@ import type { RecordRow } from "../../schema/db/record-tables.ts";
 import type { WorkerTokenRow } from "../../schema/db/workers.ts";
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import type { JobKind, JobRequest } from "../../schema/wire/worker-frames.ts";
-import type { HeldRecords } from "../record/outbox.ts";
+import type { HeldRecords } from "../record/record-outbox.ts";
 import type { ConnectedWorker } from "../workers/connected-worker.ts";
 import type { AnswerDialect } from "./formats/answer-format.ts";
 import type { ModelLoad } from "./jobs/served-models-rules.ts";

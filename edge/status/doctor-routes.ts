@@ -11,7 +11,7 @@ import { within } from "../limits/within.ts";
 import { EVENT_LOG as THE_LOG, PEER_REGISTRY as THE_PEERS } from "../object-names.ts";
 import { readFederationPolicy } from "../pool/federation-check.ts";
 import { poolSettings, untoldPolicyChanges } from "../pool/pool-policy.ts";
-import type { HeldRecords } from "../record/outbox.ts";
+import type { HeldRecords } from "../record/record-outbox.ts";
 import { allLanes } from "../workers/lane-for.ts";
 import { appliedMigrations } from "./store.ts";
 

@@ -4,6 +4,8 @@ import { LIMITS } from "./limits.ts";
 /** Events and checkpoints (docs/spec/events.md#events). What is signed is the JCS of these; `schema/crypto/signed-event.ts` checks that. */
 const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`));
 export const atomId = hex(32);
+export const contentId = hex(32);
+export const logId = hex(16);
 const publicKey = hex(32);
 const signature = hex(64);
 
@@ -14,30 +16,6 @@ export type Visibility = z.infer<typeof visibility>;
 /** Each has a sequence and a chain of its own; `all` is the operator's whole log and no peer's. */
 export const audience = z.enum(["all", "public", "peers"]);
 export type Audience = z.infer<typeof audience>;
-
-/** What this pool writes. */
-export const eventTypeOfOurs = z.enum([
-  "worker_joined",
-  "worker_left",
-  "peer_handshake",
-  "trust_granted",
-  "trust_changed",
-  "policy_changed",
-  "admin_created",
-  "admin_rotated",
-  "admin_revoked",
-  "record_imported",
-  "log_started",
-  "clock_confirmed",
-  "circuit_opened",
-  "circuit_closed",
-  "delivery_given_up",
-  "peer_equivocated",
-  "peer_unfollowable",
-  "overview",
-  "peer_status",
-]);
-export type EventType = z.infer<typeof eventTypeOfOurs>;
 
 /** A type that we do not know is data of a pool that is newer than this one, not an error. */
 const eventType = z.string().regex(new RegExp(`^[a-z][a-z0-9_]{0,${LIMITS.eventTypeChars - 1}}$`));
@@ -74,7 +52,7 @@ export const signedEvent = z.strictObject({
   event_bytes: z.string().min(1).max(BASE64_CHARS_OF_EVENT),
   origin_pubkey: publicKey,
   signature,
-  content_id: hex(32),
+  content_id: contentId,
 });
 export type SignedEvent = z.infer<typeof signedEvent>;
 
@@ -86,7 +64,7 @@ export const checkpoint = z.strictObject({
   v: z.literal(1),
   type: z.literal("checkpoint"),
   origin: atomId,
-  log_id: hex(16),
+  log_id: logId,
   audience,
   seq: z.int().nonnegative(),
   chain: hex(32),

@@ -1,7 +1,7 @@
 import * as z from "zod";
-import { atomId, type EventType, hybridTime, signedCheckpoint, type Visibility } from "./events.ts";
+import { atomId, hybridTime, signedCheckpoint } from "./events.ts";
 import { LIMITS } from "./limits.ts";
-import { modelName, unicodeText } from "./worker-frames.ts";
+import { unicodeText } from "./worker-frames.ts";
 
 /**
  * What pools say to one another (docs/spec/federation.md#endpoints), and an operator of peers. Our own shapes are strict; those that the existing
@@ -184,30 +184,6 @@ export type GrantableLevel = z.infer<typeof grantableLevel>;
 
 /** The payload of a grant, a `direct` event: its origin grants `level` to `peer`. */
 export const grantPayload = z.strictObject({ peer: atomId, level: trustLevel });
-
-// ---- What leaves this pool towards others (docs/spec/events.md#events)
-
-/** A worker's id is made of its key, as a pool's. */
-const workerId = hex(32);
-
-/** Each type of event that is not private: whom it goes to, and what it says. FEDERATION.md shows all of them. */
-export const SHARED_EVENTS = {
-  trust_granted: { visibility: "direct", payload: grantPayload },
-  worker_joined: {
-    visibility: "peers",
-    payload: z.strictObject({ worker: workerId, models: z.array(modelName).max(LIMITS.modelsPerWorker) }),
-  },
-  worker_left: { visibility: "peers", payload: z.strictObject({ worker: workerId }) },
-} as const satisfies Partial<Record<EventType, { visibility: Visibility; payload: z.ZodType }>>;
-
-type SharedType = keyof typeof SHARED_EVENTS;
-export type SharedEvent = {
-  [Type in SharedType]: {
-    type: Type;
-    visibility: (typeof SHARED_EVENTS)[Type]["visibility"];
-    payload: z.infer<(typeof SHARED_EVENTS)[Type]["payload"]>;
-  };
-}[SharedType];
 
 // ---- How sync stands, to a peer (docs/spec/events.md#sync)
 

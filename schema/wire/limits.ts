@@ -206,6 +206,8 @@ export const LIMITS = Object.freeze({
   reasoningTokens: 32_768,
 
   adminTokens: 100,
+  /** An imported token may have an id that this pool did not mint. */
+  adminTokenIdChars: 256,
 
   // Federation: signed requests
   /** An isolate asks for federation's switches once within this time, and shares the answer. */
@@ -368,6 +370,8 @@ export const LIMITS = Object.freeze({
   clockJumpMs: 30 * 24 * 60 * 60_000,
   /** Or where the time of so many peers puts the wall clock ahead by more than `clockDriftMs`. */
   clockWitnesses: 2,
+  /** The event `clock_confirmed` names at most so many peers. */
+  clockWitnessesLogged: 100,
   /** What came for a log that does not go on may come again after this. */
   clockRefusedRetryMs: 60_000,
   /** The log hears of one worker's coming and going this often at most. */

@@ -4,7 +4,8 @@ import { generateSecretKey, type Signer, signerFrom } from "../../schema/crypto/
 import { signRegistrationProof } from "../../schema/crypto/registration-proof.ts";
 import { freshNonce, signRequest } from "../../schema/crypto/request-signature.ts";
 import { signEvent } from "../../schema/crypto/signed-event.ts";
-import { type EventType, pushBody, type SignedEvent, type Visibility } from "../../schema/wire/events.ts";
+import type { EventType } from "../../schema/wire/event-registry.ts";
+import { pushBody, type SignedEvent, type Visibility } from "../../schema/wire/events.ts";
 import {
   type Card,
   type GrantableLevel,

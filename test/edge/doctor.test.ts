@@ -2,7 +2,7 @@ import { runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { beforeEach, expect, it, vi } from "vitest";
 import type { Bond } from "../../edge/federation/bond-object.ts";
-import { Outbox } from "../../edge/record/outbox.ts";
+import { RecordOutbox } from "../../edge/record/record-outbox.ts";
 import { FEDERATION_POLICY_DEFAULTS } from "../../schema/wire/federation.ts";
 import { freshPool, type PeerDouble, peerAt, setPolicy } from "./peer-double.ts";
 import { admin, createKey, eventually } from "./support.ts";
@@ -31,7 +31,7 @@ it("looks at each client key's object", async () => {
   }
   expect(await recordsOf("client keys")).toEqual({ waiting: 2, refused: 0 });
   await runInDurableObject(env.ACCOUNT.getByName(one.id), (_account, { storage }) =>
-    new Outbox(storage, env.DB).flush(),
+    new RecordOutbox(storage, env.DB).flush(),
   );
   expect(await recordsOf("client keys")).toEqual({ waiting: 1, refused: 1 });
 });

@@ -10,9 +10,9 @@ import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { TakenEvent } from "../../edge/events/event-ledger.ts";
-import type { EventDraft } from "../../edge/events/event-log-object.ts";
 import { eventsAfter } from "../../edge/events/store.ts";
 import { poolKeys } from "../../edge/identity/pool-keys.ts";
+import type { StoredDraft } from "../../edge/record/event-outbox.ts";
 import { generateSecretKey, type Signer, signerFrom } from "../../schema/crypto/ed25519.ts";
 import {
   equivocation,
@@ -41,7 +41,7 @@ beforeEach(async () => {
 afterEach(() => vi.useRealTimers());
 const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
 
-const draft = (visibility: Visibility = "public", payload: object = {}): EventDraft => ({
+const draft = (visibility: Visibility = "public", payload: object = {}): StoredDraft => ({
   type: "overview",
   visibility,
   payload: { ...payload },
@@ -156,7 +156,7 @@ describe("an event of ours", () => {
 });
 
 describe("a draft with a key", () => {
-  const keyed = (key: string, visibility: Visibility = "public"): EventDraft => ({
+  const keyed = (key: string, visibility: Visibility = "public"): StoredDraft => ({
     ...draft(visibility, { key }),
     key,
   });

@@ -1,7 +1,7 @@
 import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { describe, expect, it } from "vitest";
-import { Outbox } from "../../edge/record/outbox.ts";
+import { RecordOutbox } from "../../edge/record/record-outbox.ts";
 import type { EventRow } from "../../schema/db/events.ts";
 
 /** The log in D1 (docs/spec/events.md#events): what its triggers refuse, and what the outbox may still do. */
@@ -31,7 +31,7 @@ const all = async () => (await env.DB.prepare("SELECT * FROM events ORDER BY seq
 /** An outbox in an object of its own, and whatever D1 it is given. */
 const withOutbox = (name: string, rows: EventRow[], db: D1Database = env.DB) =>
   runInDurableObject(env.ACCOUNT.getByName(name), async (_account, state) => {
-    const outbox = new Outbox(state.storage, db);
+    const outbox = new RecordOutbox(state.storage, db);
     for (const each of rows) outbox.put("events", each);
     const flushed = await outbox.flush();
     const refused = state.storage.sql.exec<{ row: string }>("SELECT row FROM outbox_refused").toArray();

@@ -12,6 +12,7 @@ import { verifyRegistrationProof } from "../../schema/crypto/registration-proof.
 import { freshNonce, readSignedHeaders, signedBytes } from "../../schema/crypto/request-signature.ts";
 import { GENESIS_CHAIN, nextChain, openCheckpoint, openEvent } from "../../schema/crypto/signed-event.ts";
 import { ERRORS, type ErrorCode } from "../../schema/wire/errors.ts";
+import { EVENTS, type EventType } from "../../schema/wire/event-registry.ts";
 import { pullAnswer, pulledEvent, pushAnswer, pushBody } from "../../schema/wire/events.ts";
 import {
   confirmAnswer,
@@ -24,7 +25,6 @@ import {
   peerList,
   registerAnswer,
   registerBody,
-  SHARED_EVENTS,
   syncStatus,
   verifyAnswer,
   verifyBody,
@@ -53,9 +53,9 @@ const SHAPES = {
   pulledEvent,
   syncStatus,
   peerList,
-  trust_granted: SHARED_EVENTS.trust_granted.payload,
-  worker_joined: SHARED_EVENTS.worker_joined.payload,
-  worker_left: SHARED_EVENTS.worker_left.payload,
+  trust_granted: EVENTS.trust_granted.payload,
+  worker_joined: EVENTS.worker_joined.payload,
+  worker_left: EVENTS.worker_left.payload,
 } satisfies Record<string, z.ZodType>;
 type Shape = keyof typeof SHAPES;
 
@@ -131,10 +131,11 @@ describe("what is written", () => {
     ));
 
   it("lists what leaves towards other pools, and to whom, with an example each", () => {
-    const types = Object.entries(SHARED_EVENTS).map(([type, { visibility }]) => [type, visibility]);
+    const shared = Object.entries(EVENTS).filter(([, { visibility }]) => visibility !== "private");
+    const types = shared.map(([type, { visibility }]) => [type, visibility]);
     expect(rows("type").map(([type, visibility]) => [type, visibility])).toEqual(types);
     const examples = blocks.filter(({ is }) => is[0] === "event").map(({ is }) => is[1]);
-    expect(examples).toEqual(Object.keys(SHARED_EVENTS));
+    expect(examples).toEqual(shared.map(([type]) => type));
   });
 
   it("says limits as they are", () => {
@@ -336,7 +337,7 @@ describe("the pool itself", () => {
     const told = new Map(opened.flatMap((each) => (each.ok ? [[each.event.type, each.event] as const] : [])));
     expect([...told.keys()].sort()).toEqual(["trust_granted", "worker_joined"]);
     for (const [type, { visibility, payload }] of told) {
-      const shared = SHARED_EVENTS[type as keyof typeof SHARED_EVENTS];
+      const shared = EVENTS[type as EventType];
       expect(visibility).toBe(shared.visibility);
       expectSameMembers(shared.payload.parse(payload), JSON.parse(block("event", type).text), type);
     }

@@ -4,8 +4,9 @@ import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import type * as z from "zod";
-import { type EventDraft, EventLog } from "../../edge/events/event-log-object.ts";
+import { EventLog } from "../../edge/events/event-log-object.ts";
 import { maySee } from "../../edge/events/visibility-rules.ts";
+import type { StoredDraft } from "../../edge/record/event-outbox.ts";
 import { GENESIS_CHAIN, nextChain, openCheckpoint, openEvent } from "../../schema/crypto/signed-event.ts";
 import {
   type PeerAudience,
@@ -37,7 +38,7 @@ const heads = () => log().heads();
 const trust = (peer: PeerDouble, level: number) => admin("PUT", `/peers/${peer.id}/trust`, { level }, 200);
 const sha256 = (bytes: Uint8Array) => new Uint8Array(createHash("sha256").update(bytes).digest());
 const write = async (visibility: Visibility, payload: object = {}, n = 1): Promise<SignedEvent[]> => {
-  const draft: EventDraft = { type: "overview", visibility, payload: { ...payload } };
+  const draft: StoredDraft = { type: "overview", visibility, payload: { ...payload } };
   const appended = await appendTo(
     log(),
     Array.from({ length: n }, () => draft),

@@ -1,7 +1,7 @@
 import { evictDurableObject, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { expect, it } from "vitest";
-import { Outbox } from "../../edge/record/outbox.ts";
+import { RecordOutbox } from "../../edge/record/record-outbox.ts";
 import { TokenLedger } from "../../edge/workers/token-ledger.ts";
 import { admin, chat, createKey, eventually, invite, ScriptedAgent } from "./support.ts";
 
@@ -48,7 +48,7 @@ it("a lane flushes, when it wakes, what a crash left between its commit and D1",
   const left = `${id}-left-behind`;
   await runInDurableObject(lane, (_lane, state) => {
     const row = new TokenLedger(state.storage.sql).find(id) ?? expect.fail();
-    new Outbox(state.storage, env.DB).put("worker_tokens", { ...row, id: left });
+    new RecordOutbox(state.storage, env.DB).put("worker_tokens", { ...row, id: left });
   });
   await evictDurableObject(lane);
   await lane.overview();

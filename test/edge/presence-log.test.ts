@@ -65,7 +65,7 @@ it("each coming and going is there once, in its order, wherever the lane dies, a
   let run = 0;
   await fc.assert(
     fc.asyncProperty(fc.array(death, { minLength: 1, maxLength: 8 }), async (deaths) => {
-      const workerId = `w${run++}`;
+      const workerId = String(run++).padStart(64, "0");
       const wanted: string[] = [];
       await runInDurableObject(lane(workerId), async (_, state) => {
         let isHere = false;

@@ -1,6 +1,7 @@
 import { env, exports } from "cloudflare:workers";
 import type { AppendedEvent } from "../../edge/events/event-ledger.ts";
-import type { Appended, EventDraft } from "../../edge/events/event-log-object.ts";
+import type { Appended } from "../../edge/events/event-log-object.ts";
+import type { StoredDraft } from "../../edge/record/event-outbox.ts";
 import { concat, toHex, utf8 } from "../../schema/crypto/bytes.ts";
 import { canonicalBytes } from "../../schema/crypto/canonical.ts";
 import { generateSecretKey, type Signer, signerFrom } from "../../schema/crypto/ed25519.ts";
@@ -64,8 +65,8 @@ export function chat(key: ClientKey, body: object = {}, init: RequestInit = {}):
 
 /** Events of ours that the log takes. */
 export async function appendTo(
-  log: { append(drafts: EventDraft[]): Promise<Appended> },
-  drafts: EventDraft[],
+  log: { append(drafts: StoredDraft[]): Promise<Appended> },
+  drafts: StoredDraft[],
 ): Promise<AppendedEvent[]> {
   const told = await log.append(drafts);
   if (!told.ok) throw new Error(told.code);

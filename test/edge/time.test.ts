@@ -1,7 +1,7 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { Outbox } from "../../edge/record/outbox.ts";
+import { RecordOutbox } from "../../edge/record/record-outbox.ts";
 import { CLOSE, LIMITS } from "../../schema/wire/limits.ts";
 import { admin, chat, createKey, eventually, invite, ScriptedAgent } from "./support.ts";
 
@@ -115,7 +115,7 @@ describe("the record", () => {
         prepare: () => ({ bind: () => ({}), run: () => Promise.reject(new Error("away")) }),
         batch: () => Promise.reject(new Error("away")),
       };
-      const outbox = new Outbox(state.storage, away as unknown as D1Database);
+      const outbox = new RecordOutbox(state.storage, away as unknown as D1Database);
       const row = await env.DB.prepare("SELECT id FROM worker_tokens WHERE id = ?").bind(id).first();
       expect(row).toEqual({ id });
       outbox.put("worker_tokens", tokenRow("late-token"));
@@ -132,7 +132,7 @@ describe("the record", () => {
     const key = await createKey();
     const account = env.ACCOUNT.getByName(key.id);
     await runInDurableObject(account, (_account, state) =>
-      new Outbox(state.storage, env.DB).put("worker_tokens", tokenRow("left behind")),
+      new RecordOutbox(state.storage, env.DB).put("worker_tokens", tokenRow("left behind")),
     );
     await evictDurableObject(account);
     await account.lookUp("x");
@@ -142,7 +142,7 @@ describe("the record", () => {
   it("goes on past a row that D1 will never take, and keeps that row", async () => {
     await invite();
     await runInDurableObject(lane(), async (_lane, state) => {
-      const outbox = new Outbox(state.storage, env.DB);
+      const outbox = new RecordOutbox(state.storage, env.DB);
       state.storage.sql.exec("INSERT INTO outbox (table_name, row) VALUES ('no_such_table', '{}')");
       state.storage.sql.exec(
         "INSERT INTO outbox (table_name, row) VALUES ('worker_tokens', '{\"id\":\"half a row\"}')",

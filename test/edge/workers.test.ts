@@ -3,7 +3,7 @@ import { env } from "cloudflare:workers";
 import { describe, expect, it, vi } from "vitest";
 import { Lane } from "../../edge/inference/lane-object.ts";
 import { MAIN_LANE } from "../../edge/object-names.ts";
-import { Outbox } from "../../edge/record/outbox.ts";
+import { RecordOutbox } from "../../edge/record/record-outbox.ts";
 import { HandshakeRates } from "../../edge/workers/handshake-rate-rules.ts";
 import { TokenLedger } from "../../edge/workers/token-ledger.ts";
 import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
@@ -75,7 +75,7 @@ describe("a token that connects over and over", () => {
   });
 
   it("leaves one row of its worker, not one for each time", async () => {
-    const put = vi.spyOn(Outbox.prototype, "put");
+    const put = vi.spyOn(RecordOutbox.prototype, "put");
     const { token } = await invite();
     const signer = await signerFrom(generateSecretKey());
     await ScriptedAgent.serving(token, { signer });

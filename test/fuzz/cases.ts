@@ -4,7 +4,8 @@ import type { EventContent } from "../../schema/crypto/signed-event.ts";
 import { RECORD_ROWS } from "../../schema/db/record-rows.ts";
 import * as adminApi from "../../schema/wire/admin-api.ts";
 import { chatCompletionBody, completionBody, embeddingBody } from "../../schema/wire/client-api.ts";
-import { eventTypeOfOurs, pushBody, visibility } from "../../schema/wire/events.ts";
+import { ACCEPTED_ONLY, EVENTS } from "../../schema/wire/event-registry.ts";
+import { pushBody, visibility } from "../../schema/wire/events.ts";
 import * as federation from "../../schema/wire/federation.ts";
 import { agentFrame, manifest } from "../../schema/wire/worker-frames.ts";
 import { fromSchema } from "./from-schema.ts";
@@ -151,7 +152,7 @@ const bent = fc.oneof(
   },
 );
 const content = fc.record({
-  type: fc.oneof(fc.constantFrom(...eventTypeOfOurs.options), fc.constantFrom("overview", "trust_granted", "x")),
+  type: fc.oneof(fc.constantFrom(...Object.keys(EVENTS)), fc.constantFrom(...ACCEPTED_ONLY, "trust_granted", "x")),
   visibility: fc.constantFrom(...visibility.options),
   payload: fc.dictionary(fc.constantFrom("peer", "level", "a", "__proto__"), fc.jsonValue({ maxDepth: 3 }), {
     maxKeys: 3,

@@ -1,10 +1,11 @@
+import { draft } from "../../../schema/wire/event-registry.ts";
 import type { EventBody, HybridTime, SignedEvent } from "../../../schema/wire/events.ts";
 import type { FederationPolicy, TrustLevel } from "../../../schema/wire/federation.ts";
 import type { Env } from "../../env.ts";
 import { arrive } from "../../events/arrival.ts";
 import { NEVER } from "../../events/clock-rules.ts";
-import type { EventOutbox } from "../../events/event-outbox.ts";
 import { EVENT_LOG } from "../../object-names.ts";
+import type { EventOutbox } from "../../record/event-outbox.ts";
 import { type Arrival, type EventRefusal, grantedLevel, originRefusal } from "../sync/sync-machine.ts";
 import { type GrantStep, type PeerTrust, receiveGrant } from "./trust-rules.ts";
 
@@ -141,19 +142,18 @@ export class ReceivedGrants {
   #tell(before: PeerTrust, { granted: to, received }: PeerTrust): void {
     const peer = this.#owner.peer();
     const events = this.#owner.events();
-    const payload = { peer, by: null, from: before.granted, to, received };
+    if (peer === undefined) return;
     // A grant that says the same again has a new clock and nothing else, and our log has the grant itself.
     const isNews = to !== before.granted || received !== before.received;
-    if (isNews) events.put({ type: "trust_changed", visibility: "private", payload });
+    if (isNews) events.put(draft("trust_changed", { peer, by: null, from: before.granted, to, received }));
     // Without `require_mutual` this pool answers by itself, and the peer hears of it.
-    if (peer !== undefined && to !== before.granted)
-      events.put({ type: "trust_granted", visibility: "direct", payload: { peer, level: to } });
+    if (to !== before.granted) events.put(draft("trust_granted", { peer, level: to }));
   }
 
   #release(): void {
     const { isMet, grant } = this.#unlogged();
-    const payload = { peer: this.#owner.peer(), by: null };
-    if (isMet) this.#owner.events().put({ type: "peer_handshake", visibility: "private", payload });
+    const peer = this.#owner.peer();
+    if (isMet && peer !== undefined) this.#owner.events().put(draft("peer_handshake", { peer, by: null }));
     if (grant !== undefined) this.#put({ grant, isReleased: true });
     else this.#kv.delete(UNLOGGED);
   }

@@ -1,7 +1,7 @@
-import type { SharedEvent } from "../../../schema/wire/federation.ts";
+import { draft, type EventDraft } from "../../../schema/wire/event-registry.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Env } from "../../env.ts";
-import { EventOutbox } from "../../events/event-outbox.ts";
+import { EventOutbox } from "../../record/event-outbox.ts";
 import type { ServingWorker } from "../../workers/worker-sockets.ts";
 import { came, changes, nextChangeMs, type PresenceChange, type Presences, went } from "./worker-presence-rules.ts";
 
@@ -55,7 +55,7 @@ export class PresenceLog {
       // In the same turn, and so in the same commit: whatever ends us before the log has it, an alarm tells it.
       this.#ctx.waitUntil(this.#ctx.storage.setAlarm(nowMs + LIMITS.outboxRetryMinMs));
     }
-    if (!this.#events.isEmpty()) this.#ctx.waitUntil(this.#events.flush().catch(notLogged));
+    if (this.#events.pending() > 0) this.#ctx.waitUntil(this.#events.flush());
   }
 
   /** With what is to be said of it. Those that have been forgotten meanwhile leave no row behind. */
@@ -79,15 +79,7 @@ export class PresenceLog {
 }
 
 /** Shown to peers at trust 3: nothing of a worker but its id and what it serves. */
-function draftOf(change: PresenceChange): SharedEvent {
+function draftOf(change: PresenceChange): EventDraft {
   const { type, workerId: worker } = change;
-  return type === "worker_joined"
-    ? { type, visibility: "peers", payload: { worker, models: change.models } }
-    : { type, visibility: "peers", payload: { worker } };
-}
-
-/** The alarm tries again. */
-function notLogged(error: unknown): void {
-  const name = error instanceof Error ? error.name : "unknown";
-  console.warn(JSON.stringify({ event: "presence-not-logged", cause: name }));
+  return type === "worker_joined" ? draft(type, { worker, models: change.models }) : draft(type, { worker });
 }

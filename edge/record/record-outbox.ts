@@ -1,6 +1,7 @@
 import { type Column, getTableColumns, getTableName } from "drizzle-orm";
 import { RECORD_TABLES, type RecordRow, type RecordTableName } from "../../schema/db/record-tables.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { causeOf, FlushLoop } from "./flush-loop.ts";
 
 /** Persisted contract: a row of an object's `outbox` table. */
 interface OutboxRow extends Record<string, SqlStorageValue> {
@@ -9,23 +10,23 @@ interface OutboxRow extends Record<string, SqlStorageValue> {
   row: string;
 }
 
+/** Rows of an object that D1 does not have. */
 export interface HeldRecords {
+  /** They are still to be sent. */
   waiting: number;
+  /** D1 refused them for good; they are kept here. */
   refused: number;
 }
 
 /**
- * The one way from an object to D1 (docs/spec/pool.md#shape, rule 4): `put` inside the transaction that decides, then `flush` where a
- * person waits for the record, or `dueAtMs` with the object's alarm or a timer where nobody does. Flushing is
- * idempotent by primary key and in order; while D1 is away rows wait here.
+ * The only way from an object to D1 (docs/spec/pool.md#shape, rule 4). Call `put` inside the transaction that decides, and
+ * `flush` afterwards. Where a person waits for the record, await `flush`; elsewhere arm the object's alarm for `dueAtMs`.
+ * A flush sends rows in order and is idempotent by primary key. While D1 is away, rows wait here.
  */
-export class Outbox {
+export class RecordOutbox {
   readonly #sql: SqlStorage;
   readonly #db: D1Database;
-  #flushing: Promise<boolean> | null = null;
-  #isForgotten = false;
-  #failures = 0;
-  #retryAtMs: number | null = null;
+  readonly #loop = new FlushLoop("outbox-flush-failed", (sent) => this.#drain(sent));
 
   constructor(storage: DurableObjectStorage, db: D1Database) {
     this.#sql = storage.sql;
@@ -43,62 +44,52 @@ export class Outbox {
     this.#sql.exec("INSERT INTO outbox (table_name, row) VALUES (?, ?)", table, JSON.stringify(row));
   }
 
-  /** The same for a row that the record is to forget: in its place among those that were put before and come after. */
+  /** Deletes a row from D1, in order with the rows that are put before and after. */
   remove(table: RemovableTable, id: string): void {
     this.#sql.exec("INSERT INTO outbox (table_name, row) VALUES (?, ?)", `${table}${REMOVAL}`, JSON.stringify({ id }));
   }
 
-  /** Before the storage is emptied: nothing is read or written any more. */
+  /** Call before the object's storage is deleted. */
   forget(): void {
-    this.#isForgotten = true;
+    this.#loop.close();
   }
 
   pending(): number {
     return this.#sql.exec<{ n: number }>("SELECT count(*) AS n FROM outbox").one().n;
   }
 
-  /** For whoever looks after the pool: what waits for D1, and what D1 will never take. */
   held(): HeldRecords {
     const refused = this.#sql.exec<{ n: number }>("SELECT count(*) AS n FROM outbox_refused").one().n;
     return { waiting: this.pending(), refused };
   }
 
-  /** When the next try is due (epoch ms), or null when nothing waits. */
+  /** When the next attempt is due (epoch ms), or null when nothing is pending. */
   dueAtMs(nowMs: number): number | null {
-    if (this.pending() === 0) return null;
-    return this.#retryAtMs ?? nowMs + LIMITS.outboxRetryMinMs;
+    return this.pending() === 0 ? null : this.#loop.retryAtMs(nowMs);
   }
 
-  /** Sends everything that was put before the call. True when D1 has it all; false when it has to be tried again. */
-  async flush(): Promise<boolean> {
-    // A flush under way may have read its rows before the caller's were put: wait for it, then look again.
-    if (this.#flushing) await this.#flushing;
-    this.#flushing ??= this.#drain().finally(() => {
-      this.#flushing = null;
-    });
-    return this.#flushing;
+  /** True: D1 has everything that was put before the call. False: D1 is away, and a retry is due later. */
+  flush(): Promise<boolean> {
+    return this.#loop.run();
   }
 
-  async #drain(): Promise<boolean> {
-    while (!this.#isForgotten) {
+  async #drain(sent: () => void): Promise<void> {
+    while (!this.#loop.isClosed) {
       const rows = this.#next();
       const last = rows.at(-1);
-      if (!last) return true;
+      if (!last) return;
       try {
         await this.#send(rows);
       } catch (error) {
-        if (!isRowsFault(error)) return this.#tryAgainLater(error);
-        // A row at fault must not hold up those behind it.
-        if (!(await this.#sendSingly(rows))) return false;
+        if (!isRowsFault(error)) throw error;
+        await this.#sendSingly(rows);
       }
-      this.#failures = 0;
-      this.#retryAtMs = null;
-      if (!this.#isForgotten) this.#sql.exec("DELETE FROM outbox WHERE seq <= ?", last.seq);
+      sent();
+      if (!this.#loop.isClosed) this.#sql.exec("DELETE FROM outbox WHERE seq <= ?", last.seq);
     }
-    return true;
   }
 
-  /** As many of the oldest rows as make one batch; at least one, if there is one. */
+  /** The oldest rows that fit one batch: at least one, unless the outbox is empty. */
   #next(): OutboxRow[] {
     const rows: OutboxRow[] = [];
     let bytes = 0;
@@ -111,33 +102,23 @@ export class Outbox {
     return rows;
   }
 
-  #tryAgainLater(error: unknown): false {
-    this.#failures += 1;
-    const backoffMs = Math.min(LIMITS.outboxRetryMaxMs, LIMITS.outboxRetryMinMs * 2 ** (this.#failures - 1));
-    this.#retryAtMs = Date.now() + backoffMs;
-    const event = { event: "outbox-flush-failed", failures: this.#failures, backoffMs, cause: cause(error) };
-    console.warn(JSON.stringify(event));
-    return false;
-  }
-
-  /** Nothing is lost silently: a row that D1 will never take is kept beside the outbox, and said. */
-  async #sendSingly(rows: OutboxRow[]): Promise<boolean> {
+  /** One row at fault must not hold up the rows behind it: it is kept in `outbox_refused`, and the log says so. */
+  async #sendSingly(rows: OutboxRow[]): Promise<void> {
     for (const row of rows) {
       try {
         await this.#send([row]);
       } catch (error) {
-        if (!isRowsFault(error)) return this.#tryAgainLater(error);
+        if (!isRowsFault(error)) throw error;
         this.#sql.exec(
           "INSERT OR REPLACE INTO outbox_refused (seq, table_name, row) VALUES (?, ?, ?)",
           row.seq,
           row.table_name,
           row.row,
         );
-        const event = { event: "outbox-row-refused", seq: row.seq, table: row.table_name, cause: cause(error) };
-        console.error(JSON.stringify(event));
+        const entry = { event: "outbox-row-refused", seq: row.seq, table: row.table_name, cause: causeOf(error) };
+        console.error(JSON.stringify(entry));
       }
     }
-    return true;
   }
 
   /** One statement for each run of rows of one table, all of them in one atomic batch. */
@@ -158,8 +139,8 @@ export class Outbox {
 }
 
 /**
- * A statement a table that takes any number of rows as one JSON parameter: D1 counts parameters and statements, not
- * bytes, so that a batch of a hundred rows costs little more than one. Columns come from the drizzle tables.
+ * One statement for each table, which takes any number of rows as one JSON parameter. D1 limits parameters and statements,
+ * not bytes, so a batch of a hundred rows costs little more than one row.
  */
 const INSERTS = Object.fromEntries(
   Object.entries(RECORD_TABLES).map(([name, record]) => {
@@ -173,7 +154,7 @@ const INSERTS = Object.fromEntries(
     const insert = `INSERT INTO "${getTableName(record.table)}" (${names.join(", ")}) SELECT ${values.join(", ")} FROM json_each(?)`;
     const key = `"${record.primaryKey.name}"`;
     if (record.mode === "log") {
-      // Triggers fire before a conflict is looked for, so that `ON CONFLICT` would not keep a repeat from them.
+      // The table's triggers refuse a repeat, and they fire before `ON CONFLICT` is evaluated.
       const there = [record.primaryKey, record.sameBy].map((column) => `"${column.name}" = ${fromJson(column)}`);
       return [
         name,
@@ -187,10 +168,10 @@ const INSERTS = Object.fromEntries(
   }),
 ) as Record<RecordTableName, string>;
 
-/** What the record may be told to forget: nothing that anybody decided. */
+/** Tables from which an object may delete a row: none that records an admin's decision. */
 type RemovableTable = "peers";
 
-/** Persisted contract: how the table of an outbox row ends that removes a row from D1. */
+/** Persisted contract: the suffix of `table_name` in an outbox row that deletes a row from D1. */
 const REMOVAL = "/removed";
 
 const STATEMENTS: Record<string, string> = {
@@ -200,14 +181,8 @@ const STATEMENTS: Record<string, string> = {
 
 class UnknownTable extends Error {}
 
-/** Only what no later try can mend. A table that is not there yet, before a migration, is worth waiting for. */
+/** True only where no retry can succeed. A table that does not exist yet (before a migration) is worth waiting for. */
 function isRowsFault(error: unknown): boolean {
   if (error instanceof UnknownTable) return true;
   return error instanceof Error && /constraint|SQLITE_MISMATCH|malformed JSON/i.test(error.message);
-}
-
-/** The error's own first line, never its query or parameters. */
-function cause(error: unknown): string {
-  const text = error instanceof Error ? (error.cause instanceof Error ? error.cause.message : error.name) : "unknown";
-  return text.slice(0, 200);
 }

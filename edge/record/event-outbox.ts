@@ -1,0 +1,108 @@
+import type { EventDraft } from "../../schema/wire/event-registry.ts";
+import type { SignedEvent, Visibility } from "../../schema/wire/events.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
+import type { Env } from "../env.ts";
+import { EVENT_LOG } from "../object-names.ts";
+import { FlushLoop } from "./flush-loop.ts";
+
+/**
+ * Persisted contract: a draft as an outbox stores it and as `EventLog` takes it. An earlier release may have written it, so
+ * neither of them checks it against the registry of events again.
+ */
+export interface StoredDraft {
+  type: string;
+  visibility: Visibility;
+  payload: Readonly<Record<string, unknown>>;
+  /** The log appends one event for each key, however often the draft is sent. */
+  key?: string;
+}
+
+/** Persisted contract: table names, one for each outbox. The names are those of the first release. */
+export type EventOutboxTable = "untold" | "presence_untold" | "admins_untold" | "policy_pending";
+
+/** Runs inside the transaction that deletes the draft: the log has its event. */
+export type OnAppended = (event: SignedEvent, draft: StoredDraft) => void;
+
+/**
+ * The only way from another object to `EventLog`. Call `put` inside the transaction of the decision that the event records,
+ * and `flush` afterwards. The log then has each draft once and in order, wherever either object dies, because each draft
+ * has a key.
+ */
+export class EventOutbox {
+  readonly #storage: DurableObjectStorage;
+  readonly #env: Pick<Env, "EVENT_LOG">;
+  readonly #table: EventOutboxTable;
+  readonly #onAppended: OnAppended;
+  readonly #loop = new FlushLoop("event-outbox-flush-failed", (sent) => this.#drain(sent));
+
+  constructor(
+    storage: DurableObjectStorage,
+    env: Pick<Env, "EVENT_LOG">,
+    table: EventOutboxTable,
+    onAppended: OnAppended = () => {},
+  ) {
+    this.#storage = storage;
+    this.#env = env;
+    this.#table = table;
+    this.#onAppended = onAppended;
+    storage.sql.exec(
+      `CREATE TABLE IF NOT EXISTS ${table} (seq INTEGER PRIMARY KEY AUTOINCREMENT, draft TEXT NOT NULL)`,
+    );
+  }
+
+  put({ type, visibility, payload }: EventDraft): void {
+    this.adopt({ type, visibility, payload, key: crypto.randomUUID() });
+  }
+
+  /** A draft that an earlier release stored elsewhere, with the key under which the log may know it already. */
+  adopt(draft: StoredDraft & { key: string }): void {
+    this.#storage.sql.exec(`INSERT INTO ${this.#table} (draft) VALUES (?)`, JSON.stringify(draft));
+  }
+
+  /** How many drafts the log has not confirmed. */
+  pending(): number {
+    return this.#storage.sql.exec<{ n: number }>(`SELECT count(*) AS n FROM ${this.#table}`).one().n;
+  }
+
+  /** Call before the object's storage is deleted: the same numbers may then belong to drafts of another peer. */
+  forget(): void {
+    this.#loop.close();
+  }
+
+  /** When the next attempt is due (epoch ms), or null when nothing is pending. */
+  dueAtMs(nowMs: number): number | null {
+    return this.pending() === 0 ? null : this.#loop.retryAtMs(nowMs);
+  }
+
+  /** True: the log has everything that was put before the call. False: the log is away, or does not trust its clock. */
+  flush(): Promise<boolean> {
+    return this.#loop.run();
+  }
+
+  async #drain(sent: () => void): Promise<void> {
+    const oldest = `SELECT seq, draft FROM ${this.#table} ORDER BY seq LIMIT ${LIMITS.eventOutboxRows}`;
+    while (!this.#loop.isClosed) {
+      const rows = [...this.#storage.sql.exec<{ seq: number; draft: string }>(oldest)];
+      const last = rows.at(-1);
+      if (!last) return;
+      const drafts = rows.map(({ draft }) => JSON.parse(draft) as StoredDraft);
+      const answer = await this.#env.EVENT_LOG.getByName(EVENT_LOG).append(drafts);
+      if (this.#loop.isClosed) return;
+      if (!answer.ok) throw new LogRefused(answer.code);
+      this.#storage.transactionSync(() => {
+        for (const [i, { event }] of answer.appended.entries()) {
+          if (drafts[i]) this.#onAppended(event, drafts[i]);
+        }
+        this.#storage.sql.exec(`DELETE FROM ${this.#table} WHERE seq <= ?`, last.seq);
+      });
+      sent();
+    }
+  }
+}
+
+/** The log is there and appends nothing now: its clock is not trusted. */
+class LogRefused extends Error {
+  constructor(code: string) {
+    super("the event log appends nothing now", { cause: new Error(code) });
+  }
+}

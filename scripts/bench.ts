@@ -1,11 +1,11 @@
 import { availableParallelism, cpus, totalmem } from "node:os";
+import { type Command, EXIT, flag, text } from "../worker-agent/cli/shared/command.ts";
+import { runCommand } from "../worker-agent/cli/shared/run-command.ts";
+import { UsageError } from "../worker-agent/cli/shared/usage-error.ts";
 import { ATTACK_BENCH } from "./bench/attack-measurements.ts";
 import { FEDERATION_BENCHES } from "./bench/federation-measurements.ts";
 import { INFERENCE_BENCHES } from "./bench/measurements.ts";
 import type { Row } from "./bench/row.ts";
-import { type Command, EXIT, flag, text } from "./cli/command.ts";
-import { runCommand } from "./cli/run-command.ts";
-import { UsageError } from "./cli/usage-error.ts";
 
 const BENCHES = [...INFERENCE_BENCHES, ...FEDERATION_BENCHES, ATTACK_BENCH];
 

@@ -1,12 +1,12 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { type Command, EXIT } from "../worker-agent/cli/shared/command.ts";
+import { runCommand } from "../worker-agent/cli/shared/run-command.ts";
+import { stopOnSignal } from "../worker-agent/cli/shared/stop-signal.ts";
 import { jsonLine, oneLine } from "../worker-agent/terminal-text.ts";
-import { type Command, EXIT } from "./cli/command.ts";
-import { runCommand } from "./cli/run-command.ts";
 import { DemoPool } from "./demo/demo-pool.ts";
 import { type Three, tellFederation } from "./demo/federation-story.ts";
-import { stopOnSignal } from "./runtime/stop-signal.ts";
 
 /**
  * `npm run demo:federation`: three pools meet, two bond, one is switched off and on, one is cut off and comes back; then

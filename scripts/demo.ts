@@ -2,11 +2,11 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import OpenAI from "openai";
+import { type Command, EXIT, text } from "../worker-agent/cli/shared/command.ts";
+import { runCommand } from "../worker-agent/cli/shared/run-command.ts";
+import { stopOnSignal } from "../worker-agent/cli/shared/stop-signal.ts";
 import { jsonLine, manyLines, oneLine } from "../worker-agent/terminal-text.ts";
-import { type Command, EXIT, text } from "./cli/command.ts";
-import { runCommand } from "./cli/run-command.ts";
 import { type LocalNetwork, startLocalNetwork } from "./runtime/local-network.ts";
-import { stopOnSignal } from "./runtime/stop-signal.ts";
 
 /** `npm run demo`: a fresh pool, a worker with the embedded model, one streamed answer; then everything is gone. */
 

@@ -3,18 +3,18 @@ import { keepCompiledCode } from "./runtime/cache-folder.ts";
 keepCompiledCode();
 const args = process.argv.slice(2);
 if (args[0] === "--version") {
-  const [{ AGENT_VERSION }, { guardProcess, written }] = await Promise.all([
+  const [{ AGENT_VERSION }, { handleUncaughtErrors, flushStdout }] = await Promise.all([
     import("../worker-agent/version.ts"),
-    import("./cli/last-words.ts"),
+    import("../worker-agent/cli/shared/uncaught-errors.ts"),
   ]);
-  guardProcess();
+  handleUncaughtErrors();
   console.log(AGENT_VERSION);
-  await written();
+  await flushStdout();
 } else {
   const [{ LIGAND }, { ligand }, { runCommand }] = await Promise.all([
-    import("./cli/called-as.ts"),
+    import("../worker-agent/cli/shared/called-as.ts"),
     import("./cli/ligand.ts"),
-    import("./cli/run-command.ts"),
+    import("../worker-agent/cli/shared/run-command.ts"),
   ]);
   process.exitCode = await runCommand(ligand, LIGAND, args);
 }

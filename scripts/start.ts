@@ -1,19 +1,20 @@
 import { relative, resolve } from "node:path";
 import { normalisedPeerUrl } from "../schema/wire/federation.ts";
 import { LIMITS } from "../schema/wire/limits.ts";
+import { type Command, EXIT, flag, text, texts } from "../worker-agent/cli/shared/command.ts";
+import { integer } from "../worker-agent/cli/shared/number-flags.ts";
+import { OperatorError } from "../worker-agent/cli/shared/operator-error.ts";
+import { runCommand } from "../worker-agent/cli/shared/run-command.ts";
+import { flagsOf } from "../worker-agent/cli/shared/settings.ts";
+import { stopOnSignal } from "../worker-agent/cli/shared/stop-signal.ts";
+import { UsageError } from "../worker-agent/cli/shared/usage-error.ts";
 import { oneLine } from "../worker-agent/terminal-text.ts";
 import { DEFAULT_STATE_DIR } from "./cli/access.ts";
-import { type Command, EXIT, flag, text, texts } from "./cli/command.ts";
-import { short, whole } from "./cli/numbers.ts";
-import { runCommand } from "./cli/run-command.ts";
-import { flagsOf } from "./cli/settings.ts";
-import { UsageError } from "./cli/usage-error.ts";
+import { maxLength } from "./cli/text-flag.ts";
 import { keepCompiledCode } from "./runtime/cache-folder.ts";
 import { credentialsFile } from "./runtime/credentials.ts";
 import { isLoopback, leadsToLoopback } from "./runtime/listen-address.ts";
 import type { LocalNetwork } from "./runtime/local-network.ts";
-import { OperatorError } from "./runtime/operator-error.ts";
-import { stopOnSignal } from "./runtime/stop-signal.ts";
 import type { TlsFiles } from "./runtime/tls-certificate.ts";
 
 /** `npm start`: a pool, and a worker with the embedded model, staying up until Ctrl-C. */
@@ -44,19 +45,19 @@ const start: Command = {
   },
   positionals: { min: 0, max: 0 },
   async run(values) {
-    const port = whole("port", text(values, "port"), 0, 65_535) ?? 8787;
+    const port = integer("port", text(values, "port"), 0, 65_535) ?? 8787;
     const host = text(values, "host");
     const model = text(values, "model");
     const stateDir = resolve(text(values, "state") ?? DEFAULT_STATE_DIR);
     const tls = tlsFiles(text(values, "cert"), text(values, "key"));
     const publicUrl = publicUrlOf(text(values, "public-url"));
-    const statusHoldSeconds = whole(
+    const statusHoldSeconds = integer(
       "status-hold",
       text(values, "status-hold"),
       LIMITS.statusHoldMinSeconds,
       LIMITS.statusHoldMaxSeconds,
     );
-    const embeddingModel = short("embedding-model", text(values, "embedding-model"), LIMITS.modelNameChars);
+    const embeddingModel = maxLength("embedding-model", text(values, "embedding-model"), LIMITS.modelNameChars);
     let reload = () => {};
     const stop = stopOnSignal(tls && (() => reload()));
     stop.asked.then(() => console.error("Stopping … (Ctrl-C again ends it at once)"));

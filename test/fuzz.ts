@@ -1,7 +1,7 @@
-import { type Command, EXIT, flag, text } from "../scripts/cli/command.ts";
-import { whole } from "../scripts/cli/numbers.ts";
-import { runCommand } from "../scripts/cli/run-command.ts";
-import { UsageError } from "../scripts/cli/usage-error.ts";
+import { type Command, EXIT, flag, text } from "../worker-agent/cli/shared/command.ts";
+import { integer } from "../worker-agent/cli/shared/number-flags.ts";
+import { runCommand } from "../worker-agent/cli/shared/run-command.ts";
+import { UsageError } from "../worker-agent/cli/shared/usage-error.ts";
 import { type FuzzReport, fuzz } from "./fuzz/run.ts";
 import { PARTS, type Part } from "./fuzz/target.ts";
 
@@ -29,8 +29,8 @@ const command: Command = {
   async run(values) {
     const only = text(values, "only");
     if (only !== undefined && !PARTS.some((part) => part === only)) throw new UsageError(`There is no part "${only}".`);
-    const total = whole("cases", text(values, "cases"), 1, 100_000_000) ?? CASES;
-    const seed = whole("seed", text(values, "seed"), 0, 2 ** 31 - 1) ?? Math.floor(Math.random() * 2 ** 31);
+    const total = integer("cases", text(values, "cases"), 1, 100_000_000) ?? CASES;
+    const seed = integer("seed", text(values, "seed"), 0, 2 ** 31 - 1) ?? Math.floor(Math.random() * 2 ** 31);
     const share = (part: Part) => Math.ceil(total * (only === undefined ? SHARES[part] : Number(only === part)));
     const cases = { client: share("client"), agent: share("agent"), peer: share("peer"), admin: share("admin") };
     console.error(`seed ${seed}`);

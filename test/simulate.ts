@@ -1,6 +1,7 @@
-import { type Command, EXIT, flag, text } from "../scripts/cli/command.ts";
-import { counted, whole } from "../scripts/cli/numbers.ts";
-import { runCommand } from "../scripts/cli/run-command.ts";
+import { type Command, EXIT, flag, text } from "../worker-agent/cli/shared/command.ts";
+import { integer } from "../worker-agent/cli/shared/number-flags.ts";
+import { pluralize } from "../worker-agent/cli/shared/pluralize.ts";
+import { runCommand } from "../worker-agent/cli/shared/run-command.ts";
 import { type SimulationResult, simulate } from "./simulate/simulation.ts";
 
 /** `npm run simulate`: worlds of pools whose logs follow one another while everything goes wrong that can. */
@@ -41,15 +42,15 @@ const command: Command = {
   },
   positionals: { min: 0, max: 0 },
   async run(values) {
-    const seeds = whole("seeds", text(values, "seeds"), 1, 100_000_000) ?? SEEDS;
-    const first = whole("first", text(values, "first"), 0, 2 ** 31 - 1) ?? 0;
-    const pools = whole("pools", text(values, "pools"), 2, 26) ?? POOLS;
+    const seeds = integer("seeds", text(values, "seeds"), 1, 100_000_000) ?? SEEDS;
+    const first = integer("first", text(values, "first"), 0, 2 ** 31 - 1) ?? 0;
+    const pools = integer("pools", text(values, "pools"), 2, 26) ?? POOLS;
     const trace = flag(values, "trace") ? (line: string) => console.error(line) : undefined;
     const report: Report = { first, seeds, pools, seconds: 0, events: 0, crashes: 0, reached: {}, failures: [] };
     const beganMs = performance.now();
     for (let done = 0; done < seeds; done++) {
       if (done > 0 && done % PROGRESS_WORLDS === 0)
-        console.error(`${done} of ${counted(seeds, "world")}, ${report.failures.length} failed`);
+        console.error(`${done} of ${pluralize(seeds, "world")}, ${report.failures.length} failed`);
       add(report, simulate({ seed: first + done, pools, ...(trace && { trace }) }));
     }
     report.seconds = Math.round((performance.now() - beganMs) / 100) / 10;
@@ -73,11 +74,11 @@ function summary({ first, seeds, pools, seconds, events, crashes, reached, failu
       .sort(([, a], [, b]) => b - a)
       .map(([what, times]) => `${String(times).padStart(9)}  ${what}`),
     "",
-    `${counted(seeds, "world")} of ${pools} pools from seed ${first} on, in ${seconds} s: ${events} events, ${crashes} crashes`,
+    `${pluralize(seeds, "world")} of ${pools} pools from seed ${first} on, in ${seconds} s: ${events} events, ${crashes} crashes`,
     ...failures
       .slice(0, FAILURES_SHOWN)
       .map(({ seed, violation, replay }) => `\nseed ${seed}: ${violation}\n  ${replay}`),
-    failures.length === 0 ? "Everything that must hold held." : `${counted(failures.length, "world")} failed.`,
+    failures.length === 0 ? "Everything that must hold held." : `${pluralize(failures.length, "world")} failed.`,
   ].join("\n");
 }
 

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { atomIdOfWorkerToken } from "../schema/crypto/api-keys.ts";
 import { LIMITS } from "../schema/wire/limits.ts";
 import { type AgentEvent, formatEvent } from "./events.ts";
+import type { EXIT_CODES } from "./exit-codes.ts";
 import { type EngineChoice, openEngine } from "./open-engine.ts";
 import type { BackoffRange } from "./session/backoff-rules.ts";
 import { probePool } from "./session/pool-probe.ts";
@@ -36,18 +37,6 @@ export interface AgentOptions extends EngineChoice {
 }
 
 export type AgentOutcome = { readonly code: keyof typeof EXIT_CODES; readonly message: string };
-
-export const EXIT_CODES = Object.freeze({
-  drained: 0,
-  failed: 1,
-  usage: 2,
-  "token-refused": 3,
-  "token-expired": 4,
-  "protocol-too-old": 5,
-  "wrong-pool": 6,
-  /** The same for whoever starts a worker; its event and `status.json` tell the two apart. */
-  unreachable: 6,
-} as const);
 
 /** Runs a worker until it is drained or can no longer work. Every way it ends is a value. */
 export async function runAgent(options: AgentOptions): Promise<AgentOutcome> {

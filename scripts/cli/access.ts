@@ -1,12 +1,13 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { text, type Values } from "../../worker-agent/cli/shared/command.ts";
+import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
+import { normalUrl, poolFlag } from "../../worker-agent/cli/shared/pool-flag.ts";
+import { SECRETS, secretOf } from "../../worker-agent/cli/shared/secrets.ts";
+import { flagsOf } from "../../worker-agent/cli/shared/settings.ts";
+import { UsageError } from "../../worker-agent/cli/shared/usage-error.ts";
 import { type Credentials, credentialsFile, readCredentials } from "../runtime/credentials.ts";
-import { OperatorError } from "../runtime/operator-error.ts";
-import { text, type Values } from "./command.ts";
-import { SECRETS, secretOf } from "./secrets.ts";
-import { flagsOf } from "./settings.ts";
-import { FlagError, UsageError } from "./usage-error.ts";
 
 /** Where `npm start` keeps its state unless told otherwise. */
 export const DEFAULT_STATE_DIR = fileURLToPath(new URL("../../state", import.meta.url));
@@ -57,18 +58,10 @@ export function findAccess(kind: Secret, { pool, env, credentials }: Given): Acc
   };
 }
 
-/** Pure: scheme, host, port and path without a trailing slash; undefined for what is no HTTP URL. */
-export function normalUrl(given: string): string | undefined {
-  if (!URL.canParse(given)) return undefined;
-  const url = new URL(given);
-  if (!["http:", "https:"].includes(url.protocol) || url.username !== "" || url.password !== "") return undefined;
-  return `${url.origin}${url.pathname.replace(/\/+$/, "")}`;
-}
-
 /** As `findAccess`, from this process's flags, environment and files. */
 export function access(kind: Secret, values: Values): { url: string; secret: string } {
   const found = findAccess(kind, {
-    pool: namedPool(values),
+    pool: poolFlag(values),
     env: process.env,
     credentials: localState(values)?.credentials,
   });
@@ -78,20 +71,8 @@ export function access(kind: Secret, values: Values): { url: string; secret: str
 
 /** The pool's URL where no secret of ours is sent to it. */
 export function poolUrl(values: Values): string {
-  const url = namedPool(values) ?? localState(values)?.credentials.url;
+  const url = poolFlag(values) ?? localState(values)?.credentials.url;
   if (url === undefined) throw new UsageError("Which pool? Give --pool URL or set LIGAND_POOL.");
-  return url;
-}
-
-function namedPool(values: Values): string | undefined {
-  const named = text(values, "pool");
-  const url = named === undefined ? undefined : normalUrl(named);
-  if (named !== undefined && url === undefined) {
-    throw new FlagError(
-      "pool",
-      `wants the URL of a pool, as in https://pool.example; "${named}" is not the URL of a pool.`,
-    );
-  }
   return url;
 }
 

@@ -1,10 +1,11 @@
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { type Command, EXIT, flag, text } from "../../worker-agent/cli/shared/command.ts";
+import { decimal, integer } from "../../worker-agent/cli/shared/number-flags.ts";
+import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
+import { flagsOf } from "../../worker-agent/cli/shared/settings.ts";
 import { jsonLine, manyLines } from "../../worker-agent/terminal-text.ts";
-import { noAnswer, OperatorError } from "../runtime/operator-error.ts";
+import { noAnswer } from "../runtime/pool-unreachable.ts";
 import { ACCESS_HELP, ACCESS_OPTIONS, access } from "./access.ts";
-import { type Command, EXIT, flag, text } from "./command.ts";
-import { decimal, whole } from "./numbers.ts";
-import { flagsOf } from "./settings.ts";
 
 /** `ligand chat`: one question, its answer as it is made. */
 export const chat: Command = {
@@ -26,7 +27,7 @@ export const chat: Command = {
   },
   positionals: { min: 1, max: 1 },
   async run(values, [question = ""]) {
-    const max_tokens = whole("max-tokens", text(values, "max-tokens"), 1, 2 ** 31 - 1);
+    const max_tokens = integer("max-tokens", text(values, "max-tokens"), 1, 2 ** 31 - 1);
     const temperature = decimal("temperature", text(values, "temperature"), 0, 2);
     const system = text(values, "system");
     const { url, secret } = access("client", values);

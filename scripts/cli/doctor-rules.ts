@@ -1,13 +1,13 @@
 /** What `ligand pool doctor` makes of what was found. Pure: the findings and the time come in. */
 import { LIMITS } from "../../schema/wire/limits.ts";
+import type { Hints } from "../../worker-agent/cli/shared/hints.ts";
+import { pluralize } from "../../worker-agent/cli/shared/pluralize.ts";
+import { printable } from "../../worker-agent/cli/shared/table.ts";
 import { formatDuration } from "../../worker-agent/format-duration.ts";
 import type { PoolFindings } from "../runtime/admin-client.ts";
 import { leadsToLoopback } from "../runtime/listen-address.ts";
 import { closeSecrets, isOpen } from "../runtime/open-secrets.ts";
-import type { Hints } from "./hints.ts";
-import { counted } from "./numbers.ts";
 import type { SeenCertificate } from "./seen-certificate.ts";
-import { printable } from "./table.ts";
 
 export interface Check {
   name: string;
@@ -127,7 +127,7 @@ function poolChecks(findings: PoolFindings, shipped: readonly string[], hints: H
     ...lanes.flatMap((lane): Check[] => {
       const name = `lane ${lane.name}`;
       if (!lane.ok) return [fail(name, "does not answer", todo.restart)];
-      const load = `${counted(lane.workers, "worker")}, ${counted(lane.queued, "request")} waiting, answers in ${lane.ms} ms`;
+      const load = `${pluralize(lane.workers, "worker")}, ${pluralize(lane.queued, "request")} waiting, answers in ${lane.ms} ms`;
       return [
         lane.workers === 0
           ? warn(name, load, `Invite a worker: ${hints.ligand("pool invite")}`)
@@ -168,7 +168,7 @@ function logClock(clock: PoolFindings["log_clock"], todo: Remedies, hints: Hints
     return [fail(name, said, confirm)];
   }
   if (refused === "pool/clock-ahead") {
-    const said = `the time of ${counted(peers_ahead.length, "peer")} puts the clock ahead; nothing is written to the log`;
+    const said = `the time of ${pluralize(peers_ahead.length, "peer")} puts the clock ahead; nothing is written to the log`;
     return [fail(name, said, confirm)];
   }
   if (last_ms - now_ms > LIMITS.clockDriftMs) {
@@ -181,7 +181,7 @@ function logClock(clock: PoolFindings["log_clock"], todo: Remedies, hints: Hints
 function untoldOf({ of, waiting }: PoolFindings["untold"][number], todo: Remedies): Check {
   const name = `log of ${of}`;
   if (waiting === null) return fail(name, "does not answer", todo.restart);
-  const said = `${counted(waiting, "change")} untold`;
+  const said = `${pluralize(waiting, "change")} untold`;
   return waiting > 0
     ? warn(name, said, "They hold, and the event log is told until it has them; see to it.")
     : ok(name, said);
@@ -212,7 +212,7 @@ function peerChecks({ peers, now_ms }: PoolFindings, todo: Remedies, hints: Hint
     if (!isStuck || peer.waiting_since_ms === null) return [];
     return [warn(name, `was not told what waits for it for ${formatDuration(now_ms - peer.waiting_since_ms)}`, show)];
   });
-  return wrong.length > 0 ? wrong : [ok("peers", `${counted(peers.length, "peer")}, nothing wrong with any`)];
+  return wrong.length > 0 ? wrong : [ok("peers", `${pluralize(peers.length, "peer")}, nothing wrong with any`)];
 }
 
 function followed(unfollowable: readonly string[] | null, todo: Remedies, hints: Hints): Check {
@@ -220,7 +220,7 @@ function followed(unfollowable: readonly string[] | null, todo: Remedies, hints:
   if (unfollowable === null) return fail(name, "peers do not answer", todo.restart);
   if (unfollowable.length === 0) return ok(name, "all lead to what was signed of them");
   const [first = ""] = unfollowable;
-  const said = `${counted(unfollowable.length, "peer")} whose log cannot be followed`;
+  const said = `${pluralize(unfollowable.length, "peer")} whose log cannot be followed`;
   return warn(name, said, `See why: ${hints.ligand(`peers show ${first.slice(0, 16)}`)}`);
 }
 
@@ -232,7 +232,7 @@ function originsCheck(origins: (PoolFindings["origins"] & object) | null, todo: 
   const [first] = largest;
   if (first === undefined) return ok(name, "the log has none");
   const of = quota === 0 ? "without a quota" : `of ${mebibytes(quota)}`;
-  const said = `${first.atom_id.slice(0, 16)} fills most: ${mebibytes(first.bytes)} ${of}, ${counted(first.events, "event")}`;
+  const said = `${first.atom_id.slice(0, 16)} fills most: ${mebibytes(first.bytes)} ${of}, ${pluralize(first.events, "event")}`;
   if (quota === 0 || first.bytes < ORIGIN_WARN_PART * quota) return ok(name, said);
   const raise = hints.ligand(`federation set origin_quota_mib=${2 * Math.ceil(quota / 1024 ** 2)}`);
   return warn(name, said, `When it is spent, no more is kept of that pool. To allow more: ${raise}`);

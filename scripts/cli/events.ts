@@ -1,15 +1,16 @@
 import { openEvent } from "../../schema/crypto/signed-event.ts";
 import { type Audience, audience as audiences } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { type Command, EXIT, flag, type Group, text, type Values } from "../../worker-agent/cli/shared/command.ts";
+import { integer } from "../../worker-agent/cli/shared/number-flags.ts";
+import { pluralize } from "../../worker-agent/cli/shared/pluralize.ts";
+import { printable } from "../../worker-agent/cli/shared/table.ts";
+import { FlagError } from "../../worker-agent/cli/shared/usage-error.ts";
 import { jsonLine } from "../../worker-agent/terminal-text.ts";
 import { followEvents, type SequencedEvent } from "../runtime/event-stream.ts";
 import { access } from "./access.ts";
-import { type Command, EXIT, flag, type Group, text, type Values } from "./command.ts";
 import { walkLog } from "./log-walk.ts";
-import { counted, whole } from "./numbers.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print, watched } from "./pool-common.ts";
-import { printable } from "./table.ts";
-import { FlagError } from "./usage-error.ts";
 
 const tail: Command = {
   summary: "Show the newest events of the pool's log, and with --follow each that comes.",
@@ -30,7 +31,7 @@ const tail: Command = {
   positionals: { min: 0, max: 0 },
   async run(values) {
     const of = audienceOf(values);
-    const limit = whole("limit", text(values, "limit"), 1, LIMITS.eventsPerPull) ?? 20;
+    const limit = integer("limit", text(values, "limit"), 1, LIMITS.eventsPerPull) ?? 20;
     const { events, head } = await admin(values).events(of, limit);
     const shown = await Promise.all(events.map(seen));
     if (!flag(values, "follow")) {
@@ -61,8 +62,8 @@ const verify: Command = {
       return print(
         values,
         { ok: true, ...walked },
-        `${counted(walked.events, "event")} hold: ${walked.public} in public, ${walked.peers} for peers, ${walked.of_others} of other pools. ` +
-          `${counted(walked.checkpoints, "signed checkpoint")} of the pool agree.`,
+        `${pluralize(walked.events, "event")} hold: ${walked.public} in public, ${walked.peers} for peers, ${walked.of_others} of other pools. ` +
+          `${pluralize(walked.checkpoints, "signed checkpoint")} of the pool agree.`,
       );
     }
     const { seq, what } = found;

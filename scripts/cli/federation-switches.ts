@@ -1,8 +1,8 @@
 import * as z from "zod";
 import { type FederationPolicy, federationPolicy } from "../../schema/wire/federation.ts";
-import type { Hints } from "./hints.ts";
-import { table } from "./table.ts";
-import { UsageError } from "./usage-error.ts";
+import type { Hints } from "../../worker-agent/cli/shared/hints.ts";
+import { table } from "../../worker-agent/cli/shared/table.ts";
+import { UsageError } from "../../worker-agent/cli/shared/usage-error.ts";
 
 /** The policy's switches as they are typed and shown; federation itself has commands of its own. */
 type Switch = Exclude<keyof FederationPolicy, "federation">;

@@ -1,12 +1,12 @@
 import type * as z from "zod";
 import type { FederationPolicy, federationStatus } from "../../schema/wire/federation.ts";
-import type { Command, Group } from "./command.ts";
+import type { Command, Group } from "../../worker-agent/cli/shared/command.ts";
+import type { Hints } from "../../worker-agent/cli/shared/hints.ts";
+import { pluralize } from "../../worker-agent/cli/shared/pluralize.ts";
+import { printable } from "../../worker-agent/cli/shared/table.ts";
 import { SWITCHES_HELP, switchesFrom, switchesTable } from "./federation-switches.ts";
-import type { Hints } from "./hints.ts";
-import { counted } from "./numbers.ts";
 import { addressWarning } from "./peer-words.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
-import { printable } from "./table.ts";
 
 type Status = z.infer<typeof federationStatus>;
 
@@ -70,10 +70,10 @@ export function statusWords(
     ["Pool", `${printable(card.name)}, ${card.atom_id}`],
     ["Reached at", card.url],
     ["Peers", `${peers.known} known, of which ${peers.accepted} accepted, of which ${peers.bonded} bonded`],
-    ["Log", `${counted(events.all, "event")}: ${events.public} public, ${events.peers} for bonded peers`],
+    ["Log", `${pluralize(events.all, "event")}: ${events.public} public, ${events.peers} for bonded peers`],
   ];
   if (awaiting_admin.length > 0) {
-    const waiting = counted(awaiting_admin.length, "peer");
+    const waiting = pluralize(awaiting_admin.length, "peer");
     rows.push(["To answer", `${waiting} offered more than you answered; see: ${hints.ligand("peers list")}`]);
   }
   if (unfollowable.length > 0) {

@@ -1,5 +1,5 @@
+import type { Group } from "../../worker-agent/cli/shared/command.ts";
 import { chat } from "./chat.ts";
-import type { Group } from "./command.ts";
 import { events } from "./events.ts";
 import { federation } from "./federation.ts";
 import { peers } from "./peers.ts";

@@ -1,7 +1,7 @@
 import { createInterface } from "node:readline/promises";
 import { Writable } from "node:stream";
-import { SECRETS } from "./secrets.ts";
-import { UsageError } from "./usage-error.ts";
+import { SECRETS } from "../../worker-agent/cli/shared/secrets.ts";
+import { UsageError } from "../../worker-agent/cli/shared/usage-error.ts";
 
 const MIN_CHARS = 12;
 

@@ -1,13 +1,13 @@
 import type * as z from "zod";
 import type { federationStatus, PeerView, peerDetails } from "../../schema/wire/federation.ts";
+import { LIGAND } from "../../worker-agent/cli/shared/called-as.ts";
+import type { Hints } from "../../worker-agent/cli/shared/hints.ts";
+import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
+import { pluralize } from "../../worker-agent/cli/shared/pluralize.ts";
+import { printable, table } from "../../worker-agent/cli/shared/table.ts";
+import { UsageError } from "../../worker-agent/cli/shared/usage-error.ts";
 import { formatDuration } from "../../worker-agent/format-duration.ts";
 import { leadsToLoopback } from "../runtime/listen-address.ts";
-import { OperatorError } from "../runtime/operator-error.ts";
-import { LIGAND } from "./called-as.ts";
-import type { Hints } from "./hints.ts";
-import { counted } from "./numbers.ts";
-import { printable, table } from "./table.ts";
-import { UsageError } from "./usage-error.ts";
 
 /** What the command line says of peers. Pure. */
 
@@ -33,7 +33,7 @@ export function peerIdOf(given: string, peers: readonly Pick<PeerView, "atom_id"
   }
   if (others.length > 0) {
     throw new OperatorError(
-      `${counted(others.length + 1, "peer")} have ids that begin with ${prefix}. Say more of it.`,
+      `${pluralize(others.length + 1, "peer")} have ids that begin with ${prefix}. Say more of it.`,
     );
   }
   return found.atom_id;
@@ -55,7 +55,7 @@ export function trustWord(peer: Pick<PeerView, "effective" | "revoked_at_ms">): 
   return (["refused", "known", "accepted", "bonded", "bonded"] as const)[peer.effective];
 }
 
-/** The same in a sentence, with what to do next. `self`: this pool's atom id. */
+/** The same in a formatEvent, with what to do next. `self`: this pool's atom id. */
 export function standing(peer: PeerView, self: string, hints: Hints): string {
   const { granted, received, effective, awaits_admin } = peer;
   const trust = (level: number | string) => hints.ligand(`peers trust ${short(peer)} ${level}`);
@@ -120,7 +120,7 @@ export function peerWords(
   ];
   if (peer.absent !== null) rows.splice(5, 0, ["Away", absenceWords(peer.absent, nowMs)]);
   if (peer.revoked_at_ms !== null) rows.push(["Revoked", iso(peer.revoked_at_ms)]);
-  if (peer.deliveries_waiting > 0) rows.push(["To be told", counted(peer.deliveries_waiting, "message")]);
+  if (peer.deliveries_waiting > 0) rows.push(["To be told", pluralize(peer.deliveries_waiting, "message")]);
   const sync = table(
     ["AUDIENCE", "WE HAVE OF ITS LOG", "IT HAS OF OURS"],
     peer.sync.map(({ audience, followed, sent }) => [

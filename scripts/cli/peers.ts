@@ -1,9 +1,11 @@
 import { atomId } from "../../schema/wire/events.ts";
 import { type GrantableLevel, grantableLevel, normalisedPeerUrl } from "../../schema/wire/federation.ts";
+import { type Command, type Group, text, type Values } from "../../worker-agent/cli/shared/command.ts";
+import type { Hints } from "../../worker-agent/cli/shared/hints.ts";
+import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
+import { printable } from "../../worker-agent/cli/shared/table.ts";
+import { UsageError } from "../../worker-agent/cli/shared/usage-error.ts";
 import type { AdminClient } from "../runtime/admin-client.ts";
-import { OperatorError } from "../runtime/operator-error.ts";
-import { type Command, type Group, text, type Values } from "./command.ts";
-import type { Hints } from "./hints.ts";
 import {
   addressWarning,
   nextStep,
@@ -16,8 +18,6 @@ import {
 } from "./peer-words.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print, watched } from "./pool-common.ts";
 import { notRecorded } from "./short-id.ts";
-import { printable } from "./table.ts";
-import { UsageError } from "./usage-error.ts";
 
 const ONE_ID = { options: COMMON_OPTIONS, positionals: { min: 1, max: 1 } } as const;
 const ID_HELP = ["ID            the peer's atom id, or how it begins: 6 hex digits or more", ...COMMON_HELP] as const;

@@ -2,16 +2,16 @@ import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { fromBase64 } from "../../schema/crypto/bytes.ts";
 import { signerFrom } from "../../schema/crypto/ed25519.ts";
+import { type Command, text, type Values } from "../../worker-agent/cli/shared/command.ts";
+import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
+import { pluralize } from "../../worker-agent/cli/shared/pluralize.ts";
+import { secretOf } from "../../worker-agent/cli/shared/secrets.ts";
+import { stopOnSignal } from "../../worker-agent/cli/shared/stop-signal.ts";
 import { oneLine } from "../../worker-agent/terminal-text.ts";
-import { OperatorError } from "../runtime/operator-error.ts";
 import type { Identity, Watched } from "../runtime/pool-backup.ts";
-import { stopOnSignal } from "../runtime/stop-signal.ts";
 import { ACCESS_OPTIONS, DEFAULT_STATE_DIR } from "./access.ts";
-import { type Command, text, type Values } from "./command.ts";
-import { counted } from "./numbers.ts";
 import { readPassphrase } from "./passphrase.ts";
 import { admin, print, watched } from "./pool-common.ts";
-import { secretOf } from "./secrets.ts";
 
 const OPTIONS = { ...ACCESS_OPTIONS, json: { type: "boolean" } } as const;
 const PASSPHRASE_HELP = [
@@ -46,7 +46,7 @@ export const exportCommand: Command = {
     return print(
       values,
       { file, ...done },
-      `${counted(done.rows, "row")} of pool ${done.atom_id.slice(0, 16)} in ${file}. Keep its passphrase apart from it.`,
+      `${pluralize(done.rows, "row")} of pool ${done.atom_id.slice(0, 16)} in ${file}. Keep its passphrase apart from it.`,
     );
   },
 };
@@ -91,7 +91,7 @@ export const importCommand: Command = {
     return print(
       values,
       done,
-      `Pool ${done.atom_id.slice(0, 16)} is here again, with ${counted(done.rows, "row")}.${next}\n` +
+      `Pool ${done.atom_id.slice(0, 16)} is here again, with ${pluralize(done.rows, "row")}.${next}\n` +
         `Its federation is off until you say: ${hints.ligand("federation on")}`,
     );
   },

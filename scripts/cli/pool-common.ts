@@ -1,7 +1,7 @@
+import { EXIT, flag, type Values } from "../../worker-agent/cli/shared/command.ts";
 import { jsonLine } from "../../worker-agent/terminal-text.ts";
 import { adminClient } from "../runtime/admin-client.ts";
 import { ACCESS_HELP, ACCESS_OPTIONS, access } from "./access.ts";
-import { EXIT, flag, type Values } from "./command.ts";
 
 /** What all of `ligand pool …` share. */
 export const COMMON_OPTIONS = { ...ACCESS_OPTIONS, json: { type: "boolean" } } as const;

@@ -1,4 +1,4 @@
-import type { Command } from "./command.ts";
+import type { Command } from "../../worker-agent/cli/shared/command.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
 
 export const confirmClock: Command = {

@@ -2,17 +2,17 @@ import { existsSync, statfsSync, statSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { fromBase64 } from "../../schema/crypto/bytes.ts";
 import { signerFrom } from "../../schema/crypto/ed25519.ts";
+import { type Command, EXIT, flag, type Values } from "../../worker-agent/cli/shared/command.ts";
+import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
+import { printable } from "../../worker-agent/cli/shared/table.ts";
 import type { AdminClient } from "../runtime/admin-client.ts";
 import { credentialsFile } from "../runtime/credentials.ts";
 import { readMigrations } from "../runtime/migrations.ts";
-import { OperatorError } from "../runtime/operator-error.ts";
 import { readSecrets, secretsFile } from "../runtime/pool-secrets.ts";
 import { localState, poolUrl, publicUrl } from "./access.ts";
-import { type Command, EXIT, flag, type Values } from "./command.ts";
 import { type Check, type Clock, diagnose, type Findings, type Folder } from "./doctor-rules.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
 import { seenCertificate } from "./seen-certificate.ts";
-import { printable } from "./table.ts";
 
 const MIGRATIONS = fileURLToPath(new URL("../../schema/db/migrations", import.meta.url));
 

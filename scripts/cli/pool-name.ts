@@ -1,10 +1,10 @@
 import { poolName, UNNAMED_POOL } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
-import type { Command } from "./command.ts";
-import type { Hints } from "./hints.ts";
+import type { Command } from "../../worker-agent/cli/shared/command.ts";
+import type { Hints } from "../../worker-agent/cli/shared/hints.ts";
+import { printable } from "../../worker-agent/cli/shared/table.ts";
+import { UsageError } from "../../worker-agent/cli/shared/usage-error.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
-import { printable } from "./table.ts";
-import { UsageError } from "./usage-error.ts";
 
 const NAME_RULE = `It has 1 to ${LIMITS.peerNameChars} characters, none that steer a terminal, and no blank before or after.`;
 

@@ -1,8 +1,8 @@
 import { createInterface } from "node:readline/promises";
-import { OperatorError } from "../runtime/operator-error.ts";
-import { type Command, flag } from "./command.ts";
+import { type Command, flag } from "../../worker-agent/cli/shared/command.ts";
+import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
+import { UsageError } from "../../worker-agent/cli/shared/usage-error.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
-import { UsageError } from "./usage-error.ts";
 
 export const newLog: Command = {
   summary: "After the state was put back from a copy of its folder: go on under a new log, and be granted anew.",

@@ -1,14 +1,17 @@
 import { resolve } from "node:path";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { LIGAND } from "../../worker-agent/cli/shared/called-as.ts";
+import { type Command, EXIT, flag, type Group, text } from "../../worker-agent/cli/shared/command.ts";
+import type { Hints } from "../../worker-agent/cli/shared/hints.ts";
+import { integer } from "../../worker-agent/cli/shared/number-flags.ts";
+import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
+import { shellWord } from "../../worker-agent/cli/shared/shell-word.ts";
+import { printable, table } from "../../worker-agent/cli/shared/table.ts";
 import type { ClientKey, Workers } from "../runtime/admin-client.ts";
 import { isLoopback } from "../runtime/listen-address.ts";
-import { OperatorError } from "../runtime/operator-error.ts";
 import { writePrivateFile } from "../runtime/private-files.ts";
 import { poolUrl, publicUrl } from "./access.ts";
-import { LIGAND } from "./called-as.ts";
-import { type Command, EXIT, flag, type Group, text } from "./command.ts";
-import type { Hints } from "./hints.ts";
-import { days, short, whole } from "./numbers.ts";
+import { days } from "./duration-flag.ts";
 import { admins } from "./pool-admins.ts";
 import { exportCommand, importCommand } from "./pool-backup.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
@@ -17,8 +20,7 @@ import { doctor } from "./pool-doctor.ts";
 import { nameCommand } from "./pool-name.ts";
 import { newLog } from "./pool-new-log.ts";
 import { idOf, notRecorded } from "./short-id.ts";
-import { printable, table } from "./table.ts";
-import { shellWord } from "./worker-service.ts";
+import { maxLength } from "./text-flag.ts";
 
 const LABEL_HELP = `--label TEXT  whom it is for, in ${LIMITS.labelChars} characters at most`;
 
@@ -37,7 +39,7 @@ const invite: Command = {
   positionals: { min: 0, max: 0 },
   async run(values) {
     const expires_in_days = days("expires", text(values, "expires"), LIMITS.workerTokenMaxDays);
-    const label = short("label", text(values, "label"), LIMITS.labelChars);
+    const label = maxLength("label", text(values, "label"), LIMITS.labelChars);
     const { id, token, expires_at } = await admin(values).invite({ label, expires_in_days });
     if (flag(values, "json")) return print(values, { id, token, expires_at }, "");
     // First, for it is shown only now, whatever comes after.
@@ -80,9 +82,9 @@ const keysCreate: Command = {
   positionals: { min: 0, max: 0 },
   async run(values) {
     const { id, key } = await admin(values).createKey({
-      label: short("label", text(values, "label"), LIMITS.labelChars),
-      requests_per_minute: whole("rpm", text(values, "rpm"), 1, LIMITS.keyMaxRequestsPerMinute),
-      streams: whole("streams", text(values, "streams"), 1, LIMITS.keyMaxStreams),
+      label: maxLength("label", text(values, "label"), LIMITS.labelChars),
+      requests_per_minute: integer("rpm", text(values, "rpm"), 1, LIMITS.keyMaxRequestsPerMinute),
+      streams: integer("streams", text(values, "streams"), 1, LIMITS.keyMaxStreams),
     });
     return print(values, { id, key }, keyWords({ id, key }, publicUrl(values, poolUrl(values))));
   },

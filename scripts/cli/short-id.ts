@@ -1,6 +1,6 @@
-import { OperatorError } from "../runtime/operator-error.ts";
-import { counted } from "./numbers.ts";
-import { printable } from "./table.ts";
+import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
+import { pluralize } from "../../worker-agent/cli/shared/pluralize.ts";
+import { printable } from "../../worker-agent/cli/shared/table.ts";
 
 const LEAST_CHARS = 6;
 
@@ -29,7 +29,7 @@ export function wholeId(given: string, noun: string, all: readonly { id: string 
   const found = all.filter(({ id }) => id.startsWith(given.toLowerCase()));
   if (found.length > 1) {
     throw new OperatorError(
-      `${counted(found.length, noun)} have ids that begin with ${printable(given)}. Say more of it.`,
+      `${pluralize(found.length, noun)} have ids that begin with ${printable(given)}. Say more of it.`,
     );
   }
   return found[0]?.id ?? given;

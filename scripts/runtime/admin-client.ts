@@ -10,7 +10,8 @@ import {
   peerList,
 } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
-import { noAnswer, OperatorError } from "./operator-error.ts";
+import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
+import { noAnswer } from "./pool-unreachable.ts";
 
 /** The admin API of a pool (`/admin/api`), as the command line and the runner use it. */
 

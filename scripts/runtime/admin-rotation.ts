@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 import { credentialsFile, readCredentials } from "./credentials.ts";
-import { OperatorError } from "./operator-error.ts";
 import { WORKERD_RECORD } from "./pool-runtime.ts";
 import { newAdminToken, readSecrets, saveSecrets, secretsFile } from "./pool-secrets.ts";
 import { writePrivateFile } from "./private-files.ts";

@@ -7,24 +7,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import * as z from "zod";
 import { idOfWorkerToken } from "../../schema/crypto/api-keys.ts";
-import type { EXIT_CODES } from "../../worker-agent/agent.ts";
+import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
+import { readIfPresent } from "../../worker-agent/cli/shared/read-if-present.ts";
+import { EXIT_CODES } from "../../worker-agent/exit-codes.ts";
 import { processCommand, processIdentity, signal, waitForEnd } from "../../worker-agent/state/processes.ts";
 import type { AdminClient } from "./admin-client.ts";
-import { OperatorError } from "./operator-error.ts";
-import { openPrivateFolder, readIfPresent, writePrivateFile } from "./private-files.ts";
+import { openPrivateFolder, writePrivateFile } from "./private-files.ts";
 import type { LogLine } from "./supervised-runtime.ts";
-
-/** What `ligand worker start` exits with; the type holds it to the agent's own list, whose import would load an engine. */
-export const AGENT_EXIT: typeof EXIT_CODES = {
-  drained: 0,
-  failed: 1,
-  usage: 2,
-  "token-refused": 3,
-  "token-expired": 4,
-  "protocol-too-old": 5,
-  "wrong-pool": 6,
-  unreachable: 6,
-};
 
 const RESTART_MIN_MS = 1_000;
 const RESTART_MAX_MS = 30_000;
@@ -70,16 +59,16 @@ export interface AgentEnd {
  */
 export function afterExit({ code, stopped }: AgentEnd, early: number | null): "restart" | "new-invite" | "give-up" {
   // What fails before it was ever connected has no model, or one that does not run here: waiting mends neither.
-  if (early !== null && (code === AGENT_EXIT.failed || early >= EARLY_ENDS)) return "give-up";
+  if (early !== null && (code === EXIT_CODES.failed || early >= EARLY_ENDS)) return "give-up";
   // Our own pool, whose runtime is just starting anew.
-  if (stopped === ("unreachable" satisfies keyof typeof AGENT_EXIT)) return "restart";
+  if (stopped === ("unreachable" satisfies keyof typeof EXIT_CODES)) return "restart";
   switch (code) {
-    case AGENT_EXIT["token-refused"]:
-    case AGENT_EXIT["token-expired"]:
-    case AGENT_EXIT["wrong-pool"]:
+    case EXIT_CODES["token-refused"]:
+    case EXIT_CODES["token-expired"]:
+    case EXIT_CODES["wrong-pool"]:
       return "new-invite";
-    case AGENT_EXIT.usage:
-    case AGENT_EXIT["protocol-too-old"]:
+    case EXIT_CODES.usage:
+    case EXIT_CODES["protocol-too-old"]:
       return "give-up";
     default:
       return "restart";

@@ -1,8 +1,9 @@
 import { join } from "node:path";
 import * as z from "zod";
+import { readIfPresent } from "../../worker-agent/cli/shared/read-if-present.ts";
 import { secretProblem } from "../../worker-agent/secret-text.ts";
 import type { AdminClient } from "./admin-client.ts";
-import { readIfPresent, writePrivateFile } from "./private-files.ts";
+import { writePrivateFile } from "./private-files.ts";
 
 /** What goes into a header: a broken one would be quoted by whatever tries to send it. */
 const secret = z.string().refine((text) => secretProblem(text) === null);

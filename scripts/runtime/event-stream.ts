@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type * as z from "zod";
 import { type Audience, sequencedEvent } from "../../schema/wire/events.ts";
-import { noAnswer, OperatorError } from "./operator-error.ts";
+import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
+import { noAnswer } from "./pool-unreachable.ts";
 
 export type SequencedEvent = z.infer<typeof sequencedEvent>;
 

@@ -1,5 +1,5 @@
 import { statfsSync } from "node:fs";
-import { OperatorError } from "./operator-error.ts";
+import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 
 /** Less than a start writes before it serves. */
 const FULL_BELOW_BYTES = 1024 * 1024;

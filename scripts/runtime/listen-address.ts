@@ -1,5 +1,5 @@
 import { createServer } from "node:net";
-import { OperatorError } from "./operator-error.ts";
+import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 
 /** Pure: only this machine can reach it. A name other than localhost may lead anywhere. */
 export function isLoopback(host: string): boolean {

@@ -1,9 +1,9 @@
 import { readdirSync, statSync } from "node:fs";
+import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 import { isOursAlone } from "../../worker-agent/state/state-folder.ts";
 import { adminClient } from "./admin-client.ts";
 import { type Credentials, credentialsFile, readCredentials } from "./credentials.ts";
 import { untilUp } from "./local-network.ts";
-import { OperatorError } from "./operator-error.ts";
 import { checkExport, exportPool, importRows, type Watched } from "./pool-backup.ts";
 import { startPool } from "./pool-runtime.ts";
 import { newAdminToken, newMetricsToken, type PoolSecrets, readSecrets, saveSecrets } from "./pool-secrets.ts";

@@ -1,10 +1,10 @@
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 import { type AdminClient, adminClient } from "./admin-client.ts";
 import { type RunningAgent, startAgent } from "./agent-process.ts";
 import { type Credentials, saveCredentials } from "./credentials.ts";
 import { orFullDisk } from "./full-disk.ts";
-import { OperatorError } from "./operator-error.ts";
 import { type PoolOptions, startPool } from "./pool-runtime.ts";
 
 const POLL_MS = 100;

@@ -9,8 +9,8 @@ import { signerFrom } from "../../schema/crypto/ed25519.ts";
 import { type BackupRow, poolSettings, recordTable, rowsOfTable } from "../../schema/wire/backup.ts";
 import { poolNameOf } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 import type { AdminClient } from "./admin-client.ts";
-import { OperatorError } from "./operator-error.ts";
 import { seal, unseal } from "./sealed-file.ts";
 
 /** What makes a pool this pool. On Cloudflare only the first can be known, and only by whoever kept it. */

@@ -4,8 +4,8 @@ import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import type { V4WorkerOptions } from "miniflare";
 import * as z from "zod";
+import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 import { CACHE_FOLDER, readCached } from "./cache-folder.ts";
-import { OperatorError } from "./operator-error.ts";
 import { writePrivateFile } from "./private-files.ts";
 
 /** Miniflare's options of version 4 for the Worker, without sources, variables and name. */

@@ -1,13 +1,13 @@
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 import type { FolderLock } from "../../worker-agent/state/folder-lock.ts";
 import { orFullDisk } from "./full-disk.ts";
 import { allowedHosts, freePort, isLoopback, localUrl } from "./listen-address.ts";
 import { applyMigrations, readMigrations } from "./migrations.ts";
 import { NetworkNotes } from "./network-notes.ts";
 import { openSecretsWarning } from "./open-secrets.ts";
-import { OperatorError } from "./operator-error.ts";
 import { bundlePool } from "./pool-bundle.ts";
 import { type PoolConfig, readPoolConfig } from "./pool-config.ts";
 import {

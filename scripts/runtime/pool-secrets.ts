@@ -2,9 +2,10 @@ import { randomBytes } from "node:crypto";
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import * as z from "zod";
+import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
+import { readIfPresent } from "../../worker-agent/cli/shared/read-if-present.ts";
 import { secretProblem } from "../../worker-agent/secret-text.ts";
-import { OperatorError } from "./operator-error.ts";
-import { readIfPresent, writePrivateFile } from "./private-files.ts";
+import { writePrivateFile } from "./private-files.ts";
 
 const token = z
   .string()

@@ -1,6 +1,6 @@
 import { createCipheriv, createDecipheriv, randomBytes, scryptSync } from "node:crypto";
 import * as z from "zod";
-import { OperatorError } from "./operator-error.ts";
+import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 
 /**
  * Bytes under a passphrase. Persisted format, version 1: a line that says what it is, a line of JSON with the parameters,

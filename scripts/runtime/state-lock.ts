@@ -1,3 +1,4 @@
+import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 import {
   type Claim,
   type FolderLock,
@@ -5,7 +6,6 @@ import {
   lockFolder,
   type OwnerState,
 } from "../../worker-agent/state/folder-lock.ts";
-import { OperatorError } from "./operator-error.ts";
 
 /** Pure: the sentence for the runner that is refused. */
 export function refusal(stateDir: string, owner: Claim, state: OwnerState): string {

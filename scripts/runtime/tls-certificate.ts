@@ -1,7 +1,7 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
-import { OperatorError } from "./operator-error.ts";
+import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 
 export interface TlsFiles {
   /** PEM: the certificate, then those that lead to its issuer's root. */

@@ -1,6 +1,6 @@
 import { connect, type Socket } from "node:net";
 import { createServer, type TLSSocket } from "node:tls";
-import { OperatorError } from "./operator-error.ts";
+import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 import type { TlsCertificate } from "./tls-certificate.ts";
 
 /**

@@ -1,6 +1,6 @@
 import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { OperatorError } from "./operator-error.ts";
+import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 
 const BEGIN = /-----BEGIN CERTIFICATE-----/g;
 /** RFC 7468 section 2: a bundle may say anything between one certificate and the next. */

@@ -1,6 +1,8 @@
 import { rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
+import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
+import { readIfPresent } from "../../worker-agent/cli/shared/read-if-present.ts";
 import {
   identityOfPs,
   identityOfStat,
@@ -9,8 +11,6 @@ import {
   signal,
   waitForEnd,
 } from "../../worker-agent/state/processes.ts";
-import { OperatorError } from "./operator-error.ts";
-import { readIfPresent } from "./private-files.ts";
 
 const END_MS = 5_000;
 

@@ -2,7 +2,7 @@ import { mkdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { hostname, networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import { profileWords } from "../../scripts/cli/worker-profile.ts";
+import { formatProfile } from "../../worker-agent/cli/profile.ts";
 import { band } from "../../worker-agent/profile/band-rules.ts";
 import { npuDevices, parseCpuinfo } from "../../worker-agent/profile/machine.ts";
 import { profileMachine, type WorkerProfile, workerProfile } from "../../worker-agent/profile/profile.ts";
@@ -158,7 +158,11 @@ describe("this machine", () => {
   });
 
   it("is told in words: everything that was looked for, also what was not found", () => {
-    const words = profileWords({ ...profile, gpu: null, npu: { looked: true, devices: [] } }, false);
+    const words = formatProfile(
+      { ...profile, gpu: null, npu: { looked: true, devices: [] } },
+      false,
+      "ligand-worker start",
+    );
     for (const word of ["Processor", "Memory", "GPU        none found", "NPU        none found", "Threads"]) {
       expect(words).toContain(word);
     }

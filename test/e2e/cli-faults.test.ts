@@ -74,7 +74,7 @@ describe("a file that is something else", () => {
     const folder = temporaryFolder();
     const ended = await ligand(args(folder), env(folder));
     expect(ended).toMatchObject({ code: 1, stdout: "" });
-    expect(ended.stderr).toBe(`${folder} cannot be read: it is a folder, and a file is wanted (EISDIR).\n`);
+    expect(ended.stderr).toBe(`Cannot read ${folder}: this is a folder, not a file (EISDIR).\n`);
   });
 
   it("credentials.json that is a folder is named", async () => {
@@ -82,7 +82,7 @@ describe("a file that is something else", () => {
     mkdirSync(join(folder, "credentials.json"));
     const ended = await ligand(["pool", "workers", "--state", folder]);
     expect(ended).toMatchObject({ code: 1, stdout: "" });
-    expect(ended.stderr).toContain("credentials.json cannot be read: it is a folder");
+    expect(ended.stderr).toContain("credentials.json: this is a folder");
   });
 });
 
@@ -103,9 +103,7 @@ describe("an output that takes nothing", () => {
     `${START} --help`,
   ])("a full device: %s says so on stderr, with status 1", async (line) => {
     const ended = await shell(`${line.replace("STATE", pool.stateDir)} > /dev/full`);
-    expect(ended.stderr).toBe(
-      "What this program says cannot be written: there is no room left on the disk (ENOSPC).\n",
-    );
+    expect(ended.stderr).toBe("Cannot write to standard output: no space left on the disk (ENOSPC).\n");
     expect(ended.code).toBe(1);
   });
 
@@ -116,9 +114,7 @@ describe("an output that takes nothing", () => {
     writeFileSync(file, token, { mode: 0o600 });
     const where = `--pool ${pool.url} --token-file ${file} --state ${state}`;
     const ended = await shell(`${PROGRAM} worker start ${where} > /dev/full`);
-    expect(ended.stderr).toBe(
-      "What this program says cannot be written: there is no room left on the disk (ENOSPC).\n",
-    );
+    expect(ended.stderr).toBe("Cannot write to standard output: no space left on the disk (ENOSPC).\n");
     expect(ended.code).toBe(1);
   });
 
@@ -154,7 +150,7 @@ describe("a disk without room", () => {
       try {
         const ended = await startRefused({ stateDir: join(disk, "state") });
         expect(ended).toMatchObject({ code: 1, stdout: "" });
-        expect(ended.stderr.trimEnd().split("\n").at(-1)).toMatch(/there is no room left on the disk/);
+        expect(ended.stderr.trimEnd().split("\n").at(-1)).toMatch(/no space left on the disk/);
         noStack(ended);
         const left = readdirSync(disk, { recursive: true, withFileTypes: true });
         const files = left.filter((entry) => !entry.isDirectory()).map(({ name }) => name);

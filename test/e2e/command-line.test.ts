@@ -127,10 +127,10 @@ describe("as the operator", () => {
 
   it.each<[args: string[], says: string]>([
     [["pool", "invite", "--expires", "99999d"], '--expires is 3650d at most, not "99999d".'],
-    [["pool", "invite", "--label", "x".repeat(101)], "--label takes 100 characters at most; that one has 101."],
-    [["pool", "keys", "create", "--label", "x".repeat(101)], "--label takes 100 characters at most; that one has 101."],
+    [["pool", "invite", "--label", "x".repeat(101)], "--label must have at most 100 characters; it has 101."],
+    [["pool", "keys", "create", "--label", "x".repeat(101)], "--label must have at most 100 characters; it has 101."],
     [["pool", "admins", "create", "admin"], 'and is not "admin".'],
-    [["pool", "admins", "create", "x".repeat(101)], "100 characters at most"],
+    [["pool", "admins", "create", "x".repeat(101)], "at most 100 characters"],
   ])("%j is refused with its bound", async (args, says) => {
     const done = await ligand([...args, ...here()]);
     expect(done).toEqual({ code: 2, stdout: "", stderr: expect.stringContaining(says) });
@@ -142,7 +142,7 @@ describe("as the operator", () => {
     [
       ["pool", "keys", "create", "--rpm", "x"],
       2,
-      { code: "cli/usage", message: expect.stringContaining("--rpm wants") },
+      { code: "cli/usage", message: expect.stringContaining("--rpm must be") },
     ],
     [["pool", "keys", "revoke", "nobody"], 1, { code: "keys/not-found", message: expect.stringContaining("no such") }],
     [["chat", "Hello?", "--model", "gpt-0"], 1, { code: "inference/model-not-found", message: expect.any(String) }],
@@ -158,7 +158,7 @@ describe("as the operator", () => {
     [["pool", "import", "/nowhere/pool.export"], 2, { code: "cli/usage", message: expect.any(String) }],
     [["peers", "show", "0".repeat(64)], 1, { code: "federation/peer-not-found", message: expect.any(String) }],
     [["federation", "set", "nothing=1"], 2, { code: "cli/usage", message: expect.any(String) }],
-    [["events", "tail", "--limit", "x"], 2, { code: "cli/usage", message: expect.stringContaining("--limit wants") }],
+    [["events", "tail", "--limit", "x"], 2, { code: "cli/usage", message: expect.stringContaining("--limit must be") }],
     [["worker", "status", "--state", "/nowhere"], 1, { code: "cli/failed", message: expect.any(String) }],
     [["worker", "start"], 2, { code: "cli/usage", message: expect.stringContaining("Which token?") }],
     [["worker", "install"], 2, { code: "cli/usage", message: expect.stringContaining("--user") }],
@@ -197,7 +197,7 @@ describe("as the operator", () => {
     const shorter = await settled(`${mine}[chat]\nmax-tokens = 2\n`, [...chat, "--max-tokens", "1"]);
     expect(JSON.parse(shorter.stdout)).toMatchObject({ completion_tokens: 1 });
     for (const [text, says] of [
-      [`${mine}[chat]\n\nmax-tokens = 0\n`, `${file}:4: chat.max-tokens wants a whole number from 1 to `],
+      [`${mine}[chat]\n\nmax-tokens = 0\n`, `${file}:4: chat.max-tokens must be a whole number from 1 to `],
       [`${mine}[chat]\nmax = 1\n`, `${file}:3: there is no setting chat.max. Did you mean chat.max-tokens?`],
       [`${mine}client-key = "lk_s3cret"\n`, `${file}:2: client-key is a secret`],
     ] as const) {
@@ -284,7 +284,7 @@ describe("as the owner of a machine", () => {
       1,
       "There is no /nowhere",
     ],
-    ["slots that are none", ["--slots", "none"], { LIGAND_WORKER_TOKEN: "lw_x" }, 2, "--slots wants a whole number"],
+    ["slots that are none", ["--slots", "none"], { LIGAND_WORKER_TOKEN: "lw_x" }, 2, "--slots must be a whole number"],
     ["a pool that is none", ["--pool", "pool"], { LIGAND_WORKER_TOKEN: "lw_x" }, 2, "not the URL of a pool"],
   ])("%s is said", async (_what, args, env, code, says) => {
     const done = await ligand(["worker", "start", "--state", temporaryFolder(), ...args], env);
@@ -382,7 +382,7 @@ describe("npm start with its worker", () => {
   });
 
   it.each<[args: string[], code: number, error: { code: string; message: string }]>([
-    [["--port", "x"], 2, { code: "cli/usage", message: expect.stringContaining("--port wants") }],
+    [["--port", "x"], 2, { code: "cli/usage", message: expect.stringContaining("--port must be") }],
     [["--model", "/nowhere/m.gguf"], 1, { code: "cli/failed", message: expect.stringContaining("no model file") }],
     [["--cert", "/nowhere"], 2, { code: "cli/usage", message: expect.stringContaining("--key FILE") }],
   ])("%j with --json fails as JSON, whatever it said meanwhile", async (args, code, error) => {

@@ -69,7 +69,7 @@ describe("ligand events", () => {
 
   it.each<[what: string, args: string[], code: number, says: string]>([
     ["an audience that is none", ["tail", "--audience", "bob"], 2, "--audience wants all, public, peers"],
-    ["too many", ["tail", "--limit", "501"], 2, "--limit wants a whole number from 1 to 500"],
+    ["too many", ["tail", "--limit", "501"], 2, "--limit must be a whole number from 1 to 500"],
     ["a pool that is not there", ["tail", "--follow", "--pool", "http://127.0.0.1:9"], 1, "does not answer"],
   ])("%s is refused with what to do", async (_what, args, code, says) => {
     const finished = await ligand(["events", ...args, ...here()], { LIGAND_ADMIN_TOKEN: "la_x" });

@@ -150,12 +150,12 @@ it("off loopback it wants --insecure", async () => {
 });
 
 it.each<[args: string[], says: string]>([
-  [["--port", "70000"], "--port wants a whole number from 0 to 65535"],
+  [["--port", "70000"], "--port must be a whole number from 0 to 65535"],
   [["--bogus"], "Unknown option '--bogus'"],
   [["--public-url", "https://pool.example/v1"], '"https://pool.example/v1" is not where others reach a pool'],
   [["--public-url", "wss://pool.example"], "without a path"],
   [["--public-url", "https://me:secret@pool.example"], "is not where others reach a pool"],
-  [["extra"], '"extra" is one argument too many'],
+  [["extra"], 'Unexpected argument "extra"'],
 ])("%j is wrong usage", async (args, says) => {
   const refused = await startRefused({ args });
   expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining(says) });

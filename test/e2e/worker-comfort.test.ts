@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import {
+  cpSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -169,7 +170,6 @@ describe("worker status", () => {
 
   it("of several workers shows the one that runs, and else the one that ran last", async () => {
     const worker = await startWorker(pool);
-    const file = readFileSync(join(worker.stateDir, "status.json"), "utf8");
     await worker.stop();
     const stopped = readFileSync(join(worker.stateDir, "status.json"), "utf8");
     const base = temporaryFolder();
@@ -182,11 +182,10 @@ describe("worker status", () => {
     const env = { XDG_STATE_HOME: base };
     const asked = await ligand(["worker", "status"], env);
     expect(asked).toMatchObject({ code: 0, stdout: expect.stringContaining("not running") });
-    expect(asked.stderr).toBe(`\nIt ran last. Before it ran:\n  --state ${folders[1]}\n`);
+    expect(asked.stderr).toBe(`\nThis worker ran last. Earlier ones:\n  --state ${folders[1]}\n`);
 
     const again = await startWorker(pool);
-    const pid = (JSON.parse(file) as { pid: number }).pid;
-    writeFileSync(join(folders[1] ?? "", "status.json"), file.replace(`"pid": ${pid}`, `"pid": ${again.pid}`));
+    cpSync(again.stateDir, folders[1] ?? "", { recursive: true });
     const shown = await ligand(["worker", "status", "--json"], env);
     expect(JSON.parse(shown.stdout)).toMatchObject({ running: true, pid: again.pid });
     await again.stop();
@@ -372,7 +371,7 @@ describe.skipIf(process.platform !== "linux")("worker install", () => {
     const madeMs = statSync(unit).mtimeMs;
 
     const again = await install("--slots", "2");
-    expect(again.stdout).toContain(`Nothing to change in ${unit}`);
+    expect(again.stdout).toContain(`No change in ${unit}`);
     expect(statSync(unit).mtimeMs).toBe(madeMs);
     const other = await install("--json");
     expect(JSON.parse(other.stdout)).toMatchObject({ path: unit, changed: true, started: false });
@@ -414,8 +413,8 @@ describe.skipIf(process.platform !== "linux")("worker install", () => {
   });
 
   it.each<[what: string, args: string[], code: number, says: string]>([
-    ["without --user", ["install"], 2, "Say: npm run ligand -- worker install --user."],
-    ["uninstall without --user", ["uninstall"], 2, "Say: npm run ligand -- worker uninstall --user."],
+    ["without --user", ["install"], 2, "Add --user: npm run ligand -- worker install --user."],
+    ["uninstall without --user", ["uninstall"], 2, "Add --user: npm run ligand -- worker uninstall --user."],
     ["without a token's file", ["install", "--user", "--pool", "https://p.example"], 2, "--token-file FILE"],
     ["with a token's file that is not there", ["install", "--user", "--token-file", "/nowhere"], 1, "no /nowhere"],
     ["with an unknown flag", ["install", "--user", "--bogus"], 2, "Unknown option '--bogus'"],

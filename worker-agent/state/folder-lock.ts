@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { readdirSync, readFileSync, rmSync, statSync, utimesSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, utimesSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -120,6 +120,16 @@ export async function lockFolder(stateDir: string): Promise<Locked> {
       },
     },
   };
+}
+
+/** Whether the process with this pid holds the lock of the folder now. Changes nothing. */
+export function holdsFolder(stateDir: string, pid: number): boolean {
+  const folder = join(stateDir, "lock");
+  const here = { space: pidSpace(), identityNow: processIdentity(pid), fileAgeMs: Number.POSITIVE_INFINITY };
+  return (existsSync(folder) ? readdirSync(folder) : []).some((name) => {
+    const owner = claim.safeParse(parseJson(readIfPresent(join(folder, name)) ?? "")).data;
+    return owner?.pid === pid && owner.state === "holding" && ownerState(owner, here) === "alive";
+  });
 }
 
 /** The claims of those that live, in the order of their names; the others' files are removed. */

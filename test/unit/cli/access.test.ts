@@ -1,14 +1,8 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import {
-  type Access,
-  findAccess,
-  type Given,
-  localState,
-  normalUrl,
-  type Secret,
-} from "../../../scripts/cli/access.ts";
+import { type Access, findAccess, type Given, localState, type Secret } from "../../../scripts/cli/access.ts";
+import { normalUrl } from "../../../worker-agent/cli/shared/pool-flag.ts";
 import { temporaryFolder } from "../../temporary-folder.ts";
 
 const LOCAL = "http://127.0.0.1:8787";

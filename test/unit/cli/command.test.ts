@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
-import { calledAs } from "../../../scripts/cli/called-as.ts";
 import { chat } from "../../../scripts/cli/chat.ts";
-import { type Command, type Group, parseCommand } from "../../../scripts/cli/command.ts";
 import { keyWords, pool, startWords } from "../../../scripts/cli/pool.ts";
 import { worker } from "../../../scripts/cli/worker.ts";
-import { defaultStateDir, workerFolders } from "../../../scripts/cli/worker-state-dir.ts";
+import { calledAs } from "../../../worker-agent/cli/shared/called-as.ts";
+import { type Command, type Group, parseCommand } from "../../../worker-agent/cli/shared/command.ts";
+import { defaultStateDir, workerFolders } from "../../../worker-agent/cli/state-folders.ts";
 
 const command = (summary: string): Command => ({
   summary,
@@ -50,13 +50,13 @@ describe("the command line", () => {
     ["pool workers --help", "help", "revoke one"],
     ["pool workers revoke --help", "help", "requests a minute"],
     ["pool workers revoke", "usage", "ID is missing.\n\nligand pool workers revoke ID"],
-    ["pool workers revoke a b", "usage", '"b" is one argument too many'],
+    ["pool workers revoke a b", "usage", 'Unexpected argument "b"'],
     ["pool workers list --bogus", "usage", "Unknown option '--bogus'"],
     ["pool workers list --rpm", "usage", "--rpm"],
-    ["pool workers list --rpm -5", "usage", '--rpm wants a value, and "-5" looks like another option'],
-    ["pool nothing", "usage", 'There is no "ligand pool nothing"'],
+    ["pool workers list --rpm -5", "usage", '--rpm needs a value, but "-5" looks like an option'],
+    ["pool nothing", "usage", 'There is no command "ligand pool nothing"'],
     ["pool --json", "usage", "COMMAND is missing.\n\nligand pool COMMAND"],
-    ["constructor", "usage", 'There is no "ligand constructor"'],
+    ["constructor", "usage", 'There is no command "ligand constructor"'],
   ])('"%s" is answered with %s', (line, kind, says) => {
     const parsed = parse(line);
     expect(parsed.kind).toBe(kind);

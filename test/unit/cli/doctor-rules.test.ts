@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { diagnose, type Findings } from "../../../scripts/cli/doctor-rules.ts";
-import { hintsOf } from "../../../scripts/cli/hints.ts";
+import { hintsOf } from "../../../worker-agent/cli/shared/hints.ts";
 
 const HINTS = hintsOf({}, {});
 const GIB = 1024 ** 3;

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import type { Command, Group } from "../../../scripts/cli/command.ts";
 import { ligand } from "../../../scripts/cli/ligand.ts";
-import { runCommand } from "../../../scripts/cli/run-command.ts";
+import type { Command, Group } from "../../../worker-agent/cli/shared/command.ts";
+import { runCommand } from "../../../worker-agent/cli/shared/run-command.ts";
 
 /** What holds for every command that there is, and for the next one that is added. */
 
@@ -71,5 +71,7 @@ it.each(groups(ligand, []).map((line) => [line]))("ligand %s nothing --json fail
   const { code, out, err } = await said(...words, "nothing", "--json");
   expect({ code, err }).toEqual({ code: 2, err: [] });
   const name = ["ligand", ...words, "nothing"].join(" ");
-  expect(JSON.parse(out.join("\n"))).toEqual({ error: { code: "cli/usage", message: `There is no "${name}".` } });
+  expect(JSON.parse(out.join("\n"))).toEqual({
+    error: { code: "cli/usage", message: `There is no command "${name}".` },
+  });
 });

@@ -7,7 +7,7 @@ import {
 } from "../../../schema/wire/federation.ts";
 import { statusWords } from "../../../scripts/cli/federation.ts";
 import { SWITCHES_HELP, switchesFrom, switchesTable } from "../../../scripts/cli/federation-switches.ts";
-import { hintsOf } from "../../../scripts/cli/hints.ts";
+import { hintsOf } from "../../../worker-agent/cli/shared/hints.ts";
 
 const HINTS = hintsOf({}, {});
 

@@ -8,7 +8,6 @@ import {
   type peerDetails,
 } from "../../../schema/wire/federation.ts";
 import { statusWords } from "../../../scripts/cli/federation.ts";
-import { hintsOf } from "../../../scripts/cli/hints.ts";
 import { ligand } from "../../../scripts/cli/ligand.ts";
 import {
   addressWarning,
@@ -22,8 +21,9 @@ import {
 import { workersTables } from "../../../scripts/cli/pool.ts";
 import { COMMON_OPTIONS } from "../../../scripts/cli/pool-common.ts";
 import { nameWords } from "../../../scripts/cli/pool-name.ts";
-import { runCommand } from "../../../scripts/cli/run-command.ts";
-import { flagsOf } from "../../../scripts/cli/settings.ts";
+import { hintsOf } from "../../../worker-agent/cli/shared/hints.ts";
+import { runCommand } from "../../../worker-agent/cli/shared/run-command.ts";
+import { flagsOf } from "../../../worker-agent/cli/shared/settings.ts";
 
 it.each<[given: Record<string, unknown>, ligand: string, start: string]>([
   [{}, "npm run ligand -- peers list", "npm start -- --insecure"],

@@ -1,6 +1,5 @@
 import { describe, expect, it } from "vitest";
 import { FEDERATION_POLICY_DEFAULTS, type PeerView } from "../../../schema/wire/federation.ts";
-import { hintsOf } from "../../../scripts/cli/hints.ts";
 import {
   addressWarning,
   nextStep,
@@ -13,7 +12,8 @@ import {
   trustWord,
 } from "../../../scripts/cli/peer-words.ts";
 import { COMMON_OPTIONS } from "../../../scripts/cli/pool-common.ts";
-import { UsageError } from "../../../scripts/cli/usage-error.ts";
+import { hintsOf } from "../../../worker-agent/cli/shared/hints.ts";
+import { UsageError } from "../../../worker-agent/cli/shared/usage-error.ts";
 
 const HINTS = hintsOf({}, {});
 const NOW = Date.parse("2026-05-04T12:00:00Z");

@@ -1,10 +1,10 @@
 import { expect, it } from "vitest";
-import { type Command, type Group, parseCommand } from "../../../scripts/cli/command.ts";
 import { federation } from "../../../scripts/cli/federation.ts";
-import { hintsOf } from "../../../scripts/cli/hints.ts";
 import { peers } from "../../../scripts/cli/peers.ts";
 import { pool } from "../../../scripts/cli/pool.ts";
-import { UsageError } from "../../../scripts/cli/usage-error.ts";
+import { type Command, type Group, parseCommand } from "../../../worker-agent/cli/shared/command.ts";
+import { hintsOf } from "../../../worker-agent/cli/shared/hints.ts";
+import { UsageError } from "../../../worker-agent/cli/shared/usage-error.ts";
 
 const ligand: Group = { summary: "", commands: { pool, peers, federation } };
 
@@ -35,10 +35,10 @@ it.each<[args: string[], says: string]>([
   [["pool", "name", ""], '"" is no name for a pool. It has 1 to 100 characters'],
   [["pool", "name", " Alder"], "no blank before or after"],
   [["pool", "name", "Al\u001bder"], '"Al\ufffdder" is no name for a pool.'],
-  [["peers", "drop", "abcdef01"], 'There is no "ligand peers drop".'],
+  [["peers", "drop", "abcdef01"], 'There is no command "ligand peers drop".'],
   [["federation", "set"], "NAME=VALUE… is missing."],
   [["federation", "set", "speed=on"], 'There is no switch "speed". There are: accept_reads,'],
-  [["federation", "on", "now"], '"now" is one argument too many.'],
+  [["federation", "on", "now"], 'Unexpected argument "now".'],
 ])("%j is refused with what to say", async (args, says) => expect(await wrong(args)).toContain(says));
 
 it.each(Object.entries({ ...peers.commands, ...federation.commands }) as [string, Command][])(

@@ -1,8 +1,14 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { lastWords } from "../../../scripts/cli/last-words.ts";
-import { checkedSecret, SECRETS, type SecretName, secretOf, withoutSecrets } from "../../../scripts/cli/secrets.ts";
-import { systemReason, unexpectedWords } from "../../../scripts/runtime/failure-words.ts";
+import {
+  checkedSecret,
+  SECRETS,
+  type SecretName,
+  secretOf,
+  withoutSecrets,
+} from "../../../worker-agent/cli/shared/secrets.ts";
+import { formatUnexpected, systemReason } from "../../../worker-agent/cli/shared/system-reason.ts";
+import { formatUncaught } from "../../../worker-agent/cli/shared/uncaught-errors.ts";
 
 const names = Object.keys(SECRETS) as SecretName[];
 
@@ -50,20 +56,17 @@ describe("the last words of a program", () => {
   const failure = (code: string, path?: string) =>
     Object.assign(new Error(`${code}: no`), { code, ...(path && { path }) });
   it.each<[error: unknown, says: string]>([
-    [failure("ENOSPC", "/a/b"), "/a/b cannot be used: there is no room left on the disk (ENOSPC)."],
-    [failure("EISDIR"), "It cannot go on: it is a folder, and a file is wanted (EISDIR)."],
-    [new Error("wrapped", { cause: failure("EROFS") }), "It cannot go on: that disk can only be read (EROFS)."],
-    [
-      new Error("D1_ERROR: database or disk is full: SQLITE_FULL"),
-      "It cannot go on: there is no room left on the disk.",
-    ],
+    [failure("ENOSPC", "/a/b"), "Cannot use /a/b: no space left on the disk (ENOSPC)."],
+    [failure("EISDIR"), "Cannot continue: this is a folder, not a file (EISDIR)."],
+    [new Error("wrapped", { cause: failure("EROFS") }), "Cannot continue: the disk is read-only (EROFS)."],
+    [new Error("D1_ERROR: database or disk is full: SQLITE_FULL"), "Cannot continue: no space left on the disk."],
     [
       new TypeError("x is not a function"),
-      "Something went wrong inside Ligand (TypeError: x is not a function). Please report it; with LIGAND_STACK=1 it says where.",
+      "Internal error in Ligand (TypeError: x is not a function). Please report it. LIGAND_STACK=1 adds the stack.",
     ],
-    ["text", "Something went wrong inside Ligand (text). Please report it; with LIGAND_STACK=1 it says where."],
+    ["text", "Internal error in Ligand (text). Please report it. LIGAND_STACK=1 adds the stack."],
   ])("of %s", (error, says) => {
-    expect(unexpectedWords(error)).toBe(says);
+    expect(formatUnexpected(error)).toBe(says);
   });
 
   it("know errors that caused each other in a circle", () => {
@@ -76,7 +79,7 @@ describe("the last words of a program", () => {
     const env = { LIGAND_UPSTREAM_KEY: "sk-one\ntwo\n", HF_TOKEN: "hf-three" };
     const error = new TypeError('Headers.append: "Bearer sk-one\ntwo" and hf-three');
     for (const stack of ["", "1"]) {
-      const words = lastWords(error, { ...env, LIGAND_STACK: stack });
+      const words = formatUncaught(error, { ...env, LIGAND_STACK: stack });
       expect(words).not.toMatch(/one|two|three/);
       expect(words.includes("    at ")).toBe(stack === "1");
     }

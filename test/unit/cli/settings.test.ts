@@ -1,11 +1,18 @@
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { Values } from "../../../scripts/cli/command.ts";
-import { readSettings, settingsFile } from "../../../scripts/cli/ligand-toml.ts";
-import { SECRETS } from "../../../scripts/cli/secrets.ts";
-import { flagsOf, keyOf, SETTINGS, type Section, type Setting, variableOf } from "../../../scripts/cli/settings.ts";
-import { settle } from "../../../scripts/cli/settle.ts";
+import type { Values } from "../../../worker-agent/cli/shared/command.ts";
+import { readSettings, settingsFile } from "../../../worker-agent/cli/shared/ligand-toml.ts";
+import { resolveSettings } from "../../../worker-agent/cli/shared/resolve-settings.ts";
+import { SECRETS } from "../../../worker-agent/cli/shared/secrets.ts";
+import {
+  flagsOf,
+  keyOf,
+  SETTINGS,
+  type Section,
+  type Setting,
+  variableOf,
+} from "../../../worker-agent/cli/shared/settings.ts";
 
 const FILE = "/home/w/.config/ligand/ligand.toml";
 const read = (text: string) => readSettings(text, FILE, "/home/w");
@@ -121,7 +128,7 @@ it.each<[env: Record<string, string>, want: string | undefined]>([
 describe("what holds", () => {
   const pools = flagsOf("any", ["pool", "state"]);
   const hold = (flags: Record<string, string>, env: Record<string, string>, text: string, options = pools) =>
-    settle(options, flags, env, { path: FILE, settings: read(text) });
+    resolveSettings(options, flags, env, { path: FILE, settings: read(text) });
 
   it.each<[what: string, flags: Record<string, string>, env: Record<string, string>, text: string, want: object]>([
     ["nothing", {}, {}, "", {}],
@@ -149,7 +156,7 @@ describe("what holds", () => {
       const env = { [variableOf(section, name)]: String(variable) };
       const options = flagsOf(section);
       const of = (flags: Record<string, typeof flag>, vars: typeof env | object) =>
-        settle(options, flags as Values, { ...vars }, { path: FILE, settings: read(text) });
+        resolveSettings(options, flags as Values, { ...vars }, { path: FILE, settings: read(text) });
       expect(of({ [name]: flag }, env).values[name]).toEqual(flag);
       expect(of({}, env).values[name]).toEqual(variable);
       expect(of({}, env).sources.get(name)).toBe(variableOf(section, name));

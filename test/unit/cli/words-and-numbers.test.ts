@@ -1,8 +1,10 @@
 import { expect, it } from "vitest";
-import { hintsOf } from "../../../scripts/cli/hints.ts";
-import { days, decimal, durationDays, short, whole } from "../../../scripts/cli/numbers.ts";
+import { days, durationDays } from "../../../scripts/cli/duration-flag.ts";
 import { workersTables } from "../../../scripts/cli/pool.ts";
-import { printable, table } from "../../../scripts/cli/table.ts";
+import { maxLength } from "../../../scripts/cli/text-flag.ts";
+import { hintsOf } from "../../../worker-agent/cli/shared/hints.ts";
+import { decimal, integer } from "../../../worker-agent/cli/shared/number-flags.ts";
+import { printable, table } from "../../../worker-agent/cli/shared/table.ts";
 
 it.each<[given: string, want: number | undefined]>([
   ["30d", 30],
@@ -26,25 +28,25 @@ it.each<[given: string, want: number | undefined]>([
 it("flags that were not given are absent; wrong ones say what is wanted", () => {
   expect([
     days("x", undefined, 1),
-    whole("x", undefined, 0, 1),
+    integer("x", undefined, 0, 1),
     decimal("x", undefined, 0, 1),
-    short("x", undefined, 1),
+    maxLength("x", undefined, 1),
   ]).toEqual([undefined, undefined, undefined, undefined]);
-  expect(whole("x", "65535", 0, 65_535)).toBe(65_535);
+  expect(integer("x", "65535", 0, 65_535)).toBe(65_535);
   expect(decimal("x", "0.7", 0, 2)).toBe(0.7);
-  expect(() => days("expires", "soon", 10)).toThrow("--expires wants a duration such as 30d");
+  expect(() => days("expires", "soon", 10)).toThrow("--expires must be a duration such as 30d");
   expect(days("expires", "10d", 10)).toBe(10);
-  expect(() => days("expires", "241h", 10)).toThrow('--expires is 10d at most, not "241h".');
-  expect(short("label", "x".repeat(5), 5)).toBe("xxxxx");
-  expect(() => short("label", "x".repeat(6), 5)).toThrow("--label takes 5 characters at most; that one has 6.");
+  expect(() => days("expires", "241h", 10)).toThrow('--expires must be at most 10d, not "241h".');
+  expect(maxLength("label", "x".repeat(5), 5)).toBe("xxxxx");
+  expect(() => maxLength("label", "x".repeat(6), 5)).toThrow("--label must have at most 5 characters; it has 6.");
 });
 
 it.each(["65536", "-1", "1.5", "1e3", "", "x", "0x10", " 1"])('"%s" is no port', (given) =>
-  expect(() => whole("port", given, 0, 65_535)).toThrow("--port wants a whole number from 0 to 65535"),
+  expect(() => integer("port", given, 0, 65_535)).toThrow("--port must be a whole number from 0 to 65535"),
 );
 
 it.each(["2.1", "-1", "1e-1", "", "Infinity"])('"%s" is no temperature', (given) =>
-  expect(() => decimal("temperature", given, 0, 2)).toThrow("--temperature wants a number from 0 to 2"),
+  expect(() => decimal("temperature", given, 0, 2)).toThrow("--temperature must be a number from 0 to 2"),
 );
 
 it("a table has columns; an empty one has words", () => {

@@ -7,7 +7,7 @@ import {
   logFormat,
   sampled,
   tokensPerSecond,
-} from "../../../scripts/cli/worker-display.ts";
+} from "../../../worker-agent/cli/display.ts";
 import type { AgentEvent } from "../../../worker-agent/events.ts";
 import { initialStatus } from "../../../worker-agent/state/agent-state.ts";
 import type { AgentStatus } from "../../../worker-agent/state/status-file.ts";
@@ -183,5 +183,5 @@ describe("a display", () => {
 
 it("--log takes text or json and nothing else", () => {
   expect([logFormat(undefined), logFormat("text"), logFormat("json")]).toEqual([undefined, "text", "json"]);
-  expect(() => logFormat("xml")).toThrow("--log wants text or json");
+  expect(() => logFormat("xml")).toThrow("--log must be text or json");
 });

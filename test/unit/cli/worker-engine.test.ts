@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { downloadBar, tenthsOfDownloads } from "../../../scripts/cli/download-bar.ts";
-import { sizeBytes } from "../../../scripts/cli/sizes.ts";
-import { engineChoice } from "../../../scripts/cli/worker-engine.ts";
+import { downloadBar, tenthsOfDownloads } from "../../../worker-agent/cli/download-bar.ts";
+import { engineChoice } from "../../../worker-agent/cli/engine-flags.ts";
+import { sizeBytes } from "../../../worker-agent/cli/shared/size-flag.ts";
 
 const llama = { models: [], modelsDir: "/data/ligand/models", recalibrate: false };
 const upstream = { key: "k", models: [], allowInsecure: false };
@@ -36,15 +36,15 @@ describe("the flags that choose an engine", () => {
   ])("%j", (flags, want) => expect(engineChoice(flags, env)).toEqual(want));
 
   it.each<[flags: Record<string, string | boolean | string[]>, message: RegExp]>([
-    [{ engine: "vllm" }, /--engine wants llama or upstream/],
+    [{ engine: "vllm" }, /--engine must be llama or upstream/],
     [{ engine: "upstream" }, /--upstream-url/],
-    [{ "upstream-url": url, model: ["a.gguf"] }, /--model does not go with --engine upstream/],
-    [{ "upstream-slots": "2" }, /--upstream-slots goes with --engine upstream/],
-    [{ gpu: "1" }, /--gpu wants auto or off/],
-    [{ "memory-limit": "8" }, /--memory-limit wants a size such as 8GB/],
-    [{ "upstream-url": url, "upstream-kinds": "images" }, /--upstream-kinds wants/],
-    [{ "upstream-url": url, "upstream-timeout": "300" }, /--upstream-timeout wants a whole number from 1 to 290/],
-    [{ context: "3" }, /--context wants/],
+    [{ "upstream-url": url, model: ["a.gguf"] }, /--model does not work with --engine upstream/],
+    [{ "upstream-slots": "2" }, /--upstream-slots works only with --engine upstream/],
+    [{ gpu: "1" }, /--gpu must be auto or off/],
+    [{ "memory-limit": "8" }, /--memory-limit must be a size such as 8GB/],
+    [{ "upstream-url": url, "upstream-kinds": "images" }, /--upstream-kinds must list/],
+    [{ "upstream-url": url, "upstream-timeout": "300" }, /--upstream-timeout must be a whole number from 1 to 290/],
+    [{ context: "3" }, /--context must be/],
   ])("%j is refused", (flags, message) => expect(() => engineChoice(flags, env)).toThrow(message));
 
   it("without a key there is none", () => {

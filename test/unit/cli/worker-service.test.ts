@@ -11,9 +11,9 @@ import {
   launchdPlist,
   type ServiceHost,
   servicePlan,
-  shellWord,
   systemdUnit,
-} from "../../../scripts/cli/worker-service.ts";
+} from "../../../worker-agent/cli/service-plan.ts";
+import { shellWord } from "../../../worker-agent/cli/shared/shell-word.ts";
 import { temporaryFolder } from "../../temporary-folder.ts";
 
 const run = promisify(execFile);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { likeliest } from "../../../scripts/cli/worker-status.ts";
+import { likeliest } from "../../../worker-agent/cli/status.ts";
 import { Counters } from "../../../worker-agent/session/counters.ts";
 import { initialStatus } from "../../../worker-agent/state/agent-state.ts";
 

@@ -1,16 +1,17 @@
 import { expect, it } from "vitest";
-import { AGENT_EXIT, afterExit, eventLine } from "../../../scripts/runtime/agent-process.ts";
+import { afterExit, eventLine } from "../../../scripts/runtime/agent-process.ts";
+import { EXIT_CODES } from "../../../worker-agent/exit-codes.ts";
 
 it.each<[what: string, code: number | null, want: ReturnType<typeof afterExit>]>([
-  ["ended by itself", AGENT_EXIT.drained, "restart"],
-  ["failed", AGENT_EXIT.failed, "restart"],
+  ["ended by itself", EXIT_CODES.drained, "restart"],
+  ["failed", EXIT_CODES.failed, "restart"],
   ["killed by a signal", null, "restart"],
   ["ended in another way", 139, "restart"],
-  ["token refused", AGENT_EXIT["token-refused"], "new-invite"],
-  ["token expired", AGENT_EXIT["token-expired"], "new-invite"],
-  ["token of another pool", AGENT_EXIT["wrong-pool"], "new-invite"],
-  ["wrong usage", AGENT_EXIT.usage, "give-up"],
-  ["agent too old", AGENT_EXIT["protocol-too-old"], "give-up"],
+  ["token refused", EXIT_CODES["token-refused"], "new-invite"],
+  ["token expired", EXIT_CODES["token-expired"], "new-invite"],
+  ["token of another pool", EXIT_CODES["wrong-pool"], "new-invite"],
+  ["wrong usage", EXIT_CODES.usage, "give-up"],
+  ["agent too old", EXIT_CODES["protocol-too-old"], "give-up"],
 ])("an agent that was connected and %s: %s", (_what, code, want) =>
   expect(afterExit({ code, stopped: undefined }, null)).toBe(want),
 );
@@ -25,12 +26,12 @@ it.each<[stopped: string, early: number | null, want: ReturnType<typeof afterExi
 );
 
 it.each<[what: string, code: number | null, early: number, want: ReturnType<typeof afterExit>]>([
-  ["failed", AGENT_EXIT.failed, 1, "give-up"],
+  ["failed", EXIT_CODES.failed, 1, "give-up"],
   ["was killed by a signal", null, 1, "restart"],
   ["was killed by a signal again and again", null, 3, "give-up"],
   ["ended in another way", 139, 2, "restart"],
-  ["has an old token", AGENT_EXIT["token-refused"], 1, "new-invite"],
-  ["is refused every token", AGENT_EXIT["token-refused"], 3, "give-up"],
+  ["has an old token", EXIT_CODES["token-refused"], 1, "new-invite"],
+  ["is refused every token", EXIT_CODES["token-refused"], 3, "give-up"],
 ])("an agent that was never connected and %s (exit code %s), time %i: %s", (_what, code, early, want) =>
   expect(afterExit({ code, stopped: undefined }, early)).toBe(want),
 );

@@ -5,7 +5,8 @@ import type { AdminClient } from "../../../scripts/runtime/admin-client.ts";
 import { readCredentials, saveCredentials } from "../../../scripts/runtime/credentials.ts";
 import { openSecretsWarning } from "../../../scripts/runtime/open-secrets.ts";
 import { loadSecrets } from "../../../scripts/runtime/pool-secrets.ts";
-import { openPrivateFolder, readIfPresent, writePrivateFile } from "../../../scripts/runtime/private-files.ts";
+import { openPrivateFolder, writePrivateFile } from "../../../scripts/runtime/private-files.ts";
+import { readIfPresent } from "../../../worker-agent/cli/shared/read-if-present.ts";
 import { temporaryFolder } from "../../temporary-folder.ts";
 
 let folder: string;

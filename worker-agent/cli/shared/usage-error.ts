@@ -1,16 +1,16 @@
-/** The command was not said right: exit code 2. */
+/** The command line is wrong. The exit code is 2. */
 export class UsageError extends Error {
   override name = "UsageError";
   readonly code = "cli/usage";
 }
 
-/** What a flag was given is not what it wants. Where it was not given as a flag, whoever catches this says where. */
+/** The value of a setting is wrong. If it came from a variable or a file, the catcher names that source instead of the flag. */
 export class FlagError extends UsageError {
   override name = "FlagError";
   readonly flag: string;
   readonly problem: string;
 
-  /** @param problem a sentence that goes on from the flag's name: `wants a whole number.` */
+  /** @param problem the rest of a sentence that begins with the flag's name: `must be a whole number.` */
   constructor(flag: string, problem: string) {
     super(`--${flag} ${problem}`);
     this.flag = flag;

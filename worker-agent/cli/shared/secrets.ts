@@ -1,4 +1,4 @@
-import { secretProblem } from "../../worker-agent/secret-text.ts";
+import { secretProblem } from "../../secret-text.ts";
 import { UsageError } from "./usage-error.ts";
 
 /**

@@ -1,6 +1,6 @@
-import { oneLine } from "../../worker-agent/terminal-text.ts";
+import { oneLine } from "../../terminal-text.ts";
 
-/** Pure: columns padded to their widest cell; a line of words when there are no rows. */
+/** Pads each column to its widest cell. Without rows it returns the text `none`. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[], none: string): string {
   if (rows.length === 0) return none;
   const lines = [head, ...rows];
@@ -15,7 +15,7 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
     .join("\n");
 }
 
-/** Labels are people's own words: nothing in them may steer the terminal. */
+/** Makes text from other people safe to print: it cannot control the terminal. */
 export function printable(text: string | null): string {
   return oneLine(text ?? "");
 }

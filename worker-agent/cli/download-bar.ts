@@ -1,11 +1,11 @@
-import type { AgentEvent } from "../../worker-agent/events.ts";
-import { printable } from "./table.ts";
+import type { AgentEvent } from "../events.ts";
+import { printable } from "./shared/table.ts";
 
 export type Download = Extract<AgentEvent, { type: "downloading" }>;
 
 const BAR_LETTERS = 24;
 
-/** Pure: how far a download is, in one line. */
+/** The progress of a download in one line. */
 export function downloadBar({ file, bytes, totalBytes }: Download): string {
   const share = totalBytes > 0 ? Math.min(1, bytes / totalBytes) : 0;
   const full = Math.floor(share * BAR_LETTERS);
@@ -13,15 +13,15 @@ export function downloadBar({ file, bytes, totalBytes }: Download): string {
   return `${bar} ${Math.floor(share * 100)} % of ${(totalBytes / 1e6).toFixed(1)} MB · ${printable(file)}`;
 }
 
-/** Lets of a download only every tenth of it through, for logs: its begin, its end, and what lies between. */
+/** A filter for logs: of a download's progress events it passes one for each tenth. */
 export function tenthsOfDownloads(): (event: AgentEvent) => boolean {
-  let told = "";
+  let last = "";
   return (event) => {
     if (event.type !== "downloading") return true;
     const tenth = event.totalBytes > 0 ? Math.floor((10 * event.bytes) / event.totalBytes) : 0;
     const now = `${event.file} ${tenth}`;
-    if (now === told) return false;
-    told = now;
+    if (now === last) return false;
+    last = now;
     return true;
   };
 }

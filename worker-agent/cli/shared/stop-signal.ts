@@ -1,15 +1,15 @@
-/** What a shell calls a program that was interrupted. */
+/** The exit code of a program that was interrupted. */
 const INTERRUPTED = 130;
 
 /**
- * A terminal's Ctrl-C goes to its whole process group, as a service manager's SIGTERM goes to all of a service; npm then
- * passes the signal that it got on to the program that it runs. What comes so soon is that echo, and no second wish.
+ * A terminal sends Ctrl-C to its whole process group, and a service manager sends SIGTERM to all processes of a service.
+ * npm then forwards its own copy to the program. A second signal within this time is that copy, not a second request.
  */
 const ECHO_MS = 1_000;
 
 /**
- * Ctrl-C and its like ask once for a clean end; asked again, the process ends at once. A terminal that hangs up counts
- * among them, unless the signal has another meaning here.
+ * The first SIGINT, SIGTERM or SIGHUP asks for a clean end; the second one ends the process immediately. Pass
+ * `onHangup` to give SIGHUP another meaning.
  */
 export function stopOnSignal(onHangup?: () => void): { signal: AbortSignal; asked: Promise<void> } {
   const controller = new AbortController();

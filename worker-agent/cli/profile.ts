@@ -1,37 +1,36 @@
-import type { WorkerProfile } from "../../worker-agent/profile/profile.ts";
-import { jsonLine } from "../../worker-agent/terminal-text.ts";
-import { LIGAND } from "./called-as.ts";
-import { type Command, EXIT, flag } from "./command.ts";
-import { printable, table } from "./table.ts";
-import type { Screen } from "./worker-display.ts";
+import type { WorkerProfile } from "../profile/profile.ts";
+import { jsonLine } from "../terminal-text.ts";
+import type { Screen } from "./display.ts";
+import { type Command, EXIT, flag } from "./shared/command.ts";
+import { printable, table } from "./shared/table.ts";
 
-/** `ligand worker profile`: what this machine is good for. */
-export const workerProfileCommand: Command = {
-  summary: "What this machine is good for: processor, memory, GPU, NPU, and measured speed.",
+/** `profile`: what this machine is good for. */
+export const workerProfile: Command = {
+  summary: "Show what this machine is good for: processor, memory, GPU, NPU and measured speed.",
   usage: "[--json] [--verbose-manifest]",
   help: [
-    "--json               one JSON value (worker-agent/profile/README.md says what is in it)",
-    "--verbose-manifest   also each feature of the processor, and what llama.cpp says it found",
+    "--json               print one JSON value (described in worker-agent/profile/README.md)",
+    "--verbose-manifest   also print all processor features and what llama.cpp reports",
     "",
-    "Takes a few seconds to measure with the embedded model. Nothing is sent or written, and no serial number is read.",
+    "Measures for a few seconds with the embedded model. Sends nothing, writes nothing, and reads no serial numbers.",
   ],
   options: { json: { type: "boolean" }, "verbose-manifest": { type: "boolean" } },
   positionals: { min: 0, max: 0 },
-  async run(values) {
+  async run(values, _positionals, hints) {
     const [json, verbose] = [flag(values, "json"), flag(values, "verbose-manifest")];
-    // Loaded only here: it brings the model runtime.
-    const { profileMachine } = await import("../../worker-agent/profile/profile.ts");
+    // Imported only here, because it loads the model runtime.
+    const { profileMachine } = await import("../profile/profile.ts");
     const progress = progressOn(process.stderr, json);
     const profile = await profileMachine({ verbose, onStep: progress.step, nowMs: Date.now });
     progress.done();
-    console.log(json ? jsonLine(profile) : profileWords(profile, verbose));
+    console.log(json ? jsonLine(profile) : formatProfile(profile, verbose, hints.sibling("start")));
     if (profile.benchmark.failed === null) return EXIT.ok;
     console.error(profile.benchmark.failed);
     return EXIT.failed;
   },
 };
 
-/** What is being done: one line that is taken back in a terminal, lines elsewhere, nothing beside JSON. */
+/** Shows the current step: in a terminal one line that is erased at the end, elsewhere a line per step, with JSON nothing. */
 export function progressOn(screen: Screen, json: boolean): { step: (step: string) => void; done: () => void } {
   if (screen.isTTY === true) {
     return { step: (step) => screen.write(`\r\u001b[2K… ${step}`), done: () => screen.write("\r\u001b[2K") };
@@ -39,16 +38,19 @@ export function progressOn(screen: Screen, json: boolean): { step: (step: string
   return { step: (step) => json || screen.write(`… ${step}\n`), done: () => {} };
 }
 
-/** Pure: the profile as a person reads it. */
-export function profileWords(profile: WorkerProfile, verbose: boolean): string {
+/** The profile as text. @param start the command that starts a worker */
+export function formatProfile(profile: WorkerProfile, verbose: boolean, start: string): string {
   const { cpu, memory, gpu, npu, benchmark, threads, bands, roles } = profile;
   const cores = cpu.physicalCores === null ? "" : `${cpu.physicalCores} cores, `;
   const features = verbose ? cpu.features.join(" ") : bands.vectors;
   const rows: (readonly [string, string])[] = [
-    ["Processor", `${cpu.model}: ${cores}${cpu.logicalCores} threads usable, ${features || "no vector units known"}`],
+    ["Processor", `${cpu.model}: ${cores}${cpu.logicalCores} threads usable, ${features || "vector units unknown"}`],
     ["Memory", `${gigabytes(memory.totalBytes)}, ${gigabytes(memory.freeBytes)} free`],
-    ["GPU", gpu === null ? "none found" : gpuWords(gpu)],
-    ["NPU", npu.devices.length > 0 ? npu.devices.join(", ") : npu.looked ? "none found" : "no way to tell here"],
+    ["GPU", gpu === null ? "none found" : formatGpu(gpu)],
+    [
+      "NPU",
+      npu.devices.length > 0 ? npu.devices.join(", ") : npu.looked ? "none found" : "cannot be detected on this system",
+    ],
     ["Threads", `${threads.chosen}. ${threads.why}`],
   ];
   const measurements = benchmark.measurements.map((it) => [
@@ -59,14 +61,14 @@ export function profileWords(profile: WorkerProfile, verbose: boolean): string {
   return [
     ...rows.map(([label, words]) => `${label.padEnd(9)}  ${printable(words)}`),
     "",
-    table(["Measured", "Threads", "Tokens a second"], measurements, "Nothing could be measured."),
-    `(with ${benchmark.model}, four texts at once; larger models are slower in proportion to their size)`,
+    table(["Measured", "Threads", "Tokens a second"], measurements, "The measurement failed."),
+    `(with ${benchmark.model}, four texts at once; a model twice as large is about half as fast)`,
     "",
     "This machine",
     ...roles.map(({ why }) => `  ${why}`),
-    `Nothing is chosen for you: say what to serve with ${LIGAND} worker start --model.`,
+    `You decide what to serve: ${start} --model M`,
     "",
-    "In coarse bands",
+    "In broad classes",
     `  ${Object.entries(bands)
       .map(([name, value]) => `${name} ${value}`)
       .join("; ")}`,
@@ -74,7 +76,7 @@ export function profileWords(profile: WorkerProfile, verbose: boolean): string {
   ].join("\n");
 }
 
-function gpuWords({ kind, names, totalBytes, freeBytes, unified }: NonNullable<WorkerProfile["gpu"]>): string {
+function formatGpu({ kind, names, totalBytes, freeBytes, unified }: NonNullable<WorkerProfile["gpu"]>): string {
   const shared = unified ? ", shared with the processor" : "";
   return `${names.join(", ")} (${kind}): ${gigabytes(totalBytes)}, ${gigabytes(freeBytes)} free${shared}`;
 }

@@ -9,7 +9,7 @@ const UNIT_BYTES: Readonly<Record<string, number>> = {
   TiB: 2 ** 40,
 };
 
-/** Pure: bytes of a size such as `8GB`, `7.5GiB`, `900MB`; undefined when it is none. */
+/** Parses a size such as `8GB`, `7.5GiB` or `900MB` into bytes; undefined if the text is not a size. */
 export function sizeBytes(size: string): number | undefined {
   const match = /^(\d+(?:\.\d+)?) ?([MGT]i?B)$/.exec(size);
   const unit = match?.[2] === undefined ? undefined : UNIT_BYTES[match[2]];
@@ -17,9 +17,10 @@ export function sizeBytes(size: string): number | undefined {
   return bytes > 0 ? bytes : undefined;
 }
 
+/** A flag's size in bytes; undefined when the flag was not given. */
 export function size(flagName: string, given: string | undefined): number | undefined {
   if (given === undefined) return undefined;
   const value = sizeBytes(given);
-  if (value === undefined) throw new FlagError(flagName, `wants a size such as 8GB or 900MB, not "${given}".`);
+  if (value === undefined) throw new FlagError(flagName, `must be a size such as 8GB or 900MB, not "${given}".`);
   return value;
 }

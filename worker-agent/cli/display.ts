@@ -1,19 +1,19 @@
-import { type AgentEvent, formatEvent, levelOf, logRecord } from "../../worker-agent/events.ts";
-import type { AgentStatus } from "../../worker-agent/state/status-file.ts";
-import { jsonLine } from "../../worker-agent/terminal-text.ts";
+import { type AgentEvent, formatEvent, levelOf, logRecord } from "../events.ts";
+import type { AgentStatus } from "../state/status-file.ts";
+import { jsonLine } from "../terminal-text.ts";
 import { type Download, downloadBar, tenthsOfDownloads } from "./download-bar.ts";
-import { printable } from "./table.ts";
-import { FlagError } from "./usage-error.ts";
+import { printable } from "./shared/table.ts";
+import { FlagError } from "./shared/usage-error.ts";
 
-/** What `worker start` shows while it runs. */
+/** What `start` shows while the worker runs. */
 export interface Display {
   event(event: AgentEvent): void;
   status(status: AgentStatus): void;
-  /** Leaves the terminal as it was found; a second call does nothing. */
+  /** Restores the terminal. A second call does nothing. */
   close(): void;
 }
 
-/** What of a stream is needed: `process.stdout` is one. */
+/** The part of a stream that is needed here, for example of `process.stdout`. */
 export interface Screen {
   readonly isTTY?: boolean | undefined;
   readonly columns?: number | undefined;
@@ -21,17 +21,17 @@ export interface Screen {
 }
 
 export interface DisplayOptions {
-  /** As `--log` says; by default a live line in a terminal and sentences elsewhere. */
+  /** The value of `--log`. The default is a live line in a terminal, and sentences elsewhere. */
   readonly log: "json" | "text" | undefined;
-  /** Only what went wrong. */
+  /** Only warnings and errors. */
   readonly quiet: boolean;
-  /** `TERM`: a dumb terminal cannot take a line back. */
+  /** `TERM`. A dumb terminal cannot erase a line. */
   readonly terminal: string | undefined;
 }
 
 export function logFormat(given: string | undefined): "json" | "text" | undefined {
   if (given === undefined || given === "json" || given === "text") return given;
-  throw new FlagError("log", `wants text or json, not "${given}".`);
+  throw new FlagError("log", `must be text or json, not "${given}".`);
 }
 
 export function displayOn(screen: Screen, { log, quiet, terminal }: DisplayOptions, nowMs: () => number): Display {
@@ -45,23 +45,22 @@ export function displayOn(screen: Screen, { log, quiet, terminal }: DisplayOptio
     };
   }
   if (screen.isTTY === true && log === undefined && !quiet && terminal !== "dumb") return new LiveLine(screen, nowMs);
-  // Every few seconds, and nothing that a person must know at once: the status says it.
-  const told = (event: AgentEvent) => event.type !== "jobs-elsewhere" && wanted(event);
-  return { event: (event) => told(event) && screen.write(`${printable(formatEvent(event))}\n`), ...nothing };
+  // `jobs-elsewhere` comes every few seconds and is not urgent; `status` shows it.
+  const shown = (event: AgentEvent) => event.type !== "jobs-elsewhere" && wanted(event);
+  return { event: (event) => shown(event) && screen.write(`${printable(formatEvent(event))}\n`), ...nothing };
 }
 
-/** Four times a second is enough for a person. */
 const REDRAW_MS = 250;
 
-/** Speed is what came in this long. */
+/** The time over which the speed is averaged. */
 const RATE_WINDOW_MS = 3_000;
 
 const CLEAR = "\r\u001b[2K";
 
-/** Without wrapping: a name whose letters are wider than counted ends at the edge instead of breaking the line. */
+/** Turns line wrapping off: a name with wide letters is cut at the edge instead of breaking the line. */
 const unwrapped = (line: string) => `\u001b[?7l${line}\u001b[?7h`;
 
-/** One line that says how things stand, redrawn in place; what happens is printed above it. */
+/** One status line, redrawn in place. Events are printed above it. */
 class LiveLine implements Display {
   readonly #screen: Screen;
   readonly #nowMs: () => number;
@@ -80,7 +79,7 @@ class LiveLine implements Display {
   event(event: AgentEvent): void {
     this.#download = event.type === "downloading" && event.bytes < event.totalBytes ? event : null;
     if (this.#download !== null) return;
-    // The line itself counts single jobs.
+    // The status line already counts jobs.
     if (levelOf(event) === "debug") return;
     this.#erase();
     this.#screen.write(`${printable(formatEvent(event))}\n`);
@@ -96,15 +95,15 @@ class LiveLine implements Display {
   }
 
   #draw(): void {
-    const words = this.#download === null ? this.#words() : downloadBar(this.#download);
-    if (words === null) return;
-    const line = cut(words, (this.#screen.columns || 80) - 1);
+    const full = this.#download === null ? this.#statusLine() : downloadBar(this.#download);
+    if (full === null) return;
+    const line = cut(full, (this.#screen.columns || 80) - 1);
     if (line === this.#drawn) return;
     this.#screen.write(CLEAR + unwrapped(line));
     this.#drawn = line;
   }
 
-  #words(): string | null {
+  #statusLine(): string | null {
     if (this.#status === null) return null;
     const atMs = this.#nowMs();
     this.#samples = sampled(this.#samples, { atMs, tokens: this.#status.counters.tokensGenerated });
@@ -122,7 +121,7 @@ export interface Sample {
   readonly tokens: number;
 }
 
-/** Pure: the samples of the last seconds, with one more. */
+/** Adds a sample and drops those older than the window. */
 export function sampled(samples: readonly Sample[], next: Sample): readonly Sample[] {
   return [...samples.filter(({ atMs }) => atMs > next.atMs - RATE_WINDOW_MS), next];
 }
@@ -130,13 +129,13 @@ export function sampled(samples: readonly Sample[], next: Sample): readonly Samp
 export function tokensPerSecond(samples: readonly Sample[]): number {
   const [first, last] = [samples[0], samples.at(-1)];
   if (first === undefined || last === undefined || last.atMs <= first.atMs) return 0;
-  // Fewer than before: an upstream server counted fewer tokens than it sent pieces.
+  // The count can shrink: an upstream server may report fewer tokens than the pieces it sent.
   return (Math.max(0, last.tokens - first.tokens) * 1_000) / (last.atMs - first.atMs);
 }
 
 const NAMES_CHARS = 40;
 
-/** Pure: how things stand, in one line. */
+/** The worker's status in one line. */
 export function liveLine(status: AgentStatus, rate: number, nowMs: number): string {
   const { models, counters, lastJob } = status;
   const names = printable(models.map(({ name }) => name).join(", "));

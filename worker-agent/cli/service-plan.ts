@@ -1,24 +1,25 @@
 import { join } from "node:path";
 import { LIMITS } from "../../schema/wire/limits.ts";
-import { AGENT_EXIT } from "../runtime/agent-process.ts";
+import { EXIT_CODES } from "../exit-codes.ts";
+import { shellWord } from "./shared/shell-word.ts";
 
-/** What is written where so that a system runs a worker for its user, and the commands that tell it. */
+/** The service file that runs a worker for its owner, and the commands that load and unload it. */
 export interface ServicePlan {
-  /** The file that is written, and removed again. */
+  /** Where the service file is. */
   readonly path: string;
   readonly text: string;
-  /** What enabling makes beside it; null where nothing. */
+  /** The link that enabling the service makes; null where there is none. */
   readonly link: string | null;
-  /** `KEY=value` lines for the worker's environment, read if it is there: an upstream's key goes into it. */
+  /** Optional `KEY=value` lines for the worker's environment, for example the key of an upstream server. */
   readonly environmentFile: string;
   readonly enable: readonly Invocation[];
-  /** After a change, where an older one may run. */
+  /** Commands after a change, when an older service may be running. */
   readonly renew: readonly Invocation[];
-  /** Before the file goes. */
+  /** Commands before the file is removed. */
   readonly disable: readonly Invocation[];
-  /** After the file is gone. */
+  /** Commands after the file is removed. */
   readonly forget: readonly Invocation[];
-  /** For the person: how to read what the worker says. */
+  /** The command that shows the worker's log. */
   readonly logs: string;
 }
 
@@ -32,30 +33,30 @@ export interface ServiceHost {
   readonly uid: number;
 }
 
-/** A file without this was made by someone else, and stays as it is. */
+/** Identifies our service files. A file without this mark is never changed. Older releases wrote the same text. */
 export const MARK = "Made by ligand worker install; removed by ligand worker uninstall.";
 
 const UNIT = "ligand-worker.service";
 const LABEL = "network.ligand.worker";
 
 /**
- * Ends that need a person: started again they would end the same way. A pool that is not reached is none of them, for a
- * machine may start before its pool or its network; the agent asks for it before it loads anything.
+ * Exit codes after which a restart is useless, because a person must act first. An unreachable pool is not one of them: the
+ * machine may start before its pool or its network.
  */
 const NO_RESTART = (["usage", "token-refused", "token-expired", "protocol-too-old"] as const)
-  .map((code) => AGENT_EXIT[code])
+  .map((code) => EXIT_CODES[code])
   .sort();
 
-/** A drain may take its whole time, and then the process still says goodbye. */
+/** The longest drain, and time to disconnect. */
 const STOP_S = Math.ceil(LIMITS.drainMs / 1_000) + 15;
 
-/** Between a failure and the next start. */
+/** The delay between a failure and the next start. */
 export const RESTART_S = 10;
 
 /**
- * Pure: the plan for this kind of system; null where there is none.
+ * The plan for this kind of system; null if the system is not supported.
  *
- * @param argv the worker's command, the runtime's absolute path first; no control characters
+ * @param argv the worker's command, beginning with the absolute path of Node; without control characters
  */
 export function servicePlan(host: ServiceHost, argv: readonly [string, ...string[]]): ServicePlan | null {
   const config = host.configHome?.startsWith("/") ? host.configHome : join(host.home, ".config");
@@ -97,7 +98,7 @@ export function servicePlan(host: ServiceHost, argv: readonly [string, ...string
 
 /** systemd.service(5), systemd.exec(5). */
 export function systemdUnit(argv: readonly [string, ...string[]], environmentFile: string): string {
-  // systemd takes no quote and no backslash in a program's path; a shell does.
+  // systemd accepts no quotes and no backslashes in a program's path. A shell does.
   const shelled = ["/bin/sh", "-c", 'exec "$@"', "ligand-worker", ...argv] as const;
   const [program, ...args] = /["'\\]/.test(argv[0]) ? shelled : argv;
   const command = [unitWord(program, false), ...args.map((arg) => unitWord(arg, true))].join(" ");
@@ -107,18 +108,18 @@ Description=Ligand worker
 
 [Service]
 Type=exec
-# Its settings are the ones of when it was installed.
+# The settings are in ExecStart. ligand.toml is not read.
 Environment=LIGAND_CONFIG=
 EnvironmentFile=-${environmentFile.replaceAll("%", "%%")}
 ExecStart=${command}
 Restart=on-failure
 RestartSec=${RESTART_S}
-# Usage, a token that is refused or expired, an agent that is too old: a person must act first. A pool that cannot be
-# reached, at boot for example, is asked again every ${RESTART_S} s, before any model is loaded.
+# Wrong flags, a refused or expired token, a version too old for the pool: a person must act first. An unreachable pool is
+# tried again every ${RESTART_S} s, before any model is loaded.
 RestartPreventExitStatus=${NO_RESTART.join(" ")}
-# SIGTERM drains: jobs that run may end.
+# SIGTERM lets running jobs finish.
 TimeoutStopSec=${STOP_S}
-# What needs no namespaces, which many systems deny to users: those directives would keep the service from starting.
+# Only directives that need no namespaces: many systems deny namespaces to users, and the service would not start.
 NoNewPrivileges=yes
 RestrictSUIDSGID=yes
 RestrictRealtime=yes
@@ -135,18 +136,18 @@ WantedBy=default.target
 `;
 }
 
-/** One word of an ExecStart: quoted, `%` no specifier, `$` no variable (the program's own path takes none). */
+/** Quotes one word of an ExecStart. `variables` says whether systemd would expand `$`; it does not in the program's path. */
 function unitWord(word: string, variables: boolean): string {
   const quoted = word.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("%", "%%");
   return `"${variables ? quoted.replaceAll("$", "$$$$") : quoted}"`;
 }
 
 /**
- * launchd cannot tell exit codes apart: this turns those that need a person into a success, after which it does not
- * start anew. TERM is passed on, and the drain is waited for.
+ * launchd restarts after every failure. This script turns the exit codes that need a person into success, so that launchd
+ * does not restart. It forwards TERM and waits for the drain.
  */
 export const LAUNCHD_WRAPPER = [
-  // Its settings are the ones of when it was installed.
+  // The settings are in the arguments. ligand.toml is not read.
   "export LIGAND_CONFIG=",
   "set -a",
   '[ -r "$1" ] && . "$1"',
@@ -154,7 +155,7 @@ export const LAUNCHD_WRAPPER = [
   "shift",
   '"$@" & child=$!',
   "trap 'kill -TERM $child 2>/dev/null' TERM INT",
-  // A trapped signal ends the wait early, with more than 128: wait again while the child still lives.
+  // A trapped signal ends `wait` early, with a code above 128. Wait again while the child still runs.
   "wait $child; code=$?",
   "while [ $code -gt 128 ] && kill -0 $child 2>/dev/null; do wait $child; code=$?; done",
   `case $code in ${NO_RESTART.join("|")}) exit 0 ;; esac`,
@@ -187,8 +188,3 @@ ${command.map((word) => `    <string>${xmlText(word)}</string>`).join("\n")}
 }
 
 const xmlText = (text: string) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
-
-/** A word as a person may paste it into a shell. */
-export function shellWord(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
-}

@@ -1,26 +1,26 @@
 import { homedir } from "node:os";
-import { OperatorError } from "../runtime/operator-error.ts";
-import { readIfPresent } from "../runtime/private-files.ts";
 import type { Values } from "./command.ts";
 import { type FileSettings, readSettings, settingsFile } from "./ligand-toml.ts";
+import { OperatorError } from "./operator-error.ts";
+import { readIfPresent } from "./read-if-present.ts";
 import { keyOf, type Option, SETTINGS, type Setting, variableOf } from "./settings.ts";
 import { UsageError } from "./usage-error.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-export interface Settled {
+export interface ResolvedSettings {
   readonly values: Values;
   /** By flag, how what was not given as a flag is called where it was: `LIGAND_POOL`, `/…/ligand.toml:3: pool`. */
   readonly sources: ReadonlyMap<string, string>;
 }
 
 /** Pure: flag over variable over file (docs/spec/pool.md#command-line), for those of a command's flags that are settings. */
-export function settle(
+export function resolveSettings(
   options: Readonly<Record<string, Option>>,
   given: Values,
   env: Environment,
   { path, settings }: { path: string; settings: FileSettings },
-): Settled {
+): ResolvedSettings {
   const values: Values = { ...given };
   const sources = new Map<string, string>();
   const distance = new Map<string, number>();
@@ -60,14 +60,14 @@ function ofVariable({ section, name }: NonNullable<Option["setting"]>, variable:
 }
 
 /** As `settle`, of this process. A command without settings reads no file. */
-export function settleHere(options: Readonly<Record<string, Option>>, given: Values): Settled {
+export function resolveSettingsHere(options: Readonly<Record<string, Option>>, given: Values): ResolvedSettings {
   if (Object.values(options).every(({ setting }) => setting === undefined))
     return { values: given, sources: new Map() };
   const path = settingsFile(process.env, homedir());
   const text = path === undefined ? undefined : readFile(path);
   const settings: FileSettings =
     path === undefined || text === undefined ? new Map() : readSettings(text, path, homedir());
-  return settle(options, given, process.env, { path: path ?? "", settings });
+  return resolveSettings(options, given, process.env, { path: path ?? "", settings });
 }
 
 function readFile(path: string): string | undefined {

@@ -40,12 +40,12 @@ export function startAnew({ heads }: LogState, logId: string, clock: Clock): Log
   };
 }
 
-export type Place = Pick<Head, "seq" | "chain">;
+export type LogPosition = Pick<Head, "seq" | "chain">;
 
 export interface Placed {
   state: LogState;
   /** The event's number and chain in each audience that it is part of. */
-  places: Partial<Record<Audience, Place>>;
+  places: Partial<Record<Audience, LogPosition>>;
 }
 
 /** docs/spec/events.md#events: numbers begin at 1, chains at 32 zero bytes. */

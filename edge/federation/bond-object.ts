@@ -41,9 +41,15 @@ import {
 import { Admissions } from "./signing/admissions.ts";
 import { peerRateLimits } from "./signing/peer-rate-rules.ts";
 import type { AdmissionRequest, SignedAdmission } from "./signing/signed-admission-rules.ts";
-import { type DeskOwner, EventDesk, type Pulled, type PullRequest, type Pushed } from "./sync/event-desk.ts";
+import {
+  type EndpointOwner,
+  EventEndpoint,
+  type Pulled,
+  type PullRequest,
+  type Pushed,
+} from "./sync/event-endpoint.ts";
+import type { Unfollowable } from "./sync/follow-refusal-rules.ts";
 import { PeerSync, type SyncView } from "./sync/peer-sync.ts";
-import type { Unfollowable } from "./sync/sync-machine.ts";
 
 export type Admitted =
   | { ok: true; trust: TrustLevel }
@@ -89,7 +95,7 @@ const PURGE_MS = 60_000;
 
 /**
  * One object per peer (docs/spec/pool.md#shape): what it may, what it sent, what waits to be sent to it, and how far either follows the
- * other. The rules are in `signed-admission-rules.ts`, `trust-rules.ts`, `delivery-machine.ts` and `sync-machine.ts`. It is made by a
+ * other. The rules are in `signed-admission-rules.ts`, `trust-rules.ts`, `delivery-machine.ts` and in `sync/`. It is made by a
  * registration that proved the peer's key, and by nothing else.
  */
 export class Bond extends DurableObject<Env> {
@@ -97,7 +103,7 @@ export class Bond extends DurableObject<Env> {
   readonly #line: PeerChannel;
   readonly #sync: PeerSync;
   readonly #grants: ReceivedGrants;
-  readonly #desk: EventDesk;
+  readonly #desk: EventEndpoint;
   #identity: PeerIdentity | undefined;
   #trust: PeerTrust | null;
   #decidedBy: string | null;
@@ -140,7 +146,7 @@ export class Bond extends DurableObject<Env> {
       armBy: (atMs) => this.#alarm.by(atMs),
       workWaitMs: () => this.#admissions.workWaitMs(Date.now()),
       chargeWork: (costUs) => this.#admissions.chargeWork(costUs, Date.now()),
-      startedOver: (save) => this.#startedOver(save),
+      logReplaced: (save) => this.#startedOver(save),
       equivocated: (audience, proof, save) => this.#equivocated(audience, proof, save),
       unfollowable: (audience, found, save) => this.#cannotFollow(audience, found, save),
       followable: () => ctx.waitUntil(this.#settle()),
@@ -152,13 +158,13 @@ export class Bond extends DurableObject<Env> {
       inItsPlace: (peer, policy, step) => this.#inItsPlace(peer, policy, step),
       change: (trust, also) => this.#change(trust, also),
     });
-    const desk: DeskOwner = {
-      bringer: (policy) => ({ atomId: this.#identity?.atomId ?? "", trust: trustInEffect(this.#trust, policy) }),
+    const desk: EndpointOwner = {
+      sender: (policy) => ({ atomId: this.#identity?.atomId ?? "", trust: trustInEffect(this.#trust, policy) }),
       admissions: () => this.#admissions,
       acknowledge: (audience, log, since) => this.#sync.acknowledge(audience, log, since),
-      settle: () => this.#settle(),
+      flushPending: () => this.#settle(),
     };
-    this.#desk = new EventDesk(env, desk, this.#grants);
+    this.#desk = new EventEndpoint(env, desk, this.#grants);
     if (this.#trust !== null) this.#open();
   }
 
@@ -278,7 +284,7 @@ export class Bond extends DurableObject<Env> {
     const { decidedBy } = row;
     this.#change(trustOfRow(row), () => {
       this.#identity = identityOfRow(row);
-      this.#admissions.startOver(row.signatureVersion === 2 ? 2 : 1, Date.now());
+      this.#admissions.refuseEarlierRequests(row.signatureVersion === 2 ? 2 : 1, Date.now());
       this.#decidedBy = decidedBy;
       this.#seenAtMs = row.seenAtMs;
       for (const [key, value] of Object.entries({ identity: this.#identity, decidedBy })) {
@@ -344,7 +350,7 @@ export class Bond extends DurableObject<Env> {
       this.#identity = { atomId, publicKey, name, url, capabilities, authTier };
       this.ctx.storage.kv.put("identity", this.#identity);
       this.#seenAtMs = nowMs;
-      this.#admissions.speaks(signatureVersion);
+      this.#admissions.noteSignatureVersion(signatureVersion);
       if (by.admin !== null) this.#grants.release();
       if (!fresh) return this.#sayGrantAgain();
       // Our log hears of a stranger when somebody here decides about it.
@@ -463,7 +469,7 @@ export class Bond extends DurableObject<Env> {
     this.#isGrantUnheard = false;
     this.#purgeAtMs = 0;
     this.#seenAtMs = null;
-    this.#sync.endForbidden();
+    this.#sync.endForbiddenStreams();
     await this.#alarm.clear();
     await this.ctx.storage.deleteAll();
     this.#tables = null;
@@ -698,7 +704,7 @@ export class Bond extends DurableObject<Env> {
       this.#identity = before.identity;
       throw error;
     }
-    this.#sync.endForbidden();
+    this.#sync.endForbiddenStreams();
   }
 
   /** The registry's count, the log and the record follow the commit; what fails now is tried again by the alarm. */

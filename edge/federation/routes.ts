@@ -12,7 +12,7 @@ import { ownCard, ownIdentityCard } from "./peering/own-card.ts";
 import { peerRoutes } from "./peering/peer-routes.ts";
 import { registrationRoutes } from "./peering/registration-routes.ts";
 import { listPeers } from "./peering/store.ts";
-import { tellRefusedRequests } from "./signing/refusal-counters.ts";
+import { flushPeerRefusals } from "./signing/refusal-counters.ts";
 import { countRefusedRequests, type FederatedEnv, federated } from "./signing/signed-peer.ts";
 import { eventSyncRoutes } from "./sync/event-routes.ts";
 
@@ -29,7 +29,7 @@ export const federationRoutes = new Hono<AdminEnv>()
   .get("/", async (c) => {
     const policy = await readFederationPolicy(c.env);
     if (policy === null) return fail(c, "pool/not-ready");
-    await tellRefusedRequests(c.env);
+    await flushPeerRefusals(c.env);
     const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
     const [card, peers, heads, origins, { unfollowable, refused }] = await Promise.all([
       ownCard(c.env, c.req.url),

@@ -1,7 +1,7 @@
 import { type Context, Hono } from "hono";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
-import { tellRefusedRequests } from "../federation/signing/refusal-counters.ts";
+import { flushPeerRefusals } from "../federation/signing/refusal-counters.ts";
 import type { AppEnv } from "../http/app-env.ts";
 import { requireMetricsReader } from "../http/authentication.ts";
 import { within } from "../limits/within.ts";
@@ -30,7 +30,7 @@ export const status = new Hono<AppEnv>()
   .get("/metrics", requireMetricsReader, async (c) => {
     const { PEER_REGISTRY, EVENT_LOG } = c.env;
     const lane = laneFor(c.env, "readers", "any");
-    await Promise.allSettled([tellRefusals(c.env), tellRefusedRequests(c.env)]);
+    await Promise.allSettled([tellRefusals(c.env), flushPeerRefusals(c.env)]);
     const [overview, { measured, ...lanes }, census, log, origins] = await Promise.all([
       lane.overview(),
       lane.metrics(),

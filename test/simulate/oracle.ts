@@ -1,5 +1,7 @@
 import { compare } from "../../edge/events/clock-rules.ts";
-import type { Arrival, Followed, FollowStep, Sent } from "../../edge/federation/sync/sync-machine.ts";
+import type { Followed, FollowStep } from "../../edge/federation/sync/followed-log-rules.ts";
+import type { IncomingResult } from "../../edge/federation/sync/incoming-rules.ts";
+import type { Sent } from "../../edge/federation/sync/push-rules.ts";
 import { concat, fromHex, toHex } from "../../schema/crypto/bytes.ts";
 import {
   type Audience,
@@ -96,7 +98,7 @@ export class Oracle {
   }
 
   /** Right after the log's commit. */
-  took(pool: SimPool, from: string, arrivals: readonly Arrival[]): void {
+  took(pool: SimPool, from: string, arrivals: readonly IncomingResult[]): void {
     const taken = this.#set(this.#taken, pool.identity.atomId);
     for (const arrival of arrivals) {
       this.reach(arrival.ok ? arrival.outcome : arrival.code);

@@ -17,24 +17,24 @@ import {
   trustInEffect,
 } from "../../edge/federation/peering/trust-rules.ts";
 import {
-  type Arrival,
-  acknowledge,
   advance,
-  afterPush,
-  answerPush,
   type Followed,
   type FollowStep,
-  mayFollow,
   NOTHING_FOLLOWED,
-  NOTHING_SENT,
-  nextPush,
-  originRefusal,
   receivePage,
   receiveStreamed,
-  type Sent,
   type Source,
-  sentIn,
-} from "../../edge/federation/sync/sync-machine.ts";
+} from "../../edge/federation/sync/followed-log-rules.ts";
+import { answerPush, type IncomingResult } from "../../edge/federation/sync/incoming-rules.ts";
+import {
+  acknowledge,
+  afterPush,
+  NOTHING_SENT,
+  nextPush,
+  type Sent,
+  sentForLog,
+} from "../../edge/federation/sync/push-rules.ts";
+import { mayFollow, originRefusal } from "../../edge/federation/sync/sync-trust-rules.ts";
 import type { PeerAudience, PullAnswer, PulledEvent, PushBody, SignedEvent } from "../../schema/wire/events.ts";
 import {
   FEDERATION_POLICY_DEFAULTS,
@@ -328,14 +328,18 @@ export class SimPool {
   *push(peer: string, audience: PeerAudience): Task {
     const bond = this.bond(peer);
     if (!this.follows(peer, audience)) return;
-    const page = this.log.read(audience, sentIn(bond.sent[audience], this.log.state.logId).seq, LIMITS.eventsPerPull);
+    const page = this.log.read(
+      audience,
+      sentForLog(bond.sent[audience], this.log.state.logId).seq,
+      LIMITS.eventsPerPull,
+    );
     const streaming = this.#around.network.streams.some(
       (each) =>
         each.serverOpen && each.server === this.identity.atomId && each.client === peer && each.audience === audience,
     );
     const next = nextPush(bond.sent[audience], page, { publicKey: bond.peer.publicKey, streaming }, this.wallMs);
     this.#around.oracle.reach(`push: ${next.type}`);
-    if (next.type === "passed") this.#saveSent(bond, audience, next.sent);
+    if (next.type === "skipped") this.#saveSent(bond, audience, next.sent);
     if (next.type !== "push") return;
     const called = yield* this.#call(bond, { type: "push", body: next.push.body });
     if (called === null) return;
@@ -403,9 +407,9 @@ export class SimPool {
     bond: SimBond,
     audience: PeerAudience,
     step: FollowStep & { ok: true },
-    arrivals: readonly Arrival[],
+    arrivals: readonly IncomingResult[],
   ): boolean {
-    const { followed, stalled } = advance(bond.followed[audience], step.stretch, arrivals);
+    const { followed, stalled } = advance(bond.followed[audience], step.batch, arrivals);
     this.#around.oracle.advanced(this, bond.followed[audience], followed);
     bond.followed[audience] = followed;
     if (stalled) this.#around.oracle.reach("stalled");
@@ -417,19 +421,21 @@ export class SimPool {
     from: string,
     events: readonly { event: SignedEvent; ttl: number }[],
     following: PeerAudience | null,
-  ): Part<Arrival[] | null> {
+  ): Part<IncomingResult[] | null> {
     // They are opened, each by itself.
     yield;
     if (following && this.#around.careful && !this.follows(from, following)) return null;
-    const arrivals: (Arrival | null)[] = events.map(({ event }) => this.#refusal(event.content_id, from, following));
+    const arrivals: (IncomingResult | null)[] = events.map(({ event }) =>
+      this.#refusal(event.content_id, from, following),
+    );
     yield;
     const brought: Brought[] = events.flatMap(({ event: wire, ttl }, i) => (arrivals[i] ? [] : [{ wire, ttl, from }]));
     const taken = this.log.take(brought, this.#wallUs);
     this.#around.oracle.took(this, from, taken);
-    return arrivals.map((refused) => refused ?? (taken.shift() as Arrival));
+    return arrivals.map((refused) => refused ?? (taken.shift() as IncomingResult));
   }
 
-  #refusal(content_id: string, from: string, following: PeerAudience | null): Arrival | null {
+  #refusal(content_id: string, from: string, following: PeerAudience | null): IncomingResult | null {
     const bad = this.#around.bad.get(content_id);
     if (bad !== undefined) this.#around.oracle.reach(bad);
     if (bad !== undefined) return { ok: false, content_id, code: bad };
@@ -472,7 +478,7 @@ export class SimPool {
   }
 
   /** Of duplicates too: we may have died before, and an old grant changes nothing. */
-  #applyGrants(bond: SimBond, arrivals: readonly Arrival[]): void {
+  #applyGrants(bond: SimBond, arrivals: readonly IncomingResult[]): void {
     for (const arrival of arrivals) {
       if (!arrival.ok) continue;
       if (this.#around.flaw === "grant-forgotten-on-duplicate" && arrival.outcome === "duplicate") continue;
@@ -498,6 +504,6 @@ export class SimPool {
   }
 }
 
-const fine = (): Arrival => ({ ok: true, content_id: "", outcome: "accepted" });
+const fine = (): IncomingResult => ({ ok: true, content_id: "", outcome: "accepted" });
 const sourceOf = ({ atomId, publicKey }: Identity, audience: PeerAudience): Source => ({ atomId, publicKey, audience });
 const isRunnable = ({ call, until }: Running) => call === null && (until === null || until());

@@ -6,7 +6,8 @@ import { arrive } from "../../events/arrival.ts";
 import { NEVER } from "../../events/clock-rules.ts";
 import { EVENT_LOG } from "../../object-names.ts";
 import type { EventOutbox } from "../../record/event-outbox.ts";
-import { type Arrival, type EventRefusal, grantedLevel, originRefusal } from "../sync/sync-machine.ts";
+import type { EventRefusal, IncomingResult } from "../sync/incoming-rules.ts";
+import { grantedLevel, originRefusal } from "../sync/sync-trust-rules.ts";
 import { type GrantStep, type PeerTrust, receiveGrant } from "./trust-rules.ts";
 
 /**
@@ -63,7 +64,7 @@ export class ReceivedGrants {
    * Of a peer below trust 2, or whose quota of our log is spent, opened: the newest is kept in one row, and our log does
    * not hear of it.
    */
-  async keep(wire: SignedEvent, event: EventBody, self: string, policy: FederationPolicy): Promise<Arrival> {
+  async keep(wire: SignedEvent, event: EventBody, self: string, policy: FederationPolicy): Promise<IncomingResult> {
     const { content_id } = wire;
     const code = keptRefusal(event, { from: this.#owner.peer() ?? "", self }, Date.now());
     if (code !== null) return { ok: false, content_id, code };

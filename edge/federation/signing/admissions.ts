@@ -60,12 +60,12 @@ export class Admissions {
   }
 
   /** Inside the transaction of a registration that it came with. */
-  speaks(signatureVersion: 1 | 2): void {
+  noteSignatureVersion(signatureVersion: 1 | 2): void {
     this.#save({ ...this.#traffic, signatureVersion: signatureVersion === 2 ? 2 : this.#traffic.signatureVersion });
   }
 
   /** Inside a transaction: of a peer whose nonces are lost, nothing signed until now is taken. */
-  startOver(signatureVersion: 1 | 2, nowMs: number): void {
+  refuseEarlierRequests(signatureVersion: 1 | 2, nowMs: number): void {
     this.#save({ ...NO_TRAFFIC, signatureVersion, purgedThroughSeconds: Math.floor(nowMs / 1_000) });
   }
 

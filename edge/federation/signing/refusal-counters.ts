@@ -17,16 +17,16 @@ export function countRefusal(reason: RefusalReason | ErrorCode, times = 1): void
 }
 
 /** What this isolate refused goes to the pool's count: with a peer that was admitted, once a minute at most. */
-export async function tellRefusalsSoon(env: Env): Promise<void> {
+export async function flushPeerRefusalsSoon(env: Env): Promise<void> {
   const nowMs = Date.now();
   if (Math.abs(nowMs - toldMs) < LIMITS.refusalsToldMs) return;
   toldMs = nowMs;
   // What was not heard is told the next time.
-  await tellRefusedRequests(env).catch(() => undefined);
+  await flushPeerRefusals(env).catch(() => undefined);
 }
 
 /** At once, where somebody is about to look. */
-export async function tellRefusedRequests(env: Env): Promise<void> {
+export async function flushPeerRefusals(env: Env): Promise<void> {
   if (untold.size === 0) return;
   const told = new Map(untold);
   untold.clear();

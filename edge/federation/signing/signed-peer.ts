@@ -19,7 +19,7 @@ import { poolKeys } from "../../identity/pool-keys.ts";
 import { checkFederation } from "../../pool/federation-check.ts";
 import { findPeerKey } from "../peering/store.ts";
 import type { RateKind } from "./peer-rate-rules.ts";
-import { countRefusal, type RefusalReason, tellRefusalsSoon } from "./refusal-counters.ts";
+import { countRefusal, flushPeerRefusalsSoon, type RefusalReason } from "./refusal-counters.ts";
 
 /** On routes that have asked the kill switch: federation is on, and this is what the operator allows. */
 export interface FederatedEnv {
@@ -105,7 +105,7 @@ export function signedPeer(rule: SignedRule): MiddlewareHandler<PeerEnv> {
       if (admitted.code === "federation/unauthenticated") return unauthenticated(c, admitted.reason);
       return fail(c, admitted.code, { retryAfterSeconds: admitted.retryAfterSeconds });
     }
-    c.executionCtx.waitUntil(tellRefusalsSoon(c.env));
+    c.executionCtx.waitUntil(flushPeerRefusalsSoon(c.env));
     if (admitted.trust < rule.minTrust) return fail(c, "federation/untrusted");
     if (rule.isRead && !c.var.policy.accept_reads) return fail(c, "federation/reads-off");
     c.set("peer", { atomId: headers.origin, trust: admitted.trust });

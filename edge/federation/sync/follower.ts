@@ -4,16 +4,16 @@ import { openCheckpoint } from "../../../schema/crypto/signed-event.ts";
 import { type PeerAudience, type PulledEvent, pullAnswer, pulledEvent } from "../../../schema/wire/events.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { PeerAnswer, PeerCall } from "../delivery/peer-client.ts";
+import type { FollowRefusal } from "./follow-refusal-rules.ts";
 import {
-  type Arrival,
   advance,
   type Followed,
-  type FollowRefusal,
   type FollowStep,
   receivePage,
   receiveStreamed,
   type Source,
-} from "./sync-machine.ts";
+} from "./followed-log-rules.ts";
+import type { IncomingResult } from "./incoming-rules.ts";
 
 /** What a follower needs of its peer's `Bond`: one peer, one audience. */
 export interface FollowedLog {
@@ -32,7 +32,7 @@ export interface FollowedLog {
   /** Whether our log has room for more of what the peer writes. */
   hasRoom(): Promise<boolean>;
   /** Null: none was looked at. More may come after `waitMs`. */
-  take(events: readonly PulledEvent[]): Promise<{ arrivals: readonly Arrival[] | null; waitMs: number }>;
+  take(events: readonly PulledEvent[]): Promise<{ arrivals: readonly IncomingResult[] | null; waitMs: number }>;
 }
 
 const SHORT_STREAM_MS = 5_000;
@@ -218,7 +218,7 @@ export class Follower {
     const { arrivals, waitMs } = await this.#log.take(events);
     this.#satedMs = waitMs;
     if (arrivals === null) return "sated";
-    const { followed, stalled } = advance(this.#log.read(), step.stretch, arrivals);
+    const { followed, stalled } = advance(this.#log.read(), step.batch, arrivals);
     this.#log.save(followed);
     // A log without end of what changes nothing here costs work all the same.
     this.#looked += events.length;

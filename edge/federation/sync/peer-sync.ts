@@ -7,27 +7,15 @@ import { EVENT_LOG } from "../../object-names.ts";
 import { checkFederation, type FederationCheck, recheckFederation } from "../../pool/federation-check.ts";
 import type { PeerChannel } from "../delivery/peer-channel.ts";
 import { type PeerTrust, trustInEffect } from "../peering/trust-rules.ts";
+import { type FollowRefusal, recordRefusal, type Unfollowable } from "./follow-refusal-rules.ts";
+import { type Followed, NOTHING_FOLLOWED, type Source } from "./followed-log-rules.ts";
 import { Follower } from "./follower.ts";
-import { takeEvents } from "./incoming.ts";
-import { outgoing } from "./outgoing.ts";
+import { takeIncoming } from "./incoming-events.ts";
+import { checkOutgoing } from "./outgoing-events.ts";
 import { arrivalCostUs, pageCostUs, sizeOf } from "./peer-work-rate-rules.ts";
+import { acknowledge, afterPush, NOTHING_SENT, nextPush, reportedSeq, type Sent, sentForLog } from "./push-rules.ts";
 import { ServedStream } from "./served-stream.ts";
-import {
-  acknowledge,
-  afterPush,
-  type Followed,
-  type FollowRefusal,
-  hasOfOurs,
-  mayFollow,
-  NOTHING_FOLLOWED,
-  NOTHING_SENT,
-  nextPush,
-  refusedAgain,
-  type Sent,
-  type Source,
-  sentIn,
-  type Unfollowable,
-} from "./sync-machine.ts";
+import { mayFollow } from "./sync-trust-rules.ts";
 
 /** What sync needs of its peer's `Bond`. */
 export interface SyncOwner {
@@ -36,7 +24,7 @@ export interface SyncOwner {
   /** This pool's atom id. */
   self(): Promise<string>;
   /** Its log has another name than before: `save` belongs into the transaction that follows from it. */
-  startedOver(save: () => void): void;
+  logReplaced(save: () => void): void;
   /** The peer proved to tell two stories: `save` belongs into the transaction that says so. */
   equivocated(audience: PeerAudience, proof: NonNullable<Followed["equivocation"]>, save: () => void): void;
   /** It could not be followed for so long that our admin hears of it: `save` belongs into the transaction that says so. */
@@ -106,7 +94,7 @@ export class PeerSync {
         },
         // A reader of a stream says how far it is when it next pulls; until then what was written counts.
         sent: {
-          seq: hasOfOurs(sent, served?.at ?? 0),
+          seq: reportedSeq(sent, served?.at ?? 0),
           streaming: served !== undefined,
           startedOverMs: sent.startedOver?.sinceMs ?? null,
         },
@@ -174,7 +162,7 @@ export class PeerSync {
         if (!checked.open || peer === null || !follows) throw new Error("there is nobody to take events from");
         const { policy } = checked;
         const from = { atomId: peer.atomId, trust: trustInEffect(this.#owner.effectiveTrust(), policy) };
-        const taken = await takeEvents(this.#env, { self: await this.#owner.self(), policy }, from, events);
+        const taken = await takeIncoming(this.#env, { self: await this.#owner.self(), policy }, from, events);
         this.#owner.chargeWork(arrivalCostUs(sizeOf(events), taken.unknown));
         return { ...taken, waitMs: Math.max(taken.waitMs, this.#owner.workWaitMs()) };
       },
@@ -247,7 +235,7 @@ export class PeerSync {
   }
 
   /** At once (docs/spec/federation.md#trust): who may not read any more reads nothing more. */
-  endForbidden(): void {
+  endForbiddenStreams(): void {
     for (const [audience, stream] of this.#served) if (!this.#mayRead(audience, ANY_TIER)) stream.end();
     for (const audience of this.#unfollowed()) this.#refused(audience, null);
   }
@@ -305,10 +293,10 @@ export class PeerSync {
       const peer = this.#owner.peer();
       if (!checked.open || peer === null || !mayFollow(audience, this.#owner.effectiveTrust(), checked.policy)) return;
       const { log_id } = await log.heads();
-      const page = await log.read(audience, sentIn(this.#sent(audience), log_id).seq, LIMITS.eventsPerPull);
+      const page = await log.read(audience, sentForLog(this.#sent(audience), log_id).seq, LIMITS.eventsPerPull);
       const streaming = this.#served.has(audience) || Date.now() < this.#servedUntilMs[audience];
       const next = nextPush(this.#sent(audience), page, { publicKey: peer.publicKey, streaming }, Date.now());
-      if (next.type === "passed") {
+      if (next.type === "skipped") {
         this.#saveSent(audience, next.sent);
         continue;
       }
@@ -323,12 +311,12 @@ export class PeerSync {
     }
   }
 
-  async #outgoing<Page extends Parameters<typeof outgoing>[0]>(page: Page): Promise<Page> {
+  async #outgoing<Page extends Parameters<typeof checkOutgoing>[0]>(page: Page): Promise<Page> {
     const viewer: Viewer = {
       atomId: this.#owner.peer()?.atomId ?? "",
       trust: trustInEffect(this.#owner.effectiveTrust(), ANY_TIER),
     };
-    return outgoing(page, viewer, await this.#owner.self());
+    return checkOutgoing(page, viewer, await this.#owner.self());
   }
 
   #mayRead(audience: PeerAudience, policy: Parameters<typeof trustInEffect>[1]): boolean {
@@ -346,7 +334,7 @@ export class PeerSync {
     const before = this.#followed(audience);
     const { equivocation, logId } = followed;
     if (equivocation !== null && before.equivocation === null) this.#owner.equivocated(audience, equivocation, save);
-    else if (before.logId !== null && logId !== null && logId !== before.logId) this.#owner.startedOver(save);
+    else if (before.logId !== null && logId !== null && logId !== before.logId) this.#owner.logReplaced(save);
     else save();
   }
 
@@ -363,9 +351,9 @@ export class PeerSync {
       if (before.told.length > 0) this.#owner.followable();
       return;
     }
-    const { unfollowable, isNews } = refusedAgain(before, reason, Date.now());
+    const { unfollowable, shouldNotify } = recordRefusal(before, reason, Date.now());
     const save = () => kv.put(`unfollowable:${audience}`, unfollowable);
-    if (isNews) this.#owner.unfollowable(audience, unfollowable, save);
+    if (shouldNotify) this.#owner.unfollowable(audience, unfollowable, save);
     else save();
   }
 

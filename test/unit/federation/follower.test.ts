@@ -1,6 +1,6 @@
 import { expect, it, vi } from "vitest";
+import { NOTHING_FOLLOWED, type Source } from "../../../edge/federation/sync/followed-log-rules.ts";
 import { type FollowedLog, Follower } from "../../../edge/federation/sync/follower.ts";
-import { NOTHING_FOLLOWED, type Source } from "../../../edge/federation/sync/sync-machine.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
 /** Who starts and stops a follower; what it does is tried in workerd (`test/edge/federation-following.test.ts`). */

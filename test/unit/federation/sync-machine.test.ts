@@ -3,30 +3,29 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Outcome } from "../../../edge/federation/delivery/delivery-machine.ts";
 import type { PeerTrust } from "../../../edge/federation/peering/trust-rules.ts";
+import { recordRefusal } from "../../../edge/federation/sync/follow-refusal-rules.ts";
 import {
-  type Arrival,
-  acknowledge,
   advance,
-  afterPush,
-  answerPush,
-  type EventRefusal,
+  type EventBatch,
   type Followed,
   type FollowStep,
-  hasOfOurs,
-  mayFollow,
   NOTHING_FOLLOWED,
-  NOTHING_SENT,
-  nextPush,
-  originRefusal,
-  type Push,
   receivePage,
   receiveStreamed,
-  refusedAgain,
-  type Sent,
   type Source,
-  type Stretch,
-  sentIn,
-} from "../../../edge/federation/sync/sync-machine.ts";
+} from "../../../edge/federation/sync/followed-log-rules.ts";
+import { answerPush, type EventRefusal, type IncomingResult } from "../../../edge/federation/sync/incoming-rules.ts";
+import {
+  acknowledge,
+  afterPush,
+  NOTHING_SENT,
+  nextPush,
+  type Push,
+  reportedSeq,
+  type Sent,
+  sentForLog,
+} from "../../../edge/federation/sync/push-rules.ts";
+import { mayFollow, originRefusal } from "../../../edge/federation/sync/sync-trust-rules.ts";
 import { equivocation, GENESIS_CHAIN, nextChain } from "../../../schema/crypto/signed-event.ts";
 import {
   type PeerAudience,
@@ -84,18 +83,18 @@ function page(texts: readonly string[], since: number, limit = 500, logId = LOG)
   return { events, next: since + events.length, head: texts.length, checkpoint: said(texts, logId) };
 }
 
-const fine = (count: number): Arrival[] =>
+const fine = (count: number): IncomingResult[] =>
   Array.from({ length: count }, () => ({ ok: true, content_id: "", outcome: "accepted" }));
-const refused = (code: EventRefusal): Arrival => ({ ok: false, content_id: "", code });
+const refused = (code: EventRefusal): IncomingResult => ({ ok: false, content_id: "", code });
 
 /** A page whose events are all taken. */
 function follow(given: Followed, answer: PullAnswer, arrivals = fine(answer.events.length)): Followed {
   const step = receivePage(given, source, answer, sha256);
-  return step.ok ? advance(step.followed, step.stretch, arrivals).followed : step.followed;
+  return step.ok ? advance(step.followed, step.batch, arrivals).followed : step.followed;
 }
-function stretchOf(given: Followed, streamed: PulledEvent[]): Stretch {
+function stretchOf(given: Followed, streamed: PulledEvent[]): EventBatch {
   const step = receiveStreamed(given, source, streamed, sha256);
-  return step.ok ? step.stretch : expect.fail(step.code);
+  return step.ok ? step.batch : expect.fail(step.code);
 }
 const codeOf = (step: FollowStep) => (step.ok ? "ok" : step.code);
 
@@ -276,10 +275,10 @@ describe("what a stream brings", () => {
 });
 
 describe("how far the cursor goes", () => {
-  const HERE: Arrival = { ok: true, content_id: "", outcome: "duplicate" };
-  const HELD: Arrival = { ok: true, content_id: "", outcome: "held" };
+  const HERE: IncomingResult = { ok: true, content_id: "", outcome: "duplicate" };
+  const HELD: IncomingResult = { ok: true, content_id: "", outcome: "held" };
   const DRIFT = refused("events/excessive-drift");
-  it.each<[what: string, arrivals: Arrival[], seq: number, stalled: boolean]>([
+  it.each<[what: string, arrivals: IncomingResult[], seq: number, stalled: boolean]>([
     ["over what was taken", fine(5), 5, false],
     ["over what is here", [HERE, HERE, HERE, HERE, HERE], 5, false],
     ["over what waits for our clock", [HELD, HELD, HELD, HELD, HELD], 5, false],
@@ -300,7 +299,7 @@ describe("how far the cursor goes", () => {
   ])("%s", (_what, arrivals, seq, stalled) => {
     const step = receivePage(NOTHING_FOLLOWED, source, page(TEXTS, 0), sha256);
     if (!step.ok) expect.fail(step.code);
-    const after = advance(step.followed, step.stretch, arrivals);
+    const after = advance(step.followed, step.batch, arrivals);
     expect(after).toMatchObject({ stalled, followed: { cursor: { seq, chain: chainOf(TEXTS.slice(0, seq)) } } });
     expect(after.followed.verified).toEqual(seq === 5 ? said(TEXTS) : null);
   });
@@ -308,7 +307,7 @@ describe("how far the cursor goes", () => {
   const renamed = "02".repeat(16);
   const atOne = follow(NOTHING_FOLLOWED, page(TEXTS, 0, 1));
   const [second, third] = [entry("two", 2), entry("bob's", 3)];
-  it.each<[what: string, stretch: Stretch, now: Followed]>([
+  it.each<[what: string, stretch: EventBatch, now: Followed]>([
     ["another page was first", stretchOf(atOne, [second]), atTwo],
     [
       "another page was first and led elsewhere",
@@ -398,7 +397,7 @@ describe("whatever a log says", () => {
           let followed = NOTHING_FOLLOWED;
           const left = fates.map((each) => each.times);
           const taken = new Set<number>();
-          const arrivalOf = (seq: number): Arrival => {
+          const arrivalOf = (seq: number): IncomingResult => {
             const its = fates[seq - 1] as Fate;
             // Only of the peer's own does it mean that it may come again.
             const before = log[seq - 1]?.startsWith("bob") ? "events/excessive-drift" : its.before;
@@ -408,7 +407,7 @@ describe("whatever a log says", () => {
             }
             if (its.lastly === "refused") return refused(FOR_EVER[seq % FOR_EVER.length] ?? "events/malformed");
             taken.add(seq);
-            return fine(1)[0] as Arrival;
+            return fine(1)[0] as IncomingResult;
           };
           for (let round = 0; round < 200 && (round === 0 || followed.cursor.seq < log.length); round++) {
             const since = followed.cursor.seq;
@@ -419,7 +418,7 @@ describe("whatever a log says", () => {
                 : receivePage(followed, source, answer, sha256);
             if (!step.ok) expect.fail(step.code);
             const arrivals = answer.events.map(({ seq }) => arrivalOf(seq));
-            const after = advance(step.followed, step.stretch, arrivals);
+            const after = advance(step.followed, step.batch, arrivals);
             for (let seq = since + 1; seq <= after.followed.cursor.seq; seq++) {
               expect(taken.has(seq) || fates[seq - 1]?.lastly === "refused").toBe(true);
               expect(left[seq - 1]).toBe(0);
@@ -476,9 +475,7 @@ describe("whatever a log says", () => {
             ? receiveStreamed(followed, source, answer.events, sha256)
             : receivePage(followed, source, answer, sha256);
           code = codeOf(step);
-          followed = step.ok
-            ? advance(step.followed, step.stretch, fine(answer.events.length)).followed
-            : step.followed;
+          followed = step.ok ? advance(step.followed, step.batch, fine(answer.events.length)).followed : step.followed;
         }
         if (at >= honest) {
           expect(followed.verified).not.toEqual(said(log));
@@ -575,17 +572,17 @@ describe("what a peer has of our log", () => {
     let sent: Sent = { ...sentTo(6), written: 8 };
     for (const since of [0, 2, 4]) {
       sent = asks(sent, since);
-      expect([hasOfOurs(sent, 0), sent.startedOver ?? null]).toEqual([8, null]);
+      expect([reportedSeq(sent, 0), sent.startedOver ?? null]).toEqual([8, null]);
     }
     sent = asks(sent, 1);
-    expect([hasOfOurs(sent, 0), hasOfOurs(sent, 3), sent.startedOver]).toEqual([1, 3, { seq: 1, sinceMs: NOW }]);
+    expect([reportedSeq(sent, 0), reportedSeq(sent, 3), sent.startedOver]).toEqual([1, 3, { seq: 1, sinceMs: NOW }]);
     expect(asks(sent, 1, NOW + 1)).toBe(sent);
     sent = asks(sent, 3, NOW + 1);
-    expect([hasOfOurs(sent, 0), sent.startedOver]).toEqual([3, { seq: 3, sinceMs: NOW }]);
+    expect([reportedSeq(sent, 0), sent.startedOver]).toEqual([3, { seq: 3, sinceMs: NOW }]);
     expect(sent.seq, "what is pushed goes on from where it was").toBe(6);
     sent = asks(sent, 9, NOW + 2);
-    expect([hasOfOurs(sent, 0), sent.startedOver]).toEqual([9, null]);
-    expect(hasOfOurs(sentIn(sent, "02".repeat(16)), 0), "of another log").toBe(0);
+    expect([reportedSeq(sent, 0), sent.startedOver]).toEqual([9, null]);
+    expect(reportedSeq(sentForLog(sent, "02".repeat(16)), 0), "of another log").toBe(0);
   });
 
   it("never goes back else, whatever is asked in turn", () => {
@@ -595,9 +592,9 @@ describe("what a peer has of our log", () => {
         let had = 0;
         for (const since of wanted.toSorted((a, b) => a - b)) {
           sent = acknowledge(sent, { logId: LOG, head: 10 }, since, NOW);
-          expect(hasOfOurs(sent, 0)).toBeGreaterThanOrEqual(had);
+          expect(reportedSeq(sent, 0)).toBeGreaterThanOrEqual(had);
           expect(sent.startedOver ?? null).toBeNull();
-          had = hasOfOurs(sent, 0);
+          had = reportedSeq(sent, 0);
         }
       }),
     );
@@ -629,7 +626,7 @@ describe("the next push", () => {
       listener,
       { type: "push" },
     ],
-    ["tells nobody what is its own", sentTo(8), ten(8), theirs, { type: "passed", sent: sentTo(10) }],
+    ["tells nobody what is its own", sentTo(8), ten(8), theirs, { type: "skipped", sent: sentTo(10) }],
     ["has at most so many", sentTo(8), log(500)(8), listener, { type: "push", push: { upTo: 108 } }],
   ])("%s", (_what, given, answer, peer, want) => {
     expect(nextPush(given, answer, peer, NOW)).toMatchObject(want);
@@ -751,7 +748,7 @@ describe("after a push", () => {
           nowMs += LIMITS.circuitOpenMs;
           // In the end it answers, and nothing is early.
           const tame = ++round > 100;
-          const push = pushed(sentIn(sent, LOG), pages(sentIn(sent, LOG).seq), nowMs);
+          const push = pushed(sentForLog(sent, LOG), pages(sentForLog(sent, LOG).seq), nowMs);
           const wrong = tame ? [] : push.body.events.filter((_, i) => i === early);
           for (const { event } of push.body.events)
             if (!wrong.some((each) => each.event === event)) has.add(event.content_id);
@@ -771,12 +768,12 @@ describe("after a push", () => {
 
 describe("the answer to a push", () => {
   const receiver = { hlc: { physical_us: 5, logical: 1 }, head: 7 };
-  const at = (outcome: "accepted" | "duplicate" | "held"): Arrival => ({
+  const at = (outcome: "accepted" | "duplicate" | "held"): IncomingResult => ({
     ok: true,
     content_id: hexOf("an event"),
     outcome,
   });
-  it.each<[what: string, arrivals: Arrival[], status: number, counts: [number, number, number]]>([
+  it.each<[what: string, arrivals: IncomingResult[], status: number, counts: [number, number, number]]>([
     ["all taken", [at("accepted"), at("held")], 200, [2, 0, 0]],
     ["all here", [at("duplicate")], 200, [0, 1, 0]],
     ["one of two", [at("accepted"), refused("events/malformed")], 200, [1, 0, 1]],
@@ -798,10 +795,10 @@ it("a page is what the wire allows", () => {
 describe("a log that cannot be followed", () => {
   it("is told of once for each reason, when it has lasted since we were last level", () => {
     const told: string[] = [];
-    let state: ReturnType<typeof refusedAgain>["unfollowable"] | null = null;
+    let state: ReturnType<typeof recordRefusal>["unfollowable"] | null = null;
     const again = (reason: "rolled-back" | "chain-mismatch", nowMs: number) => {
-      const step = refusedAgain(state, reason, nowMs);
-      if (step.isNews) told.push(`${reason} at ${nowMs}`);
+      const step = recordRefusal(state, reason, nowMs);
+      if (step.shouldNotify) told.push(`${reason} at ${nowMs}`);
       state = step.unfollowable;
     };
     const lasts = LIMITS.followRefusedMs;
@@ -815,9 +812,9 @@ describe("a log that cannot be followed", () => {
   });
 
   it("waits its time again when the wall clock has stepped back", () => {
-    const { unfollowable } = refusedAgain(null, "malformed", 1_000_000);
-    const stepped = refusedAgain(unfollowable, "malformed", 10);
-    expect(stepped).toEqual({ unfollowable: { reason: "malformed", sinceMs: 10, told: [] }, isNews: false });
-    expect(refusedAgain(stepped.unfollowable, "malformed", 10 + LIMITS.followRefusedMs).isNews).toBe(true);
+    const { unfollowable } = recordRefusal(null, "malformed", 1_000_000);
+    const stepped = recordRefusal(unfollowable, "malformed", 10);
+    expect(stepped).toEqual({ unfollowable: { reason: "malformed", sinceMs: 10, told: [] }, shouldNotify: false });
+    expect(recordRefusal(stepped.unfollowable, "malformed", 10 + LIMITS.followRefusedMs).shouldNotify).toBe(true);
   });
 });

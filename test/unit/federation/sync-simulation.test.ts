@@ -38,7 +38,7 @@ describe("pools that follow one another on a network that loses, repeats and reo
       "new-log",
       "restored",
       "push: push",
-      "push: passed",
+      "push: skipped",
       "push: wait",
       "relayed with ttl 2",
       "relayed with ttl 1",
@@ -88,7 +88,8 @@ describe("a simulation notices", () => {
     vi.doUnmock("../../../edge/events/visibility-rules.ts");
     vi.doUnmock("../../../edge/events/clock-rules.ts");
     vi.doUnmock("../../../edge/federation/peering/trust-rules.ts");
-    vi.doUnmock("../../../edge/federation/sync/sync-machine.ts");
+    vi.doUnmock("../../../edge/federation/sync/followed-log-rules.ts");
+    vi.doUnmock("../../../edge/federation/sync/sync-trust-rules.ts");
     vi.resetModules();
   });
 
@@ -121,10 +122,10 @@ describe("a simulation notices", () => {
       /granted too little$|not bonded$|hears/,
     ],
     ["events that come any way", "events/visibility-rules", () => ({ mayCome: () => true }), /takes/],
-    ["origins that nobody trusts", "federation/sync/sync-machine", () => ({ originRefusal: () => null }), /hears/],
+    ["origins that nobody trusts", "federation/sync/sync-trust-rules", () => ({ originRefusal: () => null }), /hears/],
     ["old grants that count again", "federation/peering/trust-rules", forgetful, /granted \d, and \d was received$/],
     ["clocks that are never too far ahead", "events/clock-rules", gullible, /was dragged/],
-    ["cursors that pass what is too early", "federation/sync/sync-machine", hasty, /is missing$/],
+    ["cursors that pass what is too early", "federation/sync/followed-log-rules", hasty, /is missing$/],
   ])("%s", async (_what, file, broken, violation) => {
     const path = `../../../edge/${file}.ts`;
     const real = await vi.importActual<Rules>(path);

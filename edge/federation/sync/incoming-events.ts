@@ -9,8 +9,9 @@ import { quotaBytesOf } from "../../events/origin-quota-rules.ts";
 import { mayCome } from "../../events/visibility-rules.ts";
 import { EVENT_LOG } from "../../object-names.ts";
 import { knownAmong } from "../peering/store.ts";
+import type { IncomingResult } from "./incoming-rules.ts";
 import { type EventsSize, sizeOf } from "./peer-work-rate-rules.ts";
-import { type Arrival, grantedLevel, originRefusal } from "./sync-machine.ts";
+import { grantedLevel, originRefusal } from "./sync-trust-rules.ts";
 
 export interface IncomingEvent {
   readonly event: SignedEvent;
@@ -18,14 +19,14 @@ export interface IncomingEvent {
 }
 
 /** Who brings them, with the trust that is in effect. */
-export interface Bringer {
+export interface EventSender {
   readonly atomId: string;
   readonly trust: TrustLevel;
 }
 
 export interface TakenEvents {
   /** One each, in the order they came; null when none was looked at, for this peer brought too many before. */
-  readonly arrivals: Arrival[] | null;
+  readonly arrivals: IncomingResult[] | null;
   /** Until it may bring more. */
   readonly waitMs: number;
   /** Grants of the bringer for us, among those that our log has now. */
@@ -37,13 +38,13 @@ export interface TakenEvents {
 }
 
 /** Events of a peer, by push, pull or stream, into our log (docs/spec/events.md#events, docs/spec/events.md#sync): opened, their origins known, then ordered. */
-export async function takeEvents(
+export async function takeIncoming(
   env: Env,
   {
     self,
     policy,
   }: { self: string; policy: Pick<FederationPolicy, "min_auth_tier" | "peer_events_per_minute" | "origin_quota_mib"> },
-  from: Bringer,
+  from: EventSender,
   events: readonly IncomingEvent[],
 ): Promise<TakenEvents> {
   const log = env.EVENT_LOG.getByName(EVENT_LOG);
@@ -54,7 +55,7 @@ export async function takeEvents(
   const trust = await trustOfOrigins(env, policy, from, bodies);
   const trustOf = (atomId: string): TrustLevel => trust.get(atomId) ?? 0;
 
-  const arrivals: (Arrival | null)[] = opened.map((each, i) => {
+  const arrivals: (IncomingResult | null)[] = opened.map((each, i) => {
     const content_id = events[i]?.event.content_id ?? "";
     if (!each.ok) return { ok: false, content_id, code: each.code };
     const code = originRefusal(each.event, { from: from.atomId, self }, trustOf);
@@ -71,9 +72,9 @@ export async function takeEvents(
   const grants: TakenEvents["grants"] = [];
   const unlogged: TakenEvents["unlogged"] = [];
   let next = 0;
-  const all = arrivals.map((refused, i): Arrival => {
+  const all = arrivals.map((refused, i): IncomingResult => {
     if (refused !== null) return refused;
-    const arrival = taken[next++] as Arrival;
+    const arrival = taken[next++] as IncomingResult;
     const each = opened[i];
     // A duplicate too: we may have died between the log and the bond, and applying it again changes nothing. But only one
     // that may come from this peer: our log has what we granted, and what others did.
@@ -109,7 +110,7 @@ const NOTHING_TAKEN: TakenAtRate = { results: [], waitMs: 0 };
 async function trustOfOrigins(
   env: Env,
   { min_auth_tier }: Pick<FederationPolicy, "min_auth_tier">,
-  from: Bringer,
+  from: EventSender,
   bodies: readonly EventBody[],
 ): Promise<ReadonlyMap<string, TrustLevel>> {
   const others = new Set(bodies.filter(({ visibility }) => visibility === "public").map(({ origin }) => origin));

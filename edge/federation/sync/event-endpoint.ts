@@ -16,13 +16,13 @@ import { poolKeys } from "../../identity/pool-keys.ts";
 import { EVENT_LOG, PEER_REGISTRY } from "../../object-names.ts";
 import type { ReceivedGrants } from "../peering/received-grants.ts";
 import type { Admissions } from "../signing/admissions.ts";
-import { type Bringer, takeEvents } from "./incoming.ts";
-import { outgoing } from "./outgoing.ts";
+import { type EventSender, takeIncoming } from "./incoming-events.ts";
+import { answerPush, type IncomingResult } from "./incoming-rules.ts";
+import { checkOutgoing } from "./outgoing-events.ts";
 import { arrivalCostUs, mostOfPage, pageCostUs, restMs, sizeOf } from "./peer-work-rate-rules.ts";
-import { type Arrival, answerPush } from "./sync-machine.ts";
 import { Turns } from "./turns.ts";
 
-export interface DeskRefusal {
+export interface EndpointRefusal {
   readonly ok: false;
   readonly code: ErrorCode;
   readonly message?: string | undefined;
@@ -31,8 +31,8 @@ export interface DeskRefusal {
 }
 
 /** `json` is the page as it is sent: text costs less than its values on the way out of the object. */
-export type Pulled = { readonly ok: true; readonly json: string } | DeskRefusal;
-export type Pushed = { readonly ok: true; readonly status: 200 | 400; readonly body: PushAnswer } | DeskRefusal;
+export type Pulled = { readonly ok: true; readonly json: string } | EndpointRefusal;
+export type Pushed = { readonly ok: true; readonly status: 200 | 400; readonly body: PushAnswer } | EndpointRefusal;
 
 export interface PullRequest {
   readonly audience: PeerAudience;
@@ -41,16 +41,16 @@ export interface PullRequest {
 }
 
 /** What the desk needs of its peer's `Bond`. */
-export interface DeskOwner {
+export interface EndpointOwner {
   /** Who asks, with the trust in effect now: it may have changed since the request was admitted. */
-  bringer(policy: FederationPolicy): Bringer;
+  sender(policy: FederationPolicy): EventSender;
   admissions(): Admissions;
   acknowledge(audience: PeerAudience, log: { logId: string; head: number }, since: number): void;
   /** After grants changed something. */
-  settle(): Promise<void>;
+  flushPending(): Promise<void>;
 }
 
-const BUSY: DeskRefusal = Object.freeze({
+const BUSY: EndpointRefusal = Object.freeze({
   ok: false,
   code: "federation/rate-limited",
   message: "This peer has requests under way; they are answered one at a time.",
@@ -61,9 +61,9 @@ const BUSY: DeskRefusal = Object.freeze({
  * Pulls and pushes of one peer, in its `Bond`: one at a time, so that a peer takes no more than one turn among all others,
  * and charged by what they make this pool look at (`peer-work-rate-rules.ts`).
  */
-export class EventDesk {
+export class EventEndpoint {
   readonly #env: Env;
-  readonly #owner: DeskOwner;
+  readonly #owner: EndpointOwner;
   readonly #grants: ReceivedGrants;
   readonly #turns = new Turns();
   /** Of the last turn. */
@@ -71,7 +71,7 @@ export class EventDesk {
   /** Our log has enough of this peer's events until then. */
   #bringsAgainAtMs = 0;
 
-  constructor(env: Env, owner: DeskOwner, grants: ReceivedGrants) {
+  constructor(env: Env, owner: EndpointOwner, grants: ReceivedGrants) {
     this.#env = env;
     this.#owner = owner;
     this.#grants = grants;
@@ -90,11 +90,11 @@ export class EventDesk {
   }
 
   async #pull({ audience, since, limit }: PullRequest, policy: FederationPolicy): Promise<Pulled> {
-    const reader = this.#owner.bringer(policy);
+    const reader = this.#owner.sender(policy);
     if (!mayRead(audience, reader.trust)) return { ok: false, code: "federation/untrusted" };
     return this.#charged<Pulled>(pageCostUs(mostOfPage(limit)), async (settle) => {
       const { atomId: self } = await poolKeys(this.#env);
-      const page = outgoing(await this.#log().read(audience, since, limit), reader, self);
+      const page = checkOutgoing(await this.#log().read(audience, since, limit), reader, self);
       settle(pageCostUs(sizeOf(page.events)));
       this.#owner.acknowledge(audience, { logId: page.checkpoint.checkpoint.log_id, head: page.head }, since);
       return { ok: true, json: JSON.stringify(page) };
@@ -114,11 +114,11 @@ export class EventDesk {
         return { ok: false, code: "http/invalid-body", param: parsed.error.issues[0]?.path.join(".") ?? "" };
       }
       const { events } = parsed.data;
-      const from = this.#owner.bringer(policy);
+      const from = this.#owner.sender(policy);
       settle(arrivalCostUs(sizeOf(events), sizeOf(events)));
       if (from.trust < TRUST_FOR_PUBLIC) return this.#pushFromBelow(events, from, policy);
       const { atomId: self } = await poolKeys(this.#env);
-      const taken = await takeEvents(this.#env, { self, policy }, from, events);
+      const taken = await takeIncoming(this.#env, { self, policy }, from, events);
       const { arrivals, waitMs, grants, unlogged } = taken;
       settle(arrivalCostUs(sizeOf(events), taken.unknown));
       this.#bringsAgainAtMs = Date.now() + waitMs;
@@ -133,7 +133,11 @@ export class EventDesk {
   }
 
   /** One grant at a time, at a rate that all such peers share; our log hears nothing of it yet. */
-  async #pushFromBelow([only, ...more]: PushBody["events"], from: Bringer, policy: FederationPolicy): Promise<Pushed> {
+  async #pushFromBelow(
+    [only, ...more]: PushBody["events"],
+    from: EventSender,
+    policy: FederationPolicy,
+  ): Promise<Pushed> {
     if (only === undefined || more.length > 0) return { ok: false, code: "federation/untrusted" };
     const registry = this.#env.PEER_REGISTRY.getByName(PEER_REGISTRY);
     const rate = await registry.takeStrangerGrant(this.#grants.isFirstTry());
@@ -151,11 +155,11 @@ export class EventDesk {
 
   async #received<T>(receive: () => Promise<T>): Promise<T> {
     const received = await receive();
-    await this.#owner.settle();
+    await this.#owner.flushPending();
     return received;
   }
 
-  async #answer(arrivals: readonly Arrival[], trust: TrustLevel): Promise<Pushed> {
+  async #answer(arrivals: readonly IncomingResult[], trust: TrustLevel): Promise<Pushed> {
     const { hlc, public: head } = await this.#log().heads();
     // Of what the peer may read: the number of our whole log would tell it of our audit.
     return { ok: true, ...answerPush(arrivals, { hlc, head: mayRead("public", trust) ? head : 0 }) };
@@ -164,8 +168,8 @@ export class EventDesk {
   /** Charges `mostUs` before the work and, as `settle` says, what it cost after it. `Bond.admit` has refused who owes. */
   async #charged<T>(
     mostUs: number,
-    work: (settle: (costUs: number) => void) => Promise<T | DeskRefusal>,
-  ): Promise<T | DeskRefusal> {
+    work: (settle: (costUs: number) => void) => Promise<T | EndpointRefusal>,
+  ): Promise<T | EndpointRefusal> {
     const admissions = this.#owner.admissions();
     let costUs = mostUs;
     admissions.chargeWork(mostUs, Date.now());
@@ -180,7 +184,7 @@ export class EventDesk {
   }
 
   /** Null when our log takes events of this peer now. */
-  #enough(nowMs: number): DeskRefusal | null {
+  #enough(nowMs: number): EndpointRefusal | null {
     const waitMs = this.#bringsAgainAtMs - nowMs;
     // A longer wait comes from a wall clock that stepped back.
     return waitMs <= 0 || waitMs > LIMITS.refusalKeptMs ? null : tooMany(waitMs);
@@ -191,7 +195,7 @@ export class EventDesk {
   }
 }
 
-function tooMany(waitMs: number): DeskRefusal {
+function tooMany(waitMs: number): EndpointRefusal {
   const retryAfterSeconds = Math.max(1, Math.ceil(waitMs / 1_000));
   return { ok: false, code: "federation/rate-limited", message: "Too many events of this peer.", retryAfterSeconds };
 }

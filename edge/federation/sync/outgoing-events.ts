@@ -7,7 +7,7 @@ import { maySee, type Viewer } from "../../events/visibility-rules.ts";
  * The one door through which events leave towards a peer, by push, pull and stream alike (docs/spec/events.md#sync). An audience holds
  * nothing that its readers may not see, so that one here is a bug: it stops everything and does not leak.
  */
-export function outgoing<Page extends { events: Pick<SequencedEvent, "event">[] }>(
+export function checkOutgoing<Page extends { events: Pick<SequencedEvent, "event">[] }>(
   page: Page,
   viewer: Viewer,
   self: string,

@@ -1,24 +1,24 @@
 import type { AccountRpc } from "./accounts/account-rpc.ts";
-import type { AdminTokens } from "./admins/admin-tokens-object.ts";
+import type { AdminTokensRpc } from "./admins/admin-tokens-rpc.ts";
 import type { EventLog } from "./events/event-log-object.ts";
 import type { Bond } from "./federation/bond-object.ts";
 import type { PeerRegistry } from "./federation/peering/peer-registry-object.ts";
 import type { LaneRpc } from "./inference/lane-rpc.ts";
-import type { PoolPolicy } from "./pool/pool-policy-object.ts";
+import type { PoolPolicyRpc } from "./pool/pool-policy-rpc.ts";
 
 export type { LaneForAdmins, LaneForClients, LaneForReaders, LaneForWorkers } from "./inference/lane-rpc.ts";
 
 /** Bindings of wrangler.toml, and secrets. Types only: importing an object's class here makes no arrow. */
 export interface Env {
   DB: D1Database;
-  ADMIN_TOKENS: DurableObjectNamespace<AdminTokens>;
+  ADMIN_TOKENS: DurableObjectNamespace<AdminTokensRpc>;
   ACCOUNT: DurableObjectNamespace<AccountRpc>;
   /** Named by the peer's atom id. */
   BOND: DurableObjectNamespace<Bond>;
   EVENT_LOG: DurableObjectNamespace<EventLog>;
   LANE: DurableObjectNamespace<LaneRpc>;
   PEER_REGISTRY: DurableObjectNamespace<PeerRegistry>;
-  POOL_POLICY: DurableObjectNamespace<PoolPolicy & Rpc.DurableObjectBranded>;
+  POOL_POLICY: DurableObjectNamespace<PoolPolicyRpc & Rpc.DurableObjectBranded>;
   /** Base64 of the pool's 32-byte Ed25519 secret key (docs/spec/identity.md#keys-and-signatures). */
   POOL_SECRET_KEY: string;
   /** The bootstrap admin token; named ones are made with it (`AdminTokens`). */

@@ -18,7 +18,7 @@ import { fail, onError, wrongMethod } from "./http/errors.ts";
 import { knownHost } from "./http/known-host.ts";
 import { requestId } from "./http/request-id.ts";
 import { clientApi } from "./inference/routes.ts";
-import { tellPolicyChanges } from "./pool/pool-policy.ts";
+import { publishPolicyChanges } from "./pool/pool-policy.ts";
 import { poolRoutes } from "./pool/routes.ts";
 import { doctorRoutes } from "./status/doctor-routes.ts";
 import { countRefusals } from "./status/refusals.ts";
@@ -67,7 +67,7 @@ const routes = app
 /** Called by the runner of a pool on one machine at each start of its runtime, and by the cron trigger of wrangler.toml. */
 const scheduled: ExportedHandlerScheduledHandler<Env> = async (event, env) => {
   const peers = event.cron === AT_START ? resumePeers(env) : wakePeers(env, event.scheduledTime);
-  await Promise.all([peers, tellPolicyChanges(env)]);
+  await Promise.all([peers, publishPolicyChanges(env)]);
 };
 
 export default Object.assign(routes, { scheduled });

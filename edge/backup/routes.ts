@@ -9,10 +9,11 @@ import type { WorkerRow, WorkerTokenRow } from "../../schema/db/workers.ts";
 import { newLogBody } from "../../schema/wire/admin-api.ts";
 import { type RecordTable, rowsOfTable } from "../../schema/wire/backup.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { adminTokensForAdmins } from "../admins/admin-tokens-for.ts";
 import type { Env } from "../env.ts";
 import { forgetReceivedGrants } from "../federation/delivery/resume.ts";
 import type { AdminEnv } from "../http/app-env.ts";
-import { ADMIN_TOKENS, requireBootstrapAdmin } from "../http/authentication.ts";
+import { requireBootstrapAdmin } from "../http/authentication.ts";
 import { adminBody, readJson } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
@@ -56,10 +57,10 @@ export const exportRoutes = new Hono<AdminEnv>()
   });
 
 /**
- * `/admin/api/import`: rows of an export become the objects that decide, and through their outboxes the record again.
- * What is there already stays as it is: a row that says otherwise is refused, so that no revocation can be undone. Rows
- * say of themselves who made them, so that a named admin could act as another: it is for the bootstrap admin alone, and
- * the log says that it was done.
+ * `/admin/api/import`: each object takes its rows of an export, and its outbox writes them to D1 again. A row that is here
+ * already is not changed: an import with other content for it is refused, so that no import undoes a revocation. Rows name
+ * the admin who made them, so a named admin could act as another through an import. Only the bootstrap admin may import,
+ * and the event log records each import.
  */
 export const importRoutes = new Hono<AdminEnv>().post("/", requireBootstrapAdmin, async (c) => {
   const read = await readJson(c.req.raw, LIMITS.importBodyBytes);
@@ -67,24 +68,23 @@ export const importRoutes = new Hono<AdminEnv>().post("/", requireBootstrapAdmin
   const body = rowsOfTable.safeParse(read.value);
   if (!body.success) return fail(c, "http/invalid-body");
   const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
-  // Before anything is taken: what was imported has to be told.
+  // While the log appends nothing, no import could be recorded soon: refuse it before any row is taken.
   const { refused } = await log.clock();
   if (refused !== null) return fail(c, refused);
   const { table, rows } = body.data;
   const checked = RECORD_ROWS[table].array().safeParse(rows);
   if (!checked.success) return fail(c, "http/invalid-body", { param: table });
   const restored = await restore(c.env, table, checked.data);
-  const payload = { by: c.var.adminTokenId, table, rows: rows.length, outcome: restored ? "taken" : "refused" };
-  const told = await log.append([{ type: "record_imported", visibility: "private", payload }]);
-  if (!told.ok) return fail(c, told.code);
+  const outcome = restored ? "taken" : "refused";
+  await adminTokensForAdmins(c.env).recordImport({ by: c.var.adminTokenId, table, rows: rows.length, outcome });
   if (!restored && table === "events") return fail(c, "events/malformed");
   return restored ? c.json({ table, rows: rows.length }) : fail(c, "pool/not-empty");
 });
 
 /**
- * `/admin/api/new-log`: this pool's state was put back from a copy of it, so that what it says next it may have said
- * otherwise before. What others granted it may have been withdrawn since. With `clock_anew` the log's clock, which a wall
- * clock that was wrong had put into the future, goes back too.
+ * `/admin/api/new-log`: the operator restored this pool's state from a copy. Its log may have had other events under the
+ * next numbers, and peers may have withdrawn grants since, so the log gets a new name and received grants are forgotten.
+ * With `clock_anew` the log's clock also returns from the future, where a wrong wall clock had put it.
  */
 export const newLogRoutes = new Hono<AdminEnv>().post("/", requireBootstrapAdmin, async (c) => {
   const body = await adminBody(c, newLogBody);
@@ -92,7 +92,7 @@ export const newLogRoutes = new Hono<AdminEnv>().post("/", requireBootstrapAdmin
   const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
   const { refused } = await log.clock();
   if (refused !== null) return fail(c, refused);
-  // First: the new name is what has peers send their grants again.
+  // Before the log has its new name: that name makes peers send their grants again.
   await forgetReceivedGrants(c.env, c.var.adminTokenId);
   const started = await log.startNewLog(c.var.adminTokenId, { clockAnew: body.clock_anew });
   if (!started.ok) return fail(c, started.code);
@@ -100,11 +100,11 @@ export const newLogRoutes = new Hono<AdminEnv>().post("/", requireBootstrapAdmin
   return c.json({ log_id, before });
 });
 
-/** `rows` have been checked against the table's own shape. */
+/** The caller has checked `rows` against the table's schema. */
 async function restore(env: Env, table: RecordTable, rows: object[]): Promise<boolean> {
   switch (table) {
     case "admin_tokens":
-      return env.ADMIN_TOKENS.getByName(ADMIN_TOKENS).restore(rows as AdminTokenRow[]);
+      return adminTokensForAdmins(env).restore(rows as AdminTokenRow[]);
     case "client_keys": {
       const keys = rows as ClientKeyRow[];
       const done = await Promise.all(keys.map((key) => env.ACCOUNT.getByName(key.id).restore(key)));

@@ -6,7 +6,7 @@ import { adminBody } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
 import { EVENT_LOG, PEER_REGISTRY } from "../object-names.ts";
 import { changeFederationPolicy, readFederationPolicy } from "../pool/federation-check.ts";
-import { tellPolicyChanges } from "../pool/pool-policy.ts";
+import { publishPolicyChanges } from "../pool/pool-policy.ts";
 import { resumePeers } from "./delivery/resume.ts";
 import { ownCard, ownIdentityCard } from "./peering/own-card.ts";
 import { peerRoutes } from "./peering/peer-routes.ts";
@@ -58,7 +58,7 @@ export const federationRoutes = new Hono<AdminEnv>()
     if (body.accept_writes) return fail(c, "federation/no-admin-key");
     const change = Object.fromEntries(Object.entries(body).filter(([, value]) => value !== undefined));
     const { policy, isChanged } = await changeFederationPolicy(c.env, change, c.var.adminTokenId);
-    await tellPolicyChanges(c.env);
+    await publishPolicyChanges(c.env);
     if (isChanged && policy.federation === "on") c.executionCtx.waitUntil(resumePeers(c.env));
     return c.json({ policy });
   });

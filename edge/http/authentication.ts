@@ -4,6 +4,7 @@ import { utf8 } from "../../schema/crypto/bytes.ts";
 import { BOOTSTRAP_ADMIN } from "../../schema/wire/admin-api.ts";
 import type { Env } from "../env.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
+import { ADMIN_TOKENS } from "../object-names.ts";
 import type { AdminEnv, AppEnv, ClientEnv } from "./app-env.ts";
 import { fail } from "./errors.ts";
 
@@ -81,9 +82,6 @@ export const requireBootstrapAdmin = createMiddleware<AdminEnv>(async (c, next) 
 export function isBootstrapAdmin(c: Context<AdminEnv>): boolean {
   return c.var.adminTokenId === BOOTSTRAP_ADMIN;
 }
-
-/** The one object that knows the named admin tokens of this pool. */
-export const ADMIN_TOKENS = "pool";
 
 /**
  * Whose token this is; null when it is none, or none any more. A forged one is refused here, and wakes nothing. Ids of

@@ -3,8 +3,8 @@ import { type FederationPolicy, federationPolicy } from "../../schema/wire/feder
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import { SharedAnswer } from "../limits/shared-answer.ts";
-import { askSwitches, changePolicy } from "./pool-policy.ts";
-import type { ChangedPolicy } from "./pool-policy-object.ts";
+import { changePolicy, readSwitches } from "./pool-policy.ts";
+import type { ChangedPolicy } from "./pool-policy-rpc.ts";
 
 export type FederationCheck =
   | { readonly open: true; readonly policy: FederationPolicy }
@@ -55,7 +55,7 @@ export async function changeFederationPolicy(
 /** The switches as they stand, also while they are off; null when they cannot be read. For the operator's eyes. */
 export async function readFederationPolicy(env: Pick<Env, "POOL_POLICY">): Promise<FederationPolicy | null> {
   try {
-    const said = federationPolicy.safeParse(await askSwitches(env));
+    const said = federationPolicy.safeParse(await readSwitches(env));
     return said.success ? said.data : null;
   } catch {
     return null;

@@ -1,37 +1,19 @@
 import { createDurable } from "itty-durable";
-import type { EventBody } from "../../schema/wire/events.ts";
+import { draft } from "../../schema/wire/event-registry.ts";
 import { FEDERATION_POLICY_DEFAULTS, type FederationPolicy, UNNAMED_POOL } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
-import { EVENT_LOG } from "../object-names.ts";
-
-/** Persisted contract: what an operator sets once for the whole pool. */
-export interface PoolSettings {
-  name: string;
-  description: string;
-  defaults: { requestsPerMinute: number; tokensPerMinute: number; streams: number };
-}
-
-export interface ChangedPolicy {
-  policy: FederationPolicy;
-  /** Something is otherwise than it was. */
-  isChanged: boolean;
-}
-
-/** What a change says of itself in our log. */
-type Told = EventBody["payload"];
-/** The log takes what has a key once, however often it is told. */
-interface Untold {
-  key: string;
-  payload: Told;
-}
-const untold = (payload: Told): Untold => ({ key: crypto.randomUUID(), payload });
+import { EventOutbox, type StoredDraft } from "../record/event-outbox.ts";
+import type { ChangedPolicy, PoolPolicyRpc, PoolSettings, SettingsChange } from "./pool-policy-rpc.ts";
 
 /**
- * The operator's settings and switches, one small object per pool (docs/spec/federation.md#switches). The only place where itty-durable is
- * used: a persistent object with methods. Nothing here is on the path of a request for inference.
+ * The operator's settings and switches: one small object per pool (docs/spec/federation.md#switches). Only this object uses
+ * itty-durable. No inference request calls it. It has no alarm: its events are sent with each change and by the cron
+ * trigger.
  */
-export class PoolPolicy extends createDurable({ autoPersist: false }) {
+export class PoolPolicy extends createDurable({ autoPersist: false }) implements PoolPolicyRpc {
+  // itty-durable persists every public field under the key `data`.
+
   settings: PoolSettings = {
     name: UNNAMED_POOL,
     description: "",
@@ -42,78 +24,72 @@ export class PoolPolicy extends createDurable({ autoPersist: false }) {
     },
   };
 
-  /** Persisted contract. Closed until somebody opened it, so that lost state closes. */
+  /** Persisted contract. The defaults are closed, so that lost state closes federation. */
   federation: FederationPolicy = FEDERATION_POLICY_DEFAULTS;
 
-  /** Persisted contract: changes that our log has not heard of, the oldest first. */
-  untold: Untold[] = [];
+  /** Persisted contract of earlier releases, which kept pending events here. `onLoad` moves them into the outbox. */
+  untold: readonly { key: string; payload: StoredDraft["payload"] }[] = [];
 
-  // Private, and so not persisted: the library stores every other field.
-  readonly #env: Env;
-  #telling: Promise<number> | null = null;
+  readonly #events: EventOutbox;
 
   constructor(state: DurableObjectState, env: Env) {
     super(state, env);
-    this.#env = env;
+    this.#events = new EventOutbox(state.storage, env, "policy_pending");
+  }
+
+  /** itty-durable calls this once, after it has loaded the fields. */
+  override async onLoad(): Promise<void> {
+    if (this.untold.length === 0) return;
+    const pending = this.untold;
+    await this.#save(() => {
+      for (const { key, payload } of pending) {
+        this.#events.adopt({ type: "policy_changed", visibility: "private", payload, key });
+      }
+      this.untold = [];
+    });
   }
 
   read(): PoolSettings {
     return this.settings;
   }
 
-  /** Durable before it answers, with what is to be told of it. */
-  async change(patch: Partial<PoolSettings>, told: Told): Promise<PoolSettings> {
-    this.settings = { ...this.settings, ...patch };
-    this.untold = [...this.untold, untold(told)];
-    await this.persist();
+  async change(patch: Partial<PoolSettings>, event: SettingsChange): Promise<PoolSettings> {
+    const changed = draft("policy_changed", event);
+    await this.#save(() => {
+      this.settings = { ...this.settings, ...patch };
+      this.#events.put(changed);
+    });
     return this.settings;
   }
 
-  /** The switches. Who asks passes only on `federation: "on"` (`federation-check.ts`). */
   check(): FederationPolicy {
-    // What was stored before a switch was invented has it at its default.
+    // A switch that is newer than the stored state has its default.
     return { ...FEDERATION_POLICY_DEFAULTS, ...this.federation };
   }
 
-  /**
-   * Durable before it answers, with what is to be told of it: the switch holds though the log is away, and is in the log
-   * though nobody waits for it. `by`: the admin's token id.
-   */
   async changeFederation(patch: Partial<FederationPolicy>, by: string): Promise<ChangedPolicy> {
     const before = this.check();
     const changed = Object.entries(patch).filter(([name, value]) => before[name as keyof FederationPolicy] !== value);
-    this.federation = { ...before, ...patch };
-    if (changed.length > 0) this.untold = [...this.untold, untold({ federation: Object.fromEntries(changed), by })];
-    await this.persist();
-    return { policy: this.federation, isChanged: changed.length > 0 };
-  }
-
-  /**
-   * Once the log has what was changed until now: how many changes it has not heard of. Rejects while the log is away, and
-   * then they wait.
-   */
-  tell(): Promise<number> {
-    this.#telling ??= this.#tellLog().finally(() => {
-      this.#telling = null;
+    const isChanged = changed.length > 0;
+    const event = isChanged ? draft("policy_changed", { by, federation: Object.fromEntries(changed) }) : null;
+    await this.#save(() => {
+      this.federation = { ...before, ...patch };
+      if (event !== null) this.#events.put(event);
     });
-    return this.#telling;
+    return { policy: this.federation, isChanged };
   }
 
-  async #tellLog(): Promise<number> {
-    while (this.untold.length > 0) {
-      const next = this.untold.slice(0, TOLD_AT_ONCE);
-      const drafts = next.map((each) => ({ type: "policy_changed", visibility: "private", ...each }) as const);
-      const told = await this.#env.EVENT_LOG.getByName(EVENT_LOG).append(drafts);
-      if (!told.ok) throw new Error(told.code);
-      this.untold = this.untold.slice(next.length);
-      await this.persist();
-    }
-    return 0;
+  publish(): Promise<boolean> {
+    return this.#events.flush();
   }
 
-  waiting(): number {
-    return this.untold.length;
+  pendingEvents(): number {
+    return this.#events.pending();
+  }
+
+  /** The fields and the events are one commit: SQLite storage commits all writes of one turn together. */
+  async #save(change: () => void): Promise<void> {
+    change();
+    await this.persist();
   }
 }
-
-const TOLD_AT_ONCE = 100;

@@ -1,64 +1,77 @@
+/** The functions that call the pool's only `PoolPolicy`. Each rejects when the object does not answer in time. */
 import { proxyDurable } from "itty-durable";
-import type { EventBody } from "../../schema/wire/events.ts";
 import type { FederationPolicy } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
-import type { ChangedPolicy, PoolSettings } from "./pool-policy-object.ts";
+import { POOL_POLICY } from "../object-names.ts";
+import type {
+  ChangedPolicy,
+  PoolPolicyForAdmins,
+  PoolPolicyForReaders,
+  PoolSettings,
+  SettingsChange,
+} from "./pool-policy-rpc.ts";
 
-interface PoolPolicyMethods {
-  read(): Promise<PoolSettings>;
-  change(patch: Partial<PoolSettings>, told: EventBody["payload"]): Promise<PoolSettings>;
-  check(): Promise<unknown>;
-  changeFederation(patch: Partial<FederationPolicy>, by: string): Promise<ChangedPolicy>;
-  tell(): Promise<number>;
-  waiting(): Promise<number>;
+type Namespace = Pick<Env, "POOL_POLICY">;
+
+/** A stub's methods answer promises. Never read a property: itty-durable answers a promise, which is always truthy. */
+type Stub<Methods> = {
+  [Name in keyof Methods]: Methods[Name] extends (...args: infer Args) => infer Answer
+    ? (...args: Args) => Promise<Awaited<Answer>>
+    : never;
+};
+
+function forReaders(env: Namespace): Stub<PoolPolicyForReaders> {
+  return proxyDurable(env.POOL_POLICY, { name: "PoolPolicy", parse: true }).get(POOL_POLICY);
 }
 
-/** The one pool policy. Only methods may be called: a property read answers a promise, which is always truthy. */
-function poolPolicy(env: Pick<Env, "POOL_POLICY">): PoolPolicyMethods {
-  return proxyDurable(env.POOL_POLICY, { name: "PoolPolicy", parse: true }).get("pool");
+function forAdmins(env: Namespace): Stub<PoolPolicyForAdmins> {
+  return proxyDurable(env.POOL_POLICY, { name: "PoolPolicy", parse: true }).get(POOL_POLICY);
 }
 
-/** The operator's settings; rejects when the object does not answer within a second. */
-export async function poolSettings(env: Pick<Env, "POOL_POLICY">): Promise<PoolSettings> {
-  return withTimeout(poolPolicy(env).read());
+export async function poolSettings(env: Namespace): Promise<PoolSettings> {
+  return withTimeout(forReaders(env).read());
 }
 
-/** `told`: what our log is told of it (docs/spec/events.md#events), by `tellPolicyChanges`. */
+/** `event` records the change in the log; `publishPolicyChanges` sends it. */
 export async function changePoolSettings(
-  env: Env,
+  env: Namespace,
   patch: Partial<PoolSettings>,
-  told: EventBody["payload"],
+  event: SettingsChange,
 ): Promise<PoolSettings> {
-  return withTimeout(poolPolicy(env).change(patch, told));
+  return withTimeout(forAdmins(env).change(patch, event));
 }
 
-/** `by`: the admin's token id. The log is told of the change by `tellPolicyChanges`. */
-export async function changePolicy(env: Env, patch: Partial<FederationPolicy>, by: string): Promise<ChangedPolicy> {
-  return withTimeout(poolPolicy(env).changeFederation(patch, by));
+/** `by`: the admin's token id. `publishPolicyChanges` sends the event that records the change. */
+export async function changePolicy(
+  env: Namespace,
+  patch: Partial<FederationPolicy>,
+  by: string,
+): Promise<ChangedPolicy> {
+  return withTimeout(forAdmins(env).changeFederation(patch, by));
 }
 
 /**
- * Our log hears of what was changed. Where it does not answer nothing is lost, and nobody need be told: the object keeps
- * what it has to say, until the next change or the next cron trigger.
+ * Sends pending events to the log. Nothing is lost where that fails: they stay in the object's outbox until the next change
+ * or the next cron trigger.
  */
-export async function tellPolicyChanges(env: Pick<Env, "POOL_POLICY">): Promise<void> {
+export async function publishPolicyChanges(env: Namespace): Promise<void> {
   try {
-    await withTimeout(poolPolicy(env).tell(), LIMITS.policyToldMs);
+    await withTimeout(forAdmins(env).publish(), LIMITS.policyPublishMs);
   } catch (error) {
     const name = error instanceof Error ? error.name : "unknown";
     console.warn(JSON.stringify({ event: "policy-not-logged", cause: name }));
   }
 }
 
-/** How many changes our log has not heard of. */
-export function untoldPolicyChanges(env: Pick<Env, "POOL_POLICY">): Promise<number> {
-  return withTimeout(poolPolicy(env).waiting());
+/** How many changes the event log has not confirmed. */
+export function pendingPolicyChanges(env: Namespace): Promise<number> {
+  return withTimeout(forReaders(env).pendingEvents());
 }
 
-/** What the object says of its switches, unread: `federation-check.ts` decides by it. */
-export function askSwitches(env: Pick<Env, "POOL_POLICY">): Promise<unknown> {
-  return withTimeout(poolPolicy(env).check());
+/** The answer is not validated here: `federation-check.ts` does that and fails closed. */
+export function readSwitches(env: Namespace): Promise<unknown> {
+  return withTimeout(forReaders(env).check());
 }
 
 function withTimeout<T>(answer: Promise<T>, ms: number = LIMITS.policyTimeoutMs): Promise<T> {

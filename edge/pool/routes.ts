@@ -3,10 +3,10 @@ import { changePoolBody } from "../../schema/wire/admin-api.ts";
 import type { AdminEnv } from "../http/app-env.ts";
 import { adminBody } from "../http/body.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
-import { changePoolSettings, poolSettings, tellPolicyChanges } from "./pool-policy.ts";
-import type { PoolSettings } from "./pool-policy-object.ts";
+import { changePoolSettings, poolSettings, publishPolicyChanges } from "./pool-policy.ts";
+import type { PoolSettings } from "./pool-policy-rpc.ts";
 
-/** `/admin/api/pool`: who this pool is, and what its operator calls it. Mounted behind the admin token. */
+/** `/admin/api/pool`: the pool's id and its settings. Mounted behind an admin token. */
 export const poolRoutes = new Hono<AdminEnv>()
   .get("/", async (c) => c.json(view((await poolKeys(c.env)).atomId, await poolSettings(c.env))))
 
@@ -15,10 +15,10 @@ export const poolRoutes = new Hono<AdminEnv>()
     if (body instanceof Response) return body;
     const { defaults: given, name, description } = body;
     const current = await poolSettings(c.env);
-    // docs/spec/events.md#events: our audit. It says which settings, not what they hold: a name or a description may be somebody's.
-    const changed = Object.keys(body).sort();
+    const changed = (Object.keys(body) as (keyof typeof body)[]).sort();
     if (changed.length === 0) return c.json(view((await poolKeys(c.env)).atomId, current));
-    const told = { by: c.var.adminTokenId, settings: changed, ...(given && { defaults: given }) };
+    // The log gets the names of the settings, not their values: a name or a description may be personal data.
+    const event = { by: c.var.adminTokenId, settings: changed, ...(given && { defaults: given }) };
     const change = {
       ...(name !== undefined && { name }),
       ...(description !== undefined && { description }),
@@ -30,8 +30,8 @@ export const poolRoutes = new Hono<AdminEnv>()
         },
       }),
     };
-    const settings = await changePoolSettings(c.env, change, told);
-    await tellPolicyChanges(c.env);
+    const settings = await changePoolSettings(c.env, change, event);
+    await publishPolicyChanges(c.env);
     return c.json(view((await poolKeys(c.env)).atomId, settings));
   });
 

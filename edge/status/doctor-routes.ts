@@ -1,23 +1,23 @@
 import { Hono } from "hono";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { newestKeys } from "../accounts/store.ts";
+import { adminTokensForReaders } from "../admins/admin-tokens-for.ts";
 import type { Env } from "../env.ts";
 import { quotaBytesOf } from "../events/origin-quota-rules.ts";
 import { listPeers } from "../federation/peering/store.ts";
 import type { AdminEnv } from "../http/app-env.ts";
-import { ADMIN_TOKENS as THE_ADMINS } from "../http/authentication.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
 import { within } from "../limits/within.ts";
 import { EVENT_LOG as THE_LOG, PEER_REGISTRY as THE_PEERS } from "../object-names.ts";
 import { readFederationPolicy } from "../pool/federation-check.ts";
-import { poolSettings, untoldPolicyChanges } from "../pool/pool-policy.ts";
+import { pendingPolicyChanges, poolSettings } from "../pool/pool-policy.ts";
 import type { HeldRecords } from "../record/record-outbox.ts";
 import { allLanes } from "../workers/lane-for.ts";
 import { appliedMigrations } from "./store.ts";
 
 /** `/admin/api/doctor`: what this pool finds of itself; what to make of it, `ligand pool doctor` says. */
 export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
-  const { DB, EVENT_LOG, ADMIN_TOKENS, PEER_REGISTRY, ALLOWED_HOSTS, METRICS_TOKEN, ONE_MACHINE } = c.env;
+  const { DB, EVENT_LOG, PEER_REGISTRY, ALLOWED_HOSTS, METRICS_TOKEN, ONE_MACHINE } = c.env;
   const [{ name, lane }] = allLanes(c.env, "readers");
   const [database, migrations, settings, overview, holds, changes, admins, clock, origins, peers, met, ...records] =
     await Promise.all([
@@ -26,15 +26,15 @@ export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
       timed(poolSettings(c.env)),
       timed(Promise.resolve(lane.overview())),
       timed(Promise.resolve(lane.holds())),
-      timed(untoldPolicyChanges(c.env)),
-      timed(Promise.resolve(ADMIN_TOKENS.getByName(THE_ADMINS).untold())),
+      timed(pendingPolicyChanges(c.env)),
+      timed(Promise.resolve(adminTokensForReaders(c.env).pendingEvents())),
       timed(Promise.resolve(EVENT_LOG.getByName(THE_LOG).clock())),
       timed(originsOf(c.env)),
       timed(Promise.resolve(PEER_REGISTRY.getByName(THE_PEERS).census())),
       timed(peersMet(c.env)),
       held(`lane ${name}`, lane.heldRecords()),
       held("event log", EVENT_LOG.getByName(THE_LOG).heldRecords()),
-      held("admin tokens", ADMIN_TOKENS.getByName(THE_ADMINS).heldRecords()),
+      held("admin tokens", adminTokensForReaders(c.env).heldRecords()),
       held("client keys", heldOfKeys(c.env)),
     ]);
   return c.json({

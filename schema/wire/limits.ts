@@ -409,7 +409,7 @@ export const LIMITS = Object.freeze({
   /** How long an admin who changed something waits for the record in D1. */
   recordWaitMs: 5_000,
   /** How long an admin who changed something waits for the log to hear of it. */
-  policyToldMs: 5_000,
+  policyPublishMs: 5_000,
   doctorTimeoutMs: 5_000,
   /** Client keys whose objects the doctor asks, the newest first. */
   doctorKeys: 500,

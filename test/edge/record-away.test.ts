@@ -1,8 +1,7 @@
 import { runDurableObjectAlarm } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, beforeAll, describe, expect, it } from "vitest";
-import { ADMIN_TOKENS } from "../../edge/http/authentication.ts";
-import { MAIN_LANE } from "../../edge/object-names.ts";
+import { ADMIN_TOKENS, MAIN_LANE } from "../../edge/object-names.ts";
 import { utf8 } from "../../schema/crypto/bytes.ts";
 import { FEDERATION_POLICY_DEFAULTS } from "../../schema/wire/federation.ts";
 import { freshPool, type PeerDouble, peerAt } from "./peer-double.ts";

@@ -2,7 +2,8 @@ import { DurableObject } from "cloudflare:workers";
 import type { ClientKeyRow } from "../../schema/db/client-keys.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
-import { within } from "../limits/within.ts";
+import { DueTimes } from "../limits/due-times.ts";
+import { within } from "../limits/timeout.ts";
 import { type HeldRecords, RecordOutbox } from "../record/record-outbox.ts";
 import { sameRow } from "../record/same-row.ts";
 import type { AccountAdmission, AccountCharge, AccountLookup, AccountRpc } from "./account-rpc.ts";
@@ -23,6 +24,7 @@ const SAVE_AFTER_MS = 1_000;
 /** One object per client key (docs/spec/pool.md#shape): its record, its limits, its stream slots. The rules are in `admission-rules.ts`. */
 export class Account extends DurableObject<Env> implements AccountRpc {
   readonly #outbox: RecordOutbox;
+  readonly #due: DueTimes;
   #key: ClientKeyRow | undefined;
   #traffic: Traffic | undefined;
   #saveTimer: ReturnType<typeof setTimeout> | null = null;
@@ -30,6 +32,7 @@ export class Account extends DurableObject<Env> implements AccountRpc {
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     this.#outbox = new RecordOutbox(ctx.storage, env.DB);
+    this.#due = new DueTimes(ctx.storage, { records: (nowMs) => this.#outbox.dueAtMs(nowMs) });
     this.#key = ctx.storage.kv.get<ClientKeyRow>("key");
     this.#traffic = ctx.storage.kv.get<Traffic>("traffic");
     // What a crash left behind between the commit and D1.
@@ -129,6 +132,7 @@ export class Account extends DurableObject<Env> implements AccountRpc {
   }
 
   override async alarm(): Promise<void> {
+    this.#due.fired();
     await this.#flush();
   }
 
@@ -143,9 +147,7 @@ export class Account extends DurableObject<Env> implements AccountRpc {
   /** Whether D1 has it all; if not, the alarm tries again. */
   async #flush(): Promise<boolean> {
     const flushed = await this.#outbox.flush();
-    if (!flushed) {
-      await this.ctx.storage.setAlarm(this.#outbox.dueAtMs(Date.now()) ?? Date.now() + LIMITS.outboxRetryMinMs);
-    }
+    if (!flushed) await this.#due.arm(Date.now());
     return flushed;
   }
 }

@@ -4,6 +4,7 @@
  */
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { payDebt } from "../limits/gcra-rules.ts";
 
 const MINUTE_MS = 60_000;
 
@@ -188,11 +189,10 @@ export function recordUsage(
 }
 
 function refill(bucket: Bucket, perMinute: number, nowMs: number): void {
-  // A wall clock that stepped back refills nothing, and the bucket goes on from there.
-  const elapsedMs = Math.max(0, nowMs - bucket.atMs);
   // No debt is more than a minute's worth, an earlier build's included: one large answer must not lock its key for long.
   const level = Math.max(-perMinute, bucket.level);
-  bucket.level = Math.min(perMinute, level + (elapsedMs / MINUTE_MS) * perMinute);
+  const debt = { owed: perMinute - level, atMs: bucket.atMs };
+  bucket.level = perMinute - payDebt(debt, { burst: perMinute, periodMs: MINUTE_MS }, nowMs).owed;
   bucket.atMs = nowMs;
 }
 

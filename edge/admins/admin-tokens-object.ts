@@ -3,7 +3,8 @@ import type { AdminTokenRow } from "../../schema/db/admin-tokens.ts";
 import { draft, type EventDraft, type EventPayload } from "../../schema/wire/event-registry.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
-import { within } from "../limits/within.ts";
+import { DueTimes } from "../limits/due-times.ts";
+import { within } from "../limits/timeout.ts";
 import { EventOutbox } from "../record/event-outbox.ts";
 import { type HeldRecords, RecordOutbox } from "../record/record-outbox.ts";
 import { sameRow } from "../record/same-row.ts";
@@ -17,12 +18,17 @@ import { nextTimeOf, withSuccessors } from "./successor-rules.ts";
 export class AdminTokens extends DurableObject<Env> implements AdminTokensRpc {
   readonly #records: RecordOutbox;
   readonly #events: EventOutbox;
+  readonly #due: DueTimes;
   readonly #rows: Map<string, AdminTokenRow>;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     this.#records = new RecordOutbox(ctx.storage, env.DB);
     this.#events = new EventOutbox(ctx.storage, env, "admins_untold");
+    this.#due = new DueTimes(ctx.storage, {
+      records: (nowMs) => this.#records.dueAtMs(nowMs),
+      events: (nowMs) => this.#events.dueAtMs(nowMs),
+    });
     ctx.storage.sql.exec(
       "CREATE TABLE IF NOT EXISTS admin_tokens (id TEXT PRIMARY KEY, row TEXT NOT NULL) WITHOUT ROWID",
     );
@@ -96,6 +102,7 @@ export class AdminTokens extends DurableObject<Env> implements AdminTokensRpc {
   }
 
   override async alarm(): Promise<void> {
+    this.#due.fired();
     await this.#flush();
   }
 
@@ -125,9 +132,7 @@ export class AdminTokens extends DurableObject<Env> implements AdminTokensRpc {
   /** The alarm sends what does not get through now. */
   async #flush(): Promise<boolean> {
     const [recorded] = await Promise.all([this.#records.flush(), this.#events.flush()]);
-    const nowMs = Date.now();
-    const due = [this.#records.dueAtMs(nowMs), this.#events.dueAtMs(nowMs)].filter((atMs) => atMs !== null);
-    if (due.length > 0) await this.ctx.storage.setAlarm(Math.min(...due));
+    await this.#due.arm(Date.now());
     return recorded;
   }
 }

@@ -14,11 +14,11 @@ export class BringerRates {
 
   /** How long until this peer may bring more; 0: now. What begins in time is taken whole, and paid for afterwards. */
   waitMs(from: string, nowMs: number): number {
-    return Math.max(0, Math.ceil(this.#debts.owedMs(from, nowMs) - MINUTE_MS));
+    return this.#debts.waitMs(from, MINUTE_MS, nowMs);
   }
 
   spend(from: string, events: number, perMinute: number, nowMs: number): void {
-    this.#debts.add(from, (events * MINUTE_MS) / perMinute, nowMs);
+    this.#debts.charge(from, (events * MINUTE_MS) / perMinute, nowMs);
   }
 }
 

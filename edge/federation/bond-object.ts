@@ -17,7 +17,7 @@ import type { Env } from "../env.ts";
 import { checkpointRow } from "../events/checkpoint-row.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
 import { OneAlarm } from "../limits/one-alarm.ts";
-import { within } from "../limits/within.ts";
+import { within } from "../limits/timeout.ts";
 import { EVENT_LOG, PEER_REGISTRY } from "../object-names.ts";
 import { EventOutbox } from "../record/event-outbox.ts";
 import { RecordOutbox } from "../record/record-outbox.ts";
@@ -675,9 +675,9 @@ export class Bond extends DurableObject<Env> {
     if (next.length > 0) await this.#alarm.by(Math.max(Math.min(...next), nowMs + LIMITS.outboxRetryMinMs));
   }
 
-  /** Without a look at what was armed: where that was earlier, this is soon, and the alarm arms what else is due. */
+  /** In the turn of a transaction the alarm is part of its commit. */
   #rearm(atMs: number): void {
-    this.ctx.waitUntil(this.#alarm.set(atMs));
+    this.ctx.waitUntil(this.#alarm.by(atMs));
   }
 
   // ---- what is stored, and what follows from a change

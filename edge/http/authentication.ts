@@ -4,6 +4,7 @@ import { utf8 } from "../../schema/crypto/bytes.ts";
 import { BOOTSTRAP_ADMIN } from "../../schema/wire/admin-api.ts";
 import type { Env } from "../env.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
+import { BoundedMap } from "../limits/bounded-map.ts";
 import { ADMIN_TOKENS } from "../object-names.ts";
 import type { AdminEnv, AppEnv, ClientEnv } from "./app-env.ts";
 import { fail } from "./errors.ts";
@@ -28,8 +29,7 @@ function apiKey(header: string | undefined): string | null {
  * Keys that were found authentic, the most recent thousand: a forged one never gets here, so nobody can fill it, and
  * whether a key is still good is asked of its `Account` every time.
  */
-const authenticKeys = new Map<string, ClientIdentity>();
-const AUTHENTIC_KEYS_KEPT = 1_000;
+const authenticKeys = new BoundedMap<string, ClientIdentity>(1_000);
 
 async function clientIdentity(env: AppEnv["Bindings"], key: string): Promise<ClientIdentity | null> {
   const { atomId, tagger } = await poolKeys(env);
@@ -38,8 +38,6 @@ async function clientIdentity(env: AppEnv["Bindings"], key: string): Promise<Cli
   const authentic = await tagger.authenticate(key, "lk");
   if (!authentic.ok) return null;
   const identity = { keyId: authentic.id, secretSha256: authentic.secretSha256 };
-  const [oldest] = authenticKeys.keys();
-  if (oldest !== undefined && authenticKeys.size >= AUTHENTIC_KEYS_KEPT) authenticKeys.delete(oldest);
   authenticKeys.set(`${atomId} ${key}`, identity);
   return identity;
 }

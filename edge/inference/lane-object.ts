@@ -11,7 +11,7 @@ import type { Env } from "../env.ts";
 import type { ErrorDetails } from "../http/error-body.ts";
 import { errorResponse } from "../http/errors.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
-import { within } from "../limits/within.ts";
+import { within } from "../limits/timeout.ts";
 import { type HeldRecords, RecordOutbox } from "../record/record-outbox.ts";
 import { sameRow } from "../record/same-row.ts";
 import { LANE_CONNECT_URL } from "../workers/connect-request.ts";

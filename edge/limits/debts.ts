@@ -1,14 +1,20 @@
+import { BoundedMap } from "./bounded-map.ts";
+import { type Debt, payDebt, waitMs } from "./gcra-rules.ts";
+
+/** A millisecond is paid in a millisecond. */
+const REAL_TIME = { burst: 1, periodMs: 1 };
+
 /**
- * Time that is owed, by who owes it; it is paid as time goes by. Kept in memory: after a restart nobody owes anything.
- * Pure: the time comes in.
+ * A rate limit for each of many callers, in memory: the time that each owes, by the rules of `gcra-rules.ts`. After a
+ * restart nobody owes anything. Every reading stores what was paid until then, so that a wall clock which steps back
+ * neither forgives a debt nor makes it longer.
  */
 export class Debts {
-  readonly #debts = new Map<string, { owedMs: number; atMs: number }>();
-  readonly #kept: number;
+  readonly #debts: BoundedMap<string, Debt>;
 
-  /** `kept`: beyond so many, those who owe nothing any more are forgotten. */
-  constructor(kept: number) {
-    this.#kept = kept;
+  /** `most`: so many debtors are remembered; those who owe nothing are forgotten first, then the oldest. */
+  constructor(most: number) {
+    this.#debts = new BoundedMap(most);
   }
 
   /** For tests: how many are remembered. */
@@ -16,26 +22,37 @@ export class Debts {
     return this.#debts.size;
   }
 
-  /**
-   * Each look settles what was paid until now. So a wall clock that steps back forgives nothing and adds nothing: the
-   * rest of the debt is paid from the new time on, and nobody waits until the clock is where it was.
-   */
-  owedMs(who: string, nowMs: number): number {
-    const debt = this.#debts.get(who);
+  /** How long until the caller owes no more than `allowedMs`; 0: now. */
+  waitMs(caller: string, allowedMs: number, nowMs: number): number {
+    return waitMs(this.#owedMs(caller, nowMs), allowedMs);
+  }
+
+  /** Adds a cost, whatever is owed already. */
+  charge(caller: string, costMs: number, nowMs: number): void {
+    this.#save(caller, this.#owedMs(caller, nowMs) + costMs, nowMs);
+  }
+
+  /** Charges the cost where the caller then owes no more than `allowedMs`, and returns 0; otherwise returns the wait. */
+  take(caller: string, costMs: number, allowedMs: number, nowMs: number): number {
+    const ms = this.waitMs(caller, allowedMs - costMs, nowMs);
+    if (ms === 0) this.charge(caller, costMs, nowMs);
+    return ms;
+  }
+
+  #owedMs(caller: string, nowMs: number): number {
+    const debt = this.#debts.get(caller);
     if (debt === undefined) return 0;
-    debt.owedMs = Math.max(0, debt.owedMs - Math.max(0, nowMs - debt.atMs));
-    debt.atMs = nowMs;
-    return debt.owedMs;
+    const rest = payDebt(debt, REAL_TIME, nowMs);
+    this.#save(caller, rest.owed, nowMs);
+    return rest.owed;
   }
 
-  add(who: string, ms: number, nowMs: number): void {
-    const owedMs = this.owedMs(who, nowMs) + ms;
-    if (owedMs > 0) this.#debts.set(who, { owedMs, atMs: nowMs });
-    else this.#debts.delete(who);
-    if (this.#debts.size > this.#kept) this.#forgetPaid(nowMs);
-  }
-
-  #forgetPaid(nowMs: number): void {
-    for (const who of this.#debts.keys()) if (this.owedMs(who, nowMs) === 0) this.#debts.delete(who);
+  #save(caller: string, owed: number, atMs: number): void {
+    if (owed === 0) {
+      this.#debts.delete(caller);
+      return;
+    }
+    if (this.#debts.isFull) this.#debts.deleteWhere((debt) => payDebt(debt, REAL_TIME, atMs).owed === 0);
+    this.#debts.set(caller, { owed, atMs });
   }
 }

@@ -1,39 +1,35 @@
+export type AlarmStorage = Pick<DurableObjectStorage, "getAlarm" | "setAlarm" | "deleteAlarm">;
+
 /**
- * The one alarm of an object, for all that is due in it. What is armed is known here, so that two calls at a time cannot
- * both read the old time and the later one win. No clock.
+ * The one alarm of an object. It remembers what is armed, so that of two calls at the same time the earlier alarm holds:
+ * with `getAlarm` alone both read the old time, and the later call wins. No clock.
  */
 export class OneAlarm {
-  readonly #storage: Pick<DurableObjectStorage, "getAlarm" | "setAlarm" | "deleteAlarm">;
-  /** Undefined until it was read, after the object woke. */
+  readonly #storage: AlarmStorage;
+  /** Undefined: unknown, because the object has just woken. */
   #armedMs: number | null | undefined;
 
-  constructor(storage: Pick<DurableObjectStorage, "getAlarm" | "setAlarm" | "deleteAlarm">) {
+  constructor(storage: AlarmStorage) {
     this.#storage = storage;
   }
 
-  /** Never later than this time. */
+  /**
+   * Arms the alarm no later than `atMs`. The alarm is set before the first await, and so in the same commit as a
+   * transaction of the same turn.
+   */
   async by(atMs: number): Promise<void> {
-    if (this.#armedMs === undefined) {
-      const storedMs = await this.#storage.getAlarm();
-      // What was set meanwhile is newer than what was read.
-      if (this.#armedMs === undefined) this.#armedMs = storedMs;
-    }
+    if (this.#armedMs === undefined) return this.#byUnknown(atMs);
     if (this.#armedMs !== null && this.#armedMs <= atMs) return;
-    await this.set(atMs);
-  }
-
-  /** At this time, whatever was armed: in the same turn as a transaction, it is part of its commit. */
-  set(atMs: number): Promise<void> {
     this.#armedMs = atMs;
-    return this.#storage.setAlarm(atMs);
+    await this.#storage.setAlarm(atMs);
   }
 
-  /** At the beginning of `alarm()`: nothing is armed any more. */
+  /** Call it first in `alarm()`: nothing is armed any more. */
   fired(): void {
     this.#armedMs = null;
   }
 
-  /** What is armed is read again: the runtime gives up an alarm that failed too often. */
+  /** The runtime gives up an alarm that failed too often: the next call reads what is armed. */
   reread(): void {
     this.#armedMs = undefined;
   }
@@ -41,5 +37,13 @@ export class OneAlarm {
   clear(): Promise<void> {
     this.#armedMs = null;
     return this.#storage.deleteAlarm();
+  }
+
+  /** An earlier alarm that was armed before the object woke is put back: storage answers in the order of the calls. */
+  async #byUnknown(atMs: number): Promise<void> {
+    this.#armedMs = atMs;
+    const [storedMs] = await Promise.all([this.#storage.getAlarm(), this.#storage.setAlarm(atMs)]);
+    // Since then the alarm may have fired, or an earlier one may be armed.
+    if (storedMs !== null && this.#armedMs !== null && this.#armedMs !== undefined) await this.by(storedMs);
   }
 }

@@ -1,39 +1,27 @@
-/**
- * What one isolate remembers of refusals, so that a key, or a peer, over its limits costs no body read and no object's time until
- * its `Retry-After` has passed, or for a minute. Pure; bounded, the oldest goes first.
- */
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { BoundedMap } from "./bounded-map.ts";
 
-interface Remembered<Refusal> {
-  readonly refusal: Refusal;
-  readonly fromMs: number;
-  readonly untilMs: number;
-}
-
+/**
+ * The refusals that one isolate remembers. A key or a peer that is over its limits costs no body read and no call of an
+ * object until its `Retry-After` has passed, for a minute at most.
+ */
 export class RefusedKeys<Refusal extends { readonly retryAfterSeconds: number }> {
-  readonly #refused = new Map<string, Remembered<Refusal>>();
+  readonly #refused = new BoundedMap<string, { readonly refusal: Refusal; readonly fromMs: number }>(
+    LIMITS.refusedKeysKept,
+  );
 
   remember(key: string, refusal: Refusal, nowMs: number): void {
     const keptMs = Math.min(refusal.retryAfterSeconds * 1_000, LIMITS.refusalKeptMs);
-    this.#refused.delete(key);
-    this.#refused.set(key, { refusal, fromMs: nowMs, untilMs: nowMs + keptMs });
-    if (this.#refused.size <= LIMITS.refusedKeysKept) return;
-    const [oldest] = this.#refused.keys();
-    if (oldest !== undefined) this.#refused.delete(oldest);
+    this.#refused.set(key, { refusal, fromMs: nowMs }, { fromMs: nowMs, untilMs: nowMs + keptMs });
   }
 
-  /** The refusal that still holds, with what is left of its time, and how old it is; null for none. */
+  /** The refusal that still holds, with the rest of its time and its age; null for none. */
   find(key: string, nowMs: number): { refusal: Refusal; ageSeconds: number } | null {
-    const found = this.#refused.get(key);
-    if (!found) return null;
-    const { refusal, fromMs, untilMs } = found;
-    // A wall clock that stepped back must not make it last.
-    if (nowMs >= fromMs && nowMs < untilMs) {
-      const ageSeconds = (nowMs - fromMs) / 1_000;
-      const retryAfterSeconds = Math.ceil(refusal.retryAfterSeconds - ageSeconds);
-      return { refusal: { ...refusal, retryAfterSeconds }, ageSeconds };
-    }
-    this.#refused.delete(key);
-    return null;
+    const found = this.#refused.get(key, nowMs);
+    if (found === undefined) return null;
+    const { refusal, fromMs } = found;
+    const ageSeconds = (nowMs - fromMs) / 1_000;
+    const retryAfterSeconds = Math.ceil(refusal.retryAfterSeconds - ageSeconds);
+    return { refusal: { ...refusal, retryAfterSeconds }, ageSeconds };
   }
 }

@@ -3,6 +3,7 @@ import { proxyDurable } from "itty-durable";
 import type { FederationPolicy } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
+import { inTime } from "../limits/timeout.ts";
 import { POOL_POLICY } from "../object-names.ts";
 import type {
   ChangedPolicy,
@@ -75,9 +76,5 @@ export function readSwitches(env: Namespace): Promise<unknown> {
 }
 
 function withTimeout<T>(answer: Promise<T>, ms: number = LIMITS.policyTimeoutMs): Promise<T> {
-  let timer: ReturnType<typeof setTimeout>;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error("pool policy did not answer in time")), ms);
-  });
-  return Promise.race([answer, late]).finally(() => clearTimeout(timer));
+  return inTime(ms, answer, "pool policy");
 }

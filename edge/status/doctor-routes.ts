@@ -7,7 +7,7 @@ import { quotaBytesOf } from "../events/origin-quota-rules.ts";
 import { listPeers } from "../federation/peering/store.ts";
 import type { AdminEnv } from "../http/app-env.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
-import { within } from "../limits/within.ts";
+import { within } from "../limits/timeout.ts";
 import { EVENT_LOG as THE_LOG, PEER_REGISTRY as THE_PEERS } from "../object-names.ts";
 import { readFederationPolicy } from "../pool/federation-check.ts";
 import { pendingPolicyChanges, poolSettings } from "../pool/pool-policy.ts";

@@ -4,7 +4,7 @@ import type { Env } from "../env.ts";
 import { flushPeerRefusals } from "../federation/signing/refusal-counters.ts";
 import type { AppEnv } from "../http/app-env.ts";
 import { requireMetricsReader } from "../http/authentication.ts";
-import { within } from "../limits/within.ts";
+import { within } from "../limits/timeout.ts";
 import { EVENT_LOG as THE_LOG, PEER_REGISTRY as THE_PEERS } from "../object-names.ts";
 import { laneFor } from "../workers/lane-for.ts";
 import { federationText } from "./federation-metrics.ts";

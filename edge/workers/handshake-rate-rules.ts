@@ -14,10 +14,7 @@ export class HandshakeRates {
 
   /** Charges one handshake; how long the token must wait for it instead, or 0. */
   take(tokenId: string, nowMs: number): number {
-    const owedMs = this.#debts.owedMs(tokenId, nowMs) + HANDSHAKE_MS;
-    if (owedMs > MINUTE_MS) return Math.ceil(owedMs - MINUTE_MS);
-    this.#debts.add(tokenId, HANDSHAKE_MS, nowMs);
-    return 0;
+    return this.#debts.take(tokenId, HANDSHAKE_MS, MINUTE_MS, nowMs);
   }
 
   /** For tests: how many tokens are remembered. */

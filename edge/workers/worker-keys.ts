@@ -1,10 +1,11 @@
 import { fromHex } from "../../schema/crypto/bytes.ts";
 import { type VerifyingKey, verifyingKey } from "../../schema/crypto/ed25519.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { BoundedMap } from "../limits/bounded-map.ts";
 
 /** Keys of workers whose records are verified, imported once; as many as a lane has workers. */
 export class WorkerKeys {
-  readonly #keys = new Map<string, VerifyingKey>();
+  readonly #keys = new BoundedMap<string, VerifyingKey>(LIMITS.socketsPerLane);
 
   /** `publicKeyHex`: of a worker that has proved it. Null for what is no key. */
   async of(publicKeyHex: string): Promise<VerifyingKey | null> {
@@ -13,8 +14,6 @@ export class WorkerKeys {
     const publicKey = fromHex(publicKeyHex);
     if (publicKey === null) return null;
     const key = await verifyingKey(publicKey);
-    const [oldest] = this.#keys.keys();
-    if (oldest !== undefined && this.#keys.size >= LIMITS.socketsPerLane) this.#keys.delete(oldest);
     this.#keys.set(publicKeyHex, key);
     return key;
   }

@@ -1,12 +1,13 @@
 /** When a worker that connects is news for the record: a reconnect alone is not. Pure: the time comes in. */
 import type { WorkerRow } from "../../schema/db/workers.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { BoundedMap } from "../limits/bounded-map.ts";
 
 type Written = Pick<WorkerRow, "tokenId" | "agentVersion" | "manifestSignature" | "lastConnectedAtMs">;
 
 /** In memory: after a restart each worker's record is written once more. */
 export class WorkerRecords {
-  readonly #written = new Map<string, Written>();
+  readonly #written = new BoundedMap<string, Written>(LIMITS.socketsPerLane);
 
   /** Whether to write this row; then it counts as written. The signature stands for the manifest: Ed25519 is deterministic. */
   isNews({ id, tokenId, agentVersion, manifestSignature, lastConnectedAtMs }: WorkerRow): boolean {
@@ -17,10 +18,7 @@ export class WorkerRecords {
       before.manifestSignature === manifestSignature &&
       Math.abs(lastConnectedAtMs - before.lastConnectedAtMs) < LIMITS.workerRecordMs;
     if (isSame) return false;
-    this.#written.delete(id);
     this.#written.set(id, { tokenId, agentVersion, manifestSignature, lastConnectedAtMs });
-    const [oldest] = this.#written.keys();
-    if (oldest !== undefined && this.#written.size > LIMITS.socketsPerLane) this.#written.delete(oldest);
     return true;
   }
 }

@@ -385,8 +385,8 @@ export const LIMITS = Object.freeze({
   /** Drafts that wait for the log at once. */
   eventDrafts: 10_000,
   heldEvents: 10_000,
-  /** Peers whose events' rate is remembered: more than any pool has, and forgotten only when they owe nothing. */
-  bringersKept: 1_000,
+  /** Peers whose events' rate is remembered: as many as a pool may have (`maxPeersMax`), so that no debt is forgotten. */
+  bringersKept: 100_000,
   /** Of which one peer brought; our clock reaches them within a minute. */
   heldEventsPerBringer: 1_000,
   /** Our own checkpoints are kept in the record each so many events. */

@@ -1,5 +1,6 @@
 import { EventEmitter, once } from "node:events";
 import { Response } from "miniflare";
+import { BoundedMap } from "../../edge/limits/bounded-map.ts";
 import type { NetworkFailure } from "../../schema/wire/network-failure.ts";
 
 /** workerd's note of a call to a peer that failed: the cause, and the reference that the Worker's own error has of it. */
@@ -39,7 +40,7 @@ const WAIT_MS = 1_000;
  * admin (`edge/federation/delivery/peer-client.ts`).
  */
 export class NetworkNotes {
-  readonly #known = new Map<string, NetworkFailure>();
+  readonly #known = new BoundedMap<string, NetworkFailure>(KEPT);
   readonly #come = new EventEmitter();
 
   /** True for what was such a note, and is for nobody else. */
@@ -47,10 +48,6 @@ export class NetworkNotes {
     const note = readNetworkNote(message);
     if (note === null) return false;
     this.#known.set(note.reference, note.failure);
-    for (const oldest of this.#known.keys()) {
-      if (this.#known.size <= KEPT) break;
-      this.#known.delete(oldest);
-    }
     this.#come.emit(note.reference, note.failure);
     return true;
   }

@@ -3,9 +3,9 @@ import type { PeerRow } from "../../../schema/db/peers.ts";
 import type { PeerAudience } from "../../../schema/wire/events.ts";
 import type { TrustLevel } from "../../../schema/wire/federation.ts";
 import type { Env } from "../../env.ts";
+import type { CellStep } from "../../limits/gcra-rules.ts";
 import type { HeldRecords } from "../../record/record-outbox.ts";
 import type { Unavailability } from "../delivery/availability-rules.ts";
-import type { CellStep } from "../signing/cell-rate.ts";
 import {
   confirmRegistration,
   type LowTrustPeer,

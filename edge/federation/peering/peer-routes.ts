@@ -13,7 +13,7 @@ import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { AdminEnv } from "../../http/app-env.ts";
 import { adminBody } from "../../http/body.ts";
 import { fail } from "../../http/errors.ts";
-import { within } from "../../limits/within.ts";
+import { within } from "../../limits/timeout.ts";
 import { PEER_REGISTRY } from "../../object-names.ts";
 import { checkFederation, readFederationPolicy } from "../../pool/federation-check.ts";
 import type { Unavailability } from "../delivery/availability-rules.ts";

@@ -4,7 +4,7 @@
  * that they cannot keep a newcomer's first grant out. First tries are as rare as registrations. Pure.
  */
 import { LIMITS } from "../../../schema/wire/limits.ts";
-import { type CellStep, takeCell } from "../signing/cell-rate.ts";
+import { type CellStep, takeCell } from "../../limits/gcra-rules.ts";
 
 /** `paidAtMs` is a persisted contract of `PeerRegistry`. */
 export function takeStrangerGrant(paidAtMs: number, isFirst: boolean, nowMs: number): CellStep {

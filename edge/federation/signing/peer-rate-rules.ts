@@ -1,8 +1,8 @@
 /** Signed requests of one peer, by default 60 a minute, and 60 a second at the event endpoints. Pure. */
 import type { FederationPolicy } from "../../../schema/wire/federation.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
+import { takeCell } from "../../limits/gcra-rules.ts";
 import { chargeWork, type WorkMsPerSecond, type WorkPaidAtMs, workWaitMs } from "../sync/peer-work-rate-rules.ts";
-import { takeCell } from "./cell-rate.ts";
 
 /** `grant`: a push of a peer that nobody here accepted. Whoever registers may send some, so there are few. */
 export type RateKind = "request" | "event" | "grant";

@@ -4,6 +4,7 @@
  */
 import type { FederationPolicy } from "../../../schema/wire/federation.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
+import { charge, owedMs, waitMs } from "../../limits/gcra-rules.ts";
 
 /** Persisted contract: epoch ms at which all that was charged is paid for. */
 export type WorkPaidAtMs = number;
@@ -13,7 +14,8 @@ export type WorkMsPerSecond = FederationPolicy["peer_work_ms_per_second"];
 
 /** How long until the peer may have more done; 0: now. What begins in time is done whole, and paid for afterwards. */
 export function workWaitMs(paidAtMs: WorkPaidAtMs, msPerSecond: WorkMsPerSecond, nowMs: number): number {
-  return Math.max(0, Math.ceil(owedMs(paidAtMs, msPerSecond, nowMs) - burstMs(msPerSecond)));
+  const burst = burstMs(msPerSecond);
+  return waitMs(owedMs(paidAtMs, 2 * burst, nowMs), burst);
 }
 
 /** A negative charge gives back what was charged beforehand and not used. */
@@ -23,7 +25,7 @@ export function chargeWork(
   msPerSecond: WorkMsPerSecond,
   nowMs: number,
 ): WorkPaidAtMs {
-  return nowMs + Math.max(0, owedMs(paidAtMs, msPerSecond, nowMs) + costUs / msPerSecond);
+  return charge(paidAtMs, costUs / msPerSecond, 2 * burstMs(msPerSecond), nowMs);
 }
 
 /**
@@ -34,15 +36,9 @@ export function restMs(costUs: number, msPerSecond: WorkMsPerSecond): number {
   return (costUs / 1_000) * Math.max(0, 1 - msPerSecond / 1_000);
 }
 
-/** How long it takes to pay for the burst. */
+/** How long it takes to pay for the burst. More than two bursts are never owed. */
 function burstMs(msPerSecond: WorkMsPerSecond): number {
   return (LIMITS.peerWorkBurstMs * 1_000) / msPerSecond;
-}
-
-function owedMs(paidAtMs: WorkPaidAtMs, msPerSecond: WorkMsPerSecond, nowMs: number): number {
-  const aheadMs = Math.max(0, paidAtMs - nowMs);
-  // More than two bursts are never owed: the wall clock stepped back, and the peer need not wait for it.
-  return aheadMs > 2 * burstMs(msPerSecond) ? 0 : aheadMs;
 }
 
 /** Events as they travel: how many, and how long they are in characters of base64. */

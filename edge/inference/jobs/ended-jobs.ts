@@ -1,4 +1,5 @@
 import { LIMITS } from "../../../schema/wire/limits.ts";
+import { BoundedMap } from "../../limits/bounded-map.ts";
 import type { FoundJob, JobName, JobState } from "../lane-rpc.ts";
 
 interface EndedJob {
@@ -9,13 +10,10 @@ interface EndedJob {
 
 /** How the last jobs of a lane ended, until the record can be asked: bounded, the oldest goes first. Pure. */
 export class EndedJobs {
-  readonly #jobs = new Map<string, EndedJob>();
+  readonly #jobs = new BoundedMap<string, EndedJob>(LIMITS.endedJobsKept);
 
   remember(id: string, job: EndedJob): void {
     this.#jobs.set(id, job);
-    if (this.#jobs.size <= LIMITS.endedJobsKept) return;
-    const [oldest] = this.#jobs.keys();
-    if (oldest !== undefined) this.#jobs.delete(oldest);
   }
 
   /** Of several the last. Null for another key's, as for none: nobody learns which. */

@@ -8,6 +8,7 @@ import type { ErrorCode } from "../../../schema/wire/errors.ts";
 import { CLOSE, LIMITS } from "../../../schema/wire/limits.ts";
 import { utf8Bytes } from "../../../schema/wire/utf8.ts";
 import type { AgentFrame } from "../../../schema/wire/worker-frames.ts";
+import { payDebt } from "../../limits/gcra-rules.ts";
 import { mostAnswerBytes, mostAnswerTokens, textTooLarge, vectorsTooLarge } from "../answers/answer-size-rules.ts";
 import {
   bytesOfLogprobs,
@@ -302,8 +303,8 @@ export function heldForJobs({ jobs, queues, workers, bytes }: LaneState) {
  * taken back; one that never ends them is closed, for what a worker does not read of our answers, the pool holds.
  */
 function stray(worker: Worker, { jobId, lease }: { jobId: string; lease: number }, nowMs: number): Effect[] {
-  const forgiven = (Math.max(0, nowMs - worker.strayMs) * LIMITS.strayFramesPerSecond) / 1_000;
-  worker.strays = Math.max(0, worker.strays - forgiven) + 1;
+  const rate = { burst: LIMITS.strayFramesPerSecond, periodMs: 1_000 };
+  worker.strays = payDebt({ owed: worker.strays, atMs: worker.strayMs }, rate, nowMs).owed + 1;
   worker.strayMs = nowMs;
   const { connection } = worker;
   if (worker.strays > LIMITS.strayFrames) return [violation(connection, "too many frames of jobs that are not its")];

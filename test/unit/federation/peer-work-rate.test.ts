@@ -1,7 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { takeStrangerGrant } from "../../../edge/federation/peering/stranger-rate-rules.ts";
-import { takeCell } from "../../../edge/federation/signing/cell-rate.ts";
 import {
   arrivalCostUs,
   chargeWork,
@@ -11,6 +10,7 @@ import {
   sizeOf,
   workWaitMs,
 } from "../../../edge/federation/sync/peer-work-rate-rules.ts";
+import { takeCell } from "../../../edge/limits/gcra-rules.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
 const NOW = 1_776_358_800_000;

@@ -40,11 +40,11 @@ it("of two calls at a time, whichever is answered first, the earlier time holds"
   }
 });
 
-it("what is set while the old time is read stays", async () => {
+it("an earlier time that comes while the old time is read holds", async () => {
   const storage = new SlowAlarm();
   const alarm = new OneAlarm(storage);
   const armed = alarm.by(1_000);
-  await alarm.set(10);
+  await alarm.by(10);
   storage.answer();
   await armed;
   expect(storage.armedMs).toBe(10);
@@ -53,7 +53,9 @@ it("what is set while the old time is read stays", async () => {
 it("arms anew once it has fired, and once it was cleared", async () => {
   const storage = new SlowAlarm();
   const alarm = new OneAlarm(storage);
-  await alarm.set(10);
+  const first = alarm.by(10);
+  storage.answer();
+  await first;
   alarm.fired();
   await alarm.by(1_000);
   expect(storage.armedMs).toBe(1_000);
@@ -66,7 +68,9 @@ it("arms anew once it has fired, and once it was cleared", async () => {
 it("arms anew what the runtime gave up, once it reads again", async () => {
   const storage = new SlowAlarm();
   const alarm = new OneAlarm(storage);
-  await alarm.set(10);
+  const first = alarm.by(10);
+  storage.answer();
+  await first;
   storage.armedMs = null;
   alarm.reread();
   const armed = alarm.by(1_000);

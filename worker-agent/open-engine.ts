@@ -9,11 +9,10 @@ import {
   type LlamaEngineOptions,
   llamaKinds,
   loadLlamaEngine,
-  startLlama,
-  stopLlama,
 } from "./engine/llama/llama-engine.ts";
+import { startLlama, stopLlama } from "./engine/llama/llama-runtime.ts";
 import { type HostedModel, ModelHost } from "./engine/llama/model-host.ts";
-import { freeBytes, modelNeeds } from "./engine/llama/model-memory.ts";
+import { estimateModel, freeBytes } from "./engine/llama/model-memory.ts";
 import { upstreamBase } from "./engine/upstream/base-url.ts";
 import { openUpstream } from "./engine/upstream/upstream-engine.ts";
 import type { AgentEvent } from "./events.ts";
@@ -179,7 +178,7 @@ async function openHost(
   const threads = new Map<string, number>();
   const models: HostedModel[] = [];
   for (const file of files) {
-    const needs = await modelNeeds(runtime, file.path, { slots, contextTokens });
+    const needs = await estimateModel(runtime, file.path, { slots, contextTokens });
     if (!needs.ok) return refused(needs.message);
     if (choice.memoryLimitBytes !== undefined && needs.bytes > limitBytes) {
       const want = `${file.name} takes about ${gigabytes(needs.bytes)}, --memory-limit allows ${gigabytes(limitBytes)}.`;
@@ -198,7 +197,7 @@ async function openHost(
     models.push({ offer, bytes: needs.bytes, load });
   }
 
-  const host = new ModelHost({ models, limitBytes, ...told, afterAll: () => stopLlama(runtime) });
+  const host = new ModelHost({ models, limitBytes, ...told, releaseRuntime: () => stopLlama(runtime) });
   const preloaded = await host.preload(signal);
   if (!preloaded.ok) {
     await host.dispose();

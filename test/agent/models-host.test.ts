@@ -7,9 +7,10 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import type { AgentFrame } from "../../schema/wire/worker-frames.ts";
 import { type AgentOptions, type AgentOutcome, runAgent } from "../../worker-agent/agent.ts";
 import type { GenerationJob } from "../../worker-agent/engine/engine.ts";
-import { llamaKinds, startLlama } from "../../worker-agent/engine/llama/llama-engine.ts";
+import { llamaKinds } from "../../worker-agent/engine/llama/llama-engine.ts";
+import { startLlama } from "../../worker-agent/engine/llama/llama-runtime.ts";
 import { type HostedModel, ModelHost } from "../../worker-agent/engine/llama/model-host.ts";
-import { modelNeeds } from "../../worker-agent/engine/llama/model-memory.ts";
+import { estimateModel } from "../../worker-agent/engine/llama/model-memory.ts";
 import type { AgentEvent } from "../../worker-agent/events.ts";
 import { EMBEDDED_MODEL } from "../../worker-agent/models/embedded.ts";
 import { sha256Of } from "../../worker-agent/models/model-file.ts";
@@ -31,7 +32,7 @@ beforeAll(async () => {
   [red, blue] = [join(folder, "red.gguf"), join(folder, "blue.gguf")];
   for (const path of [red, blue]) await copyFile(EMBEDDED_MODEL.path, path);
   const llama = await startLlama({ gpu: false });
-  const needs = await modelNeeds(llama, red, { slots: 2, contextTokens: 256 });
+  const needs = await estimateModel(llama, red, { slots: 2, contextTokens: 256 });
   await llama.dispose();
   if (!needs.ok) throw new Error(needs.message);
   neededBytes = needs.bytes;
@@ -53,7 +54,7 @@ it("a model makes embeddings where its vectors are not longer than a pool takes"
     header.writeUInt32LE(dimensions, at);
     const path = join(folder, "wide-vectors.gguf");
     await writeFile(path, header);
-    const needs = await modelNeeds(llama, path, { slots: 1, contextTokens: 256 });
+    const needs = await estimateModel(llama, path, { slots: 1, contextTokens: 256 });
     if (!needs.ok) throw new Error(needs.message);
     expect(llamaKinds(needs.dimensions).includes("embedding")).toBe(dimensions <= LIMITS.embeddingDimensions);
   }
@@ -260,7 +261,7 @@ describe("turns", () => {
       limitBytes: 10,
       onStep: () => {},
       onWarning: () => {},
-      afterAll: async () => {},
+      releaseRuntime: async () => {},
     });
     await made.preload(new AbortController().signal);
     const run = async (model: string, signal = new AbortController().signal) => {

@@ -1,15 +1,15 @@
 import { getLlama, LlamaLogLevel, type LlamaModel, type Token } from "node-llama-cpp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type PromptMaker, promptMaker } from "../../worker-agent/engine/llama/prompt.ts";
+import { type PromptBuilder, promptBuilder } from "../../worker-agent/engine/llama/prompt.ts";
 import { EMBEDDED_MODEL } from "../../worker-agent/models/embedded.ts";
 
 let model: LlamaModel;
-let prompts: PromptMaker;
+let prompts: PromptBuilder;
 
 beforeAll(async () => {
   const llama = await getLlama({ build: "never", gpu: false, logLevel: LlamaLogLevel.error });
   model = await llama.loadModel({ modelPath: EMBEDDED_MODEL.path, vocabOnly: true });
-  prompts = promptMaker(model);
+  prompts = promptBuilder(model);
 });
 afterAll(async () => {
   const { llama } = model;
@@ -81,7 +81,7 @@ describe("a lower bound of tokens", () => {
   it.each(["", "a", "pool pool", " ".repeat(1_000), "漢".repeat(500), "<|im_end|>".repeat(50)])(
     "holds for %j",
     (text) => {
-      expect(prompts.fewestTokens(text)).toBeLessThanOrEqual(model.tokenize(text, false).length);
+      expect(prompts.minTokens(text)).toBeLessThanOrEqual(model.tokenize(text, false).length);
     },
   );
 });

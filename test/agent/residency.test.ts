@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type Resident, roomFor } from "../../worker-agent/engine/llama/residency-rules.ts";
+import { type LoadedModelUse, planEviction } from "../../worker-agent/engine/llama/residency-rules.ts";
 
-const resident = (name: string, bytes: number, lastUse: number, running = 0): Resident => ({
+const resident = (name: string, bytes: number, lastUse: number, running = 0): LoadedModelUse => ({
   name,
   bytes,
   running,
@@ -10,7 +10,7 @@ const resident = (name: string, bytes: number, lastUse: number, running = 0): Re
 });
 
 describe("room for a model", () => {
-  it.each<[what: string, bytes: number, residents: Resident[], want: string[] | "busy"]>([
+  it.each<[what: string, bytes: number, residents: LoadedModelUse[], want: string[] | "busy"]>([
     ["is there when nothing is", 5, [], []],
     ["is there beside another", 4, [resident("a", 6, 1)], []],
     ["is made by one that is idle", 5, [resident("a", 6, 1)], ["a"]],
@@ -28,7 +28,7 @@ describe("room for a model", () => {
     ["too large is loaded alone", 50, [resident("a", 1, 1)], ["a"]],
     ["too large waits until it is alone", 50, [resident("a", 1, 1, 1)], "busy"],
   ])("%s", (_what, bytes, residents, want) => {
-    const room = roomFor(bytes, residents, 10);
+    const room = planEviction(bytes, residents, 10);
     expect(room.type === "busy" ? "busy" : room.unload).toEqual(want);
   });
 
@@ -37,8 +37,8 @@ describe("room for a model", () => {
     const many = fc.array(one, { maxLength: 8 }).map((list) => list.map((it, i) => ({ name: `m${i}`, ...it })));
     fc.assert(
       fc.property(fc.nat(30), many, fc.nat(40), (bytes, residents, limitBytes) => {
-        const room = roomFor(bytes, residents, limitBytes);
-        const sum = (list: readonly Resident[]) => list.reduce((total, it) => total + it.bytes, 0);
+        const room = planEviction(bytes, residents, limitBytes);
+        const sum = (list: readonly LoadedModelUse[]) => list.reduce((total, it) => total + it.bytes, 0);
         const allowed = Math.max(0, limitBytes - bytes);
         const running = residents.filter((it) => it.running > 0);
         if (room.type === "busy") {

@@ -1,6 +1,6 @@
 import type { Token } from "node-llama-cpp";
 import { describe, expect, it } from "vitest";
-import { draw, logprobsOf, randomOf } from "../../worker-agent/engine/llama/token-logprobs.ts";
+import { logprobsOf, sampleToken, seededRandom } from "../../worker-agent/engine/llama/token-logprobs.ts";
 
 const token = (n: number) => n as Token;
 const logits = [
@@ -37,10 +37,10 @@ describe("a token is drawn", () => {
   const candidates = logprobsOf(logits, total);
   const drawing = { temperature: 1, topP: 1, topK: 1_000, seed: 1 };
   const shares = (change: object) => {
-    const random = randomOf(7);
+    const random = seededRandom(7);
     const counts = new Map<number, number>();
     for (let i = 0; i < 20_000; i++) {
-      const drawn = draw(candidates, { ...drawing, ...change }, random()).token;
+      const drawn = sampleToken(candidates, { ...drawing, ...change }, random()).token;
       counts.set(drawn, (counts.get(drawn) ?? 0) + 1);
     }
     return candidates.map((one) => (counts.get(one.token) ?? 0) / 20_000);
@@ -64,14 +64,14 @@ describe("a token is drawn", () => {
   });
 
   it("at both ends of what a generator gives", () => {
-    expect(draw(candidates, drawing, 0).token).toBe(2);
-    expect(draw(candidates, drawing, 1 - 2 ** -32).token).toBe(3);
+    expect(sampleToken(candidates, drawing, 0).token).toBe(2);
+    expect(sampleToken(candidates, drawing, 1 - 2 ** -32).token).toBe(3);
   });
 
   it("the same by the same seed, and others by another", () => {
-    const drawn = (seed: number) => Array.from({ length: 8 }, randomOf(seed));
+    const drawn = (seed: number) => Array.from({ length: 8 }, seededRandom(seed));
     expect(drawn(1)).toEqual(drawn(1));
     expect(drawn(1)).not.toEqual(drawn(2));
-    for (const one of Array.from({ length: 1_000 }, randomOf(2 ** 32 - 1))) expect(one >= 0 && one < 1).toBe(true);
+    for (const one of Array.from({ length: 1_000 }, seededRandom(2 ** 32 - 1))) expect(one >= 0 && one < 1).toBe(true);
   });
 });

@@ -4,13 +4,8 @@ import { readJsonSchema } from "../../schema/wire/json-schema.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { chatRequest } from "../../schema/wire/worker-frames.ts";
 import type { GenerationEvent } from "../../worker-agent/engine/engine.ts";
-import {
-  type CallSyntax,
-  callGrammar,
-  callReader,
-  callTrigger,
-  isCall,
-} from "../../worker-agent/engine/grammar/call-grammar.ts";
+import { type CallSyntax, callGrammar, callTrigger, isCall } from "../../worker-agent/engine/grammar/call-grammar.ts";
+import { callReader } from "../../worker-agent/engine/grammar/call-reader.ts";
 import { answer, chat, type LoadedModel, loadEmbedded } from "./loaded-model.ts";
 import { TOOL_TEMPLATE } from "./tool-template.ts";
 
@@ -327,14 +322,14 @@ describe("the reader of calls", () => {
     ],
   ];
   it.each(syntaxes)("finds names and arguments in any pieces, %s", (_what, syntax) => {
-    const written = "ab";
+    const lead = "ab";
     const argument = '{"a": "}\\"]{", "b": [1, {}]}';
     const call = (name: string) =>
       syntax.prefix + name + syntax.beforeArguments(name) + argument + syntax.afterArguments(name);
     const calls = syntax.between === null ? ["get_all"] : ["get_all", "get", "get_all"];
-    const text = written + syntax.open + calls.map(call).join(syntax.between ?? "") + syntax.close;
+    const text = lead + syntax.open + calls.map(call).join(syntax.between ?? "") + syntax.close;
     for (const size of [1, 2, 3, 7, text.length]) {
-      const reader = callReader(tools, syntax, written);
+      const reader = callReader(tools, syntax, lead);
       const found: { name: string; arguments: string }[] = [];
       for (let at = 0; at < text.length; at += size) {
         for (const piece of reader.push(text.slice(at, at + size))) {
@@ -344,7 +339,7 @@ describe("the reader of calls", () => {
       }
       expect(found).toEqual(calls.map((name) => ({ name, arguments: argument })));
     }
-    expect(callGrammar(tools, syntax, { parallel: true, written })).toContain("root ::= ");
+    expect(callGrammar(tools, syntax, { parallel: true, lead })).toContain("root ::= ");
   });
 
   it.each([

@@ -228,7 +228,7 @@ describe("how an answer ends", () => {
       "with vLLM's error",
       sse({ object: "error", message: "too long", type: "BadRequestError", code: 400 }),
       "inference/upstream-refused",
-      /does not take this request/,
+      /does not accept this request/,
     ],
     [
       "with a named error event (BerriAI/litellm#4562)",
@@ -541,11 +541,11 @@ describe("a refusal says what happened, and no more than a client may know", () 
   const page = "<html>\r\n<head><title>413 Request Entity Too Large</title></head><body>nginx/1.26.1</body></html>";
   it.each<[status: number, body: unknown, code: string, message: RegExp, owner: RegExp | null]>([
     [413, page, "inference/context-length-exceeded", /answered 413: the request is larger/, /client_max_body_size/],
-    [413, "", "inference/context-length-exceeded", /larger than it takes/, /client_max_body_size/],
+    [413, "", "inference/context-length-exceeded", /too large for it/, /client_max_body_size/],
     [414, page, "inference/context-length-exceeded", /answered 414/, /proxy/],
-    [400, page, "inference/upstream-refused", /does not take this request/, null],
-    [422, page, "inference/upstream-refused", /does not take this request/, null],
-    [400, { error: { message: page } }, "inference/upstream-refused", /does not take this request/, null],
+    [400, page, "inference/upstream-refused", /does not accept this request/, null],
+    [422, page, "inference/upstream-refused", /does not accept this request/, null],
+    [400, { error: { message: page } }, "inference/upstream-refused", /does not accept this request/, null],
     [401, page, "inference/engine-failed", /refuses this worker \(401\)/, /LIGAND_UPSTREAM_KEY/],
     [403, page, "inference/engine-failed", /refuses this worker \(403\)/, /LIGAND_UPSTREAM_KEY/],
     [404, page, "inference/model-not-found", /does not have this model/, /--upstream-url/],

@@ -5,8 +5,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTes
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { EmbeddingEvent, GenerationEvent, GenerationJob } from "../../worker-agent/engine/engine.ts";
 import { upstreamBase } from "../../worker-agent/engine/upstream/base-url.ts";
-import { cleaned, failureOf } from "../../worker-agent/engine/upstream/failure-rules.ts";
-import { wholeCharacters } from "../../worker-agent/engine/upstream/surrogate-joiner.ts";
+import { failureOf, sanitizedText } from "../../worker-agent/engine/upstream/failure-rules.ts";
+import { surrogateJoiner } from "../../worker-agent/engine/upstream/surrogate-joiner.ts";
 import {
   openUpstream,
   type UpstreamEngine,
@@ -713,7 +713,7 @@ describe("a refusal", () => {
           );
           const toClient = failure.message + (failure.quoted ?? "");
           expect(toClient.length).toBeLessThan(500);
-          for (const line of [toClient, failure.forOwner ?? ""]) {
+          for (const line of [toClient, failure.ownerMessage ?? ""]) {
             expect(line).not.toContain(KEY);
             expect(line).not.toMatch(/\p{Cc}/u);
             expect(line.isWellFormed()).toBe(true);
@@ -734,14 +734,14 @@ describe("a refusal", () => {
   });
 
   it("is cleaned of line breaks and colours", () => {
-    expect(cleaned("a\n\n\u001b[31mb\u202e  c", [])).toBe("a [31mb c");
+    expect(sanitizedText("a\n\n\u001b[31mb\u202e  c", [])).toBe("a [31mb c");
   });
 });
 
 it("characters are whole wherever a server cuts them, and none is lost", () => {
   fc.assert(
     fc.property(fc.string({ unit: "binary" }), fc.array(fc.nat(20)), (text, cuts) => {
-      const characters = wholeCharacters();
+      const characters = surrogateJoiner();
       let rest = text;
       const out: string[] = [];
       for (const cut of cuts) {

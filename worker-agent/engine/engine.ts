@@ -10,33 +10,59 @@ import type {
 } from "../../schema/wire/worker-frames.ts";
 
 /**
- * What runs inference (docs/spec/engines.md#engines). One engine serves one or more models; the session knows nothing else of it.
- * Embeddings are a method of their own (`embed`), for engines whose models list that kind.
+ * Runs inference for a worker: one or more models, each with a number of slots (docs/spec/engines.md#engines). The
+ * session knows an engine only through this interface. Every engine keeps the promises written here, and
+ * `test/agent/engine-conformance.ts` tests each of them.
  */
 export interface Engine {
   readonly kind: "llama" | "upstream";
+  /**
+   * The models that this engine serves. Names are unique, and the list does not change while the engine is open.
+   * A model serves each kind of job that its offer lists, and `slots` jobs at once make progress together.
+   */
   models(): readonly ModelOffer[];
   /**
-   * Runs one job. Yields `accepted` once, as soon as the prompt is known to fit; then text; then exactly one `end` or
-   * `failed`. After an abort it ends without either, and when the iterator has returned the engine computes nothing
-   * more for the job. It is pulled: a consumer that stops asking stops the generation.
+   * Runs one chat or completion.
+   *
+   * Order: `accepted` once, when the prompt is known to fit; then text or tool calls; then exactly one `end`. A job that
+   * cannot run, or that fails on its way, ends with exactly one `failed` instead. Nothing follows `end` or `failed`.
+   *
+   * Text: the concatenation of all `text` events is the answer. No event is empty, and no event ends inside a character.
+   *
+   * Limits: an answer has at most `maxTokens` tokens, and one that this limit cuts ends with `length`. An answer without
+   * a response format ends before the first of the request's `stop` sequences; no part of that sequence is in the text.
+   *
+   * Request members: an engine honours each member of the request, or fails with `http/unsupported-parameter` and names
+   * it. It never answers as if a member were absent. The exceptions are `temperature`, `topP` and `seed`: another server
+   * may ignore them.
+   *
+   * Abort: the generator ends without `end` or `failed`, after the step that is running (a token, a batch of the prompt,
+   * or a read from another server). When it has returned, the engine computes nothing more for the job and the slot is
+   * free. The same holds when the consumer leaves the loop. The engine computes no further than the consumer reads, but
+   * for what another server sends ahead.
    */
   generate(job: GenerationJob, signal: AbortSignal): AsyncIterable<GenerationEvent>;
   /**
-   * Of engines whose models list the kind `embedding`. As `generate`: `accepted` once all inputs are known to fit, then
-   * a vector an input in order, then `end` or `failed`.
+   * Makes embeddings. An engine has this method if one of its models lists the kind `embedding`.
+   *
+   * Order: `accepted` once, when all inputs are known to fit; one `vector` for each input, in the order of the inputs;
+   * then `end`. Failures and aborts are as in `generate`. The same text gives the same vector, up to rounding.
    */
   embed?(job: EmbeddingJob, signal: AbortSignal): AsyncIterable<EmbeddingEvent>;
+  /**
+   * Closes the engine. Jobs that run end as after an abort; their consumers must go on reading until then. No job may be
+   * started after this call.
+   */
   dispose(): Promise<void>;
 }
 
 export interface ModelOffer {
   readonly name: string;
-  /** Of the model file, lowercase hex; null where the engine has no file (an upstream server). */
+  /** Of the model file, lowercase hex. Null if the engine has no file (an upstream server). */
   readonly sha256: string | null;
-  /** Jobs at once. */
+  /** How many jobs can run at once. */
   readonly slots: number;
-  /** Prompt and completion together, for each job. */
+  /** The limit of each job, prompt and completion together. */
   readonly contextTokens: number;
   readonly kinds: readonly JobKind[];
 }
@@ -54,33 +80,37 @@ export interface EmbeddingJob {
 export type JobFailure = (typeof JOB_FAILURES)[number];
 
 export type GenerationEvent =
+  /** `promptTokens` is 0 if the engine learns the number only at the end, with the usage. */
   | { readonly type: "accepted"; readonly promptTokens: number }
-  /** `tokens` are those whose first character is in `text`; never more than `text` has bytes (docs/spec/workers.md#metering). */
   | {
       readonly type: "text";
       readonly text: string;
+      /** Tokens whose first character is in `text`; at most the bytes of `text` (docs/spec/workers.md#metering). */
       readonly tokens: number;
-      /** Of the tokens of this text, where the request asks for them. */
+      /** Of the tokens of this text, if the request asks for them. */
       readonly logprobs?: readonly TokenLogprob[];
     }
-  /** A call of one of the request's tools begins; what follows until the next one are its arguments. No text after it. */
+  /**
+   * A call of one of the request's tools begins. The `tool-arguments` events up to the next `tool-call` belong to it.
+   * No `text` event follows a tool call.
+   */
   | { readonly type: "tool-call"; readonly id: string; readonly name: string; readonly tokens: number }
-  /** A piece of JSON text. */
+  /** A piece of the call's arguments. All pieces of a call together are one JSON object, unless `length` cut them. */
   | { readonly type: "tool-arguments"; readonly text: string; readonly tokens: number }
   | {
       readonly type: "end";
       readonly finishReason: FinishReason;
       readonly usage: Usage;
-      /** The one of the request's stop sequences at which the answer ended. */
+      /** The stop sequence that ended the answer. Absent if another server cut the answer and did not name it. */
       readonly stopSequence?: string;
-      /** Of a job that only counts: its prompt's tokens. */
+      /** Only of a job with `countTokens`: the tokens of its prompt. Such a job generates nothing. */
       readonly countedTokens?: number;
     }
   | Failed;
 
 export type EmbeddingEvent =
   | { readonly type: "accepted"; readonly promptTokens: number }
-  /** Of length 1 (L2), as long for every input. */
+  /** Normalised to length 1 (L2). All vectors of a model have the same dimensions. */
   | { readonly type: "vector"; readonly vector: Float32Array }
   | { readonly type: "end"; readonly promptTokens: number }
   | Failed;
@@ -88,23 +118,24 @@ export type EmbeddingEvent =
 export interface Failed {
   readonly type: "failed";
   readonly code: JobFailure;
-  /** A sentence of ours, which the worker's log repeats: no word of a prompt. */
+  /** A sentence of this project, which goes into the worker's log: it contains no text of a prompt or an answer. */
   readonly message: string;
-  /** What another server, or the reader of a schema, says of the request, perhaps in its words: for the client alone. */
+  /** Text from another server or from the schema reader about the request. Only the client sees it. */
   readonly quoted?: string;
+  /** Whether another worker may succeed with the same job. */
   readonly retryable: boolean;
-  /** The parameter that cannot be honoured, as the client named it. */
+  /** The request member that cannot be honoured, by the name that the client uses. */
   readonly param?: string;
-  /** Of `worker-busy`: until then no job of this engine will do better. */
+  /** Only with `inference/worker-busy`: this engine can run no job until then. */
   readonly retryAfterSeconds?: number;
 }
 
-/** Where an engine reports that it computes: what shows that an aborted generation has really stopped. */
+/** Receives what an engine computes. It shows that the computation for an aborted job has really stopped. */
 export interface EngineMeter {
   generationStarted(): void;
-  /** Tokens of a prompt that were computed, those found in a cache left out. */
+  /** Prompt tokens that were computed. Tokens that a cache supplied are not included. */
   promptEvaluated(tokens: number): void;
-  /** Of an engine that hears the true number only at the end, then also what that is more, or less, than it said. */
+  /** An engine that learns the exact count only at the end reports the difference then; it may be negative. */
   tokensGenerated(count: number): void;
   generationEnded(): void;
 }

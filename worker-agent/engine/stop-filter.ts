@@ -1,31 +1,31 @@
-/** A piece of generated text and the tokens it took. */
+/** A piece of generated text and the number of tokens in it. */
 export interface Piece {
   readonly text: string;
   readonly tokens: number;
 }
 
 export interface StopFilter {
-  /** What may go out now; `stopped` names the stop sequence that is complete: nothing more comes after that. */
+  /** `out` may be sent now. `stopped` is the stop sequence that is complete; the answer ends there. */
   push(piece: Piece): { readonly out: Piece; readonly stopped: string | null };
-  /** The text was over without a stop sequence: what was held back goes out. */
+  /** The answer ended without a stop sequence: returns the text that was held back. */
   flush(): Piece;
 }
 
 /**
- * Holds back the end of the text while it may still become a stop sequence, so that no part of one is ever emitted,
- * also when it spans tokens. The earliest stop sequence in the text wins.
+ * Holds back the end of the text while it can still become a stop sequence, so that no part of a stop sequence is ever
+ * sent, even if the sequence spans tokens. The earliest stop sequence in the text wins.
  *
- * A token counts as delivered with its first character; tokens that a stop sequence swallowed whole are not counted,
- * because the pool bounds completion tokens by the bytes it relayed (docs/spec/workers.md#metering).
+ * A token counts with its first character. Tokens that lie inside a stop sequence are not counted, because the pool
+ * bounds completion tokens by the bytes that it relayed (docs/spec/workers.md#metering).
  */
 export function stopFilter(stopSequences: readonly string[]): StopFilter {
-  // Text is whole characters: half of one never occurs in it, and must not make a cut inside one.
+  // Text consists of complete characters. Half a surrogate pair never matches it and must not cut a character in two.
   const stops = stopSequences.filter((stop) => stop !== "" && stop.isWellFormed());
-  const longest = Math.max(0, ...stops.map((stop) => stop.length));
+  const maxStopChars = Math.max(0, ...stops.map((stop) => stop.length));
   let text = "";
   let starts: { offset: number; tokens: number }[] = [];
 
-  /** Cuts the first `chars` UTF-16 units off what is held. */
+  /** Removes the first `chars` UTF-16 units of the held text and returns them. */
   const release = (chars: number): Piece => {
     const out = text.slice(0, chars);
     let tokens = 0;
@@ -51,7 +51,7 @@ export function stopFilter(stopSequences: readonly string[]): StopFilter {
         starts = [];
         return { out, stopped: found.stop };
       }
-      return { out: release(text.length - heldChars(text, stops, longest)), stopped: null };
+      return { out: release(text.length - heldChars(text, stops, maxStopChars)), stopped: null };
     },
     flush: () => release(text.length),
   };
@@ -66,9 +66,9 @@ function firstStop(text: string, stops: readonly string[]): { at: number; stop: 
   return first;
 }
 
-/** The longest end of `text` that is a proper beginning of a stop sequence. */
-function heldChars(text: string, stops: readonly string[], longest: number): number {
-  for (let length = Math.min(text.length, longest - 1); length > 0; length--) {
+/** The length of the longest end of `text` that is a proper prefix of a stop sequence. */
+function heldChars(text: string, stops: readonly string[], maxStopChars: number): number {
+  for (let length = Math.min(text.length, maxStopChars - 1); length > 0; length--) {
     const end = text.slice(text.length - length);
     if (stops.some((stop) => stop.length > length && stop.startsWith(end))) return length;
   }

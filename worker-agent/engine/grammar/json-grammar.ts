@@ -2,25 +2,28 @@ import type { ArrayNode, Property, ReadSchema, SchemaNode } from "../../../schem
 import type { Pattern, Range } from "../../../schema/wire/string-pattern.ts";
 import { integerGrammar, numberGrammar } from "./number-grammar.ts";
 
-/** llama.cpp's grammar language, GBNF: a program of rules that each next character must follow. */
+/**
+ * Builds a grammar in llama.cpp's language GBNF: a set of rules that every next character must follow
+ * (docs/spec/engines.md#grammars).
+ */
 export class GrammarBuilder {
   readonly #rules = new Map<string, string>();
-  /** Rules by what they say: what is written twice is one rule. */
+  /** Rule names by expression, so that equal expressions share one rule. */
   readonly #names = new Map<string, string>();
-  /** By rule: the rules for at most one of it, two, three. */
-  readonly #counted = new Map<string, string[]>();
+  /** For each item rule: the rules for at most one, two, three … items. */
+  readonly #atMostRules = new Map<string, string[]>();
   #next = 0;
 
-  /** The name of a rule for the schema's values: compact JSON, with a space at most after `:` and `,`. */
+  /** Returns the name of a rule for values of the schema: compact JSON with at most one space after `:` and `,`. */
   json(schema: ReadSchema): string {
-    // Names first: definitions refer to each other.
+    // Definitions refer to each other, so all of them get their names first.
     const names = new Map([...schema.definitions.keys()].map((pointer) => [pointer, this.#name()]));
     for (const [pointer, node] of schema.definitions)
       this.#rules.set(names.get(pointer) ?? "", this.#node(node, names));
     return this.rule(this.#node(schema.root, names));
   }
 
-  /** The name of a rule for an expression. */
+  /** Returns the name of a rule for an expression. */
   rule(expression: string): string {
     const known = this.#names.get(expression);
     if (known !== undefined) return known;
@@ -40,7 +43,7 @@ export class GrammarBuilder {
     return `r${this.#next++}`;
   }
 
-  /** The same rule for all who need it. */
+  /** Adds a rule of `SHARED` and the rules that it uses, once. */
   #shared(name: keyof typeof SHARED): string {
     if (!this.#rules.has(name)) {
       this.#rules.set(name, SHARED[name]);
@@ -99,8 +102,9 @@ export class GrammarBuilder {
   }
 
   /**
-   * A rule so many times. llama.cpp would write its own `{min,max}` out anew at every place; these rules are shared by
-   * all places that repeat the same rule, and a count that is exact takes as many rules as it has binary digits.
+   * A rule repeated `min` to `max` times. llama.cpp expands its own `{min,max}` at every place where it stands. These
+   * rules are shared by all places that repeat the same rule, and an exact count needs only as many rules as the count
+   * has binary digits.
    */
   #repeated(item: string, min: number, max: number | null): string {
     const parts: string[] = [];
@@ -114,8 +118,8 @@ export class GrammarBuilder {
   }
 
   #atMost(item: string, count: number): string {
-    const known = this.#counted.get(item) ?? [];
-    this.#counted.set(item, known);
+    const known = this.#atMostRules.get(item) ?? [];
+    this.#atMostRules.set(item, known);
     while (known.length < count) {
       const fewer = known.at(-1) ?? "";
       known.push(this.rule(`${item} ${fewer} | ""`));
@@ -140,7 +144,7 @@ export class GrammarBuilder {
     }
   }
 
-  /** Required members first, in the schema's order, then those of the others that the model wants, in theirs. */
+  /** First the required members in the schema's order; then any of the optional members, also in the schema's order. */
   #members(properties: readonly Property[], rest: SchemaNode | null, names: ReadonlyMap<string, string>): string {
     const colon = '":" " "?';
     const comma = this.#shared("comma");
@@ -156,7 +160,7 @@ export class GrammarBuilder {
     if (required.length > 0) {
       return [required.join(` ${comma} `), ...optional.map((one) => `(${comma} ${one})?`)].join(" ");
     }
-    // Whichever comes first has no comma before it; after it each later one may follow.
+    // The first optional member has no comma before it. Any later members may follow, each with a comma.
     let after = "";
     const starts: string[] = [];
     for (const one of optional.toReversed()) {
@@ -167,7 +171,7 @@ export class GrammarBuilder {
   }
 }
 
-/** Text as a GBNF literal; in JSON, what would need more escapes than these is escaped already. */
+/** Text as a GBNF literal. JSON text needs no other escapes: JSON has already escaped other control characters. */
 export function literal(text: string): string {
   if (text === "") return "";
   const escaped = text
@@ -179,8 +183,8 @@ export function literal(text: string): string {
 }
 
 /**
- * A string's characters: no control characters and no half surrogates, also not escaped; no U+FFFD, which stands for
- * bytes that are no text.
+ * Rules that many grammars use. `char` allows no control characters and no lone surrogates, escaped or not, and no
+ * U+FFFD, which a detokenizer writes for invalid bytes.
  */
 const SHARED = Object.freeze({
   comma: '"," " "?',
@@ -194,7 +198,7 @@ const SHARED = Object.freeze({
   value: 'object | array | string | number | boolean | "null"',
 } as const);
 
-/** Characters that a JSON text does not write as they are, and how it does. Other control characters are left out. */
+/** Characters that JSON escapes, and their escapes. A model may write no other control characters. */
 const ESCAPED: readonly (readonly [code: number, written: string])[] = [
   [0x22, literal('\\"')],
   [0x5c, literal("\\\\")],
@@ -202,7 +206,7 @@ const ESCAPED: readonly (readonly [code: number, written: string])[] = [
   [0x0a, literal("\\n")],
   [0x0d, literal("\\r")],
 ];
-const UNWRITTEN: readonly Range[] = [
+const NOT_PLAIN: readonly Range[] = [
   [0, 0x1f],
   [0x22, 0x22],
   [0x5c, 0x5c],
@@ -210,9 +214,9 @@ const UNWRITTEN: readonly Range[] = [
   [0xfffd, 0xfffd],
 ];
 
-/** One character of a string, as JSON text. */
+/** One character of a JSON string, from the given ranges. */
 function characters(ranges: readonly Range[]): string {
-  const plain = UNWRITTEN.reduce<readonly Range[]>(
+  const plain = NOT_PLAIN.reduce<readonly Range[]>(
     (left, [low, high]) =>
       left.flatMap(([from, to]): Range[] => [
         ...(from < low ? [[from, Math.min(to, low - 1)] as const] : []),
@@ -225,6 +229,6 @@ function characters(ranges: readonly Range[]): string {
   const escaped = ESCAPED.flatMap(([point, text]) =>
     ranges.some(([from, to]) => from <= point && point <= to) ? [text] : [],
   );
-  const ways = [...(written === "" ? [] : [`[${written}]`]), ...escaped];
-  return ways.length === 1 ? (ways[0] ?? "") : `(${ways.join(" | ")})`;
+  const alternatives = [...(written === "" ? [] : [`[${written}]`]), ...escaped];
+  return alternatives.length === 1 ? (alternatives[0] ?? "") : `(${alternatives.join(" | ")})`;
 }

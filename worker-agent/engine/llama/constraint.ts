@@ -6,7 +6,7 @@ import { ANY_OBJECT, type ReadSchema } from "../../../schema/wire/schema-node.ts
 import type { ChatRequest } from "../../../schema/wire/worker-frames.ts";
 import type { CallableTool, CallSyntax } from "../grammar/call-grammar.ts";
 
-/** What an answer must be. */
+/** The form that an answer must have. */
 export type Constraint =
   | { readonly type: "none" }
   | { readonly type: "json"; readonly schema: ReadSchema }
@@ -15,37 +15,38 @@ export type Constraint =
       readonly tools: readonly CallableTool[];
       readonly syntax: CallSyntax;
       readonly parallel: boolean;
-      /** Instead of calls: nothing else, any text, or JSON of a schema. */
+      /** What the answer may be instead of calls: nothing, any text, or JSON of a schema. */
       readonly otherwise: "nothing" | "text" | ReadSchema;
     };
 
-export type ReadConstraint =
+export type ConstraintReading =
   | { readonly ok: true; readonly constraint: Constraint }
-  | { readonly ok: false; readonly param: string; readonly why: string };
+  | { readonly ok: false; readonly param: string; readonly message: string };
 
 /**
- * What can be enforced is enforced, and the rest passes. The pool has read the same schemas, and has refused what is not
- * enforced where the client asked for that (`strict`): so the agent need not know of it. It still believes nobody.
+ * Reads the response format and the tools of a request. Keywords that a grammar cannot enforce are ignored: the pool has
+ * read the same schemas and has refused such keywords if the client asked for `strict`. The agent reads the schemas again
+ * because it does not trust the pool.
  */
-export function constraintOf(request: ChatRequest, syntax: CallSyntax | null): ReadConstraint {
+export function readConstraint(request: ChatRequest, syntax: CallSyntax | null): ConstraintReading {
   const { tools = [], toolChoice, responseFormat, parallelToolCalls = true } = request;
-  // One budget in the pool's order: tools first. Fewer of them here leave more of it.
+  // All schemas share one budget, in the same order as in the pool: tools first. Unread tools only leave more budget.
   const mode = { strict: false, budget: new SchemaBudget() };
   const callable: CallableTool[] = [];
   if (syntax !== null) {
     for (const { name, parameters } of tools) {
       if (typeof toolChoice === "object" && name !== toolChoice.name) continue;
-      if (!isMeasured(parameters)) return { ok: false, param: "tools", why: `${name}: ${TOO_LARGE}` };
+      if (!isWithinSize(parameters)) return { ok: false, param: "tools", message: `${name}: ${TOO_LARGE}` };
       const reading = readToolParameters(parameters, mode);
-      if (!reading.ok) return { ok: false, param: "tools", why: `${name}: ${reading.message}` };
+      if (!reading.ok) return { ok: false, param: "tools", message: `${name}: ${reading.message}` };
       callable.push({ name, parameters: reading.schema });
     }
   }
-  if (responseFormat?.type === "json_schema" && !isMeasured(responseFormat.schema)) {
-    return { ok: false, param: "response_format", why: TOO_LARGE };
+  if (responseFormat?.type === "json_schema" && !isWithinSize(responseFormat.schema)) {
+    return { ok: false, param: "response_format", message: TOO_LARGE };
   }
   const format = formatOf(responseFormat, mode);
-  if (format !== null && !format.ok) return { ok: false, param: "response_format", why: format.message };
+  if (format !== null && !format.ok) return { ok: false, param: "response_format", message: format.message };
   if (syntax === null || callable.length === 0) {
     return { ok: true, constraint: format === null ? { type: "none" } : { type: "json", schema: format.schema } };
   }
@@ -54,9 +55,9 @@ export function constraintOf(request: ChatRequest, syntax: CallSyntax | null): R
   return { ok: true, constraint: { type: "calls", tools: callable, syntax, parallel, otherwise } };
 }
 
-const TOO_LARGE = "The schema is too large, or nested too deep.";
+const TOO_LARGE = "The schema is too large or too deeply nested.";
 
-const isMeasured = (schema: unknown): boolean =>
+const isWithinSize = (schema: unknown): boolean =>
   schema === undefined || measureJson(schema, { bytes: LIMITS.schemaBytes, depth: LIMITS.schemaDepth }).ok;
 
 function formatOf(format: ChatRequest["responseFormat"], mode: Parameters<typeof readJsonSchema>[1]) {

@@ -1,21 +1,21 @@
 import type { LlamaEmbeddingContext, LlamaModel } from "node-llama-cpp";
 import type { EmbeddingEvent, EmbeddingJob, EngineMeter } from "../engine.ts";
-import type { PromptMaker } from "./prompt.ts";
+import type { PromptBuilder } from "./prompt.ts";
 
-/** The vocabulary's own beginning and end, which the library adds to each input. */
-const MARKS = 2;
+/** The vocabulary's begin and end tokens, which the library adds to each input. */
+const BOUNDARY_TOKENS = 2;
 
 export interface EmbedderParts {
   readonly model: LlamaModel;
-  readonly prompts: PromptMaker;
+  readonly prompts: PromptBuilder;
   readonly contextTokens: number;
   readonly threads: number;
   readonly meter: EngineMeter;
 }
 
 /**
- * Vectors of texts: the model's last hidden state as its file says to pool it (for a model not made for embeddings,
- * that of the last token), normalised to length 1, so that a dot product is the cosine.
+ * Makes embeddings from the model's last hidden state, pooled as the model file says (a model that was not made for
+ * embeddings uses the state of the last token). Vectors have length 1, so that a dot product is the cosine.
  */
 export class Embedder {
   readonly #parts: EmbedderParts;
@@ -35,10 +35,10 @@ export class Embedder {
     }
     const inputs = [];
     for (const [i, text] of input.entries()) {
-      const fewest = prompts.fewestTokens(text);
-      const tokens = fewest + MARKS < contextTokens ? prompts.text(text) : null;
-      if (tokens === null || tokens.length + MARKS >= contextTokens) {
-        const length = tokens === null ? `at least ${fewest}` : tokens.length;
+      const minTokens = prompts.minTokens(text);
+      const tokens = minTokens + BOUNDARY_TOKENS < contextTokens ? prompts.text(text) : null;
+      if (tokens === null || tokens.length + BOUNDARY_TOKENS >= contextTokens) {
+        const length = tokens === null ? `at least ${minTokens}` : tokens.length;
         const message = `Input ${i} has ${length} tokens; the model's context is ${contextTokens}.`;
         yield {
           type: "failed",
@@ -59,7 +59,7 @@ export class Embedder {
       if (signal.aborted) return;
       const { vector } = await context.getEmbeddingFor(tokens);
       meter.promptEvaluated(lengths[i] ?? 0);
-      yield { type: "vector", vector: normalised(vector) };
+      yield { type: "vector", vector: normalized(vector) };
     }
     if (!signal.aborted) yield { type: "end", promptTokens };
   }
@@ -68,7 +68,7 @@ export class Embedder {
     await (await this.#context)?.dispose();
   }
 
-  /** At the first job: most workers never embed, and a context costs memory. One that failed is tried again. */
+  /** Opens the context at the first job, because a context needs memory and most workers never embed. Retries a failure. */
   #open(): Promise<LlamaEmbeddingContext> {
     const { model, contextTokens, threads } = this.#parts;
     this.#context ??= model.createEmbeddingContext({ contextSize: { max: contextTokens }, threads }).catch((error) => {
@@ -79,8 +79,8 @@ export class Embedder {
   }
 }
 
-/** Where all is zero there is no direction, and it stays so. */
-function normalised(vector: readonly number[]): Float32Array {
+/** Scales to length 1. A zero vector has no direction and stays as it is. */
+function normalized(vector: readonly number[]): Float32Array {
   const length = Math.hypot(...vector);
   return Float32Array.from(vector, (value) => (length === 0 ? 0 : value / length));
 }

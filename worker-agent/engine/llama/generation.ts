@@ -4,45 +4,46 @@ import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { ReadSchema } from "../../../schema/wire/schema-node.ts";
 import type { FinishReason, TokenLogprob } from "../../../schema/wire/worker-frames.ts";
 import type { EngineMeter, GenerationEvent, GenerationJob } from "../engine.ts";
-import { callGrammar, callReader, callTrigger, isCall, jsonGrammar } from "../grammar/call-grammar.ts";
-import { stopFilter } from "../stop-filter.ts";
+import { callGrammar, callTrigger, isCall, jsonGrammar } from "../grammar/call-grammar.ts";
+import { callReader } from "../grammar/call-reader.ts";
+import { type Piece, stopFilter } from "../stop-filter.ts";
 import type { Constraint } from "./constraint.ts";
-import type { Grammars } from "./grammar-states.ts";
+import type { GrammarStates } from "./grammar-states.ts";
 import type { Prompt } from "./prompt.ts";
 import { samplingOf } from "./sampling.ts";
 import { textDecoder } from "./text-decoder.ts";
-import { type Drawing, measuredTokens } from "./token-logprobs.ts";
+import { type SamplingSettings, sampleWithLogprobs } from "./token-logprobs.ts";
 
 export interface GenerationParts {
   readonly model: LlamaModel;
-  readonly grammars: Grammars;
+  readonly grammars: GrammarStates;
   readonly meter: EngineMeter;
-  /** Prompt tokens evaluated between two looks at the abort signal. */
+  /** Prompt tokens that are evaluated between two checks of the abort signal. */
   readonly prefillTokens: number;
   readonly job: GenerationJob;
   readonly prompt: Prompt;
   readonly constraint: Constraint;
   readonly sequence: LlamaContextSequence;
-  /** Of the prompt and the answer together. */
+  /** The limit of prompt and answer together. */
   readonly contextTokens: number;
   readonly signal: AbortSignal;
 }
 
 type Calls = Extract<Constraint, { type: "calls" }>;
 
-/** Of one answer: a model that needs more has no use for this vocabulary. */
-const MOST_REDRAWS = 64;
+/** Per answer. A model that needs more redraws cannot write text with this vocabulary. */
+const MAX_REDRAWS = 64;
 
-/** One answer, from the prompt's tokens to `end`: free text, JSON, or calls of tools. */
+/** One answer from the prompt's tokens to `end`: free text, JSON, or tool calls. */
 export class Generation {
   readonly #parts: GenerationParts;
   readonly #promptTokens: number;
   readonly #maxTokens: number;
-  /** The prompt's, and all that was generated and stands. */
+  /** The tokens of the prompt and of the answer so far, without tokens that were taken back. */
   #tokens: Token[];
   #finish: FinishReason = "length";
   /** Of tokens whose text is still held back. */
-  readonly #unsaid: TokenLogprob[] = [];
+  readonly #pendingLogprobs: TokenLogprob[] = [];
   #stopSequence: string | null = null;
   #aborted = false;
 
@@ -51,7 +52,7 @@ export class Generation {
     this.#parts = parts;
     this.#tokens = [...prompt.tokens];
     this.#promptTokens = prompt.tokens.length;
-    // The context's end is the answer's end: nothing is ever shifted out of the window.
+    // The answer ends where the context ends: no token is ever shifted out of the context.
     this.#maxTokens = Math.min(job.request.maxTokens ?? Infinity, contextTokens - this.#promptTokens);
   }
 
@@ -72,145 +73,148 @@ export class Generation {
       default:
         constraint satisfies never;
     }
-    if (this.#aborted) return;
+    if (this.#aborted || this.#parts.signal.aborted) return;
     const usage = { promptTokens: this.#promptTokens, completionTokens: this.#completionTokens };
     const stopSequence = this.#stopSequence;
     yield { type: "end", finishReason: this.#finish, usage, ...(stopSequence !== null && { stopSequence }) };
   }
 
   /**
-   * All that was generated and stands, whether it was said or not: marks of a call, a stop sequence and half a character
-   * too. What was taken back and drawn again counts once.
+   * The generated tokens of the answer. Tokens without visible text count too: marks of a call, a stop sequence, half a
+   * character. A token that was taken back and drawn again counts once.
    */
   get #completionTokens(): number {
     return this.#tokens.length - this.#promptTokens;
   }
 
-  /** Free text. Where the model may call tools and begins to, it goes on under the grammar of calls. */
+  /** Generates free text. If tools are given and the model begins a call, continues under the grammar of calls. */
   async *#text(tools: Calls | null): AsyncGenerator<GenerationEvent, void, undefined> {
     const { job, prompt, model } = this.#parts;
     const trigger = tools && callTrigger(tools.syntax);
-    const shown =
+    const triggerTokens =
       trigger === null ? [] : model.tokenize(trigger.text, true).filter((token) => model.isSpecialToken(token));
     const decoder = textDecoder<Token>(
-      // A template's mark of a call may be a control token, which is otherwise no text.
+      // A template's mark of a call may be a control token, which the detokenizer writes only on request.
       (tokens, before) =>
         model.detokenize(
           tokens,
-          tokens.some((token) => shown.includes(token)),
+          tokens.some((token) => triggerTokens.includes(token)),
           before,
         ),
       this.#tokens,
     );
     const stops = [...(job.request.stop ?? []), ...prompt.stopTexts];
     const filter = stopFilter(trigger === null ? stops : [...stops, trigger.text]);
-    /** Where in the text the tokens of each decoded piece began. */
+    /** The index of each decoded piece's first token, and the piece's position in the text. */
     const starts: { token: number; text: string; at: number }[] = [];
     let chars = 0;
-    let sent = 0;
-    let pieceAt = this.#tokens.length;
+    let sentChars = 0;
+    let pieceStart = this.#tokens.length;
 
-    for await (const token of this.#step(null)) {
+    for await (const token of this.#generateTokens(null)) {
       const piece = decoder.push(token);
       if (piece.text !== "") {
-        starts.push({ token: pieceAt, text: piece.text, at: chars });
+        starts.push({ token: pieceStart, text: piece.text, at: chars });
         chars += piece.text.length;
-        pieceAt = this.#tokens.length;
+        pieceStart = this.#tokens.length;
       }
       const { out, stopped } = filter.push(piece);
-      sent += out.text.length;
-      const calls = tools !== null && stopped !== null && stopped === trigger?.text;
-      if (calls && (!trigger.atStartOnly || sent === 0)) {
-        // Back to before the token in which the calls begin: from there the grammar writes them, white space and all.
-        const from = starts.findLast(({ at }) => at <= sent);
-        yield* this.#say(out);
+      sentChars += out.text.length;
+      const isTrigger = tools !== null && stopped !== null && stopped === trigger?.text;
+      if (isTrigger && (!trigger.atStartOnly || sentChars === 0)) {
+        // Go back to the token in which the calls begin. The grammar writes everything from there, white space too.
+        const from = starts.findLast(({ at }) => at <= sentChars);
+        yield* this.#emit(out);
         this.#tokens = this.#tokens.slice(0, from?.token ?? this.#promptTokens);
-        yield* this.#calls(tools, from === undefined ? "" : from.text.slice(0, sent - from.at));
+        yield* this.#calls(tools, from === undefined ? "" : from.text.slice(0, sentChars - from.at));
         return;
       }
-      yield* this.#say(out);
+      yield* this.#emit(out);
       if (stopped !== null) {
         this.#finish = "stop";
         if (job.request.stop?.includes(stopped)) this.#stopSequence = stopped;
         return;
       }
     }
-    if (!this.#aborted) yield* this.#say(filter.flush());
-    this.#unsaid.length = 0;
+    if (!this.#aborted) yield* this.#emit(filter.flush());
+    this.#pendingLogprobs.length = 0;
   }
 
   async *#json(grammar: string): AsyncGenerator<GenerationEvent, void, undefined> {
-    for await (const piece of this.#constrained(grammar)) yield* this.#say(piece);
+    for await (const piece of this.#constrained(grammar)) yield* this.#emit(piece);
   }
 
-  /** @param written what the first token holds before the calls begin: generated again, and said already */
-  async *#calls(constraint: Calls, written: string): AsyncGenerator<GenerationEvent, void, undefined> {
+  /** @param lead text of the first token from before the calls: it is generated again but was sent already */
+  async *#calls(constraint: Calls, lead: string): AsyncGenerator<GenerationEvent, void, undefined> {
     const { tools, syntax, parallel } = constraint;
-    const calls = saidCalls(constraint, written);
-    for await (const piece of this.#constrained(callGrammar(tools, syntax, { parallel, written }))) {
+    const calls = callEvents(constraint, lead);
+    for await (const piece of this.#constrained(callGrammar(tools, syntax, { parallel, lead }))) {
       yield* calls.push(piece);
     }
-    if (calls.begun() && this.#finish === "stop") this.#finish = "tool_calls";
+    if (calls.hasCalls() && this.#finish === "stop") this.#finish = "tool_calls";
   }
 
-  /** Held back until it is known which of the two it is. */
+  /** Holds the text back until it is clear whether it is a call or JSON. */
   async *#callsOrJson(constraint: Calls, format: ReadSchema): AsyncGenerator<GenerationEvent, void, undefined> {
     const { tools, syntax, parallel } = constraint;
-    const calls = saidCalls(constraint, "");
+    const calls = callEvents(constraint, "");
     const held = { text: "", tokens: 0 };
-    let decided: boolean | null = null;
-    for await (const piece of this.#constrained(callGrammar(tools, syntax, { parallel, written: "", format }))) {
-      if (decided !== null) {
-        yield* decided ? calls.push(piece) : this.#say(piece);
+    let isCalls: boolean | null = null;
+    for await (const piece of this.#constrained(callGrammar(tools, syntax, { parallel, lead: "", format }))) {
+      if (isCalls !== null) {
+        yield* isCalls ? calls.push(piece) : this.#emit(piece);
         continue;
       }
       held.text += piece.text;
       held.tokens += piece.tokens;
-      decided = isCall(held.text, tools, syntax);
-      if (decided !== null) yield* decided ? calls.push(held) : this.#say(held);
+      isCalls = isCall(held.text, tools, syntax);
+      if (isCalls !== null) yield* isCalls ? calls.push(held) : this.#emit(held);
     }
-    // JSON may end where a call would go on: an empty object, before a call's own brace is closed.
-    if (decided === null && this.#finish === "stop") yield* this.#say(held);
-    if (calls.begun() && this.#finish === "stop") this.#finish = "tool_calls";
+    // JSON can end where a call would continue: an empty object, for example.
+    if (isCalls === null && this.#finish === "stop") yield* this.#emit(held);
+    if (calls.hasCalls() && this.#finish === "stop") this.#finish = "tool_calls";
   }
 
   /**
-   * Text under a grammar. llama.cpp's grammars also let through characters in a longer form than UTF-8 allows (RFC 3629
-   * section 3), which are no text: such a one is taken back and drawn again, so that what is said is what was allowed.
+   * Generates text under a grammar. llama.cpp's grammars also accept overlong UTF-8 (forbidden by RFC 3629 section 3),
+   * which is no text. Such tokens are taken back and drawn again, so that the text is what the grammar allowed.
    */
-  async *#constrained(grammar: string): AsyncGenerator<{ text: string; tokens: number }, void, undefined> {
+  async *#constrained(grammar: string): AsyncGenerator<Piece, void, undefined> {
     const { model, grammars } = this.#parts;
-    const begun = this.#tokens.length;
-    let safe = begun;
-    for (let redraws = 0; redraws <= MOST_REDRAWS; redraws++) {
-      const state = await grammars.begin(grammar, this.#tokens.slice(begun));
-      // As the grammar saw it: what else is a control token is text here.
+    const start = this.#tokens.length;
+    let validLength = start;
+    for (let redraws = 0; redraws <= MAX_REDRAWS; redraws++) {
+      const state = await grammars.create(grammar, this.#tokens.slice(start));
+      // The grammar sees the text of control tokens, so the decoder shows it too.
       const decoder = textDecoder<Token>((tokens, before) => model.detokenize(tokens, true, before), this.#tokens);
-      let whole = true;
-      for await (const token of this.#step(state, redraws)) {
-        const { text, tokens, broken } = decoder.push(token);
-        if (broken) {
-          whole = false;
+      let isValid = true;
+      for await (const token of this.#generateTokens(state, redraws)) {
+        const { text, tokens, isInvalid } = decoder.push(token);
+        if (isInvalid) {
+          isValid = false;
           break;
         }
         if (text === "") continue;
-        safe = this.#tokens.length;
+        validLength = this.#tokens.length;
         yield { text, tokens };
       }
-      if (whole) return;
-      this.#tokens.length = safe;
+      if (isValid) return;
+      this.#tokens.length = validLength;
     }
-    throw new Error("The model goes on writing bytes that are no text.");
+    throw new Error("The model keeps writing bytes that are not text.");
   }
 
-  *#say(piece: { text: string; tokens: number }): Generator<GenerationEvent> {
+  *#emit(piece: Piece): Generator<GenerationEvent> {
     if (piece.text === "") return;
-    const logprobs = this.#unsaid.splice(0, piece.tokens);
+    const logprobs = this.#pendingLogprobs.splice(0, piece.tokens);
     yield { type: "text", ...piece, ...(logprobs.length > 0 && { logprobs }) };
   }
 
-  /** Token after token; `#finish` says why there are no more, `#aborted` that nobody wants them. */
-  async *#step(grammar: LlamaGrammarEvaluationState | null, redraws = 0): AsyncGenerator<Token, void, undefined> {
+  /** Generates token after token. Afterwards `#finish` has the reason of the end, and `#aborted` is set by an abort. */
+  async *#generateTokens(
+    grammar: LlamaGrammarEvaluationState | null,
+    redraws = 0,
+  ): AsyncGenerator<Token, void, undefined> {
     const { sequence, model, meter, signal, prompt, job } = this.#parts;
     this.#finish = "length";
     const rest = await this.#prefill();
@@ -224,16 +228,18 @@ export class Generation {
       yieldEogToken: true,
       ...(grammar !== null && { grammarEvaluationState: grammar }),
     };
-    const ends = (token: Token) => model.isEogToken(token) || (grammar === null && prompt.stopTokens.includes(token));
+    const isEnd = (token: Token) => model.isEogToken(token) || (grammar === null && prompt.stopTokens.includes(token));
     const { topLogprobs } = job.request;
     const tokens =
-      topLogprobs === undefined ? sequence.evaluate(rest, options) : this.#measured(rest, options, topLogprobs);
+      topLogprobs === undefined
+        ? sequence.evaluate(rest, options)
+        : this.#generateWithLogprobs(rest, options, topLogprobs);
     for await (const token of tokens) {
       if (signal.aborted) {
         this.#aborted = true;
         return;
       }
-      if (ends(token)) {
+      if (isEnd(token)) {
         this.#finish = "stop";
         return;
       }
@@ -248,13 +254,17 @@ export class Generation {
     }
   }
 
-  /** The same with log probabilities, which are kept until the token's text is said. */
-  async *#measured(rest: Token[], drawing: Drawing, most: number): AsyncGenerator<Token, void, undefined> {
+  /** Generates tokens and keeps their log probabilities until the tokens' text is sent. */
+  async *#generateWithLogprobs(
+    rest: Token[],
+    settings: SamplingSettings,
+    topCount: number,
+  ): AsyncGenerator<Token, void, undefined> {
     const { sequence, model } = this.#parts;
     const textOf = (token: Token) =>
       model.detokenize([token], true, this.#tokens.slice(-1)).slice(0, LIMITS.logprobTokenChars);
-    for await (const { token, logprob, top } of measuredTokens(sequence, rest, drawing, most)) {
-      this.#unsaid.push({
+    for await (const { token, logprob, top } of sampleWithLogprobs(sequence, rest, settings, topCount)) {
+      this.#pendingLogprobs.push({
         token: textOf(token),
         logprob,
         top: top.map((one) => ({ token: textOf(one.token), logprob: one.logprob })),
@@ -263,7 +273,7 @@ export class Generation {
     }
   }
 
-  /** Evaluates all but the end of the tokens so far; answers the end, for the step that gives the next token. */
+  /** Evaluates the tokens so far except the last ones, and returns those: the next step evaluates them and samples. */
   async #prefill(): Promise<Token[] | null> {
     const { sequence, meter, prefillTokens, signal, job } = this.#parts;
     const tokens = this.#tokens;
@@ -282,27 +292,27 @@ export class Generation {
   }
 }
 
-/** Says the calls that a text of calls holds, as it comes. */
-function saidCalls({ tools, syntax }: Calls, written: string) {
-  const reader = callReader(tools, syntax, written);
-  let begun = false;
-  let uncounted = 0;
-  // An event tells no more tokens than its text has bytes.
-  const count = (text: string) => {
-    const tokens = Math.min(uncounted, Buffer.byteLength(text));
-    uncounted -= tokens;
+/** Turns the text of calls into events as the text arrives. */
+function callEvents({ tools, syntax }: Calls, lead: string) {
+  const reader = callReader(tools, syntax, lead);
+  let hasCalls = false;
+  let uncountedTokens = 0;
+  // An event reports at most as many tokens as its text has bytes.
+  const takeTokens = (text: string) => {
+    const tokens = Math.min(uncountedTokens, Buffer.byteLength(text));
+    uncountedTokens -= tokens;
     return tokens;
   };
   return {
-    begun: () => begun,
-    *push(piece: { text: string; tokens: number }): Generator<GenerationEvent> {
-      uncounted += piece.tokens;
+    hasCalls: () => hasCalls,
+    *push(piece: Piece): Generator<GenerationEvent> {
+      uncountedTokens += piece.tokens;
       for (const part of reader.push(piece.text)) {
         if (part.type === "call") {
-          begun = true;
+          hasCalls = true;
           const id = `call_${randomUUID().replaceAll("-", "").slice(0, 24)}`;
-          yield { type: "tool-call", id, name: part.name, tokens: count(part.name) };
-        } else yield { type: "tool-arguments", text: part.text, tokens: count(part.text) };
+          yield { type: "tool-call", id, name: part.name, tokens: takeTokens(part.name) };
+        } else yield { type: "tool-arguments", text: part.text, tokens: takeTokens(part.text) };
       }
     },
   };

@@ -7,15 +7,15 @@ import type {
   JobFailure,
   ModelOffer,
 } from "../engine.ts";
-import { type Resident, roomFor } from "./residency-rules.ts";
+import { type LoadedModelUse, planEviction } from "./residency-rules.ts";
 
-/** A model that this machine can serve, in memory or not. */
+/** A model that this machine can serve, whether or not it is in memory. */
 export interface HostedModel {
-  /** What is promised of it before it is loaded. */
+  /** Known before the model is loaded. */
   readonly offer: ModelOffer;
-  /** Estimated: of the model and of its jobs' contexts. */
+  /** The estimated memory of the model and of its jobs' contexts. */
   readonly bytes: number;
-  /** @param signal gives up loading */
+  /** @param signal cancels loading */
   load(signal?: AbortSignal): Promise<LoadedModel>;
 }
 
@@ -28,8 +28,8 @@ export interface ModelHostOptions {
   readonly limitBytes: number;
   readonly onStep: (step: string) => void;
   readonly onWarning: (message: string) => void;
-  /** Gives back what the models shared. */
-  readonly afterAll: () => Promise<void>;
+  /** Releases what the models shared, after all of them are unloaded. */
+  readonly releaseRuntime: () => Promise<void>;
 }
 
 interface Hosted {
@@ -48,15 +48,15 @@ interface Waiting {
 type Turn =
   | { readonly type: "run"; readonly engine: Engine }
   | { readonly type: "failed" }
-  /** The job was given up before its turn came. */
+  /** The job was aborted before its turn. */
   | { readonly type: "aborted" };
 
 /**
- * Several models on one machine, of which as many are in memory as the limit allows (`residency-rules.ts`). A job whose model
- * is not there waits for it; meanwhile the session tells the pool that the job is worked on.
+ * Serves several models and keeps as many in memory as the limit allows (`residency-rules.ts`). A job whose model is not
+ * in memory waits until the model is loaded; meanwhile the session sends `progress` frames to the pool.
  *
- * Jobs get their turn in the order in which they came, so that a busy model cannot keep another one out for ever: while
- * a job waits for running ones to end, later ones wait behind it. While a model is loaded the others go on.
+ * Jobs run in the order of their arrival, so that a busy model cannot block another model forever: while a job waits for
+ * running jobs to end, later jobs wait behind it. While a model is being loaded, jobs of the loaded models start.
  */
 export class ModelHost implements Engine {
   readonly kind = "llama";
@@ -65,7 +65,7 @@ export class ModelHost implements Engine {
   readonly #closing = new AbortController();
   #waiting: Waiting[] = [];
   #loading: Promise<void> | null = null;
-  #uses = 0;
+  #useCount = 0;
 
   constructor(options: ModelHostOptions) {
     this.#options = options;
@@ -78,18 +78,18 @@ export class ModelHost implements Engine {
     return [...this.#hosted.values()].map(({ model }) => model.offer);
   }
 
-  /** Names of the models that are in memory now. */
+  /** The names of the models in memory. */
   loaded(): readonly string[] {
-    return this.#residents().map(({ name }) => name);
+    return this.#loadedModels().map(({ name }) => name);
   }
 
-  /** Loads models in their order while they fit. The first failure ends it: a worker that starts says what is wrong. */
+  /** Loads models in their order while they fit. Stops at the first failure, so that a starting worker reports it. */
   async preload(
     signal: AbortSignal,
   ): Promise<{ readonly ok: true } | { readonly ok: false; readonly message: string }> {
     for (const hosted of this.#hosted.values()) {
-      const room = roomFor(hosted.model.bytes, this.#residents(), this.#options.limitBytes);
-      if (room.type === "busy" || room.unload.length > 0) continue;
+      const plan = planEviction(hosted.model.bytes, this.#loadedModels(), this.#options.limitBytes);
+      if (plan.type === "busy" || plan.unload.length > 0) continue;
       const loaded = await hosted.model.load(signal);
       if (!loaded.ok) return loaded;
       hosted.engine = loaded.engine;
@@ -98,11 +98,11 @@ export class ModelHost implements Engine {
   }
 
   async *generate(job: GenerationJob, signal: AbortSignal): AsyncGenerator<GenerationEvent, void, undefined> {
-    yield* this.#use(job.model, signal, (engine) => engine.generate(job, signal));
+    yield* this.#run(job.model, signal, (engine) => engine.generate(job, signal));
   }
 
   async *embed(job: EmbeddingJob, signal: AbortSignal): AsyncGenerator<EmbeddingEvent, void, undefined> {
-    yield* this.#use(
+    yield* this.#run(
       job.model,
       signal,
       (engine) =>
@@ -115,10 +115,10 @@ export class ModelHost implements Engine {
     this.#advance();
     await this.#loading;
     for (const hosted of this.#hosted.values()) await hosted.engine?.dispose();
-    await this.#options.afterAll();
+    await this.#options.releaseRuntime();
   }
 
-  async *#use<Event>(
+  async *#run<Event>(
     name: string,
     signal: AbortSignal,
     run: (engine: Engine) => AsyncIterable<Event> | Iterable<Event>,
@@ -147,7 +147,7 @@ export class ModelHost implements Engine {
     });
   }
 
-  /** Gives everybody a turn whose turn it is. */
+  /** Starts every waiting job that may start now, and loads the next model if one is needed. */
   #advance(): void {
     for (const { resolve } of this.#waiting.filter(({ signal }) => signal.aborted)) resolve({ type: "aborted" });
     this.#waiting = this.#waiting.filter(({ signal }) => !signal.aborted);
@@ -156,15 +156,15 @@ export class ModelHost implements Engine {
       const next = this.#waiting[0];
       if (next === undefined) return;
       if (next.hosted.engine === null) {
-        const room = roomFor(next.hosted.model.bytes, this.#residents(), this.#options.limitBytes);
-        if (room.type === "busy") return;
-        this.#loading = this.#load(next.hosted, room.unload).then(() => {
+        const plan = planEviction(next.hosted.model.bytes, this.#loadedModels(), this.#options.limitBytes);
+        if (plan.type === "busy") return;
+        this.#loading = this.#load(next.hosted, plan.unload).then(() => {
           this.#loading = null;
           this.#advance();
         });
       } else this.#grant(next, next.hosted.engine);
     }
-    // The model that is loaded has its room: jobs of those that stay take nothing from it.
+    // Memory for the model that is being loaded is free already, so jobs of the other models can start.
     for (const waiting of [...this.#waiting]) {
       if (waiting.hosted.engine !== null) this.#grant(waiting, waiting.hosted.engine);
     }
@@ -174,7 +174,7 @@ export class ModelHost implements Engine {
     const { hosted, resolve } = waiting;
     this.#waiting = this.#waiting.filter((it) => it !== waiting);
     hosted.running++;
-    hosted.lastUse = ++this.#uses;
+    hosted.lastUse = ++this.#useCount;
     resolve({ type: "run", engine });
   }
 
@@ -182,10 +182,10 @@ export class ModelHost implements Engine {
     const { name } = hosted.model.offer;
     for (const other of unload) {
       this.#options.onStep(`unloading ${other} to make room for ${name}`);
-      const leaving = this.#hosted.get(other);
-      const engine = leaving?.engine;
-      if (leaving !== undefined) leaving.engine = null;
-      // What it holds is then held on; that is no reason to serve nothing more.
+      const unloaded = this.#hosted.get(other);
+      const engine = unloaded?.engine;
+      if (unloaded !== undefined) unloaded.engine = null;
+      // If unloading fails, its memory stays in use, but the host can still serve.
       await engine?.dispose().catch((error: unknown) => {
         this.#options.onWarning(`${other} could not be unloaded: ${String(error)}`);
       });
@@ -195,17 +195,17 @@ export class ModelHost implements Engine {
       .catch((error: unknown) => ({ ok: false, message: String(error) }) as const);
     if (loaded.ok) {
       hosted.engine = loaded.engine;
-      // Until its first job it is not the one to go.
-      hosted.lastUse = ++this.#uses;
+      // Counts as a use, so that the model is not unloaded before its first job.
+      hosted.lastUse = ++this.#useCount;
       return;
     }
     this.#options.onWarning(loaded.message);
-    const waited = this.#waiting.filter((it) => it.hosted === hosted);
+    const waiting = this.#waiting.filter((it) => it.hosted === hosted);
     this.#waiting = this.#waiting.filter((it) => it.hosted !== hosted);
-    for (const { resolve } of waited) resolve({ type: "failed" });
+    for (const { resolve } of waiting) resolve({ type: "failed" });
   }
 
-  #residents(): Resident[] {
+  #loadedModels(): LoadedModelUse[] {
     return [...this.#hosted.values()]
       .filter(({ engine }) => engine !== null)
       .map(({ model, running, lastUse }) => ({ name: model.offer.name, bytes: model.bytes, running, lastUse }));

@@ -1,70 +1,70 @@
 import { GgufInsights, type Llama, readGgufFileInfo } from "node-llama-cpp";
-import { listenTo, whyNotLoaded } from "./load-failure.ts";
+import { captureLog, loadFailureMessage } from "./load-failure.ts";
 
-/** What a model will take, from its file's header: nothing of it is loaded. */
-export type ModelNeeds = ({ readonly ok: true } & Needs) | { readonly ok: false; readonly message: string };
+/** An estimate of a model's memory, from the header of its file. Nothing is loaded. */
+export type ModelEstimate = ({ readonly ok: true } & Estimate) | { readonly ok: false; readonly message: string };
 
-interface Needs {
-  /** The model and the contexts of its jobs, on the GPU or off it. */
+interface Estimate {
+  /** The model and the contexts of its jobs, in GPU memory and main memory together. */
   readonly bytes: number;
-  /** At most what was wanted; less where the model was trained for less. */
+  /** The requested context, or the trained context if that is smaller. */
   readonly contextTokens: number;
   readonly trainedTokens: number;
-  /** Of its embeddings. */
+  /** Of the model's embeddings. */
   readonly dimensions: number;
 }
 
-export async function modelNeeds(
+export async function estimateModel(
   llama: Llama,
   path: string,
-  wanted: { readonly slots: number; readonly contextTokens: number },
-): Promise<ModelNeeds> {
-  const said: string[] = [];
-  const stopListening = listenTo(llama, said);
+  request: { readonly slots: number; readonly contextTokens: number },
+): Promise<ModelEstimate> {
+  const logLines: string[] = [];
+  const stopCapture = captureLog(llama, logLines);
   try {
-    return { ok: true, ...(await needsOf(llama, path, wanted)) };
+    return { ok: true, ...(await estimateOf(llama, path, request)) };
   } catch (error) {
-    return { ok: false, message: whyNotLoaded(error, path, said) };
+    return { ok: false, message: loadFailureMessage(error, path, logLines) };
   } finally {
-    stopListening();
+    stopCapture();
   }
 }
 
-async function needsOf(
+async function estimateOf(
   llama: Llama,
   path: string,
-  wanted: { readonly slots: number; readonly contextTokens: number },
-): Promise<Needs> {
+  request: { readonly slots: number; readonly contextTokens: number },
+): Promise<Estimate> {
   const info = await readGgufFileInfo(path, { sourceType: "filesystem", logWarnings: false });
   const insights = await GgufInsights.from(info, llama);
-  const trainedTokens = insights.trainContextSize ?? wanted.contextTokens;
-  const contextTokens = Math.min(wanted.contextTokens, trainedTokens);
+  const trainedTokens = insights.trainContextSize ?? request.contextTokens;
+  const contextTokens = Math.min(request.contextTokens, trainedTokens);
   const gpuLayers = llama.gpu === false ? 0 : insights.totalLayers;
   const parts = [
     await insights.estimateModelResourceRequirementsV2({ gpuLayers }),
-    // As `llama-engine.ts` makes them: one context that jobs share, one for jobs with a seed.
-    await context(insights, { contextTokens, gpuLayers, sequences: wanted.slots }),
-    await context(insights, { contextTokens, gpuLayers, sequences: 1 }),
+    // `llama-engine.ts` creates two contexts: one that jobs share, and one for jobs with a seed.
+    await contextEstimate(insights, { contextTokens, gpuLayers, sequences: request.slots }),
+    await contextEstimate(insights, { contextTokens, gpuLayers, sequences: 1 }),
   ];
   const bytes = parts.reduce((sum, { cpuRam, gpuVram }) => sum + cpuRam + gpuVram, 0);
   return { bytes, contextTokens, trainedTokens, dimensions: insights.embeddingVectorSize ?? 0 };
 }
 
-function context(
+function contextEstimate(
   insights: GgufInsights,
-  about: { readonly contextTokens: number; readonly gpuLayers: number; readonly sequences: number },
+  shape: { readonly contextTokens: number; readonly gpuLayers: number; readonly sequences: number },
 ) {
   return insights.estimateContextResourceRequirementsV2({
-    contextSize: about.contextTokens,
-    modelGpuLayers: about.gpuLayers,
-    sequences: about.sequences,
+    contextSize: shape.contextTokens,
+    modelGpuLayers: shape.gpuLayers,
+    sequences: shape.sequences,
   });
 }
 
-/** Shares of what is free that models may take: estimates are estimates, and others use the machine too. */
+/** Models may use this share of the free memory, because estimates are inexact and other programs need memory too. */
 const SHARE = Object.freeze({ cpu: 0.8, gpu: 0.9 } as const);
 
-/** What models may take together where the owner does not say. On a GPU its own memory is what counts. */
+/** The default memory limit of all models together: GPU memory if there is a GPU, else main memory. */
 export async function freeBytes(llama: Llama): Promise<number> {
   if (llama.gpu === false) return process.availableMemory() * SHARE.cpu;
   return (await llama.getVramState()).free * SHARE.gpu;

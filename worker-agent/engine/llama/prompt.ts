@@ -18,35 +18,35 @@ import type { CallSyntax } from "../grammar/call-grammar.ts";
 
 export interface Prompt {
   readonly tokens: Token[];
-  /** Ends of a turn that the chat template writes and the vocabulary does not mark as ends. */
+  /** End-of-turn tokens and texts that the chat template writes but the vocabulary does not mark as ends. */
   readonly stopTokens: readonly Token[];
   readonly stopTexts: readonly string[];
-  /** How this model writes calls; null where no tools were offered. */
+  /** How this model writes calls. Null if the request offers no tools. */
   readonly calls: CallSyntax | null;
 }
 
-export interface PromptMaker {
+export interface PromptBuilder {
   chat(request: Pick<ChatRequest, "messages" | "tools">): Prompt;
   completion(prompt: string): Prompt;
-  /** What an embedding is made of; the vocabulary's own beginning and end not included. */
+  /** The tokens of a text, for embeddings, without the vocabulary's begin and end tokens. */
   text(text: string): Token[];
-  /** A lower bound of the tokens that text takes, without the work of tokenising it. */
-  fewestTokens(text: string): number;
-  /** Why chats are not written as the file's own template says, and how they are; null where they are. */
-  readonly otherTemplate: string | null;
+  /** A lower bound of the number of tokens in a text, found without tokenising it. */
+  minTokens(text: string): number;
+  /** Says that another template replaces the one of the model file, and why. Null if the file's template is used. */
+  readonly templateWarning: string | null;
 }
 
 /**
- * Makes a model's prompts. Only the chat template itself may produce control tokens: message text is tokenised apart,
- * and whatever in it looks like a control token stays plain text.
+ * Builds the prompts of a model (docs/spec/engines.md#prompts). Only the chat template may produce control tokens. The
+ * text of messages is tokenised separately, so that text which looks like a control token stays plain text.
  */
-export function promptMaker(
+export function promptBuilder(
   model: LlamaModel,
   template = model.fileInfo.metadata?.tokenizer?.chat_template,
-): PromptMaker {
-  const { wrapper, why } = chatWrapper(model, template);
+): PromptBuilder {
+  const { wrapper, problem } = chatWrapper(model, template);
   const plain = plainTokenizer(model, template ?? "");
-  const longestToken = longestTokenBytes(model);
+  const maxTokenBytes = longestTokenBytes(model);
   const { bos, shouldPrependBosToken } = model.tokens;
 
   const withBos = (tokens: Token[]): Token[] =>
@@ -66,7 +66,7 @@ export function promptMaker(
       const tokens: Token[] = [];
       for (const part of contextText.values) {
         const continues = tokens.length > 0;
-        // One by one: a spread of a long prompt overflows the stack.
+        // A spread of a long prompt would overflow the stack.
         for (const token of tokenized(part, continues)) tokens.push(token);
       }
       const stopTokens: Token[] = [];
@@ -74,7 +74,7 @@ export function promptMaker(
       for (const trigger of stopGenerationTriggers) {
         const first = trigger.tokenize(model.tokenizer, "trimLeadingSpace")[0];
         if (first !== undefined && model.isSpecialToken(first)) stopTokens.push(first);
-        // A trigger of plain white space would end an answer at its first space.
+        // White space as a trigger would end an answer at its first space.
         else if (trigger.toString().trim() !== "") stopTexts.push(trigger.toString());
       }
       const calls = tools.length > 0 ? callSyntax(wrapper, model) : null;
@@ -82,14 +82,15 @@ export function promptMaker(
     },
     completion: (prompt) => ({ tokens: withBos(plain(prompt, false)), stopTokens: [], stopTexts: [], calls: null }),
     text: (text) => plain(text, false),
-    fewestTokens: (text) => Math.floor(Buffer.byteLength(text) / longestToken),
-    otherTemplate: why === null ? null : `${why}; chats are written with the template ${wrapper.wrapperName} instead.`,
+    minTokens: (text) => Math.floor(Buffer.byteLength(text) / maxTokenBytes),
+    templateWarning:
+      problem === null ? null : `${problem}; chats are written with the template ${wrapper.wrapperName} instead.`,
   };
 }
 
 /**
- * Tokenising a body of megabytes takes a second in which nothing else in this process moves; where no token can be that
- * long, the answer is known before. Infinite for vocabularies that may drop characters.
+ * The bytes of the longest token. Tokenising megabytes of text blocks this process for a second; with this number, a text
+ * that cannot fit is refused without tokenising it. Infinite for vocabularies that may drop characters.
  */
 function longestTokenBytes(model: LlamaModel): number {
   const { vocabularyType } = model;
@@ -99,12 +100,12 @@ function longestTokenBytes(model: LlamaModel): number {
   return vocabulary.reduce((longest, token) => Math.max(longest, Buffer.byteLength(token)), 1);
 }
 
-/** The file's own chat template where it can be rendered; else what the library knows of that kind of model. */
+/** Uses the chat template of the file if it can be rendered, else the library's template for that kind of model. */
 function chatWrapper(
   model: LlamaModel,
   template: string | undefined,
-): { readonly wrapper: ChatWrapper; readonly why: string | null } {
-  let why = "its file has no chat template";
+): { readonly wrapper: ChatWrapper; readonly problem: string | null } {
+  let problem = "its file has no chat template";
   if (template !== undefined) {
     try {
       const options = { template, tokenizer: model.tokenizer, trimLeadingWhitespaceInResponses: false };
@@ -113,19 +114,19 @@ function chatWrapper(
         ? own
         : new JinjaTemplateChatWrapper({ ...options, functionCallMessageTemplate: "noJinja" });
       wrapper.generateContextState({ chatHistory: history([{ role: "user", content: "Hello" }]) });
-      return { wrapper, why: null };
+      return { wrapper, problem: null };
     } catch (error) {
-      // Templates are programs of strangers: one that does not run is no reason to refuse the model.
-      const [said = ""] = (error instanceof Error ? error.message : String(error)).split("\n");
-      why = `the chat template of its file does not run (${said.slice(0, 200)})`;
+      // A template is a program from an unknown author. The model is usable without it.
+      const [reason = ""] = (error instanceof Error ? error.message : String(error)).split("\n");
+      problem = `the chat template of its file does not run (${reason.slice(0, 200)})`;
     }
   }
-  return { wrapper: resolveChatWrapper(model), why };
+  return { wrapper: resolveChatWrapper(model), problem };
 }
 
 /**
- * The answer that is asked for is the empty last turn; a last message of the assistant is continued. Calls, their
- * results and the text that follows are one turn of the model.
+ * Converts messages to the library's chat history. The last turn is the model's: empty, or the last assistant message,
+ * which the model then continues. Calls, their results and the text after them are one turn of the model.
  */
 function history(messages: ChatRequest["messages"]): ChatHistoryItem[] {
   const items: ChatHistoryItem[] = [];
@@ -171,7 +172,7 @@ function history(messages: ChatRequest["messages"]): ChatHistoryItem[] {
   return items;
 }
 
-/** A template writes a value as JSON: text that is JSON already is not quoted once more. */
+/** Parses text that is JSON already, because the template writes the value as JSON and must not quote it again. */
 function jsonOr(text: string): unknown {
   try {
     return JSON.parse(text);
@@ -182,26 +183,29 @@ function jsonOr(text: string): unknown {
 
 function availableFunctions(tools: NonNullable<ChatRequest["tools"]>): ChatModelFunctions {
   const entries = tools.map(({ name, description, parameters }) => {
-    // The library's type is the part of JSON Schema that its own grammars know; here it only writes the text.
+    // The library's type covers only the JSON Schema of its own grammars. Here the schema is only written as text.
     const params = parameters as ChatModelFunctions[string]["params"];
     return [name, { ...(description !== undefined && { description }), ...(params && { params }) }] as const;
   });
   return Object.fromEntries(entries);
 }
 
-/** Stand-ins that no template writes by itself. */
-const NAMED = Object.freeze({ name: "ligand_name_7f3a", key: "ligand_key_9c1e" });
+/** Names that no template contains. */
+const PLACEHOLDERS = Object.freeze({ name: "ligand_name_7f3a", key: "ligand_key_9c1e" });
 
-/** Read off what the template makes of a call; null where it writes arguments in a way that is not plain JSON. */
+/** Derives the syntax of calls from what the template writes for one. Null if it does not write arguments as JSON. */
 function callSyntax(wrapper: ChatWrapper, model: LlamaModel): CallSyntax | null {
-  const written = wrapper.generateFunctionCall(NAMED.name, { [NAMED.key]: 1 }).toString();
-  const call = new RegExp(`^(.*?)${NAMED.name}(.*?)\\{\\s*"${NAMED.key}"\\s*:\\s*1\\s*\\}(.*)$`, "s").exec(written);
+  const written = wrapper.generateFunctionCall(PLACEHOLDERS.name, { [PLACEHOLDERS.key]: 1 }).toString();
+  const call = new RegExp(
+    `^(.*?)${PLACEHOLDERS.name}(.*?)\\{\\s*"${PLACEHOLDERS.key}"\\s*:\\s*1\\s*\\}(.*)$`,
+    "s",
+  ).exec(written);
   if (call === null) return null;
   const [, prefix = "", before = "", after = ""] = call;
-  const named = (text: string) => (name: string) => text.replaceAll(NAMED.name, () => name);
+  const named = (text: string) => (name: string) => text.replaceAll(PLACEHOLDERS.name, () => name);
   const many = wrapper.settings.functions.parallelism?.call;
   const plain = (text: string | LlamaText | undefined) => (text === undefined ? "" : LlamaText(text).toString());
-  // A template ends the turn after its calls; the model does that by a token of its own.
+  // The template ends the turn after the calls. During generation the model's end token does that.
   const withoutEnd = (text: string): string => {
     const tokens = model.tokenize(text, true);
     const end = tokens.findIndex((token) => model.isEogToken(token));
@@ -218,28 +222,29 @@ function callSyntax(wrapper: ChatWrapper, model: LlamaModel): CallSyntax | null 
 }
 
 /**
- * Tokenises text in which nothing is special. The library leaves control tokens alone here, but a vocabulary may mark
- * its turn markers as "user defined", which are always matched; such a match is broken up after its first character.
+ * Tokenises text without control tokens. The library does not match control tokens here, but it always matches tokens
+ * that a vocabulary marks as "user defined", and some vocabularies mark their turn markers so. Such a marker is split
+ * after its first character.
  */
 function plainTokenizer(model: LlamaModel, template: string): (text: string, continues: boolean) => Token[] {
-  const known = new Map<Token, boolean>();
+  const cache = new Map<Token, boolean>();
   const isMarker = (token: Token): boolean => {
-    const cached = known.get(token);
+    const cached = cache.get(token);
     if (cached !== undefined) return cached;
     const attributes = model.getTokenAttributes(token);
     const inTemplate = () => template.includes(model.detokenize([token], true));
     const marker = attributes.control || model.isEogToken(token) || (attributes.userDefined && inTemplate());
-    known.set(token, marker);
+    cache.set(token, marker);
     return marker;
   };
   const tokenize = (text: string, continues: boolean): Token[] => {
     const tokens = model.tokenize(text, false, continues ? "trimLeadingSpace" : undefined);
     const marker = tokens.find(isMarker);
     if (marker === undefined) return tokens;
-    const written = model.detokenize([marker], true);
-    const parts = text.split(written);
-    if (written.length < 2 || parts.length < 2) return tokens.filter((token) => !isMarker(token));
-    const [first, rest] = [written.slice(0, 1), written.slice(1)];
+    const markerText = model.detokenize([marker], true);
+    const parts = text.split(markerText);
+    if (markerText.length < 2 || parts.length < 2) return tokens.filter((token) => !isMarker(token));
+    const [first, rest] = [markerText.slice(0, 1), markerText.slice(1)];
     return parts.flatMap((part, index) => {
       const head = index === 0 ? part : rest + part;
       const piece = index === parts.length - 1 ? head : head + first;

@@ -1,39 +1,40 @@
-/** A model that is in memory. */
-export interface Resident {
+/** A model in memory, and how it is used. */
+export interface LoadedModelUse {
   readonly name: string;
   readonly bytes: number;
-  /** Jobs that run on it now. */
+  /** Jobs that run on the model now. */
   readonly running: number;
-  /** Grows with every use of any model. */
+  /** A counter value: a higher number means a more recent use. */
   readonly lastUse: number;
 }
 
-export type Room =
-  /** After these are unloaded the model fits; none of them is needed less than one that stays and would do. */
-  | { readonly type: "room"; readonly unload: readonly string[] }
-  /** Only jobs that end make room. */
+export type EvictionPlan =
+  /** The model fits after these models are unloaded. */
+  | { readonly type: "fits"; readonly unload: readonly string[] }
+  /** The model fits only after running jobs have ended. */
   | { readonly type: "busy" };
 
 /**
- * Pure: which models go so that another one fits. A model with running jobs never goes; of the idle ones those go that
- * were used longest ago, and no more than needed. A model larger than the limit is loaded alone.
+ * Decides which models are unloaded so that another one fits (docs/spec/engines.md#model-files). A model with running
+ * jobs is never unloaded. Idle models are unloaded in the order of their last use, and no more than necessary. A model
+ * larger than the limit is loaded alone.
  */
-export function roomFor(bytes: number, residents: readonly Resident[], limitBytes: number): Room {
+export function planEviction(bytes: number, residents: readonly LoadedModelUse[], limitBytes: number): EvictionPlan {
   const allowed = Math.max(0, limitBytes - bytes);
-  let used = residents.reduce((sum, one) => sum + one.bytes, 0);
+  let usedBytes = residents.reduce((sum, one) => sum + one.bytes, 0);
   const idle = residents.filter(({ running }) => running === 0).sort((a, b) => a.lastUse - b.lastUse);
-  const leaving: Resident[] = [];
+  const selected: LoadedModelUse[] = [];
   for (const one of idle) {
-    if (used <= allowed) break;
-    leaving.push(one);
-    used -= one.bytes;
+    if (usedBytes <= allowed) break;
+    selected.push(one);
+    usedBytes -= one.bytes;
   }
-  if (used > allowed) return { type: "busy" };
-  // A large one that had to go may have made room for small ones that were chosen before it.
-  const unload = leaving.toReversed().filter((one) => {
-    if (used + one.bytes > allowed) return true;
-    used += one.bytes;
+  if (usedBytes > allowed) return { type: "busy" };
+  // The last selected model may be so large that smaller ones, selected before it, can stay.
+  const unload = selected.toReversed().filter((one) => {
+    if (usedBytes + one.bytes > allowed) return true;
+    usedBytes += one.bytes;
     return false;
   });
-  return { type: "room", unload: unload.reverse().map(({ name }) => name) };
+  return { type: "fits", unload: unload.reverse().map(({ name }) => name) };
 }

@@ -1,10 +1,10 @@
 import type { LlamaContext, LlamaContextSequence, Token } from "node-llama-cpp";
 
 /**
- * The sequences of one context, lent to one job each. Who waits is served in order; who is served gets the free
- * sequence that already holds the longest beginning of its prompt (a conversation finds its own past again).
+ * Gives each job one sequence of a context. Waiting jobs get a sequence in the order of their arrival. A job gets the free
+ * sequence whose cached tokens share the longest prefix with its prompt, so that a conversation continues on its own past.
  */
-export class Sequences {
+export class SequencePool {
   readonly #context: LlamaContext;
   #free: LlamaContextSequence[];
   #waiting: { tokens: readonly Token[]; grant: (sequence: LlamaContextSequence) => void }[] = [];
@@ -14,8 +14,8 @@ export class Sequences {
     this.#free = Array.from({ length: context.totalSequences }, () => context.getSequence());
   }
 
-  /** Null when the signal aborted first. */
-  async borrow(tokens: readonly Token[], signal: AbortSignal): Promise<LlamaContextSequence | null> {
+  /** Returns null if the signal aborts first. */
+  async acquire(tokens: readonly Token[], signal: AbortSignal): Promise<LlamaContextSequence | null> {
     if (signal.aborted) return null;
     const free = this.#takeFree(tokens);
     if (free !== null) return free;
@@ -34,8 +34,8 @@ export class Sequences {
     });
   }
 
-  /** @param intact false when the sequence failed in the middle: its state is then thrown away. */
-  async giveBack(sequence: LlamaContextSequence, intact: boolean): Promise<void> {
+  /** @param intact false if the job failed in the middle: the sequence's state is then discarded */
+  async release(sequence: LlamaContextSequence, intact: boolean): Promise<void> {
     if (intact || sequence.disposed) this.#free.push(sequence);
     else {
       await sequence.dispose();
@@ -52,7 +52,7 @@ export class Sequences {
     let best: { sequence: LlamaContextSequence; shared: number } | null = null;
     for (const sequence of this.#free) {
       const shared = sequence.compareContextTokens([...tokens]).firstDifferentIndex;
-      // The one given back longest ago wins a tie, so that fresh conversations stay in memory longest.
+      // On a tie take the sequence that was released first, so that recent conversations stay cached longest.
       if (best === null || shared > best.shared) best = { sequence, shared };
     }
     if (best === null) return null;

@@ -1,22 +1,22 @@
 import type { Piece } from "../stop-filter.ts";
 
-/** U+FFFD: what a detokenizer writes for bytes that are not, or not yet, a character. */
+/** U+FFFD: a detokenizer writes it for bytes that are not a character, or not yet. */
 const REPLACEMENT = "\uFFFD";
 
-/** A UTF-8 character has at most four bytes, and a token at least one. */
+/** A UTF-8 character has at most four bytes, and a token has at least one. */
 const MAX_SPLIT_TOKENS = 4;
 
 interface DecodedPiece extends Piece {
-  /** Bytes that are no character were dropped. */
-  readonly broken: boolean;
+  /** Bytes that are not a character were dropped. */
+  readonly isInvalid: boolean;
 }
 
 /**
- * Turns tokens into text, one at a time. A character whose bytes are spread over several tokens comes out whole with
- * the last of them; bytes that never become a character are dropped, so U+FFFD is never emitted.
+ * Turns tokens into text, one at a time. If the bytes of a character are spread over several tokens, the character is
+ * returned with the last of them. Bytes that never become a character are dropped, so U+FFFD is never returned.
  *
- * @param detokenize text of some tokens that follow `before`
- * @param before the prompt's last tokens: they decide on a leading space in some vocabularies
+ * @param detokenize returns the text of the tokens that follow `before`
+ * @param before the last tokens of the prompt: some vocabularies need them to decide on a leading space
  */
 export function textDecoder<Token>(
   detokenize: (tokens: readonly Token[], before: readonly Token[]) => string,
@@ -31,11 +31,11 @@ export function textDecoder<Token>(
       pending.push(token);
       const text = detokenize(pending, recent);
       if (text.endsWith(REPLACEMENT) && pending.length < MAX_SPLIT_TOKENS)
-        return { text: "", tokens: 0, broken: false };
+        return { text: "", tokens: 0, isInvalid: false };
       const clean = text.replaceAll(REPLACEMENT, "");
-      // A token without text (a control token that does not end the answer) is not counted: nobody receives it.
+      // A token without text (a control token that does not end the answer) is not counted: no client receives it.
       const tokens = Math.min(pending.length, Buffer.byteLength(clean));
-      const piece = { text: clean, tokens, broken: clean !== text };
+      const piece = { text: clean, tokens, isInvalid: clean !== text };
       recent = [...recent, ...pending].slice(-recentTokens);
       pending = [];
       return piece;

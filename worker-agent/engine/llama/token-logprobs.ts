@@ -1,23 +1,23 @@
 import type { ControlledEvaluateInputItem, LlamaContextSequence, Token } from "node-llama-cpp";
 
-/** A token that was drawn, and what the model's own distribution says of it and of the likeliest tokens. */
-export interface MeasuredToken {
+/** A sampled token with its log probability and those of the likeliest tokens. */
+export interface SampledToken {
   readonly token: Token;
-  /** Natural logarithm, before temperature and top-p: what the model says, not what the request makes of it. */
+  /** Natural logarithm of the model's own probability, before temperature and top-p. */
   readonly logprob: number;
   /** The likeliest first. */
   readonly top: readonly { readonly token: Token; readonly logprob: number }[];
 }
 
-export interface Drawing {
+export interface SamplingSettings {
   readonly temperature: number;
   readonly topP: number;
   readonly topK: number;
   readonly seed: number;
 }
 
-/** JSON has no minus infinity; OpenAI says this of what is all but impossible. */
-const LEAST = -9999;
+/** JSON has no minus infinity. OpenAI uses this number for almost impossible tokens. */
+const MIN_LOGPROB = -9999;
 
 interface Candidate {
   readonly token: Token;
@@ -25,24 +25,24 @@ interface Candidate {
 }
 
 /**
- * Generates token after token with log probabilities. llama.cpp samples on what its own chain of samplers leaves, whose
- * values are no probabilities of the model's any more; so it is asked for the likeliest raw logits, and the token is
- * drawn from them here, in the order of llama.cpp's chain. A grammar cannot take part in this.
+ * Generates token after token with log probabilities. After llama.cpp's chain of samplers the values are no longer the
+ * model's probabilities. So this function reads the highest raw logits and samples from them, with the same steps as
+ * llama.cpp's chain. A grammar cannot be used here.
  *
- * @param rest the end of the prompt, not evaluated yet
- * @param most how many of the likeliest tokens are told
+ * @param rest the end of the prompt, which is not evaluated yet
+ * @param topCount how many of the likeliest tokens to report
  */
-export async function* measuredTokens(
+export async function* sampleWithLogprobs(
   sequence: LlamaContextSequence,
   rest: readonly Token[],
-  drawing: Drawing,
-  most: number,
-): AsyncGenerator<MeasuredToken, void, undefined> {
-  const random = randomOf(drawing.seed);
+  settings: SamplingSettings,
+  topCount: number,
+): AsyncGenerator<SampledToken, void, undefined> {
+  const random = seededRandom(settings.seed);
   const generateNext = {
-    logits: { filter: { tokens: [], includeTop: Math.max(drawing.topK, most) } },
+    logits: { filter: { tokens: [], includeTop: Math.max(settings.topK, topCount) } },
     totalLogitWeight: true,
-    // The samplers leave the logits as the model gave them.
+    // With these options the samplers do not change the logits.
     options: { temperature: 1, topK: 0, topP: 1, minP: 0 },
   };
   let tokens = rest;
@@ -53,32 +53,45 @@ export async function* measuredTokens(
     );
     const { next } = (await sequence.controlledEvaluate(input))[last] ?? {};
     if (next?.logits === undefined || next.totalLogitWeight === undefined)
-      throw new Error("The engine told no logits.");
+      throw new Error("llama.cpp returned no logits.");
     const candidates = logprobsOf([...next.logits], next.totalLogitWeight);
-    const drawn = draw(candidates.slice(0, drawing.topK), drawing, random());
-    yield { ...drawn, top: candidates.slice(0, most) };
-    tokens = [drawn.token];
+    const sampled = sampleToken(candidates.slice(0, settings.topK), settings, random());
+    yield { ...sampled, top: candidates.slice(0, topCount) };
+    tokens = [sampled.token];
   }
 }
 
-/** @param totalWeight sum of exp(logit - highest logit) over the whole vocabulary */
+/**
+ * Log probabilities from logits, the highest first.
+ *
+ * @param totalWeight sum of exp(logit - highest logit) over the whole vocabulary
+ */
 export function logprobsOf(logits: readonly (readonly [Token, number])[], totalWeight: number): Candidate[] {
-  const highest = logits.reduce((most, [, logit]) => Math.max(most, logit), Number.NEGATIVE_INFINITY);
+  const highest = logits.reduce((max, [, logit]) => Math.max(max, logit), Number.NEGATIVE_INFINITY);
   const logOfTotal = Math.log(totalWeight);
   return logits
-    .map(([token, logit]) => ({ token, logprob: Math.max(LEAST, Math.min(0, logit - highest - logOfTotal)) }))
+    .map(([token, logit]) => ({ token, logprob: Math.max(MIN_LOGPROB, Math.min(0, logit - highest - logOfTotal)) }))
     .sort((a, b) => b.logprob - a.logprob);
 }
 
-/** @param candidates the likeliest first, at least one. @param random in [0, 1) */
-export function draw(candidates: readonly Candidate[], { temperature, topP }: Drawing, random: number): Candidate {
+/**
+ * Picks a token by top-p, then temperature.
+ *
+ * @param candidates at least one, the likeliest first
+ * @param random in [0, 1)
+ */
+export function sampleToken(
+  candidates: readonly Candidate[],
+  { temperature, topP }: SamplingSettings,
+  random: number,
+): Candidate {
   const [likeliest] = candidates;
-  if (likeliest === undefined) throw new Error("There is no token to draw.");
+  if (likeliest === undefined) throw new Error("There is no token to sample.");
   if (temperature <= 0) return likeliest;
-  const all = candidates.reduce((sum, { logprob }) => sum + Math.exp(logprob), 0);
+  const total = candidates.reduce((sum, { logprob }) => sum + Math.exp(logprob), 0);
   let mass = 0;
   const kept = candidates.filter(({ logprob }) => {
-    const isKept = mass < topP * all;
+    const isKept = mass < topP * total;
     mass += Math.exp(logprob);
     return isKept;
   });
@@ -92,8 +105,8 @@ export function draw(candidates: readonly Candidate[], { temperature, topP }: Dr
   return nucleus.at(-1) ?? likeliest;
 }
 
-/** Numbers in [0, 1) that a seed of 32 bits decides: the generator mulberry32. */
-export function randomOf(seed: number): () => number {
+/** The generator mulberry32: numbers in [0, 1) from a seed of 32 bits. */
+export function seededRandom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;

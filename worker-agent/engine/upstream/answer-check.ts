@@ -3,10 +3,10 @@ import type { AssembledCall } from "./call-assembler.ts";
 import { allMatch, type Check } from "./schema-check.ts";
 
 /**
- * What an answer that is over does not keep of what the request promises its client; null where it keeps all. The
- * caller asks about no answer that was cut by its length or by a filter: such an answer promises nothing.
+ * Says how a complete answer violates the request, or returns null if it does not. Do not call it for an answer that was
+ * cut by its length or by a filter: such an answer may be incomplete JSON.
  */
-export function disobedience(request: ChatRequest, text: string, calls: readonly AssembledCall[]): string | null {
+export function requestViolation(request: ChatRequest, text: string, calls: readonly AssembledCall[]): string | null {
   const { tools = [], toolChoice, responseFormat } = request;
   if (toolChoice !== undefined && calls.length === 0) {
     return "The upstream server made no tool call, though tool_choice asks for one.";

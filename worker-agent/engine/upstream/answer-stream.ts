@@ -1,24 +1,24 @@
-import { isIdle, type Piece, readingOf } from "./answer-reader.ts";
+import { type AnswerPiece, isIdle, readAnswer } from "./answer-reader.ts";
 import type { Reply } from "./server-client.ts";
 
 /**
- * What may come without a word of the answer: pings, comments, results of filters. A server that sends only those would
- * keep a slot busy as long as the job may take, and this machine with it.
+ * The limit of bytes without any part of the answer: pings, comments, results of filters. Without it, a server that sends
+ * only these could occupy a slot for the whole time that a job may take.
  */
-const IDLE_BYTES = 4 * 1024 * 1024;
+const MAX_IDLE_BYTES = 4 * 1024 * 1024;
 
 export type StreamStep =
-  | { readonly type: "piece"; readonly piece: Piece }
+  | { readonly type: "piece"; readonly piece: AnswerPiece }
   | { readonly type: "error"; readonly error: unknown }
   | { readonly type: "unknown" }
   | { readonly type: "idle" }
-  /** The server said that the answer is over (`[DONE]`, or a whole answer); without it only the connection is. */
+  /** The server declared the end of the answer by `[DONE]` or by a complete answer, and did not just close. */
   | { readonly type: "done" };
 
-/** A server that does not stream answers in one piece; both end here. */
-export async function* stepsOf(reply: Exclude<Reply, { type: "refused" }>): AsyncGenerator<StreamStep> {
+/** Reads the steps of a streamed answer, or of the complete answer of a server that does not stream. */
+export async function* readSteps(reply: Exclude<Reply, { type: "refused" }>): AsyncGenerator<StreamStep> {
   if (reply.type === "json") {
-    const reading = readingOf(reply.value);
+    const reading = readAnswer(reply.value);
     yield reading.type === "nothing" ? { type: "unknown" } : reading;
     if (reading.type === "piece") yield { type: "done" };
     return;
@@ -27,7 +27,7 @@ export async function* stepsOf(reply: Exclude<Reply, { type: "refused" }>): Asyn
   for await (const part of reply.events) {
     if (part.type === "read") {
       idleBytes += part.bytes;
-      if (idleBytes > IDLE_BYTES) yield { type: "idle" };
+      if (idleBytes > MAX_IDLE_BYTES) yield { type: "idle" };
       continue;
     }
     const data = part.data.trim();
@@ -43,11 +43,11 @@ export async function* stepsOf(reply: Exclude<Reply, { type: "refused" }>): Asyn
   }
 }
 
-function readEvent(name: string, data: string): ReturnType<typeof readingOf> {
+function readEvent(name: string, data: string): ReturnType<typeof readAnswer> {
   const value = parsed(data);
-  // LiteLLM and Anthropic name the event; what stands in it need not be JSON.
-  if (name === "error" && readingOf(value).type !== "error") return { type: "error", error: value ?? data };
-  return value === undefined ? { type: "unknown" } : readingOf(value);
+  // LiteLLM and Anthropic name the event `error`. Its data need not be JSON.
+  if (name === "error" && readAnswer(value).type !== "error") return { type: "error", error: value ?? data };
+  return value === undefined ? { type: "unknown" } : readAnswer(value);
 }
 
 function parsed(text: string): unknown {

@@ -9,8 +9,8 @@ LOOPBACK.addSubnet("127.0.0.0", 8, "ipv4");
 LOOPBACK.addAddress("::1", "ipv6");
 
 /**
- * Where an OpenAI-compatible server is, without a slash at the end: `/v1` where the URL names no path. The prompts of
- * strangers and the key go there, so plain HTTP is for this machine itself, unless the owner insists.
+ * The base URL of an OpenAI-compatible server, without a slash at the end. The path is `/v1` if the URL has none. Clients'
+ * prompts and the key are sent there, so plain HTTP is allowed only to this machine, unless the owner allows it.
  */
 export function upstreamBase(given: string, allowInsecure: boolean): UpstreamUrl {
   const url = URL.canParse(given) ? new URL(given) : null;
@@ -18,15 +18,18 @@ export function upstreamBase(given: string, allowInsecure: boolean): UpstreamUrl
     return { ok: false, message: "Give --upstream-url the server's URL, such as http://127.0.0.1:8080/v1." };
   }
   if (url.username !== "" || url.password !== "") {
-    return { ok: false, message: "The upstream URL carries no user name or password: set LIGAND_UPSTREAM_KEY." };
+    return {
+      ok: false,
+      message: "The upstream URL must not contain a user name or password: set LIGAND_UPSTREAM_KEY instead.",
+    };
   }
   if (url.search !== "" || url.hash !== "") {
-    return { ok: false, message: "The upstream URL ends with its path: what comes after ? or # is not sent." };
+    return { ok: false, message: "The upstream URL must end with its path: remove everything after ? or #." };
   }
   if (url.protocol === "http:" && !isLoopback(url.hostname) && !allowInsecure) {
     return {
       ok: false,
-      message: `The way to ${url.host} is not encrypted. Use https://, or --upstream-insecure on a network you trust.`,
+      message: `The connection to ${url.host} is not encrypted. Use https://, or --upstream-insecure on a network you trust.`,
     };
   }
   const path = url.pathname.replace(/\/+$/, "");

@@ -1,7 +1,7 @@
 import { LIMITS } from "../../../schema/wire/limits.ts";
-import { type WholeCharacters, wholeCharacters } from "./surrogate-joiner.ts";
+import { type SurrogateJoiner, surrogateJoiner } from "./surrogate-joiner.ts";
 
-/** A call of a tool, or the next part of one, as one event of a server says it. */
+/** A tool call, or the next part of one, from one event of a server. */
 export interface CallPiece {
   readonly index: number | null;
   readonly id: string | null;
@@ -26,51 +26,51 @@ export interface AssembledCall {
 
 interface Call {
   readonly index: number | null;
-  /** The server's; a late one is kept, so that it names this call. */
+  /** The server's id. An id that arrives late is stored too, because later pieces may use it. */
   id: string | null;
   name: string;
   arguments: string;
-  readonly characters: WholeCharacters;
+  readonly characters: SurrogateJoiner;
   readonly scan: ObjectScan;
-  /** The last event that held a piece of it. */
+  /** The number of the last event with a piece of this call. */
   event: number;
-  /** How much of `arguments` is on its way, in how many pieces the rest came, and whether the call's head is. */
+  /** How much of `arguments` was sent, how many pieces the rest arrived in, and whether the call's name was sent. */
   sentChars: number;
   unsentPieces: number;
   isHeadSent: boolean;
 }
 
-/** What may still become nothing at all: servers write the arguments of a call without parameters as "" or null. */
+/** Text that may still turn out to be no arguments: servers send "" or null for a call without parameters. */
 const NO_ARGUMENTS = /^\s*(n(u(l(l\s*)?)?)?)?$/;
 
 /**
- * Puts the calls of an answer together from the pieces that a server sends, and says them one after the other, as a pool
- * wants them. Servers number the calls (OpenAI, vLLM), give all of them the index 0 (Ollama: ollama/ollama#15457), or
- * give no index (Gemini's OpenAI endpoint: open-webui/computer#224); pieces of several calls may be mixed. So a new id
- * begins a new call, and a piece without one goes by its index, else to the call before it.
+ * Assembles the tool calls of an answer from the pieces that a server sends, and emits them one after the other, as the
+ * worker protocol requires. Servers number the calls (OpenAI, vLLM), give all of them the index 0 (Ollama:
+ * ollama/ollama#15457), or give no index (Gemini's OpenAI endpoint: open-webui/computer#224), and may mix the pieces of
+ * several calls. So a new id begins a new call. A piece without an id belongs to the call with its index, or to the
+ * previous call.
  *
- * The first call that is not complete is said as it comes; what belongs to later ones is held back until then. Pure but
- * for `newId`.
+ * The first incomplete call is emitted as its pieces arrive. Pieces of later calls are held back until it is complete.
  */
 export class CallAssembler {
-  readonly #names: readonly string[];
-  readonly #most: number;
+  readonly #toolNames: readonly string[];
+  readonly #maxCalls: number;
   readonly #newId: () => string;
   readonly #calls: Call[] = [];
-  /** Of those that were said, for ids must differ. */
+  /** The ids of emitted calls, which must differ. */
   readonly #ids = new Set<string>();
   #event = 0;
-  /** The call that is being said. */
-  #at = 0;
+  /** The index of the call that is being emitted. */
+  #current = 0;
 
-  /** @param names of the tools that were offered */
-  constructor(names: readonly string[], most: number, newId: () => string) {
-    this.#names = names;
-    this.#most = most;
+  /** @param toolNames the names of the tools in the request */
+  constructor(toolNames: readonly string[], maxCalls: number, newId: () => string) {
+    this.#toolNames = toolNames;
+    this.#maxCalls = maxCalls;
     this.#newId = newId;
   }
 
-  get begun(): boolean {
+  get hasCalls(): boolean {
     return this.#calls.length > 0;
   }
 
@@ -78,46 +78,46 @@ export class CallAssembler {
     return this.#calls.map(({ name, arguments: text }) => ({ name, arguments: text }));
   }
 
-  /** The pieces of one event. */
+  /** Takes the pieces of one event. */
   push(pieces: readonly CallPiece[]): Assembled {
     if (pieces.length === 0) return { ok: true, events: [] };
     this.#event += 1;
     for (const piece of pieces) {
-      const problem = this.#take(piece);
+      const problem = this.#add(piece);
       if (problem !== null) return { ok: false, problem };
     }
-    return this.#say(false);
+    return this.#emit(false);
   }
 
-  /** Nothing more comes. @param cut the answer was too long: its last call may be half a one */
-  end(cut: boolean): Assembled {
-    const whole = this.#calls.filter(({ name }) => !cut || this.#names.includes(name));
-    this.#calls.splice(0, Infinity, ...whole);
+  /** The answer is over. @param isCut the answer was cut, so the last call may be incomplete */
+  end(isCut: boolean): Assembled {
+    const named = this.#calls.filter(({ name }) => !isCut || this.#toolNames.includes(name));
+    this.#calls.splice(0, Infinity, ...named);
     for (const call of this.#calls) {
-      if (this.#calls.indexOf(call) >= this.#at) call.arguments += call.characters.flush();
+      if (this.#calls.indexOf(call) >= this.#current) call.arguments += call.characters.flush();
       if (!NO_ARGUMENTS.test(call.arguments)) continue;
       call.arguments = "{}";
       call.unsentPieces = Math.max(1, call.unsentPieces);
     }
-    return this.#say(true);
+    return this.#emit(true);
   }
 
-  #take(piece: CallPiece): CallProblem | null {
+  #add(piece: CallPiece): CallProblem | null {
     const found = this.#find(piece);
-    const isNew = found === undefined || begins(found, piece, this.#event, this.#names);
+    const isNew = found === undefined || startsNewCall(found, piece, this.#event, this.#toolNames);
     if (isNew && piece.name === null && piece.id === null) return piece.arguments === "" ? null : "not-understood";
     const call = isNew ? this.#begin(piece) : found;
     if (call === undefined) return "too-many";
     call.id ??= piece.id;
     call.event = this.#event;
     if (!isNew && piece.name !== null && NO_ARGUMENTS.test(call.arguments)) {
-      call.name = joinedName(call.name, piece.name, this.#names);
+      call.name = joinedName(call.name, piece.name, this.#toolNames);
     }
-    // What no tool's name begins like will be none.
-    if (!isBegin(call.name, this.#names)) return "not-offered";
+    // A name that is no prefix of a tool's name cannot become one.
+    if (!isNamePrefix(call.name, this.#toolNames)) return "not-offered";
     if (piece.arguments === "") return null;
-    const isSaid = this.#calls.indexOf(call) < this.#at;
-    if (isSaid) return piece.arguments.trim() === "" ? null : "not-understood";
+    const isEmitted = this.#calls.indexOf(call) < this.#current;
+    if (isEmitted) return piece.arguments.trim() === "" ? null : "not-understood";
     const text = call.characters.push(piece.arguments);
     call.arguments += text;
     call.unsentPieces += 1;
@@ -129,31 +129,31 @@ export class CallAssembler {
     if (index === null) {
       if (id === null) return this.#calls.at(-1);
       const last = this.#calls.at(-1);
-      // An id that comes late, without a name, is that of the call before.
+      // An id that arrives late and without a name belongs to the previous call.
       return this.#calls.findLast((call) => call.id === id) ?? (name === null && last?.id === null ? last : undefined);
     }
-    const there = this.#calls.filter((call) => call.index === index);
-    const last = there.at(-1);
+    const sameIndex = this.#calls.filter((call) => call.index === index);
+    const last = sameIndex.at(-1);
     if (id === null) return last;
-    return there.findLast((call) => call.id === id) ?? (last?.id === null ? last : undefined);
+    return sameIndex.findLast((call) => call.id === id) ?? (last?.id === null ? last : undefined);
   }
 
   #begin({ index, id, name }: CallPiece): Call | undefined {
-    if (this.#calls.length >= this.#most) return undefined;
-    const reading = { characters: wholeCharacters(), scan: new ObjectScan() };
+    if (this.#calls.length >= this.#maxCalls) return undefined;
+    const reading = { characters: surrogateJoiner(), scan: new ObjectScan() };
     const unsent = { sentChars: 0, unsentPieces: 0, isHeadSent: false };
     const call: Call = { index, id, name: name ?? "", arguments: "", ...reading, event: this.#event, ...unsent };
     this.#calls.push(call);
     return call;
   }
 
-  #say(isOver: boolean): Assembled {
+  #emit(isOver: boolean): Assembled {
     const events: CallEvent[] = [];
-    for (let call = this.#calls[this.#at]; call !== undefined; call = this.#calls[this.#at]) {
-      // A call's name is whole once its arguments begin.
+    for (let call = this.#calls[this.#current]; call !== undefined; call = this.#calls[this.#current]) {
+      // The name of a call is complete when its arguments begin.
       if (!isOver && NO_ARGUMENTS.test(call.arguments)) break;
       if (!call.isHeadSent) {
-        if (!this.#names.includes(call.name)) {
+        if (!this.#toolNames.includes(call.name)) {
           return { ok: false, problem: call.name === "" ? "not-understood" : "not-offered" };
         }
         events.push({ type: "tool-call", id: this.#idOf(call), name: call.name, tokens: 1 });
@@ -165,46 +165,46 @@ export class CallAssembler {
       }
       call.sentChars = call.arguments.length;
       call.unsentPieces = 0;
-      const isFollowed = this.#calls.length > this.#at + 1;
+      const isFollowed = this.#calls.length > this.#current + 1;
       if (!isOver && !(isFollowed && call.scan.isComplete)) break;
-      this.#at += 1;
+      this.#current += 1;
     }
     return { ok: true, events };
   }
 
   #idOf({ id }: Call): string {
     const usable = id !== null && id.length <= LIMITS.toolCallIdChars && !this.#ids.has(id.toWellFormed());
-    const said = usable ? id.toWellFormed() : this.#newId();
-    this.#ids.add(said);
-    return said;
+    const unique = usable ? id.toWellFormed() : this.#newId();
+    this.#ids.add(unique);
+    return unique;
   }
 }
 
-/** Pure: whether a piece that looks like the next one of `call` begins another. */
-function begins(
+/** Whether a piece that could continue `call` begins a new call. */
+function startsNewCall(
   call: Call,
   { id, name, arguments: text }: CallPiece,
   event: number,
   names: readonly string[],
 ): boolean {
   if (name === null) return false;
-  // No server puts two pieces of one call into one event.
+  // Servers do not put two pieces of one call into one event.
   if (call.event === event) return true;
-  // A server without ids of its own may repeat one: two whole objects are two calls.
+  // A server without real ids may repeat an id. Two complete objects are two calls.
   if (call.scan.isComplete && /^\s*\{/.test(text)) return true;
   if (id !== null && id === call.id) return false;
   if (!NO_ARGUMENTS.test(call.arguments)) return name !== call.name;
-  return !name.startsWith(call.name) && !isBegin(call.name + name, names);
+  return !name.startsWith(call.name) && !isNamePrefix(call.name + name, names);
 }
 
-/** Pure: a name that comes in pieces, or is said again as far as it has come. */
+/** Joins a name that arrives in pieces. Some servers repeat the name so far with each piece. */
 function joinedName(before: string, piece: string, names: readonly string[]): string {
-  return isBegin(before + piece, names) || !piece.startsWith(before) ? before + piece : piece;
+  return isNamePrefix(before + piece, names) || !piece.startsWith(before) ? before + piece : piece;
 }
 
-const isBegin = (text: string, names: readonly string[]) => names.some((name) => name.startsWith(text));
+const isNamePrefix = (text: string, names: readonly string[]) => names.some((name) => name.startsWith(text));
 
-/** Where a JSON object ends, as its text comes; whether it is one, `JSON.parse` says. */
+/** Finds the end of a JSON object as its text arrives. It does not check that the text is valid JSON. */
 class ObjectScan {
   #depth = 0;
   #inString = false;

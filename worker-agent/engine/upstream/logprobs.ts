@@ -3,18 +3,18 @@ import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { TokenLogprob } from "../../../schema/wire/worker-frames.ts";
 
 const alternative = z.object({ token: z.string(), logprob: z.number() });
-/** Of a chat. */
+/** The form in chat answers. */
 const content = z.object({
   content: z.array(alternative.extend({ top_logprobs: z.array(alternative).nullish().catch(null) })),
 });
-/** Of a completion: lists side by side. */
+/** The form in completion answers: parallel lists. */
 const legacy = z.object({
   tokens: z.array(z.string()),
   token_logprobs: z.array(z.number().nullable()),
   top_logprobs: z.array(z.record(z.string(), z.number()).nullable()).nullish().catch(null),
 });
 
-/** Pure: the log probabilities of one event in either of OpenAI's shapes; none where a server says another thing. */
+/** Reads the log probabilities of one event in either of OpenAI's forms. Returns none for any other value. */
 export function upstreamLogprobs(value: unknown): TokenLogprob[] {
   const chat = content.safeParse(value);
   if (chat.success) {
@@ -34,36 +34,36 @@ export function upstreamLogprobs(value: unknown): TokenLogprob[] {
   }));
 }
 
-/** A float may round to above zero, and some servers say minus infinity as the least of floats. */
+/** Rounding can produce a number above zero. */
 function bounded({ token, logprob }: z.infer<typeof alternative>) {
   return { token: token.slice(0, LIMITS.logprobTokenChars), logprob: Math.min(0, logprob) };
 }
 
-/** Keeps log probabilities until the text of their tokens goes out, so that none is told of what a stop sequence cut. */
+/** Holds log probabilities until the text of their tokens is sent, so that none is sent for text that a stop sequence cut. */
 export class LogprobQueue {
-  readonly #most: number | undefined;
+  readonly #topCount: number | undefined;
   readonly #waiting: TokenLogprob[] = [];
   #textChars = 0;
   #tokenChars = 0;
-  #heard = false;
+  #hasReceived = false;
 
-  /** @param most of the likeliest tokens beside each; undefined: nobody asks */
-  constructor(most: number | undefined) {
-    this.#most = most;
+  /** @param topCount the number of likeliest tokens for each token; undefined if the request asks for none */
+  constructor(topCount: number | undefined) {
+    this.#topCount = topCount;
   }
 
-  /** Whether the request asks, and the server has told none. */
+  /** Whether the request asks for log probabilities and the server has sent none. */
   get isMissing(): boolean {
-    return this.#most !== undefined && !this.#heard;
+    return this.#topCount !== undefined && !this.#hasReceived;
   }
 
   push(logprobs: readonly TokenLogprob[]): void {
-    if (this.#most === undefined || logprobs.length === 0) return;
-    this.#heard = true;
-    this.#waiting.push(...logprobs.map((one) => ({ ...one, top: one.top.slice(0, this.#most) })));
+    if (this.#topCount === undefined || logprobs.length === 0) return;
+    this.#hasReceived = true;
+    this.#waiting.push(...logprobs.map((one) => ({ ...one, top: one.top.slice(0, this.#topCount) })));
   }
 
-  /** Those whose text has gone out with this. */
+  /** Takes the log probabilities of tokens whose text has been sent, including `text`. */
   takeFor(text: string): TokenLogprob[] {
     this.#textChars += text.length;
     const taken: TokenLogprob[] = [];

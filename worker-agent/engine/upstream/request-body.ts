@@ -3,14 +3,14 @@ import type { Failure } from "./failure-rules.ts";
 
 type Chat = Extract<GenerationJob, { kind: "chat" }>["request"];
 
-/** Pure: a job as the OpenAI API asks it, without the fields that this server turned out not to know. */
+/** The body of an OpenAI API request for a job, without the fields that this server has refused. */
 export function generationBody(
   { kind, request }: GenerationJob,
   model: string,
-  withoutFields: ReadonlySet<Failure["unknownField"]>,
+  unsupportedFields: ReadonlySet<Failure["unsupportedField"]>,
 ): object {
   const { maxTokens, temperature, topP, seed, stop, topLogprobs: top } = request;
-  const maxTokensField = withoutFields.has("max_tokens") ? "max_completion_tokens" : "max_tokens";
+  const maxTokensField = unsupportedFields.has("max_tokens") ? "max_completion_tokens" : "max_tokens";
   return {
     model,
     ...(kind === "chat" ? chatFields(request) : { prompt: request.prompt }),
@@ -21,7 +21,7 @@ export function generationBody(
     ...(seed === undefined ? {} : { seed }),
     ...(stop === undefined || stop.length === 0 ? {} : { stop }),
     stream: true,
-    ...(withoutFields.has("stream_options") ? {} : { stream_options: { include_usage: true } }),
+    ...(unsupportedFields.has("stream_options") ? {} : { stream_options: { include_usage: true } }),
   };
 }
 
@@ -32,28 +32,29 @@ export function embeddingBody({ request }: EmbeddingJob, model: string): object 
 
 function chatFields({ messages, responseFormat, tools, toolChoice, parallelToolCalls }: Chat): object {
   return {
-    messages: messages.map(message),
-    ...(responseFormat === undefined ? {} : { response_format: format(responseFormat) }),
+    messages: messages.map(messageFields),
+    ...(responseFormat === undefined ? {} : { response_format: formatFields(responseFormat) }),
     ...(tools === undefined ? {} : { tools: tools.map((tool) => ({ type: "function", function: tool })) }),
-    ...(toolChoice === undefined ? {} : { tool_choice: choice(toolChoice) }),
+    ...(toolChoice === undefined ? {} : { tool_choice: choiceFields(toolChoice) }),
     ...(parallelToolCalls === undefined ? {} : { parallel_tool_calls: parallelToolCalls }),
   };
 }
 
-function message(one: Chat["messages"][number]): object {
-  if (one.role === "tool") return { role: "tool", content: one.content, tool_call_id: one.toolCallId };
-  if (one.role !== "assistant" || one.toolCalls === undefined) return { role: one.role, content: one.content };
-  const tool_calls = one.toolCalls.map(({ id, ...call }) => ({ id, type: "function", function: call }));
-  return { role: "assistant", content: one.content === "" ? null : one.content, tool_calls };
+function messageFields(message: Chat["messages"][number]): object {
+  if (message.role === "tool") return { role: "tool", content: message.content, tool_call_id: message.toolCallId };
+  if (message.role !== "assistant" || message.toolCalls === undefined)
+    return { role: message.role, content: message.content };
+  const tool_calls = message.toolCalls.map(({ id, ...call }) => ({ id, type: "function", function: call }));
+  return { role: "assistant", content: message.content === "" ? null : message.content, tool_calls };
 }
 
-function format(wanted: NonNullable<Chat["responseFormat"]>): object {
-  if (wanted.type === "json_object") return wanted;
-  const { name = "answer", description, strict, schema } = wanted;
-  const said = { ...(description !== undefined && { description }), ...(strict !== undefined && { strict }) };
-  return { type: "json_schema", json_schema: { name, ...said, schema } };
+function formatFields(responseFormat: NonNullable<Chat["responseFormat"]>): object {
+  if (responseFormat.type === "json_object") return responseFormat;
+  const { name = "answer", description, strict, schema } = responseFormat;
+  const labels = { ...(description !== undefined && { description }), ...(strict !== undefined && { strict }) };
+  return { type: "json_schema", json_schema: { name, ...labels, schema } };
 }
 
-function choice(wanted: NonNullable<Chat["toolChoice"]>): unknown {
-  return wanted === "required" ? wanted : { type: "function", function: { name: wanted.name } };
+function choiceFields(toolChoice: NonNullable<Chat["toolChoice"]>): unknown {
+  return toolChoice === "required" ? toolChoice : { type: "function", function: { name: toolChoice.name } };
 }

@@ -1,32 +1,32 @@
 import { deepCompareStrict, dereference, type Schema, type SchemaDraft, validate } from "@cfworker/json-schema";
 import * as z from "zod";
 import { STRING_FORMATS } from "../../../schema/wire/string-formats.ts";
-import { withinTime } from "./time-limit.ts";
+import { runWithTimeLimit } from "./time-limit.ts";
 
-/** Regular expressions, and alternatives that refer to themselves, can take longer than the universe lasts. */
-const MOST_MS = 500;
+/** Some regular expressions and recursive alternatives take practically forever. */
+const LIMIT_MS = 500;
 
-/** A value that another server made, and the client's schema for it. */
+/** A value that another server generated, and the client's schema for it. */
 export type Check = readonly [value: unknown, schema: object];
 
 /**
- * Whether all values validate against their schemas, by JSON Schema's own rules. A value is refused only where its
- * schema refuses it: what cannot be told here, or not in `MOST_MS` for all together, counts as valid.
+ * Whether all values validate against their schemas, by the rules of JSON Schema. If the check is not possible, or takes
+ * longer than `LIMIT_MS` for all values together, the values count as valid.
  *
- * @param strict whether `format` is checked, too; by JSON Schema 2020-12 it only describes
+ * @param strict whether to check `format` too; in JSON Schema 2020-12 it is only an annotation
  */
 export function allMatch(checks: readonly Check[], { strict }: { readonly strict: boolean }): boolean {
-  return withinTime(MOST_MS, () => checks.every((check) => matches(check, strict))) ?? true;
+  return runWithTimeLimit(LIMIT_MS, () => checks.every((check) => matches(check, strict))) ?? true;
 }
 
 function matches([value, schema]: Check, strict: boolean): boolean {
   try {
-    // The library writes into the schema that it reads.
+    // The library modifies the schema that it reads.
     const root: Schema = structuredClone(schema);
     const lookup = dereference(root);
     const nodes = Object.values(lookup).filter((node): node is Schema => typeof node === "object");
     const draft = draftOf(root.$schema, nodes);
-    if (draft === null || !nodes.every((node) => understood.safeParse(node).success)) return true;
+    if (draft === null || !nodes.every((node) => supportedKeywords.safeParse(node).success)) return true;
     for (const node of nodes) {
       if (!strict || !STRING_FORMATS.some((known) => known === node.format)) delete node.format;
       keepMessagesShort(node);
@@ -34,12 +34,12 @@ function matches([value, schema]: Check, strict: boolean): boolean {
     }
     return validate(value, root, draft, lookup).valid;
   } catch {
-    // A reference that leads nowhere, a malformed expression, or no stack left for what is nested too deep.
+    // A reference without a target, a malformed regular expression, or nesting that overflows the stack.
     return true;
   }
 }
 
-/** Null where the schema names a dialect that is not known here. */
+/** Null if the schema names an unknown dialect. */
 function draftOf(dialect: unknown, nodes: readonly Schema[]): SchemaDraft | null {
   const [, name = ""] = /^https?:\/\/json-schema\.org\/draft[-/]([\d-]+)\/schema#?$/.exec(String(dialect)) ?? [];
   const draft = dialect === undefined ? "2020-12" : DRAFTS.get(name);
@@ -60,7 +60,7 @@ function hasBooleanBound({ exclusiveMinimum, exclusiveMaximum }: Schema): boolea
   return typeof exclusiveMinimum === "boolean" || typeof exclusiveMaximum === "boolean";
 }
 
-/** OpenAPI 3.0's `nullable`. The parts of the schema stay the same objects, because references look them up. */
+/** Implements OpenAPI 3.0's `nullable`. Keeps the node object itself, because references point to it. */
 function allowNull(node: Schema): void {
   const rest: Schema = Object.create(null, Object.getOwnPropertyDescriptors(node));
   for (const key of Object.keys(node)) delete node[key];
@@ -70,7 +70,7 @@ function allowNull(node: Schema): void {
 const count = z.int().nonnegative().optional();
 const bound = z.union([z.number(), z.boolean()]).optional();
 const typeName = z.enum(["string", "number", "integer", "boolean", "null", "object", "array"]);
-/** The library repeats a node's constants in each of its many messages, which nobody reads and which fill the memory. */
+/** The library repeats a node's constants in each of its many error messages. This empties them, to save memory. */
 function keepMessagesShort(node: Schema): void {
   const { const: only, enum: values = [only] } = node;
   if (only !== undefined) node.enum = values.filter((value) => deepCompareStrict(value, only));
@@ -79,8 +79,8 @@ function keepMessagesShort(node: Schema): void {
 }
 
 const list = z.array(z.unknown()).optional();
-/** The keywords as JSON Schema has them. The library does not look, and would refuse values for a malformed one. */
-const understood = z.looseObject({
+/** The types of keywords in JSON Schema. The library does not check them and would refuse values for a malformed keyword. */
+const supportedKeywords = z.looseObject({
   type: z.union([typeName, z.array(typeName)]).optional(),
   enum: list,
   required: z.array(z.string()).optional(),
@@ -90,6 +90,6 @@ const understood = z.looseObject({
   ...{ minProperties: count, maxProperties: count, uniqueItems: z.boolean().optional() },
   ...{ minimum: z.number().optional(), maximum: z.number().optional(), multipleOf: z.number().positive().optional() },
   ...{ exclusiveMinimum: bound, exclusiveMaximum: bound },
-  // The library does not follow these two as they are meant.
+  // The library does not implement these two correctly.
   ...{ $dynamicRef: z.never().optional(), $recursiveRef: z.never().optional() },
 });

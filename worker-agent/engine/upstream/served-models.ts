@@ -1,29 +1,29 @@
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { JobKind } from "../../../schema/wire/worker-frames.ts";
 import type { ModelOffer } from "../engine.ts";
-import { type ListedModel, listedModels } from "./answer-reader.ts";
-import { cleaned, type Failure, failureOf } from "./failure-rules.ts";
+import { type Failure, failureOf, sanitizedText } from "./failure-rules.ts";
+import { type ListedModel, readModelList } from "./model-list-reader.ts";
 import { ask, type UpstreamServer, UpstreamUnreachable } from "./server-client.ts";
 
 const DEFAULTS = Object.freeze({ slots: 4, contextTokens: 8_192 } as const);
 const DEFAULT_KINDS: readonly JobKind[] = ["chat", "completion"];
-/** How long the list of models may take: a worker that starts says soon what is wrong. */
+/** The time limit for the list of models. It is short, so that a starting worker reports a problem soon. */
 const LIST_SILENCE_MS = 15_000;
 
 export interface UpstreamModel {
-  /** What the server calls it. */
+  /** The server's name of the model. */
   readonly id: string;
   readonly offer: ModelOffer;
-  /** Fields that this server turned out not to know. */
-  readonly withoutFields: Set<NonNullable<Failure["unknownField"]>>;
+  /** Request fields that the server has refused for this model. */
+  readonly unsupportedFields: Set<NonNullable<Failure["unsupportedField"]>>;
 }
 
-export interface WantedModels {
-  /** `NAME`, or `NAME=THE SERVER'S NAME`; none: whatever the server lists. */
+export interface ModelSelection {
+  /** Each `NAME`, or `NAME=THE SERVER'S NAME`. If empty, all models that the server lists. */
   readonly models: readonly string[];
   /** Of each model. */
   readonly slots?: number;
-  /** Where the server does not say. */
+  /** For models whose context the server does not report. */
   readonly contextTokens?: number;
   readonly kinds?: readonly JobKind[];
   readonly onWarning: (message: string) => void;
@@ -34,53 +34,53 @@ export type FoundModels =
   | { readonly ok: true; readonly models: readonly UpstreamModel[] }
   | { readonly ok: false; readonly message: string };
 
-/** Looks what the server has. What can go wrong is an answer that says what to do. */
-export async function findModels(server: UpstreamServer, wanted: WantedModels): Promise<FoundModels> {
-  const { onWarning } = wanted;
-  const asked = wanted.models.map(namedModel);
-  const listed = await list({ ...server, silenceMs: Math.min(server.silenceMs, LIST_SILENCE_MS) }, wanted.signal);
+/** Asks the server for its models. A failure has a message that says what to do. */
+export async function findModels(server: UpstreamServer, selection: ModelSelection): Promise<FoundModels> {
+  const { onWarning } = selection;
+  const named = selection.models.map(namedModel);
+  const listed = await list({ ...server, silenceMs: Math.min(server.silenceMs, LIST_SILENCE_MS) }, selection.signal);
   if (!listed.ok) {
-    if (asked.length === 0) {
+    if (named.length === 0) {
       return { ok: false, message: `${listed.message} Or name a model with --upstream-model.` };
     }
-    onWarning(`${listed.message} Serving ${asked.map(({ name }) => name).join(", ")} as you said.`);
+    onWarning(`${listed.message} Serving ${named.map(({ name }) => name).join(", ")} as configured.`);
   }
   const known: readonly ListedModel[] = listed.ok ? listed.models : [];
   const chosen =
-    asked.length > 0
-      ? asked
+    named.length > 0
+      ? named
       : known.map(({ id }) => ({ name: publicName(id), id })).filter(({ name }) => nameFits(name));
-  const problem = problemWith(chosen.map(({ name }) => name));
+  const problem = selectionProblem(chosen.map(({ name }) => name));
   if (problem !== null) return { ok: false, message: problem };
   if (listed.ok) {
     for (const { id } of chosen.filter((one) => !known.some((it) => it.id === one.id))) {
       const has = known.slice(0, 5).map((it) => it.id);
       const message = `The upstream server does not list ${id}; it lists ${has.join(", ") || "nothing"}.`;
-      onWarning(cleaned(message, [server.key ?? ""]));
+      onWarning(sanitizedText(message, [server.key ?? ""]));
     }
   }
   const models = chosen.map(({ name, id }): UpstreamModel => {
     const contextTokens =
-      wanted.contextTokens ?? known.find((it) => it.id === id)?.contextTokens ?? DEFAULTS.contextTokens;
-    const kinds = wanted.kinds ?? DEFAULT_KINDS;
-    const offer = { name, sha256: null, slots: wanted.slots ?? DEFAULTS.slots, contextTokens, kinds };
-    return { id, offer, withoutFields: new Set() };
+      selection.contextTokens ?? known.find((it) => it.id === id)?.contextTokens ?? DEFAULTS.contextTokens;
+    const kinds = selection.kinds ?? DEFAULT_KINDS;
+    const offer = { name, sha256: null, slots: selection.slots ?? DEFAULTS.slots, contextTokens, kinds };
+    return { id, offer, unsupportedFields: new Set() };
   });
   return { ok: true, models };
 }
 
-function problemWith(names: readonly string[]): string | null {
+function selectionProblem(names: readonly string[]): string | null {
   if (names.length === 0) {
     return "The upstream server lists no model. Load one there, or give --upstream-model NAME.";
   }
-  const twice = names.find((name, at) => names.indexOf(name) !== at);
-  if (twice !== undefined) {
-    return `Two models are called ${twice}: give each a name with --upstream-model NAME=THEIRS.`;
+  const duplicate = names.find((name, at) => names.indexOf(name) !== at);
+  if (duplicate !== undefined) {
+    return `Two models are called ${duplicate}: give each a name with --upstream-model NAME=THEIRS.`;
   }
   if (!names.every(nameFits)) return `A model's name has 1 to ${LIMITS.modelNameChars} characters.`;
   if (names.length <= LIMITS.modelsPerWorker) return null;
   const some = names.slice(0, 3).join(", ");
-  return `The upstream server has ${names.length} models (${some}, …), a worker offers ${LIMITS.modelsPerWorker} at most: choose with --upstream-model NAME.`;
+  return `The upstream server has ${names.length} models (${some}, …), a worker offers at most ${LIMITS.modelsPerWorker}: choose with --upstream-model NAME.`;
 }
 
 type Listed = { readonly ok: true; readonly models: ListedModel[] } | { readonly ok: false; readonly message: string };
@@ -90,10 +90,10 @@ async function list(server: UpstreamServer, signal: AbortSignal = new AbortContr
   try {
     const reply = await ask(server, "/models", null, signal);
     if (reply.type === "refused") {
-      const { forOwner, message } = failureOf(reply, [server.key ?? ""], Date.now());
-      return { ok: false, message: `${forOwner ?? message} (${where})` };
+      const { ownerMessage, message } = failureOf(reply, [server.key ?? ""], Date.now());
+      return { ok: false, message: `${ownerMessage ?? message} (${where})` };
     }
-    const models = reply.type === "json" ? listedModels(reply.value) : null;
+    const models = reply.type === "json" ? readModelList(reply.value) : null;
     if (models !== null) return { ok: true, models };
     return {
       ok: false,
@@ -110,7 +110,7 @@ function namedModel(given: string): { name: string; id: string } {
   return at <= 0 ? { name: given, id: given } : { name: given.slice(0, at), id: given.slice(at + 1) };
 }
 
-/** Some servers call a model by its file's path, which is nobody else's business. */
+/** Some servers name a model by the path of its file, which must not become public. */
 function publicName(id: string): string {
   return /^([A-Za-z]:)?[\\/]|\.gguf$/i.test(id) ? (id.split(/[\\/]/).at(-1) ?? id).replace(/\.gguf$/i, "") : id;
 }

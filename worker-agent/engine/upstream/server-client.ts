@@ -1,16 +1,16 @@
 import { createParser } from "eventsource-parser";
 import { networkReason } from "../../network-error.ts";
 
-/** An OpenAI-compatible server, as its worker's owner described it. */
+/** An OpenAI-compatible server, as the worker's owner configured it. */
 export interface UpstreamServer {
-  /** Without a slash at the end, `/v1` included. */
+  /** With the path (usually `/v1`), without a slash at the end. */
   readonly base: string;
   readonly key: string | null;
-  /** A server that says nothing for this long is given up. */
+  /** The worker gives up on a server that sends nothing for this time. */
   readonly silenceMs: number;
 }
 
-/** What is read of an answer at most; a token takes a few hundred bytes of stream, most of them the envelope. */
+/** The limits of what is read. A token needs a few hundred bytes of a stream, most of them for the envelope. */
 const LIMIT_BYTES = Object.freeze({
   refusal: 16 * 1024,
   json: 64 * 1024 * 1024,
@@ -23,14 +23,14 @@ export type Reply =
   | { readonly type: "json"; readonly value: unknown }
   | { readonly type: "events"; readonly events: AsyncIterable<StreamPart> };
 
-/** What a stream brought: first how much was read, then each event that is complete with it. */
+/** First the number of bytes that were read, then each event that they complete. */
 export type StreamPart =
   | { readonly type: "read"; readonly bytes: number }
   | { readonly type: "event"; readonly name: string; readonly data: string };
 
-/** Why no answer came, or not a whole one. */
+/** There is no answer, or no complete one. */
 export class UpstreamUnreachable extends Error {
-  /** True when it had been waited for in vain; false when the connection was refused or cut. */
+  /** True if the server sent nothing for too long. False if the connection was refused or cut. */
   readonly silent: boolean;
 
   constructor(message: string, silent: boolean) {
@@ -40,8 +40,9 @@ export class UpstreamUnreachable extends Error {
 }
 
 /**
- * Asks the server. Every read is bounded in bytes and in silence; redirects are not followed, for they would take the
- * prompt and the key elsewhere. Throws `UpstreamUnreachable`; after an abort whatever it throws means nothing.
+ * Sends a request to the server. Each read is limited in bytes and in time without data. Redirects are not followed,
+ * because they would send the prompt and the key to another address. Throws `UpstreamUnreachable`; after an abort the
+ * caller ignores what this function throws.
  */
 export async function ask(
   server: UpstreamServer,
@@ -79,7 +80,7 @@ export async function ask(
   }
 }
 
-/** Aborts what it watches when that stays silent too long, and says so. */
+/** Aborts a request when the server sends nothing for too long, and makes that the error. */
 class SilenceWatch {
   readonly signal: AbortSignal;
   readonly #silent = new AbortController();
@@ -107,7 +108,7 @@ class SilenceWatch {
     }
   }
 
-  /** Ends the connection too, if something of it is left. */
+  /** Also closes the connection if it is still open. */
   end(): void {
     clearTimeout(this.#timer);
     this.#silent.abort();
@@ -134,12 +135,12 @@ async function* chunksOf(
 }
 
 async function textOf(response: Response, limitBytes: number, watch: SilenceWatch): Promise<string> {
-  let whole = "";
-  for await (const { text } of chunksOf(response, limitBytes, watch)) whole += text;
-  return whole;
+  let complete = "";
+  for await (const { text } of chunksOf(response, limitBytes, watch)) complete += text;
+  return complete;
 }
 
-/** The server-sent events. Ends the connection when it is left. */
+/** Reads server-sent events. Closes the connection when the consumer leaves the loop. */
 async function* eventsOf(response: Response, watch: SilenceWatch): AsyncGenerator<StreamPart> {
   try {
     const ready: StreamPart[] = [];
@@ -157,7 +158,7 @@ async function* eventsOf(response: Response, watch: SilenceWatch): AsyncGenerato
       yield* ready.splice(0);
       if (tooLarge) throw new UpstreamUnreachable("The upstream server sent too large an event.", false);
     }
-    // Some servers end without the blank line that completes an event.
+    // Some servers omit the blank line after the last event.
     parser.feed("\n\n");
     yield* ready;
   } finally {

@@ -1,10 +1,12 @@
-export interface WholeCharacters {
+export interface SurrogateJoiner {
   push(text: string): string;
   flush(): string;
 }
 
-/** Joins the halves of a character that a server put into two events; half a character without its other is U+FFFD. */
-export function wholeCharacters(): WholeCharacters {
+/**
+ * Joins the two halves of a character that a server split over two events. A half without its other half becomes U+FFFD.
+ */
+export function surrogateJoiner(): SurrogateJoiner {
   let half = "";
   return {
     push(text) {

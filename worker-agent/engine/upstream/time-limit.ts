@@ -4,10 +4,10 @@ const context = createContext({ work: () => {} });
 const script = new Script("work()");
 
 /**
- * Runs `work`, and ends it after `ms` wherever it is, also inside a regular expression. Null where it was ended or
- * threw. Nothing else runs in this process meanwhile.
+ * Runs `work` and stops it after `ms`, even inside a regular expression. Returns null if it was stopped or if it threw.
+ * It blocks the process while it runs.
  */
-export function withinTime<T>(ms: number, work: () => T): T | null {
+export function runWithTimeLimit<T>(ms: number, work: () => T): T | null {
   let result: T | null = null;
   context.work = () => {
     result = work();
@@ -18,7 +18,7 @@ export function withinTime<T>(ms: number, work: () => T): T | null {
   } catch {
     return null;
   } finally {
-    // What the work holds on to may be large.
+    // The closure may hold a large amount of memory.
     context.work = () => {};
   }
 }

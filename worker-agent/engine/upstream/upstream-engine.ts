@@ -10,23 +10,23 @@ import type {
   GenerationJob,
   ModelOffer,
 } from "../engine.ts";
-import { embeddedIn } from "./answer-reader.ts";
-import { stepsOf } from "./answer-stream.ts";
-import { type Failure, failureInStream, failureOf, NOT_UNDERSTOOD, tooLongVectors } from "./failure-rules.ts";
+import { readSteps } from "./answer-stream.ts";
+import { readEmbeddings } from "./embeddings-reader.ts";
+import { type Failure, failureInStream, failureOf, NOT_UNDERSTOOD, vectorsTooLong } from "./failure-rules.ts";
 import { embeddingBody, generationBody } from "./request-body.ts";
-import { findModels, type UpstreamModel, type WantedModels } from "./served-models.ts";
+import { findModels, type ModelSelection, type UpstreamModel } from "./served-models.ts";
 import { ask, type Reply, type UpstreamServer, UpstreamUnreachable } from "./server-client.ts";
 import { type Step, UpstreamGeneration } from "./upstream-generation.ts";
 import { boundedPromptTokens, boundedUsage } from "./usage-rules.ts";
 
-const SILENCE_MS = 120_000;
+const DEFAULT_SILENCE_MS = 120_000;
 
-export interface UpstreamOptions extends WantedModels {
-  /** As `upstreamBase` gives it. */
+export interface UpstreamOptions extends ModelSelection {
+  /** The result of `upstreamBase`. */
   readonly base: string;
-  /** From the environment; it is sent to the server and never told to anybody else. */
+  /** From the environment. It is sent only to the server. */
   readonly key: string | null;
-  /** A server that says nothing for this long is given up; below Node's own 300 s. */
+  /** The engine gives up on a server that sends nothing for this time. Node's own limit is 300 s. */
   readonly silenceMs?: number;
   readonly meter: EngineMeter;
   readonly nowMs?: () => number;
@@ -37,15 +37,16 @@ export type OpenedUpstream =
   | { readonly ok: false; readonly message: string };
 
 export async function openUpstream(options: UpstreamOptions): Promise<OpenedUpstream> {
-  const { base, key, silenceMs = SILENCE_MS } = options;
+  const { base, key, silenceMs = DEFAULT_SILENCE_MS } = options;
   const server: UpstreamServer = { base, key, silenceMs };
   const found = await findModels(server, options);
   return found.ok ? { ok: true, engine: new UpstreamEngine(server, found.models, options) } : found;
 }
 
 /**
- * Another server's models. Whatever the client asked for, the server is asked for a stream: silence, aborts and limits
- * are then seen while it answers. The server counts the tokens; where it does not, events are counted.
+ * Serves the models of another server (docs/spec/engines.md#upstream-servers). It always requests a stream, so that
+ * silence, aborts and limits are noticed during the answer. The server counts the tokens; if it does not, the engine
+ * counts events.
  */
 export class UpstreamEngine implements Engine {
   readonly kind = "upstream";
@@ -55,9 +56,9 @@ export class UpstreamEngine implements Engine {
   readonly #onWarning: (message: string) => void;
   readonly #nowMs: () => number;
   readonly #closing = new AbortController();
-  /** On the clock that nobody sets. A server that asked for a pause gets it, and clients are told of it at once. */
+  /** In monotonic time. Until then jobs fail immediately, because the server asked for a pause. */
   #pausedUntilMs = 0;
-  #warned = "";
+  #lastWarning = "";
 
   constructor(server: UpstreamServer, models: readonly UpstreamModel[], options: UpstreamOptions) {
     this.#server = server;
@@ -73,6 +74,11 @@ export class UpstreamEngine implements Engine {
 
   generate(job: GenerationJob, aborted: AbortSignal): AsyncGenerator<GenerationEvent, void, undefined> {
     return this.#serve<GenerationEvent>(job.model, aborted, async function* (this: UpstreamEngine, model, signal) {
+      const unsupported = unsupportedMember(job);
+      if (unsupported !== null) {
+        yield unsupported;
+        return;
+      }
       const path = job.kind === "chat" ? "/chat/completions" : "/completions";
       const reply = await this.#ask(path, model, (without) => generationBody(job, model.id, without), signal);
       if ("failure" in reply) yield this.#failed(reply.failure);
@@ -88,14 +94,14 @@ export class UpstreamEngine implements Engine {
         return;
       }
       const { input, dimensions } = job.request;
-      const embedded = reply.type === "json" ? embeddedIn(reply.value, input.length) : null;
+      const embedded = reply.type === "json" ? readEmbeddings(reply.value, input.length) : null;
       if (embedded === null) {
         yield this.#failed(NOT_UNDERSTOOD);
         return;
       }
       const longest = embedded.vectors[0]?.length ?? 0;
       if (longest > LIMITS.embeddingDimensions) {
-        yield this.#failed(tooLongVectors(longest));
+        yield this.#failed(vectorsTooLong(longest));
         return;
       }
       if (dimensions !== undefined && embedded.vectors.some(({ length }) => length !== dimensions)) {
@@ -106,8 +112,12 @@ export class UpstreamEngine implements Engine {
       const promptTokens = boundedPromptTokens(embedded.promptTokens, jsonBytes(job.request));
       this.#meter.promptEvaluated(promptTokens);
       yield { type: "accepted", promptTokens };
-      for (const vector of embedded.vectors) yield { type: "vector", vector };
-      this.#warned = "";
+      for (const vector of embedded.vectors) {
+        if (signal.aborted) return;
+        yield { type: "vector", vector };
+      }
+      if (signal.aborted) return;
+      this.#lastWarning = "";
       yield { type: "end", promptTokens };
     });
   }
@@ -147,19 +157,19 @@ export class UpstreamEngine implements Engine {
     }
   }
 
-  /** Servers differ in two fields; what one does not take is asked once more without, and remembered. */
+  /** If the server refuses one of two optional fields, repeats the request without it and remembers that. */
   async #ask(
     path: string,
-    { withoutFields }: UpstreamModel,
-    body: (withoutFields: UpstreamModel["withoutFields"]) => object,
+    { unsupportedFields }: UpstreamModel,
+    body: (unsupportedFields: UpstreamModel["unsupportedFields"]) => object,
     signal: AbortSignal,
   ): Promise<Exclude<Reply, { type: "refused" }> | { failure: Failure }> {
     for (;;) {
-      const reply = await ask(this.#server, path, body(withoutFields), signal);
+      const reply = await ask(this.#server, path, body(unsupportedFields), signal);
       if (reply.type !== "refused") return reply;
       const failure = failureOf(reply, this.#secrets(), this.#nowMs());
-      if (failure.unknownField === null || withoutFields.has(failure.unknownField)) return { failure };
-      withoutFields.add(failure.unknownField);
+      if (failure.unsupportedField === null || unsupportedFields.has(failure.unsupportedField)) return { failure };
+      unsupportedFields.add(failure.unsupportedField);
     }
   }
 
@@ -173,15 +183,15 @@ export class UpstreamEngine implements Engine {
     let isBegun = false;
     let isDone = false;
     let step: Step = { events: [], ending: null };
-    // Leaving this loop ends the connection, which is how a server hears that it may stop.
-    for await (const read of stepsOf(reply)) {
+    // Leaving this loop closes the connection, so that the server stops generating.
+    for await (const read of readSteps(reply)) {
       if (signal.aborted) return;
       if (read.type === "done") isDone = true;
       else if (read.type !== "piece") {
-        yield this.#failed(this.#problemWith(read));
+        yield this.#failed(this.#streamFailure(read));
         return;
       } else {
-        // The prompt's tokens are known at the end only.
+        // The server reports the prompt's tokens only at the end.
         if (!isBegun) yield { type: "accepted", promptTokens: 0 };
         isBegun = true;
         step = generation.push(read.piece);
@@ -194,21 +204,22 @@ export class UpstreamEngine implements Engine {
       step = generation.end(isDone);
       yield* this.#metered(step);
     }
-    if (step.ending === null) throw new Error("An answer that is over has no ending.");
+    if (step.ending === null) throw new Error("The answer ended without an ending.");
     if (step.ending.type === "failed") {
       yield this.#failed(step.ending.failure);
       return;
     }
-    this.#warned = "";
+    this.#lastWarning = "";
     const { maxTokens } = job.request;
     const { contextTokens } = model.offer;
     const requestBytes = jsonBytes(job.request);
-    const measured = { ...generation.measured, requestBytes, maxTokens, contextTokens };
+    const measured = { ...generation.observed, requestBytes, maxTokens, contextTokens };
     const usage = boundedUsage(generation.usage, measured);
     this.#meter.promptEvaluated(usage.promptTokens);
-    // A piece was taken for a token until now: what is on record and what the owner sees are one number.
+    // Until now each piece counted as one token. This corrects the meter to the number in the usage.
     this.#meter.tokensGenerated(usage.completionTokens - measured.pieces);
     const { type: _, ...ending } = step.ending;
+    if (signal.aborted) return;
     yield { type: "end", ...ending, usage };
   }
 
@@ -219,22 +230,22 @@ export class UpstreamEngine implements Engine {
     }
   }
 
-  #problemWith(read: { readonly type: "error"; readonly error: unknown } | { readonly type: "unknown" | "idle" }) {
+  #streamFailure(read: { readonly type: "error"; readonly error: unknown } | { readonly type: "unknown" | "idle" }) {
     if (read.type === "error") return failureInStream(read.error, this.#secrets());
     if (read.type === "unknown") return NOT_UNDERSTOOD;
-    return { ...NOT_UNDERSTOOD, message: "The upstream server sends much that is no part of an answer." };
+    return { ...NOT_UNDERSTOOD, message: "The upstream server sends much data that is no part of an answer." };
   }
 
   #failed(failure: Failure): Failed {
     if (failure.pauseMs > 0) this.#pausedUntilMs = Math.max(this.#pausedUntilMs, performance.now() + failure.pauseMs);
-    if (failure.forOwner !== null) this.#warn(failure.forOwner);
+    if (failure.ownerMessage !== null) this.#warn(failure.ownerMessage);
     return failed(failure);
   }
 
-  /** The same trouble is told once, until it is over. */
+  /** Reports the same problem once, until an answer succeeds. */
   #warn(message: string): void {
-    if (message === this.#warned) return;
-    this.#warned = message;
+    if (message === this.#lastWarning) return;
+    this.#lastWarning = message;
     this.#onWarning(message);
   }
 
@@ -245,12 +256,23 @@ export class UpstreamEngine implements Engine {
 
 const PAUSED = "The upstream server asked for a pause.";
 
+/** The OpenAI API has no field for these members. The pool sends such jobs to workers with the llama engine. */
+function unsupportedMember({ kind, request }: GenerationJob): Failed | null {
+  const code = "http/unsupported-parameter";
+  if (kind === "chat" && request.countTokens) {
+    return failed({ code, message: "This worker cannot count the tokens of a prompt.", retryable: true });
+  }
+  if (request.topK === undefined) return null;
+  return failed({ code, message: "This worker does not support top_k.", retryable: true, param: "top_k" });
+}
+
 const jsonBytes = (request: object) => Buffer.byteLength(JSON.stringify(request));
 
-type About = Pick<Failure, "code" | "message" | "retryable"> & Partial<Pick<Failure, "quoted" | "param" | "pauseMs">>;
+type FailureDetails = Pick<Failure, "code" | "message" | "retryable"> &
+  Partial<Pick<Failure, "quoted" | "param" | "pauseMs">>;
 
-function failed({ code, message, quoted, retryable, param, pauseMs = 0 }: About): Failed {
-  // A server that limits its requests and does not say for how long is asked again soon.
+function failed({ code, message, quoted, retryable, param, pauseMs = 0 }: FailureDetails): Failed {
+  // If the server does not say how long to wait, the client may retry soon.
   const seconds = pauseMs > 0 ? Math.ceil(pauseMs / 1_000) : LIMITS.retryAfterSeconds;
   return {
     type: "failed",

@@ -2,11 +2,11 @@ import * as z from "zod";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Usage } from "../../../schema/wire/worker-frames.ts";
 
-/** What a server says that an answer took; null for what it does not say, or says in no usable way. */
+/** The usage that a server reports. A number is null if the server does not report it in a usable form. */
 export interface ClaimedUsage {
   readonly promptTokens: number | null;
   readonly completionTokens: number | null;
-  /** Part of `completionTokens`: generated, and not shown. */
+  /** Part of `completionTokens`: generated but not shown. */
   readonly reasoningTokens: number;
 }
 
@@ -22,7 +22,7 @@ const usage = z.object({
   completion_tokens_details: z.object({ reasoning_tokens: tokens }).nullish().catch(null),
 });
 
-/** Pure: null where no number of it can be used. A bad usage never costs the answer. */
+/** Returns null if no number is usable. An answer never fails because of a bad usage. */
 export function claimedUsage(value: unknown): ClaimedUsage | null {
   const parsed = usage.safeParse(value).data;
   const promptTokens = parsed?.prompt_tokens ?? null;
@@ -32,12 +32,12 @@ export function claimedUsage(value: unknown): ClaimedUsage | null {
   if (completionTokens === null || reasoningTokens <= completionTokens) {
     return { promptTokens, completionTokens, reasoningTokens };
   }
-  // xAI counts reasoning beside the completion and not in it.
+  // xAI does not include reasoning in its completion tokens.
   return { promptTokens, completionTokens: completionTokens + reasoningTokens, reasoningTokens };
 }
 
-/** Pure: servers repeat their usage, some with nulls at the end: each number is the last one that was said. */
-export function laterUsage(before: ClaimedUsage | null, later: ClaimedUsage | null): ClaimedUsage | null {
+/** Servers repeat their usage, some with nulls at the end. The last number that a server reports counts. */
+export function mergeUsage(before: ClaimedUsage | null, later: ClaimedUsage | null): ClaimedUsage | null {
   if (before === null || later === null) return later ?? before;
   return {
     promptTokens: later.promptTokens ?? before.promptTokens,
@@ -46,8 +46,9 @@ export function laterUsage(before: ClaimedUsage | null, later: ClaimedUsage | nu
   };
 }
 
-export interface Measured {
-  /** Of what was said to the client, in UTF-8; and in how many events it came. */
+/** What the worker itself observed of a request and its answer. */
+export interface ObservedAnswer {
+  /** UTF-8 bytes that were sent to the client, and the number of events in which they arrived. */
   readonly bytes: number;
   readonly pieces: number;
   /** Of the request as JSON. */
@@ -57,20 +58,20 @@ export interface Measured {
 }
 
 /**
- * Pure: the server's count within what the pool can believe. A token is at least one byte that was said, or one that the
- * server says went into reasoning; all of them together are at most what the client allowed, or what the model can hold.
- * Where the server does not count, an event is a token, and four bytes of the prompt are.
+ * Bounds the server's counts by what the pool can verify. Each completion token needs at least one byte of the answer, or
+ * is a reported reasoning token. All completion tokens together are at most `maxTokens`, or the model's context. If the
+ * server reports nothing, an event counts as one token, and four bytes of the request as one prompt token.
  */
-export function boundedUsage(claimed: ClaimedUsage | null, measured: Measured): Usage {
-  const { bytes, pieces, maxTokens, contextTokens } = measured;
-  const most = maxTokens ?? contextTokens;
-  const reasoningTokens = Math.min(claimed?.reasoningTokens ?? 0, most, maxTokens ?? LIMITS.reasoningTokens);
-  const completionTokens = Math.min(claimed?.completionTokens ?? pieces, bytes + reasoningTokens, most);
-  const promptTokens = boundedPromptTokens(claimed?.promptTokens ?? null, measured.requestBytes);
+export function boundedUsage(claimed: ClaimedUsage | null, observed: ObservedAnswer): Usage {
+  const { bytes, pieces, maxTokens, contextTokens } = observed;
+  const limit = maxTokens ?? contextTokens;
+  const reasoningTokens = Math.min(claimed?.reasoningTokens ?? 0, limit, maxTokens ?? LIMITS.reasoningTokens);
+  const completionTokens = Math.min(claimed?.completionTokens ?? pieces, bytes + reasoningTokens, limit);
+  const promptTokens = boundedPromptTokens(claimed?.promptTokens ?? null, observed.requestBytes);
   return { promptTokens, completionTokens, ...(reasoningTokens > 0 && { reasoningTokens }) };
 }
 
-/** Pure: a template adds to a prompt what no client sent. */
+/** The slack is for the text that a chat template adds to the request. */
 export function boundedPromptTokens(claimed: number | null, requestBytes: number): number {
   return Math.min(claimed ?? Math.ceil(requestBytes / 4), requestBytes + LIMITS.promptTokenSlack);
 }

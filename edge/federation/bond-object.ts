@@ -4,7 +4,7 @@ import { idOfPublicKey } from "../../schema/crypto/ids.ts";
 import { verifyLivenessAnswer } from "../../schema/crypto/liveness-proof.ts";
 import type { PeerRow } from "../../schema/db/peers.ts";
 import { draft } from "../../schema/wire/event-registry.ts";
-import { type PeerAudience, type SignedCheckpoint, type SignedEvent, streamQuery } from "../../schema/wire/events.ts";
+import { type SignedEvent, streamQuery } from "../../schema/wire/events.ts";
 import {
   type Card,
   type FederationPolicy,
@@ -14,7 +14,6 @@ import {
 } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
-import { checkpointRow } from "../events/checkpoint-row.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
 import { OneAlarm } from "../limits/one-alarm.ts";
 import { within } from "../limits/timeout.ts";
@@ -48,8 +47,8 @@ import {
   type PullRequest,
   type Pushed,
 } from "./sync/event-endpoint.ts";
-import type { Unfollowable } from "./sync/follow-refusal-rules.ts";
 import { PeerSync, type SyncView } from "./sync/peer-sync.ts";
+import type { SyncOwner } from "./sync/sync-owner.ts";
 
 export type Admitted =
   | { ok: true; trust: TrustLevel }
@@ -139,17 +138,23 @@ export class Bond extends DurableObject<Env> {
       back: () => this.#back(),
       heardTime: (aheadMs) => this.#heardTime(aheadMs),
     });
-    this.#sync = new PeerSync(ctx, env, this.#line, {
-      effectiveTrust: () => this.#trust,
+    const owner: SyncOwner = {
+      trust: () => this.#trust,
       peer: () => this.#identity ?? null,
       self: () => this.#self(),
-      armBy: (atMs) => this.#alarm.by(atMs),
+      resendGrant: () => this.#sayGrantAgain(),
+      statusChanged: () => ctx.waitUntil(this.#settle()),
       workWaitMs: () => this.#admissions.workWaitMs(Date.now()),
       chargeWork: (costUs) => this.#admissions.chargeWork(costUs, Date.now()),
-      logReplaced: (save) => this.#startedOver(save),
-      equivocated: (audience, proof, save) => this.#equivocated(audience, proof, save),
-      unfollowable: (audience, found, save) => this.#cannotFollow(audience, found, save),
-      followable: () => ctx.waitUntil(this.#settle()),
+      armBy: (atMs) => this.#alarm.by(atMs),
+    };
+    this.#sync = new PeerSync(ctx, env, this.#line, owner, {
+      get: (key) => kv.get(key),
+      put: (key, value) => kv.put(key, value),
+      delete: (key) => void kv.delete(key),
+      transaction: (write) => this.#transaction(write),
+      events: { put: (draft) => this.#events.put(draft) },
+      records: { put: (table, row) => this.#outbox.put(table, row) },
     });
     this.#grants = new ReceivedGrants(env, kv, {
       trust: () => this.#trust,
@@ -617,37 +622,12 @@ export class Bond extends DurableObject<Env> {
     else this.#events.put(draft("trust_granted", payload));
   }
 
-  #startedOver(save: () => void): void {
-    this.ctx.storage.transactionSync(() => {
-      save();
-      this.#sayGrantAgain();
-    });
+  /** The alarm and a flush follow the commit. */
+  #transaction<T>(write: () => T): T {
+    const result = this.ctx.storage.transactionSync(write);
     this.#rearm(Date.now() + LIMITS.outboxRetryMinMs);
     this.ctx.waitUntil(this.#settle());
-  }
-
-  #equivocated(audience: PeerAudience, proof: readonly SignedCheckpoint[], save: () => void): void {
-    const peer = this.#identity?.atomId;
-    this.ctx.storage.transactionSync(() => {
-      save();
-      // Both, beside our own: who asks for evidence of a log finds it in one place, whoever wrote the log.
-      for (const said of proof) this.#outbox.put("checkpoints", checkpointRow(said, Date.now()));
-      if (peer !== undefined) {
-        this.#events.put(draft("peer_equivocated", { peer, audience, checkpoints: [...proof] }));
-      }
-    });
-    this.#rearm(Date.now() + LIMITS.outboxRetryMinMs);
-    this.ctx.waitUntil(this.#settle());
-  }
-
-  #cannotFollow(audience: PeerAudience, { reason, sinceMs: since_ms }: Unfollowable, save: () => void): void {
-    const peer = this.#identity?.atomId;
-    this.ctx.storage.transactionSync(() => {
-      save();
-      if (peer !== undefined) this.#events.put(draft("peer_unfollowable", { peer, audience, reason, since_ms }));
-    });
-    this.#rearm(Date.now() + LIMITS.outboxRetryMinMs);
-    this.ctx.waitUntil(this.#settle());
+    return result;
   }
 
   // ---- time

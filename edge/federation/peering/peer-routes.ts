@@ -96,7 +96,7 @@ async function shown(c: Context<AdminEnv>, atomId: string, status: 200 | 201 = 2
   const { row, sync, waiting, absence, recorded } = view;
   const shownSync = sync.map(({ audience, followed: { unfollowable, ...followed }, sent }) => {
     const refused = unfollowable && { reason: unfollowable.reason, since_ms: unfollowable.sinceMs };
-    const { startedOverMs: started_over_ms, ...told } = sent;
+    const { rewoundSinceMs: started_over_ms, ...told } = sent;
     return { audience, followed: { ...followed, refused }, sent: { ...told, started_over_ms } };
   });
   const body = { ...viewOf(row, view.effective, absence), sync: shownSync, deliveries_waiting: waiting };

@@ -19,7 +19,7 @@ import type { Admissions } from "../signing/admissions.ts";
 import { type EventSender, takeIncoming } from "./incoming-events.ts";
 import { answerPush, type IncomingResult } from "./incoming-rules.ts";
 import { checkOutgoing } from "./outgoing-events.ts";
-import { arrivalCostUs, mostOfPage, pageCostUs, restMs, sizeOf } from "./peer-work-rate-rules.ts";
+import { incomingCostUs, largestPage, pageCostUs, restMs, sizeOf } from "./peer-work-rate-rules.ts";
 import { Turns } from "./turns.ts";
 
 export interface EndpointRefusal {
@@ -30,7 +30,7 @@ export interface EndpointRefusal {
   readonly retryAfterSeconds?: number;
 }
 
-/** `json` is the page as it is sent: text costs less than its values on the way out of the object. */
+/** `json` is the page as it is sent: a string costs less to pass out of the object than its values do. */
 export type Pulled = { readonly ok: true; readonly json: string } | EndpointRefusal;
 export type Pushed = { readonly ok: true; readonly status: 200 | 400; readonly body: PushAnswer } | EndpointRefusal;
 
@@ -40,36 +40,35 @@ export interface PullRequest {
   readonly limit: number;
 }
 
-/** What the desk needs of its peer's `Bond`. */
+/** What the endpoint needs of its peer's `Bond`. */
 export interface EndpointOwner {
-  /** Who asks, with the trust in effect now: it may have changed since the request was admitted. */
+  /** The peer, with the trust in effect now: it may have changed since the request was admitted. */
   sender(policy: FederationPolicy): EventSender;
   admissions(): Admissions;
   acknowledge(audience: PeerAudience, log: { logId: string; head: number }, since: number): void;
-  /** After grants changed something. */
+  /** Call after grants changed something. */
   flushPending(): Promise<void>;
 }
 
 const BUSY: EndpointRefusal = Object.freeze({
   ok: false,
   code: "federation/rate-limited",
-  message: "This peer has requests under way; they are answered one at a time.",
+  message: "Other requests of this peer are being answered. A pool answers them one at a time.",
   retryAfterSeconds: 1,
 });
 
 /**
- * Pulls and pushes of one peer, in its `Bond`: one at a time, so that a peer takes no more than one turn among all others,
- * and charged by what they make this pool look at (`peer-work-rate-rules.ts`).
+ * Answers the pulls and pushes of one peer, in the peer's `Bond`. It answers one at a time, so that a peer takes one turn
+ * among all peers. It charges the peer for the work (`peer-work-rate-rules.ts`).
  */
 export class EventEndpoint {
   readonly #env: Env;
   readonly #owner: EndpointOwner;
   readonly #grants: ReceivedGrants;
   readonly #turns = new Turns();
-  /** Of the last turn. */
   #lastCostUs = 0;
-  /** Our log has enough of this peer's events until then. */
-  #bringsAgainAtMs = 0;
+  /** Our log takes no events of this peer until then. */
+  #throttledUntilMs = 0;
 
   constructor(env: Env, owner: EndpointOwner, grants: ReceivedGrants) {
     this.#env = env;
@@ -92,21 +91,21 @@ export class EventEndpoint {
   async #pull({ audience, since, limit }: PullRequest, policy: FederationPolicy): Promise<Pulled> {
     const reader = this.#owner.sender(policy);
     if (!mayRead(audience, reader.trust)) return { ok: false, code: "federation/untrusted" };
-    return this.#charged<Pulled>(pageCostUs(mostOfPage(limit)), async (settle) => {
+    return this.#charged<Pulled>(pageCostUs(largestPage(limit)), async (setCost) => {
       const { atomId: self } = await poolKeys(this.#env);
       const page = checkOutgoing(await this.#log().read(audience, since, limit), reader, self);
-      settle(pageCostUs(sizeOf(page.events)));
+      setCost(pageCostUs(sizeOf(page.events)));
       this.#owner.acknowledge(audience, { logId: page.checkpoint.checkpoint.log_id, head: page.head }, since);
       return { ok: true, json: JSON.stringify(page) };
     });
   }
 
   async #push(bytes: Uint8Array, policy: FederationPolicy): Promise<Pushed> {
-    const enough = this.#enough(Date.now());
-    if (enough !== null) return enough;
-    // Before it is parsed, the length of the body is all that is known of it.
+    const throttled = this.#throttled(Date.now());
+    if (throttled !== null) return throttled;
+    // Before the body is parsed, only its length is known.
     const unread = { events: 1, chars: bytes.length };
-    return this.#charged<Pushed>(arrivalCostUs(unread, unread), async (settle) => {
+    return this.#charged<Pushed>(incomingCostUs(unread, unread), async (setCost) => {
       const json = parseJson(bytes);
       if (!json.ok) return { ok: false, code: json.code, message: json.message };
       const parsed = pushBody.safeParse(json.value);
@@ -114,28 +113,28 @@ export class EventEndpoint {
         return { ok: false, code: "http/invalid-body", param: parsed.error.issues[0]?.path.join(".") ?? "" };
       }
       const { events } = parsed.data;
-      const from = this.#owner.sender(policy);
-      settle(arrivalCostUs(sizeOf(events), sizeOf(events)));
-      if (from.trust < TRUST_FOR_PUBLIC) return this.#pushFromBelow(events, from, policy);
+      const sender = this.#owner.sender(policy);
+      setCost(incomingCostUs(sizeOf(events), sizeOf(events)));
+      if (sender.trust < TRUST_FOR_PUBLIC) return this.#pushBelowTrust2(events, sender, policy);
       const { atomId: self } = await poolKeys(this.#env);
-      const taken = await takeIncoming(this.#env, { self, policy }, from, events);
-      const { arrivals, waitMs, grants, unlogged } = taken;
-      settle(arrivalCostUs(sizeOf(events), taken.unknown));
-      this.#bringsAgainAtMs = Date.now() + waitMs;
-      if (arrivals === null) return tooMany(waitMs);
-      if (grants.length > 0) await this.#received(() => this.#grants.receive(grants, policy));
-      for (const { place, event } of unlogged) {
-        const wire = events[place]?.event as SignedEvent;
-        arrivals[place] = await this.#received(() => this.#grants.keep(wire, event, self, policy));
+      const taken = await takeIncoming(this.#env, { self, policy }, sender, events);
+      const { results, waitMs, grants, unlogged } = taken;
+      setCost(incomingCostUs(sizeOf(events), taken.unknown));
+      this.#throttledUntilMs = Date.now() + waitMs;
+      if (results === null) return tooManyEvents(waitMs);
+      if (grants.length > 0) await this.#thenFlush(() => this.#grants.receive(grants, policy));
+      for (const { index, event } of unlogged) {
+        const wire = events[index]?.event as SignedEvent;
+        results[index] = await this.#thenFlush(() => this.#grants.keep(wire, event, self, policy));
       }
-      return this.#answer(arrivals, from.trust);
+      return this.#answer(results, sender.trust);
     });
   }
 
-  /** One grant at a time, at a rate that all such peers share; our log hears nothing of it yet. */
-  async #pushFromBelow(
+  /** Takes one grant at a time, at a rate that all such peers share. The grant does not go to our log yet. */
+  async #pushBelowTrust2(
     [only, ...more]: PushBody["events"],
-    from: EventSender,
+    sender: EventSender,
     policy: FederationPolicy,
   ): Promise<Pushed> {
     if (only === undefined || more.length > 0) return { ok: false, code: "federation/untrusted" };
@@ -147,47 +146,51 @@ export class EventEndpoint {
     this.#grants.tried();
     const { atomId: self } = await poolKeys(this.#env);
     const opened = await openEvent(only.event);
-    if (!opened.ok)
-      return this.#answer([{ ok: false, content_id: only.event.content_id, code: opened.code }], from.trust);
-    const arrival = await this.#received(() => this.#grants.keep(only.event, opened.event, self, policy));
-    return this.#answer([arrival], from.trust);
+    if (!opened.ok) {
+      return this.#answer([{ ok: false, content_id: only.event.content_id, code: opened.code }], sender.trust);
+    }
+    const result = await this.#thenFlush(() => this.#grants.keep(only.event, opened.event, self, policy));
+    return this.#answer([result], sender.trust);
   }
 
-  async #received<T>(receive: () => Promise<T>): Promise<T> {
+  async #thenFlush<T>(receive: () => Promise<T>): Promise<T> {
     const received = await receive();
     await this.#owner.flushPending();
     return received;
   }
 
-  async #answer(arrivals: readonly IncomingResult[], trust: TrustLevel): Promise<Pushed> {
+  async #answer(results: readonly IncomingResult[], trust: TrustLevel): Promise<Pushed> {
     const { hlc, public: head } = await this.#log().heads();
-    // Of what the peer may read: the number of our whole log would tell it of our audit.
-    return { ok: true, ...answerPush(arrivals, { hlc, head: mayRead("public", trust) ? head : 0 }) };
+    // The head of the public audience only: the head of the whole log would show how many private events we have.
+    return { ok: true, ...answerPush(results, { hlc, head: mayRead("public", trust) ? head : 0 }) };
   }
 
-  /** Charges `mostUs` before the work and, as `settle` says, what it cost after it. `Bond.admit` has refused who owes. */
+  /**
+   * Charges `highestUs` before the work. After the work, the charge becomes the cost that the work has set by `setCost`.
+   * A peer that owes too much was refused earlier, by `Bond.admit`.
+   */
   async #charged<T>(
-    mostUs: number,
-    work: (settle: (costUs: number) => void) => Promise<T | EndpointRefusal>,
+    highestUs: number,
+    work: (setCost: (costUs: number) => void) => Promise<T | EndpointRefusal>,
   ): Promise<T | EndpointRefusal> {
     const admissions = this.#owner.admissions();
-    let costUs = mostUs;
-    admissions.chargeWork(mostUs, Date.now());
+    let costUs = highestUs;
+    admissions.chargeWork(highestUs, Date.now());
     try {
-      return await work((settledUs) => {
-        costUs = settledUs;
+      return await work((actualUs) => {
+        costUs = actualUs;
       });
     } finally {
       this.#lastCostUs = costUs;
-      admissions.chargeWork(costUs - mostUs, Date.now());
+      admissions.chargeWork(costUs - highestUs, Date.now());
     }
   }
 
-  /** Null when our log takes events of this peer now. */
-  #enough(nowMs: number): EndpointRefusal | null {
-    const waitMs = this.#bringsAgainAtMs - nowMs;
-    // A longer wait comes from a wall clock that stepped back.
-    return waitMs <= 0 || waitMs > LIMITS.refusalKeptMs ? null : tooMany(waitMs);
+  /** Null while our log takes events of this peer. */
+  #throttled(nowMs: number): EndpointRefusal | null {
+    const waitMs = this.#throttledUntilMs - nowMs;
+    // A longer wait means that the wall clock stepped back.
+    return waitMs <= 0 || waitMs > LIMITS.refusalKeptMs ? null : tooManyEvents(waitMs);
   }
 
   #log() {
@@ -195,7 +198,7 @@ export class EventEndpoint {
   }
 }
 
-function tooMany(waitMs: number): EndpointRefusal {
+function tooManyEvents(waitMs: number): EndpointRefusal {
   const retryAfterSeconds = Math.max(1, Math.ceil(waitMs / 1_000));
-  return { ok: false, code: "federation/rate-limited", message: "Too many events of this peer.", retryAfterSeconds };
+  return { ok: false, code: "federation/rate-limited", message: "This peer sent too many events.", retryAfterSeconds };
 }

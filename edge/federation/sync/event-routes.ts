@@ -10,9 +10,9 @@ import { bondStreamUrl } from "./served-stream.ts";
 
 const READS = { legacy: "reads", rate: "event", minTrust: 2, isRead: true } as const;
 
-/** Event sync with a peer. Its `Bond` answers pulls and pushes, one at a time. */
+/** Event sync with a peer. The peer's `Bond` answers pulls and pushes, one at a time. */
 export const eventSyncRoutes = new Hono<PeerEnv>()
-  /** At any trust: a grant may come from below, one at a time; what else an event needs is asked for each. */
+  /** At any trust, because a peer below trust 2 may push a grant. The `Bond` checks the trust that each event needs. */
   .post("/events", signedPeer({ legacy: "all", rate: "event", rateBelow2: "grant", minTrust: 0 }), async (c) => {
     const pushed = await c.env.BOND.getByName(c.var.peer.atomId).push(c.var.body, c.var.policy);
     return pushed.ok ? c.json(pushed.body, pushed.status) : fail(c, pushed.code, pushed);
@@ -32,12 +32,12 @@ export const eventSyncRoutes = new Hono<PeerEnv>()
     const { audience } = query.data;
     const { peer } = c.var;
     if (!mayRead(audience, peer.trust)) return fail(c, "federation/untrusted");
-    // Unsigned, and a browser's way to resume: it only ever skips what that reader could have asked to skip.
+    // Browsers resume by this header. It is unsigned, but it can only skip events, as `since` can.
     const last = Number(c.req.header("last-event-id"));
     const since =
       c.req.query("since") === undefined && Number.isSafeInteger(last) && last > 0 ? last : query.data.since;
-    // By `fetch` and not by a call, which would pass the bytes through this request: two more writes until a reader that
-    // left is noticed.
+    // By `fetch` and not by an RPC, which would pass the bytes through this request. A reader that left would then be
+    // noticed two writes later.
     const answer = await c.env.BOND.getByName(peer.atomId).fetch(bondStreamUrl(audience, since));
     return new Response(answer.body, answer);
   })
@@ -45,8 +45,8 @@ export const eventSyncRoutes = new Hono<PeerEnv>()
   .get("/status", signedPeer({ legacy: "reads", rate: "event", rateBelow2: "request", minTrust: 1 }), async (c) => {
     const { peer } = c.var;
     const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
-    const [{ log_id, hlc }, said] = await Promise.all([log.heads(), log.checkpoints()]);
-    const readable = said.filter(({ checkpoint }) => mayRead(checkpoint.audience, peer.trust));
+    const [{ log_id, hlc }, checkpoints] = await Promise.all([log.heads(), log.checkpoints()]);
+    const readable = checkpoints.filter(({ checkpoint }) => mayRead(checkpoint.audience, peer.trust));
     const { atomId: atom_id } = await poolKeys(c.env);
     return c.json({ atom_id, trust: peer.trust, log_id, hlc, checkpoints: readable } satisfies SyncStatus);
   });

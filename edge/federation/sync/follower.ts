@@ -4,6 +4,7 @@ import { openCheckpoint } from "../../../schema/crypto/signed-event.ts";
 import { type PeerAudience, type PulledEvent, pullAnswer, pulledEvent } from "../../../schema/wire/events.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { PeerAnswer, PeerCall } from "../delivery/peer-client.ts";
+import { afterRound, type NextStep, type RoundOutcome } from "./follow-machine.ts";
 import type { FollowRefusal } from "./follow-refusal-rules.ts";
 import {
   advance,
@@ -15,148 +16,172 @@ import {
 } from "./followed-log-rules.ts";
 import type { IncomingResult } from "./incoming-rules.ts";
 
-/** What a follower needs of its peer's `Bond`: one peer, one audience. */
+/** Whether this pool follows the log now. `unknown`: the switches did not answer in time. */
+export type SourceAnswer =
+  | { readonly type: "follow"; readonly source: Source }
+  | { readonly type: "stop" }
+  | { readonly type: "unknown" };
+
+/** What our log did with a batch of events. `unavailable`: the log or D1 did not answer, or we do not follow the peer now. */
+export type TakeAnswer =
+  | { readonly type: "taken"; readonly results: readonly IncomingResult[]; readonly waitMs: number }
+  | { readonly type: "throttled"; readonly waitMs: number }
+  | { readonly type: "unavailable" };
+
+/** One audience of one peer's log, and what a follower may do with it. */
 export interface FollowedLog {
   readonly audience: PeerAudience;
-  /** Null: we follow nothing of it now. Rejects where nobody could say, to be asked again. Asked before each page. */
-  source(): Promise<Source | null>;
-  /** The same for a stream that is open, asked every half second and of all that it brings: null ends it. */
-  streamed(): Promise<Source | null>;
+  /** Called before each page. */
+  source(): Promise<SourceAnswer>;
+  /** Called every half second while a stream is open, and for all events that it brings. Null ends the stream. */
+  streamSource(): Promise<Source | null>;
   read(): Followed;
   /** Durable when it returns. */
   save(followed: Followed): void;
-  /** Why what the peer answered leads nowhere, however often it is asked; null: we are level with it. */
+  /** Records why the peer's log cannot be followed; null: we are level with it. */
   refused(reason: FollowRefusal | null): void;
   call(call: PeerCall): Promise<PeerAnswer>;
   open(call: PeerCall, signal: AbortSignal): Promise<Response | null>;
-  /** Whether our log has room for more of what the peer writes. */
-  hasRoom(): Promise<boolean>;
-  /** Null: none was looked at. More may come after `waitMs`. */
-  take(events: readonly PulledEvent[]): Promise<{ arrivals: readonly IncomingResult[] | null; waitMs: number }>;
+  /** Whether our log has room for more events of this peer. */
+  room(): Promise<"room" | "full" | "unavailable">;
+  take(events: readonly PulledEvent[]): Promise<TakeAnswer>;
+  /** An exception that no rule expects, for the operator's log. */
+  reportBug(error: unknown): void;
 }
 
+/** A stream that ends sooner counts as failed, so that a peer that closes each stream is not called without a pause. */
 const SHORT_STREAM_MS = 5_000;
 
-/** How a round ended, and so when the next one begins. */
-type Round = "over" | "lost" | "stalled" | "sated" | "full" | "stopped";
+/** How one pull ended. `rewound`: the page does not fit the cursor, which may have gone back. */
+type PullOutcome =
+  | RoundOutcome
+  | { readonly type: "more" }
+  | { readonly type: "level" }
+  | { readonly type: "rewound"; readonly reason: FollowRefusal };
 
 /**
- * Follows one audience of one peer (docs/spec/events.md#sync): pulls until it is level, then reads its stream; on a drop it falls back
- * to pulling and comes back. The rules are in `sync-machine.ts`; here are time, the network and who waits.
+ * Follows one audience of one peer (docs/spec/events.md#sync). It pulls until it is level with the peer's log, then reads
+ * the log's stream. When the stream drops, it pulls again. This class does the waiting and the calls; `follow-machine.ts`
+ * decides what comes next, and `followed-log-rules.ts` judges the pages.
  */
 export class Follower {
   readonly #log: FollowedLog;
   #isRunning = false;
   #failures = 0;
-  /** Started again while it ran: an answer of before that does not stop it. */
+  /** A new round is wanted. `start` sets it during a round, so that an older answer cannot stop the follower. */
   #isWanted = false;
-  /** After a round that ended because one side has had enough of the other's events for a while. */
-  #satedMs = 0;
-  /** Set while it waits for a peer that was away. */
+  /** This round has brought events. */
+  #hasProgressed = false;
+  /** Shortens the wait. Null while the follower does not wait. */
   #wake: (() => void) | null = null;
   #stream: AbortController | null = null;
-  /** Events since it last paused for breath. */
-  #looked = 0;
+  /** Events since the last pause. */
+  #eventsSincePause = 0;
   streaming = false;
 
   constructor(log: FollowedLog) {
     this.#log = log;
   }
 
-  /** Starts it; null when it runs already: then one that waits for a peer which was away tries soon. */
+  /** Resolves when the follower has stopped. Null: it runs already; if it waits for the peer, it tries again soon. */
   start(): Promise<void> | null {
     this.#wake?.();
     this.#isWanted = true;
     return this.#isRunning ? null : this.#run();
   }
 
-  /** The cursor was set elsewhere, and an open stream would go on from where it was. */
+  /** Call after setting the cursor from outside: an open stream would continue at the old position. */
   endStream(): void {
     this.#stream?.abort();
   }
 
   async #run(): Promise<void> {
     this.#isRunning = true;
-    while (this.#isWanted) {
+    for (;;) {
       this.#isWanted = false;
-      const round = await this.#round().catch((): Round => "lost");
-      if (round === "stopped") continue;
-      // Whoever started it meanwhile may know of what this round could not: that the peer, or a switch, is back.
-      const isHurried = this.#isWanted;
-      this.#isWanted = true;
-      if (round === "over") this.#failures = 0;
-      else if (round === "lost") this.#failures += 1;
-      if (round === "stalled" || round === "full") await paused(LIMITS.eventStallMs);
-      else if (round === "sated") await paused(Math.min(this.#satedMs, LIMITS.followBackoffMaxMs));
-      else await this.#wait(isHurried ? LIMITS.followBackoffMinMs : backoffMs(this.#failures));
+      this.#hasProgressed = false;
+      const outcome = await this.#round().catch((error): RoundOutcome => {
+        this.#log.reportBug(error);
+        return { type: "bug" };
+      });
+      const round = { hasProgressed: this.#hasProgressed, isRestarted: this.#isWanted };
+      const { failures, next } = afterRound(this.#failures, outcome, round, Math.random());
+      this.#failures = failures;
+      if (next.type === "stop") break;
+      if (next.type !== "again") await this.#until(next);
     }
     this.#isRunning = false;
   }
 
-  async #round(): Promise<Round> {
-    const level = await this.#catchUp();
-    return level === "over" ? this.#follow() : level;
+  async #round(): Promise<RoundOutcome> {
+    const caughtUp = await this.#catchUp();
+    return caughtUp.type === "level" ? this.#readStream() : caughtUp;
   }
 
-  async #catchUp(): Promise<Round> {
-    for (let restarts = 0; ; ) {
-      const source = await this.#log.source();
-      if (source === null) return "stopped";
-      if (!(await this.#log.hasRoom())) return this.#full();
-      const since = this.#log.read().cursor.seq;
-      const answer = await this.#log.call({
-        method: "GET",
-        target: `/api/federation/events?audience=${this.#log.audience}&since=${since}`,
-        maxBytes: LIMITS.pullAnswerBytes,
-      });
-      if (answer.ok && answer.status === 429 && answer.retryAfterSeconds !== null) {
-        // We have cost the peer as much as it allows: it is there, and says when to come again.
-        this.#satedMs = Math.max(answer.retryAfterSeconds * 1_000, LIMITS.followBackoffMinMs);
-        return "sated";
-      }
-      if (!answer.ok || answer.status !== 200) return "lost";
-      const page = pullAnswer.safeParse(answer.body);
-      if (!page.success || !(await openCheckpoint(page.data.checkpoint)).ok) return this.#refuse("malformed");
-      const step = receivePage(this.#log.read(), source, page.data, sha256);
-      this.#log.save(step.followed);
-      if (!step.ok) {
-        if (step.code === "equivocation") return "stopped";
-        // From the cursor as it is now, once: whoever answers so again is not worth asking at once.
-        if (restarts++ > 0) return this.#refuse(step.code);
-        continue;
-      }
-      const taken = await this.#take(step, page.data.events);
-      if (page.data.events.length > 0) this.#failures = 0;
-      if (taken !== "taken") return taken;
-      if (page.data.next >= page.data.head || page.data.events.length === 0) {
-        this.#log.refused(null);
-        return "over";
-      }
+  async #catchUp(): Promise<RoundOutcome | { type: "level" }> {
+    for (let rewinds = 0; ; ) {
+      const pulled = await this.#pull();
+      if (pulled.type === "more") continue;
+      if (pulled.type !== "rewound") return pulled;
+      // Pull once more, from the cursor as it is now. A peer that answers like this again is asked later.
+      if (rewinds++ > 0) return this.#refuse(pulled.reason);
     }
   }
 
-  /** The cursor stays before what the log has no room for. The peer is asked again once our admin has made room. */
-  #full(): "full" {
+  async #pull(): Promise<PullOutcome> {
+    const followed = await this.#log.source();
+    if (followed.type === "unknown") return { type: "failed" };
+    if (followed.type === "stop") return { type: "stopped" };
+    const room = await this.#log.room();
+    if (room === "unavailable") return { type: "failed" };
+    if (room === "full") return this.#full();
+    const since = this.#log.read().cursor.seq;
+    const answer = await this.#log.call({
+      method: "GET",
+      target: `/api/federation/events?audience=${this.#log.audience}&since=${since}`,
+      maxBytes: LIMITS.pullAnswerBytes,
+    });
+    if (answer.ok && answer.status === 429 && answer.retryAfterSeconds !== null) {
+      // The peer is available. Our pulls have cost it as much work as it allows us, and it says when to come again.
+      return { type: "throttled", waitMs: Math.max(answer.retryAfterSeconds * 1_000, LIMITS.followBackoffMinMs) };
+    }
+    if (!answer.ok || answer.status !== 200) return { type: "failed" };
+    const page = pullAnswer.safeParse(answer.body);
+    if (!page.success || !(await openCheckpoint(page.data.checkpoint)).ok) return this.#refuse("malformed");
+    const { events, next, head } = page.data;
+    const step = receivePage(this.#log.read(), followed.source, page.data, sha256);
+    this.#log.save(step.followed);
+    if (!step.ok) return step.code === "equivocation" ? { type: "stopped" } : { type: "rewound", reason: step.code };
+    const stop = await this.#take(step, events);
+    if (events.length > 0 && stop?.type !== "failed") this.#hasProgressed = true;
+    if (stop !== null) return stop;
+    if (next < head && events.length > 0) return { type: "more" };
+    this.#log.refused(null);
+    return { type: "level" };
+  }
+
+  /** The cursor stays before the first event that our log has no room for. The next pull waits until our admin has made room. */
+  #full(): RoundOutcome {
     this.#log.refused("quota-spent");
-    return "full";
+    return { type: "full" };
   }
 
-  #refuse(reason: FollowRefusal): "lost" {
+  #refuse(reason: FollowRefusal): RoundOutcome {
     this.#log.refused(reason);
-    return "lost";
+    return { type: "failed" };
   }
 
-  async #follow(): Promise<Round> {
+  async #readStream(): Promise<RoundOutcome> {
     const since = this.#log.read().cursor.seq;
     const abort = new AbortController();
     this.#stream = abort;
     let silent = setTimeout(() => abort.abort(), LIMITS.streamSilenceMs);
     const checks = setInterval(() => void this.#check(abort), LIMITS.streamCheckMs);
-    const over = setTimeout(() => abort.abort(), LIMITS.eventStreamMs + LIMITS.streamSilenceMs);
+    const tooLong = setTimeout(() => abort.abort(), LIMITS.eventStreamMs + LIMITS.streamSilenceMs);
     try {
       const target = `/api/federation/stream?audience=${this.#log.audience}&since=${since}`;
       const response = await this.#log.open({ method: "GET", target }, abort.signal);
-      if (response?.status !== 200 || !response.body) return "lost";
+      if (response?.status !== 200 || !response.body) return { type: "failed" };
       this.streaming = true;
       const openedMs = Date.now();
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -170,91 +195,91 @@ export class Follower {
         },
       });
       for (;;) {
-        const { done, value } = await reader.read();
-        // One that is closed at once, again and again, is not worth asking at once.
-        if (done) return Date.now() - openedMs > SHORT_STREAM_MS ? "over" : "lost";
+        // A rejection means that the connection was lost, or that this side has aborted it.
+        const chunk = await reader.read().catch(() => null);
+        if (chunk === null) return { type: "failed" };
+        if (chunk.done) return { type: Date.now() - openedMs > SHORT_STREAM_MS ? "caught-up" : "failed" };
         clearTimeout(silent);
         silent = setTimeout(() => abort.abort(), LIMITS.streamSilenceMs);
-        parser.feed(value);
-        if (isTooLarge) return "lost";
-        const arrived = ready.splice(0);
-        const round = await this.#takeStreamed(arrived);
-        if (round !== null) return round;
-        if (arrived.length > 0) this.#failures = 0;
+        parser.feed(chunk.value);
+        if (isTooLarge) return { type: "failed" };
+        const events = ready.splice(0);
+        const stop = await this.#takeStreamed(events);
+        if (stop !== null) return stop;
+        if (events.length > 0) this.#hasProgressed = true;
       }
-    } catch {
-      return "lost";
     } finally {
       this.streaming = false;
       this.#stream = null;
       clearTimeout(silent);
-      clearTimeout(over);
+      clearTimeout(tooLong);
       clearInterval(checks);
       abort.abort();
     }
   }
 
-  /** Null: go on reading. */
-  async #takeStreamed(data: readonly unknown[]): Promise<Round | null> {
+  /** Null: continue to read. */
+  async #takeStreamed(data: readonly unknown[]): Promise<RoundOutcome | null> {
     for (let i = 0; i < data.length; i += LIMITS.eventsPerPush) {
       const read = pulledEvent.array().safeParse(data.slice(i, i + LIMITS.eventsPerPush));
-      const source = await this.#log.streamed();
-      // Whether there is more to follow, the next page decides: switches that are late end a stream, and nothing else.
-      if (source === null || !read.success) return "lost";
+      const source = await this.#log.streamSource();
+      // Switches that answer late end the stream and nothing else: the next pull decides whether we follow on.
+      if (source === null || !read.success) return { type: "failed" };
       const step = receiveStreamed(this.#log.read(), source, read.data, sha256);
       this.#log.save(step.followed);
-      if (!step.ok) return step.code === "equivocation" ? "stopped" : "lost";
-      const taken = await this.#take(step, read.data);
-      if (taken !== "taken") return taken;
+      if (!step.ok) return { type: step.code === "equivocation" ? "stopped" : "failed" };
+      const stop = await this.#take(step, read.data);
+      if (stop !== null) return stop;
     }
     return null;
   }
 
-  async #take(
-    step: FollowStep & { ok: true },
-    events: readonly PulledEvent[],
-  ): Promise<"stalled" | "sated" | "full" | "taken"> {
-    if (events.length === 0) return "taken";
-    const { arrivals, waitMs } = await this.#log.take(events);
-    this.#satedMs = waitMs;
-    if (arrivals === null) return "sated";
-    const { followed, stalled } = advance(this.#log.read(), step.batch, arrivals);
+  /** Null: our log has dealt with the whole batch, and takes more now. */
+  async #take(step: FollowStep & { ok: true }, events: readonly PulledEvent[]): Promise<RoundOutcome | null> {
+    if (events.length === 0) return null;
+    const taken = await this.#log.take(events);
+    if (taken.type === "unavailable") return { type: "failed" };
+    if (taken.type === "throttled") return taken;
+    const { results, waitMs } = taken;
+    const { followed, stalled } = advance(this.#log.read(), step.batch, results);
     this.#log.save(followed);
-    // A log without end of what changes nothing here costs work all the same.
-    this.#looked += events.length;
-    if (this.#looked >= LIMITS.eventsPerPull) {
-      this.#looked = 0;
-      await paused(LIMITS.followBreathMs);
-    }
-    if (stalled && arrivals.some((each) => !each.ok && each.code === "events/quota-spent")) return this.#full();
-    if (stalled) return "stalled";
-    return waitMs > 0 ? "sated" : "taken";
+    await this.#pauseAtTimes(events.length);
+    if (stalled && results.some((each) => !each.ok && each.code === "events/quota-spent")) return this.#full();
+    if (stalled) return { type: "stalled" };
+    return waitMs > 0 ? { type: "throttled", waitMs } : null;
+  }
+
+  /** An endless log of events that change nothing here costs work too, so other requests get a turn in between. */
+  async #pauseAtTimes(events: number): Promise<void> {
+    this.#eventsSincePause += events;
+    if (this.#eventsSincePause < LIMITS.eventsPerPull) return;
+    this.#eventsSincePause = 0;
+    await paused(LIMITS.followBreathMs);
   }
 
   async #check(abort: AbortController): Promise<void> {
-    const source = await this.#log.streamed().catch(() => null);
-    if (source === null) abort.abort();
+    try {
+      if ((await this.#log.streamSource()) === null) abort.abort();
+    } catch (error) {
+      this.#log.reportBug(error);
+      abort.abort();
+    }
   }
 
-  /** Whoever wakes it does not make it ask more often than a first failure would. */
-  async #wait(ms: number): Promise<void> {
+  async #until(next: Extract<NextStep, { ms: number }>): Promise<void> {
+    if (next.type === "pause") return paused(next.ms);
     const startedMs = Date.now();
     await new Promise<void>((resolve) => {
-      let timer = setTimeout(resolve, ms);
+      let timer = setTimeout(resolve, next.ms);
       this.#wake = () => {
         this.#wake = null;
         clearTimeout(timer);
+        // Frequent calls of `start` do not make it ask more often than the shortest backoff.
         timer = setTimeout(resolve, Math.max(0, startedMs + LIMITS.followBackoffMinMs - Date.now()));
       };
     });
     this.#wake = null;
   }
-}
-
-/** Full jitter, so that a pool that comes back is not met by all of its peers at once. */
-function backoffMs(failures: number): number {
-  const ceilingMs = Math.min(LIMITS.followBackoffMinMs * 2 ** failures, LIMITS.followBackoffMaxMs);
-  return LIMITS.followBackoffMinMs / 2 + Math.random() * ceilingMs;
 }
 
 function paused(ms: number): Promise<void> {

@@ -18,33 +18,36 @@ export interface IncomingEvent {
   readonly ttl: number;
 }
 
-/** Who brings them, with the trust that is in effect. */
+/** The peer that sends the events, with the trust that is in effect. */
 export interface EventSender {
   readonly atomId: string;
   readonly trust: TrustLevel;
 }
 
 export interface TakenEvents {
-  /** One each, in the order they came; null when none was looked at, for this peer brought too many before. */
-  readonly arrivals: IncomingResult[] | null;
-  /** Until it may bring more. */
+  /** One for each event, in their order; null when our log takes no events of this sender for now. */
+  readonly results: IncomingResult[] | null;
+  /** How long until the sender may send more. */
   readonly waitMs: number;
-  /** Grants of the bringer for us, among those that our log has now. */
+  /** The sender's grants for this pool, among the events that our log has now. */
   readonly grants: { level: TrustLevel; at: EventBody["hlc"] }[];
-  /** Grants of the bringer for us that our log has no room for: what it withdraws must be heard all the same. */
-  readonly unlogged: { place: number; event: EventBody }[];
-  /** Those that had to be verified, because the log did not know their ids. */
+  /** The sender's grants for this pool that our log has no room for. They count all the same: a grant may withdraw trust. */
+  readonly unlogged: { index: number; event: EventBody }[];
+  /** The events that had to be verified, because our log did not know their ids. */
   readonly unknown: EventsSize;
 }
 
-/** Events of a peer, by push, pull or stream, into our log (docs/spec/events.md#events, docs/spec/events.md#sync): opened, their origins known, then ordered. */
+/**
+ * Takes a peer's events from a push, a pull or a stream into our log (docs/spec/events.md#events, docs/spec/events.md#sync).
+ * Signatures come first, then the trust in each origin, then the log's own rules.
+ */
 export async function takeIncoming(
   env: Env,
   {
     self,
     policy,
   }: { self: string; policy: Pick<FederationPolicy, "min_auth_tier" | "peer_events_per_minute" | "origin_quota_mib"> },
-  from: EventSender,
+  sender: EventSender,
   events: readonly IncomingEvent[],
 ): Promise<TakenEvents> {
   const log = env.EVENT_LOG.getByName(EVENT_LOG);
@@ -52,43 +55,43 @@ export async function takeIncoming(
   const unknown = sizeOf(events.filter(({ event }) => !known.has(event.content_id)));
   const opened = await openAll(events, known);
   const bodies = opened.flatMap((each) => (each.ok ? [each.event] : []));
-  const trust = await trustOfOrigins(env, policy, from, bodies);
+  const trust = await trustOfOrigins(env, policy, sender, bodies);
   const trustOf = (atomId: string): TrustLevel => trust.get(atomId) ?? 0;
 
-  const arrivals: (IncomingResult | null)[] = opened.map((each, i) => {
+  const refused: (IncomingResult | null)[] = opened.map((each, i) => {
     const content_id = events[i]?.event.content_id ?? "";
     if (!each.ok) return { ok: false, content_id, code: each.code };
-    const code = originRefusal(each.event, { from: from.atomId, self }, trustOf);
+    const code = originRefusal(each.event, { from: sender.atomId, self }, trustOf);
     return code === null ? null : { ok: false, content_id, code };
   });
-  const wanted = events.filter((_, i) => arrivals[i] === null);
-  const brought = wanted.map(({ event, ttl }) => ({ wire: event, ttl, from: from.atomId }));
+  const accepted = events.filter((_, i) => refused[i] === null);
+  const forLog = accepted.map(({ event, ttl }) => ({ wire: event, ttl, from: sender.atomId }));
   const { results: taken, waitMs } =
-    brought.length === 0
+    forLog.length === 0
       ? NOTHING_TAKEN
-      : await log.takeAtRate(brought, policy.peer_events_per_minute, quotaBytesOf(policy));
-  if (taken === null) return { arrivals: null, waitMs, grants: [], unlogged: [], unknown };
+      : await log.takeAtRate(forLog, policy.peer_events_per_minute, quotaBytesOf(policy));
+  if (taken === null) return { results: null, waitMs, grants: [], unlogged: [], unknown };
 
   const grants: TakenEvents["grants"] = [];
   const unlogged: TakenEvents["unlogged"] = [];
   let next = 0;
-  const all = arrivals.map((refused, i): IncomingResult => {
-    if (refused !== null) return refused;
-    const arrival = taken[next++] as IncomingResult;
-    const each = opened[i];
-    // A duplicate too: we may have died between the log and the bond, and applying it again changes nothing. But only one
-    // that may come from this peer: our log has what we granted, and what others did.
-    if (!each?.ok || !mayCome(each.event, { from: from.atomId, self })) return arrival;
+  const results = refused.map((refusal, index): IncomingResult => {
+    if (refusal !== null) return refusal;
+    const result = taken[next++] as IncomingResult;
+    const each = opened[index];
+    // A duplicate grant is applied again: a crash may have come between the log's commit and ours. Our log also holds
+    // grants of this pool and of others; those do not come from this sender.
+    if (!each?.ok || !mayCome(each.event, { from: sender.atomId, self })) return result;
     const level = grantedLevel(each.event);
-    if (level === null) return arrival;
-    if (arrival.ok) grants.push({ level, at: each.event.hlc });
-    else if (arrival.code === "events/quota-spent") unlogged.push({ place: i, event: each.event });
-    return arrival;
+    if (level === null) return result;
+    if (result.ok) grants.push({ level, at: each.event.hlc });
+    else if (result.code === "events/quota-spent") unlogged.push({ index, event: each.event });
+    return result;
   });
-  return { arrivals: all, waitMs, grants, unlogged, unknown };
+  return { results, waitMs, grants, unlogged, unknown };
 }
 
-/** A slice at a time: verifying a whole page at once would hold up every other request of this thread. */
+/** Verifies a slice at a time, because a whole page at once would delay every other request of this isolate. */
 async function openAll(events: readonly IncomingEvent[], known: ReadonlySet<string>): Promise<OpenedEvent[]> {
   const opened: OpenedEvent[] = [];
   for (let i = 0; i < events.length; i += LIMITS.eventsPerSlice) {
@@ -106,18 +109,18 @@ function sha256(bytes: Uint8Array): Uint8Array {
 
 const NOTHING_TAKEN: TakenAtRate = { results: [], waitMs: 0 };
 
-/** Only the bonds of registered peers are asked (docs/spec/pool.md#shape, rule 5). */
+/** The trust in the origin of each public event. Only bonds of registered peers are called (docs/spec/pool.md#shape, rule 5). */
 async function trustOfOrigins(
   env: Env,
   { min_auth_tier }: Pick<FederationPolicy, "min_auth_tier">,
-  from: EventSender,
+  sender: EventSender,
   bodies: readonly EventBody[],
 ): Promise<ReadonlyMap<string, TrustLevel>> {
   const others = new Set(bodies.filter(({ visibility }) => visibility === "public").map(({ origin }) => origin));
-  others.delete(from.atomId);
+  others.delete(sender.atomId);
   const known = await knownAmong(env.DB, [...others]);
   const levels = await Promise.all(
     [...known].map(async (atomId) => [atomId, await env.BOND.getByName(atomId).effectiveTrust(min_auth_tier)] as const),
   );
-  return new Map([...levels, [from.atomId, from.trust]]);
+  return new Map([...levels, [sender.atomId, sender.trust]]);
 }

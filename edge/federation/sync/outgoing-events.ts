@@ -4,8 +4,9 @@ import type { SequencedEvent } from "../../events/event-ledger.ts";
 import { maySee, type Viewer } from "../../events/visibility-rules.ts";
 
 /**
- * The one door through which events leave towards a peer, by push, pull and stream alike (docs/spec/events.md#sync). An audience holds
- * nothing that its readers may not see, so that one here is a bug: it stops everything and does not leak.
+ * Every event that leaves towards a peer passes here, by push, pull or stream (docs/spec/events.md#sync). An audience holds
+ * only events that its readers may see. An event that the peer may not see is therefore a bug: this function throws, and
+ * nothing of the page leaves.
  */
 export function checkOutgoing<Page extends { events: Pick<SequencedEvent, "event">[] }>(
   page: Page,
@@ -15,13 +16,13 @@ export function checkOutgoing<Page extends { events: Pick<SequencedEvent, "event
   for (const { event } of page.events) {
     const { visibility, payload, origin } = eventBodyOf(event);
     if (!maySee({ visibility, payload, ours: origin === self }, viewer)) {
-      throw new Error("an event was about to leave towards a peer that may not see it");
+      throw new Error("an event was about to be sent to a peer that may not see it");
     }
   }
   return page;
 }
 
-/** Of an event of our log, whose bytes were checked before they came in. */
+/** The body of an event of our log. Its bytes were checked before the log took it. */
 export function eventBodyOf(event: SignedEvent): EventBody {
   return JSON.parse(new TextDecoder().decode(fromBase64(event.event_bytes) ?? new Uint8Array()));
 }

@@ -1,6 +1,6 @@
 /**
- * What one peer may cost this pool in CPU time, by prices that were measured (`LIMITS.work…Us`, where the measurement is).
- * Each event that a peer makes the pool look at is charged: new, known, refused, pulled or streamed. Pure.
+ * How much CPU time one peer may cost this pool, at measured prices (`LIMITS.work…Us`; the measurement is described there).
+ * Every event that the pool handles for a peer is charged: new, known, refused, pulled or streamed.
  */
 import type { FederationPolicy } from "../../../schema/wire/federation.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
@@ -9,16 +9,16 @@ import { charge, owedMs, waitMs } from "../../limits/gcra-rules.ts";
 /** Persisted contract: epoch ms at which all that was charged is paid for. */
 export type WorkPaidAtMs = number;
 
-/** What the operator allows each peer: a quarter of one core is 250. */
+/** The operator's setting for each peer. 250 is a quarter of one core. */
 export type WorkMsPerSecond = FederationPolicy["peer_work_ms_per_second"];
 
-/** How long until the peer may have more done; 0: now. What begins in time is done whole, and paid for afterwards. */
+/** How long until the peer may cost more work; 0: now. Work that has begun is finished, and paid for afterwards. */
 export function workWaitMs(paidAtMs: WorkPaidAtMs, msPerSecond: WorkMsPerSecond, nowMs: number): number {
   const burst = burstMs(msPerSecond);
   return waitMs(owedMs(paidAtMs, 2 * burst, nowMs), burst);
 }
 
-/** A negative charge gives back what was charged beforehand and not used. */
+/** A negative charge returns what was charged in advance and not used. */
 export function chargeWork(
   paidAtMs: WorkPaidAtMs,
   costUs: number,
@@ -29,31 +29,31 @@ export function chargeWork(
 }
 
 /**
- * The pause after work that cost so much: also a peer that spends its burst leaves the thread to others for a part of the
- * time. A peer that may cost a whole core needs no pause.
+ * The pause after work of this cost. It leaves part of the time to other peers, even while one peer spends its burst. A
+ * peer that may cost a whole core needs no pause.
  */
 export function restMs(costUs: number, msPerSecond: WorkMsPerSecond): number {
   return (costUs / 1_000) * Math.max(0, 1 - msPerSecond / 1_000);
 }
 
-/** How long it takes to pay for the burst. More than two bursts are never owed. */
+/** How long it takes to pay for a full burst. A peer never owes more than two bursts. */
 function burstMs(msPerSecond: WorkMsPerSecond): number {
   return (LIMITS.peerWorkBurstMs * 1_000) / msPerSecond;
 }
 
-/** Events as they travel: how many, and how long they are in characters of base64. */
+/** The number of events, and their length on the wire in base64 characters. */
 export interface EventsSize {
   readonly events: number;
   readonly chars: number;
 }
 
-/** A page that is pulled or streamed. */
+/** The cost of a page that a peer pulls, or that its stream writes. */
 export function pageCostUs({ events, chars }: EventsSize): number {
   return events * LIMITS.workPulledEventUs + kib(chars) * LIMITS.workPulledKibUs;
 }
 
-/** Of events that come in: parsing, and for those that the log does not know their signature and their place in the log. */
-export function arrivalCostUs(all: EventsSize, unknown: EventsSize): number {
+/** The cost of incoming events: parsing for all, and for unknown events the signature and the write to the log. */
+export function incomingCostUs(all: EventsSize, unknown: EventsSize): number {
   return (
     all.events * LIMITS.workArrivedEventUs +
     kib(all.chars) * LIMITS.workArrivedKibUs +
@@ -62,8 +62,8 @@ export function arrivalCostUs(all: EventsSize, unknown: EventsSize): number {
   );
 }
 
-/** The most that a page of so many events can cost; known before it is read. */
-export function mostOfPage(limit: number): EventsSize {
+/** The largest size that a page of `limit` events can have. Known before the page is read. */
+export function largestPage(limit: number): EventsSize {
   const events = Math.min(limit, LIMITS.eventsPerPull);
   return { events, chars: LIMITS.eventsPageChars };
 }

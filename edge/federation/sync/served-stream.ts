@@ -3,32 +3,32 @@ import type { PeerAudience } from "../../../schema/wire/events.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { EventPage } from "../../events/event-log-object.ts";
 
-/** What a peer's `Bond` is asked for its stream by. */
+/** The URL by which a route fetches a stream from the peer's `Bond`. */
 export const bondStreamUrl = (audience: PeerAudience, since: number) =>
   `https://bond/stream?audience=${audience}&since=${since}`;
 
-/** What a stream reads from, and asks whether it may go on. */
+/** The log that a stream reads, and its permission to continue. */
 export interface StreamSource {
-  /** Resolves with the audience's last number once it is past `since`, or when `waitMs` is over. */
+  /** Resolves with the audience's last number, once it is past `since` or after `waitMs`. */
   changed(since: number, waitMs: number): Promise<number>;
-  /** Through the door that sees to visibility. */
+  /** A page that has passed `checkOutgoing`. */
   page(since: number): Promise<Pick<EventPage, "events" | "next">>;
-  /** Asked every half second: the kill switch, and the peer's trust. */
-  mayGoOn(): Promise<boolean>;
+  /** Checks the kill switch and the peer's trust. Called every half second. */
+  mayContinue(): Promise<boolean>;
 }
 
 /**
- * Events of one audience to one peer as server-sent events (docs/spec/events.md#sync; WHATWG HTML section 9.2): `id` is the audience's
- * number. A reader that is slow holds its own stream up and keeps nothing in memory but one page.
+ * Sends the events of one audience to one peer as server-sent events (docs/spec/events.md#sync; WHATWG HTML section 9.2).
+ * `id` is the event's number in the audience. A slow reader delays its own stream only, and keeps one page in memory.
  */
 export class ServedStream {
   readonly readable: ReadableStream<Uint8Array>;
   readonly audience: PeerAudience;
-  /** The last number that was written. */
+  /** The number of the last event that was written. */
   at: number;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
   readonly #source: StreamSource;
-  #ended = false;
+  #hasEnded = false;
   #isWriting = false;
 
   constructor(source: StreamSource, audience: PeerAudience, since: number) {
@@ -40,33 +40,33 @@ export class ServedStream {
     this.at = since;
   }
 
-  /** Runs until its time is over, the reader leaves, or it may not go on. */
+  /** Resolves when the stream has ended: after `LIMITS.eventStreamMs`, when the reader leaves, or without permission. */
   async run(): Promise<void> {
     const checks = setInterval(() => void this.#check(), LIMITS.streamCheckMs);
-    const over = setTimeout(() => this.end(), LIMITS.eventStreamMs);
+    const tooLong = setTimeout(() => this.end(), LIMITS.eventStreamMs);
     const left = this.#writer.closed.then(
       () => this.end(),
       () => this.end(),
     );
     try {
-      // A first byte at once: whoever follows knows that it does.
+      // The first bytes tell the reader that the stream is open.
       await this.#write(": following\n\n");
-      while (!this.#ended) await Promise.race([this.#next(), left]);
+      while (!this.#hasEnded) await Promise.race([this.#next(), left]);
     } catch {
-      // The reader left, or the stream was ended while it waited to write.
+      // The reader left, or the stream ended during a write.
     } finally {
       clearInterval(checks);
-      clearTimeout(over);
+      clearTimeout(tooLong);
       this.end();
     }
   }
 
-  /** At once, also in the middle of a page, which a slow reader leaves torn: the peer resumes from what it has. */
+  /** Ends immediately, even in the middle of a page for a slow reader. The peer resumes from the last event that it has. */
   end(): void {
-    if (this.#ended) return;
-    this.#ended = true;
-    const gone = this.#isWriting ? this.#writer.abort(new Error("the stream has ended")) : this.#writer.close();
-    gone.catch(() => {});
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    const closed = this.#isWriting ? this.#writer.abort(new Error("the stream has ended")) : this.#writer.close();
+    closed.catch(() => {});
   }
 
   async #write(text: string): Promise<void> {
@@ -77,20 +77,20 @@ export class ServedStream {
 
   async #next(): Promise<void> {
     const head = await this.#source.changed(this.at, LIMITS.streamCommentMs);
-    if (this.#ended) return;
+    if (this.#hasEnded) return;
     if (head <= this.at) {
       await this.#write(": nothing new\n\n");
       return;
     }
     const { events, next } = await this.#source.page(this.at);
-    if (this.#ended || events.length === 0) return;
+    if (this.#hasEnded || events.length === 0) return;
     const frames = events.map((each) => `id: ${each.seq}\ndata: ${JSON.stringify(each)}\n\n`);
     await this.#write(frames.join(""));
     this.at = next;
   }
 
   async #check(): Promise<void> {
-    const may = await this.#source.mayGoOn().catch(() => false);
+    const may = await this.#source.mayContinue().catch(() => false);
     if (!may) this.end();
   }
 }

@@ -1,23 +1,23 @@
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
-/** One thing at a time: a few callers wait a short while for their turn, and others are told to come again. */
+/** Runs one piece of work at a time. A few callers wait a short while for their turn; the others are refused. */
 export class Turns {
   #isTaken = false;
   readonly #waiting: ((isMine: boolean) => void)[] = [];
 
   /**
-   * Null: too many wait already, or it took too long until this one's turn. `restMs`: asked when the work is done, the
-   * pause until the next turn; the result does not wait for it.
+   * Null: too many callers wait already, or the turn did not come in time. `restMs` is called when the work is done: the
+   * pause before the next turn. The result does not wait for the pause.
    */
   async take<T>(work: () => Promise<T>, restMs: () => number = () => 0): Promise<T | null> {
-    if (!(await this.#myTurn())) return null;
+    if (!(await this.#waitForTurn())) return null;
     let timer: ReturnType<typeof setTimeout> | undefined;
     const done = work();
-    // Work that hangs must not shut its peer out for good.
-    const late = new Promise<void>((resolve) => {
+    // Work that never ends must not block the peer for ever.
+    const timedOut = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, LIMITS.peerTurnMs);
     });
-    void Promise.race([done.catch(() => undefined), late]).then(() => {
+    void Promise.race([done.catch(() => undefined), timedOut]).then(() => {
       clearTimeout(timer);
       const ms = restMs();
       if (ms > 0) setTimeout(() => this.#next(), ms);
@@ -26,7 +26,7 @@ export class Turns {
     return done;
   }
 
-  #myTurn(): Promise<boolean> | boolean {
+  #waitForTurn(): Promise<boolean> | boolean {
     if (!this.#isTaken) {
       this.#isTaken = true;
       return true;

@@ -2,9 +2,9 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { takeStrangerGrant } from "../../../edge/federation/peering/stranger-rate-rules.ts";
 import {
-  arrivalCostUs,
   chargeWork,
-  mostOfPage,
+  incomingCostUs,
+  largestPage,
   pageCostUs,
   restMs,
   sizeOf,
@@ -49,7 +49,7 @@ describe("the work of a peer", () => {
   });
 
   it("over any time is at most its share, the burst and one request", () => {
-    const most = arrivalCostUs({ events: 100, chars: 1_048_576 }, { events: 100, chars: 1_048_576 });
+    const most = incomingCostUs({ events: 100, chars: 1_048_576 }, { events: 100, chars: 1_048_576 });
     fc.assert(
       fc.property(
         fc.array(fc.record({ afterMs: fc.nat(500), costUs: fc.nat(Math.ceil(most)) }), { maxLength: 400 }),
@@ -70,10 +70,10 @@ describe("the work of a peer", () => {
   it("of what was looked at counts known events, and counts new ones more", () => {
     const all = { events: 100, chars: 1_048_576 };
     const none = { events: 0, chars: 0 };
-    expect(arrivalCostUs(all, none)).toBeGreaterThan(5_000);
-    expect(arrivalCostUs(all, all)).toBeGreaterThan(3 * arrivalCostUs(all, none));
-    expect(pageCostUs(mostOfPage(LIMITS.eventsPerPull))).toBeGreaterThan(pageCostUs({ events: 500, chars: 500 }));
-    expect(pageCostUs(mostOfPage(1))).toBeLessThan(pageCostUs(mostOfPage(LIMITS.eventsPerPull)));
+    expect(incomingCostUs(all, none)).toBeGreaterThan(5_000);
+    expect(incomingCostUs(all, all)).toBeGreaterThan(3 * incomingCostUs(all, none));
+    expect(pageCostUs(largestPage(LIMITS.eventsPerPull))).toBeGreaterThan(pageCostUs({ events: 500, chars: 500 }));
+    expect(pageCostUs(largestPage(1))).toBeLessThan(pageCostUs(largestPage(LIMITS.eventsPerPull)));
     expect(sizeOf([{ event: { event_bytes: "abcd" } }, { event: { event_bytes: "ef" } }])).toEqual({
       events: 2,
       chars: 6,

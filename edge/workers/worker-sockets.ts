@@ -17,7 +17,7 @@ import { CONNECT_HEADERS } from "./connect-request.ts";
 import { binding, type EnrolmentRefusal, enrolment } from "./enrolment-rules.ts";
 import { checkHello } from "./handshake.ts";
 import { HandshakeRates } from "./handshake-rate-rules.ts";
-import type { TokenLedger } from "./token-ledger.ts";
+import type { WorkerTokens } from "./worker-tokens.ts";
 
 /** Persisted contract: a socket's attachment, all that survives while its object hibernates (16 KiB at most). */
 type Attachment =
@@ -66,9 +66,9 @@ export type JobFrameOfAgent = Exclude<AgentFrame, { type: "hello" }>;
 /** What the owner of the sockets does about them. `bind` commits the token and the worker's record before it returns. */
 export interface WorkerSocketEvents {
   bind(token: WorkerTokenRow, worker: WorkerRow, modelNames: string[]): void;
-  serving(worker: ServingWorker): void;
+  connected(worker: ServingWorker): void;
   frame(connection: string, frame: JobFrameOfAgent): void;
-  gone(connection: string): void;
+  disconnected(connection: string): void;
 }
 
 const SWEEP_MS = 1_000;
@@ -80,7 +80,7 @@ const SWEEP_MS = 1_000;
  */
 export class WorkerSockets {
   readonly #ctx: DurableObjectState;
-  readonly #tokens: TokenLedger;
+  readonly #tokens: WorkerTokens;
   readonly #events: WorkerSocketEvents;
   readonly #pool: () => Promise<string>;
   readonly #sockets = new Map<string, WebSocket>();
@@ -92,7 +92,7 @@ export class WorkerSockets {
   /** Sockets closed for what they sent. */
   refused = 0;
 
-  constructor(ctx: DurableObjectState, tokens: TokenLedger, pool: () => Promise<string>, events: WorkerSocketEvents) {
+  constructor(ctx: DurableObjectState, tokens: WorkerTokens, pool: () => Promise<string>, events: WorkerSocketEvents) {
     this.#ctx = ctx;
     this.#tokens = tokens;
     this.#pool = pool;
@@ -293,7 +293,7 @@ export class WorkerSockets {
       workerRow(worker, hello),
       worker.models.map((model) => model.name),
     );
-    this.#events.serving(worker);
+    this.#events.connected(worker);
     this.send(connection, {
       type: "welcome",
       worker: worker.workerId,
@@ -341,7 +341,7 @@ export class WorkerSockets {
     this.#attachments.delete(connection);
     this.#heardMs.delete(connection);
     this.#stopWaitingForHello(connection);
-    this.#events.gone(connection);
+    this.#events.disconnected(connection);
   }
 
   /** A timer that is left running would keep an idle object from hibernating. */

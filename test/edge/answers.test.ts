@@ -30,7 +30,7 @@ class Told {
     closed: () => {
       this.closed += 1;
     },
-    keep: (bytes) => {
+    hold: (bytes) => {
       if (this.keptBytes + bytes > this.#roomBytes) return false;
       this.keptBytes += bytes;
       return true;
@@ -196,11 +196,11 @@ it.each<[what: string, roomBytes: number, gone: string[]]>([
 ])("what the end of a response repeats %s", async (_what, roomBytes, gone) => {
   const told = new Told();
   let kept = 0;
-  const keep = (bytes: number) => {
+  const hold = (bytes: number) => {
     kept += bytes;
     return kept <= roomBytes;
   };
-  const answer = new StreamedAnswer({ ...base, format: "responses" }, Date.now(), { ...told.events, keep });
+  const answer = new StreamedAnswer({ ...base, format: "responses" }, Date.now(), { ...told.events, hold });
   for (let i = 0; i < 7; i++) if (told.gone.length === 0) answer.text(served, 0, { text: "ä".repeat(50) });
   expect([told.gone, kept]).toEqual([gone, 700]);
 });

@@ -2,7 +2,7 @@ import { evictDurableObject, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { expect, it } from "vitest";
 import { RecordOutbox } from "../../edge/record/record-outbox.ts";
-import { TokenLedger } from "../../edge/workers/token-ledger.ts";
+import { WorkerTokens } from "../../edge/workers/worker-tokens.ts";
 import { admin, chat, createKey, eventually, invite, ScriptedAgent } from "./support.ts";
 
 interface Listed {
@@ -32,7 +32,7 @@ it("an account that was evicted still knows its streams and its limits", async (
   const job = await agent.next("job");
   agent.delta(job, 0, "x");
   const response = await asking;
-  // What it knows reaches the disk after the answer, about a second later.
+  // The account saves its state after the answer, about a second later.
   await eventually(() =>
     runInDurableObject(account, (_account, state) => state.storage.kv.get("traffic") !== undefined),
   );
@@ -47,15 +47,16 @@ it("a lane flushes, when it wakes, what a crash left between its commit and D1",
   const lane = env.LANE.getByName("main");
   const left = `${id}-left-behind`;
   await runInDurableObject(lane, (_lane, state) => {
-    const row = new TokenLedger(state.storage.sql).find(id) ?? expect.fail();
-    new RecordOutbox(state.storage, env.DB).put("worker_tokens", { ...row, id: left });
+    const outbox = new RecordOutbox(state.storage, env.DB);
+    const row = new WorkerTokens(state.storage, outbox).find(id) ?? expect.fail();
+    outbox.put("worker_tokens", { ...row, id: left });
   });
   await evictDurableObject(lane);
   await lane.overview();
   await eventually(() => env.DB.prepare("SELECT id FROM worker_tokens WHERE id = ?").bind(left).first());
 });
 
-it("a lane that wakes with what an earlier build attached knows which frames each worker knows", async () => {
+it("a lane that wakes with attachments of an earlier release knows which frames each worker knows", async () => {
   const lane = env.LANE.getByName("main");
   const [knows, older] = await Promise.all(
     ["knows-elsewhere", "older"].map(async (model) => ScriptedAgent.serving((await invite()).token, { model })),
@@ -73,7 +74,7 @@ it("a lane that wakes with what an earlier build attached knows which frames eac
   expect((await chat(key, { model: "never-served-here" })).status).toBe(404);
   expect(await knows.next("elsewhere")).toEqual({ type: "elsewhere", jobs: 1 });
   const asking = chat(key, { model: "older" });
-  // Its next frame is a job: it was not told of the other request.
+  // Its next frame is a job: the older worker got no frame about the other request.
   await older.done(await older.next("job"), "served");
   expect((await asking).status).toBe(200);
 });

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import type { Env } from "../../edge/env.ts";
 import { EventLog } from "../../edge/events/event-log-object.ts";
 import { PresenceLog } from "../../edge/inference/records/presence-log.ts";
+import { EventOutbox } from "../../edge/record/event-outbox.ts";
 import { eventBody } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { invite, ScriptedAgent } from "./support.ts";
@@ -35,7 +36,7 @@ async function said(workerId: string): Promise<string[]> {
 
 type Death = "before the log has it" | "before it is known that the log has it" | null;
 
-/** A lane's log of presence, that dies so with what it next tells. */
+/** The presence log of a lane that dies at this point of its next publication. */
 function presence({ storage }: DurableObjectState, death: Death): { log: PresenceLog; done: () => Promise<unknown> } {
   const waits: Promise<unknown>[] = [];
   const ctx = { storage, waitUntil: (each: Promise<unknown>) => void waits.push(each) };
@@ -46,7 +47,7 @@ function presence({ storage }: DurableObjectState, death: Death): { log: Presenc
   };
   const made = { ...env, EVENT_LOG: { getByName: () => ({ append }) } };
   const presenceLog = new PresenceLog(ctx as unknown as DurableObjectState, made as unknown as Env);
-  // Whoever died never answers: long enough for whoever did not.
+  // A log that died never answers. The other branch waits for a log that did not.
   const done = () =>
     Promise.race([
       Promise.all(waits),
@@ -58,9 +59,9 @@ function presence({ storage }: DurableObjectState, death: Death): { log: Presenc
 }
 
 const serving = (workerId: string) =>
-  ({ workerId, connection: "c", models: [{ name: "m" }] }) as unknown as Parameters<PresenceLog["came"]>[0];
+  ({ workerId, connection: "c", models: [{ name: "m" }] }) as unknown as Parameters<PresenceLog["connected"]>[0];
 
-it("each coming and going is there once, in its order, wherever the lane dies, and the alarm tells what is left", async () => {
+it("the log has each connection and disconnection once and in order, wherever the lane dies", async () => {
   const death = fc.constantFrom<Death>("before the log has it", "before it is known that the log has it", null);
   let run = 0;
   await fc.assert(
@@ -68,21 +69,21 @@ it("each coming and going is there once, in its order, wherever the lane dies, a
       const workerId = String(run++).padStart(64, "0");
       const wanted: string[] = [];
       await runInDurableObject(lane(workerId), async (_, state) => {
-        let isHere = false;
+        let isConnected = false;
         for (const each of deaths) {
           pass(LIMITS.presenceMs);
           const { log: presenceLog, done } = presence(state, each);
-          isHere = !isHere;
-          if (isHere) presenceLog.came(serving(workerId));
-          presenceLog.tell(Date.now());
-          wanted.push(isHere ? "worker_joined" : "worker_left");
+          isConnected = !isConnected;
+          if (isConnected) presenceLog.connected(serving(workerId));
+          presenceLog.publish(Date.now());
+          wanted.push(isConnected ? "worker_joined" : "worker_left");
           expect(await state.storage.getAlarm()).toBeLessThanOrEqual(Date.now() + LIMITS.outboxRetryMinMs);
           await done();
         }
         const { log: last, done } = presence(state, null);
-        // Nobody is told of anything new.
-        if (isHere) last.came(serving(workerId));
-        last.tell(Date.now());
+        // The status has not changed since the last event.
+        if (isConnected) last.connected(serving(workerId));
+        last.publish(Date.now());
         await vi.waitFor(() => expect(last.dueAtMs(Date.now())).toBeNull(), { timeout: 60_000 });
         await done();
       });
@@ -92,16 +93,16 @@ it("each coming and going is there once, in its order, wherever the lane dies, a
   );
 });
 
-it("what the log could not be told is told by the lane's alarm", async () => {
+it("the lane's alarm publishes events that the log did not take", async () => {
   const main = lane("main");
-  const count = "SELECT count(*) AS n FROM presence_untold";
-  const untold = () => runInDurableObject(main, (_, { storage }) => storage.sql.exec<{ n: number }>(count).one().n);
+  const pending = () =>
+    runInDurableObject(main, (_, { storage }) => new EventOutbox(storage, env, "presence_untold").pending());
   const broken = vi.spyOn(EventLog.prototype, "append").mockRejectedValue(new Error("away"));
   await ScriptedAgent.serving((await invite()).token, { model: "m" });
   await vi.waitFor(() => expect(broken).toHaveBeenCalled(), { timeout: 60_000 });
-  expect(await untold()).toBe(1);
+  expect(await pending()).toBe(1);
   broken.mockRestore();
   expect(await runDurableObjectAlarm(main)).toBe(true);
-  await vi.waitFor(async () => expect(await untold()).toBe(0), { timeout: 60_000 });
+  await vi.waitFor(async () => expect(await pending()).toBe(0), { timeout: 60_000 });
   expect((await log().read("peers", 0, 10)).events).toHaveLength(1);
 });

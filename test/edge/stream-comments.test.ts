@@ -12,7 +12,7 @@ const SILENT_MS = 290_000;
 const TICK_MS = 500;
 const served = { workerId: "w", queuedMs: 1, deterministic: true };
 const usage = { promptTokens: 1, completionTokens: 2 };
-const events = { gone: () => {}, closed: () => {}, keep: () => true, unread: () => true };
+const events = { gone: () => {}, closed: () => {}, hold: () => true, unread: () => true };
 
 /** Waits in the queue, then at a worker, says a word, is silent for long, and says another. */
 async function slowStream(): Promise<string> {

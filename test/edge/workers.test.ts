@@ -5,7 +5,7 @@ import { Lane } from "../../edge/inference/lane-object.ts";
 import { MAIN_LANE } from "../../edge/object-names.ts";
 import { RecordOutbox } from "../../edge/record/record-outbox.ts";
 import { HandshakeRates } from "../../edge/workers/handshake-rate-rules.ts";
-import { TokenLedger } from "../../edge/workers/token-ledger.ts";
+import { WorkerTokens } from "../../edge/workers/worker-tokens.ts";
 import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
 import { CLOSE, LIMITS, WORKER_PROTOCOL } from "../../schema/wire/limits.ts";
 import type { AgentFrame } from "../../schema/wire/worker-frames.ts";
@@ -60,7 +60,7 @@ describe("a token that connects over and over", () => {
     const { id, token } = await invite();
     const signer = await signerFrom(generateSecretKey());
     for (let i = 0; i < LIMITS.handshakesPerMinute; i++) await ScriptedAgent.serving(token, { signer });
-    const found = vi.spyOn(TokenLedger.prototype, "find");
+    const found = vi.spyOn(WorkerTokens.prototype, "find");
     const response = await connect(token);
     expect([response.status, response.headers.get("x-ligand-code")]).toEqual([429, "workers/connects-too-often"]);
     const retryAfter = Number(response.headers.get("retry-after"));

@@ -1,26 +1,26 @@
-/** The body of an answer on its way to a client who may read slowly, or not at all. */
+/** The body of an answer on its way to a client that may read slowly, or not at all. */
 import type { ErrorCode } from "../../../schema/wire/errors.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import { utf8Bytes } from "../../../schema/wire/utf8.ts";
 import type { AnswerEvents } from "./answer.ts";
 
 const ENCODER = new TextEncoder();
-/** The most that one UTF-16 unit takes. */
+/** The most UTF-8 bytes of one UTF-16 unit. */
 const UTF8_BYTES_PER_CHAR = 3;
 
 /**
- * Writes one piece after the other and waits for each to be read: the runtime would take any number of bytes. What a
- * client leaves unread is bounded, and a client that takes nothing for half a minute is given up.
+ * Writes one piece at a time and waits until it is read, because the runtime would buffer any number of bytes. What a
+ * client leaves unread is bounded, and a client that reads nothing for `LIMITS.readerStallMs` is given up.
  */
 export class AnswerBody {
   readonly readable: ReadableStream<Uint8Array>;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
   readonly #events: AnswerEvents;
   #pending = "";
-  /** What follows `#pending`, made only as it is read. */
+  /** The text after `#pending`. It is generated only as the client reads. */
   #pieces: Iterator<string> | null = null;
   #buffer = new Uint8Array();
-  /** UTF-8 bytes that the client has not taken: pending, and in the write under way. */
+  /** UTF-8 bytes that the client has not read: pending ones, and those of the current write. */
   #unreadBytes = 0;
   #lastWriteMs: number;
   #hasEnded = false;
@@ -43,7 +43,7 @@ export class AnswerBody {
   write(text: string): void {
     if (this.#hasEnded || text === "") return;
     const bytes = utf8Bytes(text);
-    // Counted before this piece: the last events of some formats repeat the whole answer.
+    // The check comes before this piece is added: the last events of some formats repeat the whole answer.
     if (this.#unreadBytes > LIMITS.readerBufferBytes || !this.#events.unread(bytes)) {
       this.giveUp("inference/slow-reader");
       return;
@@ -58,25 +58,25 @@ export class AnswerBody {
     if (!this.closed && !this.isWriting) void this.#pump();
   }
 
-  /** The rest of the body. Its pieces are asked for one by one, so somebody else counts what they are made of. */
+  /** The rest of the body. The lane already counts what the pieces are generated from, so they are not counted here. */
   endWith(pieces: Iterable<string>): void {
     if (this.#hasEnded) return;
     this.#pieces = pieces[Symbol.iterator]();
     this.end();
   }
 
-  /** Gives up a reader that takes nothing. */
+  /** Gives up a client that has stopped reading. */
   check(nowMs: number): void {
     if (this.isWriting && this.silentMs(nowMs) >= LIMITS.readerStallMs) this.giveUp("inference/slow-reader");
   }
 
   giveUp(code: ErrorCode): void {
     if (this.closed) return;
-    const wasOver = this.#hasEnded;
+    const hadEnded = this.#hasEnded;
     this.#hasEnded = true;
     this.#close();
     this.#writer.abort(code).catch(() => {});
-    if (!wasOver) this.#events.gone(code);
+    if (!hadEnded) this.#events.gone(code);
   }
 
   async #pump(): Promise<void> {
@@ -103,7 +103,7 @@ export class AnswerBody {
     }
   }
 
-  /** Into the same buffer each time, once what was there is read: the runtime frees a new one late. */
+  /** Encodes into one buffer, whose last content has been read: the runtime would free new buffers late. */
   #encoded(text: string): Uint8Array {
     if (this.#buffer.byteLength < text.length * UTF8_BYTES_PER_CHAR) {
       this.#buffer = new Uint8Array(text.length * UTF8_BYTES_PER_CHAR);
@@ -111,7 +111,7 @@ export class AnswerBody {
     return this.#buffer.subarray(0, ENCODER.encodeInto(text, this.#buffer).written);
   }
 
-  /** Small pieces share a write. */
+  /** Small pieces share one write. */
   #nextPieces(): string {
     let text = "";
     while (this.#pieces && text.length < LIMITS.answerPieceChars) {

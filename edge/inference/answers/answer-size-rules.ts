@@ -1,19 +1,19 @@
-/** How long an answer in text may be. A worker may send more, by mistake or to make its client pay. Pure. */
+/** How large an answer may be. A worker may send more by mistake, or to make its client pay for more. */
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { JobRequest } from "../../../schema/wire/worker-frames.ts";
 
-/** In tokens: what the client allowed, else the model's context, as its worker's manifest says it. */
+/** The most tokens: what the client allows, else the context of the model as the worker's manifest states it. */
 export function mostAnswerTokens(request: JobRequest, contextTokens: number): number {
   return ("maxTokens" in request ? request.maxTokens : undefined) ?? contextTokens;
 }
 
-/** In bytes of UTF-8, the heads of tool calls included. */
+/** The most bytes of UTF-8, ids and names of tool calls included. */
 export function mostAnswerBytes(request: JobRequest, contextTokens: number): number {
   const bytes = mostAnswerTokens(request, contextTokens) * LIMITS.tokenBytes + LIMITS.answerSlackBytes;
   return Math.min(bytes, LIMITS.answerBytes);
 }
 
-/** How to refuse an answer that is too large by itself, so that asking again is in vain. */
+/** The refusal of an answer that is too large by itself: a retry would fail in the same way. */
 export interface TooLarge {
   readonly code: "inference/answer-too-large";
   readonly message: string;
@@ -22,7 +22,7 @@ export interface TooLarge {
 
 const MIB = 1024 * 1024;
 
-/** All vectors of a request, by the length of one: known as soon as its first vector is. */
+/** For all vectors of a request. They have one length, which is known when the first vector arrives. */
 export function vectorsTooLarge(inputs: number, vectorBytes: number): TooLarge | null {
   if (inputs * vectorBytes <= LIMITS.keyAnswerBytes) return null;
   return {
@@ -32,7 +32,7 @@ export function vectorsTooLarge(inputs: number, vectorBytes: number): TooLarge |
   };
 }
 
-/** The texts and log probabilities of all choices, for an answer in one piece. */
+/** For the texts and log probabilities of all choices together, in an answer in one piece. */
 export function textTooLarge(bytes: number): TooLarge | null {
   if (bytes <= LIMITS.wholeTextBytes) return null;
   return {

@@ -1,4 +1,4 @@
-/** What the lane says to an answer, whichever way it reaches its client: `whole-answer.ts`, `streamed-answer.ts`. */
+/** The answer of one request, as the lane writes it: `whole-answer.ts` in one piece, `streamed-answer.ts` as events. */
 import type { ErrorCode } from "../../../schema/wire/errors.ts";
 import type { FinishReason, TokenLogprob, Usage } from "../../../schema/wire/worker-frames.ts";
 import type { ErrorDetails } from "../../http/error-body.ts";
@@ -14,7 +14,7 @@ export interface Served {
 
 export interface TextPiece {
   readonly text: string;
-  /** Where the text is of the arguments of a call. */
+  /** Set where the text is a piece of the arguments of this tool call. */
   readonly call?: CallHead | undefined;
   readonly logprobs?: readonly TokenLogprob[] | undefined;
 }
@@ -22,30 +22,30 @@ export interface TextPiece {
 export interface Answer {
   /** Resolves once, with the HTTP answer. */
   readonly response: Promise<Response>;
-  /** A worker has a part of the request and has found nothing wrong with it. */
+  /** A worker works on a part of the request and has not refused it. */
   accepted(served: Served): void;
-  /** A piece of the text of a choice, or of the arguments of a call in it. */
+  /** A piece of the text of a choice, or of the arguments of a tool call in it. */
   text(served: Served, choice: number, piece: TextPiece): void;
-  /** A choice has ended; others may go on. */
+  /** A choice has ended. Other choices may continue. */
   finished(served: Served, choice: number, reason: FinishReason, stopSequence?: string): void;
-  /** All parts have ended well. */
+  /** All parts are done. */
   done(ends: readonly PartEnd[], usage: Usage): void;
   failed(code: ErrorCode, details?: ErrorDetails): void;
-  /** Called every tenth of a second or so: keeps an idle connection alive, and gives a stalled reader up. */
+  /** Called about ten times a second: keeps an idle connection alive, and gives up a client that stopped reading. */
   idle(nowMs: number, placeInQueue?: () => number | null): void;
-  /** Nothing more is held for the client. */
+  /** True when the answer holds nothing for the client any more. */
   readonly closed: boolean;
 }
 
-/** What an answer tells the lane. */
+/** What an answer reports to the lane. */
 export interface AnswerEvents {
-  /** The client is gone, or reads too slowly, before the answer has ended. Told once. */
+  /** The client is gone, or reads too slowly, before the answer has ended. Called at most once. */
   gone(code: ErrorCode): void;
-  /** Nothing more is held for the client. Told once. */
+  /** The answer holds nothing for the client any more. Called once. */
   closed(): void;
-  /** The answer holds more bytes until it is closed. False: there is no room for them. */
-  keep(bytes: number): boolean;
-  /** More bytes wait for the client, or fewer where `bytes` is negative. False: there is no room for them. */
+  /** The answer needs more memory until it is closed. False: there is no room. */
+  hold(bytes: number): boolean;
+  /** More bytes wait for the client, or fewer where `bytes` is negative. False: there is no room. */
   unread(bytes: number): boolean;
 }
 

@@ -1,4 +1,4 @@
-/** The clients' side of a lane: which answer each running job goes into, and what is held for it until it is read. */
+/** The answers of a lane: which answer each running job goes into, and the memory that an answer holds until it is read. */
 import { createHash, type Hash } from "node:crypto";
 import type { ErrorCode } from "../../../schema/wire/errors.ts";
 import type { FinishReason, ToolCall, Usage } from "../../../schema/wire/worker-frames.ts";
@@ -16,31 +16,31 @@ import { WholeAnswer } from "./whole-answer.ts";
 type TextEffect = Extract<Effect, { type: "text" }>;
 
 interface Live {
-  readonly asked: Asked;
+  readonly request: OpenRequest;
   readonly answer: Answer;
   readonly group: JobGroup;
-  /** Of parts that are done, texts and vectors; of a stream, what its end repeats. */
-  keptBytes: number;
+  /** Memory of the lane: texts and vectors of parts that are done, and what the end of a stream repeats. */
+  heldBytes: number;
   vectors: Uint8Array[];
 }
 
 interface LivePart {
   readonly live: Live;
-  /** Of what was streamed. */
+  /** The hash of what was streamed. */
   responseHash: Hash | null;
   readonly pace: Pace;
 }
 
 interface LaneHooks {
-  /** These jobs run for nobody any more. */
+  /** No client waits for these jobs any more. */
   cancel(jobIds: readonly string[], code: ErrorCode): void;
-  keepAnswer(keyId: string, bytes: number): boolean;
-  dropAnswer(keyId: string, bytes: number): void;
-  ended(request: Asked, state: JobState): void;
+  holdAnswer(keyId: string, bytes: number): boolean;
+  releaseAnswer(keyId: string, bytes: number): void;
+  ended(request: OpenRequest, state: JobState): void;
 }
 
-/** A request, by all that its client may call it. */
-interface Asked {
+/** The ids by which a client may name a request. */
+interface OpenRequest {
   readonly id: string;
   readonly keyId: string;
   readonly requestId: string;
@@ -83,30 +83,30 @@ export class LiveAnswers {
     return { answers: this.#running.size, answers_being_read: this.#closing.size };
   }
 
-  /** An answer for these jobs. Call what is returned beside the response when its client has left. */
+  /** Opens the answer of these jobs. Call `leave` when the client has left. */
   open(opening: Opening, nowMs: number): { response: Promise<Response>; leave: () => void } {
     const { head, keyId, requestId, jobIds, stream, statusHoldMs } = opening;
     const events = {
       gone: (code: ErrorCode) => this.#hooks.cancel(live.group.running, code),
       closed: () => this.#closed(live),
-      keep: (bytes: number) => {
-        const isKept = this.#hooks.keepAnswer(keyId, bytes);
-        if (isKept) live.keptBytes += bytes;
-        return isKept;
+      hold: (bytes: number) => {
+        const isHeld = this.#hooks.holdAnswer(keyId, bytes);
+        if (isHeld) live.heldBytes += bytes;
+        return isHeld;
       },
       unread: (bytes: number) => {
-        // What a whole answer is made of is counted since it came.
+        // The text of a whole answer is in the lane's memory since the worker sent it.
         if (!stream) return true;
-        if (bytes > 0) return this.#hooks.keepAnswer(keyId, bytes);
-        this.#hooks.dropAnswer(keyId, -bytes);
+        if (bytes > 0) return this.#hooks.holdAnswer(keyId, bytes);
+        this.#hooks.releaseAnswer(keyId, -bytes);
         return true;
       },
     };
     const answer = stream
       ? new StreamedAnswer(head, nowMs, events)
       : new WholeAnswer(head, nowMs, statusHoldMs, events);
-    const asked = { id: head.jobId, keyId, requestId };
-    const live: Live = { asked, answer, group: new JobGroup(jobIds), keptBytes: 0, vectors: [] };
+    const request = { id: head.jobId, keyId, requestId };
+    const live: Live = { request, answer, group: new JobGroup(jobIds), heldBytes: 0, vectors: [] };
     this.#running.add(live);
     for (const id of jobIds) this.#parts.set(id, { live, responseHash: null, pace: newPace() });
     return { response: answer.response, leave: () => events.gone("inference/cancelled") };
@@ -116,7 +116,7 @@ export class LiveAnswers {
     this.#parts.get(job.id)?.live.answer.accepted(servedBy(job));
   }
 
-  /** A piece of a streamed answer. Its pace, for the metrics. */
+  /** Writes a piece of a streamed answer. Returns its pace, for the metrics. */
   text(job: Job, { text, toolCall: call, logprobs }: Pick<TextEffect, "text" | "toolCall" | "logprobs">): Pace | null {
     const part = this.#parts.get(job.id);
     if (!part) return null;
@@ -128,24 +128,24 @@ export class LiveAnswers {
   }
 
   /**
-   * A job is done. What it kept in the lane's bytes is held for its reader from here on.
+   * A job is done. The answer takes over the memory that the job held, until its client has read it.
    *
-   * @returns the hash of what it streamed
+   * @returns the hash of what the job streamed
    */
   done(job: Job, end: PartDone): Hash | null {
     const part = this.#take(job.id);
     if (!part) {
-      this.#hooks.dropAnswer(job.keyId, job.keptBytes);
+      this.#hooks.releaseAnswer(job.keyId, job.heldBytes);
       return null;
     }
     const { live } = part;
     const served = servedBy(job);
-    live.keptBytes += job.keptBytes;
-    live.vectors.push(...job.said.vectors);
-    const { vectors, logprobs } = job.said;
+    live.heldBytes += job.heldBytes;
+    live.vectors.push(...job.output.vectors);
+    const { vectors, logprobs } = job.output;
     const step = live.group.done(job.id, { served, vectors, logprobs, ...end });
     if (step === "over") {
-      this.#dropKept(live);
+      this.#releaseHeld(live);
       return part.responseHash;
     }
     live.answer.finished(served, live.group.choiceOf(job.id), end.finishReason, end.stopSequence);
@@ -156,7 +156,7 @@ export class LiveAnswers {
     return part.responseHash;
   }
 
-  /** A job ended otherwise, and its request with it. */
+  /** A job ended without success, and so does its request. */
   failed(job: Job, outcome: JobState, code: ErrorCode, details: ErrorDetails): void {
     const part = this.#take(job.id);
     if (part) this.#fail(part.live, job.id, outcome, code, details);
@@ -179,29 +179,29 @@ export class LiveAnswers {
     const others = live.group.failed(jobId);
     if (others === null) return;
     this.#ends(live, outcome);
-    this.#dropKept(live);
+    this.#releaseHeld(live);
     live.answer.failed(code, details);
     this.#hooks.cancel(others, "inference/cancelled");
   }
 
   #ends(live: Live, state: JobState): void {
-    this.#hooks.ended(live.asked, state);
+    this.#hooks.ended(live.request, state);
     this.#running.delete(live);
     if (!live.answer.closed) this.#closing.add(live);
   }
 
   #closed(live: Live): void {
     this.#closing.delete(live);
-    // One that is given up while it runs drops this when its last job has ended.
-    if (!this.#running.has(live)) this.#dropKept(live);
+    // An answer that is given up while its jobs run releases this when its last job has ended.
+    if (!this.#running.has(live)) this.#releaseHeld(live);
   }
 
-  #dropKept(live: Live): void {
-    this.#hooks.dropAnswer(live.asked.keyId, live.keptBytes);
-    live.keptBytes = 0;
+  #releaseHeld(live: Live): void {
+    this.#hooks.releaseAnswer(live.request.keyId, live.heldBytes);
+    live.heldBytes = 0;
     const { vectors } = live;
     live.vectors = [];
-    // Whoever heard of the end of the last job may still read them, and does so at once.
+    // The hash of the last job may still be computed from them, in this turn.
     queueMicrotask(() => freeVectors(vectors));
   }
 }

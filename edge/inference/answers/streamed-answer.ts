@@ -10,8 +10,9 @@ import { type Answer, type AnswerEvents, type Served, servedHeaders, type TextPi
 import { AnswerBody } from "./answer-body.ts";
 
 /**
- * A server-sent event stream. Its status waits for the first word from a worker, a quarter of a second at most, so
- * that an early refusal is an HTTP status and not an event. What the client leaves unread is bounded (`AnswerBody`).
+ * An answer as a stream of server-sent events. Its status waits for the first frame of a worker, for
+ * `LIMITS.streamStatusHoldMs` at most, so that an early refusal is an HTTP status and not an event. `AnswerBody` bounds
+ * what the client leaves unread.
  */
 export class StreamedAnswer implements Answer {
   readonly response: Promise<Response>;
@@ -20,7 +21,7 @@ export class StreamedAnswer implements Answer {
   readonly #events: AnswerEvents;
   readonly #startedMs: number;
   #body: AnswerBody | null = null;
-  #saidServed = false;
+  #sentServed = false;
   #hasFailed = false;
   #repeatedBytes = 0;
 
@@ -46,7 +47,7 @@ export class StreamedAnswer implements Answer {
     body.write(call ? this.#format.toolCall(choice, call, text) : this.#format.text(choice, text, logprobs));
     if (body.closed) return;
     if (this.#format.isTooLong) this.#events.gone("inference/answer-too-long");
-    else if (!this.#keepRepeated()) this.#events.gone("inference/answer-room");
+    else if (!this.#holdRepeated()) this.#events.gone("inference/answer-room");
   }
 
   finished(served: Served, choice: number, reason: FinishReason, stopSequence?: string): void {
@@ -79,36 +80,39 @@ export class StreamedAnswer implements Answer {
     } else if (this.#body.isWriting) {
       this.#body.check(nowMs);
     } else if (this.#body.silentMs(nowMs) >= LIMITS.idleStreamCommentMs) {
-      // The runtime notices that a client is gone only when it writes.
+      // The runtime notices that a client is gone only when the pool writes.
       this.#body.write(this.#format.keepAlive());
     }
   }
 
-  #keepRepeated(): boolean {
+  #holdRepeated(): boolean {
     const { repeatedBytes = 0 } = this.#format;
     const more = repeatedBytes - this.#repeatedBytes;
     if (more === 0) return true;
     this.#repeatedBytes = repeatedBytes;
-    return this.#events.keep(more);
+    return this.#events.hold(more);
   }
 
-  /** Sends the status line, with who serves when that is known; a stream that began in the queue says it in a comment. */
+  /**
+   * Sends the status line, with the headers about the worker if there is one. A stream that starts in the queue sends them
+   * later, in a comment.
+   */
   #open(served: Served | null): AnswerBody {
     if (this.#body === null) {
-      this.#saidServed = served !== null;
+      this.#sentServed = served !== null;
       this.#body = new AnswerBody(Date.now(), this.#events);
       const headers = {
         "content-type": "text/event-stream; charset=utf-8",
         "cache-control": "no-cache",
-        // Proxies that buffer would undo streaming.
+        // Without it, proxies would buffer the stream.
         "x-accel-buffering": "no",
         ...(served ? servedHeaders(served) : {}),
       };
       this.#resolve(new Response(this.#body.readable, { headers }));
-    } else if (served && !this.#saidServed) {
-      this.#saidServed = true;
-      const said = Object.entries(servedHeaders(served)).map(([name, value]) => `${name}=${value}`);
-      this.#body.write(comment(said.join(" ")));
+    } else if (served && !this.#sentServed) {
+      this.#sentServed = true;
+      const headers = Object.entries(servedHeaders(served)).map(([name, value]) => `${name}=${value}`);
+      this.#body.write(comment(headers.join(" ")));
     }
     return this.#body;
   }

@@ -62,11 +62,11 @@ export class WholeAnswer implements Answer {
       return;
     }
     const choices = ends.map(({ text = "", toolCalls = [], logprobs = [], finishReason, stopSequence }) => {
-      const told = logprobs.length > 0 ? logprobs : undefined;
-      return { text, toolCalls, logprobs: told, finishReason, stopSequence };
+      const shown = logprobs.length > 0 ? logprobs : undefined;
+      return { text, toolCalls, logprobs: shown, finishReason, stopSequence };
     });
     const body = this.#format.whole(choices, usage);
-    // What the system's own buffer takes needs no reader who is watched.
+    // A body that fits one write is sent as it is: no slow reader can hold it up.
     if (this.#body || body.length > LIMITS.answerPieceChars) this.#end(slicesOf(body), headers);
     else this.#respond(new Response(body, { headers: { ...JSON_BODY, ...headers } }));
   }
@@ -97,11 +97,11 @@ export class WholeAnswer implements Answer {
   }
 }
 
-/** So that a slow reader takes one after the other, and is not taken for one that reads nothing. */
+/** Slices, so that a client that reads slowly is not mistaken for one that reads nothing. */
 function* slicesOf(text: string): Generator<string> {
   for (let from = 0; from < text.length; ) {
     let to = Math.min(text.length, from + LIMITS.answerPieceChars);
-    // Not between the halves of a surrogate pair, which are no UTF-8 on their own.
+    // A slice must not end inside a surrogate pair: half a pair has no UTF-8.
     if (to < text.length && isHighSurrogate(text.charCodeAt(to - 1))) to -= 1;
     yield text.slice(from, to);
     from = to;

@@ -1,17 +1,17 @@
-/** Which model the name `auto` means. Pure. */
+/** Which model the name `auto` means. */
 import type { JobKind } from "../../../schema/wire/worker-frames.ts";
 import type { ModelLoad } from "./served-models-rules.ts";
 
 /**
- * Text: of the models that do this kind, the one with the most free slots, then the shortest queue for its size. Models
- * whose workers cannot do all that the request asks are taken only where there are no others, so that the refusal names
- * what they cannot do.
+ * Text: of the models that do this kind, the one with the most free slots, then the one with the shortest queue for its
+ * size. A model whose workers cannot do all that the request asks is chosen only where there is no other, so that the
+ * refusal names what its workers cannot do.
  *
- * Embeddings: vectors of two models do not compare, so the load never decides. It is the operator's default, and
- * without one the first by name.
+ * Embeddings: vectors of two models do not compare, so the load never decides. `auto` means the operator's default, and
+ * without a default the first model by name.
  *
- * @param served what is served now, sorted by name
- * @returns null where no worker does this kind, or serves the operator's default
+ * @param served the models that are served now, sorted by name
+ * @returns null where no model does this kind, or where the operator's default is not served
  */
 export function autoModel(
   kind: JobKind,

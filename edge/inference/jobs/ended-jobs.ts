@@ -8,7 +8,10 @@ interface EndedJob {
   readonly state: JobState;
 }
 
-/** How the last jobs of a lane ended, until the record can be asked: bounded, the oldest goes first. Pure. */
+/**
+ * How the latest requests of a lane ended. A client that cancels too late is answered from here, because the record in
+ * D1 may not have the job yet.
+ */
 export class EndedJobs {
   readonly #jobs = new BoundedMap<string, EndedJob>(LIMITS.endedJobsKept);
 
@@ -16,7 +19,7 @@ export class EndedJobs {
     this.#jobs.set(id, job);
   }
 
-  /** Of several the last. Null for another key's, as for none: nobody learns which. */
+  /** The newest where several match. Null also for the job of another key, so that a client cannot tell the two apart. */
   find({ jobId, requestId }: JobName, keyId: string): FoundJob | null {
     const named = jobId === null ? undefined : this.#jobs.get(jobId);
     if (jobId !== null && named?.keyId === keyId) return { id: jobId, state: named.state };

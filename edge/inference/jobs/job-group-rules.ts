@@ -1,6 +1,6 @@
 /**
- * One client request as several jobs, which may run at different workers: a choice each, or a batch of an embedding's
- * inputs each. All of them are done, or the request fails with the first failure. Pure.
+ * One client request as several jobs, which may run at different workers: one job for each choice, or for each batch of
+ * embedding inputs. The request is done when all jobs are, and it fails with the first job that fails.
  */
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type {
@@ -18,11 +18,11 @@ import type { NewJob } from "./lane-state.ts";
 interface Choices {
   /** Choices for each prompt. */
   readonly n?: number | undefined;
-  /** Of a completion, where there are several; the request's own prompt is then none of them. */
+  /** All prompts of a completion that has several. The prompt in its request is then empty. */
   readonly prompts?: readonly string[] | undefined;
 }
 
-/** The jobs of a request at the lane that got it. The first has the request's own id, which its client knows. */
+/** The jobs of a request. The first one has the id of the request, which its client knows. */
 export function newJobs(job: LaneJob, model: string, newId: () => string): [NewJob, ...NewJob[]] {
   const { id: group, moreIds = [], keyId, requestId, kind, format: dialect, n, prompts } = job;
   const jobs = partsOf(job.request, { n, prompts }).map((request, i) => {
@@ -34,7 +34,8 @@ export function newJobs(job: LaneJob, model: string, newId: () => string): [NewJ
 
 /**
  * The request of each part, in the order of the choices: as in the OpenAI API, all choices of the first prompt come
- * first. Batches of embedding inputs hold no more than an older agent takes. The parts share the texts of the request.
+ * first. A batch of embedding inputs is never larger than what older agents accept. The parts share the texts of the
+ * request.
  */
 function partsOf(request: JobRequest, { n = 1, prompts = [] }: Choices): JobRequest[] {
   if ("input" in request) return batchesOf(request);
@@ -51,7 +52,7 @@ function batchesOf(request: EmbeddingRequest): EmbeddingRequest[] {
   }));
 }
 
-/** Choices of one prompt differ, and with a seed each of them is reproducible: each has a seed of its own. */
+/** With a seed, each choice gets a seed of its own: the choices then differ, and each is reproducible. */
 function choicesOf(request: JobRequest, n: number): JobRequest[] {
   if (n === 1 || !("seed" in request) || request.seed === undefined) return Array(n).fill(request);
   const { seed } = request;
@@ -59,18 +60,18 @@ function choicesOf(request: JobRequest, n: number): JobRequest[] {
   return Array.from({ length: n }, (_, i) => ({ ...request, seed: seed + step * i }));
 }
 
-/** How a part ended that is done. */
+/** The end of a part that is done. */
 export interface PartEnd {
   readonly served: Served;
   readonly finishReason: FinishReason;
   readonly usage: Usage;
-  /** Of a whole answer; nothing of a streamed one. */
+  /** Only of a whole answer. */
   readonly text: string | undefined;
   readonly toolCalls: readonly ToolCall[] | undefined;
-  /** The one at which it ended, where its worker says so. */
+  /** The stop sequence that ended the text, where the worker reports it. */
   readonly stopSequence?: string | undefined;
   readonly vectors: readonly Uint8Array[];
-  /** Of a whole answer whose request asks for them. */
+  /** Only of a whole answer whose request asks for them. */
   readonly logprobs?: readonly TokenLogprob[] | undefined;
 }
 
@@ -98,7 +99,7 @@ export class JobGroup {
     return this.#parts.get(jobId) ?? 0;
   }
 
-  /** A part is done. "over": the request has failed before, so this part has no reader. */
+  /** A part is done. `over`: the request has ended before, so no client reads this part. */
   done(jobId: string, end: PartEnd): GroupStep {
     if (this.#isOver) return "over";
     this.#ends[this.choiceOf(jobId)] = end;
@@ -108,7 +109,7 @@ export class JobGroup {
     return { ends, usage: sumOf(ends.map(({ usage }) => usage)) };
   }
 
-  /** A part failed, and the request with it. The parts that now run for nobody; null where it had failed before. */
+  /** A part failed, and so did the request. Returns the parts to cancel; null where the request had ended before. */
   failed(jobId: string): string[] | null {
     if (this.#isOver) return null;
     const others = this.running.filter((id) => id !== jobId);
@@ -127,7 +128,7 @@ function sumOf(usages: readonly Usage[]): Usage {
   };
 }
 
-/** Who served a whole answer: all its workers, by commas, and the longest wait. */
+/** Who served a whole answer: all its workers, separated by commas, and the longest wait. */
 export function servedTogether(ends: readonly { served: Served }[]): Served {
   const served = ends.map((end) => end.served);
   return {

@@ -1,6 +1,10 @@
-/** What a lane knows of its jobs and workers, and what its machine asks to be done. Shapes, and the empty lane. */
+/**
+ * The state of a lane in memory: its jobs, its workers, and the effects that its machines return. Shapes, and the empty
+ * lane. The machines change this state in place, because a lane holds thousands of jobs.
+ */
 
 import type { ErrorCode } from "../../../schema/wire/errors.ts";
+import { CLOSE } from "../../../schema/wire/limits.ts";
 import type {
   AgentFrame,
   FinishReason,
@@ -12,16 +16,16 @@ import type {
   ToolCall,
   Usage,
 } from "../../../schema/wire/worker-frames.ts";
-import type { Said } from "../answers/job-output-rules.ts";
+import type { JobOutput } from "../answers/job-output-rules.ts";
 import type { AnswerDialect } from "../formats/answer-format.ts";
-import { type LaneBytes, noBytes } from "./lane-memory-rules.ts";
-import type { Need } from "./worker-capability-rules.ts";
+import { emptyMemory, type LaneMemory } from "./lane-memory-rules.ts";
+import type { Requirement } from "./worker-capability-rules.ts";
 
 export interface WorkerOffer {
   readonly connection: string;
   readonly workerId: string;
   readonly engine: Engine;
-  /** Of the worker protocol. */
+  /** The minor version of the worker protocol that this connection speaks. */
   readonly minor: number;
   readonly models: readonly {
     name: string;
@@ -33,63 +37,67 @@ export interface WorkerOffer {
 
 export interface NewJob {
   readonly id: string;
-  /** The id of the request that it is a part of: that of its first job. */
+  /** The id of the request that this job is a part of, which is the id of the request's first job. */
   readonly group: string;
   readonly keyId: string;
   readonly requestId: string;
   readonly kind: JobKind;
   readonly model: string;
   readonly request: JobRequest;
-  /** In which its client speaks, where that changes what a worker must be able to do. */
+  /** The API of the client. It may change what a worker must be able to do. */
   readonly dialect?: AnswerDialect | undefined;
 }
 
-/** What the jobs of one request have together. */
-export interface Whole {
-  /** The request in the lane's bytes: its jobs share the texts, so it counts once, until the last of them has ended. */
+/** What the jobs of one request share. */
+export interface RequestTotals {
+  /**
+   * What the request takes of the lane's memory. The jobs share its texts, so it counts once, until the last job has
+   * ended.
+   */
   readonly requestBytes: number;
-  /** Of embeddings, the inputs of all jobs. */
+  /** The inputs of all jobs, where the request is for embeddings. */
   readonly inputs: number;
   /** Jobs that have not ended. */
   jobs: number;
-  /** The answers of all jobs in the lane's bytes. */
-  answerBytes: number;
+  /** What the outputs of all jobs take of the lane's memory. */
+  outputBytes: number;
 }
 
 export interface Job extends NewJob {
-  readonly whole: Whole;
+  readonly totals: RequestTotals;
   readonly acceptedMs: number;
   readonly deadlineMs: number;
   state: "queued" | "leased" | "streaming";
-  /** Waiting ends here while `queued`. */
+  /** The wait of a queued job ends here. */
   queueUntilMs: number;
   queuedMs: number;
   attempts: number;
-  /** The attempt whose worker vanished while it held no other job. */
-  lostAlone: number | null;
-  /** Ids of the workers that tried and failed: it is not theirs again. */
-  readonly failedAt: Set<string>;
+  /** The attempt whose worker vanished while it held jobs of this key only. */
+  lostAloneAttempt: number | null;
+  /** Ids of workers that tried this job and failed. They do not get it again. */
+  readonly failedWorkers: Set<string>;
+  /** The number of the latest lease. It fences the frames of earlier leases. */
   lease: number;
   leaseUntilMs: number;
   connection: string | null;
   workerId: string | null;
   engine: Engine | null;
-  /** Of the protocol that its worker speaks: what it was sent goes by it. */
+  /** The minor version of the worker protocol that its worker speaks. */
   minor: number;
-  /** The request in UTF-8, as its worker got it: no prompt has more tokens. */
+  /** UTF-8 bytes of the request as its worker got it. A prompt has at most as many tokens. */
   requestBytes: number;
-  /** What only some workers can do of it. */
-  readonly needs: readonly Need[];
-  /** Of the model, as the worker's manifest says it. */
+  /** What this job needs that only some workers can do. */
+  readonly requirements: readonly Requirement[];
+  /** The context of the model, from the manifest of the job's worker. */
   contextTokens: number;
   nextSeq: number;
   relayedBytes: number;
   relayedTokens: number;
-  /** All that the answer is made of in text: what was relayed, and the ids of calls. */
-  saidBytes: number;
-  said: Said;
-  /** Of the answer, in the lane's bytes: vectors, and a whole text. */
-  keptBytes: number;
+  /** UTF-8 bytes of the text output: what was relayed, and the ids of tool calls. */
+  textBytes: number;
+  output: JobOutput;
+  /** What the output takes of the lane's memory: vectors, and a whole text. */
+  heldBytes: number;
   /** The worker sent more than the answer may hold. */
   isOverlong: boolean;
 }
@@ -101,7 +109,7 @@ export interface WorkerModel {
   readonly slots: number;
   readonly kinds: readonly JobKind[];
   readonly contextTokens: number;
-  /** Pull credit: jobs we may still send. */
+  /** Pull credit: how many jobs the lane may still send. */
   credit: number;
 }
 
@@ -112,12 +120,13 @@ export interface Worker {
   readonly minor: number;
   readonly models: Map<string, WorkerModel>;
   readonly jobs: Set<string>;
-  /** Job frames sent on this socket, and those of them that the worker's last `ready` did not know yet. */
+  /** Job frames sent on this connection. */
   sent: number;
+  /** Jobs that the worker had not received when it sent its last `ready`. */
   inTransit: { n: number; model: string }[];
-  /** Frames about jobs that were not its, less what time has forgiven, and when that was counted. */
-  strays: number;
-  strayMs: number;
+  /** Frames of leases that this worker does not hold, less those that time has forgiven; and when that was computed. */
+  staleFrames: number;
+  staleFramesAtMs: number;
   draining: boolean;
 }
 
@@ -125,12 +134,12 @@ export interface LaneState {
   readonly jobs: Map<string, Job>;
   readonly queues: Map<string, string[]>;
   readonly workers: Map<string, Worker>;
-  /** Per model, the connections that have credit, least recently used first. */
+  /** Per model, the connections that have credit. The least recently used comes first. */
   readonly available: Map<string, Set<string>>;
-  /** Models that were ever offered here: the difference between 404 and 503. */
-  readonly knownModels: Set<string>;
+  /** Models that a worker ever offered. An unserved model is 503 if it is known, and 404 if not. */
+  readonly knownModels: ReadonlySet<string>;
   nextLease: number;
-  readonly bytes: LaneBytes;
+  readonly memory: LaneMemory;
 }
 
 export type JobEnd =
@@ -165,16 +174,22 @@ export type Effect =
 
 export type Submission =
   | { ok: true; jobs: Job[]; effects: Effect[] }
-  | ({ ok: false; code: ErrorCode } & Partial<Pick<Need, "param" | "message" | "remedy">>);
+  | ({ ok: false; code: ErrorCode } & Partial<Pick<Requirement, "param" | "message" | "remedy">>);
 
-export function newLane(knownModels: Iterable<string> = [], firstLease = 1): LaneState {
+/** @param knownModels the set itself, not a copy: its owner adds to it */
+export function newLane(knownModels: ReadonlySet<string> = new Set(), firstLease = 1): LaneState {
   return {
     jobs: new Map(),
     queues: new Map(),
     workers: new Map(),
     available: new Map(),
-    knownModels: new Set(knownModels),
+    knownModels,
     nextLease: firstLease,
-    bytes: noBytes(),
+    memory: emptyMemory(),
   };
+}
+
+/** Closes a connection whose worker broke the protocol. */
+export function violation(connection: string, reason: string): Effect {
+  return { type: "close", connection, code: CLOSE.policyViolation, reason, violation: true };
 }

@@ -1,16 +1,15 @@
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
-/** What the lane remembers of a job's earlier tries. */
 export interface Tries {
   readonly attempts: number;
-  /** The attempt whose worker vanished while it held no other key's job; null where none did. */
-  readonly lostAlone: number | null;
+  /** The first attempt whose worker vanished while it held jobs of one key only; null where there is none. */
+  readonly lostAloneAttempt: number | null;
 }
 
 /**
- * Whether a job that was given back is tried again. A worker that vanished while it held jobs of one key only may have
- * vanished because of them: then one more worker is risked, and not a third. Pure.
+ * Whether another worker gets a job that its worker did not finish. A worker that vanished while it held jobs of one key
+ * only may have vanished because of them. One more worker is risked then, and not a third.
  */
-export function mayTryAgain({ attempts, lostAlone }: Tries): boolean {
-  return attempts < LIMITS.jobAttempts && (lostAlone === null || attempts === lostAlone);
+export function mayTryAgain({ attempts, lostAloneAttempt }: Tries): boolean {
+  return attempts < LIMITS.jobAttempts && (lostAloneAttempt === null || attempts === lostAloneAttempt);
 }

@@ -1,9 +1,11 @@
-/** What the connected workers of a lane serve now. Pure. */
+/** Which models the connected workers of a lane serve now. A worker that drains serves none. */
 
 import type { JobKind, JobRequest } from "../../../schema/wire/worker-frames.ts";
+import type { ConnectedWorker } from "../../workers/connected-worker.ts";
+import type { ServingWorker } from "../../workers/worker-sockets.ts";
 import type { AnswerDialect } from "../formats/answer-format.ts";
 import type { LaneState } from "./lane-state.ts";
-import { type Need, needsOf, unmetNeed } from "./worker-capability-rules.ts";
+import { type Requirement, requirementsOf, unmetRequirement } from "./worker-capability-rules.ts";
 
 export interface ModelLoad {
   readonly name: string;
@@ -15,7 +17,7 @@ export interface ModelLoad {
   readonly queued: number;
 }
 
-/** What is served now, by model name. */
+/** Sorted by name. */
 export function modelLoads(state: LaneState): ModelLoad[] {
   const loads = new Map<string, { kinds: JobKind[]; workers: number; slots: number; free: number; active: number }>();
   for (const worker of state.workers.values()) {
@@ -38,6 +40,21 @@ export function modelLoads(state: LaneState): ModelLoad[] {
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
+/** The workers that may get jobs, as admins see them. */
+export function connectedWorkers(state: LaneState, serving: readonly ServingWorker[]): ConnectedWorker[] {
+  return serving.flatMap(({ connection, workerId, tokenId, agentVersion, connectedAtMs }) => {
+    const worker = state.workers.get(connection);
+    if (!worker) return [];
+    const models = [...worker.models].map(([name, model]) => ({
+      name,
+      slots: model.slots,
+      free: model.credit,
+      active: [...worker.jobs].filter((id) => state.jobs.get(id)?.model === name).length,
+    }));
+    return [{ workerId, tokenId, agentVersion, connectedAtMs, models }];
+  });
+}
+
 export function isServed(state: LaneState, model: string): boolean {
   if ((state.available.get(model)?.size ?? 0) > 0) return true;
   for (const worker of state.workers.values()) if (!worker.draining && worker.models.has(model)) return true;
@@ -51,20 +68,20 @@ export function doesKind(state: LaneState, model: string, kind: JobKind): boolea
   return false;
 }
 
-/** Whether a worker of this model can do what only some workers can do of this request. */
-export function isMetBy(...asked: Parameters<typeof unmetBy>): boolean {
-  return unmetBy(...asked) === undefined;
+/** Whether a worker of this model can do all that the request requires. */
+export function canServe(...args: Parameters<typeof unmetRequirementOf>): boolean {
+  return unmetRequirementOf(...args) === undefined;
 }
 
-/** What no worker of this model can do of this request. */
-export function unmetBy(
+/** The requirement by which to refuse a request that no worker of this model can serve; undefined where one can. */
+export function unmetRequirementOf(
   state: LaneState,
   model: string,
   request: JobRequest,
   dialect: AnswerDialect | undefined,
-): Need | undefined {
-  const needs = needsOf(request, dialect);
-  if (needs.length === 0) return undefined;
+): Requirement | undefined {
+  const requirements = requirementsOf(request, dialect);
+  if (requirements.length === 0) return undefined;
   const serving = [...state.workers.values()].filter((worker) => !worker.draining && worker.models.has(model));
-  return unmetNeed(needs, serving);
+  return unmetRequirement(requirements, serving);
 }

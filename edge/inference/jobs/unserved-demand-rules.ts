@@ -1,48 +1,49 @@
 /**
- * What clients ask of others, so that a worker without jobs can be told whether nobody asks at all (docs/spec/workers.md#socket-protocol). Pure;
- * it begins anew when its lane wakes, for workers and requests alike.
+ * How many requests arrive for models that a worker does not serve. A worker that has no jobs uses this to tell an idle
+ * pool from one whose clients ask for other models; the pool sends it as the frame `elsewhere`
+ * (docs/spec/workers.md#socket-protocol). The counts start at 0 when the lane wakes up.
  */
-export interface Listener {
+export interface DemandListener {
   readonly connection: string;
   readonly models: readonly { readonly name: string }[];
 }
 
-export class Elsewhere {
-  #asked = 0;
-  /** By names that workers gave, whose number the lane bounds. */
-  readonly #askedByModel = new Map<string, number>();
-  /** By connection, with what each has heard of. */
-  readonly #listeners = new Map<string, { readonly worker: Listener; heard: number }>();
+export class UnservedDemand {
+  #requests = 0;
+  /** Only names that workers gave, whose number the lane bounds. */
+  readonly #requestsByModel = new Map<string, number>();
+  /** By connection, with the count that each was last informed of. */
+  readonly #listeners = new Map<string, { readonly worker: DemandListener; reported: number }>();
 
   get hasListeners(): boolean {
     return this.#listeners.size > 0;
   }
 
-  /** A request came; null for a name that no worker ever gave. */
-  asked(model: string | null): void {
-    this.#asked += 1;
-    if (model !== null) this.#askedByModel.set(model, (this.#askedByModel.get(model) ?? 0) + 1);
+  /** A request arrived. `model` is null for a name that no worker ever gave. */
+  requested(model: string | null): void {
+    this.#requests += 1;
+    if (model !== null) this.#requestsByModel.set(model, (this.#requestsByModel.get(model) ?? 0) + 1);
   }
 
-  came(worker: Listener): void {
-    this.#listeners.set(worker.connection, { worker, heard: this.#elsewhere(worker) });
+  connected(worker: DemandListener): void {
+    this.#listeners.set(worker.connection, { worker, reported: this.#unservedBy(worker) });
   }
 
-  went(connection: string): void {
+  disconnected(connection: string): void {
     this.#listeners.delete(connection);
   }
 
-  /** What is to be told now: how many requests came for others than this connection, since it was last told. */
-  news(): { connection: string; jobs: number }[] {
+  /** For each connection with news: the requests for models that it does not serve, since its last report. */
+  takeReports(): { connection: string; jobs: number }[] {
     return [...this.#listeners].flatMap(([connection, listener]) => {
-      const all = this.#elsewhere(listener.worker);
-      const jobs = all - listener.heard;
-      listener.heard = all;
+      const unserved = this.#unservedBy(listener.worker);
+      const jobs = unserved - listener.reported;
+      listener.reported = unserved;
       return jobs > 0 ? [{ connection, jobs }] : [];
     });
   }
 
-  #elsewhere({ models }: Listener): number {
-    return this.#asked - models.reduce((sum, { name }) => sum + (this.#askedByModel.get(name) ?? 0), 0);
+  #unservedBy({ models }: DemandListener): number {
+    return this.#requests - models.reduce((sum, { name }) => sum + (this.#requestsByModel.get(name) ?? 0), 0);
   }
 }

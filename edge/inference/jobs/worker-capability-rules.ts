@@ -1,6 +1,6 @@
 /**
- * What a job asks of a worker, by the worker's protocol version and engine. Frames are strict, so an older agent must
- * not get a member that it does not know. Pure.
+ * What a request requires of a worker's protocol version and engine, and the request as an older worker may get it.
+ * Frames are strict, so an agent must not get a member that its version does not know.
  */
 import type { ErrorCode } from "../../../schema/wire/errors.ts";
 import { readJsonSchema, readToolParameters } from "../../../schema/wire/json-schema.ts";
@@ -10,17 +10,17 @@ import { plainSchema } from "../../../schema/wire/plain-schema.ts";
 import type { ChatRequest, JobRequest, Manifest } from "../../../schema/wire/worker-frames.ts";
 import type { AnswerDialect } from "../formats/answer-format.ts";
 
-interface Able {
-  /** Of the worker protocol: 2 for v1.2. */
+interface Capabilities {
+  /** The minor version of the worker protocol: 2 for v1.2. */
   readonly minor: number;
   readonly engine: Manifest["engine"];
 }
 
-/** What a worker must be able to do, or the answer would be another one; and how to refuse where no worker can. */
-export interface Need {
-  /** The least minor version of the worker protocol. */
+/** A requirement without which the answer would differ, and the refusal for when no worker meets it. */
+export interface Requirement {
+  /** The lowest minor version of the worker protocol. */
   readonly minor: number;
-  /** Absent: any. */
+  /** Absent: any engine. */
   readonly engine?: Manifest["engine"];
   readonly code: ErrorCode;
   readonly param?: string;
@@ -28,92 +28,93 @@ export interface Need {
   readonly remedy?: string;
 }
 
-const NONE: readonly Need[] = [];
+const NONE: readonly Requirement[] = [];
 const LATER = "Leave it out, or try again when another worker is connected.";
 
-const COUNTING: Need = { minor: 2, engine: "llama", code: "inference/cannot-count" };
-const TOP_K: Need = {
+const COUNTING: Requirement = { minor: 2, engine: "llama", code: "inference/cannot-count" };
+const TOP_K: Requirement = {
   minor: 2,
   engine: "llama",
   code: "http/unsupported-parameter",
   param: "top_k",
-  message: "No worker that serves this model now picks among the likeliest tokens only.",
+  message: "No worker that serves this model now supports top_k.",
   remedy: LATER,
 };
-const LONG_DESCRIPTION: Need = {
+const LONG_DESCRIPTION: Requirement = {
   minor: 2,
   code: "http/unsupported-parameter",
   param: "tools",
-  message: `Workers that serve this model now take descriptions of ${LIMITS.olderToolDescriptionChars} characters.`,
-  remedy: "Shorten the descriptions of the tools, or try again when another worker is connected.",
+  message: `The workers that serve this model now take tool descriptions of at most ${LIMITS.olderToolDescriptionChars} characters.`,
+  remedy: "Shorten the tool descriptions, or try again when another worker is connected.",
 };
 
-const LONG_NAME: Need = {
+const LONG_NAME: Requirement = {
   ...LONG_DESCRIPTION,
-  message: `Workers that serve this model now take names of tools of ${LIMITS.olderToolNameChars} characters.`,
-  remedy: "Shorten the names of the tools, or try again when another worker is connected.",
+  message: `The workers that serve this model now take tool names of at most ${LIMITS.olderToolNameChars} characters.`,
+  remedy: "Shorten the tool names, or try again when another worker is connected.",
 };
-const MANY_TOOLS: Need = {
+const MANY_TOOLS: Requirement = {
   ...LONG_DESCRIPTION,
-  message: `Workers that serve this model now take ${LIMITS.olderTools} tools.`,
+  message: `The workers that serve this model now take at most ${LIMITS.olderTools} tools.`,
   remedy: "Send fewer tools, or try again when another worker is connected.",
 };
-/** Other servers may begin a new answer, and Anthropic's clients expect the rest of theirs. */
-const PREFILL: Need = {
+/** Anthropic's clients expect the rest of the answer that they end with. Other servers may begin a new answer. */
+const PREFILL: Requirement = {
   minor: 0,
   engine: "llama",
   code: "http/unsupported-parameter",
   param: "messages",
-  message: "The workers of this model hand requests to another server, which may not continue an answer.",
-  remedy: "End the conversation with a message of the user.",
+  message: "The workers of this model pass requests to another server, which may not continue an answer.",
+  remedy: "End the conversation with a user message.",
 };
 
-const FORMAT_BESIDE_TOOLS: Need = {
+const FORMAT_BESIDE_TOOLS: Requirement = {
   minor: 2,
   code: "http/unsupported-parameter",
   param: "response_format",
-  message: "The workers of this model are too old for a response format beside tools to choose from.",
-  remedy: "Set tool_choice, leave one of the two out, or ask the pool's operator to upgrade a worker.",
+  message: "The workers of this model are too old to combine tools with a response format.",
+  remedy: "Set tool_choice, leave out one of the two, or ask the pool's operator to upgrade a worker.",
 };
 
-const LOGPROBS: Need = {
+const LOGPROBS: Requirement = {
   minor: 2,
   code: "http/unsupported-parameter",
   param: "logprobs",
-  message: "No worker that serves this model now tells log probabilities.",
+  message: "No worker that serves this model now returns log probabilities.",
   remedy: LATER,
 };
-/** llama.cpp's grammars take no part where its raw logits are read. */
-const LOGPROBS_UNDER_GRAMMAR: Need = {
+/** llama.cpp does not apply a grammar to the raw logits that log probabilities are read from. */
+const LOGPROBS_UNDER_GRAMMAR: Requirement = {
   ...LOGPROBS,
   engine: "upstream",
-  message: "The workers of this model tell no log probabilities beside tools or a response format.",
-  remedy: "Leave one of them out.",
+  message: "The workers of this model do not return log probabilities together with tools or a response format.",
+  remedy: "Leave out one of them.",
 };
 
-/** What not every worker can do; empty where any worker can do all of the request. */
-export function needsOf(request: JobRequest, dialect?: AnswerDialect): readonly Need[] {
+/** Empty where every worker can do all of the request. */
+export function requirementsOf(request: JobRequest, dialect?: AnswerDialect): readonly Requirement[] {
   if ("input" in request) return NONE;
-  const needs: Need[] = [];
+  const requirements: Requirement[] = [];
   if ("messages" in request) {
-    if (request.countTokens) needs.push(COUNTING);
+    if (request.countTokens) requirements.push(COUNTING);
     const chars = LIMITS.olderToolDescriptionChars;
-    if (request.tools?.some(({ description = "" }) => description.length > chars)) needs.push(LONG_DESCRIPTION);
-    if (hasLongName(request)) needs.push(LONG_NAME);
-    if ((request.tools?.length ?? 0) > LIMITS.olderTools) needs.push(MANY_TOOLS);
-    if (dialect === "messages" && request.messages.at(-1)?.role === "assistant") needs.push(PREFILL);
-    if (request.tools && request.responseFormat && request.toolChoice === undefined) needs.push(FORMAT_BESIDE_TOOLS);
+    if (request.tools?.some(({ description = "" }) => description.length > chars)) requirements.push(LONG_DESCRIPTION);
+    if (hasLongName(request)) requirements.push(LONG_NAME);
+    if ((request.tools?.length ?? 0) > LIMITS.olderTools) requirements.push(MANY_TOOLS);
+    if (dialect === "messages" && request.messages.at(-1)?.role === "assistant") requirements.push(PREFILL);
+    if (request.tools && request.responseFormat && request.toolChoice === undefined)
+      requirements.push(FORMAT_BESIDE_TOOLS);
   }
-  if (request.topK !== undefined) needs.push(TOP_K);
+  if (request.topK !== undefined) requirements.push(TOP_K);
   if (request.topLogprobs !== undefined) {
     const isConstrained =
       "messages" in request && (request.tools !== undefined || request.responseFormat !== undefined);
-    needs.push(isConstrained ? LOGPROBS_UNDER_GRAMMAR : LOGPROBS);
+    requirements.push(isConstrained ? LOGPROBS_UNDER_GRAMMAR : LOGPROBS);
   }
-  return needs.length === 0 ? NONE : needs;
+  return requirements.length === 0 ? NONE : requirements;
 }
 
-/** The choice of a tool has the name of one of them. */
+/** `toolChoice` needs no check: it names one of the tools. */
 function hasLongName({ tools = [], messages }: ChatRequest): boolean {
   const isLong = ({ name }: { name: string }) => name.length > LIMITS.olderToolNameChars;
   return (
@@ -121,17 +122,20 @@ function hasLongName({ tools = [], messages }: ChatRequest): boolean {
   );
 }
 
-export function canMeet(needs: readonly Need[], { minor, engine }: Able): boolean {
-  return needs.every((need) => minor >= need.minor && (need.engine === undefined || engine === need.engine));
+export function canMeet(requirements: readonly Requirement[], { minor, engine }: Capabilities): boolean {
+  return requirements.every((each) => minor >= each.minor && (each.engine === undefined || engine === each.engine));
 }
 
-/** The need to refuse by, where no worker meets all: one that none of them meets, if there is such a one. */
-export function unmetNeed(needs: readonly Need[], workers: readonly Able[]): Need | undefined {
-  if (needs.length === 0 || workers.some((worker) => canMeet(needs, worker))) return undefined;
-  return needs.find((need) => !workers.some((worker) => canMeet([need], worker))) ?? needs[0];
+/** The requirement by which to refuse, where no worker meets all: if possible one that no worker meets at all. */
+export function unmetRequirement(
+  requirements: readonly Requirement[],
+  workers: readonly Capabilities[],
+): Requirement | undefined {
+  if (requirements.length === 0 || workers.some((worker) => canMeet(requirements, worker))) return undefined;
+  return requirements.find((each) => !workers.some((worker) => canMeet([each], worker))) ?? requirements[0];
 }
 
-/** The request as a worker of this version gets it: without the members that only say more than it can understand. */
+/** The request without the members that a worker of this version does not know and can do without. */
 export function requestFor(minor: number, request: JobRequest): JobRequest {
   if (minor >= 2 || !("messages" in request)) return request;
   const { messages, maxTokens, temperature, topP, seed, stop, stream, toolChoice, parallelToolCalls } = request;
@@ -148,14 +152,14 @@ export function requestFor(minor: number, request: JobRequest): JobRequest {
   });
 }
 
-/** Older agents fail a job whose schema holds a keyword that they do not know: they get what the pool read of it. */
+/** Older agents fail a job whose schema has a keyword that they do not know. They get the form that the pool parsed. */
 function olderSchema(schema: Record<string, unknown>, read: typeof readJsonSchema): Record<string, unknown> {
   if (isPlain(schema)) return schema;
   const reading = read(schema);
   return reading.ok ? plainSchema(reading.schema) : schema;
 }
 
-/** What is hashed must be what JSON shows: a member that is not said is no member. */
+/** The hash of the request must equal the hash of its JSON, which has no member whose value is undefined. */
 function withoutUndefined<T extends object>(value: T): T {
   return Object.fromEntries(Object.entries(value).filter(([, given]) => given !== undefined)) as T;
 }

@@ -1,6 +1,6 @@
 /**
- * What a lane measures of its jobs, in the terms of vLLM's metrics, which dashboards know. Pure: the time comes in.
- * Models are named by workers, so their number is bounded; what comes after shares one name.
+ * What a lane measures of its jobs, in the terms of vLLM's metrics, which dashboards know. Workers choose the names of
+ * models, so the number of names is bounded: further models share one name.
  */
 import type { ErrorCode } from "../../../schema/wire/errors.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
@@ -9,7 +9,7 @@ import type { Usage } from "../../../schema/wire/worker-frames.ts";
 /** Upper bounds in seconds; one more bucket, without a bound, follows each list. */
 export const BUCKETS_SECONDS = Object.freeze({
   timeToFirstToken: [0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80],
-  /** Shown as the inter-token latency; stored under this name. */
+  /** Exposed as the inter-token latency, and stored under this name. */
   timePerOutputToken: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5],
   endToEnd: [0.05, 0.1, 0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1_920],
   queueTime: [0.005, 0.01, 0.05, 0.1, 0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60],
@@ -17,7 +17,7 @@ export const BUCKETS_SECONDS = Object.freeze({
 export type HistogramName = keyof typeof BUCKETS_SECONDS;
 
 export interface Histogram {
-  /** Observations of each bucket alone; the exposition adds them up. */
+  /** Observations of each bucket by itself. The exposition makes them cumulative. */
   readonly counts: number[];
   sumSeconds: number;
 }
@@ -30,24 +30,24 @@ export interface ModelMetrics {
   readonly errorsByCode: Map<string, number>;
 }
 
-/** Persisted contract: what a lane stores of its counts, so that they outlive hibernation and restarts. */
+/** Persisted contract: the counts of a lane, so that they survive hibernation and restarts. */
 export interface LaneMetrics {
   readonly version: 1;
   readonly models: Map<string, ModelMetrics>;
-  /** Refusals that concern no known model. */
+  /** Refusals of requests for no known model. */
   readonly errorsByCode: Map<string, number>;
-  /** Jobs for models that nobody served, by the model; those for names that nobody ever offered under no name. */
+  /** Requests for models that no worker served, by model. The key is empty for names that no worker ever offered. */
   readonly unserved: Map<string, number>;
   requeued: number;
 }
 
-/** An earlier build did not count the unserved. */
+/** An earlier release did not count unserved requests. */
 type StoredMetrics = Omit<LaneMetrics, "unserved"> & Partial<LaneMetrics>;
 
 /** The name that stands for all models beyond the bound. */
 export const OTHER_MODELS = "other";
 
-/** What was stored by an earlier build counts on only where the buckets are still the same. */
+/** Stored counts are used only where their buckets are those of this release. */
 export function restoreMetrics(stored: StoredMetrics | undefined): LaneMetrics {
   const usable =
     stored?.version === 1 &&
@@ -60,7 +60,7 @@ export function restoreMetrics(stored: StoredMetrics | undefined): LaneMetrics {
 }
 const HISTOGRAMS = Object.keys(BUCKETS_SECONDS) as HistogramName[];
 
-/** How a streamed job's text has come so far. */
+/** When the text of a streamed job arrived last, and how many tokens it had by then. */
 export interface Pace {
   lastMs: number | null;
   tokens: number;
@@ -76,7 +76,7 @@ interface MeasuredJob {
   readonly relayedTokens: number;
 }
 
-/** Text of a streamed job passed. Deltas hold several tokens: each is taken to have needed its share of the time. */
+/** Text of a streamed job arrived. A delta holds several tokens: each counts with an equal share of the time. */
 export function observeText(metrics: LaneMetrics, job: MeasuredJob, pace: Pace, nowMs: number): void {
   if (job.relayedBytes === 0) return;
   // A worker's count is a claim; a token is at least a byte (docs/spec/workers.md#metering).
@@ -93,7 +93,7 @@ export function observeText(metrics: LaneMetrics, job: MeasuredJob, pace: Pace, 
   pace.tokens = tokens;
 }
 
-/** An accepted job ended: with success, or with a code. `usage` is what the pool believes of the claim. */
+/** An accepted job ended with success or with a code. `usage` is the worker's claim after `boundUsage`. */
 export function observeEnd(
   metrics: LaneMetrics,
   job: MeasuredJob,
@@ -102,7 +102,7 @@ export function observeEnd(
   nowMs: number,
 ): void {
   const model = modelMetrics(metrics, job.model);
-  // What a job had said before it failed was generated all the same.
+  // Text of a job that failed later was generated too.
   model.generationTokens += usage.completionTokens;
   if ("code" in end) {
     increment(model.errorsByCode, end.code);
@@ -114,19 +114,19 @@ export function observeEnd(
   increment(model.successByReason, end.finishReason);
 }
 
-/** Requests that were refused. A client's own word for a model is no name to count by: give null unless it is known. */
+/** Requests that were refused. `model` is null unless it is known: clients could invent any number of names. */
 export function observeRefusals(metrics: LaneMetrics, model: string | null, code: ErrorCode, n = 1): void {
   increment(model === null ? metrics.errorsByCode : modelMetrics(metrics, model).errorsByCode, code, n);
 }
 
-/** A job that nobody could take. What a client calls a model is no label: give null unless it is known. */
+/** A request that no worker could serve. `model` is null unless it is known: clients could invent any number of names. */
 export function observeUnserved(metrics: LaneMetrics, model: string | null): void {
   increment(metrics.unserved, model === null ? "" : nameIn(metrics.unserved, model));
 }
 
 function observe(metrics: LaneMetrics, model: string, name: HistogramName, ms: number, n = 1): void {
   const histogram = modelMetrics(metrics, model).histograms[name];
-  // A wall clock that stepped back took no time.
+  // A backward clock step counts as no time.
   const seconds = Math.max(0, ms) / 1_000;
   const bounds = BUCKETS_SECONDS[name];
   let bucket = 0;

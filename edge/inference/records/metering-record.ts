@@ -1,4 +1,4 @@
-/** After a job: its row in the record, and whether what its worker signed holds. */
+/** The metering row of a job, and the check of the record that its worker signed (docs/spec/workers.md#metering). */
 import { createHash, type Hash } from "node:crypto";
 import { canonicalBytes } from "../../../schema/crypto/canonical.ts";
 import type { VerifyingKey } from "../../../schema/crypto/ed25519.ts";
@@ -10,7 +10,7 @@ import { recordMatches } from "./metering-rules.ts";
 
 type Done = Extract<JobEnd, { outcome: "done" }>;
 
-/** The record's reasons for doubt, none when it holds. */
+/** The flags of a record that is not what the pool measured, or is not signed by the worker. Empty where both hold. */
 export async function doubtsOf(
   job: Job,
   end: Done,
@@ -24,18 +24,18 @@ export async function doubtsOf(
   const requestSha256 = sha256(canonicalBytes(requestFor(job.minor, job.request))).digest("hex");
   const { usage, finishReason } = end;
   const { id, workerId, model } = job;
-  const said = { id, pool, workerId, model, usage, finishReason, requestSha256, responseSha256 };
+  const measured = { id, pool, workerId, model, usage, finishReason, requestSha256, responseSha256 };
   const holds = key !== null && (await verifyMetering(end.metering, signed, end.signature, key));
-  return [...(recordMatches(end.metering, said) ? [] : ["mismatch"]), ...(holds ? [] : ["bad-signature"])];
+  return [...(recordMatches(end.metering, measured) ? [] : ["mismatch"]), ...(holds ? [] : ["bad-signature"])];
 }
 
-/** Node's own: one call, where WebCrypto's digest is a promise for every few bytes. */
+/** Node's hash is one call; WebCrypto's digest would be a promise for each job. */
 const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes);
 
-/** What `response_sha256` is over, of a whole answer. Its vectors are freed once they have been read. */
+/** The hash of a whole answer, for `response_sha256`. Call it before the vectors of the answer are freed. */
 export function wholeHash(job: Job, { text = "", toolCalls = [] }: Done): Hash {
   const hash = createHash("sha256");
-  for (const vector of job.said.vectors) hash.update(vector);
+  for (const vector of job.output.vectors) hash.update(vector);
   hash.update(text);
   for (const call of toolCalls) hash.update(call.name).update(call.arguments);
   return hash;

@@ -1,31 +1,31 @@
-/** What a worker may claim for a job (docs/spec/workers.md#metering). Pure: the pool has no tokenizer, so it bounds by bytes. */
+/** What a worker may claim for a job (docs/spec/workers.md#metering). The pool has no tokenizer, so it bounds tokens by bytes. */
 
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import { utf8Bytes } from "../../../schema/wire/utf8.ts";
 import type { JobRequest, Metering, Usage } from "../../../schema/wire/worker-frames.ts";
 
-/** As `boundUsage`: what a worker counts is no more than the request can hold. */
+/** Bounds a count of prompt tokens by what the request can hold. */
 export function boundCount(counted: number, { requestBytes }: { requestBytes: number }): number {
   return Math.min(counted, requestBytes + LIMITS.toolPromptTokenSlack);
 }
 
 /**
- * Every token is at least one byte of the request or of the answer, but for the template's own, for a few that are
- * generated and not said, and for those that went into reasoning, which nobody sees. Reasoning is bounded by the client's
- * `max_tokens`, or by a limit where it gave none.
+ * Every token is at least one byte of the request or of the answer, with three exceptions: tokens of the chat template, a
+ * few generated tokens that no text shows, and tokens of reasoning, which no client sees. Reasoning is bounded by the
+ * client's `max_tokens`, or by a limit where the client sets none.
  */
 export function boundUsage(
   claimed: Usage,
   job: { request: JobRequest; requestBytes: number; relayedBytes: number; contextTokens: number },
 ): { usage: Usage; clamped: boolean } {
   const { request } = job;
-  // Where a model has no template for tools, the agent explains to it in words how to call one.
+  // Where a model has no template for tools, the agent explains them in the prompt.
   const slack = "tools" in request ? LIMITS.toolPromptTokenSlack : LIMITS.promptTokenSlack;
   const maxTokens = "maxTokens" in request ? request.maxTokens : undefined;
   const reasoningTokens = Math.min(claimed.reasoningTokens ?? 0, maxTokens ?? LIMITS.reasoningTokens);
   const completionTokens = Math.min(
     claimed.completionTokens,
-    job.relayedBytes + unsaidTokens(request) + reasoningTokens,
+    job.relayedBytes + hiddenTokens(request) + reasoningTokens,
     maxTokens ?? job.contextTokens + reasoningTokens,
   );
   const usage = {
@@ -37,14 +37,14 @@ export function boundUsage(
   return { usage, clamped };
 }
 
-/** The most tokens of an answer that no byte of it shows: marks of calls, a stop sequence, half a character at its end. */
-function unsaidTokens(request: JobRequest): number {
+/** The most tokens that no byte of the answer shows: marks of tool calls, a stop sequence, half a character at the end. */
+function hiddenTokens(request: JobRequest): number {
   if ("input" in request) return 0;
   const stop = (request.stop ?? []).reduce((longest, text) => Math.max(longest, utf8Bytes(text)), 0);
   return ("tools" in request ? LIMITS.toolUnsaidTokens : LIMITS.unsaidTokens) + stop;
 }
 
-/** Does the signed record speak of this job, and say what the frames said? */
+/** Whether the signed record is about this job and equals what the pool measured. */
 export function recordMatches(
   record: Metering,
   job: {

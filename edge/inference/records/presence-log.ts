@@ -3,16 +3,23 @@ import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Env } from "../../env.ts";
 import { EventOutbox } from "../../record/event-outbox.ts";
 import type { ServingWorker } from "../../workers/worker-sockets.ts";
-import { came, changes, nextChangeMs, type PresenceChange, type Presences, went } from "./worker-presence-rules.ts";
+import {
+  connected,
+  disconnected,
+  nextChangeMs,
+  type PresenceChange,
+  type Presences,
+  takeChanges,
+} from "./worker-presence-rules.ts";
 
-/** Persisted contract: a row of a lane's `worker_presence`, what the event log was last told. */
+/** Persisted contract: a row of a lane's `worker_presence`, which holds the status that the event log has. */
 interface PresenceRow extends Record<string, SqlStorageValue> {
   worker_id: string;
   in_log: number;
   said_at_ms: number;
 }
 
-/** Tells the event log which workers come and go. No job waits for it; the rule is in `worker-presence-rules.ts`. */
+/** Publishes to the event log which workers connect and disconnect, by `worker-presence-rules.ts`. No job waits for it. */
 export class PresenceLog {
   readonly #ctx: DurableObjectState;
   readonly #all: Presences;
@@ -25,21 +32,21 @@ export class PresenceLog {
       "CREATE TABLE IF NOT EXISTS worker_presence (worker_id TEXT PRIMARY KEY, in_log INTEGER NOT NULL, said_at_ms INTEGER NOT NULL) WITHOUT ROWID",
     );
     const rows = ctx.storage.sql.exec<PresenceRow>("SELECT worker_id, in_log, said_at_ms FROM worker_presence");
-    // Whoever is still here says so next (`came`); of the rest the log will be told that they left.
+    // The lane calls `connected` next for the workers whose sockets it still has. The log gets `worker_left` for the others.
     this.#all = new Map(
       [...rows].map(({ worker_id, in_log, said_at_ms }) => [
         worker_id,
-        { connections: new Set(), models: [], inLog: in_log === 1, saidAtMs: said_at_ms },
+        { connections: new Set(), models: [], inLog: in_log === 1, publishedAtMs: said_at_ms },
       ]),
     );
   }
 
-  came({ workerId, connection, models }: ServingWorker): void {
-    came(this.#all, { workerId, connection, models: models.map(({ name }) => name) });
+  connected({ workerId, connection, models }: ServingWorker): void {
+    connected(this.#all, { workerId, connection, models: models.map(({ name }) => name) });
   }
 
-  went(connection: string): void {
-    went(this.#all, connection);
+  disconnected(connection: string): void {
+    disconnected(this.#all, connection);
   }
 
   dueAtMs(nowMs: number): number | null {
@@ -47,22 +54,22 @@ export class PresenceLog {
     return due.length === 0 ? null : Math.min(...due);
   }
 
-  /** Tells what is due, and what could not be told before. Nobody waits for the log's answer. */
-  tell(nowMs: number): void {
-    const told = changes(this.#all, nowMs);
-    if (told.length > 0) {
-      this.#save(told);
-      // In the same turn, and so in the same commit: whatever ends us before the log has it, an alarm tells it.
+  /** Publishes the events that are due, and those that are pending from before. */
+  publish(nowMs: number): void {
+    const due = takeChanges(this.#all, nowMs);
+    if (due.length > 0) {
+      this.#save(due);
+      // In the same turn, and so in the same commit: if the object dies before the log has the events, the alarm retries.
       this.#ctx.waitUntil(this.#ctx.storage.setAlarm(nowMs + LIMITS.outboxRetryMinMs));
     }
     if (this.#events.pending() > 0) this.#ctx.waitUntil(this.#events.flush());
   }
 
-  /** With what is to be said of it. Those that have been forgotten meanwhile leave no row behind. */
-  #save(told: PresenceChange[]): void {
+  /** Stores the new status and its events in one transaction. Rows of workers that have left are deleted. */
+  #save(due: PresenceChange[]): void {
     this.#ctx.storage.transactionSync(() => {
       this.#ctx.storage.sql.exec("DELETE FROM worker_presence WHERE in_log = 0");
-      for (const change of told) {
+      for (const change of due) {
         const { workerId } = change;
         this.#events.put(draftOf(change));
         const presence = this.#all.get(workerId);
@@ -71,14 +78,14 @@ export class PresenceLog {
           "INSERT INTO worker_presence (worker_id, in_log, said_at_ms) VALUES (?1, ?2, ?3) ON CONFLICT (worker_id) DO UPDATE SET in_log = ?2, said_at_ms = ?3",
           workerId,
           presence.inLog ? 1 : 0,
-          presence.saidAtMs,
+          presence.publishedAtMs,
         );
       }
     });
   }
 }
 
-/** Shown to peers at trust 3: nothing of a worker but its id and what it serves. */
+/** Peers at trust 3 see these events. They hold only the worker's id and the models that it serves. */
 function draftOf(change: PresenceChange): EventDraft {
   const { type, workerId: worker } = change;
   return type === "worker_joined" ? draft(type, { worker, models: change.models }) : draft(type, { worker });

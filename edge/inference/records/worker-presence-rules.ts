@@ -1,14 +1,19 @@
+/**
+ * When the event log gets `worker_joined` and `worker_left` (docs/spec/events.md#events): at most one event a minute for
+ * each worker, and always one for the final status. So a worker whose connection flaps does not fill the log, and does
+ * not stay in it as joined when it is gone.
+ */
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
-/** What the event log has been told of one worker, beside what is so. */
+/** The status of one worker, and the status that the log has. */
 export interface Presence {
-  /** Its sockets that serve: two for a moment, when it comes back before the old one is known to be gone. */
+  /** Connections that serve. There are two for a moment when a worker reconnects before its old connection is known to be dead. */
   connections: Set<string>;
   models: string[];
-  /** Whether the log says that it is here. */
+  /** Whether the log says that the worker is connected. */
   inLog: boolean;
-  /** When the log was last told of it; null: never. */
-  saidAtMs: number | null;
+  /** When the log last got an event about this worker; null: never. */
+  publishedAtMs: number | null;
 }
 
 export type Presences = Map<string, Presence>;
@@ -17,42 +22,37 @@ export type PresenceChange =
   | { type: "worker_joined"; workerId: string; models: string[] }
   | { type: "worker_left"; workerId: string };
 
-/** Pure: a worker serves on this connection. */
-export function came(all: Presences, worker: { workerId: string; connection: string; models: string[] }): void {
-  const known = all.get(worker.workerId) ?? { connections: new Set(), models: [], inLog: false, saidAtMs: null };
+export function connected(all: Presences, worker: { workerId: string; connection: string; models: string[] }): void {
+  const known = all.get(worker.workerId) ?? { connections: new Set(), models: [], inLog: false, publishedAtMs: null };
   known.connections.add(worker.connection);
   known.models = worker.models;
   all.set(worker.workerId, known);
 }
 
-/** A connection is gone, whosever it was. */
-export function went(all: Presences, connection: string): void {
+export function disconnected(all: Presences, connection: string): void {
   for (const presence of all.values()) presence.connections.delete(connection);
 }
 
-/**
- * What the log is to be told now: once a minute for a worker at most (docs/spec/events.md#events), and always how it ended, so that a
- * worker whose line flaps neither fills the log nor stays in it when it is gone. Counts as said.
- */
-export function changes(all: Presences, nowMs: number): PresenceChange[] {
-  const said: PresenceChange[] = [];
+/** The events that are due now. They count as published. */
+export function takeChanges(all: Presences, nowMs: number): PresenceChange[] {
+  const due: PresenceChange[] = [];
   for (const [workerId, presence] of all) {
     if (dueMs(presence, nowMs) > nowMs) continue;
-    const here = presence.connections.size > 0;
-    if (here !== presence.inLog) {
-      said.push(
-        here ? { type: "worker_joined", workerId, models: presence.models } : { type: "worker_left", workerId },
+    const isConnected = presence.connections.size > 0;
+    if (isConnected !== presence.inLog) {
+      due.push(
+        isConnected ? { type: "worker_joined", workerId, models: presence.models } : { type: "worker_left", workerId },
       );
-      presence.inLog = here;
-      presence.saidAtMs = nowMs;
-    } else if (!here) {
+      presence.inLog = isConnected;
+      presence.publishedAtMs = nowMs;
+    } else if (!isConnected) {
       all.delete(workerId);
     }
   }
-  return said;
+  return due;
 }
 
-/** When the log is to be told next, epoch ms; null when it says what is so. */
+/** When the next event is due, epoch ms; null when the log has every worker's status. */
 export function nextChangeMs(all: Presences, nowMs: number): number | null {
   let nextMs: number | null = null;
   for (const presence of all.values()) {
@@ -63,8 +63,8 @@ export function nextChangeMs(all: Presences, nowMs: number): number | null {
   return nextMs;
 }
 
-/** By distance: a wall clock that steps back must not put it off. */
-function dueMs({ saidAtMs }: Presence, nowMs: number): number {
-  const quiet = saidAtMs === null || Math.abs(nowMs - saidAtMs) >= LIMITS.presenceMs;
-  return quiet ? nowMs : saidAtMs + LIMITS.presenceMs;
+/** The absolute difference, so that a backward clock step cannot delay an event. */
+function dueMs({ publishedAtMs }: Presence, nowMs: number): number {
+  const isDue = publishedAtMs === null || Math.abs(nowMs - publishedAtMs) >= LIMITS.presenceMs;
+  return isDue ? nowMs : publishedAtMs + LIMITS.presenceMs;
 }

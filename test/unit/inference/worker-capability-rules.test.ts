@@ -1,6 +1,11 @@
 import { describe, expect, it } from "vitest";
 import * as z from "zod";
-import { canMeet, needsOf, requestFor, unmetNeed } from "../../../edge/inference/jobs/worker-capability-rules.ts";
+import {
+  canMeet,
+  requestFor,
+  requirementsOf,
+  unmetRequirement,
+} from "../../../edge/inference/jobs/worker-capability-rules.ts";
 import type { ChatRequest, JobRequest } from "../../../schema/wire/worker-frames.ts";
 
 /** The request of a chat as agents of v1 and v1.1 read it, kept here as it was: their strict shapes cannot change. */
@@ -116,8 +121,8 @@ describe("a schema for an older agent", () => {
 
 it("a format beside tools to choose from is for workers that know how to keep both", () => {
   const both = { ...said, toolChoice: undefined, responseFormat: { type: "json_object" } } as unknown as JobRequest;
-  expect(needsOf(both)).toMatchObject([{ minor: 2, param: "response_format" }]);
-  expect([said, formatted].map((request) => needsOf(request))).toEqual([[], []]);
+  expect(requirementsOf(both)).toMatchObject([{ minor: 2, param: "response_format" }]);
+  expect([said, formatted].map((request) => requirementsOf(request))).toEqual([[], []]);
 });
 
 const chat: ChatRequest = { messages: [{ role: "user", content: "hi" }], stream: false };
@@ -158,7 +163,7 @@ it.each<[what: string, request: JobRequest, able: boolean[]]>([
   ],
   ["more tools", { ...chat, tools: Array.from({ length: 129 }, (_, i) => ({ name: `f${i}` })) }, [false, true, true]],
 ])("which workers can do %s", (_what, request, able) => {
-  expect([older, llama, upstream].map((worker) => canMeet(needsOf(request), worker))).toEqual(able);
+  expect([older, llama, upstream].map((worker) => canMeet(requirementsOf(request), worker))).toEqual(able);
 });
 
 it.each([
@@ -167,15 +172,15 @@ it.each([
   ["responses", [true, true, true]],
 ] as const)("which workers continue an answer that a client of %s began", (dialect, able) => {
   const began: JobRequest = { ...chat, messages: [...chat.messages, { role: "assistant", content: "{" }] };
-  expect([older, llama, upstream].map((worker) => canMeet(needsOf(began, dialect), worker))).toEqual(able);
+  expect([older, llama, upstream].map((worker) => canMeet(requirementsOf(began, dialect), worker))).toEqual(able);
 });
 
 it("a request is refused by what no worker can do, or what none can do beside the rest", () => {
-  const needs = needsOf({ ...chat, topK: 5, tools: [{ name: "f", description: "d".repeat(5_000) }] });
-  expect(unmetNeed(needs, [older, llama])).toBeUndefined();
-  expect(unmetNeed(needs, [older, upstream])).toMatchObject({ param: "top_k" });
-  expect(unmetNeed(needs, [older])).toMatchObject({ minor: 2 });
-  expect(unmetNeed([], [])).toBeUndefined();
+  const requirements = requirementsOf({ ...chat, topK: 5, tools: [{ name: "f", description: "d".repeat(5_000) }] });
+  expect(unmetRequirement(requirements, [older, llama])).toBeUndefined();
+  expect(unmetRequirement(requirements, [older, upstream])).toMatchObject({ param: "top_k" });
+  expect(unmetRequirement(requirements, [older])).toMatchObject({ minor: 2 });
+  expect(unmetRequirement([], [])).toBeUndefined();
 });
 
 it("an older agent gets no member that it does not know", () => {

@@ -1,11 +1,11 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
-  came,
-  changes,
+  connected,
+  disconnected,
   nextChangeMs,
   type Presences,
-  went,
+  takeChanges,
 } from "../../../edge/inference/records/worker-presence-rules.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
@@ -13,64 +13,64 @@ const worker = (connection: string) => ({ workerId: "w", connection, models: ["m
 const joined = { type: "worker_joined", workerId: "w", models: ["m"] };
 const left = { type: "worker_left", workerId: "w" };
 
-describe("the log is told", () => {
-  it("at once that a worker joined, and that it left when that is a minute later", () => {
+describe("the event log", () => {
+  it("gets `worker_joined` at once, and `worker_left` at once when a minute has passed", () => {
     const all: Presences = new Map();
-    came(all, worker("a"));
+    connected(all, worker("a"));
     expect(nextChangeMs(all, 0)).toBe(0);
-    expect(changes(all, 0)).toEqual([joined]);
-    expect(changes(all, 1)).toEqual([]);
+    expect(takeChanges(all, 0)).toEqual([joined]);
+    expect(takeChanges(all, 1)).toEqual([]);
     expect(nextChangeMs(all, 1)).toBe(null);
-    went(all, "a");
-    expect(changes(all, LIMITS.presenceMs)).toEqual([left]);
+    disconnected(all, "a");
+    expect(takeChanges(all, LIMITS.presenceMs)).toEqual([left]);
   });
 
-  it("of a line that flaps only how it ended", () => {
+  it("gets only the final status of a connection that flaps", () => {
     const all: Presences = new Map();
-    came(all, worker("a"));
-    changes(all, 0);
-    went(all, "a");
-    expect(changes(all, 1_000)).toEqual([]);
+    connected(all, worker("a"));
+    takeChanges(all, 0);
+    disconnected(all, "a");
+    expect(takeChanges(all, 1_000)).toEqual([]);
     expect(nextChangeMs(all, 1_000)).toBe(LIMITS.presenceMs);
-    came(all, worker("b"));
-    expect(changes(all, 2_000)).toEqual([]);
+    connected(all, worker("b"));
+    expect(takeChanges(all, 2_000)).toEqual([]);
     expect(nextChangeMs(all, 2_000)).toBe(null);
-    went(all, "b");
-    expect(changes(all, LIMITS.presenceMs)).toEqual([left]);
+    disconnected(all, "b");
+    expect(takeChanges(all, LIMITS.presenceMs)).toEqual([left]);
   });
 
-  it("nothing when a worker comes back before its old socket is known to be gone", () => {
+  it("gets nothing when a worker reconnects before its old connection is closed", () => {
     const all: Presences = new Map();
-    came(all, worker("a"));
-    changes(all, 0);
-    came(all, worker("b"));
-    went(all, "a");
-    expect(changes(all, 10 * LIMITS.presenceMs)).toEqual([]);
+    connected(all, worker("a"));
+    takeChanges(all, 0);
+    connected(all, worker("b"));
+    disconnected(all, "a");
+    expect(takeChanges(all, 10 * LIMITS.presenceMs)).toEqual([]);
   });
 
-  it("also when the wall clock has stepped back", () => {
+  it("gets an event without delay after a backward clock step", () => {
     const all: Presences = new Map();
-    came(all, worker("a"));
-    changes(all, 10 * LIMITS.presenceMs);
-    went(all, "a");
-    expect(changes(all, 0)).toEqual([left]);
+    connected(all, worker("a"));
+    takeChanges(all, 10 * LIMITS.presenceMs);
+    disconnected(all, "a");
+    expect(takeChanges(all, 0)).toEqual([left]);
   });
 });
 
-it("whoever left is forgotten a minute after the log was told", () => {
+it("a worker that left is forgotten a minute after the event", () => {
   const all: Presences = new Map();
-  came(all, worker("a"));
-  changes(all, 0);
-  went(all, "a");
-  changes(all, LIMITS.presenceMs);
+  connected(all, worker("a"));
+  takeChanges(all, 0);
+  disconnected(all, "a");
+  takeChanges(all, LIMITS.presenceMs);
   expect(all.size).toBe(1);
-  changes(all, 2 * LIMITS.presenceMs);
+  takeChanges(all, 2 * LIMITS.presenceMs);
   expect(all.size).toBe(0);
 });
 
-it("whatever the flapping, a worker is told of once a minute at most, and how it ended always", () => {
+it("however a connection flaps, the log gets at most one event a minute for a worker, and always its final status", () => {
   const step = fc.record({
-    come: fc.boolean(),
+    isConnect: fc.boolean(),
     id: fc.constantFrom("a", "b"),
     waitMs: fc.integer({ min: 0, max: 40_000 }),
   });
@@ -79,23 +79,23 @@ it("whatever the flapping, a worker is told of once a minute at most, and how it
       const all: Presences = new Map();
       const open = new Set<string>();
       let [nowMs, lastMs, inLog] = [0, Number.NEGATIVE_INFINITY, false];
-      const look = () => {
-        for (const change of changes(all, nowMs)) {
+      const takeDue = () => {
+        for (const change of takeChanges(all, nowMs)) {
           expect(nowMs - lastMs).toBeGreaterThanOrEqual(LIMITS.presenceMs);
           expect(change.type === "worker_joined").toBe(!inLog);
           [lastMs, inLog] = [nowMs, !inLog];
         }
       };
-      for (const { come, id, waitMs } of steps) {
+      for (const { isConnect, id, waitMs } of steps) {
         nowMs += waitMs;
-        if (come) came(all, worker(id));
-        else went(all, id);
-        if (come) open.add(id);
+        if (isConnect) connected(all, worker(id));
+        else disconnected(all, id);
+        if (isConnect) open.add(id);
         else open.delete(id);
-        look();
+        takeDue();
       }
       nowMs = nextChangeMs(all, nowMs) ?? nowMs;
-      look();
+      takeDue();
       expect(inLog).toBe(open.size > 0);
     }),
   );

@@ -1,0 +1,71 @@
+import type { WorkerSockets } from "../workers/worker-sockets.ts";
+import type { LiveAnswers } from "./answers/live-answers.ts";
+import type { JobCompletion } from "./job-completion.ts";
+import { creditOf } from "./jobs/dispatch-machine.ts";
+import { jobFrame } from "./jobs/job-frame.ts";
+import type { Effect, Job, LaneState } from "./jobs/lane-state.ts";
+import { observeText } from "./records/lane-metrics.ts";
+import type { MetricsStore } from "./records/metrics-store.ts";
+
+interface EffectContext {
+  readonly state: LaneState;
+  readonly sockets: WorkerSockets;
+  readonly answers: LiveAnswers;
+  readonly metrics: MetricsStore;
+  readonly completion: JobCompletion;
+}
+
+/** Carries out the effects that the lane's machine returns, in order. */
+export class EffectRunner {
+  readonly #context: EffectContext;
+
+  constructor(context: EffectContext) {
+    this.#context = context;
+  }
+
+  run(effects: readonly Effect[]): void {
+    const { sockets, answers, metrics, completion } = this.#context;
+    for (const effect of effects) {
+      switch (effect.type) {
+        case "send-job":
+          this.#sendJob(effect.connection, effect.job);
+          break;
+        case "send":
+          sockets.send(effect.connection, effect.frame);
+          break;
+        case "accepted":
+          answers.accepted(effect.job);
+          break;
+        case "text": {
+          const pace = answers.text(effect.job, effect);
+          if (pace) observeText(metrics.measured, effect.job, pace, Date.now());
+          break;
+        }
+        case "end":
+          completion.complete(effect.job, effect.end);
+          break;
+        case "close":
+          if (effect.violation) sockets.refuse(effect.connection, effect.code, effect.reason);
+          else sockets.close(effect.connection, effect.code, effect.reason);
+          break;
+        default:
+          effect satisfies never;
+      }
+    }
+  }
+
+  /** A lane that hibernates must wake up with the credit that it last knew. */
+  rememberCredit(connection: string): void {
+    const credit = creditOf(this.#context.state, connection);
+    if (credit) this.#context.sockets.remember(connection, credit);
+  }
+
+  #sendJob(connection: string, job: Job): void {
+    const { sockets, metrics } = this.#context;
+    if (job.attempts > 1) metrics.measured.requeued += 1;
+    const { frame, requestBytes } = jobFrame(job);
+    job.requestBytes = requestBytes;
+    sockets.sendText(connection, frame);
+    this.rememberCredit(connection);
+  }
+}

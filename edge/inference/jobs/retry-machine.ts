@@ -1,0 +1,63 @@
+/**
+ * What happens to a job that its worker does not finish: the worker is gone, its lease expired, or the worker failed. A
+ * job that has produced no output goes back to the front of its queue, and another worker gets it. Otherwise the job
+ * ends: its client has part of an answer that no other worker can continue (docs/spec/inference.md#retries).
+ */
+import type { AgentFrame } from "../../../schema/wire/worker-frames.ts";
+import { dispatch } from "./dispatch-machine.ts";
+import { endJob } from "./job-end-machine.ts";
+import type { Effect, Failure, Job, LaneState, Worker } from "./lane-state.ts";
+import { releaseLease } from "./lease-machine.ts";
+import { requeueAtFront } from "./queue-machine.ts";
+import { mayTryAgain } from "./retry-rules.ts";
+import { anyWorkerCanRun } from "./worker-choice-rules.ts";
+
+const WORKER_LOST: Failure = { code: "inference/worker-lost" };
+
+/** The worker is gone: it disconnected, or was closed. */
+export function workerLost(state: LaneState, worker: Worker, nowMs: number): Effect[] {
+  const lost = [...worker.jobs].flatMap((id) => state.jobs.get(id) ?? []);
+  // The jobs of one key count as one, so that two jobs that end their worker do not excuse each other.
+  const isAlone = new Set(lost.map(({ keyId }) => keyId)).size === 1 && !worker.draining;
+  if (isAlone) for (const job of lost) job.lostAloneAttempt ??= job.attempts;
+  return retryOrEnd(state, lost, nowMs, WORKER_LOST);
+}
+
+export function leasesExpired(state: LaneState, jobs: readonly Job[], nowMs: number): Effect[] {
+  return retryOrEnd(state, jobs, nowMs, WORKER_LOST);
+}
+
+/** The worker reports that it failed. It does not get the job again, but other workers do. */
+export function workerFailed(
+  state: LaneState,
+  job: Job,
+  worker: Worker,
+  frame: Extract<AgentFrame, { type: "failed" }>,
+  nowMs: number,
+): Effect[] {
+  const { code, message, param, retryAfterSeconds, retryable } = frame;
+  const failure = { code, message, param, retryAfterSeconds };
+  // A worker that drains, or that had no free slot after all, has not tried the job.
+  const tried = !worker.draining && (code !== "inference/worker-busy" || retryAfterSeconds !== undefined);
+  if (tried) job.failedWorkers.add(worker.workerId);
+  const isFinal = !retryable || (tried && !anyWorkerCanRun(state, job));
+  return isFinal ? [endJob(state, job, { outcome: "failed", ...failure })] : retryOrEnd(state, [job], nowMs, failure);
+}
+
+function retryOrEnd(state: LaneState, jobs: readonly Job[], nowMs: number, failure: Failure): Effect[] {
+  const effects: Effect[] = [];
+  const models = new Set<string>();
+  // The latest job first: each goes to the front, so that the earliest is there in the end.
+  const latestFirst = jobs.toSorted((a, b) => b.acceptedMs - a.acceptedMs || b.lease - a.lease);
+  for (const job of latestFirst) {
+    releaseLease(state, job);
+    if (job.relayedBytes > 0 || !mayTryAgain(job)) {
+      effects.push(endJob(state, job, { outcome: "failed", ...failure }));
+      continue;
+    }
+    requeueAtFront(state, job, nowMs);
+    models.add(job.model);
+  }
+  for (const model of models) effects.push(...dispatch(state, model, nowMs));
+  return effects;
+}

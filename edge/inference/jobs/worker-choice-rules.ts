@@ -1,0 +1,47 @@
+/**
+ * Which waiting job goes to which worker. `chooseAssignment` is the only function that decides it: the dispatch machine
+ * calls it until it returns null.
+ */
+import type { Job, LaneState, Worker, WorkerModel } from "./lane-state.ts";
+import { canMeet } from "./worker-capability-rules.ts";
+
+export interface Assignment {
+  readonly job: Job;
+  /** Where the job waits in the queue of its model. */
+  readonly queueIndex: number;
+  readonly worker: Worker;
+  readonly offered: WorkerModel;
+}
+
+/**
+ * The next job of this model and the worker that gets it; null where no worker with credit can run a waiting job.
+ *
+ * Jobs are taken first come, first served. A job that no free worker can run does not hold up the jobs behind it: the
+ * workers of one model may differ in kinds, in capabilities, and in the jobs that they failed. Of several workers, the
+ * least recently used one gets the job, so that equal workers share the load.
+ */
+export function chooseAssignment(state: LaneState, model: string): Assignment | null {
+  const available = state.available.get(model);
+  if (!available) return null;
+  for (const [queueIndex, jobId] of (state.queues.get(model) ?? []).entries()) {
+    const job = state.jobs.get(jobId);
+    if (!job) continue;
+    for (const connection of available) {
+      const worker = state.workers.get(connection);
+      const offered = worker?.models.get(model);
+      if (worker && offered && canRun(worker, job)) return { job, queueIndex, worker, offered };
+    }
+  }
+  return null;
+}
+
+/** Whether a worker that stays connected could run this job, now or when it has credit again. */
+export function anyWorkerCanRun(state: LaneState, job: Job): boolean {
+  for (const worker of state.workers.values()) if (!worker.draining && canRun(worker, job)) return true;
+  return false;
+}
+
+function canRun(worker: Worker, job: Job): boolean {
+  const offersKind = worker.models.get(job.model)?.kinds.includes(job.kind) === true;
+  return offersKind && !job.failedWorkers.has(worker.workerId) && canMeet(job.requirements, worker);
+}

@@ -9,8 +9,13 @@ import { flagsOf } from "../../worker-agent/cli/shared/settings.ts";
 import { UsageError } from "../../worker-agent/cli/shared/usage-error.ts";
 import { type Credentials, credentialsFile, readCredentials } from "../runtime/credentials.ts";
 
-/** Where `npm start` keeps its state unless told otherwise. */
-export const DEFAULT_STATE_DIR = fileURLToPath(new URL("../../state", import.meta.url));
+/**
+ * The state folder of the pool on this machine, unless `--state` names another. A checkout uses its own folder `state`,
+ * whatever the current folder is; an installed package uses `state` in the current folder.
+ */
+export const DEFAULT_STATE_DIR = import.meta.filename.endsWith(".ts")
+  ? fileURLToPath(new URL("../../state", import.meta.url))
+  : resolve("state");
 
 export const ACCESS_OPTIONS = flagsOf("any", ["pool", "state"]);
 export const ACCESS_HELP = [

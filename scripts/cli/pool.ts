@@ -19,6 +19,7 @@ import { confirmClock } from "./pool-confirm-clock.ts";
 import { doctor } from "./pool-doctor.ts";
 import { nameCommand } from "./pool-name.ts";
 import { newLog } from "./pool-new-log.ts";
+import { poolStart } from "./pool-start.ts";
 import { idOf, notRecorded } from "./short-id.ts";
 import { maxLength } from "./text-flag.ts";
 
@@ -205,6 +206,7 @@ function tokenState({ revoked_at, expires_at, connected }: Workers["tokens"][num
 export const pool: Group = {
   summary: "Run a pool: name it, invite workers, give out client keys, see who is there.",
   commands: {
+    start: poolStart,
     invite,
     admins,
     doctor,

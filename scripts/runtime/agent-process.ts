@@ -4,7 +4,6 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import * as z from "zod";
 import { idOfWorkerToken } from "../../schema/crypto/api-keys.ts";
 import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
@@ -12,6 +11,7 @@ import { readIfPresent } from "../../worker-agent/cli/shared/read-if-present.ts"
 import { EXIT_CODES } from "../../worker-agent/exit-codes.ts";
 import { processCommand, processIdentity, signal, waitForEnd } from "../../worker-agent/state/processes.ts";
 import type { AdminClient } from "./admin-client.ts";
+import { LIGAND_PROGRAM } from "./ligand-program.ts";
 import { openPrivateFolder, writePrivateFile } from "./private-files.ts";
 import type { LogLine } from "./supervised-runtime.ts";
 
@@ -131,9 +131,8 @@ interface Heard {
 
 function spawnAgent({ poolUrl, stateDir, model, log }: AgentOptions, heard: Heard): ChildProcess {
   heard.stopped = undefined;
-  const program = fileURLToPath(new URL("../ligand.ts", import.meta.url));
   const args = [
-    program,
+    LIGAND_PROGRAM,
     "worker",
     "start",
     "--pool",
@@ -233,7 +232,7 @@ async function endOrphanAgent(file: string, log: LogLine): Promise<void> {
   const record = agentRecord.safeParse(parseJson(text));
   if (!record.success) return;
   const { pid, identity } = record.data;
-  if (processIdentity(pid) !== identity || !processCommand(pid).includes("ligand.ts")) return;
+  if (processIdentity(pid) !== identity || !/\/ligand\.(ts|js) worker start /.test(processCommand(pid))) return;
   signal(pid, "SIGKILL");
   await waitForEnd(pid, identity, ORPHAN_MS);
   log(`Ended the worker that an earlier start left behind (pid ${pid}).`);

@@ -46,7 +46,7 @@ export async function applyMigrations(db: MigratedDatabase, migrations: readonly
   const fresh = migrations.filter((migration) => !applied.has(migration.name));
   for (const { name, sql } of fresh) {
     // D1 runs a batch as one transaction.
-    const statements = await statementsOf(sql);
+    const statements = statementsOf(sql);
     const note = db.prepare('INSERT INTO "d1_migrations" (name) VALUES (?)').bind(name);
     try {
       await db.batch([...statements.map((statement) => db.prepare(statement)), note]);
@@ -60,9 +60,7 @@ export async function applyMigrations(db: MigratedDatabase, migrations: readonly
   return fresh.map((migration) => migration.name);
 }
 
-/** drizzle-kit marks where a statement ends; a file without marks is taken apart as wrangler does, which is slow to load. */
-async function statementsOf(sql: string): Promise<string[]> {
-  const marked = sql.split("--> statement-breakpoint");
-  if (marked.length === 1) return (await import("wrangler")).unstable_splitSqlQuery(sql);
-  return marked.filter((statement) => statement.trim() !== "");
+/** The statements of a migration. drizzle-kit writes this mark between two statements; so must a person. */
+export function statementsOf(sql: string): string[] {
+  return sql.split("--> statement-breakpoint").filter((statement) => statement.trim() !== "");
 }

@@ -1,6 +1,5 @@
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 import type { FolderLock } from "../../worker-agent/state/folder-lock.ts";
 import { orFullDisk } from "./full-disk.ts";
@@ -8,8 +7,7 @@ import { allowedHosts, freePort, isLoopback, localUrl } from "./listen-address.t
 import { applyMigrations, readMigrations } from "./migrations.ts";
 import { NetworkNotes } from "./network-notes.ts";
 import { openSecretsWarning } from "./open-secrets.ts";
-import { bundlePool } from "./pool-bundle.ts";
-import { type PoolConfig, readPoolConfig } from "./pool-config.ts";
+import { loadPoolCode, type PoolCode } from "./pool-code.ts";
 import {
   endFirstStart,
   FIRST_START,
@@ -140,17 +138,15 @@ export async function startPool(options: PoolOptions): Promise<RunningPool> {
 
     const warning = openSecretsWarning(stateDir);
     if (warning !== undefined) options.log(warning);
-    const configPath = options.configPath ?? fileURLToPath(new URL("../../wrangler.toml", import.meta.url));
     const isNew = options.secrets === undefined && isFirstStart(stateDir);
     const secrets = options.secrets ?? loadSecrets(stateDir);
-    const config = await readPoolConfig(configPath);
-    const script = await bundlePool(options.main ?? config.main, config.define);
-    const prepared = migrations(config, options.log);
+    const code = await loadPoolCode(options);
+    const prepared = migrations(code, options.log);
     // Of a pool without any state nobody has a key or a URL yet: its tables are made in the runtime that serves them.
     const isEmpty = !existsSync(join(stateDir, RUNTIME_STATE));
     if (!isEmpty) await migrateFirst(stateDir, prepared, recordFile, options.log);
     const served = { ...options, host, stateDir, certificate, authorities, secrets, isNew };
-    return await serve(served, config, script, recordFile, lock, isEmpty ? prepared : undefined);
+    return await serve(served, code, recordFile, lock, isEmpty ? prepared : undefined);
   } catch (error) {
     const told = orFullDisk(error, stateDir);
     lock.abandon();
@@ -166,8 +162,7 @@ async function serve(
     secrets: PoolSecrets;
     isNew: boolean;
   },
-  config: PoolConfig,
-  script: string,
+  code: PoolCode,
   recordFile: string,
   lock: StateLock,
   prepared: Prepared | undefined,
@@ -184,7 +179,7 @@ async function serve(
     const publicUrl = options.publicUrl ?? ownUrl;
     const hosts = [...(options.allowHosts ?? []), ...(certificate?.names ?? []), new URL(publicUrl).hostname];
     const bindings = {
-      ...config.vars,
+      ...code.vars,
       POOL_SECRET_KEY: secrets.pool_secret_key,
       ADMIN_TOKEN: secrets.admin_token,
       METRICS_TOKEN: secrets.metrics_token,
@@ -196,17 +191,17 @@ async function serve(
       ...(options.embeddingModel !== undefined && { EMBEDDING_MODEL: options.embeddingModel }),
     };
     const pool = {
-      ...config.worker,
+      ...code.worker,
       // The entry's caller may name the worker that answers (`MF-Route-Override`): a name nobody can guess is no name.
       name: `pool-${crypto.randomUUID()}`,
       modules: true as const,
-      script,
+      script: code.script,
       bindings,
       serviceBindings: { ...peerNetworks(authorities), NETWORK_NOTES: notes.service },
       unsafeDirectSockets: [{ host, port }],
     };
     try {
-      const served = { name: pool.name, crons: config.crons, notes };
+      const served = { name: pool.name, crons: code.crons, notes };
       const supervised = await supervise(
         () => startRuntime(stateDir, [pool], recordFile, log, { served, prepared }),
         log,
@@ -261,11 +256,11 @@ function removeState(stateDir: string, made: boolean): void {
  * Brings D1 up to date. What is applied D1 alone says, at every start: a note beside it would be believed over a database
  * that was restored from elsewhere.
  */
-function migrations(config: PoolConfig, log: LogLine): Prepared {
+function migrations(code: PoolCode, log: LogLine): Prepared {
   return {
-    databases: config.worker.d1Databases,
+    databases: code.worker.d1Databases,
     async prepare(database) {
-      const applied = await applyMigrations(database, readMigrations(config.migrationsDir));
+      const applied = await applyMigrations(database, readMigrations(code.migrationsDir));
       for (const migration of applied) log(`Applied migration ${migration}.`);
     },
   };

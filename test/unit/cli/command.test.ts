@@ -75,7 +75,7 @@ it("every command that wants an argument begins its usage with it", () => {
 it.each<[what: string, program: string, env: Record<string, string>, want: string]>([
   ["by its name", "/usr/local/bin/ligand", {}, "ligand"],
   ["with npm run", "/r/scripts/ligand.mjs", { npm_execpath: "/npm-cli.js" }, "npm run ligand --"],
-  ["with npx", "/r/node_modules/.bin/ligand", { npm_execpath: "/npm-cli.js" }, "npm run ligand --"],
+  ["with npx", "/r/node_modules/.bin/ligand", { npm_execpath: "/npm-cli.js" }, "npx ligand"],
   ["with npm start", "/r/scripts/start.ts", { npm_execpath: "/npm-cli.js" }, "npm run ligand --"],
   ["by its file", "/r/scripts/ligand.ts", {}, "npm run ligand --"],
 ])("called %s it names itself in a way that can be pasted", (_what, program, env, want) =>

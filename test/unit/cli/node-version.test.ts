@@ -21,7 +21,7 @@ it.each<[version: string, enough: boolean]>([
   ["23.6.0", true],
   ["24.0.0", true],
 ])("Node %s is new enough: %s", (version, enough) => {
-  const { status, stderr } = runAs(version, "scripts/node-version.mjs");
+  const { status, stderr } = runAs(version, "worker-agent/cli/node-version.mjs");
   expect(status).toBe(enough ? 0 : 1);
   if (!enough) expect(stderr).toContain(`This is Node ${version}; Ligand needs 22.18`);
 });
@@ -30,12 +30,15 @@ it("both packages ask for the same", () => {
   expect([root.engines.node, agent.engines.node]).toEqual(["^22.18.0 || >=23.6.0", "^22.18.0 || >=23.6.0"]);
 });
 
-it("the installed command runs, and says to an old Node what it needs", () => {
-  expect(runAs(process.versions.node, root.bin.ligand, "--help")).toMatchObject({
+it.each<[program: string, help: string]>([
+  ["scripts/ligand.mjs", "npm run ligand -- COMMAND"],
+  ["worker-agent/cli/ligand-worker.mjs", "ligand-worker.mjs COMMAND"],
+])("%s runs, and tells an old Node what it needs", (program, help) => {
+  expect(runAs(process.versions.node, program, "--help")).toMatchObject({
     status: 0,
-    stdout: expect.stringContaining("npm run ligand -- COMMAND"),
+    stdout: expect.stringContaining(help),
   });
-  const old = runAs("20.20.2", root.bin.ligand, "--help");
+  const old = runAs("20.20.2", program, "--help");
   expect(old).toMatchObject({ status: 1, stdout: "" });
   expect(old.stderr).toContain("needs 22.18");
   expect(old.stderr).not.toContain("    at ");

@@ -1,8 +1,15 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { Miniflare } from "miniflare";
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
-import { applyMigrations, type MigratedDatabase, readMigrations } from "../../../scripts/runtime/migrations.ts";
+import { unstable_splitSqlQuery } from "wrangler";
+import {
+  applyMigrations,
+  type MigratedDatabase,
+  readMigrations,
+  statementsOf,
+} from "../../../scripts/runtime/migrations.ts";
 import { temporaryFolder } from "../../temporary-folder.ts";
 
 let folder: string;
@@ -13,7 +20,7 @@ let next = 0;
 beforeAll(() => {
   folder = temporaryFolder();
   const databases = Object.fromEntries(
-    Array.from({ length: 4 }, (_, i) => [`DB${i}`, { type: "d1" as const, id: `db-${i}` }]),
+    Array.from({ length: 5 }, (_, i) => [`DB${i}`, { type: "d1" as const, id: `db-${i}` }]),
   );
   miniflare = new Miniflare({
     enableDevRegistry: false,
@@ -64,7 +71,10 @@ it("goes on where wrangler stopped", async () => {
 });
 
 it("a migration that fails half way leaves nothing of itself", async () => {
-  const broken = { name: "0001_b.sql", sql: "CREATE TABLE b (y); INSERT INTO nowhere VALUES (1);" };
+  const broken = {
+    name: "0001_b.sql",
+    sql: "CREATE TABLE b (y);--> statement-breakpoint\nINSERT INTO nowhere VALUES (1);",
+  };
   await expect(applyMigrations(db, [FIRST, broken])).rejects.toThrow(
     /^The migration 0001_b\.sql cannot be applied to D1 \(.*no such table.*\), and nothing of it was\. Restore/,
   );
@@ -77,4 +87,10 @@ it("reads SQL files only, by name", () => {
   writeFileSync(join(folder, "0000_a.sql"), FIRST.sql);
   writeFileSync(join(folder, "_journal.json"), "{}");
   expect(readMigrations(folder)).toEqual([FIRST, SECOND]);
+});
+
+it("the pool's migrations have a mark between every two statements", () => {
+  const migrations = readMigrations(fileURLToPath(new URL("../../../schema/db/migrations", import.meta.url)));
+  const statements = migrations.flatMap(({ sql }) => statementsOf(sql));
+  expect(statements.filter((statement) => unstable_splitSqlQuery(statement).length !== 1)).toEqual([]);
 });

@@ -4,12 +4,15 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 /** What a person types to run `ligand` the way this process was started, so that printed commands can be pasted. */
 export function calledAs(program: string | undefined, env: Environment): string {
-  const isOnPath = basename(program ?? "") === "ligand" && env.npm_execpath === undefined;
-  return isOnPath ? "ligand" : "npm run ligand --";
+  if (basename(program ?? "") !== "ligand") return "npm run ligand --";
+  return env.npm_execpath === undefined ? "ligand" : "npx ligand";
 }
 
 /** Begins every `ligand` command that is printed. */
 export const LIGAND = calledAs(process.argv[1], process.env);
+
+/** What a person types to start the pool. */
+export const START = LIGAND.startsWith("npm run") ? "npm start --" : `${LIGAND} pool start`;
 
 /** As `calledAs`, for `ligand-worker`. */
 export function workerCalledAs(program: string, env: Environment): string {

@@ -1,4 +1,4 @@
-import { LIGAND } from "./called-as.ts";
+import { LIGAND, START } from "./called-as.ts";
 import type { Option } from "./settings.ts";
 import { shellWord } from "./shell-word.ts";
 
@@ -6,7 +6,7 @@ import { shellWord } from "./shell-word.ts";
 export interface Hints {
   /** A command of `ligand`. @param command for example `peers list` */
   ligand(command: string): string;
-  /** `npm start`. @param flags for example `--public-url URL` */
+  /** Starts the pool. @param flags for example `--public-url URL` */
   start(flags?: string): string;
   /** Another command of this command's group, for example `status` of the worker. */
   sibling(command: string): string;
@@ -31,7 +31,7 @@ export function hintsOf(
   };
   return {
     ligand: (command) => [LIGAND, command, ...repeated("pool"), ...repeated("state")].join(" "),
-    start: (flags) => ["npm start --", ...(flags === undefined ? [] : [flags]), ...repeated("state")].join(" "),
+    start: (flags) => [START, ...(flags === undefined ? [] : [flags]), ...repeated("state")].join(" "),
     sibling: (command) => `${group} ${command}`,
   };
 }

@@ -1,0 +1,37 @@
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { PoolConfig } from "./pool-config.ts";
+
+/** The pool's Worker as one module, and how it runs. */
+export interface PoolCode extends Pick<PoolConfig, "vars" | "worker" | "crons" | "migrationsDir"> {
+  readonly script: string;
+}
+
+const fromHere = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
+
+/** Only a package has this folder: `npm run build` writes it. */
+const READY_MADE = fromHere("pool");
+
+export interface PoolSources {
+  /** By default the repository's wrangler.toml. */
+  configPath?: string | undefined;
+  main?: string | undefined;
+}
+
+/**
+ * Loads the pool's Worker. A package contains it ready-made, so that an operator installs neither wrangler nor esbuild,
+ * and runs the Worker that was tested. A checkout makes it from its sources.
+ */
+export async function loadPoolCode({ configPath, main }: PoolSources): Promise<PoolCode> {
+  if (existsSync(READY_MADE) && configPath === undefined && main === undefined) {
+    const settings = JSON.parse(readFileSync(join(READY_MADE, "settings.json"), "utf8")) as Omit<
+      PoolCode,
+      "script" | "migrationsDir"
+    >;
+    const script = readFileSync(join(READY_MADE, "worker.js"), "utf8");
+    return { ...settings, script, migrationsDir: fromHere("schema/db/migrations") };
+  }
+  const { poolFromSources } = await import("./pool-sources.ts");
+  return poolFromSources(configPath ?? fromHere("wrangler.toml"), main);
+}

@@ -1,0 +1,207 @@
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { delimiter, dirname, join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import * as z from "zod";
+import { readCredentials } from "../scripts/runtime/credentials.ts";
+import { endOrphan } from "../scripts/runtime/workerd-record.ts";
+
+/**
+ * `npm run test:packages`: installs both packages as a stranger would, each in an empty folder, and lets the installed
+ * worker join a pool that the installed `ligand` runs. Prints each step. Exits with 1 at the first one that fails.
+ */
+
+const ROOT = fileURLToPath(new URL("../", import.meta.url));
+const STEP_MS = 60_000;
+const STOP_MS = 20_000;
+
+/** What must not be in a package: tests, state of a pool, secrets, sources. */
+const NEVER_PACKED = [
+  /(^|\/)(test|state\/[^/]*\.json)(\/|$)/,
+  /credentials\.json$/,
+  /\.(test\.|pid|token$|key$|pem$|sqlite)/,
+  /\.ts$/,
+];
+/** Beside that, what must not be in the worker's. */
+const NOT_IN_WORKER = [/(^|\/)(edge|scripts|pool|migrations)\//, /schema\/db\//];
+/** What the owner of a worker never installs. */
+const POOL_ONLY = ["miniflare", "workerd", "wrangler", "esbuild", "hono", "drizzle-orm", "itty-durable"];
+/** What an operator does not install: the pool's Worker comes ready-made. */
+const BUILD_ONLY = ["wrangler", "esbuild", "typescript", "hono", "drizzle-orm", "drizzle-kit", "vitest"];
+
+const completion = z.object({
+  choices: z.tuple([z.object({ message: z.object({ content: z.string().min(1) }) })]),
+  usage: z.object({ completion_tokens: z.int().positive() }),
+});
+
+const folder = mkdtempSync(join(tmpdir(), "ligand-packages-"));
+const running: ChildProcess[] = [];
+const env = strangersEnvironment();
+const startedMs = performance.now();
+
+try {
+  const ligand = await pack("ligand", [], NEVER_PACKED);
+  const worker = await pack("@ligand/worker", ["--workspace", "worker-agent"], [...NEVER_PACKED, ...NOT_IN_WORKER]);
+
+  const [operator, owner] = await Promise.all([
+    install("operator", ligand, BUILD_ONLY),
+    install("owner", worker, POOL_ONLY),
+  ]);
+
+  const help = await npx(owner, "ligand-worker", "--help");
+  for (const verb of ["start", "status", "profile", "install"]) check(help.includes(verb), `--help names ${verb}`);
+
+  const alone = await startPool(operator, []);
+  await chat(operator, "the worker of `ligand pool start`");
+  await stop(alone, "the pool with its own worker");
+
+  const pool = await startPool(operator, ["--no-worker"]);
+  const { token } = parse(z.object({ token: z.string() }), await npx(operator, "ligand", "pool", "invite", "--json"));
+  const tokenFile = join(owner, "worker.token");
+  writeFileSync(tokenFile, `${token}\n`, { mode: 0o600 });
+  const where = ["--pool", pool.url, "--token-file", tokenFile, "--state", join(owner, "worker-state")];
+  const joined = start(owner, "ligand-worker", ["start", ...where, "--log", "json"]);
+  await line(joined, "the installed worker to connect", (text) => text.includes('"event":"connected"'));
+  say("ligand-worker joined the pool");
+  await chat(operator, "the installed ligand-worker");
+  const status = parse(
+    z.object({ running: z.boolean(), counters: z.object({ jobsDone: z.int() }) }),
+    await npx(owner, "ligand-worker", "status", "--state", join(owner, "worker-state"), "--json"),
+  );
+  check(status.running && status.counters.jobsDone === 1, "ligand-worker status counts the job");
+
+  await stop({ child: joined }, "the worker");
+  await stop(pool, "the pool");
+  say(`both packages work (${Math.round((performance.now() - startedMs) / 1_000)} s)`);
+} catch (error) {
+  console.error(`packages: FAILED: ${error instanceof Error ? error.message : String(error)}`);
+  process.exitCode = 1;
+} finally {
+  for (const child of running) if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
+  const record = join(folder, "operator", "state", "workerd.pid");
+  if (existsSync(record)) await endOrphan(record);
+  rmSync(folder, { recursive: true, force: true });
+}
+
+/** The environment of someone who never saw this repository: npm's own variables would lead back to it. */
+function strangersEnvironment(): NodeJS.ProcessEnv {
+  const kept = Object.entries(process.env).filter(([name]) => !/^(npm_|LIGAND_|INIT_CWD)/i.test(name));
+  const own = (process.env.PATH ?? "").split(delimiter).filter((path) => !path.startsWith(ROOT));
+  return { ...Object.fromEntries(kept), PATH: [dirname(process.execPath), ...own].join(delimiter) };
+}
+
+async function pack(name: string, args: readonly string[], forbidden: readonly RegExp[]): Promise<string> {
+  const output = await run(ROOT, "npm", ["pack", "--json", "--pack-destination", folder, ...args]);
+  // The build prints before npm's JSON, which begins on a line of its own.
+  const [packed] = parse(
+    z.array(z.object({ filename: z.string(), size: z.int(), files: z.array(z.object({ path: z.string() })) })),
+    output.slice(output.search(/^\[/m)),
+  );
+  if (packed === undefined) throw new Error(`npm pack wrote no ${name}`);
+  const wrong = packed.files.filter(({ path }) => forbidden.some((pattern) => pattern.test(path)));
+  check(wrong.length === 0, `${name} contains no ${wrong.map(({ path }) => path).join(", ") || "foreign file"}`);
+  say(`packed ${packed.filename}: ${packed.files.length} files, ${(packed.size / 1e6).toFixed(1)} MB`);
+  return join(folder, packed.filename);
+}
+
+/** Installs a package in an empty folder. */
+async function install(name: string, tarball: string, absent: readonly string[]): Promise<string> {
+  const cwd = join(folder, name);
+  mkdirSync(cwd);
+  await run(cwd, "npm", ["install", "--prefer-offline", "--no-audit", "--no-fund", tarball]);
+  const installed = readdirSync(join(cwd, "node_modules"));
+  const unwanted = absent.filter((each) => installed.includes(each));
+  check(unwanted.length === 0, `the ${name} installs no ${unwanted.join(", ") || absent.join(", ")}`);
+  say(`${name}: installed in an empty folder, ${installed.length} packages`);
+  return cwd;
+}
+
+function npx(cwd: string, ...command: string[]): Promise<string> {
+  return run(cwd, "npx", ["--no-install", ...command]);
+}
+
+async function run(cwd: string, program: string, args: readonly string[]): Promise<string> {
+  const { stdout } = await promisify(execFile)(program, args, { cwd, env, timeout: 5 * STEP_MS });
+  return stdout;
+}
+
+/** Starts an installed program. Its own process, so that a signal reaches it and not `npx`. */
+function start(cwd: string, program: string, args: readonly string[]): ChildProcess {
+  const child = spawn(join(cwd, "node_modules", ".bin", program), args, {
+    cwd,
+    env,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  running.push(child);
+  return child;
+}
+
+async function startPool(cwd: string, flags: readonly string[]): Promise<{ child: ChildProcess; url: string }> {
+  const child = start(cwd, "ligand", ["pool", "start", "--port", "0", "--json", ...flags]);
+  const ready = await line(child, "the pool to be ready", (text) => text.includes('"ready":true'));
+  const { url } = parse(z.object({ url: z.string() }), ready);
+  say(`${["ligand pool start", ...flags].join(" ")}: ready at ${url}`);
+  return { child, url };
+}
+
+/** Resolves to the first line on standard output that matches. */
+function line(child: ChildProcess, what: string, matches: (text: string) => boolean): Promise<string> {
+  const errors: string[] = [];
+  child.stderr?.on("data", (data) => errors.push(String(data)));
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => fail(`nothing within ${STEP_MS / 1_000} s`), STEP_MS);
+    const fail = (why: string) => {
+      clearTimeout(timer);
+      reject(new Error(`waited for ${what}: ${why}\n${errors.join("")}`));
+    };
+    child.once("error", (error) => fail(error.message));
+    child.once("exit", (code) => fail(`it exited with ${code}`));
+    if (child.stdout === null) return fail("it has no output");
+    createInterface({ input: child.stdout }).on("line", (text) => {
+      if (!matches(text)) return;
+      clearTimeout(timer);
+      resolve(text);
+    });
+  });
+}
+
+async function chat(operator: string, by: string): Promise<void> {
+  const credentials = readCredentials(join(operator, "state"));
+  if (credentials === undefined) throw new Error("the pool wrote no credentials.json");
+  const response = await fetch(`${credentials.url}/v1/chat/completions`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${credentials.client_key}`, "content-type": "application/json" },
+    body: JSON.stringify({ model: "ligand-embedded", messages: [{ role: "user", content: "What is a worker?" }] }),
+    signal: AbortSignal.timeout(STEP_MS),
+  });
+  const body = await response.text();
+  check(response.status === 200, `the pool answers ${response.status}: ${body.slice(0, 300)}`);
+  const { usage } = parse(completion, body);
+  say(`one chat completion by ${by}: ${usage.completion_tokens} tokens`);
+}
+
+async function stop({ child }: { child: ChildProcess }, what: string): Promise<void> {
+  const exited = once(child, "exit", { signal: AbortSignal.timeout(STOP_MS) });
+  child.kill("SIGTERM");
+  const [code] = await exited.catch(() => {
+    throw new Error(`${what} did not stop within ${STOP_MS / 1_000} s`);
+  });
+  check(code === 0, `${what} stopped with ${code}`);
+}
+
+function parse<T>(schema: z.ZodType<T>, text: string): T {
+  const json: unknown = JSON.parse(text);
+  return schema.parse(json);
+}
+
+function check(holds: boolean, what: string): void {
+  if (!holds) throw new Error(`not true: ${what}`);
+}
+
+function say(what: string): void {
+  console.log(`packages: ${what}`);
+}

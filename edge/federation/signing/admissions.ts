@@ -12,13 +12,13 @@ import {
 
 const EXPIRED = "SELECT nonce, timestamp_s FROM nonces WHERE timestamp_s <= ? ORDER BY timestamp_s, nonce LIMIT ?";
 
-/** What one peer's signed requests leave in its `Bond`: nonces and the rate. The rules are in `signed-admission-rules.ts`. */
+/** Admits one peer's signed requests, in the peer's `Bond`: stores nonces and rates. The rules are in `signed-admission-rules.ts`. */
 export class Admissions {
   readonly #storage: DurableObjectStorage;
   #traffic: PeerTraffic;
-  /** As the policy said with the last request. */
+  /** The setting of the last admitted request. */
   #workMsPerSecond: number = LIMITS.peerWorkMsPerSecond;
-  /** Admitted, and not on disk yet. */
+  /** Nonces of admitted requests that are not on disk yet. */
   #rows = new Map<string, NonceRow>();
   #committing: Promise<void> | null = null;
 
@@ -30,12 +30,12 @@ export class Admissions {
     this.#traffic = kv.get("traffic") ?? NO_TRAFFIC;
   }
 
-  /** The newest that the peer has signed with. */
+  /** The newest version that the peer has signed with. */
   get signatureVersion(): 1 | 2 {
     return this.#traffic.signatureVersion;
   }
 
-  /** Decided at once, in the order of arrival; what passes is on disk when this resolves. */
+  /** Decides without waiting, in the order of the calls. An admitted request is on disk when this resolves. */
   async admit(request: AdmissionRequest, limits: PeerRateLimits, nowMs: number): Promise<SignedAdmission> {
     this.#workMsPerSecond = limits.workMsPerSecond;
     const step = admitSigned(this.#traffic, request, this.#hasSeen(request.nonce), limits, nowMs);
@@ -47,34 +47,34 @@ export class Admissions {
     return step;
   }
 
-  /** How long until the peer may have this pool do more for it. */
+  /** How long until the peer may cost this pool more work. */
   workWaitMs(nowMs: number): number {
     return workWaitMs(this.#traffic.rate.workPaidAtMs ?? 0, this.#workMsPerSecond, nowMs);
   }
 
-  /** On disk with the next request that is admitted: what a crash forgets is less than one burst. */
+  /** The charge is written with the next admitted request. A crash forgets less than one burst. */
   chargeWork(costUs: number, nowMs: number): void {
     const { rate } = this.#traffic;
     const workPaidAtMs = chargeWork(rate.workPaidAtMs ?? 0, costUs, this.#workMsPerSecond, nowMs);
     this.#traffic = { ...this.#traffic, rate: { ...rate, workPaidAtMs } };
   }
 
-  /** Inside the transaction of a registration that it came with. */
+  /** Call inside the transaction of a registration: the version that the peer registered with. */
   noteSignatureVersion(signatureVersion: 1 | 2): void {
     this.#save({ ...this.#traffic, signatureVersion: signatureVersion === 2 ? 2 : this.#traffic.signatureVersion });
   }
 
-  /** Inside a transaction: of a peer whose nonces are lost, nothing signed until now is taken. */
+  /** Call inside a transaction, for a peer whose nonces are lost: requests that were signed before now are refused. */
   refuseEarlierRequests(signatureVersion: 1 | 2, nowMs: number): void {
     this.#save({ ...NO_TRAFFIC, signatureVersion, purgedThroughSeconds: Math.floor(nowMs / 1_000) });
   }
 
-  /** Whether there will be something to purge. */
+  /** Whether there are nonces to purge, now or later. */
   holdsNonces(): boolean {
     return this.#rows.size > 0 || [...this.#storage.sql.exec("SELECT 1 FROM nonces LIMIT 1")].length > 0;
   }
 
-  /** So many of what has expired, the oldest first; true where there may be more. */
+  /** Deletes expired nonces, the oldest first, at most `noncesPerPurge`. True: there may be more. */
   purge(nowMs: number): boolean {
     const which = [expiredThroughSeconds(Math.floor(nowMs / 1_000)), LIMITS.noncesPerPurge];
     return this.#storage.transactionSync(() => {
@@ -92,7 +92,7 @@ export class Admissions {
     });
   }
 
-  /** Before the storage is emptied: nothing is written any more. */
+  /** Call before the storage is deleted: nothing is written afterwards. */
   forget(): void {
     this.#rows.clear();
     this.#traffic = NO_TRAFFIC;
@@ -103,7 +103,7 @@ export class Admissions {
     return [...this.#storage.sql.exec("SELECT 1 FROM nonces WHERE nonce = ?", nonce)].length > 0;
   }
 
-  /** Requests that come in one moment share one transaction: to wait for the disk is most of what each would cost. */
+  /** Requests of the same moment share one transaction, because most of the cost of a request is the wait for the disk. */
   #commitSoon(): Promise<void> {
     return new Promise((resolve, reject) => {
       setTimeout(() => {

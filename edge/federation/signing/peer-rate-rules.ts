@@ -1,19 +1,19 @@
-/** Signed requests of one peer, by default 60 a minute, and 60 a second at the event endpoints. Pure. */
+/** The rates of one peer's signed requests: by default 60 a minute, and 60 a second at the event endpoints. */
 import type { FederationPolicy } from "../../../schema/wire/federation.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import { takeCell } from "../../limits/gcra-rules.ts";
 import { chargeWork, type WorkMsPerSecond, type WorkPaidAtMs, workWaitMs } from "../sync/peer-work-rate-rules.ts";
 
-/** `grant`: a push of a peer that nobody here accepted. Whoever registers may send some, so there are few. */
+/** `grant`: a push of a peer below trust 2. Anyone may register and then push, so this rate is low. */
 export type RateKind = "request" | "event" | "grant";
 
 /** Persisted contract: epoch ms at which all that was admitted is paid for; in the past if nothing is owed. */
 export interface PeerRate {
   readonly requestsPaidAtMs: number;
   readonly eventsPaidAtMs: number;
-  /** Absent in what was stored before there was this rate. */
+  /** Absent if an older version stored the value. */
   readonly grantsPaidAtMs?: number;
-  /** Absent in what was stored before there was this rate. */
+  /** Absent if an older version stored the value. */
   readonly workPaidAtMs?: WorkPaidAtMs;
 }
 
@@ -23,7 +23,7 @@ export interface PeerRateLimits {
   readonly workMsPerSecond: WorkMsPerSecond;
 }
 
-/** What the operator allows each peer. */
+/** The rates that the operator has set for each peer. */
 export function peerRateLimits(
   policy: Pick<
     FederationPolicy,
@@ -60,7 +60,7 @@ const PAID_AT = {
   grant: "grantsPaidAtMs",
 } as const satisfies Record<RateKind, keyof PeerRate>;
 
-/** What a request of event sync costs by itself; what it makes us look at is charged where that is known. */
+/** Charges the fixed cost of a sync request. The cost of its events is charged later, when it is known. */
 function takeWork(rate: PeerRate, { workMsPerSecond }: PeerRateLimits, nowMs: number): RateStep {
   const paidAtMs = rate.workPaidAtMs ?? 0;
   const waitMs = workWaitMs(paidAtMs, workMsPerSecond, nowMs);

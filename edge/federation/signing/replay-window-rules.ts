@@ -1,20 +1,20 @@
 /**
- * Each nonce of a peer is taken once (docs/spec/federation.md#signed-requests). The rows are the peer's `Bond`'s, in SQLite; whether one is there is a
- * look-up by key. Pure: times come in. The rate (`peer-rate-rules.ts`) bounds the rows: what was admitted within the window
- * and the retention, three minutes at most.
+ * Each nonce of a peer is accepted once (docs/spec/federation.md#signed-requests). The peer's `Bond` keeps a row for each
+ * admitted request. The peer's rate (`peer-rate-rules.ts`) bounds the number of rows, because a row is kept for the window
+ * and the retention, at most three minutes.
  */
 import type { SignatureRefusal } from "../../../schema/crypto/request-signature.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
-/** Persisted contract: one row an admitted request. */
+/** Persisted contract: one row for each admitted request. */
 export interface NonceRow {
   readonly nonce: string;
   readonly timestampSeconds: number;
 }
 
 /**
- * Persisted contract: the newest timestamp among the rows that were forgotten, -1 before the first. Without it a wall
- * clock that steps back would admit again what has been purged.
+ * Persisted contract: the newest timestamp among the deleted rows; -1 before the first deletion. Without it, a purged
+ * nonce would be accepted again after a backward step of the wall clock.
  */
 export type PurgedThroughSeconds = number;
 
@@ -22,7 +22,7 @@ export const NOTHING_PURGED: PurgedThroughSeconds = -1;
 
 export type ReplayRefusal = Extract<SignatureRefusal, "clock-skew" | "replayed">;
 
-/** `seen`: a row with this nonce is kept. The window is checked again: time has passed since the first check. */
+/** `seen`: there is a row with this nonce. The window is checked again, because time has passed since the first check. */
 export function replayRefusal(
   purgedThroughSeconds: PurgedThroughSeconds,
   request: NonceRow,
@@ -33,12 +33,12 @@ export function replayRefusal(
   return seen || request.timestampSeconds <= purgedThroughSeconds ? "replayed" : null;
 }
 
-/** Rows up to this timestamp may go; later ones may not. */
+/** Rows up to this timestamp may be deleted. */
 export function expiredThroughSeconds(nowSeconds: number): number {
   return nowSeconds - LIMITS.nonceRetentionSeconds;
 }
 
-/** To be stored in the transaction that deletes the rows, of which that is the newest timestamp. */
+/** The caller stores the result in the transaction that deletes the rows. */
 export function afterPurge(
   purgedThroughSeconds: PurgedThroughSeconds,
   newestDeletedSeconds: number,

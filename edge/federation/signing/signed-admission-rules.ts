@@ -1,6 +1,6 @@
 /**
- * The last checks of a signed request, in the peer's `Bond`, in one transaction (docs/spec/federation.md#signed-requests): version, window, rate,
- * nonce. What is refused changes nothing: a replay costs its victim no rate, a limited request keeps no nonce. Pure.
+ * The checks of a signed request in the peer's `Bond` (docs/spec/federation.md#signed-requests): version, window, rate,
+ * nonce. A refused request changes nothing: a replay uses up no rate, and a rate-limited request stores no nonce.
  */
 import { type PeerRate, type PeerRateLimits, type RateKind, takeRate, UNUSED_RATE } from "./peer-rate-rules.ts";
 import {
@@ -11,11 +11,11 @@ import {
   replayRefusal,
 } from "./replay-window-rules.ts";
 
-/** Persisted contract: beside the rows of nonces, one row a peer. */
+/** Persisted contract: one value for each peer, beside its nonces. */
 export interface PeerTraffic {
   readonly rate: PeerRate;
   readonly purgedThroughSeconds: PurgedThroughSeconds;
-  /** The newest that the peer has signed with. Once 2, version 1 is neither heard nor spoken. */
+  /** The newest version that the peer has signed with. Once it is 2, version 1 is neither accepted from the peer nor sent to it. */
   readonly signatureVersion: 1 | 2;
 }
 
@@ -28,17 +28,17 @@ export const NO_TRAFFIC: PeerTraffic = Object.freeze({
 export interface AdmissionRequest extends NonceRow {
   readonly version: 1 | 2;
   readonly kind: RateKind;
-  /** Of a peer below trust 2, which has no events to sync, where that is another. */
+  /** The rate for a peer below trust 2, where it differs. */
   readonly kindBelow2?: RateKind | undefined;
 }
 
-/** `traffic` and `row` are to be stored together, or not at all. */
+/** The caller stores `traffic` and `row` in one transaction. */
 export type SignedAdmission =
   | { ok: true; traffic: PeerTraffic; row: NonceRow }
   | { ok: false; code: "federation/unauthenticated"; reason: ReplayRefusal | "version-1-refused" }
   | { ok: false; code: "federation/rate-limited"; retryAfterSeconds: number };
 
-/** `seen`: whether a row with this nonce is kept. */
+/** `seen`: there is a row with this nonce. */
 export function admitSigned(
   traffic: PeerTraffic,
   request: AdmissionRequest,

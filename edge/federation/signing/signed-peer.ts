@@ -21,38 +21,38 @@ import { findPeerKey } from "../peering/store.ts";
 import type { RateKind } from "./peer-rate-rules.ts";
 import { countRefusal, flushPeerRefusalsSoon, type RefusalReason } from "./refusal-counters.ts";
 
-/** On routes that have asked the kill switch: federation is on, and this is what the operator allows. */
+/** Routes behind the kill switch: federation is on, and `policy` holds the operator's settings. */
 export interface FederatedEnv {
   Bindings: AppEnv["Bindings"];
   Variables: AppEnv["Variables"] & { policy: FederationPolicy };
 }
 
-/** On routes behind `signedPeer`: a peer that we know sent exactly this, to us, once. */
+/** Routes behind `signedPeer`: a registered peer has sent exactly this request, to this pool, once. */
 export interface PeerEnv {
   Bindings: AppEnv["Bindings"];
   Variables: FederatedEnv["Variables"] & {
     peer: { atomId: string; trust: TrustLevel };
-    /** What was signed; nothing of it is believed yet. */
+    /** The signed bytes, not parsed yet. */
     body: Uint8Array;
   };
 }
 
-/** Counts what federated routes refuse. */
+/** Counts the refusals of federated routes. */
 export const countRefusedRequests = createMiddleware<FederatedEnv>(async (c, next) => {
   await next();
   const code = c.get("refusal");
-  // This code is counted by its reason, where the request is refused.
+  // `unauthenticated` counts this code, by its reason.
   if (code !== undefined && code !== "federation/unauthenticated") countRefusal(code);
 });
 
-/** For routes that nobody signs. Every federated route asks the kill switch; a test walks them. */
+/** For routes without signatures. Every federated route checks the kill switch; a test visits all of them. */
 export const federated = createMiddleware<FederatedEnv>(async (c, next) => {
   const refusal = await refuseWhileOff(c);
   if (refusal !== null) return refusal;
   await next();
 });
 
-/** Null while federation is on: then the policy is in the context. */
+/** Null while federation is on. The policy is then in the context. */
 async function refuseWhileOff(c: Context): Promise<Response | null> {
   const checked = await checkFederation(c.env);
   if (!checked.open) return fail(c, checked.code);
@@ -60,16 +60,16 @@ async function refuseWhileOff(c: Context): Promise<Response | null> {
   return null;
 }
 
-/** With our time, by which a peer whose clock is wrong can find that out. */
+/** Adds a `Date` header, so that a peer can notice that its clock is wrong. */
 export const dated = createMiddleware(async (c, next) => {
   await next();
   c.header("date", new Date().toUTCString());
 });
 
-/** What `legacy_signatures` must say for version 1 to be heard here; `never` for what it may not do (docs/spec/federation.md#signed-requests). */
+/** The value of `legacy_signatures` from which on a route accepts version 1 (docs/spec/federation.md#versions). */
 export type Legacy = "reads" | "all" | "never";
 
-const HEARD_WHEN: Record<FederationPolicy["legacy_signatures"], readonly Legacy[]> = {
+const ACCEPTED_BY: Record<FederationPolicy["legacy_signatures"], readonly Legacy[]> = {
   off: [],
   reads: ["reads"],
   all: ["reads", "all"],
@@ -77,18 +77,18 @@ const HEARD_WHEN: Record<FederationPolicy["legacy_signatures"], readonly Legacy[
 
 export interface SignedRule {
   legacy: Legacy;
-  /** The rate of docs/spec/pool.md#limits that the request is taken from. */
+  /** The rate that the request counts against. */
   rate: RateKind;
-  /** Where a peer below trust 2 has another. */
+  /** The rate for a peer below trust 2, where it differs. */
   rateBelow2?: RateKind;
   minTrust: TrustLevel;
-  /** What the operator can close with `accept_reads`. */
+  /** The operator can close this route with `accept_reads`. */
   isRead?: boolean;
 }
 
 /**
- * In this order: shapes, window, destination, hops; the kill switch; the body; the key and the signature; then the peer's
- * `Bond`, which consumes the nonce. A stranger wakes no object and costs one verification, as a known peer does.
+ * Checks a signed request, in the order of docs/spec/federation.md#the-order-of-the-checks. `Bond.admit` makes the last
+ * checks and consumes the nonce. A stranger wakes no object, and costs one verification, as a known peer does.
  */
 export function signedPeer(rule: SignedRule): MiddlewareHandler<PeerEnv> {
   return createMiddleware<PeerEnv>(async (c, next) => {
@@ -121,10 +121,10 @@ export interface ReadSigned {
   body: Uint8Array;
 }
 
-/** Of this isolate. */
+/** The bodies that this isolate is reading, of requests that are not verified yet. */
 const bodies = new BodyRoom();
 
-/** The checks that need no key, and the body's bytes. Junk ends before anything is asked for it. */
+/** Makes the checks that need no key, and reads the body. Invalid headers are refused before any other object is called. */
 export async function readSigned(c: Context, legacy: Legacy): Promise<ReadSigned | Response> {
   const env: Env = c.env;
   const read = readSignedHeaders(c.req.raw.headers);
@@ -138,8 +138,8 @@ export async function readSigned(c: Context, legacy: Legacy): Promise<ReadSigned
   const isOff = await refuseWhileOff(c);
   if (isOff !== null) return isOff;
   const policy: FederationPolicy = c.get("policy");
-  const isHeard = read.headers.version === 2 || HEARD_WHEN[policy.legacy_signatures].includes(legacy);
-  if (!isHeard) return unauthenticated(c, "version-1-refused");
+  const isAccepted = read.headers.version === 2 || ACCEPTED_BY[policy.legacy_signatures].includes(legacy);
+  if (!isAccepted) return unauthenticated(c, "version-1-refused");
   const body = await readUnproven(c.req.raw, bodies);
   if (body === "unreadable") return unauthenticated(c, "unreadable-body");
   if (body === "dropped") return fail(c, "federation/rate-limited", { retryAfterSeconds: 1 });
@@ -147,19 +147,19 @@ export async function readSigned(c: Context, legacy: Legacy): Promise<ReadSigned
   return { headers: read.headers, signature: read.signature, target, body };
 }
 
-/** First contact (docs/spec/federation.md#signed-requests): the key comes with the body, and must be that of the id which signs. Null when it holds. */
+/** First contact: the key comes in the body, and must hash to the atom id of the signer. Null: the signature is right. */
 export async function refuseUnlessSignedBy(
   c: Context,
   read: ReadSigned,
-  said: { atomId: string; publicKeyHex: string },
+  claimed: { atomId: string; publicKeyHex: string },
 ): Promise<Response | null> {
-  const key = said.atomId === read.headers.origin ? fromHex(said.publicKeyHex) : null;
+  const key = claimed.atomId === read.headers.origin ? fromHex(claimed.publicKeyHex) : null;
   const request = { method: c.req.method, target: read.target, body: read.body };
   const verified = await verifyRequest(read, request, key);
   return verified.verified ? null : unauthenticated(c, verified.reason);
 }
 
-/** What a signed body says, in its shape; a refusal otherwise. */
+/** The body in this shape, or the response that refuses it. */
 export function signedBody<Shape extends z.ZodType>(
   c: Context,
   bytes: Uint8Array,
@@ -172,7 +172,7 @@ export function signedBody<Shape extends z.ZodType>(
   return fail(c, "http/invalid-body", { param: body.error.issues[0]?.path.join(".") ?? "" });
 }
 
-/** One answer whatever the cause, with our time in it, so that a skewed clock can be told from the rest (docs/spec/federation.md#signed-requests). */
+/** The same answer for every reason (docs/spec/federation.md#refusals). Its `Date` header lets the sender notice a wrong clock. */
 export function unauthenticated(c: Context, reason: RefusalReason): Response {
   countRefusal(reason);
   const response = fail(c, "federation/unauthenticated");

@@ -12,15 +12,16 @@ import { EMBEDDED_MODEL } from "../../worker-agent/models/embedded.ts";
 import { SERVER_CONTEXT, SERVER_MODEL } from "./llama-http-names.ts";
 
 /**
- * Another company's server: a process of its own that speaks the OpenAI API over node-llama-cpp's own sessions, and
- * shares nothing with the agent but the model file. Forked, it tells its port and ends with its parent.
+ * A server as another company would write it: a separate process that speaks the OpenAI API and uses node-llama-cpp's own
+ * sessions. It shares only the model file with the agent. It refuses by name what it does not support. A forked server
+ * sends its port to its parent and exits with it.
  */
 export interface ServerStarted {
   readonly port: number;
 }
 
 const key = process.env.SERVER_KEY ?? "";
-/** The server dies as soon as its first piece of text is on its way. */
+/** The server dies after it has sent its first piece of text. */
 const diesAtFirstText = process.env.SERVER_DIES === "1";
 const llama = await getLlama({ build: "never", gpu: false, logLevel: LlamaLogLevel.error });
 const model = await llama.loadModel({ modelPath: EMBEDDED_MODEL.path });
@@ -58,6 +59,12 @@ async function handle(request: IncomingMessage, response: ServerResponse): Promi
   if (body.temperature > 1.9) {
     return refuse(response, 400, { message: "temperature is too high for this model", param: "temperature" });
   }
+  if (body.logprobs) {
+    return refuse(response, 400, { message: "logprobs is not supported", param: "logprobs" });
+  }
+  if (body.tools !== undefined && body.tool_choice === undefined) {
+    return refuse(response, 400, { message: "tools is supported only with tool_choice", param: "tools" });
+  }
   if (request.url === "/v1/embeddings") {
     const data = [];
     for (const [index, input] of body.input.entries()) {
@@ -82,24 +89,49 @@ async function handle(request: IncomingMessage, response: ServerResponse): Promi
       response.writeHead(200, { "content-type": "text/event-stream" });
       const event = (value: object) =>
         response.write(`data: ${JSON.stringify({ id: "one", model: body.model, ...value })}\n\n`);
-      const choice = (text: string) => (chat ? { delta: { content: text } } : { text });
+      const tool = requiredTool(body);
+      let calls = 0;
+      const choice = (text: string) => {
+        if (tool === undefined) return chat ? { delta: { content: text } } : { text };
+        const head = calls++ === 0 ? { id: "call_1", type: "function" } : {};
+        const called = { ...(calls === 1 && { name: tool.name }), arguments: text };
+        return { delta: { tool_calls: [{ index: 0, ...head, function: called }] } };
+      };
       if (chat) event({ choices: [{ index: 0, delta: { role: "assistant", content: "" }, finish_reason: null }] });
       const done = await generate(sequence, body, chat, left.signal, (text) => {
         event({ choices: [{ index: 0, ...choice(text), finish_reason: null }] });
         if (diesAtFirstText) response.write("", () => process.kill(process.pid, "SIGKILL"));
       });
-      event({ choices: [{ index: 0, ...(chat ? { delta: {} } : { text: "" }), finish_reason: done.finishReason }] });
+      const finish_reason = tool !== undefined && done.finishReason === "stop" ? "tool_calls" : done.finishReason;
+      event({ choices: [{ index: 0, ...(chat ? { delta: {} } : { text: "" }), finish_reason }] });
       if (body.stream_options?.include_usage === true) event({ choices: [], usage: done.usage });
       response.end("data: [DONE]\n\n");
     } else {
       const { text, finishReason, usage } = await generate(sequence, body, chat, left.signal, () => {});
-      const said = chat ? { message: { role: "assistant", content: text } } : { text };
-      json(response, 200, { id: "one", choices: [{ index: 0, ...said, finish_reason: finishReason }], usage });
+      const answer = chat ? { message: { role: "assistant", content: text } } : { text };
+      json(response, 200, { id: "one", choices: [{ index: 0, ...answer, finish_reason: finishReason }], usage });
     }
   } finally {
     sequence.dispose();
     active--;
   }
+}
+
+/** The only schemas that this server enforces. */
+interface BooleansSchema {
+  readonly type: "object";
+  readonly properties: Record<string, { readonly type: "boolean" }>;
+}
+
+interface ToolRequest {
+  readonly tools?: { readonly function: { readonly name: string; readonly parameters: BooleansSchema } }[];
+  readonly tool_choice?: "required" | { readonly function: { readonly name: string } };
+}
+
+/** The tool that the model must call: its arguments are the answer, under the grammar of its schema. */
+function requiredTool({ tools = [], tool_choice: choice }: ToolRequest) {
+  const wanted = typeof choice === "object" ? choice.function.name : tools[0]?.function.name;
+  return choice === undefined ? undefined : tools.find((tool) => tool.function.name === wanted)?.function;
 }
 
 interface Generated {
@@ -118,11 +150,8 @@ async function generate(
     top_p?: number;
     seed?: number;
     stop?: string[];
-    response_format?: {
-      type: string;
-      json_schema?: { schema: { type: "object"; properties: Record<string, { type: "boolean" }> } };
-    };
-  },
+    response_format?: { type: string; json_schema?: { schema: BooleansSchema } };
+  } & ToolRequest,
   chat: boolean,
   signal: AbortSignal,
   onTextChunk: (text: string) => void,
@@ -138,7 +167,7 @@ async function generate(
     onTextChunk,
   };
   let result: { readonly stopReason: string; readonly text: string };
-  const schema = body.response_format?.json_schema?.schema;
+  const schema = requiredTool(body)?.parameters ?? body.response_format?.json_schema?.schema;
   if (chat) {
     const grammar = schema === undefined ? {} : { grammar: await llama.createGrammarForJsonSchema(schema) };
     const session = new LlamaChatSession({ contextSequence: sequence, systemPrompt: "" });

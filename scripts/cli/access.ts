@@ -19,14 +19,14 @@ export const DEFAULT_STATE_DIR = import.meta.filename.endsWith(".ts")
 
 export const ACCESS_OPTIONS = flagsOf("any", ["pool", "state"]);
 export const ACCESS_HELP = [
-  "--pool URL    the pool; else that of the local credentials.json",
-  "--state DIR   where credentials.json lies (default: ./state)",
+  "--pool URL    the pool (default: the pool of --state)",
+  "--state DIR   the state folder of a pool on this machine (default: ./state)",
 ] as const;
 
 export type Secret = "admin" | "client";
 
 export interface Given {
-  /** As flag, variable or file say. */
+  /** From a flag, a variable or ligand.toml. */
   pool: string | undefined;
   env: Readonly<Record<string, string | undefined>>;
   credentials: Credentials | undefined;
@@ -38,8 +38,8 @@ const CALLED: Record<Secret, string> = { admin: "admin token", client: "client k
 const NAMED = { admin: "admin-token", client: "key" } as const;
 
 /**
- * Pure: the pool's URL and the secret to show it. A secret of the local credentials goes to the pool of these
- * credentials and to no other; the environment's goes wherever the operator points.
+ * The pool's URL and the secret for it. A secret from local credentials is only ever sent to the pool of these
+ * credentials. A secret from a variable is sent to the pool that the operator names.
  */
 export function findAccess(kind: Secret, { pool, env, credentials }: Given): Access {
   const url = pool === undefined ? credentials?.url : normalUrl(pool);
@@ -48,8 +48,8 @@ export function findAccess(kind: Secret, { pool, env, credentials }: Given): Acc
       ok: false,
       message:
         pool === undefined
-          ? "No pool is named and none was found here. Start one with npm start, or set LIGAND_POOL or --pool to its URL."
-          : `"${pool}" is not the URL of a pool. One looks like https://pool.example or http://127.0.0.1:8787.`,
+          ? "No pool was found on this machine. Start one with npm start, or give the URL of a pool with --pool or LIGAND_POOL."
+          : `"${pool}" is not the URL of a pool, such as https://pool.example or http://127.0.0.1:8787.`,
     };
   }
   const fromEnv = secretOf(NAMED[kind], env);
@@ -59,11 +59,11 @@ export function findAccess(kind: Secret, { pool, env, credentials }: Given): Acc
   }
   return {
     ok: false,
-    message: `No ${CALLED[kind]} for ${url} is known here. Set ${SECRETS[NAMED[kind]].variable}, or name the folder of a pool on this machine: --state DIR.`,
+    message: `There is no ${CALLED[kind]} for ${url}. Set ${SECRETS[NAMED[kind]].variable}, or give the state folder of a pool on this machine with --state DIR.`,
   };
 }
 
-/** As `findAccess`, from this process's flags, environment and files. */
+/** As `findAccess`, with this process's flags, variables and files. */
 export function access(kind: Secret, values: Values): { url: string; secret: string } {
   const found = findAccess(kind, {
     pool: poolFlag(values),
@@ -74,33 +74,33 @@ export function access(kind: Secret, values: Values): { url: string; secret: str
   return found;
 }
 
-/** The pool's URL where no secret of ours is sent to it. */
+/** The pool's URL, for commands that send no secret. */
 export function poolUrl(values: Values): string {
   const url = poolFlag(values) ?? localState(values)?.credentials.url;
   if (url === undefined) throw new UsageError("Which pool? Give --pool URL or set LIGAND_POOL.");
   return url;
 }
 
-/** How other machines reach the pool that this one reaches at `url`. */
+/** The URL at which other machines reach the pool at `url`. */
 export function publicUrl(values: Values, url: string): string {
   const credentials = localState(values)?.credentials;
   return credentials?.url === url ? (credentials.public_url ?? url) : url;
 }
 
-/** The state folder of a pool on this machine, with what it says of how to reach it. */
+/** The state folder of a pool on this machine, and its credentials. */
 export function localState(values: Values): { stateDir: string; credentials: Credentials } | undefined {
   const given = text(values, "state");
   for (const stateDir of given !== undefined ? [resolve(given)] : [resolve("state"), DEFAULT_STATE_DIR]) {
     const credentials = readCredentials(stateDir);
     if (credentials !== undefined) return { stateDir, credentials };
-    // A pool that is named by its URL is none of this folder's.
+    // With --pool alone, a broken file in the default folder does not matter.
     const isMeant = given !== undefined || text(values, "pool") === undefined;
     if (isMeant && existsSync(credentialsFile(stateDir))) {
       throw new OperatorError(
-        `${credentialsFile(stateDir)} is broken: it is not what npm start writes. Start the pool again, which writes it anew.`,
+        `${credentialsFile(stateDir)} is damaged. Start the pool again: npm start writes the file again.`,
       );
     }
   }
   if (given === undefined) return undefined;
-  throw new OperatorError(`There is no ${credentialsFile(given)}. Is a pool running there?`);
+  throw new OperatorError(`There is no ${credentialsFile(given)}. Has a pool been started with this folder?`);
 }

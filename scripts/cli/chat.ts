@@ -7,18 +7,18 @@ import { jsonLine, manyLines } from "../../worker-agent/terminal-text.ts";
 import { noAnswer } from "../runtime/pool-unreachable.ts";
 import { ACCESS_HELP, ACCESS_OPTIONS, access } from "./access.ts";
 
-/** `ligand chat`: one question, its answer as it is made. */
+/** `ligand chat`: asks one question and streams the answer. */
 export const chat: Command = {
-  summary: "Ask a question; the answer streams to the terminal.",
+  summary: "Ask a question. The answer streams to the terminal.",
   usage: '"QUESTION" [--model auto] [--system TEXT] [--max-tokens N] [--temperature T] [--json]',
   help: [
-    "--model NAME       which model answers (default: auto)",
-    "--system TEXT      instructions that come before the question",
-    "--max-tokens N     how long the answer may be",
-    "--temperature T    0 to 2; 0 always picks the likeliest word",
+    "--model NAME       the model that answers (default: auto)",
+    "--system TEXT      instructions before the question",
+    "--max-tokens N     the longest answer, in tokens",
+    "--temperature T    0 to 2; 0 always picks the most likely token",
     ...ACCESS_HELP,
-    "                   a pool that is not on this machine wants a client key in LIGAND_KEY",
-    "--json             one JSON value when the answer is complete",
+    "                   for a pool on another machine, set LIGAND_KEY to a client key",
+    "--json             print one JSON value when the answer is complete",
   ],
   options: {
     ...ACCESS_OPTIONS,
@@ -88,7 +88,7 @@ export const chat: Command = {
   },
 };
 
-/** What the pool itself said, without the status that the client library puts before it. */
+/** The pool's own error message, without the HTTP status that the client library adds. */
 function poolMessage(body: unknown): string | undefined {
   const message = typeof body === "object" && body !== null && "message" in body ? body.message : undefined;
   return typeof message === "string" ? message : undefined;

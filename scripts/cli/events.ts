@@ -13,14 +13,14 @@ import { walkLog } from "./log-walk.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print, watched } from "./pool-common.ts";
 
 const tail: Command = {
-  summary: "Show the newest events of the pool's log, and with --follow each that comes.",
+  summary: "Show the newest events of the pool's log; with --follow also every new one.",
   usage: "[--follow] [--audience WHOM] [--limit N] [--json]",
   help: [
-    "--follow         go on until Ctrl-C; after an outage from where it was",
-    "--audience WHOM  all (default), or what is shown to others: public, peers",
-    `--limit N        how many to begin with (default: 20, at most ${LIMITS.eventsPerPull})`,
+    "--follow         keep showing new events until Ctrl-C; after an outage it continues without gaps",
+    "--audience WHOM  all (default), or only events that others can read: public, peers",
+    `--limit N        how many events to show first (default: 20, at most ${LIMITS.eventsPerPull})`,
     ...COMMON_HELP,
-    "                 with --follow one JSON value a line",
+    "                 (with --follow, one JSON value per line)",
   ],
   options: {
     ...COMMON_OPTIONS,
@@ -35,22 +35,22 @@ const tail: Command = {
     const { events, head } = await admin(values).events(of, limit);
     const shown = await Promise.all(events.map(seen));
     if (!flag(values, "follow")) {
-      const none = "The log has no such events yet.";
+      const none = "The log has no events for this audience yet.";
       return print(values, { audience: of, head, events: shown }, shown.map(line).join("\n") || none);
     }
     const show = (event: Seen) => console.log(flag(values, "json") ? jsonLine(event) : line(event));
     for (const event of shown) show(event);
     const { url, secret } = access("admin", values);
-    const lost = () => console.error("The pool does not answer; trying again.");
+    const lost = () => console.error("The pool does not answer. Retrying.");
     for await (const event of followEvents(url, secret, { audience: of, since: head, lost })) show(await seen(event));
     return EXIT.ok;
   },
 };
 
 const verify: Command = {
-  summary: "Walk the whole log: bytes, content ids, signatures, numbers, chains, and what the pool signs of it.",
+  summary: "Verify the whole log: bytes, content ids, signatures, sequence numbers, chains and the pool's checkpoints.",
   usage: "[--json]",
-  help: [...COMMON_HELP, "", "Exit code 1 when something does not hold; the first such thing is named."],
+  help: [...COMMON_HELP, "", "Exit code 1 if the log is not valid. The first fault is shown."],
   options: COMMON_OPTIONS,
   positionals: { min: 0, max: 0 },
   async run(values) {
@@ -62,18 +62,18 @@ const verify: Command = {
       return print(
         values,
         { ok: true, ...walked },
-        `${pluralize(walked.events, "event")} hold: ${walked.public} in public, ${walked.peers} for peers, ${walked.of_others} of other pools. ` +
-          `${pluralize(walked.checkpoints, "signed checkpoint")} of the pool agree.`,
+        `The log is valid: ${pluralize(walked.events, "event")} (${walked.public} public, ${walked.peers} for peers, ${walked.of_others} from other pools), ` +
+          `${pluralize(walked.checkpoints, "signed checkpoint")}.`,
       );
     }
     const { seq, what } = found;
     if (flag(values, "json")) console.log(jsonLine({ ok: false, seq, what }));
-    else console.error(`The log does not hold. Event ${seq}: ${printable(what)}.`);
+    else console.error(`The log is not valid. Event ${seq}: ${printable(what)}.`);
     return EXIT.failed;
   },
 };
 
-/** An event as its bytes say it, once they hold. */
+/** An event as its verified bytes say it. */
 type Seen = Awaited<ReturnType<typeof seen>>;
 
 async function seen({ seq, ttl, event }: SequencedEvent) {
@@ -84,9 +84,9 @@ async function seen({ seq, ttl, event }: SequencedEvent) {
   return { seq, content_id, type, origin, visibility, payload, hlc, ttl };
 }
 
-/** Pure: a line for people. What peers say steers no terminal. */
+/** One line for a person. Text from peers cannot control the terminal. */
 function line(event: Seen): string {
-  if ("fault" in event) return `${event.seq}  does not hold: ${event.fault}`;
+  if ("fault" in event) return `${event.seq}  not valid: ${event.fault}`;
   const at = new Date(event.hlc.physical_us / 1_000);
   const when = Number.isNaN(at.getTime()) ? String(event.hlc.physical_us) : at.toISOString();
   const what = printable(JSON.stringify(event.payload));
@@ -96,12 +96,13 @@ function line(event: Seen): string {
 function audienceOf(values: Values): Audience {
   const given = text(values, "audience") ?? "all";
   const known = audiences.safeParse(given);
-  if (!known.success) throw new FlagError("audience", `wants ${audiences.options.join(", ")}, not "${given}".`);
+  if (!known.success)
+    throw new FlagError("audience", `must be one of ${audiences.options.join(", ")}, not "${given}".`);
   return known.data;
 }
 
 /** `ligand events …`: the pool's signed log. */
 export const events: Group = {
-  summary: "The pool's signed event log: tail, verify.",
+  summary: "Read the pool's signed event log: tail, verify.",
   commands: { tail, verify },
 };

@@ -4,24 +4,25 @@ import type { Hints } from "../../worker-agent/cli/shared/hints.ts";
 import { table } from "../../worker-agent/cli/shared/table.ts";
 import { UsageError } from "../../worker-agent/cli/shared/usage-error.ts";
 
-/** The policy's switches as they are typed and shown; federation itself has commands of its own. */
+/** The switches of `federation set`. Federation itself has its own commands, on and off. */
 type Switch = Exclude<keyof FederationPolicy, "federation">;
 
 const SHAPES: Readonly<Record<Switch, z.ZodType>> = federationPolicy.omit({ federation: true }).shape;
 const MEANING: Readonly<Record<Switch, string>> = {
-  accept_reads: "peers at trust 2 and more may read events, and whom this pool knows",
-  accept_writes: "peers may ask for changes, and an admin decides; not in this version, for want of admin keys",
-  legacy_signatures: "version 1 requests of the existing network: none, reads, or pushes too",
-  allow_private_peers: "peers over plain http, on loopback and at private addresses",
-  min_auth_tier: "until tiers can be proven, more than device-bound refuses everyone",
-  require_mutual: "a peer that grants this pool 2 or 3 waits for an admin's answer",
-  auto_accept_known: "a removed peer that returns has again what an admin last granted it",
-  max_peers: "how many may be granted 2 and more; 0 is without limit",
-  peer_requests_per_minute: "signed requests of one peer, but for those of event sync",
-  peer_event_requests_per_second: "those of event sync",
-  peer_events_per_minute: "events of one peer that are taken into the log, however it brings them",
-  origin_quota_mib: "MiB of the log that the events of one other pool may fill; 0 is without limit",
-  peer_work_ms_per_second: "CPU time that one peer may cost by event sync; 1000 is one core",
+  accept_reads: "peers at trust 2 or higher may read events and the list of peers",
+  accept_writes: "peers may request changes, which an admin approves; not available in this version",
+  legacy_signatures: "version 1 requests of the existing network: none, only reads, or also pushes",
+  allow_private_peers: "allow peers over plain HTTP, on loopback and at private addresses",
+  min_auth_tier:
+    "the lowest tier of a peer; peers can prove only device-bound yet, so a higher value refuses every peer",
+  require_mutual: "an admin must answer when a peer grants this pool trust 2 or 3",
+  auto_accept_known: "a removed peer that registers again gets back its last trust",
+  max_peers: "the number of peers with trust 2 or higher; 0 means no limit",
+  peer_requests_per_minute: "signed requests per peer, without event sync",
+  peer_event_requests_per_second: "event sync requests per peer",
+  peer_events_per_minute: "events per peer that the log accepts, pushed or pulled",
+  origin_quota_mib: "MiB of the log for the events of one other pool; 0 means no limit",
+  peer_work_ms_per_second: "CPU time for the event sync of one peer; 1000 is one core",
 };
 const BOOLEANS: ReadonlyMap<string, boolean> = new Map([
   ["on", true],
@@ -30,7 +31,7 @@ const BOOLEANS: ReadonlyMap<string, boolean> = new Map([
   ["false", false],
 ]);
 
-/** Pure: what `NAME=VALUE …` changes. */
+/** Parses `NAME=VALUE …`. */
 export function switchesFrom(given: readonly string[], hints: Hints): Partial<FederationPolicy> {
   return Object.fromEntries(given.map((each) => switchFrom(each, hints)));
 }
@@ -38,12 +39,12 @@ export function switchesFrom(given: readonly string[], hints: Hints): Partial<Fe
 function switchFrom(given: string, hints: Hints): [name: string, value: unknown] {
   const [, name = given, text] = /^([^=]*)=(.*)$/s.exec(given) ?? [];
   if (name === "federation") {
-    const say = ["on", "off"].map((to) => hints.ligand(`federation ${to}`));
-    throw new UsageError(`Federation itself is switched by: ${say.join(", or ")}`);
+    const commands = ["on", "off"].map((to) => hints.ligand(`federation ${to}`));
+    throw new UsageError(`To turn federation on or off: ${commands.join(", or ")}`);
   }
-  if (!isSwitch(name)) throw new UsageError(`There is no switch "${name}". There are: ${SWITCHES.join(", ")}.`);
+  if (!isSwitch(name)) throw new UsageError(`There is no switch "${name}". The switches are: ${SWITCHES.join(", ")}.`);
   const value = text === undefined ? undefined : SHAPES[name].safeParse(read(SHAPES[name], text));
-  if (!value?.success) throw new UsageError(`${name} wants ${values(name)}, as in ${name}=${example(name)}.`);
+  if (!value?.success) throw new UsageError(`${name} must be ${values(name)}, as in ${name}=${example(name)}.`);
   return [name, value.data];
 }
 
@@ -56,17 +57,21 @@ function read(shape: z.ZodType, text: string): unknown {
 function values(name: Switch): string {
   const shape = SHAPES[name];
   if (shape instanceof z.ZodNumber) return `${shape.safeParse(0).success ? 0 : 1} to ${shape.maxValue}`;
-  return shape instanceof z.ZodEnum ? shape.options.join(", ") : "on, off";
+  return shape instanceof z.ZodEnum ? orList(shape.options) : "on or off";
+}
+
+function orList(options: readonly (string | number)[]): string {
+  return [options.slice(0, -1).join(", "), options.at(-1)].join(" or ");
 }
 
 function example(name: Switch): string {
-  return values(name).split(/, | to /)[0] ?? "";
+  return values(name).split(/, | to | or /)[0] ?? "";
 }
 
-/** Pure: what each switch is set to. */
+/** The switches with their values, as a table. */
 export function switchesTable(policy: FederationPolicy): string {
   const rows = SWITCHES.map((name) => [name, shown(policy[name]), MEANING[name]]);
-  return table(["SWITCH", "IS", "MEANS"], rows, "");
+  return table(["SWITCH", "VALUE", "MEANING"], rows, "");
 }
 
 function shown(value: string | number | boolean): string {
@@ -80,5 +85,5 @@ function isSwitch(name: string): name is Switch {
 
 const SWITCHES = Object.keys(SHAPES).filter(isSwitch);
 
-/** One line a switch. */
+/** One line for each switch. */
 export const SWITCHES_HELP = SWITCHES.map((name) => `${name.padEnd(31)} ${values(name)}: ${MEANING[name]}`);

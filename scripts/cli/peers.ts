@@ -8,29 +8,30 @@ import { UsageError } from "../../worker-agent/cli/shared/usage-error.ts";
 import type { AdminClient } from "../runtime/admin-client.ts";
 import {
   addressWarning,
+  formatPeer,
+  formatRemoved,
+  formatTrust,
   nextStep,
   type PeerDetails,
   peerIdOf,
   peersTable,
-  peerWords,
-  removedWords,
-  standing,
-} from "./peer-words.ts";
+} from "./format-peer.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print, watched } from "./pool-common.ts";
 import { notRecorded } from "./short-id.ts";
 
 const ONE_ID = { options: COMMON_OPTIONS, positionals: { min: 1, max: 1 } } as const;
-const ID_HELP = ["ID            the peer's atom id, or how it begins: 6 hex digits or more", ...COMMON_HELP] as const;
+const ID_HELP = ["ID            the peer's atom id, or its first 6 or more hex digits", ...COMMON_HELP] as const;
 
 const add: Command = {
-  summary: "Meet the pool at a URL: each proves its key to the other. It may nothing yet; trust says what.",
+  summary:
+    "Add the pool at a URL as a peer. Each pool proves its key to the other. The peer has no rights until you grant trust.",
   usage: "URL [--atom-id HEX] [--json]",
   help: [
-    "URL           where it is reached: https://pool.example",
-    "--atom-id HEX who must be there, as its operator told you",
+    "URL           the other pool's URL, such as https://pool.example",
+    "--atom-id HEX fail unless the pool has this atom id, which its operator gave you",
     ...COMMON_HELP,
     "",
-    "Of a pool that is known already, the URL and the name are brought up to date.",
+    "If the pool is already a peer, its URL and name are updated.",
   ],
   options: { ...COMMON_OPTIONS, "atom-id": { type: "string" } },
   positionals: { min: 1, max: 1 },
@@ -38,7 +39,7 @@ const add: Command = {
     const url = urlOf(given);
     const expected = text(values, "atom-id")?.toLowerCase();
     if (expected !== undefined && !atomId.safeParse(expected).success) {
-      throw new UsageError("--atom-id wants the 64 hex digits of the other pool's id.");
+      throw new UsageError("--atom-id must be the 64 hex digits of the other pool's atom id.");
     }
     const client = admin(values);
     const before = await client.peers();
@@ -51,13 +52,13 @@ const add: Command = {
     }).catch(withNextStep(client, hints, { url, isKnown }));
     const { card } = await client.federation();
     const wasKnown = before.some(({ atom_id }) => atom_id === peer.atom_id);
-    const news = wasKnown ? "It was known already: its URL and name are brought up to date.\n" : "";
+    const news = wasKnown ? "It already was a peer. Its URL and name are updated.\n" : "";
     return shown(values, hints, client, peer, { news, warning: addressWarning(card.url, hints, url) });
   },
 };
 
 const list: Command = {
-  summary: "Whom this pool knows, what they may, and who awaits an answer.",
+  summary: "List the peers, their trust, and the peers that wait for your answer.",
   usage: "[--json]",
   help: COMMON_HELP,
   options: COMMON_OPTIONS,
@@ -69,7 +70,7 @@ const list: Command = {
 };
 
 const show: Command = {
-  summary: "One peer: trust both ways, delivery, and how far each has the other's log.",
+  summary: "Show one peer: trust in both directions, delivery, and how far each pool has read the other's log.",
   usage: "ID [--json]",
   help: ID_HELP,
   ...ONE_ID,
@@ -77,19 +78,19 @@ const show: Command = {
     const client = admin(values);
     const peer = await client.peer(await found(client, given, hints));
     const { card, events } = await client.federation();
-    return print(values, peer, peerWords(peer, { atomId: card.atom_id, heads: events }, Date.now(), hints));
+    return print(values, peer, formatPeer(peer, { atomId: card.atom_id, heads: events }, Date.now(), hints));
   },
 };
 
 const trust: Command = {
-  summary: "Say what a peer may: 0 nothing, 1 it is known, 2 public events, 3 a bond.",
+  summary: "Set the trust of a peer: 0 revoked, 1 known, 2 reads public events, 3 bonded.",
   usage: "ID LEVEL [--json]",
   help: [
     ...ID_HELP.slice(0, 1),
-    "LEVEL         0  revoked: nothing, at once, and it cannot register again",
+    "LEVEL         0  revoked: it loses all rights immediately and cannot register again",
     "              1  known: it has proven its key",
-    "              2  accepted: it is told of other peers, and reads public events",
-    "              3  bonded, once its admin grants 3 too: events for peers go both ways",
+    "              2  accepted: it may read public events and the list of peers",
+    "              3  bonded, when its admin also grants 3: both pools exchange their events for peers",
     ...COMMON_HELP,
   ],
   options: COMMON_OPTIONS,
@@ -100,7 +101,7 @@ const trust: Command = {
 };
 
 const revoke: Command = {
-  summary: "Take all trust from a peer at once; the same as trust ID 0.",
+  summary: "Withdraw all trust from a peer immediately; the same as trust ID 0.",
   usage: "ID [--json]",
   help: ID_HELP,
   ...ONE_ID,
@@ -108,7 +109,7 @@ const revoke: Command = {
 };
 
 const remove: Command = {
-  summary: "Forget a peer. It may register again, as a stranger; one that was revoked stays so.",
+  summary: "Delete a peer. It may register again as a stranger, unless it was revoked.",
   usage: "ID [--json]",
   help: ID_HELP,
   ...ONE_ID,
@@ -116,19 +117,19 @@ const remove: Command = {
     const client = admin(values);
     const peer = await client.peer(await found(client, given, hints));
     const removed = await client.removePeer(peer.atom_id);
-    return print(values, { atom_id: peer.atom_id, ...removed }, removedWords(peer, hints) + notRecorded(removed));
+    return print(values, { atom_id: peer.atom_id, ...removed }, formatRemoved(peer, hints) + notRecorded(removed));
   },
 };
 
 const followAnew: Command = {
-  summary: "Follow a peer's log from its beginning again, after it proved to have told two stories.",
+  summary: "Follow a peer's log from the beginning again, for example after it signed two versions of its log.",
   usage: "ID [--json]",
   help: ID_HELP,
   ...ONE_ID,
   async run(values, [given = ""], hints) {
     const client = admin(values);
     const peer = await client.followPeerAnew(await found(client, given, hints));
-    return print(values, peer, `The log of ${printable(peer.name)} is followed from its beginning.`);
+    return print(values, peer, `This pool now follows the log of ${printable(peer.name)} from the beginning.`);
   },
 };
 
@@ -150,7 +151,7 @@ async function shown(
   return print(
     values,
     peer,
-    `${printable(peer.name)}, ${peer.atom_id}\n${news}${standing(peer, self, hints)}`,
+    `${printable(peer.name)}, ${peer.atom_id}\n${news}${formatTrust(peer, self, hints)}`,
     warning,
   );
 }
@@ -159,7 +160,7 @@ const WHOLE_ID = /^[0-9a-f]{64}$/;
 
 async function found(client: AdminClient, given: string, hints: Hints): Promise<string> {
   const peers = await client.peers().catch((error: unknown) => {
-    // Where the pool cannot list its peers a whole id is enough.
+    // If the pool cannot list its peers, a complete id still works.
     if (!WHOLE_ID.test(given)) throw error;
     return [{ atom_id: given }];
   });
@@ -169,18 +170,18 @@ async function found(client: AdminClient, given: string, hints: Hints): Promise<
 function urlOf(given: string): string {
   const url = normalisedPeerUrl(given);
   if (url !== null) return url;
-  throw new UsageError(`"${printable(given)}" is not where a pool is reached: https://pool.example, without a path.`);
+  throw new UsageError(`"${printable(given)}" is not the URL of a pool, such as https://pool.example, without a path.`);
 }
 
 function levelOf(given: string, hints: Hints): GrantableLevel {
   const level = grantableLevel.safeParse(/^\d$/.test(given) ? Number(given) : undefined);
   if (level.success) return level.data;
   throw new UsageError(
-    `A level is 0, 1, 2 or 3; not "${printable(given)}". What they mean: ${hints.ligand("peers trust --help")}`,
+    `LEVEL must be 0, 1, 2 or 3, not "${printable(given)}". For their meaning: ${hints.ligand("peers trust --help")}`,
   );
 }
 
-/** What the pool refused its operator, with the command that helps. */
+/** Adds the command that helps to the pool's refusal. */
 function withNextStep(client: AdminClient, hints: Hints, asked?: Parameters<typeof nextStep>[3]) {
   return async (error: unknown): Promise<never> => {
     if (!(error instanceof OperatorError)) throw error;
@@ -189,9 +190,9 @@ function withNextStep(client: AdminClient, hints: Hints, asked?: Parameters<type
   };
 }
 
-/** `ligand peers …`: other pools, and what they may. */
+/** `ligand peers …`: other pools and their trust. */
 export const peers: Group = {
-  summary: "Other pools: add, list, show, trust, revoke, remove, follow-anew.",
+  summary: "Manage other pools: add, list, show, trust, revoke, remove, follow-anew.",
   commands: { add, list, show, trust, revoke, remove, "follow-anew": followAnew },
   standard: "list",
 };

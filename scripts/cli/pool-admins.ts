@@ -11,17 +11,17 @@ import { DEFAULT_STATE_DIR } from "./access.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
 import { idOf, notRecorded } from "./short-id.ts";
 
-const NAME_RULE = `It has ${LIMITS.labelChars} characters at most, begins with a letter or a digit, goes on with those, spaces and . _ @ + -, and is not "${BOOTSTRAP_ADMIN}".`;
+const NAME_RULE = `A name has at most ${LIMITS.labelChars} characters, begins with a letter or digit, contains only letters, digits, spaces and . _ @ + -, and is not "${BOOTSTRAP_ADMIN}".`;
 
 const create: Command = {
-  summary: "Make an admin token for a person or a program. It is shown this once. Only the bootstrap token makes one.",
+  summary: "Create an admin token for a person or a program. It is printed once. This needs the bootstrap token.",
   usage: "NAME [--json]",
-  help: ["NAME          what the record says of whoever uses it", ...COMMON_HELP],
+  help: ["NAME          the name in the record for everything done with this token", ...COMMON_HELP],
   options: COMMON_OPTIONS,
   positionals: { min: 1, max: 1 },
   async run(values, [name = ""]) {
     if (!adminName.safeParse(name).success)
-      throw new UsageError(`"${name}" is no name for an admin token. ${NAME_RULE}`);
+      throw new UsageError(`"${name}" is not a valid name for an admin token. ${NAME_RULE}`);
     const made = await admin(values).createAdmin(name);
     return print(values, made, shown(made));
   },
@@ -40,9 +40,9 @@ const list: Command = {
 };
 
 const revoke: Command = {
-  summary: "Revoke an admin token and every token that replaced it: they are refused from the next request on.",
+  summary: "Revoke an admin token and all tokens that replaced it. The next request with one of them is refused.",
   usage: "ID [--json]",
-  help: ["ID            as it is listed, or how it begins: 6 characters or more", ...COMMON_HELP],
+  help: ["ID            the id from the list, or its first 6 or more characters", ...COMMON_HELP],
   options: COMMON_OPTIONS,
   positionals: { min: 1, max: 1 },
   async run(values, [id = ""]) {
@@ -57,11 +57,11 @@ const revoke: Command = {
 };
 
 const rotate: Command = {
-  summary: "Put a new admin token in the place of an old one, which is refused at once.",
+  summary: "Replace an admin token. The old one stops working immediately.",
   usage: "[ID] [--json]",
   help: [
-    "ID            the named token to rotate: your own, or any with the bootstrap token; the new one is shown this once",
-    "              without it, the bootstrap token of a pool on this machine, which must be stopped",
+    "ID            the named token to replace: your own, or any token if you use the bootstrap token. The new one is printed",
+    "              once. Without ID: the bootstrap token of a pool on this machine, which must be stopped",
     ...COMMON_HELP,
   ],
   options: COMMON_OPTIONS,
@@ -73,7 +73,7 @@ const rotate: Command = {
     }
     if (text(values, "pool") !== undefined) {
       throw new UsageError(
-        "The bootstrap token of a pool elsewhere is changed where it is set; for one on Cloudflare:\n" +
+        "Change the bootstrap token of a remote pool where it is configured. For a pool on Cloudflare:\n" +
           "  openssl rand -hex 24 | tee admin.token | npx wrangler secret put ADMIN_TOKEN",
       );
     }
@@ -84,23 +84,23 @@ const rotate: Command = {
     return print(
       values,
       { rotated: "admin", credentials },
-      `The bootstrap admin token is a new one, in ${credentials}. The old one opens nothing any more. Start the pool again.`,
+      `The new bootstrap admin token is in ${credentials}. The old one no longer works. Start the pool again.`,
     );
   },
 };
 
 function replacements({ id, revoked = [] }: { id: string; revoked?: string[] | undefined }): string {
   const others = revoked.filter((each) => each !== id);
-  return others.length === 0 ? "" : ` It had been rotated: what replaced it is revoked too, ${others.join(", ")}.`;
+  return others.length === 0 ? "" : ` The tokens that replaced it are revoked too: ${others.join(", ")}.`;
 }
 
 function shown(made: { id: string; name: string; token: string }): string {
-  return `${made.token}\n\nAdmin token ${made.id} of ${printable(made.name)}. It is used through LIGAND_ADMIN_TOKEN.`;
+  return `${made.token}\n\nAdmin token ${made.id} of ${printable(made.name)}. To use it, set LIGAND_ADMIN_TOKEN.`;
 }
 
 function adminsTable(admins: readonly AdminToken[], hints: Hints): string {
   return table(
-    ["ID", "NAME", "MADE BY", "SINCE", "STATE"],
+    ["ID", "NAME", "CREATED BY", "CREATED", "STATE"],
     admins.map((each) => [
       each.id,
       printable(each.name),
@@ -108,12 +108,12 @@ function adminsTable(admins: readonly AdminToken[], hints: Hints): string {
       each.created_at,
       each.revoked_at === null ? "valid" : `revoked ${each.revoked_at} by ${printable(each.revoked_by)}`,
     ]),
-    `There are no named admin tokens. Make one with: ${hints.ligand("pool admins create NAME")}`,
+    `There are no named admin tokens. To create one: ${hints.ligand("pool admins create NAME")}`,
   );
 }
 
-/** `ligand pool admins …`: who may administer the pool, by name. */
+/** `ligand pool admins …`: named admin tokens. */
 export const admins: Group = {
-  summary: "Admin tokens: create, list, revoke, rotate.",
+  summary: "Manage admin tokens: create, list, revoke, rotate.",
   commands: { create, list, revoke, rotate },
 };

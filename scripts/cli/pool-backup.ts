@@ -15,17 +15,17 @@ import { admin, print, watched } from "./pool-common.ts";
 
 const OPTIONS = { ...ACCESS_OPTIONS, json: { type: "boolean" } } as const;
 const PASSPHRASE_HELP = [
-  "The passphrase comes from LIGAND_PASSPHRASE, or is asked for. Without it the file opens for nobody.",
+  "The passphrase comes from LIGAND_PASSPHRASE; in a terminal you are asked for it. Nobody can open the file without it.",
 ] as const;
 
 export const exportCommand: Command = {
-  summary: "Write a pool's identity and record into a file that a passphrase opens.",
+  summary: "Write a pool's identity and record into a file encrypted with a passphrase.",
   usage: "FILE [--state DIR | --pool URL] [--json]",
   help: [
     "--state DIR  the pool on this machine (default: ./state), running or stopped",
-    "--pool URL   one elsewhere, with its admin token in LIGAND_ADMIN_TOKEN; LIGAND_POOL_SECRET_KEY then holds its secret",
-    "             key, which it tells nobody",
-    "--json       one JSON value instead of words",
+    "--pool URL   a pool on another machine. Set LIGAND_ADMIN_TOKEN to its admin token, and LIGAND_POOL_SECRET_KEY to its",
+    "             secret key, which a pool never sends",
+    "--json       print one JSON value",
     "",
     ...PASSPHRASE_HELP,
   ],
@@ -33,7 +33,7 @@ export const exportCommand: Command = {
   positionals: { min: 1, max: 1 },
   async run(values, [name = ""]) {
     const file = resolve(name);
-    if (existsSync(file)) throw new OperatorError(`${file} is there already. Name another file.`);
+    if (existsSync(file)) throw new OperatorError(`${file} already exists. Choose another file.`);
     const passphrase = await readPassphrase("new");
     const done = await breakable(values, "Exported", async (by) => {
       if (remote(values)) {
@@ -46,18 +46,19 @@ export const exportCommand: Command = {
     return print(
       values,
       { file, ...done },
-      `${pluralize(done.rows, "row")} of pool ${done.atom_id.slice(0, 16)} in ${file}. Keep its passphrase apart from it.`,
+      `${pluralize(done.rows, "row")} of pool ${done.atom_id.slice(0, 16)} are in ${file}. Keep the passphrase in another place.`,
     );
   },
 };
 
 export const importCommand: Command = {
-  summary: "Make a pool out of an export: the same identity, keys and tokens.",
+  summary: "Restore a pool from an export, with the same identity, keys and tokens.",
   usage: "FILE [--state DIR | --pool URL] [--json]",
   help: [
-    "--state DIR  a fresh folder on this machine (default: ./state)",
-    "--pool URL   a fresh pool elsewhere that has the export's POOL_SECRET_KEY already, with its admin token in LIGAND_ADMIN_TOKEN",
-    "--json       one JSON value instead of words",
+    "--state DIR  a new folder on this machine (default: ./state)",
+    "--pool URL   a new, empty pool on another machine. Set its POOL_SECRET_KEY to that of the export first, and",
+    "             LIGAND_ADMIN_TOKEN to its admin token",
+    "--json       print one JSON value",
     "",
     ...PASSPHRASE_HELP,
   ],
@@ -76,23 +77,24 @@ export const importCommand: Command = {
       const client = admin(values);
       if ((await client.pool()).atom_id !== head.atom_id) {
         throw new OperatorError(
-          `That pool is not ${head.atom_id}: set its POOL_SECRET_KEY to the export's first (docs/upgrading.md says how).`,
+          `The pool there is not ${head.atom_id}. First set its POOL_SECRET_KEY to that of the export (docs/upgrading.md).`,
         );
       }
       await refuseOccupied(client);
       await importRows(client, file, passphrase, rows, by).catch((error: unknown) => {
         if (!(error instanceof OperatorError)) throw error;
-        const todo = "That pool may hold a part now: make a fresh Worker and a fresh D1 database, and import again.";
+        const todo =
+          "The pool may now hold a part of the export. Create a new Worker and a new D1 database, then import again.";
         throw new OperatorError(`${error.message} ${todo}`, error.code);
       });
       return { atom_id: head.atom_id, rows };
     });
-    const next = remote(values) ? "" : ` Start it with: npm start -- --state ${folder(values)}`;
+    const next = remote(values) ? "" : ` To start it: npm start -- --state ${folder(values)}`;
     return print(
       values,
       done,
-      `Pool ${done.atom_id.slice(0, 16)} is here again, with ${pluralize(done.rows, "row")}.${next}\n` +
-        `Its federation is off until you say: ${hints.ligand("federation on")}`,
+      `Restored pool ${done.atom_id.slice(0, 16)} with ${pluralize(done.rows, "row")}.${next}\n` +
+        `Its federation is off. To turn it on: ${hints.ligand("federation on")}`,
     );
   },
 };
@@ -110,13 +112,13 @@ async function identityFromEnvironment(atomId: string): Promise<Identity> {
   const key = fromBase64(given);
   if (key?.length !== 32 || (await signerFrom(key)).id !== atomId) {
     throw new OperatorError(
-      "A pool tells nobody its secret key. Set LIGAND_POOL_SECRET_KEY to what POOL_SECRET_KEY was set to when it was made.",
+      "A pool never sends its secret key. Set LIGAND_POOL_SECRET_KEY to the value that POOL_SECRET_KEY has at that pool.",
     );
   }
   return { pool_secret_key: given };
 }
 
-/** Ctrl-C breaks it off, and what was begun is taken away. */
+/** Ctrl-C cancels the work. A partly written file is removed. */
 function breakable<T>(values: Values, verb: string, work: (by: Watched) => Promise<T>): Promise<T> {
   const { signal } = stopOnSignal();
   return watched(values, (show) =>

@@ -3,12 +3,12 @@ import { jsonLine } from "../../worker-agent/terminal-text.ts";
 import { adminClient } from "../runtime/admin-client.ts";
 import { ACCESS_HELP, ACCESS_OPTIONS, access } from "./access.ts";
 
-/** What all of `ligand pool …` share. */
+/** Options and output that the commands of a pool's operator share. */
 export const COMMON_OPTIONS = { ...ACCESS_OPTIONS, json: { type: "boolean" } } as const;
 export const COMMON_HELP = [
   ...ACCESS_HELP,
-  "              a pool that is not on this machine wants its admin token in LIGAND_ADMIN_TOKEN",
-  "--json        one JSON value instead of words",
+  "              for a pool on another machine, set LIGAND_ADMIN_TOKEN to its admin token",
+  "--json        print one JSON value",
 ] as const;
 
 export function admin(values: Values) {
@@ -16,15 +16,15 @@ export function admin(values: Values) {
   return adminClient(url, secret);
 }
 
-/** `warning`: what went well all the same; a member of its own for a program. */
-export function print(values: Values, json: object, words: string, warning?: string): number {
+/** Prints a result. A warning does not change the exit code; in JSON it is a field of its own. */
+export function print(values: Values, json: object, text: string, warning?: string): number {
   const isJson = flag(values, "json");
-  console.log(isJson ? jsonLine(warning === undefined ? json : { ...json, warning }) : words);
+  console.log(isJson ? jsonLine(warning === undefined ? json : { ...json, warning }) : text);
   if (!isJson && warning !== undefined) console.error(warning);
   return EXIT.ok;
 }
 
-/** Work that takes a while, with a line of how far it is: in a terminal only, and gone when it ends. */
+/** Shows a progress line during long work. Only in a terminal; the line is erased at the end. */
 export async function watched<T>(values: Values, work: (show: (line: string) => void) => Promise<T>): Promise<T> {
   const shown = process.stderr.isTTY && !flag(values, "json");
   try {

@@ -18,7 +18,7 @@ const MIGRATIONS = fileURLToPath(new URL("../../schema/db/migrations", import.me
 
 /** `ligand pool doctor` */
 export const doctor: Command = {
-  summary: "Look a pool over: clock, D1, migrations, lanes, secrets, TLS, disk. Exits with 1 when something fails.",
+  summary: "Check a pool's health: clock, D1, migrations, lanes, secrets, TLS, disk. Exit code 1 if a check fails.",
   usage: "[--json]",
   help: COMMON_HELP,
   options: COMMON_OPTIONS,
@@ -64,7 +64,7 @@ async function askPool(values: Values): Promise<Findings["pool"]> {
   }
 }
 
-/** One question, and the clocks at the middle of it. */
+/** Asks the pool once, and takes the clocks at the middle of the exchange. */
 async function exchange(client: AdminClient) {
   const [wallStartMs, steadyStartMs] = [Date.now(), performance.now()];
   const findings = await client.doctor();
@@ -109,5 +109,5 @@ function report(checks: readonly Check[]): string {
     ...(todo === null ? [] : [`${" ".repeat(width + 8)}→ ${printable(todo)}`]),
   ]);
   const count = (state: Check["state"]) => checks.filter((check) => check.state === state).length;
-  return `${lines.join("\n")}\n\n${count("ok")} ok, ${count("warn")} to look at, ${count("fail")} failed`;
+  return `${lines.join("\n")}\n\n${count("ok")} ok, ${count("warn")} warnings, ${count("fail")} failed`;
 }

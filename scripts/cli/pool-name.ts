@@ -6,29 +6,27 @@ import { printable } from "../../worker-agent/cli/shared/table.ts";
 import { UsageError } from "../../worker-agent/cli/shared/usage-error.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
 
-const NAME_RULE = `It has 1 to ${LIMITS.peerNameChars} characters, none that steer a terminal, and no blank before or after.`;
+const NAME_RULE = `A name has 1 to ${LIMITS.peerNameChars} characters, no control characters, and no spaces at its ends.`;
 
 export const nameCommand: Command = {
-  summary: "Say what this pool is called, or call it otherwise. Other pools' operators see the name, beside its id.",
+  summary: "Show or change the name of this pool. Operators of other pools see it beside the pool's id.",
   usage: "[NAME] [--json]",
-  help: ["NAME          what it is called from now on; without it, what it is called is said", ...COMMON_HELP],
+  help: ["NAME          the new name; without it, the current name is shown", ...COMMON_HELP],
   options: COMMON_OPTIONS,
   positionals: { min: 0, max: 1 },
   async run(values, [name], hints) {
     if (name !== undefined && !poolName.safeParse(name).success) {
-      throw new UsageError(`"${printable(name)}" is no name for a pool. ${NAME_RULE}`);
+      throw new UsageError(`"${printable(name)}" is not a valid name. ${NAME_RULE}`);
     }
     const client = admin(values);
     const called = name === undefined ? await client.pool() : await client.changePool({ name });
-    return print(values, { atom_id: called.atom_id, name: called.name }, nameWords(called, name !== undefined, hints));
+    return print(values, { atom_id: called.atom_id, name: called.name }, formatName(called, name !== undefined, hints));
   },
 };
 
-/** Pure. */
-export function nameWords(pool: { atom_id: string; name: string }, isNew: boolean, hints: Hints): string {
+export function formatName(pool: { atom_id: string; name: string }, isNew: boolean, hints: Hints): string {
   const called = `${printable(pool.name)}, ${pool.atom_id}`;
-  if (isNew)
-    return `${called}\nA pool that knows this one learns it when either says: ${hints.ligand("peers add URL")}`;
+  if (isNew) return `${called}\nA peer sees the new name after either of you runs: ${hints.ligand("peers add URL")}`;
   if (pool.name !== UNNAMED_POOL) return called;
-  return `${called}\nSo is every pool that nobody has named. Name it with: ${hints.ligand("pool name NAME")}`;
+  return `${called}\nThis is the default name. To choose your own: ${hints.ligand("pool name NAME")}`;
 }

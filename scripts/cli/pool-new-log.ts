@@ -5,17 +5,17 @@ import { UsageError } from "../../worker-agent/cli/shared/usage-error.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
 
 export const newLog: Command = {
-  summary: "After the state was put back from a copy of its folder: go on under a new log, and be granted anew.",
+  summary: "Start a new log, after the state folder was restored from a copy of its files.",
   usage: "[--clock-anew] [--yes] [--json]",
   help: [
-    "--clock-anew  the log's clock, which a wrong clock had put into the future, goes back to the machine's; peers are",
-    "              told only what comes from now on",
-    "--yes         do not ask",
+    "--clock-anew  also reset the log's clock, which a wrong machine clock had moved into the future; peers then receive",
+    "              only new events",
+    "--yes         do not ask for confirmation",
     ...COMMON_HELP,
     "",
-    "A pool that goes back and says something else than it said before proves to its peers that it tells two stories,",
-    "and they stop following it. Under a new name its log is another one. What peers grant this pool counts as they say",
-    "it again. Only for a copy of files: pool import does this by itself. docs/upgrading.md says when to run it.",
+    "A restored copy is older than the log that peers already have. If the pool continued that log, peers would see two",
+    "versions of it and stop following it. A new log id avoids that. Peers send their trust grants again. After pool import",
+    "this command is not needed. When to run it: docs/upgrading.md.",
   ],
   options: { ...COMMON_OPTIONS, "clock-anew": { type: "boolean" }, yes: { type: "boolean" } },
   positionals: { min: 0, max: 0 },
@@ -26,20 +26,21 @@ export const newLog: Command = {
     return print(
       values,
       done,
-      `The log goes on as ${done.log_id}, and no more as ${done.before}. Peers that follow it read it from its beginning, ` +
-        `and send what they grant again; see: ${hints.ligand("peers list")}`,
+      `The new log is ${done.log_id}; it replaces ${done.before}. Peers read it from the beginning and send their grants ` +
+        `again. To check: ${hints.ligand("peers list")}`,
     );
   },
 };
 
 async function confirmed(atomId: string): Promise<void> {
-  if (!process.stdin.isTTY) throw new UsageError("Nobody can be asked here whether this is meant. Say --yes.");
+  if (!process.stdin.isTTY)
+    throw new UsageError("This needs confirmation, and standard input is not a terminal. Add --yes.");
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
   try {
-    const said = await terminal.question(
-      `Every peer of pool ${atomId.slice(0, 16)} will read its log from the beginning. Go on? [y/N] `,
+    const answer = await terminal.question(
+      `Every peer of pool ${atomId.slice(0, 16)} will read its log from the beginning. Continue? [y/N] `,
     );
-    if (!/^y(es)?$/i.test(said.trim())) throw new OperatorError("Nothing was changed.");
+    if (!/^y(es)?$/i.test(answer.trim())) throw new OperatorError("Nothing was changed.");
   } finally {
     terminal.close();
   }

@@ -18,24 +18,25 @@ import { maxLength } from "./text-flag.ts";
 
 /** `npm start` and `ligand pool start`: a pool and a worker beside it, until Ctrl-C. */
 export const poolStart: Command = {
-  summary: "Run a pool on this machine, with a worker beside it, until Ctrl-C.",
+  summary: "Run a pool and a worker on this machine until Ctrl-C.",
   usage:
     "[--port N] [--state DIR] [--model M] [--no-worker] [--host ADDR] [--cert FILE --key FILE] [--insecure] [--public-url URL] [--allow-host NAME]… [--cors-origins O]… [--status-hold SECONDS] [--embedding-model M] [--json]",
   help: [
-    "--port N           where to listen (default 8787; 0 picks a free port)",
-    "--state DIR        where everything is kept (default: ./state)",
-    "--model M          what the worker runs: embedded (default), the path of a GGUF file, or hf:OWNER/REPO:QUANT",
-    "--no-worker        the pool alone",
-    "--host ADDR        which address to listen on (default 127.0.0.1)",
-    "--insecure         listen off loopback without TLS",
-    "--cert FILE        serve HTTPS with this certificate and its chain (PEM); SIGHUP reads it again",
-    "--key FILE         its private key (PEM)",
-    "--public-url URL   where others reach it, as through a proxy: peers are told so, and workers",
-    "--allow-host NAME  a further host name that the pool answers to; may be repeated",
-    "--cors-origins O   whose pages may call the client API, such as https://app.example, or *; may be repeated",
-    "--status-hold S    how many seconds the status of a whole answer waits for the answer (5 to 90, default 75)",
-    "--embedding-model M  which model `auto` means for embeddings (default: the first by name of those served)",
-    "--json             one JSON line when ready",
+    "--port N           the port to listen on (default 8787; 0 picks a free port)",
+    "--state DIR        the folder for all data of the pool (default: ./state)",
+    "--model M          the worker's model: embedded (default), the path of a GGUF file, or hf:OWNER/REPO:QUANT",
+    "--no-worker        start only the pool",
+    "--host ADDR        the address to listen on (default 127.0.0.1)",
+    "--insecure         allow --host to be another address than loopback without TLS",
+    "--cert FILE        serve HTTPS with this certificate and its chain (PEM); SIGHUP reloads it",
+    "--key FILE         the certificate's private key (PEM)",
+    "--public-url URL   the URL at which clients, workers and peers reach the pool, for example through a proxy",
+    "--allow-host NAME  another host name that the pool answers to; may be repeated",
+    "--cors-origins O   an origin whose pages may call the client API, such as https://app.example, or *; may be repeated",
+    "--status-hold S    how long a non-streamed response holds its status line back (5 to 90 seconds, default 75), so that a",
+    "                   late failure still has an error status",
+    "--embedding-model M  the model that `auto` means for embeddings (default: the first served one by name)",
+    "--json             print one JSON line when the pool is ready",
   ],
   options: {
     ...flagsOf("any", ["state", "public-url", "cors-origins"]),
@@ -59,10 +60,10 @@ export const poolStart: Command = {
     const embeddingModel = maxLength("embedding-model", text(values, "embedding-model"), LIMITS.modelNameChars);
     let reload = () => {};
     const stop = stopOnSignal(tls && (() => reload()));
-    stop.asked.then(() => console.error("Stopping … (Ctrl-C again ends it at once)"));
+    stop.asked.then(() => console.error("Stopping … (Ctrl-C again stops immediately)"));
     let network: LocalNetwork;
     try {
-      // Loaded only now: wrong usage is said at once.
+      // Imported only here, so that wrong usage is reported without delay.
       keepCompiledCode();
       const { startLocalNetwork } = await import("../runtime/local-network.ts");
       network = await startLocalNetwork({
@@ -97,7 +98,7 @@ export const poolStart: Command = {
       );
       if (host !== undefined && !isLoopback(host) && leadsToLoopback(url)) {
         console.error(
-          `Workers elsewhere and peers are told that it is at ${url}, where only this machine finds it. Say where they reach it: --public-url URL`,
+          `Workers and peers on other machines receive the URL ${url}, which works only on this machine. Restart with the right one: --public-url URL`,
         );
       }
       await Promise.race([stop.asked, network.ended]);
@@ -111,26 +112,26 @@ export const poolStart: Command = {
 function tlsFiles(certFile: string | undefined, keyFile: string | undefined): TlsFiles | undefined {
   if (certFile === undefined && keyFile === undefined) return undefined;
   if (certFile !== undefined && keyFile !== undefined) return { certFile, keyFile };
-  throw new UsageError("TLS needs both: --cert FILE with the certificate and --key FILE with its private key.");
+  throw new UsageError("TLS needs both --cert FILE and --key FILE.");
 }
 
-/** An origin: a peer is called at paths of its own choosing. */
+/** Checks that the URL is an origin without a path. */
 function publicUrlOf(given: string | undefined): string | undefined {
   const url = given === undefined ? undefined : normalisedPeerUrl(given);
   if (url !== null) return url;
   throw new UsageError(
-    `"${given}" is not where others reach a pool. --public-url and LIGAND_PUBLIC_URL want one like https://pool.example or http://192.168.1.2:8787, without a path.`,
+    `"${given}" is not the URL of a pool. --public-url and LIGAND_PUBLIC_URL must look like https://pool.example or http://192.168.1.2:8787, without a path.`,
   );
 }
 
-/** A renewed certificate that cannot be used leaves the old one in place. */
+/** Reloads the certificate. If the new one cannot be used, the old one stays. */
 function reloadCertificate(network: LocalNetwork): void {
   try {
     network.reloadCertificate();
-    console.error("The certificate was read again.");
+    console.error("Reloaded the certificate.");
   } catch (error) {
     if (!(error instanceof OperatorError)) throw error;
-    console.error(`The old certificate stays in use: ${oneLine(error.message)}`);
+    console.error(`The old certificate stays in use. ${oneLine(error.message)}`);
   }
 }
 

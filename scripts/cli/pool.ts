@@ -23,18 +23,18 @@ import { poolStart } from "./pool-start.ts";
 import { idOf, notRecorded } from "./short-id.ts";
 import { maxLength } from "./text-flag.ts";
 
-const LABEL_HELP = `--label TEXT  whom it is for, in ${LIMITS.labelChars} characters at most`;
+const LABEL_HELP = `--label TEXT  whom it is for, at most ${LIMITS.labelChars} characters`;
 
-const ID_HELP = ["ID            as it is listed, or how it begins: 6 characters or more", ...COMMON_HELP] as const;
+const ID_HELP = ["ID            the id from the list, or its first 6 or more characters", ...COMMON_HELP] as const;
 
 const invite: Command = {
-  summary: "Make a worker token. It is shown this once, and saved in a file here.",
+  summary: "Create a worker token. It is printed once and saved in a file in the current folder.",
   usage: "[--expires 30d] [--label TEXT] [--json]",
   help: [
-    `--expires D   how long it may be used: 30d, 12h, 90s (default 30d, at most ${LIMITS.workerTokenMaxDays}d)`,
+    `--expires D   how long the token is valid: 30d, 12h, 90s (default 30d, at most ${LIMITS.workerTokenMaxDays}d)`,
     LABEL_HELP,
     ...COMMON_HELP,
-    "              with --json no file is written",
+    "              (with --json, no file is written)",
   ],
   options: { ...COMMON_OPTIONS, expires: { type: "string" }, label: { type: "string" } },
   positionals: { min: 0, max: 0 },
@@ -43,42 +43,42 @@ const invite: Command = {
     const label = maxLength("label", text(values, "label"), LIMITS.labelChars);
     const { id, token, expires_at } = await admin(values).invite({ label, expires_in_days });
     if (flag(values, "json")) return print(values, { id, token, expires_at }, "");
-    // First, for it is shown only now, whatever comes after.
+    // Printed first: the token cannot be shown again, and saving it may fail.
     console.log(token);
     const file = saveToken(id, token);
-    console.log(`\nWorker token ${id}, good until ${expires_at}, is also in ${file}, readable by you alone.`);
-    console.log(startWords(publicUrl(values, poolUrl(values)), file));
+    console.log(`\nWorker token ${id} is valid until ${expires_at}. It is also in ${file}, which only you can read.`);
+    console.log(formatStart(publicUrl(values, poolUrl(values)), file));
     return EXIT.ok;
   },
 };
 
-/** In the folder where this was called; git ignores `*.token`. */
+/** Saves the token in the current folder. git ignores `*.token`. */
 function saveToken(id: string, token: string): string {
   const file = `worker-${id}.token`;
   try {
     writePrivateFile(file, `${token}\n`);
     return file;
   } catch {
-    throw new OperatorError(`That token cannot be saved in ${resolve(file)}. Save it in a file yourself, mode 0600.`);
+    throw new OperatorError(`Cannot save the token in ${resolve(file)}. Save it in a file of mode 0600 yourself.`);
   }
 }
 
-/** Pure: how whoever has the token in `file` serves the pool at `url`. */
-export function startWords(url: string, file: string): string {
+/** How to start a worker with the token in `file`. */
+export function formatStart(url: string, file: string): string {
   const { protocol, hostname } = new URL(url);
   const local = isLoopback(hostname.replace(/^\[|\]$/g, ""));
   const insecure = protocol === "http:" && !local ? " --insecure" : "";
   return [
-    "Whoever runs the worker needs that file, and starts it with:",
+    "Give that file to the owner of the worker, who starts it with:",
     `  ${LIGAND} worker start --pool ${shellWord(url)} --token-file ${file}${insecure}`,
-    ...(local ? ["On another machine, put the URL by which it reaches this one in its place."] : []),
+    ...(local ? ["On another machine, replace the URL by the one at which that machine reaches this pool."] : []),
   ].join("\n");
 }
 
 const keysCreate: Command = {
-  summary: "Make a client key. It is shown this once.",
+  summary: "Create a client key. It is printed once.",
   usage: "[--label TEXT] [--rpm N] [--streams N] [--json]",
-  help: [LABEL_HELP, "--rpm N       requests a minute", "--streams N   streams at once", ...COMMON_HELP],
+  help: [LABEL_HELP, "--rpm N       requests per minute", "--streams N   concurrent streams", ...COMMON_HELP],
   options: { ...COMMON_OPTIONS, label: { type: "string" }, rpm: { type: "string" }, streams: { type: "string" } },
   positionals: { min: 0, max: 0 },
   async run(values) {
@@ -87,17 +87,17 @@ const keysCreate: Command = {
       requests_per_minute: integer("rpm", text(values, "rpm"), 1, LIMITS.keyMaxRequestsPerMinute),
       streams: integer("streams", text(values, "streams"), 1, LIMITS.keyMaxStreams),
     });
-    return print(values, { id, key }, keyWords({ id, key }, publicUrl(values, poolUrl(values))));
+    return print(values, { id, key }, formatKey({ id, key }, publicUrl(values, poolUrl(values))));
   },
 };
 
-/** Pure: how the key is used at the pool that others reach at `url`. */
-export function keyWords({ id, key }: { id: string; key: string }, url: string): string {
-  return `${key}\n\nKey ${id}. Use it with any OpenAI client: base URL ${url}/v1, this as the API key.`;
+/** How to use the key. @param url the pool's URL for clients */
+export function formatKey({ id, key }: { id: string; key: string }, url: string): string {
+  return `${key}\n\nClient key ${id}. Use it as the API key of any OpenAI client, with the base URL ${url}/v1.`;
 }
 
 const keysList: Command = {
-  summary: "List client keys and what they used.",
+  summary: "List client keys and their usage.",
   usage: "[--json]",
   help: COMMON_HELP,
   options: COMMON_OPTIONS,
@@ -109,7 +109,7 @@ const keysList: Command = {
 };
 
 const keysRevoke: Command = {
-  summary: "Revoke a client key at once.",
+  summary: "Revoke a client key immediately.",
   usage: "ID [--json]",
   help: ID_HELP,
   options: COMMON_OPTIONS,
@@ -122,7 +122,7 @@ const keysRevoke: Command = {
 };
 
 const workersList: Command = {
-  summary: "Show connected workers and worker tokens.",
+  summary: "List connected workers and worker tokens.",
   usage: "[--json]",
   help: COMMON_HELP,
   options: COMMON_OPTIONS,
@@ -134,7 +134,7 @@ const workersList: Command = {
 };
 
 const workersRevoke: Command = {
-  summary: "Revoke a worker token: its worker is cut off at once and cannot return.",
+  summary: "Revoke a worker token. Its worker is disconnected immediately and cannot return.",
   usage: "ID [--json]",
   help: ID_HELP,
   options: COMMON_OPTIONS,
@@ -154,7 +154,7 @@ const workersRevoke: Command = {
 
 function keysTable(keys: readonly ClientKey[], hints: Hints): string {
   return table(
-    ["ID", "LABEL", "A MINUTE", "STREAMS", "REQUESTS", "TOKENS IN", "TOKENS OUT", "STATE"],
+    ["ID", "LABEL", "PER MINUTE", "STREAMS", "REQUESTS", "TOKENS IN", "TOKENS OUT", "STATE"],
     keys.map((key) => [
       key.id,
       printable(key.label),
@@ -165,11 +165,11 @@ function keysTable(keys: readonly ClientKey[], hints: Hints): string {
       String(key.completion_tokens),
       key.revoked_at === null ? "valid" : `revoked ${key.revoked_at}`,
     ]),
-    `There are no client keys. Make one with: ${hints.ligand("pool keys create")}`,
+    `There are no client keys. To create one: ${hints.ligand("pool keys create")}`,
   );
 }
 
-/** Pure: who is connected, and who may be. */
+/** The connected workers and the worker tokens, as tables. */
 export function workersTables({ tokens, workers }: Workers, nowMs: number, hints: Hints): string {
   const connected = table(
     ["WORKER", "TOKEN", "MODELS (FREE/SLOTS)", "AGENT", "SINCE"],
@@ -180,7 +180,7 @@ export function workersTables({ tokens, workers }: Workers, nowMs: number, hints
       printable(worker.agent_version),
       worker.connected_at,
     ]),
-    `No worker is connected. Invite one with: ${hints.ligand("pool invite")}`,
+    `No worker is connected. To invite one: ${hints.ligand("pool invite")}`,
   );
   const invited = table(
     ["TOKEN", "LABEL", "WORKER", "EXPIRES", "STATE"],
@@ -202,9 +202,9 @@ function tokenState({ revoked_at, expires_at, connected }: Workers["tokens"][num
   return connected ? "connected" : "away";
 }
 
-/** `ligand pool …`: what the operator does with a running pool. */
+/** `ligand pool …`: the commands of a pool's operator. */
 export const pool: Group = {
-  summary: "Run a pool: name it, invite workers, give out client keys, see who is there.",
+  summary: "Operate a pool: name it, invite workers, create client keys, check its health.",
   commands: {
     start: poolStart,
     invite,
@@ -216,11 +216,11 @@ export const pool: Group = {
     "confirm-clock": confirmClock,
     name: nameCommand,
     keys: {
-      summary: "Client keys: create, list, revoke.",
+      summary: "Manage client keys: create, list, revoke.",
       commands: { create: keysCreate, list: keysList, revoke: keysRevoke },
     },
     workers: {
-      summary: "Workers: list, revoke.",
+      summary: "Manage workers: list, revoke.",
       commands: { list: workersList, revoke: workersRevoke },
       standard: "list",
     },

@@ -1,21 +1,20 @@
 import { isIP } from "node:net";
 import { connect } from "node:tls";
 
-/** What a look at the certificate of an address found. */
+/** The certificate at an address, as this machine sees it. */
 export interface SeenCertificate {
-  /** Of the certificate that was shown; null where none could be seen. */
+  /** The end of the certificate's validity; null if no certificate was seen. */
   validTo: Date | null;
-  /** The name leads nowhere from this machine. */
+  /** This machine cannot resolve the name. */
   unresolved: boolean;
 }
 
 const TLS_MS = 5_000;
-/** What `getaddrinfo` says of a name that leads nowhere, or of which nobody could be asked. */
+/** Errors of `getaddrinfo`: no such name, or no name server answers. */
 const UNRESOLVED: readonly unknown[] = ["ENOTFOUND", "EAI_AGAIN"];
 
 /**
- * The certificate that is shown at an https URL. A pool on this machine is looked for on loopback where its name, which
- * is for others, leads nowhere from here.
+ * Reads the certificate at an https URL. If this machine cannot resolve the name of its own pool, it tries loopback.
  */
 export async function seenCertificate(url: URL, isHere: boolean): Promise<SeenCertificate> {
   const name = url.hostname.replace(/^\[|\]$/g, "");
@@ -26,7 +25,7 @@ export async function seenCertificate(url: URL, isHere: boolean): Promise<SeenCe
   return { validTo, unresolved: true };
 }
 
-/** Whoever signed it: that is for clients to judge. */
+/** Accepts any issuer: clients decide whom they trust. */
 function certificateAt(host: string, name: string, port: number): Promise<SeenCertificate> {
   return new Promise((resolve) => {
     const socket = connect({ host, port, rejectUnauthorized: false, ...(isIP(name) === 0 && { servername: name }) });

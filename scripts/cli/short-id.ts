@@ -6,7 +6,7 @@ const LEAST_CHARS = 6;
 
 const WHOLE_ID = /^[0-9a-f]{16}$/;
 
-/** The id of what is meant. A whole one is taken as it is: the pool may not be able to list its record, and still revoke. */
+/** Completes an id. A complete id is used as it is: a pool may be able to revoke while it cannot list its record. */
 export async function idOf(
   given: string,
   noun: string,
@@ -15,21 +15,22 @@ export async function idOf(
   return WHOLE_ID.test(given) ? given : wholeId(given, noun, await list());
 }
 
-/** What a person who revoked something is told, where D1 does not have it yet. */
+/** A note for a change that is in force but not yet in D1. */
 export function notRecorded({ recorded }: { recorded?: boolean | undefined }): string {
-  return recorded === false ? " It holds. The pool's record (D1) cannot be reached now, and gets it later." : "";
+  return recorded === false
+    ? " The change is in force. The pool's record (D1) is unreachable and receives the change later."
+    : "";
 }
 
 /**
- * Pure: the one id that begins so, for an id need not be typed whole. What none begins with stays as it was given: the
- * pool refuses it in its own words.
+ * The id that begins with the given text. If there is none, the text stays as it is and the pool refuses it.
  */
 export function wholeId(given: string, noun: string, all: readonly { id: string }[]): string {
   if (given.length < LEAST_CHARS || all.some(({ id }) => id === given)) return given;
   const found = all.filter(({ id }) => id.startsWith(given.toLowerCase()));
   if (found.length > 1) {
     throw new OperatorError(
-      `${pluralize(found.length, noun)} have ids that begin with ${printable(given)}. Say more of it.`,
+      `${pluralize(found.length, noun)} have ids that begin with ${printable(given)}. Give more characters.`,
     );
   }
   return found[0]?.id ?? given;

@@ -374,7 +374,7 @@ describe("npm start with its worker", () => {
     child.kill("SIGTERM");
     expect((await ended)[0]).toBe(0);
     const said = [
-      "Stopping … (Ctrl-C again ends it at once)",
+      "Stopping … (Ctrl-C again stops immediately)",
       "worker: Draining: 0 jobs",
       "worker: The worker has drained.",
     ];

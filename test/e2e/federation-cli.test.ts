@@ -120,7 +120,7 @@ describe("peers add", () => {
     const changed = await words(alder, "federation", "set", "allow_private_peers=on", "max_peers=5");
     expect(changed).toMatch(/allow_private_peers +on /);
     expect(changed).toMatch(/max_peers +5 /);
-    const says = `This pool says that it is at ${alder.url}, over plain http; its operator allows that with: npm run ligand -- ${allow}`;
+    const says = `This pool's card says ${alder.url}, which is plain HTTP; that pool's operator can allow it with: npm run ligand -- ${allow}`;
     await refused(alder, ["peers", "add", birch.url], says);
     await words(birch, "federation", "set", "allow_private_peers=on");
   });
@@ -170,7 +170,7 @@ describe("peers add", () => {
     const [alder, birch] = pools();
     await words(birch, "federation", "off");
     await refused(alder, ["peers", "add", birch.url], "Federation is switched off at the other pool.");
-    await refused(birch, ["peers", "add", alder.url], "Switch it on with: npm run ligand -- federation on");
+    await refused(birch, ["peers", "add", alder.url], "To turn it on: npm run ligand -- federation on");
     await json(birch, "federation", "on");
   });
 });
@@ -179,7 +179,7 @@ describe("two operators", () => {
   it("meet", async () => {
     const [alder, birch] = pools();
     expect(await words(alder, "peers")).toContain(
-      "This pool knows no other. Meet one with: npm run ligand -- peers add URL",
+      "This pool has no peers. To add one: npm run ligand -- peers add URL",
     );
     expect(await words(alder, "pool", "name")).toContain("So is every pool that nobody has named.");
     expect(await words(alder, "pool", "name", "Alder")).toContain(`Alder, ${id(alder)}\n`);
@@ -200,9 +200,7 @@ describe("two operators", () => {
     expect(offered).toContain(`Accepted: you granted 3 and it grants 0. It is bonded once its admin says: ${answer}`);
     const list = () => words(birch, "peers", "list");
     await waitFor(async () => (await list()).includes("offers trust 3"), 10_000, "the offer");
-    expect(await list()).toContain(
-      `Alder (${id(alder).slice(0, 16)}) offers trust 3 and awaits your answer: ${answer}`,
-    );
+    expect(await list()).toContain(`Alder (${id(alder).slice(0, 16)}) offers trust 3. To accept: ${answer}`);
     expect(await words(birch, "federation")).toContain("1 peer offered more than you answered; see:");
     // What is shown is what is typed.
     const typed = answer.split(" -- ")[1]?.split(" ") ?? [];
@@ -242,11 +240,11 @@ describe("two operators", () => {
     const [alder, birch] = pools();
     const revoked = await words(alder, "peers", "revoke", id(birch));
     expect(revoked).toContain(
-      `Revoked: it may nothing here. Take that back with: npm run ligand -- peers trust ${id(birch).slice(0, 16)} 1 --state ${alder.stateDir}`,
+      `Revoked: every request of this peer is refused. To undo that: npm run ligand -- peers trust ${id(birch).slice(0, 16)} 1 --state ${alder.stateDir}`,
     );
     expect(await words(alder, "peers")).toContain("  revoked  ");
     await waitFor(async () => (await words(birch, "peers")).includes("  accepted  "), 10_000, "the revocation");
-    await refused(birch, ["peers", "add", alder.url], "its operator has likely revoked it since");
+    await refused(birch, ["peers", "add", alder.url], "its operator has probably revoked it");
     const removed = await words(alder, "peers", "remove", id(birch));
     // What is shown is what is typed, whole: it names the pool too.
     for (const [, typed = ""] of removed.matchAll(/npm run ligand -- (.*)$/gm)) {

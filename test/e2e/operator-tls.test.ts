@@ -152,7 +152,7 @@ it("SIGHUP takes a renewed certificate, and keeps the old one where the new cann
   expect(await fingerprint()).toBe(before);
   files = await selfSigned(folder);
   process.kill(pool.pid, "SIGHUP");
-  await waitFor(() => pool.output().includes("The certificate was read again."), 5_000, "the reload");
+  await waitFor(() => pool.output().includes("Reloaded the certificate."), 5_000, "the reload");
   expect(await fingerprint()).not.toBe(before);
   expect((await get("/healthz")).status).toBe(200);
   expect((await pool.stop()).code).toBe(0);

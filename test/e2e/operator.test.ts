@@ -93,7 +93,10 @@ describe("ligand pool doctor", () => {
     });
     chmodSync(join(pool.stateDir, "secrets.json"), 0o644);
     const open = await ligand(here);
-    expect(open).toMatchObject({ code: 1, stdout: expect.stringMatching(/^fail {2}secrets.*others on this machine/m) });
+    expect(open).toMatchObject({
+      code: 1,
+      stdout: expect.stringMatching(/^fail {2}secrets.*other users of this machine/m),
+    });
     expect(open.stdout).toContain("→ chmod 600");
     chmodSync(join(pool.stateDir, "secrets.json"), 0o600);
     await pool.stop();

@@ -62,7 +62,7 @@ it("is reached there by a peer that it met: what the peer grants comes through",
 it("an operator whose pool is on loopback is told, when federation is switched on and when a peer elsewhere is met", async () => {
   const [alder, birch] = pools();
   const at = (pool: PoolProcess, ...args: string[]) => ligand([...args, "--state", pool.stateDir]);
-  const warned = `This pool tells others that it is at ${birch.url}, where only this machine finds it.`;
+  const warned = `This pool's card says ${birch.url}, which works only on this machine.`;
   const how = "npm start -- --public-url URL";
   const on = await at(birch, "federation", "on");
   expect(on).toMatchObject({ code: 0, stderr: expect.stringContaining(warned) });
@@ -78,5 +78,5 @@ it("an operator whose pool is on loopback is told, when federation is switched o
   expect(await at(birch, "peers", "add", elsewhere.url)).toMatchObject({ code: 0, stderr: "" });
   await elsewhere.admin.changeFederation({ allow_private_peers: false });
   expect(await at(birch, "peers", "add", url)).toMatchObject({ code: 1, stderr: expect.stringContaining(warned) });
-  expect(alder.output()).not.toContain("where only this machine finds it");
+  expect(alder.output()).not.toContain("works only on this machine");
 });

@@ -52,7 +52,7 @@ it.each(["SIGTERM", "SIGINT"] as const)("%s ends it, workerd included, and the f
   const pool = await startPool();
   const workerd = pool.workerdPid();
   expect((await pool.stop(name)).code).toBe(0);
-  expect(pool.output()).toContain("Stopping … (Ctrl-C again ends it at once)");
+  expect(pool.output()).toContain("Stopping … (Ctrl-C again stops immediately)");
   expect(processIdentity(workerd)).toBeUndefined();
   expect(readdirSync(join(pool.stateDir, "lock"))).toEqual([]);
 });
@@ -145,16 +145,16 @@ it("off loopback it wants --insecure", async () => {
   expect(refused.stderr).toContain("--insecure");
   const pool = await startPool({ args: ["--no-worker", "--host", "0.0.0.0", "--insecure"] });
   expect((await models(pool)).status).toBe(200);
-  expect(pool.output()).toContain(`are told that it is at ${pool.url}, where only this machine finds it.`);
+  expect(pool.output()).toContain(`receive the URL ${pool.url}, which works only on this machine.`);
   await pool.stop();
 });
 
 it.each<[args: string[], says: string]>([
   [["--port", "70000"], "--port must be a whole number from 0 to 65535"],
   [["--bogus"], "Unknown option '--bogus'"],
-  [["--public-url", "https://pool.example/v1"], '"https://pool.example/v1" is not where others reach a pool'],
+  [["--public-url", "https://pool.example/v1"], '"https://pool.example/v1" is not the URL of a pool'],
   [["--public-url", "wss://pool.example"], "without a path"],
-  [["--public-url", "https://me:secret@pool.example"], "is not where others reach a pool"],
+  [["--public-url", "https://me:secret@pool.example"], "is not the URL of a pool"],
   [["extra"], 'Unexpected argument "extra"'],
 ])("%j is wrong usage", async (args, says) => {
   const refused = await startRefused({ args });

@@ -193,7 +193,7 @@ describe("worker status", () => {
 
   it.each<[what: string, content: string | null, says: string]>([
     ["where no worker has run", null, "Start one with: npm run ligand -- worker start"],
-    ["of a file that is no status", "{", "another version"],
+    ["of a file that is no status", "{", "Another version"],
   ])("%s fails with what to do", async (_what, content, says) => {
     const folder = temporaryFolder();
     if (content !== null) writeFileSync(join(folder, "status.json"), content);
@@ -217,7 +217,7 @@ describe("worker profile", () => {
     const { code, stdout, stderr } = await ligand(["worker", "profile", "--verbose-manifest"]);
     expect(code).toBe(0);
     expect(stderr).toContain("… measuring cpu with 1 thread");
-    for (const words of ["Processor", "GPU ", "NPU ", "Tokens a second", "In coarse bands", "llama.cpp"]) {
+    for (const words of ["Processor", "GPU ", "NPU ", "Tokens a second", "In broad classes", "llama.cpp"]) {
       expect(stdout).toContain(words);
     }
   });
@@ -362,7 +362,7 @@ describe.skipIf(process.platform !== "linux")("worker install", () => {
     expect(first).toMatchObject({ code: 0, stderr: "" });
     expect(first.stdout).toContain(`Wrote ${unit}`);
     expect(first.stdout).toContain("systemctl --user enable --now ligand-worker.service");
-    expect(first.stdout).toContain("While its pool is down it tries again every 10 s.");
+    expect(first.stdout).toContain("If the pool is down, the worker tries again every 10 s.");
     const text = readFileSync(unit, "utf8");
     const file = join(folder, "a token").replace("%", "%%");
     expect(text).toContain(`"worker" "start" "--pool" "https://pool.example" "--token-file" "${file}" "--slots" "2"`);
@@ -405,8 +405,8 @@ describe.skipIf(process.platform !== "linux")("worker install", () => {
     const { unit, worker, install } = home();
     const done = await install("--now");
     expect(done).toMatchObject({ code: 1, stdout: "" });
-    expect(done.stderr).toContain(`${unit} is written, but the system was not told.`);
-    expect(done.stderr).toContain("Run it in a session that you logged in to yourself.");
+    expect(done.stderr).toContain(`Wrote ${unit}, but could not load the service.`);
+    expect(done.stderr).toContain("Run it in a session that you logged in to directly");
     const kept = await worker("uninstall", "--user", "--now");
     expect(kept).toMatchObject({ code: 1, stderr: expect.stringContaining("Nothing was removed.") });
     expect(existsSync(unit)).toBe(true);
@@ -416,7 +416,7 @@ describe.skipIf(process.platform !== "linux")("worker install", () => {
     ["without --user", ["install"], 2, "Add --user: npm run ligand -- worker install --user."],
     ["uninstall without --user", ["uninstall"], 2, "Add --user: npm run ligand -- worker uninstall --user."],
     ["without a token's file", ["install", "--user", "--pool", "https://p.example"], 2, "--token-file FILE"],
-    ["with a token's file that is not there", ["install", "--user", "--token-file", "/nowhere"], 1, "no /nowhere"],
+    ["with a token's file that is not there", ["install", "--user", "--token-file", "/nowhere"], 1, "no file /nowhere"],
     ["with an unknown flag", ["install", "--user", "--bogus"], 2, "Unknown option '--bogus'"],
   ])("%s is refused with what to do", async (_what, args, code, says) => {
     const { unit, worker } = home();

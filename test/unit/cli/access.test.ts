@@ -43,7 +43,7 @@ describe("where the pool is and what opens it", () => {
       "admin",
       "https://pool.example",
       {},
-      "No admin token for https://pool.example is known here. Set LIGAND_ADMIN_TOKEN",
+      "There is no admin token for https://pool.example. Set LIGAND_ADMIN_TOKEN",
     ],
     ["another port", "admin", "http://127.0.0.1:8788", {}, "Set LIGAND_ADMIN_TOKEN"],
     [
@@ -51,7 +51,7 @@ describe("where the pool is and what opens it", () => {
       "client",
       "https://127.0.0.1:8787",
       {},
-      "No client key for https://127.0.0.1:8787 is known here. Set LIGAND_KEY",
+      "There is no client key for https://127.0.0.1:8787. Set LIGAND_KEY",
     ],
     ["another path", "admin", `${LOCAL}/other`, {}, "Set LIGAND_ADMIN_TOKEN"],
     ["another name of the same host", "admin", "http://localhost:8787", {}, "Set LIGAND_ADMIN_TOKEN"],
@@ -84,7 +84,7 @@ describe("a state folder", () => {
     expect(() => localState({ state: folder })).toThrow("There is no ");
     for (const text of ["{", '{"url":1}']) {
       writeFileSync(join(folder, "credentials.json"), text);
-      expect(() => localState({ state: folder })).toThrow(/credentials\.json is broken: .* Start the pool again/);
+      expect(() => localState({ state: folder })).toThrow(/credentials\.json is damaged\. Start the pool again/);
     }
   });
 });

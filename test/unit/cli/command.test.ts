@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { chat } from "../../../scripts/cli/chat.ts";
-import { keyWords, pool, startWords } from "../../../scripts/cli/pool.ts";
+import { formatKey, formatStart, pool } from "../../../scripts/cli/pool.ts";
 import { worker } from "../../../scripts/cli/worker.ts";
 import { calledAs } from "../../../worker-agent/cli/shared/called-as.ts";
 import { type Command, type Group, parseCommand } from "../../../worker-agent/cli/shared/command.ts";
@@ -88,14 +88,14 @@ it.each<[url: string, flags: string, elsewhere: boolean]>([
   ["http://[::1]:8787", "--pool 'http://[::1]:8787' --token-file t", true],
   ["http://10.0.0.5:8787", "--pool http://10.0.0.5:8787 --token-file t --insecure", false],
 ])("an invite to %s says how the worker is started", (url, flags, elsewhere) => {
-  const [, command, more] = startWords(url, "t").split("\n");
+  const [, command, more] = formatStart(url, "t").split("\n");
   expect(command).toBe(`  npm run ligand -- worker start ${flags}`);
   expect(more !== undefined).toBe(elsewhere);
 });
 
 it("a new client key is shown with the base URL that goes with it", () =>
-  expect(keyWords({ id: "i", key: "lk_i" }, "https://pool.example")).toBe(
-    "lk_i\n\nKey i. Use it with any OpenAI client: base URL https://pool.example/v1, this as the API key.",
+  expect(formatKey({ id: "i", key: "lk_i" }, "https://pool.example")).toBe(
+    "lk_i\n\nClient key i. Use it as the API key of any OpenAI client, with the base URL https://pool.example/v1.",
   ));
 
 it.each<[env: Record<string, string>, want: string]>([

@@ -202,15 +202,15 @@ describe("what is wrong is named, and what to do", () => {
   });
 
   it.each<[what: string, certificate: Findings["certificate"], state: string, says: string]>([
-    ["seen", good(30), "ok", "the certificate is good until 2026-12-21T00:00:00.000Z"],
-    ["seen on loopback", good(30, true), "ok", "seen on loopback, for pool.lan leads nowhere from this machine"],
+    ["seen", good(30), "ok", "the certificate is valid until 2026-12-21T00:00:00.000Z"],
+    ["seen on loopback", good(30, true), "ok", "(read on loopback: this machine cannot resolve pool.lan)"],
     [
       "of a name that leads nowhere",
       { validTo: null, unresolved: true },
       "warn",
-      "pool.lan leads nowhere from this machine",
+      "this machine cannot resolve pool.lan",
     ],
-    ["not to be seen", { validTo: null, unresolved: false }, "warn", "no certificate could be seen at pool.lan"],
+    ["not to be seen", { validTo: null, unresolved: false }, "warn", "no certificate found at pool.lan"],
   ])("a certificate %s", (_what, certificate, state, says) => {
     const checks = diagnose({ ...findings(), url: "https://pool.lan:8787", certificate }, HINTS);
     const check = checks.find(({ name }) => name === "TLS");

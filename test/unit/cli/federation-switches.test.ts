@@ -5,7 +5,7 @@ import {
   type FederationPolicy,
   federationPolicy,
 } from "../../../schema/wire/federation.ts";
-import { statusWords } from "../../../scripts/cli/federation.ts";
+import { formatStatus } from "../../../scripts/cli/federation.ts";
 import { SWITCHES_HELP, switchesFrom, switchesTable } from "../../../scripts/cli/federation-switches.ts";
 import { hintsOf } from "../../../worker-agent/cli/shared/hints.ts";
 
@@ -21,18 +21,21 @@ it.each<[given: string[], want: Partial<FederationPolicy>]>([
 ])("%j is read", (given, want) => expect(switchesFrom(given, HINTS)).toEqual(want));
 
 it.each<[given: string, says: string]>([
-  ["federation=on", "switched by: npm run ligand -- federation on, or npm run ligand -- federation off"],
-  ["allow_private_peers", "allow_private_peers wants on, off, as in allow_private_peers=on."],
-  ["allow_private_peers=yes", "allow_private_peers wants on, off"],
-  ["allow_private_peers=", "allow_private_peers wants on, off"],
-  ["legacy_signatures=some", "legacy_signatures wants off, reads, all, as in legacy_signatures=off."],
-  ["max_peers=-1", "max_peers wants 0 to 100000"],
-  ["max_peers=1e3", "max_peers wants 0 to 100000"],
-  ["max_peers=100001", "max_peers wants 0 to 100000"],
-  ["peer_requests_per_minute=0", "peer_requests_per_minute wants 1 to"],
-  ["min_auth_tier=none", "min_auth_tier wants oauth-verified, device-bound, hardware-attested"],
+  [
+    "federation=on",
+    "To turn federation on or off: npm run ligand -- federation on, or npm run ligand -- federation off",
+  ],
+  ["allow_private_peers", "allow_private_peers must be on or off, as in allow_private_peers=on."],
+  ["allow_private_peers=yes", "allow_private_peers must be on or off"],
+  ["allow_private_peers=", "allow_private_peers must be on or off"],
+  ["legacy_signatures=some", "legacy_signatures must be off, reads or all, as in legacy_signatures=off."],
+  ["max_peers=-1", "max_peers must be 0 to 100000"],
+  ["max_peers=1e3", "max_peers must be 0 to 100000"],
+  ["max_peers=100001", "max_peers must be 0 to 100000"],
+  ["peer_requests_per_minute=0", "peer_requests_per_minute must be 1 to"],
+  ["min_auth_tier=none", "min_auth_tier must be oauth-verified, device-bound or hardware-attested"],
   ["__proto__=on", 'There is no switch "__proto__"'],
-  ["=on", 'There is no switch "". There are: accept_reads'],
+  ["=on", 'There is no switch "". The switches are: accept_reads'],
 ])("%s is refused with what to say", (given, says) => expect(() => switchesFrom([given], HINTS)).toThrow(says));
 
 it("what the table shows of any policy can be typed, and is that policy", () => {
@@ -91,13 +94,17 @@ it.each<[what: string, given: Partial<typeof status> & object, says: string]>([
   [
     "off",
     {},
-    "Federation is off: other pools are neither heard nor called. Switch it on with: npm run ligand -- federation on",
+    "Federation is off: this pool neither answers nor calls other pools. To turn it on: npm run ligand -- federation on",
   ],
   ["on", { policy: { ...FEDERATION_POLICY_DEFAULTS, federation: "on" } }, "Federation is on.\n"],
-  ["who it is", {}, `Pool        Alder, ${id}\nReached at  https://alder.example`],
-  ["whom it knows", {}, "3 known, of which 2 accepted, of which 1 bonded"],
+  ["who it is", {}, `Pool        Alder, ${id}\nURL         https://alder.example`],
+  ["whom it knows", {}, "3 known; 2 of them accepted or bonded; 1 bonded"],
   ["its log", {}, "9 events: 0 public, 2 for bonded peers"],
-  ["whose log is stuck", { unfollowable: [id] }, `the logs of ${id.slice(0, 16)} cannot be followed; see why`],
-  ["who waits", { awaiting_admin: [id] }, "1 peer offered more than you answered; see: npm run ligand -- peers list"],
+  ["whose log is stuck", { unfollowable: [id] }, `this pool cannot follow the logs of ${id.slice(0, 16)}; to see why`],
+  [
+    "who waits",
+    { awaiting_admin: [id] },
+    "1 peer offered trust that you have not answered; to see them: npm run ligand -- peers list",
+  ],
   ["what was refused", { refused_requests: { replayed: 2, skewed: 0 } }, "Refused     2 replayed\n"],
-])("the status says %s", (_what, given, says) => expect(statusWords({ ...status, ...given }, HINTS)).toContain(says));
+])("the status says %s", (_what, given, says) => expect(formatStatus({ ...status, ...given }, HINTS)).toContain(says));

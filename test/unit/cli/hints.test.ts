@@ -7,20 +7,20 @@ import {
   type PeerView,
   type peerDetails,
 } from "../../../schema/wire/federation.ts";
-import { statusWords } from "../../../scripts/cli/federation.ts";
-import { ligand } from "../../../scripts/cli/ligand.ts";
+import { formatStatus } from "../../../scripts/cli/federation.ts";
 import {
   addressWarning,
+  formatPeer,
+  formatRemoved,
+  formatTrust,
   nextStep,
   peerIdOf,
   peersTable,
-  peerWords,
-  removedWords,
-  standing,
-} from "../../../scripts/cli/peer-words.ts";
+} from "../../../scripts/cli/format-peer.ts";
+import { ligand } from "../../../scripts/cli/ligand.ts";
 import { workersTables } from "../../../scripts/cli/pool.ts";
 import { COMMON_OPTIONS } from "../../../scripts/cli/pool-common.ts";
-import { nameWords } from "../../../scripts/cli/pool-name.ts";
+import { formatName } from "../../../scripts/cli/pool-name.ts";
 import { hintsOf } from "../../../worker-agent/cli/shared/hints.ts";
 import { runCommand } from "../../../worker-agent/cli/shared/run-command.ts";
 import { flagsOf } from "../../../worker-agent/cli/shared/settings.ts";
@@ -108,18 +108,18 @@ describe("every command that is named for this pool says which", () => {
   };
 
   it.each<[what: string, words: string | undefined]>([
-    ...standings.map(([what, given]): [string, string] => [what, standing({ ...peer, ...given }, own, hints)]),
+    ...standings.map(([what, given]): [string, string] => [what, formatTrust({ ...peer, ...given }, own, hints)]),
     ["no peers", peersTable([], 0, hints)],
     ["an offer", peersTable([{ ...peer, awaits_admin: 2 }], 0, hints)],
-    ["one peer", peerWords(peer, { atomId: own, heads: { public: 0, peers: 0 } }, 0, hints)],
+    ["one peer", formatPeer(peer, { atomId: own, heads: { public: 0, peers: 0 } }, 0, hints)],
     ["nobody's id", thrown(() => peerIdOf("ffffff", [peer], hints))],
     ["no id", thrown(() => peerIdOf("f", [peer], hints))],
     ["a loopback address", addressWarning("http://127.0.0.1:8787", hints)],
-    ["federation on", statusWords(status({ federation: "on" }), hints)],
-    ["federation off", statusWords(status({}), hints)],
-    ["one that is removed", removedWords({ ...peer, revoked_at_ms: 1 }, hints)],
-    ["a pool without a name", nameWords({ atom_id: id, name: "Ligand pool" }, false, hints)],
-    ["a pool with another name", nameWords({ atom_id: id, name: "Birch" }, true, hints)],
+    ["federation on", formatStatus(status({ federation: "on" }), hints)],
+    ["federation off", formatStatus(status({}), hints)],
+    ["one that is removed", formatRemoved({ ...peer, revoked_at_ms: 1 }, hints)],
+    ["a pool without a name", formatName({ atom_id: id, name: "Ligand pool" }, false, hints)],
+    ["a pool with another name", formatName({ atom_id: id, name: "Birch" }, true, hints)],
     ["no workers", workersTables({ tokens: [], workers: [] }, 0, hints)],
     ...codes.map((code): [string, string | undefined] => [
       code,

@@ -14,7 +14,7 @@ it.each<[what: string, given: string, want: string]>([
 ])("an id %s", (_what, given, want) => expect(find(given)).toBe(want));
 
 it("that two begin with is refused", () =>
-  expect(() => find("012345")).toThrow("3 client keys have ids that begin with 012345. Say more of it."));
+  expect(() => find("012345")).toThrow("3 client keys have ids that begin with 012345. Give more characters."));
 
 it("that is whole asks for no list, which a pool without its record cannot give", async () => {
   const noList = () => Promise.reject(new Error("D1 is away"));

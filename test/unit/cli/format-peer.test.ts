@@ -2,15 +2,15 @@ import { describe, expect, it } from "vitest";
 import { FEDERATION_POLICY_DEFAULTS, type PeerView } from "../../../schema/wire/federation.ts";
 import {
   addressWarning,
+  formatPeer,
+  formatRemoved,
+  formatTrust,
   nextStep,
   type PeerDetails,
   peerIdOf,
   peersTable,
-  peerWords,
-  removedWords,
-  standing,
   trustWord,
-} from "../../../scripts/cli/peer-words.ts";
+} from "../../../scripts/cli/format-peer.ts";
 import { COMMON_OPTIONS } from "../../../scripts/cli/pool-common.ts";
 import { hintsOf } from "../../../worker-agent/cli/shared/hints.ts";
 import { UsageError } from "../../../worker-agent/cli/shared/usage-error.ts";
@@ -46,54 +46,49 @@ describe("an id", () => {
     (given) => expect(peerIdOf(given, [near, peer], HINTS)).toBe(id),
   );
   it.each<[what: string, given: string, says: string]>([
-    ["too short", "ab12c", '"ab12c" is no peer\'s id: 6 to 64 hex digits.'],
-    ["too long", `${id}0`, "is no peer's id"],
-    ["no hex", "birch!", "is no peer's id"],
-    ["nobody's", "ffffff", "No peer's id begins with ffffff. See them with: npm run ligand -- peers list"],
+    ["too short", "ab12c", '"ab12c" is not a peer id, which has 6 to 64 hex digits.'],
+    ["too long", `${id}0`, "is not a peer id"],
+    ["no hex", "birch!", "is not a peer id"],
+    ["nobody's", "ffffff", "No peer id begins with ffffff. To list the peers: npm run ligand -- peers list"],
   ])("that is %s is refused with where to find one", (_what, given, says) =>
     expect(() => peerIdOf(given, [near, peer], HINTS)).toThrow(says),
   );
   it("that is none is wrong usage; that of nobody may be one that was removed", () => {
     expect(() => peerIdOf("abc", [peer], HINTS)).toThrow(UsageError);
     expect(() => peerIdOf("ffffff", [peer], HINTS)).toThrow(
-      "One that was removed comes back with: npm run ligand -- peers add URL",
+      "To add a removed peer again: npm run ligand -- peers add URL",
     );
   });
   it("that two begin with is refused", () => {
     const twin = { atom_id: "ab12cd".padEnd(64, "1") };
     expect(() => peerIdOf("ab12cd", [peer, near, twin], HINTS)).toThrow(
-      "2 peers have ids that begin with ab12cd. Say more",
+      "2 peers have ids that begin with ab12cd. Give more",
     );
   });
 });
 
 it.each<[what: string, given: Partial<PeerView>, word: string, says: string[]]>([
   ["a newcomer", {}, "known", ["it has proven its key", typed(2)]],
-  [
-    "one that offers",
-    { received: 3, awaits_admin: 3 },
-    "known",
-    ["It offers trust 3 and awaits your answer", typed(3)],
-  ],
-  ["one we accepted", { granted: 2, effective: 2 }, "accepted", ["it reads public events", typed(3)]],
+  ["one that offers", { received: 3, awaits_admin: 3 }, "known", ["It offers trust 3. To accept:", typed(3)]],
+  ["one we accepted", { granted: 2, effective: 2 }, "accepted", ["it may read public events", typed(3)]],
   [
     "one we accepted that offers a bond",
     { granted: 2, received: 3, effective: 2, awaits_admin: 3 },
     "accepted",
-    ["It offers trust 3 and awaits your answer", typed(3)],
+    ["It offers trust 3. To accept:", typed(3)],
   ],
   [
     "half a bond",
     { granted: 3, received: 1, effective: 2 },
     "accepted",
-    ["you granted 3 and it grants 1", "once its admin says: npm run ligand -- peers trust feed111111111111 3"],
+    ["you granted trust 3, and it granted 1", "when its admin runs: npm run ligand -- peers trust feed111111111111 3"],
   ],
-  ["a bond", { granted: 3, received: 3, effective: 3 }, "bonded", ["both admins granted 3"]],
+  ["a bond", { granted: 3, received: 3, effective: 3 }, "bonded", ["both admins granted trust 3"]],
   [
     "one that was revoked",
     { granted: 0, received: 3, effective: 0, revoked_at_ms: NOW },
     "revoked",
-    ["it may nothing here", typed(1)],
+    ["every request of this peer is refused", typed(1)],
   ],
   [
     "one that the policy refuses",
@@ -104,7 +99,7 @@ it.each<[what: string, given: Partial<PeerView>, word: string, says: string[]]>(
 ])("%s is %s", (_what, given, word, says) => {
   const view = { ...peer, ...given };
   expect(trustWord(view)).toBe(word);
-  for (const words of says) expect(standing(view, self, HINTS)).toContain(words);
+  for (const words of says) expect(formatTrust(view, self, HINTS)).toContain(words);
 });
 
 describe("the table of peers", () => {
@@ -115,13 +110,11 @@ describe("the table of peers", () => {
       "ab12cd0000000000  Birch    https://birch.example  known  12 s ago  closed",
       "ab12cd0000000000  Oak\ufffd[2J  https://birch.example  known  never     closed",
       "",
-      `Oak\ufffd[2J (ab12cd0000000000) offers trust 2 and awaits your answer: ${typed(2)}`,
+      `Oak\ufffd[2J (ab12cd0000000000) offers trust 2. To accept: ${typed(2)}`,
     ]);
   });
   it("says how to meet the first", () =>
-    expect(peersTable([], NOW, HINTS)).toBe(
-      "This pool knows no other. Meet one with: npm run ligand -- peers add URL",
-    ));
+    expect(peersTable([], NOW, HINTS)).toBe("This pool has no peers. To add one: npm run ligand -- peers add URL"));
 });
 
 describe("one peer", () => {
@@ -139,17 +132,17 @@ describe("one peer", () => {
   ];
   const own = { atomId: self, heads: { public: 0, peers: 3 } };
   const words = (given: Partial<PeerDetails> = {}) =>
-    peerWords({ ...peer, sync, deliveries_waiting: 0, ...given }, own, NOW, HINTS);
+    formatPeer({ ...peer, sync, deliveries_waiting: 0, ...given }, own, NOW, HINTS);
 
   it("is shown with how far each has the other's log", () => {
     const lines = words().split("\n");
     expect(lines).toContain(`Peer        Birch, ${id}`);
-    expect(lines).toContain("Since       2026-05-04T11:59:00.000Z, added by an admin");
-    expect(lines).toContain("Signs       version 2");
+    expect(lines).toContain("Added       2026-05-04T11:59:00.000Z, by an admin of this pool");
+    expect(lines).toContain("Signatures  version 2");
     expect(lines.slice(-3)).toEqual([
-      "AUDIENCE  WE HAVE OF ITS LOG  IT HAS OF OURS",
-      "public    0 of ?              0 of 0",
-      "peers     4 of 7, streaming   2 of 3, streaming",
+      "AUDIENCE  ITS EVENTS HERE    OUR EVENTS THERE",
+      "public    0 of ?             0 of 0",
+      "peers     4 of 7, streaming  2 of 3, streaming",
     ]);
   });
   it("is level with a log that its stream has carried past the last checkpoint", () => {
@@ -157,22 +150,22 @@ describe("one peer", () => {
     expect(words({ sync: sync.map((each) => ({ ...each, followed })) })).toContain("9 of 9, streaming");
   });
   it.each<[what: string, given: Partial<PeerDetails>, says: string]>([
-    ["what waits", { deliveries_waiting: 2 }, "To be told  2 messages"],
+    ["what waits", { deliveries_waiting: 2 }, "Queued      2 messages"],
     ["when it was revoked", { effective: 0, revoked_at_ms: NOW }, "Revoked     2026-05-04T12:00:00.000Z"],
     [
       "that it takes nothing",
       { circuit: "open" },
-      "Circuit     open: it failed to take what it was sent, and is tried again within 30 min; at once if",
+      "Circuit     open: deliveries failed. The next attempt is within 30 min, or as soon as",
     ],
     [
       "that it started over",
       { sync: sync.map((each) => ({ ...each, sent: { seq: 1, streaming: false, started_over_ms: NOW } })) },
-      "1 of 3, started over",
+      "1 of 3, restarted",
     ],
     [
       "that its federation is off",
       { absent: { reason: "off", since_ms: NOW - 120_000 } },
-      "Away        its federation is off since 2026-05-04T11:58:00.000Z, ",
+      "Away        its federation is off since 2026-05-04T11:58:00.000Z (2 min 0 s ago); ",
     ],
     [
       "that it is gone",
@@ -180,7 +173,7 @@ describe("one peer", () => {
       "Away        it does not answer since 2026-05-04T12:00:00.000Z",
     ],
     ["that it fails", { absent: { reason: "error", since_ms: NOW } }, "Away        it answers with errors since"],
-    ["that it is about to be tried", { circuit: "half-open" }, "Circuit     half-open: the next message shows"],
+    ["that it is about to be tried", { circuit: "half-open" }, "Circuit     half-open: the next message decides"],
     [
       "why its log leads nowhere",
       {
@@ -189,7 +182,7 @@ describe("one peer", () => {
           followed: { ...each.followed, refused: { reason: "rolled-back", since_ms: NOW } },
         })),
       },
-      "leads nowhere since 2026-05-04T12:00:00.000Z: its head went backwards",
+      "since 2026-05-04T12:00:00.000Z: its log went backwards",
     ],
     [
       "that it told two stories",
@@ -210,7 +203,7 @@ it.each<[own: string, peer: string | undefined, warned: boolean]>([
   ["https://alder.example", undefined, false],
 ])("a pool that says it is at %s, to one at %s: its operator is warned: %s", (own, other, warned) => {
   const words = addressWarning(own, HINTS, other);
-  if (warned) expect(words).toContain(`at ${own}, where only this machine finds it`);
+  if (warned) expect(words).toContain(`${own}, which works only on this machine`);
   else expect(words).toBeUndefined();
   const card = { ...peer, public_key: id, url: own };
   const next = nextStep(
@@ -223,15 +216,15 @@ it.each<[own: string, peer: string | undefined, warned: boolean]>([
 });
 
 it.each<[code: string, allow: boolean, says: string | undefined]>([
-  ["federation/disabled", false, "Switch it on with: npm run ligand -- federation on"],
+  ["federation/disabled", false, "To turn it on: npm run ligand -- federation on"],
   ["federation/private-address", false, "To allow it: npm run ligand -- federation set allow_private_peers=on"],
   ["federation/legacy-off", false, "To allow it: npm run ligand -- federation set legacy_signatures=reads"],
   ["federation/unreachable", false, undefined],
-  ["federation/too-many-peers", false, "For more than 10: npm run ligand -- federation set max_peers=N"],
+  ["federation/too-many-peers", false, "To allow more than 10: npm run ligand -- federation set max_peers=N"],
   [
     "federation/registration-refused",
     false,
-    "at https://alder.example; if that leads to a private address, its operator",
+    "https://alder.example. If that is a private address, that pool's operator",
   ],
   ["federation/tier-refused", false, "npm run ligand -- federation set min_auth_tier=device-bound"],
   ["federation/wrong-peer", false, undefined],
@@ -252,21 +245,21 @@ describe("a pool that is not admitted elsewhere, where nobody says why,", () => 
     );
   it("and was admitted before has likely been revoked; what its operator types has none of our flags", () => {
     const says = next("http://127.0.0.1:8787", { url: "https://birch.example", isKnown: true });
-    expect(says).toContain("has likely revoked it since");
+    expect(says).toContain("has probably revoked it");
     expect(says).toMatch(/npm run ligand -- peers trust ab12cd0000000000 1$/);
     expect(says).not.toContain("http://127.0.0.1:8787");
   });
   it("and speaks plain http is told of that", () =>
     expect(next("http://192.168.1.2:8787", { url: "https://birch.example" })).toMatch(
-      /over plain http; its operator allows that with: npm run ligand -- federation set allow_private_peers=on$/,
+      /which is plain HTTP; that pool's operator can allow it with: npm run ligand -- federation set allow_private_peers=on$/,
     ));
 });
 
 it("one that is removed: what is told, and of a revoked one the way back", () => {
-  expect(removedWords(peer, HINTS)).toBe(
-    `Peer ${id} is removed. It is told so if it was granted anything, as soon as it answers.`,
+  expect(formatRemoved(peer, HINTS)).toBe(
+    `Removed peer ${id}. If this pool had granted it trust, it is notified as soon as it answers.`,
   );
-  const words = removedWords({ ...peer, revoked_at_ms: NOW }, HINTS);
+  const words = formatRemoved({ ...peer, revoked_at_ms: NOW }, HINTS);
   expect(words).toContain("It stays revoked");
   expect(words).toContain(`npm run ligand -- peers add https://birch.example\nand then: ${typed(1)}`);
 });

@@ -237,7 +237,8 @@ export class EventLedger {
   }
 }
 
-function wireOf(row: LogRow): SignedEvent {
+/** A row of the log as it travels. */
+export function wireOf(row: Pick<LogRow, "bytes" | "pubkey" | "signature" | "content_id">): SignedEvent {
   return {
     event_bytes: row.bytes,
     origin_pubkey: row.pubkey,

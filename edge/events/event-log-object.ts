@@ -15,13 +15,14 @@ import {
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import { type PoolKeys, poolKeys } from "../identity/pool-keys.ts";
+import { DueTimes } from "../limits/due-times.ts";
 import type { StoredDraft } from "../record/event-outbox.ts";
 import { type HeldRecords, RecordOutbox } from "../record/record-outbox.ts";
 import { arrive, type TakeResult } from "./arrival.ts";
 import { checkpointRow } from "./checkpoint-row.ts";
 import { type ClockRefusal, clockRefusal } from "./clock-guard-rules.ts";
 import { adopt, type Clock, tick } from "./clock-rules.ts";
-import { type AppendedEvent, EventLedger, type SequencedEvent, type TakenEvent } from "./event-ledger.ts";
+import { type AppendedEvent, EventLedger, type SequencedEvent, type TakenEvent, wireOf } from "./event-ledger.ts";
 import { append, type LogState, newLog, numberIn, type Placed, startAnew } from "./log-machine.ts";
 import { isQuotaSpent, type OriginUse, rowBytes } from "./origin-quota-rules.ts";
 import { OriginUsage } from "./origin-usage.ts";
@@ -109,6 +110,7 @@ export class EventLog extends DurableObject<Env> {
   readonly #outbox: RecordOutbox;
   readonly #ledger: EventLedger;
   readonly #usage: OriginUsage;
+  readonly #due: DueTimes;
   #state: LogState;
   /** May be ahead of the state's: events that are being signed have their times. */
   #clock: Clock;
@@ -127,6 +129,11 @@ export class EventLog extends DurableObject<Env> {
     this.#outbox = new RecordOutbox(ctx.storage, env.DB);
     this.#ledger = new EventLedger(ctx.storage.sql);
     this.#usage = new OriginUsage(ctx.storage.sql);
+    this.#due = new DueTimes(ctx.storage, {
+      release: (nowMs) => this.#releaseDueAtMs(nowMs),
+      count: (nowMs) => (this.#usage.isCounting() ? nowMs : null),
+      records: (nowMs) => this.#outbox.dueAtMs(nowMs),
+    });
     const stored = this.#ledger.state();
     this.#state = stored ?? newLog(randomLogId());
     this.#clock = this.#state.clock;
@@ -194,7 +201,7 @@ export class EventLog extends DurableObject<Env> {
    */
   async restore(rows: EventRow[]): Promise<boolean> {
     const { atomId } = await poolKeys(this.env);
-    const opened = await Promise.all(rows.map((row) => openEvent(wireOf(row))));
+    const opened = await Promise.all(rows.map((row) => openEvent(wireOfRecord(row))));
     const events = opened.flatMap((each) => (each.ok ? [each.event] : []));
     if (events.length < rows.length) return false;
     this.#commit(() => {
@@ -209,8 +216,15 @@ export class EventLog extends DurableObject<Env> {
         const relayed = row.publicSeq === null ? 0 : 1;
         const ttl = Math.max(0, Math.min(row.ttl, LIMITS.eventTtl));
         const { receivedFrom, takenAtMs } = row;
-        if (!kind.ours) this.#usage.add(body.origin, rowBytes(wireOf(row)));
-        this.#add({ wire: wireOf(row), body, audiences: audiencesOf(kind, relayed), ttl, receivedFrom, takenAtMs });
+        if (!kind.ours) this.#usage.add(body.origin, rowBytes(wireOfRecord(row)));
+        this.#add({
+          wire: wireOfRecord(row),
+          body,
+          audiences: audiencesOf(kind, relayed),
+          ttl,
+          receivedFrom,
+          takenAtMs,
+        });
       }
     });
     await this.flushRecords();
@@ -600,6 +614,7 @@ export class EventLog extends DurableObject<Env> {
   // ---- time
 
   override async alarm(): Promise<void> {
+    this.#due.fired();
     await this.#release();
     await this.#outbox.flush();
     const { atomId } = await poolKeys(this.env);
@@ -607,16 +622,16 @@ export class EventLog extends DurableObject<Env> {
     this.#arm();
   }
 
-  /** The object has one alarm: the next event that waited long enough, or the next try of the outbox. */
   #arm(): void {
-    const nowMs = Date.now();
+    this.ctx.waitUntil(this.#due.arm(Date.now()));
+  }
+
+  /** When the next held event may enter the log; later while our clock is not believed. */
+  #releaseDueAtMs(nowMs: number): number | null {
     const heldUntilUs = this.#ledger.heldUntilUs();
+    if (heldUntilUs === null) return null;
     const earliestMs = this.#clockRefusal(nowMs) === null ? 0 : nowMs + LIMITS.clockRefusedRetryMs;
-    const heldMs = heldUntilUs === null ? null : Math.max(earliestMs, Math.ceil(heldUntilUs / 1_000));
-    const countMs = this.#usage.isCounting() ? nowMs : null;
-    const due = [heldMs, countMs, this.#outbox.dueAtMs(nowMs)].filter((each) => each !== null);
-    if (due.length === 0) return;
-    this.ctx.waitUntil(this.ctx.storage.setAlarm(Math.min(...due)));
+    return Math.max(earliestMs, Math.ceil(heldUntilUs / 1_000));
   }
 
   /** A moment later, so that many commits are one call; peers with a stream have it by then. */
@@ -647,14 +662,8 @@ function originOf({ atomId, signer }: PoolKeys): { origin: string; node_id: stri
   return { origin: atomId, node_id: nodeIdOf(signer.publicKey) };
 }
 
-function wireOf(row: EventRow): SignedEvent {
-  return {
-    event_bytes: row.bytes,
-    origin_pubkey: row.pubkey,
-    signature: row.signature,
-    content_id: row.contentId,
-  };
-}
+/** A row of the record as it travels. */
+const wireOfRecord = (row: EventRow) => wireOf({ ...row, content_id: row.contentId });
 
 function randomLogId(): string {
   return toHex(crypto.getRandomValues(new Uint8Array(16)));

@@ -6,6 +6,7 @@ import { CLOSE, LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import { errorResponse } from "../http/errors.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
+import { DueTimes, NEVER } from "../limits/due-times.ts";
 import { within } from "../limits/timeout.ts";
 import { type HeldRecords, RecordOutbox } from "../record/record-outbox.ts";
 import { LANE_CONNECT_URL } from "../workers/connect-request.ts";
@@ -55,6 +56,7 @@ export class Lane extends DurableObject<Env> implements LaneRpc {
   readonly #outbox: RecordOutbox;
   readonly #tokens: WorkerTokens;
   readonly #knownModels: KnownModels;
+  readonly #due: DueTimes;
   readonly #presence: PresenceLog;
   readonly #metrics: MetricsStore;
   readonly #state: LaneState;
@@ -77,7 +79,13 @@ export class Lane extends DurableObject<Env> implements LaneRpc {
     this.#outbox = new RecordOutbox(storage, env.DB);
     this.#tokens = new WorkerTokens(storage, this.#outbox);
     this.#knownModels = new KnownModels(storage.sql);
-    this.#presence = new PresenceLog(ctx, env);
+    this.#due = new DueTimes(storage, {
+      tokenExpiry: () =>
+        this.#sockets.serving().reduce((first, { tokenExpiresAtMs }) => Math.min(first, tokenExpiresAtMs), NEVER),
+      records: (nowMs) => this.#outbox.dueAtMs(nowMs),
+      presence: (nowMs) => this.#presence.dueAtMs(nowMs),
+    });
+    this.#presence = new PresenceLog(ctx, env, this.#due);
     this.#metrics = new MetricsStore(storage);
     this.#state = newLane(this.#knownModels.names);
     this.#usage = new AccountUsage({ accountOf: (keyId) => env.ACCOUNT.getByName(keyId), waitUntil });
@@ -144,7 +152,7 @@ export class Lane extends DurableObject<Env> implements LaneRpc {
         this.#demand.connected(worker);
         this.#presence.connected(worker);
         this.#presence.publish(Date.now());
-        this.ctx.waitUntil(this.#flush().then(() => this.#arm()));
+        this.ctx.waitUntil(this.#flush().then(() => this.#due.arm(Date.now())));
       },
       frame: (connection, frame) => {
         this.#effects.run(workerFrame(this.#state, connection, frame, Date.now()));
@@ -266,33 +274,22 @@ export class Lane extends DurableObject<Env> implements LaneRpc {
   // ---- time
 
   override async alarm(): Promise<void> {
+    this.#due.fired();
     this.#sockets.closeExpired(Date.now());
     this.#presence.publish(Date.now());
     await this.#outbox.flush();
-    await this.#arm();
+    await this.#due.arm(Date.now());
   }
 
   #publishPresence(): void {
     this.#presence.publish(Date.now());
-    if (this.#presence.dueAtMs(Date.now()) !== null) this.ctx.waitUntil(this.#arm());
-  }
-
-  /** The object has one alarm: for the next token that expires, the next presence event, or the next flush. */
-  async #arm(): Promise<void> {
-    const due = this.#sockets.serving().map((worker) => worker.tokenExpiresAtMs);
-    const outboxDueMs = this.#outbox.dueAtMs(Date.now());
-    if (outboxDueMs !== null) due.push(outboxDueMs);
-    const presenceDueMs = this.#presence.dueAtMs(Date.now());
-    if (presenceDueMs !== null) due.push(presenceDueMs);
-    if (due.length === 0) return;
-    const nextMs = due.reduce((first, next) => Math.min(first, next));
-    if ((await this.ctx.storage.getAlarm()) !== nextMs) await this.ctx.storage.setAlarm(nextMs);
+    if (this.#presence.dueAtMs(Date.now()) !== null) this.ctx.waitUntil(this.#due.arm(Date.now()));
   }
 
   /** Whether D1 has all rows now. If not, the alarm tries again. */
   async #flush(): Promise<boolean> {
     const flushed = await this.#outbox.flush();
-    if (!flushed) await this.#arm();
+    if (!flushed) await this.#due.arm(Date.now());
     return flushed;
   }
 

@@ -1,6 +1,8 @@
 import { type AlarmStorage, OneAlarm } from "./one-alarm.ts";
 
-/** When something is due, epoch ms; null for nothing. A time that has passed is due now. */
+export const NEVER = Number.POSITIVE_INFINITY;
+
+/** When something is due, epoch ms; null or `NEVER` for nothing. A time that has passed is due now. */
 export type DueTime = (nowMs: number) => number | null;
 
 /**
@@ -25,9 +27,9 @@ export class DueTimes {
    * commit: a crash between the commit and the work loses nothing.
    */
   async arm(nowMs: number): Promise<void> {
-    const times = Object.values(this.#times).map((dueAtMs) => dueAtMs(nowMs) ?? Number.POSITIVE_INFINITY);
+    const times = Object.values(this.#times).map((dueAtMs) => dueAtMs(nowMs) ?? NEVER);
     const earliestMs = Math.min(...times);
-    if (earliestMs < Number.POSITIVE_INFINITY) await this.#alarm.by(earliestMs);
+    if (earliestMs < NEVER) await this.#alarm.by(earliestMs);
   }
 
   /** Arms the alarm no later than `atMs`, for what has no time of its own: to try again what failed. */

@@ -1,6 +1,7 @@
 import { toHex } from "../../schema/crypto/bytes.ts";
 import { canonicalBytes } from "../../schema/crypto/canonical.ts";
 import type { WorkerRow, WorkerTokenRow } from "../../schema/db/workers.ts";
+import { parseJson } from "../../schema/wire/json-text.ts";
 import { CLOSE, LIMITS, WORKER_PROTOCOL } from "../../schema/wire/limits.ts";
 import {
   type AgentFrame,
@@ -369,14 +370,6 @@ function workerRow(worker: ServingWorker, hello: Hello): WorkerRow {
 /** What a refusal is on a socket that is open already. */
 function closeOf(code: EnrolmentRefusal): number {
   return code === "workers/token-expired" ? CLOSE.tokenExpired : CLOSE.tokenRefused;
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 /** Bytes are counted only where the number of UTF-16 units does not decide. */

@@ -9,6 +9,7 @@ import {
   peerDetails,
   peerList,
 } from "../../schema/wire/federation.ts";
+import { parseJson } from "../../schema/wire/json-text.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 import { noAnswer } from "./pool-unreachable.ts";
@@ -244,12 +245,4 @@ const errorBody = z.object({ error: z.object({ message: z.string() }) });
 
 function refusal(answer: unknown): string | undefined {
   return errorBody.safeParse(answer).data?.error.message;
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

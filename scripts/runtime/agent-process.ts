@@ -6,6 +6,7 @@ import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import * as z from "zod";
 import { idOfWorkerToken } from "../../schema/crypto/api-keys.ts";
+import { parseJson } from "../../schema/wire/json-text.ts";
 import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 import { readIfPresent } from "../../worker-agent/cli/shared/read-if-present.ts";
 import { EXIT_CODES } from "../../worker-agent/exit-codes.ts";
@@ -236,12 +237,4 @@ async function endOrphanAgent(file: string, log: LogLine): Promise<void> {
   signal(pid, "SIGKILL");
   await waitForEnd(pid, identity, ORPHAN_MS);
   log(`Ended the worker that an earlier start left behind (pid ${pid}).`);
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

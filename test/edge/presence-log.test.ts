@@ -5,6 +5,7 @@ import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import type { Env } from "../../edge/env.ts";
 import { EventLog } from "../../edge/events/event-log-object.ts";
 import { PresenceLog } from "../../edge/inference/records/presence-log.ts";
+import { DueTimes } from "../../edge/limits/due-times.ts";
 import { EventOutbox } from "../../edge/record/event-outbox.ts";
 import { eventBody } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
@@ -46,7 +47,8 @@ function presence({ storage }: DurableObjectState, death: Death): { log: Presenc
     return death === null ? appended : new Promise(() => {});
   };
   const made = { ...env, EVENT_LOG: { getByName: () => ({ append }) } };
-  const presenceLog = new PresenceLog(ctx as unknown as DurableObjectState, made as unknown as Env);
+  const due = new DueTimes(storage, {});
+  const presenceLog = new PresenceLog(ctx as unknown as DurableObjectState, made as unknown as Env, due);
   // A log that died never answers. The other branch waits for a log that did not.
   const done = () =>
     Promise.race([

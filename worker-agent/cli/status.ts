@@ -1,6 +1,7 @@
 import { existsSync, readdirSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { parseJson } from "../../schema/wire/json-text.ts";
 import { formatDuration } from "../format-duration.ts";
 import { holdsFolder } from "../state/folder-lock.ts";
 import { type IdleReason, idleReason } from "../state/idle-reason-rules.ts";
@@ -161,11 +162,3 @@ export function formatStatus({ status, running, why, nowMs }: StatusView): strin
 type Row = readonly [label: string, words: string];
 
 const optional = <T>(it: T | null, row: (it: T) => Row): Row[] => (it === null ? [] : [row(it)]);
-
-function parseJson(content: string): unknown {
-  try {
-    return JSON.parse(content);
-  } catch {
-    return undefined;
-  }
-}

@@ -1,10 +1,7 @@
+import { parseJson } from "../../schema/wire/json-text.ts";
 import { type PoolFrame, poolFrame } from "../../schema/wire/worker-frames.ts";
 
-/** What a pool sent; null where it is no frame that this agent knows. */
+/** A frame of the pool; null where this agent does not know the frame. */
 export function parsePoolFrame(text: string): PoolFrame | null {
-  try {
-    return poolFrame.safeParse(JSON.parse(text)).data ?? null;
-  } catch {
-    return null;
-  }
+  return poolFrame.safeParse(parseJson(text)).data ?? null;
 }

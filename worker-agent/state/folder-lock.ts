@@ -4,6 +4,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import * as z from "zod";
+import { parseJson } from "../../schema/wire/json-text.ts";
 import { isErrno, writeFileAtomically } from "./files.ts";
 import { makeFolder } from "./make-folder.ts";
 import { pidSpace, processCommand, processIdentity } from "./processes.ts";
@@ -162,12 +163,4 @@ function readIfPresent(file: string): string | undefined {
 
 function ageMs(file: string): number {
   return Date.now() - (statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0);
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

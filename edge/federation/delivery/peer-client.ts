@@ -2,6 +2,7 @@ import { utf8 } from "../../../schema/crypto/bytes.ts";
 import { freshNonce, signRequest } from "../../../schema/crypto/request-signature.ts";
 import type { ErrorCode } from "../../../schema/wire/errors.ts";
 import { type FederationPolicy, isAllowedPeerUrl } from "../../../schema/wire/federation.ts";
+import { parseJson } from "../../../schema/wire/json-text.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import { networkFailure } from "../../../schema/wire/network-failure.ts";
 import type { Env } from "../../env.ts";
@@ -199,9 +200,5 @@ async function readBounded(response: Response, maxBytes: number): Promise<string
 /** What cannot be an answer of ours says nothing, like what is no JSON. */
 function parse(text: string): unknown {
   if (hasMoreValuesThan(LIMITS.peerAnswerValues, text)) return null;
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
+  return parseJson(text) ?? null;
 }

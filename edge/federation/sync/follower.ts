@@ -2,6 +2,7 @@ import { hash } from "node:crypto";
 import { createParser } from "eventsource-parser";
 import { openCheckpoint } from "../../../schema/crypto/signed-event.ts";
 import { type PeerAudience, type PulledEvent, pullAnswer, pulledEvent } from "../../../schema/wire/events.ts";
+import { parseJson } from "../../../schema/wire/json-text.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { PeerAnswer, PeerCall } from "../delivery/peer-client.ts";
 import { afterRound, type NextStep, type RoundOutcome } from "./follow-machine.ts";
@@ -189,7 +190,7 @@ export class Follower {
       let isTooLarge = false;
       const parser = createParser({
         maxBufferSize: LIMITS.streamEventChars,
-        onEvent: ({ data }) => ready.push(parsed(data)),
+        onEvent: ({ data }) => ready.push(parseJson(data)),
         onError: ({ type }) => {
           isTooLarge ||= type === "max-buffer-size-exceeded";
         },
@@ -284,14 +285,6 @@ export class Follower {
 
 function paused(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function sha256(bytes: Uint8Array): Uint8Array {

@@ -1,6 +1,7 @@
 import { draft, type EventDraft } from "../../../schema/wire/event-registry.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Env } from "../../env.ts";
+import type { DueTimes } from "../../limits/due-times.ts";
 import { EventOutbox } from "../../record/event-outbox.ts";
 import type { ServingWorker } from "../../workers/worker-sockets.ts";
 import {
@@ -22,11 +23,14 @@ interface PresenceRow extends Record<string, SqlStorageValue> {
 /** Publishes to the event log which workers connect and disconnect, by `worker-presence-rules.ts`. No job waits for it. */
 export class PresenceLog {
   readonly #ctx: DurableObjectState;
+  readonly #due: Pick<DueTimes, "by">;
   readonly #all: Presences;
   readonly #events: EventOutbox;
 
-  constructor(ctx: DurableObjectState, env: Env) {
+  /** `due`: of the object, whose one alarm this shares. */
+  constructor(ctx: DurableObjectState, env: Env, due: Pick<DueTimes, "by">) {
     this.#ctx = ctx;
+    this.#due = due;
     this.#events = new EventOutbox(ctx.storage, env, "presence_untold");
     ctx.storage.sql.exec(
       "CREATE TABLE IF NOT EXISTS worker_presence (worker_id TEXT PRIMARY KEY, in_log INTEGER NOT NULL, said_at_ms INTEGER NOT NULL) WITHOUT ROWID",
@@ -60,7 +64,7 @@ export class PresenceLog {
     if (due.length > 0) {
       this.#save(due);
       // In the same turn, and so in the same commit: if the object dies before the log has the events, the alarm retries.
-      this.#ctx.waitUntil(this.#ctx.storage.setAlarm(nowMs + LIMITS.outboxRetryMinMs));
+      this.#ctx.waitUntil(this.#due.by(nowMs + LIMITS.outboxRetryMinMs));
     }
     if (this.#events.pending() > 0) this.#ctx.waitUntil(this.#events.flush());
   }

@@ -1,3 +1,4 @@
+import { parseJson } from "../../../schema/wire/json-text.ts";
 import type { ChatRequest } from "../../../schema/wire/worker-frames.ts";
 import type { AssembledCall } from "./call-assembler.ts";
 import { allMatch, type Check } from "./schema-check.ts";
@@ -13,7 +14,7 @@ export function requestViolation(request: ChatRequest, text: string, calls: read
   }
   const checks: Check[] = [];
   for (const { name, arguments: given } of calls) {
-    const value = parsed(given);
+    const value = parseJson(given);
     if (!isObject(value)) return "The upstream server made a tool call whose arguments are not a JSON object.";
     const tool = tools.find((one) => one.name === name);
     if (tool?.strict === true && tool.parameters !== undefined) checks.push([value, tool.parameters]);
@@ -22,7 +23,7 @@ export function requestViolation(request: ChatRequest, text: string, calls: read
     return "The upstream server made a tool call whose arguments do not validate against the tool's strict schema.";
   }
   if (responseFormat === undefined || calls.length > 0) return null;
-  const value = parsed(text);
+  const value = parseJson(text);
   if (value === undefined) return "The upstream server's answer is not JSON, though response_format asks for it.";
   if (responseFormat.type === "json_object") {
     return isObject(value) ? null : "The upstream server's answer is not a JSON object, as response_format asks for.";
@@ -34,12 +35,4 @@ export function requestViolation(request: ChatRequest, text: string, calls: read
 
 function isObject(value: unknown): boolean {
   return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

@@ -1,3 +1,4 @@
+import { parseJson } from "../../../schema/wire/json-text.ts";
 import { type AnswerPiece, isIdle, readAnswer } from "./answer-reader.ts";
 import type { Reply } from "./server-client.ts";
 
@@ -44,16 +45,8 @@ export async function* readSteps(reply: Exclude<Reply, { type: "refused" }>): As
 }
 
 function readEvent(name: string, data: string): ReturnType<typeof readAnswer> {
-  const value = parsed(data);
+  const value = parseJson(data);
   // LiteLLM and Anthropic name the event `error`. Its data need not be JSON.
   if (name === "error" && readAnswer(value).type !== "error") return { type: "error", error: value ?? data };
   return value === undefined ? { type: "unknown" } : readAnswer(value);
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

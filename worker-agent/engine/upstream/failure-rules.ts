@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { parseJson } from "../../../schema/wire/json-text.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { JobFailure } from "../engine.ts";
 
@@ -229,12 +230,4 @@ function retryAfterMs(header: string | null, nowMs: number): number {
   if (header === null) return 0;
   const ms = /^\d+$/.test(header.trim()) ? Number(header) * 1_000 : Date.parse(header) - nowMs;
   return Number.isFinite(ms) ? Math.min(LIMITS.workerPauseSeconds * 1_000, Math.max(0, ms)) : 0;
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
 }

@@ -1,4 +1,5 @@
 import { createParser } from "eventsource-parser";
+import { parseJson } from "../../../schema/wire/json-text.ts";
 import { networkReason } from "../../network-error.ts";
 
 /** An OpenAI-compatible server, as the worker's owner configured it. */
@@ -74,7 +75,7 @@ export async function ask(
       streams = true;
       return { type: "events", events: eventsOf(response, watch) };
     }
-    return { type: "json", value: parsed(await textOf(response, LIMIT_BYTES.json, watch)) };
+    return { type: "json", value: parseJson(await textOf(response, LIMIT_BYTES.json, watch)) };
   } finally {
     if (!streams) watch.end();
   }
@@ -163,13 +164,5 @@ async function* eventsOf(response: Response, watch: SilenceWatch): AsyncGenerato
     yield* ready;
   } finally {
     watch.end();
-  }
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
   }
 }

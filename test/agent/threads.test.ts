@@ -33,7 +33,7 @@ describe("the number of threads", () => {
       1,
     ],
     [
-      "one on the busy machine of docs/spec/engines.md#engines",
+      "one on the busy machine of docs/spec/engines.md#sequences-and-batching",
       [
         [2, 16],
         [1, 478],

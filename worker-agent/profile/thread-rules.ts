@@ -1,7 +1,7 @@
 /**
  * How many threads the engine gets is measured, not guessed: llama.cpp's workers spin while they wait for each other,
  * so on a machine that has something else to do one thread too many is a disaster. On a busy two-core machine the
- * default of two threads gave 16 tokens a second where one thread gave 478 (docs/spec/engines.md#engines).
+ * default of two threads gave 16 tokens a second where one thread gave 478 (docs/spec/engines.md#sequences-and-batching).
  */
 export interface ThreadMeasurement {
   readonly threads: number;

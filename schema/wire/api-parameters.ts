@@ -19,7 +19,7 @@ const TEXTS: Parameter = {
     instead: "Send text. In LangChain, set check_embedding_ctx_length=False.",
   },
 };
-const USER = hint("The pool does not tell the users of one key apart.");
+const USER = hint("The pool does not distinguish the users of one key.");
 
 const textPart = shape({
   type: used(),
@@ -29,7 +29,7 @@ const textPart = shape({
 });
 const textParts = used({ by: "type", variants: { text: textPart }, others: TEXT_ONLY });
 /** A name would tell speakers of one role apart, but chat templates have no place for it. */
-const speaker = hint("The model is not told the speaker's name.");
+const speaker = hint("The model does not see the speaker's name.");
 const instruction = shape({ role: used(), content: textParts, name: speaker });
 
 /** An earlier answer. The model sees its text and its calls; other members only describe that answer, so they are ignored. */
@@ -42,13 +42,13 @@ const assistantMessage = shape(
         text: shape({ type: used(), text: used(), prompt_cache_breakpoint: CACHE_HINT }, { ignoresOthers: true }),
         refusal: shape({ type: used(), refusal: used() }, { ignoresOthers: true }),
         output_text: { ...shape({ type: used(), text: used() }, { ignoresOthers: true }), isUnpublished: true },
-        thinking: { ...hint("Thoughts are not handed on."), isUnpublished: true },
-        redacted_thinking: { ...hint("Thoughts are not handed on."), isUnpublished: true },
-        reasoning: { ...hint("Thoughts are not handed on."), isUnpublished: true },
+        thinking: { ...hint("The model does not see earlier reasoning."), isUnpublished: true },
+        redacted_thinking: { ...hint("The model does not see earlier reasoning."), isUnpublished: true },
+        reasoning: { ...hint("The model does not see earlier reasoning."), isUnpublished: true },
       },
       others: TEXT_ONLY,
     }),
-    refusal: used(undefined, { note: "The text of the message where it has no content." }),
+    refusal: used(undefined, { note: "The text of the message if it has no content." }),
     name: speaker,
     tool_calls: used({
       by: "type",
@@ -70,15 +70,15 @@ const assistantMessage = shape(
       "Calls are listed in tool_calls.",
       "Send the call in tool_calls, and its result as a tool message.",
     ),
-    audio: refused("The pool does not have that audio.", "Send what was said as content."),
+    audio: refused("The pool does not have that audio.", "Send a transcript as content."),
     // Two services' words for: go on with this very message.
     prefix: neutral([false], {
-      note: "A last message of the assistant is continued without it.",
+      note: "The pool continues a final assistant message without it.",
       instead: LEAVE_OUT,
       isUnpublished: true,
     }),
     partial: neutral([false], {
-      note: "A last message of the assistant is continued without it.",
+      note: "The pool continues a final assistant message without it.",
       instead: LEAVE_OUT,
       isUnpublished: true,
     }),
@@ -87,7 +87,9 @@ const assistantMessage = shape(
 );
 
 const NO_PENALTIES = { note: "There is no such penalty here.", instead: "Send 0, or leave it out." };
-const LOGPROBS = { note: "Not beside tools or a response format, unless the worker's engine is another server." };
+const LOGPROBS = {
+  note: "Not together with tools or a response format, unless the worker's engine is another server.",
+};
 const generation = {
   model: used(),
   temperature: used(),
@@ -108,7 +110,7 @@ const generation = {
   n: used(undefined, { note: "At most 8. Each answer costs a request and, streamed, a stream." }),
   frequency_penalty: neutral([0], NO_PENALTIES),
   presence_penalty: neutral([0], NO_PENALTIES),
-  logit_bias: neutral([{}], { note: "Tokens cannot be favoured.", instead: LEAVE_OUT }),
+  logit_bias: neutral([{}], { note: "The pool cannot change the probability of single tokens.", instead: LEAVE_OUT }),
   user: USER,
 } satisfies Record<string, Parameter>;
 
@@ -133,12 +135,12 @@ export const CHAT_PARAMETERS: Members = shape({
         role: used(),
         content: textParts,
         tool_call_id: used(),
-        name: { ...hint("The call has the name."), isUnpublished: true },
+        name: { ...hint("The function call already has the name."), isUnpublished: true },
       }),
       function: refused("Messages of the role function are not supported.", "Use the role tool."),
     },
   }),
-  max_completion_tokens: used(undefined, { note: "It goes before max_tokens." }),
+  max_completion_tokens: used(undefined, { note: "It overrides max_tokens." }),
   response_format: used({
     by: "type",
     variants: {
@@ -186,38 +188,41 @@ export const CHAT_PARAMETERS: Members = shape({
     note: "The model decides how long an answer is.",
     instead: "Ask for it in a message.",
   }),
-  web_search_options: refused("Models here search nothing.", "Offer a search as a tool."),
-  moderation: refused("Nothing is moderated here.", LEAVE_OUT),
+  web_search_options: refused("The models do not search.", "Offer a search as a tool."),
+  moderation: refused("The pool does not moderate.", LEAVE_OUT),
   store: neutral([false], { note: "Answers are not stored.", instead: "Send false, or leave it out." }),
   // A tier decides how fast an answer comes and what it costs: a client must not take one tier for another.
-  service_tier: neutral(["auto", "default"], { note: "There is one tier.", instead: "Send auto, or leave it out." }),
-  reasoning_effort: hint("The model decides how long it thinks."),
-  prediction: hint("A predicted text makes no answer faster here, and changes none."),
+  service_tier: neutral(["auto", "default"], {
+    note: "The pool has only one service tier.",
+    instead: "Send auto, or leave it out.",
+  }),
+  reasoning_effort: hint("The model decides how long it reasons."),
+  prediction: hint("The pool ignores predicted output."),
   prompt_cache_key: CACHE_HINT,
   prompt_cache_options: CACHE_HINT,
   prompt_cache_retention: CACHE_HINT,
   safety_identifier: USER,
-  metadata: hint("It is not kept."),
+  metadata: hint("The pool does not store it."),
 });
 
 export const COMPLETION_PARAMETERS: Members = shape({
   ...generation,
   prompt: TEXTS,
-  best_of: used(undefined, { note: "Accepted where it is 1 or n: the pool returns every answer that it generates." }),
+  best_of: used(undefined, { note: "Accepted if it is 1 or n: the pool returns every answer that it generates." }),
   echo: neutral([false], {
     note: "An answer does not repeat its prompt.",
     instead: "Put the prompt before the answer.",
   }),
   // 0 asks for the probabilities of the answer's own tokens.
   logprobs: used(),
-  suffix: neutral([""], { note: "Text is not filled in before a suffix.", instead: LEAVE_OUT }),
+  suffix: neutral([""], { note: "The pool does not insert text before a suffix.", instead: LEAVE_OUT }),
 });
 
 export const EMBEDDING_PARAMETERS: Members = shape({
   model: used(),
   input: TEXTS,
   encoding_format: used(),
-  dimensions: used(undefined, { note: "Taken where it is what the model has; no vector is cut." }),
+  dimensions: used(undefined, { note: "Accepted if it is the model's own size; vectors are not shortened." }),
   user: USER,
 });
 

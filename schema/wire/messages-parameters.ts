@@ -8,8 +8,8 @@ const OWN_TOOLS_ONLY = refused(
   "Only tools that the client runs itself are supported.",
   "Describe the tool with name, description and input_schema.",
 );
-const THOUGHTS = hint("Thoughts are not handed on.");
-const CITATIONS = hint("Citations are not handed on.");
+const THOUGHTS = hint("The model does not see earlier reasoning.");
+const CITATIONS = hint("The model does not see citations.");
 const UNPUBLISHED = { isUnpublished: true } as const;
 
 const text: Variant = shape({ type: used(), text: used(), cache_control: CACHE_HINT, citations: CITATIONS });
@@ -53,7 +53,7 @@ const counted = {
         strict: used(),
         cache_control: CACHE_HINT,
         eager_input_streaming: hint("Input is streamed as it is generated."),
-        input_examples: hint("The model is not shown examples."),
+        input_examples: hint("The model does not see examples."),
         defer_loading: neutral([false], { note: "The model sees all tools from the start.", instead: LEAVE_OUT }),
         allowed_callers: neutral([["direct"]], { note: "Only the model itself calls tools.", instead: LEAVE_OUT }),
       }),
@@ -72,7 +72,7 @@ const counted = {
   }),
   output_config: used({
     members: {
-      effort: hint("The model decides how long it thinks."),
+      effort: hint("The model decides how long it reasons."),
       format: used({
         by: "type",
         variants: { json_schema: shape({ type: used(), schema: used() }) },
@@ -80,15 +80,15 @@ const counted = {
       }),
     },
   }),
-  thinking: hint("The model decides whether it thinks, and thoughts are not part of an answer."),
+  thinking: hint("The model decides whether it reasons, and reasoning is not part of an answer."),
   cache_control: CACHE_HINT,
   context_management: { ...hint("The pool does not shorten a conversation."), ...UNPUBLISHED },
   mcp_servers: {
     ...neutral([[]], { note: "The pool calls no tool itself.", instead: "Offer the tools in tools." }),
     ...UNPUBLISHED,
   } as Parameter,
-  speed: neutral(["standard"], { note: "There is one speed.", instead: LEAVE_OUT }),
-  user_profile_id: hint("The pool does not tell the users of one key apart."),
+  speed: neutral(["standard"], { note: "The pool has only one speed.", instead: LEAVE_OUT }),
+  user_profile_id: hint("The pool does not distinguish the users of one key."),
   workspace_id: hint("The pool has no workspaces."),
 } satisfies Record<string, Parameter>;
 
@@ -109,7 +109,7 @@ export const MESSAGES_PARAMETERS: Members = shape({
   }),
   container: refused("The pool runs no containers.", LEAVE_OUT),
   inference_geo: refused("The pool does not know where its workers are.", LEAVE_OUT),
-  metadata: hint("The pool does not tell the users of one key apart."),
+  metadata: hint("The pool does not distinguish the users of one key."),
   diagnostics: hint("The pool has no prompt cache to diagnose."),
-  service_tier: neutral(["auto", "standard_only"], { note: "There is one tier.", instead: LEAVE_OUT }),
+  service_tier: neutral(["auto", "standard_only"], { note: "The pool has only one service tier.", instead: LEAVE_OUT }),
 });

@@ -8,10 +8,10 @@ const CACHE_HINT = hint("The pool has no prompt cache that a client can steer.")
 const TEXT_ONLY = refused("Only text parts are supported.", "Send text parts only.");
 const FUNCTIONS_ONLY = refused("Only tools of the type function are supported.", "Describe the tool as a function.");
 const NO_LOGPROBS = {
-  note: "Answers of this API have no log probabilities here.",
+  note: "This API returns no log probabilities here.",
   instead: "Ask for logprobs at /v1/chat/completions.",
 };
-const USER = hint("The pool does not tell the users of one key apart.");
+const USER = hint("The pool does not distinguish the users of one key.");
 
 const inputText = shape({ type: used(), text: used(), prompt_cache_breakpoint: CACHE_HINT });
 const content: Parameter = used({
@@ -41,7 +41,7 @@ export const RESPONSES_PARAMETERS: Members = shape({
         },
         { ignoresOthers: true },
       ),
-      reasoning: hint("Thoughts are not handed on."),
+      reasoning: hint("The model does not see earlier reasoning."),
       item_reference: refused(
         "Items are not stored, so they cannot be referred to.",
         "Set store: false, so that your SDK sends the items themselves.",
@@ -113,28 +113,31 @@ export const RESPONSES_PARAMETERS: Members = shape({
     },
   },
   top_logprobs: neutral([0], NO_LOGPROBS),
-  reasoning: hint("The model decides how long it thinks."),
+  reasoning: hint("The model decides how long it reasons."),
   truncation: neutral(["disabled", "auto"], {
     note: "A prompt that does not fit the context is refused.",
     instead: LEAVE_OUT,
   }),
   store: neutral([false], { note: "Answers are not stored.", instead: "Send false, or leave it out." }),
   background: neutral([false], {
-    note: "An answer is given to the request that asks for it.",
+    note: "The answer belongs to the request; there is no background mode.",
     instead: "Send false, or leave it out.",
   }),
   previous_response_id: refused(STATELESS, SEND_ALL),
   conversation: refused(STATELESS, SEND_ALL),
   context_management: neutral([[]], {
     note: "The pool does not shorten a conversation.",
-    instead: "Shorten it before it is sent.",
+    instead: "Shorten it before you send it.",
   }),
   prompt: refused("Prompts are not stored.", "Send the prompt in instructions and input."),
-  moderation: refused("Nothing is moderated here.", LEAVE_OUT),
-  service_tier: neutral(["auto", "default"], { note: "There is one tier.", instead: "Send auto, or leave it out." }),
-  client_metadata: { ...hint("It is not kept."), isUnpublished: true },
+  moderation: refused("The pool does not moderate.", LEAVE_OUT),
+  service_tier: neutral(["auto", "default"], {
+    note: "The pool has only one service tier.",
+    instead: "Send auto, or leave it out.",
+  }),
+  client_metadata: { ...hint("The pool does not store it."), isUnpublished: true },
   max_tool_calls: { ...hint("The pool calls no tool itself."), isUnpublished: true },
-  metadata: hint("It is not kept."),
+  metadata: hint("The pool does not store it."),
   user: USER,
   safety_identifier: USER,
   prompt_cache_key: CACHE_HINT,

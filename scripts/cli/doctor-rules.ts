@@ -1,10 +1,11 @@
 /** The checks of `ligand pool doctor`: they turn findings and the time into results. */
+
+import type { PoolFindings } from "../../schema/wire/admin-api.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Hints } from "../../worker-agent/cli/shared/hints.ts";
 import { pluralize } from "../../worker-agent/cli/shared/pluralize.ts";
 import { printable } from "../../worker-agent/cli/shared/table.ts";
 import { formatDuration } from "../../worker-agent/format-duration.ts";
-import type { PoolFindings } from "../runtime/admin-client.ts";
 import { leadsToLoopback } from "../runtime/listen-address.ts";
 import { closeSecrets, isOpen } from "../runtime/open-secrets.ts";
 import type { SeenCertificate } from "./seen-certificate.ts";

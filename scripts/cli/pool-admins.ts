@@ -1,11 +1,11 @@
 import { resolve } from "node:path";
+import type { AdminToken } from "../../schema/wire/admin-api.ts";
 import { adminName, BOOTSTRAP_ADMIN } from "../../schema/wire/admin-api.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { type Command, type Group, text } from "../../worker-agent/cli/shared/command.ts";
 import type { Hints } from "../../worker-agent/cli/shared/hints.ts";
 import { printable, table } from "../../worker-agent/cli/shared/table.ts";
 import { UsageError } from "../../worker-agent/cli/shared/usage-error.ts";
-import type { AdminToken } from "../runtime/admin-client.ts";
 import { credentialsFile } from "../runtime/credentials.ts";
 import { DEFAULT_STATE_DIR } from "./access.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";

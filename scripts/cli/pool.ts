@@ -1,4 +1,5 @@
 import { resolve } from "node:path";
+import type { ClientKey, Workers } from "../../schema/wire/admin-api.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { LIGAND } from "../../worker-agent/cli/shared/called-as.ts";
 import { type Command, EXIT, flag, type Group, text } from "../../worker-agent/cli/shared/command.ts";
@@ -7,7 +8,6 @@ import { integer } from "../../worker-agent/cli/shared/number-flags.ts";
 import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 import { shellWord } from "../../worker-agent/cli/shared/shell-word.ts";
 import { printable, table } from "../../worker-agent/cli/shared/table.ts";
-import type { ClientKey, Workers } from "../runtime/admin-client.ts";
 import { isLoopback } from "../runtime/listen-address.ts";
 import { writePrivateFile } from "../runtime/private-files.ts";
 import { poolUrl, publicUrl } from "./access.ts";

@@ -1,4 +1,20 @@
 import * as z from "zod";
+import {
+  adminTokenList,
+  clientKeyList,
+  createdAdminToken,
+  createdKey,
+  createdWorkerToken,
+  doctorAnswer,
+  importedRows,
+  logClock,
+  newLog,
+  poolAnswer,
+  removedPeer,
+  revoked,
+  revokedAdmin,
+  workerList,
+} from "../../schema/wire/admin-api.ts";
 import { type BackupRow, exportHead, type poolSettings, type RecordTable, rowsPage } from "../../schema/wire/backup.ts";
 import { type Audience, eventsPage, verifyPage } from "../../schema/wire/events.ts";
 import {
@@ -19,116 +35,6 @@ import { noAnswer } from "./pool-unreachable.ts";
 const TIMEOUT_MS = 15_000;
 /** The pool calls the other one, up to three times. */
 const MEETING_MS = 3 * LIMITS.peerCallMs + TIMEOUT_MS;
-
-const pool = z.object({ atom_id: z.string(), name: z.string(), description: z.string() });
-const createdKey = z.object({ id: z.string(), key: z.string() });
-const key = z.object({
-  id: z.string(),
-  label: z.string().nullable(),
-  requests_per_minute: z.number(),
-  tokens_per_minute: z.number(),
-  streams: z.number(),
-  created_by: z.string(),
-  created_at: z.string(),
-  revoked_at: z.string().nullable(),
-  requests: z.number(),
-  prompt_tokens: z.number(),
-  completion_tokens: z.number(),
-});
-const createdToken = z.object({ id: z.string(), token: z.string(), expires_at: z.string() });
-const revoked = z.object({
-  id: z.string(),
-  revoked_at: z.string(),
-  /** False: it holds, and the record in D1 follows. An older pool waits for the record. */
-  recorded: z.boolean().default(true),
-});
-/** An older pool leaves alone what replaced the token, and says nothing of it. */
-const revokedAdmin = revoked.extend({ revoked: z.array(z.string()).optional() });
-const token = z.object({
-  id: z.string(),
-  label: z.string().nullable(),
-  worker_id: z.string().nullable(),
-  created_at: z.string(),
-  expires_at: z.string(),
-  revoked_at: z.string().nullable(),
-  connected: z.boolean(),
-});
-const worker = z.object({
-  worker_id: z.string(),
-  token_id: z.string(),
-  models: z.array(z.object({ name: z.string(), slots: z.number(), free: z.number(), active: z.number() })),
-  agent_version: z.string(),
-  connected_at: z.string(),
-});
-const namedAdmin = z.object({
-  id: z.string(),
-  name: z.string(),
-  created_by: z.string(),
-  created_at: z.string(),
-  revoked_by: z.string().nullable(),
-  revoked_at: z.string().nullable(),
-});
-const createdAdmin = namedAdmin.extend({ token: z.string() });
-const logClock = z.object({
-  refused: z.enum(["pool/clock-jumped", "pool/clock-ahead"]).nullable(),
-  last_ms: z.number(),
-  now_ms: z.number(),
-  peers_ahead: z.array(z.string()),
-});
-const doctor = z.object({
-  now_ms: z.number(),
-  atom_id: z.string(),
-  database: z.object({ ok: z.boolean(), ms: z.number(), migrations: z.array(z.string()).nullable() }),
-  policy: z.object({ ok: z.boolean(), ms: z.number() }),
-  lanes: z.array(
-    z.object({
-      name: z.string(),
-      ok: z.boolean(),
-      ms: z.number(),
-      workers: z.number(),
-      queued: z.number(),
-      /** For jobs and their answers, by what it is: nothing when the lane is idle. */
-      holds: z.record(z.string(), z.number()).nullable(),
-    }),
-  ),
-  records: z.array(
-    z.object({ of: z.string(), held: z.object({ waiting: z.number(), refused: z.number() }).nullable() }),
-  ),
-  unfollowable: z.array(z.string()).nullable(),
-  /** Absent in the answer of an older pool. */
-  origins: z
-    .object({
-      quota_bytes: z.number(),
-      largest: z.array(z.object({ atom_id: z.string(), events: z.number(), bytes: z.number() })),
-    })
-    .nullish(),
-  peers: z
-    .array(
-      z.object({
-        atom_id: z.string(),
-        name: z.string(),
-        effective: z.number(),
-        awaits_admin: z.number().nullable(),
-        last_seen_ms: z.number().nullable(),
-        circuit: z.enum(["closed", "open", "half-open"]),
-        absent: z.object({ reason: z.enum(["off", "silent", "error"]), since_ms: z.number() }).nullable(),
-        waiting_since_ms: z.number().nullable(),
-      }),
-    )
-    .nullable(),
-  untold: z.array(z.object({ of: z.string(), waiting: z.number().nullable() })),
-  /** Null where the log does not answer; absent in the answer of an older pool. */
-  log_clock: logClock.nullish(),
-  allowed_hosts: z.array(z.string()),
-  has_metrics_token: z.boolean(),
-  runs_on: z.enum(["one-machine", "cloudflare"]),
-});
-const workers = z.object({ tokens: z.array(token), workers: z.array(worker) });
-
-export type Workers = z.infer<typeof workers>;
-export type PoolFindings = z.infer<typeof doctor>;
-export type AdminToken = z.infer<typeof namedAdmin>;
-export type ClientKey = z.infer<typeof key>;
 
 export interface NewKey {
   label?: string | undefined;
@@ -158,30 +64,29 @@ export function adminClient(url: string, adminToken: string) {
     throw new OperatorError(`The pool at ${url} is of another version than this command. Bring both to the same one.`);
   };
   return {
-    pool: () => call("GET", "/pool", pool),
-    changePool: (settings: PoolChange) => call("PATCH", "/pool", pool, settings),
+    pool: () => call("GET", "/pool", poolAnswer),
+    changePool: (settings: PoolChange) => call("PATCH", "/pool", poolAnswer, settings),
     exportHead: () => call("GET", "/export", exportHead),
     exportMetering: (after: number, until: number) =>
       call("GET", `/export/metering?after=${after}&until=${until}`, rowsPage),
     exportEvents: (after: number, until: number) =>
       call("GET", `/export/events?after=${after}&until=${until}`, rowsPage),
-    importRows: (table: RecordTable, rows: BackupRow[]) =>
-      call("POST", "/import", z.object({ rows: z.number() }), { table, rows }),
+    importRows: (table: RecordTable, rows: BackupRow[]) => call("POST", "/import", importedRows, { table, rows }),
     newLog: (clockAnew = false) =>
-      call("POST", "/new-log", z.object({ log_id: z.string(), before: z.string() }), {
+      call("POST", "/new-log", newLog, {
         ...(clockAnew && { clock_anew: true }),
       }),
     confirmClock: () => call("POST", "/events/confirm-clock", logClock),
-    doctor: () => call("GET", "/doctor", doctor),
+    doctor: () => call("GET", "/doctor", doctorAnswer),
     createKey: (options: NewKey) => call("POST", "/keys", createdKey, options),
-    keys: async () => (await call("GET", "/keys", z.object({ keys: z.array(key) }))).keys,
+    keys: async () => (await call("GET", "/keys", clientKeyList)).keys,
     revokeKey: (id: string) => call("DELETE", `/keys/${encodeURIComponent(id)}`, revoked),
-    createAdmin: (name: string) => call("POST", "/admins", createdAdmin, { name }),
-    admins: async () => (await call("GET", "/admins", z.object({ admins: z.array(namedAdmin) }))).admins,
-    rotateAdmin: (id: string) => call("POST", `/admins/${encodeURIComponent(id)}/rotate`, createdAdmin),
+    createAdmin: (name: string) => call("POST", "/admins", createdAdminToken, { name }),
+    admins: async () => (await call("GET", "/admins", adminTokenList)).admins,
+    rotateAdmin: (id: string) => call("POST", `/admins/${encodeURIComponent(id)}/rotate`, createdAdminToken),
     revokeAdmin: (id: string) => call("DELETE", `/admins/${encodeURIComponent(id)}`, revokedAdmin),
-    invite: (options: NewToken) => call("POST", "/workers/tokens", createdToken, options),
-    workers: () => call("GET", "/workers", workers),
+    invite: (options: NewToken) => call("POST", "/workers/tokens", createdWorkerToken, options),
+    workers: () => call("GET", "/workers", workerList),
     events: (audience: Audience, limit: number) =>
       call("GET", `/events?audience=${audience}&limit=${limit}`, eventsPage),
     verifyEvents: (since: number) => call("GET", `/events/verify?since=${since}`, verifyPage),
@@ -192,12 +97,7 @@ export function adminClient(url: string, adminToken: string) {
     trustPeer: (id: string, level: GrantableLevel) =>
       call("PUT", `/peers/${encodeURIComponent(id)}/trust`, peerDetails, { level }),
     followPeerAnew: (id: string) => call("POST", `/peers/${encodeURIComponent(id)}/follow-anew`, peerDetails),
-    removePeer: (id: string) =>
-      call(
-        "DELETE",
-        `/peers/${encodeURIComponent(id)}`,
-        z.object({ removed: z.literal(true), recorded: z.boolean().default(true) }),
-      ),
+    removePeer: (id: string) => call("DELETE", `/peers/${encodeURIComponent(id)}`, removedPeer),
     federation: () => call("GET", "/federation", federationStatus),
     changeFederation: async (change: Partial<FederationPolicy>) =>
       (await call("PATCH", "/federation", z.object({ policy: federationPolicy }), change)).policy,

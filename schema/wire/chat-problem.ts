@@ -1,9 +1,9 @@
 /** The rules of a chat request that its shape cannot state: schemas, tools and history that fit together. Pure. */
 import type { BodyProblem, ChatCompletionBody } from "./client-api.ts";
-import { readJsonSchema, readToolParameters, type SchemaReading } from "./json-schema.ts";
-import { measureJson } from "./json-size.ts";
+import { readJsonSchema, readToolParameters, type SchemaReading } from "./json-schema/json-schema.ts";
+import { measureJson } from "./json-schema/json-size.ts";
+import { SchemaBudget } from "./json-schema/schema-budget.ts";
 import { LIMITS } from "./limits.ts";
-import { SchemaBudget } from "./schema-budget.ts";
 import { utf8Bytes } from "./utf8.ts";
 
 /** Of a chat: schemas that a worker can enforce, calls that are answered, parameters that go together. */

@@ -1,6 +1,6 @@
 /** A client's body, already validated, as the request that a worker gets. Pure. */
 import type { ChatCompletionBody, CompletionBody, EmbeddingBody, MessageBody } from "./client-api.ts";
-import { NO_PARAMETERS, takesNoParameters } from "./tool-parameters.ts";
+import { NO_PARAMETERS, takesNoParameters } from "./json-schema/tool-parameters.ts";
 import type { ChatRequest, CompletionRequest, EmbeddingRequest } from "./worker-frames.ts";
 
 export function toChatRequest(body: ChatCompletionBody): ChatRequest {

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { readJsonSchema } from "../../schema/wire/json-schema.ts";
+import { readJsonSchema } from "../../schema/wire/json-schema/json-schema.ts";
+import { SchemaBudget } from "../../schema/wire/json-schema/schema-budget.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
-import { SchemaBudget } from "../../schema/wire/schema-budget.ts";
 import { jsonGrammar } from "../../worker-agent/engine/grammar/call-grammar.ts";
 import { ENDLESS_CHOICES, schemas } from "../fuzz/schemas.ts";
 import { GrammarReader, randomText } from "./grammar-reader.ts";

@@ -1,6 +1,6 @@
 import { LlamaGrammarEvaluationState } from "node-llama-cpp";
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
-import { readJsonSchema } from "../../schema/wire/json-schema.ts";
+import { readJsonSchema } from "../../schema/wire/json-schema/json-schema.ts";
 import { jsonGrammar } from "../../worker-agent/engine/grammar/call-grammar.ts";
 import { DEAR_SCHEMAS, dearTools } from "../fuzz/dear-schemas.ts";
 import { answer, chat, type LoadedModel, loadEmbedded } from "./loaded-model.ts";

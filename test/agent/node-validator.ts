@@ -1,4 +1,4 @@
-import type { Json, ReadSchema, SchemaNode } from "../../schema/wire/schema-node.ts";
+import type { Json, ReadSchema, SchemaNode } from "../../schema/wire/json-schema/schema-node.ts";
 
 /** Whether a value fits a schema as it was read: what a grammar promises, said in another way. */
 export function fits(value: Json, { root, definitions }: ReadSchema): boolean {

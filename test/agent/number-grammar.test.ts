@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { readJsonSchema } from "../../schema/wire/json-schema.ts";
-import { GREATEST } from "../../schema/wire/number-bounds.ts";
-import { SchemaBudget } from "../../schema/wire/schema-budget.ts";
+import { readJsonSchema } from "../../schema/wire/json-schema/json-schema.ts";
+import { GREATEST } from "../../schema/wire/json-schema/number-bounds.ts";
+import { SchemaBudget } from "../../schema/wire/json-schema/schema-budget.ts";
 import { jsonGrammar } from "../../worker-agent/engine/grammar/call-grammar.ts";
 import { GrammarReader } from "./grammar-reader.ts";
 

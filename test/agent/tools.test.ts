@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import * as z from "zod";
-import { readJsonSchema } from "../../schema/wire/json-schema.ts";
+import { readJsonSchema } from "../../schema/wire/json-schema/json-schema.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { chatRequest } from "../../schema/wire/worker-frames.ts";
 import type { GenerationEvent } from "../../worker-agent/engine/engine.ts";

@@ -2,9 +2,9 @@ import fc from "fast-check";
 import { zodFunction, zodResponseFormat, zodTextFormat } from "openai/helpers/zod";
 import { describe, expect, it } from "vitest";
 import * as z from "zod";
-import { readJsonSchema, readToolParameters } from "../../schema/wire/json-schema.ts";
-import { SchemaBudget } from "../../schema/wire/schema-budget.ts";
-import type { ReadSchema } from "../../schema/wire/schema-node.ts";
+import { readJsonSchema, readToolParameters } from "../../schema/wire/json-schema/json-schema.ts";
+import { SchemaBudget } from "../../schema/wire/json-schema/schema-budget.ts";
+import type { ReadSchema } from "../../schema/wire/json-schema/schema-node.ts";
 import { jsonGrammar } from "../../worker-agent/engine/grammar/call-grammar.ts";
 import { GrammarReader, randomText } from "./grammar-reader.ts";
 

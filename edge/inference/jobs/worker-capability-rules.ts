@@ -3,10 +3,10 @@
  * Frames are strict, so an agent must not get a member that its version does not know.
  */
 import type { ErrorCode } from "../../../schema/wire/errors.ts";
-import { readJsonSchema, readToolParameters } from "../../../schema/wire/json-schema.ts";
+import { readJsonSchema, readToolParameters } from "../../../schema/wire/json-schema/json-schema.ts";
+import { isPlain } from "../../../schema/wire/json-schema/plain-keywords.ts";
+import { plainSchema } from "../../../schema/wire/json-schema/plain-schema.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
-import { isPlain } from "../../../schema/wire/plain-keywords.ts";
-import { plainSchema } from "../../../schema/wire/plain-schema.ts";
 import type { ChatRequest, JobRequest, Manifest } from "../../../schema/wire/worker-frames.ts";
 import type { AnswerDialect } from "../formats/answer-format.ts";
 

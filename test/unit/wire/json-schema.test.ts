@@ -1,10 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { readJsonSchema, readToolParameters } from "../../../schema/wire/json-schema.ts";
+import { readJsonSchema, readToolParameters } from "../../../schema/wire/json-schema/json-schema.ts";
+import { isPlain } from "../../../schema/wire/json-schema/plain-keywords.ts";
+import { plainSchema } from "../../../schema/wire/json-schema/plain-schema.ts";
+import { SchemaBudget } from "../../../schema/wire/json-schema/schema-budget.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
-import { isPlain } from "../../../schema/wire/plain-keywords.ts";
-import { plainSchema } from "../../../schema/wire/plain-schema.ts";
-import { SchemaBudget } from "../../../schema/wire/schema-budget.ts";
 import { ENDLESS_CHOICES, schemas } from "../../fuzz/schemas.ts";
 
 const strictly = (schema: unknown) => readJsonSchema(schema, { strict: true, budget: new SchemaBudget() });

@@ -1,4 +1,4 @@
-import type { ReadSchema } from "../../../schema/wire/schema-node.ts";
+import type { ReadSchema } from "../../../schema/wire/json-schema/schema-node.ts";
 import { GrammarBuilder, literal } from "./json-grammar.ts";
 
 /** How a model writes tool calls: as its chat template does, else as the library does (`||call: name({…})`). */

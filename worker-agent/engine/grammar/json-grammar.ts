@@ -1,5 +1,5 @@
-import type { ArrayNode, Property, ReadSchema, SchemaNode } from "../../../schema/wire/schema-node.ts";
-import type { Pattern, Range } from "../../../schema/wire/string-pattern.ts";
+import type { ArrayNode, Property, ReadSchema, SchemaNode } from "../../../schema/wire/json-schema/schema-node.ts";
+import type { Pattern, Range } from "../../../schema/wire/json-schema/string-pattern.ts";
 import { integerGrammar, numberGrammar } from "./number-grammar.ts";
 
 /**

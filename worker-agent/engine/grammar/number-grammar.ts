@@ -1,4 +1,4 @@
-import { type Bounds, GREATEST, INTEGER_DIGITS } from "../../../schema/wire/number-bounds.ts";
+import { type Bounds, GREATEST, INTEGER_DIGITS } from "../../../schema/wire/json-schema/number-bounds.ts";
 
 /**
  * Integers within bounds, in GBNF (docs/spec/engines.md#grammars). A grammar cannot compare numbers, so a range is

@@ -1,8 +1,8 @@
-import { readJsonSchema, readToolParameters } from "../../../schema/wire/json-schema.ts";
-import { measureJson } from "../../../schema/wire/json-size.ts";
+import { readJsonSchema, readToolParameters } from "../../../schema/wire/json-schema/json-schema.ts";
+import { measureJson } from "../../../schema/wire/json-schema/json-size.ts";
+import { SchemaBudget } from "../../../schema/wire/json-schema/schema-budget.ts";
+import { ANY_OBJECT, type ReadSchema } from "../../../schema/wire/json-schema/schema-node.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
-import { SchemaBudget } from "../../../schema/wire/schema-budget.ts";
-import { ANY_OBJECT, type ReadSchema } from "../../../schema/wire/schema-node.ts";
 import type { ChatRequest } from "../../../schema/wire/worker-frames.ts";
 import type { CallableTool, CallSyntax } from "../grammar/call-grammar.ts";
 

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { LlamaContextSequence, LlamaGrammarEvaluationState, LlamaModel, Token } from "node-llama-cpp";
+import type { ReadSchema } from "../../../schema/wire/json-schema/schema-node.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
-import type { ReadSchema } from "../../../schema/wire/schema-node.ts";
 import type { FinishReason, TokenLogprob } from "../../../schema/wire/worker-frames.ts";
 import type { EngineMeter, GenerationEvent, GenerationJob } from "../engine.ts";
 import { callGrammar, callTrigger, isCall, jsonGrammar } from "../grammar/call-grammar.ts";

@@ -1,6 +1,6 @@
 import { deepCompareStrict, dereference, type Schema, type SchemaDraft, validate } from "@cfworker/json-schema";
 import * as z from "zod";
-import { STRING_FORMATS } from "../../../schema/wire/string-formats.ts";
+import { STRING_FORMATS } from "../../../schema/wire/json-schema/string-formats.ts";
 import { runWithTimeLimit } from "./time-limit.ts";
 
 /** Some regular expressions and recursive alternatives take practically forever. */

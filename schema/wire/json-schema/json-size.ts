@@ -1,4 +1,4 @@
-import { utf8Bytes } from "./utf8.ts";
+import { utf8Bytes } from "../utf8.ts";
 
 export type JsonSize =
   | { readonly ok: true; readonly bytes: number }

@@ -1,4 +1,4 @@
-import { LIMITS } from "./limits.ts";
+import { LIMITS } from "../limits.ts";
 import { OverBudget, SchemaBudget } from "./schema-budget.ts";
 import { tooManyChoices } from "./schema-choices.ts";
 import { ANY, ANY_OBJECT, NO_MEMBERS, type ReadSchema, type SchemaNode } from "./schema-node.ts";

@@ -1,4 +1,4 @@
-import { LIMITS } from "./limits.ts";
+import { LIMITS } from "../limits.ts";
 
 /** What all schemas of one request may take together: steps of reading them, and rules of the grammar they become. */
 export class SchemaBudget {

@@ -1,4 +1,4 @@
-import { LIMITS } from "./limits.ts";
+import { LIMITS } from "../limits.ts";
 import type { SchemaBudget } from "./schema-budget.ts";
 import {
   ANY,

@@ -1,4 +1,4 @@
-import { LIMITS } from "./limits.ts";
+import { LIMITS } from "../limits.ts";
 import { BOUND_KEYWORDS, readBounds } from "./number-bounds.ts";
 import type { SchemaBudget } from "./schema-budget.ts";
 import { hasEnd, meaningThemselves } from "./schema-ends.ts";

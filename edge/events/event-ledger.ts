@@ -3,7 +3,7 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import type { LogState, Placed } from "./log-machine.ts";
 
 /** A foreign event, as a peer brought it. Its caller has opened it (`openEvent`) and knows who `from` is. */
-export interface TakenEvent {
+export interface ReceivedEvent {
   wire: SignedEvent;
   ttl: number;
   /** Atom id. */
@@ -190,7 +190,7 @@ export class EventLedger {
 
   // ---- events that wait for our clock (docs/spec/events.md#events)
 
-  hold(taken: TakenEvent, dueUs: number): void {
+  hold(taken: ReceivedEvent, dueUs: number): void {
     this.#sql.exec(
       "INSERT INTO held (content_id, due_us, taken) VALUES (?, ?, ?)",
       taken.wire.content_id,
@@ -205,11 +205,11 @@ export class EventLedger {
   }
 
   /** Of everyone, and of this peer. */
-  heldCount(from: string): { all: number; ofBringer: number } {
+  heldCount(from: string): { all: number; ofSender: number } {
     const counts =
       "SELECT coalesce(sum(n), 0) AS al, coalesce(sum(n) FILTER (WHERE atom_id = ?), 0) AS one FROM held_of";
-    const { al: all, one: ofBringer } = this.#sql.exec<{ al: number; one: number }>(counts, from).one();
-    return { all, ofBringer };
+    const { al: all, one: ofSender } = this.#sql.exec<{ al: number; one: number }>(counts, from).one();
+    return { all, ofSender };
   }
 
   /** When the first of them is due, in microseconds since the epoch. */
@@ -218,7 +218,7 @@ export class EventLedger {
   }
 
   /** Takes out those that are due, earliest first, a commit's worth. */
-  releaseDue(wallUs: number): TakenEvent[] {
+  releaseDue(wallUs: number): ReceivedEvent[] {
     const rows = this.#sql
       .exec<HeldRow>(
         "SELECT content_id, taken FROM held WHERE due_us <= ? ORDER BY due_us LIMIT ?",
@@ -226,7 +226,7 @@ export class EventLedger {
         LIMITS.eventsPerCommit,
       )
       .toArray();
-    const released = rows.map((row) => JSON.parse(row.taken) as TakenEvent);
+    const released = rows.map((row) => JSON.parse(row.taken) as ReceivedEvent);
     for (const { wire, from } of released) {
       this.#sql.exec("DELETE FROM held WHERE content_id = ?", wire.content_id);
       this.#sql.exec("UPDATE held_of SET n = n - 1 WHERE atom_id = ?", from);

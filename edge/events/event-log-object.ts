@@ -18,15 +18,15 @@ import { type PoolKeys, poolKeys } from "../identity/pool-keys.ts";
 import { DueTimes } from "../limits/due-times.ts";
 import type { StoredDraft } from "../record/event-outbox.ts";
 import { type HeldRecords, RecordOutbox } from "../record/record-outbox.ts";
-import { arrive, type TakeResult } from "./arrival.ts";
 import { checkpointRow } from "./checkpoint-row.ts";
 import { type ClockRefusal, clockRefusal } from "./clock-guard-rules.ts";
 import { adopt, type Clock, tick } from "./clock-rules.ts";
-import { type AppendedEvent, EventLedger, type SequencedEvent, type TakenEvent, wireOf } from "./event-ledger.ts";
+import { type AppendedEvent, EventLedger, type ReceivedEvent, type SequencedEvent, wireOf } from "./event-ledger.ts";
 import { append, type LogState, newLog, numberIn, type Placed, startAnew } from "./log-machine.ts";
 import { isQuotaSpent, type OriginUse, rowBytes } from "./origin-quota-rules.ts";
 import { OriginUsage } from "./origin-usage.ts";
-import { BringerRates, eventsWorth } from "./sender-rate-rules.ts";
+import { type ReceiveResult, receiveEvent } from "./receive-rules.ts";
+import { eventsWorth, SenderRates } from "./sender-rate-rules.ts";
 import { audiencesOf, mayRelay } from "./visibility-rules.ts";
 
 export interface EventPage {
@@ -54,10 +54,10 @@ export interface LogCounts {
 }
 
 /** Events of ours in the log; or why our clock is not believed, and nothing was changed. */
-export type Appended = { ok: true; appended: AppendedEvent[] } | { ok: false; code: ClockRefusal };
+export type AppendAnswer = { ok: true; appended: AppendedEvent[] } | { ok: false; code: ClockRefusal };
 
 /** One answer for each event of others, in order; or why our clock is not believed, and nothing was changed. */
-export type Taken = { ok: true; results: TakeResult[] } | { ok: false; code: ClockRefusal };
+export type ReceiveAnswer = { ok: true; results: ReceiveResult[] } | { ok: false; code: ClockRefusal };
 
 /** How the wall clock and the log's clock stand to one another. */
 export interface LogClock {
@@ -73,15 +73,15 @@ export interface LogClock {
 export type NewLog = { ok: true; log_id: string; before: string } | { ok: false; code: ClockRefusal };
 
 /** What became of a peer's events, and how long it must wait before it brings more; null: it brought too many before. */
-export interface TakenAtRate {
-  results: TakeResult[] | null;
+export interface RatedReceiveAnswer {
+  results: ReceiveResult[] | null;
   waitMs: number;
 }
 
 /** Drafts of one caller, and how to answer it. */
 interface Waiting {
   drafts: StoredDraft[];
-  resolve(appended: Appended): void;
+  resolve(appended: AppendAnswer): void;
   reject(error: unknown): void;
 }
 
@@ -117,7 +117,7 @@ export class EventLog extends DurableObject<Env> {
   #witnesses: { atomId: string; aheadMs: number }[];
   #waiting: Waiting[] = [];
   #writing = false;
-  readonly #rates = new BringerRates();
+  readonly #rates = new SenderRates();
   readonly #listeners = new Set<() => void>();
   readonly #counts: LogCounts = { appended: 0, received: 0, relayed: 0 };
   readonly #checkpoints = new Map<Audience, SignedCheckpoint>();
@@ -151,10 +151,10 @@ export class EventLog extends DurableObject<Env> {
    * key is known is answered with the event that it became, and changes nothing. While our clock is not believed nothing
    * is appended: whoever has something to tell keeps it.
    */
-  async append(drafts: StoredDraft[]): Promise<Appended> {
+  async append(drafts: StoredDraft[]): Promise<AppendAnswer> {
     const waiting = this.#waiting.reduce((sum, each) => sum + each.drafts.length, drafts.length);
     if (waiting > LIMITS.eventDrafts) throw new Error("too many events wait for the log");
-    const { promise, resolve, reject } = Promise.withResolvers<Appended>();
+    const { promise, resolve, reject } = Promise.withResolvers<AppendAnswer>();
     this.#waiting.push({ drafts, resolve, reject });
     if (!this.#writing) this.ctx.waitUntil(this.#write());
     return promise;
@@ -165,7 +165,7 @@ export class EventLog extends DurableObject<Env> {
    * An event that comes in moves our clock to the wall clock's time, so none is taken while that is not believed.
    * `quotaBytes`: what the events of one origin may fill; 0 is without limit.
    */
-  async take(events: TakenEvent[], quotaBytes = 0): Promise<Taken> {
+  async receive(events: ReceivedEvent[], quotaBytes = 0): Promise<ReceiveAnswer> {
     const keys = await poolKeys(this.env);
     const nowMs = Date.now();
     const refused = this.#clockRefusal(nowMs);
@@ -182,11 +182,11 @@ export class EventLog extends DurableObject<Env> {
   }
 
   /** The same, of one peer, which may have the log keep so many a minute. */
-  async takeAtRate(events: TakenEvent[], perMinute: number, quotaBytes = 0): Promise<TakenAtRate> {
+  async receiveAtRate(events: ReceivedEvent[], perMinute: number, quotaBytes = 0): Promise<RatedReceiveAnswer> {
     const from = events[0]?.from ?? "";
     const waitMs = this.#rates.waitMs(from, Date.now());
     if (waitMs > 0) return { results: null, waitMs };
-    const taken = await this.take(events, quotaBytes);
+    const taken = await this.receive(events, quotaBytes);
     if (!taken.ok) return { results: null, waitMs: LIMITS.clockRefusedRetryMs };
     const { results } = taken;
     const kept = events.filter((_, i) => isKept(results[i]));
@@ -279,7 +279,7 @@ export class EventLog extends DurableObject<Env> {
   }
 
   /** Told by a peer's `Bond` when it changes: by how much the peer's time puts our clock ahead; null where it does not. */
-  peerClock(atomId: string, aheadMs: number | null): void {
+  reportPeerClock(atomId: string, aheadMs: number | null): void {
     this.#ledger.peerClock(atomId, aheadMs);
     this.#witnesses = this.#ledger.witnesses();
   }
@@ -345,7 +345,7 @@ export class EventLog extends DurableObject<Env> {
   }
 
   /** Whether this peer's `Bond` wants to hear that the log has something new for others (docs/spec/events.md#sync). */
-  tellOfCommits(atomId: string, wanted: boolean): void {
+  subscribe(atomId: string, wanted: boolean): void {
     this.#ledger.tell(atomId, wanted);
     this.#witnesses = this.#ledger.witnesses();
   }
@@ -463,14 +463,14 @@ export class EventLog extends DurableObject<Env> {
   // ---- events of others
 
   /** Inside a transaction. */
-  #take(taken: TakenEvent, self: string, nowMs: number, counted: { quotaBytes: number } | "before"): TakeResult {
+  #take(taken: ReceivedEvent, self: string, nowMs: number, counted: { quotaBytes: number } | "before"): ReceiveResult {
     const { wire, from } = taken;
     const { content_id } = wire;
     if (this.#ledger.has(content_id) || this.#ledger.holds(content_id)) {
       return { ok: true, content_id, outcome: "duplicate" };
     }
     const event = bodyOf(wire);
-    const step = arrive(
+    const step = receiveEvent(
       this.#clock,
       { event, ttl: taken.ttl, from },
       { self, held: () => this.#ledger.heldCount(from) },
@@ -652,7 +652,7 @@ export class EventLog extends DurableObject<Env> {
 }
 
 /** It is in the log now, or will be. */
-const isKept = (result: TakeResult | undefined) => result?.ok === true && result.outcome !== "duplicate";
+const isKept = (result: ReceiveResult | undefined) => result?.ok === true && result.outcome !== "duplicate";
 
 const wallUs = (ms: number) => ms * 1_000;
 

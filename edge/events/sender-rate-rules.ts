@@ -9,8 +9,8 @@ import { Debts } from "../limits/debts.ts";
 const MINUTE_MS = 60_000;
 
 /** In memory: a log that was restarted has forgotten what was owed, and that is one minute's worth at most. */
-export class BringerRates {
-  readonly #debts = new Debts(LIMITS.bringersKept);
+export class SenderRates {
+  readonly #debts = new Debts(LIMITS.sendersKept);
 
   /** How long until this peer may bring more; 0: now. What begins in time is taken whole, and paid for afterwards. */
   waitMs(from: string, nowMs: number): number {

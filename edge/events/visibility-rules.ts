@@ -40,7 +40,7 @@ export function maySee(event: Visible, viewer: Viewer): boolean {
  * Whether an event may come in from this peer (docs/spec/events.md#sync); its signature, and that its origin is one we listen to, are
  * checked before. One of our own that our log does not have is not taken back: the chain would tell another story.
  */
-export function mayCome(
+export function mayReceive(
   event: Pick<EventBody, "origin" | "visibility" | "payload">,
   { from, self }: { from: string; self: string },
 ): boolean {

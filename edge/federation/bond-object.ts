@@ -582,7 +582,7 @@ export class Bond extends DurableObject<Env> {
     const { kv } = this.ctx.storage;
     if (isAhead) kv.put(SAYS_AHEAD, true);
     else kv.delete(SAYS_AHEAD);
-    const told = this.env.EVENT_LOG.getByName(EVENT_LOG).peerClock(atomId, isAhead ? aheadMs : null);
+    const told = this.env.EVENT_LOG.getByName(EVENT_LOG).reportPeerClock(atomId, isAhead ? aheadMs : null);
     this.ctx.waitUntil(
       Promise.resolve(told).catch(() => {
         // The next answer tells it.
@@ -766,7 +766,7 @@ export class Bond extends DurableObject<Env> {
   async #noteFollowing(): Promise<void> {
     if (this.#trust === null || this.#identity === undefined) return;
     const log = this.env.EVENT_LOG.getByName(EVENT_LOG);
-    await log.tellOfCommits(this.#identity.atomId, this.effectiveTrust("oauth-verified") >= 2);
+    await log.subscribe(this.#identity.atomId, this.effectiveTrust("oauth-verified") >= 2);
   }
 
   /** docs/spec/federation.md#delivery: `direct` events are queued, each on its own; of grants the last one said is all that counts (docs/spec/federation.md#trust). */

@@ -385,10 +385,10 @@ export const LIMITS = Object.freeze({
   /** Drafts that wait for the log at once. */
   eventDrafts: 10_000,
   heldEvents: 10_000,
-  /** Peers whose events' rate is remembered: as many as a pool may have (`maxPeersMax`), so that no debt is forgotten. */
-  bringersKept: 100_000,
-  /** Of which one peer brought; our clock reaches them within a minute. */
-  heldEventsPerBringer: 1_000,
+  /** Senders whose rate is remembered: as many as a pool may have peers (`maxPeersMax`), so that no debt is forgotten. */
+  sendersKept: 100_000,
+  /** Held events of one sender. Our clock reaches each within a minute. */
+  heldEventsPerSender: 1_000,
   /** Our own checkpoints are kept in the record each so many events. */
   checkpointEvents: 1_000,
   /** How long one call may wait for the next event. */

@@ -9,7 +9,7 @@ import { env } from "cloudflare:workers";
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { TakenEvent } from "../../edge/events/event-ledger.ts";
+import type { ReceivedEvent } from "../../edge/events/event-ledger.ts";
 import { eventsAfter } from "../../edge/events/store.ts";
 import { poolKeys } from "../../edge/identity/pool-keys.ts";
 import type { StoredDraft } from "../../edge/record/event-outbox.ts";
@@ -61,8 +61,8 @@ const theirs = (
     payload: { n: Math.random(), ...payload },
     hlc: { physical_us: (Date.now() + aheadMs) * 1_000, logical: 0 },
   });
-const takeAll = async (events: TakenEvent[]) => {
-  const taken = await log().take(events);
+const takeAll = async (events: ReceivedEvent[]) => {
+  const taken = await log().receive(events);
   if (!taken.ok) throw new Error(taken.code);
   return taken.results;
 };
@@ -362,18 +362,18 @@ describe("an event of another pool", () => {
       const results = await takeAll(wires.map((wire) => ({ wire, ttl: 3, from: signer.id })));
       return results.filter((each) => each.ok && each.outcome === "held").length;
     };
-    expect(await bring(alice, await ahead(alice, LIMITS.heldEventsPerBringer + 5))).toBe(LIMITS.heldEventsPerBringer);
+    expect(await bring(alice, await ahead(alice, LIMITS.heldEventsPerSender + 5))).toBe(LIMITS.heldEventsPerSender);
     expect(await bring(bob, await ahead(bob, 3))).toBe(3);
     pass(20_000);
     for (let due = true; due; ) due = await runDurableObjectAlarm(log());
-    expect((await log().heads()).all).toBe(LIMITS.heldEventsPerBringer + 3);
+    expect((await log().heads()).all).toBe(LIMITS.heldEventsPerSender + 3);
     expect(await bring(alice, await ahead(alice, 1)), "there is room again").toBe(1);
   });
 
   it("is taken at its bringer's rate: beyond it nothing is looked at, and another peer's is taken", async () => {
     const made = (signer: Signer, n: number) => Promise.all(Array.from({ length: n }, () => theirs(signer)));
     const bring = (signer: Signer, wires: SignedEvent[]) =>
-      log().takeAtRate(
+      log().receiveAtRate(
         wires.map((wire) => ({ wire, ttl: 3, from: signer.id })),
         60,
       );
@@ -407,7 +407,7 @@ describe("an event of another pool", () => {
         seen.push(isOver);
         return arm(at);
       });
-      await object.take([{ wire: early, ttl: 3, from: alice.id }]);
+      await object.receive([{ wire: early, ttl: 3, from: alice.id }]);
       vi.restoreAllMocks();
       return seen;
     });

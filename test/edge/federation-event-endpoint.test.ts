@@ -116,7 +116,7 @@ describe("our log", () => {
     const peer = await peerAt(1);
     const grant = await peer.grant(3);
     await peer.push([grant]);
-    const taking = vi.spyOn(EventLog.prototype, "take").mockRejectedValueOnce(new Error("away"));
+    const taking = vi.spyOn(EventLog.prototype, "receive").mockRejectedValueOnce(new Error("away"));
     await admin("PUT", `/peers/${peer.id}/trust`, { level: 2 });
     expect(taking).toHaveBeenCalled();
     taking.mockRestore();

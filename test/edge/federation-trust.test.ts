@@ -207,7 +207,7 @@ describe("a grant of a peer", () => {
   it("re-sent when it was lost between our log and its bond is applied", async () => {
     const peer = await peerAt(3);
     const wire = await peer.grant(3);
-    await env.EVENT_LOG.getByName("pool").take([{ wire, ttl: 0, from: peer.id }]);
+    await env.EVENT_LOG.getByName("pool").receive([{ wire, ttl: 0, from: peer.id }]);
     expect(await peer.seen()).toMatchObject({ received: 0 });
     expect(await peer.pushed([wire])).toMatchObject({ duplicates: 1 });
     expect(await peer.seen()).toMatchObject({ received: 3 });

@@ -49,7 +49,7 @@ describe("a clock that jumps years ahead", () => {
     const peer = await peerAt(2);
     const before = await log().heads();
     pass(3 * YEAR_MS);
-    const taken = await log().takeAtRate([{ wire: await peer.event(), ttl: 0, from: peer.id }], 1_000);
+    const taken = await log().receiveAtRate([{ wire: await peer.event(), ttl: 0, from: peer.id }], 1_000);
     expect(taken).toEqual({ results: null, waitMs: LIMITS.clockRefusedRetryMs });
     expect((await log().heads()).hlc).toEqual(before.hlc);
   });
@@ -59,10 +59,10 @@ describe("a clock that jumps years ahead", () => {
     const before = await log().heads();
     const event = { wire: await peer.event(), ttl: 0, from: peer.id };
     pass(3 * YEAR_MS);
-    expect(await log().take([event])).toEqual({ ok: false, code: "pool/clock-jumped" });
+    expect(await log().receive([event])).toEqual({ ok: false, code: "pool/clock-jumped" });
     expect(await log().heads()).toEqual(before);
     pass(-3 * YEAR_MS);
-    expect(await log().take([event])).toMatchObject({ ok: true, results: [{ outcome: "accepted" }] });
+    expect(await log().receive([event])).toMatchObject({ ok: true, results: [{ outcome: "accepted" }] });
   });
 
   it.each([

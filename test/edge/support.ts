@@ -1,6 +1,6 @@
 import { env, exports } from "cloudflare:workers";
 import type { AppendedEvent } from "../../edge/events/event-ledger.ts";
-import type { Appended } from "../../edge/events/event-log-object.ts";
+import type { AppendAnswer } from "../../edge/events/event-log-object.ts";
 import type { StoredDraft } from "../../edge/record/event-outbox.ts";
 import { concat, toHex, utf8 } from "../../schema/crypto/bytes.ts";
 import { canonicalBytes } from "../../schema/crypto/canonical.ts";
@@ -65,7 +65,7 @@ export function chat(key: ClientKey, body: object = {}, init: RequestInit = {}):
 
 /** Events of ours that the log takes. */
 export async function appendTo(
-  log: { append(drafts: StoredDraft[]): Promise<Appended> },
+  log: { append(drafts: StoredDraft[]): Promise<AppendAnswer> },
   drafts: StoredDraft[],
 ): Promise<AppendedEvent[]> {
   const told = await log.append(drafts);

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
-import { arrive, type TakeResult } from "../../edge/events/arrival.ts";
 import { type Clock, tick } from "../../edge/events/clock-rules.ts";
 import { append, type LogState, newLog, type Placed } from "../../edge/events/log-machine.ts";
+import { type ReceiveResult, receiveEvent } from "../../edge/events/receive-rules.ts";
 import { audiencesOf, mayRelay } from "../../edge/events/visibility-rules.ts";
 import {
   type Audience,
@@ -141,7 +141,7 @@ export class SimLog {
     return entries;
   }
 
-  take(events: readonly Brought[], wallUs: number): TakeResult[] {
+  take(events: readonly Brought[], wallUs: number): ReceiveResult[] {
     const results = events.map((brought) => this.#take(brought, wallUs));
     this.#save();
     return results;
@@ -184,7 +184,7 @@ export class SimLog {
     return [...this.held.values()].filter(({ brought }) => brought.from === from).length;
   }
 
-  #take(brought: Brought, wallUs: number): TakeResult {
+  #take(brought: Brought, wallUs: number): ReceiveResult {
     const { wire, ttl, from } = brought;
     const { content_id } = wire;
     if (this.#byId.has(content_id) || this.held.has(content_id)) return { ok: true, content_id, outcome: "duplicate" };
@@ -192,9 +192,9 @@ export class SimLog {
     if (body === undefined) throw new Error(`nobody wrote ${content_id}`);
     const log = {
       self: this.identity.atomId,
-      held: () => ({ all: this.held.size, ofBringer: this.#heldOf(brought.from) }),
+      held: () => ({ all: this.held.size, ofSender: this.#heldOf(brought.from) }),
     };
-    const step = arrive(this.#clock, { event: body, ttl, from }, log, wallUs);
+    const step = receiveEvent(this.#clock, { event: body, ttl, from }, log, wallUs);
     switch (step.outcome) {
       case "refused":
         return { ok: false, content_id, code: step.code };

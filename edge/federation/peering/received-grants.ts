@@ -2,8 +2,8 @@ import { draft } from "../../../schema/wire/event-registry.ts";
 import type { EventBody, HybridTime, SignedEvent } from "../../../schema/wire/events.ts";
 import type { FederationPolicy, TrustLevel } from "../../../schema/wire/federation.ts";
 import type { Env } from "../../env.ts";
-import { arrive } from "../../events/arrival.ts";
 import { NEVER } from "../../events/clock-rules.ts";
+import { receiveEvent } from "../../events/receive-rules.ts";
 import { EVENT_LOG } from "../../object-names.ts";
 import type { EventOutbox } from "../../record/event-outbox.ts";
 import type { EventRefusal, IncomingResult } from "../sync/incoming-rules.ts";
@@ -113,7 +113,7 @@ export class ReceivedGrants {
     const { grant, isReleased } = this.#unlogged();
     const from = this.#owner.peer();
     if (!isReleased || grant === undefined || from === undefined) return true;
-    const taken = await this.#env.EVENT_LOG.getByName(EVENT_LOG).take([{ wire: grant, ttl: 0, from }]);
+    const taken = await this.#env.EVENT_LOG.getByName(EVENT_LOG).receive([{ wire: grant, ttl: 0, from }]);
     if (!taken.ok || !taken.results.every(({ ok }) => ok)) return false;
     const { grant: newest } = this.#unlogged();
     if (newest?.content_id === grant.content_id) this.#kv.delete(UNLOGGED);
@@ -177,7 +177,7 @@ export function keptRefusal(
   const unknown = originRefusal(event, { from, self }, () => 0);
   if (unknown !== null) return unknown;
   if (grantedLevel(event) === null) return "events/forbidden";
-  const nothingHeld = () => ({ all: 0, ofBringer: 0 });
-  const step = arrive(NEVER, { event, ttl: 0, from }, { self, held: nothingHeld }, nowMs * 1_000);
+  const nothingHeld = () => ({ all: 0, ofSender: 0 });
+  const step = receiveEvent(NEVER, { event, ttl: 0, from }, { self, held: nothingHeld }, nowMs * 1_000);
   return step.outcome === "refused" ? step.code : null;
 }

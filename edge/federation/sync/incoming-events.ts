@@ -4,9 +4,9 @@ import type { EventBody, SignedEvent } from "../../../schema/wire/events.ts";
 import type { FederationPolicy, TrustLevel } from "../../../schema/wire/federation.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Env } from "../../env.ts";
-import type { TakenAtRate } from "../../events/event-log-object.ts";
+import type { RatedReceiveAnswer } from "../../events/event-log-object.ts";
 import { quotaBytesOf } from "../../events/origin-quota-rules.ts";
-import { mayCome } from "../../events/visibility-rules.ts";
+import { mayReceive } from "../../events/visibility-rules.ts";
 import { EVENT_LOG } from "../../object-names.ts";
 import { knownAmong } from "../peering/store.ts";
 import type { IncomingResult } from "./incoming-rules.ts";
@@ -69,7 +69,7 @@ export async function takeIncoming(
   const { results: taken, waitMs } =
     forLog.length === 0
       ? NOTHING_TAKEN
-      : await log.takeAtRate(forLog, policy.peer_events_per_minute, quotaBytesOf(policy));
+      : await log.receiveAtRate(forLog, policy.peer_events_per_minute, quotaBytesOf(policy));
   if (taken === null) return { results: null, waitMs, grants: [], unlogged: [], unknown };
 
   const grants: TakenEvents["grants"] = [];
@@ -81,7 +81,7 @@ export async function takeIncoming(
     const each = opened[index];
     // A duplicate grant is applied again: a crash may have come between the log's commit and ours. Our log also holds
     // grants of this pool and of others; those do not come from this sender.
-    if (!each?.ok || !mayCome(each.event, { from: sender.atomId, self })) return result;
+    if (!each?.ok || !mayReceive(each.event, { from: sender.atomId, self })) return result;
     const level = grantedLevel(each.event);
     if (level === null) return result;
     if (result.ok) grants.push({ level, at: each.event.hlc });
@@ -107,7 +107,7 @@ function sha256(bytes: Uint8Array): Uint8Array {
   return hash("sha256", bytes, "buffer");
 }
 
-const NOTHING_TAKEN: TakenAtRate = { results: [], waitMs: 0 };
+const NOTHING_TAKEN: RatedReceiveAnswer = { results: [], waitMs: 0 };
 
 /** The trust in the origin of each public event. Only bonds of registered peers are called (docs/spec/pool.md#shape, rule 5). */
 async function trustOfOrigins(

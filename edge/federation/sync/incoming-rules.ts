@@ -1,9 +1,9 @@
 import type { ErrorCode } from "../../../schema/wire/errors.ts";
 import type { HybridTime, PushAnswer } from "../../../schema/wire/events.ts";
-import type { TakeResult } from "../../events/arrival.ts";
+import type { ReceiveResult } from "../../events/receive-rules.ts";
 
 /** What this pool decided about one event from a peer. Results are in the order of the events. */
-export type IncomingResult = TakeResult | { ok: false; content_id: string; code: EventRefusal };
+export type IncomingResult = ReceiveResult | { ok: false; content_id: string; code: EventRefusal };
 export type EventRefusal = Extract<ErrorCode, `events/${string}`>;
 
 /** The answer to a push (docs/spec/events.md#sync): 400 only when no event was accepted and at least one was refused. */

@@ -2,8 +2,8 @@ import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
   audiencesOf,
-  mayCome,
   mayRead,
+  mayReceive,
   mayRelay,
   maySee,
   ttlOnwards,
@@ -62,7 +62,7 @@ it.each<[visibility: Visibility, origin: string, peer: string | undefined, want:
   ["public", "us", undefined, false],
   ["direct", "us", alice, false],
 ])("%s by %s naming %s may come from Alice: %s", (visibility, origin, peer, want) => {
-  expect(mayCome({ visibility, origin, payload: { peer } }, { from: alice, self: "us" })).toBe(want);
+  expect(mayReceive({ visibility, origin, payload: { peer } }, { from: alice, self: "us" })).toBe(want);
 });
 
 it.each([

@@ -121,7 +121,7 @@ describe("a simulation notices", () => {
       () => ({ mayRead: () => true }),
       /granted too little$|not bonded$|hears/,
     ],
-    ["events that come any way", "events/visibility-rules", () => ({ mayCome: () => true }), /takes/],
+    ["events that come any way", "events/visibility-rules", () => ({ mayReceive: () => true }), /takes/],
     ["origins that nobody trusts", "federation/sync/sync-trust-rules", () => ({ originRefusal: () => null }), /hears/],
     ["old grants that count again", "federation/peering/trust-rules", forgetful, /granted \d, and \d was received$/],
     ["clocks that are never too far ahead", "events/clock-rules", gullible, /was dragged/],

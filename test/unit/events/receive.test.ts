@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
-import { type ArrivalStep, arrive } from "../../../edge/events/arrival.ts";
 import { NEVER } from "../../../edge/events/clock-rules.ts";
+import { type ReceiveStep, receiveEvent } from "../../../edge/events/receive-rules.ts";
 import type { EventBody, Visibility } from "../../../schema/wire/events.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
@@ -15,11 +15,11 @@ const event = (visibility: Visibility, aheadUs = 0, origin = alice): EventBody =
   hlc: { physical_us: 100 * S + aheadUs, logical: 0, node_id: "a1".repeat(8) },
 });
 const clock = { physical_us: 100 * S, logical: 1 };
-const DRIFT: ArrivalStep = { outcome: "refused", code: "events/excessive-drift" };
-const FORBIDDEN: ArrivalStep = { outcome: "refused", code: "events/forbidden" };
+const DRIFT: ReceiveStep = { outcome: "refused", code: "events/excessive-drift" };
+const FORBIDDEN: ReceiveStep = { outcome: "refused", code: "events/forbidden" };
 
 /** From Alice, at 100 s by our wall clock. */
-it.each<[what: string, event: EventBody, ttl: number, held: number, want: ArrivalStep]>([
+it.each<[what: string, event: EventBody, ttl: number, held: number, want: ReceiveStep]>([
   ["a public one", event("public"), 3, 0, { outcome: "accepted", clock, audiences: ["all", "public"], ttl: 2 }],
   [
     "of another pool",
@@ -55,13 +55,20 @@ it.each<[what: string, event: EventBody, ttl: number, held: number, want: Arriva
   ["61 s ahead, and none of ours to know", event("private", 61 * S), 3, 0, FORBIDDEN],
 ])("%s", (_what, arrived, ttl, held, want) => {
   expect(
-    arrive(NEVER, { event: arrived, ttl, from: alice }, { self, held: () => ({ all: held, ofBringer: 0 }) }, 100 * S),
+    receiveEvent(
+      NEVER,
+      { event: arrived, ttl, from: alice },
+      { self, held: () => ({ all: held, ofSender: 0 }) },
+      100 * S,
+    ),
   ).toEqual(want);
 });
 
 it("a peer that has as many waiting as one may is refused another, and nobody else is", () => {
   const ahead = { event: event("public", 11 * S), ttl: 3, from: alice };
-  const held = (ofBringer: number) => () => ({ all: LIMITS.heldEventsPerBringer, ofBringer });
-  expect(arrive(NEVER, ahead, { self, held: held(LIMITS.heldEventsPerBringer) }, 100 * S)).toEqual(DRIFT);
-  expect(arrive(NEVER, ahead, { self, held: held(LIMITS.heldEventsPerBringer - 1) }, 100 * S).outcome).toBe("held");
+  const held = (ofSender: number) => () => ({ all: LIMITS.heldEventsPerSender, ofSender });
+  expect(receiveEvent(NEVER, ahead, { self, held: held(LIMITS.heldEventsPerSender) }, 100 * S)).toEqual(DRIFT);
+  expect(receiveEvent(NEVER, ahead, { self, held: held(LIMITS.heldEventsPerSender - 1) }, 100 * S).outcome).toBe(
+    "held",
+  );
 });

@@ -1,13 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { BringerRates, eventsWorth } from "../../../edge/events/sender-rate-rules.ts";
+import { eventsWorth, SenderRates } from "../../../edge/events/sender-rate-rules.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
 const MINUTE_MS = 60_000;
 
 describe("events that one peer may bring", () => {
   it("are a minute's worth at once, then as many a minute; another peer's are its own", () => {
-    const rates = new BringerRates();
+    const rates = new SenderRates();
     rates.spend("a", 600, 600, 0);
     expect(rates.waitMs("a", 0)).toBe(0);
     // What begins in time is taken whole.
@@ -17,13 +17,13 @@ describe("events that one peer may bring", () => {
   });
 
   it("cost nothing where nothing was kept", () => {
-    const rates = new BringerRates();
+    const rates = new SenderRates();
     for (let i = 0; i < 1_000; i++) rates.spend("a", 0, 1, 0);
     expect(rates.waitMs("a", 0)).toBe(0);
   });
 
   it("wait no longer for a wall clock that stepped back, and are forgiven nothing by it", () => {
-    const rates = new BringerRates();
+    const rates = new SenderRates();
     rates.spend("a", 1_200, 600, 3_600_000);
     expect(rates.waitMs("a", 3_600_000)).toBe(MINUTE_MS);
     expect(rates.waitMs("a", 0)).toBe(MINUTE_MS);
@@ -32,7 +32,7 @@ describe("events that one peer may bring", () => {
   });
 
   it("are brought again after the wait that was told, though the clock had stepped back and nothing was taken", () => {
-    const rates = new BringerRates();
+    const rates = new SenderRates();
     rates.spend("a", 1_200, 600, 3_600_000);
     expect(rates.waitMs("a", 0)).toBe(MINUTE_MS);
     expect(rates.waitMs("a", MINUTE_MS)).toBe(0);
@@ -42,7 +42,7 @@ describe("events that one peer may bring", () => {
     const step = fc.record({ events: fc.integer({ min: 1, max: 2_000 }), jumpMs: fc.integer({ min: -1e8, max: 1e8 }) });
     fc.assert(
       fc.property(fc.array(step, { minLength: 1, maxLength: 50 }), (steps) => {
-        const rates = new BringerRates();
+        const rates = new SenderRates();
         let [nowMs, owedMs] = [1e10, 0];
         for (const { events, jumpMs } of steps) {
           nowMs += jumpMs;
@@ -63,7 +63,7 @@ describe("events that one peer may bring", () => {
     const step = fc.record({ events: fc.integer({ min: 1, max: 500 }), passMs: fc.nat(20_000) });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 300 }), fc.integer({ min: 100, max: 10_000 }), (steps, perMinute) => {
-        const rates = new BringerRates();
+        const rates = new SenderRates();
         let [nowMs, kept] = [0, 0];
         for (const { events, passMs } of steps) {
           nowMs += passMs;

@@ -1,6 +1,6 @@
 import type { AccountRpc } from "./accounts/account-rpc.ts";
 import type { AdminTokensRpc } from "./admins/admin-tokens-rpc.ts";
-import type { EventLog } from "./events/event-log-object.ts";
+import type { EventLogRpc } from "./events/event-log-rpc.ts";
 import type { Bond } from "./federation/bond-object.ts";
 import type { PeerRegistry } from "./federation/peering/peer-registry-object.ts";
 import type { LaneRpc } from "./inference/lane-rpc.ts";
@@ -15,7 +15,7 @@ export interface Env {
   ACCOUNT: DurableObjectNamespace<AccountRpc>;
   /** Named by the peer's atom id. */
   BOND: DurableObjectNamespace<Bond>;
-  EVENT_LOG: DurableObjectNamespace<EventLog>;
+  EVENT_LOG: DurableObjectNamespace<EventLogRpc>;
   LANE: DurableObjectNamespace<LaneRpc>;
   PEER_REGISTRY: DurableObjectNamespace<PeerRegistry>;
   POOL_POLICY: DurableObjectNamespace<PoolPolicyRpc & Rpc.DurableObjectBranded>;

@@ -1,14 +1,14 @@
 /**
- * Which admin token replaced which. A rotation gives both rows one time, one name and one admin: the old token's end is the
- * new one's beginning. So rows of exports and of earlier builds tell it too. Pure.
+ * Which admin token replaced which. A rotation writes the same time, name and admin into both rows: the revocation of the
+ * old token and the creation of the new one. So the rows of exports and of earlier releases show it too.
  */
 import type { AdminTokenRow } from "../../schema/db/admin-tokens.ts";
 
-/** The token and all that were rotated out of it, one after another. */
+/** The token, and all tokens that replaced it one after another. */
 export function withSuccessors(first: AdminTokenRow, rows: readonly AdminTokenRow[]): AdminTokenRow[] {
   const byBeginning = Map.groupBy(rows, (row) => link(row.name, row.createdBy, row.createdAtMs));
   const chain = new Set([first]);
-  // A set may grow while it is walked, and no token comes into it twice.
+  // A set may grow during iteration, and holds each token once.
   for (const { name, revokedBy, revokedAtMs } of chain) {
     if (revokedBy === null || revokedAtMs === null) continue;
     for (const next of byBeginning.get(link(name, revokedBy, revokedAtMs)) ?? []) chain.add(next);
@@ -17,8 +17,8 @@ export function withSuccessors(first: AdminTokenRow, rows: readonly AdminTokenRo
 }
 
 /**
- * The time of a change to a token of this name: later than any before it, so that a token made after a revocation is
- * never taken for a replacement, whatever the wall clock does.
+ * The time of a change to a token of this name. It is later than all earlier times, so that a token created after a
+ * revocation is never mistaken for a replacement, whatever the wall clock does.
  */
 export function nextTimeOf(name: string, rows: readonly AdminTokenRow[], nowMs: number): number {
   const times = rows

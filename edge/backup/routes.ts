@@ -11,23 +11,23 @@ import { type RecordTable, rowsOfTable } from "../../schema/wire/backup.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { adminTokensForAdmins } from "../admins/admin-tokens-for.ts";
 import type { Env } from "../env.ts";
+import { eventLogForAdmins } from "../events/event-log-for.ts";
 import { forgetReceivedGrants } from "../federation/delivery/resume.ts";
 import type { AdminEnv } from "../http/app-env.ts";
 import { requireBootstrapAdmin } from "../http/authentication.ts";
 import { adminBody, readJson } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
-import { EVENT_LOG } from "../object-names.ts";
 import { poolSettings } from "../pool/pool-policy.ts";
 import { allLanes, laneFor } from "../workers/lane-for.ts";
 import { eventsPage, exportedTables, meteringPage } from "./store.ts";
 
-/** `/admin/api/export`: the record, for `ligand pool export`. The pool's secret key is in no answer (docs/spec/identity.md#keys-and-signatures). */
+/** `/admin/api/export`: the record, for `ligand pool export`. No answer contains the pool's secret key. */
 export const exportRoutes = new Hono<AdminEnv>()
   .get("/", async (c) => {
-    // What jobs that have just ended left in the lane's outbox belongs to the record.
+    // The export must contain the rows that are still in outboxes.
     await Promise.all(allLanes(c.env, "admins").map(({ lane }) => lane.flushRecords()));
-    await c.env.EVENT_LOG.getByName(EVENT_LOG).flushRecords();
+    await eventLogForAdmins(c.env).flushRecords();
     const { name, description, defaults } = await poolSettings(c.env);
     return c.json({
       atom_id: (await poolKeys(c.env)).atomId,
@@ -67,7 +67,7 @@ export const importRoutes = new Hono<AdminEnv>().post("/", requireBootstrapAdmin
   if (!read.ok) return fail(c, read.code, { message: read.message });
   const body = rowsOfTable.safeParse(read.value);
   if (!body.success) return fail(c, "http/invalid-body");
-  const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
+  const log = eventLogForAdmins(c.env);
   // While the log appends nothing, no import could be recorded soon: refuse it before any row is taken.
   const { refused } = await log.clock();
   if (refused !== null) return fail(c, refused);
@@ -89,7 +89,7 @@ export const importRoutes = new Hono<AdminEnv>().post("/", requireBootstrapAdmin
 export const newLogRoutes = new Hono<AdminEnv>().post("/", requireBootstrapAdmin, async (c) => {
   const body = await adminBody(c, newLogBody);
   if (body instanceof Response) return body;
-  const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
+  const log = eventLogForAdmins(c.env);
   const { refused } = await log.clock();
   if (refused !== null) return fail(c, refused);
   // Before the log has its new name: that name makes peers send their grants again.
@@ -121,7 +121,7 @@ async function restore(env: Env, table: RecordTable, rows: object[]): Promise<bo
       return done.every(Boolean);
     }
     case "events":
-      return env.EVENT_LOG.getByName(EVENT_LOG).restore(rows as EventRow[]);
+      return eventLogForAdmins(env).restore(rows as EventRow[]);
     default:
       return table satisfies never;
   }

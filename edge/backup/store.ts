@@ -11,7 +11,7 @@ import { eventsAfter } from "../events/store.ts";
 
 const rowid = sql<number>`rowid`;
 
-/** One consistent view: a batch is a transaction. Metering is append-only, so that its rows up to `until` stay as they are. */
+/** One consistent view, because a batch is a transaction. Metering is append-only: its rows up to `until` never change. */
 export async function exportedTables(d1: D1Database) {
   const db = drizzle(d1);
   const [admins, keys, tokens, machines, pools, [counted], [logged]] = await db.batch([
@@ -30,7 +30,7 @@ export async function exportedTables(d1: D1Database) {
   };
 }
 
-/** The next rows after the one with this rowid; `next` is where to go on, null at the end. */
+/** The rows after this rowid. `next`: the `after` of the next page; null at the end. */
 export async function meteringPage(d1: D1Database, after: number, until: number) {
   const found = await drizzle(d1)
     .select({ rowid, row: metering })
@@ -42,7 +42,7 @@ export async function meteringPage(d1: D1Database, after: number, until: number)
   return { rows: found.map(({ row }) => row), next: last?.rowid ?? null };
 }
 
-/** The next events of the log after this number, as `meteringPage`. */
+/** As `meteringPage`, for the events after this number. */
 export async function eventsPage(
   d1: D1Database,
   after: number,

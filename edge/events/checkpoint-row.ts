@@ -3,7 +3,7 @@ import { canonicalBytes } from "../../schema/crypto/canonical.ts";
 import type { CheckpointRow } from "../../schema/db/events.ts";
 import type { SignedCheckpoint } from "../../schema/wire/events.ts";
 
-/** Pure: a checkpoint as the record keeps it, named by what was signed: one that is kept again is the same row. */
+/** A checkpoint as a row of D1. Its id is the hash of what was signed, so a checkpoint that is kept twice is one row. */
 export function checkpointRow(
   { checkpoint, origin_pubkey, signature }: SignedCheckpoint,
   takenAtMs: number,

@@ -2,8 +2,8 @@ import type { HybridTime } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 
 /**
- * The hybrid logical clock of docs/spec/events.md#events (Kulkarni et al., "Logical Physical Clocks", 2014). Pure: the wall clock comes
- * in, in microseconds. It never steps back, whatever the wall clock does. Persisted contract: part of the log's state.
+ * A hybrid logical clock (docs/spec/events.md#clock; Kulkarni et al., "Logical Physical Clocks", 2014). Wall times are in
+ * microseconds. The clock never goes back, whatever the wall clock does. Persisted contract: part of the log's state.
  */
 export type Clock = Readonly<HybridTime>;
 
@@ -11,19 +11,19 @@ export const NEVER: Clock = Object.freeze({ physical_us: 0, logical: 0 });
 
 export type Observation =
   | { outcome: "now"; clock: Clock }
-  /** Stored, unseen and not relayed until our wall clock reads `dueUs`. */
+  /** To be held until the wall clock reads `dueUs`. */
   | { outcome: "waits"; dueUs: number }
   | { outcome: "refused"; code: "events/excessive-drift" };
 
-/** The time of an event of our own: later than all that the clock has given or observed. */
+/** The time of a new event of ours: later than every time that the clock has given or observed. */
 export function tick(clock: Clock, wallUs: number): Clock {
   return wallUs > clock.physical_us ? { physical_us: wallUs, logical: 0 } : next(clock);
 }
 
 /**
- * An event of another pool, with its time: what our clock becomes. The distance is to the wall clock, so that nobody
- * can drag ours along in small steps; a time that our clock has already passed moves nothing, however far the wall clock
- * has stepped back since.
+ * Our clock after an event of another pool with the time `remote`. The drift is measured from the wall clock, so that no
+ * peer can pull our clock forward in small steps. A time that our clock has passed already is accepted, even where the wall
+ * clock has stepped back since.
  */
 export function observe(clock: Clock, remote: HybridTime, wallUs: number): Observation {
   if (compare(remote, clock) > 0) {
@@ -35,17 +35,17 @@ export function observe(clock: Clock, remote: HybridTime, wallUs: number): Obser
   return { outcome: "now", clock: adopt(clock, remote, wallUs) };
 }
 
-/** Past a time that is known to be good, such as that of an event of our own from a backup. */
+/** Moves past a time that needs no check, such as the time of an event from our own export. */
 export function adopt(clock: Clock, known: HybridTime, wallUs: number): Clock {
   return tick(compare(known, clock) > 0 ? known : clock, wallUs);
 }
 
-/** Below zero when `a` is earlier. Times of one microsecond and one counter are told apart by their node, not here. */
+/** Negative when `a` is earlier. Equal times of two pools differ only by `node_id`, which this does not compare. */
 export function compare(a: HybridTime, b: HybridTime): number {
   return a.physical_us - b.physical_us || a.logical - b.logical;
 }
 
-/** At the counter's bound the clock runs ahead of the wall by a microsecond. */
+/** At its upper bound the counter restarts, one microsecond ahead of the wall clock. */
 function next({ physical_us, logical }: Clock): Clock {
   return logical < LIMITS.clockLogicalMax
     ? { physical_us, logical: logical + 1 }

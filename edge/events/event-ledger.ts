@@ -1,36 +1,7 @@
 import type { Audience, SignedEvent } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import type { AppendedEvent, SequencedEvent } from "./event-log-rpc.ts";
 import type { LogState, Placed } from "./log-machine.ts";
-
-/** A foreign event, as a peer brought it. Its caller has opened it (`openEvent`) and knows who `from` is. */
-export interface ReceivedEvent {
-  wire: SignedEvent;
-  ttl: number;
-  /** Atom id. */
-  from: string;
-}
-
-export interface SequencedEvent {
-  /** In the audience that was read. */
-  seq: number;
-  event: SignedEvent;
-  /** To be sent with it. */
-  ttl: number;
-}
-
-/** An event of ours, with its place. */
-export interface AppendedEvent {
-  /** In the whole log. */
-  seq: number;
-  content_id: string;
-  event: SignedEvent;
-}
-
-/** Persisted contract: a row of `held`. */
-interface HeldRow extends Record<string, SqlStorageValue> {
-  content_id: string;
-  taken: string;
-}
 
 /** Persisted contract: a row of `log`. */
 interface LogRow extends Record<string, SqlStorageValue> {
@@ -43,7 +14,7 @@ interface LogRow extends Record<string, SqlStorageValue> {
 
 const PLACE = { all: "seq", public: "public_seq", peers: "peers_seq" } as const satisfies Record<Audience, string>;
 
-/** The tables of `EventLog`'s own: its state, the events in their order, and those that wait for our clock. */
+/** The tables of the log itself: its state, its events in order, and the keys of this pool's drafts. */
 export class EventLedger {
   readonly #sql: SqlStorage;
 
@@ -55,17 +26,7 @@ export class EventLedger {
        public_seq INTEGER UNIQUE, peers_seq INTEGER UNIQUE,
        bytes TEXT NOT NULL, pubkey TEXT NOT NULL, signature TEXT NOT NULL, ttl INTEGER NOT NULL)`,
     );
-    sql.exec(
-      `CREATE TABLE IF NOT EXISTS held (content_id TEXT PRIMARY KEY, due_us INTEGER NOT NULL, taken TEXT NOT NULL)
-       WITHOUT ROWID`,
-    );
-    sql.exec("CREATE TABLE IF NOT EXISTS held_of (atom_id TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID");
     sql.exec("CREATE TABLE IF NOT EXISTS keys (key TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID");
-    sql.exec("CREATE TABLE IF NOT EXISTS told (atom_id TEXT PRIMARY KEY) WITHOUT ROWID");
-    sql.exec(
-      `CREATE TABLE IF NOT EXISTS peer_clocks (atom_id TEXT PRIMARY KEY, ahead_ms INTEGER NOT NULL,
-       disbelieved INTEGER NOT NULL) WITHOUT ROWID`,
-    );
   }
 
   state(): LogState | null {
@@ -98,18 +59,12 @@ export class EventLedger {
     return this.#sql.exec("SELECT 1 FROM log WHERE content_id = ?", contentId).toArray().length > 0;
   }
 
-  /** Which of these the log has, or holds until our clock has reached them. */
   known(contentIds: readonly string[]): string[] {
-    const ids = JSON.stringify(contentIds);
-    const among = (table: "log" | "held") =>
-      `SELECT content_id FROM ${table} WHERE content_id IN (SELECT value FROM json_each(?))`;
-    return this.#sql
-      .exec<{ content_id: string }>(`${among("log")} UNION ${among("held")}`, ids, ids)
-      .toArray()
-      .map((row) => row.content_id);
+    const among = "SELECT content_id FROM log WHERE content_id IN (SELECT value FROM json_each(?))";
+    return [...this.#sql.exec<{ content_id: string }>(among, JSON.stringify(contentIds))].map((row) => row.content_id);
   }
 
-  /** The next events of an audience after `since`, as many as make one answer; at least one, if there is one. */
+  /** The events of an audience after number `since`: as many as fit one page, at least one if there is one. */
   page(audience: Audience, since: number, limit: number): SequencedEvent[] {
     const place = PLACE[audience];
     const events: SequencedEvent[] = [];
@@ -127,8 +82,7 @@ export class EventLedger {
     return events;
   }
 
-  // ---- what events of ours were appended under: kept as long as they are
-
+  /** The key under which an event of this pool was appended. It is kept as long as the event. */
   remember(key: string, seq: number): void {
     this.#sql.exec("INSERT INTO keys (key, seq) VALUES (?, ?)", key, seq);
   }
@@ -142,98 +96,6 @@ export class EventLedger {
       )
       .toArray();
     return row ? { seq: row.seq, content_id: row.content_id, event: wireOf(row) } : null;
-  }
-
-  // ---- peers that are told when there is something new
-
-  tell(atomId: string, wanted: boolean): void {
-    const change = wanted ? "INSERT OR IGNORE INTO told VALUES (?)" : "DELETE FROM told WHERE atom_id = ?";
-    this.#sql.exec(change, atomId);
-    // What a peer says of our clock counts as long as an admin trusts it.
-    if (!wanted) this.peerClock(atomId, null);
-  }
-
-  told(): string[] {
-    return this.#sql
-      .exec<{ atom_id: string }>("SELECT atom_id FROM told")
-      .toArray()
-      .map((row) => row.atom_id);
-  }
-
-  // ---- what the time of peers says of our clock
-
-  /** By how much this peer's time puts our clock ahead; null: it does not. What our admin disbelieved stays so until then. */
-  peerClock(atomId: string, aheadMs: number | null): void {
-    if (aheadMs === null) {
-      this.#sql.exec("DELETE FROM peer_clocks WHERE atom_id = ?", atomId);
-      return;
-    }
-    this.#sql.exec(
-      "INSERT INTO peer_clocks VALUES (?1, ?2, 0) ON CONFLICT (atom_id) DO UPDATE SET ahead_ms = ?2",
-      atomId,
-      Math.round(aheadMs),
-    );
-  }
-
-  disbelievePeerClocks(): void {
-    this.#sql.exec("UPDATE peer_clocks SET disbelieved = 1");
-  }
-
-  /** Peers at trust 2 or more whose time puts our clock ahead, and that are believed. */
-  witnesses(): { atomId: string; aheadMs: number }[] {
-    const rows = this.#sql.exec<{ atom_id: string; ahead_ms: number }>(
-      `SELECT atom_id, ahead_ms FROM peer_clocks
-       WHERE disbelieved = 0 AND atom_id IN (SELECT atom_id FROM told) ORDER BY atom_id`,
-    );
-    return [...rows].map((row) => ({ atomId: row.atom_id, aheadMs: row.ahead_ms }));
-  }
-
-  // ---- events that wait for our clock (docs/spec/events.md#events)
-
-  hold(taken: ReceivedEvent, dueUs: number): void {
-    this.#sql.exec(
-      "INSERT INTO held (content_id, due_us, taken) VALUES (?, ?, ?)",
-      taken.wire.content_id,
-      dueUs,
-      JSON.stringify(taken),
-    );
-    this.#sql.exec("INSERT INTO held_of VALUES (?, 1) ON CONFLICT (atom_id) DO UPDATE SET n = n + 1", taken.from);
-  }
-
-  holds(contentId: string): boolean {
-    return this.#sql.exec("SELECT 1 FROM held WHERE content_id = ?", contentId).toArray().length > 0;
-  }
-
-  /** Of everyone, and of this peer. */
-  heldCount(from: string): { all: number; ofSender: number } {
-    const counts =
-      "SELECT coalesce(sum(n), 0) AS al, coalesce(sum(n) FILTER (WHERE atom_id = ?), 0) AS one FROM held_of";
-    const { al: all, one: ofSender } = this.#sql.exec<{ al: number; one: number }>(counts, from).one();
-    return { all, ofSender };
-  }
-
-  /** When the first of them is due, in microseconds since the epoch. */
-  heldUntilUs(): number | null {
-    return this.#sql.exec<{ due: number | null }>("SELECT min(due_us) AS due FROM held").one().due;
-  }
-
-  /** Takes out those that are due, earliest first, a commit's worth. */
-  releaseDue(wallUs: number): ReceivedEvent[] {
-    const rows = this.#sql
-      .exec<HeldRow>(
-        "SELECT content_id, taken FROM held WHERE due_us <= ? ORDER BY due_us LIMIT ?",
-        wallUs,
-        LIMITS.eventsPerCommit,
-      )
-      .toArray();
-    const released = rows.map((row) => JSON.parse(row.taken) as ReceivedEvent);
-    for (const { wire, from } of released) {
-      this.#sql.exec("DELETE FROM held WHERE content_id = ?", wire.content_id);
-      this.#sql.exec("UPDATE held_of SET n = n - 1 WHERE atom_id = ?", from);
-    }
-    // Nobody's, or fewer than none: what was held before there was this count.
-    this.#sql.exec("DELETE FROM held_of WHERE n <= 0");
-    return released;
   }
 }
 

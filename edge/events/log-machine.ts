@@ -2,10 +2,10 @@ import { GENESIS_CHAIN, nextChain } from "../../schema/crypto/signed-event.ts";
 import type { Audience } from "../../schema/wire/events.ts";
 import { type Clock, NEVER } from "./clock-rules.ts";
 
-/** Where an audience stands: its last number, the chain up to it, and our clock when it was given. */
+/** The end of an audience: its last number, the chain up to it, and our clock when the number was given. */
 export interface Head {
   readonly seq: number;
-  /** Hex; of number 0 it is 32 zero bytes. */
+  /** Hex; 32 zero bytes for number 0. */
   readonly chain: string;
   readonly hlc: Clock;
 }
@@ -17,18 +17,18 @@ export interface LogState {
   readonly clock: Clock;
   /** The wall time that an admin last confirmed, in microseconds. Absent: never. */
   readonly confirmedUs?: number;
-  /** The numbers after which this log begins for peers, where it left earlier events behind. Absent: from the first. */
+  /** The numbers after which this log starts for peers. Absent: it starts with the first event. */
   readonly starts?: Readonly<Record<"public" | "peers", number>>;
 }
 
-/** The number in an audience that this log says, of the number that the event has for good. */
+/** The number that peers see, from the number that the event has in storage. */
 export function numberIn({ starts }: LogState, audience: Audience, seq: number): number {
   return audience === "all" ? seq : seq - (starts?.[audience] ?? 0);
 }
 
 /**
- * A log under a new name that begins anew for peers, and whose clock is `clock`: what was said before may be of a time
- * that no peer believes, and a follower would stop at it. The operator's whole log goes on.
+ * A log under a new name that is empty for peers, and whose clock is `clock`. Earlier events may have times so far in the
+ * future that a follower would stop at them. The operator's whole log continues.
  */
 export function startAnew({ heads }: LogState, logId: string, clock: Clock): LogState {
   const empty = ({ seq }: Head): Head => ({ seq, chain: GENESIS_CHAIN, hlc: NEVER });
@@ -48,15 +48,15 @@ export interface Placed {
   places: Partial<Record<Audience, LogPosition>>;
 }
 
-/** docs/spec/events.md#events: numbers begin at 1, chains at 32 zero bytes. */
+/** Numbers start at 1, chains at 32 zero bytes (docs/spec/events.md#the-log). */
 export function newLog(logId: string, clock: Clock = NEVER): LogState {
   const head: Head = { seq: 0, chain: GENESIS_CHAIN, hlc: NEVER };
   return { logId, heads: { all: head, public: head, peers: head }, clock };
 }
 
 /**
- * Takes one event at the end of each of its audiences. Pure: the hash comes in. `clock` is ours after the event, and
- * never earlier than the state's: whoever calls has it from `clock-rules.ts`.
+ * Appends one event to each of its audiences. `clock` is our clock after the event, from `clock-rules.ts`; it is never
+ * earlier than the clock of the state.
  */
 export function append(
   state: LogState,

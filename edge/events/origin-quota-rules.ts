@@ -1,20 +1,20 @@
-/** How much of the log the events of one origin may fill, whoever brings them. Pure. */
+/** How much of the log the events of one origin may fill, whichever peer sends them (docs/spec/events.md#quotas). */
 import type { SignedEvent } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 
-/** What one origin has in the log, or held for it. */
+/** The events of one origin in the log, those that are held included. */
 export interface OriginUse {
   readonly atomId: string;
   readonly events: number;
   readonly bytes: number;
 }
 
-/** What an event takes: its bytes as they are stored, and the rest of its row. */
+/** The storage of one event: its stored bytes, and the rest of its row. */
 export function rowBytes({ event_bytes }: Pick<SignedEvent, "event_bytes">): number {
   return event_bytes.length + LIMITS.eventRowBytes;
 }
 
-/** A quota of 0 bytes is none. `more`: what would come in addition. */
+/** A quota of 0 bytes is unlimited. `more`: the bytes that are to be added. */
 export function isQuotaSpent(usedBytes: number, more: number, quotaBytes: number): boolean {
   return quotaBytes > 0 && usedBytes + more > quotaBytes;
 }

@@ -11,13 +11,13 @@ interface OriginRow extends Record<string, SqlStorageValue> {
 }
 
 /**
- * How much of the log is of which other pool, counted in the transaction that takes an event in. A log from before there
- * was this count is counted once, a few rows at a time; until that is done the count is too low, and never too high.
+ * How much of the log each other pool fills, counted in the transaction that takes an event. A log of a release without
+ * this count is counted once, a few rows at a time. Until that is done the count is too low, never too high.
  */
 export class OriginUsage {
   readonly #sql: SqlStorage;
 
-  /** After the ledger, whose table `log` it counts. */
+  /** Construct it after the ledger, whose table `log` it counts. */
   constructor(sql: SqlStorage) {
     this.#sql = sql;
     const isThere = sql.exec("SELECT 1 FROM sqlite_master WHERE name = 'origins'").toArray().length > 0;
@@ -44,7 +44,7 @@ export class OriginUsage {
     return row?.bytes ?? 0;
   }
 
-  /** The largest first. */
+  /** The origins that fill most of the log, the largest first. */
   largest(): OriginUse[] {
     const largest = "SELECT atom_id, events, bytes FROM origins ORDER BY bytes DESC, atom_id LIMIT ?";
     const rows = this.#sql.exec<OriginRow>(largest, LIMITS.originsShown).toArray();
@@ -55,7 +55,7 @@ export class OriginUsage {
     return this.#sql.exec("SELECT 1 FROM uncounted").toArray().length > 0;
   }
 
-  /** Call inside a transaction: the next few rows of a log from before there was this count. */
+  /** Call inside a transaction. Counts the next rows of a log that a release without this count wrote. */
   countSome(self: string): void {
     const [left] = this.#sql.exec<{ after_seq: number; last_seq: number }>("SELECT * FROM uncounted").toArray();
     if (left === undefined) return;

@@ -4,21 +4,21 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import { type Clock, observe } from "./clock-rules.ts";
 import { audiencesOf, mayReceive, mayRelay, ttlOnwards } from "./visibility-rules.ts";
 
-/** What `EventLog` answers to an event of another pool. */
+/** The answer of `EventLog` for one event of another pool. */
 export type ReceiveResult =
   | { ok: true; content_id: string; outcome: "accepted" | "duplicate" | "held" }
   | { ok: false; content_id: string; code: ReceiveRefusal };
 type ReceiveRefusal = Extract<ErrorCode, "events/excessive-drift" | "events/forbidden" | "events/quota-spent">;
 
 export type ReceiveStep =
-  /** At the end of each of these audiences, to be passed on with `ttl`; `clock` is ours afterwards. */
+  /** The event belongs to these audiences, and is relayed with `ttl`. `clock`: our clock afterwards. */
   | { outcome: "accepted"; clock: Clock; audiences: Audience[]; ttl: number }
   | { outcome: "held"; dueUs: number }
   | { outcome: "refused"; code: ReceiveRefusal };
 
 /**
- * What becomes of an event that `from` brought, and that our log does not have (docs/spec/events.md#events, docs/spec/events.md#sync). Pure: `wallUs` comes in;
- * `held`, how many events wait for our clock already, of all and of those that `from` brought, is asked only where it matters.
+ * The treatment of an event that `from` sent and that our log does not have (docs/spec/events.md#clock,
+ * docs/spec/events.md#visibility). `held` counts the events that are held already; it is called only where that decides.
  */
 export function receiveEvent(
   clock: Clock,
@@ -29,7 +29,7 @@ export function receiveEvent(
   if (!mayReceive(event, { from, self })) return { outcome: "refused", code: "events/forbidden" };
   const seen = observe(clock, event.hlc, wallUs);
   if (seen.outcome === "waits") {
-    // What is for us alone is of use only when it comes, and its sender tries again.
+    // A `direct` event is refused instead: its sender retries it.
     if (event.visibility !== "direct" && mayWait(held())) return { outcome: "held", dueUs: seen.dueUs };
   }
   if (seen.outcome !== "now") return { outcome: "refused", code: "events/excessive-drift" };
@@ -38,7 +38,7 @@ export function receiveEvent(
   return { outcome: "accepted", clock: seen.clock, audiences: audiencesOf(theirs, ttl), ttl: onwards };
 }
 
-/** One peer alone does not fill the room that all share. */
+/** One sender cannot use up the space that all senders share. */
 function mayWait({ all, ofSender }: { all: number; ofSender: number }): boolean {
   return all < LIMITS.heldEvents && ofSender < LIMITS.heldEventsPerSender;
 }

@@ -7,21 +7,21 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import type { AdminEnv } from "../http/app-env.ts";
 import { fail } from "../http/errors.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
-import { EVENT_LOG } from "../object-names.ts";
+import { eventLogForAdmins, eventLogForReaders } from "./event-log-for.ts";
 import { checkpointsKept, eventsAfter } from "./store.ts";
 
-/** `/admin/api/events`: the log for its operator, who may see all of it. Mounted behind an admin token. */
+/** `/admin/api/events`: the whole log, for its operator (docs/spec/events.md#reading). Mounted behind an admin token. */
 export const eventRoutes = new Hono<AdminEnv>()
-  /** Without `since`: the newest page. */
+  /** Without `since`, the newest page. */
   .get("/", async (c) => {
     const query = eventsQuery.safeParse(c.req.query());
     if (!query.success) return fail(c, "http/invalid-body", { param: String(query.error.issues[0]?.path[0] ?? "") });
     const { audience, limit, since } = query.data;
-    const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
+    const log = eventLogForReaders(c.env);
     return c.json(await log.read(audience, since ?? Math.max(0, (await log.heads())[audience] - limit), limit));
   })
 
-  /** Server-sent events from `since` on, or from now; without gap or repeat when it is resumed by the last id. */
+  /** Server-sent events after `since`, or from now on. A client that resumes with the last id gets each event once. */
   .get("/stream", (c) => {
     const query = eventsQuery.safeParse({
       ...c.req.query(),
@@ -29,11 +29,11 @@ export const eventRoutes = new Hono<AdminEnv>()
     });
     if (!query.success) return fail(c, "http/invalid-body", { param: String(query.error.issues[0]?.path[0] ?? "") });
     const { audience, since } = query.data;
-    const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
+    const log = eventLogForReaders(c.env);
     return streamSSE(c, async (stream) => {
       const endMs = Date.now() + LIMITS.eventStreamMs;
       let at = since ?? (await log.heads())[audience];
-      // A first byte at once: whoever follows knows that it does.
+      // The first byte shows the client that the stream is open.
       await stream.write(": following\n\n");
       while (!stream.aborted && Date.now() < endMs) {
         const head = await log.changed(audience, at, LIMITS.eventsWaitMs);
@@ -48,17 +48,17 @@ export const eventRoutes = new Hono<AdminEnv>()
     });
   })
 
-  /** Our admin says that this machine's clock is right, so that the log goes on. */
+  /** The admin confirms that this machine's clock is right, so that the log takes events again. */
   .post("/confirm-clock", async (c) => {
-    return c.json(await c.env.EVENT_LOG.getByName(EVENT_LOG).confirmClock(c.var.adminTokenId));
+    return c.json(await eventLogForAdmins(c.env).confirmClock(c.var.adminTokenId));
   })
 
-  /** The record as D1 has it, page by page, beside what the log says of itself. What holds, `ligand events verify` finds out. */
+  /** The rows of D1, page by page, beside the log's own checkpoints. `ligand events verify` validates them. */
   .get("/verify", async (c) => {
     const since = Number(c.req.query("since") ?? 0);
     if (!Number.isSafeInteger(since) || since < 0) return fail(c, "http/invalid-body", { param: "since" });
-    const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
-    const [said, starts] = await Promise.all([log.checkpoints(), log.starts()]);
+    const log = eventLogForReaders(c.env);
+    const [checkpoints, starts] = await Promise.all([log.checkpoints(), log.starts()]);
     if (!(await log.flushRecords())) return fail(c, "pool/not-ready");
     const { atomId: origin, signer } = await poolKeys(c.env);
     const rows = await eventsAfter(c.env.DB, since);
@@ -66,9 +66,9 @@ export const eventRoutes = new Hono<AdminEnv>()
     const kept = await checkpointsKept(c.env.DB, { origin, since, until });
     return c.json({
       origin,
-      checkpoints: said,
+      checkpoints,
       events: rows.map(recorded),
-      kept: kept.map((row) => signedAgain(row, nodeIdOf(signer.publicKey))),
+      kept: kept.map((row) => checkpointOf(row, nodeIdOf(signer.publicKey))),
       next: until,
       ...(starts.public + starts.peers > 0 && { starts }),
     });
@@ -93,8 +93,8 @@ function recorded(row: EventRow): RecordedEvent {
   };
 }
 
-/** A checkpoint as it was signed. */
-function signedAgain(row: CheckpointRow, nodeId: string): SignedCheckpoint {
+/** The signed checkpoint of a row. */
+function checkpointOf(row: CheckpointRow, nodeId: string): SignedCheckpoint {
   return {
     checkpoint: {
       v: 1,

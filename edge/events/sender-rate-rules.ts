@@ -1,6 +1,6 @@
 /**
- * How much of others' events one peer may have our log keep: a minute's worth at once, then as many a minute.
- * Pure. What our log has already counts for nothing, so that to send again is harmless.
+ * How many events one sender may add to the log: one minute's amount at once, then as many a minute
+ * (docs/spec/events.md#quotas). Events that the log has already are free, so that sending them again is harmless.
  */
 import type { SignedEvent } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
@@ -8,11 +8,11 @@ import { Debts } from "../limits/debts.ts";
 
 const MINUTE_MS = 60_000;
 
-/** In memory: a log that was restarted has forgotten what was owed, and that is one minute's worth at most. */
+/** In memory: a restart of the log forgives at most one minute's amount. */
 export class SenderRates {
   readonly #debts = new Debts(LIMITS.sendersKept);
 
-  /** How long until this peer may bring more; 0: now. What begins in time is taken whole, and paid for afterwards. */
+  /** How long the sender must wait before it sends more; 0: not at all. A page within the rate is taken whole, and charged afterwards. */
   waitMs(from: string, nowMs: number): number {
     return this.#debts.waitMs(from, MINUTE_MS, nowMs);
   }
@@ -22,7 +22,7 @@ export class SenderRates {
   }
 }
 
-/** What an event counts as: a large one is several. */
+/** A large event counts as several. */
 export function eventsWorth({ event_bytes }: Pick<SignedEvent, "event_bytes">): number {
   return Math.max(1, Math.ceil(event_bytes.length / LIMITS.eventRateChars));
 }

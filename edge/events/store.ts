@@ -3,7 +3,7 @@ import { drizzle } from "drizzle-orm/d1";
 import { type CheckpointRow, checkpoints, type EventRow, events } from "../../schema/db/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 
-/** The record's next events after this number, as many as make one answer; at least one, if there is one. */
+/** The events of the record after this number: as many as fit one page, at least one if there is one. */
 export async function eventsAfter(d1: D1Database, since: number): Promise<EventRow[]> {
   const db = drizzle(d1);
   const sizes = await db
@@ -26,7 +26,7 @@ export async function eventsAfter(d1: D1Database, since: number): Promise<EventR
     .orderBy(asc(events.seq));
 }
 
-/** What this pool once signed of its whole log, for numbers after `since` and up to `until`. */
+/** Checkpoints of the whole log that this pool has kept, for numbers after `since` and up to `until`. */
 export async function checkpointsKept(
   d1: D1Database,
   { origin, since, until }: { origin: string; since: number; until: number },

@@ -1,15 +1,15 @@
 import type { Audience, EventBody } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 
-/** What decides who may see an event (docs/spec/events.md#events, docs/spec/events.md#sync). */
+/** The parts of an event that decide who may see it (docs/spec/events.md#visibility). */
 export interface Visible {
   visibility: EventBody["visibility"];
   payload: EventBody["payload"];
-  /** Written by this pool, not taken from another. */
+  /** This pool wrote it. */
   ours: boolean;
 }
 
-/** A peer that asks, with the trust that is in effect between us (docs/spec/federation.md#trust). */
+/** A peer, with its effective trust (docs/spec/federation.md#trust). */
 export interface Viewer {
   atomId: string;
   trust: number;
@@ -18,16 +18,16 @@ export interface Viewer {
 export const TRUST_FOR_PUBLIC = 2;
 export const TRUST_FOR_PEERS = 3;
 
-/** The one rule of what may leave towards a peer, by push, pull or stream alike. */
+/** The only rule that decides whether an event may go to a peer, by push, pull or stream. */
 export function maySee(event: Visible, viewer: Viewer): boolean {
   switch (event.visibility) {
     case "private":
       return false;
     case "direct":
-      // Shown to whom it names at any trust, or a grant could never lift one from below.
+      // At any trust: otherwise a grant could never reach a peer that has no trust yet.
       return event.ours && event.payload.peer === viewer.atomId;
     case "peers":
-      // Another pool's travels only over that pool's own bond.
+      // Events of another pool travel only over that pool's own bond.
       return event.ours && viewer.trust >= TRUST_FOR_PEERS;
     case "public":
       return viewer.trust >= TRUST_FOR_PUBLIC;
@@ -37,8 +37,8 @@ export function maySee(event: Visible, viewer: Viewer): boolean {
 }
 
 /**
- * Whether an event may come in from this peer (docs/spec/events.md#sync); its signature, and that its origin is one we listen to, are
- * checked before. One of our own that our log does not have is not taken back: the chain would tell another story.
+ * Whether an event may come from this peer. The caller has checked its signature and our trust in its origin. An event in
+ * our own name that our log does not have is refused: our chain would change.
  */
 export function mayReceive(
   event: Pick<EventBody, "origin" | "visibility" | "payload">,
@@ -59,24 +59,24 @@ export function mayReceive(
   }
 }
 
-/** The audiences whose sequence an event is part of. `ttl` is what it may still be passed on; ours have the most. */
+/** The audiences that an event belongs to. `ttl`: how often it may still be relayed. */
 export function audiencesOf(event: Pick<Visible, "visibility" | "ours">, ttl: number): Audience[] {
   if (event.visibility === "public" && mayRelay(event, ttl)) return ["all", "public"];
   if (event.visibility === "peers" && event.ours) return ["all", "peers"];
   return ["all"];
 }
 
-/** Whether an event that came with this ttl is passed on to others; our own leave with `LIMITS.eventTtl`. */
+/** Whether an event that arrived with this ttl is relayed. Our own events leave with `LIMITS.eventTtl`. */
 export function mayRelay(event: Pick<Visible, "visibility" | "ours">, ttl: number): boolean {
   return event.visibility === "public" && (event.ours || ttl > 0);
 }
 
-/** What an event that came with this ttl leaves with: clamped, and one less. 0: it is not passed on by whoever gets it. */
+/** The ttl of a relayed event that arrived with this ttl: clamped, and one less. The receiver of 0 does not relay it. */
 export function ttlOnwards(ttl: number): number {
   return Math.max(0, Math.min(ttl, LIMITS.eventTtl) - 1);
 }
 
-/** Whether a peer may read an audience at all; the operator's whole log is no peer's. */
+/** Whether a peer may read an audience. No peer may read the operator's whole log. */
 export function mayRead(audience: Audience, trust: number): boolean {
   switch (audience) {
     case "all":

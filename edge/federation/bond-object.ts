@@ -14,10 +14,11 @@ import {
 } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
+import { eventLogForBonds } from "../events/event-log-for.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
 import { OneAlarm } from "../limits/one-alarm.ts";
 import { within } from "../limits/timeout.ts";
-import { EVENT_LOG, PEER_REGISTRY } from "../object-names.ts";
+import { PEER_REGISTRY } from "../object-names.ts";
 import { EventOutbox } from "../record/event-outbox.ts";
 import { RecordOutbox } from "../record/record-outbox.ts";
 import type { Unavailability } from "./delivery/availability-rules.ts";
@@ -582,7 +583,7 @@ export class Bond extends DurableObject<Env> {
     const { kv } = this.ctx.storage;
     if (isAhead) kv.put(SAYS_AHEAD, true);
     else kv.delete(SAYS_AHEAD);
-    const told = this.env.EVENT_LOG.getByName(EVENT_LOG).reportPeerClock(atomId, isAhead ? aheadMs : null);
+    const told = eventLogForBonds(this.env).reportPeerClock(atomId, isAhead ? aheadMs : null);
     this.ctx.waitUntil(
       Promise.resolve(told).catch(() => {
         // The next answer tells it.
@@ -765,7 +766,7 @@ export class Bond extends DurableObject<Env> {
   /** Whether the log is to tell us of what is new in it. */
   async #noteFollowing(): Promise<void> {
     if (this.#trust === null || this.#identity === undefined) return;
-    const log = this.env.EVENT_LOG.getByName(EVENT_LOG);
+    const log = eventLogForBonds(this.env);
     await log.subscribe(this.#identity.atomId, this.effectiveTrust("oauth-verified") >= 2);
   }
 

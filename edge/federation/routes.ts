@@ -1,10 +1,11 @@
 import { Hono } from "hono";
 import { changeFederationPolicyBody } from "../../schema/wire/federation.ts";
+import { eventLogForReaders } from "../events/event-log-for.ts";
 import type { AdminEnv } from "../http/app-env.ts";
 import { requireAdmin } from "../http/authentication.ts";
 import { adminBody } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
-import { EVENT_LOG, PEER_REGISTRY } from "../object-names.ts";
+import { PEER_REGISTRY } from "../object-names.ts";
 import { changeFederationPolicy, readFederationPolicy } from "../pool/federation-check.ts";
 import { publishPolicyChanges } from "../pool/pool-policy.ts";
 import { resumePeers } from "./delivery/resume.ts";
@@ -30,7 +31,7 @@ export const federationRoutes = new Hono<AdminEnv>()
     const policy = await readFederationPolicy(c.env);
     if (policy === null) return fail(c, "pool/not-ready");
     await flushPeerRefusals(c.env);
-    const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
+    const log = eventLogForReaders(c.env);
     const [card, peers, heads, origins, { unfollowable, refused }] = await Promise.all([
       ownCard(c.env, c.req.url),
       listPeers(c.env.DB),

@@ -8,23 +8,23 @@ import type { ChangedPolicy } from "./pool-policy-rpc.ts";
 
 export type FederationCheck =
   | { readonly open: true; readonly policy: FederationPolicy }
-  /** `isSaid`: the switch says so; otherwise nobody could say, and may soon. */
-  | { readonly open: false; readonly code: "federation/disabled"; readonly isSaid: boolean };
+  /** `isKnown`: the switch is off. Otherwise the switch could not be read, and may be readable soon. */
+  | { readonly open: false; readonly code: "federation/disabled"; readonly isKnown: boolean };
 
-const OFF: FederationCheck = Object.freeze({ open: false, code: "federation/disabled", isSaid: true });
-const UNKNOWN: FederationCheck = Object.freeze({ open: false, code: "federation/disabled", isSaid: false });
+const OFF: FederationCheck = Object.freeze({ open: false, code: "federation/disabled", isKnown: true });
+const UNKNOWN: FederationCheck = Object.freeze({ open: false, code: "federation/disabled", isKnown: false });
 
-/** Of this isolate. */
+/** Shared by all requests of this isolate. */
 const switches = new SharedAnswer<FederationCheck>({
   keptMs: LIMITS.switchesSharedMs,
   lostMs: LIMITS.switchesLostMs,
 });
 
 /**
- * The kill switch. Every federated endpoint asks it after the pure checks of the headers, and every call to a peer asks
- * it first. It fails closed: an object that is late, throws, has lost its state or says something unknown counts as `off`.
- * An isolate asks once in `switchesSharedMs` at most. A request uses no answer that was asked for longer before the request
- * arrived, so `off` holds for every request that arrives more than `switchesSharedMs` after the change.
+ * The kill switch. Every federated endpoint checks it after the checks of the headers, and every call to a peer checks it
+ * first. It fails closed: an object that is late, throws, has lost its state or returns an unknown value counts as `off`.
+ * An isolate reads it at most once in `switchesSharedMs`. A request never uses an answer that was requested earlier than
+ * that before the request arrived, so `off` holds for every request that arrives `switchesSharedMs` after the change.
  */
 export async function checkFederation(
   env: Pick<Env, "POOL_POLICY">,
@@ -34,12 +34,12 @@ export async function checkFederation(
   return answer?.value ?? UNKNOWN;
 }
 
-/** For streams, which ask each half second: a late answer closes them, so that they end within a second. */
+/** For open streams, which check every half second. A late answer closes them, so that they end within a second. */
 export function recheckFederation(env: Pick<Env, "POOL_POLICY">): Promise<FederationCheck> {
   return checkFederation(env, LIMITS.streamPolicyMs);
 }
 
-/** `by`: the admin's token id. This isolate asks anew at once; others do within `switchesSharedMs`. */
+/** `by`: the admin's token id. This isolate reads the switches again immediately; others do within `switchesSharedMs`. */
 export async function changeFederationPolicy(
   env: Env,
   patch: Partial<FederationPolicy>,
@@ -52,11 +52,11 @@ export async function changeFederationPolicy(
   }
 }
 
-/** The switches as they stand, also while they are off; null when they cannot be read. For the operator's eyes. */
+/** The switches, also while federation is off; null when they cannot be read. For operators only. */
 export async function readFederationPolicy(env: Pick<Env, "POOL_POLICY">): Promise<FederationPolicy | null> {
   try {
-    const said = federationPolicy.safeParse(await readSwitches(env));
-    return said.success ? said.data : null;
+    const answer = federationPolicy.safeParse(await readSwitches(env));
+    return answer.success ? answer.data : null;
   } catch {
     return null;
   }
@@ -67,7 +67,7 @@ function askFederation(env: Pick<Env, "POOL_POLICY">): Promise<FederationCheck> 
     if (policy === null) return UNKNOWN;
     return policy.federation === "on" ? { open: true, policy } : OFF;
   });
-  // Other requests wait for this answer too, so the question must outlive a client that leaves.
+  // Other requests share this answer, so reading it must outlive a client that disconnects.
   waitUntil(asked);
   return asked;
 }

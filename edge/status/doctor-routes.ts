@@ -3,12 +3,13 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import { newestKeys } from "../accounts/store.ts";
 import { adminTokensForReaders } from "../admins/admin-tokens-for.ts";
 import type { Env } from "../env.ts";
+import { eventLogForReaders } from "../events/event-log-for.ts";
 import { quotaBytesOf } from "../events/origin-quota-rules.ts";
 import { listPeers } from "../federation/peering/store.ts";
 import type { AdminEnv } from "../http/app-env.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
 import { within } from "../limits/timeout.ts";
-import { EVENT_LOG as THE_LOG, PEER_REGISTRY as THE_PEERS } from "../object-names.ts";
+import { PEER_REGISTRY as THE_PEERS } from "../object-names.ts";
 import { readFederationPolicy } from "../pool/federation-check.ts";
 import { pendingPolicyChanges, poolSettings } from "../pool/pool-policy.ts";
 import type { HeldRecords } from "../record/record-outbox.ts";
@@ -17,7 +18,7 @@ import { appliedMigrations } from "./store.ts";
 
 /** `/admin/api/doctor`: what this pool finds of itself; what to make of it, `ligand pool doctor` says. */
 export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
-  const { DB, EVENT_LOG, PEER_REGISTRY, ALLOWED_HOSTS, METRICS_TOKEN, ONE_MACHINE } = c.env;
+  const { DB, PEER_REGISTRY, ALLOWED_HOSTS, METRICS_TOKEN, ONE_MACHINE } = c.env;
   const [{ name, lane }] = allLanes(c.env, "readers");
   const [database, migrations, settings, overview, holds, changes, admins, clock, origins, peers, met, ...records] =
     await Promise.all([
@@ -28,12 +29,12 @@ export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
       timed(Promise.resolve(lane.holds())),
       timed(pendingPolicyChanges(c.env)),
       timed(Promise.resolve(adminTokensForReaders(c.env).pendingEvents())),
-      timed(Promise.resolve(EVENT_LOG.getByName(THE_LOG).clock())),
+      timed(Promise.resolve(eventLogForReaders(c.env).clock())),
       timed(originsOf(c.env)),
       timed(Promise.resolve(PEER_REGISTRY.getByName(THE_PEERS).census())),
       timed(peersMet(c.env)),
       held(`lane ${name}`, lane.heldRecords()),
-      held("event log", EVENT_LOG.getByName(THE_LOG).heldRecords()),
+      held("event log", eventLogForReaders(c.env).heldRecords()),
       held("admin tokens", adminTokensForReaders(c.env).heldRecords()),
       held("client keys", heldOfKeys(c.env)),
     ]);
@@ -74,7 +75,7 @@ export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
 });
 
 async function originsOf(env: Env) {
-  const [largest, policy] = await Promise.all([env.EVENT_LOG.getByName(THE_LOG).origins(), readFederationPolicy(env)]);
+  const [largest, policy] = await Promise.all([eventLogForReaders(env).origins(), readFederationPolicy(env)]);
   const quota_bytes = policy === null ? 0 : quotaBytesOf(policy);
   return { quota_bytes, largest: largest.map(({ atomId, events, bytes }) => ({ atom_id: atomId, events, bytes })) };
 }

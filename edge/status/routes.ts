@@ -1,11 +1,12 @@
 import { type Context, Hono } from "hono";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
+import { eventLogForReaders } from "../events/event-log-for.ts";
 import { flushPeerRefusals } from "../federation/signing/refusal-counters.ts";
 import type { AppEnv } from "../http/app-env.ts";
 import { requireMetricsReader } from "../http/authentication.ts";
 import { within } from "../limits/timeout.ts";
-import { EVENT_LOG as THE_LOG, PEER_REGISTRY as THE_PEERS } from "../object-names.ts";
+import { PEER_REGISTRY as THE_PEERS } from "../object-names.ts";
 import { laneFor } from "../workers/lane-for.ts";
 import { federationText } from "./federation-metrics.ts";
 import { prometheusText } from "./metrics.ts";
@@ -28,15 +29,15 @@ export const status = new Hono<AppEnv>()
   })
 
   .get("/metrics", requireMetricsReader, async (c) => {
-    const { PEER_REGISTRY, EVENT_LOG } = c.env;
+    const { PEER_REGISTRY } = c.env;
     const lane = laneFor(c.env, "readers", "any");
     await Promise.allSettled([tellRefusals(c.env), flushPeerRefusals(c.env)]);
     const [overview, { measured, ...lanes }, census, log, origins] = await Promise.all([
       lane.overview(),
       lane.metrics(),
       PEER_REGISTRY.getByName(THE_PEERS).census(),
-      EVENT_LOG.getByName(THE_LOG).counts(),
-      EVENT_LOG.getByName(THE_LOG).origins(),
+      eventLogForReaders(c.env).counts(),
+      eventLogForReaders(c.env).origins(),
     ]);
     const text = prometheusText({ overview, metrics: measured, ...lanes }) + federationText({ census, log, origins });
     return c.body(text, 200, {

@@ -1,13 +1,13 @@
 import { index, integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
 
-/** Named admin tokens. The pool's `AdminTokens` object decides; this is the record that is queried. */
+/** Named admin tokens. `AdminTokens` decides; this copy is for queries. */
 export const adminTokens = sqliteTable(
   "admin_tokens",
   {
     id: text().primaryKey(),
-    /** What the audit columns of other tables say when its holder acts. */
+    /** The audit columns of other tables hold this name when the token's holder acts. */
     name: text().notNull(),
-    /** Lowercase hex SHA-256 of the token's secret part. The token itself is nowhere. */
+    /** Lowercase hex SHA-256 of the token's secret part. The token itself is stored nowhere. */
     secretSha256: text("secret_sha256").notNull(),
     createdBy: text("created_by").notNull(),
     createdAtMs: integer("created_at_ms").notNull(),

@@ -1,12 +1,12 @@
 import { index, integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
 
-/** Client keys as the operator sees them; the living limits are in the key's `Account` (docs/spec/inference.md#client-api). */
+/** Client keys. The key's `Account` decides and applies its limits; this copy is for queries. */
 export const clientKeys = sqliteTable(
   "client_keys",
   {
     id: text().primaryKey(),
     label: text().notNull(),
-    /** Lowercase hex SHA-256 of the key's secret part. The key itself is nowhere. */
+    /** Lowercase hex SHA-256 of the key's secret part. The key itself is stored nowhere. */
     secretSha256: text("secret_sha256").notNull(),
     requestsPerMinute: integer("requests_per_minute").notNull(),
     tokensPerMinute: integer("tokens_per_minute").notNull(),

@@ -1,6 +1,6 @@
 import { defineConfig } from "drizzle-kit";
 
-/** `npm run db:generate` writes flat migrations that wrangler and the one-machine runner both apply. */
+/** `npm run db:generate` writes flat migrations. Both wrangler and the one-machine runner apply them. */
 export default defineConfig({
   dialect: "sqlite",
   schema: [

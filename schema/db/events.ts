@@ -1,12 +1,12 @@
 import { index, integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
 
 /**
- * The pool's log (docs/spec/events.md#events): append-only, which triggers of its migration hold. `EventLog` decides; this is the record
- * that is queried. `bytes`, `pubkey`, `signature` and `contentId` are the event as it travels; the rest is read off it,
- * or says how it came here.
+ * The pool's log (docs/spec/events.md#the-log). It is append-only: triggers of its migration enforce that. `EventLog`
+ * decides; this copy is for queries. `bytes`, `pubkey`, `signature` and `contentId` are the event on the wire. The other
+ * columns repeat parts of it, or say how it arrived.
  */
 export const events = sqliteTable("events", {
-  /** In the whole log, from 1 on. */
+  /** The event's number in the whole log, from 1. */
   seq: integer().primaryKey(),
   /** Hex SHA-256 of the bytes. */
   contentId: text("content_id").notNull().unique(),
@@ -14,10 +14,10 @@ export const events = sqliteTable("events", {
   /** Atom id of its author. */
   origin: text().notNull(),
   visibility: text({ enum: ["private", "direct", "peers", "public"] }).notNull(),
-  /** Its number in the audience, where it is part of it. */
+  /** The event's number in this audience; null where it does not belong to it. */
   publicSeq: integer("public_seq").unique(),
   peersSeq: integer("peers_seq").unique(),
-  /** Of the whole log, up to this event. */
+  /** The chain of the whole log up to this event. */
   chain: text().notNull(),
   hlcPhysicalUs: integer("hlc_physical_us").notNull(),
   hlcLogical: integer("hlc_logical").notNull(),
@@ -25,16 +25,16 @@ export const events = sqliteTable("events", {
   bytes: text().notNull(),
   pubkey: text().notNull(),
   signature: text().notNull(),
-  /** How often it may still be passed on. */
+  /** How often the event may still be relayed. */
   ttl: integer().notNull(),
-  /** Atom id of the peer that brought it; null when we wrote it. */
+  /** Atom id of the peer that sent it; null for an event of this pool. */
   receivedFrom: text("received_from"),
   takenAtMs: integer("taken_at_ms").notNull(),
 });
 
 /**
- * Signed checkpoints that are kept as evidence: ours, now and then, and of others the two by which one proved to tell two
- * stories. They are of one place in one log and differ, so both have room here.
+ * Signed checkpoints that are kept as evidence: our own from time to time, and both checkpoints of a peer that prove its
+ * equivocation. Those two have the same log, audience and number, so the primary key is the hash of the content.
  */
 export const checkpoints = sqliteTable(
   "checkpoints",

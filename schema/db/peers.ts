@@ -1,14 +1,14 @@
 import { index, integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
 
-/** Pools that proved their key here (docs/spec/federation.md#trust, docs/spec/federation.md#registration). The peer's `Bond` decides; this is the record that is queried. */
+/** Pools that proved their key here (docs/spec/federation.md#registration). The peer's `Bond` decides; this copy is for queries. */
 export const peers = sqliteTable(
   "peers",
   {
-    /** Lowercase hex SHA-256 of `publicKey`: the key of an id never changes. */
+    /** Lowercase hex SHA-256 of `publicKey`. The key of an id never changes. */
     id: text().primaryKey(),
     publicKey: text("public_key").notNull(),
     name: text().notNull(),
-    /** The origin that the peer says it is reached at. */
+    /** The origin at which the peer can be reached, by its own card. */
     url: text().notNull(),
     /** JSON array of strings. */
     capabilities: text().notNull(),
@@ -19,14 +19,14 @@ export const peers = sqliteTable(
     effective: integer().notNull(),
     awaitsAdmin: integer("awaits_admin"),
     addedByAdmin: integer("added_by_admin", { mode: "boolean" }).notNull(),
-    /** The admin who last decided about it; null while nobody did. */
+    /** The admin who last decided about the peer; null where none did. */
     decidedBy: text("decided_by"),
     signatureVersion: integer("signature_version").notNull(),
     circuit: text({ enum: ["closed", "open", "half-open"] }).notNull(),
     addedAtMs: integer("added_at_ms").notNull(),
     seenAtMs: integer("seen_at_ms"),
     revokedAtMs: integer("revoked_at_ms"),
-    /** A removed peer leaves its row: coming back resets nothing. */
+    /** The row of a removed peer stays: registering again resets nothing. */
     removedAtMs: integer("removed_at_ms"),
   },
   (table) => [index("peers_effective").on(table.effective)],

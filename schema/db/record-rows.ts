@@ -8,11 +8,11 @@ import { metering } from "./metering.ts";
 import { peers } from "./peers.ts";
 import { workers, workerTokens } from "./workers.ts";
 
-/** ECMAScript's latest time; a row with a later one could never be shown. */
+/** ECMAScript's latest time. A row with a later time could not be displayed. */
 const LATEST_MS = 8_640_000_000_000_000;
 const time = (column: z.ZodInt) => column.nonnegative().max(LATEST_MS);
 
-/** Whole rows as they travel in an export, by table; in the order in which an import takes them. */
+/** The rows of an export, by table, in the order in which an import takes them. */
 export const RECORD_ROWS = {
   admin_tokens: createSelectSchema(adminTokens, { name: adminName, createdAtMs: time, revokedAtMs: time }),
   client_keys: createSelectSchema(clientKeys, { createdAtMs: time, revokedAtMs: time }),

@@ -6,10 +6,11 @@ import { peers } from "./peers.ts";
 import { workers, workerTokens } from "./workers.ts";
 
 /**
- * What an object may write to D1 through its outbox (docs/spec/pool.md#shape, rule 4). `once` rows are append-only: a repeat is
- * skipped. `latest` rows are whole replacements by primary key, flushed in the order they were committed. `log` rows are
- * append-only where the table's own triggers refuse a repeat: the very row that is there already (by primary key and
- * `sameBy`) is not sent again, and one that says otherwise of its place is refused.
+ * The tables that an object may write through its outbox (docs/spec/pool.md#shape, rule 4), each in one of three modes:
+ * - `once`: append-only; a repeat is skipped.
+ * - `latest`: a row replaces the row with its primary key, in the order of the commits.
+ * - `log`: append-only, and the table's triggers refuse a repeat. A row that is there with the same primary key and `sameBy`
+ *   is not sent again; a different row with the same primary key is refused.
  */
 export const RECORD_TABLES = {
   admin_tokens: { table: adminTokens, primaryKey: adminTokens.id, mode: "latest" },

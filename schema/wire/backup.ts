@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { LIMITS } from "./limits.ts";
 
-/** What `/admin/api/export` answers and `/admin/api/import` takes. The rows' own shapes are the tables'. */
+/** The answers of `/admin/api/export` and the body of `/admin/api/import`. `schema/db/record-rows.ts` has the shapes of rows. */
 const row = z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()]));
 export const recordTable = z.enum([
   "admin_tokens",
@@ -23,7 +23,7 @@ export const poolSettings = z.strictObject({
   defaults: z.strictObject({ requests_per_minute: z.int(), tokens_per_minute: z.int(), streams: z.int() }),
 });
 
-/** Everything but the metering and the event log, which come in pages: their rows up to `until` never change. */
+/** The export without metering and events. Those follow in pages, and their rows up to `until` never change. */
 export const exportHead = z.strictObject({
   atom_id: z.string(),
   settings: poolSettings,

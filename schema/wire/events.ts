@@ -1,7 +1,10 @@
 import * as z from "zod";
 import { LIMITS } from "./limits.ts";
 
-/** Events and checkpoints (docs/spec/events.md#events). What is signed is the JCS of these; `schema/crypto/signed-event.ts` checks that. */
+/**
+ * Events and checkpoints as they are signed and sent (docs/spec/events.md#events). Signatures cover the JCS of these shapes;
+ * `schema/crypto/signed-event.ts` checks that. The types that this pool writes are in `event-registry.ts`.
+ */
 const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`));
 export const atomId = hex(32);
 export const contentId = hex(32);
@@ -9,15 +12,15 @@ export const logId = hex(16);
 const publicKey = hex(32);
 const signature = hex(64);
 
-/** `private`: our audit. `direct`: the peer in `payload.peer`. `peers`: trust 3 and up. `public`: trust 2 and up. */
+/** `private`: our audit. `direct`: the peer in `payload.peer`. `peers`: trust 3 or more. `public`: trust 2 or more. */
 export const visibility = z.enum(["private", "direct", "peers", "public"]);
 export type Visibility = z.infer<typeof visibility>;
 
-/** Each has a sequence and a chain of its own; `all` is the operator's whole log and no peer's. */
+/** Each audience has its own numbers and chain. `all` is the operator's whole log, which no peer may read. */
 export const audience = z.enum(["all", "public", "peers"]);
 export type Audience = z.infer<typeof audience>;
 
-/** A type that we do not know is data of a pool that is newer than this one, not an error. */
+/** An unknown type is not an error: a newer pool may have written it. */
 const eventType = z.string().regex(new RegExp(`^[a-z][a-z0-9_]{0,${LIMITS.eventTypeChars - 1}}$`));
 
 export const hybridTime = z.strictObject({
@@ -35,7 +38,7 @@ export const eventBody = z
     type: eventType,
     origin: atomId,
     visibility,
-    /** Bounded by the bytes of the whole event. */
+    /** Bounded by the size of the whole event. */
     payload: z.record(z.string(), z.unknown()),
     hlc,
   })
@@ -47,7 +50,7 @@ export type EventBody = z.infer<typeof eventBody>;
 
 const BASE64_CHARS_OF_EVENT = 4 * Math.ceil(LIMITS.eventBytes / 3);
 
-/** An event as it travels. */
+/** An event on the wire. */
 export const signedEvent = z.strictObject({
   event_bytes: z.string().min(1).max(BASE64_CHARS_OF_EVENT),
   origin_pubkey: publicKey,
@@ -57,8 +60,8 @@ export const signedEvent = z.strictObject({
 export type SignedEvent = z.infer<typeof signedEvent>;
 
 /**
- * What a pool says of an audience at one sequence number. `hlc` is its clock when it took the event of that number, so
- * that an honest pool says the same bytes each time; two different ones prove that it told two stories.
+ * A pool's statement about an audience at one number. `hlc` is the pool's clock when it took the event of that number, so an
+ * honest pool signs the same bytes each time. Two different statements about one number prove equivocation.
  */
 export const checkpoint = z.strictObject({
   v: z.literal(1),
@@ -77,11 +80,11 @@ export type SignedCheckpoint = z.infer<typeof signedCheckpoint>;
 
 // ---- between pools (docs/spec/events.md#sync)
 
-/** What a peer may follow. */
+/** The audiences that a peer may follow. */
 export const peerAudience = audience.exclude(["all"]);
 export type PeerAudience = z.infer<typeof peerAudience>;
 
-/** What a peer says may still be done with an event; whoever takes it clamps it. */
+/** How often an event may still be relayed. The receiver clamps it. */
 const ttl = z.int().nonnegative();
 
 export const pushBody = z.strictObject({
@@ -93,11 +96,11 @@ export const pushBody = z.strictObject({
 export type PushBody = z.infer<typeof pushBody>;
 
 export const pushAnswer = z.strictObject({
-  /** Taken, those that wait for the receiver's clock too. */
+  /** Includes events that the receiver holds until its clock reaches them. */
   accepted: z.int().nonnegative(),
   duplicates: z.int().nonnegative(),
   rejected: z.int().nonnegative(),
-  /** A code that we do not know is a newer pool's. */
+  /** An unknown code comes from a newer pool. */
   errors: z
     .array(z.strictObject({ content_id: z.string().max(64), code: z.string().regex(/^events\/[a-z-]{1,64}$/) }))
     .max(LIMITS.eventsPerPush),
@@ -112,16 +115,16 @@ export const pullQuery = z.strictObject({
   limit: z.coerce.number().int().positive().max(LIMITS.eventsPerPull).default(LIMITS.eventsPerPull),
 });
 
-/** A stream has no limit but its time. */
+/** A stream is limited by its time only. */
 export const streamQuery = pullQuery.omit({ limit: true });
 
-/** What a stream carries, an event of it each. */
+/** One event of a page or of a stream. */
 export const pulledEvent = z.strictObject({ seq: z.int().positive(), event: signedEvent, ttl });
 export type PulledEvent = z.infer<typeof pulledEvent>;
 
 export const pullAnswer = z.strictObject({
   events: z.array(pulledEvent).max(LIMITS.eventsPerPull),
-  /** The last number of the page; as asked for when there is nothing more. */
+  /** The last number of the page; equal to `since` where there is nothing more. */
   next: z.int().nonnegative(),
   head: z.int().nonnegative(),
   checkpoint: signedCheckpoint,
@@ -130,7 +133,7 @@ export type PullAnswer = z.infer<typeof pullAnswer>;
 
 // ---- the operator's side: `/admin/api/events`
 
-/** Of a list or a stream; without `since` the newest. */
+/** The query of a page or a stream. Without `since`: the newest page, or a stream from now on. */
 export const eventsQuery = z.strictObject({
   audience: audience.default("all"),
   since: z.coerce.number().int().nonnegative().optional(),
@@ -146,7 +149,7 @@ export const eventsPage = z.strictObject({
   checkpoint: signedCheckpoint,
 });
 
-/** A row of the record, of which nothing is believed: not even that its event has the right shape. */
+/** A row of the record. Nothing about it is validated yet, not even the shape of its event. */
 export const recordedEvent = z.strictObject({
   seq: z.int(),
   public_seq: z.int().nullable(),
@@ -168,12 +171,12 @@ export type RecordedEvent = z.infer<typeof recordedEvent>;
 export const verifyPage = z.strictObject({
   /** Atom id of the pool whose log it is. */
   origin: atomId,
-  /** What the pool says of each audience now. */
+  /** The pool's current checkpoint of each audience. */
   checkpoints: z.array(z.unknown()),
   events: z.array(recordedEvent),
-  /** What it once said of its whole log, for numbers of this page. */
+  /** Checkpoints of the whole log that the pool kept, for numbers of this page. */
   kept: z.array(z.unknown()),
   next: z.int(),
-  /** The numbers after which the log begins for peers, where it left earlier events behind. */
+  /** The numbers after which the log starts for peers; absent where it starts with the first event. */
   starts: z.strictObject({ public: z.int().nonnegative(), peers: z.int().nonnegative() }).optional(),
 });

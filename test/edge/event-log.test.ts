@@ -9,7 +9,7 @@ import { env } from "cloudflare:workers";
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { ReceivedEvent } from "../../edge/events/event-ledger.ts";
+import type { ReceivedEvent } from "../../edge/events/event-log-rpc.ts";
 import { eventsAfter } from "../../edge/events/store.ts";
 import { poolKeys } from "../../edge/identity/pool-keys.ts";
 import type { StoredDraft } from "../../edge/record/event-outbox.ts";

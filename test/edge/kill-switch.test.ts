@@ -79,7 +79,7 @@ describe("the kill switch", () => {
     await turn("on");
     await failing(check);
     expect(new Set(Object.values(await answers()))).toEqual(new Set([503]));
-    expect(await checkFederation(env)).toEqual({ open: false, code: "federation/disabled", isSaid: false });
+    expect(await checkFederation(env)).toEqual({ open: false, code: "federation/disabled", isKnown: false });
   });
 
   it("of an older version stays as it was set, with the defaults of what that version did not have", async () => {

@@ -1,6 +1,5 @@
 import { env, exports } from "cloudflare:workers";
-import type { AppendedEvent } from "../../edge/events/event-ledger.ts";
-import type { AppendAnswer } from "../../edge/events/event-log-object.ts";
+import type { AppendAnswer, AppendedEvent } from "../../edge/events/event-log-rpc.ts";
 import type { StoredDraft } from "../../edge/record/event-outbox.ts";
 import { concat, toHex, utf8 } from "../../schema/crypto/bytes.ts";
 import { canonicalBytes } from "../../schema/crypto/canonical.ts";

@@ -3,8 +3,8 @@ import type { EventBody, HybridTime, SignedEvent } from "../../../schema/wire/ev
 import type { FederationPolicy, TrustLevel } from "../../../schema/wire/federation.ts";
 import type { Env } from "../../env.ts";
 import { NEVER } from "../../events/clock-rules.ts";
+import { eventLogForBonds } from "../../events/event-log-for.ts";
 import { receiveEvent } from "../../events/receive-rules.ts";
-import { EVENT_LOG } from "../../object-names.ts";
 import type { EventOutbox } from "../../record/event-outbox.ts";
 import type { EventRefusal, IncomingResult } from "../sync/incoming-rules.ts";
 import { grantedLevel, originRefusal } from "../sync/sync-trust-rules.ts";
@@ -113,7 +113,7 @@ export class ReceivedGrants {
     const { grant, isReleased } = this.#unlogged();
     const from = this.#owner.peer();
     if (!isReleased || grant === undefined || from === undefined) return true;
-    const taken = await this.#env.EVENT_LOG.getByName(EVENT_LOG).receive([{ wire: grant, ttl: 0, from }]);
+    const taken = await eventLogForBonds(this.#env).receive([{ wire: grant, ttl: 0, from }]);
     if (!taken.ok || !taken.results.every(({ ok }) => ok)) return false;
     const { grant: newest } = this.#unlogged();
     if (newest?.content_id === grant.content_id) this.#kv.delete(UNLOGGED);

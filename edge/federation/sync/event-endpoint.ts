@@ -10,10 +10,11 @@ import {
 import type { FederationPolicy, TrustLevel } from "../../../schema/wire/federation.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Env } from "../../env.ts";
+import { eventLogForBonds } from "../../events/event-log-for.ts";
 import { mayRead, TRUST_FOR_PUBLIC } from "../../events/visibility-rules.ts";
 import { parseJson } from "../../http/body.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
-import { EVENT_LOG, PEER_REGISTRY } from "../../object-names.ts";
+import { PEER_REGISTRY } from "../../object-names.ts";
 import type { ReceivedGrants } from "../peering/received-grants.ts";
 import type { Admissions } from "../signing/admissions.ts";
 import { type EventSender, takeIncoming } from "./incoming-events.ts";
@@ -194,7 +195,7 @@ export class EventEndpoint {
   }
 
   #log() {
-    return this.#env.EVENT_LOG.getByName(EVENT_LOG);
+    return eventLogForBonds(this.#env);
   }
 }
 

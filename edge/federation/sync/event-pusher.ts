@@ -1,7 +1,7 @@
 import { type PeerAudience, peerAudience } from "../../../schema/wire/events.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Env } from "../../env.ts";
-import { EVENT_LOG } from "../../object-names.ts";
+import { eventLogForBonds } from "../../events/event-log-for.ts";
 import { checkFederation } from "../../pool/federation-check.ts";
 import type { PeerChannel } from "../delivery/peer-channel.ts";
 import { checkOutgoing } from "./outgoing-events.ts";
@@ -79,7 +79,7 @@ export class EventPusher {
 
   /** True: more events may be pushed now. */
   async #pushOnce(audience: PeerAudience): Promise<boolean> {
-    const log = this.#env.EVENT_LOG.getByName(EVENT_LOG);
+    const log = eventLogForBonds(this.#env);
     const checked = await checkFederation(this.#env);
     const peer = this.#owner.peer();
     if (!checked.open || peer === null || !mayFollow(audience, this.#owner.trust(), checked.policy)) return false;

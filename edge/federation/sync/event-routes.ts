@@ -1,10 +1,10 @@
 import { Hono } from "hono";
 import { pullQuery, streamQuery } from "../../../schema/wire/events.ts";
 import type { SyncStatus } from "../../../schema/wire/federation.ts";
+import { eventLogForBonds } from "../../events/event-log-for.ts";
 import { mayRead } from "../../events/visibility-rules.ts";
 import { fail } from "../../http/errors.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
-import { EVENT_LOG } from "../../object-names.ts";
 import { type PeerEnv, signedPeer } from "../signing/signed-peer.ts";
 import { bondStreamUrl } from "./served-stream.ts";
 
@@ -44,7 +44,7 @@ export const eventSyncRoutes = new Hono<PeerEnv>()
 
   .get("/status", signedPeer({ legacy: "reads", rate: "event", rateBelow2: "request", minTrust: 1 }), async (c) => {
     const { peer } = c.var;
-    const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
+    const log = eventLogForBonds(c.env);
     const [{ log_id, hlc }, checkpoints] = await Promise.all([log.heads(), log.checkpoints()]);
     const readable = checkpoints.filter(({ checkpoint }) => mayRead(checkpoint.audience, peer.trust));
     const { atomId: atom_id } = await poolKeys(c.env);

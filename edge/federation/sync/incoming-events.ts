@@ -4,10 +4,10 @@ import type { EventBody, SignedEvent } from "../../../schema/wire/events.ts";
 import type { FederationPolicy, TrustLevel } from "../../../schema/wire/federation.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Env } from "../../env.ts";
-import type { RatedReceiveAnswer } from "../../events/event-log-object.ts";
+import { eventLogForBonds } from "../../events/event-log-for.ts";
+import type { RatedReceiveAnswer } from "../../events/event-log-rpc.ts";
 import { quotaBytesOf } from "../../events/origin-quota-rules.ts";
 import { mayReceive } from "../../events/visibility-rules.ts";
-import { EVENT_LOG } from "../../object-names.ts";
 import { knownAmong } from "../peering/store.ts";
 import type { IncomingResult } from "./incoming-rules.ts";
 import { type EventsSize, sizeOf } from "./peer-work-rate-rules.ts";
@@ -50,7 +50,7 @@ export async function takeIncoming(
   sender: EventSender,
   events: readonly IncomingEvent[],
 ): Promise<TakenEvents> {
-  const log = env.EVENT_LOG.getByName(EVENT_LOG);
+  const log = eventLogForBonds(env);
   const known = new Set(await log.known(events.map(({ event }) => event.content_id)));
   const unknown = sizeOf(events.filter(({ event }) => !known.has(event.content_id)));
   const opened = await openAll(events, known);

@@ -1,6 +1,6 @@
 import { fromBase64 } from "../../../schema/crypto/bytes.ts";
 import type { EventBody, SignedEvent } from "../../../schema/wire/events.ts";
-import type { SequencedEvent } from "../../events/event-ledger.ts";
+import type { SequencedEvent } from "../../events/event-log-rpc.ts";
 import { maySee, type Viewer } from "../../events/visibility-rules.ts";
 
 /**

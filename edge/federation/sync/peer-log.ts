@@ -2,8 +2,8 @@ import { draft } from "../../../schema/wire/event-registry.ts";
 import type { PeerAudience, PulledEvent, SignedCheckpoint } from "../../../schema/wire/events.ts";
 import type { Env } from "../../env.ts";
 import { checkpointRow } from "../../events/checkpoint-row.ts";
+import { eventLogForBonds } from "../../events/event-log-for.ts";
 import { quotaBytesOf } from "../../events/origin-quota-rules.ts";
-import { EVENT_LOG } from "../../object-names.ts";
 import { checkFederation, type FederationCheck, recheckFederation } from "../../pool/federation-check.ts";
 import type { PeerChannel } from "../delivery/peer-channel.ts";
 import type { PeerAnswer, PeerCall } from "../delivery/peer-client.ts";
@@ -41,7 +41,7 @@ export class PeerLog implements FollowedLog {
   async source(): Promise<SourceAnswer> {
     // With the patience of a request: a follower that stops here starts again only at the next alarm.
     const checked = await checkFederation(this.#env);
-    if (!checked.open && !checked.isSaid) return { type: "unknown" };
+    if (!checked.open && !checked.isKnown) return { type: "unknown" };
     this.#mayBePrivate = checked.open && checked.policy.allow_private_peers;
     const source = this.#source(checked);
     return source === null ? { type: "stop" } : { type: "follow", source };
@@ -106,7 +106,7 @@ export class PeerLog implements FollowedLog {
     const checked = await checkFederation(this.#env);
     const peer = this.#owner.peer();
     if (!checked.open || peer === null) return "room";
-    const log = this.#env.EVENT_LOG.getByName(EVENT_LOG);
+    const log = eventLogForBonds(this.#env);
     const hasRoom = await unlessUnavailable(async () => log.hasRoom(peer.atomId, quotaBytesOf(checked.policy)));
     return hasRoom === null ? "unavailable" : hasRoom ? "room" : "full";
   }

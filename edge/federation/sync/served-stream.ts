@@ -1,7 +1,7 @@
 import { utf8 } from "../../../schema/crypto/bytes.ts";
 import type { PeerAudience } from "../../../schema/wire/events.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
-import type { EventPage } from "../../events/event-log-object.ts";
+import type { EventPage } from "../../events/event-log-rpc.ts";
 
 /** The URL by which a route fetches a stream from the peer's `Bond`. */
 export const bondStreamUrl = (audience: PeerAudience, since: number) =>

@@ -1,8 +1,8 @@
 import type { PeerAudience } from "../../../schema/wire/events.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Env } from "../../env.ts";
+import { eventLogForBonds } from "../../events/event-log-for.ts";
 import { mayRead } from "../../events/visibility-rules.ts";
-import { EVENT_LOG } from "../../object-names.ts";
 import { recheckFederation } from "../../pool/federation-check.ts";
 import { type TrustPolicy, trustInEffect } from "../peering/trust-rules.ts";
 import { checkOutgoing } from "./outgoing-events.ts";
@@ -42,7 +42,7 @@ export class ServedStreams {
   /** Opens a stream. It ends the peer's earlier stream of this audience. */
   serve(audience: PeerAudience, since: number): ReadableStream<Uint8Array> {
     this.#open.get(audience)?.end();
-    const log = this.#env.EVENT_LOG.getByName(EVENT_LOG);
+    const log = eventLogForBonds(this.#env);
     // The peer has every event up to the `since` that it asks for.
     const logId = log.heads().then(({ log_id, [audience]: head }) => {
       this.acknowledge(audience, { logId: log_id, head }, since);

@@ -8,7 +8,7 @@ import { type HeldRecords, RecordOutbox } from "../record/record-outbox.ts";
 import { sameRow } from "../record/same-row.ts";
 import type { AccountAdmission, AccountCharge, AccountLookup, AccountRpc } from "./account-rpc.ts";
 import {
-  type AskedAdmission,
+  type AdmissionRequest,
   admit,
   admitLookup,
   charge,
@@ -18,10 +18,10 @@ import {
   type Traffic,
 } from "./admission-rules.ts";
 
-/** The buckets reach the disk at most once a second, beside the requests and never in front of them. */
+/** Buckets are written at most once a second. No request waits for it. */
 const SAVE_AFTER_MS = 1_000;
 
-/** One object per client key (docs/spec/pool.md#shape): its record, its limits, its stream slots. The rules are in `admission-rules.ts`. */
+/** One object for each client key (docs/spec/accounts.md): its record, its rates and its stream slots, by `admission-rules.ts`. */
 export class Account extends DurableObject<Env> implements AccountRpc {
   readonly #outbox: RecordOutbox;
   readonly #due: DueTimes;
@@ -35,11 +35,10 @@ export class Account extends DurableObject<Env> implements AccountRpc {
     this.#due = new DueTimes(ctx.storage, { records: (nowMs) => this.#outbox.dueAtMs(nowMs) });
     this.#key = ctx.storage.kv.get<ClientKeyRow>("key");
     this.#traffic = ctx.storage.kv.get<Traffic>("traffic");
-    // What a crash left behind between the commit and D1.
+    // A crash may have come between a commit and its flush.
     if (this.#outbox.pending() > 0) ctx.waitUntil(this.#flush());
   }
 
-  /** Makes this the account of a new key. The caller has minted the key and shows it once. */
   async create(key: ClientKeyRow): Promise<void> {
     this.ctx.storage.transactionSync(() => {
       this.ctx.storage.kv.put("key", key);
@@ -49,17 +48,12 @@ export class Account extends DurableObject<Env> implements AccountRpc {
     await this.#flush();
   }
 
-  /** Makes this the account of an exported key; false when it is the account of one that says otherwise. */
   async restore(key: ClientKeyRow): Promise<boolean> {
     if (this.#key) return sameRow(this.#key, key);
     await this.create(key);
     return true;
   }
 
-  /**
-   * Refuses the key from now on. The time is that of the first revocation, epoch ms; `recorded`: whether D1 has it
-   * already. Null for no such key.
-   */
   async revoke(by: string): Promise<{ revokedAtMs: number; recorded: boolean } | null> {
     const key = this.#key;
     if (!key) return null;
@@ -85,8 +79,7 @@ export class Account extends DurableObject<Env> implements AccountRpc {
     return this.#key !== undefined && this.#key.revokedAtMs === null && this.#key.secretSha256 === secretSha256;
   }
 
-  /** One request asks to pass. Its slots are the ids of its jobs. */
-  admit(request: AskedAdmission & { secretSha256: string }): AccountAdmission {
+  admit(request: AdmissionRequest & { secretSha256: string }): AccountAdmission {
     const key = this.#key;
     if (!key || !this.#isGood(request.secretSha256)) return { ok: false, code: "auth/invalid-key" };
     const nowMs = Date.now();
@@ -95,7 +88,6 @@ export class Account extends DurableObject<Env> implements AccountRpc {
     return admit(this.#traffic, key, request, nowMs);
   }
 
-  /** A request's body was refused. */
   charge(secretSha256: string): AccountCharge {
     const key = this.#key;
     if (!key || !this.#isGood(secretSha256)) return { ok: false, code: "auth/invalid-key" };
@@ -105,7 +97,6 @@ export class Account extends DurableObject<Env> implements AccountRpc {
     return charge(this.#traffic, key, nowMs);
   }
 
-  /** One request asks to pass that asks no worker. */
   lookUp(secretSha256: string): AccountLookup {
     const key = this.#key;
     if (!key || !this.#isGood(secretSha256)) return { ok: false, code: "auth/invalid-key" };
@@ -115,7 +106,6 @@ export class Account extends DurableObject<Env> implements AccountRpc {
     return admitLookup(this.#traffic, key, nowMs);
   }
 
-  /** Called by the lane every 20 s for the streams that still run (docs/spec/inference.md#a-jobs-life). */
   renew(slots: string[]): void {
     if (!this.#key) return;
     this.#traffic ??= newTraffic(this.#key, Date.now());
@@ -123,7 +113,6 @@ export class Account extends DurableObject<Env> implements AccountRpc {
     this.#saveSoon();
   }
 
-  /** Called by the lane when jobs have ended: one stream with its slot, or the tokens of several whole answers. */
   recordUsage(used: { slot: string | null; tokens: number }): void {
     if (!this.#key) return;
     this.#traffic ??= newTraffic(this.#key, Date.now());
@@ -136,7 +125,7 @@ export class Account extends DurableObject<Env> implements AccountRpc {
     await this.#flush();
   }
 
-  /** docs/spec/pool.md#shape, rule 6: nothing is written before the answer; the object outlives this timer by far. */
+  /** Nothing is written before the answer (docs/spec/pool.md#shape, rule 6). An idle object lives longer than this timer. */
   #saveSoon(): void {
     this.#saveTimer ??= setTimeout(() => {
       this.#saveTimer = null;
@@ -144,7 +133,7 @@ export class Account extends DurableObject<Env> implements AccountRpc {
     }, SAVE_AFTER_MS);
   }
 
-  /** Whether D1 has it all; if not, the alarm tries again. */
+  /** Whether D1 has all rows now. If not, the alarm tries again. */
   async #flush(): Promise<boolean> {
     const flushed = await this.#outbox.flush();
     if (!flushed) await this.#due.arm(Date.now());

@@ -1,7 +1,7 @@
 /** The interfaces of an `Account`: one for each group of callers. Types only. */
 import type { ClientKeyRow } from "../../schema/db/client-keys.ts";
 import type { HeldRecords } from "../record/record-outbox.ts";
-import type { Admission, AskedAdmission, Charge, LookupAdmission } from "./admission-rules.ts";
+import type { Admission, AdmissionRequest, Charge, LookupAdmission } from "./admission-rules.ts";
 
 type InvalidKey = { ok: false; code: "auth/invalid-key" };
 export type AccountAdmission = Admission | InvalidKey;
@@ -11,7 +11,7 @@ export type AccountLookup = LookupAdmission | InvalidKey;
 /** The client API, before a request becomes a job. */
 export interface AccountForClients extends Rpc.DurableObjectBranded {
   /** Admits or refuses one request with all of its answers. Its stream slots have the ids of its jobs. */
-  admit(request: AskedAdmission & { secretSha256: string }): AccountAdmission;
+  admit(request: AdmissionRequest & { secretSha256: string }): AccountAdmission;
   /** Charges one request for a body that was refused. */
   charge(secretSha256: string): AccountCharge;
   /** Admits or refuses a request that needs no worker: a list of models, a cancellation. */

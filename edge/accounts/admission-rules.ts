@@ -1,6 +1,7 @@
 /**
- * The limits of one client key (docs/spec/inference.md#a-jobs-life, 13): token buckets for requests and tokens a minute, and stream slots held
- * as leases, so that a crashed lane leaks none. Functions of state, event and time.
+ * The rate limits of one client key (docs/spec/accounts.md#rates): requests per minute, tokens per minute, and stream
+ * slots. A key has 60 requests per minute unless its admin gives it more (`LIMITS.keyRequestsPerMinute`). The arithmetic
+ * of the buckets is in `limits/gcra-rules.ts`; slots are leases, so that a lane that crashes leaks none.
  */
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
@@ -15,7 +16,7 @@ export interface KeyLimits {
 }
 
 interface Bucket {
-  /** May be negative: tokens are known, and paid, after the fact. */
+  /** May be negative: the tokens of a job are known, and charged, when it has ended. */
   level: number;
   atMs: number;
 }
@@ -24,13 +25,13 @@ interface Bucket {
 export interface Traffic {
   requests: Bucket;
   tokens: Bucket;
-  /** Absent in what an earlier build stored. */
+  /** An earlier release stored none. */
   lookups?: Bucket;
-  /** Slot id (the job's) to the time its lease lapses, epoch ms. */
+  /** The id of the job that holds a slot, and when the lease expires, epoch ms. */
   slots: Record<string, number>;
 }
 
-/** For `x-ratelimit-*`: what is left, and the seconds until the bucket is full again. */
+/** For `x-ratelimit-*`: what is left of each bucket, and the seconds until it is full again. */
 export interface RateLimits {
   readonly requests: { limit: number; remaining: number; resetSeconds: number };
   readonly tokens: { limit: number; remaining: number; resetSeconds: number };
@@ -39,28 +40,28 @@ export interface RateLimits {
 export interface RefusedAdmission {
   readonly ok: false;
   readonly code: ErrorCode;
-  /** Absent where waiting changes nothing. */
+  /** Absent where a retry cannot succeed. */
   readonly retryAfterSeconds?: number;
   readonly message?: string;
   readonly rateLimits: RateLimits;
-  /** Until then every request for an answer would be refused so, not only this one. */
+  /** Whether every request of the key would be refused until then, not only this one. */
   readonly isForAll: boolean;
 }
 
-export interface AskedAdmission {
-  /** Of the request; a stream's slot is held by it. */
+export interface AdmissionRequest {
+  /** The id of the request's first job, under which a stream holds its slot. */
   readonly slot: string;
-  /** Of its further answers: each costs what a request costs. */
+  /** The ids of the jobs of its further answers. Each answer costs one request. */
   readonly moreSlots?: readonly string[];
   readonly stream: boolean;
-  /** The body was charged before it was checked. */
+  /** The body was charged before it was checked, and `admit` gives that request back. */
   readonly isPaid?: boolean;
 }
 export type Admission = { ok: true; rateLimits: RateLimits } | RefusedAdmission;
-/** Of a body that was refused. */
+/** The charge of a refused body. `next`: the refusal of a request that came now; null where it would pass. */
 export type Charge = { ok: true; next: RefusedAdmission | null } | RefusedAdmission;
 
-/** Of what asks no worker. */
+/** The admission of a request that needs no worker. */
 export type LookupAdmission = { ok: true } | { ok: false; code: ErrorCode; retryAfterSeconds: number };
 
 export function newTraffic(limits: KeyLimits, nowMs: number): Traffic {
@@ -72,40 +73,40 @@ export function newTraffic(limits: KeyLimits, nowMs: number): Traffic {
 }
 
 /**
- * One request asks to pass, with all of its answers or none. Its body has been read and checked by then: a refusal that
- * is about this request alone costs a request, for the next body of its key is read too. One that is about all requests
- * of the key costs nothing: until its time has passed no body is read.
+ * Admits one request with all of its answers, or refuses it. Its body has been read and checked by now. A refusal that
+ * concerns only this request costs one request, because the next body of the key is read too. A refusal that concerns
+ * every request of the key costs nothing, because until its time has passed no body of the key is read.
  */
 export function admit(
   traffic: Traffic,
   limits: KeyLimits,
-  { slot, moreSlots = [], stream, isPaid = false }: AskedAdmission,
+  { slot, moreSlots = [], stream, isPaid = false }: AdmissionRequest,
   nowMs: number,
 ): Admission {
-  // What was paid in advance is given back first: from here on the request costs what every request costs.
+  // The body was paid for in advance. That is given back, so that the request costs as much as any other.
   if (isPaid) traffic.requests.level += 1;
   refill(traffic.requests, limits.requestsPerMinute, nowMs);
   refill(traffic.tokens, limits.tokensPerMinute, nowMs);
   for (const [held, untilMs] of Object.entries(traffic.slots)) if (untilMs <= nowMs) delete traffic.slots[held];
 
-  const ofAll = noRequestLeft(traffic, limits);
-  if (ofAll) return ofAll;
+  const forAll = noRequestLeft(traffic, limits);
+  if (forAll) return forAll;
   if (traffic.tokens.level <= 0) {
     const waitMs = ((1 - traffic.tokens.level) / limits.tokensPerMinute) * MINUTE_MS;
     return refused("inference/token-rate-limited", traffic, limits, waitMs);
   }
   const slots = [slot, ...moreSlots];
-  const ofThis = refusalOf(slots.length, stream, traffic, limits);
-  if (ofThis) return ofThis;
+  const forThis = refusalOfThis(slots.length, stream, traffic, limits);
+  if (forThis) return forThis;
   if (stream) for (const each of slots) traffic.slots[each] = nowMs + LIMITS.streamSlotMs;
   traffic.requests.level -= slots.length;
   return { ok: true, rateLimits: rateLimits(traffic, limits) };
 }
 
-/** Why so many answers may not pass, where one whole answer might; it has cost a request. */
-function refusalOf(answers: number, stream: boolean, traffic: Traffic, limits: KeyLimits): RefusedAdmission | null {
+/** The refusal of so many answers, where a request for one whole answer might pass. The refusal costs one request. */
+function refusalOfThis(answers: number, stream: boolean, traffic: Traffic, limits: KeyLimits): RefusedAdmission | null {
   const most = Math.min(limits.requestsPerMinute, stream ? limits.streams : Number.POSITIVE_INFINITY);
-  // Alone, an answer that never passes is a matter of the key's limits, and not of this request.
+  // A single answer that never passes is a matter of the key's limits, not of this request.
   if (answers > Math.max(1, most)) {
     traffic.requests.level -= 1;
     const message = `The request asks for ${answers} answers, and each counts as a request: its key may have ${most} at once.`;
@@ -117,14 +118,14 @@ function refusalOf(answers: number, stream: boolean, traffic: Traffic, limits: K
   }
   if (stream && Object.keys(traffic.slots).length + answers > limits.streams) {
     traffic.requests.level -= 1;
-    // A slot may be free again at any moment, and whole answers need none.
+    // A slot may become free at any moment, and whole answers need none: other requests may pass.
     const waitMs = LIMITS.retryAfterSeconds * 1_000;
     return { ...refused("inference/too-many-streams", traffic, limits, waitMs), isForAll: false };
   }
   return null;
 }
 
-/** A body that was refused costs what a request costs. `next`: what a request that came now would be told. */
+/** Charges one request for a refused body. */
 export function charge(traffic: Traffic, limits: KeyLimits, nowMs: number): Charge {
   refill(traffic.requests, limits.requestsPerMinute, nowMs);
   refill(traffic.tokens, limits.tokensPerMinute, nowMs);
@@ -151,7 +152,7 @@ function refused(code: ErrorCode, traffic: Traffic, limits: KeyLimits, waitMs?: 
   };
 }
 
-/** Of a refusal that is told again so much later. */
+/** The limits of a refusal that is repeated after this many seconds. */
 export function agedBy(limits: RateLimits, seconds: number): RateLimits {
   const aged = <T extends { resetSeconds: number }>(one: T) => ({
     ...one,
@@ -160,23 +161,23 @@ export function agedBy(limits: RateLimits, seconds: number): RateLimits {
   return { requests: aged(limits.requests), tokens: aged(limits.tokens) };
 }
 
-/** A list of models or a cancellation asks to pass. */
+/** Admits a list of models or a cancellation. */
 export function admitLookup(traffic: Traffic, limits: KeyLimits, nowMs: number): LookupAdmission {
   const perMinute = Math.max(LIMITS.keyLookupsPerMinute, limits.requestsPerMinute);
   traffic.lookups ??= { level: perMinute, atMs: nowMs };
   refill(traffic.lookups, perMinute, nowMs);
-  // A token comes back within a second.
+  // A lookup becomes free within a second.
   if (traffic.lookups.level < 1) return { ok: false, code: "inference/rate-limited", retryAfterSeconds: 1 };
   traffic.lookups.level -= 1;
   return { ok: true };
 }
 
-/** The lane says these streams still run. One that this account forgot, after an eviction, is taken up again. */
+/** These streams still run. A slot that the account lost when it was evicted is added again. */
 export function renew(traffic: Traffic, slots: readonly string[], nowMs: number): void {
   for (const slot of slots) traffic.slots[slot] = nowMs + LIMITS.streamSlotMs;
 }
 
-/** Jobs ended: a stream's slot is free, their tokens are paid. */
+/** Jobs ended: their tokens are charged, and the slot of a stream is free. */
 export function recordUsage(
   traffic: Traffic,
   limits: KeyLimits,
@@ -189,7 +190,8 @@ export function recordUsage(
 }
 
 function refill(bucket: Bucket, perMinute: number, nowMs: number): void {
-  // No debt is more than a minute's worth, an earlier build's included: one large answer must not lock its key for long.
+  // A debt is at most one minute's worth, so that one large answer does not lock its key for long. An earlier release may
+  // have stored a larger debt.
   const level = Math.max(-perMinute, bucket.level);
   const debt = { owed: perMinute - level, atMs: bucket.atMs };
   bucket.level = perMinute - payDebt(debt, { burst: perMinute, periodMs: MINUTE_MS }, nowMs).owed;

@@ -1,12 +1,12 @@
 /**
- * When an isolate checks the large bodies of one key. Checking a large body keeps the thread for some milliseconds. The
- * bodies of one key are therefore checked apart from each other, so that the requests of other keys run in between.
- * Each body waits by its own timer: the runtime drops the timers of a client that leaves.
+ * When an isolate checks the large bodies of one key. A check keeps the thread busy for some milliseconds, so the bodies
+ * of one key are checked with pauses in between, in which the requests of other keys run. Each body waits for a timer of
+ * its own, because the runtime drops the timers of a client that leaves.
  */
 import { LIMITS } from "../../schema/wire/limits.ts";
 
 export class BodyPace {
-  /** Epoch ms of the next check, by key; the keys are in the order in which their last body came. */
+  /** Epoch ms of the next check, by key, in the order in which the last body of each key arrived. */
   readonly #nextMs = new Map<string, number>();
 
   get keys(): number {
@@ -35,11 +35,11 @@ function spacingMs(bytes: number): number {
   return Math.min((bytes / 1_024) * LIMITS.bodyPaceMsPerKib, LIMITS.bodyPaceMs);
 }
 
-/** After a backward step of the wall clock the key waits for nothing: no key is ever so far ahead. */
+/** More than `MOST_AHEAD_MS` shows that the wall clock stepped back. The key then does not wait. */
 function aheadMs(nextMs = 0, nowMs: number): number {
   const ahead = Math.max(0, nextMs - nowMs);
   return ahead > MOST_AHEAD_MS ? 0 : ahead;
 }
 
-/** As many of the smallest paced bodies as `keyBodiesBytes` lets one key have under way. */
+/** The spacing of the most bodies that one key may have in flight: as many of the smallest paced ones as fit. */
 const MOST_AHEAD_MS = (LIMITS.keyBodiesBytes / 1_024) * LIMITS.bodyPaceMsPerKib + LIMITS.bodyPaceMs;

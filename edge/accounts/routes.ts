@@ -8,10 +8,10 @@ import { poolKeys } from "../identity/pool-keys.ts";
 import { poolSettings } from "../pool/pool-policy.ts";
 import { listKeysWithUsage } from "./store.ts";
 
-/** As `KeyTagger` makes them. */
+/** The ids that `KeyTagger` makes. */
 const KEY_ID = /^[0-9a-f]{16}$/;
 
-/** `/admin/api/keys`: client keys (docs/spec/inference.md#client-api). Mounted behind the admin token. */
+/** `/admin/api/keys`: client keys (docs/spec/accounts.md#client-keys). Mounted behind the admin token. */
 export const keyRoutes = new Hono<AdminEnv>()
   .post("/", async (c) => {
     const body = await adminBody(c, createKeyBody);
@@ -41,8 +41,8 @@ export const keyRoutes = new Hono<AdminEnv>()
   })
 
   .delete("/:id", async (c) => {
-    // The key's own object decides: the record may be away, or not know the key yet. An id that never was one leaves an
-    // empty object behind; only an admin can ask for it.
+    // The key's own object decides: D1 may be away, or may not have the key yet. An id that no key has leaves an empty
+    // object behind, but only an admin can cause that.
     const id = c.req.param("id");
     const revoked = KEY_ID.test(id) ? await c.env.ACCOUNT.getByName(id).revoke(c.var.admin) : null;
     if (!revoked) return fail(c, "keys/not-found");

@@ -21,8 +21,8 @@ export interface AdminEnv {
   Variables: AppEnv["Variables"] & { admin: string; adminTokenId: string };
 }
 
-/** How the request that a body costs is paid: it was charged before the check, or `settled` is called once it is charged. */
-export type BodyPayment = { isPaid: true } | { isPaid: false; settled: () => void };
+/** How a body is paid for: it was charged before it was checked, or `charged` is called when it has been charged. */
+export type BodyPayment = { isPaid: true } | { isPaid: false; charged: () => void };
 
 /** On routes behind `requireClientKey`. */
 export interface ClientEnv {

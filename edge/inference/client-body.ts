@@ -1,11 +1,11 @@
-/** What a client's request passes before it is a job: the body, read and checked, and the limits of its key. */
+/** The way of a client's request before it becomes a job: its body is read and checked, and its key's limits are applied. */
 import type { Context } from "hono";
 import { type BodyProblem, type ClientApi, parseClientBody } from "../../schema/wire/client-api.ts";
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { AccountAdmission, AccountCharge } from "../accounts/account-rpc.ts";
-import { type AskedAdmission, agedBy, type RateLimits } from "../accounts/admission-rules.ts";
-import { BodiesUnderWay } from "../accounts/bodies-in-flight-rules.ts";
+import { type AdmissionRequest, agedBy, type RateLimits } from "../accounts/admission-rules.ts";
+import { BodiesInFlight } from "../accounts/bodies-in-flight-rules.ts";
 import { BodyPace } from "../accounts/body-pace-rules.ts";
 import type { ClientEnv } from "../http/app-env.ts";
 import { discardBody, parseJson, readBytes } from "../http/body.ts";
@@ -16,17 +16,17 @@ type Refusal = Extract<AccountAdmission, { ok: false }>;
 
 /** Of this isolate. */
 const refusedKeys = new RefusedKeys<Refusal & { retryAfterSeconds: number }>();
-const bodies = new BodiesUnderWay(LIMITS.keyBodiesBytes);
+const bodies = new BodiesInFlight(LIMITS.keyBodiesBytes);
 const pace = new BodyPace();
-const unpaid = new BodiesUnderWay(LIMITS.keyUnpaidBodies);
-const TOO_MANY_BODIES = "Too many bytes of requests are under way for this key.";
-/** A revoked key stays revoked, but an import may bring a key that the pool did not have. */
+const unpaid = new BodiesInFlight(LIMITS.keyUnpaidBodies);
+const TOO_MANY_BODIES = "This key sends too many bytes of requests at once.";
+/** A refused key may be good soon: an import may add a key that the pool did not have. */
 const INVALID_KEY_SECONDS = 1;
 
 /**
- * The body, or the refusal that names what is wrong with it. A refused body costs its key a request: reading it took the
- * same time as reading a good one, whose request is charged by `admitted`. Bodies that come together are not all checked
- * before the first one is charged: the key's account is asked first for those beyond `LIMITS.keyUnpaidBodies`.
+ * The body of a request, or the refusal that names what is wrong with it. A refused body costs its key one request, as a
+ * good body does, whose request `admitted` charges. Of bodies that arrive together, those beyond `LIMITS.keyUnpaidBodies`
+ * are charged before they are checked.
  */
 export async function clientBody<T>(
   c: Context<ClientEnv>,
@@ -70,18 +70,18 @@ async function readBody<T>(
   }
   const waitMs = pace.waitMs(keyId, read.bytes.byteLength, Date.now());
   if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs));
-  // The key may have spent its rate while this body was on its way or waited.
+  // The key may have spent its rate while this body arrived or waited.
   const refused = refusedKeys.find(keyId, Date.now());
   if (refused) return refuse(c, refused.refusal, refused.ageSeconds);
-  const settled = unpaid.begin(keyId, 1, Date.now());
-  if (!settled) {
+  const charged = unpaid.begin(keyId, 1, Date.now());
+  if (!charged) {
     const charge = await chargeBody(c);
     if (charge) return charge;
   }
-  c.set("bodyPayment", settled ? { isPaid: false, settled } : { isPaid: true });
+  c.set("bodyPayment", charged ? { isPaid: false, charged } : { isPaid: true });
   const checked = checkedBody(api, problemOf, read.bytes);
   if (checked.ok) return checked.body;
-  const charge = settled ? await chargeBody(c).finally(settled) : null;
+  const charge = charged ? await chargeBody(c).finally(charged) : null;
   const { code, param, message, remedy } = checked.problem;
   return charge ?? fail(c, code, { param: param ?? undefined, message, remedy });
 }
@@ -102,33 +102,33 @@ function checkedBody<T>(
   return problem ? { ok: false, problem } : { ok: true, body: parsed.body };
 }
 
-/** Charges the key for a body that was refused; null, or the refusal of a key that had no request left. */
+/** Charges the key for a refused body. Returns the refusal of a key that had no request left, else null. */
 async function chargeBody(c: Context<ClientEnv>): Promise<Response | null> {
   const { keyId, secretSha256 } = c.var.client;
   const charge: AccountCharge = await c.env.ACCOUNT.getByName(keyId).charge(secretSha256);
   if (!charge.ok) return refuse(c, remember(keyId, charge));
-  // The next body would be read for nothing.
+  // The next request would be refused, so its body need not be read.
   if (charge.next) remember(keyId, charge.next);
   return null;
 }
 
-/** Lets a request with a good body pass, by the limits of its key. Its slots are the ids of its jobs. */
+/** Applies the limits of its key to a request with a good body. Its stream slots have the ids of its jobs. */
 export async function admitted(
   c: Context<ClientEnv>,
-  asked: AskedAdmission,
+  request: AdmissionRequest,
 ): Promise<{ rateLimits: RateLimits } | Response> {
   const { keyId, secretSha256 } = c.var.client;
   const payment = c.var.bodyPayment;
   const asking = Promise.resolve(
-    c.env.ACCOUNT.getByName(keyId).admit({ secretSha256, ...asked, ...(payment?.isPaid && { isPaid: true }) }),
-  ).finally(() => payment?.isPaid === false && payment.settled());
-  // The body of a client that leaves has been read and checked all the same.
+    c.env.ACCOUNT.getByName(keyId).admit({ secretSha256, ...request, ...(payment?.isPaid && { isPaid: true }) }),
+  ).finally(() => payment?.isPaid === false && payment.charged());
+  // A client that leaves is charged too: its body has been read and checked.
   afterClientLeaves(c, asking);
   const admission = await asking;
   return admission.ok ? admission : refuse(c, remember(keyId, admission));
 }
 
-/** The runtime drops the work for a client at the moment it leaves; this work goes on to its end. */
+/** The runtime drops the work for a client that leaves. This work continues to its end. */
 function afterClientLeaves(c: Context<ClientEnv>, work: PromiseLike<unknown>): void {
   c.executionCtx.waitUntil(Promise.allSettled([work]));
 }

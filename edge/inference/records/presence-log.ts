@@ -27,7 +27,7 @@ export class PresenceLog {
   readonly #all: Presences;
   readonly #events: EventOutbox;
 
-  /** `due`: of the object, whose one alarm this shares. */
+  /** @param due the due times of the lane, which share its one alarm */
   constructor(ctx: DurableObjectState, env: Env, due: Pick<DueTimes, "by">) {
     this.#ctx = ctx;
     this.#due = due;

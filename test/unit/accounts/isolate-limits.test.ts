@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { BodiesUnderWay } from "../../../edge/accounts/bodies-in-flight-rules.ts";
+import { BodiesInFlight } from "../../../edge/accounts/bodies-in-flight-rules.ts";
 import { RefusedKeys } from "../../../edge/limits/refused-keys.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
@@ -32,11 +32,11 @@ describe("a refusal that an isolate remembers", () => {
 
 describe("bodies under way", () => {
   const most = LIMITS.keyBodiesBytes / LIMITS.clientBodyBytes;
-  const full = (bodies: BodiesUnderWay) =>
+  const full = (bodies: BodiesInFlight) =>
     Array.from({ length: most }, () => bodies.begin("k", LIMITS.clientBodyBytes, 0)).at(-1);
 
   it("are bounded for each key, by bytes, until they have been read", () => {
-    const bodies = new BodiesUnderWay(LIMITS.keyBodiesBytes);
+    const bodies = new BodiesInFlight(LIMITS.keyBodiesBytes);
     const done = full(bodies);
     expect([bodies.begin("k", 1, 0), bodies.begin("k", 0, 0) !== null]).toEqual([null, true]);
     expect(bodies.begin("other", LIMITS.clientBodyBytes, 0)).not.toBeNull();
@@ -45,7 +45,7 @@ describe("bodies under way", () => {
   });
 
   it("of many keys leave nothing behind: neither those that were read nor those whose clients left", () => {
-    const bodies = new BodiesUnderWay(LIMITS.keyBodiesBytes);
+    const bodies = new BodiesInFlight(LIMITS.keyBodiesBytes);
     for (let i = 0; i < 1_000; i++) {
       const done = bodies.begin(`k${i}`, 1, i);
       if (i % 2 === 0) done?.();
@@ -60,7 +60,7 @@ describe("bodies under way", () => {
   });
 
   it.each([LIMITS.bodyReadMs, -1])("of clients that left are forgotten, at %i ms", (nowMs) => {
-    const bodies = new BodiesUnderWay(LIMITS.keyBodiesBytes);
+    const bodies = new BodiesInFlight(LIMITS.keyBodiesBytes);
     full(bodies);
     expect(bodies.begin("k", LIMITS.clientBodyBytes, nowMs)).not.toBeNull();
   });

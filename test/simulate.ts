@@ -1,7 +1,7 @@
 import { type Command, EXIT, flag, text } from "../worker-agent/cli/shared/command.ts";
 import { integer } from "../worker-agent/cli/shared/number-flags.ts";
-import { pluralize } from "../worker-agent/cli/shared/pluralize.ts";
 import { runCommand } from "../worker-agent/cli/shared/run-command.ts";
+import { pluralize } from "../worker-agent/pluralize.ts";
 import { type SimulationResult, simulate } from "./simulate/simulation.ts";
 
 /** `npm run simulate`: worlds of pools whose logs follow one another while everything goes wrong that can. */

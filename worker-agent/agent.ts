@@ -4,6 +4,7 @@ import { LIMITS } from "../schema/wire/limits.ts";
 import { type AgentEvent, formatEvent } from "./events.ts";
 import type { EXIT_CODES } from "./exit-codes.ts";
 import { type EngineChoice, openEngine } from "./open-engine.ts";
+import { pluralize } from "./pluralize.ts";
 import type { BackoffRange } from "./session/backoff-rules.ts";
 import { probePool } from "./session/pool-probe.ts";
 import { workerSocketUrl } from "./session/pool-url.ts";
@@ -15,30 +16,30 @@ import { openStateFolder } from "./state/state-folder.ts";
 import type { AgentStatus } from "./state/status-file.ts";
 
 export interface AgentOptions extends EngineChoice {
-  /** `https://…` or `wss://…`; plain only to this machine. */
+  /** `https://…` or `wss://…`. `http://` and `ws://` only to this machine, or with `allowInsecure`. */
   readonly poolUrl: string;
-  /** The worker token itself; it says which pool it is for. */
+  /** The worker token. It contains the atom id of its pool. */
   readonly token: string;
-  /** The agent's own folder, made with mode 0700 and locked while it runs: key and status. */
+  /** The folder of this agent's key and status. Made with mode 0700, and locked while the agent runs. */
   readonly stateDir: string;
-  /** Where agents share what they measured of this machine; by default the agent's own folder. */
+  /** Where agents of this machine share measurements and file hashes. By default `stateDir`. */
   readonly cacheDir?: string;
   /** Allows plain ws:// to other machines. */
   readonly allowInsecure?: boolean;
-  /** Called when `status.json` holds what the event tells. */
+  /** Called for each event, after `status.json` contains it. */
   readonly onEvent?: (event: AgentEvent) => void;
-  /** Events as sentences for a person. */
+  /** Called with each event as a sentence for a person. */
   readonly log?: (line: string) => void;
-  /** What `status.json` says, each time that it is written. */
+  /** Called with the content of `status.json` each time it is written. */
   readonly onStatus?: (status: AgentStatus) => void;
-  /** Abort to drain: finish what is leased, take no more, end. */
+  /** Abort it to drain the agent: it finishes its jobs, takes no more, and ends. */
   readonly signal?: AbortSignal;
   readonly reconnect?: BackoffRange;
 }
 
 export type AgentOutcome = { readonly code: keyof typeof EXIT_CODES; readonly message: string };
 
-/** Runs a worker until it is drained or can no longer work. Every way it ends is a value. */
+/** Runs a worker until it has drained or cannot go on. Every way to end is a value; nothing is thrown for it. */
 export async function runAgent(options: AgentOptions): Promise<AgentOutcome> {
   const onEvent = (event: AgentEvent) => {
     options.onEvent?.(event);
@@ -50,7 +51,7 @@ export async function runAgent(options: AgentOptions): Promise<AgentOutcome> {
   };
   const { slots } = options;
   if (slots !== undefined && (!Number.isInteger(slots) || slots < 1 || slots > LIMITS.slotsPerModel)) {
-    return finish({ code: "usage", message: `Slots are a whole number from 1 to ${LIMITS.slotsPerModel}.` });
+    return finish({ code: "usage", message: `Slots must be a whole number from 1 to ${LIMITS.slotsPerModel}.` });
   }
   const address = workerSocketUrl(options.poolUrl, options.allowInsecure);
   if (!address.ok) return finish({ code: "usage", message: address.message });
@@ -62,9 +63,9 @@ export async function runAgent(options: AgentOptions): Promise<AgentOutcome> {
   if (!folder.ok) return finish({ code: "failed", message: folder.message });
   const locked = await lockFolder(options.stateDir);
   if (!locked.ok) {
-    const who = `in use by a worker: ${formatOwner(locked.owner, locked.state)}`;
+    const owner = `in use by a worker: ${formatOwner(locked.owner, locked.state)}`;
     const remedy = "Stop it first, or start this one with another --state folder.";
-    return finish({ code: "failed", message: `The state folder ${options.stateDir} is ${who}. ${remedy}` });
+    return finish({ code: "failed", message: `The state folder ${options.stateDir} is ${owner}. ${remedy}` });
   }
   try {
     return await work(options, { url: address.url, pool, onEvent, finish });
@@ -73,7 +74,7 @@ export async function runAgent(options: AgentOptions): Promise<AgentOutcome> {
   }
 }
 
-/** What is known before anything is loaded. */
+/** What is known before the engine is opened. */
 interface RunContext {
   readonly url: string;
   /** The atom id that the token carries. */
@@ -88,7 +89,7 @@ async function work(options: AgentOptions, { url, pool, onEvent, finish }: RunCo
   const key = await openAgentKey(join(options.stateDir, "agent.key"));
   if (!key.ok) return finish({ code: "failed", message: key.message });
   if (key.wasExposed)
-    onEvent({ type: "warning", message: "Others could read the agent's key file; its mode is 0600 now." });
+    onEvent({ type: "warning", message: "Other users could read the agent's key file. Its mode is now 0600." });
 
   const { stateDir, poolUrl } = options;
   const status = new AgentState({ stateDir, poolUrl, pool, worker: key.signer.id }, onEvent, options.onStatus);
@@ -97,7 +98,7 @@ async function work(options: AgentOptions, { url, pool, onEvent, finish }: RunCo
     return finish(outcome);
   };
   const drain = options.signal ?? new AbortController().signal;
-  status.onEvent({ type: "loading", step: "asking the pool whether it takes this worker" });
+  status.onEvent({ type: "loading", step: "asking the pool whether it accepts this worker" });
   const probed = await probePool({ url, token: options.token, pool, signal: drain });
   if (!probed.ok) return close(drain.aborted ? STOPPED_EARLY : { code: probed.code, message: probed.message });
   const opened = await openEngine(options, {
@@ -126,6 +127,7 @@ async function work(options: AgentOptions, { url, pool, onEvent, finish }: RunCo
   });
   await engine.dispose();
   if (end.type === "stopped") return close({ code: end.code, message: end.message });
-  const left = end.unfinished === 0 ? "Nothing was left undone." : `${end.unfinished} jobs did not end in time.`;
+  const left =
+    end.unfinished === 0 ? "All jobs are finished." : `${pluralize(end.unfinished, "job")} did not finish in time.`;
   return close({ code: "drained", message: `The worker has drained. ${left}` });
 }

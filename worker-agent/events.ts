@@ -1,9 +1,10 @@
+import { pluralize } from "./pluralize.ts";
 import { oneLine } from "./terminal-text.ts";
 
-/** What an agent tells its owner while it runs; never a token, a key or a word of a prompt. */
+/** What happens in an agent, for its owner. No event contains a token, a key, or text of a prompt or an answer. */
 export type AgentEvent =
   | { readonly type: "loading"; readonly step: string }
-  /** Of a model file; many a second. */
+  /** Progress of a model file's download. Several events a second. */
   | { readonly type: "downloading"; readonly file: string; readonly bytes: number; readonly totalBytes: number }
   | {
       readonly type: "calibrated";
@@ -17,15 +18,15 @@ export type AgentEvent =
       readonly sha256: string | null;
       readonly slots: number;
       readonly contextTokens: number;
-      /** Null until the model is loaded, and where another server computes. */
+      /** Null until the model is loaded, and for the models of another server. */
       readonly threads: number | null;
       /** `cpu`, the GPU backend, or `upstream`. */
       readonly backend: string;
-      /** False: it is loaded when a job asks for it. */
+      /** False: the model is loaded when the first job for it arrives. */
       readonly loaded: boolean;
     }
   | { readonly type: "connecting"; readonly url: string }
-  /** `tellsElsewhere`: this pool says when others are asked. */
+  /** `tellsElsewhere`: this pool reports requests for models that the worker does not serve. */
   | { readonly type: "connected"; readonly pool: string; readonly worker: string; readonly tellsElsewhere?: true }
   | { readonly type: "disconnected"; readonly reason: string; readonly retryInMs: number }
   | { readonly type: "job-started"; readonly jobId: string; readonly model: string }
@@ -43,11 +44,11 @@ export type AgentEvent =
       readonly model: string;
       readonly ms: number;
       readonly code: string;
-      /** A sentence; without the words of the request. */
+      /** A sentence. It contains no text of the request. */
       readonly reason: string;
     }
   | { readonly type: "job-cancelled"; readonly jobId: string; readonly model: string; readonly ms: number }
-  /** A job that could not be taken: no such model, no free slot, or draining. */
+  /** The agent refused a job: it does not have the model, has no free slot, or is draining. */
   | {
       readonly type: "job-refused";
       readonly jobId: string;
@@ -55,13 +56,13 @@ export type AgentEvent =
       readonly code: string;
       readonly message: string;
     }
-  /** So many requests came, since this was last said, for models that this worker does not serve; every few seconds. */
+  /** How many requests for models that this worker does not serve came since the last such event. Every few seconds. */
   | { readonly type: "jobs-elsewhere"; readonly jobs: number }
   | { readonly type: "draining"; readonly leased: number }
   | { readonly type: "warning"; readonly message: string }
   | { readonly type: "stopped"; readonly code: string; readonly message: string };
 
-/** An event as a person reads it: one line, whatever a pool put into it. */
+/** An event as one line for a person. Names and messages from the pool cannot break the line or steer a terminal. */
 export function formatEvent(event: AgentEvent): string {
   return oneLine(formatFields(event));
 }
@@ -77,16 +78,16 @@ function formatFields(event: AgentEvent): string {
     case "calibrated": {
       const how = event.cached ? "measured before" : "measured now";
       const tried = event.measurements.map((it) => `${it.threads}: ${Math.round(it.tokensPerSecond)}/s`).join(", ");
-      return `Uses ${event.threads} thread${event.threads === 1 ? "" : "s"} (${how}: ${tried}).`;
+      return `Uses ${pluralize(event.threads, "thread")} (${how}: ${tried}).`;
     }
     case "model":
-      return `Serves ${event.name}: ${event.slots} jobs at once, ${event.contextTokens} tokens each, on ${event.backend}.${event.loaded ? "" : " It is loaded when a job asks for it."}`;
+      return `Serves ${event.name}: ${event.slots} jobs at once, ${event.contextTokens} tokens each, on ${event.backend}.${event.loaded ? "" : " It is loaded when a job needs it."}`;
     case "connecting":
       return `Connecting to ${event.url}`;
     case "connected":
       return `Connected to pool ${event.pool.slice(0, 12)}… as worker ${event.worker.slice(0, 12)}…`;
     case "disconnected":
-      return `Disconnected: ${event.reason}. Tries again in ${(event.retryInMs / 1000).toFixed(1)} s.`;
+      return `Disconnected: ${event.reason}. Next attempt in ${(event.retryInMs / 1000).toFixed(1)} s.`;
     case "job-started":
       return `Job ${event.jobId} started (${event.model}).`;
     case "job-done":
@@ -96,11 +97,11 @@ function formatFields(event: AgentEvent): string {
     case "job-cancelled":
       return `Job ${event.jobId} cancelled after ${event.ms} ms.`;
     case "job-refused":
-      return `Job ${event.jobId} (${event.model}) was not taken: ${event.message}`;
+      return `Refused job ${event.jobId} (${event.model}): ${event.message}`;
     case "jobs-elsewhere":
-      return `${event.jobs} request${event.jobs === 1 ? "" : "s"} for other models.`;
+      return `${pluralize(event.jobs, "request")} for other models.`;
     case "draining":
-      return `Draining: ${event.leased} job${event.leased === 1 ? "" : "s"} to finish, no new ones.${event.leased > 0 ? " Asked again, it ends at once." : ""}`;
+      return `Draining: ${pluralize(event.leased, "job")} to finish, no new ones.${event.leased > 0 ? " Stop it again to end at once." : ""}`;
     case "warning":
       return `Warning: ${event.message}`;
     case "stopped":
@@ -112,7 +113,7 @@ function formatFields(event: AgentEvent): string {
 
 export type Level = "debug" | "info" | "warn" | "error";
 
-/** How much an event asks for its reader's eye. */
+/** The log level of an event. */
 export function levelOf(event: AgentEvent): Level {
   switch (event.type) {
     case "job-started":
@@ -132,7 +133,7 @@ export function levelOf(event: AgentEvent): Level {
   }
 }
 
-/** An event as a program reads it, documented in state/README.md: the event's own fields stand beside these four. */
+/** An event as a JSON log line: these four fields, and the event's own. state/README.md documents it. */
 export function logRecord(event: AgentEvent, atMs: number): Readonly<Record<string, unknown>> {
   const { type, ...fields } = event;
   return {

@@ -16,37 +16,38 @@ import { estimateModel, freeBytes } from "./engine/llama/model-memory.ts";
 import { upstreamBase } from "./engine/upstream/base-url.ts";
 import { openUpstream } from "./engine/upstream/upstream-engine.ts";
 import type { AgentEvent } from "./events.ts";
+import { formatGigabytes } from "./format-gigabytes.ts";
 import { downloadModel } from "./models/hub.ts";
 import { HUB_PREFIX } from "./models/hub-name.ts";
 import { findModel, type ModelFile } from "./models/model-file.ts";
 import { calibrate } from "./profile/calibration.ts";
 import { AGENT_VERSION } from "./version.ts";
 
-/** What shall run inference, as the worker's owner says it. */
+/** What runs inference, as the worker's owner chose it. */
 export interface EngineChoice {
   /** Each `embedded`, the path of a GGUF file, or `hf:OWNER/REPO:QUANT`; by default the embedded model. */
   readonly models?: readonly string[];
-  /** Where models from the hub are kept; by default the folder for caches. */
+  /** The folder for models from the hub. By default a folder in `cacheDir`. */
   readonly modelsDir?: string;
-  /** Jobs at once of each model; by default 4 on a CPU, 8 on a GPU. */
+  /** Concurrent jobs of each model. By default 4 on a CPU, 8 on a GPU. */
   readonly slots?: number;
-  /** At most; less where memory or the model allow less. */
+  /** The most tokens of a job. Less if memory or the model allow less. */
   readonly contextTokens?: number;
-  /** What models may take together; by default most of what is free. */
+  /** The most memory of all models together. By default most of the free memory. */
   readonly memoryLimitBytes?: number;
-  /** Measure threads again instead of using what was measured before. */
+  /** Measures the number of threads again, although a measurement is cached. */
   readonly recalibrate?: boolean;
-  /** False keeps to the CPU. */
+  /** `false`: use the CPU only. */
   readonly gpu?: false;
-  /** Another server instead of models in this process. */
+  /** Use the models of another server, and load none here. */
   readonly upstream?: UpstreamChoice;
 }
 
 export interface UpstreamChoice {
   readonly url: string;
-  /** From the environment, never from a command line. */
+  /** From a variable, never from a command line, which other users of the machine can read. */
   readonly key: string | null;
-  /** `NAME` or `NAME=THEIRS`; none: what the server lists. */
+  /** Each `NAME` or `NAME=ITS-NAME`. Empty: all models that the server lists. */
   readonly models: readonly string[];
   readonly kinds?: readonly JobKind[];
   readonly silenceMs?: number;
@@ -56,7 +57,7 @@ export interface UpstreamChoice {
 
 export interface EngineContext {
   readonly stateDir: string;
-  /** Where agents share what they measured of this machine. */
+  /** Where agents of this machine share measurements and file hashes. */
   readonly cacheDir: string;
   readonly meter: EngineMeter & { readonly values: { readonly activeGenerations: number } };
   readonly onEvent: (event: AgentEvent) => void;
@@ -73,17 +74,17 @@ interface Refused {
 
 const cannot = (message: string, code: Refused["code"] = "failed"): Refused => ({ ok: false, code, message });
 
-/** Makes what the owner chose, ready to serve, and says what it offers. What is wrong is an answer with a remedy. */
-export function openEngine(choice: EngineChoice, around: EngineContext): Promise<OpenedEngine> {
-  return choice.upstream === undefined ? openModels(choice, around) : openServer(choice.upstream, choice, around);
+/** Opens the engine that the owner chose, and reports the models that it offers. A failure is a value with a remedy. */
+export function openEngine(choice: EngineChoice, context: EngineContext): Promise<OpenedEngine> {
+  return choice.upstream === undefined ? openModels(choice, context) : openServer(choice.upstream, choice, context);
 }
 
 async function openServer(
   upstream: UpstreamChoice,
   choice: EngineChoice,
-  around: EngineContext,
+  context: EngineContext,
 ): Promise<OpenedEngine> {
-  const { onEvent, meter, signal } = around;
+  const { onEvent, meter, signal } = context;
   const address = upstreamBase(upstream.url, upstream.allowInsecure ?? false);
   if (!address.ok) return cannot(address.message, "usage");
   onEvent({ type: "loading", step: `asking ${address.base} for its models` });
@@ -106,24 +107,27 @@ async function openServer(
   return opened;
 }
 
-async function openModels(choice: EngineChoice, around: EngineContext): Promise<OpenedEngine> {
-  const { onEvent } = around;
+async function openModels(choice: EngineChoice, context: EngineContext): Promise<OpenedEngine> {
+  const { onEvent } = context;
   const specs = choice.models === undefined || choice.models.length === 0 ? ["embedded"] : choice.models;
   if (specs.length > LIMITS.modelsPerWorker) {
-    return cannot(`A worker offers ${LIMITS.modelsPerWorker} models at most.`, "usage");
+    return cannot(`A worker can serve at most ${LIMITS.modelsPerWorker} models.`, "usage");
   }
   const files: ModelFile[] = [];
   for (const spec of specs) {
-    const found = await fileOf(spec, choice, around);
+    const found = await fileOf(spec, choice, context);
     if (!found.ok) return cannot(found.message);
     if (files.some(({ name }) => name === found.file.name)) {
-      return cannot(`Two models are called ${found.file.name}. A model's name is its file's: rename one.`, "usage");
+      return cannot(
+        `Two models have the name ${found.file.name}, which is the name of their file. Rename one of the files.`,
+        "usage",
+      );
     }
     files.push(found.file);
   }
   const [only] = files;
   if (only !== undefined && files.length === 1 && choice.memoryLimitBytes === undefined) {
-    const loaded = await loadLlamaEngine({ ...llamaOptions(only, choice, around), signal: around.signal });
+    const loaded = await loadLlamaEngine({ ...llamaOptions(only, choice, context), signal: context.signal });
     if (!loaded.ok) return cannot(loaded.message);
     for (const offer of loaded.engine.models()) {
       announceModel(offer, loaded, onEvent);
@@ -131,10 +135,10 @@ async function openModels(choice: EngineChoice, around: EngineContext): Promise<
     }
     return loaded;
   }
-  return openHost(files, choice, around);
+  return openHost(files, choice, context);
 }
 
-/** The file that a `--model` means, downloaded where it has to be. */
+/** The file that `--model` names, downloaded if it is not here yet. */
 async function fileOf(spec: string, choice: EngineChoice, { onEvent, cacheDir, signal }: EngineContext) {
   const hashesPath = join(cacheDir, "model-hashes.json");
   if (!spec.startsWith(HUB_PREFIX)) {
@@ -143,26 +147,26 @@ async function fileOf(spec: string, choice: EngineChoice, { onEvent, cacheDir, s
   }
   onEvent({ type: "loading", step: `looking for ${spec}` });
   const modelsDir = choice.modelsDir ?? join(cacheDir, "models");
-  let toldBytes = -1;
+  let reportedBytes = -1;
   const onProgress = (progress: { file: string; bytes: number; totalBytes: number }) => {
-    // The downloader says several times that it is done.
-    if (progress.bytes !== toldBytes) onEvent({ type: "downloading", ...progress });
-    toldBytes = progress.bytes;
+    // The downloader reports the last byte several times.
+    if (progress.bytes !== reportedBytes) onEvent({ type: "downloading", ...progress });
+    reportedBytes = progress.bytes;
   };
   const downloaded = await downloadModel(spec, { modelsDir, hashesPath, onProgress, signal });
   return downloaded.ok ? findModel(downloaded.path, hashesPath) : downloaded;
 }
 
-/** Several models over one llama.cpp, as many in memory as fit. */
+/** Several models on one llama.cpp. As many are in memory as fit. */
 async function openHost(
   files: readonly ModelFile[],
   choice: EngineChoice,
-  around: EngineContext,
+  context: EngineContext,
 ): Promise<OpenedEngine> {
-  const { onEvent, signal } = around;
+  const { onEvent, signal } = context;
   const { contextTokens = DEFAULT_CONTEXT_TOKENS } = choice;
-  const told = { onStep: stepsTo(onEvent), onWarning: warningsTo(onEvent) };
-  const started = await startLlama({ ...told, ...(choice.gpu === undefined ? {} : { gpu: choice.gpu }) }).catch(
+  const callbacks = { onStep: stepsTo(onEvent), onWarning: warningsTo(onEvent) };
+  const started = await startLlama({ ...callbacks, ...(choice.gpu === undefined ? {} : { gpu: choice.gpu }) }).catch(
     (error: unknown) => String(error),
   );
   if (typeof started === "string") return cannot(`llama.cpp does not start on this machine (${started}).`);
@@ -181,12 +185,12 @@ async function openHost(
     const needs = await estimateModel(runtime, file.path, { slots, contextTokens });
     if (!needs.ok) return refused(needs.message);
     if (choice.memoryLimitBytes !== undefined && needs.bytes > limitBytes) {
-      const want = `${file.name} takes about ${gigabytes(needs.bytes)}, --memory-limit allows ${gigabytes(limitBytes)}.`;
-      return refused(`${want} Raise it, or give fewer --slots, a smaller --context or a smaller model.`, "usage");
+      const want = `${file.name} needs about ${formatGigabytes(needs.bytes)}, and --memory-limit allows ${formatGigabytes(limitBytes)}.`;
+      return refused(`${want} Raise the limit, or use fewer --slots, a smaller --context or a smaller model.`, "usage");
     }
     const { name, sha256 } = file;
     const load = async (stop?: AbortSignal) => {
-      const options = llamaOptions(file, choice, around, [...threads.values()].at(-1));
+      const options = llamaOptions(file, choice, context, [...threads.values()].at(-1));
       const loaded = await loadLlamaEngine({ ...options, runtime, ...(stop === undefined ? {} : { signal: stop }) });
       if (loaded.ok) threads.set(name, loaded.threads);
       return loaded;
@@ -197,7 +201,7 @@ async function openHost(
     models.push({ offer, bytes: needs.bytes, load });
   }
 
-  const host = new ModelHost({ models, limitBytes, ...told, releaseRuntime: () => stopLlama(runtime) });
+  const host = new ModelHost({ models, limitBytes, ...callbacks, releaseRuntime: () => stopLlama(runtime) });
   const preloaded = await host.preload(signal);
   if (!preloaded.ok) {
     await host.dispose();
@@ -230,7 +234,7 @@ function llamaOptions(
     ...(contextTokens === undefined ? {} : { contextTokens }),
     ...(gpu === undefined ? {} : { gpu }),
     threads: async ({ cores, backend, measure }) => {
-      // What is measured beside running jobs says nothing, and would be remembered.
+      // A measurement beside running jobs would be wrong, and it would be cached.
       if (knownThreads !== undefined && meter.values.activeGenerations > 0) return knownThreads;
       const subject = {
         modelSha256: file.sha256,
@@ -256,7 +260,7 @@ function announceModel(
   onEvent({ type: "model", name, sha256, slots, contextTokens, threads, backend, loaded });
 }
 
-/** Whoever asks for more than there is hears what there is, and why. */
+/** Warns an owner who asked for a larger context than is possible, and says why. */
 function warnReducedContext(
   { name, contextTokens }: ModelOffer,
   { contextTokens: wanted }: EngineChoice,
@@ -266,11 +270,10 @@ function warnReducedContext(
   if (wanted === undefined || contextTokens >= wanted) return;
   const why =
     contextTokens >= trainedTokens
-      ? `${name} was trained for ${trainedTokens} tokens`
-      : `memory has room for ${contextTokens} tokens of ${name}, fewer --slots leave more`;
+      ? `${name} was trained for at most ${trainedTokens} tokens`
+      : `memory has room for ${contextTokens} tokens of ${name}; fewer --slots leave more room`;
   onEvent({ type: "warning", message: `Jobs get ${contextTokens} tokens instead of --context ${wanted}: ${why}.` });
 }
 
 const stepsTo = (onEvent: EngineContext["onEvent"]) => (step: string) => onEvent({ type: "loading", step });
 const warningsTo = (onEvent: EngineContext["onEvent"]) => (message: string) => onEvent({ type: "warning", message });
-const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(2)} GB`;

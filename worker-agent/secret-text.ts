@@ -1,6 +1,6 @@
 /**
- * Pure: why a text cannot be a secret that is sent in an HTTP header (RFC 9110 section 5.5); null where it can. It never
- * repeats the text. What sends such a text in spite of that gets an error which quotes all of it.
+ * Why a text cannot be sent as a secret in an HTTP header (RFC 9110 section 5.5); null if it can. The answer never quotes
+ * the text. Checked before sending, because Node's own error quotes the whole header.
  */
 export function secretProblem(text: string): string | null {
   const at = [...text].findIndex((char) => char < " " || char > "~");
@@ -11,5 +11,5 @@ export function secretProblem(text: string): string | null {
     : /\p{Cc}/u.test(char)
       ? "a control character"
       : "a character that is not ASCII";
-  return `holds ${what} (character ${at + 1})`;
+  return `contains ${what} (character ${at + 1})`;
 }

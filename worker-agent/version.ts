@@ -1,2 +1,2 @@
-/** What the agent calls itself on the wire and in its calibration cache; the package's version. */
+/** The package's version. The agent sends it to the pool, and calibrations hold for one version only. */
 export const AGENT_VERSION = "0.1.0";

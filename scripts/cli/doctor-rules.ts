@@ -3,9 +3,9 @@
 import type { PoolFindings } from "../../schema/wire/admin-api.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Hints } from "../../worker-agent/cli/shared/hints.ts";
-import { pluralize } from "../../worker-agent/cli/shared/pluralize.ts";
 import { printable } from "../../worker-agent/cli/shared/table.ts";
 import { formatDuration } from "../../worker-agent/format-duration.ts";
+import { pluralize } from "../../worker-agent/pluralize.ts";
 import { leadsToLoopback } from "../runtime/listen-address.ts";
 import { closeSecrets, isOpen } from "../runtime/open-secrets.ts";
 import type { SeenCertificate } from "./seen-certificate.ts";

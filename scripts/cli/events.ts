@@ -3,9 +3,9 @@ import { type Audience, audience as audiences } from "../../schema/wire/events.t
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { type Command, EXIT, flag, type Group, text, type Values } from "../../worker-agent/cli/shared/command.ts";
 import { integer } from "../../worker-agent/cli/shared/number-flags.ts";
-import { pluralize } from "../../worker-agent/cli/shared/pluralize.ts";
 import { printable } from "../../worker-agent/cli/shared/table.ts";
 import { FlagError } from "../../worker-agent/cli/shared/usage-error.ts";
+import { pluralize } from "../../worker-agent/pluralize.ts";
 import { jsonLine } from "../../worker-agent/terminal-text.ts";
 import { followEvents, type SequencedEvent } from "../runtime/event-stream.ts";
 import { access } from "./access.ts";

@@ -3,10 +3,10 @@ import type { federationStatus, PeerView, peerDetails } from "../../schema/wire/
 import { LIGAND } from "../../worker-agent/cli/shared/called-as.ts";
 import type { Hints } from "../../worker-agent/cli/shared/hints.ts";
 import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
-import { pluralize } from "../../worker-agent/cli/shared/pluralize.ts";
 import { printable, table } from "../../worker-agent/cli/shared/table.ts";
 import { UsageError } from "../../worker-agent/cli/shared/usage-error.ts";
 import { formatDuration } from "../../worker-agent/format-duration.ts";
+import { pluralize } from "../../worker-agent/pluralize.ts";
 import { leadsToLoopback } from "../runtime/listen-address.ts";
 
 /** How the command line shows peers. */

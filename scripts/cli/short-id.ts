@@ -1,6 +1,6 @@
 import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
-import { pluralize } from "../../worker-agent/cli/shared/pluralize.ts";
 import { printable } from "../../worker-agent/cli/shared/table.ts";
+import { pluralize } from "../../worker-agent/pluralize.ts";
 
 const LEAST_CHARS = 6;
 

@@ -255,20 +255,26 @@ describe("why no job came", () => {
       "no-job-for-its-models",
       /for 1 min 0 s/,
     ],
-    ["nobody asked for anything", upAtTelling, true, "no-job-for-its-models", /Nor did anybody ask for another model/],
+    [
+      "nobody asked for anything",
+      upAtTelling,
+      true,
+      "no-job-for-its-models",
+      /There were no requests for other models either/,
+    ],
     [
       "others were asked",
       [...upAtTelling, elsewhere(NOW_MS - 9_000, 4), elsewhere(NOW_MS - 3_000, 1)],
       true,
       "not-the-model-asked-for",
-      /no job for m for 16 min 39 s\. Meanwhile 5 requests came for other models, the last 3 s ago.*--model/,
+      /no job for m for 16 min 39 s\. Meanwhile 5 requests came for other models, the last one 3 s ago.*--model/,
     ],
     [
       "others were asked before its last job, and none since",
       [...upAtTelling, elsewhere(5, 4), started(10), done(20)],
       true,
       "no-job-for-its-models",
-      /Nor did/,
+      /no requests for other models either/,
     ],
     [
       "others were asked at another pool",
@@ -281,12 +287,12 @@ describe("why no job came", () => {
     ["its slots are busy", [...up, started(10), started(11)], true, "all-slots-busy", /--slots/],
     ["it loads", [], true, "loading", /loading/],
     ["it connects", [connecting], true, "connecting", /connecting/],
-    ["it waits to connect", [...up, disconnected], true, "disconnected", /\(it rained\)\. Next try in 5 s/],
-    ["it drains", [...up, [5, { type: "draining", leased: 1 }]], true, "draining", /drains/],
+    ["it waits to connect", [...up, disconnected], true, "disconnected", /\(it rained\)\. Next attempt in 5 s/],
+    ["it drains", [...up, [5, { type: "draining", leased: 1 }]], true, "draining", /draining/],
     ["its token was refused", [...up, stopped("token-refused")], false, "refused", /token-refused/],
     ["its token has expired", [...up, stopped("token-expired")], false, "refused", /token-expired/],
     ["it was stopped", [...up, stopped("drained")], false, "stopped", /Start it again\./],
-    ["it was killed", up, false, "vanished", /killed or the machine restarted/],
+    ["it was killed", up, false, "vanished", /killed, or the machine restarted/],
   ])("%s", (_what, events, alive, code, says) => {
     const why = idleReason(told(...events), alive, NOW_MS);
     expect(why.code).toBe(code);
@@ -318,7 +324,7 @@ describe("a log line for programs", () => {
       event: "disconnected",
       reason: "r",
       retryInMs: 5,
-      message: "Disconnected: r. Tries again in 0.0 s.",
+      message: "Disconnected: r. Next attempt in 0.0 s.",
     });
   });
 });

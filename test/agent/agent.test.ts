@@ -126,7 +126,7 @@ describe("a worker", () => {
     const end = start({ contextTokens: 999_999 });
     const side = await pool.connection();
     const { contextTokens } = (await side.welcome()).manifest.models[0] ?? {};
-    const message = `Jobs get ${contextTokens} tokens instead of --context 999999: ${EMBEDDED_MODEL.name} was trained for ${contextTokens} tokens.`;
+    const message = `Jobs get ${contextTokens} tokens instead of --context 999999: ${EMBEDDED_MODEL.name} was trained for at most ${contextTokens} tokens.`;
     drain.abort();
     await end;
     expect(events.filter(({ type }) => type === "warning")).toEqual([{ type: "warning", message }]);
@@ -184,7 +184,7 @@ describe("a worker that cannot work says what to do", () => {
     ["no token", { token: "secret" }, "usage", /worker token/],
     ["a client's key", { token: `lk_${"0".repeat(16)}_${"0".repeat(40)}_${"0".repeat(24)}` }, "usage", /worker token/],
     ["no URL", { poolUrl: "pool" }, "usage", /https:/],
-    ["an open way", { poolUrl: "http://pool.example" }, "usage", /not encrypted/],
+    ["an open way", { poolUrl: "http://pool.example" }, "usage", /not be encrypted/],
     ["no slots", { slots: 0 }, "usage", /Slots/],
     [
       "a pool that is not there",
@@ -205,7 +205,7 @@ describe("a worker that cannot work says what to do", () => {
   it("with a folder that everyone may write", async () => {
     await mkdir(stateDir);
     await chmod(stateDir, 0o1777);
-    const message = expect.stringContaining("everyone may put files into it");
+    const message = expect.stringContaining("everyone may write to it");
     expect(await start()).toMatchObject({ code: "failed", message });
   });
 

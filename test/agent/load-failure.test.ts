@@ -43,9 +43,13 @@ describe("a model file", () => {
     ["that ends in its weights", () => model.subarray(0, model.length / 2), /is damaged.*not within the file bounds/],
     ["whose header is noise", () => Buffer.concat([model.subarray(0, 200), Buffer.alloc(2_000, 0xee)]), /is damaged/],
     ["of an unknown architecture", () => patched(architecture(), 122, 122), /unknown architecture \(zzama\)/],
-    ["of a later version", () => patched(4, 9), /is a GGUF file of version 9, and this agent reads 2 and 3\. Update/],
+    [
+      "of a later version",
+      () => patched(4, 9),
+      /is a GGUF file of version 9, and this agent reads versions 2 and 3\. Update/,
+    ],
     ["whose version is noise", () => patched(4, 255, 255, 255, 255), /is a damaged GGUF file\. Download it again/],
-    ["of four bytes", () => model.subarray(0, 4), /is not a GGUF file, or was not downloaded whole/],
+    ["of four bytes", () => model.subarray(0, 4), /is not a GGUF file, or is an incomplete download/],
   ])("%s is named, with what to do", async (_what, content, says) => {
     const path = join(folder, "model.gguf");
     await writeFile(path, content());
@@ -63,7 +67,7 @@ describe("a model file", () => {
     if (outcome.ok) throw new Error("it was loaded");
     expect(outcome.message).toMatch(says);
     expect(outcome.message).toContain(path);
-    expect(outcome.message).toMatch(/(Download it again|Update the agent|Give --model).*\.$/);
+    expect(outcome.message).toMatch(/(Download it again|Update the agent|Set --model).*\.$/);
     // The message says it: llama.cpp's own lines before it would say it four times more.
     expect(warned).toEqual([]);
   });

@@ -127,7 +127,7 @@ describe("a worker with two models", () => {
     await end;
     const said = events.flatMap((event) => (event.type === "warning" ? [event.message] : []));
     expect(said).toEqual(
-      ["red", "blue"].map((name) => expect.stringMatching(`999999: ${name} was trained for \\d+ tokens`)),
+      ["red", "blue"].map((name) => expect.stringMatching(`999999: ${name} was trained for at most \\d+ tokens`)),
     );
   });
 
@@ -199,12 +199,12 @@ describe("a worker with two models", () => {
       "larger than the limit",
       () => ({ memoryLimitBytes: 1_000_000 }),
       "usage",
-      /red takes about .*--memory-limit allows/,
+      /red needs about .*--memory-limit allows/,
     ],
-    ["of one name", () => ({ models: [red, red] }), "usage", /Two models are called red/],
+    ["of one name", () => ({ models: [red, red] }), "usage", /Two models have the name red/],
     ["that are no models", () => ({ models: [red, import.meta.filename] }), "failed", /not a GGUF file/],
     ["that are damaged", () => ({ models: [join(folder, "damaged.gguf"), red] }), "failed", /damaged\.gguf is damaged/],
-    ["more than a worker offers", () => ({ models: Array(33).fill(red) }), "usage", /32 models at most/],
+    ["more than a worker offers", () => ({ models: Array(33).fill(red) }), "usage", /at most 32 models/],
   ])("does not start with models %s, and says what to do", async (_what, options, code, message) => {
     await writeFile(join(folder, "damaged.gguf"), (await readFile(EMBEDDED_MODEL.path)).subarray(0, 1_000));
     expect(await start(options())).toEqual({ code, message: expect.stringMatching(message) });

@@ -134,7 +134,7 @@ describe("an interrupted download", () => {
       if (bytes > 11 * MIB) stop.abort();
     };
     const stopped = await download("hf:acme/Large-GGUF:Q4_K_M", { signal: stop.signal, onProgress });
-    expect(stopped).toMatchObject({ ok: false, message: expect.stringMatching(/goes on next time/) });
+    expect(stopped).toMatchObject({ ok: false, message: expect.stringMatching(/next start resumes it/) });
     expect(await readdir(join(modelsDir, "acme", "Large-GGUF"))).toEqual(["Large.Q4_K_M.gguf.ipull"]);
 
     hub.cuts.times = 0;
@@ -149,7 +149,7 @@ describe("an interrupted download", () => {
   it("that does not move any more is given up, and goes on later", async () => {
     hub.stalls = true;
     const stalled = await download("hf:acme/Large-GGUF:Q4_K_M", { stalledMs: 500 });
-    expect(stalled).toMatchObject({ ok: false, message: expect.stringMatching(/does not move.*Start again/) });
+    expect(stalled).toMatchObject({ ok: false, message: expect.stringMatching(/makes no progress.*Start again/) });
     hub.stalls = false;
     expect(await holds(await downloaded("hf:acme/Large-GGUF:Q4_K_M"), LARGE)).toBe(true);
   });
@@ -159,7 +159,7 @@ describe("a download that cannot be says what to do", () => {
   it("without a network", async () => {
     hub.close();
     for (const spec of ["hf:acme/Tiny-GGUF:Q8_0", "hf:acme/Tiny-GGUF/Tiny-Q8_0.gguf"]) {
-      const message = expect.stringMatching(/^Could not reach .*give a local file with --model PATH\.gguf/);
+      const message = expect.stringMatching(/^Could not reach .*use a local file: --model PATH\.gguf/);
       expect(await download(spec)).toEqual({ ok: false, message });
     }
   });
@@ -175,14 +175,14 @@ describe("a download that cannot be says what to do", () => {
 
   it.each([500, 503])("when the hub answers %i", async (status) => {
     hub.refuseWith = status;
-    const message = expect.stringMatching(/cannot give acme\/Tiny-GGUF now.*--model PATH\.gguf/);
+    const message = expect.stringMatching(/cannot serve acme\/Tiny-GGUF now.*--model PATH\.gguf/);
     expect(await download("hf:acme/Tiny-GGUF:Q8_0")).toEqual({ ok: false, message });
   });
 
   it.each([
     ["of another hash", { sha256: "0".repeat(64) }, /its SHA-256 differs/],
     ["longer", { size: 7 }, /its SHA-256 differs/],
-    ["shorter", { size: 70 }, /10 bytes came, the hub has 70/],
+    ["shorter", { size: 70 }, /it has 10 bytes, and the hub's file has 70/],
   ])("when what comes is %s: it is removed", async (_what, claims, message) => {
     hub.files.push({ at: "acme/False/F.gguf", bytes: Buffer.from("GGUF false"), ...claims });
     const outcome = await download("hf:acme/False/F.gguf");
@@ -192,23 +192,23 @@ describe("a download that cannot be says what to do", () => {
 
   it("when the hub names a file outside, or is no hub", async () => {
     hub.quants.set("acme/Evil:Q8_0", "../../../evil.gguf");
-    const message = expect.stringMatching(/does not answer as a model hub/);
+    const message = expect.stringMatching(/does not answer like a model hub/);
     expect(await download("hf:acme/Evil:Q8_0")).toEqual({ ok: false, message });
   });
 
   it("when the hub sends it in circles, or somewhere else", async () => {
     hub.renamed.set("acme/A", "acme/B").set("acme/B", "acme/A");
     for (const spec of ["hf:acme/A:Q8_0", "hf:acme/B/Tiny-Q8_0.gguf"]) {
-      expect(await download(spec)).toEqual({ ok: false, message: expect.stringMatching(/without end.*HF_ENDPOINT/) });
+      expect(await download(spec)).toEqual({ ok: false, message: expect.stringMatching(/in a loop.*HF_ENDPOINT/) });
     }
     hub.renamed.set("acme/Away", "http://elsewhere.invalid/");
-    const message = expect.stringMatching(/does not answer as a model hub/);
+    const message = expect.stringMatching(/does not answer like a model hub/);
     expect(await download("hf:acme/Away:Q8_0")).toEqual({ ok: false, message });
   });
 
   it("when the disk is too small", async () => {
     hub.files.push({ at: "acme/Huge/H.gguf", bytes: Buffer.from("GGUF"), size: 2 ** 60 });
-    const message = expect.stringMatching(/takes 1152921504\.6 GB.*--models-dir/);
+    const message = expect.stringMatching(/needs 1152921504\.6 GB.*--models-dir/);
     expect(await download("hf:acme/Huge/H.gguf")).toEqual({ ok: false, message });
   });
 });

@@ -109,7 +109,7 @@ describe("what is not the pool of the invite", () => {
   it("is nobody: the port is closed", async () => {
     const nobody = await listener(() => {});
     nobody.close();
-    const message = `No pool answers at ${nobody.url}: nothing listens there (ECONNREFUSED). Check --pool, and whether the pool runs.`;
+    const message = `No pool answers at ${nobody.url}: nothing listens there (ECONNREFUSED). Check --pool, and check that the pool is running.`;
     expect(await probe(nobody.url)).toEqual({ ok: false, code: "unreachable", message });
   });
 
@@ -125,7 +125,7 @@ describe("what is not the pool of the invite", () => {
       301,
       { location: "https://a.example/" },
       "wrong-pool",
-      "leads to https://a.example/",
+      "redirects to https://a.example/",
     ],
     ["a gate on the way", 401, {}, "wrong-pool", "is not a Ligand pool"],
     ["a proxy whose pool is away", 502, {}, "unreachable", "it answered 502"],

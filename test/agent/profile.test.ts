@@ -112,20 +112,20 @@ describe("roles", () => {
 
 it.each<[rates: [threads: number, tokensPerSecond: number][], says: RegExp]>([
   [[], /^Nothing could be measured/],
-  [[[1, 50]], /^1 thread gives 50 tokens a second; nothing else was tried\.$/],
+  [[[1, 50]], /^1 thread gives 50 tokens a second; no other number was tried\.$/],
   [
     [
       [1, 478],
       [2, 16],
     ],
-    /^1 thread gives 478 tokens a second; more are slower \(2: 16\), because/,
+    /^1 thread gives 478 tokens a second; more threads are slower \(2: 16\), because/,
   ],
   [
     [
       [2, 102],
       [1, 100],
     ],
-    /^1 thread gives 100 tokens a second; more bring less than 5 % \(2: 102\), so the other cores stay free/,
+    /^1 thread gives 100 tokens a second; more threads gain less than 5 % \(2: 102\), so the other cores stay free/,
   ],
   [
     [
@@ -133,7 +133,7 @@ it.each<[rates: [threads: number, tokensPerSecond: number][], says: RegExp]>([
       [4, 30],
       [2, 19],
     ],
-    /^4 threads give 30 tokens a second, the most of what was tried \(1: 10, 2: 19\)\.$/,
+    /^4 threads give 30 tokens a second, the most of all that were tried \(1: 10, 2: 19\)\.$/,
   ],
 ])("why so many threads, given %j", (rates, says) => {
   expect(explainThreads(rates.map(([threads, tokensPerSecond]) => ({ threads, tokensPerSecond })))).toMatch(says);

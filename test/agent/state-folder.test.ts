@@ -24,10 +24,10 @@ it.each<[what: string, mode: number, holds: string[], says: string | null]>([
   ["open and empty", 0o755, [], null],
   ["open, with the lock of a start that failed", 0o755, ["lock"], null],
   ["open, with a worker's state", 0o755, ["agent.key"], null],
-  ["open, with somebody's files", 0o755, ["a photo"], "what it holds is not Ligand's"],
-  ["the group's, with somebody's files", 0o770, ["a photo"], "what it holds is not Ligand's"],
-  ["everyone's, as /tmp is", 0o1777, [], "everyone may put files into it"],
-  ["everyone's, with a key that anybody put there", 0o777, ["agent.key"], "everyone may put files into it"],
+  ["open, with somebody's files", 0o755, ["a photo"], "its files are not Ligand's"],
+  ["the group's, with somebody's files", 0o770, ["a photo"], "its files are not Ligand's"],
+  ["everyone's, as /tmp is", 0o1777, [], "everyone may write to it"],
+  ["everyone's, with a key that anybody put there", 0o777, ["agent.key"], "everyone may write to it"],
 ])(
   "a folder that is %s keeps its mode; one that is taken while empty is hidden from git",
   async (_what, given, holds, says) => {
@@ -61,9 +61,7 @@ it.each([
   ...(process.platform === "linux" ? [["/proc/ligand"], ["/proc/self/fd/ligand/state"]] : []),
   [`/${"x".repeat(300)}/state`],
 ])("%s, which cannot be made, is refused at once", async (path) => {
-  const message = expect.stringMatching(
-    /^The folder \/.* cannot be made or used by this user \(E\w+\)\. .*--state DIR$/,
-  );
+  const message = expect.stringMatching(/^This user cannot make or use the folder \/.* \(E\w+\)\. .*--state DIR$/);
   expect(await open(path)).toEqual({ ok: false, message });
 });
 

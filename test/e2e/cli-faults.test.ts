@@ -37,7 +37,7 @@ describe("a secret that cannot be sent", () => {
   ])("in %s is refused by the variable's name (%j)", async (variable, args, env) => {
     const ended = await ligand(args(), { ...env, [variable]: SECRET });
     expect(ended.code).toBe(2);
-    expect(ended.stdout + ended.stderr).toContain(`${variable} holds a line break (character 14)`);
+    expect(ended.stdout + ended.stderr).toContain(`${variable} contains a line break (character 14)`);
     expect(ended.stdout + ended.stderr).not.toMatch(/first-half|second-half/);
     noStack(ended);
   });
@@ -47,7 +47,7 @@ describe("a secret that cannot be sent", () => {
     writeFileSync(file, SECRET, { mode: 0o600 });
     const ended = await ligand(["worker", "start", ...where(), "--token-file", file]);
     expect(ended).toMatchObject({ code: 2, stdout: "" });
-    expect(ended.stderr).toContain(`The token in ${file} holds a line break`);
+    expect(ended.stderr).toContain(`The token in ${file} contains a line break`);
     expect(ended.stderr).not.toMatch(/first-half|second-half/);
   });
 
@@ -60,7 +60,7 @@ describe("a secret that cannot be sent", () => {
       HF_ENDPOINT: "http://127.0.0.1:9",
     });
     expect(ended.code).toBe(1);
-    expect(ended.stdout).toContain("HF_TOKEN holds a line break");
+    expect(ended.stdout).toContain("HF_TOKEN contains a line break");
     expect(ended.stdout + ended.stderr).not.toMatch(/first-half|second-half/);
     noStack(ended);
   });
@@ -173,8 +173,8 @@ describe("a model's file", () => {
   };
 
   it.each<[what: string, model: () => string, says: RegExp]>([
-    ["of no bytes", () => cut(0), /is not a GGUF file, or was not downloaded whole/],
-    ["cut to 4 bytes", () => cut(4), /is not a GGUF file, or was not downloaded whole/],
+    ["of no bytes", () => cut(0), /is not a GGUF file, or is an incomplete download/],
+    ["cut to 4 bytes", () => cut(4), /is not a GGUF file, or is an incomplete download/],
     ["cut to 20 bytes", () => cut(20), /is damaged, or was not downloaded whole/],
     ["cut after its first numbers", () => cut(24), /is damaged, or was not downloaded whole/],
     ["cut in its header", () => cut(2_000), /is damaged, or was not downloaded whole/],

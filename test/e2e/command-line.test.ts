@@ -77,7 +77,7 @@ describe("as the operator", () => {
     const ended = once(child, "exit");
     child.kill("SIGTERM");
     expect((await ended)[0]).toBe(0);
-    expect(output.stdout).toContain("The worker has drained. Nothing was left undone.");
+    expect(output.stdout).toContain("The worker has drained. All jobs are finished.");
     expect(output.stdout + output.stderr).not.toContain("chmod");
     rmSync(file);
   });
@@ -325,7 +325,7 @@ describe("as the owner of a machine", () => {
       expect({ url, code, lines: stdout.trimEnd().split("\n") }).toEqual({
         url,
         code: 6,
-        lines: ["… asking the pool whether it takes this worker", expect.stringContaining(says)],
+        lines: ["… asking the pool whether it accepts this worker", expect.stringContaining(says)],
       });
       const status = await ligand(["worker", "status", "--state", state, "--json"]);
       expect(JSON.parse(status.stdout)).toMatchObject({ stopped: { message: expect.stringContaining(says) } });

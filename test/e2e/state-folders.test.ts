@@ -30,7 +30,7 @@ it.each([
   for (const name of holds) writeFileSync(join(stateDir, name), "");
   chmodSync(stateDir, given);
   const { code, stderr } = await startRefused({ stateDir });
-  expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining("is no folder for keys") });
+  expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining("is not safe for keys") });
   expect(mode(stateDir)).toBe(given);
   expect(readdirSync(stateDir)).toEqual(holds);
 });

@@ -64,7 +64,7 @@ it.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)("%s drains a worker that has n
   const worker = await startWorker(pool, { args });
   expect((await worker.stop(name)).code).toBe(0);
   const said = worker.output().trimEnd().split("\n").slice(-2);
-  const last = "The worker has drained. Nothing was left undone.";
+  const last = "The worker has drained. All jobs are finished.";
   expect(said).toEqual(["Draining: 0 jobs to finish, no new ones.", last]);
   expect(worker.status()).toMatchObject({ state: "stopped", stopped: { code: "drained", message: last } });
 });
@@ -92,8 +92,8 @@ describe("a worker with a job", () => {
     release();
     expect(await (await answer).json()).toMatchObject({ choices: [{ text: "Here." }] });
     expect((await worker.stop("SIGINT")).code).toBe(0);
-    expect(worker.output()).toContain("Asked again, it ends at once.");
-    expect(worker.output()).toContain("The worker has drained. Nothing was left undone.");
+    expect(worker.output()).toContain("Stop it again to end at once.");
+    expect(worker.output()).toContain("The worker has drained. All jobs are finished.");
   });
 
   it("ends at once with 130 when it is asked again", async () => {
@@ -119,7 +119,7 @@ describe.skipIf(process.platform !== "linux")("Ctrl-C in a terminal, where npm r
         return [`LIGAND_WORKER_TOKEN=${token}`, "npm", "run", "--silent", "ligand", "--", ...worker];
       },
       "no jobs yet",
-      ["Draining: 0 jobs to finish, no new ones.", "The worker has drained. Nothing was left undone."],
+      ["Draining: 0 jobs to finish, no new ones.", "The worker has drained. All jobs are finished."],
     ],
     [
       "a pool with its worker",

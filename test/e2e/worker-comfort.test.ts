@@ -96,7 +96,7 @@ describe("worker status", () => {
     await waitFor(told, 5 * LIMITS.elsewhereMs, "the pool to say that others are asked");
     expect((await statusOf(worker.stateDir)).why).toEqual({
       code: "not-the-model-asked-for",
-      message: expect.stringContaining("one request came for other models"),
+      message: expect.stringContaining("1 request came for other models"),
     });
 
     await worker.stop();
@@ -165,7 +165,7 @@ describe("worker status", () => {
       "a wait between two attempts",
     );
     expect(status).toMatchObject({ running: true, connected: false, connectedSinceMs: null });
-    expect(status.why.message).toMatch(/Next try in \d+ s\./);
+    expect(status.why.message).toMatch(/Next attempt in \d+ s\./);
   });
 
   it("of several workers shows the one that runs, and else the one that ran last", async () => {

@@ -21,7 +21,7 @@ it.each<[what: string, given: unknown, want: string | RegExp]>([
   [
     "a code that the HTTP client wraps",
     new TypeError("fetch failed", { cause: error("getaddrinfo", "ENOTFOUND") }),
-    "there is no host of that name (ENOTFOUND)",
+    "no host has that name (ENOTFOUND)",
   ],
   [
     "a certificate of a private authority",

@@ -1,9 +1,9 @@
-/** A model on the hub, as `hf:OWNER/REPO[:QUANT]` or `hf:OWNER/REPO/PATH.gguf[#BRANCH]` names it. */
+/** A model on the hub, named `hf:OWNER/REPO[:QUANT]` or `hf:OWNER/REPO/PATH.gguf[#BRANCH]`. */
 export interface HubName {
   readonly owner: string;
   readonly repo: string;
   readonly branch: string;
-  /** The quantisation that the hub shall choose a file by, or the file itself. */
+  /** The quantisation for which the hub chooses a file, or the file itself. */
   readonly wants: { readonly quant: string } | { readonly path: string };
 }
 
@@ -13,7 +13,7 @@ const WORD = /^(?!\.)[\w.-]{1,96}$/;
 const QUANT = /^[\w.-]{1,64}$/;
 const PATH_PART = /^(?!\.)[^/\\\p{Cc}]{1,200}$/u;
 
-/** Pure: null for what is no such name. */
+/** Parses such a name. Null if it is not one. */
 export function hubName(spec: string): HubName | null {
   if (!spec.startsWith(HUB_PREFIX)) return null;
   const [owner = "", rest = "", ...path] = spec.slice(HUB_PREFIX.length).split("/");
@@ -32,7 +32,7 @@ export function hubName(spec: string): HubName | null {
 
 const SPLIT = /-(\d{5})-of-(\d{5})(?=\.gguf$)/i;
 
-/** Pure: all files of a model that is split, first to last; the file itself when it is not. */
+/** All files of a split model in order, or the file itself if the model is not split. */
 export function splitFiles(path: string): string[] {
   const [, , of] = SPLIT.exec(path) ?? [];
   if (of === undefined) return [path];
@@ -40,7 +40,7 @@ export function splitFiles(path: string): string[] {
   return Array.from({ length: Number(of) }, (_, at) => part(at + 1));
 }
 
-/** Pure: a model's name is its file's, without what says that it is a file or a part of one. */
+/** The model's name: the file's name without its extension and part number. */
 export function nameOfFile(file: string): string {
   return file.replace(SPLIT, "").replace(/\.gguf$/i, "");
 }

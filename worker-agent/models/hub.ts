@@ -2,6 +2,7 @@ import { rm, stat, statfs, truncate } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { createModelDownloader, type ModelDownloader } from "node-llama-cpp";
 import * as z from "zod";
+import { formatGigabytes } from "../format-gigabytes.ts";
 import { networkReason } from "../network-error.ts";
 import { secretProblem } from "../secret-text.ts";
 import { readJson, writeFileAtomically } from "../state/files.ts";
@@ -10,17 +11,17 @@ import { type HubName, hubName, splitFiles } from "./hub-name.ts";
 import { sha256Of } from "./model-file.ts";
 
 export interface DownloadOptions {
-  /** Where model files are kept, a folder a repository. */
+  /** The folder of model files. Each repository has a folder in it. */
   readonly modelsDir: string;
-  /** Where hashes are kept; what was downloaded is hashed once. */
+  /** The cache of file hashes. A file is hashed once. */
   readonly hashesPath: string;
   readonly onProgress: (progress: DownloadProgress) => void;
   readonly signal: AbortSignal;
-  /** The hub; by default Hugging Face, or what `MODEL_ENDPOINT` or `HF_ENDPOINT` say. */
+  /** The hub's URL. By default `MODEL_ENDPOINT`, `HF_ENDPOINT` or Hugging Face. */
   readonly endpoint?: string;
-  /** Opens gated models; by default `HF_TOKEN`. */
+  /** The token for gated models. By default `HF_TOKEN`. */
   readonly token?: string;
-  /** A download that does not move for this long is given up; it goes on when it is started again. */
+  /** A download that makes no progress for this long is aborted. The next start resumes it. */
   readonly stalledMs?: number;
 }
 
@@ -36,25 +37,25 @@ export type Downloaded =
 
 const STALLED_MS = 60_000;
 const ASK_MS = 30_000;
-/** From one name of a repository to the next, where it was renamed. */
+/** A renamed repository redirects. */
 const MOST_REDIRECTS = 5;
 
-/** Persisted in `downloads.json` of the models folder: what needs no network any more. */
+/** Persisted in `downloads.json` of the models folder: the files that need no network any more. */
 const downloadsFile = z.strictObject({
   v: z.literal(1),
   entries: z.record(z.string(), z.strictObject({ file: z.string(), bytes: z.number() })),
 });
 
 /**
- * The file of a model on the hub: one that was downloaded before, or a new download that goes on where an earlier one
- * stopped. What comes is checked by size and by the hub's SHA-256 before anybody loads it.
+ * Downloads a model from the hub unless it is here already. Resumes an interrupted download. Checks each file's size and
+ * the hub's SHA-256 before it is loaded.
  */
 export async function downloadModel(spec: string, options: DownloadOptions): Promise<Downloaded> {
   const name = hubName(spec);
   if (name === null) {
     return {
       ok: false,
-      message: `${spec} names no model. Give --model hf:OWNER/REPO:QUANT or hf:OWNER/REPO/FILE.gguf.`,
+      message: `${spec} is not the name of a model. Use --model hf:OWNER/REPO:QUANT or hf:OWNER/REPO/FILE.gguf.`,
     };
   }
   const record = join(options.modelsDir, "downloads.json");
@@ -75,35 +76,35 @@ export async function downloadModel(spec: string, options: DownloadOptions): Pro
     const freeBytes = free.bavail * free.bsize;
     if (bytes > freeBytes) {
       throw new CannotDownload(
-        `${spec} takes ${gigabytes(bytes)}, the disk of ${folder} has ${gigabytes(freeBytes)}. Make room, or give another --models-dir.`,
+        `${spec} needs ${formatGigabytes(bytes, 1)}, and the disk of ${folder} has ${formatGigabytes(freeBytes, 1)} free. Free some space, or use another --models-dir.`,
       );
     }
     const path = await hub.download(folder);
     for (const file of files) await check(join(folder, basename(file.path)), file, options.hashesPath);
-    // Read again: another worker may have written its own meanwhile.
+    // Re-read: another worker may have changed the file during the download.
     const now = (await readJson(record, downloadsFile))?.entries ?? {};
     const entry = { file: join(name.owner, name.repo, basename(path)), bytes: files[0]?.bytes ?? 0 };
     await writeFileAtomically(record, JSON.stringify({ v: 1, entries: { ...now, [spec]: entry } }, null, 2));
     return { ok: true, path };
   } catch (error) {
     if (options.signal.aborted)
-      return { ok: false, message: "Stopped while it was downloading; it goes on next time." };
+      return { ok: false, message: "Stopped during the download. The next start resumes it." };
     if (error instanceof CannotDownload) return { ok: false, message: error.message };
     const reason = error instanceof Error ? error.message : String(error);
     return {
       ok: false,
-      message: `${spec} could not be downloaded (${reason}). Start again to go on where it stopped.`,
+      message: `${spec} could not be downloaded (${reason}). Start again to resume the download.`,
     };
   }
 }
 
-/** An outcome for the owner, with what to do. */
+/** A failure for the owner, with a remedy. */
 class CannotDownload extends Error {}
 
 interface HubFile {
   readonly path: string;
   readonly bytes: number;
-  /** Null where the hub has none: small files that are not in its large-file storage. */
+  /** Null for small files, for which the hub has no hash. */
   readonly sha256: string | null;
 }
 
@@ -126,10 +127,11 @@ class Hub {
     this.#endpoint = `${endpoint.replace(/\/+$/, "")}/`;
     this.#token = (options.token || HF_TOKEN || "").trim() || undefined;
     const problem = secretProblem(this.#token ?? "");
-    if (problem !== null) throw new CannotDownload(`HF_TOKEN ${problem}, which no token of the hub does. Set it anew.`);
+    if (problem !== null)
+      throw new CannotDownload(`HF_TOKEN ${problem}, which no token of the hub does. Set it again.`);
   }
 
-  /** What has to be there for the model to be whole. */
+  /** All files of the model. */
   async files(): Promise<HubFile[]> {
     const { wants } = this.#name;
     this.#path = "path" in wants ? wants.path : await this.#chosenBy(wants.quant);
@@ -138,7 +140,7 @@ class Hub {
     return files;
   }
 
-  /** node-llama-cpp's own downloader: parts of a file that are there already are not fetched again. */
+  /** Downloads with node-llama-cpp, which resumes partial files. */
   async download(folder: string): Promise<string> {
     const { branch, owner, repo } = this.#name;
     const { signal, onProgress, stalledMs = STALLED_MS } = this.#options;
@@ -167,9 +169,7 @@ class Hub {
     } catch (error) {
       await downloader?.cancel({ deleteTempFile: false });
       if (stalled.signal.aborted && !signal.aborted) {
-        throw new CannotDownload(
-          `The download of ${this.#spec} does not move any more. Start again to go on where it stopped.`,
-        );
+        throw new CannotDownload(`The download of ${this.#spec} makes no progress. Start again to resume it.`);
       }
       throw error;
     } finally {
@@ -177,14 +177,14 @@ class Hub {
     }
   }
 
-  /** As llama.cpp asks the hub, which then says which file it means. */
+  /** Asks the hub for the file of a quantisation, in the way llama.cpp does. */
   async #chosenBy(quant: string): Promise<string> {
     const { owner, repo } = this.#name;
     const response = await this.#ask(`v2/${owner}/${repo}/manifests/${encodeURIComponent(quant)}`, "GET", quant);
     const chosen = manifest.safeParse(await response.json().catch(() => null)).data?.ggufFile.rfilename;
     const named = chosen === undefined ? null : hubName(`hf:${owner}/${repo}/${chosen}`);
     if (named === null || !("path" in named.wants)) {
-      throw new CannotDownload(`${this.#endpoint} does not answer as a model hub does. Check HF_ENDPOINT.`);
+      throw new CannotDownload(`${this.#endpoint} does not answer like a model hub. Check HF_ENDPOINT.`);
     }
     return named.wants.path;
   }
@@ -194,7 +194,7 @@ class Hub {
     const encoded = path.split("/").map(encodeURIComponent).join("/");
     const response = await this.#ask(`${owner}/${repo}/resolve/${encodeURIComponent(branch)}/${encoded}`, "HEAD", path);
     const { headers, ok } = response;
-    // A redirect has a length and a tag of its own, which say nothing of the file.
+    // The length and tag of a redirect do not describe the file.
     const own = (name: string) => (ok ? headers.get(name) : null);
     const bytes = Number(headers.get("x-linked-size") ?? own("content-length") ?? 0);
     const etag = (headers.get("x-linked-etag") ?? own("etag") ?? "").replace(/^W\//, "").replaceAll('"', "");
@@ -207,14 +207,14 @@ class Hub {
       const response = await this.#fetch(url, method);
       if (response.status >= 400) throw new CannotDownload(this.#refused(response.status, what));
       const location = response.headers.get("location");
-      // Where large files really lie does not matter here; what the hub says of them does.
+      // The hub's headers describe the file. Its storage location does not matter here.
       if (location === null || response.ok || response.headers.has("x-linked-size")) return response;
       const next = new URL(location, url);
-      // The token is for nobody else.
+      // Do not send the token to another origin.
       if (next.origin !== url.origin) return response;
       url = next;
     }
-    throw new CannotDownload(`${this.#endpoint} redirects ${this.#spec} without end. Check HF_ENDPOINT.`);
+    throw new CannotDownload(`${this.#endpoint} redirects ${this.#spec} in a loop. Check HF_ENDPOINT.`);
   }
 
   async #fetch(url: URL, method: "GET" | "HEAD"): Promise<Response> {
@@ -224,7 +224,7 @@ class Hub {
         method,
         redirect: "manual",
         headers: {
-          // Without it the hub leaves `ggufFile` out.
+          // The hub sends `ggufFile` only to this client.
           "user-agent": "llama-cpp",
           ...(this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` }),
         },
@@ -233,7 +233,7 @@ class Hub {
     } catch (error) {
       if (signal.aborted) throw error;
       throw new CannotDownload(
-        `Could not reach ${this.#endpoint} for ${this.#spec}: ${networkReason(error)}. Without a network, give a local file with --model PATH.gguf.`,
+        `Could not reach ${this.#endpoint} for ${this.#spec}: ${networkReason(error)}. Without a network, use a local file: --model PATH.gguf.`,
       );
     }
   }
@@ -243,18 +243,18 @@ class Hub {
     if (status === 401 || status === 403) {
       const remedy =
         this.#token === undefined
-          ? `If it is gated, accept its terms at ${page} and set HF_TOKEN; else check its name.`
-          : `Accept its terms at ${page} with the account of HF_TOKEN; else check its name.`;
-      return `The hub does not give ${this.#spec} to this worker (${status}). ${remedy}`;
+          ? `If it is gated, accept its terms at ${page} and set HF_TOKEN. Otherwise check its name.`
+          : `Accept its terms at ${page} with the account of HF_TOKEN. Otherwise check its name.`;
+      return `The hub refuses ${this.#spec} (${status}). ${remedy}`;
     }
     if (status === 400 || status === 404) {
-      return `The hub has no ${what === "latest" ? "GGUF file" : what} in ${this.#spec}. See ${page} for what there is.`;
+      return `The hub has no ${what === "latest" ? "GGUF file" : what} in ${this.#spec}. See ${page} for the available files.`;
     }
-    return `The hub cannot give ${this.#spec} now (${status}). Try again later, or give a local file with --model PATH.gguf.`;
+    return `The hub cannot serve ${this.#spec} now (${status}). Try again later, or use a local file: --model PATH.gguf.`;
   }
 }
 
-/** The library's own retries go on for minutes after an abort. */
+/** Rejects at the abort. The library itself goes on retrying for minutes. */
 function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const onAbort = () => reject(signal.reason);
@@ -265,17 +265,15 @@ function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> 
 }
 
 async function check(path: string, { bytes, sha256 }: HubFile, hashesPath: string): Promise<void> {
-  // The downloader keeps its notes behind the content and may write them once more after it has cut them off.
+  // The downloader keeps its progress behind the content, and may write it again after truncating the file.
   if (sha256 !== null && bytes > 0 && (await stat(path)).size > bytes) await truncate(path, bytes);
   const found = await stat(path);
   let wrong: string | null = null;
-  if (bytes > 0 && found.size !== bytes) wrong = `${found.size} bytes came, the hub has ${bytes}`;
+  if (bytes > 0 && found.size !== bytes) wrong = `it has ${found.size} bytes, and the hub's file has ${bytes}`;
   else if (sha256 !== null && (await sha256Of(path, found, hashesPath)) !== sha256) wrong = "its SHA-256 differs";
   if (wrong === null) return;
   await rm(path, { force: true });
   throw new CannotDownload(
-    `What came for ${basename(path)} is not what the hub has (${wrong}); it was removed. Start again to download it anew.`,
+    `The download of ${basename(path)} differs from the hub's file (${wrong}), and was removed. Start again to download it again.`,
   );
 }
-
-const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`;

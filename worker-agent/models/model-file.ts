@@ -10,10 +10,10 @@ import { EMBEDDED_MODEL } from "./embedded.ts";
 import { nameOfFile } from "./hub-name.ts";
 
 export interface ModelFile {
-  /** What clients call it: the file's name without its extension. */
+  /** The name for clients: the file's name without its extension. */
   readonly name: string;
   readonly path: string;
-  /** Of the file's bytes, lowercase hex. */
+  /** The hash of the file's bytes, lowercase hex. */
   readonly sha256: string;
 }
 
@@ -21,7 +21,7 @@ export type FoundModel =
   | { readonly ok: true; readonly file: ModelFile }
   | { readonly ok: false; readonly message: string };
 
-/** Persisted in `model-hashes.json`: hashing a large file takes as long as reading it. */
+/** Persisted in `model-hashes.json`, because hashing a large file is slow. */
 const hashFile = z.strictObject({
   v: z.literal(1),
   entries: z.record(
@@ -32,7 +32,7 @@ const hashFile = z.strictObject({
 
 /**
  * @param spec `embedded`, or the path of a GGUF file
- * @param cachePath where hashes are kept, by path, size and modification time
+ * @param cachePath the cache of hashes, by path, size and modification time
  */
 export async function findModel(spec: string, cachePath: string): Promise<FoundModel> {
   const path = spec === "embedded" ? EMBEDDED_MODEL.path : resolve(spec);
@@ -40,15 +40,15 @@ export async function findModel(spec: string, cachePath: string): Promise<FoundM
   if (name === "" || name.length > LIMITS.modelNameChars) {
     return {
       ok: false,
-      message: `A model's name is its file name; give the file a name of 1 to ${LIMITS.modelNameChars} characters.`,
+      message: `A model has the name of its file. Give the file a name of 1 to ${LIMITS.modelNameChars} characters.`,
     };
   }
   const found = await stat(path).catch(() => null);
   if (found === null || !found.isFile()) {
     const remedy =
       spec === "embedded"
-        ? "It belongs to the installation: install the agent again, or give --model the path of a GGUF file."
-        : "Give --model the path of a GGUF file, or leave it out to use the embedded model.";
+        ? "The file is part of the installation. Install the agent again, or use --model PATH.gguf."
+        : "Set --model to the path of a GGUF file, or leave it out to use the embedded model.";
     return { ok: false, message: `There is no model file at ${path}. ${remedy}` };
   }
   const problem = await headerProblem(path);
@@ -56,7 +56,7 @@ export async function findModel(spec: string, cachePath: string): Promise<FoundM
   return { ok: true, file: { name, path, sha256: await sha256Of(path, found, cachePath) } };
 }
 
-/** Hashes a file once: again only when its size or time have changed. */
+/** The hash of a file, cached until its size or time changes. */
 export async function sha256Of(path: string, found: Stats, cachePath: string): Promise<string> {
   const cache = (await readJson(cachePath, hashFile)) ?? { v: 1, entries: {} };
   const known = cache.entries[path];
@@ -74,19 +74,19 @@ export function modelName(path: string): string {
 /** https://github.com/ggml-org/ggml/blob/master/docs/gguf.md: the magic, then the version. */
 const GGUF = Object.freeze({ magic: "GGUF", headBytes: 8, versions: [2, 3], plausibleVersions: 100 });
 
-/** What is wrong with the first bytes, behind the file's name; null where they are those of a model. */
+/** What is wrong with the file's header, to follow the file's name in a sentence; null if it is a model's. */
 async function headerProblem(path: string): Promise<string | null> {
   const file = await open(path, "r");
   try {
     const { bytesRead, buffer } = await file.read(Buffer.alloc(GGUF.headBytes), 0, GGUF.headBytes, 0);
     if (bytesRead < GGUF.headBytes || buffer.toString("latin1", 0, 4) !== GGUF.magic) {
-      return "is not a GGUF file, or was not downloaded whole. Give --model a GGUF file.";
+      return "is not a GGUF file, or is an incomplete download. Set --model to a GGUF file.";
     }
     const version = buffer.readUInt32LE(4);
     if (GGUF.versions.includes(version)) return null;
     return version > GGUF.plausibleVersions
-      ? "is a damaged GGUF file. Download it again, or give --model another file."
-      : `is a GGUF file of version ${version}, and this agent reads 2 and 3. Update the agent, or give --model another file.`;
+      ? "is a damaged GGUF file. Download it again, or use another file."
+      : `is a GGUF file of version ${version}, and this agent reads versions 2 and 3. Update the agent, or use another file.`;
   } finally {
     await file.close();
   }

@@ -1,8 +1,8 @@
 import type { Measured, WorkerProfile } from "./profile.ts";
 
 /**
- * Coarse bands (docs/spec/workers.md#profile-and-manifest): all that a pool would ever be told of a machine beyond its models, wide enough that they
- * single nobody out.
+ * Coarse bands of a machine's properties (docs/spec/workers.md#profile-and-manifest), wide enough that they identify no
+ * machine.
  */
 export function bandsOf(profile: Pick<WorkerProfile, "cpu" | "memory" | "gpu" | "npu" | "benchmark">) {
   const { cpu, memory, gpu, npu, benchmark } = profile;
@@ -17,10 +17,10 @@ export function bandsOf(profile: Pick<WorkerProfile, "cpu" | "memory" | "gpu" | 
   };
 }
 
-/** Ten to the ninth, as memory and model files are sold. */
+/** The decimal gigabyte, as memory and model files are sold. */
 const GB = 1e9;
 
-/** Pure: `up to 4 GB`, `over 8 up to 16 GB`, `over 128 GB`. */
+/** For example `up to 4 GB`, `over 8 up to 16 GB`, `over 128 GB`. */
 export function band(value: number, edges: readonly number[], unit: string): string {
   const above = edges.findIndex((edge) => value <= edge);
   if (above === 0) return `up to ${edges[0]}${unit}`;

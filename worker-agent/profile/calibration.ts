@@ -2,7 +2,7 @@ import * as z from "zod";
 import { readJson, writeFileAtomically } from "../state/files.ts";
 import { chooseThreads, type ThreadMeasurement, threadCandidates } from "./thread-rules.ts";
 
-/** After this time no further thread count is tried. */
+/** After this time no other number of threads is tried. */
 const BUDGET_MS = 4_000;
 
 export async function measureThreads(
@@ -20,7 +20,7 @@ export async function measureThreads(
   return measurements;
 }
 
-/** What a calibration holds for; anything else about the machine may change without a new one. */
+/** A calibration is valid for exactly these values. */
 export interface CalibrationSubject {
   readonly modelSha256: string;
   readonly cpu: string;
@@ -48,7 +48,7 @@ export interface Calibration {
   readonly cached: boolean;
 }
 
-/** The cached thread count, or a new measurement that is then cached. */
+/** The cached number of threads, or a new measurement, which is then cached. */
 export async function calibrate(options: {
   readonly path: string;
   readonly subject: CalibrationSubject;

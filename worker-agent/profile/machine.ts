@@ -5,8 +5,8 @@ import { basename, join } from "node:path";
 import { promisify } from "node:util";
 
 /**
- * What a machine is made of, as far as inference cares (docs/spec/workers.md#profile-and-manifest). No serial number and no unique id is read: only the
- * fields that are named here, from files and calls that answer to anyone.
+ * The hardware of a machine, as far as inference needs it (docs/spec/workers.md#profile-and-manifest). Only the fields named
+ * here are read, and neither a serial number nor a unique id. Reading them needs no privileges.
  */
 export interface Machine {
   readonly platform: string;
@@ -18,22 +18,22 @@ export interface Machine {
 
 export interface Cpu {
   readonly model: string;
-  /** Cores of silicon; null where the system does not say. */
+  /** Physical cores; null if the system does not report them. */
   readonly physicalCores: number | null;
-  /** What this process may use: less than the machine's inside a container. */
+  /** The cores that this process may use: in a container these may be fewer than the machine has. */
   readonly logicalCores: number;
-  /** Those that speed inference up, as /proc/cpuinfo or sysctl spell them. */
+  /** Features that speed up inference, as /proc/cpuinfo or sysctl spell them. */
   readonly features: readonly string[];
 }
 
 export interface Memory {
-  /** Bytes that this process may use: a container's limit counts. */
+  /** The memory that this process may use, with a container's limit. */
   readonly totalBytes: number;
   readonly freeBytes: number;
 }
 
 export interface Npu {
-  /** False where this system has no way to tell. */
+  /** False if NPUs cannot be detected on this system. */
   readonly looked: boolean;
   readonly devices: readonly string[];
 }
@@ -65,7 +65,7 @@ interface Cpuinfo {
   readonly features: readonly string[];
 }
 
-/** Pure: of `/proc/cpuinfo`, the model, the cores and the features; some boards also print a serial number there. */
+/** The model, cores and features from `/proc/cpuinfo`. Ignores the serial number that some boards print there. */
 export function parseCpuinfo(cpuinfo: string): Cpuinfo {
   const lines = cpuinfo.split("\n").map((line) => {
     const at = line.indexOf(":");
@@ -108,7 +108,7 @@ function inspectMemory(): Memory {
   return { totalBytes, freeBytes: Math.min(totalBytes, process.availableMemory()) };
 }
 
-/** Device nodes that an NPU's driver makes, with the name of what they stand for. */
+/** Device nodes that drivers of NPUs make, and the name of the device. */
 const NPU_NODES: readonly (readonly [pattern: RegExp, name: string])[] = [
   [/^accel\d*$/, "accelerator"],
   [/^apex_\d+$/, "Google Coral"],
@@ -134,10 +134,10 @@ async function inspectNpu(): Promise<Npu> {
   return { looked: true, devices: await npuDevices("/dev", "/sys/class/accel") };
 }
 
-/** @param dev and @param sys are `/dev` and `/sys/class/accel`, other folders in tests. */
+/** @param dev `/dev`, another folder in tests. @param sys `/sys/class/accel`, another folder in tests. */
 export async function npuDevices(dev: string, sys: string): Promise<string[]> {
   const list = async (folder: string) => (await readdir(folder).catch(() => [])).sort();
-  // Since Linux 6.2 the nodes are in a folder of their own; older drivers put them into /dev itself.
+  // Since Linux 6.2 the nodes are in /dev/accel. Older drivers put them into /dev.
   const nodes = [...(await list(join(dev, "accel"))), ...(await list(dev))].filter((node) => node !== "accel");
   const devices: string[] = [];
   for (const node of nodes) {

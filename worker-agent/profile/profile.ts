@@ -16,7 +16,7 @@ const gpu = z.object({
   names: z.array(z.string()),
   totalBytes: bytes,
   freeBytes: bytes,
-  /** Shares the machine's memory. */
+  /** Whether the GPU shares the machine's memory. */
   unified: z.boolean(),
 });
 export type Gpu = z.infer<typeof gpu>;
@@ -24,7 +24,7 @@ export type Gpu = z.infer<typeof gpu>;
 const measured = z.object({ backend: z.string(), threads: z.int().positive(), tokensPerSecond: z.number() });
 export type Measured = z.infer<typeof measured>;
 
-/** What `worker profile --json` prints; documented in README.md beside, fields are only ever added while `v` is 1. */
+/** What `profile --json` prints. README.md in this folder documents it. While `v` is 1, fields are only added. */
 export const workerProfile = z.object({
   v: z.literal(1),
   platform: z.string(),
@@ -60,7 +60,7 @@ export const workerProfile = z.object({
 });
 export type WorkerProfile = z.infer<typeof workerProfile>;
 
-/** An owner who asks has time for every thread count, also on a large machine. */
+/** Enough for every number of threads on a large machine. The owner who runs `profile` can wait. */
 const BUDGET_MS = 20_000;
 
 export interface ProfileOptions {
@@ -69,10 +69,13 @@ export interface ProfileOptions {
   readonly nowMs: () => number;
 }
 
-/** Looks at this machine and measures it with the embedded model (docs/spec/workers.md#profile-and-manifest). Nothing is sent or written. */
+/**
+ * Inspects this machine and measures it with the embedded model (docs/spec/workers.md#profile-and-manifest). Sends and
+ * writes nothing.
+ */
 export async function profileMachine({ verbose, onStep, nowMs }: ProfileOptions): Promise<WorkerProfile> {
-  onStep("looking at processor and memory");
-  // Before anything is loaded: what is free now is what a model could have.
+  onStep("inspecting processor and memory");
+  // Before anything is loaded, so that all memory that a model could use counts as free.
   const machine = await inspectMachine();
   onStep("looking for GPUs");
   const { gpu: found, llamaSystem } = await inspectGpu();
@@ -128,12 +131,12 @@ async function inspectGpu(): Promise<{ gpu: Gpu | null; llamaSystem: string }> {
       await llama.dispose();
     }
   } catch (error) {
-    // No prebuilt llama.cpp for this machine: the benchmark says so in a sentence.
+    // There is no prebuilt llama.cpp for this machine. The benchmark reports that.
     return { gpu: null, llamaSystem: error instanceof Error ? error.message : String(error) };
   }
 }
 
-/** As `worker start` measures: the same burst, so that the same thread count is chosen. */
+/** Measures in the same way as `start`, so that it chooses the same number of threads. */
 async function measureOn(
   where: "cpu" | "gpu",
   budgetMs: number,

@@ -1,13 +1,13 @@
 import type { Gpu, WorkerProfile } from "./profile.ts";
 
-/** Ten to the ninth, as memory and model files are sold. */
+/** The decimal gigabyte, as memory and model files are sold. */
 const GB = 1e9;
 
-/** What a model's file needs beside itself while it runs: context and scratch memory. */
+/** Memory for a running model relative to its file: the file, its context and scratch memory. */
 const OVERHEAD = 1.3;
-/** The machine has other things to do with its memory. */
+/** The share of free memory to use: other programs need memory too. */
 const SHARE = Object.freeze({ cpu: 0.6, gpu: 0.9 } as const);
-/** Below this a general model is not worth its download. */
+/** A smaller general model is not useful. */
 const SMALLEST_MODEL_GB = 0.4;
 
 /** The largest model file, in GB, that runs in this many bytes. */
@@ -22,7 +22,7 @@ export interface Role {
   readonly why: string;
 }
 
-/** What this machine suits, best first. Recommended, never taken: the owner chooses with `worker start --model`. */
+/** The roles that suit this machine, best first. They are recommendations: the owner chooses with `start --model`. */
 export function rolesFor({
   memory,
   gpu,
@@ -40,16 +40,16 @@ export function rolesFor({
   }
   const onCpu = largestModelGb(memory.freeBytes, SHARE.cpu);
   if (onCpu >= SMALLEST_MODEL_GB) {
-    const why = `serves models up to about ${onCpu} GB from memory; the larger the model, the slower, in proportion.`;
+    const why = `serves models up to about ${onCpu} GB from memory; speed falls in proportion to the model's size.`;
     roles.push({ role: "cpu-inference", largestModelGb: onCpu, why });
   }
   roles.push({
     role: "embedded-model",
     largestModelGb: null,
-    why: "serves the embedded model, which needs next to nothing.",
+    why: "serves the embedded model, which needs very little memory.",
   });
   if (npu.devices.length > 0) {
-    const why = "has an NPU: the agent uses one only through a server of the NPU's vendor that speaks the OpenAI API.";
+    const why = "has an NPU, which the agent can use only through the vendor's server, if that speaks the OpenAI API.";
     roles.push({ role: "upstream", largestModelGb: null, why });
   }
   return roles;

@@ -2,7 +2,7 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 
 export interface BackoffRange {
   readonly minMs: number;
-  /** While the outage is young: a pool that restarts is found soon. */
+  /** The longest wait while the outage is young, so that a pool that restarts gets its workers back soon. */
   readonly youngMaxMs: number;
   readonly maxMs: number;
 }
@@ -16,15 +16,15 @@ export const RECONNECT: BackoffRange = {
 export interface Outage {
   /** Failures in a row before this wait, from 0. */
   readonly attempt: number;
-  /** Since the session was lost. */
+  /** How long ago the session was lost. */
   readonly outageMs: number;
   /** In [0, 1). */
   readonly random: number;
 }
 
 /**
- * How long to wait before the next attempt, in ms: full jitter over a range whose upper end doubles (docs/spec/workers.md#socket-protocol).
- * Already the first wait is spread, because a pool that restarts drops all its workers at one moment.
+ * The wait before the next attempt, in ms: random in a range whose upper end doubles (docs/spec/workers.md#socket-protocol).
+ * The first wait is random too, because a pool that restarts drops all its workers at the same moment.
  */
 export function backoffMs({ attempt, outageMs, random }: Outage, range: BackoffRange = RECONNECT): number {
   const maxMs = outageMs < LIMITS.youngOutageMs ? range.youngMaxMs : range.maxMs;

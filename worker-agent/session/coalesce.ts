@@ -6,17 +6,17 @@ interface Delta {
 }
 
 export interface Coalescer {
-  /** Takes generated text; answers the deltas that must go out now. */
+  /** Takes generated text and returns the deltas that must be sent now. */
   push(piece: Delta, nowMs: number): Delta[];
-  /** When what is held must go out at the latest; null while nothing is held. */
+  /** When the held text must be sent at the latest; null if none is held. */
   dueMs(): number | null;
-  /** What is held, split to the frame's limits. */
+  /** Returns the held text, split into deltas of the frame's size. */
   flush(): Delta[];
 }
 
 /**
- * Joins tokens into deltas of at most 16 tokens or 25 ms (docs/spec/workers.md#socket-protocol), which saves frames without being visible.
- * The first text goes out at once: time to first token is what a person notices. Pure: time comes in.
+ * Joins tokens into deltas of at most 16 tokens or 25 ms (docs/spec/workers.md#socket-protocol), which saves frames and is
+ * not visible. The first text is sent at once, because a person notices the time to the first token.
  */
 export function coalescer(
   limits: { readonly tokens: number; readonly ms: number; readonly chars: number } = {
@@ -54,7 +54,7 @@ export function coalescer(
   };
 }
 
-/** Cuts text to the frame's limit without cutting a surrogate pair; all tokens count with the first part. */
+/** Splits text to the frame's limit, never inside a surrogate pair. The first part carries the count of all tokens. */
 function split(text: string, tokens: number, chars: number): Delta[] {
   const parts: Delta[] = [];
   for (let at = 0; at < text.length; ) {

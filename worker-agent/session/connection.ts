@@ -33,12 +33,12 @@ export interface ConnectionOptions {
   /** `wss://…/v1/workers/connect`. */
   readonly url: string;
   readonly token: string;
-  /** The atom id that the token carries. */
+  /** The atom id in the token. */
   readonly pool: string;
   readonly signer: Signer;
   readonly engine: Engine;
   readonly counters: Counters;
-  /** Aborted when the agent shall take no more jobs and end. */
+  /** Aborted to drain the agent. */
   readonly drain: AbortSignal;
   readonly drainMs: number;
   readonly onEvent: (event: AgentEvent) => void;
@@ -52,15 +52,15 @@ export type ConnectionEnd =
       readonly code: StopCode;
       readonly message: string;
     }
-  /** Worth another try. `openMs` is how long the session was open; 0 when it never was. */
+  /** The agent may connect again. `openMs`: how long the session was open, or 0 if it never was. */
   | { readonly type: "lost"; readonly reason: string; readonly openMs: number; readonly retryAfterMs: number };
 
-/** Above this much unsent, engines are not asked for more. */
+/** While more than this is unsent, engines are not asked for more output. */
 const UNSENT_BYTES = 1024 * 1024;
 
 /**
- * One WebSocket's life: the shell around the session machine. It resolves when the socket is closed, every job of it
- * has stopped computing, and its slots are free again; leases do not outlive their socket.
+ * Runs one WebSocket: the shell around the session machine. Resolves when the socket is closed and all its jobs have
+ * stopped computing, so that their slots are free: leases do not outlive their socket.
  */
 export function connect(options: ConnectionOptions): Promise<ConnectionEnd> {
   return new Connection(options).end;
@@ -76,18 +76,18 @@ class Connection {
   #session: Session = newSession;
   #runner: JobRunner | null = null;
   #openedMs: number | null = null;
-  #heardMs: number;
+  #lastFrameMs: number;
   #error: string | null = null;
   #ended = false;
   #resolve: (end: ConnectionEnd) => void = () => {};
   readonly #credit = new PoolCredit();
-  #untold: Extract<SessionAction, { type: "ready" }> | null = null;
-  #waitingForRoom: (() => void)[] = [];
+  #pendingReady: Extract<SessionAction, { type: "ready" }> | null = null;
+  #waitingForBuffer: (() => void)[] = [];
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
     this.#terms = { pool: options.pool, worker: options.signer.id, models: options.engine.models() };
-    this.#heardMs = options.nowMs();
+    this.#lastFrameMs = options.nowMs();
     this.end = new Promise((resolve) => {
       this.#resolve = resolve;
     });
@@ -105,21 +105,21 @@ class Connection {
   }
 
   #onOpen(): void {
-    this.#heardMs = this.#options.nowMs();
+    this.#lastFrameMs = this.#options.nowMs();
     const timer = setTimeout(() => {
-      if (this.#session.phase !== "open") this.#lose("the pool did not welcome this worker in time");
+      if (this.#session.phase !== "open") this.#lose("the pool did not answer this worker's hello in time");
     }, LIMITS.helloMs);
     this.#timers.add(timer);
   }
 
   #onMessage(data: RawData, isBinary: boolean): void {
-    this.#heardMs = this.#options.nowMs();
+    this.#lastFrameMs = this.#options.nowMs();
     const text = isBinary ? null : data.toString();
     if (text === "pong" || this.#ended) return;
     const frame = text === null ? null : parsePoolFrame(text);
     if (frame === null) {
-      this.#lose("the pool sent a frame of unknown shape; a newer agent may be needed", CLOSE.policyViolation);
-    } else this.#take({ type: "frame", frame });
+      this.#lose("the pool sent a frame that this agent does not know; update the agent", CLOSE.policyViolation);
+    } else this.#handle({ type: "frame", frame });
   }
 
   readonly #onDrain = (): void => {
@@ -129,15 +129,15 @@ class Connection {
     );
     this.#timers.add(timer);
     this.#options.onEvent({ type: "draining", leased: this.#runs.size });
-    this.#take({ type: "drain" });
+    this.#handle({ type: "drain" });
   };
 
   async #onRefusal(response: IncomingMessage): Promise<void> {
     const { stop, status, message, retryAfterMs } = await readRefusal(response, this.#options.pool);
     if (stop !== null) this.#stop(stop);
     else {
-      const words = message === null ? "" : `: ${message}`;
-      this.#lose(`the pool answered ${status}${words}`, CLOSE.normal, retryAfterMs);
+      const detail = message === null ? "" : `: ${message}`;
+      this.#lose(`the pool answered ${status}${detail}`, CLOSE.normal, retryAfterMs);
     }
   }
 
@@ -148,27 +148,27 @@ class Connection {
     else this.#lose(this.#error ?? `the socket was closed (${code}${reason === "" ? "" : `, ${reason}`})`);
   }
 
-  #take(event: SessionEvent): void {
+  #handle(event: SessionEvent): void {
     const next = step(this.#session, event, this.#terms);
     if (next.ok) {
       this.#session = next.session;
-      for (const action of next.actions) this.#do(action);
+      for (const action of next.actions) this.#perform(action);
     } else if (next.code === "session/wrong-pool") this.#stop("wrong-pool");
     else this.#lose(`the pool broke the protocol (${next.code})`, CLOSE.policyViolation);
   }
 
-  #do(action: SessionAction): void {
+  #perform(action: SessionAction): void {
     switch (action.type) {
       case "prove":
         this.#prove(action.nonce).catch((error: unknown) =>
-          this.#lose(`the hello could not be made: ${String(error)}`),
+          this.#lose(`the hello could not be signed: ${String(error)}`),
         );
         return;
       case "welcomed":
         this.#onWelcome(action);
         return;
       case "ready":
-        this.#tellFree(action);
+        this.#reportFreeSlots(action);
         return;
       case "start":
         this.#start(action.job);
@@ -230,11 +230,11 @@ class Connection {
       progressMs: progressIntervalMs(leaseMs),
       frameBytes: Math.min(frameBytes, LIMITS.agentFrameBytes),
     };
-    // Answered by the pool's runtime without waking it: three unanswered ones mean that nobody is there (docs/spec/workers.md#socket-protocol).
+    // The pool's runtime answers without waking the lane. Three unanswered pings mean a dead connection (docs/spec/workers.md#socket-protocol).
     const everyMs = Math.min(heartbeatMs, LIMITS.heartbeatMs);
     const deadAfterMs = everyMs * (LIMITS.deadAfterMs / LIMITS.heartbeatMs);
     const timer = setInterval(() => {
-      if (nowMs() - this.#heardMs >= deadAfterMs) this.#lose("the pool has gone silent");
+      if (nowMs() - this.#lastFrameMs >= deadAfterMs) this.#lose("the pool does not answer any more");
       else this.#socket.send("ping");
     }, everyMs);
     this.#timers.add(timer);
@@ -268,7 +268,7 @@ class Connection {
         }
       })
       .catch((error: unknown) => {
-        // A bug, not an outcome: the pool learns at once, and the agent goes on with its other jobs.
+        // A bug, not an expected outcome. Report it to the pool, and go on with the other jobs.
         counters.count("jobsFailed");
         onEvent({ type: "warning", message: `A job ended in an error: ${String(error)}` });
         const { jobId, lease } = job;
@@ -279,7 +279,7 @@ class Connection {
       })
       .finally(() => {
         this.#runs.delete(key);
-        if (!this.#ended) this.#take({ type: "ended", jobId: job.jobId, lease: job.lease });
+        if (!this.#ended) this.#handle({ type: "ended", jobId: job.jobId, lease: job.lease });
       });
     this.#runs.set(key, { abort, finished });
   }
@@ -294,37 +294,37 @@ class Connection {
   #room(signal: AbortSignal): Promise<void> | undefined {
     if (signal.aborted || this.#socket.bufferedAmount <= UNSENT_BYTES) return undefined;
     return new Promise((resolve) => {
-      this.#waitingForRoom.push(resolve);
+      this.#waitingForBuffer.push(resolve);
       signal.addEventListener("abort", () => resolve(), { once: true });
     });
   }
 
   #wakeWaiting(): void {
-    const waiting = this.#waitingForRoom;
-    this.#waitingForRoom = [];
+    const waiting = this.#waitingForBuffer;
+    this.#waitingForBuffer = [];
     for (const wake of waiting) wake();
   }
 
-  /** At once while the pool may be waiting for it, with others a little later otherwise. */
-  #tellFree(ready: Extract<SessionAction, { type: "ready" }>): void {
-    const waits = this.#untold !== null;
-    this.#untold = ready;
+  /** Sends `ready` at once if the pool may be short of credit; otherwise a little later, together with others. */
+  #reportFreeSlots(ready: Extract<SessionAction, { type: "ready" }>): void {
+    const isScheduled = this.#pendingReady !== null;
+    this.#pendingReady = ready;
     if (!this.#credit.isPlenty(ready.slots)) {
-      this.#tellNow();
+      this.#sendPendingReady();
       return;
     }
-    if (waits) return;
+    if (isScheduled) return;
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
-      this.#tellNow();
+      this.#sendPendingReady();
     }, LIMITS.readyGroupMs);
     this.#timers.add(timer);
   }
 
-  #tellNow(): void {
-    const ready = this.#untold;
+  #sendPendingReady(): void {
+    const ready = this.#pendingReady;
     if (ready === null) return;
-    this.#untold = null;
+    this.#pendingReady = null;
     this.#credit.announced(ready.slots);
     this.#send(ready);
   }

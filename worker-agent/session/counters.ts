@@ -3,23 +3,23 @@ import type { EngineMeter } from "../engine/engine.ts";
 
 const count = z.int().nonnegative();
 
-/** What the agent has done since it started; persisted in `status.json` for the owner and for tests. */
+/** Counts since the agent started. Persisted in `status.json`. */
 export const counterValues = z.object({
   jobsStarted: count,
   jobsDone: count,
   jobsFailed: count,
-  /** Cancelled or superseded by the pool, or lost with their socket. */
+  /** Cancelled or superseded by the pool, or aborted when the socket was lost. */
   jobsCancelled: count,
-  /** Jobs whose engine computes at this moment. */
+  /** Jobs that an engine is computing now. */
   activeGenerations: count,
   tokensGenerated: count,
-  /** Computed, not found again from an earlier turn of the conversation. */
+  /** Prompt tokens that were computed. Tokens reused from an earlier turn of the conversation do not count. */
   promptTokensEvaluated: count,
   connections: count,
 });
 type CounterValues = z.infer<typeof counterValues>;
 
-/** Counts, and says that something changed; what is done about it is the listener's business. */
+/** The agent's counters. Calls `onChange` after each change. */
 export class Counters implements EngineMeter {
   readonly #onChange: () => void;
   readonly #values: CounterValues = {

@@ -2,7 +2,7 @@ import type { AgentFrame, FinishReason, Usage } from "../../schema/wire/worker-f
 
 type Failed = Extract<AgentFrame, { type: "failed" }>;
 
-/** What a pool of an older minor version is sent in the place of a frame that it does not know. Pure. */
+/** Translates a frame for a pool of an older minor version, which would refuse a frame that it does not know. */
 export function frameForPool(minor: number, frame: AgentFrame): AgentFrame {
   if (frame.type === "failed") return failedForPool(minor, frame);
   if (minor >= 2 || frame.type !== "done") return frame;
@@ -11,7 +11,7 @@ export function frameForPool(minor: number, frame: AgentFrame): AgentFrame {
 }
 
 function failedForPool(minor: number, frame: Failed): Failed {
-  // v1 has no word for a worker that is too busy.
+  // v1 has no code for a busy worker.
   if (minor < 1 && frame.code === "inference/worker-busy") {
     const { retryAfterSeconds: _, ...known } = frame;
     return { ...known, code: "inference/engine-failed" };
@@ -24,19 +24,19 @@ function failedForPool(minor: number, frame: Failed): Failed {
 }
 
 /**
- * How an answer ended, as a pool of this minor version can read it; the metering record repeats it. Before v1.2 every
- * token is at least one byte that was said, and a filter is no reason to end. Pure.
+ * How an answer ended, in terms that a pool of this minor version accepts; the metering record has the same. Before v1.2,
+ * a pool expects at least one byte of output for each token, and does not know `content_filter`.
  *
- * @param said in UTF-8, and how many calls it holds: a pool takes no `stop` after a call
+ * @param output the answer's bytes in UTF-8, and its number of tool calls: a pool does not accept `stop` after a call
  */
 export function endForPool(
   minor: number,
   end: { readonly finishReason: FinishReason; readonly usage: Usage },
-  said: { readonly bytes: number; readonly calls: number },
+  output: { readonly bytes: number; readonly calls: number },
 ): { readonly finishReason: FinishReason; readonly usage: Usage } {
   if (minor >= 2) return end;
   const { promptTokens, completionTokens } = end.usage;
-  const usage = { promptTokens, completionTokens: Math.min(completionTokens, said.bytes) };
+  const usage = { promptTokens, completionTokens: Math.min(completionTokens, output.bytes) };
   if (end.finishReason !== "content_filter") return { finishReason: end.finishReason, usage };
-  return { finishReason: said.calls > 0 ? "length" : "stop", usage };
+  return { finishReason: output.calls > 0 ? "length" : "stop", usage };
 }

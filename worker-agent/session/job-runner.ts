@@ -21,14 +21,14 @@ export interface JobRunner {
   readonly engine: Engine;
   readonly pool: string;
   readonly worker: string;
-  /** Of the worker protocol that the pool speaks. */
+  /** The minor version of the worker protocol on this socket. */
   readonly minor: number;
   readonly signMetering: (metering: Metering) => Promise<string>;
   readonly send: (frame: AgentFrame) => void;
-  /** Resolves when the socket has room again, or at the abort; undefined while it has room. */
+  /** Resolves when the socket's buffer has room again, or at the abort; undefined if it has room now. */
   readonly room: (signal: AbortSignal) => Promise<void> | undefined;
   readonly nowMs: () => number;
-  /** After this long without a frame of the job one says that it is still worked on. */
+  /** After this time without a frame of the job, `progress` is sent. */
   readonly progressMs: number;
   readonly frameBytes: number;
 }
@@ -38,12 +38,12 @@ export type JobEnd =
   | { readonly type: "failed"; readonly code: JobFailure; readonly message: string }
   | { readonly type: "aborted" };
 
-/** What `done` carries beside the answer, generously. */
+/** A generous bound for the parts of `done` beside the answer. */
 const DONE_OVERHEAD_BYTES = 8_192;
 
 /**
- * Runs one leased job on the engine and reports it frame by frame, each with the lease it came with (docs/spec/inference.md#a-jobs-life, docs/spec/workers.md#socket-protocol).
- * After an abort nothing more is sent. When the promise resolves the engine computes nothing more for this job.
+ * Runs one leased job on the engine, and sends its frames with the job's lease (docs/spec/workers.md#leases). Sends nothing
+ * after an abort. When the promise resolves, the engine computes nothing more for this job.
  */
 export async function runJob(job: JobFrame, runner: JobRunner, signal: AbortSignal): Promise<JobEnd> {
   const report = new Report(job, runner, signal);
@@ -56,11 +56,11 @@ export async function runJob(job: JobFrame, runner: JobRunner, signal: AbortSign
   }
 }
 
-/** What the pool is told of one job, in whatever way the engine answers. */
+/** Sends the frames of one job, for every kind of engine output. */
 class Report {
   readonly runner: JobRunner;
   readonly signal: AbortSignal;
-  /** Of what was said; `metering.response_sha256`. */
+  /** The hash of the answer, for `metering.response_sha256`. */
   readonly hash = createHash("sha256");
   readonly #job: JobFrame;
   readonly #startedMs: number;
@@ -83,24 +83,24 @@ class Report {
 
   fail({ quoted, ...failure }: Omit<Failed, "type">): JobEnd {
     const { code, message } = failure;
-    const whole = quoted === undefined ? message : `${message.replace(/\.$/, "")}: ${quoted}`;
-    this.send({ ...failure, type: "failed", message: whole });
+    const full = quoted === undefined ? message : `${message.replace(/\.$/, "")}: ${quoted}`;
+    this.send({ ...failure, type: "failed", message: full });
     return { type: "failed", code, message };
   }
 
-  /** The prompt fits. Null, or how the job has ended already. */
+  /** The engine has accepted the prompt. Returns the job's end if the request cannot be hashed, otherwise null. */
   async accepted(): Promise<JobEnd | null> {
     const requestBytes = canonicalBytesOrNull(this.#job.request);
     if (requestBytes === null) {
-      return this.fail(unsupported("The request holds text that is not Unicode."));
+      return this.fail(unsupported("The request contains text that is not valid Unicode."));
     }
-    // The pool holds a stream's HTTP status until a first frame says that the job is not refused.
+    // The pool holds back a stream's HTTP status until a first frame shows that the job is not refused.
     if (this.#job.request.stream) this.send({ type: "progress" });
     this.#requestSha256 = await sha256Hex(requestBytes);
     return null;
   }
 
-  async done(finishReason: FinishReason, usage: Usage, whole: Whole): Promise<JobEnd> {
+  async done(finishReason: FinishReason, usage: Usage, answer: WholeAnswer): Promise<JobEnd> {
     const { runner } = this;
     const offer = runner.engine.models().find((it) => it.name === this.#job.model);
     const metering = buildMeteringRecord({
@@ -116,10 +116,10 @@ class Report {
       endedMs: runner.nowMs(),
     });
     const meteringSignature = await runner.signMetering(metering);
-    if (Buffer.byteLength(JSON.stringify(whole)) > runner.frameBytes - DONE_OVERHEAD_BYTES) {
-      return this.fail(engineFailed("The answer does not fit one frame: ask for a stream.", false));
+    if (Buffer.byteLength(JSON.stringify(answer)) > runner.frameBytes - DONE_OVERHEAD_BYTES) {
+      return this.fail(engineFailed("The answer is too large for one frame. Request a stream.", false));
     }
-    this.send({ type: "done", finishReason, usage, metering, meteringSignature, ...whole });
+    this.send({ type: "done", finishReason, usage, metering, meteringSignature, ...answer });
     return { type: "done", usage };
   }
 
@@ -134,21 +134,21 @@ const engineFailed = (message: string, retryable: boolean) =>
 
 type FrameOfJob = Without<Extract<AgentFrame, { jobId: string }>, "jobId" | "lease">;
 type Without<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
-/** What `done` carries of an answer beside its usage; text only of one that is not streamed. */
-type Whole = Pick<Extract<AgentFrame, { type: "done" }>, "text" | "toolCalls" | "stopSequence" | "countedTokens">;
+/** The answer's part of `done`. A streamed answer has no text here. */
+type WholeAnswer = Pick<Extract<AgentFrame, { type: "done" }>, "text" | "toolCalls" | "stopSequence" | "countedTokens">;
 
 async function generate(job: Exclude<JobFrame, { kind: "embedding" }>, report: Report): Promise<JobEnd | null> {
   const { runner, signal, hash } = report;
   const { stream } = job.request;
   const calls: ToolCall[] = [];
   let answer = "";
-  let saidBytes = 0;
+  let outputBytes = 0;
   let deltas = coalescer();
   let seq = 0;
   let flushTimer: NodeJS.Timeout | undefined;
 
   const unsent: TokenLogprob[] = [];
-  /** Before the text that the tokens are of. */
+  /** Log probabilities are sent before the text of their tokens. */
   const sendLogprobs = (least = 1) => {
     while (unsent.length >= least) {
       report.send({ type: "logprobs", tokens: unsent.splice(0, LIMITS.logprobsPerFrame) });
@@ -162,9 +162,9 @@ async function generate(job: Exclude<JobFrame, { kind: "embedding" }>, report: R
   const flush = () => {
     for (const delta of deltas.flush()) sendDelta(delta);
   };
-  const say = async (piece: { text: string; tokens: number }) => {
+  const emit = async (piece: { text: string; tokens: number }) => {
     hash.update(piece.text);
-    saidBytes += Buffer.byteLength(piece.text);
+    outputBytes += Buffer.byteLength(piece.text);
     const call = calls.at(-1);
     if (stream) {
       for (const delta of deltas.push(piece, runner.nowMs())) sendDelta(delta);
@@ -194,13 +194,13 @@ async function generate(job: Exclude<JobFrame, { kind: "embedding" }>, report: R
         case "tool-arguments":
           if (event.type === "text") unsent.push(...(event.logprobs ?? []));
           if (!stream) sendLogprobs(LIMITS.logprobsPerFrame);
-          await say({ text: event.text, tokens: event.tokens });
+          await emit({ text: event.text, tokens: event.tokens });
           break;
         case "tool-call": {
           const { id, name, tokens } = event;
           flush();
           hash.update(name);
-          saidBytes += name.length;
+          outputBytes += name.length;
           calls.push({ id, name, arguments: "" });
           deltas = coalescer();
           if (stream) sendDelta({ text: "", tokens }, { id, name });
@@ -212,7 +212,7 @@ async function generate(job: Exclude<JobFrame, { kind: "embedding" }>, report: R
         case "end": {
           flush();
           sendLogprobs();
-          const { finishReason, usage } = endForPool(runner.minor, event, { bytes: saidBytes, calls: calls.length });
+          const { finishReason, usage } = endForPool(runner.minor, event, { bytes: outputBytes, calls: calls.length });
           return await report.done(finishReason, usage, {
             ...(!stream && { text: answer, ...(calls.length > 0 && { toolCalls: calls }) }),
             ...(event.stopSequence !== undefined && { stopSequence: event.stopSequence }),
@@ -232,7 +232,7 @@ async function generate(job: Exclude<JobFrame, { kind: "embedding" }>, report: R
 async function embed(job: Extract<JobFrame, { kind: "embedding" }>, report: Report): Promise<JobEnd | null> {
   const { runner, signal, hash } = report;
   if (runner.engine.embed === undefined) {
-    return report.fail(unsupported("This worker makes no embeddings."));
+    return report.fail(unsupported("This worker does not make embeddings."));
   }
   let index = 0;
   for await (const event of runner.engine.embed(job, signal)) {
@@ -261,14 +261,14 @@ async function embed(job: Extract<JobFrame, { kind: "embedding" }>, report: Repo
   return null;
 }
 
-/** Float32 as the wire and OpenAI's clients have it, whatever this machine's own order. */
+/** Float32 in little-endian order, which the wire and OpenAI's clients use, on every machine. */
 function littleEndian(vector: Float32Array): Uint8Array {
   const view = new DataView(new ArrayBuffer(vector.length * 4));
   for (const [i, value] of vector.entries()) view.setFloat32(4 * i, value, true);
   return new Uint8Array(view.buffer);
 }
 
-/** Frames of a job must come well within its lease. */
+/** At least three frames within a lease. */
 export function progressIntervalMs(leaseMs: number): number {
   return Math.min(LIMITS.progressMs, Math.max(1, Math.floor(leaseMs / 3)));
 }

@@ -1,6 +1,6 @@
 import type { FinishReason, JobFrame, Metering, Usage } from "../../schema/wire/worker-frames.ts";
 
-/** What a worker states about a finished job (docs/spec/workers.md#metering); the session signs it. */
+/** Builds the record of a finished job (docs/spec/workers.md#metering). The session signs it. */
 export function buildMeteringRecord(facts: {
   readonly job: JobFrame;
   readonly pool: string;
@@ -10,7 +10,7 @@ export function buildMeteringRecord(facts: {
   readonly finishReason: FinishReason;
   /** SHA-256 of the JCS bytes of `job.request`, lowercase hex. */
   readonly requestSha256: string;
-  /** SHA-256 of what was said, lowercase hex; `worker-frames.ts` says in which order. */
+  /** SHA-256 of the answer, lowercase hex; `worker-frames.ts` defines the order of its parts. */
   readonly responseSha256: string;
   readonly startedMs: number;
   readonly endedMs: number;

@@ -1,7 +1,6 @@
 /**
- * What the pool may still believe it can send us: the slots of our last `ready`, less the jobs that came since. While
- * that is plenty, a slot that becomes free can be told together with the next ones, and costs the pool no frame of its
- * own. Pure but for its own numbers.
+ * The jobs that the pool may still send: the slots of our last `ready`, less the jobs received since. While that is
+ * plenty, slots that become free can be reported together, in fewer frames.
  */
 export class PoolCredit {
   readonly #left = new Map<string, number>();
@@ -14,7 +13,7 @@ export class PoolCredit {
     this.#left.set(model, Math.max(0, (this.#left.get(model) ?? 0) - 1));
   }
 
-  /** Whether the pool knows of at least half of what is free, for every model. */
+  /** Whether the pool knows of at least half of the free slots of every model. */
   isPlenty(slots: readonly { model: string; free: number }[]): boolean {
     return slots.every(({ model, free }) => (this.#left.get(model) ?? 0) * 2 >= free && free > 1);
   }

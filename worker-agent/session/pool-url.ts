@@ -1,8 +1,8 @@
 export type PoolUrl = { readonly ok: true; readonly url: string } | { readonly ok: false; readonly message: string };
 
 /**
- * The socket's address from the pool's. A worker token opens the pool's work to whoever reads it, so it goes over plain
- * HTTP only to this machine itself, unless the owner insists.
+ * The address of the worker socket, from the pool's URL. The token gives access to the pool's jobs, so it is sent without
+ * encryption only to this machine, unless the owner allows it.
  */
 export function workerSocketUrl(pool: string, allowInsecure = false): PoolUrl {
   const url = URL.canParse(pool) ? new URL(pool) : null;
@@ -12,12 +12,15 @@ export function workerSocketUrl(pool: string, allowInsecure = false): PoolUrl {
     return { ok: false, message: "Give --pool the pool's URL, such as https://pool.example." };
   }
   if (url.username !== "" || url.password !== "") {
-    return { ok: false, message: "The pool's URL carries no user name or password: the worker token is what counts." };
+    return {
+      ok: false,
+      message: "Remove the user name and password from the pool's URL. A worker needs only its token.",
+    };
   }
   if (protocol === "ws:" && !isLoopback(url.hostname) && !allowInsecure) {
     return {
       ok: false,
-      message: `The way to ${url.host} is not encrypted. Use https://, or --insecure on a network you trust.`,
+      message: `The connection to ${url.host} would not be encrypted. Use https://, or --insecure on a network that you trust.`,
     };
   }
   return { ok: true, url: `${protocol}//${url.host}${url.pathname.replace(/\/+$/, "")}/v1/workers/connect` };

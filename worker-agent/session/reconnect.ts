@@ -10,7 +10,7 @@ export interface ReconnectOptions extends ConnectionOptions {
 
 export type ServiceEnd = Exclude<ConnectionEnd, { type: "lost" }>;
 
-/** Keeps a session with the pool until it is drained or stopped for good. A session that held starts the waits anew. */
+/** Keeps a session with the pool until the agent is drained or must stop. A long session resets the backoff. */
 export async function serve(options: ReconnectOptions): Promise<ServiceEnd> {
   const { drain, onEvent, range = RECONNECT } = options;
   let lostMs: number | null = null;
@@ -19,7 +19,7 @@ export async function serve(options: ReconnectOptions): Promise<ServiceEnd> {
     const end = await connect(options);
     if (end.type !== "lost") return end;
     if (drain.aborted) break;
-    // Not the wall clock, which a machine that slept finds far ahead.
+    // The monotonic clock: the wall clock jumps forward after the machine slept.
     const nowMs = performance.now();
     if (lostMs === null || end.openMs >= LIMITS.deadAfterMs) {
       attempt = 0;

@@ -3,7 +3,7 @@ import * as z from "zod";
 import { ERRORS } from "../../schema/wire/errors.ts";
 import { CLOSE, WORKER_PROTOCOL } from "../../schema/wire/limits.ts";
 
-/** Ends after which this agent, this token and this address do not work together: asking again changes nothing. */
+/** Reasons to stop for good: with this agent, token and address another attempt would fail in the same way. */
 export type StopCode = "token-refused" | "token-expired" | "protocol-too-old" | "wrong-pool";
 
 export const STOPPED: Readonly<Record<StopCode, string>> = Object.freeze({
@@ -12,29 +12,29 @@ export const STOPPED: Readonly<Record<StopCode, string>> = Object.freeze({
   "token-expired": "The worker token has expired. Ask the pool's operator for a new invite.",
   "protocol-too-old": "The pool speaks a newer worker protocol than this agent. Update the agent.",
   "wrong-pool":
-    "The pool at this address is not the one that made the worker token. Check --pool, or ask for an invite of this pool.",
+    "The pool at this address is not the one that made the worker token. Check --pool, or ask this pool's operator for an invite.",
 });
 
-/** What a pool's close code means for good; null: worth another try. */
+/** Why this close code stops the agent for good; null if it may connect again. */
 export function stopOfClose(code: number): StopCode | null {
   if (code === CLOSE.tokenRefused) return "token-refused";
   if (code === CLOSE.tokenExpired) return "token-expired";
   return code === CLOSE.protocolTooOld ? "protocol-too-old" : null;
 }
 
-/** An HTTP answer in the place of a socket. */
+/** An HTTP response instead of a WebSocket. */
 export interface Refusal {
   readonly status: number;
-  /** Only the pool's own word: a firewall or proxy on the way may answer 401 and 403 too. */
+  /** Set only if the pool itself says so: a firewall or proxy may answer 401 and 403 too. */
   readonly stop: StopCode | null;
-  /** The pool takes this token, and this worker has to wait before it connects again. */
+  /** The pool accepts this token, but the worker must wait before it connects again. */
   readonly isTooOften: boolean;
-  /** Whether it was a pool that answered. */
+  /** Whether the response is from a pool. */
   readonly isPool: boolean;
-  /** For a worker that stops, the same sentence as after a close code; otherwise what the pool said, if a pool said it. */
+  /** If `stop` is set, the sentence for that reason; otherwise the pool's own message, if there is one. */
   readonly message: string | null;
   readonly retryAfterMs: number;
-  /** Where a redirect leads. */
+  /** The target of a redirect. */
   readonly location: string | null;
 }
 
@@ -48,25 +48,25 @@ const REFUSAL_STOPS = [
 const refusalBody = z.object({ error: z.object({ message: z.string().max(500), code: z.string().nullish() }) });
 
 /**
- * Reads why there is no socket.
+ * Reads why the pool refused the WebSocket.
  *
  * @param pool the atom id that our token carries
  */
 export async function readRefusal(response: IncomingMessage, pool: string): Promise<Refusal> {
   const { headers, statusCode: status = 0 } = response;
-  const said = await bodyOf(response);
+  const error = await bodyOf(response);
   const common = {
     status,
     isPool: headers["x-ligand-code"] !== undefined,
-    isTooOften: said?.code === ERRORS["workers/connects-too-often"].openAiCode,
+    isTooOften: error?.code === ERRORS["workers/connects-too-often"].openAiCode,
     retryAfterMs: Number(headers["retry-after"] ?? 0) * 1_000 || 0,
     location: headers.location ?? null,
   };
-  // A pool knows no other's tokens: that it is another one is what the worker's owner needs to hear.
+  // A pool refuses the tokens of another pool as unknown. Report the wrong pool, which the owner can correct.
   const answering = headers[WORKER_PROTOCOL.poolHeader] ?? pool;
-  const refused = REFUSAL_STOPS.find(([openAiCode]) => openAiCode === said?.code)?.[1] ?? null;
+  const refused = REFUSAL_STOPS.find(([openAiCode]) => openAiCode === error?.code)?.[1] ?? null;
   const stop = refused === "token-refused" && answering !== pool ? "wrong-pool" : refused;
-  return { ...common, stop, message: stop === null ? (said?.message ?? null) : STOPPED[stop] };
+  return { ...common, stop, message: stop === null ? (error?.message ?? null) : STOPPED[stop] };
 }
 
 async function bodyOf(response: IncomingMessage): Promise<z.infer<typeof refusalBody>["error"] | null> {

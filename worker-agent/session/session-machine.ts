@@ -2,17 +2,18 @@ import type { JobFrame, PoolFrame } from "../../schema/wire/worker-frames.ts";
 import type { JobFailure, ModelOffer } from "../engine/engine.ts";
 
 /**
- * The agent's side of the socket protocol (docs/spec/workers.md#socket-protocol). Pure: sockets, engines, keys and time stay out.
+ * The agent's side of the socket protocol (docs/spec/workers.md#socket-protocol): which frames and events lead to which
+ * actions.
  *
- * What never happens: a job starts without a free slot or after a drain; a slot is offered while an engine still
- * computes in it; two frames of one lease start twice.
+ * Never: a job starts without a free slot or after a drain; a slot is offered while an engine still computes in it; one
+ * lease starts twice.
  */
 export interface Session {
   readonly phase: "greeting" | "proving" | "open";
   readonly draining: boolean;
-  /** Job frames received on this socket: the pool subtracts what it sent after our last `ready`. */
+  /** Job frames received on this socket. By this number the pool knows which jobs our last `ready` did not count. */
   readonly received: number;
-  /** Every run that may still compute, aborted ones included. */
+  /** Every run that may still compute, including aborted ones. */
   readonly runs: readonly Run[];
 }
 
@@ -23,9 +24,9 @@ interface Run {
   readonly aborted: boolean;
 }
 
-/** What does not change while a socket lives. */
+/** Constant while a socket is open. */
 export interface SessionTerms {
-  /** Atom id that our token carries; we speak to no other pool (docs/spec/workers.md#enrolment). */
+  /** The atom id in our token. The agent proves its key to no other pool (docs/spec/workers.md#enrolment). */
   readonly pool: string;
   readonly worker: string;
   readonly models: readonly ModelOffer[];
@@ -33,7 +34,7 @@ export interface SessionTerms {
 
 export type SessionEvent =
   | { readonly type: "frame"; readonly frame: PoolFrame }
-  /** A run has ended, whatever its end: its engine computes nothing more. */
+  /** A run has ended in any way. Its engine computes nothing more for it. */
   | { readonly type: "ended"; readonly jobId: string; readonly lease: number }
   | { readonly type: "drain" };
 
@@ -50,10 +51,10 @@ export type SessionAction =
       readonly message: string;
       readonly retryable: boolean;
     }
-  /** So many requests came for models that we do not serve. */
+  /** The pool reports requests for models that this worker does not serve. */
   | { readonly type: "elsewhere"; readonly jobs: number }
   | { readonly type: "announce-drain" }
-  /** Draining, and nothing is leased any more. */
+  /** The agent drains, and no job is left. */
   | { readonly type: "drained" };
 
 export type SessionStep =
@@ -79,7 +80,7 @@ function onFrame(session: Session, frame: PoolFrame, terms: SessionTerms): Sessi
   switch (frame.type) {
     case "challenge":
       if (session.phase !== "greeting") return refused("session/unexpected-frame");
-      // The invite's pool and no other: a relay cannot pass our proof on, and a wrong URL is noticed at once.
+      // Prove the key to the invite's pool only: then a relay cannot use our proof, and a wrong URL is noticed at once.
       if (frame.pool !== terms.pool) return refused("session/wrong-pool");
       return go({ ...session, phase: "proving" }, { type: "prove", nonce: frame.nonce });
     case "welcome": {
@@ -99,7 +100,7 @@ function onFrame(session: Session, frame: PoolFrame, terms: SessionTerms): Sessi
     case "cancel":
     case "rejected": {
       if (session.phase !== "open") return refused("session/unexpected-frame");
-      // Late for a job that just ended, or of an older lease: nothing to do.
+      // The job has just ended, or the frame is about an older lease.
       const run = session.runs.find((it) => isRun(it, frame) && !it.aborted);
       if (run === undefined) return go(session);
       return go(abortRun(session, frame), { type: "abort", jobId: frame.jobId, lease: frame.lease });
@@ -111,7 +112,7 @@ function onFrame(session: Session, frame: PoolFrame, terms: SessionTerms): Sessi
 
 function onJob(session: Session, job: JobFrame, terms: SessionTerms): SessionStep {
   const known = session.runs.filter((run) => run.jobId === job.jobId);
-  // Leases only grow: one that we have seen, or a smaller one, is a repeat and was answered already.
+  // Lease numbers only grow. The same or a smaller one is a repeat, which we have answered already.
   if (known.some((run) => run.lease >= job.lease)) return go(session);
 
   const superseded = known.filter((run) => !run.aborted);
@@ -120,7 +121,7 @@ function onJob(session: Session, job: JobFrame, terms: SessionTerms): SessionSte
 
   const refuse = (code: JobFailure, retryable: boolean, message: string): SessionStep => {
     const actions: SessionAction[] = [...aborts, { type: "refuse", job, code, message, retryable }];
-    // The pool counted a credit off for this job: say what is free, or it never comes back.
+    // The pool subtracted a credit for this job. Send `ready` again, or that credit is lost.
     return go(current, ...actions, ...(current.draining ? [] : [ready(current, terms)]));
   };
   const offer = terms.models.find((it) => it.name === job.model);
@@ -132,7 +133,7 @@ function onJob(session: Session, job: JobFrame, terms: SessionTerms): SessionSte
   if (freeSlots(current, offer) === 0) return refuse("inference/worker-busy", true, "This worker has no free slot.");
 
   const run: Run = { jobId: job.jobId, lease: job.lease, model: job.model, aborted: false };
-  // No `ready` here: the pool sent the job, so it knows of the slot; `free` and `received` would both move by one.
+  // No `ready` here: the pool has already counted this job.
   return go({ ...current, runs: [...current.runs, run] }, ...aborts, { type: "start", job });
 }
 

@@ -7,21 +7,21 @@ export type OpenedKey =
   | { readonly ok: false; readonly message: string };
 
 /**
- * The agent's own key, made on first run (docs/spec/workers.md#enrolment). Persisted as base64 of the 32-byte secret key, mode 0600; it never
- * leaves this file but into the signer.
+ * Opens the agent's key, or makes one at the first start (docs/spec/workers.md#enrolment). Persisted as base64 of the
+ * 32-byte secret key, mode 0600. The secret key goes into the signer and nowhere else.
  */
 export async function openAgentKey(path: string): Promise<OpenedKey> {
   let text = await readKey(path);
   if (text === null) {
     await createFileOnce(path, `${Buffer.from(generateSecretKey()).toString("base64")}\n`);
-    // Another agent on this folder may have been first: what the file says counts.
+    // Another process may have made the file first. Use the key in the file.
     text = await readKey(path);
   }
   const secret = Buffer.from(text ?? "", "base64");
   if (secret.length !== 32) {
     return {
       ok: false,
-      message: `${path} does not hold a worker key. Restore it, or remove it to become a new worker.`,
+      message: `${path} does not contain a worker key. Restore the file, or remove it to become a new worker.`,
     };
   }
   const wasExposed = process.platform !== "win32" && ((await stat(path)).mode & 0o077) !== 0;

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { link, readFile, rename, rm, writeFile } from "node:fs/promises";
 import type * as z from "zod";
 
-/** Readers see the old file or the new one, never half of one. */
+/** Replaces a file. Readers see the old content or the new one, never a part. */
 export async function writeFileAtomically(path: string, text: string): Promise<void> {
   const temporary = temporaryName(path);
   try {
@@ -14,7 +14,7 @@ export async function writeFileAtomically(path: string, text: string): Promise<v
   }
 }
 
-/** Whole or not at all, and never over a file that is there. False when one is. */
+/** Creates a complete file. False, and nothing is written, if the file exists. */
 export async function createFileOnce(path: string, text: string): Promise<boolean> {
   const temporary = temporaryName(path);
   try {
@@ -29,7 +29,7 @@ export async function createFileOnce(path: string, text: string): Promise<boolea
   }
 }
 
-/** Null where there is no such file, or one of another shape: caches are made again, not repaired. */
+/** Reads a cache file. Null if it is absent or has another shape: caches are made again, not repaired. */
 export async function readJson<T>(path: string, schema: z.ZodType<T>): Promise<T | null> {
   try {
     const parsed = schema.safeParse(JSON.parse(await readFile(path, "utf8")));

@@ -10,12 +10,12 @@ import { makeFolder } from "./make-folder.ts";
 import { pidSpace, processCommand, processIdentity } from "./processes.ts";
 
 /**
- * One process a state folder: two pool runtimes on one state both write (docs/spec/pool.md#where-it-runs), and two agents with one key push
- * each other out of their pool.
+ * Lets one process at a time use a state folder. Two pool runtimes on one state would both write
+ * (docs/spec/pool.md#where-it-runs), and two agents with one key would replace each other's connection.
  *
- * Each puts down a file of its own, never used again under that name, and only then looks at the others': of two that
- * start at once, whichever wrote second sees the first. The files of those that have ended are swept away, which can
- * take nobody's lock because a name never comes back.
+ * Each process writes a lock file with a random name, and then reads the others. Of two processes that start together, the
+ * one that wrote second sees the first. Files of processes that have ended are removed. That cannot remove a lock in use,
+ * because no name is used twice.
  */
 
 /** Persisted: `lock/<name>.json` in the state folder. */
@@ -25,14 +25,14 @@ const claim = z.object({
   space: z.string(),
   command: z.string(),
   since: z.string(),
-  /** Where the holder listens, if it does. */
+  /** The URL at which the holder listens, if it does. */
   url: z.string().nullable(),
   state: z.enum(["claiming", "holding"]),
 });
 export type Claim = z.infer<typeof claim>;
 
 export interface FolderLock {
-  /** Tells whoever is refused where the holder listens. */
+  /** Adds the URL at which the holder listens, for the message to the process that is refused. */
   setUrl(url: string): Promise<void>;
   release(): void;
 }
@@ -41,7 +41,7 @@ export type Locked =
   | { readonly ok: true; readonly lock: FolderLock }
   | { readonly ok: false; readonly owner: Claim; readonly state: OwnerState };
 
-/** A pid of another host or container says nothing here, so such a holder shows that it lives by touching its file. */
+/** A pid of another host or container has no meaning here. Such a holder shows that it is alive by touching its file. */
 const BEAT_MS = 5_000;
 const BEAT_LOST_MS = 30_000;
 const CLAIM_WAIT_MS = 50;
@@ -49,7 +49,7 @@ const CLAIM_WAITS = 100;
 
 export type OwnerState = "ended" | "elsewhere" | "alive";
 
-/** Pure: what a claim's file says of its process. `identityNow` is that of the same pid here and now. */
+/** Whether the process of a claim is alive. `identityNow`: the identity of the process that has this pid now. */
 export function ownerState(
   owner: Claim,
   here: { space: string; identityNow: string | undefined; fileAgeMs: number },
@@ -58,13 +58,13 @@ export function ownerState(
   return here.fileAgeMs < BEAT_LOST_MS ? "elsewhere" : "ended";
 }
 
-/** Pure: who has the folder, for the one that is refused: a pid, and the host where it is another one. */
+/** The holder of the folder, for the message to the process that is refused. */
 export function formatOwner(owner: Claim, state: OwnerState): string {
   const host = state === "elsewhere" ? ` on ${owner.space.split("/")[0]}` : "";
   return `pid ${owner.pid}${host}, since ${owner.since}`;
 }
 
-/** Locks a folder that is there, until released or until this process ends. */
+/** Locks an existing folder until it is released or this process ends. */
 export async function lockFolder(stateDir: string): Promise<Locked> {
   const folder = join(stateDir, "lock");
   makeFolder(folder, 0o700);
@@ -73,7 +73,7 @@ export async function lockFolder(stateDir: string): Promise<Locked> {
   const own: Claim = {
     pid: process.pid,
     identity: identity ?? "",
-    // Where nothing says which start a pid means, only the touched file shows who lives, as across hosts.
+    // If this system does not identify processes, use the touched file, as between hosts.
     space: identity === undefined ? `${hostname()}/${name}` : pidSpace(),
     command: processCommand(process.pid),
     since: new Date().toISOString(),
@@ -90,7 +90,7 @@ export async function lockFolder(stateDir: string): Promise<Locked> {
     const holder = others.find((other) => other.claim.state === "holding");
     const rival = holder ?? others[0];
     if (rival === undefined) break;
-    // Of those who start at once the smallest name goes on; the others leave.
+    // Of processes that start together, the one with the smallest name goes on.
     if (holder !== undefined || rival.name < name || waits >= CLAIM_WAITS) {
       drop();
       return { ok: false, owner: rival.claim, state: rival.state };
@@ -104,7 +104,7 @@ export async function lockFolder(stateDir: string): Promise<Locked> {
     try {
       utimesSync(file, new Date(), new Date());
     } catch {
-      // The folder was taken away; there is nothing left to guard.
+      // The folder was removed, and the lock with it.
     }
   }, BEAT_MS);
   beat.unref();
@@ -133,7 +133,7 @@ export function holdsFolder(stateDir: string, pid: number): boolean {
   });
 }
 
-/** The claims of those that live, in the order of their names; the others' files are removed. */
+/** The claims of living processes, by name. Removes the files of processes that have ended. */
 function livingClaims(folder: string, ownName: string): { name: string; claim: Claim; state: OwnerState }[] {
   const living: { name: string; claim: Claim; state: OwnerState }[] = [];
   const space = pidSpace();

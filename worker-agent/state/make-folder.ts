@@ -3,10 +3,10 @@ import { dirname } from "node:path";
 import { isErrno } from "./files.ts";
 
 /**
- * Makes a folder and those above it; false where it was there. Throws the system's error where that cannot be.
+ * Makes a folder and its parents. False if the folder exists. Throws the system's error if it cannot be made.
  *
- * Node's own `recursive` goes round for ever where a file system takes no folders and says that the one above is
- * missing, as `/proc` does.
+ * Node's `recursive` option loops forever on file systems such as `/proc`, which take no folders and report a missing
+ * parent instead.
  */
 export function makeFolder(path: string, mode = 0o777): boolean {
   if (isFolder(path)) return false;
@@ -15,7 +15,7 @@ export function makeFolder(path: string, mode = 0o777): boolean {
     mkdirSync(path, { mode });
     return true;
   } catch (error) {
-    // Another process was first; or it is a file, or a link into nowhere.
+    // Another process may have made it. Otherwise it is a file or a dangling link.
     if (isErrno(error, "EEXIST") && isFolder(path)) return false;
     throw error;
   }

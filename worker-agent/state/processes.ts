@@ -6,8 +6,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 const POLL_MS = 10;
 
 /**
- * Which start of which process a pid means: a recycled pid has another one.
- * Undefined when no such process runs; a zombie does not run.
+ * Identifies a process by its start time, because pids are reused. Undefined if no such process is running; a zombie is
+ * not running.
  */
 export function processIdentity(pid: number): string | undefined {
   if (!Number.isSafeInteger(pid) || pid <= 0) return undefined;
@@ -20,9 +20,9 @@ export function processIdentity(pid: number): string | undefined {
   }
 }
 
-/** From `/proc/PID/stat` (proc(5)): field 3 is the state, field 22 the start in clock ticks since boot. */
+/** Reads `/proc/PID/stat` (proc(5)): field 3 is the state, field 22 the start time in clock ticks since boot. */
 export function identityOfStat(boot: string, stat: string): string | undefined {
-  // The command's name is in parentheses and may itself hold spaces and parentheses.
+  // The command's name is in parentheses, and may contain spaces and parentheses.
   const fields = stat
     .slice(stat.lastIndexOf(")") + 1)
     .trim()
@@ -32,14 +32,14 @@ export function identityOfStat(boot: string, stat: string): string | undefined {
   return `${boot.trim()}/${start}`;
 }
 
-/** From `ps -o stat= -o lstart=`: the state's letters, then the start to the second. */
+/** Reads `ps -o stat= -o lstart=`: the letters of the state, then the start time in seconds. */
 export function identityOfPs(line: string): string | undefined {
   const match = /^\s*(\S+)\s+(\S.*\S)\s*$/.exec(line);
   if (match === null || match[1]?.startsWith("Z")) return undefined;
   return match[2]?.replace(/\s+/g, " ");
 }
 
-/** The command line, or "" where it cannot be read. */
+/** The command line, or "" if it cannot be read. */
 export function processCommand(pid: number): string {
   try {
     return process.platform === "linux"
@@ -50,7 +50,7 @@ export function processCommand(pid: number): string {
   }
 }
 
-/** Where pids mean the same: host, and on Linux its pid namespace (a container has its own). */
+/** Names the space in which a pid is unique: the host, and on Linux its pid namespace. */
 export function pidSpace(): string {
   if (process.platform !== "linux") return hostname();
   try {
@@ -60,7 +60,7 @@ export function pidSpace(): string {
   }
 }
 
-/** Resolves true once that start of that process has ended, false when it still runs after `timeoutMs`. */
+/** Resolves to true when this process has ended, to false if it is still running after `timeoutMs`. */
 export async function waitForEnd(pid: number, identity: string, timeoutMs: number): Promise<boolean> {
   const deadline = performance.now() + timeoutMs;
   while (processIdentity(pid) === identity) {
@@ -70,7 +70,7 @@ export async function waitForEnd(pid: number, identity: string, timeoutMs: numbe
   return true;
 }
 
-/** Sends a signal; a process that has ended meanwhile is no error. */
+/** Sends a signal. Ignores a process that has ended. */
 export function signal(pid: number, name: NodeJS.Signals): void {
   try {
     process.kill(pid, name);

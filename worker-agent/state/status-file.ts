@@ -4,7 +4,7 @@ import { writeFileAtomically } from "./files.ts";
 
 const timeMs = z.int().nonnegative();
 
-/** Persisted in `status.json`: `worker status` shows it, and tests wait for it. README.md beside this file documents it. */
+/** Persisted in `status.json`, which `status` prints. README.md in this folder documents the fields. */
 export const agentStatus = z.object({
   v: z.literal(1),
   pid: z.int().positive(),
@@ -20,18 +20,18 @@ export const agentStatus = z.object({
       name: z.string(),
       slots: z.int().positive(),
       contextTokens: z.int().positive(),
-      /** Jobs that run now. */
+      /** Jobs that are running now. */
       active: z.int().nonnegative(),
-      /** Jobs that the pool sent. */
+      /** Jobs received so far. */
       jobs: z.int().nonnegative(),
-      /** When a job of it began or ended last. */
+      /** When a job of this model last started or ended. */
       lastJobMs: timeMs.nullable(),
     }),
   ),
   startedMs: timeMs,
   updatedMs: timeMs,
   connectedSinceMs: timeMs.nullable(),
-  /** Set while it waits to connect again. */
+  /** Set while the agent waits to connect again. */
   nextAttemptMs: timeMs.nullable(),
   lastDisconnect: z.object({ atMs: timeMs, reason: z.string() }).nullable(),
   lastJob: z
@@ -42,44 +42,44 @@ export const agentStatus = z.object({
       end: z.enum(["done", "failed", "cancelled"]).nullable(),
     })
     .nullable(),
-  /** The last job that failed here, and why; no word of its request. */
+  /** The last job that failed, and why. Contains no text of its request. */
   lastFailure: z
     .object({ atMs: timeMs, model: z.string(), code: z.string(), message: z.string() })
     .nullable()
-    // A worker that runs since before an upgrade does not write it.
+    // Absent in a file of an older release.
     .default(null),
-  /** A job that this worker turned down: no such model, or no free slot. */
+  /** The last job that this worker refused: it lacks the model or has no free slot. */
   lastRefusal: z.object({ atMs: timeMs, model: z.string(), message: z.string() }).nullable(),
-  /** Requests for models that it does not serve, since it connected or its last job ended. Null: the pool does not say. */
+  /** Requests for models that it does not serve, since it connected or its last job ended. Null: the pool does not report them. */
   elsewhere: z.object({ jobs: z.int().nonnegative(), lastMs: timeMs.nullable() }).nullable().default(null),
-  /** How it ended; a pool that refuses the token is told here. */
+  /** How the agent ended, for example because the pool refused its token. */
   stopped: z.object({ code: z.string(), message: z.string() }).nullable(),
   counters: counterValues,
 });
 export type AgentStatus = Readonly<z.infer<typeof agentStatus>>;
 
-/** The shortest time between two writes, by what changed since the last one. */
+/** The shortest time between two writes, by the kind of change. */
 const PAUSE_MS = Object.freeze({
-  /** Programs and tests wait for a worker to be connected. */
+  /** Programs wait for a worker to be connected. */
   state: 0,
-  /** A busy worker ends hundreds of jobs a second; one write serves all that end meanwhile. */
+  /** A busy worker ends hundreds of jobs a second. One write covers all that end in this time. */
   event: 20,
-  /** Tokens are counted one by one. */
+  /** Every token changes a counter. */
   numbers: 250,
 });
 
-/** A disk that hangs must not silence the log, nor fill the memory with lines. */
+/** If the disk hangs, further lines are logged without waiting for it. */
 const HELD_LINES = 1_000;
 
 interface HeldLine {
-  /** Number of the change that the file must hold first. */
+  /** The change that must be in the file before this line is logged. */
   readonly change: number;
-  readonly tell: () => void;
+  readonly deliver: () => void;
 }
 
 /**
- * Writes the status to a file, and holds each line of the log back until the file holds what the line tells: a reader
- * may look at either first. A full disk stops neither the agent nor its log.
+ * Writes the status to a file. Holds back each log line until the file contains what the line reports, so that a reader of
+ * the line finds it in the file too. A full disk stops neither the agent nor its log.
  */
 export class StatusFile {
   readonly #path: string;
@@ -88,8 +88,8 @@ export class StatusFile {
   #timer: { readonly handle: NodeJS.Timeout; readonly dueMs: number } | null = null;
   #lastMs = Number.NEGATIVE_INFINITY;
   #writing: Promise<void> = Promise.resolve();
-  /** A write waits for the one before it, and will take its snapshot then. */
-  #waits = false;
+  /** A write is queued behind the current one. It will take its snapshot when it starts. */
+  #isQueued = false;
   #changes = 0;
   #written = 0;
   #held: HeldLine[] = [];
@@ -113,17 +113,17 @@ export class StatusFile {
     this.#timer = { dueMs, handle: setTimeout(() => this.#write(), dueMs - nowMs) };
   }
 
-  /** Calls `tell` when the file holds every event up to now; in the order of the calls. */
-  whenWritten(tell: () => void): void {
+  /** Calls `deliver` when the file contains every event up to now. Keeps the order of the calls. */
+  whenWritten(deliver: () => void): void {
     if (this.#held.length === 0 && this.#written === this.#changes) {
-      tell();
+      deliver();
       return;
     }
-    this.#held.push({ change: this.#changes, tell });
+    this.#held.push({ change: this.#changes, deliver });
     if (this.#held.length > HELD_LINES) this.#release(this.#changes);
   }
 
-  /** Writes what is true now; nothing is written after it. */
+  /** Writes the final status. Nothing is written after it. */
   async close(): Promise<void> {
     this.#write();
     await this.#writing;
@@ -132,10 +132,10 @@ export class StatusFile {
   #write(): void {
     this.#stopTimer();
     this.#lastMs = performance.now();
-    if (this.#waits) return;
-    this.#waits = true;
+    if (this.#isQueued) return;
+    this.#isQueued = true;
     this.#writing = this.#writing.then(async () => {
-      this.#waits = false;
+      this.#isQueued = false;
       const upTo = this.#changes;
       try {
         await writeFileAtomically(this.#path, `${JSON.stringify(this.#snapshot(), null, 2)}\n`);
@@ -150,7 +150,7 @@ export class StatusFile {
   #release(upTo: number): void {
     const due = this.#held.findIndex(({ change }) => change > upTo);
     const lines = this.#held.splice(0, due === -1 ? this.#held.length : due);
-    for (const { tell } of lines) tell();
+    for (const { deliver } of lines) deliver();
   }
 
   #stopTimer(): void {

@@ -14,7 +14,7 @@ const names = Object.keys(SECRETS) as SecretName[];
 
 describe("a secret", () => {
   it.each<[what: string, secret: string, says: RegExp]>([
-    ["a line break", "sk-abc\ndef", /holds a line break \(character 7\)/],
+    ["a line break", "sk-abc\ndef", /contains a line break \(character 7\)/],
     ["a carriage return", "sk-abc\rdef", /a line break/],
     ["a control character", "sk-\u0000abc", /a control character/],
     ["an escape", "sk-\u001b[31mabc", /a control character/],

@@ -4,7 +4,7 @@ import { runCommand } from "../worker-agent/cli/shared/run-command.ts";
 import { pluralize } from "../worker-agent/pluralize.ts";
 import { type SimulationResult, simulate } from "./simulate/simulation.ts";
 
-/** `npm run simulate`: worlds of pools whose logs follow one another while everything goes wrong that can. */
+/** `npm run simulate`: simulated pools follow one another's logs while messages, clocks and processes fail. */
 
 const SEEDS = 3_000;
 const POOLS = 5;
@@ -24,14 +24,14 @@ interface Report {
 
 const command: Command = {
   summary:
-    "Simulate the event sync of pools on a bad network, a world for each seed, and judge every message and the end.",
+    "Simulate event sync between pools on a bad network. Each seed is one world. Every message and the final state are checked.",
   usage: "[--seeds N] [--first S] [--pools N] [--trace] [--json]",
   help: [
-    `--seeds N  how many worlds (default ${SEEDS})`,
-    "--first S  the first seed (default 0); the same seed is the same world",
-    `--pools N  of each world (default ${POOLS})`,
-    "--trace    say what happens in them",
-    "--json     one JSON line instead of the summary",
+    `--seeds N  the number of worlds (default ${SEEDS})`,
+    "--first S  the first seed (default 0); a seed always gives the same world",
+    `--pools N  the number of pools in each world (default ${POOLS})`,
+    "--trace    print what happens, step by step",
+    "--json     print one JSON line instead of the summary",
   ],
   options: {
     seeds: { type: "string" },
@@ -47,13 +47,13 @@ const command: Command = {
     const pools = integer("pools", text(values, "pools"), 2, 26) ?? POOLS;
     const trace = flag(values, "trace") ? (line: string) => console.error(line) : undefined;
     const report: Report = { first, seeds, pools, seconds: 0, events: 0, crashes: 0, reached: {}, failures: [] };
-    const beganMs = performance.now();
+    const startedMs = performance.now();
     for (let done = 0; done < seeds; done++) {
       if (done > 0 && done % PROGRESS_WORLDS === 0)
         console.error(`${done} of ${pluralize(seeds, "world")}, ${report.failures.length} failed`);
       add(report, simulate({ seed: first + done, pools, ...(trace && { trace }) }));
     }
-    report.seconds = Math.round((performance.now() - beganMs) / 100) / 10;
+    report.seconds = Math.round((performance.now() - startedMs) / 100) / 10;
     console.log(flag(values, "json") ? JSON.stringify(report) : summary(report));
     return report.failures.length === 0 ? EXIT.ok : EXIT.failed;
   },
@@ -74,11 +74,11 @@ function summary({ first, seeds, pools, seconds, events, crashes, reached, failu
       .sort(([, a], [, b]) => b - a)
       .map(([what, times]) => `${String(times).padStart(9)}  ${what}`),
     "",
-    `${pluralize(seeds, "world")} of ${pools} pools from seed ${first} on, in ${seconds} s: ${events} events, ${crashes} crashes`,
+    `${pluralize(seeds, "world")} of ${pools} pools starting at seed ${first}, in ${seconds} s: ${events} events, ${crashes} crashes`,
     ...failures
       .slice(0, FAILURES_SHOWN)
       .map(({ seed, violation, replay }) => `\nseed ${seed}: ${violation}\n  ${replay}`),
-    failures.length === 0 ? "Everything that must hold held." : `${pluralize(failures.length, "world")} failed.`,
+    failures.length === 0 ? "Every check passed." : `${pluralize(failures.length, "world")} failed.`,
   ].join("\n");
 }
 

@@ -18,7 +18,7 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 export const sha256 = (bytes: Uint8Array): Uint8Array => createHash("sha256").update(bytes).digest();
 export const sha256Hex = (text: string): string => createHash("sha256").update(text).digest("hex");
 
-/** A pool, as others know it. */
+/** How other pools know a pool. */
 export interface Identity {
   name: string;
   atomId: string;
@@ -29,7 +29,7 @@ export interface Draft {
   type: string;
   visibility: Visibility;
   payload: EventBody["payload"];
-  /** Under one key the log has one event. */
+  /** The log appends one event for each key. */
   key?: string;
 }
 
@@ -37,8 +37,8 @@ export interface Drafted {
   draft: Draft;
   wire: SignedEvent;
   body: EventBody;
-  /** How many events the log had then: this one is later than all of them. */
-  after: number;
+  /** How many events the log had at that time. The draft is later than all of them. */
+  knownEvents: number;
 }
 
 export interface Entry {
@@ -46,23 +46,23 @@ export interface Entry {
   body: EventBody;
   ttl: number;
   places: Placed["places"];
-  /** Of an event of another pool: the ttl that the message said which brought it. */
-  cameWith: number | null;
-  after: number;
+  /** For an event of another pool: the ttl in the message that it arrived with. */
+  incomingTtl: number | null;
+  knownEvents: number;
 }
 
-export interface Brought {
+export interface SentEvent {
   wire: SignedEvent;
   ttl: number;
   from: string;
 }
 
-/** All events that were ever drafted, by content id: what a signature would vouch for. */
+/** Every event that was ever drafted, by content id. Stands for valid signatures. */
 export type Bodies = Map<string, EventBody>;
 
 /**
- * `EventLog`, in memory: its commits are whole, and what a crash loses is the clock that ran ahead of them. Signatures
- * are left out; hashes and chains are real.
+ * An `EventLog` in memory. A commit is atomic. A crash loses the clock readings since the last commit. Hashes and chains
+ * are real; there are no signatures.
  */
 export class SimLog {
   readonly identity: Identity;
@@ -71,7 +71,7 @@ export class SimLog {
   readonly #byId = new Map<string, Entry>();
   readonly #byKey = new Map<string, Entry>();
   readonly #byAudience: Record<Audience, Entry[]> = { all: [], public: [], peers: [] };
-  held = new Map<string, { brought: Brought; dueUs: number }>();
+  held = new Map<string, { sent: SentEvent; dueUs: number }>();
   state: LogState;
   #clock: Clock;
 
@@ -86,7 +86,7 @@ export class SimLog {
     this.#clock = this.state.clock;
   }
 
-  /** Begins anew, under another name, with the first `keep` events. What was lost. */
+  /** Starts a log with a new name and the first `keep` events. Returns the lost events. */
   restore(keep: number, logId: string): string[] {
     const entries = this.entries.splice(0);
     const lost = [...entries.splice(keep).map(({ wire }) => wire.content_id), ...this.held.keys()];
@@ -94,7 +94,7 @@ export class SimLog {
     this.#byId.clear();
     for (const [key, { wire }] of this.#byKey) if (lost.includes(wire.content_id)) this.#byKey.delete(key);
     for (const of of audience.options) this.#byAudience[of].length = 0;
-    // As good as `adopt` of what it kept: the clock was past it.
+    // No need to `adopt` the kept events: the clock is later than all of them.
     this.state = newLog(logId, this.state.clock);
     for (const { places, ...entry } of entries) this.#add(entry, Object.keys(places) as Audience[]);
     return lost;
@@ -108,7 +108,7 @@ export class SimLog {
     return this.#byId.get(contentId);
   }
 
-  /** Their times are given, in order; nothing is committed. */
+  /** Gives each draft its time, in order. Commits nothing. */
   draft(drafts: readonly Draft[], wallUs: number): Drafted[] {
     const { atomId, publicKey } = this.identity;
     return drafts.map((draft) => {
@@ -123,17 +123,17 @@ export class SimLog {
         content_id: sha256Hex(JSON.stringify(body)),
       };
       this.#bodies.set(wire.content_id, body);
-      return { draft, wire, body, after: this.entries.length };
+      return { draft, wire, body, knownEvents: this.entries.length };
     });
   }
 
   commit(drafted: readonly Drafted[]): Entry[] {
-    const entries = drafted.map(({ draft: { key }, wire, body, after }) => {
+    const entries = drafted.map(({ draft: { key }, wire, body, knownEvents }) => {
       const known = key === undefined ? undefined : this.#byKey.get(key);
       if (known !== undefined) return known;
       const ours = { visibility: body.visibility, ours: true };
       const ttl = mayRelay(ours, LIMITS.eventTtl) ? LIMITS.eventTtl : 0;
-      const entry = this.#add({ wire, body, ttl, cameWith: null, after }, audiencesOf(ours, ttl));
+      const entry = this.#add({ wire, body, ttl, incomingTtl: null, knownEvents }, audiencesOf(ours, ttl));
       if (key !== undefined) this.#byKey.set(key, entry);
       return entry;
     });
@@ -141,18 +141,18 @@ export class SimLog {
     return entries;
   }
 
-  take(events: readonly Brought[], wallUs: number): ReceiveResult[] {
-    const results = events.map((brought) => this.#take(brought, wallUs));
+  take(events: readonly SentEvent[], wallUs: number): ReceiveResult[] {
+    const results = events.map((sent) => this.#take(sent, wallUs));
     this.#save();
     return results;
   }
 
-  /** Those that have waited long enough. */
+  /** Takes the held events that are due. */
   release(wallUs: number): void {
     const due = [...this.held.values()].filter(({ dueUs }) => dueUs <= wallUs).sort((a, b) => a.dueUs - b.dueUs);
-    for (const { brought } of due) this.held.delete(brought.wire.content_id);
+    for (const { sent } of due) this.held.delete(sent.wire.content_id);
     this.take(
-      due.map(({ brought }) => brought),
+      due.map(({ sent }) => sent),
       wallUs,
     );
   }
@@ -181,29 +181,29 @@ export class SimLog {
   }
 
   #heldOf(from: string): number {
-    return [...this.held.values()].filter(({ brought }) => brought.from === from).length;
+    return [...this.held.values()].filter(({ sent }) => sent.from === from).length;
   }
 
-  #take(brought: Brought, wallUs: number): ReceiveResult {
-    const { wire, ttl, from } = brought;
+  #take(sent: SentEvent, wallUs: number): ReceiveResult {
+    const { wire, ttl, from } = sent;
     const { content_id } = wire;
     if (this.#byId.has(content_id) || this.held.has(content_id)) return { ok: true, content_id, outcome: "duplicate" };
     const body = this.#bodies.get(content_id);
-    if (body === undefined) throw new Error(`nobody wrote ${content_id}`);
+    if (body === undefined) throw new Error(`no pool has written ${content_id}`);
     const log = {
       self: this.identity.atomId,
-      held: () => ({ all: this.held.size, ofSender: this.#heldOf(brought.from) }),
+      held: () => ({ all: this.held.size, ofSender: this.#heldOf(sent.from) }),
     };
     const step = receiveEvent(this.#clock, { event: body, ttl, from }, log, wallUs);
     switch (step.outcome) {
       case "refused":
         return { ok: false, content_id, code: step.code };
       case "held":
-        this.held.set(content_id, { brought, dueUs: step.dueUs });
+        this.held.set(content_id, { sent, dueUs: step.dueUs });
         return { ok: true, content_id, outcome: "held" };
       case "accepted":
         this.#clock = step.clock;
-        this.#add({ wire, body, ttl: step.ttl, cameWith: ttl, after: 0 }, step.audiences);
+        this.#add({ wire, body, ttl: step.ttl, incomingTtl: ttl, knownEvents: 0 }, step.audiences);
         return { ok: true, content_id, outcome: "accepted" };
       default:
         return step satisfies never;

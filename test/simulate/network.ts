@@ -1,6 +1,6 @@
 import type { PeerAudience, PullAnswer, PulledEvent, PushAnswer, PushBody } from "../../schema/wire/events.ts";
 import type { Oracle } from "./oracle.ts";
-import type { Chance } from "./prng.ts";
+import type { Prng } from "./prng.ts";
 
 export type Request =
   | { type: "pull"; audience: PeerAudience; since: number; limit: number }
@@ -13,18 +13,18 @@ export type Answer =
   | { type: "streaming"; status: 200; stream: Stream }
   | { type: "refused"; status: 401 | 403 };
 
-/** A connection: what was written comes in order, or not at all. Each end finds out for itself that it is over. */
+/** A connection. Events arrive in order or not at all. Each end notices on its own that the connection is closed. */
 export interface Stream {
   readonly server: string;
   readonly client: string;
   readonly audience: PeerAudience;
-  /** What the server has written. */
+  /** The number of the last event that the server has written. */
   at: number;
   readonly openedAtMs: number;
   readonly pipe: PulledEvent[];
   serverOpen: boolean;
   clientOpen: boolean;
-  /** The client is at work on an event. */
+  /** The client is handling an event. */
   busy: boolean;
 }
 
@@ -35,42 +35,42 @@ interface Message {
   readonly content: { request: Request } | { answer: Answer };
 }
 
-/** Who takes what the network brings; atom ids. */
+/** Receives what the network delivers. Pools are named by atom id. */
 export interface Endpoints {
   serve(to: string, from: string, request: Request, answer: (answer: Answer) => void): void;
   answered(to: string, call: number, answer: Answer): void;
-  /** An answer that nobody waits for any more, or that comes a second time. */
-  late(to: string, from: string, request: Request, answer: Answer): void;
+  /** An answer after its call was given up, or a second copy of an answer. */
+  lateAnswer(to: string, from: string, request: Request, answer: Answer): void;
   streamed(stream: Stream, event: PulledEvent): void;
 }
 
-function wordsOf(content: Message["content"]): string {
+function describe(content: Message["content"]): string {
   if ("request" in content) {
     const { request } = content;
     return request.type === "push"
-      ? `push of ${request.body.events.length}`
-      : `${request.type} of ${request.audience} since ${request.since}`;
+      ? `a push of ${request.body.events.length} events`
+      : `a ${request.type} of ${request.audience} since ${request.since}`;
   }
   const { answer } = content;
   switch (answer.type) {
     case "page":
-      return `${answer.page.events.length} events up to ${answer.page.next} of ${answer.page.head}`;
+      return `a page of ${answer.page.events.length} events up to ${answer.page.next}, head ${answer.page.head}`;
     case "pushed":
       return `${answer.body.accepted} accepted, ${answer.body.duplicates} duplicates, ${answer.body.rejected} rejected`;
     case "streaming":
       return "a stream";
     case "refused":
-      return String(answer.status);
+      return `status ${answer.status}`;
     default:
       return answer satisfies never;
   }
 }
 
-/** Messages under way, in no order, between pools that may not reach one another in one direction or both. */
+/** Messages in flight between pools, without any order. A pair of pools may be cut off in one direction or in both. */
 export class Network {
-  readonly #chance: Chance;
+  readonly #prng: Prng;
   readonly #oracle: Oracle;
-  readonly #say: (line: string) => void;
+  readonly #trace: (line: string) => void;
   readonly #ends: Endpoints;
   readonly #blocked = new Set<string>();
   readonly #calls = new Map<number, { to: string; request: Request; open: boolean }>();
@@ -78,31 +78,31 @@ export class Network {
   #streams: Stream[] = [];
   #nextCall = 1;
 
-  constructor(chance: Chance, oracle: Oracle, say: (line: string) => void, ends: Endpoints) {
-    this.#chance = chance;
+  constructor(prng: Prng, oracle: Oracle, trace: (line: string) => void, ends: Endpoints) {
+    this.#prng = prng;
     this.#oracle = oracle;
-    this.#say = say;
+    this.#trace = trace;
     this.#ends = ends;
   }
 
-  get underWay(): number {
+  get inFlight(): number {
     return this.#messages.length;
   }
 
   send(from: string, to: string, request: Request): number {
     const call = this.#nextCall++;
-    if (request.type === "push") this.#oracle.sends(from, to, request.body.events);
+    if (request.type === "push") this.#oracle.checkSent(from, to, request.body.events);
     this.#calls.set(call, { to, request, open: true });
     this.#messages.push({ from, to, call, content: { request } });
     return call;
   }
 
-  /** Somebody who sends what the oracle forbids. */
+  /** Sends a message that the oracle does not check: a pool that breaks the rules. */
   smuggle(from: string, to: string, body: PushBody): void {
     this.#messages.push({ from, to, call: this.#nextCall++, content: { request: { type: "push", body } } });
   }
 
-  /** The caller waits no more. */
+  /** The caller no longer waits. */
   giveUp(call: number): void {
     const given = this.#calls.get(call);
     if (given) given.open = false;
@@ -111,25 +111,25 @@ export class Network {
   // ---- messages
 
   deliver(): void {
-    if (this.#messages.length > 0) this.#bring(this.#chance.draw(this.#messages));
+    if (this.#messages.length > 0) this.#arrive(this.#prng.draw(this.#messages));
   }
 
   drop(): void {
-    if (this.#messages.length > 0) this.#chance.draw(this.#messages);
+    if (this.#messages.length > 0) this.#prng.draw(this.#messages);
   }
 
   duplicateAnswer(): void {
     const answers = this.#messages.filter(({ content }) => "answer" in content);
-    // A request's nonce lets it in once.
-    if (answers.length > 0) this.#messages.push(this.#chance.pick(answers));
+    // Only answers: a request is accepted once, because of its nonce.
+    if (answers.length > 0) this.#messages.push(this.#prng.pick(answers));
   }
 
-  #bring({ from, to, call, content }: Message): void {
+  #arrive({ from, to, call, content }: Message): void {
     if (this.#blocked.has(`${from}>${to}`)) return;
-    this.#say(`${this.#oracle.nameOf(from)} → ${this.#oracle.nameOf(to)}: ${wordsOf(content)}`);
+    this.#trace(`${this.#oracle.nameOf(from)} → ${this.#oracle.nameOf(to)}: ${describe(content)}`);
     if ("request" in content) {
       this.#ends.serve(to, from, content.request, (answer) => {
-        if (answer.type === "page") this.#oracle.sends(to, from, answer.page.events);
+        if (answer.type === "page") this.#oracle.checkSent(to, from, answer.page.events);
         this.#messages.push({ from: to, to: from, call, content: { answer } });
       });
       return;
@@ -137,11 +137,11 @@ export class Network {
     const asked = this.#calls.get(call);
     if (!asked) return;
     if (asked.open) this.#ends.answered(to, call, content.answer);
-    else this.#ends.late(to, from, asked.request, content.answer);
+    else this.#ends.lateAnswer(to, from, asked.request, content.answer);
     asked.open = false;
   }
 
-  // ---- who reaches whom
+  // ---- partitions
 
   block(from: string, to: string): void {
     this.#blocked.add(`${from}>${to}`);
@@ -178,12 +178,12 @@ export class Network {
   }
 
   write(stream: Stream, events: readonly PulledEvent[]): void {
-    this.#oracle.sends(stream.server, stream.client, events);
+    this.#oracle.checkSent(stream.server, stream.client, events);
     stream.pipe.push(...events);
     stream.at = events.at(-1)?.seq ?? stream.at;
   }
 
-  /** The next event of a stream reaches its client, or the stream turns out to be over. */
+  /** Delivers the next event of a stream to its client, or lets the client notice that the stream has ended. */
   flow(stream: Stream): void {
     if (this.#blocked.has(`${stream.server}>${stream.client}`)) stream.clientOpen = false;
     if (!stream.clientOpen) stream.pipe.length = 0;

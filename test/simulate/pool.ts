@@ -43,7 +43,7 @@ import {
   type TrustLevel,
 } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
-import { type Brought, type Draft, type Entry, type Identity, type SimLog, sha256 } from "./log.ts";
+import { type Draft, type Entry, type Identity, type SentEvent, type SimLog, sha256 } from "./log.ts";
 import type { Answer, Network, Request, Stream } from "./network.ts";
 import type { Oracle } from "./oracle.ts";
 
@@ -51,7 +51,7 @@ export const AUDIENCES: readonly PeerAudience[] = ["public", "peers"];
 const POLICY = FEDERATION_POLICY_DEFAULTS;
 const UNREACHABLE: Outcome = { type: "unreachable" };
 
-/** A step of a task may wait for an answer, or for something to be true; between two steps anything may happen. */
+/** A step of a task may wait for an answer or for a condition. Between two steps any other action may happen. */
 interface Call {
   to: string;
   request: Request;
@@ -72,61 +72,65 @@ interface Queued {
   delivery: Delivery;
 }
 
-/** What a `Bond` keeps on disk: each assignment is a commit. */
+/** The storage of a `Bond`. Each assignment is a commit. */
 export interface SimBond {
   readonly peer: Identity;
   trust: PeerTrust;
   readonly followed: Record<PeerAudience, Followed>;
   readonly sent: Record<PeerAudience, Sent>;
   circuit: Circuit;
-  /** The log has not heard of these. */
-  untold: Draft[];
+  /** Drafts that are not in the log yet. */
+  pending: Draft[];
   queue: Queued[];
 }
 
-/** Rules of the shells that a run may break, to see that it is noticed. */
-export type Flaw = "cursor-before-take" | "grant-forgotten-on-duplicate" | "told-before-queued" | "told-without-key";
+/** A rule of the objects that a run breaks on purpose, to see that the oracle notices. */
+export type Flaw =
+  | "cursor-before-take"
+  | "grant-forgotten-on-duplicate"
+  | "published-before-queued"
+  | "published-without-key";
 
-export interface Surroundings {
+export interface SimContext {
   network: Network;
   oracle: Oracle;
-  /** Of [0, 1). */
+  /** In [0, 1). */
   random: () => number;
   nowMs: () => number;
-  /** Events whose signatures do not verify, with the code that says so. */
+  /** Events with an invalid signature, and the error code of each. */
   bad: ReadonlyMap<string, "events/invalid-signature" | "events/content-hash-mismatch" | "events/malformed">;
-  /** Whether circuits keep anybody from anything. */
+  /** Whether open circuits prevent calls. */
   circuits: boolean;
-  /** Whether a page is dropped that comes when its peer is followed no more. The machine has to stand either. */
+  /** Whether a page is dropped when its peer is not followed any more. The rules must work in both cases. */
   careful: boolean;
   flaw: Flaw | null;
 }
 
-/** The shells of one pool around the machines, each step of theirs by itself: what an object does between two awaits. */
+/** One pool: what its objects do around the rules under test, split into the steps between two awaits. */
 export class SimPool {
   readonly identity: Identity;
   readonly log: SimLog;
   readonly bonds = new Map<string, SimBond>();
-  /** Of its wall clock, against the true time. */
+  /** The error of its wall clock. */
   offsetMs = 0;
-  /** Of what its bonds have to say; never the same again. */
+  /** The next key of a draft. */
   #keys = 0;
-  readonly #around: Surroundings;
-  // ---- what a crash loses
+  readonly #context: SimContext;
+  // ---- lost in a crash
   #tasks: Running[] = [];
   #drafts: { drafts: readonly Draft[]; done: (entries: Entry[]) => void }[] = [];
   #writing = false;
-  readonly #telling = new Set<string>();
+  readonly #publishing = new Set<string>();
   readonly #delivering = new Set<string>();
 
-  constructor(log: SimLog, around: Surroundings) {
+  constructor(log: SimLog, context: SimContext) {
     this.identity = log.identity;
     this.log = log;
-    this.#around = around;
+    this.#context = context;
   }
 
   get wallMs(): number {
-    return this.#around.nowMs() + this.offsetMs;
+    return this.#context.nowMs() + this.offsetMs;
   }
 
   get #wallUs(): number {
@@ -140,7 +144,7 @@ export class SimPool {
   }
 
   /** Both have proved their keys. */
-  meet(peer: Identity): void {
+  addPeer(peer: Identity): void {
     const proven = prove(null, { admin: false }, POLICY, 0, this.wallMs);
     if (!proven.ok) throw new Error(proven.code);
     this.bonds.set(peer.atomId, {
@@ -149,7 +153,7 @@ export class SimPool {
       followed: { public: NOTHING_FOLLOWED, peers: NOTHING_FOLLOWED },
       sent: { public: NOTHING_SENT, peers: NOTHING_SENT },
       circuit: CLOSED_CIRCUIT,
-      untold: [],
+      pending: [],
       queue: [],
     });
   }
@@ -172,7 +176,7 @@ export class SimPool {
     return this.#tasks.some(isRunnable);
   }
 
-  /** One step of one task that is not waiting. */
+  /** Runs one step of one task that is not waiting. */
   run(pick: (from: readonly Running[]) => Running): void {
     const running = pick(this.#tasks.filter(isRunnable));
     running.until = null;
@@ -180,7 +184,7 @@ export class SimPool {
     running.answer = null;
     if (done) this.#tasks.splice(this.#tasks.indexOf(running), 1);
     else if (typeof value === "function") running.until = value;
-    else if (value) running.call = this.#around.network.send(this.identity.atomId, value.to, value.request);
+    else if (value) running.call = this.#context.network.send(this.identity.atomId, value.to, value.request);
   }
 
   answered(call: number, answer: Answer): void {
@@ -188,29 +192,29 @@ export class SimPool {
     if (running) Object.assign(running, { call: null, answer });
   }
 
-  /** Of those that wait for an answer, some have waited long enough. */
+  /** Some tasks stop waiting for an answer. */
   timeOut(choose: (waiting: readonly Running[]) => readonly Running[]): void {
     for (const running of choose(this.#tasks.filter(({ call }) => call !== null))) {
-      this.#around.network.giveUp(running.call ?? 0);
+      this.#context.network.giveUp(running.call ?? 0);
       running.call = null;
     }
   }
 
   crash(): void {
-    for (const { call } of this.#tasks) if (call !== null) this.#around.network.giveUp(call);
+    for (const { call } of this.#tasks) if (call !== null) this.#context.network.giveUp(call);
     this.#tasks = [];
     this.#drafts = [];
     this.#writing = false;
-    this.#telling.clear();
+    this.#publishing.clear();
     this.#delivering.clear();
-    this.#around.network.crash(this.identity.atomId);
+    this.#context.network.crash(this.identity.atomId);
     this.log.crash();
   }
 
-  /** A fresh pool that was given a backup of its log's beginning, and knows its peers from it. */
+  /** Replaces the pool by one that was restored from a backup. It knows its peers and has the first `keep` events. */
   restore(keep: number, logId: string): void {
     this.crash();
-    this.#around.oracle.restores(this, this.log.restore(keep, logId));
+    this.#context.oracle.noteRestored(this, this.log.restore(keep, logId));
     for (const bond of this.bonds.values()) {
       for (const audience of AUDIENCES) {
         bond.followed[audience] = NOTHING_FOLLOWED;
@@ -247,52 +251,52 @@ export class SimPool {
     const step = decide(bond.trust, level, POLICY, 0, this.wallMs);
     if (!step.ok) throw new Error(step.code);
     bond.trust = step.trust;
-    this.#untold(bond, { type: "trust_changed", visibility: "private", payload: { peer, to: level } });
-    this.#untold(bond, { type: "trust_granted", visibility: "direct", payload: { peer, level } });
-    this.spawn(this.tell(peer));
+    this.#addDraft(bond, { type: "trust_changed", visibility: "private", payload: { peer, to: level } });
+    this.#addDraft(bond, { type: "trust_granted", visibility: "direct", payload: { peer, level } });
+    this.spawn(this.publishPending(peer));
   }
 
   message(peer: string, n: number): void {
     const bond = this.bond(peer);
-    this.#untold(bond, { type: "peer_status", visibility: "direct", payload: { peer, n } });
-    this.#around.oracle.promises(this.identity.atomId, peer, n);
-    this.spawn(this.tell(peer));
+    this.#addDraft(bond, { type: "peer_status", visibility: "direct", payload: { peer, n } });
+    this.#context.oracle.expectMessage(this.identity.atomId, peer, n);
+    this.spawn(this.publishPending(peer));
   }
 
-  #untold(bond: SimBond, draft: Draft): void {
+  #addDraft(bond: SimBond, draft: Draft): void {
     const keyed = { ...draft, key: `${this.#keys++}` };
-    bond.untold = [...bond.untold, this.#around.flaw === "told-without-key" ? draft : keyed];
+    bond.pending = [...bond.pending, this.#context.flaw === "published-without-key" ? draft : keyed];
   }
 
-  /** What a bond has to say goes into the log, and from there into the peer's queue. */
-  *tell(peer: string): Task {
+  /** Appends the pending drafts of a bond to the log, and queues its `direct` events for the peer. */
+  *publishPending(peer: string): Task {
     const bond = this.bond(peer);
-    if (this.#telling.has(peer) || bond.untold.length === 0) return;
-    this.#telling.add(peer);
-    const drafts = bond.untold;
+    if (this.#publishing.has(peer) || bond.pending.length === 0) return;
+    this.#publishing.add(peer);
+    const drafts = bond.pending;
     let entries: Entry[] | null = null;
     this.append(drafts, (appended) => {
       entries = appended;
     });
-    if (this.#around.flaw === "told-before-queued") bond.untold = [];
+    if (this.#context.flaw === "published-before-queued") bond.pending = [];
     yield () => entries !== null;
     yield;
     const direct: Entry[] = (entries ?? []).filter(({ body }: Entry) => body.visibility === "direct");
     for (const { wire: event, body } of direct) {
       const isGrant = body.type === "trust_granted";
-      // Of grants the last one said is all that counts.
+      // A newer grant replaces an older one.
       const stay = bond.queue.filter((each) => !(isGrant && each.isGrant));
       bond.queue = [...stay, { event, isGrant, delivery: newDelivery(this.wallMs) }];
     }
-    bond.untold = bond.untold.slice(drafts.length);
-    this.#telling.delete(peer);
+    bond.pending = bond.pending.slice(drafts.length);
+    this.#publishing.delete(peer);
   }
 
   // ---- calls to a peer
 
   *#call(bond: SimBond, request: Request): Part<{ answer: Answer | null; outcome: Outcome } | null> {
     const start = startTry(bond.circuit, this.wallMs);
-    if (this.#around.circuits && !start.ok) return null;
+    if (this.#context.circuits && !start.ok) return null;
     if (start.ok) bond.circuit = start.circuit;
     const answer = yield { to: bond.peer.atomId, request };
     const outcome: Outcome =
@@ -301,7 +305,7 @@ export class SimPool {
     return { answer, outcome };
   }
 
-  /** The queue of `direct` events, each on its own. */
+  /** Delivers the queued `direct` events, one by one. */
   *deliver(peer: string): Task {
     const bond = this.bond(peer);
     if (this.#delivering.has(peer)) return;
@@ -311,11 +315,11 @@ export class SimPool {
       const body: PushBody = { events: [{ event: queued.event, ttl: 0 }] };
       const called = yield* this.#call(bond, { type: "push", body });
       if (called === null) break;
-      const step = afterTry(queued.delivery, called.outcome, this.wallMs, this.#around.random());
+      const step = afterTry(queued.delivery, called.outcome, this.wallMs, this.#context.random());
       const at = bond.queue.indexOf(queued);
-      // Another took its place while it was on its way.
+      // A newer grant replaced it during the call.
       if (at === -1) continue;
-      if (step.type === "given-up") this.#around.oracle.gaveUp(this.identity.atomId, peer);
+      if (step.type === "given-up") this.#context.oracle.noteGivenUp(this.identity.atomId, peer);
       bond.queue = bond.queue.toSpliced(
         at,
         1,
@@ -333,24 +337,24 @@ export class SimPool {
       sentForLog(bond.sent[audience], this.log.state.logId).seq,
       LIMITS.eventsPerPull,
     );
-    const streaming = this.#around.network.streams.some(
+    const streaming = this.#context.network.streams.some(
       (each) =>
         each.serverOpen && each.server === this.identity.atomId && each.client === peer && each.audience === audience,
     );
     const next = nextPush(bond.sent[audience], page, { publicKey: bond.peer.publicKey, streaming }, this.wallMs);
-    this.#around.oracle.reach(`push: ${next.type}`);
+    this.#context.oracle.count(`push: ${next.type}`);
     if (next.type === "skipped") this.#saveSent(bond, audience, next.sent);
     if (next.type !== "push") return;
     const called = yield* this.#call(bond, { type: "push", body: next.push.body });
     if (called === null) return;
     const { answer, outcome } = called;
     const body = answer?.type === "pushed" ? answer.body : null;
-    const random = this.#around.random();
+    const random = this.#context.random();
     this.#saveSent(bond, audience, afterPush(bond.sent[audience], next.push, body, outcome, this.wallMs, random));
   }
 
   #saveSent(bond: SimBond, audience: PeerAudience, sent: Sent): void {
-    this.#around.oracle.acknowledged(this, bond.sent[audience], sent);
+    this.#context.oracle.checkAcknowledged(this, bond.sent[audience], sent);
     bond.sent[audience] = sent;
   }
 
@@ -364,7 +368,7 @@ export class SimPool {
     if (called?.answer?.type === "page") yield* this.page(peer, audience, called.answer.page);
   }
 
-  /** False when the stream is of no more use: it stalls, or leads elsewhere. */
+  /** False: the page did not fit, or the cursor is stalled. */
   *page(peer: string, audience: PeerAudience, page: PullAnswer): Part<boolean> {
     const { followed, peer: identity } = this.bond(peer);
     const step = receivePage(followed[audience], sourceOf(identity, audience), page, sha256);
@@ -374,10 +378,10 @@ export class SimPool {
   *stream(peer: string, audience: PeerAudience): Task {
     const bond = this.bond(peer);
     const { logId, cursor } = bond.followed[audience];
-    // A log's name is known by a pull.
+    // Only a pull gives the log's name.
     if (!this.follows(peer, audience) || logId === null) return;
     const called = yield* this.#call(bond, { type: "stream", audience, since: cursor.seq });
-    if (called?.answer?.type === "streaming") this.#around.oracle.reach("stream opened");
+    if (called?.answer?.type === "streaming") this.#context.oracle.count("stream opened");
   }
 
   *streamed(stream: Stream, event: PulledEvent): Task {
@@ -387,61 +391,61 @@ export class SimPool {
     const good = yield* this.#follow(peer, audience, step, [event]);
     stream.busy = false;
     if (!good) stream.clientOpen = false;
-    else this.#around.oracle.reach("streamed");
+    else this.#context.oracle.count("streamed");
   }
 
   *#follow(peer: string, audience: PeerAudience, step: FollowStep, events: readonly PulledEvent[]): Part<boolean> {
     const bond = this.bond(peer);
-    this.#around.oracle.followed(this, peer, audience, step);
+    this.#context.oracle.checkFollowed(this, peer, audience, step);
     bond.followed[audience] = step.followed;
     if (!step.ok) return false;
-    if (this.#around.flaw === "cursor-before-take") this.#advance(bond, audience, step, events.map(fine));
-    const arrivals = yield* this.#take(peer, events, audience);
-    if (arrivals === null) return false;
-    // A crash here: what was taken is a duplicate the next time.
+    if (this.#context.flaw === "cursor-before-take") this.#advance(bond, audience, step, events.map(fine));
+    const results = yield* this.#take(peer, events, audience);
+    if (results === null) return false;
+    // After a crash here, the taken events are duplicates at the next try.
     yield;
-    return !this.#advance(bond, audience, step, arrivals);
+    return !this.#advance(bond, audience, step, results);
   }
 
   #advance(
     bond: SimBond,
     audience: PeerAudience,
     step: FollowStep & { ok: true },
-    arrivals: readonly IncomingResult[],
+    results: readonly IncomingResult[],
   ): boolean {
-    const { followed, stalled } = advance(bond.followed[audience], step.batch, arrivals);
-    this.#around.oracle.advanced(this, bond.followed[audience], followed);
+    const { followed, stalled } = advance(bond.followed[audience], step.batch, results);
+    this.#context.oracle.checkAdvanced(this, bond.followed[audience], followed);
     bond.followed[audience] = followed;
-    if (stalled) this.#around.oracle.reach("stalled");
+    if (stalled) this.#context.oracle.count("stalled");
     return stalled;
   }
 
-  /** Null when we listen to this peer no more. */
+  /** Null: the peer is not followed any more. */
   *#take(
     from: string,
     events: readonly { event: SignedEvent; ttl: number }[],
     following: PeerAudience | null,
   ): Part<IncomingResult[] | null> {
-    // They are opened, each by itself.
+    // The signatures are verified.
     yield;
-    if (following && this.#around.careful && !this.follows(from, following)) return null;
-    const arrivals: (IncomingResult | null)[] = events.map(({ event }) =>
+    if (following && this.#context.careful && !this.follows(from, following)) return null;
+    const results: (IncomingResult | null)[] = events.map(({ event }) =>
       this.#refusal(event.content_id, from, following),
     );
     yield;
-    const brought: Brought[] = events.flatMap(({ event: wire, ttl }, i) => (arrivals[i] ? [] : [{ wire, ttl, from }]));
-    const taken = this.log.take(brought, this.#wallUs);
-    this.#around.oracle.took(this, from, taken);
-    return arrivals.map((refused) => refused ?? (taken.shift() as IncomingResult));
+    const sent: SentEvent[] = events.flatMap(({ event: wire, ttl }, i) => (results[i] ? [] : [{ wire, ttl, from }]));
+    const taken = this.log.take(sent, this.#wallUs);
+    this.#context.oracle.checkTaken(this, from, taken);
+    return results.map((refused) => refused ?? (taken.shift() as IncomingResult));
   }
 
   #refusal(content_id: string, from: string, following: PeerAudience | null): IncomingResult | null {
-    const bad = this.#around.bad.get(content_id);
-    if (bad !== undefined) this.#around.oracle.reach(bad);
+    const bad = this.#context.bad.get(content_id);
+    if (bad !== undefined) this.#context.oracle.count(bad);
     if (bad !== undefined) return { ok: false, content_id, code: bad };
-    const body = this.#around.oracle.bodyOf(content_id);
+    const body = this.#context.oracle.bodyOf(content_id);
     const code = originRefusal(body, { from, self: this.identity.atomId }, (id) => this.trustOf(id));
-    this.#around.oracle.judged(this, from, content_id, code === null, following !== null);
+    this.#context.oracle.checkJudgement(this, from, content_id, code === null, following !== null);
     return code === null ? null : { ok: false, content_id, code };
   }
 
@@ -450,11 +454,11 @@ export class SimPool {
   *serve(from: string, request: Request, answer: (answer: Answer) => void): Task {
     const bond = this.bond(from);
     if (request.type === "push") {
-      const arrivals = (yield* this.#take(from, request.body.events, null)) ?? [];
+      const results = (yield* this.#take(from, request.body.events, null)) ?? [];
       yield;
-      this.#applyGrants(bond, arrivals);
+      this.#applyGrants(bond, results);
       const { clock, heads } = this.log.state;
-      answer({ type: "pushed", ...answerPush(arrivals, { hlc: clock, head: heads.all.seq }) });
+      answer({ type: "pushed", ...answerPush(results, { hlc: clock, head: heads.all.seq }) });
       return;
     }
     const { audience, since } = request;
@@ -467,22 +471,22 @@ export class SimPool {
     const log = { logId, head: heads[audience].seq };
     this.#saveSent(bond, audience, acknowledge(bond.sent[audience], log, since, this.wallMs));
     yield;
-    // The log is another object: until it has read, our trust may have ended.
+    // The log is another object, and our trust may end during the call.
     if (!mayRead(audience, this.trustOf(from))) refuse();
     else if (request.type === "pull") {
       answer({ type: "page", status: 200, page: this.log.read(audience, since, request.limit) });
     } else {
-      const stream = this.#around.network.open(this.identity.atomId, from, audience, since, this.wallMs);
+      const stream = this.#context.network.open(this.identity.atomId, from, audience, since, this.wallMs);
       answer({ type: "streaming", status: 200, stream });
     }
   }
 
-  /** Of duplicates too: we may have died before, and an old grant changes nothing. */
-  #applyGrants(bond: SimBond, arrivals: readonly IncomingResult[]): void {
-    for (const arrival of arrivals) {
-      if (!arrival.ok) continue;
-      if (this.#around.flaw === "grant-forgotten-on-duplicate" && arrival.outcome === "duplicate") continue;
-      const body = this.#around.oracle.bodyOf(arrival.content_id);
+  /** Applies duplicates too, because a crash may have come before. An old grant changes nothing. */
+  #applyGrants(bond: SimBond, results: readonly IncomingResult[]): void {
+    for (const result of results) {
+      if (!result.ok) continue;
+      if (this.#context.flaw === "grant-forgotten-on-duplicate" && result.outcome === "duplicate") continue;
+      const body = this.#context.oracle.bodyOf(result.content_id);
       const grant = body.type === "trust_granted" ? grantPayload.safeParse(body.payload).data : undefined;
       if (!grant || body.visibility !== "direct" || body.origin !== bond.peer.atomId) continue;
       const { physical_us, logical } = body.hlc;
@@ -491,7 +495,7 @@ export class SimPool {
     }
   }
 
-  /** The server's side of a stream: what is new since, while the peer may have it. */
+  /** The server's side of a stream: writes new events while the peer may read them. */
   pump(stream: Stream, limit: number): void {
     const { audience, client, at, openedAtMs } = stream;
     const old = Math.abs(this.wallMs - openedAtMs) >= LIMITS.eventStreamMs;
@@ -500,7 +504,7 @@ export class SimPool {
       stream.serverOpen = false;
       return;
     }
-    this.#around.network.write(stream, this.log.read(audience, at, limit).events);
+    this.#context.network.write(stream, this.log.read(audience, at, limit).events);
   }
 }
 

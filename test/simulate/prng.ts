@@ -1,5 +1,5 @@
-/** Numbers from a seed: sfc32 (Chris Doty-Humphrey, PractRand). The same seed, the same world. */
-export class Chance {
+/** A pseudorandom number generator: sfc32 (Chris Doty-Humphrey, PractRand). The same seed gives the same numbers. */
+export class Prng {
   #a = 0x9e3779b9;
   #b = 0x243f6a88;
   #c: number;
@@ -10,7 +10,7 @@ export class Chance {
     for (let i = 0; i < 12; i++) this.next();
   }
 
-  /** Of [0, 1). */
+  /** In [0, 1). */
   next(): number {
     const sum = (this.#a + this.#b + this.#counter++) | 0;
     this.#a = this.#b ^ (this.#b >>> 9);
@@ -38,11 +38,11 @@ export class Chance {
     return from[index] as T;
   }
 
-  /** One that is taken out of the list. */
+  /** Picks an element and removes it from the list. */
   draw<T>(from: T[]): T {
-    const one = this.pick(from);
-    from.splice(from.indexOf(one), 1);
-    return one;
+    const drawn = this.pick(from);
+    from.splice(from.indexOf(drawn), 1);
+    return drawn;
   }
 
   shuffled<T>(list: readonly T[]): T[] {
@@ -50,7 +50,7 @@ export class Chance {
     return list.map(() => this.draw(left));
   }
 
-  /** Names a key each time it is asked, as often as its weight says. */
+  /** A function that returns a key at each call, with the probability of its weight. */
   lottery<K extends string>(weights: Readonly<Record<K, number>>): () => K {
     const entries = Object.entries(weights) as [K, number][];
     const total = entries.reduce((sum, [, weight]) => sum + weight, 0);

@@ -3,13 +3,13 @@ import type { GrantableLevel } from "../../schema/wire/federation.ts";
 import { type Bodies, type Identity, SimLog, sha256Hex } from "./log.ts";
 import { Network, type Stream } from "./network.ts";
 import { Oracle, Violation } from "./oracle.ts";
-import { AUDIENCES, type Flaw, SimPool, type Surroundings } from "./pool.ts";
-import { Chance } from "./prng.ts";
+import { AUDIENCES, type Flaw, type SimContext, SimPool } from "./pool.ts";
+import { Prng } from "./prng.ts";
 
 export interface SimulationOptions {
   seed: number;
   pools?: number;
-  /** While everything goes wrong that can. */
+  /** How many steps of trouble come before everything is mended. */
   steps?: number;
   flaw?: Flaw | null;
   trace?: (line: string) => void;
@@ -17,13 +17,13 @@ export interface SimulationOptions {
 
 export interface SimulationResult {
   seed: number;
-  /** Null: all that must hold held. */
+  /** Null: every check passed. */
   violation: string | null;
   events: number;
   crashes: number;
-  /** What happened, and how often. */
+  /** How often each thing happened. */
   reached: Readonly<Record<string, number>>;
-  /** What it took to settle, after everything was mended. */
+  /** How long the pools took to converge after everything was mended. */
   healedAfterSeconds: number;
 }
 
@@ -31,7 +31,7 @@ const BEGIN_MS = 1_776_358_800_000;
 const SECOND = 1_000;
 const HOUR = 3_600 * SECOND;
 
-/** What goes on anyhow, and what goes wrong: each world has some of these, in its own proportions. */
+/** Normal work, and trouble. Each world mixes them in its own proportions. */
 const WORK = {
   run: 90,
   deliver: 30,
@@ -58,36 +58,36 @@ const TROUBLE = {
   restore: 0.15,
   smuggle: 1,
 } as const;
-type Happening = keyof typeof WORK | keyof typeof TROUBLE;
+type Action = keyof typeof WORK | keyof typeof TROUBLE;
 
-/** How long each round after the mending lasts; the queues' waits grow to 12 h, and clocks were hours ahead. */
+/** The length of each round after everything is mended. Delivery backoffs grow to 12 h, and clocks were hours ahead. */
 const ROUNDS_SECONDS = [1, 1, 30, 600, 1_860, 7_200, ...Array.from({ length: 20 }, () => 46_800)];
 
-/** One world of pools on a network that loses, repeats and reorders; nothing in it but the seed is chance. */
+/** One world: pools on a network that loses, repeats and reorders messages. The seed determines everything in it. */
 class World {
-  readonly chance: Chance;
+  readonly prng: Prng;
   readonly #names: readonly Identity[];
   readonly #pools = new Map<string, SimPool>();
   readonly #network: Network;
   readonly #oracle: Oracle;
   readonly #bad = new Map<string, "events/invalid-signature" | "events/content-hash-mismatch" | "events/malformed">();
-  readonly #trace: (line: string) => void;
+  readonly #writeLine: (line: string) => void;
   #nowMs = BEGIN_MS;
-  /** How likely it is to crash right after the log's commit, before anybody hears of it. */
-  #brittleness = 0;
+  /** The probability of a crash right after a commit of the log, before anything else happens. */
+  #crashAfterCommit = 0;
   #serial = 0;
   crashes = 0;
 
-  constructor({ seed, pools = 5, flaw = null, trace = () => {} }: SimulationOptions) {
-    this.chance = new Chance(seed);
-    this.#trace = trace;
+  constructor({ seed, pools = 5, flaw = null, trace: writeLine = () => {} }: SimulationOptions) {
+    this.prng = new Prng(seed);
+    this.#writeLine = writeLine;
     const bodies: Bodies = new Map();
     this.#oracle = new Oracle(this.#pools, bodies, this.#bad);
-    const say = (line: string) => this.#say(line);
-    this.#network = new Network(this.chance, this.#oracle, say, {
+    const trace = (line: string) => this.#trace(line);
+    this.#network = new Network(this.prng, this.#oracle, trace, {
       serve: (to, from, request, answer) => this.#pool(to).spawn(this.#pool(to).serve(from, request, answer)),
       answered: (to, call, answer) => this.#pool(to).answered(call, answer),
-      late: (to, from, request, answer) => {
+      lateAnswer: (to, from, request, answer) => {
         const pool = this.#pool(to);
         if (request.type !== "pull" || answer.type !== "page" || !pool.follows(from, request.audience)) return;
         pool.spawn(discard(pool.page(from, request.audience, answer.page)));
@@ -97,24 +97,24 @@ class World {
         this.#pool(stream.client).spawn(this.#pool(stream.client).streamed(stream, event));
       },
     });
-    const around: Surroundings = {
+    const context: SimContext = {
       network: this.#network,
       oracle: this.#oracle,
-      random: () => this.chance.next(),
+      random: () => this.prng.next(),
       nowMs: () => this.#nowMs,
       bad: this.#bad,
-      circuits: this.chance.flip(),
-      careful: this.chance.flip(),
+      circuits: this.prng.flip(),
+      careful: this.prng.flip(),
       flaw,
     };
     this.#names = Array.from({ length: pools }, (_, i) => identity(i));
     for (const one of this.#names) {
-      const pool = new SimPool(new SimLog(one, this.#logId(), bodies), around);
-      pool.offsetMs = this.chance.between(-2_000, 2_000);
+      const pool = new SimPool(new SimLog(one, this.#logId(), bodies), context);
+      pool.offsetMs = this.prng.between(-2_000, 2_000);
       this.#pools.set(one.atomId, pool);
     }
     for (const pool of this.#pools.values()) {
-      for (const peer of this.#names) if (peer !== pool.identity) pool.meet(peer);
+      for (const peer of this.#names) if (peer !== pool.identity) pool.addPeer(peer);
     }
   }
 
@@ -126,70 +126,70 @@ class World {
     return this.#oracle.reached;
   }
 
-  // ---- how it begins
+  // ---- start
 
-  begin(): void {
-    const shape = this.chance.lottery({ everybody: 3, line: 2, any: 4 })();
+  start(): void {
+    const shape = this.prng.lottery({ all: 3, line: 2, any: 4 })();
     for (const [i, pool] of [...this.#pools.values()].entries()) {
       for (const [k, peer] of this.#names.entries()) {
         if (peer !== pool.identity) pool.decide(peer.atomId, this.#levelOf(shape, i, k));
       }
     }
-    this.#say(`begins as ${shape}`);
-    // Some worlds come to know each other before things go wrong.
-    if (this.chance.flip(0.7)) this.#round(1);
+    this.#trace(`the pools trust each other by the shape "${shape}"`);
+    // In some worlds the pools exchange grants before the trouble begins.
+    if (this.prng.flip(0.7)) this.#round(1);
   }
 
-  /** In a line, neighbours are bonded, and who is farther down takes what is relayed of those above. */
-  #levelOf(shape: "everybody" | "line" | "any", i: number, k: number): GrantableLevel {
-    if (shape === "everybody") return 3;
+  /** In a line, neighbours are bonded, and a pool farther down accepts relayed events from the pools above. */
+  #levelOf(shape: "all" | "line" | "any", i: number, k: number): GrantableLevel {
+    if (shape === "all") return 3;
     if (shape === "line") return Math.abs(i - k) === 1 ? 3 : i > k ? 2 : 1;
-    return this.chance.pick([0, 1, 2, 2, 3, 3, 3]);
+    return this.prng.pick([0, 1, 2, 2, 3, 3, 3]);
   }
 
-  // ---- what happens
+  // ---- actions
 
   chaos(steps: number): void {
-    const weights: Record<Happening, number> = { ...WORK, ...TROUBLE };
+    const weights: Record<Action, number> = { ...WORK, ...TROUBLE };
     for (const key of Object.keys(TROUBLE) as (keyof typeof TROUBLE)[]) {
-      weights[key] *= this.chance.pick([0, 1, 1, 4]);
+      weights[key] *= this.prng.pick([0, 1, 1, 4]);
     }
-    // The fewer are at it, the more they are at one another.
-    const busy = [...this.#pools.values()].slice(0, this.chance.pick([2, 3, this.#names.length]));
-    const next = this.chance.lottery(weights);
-    this.#brittleness = this.chance.pick([0, 0, 0.02, 0.15]);
+    // With fewer active pools, more happens between each two of them.
+    const busy = [...this.#pools.values()].slice(0, this.prng.pick([2, 3, this.#names.length]));
+    const next = this.prng.lottery(weights);
+    this.#crashAfterCommit = this.prng.pick([0, 0, 0.02, 0.15]);
     for (let step = 0; step < steps; step++) {
-      this.#happen(next(), busy);
-      this.#oracle.watch();
+      this.#perform(next(), busy);
+      this.#oracle.checkClocks();
     }
-    this.#brittleness = 0;
+    this.#crashAfterCommit = 0;
   }
 
-  #happen(what: Happening, busy: readonly SimPool[]): void {
-    const pool = this.chance.pick(busy);
-    const peer = this.chance.pick(busy.filter((one) => one !== pool)).identity.atomId;
-    this.#happenings[what](pool, peer, this.chance.pick(AUDIENCES));
+  #perform(what: Action, busy: readonly SimPool[]): void {
+    const pool = this.prng.pick(busy);
+    const peer = this.prng.pick(busy.filter((one) => one !== pool)).identity.atomId;
+    this.#actions[what](pool, peer, this.prng.pick(AUDIENCES));
   }
 
-  readonly #happenings: Record<Happening, (pool: SimPool, peer: string, audience: PeerAudience) => void> = {
+  readonly #actions: Record<Action, (pool: SimPool, peer: string, audience: PeerAudience) => void> = {
     run: () => this.#runOneOf(this.#runnable),
     deliver: () => this.#network.deliver(),
     flow: () => this.#withStream((stream) => this.#network.flow(stream)),
     pump: () => this.#withStream((stream) => this.#pump(stream)),
-    pull: (pool, peer, audience) => pool.spawn(pool.pull(peer, audience, this.chance.pick([1, 2, 3, 500]))),
+    pull: (pool, peer, audience) => pool.spawn(pool.pull(peer, audience, this.prng.pick([1, 2, 3, 500]))),
     push: (pool, peer, audience) => pool.spawn(pool.push(peer, audience)),
     stream: (pool, peer, audience) => pool.spawn(pool.stream(peer, audience)),
     queue: (pool, peer) => {
-      pool.spawn(pool.tell(peer));
+      pool.spawn(pool.publishPending(peer));
       pool.spawn(pool.deliver(peer));
     },
     append: (pool) => this.#append(pool),
     message: (pool, peer) => pool.message(peer, ++this.#serial),
     release: (pool) => pool.log.release(pool.wallMs * 1_000),
-    time: () => this.#pass(this.chance.pick([5, 50, 500, 5 * SECOND, 20 * SECOND, 70 * SECOND])),
+    time: () => this.#pass(this.prng.pick([5, 50, 500, 5 * SECOND, 20 * SECOND, 70 * SECOND])),
     drop: () => this.#network.drop(),
     duplicate: () => this.#network.duplicateAnswer(),
-    timeout: (pool) => pool.timeOut((waiting) => waiting.filter(() => this.chance.flip(0.3))),
+    timeout: (pool) => pool.timeOut((waiting) => waiting.filter(() => this.prng.flip(0.3))),
     crash: (pool) => this.#crash(pool),
     jump: (pool) => this.#jump(pool),
     partition: (pool, peer) => this.#partition(pool, peer),
@@ -205,69 +205,71 @@ class World {
 
   #runOneOf(runnable: readonly SimPool[]): void {
     if (runnable.length === 0) return;
-    const pool = this.chance.pick(runnable);
+    const pool = this.prng.pick(runnable);
     const before = pool.log.state;
-    pool.run((tasks) => this.chance.pick(tasks));
-    if (pool.log.state !== before && this.chance.flip(this.#brittleness)) this.#crash(pool);
+    pool.run((tasks) => this.prng.pick(tasks));
+    if (pool.log.state !== before && this.prng.flip(this.#crashAfterCommit)) this.#crash(pool);
   }
 
   #withStream(use: (stream: Stream) => void): void {
-    if (this.#network.streams.length > 0) use(this.chance.pick(this.#network.streams));
+    if (this.#network.streams.length > 0) use(this.prng.pick(this.#network.streams));
   }
 
   #pump(stream: Stream): void {
-    // A server finds out that nobody is there any more when it likes.
+    // A server may notice late that its client has left.
     if (!stream.clientOpen) stream.serverOpen = false;
-    this.#pool(stream.server).pump(stream, this.chance.between(1, 3));
+    this.#pool(stream.server).pump(stream, this.prng.between(1, 3));
     this.#network.forgetEnded();
   }
 
   #crash(pool: SimPool): void {
     this.crashes++;
-    this.#say(`${pool.identity.name} crashes`);
+    this.#trace(`${pool.identity.name} crashes`);
     pool.crash();
   }
 
   #partition(pool: SimPool, peer: string): void {
-    this.#say(`${pool.identity.name} does not reach ${this.#oracle.nameOf(peer)}`);
+    this.#trace(`${pool.identity.name} cannot reach ${this.#oracle.nameOf(peer)}`);
     this.#network.block(pool.identity.atomId, peer);
   }
 
   #append(pool: SimPool): void {
-    const drafts = Array.from({ length: this.chance.pick([1, 1, 2, 5]) }, () => {
-      const visibility: Visibility = this.chance.pick(["private", "peers", "public", "public"]);
+    const drafts = Array.from({ length: this.prng.pick([1, 1, 2, 5]) }, () => {
+      const visibility: Visibility = this.prng.pick(["private", "peers", "public", "public"]);
       return { type: "overview", visibility, payload: { n: ++this.#serial } };
     });
     pool.append(drafts, (entries) => {
-      for (const { wire } of entries) if (this.chance.flip(0.03)) this.#bad.set(wire.content_id, this.chance.pick(BAD));
+      for (const { wire } of entries) if (this.prng.flip(0.03)) this.#bad.set(wire.content_id, this.prng.pick(BAD));
     });
   }
 
   #jump(pool: SimPool): void {
-    const far = this.chance.pick([3, 9, 11, 30, 59, 61, 90, 600, 7_200]) * SECOND;
-    pool.offsetMs = this.chance.pick([0, far, far, -far]);
-    this.#say(`the clock of ${pool.identity.name} is off by ${pool.offsetMs} ms`);
+    const far = this.prng.pick([3, 9, 11, 30, 59, 61, 90, 600, 7_200]) * SECOND;
+    pool.offsetMs = this.prng.pick([0, far, far, -far]);
+    this.#trace(`the clock of ${pool.identity.name} is off by ${pool.offsetMs} ms`);
   }
 
   #decide(pool: SimPool, peer: string): void {
-    const level = this.chance.pick<GrantableLevel>([0, 1, 2, 3, 3]);
-    this.#say(`${pool.identity.name} grants ${this.#oracle.nameOf(peer)} ${level}`);
+    const level = this.prng.pick<GrantableLevel>([0, 1, 2, 3, 3]);
+    this.#trace(`${pool.identity.name} grants ${this.#oracle.nameOf(peer)} ${level}`);
     pool.decide(peer, level);
   }
 
   #restore(pool: SimPool): void {
-    const kept = Math.max(0, pool.log.entries.length - this.chance.pick([0, 1, 5, 20]));
-    this.#say(`${pool.identity.name} begins anew with ${kept} of ${pool.log.entries.length} events`);
+    const kept = Math.max(0, pool.log.entries.length - this.prng.pick([0, 1, 5, 20]));
+    this.#trace(
+      `${pool.identity.name} is restored from a backup with ${kept} of its ${pool.log.entries.length} events`,
+    );
     pool.restore(kept, this.#logId());
   }
 
-  /** Any events of anybody, with any ttl: what a pool would do that keeps to no rule. */
+  /** Sends any events of any pool with any ttl, as a pool that keeps no rule could. */
   #smuggle(pool: SimPool, peer: string): void {
-    const { entries } = this.chance.pick([...this.#pools.values()]).log;
+    const { entries } = this.prng.pick([...this.#pools.values()]).log;
     if (entries.length === 0) return;
-    const events = Array.from({ length: this.chance.between(1, 3) }, () => ({
-      event: this.chance.pick(entries).wire,
-      ttl: this.chance.pick([0, 1, 3, 900]),
+    const events = Array.from({ length: this.prng.between(1, 3) }, () => ({
+      event: this.prng.pick(entries).wire,
+      ttl: this.prng.pick([0, 1, 3, 900]),
     }));
     this.#network.smuggle(pool.identity.atomId, peer, { events });
   }
@@ -276,56 +278,56 @@ class World {
     this.#nowMs += ms;
   }
 
-  // ---- how it ends
+  // ---- end
 
-  /** Everything is mended; nothing new is said. Seconds until all that must hold does. */
+  /** Mends everything and writes nothing new. Returns the seconds until all pools have converged. */
   heal(): number {
-    this.#say("everything is mended");
+    this.#trace("everything is mended");
     this.#network.unblockAll();
     for (const pool of this.#pools.values()) {
-      pool.offsetMs = this.chance.between(-1_000, 1_000);
-      // What was lost does not come any more.
+      pool.offsetMs = this.prng.between(-1_000, 1_000);
+      // Lost messages never arrive.
       pool.timeOut((waiting) => waiting);
     }
     const mendedAtMs = this.#nowMs;
     let fault: string | null = null;
     for (const seconds of ROUNDS_SECONDS) {
       this.#round(seconds);
-      fault = this.#oracle.unsettled();
+      fault = this.#oracle.notConverged();
       if (fault === null) return (this.#nowMs - mendedAtMs) / SECOND;
-      this.#say(`not settled: ${fault}`);
+      this.#trace(`not converged: ${fault}`);
     }
-    throw new Violation(`after ${(this.#nowMs - mendedAtMs) / HOUR} h of peace: ${fault}`);
+    throw new Violation(`after ${(this.#nowMs - mendedAtMs) / HOUR} h without trouble: ${fault}`);
   }
 
-  /** Everybody does all that it has to do, once; what is under way arrives. */
+  /** Every pool does all its pending work once, and every message in flight arrives. */
   #round(seconds: number): void {
     this.#pass(seconds * SECOND);
-    for (const pool of this.chance.shuffled([...this.#pools.values()])) {
+    for (const pool of this.prng.shuffled([...this.#pools.values()])) {
       pool.log.release(pool.wallMs * 1_000);
-      for (const { atomId } of this.chance.shuffled(this.#names.filter((one) => one !== pool.identity))) {
-        pool.spawn(pool.tell(atomId));
+      for (const { atomId } of this.prng.shuffled(this.#names.filter((one) => one !== pool.identity))) {
+        pool.spawn(pool.publishPending(atomId));
         pool.spawn(pool.deliver(atomId));
-        for (const audience of this.chance.shuffled(AUDIENCES)) {
+        for (const audience of this.prng.shuffled(AUDIENCES)) {
           pool.spawn(pool.push(atomId, audience));
           pool.spawn(pool.pull(atomId, audience, 500));
         }
       }
     }
-    this.#settle();
+    this.#runUntilIdle();
   }
 
-  #settle(): void {
+  #runUntilIdle(): void {
     for (;;) {
       const streams = this.#network.streams.filter(({ pipe, busy }) => pipe.length > 0 && !busy);
       const runnable = this.#runnable;
-      const { underWay } = this.#network;
-      const at = this.chance.below(runnable.length + underWay + streams.length);
-      if (runnable.length + underWay + streams.length === 0) return;
+      const { inFlight } = this.#network;
+      const at = this.prng.below(runnable.length + inFlight + streams.length);
+      if (runnable.length + inFlight + streams.length === 0) return;
       if (at < runnable.length) this.#runOneOf(runnable);
-      else if (at < runnable.length + underWay) this.#network.deliver();
-      else this.#network.flow(this.chance.pick(streams));
-      this.#oracle.watch();
+      else if (at < runnable.length + inFlight) this.#network.deliver();
+      else this.#network.flow(this.prng.pick(streams));
+      this.#oracle.checkClocks();
     }
   }
 
@@ -336,11 +338,11 @@ class World {
   }
 
   #logId(): string {
-    return sha256Hex(`log ${this.chance.next()}`).slice(0, 32);
+    return sha256Hex(`log ${this.prng.next()}`).slice(0, 32);
   }
 
-  #say(line: string): void {
-    this.#trace(`${((this.#nowMs - BEGIN_MS) / SECOND).toFixed(3).padStart(10)} s  ${line}`);
+  #trace(line: string): void {
+    this.#writeLine(`${((this.#nowMs - BEGIN_MS) / SECOND).toFixed(3).padStart(10)} s  ${line}`);
   }
 }
 
@@ -359,8 +361,8 @@ export function simulate(options: SimulationOptions): SimulationResult {
   const world = new World(options);
   let [violation, healedAfterSeconds]: [string | null, number] = [null, 0];
   try {
-    world.begin();
-    world.chaos(options.steps ?? world.chance.pick([300, 1_000, 3_000]));
+    world.start();
+    world.chaos(options.steps ?? world.prng.pick([300, 1_000, 3_000]));
     healedAfterSeconds = world.heal();
   } catch (error) {
     violation = error instanceof Violation ? error.message : String(error instanceof Error ? error.stack : error);

@@ -2,20 +2,20 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import type { Flaw } from "../../simulate/pool.ts";
 import { type SimulationOptions, type SimulationResult, simulate } from "../../simulate/simulation.ts";
 
-// Seconds on a machine that has nothing else to do.
+// A few seconds on an idle machine.
 vi.setConfig({ testTimeout: 60_000 });
 
-/** Thousands more: `npm run simulate`. */
+/** `npm run simulate` runs thousands. */
 const WORLDS = 50;
 
-describe("pools that follow one another on a network that loses, repeats and reorders", () => {
+describe("pools on a network that loses, repeats and reorders messages", () => {
   const results: SimulationResult[] = [];
   it.each([
     [5, WORLDS],
-    // Longer ways than a ttl of 3 goes.
+    // Longer relay paths than a ttl of 3 allows.
     [7, 8],
   ])(
-    "%i of them have in the end what they may have, each event once, and nothing went where it must not",
+    "%i pools end with every event that they may have, each once, and no event reaches a pool that must not have it",
     (pools, worlds) => {
       for (let seed = 0; seed < worlds; seed++) {
         const result = simulate({ seed, pools });
@@ -26,7 +26,7 @@ describe("pools that follow one another on a network that loses, repeats and reo
     },
   );
 
-  it("met in their worlds everything that may happen", () => {
+  it("the worlds contain everything that can happen", () => {
     const reached = new Set(results.flatMap((result) => Object.keys(result.reached)));
     const missing = [
       "accepted",
@@ -52,17 +52,17 @@ describe("pools that follow one another on a network that loses, repeats and reo
     expect(results.some(({ crashes }) => crashes > 0)).toBe(true);
   });
 
-  it("live the same life again from the same seed", () => {
-    const lived = (seed: number) => {
+  it("the same seed gives the same world", () => {
+    const runOf = (seed: number) => {
       const lines: string[] = [];
       return { result: simulate({ seed, trace: (line) => lines.push(line) }), lines };
     };
-    expect(lived(5)).toEqual(lived(5));
-    expect(lived(5).lines).not.toEqual(lived(6).lines);
+    expect(runOf(5)).toEqual(runOf(5));
+    expect(runOf(5).lines).not.toEqual(runOf(6).lines);
   });
 });
 
-/** The first violation that so many worlds show. */
+/** The first violation in 120 worlds. */
 function firstViolation(run: typeof simulate, options: Omit<SimulationOptions, "seed"> = {}): string | null {
   for (let seed = 0; seed < 120; seed++) {
     const { violation } = run({ seed, ...options });
@@ -71,17 +71,17 @@ function firstViolation(run: typeof simulate, options: Omit<SimulationOptions, "
   return null;
 }
 
-// What the simulation is worth: one rule is broken, and it has to notice.
-describe("a simulation notices", () => {
+// Each case breaks one rule, and the simulation must notice.
+describe("the simulation notices", () => {
   it.each<[what: string, flaw: Flaw, violation: RegExp]>([
-    ["a cursor that is stored before its events", "cursor-before-take", /is missing$/],
+    ["a cursor that is stored before the events are taken", "cursor-before-take", /is missing$/],
     [
-      "a grant that is not applied since its event is here already",
+      "a grant that is not applied because its event is a duplicate",
       "grant-forgotten-on-duplicate",
       /granted \d, and \d was received$/,
     ],
-    ["a message that is forgotten before it is queued", "told-before-queued", /message \d+ was not delivered$/],
-    ["a message that is told anew after a crash", "told-without-key", /message \d+ is in the log twice$/],
+    ["a message that is dropped before it is queued", "published-before-queued", /message \d+ was not delivered$/],
+    ["a message that is appended twice after a crash", "published-without-key", /message \d+ is in the log twice$/],
   ])("%s", (_what, flaw, violation) => expect(firstViolation(simulate, { flaw })).toMatch(violation));
 
   afterEach(() => {
@@ -96,19 +96,19 @@ describe("a simulation notices", () => {
   type Rules = Record<string, (...given: never[]) => unknown>;
   it.each<[what: string, file: string, broken: (real: Rules) => Rules, violation: RegExp]>([
     [
-      "a ttl that does not count down",
+      "a ttl that is not decremented",
       "events/visibility-rules",
       () => ({ ttlOnwards: (ttl: number) => ttl }),
-      /came with 3 and leaves with 3$/,
+      /arrived with ttl 3 and leaves with ttl 3$/,
     ],
     [
-      "events that are all public",
+      "every event in the public audience",
       "events/visibility-rules",
       () => ({ audiencesOf: () => ["all", "public"] }),
       /it is (private|for another)$|they are not bonded$/,
     ],
     [
-      "events for peers that peers pass on",
+      "relayed events of the peers audience",
       "events/visibility-rules",
       () => ({
         audiencesOf: ({ visibility }: { visibility: string }) => (visibility === "peers" ? ["all", "peers"] : ["all"]),
@@ -116,16 +116,36 @@ describe("a simulation notices", () => {
       /they are not bonded$/,
     ],
     [
-      "an audience that anybody may read",
+      "audiences that every peer may read",
       "events/visibility-rules",
       () => ({ mayRead: () => true }),
-      /granted too little$|not bonded$|hears/,
+      /granted too little$|not bonded$|accepts/,
     ],
-    ["events that come any way", "events/visibility-rules", () => ({ mayReceive: () => true }), /takes/],
-    ["origins that nobody trusts", "federation/sync/sync-trust-rules", () => ({ originRefusal: () => null }), /hears/],
-    ["old grants that count again", "federation/peering/trust-rules", forgetful, /granted \d, and \d was received$/],
-    ["clocks that are never too far ahead", "events/clock-rules", gullible, /was dragged/],
-    ["cursors that pass what is too early", "federation/sync/followed-log-rules", hasty, /is missing$/],
+    [
+      "events from senders other than their origin",
+      "events/visibility-rules",
+      () => ({ mayReceive: () => true }),
+      /takes/,
+    ],
+    [
+      "events of origins that the pool does not trust",
+      "federation/sync/sync-trust-rules",
+      () => ({ originRefusal: () => null }),
+      /accepts/,
+    ],
+    [
+      "an older grant that replaces a newer one",
+      "federation/peering/trust-rules",
+      forgetLastGrant,
+      /granted \d, and \d was received$/,
+    ],
+    ["event times that are never too far ahead", "events/clock-rules", trustEveryClock, /was dragged/],
+    [
+      "cursors that pass events that are ahead of the clock",
+      "federation/sync/followed-log-rules",
+      passEverything,
+      /is missing$/,
+    ],
   ])("%s", async (_what, file, broken, violation) => {
     const path = `../../../edge/${file}.ts`;
     const real = await vi.importActual<Rules>(path);
@@ -135,17 +155,17 @@ describe("a simulation notices", () => {
     expect(firstViolation(world.simulate)).toMatch(violation);
   });
 
-  function forgetful({ receiveGrant }: Rules): Rules {
+  function forgetLastGrant({ receiveGrant }: Rules): Rules {
     return {
       receiveGrant: (trust, ...more) => receiveGrant?.({ ...(trust as object), receivedAt: null } as never, ...more),
     };
   }
 
-  function gullible({ adopt }: Rules): Rules {
+  function trustEveryClock({ adopt }: Rules): Rules {
     return { observe: (...seen) => ({ outcome: "now", clock: adopt?.(...seen) }) };
   }
 
-  function hasty({ advance }: Rules): Rules {
+  function passEverything({ advance }: Rules): Rules {
     const taken = { ok: true, content_id: "", outcome: "accepted" };
     return {
       advance: (given, stretch, arrivals: never[]) => advance?.(given, stretch, arrivals.map(() => taken) as never),

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { readJsonSchema } from "../../schema/wire/json-schema/json-schema.ts";
-import { GREATEST } from "../../schema/wire/json-schema/number-bounds.ts";
+import { MAX_INTEGER } from "../../schema/wire/json-schema/number-bounds.ts";
 import { SchemaBudget } from "../../schema/wire/json-schema/schema-budget.ts";
 import { jsonGrammar } from "../../worker-agent/engine/grammar/call-grammar.ts";
 import { GrammarReader } from "./grammar-reader.ts";
@@ -82,12 +82,12 @@ describe("integers between bounds", () => {
   });
 
   it.each<[what: string, schema: object, within: number[], without: number[]]>([
-    ["one side alone", { minimum: 18 }, [18, 100, GREATEST], [17, 0, -18]],
-    ["the other alone", { maximum: -1 }, [-1, -10, -GREATEST], [0, 1]],
+    ["one side alone", { minimum: 18 }, [18, 100, MAX_INTEGER], [17, 0, -18]],
+    ["the other alone", { maximum: -1 }, [-1, -10, -MAX_INTEGER], [0, 1]],
     ["excluded bounds", { exclusiveMinimum: 0, exclusiveMaximum: 10 }, [1, 9], [0, 10, -1]],
     ["both ways of saying it", { minimum: 1, exclusiveMinimum: 2, maximum: 9, exclusiveMaximum: 11 }, [3, 9], [2, 10]],
     ["bounds that are not whole", { minimum: 0.5, maximum: 5.5 }, [1, 5], [0, 6]],
-    ["bounds beyond what is written", { minimum: -(2 ** 53), maximum: 2 ** 53 }, [-GREATEST, GREATEST, 0], []],
+    ["bounds beyond what is written", { minimum: -(2 ** 53), maximum: 2 ** 53 }, [-MAX_INTEGER, MAX_INTEGER, 0], []],
     ["one value", { minimum: 7, maximum: 7 }, [7], [6, 8, -7, 77]],
   ])("with %s", (_what, bounds, within, without) => {
     const grammar = grammarOf({ type: "integer", ...bounds });

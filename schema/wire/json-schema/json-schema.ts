@@ -1,12 +1,12 @@
 import { LIMITS } from "../limits.ts";
 import { OverBudget, SchemaBudget } from "./schema-budget.ts";
-import { tooManyChoices } from "./schema-choices.ts";
+import { hasTooManyChoices } from "./schema-choices.ts";
 import { ANY, ANY_OBJECT, NO_MEMBERS, type ReadSchema, type SchemaNode } from "./schema-node.ts";
 import { Refused, SchemaReader } from "./schema-reader.ts";
 import { takesNoParameters } from "./tool-parameters.ts";
 
 export interface SchemaMode {
-  /** Refuse by name what a worker does not enforce. Otherwise it passes, and a worker enforces the rest. */
+  /** If true, a keyword that a worker does not enforce is refused by name. If false, such keywords are ignored. */
   readonly strict: boolean;
   /** Shared by all schemas of one request. */
   readonly budget: SchemaBudget;
@@ -16,12 +16,12 @@ export type SchemaReading =
   | { readonly ok: true; readonly schema: ReadSchema }
   | {
       readonly ok: false;
-      /** Names the offending keyword, dotted, from the schema's root; empty for the whole. */
+      /** The path to the keyword from the schema's root, with dots. Empty for the whole schema. */
       readonly path: string;
       readonly message: string;
-      /** What to do about a part that means something and is not enforced; null where the schema is malformed. */
+      /** What the client can do about a keyword that is not enforced. Null if the schema is malformed. */
       readonly remedy: string | null;
-      /** True where the request's schemas together take more steps than one request may take. */
+      /** True if the schemas of the request together need more steps than one request may use. */
       readonly overBudget: boolean;
     };
 
@@ -33,17 +33,17 @@ const OVER_BUDGET: SchemaReading = {
   overBudget: true,
 };
 
-/** By default as an agent reads: what can be enforced is enforced, and the rest passes. */
+/** The mode of the agent, and the default: keywords that cannot be enforced are ignored. */
 const lenient = (): SchemaMode => ({ strict: false, budget: new SchemaBudget() });
 
-/** The caller has measured the schema (`json-size.ts`): neither its depth nor its size is the client's to choose. */
+/** Reads a schema. The caller must have checked its size and depth (`json-size.ts`). */
 export function readJsonSchema(given: unknown, mode = lenient()): SchemaReading {
-  return reading(() => read(given, mode));
+  return asReading(() => read(given, mode));
 }
 
-/** The parameters of a function. A schema that names no parameters means `{}`; its top level is always an object. */
+/** Reads the parameters of a function. A schema without parameters means `{}`. The top level is always an object. */
 export function readToolParameters(given: unknown, mode = lenient()): SchemaReading {
-  return reading(() => {
+  return asReading(() => {
     if (takesNoParameters(given)) return { root: NO_MEMBERS, definitions: new Map() };
     const { root, definitions } = read(given, mode);
     const objects = objectsOnly(root, definitions, mode.budget);
@@ -53,7 +53,7 @@ export function readToolParameters(given: unknown, mode = lenient()): SchemaRead
   });
 }
 
-function reading(work: () => ReadSchema): SchemaReading {
+function asReading(work: () => ReadSchema): SchemaReading {
   try {
     return { ok: true, schema: work() };
   } catch (error) {
@@ -66,7 +66,7 @@ function reading(work: () => ReadSchema): SchemaReading {
 
 function read(given: unknown, { strict, budget }: SchemaMode): ReadSchema {
   const schema = new SchemaReader(given, strict, budget).read();
-  if (!tooManyChoices(schema, budget)) return schema;
+  if (!hasTooManyChoices(schema, budget)) return schema;
   if (strict) {
     throw new Refused(
       [],
@@ -78,7 +78,7 @@ function read(given: unknown, { strict, budget }: SchemaMode): ReadSchema {
   return { root: objectsOnly(root, definitions, budget) === root ? ANY_OBJECT : ANY, definitions: new Map() };
 }
 
-/** The part of a node that is objects, itself where it is nothing else; null where it has none. */
+/** The objects among a node's values: the node itself if all its values are objects, null if none is. */
 function objectsOnly(
   node: SchemaNode,
   definitions: ReadSchema["definitions"],
@@ -102,7 +102,7 @@ function objectsOnly(
       const target = definitions.get(node.to);
       if (target === undefined) return null;
       if (!known.has(node.to)) {
-        // While it is looked at it adds nothing to itself.
+        // A recursive reference adds nothing.
         known.set(node.to, null);
         known.set(node.to, objectsOnly(target, definitions, budget, known));
       }

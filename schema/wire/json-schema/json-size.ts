@@ -5,18 +5,18 @@ export type JsonSize =
   | { readonly ok: false; readonly problem: "deep" | "large" | "no-json" };
 
 /**
- * How large a JSON value is as text, and whether it stays within bounds. It stops at the first bound that is passed,
- * and takes no recursion: the value may be nested as deep as a body is long. A number counts as eight bytes, and an
- * escape as the character that it stands for.
+ * Measures a JSON value as text and checks it against limits. It stops at the first limit that is exceeded. It does not
+ * recurse, because the value may be nested as deeply as a body is long. A number counts as eight bytes, and an escape as
+ * the character that it represents.
  */
 export function measureJson(
   value: unknown,
-  { bytes: most, depth: deepest }: { bytes: number; depth: number },
+  { bytes: maxBytes, depth: maxDepth }: { bytes: number; depth: number },
 ): JsonSize {
   let bytes = 0;
   let level: unknown[] = [value];
   for (let depth = 0; level.length > 0; depth++) {
-    if (depth >= deepest) return { ok: false, problem: "deep" };
+    if (depth >= maxDepth) return { ok: false, problem: "deep" };
     const next: unknown[] = [];
     for (const one of level) {
       if (typeof one === "string") {
@@ -32,11 +32,11 @@ export function measureJson(
           }
         }
       } else {
-        // A number beyond doubles is read as infinite, which JSON cannot say again.
+        // A number too large for a double is read as infinity, which JSON cannot express.
         if (typeof one === "number" && !Number.isFinite(one)) return { ok: false, problem: "no-json" };
         bytes += 8;
       }
-      if (bytes > most) return { ok: false, problem: "large" };
+      if (bytes > maxBytes) return { ok: false, problem: "large" };
     }
     level = next;
   }

@@ -1,14 +1,14 @@
-/** Of whole numbers that a grammar writes: any bound beyond is met by all of them. */
+/** The digits of integers that a grammar writes. All of them satisfy a bound with more digits. */
 export const INTEGER_DIGITS = 15;
-export const GREATEST = 10 ** INTEGER_DIGITS - 1;
-/** Of numbers without bounds, which may have an exponent of two digits: all are smaller. */
+export const MAX_INTEGER = 10 ** INTEGER_DIGITS - 1;
+/** Numbers without bounds have an exponent of at most two digits, so all of them are below this. */
 const BEYOND_NUMBERS = 10 ** (INTEGER_DIGITS + 99);
 
-/** Whole numbers that values do not pass; null on a side where nothing that is written could. */
+/** Integer bounds of a number. Null if no number that a grammar writes exceeds the bound. */
 export interface Bounds {
   readonly min: number | null;
   readonly max: number | null;
-  /** Whether the bound itself is no value. Of integers it always is one. */
+  /** Whether the bound itself is excluded. Never true for integers. */
   readonly aboveMin: boolean;
   readonly belowMax: boolean;
 }
@@ -17,11 +17,11 @@ export const BOUND_KEYWORDS = ["minimum", "exclusiveMinimum", "maximum", "exclus
 type Keyword = (typeof BOUND_KEYWORDS)[number];
 
 export type BoundsReading =
-  /** Null where nothing that could be written is excluded. */
+  /** Null if the keywords exclude no number that a grammar writes. */
   | { readonly ok: true; readonly bounds: Bounds | null }
   | { readonly ok: false; readonly keyword: Keyword; readonly message: string; readonly remedy: string | null };
 
-/** Pure: the four keywords of JSON Schema, as far as a grammar can hold a number to them. */
+/** Reads the four keywords for bounds, as far as a grammar can enforce them. */
 export function readBounds(given: Readonly<Record<Keyword, unknown>>, integer: boolean): BoundsReading {
   const bounds: Partial<Record<Keyword, number>> = {};
   for (const keyword of BOUND_KEYWORDS) {
@@ -35,15 +35,15 @@ export function readBounds(given: Readonly<Record<Keyword, unknown>>, integer: b
 
 function ofIntegers(given: Partial<Record<Keyword, number>>): BoundsReading {
   const { minimum = -Infinity, exclusiveMinimum = -Infinity, maximum = Infinity, exclusiveMaximum = Infinity } = given;
-  // Beyond what doubles tell apart a step of one is no step; such bounds are beyond what is written, on either side.
+  // For very large doubles, adding one changes nothing. Such bounds exceed every number that a grammar writes.
   const min = Math.max(Math.ceil(minimum), Math.floor(exclusiveMinimum) + 1);
   const max = Math.min(Math.floor(maximum), Math.ceil(exclusiveMaximum) - 1);
   const lower = exclusiveMinimum > minimum ? "exclusiveMinimum" : "minimum";
   const upper = exclusiveMaximum < maximum ? "exclusiveMaximum" : "maximum";
   if (max < min) return refused(upper, `No whole number lies between ${lower} and ${upper}.`);
-  if (min > GREATEST) return refused(lower, TOO_FAR, CHECK);
-  if (max < -GREATEST) return refused(upper, TOO_FAR, CHECK);
-  const bounds = { ...within(min, max), aboveMin: false, belowMax: false };
+  if (min > MAX_INTEGER) return refused(lower, TOO_FAR, CHECK);
+  if (max < -MAX_INTEGER) return refused(upper, TOO_FAR, CHECK);
+  const bounds = { ...openBounds(min, max), aboveMin: false, belowMax: false };
   return { ok: true, bounds: bounds.min === null && bounds.max === null ? null : bounds };
 }
 
@@ -59,17 +59,17 @@ function ofNumbers(given: Partial<Record<Keyword, number>>): BoundsReading {
     return refused(upper, `No number lies between ${lower} and ${upper}.`);
   }
   if (min <= -BEYOND_NUMBERS && max >= BEYOND_NUMBERS) return { ok: true, bounds: null };
-  if (min > -GREATEST && !isWritten(min)) return refused(lower, NOT_WHOLE, CHECK);
-  if (max < GREATEST && !isWritten(max)) return refused(upper, NOT_WHOLE, CHECK);
-  const sides = within(min, max);
+  if (min > -MAX_INTEGER && !isWritten(min)) return refused(lower, NOT_WHOLE, CHECK);
+  if (max < MAX_INTEGER && !isWritten(max)) return refused(upper, NOT_WHOLE, CHECK);
+  const sides = openBounds(min, max);
   const bounds = { ...sides, aboveMin: sides.min !== null && aboveMin, belowMax: sides.max !== null && belowMax };
   return { ok: true, bounds };
 }
 
-const isWritten = (bound: number) => Number.isInteger(bound) && Math.abs(bound) <= GREATEST;
+const isWritten = (bound: number) => Number.isInteger(bound) && Math.abs(bound) <= MAX_INTEGER;
 
-function within(min: number, max: number): Pick<Bounds, "min" | "max"> {
-  return { min: min <= -GREATEST ? null : min, max: max >= GREATEST ? null : max };
+function openBounds(min: number, max: number): Pick<Bounds, "min" | "max"> {
+  return { min: min <= -MAX_INTEGER ? null : min, max: max >= MAX_INTEGER ? null : max };
 }
 
 const TOO_FAR = `Integers are written with at most ${INTEGER_DIGITS} digits, and this bound leaves none of them.`;

@@ -4,8 +4,8 @@ import type { ReadSchema, SchemaNode } from "./schema-node.ts";
 import { formatPattern } from "./string-formats.ts";
 
 /**
- * What was read, as a JSON schema of the few keywords that agents before `ligand.worker.v1.2` know: they fail a job whose
- * schema holds any other. A pattern becomes any text, and a tuple a list of any of its items. Pure.
+ * Writes a schema with only the keywords that agents before `ligand.worker.v1.2` know. Those agents fail a job whose
+ * schema has any other keyword. A pattern becomes any text, and a tuple becomes a list of any of its items.
  */
 export function plainSchema({ root, definitions }: ReadSchema): Record<string, unknown> {
   const names = new Map<string, string>();
@@ -14,14 +14,14 @@ export function plainSchema({ root, definitions }: ReadSchema): Record<string, u
     names.set(to, name);
     return `#/$defs/${name}`;
   };
-  const schema = written(root, refTo);
+  const schema = plainNode(root, refTo);
   const $defs: Record<string, unknown> = {};
-  // A definition that is written may name more of them.
-  for (const [to, name] of names) $defs[name] = written(definitions.get(to) ?? { kind: "any" }, refTo);
+  // Writing a definition can add further names.
+  for (const [to, name] of names) $defs[name] = plainNode(definitions.get(to) ?? { kind: "any" }, refTo);
   return names.size === 0 ? schema : { ...schema, $defs };
 }
 
-function written(node: SchemaNode, refTo: (to: string) => string): Record<string, unknown> {
+function plainNode(node: SchemaNode, refTo: (to: string) => string): Record<string, unknown> {
   switch (node.kind) {
     case "any":
       return {};
@@ -45,13 +45,13 @@ function written(node: SchemaNode, refTo: (to: string) => string): Record<string
     case "object":
       return {
         type: "object",
-        properties: Object.fromEntries(node.properties.map(({ name, node: inner }) => [name, written(inner, refTo)])),
+        properties: Object.fromEntries(node.properties.map(({ name, node: inner }) => [name, plainNode(inner, refTo)])),
         required: node.properties.filter(({ required }) => required).map(({ name }) => name),
-        additionalProperties: node.rest === null ? false : written(node.rest, refTo),
+        additionalProperties: node.rest === null ? false : plainNode(node.rest, refTo),
       };
     case "array": {
       const { prefix, min, max } = node;
-      const all = [...prefix, ...(max === 0 ? [] : [node.items])].map((item) => written(item, refTo));
+      const all = [...prefix, ...(max === 0 ? [] : [node.items])].map((item) => plainNode(item, refTo));
       const [only = {}] = all;
       return {
         type: "array",
@@ -61,7 +61,7 @@ function written(node: SchemaNode, refTo: (to: string) => string): Record<string
       };
     }
     case "union":
-      return { anyOf: node.branches.map((branch) => written(branch, refTo)) };
+      return { anyOf: node.branches.map((branch) => plainNode(branch, refTo)) };
     case "ref":
       return { $ref: refTo(node.to) };
     default:

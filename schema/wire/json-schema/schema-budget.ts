@@ -1,20 +1,21 @@
 import { LIMITS } from "../limits.ts";
 
-/** What all schemas of one request may take together: steps of reading them, and rules of the grammar they become. */
+/** The budget of all schemas of one request: steps for reading them, and rules of the grammars made from them. */
 export class SchemaBudget {
   #steps: number = LIMITS.schemaStepsPerRequest;
   #rules: number = LIMITS.schemaRulesPerRequest;
   readonly #paid = new Set<string>();
 
-  /** @throws OverBudget where the request has used its steps */
+  /** @throws OverBudget if the request has used all its steps */
   step(count: number): void {
     this.#steps -= count;
     if (this.#steps < 0) throw new OverBudget();
   }
 
   /**
-   * Takes rules for a repetition that is written out; false, and nothing taken, where too few are left.
-   * @param key the same repetition is written once, however often it stands in the schemas
+   * Takes rules for a repetition that is written out. Returns false, and takes none, if too few are left.
+   *
+   * @param key identifies the repetition: one that occurs several times in the schemas is written, and paid for, once
    */
   takeRules(count: number, key?: string): boolean {
     if (key !== undefined && this.#paid.has(key)) return true;
@@ -25,5 +26,5 @@ export class SchemaBudget {
   }
 }
 
-/** `json-schema.ts` makes a refusal of it. */
+/** `json-schema.ts` turns it into a refusal. */
 export class OverBudget extends Error {}

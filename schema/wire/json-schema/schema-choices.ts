@@ -12,14 +12,14 @@ import {
 import { positionsOf } from "./string-pattern.ts";
 
 /**
- * Pure: whether a grammar of the schema stays within bounds. A grammar is read without looking back: llama.cpp keeps
- * every alternative that what was written so far may still become, and writes all of them out before the next
- * character. Alternatives add up, and those that begin alike multiply with what lies inside them.
+ * Whether a grammar of the schema would have too many alternatives open at once. llama.cpp keeps every alternative that
+ * the text so far may still become, and expands all of them before the next character. Alternatives add up, and
+ * alternatives with the same beginning multiply with the alternatives inside them.
  *
- * All that is kept at once stands at one place of one value. So places are visited as the set of nodes that may stand
- * there together, each such set once. More is assumed than may come, never less.
+ * All alternatives that are open together belong to one position of one value. So this function visits each position as
+ * the set of nodes that can stand there, and each set once. It may overestimate and never underestimates.
  */
-export function tooManyChoices({ root, definitions }: ReadSchema, budget: SchemaBudget): boolean {
+export function hasTooManyChoices({ root, definitions }: ReadSchema, budget: SchemaBudget): boolean {
   const ids = new Map<SchemaNode, number>();
   const splits = new Map<ObjectNode, Members>();
   const seen = new Set<string>();
@@ -40,7 +40,7 @@ export function tooManyChoices({ root, definitions }: ReadSchema, budget: Schema
     return known;
   };
 
-  /** What references and unions stand for, as often as they do. */
+  /** Replaces references and unions by the nodes that they stand for. */
   const leaves = (nodes: readonly SchemaNode[]): SchemaNode[] => {
     const found: SchemaNode[] = [];
     const open = [...nodes];
@@ -49,8 +49,8 @@ export function tooManyChoices({ root, definitions }: ReadSchema, budget: Schema
       if (node.kind === "union") open.push(...node.branches);
       else if (node.kind === "ref") open.push(definitions.get(node.to) ?? ANY);
       else {
-        ways += waysOf(node);
-        if (ways > LIMITS.schemaChoices) throw new TooMany();
+        ways += choicesOf(node);
+        if (ways > LIMITS.schemaChoices) throw new TooManyChoices();
         found.push(node);
       }
     }
@@ -73,7 +73,7 @@ export function tooManyChoices({ root, definitions }: ReadSchema, budget: Schema
     });
   };
 
-  /** Objects that have all got so many members. Required ones come first, in order; others have no order here. */
+  /** Objects with `count` members so far. Required members come first, in order; the others may come in any order. */
   const members = (objects: readonly ObjectNode[], count: number) => {
     if (objects.length === 0) return;
     once(`members ${count}`, objects, () => {
@@ -84,7 +84,7 @@ export function tooManyChoices({ root, definitions }: ReadSchema, budget: Schema
       });
       const ways = next.reduce((sum, them) => sum + them.size + 1, 0);
       step(ways);
-      if (ways > LIMITS.schemaChoices) throw new TooMany();
+      if (ways > LIMITS.schemaChoices) throw new TooManyChoices();
       for (const name of new Set(next.flatMap((them) => [...them.keys()]))) {
         const fitting = objects.flatMap((object, i) => {
           const node = next[i]?.get(name) ?? object.rest;
@@ -93,15 +93,15 @@ export function tooManyChoices({ root, definitions }: ReadSchema, budget: Schema
         step(objects.length);
         value(fitting.map(({ node }) => node));
         if (fitting.every(({ object }) => split(object).required.length <= count)) continue;
-        for (const left of toldApart(fitting)) members(left, count + 1);
+        for (const left of byConstant(fitting)) members(left, count + 1);
       }
       const rests = objects.flatMap(({ rest }) => rest ?? []);
       if (rests.length > 0) value(rests);
     });
   };
 
-  /** Which objects may be meant once the member's value is known: a constant tells them apart. */
-  const toldApart = (fitting: readonly { object: ObjectNode; node: SchemaNode }[]): ObjectNode[][] => {
+  /** The groups of objects that are possible for each value of a member: a constant distinguishes them. */
+  const byConstant = (fitting: readonly { object: ObjectNode; node: SchemaNode }[]): ObjectNode[][] => {
     const known = fitting.map(({ object, node }) => ({ object, begins: new Set(leaves([node]).flatMap(begin)) }));
     const values = new Set(known.flatMap(({ begins }) => [...begins]));
     step(values.size * fitting.length);
@@ -123,24 +123,24 @@ export function tooManyChoices({ root, definitions }: ReadSchema, budget: Schema
     for (let next = todo.pop(); next !== undefined; next = todo.pop()) next();
     return false;
   } catch (error) {
-    if (error instanceof TooMany) return true;
+    if (error instanceof TooManyChoices) return true;
     throw error;
   }
 }
 
-class TooMany extends Error {}
+class TooManyChoices extends Error {}
 
 type Leaf = Exclude<SchemaNode, { kind: "union" | "ref" }>;
 
-/** How many ways of going on a value of its own has at once, as the grammar writes it. */
-const WAYS = Object.freeze({ any: 12, boolean: 2, null: 1, string: 4, number: 8, object: 1, array: 2 } as const);
+/** How many alternatives a value of each kind has open at once in the grammar. */
+const CHOICES = Object.freeze({ any: 12, boolean: 2, null: 1, string: 4, number: 8, object: 1, array: 2 } as const);
 
-function waysOf(node: Leaf): number {
+function choicesOf(node: Leaf): number {
   if (node.kind === "literals") return node.values.length;
-  return node.kind === "pattern" ? positionsOf(node.pattern) : WAYS[node.kind];
+  return node.kind === "pattern" ? positionsOf(node.pattern) : CHOICES[node.kind];
 }
 
-/** What stands at a place of a list. */
+/** The nodes that can stand at a position of a list. */
 function itemAt(node: SchemaNode, at: number): SchemaNode[] {
   if (node.kind === "any") return [node];
   if (node.kind !== "array") return [];
@@ -162,7 +162,7 @@ function membersOf({ properties }: ObjectNode): Members {
   };
 }
 
-/** Constants as JSON, after their kind; other values by their kind alone. */
+/** The beginnings of a node's values: for constants their kind and their JSON, for other values only their kind. */
 function beginOf(node: SchemaNode): string[] {
   switch (node.kind) {
     case "literals":

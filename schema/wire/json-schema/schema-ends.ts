@@ -1,8 +1,8 @@
 import type { SchemaBudget } from "./schema-budget.ts";
 import type { ReadSchema, SchemaNode } from "./schema-node.ts";
 
-/** Whether a value can have an end: a list whose items must be lists whose items … has none. Pure. */
-export function hasEnd(definitions: ReadSchema["definitions"], budget: SchemaBudget): boolean {
+/** Whether a finite value can satisfy the schema. A list whose items must be such lists again has none, for example. */
+export function hasFiniteValue(definitions: ReadSchema["definitions"], budget: SchemaBudget): boolean {
   const ending = new Set<string>();
   const ends = (node: SchemaNode): boolean => {
     budget.step(1);
@@ -19,7 +19,7 @@ export function hasEnd(definitions: ReadSchema["definitions"], budget: SchemaBud
         return true;
     }
   };
-  // First what ends without any reference, then what refers to that, until nothing is added.
+  // First the definitions that need no reference, then those that refer to them, until nothing is added.
   for (let known = -1; known < ending.size; ) {
     known = ending.size;
     for (const [name, node] of definitions) if (!ending.has(name) && ends(node)) ending.add(name);
@@ -27,8 +27,8 @@ export function hasEnd(definitions: ReadSchema["definitions"], budget: SchemaBud
   return ending.has("#");
 }
 
-/** Definitions that refer to themselves without anything in between: they say nothing of a value. Pure. */
-export function meaningThemselves(definitions: ReadSchema["definitions"], budget: SchemaBudget): string[] {
+/** The definitions that refer to themselves without any schema in between. They do not describe a value. */
+export function emptyCycles(definitions: ReadSchema["definitions"], budget: SchemaBudget): string[] {
   const leadsTo = (node: SchemaNode, name: string, seen: Set<string>): boolean => {
     budget.step(1);
     if (node.kind === "union") return node.branches.some((branch) => leadsTo(branch, name, seen));

@@ -1,18 +1,18 @@
 type Schema = Record<string, unknown>;
 
-interface Merging {
-  /** What a reference names; undefined where that is nothing. */
+interface MergeContext {
+  /** Resolves a reference. Undefined if it has no target. */
   find(ref: string): unknown;
-  /** References that are put in place already, further out: once more would have no end. */
+  /** References that are already replaced in an outer schema. Replacing them again would never end. */
   readonly inlined: readonly string[];
   step(): void;
 }
 
 /**
- * One schema for those of an `allOf` and for what stands beside it, as far as they can be written as one. Where two say
- * different things by the same keyword the first one holds. Pure.
+ * Merges the schemas of an `allOf` and the keywords beside it into one schema, as far as possible. If two schemas have
+ * different values for a keyword, the first one applies.
  */
-export function flattened(given: Schema, merging: Merging): { schema: Schema; inlined: string[] } {
+export function mergeAllOf(given: Schema, merging: MergeContext): { schema: Schema; inlined: string[] } {
   const inlined: string[] = [];
   const open = (one: unknown): Schema => {
     merging.step();
@@ -23,13 +23,13 @@ export function flattened(given: Schema, merging: Merging): { schema: Schema; in
       inlined.push($ref);
       parts.unshift(open(merging.find($ref)));
     }
-    return parts.reduce<Schema>(merged, own);
+    return parts.reduce<Schema>(mergeTwo, own);
   };
   const { $defs: _defs, definitions: _definitions, ...schema } = open(given);
   return { schema, inlined };
 }
 
-function merged(one: Schema, other: Schema): Schema {
+function mergeTwo(one: Schema, other: Schema): Schema {
   const all: Schema = { ...other, ...one };
   if (isObject(one.properties) && isObject(other.properties)) {
     const mine = one.properties;

@@ -1,7 +1,7 @@
 import type { Bounds } from "./number-bounds.ts";
 import type { Pattern } from "./string-pattern.ts";
 
-/** The part of JSON Schema that a worker can enforce while it generates, as `json-schema.ts` reads it. */
+/** The part of JSON Schema that a worker can enforce while it generates. `json-schema.ts` reads schemas into this form. */
 export type SchemaNode =
   | { readonly kind: "any" | "boolean" | "null" }
   | { readonly kind: "literals"; readonly values: readonly Json[] }
@@ -17,7 +17,7 @@ export type SchemaNode =
 export interface ObjectNode {
   readonly kind: "object";
   readonly properties: readonly Property[];
-  /** Of members with other names, where there are no properties; null: there are none. */
+  /** The schema of members with other names, if there are no properties. Null if other members are not allowed. */
   readonly rest: SchemaNode | null;
 }
 
@@ -29,9 +29,9 @@ export interface Property {
 
 export interface ArrayNode {
   readonly kind: "array";
-  /** What the list begins with, in this order. */
+  /** The first items, in this order. */
   readonly prefix: readonly SchemaNode[];
-  /** What follows, and how many of them. */
+  /** The items after the prefix. `min` and `max` count only these. */
   readonly items: SchemaNode;
   readonly min: number;
   readonly max: number | null;
@@ -41,7 +41,7 @@ export type Json = string | number | boolean | null | Json[] | { [key: string]: 
 
 export interface ReadSchema {
   readonly root: SchemaNode;
-  /** By pointer: `#`, `#/$defs/name`. */
+  /** By JSON pointer: `#`, `#/$defs/name`. */
   readonly definitions: ReadonlyMap<string, SchemaNode>;
 }
 

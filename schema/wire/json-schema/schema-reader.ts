@@ -1,19 +1,19 @@
 import { LIMITS } from "../limits.ts";
 import { BOUND_KEYWORDS, readBounds } from "./number-bounds.ts";
 import type { SchemaBudget } from "./schema-budget.ts";
-import { hasEnd, meaningThemselves } from "./schema-ends.ts";
-import { flattened } from "./schema-merge.ts";
+import { emptyCycles, hasFiniteValue } from "./schema-ends.ts";
+import { mergeAllOf } from "./schema-merge.ts";
 import { ANY, type Json, type Property, type ReadSchema, type SchemaNode } from "./schema-node.ts";
-import { exclusive } from "./schema-union.ts";
+import { areExclusive } from "./schema-union.ts";
 import { formatPattern, isImplied, STRING_FORMATS } from "./string-formats.ts";
-import { heldTo, lengthsOf, type Pattern, positionsOf, readPattern } from "./string-pattern.ts";
+import { lengthsOf, limitLength, type Pattern, positionsOf, readPattern } from "./string-pattern.ts";
 
-/** Carries a refusal out of the recursion; `json-schema.ts` makes a value of it. */
+/** Carries a refusal out of the recursion. `json-schema.ts` turns it into a result. */
 export class Refused extends Error {
   readonly path: readonly string[];
   readonly remedy: string | null;
 
-  /** @param remedy null where the schema is malformed */
+  /** @param remedy null if the schema is malformed */
   constructor(path: readonly string[], message: string, remedy: string | null = null) {
     super(message);
     this.path = path;
@@ -21,14 +21,14 @@ export class Refused extends Error {
   }
 }
 
-/** Keywords that by the specification say nothing of which values are valid. */
+/** Keywords that do not affect which values are valid. */
 const ANNOTATIONS = new Set([
   ...["$schema", "$id", "$comment", "$defs", "definitions", "title", "description", "default", "examples"],
   ...["deprecated", "readOnly", "writeOnly", "contentEncoding", "contentMediaType", "contentSchema"],
 ]);
 const TYPES = ["string", "number", "integer", "boolean", "null", "object", "array"] as const;
 
-/** Where a schema has no type, these say which one it is about. */
+/** If a schema has no type, the first of these keywords implies it. */
 const IMPLIED_TYPES = Object.freeze({
   object: ["properties", "required", "additionalProperties", "patternProperties", "propertyNames"],
   array: ["items", "prefixItems", "additionalItems", "minItems", "maxItems", "contains"],
@@ -36,7 +36,7 @@ const IMPLIED_TYPES = Object.freeze({
   number: [...BOUND_KEYWORDS, "multipleOf"],
 } as const);
 
-/** What a client may do about a keyword that has no better advice. */
+/** The advice about keywords without specific advice. */
 const CHECK = "Leave it out of the schema, and check the answer for it.";
 const ADVICE: Readonly<Record<string, string>> = Object.freeze({
   patternProperties: "Use properties, or additionalProperties.",
@@ -46,14 +46,14 @@ type Path = readonly string[];
 type Schema = Record<string, unknown>;
 type Take = (key: string) => unknown;
 
-/** Reads one schema. Under `strict` the first thing that is not enforced is refused by name; otherwise it passes. */
+/** Reads one schema. Under `strict` it refuses the first keyword that is not enforced, by name; else it ignores them. */
 export class SchemaReader {
   readonly #given: unknown;
   readonly #strict: boolean;
   readonly #budget: SchemaBudget;
   readonly #definitions = new Map<string, SchemaNode>();
   readonly #begun = new Set<string>();
-  /** References that `allOf` has put in place of themselves, on the way to what is read now. */
+  /** References that `allOf` has replaced by their targets, around the schema that is being read. */
   readonly #inlined: string[] = [];
   #nodes = 0;
 
@@ -67,16 +67,17 @@ export class SchemaReader {
   read(): ReadSchema {
     if (!isObject(this.#given)) throw new Refused([], "A schema is an object.");
     this.#definitions.set("#", this.#node(this.#given, []));
-    for (const name of meaningThemselves(this.#definitions, this.#budget)) {
+    for (const name of emptyCycles(this.#definitions, this.#budget)) {
       const message = `The definition ${name} refers to itself without anything in between.`;
-      this.#definitions.set(name, this.#passes([], message, "Leave it out."));
+      this.#definitions.set(name, this.#skip([], message, "Leave it out."));
     }
-    if (!hasEnd(this.#definitions, this.#budget)) throw new Refused([], "No finite value can satisfy this schema.");
+    if (!hasFiniteValue(this.#definitions, this.#budget))
+      throw new Refused([], "No finite value can satisfy this schema.");
     return { root: this.#definitions.get("#") ?? ANY, definitions: this.#definitions };
   }
 
-  /** What is not enforced: refused under `strict`, else any value passes there. */
-  #passes(path: Path, message: string, remedy: string): SchemaNode {
+  /** Skips a keyword that is not enforced: refuses it under `strict`, else allows any value. */
+  #skip(path: Path, message: string, remedy: string): SchemaNode {
     if (this.#strict) throw new Refused(path, message, remedy);
     return ANY;
   }
@@ -89,32 +90,32 @@ export class SchemaReader {
     }
     if (given === true) return ANY;
     if (given === false) {
-      return this.#passes(path, "A schema is an object, or true.", "Leave out what may not be there.");
+      return this.#skip(path, "A schema is an object, or true.", "Leave out what may not be there.");
     }
     if (!isObject(given)) throw new Refused(path, "A schema is an object, or true.");
-    if (Object.hasOwn(given, "allOf")) return this.#all(given, path);
+    if (Object.hasOwn(given, "allOf")) return this.#allOf(given, path);
 
     const left = new Set(Object.keys(given).filter((key) => !ANNOTATIONS.has(key)));
     const take = (key: string): unknown => {
       left.delete(key);
       return Object.hasOwn(given, key) ? given[key] : undefined;
     };
-    const node = this.#kind(given, take, path);
+    const node = this.#content(given, take, path);
     for (const unread of left) {
       const remedy = Object.hasOwn(ADVICE, unread) ? (ADVICE[unread] ?? CHECK) : CHECK;
-      this.#passes([...path, unread], `The JSON Schema keyword ${unread} is not supported here.`, remedy);
+      this.#skip([...path, unread], `The JSON Schema keyword ${unread} is not supported here.`, remedy);
     }
     return node;
   }
 
-  #all(given: Schema, path: Path): SchemaNode {
+  #allOf(given: Schema, path: Path): SchemaNode {
     const { allOf, ...beside } = given;
     const at = [...path, "allOf"];
     if (!Array.isArray(allOf) || allOf.length === 0) throw new Refused(at, "allOf is a list of schemas.");
     const isPlain = Object.keys(beside).every((key) => ANNOTATIONS.has(key));
     if (allOf.length === 1 && isPlain) return this.#node(allOf[0], [...at, "0"]);
-    this.#passes(at, "allOf is supported with a single schema only.", "Write them as one schema.");
-    const { schema, inlined } = flattened(given, {
+    this.#skip(at, "allOf is supported with a single schema only.", "Write them as one schema.");
+    const { schema, inlined } = mergeAllOf(given, {
       find: (ref) => this.#find(ref),
       inlined: this.#inlined,
       step: () => this.#budget.step(STEPS_PER_NODE),
@@ -125,7 +126,7 @@ export class SchemaReader {
     return node;
   }
 
-  #kind(given: Schema, take: Take, path: Path): SchemaNode {
+  #content(given: Schema, take: Take, path: Path): SchemaNode {
     const ref = take("$ref");
     if (ref !== undefined) return this.#ref(ref, [...path, "$ref"]);
     for (const keyword of ["anyOf", "oneOf"] as const) {
@@ -153,7 +154,7 @@ export class SchemaReader {
     if (fitting.length === 0) throw new Refused(at, "No value of enum is of the given type.");
     if (fitting.length <= LIMITS.schemaEnumValues) return { kind: "literals", values: fitting };
     const message = `An enum is enforced with at most ${LIMITS.schemaEnumValues} values.`;
-    this.#passes(at, message, "Name fewer values, or leave enum out and check the answer.");
+    this.#skip(at, message, "Name fewer values, or leave enum out and check the answer.");
     const kinds = new Set(fitting.map(typeOf));
     return { kind: "union", branches: [...kinds].map((kind) => this.#typed(kind, () => undefined, at)) };
   }
@@ -161,21 +162,21 @@ export class SchemaReader {
   #union(keyword: "anyOf" | "oneOf", given: unknown, parent: Schema, take: Take, path: Path): SchemaNode {
     const at = [...path, keyword];
     if (!Array.isArray(given) || given.length === 0) throw new Refused(at, `${keyword} is a list of schemas.`);
-    const { [keyword]: _branches, discriminator: _tells, ...rest } = parent;
+    const { [keyword]: _branches, discriminator: _discriminator, ...rest } = parent;
     const beside = Object.fromEntries(Object.entries(rest).filter(([key]) => !ANNOTATIONS.has(key)));
     const branches = given.flatMap((branch, i): SchemaNode[] => {
       if (isNever(branch)) return [];
-      // What stands beside the alternatives holds for each of them. A reference stays one, so that a recursion ends.
+      // Keywords beside the alternatives apply to each of them. References are kept, so that recursion ends.
       const merges =
         !this.#strict && Object.keys(beside).length > 0 && isObject(branch) && !Object.hasOwn(branch, "$ref");
       return [this.#node(merges ? { allOf: [branch, beside] } : branch, [...at, String(i)])];
     });
     if (branches.length === 0) throw new Refused(at, `No value fits a schema of ${keyword}.`);
-    if (keyword === "oneOf" && this.#strict && !exclusive(branches, this.#definitions, this.#budget)) {
+    if (keyword === "oneOf" && this.#strict && !areExclusive(branches, this.#definitions, this.#budget)) {
       const remedy = "Use anyOf, or let each have a required constant that tells it from the others.";
-      this.#passes(at, "oneOf is enforced where no value fits two of its schemas.", remedy);
+      this.#skip(at, "oneOf is enforced where no value fits two of its schemas.", remedy);
     }
-    // OpenAPI's word for which member tells the alternatives apart.
+    // OpenAPI's name for the member that distinguishes the alternatives.
     take("discriminator");
     return { kind: "union", branches };
   }
@@ -203,18 +204,18 @@ export class SchemaReader {
     const pattern = this.#pattern(take, path);
     const [min, max] = this.#range("minLength", "maxLength", LIMITS.schemaStringChars, take, path);
     if (pattern === null) return { kind: "string", min, max };
-    const [least, most] = lengthsOf(pattern);
-    const tooLong = max !== null && (most === null || most > max);
-    if (least >= min && !tooLong) return { kind: "pattern", pattern };
-    const held = heldTo(pattern, min, max);
+    const [shortest, longest] = lengthsOf(pattern);
+    const tooLong = max !== null && (longest === null || longest > max);
+    if (shortest >= min && !tooLong) return { kind: "pattern", pattern };
+    const held = limitLength(pattern, min, max);
     if (held !== null && this.#budget.takeRules(positionsOf(held))) return { kind: "pattern", pattern: held };
     const keyword = tooLong ? "maxLength" : "minLength";
     const remedy = "Say the length in the pattern, or leave it out and check the answer.";
-    this.#passes([...path, keyword], `${keyword} is not enforced beside this pattern or format.`, remedy);
+    this.#skip([...path, keyword], `${keyword} is not enforced beside this pattern or format.`, remedy);
     return { kind: "pattern", pattern };
   }
 
-  /** Of `pattern` and `format`. Beside a pattern that is enforced, format is the annotation that JSON Schema makes it. */
+  /** The pattern of the keywords `pattern` and `format`. If `pattern` is enforced, `format` is only an annotation. */
   #pattern(take: Take, path: Path): Pattern | null {
     const [format, source] = [take("format"), take("pattern")];
     if (format !== undefined && typeof format !== "string")
@@ -223,29 +224,29 @@ export class SchemaReader {
       throw new Refused([...path, "pattern"], "pattern is a string.");
     if (source !== undefined) {
       this.#budget.step(source.length);
-      const pattern = this.#paid(readPattern(source), `pattern ${source}`);
+      const pattern = this.#ifAffordable(readPattern(source), `pattern ${source}`);
       if (pattern !== null) return pattern;
       if (format === undefined || !isImplied(format, source)) {
         const message = "This pattern is not enforced: it looks ahead or behind, or is too large or not known here.";
-        this.#passes([...path, "pattern"], message, CHECK);
+        this.#skip([...path, "pattern"], message, CHECK);
       }
     }
     if (format === undefined) return null;
-    const pattern = this.#paid(formatPattern(format) ?? null, `format ${format}`);
+    const pattern = this.#ifAffordable(formatPattern(format) ?? null, `format ${format}`);
     if (pattern === null) {
       const message = `Of string formats these are supported: ${STRING_FORMATS.join(", ")}.`;
-      this.#passes([...path, "format"], message, "Use one of them, or leave format out and check the answer.");
+      this.#skip([...path, "format"], message, "Use one of them, or leave format out and check the answer.");
     }
     return pattern;
   }
 
-  #paid(pattern: Pattern | null, key: string): Pattern | null {
+  #ifAffordable(pattern: Pattern | null, key: string): Pattern | null {
     return pattern !== null && this.#budget.takeRules(positionsOf(pattern), key) ? pattern : null;
   }
 
   #number(integer: boolean, take: Take, path: Path): SchemaNode {
     const [minimum, exclusiveMinimum, maximum, exclusiveMaximum] = BOUND_KEYWORDS.map(take);
-    // Draft 4 and OpenAPI 3.0: a flag beside the bound.
+    // Draft 4 and OpenAPI 3.0 write exclusive bounds as flags.
     const given = {
       minimum: exclusiveMinimum === true ? undefined : minimum,
       exclusiveMinimum: exclusiveMinimum === true ? minimum : exclusiveMinimum === false ? undefined : exclusiveMinimum,
@@ -256,7 +257,7 @@ export class SchemaReader {
     while (!reading.ok) {
       const { keyword, message, remedy } = reading;
       if (remedy === null) throw new Refused([...path, keyword], message);
-      this.#passes([...path, keyword], message, remedy);
+      this.#skip([...path, keyword], message, remedy);
       given[keyword] = undefined;
       reading = readBounds(given, integer);
     }
@@ -266,13 +267,13 @@ export class SchemaReader {
     if (this.#budget.takeRules(RULES_PER_DIGIT * digits, `number ${integer} ${JSON.stringify(bounds)}`)) {
       return { kind: "number", integer, bounds };
     }
-    this.#passes([...path, bounds.min === null ? "maximum" : "minimum"], TOO_MANY_RULES, CHECK);
+    this.#skip([...path, bounds.min === null ? "maximum" : "minimum"], TOO_MANY_RULES, CHECK);
     return { kind: "number", integer, bounds: null };
   }
 
   #array(take: Take, path: Path): SchemaNode {
     const [items, prefixItems, additionalItems] = ["items", "prefixItems", "additionalItems"].map(take);
-    // Before draft 2020-12 a tuple was the array form of `items`.
+    // Before draft 2020-12 tuples are written as an array in `items`.
     const isOld = Array.isArray(items) && prefixItems === undefined;
     const first = (isOld ? items : prefixItems) ?? [];
     const keyword = isOld ? "items" : "prefixItems";
@@ -280,7 +281,7 @@ export class SchemaReader {
     const more = isOld ? additionalItems : items;
     const [min, max] = this.#range("minItems", "maxItems", LIMITS.schemaItems, take, path);
     if (take("uniqueItems") === true && max !== 0 && max !== 1) {
-      this.#passes([...path, "uniqueItems"], "The JSON Schema keyword uniqueItems is not supported here.", CHECK);
+      this.#skip([...path, "uniqueItems"], "The JSON Schema keyword uniqueItems is not supported here.", CHECK);
     }
     const all = first.map((one, i) => this.#node(one, [...path, keyword, String(i)]));
     const prefix = max === null ? all : all.slice(0, max);
@@ -291,15 +292,15 @@ export class SchemaReader {
       return { kind: "array", prefix, items: ANY, min: 0, max: 0 };
     }
     const node = more === undefined ? ANY : this.#node(more, [...path, isOld ? "additionalItems" : "items"]);
-    return { kind: "array", prefix, items: node, min: rest, max: this.#mostItems(rest, max, prefix.length, path) };
+    return { kind: "array", prefix, items: node, min: rest, max: this.#maxItems(rest, max, prefix.length, path) };
   }
 
-  /** Of the items after the prefix: null where there is no bound, or no room to write one out. */
-  #mostItems(min: number, max: number | null, prefix: number, path: Path): number | null {
+  /** The limit of items after the prefix. Null if there is no limit, or too little budget to enforce it. */
+  #maxItems(min: number, max: number | null, prefix: number, path: Path): number | null {
     if (max === null) return null;
-    const most = max - prefix;
-    if (this.#budget.takeRules(most - min)) return most;
-    this.#passes([...path, "maxItems"], TOO_MANY_RULES, "Lower maxItems, or leave it out and check the answer.");
+    const maxRest = max - prefix;
+    if (this.#budget.takeRules(maxRest - min)) return maxRest;
+    this.#skip([...path, "maxItems"], TOO_MANY_RULES, "Lower maxItems, or leave it out and check the answer.");
     return null;
   }
 
@@ -311,22 +312,22 @@ export class SchemaReader {
     if (!Array.isArray(required) || !required.every((name) => typeof name === "string")) {
       throw new Refused([...path, "required"], "required is a list of names.");
     }
-    const [named, rest] = this.#named(given, required, additional, take, path);
+    const [named, rest] = this.#members(given, required, additional, take, path);
     const needed = new Set<string>(required);
     const entries = named.flatMap(([name, node, at]): Property[] => {
-      // A member that may not be there is left out.
+      // Skip members that are forbidden.
       if (!needed.has(name) && isNever(node)) return [];
       return [{ name, required: needed.has(name), node: this.#node(node, at) }];
     });
     if (entries.length > 0) return { kind: "object", properties: entries, rest: null };
-    // Beside listed names, others could repeat one of them with a value of another kind.
+    // With listed names, other members could repeat one of these names with a value of another kind.
     if (rest === false || isNever(rest) || named.length > 0) return { kind: "object", properties: [], rest: null };
     const others = rest === undefined ? ANY : this.#node(rest, [...path, "additionalProperties"]);
     return { kind: "object", properties: [], rest: others };
   }
 
-  /** The members that have names, with their schemas, and the schema of all others. */
-  #named(
+  /** The named members with their schemas, and the schema of all other members. */
+  #members(
     given: Schema,
     required: readonly string[],
     additional: unknown,
@@ -338,7 +339,7 @@ export class SchemaReader {
     const listed = Object.keys(given).length === 0 ? namesOf(names) : null;
     if (listed === null && names !== undefined && !isAnyString(names)) {
       const message = "The JSON Schema keyword propertyNames is enforced with an enum and without properties.";
-      this.#passes([...path, "propertyNames"], message, CHECK);
+      this.#skip([...path, "propertyNames"], message, CHECK);
     }
     const members =
       listed?.map((name) => [name, additional ?? true, at] as const) ??
@@ -348,11 +349,11 @@ export class SchemaReader {
     if (missing.length === 0) return [members, additional];
     const message = "Every required name must be among the properties.";
     if (additional === false || listed !== null) throw new Refused([...path, "required"], message);
-    this.#passes([...path, "required"], message, "Add the one that is missing, or leave it out of required.");
+    this.#skip([...path, "required"], message, "Add the one that is missing, or leave it out of required.");
     return [[...members, ...missing.map((name) => [name, additional ?? true, at] as const)], additional];
   }
 
-  #range(low: string, high: string, most: number, take: Take, path: Path): [number, number | null] {
+  #range(low: string, high: string, limit: number, take: Take, path: Path): [number, number | null] {
     const bound = (key: string): number | null => {
       const value = take(key);
       if (value === undefined) return null;
@@ -364,8 +365,8 @@ export class SchemaReader {
     const [min, max] = [bound(low) ?? 0, bound(high)];
     if (max !== null && max < min) throw new Refused([...path, high], `${high} is below ${low}.`);
     const within = (key: string, value: number | null) => {
-      if (value === null || value <= most) return true;
-      this.#passes([...path, key], `${key} is supported up to ${most}.`, "Lower it, or leave it out.");
+      if (value === null || value <= limit) return true;
+      this.#skip([...path, key], `${key} is supported up to ${limit}.`, "Lower it, or leave it out.");
       return false;
     };
     return [within(low, min) ? min : 0, within(high, max) ? max : null];
@@ -375,7 +376,7 @@ export class SchemaReader {
     if (typeof ref !== "string") throw new Refused(path, "A $ref is a string.");
     if (!isPointer(ref)) {
       const remedy = "Put what it refers to under $defs at the root of this schema, and name it that way.";
-      return this.#passes(path, "A $ref is # or #/$defs/name.", remedy);
+      return this.#skip(path, "A $ref is # or #/$defs/name.", remedy);
     }
     if (ref !== "#" && !this.#begun.has(ref)) {
       const target = this.#find(ref);
@@ -387,7 +388,7 @@ export class SchemaReader {
     return { kind: "ref", to: ref };
   }
 
-  /** What a JSON pointer (RFC 6901) in a URI's fragment names; undefined where that is nothing. */
+  /** The target of a JSON pointer (RFC 6901) in a URI fragment. Undefined if there is none. */
   #find(ref: string): unknown {
     if (!isPointer(ref)) return undefined;
     let found: unknown = this.#given;
@@ -400,9 +401,9 @@ export class SchemaReader {
   }
 }
 
-/** Reading a node takes about as long as so many steps of counting choices. */
+/** Reading a node takes about as long as this number of steps of counting choices. */
 const STEPS_PER_NODE = 10;
-/** A range of numbers is written out digit by digit, on both sides. */
+/** A range of numbers is written out digit by digit, for both bounds. */
 const RULES_PER_DIGIT = 4;
 const TOO_MANY_RULES = `The ranges, lists and patterns of a request are written out in at most ${LIMITS.schemaRulesPerRequest} rules.`;
 
@@ -416,14 +417,14 @@ function decoded(part: string): string {
   }
 }
 
-/** Whether nothing can be valid: zod writes `{not: {}}` for what may not be there. */
+/** Whether no value is valid. zod writes `{not: {}}` for a forbidden member. */
 function isNever(schema: unknown): boolean {
   if (schema === false) return true;
   if (!isObject(schema) || Object.keys(schema).some((key) => key !== "not" && !ANNOTATIONS.has(key))) return false;
   return schema.not === true || (isObject(schema.not) && Object.keys(schema.not).length === 0);
 }
 
-/** The names that `propertyNames` lists, where it does. */
+/** The names that `propertyNames` lists, or null if it is not a list. */
 function namesOf(schema: unknown): string[] | null {
   if (!isObject(schema)) return null;
   const { enum: list, const: single } = schema;

@@ -1,11 +1,10 @@
 /**
- * The regular expressions that a worker can enforce while it generates: the part of ECMA-262 without assertions inside
- * the text, references back and Unicode properties. Pure. What is read here matches a part of what the expression
- * matches, never more: characters outside the Basic Multilingual Plane are left out, because a validator may count
- * them as one or as two.
+ * The regular expressions that a worker can enforce while it generates: ECMA-262 without assertions inside the text, back
+ * references and Unicode properties. A pattern matches a part of what the expression matches, never more. It has no
+ * characters outside the Basic Multilingual Plane, because validators count them as one character or as two.
  */
 export type Pattern =
-  /** One character: code points from … to …, sorted and apart. */
+  /** One character: ranges of code points, sorted, without overlap. */
   | { readonly kind: "chars"; readonly ranges: readonly Range[] }
   | { readonly kind: "sequence"; readonly parts: readonly Pattern[] }
   | { readonly kind: "choice"; readonly ways: readonly Pattern[] }
@@ -13,21 +12,21 @@ export type Pattern =
 
 export type Range = readonly [from: number, to: number];
 
-const MOST = Object.freeze({ sourceChars: 2_000, groups: 80, positions: 400 } as const);
+const MAX = Object.freeze({ sourceChars: 2_000, groups: 80, positions: 400 } as const);
 
-/** Null where the expression is malformed, or holds what this reader does not know. */
+/** Returns null if the expression is malformed or uses syntax that this reader does not support. */
 export function readPattern(source: string): Pattern | null {
-  if (source.length > MOST.sourceChars) return null;
+  if (source.length > MAX.sourceChars) return null;
   try {
     const pattern = new PatternReader(source).read();
-    return positionsOf(pattern) <= MOST.positions ? pattern : null;
+    return positionsOf(pattern) <= MAX.positions ? pattern : null;
   } catch (error) {
-    if (error instanceof NotRead) return null;
+    if (error instanceof UnsupportedPattern) return null;
     throw error;
   }
 }
 
-/** Places in the written-out pattern: how many ways of going on it can have at once, and how many rules it takes. */
+/** Positions in the written-out pattern: a bound of its open alternatives, and of the rules that it needs. */
 export function positionsOf(pattern: Pattern): number {
   switch (pattern.kind) {
     case "chars":
@@ -43,7 +42,7 @@ export function positionsOf(pattern: Pattern): number {
   }
 }
 
-/** How many characters a match has: at least, and at most (null: no bound). */
+/** The minimum and the maximum number of characters of a match. The maximum is null if there is none. */
 export function lengthsOf(pattern: Pattern): readonly [least: number, most: number | null] {
   switch (pattern.kind) {
     case "chars":
@@ -71,10 +70,10 @@ export function lengthsOf(pattern: Pattern): readonly [least: number, most: numb
 }
 
 /**
- * The pattern with its one repetition without a bound held to the lengths: null where there is not exactly one, of
- * single characters, beside parts whose lengths are bounded.
+ * Limits the length of a pattern's matches. This works if the pattern has exactly one unbounded repetition, of single
+ * characters, and all other parts have bounded lengths; else the result is null.
  */
-export function heldTo(pattern: Pattern, least: number, most: number | null): Pattern | null {
+export function limitLength(pattern: Pattern, least: number, most: number | null): Pattern | null {
   const parts = pattern.kind === "sequence" ? pattern.parts : [pattern];
   const open = parts.filter((part) => part.kind === "repeat" && part.max === null && part.part.kind === "chars");
   const [one] = open;
@@ -85,24 +84,24 @@ export function heldTo(pattern: Pattern, least: number, most: number | null): Pa
   const max = most === null ? null : most - othersMost;
   if (max !== null && max < min) return null;
   const held: Pattern = { kind: "sequence", parts: parts.map((part) => (part === one ? { ...one, min, max } : part)) };
-  return positionsOf(held) <= MOST.positions ? held : null;
+  return positionsOf(held) <= MAX.positions ? held : null;
 }
 
-class NotRead extends Error {}
+class UnsupportedPattern extends Error {}
 
-const LAST = 0xffff;
+const LAST_CODE = 0xffff;
 
 function chars(ranges: readonly Range[]): Pattern {
   const all = sorted(ranges);
-  // Other control characters, and U+FFFD, are never written.
+  // A worker never writes other control characters, nor U+FFFD.
   const isWritten = all.some(([from, to]) => to > 0x1f && !(from === 0x7f && to === 0x7f) && from < 0xfffd);
   if (!isWritten && !all.some(([from, to]) => [9, 10, 13].some((code) => from <= code && code <= to)))
-    throw new NotRead();
+    throw new UnsupportedPattern();
   return { kind: "chars", ranges: all };
 }
 const one = (code: number): Range => [code, code];
 
-/** ECMA-262 22.2.2.9, CharacterClassEscape; white space as `\s` has it. */
+/** ECMA-262 22.2.2.9, CharacterClassEscape. */
 const DIGITS: readonly Range[] = [[0x30, 0x39]];
 const WORDS: readonly Range[] = [[0x30, 0x39], [0x41, 0x5a], one(0x5f), [0x61, 0x7a]];
 const SPACES: readonly Range[] = [
@@ -114,7 +113,7 @@ const SPACES: readonly Range[] = [
 const LINE_ENDS: readonly Range[] = [one(0x0a), one(0x0d), [0x2028, 0x2029]];
 const CONTROL: Readonly<Record<string, number>> = Object.freeze({ t: 9, n: 10, v: 11, f: 12, r: 13, "0": 0 });
 
-/** Any text at all: what stands before and after an expression that is not anchored there. */
+/** Any text: it stands before and after an expression without anchors. */
 const ANYTHING: Pattern = { kind: "repeat", part: chars(complement([])), min: 0, max: null };
 
 class PatternReader {
@@ -128,17 +127,17 @@ class PatternReader {
 
   read(): Pattern {
     const pattern = this.#choice(true);
-    if (this.#at < this.#source.length) throw new NotRead();
+    if (this.#at < this.#source.length) throw new UnsupportedPattern();
     return pattern;
   }
 
-  /** @param outermost where each way may begin with `^` and end with `$`, and is open where it does not */
+  /** @param outermost each alternative may begin with `^` and end with `$`; without them any text may stand there */
   #choice(outermost: boolean): Pattern {
     const ways = [this.#way(outermost)];
     while (this.#take("|")) ways.push(this.#way(outermost));
     const [only] = ways;
-    // Groups one after the other, each of which may be nothing in two ways, can be nothing in 2ⁿ ways.
-    if (!outermost && ways.filter((way) => lengthsOf(way)[0] === 0).length > 1) throw new NotRead();
+    // A sequence of n groups that can each match nothing in two ways can match nothing in 2ⁿ ways.
+    if (!outermost && ways.filter((way) => lengthsOf(way)[0] === 0).length > 1) throw new UnsupportedPattern();
     return ways.length === 1 && only ? only : { kind: "choice", ways };
   }
 
@@ -151,7 +150,7 @@ class PatternReader {
       if (outermost && next === "$") {
         this.#at += 1;
         const after = this.#source[this.#at];
-        if (after !== undefined && after !== "|") throw new NotRead();
+        if (after !== undefined && after !== "|") throw new UnsupportedPattern();
         return { kind: "sequence", parts };
       }
       parts.push(this.#repeated(this.#atom(next)));
@@ -179,7 +178,7 @@ class PatternReader {
       case "{":
       case "}":
       case "]":
-        throw new NotRead();
+        throw new UnsupportedPattern();
       default:
         return chars([one(this.#code(next))]);
     }
@@ -187,14 +186,15 @@ class PatternReader {
 
   #group(): Pattern {
     this.#groups += 1;
-    if (this.#groups > MOST.groups) throw new NotRead();
+    if (this.#groups > MAX.groups) throw new UnsupportedPattern();
     if (this.#take("?")) {
-      // A look ahead or behind is no part of the text.
-      if (!this.#take(":") && !/^<[A-Za-z_]\w*>/.test(this.#source.slice(this.#at, this.#at + 64))) throw new NotRead();
+      // Lookahead and lookbehind are not supported.
+      if (!this.#take(":") && !/^<[A-Za-z_]\w*>/.test(this.#source.slice(this.#at, this.#at + 64)))
+        throw new UnsupportedPattern();
       if (this.#source[this.#at] === "<") this.#at = this.#source.indexOf(">", this.#at) + 1;
     }
     const inner = this.#choice(false);
-    if (!this.#take(")")) throw new NotRead();
+    if (!this.#take(")")) throw new UnsupportedPattern();
     return inner;
   }
 
@@ -213,17 +213,17 @@ class PatternReader {
       this.#at += 1;
       const [last] = this.#classItem();
       if (!single || !last || from.length > 1 || single[0] !== single[1] || last[0] !== last[1] || last[0] < single[0])
-        throw new NotRead();
+        throw new UnsupportedPattern();
       ranges.push([single[0], last[0]]);
     }
     const all = negated ? complement(ranges) : ranges;
-    if (all.length === 0) throw new NotRead();
+    if (all.length === 0) throw new UnsupportedPattern();
     return chars(all);
   }
 
   #classItem(): readonly Range[] {
     const next = this.#source[this.#at];
-    if (next === undefined) throw new NotRead();
+    if (next === undefined) throw new UnsupportedPattern();
     this.#at += 1;
     return next === "\\" ? this.#escape(true) : [one(this.#code(next))];
   }
@@ -250,12 +250,12 @@ class PatternReader {
         return [one(this.#hex(4))];
       case "b":
         if (inClass) return [one(8)];
-        throw new NotRead();
+        throw new UnsupportedPattern();
       default: {
         const control = Object.hasOwn(CONTROL, next) ? CONTROL[next] : undefined;
         if (control !== undefined) return [one(control)];
-        // A letter or digit here means what this reader does not know.
-        if (next === "" || /[A-Za-z0-9]/.test(next)) throw new NotRead();
+        // Other escaped letters and digits have a meaning that this reader does not support.
+        if (next === "" || /[A-Za-z0-9]/.test(next)) throw new UnsupportedPattern();
         return [one(this.#code(next))];
       }
     }
@@ -263,25 +263,25 @@ class PatternReader {
 
   #hex(digits: number): number {
     const text = this.#source.slice(this.#at, this.#at + digits);
-    if (text.length < digits || !/^[0-9a-fA-F]+$/.test(text)) throw new NotRead();
+    if (text.length < digits || !/^[0-9a-fA-F]+$/.test(text)) throw new UnsupportedPattern();
     this.#at += digits;
     return this.#code(String.fromCharCode(Number.parseInt(text, 16)));
   }
 
-  /** A half of a surrogate pair is no character of its own. */
+  /** Half a surrogate pair is not a character. */
   #code(char: string): number {
     const code = char.charCodeAt(0);
-    if (code >= 0xd800 && code <= 0xdfff) throw new NotRead();
+    if (code >= 0xd800 && code <= 0xdfff) throw new UnsupportedPattern();
     return code;
   }
 
   #repeated(part: Pattern): Pattern {
     const [min, max] = this.#quantifier() ?? [1, 1];
-    // The lazy form matches the same texts.
+    // A lazy quantifier matches the same texts.
     if (min !== 1 || max !== 1) this.#take("?");
     if (min === 1 && max === 1) return part;
-    // An engine tries each way in which the rest may be nothing. Repeated, those ways multiply at every level of nesting.
-    if (lengthsOf(part)[0] === 0) throw new NotRead();
+    // llama.cpp tries every way in which the rest can match nothing. Repetition multiplies these at every level.
+    if (lengthsOf(part)[0] === 0) throw new UnsupportedPattern();
     return { kind: "repeat", part, min, max };
   }
 
@@ -291,11 +291,11 @@ class PatternReader {
     if (this.#take("?")) return [0, 1];
     if (this.#source[this.#at] !== "{") return null;
     const [text, low = "", comma, high] = /^\{(\d{1,4})(,)?(\d{1,4})?\}/.exec(this.#source.slice(this.#at)) ?? [];
-    if (text === undefined || (high !== undefined && comma === undefined)) throw new NotRead();
+    if (text === undefined || (high !== undefined && comma === undefined)) throw new UnsupportedPattern();
     this.#at += text.length;
     const min = Number(low);
     const max = comma === undefined ? min : high === undefined ? null : Number(high);
-    if (max !== null && max < min) throw new NotRead();
+    if (max !== null && max < min) throw new UnsupportedPattern();
     return [min, max];
   }
 
@@ -316,7 +316,7 @@ function sorted(ranges: readonly Range[]): Range[] {
   return merged;
 }
 
-/** Of the Basic Multilingual Plane, surrogates left out. */
+/** The other characters of the Basic Multilingual Plane, without surrogates. */
 function complement(ranges: readonly Range[]): Range[] {
   const rest: Range[] = [];
   let from = 0;
@@ -324,6 +324,6 @@ function complement(ranges: readonly Range[]): Range[] {
     if (low > from) rest.push([from, low - 1]);
     from = high + 1;
   }
-  if (from <= LAST) rest.push([from, LAST]);
+  if (from <= LAST_CODE) rest.push([from, LAST_CODE]);
   return rest;
 }

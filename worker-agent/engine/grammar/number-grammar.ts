@@ -1,4 +1,4 @@
-import { type Bounds, GREATEST, INTEGER_DIGITS } from "../../../schema/wire/json-schema/number-bounds.ts";
+import { type Bounds, INTEGER_DIGITS, MAX_INTEGER } from "../../../schema/wire/json-schema/number-bounds.ts";
 
 /**
  * Integers within bounds, in GBNF (docs/spec/engines.md#grammars). A grammar cannot compare numbers, so a range is
@@ -9,7 +9,7 @@ import { type Bounds, GREATEST, INTEGER_DIGITS } from "../../../schema/wire/json
 export function integerGrammar(bounds: Bounds | null): string {
   // JSON allows -0.
   if (bounds === null) return `"-"? (${ANY_INTEGER})`;
-  const [from, to] = [bounds.min ?? -GREATEST, bounds.max ?? GREATEST];
+  const [from, to] = [bounds.min ?? -MAX_INTEGER, bounds.max ?? MAX_INTEGER];
   return anyOf([
     ...(from < 0 ? [`"-" (${integerRange(Math.max(1, -to), -from)})`] : []),
     ...(to >= 0 ? [integerRange(Math.max(0, from), to)] : []),
@@ -21,7 +21,7 @@ export function numberGrammar(bounds: Bounds | null): string {
   if (bounds === null) return `"-"? (${ANY_INTEGER}) ("." [0-9]{1,${INTEGER_DIGITS}})? ([eE] [-+]? [0-9]{1,2})?`;
   // Numbers with bounds have no exponent: digit-by-digit comparison would have to take it into account.
   const { min, max, aboveMin, belowMax } = bounds;
-  const [from, to] = [min ?? -GREATEST, max ?? GREATEST];
+  const [from, to] = [min ?? -MAX_INTEGER, max ?? MAX_INTEGER];
   // JSON readers round to a double, which must not become an excluded bound. Doubles keep 15 digits apart.
   const maxDigits = Math.max(...[min ?? 0, max ?? 0].map((bound) => String(Math.abs(bound)).length));
   const decimals = Math.max(1, INTEGER_DIGITS - maxDigits);

@@ -179,17 +179,17 @@ describe("the calls of an answer", () => {
     expect(assembled(events).problem).toBe(problem);
   });
 
-  it("more than were allowed are a problem, before the second is said", () => {
+  it("are a problem if there are too many, before the second is sent", () => {
     const events = each({ index: 0, id: "x", name: "look", arguments: "{}" }, { index: 1, id: "y", name: "stop" });
     expect(assembled(events, { most: 1 })).toMatchObject({ made: [{ id: "x" }], problem: "too-many" });
   });
 
-  it("an answer that was cut ends with half a call, or without one whose name is not whole", () => {
+  it("may end with an incomplete call if the answer was cut, but not with an incomplete name", () => {
     const events = each({ index: 0, id: "x", name: "look", arguments: '{"a' }, { index: 1, id: "y", name: "sto" });
     expect(assembled(events, { cut: true }).made).toEqual([{ id: "x", name: "look", arguments: '{"a' }]);
   });
 
-  it("the first call is said as it comes, and so is the next one once the first is whole", () => {
+  it("are sent as they arrive: the first call, then the next one when the first is complete", () => {
     const assembler = new CallAssembler(TOOLS, 128, () => "new");
     const say = (given: Partial<CallPiece>) => {
       const step = assembler.push([piece(given)]);
@@ -234,7 +234,7 @@ describe.each<[style: string, style: Style, mixed: boolean]>([
   ["ids and the index 0", atZero, true],
   ["all in every piece", repeating, true],
 ])("a server that sends %s", (_style, style) => {
-  it("gives the same calls, however their pieces are mixed and put into events", () => {
+  it("gives the same calls, however it mixes their pieces and splits them into events", () => {
     fc.assert(
       fc.property(fc.array(madeCall, { minLength: 1, maxLength: 5 }), fc.infiniteStream(fc.nat()), (given, chance) => {
         const calls = given.map(({ name, arguments: text }, nth): Made => ({ id: `id-${nth}`, name, arguments: text }));

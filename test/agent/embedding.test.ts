@@ -25,7 +25,7 @@ const cosine = (a: ArrayLike<number> = [], b: ArrayLike<number> = []) =>
   Array.from(a).reduce((sum, value, i) => sum + value * (b[i] ?? 0), 0);
 
 describe("embeddings", () => {
-  it("are vectors of length 1, one an input in order, the same for the same text in any company", async () => {
+  it("are vectors of length 1, one for each input in order, and the same for the same text", async () => {
     const texts = ["What is a pool?", "What is a worker?", "What is a pool?", "Ein Pool, 漢字 und 😀."];
     const events = await embed(texts);
     expect(events.map(({ type }) => type)).toEqual(["accepted", "vector", "vector", "vector", "vector", "end"]);
@@ -41,7 +41,7 @@ describe("embeddings", () => {
     expect(events.at(-1)).toEqual({ ...events[0], type: "end" });
   });
 
-  it("are asked for in the model's own number of dimensions, or refused", async () => {
+  it("are refused in other dimensions than the model's", async () => {
     expect((await embed(["x"], { dimensions: DIMENSIONS })).at(-1)).toMatchObject({ type: "end" });
     expect(await embed(["x"], { dimensions: 64 })).toEqual([
       expect.objectContaining({ type: "failed", code: "http/unsupported-parameter", param: "dimensions" }),
@@ -57,13 +57,13 @@ describe("embeddings", () => {
     },
   );
 
-  it("of long texts that fit are made", async () => {
+  it("are made of long texts that fit", async () => {
     const events = await embed([" pool".repeat(1_000)]);
     expect(events.at(-1)).toMatchObject({ type: "end" });
     expect(Math.hypot(...(vectors(events)[0] ?? []))).toBeCloseTo(1, 5);
   });
 
-  it("stop at an abort, and leave nothing running", async () => {
+  it("stop at an abort and leave nothing running", async () => {
     const abort = new AbortController();
     const job = { model: EMBEDDED_MODEL.name, request: { input: Array(50).fill("pool"), stream: false as const } };
     const seen: string[] = [];
@@ -75,7 +75,7 @@ describe("embeddings", () => {
     expect(model.counters.values.activeGenerations).toBe(0);
   });
 
-  it("of another model are refused", async () => {
+  it("from another model are refused", async () => {
     const job = { model: "other", request: { input: ["x"], stream: false as const } };
     expect(await Array.fromAsync(model.engine.embed(job, new AbortController().signal))).toEqual([
       expect.objectContaining({ type: "failed", code: "inference/model-not-found" }),

@@ -13,13 +13,13 @@ const MOST_STEPS = 8 * LIMITS.schemaChoices;
 
 const strictly = (schema: unknown) => readJsonSchema(schema, { strict: true, budget: new SchemaBudget() });
 
-it.each(Object.entries(ENDLESS_CHOICES))("a strict schema with %s is refused with what to do", (_what, schema) => {
+it.each(Object.entries(ENDLESS_CHOICES))("a strict schema with %s is refused with advice", (_what, schema) => {
   const reading = strictly(schema);
   expect(reading).toMatchObject({ ok: false, path: "", message: expect.stringMatching(/1000 ways/) });
   expect(!reading.ok && reading.remedy).toMatch(/tells them apart/);
 });
 
-it("whatever schema is read, its grammar is read in bounded steps, and what it lets through fits what was read", () => {
+it("every schema gives a grammar with bounded steps, and what the grammar allows fits the schema", () => {
   const counts = { read: 0, relaxed: 0, ended: 0 };
   fc.assert(
     fc.property(schemas, fc.array(fc.nat(), { minLength: 200, maxLength: 200 }), (given, picks) => {

@@ -39,7 +39,7 @@ async function askAll(request: (salt: number) => Parameters<typeof chat>[1], max
   return most;
 }
 
-it("a worker's memory stays, whatever schemas it is sent, one after another and at once", async () => {
+it("a worker's memory does not grow, whatever schemas it receives, in sequence and at once", async () => {
   const clone = vi.spyOn(LlamaGrammarEvaluationState.prototype, "clone");
   const before = residentMiB();
   const grown: Record<string, number> = {};
@@ -57,7 +57,7 @@ it("a worker's memory stays, whatever schemas it is sent, one after another and 
   expect(clone).not.toHaveBeenCalled();
 });
 
-it.each(Object.entries(DEAR_SCHEMAS))("the grammar of %s is bounded text", (_what, schema) => {
+it.each(Object.entries(DEAR_SCHEMAS))("the grammar of %s has bounded size", (_what, schema) => {
   const reading = readJsonSchema(schema(0));
   const grammar = reading.ok ? jsonGrammar(reading.schema) : expect.fail(reading.message);
   expect(grammar.length).toBeLessThan(512 * 1024);

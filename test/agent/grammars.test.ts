@@ -15,7 +15,7 @@ afterAll(async () => {
   await stopLlama(llama);
 });
 
-it("a state begins after the tokens that were generated before, wherever that is in the grammar", async () => {
+it("a state continues after the tokens that were generated before, anywhere in the grammar", async () => {
   const grammars = new GrammarStates(llama, model);
   const context = await model.createContext({ contextSize: 64, threads: 1 });
   const sequence = context.getSequence();

@@ -155,7 +155,7 @@ describe("a JSON schema", () => {
     },
   );
 
-  it("that is a range of integers alone is answered in it, as a client's zod writes it", async () => {
+  it("of a range of integers, as zod writes it, gives an integer in the range", async () => {
     const stars = z.int().min(1).max(5);
     const { $schema, ...schema } = z.toJSONSchema(stars);
     expect(schema).toEqual({ type: "integer", minimum: 1, maximum: 5 });
@@ -164,7 +164,7 @@ describe("a JSON schema", () => {
     for (const value of given) expect(stars.safeParse(value)).toMatchObject({ success: true });
   });
 
-  it("is obeyed by hot sampling and over streams alike", async () => {
+  it("is obeyed at a high temperature and in streams", async () => {
     const schema = strict({
       text: { type: "string", maxLength: 40 },
       more: { type: "array", items: { type: "string", maxLength: 8 }, maxItems: 3 },
@@ -174,7 +174,7 @@ describe("a JSON schema", () => {
       expect(valid.safeParse(value).success).toBe(true);
   });
 
-  it("that needs more tokens than are allowed ends with length, a beginning of it", async () => {
+  it("that needs too many tokens gives a prefix and ends with length", async () => {
     const { text, last } = await answer(
       model.engine,
       chat("Hello", {
@@ -186,7 +186,7 @@ describe("a JSON schema", () => {
     expect('{"aVeryLongNameOfAMember":'.startsWith(text)).toBe(true);
   });
 
-  it("that is larger or deeper than a pool lets through is refused", async () => {
+  it("that exceeds the pool's size or depth is refused", async () => {
     let deep: Record<string, unknown> = {};
     for (let i = 0; i < 5_000; i++) deep = { items: deep };
     for (const schema of [deep, { const: "x".repeat(70_000) }]) {
@@ -208,12 +208,12 @@ describe("a JSON schema", () => {
 });
 
 describe("a JSON object", () => {
-  it("of anything is one", async () => {
+  it("without a schema is an object", async () => {
     const given = await answers({ type: "json_object" }, { temperature: 0.7 });
     for (const value of given) expect(Object.prototype.toString.call(value)).toBe("[object Object]");
   });
 
-  it("is not cut by the marks of the chat template, nor by the context's end without saying so", async () => {
+  it("is not cut by marks of the chat template, and the end of the context is reported as length", async () => {
     const { last, text } = await answer(
       model.engine,
       chat(" pool".repeat(900), { responseFormat: { type: "json_object" }, temperature: 2 }),

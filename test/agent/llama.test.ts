@@ -43,7 +43,7 @@ async function promptOf(tokens: number): Promise<string> {
 }
 
 describe("an answer", () => {
-  it("is counted: what text events say is what usage says, and never more than bytes", async () => {
+  it("is counted: text events and usage agree, and never exceed the bytes", async () => {
     const { text, tokens, promptTokens, last } = await answer(model.engine, chat("What is Ligand?"));
     expect(text).not.toBe("");
     expect(last).toEqual({ type: "end", finishReason: "stop", usage: { promptTokens, completionTokens: tokens } });
@@ -51,7 +51,7 @@ describe("an answer", () => {
     expect(tokens).toBeLessThanOrEqual(Buffer.byteLength(text));
   });
 
-  it("hears the whole conversation", async () => {
+  it("depends on the whole conversation", async () => {
     const short = await answer(model.engine, chat("Hello"));
     const messages = [
       { role: "system", content: "You are brief." },
@@ -70,7 +70,7 @@ describe("an answer", () => {
     expect(tokens).toBeGreaterThan(0);
   });
 
-  it("holds no half characters, however wild the sampling", async () => {
+  it("contains no half characters at any temperature", async () => {
     for (let seed = 0; seed < 8; seed++) {
       const prompt = chat("Schreibe 漢字, émigré und 😀👩‍👩‍👧 auf!", { ...RAMBLING, seed, maxTokens: 40 });
       const { text, tokens } = await answer(model.engine, prompt);
@@ -80,14 +80,14 @@ describe("an answer", () => {
     }
   });
 
-  it("of another model is refused", async () => {
+  it("from another model is refused", async () => {
     const { last } = await answer(model.engine, { ...chat("?"), model: "other" });
     expect(last).toMatchObject({ type: "failed", code: "inference/model-not-found" });
   });
 });
 
 describe("a stop sequence", () => {
-  it("ends the answer before it, also in the middle of tokens", async () => {
+  it("ends the answer before it, even in the middle of tokens", async () => {
     const long = ({ text }: Answer) => text.length > 30;
     const { text: whole, seed } = await firstAnswer((one) => rambling(60, one), long);
     for (const at of [0, 7, 20]) {
@@ -108,7 +108,7 @@ describe("a stop sequence", () => {
 });
 
 describe("the context", () => {
-  it("takes a prompt that leaves room for one token, and ends with length there", async () => {
+  it("accepts a prompt that leaves room for one token", async () => {
     const { promptTokens, last } = await answer(model.engine, completion(await promptOf(contextTokens - 1)));
     expect(promptTokens).toBe(contextTokens - 1);
     expect(last).toMatchObject({ type: "end" });
@@ -117,13 +117,13 @@ describe("the context", () => {
   it.each([
     ["one token too long", 0],
     ["far too long", 100_000],
-  ])("refuses a prompt that is %s, and says how long it is", async (_what, over) => {
+  ])("refuses a prompt that is %s and gives its length", async (_what, over) => {
     const { last } = await answer(model.engine, completion(await promptOf(contextTokens + over)));
     expect(last).toMatchObject({ type: "failed", code: "inference/context-length-exceeded", retryable: false });
     expect(last).toHaveProperty("message", expect.stringContaining(String(contextTokens)));
   });
 
-  it("refuses messages that the chat template cannot write, by a code of their own", async () => {
+  it("refuses messages that the chat template cannot write, with a separate code", async () => {
     const nested = `${'{"a":'.repeat(5_000)}1${"}".repeat(5_000)}`;
     const toolCalls = [{ id: "1", name: "f", arguments: nested }];
     const job = chat("", {
@@ -138,7 +138,7 @@ describe("the context", () => {
     expect(last).toMatchObject({ type: "failed", code: "inference/prompt-refused", retryable: false });
   });
 
-  it("is the end of an answer without max_tokens: nothing is shifted out", async () => {
+  it("ends an answer without max_tokens: no token is shifted out", async () => {
     const prompt = await promptOf(contextTokens - 20);
     const job = (seed: number) => completion(prompt, { ...RAMBLING, seed });
     const { promptTokens, tokens } = await firstAnswer(job, endedWithLength);
@@ -147,8 +147,8 @@ describe("the context", () => {
   });
 });
 
-describe("jobs at once", () => {
-  it("are as many as there are slots, and the next waits for one of them", async () => {
+describe("concurrent jobs", () => {
+  it("are as many as there are slots, and the next job waits", async () => {
     let most = 0;
     const watch = () => {
       most = Math.max(most, model.counters.values.activeGenerations);
@@ -160,7 +160,7 @@ describe("jobs at once", () => {
     expect(model.counters.values.activeGenerations).toBe(0);
   });
 
-  it("do not hear each other", async () => {
+  it("do not affect each other", async () => {
     const greedy = (content: string) => chat(content, { temperature: 0, maxTokens: 40 });
     const questions = ["What is a lease?", "What is a pool?", "What is a worker?", "What is Ligand?"];
     const alone: string[] = [];
@@ -181,14 +181,14 @@ describe("a conversation", () => {
   };
   const about = "What is a lease, and why does it carry a fencing number? ".repeat(4);
 
-  it("is not read again from its beginning", async () => {
+  it("is not evaluated again from its beginning", async () => {
     await evaluatedBy(chat(about, { maxTokens: 1 }));
     const again = await evaluatedBy(chat(about, { maxTokens: 1 }));
     expect(again.evaluated).toBe(1);
     expect(again.promptTokens).toBeGreaterThan(20);
   });
 
-  it("is read whole for a job with a seed", async () => {
+  it("is evaluated completely for a job with a seed", async () => {
     for (let times = 0; times < 2; times++) {
       const { promptTokens, evaluated } = await evaluatedBy(chat(about, { maxTokens: 1, seed: 1 }));
       expect(evaluated).toBe(promptTokens);
@@ -199,7 +199,7 @@ describe("a conversation", () => {
 describe("a seed", () => {
   const seeded = (seed: number) => chat("Tell me about workers.", { seed, temperature: 2, maxTokens: 50 });
 
-  it("gives the same answer again, also while other jobs run, and after others ran", async () => {
+  it("gives the same answer again, during and after other jobs", async () => {
     const alone = await answer(model.engine, seeded(42));
     const others = Promise.all([1, 2, 3].map(() => answer(model.engine, rambling(80))));
     const busy = await answer(model.engine, seeded(42));
@@ -209,7 +209,7 @@ describe("a seed", () => {
     expect([busy.text, later.text]).toEqual([alone.text, alone.text]);
   });
 
-  it("has a context of its own: one such job at a time, beside all the slots", async () => {
+  it("has its own context: one such job at a time, in addition to all slots", async () => {
     let most = 0;
     const watch = () => {
       most = Math.max(most, model.counters.values.activeGenerations);
@@ -221,7 +221,7 @@ describe("a seed", () => {
     expect(most).toBe(5);
   });
 
-  it("is what makes the difference", async () => {
+  it("decides the answer", async () => {
     const texts = new Set<string>();
     for (const seed of [0, 1, -1, 2 ** 40, Number.MAX_SAFE_INTEGER]) {
       // Of no question that it was taught, so that it is of many minds.
@@ -247,7 +247,7 @@ describe("an abort", () => {
     expect(model.counters.values.tokensGenerated).toBeGreaterThan(after);
   });
 
-  it("stops it also while the text is held back", async () => {
+  it("stops the token loop also while text is held back", async () => {
     const { text, seed } = await firstAnswer((one) => rambling(100, one), endedWithLength);
     const abort = new AbortController();
     const before = model.counters.values.tokensGenerated;
@@ -298,14 +298,14 @@ describe("loading", () => {
       threads: async () => 1,
     });
 
-  it("of half a file says what to do", async () => {
+  it("half a file fails with advice", async () => {
     const path = join(temporaryFolder(), "half.gguf");
     await writeFile(path, (await readFile(EMBEDDED_MODEL.path)).subarray(0, 200_000));
     const loaded = await load(path);
     expect(loaded).toMatchObject({ ok: false, message: expect.stringContaining("download the file again") });
   });
 
-  it("measures threads where it is asked to", async () => {
+  it("measures threads on request", async () => {
     const rates: number[] = [];
     const { engine } = await loadEmbedded({
       slots: 1,

@@ -50,7 +50,7 @@ describe("a model file", () => {
     ],
     ["whose version is noise", () => patched(4, 255, 255, 255, 255), /is a damaged GGUF file\. Download it again/],
     ["of four bytes", () => model.subarray(0, 4), /is not a GGUF file, or is an incomplete download/],
-  ])("%s is named, with what to do", async (_what, content, says) => {
+  ])("%s is reported with advice", async (_what, content, says) => {
     const path = join(folder, "model.gguf");
     await writeFile(path, content());
     const found = await findModel(path, join(folder, "hashes.json"));
@@ -90,6 +90,4 @@ it.each<[what: string, error: unknown, said: string[], says: RegExp]>([
   ["what llama.cpp says", new Error("Failed to load model"), ["a: it rained"], /could not be loaded \(it rained\)/],
   ["an error without a line", new Error("It rained"), [], /could not be loaded \(It rained\)\. Try a smaller model/],
   ["what is no error", "rain", [], /could not be loaded \(rain\)/],
-])("%s is said as it is", (_what, error, said, says) =>
-  expect(loadFailureMessage(error, "/m.gguf", said)).toMatch(says),
-);
+])("%s is reported", (_what, error, said, says) => expect(loadFailureMessage(error, "/m.gguf", said)).toMatch(says));

@@ -26,7 +26,7 @@ const greedy = { temperature: 0, maxTokens: 30 };
 const hot = { temperature: 1.5, topP: 1, maxTokens: 30 };
 
 describe("log probabilities of an answer", () => {
-  it("are of its tokens, in order, and the answer is the same", async () => {
+  it("belong to its tokens, in order, and do not change the answer", async () => {
     const { text, tokens, logprobs, last } = await measured(chat("What is a pool?", { ...greedy, topLogprobs: 5 }));
     expect(text).toBe((await answer(model.engine, chat("What is a pool?", greedy))).text);
     expect(logprobs).toHaveLength(tokens);
@@ -58,7 +58,7 @@ describe("log probabilities of an answer", () => {
     }
   });
 
-  it("are what the model says, whatever the temperature makes of it", async () => {
+  it("are the model's own at any temperature", async () => {
     const first = async (sampling: object) =>
       (await measured(completion("A pool is", { ...sampling, topLogprobs: 3, maxTokens: 1 }))).logprobs[0]?.top;
     const cold = await first({ temperature: 0 });
@@ -66,18 +66,18 @@ describe("log probabilities of an answer", () => {
     expect(await first({ temperature: 2, topP: 0.1 })).toEqual(cold);
   });
 
-  it("are the same by the same seed", async () => {
+  it("are the same for the same seed", async () => {
     const job = completion("A pool is", { ...hot, seed: 11, topLogprobs: 2 });
     expect(await measured(job)).toEqual(await measured(job));
   });
 
-  it("may be of the chosen token alone", async () => {
+  it("may be of the chosen token only", async () => {
     const { logprobs } = await measured(completion("A pool is", { ...greedy, topLogprobs: 0 }));
     expect(logprobs.length).toBeGreaterThan(0);
     for (const { top } of logprobs) expect(top).toEqual([]);
   });
 
-  it("are not of what a stop sequence swallowed", async () => {
+  it("do not cover text that a stop sequence cut", async () => {
     const whole = await measured(chat("What is a pool?", { ...greedy, topLogprobs: 0 }));
     const stop = whole.text.split(" ")[3] ?? expect.fail(`no words: ${whole.text}`);
     const { text, tokens, logprobs } = await measured(
@@ -88,14 +88,14 @@ describe("log probabilities of an answer", () => {
     expect(logprobs).toEqual(whole.logprobs.slice(0, logprobs.length));
   });
 
-  it("are told of nobody who did not ask", async () => {
+  it("are sent only on request", async () => {
     const events = await eventsOf(chat("What is a pool?", greedy));
     expect(events.filter((event) => "logprobs" in event)).toEqual([]);
   });
 });
 
 describe("a count", () => {
-  it("is the prompt's tokens, and nothing is generated", async () => {
+  it("has the prompt's tokens, and nothing is generated", async () => {
     const { promptTokens } = await answer(model.engine, chat("What is a pool?"));
     const before = { ...model.counters.values };
     const events = await eventsOf(chat("What is a pool?", { countTokens: true }));
@@ -107,7 +107,7 @@ describe("a count", () => {
     expect({ ...model.counters.values }).toEqual(before);
   });
 
-  it("is told of a prompt that does not fit the context, and refused where it is too long to count", async () => {
+  it("works for a prompt that does not fit the context, and is refused for a prompt that is too long to count", async () => {
     const [offer] = model.engine.models();
     const events = await eventsOf(chat("pool ".repeat(5_000), { countTokens: true }));
     const end = events.at(-1);

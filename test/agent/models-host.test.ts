@@ -44,7 +44,7 @@ beforeAll(async () => {
   await calibrate({ path, subject, again: false, measure: async () => 1, nowMs: Date.now });
 });
 
-it("a model makes embeddings where its vectors are not longer than a pool takes", async () => {
+it("a model offers embeddings if its vectors are not longer than a pool accepts", async () => {
   const key = "llama.embedding_length";
   const header = await readFile(EMBEDDED_MODEL.path);
   // After the key, its type (4: an unsigned integer of 32 bits) and the value.
@@ -101,7 +101,7 @@ const steps = () => events.flatMap((event) => (event.type === "loading" ? [event
 const ends = (frames: AgentFrame[]) => frames.flatMap((it) => (it.type === "done" ? [it.metering.model] : []));
 
 describe("a worker with two models", () => {
-  it("that both fit has both in memory from the start", async () => {
+  it("that both fit loads both at the start", async () => {
     const end = start({ memoryLimitBytes: 3 * neededBytes });
     const side = await pool.connection();
     const { manifest } = await side.welcome();
@@ -120,7 +120,7 @@ describe("a worker with two models", () => {
     expect(steps().join()).not.toContain("unloading");
   });
 
-  it("says of each what jobs get, and why, where that is less than --context asked for", async () => {
+  it("reports each model's context and the reason if it is smaller than --context", async () => {
     const end = start({ contextTokens: 999_999, memoryLimitBytes: 20 * neededBytes });
     await pool.welcomed();
     drain.abort();
@@ -131,7 +131,7 @@ describe("a worker with two models", () => {
     );
   });
 
-  it("of which one fits offers both, and loads the one that a job asks for", async () => {
+  it("of which one fits offers both and loads the one that a job needs", async () => {
     const end = start({ memoryLimitBytes: 1.5 * neededBytes });
     const side = await pool.connection();
     // Frames of a job come well within its lease, also while its model is loaded.
@@ -157,7 +157,7 @@ describe("a worker with two models", () => {
     ]);
   });
 
-  it("of which one fits finishes running jobs before it makes room", async () => {
+  it("of which one fits finishes running jobs before it unloads their model", async () => {
     const end = start({ memoryLimitBytes: 1.5 * neededBytes });
     const side = await pool.welcomed();
     ask(side, "red", 200);
@@ -173,7 +173,7 @@ describe("a worker with two models", () => {
     expect(steps().filter((step) => step.startsWith("unloading"))).toHaveLength(1);
   });
 
-  it("says of a model that cannot be loaded any more that the job may go elsewhere, and goes on with the other", async () => {
+  it("fails jobs of a model that cannot be loaded as retryable, and keeps serving the other", async () => {
     const broken = join(folder, "broken.gguf");
     await copyFile(EMBEDDED_MODEL.path, broken);
     const end = start({ models: [red, broken], memoryLimitBytes: 1.5 * neededBytes });
@@ -205,7 +205,7 @@ describe("a worker with two models", () => {
     ["that are no models", () => ({ models: [red, import.meta.filename] }), "failed", /not a GGUF file/],
     ["that are damaged", () => ({ models: [join(folder, "damaged.gguf"), red] }), "failed", /damaged\.gguf is damaged/],
     ["more than a worker offers", () => ({ models: Array(33).fill(red) }), "usage", /at most 32 models/],
-  ])("does not start with models %s, and says what to do", async (_what, options, code, message) => {
+  ])("does not start with models %s and says what to do", async (_what, options, code, message) => {
     await writeFile(join(folder, "damaged.gguf"), (await readFile(EMBEDDED_MODEL.path)).subarray(0, 1_000));
     expect(await start(options())).toEqual({ code, message: expect.stringMatching(message) });
   });
@@ -222,7 +222,7 @@ describe("a worker with a model from the hub", () => {
     hub.close();
   });
 
-  it("downloads it, says how far it is, and serves it under its name", async () => {
+  it("downloads it, reports progress and serves it under its name", async () => {
     hub.quants.set("acme/Tiny-GGUF:Q8_0", "Tiny-Q8_0.gguf");
     hub.files.push({ at: "acme/Tiny-GGUF/Tiny-Q8_0.gguf", bytes: await readFile(EMBEDDED_MODEL.path) });
     const end = start({ models: ["hf:acme/Tiny-GGUF:Q8_0"], modelsDir: join(folder, "hub") });
@@ -233,7 +233,7 @@ describe("a worker with a model from the hub", () => {
     expect(events.filter(({ type }) => type === "downloading").length).toBeGreaterThan(1);
   });
 
-  it("says without a network what to do instead", async () => {
+  it("says what to do without a network", async () => {
     process.env.HF_ENDPOINT = "http://127.0.0.1:9";
     const outcome = await start({ models: ["hf:acme/Other:Q8_0"] });
     expect(outcome).toMatchObject({ code: "failed", message: expect.stringMatching(/Could not reach.*PATH\.gguf/) });
@@ -271,7 +271,7 @@ describe("turns", () => {
     return { made, engines, run };
   }
 
-  it("a busy model cannot keep another out: who comes later waits behind who waits", async () => {
+  it("a busy model cannot block another: later jobs wait behind waiting ones", async () => {
     const { made, engines, run } = await host();
     const first = run("a");
     const running = await engines.a.run();
@@ -288,7 +288,7 @@ describe("turns", () => {
     await made.dispose();
   });
 
-  it("a job that is given up while it waits is out of everybody's way", async () => {
+  it("a job that is aborted while it waits blocks nobody", async () => {
     const { made, engines, run } = await host();
     const first = run("a");
     const running = await engines.a.run();
@@ -305,7 +305,7 @@ describe("turns", () => {
     await made.dispose();
   });
 
-  it("a model that cannot be unloaded keeps no other from being served", async () => {
+  it("a model that cannot be unloaded does not block the others", async () => {
     const { made, engines, run } = await host();
     engines.a.dispose = () => Promise.reject(new Error("stuck"));
     const other = run("b");
@@ -315,7 +315,7 @@ describe("turns", () => {
     await made.dispose();
   });
 
-  it("who waits when the host is disposed of hears so", async () => {
+  it("waiting jobs end when the host is closed", async () => {
     const { made, engines, run } = await host();
     const abort = new AbortController();
     const first = run("a", abort.signal);

@@ -40,7 +40,7 @@ const near = ([min, max]: [number, number]) =>
   );
 
 describe("integers between bounds", () => {
-  it("are just those that the grammar lets through, and its size does not follow their number", () => {
+  it("are exactly those that the grammar allows, and its size does not depend on their number", () => {
     fc.assert(
       fc.property(
         range.chain((bounds) =>
@@ -70,7 +70,7 @@ describe("integers between bounds", () => {
     );
   });
 
-  it("are all of them where they are few", () => {
+  it("are all allowed if they are few", () => {
     fc.assert(
       fc.property(fc.integer({ min: -130, max: 130 }), fc.nat({ max: 130 }), (minimum, width) => {
         const grammar = grammarOf({ type: "integer", minimum, maximum: minimum + width });
@@ -99,7 +99,7 @@ describe("integers between bounds", () => {
 describe("numbers between bounds", () => {
   const decimals = fc.string({ unit: fc.constantFrom(..."0123456789"), minLength: 0, maxLength: 15 });
 
-  it("are within them, as a reader of JSON takes them, also where one is excluded", () => {
+  it("stay within them after JSON is parsed, even if a bound is excluded", () => {
     let accepted = 0;
     fc.assert(
       fc.property(

@@ -21,7 +21,7 @@ const controlTokens = (tokens: readonly Token[]) => tokens.filter((token) => mod
 const chatOf = (content: string) => prompts.chat({ messages: [{ role: "user", content }] }).tokens;
 
 describe("control tokens", () => {
-  it("come from the chat template alone", () => {
+  it("come only from the chat template", () => {
     const benign = controlTokens(chatOf("hello"));
     expect(benign.length).toBeGreaterThan(0);
     const markers = [...new Set(benign)].map((token) => model.detokenize([token], true));
@@ -39,7 +39,7 @@ describe("control tokens", () => {
     }
   });
 
-  it("are not lost words: what looks like one reaches the model as text", () => {
+  it("in messages reach the model as text", () => {
     const text = "before <|im_end|> after";
     expect(model.detokenize(prompts.completion(text).tokens)).toBe(text);
   });
@@ -61,7 +61,7 @@ describe("a conversation", () => {
     expect(written.trimEnd().endsWith("assistant")).toBe(true);
   });
 
-  it("that ends with the assistant is continued, not begun anew", () => {
+  it("that ends with the assistant is continued", () => {
     const started = prompts.chat({
       messages: [
         { role: "user", content: "Count." },

@@ -32,7 +32,7 @@ describe("room for a model", () => {
     expect(room.type === "busy" ? "busy" : room.unload).toEqual(want);
   });
 
-  it("never takes a running model, fits, and takes none for nothing", () => {
+  it("never unloads a running model, always fits, and unloads none without need", () => {
     const one = fc.record({ bytes: fc.nat(20), running: fc.nat(1), lastUse: fc.nat(100) });
     const many = fc.array(one, { maxLength: 8 }).map((list) => list.map((it, i) => ({ name: `m${i}`, ...it })));
     fc.assert(

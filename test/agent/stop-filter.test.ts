@@ -58,7 +58,7 @@ describe("a stop sequence", () => {
     ["that is empty is none", oneTokenEach("a"), [""], { text: "a", tokens: 1, stopped: false }],
   ])("%s", (_what, pieces, stops, want) => expect(filtered(pieces, stops)).toEqual(want));
 
-  it("is never emitted, in whole or in part, however the text is cut into tokens", () => {
+  it("is never sent, completely or in part, however the text is split into tokens", () => {
     const letters = fc.string({ unit: fc.constantFrom("a", "b", "é", "😀"), maxLength: 6 });
     fc.assert(
       fc.property(fc.array(letters), fc.array(letters, { maxLength: 4 }), (texts, stopTexts) => {

@@ -5,7 +5,7 @@ import { textDecoder } from "../../worker-agent/engine/llama/text-decoder.ts";
 /** A byte a token, decoded as a detokenizer does: U+FFFD for what is not a character. */
 const byteDecoder = () => textDecoder<number>((bytes) => Buffer.from(bytes).toString("utf8"), []);
 
-it("gives every character whole, and counts every token, when a token is one byte", () => {
+it("returns complete characters and counts every token if a token is one byte", () => {
   fc.assert(
     fc.property(fc.string({ unit: "binary" }), (text) => {
       fc.pre(!text.includes("\uFFFD"));
@@ -18,7 +18,7 @@ it("gives every character whole, and counts every token, when a token is one byt
   );
 });
 
-it("never gives U+FFFD or more tokens than bytes, whatever the bytes", () => {
+it("never returns U+FFFD or more tokens than bytes, for any bytes", () => {
   fc.assert(
     fc.property(fc.uint8Array(), (bytes) => {
       const decoder = byteDecoder();

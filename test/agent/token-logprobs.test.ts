@@ -11,7 +11,7 @@ const logits = [
 const total = logits.reduce((sum, [, logit]) => sum + Math.exp(logit - 2), 0);
 
 describe("log probabilities", () => {
-  it("are those of the whole vocabulary, the likeliest first", () => {
+  it("cover the whole vocabulary, the likeliest first", () => {
     const found = logprobsOf(logits, total);
     expect(found.map((one) => one.token)).toEqual([2, 1, 3]);
     expect(found.reduce((sum, { logprob }) => sum + Math.exp(logprob), 0)).toBeCloseTo(1, 10);
@@ -20,7 +20,7 @@ describe("log probabilities", () => {
     expect(half.reduce((sum, { logprob }) => sum + Math.exp(logprob), 0)).toBeCloseTo(0.5, 10);
   });
 
-  it("are numbers also of what is impossible", () => {
+  it("are numbers even for impossible tokens", () => {
     const logits = [[token(1), 0] as const, [token(2), Number.NEGATIVE_INFINITY] as const];
     expect(logprobsOf(logits, 1)).toEqual([
       { token: 1, logprob: 0 },
@@ -28,12 +28,12 @@ describe("log probabilities", () => {
     ]);
   });
 
-  it("are never above zero, whatever a float rounds to", () => {
+  it("are never above zero despite rounding", () => {
     expect(logprobsOf([[token(1), 7]], 0.999_999)).toEqual([{ token: 1, logprob: 0 }]);
   });
 });
 
-describe("a token is drawn", () => {
+describe("a token is sampled", () => {
   const candidates = logprobsOf(logits, total);
   const drawing = { temperature: 1, topP: 1, topK: 1_000, seed: 1 };
   const shares = (change: object) => {
@@ -46,12 +46,12 @@ describe("a token is drawn", () => {
     return candidates.map((one) => (counts.get(one.token) ?? 0) / 20_000);
   };
 
-  it("as the distribution says", () => {
+  it("according to the distribution", () => {
     for (const [at, share] of shares({}).entries())
       expect(share).toBeCloseTo(Math.exp(candidates[at]?.logprob ?? 0), 1);
   });
 
-  it("always the likeliest at temperature 0, or from the smallest nucleus", () => {
+  it("as the likeliest at temperature 0 and with the smallest nucleus", () => {
     expect(shares({ temperature: 0 })).toEqual([1, 0, 0]);
     expect(shares({ topP: 0 })).toEqual([1, 0, 0]);
   });
@@ -63,12 +63,12 @@ describe("a token is drawn", () => {
     expect(third).toBe(0);
   });
 
-  it("at both ends of what a generator gives", () => {
+  it("at both ends of the generator's range", () => {
     expect(sampleToken(candidates, drawing, 0).token).toBe(2);
     expect(sampleToken(candidates, drawing, 1 - 2 ** -32).token).toBe(3);
   });
 
-  it("the same by the same seed, and others by another", () => {
+  it("equally for the same seed, and differently for another", () => {
     const drawn = (seed: number) => Array.from({ length: 8 }, seededRandom(seed));
     expect(drawn(1)).toEqual(drawn(1));
     expect(drawn(1)).not.toEqual(drawn(2));

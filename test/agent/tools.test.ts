@@ -76,13 +76,13 @@ describe("a tool call", () => {
   it.each([
     ["without a template for tools", () => plain],
     ["with one", () => knowing],
-  ])("is made when one is required, %s", async (_what, model) => {
+  ])("is made if one is required, %s", async (_what, model) => {
     for (const seed of [1, 2, 3]) {
       expectCalls(await tell(model(), { tools: TOOLS, toolChoice: "required", seed, temperature: 1 }));
     }
   });
 
-  it("is of the tool that was named", async () => {
+  it("uses the tool that tool_choice names", async () => {
     for (const { name } of TOOLS) {
       const told = await tell(knowing, { tools: TOOLS, toolChoice: { name }, temperature: 1 });
       expectCalls(told);
@@ -90,7 +90,7 @@ describe("a tool call", () => {
     }
   });
 
-  it("is one where parallel calls are not wanted", async () => {
+  it("is the only one if parallel calls are off", async () => {
     for (const seed of [1, 2, 3, 4]) {
       const told = await tell(knowing, {
         tools: TOOLS,
@@ -103,14 +103,14 @@ describe("a tool call", () => {
     }
   });
 
-  it.each([1, 2, 12, 14])("is cut by a limit of %i tokens with length, and counts all of them", async (maxTokens) => {
+  it.each([1, 2, 12, 14])("is cut at %i tokens with length, and all tokens count", async (maxTokens) => {
     for (const model of [plain, knowing]) {
       const { last } = await tell(model, { tools: TOOLS, toolChoice: { name: "get_weather" }, maxTokens, seed: 1 });
       expect(last).toMatchObject({ type: "end", finishReason: "length", usage: { completionTokens: maxTokens } });
     }
   });
 
-  it("without parameters has none", async () => {
+  it("of a tool without parameters has empty arguments", async () => {
     const none = [undefined, {}, { type: "object" }, { type: "object", properties: {} }];
     for (const parameters of none) {
       const tools = [{ name: "now", ...(parameters && { parameters }) }];
@@ -124,14 +124,14 @@ describe("a tool call", () => {
     }
   });
 
-  it("is the model's choice otherwise: this one, which knows of none, speaks", async () => {
+  it("is the model's choice otherwise: this model, which knows no calls, answers with text", async () => {
     const told = await tell(plain, { tools: TOOLS, temperature: 0 });
     expect(told.calls).toEqual([]);
     expect(told.text).not.toBe("");
     expect(told.last).toMatchObject({ type: "end", finishReason: "stop" });
   });
 
-  it("begins where the model writes the template's mark of one, in the middle of an answer too", async () => {
+  it("begins where the model writes the template's mark of a call, even in the middle of an answer", async () => {
     // A mark that this model is known to write: a word of its own answer.
     const said = await answer(plain.engine, chat("What is a pool?", { seed: 1, temperature: 0 }));
     const words = said.text.split(" ");
@@ -149,7 +149,7 @@ describe("a tool call", () => {
     }
   });
 
-  it("is of one of as many tools with as long names as a request may have", async () => {
+  it("works with the largest allowed number of tools and longest names", async () => {
     const start = TOOL_TEMPLATE.indexOf("{%- else %}") + "{%- else %}".length;
     // So many do not fit this model's context: the template shows none.
     const silent = TOOL_TEMPLATE.slice(start).replace("{%- endif %}\n{%- for message", "{%- for message");
@@ -174,7 +174,7 @@ describe("a tool call", () => {
     expect(valid.get_weather.safeParse(JSON.parse(call?.arguments ?? "")).success).toBe(true);
   });
 
-  it("and its answer are part of the next prompt", async () => {
+  it("and its result are part of the next prompt", async () => {
     const messages = [
       { role: "user" as const, content: "Weather?" },
       {
@@ -192,7 +192,7 @@ describe("a tool call", () => {
     }
   });
 
-  it("holds to what can be enforced of its parameters; the rest stands in the prompt", async () => {
+  it("obeys the enforceable parts of its schema; the prompt shows the rest", async () => {
     const properties = {
       a: { enum: ["x", "y"], "x-why": "not a keyword" },
       b: { type: "string", format: "phone", maxLength: 3 },
@@ -219,7 +219,7 @@ describe("a tool call", () => {
     ["a reference elsewhere", { $ref: "https://example.com/a" }],
     ["alternatives", { oneOf: [{ type: "null" }, { type: "string", pattern: "^(?!a)" }] }],
     ["a null among types", { type: ["string", "null"] }],
-  ])("may have parameters with %s, whatever its template makes of them", async (_what, schema) => {
+  ])("may have parameters with %s, whatever its template writes", async (_what, schema) => {
     const parameters = { type: "object", properties: { a: schema }, $defs: { a: { type: "integer" } } };
     for (const model of [plain, knowing]) {
       const { last } = await tell(model, { tools: [{ name: "f", parameters }], toolChoice: "required", maxTokens: 5 });
@@ -227,13 +227,13 @@ describe("a tool call", () => {
     }
   });
 
-  it("is not made with parameters that are no object", async () => {
+  it("is refused if the parameters are not an object", async () => {
     const tools = [{ name: "f", parameters: { type: "string" } }];
     expect((await tell(plain, { tools })).last).toMatchObject({ type: "failed", param: "tools" });
   });
 });
 
-describe("tools to choose from beside a format", () => {
+describe("tools beside a response format", () => {
   const schema = {
     type: "object",
     properties: { ok: { type: "boolean" } },
@@ -249,7 +249,7 @@ describe("tools to choose from beside a format", () => {
   it.each([
     ["without a template for tools", () => plain],
     ["with one", () => knowing],
-  ])("lead to calls, or to an answer of the format, %s", async (_what, model) => {
+  ])("lead to calls or to an answer in the format, %s", async (_what, model) => {
     const kinds = new Set<string>();
     for (let seed = 0; seed < 60 && kinds.size < 2; seed++) {
       const told = await tell(model(), { ...request, seed, temperature: 2, topP: 1 }, `Hello ${seed}`);
@@ -281,7 +281,7 @@ describe("a text that may be a call or JSON", () => {
     [like("", '{"name": "'), '{"name": "get", "parameter": ', false],
     [like("[CALLS]", '{"name": "'), "[", null],
     [like("[CALLS]", '{"name": "'), "[]", false],
-  ])("is known as soon as it can be: %#", (syntax, text, call) => {
+  ])("is recognised as early as possible: %#", (syntax, text, call) => {
     expect(isCall(text, tools, syntax)).toBe(call);
   });
 });

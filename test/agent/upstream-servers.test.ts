@@ -73,7 +73,7 @@ const calling = (...tool_calls: object[]) => ({ choices: [{ index: 0, delta: { t
 const DONE = "[DONE]";
 const fails = (code: string, retryable = true) => ({ type: "failed", code, retryable });
 
-describe("what is no part of an answer is skipped", () => {
+describe("events that are no part of an answer are skipped", () => {
   const filtered = { id: "", model: "", object: "", choices: [], prompt_filter_results: [{ prompt_index: 0 }] };
   it.each<[what: string, script: (response: ServerResponse) => unknown]>([
     // AbanteAI/archive-old-cli-mentat#429, pydantic/pydantic-ai#164
@@ -123,7 +123,7 @@ data: ${JSON.stringify(ended())}\r\n\r\ndata: [DONE]\r\n\r\n`),
     ["comments", ": still here\n\n"],
     ["empty choices", 'data: {"choices":[{"delta":{}}]}\n\n'],
     ["lines of no meaning", "event: nothing\n"],
-  ])("but not for ever: %s alone end the job, and its connection", async (_what, line) => {
+  ])("but not forever: %s alone end the job and its connection", async (_what, line) => {
     let sent = 0;
     const { last } = await run((response) => {
       response.writeHead(200, { "content-type": "text/event-stream" });
@@ -190,7 +190,7 @@ describe("how an answer ends", () => {
     ["network_error", "inference/engine-failed"],
     ["MALFORMED_FUNCTION_CALL", "inference/engine-failed"],
     ["function_call_filter: MALFORMED_FUNCTION_CALL", "inference/engine-failed"],
-  ])("%j is a failure, and another worker may do better", async (reason, code) => {
+  ])("%j is a failure that another worker may retry", async (reason, code) => {
     const { last } = await run(sse(said("half"), ended(reason), DONE));
     expect(last).toMatchObject({ type: "failed", code, retryable: true });
     server?.close();
@@ -259,18 +259,18 @@ describe("how an answer ends", () => {
     expect(last).toMatchObject({ type: "failed", code, message: expect.stringMatching(message) });
   });
 
-  it("with a reason and without [DONE] is whole", async () => {
+  it("with a finish reason and without [DONE] the answer is complete", async () => {
     expect((await run(sse(said("Hi"), ended()))).last).toMatchObject({ type: "end", finishReason: "stop" });
   });
 
-  it("without a word but with a reason is an empty answer", async () => {
+  it("with a finish reason and without text the answer is empty", async () => {
     expect((await run(sse(ended(), DONE))).last).toMatchObject({ type: "end", finishReason: "stop" });
   });
 });
 
 const TOOLS = [{ name: "look" }, { name: "stop" }];
 
-describe("calls of tools", () => {
+describe("tool calls", () => {
   it.each<[what: string, script: (response: ServerResponse) => unknown, args: string[]]>([
     [
       "as an object (ggml-org/llama.cpp#20198)",
@@ -333,7 +333,7 @@ describe("calls of tools", () => {
     expect(last).toMatchObject({ type: "end", finishReason: "tool_calls" });
   });
 
-  it("whose arguments are no JSON object are a failure, unless the answer was cut", async () => {
+  it("are a failure if their arguments are not a JSON object, unless the answer was cut", async () => {
     for (const given of ["{'at': 1}", '{"at":', "[1]", '"{}"', '{"a":1}{"b":2}']) {
       const broken = calling({ index: 0, id: "x", function: { name: "look", arguments: given } });
       const { last } = await run(sse(broken, ended("tool_calls"), DONE), { tools: TOOLS });
@@ -346,7 +346,7 @@ describe("calls of tools", () => {
   });
 });
 
-describe("a server that does not do what the request asks for", () => {
+describe("a server that ignores a part of the request", () => {
   const schema = { type: "object", properties: { sure: { type: "boolean" } }, required: ["sure"] };
   const json = { type: "json_schema", schema } as const;
   const two = [0, 1].map((index) => ({ index, id: `c${index}`, function: { name: "look", arguments: "{}" } }));
@@ -383,13 +383,13 @@ describe("a server that does not do what the request asks for", () => {
       /strict schema/,
     ],
     ["json_schema, with a fence", { responseFormat: json }, sse(said("```json\n{}\n```"), ended(), DONE), /not JSON/],
-  ])("%s, is told apart from one that fails", async (_what, request, script, says) => {
+  ])("%s, is distinguished from a server that fails", async (_what, request, script, says) => {
     const { last } = await run(script, request);
     expect(last).toMatchObject({ ...fails("inference/upstream-disobeyed"), message: expect.stringMatching(says) });
     expect(warnings).toEqual([expect.stringMatching(says)]);
   });
 
-  it("says nothing of a text where a call was to come, so that another worker may be asked", async () => {
+  it("sends no text in place of a required call, so that another worker can retry", async () => {
     const request: Request = { tools: TOOLS, toolChoice: "required" };
     expect((await run(sse(said("I would rather talk."), ended(), DONE), request)).events).toMatchObject([
       { type: "accepted" },
@@ -412,11 +412,11 @@ describe("a server that does not do what the request asks for", () => {
       sse(calling(two[0] ?? {}), ended("tool_calls"), DONE),
     ],
     ["text where tools may be called", { tools: TOOLS }, sse(said("No."), ended(), DONE)],
-  ])("is not one that gives %s", async (_what, request, script) => {
+  ])("is not blamed for %s", async (_what, request, script) => {
     expect((await run(script, request)).last).toMatchObject({ type: "end" });
   });
 
-  it("stop: its answer is cut there, also across pieces, and its connection ended", async () => {
+  it("stop: the answer is cut there, also across pieces, and the connection is closed", async () => {
     let closed: Promise<unknown> | undefined;
     const { text, last } = await run(
       (response) => {
@@ -430,12 +430,12 @@ describe("a server that does not do what the request asks for", () => {
     await closed;
   });
 
-  it("stop: what only begins like a stop sequence is said", async () => {
+  it("stop: text that only begins like a stop sequence is sent", async () => {
     const { text } = await run(sse(said("the EN"), ended(), DONE), { stop: ["END"] });
     expect(text).toBe("the EN");
   });
 
-  it("max_tokens: an answer that goes on and on is cut, and its connection ended", async () => {
+  it("max_tokens: an endless answer is cut, and the connection is closed", async () => {
     let closed: Promise<unknown> | undefined;
     const { text, last } = await run(
       (response) => {
@@ -456,7 +456,7 @@ describe("a server that does not do what the request asks for", () => {
   });
 });
 
-describe("what a client said is passed on as it said it", () => {
+describe("the client's schemas and tools are passed on unchanged:", () => {
   const ok = sse(said('{"a":1}'), ended(), DONE);
   it.each<[what: string, format: object, sent: object]>([
     ["nothing of strict", {}, {}],
@@ -476,7 +476,7 @@ describe("what a client said is passed on as it said it", () => {
     });
   });
 
-  it("a tool that is strict, one that is not, and one of which nothing was said", async () => {
+  it("tools with strict, without it, and with strict set to false", async () => {
     const tools = [{ name: "look", strict: true }, { name: "stop", strict: false }, { name: "go" }];
     const { asked } = await run(ok, { tools });
     expect(asked?.tools).toEqual(tools.map((tool) => ({ type: "function", function: tool })));
@@ -498,7 +498,7 @@ describe("usage", () => {
       { prompt_tokens: 7, completion_tokens: 1, completion_tokens_details: { reasoning_tokens: "x" } },
       1,
     ],
-  ])("with %s costs nobody the answer", async (_what, usage, completionTokens) => {
+  ])("with %s does not lose the answer", async (_what, usage, completionTokens) => {
     for (const choices of [[], null, undefined]) {
       const { text, last } = await run(sse(said("Hell"), said("o."), ended(), { choices, usage }, DONE));
       expect([text, last]).toMatchObject(["Hello.", { type: "end", usage: { completionTokens } }]);
@@ -506,7 +506,7 @@ describe("usage", () => {
     }
   });
 
-  it("of several events is the last that says something (jeremychone/rust-genai#242)", async () => {
+  it("of several events is the last reported number (jeremychone/rust-genai#242)", async () => {
     const usage = { prompt_tokens: 5, completion_tokens: 3 };
     const later = { choices: [], usage: { prompt_tokens: 0, completion_tokens: null } };
     const { last } = await run(sse({ ...said("Hi!"), usage }, ended(), later, DONE));
@@ -536,7 +536,7 @@ describe("usage", () => {
   });
 });
 
-describe("a refusal says what happened, and no more than a client may know", () => {
+describe("a refusal says what happened and reveals nothing confidential", () => {
   // open-webui/open-webui#3273
   const page = "<html>\r\n<head><title>413 Request Entity Too Large</title></head><body>nginx/1.26.1</body></html>";
   it.each<[status: number, body: unknown, code: string, message: RegExp, owner: RegExp | null]>([
@@ -567,18 +567,18 @@ describe("a refusal says what happened, and no more than a client may know", () 
     `wrong key ${KEY}`,
     "see https://user:pass@inside.example/v1?key=abc for more",
     "header was Bearer abc.def",
-  ])("%j is cleaned of what it gives away", async (message) => {
+  ])("%j is shown without confidential parts", async (message) => {
     const { last } = await run(whole({ error: { message } }, 400));
     expect(last).toMatchObject({ code: "inference/upstream-refused", quoted: expect.any(String) });
     for (const line of [JSON.stringify(last), ...warnings]) expect(line).not.toMatch(/sk-up|user:pass|abc/);
   });
 
-  it("names the parameter where the server does", async () => {
+  it("names the parameter if the server does", async () => {
     const { last } = await run(whole({ error: { message: "top_p is odd", param: "top_p" } }, 400));
     expect(last).toMatchObject({ code: "http/unsupported-parameter", param: "top_p", quoted: "top_p is odd" });
   });
 
-  it("has room in a frame", async () => {
+  it("fits into a frame", async () => {
     const { last } = await run(whole({ error: { message: "x".repeat(10_000) } }, 400));
     if (last?.type !== "failed") throw new Error("not refused");
     expect(`${last.message}: ${last.quoted}`.length).toBeLessThan(500);
@@ -593,7 +593,7 @@ describe("log probabilities", () => {
   const toldBy = (events: readonly GenerationEvent[]) =>
     events.flatMap((event) => (event.type === "text" ? [[event.text, event.logprobs?.map(({ token }) => token)]] : []));
 
-  it("are asked for and passed on with their text", async () => {
+  it("are requested and sent with their text", async () => {
     const script = sse(chunk("Hel", ["Hel"]), chunk("lo!", ["lo", "!"]), "[DONE]");
     const { events, asked } = await run(script, { topLogprobs: 1 });
     expect(asked).toMatchObject({ logprobs: true, top_logprobs: 1 });
@@ -605,14 +605,14 @@ describe("log probabilities", () => {
     expect(first).toEqual({ token: "Hel", logprob: -0.5, top: [{ token: "x", logprob: -1 }] });
   });
 
-  it("are no more than were asked for, and not of what a stop sequence cut", async () => {
+  it("are at most as many as requested, and none belongs to text that a stop sequence cut", async () => {
     const script = sse(chunk("Hello END more", ["Hello", " END", " more"]), "[DONE]");
     const { events } = await run(script, { topLogprobs: 0, stop: [" END"] });
     expect(toldBy(events)).toEqual([["Hello", ["Hello"]]]);
     for (const event of events) if (event.type === "text") expect(event.logprobs?.[0]?.top).toEqual([]);
   });
 
-  it("that the server does not tell are a failure by name, and are told to nobody who did not ask", async () => {
+  it("are a failure by name if the server sends none, and are not sent without a request", async () => {
     const { last } = await run(sse(said("Hello"), "[DONE]"), { topLogprobs: 1 });
     expect(last).toMatchObject({ type: "failed", code: "inference/upstream-disobeyed" });
     server?.close();
@@ -620,7 +620,7 @@ describe("log probabilities", () => {
     expect(toldBy(events)).toEqual([["Hello", undefined]]);
   });
 
-  it("of a completion come as lists", async () => {
+  it("of a completion are read from lists", async () => {
     const logprobs = { tokens: ["Hel", "lo"], token_logprobs: [-0.5, null], top_logprobs: [{ x: -2, y: -1 }, null] };
     const script = sse({ choices: [{ index: 0, text: "Hello", logprobs }] }, "[DONE]");
     const { events, asked } = await run(script, {}, completion("Hello", { topLogprobs: 2 }));

@@ -67,7 +67,7 @@ describe("a real OpenAI-compatible server", () => {
     engine = await engineAt(server.url);
   });
 
-  it("says what it has", () => {
+  it("lists its models", () => {
     expect(engine.models()).toEqual([
       { name: SERVER_MODEL, sha256: null, slots: 4, contextTokens: SERVER_CONTEXT, kinds: ["chat", "completion"] },
     ]);
@@ -76,7 +76,7 @@ describe("a real OpenAI-compatible server", () => {
   it.each([
     ["streamed", true],
     ["in one piece", false],
-  ])("chats %s, and its own count of tokens is what counts", async (_what, stream) => {
+  ])("chats %s, and the server's token count is used", async (_what, stream) => {
     const { text, pieces, last } = await answer(engine, of(chat("What is Ligand?", { stream, temperature: 0 })));
     expect(text).toMatch(/^[A-Z].+\.$/s);
     expect(pieces).toBeGreaterThan(5);
@@ -89,13 +89,13 @@ describe("a real OpenAI-compatible server", () => {
     expect(warnings).toEqual([]);
   });
 
-  it("completes a prompt, up to a length", async () => {
+  it("completes a prompt up to max_tokens", async () => {
     const { text, last } = await answer(engine, of(completion("A pool is", { maxTokens: 6, temperature: 0 })));
     expect(text).not.toBe("");
     expect(last).toMatchObject({ type: "end", finishReason: "length", usage: { completionTokens: 6 } });
   });
 
-  it("gets seed, sampling and stop as they were asked for", async () => {
+  it("receives seed, sampling and stop sequences as requested", async () => {
     const asked = { seed: 11, temperature: 0.9, topP: 0.9, maxTokens: 20 };
     const { text } = await answer(engine, of(completion("Ligand is", asked)));
     expect((await answer(engine, of(completion("Ligand is", asked)))).text).toBe(text);
@@ -104,7 +104,7 @@ describe("a real OpenAI-compatible server", () => {
     expect(stopped.text).toBe(text.slice(0, text.indexOf(stop)));
   });
 
-  it("says that a prompt is too long, and what it does not take", async () => {
+  it("refuses a prompt that is too long and a parameter that it does not support, by name", async () => {
     const { last } = await answer(engine, of(completion("pool ".repeat(400))));
     expect(last).toMatchObject({ code: "inference/context-length-exceeded", retryable: false });
     const hot = await answer(engine, of(chat("Hello", { temperature: 2 })));
@@ -112,14 +112,14 @@ describe("a real OpenAI-compatible server", () => {
     expect(hot.last).toHaveProperty("quoted", expect.stringContaining("temperature is too high for this model"));
   });
 
-  it("keeps to a JSON schema", async () => {
+  it("answers with JSON of the requested schema", async () => {
     const schema = { type: "object", properties: { sure: { type: "boolean" } }, required: ["sure"] };
     const responseFormat = { type: "json_schema", schema } as const;
     const { text } = await answer(engine, of(chat("Are you sure?", { responseFormat, maxTokens: 40 })));
     expect(JSON.parse(text)).toEqual({ sure: expect.any(Boolean) });
   });
 
-  it("makes embeddings of length 1, one an input, in order", async () => {
+  it("makes one embedding of length 1 for each input, in order", async () => {
     const embedder = await engineAt(server.url, { kinds: ["embedding"] });
     expect(embedder.models()[0]?.kinds).toEqual(["embedding"]);
     const { vectors, last } = await embedded(embedder, ["a pool", "a worker", "a pool"]);
@@ -132,7 +132,7 @@ describe("a real OpenAI-compatible server", () => {
     expect(wrong.last).toMatchObject({ code: "http/unsupported-parameter", param: "dimensions" });
   });
 
-  it("stops its answer at once when the job is cancelled", async () => {
+  it("stops generating when the job is cancelled", async () => {
     const abort = new AbortController();
     const job = of(completion("Ligand", { temperature: 1.5, topP: 1, seed: 3 }));
     const { last } = await answer(engine, job, abort.signal, () => abort.abort());
@@ -141,7 +141,7 @@ describe("a real OpenAI-compatible server", () => {
     while ((await server.active()) > 0) await new Promise(setImmediate);
   });
 
-  it("stops its answer when nobody reads on, and when the engine is disposed of", async () => {
+  it("stops generating when the consumer leaves and when the engine is closed", async () => {
     const job = of(completion("Ligand", { temperature: 1.5, topP: 1, seed: 3 }));
     for await (const event of engine.generate(job, new AbortController().signal)) if (event.type === "text") break;
     while ((await server.active()) > 0) await new Promise(setImmediate);
@@ -150,7 +150,7 @@ describe("a real OpenAI-compatible server", () => {
     while ((await server.active()) > 0) await new Promise(setImmediate);
   });
 
-  it("does four jobs at once", async () => {
+  it("runs four jobs at once", async () => {
     const answers = await Promise.all(
       Array.from({ length: 4 }, () => answer(engine, of(chat("What is a pool?", { temperature: 0 })))),
     );
@@ -158,7 +158,7 @@ describe("a real OpenAI-compatible server", () => {
     expect(counters.values.activeGenerations).toBe(0);
   });
 
-  it("that refuses the key: the owner is told what to do, the client nothing, the key to nobody", async () => {
+  it("that refuses the key: only the owner learns what to do, and nobody sees the key", async () => {
     expect(await open(server.url, { key: "sk-wrong" })).toMatchObject({
       ok: false,
       message: /401.*LIGAND_UPSTREAM_KEY/s,
@@ -177,7 +177,7 @@ describe("a real OpenAI-compatible server", () => {
 });
 
 describe("a server that dies", () => {
-  it("in the middle of an answer, and is not there for the next", async () => {
+  it("in the middle of an answer fails that job and the next one", async () => {
     const server = await startLlamaServer("", { SERVER_DIES: "1" });
     const engine = await engineAt(server.url);
     const job = of(completion("Ligand", { temperature: 1.5, topP: 1, seed: 3 }));
@@ -198,7 +198,7 @@ describe("a server that dies", () => {
   });
 });
 
-describe("a server of another mind", () => {
+describe("a server with its own behaviour", () => {
   let server: ScriptedServer;
   afterEach(() => server.close());
 
@@ -223,7 +223,7 @@ describe("a server of another mind", () => {
   const ask = (engine: UpstreamEngine, request: Parameters<typeof chat>[1] = {}) =>
     answer(engine, of(chat("Hello there", request), "m"));
 
-  it("gets the key and what was asked, and no more", async () => {
+  it("receives the key and the request, and nothing else", async () => {
     const engine = await listen((response) => stream(response, text("ok"), stop, "[DONE]").end());
     await ask(engine, { maxTokens: 5, temperature: 0.5, topP: 0.25, seed: 7, stop: ["x"], stream: false });
     const [, { path, headers, body } = { path: "", headers: {}, body: {} }] = server.asked;
@@ -244,7 +244,7 @@ describe("a server of another mind", () => {
     expect(Object.keys(server.asked.at(-1)?.body ?? {})).toEqual(["model", "messages", "stream", "stream_options"]);
   });
 
-  it("gets tools, formats and what they said before, as the API writes them", async () => {
+  it("receives tools, formats and earlier calls in the form of the API", async () => {
     const engine = await listen((response) => stream(response, text("ok"), stop, "[DONE]").end());
     const call = { id: "c1", name: "look", arguments: '{"at":1}' };
     await ask(engine, {
@@ -289,7 +289,7 @@ describe("a server of another mind", () => {
   const calls = (...tool_calls: object[]) => ({ choices: [{ index: 0, delta: { tool_calls } }] });
   const called = { choices: [{ index: 0, delta: {}, finish_reason: "tool_calls" }] };
 
-  it("that calls tools: each call, then its arguments", async () => {
+  it("that calls tools: each call is followed by its arguments", async () => {
     const engine = await listen((response) =>
       stream(
         response,
@@ -315,7 +315,7 @@ describe("a server of another mind", () => {
     ]);
   });
 
-  it("that calls tools in one piece, and says that it stopped", async () => {
+  it("that sends calls in one piece with the finish reason stop", async () => {
     const tool_calls = [{ id: "c1", type: "function", function: { name: "look", arguments: "{}" } }];
     const engine = await listen((response) =>
       reply(response, 200, { choices: [{ message: { content: null, tool_calls }, finish_reason: "stop" }] }),
@@ -346,7 +346,7 @@ describe("a server of another mind", () => {
   it.each<[what: string, request: Parameters<typeof chat>[1], names: string[], message: RegExp]>([
     ["a tool that nobody offered", {}, ["look", "invented"], /not offered/],
     ["a tool where there are none", { tools: [] }, ["look"], /not offered/],
-  ])("that calls %s fails that job for good, streamed or not", async (_what, request, names, message) => {
+  ])("that calls %s fails the job without a retry, streamed or not", async (_what, request, names, message) => {
     const parts = names.map((name, index) => ({ index, id: `c${index}`, function: { name, arguments: "{}" } }));
     const failure = { type: "failed", code: "inference/engine-failed", retryable: false };
     for (const streams of [true, false]) {
@@ -361,7 +361,7 @@ describe("a server of another mind", () => {
     }
   });
 
-  it("that makes longer vectors than a pool takes fails that job, and tells the owner", async () => {
+  it("that makes longer vectors than a pool accepts fails the job and informs the owner", async () => {
     const embedding = Array.from({ length: LIMITS.embeddingDimensions + 1 }, () => 1);
     const engine = await listen((response) => reply(response, 200, { data: [{ embedding }] }));
     const { vectors, last } = await embedded(engine, ["a"]);
@@ -386,13 +386,13 @@ describe("a server of another mind", () => {
     expect(last).toMatchObject({ type: "failed", code });
   });
 
-  it("that gives no usage: events are counted", async () => {
+  it("that reports no usage: events are counted", async () => {
     const engine = await listen((response) => stream(response, text("a"), text("b"), text("c"), stop, "[DONE]").end());
     const { last } = await ask(engine);
     expect(last).toMatchObject({ type: "end", finishReason: "stop", usage: { completionTokens: 3 } });
   });
 
-  it("that counts thoughts which it does not show: no more is claimed than the pool can see", async () => {
+  it("that counts hidden reasoning: the claim stays within what the pool can verify", async () => {
     const usage = { prompt_tokens: 1e9, completion_tokens: 5_000 };
     const engine = await listen((response) =>
       stream(response, text("yes"), stop, { choices: [], usage }, "[DONE]").end(),
@@ -409,7 +409,7 @@ describe("a server of another mind", () => {
     ["that sends a token in many pieces", 9, { prompt_tokens: 4, completion_tokens: 5 }, 5],
     ["that claims more than there are bytes", 2, { prompt_tokens: 4, completion_tokens: 5_000 }, 2 * 20],
     ["that does not count", 3, null, 3],
-  ])("%s: the owner is shown what the pool has on record, job for job", async (_what, pieces, usage, tokens) => {
+  ])("%s: the owner's counter equals the pool's record for each job", async (_what, pieces, usage, tokens) => {
     const said = Array.from({ length: pieces }, () => text("x".repeat(20)));
     const engine = await listen((response) =>
       stream(response, ...said, stop, ...(usage ? [{ choices: [], usage }] : []), "[DONE]").end(),
@@ -420,7 +420,7 @@ describe("a server of another mind", () => {
     }
   });
 
-  it("that does not stream: its one piece is the answer", async () => {
+  it("that does not stream: its only piece is the answer", async () => {
     const whole = { choices: [{ message: { content: "whole" }, finish_reason: "length" }] };
     const engine = await listen((response) =>
       reply(response, 200, { ...whole, usage: { prompt_tokens: 4, completion_tokens: 2 } }),
@@ -429,7 +429,7 @@ describe("a server of another mind", () => {
     expect(await ask(engine)).toMatchObject({ text: "whole", last: { type: "end", finishReason: "length", usage } });
   });
 
-  it("that wants max_completion_tokens and knows no stream_options: it is asked again, and then known", async () => {
+  it("that refuses max_tokens and stream_options: the request is repeated without them, and the next one omits them", async () => {
     const engine = await listen((response, { body }) => {
       for (const param of ["max_tokens", "stream_options"]) {
         if (param in body)
@@ -444,7 +444,7 @@ describe("a server of another mind", () => {
     expect(server.asked.length).toBe(before + 1);
   });
 
-  it("that cuts characters in half: they are whole again", async () => {
+  it("that splits characters: the halves are joined", async () => {
     const engine = await listen((response) => {
       const halves = ["\\ud83d", "\\ude00!", "\\ud83d"].map((half) => `{"choices":[{"delta":{"content":"${half}"}}]}`);
       stream(response, ...halves, stop, "[DONE]").end();
@@ -452,7 +452,7 @@ describe("a server of another mind", () => {
     expect((await ask(engine)).text).toBe("😀!\uFFFD");
   });
 
-  it("that is silent, before an answer or in it: the job goes back to the pool", async () => {
+  it("that is silent before or during an answer: another worker may retry the job", async () => {
     const engine = await listen((response, _asked, nth) => {
       if (nth === 1) stream(response, text("begun"));
     });
@@ -461,7 +461,7 @@ describe("a server of another mind", () => {
     expect(await ask(engine)).toMatchObject({ text: "begun", last: silent });
   });
 
-  it("that is slow but not silent is waited for", async () => {
+  it("that is slow but not silent is not given up", async () => {
     const engine = await listen((response) => {
       const words = ["slow", "ly", " but", " sure", "ly"];
       stream(response);
@@ -513,7 +513,7 @@ describe("a server of another mind", () => {
     expect(counters.values.activeGenerations).toBe(0);
   });
 
-  it("that never ends an answer: the worker reads no more of it than fits any", async () => {
+  it("that never ends an answer: the worker stops reading at the largest possible answer", async () => {
     const big = `data: ${JSON.stringify(text("y".repeat(500_000)))}\n\n`;
     const engine = await listen((response) => {
       stream(response);
@@ -542,7 +542,7 @@ describe("a server of another mind", () => {
     },
   );
 
-  it("that asked for a pause gets it: jobs are refused meanwhile, and done after it", async () => {
+  it("that asks for a pause: jobs are refused until it is over", async () => {
     vi.useFakeTimers({ toFake: ["performance"] });
     onTestFinished(() => void vi.useRealTimers());
     let limited = true;
@@ -561,7 +561,7 @@ describe("a server of another mind", () => {
     expect(await ask(engine)).toMatchObject({ text: "ok", last: { type: "end" } });
   });
 
-  it("is complained about once, until it works again", async () => {
+  it("is reported to the owner once, until it works again", async () => {
     let well = false;
     const engine = await listen((response) => {
       if (well) stream(response, text("ok"), stop, "[DONE]").end();
@@ -582,7 +582,7 @@ describe("its models", () => {
   const names = (opened: Awaited<ReturnType<typeof open>>) =>
     opened.ok ? opened.engine.models().map(({ name, contextTokens }) => [name, contextTokens]) : opened.message;
 
-  it("are those that it lists, with the context that it says", async () => {
+  it("are those that it lists, with the context that it reports", async () => {
     const listed = [
       { id: "a", max_model_len: 4_096 },
       { id: "b", context_length: 1_000, max_model_len: null },
@@ -597,7 +597,7 @@ describe("its models", () => {
     ]);
   });
 
-  it("are those that the owner names, under the names that the owner gives", async () => {
+  it("are those that the owner selects, with the owner's names", async () => {
     const models = ["mine=a", "z"];
     expect(names(await listing([{ id: "a" }], { models, contextTokens: 512, slots: 2 }))).toEqual([
       ["mine", 512],
@@ -620,13 +620,13 @@ describe("its models", () => {
     expect(await listing(data, { models })).toMatchObject({ ok: false, message: expect.stringMatching(message) });
   });
 
-  it("need a server that speaks the API", async () => {
+  it("require a server that speaks the API", async () => {
     server = await ScriptedServer.listen((response) => void response.end("<html>"));
     expect(await open(server.url)).toMatchObject({ ok: false, message: expect.stringMatching(/OpenAI-compatible/) });
   });
 });
 
-describe("the upstream's address", () => {
+describe("the upstream URL", () => {
   it.each<[given: string, insecure: boolean, want: string | RegExp]>([
     ["http://127.0.0.1:8080", false, "http://127.0.0.1:8080/v1"],
     ["http://localhost:11434/", false, "http://localhost:11434/v1"],
@@ -698,7 +698,7 @@ describe("a refusal", () => {
     }
   });
 
-  it("never repeats a secret, steers a terminal, or is long, whatever the server says", () => {
+  it("never repeats a secret, never controls a terminal and is never long, whatever the server sends", () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 100, max: 599 }),
@@ -723,7 +723,7 @@ describe("a refusal", () => {
     );
   });
 
-  it("is a sentence of ours and the server's words apart, which may be those of a prompt", () => {
+  it("keeps our sentence apart from the server's text, which may quote a prompt", () => {
     const body = JSON.stringify({ error: { message: "cannot parse xylophone quartz" } });
     for (let status = 300; status < 600; status++) {
       const { message, quoted } = failureOf({ status, body, retryAfter: null }, [], nowMs);
@@ -733,12 +733,12 @@ describe("a refusal", () => {
     }
   });
 
-  it("is cleaned of line breaks and colours", () => {
+  it("contains no line breaks and no colours", () => {
     expect(sanitizedText("a\n\n\u001b[31mb\u202e  c", [])).toBe("a [31mb c");
   });
 });
 
-it("characters are whole wherever a server cuts them, and none is lost", () => {
+it("characters are joined wherever a server splits them, and none is lost", () => {
   fc.assert(
     fc.property(fc.string({ unit: "binary" }), fc.array(fc.nat(20)), (text, cuts) => {
       const characters = surrogateJoiner();

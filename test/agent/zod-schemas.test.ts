@@ -84,7 +84,7 @@ function texts(schema: ReadSchema, count: number): string[] {
 const strictly = () => ({ strict: true, budget: new SchemaBudget() });
 
 describe("a zod schema", () => {
-  it.each(Object.entries(ENFORCED))("of %s is enforced, and what is generated parses", (_what, type) => {
+  it.each(Object.entries(ENFORCED))("of %s is enforced, and generated values parse", (_what, type) => {
     const schema = z.toJSONSchema(type);
     expect(readJsonSchema(schema, strictly())).toMatchObject({ ok: true });
     // As an agent reads it, which hears of no flag.
@@ -100,13 +100,13 @@ describe("a zod schema", () => {
     ["half a step", z.number().min(0.5), "minimum"],
     ["a multiple", z.number().multipleOf(0.5), "multipleOf"],
     ["a long text", z.string().max(100_000), "maxLength"],
-  ])("of %s passes, and is refused by name under strict", (_what, type, path) => {
+  ])("of %s is accepted, and refused by name under strict", (_what, type, path) => {
     expect(readJsonSchema(z.toJSONSchema(type))).toMatchObject({ ok: true });
     expect(readJsonSchema(z.toJSONSchema(type), strictly())).toMatchObject({ ok: false, path });
   });
 });
 
-describe("the official SDK's helpers, which say strict,", () => {
+describe("the official SDK's helpers, which set strict,", () => {
   const Event = z.object({
     id: z.uuid(),
     at: z.iso.datetime(),
@@ -141,7 +141,7 @@ describe("the official SDK's helpers, which say strict,", () => {
   });
 });
 
-it("expressions that zod wrote beside a format, and that look ahead, match all that is written for it", () => {
+it("zod's lookahead expressions beside a format match everything that is generated for it", () => {
   const before: [format: string, pattern: string][] = [
     [
       "email",

@@ -22,7 +22,7 @@ const closed = (properties: object, more: object = {}) => ({
 const any = { kind: "any" };
 const text = { kind: "string", min: 0, max: null };
 
-describe("what is no JSON schema is refused, strict or not:", () => {
+describe("a malformed schema is refused, strict or not:", () => {
   it.each<[what: string, schema: unknown, path: string]>([
     ["a list", [], ""],
     ["a type that is none", { type: "text" }, "type"],
@@ -61,7 +61,7 @@ describe("what is no JSON schema is refused, strict or not:", () => {
   });
 });
 
-describe("what is not enforced passes, and is refused by name under strict:", () => {
+describe("keywords that are not enforced are ignored, and refused by name under strict:", () => {
   const words = Array.from({ length: LIMITS.schemaEnumValues + 1 }, (_, i) => `${i}`);
   it.each<[what: string, schema: object, path: string, read: unknown]>([
     ["a format", { type: "string", format: "phone", maxLength: 3 }, "format", { ...text, max: 3 }],
@@ -151,7 +151,7 @@ function lists(count: number): object {
   return Object.fromEntries(Array.from({ length: count }, (_, i) => [`p${i}`, list(i)]));
 }
 
-describe("what a worker enforces wholly passes under strict:", () => {
+describe("schemas that a worker enforces completely pass under strict:", () => {
   it.each<[what: string, schema: object, read?: object]>([
     ["nothing", {}, any],
     ["annotations", { title: "t", description: "d", default: 1, examples: [2], $schema: "x", type: "integer" }],
@@ -228,8 +228,8 @@ function chain(length: number): object {
   return { $ref: "#/$defs/d0", $defs: Object.fromEntries(definitions) };
 }
 
-describe("several schemas as one", () => {
-  it("are enforced together where their keywords allow it", () => {
+describe("merged schemas", () => {
+  it("are enforced together if their keywords allow it", () => {
     const base = closed({ id: { type: "integer" } });
     const schema = {
       allOf: [{ $ref: "#/$defs/base" }, { properties: { name: { type: "string" } }, required: ["name"] }],
@@ -252,7 +252,7 @@ describe("several schemas as one", () => {
     expect(readJsonSchema({ allOf: [{ $ref: "#" }, { type: "object" }] })).toMatchObject({ ok: true });
   });
 
-  it("hold beside alternatives for each of them", () => {
+  it("beside alternatives apply to each of them", () => {
     const properties = { a: { type: "null" }, b: { type: "boolean" } };
     const { branches } = rootOf({ type: "object", properties, anyOf: [{ required: ["a"] }, { required: ["b"] }] }) as {
       branches?: unknown;
@@ -289,11 +289,11 @@ describe("the parameters of a function", () => {
     [{ $ref: "https://example.com" }, "object"],
     [{ not: { type: "null" } }, "object"],
     [{ enum: [{ a: 1 }, "a"] }, "literals"],
-  ])("are those of %j that are objects", (schema, kind) => expect(parametersOf(schema)).toMatchObject({ kind }));
+  ])("are the objects among the values of %j", (schema, kind) => expect(parametersOf(schema)).toMatchObject({ kind }));
 });
 
 describe("the budget of a request", () => {
-  it("is one for all its schemas: what one uses, the next has not", () => {
+  it("is shared by all its schemas", () => {
     const budget = new SchemaBudget();
     const schema = { type: "object", properties: lists(6) };
     expect(readJsonSchema(schema, { strict: true, budget })).toMatchObject({ ok: true });
@@ -304,7 +304,7 @@ describe("the budget of a request", () => {
     expect(readJsonSchema(schema, { strict: false, budget })).toMatchObject({ ok: true });
   });
 
-  it("takes the same range and the same pattern once", () => {
+  it("counts the same range and the same pattern once", () => {
     const budget = new SchemaBudget();
     const same = { type: "string", pattern: "^[a-z]{300}$" };
     const range = { type: "integer", minimum: 123_456, maximum: 987_654_321 };
@@ -346,7 +346,7 @@ function backwards(length: number): object {
   return { type: "object", properties: { a: to(1) }, $defs };
 }
 
-it("whatever is read can be told to an older agent in the keywords that it knows, and is read there again", () => {
+it("every schema can be written in the keywords of older agents, which can read it", () => {
   let told = 0;
   fc.assert(
     fc.property(schemas, (schema) => {

@@ -35,7 +35,7 @@ import { type LaneState, newLane } from "./jobs/lane-state.ts";
 import { placeInQueue } from "./jobs/queue-machine.ts";
 import { connectedWorkers, modelLoads } from "./jobs/served-models-rules.ts";
 import { type FoundJob, type JobName, LANE_JOBS_URL, type LaneOverview, type LaneRpc } from "./lane-rpc.ts";
-import { laneSettings } from "./lane-settings-rules.ts";
+import { resolveLaneSettings } from "./lane-settings-rules.ts";
 import { AccountUsage } from "./records/account-usage.ts";
 import { DemandReports } from "./records/demand-reports.ts";
 import { type LaneMetrics, observeRefusals } from "./records/lane-metrics.ts";
@@ -99,7 +99,7 @@ export class Lane extends DurableObject<Env> implements LaneRpc {
     this.#intake = new JobIntake({
       ...rooms,
       state: this.#state,
-      settings: laneSettings(env),
+      settings: resolveLaneSettings(env),
       demand: this.#demand,
       apply: (effects) => this.#effects.run(effects),
       arrived: (nowMs) => this.#sockets.sweep(nowMs),

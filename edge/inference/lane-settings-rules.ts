@@ -1,16 +1,16 @@
-/** What the pool's operator sets of a lane: variables of wrangler.toml, flags of `npm start`. Pure. */
+/** The settings of a lane that the operator makes: variables of wrangler.toml, or flags of `npm start`. */
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 
 export interface LaneSettings {
   /** How long the status of a whole answer waits for the answer or its failure. */
   readonly statusHoldMs: number;
-  /** The model that `auto` means for embeddings; null: the first by name of those that are served. */
+  /** The model that `auto` means for embeddings; null: the first served model by name. */
   readonly embeddingModel: string | null;
 }
 
-/** A hold outside its range becomes the nearest one inside; text that is no number leaves the default. */
-export function laneSettings(env: Pick<Env, "STATUS_HOLD_SECONDS" | "EMBEDDING_MODEL">): LaneSettings {
+/** A hold outside its range becomes the nearest value inside. Text that is not a number means the default. */
+export function resolveLaneSettings(env: Pick<Env, "STATUS_HOLD_SECONDS" | "EMBEDDING_MODEL">): LaneSettings {
   const given = env.STATUS_HOLD_SECONDS?.trim() || undefined;
   const seconds = Number(given ?? LIMITS.statusHoldSeconds);
   const held = Number.isFinite(seconds) ? seconds : LIMITS.statusHoldSeconds;

@@ -28,11 +28,11 @@ import { admitted, clientBody, rateLimitHeaders } from "./client-body.ts";
 import { type FoundJob, type JobName, LANE_JOBS_URL, type LaneJob } from "./lane-rpc.ts";
 import { findEndedJob } from "./store.ts";
 
-/** Of this isolate. */
+/** Refusals that this isolate remembers. */
 const refusedLookups = new RefusedKeys<Extract<LookupAdmission, { ok: false }>>();
 const MESSAGES_REQUEST_ID = "request-id";
 
-/** What asks no worker has a limit of its own. */
+/** Requests that need no worker have a rate limit of their own. */
 const admittedLookup = createMiddleware<ClientEnv>(async (c, next) => {
   const { keyId, secretSha256 } = c.var.client;
   const refused = refusedLookups.find(keyId, Date.now());
@@ -44,17 +44,17 @@ const admittedLookup = createMiddleware<ClientEnv>(async (c, next) => {
   return fail(c, admission.code, admission);
 });
 
-/** Anthropic's SDK reads the id of a request from this header. */
+/** Anthropic's SDK reads the request id from the header `request-id`. */
 const messagesRequestId = createMiddleware<ClientEnv>(async (c, next) => {
   await next();
-  // A lane's answer has it already.
+  // The answer of a lane has the header already.
   if (!c.res.headers.has(MESSAGES_REQUEST_ID)) c.header(MESSAGES_REQUEST_ID, c.var.requestId);
 });
 
-/** The OpenAI-compatible API (docs/spec/inference.md#client-api): authenticate, validate, ask the key's `Account`, hand to the lane. */
+/** The OpenAI-compatible API (docs/spec/inference.md#client-api): authenticate, validate, ask the key's `Account`, pass the job to the lane. */
 export const clientApi = new Hono<ClientEnv>()
   .use("*", clientCors)
-  // The list too: what ends in `/*` holds what is before it.
+  // In Hono, `/models/*` also matches `/models`.
   .use("/models/*", requireClientKey, admittedLookup)
   .use("/chat/completions", requireClientKey)
   .use("/completions", requireClientKey)
@@ -124,7 +124,7 @@ export const clientApi = new Hono<ClientEnv>()
     const requestId = c.req.param("id");
     if (!isRequestId(requestId)) return fail(c, "inference/job-not-found");
     const jobId = /^(?:chatcmpl-|cmpl-|resp_|msg_)?([0-9a-f-]{36})$/.exec(requestId)?.[1] ?? null;
-    // What ended too long ago for the lane to remember, the record knows, by the job's own id.
+    // A lane remembers the latest jobs only. D1 has the others, by job id.
     const found =
       (await cancelJobs(c.env, { jobId, requestId }, keyId)) ??
       (jobId === null ? undefined : await findEndedJob(c.env.DB, jobId, keyId));
@@ -177,7 +177,7 @@ async function infer(
     ...(moreIds.length > 0 && { moreIds }),
     ...shape,
   };
-  // The answer goes from the lane to the client inside the runtime; no JavaScript touches a chunk of it here.
+  // The runtime passes the answer from the lane to the client. No JavaScript here touches its chunks.
   return laneFor(c.env, "clients", { model }).fetch(LANE_JOBS_URL, {
     method: "POST",
     body: JSON.stringify(job),
@@ -185,14 +185,14 @@ async function infer(
   });
 }
 
-/** What `auto` is to a client that looks it up: it picks among these. */
+/** The model `auto`, for a client that looks it up: it does all kinds that any model does. */
 function anyOf(models: readonly ServedModel[]): ServedModel {
   return servedModel({ name: "auto", kinds: [...new Set(models.flatMap(({ kinds }) => kinds))] });
 }
 
 let cached: { untilMs: number; models: ServedModel[] } | null = null;
 
-/** An answer serves for a second, so that clients who ask often cost the lane nothing. */
+/** The list is cached for a second, so that frequent requests cost the lane nothing. */
 async function servedModels(env: Env): Promise<ServedModel[]> {
   const nowMs = Date.now();
   if (cached && Math.abs(cached.untilMs - nowMs) <= LIMITS.statusCacheMs && cached.untilMs > nowMs)

@@ -1,6 +1,6 @@
 /**
- * How often one worker token may open a socket: a minute's worth at once, then one each ten seconds. A refused attempt
- * costs nothing, so that a worker which waits as it was told gets in. Pure: the time comes in.
+ * How often one worker token may open a socket: `LIMITS.handshakesPerMinute` at once, then that many per minute. A refused
+ * attempt costs nothing, so that a worker that waits for its `Retry-After` gets in.
  */
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { Debts } from "../limits/debts.ts";
@@ -8,16 +8,16 @@ import { Debts } from "../limits/debts.ts";
 const MINUTE_MS = 60_000;
 const HANDSHAKE_MS = MINUTE_MS / LIMITS.handshakesPerMinute;
 
-/** In memory: a lane that restarts has forgotten what a token owes, which is a minute at most. */
+/** In memory only. A restart forgives what a token owes, which is at most a minute. */
 export class HandshakeRates {
   readonly #debts = new Debts(LIMITS.socketsPerLane);
 
-  /** Charges one handshake; how long the token must wait for it instead, or 0. */
+  /** Charges one handshake and returns 0, or charges nothing and returns the wait in ms. */
   take(tokenId: string, nowMs: number): number {
     return this.#debts.take(tokenId, HANDSHAKE_MS, MINUTE_MS, nowMs);
   }
 
-  /** For tests: how many tokens are remembered. */
+  /** How many tokens are remembered; for tests. */
   get size(): number {
     return this.#debts.size;
   }

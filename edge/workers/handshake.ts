@@ -1,4 +1,4 @@
-/** The proof a worker gives on a fresh socket (docs/spec/workers.md#socket-protocol). */
+/** Checks the proof that a worker gives on a new socket (docs/spec/workers.md#socket-protocol). */
 
 import { fromHex } from "../../schema/crypto/bytes.ts";
 import { canonicalBytes } from "../../schema/crypto/canonical.ts";
@@ -10,18 +10,18 @@ import type { Hello } from "../../schema/wire/worker-frames.ts";
 
 export type Handshake = { ok: true; workerId: string } | { ok: false; close: number; reason: string };
 
-/** `nonce`, `pool` and `tokenSha256` are what this pool put into the challenge, never what the worker repeats. */
+/** @param expected the values of this pool's own challenge, never those that the worker repeats */
 export async function checkHello(
   hello: Hello,
   expected: { pool: string; nonce: string; tokenSha256: string },
 ): Promise<Handshake> {
   const refuse = (reason: string): Handshake => ({ ok: false, close: CLOSE.policyViolation, reason });
-  // An older one was told 4408 before its frame was read strictly.
+  // An older protocol was refused with 4408 before its frame was parsed strictly.
   if (hello.protocol !== WORKER_PROTOCOL.version) return refuse(`this pool speaks protocol ${WORKER_PROTOCOL.version}`);
   const publicKey = fromHex(hello.publicKey);
   if (!publicKey) return refuse("malformed key");
   const worker = await idOfPublicKey(publicKey);
-  if (hello.manifest.worker !== worker) return refuse("the manifest is another worker's");
+  if (hello.manifest.worker !== worker) return refuse("the manifest belongs to another worker");
   if (!(await verifyManifest(hello.manifest, hello.manifestSignature, hello.publicKey)))
     return refuse("bad manifest signature");
   const manifestSha256 = await sha256Hex(canonicalBytes(hello.manifest));

@@ -1,11 +1,11 @@
 /**
- * Which lane of the pool serves what. A pool has one lane so far: a pool with several changes these functions and no
- * caller.
+ * Which lane of the pool serves a model or a worker token. A pool has one lane so far. To give it several, change these
+ * functions; no caller needs a change.
  */
 import type { Env, LaneForAdmins, LaneForClients, LaneForReaders, LaneForWorkers } from "../env.ts";
 import { MAIN_LANE } from "../object-names.ts";
 
-/** What a caller needs a lane for. `any`: each lane does it as well as another. */
+/** What a caller needs a lane for. `any`: any lane will do. */
 export type LanePurpose = { readonly model: string } | { readonly workerToken: string } | "any";
 
 /** The stub that each group of callers gets. */

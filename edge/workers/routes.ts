@@ -18,12 +18,12 @@ import { listTokens } from "./store.ts";
 
 const DAY_MS = 86_400_000;
 
-/** Tokens that the lane has just refused, by their text: until the time is over they cost neither a check nor the lane. */
+/** Tokens that the lane has just refused. Until their time is over, they cost neither a check nor a call of the lane. */
 const refusedTokens = new RefusedKeys<{ code: ErrorCode; retryAfterSeconds: number }>();
 
 /**
- * `/v1/workers/connect`. A token that this pool did not issue is refused here, and wakes nothing. Whatever is refused is
- * refused by an HTTP status, before there is a socket.
+ * `/v1/workers/connect`. A token that this pool did not issue is refused here and wakes no object. Every refusal is an
+ * HTTP status, before there is a socket.
  */
 export const workerSocket = new Hono<AppEnv>().get("/connect", async (c) => {
   const token = bearer(c.req.header("authorization"));
@@ -35,7 +35,7 @@ export const workerSocket = new Hono<AppEnv>().get("/connect", async (c) => {
   };
   if (token === null) return refuse("workers/token-refused");
   const known = refusedTokens.find(token, Date.now())?.refusal;
-  if (known) return refuse(known.code, isForNow(known.code) ? known.retryAfterSeconds : undefined);
+  if (known) return refuse(known.code, isRateLimit(known.code) ? known.retryAfterSeconds : undefined);
   const authentic = await tagger.authenticate(token, "lw");
   if (!authentic.ok) return refuse("workers/token-refused");
   const offered = (c.req.header("sec-websocket-protocol") ?? "").split(",").map((name) => name.trim());
@@ -55,20 +55,20 @@ export const workerSocket = new Hono<AppEnv>().get("/connect", async (c) => {
   const code = (response.headers.get("x-ligand-code") ?? "http/internal") as ErrorCode;
   const retryAfter = Number(response.headers.get("retry-after")) || undefined;
   await response.body?.cancel();
-  // That the lane is full concerns all tokens, and may be over in a moment.
-  // What was found meanwhile of a token that is no good is worth more than that it came too often.
-  if (isOfToken(code) && !(isForNow(code) && refusedTokens.find(token, Date.now()))) {
+  // A full lane is not remembered: it concerns all tokens and may be over soon. A refusal for the rate does not replace a
+  // remembered refusal of the token itself.
+  if (isOfToken(code) && !(isRateLimit(code) && refusedTokens.find(token, Date.now()))) {
     const retryAfterSeconds = retryAfter ?? LIMITS.refusedTokenKeptSeconds;
     refusedTokens.remember(token, { code, retryAfterSeconds }, Date.now());
   }
   return refuse(code, retryAfter);
 });
 
-const isForNow = (code: ErrorCode) => ERRORS[code].status === 429;
+const isRateLimit = (code: ErrorCode) => ERRORS[code].status === 429;
 
-const isOfToken = (code: ErrorCode) => isForNow(code) || code.startsWith("workers/token-");
+const isOfToken = (code: ErrorCode) => isRateLimit(code) || code.startsWith("workers/token-");
 
-/** `/admin/api/workers`: invites and who is connected (docs/spec/workers.md#enrolment). Mounted behind the admin token. */
+/** `/admin/api/workers`: worker tokens and connected workers (docs/spec/workers.md#enrolment). Mounted behind the admin token. */
 export const workerRoutes = new Hono<AdminEnv>()
   .post("/tokens", async (c) => {
     const body = await adminBody(c, createWorkerTokenBody);
@@ -126,7 +126,7 @@ export const workerRoutes = new Hono<AdminEnv>()
   })
 
   .delete("/tokens/:id", async (c) => {
-    // The lane decides, also while the record cannot be reached: a stolen machine must be shut out at once.
+    // The lane decides, also while D1 is away: a stolen machine must be shut out at once.
     const id = c.req.param("id");
     const revoked = await laneFor(c.env, "admins", { workerToken: id }).revokeToken(id, c.var.admin);
     if (!revoked) return fail(c, "workers/not-found");

@@ -3,11 +3,11 @@ import { type VerifyingKey, verifyingKey } from "../../schema/crypto/ed25519.ts"
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { BoundedMap } from "../limits/bounded-map.ts";
 
-/** Keys of workers whose records are verified, imported once; as many as a lane has workers. */
+/** Imported public keys of workers, for the check of their records. At most as many as a lane has workers. */
 export class WorkerKeys {
   readonly #keys = new BoundedMap<string, VerifyingKey>(LIMITS.socketsPerLane);
 
-  /** `publicKeyHex`: of a worker that has proved it. Null for what is no key. */
+  /** @param publicKeyHex the key that the worker has proved. Null where it is not a key. */
   async of(publicKeyHex: string): Promise<VerifyingKey | null> {
     const known = this.#keys.get(publicKeyHex);
     if (known) return known;

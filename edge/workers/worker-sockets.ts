@@ -20,7 +20,7 @@ import { checkHello } from "./handshake.ts";
 import { HandshakeRates } from "./handshake-rate-rules.ts";
 import type { WorkerTokens } from "./worker-tokens.ts";
 
-/** Persisted contract: a socket's attachment, all that survives while its object hibernates (16 KiB at most). */
+/** Persisted contract: the attachment of a socket, which survives hibernation of its object (16 KiB at most). */
 type Attachment =
   | {
       phase: "challenged";
@@ -33,7 +33,7 @@ type Attachment =
     }
   | ({ phase: "serving"; credit: Credit } & ServingWorker);
 
-/** An earlier build attached whether a worker knows the frames of v1.1, and no minor version. */
+/** An earlier release attached `isExtended` (the worker knows the frames of v1.1) and no minor version. */
 function readAttachment(socket: WebSocket): Attachment | null {
   const attached = socket.deserializeAttachment() as (Attachment & { isExtended?: boolean }) | null;
   return attached && { ...attached, minor: attached.minor ?? (attached.isExtended ? 1 : 0) };
@@ -49,13 +49,13 @@ export interface ServingWorker {
   agentVersion: string;
   engine: "llama" | "upstream";
   connectedAtMs: number;
-  /** Of the worker protocol that its socket speaks. */
+  /** The minor version of the worker protocol that its socket speaks. */
   minor: number;
-  /** The context is absent in what an earlier build attached. */
+  /** An earlier release attached no context. */
   models: { name: string; slots: number; kinds: JobKind[]; contextTokens?: number }[];
 }
 
-/** What the dispatcher knows of a worker's pull credit: jobs sent on this socket, and credits in the order of `models`. */
+/** The pull credit of a worker: jobs sent on this socket, and the credit of each model in the order of `models`. */
 export interface Credit {
   sent: number;
   credits: number[];
@@ -64,7 +64,7 @@ export interface Credit {
 
 export type JobFrameOfAgent = Exclude<AgentFrame, { type: "hello" }>;
 
-/** What the owner of the sockets does about them. `bind` commits the token and the worker's record before it returns. */
+/** What the lane does when something happens to a socket. `bind` commits the token and the worker's record before it returns. */
 export interface WorkerSocketEvents {
   bind(token: WorkerTokenRow, worker: WorkerRow, modelNames: string[]): void;
   connected(worker: ServingWorker): void;
@@ -75,9 +75,10 @@ export interface WorkerSocketEvents {
 const SWEEP_MS = 1_000;
 
 /**
- * The pool side of the worker socket, inside the object that accepted it: challenge and proof, one socket a worker,
- * liveness, refusal. It knows frames and tokens, and nothing of jobs. A token that is no good is refused by an HTTP
- * status: the runtime keeps a socket that was opened until its worker answers the close, and a worker may never do that.
+ * The pool's side of the worker sockets of one lane: challenge and proof, liveness, refusal
+ * (docs/spec/workers.md#socket-protocol). It knows frames and tokens, and nothing of jobs. A bad token is refused by an
+ * HTTP status, before there is a socket: the runtime keeps an opened socket until its worker answers the close, and a
+ * worker may never do that.
  */
 export class WorkerSockets {
   readonly #ctx: DurableObjectState;
@@ -90,7 +91,7 @@ export class WorkerSockets {
   readonly #helloTimers = new Map<string, ReturnType<typeof setTimeout>>();
   readonly #handshakes = new HandshakeRates();
   #sweptMs = 0;
-  /** Sockets closed for what they sent. */
+  /** How many sockets were closed because of a frame. */
   refused = 0;
 
   constructor(ctx: DurableObjectState, tokens: WorkerTokens, pool: () => Promise<string>, events: WorkerSocketEvents) {
@@ -101,7 +102,7 @@ export class WorkerSockets {
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair("ping", "pong"));
   }
 
-  /** After hibernation: the sockets that are still here, each worker with the credit that was remembered. */
+  /** After hibernation: the workers whose sockets are still open, with their remembered credit. */
   wake(): { worker: ServingWorker; credit: Credit }[] {
     const found: { worker: ServingWorker; credit: Credit }[] = [];
     for (const socket of this.#ctx.getWebSockets()) {
@@ -123,7 +124,7 @@ export class WorkerSockets {
     return attached?.phase === "serving" ? attached : undefined;
   }
 
-  /** Writes what the dispatcher knows into the attachment: cheap, in memory of the runtime, no storage. */
+  /** Writes the credit into the attachment. It stays in the runtime's memory and needs no storage. */
   remember(connection: string, credit: Credit): void {
     const attached = this.#attachments.get(connection);
     if (attached?.phase === "serving") this.#attach({ ...attached, credit });
@@ -135,7 +136,7 @@ export class WorkerSockets {
     const header = (name: string) => request.headers.get(name) ?? "";
     const nowMs = Date.now();
     const tokenId = header(CONNECT_HEADERS.tokenId);
-    // First, and out of memory: a token that connects over and over costs nothing more than this.
+    // This check comes first and needs only memory, so that a token that connects again and again costs no more than this.
     const waitMs = this.#handshakes.take(tokenId, nowMs);
     if (waitMs > 0) {
       return errorResponse("workers/connects-too-often", { retryAfterSeconds: Math.ceil(waitMs / 1_000) });
@@ -143,7 +144,7 @@ export class WorkerSockets {
     const enrolled = enrolment(this.#tokens.find(tokenId), header(CONNECT_HEADERS.secretSha256), nowMs);
     if (!enrolled.ok) return errorResponse(enrolled.code);
     this.sweep(nowMs);
-    // The runtime's own list: it has the sockets too that are closed here and whose worker has not answered.
+    // The runtime's list also has sockets that the pool has closed and whose worker has not answered the close.
     if (this.#ctx.getWebSockets(tokenId).length >= LIMITS.socketsPerToken) {
       return errorResponse("workers/too-many-sockets", { retryAfterSeconds: LIMITS.socketsRetrySeconds });
     }
@@ -161,14 +162,14 @@ export class WorkerSockets {
     this.#attach({ phase: "challenged", connection, tokenId, tokenSha256, nonce, sinceMs: nowMs, minor });
     this.#limitChallenges(tokenId);
     this.send(connection, { type: "challenge", nonce, pool });
-    // In time is the close frame: workerd hangs up on a hibernatable socket whose first word is its answer to that
-    // only when the object sleeps (its pipe reads on after a close frame that came first).
+    // The pool sends its close frame in time. workerd may close the connection later: where the first frame of a
+    // hibernatable socket is its answer to that close frame, workerd closes it only when the object hibernates.
     const late = () => this.close(connection, CLOSE.policyViolation, "no hello in time");
     this.#helloTimers.set(connection, setTimeout(late, LIMITS.helloMs));
     return new Response(null, { status: 101, webSocket: theirs, headers: { "sec-websocket-protocol": spoken } });
   }
 
-  /** A message of a socket that is ours. Whatever it holds, the worst that it does is to close that socket. */
+  /** A message on a socket. Whatever it contains, it can at worst close that socket. */
   async message(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
     const connection = this.#connectionOf(socket);
     const attached = connection === undefined ? undefined : this.#attachments.get(connection);
@@ -211,11 +212,11 @@ export class WorkerSockets {
     try {
       this.#sockets.get(connection)?.send(text);
     } catch {
-      // The socket died under us: its close event says so, and its jobs are given back.
+      // The socket is dead. Its close event follows, and the lane retries its jobs then.
     }
   }
 
-  /** Closes for what the worker sent. */
+  /** Closes a socket because of a frame that the worker sent. */
   refuse(connection: string, code: number, reason: string): void {
     this.refused += 1;
     this.close(connection, code, reason);
@@ -227,7 +228,7 @@ export class WorkerSockets {
     try {
       socket?.close(code, reason);
     } catch {
-      // Closed already.
+      // It is closed already.
     }
   }
 
@@ -243,7 +244,7 @@ export class WorkerSockets {
     }
   }
 
-  /** docs/spec/workers.md#socket-protocol: a socket that has been silent for 30 s is dead; the runtime answers pings without waking us, and notes when. */
+  /** Closes sockets that are silent for `deadAfterMs`. The runtime answers pings without waking the object, and keeps their times. */
   sweep(nowMs: number): void {
     if (Math.abs(nowMs - this.#sweptMs) < SWEEP_MS) return;
     this.#sweptMs = nowMs;
@@ -263,7 +264,7 @@ export class WorkerSockets {
     const checked = await checkHello(hello, { pool: await this.#pool(), nonce, tokenSha256 });
     if (!checked.ok) return this.refuse(connection, checked.close, checked.reason);
 
-    // Verifying took time in which the token may have been revoked and the socket closed: ask again, then bind.
+    // Check again: during the await, the token may have been revoked or the socket closed.
     if (this.#attachments.get(connection)?.phase !== "challenged") return;
     const nowMs = Date.now();
     const token = this.#tokens.find(tokenId);
@@ -304,7 +305,7 @@ export class WorkerSockets {
     });
   }
 
-  /** An attachment has 16 KiB: a worker whose names do not fit could not be found again after hibernation. */
+  /** False where the worker does not fit the 16 KiB of an attachment: the lane would lose it when it hibernates. */
   #fits(worker: ServingWorker): boolean {
     const credit = { sent: 0, credits: worker.models.map(() => 0), draining: false };
     try {
@@ -315,7 +316,7 @@ export class WorkerSockets {
     }
   }
 
-  /** A token that is replayed opens no crowd of half-open sockets: the oldest challenge goes first. */
+  /** Bounds the sockets of a token that have not proved a key. The oldest are closed first. */
   #limitChallenges(tokenId: string): void {
     const waiting = [...this.#attachments.values()].filter(
       (attached) => attached.phase === "challenged" && attached.tokenId === tokenId,
@@ -345,14 +346,14 @@ export class WorkerSockets {
     this.#events.disconnected(connection);
   }
 
-  /** A timer that is left running would keep an idle object from hibernating. */
+  /** A running timer would keep an idle object from hibernating. */
   #stopWaitingForHello(connection: string): void {
     clearTimeout(this.#helloTimers.get(connection));
     this.#helloTimers.delete(connection);
   }
 }
 
-/** Which connection a socket is, without reading its attachment for every frame. */
+/** The connection of each socket, so that a frame does not need to read the attachment. */
 const CONNECTIONS = new WeakMap<WebSocket, string>();
 
 function workerRow(worker: ServingWorker, hello: Hello): WorkerRow {
@@ -367,12 +368,12 @@ function workerRow(worker: ServingWorker, hello: Hello): WorkerRow {
   };
 }
 
-/** What a refusal is on a socket that is open already. */
+/** The close code of a refusal on a socket that is open already. */
 function closeOf(code: EnrolmentRefusal): number {
   return code === "workers/token-expired" ? CLOSE.tokenExpired : CLOSE.tokenRefused;
 }
 
-/** Bytes are counted only where the number of UTF-16 units does not decide. */
+/** Encodes the text only where its number of UTF-16 units does not decide. */
 function isLongerThan(text: string, bytes: number): boolean {
   if (text.length > bytes) return true;
   return text.length * 3 > bytes && new TextEncoder().encode(text).length > bytes;

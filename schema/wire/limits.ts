@@ -70,6 +70,7 @@ export const LIMITS = Object.freeze({
   toolCallsPerMessage: 128,
 
   // Client keys
+  /** The default rate of a client key; `edge/accounts/admission-rules.ts` applies it. */
   keyRequestsPerMinute: 60,
   keyTokensPerMinute: 1_000_000,
   keyStreams: 8,
@@ -141,9 +142,9 @@ export const LIMITS = Object.freeze({
   agentFrameBytes: 1024 * 1024,
   /** JSON values of a frame: the largest manifest has some hundreds. */
   agentFrameValues: 4_096,
-  /** Of jobs that are not its: what may be under way when a thousand are taken back at once, and what is forgiven. */
-  strayFrames: 10_000,
-  strayFramesPerSecond: 100,
+  /** Frames of leases that a worker does not hold: a worker may send this many, and more as time forgives some each second. */
+  staleFrames: 10_000,
+  staleFramesPerSecond: 100,
   poolFrameBytes: 8 * 1024 * 1024,
   helloMs: 10_000,
   heartbeatMs: 10_000,

@@ -150,11 +150,11 @@ describe("a worker that talks without end of jobs that are not its", () => {
       for (let i = 0; i < frames; i++) agent.send({ type: "progress", ...NO_JOB });
       for (let i = 0; i < frames; i++) await agent.next("rejected");
     };
-    await many(LIMITS.strayFrames);
+    await many(LIMITS.staleFrames);
     pass(10_000);
-    await many(LIMITS.strayFramesPerSecond * 10);
+    await many(LIMITS.staleFramesPerSecond * 10);
     // More than time forgives while they are handled.
-    for (let i = 0; i < LIMITS.strayFrames; i++) agent.send({ type: "progress", ...NO_JOB });
+    for (let i = 0; i < LIMITS.staleFrames; i++) agent.send({ type: "progress", ...NO_JOB });
     expect(await agent.closed).toEqual({
       code: CLOSE.policyViolation,
       reason: "too many frames of jobs that are not its",

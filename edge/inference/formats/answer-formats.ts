@@ -15,7 +15,7 @@ export function answerFormat(head: AnswerHead): AnswerFormat {
       return messagesFormat(head);
     case "token-count":
       return tokenCountFormat(head);
-    // Embeddings are no text: of this format they have the errors.
+    // Embeddings use only the errors of this format.
     case "embedding":
     case "completion":
       return completionFormat(head);

@@ -1,4 +1,4 @@
-/** Answers of `POST /v1/chat/completions`: a `chat.completion`, or `chat.completion.chunk` events. Pure. */
+/** Answers of `POST /v1/chat/completions`: a `chat.completion`, or `chat.completion.chunk` events. */
 import type { ToolCall } from "../../../schema/wire/worker-frames.ts";
 import type { AnswerFormat, AnswerHead } from "./answer-format.ts";
 import { chatLogprobs } from "./logprobs-format.ts";
@@ -6,13 +6,13 @@ import { choiceEvent, chunkHead, endOfChunks, openAiErrors, usageBody, usageNull
 
 export function chatFormat(head: AnswerHead): AnswerFormat {
   const id = `chatcmpl-${head.jobId}`;
-  // Every chunk of one stream shares its head and tail: only the delta is serialised per frame.
+  // All chunks of a stream share their head and tail, so only the delta is serialised for each frame.
   const fixed = chunkHead(id, "chat.completion.chunk", head);
   const frame = { fixed, tail: usageNull(head) };
   const event = (choice: number, delta: string, more?: Parameters<typeof choiceEvent>[3]) =>
     choiceEvent(frame, choice, `"delta":${delta}`, more);
   const begun = new Set<number>();
-  /** The first event of a choice says who speaks. */
+  /** The first event of a choice names the role. */
   const role = (choice: number, content: "" | null = "") => {
     if (begun.has(choice)) return "";
     begun.add(choice);
@@ -22,8 +22,8 @@ export function chatFormat(head: AnswerHead): AnswerFormat {
     ...openAiErrors,
     text(choice, text, logprobs) {
       if (text === "") return "";
-      const told = logprobs && { logprobs: JSON.stringify(chatLogprobs(logprobs)) };
-      return role(choice) + event(choice, `{"content":${JSON.stringify(text)}}`, told);
+      const shown = logprobs && { logprobs: JSON.stringify(chatLogprobs(logprobs)) };
+      return role(choice) + event(choice, `{"content":${JSON.stringify(text)}}`, shown);
     },
     toolCall(choice, { index, id: callId, name }, piece) {
       const call = {

@@ -1,4 +1,4 @@
-/** Answers of `POST /v1/completions`: a `text_completion`, in one piece or in chunks. Pure. */
+/** Answers of `POST /v1/completions`: a `text_completion`, in one piece or in chunks. */
 import type { AnswerFormat, AnswerHead } from "./answer-format.ts";
 import { completionLogprobs } from "./logprobs-format.ts";
 import { choiceEvent, chunkHead, endOfChunks, openAiErrors, usageBody, usageNull } from "./openai-format.ts";
@@ -9,7 +9,7 @@ export function completionFormat(head: AnswerHead): AnswerFormat {
   const frame = { fixed, tail: usageNull(head) };
   const event = (choice: number, text: string, more?: Parameters<typeof choiceEvent>[3]) =>
     choiceEvent(frame, choice, `"text":${JSON.stringify(text)}`, more);
-  /** Characters of each choice's text so far, where its tokens are told. */
+  /** Characters of each choice's text so far, where the request asks for log probabilities. */
   const offsets = new Map<number, number>();
   return {
     ...openAiErrors,
@@ -20,7 +20,7 @@ export function completionFormat(head: AnswerHead): AnswerFormat {
       offsets.set(choice, offset + text.length);
       return event(choice, text, { logprobs: JSON.stringify(completionLogprobs(logprobs, offset)) });
     },
-    // A completion has no tools, so no worker may call one (`job-output-rules.ts`).
+    // A completion has no tools, so `job-output-rules.ts` refuses tool calls.
     toolCall: () => "",
     finish: (choice, reason) => event(choice, "", { finish: `"${reason}"` }),
     end: (usage) => endOfChunks(fixed, head, usage),

@@ -1,16 +1,16 @@
-/** Answers of `POST /v1/embeddings`. Pure. */
+/** Answers of `POST /v1/embeddings`. */
 import { toBase64 } from "../../../schema/crypto/bytes.ts";
 import type { Usage } from "../../../schema/wire/worker-frames.ts";
 import type { AnswerHead } from "./answer-format.ts";
 
-/** Of a vector, in bytes, to a piece of text: a multiple of 12, so that neither a number nor a group of base64 is cut. */
+/** Bytes of a vector in one piece of text: a multiple of 12, so that no number and no base64 group is cut. */
 const SLICE_BYTES = 1_536;
 
 /**
- * The body as small pieces, each made only when it is asked for: as text a vector is five times as large as its bytes, and
- * there may be thousands.
+ * The body in small pieces, each generated when it is needed: as text, a vector is five times as large as its bytes, and
+ * there may be thousands of vectors.
  *
- * @param vectors bytes of float32, little-endian: what the format base64 shows as it is
+ * @param vectors bytes of float32, little-endian, which the format base64 encodes unchanged
  */
 export function* embeddingPieces(
   head: AnswerHead,
@@ -32,7 +32,7 @@ export function* embeddingPieces(
   yield `],"model":${JSON.stringify(head.model)},"usage":${JSON.stringify(counted)}}`;
 }
 
-/** Of finite numbers, which JSON writes as JavaScript does. */
+/** The numbers are finite, and JSON writes those as JavaScript does. */
 function numbers(bytes: Uint8Array): string {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return Array.from({ length: bytes.length / 4 }, (_, i) => view.getFloat32(4 * i, true)).join(",");

@@ -1,8 +1,8 @@
-/** Log probabilities as OpenAI's two APIs of text show them. Pure. */
+/** Log probabilities in the shapes of OpenAI's two text APIs. */
 import { utf8 } from "../../../schema/crypto/bytes.ts";
 import type { TokenLogprob } from "../../../schema/wire/worker-frames.ts";
 
-/** Of `/v1/chat/completions`. */
+/** For `/v1/chat/completions`. */
 export function chatLogprobs(tokens: readonly TokenLogprob[]): object {
   const content = tokens.map(({ token, logprob, top }) => ({
     ...shown({ token, logprob }),
@@ -11,15 +11,15 @@ export function chatLogprobs(tokens: readonly TokenLogprob[]): object {
   return { content, refusal: null };
 }
 
-/** A token that is a part of a character has no text of its own, and its bytes are not known here. */
+/** A token that is a part of a character has no text of its own. The worker did not send its bytes, so they are null. */
 function shown({ token, logprob }: Pick<TokenLogprob, "token" | "logprob">) {
   return { token, logprob, bytes: token.includes("\uFFFD") ? null : [...utf8(token)] };
 }
 
 /**
- * Of `/v1/completions`.
+ * For `/v1/completions`.
  *
- * @param offset characters of the text before these tokens
+ * @param offset characters of text before these tokens
  */
 export function completionLogprobs(tokens: readonly TokenLogprob[], offset: number): object {
   let at = offset;
@@ -29,7 +29,7 @@ export function completionLogprobs(tokens: readonly TokenLogprob[], offset: numb
     return begins;
   });
   const alternatives = tokens.map(({ token, logprob, top }) =>
-    // The token itself is always among them, so there may be one more than was asked for.
+    // The token itself is always among them, so there may be one more than the request asks for.
     Object.fromEntries([...top.map((one) => [one.token, one.logprob] as const), [token, logprob]]),
   );
   return {

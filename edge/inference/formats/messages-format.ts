@@ -1,4 +1,4 @@
-/** Answers of `POST /v1/messages`, Anthropic's API: a `message`, in one piece or as its sequence of events. Pure. */
+/** Answers of `POST /v1/messages`, Anthropic's API: a `message`, in one piece or as its sequence of events. */
 import type { FinishReason, ToolCall, Usage } from "../../../schema/wire/worker-frames.ts";
 import { messagesErrorBody } from "../../http/error-body.ts";
 import { type AnswerFormat, type AnswerHead, comment } from "./answer-format.ts";
@@ -25,7 +25,7 @@ export function messagesFormat(head: AnswerHead): AnswerFormat {
   const begin = () => {
     if (begun) return "";
     begun = true;
-    // What the prompt takes is known at the end, and `message_delta` says it.
+    // The prompt tokens are known only at the end. `message_delta` has them.
     return event("message_start", { message: message([], stop, usageOf({ promptTokens: 0, completionTokens: 0 })) });
   };
   const close = () => {
@@ -60,7 +60,7 @@ export function messagesFormat(head: AnswerHead): AnswerFormat {
       event("message_delta", { delta: { ...stop, stop_details: null, container: null }, usage: usageOf(usage) }) +
       event("message_stop", {}),
     error: (code, details) => `event: error\ndata: ${errorBody(code, details)}\n\n`,
-    // Its clients drop pings; before the first event a comment is safer.
+    // Clients of this API ignore pings. Before the first event a comment is safer.
     keepAlive: () => (begun ? event("ping", {}) : comment("keep-alive")),
     whole([choice], usage) {
       const { text = "", toolCalls = [], finishReason = "stop", stopSequence } = choice ?? {};
@@ -110,8 +110,8 @@ const toolBlock = (id: string, name: string, input: object) =>
 const CUTS: readonly FinishReason[] = ["length", "content_filter"];
 
 /**
- * As in the stream, a call that was cut is the last block, by which clients of this API know that they must ask again
- * with a larger max_tokens. Its input is empty, so that nobody acts on half of it.
+ * As in the stream, a tool call that was cut is the last block, from which clients know that they must ask again with a
+ * larger max_tokens. Its input is empty, so that no client acts on half of it.
  */
 function calledBlock({ id, name, arguments: given }: ToolCall, reason: FinishReason): object[] {
   try {

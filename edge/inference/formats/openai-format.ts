@@ -1,4 +1,4 @@
-/** What the chat and completion formats share. Pure. */
+/** What the chat and completion formats share. */
 import type { ErrorCode } from "../../../schema/wire/errors.ts";
 import type { Usage } from "../../../schema/wire/worker-frames.ts";
 import { type ErrorDetails, errorBody } from "../../http/error-body.ts";
@@ -6,7 +6,7 @@ import { type AnswerFormat, type AnswerHead, comment } from "./answer-format.ts"
 
 const DONE_EVENT = "data: [DONE]\n\n";
 
-/** The members that every chunk of a stream repeats, made once: JSON text without its closing brace. */
+/** The members that all chunks of a stream share, serialised once: JSON text without its closing brace. */
 export function chunkHead(id: string, object: string, { createdSeconds, model }: AnswerHead): string {
   return JSON.stringify({ id, object, created: createdSeconds, model }).slice(0, -1);
 }
@@ -24,7 +24,7 @@ export function choiceEvent(
   return `data: ${fixed},"choices":[{"index":${choice},${inner},"logprobs":${logprobs},"finish_reason":${finish}}]${tail}}\n\n`;
 }
 
-/** While a stream runs, the usage is null for a client that asked for it. */
+/** A client that asks for the usage gets null in every chunk but the last. */
 export function usageNull({ includeUsage }: AnswerHead): string {
   return includeUsage ? ',"usage":null' : "";
 }
@@ -34,7 +34,7 @@ export function endOfChunks(fixed: string, { includeUsage }: AnswerHead, usage: 
   return `data: ${fixed},"choices":[],"usage":${JSON.stringify(usageBody(usage))}}\n\n${DONE_EVENT}`;
 }
 
-/** An error event has no `[DONE]` after it. */
+/** No `[DONE]` follows an error event. */
 export const openAiErrors: Pick<AnswerFormat, "error" | "errorBody" | "keepAlive"> = {
   error: (code: ErrorCode, details?: ErrorDetails) => `data: ${JSON.stringify(errorBody(code, details))}\n\n`,
   errorBody: (code: ErrorCode, details?: ErrorDetails) => JSON.stringify(errorBody(code, details)),

@@ -1,4 +1,4 @@
-/** Answers of `POST /v1/responses`: a `response`, in one piece or as the published sequence of events. Pure. */
+/** Answers of `POST /v1/responses`: a `response`, in one piece or as the published sequence of events. */
 import type { ErrorCode } from "../../../schema/wire/errors.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import { utf8Bytes } from "../../../schema/wire/utf8.ts";
@@ -6,12 +6,12 @@ import type { FinishReason, ToolCall, Usage } from "../../../schema/wire/worker-
 import { type ErrorDetails, errorBody } from "../../http/error-body.ts";
 import type { AnswerFormat, AnswerHead, CallHead, WholeChoice } from "./answer-format.ts";
 import { openAiErrors } from "./openai-format.ts";
-import { GatheredText } from "./text-builder.ts";
+import { TextBuilder } from "./text-builder.ts";
 
 type Status = "in_progress" | "completed" | "incomplete";
 
-/** An item of the answer: text, or a call. A later event repeats the whole of it. */
-type Item = { readonly id: string; readonly at: number; said: string } & (
+/** An item of the answer: text, or a tool call. Later events repeat all of it. */
+type Item = { readonly id: string; readonly at: number; text: string } & (
   | { readonly type: "message" }
   | { readonly type: "function_call"; readonly callId: string; readonly name: string }
 );
@@ -25,8 +25,8 @@ class ResponsesFormat implements AnswerFormat {
   readonly #id: string;
   #sequence = 0;
   #open: Item | null = null;
-  /** Of the open item. */
-  readonly #said = new GatheredText();
+  /** The text of the open item. */
+  readonly #text = new TextBuilder();
   readonly #closed: object[] = [];
   #repeatedChars = 0;
   repeatedBytes = 0;
@@ -55,7 +55,7 @@ class ResponsesFormat implements AnswerFormat {
 
   finish(_choice: number, reason: FinishReason): string {
     this.#finishReason = reason;
-    // An answer of nothing is an empty message.
+    // An empty answer is an empty message.
     const begun = this.#begin() + (this.#open ? "" : this.#message());
     return begun + this.#close(statusOf(reason));
   }
@@ -77,19 +77,19 @@ class ResponsesFormat implements AnswerFormat {
   whole([choice]: readonly WholeChoice[], usage: Usage): string {
     const { text = "", toolCalls = [], finishReason = "stop" } = choice ?? {};
     const status = statusOf(finishReason);
-    const says = text !== "" || toolCalls.length === 0;
+    const hasMessage = text !== "" || toolCalls.length === 0;
     const items: Item[] = [
-      ...(says ? [{ type: "message", id: this.#itemId("msg", 0), at: 0, said: text } as const] : []),
-      ...toolCalls.map((call, i) => this.#itemOf(call, Number(says) + i)),
+      ...(hasMessage ? [{ type: "message", id: this.#itemId("msg", 0), at: 0, text } as const] : []),
+      ...toolCalls.map((call, i) => this.#itemOf(call, Number(hasMessage) + i)),
     ];
-    // Only the last item can be cut: those before it were complete when it began.
+    // Only the last item can be cut: an item starts only when the one before it is complete.
     const output = items.map((item) => shown(item, item.at === items.length - 1 ? status : "completed"));
     return JSON.stringify(this.#response(status, output, { usage: usageOf(usage), ...detailsOf(finishReason) }));
   }
 
   readonly errorBody = openAiErrors.errorBody;
 
-  /** The first events, once. */
+  /** The first events; empty after the first call. */
   #begin(): string {
     if (this.#sequence > 0) return "";
     const response = this.#response("in_progress", []);
@@ -103,7 +103,7 @@ class ResponsesFormat implements AnswerFormat {
       type: "message",
       id: this.#itemId("msg", this.#closed.length),
       at: this.#closed.length,
-      said: "",
+      text: "",
     };
     this.#open = item;
     return closed + this.#added(item) + this.#part("response.content_part.added", item);
@@ -117,8 +117,8 @@ class ResponsesFormat implements AnswerFormat {
     return closed + this.#added(this.#open);
   }
 
-  #itemOf({ id: callId, name, arguments: said }: ToolCall, at: number): Item {
-    return { type: "function_call", id: this.#itemId("fc", at), at, callId, name, said };
+  #itemOf({ id: callId, name, arguments: text }: ToolCall, at: number): Item {
+    return { type: "function_call", id: this.#itemId("fc", at), at, callId, name, text };
   }
 
   #added(item: Item): string {
@@ -129,14 +129,14 @@ class ResponsesFormat implements AnswerFormat {
   #delta(type: string, delta: string, members: object): string {
     const item = this.#open;
     if (item === null) return "";
-    this.#said.add(delta);
+    this.#text.add(delta);
     this.#repeatedChars += delta.length;
     this.repeatedBytes += utf8Bytes(delta);
     return this.#event(type, { item_id: item.id, output_index: item.at, ...members, delta });
   }
 
   #part(type: string, item: Item): string {
-    const part = textPart(item.said);
+    const part = textPart(item.text);
     return this.#event(type, { item_id: item.id, output_index: item.at, content_index: 0, part });
   }
 
@@ -144,15 +144,15 @@ class ResponsesFormat implements AnswerFormat {
     const item = this.#open;
     if (item === null) return "";
     this.#open = null;
-    item.said = this.#said.take();
+    item.text = this.#text.take();
     const whole = shown(item, status);
     this.#closed.push(whole);
     const at = { item_id: item.id, output_index: item.at };
     const done =
       item.type === "message"
-        ? this.#event("response.output_text.done", { ...at, content_index: 0, text: item.said, logprobs: [] }) +
+        ? this.#event("response.output_text.done", { ...at, content_index: 0, text: item.text, logprobs: [] }) +
           this.#part("response.content_part.done", item)
-        : this.#event("response.function_call_arguments.done", { ...at, name: item.name, arguments: item.said });
+        : this.#event("response.function_call_arguments.done", { ...at, name: item.name, arguments: item.text });
     return done + this.#event("response.output_item.done", { output_index: item.at, item: whole });
   }
 
@@ -192,11 +192,11 @@ class ResponsesFormat implements AnswerFormat {
 }
 
 function shown(item: Item, status: Status): object {
-  const { id, said } = item;
+  const { id, text } = item;
   if (item.type === "message") {
-    return { id, type: "message", status, role: "assistant", content: [textPart(said)] };
+    return { id, type: "message", status, role: "assistant", content: [textPart(text)] };
   }
-  return { id, type: "function_call", status, call_id: item.callId, name: item.name, arguments: said };
+  return { id, type: "function_call", status, call_id: item.callId, name: item.name, arguments: text };
 }
 
 const textPart = (text: string) => ({ type: "output_text", text, annotations: [], logprobs: [] });

@@ -1,9 +1,9 @@
-/** A text that comes in small pieces. Pure. */
+/** Builds a text from many small pieces. */
 
-/** V8 keeps each short piece of an appended text as an object of some 32 bytes until the text is made flat. */
+/** V8 keeps each appended piece as an object of about 32 bytes until the text is flattened. */
 const FLAT_AFTER_CHARS = 1_024;
 
-export class GatheredText {
+export class TextBuilder {
   readonly #flat: string[] = [];
   #tail = "";
 
@@ -14,7 +14,7 @@ export class GatheredText {
     this.#tail = "";
   }
 
-  /** The whole text, which is then forgotten. */
+  /** Returns the whole text and starts again with an empty one. */
   take(): string {
     const text = this.#flat.join("") + this.#tail;
     this.#flat.length = 0;

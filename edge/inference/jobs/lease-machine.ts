@@ -9,7 +9,7 @@ import { discardOutput } from "./held-output-rules.ts";
 import { type Effect, type Job, type LaneState, violation, type Worker, type WorkerModel } from "./lane-state.ts";
 
 /** How fast stale frames are forgiven. */
-const FORGIVEN = { burst: LIMITS.strayFramesPerSecond, periodMs: 1_000 };
+const FORGIVEN = { burst: LIMITS.staleFramesPerSecond, periodMs: 1_000 };
 
 export function grantLease(state: LaneState, job: Job, worker: Worker, offered: WorkerModel, nowMs: number): void {
   worker.jobs.add(job.id);
@@ -69,7 +69,7 @@ export function rejectStaleFrame(
   worker.staleFrames = payDebt(debt, FORGIVEN, nowMs).owed + 1;
   worker.staleFramesAtMs = nowMs;
   const { connection } = worker;
-  if (worker.staleFrames > LIMITS.strayFrames) {
+  if (worker.staleFrames > LIMITS.staleFrames) {
     return [violation(connection, "too many frames of jobs that the worker does not hold")];
   }
   return [{ type: "send", connection, frame: { type: "rejected", jobId, lease } }];

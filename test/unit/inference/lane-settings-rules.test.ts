@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { laneSettings } from "../../../edge/inference/lane-settings-rules.ts";
+import { resolveLaneSettings } from "../../../edge/inference/lane-settings-rules.ts";
 
 it.each<[given: string | undefined, wantMs: number]>([
   [undefined, 75_000],
@@ -14,7 +14,7 @@ it.each<[given: string | undefined, wantMs: number]>([
   ["Infinity", 75_000],
 ])("a status hold of %j is %i ms", (given, wantMs) => {
   const env = given === undefined ? {} : { STATUS_HOLD_SECONDS: given };
-  expect(laneSettings(env).statusHoldMs).toBe(wantMs);
+  expect(resolveLaneSettings(env).statusHoldMs).toBe(wantMs);
 });
 
 it.each<[given: string | undefined, want: string | null]>([
@@ -22,5 +22,5 @@ it.each<[given: string | undefined, want: string | null]>([
   [" ", null],
   [" bge-m3 ", "bge-m3"],
 ])("an embedding model of %j is %j", (given, want) => {
-  expect(laneSettings(given === undefined ? {} : { EMBEDDING_MODEL: given }).embeddingModel).toBe(want);
+  expect(resolveLaneSettings(given === undefined ? {} : { EMBEDDING_MODEL: given }).embeddingModel).toBe(want);
 });

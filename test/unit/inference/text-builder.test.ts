@@ -1,12 +1,12 @@
 import * as fc from "fast-check";
 import { expect, it } from "vitest";
-import { GatheredText } from "../../../edge/inference/formats/text-builder.ts";
+import { TextBuilder } from "../../../edge/inference/formats/text-builder.ts";
 
 it("a text is all of its pieces, whatever they are, and starts anew when it is taken", () => {
   const pieces = fc.array(
     fc.oneof(fc.string({ unit: "binary" }), fc.constantFrom("x".repeat(1_023), "\ud83d", "\ude00")),
   );
-  const text = new GatheredText();
+  const text = new TextBuilder();
   fc.assert(
     fc.property(pieces, (all) => {
       for (const piece of all) text.add(piece);

@@ -3,7 +3,7 @@
 import { raw } from "hono/html";
 import type { ApiDocument, JsonSchema, Operation } from "./openapi.ts";
 
-/** The document, readable: one page without a script and without anything from elsewhere. */
+/** The OpenAPI document as one page, without scripts and without resources of other origins. */
 export function DocsPage({ api, nonce, origin }: { api: ApiDocument; nonce: string; origin: string }) {
   const operations = Object.entries(api.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, operation]) => ({ path, method, operation })),
@@ -135,7 +135,7 @@ function resolved(api: ApiDocument, schema: JsonSchema): JsonSchema {
   return name === undefined ? schema : ((api.components.schemas?.[name] as JsonSchema | undefined) ?? schema);
 }
 
-/** In a word or two: who needs all of it reads the JSON. */
+/** A short form of the type; the JSON document has the complete schema. */
 function typeOf(schema: JsonSchema): string {
   const branches = (schema.anyOf ?? schema.oneOf) as JsonSchema[] | undefined;
   if (branches) return [...new Set(branches.map(typeOf).filter((type) => type !== "null"))].join(" or ");

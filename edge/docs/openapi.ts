@@ -1,4 +1,4 @@
-/** The client API's document, OpenAPI 3.1, made from the shapes that the routes parse with (docs/spec/inference.md#client-api). */
+/** The client API's OpenAPI 3.1 document, generated from the schemas that the routes parse with (docs/spec/inference.md#client-api). */
 import * as z from "zod";
 import {
   cancelAnswer,
@@ -75,7 +75,7 @@ const SCHEMAS = {
   MessagesError: messagesErrorAnswer,
 } as const;
 
-/** Their parameters that have no effect are in the tables and not in the shapes. */
+/** The parameter tables, which also list parameters that are accepted without effect. The schemas do not. */
 const APIS: Readonly<Partial<Record<keyof typeof SCHEMAS, Pick<ClientApi<unknown>, "parameters">>>> = {
   ChatCompletionRequest: chatApi,
   CompletionRequest: completionApi,
@@ -85,7 +85,7 @@ const APIS: Readonly<Partial<Record<keyof typeof SCHEMAS, Pick<ClientApi<unknown
   CountTokensRequest: countTokensApi,
 };
 
-/** What any request with a key may meet, and what one may that asks a worker. */
+/** Errors by kind of operation: every request with a key, a lookup, a request with a body, a job for a worker. */
 const OF_A_KEY: readonly ErrorCode[] = ["auth/missing-key", "auth/invalid-key", "http/unknown-host", "http/internal"];
 const OF_A_LOOKUP: readonly ErrorCode[] = [...OF_A_KEY, "inference/rate-limited"];
 const OF_A_BODY: readonly ErrorCode[] = [
@@ -103,7 +103,7 @@ const OF_A_JOB: readonly ErrorCode[] = [
   "inference/too-many-choices",
 ];
 
-/** What a request that is answered without a stream of text does not meet. */
+/** Errors that only occur where the answer is text and may be streamed. */
 const OF_TEXT: readonly ErrorCode[] = [
   "inference/too-many-streams",
   "inference/too-many-choices",
@@ -111,40 +111,40 @@ const OF_TEXT: readonly ErrorCode[] = [
 ];
 
 const STREAM = [
-  "With `stream: true` the answer is a server-sent event stream: a `data:` line a chunk and `data: [DONE]` at the end.",
-  "Lines that begin with `:` are comments, each of one line: while the request waits (`: queued place=3`), who serves it at",
-  "last, and one a second while nothing else is written. After the first byte an error is a `data:` line with the error's",
-  "body, and no `[DONE]` follows.",
+  "With `stream: true` the answer is a server-sent event stream: one `data:` line for each chunk, and `data: [DONE]` at the",
+  "end. Lines that begin with `:` are comments. They show the place in the queue (`: queued place=3`) and the worker that",
+  "serves the request, and one is sent each second while the stream is otherwise idle. After the first byte, an error is a",
+  "`data:` line with the error's body, and no `[DONE]` follows.",
 ].join(" ");
 
 const RESPONSES_STREAM = [
   "With `stream: true` the answer is a server-sent event stream of typed, numbered events in the order that the API",
-  "publishes, without `[DONE]`. Comments are as in other streams. An error after the first byte is `response.failed`.",
+  "documents, without `[DONE]`. Comments are as in other streams. An error after the first byte is `response.failed`.",
 ].join(" ");
 const MESSAGES_STREAM = [
   "With `stream: true` the answer is a server-sent event stream of typed events, from `message_start` to `message_stop`.",
-  "`message_start` says `input_tokens: 0`, because the worker counts the prompt when it answers; `message_delta` has the",
-  "number. An error after the first byte is an `error` event. An answer that `max_tokens` cut in a call ends with that",
-  "call's block: do not run it, and ask again with a larger `max_tokens`.",
+  "`message_start` has `input_tokens: 0`, because the worker counts the prompt while it answers; `message_delta` has the",
+  "number. An error after the first byte is an `error` event. If `max_tokens` cuts off a tool call, the answer ends with that",
+  "incomplete call: do not run it; send the request again with a larger `max_tokens`.",
 ].join(" ");
 
 const ref = (name: keyof typeof SCHEMAS): JsonSchema => ({ $ref: `#/components/schemas/${name}` });
 const json = (name: keyof typeof SCHEMAS) => ({ "application/json": { schema: ref(name) } });
 const header = (name: string) => ({ $ref: `#/components/headers/${name}` });
 const HEADERS = Object.freeze({
-  "x-request-id": "The request's own, or one that the pool made. It can be cancelled by it.",
-  "x-ligand-job": "The job's id, for cancelling it.",
+  "x-request-id": "The request id: the client's, or one that the pool generated. A request can be cancelled by it.",
+  "x-ligand-job": "The id of the job, by which it can be cancelled.",
   "x-ligand-worker":
-    "Who served it; of a whole answer of several choices, all who did. A stream that begins while it waits says this in a " +
-    "comment, and names who began first.",
-  "x-ligand-queue-ms": "How long it waited; of several choices, the longest wait.",
-  "x-ligand-deterministic": "false where the worker's engine cannot promise the same answer for the same seed.",
-  "x-ratelimit-limit-requests": "Requests a minute of this key.",
-  "x-ratelimit-remaining-requests": "Requests left now.",
-  "x-ratelimit-reset-requests": "Seconds until all are left again, with the unit: 1.000s.",
-  "x-ratelimit-limit-tokens": "Tokens a minute of this key.",
-  "x-ratelimit-remaining-tokens": "Tokens left now.",
-  "x-ratelimit-reset-tokens": "Seconds until all are left again, with the unit: 1.000s.",
+    "The worker that served the request; all workers, for a whole answer with several choices. A stream that starts while " +
+    "the request is queued names the first worker in a comment instead.",
+  "x-ligand-queue-ms": "Time in the queue, in milliseconds; the longest, for several choices.",
+  "x-ligand-deterministic": "`false` where the worker's engine does not guarantee the same answer for the same seed.",
+  "x-ratelimit-limit-requests": "Requests per minute of this key.",
+  "x-ratelimit-remaining-requests": "Remaining requests.",
+  "x-ratelimit-reset-requests": "Seconds until the limit is fully restored, with the unit: 1.000s.",
+  "x-ratelimit-limit-tokens": "Tokens per minute of this key.",
+  "x-ratelimit-remaining-tokens": "Remaining tokens.",
+  "x-ratelimit-reset-tokens": "Seconds until the limit is fully restored, with the unit: 1.000s.",
   "retry-after": "Seconds to wait.",
 } as const);
 const JOB_HEADERS = Object.fromEntries(
@@ -153,7 +153,7 @@ const JOB_HEADERS = Object.fromEntries(
 
 type ErrorSchema = "Error" | "MessagesError";
 
-/** The refusals of an operation, a response a status: which codes it may be, with an example of the first. */
+/** The error responses of an operation: one for each status, with an example of each of its codes. */
 function refusals(codes: readonly ErrorCode[], error: ErrorSchema = "Error"): Record<string, object> {
   const example = error === "Error" ? errorBody : (code: ErrorCode) => messagesErrorBody(code, {}, "req-1");
   const byStatus = Map.groupBy(codes, (code) => ERRORS[code].status);
@@ -189,7 +189,7 @@ function inference(
     codes?: readonly ErrorCode[];
   },
 ): Operation {
-  // OpenAPI 3.1 has no word for the items of a stream: an extension says what each `data:` line holds.
+  // OpenAPI 3.1 cannot describe the items of a stream: an extension names the schema of each `data:` line.
   const stream = answer.chunk && {
     "text/event-stream": { schema: { type: "string" }, "x-event-schema": ref(answer.chunk) },
   };
@@ -207,9 +207,10 @@ function inference(
 }
 
 const LATE_ANSWER =
-  `The answer. The status of a whole answer waits for the answer or its failure, for ${LIMITS.statusHoldSeconds} seconds ` +
-  "unless the pool's operator changes that. An answer that takes longer begins with white space, which JSON allows, and " +
-  "without the headers of who served it. A failure after that is an Error in the answer's place, under this status.";
+  `The answer. The pool delays the status of a whole answer until the answer is complete or fails, at most ` +
+  `${LIMITS.statusHoldSeconds} seconds unless the operator sets another limit. An answer that takes longer begins with ` +
+  "white space, which JSON allows, and lacks the headers about the worker. If it fails after that, the body is an Error, " +
+  "under this status.";
 
 function pathParameter(name: string, description: string) {
   return { name, in: "path", required: true, description, schema: { type: "string" } };
@@ -221,8 +222,8 @@ function paths(): ApiDocument["paths"] {
     "/v1/models": {
       get: {
         operationId: "listModels",
-        summary: "The models that are served now",
-        description: "Those of the workers that are connected, and what each can do.",
+        summary: "Lists the available models",
+        description: "The models of all connected workers, with the capabilities of each.",
         tags: ["models"],
         responses: { 200: { description: "The models.", content: json("ModelList") }, ...refusals(OF_A_LOOKUP) },
       },
@@ -230,8 +231,8 @@ function paths(): ApiDocument["paths"] {
     "/v1/models/{model}": {
       get: {
         operationId: "getModel",
-        summary: "One model",
-        description: "By its name, which may contain slashes.",
+        summary: "Describes one model",
+        description: "The name may contain slashes.",
         tags: ["models"],
         parameters: [pathParameter("model", "The model's name.")],
         responses: {
@@ -244,8 +245,8 @@ function paths(): ApiDocument["paths"] {
       post: inference(
         {
           operationId: "createChatCompletion",
-          summary: "The next message of a conversation",
-          description: "Text, JSON by a schema, or calls of tools.",
+          summary: "Continues a conversation",
+          description: "The answer is text, JSON that follows a schema, or tool calls.",
         },
         "ChatCompletionRequest",
         { model: "auto", messages, stream: true },
@@ -256,8 +257,8 @@ function paths(): ApiDocument["paths"] {
       post: inference(
         {
           operationId: "createCompletion",
-          summary: "The continuation of a text",
-          description: "Without a chat template.",
+          summary: "Continues a text",
+          description: "The prompt is used as it is, without a chat template.",
         },
         "CompletionRequest",
         { model: "auto", prompt: "A pool is", max_tokens: 32 },
@@ -268,11 +269,11 @@ function paths(): ApiDocument["paths"] {
       post: inference(
         {
           operationId: "createEmbeddings",
-          summary: "Vectors of texts",
+          summary: "Computes embedding vectors",
           description:
-            "One vector for each text, normalised to length 1 (L2), so that a dot product is the cosine. The model auto is " +
-            "always the same one here, whatever the load, because vectors of two models do not compare: the operator's " +
-            "default, or the first by name. The answer says its name.",
+            "One vector for each text, normalised to length 1 (L2), so that the dot product of two vectors is their cosine. " +
+            "Vectors of different models cannot be compared, so the model auto is always the same model here: the operator's " +
+            "default, or else the first by name. The answer contains its name.",
         },
         "EmbeddingRequest",
         { model: "auto", input: ["What is a pool?"] },
@@ -285,8 +286,8 @@ function paths(): ApiDocument["paths"] {
           operationId: "createResponse",
           summary: "OpenAI's Responses API",
           description:
-            "Stateless: nothing is stored, so each request holds the whole conversation. SDKs that refer to stored items " +
-            "do so unless they are told `store: false`.",
+            "The pool stores nothing, so each request must contain the whole conversation. Some SDKs refer to stored items " +
+            "unless the request has `store: false`.",
         },
         "ResponsesRequest",
         { model: "auto", input: "What is a pool?", store: false },
@@ -304,8 +305,9 @@ function paths(): ApiDocument["paths"] {
           operationId: "createMessage",
           summary: "Anthropic's Messages API",
           description:
-            "For its SDK and for coding agents. The key may be in x-api-key, which here goes before Authorization. A " +
-            "last message of the assistant is continued, by workers with a model file of their own. Turns of one role in a row become one.",
+            "For Anthropic's SDK and for coding agents. The key may be in x-api-key, which takes precedence over " +
+            "Authorization here. If the last message is from the assistant, the answer continues it; only workers with a " +
+            "model file of their own can do that. Consecutive messages of one role are joined.",
         },
         "MessagesRequest",
         { model: "auto", max_tokens: 256, messages },
@@ -316,10 +318,10 @@ function paths(): ApiDocument["paths"] {
       post: inference(
         {
           operationId: "countTokens",
-          summary: "How many tokens a prompt has",
+          summary: "Counts the tokens of a prompt",
           description:
-            "A worker of the model counts them, so this costs a request and no tokens. Only workers with a model file of " +
-            "their own can count.",
+            "A worker that serves the model counts them. This counts as one request and as no tokens. Only workers with a " +
+            "model file of their own can count.",
         },
         "CountTokensRequest",
         { model: "auto", messages },
@@ -329,15 +331,18 @@ function paths(): ApiDocument["paths"] {
     "/v1/jobs/{id}/cancel": {
       post: {
         operationId: "cancelJob",
-        summary: "Cancels a request that still runs or waits",
+        summary: "Cancels a queued or running request",
         description:
-          "With the key that made it, and with all of its answers. Cancelling again, or what has ended, changes nothing and says how it ended. Of " +
-          "requests that were sent under one x-request-id all are cancelled, and the answer is about the last; by that " +
-          "name the pool knows them for some thousands of requests more, by the job's id for as long as its record.",
+          "Use the key that sent the request. All of the request's answers are cancelled. Cancelling a request that has " +
+          "ended changes nothing, and returns its final state. Several requests may share one x-request-id: all of them are " +
+          "cancelled, and the answer describes the newest. The pool remembers an x-request-id for some thousands of later " +
+          "requests, and a job's id as long as the job's record.",
         tags: ["inference"],
-        parameters: [pathParameter("id", "From x-ligand-job, the id of an answer, or the request's x-request-id.")],
+        parameters: [
+          pathParameter("id", "The value of x-ligand-job, the id in an answer, or the request's x-request-id."),
+        ],
         responses: {
-          200: { description: "How it ended.", content: json("Cancellation") },
+          200: { description: "The final state of the request.", content: json("Cancellation") },
           ...refusals([...OF_A_LOOKUP, "inference/job-not-found"]),
         },
       },
@@ -345,8 +350,8 @@ function paths(): ApiDocument["paths"] {
     "/v1/workers/connect": {
       get: {
         operationId: "connectWorker",
-        summary: "The workers' WebSocket",
-        description: `For agents, with a worker token: subprotocols \`${WORKER_PROTOCOL.subprotocols.join("`, `")}\`.`,
+        summary: "Opens a worker's WebSocket",
+        description: `For the worker agent, which sends a worker token. Subprotocols: \`${WORKER_PROTOCOL.subprotocols.join("`, `")}\`.`,
         tags: ["workers"],
         security: [{ workerToken: [] }],
         responses: {
@@ -382,7 +387,7 @@ function withoutEffect({ members }: Members): Record<string, JsonSchema> {
 
 let made: ApiDocument | null = null;
 
-/** Made at the first request for it: most isolates never show it. */
+/** Generated at the first request for it, because most isolates never need it. */
 export function apiDocument(): ApiDocument {
   made ??= {
     openapi: "3.1.0",
@@ -390,7 +395,8 @@ export function apiDocument(): ApiDocument {
       title: "Ligand client API",
       version: "1",
       description:
-        "A pool's API, which OpenAI's and Anthropic's official clients speak: they need its base URL and a key of the pool.",
+        "The client API of a pool. OpenAI's and Anthropic's official clients work with it: set their base URL to the pool's, " +
+        "and their key to a client key of the pool.",
     },
     servers: [{ url: "/" }],
     security: [{ clientKey: [] }, { clientKeyHeader: [] }],

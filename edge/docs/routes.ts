@@ -7,12 +7,12 @@ import { apiDocument } from "./openapi.ts";
 
 const CACHE = "public, max-age=300";
 
-/** What the client API says of itself: for programs, and for people. Public, as it holds nothing of this pool. */
+/** The documentation of the client API, for programs and for people. It is public: it contains nothing about this pool. */
 export const docs = new Hono<AppEnv>()
   .use("/openapi.json", clientCors)
   .get("/openapi.json", (c) => c.json(apiDocument(), 200, { "cache-control": CACHE }))
 
-  // A person who opens the pool's bare address; a program gets the coded answer that nothing is there.
+  // A browser that opens the pool's bare address. A program gets the error code for an unknown path.
   .get("/", (c, next) => (c.req.header("accept")?.includes("text/html") ? c.redirect("/docs") : next()))
 
   .get("/docs", (c) => {

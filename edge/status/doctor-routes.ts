@@ -16,11 +16,11 @@ import type { HeldRecords } from "../record/record-outbox.ts";
 import { allLanes } from "../workers/lane-for.ts";
 import { appliedMigrations } from "./store.ts";
 
-/** `/admin/api/doctor`: what this pool finds of itself; what to make of it, `ligand pool doctor` says. */
+/** `/admin/api/doctor`: the pool's findings about itself. `ligand pool doctor` turns them into advice. */
 export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
   const { DB, PEER_REGISTRY, ALLOWED_HOSTS, METRICS_TOKEN, ONE_MACHINE } = c.env;
   const [{ name, lane }] = allLanes(c.env, "readers");
-  const [database, migrations, settings, overview, holds, changes, admins, clock, origins, peers, met, ...records] =
+  const [database, migrations, settings, overview, holds, changes, admins, clock, origins, census, known, ...records] =
     await Promise.all([
       timed(DB.prepare("SELECT 1 FROM client_keys LIMIT 1").all()),
       timed(appliedMigrations(DB)),
@@ -32,7 +32,7 @@ export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
       timed(Promise.resolve(eventLogForReaders(c.env).clock())),
       timed(originsOf(c.env)),
       timed(Promise.resolve(PEER_REGISTRY.getByName(THE_PEERS).census())),
-      timed(peersMet(c.env)),
+      timed(knownPeers(c.env)),
       held(`lane ${name}`, lane.heldRecords()),
       held("event log", eventLogForReaders(c.env).heldRecords()),
       held("admin tokens", adminTokensForReaders(c.env).heldRecords()),
@@ -53,21 +53,21 @@ export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
         holds: holds.answer,
       },
     ],
-    records: [...records, { of: "peers", held: peers.answer?.records ?? null }],
-    /** The log's clock beside the machine's, and why the log does not go on, where it does not. */
+    records: [...records, { of: "peers", held: census.answer?.records ?? null }],
+    /** The log's clock and the wall clock, and why the log takes no events, where it takes none. */
     log_clock: clock.answer,
-    /** What other pools' events fill of our log, and how much of it they may; null where nobody answers. */
+    /** How much of the log other pools fill, and their quota; null where an object does not answer. */
     origins: origins.answer,
-    /** What was decided and our log has not heard of; null where nobody answers. */
+    /** Events that the log has not confirmed, by their source; null where an object does not answer. */
     untold: [
       { of: "settings", waiting: changes.answer },
       { of: "admin tokens", waiting: admins.answer },
-      { of: "peers", waiting: peers.answer?.untold ?? null },
+      { of: "peers", waiting: census.answer?.untold ?? null },
     ],
-    /** Peers whose logs could not be followed for a while; null where nobody answers. */
-    unfollowable: peers.answer?.unfollowable ?? null,
-    /** Who is known here, while federation is on; null where nobody answers. */
-    peers: met.answer,
+    /** Peers whose logs could not be followed for some time; null where the registry does not answer. */
+    unfollowable: census.answer?.unfollowable ?? null,
+    /** The known peers; empty while federation is off, null where the registry or D1 does not answer. */
+    peers: known.answer,
     allowed_hosts: (ALLOWED_HOSTS ?? "").split(",").filter((name) => name !== ""),
     has_metrics_token: Boolean(METRICS_TOKEN),
     runs_on: ONE_MACHINE ? "one-machine" : "cloudflare",
@@ -80,16 +80,16 @@ async function originsOf(env: Env) {
   return { quota_bytes, largest: largest.map(({ atomId, events, bytes }) => ({ atom_id: atomId, events, bytes })) };
 }
 
-/** While federation is off nobody is asked, and nothing is wrong with them for it. */
-async function peersMet(env: Env) {
-  const [rows, standings, policy] = await Promise.all([
+/** Empty while federation is off: no peer is contacted then, so its status says nothing about it. */
+async function knownPeers(env: Env) {
+  const [rows, statuses, policy] = await Promise.all([
     listPeers(env.DB),
     env.PEER_REGISTRY.getByName(THE_PEERS).statuses(),
     readFederationPolicy(env),
   ]);
   if (policy?.federation !== "on") return [];
   return rows.map((row) => {
-    const { absence = null, waitingSinceMs = null, circuit } = standings[row.id] ?? {};
+    const { absence = null, waitingSinceMs = null, circuit } = statuses[row.id] ?? {};
     return {
       atom_id: row.id,
       name: row.name,
@@ -103,7 +103,7 @@ async function peersMet(env: Env) {
   });
 }
 
-/** Of all keys together, each of which has an object of its own. */
+/** The sum over client keys, each of which has an object of its own. */
 async function heldOfKeys(env: Env): Promise<HeldRecords> {
   const ids = await newestKeys(env.DB, LIMITS.doctorKeys);
   const each = await Promise.all(ids.map((id) => env.ACCOUNT.getByName(id).heldRecords()));
@@ -113,7 +113,7 @@ async function heldOfKeys(env: Env): Promise<HeldRecords> {
   });
 }
 
-/** What an object keeps that D1 does not have; `held` is null where it does not answer. */
+/** The rows of an object that D1 does not have; `held` is null where the object does not answer. */
 async function held(of: string, asked: Promise<HeldRecords>) {
   return { of, held: (await timed(asked)).answer };
 }

@@ -1,4 +1,4 @@
-/** Prometheus text exposition format 0.0.4: one family of samples. Pure. */
+/** The Prometheus text exposition format 0.0.4: one family of samples. */
 
 export type Sample = [suffix: string, labels: Record<string, string>, value: number];
 

@@ -1,4 +1,4 @@
-/** Prometheus text exposition format 0.0.4, with names in the form of vLLM's, `ligand_` for `vllm:`. Pure. */
+/** The metrics of inference, in the Prometheus text exposition format 0.0.4. The names follow vLLM's, with `ligand_` for `vllm:`. */
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { ModelLoad } from "../inference/jobs/served-models-rules.ts";
 import type { LaneOverview } from "../inference/lane-rpc.ts";
@@ -36,13 +36,13 @@ export function prometheusText({ overview, metrics, framesRefused, outboxRows }:
     family(
       "ligand_slots_free",
       "gauge",
-      "Slots that wait for a job.",
+      "Free slots.",
       load(({ free }) => free),
     ),
     family(
       "ligand_num_requests_running",
       "gauge",
-      "Requests that a worker has.",
+      "Requests that run at a worker.",
       load(({ active }) => active),
     ),
     family(
@@ -53,66 +53,64 @@ export function prometheusText({ overview, metrics, framesRefused, outboxRows }:
     ),
     histogram(
       "ligand_time_to_first_token_seconds",
-      "From acceptance to the first text of a streamed answer.",
+      "Time from acceptance to the first text of a streamed answer.",
       "timeToFirstToken",
       metrics,
     ),
     histogram(
       "ligand_inter_token_latency_seconds",
-      "Between output tokens of streamed answers, as they pass the pool.",
+      "Time between output tokens of streamed answers, measured in the pool.",
       "timePerOutputToken",
       metrics,
     ),
     histogram(
       "ligand_e2e_request_latency_seconds",
-      "From acceptance to the end of requests that succeeded.",
+      "Time from acceptance to the end of successful requests.",
       "endToEnd",
       metrics,
     ),
-    histogram(
-      "ligand_request_queue_time_seconds",
-      "Wait for a worker of requests that succeeded.",
-      "queueTime",
-      metrics,
-    ),
+    histogram("ligand_request_queue_time_seconds", "Queue time of successful requests.", "queueTime", metrics),
     family(
       "ligand_prompt_tokens_total",
       "counter",
-      "Prompt tokens of requests that succeeded.",
+      "Prompt tokens of successful requests.",
       model(({ promptTokens }) => promptTokens),
     ),
     family(
       "ligand_generation_tokens_total",
       "counter",
-      "Tokens generated.",
+      "Generated tokens.",
       model(({ generationTokens }) => generationTokens),
     ),
     family(
       "ligand_request_success_total",
       "counter",
-      "Requests that succeeded, by why they ended.",
+      "Successful requests, by finish reason.",
       [...metrics.models].flatMap(([model_name, { successByReason }]) =>
         [...successByReason].map(([finished_reason, n]): Sample => ["", { model_name, finished_reason }, n]),
       ),
     ),
-    family("ligand_request_errors_total", "counter", "Requests that did not succeed, by code.", errors(metrics)),
+    family("ligand_request_errors_total", "counter", "Failed requests, by error code.", errors(metrics)),
     family(
       "ligand_requests_unserved_total",
       "counter",
-      "Requests for a model that nobody serves now; those for names that no worker ever offered have no name.",
+      "Requests for a model that no connected worker serves. Names that no worker ever offered are counted under an empty name.",
       [...metrics.unserved].map(([model_name, n]): Sample => ["", { model_name }, n]),
     ),
-    family("ligand_requests_requeued_total", "counter", "Requests given to another worker.", [
+    family("ligand_requests_requeued_total", "counter", "Requests that were requeued for another worker.", [
       ["", {}, metrics.requeued],
     ]),
-    family("ligand_worker_frames_refused_total", "counter", "Worker sockets closed for what they sent.", [
-      ["", {}, framesRefused],
-    ]),
-    family("ligand_outbox_rows", "gauge", "Records that wait to be written to D1.", [["", {}, outboxRows]]),
+    family(
+      "ligand_worker_frames_refused_total",
+      "counter",
+      "Worker sockets that were closed because of an invalid frame.",
+      [["", {}, framesRefused]],
+    ),
+    family("ligand_outbox_rows", "gauge", "Rows that are pending for D1.", [["", {}, outboxRows]]),
   ].join("");
 }
 
-/** The bound on models holds for their load too: those that had jobs come first. */
+/** The limit on model names applies to loads too. Models that had jobs take precedence. */
 function byMetricsModel(models: readonly ModelLoad[], metrics: LaneMetrics): Map<string, ModelLoad[]> {
   let room = LIMITS.modelsInMetrics - metrics.models.size;
   return Map.groupBy(models, ({ name }) => (metrics.models.has(name) || room-- > 0 ? name : OTHER_MODELS));

@@ -5,35 +5,36 @@ import type { Env } from "../env.ts";
 import type { AppEnv } from "../http/app-env.ts";
 import { laneFor } from "../workers/lane-for.ts";
 
-/** What this isolate refused since it last told the lane. One entry a code at most. */
-const refusals = new Map<ErrorCode, number>();
-let toldMs = 0;
+/** Refusals of this isolate that the lane has not counted yet: at most one entry for each error code. */
+const pending = new Map<ErrorCode, number>();
+let flushedMs = 0;
 
 /**
- * Counts what is refused before it becomes a job. A stranger's refusal costs an addition and no more (docs/spec/pool.md#shape, rule 5):
- * the lane hears of it when a client with a key of this pool is refused, once a second at most, or when metrics are read.
+ * Counts requests that are refused before they become jobs. The refusal of an unauthenticated request costs one addition
+ * and no more (docs/spec/pool.md#shape, rule 5). The counts go to the lane when a client with a key of this pool is refused,
+ * at most once a second, and when metrics are read.
  */
 export const countRefusals = createMiddleware<AppEnv>(async (c, next) => {
   await next();
   const code = c.get("refusal");
-  // What is between pools has counters of its own.
+  // Federation has counters of its own.
   if (code === undefined || c.req.path.startsWith("/v1/federation/")) return;
-  refusals.set(code, (refusals.get(code) ?? 0) + 1);
+  pending.set(code, (pending.get(code) ?? 0) + 1);
   const nowMs = Date.now();
-  if (c.get("client") === undefined || nowMs - toldMs < LIMITS.statusCacheMs) return;
-  toldMs = nowMs;
-  c.executionCtx.waitUntil(tellRefusals(c.env).catch(() => undefined));
+  // The absolute difference, so that a backward clock step cannot delay the counts.
+  if (c.get("client") === undefined || Math.abs(nowMs - flushedMs) < LIMITS.statusCacheMs) return;
+  flushedMs = nowMs;
+  c.executionCtx.waitUntil(flushRefusals(c.env).catch(() => undefined));
 });
 
-export async function tellRefusals(env: Env): Promise<void> {
-  if (refusals.size === 0) return;
-  const told = new Map(refusals);
-  refusals.clear();
+export async function flushRefusals(env: Env): Promise<void> {
+  if (pending.size === 0) return;
+  const flushed = new Map(pending);
+  pending.clear();
   try {
-    await laneFor(env, "clients", "any").countRefusals(told);
+    await laneFor(env, "clients", "any").countRefusals(flushed);
   } catch (error) {
-    // What was not heard is told the next time.
-    for (const [code, n] of told) refusals.set(code, (refusals.get(code) ?? 0) + n);
+    for (const [code, n] of flushed) pending.set(code, (pending.get(code) ?? 0) + n);
     throw error;
   }
 }

@@ -10,7 +10,7 @@ import { PEER_REGISTRY as THE_PEERS } from "../object-names.ts";
 import { laneFor } from "../workers/lane-for.ts";
 import { federationText } from "./federation-metrics.ts";
 import { prometheusText } from "./metrics.ts";
-import { tellRefusals } from "./refusals.ts";
+import { flushRefusals } from "./refusals.ts";
 
 export interface Readiness {
   ready: boolean;
@@ -18,9 +18,9 @@ export interface Readiness {
   models: string[];
 }
 
-/** Health, readiness and metrics (docs/spec/inference.md#client-api). */
+/** Health, readiness and metrics (docs/spec/pool.md#status). */
 export const status = new Hono<AppEnv>()
-  /** The process is up: nothing else is asked. */
+  /** The process runs. Nothing else is checked. */
   .get("/healthz", (c) => c.json({ ok: true }))
 
   .get("/readyz", async (c) => {
@@ -31,7 +31,7 @@ export const status = new Hono<AppEnv>()
   .get("/metrics", requireMetricsReader, async (c) => {
     const { PEER_REGISTRY } = c.env;
     const lane = laneFor(c.env, "readers", "any");
-    await Promise.allSettled([tellRefusals(c.env), flushPeerRefusals(c.env)]);
+    await Promise.allSettled([flushRefusals(c.env), flushPeerRefusals(c.env)]);
     const [overview, { measured, ...lanes }, census, log, origins] = await Promise.all([
       lane.overview(),
       lane.metrics(),
@@ -45,34 +45,34 @@ export const status = new Hono<AppEnv>()
     });
   });
 
-/** Of this isolate. */
+/** Shared by all requests of this isolate. */
 let cached: { atMs: number; readiness: Readiness } | null = null;
-let looking: Promise<Readiness> | null = null;
+let checking: Promise<Readiness> | null = null;
 
-/** Anyone may ask, so that a load balancer can: an answer serves for a second, and those who ask meanwhile share one look. */
+/** Public, so that a load balancer can read it. An answer is reused for a second, and concurrent requests share one check. */
 async function sharedReadiness(c: Context<AppEnv>): Promise<Readiness> {
   const ageMs = cached === null ? -1 : Date.now() - cached.atMs;
   if (cached !== null && ageMs >= 0 && ageMs < LIMITS.statusCacheMs) return cached.readiness;
-  const shared = looking;
+  const shared = checking;
   if (shared !== null) {
-    const said = await within(LIMITS.d1TimeoutMs * 2, shared);
-    if (said !== null) return said;
-    // The request that looked has died with its look.
-    if (looking === shared) looking = null;
+    const answer = await within(LIMITS.d1TimeoutMs * 2, shared);
+    if (answer !== null) return answer;
+    // The request that started the check has ended, and the runtime dropped its work.
+    if (checking === shared) checking = null;
     return sharedReadiness(c);
   }
-  const look = readiness(c.env)
+  const check = readiness(c.env)
     .then((found) => {
       cached = { atMs: Date.now(), readiness: found };
       return found;
     })
     .finally(() => {
-      looking = null;
+      checking = null;
     });
-  looking = look;
+  checking = check;
   // Others wait for it, also where this client leaves.
-  c.executionCtx.waitUntil(look);
-  return look;
+  c.executionCtx.waitUntil(check);
+  return check;
 }
 
 /**

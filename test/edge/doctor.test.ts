@@ -3,11 +3,12 @@ import { env } from "cloudflare:workers";
 import { beforeEach, expect, it, vi } from "vitest";
 import type { Bond } from "../../edge/federation/bond-object.ts";
 import { RecordOutbox } from "../../edge/record/record-outbox.ts";
+import type { RecordRow } from "../../schema/db/record-tables.ts";
 import { FEDERATION_POLICY_DEFAULTS } from "../../schema/wire/federation.ts";
 import { freshPool, type PeerDouble, peerAt, setPolicy } from "./peer-double.ts";
 import { admin, createKey, eventually } from "./support.ts";
 
-/** What objects have not written down yet, whichever they are: `ligand pool doctor` hears of it. */
+/** `ligand pool doctor` shows the rows and events that objects have not delivered yet. */
 
 interface Found {
   records: { of: string; held: { waiting: number; refused: number } | null }[];
@@ -23,10 +24,10 @@ const recordsOf = async (name: string) => (await doctor()).records.find(({ of })
 it("looks at each client key's object", async () => {
   const [one, two] = [await createKey({}), await createKey({})];
   expect(await recordsOf("client keys")).toEqual({ waiting: 0, refused: 0 });
-  const row = JSON.stringify({ id: "half a row" });
+  const incomplete = { id: "half a row" } as RecordRow<"worker_tokens">;
   for (const { id } of [one, two]) {
     await runInDurableObject(env.ACCOUNT.getByName(id), async (_account, { storage }) => {
-      storage.sql.exec("INSERT INTO outbox (table_name, row) VALUES ('worker_tokens', ?)", row);
+      new RecordOutbox(storage, env.DB).put("worker_tokens", incomplete);
     });
   }
   expect(await recordsOf("client keys")).toEqual({ waiting: 2, refused: 0 });
@@ -36,7 +37,7 @@ it("looks at each client key's object", async () => {
   expect(await recordsOf("client keys")).toEqual({ waiting: 1, refused: 1 });
 });
 
-/** What a peer's object has left to do while neither D1 nor the log answers, and when they do again. */
+/** The pending rows and events of a peer's bond while neither D1 nor the log answers, and afterwards. */
 async function leftBy(peer: PeerDouble, act: (bond: Bond) => Promise<unknown>) {
   const of = async () => {
     const { records, untold } = await doctor();

@@ -2,12 +2,13 @@ import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "c
 import { env } from "cloudflare:workers";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { isQuotaSpent, rowBytes } from "../../edge/events/origin-quota-rules.ts";
+import { OriginUsage } from "../../edge/events/origin-usage.ts";
 import type { SignedEvent } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { freshPool, type PeerDouble, peerAt, setPolicy } from "./peer-double.ts";
 import { admin, ask, eventually } from "./support.ts";
 
-/** What the events of one origin may fill of our log, whoever brings them. */
+/** How much of the log the events of one origin may fill, whichever peer sends them. */
 
 const MIB = 1024 ** 2;
 beforeAll(async () => {
@@ -20,7 +21,7 @@ beforeEach(async () => {
 });
 afterAll(() => vi.useRealTimers());
 
-/** Whose count a test changed by hand. */
+/** A test changed the count of this peer. */
 let forged: string;
 const log = () => env.EVENT_LOG.getByName("pool");
 const large = (peer: PeerDouble) => peer.event({ payload: { filler: "x".repeat(60_000) } });
@@ -38,7 +39,7 @@ async function fill(peer: PeerDouble, by: PeerDouble): Promise<{ kept: SignedEve
 const use = async (peer: PeerDouble) => (await log().origins()).find(({ atomId }) => atomId === peer.id);
 
 describe("the quota of an origin", () => {
-  it("is spent by what the log keeps of it, whoever brings that, and leaves others their own", async () => {
+  it("is used by the origin's events in the log, whichever peer sent them, and does not affect other origins", async () => {
     const [origin, carrier] = [await peerAt(2), await peerAt(2)];
     const { kept, codes } = await fill(origin, carrier);
     expect(new Set(codes)).toEqual(new Set(["events/quota-spent"]));
@@ -56,23 +57,24 @@ describe("the quota of an origin", () => {
     expect((await fill(origin, origin)).codes).toEqual([]);
   });
 
-  it("that is spent keeps no withdrawal from being heard, and out of the log", async () => {
+  it("that is spent keeps grants out of the log, and a withdrawal still takes effect", async () => {
     const peer = await peerAt(2, 2);
     await fill(peer, peer);
     forged = peer.id;
     const before = (await log().heads()).all;
     for (const level of [3, 0] as const) {
       // A grant is small: it fits until the last byte is used.
-      await runInDurableObject(log(), (_, { storage }) =>
-        storage.sql.exec("UPDATE origins SET bytes = ? WHERE atom_id = ?", MIB, peer.id),
-      );
+      await runInDurableObject(log(), (_, { storage }) => {
+        const usage = new OriginUsage(storage.sql);
+        usage.add(peer.id, MIB - usage.bytesOf(peer.id), 0);
+      });
       expect(await peer.pushed([await peer.grant(level)])).toMatchObject({ accepted: 1, rejected: 0 });
       expect(await peer.seen()).toMatchObject({ received: level });
     }
     expect((await log().heads()).all).toBe(before);
   });
 
-  it("counts what waits for our clock once", async () => {
+  it("counts a held event once", async () => {
     const peer = await peerAt(2);
     const early = await peer.event({ aheadMs: 30_000 });
     expect(await peer.pushed([early])).toMatchObject({ accepted: 1 });
@@ -84,7 +86,7 @@ describe("the quota of an origin", () => {
     expect(await use(peer)).toEqual(counted);
   });
 
-  it("stops a follower before the first event that there is no room for, where our admin sees it", async () => {
+  it("stops a follower before the first event that does not fit, and shows that to the admin", async () => {
     const peer = await peerAt(2, 2);
     for (let i = 0; i < 16; i++) peer.log.append(await large(peer));
     peer.log.drop();
@@ -123,11 +125,11 @@ describe("the quota of an origin", () => {
   });
 });
 
-it("a log from before there was a quota is counted once, by its alarm", async () => {
+it("a log of a release without the count is counted once, by its alarm", async () => {
   const peer = await peerAt(2);
   await peer.push(await Promise.all(Array.from({ length: 20 }, () => peer.event())));
   const counted = (await log().origins()).filter(({ atomId }) => atomId !== forged);
-  // Cursors that are open would lock the tables.
+  // A release without the count had neither table. The eviction closes cursors, which would lock them.
   await evictDurableObject(log());
   await runInDurableObject(log(), (_, { storage }) => {
     storage.sql.exec("DROP TABLE origins");
@@ -138,7 +140,7 @@ it("a log from before there was a quota is counted once, by its alarm", async ()
   await peer.push([during]);
   await eventually(async () => {
     await runDurableObjectAlarm(log());
-    return runInDurableObject(log(), (_, { storage }) => [...storage.sql.exec("SELECT * FROM uncounted")].length === 0);
+    return runInDurableObject(log(), (_, { storage }) => !new OriginUsage(storage.sql).isCounting());
   });
   const fresh = (await log().origins()).filter(({ atomId }) => atomId !== forged);
   expect(fresh).toHaveLength(counted.length);

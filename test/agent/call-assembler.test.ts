@@ -10,7 +10,7 @@ interface Made {
   readonly arguments: string;
 }
 
-/** What a client is told of events like these, and what went wrong. */
+/** The calls that a client receives for these events, or the problem. */
 function assembled(events: readonly (readonly CallPiece[])[], { most = 128, cut = false } = {}) {
   let nextId = 0;
   const assembler = new CallAssembler(TOOLS, most, () => `new-${nextId++}`);
@@ -224,7 +224,7 @@ const madeCall = fc.record({
 
 function cutUp(text: string, cuts: readonly number[]): string[] {
   const at = [...new Set([0, ...cuts.filter((cut) => cut < text.length), text.length])].sort((a, b) => a - b);
-  // Also in the middle of a character.
+  // Pieces may end in the middle of a character.
   return at.slice(1).map((end, i) => text.slice(at[i], end));
 }
 
@@ -239,7 +239,7 @@ describe.each<[style: string, style: Style, mixed: boolean]>([
       fc.property(fc.array(madeCall, { minLength: 1, maxLength: 5 }), fc.infiniteStream(fc.nat()), (given, chance) => {
         const calls = given.map(({ name, arguments: text }, nth): Made => ({ id: `id-${nth}`, name, arguments: text }));
         const open = calls.map((call, nth) => style(call, nth, cutUp(call.arguments, given[nth]?.cuts ?? [])));
-        // Calls begin in their order; after that any of those that have begun may go on.
+        // Calls begin in their order. Afterwards the pieces of all begun calls may be mixed.
         const events: CallPiece[][] = [];
         let begun = 0;
         const next = () => chance.next().value as number;

@@ -8,7 +8,7 @@ import { ENDLESS_CHOICES, schemas } from "../fuzz/schemas.ts";
 import { GrammarReader, randomText } from "./grammar-reader.ts";
 import { fits } from "./node-validator.ts";
 
-/** Rules that lead to one another: the way to each stack that is kept. */
+/** Rules that refer to each other, which open many alternatives at once. */
 const MOST_STEPS = 8 * LIMITS.schemaChoices;
 
 const strictly = (schema: unknown) => readJsonSchema(schema, { strict: true, budget: new SchemaBudget() });
@@ -29,14 +29,14 @@ it("every schema gives a grammar with bounded steps, and what the grammar allows
       counts.relaxed += Number(!strictly(given).ok);
       const reader = new GrammarReader(jsonGrammar(reading.schema), MOST_STEPS);
       const text = randomText(reader, picks);
-      expect(reader.widest).toBeLessThanOrEqual(LIMITS.schemaChoices);
+      expect(reader.maxStacks).toBeLessThanOrEqual(LIMITS.schemaChoices);
       if (text === null) return;
       counts.ended++;
       expect(fits(JSON.parse(text), reading.schema), text).toBe(true);
     }),
     { numRuns: 1_500 },
   );
-  // No side of the rule goes untried.
+  // Both outcomes occurred.
   expect(counts.read).toBeGreaterThan(500);
   expect(counts.relaxed).toBeGreaterThan(100);
   expect(counts.ended).toBeGreaterThan(200);

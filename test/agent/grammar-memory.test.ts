@@ -5,7 +5,7 @@ import { jsonGrammar } from "../../worker-agent/engine/grammar/call-grammar.ts";
 import { DEAR_SCHEMAS, dearTools } from "../fuzz/dear-schemas.ts";
 import { answer, chat, type LoadedModel, loadEmbedded } from "./loaded-model.ts";
 
-/** What a worker may grow by, whatever schemas it is sent. */
+/** How much a worker's memory may grow. */
 const MOST_MIB = 200;
 const SLOTS = 4;
 const ROUNDS = 4;
@@ -13,7 +13,7 @@ const ROUNDS = 4;
 let model: LoadedModel;
 beforeAll(async () => {
   model = await loadEmbedded({ slots: SLOTS });
-  // The context's own memory is taken at its first use.
+  // The context allocates its memory at its first use.
   await askAll((salt) => ({
     responseFormat: { type: "json_schema", schema: { type: "string", maxLength: salt + 1 } },
   }));
@@ -22,7 +22,7 @@ afterAll(() => model.engine.dispose());
 
 const residentMiB = () => process.memoryUsage().rss / 2 ** 20;
 
-/** As many at once as there are slots, several times. */
+/** Fills all slots, several times. */
 async function askAll(request: (salt: number) => Parameters<typeof chat>[1], maxTokens = 12): Promise<number> {
   let most = 0;
   for (let round = 0; round < ROUNDS; round++) {
@@ -53,7 +53,7 @@ it("a worker's memory does not grow, whatever schemas it receives, in sequence a
     Object.values(grown).filter((mib) => mib >= MOST_MIB),
     JSON.stringify(grown),
   ).toEqual([]);
-  // A copy of a state is a copy of its whole grammar: none is made for a token.
+  // A copy of a state copies its grammar, so none is made for a token.
   expect(clone).not.toHaveBeenCalled();
 });
 

@@ -1,8 +1,8 @@
-/** A character, or the number of a rule; a rule is its alternatives. */
+/** A character, or the number of a rule. A rule is a list of alternatives. */
 type Element = string | RegExp | number;
 type Rule = Element[][];
 
-/** Where a reader stands in an alternative, and where it goes on after it. */
+/** A position in an alternative, and the position where reading continues after it. */
 interface Stack {
   readonly id: number;
   readonly alternative: Element[];
@@ -11,27 +11,27 @@ interface Stack {
 }
 
 /**
- * Reads GBNF, as much of it as our grammars use, the way llama.cpp's `llama-grammar.cpp` does, and counts what it keeps
- * and what it writes.
+ * Reads the part of GBNF that our grammars use, in the same way as llama.cpp's `llama-grammar.cpp`. It counts the stacks
+ * that it keeps and expands.
  */
 export class GrammarReader {
-  /** The most stacks kept at once, and the most written out for one character. */
-  widest = 0;
-  most = 0;
+  /** The maximum number of stacks at once, and the maximum expanded for one character. */
+  maxStacks = 0;
+  maxExpanded = 0;
   readonly #rules: readonly Rule[];
   readonly #known = new Map<Element[], Map<string, Stack>>();
-  readonly #mostSteps: number;
+  readonly #maxSteps: number;
   #ids = 0;
   #stacks: readonly (Stack | null)[];
 
-  /** @throws beyond so many steps for one character */
-  constructor(grammar: string, mostSteps: number) {
+  /** @throws if one character needs more steps than this */
+  constructor(grammar: string, maxSteps: number) {
     this.#rules = rulesOf(grammar);
-    this.#mostSteps = mostSteps;
+    this.#maxSteps = maxSteps;
     this.#stacks = this.#advanced((this.#rules[0] ?? []).map((alternative) => this.#stack(alternative, 0, null)));
   }
 
-  /** Whether the grammar lets the text through, up to here. */
+  /** Whether the grammar allows the text as a beginning. */
   read(text: string): boolean {
     for (const char of text) {
       const fitting = this.#stacks.flatMap((stack) => {
@@ -49,7 +49,7 @@ export class GrammarReader {
     return this.#stacks.includes(null);
   }
 
-  /** What may come next: characters, and classes of them. */
+  /** The allowed next characters and classes. */
   next(): (string | RegExp)[] {
     const elements = this.#stacks.flatMap((stack) => stack?.alternative[stack.at] ?? []);
     return [...new Set(elements)].filter((element) => typeof element !== "number");
@@ -60,7 +60,7 @@ export class GrammarReader {
     const todo = [...stacks];
     let steps = 0;
     for (let stack = todo.pop(); stack !== undefined; stack = todo.pop()) {
-      if (++steps > this.#mostSteps) throw new Error(`more than ${this.#mostSteps} steps`);
+      if (++steps > this.#maxSteps) throw new Error(`more than ${this.#maxSteps} steps`);
       const element = stack?.alternative[stack.at];
       if (stack === null || typeof element !== "number") done.add(stack);
       else {
@@ -68,8 +68,8 @@ export class GrammarReader {
         for (const alternative of this.#rules[element] ?? []) todo.push(this.#stack(alternative, 0, below));
       }
     }
-    this.widest = Math.max(this.widest, done.size);
-    this.most = Math.max(this.most, steps);
+    this.maxStacks = Math.max(this.maxStacks, done.size);
+    this.maxExpanded = Math.max(this.maxExpanded, steps);
     return [...done];
   }
 
@@ -84,10 +84,10 @@ export class GrammarReader {
   }
 }
 
-/** ASCII, from the space on. */
+/** The printable ASCII characters. */
 const CHARACTERS = Array.from({ length: 95 }, (_, i) => String.fromCharCode(32 + i));
 
-/** A text that the grammar lets through, chosen by the picks; null where they end before it does. */
+/** A text that the grammar allows, chosen by the picks. Null if the picks end before the text. */
 export function randomText(reader: GrammarReader, picks: readonly number[]): string | null {
   let text = "";
   for (const pick of picks) {
@@ -95,7 +95,7 @@ export function randomText(reader: GrammarReader, picks: readonly number[]): str
     if (reader.mayEnd() && (next.length === 0 || pick % 3 === 0)) return text;
     const one = next[pick % next.length] ?? "";
     const fitting = typeof one === "string" ? [one] : CHARACTERS.filter((char) => one.test(char));
-    // A class without ASCII: the first character that it has.
+    // For a class without ASCII, take its first character.
     const character = fitting[pick % fitting.length] ?? firstOf(one);
     if (!reader.read(character)) throw new Error(`the grammar stops at ${JSON.stringify(text + character)}`);
     text += character;

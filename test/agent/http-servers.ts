@@ -4,12 +4,12 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import type { ServerStarted } from "./llama-http-server.ts";
 
-/** The server of `llama-http-server.ts` as a process. */
+/** The server of `llama-http-server.ts`, in a process of its own. */
 export interface LlamaServer {
   /** With `/v1`. */
   readonly url: string;
   readonly process: ChildProcess;
-  /** Answers that it makes at this moment. */
+  /** The number of answers that the server generates now. */
   active(): Promise<number>;
   stop(): Promise<void>;
 }
@@ -36,30 +36,30 @@ export async function startLlamaServer(key = "", env: Record<string, string> = {
   };
 }
 
-export interface Asked {
+export interface ReceivedRequest {
   readonly path: string;
   readonly headers: IncomingMessage["headers"];
-  /** Parsed, where there was one. */
+  /** The parsed body; empty if there was none. */
   readonly body: Record<string, unknown>;
 }
 
-/** A server that does to its clients what a test says. */
+/** A server whose answers a test writes. */
 export class ScriptedServer {
-  readonly asked: Asked[] = [];
+  readonly requests: ReceivedRequest[] = [];
   readonly url: string;
   readonly #http: ReturnType<typeof createServer>;
 
-  private constructor(http: ReturnType<typeof createServer>, asked: Asked[]) {
+  private constructor(http: ReturnType<typeof createServer>, asked: ReceivedRequest[]) {
     this.#http = http;
-    this.asked = asked;
+    this.requests = asked;
     this.url = `http://127.0.0.1:${(http.address() as AddressInfo).port}`;
   }
 
-  /** @param answer gets the number of the request, from 0 */
+  /** @param answer receives the number of the request, starting at 0 */
   static async listen(
-    answer: (response: ServerResponse, asked: Asked, nth: number) => unknown,
+    answer: (response: ServerResponse, asked: ReceivedRequest, nth: number) => unknown,
   ): Promise<ScriptedServer> {
-    const asked: Asked[] = [];
+    const asked: ReceivedRequest[] = [];
     const http = createServer(async (request, response) => {
       const text = Buffer.concat(await Array.fromAsync(request)).toString();
       const { url = "", headers } = request;

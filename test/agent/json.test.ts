@@ -3,7 +3,7 @@ import * as z from "zod";
 import { ENDLESS_CHOICES } from "../fuzz/schemas.ts";
 import { answer, chat, type LoadedModel, loadEmbedded } from "./loaded-model.ts";
 
-/** What the grammar lets through, from a model that knows nothing of JSON: silly, and always valid. */
+/** Answers of a model that knows no JSON. The grammar makes them valid. */
 let model: LoadedModel;
 beforeAll(async () => {
   model = await loadEmbedded({ slots: 8 });
@@ -12,7 +12,7 @@ afterAll(() => model.engine.dispose());
 
 const SEEDS = [1, 2, 3, 4, 5, 6];
 
-/** Answers that ended by themselves; those that ran into the limit say so. */
+/** Answers that ended by themselves. An answer that reached the limit ends with length. */
 async function answers(responseFormat: object, request: object = {}): Promise<unknown[]> {
   const job = { responseFormat, temperature: 1, maxTokens: 400, ...request } as Parameters<typeof chat>[1];
   const all = await Promise.all(
@@ -20,7 +20,7 @@ async function answers(responseFormat: object, request: object = {}): Promise<un
       const given = await answer(model.engine, chat("What is a pool?", { ...job, ...(seed % 2 === 0 && { seed }) }));
       const { text, last, tokens } = given;
       if (last?.type !== "end") throw new Error(JSON.stringify(last));
-      // The last token may be half a character, which is not said.
+      // The last token may be half a character, which is not sent.
       expect(last.usage.completionTokens).toBeGreaterThanOrEqual(tokens);
       if (last.finishReason === "length") return [];
       return [JSON.parse(text) as unknown];
@@ -136,7 +136,7 @@ describe("a JSON schema", () => {
     ["names that need escapes", strict({ 'a "b"\\c': { type: "null" }, "Ü\n": { type: "null" } })],
   ])("with %s is obeyed", async (_what, schema) => {
     const valid = z.fromJSONSchema(schema);
-    // The model knows no such schema: what it writes ends by luck, so it tries at other temperatures until one does.
+    // The model knows no such schema, so it may not end its answer. Try other temperatures until it does.
     let given: unknown[] = [];
     for (const temperature of [1, 0, 2]) if (given.length === 0) given = await schemaAnswers(schema, { temperature });
     expect(given.length).toBeGreaterThan(0);

@@ -1,3 +1,3 @@
-/** What the server of `llama-http-server.ts` says of itself. */
+/** What the server of `llama-http-server.ts` reports about itself. */
 export const SERVER_MODEL = "tiny-llama";
 export const SERVER_CONTEXT = 256;

@@ -16,13 +16,13 @@ beforeAll(async () => {
 });
 afterAll(() => model.engine.dispose());
 
-/** Hot enough that the tiny model hardly ever ends by itself. */
+/** So high a temperature that the small model seldom ends an answer by itself. */
 const RAMBLING = { temperature: 2, topP: 1 } as const;
 
 const rambling = (tokens: number, seed?: number) =>
   completion("Ligand", { ...RAMBLING, maxTokens: tokens, ...(seed === undefined ? {} : { seed }) });
 
-/** The same job with another seed until the answer is one that the test can use: the model may end an answer early. */
+/** Runs the job with one seed after another until the answer is usable, because the model may end an answer early. */
 async function firstAnswer(job: (seed: number) => GenerationJob, fits: (answer: Answer) => boolean) {
   for (let seed = 0; seed < 50; seed++) {
     const found = await answer(model.engine, job(seed));
@@ -33,7 +33,7 @@ async function firstAnswer(job: (seed: number) => GenerationJob, fits: (answer: 
 
 const endedWithLength = ({ last }: Answer) => last?.type === "end" && last.finishReason === "length";
 
-/** A prompt of exactly so many tokens. */
+/** A prompt with exactly this number of tokens. */
 async function promptOf(tokens: number): Promise<string> {
   const words = " pool".repeat(tokens);
   const { promptTokens } = await answer(model.engine, completion(" pool".repeat(8), { maxTokens: 1 }));
@@ -99,7 +99,7 @@ describe("a stop sequence", () => {
       expect(text).toBe(whole.slice(0, whole.indexOf(stop)));
       if (last?.type !== "end") throw new Error(JSON.stringify(last));
       expect(last.finishReason).toBe("stop");
-      // The stop sequence was generated too, and is said to nobody.
+      // The stop sequence was generated too, but is not sent.
       expect(last.usage.completionTokens).toBeGreaterThan(tokens);
       expect(last.usage.completionTokens).toBeLessThanOrEqual(tokens + stop.length);
       expect(tokens).toBeLessThanOrEqual(Buffer.byteLength(text));
@@ -166,7 +166,7 @@ describe("concurrent jobs", () => {
     const alone: string[] = [];
     for (const question of questions) alone.push((await answer(model.engine, greedy(question))).text);
     const together = await Promise.all(questions.map((question) => answer(model.engine, greedy(question))));
-    // Batching may change a rounding, so not every word need be the same; whose answer it is must be.
+    // Batching may change a rounding and so some words, but not the subject of the answer.
     const first = (text: string) => text.slice(0, 12);
     expect(together.map(({ text }) => first(text))).toEqual(alone.map(first));
   });
@@ -224,7 +224,7 @@ describe("a seed", () => {
   it("decides the answer", async () => {
     const texts = new Set<string>();
     for (const seed of [0, 1, -1, 2 ** 40, Number.MAX_SAFE_INTEGER]) {
-      // Of no question that it was taught, so that it is of many minds.
+      // A question that the model was not taught, so that its answers vary.
       const job = chat("mauve zeppelin, or else?", { seed, temperature: 2, maxTokens: 50 });
       texts.add((await answer(model.engine, job)).text);
     }
@@ -242,7 +242,7 @@ describe("an abort", () => {
     });
     expect(last).toMatchObject({ type: "text" });
     expect(model.counters.values).toMatchObject({ activeGenerations: 0, tokensGenerated: after });
-    // The sequence is free and whole again.
+    // The sequence is free and usable again.
     expect((await answer(model.engine, chat("Hello"))).last).toMatchObject({ type: "end" });
     expect(model.counters.values.tokensGenerated).toBeGreaterThan(after);
   });

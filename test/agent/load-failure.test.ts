@@ -11,7 +11,7 @@ import { findModel } from "../../worker-agent/models/model-file.ts";
 import { Counters } from "../../worker-agent/session/counters.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 
-/** Which file is at fault, and what its owner does, for files as they are found on real disks. */
+/** The message names the file and says what its owner can do, for damaged files as they occur in practice. */
 
 let folder: string;
 let runtime: Llama;
@@ -25,7 +25,7 @@ afterAll(async () => {
   await stopLlama(runtime);
 });
 
-/** The embedded model with other bytes from `at` on. */
+/** The embedded model with other bytes starting at `at`. */
 function patched(at: number, ...bytes: number[]): Buffer {
   const copy = Buffer.from(model);
   copy.set(bytes, at);
@@ -68,7 +68,7 @@ describe("a model file", () => {
     expect(outcome.message).toMatch(says);
     expect(outcome.message).toContain(path);
     expect(outcome.message).toMatch(/(Download it again|Update the agent|Set --model).*\.$/);
-    // The message says it: llama.cpp's own lines before it would say it four times more.
+    // The message has the reason. llama.cpp's log lines would repeat it four times.
     expect(warned).toEqual([]);
   });
 });

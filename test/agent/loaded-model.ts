@@ -14,7 +14,7 @@ export interface LoadedModel {
   readonly counters: Counters;
 }
 
-/** The embedded model on the CPU with one thread: nothing is measured, so that tests start fast. */
+/** Loads the embedded model on the CPU with one thread, without a measurement, so that tests start fast. */
 export async function loadEmbedded(options: Partial<LlamaEngineOptions> = {}): Promise<LoadedModel> {
   const counters = new Counters();
   const sha256 = createHash("sha256")
@@ -34,14 +34,14 @@ export async function loadEmbedded(options: Partial<LlamaEngineOptions> = {}): P
 
 export interface Answer {
   readonly text: string;
-  /** As the text events counted them. */
+  /** The sum of the text events' tokens. */
   readonly tokens: number;
   readonly pieces: number;
   readonly promptTokens: number;
   readonly last: GenerationEvent | undefined;
 }
 
-/** Runs a job to its end. */
+/** Runs a job to its end and collects the answer. */
 export async function answer(
   engine: Pick<Engine, "generate">,
   job: GenerationJob,

@@ -22,7 +22,7 @@ import { chat } from "./loaded-model.ts";
 import { PoolDouble, type PoolSide } from "./pool-double.ts";
 import { SteeredEngine } from "./steered-engine.ts";
 
-/** Two models that are the embedded one under other names, and what each of them takes with two slots. */
+/** Two copies of the embedded model under other names, and the memory of each with two slots. */
 let folder: string;
 let red: string;
 let blue: string;
@@ -36,7 +36,7 @@ beforeAll(async () => {
   await llama.dispose();
   if (!needs.ok) throw new Error(needs.message);
   neededBytes = needs.bytes;
-  // What a busy machine measures is not what is looked at here: every count is as good, so the smallest is chosen.
+  // The measurement of threads does not matter here, so the smallest count is chosen.
   const sha256 = await sha256Of(red, await stat(red), join(folder, "model-hashes.json"));
   const cpu = cpus()[0]?.model ?? "unknown";
   const subject = { modelSha256: sha256, cpu, cores: availableParallelism(), gpu: "cpu", agentVersion: AGENT_VERSION };
@@ -134,7 +134,7 @@ describe("a worker with two models", () => {
   it("of which one fits offers both and loads the one that a job needs", async () => {
     const end = start({ memoryLimitBytes: 1.5 * neededBytes });
     const side = await pool.connection();
-    // Frames of a job come well within its lease, also while its model is loaded.
+    // Frames of a job are sent well within its lease, even while its model is being loaded.
     const { manifest } = await side.welcome({ leaseMs: 30 });
     expect(manifest.models.map(({ name }) => name)).toEqual(["red", "blue"]);
     await side.next("ready");
@@ -142,7 +142,7 @@ describe("a worker with two models", () => {
       ask(side, model);
       const frames = await side.until("done");
       expect(ends(frames)).toEqual([model]);
-      // More than the one that says that the prompt fits: it was heard of while the model was loaded.
+      // More than the one frame for the accepted prompt: some were sent while the model was being loaded.
       expect(frames.filter(({ type }) => type === "progress").length).toBeGreaterThan(1);
     }
     drain.abort();
@@ -241,7 +241,7 @@ describe("a worker with a model from the hub", () => {
 });
 
 describe("turns", () => {
-  /** Models that are steered, not computed: what is looked at is who waits for whom. */
+  /** Models under the control of the test, which looks only at the order of the jobs. */
   const hosted = (name: string, engine: SteeredEngine): HostedModel & { loads: number } => ({
     offer: { name, sha256: null, slots: 2, contextTokens: 100, kinds: ["chat"] },
     bytes: 6,
@@ -274,15 +274,15 @@ describe("turns", () => {
   it("a busy model cannot block another: later jobs wait behind waiting ones", async () => {
     const { made, engines, run } = await host();
     const first = run("a");
-    const running = await engines.a.run();
+    const running = await engines.a.nextRun();
     const other = run("b");
     const late = run("a");
     expect(engines.a.runs).toHaveLength(1);
     running.end(1);
     await first;
-    (await engines.b.run()).end(1);
+    (await engines.b.nextRun()).end(1);
     expect(await other).toBe("end");
-    (await engines.a.run()).end(1);
+    (await engines.a.nextRun()).end(1);
     expect(await late).toBe("end");
     expect(made.loaded()).toEqual(["a"]);
     await made.dispose();
@@ -291,7 +291,7 @@ describe("turns", () => {
   it("a job that is aborted while it waits blocks nobody", async () => {
     const { made, engines, run } = await host();
     const first = run("a");
-    const running = await engines.a.run();
+    const running = await engines.a.nextRun();
     const abort = new AbortController();
     const given = run("b", abort.signal);
     const late = run("a");
@@ -309,7 +309,7 @@ describe("turns", () => {
     const { made, engines, run } = await host();
     engines.a.dispose = () => Promise.reject(new Error("stuck"));
     const other = run("b");
-    (await engines.b.run()).end(1);
+    (await engines.b.nextRun()).end(1);
     expect(await other).toBe("end");
     expect(made.loaded()).toEqual(["b"]);
     await made.dispose();
@@ -319,7 +319,7 @@ describe("turns", () => {
     const { made, engines, run } = await host();
     const abort = new AbortController();
     const first = run("a", abort.signal);
-    await engines.a.run();
+    await engines.a.nextRun();
     const waiting = run("b");
     const disposed = made.dispose();
     expect(await waiting).toBe("none");

@@ -1,6 +1,6 @@
 import type { Json, ReadSchema, SchemaNode } from "../../schema/wire/json-schema/schema-node.ts";
 
-/** Whether a value fits a schema as it was read: what a grammar promises, said in another way. */
+/** Validates a value against a read schema, independently of the grammar. */
 export function fits(value: Json, { root, definitions }: ReadSchema): boolean {
   const holds = (one: Json, node: SchemaNode): boolean => {
     switch (node.kind) {

@@ -6,7 +6,7 @@ import { SchemaBudget } from "../../schema/wire/json-schema/schema-budget.ts";
 import { jsonGrammar } from "../../worker-agent/engine/grammar/call-grammar.ts";
 import { GrammarReader } from "./grammar-reader.ts";
 
-/** What one number takes of a grammar and of its reader, however far its bounds are apart. */
+/** Limits of the grammar of one number, for any bounds. */
 const MOST_CHARS = 1_200;
 const MOST_WAYS = 8;
 
@@ -19,17 +19,17 @@ function grammarOf(schema: object): string {
 function accepts(grammar: string, text: string): boolean {
   const reader = new GrammarReader(grammar, 200);
   const read = reader.read(text) && reader.mayEnd();
-  expect(reader.widest).toBeLessThanOrEqual(MOST_WAYS);
+  expect(reader.maxStacks).toBeLessThanOrEqual(MOST_WAYS);
   return read;
 }
 
-/** As many of 3 digits as of 15. */
+/** Bounds with 1 to 15 digits, equally distributed. */
 const whole = fc
   .integer({ min: 1, max: 15 })
   .chain((digits) => fc.integer({ min: 1 - 10 ** digits, max: 10 ** digits - 1 }));
 const range = fc.tuple(whole, whole).map(([a, b]): [number, number] => (a <= b ? [a, b] : [b, a]));
 
-/** Around the bounds, where their digits are shared, and anywhere. */
+/** Numbers near the bounds, with digits of the bounds, and anywhere. */
 const near = ([min, max]: [number, number]) =>
   fc.oneof(
     fc.integer({ min, max }),
@@ -50,7 +50,7 @@ describe("integers between bounds", () => {
           const grammar = grammarOf({ type: "integer", minimum, maximum });
           expect(grammar.length).toBeLessThan(MOST_CHARS);
           for (const value of [minimum, maximum, minimum - 1, maximum + 1, ...values]) {
-            // What is 0 has no sign here.
+            // Zero has no sign here.
             expect(accepts(grammar, String(value)), `${value}`).toBe(value >= minimum && value <= maximum);
           }
           for (const text of [
@@ -125,7 +125,7 @@ describe("numbers between bounds", () => {
               expect(isWithin(JSON.parse(text)), text).toBe(true);
             }
           }
-          // Short fractions are never left out.
+          // Short fractions are always allowed.
           const short = `${near}.${digits.slice(0, 1) || "5"}`;
           if (near !== 0) expect(accepts(grammar, short), short).toBe(isWithin(JSON.parse(short)));
         },

@@ -17,7 +17,7 @@ const accepts = (pattern: string, text: string): boolean => {
   return reader.read(JSON.stringify(text)) && reader.mayEnd();
 };
 
-/** Regular expressions of what is read, some of which are not. */
+/** Regular expressions from the supported syntax; some are refused for their size or form. */
 const atom = fc.constantFrom(
   "a",
   "b",
@@ -54,7 +54,7 @@ describe("a pattern", () => {
   it("matches everything that its grammar allows, with and without the flag u", () => {
     let ended = 0;
     fc.assert(
-      // Short texts: JavaScript's own engine looks back, and may take exponential time.
+      // Short texts, because JavaScript's engine backtracks and may need exponential time.
       fc.property(anchored, fc.array(fc.nat(), { minLength: 16, maxLength: 16 }), (pattern, picks) => {
         if (readPattern(pattern) === null) return;
         const reader = readerOf({ type: "string", pattern });

@@ -128,7 +128,7 @@ describe("the handshake", () => {
     const { jobId, lease } = job();
     side.send(job({ jobId, lease }));
     const busy = { code: "inference/worker-busy", message: "busy", retryable: true, retryAfterSeconds: 9 } as const;
-    (await engine.run()).say({ type: "failed", ...busy });
+    (await engine.nextRun()).emit({ type: "failed", ...busy });
     expect(await side.next("failed")).toEqual({
       type: "failed",
       jobId,
@@ -150,7 +150,7 @@ describe("the handshake", () => {
     expect(events.find(({ type }) => type === "connected")).toMatchObject(tellsElsewhere ? { tellsElsewhere } : {});
     side.send({ type: "elsewhere", jobs: 3 });
     side.send(job());
-    await engine.run();
+    await engine.nextRun();
     expect(events).toContainEqual({ type: "jobs-elsewhere", jobs: 3 });
   });
 
@@ -227,8 +227,8 @@ describe("a job", () => {
     const side = await pool.welcomed();
     const one = job({ lease: 7 });
     side.send(one);
-    const run = await engine.run();
-    run.say(accepted);
+    const run = await engine.nextRun();
+    run.emit(accepted);
     expect(await side.next("progress")).toEqual({ type: "progress", jobId: one.jobId, lease: 7 });
     run.text("Hal", "lo ", "Wört", "er 😀");
     run.end(4);
@@ -262,8 +262,8 @@ describe("a job", () => {
     void startWorker();
     const side = await pool.welcomed();
     side.send(job({ stream: false }));
-    const run = await engine.run();
-    run.say(accepted);
+    const run = await engine.nextRun();
+    run.emit(accepted);
     run.text("all ", "of ", "it");
     run.end(3);
     expect(await side.next("done")).toMatchObject({ text: "all of it" });
@@ -276,11 +276,11 @@ describe("a job", () => {
     void startWorker();
     const side = await pool.welcomed();
     side.send(job({ stream, topLogprobs: 0 }));
-    const run = await engine.run();
-    run.say(accepted);
+    const run = await engine.nextRun();
+    run.emit(accepted);
     const tokens = Array.from({ length: LIMITS.logprobsPerFrame + 2 }, (_, i) => `t${i} `);
     for (const token of tokens) {
-      run.say({ type: "text", text: token, tokens: 1, logprobs: [{ token, logprob: -1, top: [] }] });
+      run.emit({ type: "text", text: token, tokens: 1, logprobs: [{ token, logprob: -1, top: [] }] });
     }
     run.end(tokens.length);
     const frames = await side.until("done");
@@ -299,8 +299,8 @@ describe("a job", () => {
     void startWorker();
     const side = await pool.welcomed();
     side.send(job());
-    const run = await engine.run();
-    run.say(accepted);
+    const run = await engine.nextRun();
+    run.emit(accepted);
     run.text("first");
     await side.next("progress");
     expect(await side.next("delta")).toMatchObject({ seq: 0, text: "first", tokens: 1 });
@@ -312,7 +312,7 @@ describe("a job", () => {
     side.send(job());
     const failure = { code: "http/unsupported-parameter", retryable: false, param: "tools" } as const;
     const message = "The upstream server does not take this request.";
-    (await engine.run()).say({ type: "failed", ...failure, message, quoted: "xylophone quartz" });
+    (await engine.nextRun()).emit({ type: "failed", ...failure, message, quoted: "xylophone quartz" });
     expect(await side.next("failed")).toMatchObject({
       ...failure,
       message: "The upstream server does not take this request: xylophone quartz",
@@ -330,7 +330,7 @@ describe("a job", () => {
     const side = await pool.welcomed();
     side.send(job());
     const failure = { code: "inference/context-length-exceeded", message: "too long", retryable: false } as const;
-    (await engine.run()).say({ type: "failed", ...failure });
+    (await engine.nextRun()).emit({ type: "failed", ...failure });
     expect(await side.next("failed")).toMatchObject(failure);
     expect(await side.next("ready")).toMatchObject({ received: 1, slots: [{ free: 2 }] });
   });
@@ -339,7 +339,7 @@ describe("a job", () => {
     void startWorker();
     const side = await pool.welcomed({ leaseMs: 30 });
     side.send(job({ stream: false }));
-    await engine.run();
+    await engine.nextRun();
     for (let i = 0; i < 3; i++) await side.next("progress");
   });
 
@@ -358,8 +358,8 @@ describe("a job", () => {
       const side = await pool.welcomed();
       const one = job();
       side.send(one);
-      const run = await engine.run();
-      run.say(accepted);
+      const run = await engine.nextRun();
+      run.emit(accepted);
       run.text("some");
       await side.next("progress");
       await side.next("delta");
@@ -378,9 +378,9 @@ describe("a job", () => {
     const side = await pool.welcomed({ leaseMs: 6, heartbeatMs: 100 });
     const one = job();
     side.send(one);
-    const run = await engine.run();
+    const run = await engine.nextRun();
     run.stubborn = true;
-    run.say(accepted);
+    run.emit(accepted);
     run.text("first", "held back to be joined with more");
     await side.until("delta");
     side.send({ type: "cancel", jobId: one.jobId, lease: one.lease });
@@ -388,10 +388,10 @@ describe("a job", () => {
     await side.until("progress");
     // Deltas and progress of the first lease would have been due many times by now.
     for (let pings = 0; pings < 5; pings++) await side.ping();
-    run.letGo();
+    run.release();
     await run.ended;
-    const second = await engine.run();
-    second.say(accepted);
+    const second = await engine.nextRun();
+    second.emit(accepted);
     second.end(0);
     for (const frame of await side.until("done")) expect(frame).not.toMatchObject({ lease: one.lease });
   });
@@ -402,8 +402,8 @@ describe("a job", () => {
     const one = job({ lease: 5 });
     side.send(one);
     side.send({ type: "cancel", jobId: one.jobId, lease: 4 });
-    const run = await engine.run();
-    run.say(accepted);
+    const run = await engine.nextRun();
+    run.emit(accepted);
     run.end(0);
     await side.next("progress");
     expect(await side.next("done")).toMatchObject({ lease: 5 });
@@ -414,8 +414,8 @@ describe("a job", () => {
     const side = await pool.welcomed();
     const one = job();
     side.send(one);
-    const run = await engine.run();
-    run.say(accepted);
+    const run = await engine.nextRun();
+    run.emit(accepted);
     await side.next("progress");
     side.socket.pause();
     const pieces = 2_000;
@@ -435,8 +435,8 @@ describe("a job whose reader is gone", () => {
     const side = await pool.welcomed();
     const one = job();
     side.send(one);
-    const run = await engine.run();
-    run.say(accepted);
+    const run = await engine.nextRun();
+    run.emit(accepted);
     await side.next("progress");
     side.socket.pause();
     await stalled(run, 2_000);
@@ -451,7 +451,7 @@ describe("the socket", () => {
     void startWorker();
     const side = await pool.welcomed();
     side.send(job());
-    const run = await engine.run();
+    const run = await engine.nextRun();
     side.socket.close(CLOSE.restarting);
     await run.ended;
     const again = await pool.welcomed();
@@ -506,8 +506,8 @@ describe("a drain", () => {
     const end = startWorker();
     const side = await pool.welcomed();
     side.send(job({ lease: 1 }));
-    const run = await engine.run();
-    run.say(accepted);
+    const run = await engine.nextRun();
+    run.emit(accepted);
     await side.next("progress");
     drain.abort();
     await side.next("drain");
@@ -523,7 +523,7 @@ describe("a drain", () => {
     const end = startWorker({ drainMs: 20 });
     const side = await pool.welcomed();
     side.send(job());
-    const run = await engine.run();
+    const run = await engine.nextRun();
     drain.abort();
     expect(await end).toEqual({ type: "drained", unfinished: 1 });
     await run.ended;

@@ -6,10 +6,10 @@ import type {
   ModelOffer,
 } from "../../worker-agent/engine/engine.ts";
 
-/** An engine whose every event a test decides: the session's behaviour between two tokens can be looked at. */
+/** An engine whose events a test sends one by one, to look at the session between two tokens. */
 export class SteeredEngine implements Engine {
   readonly kind = "upstream";
-  /** Jobs that run, oldest first. */
+  /** The running jobs, the oldest first. */
   readonly runs: SteeredRun[] = [];
   meter: EngineMeter | null = null;
   readonly #slots: number;
@@ -39,8 +39,8 @@ export class SteeredEngine implements Engine {
 
   async dispose(): Promise<void> {}
 
-  /** The oldest run, once there is one. */
-  async run(): Promise<SteeredRun> {
+  /** Waits for a run and returns the oldest. */
+  async nextRun(): Promise<SteeredRun> {
     for (;;) {
       const [run] = this.runs;
       if (run !== undefined) return run;
@@ -54,9 +54,9 @@ export class SteeredEngine implements Engine {
 export class SteeredRun {
   readonly job: GenerationJob;
   readonly ended: Promise<void>;
-  /** True: goes on after an abort, as an engine in the middle of a long step does. */
+  /** If true, the run continues after an abort, like an engine in the middle of a long step. */
   stubborn = false;
-  /** Events that the session has asked for. */
+  /** The number of events that the session has read. */
   pulled = 0;
   readonly #signal: AbortSignal;
   readonly #queue: GenerationEvent[] = [];
@@ -72,22 +72,22 @@ export class SteeredRun {
     signal.addEventListener("abort", () => this.#wake());
   }
 
-  say(...events: GenerationEvent[]): void {
+  emit(...events: GenerationEvent[]): void {
     this.#queue.push(...events);
     this.#wake();
   }
 
-  letGo(): void {
+  release(): void {
     this.stubborn = false;
     this.#wake();
   }
 
   text(...texts: string[]): void {
-    this.say(...texts.map((text): GenerationEvent => ({ type: "text", text, tokens: 1 })));
+    this.emit(...texts.map((text): GenerationEvent => ({ type: "text", text, tokens: 1 })));
   }
 
   end(completionTokens: number): void {
-    this.say({ type: "end", finishReason: "stop", usage: { promptTokens: 3, completionTokens } });
+    this.emit({ type: "end", finishReason: "stop", usage: { promptTokens: 3, completionTokens } });
   }
 
   async *events(): AsyncGenerator<GenerationEvent, void, undefined> {

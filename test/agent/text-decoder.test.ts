@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, it } from "vitest";
 import { textDecoder } from "../../worker-agent/engine/llama/text-decoder.ts";
 
-/** A byte a token, decoded as a detokenizer does: U+FFFD for what is not a character. */
+/** One byte for each token. The detokenizer writes U+FFFD for bytes that are not a character. */
 const byteDecoder = () => textDecoder<number>((bytes) => Buffer.from(bytes).toString("utf8"), []);
 
 it("returns complete characters and counts every token if a token is one byte", () => {

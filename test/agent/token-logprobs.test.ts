@@ -15,7 +15,7 @@ describe("log probabilities", () => {
     const found = logprobsOf(logits, total);
     expect(found.map((one) => one.token)).toEqual([2, 1, 3]);
     expect(found.reduce((sum, { logprob }) => sum + Math.exp(logprob), 0)).toBeCloseTo(1, 10);
-    // Half of the mass is elsewhere: those that are told hold the other half.
+    // The listed tokens have half of the probability; the rest of the vocabulary has the other half.
     const half = logprobsOf(logits, 2 * total);
     expect(half.reduce((sum, { logprob }) => sum + Math.exp(logprob), 0)).toBeCloseTo(0.5, 10);
   });

@@ -1,4 +1,4 @@
-/** A chat template that knows tools, as models of the Hermes and Qwen families carry it, in short. */
+/** A short form of the chat template with tools that the Hermes and Qwen models have. */
 export const TOOL_TEMPLATE = `{%- if tools %}
 {{- '<|im_start|>system\\n' }}
 {%- if messages[0].role == 'system' %}{{- messages[0].content + '\\n\\n' }}{%- endif %}

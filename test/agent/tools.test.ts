@@ -58,7 +58,7 @@ function expectCalls({ calls, last, text, tokens }: Told, before = ""): void {
   expect(text).toBe(before);
   if (last?.type !== "end") throw new Error(JSON.stringify(last));
   expect(last.finishReason).toBe("tool_calls");
-  // The marks of a call are generated and said to nobody.
+  // The marks of a call are generated but not sent.
   expect(last.usage.completionTokens).toBeGreaterThan(tokens);
   expect(calls.length).toBeGreaterThan(0);
   expect(new Set(calls.map(({ id }) => id)).size).toBe(calls.length);
@@ -132,13 +132,13 @@ describe("a tool call", () => {
   });
 
   it("begins where the model writes the template's mark of a call, even in the middle of an answer", async () => {
-    // A mark that this model is known to write: a word of its own answer.
+    // The mark is a word of the model's own answer, so that the model writes it.
     const said = await answer(plain.engine, chat("What is a pool?", { seed: 1, temperature: 0 }));
     const words = said.text.split(" ");
     for (const mark of words.filter((word) => /^\w{4,}$/.test(word)).slice(0, 3)) {
       const before = said.text.slice(0, said.text.indexOf(mark));
       const template = TOOL_TEMPLATE.replaceAll("<tool_call>", mark).replace("Call one as", "");
-      // The tools are not shown to it: the answer up to the mark is the one above.
+      // The template does not show the tools, so the answer up to the mark stays the same.
       const silent = template
         .slice(template.indexOf("{%- else %}") + "{%- else %}".length)
         .replace("{%- endif %}\n{%- for message", "{%- for message");
@@ -151,7 +151,7 @@ describe("a tool call", () => {
 
   it("works with the largest allowed number of tools and longest names", async () => {
     const start = TOOL_TEMPLATE.indexOf("{%- else %}") + "{%- else %}".length;
-    // So many do not fit this model's context: the template shows none.
+    // These tools do not fit the model's context, so the template shows none.
     const silent = TOOL_TEMPLATE.slice(start).replace("{%- endif %}\n{%- for message", "{%- for message");
     const model = await loadEmbedded({ chatTemplate: silent });
     const tools = Array.from({ length: LIMITS.tools }, (_, i) => ({

@@ -7,7 +7,7 @@ import { Counters } from "../../worker-agent/session/counters.ts";
 import { ScriptedServer } from "./http-servers.ts";
 import { chat, completion } from "./loaded-model.ts";
 
-/** What OpenAI-compatible servers do that their own documents do not say; each is a report of somebody whom it broke. */
+/** Undocumented behaviour of OpenAI-compatible servers. Each case comes from a bug report of a client. */
 const KEY = "sk-upstream-secret";
 let server: ScriptedServer | undefined;
 let warnings: string[];
@@ -42,7 +42,7 @@ async function run(script: (response: ServerResponse) => unknown, request: Reque
   for await (const event of opened.engine.generate(asked, new AbortController().signal)) events.push(event);
   const text = events.map((event) => (event.type === "text" ? event.text : "")).join("");
   expect(counters.values.activeGenerations).toBe(0);
-  return { events, text, calls: callsIn(events), last: events.at(-1), asked: server.asked.at(-1)?.body };
+  return { events, text, calls: callsIn(events), last: events.at(-1), asked: server.requests.at(-1)?.body };
 }
 
 function callsIn(events: readonly GenerationEvent[]) {
@@ -67,9 +67,9 @@ const whole =
     response.writeHead(status, { "content-type": "application/json", ...headers });
     response.end(typeof value === "string" ? value : JSON.stringify(value));
   };
-const said = (content: string) => ({ choices: [{ index: 0, delta: { content } }] });
-const ended = (finish_reason: string | null = "stop") => ({ choices: [{ index: 0, delta: {}, finish_reason }] });
-const calling = (...tool_calls: object[]) => ({ choices: [{ index: 0, delta: { tool_calls } }] });
+const textEvent = (content: string) => ({ choices: [{ index: 0, delta: { content } }] });
+const endEvent = (finish_reason: string | null = "stop") => ({ choices: [{ index: 0, delta: {}, finish_reason }] });
+const callEvent = (...tool_calls: object[]) => ({ choices: [{ index: 0, delta: { tool_calls } }] });
 const DONE = "[DONE]";
 const fails = (code: string, retryable = true) => ({ type: "failed", code, retryable });
 
@@ -77,41 +77,55 @@ describe("events that are no part of an answer are skipped", () => {
   const filtered = { id: "", model: "", object: "", choices: [], prompt_filter_results: [{ prompt_index: 0 }] };
   it.each<[what: string, script: (response: ServerResponse) => unknown]>([
     // AbanteAI/archive-old-cli-mentat#429, pydantic/pydantic-ai#164
-    ["Azure's first event, of its filter", sse(filtered, said("Hi"), ended(), DONE)],
+    ["Azure's first event, of its filter", sse(filtered, textEvent("Hi"), endEvent(), DONE)],
     // microsoft/autogen#6465
     [
       "Azure's event without a delta",
-      sse(said("Hi"), { choices: [{ index: 0, finish_reason: null, content_filter_offsets: {} }] }, ended(), DONE),
+      sse(
+        textEvent("Hi"),
+        { choices: [{ index: 0, finish_reason: null, content_filter_offsets: {} }] },
+        endEvent(),
+        DONE,
+      ),
     ],
     // anthropics/anthropic-sdk-typescript#734
-    ["Anthropic's pings", sse({ type: "ping" }, said("Hi"), { type: "ping" }, ended(), { type: "ping" }, DONE)],
-    ["null and nothing", sse(null, "", said("Hi"), "", null, ended(), DONE)],
-    ["choices that are null", sse({ choices: null }, said("Hi"), { choices: null, usage: null }, ended(), DONE)],
+    ["Anthropic's pings", sse({ type: "ping" }, textEvent("Hi"), { type: "ping" }, endEvent(), { type: "ping" }, DONE)],
+    ["null and nothing", sse(null, "", textEvent("Hi"), "", null, endEvent(), DONE)],
+    [
+      "choices that are null",
+      sse({ choices: null }, textEvent("Hi"), { choices: null, usage: null }, endEvent(), DONE),
+    ],
     // openai/openai-go#227
     [
       "OpenRouter's comments",
-      raw(`: OPENROUTER PROCESSING\n\n:\n\ndata: ${JSON.stringify(said("Hi"))}\n: in between\n\n: OPENROUTER PROCESSING
-data: ${JSON.stringify(ended())}\n\ndata: [DONE]\n\n`),
+      raw(`: OPENROUTER PROCESSING\n\n:\n\ndata: ${JSON.stringify(textEvent("Hi"))}\n: in between\n\n: OPENROUTER PROCESSING
+data: ${JSON.stringify(endEvent())}\n\ndata: [DONE]\n\n`),
     ],
     [
       "names, numbers and delays of events, a byte order mark, and lines that end as Windows ends them",
-      raw(`\ufeffevent: message\r\nid: 1\r\nretry: 10\r\ndata:${JSON.stringify(said("Hi"))}\r\n\r\nevent: ping\r\ndata: {}\r\n
-data: ${JSON.stringify(ended())}\r\n\r\ndata: [DONE]\r\n\r\n`),
+      raw(`\ufeffevent: message\r\nid: 1\r\nretry: 10\r\ndata:${JSON.stringify(textEvent("Hi"))}\r\n\r\nevent: ping\r\ndata: {}\r\n
+data: ${JSON.stringify(endEvent())}\r\n\r\ndata: [DONE]\r\n\r\n`),
     ],
-    ["the lack of a last blank line", raw(`data: ${JSON.stringify(said("Hi"))}\n\ndata: ${JSON.stringify(ended())}`)],
-    ["other choices", sse({ choices: [{ index: 1, delta: { content: "no" } }] }, said("Hi"), ended(), DONE)],
+    [
+      "the lack of a last blank line",
+      raw(`data: ${JSON.stringify(textEvent("Hi"))}\n\ndata: ${JSON.stringify(endEvent())}`),
+    ],
+    ["other choices", sse({ choices: [{ index: 1, delta: { content: "no" } }] }, textEvent("Hi"), endEvent(), DONE)],
     // Mistral's reasoning models
     [
       "thoughts among the parts of a text",
       sse(
         { choices: [{ delta: { content: [{ type: "thinking", thinking: [{ type: "text", text: "hm" }] }] } }] },
         { choices: [{ delta: { content: [{ type: "text", text: "Hi" }] } }] },
-        ended(),
+        endEvent(),
         DONE,
       ),
     ],
-    ["reasoning", sse({ choices: [{ delta: { content: null, reasoning_content: "hm" } }] }, said("Hi"), ended(), DONE)],
-    ["what is null", sse({ error: null, choices: [{ delta: { content: "Hi", tool_calls: null } }] }, ended(), DONE)],
+    [
+      "reasoning",
+      sse({ choices: [{ delta: { content: null, reasoning_content: "hm" } }] }, textEvent("Hi"), endEvent(), DONE),
+    ],
+    ["what is null", sse({ error: null, choices: [{ delta: { content: "Hi", tool_calls: null } }] }, endEvent(), DONE)],
   ])("%s", async (_what, script) => {
     const { text, last } = await run(script);
     expect([text, last]).toMatchObject(["Hi", { type: "end", finishReason: "stop" }]);
@@ -138,7 +152,7 @@ data: ${JSON.stringify(ended())}\r\n\r\ndata: [DONE]\r\n\r\n`),
       more();
     });
     expect(last).toMatchObject({ ...fails("inference/engine-failed"), message: /no part of an answer|not understood/ });
-    // What the worker reads is bounded; beside it there is what the two kernels hold.
+    // The worker's reading is bounded. The operating system's buffers hold some more.
     expect(sent).toBeLessThan(32 * 1024 * 1024);
   });
 });
@@ -169,7 +183,7 @@ describe("how an answer ends", () => {
     // ollama/ollama#4357, sgl-project/sglang#3912
     ["", "stop"],
   ])("%j is %s", async (reason, finishReason) => {
-    const { last } = await run(sse(said("Hi"), ended(reason), DONE));
+    const { last } = await run(sse(textEvent("Hi"), endEvent(reason), DONE));
     expect(last).toMatchObject({ type: "end", finishReason });
     server?.close();
     const message = { message: { content: "Hi" }, finish_reason: reason };
@@ -191,7 +205,7 @@ describe("how an answer ends", () => {
     ["MALFORMED_FUNCTION_CALL", "inference/engine-failed"],
     ["function_call_filter: MALFORMED_FUNCTION_CALL", "inference/engine-failed"],
   ])("%j is a failure that another worker may retry", async (reason, code) => {
-    const { last } = await run(sse(said("half"), ended(reason), DONE));
+    const { last } = await run(sse(textEvent("half"), endEvent(reason), DONE));
     expect(last).toMatchObject({ type: "failed", code, retryable: true });
     server?.close();
     const message = { message: { content: "half" }, finish_reason: reason };
@@ -199,12 +213,12 @@ describe("how an answer ends", () => {
   });
 
   it.each<[what: string, script: (response: ServerResponse) => unknown, code: string, message: RegExp]>([
-    ["without a reason and without [DONE]", sse(said("half")), "inference/engine-failed", /in the middle/],
+    ["without a reason and without [DONE]", sse(textEvent("half")), "inference/engine-failed", /in the middle/],
     ["with [DONE] and nothing else", sse(DONE), "inference/engine-failed", /in the middle/],
-    ["with [DONE] after only a role", sse(said(""), DONE), "inference/engine-failed", /in the middle/],
+    ["with [DONE] after only a role", sse(textEvent(""), DONE), "inference/engine-failed", /in the middle/],
     [
       "with an error inside a chunk, as OpenRouter's (damianvtran/local-operator#223)",
-      sse(said("half"), {
+      sse(textEvent("half"), {
         error: { code: 502, message: "Provider disconnected" },
         choices: [{ index: 0, delta: { content: "" }, finish_reason: "error" }],
       }),
@@ -217,7 +231,7 @@ describe("how an answer ends", () => {
       "inference/worker-busy",
       /limits its requests/,
     ],
-    ["with the reason error", sse(said("half"), ended("error"), DONE), "inference/engine-failed", /failed/],
+    ["with the reason error", sse(textEvent("half"), endEvent("error"), DONE), "inference/engine-failed", /failed/],
     [
       "with an error inside a choice",
       sse({ choices: [{ index: 0, delta: {}, error: { code: 503, message: "no" } }] }),
@@ -260,11 +274,11 @@ describe("how an answer ends", () => {
   });
 
   it("with a finish reason and without [DONE] the answer is complete", async () => {
-    expect((await run(sse(said("Hi"), ended()))).last).toMatchObject({ type: "end", finishReason: "stop" });
+    expect((await run(sse(textEvent("Hi"), endEvent()))).last).toMatchObject({ type: "end", finishReason: "stop" });
   });
 
   it("with a finish reason and without text the answer is empty", async () => {
-    expect((await run(sse(ended(), DONE))).last).toMatchObject({ type: "end", finishReason: "stop" });
+    expect((await run(sse(endEvent(), DONE))).last).toMatchObject({ type: "end", finishReason: "stop" });
   });
 });
 
@@ -286,15 +300,15 @@ describe("tool calls", () => {
     ],
     [
       "as an object in a stream",
-      sse(calling({ id: "x", function: { name: "look", arguments: { at: 1 } } }), ended("tool_calls"), DONE),
+      sse(callEvent({ id: "x", function: { name: "look", arguments: { at: 1 } } }), endEvent("tool_calls"), DONE),
       ['{"at":1}'],
     ],
     [
       "as null, and none at all",
       sse(
-        calling({ index: 0, id: "x", function: { name: "look", arguments: null } }),
-        calling({ index: 1, id: "y", function: { name: "stop" } }),
-        ended("tool_calls"),
+        callEvent({ index: 0, id: "x", function: { name: "look", arguments: null } }),
+        callEvent({ index: 1, id: "y", function: { name: "stop" } }),
+        endEvent("tool_calls"),
         DONE,
       ),
       ["{}", "{}"],
@@ -304,7 +318,7 @@ describe("tool calls", () => {
       sse(
         { choices: [{ delta: { function_call: { name: "look", arguments: "" } } }] },
         { choices: [{ delta: { function_call: { arguments: '{"at":1}' } } }] },
-        ended("function_call"),
+        endEvent("function_call"),
         DONE,
       ),
       ['{"at":1}'],
@@ -312,19 +326,19 @@ describe("tool calls", () => {
     [
       "of all index 0, mixed by their ids",
       sse(
-        calling({ index: 0, id: "x", function: { name: "look", arguments: '{"a' } }),
-        calling({ index: 0, id: "y", function: { name: "stop", arguments: '{"b' } }),
-        calling({ index: 0, id: "x", function: { arguments: '":1}' } }),
-        calling({ index: 0, id: "y", function: { arguments: '":2}' } }),
+        callEvent({ index: 0, id: "x", function: { name: "look", arguments: '{"a' } }),
+        callEvent({ index: 0, id: "y", function: { name: "stop", arguments: '{"b' } }),
+        callEvent({ index: 0, id: "x", function: { arguments: '":1}' } }),
+        callEvent({ index: 0, id: "y", function: { arguments: '":2}' } }),
         // Gemini ends calls so: open-webui/computer#224
-        ended("stop"),
+        endEvent("stop"),
         DONE,
       ),
       ['{"a":1}', '{"b":2}'],
     ],
     [
       "without a reason for the end",
-      sse(calling({ id: "x", function: { name: "look", arguments: "{}" } }), DONE),
+      sse(callEvent({ id: "x", function: { name: "look", arguments: "{}" } }), DONE),
       ["{}"],
     ],
   ])("have arguments %s", async (_what, script, args) => {
@@ -335,11 +349,11 @@ describe("tool calls", () => {
 
   it("are a failure if their arguments are not a JSON object, unless the answer was cut", async () => {
     for (const given of ["{'at': 1}", '{"at":', "[1]", '"{}"', '{"a":1}{"b":2}']) {
-      const broken = calling({ index: 0, id: "x", function: { name: "look", arguments: given } });
-      const { last } = await run(sse(broken, ended("tool_calls"), DONE), { tools: TOOLS });
+      const broken = callEvent({ index: 0, id: "x", function: { name: "look", arguments: given } });
+      const { last } = await run(sse(broken, endEvent("tool_calls"), DONE), { tools: TOOLS });
       expect(last).toMatchObject(fails("inference/upstream-disobeyed"));
       server?.close();
-      const cut = await run(sse(broken, ended("length"), DONE), { tools: TOOLS });
+      const cut = await run(sse(broken, endEvent("length"), DONE), { tools: TOOLS });
       expect(cut.last).toMatchObject({ type: "end", finishReason: "length" });
       server?.close();
     }
@@ -352,37 +366,62 @@ describe("a server that ignores a part of the request", () => {
   const two = [0, 1].map((index) => ({ index, id: `c${index}`, function: { name: "look", arguments: "{}" } }));
 
   it.each<[what: string, request: Request, script: (response: ServerResponse) => unknown, says: RegExp]>([
-    ["tool_choice: required", { tools: TOOLS, toolChoice: "required" }, sse(said("No."), ended(), DONE), /tool_choice/],
-    ["a named tool", { tools: TOOLS, toolChoice: { name: "look" } }, sse(said("No."), ended(), DONE), /tool_choice/],
+    [
+      "tool_choice: required",
+      { tools: TOOLS, toolChoice: "required" },
+      sse(textEvent("No."), endEvent(), DONE),
+      /tool_choice/,
+    ],
+    [
+      "a named tool",
+      { tools: TOOLS, toolChoice: { name: "look" } },
+      sse(textEvent("No."), endEvent(), DONE),
+      /tool_choice/,
+    ],
     [
       "which tool is named",
       { tools: TOOLS, toolChoice: { name: "stop" } },
-      sse(calling(two[0] ?? {}), ended("tool_calls"), DONE),
+      sse(callEvent(two[0] ?? {}), endEvent("tool_calls"), DONE),
       /a tool other than/,
     ],
     [
       "parallel_tool_calls: false",
       { tools: TOOLS, parallelToolCalls: false },
-      sse(calling(...two), ended("tool_calls"), DONE),
+      sse(callEvent(...two), endEvent("tool_calls"), DONE),
       /parallel_tool_calls/,
     ],
-    ["json_object", { responseFormat: { type: "json_object" } }, sse(said("Sure!"), ended(), DONE), /not JSON/],
-    ["json_object, with a list", { responseFormat: { type: "json_object" } }, sse(said("[]"), ended(), DONE), /object/],
-    ["json_schema", { responseFormat: json }, sse(said("Yes, I am sure."), ended(), DONE), /not JSON/],
-    ["json_schema, without a required member", { responseFormat: json }, sse(said("{}"), ended(), DONE), /validate/],
+    ["json_object", { responseFormat: { type: "json_object" } }, sse(textEvent("Sure!"), endEvent(), DONE), /not JSON/],
+    [
+      "json_object, with a list",
+      { responseFormat: { type: "json_object" } },
+      sse(textEvent("[]"), endEvent(), DONE),
+      /object/,
+    ],
+    ["json_schema", { responseFormat: json }, sse(textEvent("Yes, I am sure."), endEvent(), DONE), /not JSON/],
+    [
+      "json_schema, without a required member",
+      { responseFormat: json },
+      sse(textEvent("{}"), endEvent(), DONE),
+      /validate/,
+    ],
     [
       "json_schema, with another type",
       { responseFormat: json },
-      sse(said('{"sure":"yes"}'), ended(), DONE),
+      sse(textEvent('{"sure":"yes"}'), endEvent(), DONE),
       /validate/,
     ],
     [
       "a tool that is strict",
       { tools: [{ name: "look", parameters: schema, strict: true }] },
-      sse(calling(two[0] ?? {}), ended("tool_calls"), DONE),
+      sse(callEvent(two[0] ?? {}), endEvent("tool_calls"), DONE),
       /strict schema/,
     ],
-    ["json_schema, with a fence", { responseFormat: json }, sse(said("```json\n{}\n```"), ended(), DONE), /not JSON/],
+    [
+      "json_schema, with a fence",
+      { responseFormat: json },
+      sse(textEvent("```json\n{}\n```"), endEvent(), DONE),
+      /not JSON/,
+    ],
   ])("%s, is distinguished from a server that fails", async (_what, request, script, says) => {
     const { last } = await run(script, request);
     expect(last).toMatchObject({ ...fails("inference/upstream-disobeyed"), message: expect.stringMatching(says) });
@@ -391,27 +430,34 @@ describe("a server that ignores a part of the request", () => {
 
   it("sends no text in place of a required call, so that another worker can retry", async () => {
     const request: Request = { tools: TOOLS, toolChoice: "required" };
-    expect((await run(sse(said("I would rather talk."), ended(), DONE), request)).events).toMatchObject([
+    expect((await run(sse(textEvent("I would rather talk."), endEvent(), DONE), request)).events).toMatchObject([
       { type: "accepted" },
       { type: "failed" },
     ]);
     server?.close();
-    const call = calling({ index: 0, id: "x", function: { name: "look", arguments: "{}" } });
-    const { events } = await run(sse(said("Let me"), said(" look."), call, ended("tool_calls"), DONE), request);
+    const call = callEvent({ index: 0, id: "x", function: { name: "look", arguments: "{}" } });
+    const { events } = await run(
+      sse(textEvent("Let me"), textEvent(" look."), call, endEvent("tool_calls"), DONE),
+      request,
+    );
     expect(events.map(({ type }) => type)).toEqual(["accepted", "text", "text", "tool-call", "tool-arguments", "end"]);
   });
 
   it.each<[what: string, request: Request, script: (response: ServerResponse) => unknown]>([
-    ["a call beside a format", { tools: TOOLS, responseFormat: json }, sse(calling(two[0] ?? {}), ended(), DONE)],
-    ["an answer cut by its length", { responseFormat: json }, sse(said('{"su'), ended("length"), DONE)],
-    ["an answer cut by a filter", { responseFormat: json }, sse(said('{"su'), ended("content_filter"), DONE)],
-    ["JSON among white space", { responseFormat: json }, sse(said(' {"sure":'), said("true}\n"), ended(), DONE)],
+    ["a call beside a format", { tools: TOOLS, responseFormat: json }, sse(callEvent(two[0] ?? {}), endEvent(), DONE)],
+    ["an answer cut by its length", { responseFormat: json }, sse(textEvent('{"su'), endEvent("length"), DONE)],
+    ["an answer cut by a filter", { responseFormat: json }, sse(textEvent('{"su'), endEvent("content_filter"), DONE)],
+    [
+      "JSON among white space",
+      { responseFormat: json },
+      sse(textEvent(' {"sure":'), textEvent("true}\n"), endEvent(), DONE),
+    ],
     [
       "a call that a tool which is not strict would not validate",
       { tools: [{ name: "look", parameters: schema }] },
-      sse(calling(two[0] ?? {}), ended("tool_calls"), DONE),
+      sse(callEvent(two[0] ?? {}), endEvent("tool_calls"), DONE),
     ],
-    ["text where tools may be called", { tools: TOOLS }, sse(said("No."), ended(), DONE)],
+    ["text where tools may be called", { tools: TOOLS }, sse(textEvent("No."), endEvent(), DONE)],
   ])("is not blamed for %s", async (_what, request, script) => {
     expect((await run(script, request)).last).toMatchObject({ type: "end" });
   });
@@ -422,7 +468,8 @@ describe("a server that ignores a part of the request", () => {
       (response) => {
         closed = new Promise((resolve) => response.on("close", resolve));
         response.writeHead(200, { "content-type": "text/event-stream" });
-        for (const piece of ["one, ", "two E", "ND three"]) response.write(`data: ${JSON.stringify(said(piece))}\n\n`);
+        for (const piece of ["one, ", "two E", "ND three"])
+          response.write(`data: ${JSON.stringify(textEvent(piece))}\n\n`);
       },
       { stop: ["END"] },
     );
@@ -431,7 +478,7 @@ describe("a server that ignores a part of the request", () => {
   });
 
   it("stop: text that only begins like a stop sequence is sent", async () => {
-    const { text } = await run(sse(said("the EN"), ended(), DONE), { stop: ["END"] });
+    const { text } = await run(sse(textEvent("the EN"), endEvent(), DONE), { stop: ["END"] });
     expect(text).toBe("the EN");
   });
 
@@ -441,7 +488,7 @@ describe("a server that ignores a part of the request", () => {
       (response) => {
         closed = new Promise((resolve) => response.on("close", resolve));
         response.writeHead(200, { "content-type": "text/event-stream" });
-        const piece = `data: ${JSON.stringify(said("y".repeat(100)))}\n\n`;
+        const piece = `data: ${JSON.stringify(textEvent("y".repeat(100)))}\n\n`;
         const more = () => {
           while (!response.destroyed && response.write(piece));
         };
@@ -457,7 +504,7 @@ describe("a server that ignores a part of the request", () => {
 });
 
 describe("the client's schemas and tools are passed on unchanged:", () => {
-  const ok = sse(said('{"a":1}'), ended(), DONE);
+  const ok = sse(textEvent('{"a":1}'), endEvent(), DONE);
   it.each<[what: string, format: object, sent: object]>([
     ["nothing of strict", {}, {}],
     ["strict", { strict: true }, { strict: true }],
@@ -500,7 +547,7 @@ describe("usage", () => {
     ],
   ])("with %s does not lose the answer", async (_what, usage, completionTokens) => {
     for (const choices of [[], null, undefined]) {
-      const { text, last } = await run(sse(said("Hell"), said("o."), ended(), { choices, usage }, DONE));
+      const { text, last } = await run(sse(textEvent("Hell"), textEvent("o."), endEvent(), { choices, usage }, DONE));
       expect([text, last]).toMatchObject(["Hello.", { type: "end", usage: { completionTokens } }]);
       server?.close();
     }
@@ -509,7 +556,7 @@ describe("usage", () => {
   it("of several events is the last reported number (jeremychone/rust-genai#242)", async () => {
     const usage = { prompt_tokens: 5, completion_tokens: 3 };
     const later = { choices: [], usage: { prompt_tokens: 0, completion_tokens: null } };
-    const { last } = await run(sse({ ...said("Hi!"), usage }, ended(), later, DONE));
+    const { last } = await run(sse({ ...textEvent("Hi!"), usage }, endEvent(), later, DONE));
     expect(last).toMatchObject({ usage: { promptTokens: 0, completionTokens: 3 } });
   });
 
@@ -530,7 +577,10 @@ describe("usage", () => {
     ["above any context", reasoned(2 ** 30, 2 ** 30), undefined, { completionTokens: 8_192, reasoningTokens: 8_192 }],
     ["none", reasoned(3, 0), undefined, { completionTokens: 3 }],
   ])("counts reasoning: %s", async (_what, usage, maxTokens, want) => {
-    const { last } = await run(sse(said("Yes."), ended(), usage, DONE), maxTokens === undefined ? {} : { maxTokens });
+    const { last } = await run(
+      sse(textEvent("Yes."), endEvent(), usage, DONE),
+      maxTokens === undefined ? {} : { maxTokens },
+    );
     expect(last).toMatchObject({ type: "end", usage: { promptTokens: 5, ...want } });
     expect(counters.values.tokensGenerated).toBe((want as { completionTokens: number }).completionTokens);
   });
@@ -613,7 +663,7 @@ describe("log probabilities", () => {
   });
 
   it("are a failure by name if the server sends none, and are not sent without a request", async () => {
-    const { last } = await run(sse(said("Hello"), "[DONE]"), { topLogprobs: 1 });
+    const { last } = await run(sse(textEvent("Hello"), "[DONE]"), { topLogprobs: 1 });
     expect(last).toMatchObject({ type: "failed", code: "inference/upstream-disobeyed" });
     server?.close();
     const { events } = await run(sse(chunk("Hello", ["Hello"]), "[DONE]"));

@@ -13,7 +13,7 @@ import {
   type UpstreamOptions,
 } from "../../worker-agent/engine/upstream/upstream-engine.ts";
 import { Counters } from "../../worker-agent/session/counters.ts";
-import { type Asked, type LlamaServer, ScriptedServer, startLlamaServer } from "./http-servers.ts";
+import { type LlamaServer, type ReceivedRequest, ScriptedServer, startLlamaServer } from "./http-servers.ts";
 import { SERVER_CONTEXT, SERVER_MODEL } from "./llama-http-names.ts";
 import { answer, chat, completion } from "./loaded-model.ts";
 
@@ -202,7 +202,7 @@ describe("a server with its own behaviour", () => {
   let server: ScriptedServer;
   afterEach(() => server.close());
 
-  const listen = async (script: (response: ServerResponse, asked: Asked, nth: number) => unknown) => {
+  const listen = async (script: (response: ServerResponse, asked: ReceivedRequest, nth: number) => unknown) => {
     server = await ScriptedServer.listen((response, asked, nth) =>
       asked.path === "/v1/models" ? reply(response, 200, { data: [{ id: "m" }] }) : script(response, asked, nth - 1),
     );
@@ -226,7 +226,7 @@ describe("a server with its own behaviour", () => {
   it("receives the key and the request, and nothing else", async () => {
     const engine = await listen((response) => stream(response, text("ok"), stop, "[DONE]").end());
     await ask(engine, { maxTokens: 5, temperature: 0.5, topP: 0.25, seed: 7, stop: ["x"], stream: false });
-    const [, { path, headers, body } = { path: "", headers: {}, body: {} }] = server.asked;
+    const [, { path, headers, body } = { path: "", headers: {}, body: {} }] = server.requests;
     expect(path).toBe("/v1/chat/completions");
     expect(headers.authorization).toBe(`Bearer ${KEY}`);
     expect(body).toEqual({
@@ -241,7 +241,7 @@ describe("a server with its own behaviour", () => {
       stream_options: { include_usage: true },
     });
     await ask(engine);
-    expect(Object.keys(server.asked.at(-1)?.body ?? {})).toEqual(["model", "messages", "stream", "stream_options"]);
+    expect(Object.keys(server.requests.at(-1)?.body ?? {})).toEqual(["model", "messages", "stream", "stream_options"]);
   });
 
   it("receives tools, formats and earlier calls in the form of the API", async () => {
@@ -258,7 +258,7 @@ describe("a server with its own behaviour", () => {
       parallelToolCalls: false,
       responseFormat: { type: "json_schema", schema: { type: "object" } },
     });
-    expect(server.asked.at(-1)?.body).toMatchObject({
+    expect(server.requests.at(-1)?.body).toMatchObject({
       messages: [
         { role: "user", content: "?" },
         {
@@ -274,7 +274,7 @@ describe("a server with its own behaviour", () => {
       response_format: { type: "json_schema", json_schema: { name: "answer", schema: { type: "object" } } },
     });
     await ask(engine, { tools: [{ name: "look" }], toolChoice: "required", responseFormat: { type: "json_object" } });
-    expect(server.asked.at(-1)?.body).toMatchObject({
+    expect(server.requests.at(-1)?.body).toMatchObject({
       tool_choice: "required",
       response_format: { type: "json_object" },
     });
@@ -438,10 +438,10 @@ describe("a server with its own behaviour", () => {
       stream(response, text("ok"), stop, "[DONE]").end();
     });
     expect(await ask(engine, { maxTokens: 9 })).toMatchObject({ text: "ok", last: { type: "end" } });
-    expect(server.asked.at(-1)?.body).toMatchObject({ max_completion_tokens: 9 });
-    const before = server.asked.length;
+    expect(server.requests.at(-1)?.body).toMatchObject({ max_completion_tokens: 9 });
+    const before = server.requests.length;
     await ask(engine, { maxTokens: 9 });
-    expect(server.asked.length).toBe(before + 1);
+    expect(server.requests.length).toBe(before + 1);
   });
 
   it("that splits characters: the halves are joined", async () => {
@@ -553,10 +553,10 @@ describe("a server with its own behaviour", () => {
     await ask(engine);
     limited = false;
     vi.advanceTimersByTime(2_500);
-    const asked = server.asked.length;
+    const asked = server.requests.length;
     expect((await ask(engine)).last).toMatchObject({ code: "inference/worker-busy", retryAfterSeconds: 7 });
     expect((await embedded(engine, ["a"])).last).toMatchObject({ retryAfterSeconds: 7 });
-    expect([server.asked.length, warnings.length, counters.values.activeGenerations]).toEqual([asked, 1, 0]);
+    expect([server.requests.length, warnings.length, counters.values.activeGenerations]).toEqual([asked, 1, 0]);
     vi.advanceTimersByTime(6_500);
     expect(await ask(engine)).toMatchObject({ text: "ok", last: { type: "end" } });
   });

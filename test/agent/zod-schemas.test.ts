@@ -16,7 +16,7 @@ const Tree = z.object({
 });
 const Status = z.enum(["open", "closed"]).meta({ id: "Status" });
 
-/** What zod users write, of which all is enforced: what the grammar lets through parses. */
+/** Schemas of zod users that are enforced completely: everything that the grammar allows parses. */
 const ENFORCED: Readonly<Record<string, z.ZodType>> = {
   url: z.url(),
   email: z.email(),
@@ -87,7 +87,7 @@ describe("a zod schema", () => {
   it.each(Object.entries(ENFORCED))("of %s is enforced, and generated values parse", (_what, type) => {
     const schema = z.toJSONSchema(type);
     expect(readJsonSchema(schema, strictly())).toMatchObject({ ok: true });
-    // As an agent reads it, which hears of no flag.
+    // The agent reads schemas without strict.
     const reading = readJsonSchema(schema);
     const all = texts(reading.ok ? reading.schema : expect.fail(reading.message), 40);
     expect(all.length).toBeGreaterThan(10);

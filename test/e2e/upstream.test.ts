@@ -67,13 +67,13 @@ describe("a worker over a server that refuses", () => {
     });
     const worker = await startWorker(pool, { args: ["--engine", "upstream", "--upstream-url", upstream.url] });
     for (const stream of [false, true]) {
-      const before = upstream.asked.length;
+      const before = upstream.requests.length;
       const refused = client.chat.completions.create({ ...ask("Hello", "m"), stream });
       await expect(refused).rejects.toMatchObject(error);
       const said = await refused.catch((cause: APIError) => cause.headers?.get("retry-after"));
       // Of a pause that it asked for, what is left; meanwhile it is not asked.
       const pauses = stream && status === 429;
-      expect(upstream.asked.length - before).toBe(pauses ? 0 : 1);
+      expect(upstream.requests.length - before).toBe(pauses ? 0 : 1);
       if (pauses) expect(Number(said)).toBeLessThanOrEqual(17);
       else expect(said).toBe(retryAfter);
     }

@@ -55,7 +55,7 @@ describe("a malformed schema is refused, strict or not:", () => {
       "required",
     ],
   ])("%s", (_what, schema, path) => {
-    // Under strict the last one could be said in another way: a name may be missing from the properties.
+    // Under strict the last case fails for another reason first: a required name is not among the properties.
     expect(readJsonSchema(schema)).toMatchObject({ ok: false, path, remedy: null, overBudget: false });
     expect(strictly(schema)).toMatchObject({ ok: false, path });
   });
@@ -145,7 +145,7 @@ describe("keywords that are not enforced are ignored, and refused by name under 
   });
 });
 
-/** Distinct lists of a thousand items at most. */
+/** Different lists, each with at most a thousand items. */
 function lists(count: number): object {
   const list = (i: number) => ({ type: "array", items: { const: i }, minItems: 1, maxItems: LIMITS.schemaItems });
   return Object.fromEntries(Array.from({ length: count }, (_, i) => [`p${i}`, list(i)]));

@@ -15,7 +15,7 @@ const limits: KeyLimits = { requestsPerMinute: 60, tokensPerMinute: 600, streams
 const whole = (slot: string) => ({ slot, stream: false });
 const stream = (slot: string) => ({ slot, stream: true });
 
-it("lets look-ups pass ten a second, whatever else a key does, and more of a key that may do more", () => {
+it("admits ten lookups per second beside all other requests, and more for a key with a higher rate", () => {
   for (const [requestsPerMinute, most] of [
     [60, LIMITS.keyLookupsPerMinute],
     [6_000, 6_000],
@@ -29,8 +29,8 @@ it("lets look-ups pass ten a second, whatever else a key does, and more of a key
   }
 });
 
-describe("requests a minute", () => {
-  it("lets a full minute's worth pass at once, then one a second", () => {
+describe("requests per minute", () => {
+  it("admit a full minute's worth at once, then one per second", () => {
     const traffic = newTraffic(limits, 0);
     for (let i = 0; i < 60; i++) expect(admit(traffic, limits, whole(`${i}`), 0).ok).toBe(true);
     expect(admit(traffic, limits, whole("x"), 0)).toMatchObject({
@@ -42,7 +42,7 @@ describe("requests a minute", () => {
     expect(admit(traffic, limits, whole("z"), 1_000).ok).toBe(true);
   });
 
-  it("are paid once where the body was charged before its check", () => {
+  it("are charged once where the body was charged before it was checked", () => {
     const traffic = newTraffic(limits, 0);
     expect(charge(traffic, limits, 0).ok).toBe(true);
     expect(admit(traffic, limits, { ...whole("x"), isPaid: true }, 0)).toMatchObject({
@@ -51,14 +51,14 @@ describe("requests a minute", () => {
     });
   });
 
-  it("refills nothing when the wall clock steps back, and goes on from there", () => {
+  it("are not refilled by a backward clock step, and continue from the new time", () => {
     const traffic = newTraffic(limits, 100_000);
     for (let i = 0; i < 60; i++) admit(traffic, limits, whole(`${i}`), 100_000);
     expect(admit(traffic, limits, whole("x"), 0).ok).toBe(false);
     expect(admit(traffic, limits, whole("y"), 1_000).ok).toBe(true);
   });
 
-  it("never lets more than the burst and the refill pass, whatever the schedule", () => {
+  it("never admit more than the burst and the refill, in any schedule", () => {
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 0, max: 5_000 }), { maxLength: 300 }), (gaps) => {
         const traffic = newTraffic(limits, 0);
@@ -75,7 +75,7 @@ describe("requests a minute", () => {
 });
 
 describe("a body that is refused", () => {
-  it("costs a request, and the last one tells when the next may come", () => {
+  it("costs one request, and the last one states when the next may come", () => {
     const traffic = newTraffic(limits, 0);
     for (let i = 0; i < 58; i++) admit(traffic, limits, whole(`${i}`), 0);
     expect(charge(traffic, limits, 0)).toEqual({ ok: true, next: null });
@@ -102,15 +102,15 @@ describe("a body that is refused", () => {
     expect(admit(traffic, limits, request, 0)).toMatchObject({ code: "inference/rate-limited", isForAll: true });
   });
 
-  it("takes no tokens and no slot", () => {
+  it("costs no tokens and no slot", () => {
     const traffic = newTraffic(limits, 0);
     charge(traffic, limits, 0);
     expect(traffic).toMatchObject({ tokens: { level: 600 }, slots: {} });
   });
 });
 
-describe("tokens a minute", () => {
-  it("are paid when they are known, and refuse until the debt is gone", () => {
+describe("tokens per minute", () => {
+  it("are charged when they are known, and refuse requests until the debt is paid", () => {
     const traffic = newTraffic(limits, 0);
     admit(traffic, limits, whole("a"), 0);
     recordUsage(traffic, limits, { slot: "a", tokens: 660 }, 0);
@@ -124,8 +124,8 @@ describe("tokens a minute", () => {
   });
 });
 
-describe("streams at once", () => {
-  it("holds a slot a stream, none for a whole answer, and frees it at the end", () => {
+describe("stream slots", () => {
+  it("are held by each stream until its end, and by no whole answer", () => {
     const traffic = newTraffic(limits, 0);
     for (const slot of ["a", "b"]) expect(admit(traffic, limits, stream(slot), 0).ok).toBe(true);
     expect(admit(traffic, limits, stream("c"), 0)).toMatchObject({ ok: false, code: "inference/too-many-streams" });
@@ -134,7 +134,7 @@ describe("streams at once", () => {
     expect(admit(traffic, limits, stream("c"), 0).ok).toBe(true);
   });
 
-  it("lets the slots of a crashed lane lapse, and keeps those that are renewed", () => {
+  it("of a crashed lane expire, and renewed ones stay", () => {
     const traffic = newTraffic(limits, 0);
     admit(traffic, limits, stream("crashed"), 0);
     admit(traffic, limits, stream("alive"), 0);
@@ -152,7 +152,7 @@ describe("a request of several answers", () => {
     stream: isStream,
   });
 
-  it("costs a request for each of them, and passes with all or none", () => {
+  it("costs one request for each answer, and is admitted with all answers or none", () => {
     const traffic = newTraffic(limits, 0);
     expect(admit(traffic, limits, asks(32, false), 0)).toMatchObject({
       ok: true,
@@ -167,7 +167,7 @@ describe("a request of several answers", () => {
     expect(admit(traffic, limits, whole("x"), 0)).toMatchObject({ code: "inference/rate-limited", isForAll: true });
   });
 
-  it("holds a slot for each of them, streamed", () => {
+  it("holds a slot for each streamed answer", () => {
     const traffic = newTraffic(limits, 0);
     expect(admit(traffic, limits, asks(2, true), 0).ok).toBe(true);
     expect(Object.keys(traffic.slots)).toEqual(["s0", "s1"]);
@@ -180,7 +180,7 @@ describe("a request of several answers", () => {
   });
 
   it.each<[what: string, count: number, isStream: boolean, most: number]>([
-    ["the key may have requests a minute", 61, false, 60],
+    ["the key may have requests per minute", 61, false, 60],
     ["the key may have streams", 3, true, 2],
   ])("that is more than %s is never told to come back", (_what, count, isStream, most) => {
     const refusal = admit(newTraffic(limits, 0), limits, asks(count, isStream), 0);
@@ -190,7 +190,7 @@ describe("a request of several answers", () => {
   });
 });
 
-it("locks a key for a minute at most, whatever its answers cost, and frees one that an earlier build locked", () => {
+it("a debt locks a key for at most a minute, also a larger debt that an earlier release stored", () => {
   const traffic = newTraffic(limits, 0);
   recordUsage(traffic, limits, { slot: null, tokens: 600 * 66 }, 0);
   expect(admit(traffic, limits, whole("a"), 0)).toMatchObject({

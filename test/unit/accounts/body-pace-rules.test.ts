@@ -16,7 +16,7 @@ describe("the pace of a key's large bodies", () => {
     expect(bodiesKib.map((kib) => pace.waitMs("key", kib * KIB, NOW))).toEqual(waitsMs);
   });
 
-  it("is each key's own, and ends with time", () => {
+  it("is separate for each key, and ends with time", () => {
     const pace = new BodyPace();
     pace.waitMs("key", 200 * KIB, NOW);
     expect(pace.waitMs("other", 200 * KIB, NOW)).toBe(0);
@@ -31,13 +31,13 @@ describe("the pace of a key's large bodies", () => {
     expect(pace.keys).toBe(0);
   });
 
-  it("of a wall clock that stepped back holds nobody up", () => {
+  it("does not hold up a key after a backward clock step", () => {
     const pace = new BodyPace();
     pace.waitMs("key", 200 * KIB, NOW);
     expect(pace.waitMs("key", 200 * KIB, NOW - 86_400_000)).toBe(0);
   });
 
-  it("holds no body longer than the bytes under way allow", () => {
+  it("holds no body longer than the bytes in flight allow", () => {
     const mostMs = (LIMITS.keyBodiesBytes / KIB) * LIMITS.bodyPaceMsPerKib;
     const sizes = fc.array(fc.integer({ min: 0, max: LIMITS.clientBodyBytes }), { maxLength: 200 });
     fc.assert(

@@ -16,13 +16,13 @@ describe("a refusal that an isolate remembers", () => {
     expect(refused.find("other", nowMs)).toBeNull();
   });
 
-  it("makes room for new ones", () => {
+  it("is dropped when there are too many newer ones", () => {
     const refused = new RefusedKeys<{ retryAfterSeconds: number }>();
     for (let i = 0; i <= LIMITS.refusedKeysKept; i++) refused.remember(`k${i}`, { retryAfterSeconds: 5 }, 0);
     expect([refused.find("k0", 0), refused.find("k1", 0)]).toMatchObject([null, { refusal: { retryAfterSeconds: 5 } }]);
   });
 
-  it("that is for hours is asked for again after a minute, and says how long it lasts all the while", () => {
+  it("that lasts for hours is forgotten after a minute, and states its remaining time until then", () => {
     const refused = new RefusedKeys<{ retryAfterSeconds: number }>();
     refused.remember("k", { retryAfterSeconds: 7_200 }, 0);
     expect(refused.find("k", 30_500)).toEqual({ refusal: { retryAfterSeconds: 7_170 }, ageSeconds: 30.5 });
@@ -30,7 +30,7 @@ describe("a refusal that an isolate remembers", () => {
   });
 });
 
-describe("bodies under way", () => {
+describe("bodies in flight", () => {
   const most = LIMITS.keyBodiesBytes / LIMITS.clientBodyBytes;
   const full = (bodies: BodiesInFlight) =>
     Array.from({ length: most }, () => bodies.begin("k", LIMITS.clientBodyBytes, 0)).at(-1);
@@ -44,7 +44,7 @@ describe("bodies under way", () => {
     expect(bodies.begin("k", LIMITS.clientBodyBytes, 0)).not.toBeNull();
   });
 
-  it("of many keys leave nothing behind: neither those that were read nor those whose clients left", () => {
+  it("of many keys leave no entry, whether they were read or their clients left", () => {
     const bodies = new BodiesInFlight(LIMITS.keyBodiesBytes);
     for (let i = 0; i < 1_000; i++) {
       const done = bodies.begin(`k${i}`, 1, i);

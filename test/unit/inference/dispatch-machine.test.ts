@@ -5,7 +5,7 @@ import { newLane } from "../../../edge/inference/jobs/lane-state.ts";
 import { accept, type JobFrame, laneWith, offerOf, ready, sentTo, types } from "./lane-support.ts";
 
 describe("pull credit", () => {
-  it("never sends more jobs than credits, and serves the queue in order", () => {
+  it("is never exceeded, and the queue is served in order", () => {
     const state = laneWith({ a: 1 });
     const effects = ["j1", "j2", "j3"].flatMap((id) => accept(state, id).effects);
     expect(sentTo(effects)).toEqual([["a", "j1"]]);
@@ -13,7 +13,7 @@ describe("pull credit", () => {
     expect(sentTo(workerFrame(state, "a", ready(2, 1), 0))).toEqual([["a", "j3"]]);
   });
 
-  it("subtracts jobs that are on their way from what the worker counted", () => {
+  it("is what the worker counted less the jobs on their way", () => {
     const state = laneWith({ a: 1 });
     accept(state, "j1");
     accept(state, "j2");
@@ -21,7 +21,7 @@ describe("pull credit", () => {
     expect(sentTo(workerFrame(state, "a", ready(0, 1), 0))).toEqual([]);
   });
 
-  it("shares equal work among workers", () => {
+  it("is used evenly among equal workers", () => {
     const state = laneWith({ a: 2, b: 2 });
     const effects = ["j1", "j2", "j3", "j4"].flatMap((id) => accept(state, id).effects);
     expect(sentTo(effects).map(([connection]) => connection)).toEqual(["a", "b", "a", "b"]);
@@ -35,7 +35,7 @@ describe("pull credit", () => {
     expect(types(workerFrame(laneWith({ a: 1 }), "a", frame, 0))).toEqual(["close"]);
   });
 
-  it("gives no job to a worker that drains, whatever it says afterwards", () => {
+  it("is none for a worker that drains, also after a later `ready`", () => {
     const state = laneWith({ a: 0, b: 0 });
     accept(state, "j1");
     workerFrame(state, "a", { type: "drain" }, 0);
@@ -43,7 +43,7 @@ describe("pull credit", () => {
     expect(sentTo(workerFrame(state, "b", ready(0, 1), 0))).toEqual([["b", "j1"]]);
   });
 
-  it("after hibernation takes an honest count for what it is", () => {
+  it("continues after hibernation with the jobs that were on their way", () => {
     const state = laneWith({ a: 1 });
     accept(state, "j1");
     const remembered = creditOf(state, "a") ?? expect.fail();
@@ -53,7 +53,7 @@ describe("pull credit", () => {
     expect(sentTo(workerFrame(awake, "a", ready(1, 1), 0))).toEqual([["a", "j2"]]);
   });
 
-  it("goes on from what an attachment remembered after hibernation", () => {
+  it("continues after hibernation from the remembered credit", () => {
     const state = newLane();
     workerRestored(state, offerOf("a", { slots: 2 }), { sent: 5, credits: [2], draining: false });
     expect(sentTo(accept(state, "j1").effects)).toEqual([["a", "j1"]]);

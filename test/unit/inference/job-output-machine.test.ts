@@ -18,7 +18,7 @@ import {
   types,
 } from "./lane-support.ts";
 
-describe("what a worker answers", () => {
+describe("the output of a worker", () => {
   const BIG = "y".repeat(60_000);
   const laneOf = (contextTokens: number) => {
     const state = newLane(new Set([MODEL]));
@@ -30,10 +30,10 @@ describe("what a worker answers", () => {
 
   it.each<[what: string, contextTokens: number, maxTokens: number | undefined, deltas: number]>([
     ["the context of its model", 1_024, undefined, 2],
-    ["what the client allowed", 100_000, 1_000, 2],
-    ["a limit for all", 2 ** 31, undefined, Math.floor(LIMITS.answerBytes / BIG.length)],
+    ["what the client allows", 100_000, 1_000, 2],
+    ["the limit of every answer", 2 ** 31, undefined, Math.floor(LIMITS.answerBytes / BIG.length)],
   ])(
-    "is bounded by %s: beyond it the job fails, flagged, and no other worker gets it",
+    "is bounded by %s: beyond it the job fails, is flagged, and no other worker gets it",
     (_what, context, maxTokens, deltas) => {
       const state = laneOf(context);
       const job = newJob("j");
@@ -53,7 +53,7 @@ describe("what a worker answers", () => {
     },
   );
 
-  it("counts the heads of tool calls too, and a whole answer", () => {
+  it("counts ids and names of tool calls, also in a whole answer", () => {
     const state = laneOf(1);
     submit(state, [newJob("whole", { stream: false })], 100, 0);
     const call = { id: "i".repeat(4_000), name: "f", arguments: "y".repeat(224) };
@@ -63,7 +63,7 @@ describe("what a worker answers", () => {
     expect(ends(workerFrame(state, "a", frame, 0))).toEqual([["whole", "inference/answer-overlong"]]);
   });
 
-  it("waits for its reader in the lane's bytes, and a job without room beside those may come again", () => {
+  it("stays in the lane's memory until the client has read it, and a job without room may be tried again", () => {
     const state = laneOf(1_024);
     const embed = (id: string, keyId: string): NewJob => ({
       ...newJob(id),
@@ -148,7 +148,7 @@ describe("an answer that is too large by itself", () => {
     expect(ERRORS["inference/answer-too-large"].status).toBe(400);
   });
 
-  it("is refused so also when the texts of several choices are too long together, whatever else its key holds", () => {
+  it("is refused also where only the texts of several choices together are too long", () => {
     const state = laneFor("chat");
     addBytes(state.memory, "k", "answers", keyAnswerBytes - wholeTextBytes);
     const choices = ["c0", "c1"].map((id) => ({ ...newJob(id, { stream: false }), group: "c0" }));

@@ -22,22 +22,22 @@ import {
   types,
 } from "./lane-support.ts";
 
-describe("ends", () => {
-  it("cancels a queued job without a word to any worker", () => {
+describe("the end of a job", () => {
+  it("comes to a queued job that is cancelled, and no worker is informed", () => {
     const state = laneWith({ a: 0 });
     accept(state, "j1");
     expect(types(cancel(state, "j1", "inference/cancelled"))).toEqual(["end"]);
     expect(workerFrame(state, "a", ready(0, 1), 0)).toEqual([]);
   });
 
-  it("tells the worker of a cancelled job, once", () => {
+  it("is sent once to the worker of a cancelled job", () => {
     const state = laneWith({ a: 1 });
     accept(state, "j1");
     expect(types(cancel(state, "j1", "inference/cancelled"))).toEqual(["send", "end"]);
     expect(cancel(state, "j1", "inference/cancelled")).toEqual([]);
   });
 
-  it("ends waiting after a minute and a job after half an hour", () => {
+  it("comes after a minute of waiting, and after half an hour in all", () => {
     const state = laneWith({ a: 1 });
     accept(state, "runs");
     accept(state, "waits");
@@ -58,7 +58,7 @@ describe("ends", () => {
 });
 
 describe("a worker that reconnects", () => {
-  it("replaces a worker's old socket by its new one and keeps its jobs alive", () => {
+  it("replaces its old connection, and its jobs go back to the queue", () => {
     const state = laneWith({ a: 1 });
     accept(state, "j1");
     const effects = workerConnected(state, offerOf("a2", { workerId: "id-a", slots: 1 }), 0);
@@ -67,7 +67,7 @@ describe("a worker that reconnects", () => {
   });
 });
 
-describe("what must always hold", () => {
+describe("invariants of the lane", () => {
   /** Random schedules of clients, workers and time; the seed of a failure is printed by fast-check. */
   type Move =
     | { do: "submit"; stream: boolean }
@@ -90,7 +90,7 @@ describe("what must always hold", () => {
     { weight: 2, arbitrary: fc.record({ do: fc.constant("wait" as const), ms: fc.integer({ min: 0, max: 40_000 }) }) },
   );
 
-  it("ends every accepted job once, never overfills a worker, and forgets everything afterwards", () => {
+  it("every accepted job ends once, no worker gets more jobs than its credit, and nothing is left", () => {
     fc.assert(
       fc.property(fc.array(move, { maxLength: 120 }), (moves) => {
         const state = newLane();
@@ -101,7 +101,7 @@ describe("what must always hold", () => {
         const ended: string[] = [];
         /** Job and worker. */
         const failures = new Set<string>();
-        /** What each honest worker holds: it frees a slot only when it has finished or was told to stop. */
+        /** What each honest worker holds: it frees a slot only when the job has ended or was cancelled. */
         const held = new Map<
           string,
           { received: number; jobs: Map<string, { lease: number; seq: number; stream: boolean }> }
@@ -110,7 +110,7 @@ describe("what must always hold", () => {
           for (const effect of effects) {
             if (effect.type === "end") {
               ended.push(effect.job.id);
-              // Its reader has it.
+              // The client has read it.
               removeBytes(state.memory, effect.job.keyId, "answers", effect.job.heldBytes);
             }
             if (effect.type === "close") held.delete(effect.connection);
@@ -121,7 +121,9 @@ describe("what must always hold", () => {
               const mine = held.get(effect.connection);
               expect(mine, "jobs go to connected workers only").toBeDefined();
               if (!mine) continue;
-              expect(failures, "nobody fails twice at one job").not.toContain(`${effect.job.id} ${effect.connection}`);
+              expect(failures, "no worker gets a job again that it failed").not.toContain(
+                `${effect.job.id} ${effect.connection}`,
+              );
               mine.received += 1;
               mine.jobs.set(effect.job.id, { lease: effect.job.lease, seq: 0, stream: effect.job.request.stream });
               expect(mine.jobs.size, "never more jobs than slots").toBeLessThanOrEqual(SLOTS);
@@ -204,7 +206,18 @@ describe("what must always hold", () => {
               next.do satisfies never;
           }
         };
-        for (const next of moves) step(next);
+        for (const next of moves) {
+          step(next);
+          // Each job waits in one queue, or is at one worker that holds its lease.
+          const queued = [...state.queues.values()].flat();
+          const leased = [...state.workers.values()].flatMap(({ connection, jobs }) =>
+            [...jobs].map((id) => {
+              expect(state.jobs.get(id)?.connection).toBe(connection);
+              return id;
+            }),
+          );
+          expect([...queued, ...leased].toSorted()).toEqual([...state.jobs.keys()].toSorted());
+        }
         // Time alone ends everything that is left.
         for (let i = 0; i < 12; i++) step({ do: "wait", ms: LIMITS.queueWaitMs });
 
@@ -219,13 +232,13 @@ describe("what must always hold", () => {
     );
   });
 
-  it("counts UTF-8 bytes as an encoder does", () => {
+  it("utf8Bytes counts as an encoder does", () => {
     fc.assert(
       fc.property(fc.string({ unit: "grapheme" }), (text) => utf8Bytes(text) === new TextEncoder().encode(text).length),
     );
   });
 
-  it("shows loads by model", () => {
+  it("modelLoads states the load of each model", () => {
     const state = laneWith({ a: 1, b: 0 });
     for (const id of ["j1", "j2", "j3"]) accept(state, id);
     expect(modelLoads(state)).toEqual([

@@ -7,7 +7,7 @@ describe("leases", () => {
   it.each<[what: string, connection: string, lease: number]>([
     ["a stale lease number", "a", 99],
     ["another worker's job", "b", 1],
-  ])("drops frames with %s and tells the sender", (_what, connection, lease) => {
+  ])("reject frames with %s", (_what, connection, lease) => {
     const state = laneWith({ a: 1, b: 0 });
     accept(state, "j1");
     expect(workerFrame(state, connection, delta("j1", lease), 0)).toEqual([
@@ -16,7 +16,7 @@ describe("leases", () => {
     expect(jobOf(state, "j1").relayedBytes).toBe(0);
   });
 
-  it("requeues at the front when a lease runs out in silence, and fences the old worker", () => {
+  it("expire in silence: the job goes to the front of the queue, and the old worker is fenced", () => {
     const state = laneWith({ a: 1, b: 0 });
     accept(state, "j1");
     accept(state, "j2");
@@ -36,7 +36,7 @@ describe("leases", () => {
     ]);
   });
 
-  it("renews a lease by progress and by deltas", () => {
+  it("are renewed by progress and by deltas", () => {
     const state = laneWith({ a: 1 });
     accept(state, "j1");
     expect(types(workerFrame(state, "a", { type: "progress", jobId: "j1", lease: 1 }, 20_000))).toEqual(["accepted"]);

@@ -18,7 +18,7 @@ import {
 } from "./lane-support.ts";
 
 describe("a job that its worker does not finish", () => {
-  it("gives back in order what a lost worker had not begun, and ends what it had", () => {
+  it("goes back to the queue in order, or ends where it had output", () => {
     const state = laneWith({ a: 3, b: 0 });
     for (const id of ["j1", "j2", "j3", "j4"]) accept(state, id);
     workerFrame(state, "a", delta("j2", 2), 0);
@@ -27,10 +27,10 @@ describe("a job that its worker does not finish", () => {
   });
 
   it.each<[what: string, keys: string[], attempts: number]>([
-    ["three attempts where its workers held another key's job too", ["k", "other"], LIMITS.jobAttempts],
-    ["one attempt more where its worker vanished with it alone", ["k"], 2],
-    ["one attempt more where its worker vanished with two jobs of its key", ["k", "k"], 2],
-  ])("gives a job %s", (_what, keys, attempts) => {
+    ["three attempts where its workers also held a job of another key", ["k", "other"], LIMITS.jobAttempts],
+    ["one more attempt where its worker vanished with it alone", ["k"], 2],
+    ["one more attempt where its worker vanished with two jobs of its key", ["k", "k"], 2],
+  ])("gets %s", (_what, keys, attempts) => {
     const state = laneWith({ a: keys.length });
     const jobs = keys.map((_, i) => `j${i + 1}`);
     for (const [i, id] of jobs.entries()) submit(state, [{ ...newJob(id), keyId: keys[i] ?? "" }], 100, 0);
@@ -46,7 +46,7 @@ describe("a job that its worker does not finish", () => {
     expect(state.jobs.size).toBe(0);
   });
 
-  it("tries a retryable failure elsewhere and ends one that is the request's own", () => {
+  it("goes to another worker after a retryable failure, and ends after another failure", () => {
     const state = laneWith({ a: 2, b: 0 });
     accept(state, "j1");
     accept(state, "j2");
@@ -80,7 +80,7 @@ describe("a job that its worker does not finish", () => {
   });
   const busy = { code: "inference/worker-busy" as const };
 
-  it("ends at once what failed at the only worker that does it, with what that one said", () => {
+  it("ends at once with the worker's failure where no other worker can run it", () => {
     const state = laneWith({ a: 1, b: 1 });
     workerConnected(state, offerOf("c", { model: "other" }), 0);
     workerFrame(state, "b", { type: "drain" }, 0);
@@ -91,12 +91,12 @@ describe("a job that its worker does not finish", () => {
     expect(state.jobs.size).toBe(0);
   });
 
-  it("never gives a job to a worker that failed at it, neither while another one is busy nor by its next socket", () => {
+  it("never goes back to the worker that failed it, nor to the next connection of that worker", () => {
     const state = laneWith({ a: 4, b: 0 });
     accept(state, "j1");
     expect(workerFrame(state, "a", failure("j1", 1), 0)).toEqual([]);
     expect(sentTo(workerFrame(state, "a", ready(1, 4), 0))).toEqual([]);
-    expect(sentTo(accept(state, "j2").effects), "others are not held up").toEqual([["a", "j2"]]);
+    expect(sentTo(accept(state, "j2").effects), "other jobs are not held up").toEqual([["a", "j2"]]);
     workerConnected(state, offerOf("a2", { workerId: "id-a" }), 0);
     expect(sentTo(workerFrame(state, "a2", ready(0, 4), 0))).toEqual([["a2", "j2"]]);
     expect(sentTo(workerFrame(state, "b", ready(0, 1), 0))).toEqual([["b", "j1"]]);
@@ -106,9 +106,9 @@ describe("a job that its worker does not finish", () => {
   });
 
   it.each<[what: string, before: (state: LaneState) => void, about: object]>([
-    ["had no slot after all", () => {}, busy],
-    ["drains, in whatever words", (state) => workerFrame(state, "a", { type: "drain" }, 0), {}],
-  ])("keeps a job for when there is somebody again, if the only worker %s", (_what, before, about) => {
+    ["had no free slot after all", () => {}, busy],
+    ["drains", (state) => workerFrame(state, "a", { type: "drain" }, 0), {}],
+  ])("waits for another worker where the only worker %s", (_what, before, about) => {
     const state = laneWith({ a: 1 });
     accept(state, "j1");
     before(state);

@@ -5,33 +5,33 @@ import { ERRORS } from "../../../schema/wire/errors.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import { accept, done, laneWith, MODEL, newJob, sentTo, submitOne } from "./lane-support.ts";
 
-describe("submitting", () => {
-  it("sends a job at once to a worker with credit", () => {
+describe("a submitted request", () => {
+  it("goes to a worker with credit at once", () => {
     expect(sentTo(accept(laneWith({ a: 1 }), "j1").effects)).toEqual([["a", "j1"]]);
   });
 
   it.each<[what: string, state: LaneState, model: string, code: string]>([
-    ["a model nobody ever offered", laneWith({ a: 1 }), "other", "inference/model-not-found"],
-    ["a known model that nobody serves", newLane(new Set(["m"])), "m", "inference/no-worker"],
-  ])("refuses %s", (_what, state, model, code) => {
+    ["a model that no worker ever offered", laneWith({ a: 1 }), "other", "inference/model-not-found"],
+    ["a known model that no worker serves", newLane(new Set(["m"])), "m", "inference/no-worker"],
+  ])("is refused for %s", (_what, state, model, code) => {
     expect(submitOne(state, newJob("j", { model }), 0)).toEqual({ ok: false, code });
     expect(state.jobs.size).toBe(0);
   });
 
-  it("refuses a model whose only worker drains", () => {
+  it("is refused where the only worker of its model drains", () => {
     const state = laneWith({ a: 1 });
     workerFrame(state, "a", { type: "drain" }, 0);
     expect(submitOne(state, newJob("j"), 0)).toEqual({ ok: false, code: "inference/no-worker" });
   });
 
-  it("bounds the queue of a model, and says so", () => {
+  it("is refused where the queue of its model is full", () => {
     const state = laneWith({ a: 0 });
     for (let i = 0; i < LIMITS.queuePerModel; i++) accept(state, `j${i}`);
     expect(submitOne(state, newJob("one-more"), 0)).toEqual({ ok: false, code: "inference/queue-full" });
     expect(state.jobs.size).toBe(LIMITS.queuePerModel);
   });
 
-  it("has places left for other keys when one has filled the queue of a model, and those are bounded too", () => {
+  it("of another key gets a place in the reserve of a full queue, which is bounded too", () => {
     const state = laneWith({ a: 0 });
     const of = (keyId: string, id: string) => submitOne(state, { ...newJob(id), keyId }, 0);
     for (let i = 0; i < LIMITS.queuePerModel; i++) of("full", `j${i}`);
@@ -41,7 +41,7 @@ describe("submitting", () => {
     expect(of("late", "late")).toEqual({ ok: false, code: "inference/queue-full" });
   });
 
-  it("bounds the bytes that it holds, of each key and of all, and takes more when some are gone", () => {
+  it("is refused where its key, or all keys together, fill the memory, until some of it is free", () => {
     const state = laneWith({ a: 0 });
     const keys = LIMITS.laneBytes / LIMITS.keyRequestBytes;
     const big = (keyId: string, id: string) =>
@@ -60,7 +60,7 @@ describe("submitting", () => {
   });
 });
 
-describe("the parts of one request", () => {
+describe("the jobs of one request", () => {
   const parts = (count: number): [NewJob, ...NewJob[]] => [
     newJob("g"),
     ...Array.from({ length: count - 1 }, (_, i) => ({
@@ -70,7 +70,7 @@ describe("the parts of one request", () => {
     })),
   ];
 
-  it("go to whoever is free, at several workers, and the rest waits in order", () => {
+  it("go to several free workers, and the rest waits in order", () => {
     const state = laneWith({ a: 1, b: 1 });
     const submission = submit(state, parts(3), 100, 0);
     if (!submission.ok) throw new Error(submission.code);
@@ -81,7 +81,7 @@ describe("the parts of one request", () => {
     expect(state.queues.get(MODEL)).toEqual(["g2"]);
   });
 
-  it("wait all or none: each takes a place, and room of its key", () => {
+  it("are taken all or none: each needs a place in the queue", () => {
     const state = laneWith({ a: 0 });
     for (let i = 0; i < LIMITS.queuePerModel - 2; i++) accept(state, `j${i}`);
     expect(submit(state, parts(3), 100, 0)).toEqual({ ok: false, code: "inference/queue-full" });
@@ -90,7 +90,7 @@ describe("the parts of one request", () => {
     expect(submit(state, parts(2), 100, 0).ok).toBe(true);
   });
 
-  it("count once, until the last of them has ended", () => {
+  it("count once in the memory, until the last of them has ended", () => {
     const state = laneWith({ a: 0 });
     const most = LIMITS.keyRequestBytes;
     const many = parts(LIMITS.choicesPerRequest);
@@ -101,13 +101,13 @@ describe("the parts of one request", () => {
     expect([state.memory.requests, state.memory.byKey.size]).toEqual([0, 0]);
   });
 
-  it("that never fit are refused for good, also by an idle pool", () => {
+  it("are refused for good where the request never fits", () => {
     const refused = submit(laneWith({ a: 0 }), parts(1), LIMITS.keyRequestBytes + 1, 0);
     expect(refused).toMatchObject({ ok: false, code: "http/body-too-large" });
     expect(ERRORS["http/body-too-large"].status).toBe(413);
   });
 
-  it("are all found by the id of any of them, while any runs, and by their request's", () => {
+  it("are all found by the id of any of them, and by the request id", () => {
     const state = laneWith({ a: 4 });
     submit(state, parts(3), 100, 0);
     accept(state, "other");

@@ -5,7 +5,7 @@ import { LIMITS } from "../../../schema/wire/limits.ts";
 
 const EVERY_MS = 60_000 / LIMITS.handshakesPerMinute;
 
-it("lets in a minute's worth at once, then one each ten seconds, and says when", () => {
+it("admits a minute's worth at once, then one each ten seconds, and states the wait", () => {
   const rates = new HandshakeRates();
   const take = (nowMs: number) => rates.take("a", nowMs);
   expect(Array.from({ length: LIMITS.handshakesPerMinute }, () => take(0))).toEqual(
@@ -16,7 +16,7 @@ it("lets in a minute's worth at once, then one each ten seconds, and says when",
   expect(rates.take("b", 0)).toBe(0);
 });
 
-it("in any time a token gets its burst and its rate at most; one that waits as it is told gets in", () => {
+it("in any period a token gets at most its burst and its rate, and a token that waits as long as stated is admitted", () => {
   const step = fc.record({ afterMs: fc.integer({ min: -5_000, max: 30_000 }), waits: fc.boolean() });
   fc.assert(
     fc.property(fc.array(step, { maxLength: 100 }), (steps) => {
@@ -45,7 +45,7 @@ it("in any time a token gets its burst and its rate at most; one that waits as i
   );
 });
 
-it("lets a token in after the wait that it was told, whichever way the wall clock stepped before", () => {
+it("admits a token after the stated wait, however the wall clock stepped before", () => {
   const step = fc.record({ jumpMs: fc.integer({ min: -1e8, max: 1e8 }), takes: fc.nat(20) });
   fc.assert(
     fc.property(fc.array(step, { minLength: 1, maxLength: 50 }), (steps) => {

@@ -27,7 +27,7 @@ it.each<[what: string, again: Partial<WorkerRow>, isNews: boolean]>([
   expect(records.isNews({ ...ROW, ...again })).toBe(isNews);
 });
 
-it("compares with what was written, so that an hour passes though it comes back each minute", () => {
+it("compares with what was written, so that an hour also passes for a worker that reconnects each minute", () => {
   const records = new WorkerRecords();
   const written = Array.from({ length: 121 }, (_, minute) =>
     records.isNews({ ...ROW, lastConnectedAtMs: minute * 60_000 }),

@@ -56,11 +56,11 @@ const upAtTelling: readonly Told[] = [...up, [2, { type: "connected", pool: "p",
 const elsewhere = (atMs: number, jobs: number): Told => [atMs, { type: "jobs-elsewhere", jobs }];
 
 describe("a status", () => {
-  it("keeps what a URL carries behind it to its owner", () => {
+  it("does not contain the query of the pool's URL", () => {
     expect(told().poolUrl).toBe("https://pool.example/p");
   });
 
-  it("says since when it is connected, and forgets that when it is not", () => {
+  it("has the time of the connection only while it is connected", () => {
     expect(told(...up)).toMatchObject({ state: "connected", connected: true, connectedSinceMs: 2 });
     expect(told(...up, disconnected)).toMatchObject({
       state: "connecting",
@@ -72,7 +72,7 @@ describe("a status", () => {
     expect(told(...up, disconnected, connecting).nextAttemptMs).toBeNull();
   });
 
-  it("counts jobs by model, and knows the last", () => {
+  it("counts jobs by model, and has the last one", () => {
     const status = told(...up, [2, model("n", 1)], started(10), started(11), done(20));
     expect(status.models).toEqual([
       { name: "m", slots: 2, contextTokens: 64, active: 1, jobs: 2, lastJobMs: 20 },
@@ -81,7 +81,7 @@ describe("a status", () => {
     expect(status.lastJob).toEqual({ model: "m", startedMs: 15, endedMs: 20, end: "done" });
   });
 
-  it("goes on counting for a model that is loaded anew", () => {
+  it("keeps the counts of a model that is reloaded", () => {
     const status = told(...up, [2, model("n", 1)], started(10), [11, model("m", 4)]);
     expect(status.models.map(({ name, slots, jobs }) => ({ name, slots, jobs }))).toEqual([
       { name: "m", slots: 4, jobs: 1 },
@@ -89,7 +89,7 @@ describe("a status", () => {
     ]);
   });
 
-  it("keeps the last job that was turned down, and how it ended", () => {
+  it("has the last refused job, and how the agent ended", () => {
     const refused: AgentEvent = { type: "job-refused", jobId: "j", model: "x", code: "c", message: "not here" };
     const stopped: AgentEvent = { type: "stopped", code: "token-refused", message: "no" };
     expect(told(...up, [7, refused], [8, stopped])).toMatchObject({
@@ -100,7 +100,7 @@ describe("a status", () => {
     });
   });
 
-  it("keeps the last job that failed and why, also when others are done after it", () => {
+  it("keeps the last failed job and its reason after later jobs succeed", () => {
     const failed: AgentEvent = { type: "job-failed", jobId: "j", model: "m", ms: 5, code: "a/b", reason: "It rained." };
     const status = told(...up, started(10), [20, failed], started(21), done(30));
     expect(status).toMatchObject({
@@ -110,18 +110,18 @@ describe("a status", () => {
     expect(agentStatus.strict().parse(JSON.parse(JSON.stringify(status)))).toEqual(status);
   });
 
-  it("of a worker that has run since before an upgrade is read all the same", () => {
+  it("of an older release can be read", () => {
     const { lastFailure: _later, elsewhere: _too, ...older } = told(...up);
     expect(agentStatus.parse(older)).toEqual(told(...up));
   });
 
-  it("has the persisted shape, and is read again through JSON", () => {
+  it("has the persisted shape, also after a round trip through JSON", () => {
     const status = told(...up, started(10), done(20), disconnected);
     expect(agentStatus.strict().parse(JSON.parse(JSON.stringify(status)))).toEqual(status);
   });
 });
 
-it("of a real agent keeps the job that it had to turn down, and is shown as it is written", async () => {
+it("the status of a real agent has the refused job, and onStatus gets what is written", async () => {
   const pool = await PoolDouble.listen();
   const stateDir = join(temporaryFolder(), "state");
   const drain = new AbortController();
@@ -183,7 +183,7 @@ describe("status.json and the log", () => {
     return { state, lines, toldOf };
   }
 
-  it("agree: the file holds each event before the log tells it, in the order of the events", async () => {
+  it("agree: the file contains each event before the log reports it, in the order of the events", async () => {
     const { state, lines } = await logged(temporaryFolder());
     const events = [model("m", 2), connectingTo, connected[1], ...jobs(100), ...jobs(1), disconnected[1]];
     // Some together, some while an earlier write is under way.
@@ -203,7 +203,7 @@ describe("status.json and the log", () => {
     }
   });
 
-  it("agree while no timer fires: a line waits for its write", async () => {
+  it("agree while no timer fires: a line waits for the write of its event", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     onTestFinished(() => void vi.useRealTimers());
     const { state, lines, toldOf } = await logged(temporaryFolder());
@@ -220,7 +220,7 @@ describe("status.json and the log", () => {
     await state.close({ code: "drained", message: "" });
   });
 
-  it("do not wait for a timer where the agent's state changes", async () => {
+  it("do not wait for a timer if the agent's state changes", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     onTestFinished(() => void vi.useRealTimers());
     const { state, lines, toldOf } = await logged(temporaryFolder());
@@ -232,7 +232,7 @@ describe("status.json and the log", () => {
     await state.close({ code: "drained", message: "" });
   });
 
-  it("hold no line for ever: a file that cannot be written is a warning", async () => {
+  it("never hold back a line forever: a file that cannot be written is a warning", async () => {
     const { state, lines } = await logged(join(temporaryFolder(), "absent"));
     const events = [connectingTo, connected[1], ...jobs(600)];
     for (const event of events) state.onEvent(event);
@@ -244,40 +244,46 @@ describe("status.json and the log", () => {
   });
 });
 
-describe("why no job came", () => {
+describe("why a worker gets no job", () => {
   const stopped = (code: string): Told => [9, { type: "stopped", code, message: `It is ${code}.` }];
   it.each<[what: string, events: readonly Told[], alive: boolean, code: IdleReason["code"], says: RegExp]>([
-    ["nobody asked since it connected", up, true, "no-job-for-its-models", /no job for m for 16 min 39 s\. Either/],
     [
-      "nobody asked since the last job",
+      "no request since it connected, and an older pool",
+      up,
+      true,
+      "no-job-for-its-models",
+      /no job for m for 16 min 39 s\. Either/,
+    ],
+    [
+      "no request since the last job, and an older pool",
       [...up, started(NOW_MS - 70_000), done(NOW_MS - 60_000)],
       true,
       "no-job-for-its-models",
       /for 1 min 0 s/,
     ],
     [
-      "nobody asked for anything",
+      "no request for any model",
       upAtTelling,
       true,
       "no-job-for-its-models",
       /There were no requests for other models either/,
     ],
     [
-      "others were asked",
+      "requests for other models",
       [...upAtTelling, elsewhere(NOW_MS - 9_000, 4), elsewhere(NOW_MS - 3_000, 1)],
       true,
       "not-the-model-asked-for",
       /no job for m for 16 min 39 s\. Meanwhile 5 requests came for other models, the last one 3 s ago.*--model/,
     ],
     [
-      "others were asked before its last job, and none since",
+      "requests for other models before its last job, and none since",
       [...upAtTelling, elsewhere(5, 4), started(10), done(20)],
       true,
       "no-job-for-its-models",
       /no requests for other models either/,
     ],
     [
-      "others were asked at another pool",
+      "requests for other models before it connected again",
       [...upAtTelling, elsewhere(5, 4), disconnected, connected],
       true,
       "no-job-for-its-models",

@@ -106,7 +106,7 @@ describe("a worker", () => {
     expect(told).not.toContain((await readFile(join(stateDir, "agent.key"), "utf8")).trim());
   });
 
-  it("is the same worker next time, and does not measure again", async () => {
+  it("keeps its worker id at the next start, and does not measure again", async () => {
     const first = start();
     const before = await pool.welcomed();
     drain.abort();
@@ -122,7 +122,7 @@ describe("a worker", () => {
     expect(events).toContainEqual(expect.objectContaining({ type: "calibrated", cached: true }));
   });
 
-  it("says what jobs get, and why, where that is less than --context asked for", async () => {
+  it("warns if the context is smaller than --context, and says why", async () => {
     const end = start({ contextTokens: 999_999 });
     const side = await pool.connection();
     const { contextTokens } = (await side.welcome()).manifest.models[0] ?? {};
@@ -152,7 +152,7 @@ describe("a worker", () => {
       expect((await stat(join(stateDir, file))).mode & 0o777, file).toBe(0o600);
   });
 
-  it("refuses a second agent on its folder and names the first, which goes on", async () => {
+  it("refuses a second agent in its folder, and names the first, which keeps running", async () => {
     const end = start();
     const side = await pool.welcomed();
     expect(await start()).toEqual({
@@ -179,7 +179,7 @@ describe("a worker", () => {
   });
 });
 
-describe("a worker that cannot work says what to do", () => {
+describe("a worker that cannot start says what to do", () => {
   it.each<[what: string, options: Partial<AgentOptions>, code: AgentOutcome["code"], words: RegExp]>([
     ["no token", { token: "secret" }, "usage", /worker token/],
     ["a client's key", { token: `lk_${"0".repeat(16)}_${"0".repeat(40)}_${"0".repeat(24)}` }, "usage", /worker token/],
@@ -216,7 +216,7 @@ describe("a worker that cannot work says what to do", () => {
     expect(await readFile(join(stateDir, "agent.key"), "utf8")).toBe("short");
   });
 
-  it("with an exit code of its own for each end that needs a person", () => {
+  it("with a separate exit code for each end that needs a person", () => {
     const { drained, failed, usage, ...needsPerson } = EXIT_CODES;
     expect([drained, failed, usage]).toEqual([0, 1, 2]);
     expect(needsPerson).toEqual({
@@ -256,7 +256,7 @@ describe("a model file", () => {
     ["noextension", "noextension"],
   ])("%s is called %s", (path, want) => expect(modelName(path)).toBe(want));
 
-  it("is hashed again only when it has changed", async () => {
+  it("is hashed again only if it has changed", async () => {
     const folder = temporaryFolder();
     const path = join(folder, "m.gguf");
     const cache = join(folder, "hashes.json");

@@ -67,13 +67,13 @@ describe("a model from the hub", () => {
     expect(await findModel(path, hashesPath)).toMatchObject({ ok: true, file: { name: "Tiny-Q8_0" } });
   });
 
-  it("is fetched once: the next time needs no network", async () => {
+  it("is downloaded once: the next start needs no network", async () => {
     const path = await downloaded("hf:acme/Tiny-GGUF:Q8_0");
     hub.close();
     expect(await downloaded("hf:acme/Tiny-GGUF:Q8_0")).toBe(path);
   });
 
-  it("is fetched again when its file is not whole any more", async () => {
+  it("is downloaded again if its file is incomplete", async () => {
     const path = await downloaded("hf:acme/Tiny-GGUF:Q8_0");
     await writeFile(path, "GGUF");
     expect(await downloaded("hf:acme/Tiny-GGUF:Q8_0")).toBe(path);
@@ -90,7 +90,7 @@ describe("a model from the hub", () => {
     expect(await holds(await downloaded(spec), TINY)).toBe(true);
   });
 
-  it("is what the hub's hash is of, without what a downloader left behind it", async () => {
+  it("matches the hub's hash, without the downloader's progress data", async () => {
     const bytes = Buffer.from("GGUF and notes");
     const sha256 = await sha256Hex(bytes.subarray(0, 4));
     hub.files.push({ at: "acme/Notes/N.gguf", bytes, size: 4, sha256 });
@@ -108,7 +108,7 @@ describe("a model from the hub", () => {
     expect(await findModel(path, hashesPath)).toMatchObject({ file: { name: "S" } });
   });
 
-  it("that is gated opens with a token, which is shown to nobody", async () => {
+  it("that is gated needs a token, which is never shown", async () => {
     hub.files.push({ at: "acme/Gated/G.gguf", bytes: Buffer.from("GGUF gated"), gated: true });
     const refused = await download("hf:acme/Gated/G.gguf");
     expect(refused).toMatchObject({ ok: false, message: expect.stringMatching(/401.*acme\/Gated.*HF_TOKEN/) });
@@ -119,7 +119,7 @@ describe("a model from the hub", () => {
 });
 
 describe("an interrupted download", () => {
-  it("goes on by itself when the hub cuts the connection", async () => {
+  it("continues by itself when the hub cuts the connection", async () => {
     hub.cuts = { times: 2, afterBytes: 6 * MIB };
     const path = await downloaded("hf:acme/Large-GGUF:Q4_K_M");
     expect(await holds(path, LARGE)).toBe(true);
@@ -127,7 +127,7 @@ describe("an interrupted download", () => {
     expect(askedBytes()).toBeGreaterThan(LARGE.length);
   });
 
-  it("goes on where it was when the worker starts again", async () => {
+  it("resumes when the worker starts again", async () => {
     const stop = new AbortController();
     hub.cuts = { times: 1_000, afterBytes: 6 * MIB };
     const onProgress = ({ bytes }: { bytes: number }) => {
@@ -146,7 +146,7 @@ describe("an interrupted download", () => {
     expect(askedBytes()).toBeLessThanOrEqual(LARGE.length - 3 * MIB);
   });
 
-  it("that does not move any more is given up, and goes on later", async () => {
+  it("that makes no progress is aborted, and resumes later", async () => {
     hub.stalls = true;
     const stalled = await download("hf:acme/Large-GGUF:Q4_K_M", { stalledMs: 500 });
     expect(stalled).toMatchObject({ ok: false, message: expect.stringMatching(/makes no progress.*Start again/) });
@@ -155,7 +155,7 @@ describe("an interrupted download", () => {
   });
 });
 
-describe("a download that cannot be says what to do", () => {
+describe("a download that fails says what to do", () => {
   it("without a network", async () => {
     hub.close();
     for (const spec of ["hf:acme/Tiny-GGUF:Q8_0", "hf:acme/Tiny-GGUF/Tiny-Q8_0.gguf"]) {
@@ -183,7 +183,7 @@ describe("a download that cannot be says what to do", () => {
     ["of another hash", { sha256: "0".repeat(64) }, /its SHA-256 differs/],
     ["longer", { size: 7 }, /its SHA-256 differs/],
     ["shorter", { size: 70 }, /it has 10 bytes, and the hub's file has 70/],
-  ])("when what comes is %s: it is removed", async (_what, claims, message) => {
+  ])("when the file is %s: it is removed", async (_what, claims, message) => {
     hub.files.push({ at: "acme/False/F.gguf", bytes: Buffer.from("GGUF false"), ...claims });
     const outcome = await download("hf:acme/False/F.gguf");
     expect(outcome).toEqual({ ok: false, message: expect.stringMatching(message) });
@@ -196,7 +196,7 @@ describe("a download that cannot be says what to do", () => {
     expect(await download("hf:acme/Evil:Q8_0")).toEqual({ ok: false, message });
   });
 
-  it("when the hub sends it in circles, or somewhere else", async () => {
+  it("when the hub redirects in a loop, or to another server", async () => {
     hub.renamed.set("acme/A", "acme/B").set("acme/B", "acme/A");
     for (const spec of ["hf:acme/A:Q8_0", "hf:acme/B/Tiny-Q8_0.gguf"]) {
       expect(await download(spec)).toEqual({ ok: false, message: expect.stringMatching(/in a loop.*HF_ENDPOINT/) });

@@ -38,7 +38,7 @@ async function listener(onConnection: (socket: Socket) => void) {
 }
 
 describe("the pool of the invite", () => {
-  it("is known by its challenge; nothing is proved to it, and the socket is closed", async () => {
+  it("is recognised by its challenge; the probe proves nothing and closes the socket", async () => {
     const probed = probe();
     const side = await pool.connection();
     expect(side.authorization).toBe(`Bearer ${pool.token}`);
@@ -75,7 +75,7 @@ describe("the pool of the invite", () => {
     expect(await probe()).toEqual({ ok: false, code: want, message: STOPPED[want] });
   });
 
-  it("that has this worker wait, for it connected too often, is there and takes the token", async () => {
+  it("that asks this worker to wait is there, and accepts the token", async () => {
     pool.refuseWith = refusal("workers/connects-too-often");
     expect(await probe()).toEqual({ ok: true });
   });
@@ -90,7 +90,7 @@ describe("the pool of the invite", () => {
     expect(await probe()).toEqual({ ok: false, code: want, message });
   });
 
-  it("is told from another pool that refuses the token, and says which one it is", async () => {
+  it("differs from another pool that refuses the token, which names itself", async () => {
     const refused = refusal("workers/token-refused");
     pool.refuseWith = { ...refused, headers: { ...refused.headers, "x-ligand-pool": pool.atomId } };
     expect(await probe()).toMatchObject({ code: "token-refused" });
@@ -99,14 +99,14 @@ describe("the pool of the invite", () => {
   });
 });
 
-describe("what is not the pool of the invite", () => {
+describe("a server that is not the pool of the invite", () => {
   it("is another pool, whose challenge names it", async () => {
     const probed = probe(undefined, { pool: "another" });
     (await pool.connection()).challenge();
     expect(await probed).toMatchObject({ code: "wrong-pool", message: expect.stringContaining("Check --pool") });
   });
 
-  it("is nobody: the port is closed", async () => {
+  it("is absent: the port is closed", async () => {
     const nobody = await listener(() => {});
     nobody.close();
     const message = `No pool answers at ${nobody.url}: nothing listens there (ECONNREFUSED). Check --pool, and check that the pool is running.`;
@@ -157,7 +157,7 @@ describe("what is not the pool of the invite", () => {
     other.close();
   });
 
-  it("is something that says nothing: the wait has an end", async () => {
+  it("is a server that sends nothing: the wait ends", async () => {
     const silent = await listener(() => {});
     const message = expect.stringContaining("it did not answer within 0.05 s");
     expect(await probe(silent.url, { timeoutMs: 50 })).toEqual({ ok: false, code: "unreachable", message });
@@ -165,7 +165,7 @@ describe("what is not the pool of the invite", () => {
   });
 });
 
-it("is not waited for when the worker is asked to end, before or meanwhile", async () => {
+it("the probe ends when the worker is asked to end, before or during it", async () => {
   const silent = await listener(() => stop.abort());
   expect((await probe(silent.url)).ok).toBe(false);
   expect((await probe(silent.url)).ok).toBe(false);

@@ -7,7 +7,7 @@ import { identityOfPs, identityOfStat, processIdentity, waitForEnd } from "../..
 const stat = (command: string, state: string) =>
   `12 (${command}) ${state} 1 12 12 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 777 2654208 402\n`;
 
-describe("which start of a process", () => {
+describe("the identity of a process", () => {
   it.each<[what: string, stat: string, want: string | undefined]>([
     ["field 22 and the boot", stat("workerd", "S"), "boot/777"],
     ["a name with spaces and parentheses", stat("a) R (b) 1 2", "R"), "boot/777"],
@@ -23,7 +23,7 @@ describe("which start of a process", () => {
     ["nonsense", "\n", undefined],
   ])("elsewhere: %s", (_what, line, want) => expect(identityOfPs(line)).toBe(want));
 
-  it("is the same as long as the process runs, and gone after", async () => {
+  it("stays the same while the process runs, and is undefined after it", async () => {
     const child = spawn(process.execPath, ["-e", "process.stdin.resume()"], { stdio: ["pipe", "ignore", "ignore"] });
     await once(child, "spawn");
     const pid = child.pid ?? 0;
@@ -35,7 +35,7 @@ describe("which start of a process", () => {
     expect(processIdentity(pid)).toBeUndefined();
   });
 
-  it.each([0, -1, 1.5, Number.NaN, 2 ** 30])("pid %s is nobody's", (pid) =>
+  it.each([0, -1, 1.5, Number.NaN, 2 ** 30])("pid %s has no process", (pid) =>
     expect(processIdentity(pid)).toBeUndefined(),
   );
 });

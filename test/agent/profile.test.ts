@@ -157,7 +157,7 @@ describe("this machine", () => {
     for (const field of Object.keys(workerProfile.shape)) expect(readme, field).toContain(`\`${field}`);
   });
 
-  it("is told in words: everything that was looked for, also what was not found", () => {
+  it("is printed for people with everything that was inspected, found or not", () => {
     const words = formatProfile(
       { ...profile, gpu: null, npu: { looked: true, devices: [] } },
       false,
@@ -169,7 +169,7 @@ describe("this machine", () => {
     expect(words).toContain(profile.threads.why);
   });
 
-  it("is not told apart from another of its kind: no id, no address, no name", async () => {
+  it("identifies no machine: it has no id, no address, no name", async () => {
     const told = JSON.stringify(profile).toLowerCase();
     const id = (await readFile("/etc/machine-id", "utf8").catch(() => "")).trim();
     const addresses = Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ mac }) => mac));

@@ -100,7 +100,7 @@ describe("a session", () => {
     ],
   ])("%s", (_what, events, want) => expect(types(outcomeOf(...events))).toEqual(want));
 
-  it("gives a slot back only when the engine has let go of it", () => {
+  it("frees a slot only when its engine has stopped", () => {
     const cancelled = [...open, frame(job(J1, 1)), frame({ type: "cancel", jobId: J1, lease: 1 } as const)];
     expect(outcomeOf(...cancelled, frame(job(J2, 2)), frame(job(J3, 3)))).toMatchObject([
       { type: "refuse" },
@@ -109,7 +109,7 @@ describe("a session", () => {
     expect(outcomeOf(...cancelled, { type: "ended", jobId: J1, lease: 1 })).toEqual([ready(1, 2)]);
   });
 
-  it("never runs more than its slots, whatever comes, and always offers what is left", () => {
+  it("never runs more jobs than it has slots, and always offers the free ones", () => {
     const jobId = fc.constantFrom(J1, J2, J3);
     const lease = fc.integer({ min: 1, max: 5 });
     const event = fc.oneof<fc.Arbitrary<SessionEvent>[]>(

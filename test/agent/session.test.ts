@@ -120,7 +120,7 @@ describe("the handshake", () => {
     ["ligand.worker.v1.2", { code: "inference/worker-busy", retryAfterSeconds: 9 }],
     ["ligand.worker.v1.1", { code: "inference/worker-busy", retryAfterSeconds: 9 }],
     ["ligand.worker.v1", { code: "inference/engine-failed" }],
-  ])("speaks what the pool speaks: of an engine that is busy %s says %j", async (subprotocol, said) => {
+  ])("speaks the pool's version: by %s a busy engine is reported as %j", async (subprotocol, said) => {
     pool.speaks = subprotocol;
     void startWorker();
     const side = await pool.welcomed();
@@ -143,7 +143,7 @@ describe("the handshake", () => {
     ["ligand.worker.v1.2", true],
     ["ligand.worker.v1.1", true],
     ["ligand.worker.v1", undefined],
-  ])("knows whether the pool will say that others are asked: by %s %s", async (subprotocol, tellsElsewhere) => {
+  ])("knows whether the pool reports requests for other models: by %s %s", async (subprotocol, tellsElsewhere) => {
     pool.speaks = subprotocol;
     void startWorker();
     const side = await pool.welcomed();
@@ -154,7 +154,7 @@ describe("the handshake", () => {
     expect(events).toContainEqual({ type: "jobs-elsewhere", jobs: 3 });
   });
 
-  it("stops for good at a pool that is not the token's, and proves nothing to it", async () => {
+  it("stops at a pool that is not the token's, and proves nothing to it", async () => {
     const other = await PoolDouble.listen();
     const end = startWorker({ token: other.token, pool: other.atomId });
     const side = await pool.connection();
@@ -191,7 +191,7 @@ describe("the handshake", () => {
     },
   );
 
-  it("waits as long as a pool asks of a worker that connects too often", async () => {
+  it("waits as long as the pool asks, if it connected too often", async () => {
     const error = { message: "Too often.", code: ERRORS["workers/connects-too-often"].openAiCode };
     pool.refuseWith = { status: 429, body: JSON.stringify({ error }), headers: { "retry-after": "9" } };
     void startWorker({ range: RECONNECT });
@@ -212,7 +212,7 @@ describe("the handshake", () => {
     await pool.welcomed();
   });
 
-  it("tries again while the pool cannot take it", async () => {
+  it("tries again while the pool cannot accept it", async () => {
     pool.refuseWith = { status: 503, body: "" };
     void startWorker();
     await disconnected(3);
@@ -272,7 +272,7 @@ describe("a job", () => {
   it.each([
     ["streamed", true],
     ["whole", false],
-  ])("that asks for log probabilities hears them before the text that they are of: %s", async (_what, stream) => {
+  ])("sends log probabilities before the text of their tokens: %s", async (_what, stream) => {
     void startWorker();
     const side = await pool.welcomed();
     side.send(job({ stream, topLogprobs: 0 }));
@@ -306,7 +306,7 @@ describe("a job", () => {
     expect(await side.next("delta")).toMatchObject({ seq: 0, text: "first", tokens: 1 });
   });
 
-  it("that fails tells the client all, and the worker's owner what is no word of the request", async () => {
+  it("that fails sends the client the full reason, and shows the owner no text of the request", async () => {
     void startWorker();
     const side = await pool.welcomed();
     side.send(job());
@@ -335,7 +335,7 @@ describe("a job", () => {
     expect(await side.next("ready")).toMatchObject({ received: 1, slots: [{ free: 2 }] });
   });
 
-  it("that stays silent says that it is still worked on", async () => {
+  it("sends progress while the engine produces nothing", async () => {
     void startWorker();
     const side = await pool.welcomed({ leaseMs: 30 });
     side.send(job({ stream: false }));
@@ -373,7 +373,7 @@ describe("a job", () => {
     },
   );
 
-  it("says nothing after its cancel, however long its engine takes to stop", async () => {
+  it("sends nothing after its cancel, even if the engine stops late", async () => {
     void startWorker();
     const side = await pool.welcomed({ leaseMs: 6, heartbeatMs: 100 });
     const one = job();
@@ -396,7 +396,7 @@ describe("a job", () => {
     for (const frame of await side.until("done")) expect(frame).not.toMatchObject({ lease: one.lease });
   });
 
-  it("goes on when an older lease of it is cancelled", async () => {
+  it("continues when an older lease of it is cancelled", async () => {
     void startWorker();
     const side = await pool.welcomed();
     const one = job({ lease: 5 });
@@ -409,7 +409,7 @@ describe("a job", () => {
     expect(await side.next("done")).toMatchObject({ lease: 5 });
   });
 
-  it("stops being computed while the pool does not read", async () => {
+  it("pauses its engine while the pool does not read", async () => {
     void startWorker();
     const side = await pool.welcomed();
     const one = job();
@@ -429,7 +429,7 @@ describe("a job", () => {
   });
 });
 
-describe("a job whose reader is gone", () => {
+describe("a job while the pool reads nothing", () => {
   it("ends at its cancel, though nothing can be sent", async () => {
     void startWorker();
     const side = await pool.welcomed();
@@ -447,7 +447,7 @@ describe("a job whose reader is gone", () => {
 });
 
 describe("the socket", () => {
-  it("comes back after a restart, and what was running has stopped", async () => {
+  it("is opened again after a restart, when all runs have stopped", async () => {
     void startWorker();
     const side = await pool.welcomed();
     side.send(job());
@@ -460,7 +460,7 @@ describe("the socket", () => {
     expect(events).toContainEqual(expect.objectContaining({ type: "disconnected", reason: "the pool is restarting" }));
   });
 
-  it("is given up when heartbeats stay unanswered", async () => {
+  it("is closed when heartbeats stay unanswered", async () => {
     void startWorker();
     const side = await pool.connection();
     side.answersPing = false;
@@ -469,7 +469,7 @@ describe("the socket", () => {
     expect(events).toContainEqual(expect.objectContaining({ reason: "the pool does not answer any more" }));
   });
 
-  it("stays while heartbeats are answered", async () => {
+  it("stays open while heartbeats are answered", async () => {
     void startWorker();
     const side = await pool.connection();
     // Long enough that a busy machine's own pauses are not silence.
@@ -502,7 +502,7 @@ describe("a drain", () => {
     expect(await end).toEqual({ type: "drained", unfinished: 0 });
   });
 
-  it("finishes what is leased, and takes no more", async () => {
+  it("finishes the leased jobs, and takes no more", async () => {
     const end = startWorker();
     const side = await pool.welcomed();
     side.send(job({ lease: 1 }));
@@ -519,7 +519,7 @@ describe("a drain", () => {
     expect(await end).toEqual({ type: "drained", unfinished: 0 });
   });
 
-  it("does not wait longer than it may", async () => {
+  it("ends after its time limit", async () => {
     const end = startWorker({ drainMs: 20 });
     const side = await pool.welcomed();
     side.send(job());

@@ -12,7 +12,7 @@ beforeEach(async () => {
 const open = (path: string) => openStateFolder(path, ["agent.key"]);
 const mode = async (path: string) => (await stat(path)).mode & 0o1777;
 
-it("makes a folder, and those above it, its owner's alone", async () => {
+it("makes a folder and its parents with mode 0700", async () => {
   const path = join(folder, "a", "b");
   expect(await open(path)).toEqual({ ok: true, found: "nothing" });
   expect([await mode(path), await mode(join(folder, "a"))]).toEqual([0o700, 0o700]);
@@ -65,7 +65,7 @@ it.each([
   expect(await open(path)).toEqual({ ok: false, message });
 });
 
-it.skipIf(process.getuid?.() !== 0)("root does not take over the folder of somebody else", async () => {
+it.skipIf(process.getuid?.() !== 0)("root does not take over the folder of another user", async () => {
   const { chown } = await import("node:fs/promises");
   const theirs = join(folder, "theirs");
   await mkdir(theirs, { mode: 0o700 });

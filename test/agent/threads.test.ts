@@ -12,7 +12,7 @@ describe("the number of threads", () => {
     [4, [2, 1, 4]],
     [6, [4, 2, 6, 1]],
     [16, [8, 4, 16, 2, 1]],
-  ])("is sought on %i cores among %j", (cores, want) => expect(threadCandidates(cores)).toEqual(want));
+  ])("on %i cores is one of %j", (cores, want) => expect(threadCandidates(cores)).toEqual(want));
 
   it.each<[what: string, rates: [threads: number, tokensPerSecond: number][], want: number]>([
     [
@@ -54,7 +54,7 @@ describe("the number of threads", () => {
     expect(await measureThreads(16, slow, () => nowMs)).toEqual([{ threads: 8, tokensPerSecond: 1 }]);
   });
 
-  it("is measured once per model and machine, and again when asked", async () => {
+  it("is measured once per model and machine, and again on request", async () => {
     const path = join(temporaryFolder(), "calibration.json");
     const subject = { modelSha256: "f".repeat(64), cpu: "c", cores: 2, gpu: "cpu", agentVersion: "1" };
     let measured = 0;

@@ -111,7 +111,7 @@ describe("as the operator", () => {
     [
       "a state folder without a pool",
       ["pool", "workers", "--state", "/nowhere"],
-      "There is no /nowhere/credentials.json",
+      "There is no file /nowhere/credentials.json",
     ],
     [
       "a pool whose token is not known",
@@ -126,7 +126,7 @@ describe("as the operator", () => {
   });
 
   it.each<[args: string[], says: string]>([
-    [["pool", "invite", "--expires", "99999d"], '--expires is 3650d at most, not "99999d".'],
+    [["pool", "invite", "--expires", "99999d"], '--expires must be at most 3650d, not "99999d".'],
     [["pool", "invite", "--label", "x".repeat(101)], "--label must have at most 100 characters; it has 101."],
     [["pool", "keys", "create", "--label", "x".repeat(101)], "--label must have at most 100 characters; it has 101."],
     [["pool", "admins", "create", "admin"], 'and is not "admin".'],
@@ -282,7 +282,7 @@ describe("as the owner of a machine", () => {
       ["--pool", "http://127.0.0.1:9", "--token-file", "/nowhere"],
       {},
       1,
-      "There is no /nowhere",
+      "There is no file /nowhere",
     ],
     ["slots that are none", ["--slots", "none"], { LIGAND_WORKER_TOKEN: "lw_x" }, 2, "--slots must be a whole number"],
     ["a pool that is none", ["--pool", "pool"], { LIGAND_WORKER_TOKEN: "lw_x" }, 2, "not the URL of a pool"],

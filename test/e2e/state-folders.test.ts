@@ -37,7 +37,7 @@ it.each([
 
 type Refused = [what: string, stateDir: () => string, says: RegExp];
 const onLinux: Refused[] = [
-  ["where no folder can be made", () => "/proc/ligand", /The folder \/proc\/ligand cannot be made/],
+  ["where no folder can be made", () => "/proc/ligand", /This user cannot make or use the folder \/proc\/ligand/],
 ];
 it.each<Refused>([
   ["a file", () => import.meta.filename, /state-folders\.test\.ts is not a folder\.$/m],

@@ -12,7 +12,7 @@ export class LogClock {
   /** Trusted peers that report this pool's clock as ahead, and whose reports count. */
   #witnesses: string[];
 
-  /** After `Subscribers`, whose table says which peers an admin trusts. */
+  /** Construct it after `Subscribers`, whose table has the peers that an admin trusts. */
   constructor(sql: SqlStorage, log: LogStorage) {
     this.#sql = sql;
     this.#log = log;

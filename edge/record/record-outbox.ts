@@ -102,7 +102,7 @@ export class RecordOutbox {
     return rows;
   }
 
-  /** One row at fault must not hold up the rows behind it: it is kept in `outbox_refused`, and the log says so. */
+  /** One row at fault must not hold up the rows behind it: it is kept in `outbox_refused`, and a log entry names it. */
   async #sendSingly(rows: OutboxRow[]): Promise<void> {
     for (const row of rows) {
       try {

@@ -70,14 +70,14 @@ async function sharedReadiness(c: Context<AppEnv>): Promise<Readiness> {
       checking = null;
     });
   checking = check;
-  // Others wait for it, also where this client leaves.
+  // Other requests share this check, so it must outlive a client that disconnects.
   c.executionCtx.waitUntil(check);
   return check;
 }
 
 /**
- * Ready: D1 answers and the lane answers. How many workers there are is said and does not decide: a pool that a load
- * balancer took out of service for having none could never get one.
+ * Ready: D1 and the lane answer. The number of workers is shown and does not decide: a pool without workers that a load
+ * balancer took out of service could never get one.
  */
 async function readiness(env: Env): Promise<Readiness> {
   const [database, overview] = await Promise.all([

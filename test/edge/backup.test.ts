@@ -14,7 +14,7 @@ const exported = () => admin<Exported>("GET", "/export");
 const importing = (table: string, rows: object[], want: number) =>
   admin<object>("POST", "/import", { table, rows }, want);
 
-/** What the log has of imports, oldest first. */
+/** The payloads of all `record_imported` events, oldest first. */
 async function imports(): Promise<unknown[]> {
   const page = await admin<{ events: { event: SignedEvent }[] }>("GET", "/events?limit=500");
   const opened = await Promise.all(page.events.map(({ event }) => openEvent(event)));
@@ -26,7 +26,7 @@ async function imports(): Promise<unknown[]> {
 }
 
 describe("an import", () => {
-  it("makes an account, a token and an admin out of their rows, once and again", async () => {
+  it("restores accounts, tokens and admins from their rows, and a repeat changes nothing", async () => {
     const row = {
       id: "00000000000000aa",
       label: "imported",
@@ -44,7 +44,7 @@ describe("an import", () => {
     expect((await exported()).tables.client_keys).toContainEqual(row);
   });
 
-  it("makes peers out of their rows, with what was decided about them, and nobody of another's key", async () => {
+  it("restores peers with the decisions about them, and refuses a row whose id is not its key's", async () => {
     const signer = await signerFrom(generateSecretKey());
     const row = {
       id: signer.id,
@@ -67,7 +67,7 @@ describe("an import", () => {
       removedAtMs: null,
     };
     for (let i = 0; i < 2; i++) await importing("peers", [row], 200);
-    // What it granted is its own to say: it may have withdrawn that since.
+    // The peer's grant is not restored: the peer may have withdrawn it since.
     const restored = { ...row, received: 0, effective: 2 };
     expect((await exported()).tables.peers).toContainEqual(restored);
     await admin("PUT", `/peers/${signer.id}/trust`, { level: 0 });
@@ -77,7 +77,7 @@ describe("an import", () => {
     expect((await exported()).tables.peers).toHaveLength(1);
   });
 
-  it("undoes no revocation, and changes nothing that is here", async () => {
+  it("undoes no revocation, and changes no row that exists", async () => {
     const key = await createKey();
     const token = await invite();
     const made = await admin<{ id: string }>("POST", "/admins", { name: "alice" });
@@ -93,7 +93,7 @@ describe("an import", () => {
     expect((await chat(key)).status).toBe(401);
   });
 
-  it("is for the bootstrap admin alone, and the log says who imported what, refused or not", async () => {
+  it("is for the bootstrap admin only, and the log records each import, refused or not", async () => {
     const { token, id } = await admin<{ id: string; token: string }>("POST", "/admins", { name: "bob" });
     const before = await exported();
     const rows = before.tables.admin_tokens;
@@ -113,7 +113,7 @@ describe("an import", () => {
     ]);
   });
 
-  it("of a copy of the state starts a new log, for the bootstrap admin alone, and takes no grant for granted", async () => {
+  it("of a copied state starts a new log, for the bootstrap admin only, and forgets received grants", async () => {
     const { token } = await admin<{ token: string }>("POST", "/admins", { name: "dave" });
     const asDave = await ask("/admin/api/new-log", { method: "POST", headers: { authorization: `Bearer ${token}` } });
     expect([asDave.status, asDave.headers.get("x-ligand-code")]).toEqual([403, "admins/bootstrap-required"]);
@@ -128,7 +128,7 @@ describe("an import", () => {
     });
   });
 
-  it("makes nobody an admin under the bootstrap token's name", async () => {
+  it("refuses an admin with the bootstrap token's name", async () => {
     const { id } = await admin<{ id: string }>("POST", "/admins", { name: "carol" });
     const carol = (await exported()).tables.admin_tokens.find((row) => row.id === id);
     for (const name of ["admin", "Admin"]) {
@@ -136,7 +136,7 @@ describe("an import", () => {
     }
   });
 
-  it("takes no row with a time that could never be shown: no list of keys would come again", async () => {
+  it("refuses a row with a time that cannot be displayed, because it would break the list of keys", async () => {
     const { client_keys } = (await exported()).tables;
     const [key] = client_keys;
     for (const createdAtMs of [-1, 8_640_000_000_000_001]) {
@@ -156,7 +156,7 @@ describe("an import", () => {
   });
 });
 
-it("metering comes in pages that do not change while they are read", async () => {
+it("pages of metering do not change while they are read", async () => {
   const insert = (id: number) =>
     env.DB.prepare(
       `INSERT INTO metering (job_id, key_id, model, kind, outcome, prompt_tokens, completion_tokens, flags, attempts,
@@ -180,7 +180,7 @@ it("metering comes in pages that do not change while they are read", async () =>
   await admin("GET", "/export/metering?after=x&until=1", undefined, 400);
 });
 
-it("is for admins only, and never holds the pool's secret key", async () => {
+it("is for admins only, and never contains the pool's secret key", async () => {
   for (const [method, path] of [
     ["GET", "/export"],
     ["GET", "/export/metering?after=0&until=9"],

@@ -21,7 +21,7 @@ describe("the API's document", () => {
     expect(documented.sort()).toEqual([...new Set(routes)].sort());
   });
 
-  it("names the refusals of each", async () => {
+  it("lists the error statuses of each route", async () => {
     const { paths } = await document();
     expect(
       Object.keys(paths["/v1/chat/completions"]?.post?.responses ?? {})
@@ -31,7 +31,7 @@ describe("the API's document", () => {
     expect(Object.keys(paths["/v1/models"]?.get?.responses ?? {})).not.toContain("404");
   });
 
-  it("describes what is really answered", async () => {
+  it("has schemas that match real answers", async () => {
     const key = await createKey();
     const model = "documented";
     const agent = await ScriptedAgent.serving((await invite()).token, { model });
@@ -70,7 +70,7 @@ describe("the API's document", () => {
 });
 
 describe("its page", () => {
-  it("shows each operation, with nothing from elsewhere and no script", async () => {
+  it("shows each operation, without scripts and without resources of other origins", async () => {
     const response = await ask("/docs");
     expect(response.headers.get("content-type")).toContain("text/html");
     const policy = response.headers.get("content-security-policy") ?? "";
@@ -84,7 +84,7 @@ describe("its page", () => {
     expect(html).not.toContain("<td>any</td>");
   });
 
-  it("is where a browser arrives that has only the pool's name", async () => {
+  it("opens in a browser that visits the pool's bare address", async () => {
     const arrived = await ask("/", { headers: { accept: "text/html,*/*;q=0.8" }, redirect: "manual" });
     expect([arrived.status, arrived.headers.get("location")]).toEqual([302, "/docs"]);
     expect((await ask("/", { headers: { accept: "*/*" } })).status).toBe(404);

@@ -21,7 +21,7 @@ beforeEach(() => freshPool());
 const doctor = () => admin<Found>("GET", "/doctor");
 const recordsOf = async (name: string) => (await doctor()).records.find(({ of }) => of === name)?.held;
 
-it("looks at each client key's object", async () => {
+it("checks each client key's object", async () => {
   const [one, two] = [await createKey({}), await createKey({})];
   expect(await recordsOf("client keys")).toEqual({ waiting: 0, refused: 0 });
   const incomplete = { id: "half a row" } as RecordRow<"worker_tokens">;
@@ -65,20 +65,20 @@ async function leftBy(peer: PeerDouble, act: (bond: Bond) => Promise<unknown>) {
   return { during, after };
 }
 
-it("hears of peers whose records wait for D1, and of which the event log has not heard", async () => {
+it("shows peers with rows pending for D1 and events pending for the log", async () => {
   const peer = await peerAt(1);
   const by = { name: "somebody", tokenId: "token" };
   const granting = (bond: Bond) => bond.decide(2, by, { ...FEDERATION_POLICY_DEFAULTS, federation: "on" });
   expect(await leftBy(peer, granting)).toEqual({ during: [1, 3], after: [0, 0] });
 });
 
-it("hears of a peer that was removed, until its tombstone has done all", async () => {
+it("shows a removed peer until all its work is done", async () => {
   const peer = await peerAt(2);
   await eventually(async () => peer.received.length === 1);
   expect(await leftBy(peer, (bond) => bond.remove("token"))).toEqual({ during: [1, 2], after: [0, 0] });
 });
 
-it("hears how peers stand, but of nobody while federation is off", async () => {
+it("shows the status of peers, and no peer while federation is off", async () => {
   const peer = await peerAt(1);
   await peer.push([await peer.grant(3)]);
   peer.answer = () => {

@@ -7,7 +7,7 @@ import { eventsPage, verifyPage } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { admin, appendTo, ask, eventually, invite, ScriptedAgent } from "./support.ts";
 
-/** `/admin/api/events`, and what the pool itself writes into its log. */
+/** `/admin/api/events`, and the events that the pool itself writes. */
 
 const log = () => env.EVENT_LOG.getByName("pool");
 beforeEach(async () => {
@@ -17,7 +17,7 @@ beforeEach(async () => {
 afterEach(() => vi.useRealTimers());
 
 const get = async <T>(path: string, shape: z.ZodType<T>) => shape.parse(await admin("GET", `/events${path}`));
-/** Type, visibility and payload of everything in an audience. */
+/** Type, visibility and payload of every event of an audience. */
 async function said(query = "") {
   const { events } = await get(query, eventsPage);
   const opened = await Promise.all(events.map(({ event }) => openEvent(event)));
@@ -33,7 +33,7 @@ const write = (n: number) =>
   );
 
 describe("the list", () => {
-  it("is the newest page, and any other by its number", async () => {
+  it("returns the newest page, or the page after a number", async () => {
     await write(60);
     const newest = await get("", eventsPage);
     expect(newest.events.map(({ seq }) => seq)).toEqual(Array.from({ length: 50 }, (_, i) => i + 11));
@@ -65,7 +65,7 @@ describe("the stream", () => {
   const follow = (query: string, headers = {}) =>
     ask(`/admin/api/events/stream${query}`, { headers: { authorization: `Bearer ${env.ADMIN_TOKEN}`, ...headers } });
 
-  /** Reads until so many events were there. */
+  /** Reads until so many events have arrived. */
   async function ids(response: Response, n: number) {
     const reader = (response.body ?? new ReadableStream()).pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
@@ -75,7 +75,7 @@ describe("the stream", () => {
     return [...text.matchAll(/^id: (\d+)$/gm)].map(([, id]) => Number(id));
   }
 
-  it("goes on from a number, without gap or repeat, into what happens next", async () => {
+  it("continues after a number, without gap or repeat, into new events", async () => {
     await write(3);
     const response = await follow("?since=1");
     expect(response.headers.get("content-type")).toContain("text/event-stream");
@@ -84,7 +84,7 @@ describe("the stream", () => {
     expect(await reading).toEqual([2, 3, 4, 5]);
   });
 
-  it("begins now without a number, and after the last id that a browser had", async () => {
+  it("starts with new events where no number is given, and after the last id of a browser", async () => {
     await write(3);
     const response = await follow("?audience=peers");
     const reading = ids(response, 1);
@@ -96,7 +96,7 @@ describe("the stream", () => {
 });
 
 describe("the record", () => {
-  it("comes in pages, with what the log says of itself", async () => {
+  it("is returned in pages, with the log's checkpoints", async () => {
     await write(LIMITS.eventsPerPull + 1);
     const first = await get("/verify", verifyPage);
     expect(first.events).toHaveLength(LIMITS.eventsPerPull);
@@ -106,7 +106,7 @@ describe("the record", () => {
     expect(await get(`/verify?since=${second.next}`, verifyPage)).toMatchObject({ events: [], next: second.next });
   });
 
-  it("says what was once signed of these numbers", async () => {
+  it("contains the kept checkpoints of its numbers", async () => {
     for (let i = 0; i < LIMITS.checkpointEvents; i += 250) await write(250);
     await eventually(async () => {
       const { kept } = await get(`/verify?since=${LIMITS.checkpointEvents - 1}`, verifyPage);
@@ -116,13 +116,13 @@ describe("the record", () => {
   });
 });
 
-it.each(["", " ", "Al\u001bder", "x".repeat(101), 7])("a pool is not called %j", async (name) => {
+it.each(["", " ", "Al\u001bder", "x".repeat(101), 7])("refuses the pool name %j", async (name) => {
   const { error } = await admin<{ error: { param: string } }>("PATCH", "/pool", { name }, 400);
   expect(error.param).toBe("name");
 });
 
-describe("the pool writes", () => {
-  it("which of its settings were changed and by whom, for itself alone", async () => {
+describe("the pool logs", () => {
+  it("which settings an admin changed, as private events", async () => {
     await admin("PATCH", "/pool", { name: "Somebody's pool", defaults: { streams: 3 } }, 200);
     expect(await said()).toEqual([
       ["policy_changed", "private", { by: "admin", settings: ["defaults", "name"], defaults: { streams: 3 } }],
@@ -130,12 +130,12 @@ describe("the pool writes", () => {
     const alice = await admin<{ id: string; token: string }>("POST", "/admins", { name: "alice" });
     const headers = { authorization: `Bearer ${alice.token}` };
     await ask("/admin/api/pool", { method: "PATCH", headers, body: JSON.stringify({ description: "Hers" }) });
-    // By the token's id: a person's name may have to be erased, and nothing in the log can be.
+    // By token id: a person's name may have to be erased, and the log is append-only.
     expect((await said())[2]).toEqual(["policy_changed", "private", { by: alice.id, settings: ["description"] }]);
     expect(await log().heads()).toMatchObject({ all: 3, public: 0, peers: 0 });
   });
 
-  it("that a worker joined and left, for its bonded peers, once a minute at most", async () => {
+  it("that a worker joined and left, for bonded peers, at most once a minute", async () => {
     vi.useFakeTimers({ toFake: ["Date"] });
     const { token } = await invite();
     const agent = await ScriptedAgent.serving(token, { model: "m" });

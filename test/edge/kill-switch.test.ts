@@ -10,7 +10,7 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import { freshPool, peerAt, US } from "./peer-double.ts";
 import { admin, ask, eventually } from "./support.ts";
 
-/** Off means off within a tenth of a second, and a switch that cannot be asked is off. */
+/** `off` takes effect within a tenth of a second, and a switch that cannot be read counts as `off`. */
 
 beforeEach(async () => {
   await reset();
@@ -19,7 +19,7 @@ beforeEach(async () => {
 afterEach(() => vi.restoreAllMocks());
 
 const turn = (federation: "on" | "off") => admin("PATCH", "/federation", { federation });
-/** Every route of federation, as Hono knows them: a new one is here without being named. */
+/** Every federated route, from Hono's own list, so that a new route is tested too. */
 const routes = () => [
   ...new Set(
     app.routes
@@ -27,7 +27,7 @@ const routes = () => [
       .map(({ method, path }) => `${method} ${path.replace(":id", "0".repeat(64))}`),
   ),
 ];
-/** Headers of the right shape, for this pool and this moment, under a signature that is nobody's. */
+/** Well-formed headers for this pool and this moment, with an invalid signature. */
 const shapely = () => ({
   [SIGNATURE_HEADERS.version]: "2",
   [SIGNATURE_HEADERS.atomId]: "a".repeat(64),
@@ -50,8 +50,8 @@ const FAILURES: [how: string, check: (this: PoolPolicy) => unknown][] = [
   ["throws", () => Promise.reject(new Error("broken"))],
   ["never answers", () => new Promise(() => {})],
   ["has lost its state", () => undefined],
-  ["says something else", () => ({ federation: "on" })],
-  ["says yes", () => "on"],
+  ["returns another shape", () => ({ federation: "on" })],
+  ["returns a string", () => "on"],
 ];
 const failing = (check: (this: PoolPolicy) => unknown) =>
   runInDurableObject(policy(), (object) => {
@@ -59,12 +59,12 @@ const failing = (check: (this: PoolPolicy) => unknown) =>
   });
 
 describe("the kill switch", () => {
-  it("closes every federated route of a pool that nobody switched on", async () => {
+  it("closes every federated route of a pool whose federation was never switched on", async () => {
     expect(routes().length).toBeGreaterThan(12);
     expect(new Set(Object.values(await answers()))).toEqual(new Set([503]));
   });
 
-  it("opens and closes them at once in the isolate that turned it", async () => {
+  it("opens and closes them immediately in the isolate that changed it", async () => {
     await turn("on");
     const open = await answers();
     expect(Object.entries(open).filter(([, status]) => status === 503)).toEqual([]);
@@ -82,7 +82,7 @@ describe("the kill switch", () => {
     expect(await checkFederation(env)).toEqual({ open: false, code: "federation/disabled", isKnown: false });
   });
 
-  it("of an older version stays as it was set, with the defaults of what that version did not have", async () => {
+  it("keeps the value that an earlier release stored, with defaults for newer switches", async () => {
     const stored = { ...FEDERATION_POLICY_DEFAULTS, federation: "on", max_peers: 3 };
     await runInDurableObject(policy(), (object) => {
       const { peer_requests_per_minute: _since, ...older } = stored;
@@ -91,7 +91,7 @@ describe("the kill switch", () => {
     expect(await readFederationPolicy(env)).toEqual(stored);
   });
 
-  it("lets nothing out while it is off: no call of an admin's reaches the network", async () => {
+  it("stops outbound calls while it is off: no action of an admin reaches the network", async () => {
     const fetched = vi.spyOn(globalThis, "fetch");
     await admin("POST", "/peers", { url: "https://peer.example" }, 503);
     expect(fetched).not.toHaveBeenCalled();
@@ -102,7 +102,7 @@ describe("the kill switch", () => {
   });
 });
 
-/** How often the object was asked, and the requests that were answered meanwhile. */
+/** How often the object was read, and the requests that were answered meanwhile. */
 async function asked(send: () => Promise<unknown>): Promise<{ times: number; tookMs: number }> {
   const checks = await runInDurableObject(policy(), (object) => vi.spyOn(object as PoolPolicy, "check"));
   const startedMs = performance.now();
@@ -115,7 +115,7 @@ describe("junk", () => {
 
   it.each<[what: string, changed: Record<string, string>]>([
     ["with no shape", { [SIGNATURE_HEADERS.signature]: "junk" }],
-    ["of another time", { [SIGNATURE_HEADERS.timestamp]: "1" }],
+    ["from another time", { [SIGNATURE_HEADERS.timestamp]: "1" }],
     ["for another pool", { [SIGNATURE_HEADERS.destination]: "b".repeat(64) }],
     ["in our own name", { [SIGNATURE_HEADERS.atomId]: US }],
   ])("%s asks the switch nothing", async (_what, changed) => {
@@ -128,16 +128,19 @@ describe("junk", () => {
     expect(found.times).toBe(0);
   });
 
-  it.each([SIGNED, "GET /v1/federation/info"])("to %s shares one answer each tenth of a second", async (route) => {
-    await turn("on");
-    const { times, tookMs } = await asked(async () => {
-      for (let i = 0; i < 20; i++) await Promise.all(Array.from({ length: 20 }, () => call(route)));
-    });
-    expect(times).toBeGreaterThan(0);
-    expect(times).toBeLessThanOrEqual(1 + Math.ceil(tookMs / LIMITS.switchesSharedMs));
-  });
+  it.each([SIGNED, "GET /v1/federation/info"])(
+    "to %s shares one read of the switch for a tenth of a second",
+    async (route) => {
+      await turn("on");
+      const { times, tookMs } = await asked(async () => {
+        for (let i = 0; i < 20; i++) await Promise.all(Array.from({ length: 20 }, () => call(route)));
+      });
+      expect(times).toBeGreaterThan(0);
+      expect(times).toBeLessThanOrEqual(1 + Math.ceil(tookMs / LIMITS.switchesSharedMs));
+    },
+  );
 
-  it("shares the question too, while its answer is late", async () => {
+  it("shares a read whose answer is late", async () => {
     await turn("on");
     let times = 0;
     await failing(() => {
@@ -151,31 +154,34 @@ describe("junk", () => {
   });
 });
 
-describe("the kill switch, of what is open already", () => {
-  it.each(FAILURES)("ends streams either way, and lets nothing out, when its object %s", async (_how, check) => {
-    await freshPool();
-    const peer = await peerAt(2, 3);
-    // The grant waits for its next try.
-    peer.answer = ({ method }) => (method === "POST" ? new Response("busy", { status: 503 }) : undefined);
-    await admin("PUT", `/peers/${peer.id}/trust`, { level: 3 }, 200);
-    const served = (await peer.send("GET", "/api/federation/stream?audience=peers&since=0")).body?.getReader();
-    expect(new TextDecoder().decode((await served?.read())?.value)).toBe(": following\n\n");
-    const follows = async () => {
-      const { sync } = await admin<{ sync: { followed: { streaming: boolean } }[] }>("GET", `/peers/${peer.id}`);
-      return sync.map(({ followed }) => followed.streaming);
-    };
-    await eventually(async () => (await follows()).every((streaming) => streaming));
+describe("the kill switch, for open streams", () => {
+  it.each(FAILURES)(
+    "ends streams in both directions, and stops outbound calls, when its object %s",
+    async (_how, check) => {
+      await freshPool();
+      const peer = await peerAt(2, 3);
+      // The grant is pending until its next retry.
+      peer.answer = ({ method }) => (method === "POST" ? new Response("busy", { status: 503 }) : undefined);
+      await admin("PUT", `/peers/${peer.id}/trust`, { level: 3 }, 200);
+      const served = (await peer.send("GET", "/api/federation/stream?audience=peers&since=0")).body?.getReader();
+      expect(new TextDecoder().decode((await served?.read())?.value)).toBe(": following\n\n");
+      const follows = async () => {
+        const { sync } = await admin<{ sync: { followed: { streaming: boolean } }[] }>("GET", `/peers/${peer.id}`);
+        return sync.map(({ followed }) => followed.streaming);
+      };
+      await eventually(async () => (await follows()).every((streaming) => streaming));
 
-    await failing(check);
-    // Left open, it would say something for five minutes.
-    while (!(await served?.read())?.done);
-    await eventually(async () => !(await follows()).includes(true));
-    const said = peer.calls.length;
-    await runInDurableObject(peer.bond(), (_bond, { storage }) => {
-      expect([...storage.sql.exec("UPDATE deliveries SET next_at_ms = 0 RETURNING id")].length).toBe(1);
-    });
-    await runDurableObjectAlarm(peer.bond());
-    await peer.bond().notifyOfNewEvents();
-    expect(peer.calls.length).toBe(said);
-  });
+      await failing(check);
+      // An open stream would send events for five minutes.
+      while (!(await served?.read())?.done);
+      await eventually(async () => !(await follows()).includes(true));
+      const said = peer.calls.length;
+      await runInDurableObject(peer.bond(), (_bond, { storage }) => {
+        expect([...storage.sql.exec("UPDATE deliveries SET next_at_ms = 0 RETURNING id")].length).toBe(1);
+      });
+      await runDurableObjectAlarm(peer.bond());
+      await peer.bond().notifyOfNewEvents();
+      expect(peer.calls.length).toBe(said);
+    },
+  );
 });

@@ -7,7 +7,7 @@ import { walkLog } from "../../scripts/cli/log-walk.ts";
 import { freshPool, type PeerDouble, peerAt } from "./peer-double.ts";
 import { admin, appendTo, ask, eventually, invite, ScriptedAgent } from "./support.ts";
 
-/** What a wall clock that is wrong does to the log's clock, which never steps back: nothing, and how it goes on. */
+/** A wrong wall clock does not move the log's clock, which never goes back; and how the log continues. */
 
 const DAY_MS = 86_400_000;
 const YEAR_MS = 365 * DAY_MS;
@@ -32,7 +32,7 @@ beforeEach(async () => {
 });
 
 describe("a clock that jumps years ahead", () => {
-  it("changes nothing in the log, which says so, and goes on when the clock is right again", async () => {
+  it("changes nothing in the log, which reports the refusal, and continues when the clock is right again", async () => {
     const before = await log().heads();
     pass(3 * YEAR_MS);
     expect(await log().append([draft])).toEqual({ ok: false, code: "pool/clock-jumped" });
@@ -45,7 +45,7 @@ describe("a clock that jumps years ahead", () => {
     expect(await log().append([draft])).toMatchObject({ ok: true, appended: [{ seq: before.all + 1 }] });
   });
 
-  it("is not taken from events of peers either, which are told to come again", async () => {
+  it("refuses events of peers too, and asks them to retry", async () => {
     const peer = await peerAt(2);
     const before = await log().heads();
     pass(3 * YEAR_MS);
@@ -54,7 +54,7 @@ describe("a clock that jumps years ahead", () => {
     expect((await log().heads()).hlc).toEqual(before.hlc);
   });
 
-  it("is not taken with events that come without a rate, which are refused and not forgotten", async () => {
+  it("refuses grants that arrive without a rate, and keeps them", async () => {
     const peer = await peerAt(2);
     const before = await log().heads();
     const event = { wire: await peer.event(), ttl: 0, from: peer.id };
@@ -91,7 +91,7 @@ describe("a clock that jumps years ahead", () => {
     expect((await log().heads()).hlc.physical_us).toBeLessThan((Date.now() + DAY_MS) * 1_000);
   });
 
-  it("is told to an admin whose action wants the log; one that does not holds, and the log hears of it later", async () => {
+  it("refuses an admin's action that needs the log; other actions take effect, and the log gets their events later", async () => {
     pass(3 * YEAR_MS);
     expect(await refused("POST", "/import", { table: "client_keys", rows: [] })).toBe("409 pool/clock-jumped");
     expect(await refused("POST", "/new-log")).toBe("409 pool/clock-jumped");
@@ -109,7 +109,7 @@ describe("a clock that jumps years ahead", () => {
 });
 
 describe("a pool that was away for more than a month", () => {
-  it("goes on with one command, and what waited is in the log, once", async () => {
+  it("continues after one command, and pending events are in the log, once", async () => {
     pass(31 * DAY_MS);
     const agent = await ScriptedAgent.serving((await invite()).token, { model: "m" });
     expect(await clock()).toMatchObject({ refused: "pool/clock-jumped" });
@@ -146,7 +146,7 @@ describe("two peers whose time puts our clock ahead", () => {
       return (await log().clock()).peers_ahead.length === peers.length;
     });
 
-  it("stop the log; one alone does not, nor do those our admin does not trust, and confirming ends it", async () => {
+  it("stop the log; one peer alone does not, nor do untrusted peers, and a confirmation ends it", async () => {
     const [one, other] = [await peerAt(2), await peerAt(2)];
     says(one, 90_000);
     await heard([one]);
@@ -158,12 +158,12 @@ describe("two peers whose time puts our clock ahead", () => {
     expect(await clock()).toMatchObject({ refused: "pool/clock-ahead" });
     await admin("POST", "/events/confirm-clock", undefined, 200);
     expect(await log().append([draft])).toMatchObject({ ok: true });
-    // What our admin has disbelieved is not believed because it is said again.
+    // A report that the admin has dismissed does not count again when it is repeated.
     for (const peer of [one, other]) await called(peer);
     expect(await log().append([draft])).toMatchObject({ ok: true });
   });
 
-  it("count no more once their time is ours again, or our admin trusts them no more", async () => {
+  it("stop counting once their time agrees with ours, or the admin trusts them no longer", async () => {
     const [one, other] = [await peerAt(2), await peerAt(2)];
     says(one, 90_000);
     says(other, 90_000);
@@ -181,7 +181,7 @@ describe("two peers whose time puts our clock ahead", () => {
 });
 
 describe("a log whose clock is years ahead", () => {
-  it("begins anew for peers under another name, with the clock of the wall; the whole log still holds", async () => {
+  it("starts again for peers under another name, with the wall clock's time; the whole log still verifies", async () => {
     pass(3 * YEAR_MS);
     await admin("POST", "/events/confirm-clock", undefined, 200);
     await appendTo(log(), [draft, { ...draft, visibility: "public" }, draft]);

@@ -19,7 +19,7 @@ const sample = async (name: string, labels: Record<string, string>) =>
     .get(name)
     ?.metrics.find((metric) => Object.entries(labels).every(([label, value]) => metric.labels?.[label] === value));
 
-/** A model's name may hold anything that JSON may. */
+/** A model's name may contain any character that JSON allows. */
 const model = 'met"ric\\s\nmodel';
 let key: ClientKey;
 let agent: ScriptedAgent;
@@ -69,7 +69,7 @@ describe("/metrics", () => {
     });
   });
 
-  it("is a valid exposition: histograms add up, each series comes once", async () => {
+  it("is a valid exposition: histograms add up, and each series appears once", async () => {
     const lines = (await text()).trimEnd().split("\n");
     const series = lines.filter((line) => !line.startsWith("#")).map(seriesAndValue);
     expect(new Set(series.map(([name]) => name)).size).toBe(series.length);
@@ -88,7 +88,7 @@ describe("/metrics", () => {
     }
   });
 
-  it("counts what is refused: before a job is made, by the lane, and of strangers", async () => {
+  it("counts refusals before a job exists, in the lane, and of unauthenticated requests", async () => {
     const small = await createKey({ requests_per_minute: 1 });
     const refused = async (by: ClientKey, body: object) => (await chat(by, body)).text();
     for (let i = 0; i < 3; i++) await refused(small, { model: "never-heard-of" });
@@ -103,7 +103,7 @@ describe("/metrics", () => {
     expect(await text()).not.toContain("never-heard-of");
   });
 
-  it("says to those who have no token for it which one, and where it is", async () => {
+  it("names the metrics token and its place to a caller without one", async () => {
     for (const headers of [{}, { authorization: `Bearer ${key.key}` }]) {
       const refused = await ask("/metrics", { headers });
       expect([refused.status, refused.headers.get("www-authenticate")]).toEqual([401, "Bearer"]);
@@ -114,7 +114,7 @@ describe("/metrics", () => {
     }
   });
 
-  it("goes on counting after the lane was evicted", async () => {
+  it("continues counting after an eviction of the lane", async () => {
     const lane = env.LANE.getByName("main");
     const stored = () => runInDurableObject(lane, (_lane, state) => state.storage.kv.get<LaneMetrics>("metrics"));
     await eventually(async () => [...((await stored())?.models.values() ?? [])][0]?.errorsByCode.size);
@@ -123,13 +123,13 @@ describe("/metrics", () => {
   });
 });
 
-describe("of what is between pools /metrics", () => {
+describe("/metrics of federation", () => {
   const value = async (name: string, labels: Record<string, string> = {}) =>
     Number((await sample(`ligand_${name}`, labels))?.value);
   const refused = (reason: string) => value("federation_requests_refused_total", { reason });
   beforeAll(() => freshPool());
 
-  it("counts what was refused, by reason and code, and wakes nothing for it", async () => {
+  it("counts refusals by reason and code, and wakes no object for them", async () => {
     const [peer, stranger] = [await peerAt(1), await PeerDouble.make()];
     const before = await Promise.all(["unknown-peer", "bad-signature", "federation/untrusted"].map(refused));
     const errors = await text();
@@ -142,7 +142,7 @@ describe("of what is between pools /metrics", () => {
     await peer.told("GET", "/v1/federation/molecule");
     const after = await Promise.all(["unknown-peer", "bad-signature", "federation/untrusted"].map(refused));
     expect(after.map((n, i) => n - (before[i] || 0))).toEqual([2, 1, 1]);
-    // What the registry did not hear is told again.
+    // Counts that the registry did not get are sent again.
     const silent = vi.spyOn(env.PEER_REGISTRY, "getByName").mockImplementation(() => {
       throw new Error("the registry is away");
     });
@@ -150,13 +150,13 @@ describe("of what is between pools /metrics", () => {
     await ask("/metrics", { headers: { authorization: `Bearer ${env.METRICS_TOKEN}` } });
     silent.mockRestore();
     expect((await refused("unknown-peer")) - (before[0] || 0)).toBe(3);
-    // Those of clients are others.
+    // Refusals of clients have other counters.
     const ofClients = (all: string) =>
       all.split("\n").filter((line) => line.startsWith("ligand_request_errors_total{"));
     expect(ofClients(await text())).toEqual(ofClients(errors));
   });
 
-  it("says how many peers there are at each trust, who is away, and what waits for them", async () => {
+  it("has the number of peers at each trust, unavailable peers, and pending deliveries", async () => {
     await freshPool();
     const [one, two, three] = [await peerAt(1), await peerAt(2), await peerAt(3, 3)];
     const trusts = () => Promise.all(["0", "1", "2", "3"].map((trust) => value("federation_peers", { trust })));
@@ -174,7 +174,7 @@ describe("of what is between pools /metrics", () => {
     expect(await text()).not.toMatch(new RegExp([one, two, three].map(({ id }) => id).join("|")));
   });
 
-  it("counts the events of the log, by where they came from", async () => {
+  it("counts the events of the log by their source", async () => {
     await freshPool();
     const peer = await peerAt(2, 2);
     const counts = async () => [
@@ -189,7 +189,7 @@ describe("of what is between pools /metrics", () => {
     expect(await counts()).toEqual([here + 1, peers + 3, relayed + 2]);
   });
 
-  it("counts a message that was given up once, and goes on when its peer is forgotten", async () => {
+  it("counts a delivery that was given up once, and keeps the count when its peer is forgotten", async () => {
     const registry = env.PEER_REGISTRY.getByName("pool");
     const member = { atomId: "a".repeat(64), granted: 1, addedAtMs: 0, keptByAdmin: true };
     const standing = (givenUp: number) => ({
@@ -205,10 +205,10 @@ describe("of what is between pools /metrics", () => {
     const givenUp = async () => (await value("federation_deliveries_given_up_total")) - before;
     for (const n of [1, 1, 3]) await registry.note(member, standing(n));
     expect(await givenUp()).toBe(3);
-    // A bond made anew counts from its beginning.
+    // A new bond counts from 0.
     await registry.note(member, standing(1));
     expect(await givenUp()).toBe(4);
-    // Removed: its tombstone says the same, over and over, until nothing is left to do.
+    // A removed peer reports the same status again, until its work is done.
     const done = { ...standing(1), untold: 0, records: { waiting: 0, refused: 0 } };
     for (let i = 0; i < 3; i++) await registry.leave(member.atomId, done);
     expect(await givenUp()).toBe(4);
@@ -223,7 +223,7 @@ describe("the Grafana dashboard", () => {
     ...dashboard.templating.list.flatMap((variable) => /\((\w+),/.exec(variable.definition ?? "")?.[1] ?? []),
   ];
 
-  it("asks only for what a pool answers", async () => {
+  it("queries only metrics that a pool has", async () => {
     const found = await families();
     const names = new Set(
       [...found.values()].flatMap(({ name, type }) =>
@@ -237,7 +237,7 @@ describe("the Grafana dashboard", () => {
     expect([...found.keys()].filter((name) => !shown.has(name))).toEqual([]);
   });
 
-  it("is one that Grafana can load: panels of their own ids that do not overlap, each with a source and a title", () => {
+  it("can be loaded by Grafana: panels have unique ids, do not overlap, and have a source and a title", () => {
     expect(dashboard).toMatchObject({ schemaVersion: 39, uid: "ligand-pool", title: expect.any(String) });
     expect(new Set(dashboard.panels.map(({ id }) => id)).size).toBe(dashboard.panels.length);
     const taken = new Set<string>();
@@ -264,7 +264,7 @@ function seriesAndValue(line: string): [series: string, value: number] {
   return [line.slice(0, at), Number(line.slice(at + 1))];
 }
 
-/** The metric names in a PromQL expression, by Prometheus' own grammar; throws where that finds an error. */
+/** The metric names of a PromQL expression, by Prometheus' own grammar. Throws at a syntax error. */
 function metricsOf(expression: string): string[] {
   const query = expression.replaceAll("$__rate_interval", "5m");
   const names: string[] = [];

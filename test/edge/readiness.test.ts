@@ -8,14 +8,14 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-it("those who ask for readiness at one time share one look at D1", async () => {
+it("concurrent readiness checks share one query of D1", async () => {
   const prepare = vi.spyOn(env.DB, "prepare");
   const answers = await Promise.all(Array.from({ length: 50 }, () => ask("/readyz")));
   expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));
   expect(prepare).toHaveBeenCalledTimes(1);
 });
 
-it("a look serves for a second, and not longer where the clock steps back", async () => {
+it("a result is reused for a second, and not longer where the clock steps back", async () => {
   vi.useFakeTimers({ toFake: ["Date"] });
   vi.setSystemTime(Date.now() + LIMITS.statusCacheMs);
   const prepare = vi.spyOn(env.DB, "prepare");

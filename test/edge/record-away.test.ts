@@ -7,7 +7,7 @@ import { FEDERATION_POLICY_DEFAULTS } from "../../schema/wire/federation.ts";
 import { freshPool, type PeerDouble, peerAt } from "./peer-double.ts";
 import { admin, ask, chat, createKey, eventually, invite } from "./support.ts";
 
-/** What an admin revokes while D1 cannot be reached holds from the next request on; the record follows. */
+/** A revocation takes effect with the next request, also while D1 is away; the record follows. */
 
 const TABLES = ["client_keys", "worker_tokens", "admin_tokens", "peers"] as const;
 const STATUS = "/api/federation/status";
@@ -86,7 +86,7 @@ describe("while D1 is away, revoking", () => {
     expect(await peer.told("GET", STATUS)).toBe("200");
     await goAway();
     expect(await admin("PUT", `/peers/${peer.id}/trust`, { level: 0 })).toMatchObject({ granted: 0, recorded: false });
-    // This isolate knows its key still, for it cannot read who is registered: its bond refuses it.
+    // This isolate still knows the peer's key, because it cannot read the peers from D1. The bond refuses the request.
     expect(await peer.told("GET", STATUS)).toBe("403 federation/untrusted");
     await comeBack();
     await eventually(async () => {
@@ -118,19 +118,19 @@ it.each([
   await admin(method, path, body, 404);
 });
 
-describe("a stranger that makes room for another", () => {
+describe("an evicted stranger", () => {
   const isRecorded = async (peer: PeerDouble) =>
     (await env.DB.prepare("SELECT id FROM peers WHERE id = ?").bind(peer.id).first()) !== null;
   const isCounted = async (peer: PeerDouble) => peer.id in (await env.PEER_REGISTRY.getByName("pool").statuses());
 
-  it("is not put back by what was on its way to the record, nor by what it does meanwhile", async () => {
+  it("is not restored by pending rows, nor by its requests meanwhile", async () => {
     const peer = await peerAt(1);
     await goAway();
-    // Its row is in the outbox, and cannot leave it.
+    // Its row is in the outbox and cannot be sent.
     await peer.bond().prove(peer.card({ name: "renamed" }), { admin: null }, FEDERATION_POLICY_DEFAULTS, 2);
     await peer.bond().evict();
     expect(await peer.told("GET", STATUS)).toBe("401 federation/unauthenticated");
-    // As a call would that was under way: what it changes is not for the record any more.
+    // Like a call that was running: its changes no longer belong in the record.
     const push = { events: [{ event: await peer.grant(2), ttl: 0 }] };
     await peer.bond().push(utf8(JSON.stringify(push)), FEDERATION_POLICY_DEFAULTS);
     await comeBack();
@@ -142,7 +142,7 @@ describe("a stranger that makes room for another", () => {
     expect(await peer.bond().effectiveTrust("oauth-verified")).toBe(0);
   });
 
-  it("comes back as a peer while it is on its way out, and stays", async () => {
+  it("stays a peer where it registers again during the eviction", async () => {
     const peer = await peerAt(1);
     await goAway();
     await peer.bond().evict();

@@ -12,7 +12,7 @@ import { AT_START } from "../../schema/wire/scheduled.ts";
 import { freshPool, type PeerDouble, peerAt } from "./peer-double.ts";
 import { admin, eventually } from "./support.ts";
 
-/** What the cron trigger and the runner's start do for peers. */
+/** The work for peers at the cron trigger and at the runner's start. */
 
 beforeEach(async () => {
   vi.useFakeTimers({ toFake: ["Date"] });
@@ -28,7 +28,7 @@ async function call(cron: string, scheduledTime: number): Promise<void> {
 const trigger = (at = Date.now()) => call("*/5 * * * *", at);
 const pushes = (peer: PeerDouble) => peer.called("/api/federation/events").filter(({ method }) => method === "POST");
 
-it("a start tries at once what waits for a peer; the trigger leaves it its backoff", async () => {
+it("a start retries pending deliveries immediately; the trigger respects their backoff", async () => {
   const peer = await peerAt(1);
   peer.answer = () => Promise.reject(new TypeError("away"));
   await admin("PUT", `/peers/${peer.id}/trust`, { level: 1 }, 200);
@@ -58,7 +58,7 @@ it("the trigger arms the alarm of a bond that lost it", async () => {
   });
 });
 
-it("a start has a removed peer told that it is granted nothing any more", async () => {
+it("a start notifies a removed peer that its grant is withdrawn", async () => {
   const peer = await peerAt(2);
   await eventually(async () => peer.received.length === 1);
   peer.answer = () => Promise.reject(new TypeError("away"));
@@ -70,7 +70,7 @@ it("a start has a removed peer told that it is granted nothing any more", async 
   await eventually(async () => peer.received.length === 2);
 });
 
-it("a thousand peers take turns, a hundred a time, and each has its own within the round", async () => {
+it("a thousand peers take turns, a hundred at each trigger, and each has one turn in a round", async () => {
   const ids = Array.from({ length: 1_000 }, (_, i) => i.toString(16).padStart(64, "0"));
   const insert = env.DB.prepare(
     `INSERT INTO peers (id, public_key, name, url, capabilities, auth_tier, granted, received, effective, added_by_admin,

@@ -13,7 +13,7 @@ const made = (id: string, name: string, createdBy: string, createdAtMs: number):
   revokedAtMs: null,
 });
 
-/** What the object does with one name after another, whatever the wall clock shows; `chainOf`: by what truly happened. */
+/** Steps of the object, under any wall clock. */
 const step = fc.record({
   what: fc.constantFrom("create", "rotate", "revoke" as const),
   name: fc.constantFrom("a", "b"),
@@ -21,7 +21,7 @@ const step = fc.record({
   clockMs: fc.integer({ min: 0, max: 5 }),
 });
 
-it("finds all that was rotated out of a token, and nothing else, whichever way the wall clock steps", () => {
+it("finds exactly the tokens that replaced a token, whichever way the wall clock steps", () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
       const rows = new Map<string, AdminTokenRow>();
@@ -47,7 +47,7 @@ it("finds all that was rotated out of a token, and nothing else, whichever way t
   );
 });
 
-it("ends with rows of an earlier build whose times are all the same", () => {
+it("terminates for rows of an earlier release whose times are all equal", () => {
   const rotated = { revokedBy: "a", revokedAtMs: 5 };
   const rows = [
     { ...made("1", "a", "admin", 1), ...rotated },
@@ -57,7 +57,7 @@ it("ends with rows of an earlier build whose times are all the same", () => {
   for (const row of rows.slice(0, 2)) expect(withSuccessors(row, rows)).toContain(rows[2]);
 });
 
-it("gives a time that can be shown, whatever was imported", () => {
+it("returns a time that can be displayed, whatever was imported", () => {
   const latest = made("1", "a", "admin", 8_640_000_000_000_000);
   expect(new Date(nextTimeOf("a", [latest], 7)).toISOString()).toBe("1970-01-01T00:00:00.007Z");
 });

@@ -12,18 +12,24 @@ it.each<[what: string, clock: Clock, wallUs: number, want: Clock]>([
   ["follows the wall clock", at(5, 9), 6, at(6)],
   ["counts within a microsecond", at(5, 9), 5, at(5, 10)],
   ["counts on when the wall clock steps back", at(5, 9), 1, at(5, 10)],
-  ["goes ahead by a microsecond at the counter's bound", at(5, MAX), 5, at(6)],
+  ["moves ahead by a microsecond at the counter's bound", at(5, MAX), 5, at(6)],
   ["needs no step where the wall clock has passed the bound", at(5, MAX), 7, at(7)],
 ])("a tick %s", (_what, clock, wallUs, want) => expect(tick(clock, wallUs)).toEqual(want));
 
 it.each<[what: string, clock: Clock, remote: Clock, wallUs: number, want: ReturnType<typeof observe>]>([
   ["takes a past event and moves on", at(5), at(1), 9, { outcome: "now", clock: at(9) }],
-  ["steps past an event of this very time", at(5, 1), at(5, 7), 5, { outcome: "now", clock: at(5, 8) }],
-  ["steps past its own where that is later", at(5, 7), at(5, 1), 5, { outcome: "now", clock: at(5, 8) }],
+  ["steps past an event of the same time", at(5, 1), at(5, 7), 5, { outcome: "now", clock: at(5, 8) }],
+  ["steps past its own time where that is later", at(5, 7), at(5, 1), 5, { outcome: "now", clock: at(5, 8) }],
   ["takes one that is 10 s ahead", NEVER, at(10 * S), 0, { outcome: "now", clock: at(10 * S, 1) }],
-  ["holds one that is just more ahead", NEVER, at(10 * S + 1), 0, { outcome: "waits", dueUs: 1 }],
+  ["holds one that is slightly further ahead", NEVER, at(10 * S + 1), 0, { outcome: "waits", dueUs: 1 }],
   ["holds one that is 60 s ahead", NEVER, at(60 * S), 0, { outcome: "waits", dueUs: 50 * S }],
-  ["refuses one that is more ahead", NEVER, at(60 * S + 1), 0, { outcome: "refused", code: "events/excessive-drift" }],
+  [
+    "refuses one that is further ahead",
+    NEVER,
+    at(60 * S + 1),
+    0,
+    { outcome: "refused", code: "events/excessive-drift" },
+  ],
   [
     "takes what it has passed, though the wall clock has stepped back",
     at(90 * S),
@@ -69,7 +75,7 @@ describe("under any schedule of wall clocks and events", () => {
     );
   });
 
-  it("what comes after an event is later than it", () => {
+  it("a time after an observed event is later than the event", () => {
     fc.assert(
       fc.property(time, time, wall, wall, (clock, remote, wallUs, laterUs) => {
         const after = stepped(clock, remote, wallUs);
@@ -82,7 +88,7 @@ describe("under any schedule of wall clocks and events", () => {
     );
   });
 
-  it("nobody drags the clock further than 10 s past the latest wall clock", () => {
+  it("no event moves the clock further than 10 s past the latest wall clock", () => {
     fc.assert(
       fc.property(steps, (schedule) => {
         let clock = NEVER;
@@ -90,7 +96,7 @@ describe("under any schedule of wall clocks and events", () => {
         for (const { wallUs, remote } of schedule) {
           latestUs = Math.max(latestUs, wallUs);
           clock = (remote === null ? tick(clock, wallUs) : stepped(clock, remote, wallUs)) ?? clock;
-          // A microsecond for each counter that was at its bound.
+          // Plus one microsecond for each counter that reached its bound.
           expect(clock.physical_us).toBeLessThanOrEqual(latestUs + 10 * S + schedule.length);
         }
       }),

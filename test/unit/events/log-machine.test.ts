@@ -11,16 +11,16 @@ const idOf = (n: number) => n.toString(16).padStart(64, "0");
 const at = (physical_us: number) => ({ physical_us, logical: 0 });
 
 describe("a log", () => {
-  it("begins at number 0 with 32 zero bytes", () => {
+  it("starts at number 0 with 32 zero bytes", () => {
     const { heads } = newLog("00");
     expect(GENESIS_CHAIN).toBe("0".repeat(64));
     for (const { seq, chain } of Object.values(heads)) expect({ seq, chain }).toEqual({ seq: 0, chain: GENESIS_CHAIN });
   });
 
   it.each<[what: string, audiences: Audience[], want: Record<Audience, number>]>([
-    ["a private one counts for us alone", ["all"], { all: 1, public: 0, peers: 0 }],
-    ["a public one", ["all", "public"], { all: 1, public: 1, peers: 0 }],
-    ["one for peers", ["all", "peers"], { all: 1, public: 0, peers: 1 }],
+    ["a private event", ["all"], { all: 1, public: 0, peers: 0 }],
+    ["a public event", ["all", "public"], { all: 1, public: 1, peers: 0 }],
+    ["an event for peers", ["all", "peers"], { all: 1, public: 0, peers: 1 }],
   ])("%s", (_what, audiences, want) => {
     const { state, places } = append(newLog("00"), { contentId: idOf(1), audiences, clock: at(5) }, sha256);
     const seqs = Object.fromEntries(Object.entries(state.heads).map(([name, head]) => [name, head.seq]));
@@ -33,7 +33,7 @@ describe("a log", () => {
     expect(state.clock).toEqual(at(5));
   });
 
-  it("has no gap in any audience, and its chains can be made again from the ids", () => {
+  it("has no gap in any audience, and its chains can be recomputed from the ids", () => {
     const some = fc.record({
       visibility: fc.constantFrom(...visibility.options),
       ours: fc.boolean(),

@@ -18,9 +18,9 @@ const clock = { physical_us: 100 * S, logical: 1 };
 const DRIFT: ReceiveStep = { outcome: "refused", code: "events/excessive-drift" };
 const FORBIDDEN: ReceiveStep = { outcome: "refused", code: "events/forbidden" };
 
-/** From Alice, at 100 s by our wall clock. */
+/** Events that Alice sends while our wall clock reads 100 s. */
 it.each<[what: string, event: EventBody, ttl: number, held: number, want: ReceiveStep]>([
-  ["a public one", event("public"), 3, 0, { outcome: "accepted", clock, audiences: ["all", "public"], ttl: 2 }],
+  ["a public event", event("public"), 3, 0, { outcome: "accepted", clock, audiences: ["all", "public"], ttl: 2 }],
   [
     "of another pool",
     event("public", 0, bob),
@@ -28,7 +28,7 @@ it.each<[what: string, event: EventBody, ttl: number, held: number, want: Receiv
     0,
     { outcome: "accepted", clock, audiences: ["all", "public"], ttl: 0 },
   ],
-  ["at the end of its way", event("public"), 0, 0, { outcome: "accepted", clock, audiences: ["all"], ttl: 0 }],
+  ["with no relay left", event("public"), 0, 0, { outcome: "accepted", clock, audiences: ["all"], ttl: 0 }],
   ["for peers", event("peers"), 3, 0, { outcome: "accepted", clock, audiences: ["all"], ttl: 0 }],
   ["for us", event("direct"), 0, 0, { outcome: "accepted", clock, audiences: ["all"], ttl: 0 }],
   ["for peers, of another pool", event("peers", 0, bob), 3, 0, FORBIDDEN],
@@ -43,7 +43,7 @@ it.each<[what: string, event: EventBody, ttl: number, held: number, want: Receiv
     { outcome: "held", dueUs: 101 * S },
   ],
   ["11 s ahead, for us alone", event("direct", 11 * S), 3, 0, DRIFT],
-  ["11 s ahead, as one too many that waits", event("public", 11 * S), 3, LIMITS.heldEvents, DRIFT],
+  ["11 s ahead, while as many as possible are held", event("public", 11 * S), 3, LIMITS.heldEvents, DRIFT],
   [
     "in time, however many wait",
     event("peers"),
@@ -52,7 +52,7 @@ it.each<[what: string, event: EventBody, ttl: number, held: number, want: Receiv
     { outcome: "accepted", clock, audiences: ["all"], ttl: 0 },
   ],
   ["61 s ahead", event("public", 61 * S), 3, 0, DRIFT],
-  ["61 s ahead, and none of ours to know", event("private", 61 * S), 3, 0, FORBIDDEN],
+  ["61 s ahead, and private", event("private", 61 * S), 3, 0, FORBIDDEN],
 ])("%s", (_what, arrived, ttl, held, want) => {
   expect(
     receiveEvent(
@@ -64,7 +64,7 @@ it.each<[what: string, event: EventBody, ttl: number, held: number, want: Receiv
   ).toEqual(want);
 });
 
-it("a peer that has as many waiting as one may is refused another, and nobody else is", () => {
+it("a sender whose share of held events is used up is refused another; other senders are not", () => {
   const ahead = { event: event("public", 11 * S), ttl: 3, from: alice };
   const held = (ofSender: number) => () => ({ all: LIMITS.heldEventsPerSender, ofSender });
   expect(receiveEvent(NEVER, ahead, { self, held: held(LIMITS.heldEventsPerSender) }, 100 * S)).toEqual(DRIFT);

@@ -5,24 +5,24 @@ import { LIMITS } from "../../../schema/wire/limits.ts";
 
 const MINUTE_MS = 60_000;
 
-describe("events that one peer may bring", () => {
-  it("are a minute's worth at once, then as many a minute; another peer's are its own", () => {
+describe("events of one sender", () => {
+  it("are limited to one minute's amount at once, then to the rate; other senders have rates of their own", () => {
     const rates = new SenderRates();
     rates.spend("a", 600, 600, 0);
     expect(rates.waitMs("a", 0)).toBe(0);
-    // What begins in time is taken whole.
+    // A page that starts within the rate is taken whole.
     rates.spend("a", 500, 600, 0);
     expect([rates.waitMs("a", 0), rates.waitMs("b", 0)]).toEqual([50_000, 0]);
     expect([rates.waitMs("a", 49_999), rates.waitMs("a", 50_000)]).toEqual([1, 0]);
   });
 
-  it("cost nothing where nothing was kept", () => {
+  it("cost nothing where the log kept none of them", () => {
     const rates = new SenderRates();
     for (let i = 0; i < 1_000; i++) rates.spend("a", 0, 1, 0);
     expect(rates.waitMs("a", 0)).toBe(0);
   });
 
-  it("wait no longer for a wall clock that stepped back, and are forgiven nothing by it", () => {
+  it("neither wait longer nor are forgiven anything when the wall clock steps back", () => {
     const rates = new SenderRates();
     rates.spend("a", 1_200, 600, 3_600_000);
     expect(rates.waitMs("a", 3_600_000)).toBe(MINUTE_MS);
@@ -31,14 +31,14 @@ describe("events that one peer may bring", () => {
     expect(rates.waitMs("a", MINUTE_MS)).toBe(0);
   });
 
-  it("are brought again after the wait that was told, though the clock had stepped back and nothing was taken", () => {
+  it("may be sent again after the announced wait, though the clock had stepped back and none was taken", () => {
     const rates = new SenderRates();
     rates.spend("a", 1_200, 600, 3_600_000);
     expect(rates.waitMs("a", 0)).toBe(MINUTE_MS);
     expect(rates.waitMs("a", MINUTE_MS)).toBe(0);
   });
 
-  it("wait by what the peer owes and by nothing else, whichever way the wall clock steps", () => {
+  it("wait for the sender's debt and nothing else, whichever way the wall clock steps", () => {
     const step = fc.record({ events: fc.integer({ min: 1, max: 2_000 }), jumpMs: fc.integer({ min: -1e8, max: 1e8 }) });
     fc.assert(
       fc.property(fc.array(step, { minLength: 1, maxLength: 50 }), (steps) => {
@@ -59,7 +59,7 @@ describe("events that one peer may bring", () => {
     );
   });
 
-  it("are never more than the rate allows and one page, however they are brought", () => {
+  it("never exceed the rate by more than one page, however they are sent", () => {
     const step = fc.record({ events: fc.integer({ min: 1, max: 500 }), passMs: fc.nat(20_000) });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 300 }), fc.integer({ min: 100, max: 10_000 }), (steps, perMinute) => {

@@ -15,7 +15,7 @@ const alice = "a1".repeat(32);
 const bob = "b0".repeat(32);
 const TRUSTS = [0, 1, 2, 3, 4];
 
-/** The trusts at which Alice may see it. */
+/** The trust levels at which Alice may see the event. */
 it.each<[visibility: Visibility, ours: boolean, peer: string | undefined, want: number[]]>([
   ["private", true, undefined, []],
   ["private", true, alice, []],
@@ -49,7 +49,7 @@ it.each<[visibility: Visibility, ours: boolean, ttl: number, want: string[]]>([
   expect(audiencesOf({ visibility, ours }, ttl)).toEqual(want);
 });
 
-/** To us, from Alice. */
+/** Events that Alice sends to us. */
 it.each<[visibility: Visibility, origin: string, peer: string | undefined, want: boolean]>([
   ["private", alice, undefined, false],
   ["direct", alice, "us", true],
@@ -87,7 +87,7 @@ const event = fc.record({
 });
 
 describe("whatever the event", () => {
-  it("one that is private to a peer is visible to no other, at any trust, nor relayed", () => {
+  it("a direct event is visible to its peer only, at any trust, and is not relayed", () => {
     fc.assert(
       fc.property(event, someone, fc.integer({ min: -1, max: 99 }), (each, atomId, any) => {
         const direct = { ...each, visibility: "direct" } as const;
@@ -99,7 +99,7 @@ describe("whatever the event", () => {
     );
   });
 
-  it("whoever may read an audience may see each event of it", () => {
+  it("a peer that may read an audience may see each of its events", () => {
     fc.assert(
       fc.property(event, fc.integer({ min: 0, max: 5 }), someone, trust, (each, ttl, atomId, level) => {
         for (const audience of audiencesOf(each, ttl)) {
@@ -109,7 +109,7 @@ describe("whatever the event", () => {
     );
   });
 
-  it("nobody sees less for being trusted more", () => {
+  it("more trust never shows a peer less", () => {
     fc.assert(
       fc.property(event, someone, fc.integer({ min: 0, max: 3 }), (each, atomId, level) => {
         if (maySee(each, { atomId, trust: level })) expect(maySee(each, { atomId, trust: level + 1 })).toBe(true);
@@ -117,7 +117,7 @@ describe("whatever the event", () => {
     );
   });
 
-  it("a trust that is no number opens nothing", () => {
+  it("a trust that is not a number shows nothing", () => {
     expect(maySee({ visibility: "public", ours: true, payload: {} }, { atomId: alice, trust: Number.NaN })).toBe(false);
     expect(mayRead("peers", Number.NaN)).toBe(false);
     expect(TRUSTS.some((level) => mayRead("all", level))).toBe(false);

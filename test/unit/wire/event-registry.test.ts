@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
 import {
   ACCEPTED_ONLY,
@@ -144,3 +145,9 @@ it.each([...ACCEPTED_ONLY, "a_type_of_a_later_release"])(
     }
   },
 );
+
+it("only the outbox can append to the event log: every other caller gets a stub without `append`", () => {
+  const grep = ["grep", "-lE", "EVENT_LOG\\.getByName\\(", "--", "edge"];
+  const files = execFileSync("git", grep, { encoding: "utf8" }).trim().split("\n");
+  expect(files).toEqual(["edge/events/event-log-for.ts", "edge/record/event-outbox.ts"]);
+});

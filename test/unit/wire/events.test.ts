@@ -40,14 +40,14 @@ it.each<[query: Record<string, string>, want: object | null]>([
 
 it.each<[what: string, body: unknown, good: boolean]>([
   ["an event", { events: [{ event, ttl: 3 }] }, true],
-  ["as many as may be", { events: many(LIMITS.eventsPerPush, { event, ttl: 0 }) }, true],
-  ["one more", { events: many(LIMITS.eventsPerPush + 1, { event, ttl: 0 }) }, false],
-  ["none", { events: [] }, false],
-  // Clamped, not refused: how far it came, only its origin knows.
+  ["the largest allowed number of events", { events: many(LIMITS.eventsPerPush, { event, ttl: 0 }) }, true],
+  ["one event too many", { events: many(LIMITS.eventsPerPush + 1, { event, ttl: 0 }) }, false],
+  ["no event", { events: [] }, false],
+  // Clamped, not refused: only its origin knows the ttl that it started with.
   ["a ttl too high", { events: [{ event, ttl: 900 }] }, true],
   ["a ttl below zero", { events: [{ event, ttl: -1 }] }, false],
   ["no ttl", { events: [{ event }] }, false],
-  ["more than that", { events: [{ event, ttl: 3, seq: 1 }] }, false],
+  ["an unknown member", { events: [{ event, ttl: 3, seq: 1 }] }, false],
 ])("a push of %s", (_what, body, good) => expect(pushBody.safeParse(body).success).toBe(good));
 
 it.each<[what: string, change: object, good: boolean]>([

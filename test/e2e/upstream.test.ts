@@ -112,7 +112,7 @@ describe("worker start says what to do", () => {
   it.each<[what: string, args: string[], code: number, words: RegExp]>([
     ["no server is there", ["--upstream-url", "http://127.0.0.1:2"], 1, /nothing listens there.*--upstream-model/s],
     ["the way is open", ["--upstream-url", "http://192.0.2.1/v1"], 2, /--upstream-insecure/],
-    ["flags do not go together", ["--upstream-slots", "2"], 2, /goes with --engine upstream/],
+    ["flags do not go together", ["--upstream-slots", "2"], 2, /works only with --engine upstream/],
     ["a limit is too small", ["--memory-limit", "1MB"], 2, /--memory-limit allows/],
   ])("when %s", async (_what, args, code, words) => {
     const ended = await start(args);

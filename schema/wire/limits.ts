@@ -4,67 +4,90 @@
  */
 export const LIMITS = Object.freeze({
   // Client API
+  /** The largest body of a client request. */
   clientBodyBytes: 4 * 1024 * 1024,
-  /** JSON values of a body, an operator's too: as many messages as there may be take half of it. */
+  /** JSON values in one body, of clients and admins alike. A request with the most messages needs half of them. */
   bodyValues: 50_000,
+  /** A client's own `x-request-id`; a longer one is replaced. */
   requestIdChars: 128,
+  /** A model's name, in requests and in a worker's offer. */
   modelNameChars: 200,
+  /** Messages of one chat. */
   messagesPerRequest: 4_096,
+  /** As many as OpenAI's API takes. */
   stopSequences: 4,
   stopSequenceChars: 256,
+  /** The largest `top_k`. */
   topK: 1_000,
+  /** The largest `top_logprobs`, as in OpenAI's API. */
   topLogprobs: 20,
+  /** The largest `logprobs` of /v1/completions, as in OpenAI's API. */
   completionLogprobs: 5,
-  /** Names in `include` of a request to /v1/responses: published are eight. */
+  /** Names in `include` of a request to /v1/responses. Eight are published. */
   includes: 32,
-  /** What each response object repeats of its request, as JSON; a stream has three of them. */
+  /** The part of its request that each response object repeats, as JSON. A stream has three such objects. */
   echoedRequestChars: 64 * 1024,
   /** Text and arguments that a stream of /v1/responses keeps, because its last events repeat them. */
   repeatedAnswerChars: 1024 * 1024,
+  /** The largest body of an admin request, imports excepted. */
   adminBodyBytes: 64 * 1024,
+  /** A label of a key or a worker token, and the name of an admin. */
   labelChars: 100,
+  /** A body that has not arrived whole by then is refused. */
   bodyReadMs: 60_000,
-  /** Of bodies that an isolate reads at once for one key; one of unknown length counts as the largest. */
+  /** Bodies of one key that an isolate reads at the same time. A body of unknown length counts as the largest. */
   keyBodiesBytes: 32 * 1024 * 1024,
-  /** Bodies of one key that an isolate checks before they are paid for; a further one is charged first. */
+  /** Bodies of one key that an isolate checks before they are charged. A further one is charged first. */
   keyUnpaidBodies: 8,
   /**
    * A body of this size or more is checked apart from the other large bodies of its key. 213 KiB of tools take 20 ms of
    * CPU to check, so these numbers leave half of the time to other keys.
    */
   pacedBodyBytes: 32 * 1024,
+  /** The pause after such a check, by size. */
   bodyPaceMsPerKib: 0.2,
+  /** The longest such pause. */
   bodyPaceMs: 50,
-  /** How long a refused body is read on, and thrown away. */
+  /**
+   * How long the pool reads on, and drops, a refused body. A client that still sends would otherwise lose the answer.
+   */
   bodyDiscardMs: 1_000,
+  /** Refusals that an isolate remembers; the oldest is forgotten first. */
   refusedKeysKept: 1_000,
-  /** A refusal of hours is asked for again: the key may have been revoked meanwhile. */
+  /** A refusal for hours is checked again after this: the key may have been revoked. */
   refusalKeptMs: 60_000,
 
-  // What an answer is constrained by: JSON schemas of response formats and of functions
+  // JSON schemas of response formats and functions
+  /** One schema as JSON. */
   schemaBytes: 64 * 1024,
-  /** Of JSON: an object in an object takes two. */
+  /** Nesting of the schema's JSON. An object inside an object takes two levels. */
   schemaDepth: 40,
+  /** Parts of one schema after it is read. */
   schemaNodes: 1_000,
-  /** Ways of going on that a grammar keeps at once: each next character is tried on all of them. */
+  /** Alternatives that a grammar follows at the same time: each next character is tried on all of them. */
   schemaChoices: 1_000,
-  /** Spent on reading all schemas of a request, and on counting those ways: about 20 ms of CPU. */
+  /** Steps of reading all schemas of a request and of counting those alternatives: about 20 ms of CPU. */
   schemaStepsPerRequest: 100_000,
-  /** Of the grammar of a request, for repetitions and ranges that are written out; a rule takes about 150 bytes. */
+  /** Grammar rules of a request, for repetitions and ranges that are written out. A rule takes about 150 bytes. */
   schemaRulesPerRequest: 10_000,
+  /** Values of one `enum`. */
   schemaEnumValues: 500,
+  /** The largest `minItems` or `maxItems` that is enforced. */
   schemaItems: 1_000,
+  /** The largest `minLength` or `maxLength` that is enforced. */
   schemaStringChars: 1_000,
-  /** Agents with several MCP servers offer hundreds, by names such as mcp__server__tool. */
+  /** Agents with several MCP servers offer hundreds of tools, with names such as mcp__server__tool. */
   tools: 512,
+  /** All tools of a request together, as JSON. */
   toolsBytes: 256 * 1024,
   toolNameChars: 128,
-  /** What agents of v1 and v1.1 take. */
+  /** What agents of protocol v1 and v1.1 accept. */
   olderTools: 128,
+  /** The same. */
   olderToolNameChars: 64,
-  /** Coding agents describe their tools at length; all of them together have `toolsBytes`. */
+  /** Coding agents describe their tools at length. `toolsBytes` bounds all of them together. */
   toolDescriptionChars: 64 * 1024,
-  /** What agents of v1 and v1.1 take. */
+  /** What agents of protocol v1 and v1.1 accept. */
   olderToolDescriptionChars: 4_096,
   toolCallIdChars: 128,
   toolCallsPerMessage: 128,
@@ -72,211 +95,284 @@ export const LIMITS = Object.freeze({
   // Client keys
   /** The default rate of a client key; `edge/accounts/admission-rules.ts` applies it. */
   keyRequestsPerMinute: 60,
+  /** The default of a new key. */
   keyTokensPerMinute: 1_000_000,
+  /** Streams at the same time; the default of a new key. */
   keyStreams: 8,
-  /** Lists of models and cancellations, which are no jobs; a key that may ask more often may do these as often. */
+  /**
+   * Lists of models and cancellations, which are no jobs. A key that may send more requests may send as many of these.
+   */
   keyLookupsPerMinute: 600,
+  /** The most that an admin may set. */
   keyMaxRequestsPerMinute: 1_000_000,
+  /** The most that an admin may set. */
   keyMaxTokensPerMinute: 1_000_000_000,
+  /** The most that an admin may set. */
   keyMaxStreams: 10_000,
+  /** A stream's slot is a lease of this length, so that a lane that crashed frees its slots. */
   streamSlotMs: 60_000,
+  /** The lane renews the slots of running streams this often: three times within the lease. */
   streamSlotRenewMs: 20_000,
 
   // Jobs and queues
+  /** Jobs that wait for one model. */
   queuePerModel: 1_000,
-  /** Places beyond those, for keys that have no job in that queue: one key that fills it shuts nobody out. */
+  /**
+   * Further places for keys that have no job in that queue, so that one key that fills it does not lock out the others.
+   */
   queueReservePerModel: 250,
+  /** A job that no worker takes by then ends with an error. */
   queueWaitMs: 60_000,
+  /** A job that runs longer ends with an error. */
   jobMs: 30 * 60_000,
+  /** Workers that a job is sent to, one after another, while none has begun it. */
   jobAttempts: 3,
-  /** Jobs whose end a lane remembers, for a client that cancels too late; older ones are in the record. */
+  /** Ended jobs that a lane remembers, for a client that cancels too late. The record has the older ones. */
   endedJobsKept: 4_096,
+  /** A worker that sends nothing about its job for this long loses it. */
   leaseMs: 30_000,
+  /** Bytes of one answer that wait for a slow client. */
   readerBufferBytes: 1024 * 1024,
-  /** A reader that takes nothing for this long is gone. */
+  /** A client that reads nothing for this long counts as gone. */
   readerStallMs: 30_000,
-  /** Requests, waiting and running, and answers that are not read yet: what one lane holds in memory of both. */
+  /** Requests, waiting and running, and answers that are not read yet: the memory that one lane uses for both. */
   laneBytes: 32 * 1024 * 1024,
-  /** Of which one client key's requests, and its answers. */
+  /** The part of `laneBytes` for the requests of one client key. */
   keyRequestBytes: 8 * 1024 * 1024,
+  /** The part of `laneBytes` for the answers of one client key. */
   keyAnswerBytes: 16 * 1024 * 1024,
-  /** Beyond `laneBytes`, for keys that hold little: a few keys that fill the lane shut nobody out. */
+  /**
+   * Memory beyond `laneBytes` for keys that hold little, so that a few keys that fill the lane do not lock out the
+   * others.
+   */
   laneReserveBytes: 8 * 1024 * 1024,
+  /** A key that holds at most this may use the reserve. */
   smallKeyBytes: 256 * 1024,
-  /** Texts of one whole answer, all choices together: its JSON is one string. */
+  /** Text of one answer that is not streamed, all choices together: its JSON is one string. */
   wholeTextBytes: 4 * 1024 * 1024,
-  /** What is written to a client at once; a whole answer up to this size waits for no reader. */
+  /** Characters that are written to a client at a time. A smaller answer is written without waiting for the reader. */
   answerPieceChars: 16 * 1024,
   /**
-   * The bytes of a token: the longest of today's vocabularies are runs of 128 spaces (those of GPT-4, Llama 3 and Qwen).
-   * `answerSlackBytes` is for the ids of tool calls, which are no tokens.
+   * The largest number of bytes that one token may stand for: the longest tokens of today's vocabularies are runs of
+   * 128 spaces (GPT-4, Llama 3, Qwen).
    */
   tokenBytes: 128,
+  /** Bytes of an answer beyond its tokens: the ids of tool calls are no tokens. */
   answerSlackBytes: 4 * 1024,
-  /** The text of one answer, whatever context a worker says that its model has. */
+  /** Text of one answer, whatever context the worker states for its model. */
   answerBytes: 8 * 1024 * 1024,
-  /** The context of a model whose worker connected to an earlier build, which did not keep what the manifest said. */
+  /** The context that is assumed for a worker that connected to an earlier build, which did not keep its manifest. */
   unknownContextTokens: 128 * 1024,
-  /** `n` of one request. */
+  /** The largest `n`. */
   choicesPerPrompt: 8,
-  /** Prompts times `n` of one request. */
+  /** The most prompts times `n` of one request. */
   choicesPerRequest: 32,
-  /** An idle stream writes one comment line this often: go-openai gives up after 300 lines in a row without data. */
+  /** An idle stream writes one comment line this often. go-openai gives up after 300 lines in a row without data. */
   idleStreamCommentMs: 1_000,
-  /** How long a stream's HTTP status waits for the first word from a worker, so that an early refusal is a status. */
+  /** How long a stream's HTTP status waits for the first frame of a worker, so that an early refusal is a status. */
   streamStatusHoldMs: 250,
   /**
-   * How long the status of a whole answer waits for the answer. The default is longer than `queueWaitMs`, so that a
-   * request that waits in vain gets an error status.
+   * How long the status of an answer that is not streamed waits for the answer. The default is longer than
+   * `queueWaitMs`, so that a request that waits in vain gets an error status.
    */
   statusHoldSeconds: 75,
   statusHoldMinSeconds: 5,
   statusHoldMaxSeconds: 90,
-  /** After that hold the pool writes white space this often until the answer is there. */
+  /**
+   * After that hold the pool writes white space this often until the answer is there: proxies cut silent connections.
+   */
   wholeSpaceMs: 1_000,
+  /** `Retry-After` where no better time is known. */
   retryAfterSeconds: 5,
-  /** A worker whose server asks for a longer pause asks it again after this. */
+  /** The longest pause after a worker's server asked for one. A longer pause is asked for again. */
   workerPauseSeconds: 60,
 
   // Worker sockets
   agentFrameBytes: 1024 * 1024,
-  /** JSON values of a frame: the largest manifest has some hundreds. */
+  /** JSON values of a frame. The largest manifest has some hundreds. */
   agentFrameValues: 4_096,
-  /** Frames of leases that a worker does not hold: a worker may send this many, and more as time forgives some each second. */
+  /**
+   * Frames about jobs that the worker no longer has. So many may be under way when the pool takes back a thousand jobs
+   * at once; a worker that sends more is disconnected.
+   */
   staleFrames: 10_000,
+  /** So many of them are forgiven each second. */
   staleFramesPerSecond: 100,
   poolFrameBytes: 8 * 1024 * 1024,
+  /** A socket that has not proved its worker by then is closed. */
   helloMs: 10_000,
+  /** Either side sends a heartbeat this often. */
   heartbeatMs: 10_000,
+  /** A socket that is silent for three heartbeats is closed. */
   deadAfterMs: 30_000,
+  /** The longest time between two frames about a running job: a third of the lease. */
   progressMs: 10_000,
   socketsPerLane: 10_000,
-  /** Of one worker token: one that serves, some whose worker has not proved itself, and those that the pool has closed
-   *  and whose worker has not answered the close: the runtime keeps each until then. */
+  /**
+   * Sockets of one worker token: one that serves, some whose worker has not proved itself, and those that the pool has
+   * closed and whose worker has not answered the close. The runtime keeps each until then.
+   */
   socketsPerToken: 16,
+  /** Those among them whose worker has not proved itself. */
   halfOpenSocketsPerToken: 4,
   /** Of one worker token: so many at once, then as many a minute. */
   handshakesPerMinute: 6,
-  /** An isolate answers for so long by itself that a token is revoked, unknown or expired. */
+  /** How long an isolate refuses a revoked, unknown or expired token by itself. */
   refusedTokenKeptSeconds: 10,
-  /** A token with too many sockets is asked to come back after this. */
+  /** `Retry-After` for a token with too many sockets. */
   socketsRetrySeconds: 60,
-  /** The record of a worker that comes back unchanged is written again after this. */
+  /** The record of a worker that reconnects unchanged is written again after this. */
   workerRecordMs: 60 * 60_000,
-  /** Names that tell a 404 from a 503. */
+  /** Names of models that were ever offered: for them the pool answers 503 and not 404. */
   knownModelsPerLane: 10_000,
   modelsPerWorker: 32,
   slotsPerModel: 1_024,
   deltaTextChars: 64 * 1024,
-  /** Log probabilities of so many tokens are one frame; each with its likeliest tokens is some 80 values of JSON. */
+  /** Tokens of one frame of log probabilities. Each token with its alternatives is about 80 JSON values. */
   logprobsPerFrame: 16,
   logprobTokenChars: 1_024,
-  /** Tokens of a stream whose log probabilities may come before their text. */
+  /** Tokens of a stream whose log probabilities may arrive before their text. */
   logprobsBeforeText: 256,
-  /** What one number costs to keep beside its token's text. */
+  /** Memory for one number beside its token's text. */
   logprobBytes: 32,
+  /** A worker sends a delta after so many tokens, */
   deltaTokens: 16,
+  /** or after this time, whichever is first. */
   deltaCoalesceMs: 25,
+  /** A worker that stops finishes its jobs within this time. */
   drainMs: 30_000,
-  /** Workers hear this often at most that others are asked. */
-  elsewhereMs: 2_000,
-  /** Slots that become free while the pool knows of plenty are told together. */
+  /** Workers are told at most this often which models clients ask for and nobody serves. */
+  demandReportMs: 2_000,
+  /** A worker reports slots that become free within this time together, while the pool has plenty. */
   readyGroupMs: 20,
   reconnectMinMs: 1_000,
-  /** Until an outage is `youngOutageMs` old; `reconnectMaxMs` after that. */
+  /** The longest pause between two tries while the outage is younger than `youngOutageMs`. */
   reconnectYoungMaxMs: 10_000,
   youngOutageMs: 5 * 60_000,
+  /** The longest pause after that. */
   reconnectMaxMs: 60_000,
-  /** Of one job; an older agent takes no more. */
+  /** Inputs of one job. An older agent accepts no more. */
   embeddingInputs: 256,
-  /** Of one request, which is several jobs. */
+  /** Inputs of one request, which is then several jobs. */
   embeddingRequestInputs: 2_048,
   embeddingDimensions: 8_192,
 
   // Enrolment
+  /** The default lifetime of a worker token. */
   workerTokenDays: 30,
+  /** The longest. */
   workerTokenMaxDays: 3_650,
-  /** Prompt tokens a worker may claim beyond one per request byte: the template's own (docs/spec/workers.md#metering). */
+  /**
+   * Prompt tokens that a worker may claim beyond one for each byte of the request: those of its chat template
+   * (docs/spec/workers.md#metering).
+   */
   promptTokenSlack: 256,
+  /** The same for a request with tools. */
   toolPromptTokenSlack: 1_024,
-  /** Completion tokens a worker may claim beyond one per byte of the answer: control tokens, half a character. */
-  unsaidTokens: 16,
-  /** With tools: the marks around each of sixteen calls, which a model's template chooses. */
-  toolUnsaidTokens: 512,
-  /** Tokens of reasoning, which is not shown, that a worker may claim for a request without max_tokens. */
+  /**
+   * Completion tokens that a worker may claim beyond one for each byte of the answer: control tokens, and parts of a
+   * character.
+   */
+  hiddenTokens: 16,
+  /**
+   * The same for an answer with tool calls: the marks around each of sixteen calls, which a model's template chooses.
+   */
+  toolHiddenTokens: 512,
+  /** Tokens of reasoning, which no answer shows, that a worker may claim for a request without `max_tokens`. */
   reasoningTokens: 32_768,
 
+  /** Named admin tokens that are good at the same time. */
   adminTokens: 100,
   /** An imported token may have an id that this pool did not mint. */
   adminTokenIdChars: 256,
 
   // Federation: signed requests
-  /** An isolate asks for federation's switches once within this time, and shares the answer. */
+  /** An isolate asks `PoolPolicy` for federation's switches once within this time, and shares the answer. */
   switchesSharedMs: 100,
-  /** A request that has waited this long for a shared answer asks again: the request that asked may be gone. Less than
-   *  `streamPolicyMs`, so that a stream asks again too. */
+  /**
+   * A request that has waited this long for a shared answer asks again, because the request that asked may be gone. It
+   * is less than `streamPolicyMs`, so that a stream asks again too.
+   */
   switchesLostMs: 250,
+  /** The largest difference between a signature's timestamp and our clock. */
   signedRequestWindowSeconds: 60,
-  /** Beyond its timestamp; a timestamp may be a window ahead of our clock. */
+  /**
+   * How long a nonce is kept after its timestamp: two windows, because a timestamp may be one window ahead of our
+   * clock.
+   */
   nonceRetentionSeconds: 120,
-  /** Forgotten by one alarm, a second before the next: as many as a peer may bring in it. */
+  /** Nonces that one alarm deletes; the next alarm comes a second later. A peer may send as many in that second. */
   noncesPerPurge: 10_000,
-  /** Of one peer, unless the policy says otherwise; the most that it may say. */
+  /** Signed requests of one peer; the policy's default. */
   peerRequestsPerMinute: 60,
+  /** Signed requests of one peer to the event endpoints; the policy's default. */
   peerEventRequestsPerSecond: 60,
+  /** The most that the policy may say. */
   peerMaxRequestsPerMinute: 1_000_000,
+  /** The most that the policy may say. */
   peerMaxEventRequestsPerSecond: 10_000,
-  /** Events of one peer that our log keeps, pushed, pulled or streamed; so many at once, too. One of more than this counts
-   *  as several. */
+  /**
+   * Events of one peer that our log keeps, pushed, pulled or streamed: so many at once, then as many a minute. The
+   * policy's default.
+   */
   peerEventsPerMinute: 6_000,
+  /** The most that the policy may say. */
   peerMaxEventsPerMinute: 10_000_000,
+  /** An event of more characters than this counts as several. */
   eventRateChars: 4 * 1024,
-  /** Of our log, for the events of one other pool; 0 in the policy means no limit. A row has more than the event's bytes. */
+  /** Space in our log for the events of one other pool; the policy's default. 0 in the policy means no limit. */
   originQuotaMib: 100,
+  /** The most that the policy may say. */
   originMaxQuotaMib: 1_000_000,
+  /** Bytes of a row of the log beside the event's own. */
   eventRowBytes: 512,
-  /** Origins that are shown, the largest first. */
+  /** Origins in an answer to an admin, the largest first. */
   originsShown: 32,
-  /** Rows of an older log that are counted at once. */
+  /** Rows of a log from before there was this quota that one alarm counts. */
   originCountRows: 5_000,
-  /** Pushes of one peer below trust 2, which may bring one grant each. */
+  /** Pushes of one peer below trust 2, each with one grant. */
   peerGrantsPerHour: 10,
-  /** Of all such peers together; half of the burst is kept for the first try of each peer. */
+  /** The same of all such peers together. Half of the burst is kept for the first try of each peer. */
   strangerGrantsPerMinute: 30,
 
-  // Federation: what one peer may cost this pool, in CPU time by the prices below
-  /** Unless the policy says otherwise: a quarter of one core. */
+  // Federation: CPU time that one peer may cost this pool, by the prices below
+  /** A quarter of one core; the policy's default. */
   peerWorkMsPerSecond: 250,
+  /** The most that the policy may say. */
   peerMaxWorkMsPerSecond: 1_000_000,
-  /** At once, for a peer that catches up. */
+  /** So much at once, for a peer that catches up. */
   peerWorkBurstMs: 1_000,
   /**
-   * Prices, as CPU time of the runtime was measured on one machine of 2026, an HTTP request included: a pull of nothing
-   * 2.2 ms; a page of 500 small events 6.3 ms, of 1 MiB 8.3 ms; a push of 100 known events 6.8 ms, of 1 MiB of them
-   * 12 ms; a push of 100 new events 23 ms, of 1 MiB of them 59 ms, with their rows in D1.
+   * Prices, as CPU time of the runtime was measured on one machine of 2026, an HTTP request included: an empty pull 2.2
+   * ms; a page of 500 small events 6.3 ms, of 1 MiB 8.3 ms; a push of 100 known events 6.8 ms, of 1 MiB of them 12 ms;
+   * a push of 100 new events 23 ms, of 1 MiB of them 59 ms, with their rows in D1.
    */
   workRequestUs: 2_000,
   workPulledEventUs: 8,
   workPulledKibUs: 6,
-  /** Of each event that comes in. */
+  /** For each event that arrives. */
   workArrivedEventUs: 45,
   workArrivedKibUs: 6,
-  /** Besides, of each that the log does not know: its signature, and its place in the log. */
+  /** In addition for each event that the log does not have: its signature, and its place in the log. */
   workNewEventUs: 160,
   workNewKibUs: 32,
   /** Pulls and pushes of one peer run one at a time; so many more may wait. */
   peerTurnsWaiting: 4,
+  /** A request that has waited this long is refused. */
   peerTurnWaitMs: 5_000,
-  /** The next request's turn comes then, though the one before has not ended. */
+  /** The next request runs after this time, even if the one before has not ended. */
   peerTurnMs: 20_000,
-  /** Events that are verified before other requests get their turn. */
+  /** Events that are verified before other requests run. */
   eventsPerSlice: 20,
+  /** Pools that a relayed request may pass. */
   hops: 2,
+  /** The largest body of a federated request. */
   federatedBodyBytes: 1024 * 1024,
-  /** Whoever calls has given up by then (`peerCallMs`). */
+  /** An unauthenticated body must arrive whole within this time. Its sender gives up then (`peerCallMs`). */
   unprovenBodyReadMs: 10_000,
-  /** Of such bodies that an isolate holds at once; each counts at least as a connection costs. */
+  /** Unauthenticated bodies that an isolate holds at the same time. */
   unprovenBodiesBytes: 16 * 1024 * 1024,
+  /** The least that one of them counts as: what a connection costs. */
   unprovenBodyMinBytes: 32 * 1024,
 
   // Federation: peers
@@ -286,115 +382,128 @@ export const LIMITS = Object.freeze({
   capabilityChars: 64,
   /** A whole call to a peer, its answer included. */
   peerCallMs: 10_000,
+  /** Peers in one answer about a molecule. */
   moleculePeers: 1_000,
+  /** Peers at trust 2 and above; the policy's default. */
   maxPeers: 10,
-  /** Most that an operator may set; 0 there means no limit. */
+  /** The most that the policy may say. 0 in the policy means no limit. */
   maxPeersMax: 100_000,
+  /** Of the whole pool: registration is open to strangers. */
   registrationsPerMinute: 10,
+  /** A challenge that is not answered by then has expired. */
   registrationChallengeMs: 60_000,
   /** Hex digits of the other side's challenge, which is opaque to us. */
   registrationChallengeChars: 512,
+  /** Registered peers below trust 2. A new one takes the place of the oldest. */
   lowTrustPeers: 100,
-  /** Peers at trust 2 and more verify one another so often; within `peerSeenMs` one counts as there. */
+  /** Peers at trust 2 and above verify one another this often. */
   peerVerifyMs: 60_000,
+  /** A peer that was verified within this time counts as reachable: two rounds. */
   peerSeenMs: 120_000,
-  /** So many times within that time, where it knows that a peer came or went. */
-  peerKeysLoads: 100,
-  /** An isolate reads the keys of all peers this often at most; of more than a thousand less often. */
+  /** An isolate reads the keys of all peers at most this often; with more than a thousand peers less often. */
   peerKeysMs: 1_000,
+  /** Further reads within that time, when the isolate knows that a peer was added or removed. */
+  peerKeysLoads: 100,
   /** Hosts that handshakes make us call back within a minute, each once. */
   reverseVerifyHosts: 100,
 
-  /** How often `scheduled` is called (wrangler.toml), and how many peers it wakes each time, in turn. */
+  /** How often `scheduled` is called (wrangler.toml). */
   wakeMs: 5 * 60_000,
-  /** Longer than ten tries of a delivery take. */
-  tombstoneWorkMs: 7 * 24 * 60 * 60_000,
+  /** Peers that each call of `scheduled` wakes, in turn. */
   peersPerWake: 100,
+  /**
+   * How long a removed peer's object keeps working on what is pending. It is longer than ten tries of a delivery take.
+   */
+  tombstoneWorkMs: 7 * 24 * 60 * 60_000,
 
   // Federation: delivery
   deliveryTries: 10,
-  /** "Later" said by a 429 is no try; so many of them are enough. */
+  /** A 429 is no failed try, but after so many of them the delivery is given up. */
   deliveryDeferrals: 100,
   deliveryBackoffMinMs: 1_000,
   deliveryBackoffMaxMs: 12 * 60 * 60_000,
+  /** So many failures within `circuitWindowMs` open the circuit: the peer is not called. */
   circuitFailures: 5,
   circuitWindowMs: 10 * 60_000,
+  /** An open circuit lets one probe through after this time. */
   circuitOpenMs: 30 * 60_000,
-  /** A half-open circuit's one probe that says nothing for so long is taken for lost. */
+  /** A probe without an answer for this long counts as lost. */
   circuitProbeMs: 60_000,
-
-  /** While federation is off nothing is tried; then so often. */
+  /** While our own federation is off nothing is sent; the next look is after this time. */
   deliveryOffMs: 60_000,
-  /** The most between two tries at a peer whose own federation is off. */
+  /** The longest pause between two tries at a peer whose own federation is off. */
   deliveryOffMaxMs: 30 * 60_000,
-  /** Messages that wait for one peer; a grant, of which there is one at most, has room beside them. */
+  /** Messages that wait for one peer. A grant has room beside them, and at most one waits. */
   deliveriesKept: 1_000,
 
   // Federation: sync (docs/spec/events.md#sync)
   eventsPerPush: 100,
-  /** A cursor that stands before an event from the future tries again so often. */
+  /** A cursor that stands before an event from the future tries again this often. */
   eventStallMs: 30_000,
-  /** Of a pull's answer: a page of `eventsPageChars` and what surrounds it. */
+  /** The answer to a pull: a page of `eventsPageChars`, and the JSON around it. */
   pullAnswerBytes: 2 * 1024 * 1024,
-  /** JSON values of a peer's answer: a page of the most events holds half of it. */
+  /** JSON values of a peer's answer. A page of the most events has half of them. */
   peerAnswerValues: 10_000,
-  /** Of one event of a stream, as text. */
+  /** One event of a stream, as text. */
   streamEventChars: 128 * 1024,
-  /** Whoever had a stream is given so long to come back before it is pushed to. */
+  /** A peer whose stream ended has this long to come back before events are pushed to it. */
   pushAfterStreamMs: 30_000,
-  /** Policy and trust are looked at again so often while a stream is open. */
+  /** Policy and trust are checked this often while a stream is open. */
   streamCheckMs: 500,
-  /** Later than so the policy's answer to a stream is none. */
+  /** A stream ends if the policy does not answer within this time. */
   streamPolicyMs: 400,
+  /** An idle stream writes a comment this often. */
   streamCommentMs: 15_000,
-  /** A stream that says nothing for so long, not even a comment, is taken for lost. */
+  /** A stream without even a comment for this long counts as lost. */
   streamSilenceMs: 40_000,
-  /** Between what a dropped stream and its next try, full jitter. */
-  /** After each `eventsPerPull` events that were looked at, whatever became of them. */
+  /** The pause after each `eventsPerPull` events that were processed, whatever became of them. */
   followBreathMs: 100,
+  /** Between a lost stream and the next try, with full jitter. */
   followBackoffMinMs: 500,
   followBackoffMaxMs: 60_000,
-  /** A log that could not be followed for so long is our admin's to look at. */
+  /** After this time an admin is told that a peer's log cannot be followed. */
   followRefusedMs: 10 * 60_000,
-  /** A peer that does not follow us is told of what is new after so long. */
+  /** A peer that does not follow us gets new events after this time, so that many commits are one push. */
   pushDelayMs: 1_000,
 
-  // Event log (docs/spec/events.md#events, 13)
+  // Event log (docs/spec/events.md#events)
   eventBytes: 64 * 1024,
   eventTypeChars: 64,
   /** How often a public event may be passed on. */
   eventTtl: 3,
-  /** Events of others whose clock is so far ahead are refused; between `clockHoldMs` and this they wait. */
+  /** Events whose clock is further ahead of ours are refused. */
   clockDriftMs: 60_000,
+  /** Events whose clock is ahead by more than this wait until our clock has reached them. */
   clockHoldMs: 10_000,
-  /** The log refuses to go on where the wall clock is so far past its last event, until an admin confirms the time. */
+  /** The log takes no events while the wall clock is so far past its last event, until an admin confirms the time. */
   clockJumpMs: 30 * 24 * 60 * 60_000,
-  /** Or where the time of so many peers puts the wall clock ahead by more than `clockDriftMs`. */
+  /** The same while so many peers say that the wall clock is ahead by more than `clockDriftMs`. */
   clockWitnesses: 2,
-  /** The event `clock_confirmed` names at most so many peers. */
+  /** Peers that the event `clock_confirmed` names. */
   clockWitnessesLogged: 100,
-  /** What came for a log that does not go on may come again after this. */
+  /** Events that the log did not take for those reasons are offered again after this time. */
   clockRefusedRetryMs: 60_000,
-  /** The log hears of one worker's coming and going this often at most. */
+  /** The log gets at most one event about a worker's connection within this time. */
   presenceMs: 60_000,
-  /** After so many events of one microsecond the clock goes to the next one. */
+  /** After so many events within one microsecond the clock moves to the next one. */
   clockLogicalMax: 2 ** 32 - 1,
   eventsPerPull: 500,
-  /** Of a page: whoever pulls from a peer holds it, and one of an export goes into one import. */
+  /** A page of events: a peer holds it in memory, and a page of an export fits one import. */
   eventsPageChars: 1024 * 1024,
   eventsPerCommit: 500,
-  /** Drafts that wait for the log at once. */
+  /** Drafts that wait for the log at the same time. */
   eventDrafts: 10_000,
+  /** Events that wait for our clock. */
   heldEvents: 10_000,
-  /** Senders whose rate is remembered: as many as a pool may have peers (`maxPeersMax`), so that no debt is forgotten. */
+  /** Peers whose event rate is remembered: as many as a pool may have (`maxPeersMax`), so that no debt is forgotten. */
   sendersKept: 100_000,
-  /** Held events of one sender. Our clock reaches each within a minute. */
+  /** Those among `heldEvents` that one peer sent. Our clock reaches them within a minute. */
   heldEventsPerSender: 1_000,
-  /** Our own checkpoints are kept in the record each so many events. */
+  /** Our own checkpoint is kept in the record after each so many events. */
   checkpointEvents: 1_000,
   /** How long one call may wait for the next event. */
   eventsWaitMs: 15_000,
-  /** Then whoever follows comes back. */
+  /** A stream ends after this time, and its follower comes back. */
   eventStreamMs: 10 * 60_000,
 
   // Export and import
@@ -403,34 +512,34 @@ export const LIMITS = Object.freeze({
 
   // Status
   statusCacheMs: 1_000,
-  /** An isolate's refused requests of peers and strangers are added to the pool's count this often at most. */
-  refusalsToldMs: 60_000,
+  /** An isolate adds its refused federated requests to the pool's count at most this often. */
+  refusalsReportedMs: 60_000,
   d1TimeoutMs: 1_000,
   policyTimeoutMs: 1_000,
   /** How long an admin who changed something waits for the record in D1. */
   recordWaitMs: 5_000,
-  /** How long an admin who changed something waits for the log to hear of it. */
+  /** How long an admin who changed something waits for the event log. */
   policyPublishMs: 5_000,
   doctorTimeoutMs: 5_000,
   /** Client keys whose objects the doctor asks, the newest first. */
   doctorKeys: 500,
-  /** Models with numbers of their own in /metrics; the rest share one name. */
+  /** Models with their own numbers in /metrics. All others share one name. */
   modelsInMetrics: 64,
   metricsSaveMs: 1_000,
 
-  /** Of an object to the log, in one append. */
+  // Outboxes
+  /** From an object to the event log, in one call. */
   eventOutboxRows: 100,
-
-  // Outbox (object to D1)
+  /** From an object to D1, in one batch. */
   outboxBatchRows: 500,
-  /** D1 takes values of 2 MB; a character is at most three bytes. */
+  /** D1 takes values of 2 MB, and a character is at most three bytes. */
   outboxBatchChars: 600_000,
   /** A job's record is on disk this long after its answer, so that one write serves many jobs. */
   recordGroupMs: 20,
-  /** And in D1 this much later; what an operator does is flushed before it is answered. */
+  /** And in D1 this much later. The changes of an admin are sent at once. */
   recordFlushMs: 500,
-  /** Stream slots are freed at once; the tokens of whole answers are settled in groups. */
-  settleGroupMs: 50,
+  /** Stream slots are freed at once; the tokens of other answers are reported in groups. */
+  usageGroupMs: 50,
   outboxRetryMinMs: 1_000,
   outboxRetryMaxMs: 60_000,
 } as const);

@@ -93,7 +93,7 @@ describe("worker status", () => {
     const messages = [{ role: "user", content: "Hello" }];
     expect((await post("/v1/chat/completions", { model: "another", messages })).status).toBe(404);
     const told = () => worker.status().elsewhere?.jobs === 1;
-    await waitFor(told, 5 * LIMITS.elsewhereMs, "the pool to say that others are asked");
+    await waitFor(told, 5 * LIMITS.demandReportMs, "the pool to say that others are asked");
     expect((await statusOf(worker.stateDir)).why).toEqual({
       code: "not-the-model-asked-for",
       message: expect.stringContaining("1 request came for other models"),

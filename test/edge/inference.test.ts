@@ -188,7 +188,7 @@ describe("a worker that claims too much", () => {
     const job = await agent.next("job");
     await agent.done(job, "Hello", change);
     const { usage } = await (await asking).json<{ usage: { completion_tokens: number } }>();
-    const most = "Hello".length + LIMITS.unsaidTokens;
+    const most = "Hello".length + LIMITS.hiddenTokens;
     expect(usage.completion_tokens).toBeLessThanOrEqual(most);
     expect(await meteringRow(job.jobId)).toMatchObject({ flags, completion_tokens: flags === "clamped" ? most : 5 });
   });

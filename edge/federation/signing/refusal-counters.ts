@@ -19,7 +19,7 @@ export function countRefusal(reason: RefusalReason | ErrorCode, times = 1): void
 /** Call with an admitted request: adds this isolate's refusals to the pool's count, at most once a minute. */
 export async function flushPeerRefusalsSoon(env: Env): Promise<void> {
   const nowMs = Date.now();
-  if (Math.abs(nowMs - flushedMs) < LIMITS.refusalsToldMs) return;
+  if (Math.abs(nowMs - flushedMs) < LIMITS.refusalsReportedMs) return;
   flushedMs = nowMs;
   // Refusals that could not be added are added the next time.
   await flushPeerRefusals(env).catch(() => undefined);

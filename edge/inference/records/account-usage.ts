@@ -10,7 +10,7 @@ interface AccountUsageContext {
 /**
  * What a lane reports to the accounts of client keys: tokens that ended jobs used, and stream slots that are still in
  * use or free again. An ended stream is reported at once, so that its slot is free before its client can know that the
- * stream has ended. Whole answers hold no slot: their tokens are collected for `LIMITS.settleGroupMs`.
+ * stream has ended. Whole answers hold no slot: their tokens are collected for `LIMITS.usageGroupMs`.
  */
 export class AccountUsage {
   readonly #context: AccountUsageContext;
@@ -40,7 +40,7 @@ export class AccountUsage {
       const all = [...this.#pendingTokens];
       this.#pendingTokens.clear();
       for (const [key, collected] of all) this.#report(key, null, collected);
-    }, LIMITS.settleGroupMs);
+    }, LIMITS.usageGroupMs);
   }
 
   /** Renews the slots of running streams every `LIMITS.streamSlotRenewMs`. */

@@ -28,6 +28,6 @@ export class DemandReports {
     this.#timer ??= setTimeout(() => {
       this.#timer = null;
       for (const { connection, jobs } of this.#demand.takeReports()) this.#send(connection, jobs);
-    }, LIMITS.elsewhereMs);
+    }, LIMITS.demandReportMs);
   }
 }

@@ -41,7 +41,7 @@ export function boundUsage(
 function hiddenTokens(request: JobRequest): number {
   if ("input" in request) return 0;
   const stop = (request.stop ?? []).reduce((longest, text) => Math.max(longest, utf8Bytes(text)), 0);
-  return ("tools" in request ? LIMITS.toolUnsaidTokens : LIMITS.unsaidTokens) + stop;
+  return ("tools" in request ? LIMITS.toolHiddenTokens : LIMITS.hiddenTokens) + stop;
 }
 
 /** Whether the signed record is about this job and equals what the pool measured. */

@@ -3,7 +3,7 @@ import { boundUsage } from "../../../edge/inference/records/metering-rules.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
 const MOST = LIMITS.reasoningTokens;
-const SHOWN = 10 + LIMITS.unsaidTokens;
+const SHOWN = 10 + LIMITS.hiddenTokens;
 
 it.each<[what: string, claimed: [completion: number, reasoning?: number], maxTokens: number | undefined, want: object]>(
   [
@@ -32,9 +32,9 @@ it.each<[what: string, claimed: [completion: number, reasoning?: number], maxTok
 
 const tools = [{ name: "f" }];
 it.each<[what: string, request: object, most: number]>([
-  ["text", {}, LIMITS.unsaidTokens],
-  ["a stop sequence", { stop: ["ä", "漢字"] }, LIMITS.unsaidTokens + 6],
-  ["the marks of calls", { tools }, LIMITS.toolUnsaidTokens],
+  ["text", {}, LIMITS.hiddenTokens],
+  ["a stop sequence", { stop: ["ä", "漢字"] }, LIMITS.hiddenTokens + 6],
+  ["the marks of calls", { tools }, LIMITS.toolHiddenTokens],
   ["the marks of calls, up to max_tokens", { tools, maxTokens: 14 }, 14],
 ])("an answer that says nothing counts its tokens: %s", (_what, more, most) => {
   const request = { messages: [], stream: false, ...more };

@@ -4,8 +4,9 @@ import { LIMITS } from "./limits.ts";
 import { unicodeText } from "./worker-frames.ts";
 
 /**
- * What pools say to one another (docs/spec/federation.md#endpoints), and an operator of peers. Our own shapes are strict; those that the existing
- * network shares (info, handshake, verify, molecule) drop members they do not know, since its pools add some.
+ * Bodies between pools (docs/spec/federation.md#endpoints), and bodies of the admin API about peers. Our own shapes are
+ * strict. Shapes of the existing network (info, handshake, verify, molecule) drop unknown members, because its pools add
+ * some.
  */
 const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`));
 const publicKey = hex(32);
@@ -19,13 +20,13 @@ const peerName = unicodeText
   .max(LIMITS.peerNameChars)
   .regex(/^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*$/u);
 
-/** Of a pool that nobody named. */
+/** The name of a pool that has none yet. */
 export const UNNAMED_POOL = "Ligand pool";
 
-/** What an operator calls the pool: as a card may say it, and without blanks around it. */
+/** A pool's name as its operator sets it: a card's name, without blanks around it. */
 export const poolName = peerName.regex(/^\S(?:.*\S)?$/su);
 
-/** What a pool was called before there was that rule, by it. */
+/** Makes a valid name of one that was set before there was that rule. */
 export function poolNameOf(text: string): string {
   const name = text
     .replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, " ")
@@ -36,22 +37,22 @@ export function poolNameOf(text: string): string {
   return name === "" ? UNNAMED_POOL : name;
 }
 
-/** `listed` lets a peer's peers be told of it. */
+/** A pool with this capability may be named to the peers of its peers. */
 export const LISTED = "listed";
 const capability = z
   .string()
   .max(LIMITS.capabilityChars)
   .regex(/^[A-Za-z0-9][A-Za-z0-9._:/-]*$/);
 const capabilities = z.array(capability).max(LIMITS.capabilities);
-/** The existing network's are objects too, which tell us nothing. */
+/** Capabilities in the existing network may also be objects; those are dropped. */
 const foreignCapabilities = z
   .array(z.unknown())
   .max(LIMITS.moleculePeers)
   .transform((given) => given.flatMap((one) => capability.safeParse(one).data ?? []).slice(0, LIMITS.capabilities));
 
 /**
- * An origin in the WHATWG URL's one spelling: it has no path, query, fragment or credentials, and no host in capitals,
- * as a number or with its default port.
+ * An origin in the canonical spelling of the WHATWG URL standard: without path, query, fragment and credentials, and
+ * without a default port, a host in capitals or a host as a number.
  */
 export const peerUrl = z.string().max(LIMITS.peerUrlChars).refine(isPeerUrl, "must be the origin of an http(s) URL");
 
@@ -59,7 +60,7 @@ function isPeerUrl(text: string): boolean {
   return normalisedPeerUrl(text) === text;
 }
 
-/** What a person typed, or another network's card says, as an origin; null for what is none. */
+/** The origin of a URL that a person typed or that a card of the existing network has; null for any other text. */
 export function normalisedPeerUrl(text: string): string | null {
   if (text.length > LIMITS.peerUrlChars || !/^https?:\/\//i.test(text)) return null;
   const url = URL.canParse(text) ? new URL(text) : null;
@@ -67,7 +68,7 @@ export function normalisedPeerUrl(text: string): string | null {
   return url !== null && url.href === `${url.origin}/` ? url.origin : null;
 }
 
-/** docs/spec/federation.md#delivery: plain http only where private peers are allowed. Where the name leads is the network binding's to say. */
+/** Plain http only where private peers are allowed (docs/spec/federation.md#delivery). The network binding checks the address. */
 export function isAllowedPeerUrl(url: string, allowPrivatePeers: boolean): boolean {
   return isPeerUrl(url) && (allowPrivatePeers || url.startsWith("https:"));
 }
@@ -78,7 +79,7 @@ const foreignUrl = z.string().transform((text, context) => {
   return url ?? z.NEVER;
 });
 
-/** What a peer refuses with: of its words we need only know that they are an error's. */
+/** A peer's error. Only its form is checked; the rest may be any. */
 export const peerError = z.object({ error: z.object({ code: z.string().regex(/^[a-z][a-z0-9_]{0,63}$/) }) });
 
 // ---- Registration (docs/spec/federation.md#registration)
@@ -87,7 +88,7 @@ export const peerError = z.object({ error: z.object({ code: z.string().regex(/^[
 export const authTier = z.enum(["oauth-verified", "device-bound", "hardware-attested"]);
 export type AuthTier = z.infer<typeof authTier>;
 
-/** Hashed and signed as JCS: nothing here may change what was received. */
+/** Hashed and signed as JCS, so that no transform may change a received card. */
 export const card = z.strictObject({
   atom_id: atomId,
   public_key: publicKey,
@@ -98,9 +99,9 @@ export const card = z.strictObject({
 });
 export type Card = z.infer<typeof card>;
 
-/** A's: 32 random bytes. */
+/** 32 random bytes of the pool that registers. */
 const initiatorChallenge = hex(32);
-/** B's: opaque to A. */
+/** The challenge of the pool that is registered at. It is opaque to the other. */
 const responderChallenge = z
   .string()
   .min(64)
@@ -112,11 +113,11 @@ export const registerAnswer = z.strictObject({ card, challenge: responderChallen
 export const confirmBody = z.strictObject({ card, challenge: responderChallenge, proof: base64Signature });
 export const confirmAnswer = z.strictObject({ status: z.literal("registered") });
 
-// ---- What the existing network has (docs/spec/federation.md#endpoints)
+// ---- Endpoints of the existing network (docs/spec/federation.md#endpoints)
 
 const moleculeId = z.string().max(LIMITS.peerNameChars).nullish().default(null);
 
-/** `GET /v1/federation/info`, as read from any pool. Ours is a `satisfies IdentityCard`. */
+/** `GET /v1/federation/info` of any pool. The type of our own answer is `satisfies IdentityCard`. */
 export const identityCard = z.object({
   mode: z.string().max(LIMITS.capabilityChars),
   atom_id: atomId,
@@ -161,7 +162,7 @@ const moleculePeer = z.object({
   url: foreignUrl,
   molecule_id: moleculeId,
   capabilities: foreignCapabilities,
-  /** ISO 8601; null of the pool itself. */
+  /** ISO 8601; null for the pool itself. */
   last_seen: z.string().max(64).nullable(),
 });
 export const moleculeAnswer = z.object({
@@ -174,26 +175,26 @@ export type MoleculeAnswer = z.infer<typeof moleculeAnswer>;
 
 // ---- Trust (docs/spec/federation.md#trust)
 
-/** 4 is settlement's, which nobody can be granted yet; a peer may claim it. */
+/** Level 4 belongs to settlement, which is not built: nobody can grant it here, but a peer may. */
 export const trustLevel = z.union([z.literal(0), z.literal(1), z.literal(2), z.literal(3), z.literal(4)]);
 export type TrustLevel = z.infer<typeof trustLevel>;
 
-/** What our admin can grant. */
+/** The levels that our admin can grant. */
 export const grantableLevel = z.union([z.literal(0), z.literal(1), z.literal(2), z.literal(3)]);
 export type GrantableLevel = z.infer<typeof grantableLevel>;
 
 /** The payload of a grant, a `direct` event: its origin grants `level` to `peer`. */
 export const grantPayload = z.strictObject({ peer: atomId, level: trustLevel });
 
-// ---- How sync stands, to a peer (docs/spec/events.md#sync)
+// ---- The status of sync, for a peer (docs/spec/events.md#sync)
 
 export const syncStatus = z.strictObject({
   atom_id: atomId,
-  /** What the caller has here, in effect. */
+  /** The trust in effect of the peer that asks. */
   trust: trustLevel,
   log_id: z.string(),
   hlc: hybridTime,
-  /** Of the audiences that the caller may read. */
+  /** One for each audience that the peer may read. */
   checkpoints: z.array(signedCheckpoint),
 });
 export type SyncStatus = z.infer<typeof syncStatus>;
@@ -209,21 +210,21 @@ export const federationPolicy = z.strictObject({
   min_auth_tier: authTier,
   require_mutual: z.boolean(),
   auto_accept_known: z.boolean(),
-  /** Of trust 2 and more; 0 is without limit. */
+  /** Peers at trust 2 and above; 0 means no limit. */
   max_peers: z.int().nonnegative().max(LIMITS.maxPeersMax),
-  /** Signed requests of one peer (docs/spec/pool.md#limits); those of event sync are counted by themselves. */
+  /** Signed requests of one peer (docs/spec/pool.md#limits). Requests of event sync are counted apart. */
   peer_requests_per_minute: z.int().positive().max(LIMITS.peerMaxRequestsPerMinute),
   peer_event_requests_per_second: z.int().positive().max(LIMITS.peerMaxEventRequestsPerSecond),
-  /** Events that one peer may have our log keep (docs/spec/events.md#sync), whichever way it brings them. */
+  /** Events of one peer that our log keeps (docs/spec/events.md#sync): pushed, pulled and streamed together. */
   peer_events_per_minute: z.int().positive().max(LIMITS.peerMaxEventsPerMinute),
-  /** What the events of one other pool may fill of our log; 0 is without limit. */
+  /** Space in our log for the events of one other pool; 0 means no limit. */
   origin_quota_mib: z.int().nonnegative().max(LIMITS.originMaxQuotaMib),
-  /** CPU time that one peer may cost this pool by event sync, in milliseconds of each second. */
+  /** CPU time that event sync with one peer may take, in milliseconds of each second. */
   peer_work_ms_per_second: z.int().positive().max(LIMITS.peerMaxWorkMsPerSecond),
 });
 export type FederationPolicy = z.infer<typeof federationPolicy>;
 
-/** Closed: the first start switches federation on, so that lost state closes and does not open. */
+/** Federation is off until the first start of a pool switches it on. So lost state leaves it off. */
 export const FEDERATION_POLICY_DEFAULTS: FederationPolicy = Object.freeze({
   federation: "off",
   accept_reads: true,
@@ -246,9 +247,9 @@ export const changeFederationPolicyBody = federationPolicy.partial();
 // ---- The operator's peers: `/admin/api/peers`
 
 export const addPeerBody = z.strictObject({
-  /** As typed; it may end with a slash. */
+  /** As a person types it: it may end with a slash. */
   url: foreignUrl,
-  /** Whom we expect there. */
+  /** The pool that must answer there. */
   atom_id: atomId.optional(),
 });
 /** Level 0 is a revocation. */
@@ -258,18 +259,18 @@ export const peerView = z.strictObject({
   atom_id: atomId,
   name: z.string(),
   url: z.string(),
-  /** What it claims; it counts as device-bound (docs/spec/identity.md#tiers). */
+  /** The tier that the peer claims. It counts as device-bound (docs/spec/identity.md#tiers). */
   auth_tier: authTier,
   capabilities,
   granted: trustLevel,
   received: trustLevel,
   effective: trustLevel,
-  /** The level that the peer has granted and our admin has not answered; null if there is nothing to say. */
+  /** The level that the peer has granted, if our admin has not answered; null otherwise. */
   awaits_admin: trustLevel.nullable(),
   added_by: z.enum(["admin", "peer"]),
   signature_version: z.union([z.literal(1), z.literal(2)]),
   circuit: z.enum(["closed", "open", "half-open"]),
-  /** As it was when it was last called: its federation is off, it says nothing, or it fails. Null: it was there. */
+  /** Why the last call failed: the peer's federation is off, it did not answer, or it answered with an error. Null: it worked. */
   absent: z.strictObject({ reason: z.enum(["off", "silent", "error"]), since_ms: z.int() }).nullable(),
   added_at_ms: z.int(),
   last_seen_ms: z.int().nullable(),
@@ -278,42 +279,42 @@ export const peerView = z.strictObject({
 export type PeerView = z.infer<typeof peerView>;
 export const peerList = z.strictObject({ peers: z.array(peerView) });
 
-/** One peer, with how events stand in each audience: what we have of its log, and it of ours. */
+/** One peer, with the status of sync for each audience: how far we are in its log, and it in ours. */
 export const peerDetails = peerView.extend({
   sync: z.array(
     z.strictObject({
       audience: z.enum(["public", "peers"]),
       followed: z.strictObject({
         seq: z.int(),
-        /** As its last checkpoint said; null while nothing was heard. */
+        /** The head of its log by its last checkpoint; null before the first. */
         head: z.int().nullable(),
         streaming: z.boolean(),
-        /** It proved to tell two stories, and is not followed. */
+        /** Two checkpoints prove that its log was rewritten. It is not followed any more. */
         equivocated: z.boolean(),
-        /** Why its answers led nowhere, since we were last level with it; it is asked again all the same. */
+        /** Why its answers were refused since we had last caught up. It is asked again all the same. */
         refused: z.strictObject({ reason: z.string(), since_ms: z.int() }).nullable(),
       }),
       sent: z.strictObject({
         seq: z.int(),
         streaming: z.boolean(),
-        /** It asks again for what it had, as after a restore, and is not as far as it was. */
+        /** When it began to ask again for events that it had, as after a restore; null once it has caught up. */
         started_over_ms: z.int().nullable(),
       }),
     }),
   ),
   deliveries_waiting: z.int(),
-  /** False: what was decided holds, and D1 does not have it yet. */
+  /** False: the decision holds, and D1 does not have it yet. */
   recorded: z.literal(false).optional(),
 });
 
 export const federationStatus = z.strictObject({
   policy: federationPolicy,
   card,
-  /** Registered; granted 2 and more by us; bonded both ways. */
+  /** Registered peers, peers that we granted 2 and above, and peers bonded both ways. */
   peers: z.strictObject({ known: z.int(), accepted: z.int(), bonded: z.int() }),
-  /** Atom ids of peers that have granted more than our admin answered. */
+  /** Atom ids of peers whose grant our admin has not answered. */
   awaiting_admin: z.array(atomId),
-  /** Atom ids of peers whose logs could not be followed for a while. */
+  /** Atom ids of peers whose logs this pool cannot follow. */
   unfollowable: z.array(atomId),
   events: z.strictObject({
     log_id: z.string(),
@@ -322,8 +323,8 @@ export const federationStatus = z.strictObject({
     all: z.int(),
     hlc: z.object({ physical_us: z.int(), logical: z.int() }),
   }),
-  /** What other pools' events fill of our log, the largest first; absent in the answer of an older pool. */
+  /** Space that events of other pools fill in our log, the largest first. Absent in the answer of an older pool. */
   origins: z.array(z.strictObject({ atom_id: atomId, events: z.int(), bytes: z.int() })).optional(),
-  /** By reason, since this isolate began. */
+  /** Refused federated requests by reason, of the whole pool since it was made. Isolates report them once a minute. */
   refused_requests: z.record(z.string(), z.int()),
 });

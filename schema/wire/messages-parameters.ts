@@ -103,10 +103,14 @@ export const MESSAGES_PARAMETERS: Members = shape({
   top_p: used(undefined, UNPUBLISHED),
   top_k: used(undefined, UNPUBLISHED),
   // The client's tool runner asks for a thread first. Told by this code, it sends the whole conversation each time.
-  thread: refused("The pool keeps no threads between requests.", "Send the whole conversation, without thread.", {
-    code: "http/threads-unsupported",
-    ...UNPUBLISHED,
-  }),
+  thread: refused(
+    "The pool stores no threads between requests.",
+    "Send the whole conversation, and leave out thread.",
+    {
+      code: "http/threads-unsupported",
+      ...UNPUBLISHED,
+    },
+  ),
   container: refused("The pool runs no containers.", LEAVE_OUT),
   inference_geo: refused("The pool does not know where its workers are.", LEAVE_OUT),
   metadata: hint("The pool does not distinguish the users of one key."),

@@ -112,7 +112,7 @@ describe("peers add", () => {
     refused(
       pools()[0],
       ["peers", "add", "https://127.0.0.1:9"],
-      `Peers are reached over https, and not at private addresses, unless the policy allows it. Use the peer's public https URL, or set allow_private_peers. To allow it: npm run ligand -- ${allow}`,
+      `This pool calls peers over https and at public addresses only, unless the policy allows others. Use the peer's public https URL, or set allow_private_peers. To allow it: npm run ligand -- ${allow}`,
     ));
 
   it("of a pool that admits nobody here says what its operator does", async () => {
@@ -126,7 +126,7 @@ describe("peers add", () => {
   });
 
   it.each<[what: string, url: () => string | Promise<string>, says: string]>([
-    ["nobody", () => "http://127.0.0.1:9", "Nothing listens at that URL, or what does ended the connection"],
+    ["nobody", () => "http://127.0.0.1:9", "Nothing listens at that URL, or the server there closed the connection"],
     [
       "a host that is none",
       () => "http://nobody.invalid",
@@ -135,7 +135,7 @@ describe("peers add", () => {
     [
       "what speaks no TLS",
       async () => (await stranger((_, response) => response.end())).replace("http:", "https:"),
-      "What listens at that URL does not speak TLS. Check the port",
+      "The server at that URL does not use TLS. Check the port",
     ],
     ["what is no pool", () => stranger((_, response) => response.end("hello")), "No pool answers at that URL."],
     [
@@ -155,14 +155,14 @@ describe("peers add", () => {
     expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
     const [waited = "", said = ""] = stderr.split("\r\u001b[K");
     expect(waited).toContain(`\rWaiting for ${url}: 1 s\u001b[K\rWaiting for ${url}: 2 s`);
-    expect(said).toMatch(/^The other pool said nothing for 10 s\. Check host and port/);
+    expect(said).toMatch(/^The other pool did not answer within 10 s\. Check the host/);
   });
 
   it("of another than is expected is refused, to a program too", async () => {
     const [alder, birch] = pools();
     const { code, stdout } = await at(alder, "peers", "add", birch.url, "--atom-id", "ab".repeat(32), "--json");
     expect(code).toBe(1);
-    const message = expect.stringContaining("Another pool than the expected one answers at that URL.");
+    const message = expect.stringContaining("The pool at that URL is not the expected one.");
     expect(JSON.parse(stdout)).toEqual({ error: { code: "federation/wrong-peer", message } });
   });
 

@@ -138,6 +138,22 @@ it.each<[fault: string, noticed: RegExp, fault: Break]>([
     },
   ],
   [
+    "does not end its jobs when it is closed",
+    /^closes during generation/,
+    () => ({
+      async dispose() {},
+    }),
+  ],
+  [
+    "ignores an abort of embeddings",
+    /^ends embeddings without a result/,
+    (engine) => ({
+      async *embed(job) {
+        yield* engine.embed?.(job, new AbortController().signal) ?? [];
+      },
+    }),
+  ],
+  [
     "sends vectors in another order",
     /^makes one vector/,
     (engine) => ({

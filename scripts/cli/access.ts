@@ -8,14 +8,13 @@ import { SECRETS, secretOf } from "../../worker-agent/cli/shared/secrets.ts";
 import { flagsOf } from "../../worker-agent/cli/shared/settings.ts";
 import { UsageError } from "../../worker-agent/cli/shared/usage-error.ts";
 import { type Credentials, credentialsFile, readCredentials } from "../runtime/credentials.ts";
+import { IS_PACKAGE } from "../runtime/is-package.ts";
 
 /**
  * The state folder of the pool on this machine, unless `--state` names another. A checkout uses its own folder `state`,
  * whatever the current folder is; an installed package uses `state` in the current folder.
  */
-export const DEFAULT_STATE_DIR = import.meta.filename.endsWith(".ts")
-  ? fileURLToPath(new URL("../../state", import.meta.url))
-  : resolve("state");
+export const DEFAULT_STATE_DIR = IS_PACKAGE ? resolve("state") : fileURLToPath(new URL("../../state", import.meta.url));
 
 export const ACCESS_OPTIONS = flagsOf("any", ["pool", "state"]);
 export const ACCESS_HELP = [

@@ -1,4 +1,5 @@
-import { extname, join } from "node:path";
+import { join } from "node:path";
+import { IS_PACKAGE } from "./is-package.ts";
 
-/** The file of the `ligand` program: `.ts` in a checkout, `.js` in a package. */
-export const LIGAND_PROGRAM = join(import.meta.dirname, `../ligand${extname(import.meta.filename)}`);
+/** The file of the `ligand` program, by which the pool starts its worker as a process of its own. */
+export const LIGAND_PROGRAM = join(import.meta.dirname, IS_PACKAGE ? "../ligand.js" : "../ligand.ts");

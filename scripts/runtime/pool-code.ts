@@ -1,6 +1,7 @@
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { IS_PACKAGE } from "./is-package.ts";
 import type { PoolConfig } from "./pool-config.ts";
 
 /** The pool's Worker as one module, and how it runs. */
@@ -10,7 +11,7 @@ export interface PoolCode extends Pick<PoolConfig, "vars" | "worker" | "crons" |
 
 const fromHere = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 
-/** Only a package has this folder: `npm run build` writes it. */
+/** A folder that only a package has: `npm run build` writes it. */
 const READY_MADE = fromHere("pool");
 
 export interface PoolSources {
@@ -24,7 +25,7 @@ export interface PoolSources {
  * and runs the Worker that was tested. A checkout makes it from its sources.
  */
 export async function loadPoolCode({ configPath, main }: PoolSources): Promise<PoolCode> {
-  if (existsSync(READY_MADE) && configPath === undefined && main === undefined) {
+  if (IS_PACKAGE && configPath === undefined && main === undefined) {
     const settings = JSON.parse(readFileSync(join(READY_MADE, "settings.json"), "utf8")) as Omit<
       PoolCode,
       "script" | "migrationsDir"

@@ -6,6 +6,8 @@ import type { PeerRegistry } from "./federation/peering/peer-registry-object.ts"
 import type { LaneRpc } from "./inference/lane-rpc.ts";
 import type { PoolPolicyRpc } from "./pool/pool-policy-rpc.ts";
 
+export type { AdminTokensForAuthentication } from "./admins/admin-tokens-rpc.ts";
+export type { EventLogForOutboxes } from "./events/event-log-rpc.ts";
 export type { LaneForAdmins, LaneForClients, LaneForReaders, LaneForWorkers } from "./inference/lane-rpc.ts";
 
 /** Bindings of wrangler.toml, and secrets. Types only: importing an object's class here makes no arrow. */

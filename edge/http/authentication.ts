@@ -2,7 +2,7 @@ import type { Context } from "hono";
 import { createMiddleware } from "hono/factory";
 import { utf8 } from "../../schema/crypto/bytes.ts";
 import { BOOTSTRAP_ADMIN } from "../../schema/wire/admin-api.ts";
-import type { Env } from "../env.ts";
+import type { AdminTokensForAuthentication, Env } from "../env.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
 import { BoundedMap } from "../limits/bounded-map.ts";
 import { ADMIN_TOKENS } from "../object-names.ts";
@@ -89,7 +89,8 @@ async function adminOf(env: Env, token: string): Promise<{ name: string; tokenId
   if (await sameSecret(token, env.ADMIN_TOKEN)) return { name: BOOTSTRAP_ADMIN, tokenId: BOOTSTRAP_ADMIN };
   const authentic = await (await poolKeys(env)).tagger.authenticate(token, "la");
   if (!authentic.ok) return null;
-  const name = await env.ADMIN_TOKENS.getByName(ADMIN_TOKENS).nameOf(authentic.id, authentic.secretSha256);
+  const tokens: DurableObjectStub<AdminTokensForAuthentication> = env.ADMIN_TOKENS.getByName(ADMIN_TOKENS);
+  const name = await tokens.nameOf(authentic.id, authentic.secretSha256);
   return name === null ? null : { name, tokenId: authentic.id };
 }
 

@@ -1,7 +1,7 @@
 import type { EventDraft } from "../../schema/wire/event-registry.ts";
 import type { SignedEvent, Visibility } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
-import type { Env } from "../env.ts";
+import type { Env, EventLogForOutboxes } from "../env.ts";
 import { EVENT_LOG } from "../object-names.ts";
 import { FlushLoop } from "./flush-loop.ts";
 
@@ -86,7 +86,8 @@ export class EventOutbox {
       const last = rows.at(-1);
       if (!last) return;
       const drafts = rows.map(({ draft }) => JSON.parse(draft) as StoredDraft);
-      const answer = await this.#env.EVENT_LOG.getByName(EVENT_LOG).append(drafts);
+      const log: DurableObjectStub<EventLogForOutboxes> = this.#env.EVENT_LOG.getByName(EVENT_LOG);
+      const answer = await log.append(drafts);
       if (this.#loop.isClosed) return;
       if (!answer.ok) throw new LogRefused(answer.code);
       this.#storage.transactionSync(() => {

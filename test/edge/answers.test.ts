@@ -6,7 +6,7 @@ import type { AnswerHead } from "../../edge/inference/formats/answer-format.ts";
 import type { PartEnd } from "../../edge/inference/jobs/job-group-rules.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 
-/** An answer's client side, where its reader decides what happens. */
+/** The client's side of an answer: what happens depends on how it reads. */
 const base = { jobId: "j", requestId: "r", model: "m", createdSeconds: 1, includeUsage: false };
 const head = { ...base, format: "chat" as const };
 const served = { workerId: "w", queuedMs: 0, deterministic: true };
@@ -15,7 +15,7 @@ const end = (text?: string): PartEnd => ({
   ...{ served, usage, finishReason: "stop", text, toolCalls: undefined, vectors: [] },
 });
 
-/** What an answer told its lane. */
+/** What an answer reported to its lane. */
 class Told {
   readonly gone: string[] = [];
   unreadBytes = 0;
@@ -52,7 +52,7 @@ function finish(answer: StreamedAnswer): void {
   answer.done([end()], usage);
 }
 
-it("gives up a reader that takes nothing for half a minute, also when the answer has ended", async () => {
+it("gives up a client that reads nothing for half a minute, also after the answer has ended", async () => {
   for (const ends of [false, true]) {
     const { answer, gone } = stream();
     answer.text(served, 0, { text: "hello" });
@@ -82,7 +82,7 @@ it("the status of a whole answer waits for the answer or its failure until the h
   expect((await answered.response).headers.get("x-ligand-worker")).toBe("w");
 });
 
-it("an answer in one piece that is late is white space first, also before what failed", async () => {
+it("a late whole answer starts with white space, and so does a late failure", async () => {
   for (const fails of [false, true]) {
     const { answer, gone } = whole();
     for (const ms of [0, 1, LIMITS.wholeSpaceMs]) answer.idle(HOLD_MS + ms);
@@ -100,7 +100,7 @@ it("an answer in one piece that is late is white space first, also before what f
   }
 });
 
-it("tells once that the reader of an answer in one piece is gone", async () => {
+it("reports once that the client of a whole answer is gone", async () => {
   const { answer, gone } = whole();
   answer.idle(HOLD_MS);
   await (await answer.response).body?.cancel();
@@ -111,12 +111,12 @@ it("tells once that the reader of an answer in one piece is gone", async () => {
   expect(new Set(gone).size).toBe(1);
 });
 
-it("counts unread bytes as UTF-8, the write under way included", async () => {
+it("counts unread bytes as UTF-8, those of the current write included", async () => {
   const { answer, gone } = stream();
   const character = "\u4f60".repeat(LIMITS.readerBufferBytes / 3 / 4);
   for (let quarters = 1; quarters <= 3; quarters++) answer.text(served, 0, { text: character });
   expect(gone).toEqual([]);
-  // The piece that goes past the bound is still taken; the next one is not.
+  // The piece that exceeds the bound is still taken. The next one is not.
   for (let more = 0; more < 2; more++) answer.text(served, 0, { text: character });
   expect(gone).toEqual(["inference/slow-reader"]);
   await (await answer.response).body?.cancel().catch(() => {});
@@ -131,7 +131,7 @@ it("is closed once everything has been read", async () => {
   await expect.poll(() => answer.closed).toBe(true);
 });
 
-it("gives back every byte that it counted, however it ends", async () => {
+it("releases every byte that it counted, however it ends", async () => {
   for (const how of ["read", "left", "stalled", "full"] as const) {
     const { answer, told } = stream(new Told(how === "full" ? 1_000 : undefined));
     answer.text(served, 0, { text: "hello" });
@@ -155,7 +155,7 @@ it("gives back every byte that it counted, however it ends", async () => {
 describe("a large whole answer", () => {
   const text = `${"\u{1f600}".repeat(LIMITS.answerPieceChars)}end`;
 
-  it("arrives as it is, piece by piece", async () => {
+  it("arrives unchanged, piece by piece", async () => {
     const { answer, told } = whole();
     answer.done([end(text)], usage);
     expect(answer.closed).toBe(false);
@@ -164,7 +164,7 @@ describe("a large whole answer", () => {
     await expect.poll(() => told.closed).toBe(1);
   });
 
-  it("is let go when nobody reads it", async () => {
+  it("is released when its client stops reading", async () => {
     const { answer, told } = whole();
     answer.done([end(text)], usage);
     const response = await answer.response;
@@ -173,7 +173,7 @@ describe("a large whole answer", () => {
     await expect(response.text()).rejects.toThrow();
   });
 
-  it("of vectors is written one by one, and holds none of the text in between", async () => {
+  it("of vectors is written vector by vector, and holds no text in between", async () => {
     const { answer, told } = whole({ ...head, format: "embedding" });
     const vectors = Array.from({ length: 64 }, () => new Uint8Array(new Float32Array(8_192).fill(0.1).buffer));
     answer.done(
@@ -191,9 +191,9 @@ describe("a large whole answer", () => {
 });
 
 it.each<[what: string, roomBytes: number, gone: string[]]>([
-  ["is kept until its end", 10_000, []],
+  ["is held until the end", 10_000, []],
   ["ends the stream where there is no room", 600, ["inference/answer-room"]],
-])("what the end of a response repeats %s", async (_what, roomBytes, gone) => {
+])("text that the end of a response repeats %s", async (_what, roomBytes, gone) => {
   const told = new Told();
   let kept = 0;
   const hold = (bytes: number) => {

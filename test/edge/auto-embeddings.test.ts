@@ -11,14 +11,14 @@ const embed = (key: ClientKey) =>
     body: JSON.stringify({ model: "auto", input: "hi" }),
   });
 
-it("auto means the first embedding model by name, free or not, and the answer says which", async () => {
+it("auto means the first embedding model by name, free or not, and the answer names it", async () => {
   const key = await createKey();
   const offer = async (model: string, kinds: ("chat" | "embedding")[]) =>
     ScriptedAgent.serving((await invite()).token, { model, kinds, free: model === "b" ? 0 : 4 });
   await offer("a", ["chat"]);
   const [first, second] = [await offer("b", ["embedding"]), await offer("c", ["embedding"])];
   const asking = embed(key);
-  // It waits for the model that has no slot now, and takes no other one.
+  // The request waits for the model that has no free slot now. No other model gets it.
   await eventually(async () => {
     const { models } = await env.LANE.getByName("main").overview();
     return models.find(({ name }) => name === "b")?.queued === 1;

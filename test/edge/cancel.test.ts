@@ -16,7 +16,7 @@ const cancel = (id: string, by = key) =>
   ask(`/v1/jobs/${id}/cancel`, { method: "POST", headers: { authorization: `Bearer ${by.key}` } });
 
 describe("a client that cancels by the job's id", () => {
-  it("stops a stream: the worker hears it, the stream ends with the code, asking again changes nothing", async () => {
+  it("stops a stream: its worker gets `cancel`, the stream ends with the code, and a second call changes nothing", async () => {
     const { agent, model } = await serve();
     const asking = chat(key, { model, stream: true });
     const job = await agent.next("job");
@@ -51,7 +51,7 @@ describe("a client that cancels by the job's id", () => {
     expect(response.headers.get("x-ligand-job")).toBe(job.jobId);
   });
 
-  it("is told when the job had ended by itself, also when only the record remembers", async () => {
+  it("learns that the job had already ended, also when only D1 has it", async () => {
     const { agent, model } = await serve();
     const asking = chat(key, { model });
     const job = await agent.next("job");
@@ -70,7 +70,7 @@ describe("a client that cancels by the job's id", () => {
     expect(await (await cancel(old)).json()).toEqual({ id: old, cancelled: true, state: "cancelled" });
   });
 
-  it("or by the name that it gave the request: all that were sent under it, and nobody else's", async () => {
+  it("or by its request id cancels all its requests with that id, and no other client's", async () => {
     const { agent, model } = await serve({ free: 2 });
     const named = (by: ClientKey, name: string) =>
       chat(
@@ -95,7 +95,7 @@ describe("a client that cancels by the job's id", () => {
     expect(await (await cancel("mine:1", stranger)).json()).toMatchObject({ id: theirJob.jobId, cancelled: false });
   });
 
-  it("of another key, or an id that nobody has, finds nothing", async () => {
+  it("with another key, or an unknown id, finds nothing", async () => {
     const { agent, model } = await serve();
     const asking = chat(key, { model });
     const job = await agent.next("job");

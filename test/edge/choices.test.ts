@@ -28,7 +28,7 @@ const rowsOf = (jobIds: string[]) =>
       .all();
     return found.results.length === jobIds.length && found.results;
   });
-/** The workers tell what they have received: until then the lane counts it as on the way. */
+/** The workers report which jobs they have received. Until then the lane counts these as on their way. */
 const holdsNothing = (model: string, ...agents: ScriptedAgent[]) => {
   for (const agent of agents) agent.ready(8, model);
   return eventually(async () => {
@@ -44,7 +44,7 @@ interface Whole {
 }
 
 describe("n answers", () => {
-  it("are a choice each, in order whoever is first, each metered, the usage summed", async () => {
+  it("are one choice each, in order, each with its metering row, and the usage is the sum", async () => {
     const model = freshModel();
     const agent = await serve(model);
     const asking = chat(key, { model, n: 3, seed: 5 });
@@ -101,7 +101,7 @@ describe("n answers", () => {
     for (const agent of agents) agent.close();
   });
 
-  it("fail together with the first failure, whole and streamed, and the others are cancelled", async () => {
+  it("all fail with the first failure, whole and streamed, and the other jobs are cancelled", async () => {
     for (const stream of [false, true]) {
       const model = freshModel();
       const agent = await serve(model);
@@ -123,7 +123,7 @@ describe("n answers", () => {
     }
   });
 
-  it("end together when their client leaves, or cancels by any of their ids", async () => {
+  it("all end when their client leaves, or cancels by any of their ids", async () => {
     const model = freshModel();
     const agent = await serve(model);
     const begin = async () => {
@@ -150,7 +150,7 @@ describe("n answers", () => {
     agent.close();
   });
 
-  it("hold a stream each, and free it when they end", async () => {
+  it("hold one stream slot each, and free it when they end", async () => {
     const small = await createKey({ requests_per_minute: 100, streams: 2 });
     const model = freshModel();
     const agent = await serve(model);
@@ -175,7 +175,7 @@ describe("n answers", () => {
 });
 
 describe("several prompts", () => {
-  it("have their choices in order, n for each", async () => {
+  it("have n choices each, in order", async () => {
     const model = freshModel();
     const agent = await serve(model);
     const asking = post("/v1/completions", { model, prompt: ["A", "B"], n: 2, best_of: 2, seed: 1 });
@@ -199,7 +199,7 @@ describe("several prompts", () => {
     ["too many of them", { prompt: Array(33).fill("a") }, "prompt"],
     ["too many with n", { prompt: Array(5).fill("a"), n: 7 }, "n"],
     ["too large an n", { prompt: "a", n: 9 }, "n"],
-    ["more to choose from than are returned", { prompt: "a", best_of: 2 }, "best_of"],
+    ["best_of larger than n", { prompt: "a", best_of: 2 }, "best_of"],
   ])("%s are refused", async (_what, body, param) => {
     const response = await post("/v1/completions", { model: "any", ...body });
     expect([response.status, (await response.json<{ error: { param: string } }>()).error.param]).toEqual([400, param]);
@@ -228,7 +228,7 @@ describe("a long request", () => {
     expect(await heldBytes()).toBeGreaterThan(bytes);
     expect(await heldBytes()).toBeLessThan(bytes + 10_000);
     for (const job of jobs) {
-      // Each may claim the tokens of its own prompt, and no other's.
+      // Each worker may claim the tokens of its own prompt only.
       const usage = { promptTokens: 100_000_000, completionTokens: 1 };
       await agent.finish(job, { said: new TextEncoder().encode("a"), usage, whole: { text: "a" } });
     }
@@ -275,7 +275,7 @@ describe("embeddings of many inputs", () => {
       const batches = Math.ceil(count / 256);
       const jobs: JobFrame[] = [];
       for (let i = 0; i < batches; i++) jobs.push(await agent.next("job"));
-      // The last first: the order is that of the inputs all the same.
+      // The last batch first: the answer still has the order of the inputs.
       for (const job of jobs.toReversed()) {
         const texts = "input" in job.request ? job.request.input : [];
         const vectors = texts.map((text) => new Uint8Array(new Float32Array([Number(text.slice(5)), 0.5]).buffer));
@@ -302,7 +302,7 @@ describe("embeddings of many inputs", () => {
     },
   );
 
-  it("that are token ids, or too many, are refused with what to do", async () => {
+  it("that are token ids, or too many, are refused with a remedy", async () => {
     for (const input of [
       [1, 2, 3],
       [[1, 2], [3]],

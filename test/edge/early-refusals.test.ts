@@ -2,14 +2,14 @@ import { afterEach, beforeEach, expect, it, onTestFinished, vi } from "vitest";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { admin, ask, type ClientKey, chat, createKey, invite, ScriptedAgent } from "./support.ts";
 
-/** What a key is refused before it costs anything. The clock stands still, so that no bucket refills by itself. */
+/** Refusals that cost the pool no body. The clock stands still, so that no bucket refills. */
 beforeEach(() => vi.useFakeTimers({ toFake: ["Date"] }));
 afterEach(() => vi.useRealTimers());
 
 const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
 const headers = (key: ClientKey) => ({ authorization: `Bearer ${key.key}` });
 const code = (response: Response) => response.headers.get("x-ligand-code");
-/** Of a length that it keeps to itself, and never ends by itself. */
+/** A body of unknown length that never ends. */
 function endless() {
   let end = () => {};
   const body = new ReadableStream({
@@ -21,7 +21,7 @@ function endless() {
   return { body, end: () => end() };
 }
 
-/** So many bytes, of a length that it keeps to itself. */
+/** A body of so many bytes, without a length. */
 function pieces(bytes: number) {
   return new ReadableStream({
     start(half) {
@@ -31,7 +31,7 @@ function pieces(bytes: number) {
   });
 }
 
-it("a key over its limit is refused without its body being read, until its Retry-After has passed", async () => {
+it("the pool does not read the body of a key that is over its limit, until its Retry-After has passed", async () => {
   const key = await createKey({ requests_per_minute: 1 });
   expect(code(await chat(key, { model: "nobody" }))).toBe("inference/model-not-found");
   const refused = await chat(key);
@@ -49,7 +49,7 @@ it("a key over its limit is refused without its body being read, until its Retry
 const remaining = (response: Response) => response.headers.get("x-ratelimit-remaining-requests");
 
 it.each<[what: string, body: () => BodyInit, want: string]>([
-  ["is no JSON", () => "{", "http/invalid-json"],
+  ["is not JSON", () => "{", "http/invalid-json"],
   ["has another shape", () => "[]", "http/invalid-body"],
   ["has an unknown parameter", () => '{"model":"nobody","prompt":"a","x":1}', "http/unknown-parameter"],
   ["asks for what is not supported", () => '{"model":"nobody","prompt":"a","echo":true}', "http/unsupported-parameter"],
@@ -67,14 +67,14 @@ it.each<[what: string, body: () => BodyInit, want: string]>([
   expect(code(await complete('{"model":"nobody","prompt":"a"}'))).toBe("inference/model-not-found");
 });
 
-it("schemas that cannot be enforced cost a request", async () => {
+it("a schema that cannot be enforced costs a request", async () => {
   const key = await createKey({ requests_per_minute: 1 });
   const tools = [{ type: "function", function: { name: "f", strict: true, parameters: { type: "nothing" } } }];
   expect((await chat(key, { tools })).status).toBe(400);
   expect((await chat(key, {}, { body: endless().body })).status).toBe(429);
 });
 
-it("a body that its key cannot pay for is refused for that, and the refusal remembered", async () => {
+it("a body that its key cannot pay for is refused for the rate, and the refusal is remembered", async () => {
   const key = await createKey({ requests_per_minute: 1 });
   const halves = [endless(), endless()];
   const asked = halves.map(({ body }) => chat(key, {}, { body }));
@@ -83,7 +83,7 @@ it("a body that its key cannot pay for is refused for that, and the refusal reme
   expect((await chat(key, {}, { body: endless().body })).status).toBe(429);
 });
 
-it("of many bodies that a key completes together, few are checked before the key is found to be over its rate", async () => {
+it("of many bodies that a key completes at once, few are checked before the key is refused for its rate", async () => {
   const perMinute = 4;
   const key = await createKey({ requests_per_minute: perMinute });
   const halves = Array.from({ length: 60 }, () => endless());
@@ -99,7 +99,7 @@ it("of many bodies that a key completes together, few are checked before the key
   expect(checked.length).toBeLessThanOrEqual(LIMITS.keyUnpaidBodies + perMinute);
 });
 
-it("good requests that come together cost one request each, whether they are charged before their check or after", async () => {
+it("good requests that arrive together cost one request each, whether they are charged before or after their check", async () => {
   const count = 3 * LIMITS.keyUnpaidBodies;
   const key = await createKey({ requests_per_minute: count + 1 });
   const answers = await Promise.all(Array.from({ length: count }, () => chat(key, { model: "nobody" })));
@@ -108,7 +108,7 @@ it("good requests that come together cost one request each, whether they are cha
   expect((await chat(key, { model: "nobody" })).status).toBe(429);
 });
 
-it("a revoked key is refused by a bad body too, and then without a body for a second", async () => {
+it("a revoked key with a bad body is refused as revoked, and then for a second without reading a body", async () => {
   const key = await createKey();
   expect(code(await chat(key, { model: "nobody" }))).toBe("inference/model-not-found");
   await admin("DELETE", `/keys/${key.id}`);
@@ -120,7 +120,7 @@ it("a revoked key is refused by a bad body too, and then without a body for a se
   expect(code(await chat(key))).toBe("auth/invalid-key");
 });
 
-it("bodies that one key sends at once are bounded, while another key is heard", async () => {
+it("the bodies that one key sends at once are bounded, while another key is served", async () => {
   const key = await createKey();
   const most = LIMITS.keyBodiesBytes / LIMITS.clientBodyBytes;
   const halves = Array.from({ length: most }, endless);
@@ -133,7 +133,7 @@ it("bodies that one key sends at once are bounded, while another key is heard", 
   expect(code(await chat(key, { model: "nobody" }))).toBe("inference/model-not-found");
 });
 
-it("models and cancellations have a limit of their own, and a list serves for a second", async () => {
+it("models and cancellations have a rate of their own, and a list is cached for a second", async () => {
   const key = await createKey();
   await ScriptedAgent.serving((await invite()).token, { model: "first" });
   const list = () => ask("/v1/models", { headers: headers(key) });

@@ -25,7 +25,7 @@ const vector = (job: JobFrame, index: number, of: Uint8Array) =>
   ({ type: "vector", jobId: job.jobId, lease: job.lease, index, vector: toBase64(of) }) as const;
 
 describe("embeddings", () => {
-  it("come as numbers, in the order of the inputs, and are metered over the vectors' bytes", async () => {
+  it("are numbers in the order of the inputs, and their record covers the bytes of the vectors", async () => {
     const { agent, model } = await serve();
     const asking = embed({ model, input: ["one", "two"] });
     const job = await agent.next("job");
@@ -57,7 +57,7 @@ describe("embeddings", () => {
     });
   });
 
-  it("come as base64 of float32 where that is asked for", async () => {
+  it("are base64 of float32 where the request asks for it", async () => {
     const { agent, model } = await serve();
     const asking = embed({ model, input: "one", encoding_format: "base64", dimensions: 3 });
     const job = await agent.next("job");
@@ -69,7 +69,7 @@ describe("embeddings", () => {
     expect(data[0]?.embedding).toBe(toBase64(one));
   });
 
-  it("are made again by another worker when theirs is lost half-way", async () => {
+  it("are computed again by another worker when the first is lost half-way", async () => {
     const model = `embed-${++models}`;
     const first = await ScriptedAgent.serving((await invite()).token, { model, kinds: ["embedding"] });
     const asking = embed({ model, input: ["one", "two"] });
@@ -90,9 +90,9 @@ describe("embeddings", () => {
     ["a vector out of order", (job) => [vector(job, 1, bytes(1))]],
     ["more vectors than inputs", (job) => [0, 1, 2].map((i) => vector(job, i, bytes(1)))],
     ["vectors of two lengths", (job) => [vector(job, 0, bytes(1)), vector(job, 1, bytes(1, 2))]],
-    ["no number", (job) => [vector(job, 0, bytes(Number.NaN))]],
+    ["a value that is not a number", (job) => [vector(job, 0, bytes(Number.NaN))]],
     ["half a number", (job) => [vector(job, 0, new Uint8Array(3))]],
-    ["no base64", (job) => [{ ...vector(job, 0, bytes(1)), vector: "????" }]],
+    ["text that is not base64", (job) => [{ ...vector(job, 0, bytes(1)), vector: "????" }]],
     ["text", (job) => [{ type: "delta", jobId: job.jobId, lease: job.lease, seq: 0, text: "x", tokens: 1 }]],
     ["too long a vector", (job) => [vector(job, 0, new Uint8Array(4 * 8_193))]],
   ])("close a socket that sends %s", async (_what, frames) => {
@@ -109,7 +109,7 @@ describe("embeddings", () => {
     expect((await asking).status).toBe(200);
   });
 
-  it("close a socket that ends with a vector too few", async () => {
+  it("close the socket of a worker that ends one vector too early", async () => {
     const { agent, model } = await serve();
     void embed({ model, input: ["one", "two"] });
     const job = await agent.next("job");
@@ -118,7 +118,7 @@ describe("embeddings", () => {
     expect((await agent.closed).code).toBe(1008);
   });
 
-  it("are refused with the parameter's name where the worker cannot honour one", async () => {
+  it("are refused with the name of a parameter that the worker cannot apply", async () => {
     const { agent, model } = await serve();
     const asking = embed({ model, input: "one", dimensions: 7 });
     const { jobId, lease } = await agent.next("job");
@@ -149,8 +149,8 @@ describe("embeddings", () => {
   });
 });
 
-describe("a model that does not do what is asked", () => {
-  it("is refused by a code of its own, and the list says what it does", async () => {
+describe("a model that does not do the kind of the request", () => {
+  it("is refused with a code of its own, and the list of models has its kinds", async () => {
     const { model } = await serve(["chat"]);
     const refused = await embed({ model, input: "x" });
     expect(refused.status).toBe(400);

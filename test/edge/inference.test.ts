@@ -10,7 +10,7 @@ beforeEach(async () => {
   key = await createKey({ requests_per_minute: 1_000 });
 });
 
-/** A model of its own for each test, so that no test meets another's worker. */
+/** Each test has a model of its own, so that no other test's worker serves it. */
 let models = 0;
 const freshModel = () => `model-${++models}`;
 async function serve(options: { slots?: number; free?: number } = {}) {
@@ -25,7 +25,7 @@ const meteringRow = (jobId: string) =>
   );
 
 describe("a streamed answer", () => {
-  it("has a role, deltas, a reason, usage and [DONE], and says who served it", async () => {
+  it("has a role, deltas, a finish reason, usage and [DONE], and names its worker", async () => {
     const { agent, model } = await serve();
     const asking = chat(key, { model, stream: true, stream_options: { include_usage: true } });
     const job = await agent.next("job");
@@ -65,7 +65,7 @@ describe("a streamed answer", () => {
     });
   });
 
-  it("has no usage chunk when nobody asked for one", async () => {
+  it("has no usage chunk when the request does not ask for one", async () => {
     const { agent, model } = await serve();
     const asking = chat(key, { model, stream: true });
     const job = await agent.next("job");
@@ -75,7 +75,7 @@ describe("a streamed answer", () => {
     expect(data.some((line) => line.includes('"usage"'))).toBe(false);
   });
 
-  it("turns a refusal before the first word into a status", async () => {
+  it("turns a failure before the first output into a status", async () => {
     const { agent, model } = await serve();
     const asking = chat(key, { model, stream: true });
     const job = await agent.next("job");
@@ -94,7 +94,7 @@ describe("a streamed answer", () => {
     expect(error.message).toContain("9000 tokens");
   });
 
-  it("says an error after the first byte as an event, without [DONE]", async () => {
+  it("sends an error after the first byte as an event, without [DONE]", async () => {
     const { agent, model } = await serve();
     const asking = chat(key, { model, stream: true });
     const job = await agent.next("job");
@@ -107,7 +107,7 @@ describe("a streamed answer", () => {
     expect(await meteringRow(job.jobId)).toMatchObject({ outcome: "failed", code: "inference/worker-lost" });
   });
 
-  it("begins with comments while it waits in the queue, and tells in one who serves it at last", async () => {
+  it("starts with comments while it waits in the queue, and a later comment names its worker", async () => {
     const { agent, model } = await serve({ free: 0 });
     const response = await chat(key, { model, stream: true });
     expect(response.status).toBe(200);
@@ -213,7 +213,7 @@ describe("a worker that claims too much", () => {
 });
 
 describe("a worker that goes away", () => {
-  it("before the first word: the job is another's, and completes", async () => {
+  it("before the first output: another worker completes the job", async () => {
     const model = freshModel();
     const first = await ScriptedAgent.serving((await invite()).token, { model });
     const asking = chat(key, { model, stream: true });
@@ -229,19 +229,19 @@ describe("a worker that goes away", () => {
   });
 });
 
-describe("what is refused", () => {
+describe("refusals", () => {
   it.each<[what: string, body: object, status: number, code: string, param: string]>([
     ["an unknown model", { model: "never-heard-of" }, 404, "model_not_found", "model"],
-    ["n of too many", { n: 9 }, 400, "invalid_value", "n"],
-    ["favoured tokens", { logit_bias: { "1": 1 } }, 400, "unsupported_parameter", "logit_bias"],
-    ["nonsense", { messages: 7 }, 400, "invalid_value", "messages"],
+    ["n that is too large", { n: 9 }, 400, "invalid_value", "n"],
+    ["logit_bias", { logit_bias: { "1": 1 } }, 400, "unsupported_parameter", "logit_bias"],
+    ["messages of a wrong type", { messages: 7 }, 400, "invalid_value", "messages"],
   ])("%s", async (_what, body, status, code, param) => {
     const response = await chat(key, body);
     expect(response.status).toBe(status);
     expect((await response.json<{ error: object }>()).error).toMatchObject({ code, param });
   });
 
-  it("by a worker that is too busy: at once, with when to try again, also in a stream that has begun", async () => {
+  it("of a busy worker: at once, with Retry-After, also in a stream that has started", async () => {
     const { agent, model } = await serve({ free: 0 });
     const failure = { code: "inference/worker-busy", message: "Full.", retryable: true, retryAfterSeconds: 9 };
     const waiting = await chat(key, { model, stream: true });
@@ -264,7 +264,7 @@ describe("what is refused", () => {
     ]);
   });
 
-  it("a known model that nobody serves", async () => {
+  it("of a known model that no worker serves", async () => {
     const { agent, model } = await serve();
     agent.close();
     const response = await eventually(async () => {
@@ -279,7 +279,7 @@ describe("what is refused", () => {
     expect(response.headers.get("retry-after")).toBe("5");
   });
 
-  it("auto, when nobody does that kind of request", async () => {
+  it("of auto, when no worker does that kind of request", async () => {
     const response = await ask("/v1/embeddings", {
       method: "POST",
       headers: { authorization: `Bearer ${key.key}` },
@@ -290,14 +290,14 @@ describe("what is refused", () => {
     expect([response.status, error]).toEqual([503, { code: "no_worker", type: "server_error", param: null, message }]);
   });
 
-  it("more than the limits of the key", async () => {
+  it("of more requests than the key's limits", async () => {
     const small = await createKey({ requests_per_minute: 3, streams: 1 });
     const { agent, model } = await serve();
     const first = chat(small, { model, stream: true });
     const job = await agent.next("job");
     agent.delta(job, 0, "x");
     await first;
-    // Its body was read, so it costs a request.
+    // The pool has read its body, so it costs a request.
     const second = await chat(small, { model, stream: true });
     expect(second.status).toBe(429);
     expect((await second.json<{ error: { code: string } }>()).error.code).toBe("too_many_streams");
@@ -310,7 +310,7 @@ describe("what is refused", () => {
     expect(fourth.headers.get("x-ratelimit-remaining-requests")).toBe("0");
   });
 
-  it("what one key has too much of in the lane, while another key is served", async () => {
+  it("of a key that fills its memory in the lane, while another key is served", async () => {
     const { agent, model } = await serve({ free: 0 });
     const messages = [{ role: "user", content: "x".repeat(LIMITS.keyRequestBytes / 2 - 4_096) }];
     const waiting = [chat(key, { model, messages }), chat(key, { model, messages })];
@@ -326,7 +326,7 @@ describe("what is refused", () => {
     for (const asked of [...waiting, other]) expect((await asked).status).toBe(200);
   });
 
-  it("a body that is too large, however it comes", async () => {
+  it("of a body that is too large, with and without a length", async () => {
     const huge = `{"model":"m","messages":[{"role":"user","content":"${"x".repeat(4 * 1024 * 1024)}"}]}`;
     const chunked = new ReadableStream({
       start(controller) {
@@ -340,14 +340,14 @@ describe("what is refused", () => {
     }
   });
 
-  it("a body that is no JSON, or no UTF-8", async () => {
+  it("of a body that is not JSON, or not UTF-8", async () => {
     for (const body of ["{", new Uint8Array([0x22, 0xff, 0x22])])
       expect((await chat(key, {}, { body })).status).toBe(400);
   });
 });
 
 describe("models", () => {
-  it("lists what is served, and shows one", async () => {
+  it("are listed while they are served, and shown one by one", async () => {
     const { model } = await serve();
     const headers = { authorization: `Bearer ${key.key}` };
     const list = await (await ask("/v1/models", { headers })).json<{ object: string; data: { id: string }[] }>();

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { admin, chat, createKey, eventually, invite, ScriptedAgent } from "./support.ts";
 
-it("what a lane holds for jobs and answers is shown to its operator, and is nothing when it is idle", async () => {
+it("the operator sees what a lane holds for jobs and answers, and an idle lane holds nothing", async () => {
   const holds = async () => {
     const { lanes } = await admin<{ lanes: { holds: Record<string, number> }[] }>("GET", "/doctor");
     return lanes[0]?.holds ?? {};

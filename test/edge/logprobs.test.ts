@@ -25,7 +25,7 @@ const tell = (job: JobFrame, tokens: TokenLogprob[]) =>
 const usage = { promptTokens: 3, completionTokens: 2 };
 
 describe("log probabilities", () => {
-  it("come with a whole chat", async () => {
+  it("are part of a whole chat answer", async () => {
     const asking = chat(key, { model, logprobs: true, top_logprobs: 1 });
     const job = await agent.next("job");
     expect(job.request).toMatchObject({ topLogprobs: 1 });
@@ -39,7 +39,7 @@ describe("log probabilities", () => {
     ]);
   });
 
-  it("come with the text that they are of, streamed", async () => {
+  it("are streamed with their text", async () => {
     const asking = chat(key, { model, logprobs: true, stream: true });
     const job = await agent.next("job");
     expect(job.request).toMatchObject({ topLogprobs: 0 });
@@ -61,7 +61,7 @@ describe("log probabilities", () => {
     ]);
   });
 
-  it("come with a completion, as lists", async () => {
+  it("are lists in a completion", async () => {
     const asking = ask("/v1/completions", {
       method: "POST",
       headers: { authorization: `Bearer ${key.key}` },
@@ -96,7 +96,7 @@ describe("log probabilities", () => {
     await asking.catch(() => {});
   });
 
-  it("of a whole answer are bounded: the worker is told to stop, and the client why", async () => {
+  it("of a whole answer are bounded: the worker must stop, and the client gets the reason", async () => {
     const asking = chat(key, { model, logprobs: true, top_logprobs: 20 });
     const job = await agent.next("job");
     const long = "x".repeat(LIMITS.logprobTokenChars);

@@ -16,7 +16,7 @@ beforeEach(async () => {
   return () => agent.close();
 });
 
-/** As Anthropic's SDK asks: the key in a header of its own, its versions, and a query. */
+/** As Anthropic's SDK sends it: the key in a header of its own, its versions, and a query. */
 function post(path: string, body: object | string, headers: HeadersInit = { "x-api-key": key.key }): Promise<Response> {
   return ask(`/v1/messages${path}`, {
     method: "POST",
@@ -62,7 +62,7 @@ describe("/v1/messages", () => {
     expect(await metered(job.jobId)).toMatchObject({ prompt_tokens: 3, completion_tokens: 5, flags: "" });
   });
 
-  it("takes the key as OpenAI's clients send it too", async () => {
+  it("also accepts the key in OpenAI's header", async () => {
     const asking = post("", message(), { authorization: `Bearer ${key.key}` });
     await agent.done(await agent.next("job"), "Hello");
     expect((await asking).status).toBe(200);
@@ -113,7 +113,7 @@ describe("/v1/messages", () => {
     });
   });
 
-  it.each([[true], [false]])("says at which stop sequence it ended, streamed: %s", async (stream) => {
+  it.each([[true], [false]])("names the stop sequence that ended it, streamed: %s", async (stream) => {
     const asking = post("", message({ stream, stop_sequences: ["END", "STOP"] }));
     const job = await agent.next("job");
     if (stream) agent.delta(job, 0, "Hello");
@@ -124,7 +124,7 @@ describe("/v1/messages", () => {
     expect(text).toContain('"stop_reason":"stop_sequence","stop_sequence":"STOP"');
   });
 
-  it("closes a worker that ends at a stop sequence which the request does not have", async () => {
+  it("closes the socket of a worker that names a stop sequence which the request does not have", async () => {
     const asking = post("", message({ stop_sequences: ["END"] }));
     const job = await agent.next("job");
     const usage = { promptTokens: 3, completionTokens: 1 };
@@ -134,7 +134,7 @@ describe("/v1/messages", () => {
     await asking.catch(() => {});
   });
 
-  it("tells of a worker that is lost in the middle of a stream by an error event", async () => {
+  it("sends an error event when the worker is lost in the middle of a stream", async () => {
     const asking = post("", message({ stream: true }));
     agent.delta(await agent.next("job"), 0, "Half");
     const response = await asking;
@@ -233,7 +233,7 @@ describe("/v1/messages/count_tokens", () => {
   const count = (more: object = {}) =>
     post("/count_tokens", { model, messages: [{ role: "user", content: "hi" }], ...more });
 
-  it("asks a worker, and costs no tokens", async () => {
+  it("is answered by a worker, and costs no tokens", async () => {
     const asking = count({ tools: [{ name: "f", input_schema: { type: "object" } }] });
     const job = await agent.next("job");
     expect(job.request).toMatchObject({ countTokens: true, tools: [{ name: "f" }] });
@@ -259,7 +259,7 @@ describe("/v1/messages/count_tokens", () => {
     expect(await (await asking).json()).toEqual({ input_tokens: 42 });
   });
 
-  it("bounds what a worker counts by the request's bytes", async () => {
+  it("is bounded by the bytes of the request", async () => {
     const asking = count();
     await agent.finish(await agent.next("job"), counted("", 1_000_000));
     const { input_tokens } = await (await asking).json<{ input_tokens: number }>();
@@ -278,7 +278,7 @@ describe("/v1/messages/count_tokens", () => {
     await asking.catch(() => {});
   });
 
-  it("closes a worker that counts where nobody asked for it", async () => {
+  it("closes the socket of a worker that counts without being asked to", async () => {
     const asking = post("", message());
     await agent.finish(await agent.next("job"), counted("Hello", 42, { promptTokens: 3, completionTokens: 1 }));
     expect(await agent.closed).toMatchObject({ code: 1008 });
@@ -300,7 +300,7 @@ describe("/v1/messages/count_tokens", () => {
   });
 });
 
-it("says the form and the limit of a tool's name", async () => {
+it("a refusal states the form and the limit of a tool's name", async () => {
   const response = await post("", message({ tools: [{ name: "n".repeat(129), input_schema: { type: "object" } }] }));
   expect([response.status, await response.json()]).toMatchObject([
     400,
@@ -313,7 +313,7 @@ it("says the form and the limit of a tool's name", async () => {
   ]);
 });
 
-it("hands an answer that the client began to a model of the worker's own, and refuses it for another server's", async () => {
+it("a started answer is continued by a worker with llama.cpp, and refused where only another server could continue it", async () => {
   const messages = [
     { role: "user", content: "hi" },
     { role: "assistant", content: "Well, " },
@@ -333,7 +333,7 @@ it("hands an answer that the client began to a model of the worker's own, and re
   other.close();
 });
 
-it("an older worker is passed over for what it would answer differently, and serves the rest", async () => {
+it("an older worker does not get requests that it would answer differently, and gets all others", async () => {
   const older = await ScriptedAgent.serving((await invite()).token, { model, speaks: "ligand.worker.v1.1" });
   const long = [{ name: "f", description: "d".repeat(5_000), input_schema: { type: "object" } }];
   const named = [{ name: `mcp__${"n".repeat(123)}`, input_schema: { type: "object" } }];

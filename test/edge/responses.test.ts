@@ -79,7 +79,7 @@ describe("/v1/responses", () => {
     expect(said.at(-1).response).toMatchObject({ status: "completed", usage: { input_tokens: 3, output_tokens: 2 } });
   });
 
-  it("ends a stream whose worker is lost by a failed response", async () => {
+  it("ends a stream with a failed response when the worker is lost", async () => {
     const asking = respond({ stream: true });
     agent.delta(await agent.next("job"), 0, "Half");
     const response = await asking;
@@ -91,7 +91,7 @@ describe("/v1/responses", () => {
     });
   });
 
-  it("gives up a stream that is longer than its last events can repeat, and the worker is told", async () => {
+  it("cancels a stream that is longer than its last events can repeat, also at the worker", async () => {
     const asking = respond({ stream: true, max_output_tokens: 100_000 });
     const job = await agent.next("job");
     const response = await asking.then((answered) => answered);
@@ -101,7 +101,7 @@ describe("/v1/responses", () => {
     expect(await reading).toContain('"code":"answer_too_long"');
   });
 
-  it("is cancelled by the response's id", async () => {
+  it("is cancelled by the id of the response", async () => {
     const asking = respond({ stream: true });
     const job = await agent.next("job");
     agent.delta(job, 0, "x");
@@ -137,7 +137,7 @@ describe("/v1/responses", () => {
   });
 });
 
-it("a stream of /v1/responses that is not read is given up", async () => {
+it("a stream of /v1/responses whose client does not read is given up", async () => {
   const asking = respond({ stream: true, max_output_tokens: 100_000 });
   const job = await agent.next("job");
   const wide = "\u4f60".repeat(20_000);
@@ -152,7 +152,7 @@ it("a stream of /v1/responses that is not read is given up", async () => {
   );
 });
 
-it("a stream counts what its last events repeat, until it has been read", async () => {
+it("a stream holds what its last events repeat, until it has been read", async () => {
   const held = async () => {
     const { lanes } = await admin<{ lanes: { holds: Record<string, number> }[] }>("GET", "/doctor");
     return lanes[0]?.holds.answer_bytes ?? -1;

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { StreamedAnswer } from "../../edge/inference/answers/streamed-answer.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 
-/** What slow streams look like to the parsers of real clients. */
+/** How the parsers of real clients read slow streams. */
 beforeEach(() => vi.useFakeTimers({ toFake: ["Date"] }));
 afterEach(() => vi.useRealTimers());
 
@@ -14,7 +14,7 @@ const served = { workerId: "w", queuedMs: 1, deterministic: true };
 const usage = { promptTokens: 1, completionTokens: 2 };
 const events = { gone: () => {}, closed: () => {}, hold: () => true, unread: () => true };
 
-/** Waits in the queue, then at a worker, says a word, is silent for long, and says another. */
+/** A stream that waits in the queue, then at a worker, sends a word, is silent for long, and sends another. */
 async function slowStream(): Promise<string> {
   const base = { jobId: "j", requestId: "r", model: "m", createdSeconds: 1, includeUsage: true };
   const head = { ...base, format: "chat" as const };
@@ -42,7 +42,7 @@ async function slowStream(): Promise<string> {
 const said = (chunks: { choices: { delta: { content?: string } }[] }[]) =>
   chunks.map(({ choices }) => choices[0]?.delta.content ?? "").join("");
 
-it("a slow stream is one line a second while nothing is said, and every client reads it", async () => {
+it("an idle stream writes one line a second, and every client can read it", async () => {
   const text = await slowStream();
   const lines = text.split("\n");
   const comments = lines.filter((line) => line.startsWith(":"));
@@ -74,7 +74,7 @@ it("a slow stream is one line a second while nothing is said, and every client r
   );
 });
 
-/** Of lines in a row that are no data, how many each time. */
+/** The lengths of runs of lines without data. */
 function longestRuns(lines: string[]): number[] {
   const runs = [0];
   for (const line of lines) {

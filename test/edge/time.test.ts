@@ -2,19 +2,20 @@ import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "c
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { RecordOutbox } from "../../edge/record/record-outbox.ts";
+import type { WorkerTokenRow } from "../../schema/db/workers.ts";
 import { CLOSE, LIMITS } from "../../schema/wire/limits.ts";
 import { admin, chat, createKey, eventually, invite, ScriptedAgent } from "./support.ts";
 
-/** What the passing of time does, without waiting for it: the objects live in this isolate and read its clock. */
+/** What happens as time passes. The tests set the clock of this isolate, which the objects read. */
 beforeEach(() => vi.useFakeTimers({ toFake: ["Date"] }));
 afterEach(() => vi.useRealTimers());
 
 const lane = () => env.LANE.getByName("main");
-/** The wall clock jumps; the lane's own ticks, ten a second, see it. */
+/** Moves the wall clock. The lane's own ticks, ten a second, see it. */
 const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
 
 describe("a socket", () => {
-  it("that says no hello is closed after ten seconds", async () => {
+  it("that sends no hello is closed after ten seconds", async () => {
     vi.useFakeTimers({ toFake: ["Date", "setTimeout", "clearTimeout"] });
     const agent = await ScriptedAgent.open((await invite()).token);
     await agent.next("challenge");
@@ -26,7 +27,7 @@ describe("a socket", () => {
     expect(await agent.closed).toEqual({ code: CLOSE.policyViolation, reason: "no hello in time" });
   });
 
-  it("gets a nonce of its own, and a proof of another's is worth nothing", async () => {
+  it("gets a nonce of its own, and refuses a proof for the nonce of another socket", async () => {
     const { token } = await invite();
     const first = await ScriptedAgent.open(token);
     const second = await ScriptedAgent.open(token, first.signer);
@@ -35,7 +36,7 @@ describe("a socket", () => {
     expect(await second.closed).toEqual({ code: CLOSE.policyViolation, reason: "bad signature" });
   });
 
-  it("that is silent for thirty seconds is dead, and its job is another's", async () => {
+  it("that is silent for thirty seconds is dead, and another worker gets its job", async () => {
     const key = await createKey();
     const silent = await ScriptedAgent.serving((await invite()).token, { model: "silent" });
     const asking = chat(key, { model: "silent" });
@@ -65,7 +66,7 @@ describe("a job", () => {
     agent.close();
   });
 
-  it("that waits out the queue gives a whole answer an error status", async () => {
+  it("that waits until its queue time is over gives a whole answer an error status", async () => {
     const agent = await ScriptedAgent.serving((await invite()).token, { model: "busy", free: 0 });
     const asking = chat(await createKey(), { model: "busy" });
     await eventually(
@@ -81,7 +82,7 @@ describe("a job", () => {
     agent.close();
   });
 
-  it("keeps its stream's slot for as long as it runs", async () => {
+  it("keeps the slot of its stream while it runs", async () => {
     const key = await createKey({ streams: 1 });
     const agent = await ScriptedAgent.serving((await invite()).token, { model: "long" });
     const asking = chat(key, { model: "long", stream: true });
@@ -94,7 +95,7 @@ describe("a job", () => {
       const before = Date.now();
       pass(25_000);
       agent.delta(job, seq, "x");
-      // The slot as the account has it on disk, a second after the lane renewed it.
+      // The account writes its slots to disk a second after the lane renewed them.
       await eventually(() =>
         runInDurableObject(account, (_account, state) => slotUntilMs(state) > before + LIMITS.streamSlotMs),
       );
@@ -107,10 +108,10 @@ describe("a job", () => {
 });
 
 describe("the record", () => {
-  it("is written when D1 comes back, by the alarm", async () => {
+  it("is written by the alarm when D1 is back", async () => {
     const { id } = await invite({ label: "before" });
     await runInDurableObject(lane(), async (_lane, state) => {
-      // A row that could not be flushed, as it stands while D1 is away.
+      // A row that cannot be flushed, because D1 is away.
       const away = {
         prepare: () => ({ bind: () => ({}), run: () => Promise.reject(new Error("away")) }),
         batch: () => Promise.reject(new Error("away")),
@@ -128,7 +129,7 @@ describe("the record", () => {
     expect(await inD1("late-token")).toBe(true);
   });
 
-  it("of an account that was evicted in between is flushed when it wakes", async () => {
+  it("of an account that was evicted before its flush is flushed when it wakes", async () => {
     const key = await createKey();
     const account = env.ACCOUNT.getByName(key.id);
     await runInDurableObject(account, (_account, state) =>
@@ -139,18 +140,15 @@ describe("the record", () => {
     await eventually(() => inD1("left behind"));
   });
 
-  it("goes on past a row that D1 will never take, and keeps that row", async () => {
+  it("continues after a row that D1 never takes, and keeps that row", async () => {
     await invite();
     await runInDurableObject(lane(), async (_lane, state) => {
       const outbox = new RecordOutbox(state.storage, env.DB);
-      state.storage.sql.exec("INSERT INTO outbox (table_name, row) VALUES ('no_such_table', '{}')");
-      state.storage.sql.exec(
-        "INSERT INTO outbox (table_name, row) VALUES ('worker_tokens', '{\"id\":\"half a row\"}')",
-      );
+      outbox.put("no_such_table" as "worker_tokens", {} as WorkerTokenRow);
+      outbox.put("worker_tokens", { id: "half a row" } as WorkerTokenRow);
       outbox.put("worker_tokens", tokenRow("behind the bad ones"));
       expect(await outbox.flush()).toBe(true);
-      expect(outbox.pending()).toBe(0);
-      expect(state.storage.sql.exec("SELECT count(*) AS n FROM outbox_refused").one()).toEqual({ n: 2 });
+      expect(outbox.held()).toEqual({ waiting: 0, refused: 2 });
     });
     expect(await inD1("behind the bad ones")).toBe(true);
     expect(await inD1("half a row")).toBe(false);
@@ -160,7 +158,7 @@ describe("the record", () => {
   });
 });
 
-describe("while the record is away", () => {
+describe("while D1 is away", () => {
   it("a worker's token can still be revoked", async () => {
     const { id, token } = await invite();
     const agent = await ScriptedAgent.serving(token);
@@ -171,7 +169,7 @@ describe("while the record is away", () => {
     } finally {
       await env.DB.exec("ALTER TABLE worker_tokens_away RENAME TO worker_tokens");
     }
-    // And the record has it once it is back.
+    // D1 gets the revocation when it is back.
     expect(await runDurableObjectAlarm(lane())).toBe(true);
     const row = await env.DB.prepare("SELECT revoked_by FROM worker_tokens WHERE id = ?").bind(id).first();
     expect(row).toEqual({ revoked_by: "admin" });

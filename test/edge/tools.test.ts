@@ -34,7 +34,7 @@ const flagsOf = (jobId: string) =>
   });
 
 describe("tool calls", () => {
-  it("stream as OpenAI's clients know them, and are metered", async () => {
+  it("stream in OpenAI's shape, and are metered", async () => {
     const { agent, model } = await serve();
     const asking = chat(key, { model, stream: true, tools });
     const job = await agent.next("job");
@@ -60,7 +60,7 @@ describe("tool calls", () => {
     expect(await flagsOf(job.jobId)).toBe("flags: ");
   });
 
-  it("come in one piece, with no content where there was none", async () => {
+  it("are in a whole answer, whose content is null where there is no text", async () => {
     const { agent, model } = await serve();
     const asking = chat(key, { model, tools, tool_choice: "required" });
     const job = await agent.next("job");
@@ -110,7 +110,7 @@ describe("tool calls", () => {
     await (await asking).body?.cancel();
   });
 
-  it("that an end does not name, or names without one, close the socket", async () => {
+  it("that do not match the finish reason close the socket", async () => {
     for (const [finishReason, toolCalls] of [
       ["stop", [{ id: "a", name: "f", arguments: "{}" }]],
       ["tool_calls", undefined],
@@ -151,7 +151,7 @@ describe("a format", () => {
     ["half a step", { type: "number", maximum: 0.5 }, "maximum", /leave the bound out and check the answer\./],
     ["an unknown format", { type: "string", format: "phone" }, "format", /Use one of them, or leave format out/],
   ];
-  it.each(refusable)("that is strict, with %s, is refused with what to do", async (_what, schema, keyword, remedy) => {
+  it.each(refusable)("that is strict, with %s, is refused with a remedy", async (_what, schema, keyword, remedy) => {
     const { model } = await serve();
     const response = await chat(key, {
       model,
@@ -167,7 +167,7 @@ describe("a format", () => {
     expect(error.message).not.toContain("Remove the named parameter");
   });
 
-  it("that is not strict reaches the worker whole, and each tool beside it, though not all of it is enforced", async () => {
+  it("that is not strict reaches the worker unchanged, with all tools, though not all of it is enforced", async () => {
     const { agent, model } = await serve({ speaks: "ligand.worker.v1.2" });
     const properties = Object.fromEntries(refusable.map(([what, schema]) => [what, schema]));
     const schema = { type: "object", properties };
@@ -183,7 +183,7 @@ describe("a format", () => {
     expect(await flagsOf(job.jobId)).toBe("flags: ");
   });
 
-  it("reaches an older worker in the keywords that it knows, and its record is that of what it got", async () => {
+  it("reaches an older worker with the keywords that it knows, and the record covers that form", async () => {
     const { agent, model } = await serve({ speaks: "ligand.worker.v1.1" });
     const schema = { type: "object", properties: { a: { type: "string", pattern: "^a$" } } };
     const asking = chat(key, { model, response_format: { type: "json_schema", json_schema: { name: "x", schema } } });
@@ -195,14 +195,14 @@ describe("a format", () => {
     expect(await flagsOf(job.jobId)).toBe("flags: ");
   });
 
-  it("beside tools to choose from is refused where all workers of the model are older", async () => {
+  it("together with tools is refused where all workers of the model are older", async () => {
     const { model } = await serve({ speaks: "ligand.worker.v1.1" });
     const response = await chat(key, { model, tools, response_format: { type: "json_object" } });
     expect(response.status).toBe(400);
     expect(await response.json()).toMatchObject({ error: { code: "unsupported_parameter", param: "response_format" } });
   });
 
-  it("that is none of the formats is told which there are, and not to remove its type", async () => {
+  it("of an unknown type is refused with the list of types", async () => {
     const { model } = await serve();
     const response = await chat(key, { model, response_format: { type: "yaml" } });
     const { error } = await response.json<{ error: object }>();
@@ -214,7 +214,7 @@ describe("a format", () => {
 });
 
 describe("an answer of another server's model", () => {
-  it("says that it is not deterministic, in a header or in a comment", async () => {
+  it("is marked as not deterministic, in a header or in a comment", async () => {
     const { agent, model } = await serve({ engine: "upstream" });
     const whole = chat(key, { model });
     await agent.done(await agent.next("job"), "Hello");
@@ -234,7 +234,7 @@ describe("an answer of another server's model", () => {
     expect(comments).toContainEqual(expect.stringMatching(/x-ligand-deterministic=false$/));
   });
 
-  it("of a model file says nothing of the kind", async () => {
+  it("of a model file has no such mark", async () => {
     const { agent, model } = await serve();
     const whole = chat(key, { model });
     await agent.done(await agent.next("job"), "Hello");

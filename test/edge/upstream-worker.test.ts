@@ -3,7 +3,7 @@ import { beforeAll, expect, it } from "vitest";
 import { utf8 } from "../../schema/crypto/bytes.ts";
 import { ask, type ClientKey, chat, createKey, events, eventually, invite, ScriptedAgent } from "./support.ts";
 
-/** What a worker over another server says in v1.2 that no other worker does, and how clients see it. */
+/** Frames of v1.2 that only workers in front of another server send, and how clients see them. */
 let key: ClientKey;
 beforeAll(async () => {
   key = await createKey();
@@ -44,7 +44,7 @@ it.each<[speaks: string, format: object, tool: object]>([
       ]);
     await agent.done(job, "{}");
     expect((await asking).status).toBe(200);
-    // The hash in the record is of what this worker was sent.
+    // The hash in the record covers the request as this worker got it.
     expect(await flags(job.jobId)).toBe("");
   }
 });
@@ -92,7 +92,7 @@ it.each([
   expect(await response.json()).toMatchObject({ error: { code: openAiCode, message: expect.stringMatching(remedy) } });
 });
 
-it("a schema's name that is no Unicode is refused before any worker sees it", async () => {
+it("a schema name that is not Unicode is refused before a worker gets it", async () => {
   const { model } = await serve("ligand.worker.v1.2");
   const body = JSON.stringify({ model, messages: [{ role: "user", content: "hi" }], ...said });
   const response = await ask("/v1/chat/completions", {

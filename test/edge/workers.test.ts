@@ -12,7 +12,7 @@ import type { AgentFrame } from "../../schema/wire/worker-frames.ts";
 import { admin, ask, chat, createKey, eventually, invite, ScriptedAgent } from "./support.ts";
 
 describe("a revoked token", () => {
-  it("closes its socket, gives its job to another, and cannot come back", async () => {
+  it("closes its socket, its job goes to another worker, and it is refused from then on", async () => {
     const key = await createKey();
     const { id, token } = await invite();
     const agent = await ScriptedAgent.serving(token, { model: "revoked-test" });
@@ -31,7 +31,7 @@ describe("a revoked token", () => {
 });
 
 describe("an expired token", () => {
-  it("closes its socket by itself when its time comes, and is refused afterwards", async () => {
+  it("closes its socket at its expiry, and is refused from then on", async () => {
     const { token } = await invite({ expires_in_days: 1 / 86_400 });
     const agent = await ScriptedAgent.serving(token, { model: "one-second" });
     expect(await agent.closed).toMatchObject({ code: CLOSE.tokenExpired });
@@ -40,12 +40,12 @@ describe("an expired token", () => {
 });
 
 describe("a token that was refused", () => {
-  it("opens no socket, however often it asks, and after a few times the lane is not asked", async () => {
+  it("opens no socket, and after a few attempts the lane is not called", async () => {
     const { id, token } = await invite();
     await admin("DELETE", `/workers/tokens/${id}`);
     const asked = vi.spyOn(Lane.prototype, "fetch");
     const statuses = await Promise.all(Array.from({ length: 50 }, () => refusalOf(token)));
-    // Those that came before the first answer was remembered are the lane's; it answers six of a token by a status.
+    // The lane answers attempts that arrive before the first refusal is remembered, six of a token at most.
     expect(new Set(statuses.map(([status]) => status))).toEqual(new Set([401, 429]));
     asked.mockClear();
     await Promise.all(Array.from({ length: 50 }, () => refusalOf(token)));
@@ -55,8 +55,8 @@ describe("a token that was refused", () => {
   });
 });
 
-describe("a token that connects over and over", () => {
-  it("is let in six times, then told when to come back, before a token is looked up or a row written", async () => {
+describe("a token that connects again and again", () => {
+  it("is admitted six times and then refused with Retry-After, before its token is read or a row is written", async () => {
     const { id, token } = await invite();
     const signer = await signerFrom(generateSecretKey());
     for (let i = 0; i < LIMITS.handshakesPerMinute; i++) await ScriptedAgent.serving(token, { signer });
@@ -68,19 +68,19 @@ describe("a token that connects over and over", () => {
     expect(retryAfter).toBeLessThanOrEqual(60 / LIMITS.handshakesPerMinute);
     expect(found).not.toHaveBeenCalled();
     found.mockRestore();
-    // Its last socket serves on, and another token is none the worse.
+    // Its last socket still serves, and another token is not affected.
     const { workers } = await admin<{ workers: { token_id: string }[] }>("GET", "/workers");
     expect(workers.filter((worker) => worker.token_id === id)).toHaveLength(1);
     (await ScriptedAgent.serving((await invite()).token)).close();
   });
 
-  it("leaves one row of its worker, not one for each time", async () => {
+  it("writes one row of its worker, not one for each connection", async () => {
     const put = vi.spyOn(RecordOutbox.prototype, "put");
     const { token } = await invite();
     const signer = await signerFrom(generateSecretKey());
     await ScriptedAgent.serving(token, { signer });
     const tables = () => put.mock.calls.map(([table]) => table).sort();
-    // The invite, the worker's id in it, and the worker.
+    // The token, the token with its worker id, and the worker.
     expect(tables()).toEqual(["worker_tokens", "worker_tokens", "workers"]);
     await ScriptedAgent.serving(token, { signer });
     await ScriptedAgent.serving(token, { signer });
@@ -91,8 +91,8 @@ describe("a token that connects over and over", () => {
   });
 });
 
-describe("sockets that are closed, and whose worker never answers the close", () => {
-  it("count: over the bound the token gets no more, and is let in again once they are gone", async () => {
+describe("closed sockets whose worker never answers the close", () => {
+  it("count: at the bound the token gets no more sockets, until they are gone", async () => {
     const { id, token } = await invite();
     const lane = env.LANE.getByName(MAIN_LANE);
     const rate = vi.spyOn(HandshakeRates.prototype, "take").mockReturnValue(0);
@@ -100,10 +100,10 @@ describe("sockets that are closed, and whose worker never answers the close", ()
     for (let i = 0; i < LIMITS.socketsPerToken; i++) {
       const response = await connect(token);
       expect(response.status).toBe(101);
-      // Never accepted: what the pool sends, its close frame too, is not read.
+      // The socket is never accepted, so no frame of the pool is read, its close frame included.
       if (response.webSocket) silent.push(response.webSocket);
     }
-    // All but a few were closed by the pool, for too many of this token were half open.
+    // The pool has closed all but a few of them, because too many sockets of this token were half open.
     expect(await runInDurableObject(lane, (_, state) => state.getWebSockets(id).length)).toBe(LIMITS.socketsPerToken);
     const refused = await connect(token);
     expect([refused.status, refused.headers.get("x-ligand-code")]).toEqual([429, "workers/too-many-sockets"]);
@@ -146,7 +146,7 @@ describe("the handshake", () => {
     response.webSocket?.close();
   });
 
-  it("lets a worker's new socket replace its old one", async () => {
+  it("replaces the old socket of a worker by its new one", async () => {
     const { token } = await invite();
     const signer = await signerFrom(generateSecretKey());
     const old = await ScriptedAgent.serving(token, { signer });
@@ -165,7 +165,11 @@ describe("the handshake", () => {
       (hello) => ({ ...hello, manifestSignature: flip(hello, "manifestSignature") }) as AgentFrame,
       CLOSE.policyViolation,
     ],
-    ["another's key", (hello) => ({ ...hello, publicKey: "ab".repeat(32) }) as AgentFrame, CLOSE.policyViolation],
+    [
+      "the key of another worker",
+      (hello) => ({ ...hello, publicKey: "ab".repeat(32) }) as AgentFrame,
+      CLOSE.policyViolation,
+    ],
     ["an extra field", (hello) => Object.assign({}, hello, { extra: 1 }), CLOSE.policyViolation],
   ])("refuses %s", async (_what, change, code) => {
     const { token } = await invite();
@@ -175,7 +179,7 @@ describe("the handshake", () => {
   });
 
   it.each<[what: string, text: string | ArrayBuffer, code: number]>([
-    ["no JSON", "{", CLOSE.policyViolation],
+    ["text that is not JSON", "{", CLOSE.policyViolation],
     ["an unknown type", '{"type":"gossip"}', CLOSE.policyViolation],
     ["binary", new Uint8Array([1, 2, 3]).buffer, CLOSE.policyViolation],
     ["a job's frame before hello", '{"type":"ready","received":0,"slots":[]}', CLOSE.policyViolation],
@@ -198,7 +202,7 @@ describe("the handshake", () => {
   });
 });
 
-it("a worker that gets no job hears how many requests came for other models, if it knows that frame", async () => {
+it("a worker without jobs learns how many requests arrive for other models, if its version has that frame", async () => {
   const speaks = "ligand.worker.v1.1";
   const idle = await ScriptedAgent.serving((await invite()).token, { model: "not-asked-for", speaks });
   const older = await ScriptedAgent.serving((await invite()).token, { model: "asked-for" });
@@ -210,15 +214,15 @@ it("a worker that gets no job hears how many requests came for other models, if 
   };
   expect([await ask("asked-for", older), await ask("never-heard-of")]).toEqual([200, 404]);
   expect(await idle.next("elsewhere")).toEqual({ type: "elsewhere", jobs: 2 });
-  // Nothing of its own; and the next frame of one that does not know this frame is a job.
+  // Requests for its own model do not count. The next frame of a worker that does not know this frame is a job.
   expect([await ask("not-asked-for", idle), await ask("never-heard-of")]).toEqual([200, 404]);
   expect(await idle.next("elsewhere")).toEqual({ type: "elsewhere", jobs: 1 });
   expect(await ask("asked-for", older)).toBe(200);
   for (const agent of [idle, older]) agent.close();
 });
 
-describe("workers that come and go", () => {
-  it("are not listed when they are gone", async () => {
+describe("disconnected workers", () => {
+  it("are not listed", async () => {
     const { id, token } = await invite();
     const agent = await ScriptedAgent.serving(token);
     const listed = async () => {
@@ -241,7 +245,7 @@ function connect(token: string): Promise<Response> {
   });
 }
 
-/** Status, code, the body's code, and the pool that it says it is. */
+/** Status, code, the code in the body, and the pool's atom id. */
 async function refusalOf(token: string): Promise<unknown[]> {
   const response = await connect(token);
   const { error } = await response.json<{ error: { code: string } }>();
@@ -249,7 +253,7 @@ async function refusalOf(token: string): Promise<unknown[]> {
   return [status, headers.get("x-ligand-code"), error.code, headers.get(WORKER_PROTOCOL.poolHeader)];
 }
 
-/** Those that the runtime has, also where they are closed on our side. */
+/** The sockets of the runtime, also those that the pool has closed. */
 function socketsOf(tokenId: string): Promise<number> {
   return runInDurableObject(env.LANE.getByName(MAIN_LANE), (_, state) => state.getWebSockets(tokenId).length);
 }

@@ -8,7 +8,7 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import { freshPool, outcome, type PeerDouble, peerAt } from "./peer-double.ts";
 import { admin } from "./support.ts";
 
-/** What pulls and pushes of a peer cost it, and what our log hears of a peer that nobody here has decided about. */
+/** The work rate of a peer, and the grants of a peer that no admin has decided about. */
 
 const EVENTS = "/api/federation/events";
 beforeAll(async () => {
@@ -29,7 +29,7 @@ describe("the work of a peer", () => {
   const pull = (peer: PeerDouble) => peer.send("GET", `${EVENTS}?since=0`);
   const noncesOf = (peer: PeerDouble) =>
     runInDurableObject(peer.bond(), (_, { storage }) => [...storage.sql.exec("SELECT * FROM nonces")]);
-  /** As if it had spent its burst of work, all but so many milliseconds. */
+  /** Sets the debt of the peer: `leftMs` of its burst of work are left. */
   async function owesAllBut(peer: PeerDouble, leftMs: number): Promise<void> {
     await runInDurableObject(peer.bond(), (_, { storage }) => {
       const traffic = storage.kv.get<PeerTraffic>("traffic") ?? NO_TRAFFIC;
@@ -41,15 +41,18 @@ describe("the work of a peer", () => {
   const made = (peer: PeerDouble, n: number) => Promise.all(Array.from({ length: n }, () => peer.event()));
 
   it.each<[what: string, ask: (peer: PeerDouble, known: SignedEvent[]) => Promise<Response>]>([
-    ["that pulls", (peer) => pull(peer)],
-    ["that sends again what is known", (peer, known) => peer.push(known)],
-    ["that sends forged events", (peer, known) => peer.push(known.map((e) => ({ ...e, content_id: "0".repeat(64) })))],
-  ])("%s is limited, told when to come again, and stores nothing", async (_what, ask) => {
+    ["a peer that pulls", (peer) => pull(peer)],
+    ["a peer that repeats known events", (peer, known) => peer.push(known)],
+    [
+      "a peer that sends forged events",
+      (peer, known) => peer.push(known.map((e) => ({ ...e, content_id: "0".repeat(64) }))),
+    ],
+  ])("%s is limited with Retry-After, and a refused request stores nothing", async (_what, ask) => {
     const peer = await peerAt(2);
     const known = await made(peer, 100);
     await peer.push(known);
     await owesAllBut(peer, 1);
-    expect((await ask(peer, known)).status, "what begins in time is done").not.toBe(429);
+    expect((await ask(peer, known)).status, "work that begins in time is finished").not.toBe(429);
     const refused = await ask(peer, known);
     const wait = Number(refused.headers.get("retry-after"));
     expect(await outcome(refused)).toBe("429 federation/rate-limited");
@@ -60,7 +63,7 @@ describe("the work of a peer", () => {
     expect((await ask(peer, known)).status).not.toBe(429);
   });
 
-  it("is one thing at a time: what is beyond a few that wait is refused, and another peer is heard", async () => {
+  it("is done one request at a time: a few wait, the rest are refused, and another peer is answered", async () => {
     const [peer, other] = [await peerAt(2), await peerAt(2)];
     const events = await made(peer, 50);
     const answers = await Promise.all(Array.from({ length: 20 }, () => peer.push(events)));
@@ -71,7 +74,7 @@ describe("the work of a peer", () => {
     expect((await pull(other)).status).toBe(200);
   });
 
-  it("needs no verification for what the log knows, and believes no bytes for their id", async () => {
+  it("includes no verification of known events, but their bytes must match their id", async () => {
     const peer = await peerAt(2);
     const [event, another] = (await made(peer, 2)) as [SignedEvent, SignedEvent];
     await peer.push([event]);
@@ -82,8 +85,8 @@ describe("the work of a peer", () => {
   });
 });
 
-describe("our log", () => {
-  it("hears nothing of a stranger until our admin decides, and then of its last grant", async () => {
+describe("our log and peers below trust 2", () => {
+  it("has nothing of such a peer until our admin decides, and then its last grant", async () => {
     const before = (await log().heads()).all;
     const peer = await peerAt(1);
     const [first, last] = [await peer.grant(2), await peer.grant(3)];
@@ -108,11 +111,11 @@ describe("our log", () => {
     const { events } = await log().read("all", before, 500);
     const ids = events.map(({ event }) => event.content_id);
     expect([ids.includes(first.content_id), ids.includes(last.content_id)]).toEqual([false, true]);
-    expect(await peer.pushed([await peer.grant(2)]), "and from now on of all").toMatchObject({ accepted: 1 });
+    expect(await peer.pushed([await peer.grant(2)]), "and from now on every grant").toMatchObject({ accepted: 1 });
     expect((await log().heads()).all).toBeGreaterThan(before + told.length);
   });
 
-  it("is told of the grant of a stranger once more when it was away at the decision", async () => {
+  it("gets the grant later when it was unavailable at the decision", async () => {
     const peer = await peerAt(1);
     const grant = await peer.grant(3);
     await peer.push([grant]);
@@ -126,14 +129,14 @@ describe("our log", () => {
 
   it.each<[what: string, made: (peer: PeerDouble) => Promise<SignedEvent>, code: string]>([
     [
-      "a grant for somebody else",
+      "a grant for another pool",
       (peer) => peer.grant(2, { payload: { peer: "0".repeat(64), level: 2 } }),
       "events/forbidden",
     ],
-    ["a grant from the future", (peer) => peer.grant(2, { aheadMs: 11_000 }), "events/excessive-drift"],
+    ["a grant ahead of our clock", (peer) => peer.grant(2, { aheadMs: 11_000 }), "events/excessive-drift"],
     ["a public event", (peer) => peer.event(), "events/unknown-origin"],
-    ["what it keeps for itself", (peer) => peer.event({ visibility: "private" }), "events/forbidden"],
-  ])("is spared %s of a stranger, which is refused", async (_what, made, code) => {
+    ["a private event", (peer) => peer.event({ visibility: "private" }), "events/forbidden"],
+  ])("does not get %s of such a peer, which is refused", async (_what, made, code) => {
     const before = (await log().heads()).all;
     const peer = await peerAt(1);
     expect((await peer.pushed([await made(peer)])).errors.map((error) => error.code)).toEqual([code]);
@@ -142,11 +145,11 @@ describe("our log", () => {
   });
 });
 
-describe("the rate that all strangers share", () => {
-  const JUNK: [what: string, made: (peer: PeerDouble) => Promise<SignedEvent>][] = [
+describe("the rate of grants that all peers below trust 2 share", () => {
+  const FIRST_TRIES: [what: string, made: (peer: PeerDouble) => Promise<SignedEvent>][] = [
     ["a forged grant", async (peer) => ({ ...(await peer.grant(2)), signature: "0".repeat(128) })],
     ["another event", (peer) => peer.event()],
-    ["a grant from the future", (peer) => peer.grant(2, { aheadMs: 11_000 })],
+    ["a grant ahead of our clock", (peer) => peer.grant(2, { aheadMs: 11_000 })],
     ["a grant for another pool", (peer) => peer.grant(2, { payload: { peer: "0".repeat(64), level: 2 } })],
     ["a good grant", (peer) => peer.grant(2)],
   ];
@@ -164,7 +167,7 @@ describe("the rate that all strangers share", () => {
     );
   const HALF = LIMITS.strangerGrantsPerMinute / 2;
 
-  it.each(JUNK)("takes %s for a peer's first try, and only that one", async (_what, made) => {
+  it.each(FIRST_TRIES)("counts %s as a peer's first try, which may use the reserved half", async (_what, made) => {
     const [peer, newcomer] = [await peerAt(1), await peerAt(1)];
     await setOwed(HALF);
     expect(await outcome(await peer.push([await made(peer)]))).not.toMatch(/429/);
@@ -175,7 +178,7 @@ describe("the rate that all strangers share", () => {
     expect(await newcomer.pushed([await newcomer.grant(2)])).toMatchObject({ accepted: 1 });
   });
 
-  it("counts no try that it refused", async () => {
+  it("does not count a refused request as a try", async () => {
     const peer = await peerAt(1);
     await setOwed(LIMITS.strangerGrantsPerMinute);
     expect(await outcome(await peer.push([await peer.grant(2)]))).toBe("429 federation/rate-limited");
@@ -183,7 +186,7 @@ describe("the rate that all strangers share", () => {
     expect(await peer.pushed([await peer.grant(2)])).toMatchObject({ accepted: 1 });
   });
 
-  it("leaves room for a newcomer while ten peers send ten junk grants each", async () => {
+  it("leaves room for a new peer while ten peers send ten invalid grants each", async () => {
     const peers = await Promise.all(Array.from({ length: LIMITS.registrationsPerMinute - 1 }, () => peerAt(1)));
     pass(60_000);
     let looked = 0;
@@ -196,7 +199,7 @@ describe("the rate that all strangers share", () => {
     expect(await newcomer.pushed([await newcomer.grant(2)])).toMatchObject({ accepted: 1 });
   });
 
-  it("outlives a peer that is evicted and registers again", async () => {
+  it("survives the eviction and new registration of a peer", async () => {
     const peer = await peerAt(1);
     await peer.push([await peer.event()]);
     await peer.bond().evict();

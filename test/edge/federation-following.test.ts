@@ -16,17 +16,17 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import { eventOf, freshPool, OURS, type PeerDouble, peerAt, setPolicy } from "./peer-double.ts";
 import { admin, eventually } from "./support.ts";
 
-/** docs/spec/events.md#sync: this pool follows others, whatever they tell it, and whatever becomes of the way to them. */
+/** This pool follows its peers (docs/spec/events.md#sync), also over bad connections and with dishonest peers. */
 
-/** Cursors that stand before an event from the future: what has each try again. */
+/** Ends the pauses of followers whose cursor is before an event that is ahead of our clock. */
 const stalled: (() => void)[] = [];
-/** Followers of a peer that told a page, and may tell so many events a minute: until it may tell more. */
-const sated: (() => void)[] = [];
-const SATED_AT = 480;
-const SATED_MS = 2_500;
+/** Ends the pauses of followers whose peer has reached its rate of events. */
+const throttled: (() => void)[] = [];
+const THROTTLED_AT = 480;
+const THROTTLED_MS = 2_500;
 const PAUSES = new Map<number, (() => void)[]>([
   [LIMITS.eventStallMs, stalled],
-  [SATED_MS, sated],
+  [THROTTLED_MS, throttled],
 ]);
 
 beforeAll(async () => {
@@ -39,9 +39,9 @@ beforeAll(async () => {
   await freshPool();
 });
 beforeEach(() => {
-  // Ten registrations a minute.
+  // Stay below the rate of registrations.
   pass(60_000);
-  // The shortest of all backoffs.
+  // The shortest possible backoff.
   vi.spyOn(Math, "random").mockReturnValue(0);
 });
 afterAll(() => vi.useRealTimers());
@@ -70,7 +70,7 @@ const streaming = (peer: PeerDouble, ...audiences: PeerAudience[]) =>
     const all = await Promise.all(audiences.map((audience) => followed(peer, audience)));
     return all.every((each) => each.streaming);
   });
-/** Everything in our log, in its order. */
+/** Every event of our log, in order. */
 async function ours(): Promise<SignedEvent[]> {
   const found: SignedEvent[] = [];
   for (let since = 0; ; ) {
@@ -81,7 +81,7 @@ async function ours(): Promise<SignedEvent[]> {
   }
 }
 const times = async (id: string) => (await ours()).filter(({ content_id }) => content_id === id).length;
-/** Of the calls for an audience, the `since` of each. */
+/** The `since` of each call for this audience. */
 const asked = (peer: PeerDouble, path: string, audience: PeerAudience = "public") =>
   peer
     .called(path)
@@ -98,7 +98,7 @@ const speak = (peer: PeerDouble) => peer.send("GET", "/api/federation/status");
 const stranger = async () => signerFrom(generateSecretKey());
 
 describe("a bonded peer", () => {
-  it("is followed by pull, then by stream; what it writes is here once, each audience by itself", async () => {
+  it("is followed by pull and then by stream, each audience on its own, and each event arrives once", async () => {
     const peer = await peerAt(1, 3);
     const before = await write(peer, 3);
     const private_ = await write(peer, 2, "peers");
@@ -113,7 +113,7 @@ describe("a bonded peer", () => {
     expect(asked(peer, EVENTS), "no more pulls").toEqual([0]);
   });
 
-  it("is not followed below that: trust 2 is public alone, and both must want it", async () => {
+  it("is followed in the public audience only at trust 2, and only if both pools allow it", async () => {
     const [open, ungranted, bonded] = [await peerAt(2, 2), await peerAt(2, 0), await peerAt(3, 2)];
     for (const peer of [open, ungranted, bonded]) await write(peer);
     await Promise.all([reached(open, 1), reached(bonded, 1)]);
@@ -122,7 +122,7 @@ describe("a bonded peer", () => {
     expect(ungranted.calls.filter(({ method }) => method === "GET")).toEqual([]);
   });
 
-  it("that drops its stream is asked from where we are, and nothing is missed or doubled", async () => {
+  it("that drops its stream is pulled from our cursor, and no event is lost or taken twice", async () => {
     const peer = await peerAt(2, 2);
     const written = await write(peer, 2);
     await streaming(peer, "public");
@@ -136,7 +136,7 @@ describe("a bonded peer", () => {
     expect(since).toEqual([...since].sort((a, b) => a - b));
   });
 
-  it("that was away is level again without a person", async () => {
+  it("that was unreachable is followed again without a person", async () => {
     const peer = await peerAt(2, 2);
     await streaming(peer, "public");
     let tries = 0;
@@ -152,7 +152,7 @@ describe("a bonded peer", () => {
     for (const id of written) expect(await times(id)).toBe(1);
   });
 
-  it("that speaks to us is asked at once: nobody waits out a backoff", async () => {
+  it("that calls us is pulled without waiting for the end of the backoff", async () => {
     const peer = await peerAt(2, 2);
     await streaming(peer, "public");
     let tries = 0;
@@ -163,7 +163,7 @@ describe("a bonded peer", () => {
     peer.log.drop();
     await write(peer);
     await eventually(async () => tries >= 1);
-    // The longest: a minute and more, once it was away for a while.
+    // The longest backoff: more than a minute.
     vi.spyOn(Math, "random").mockReturnValue(1);
     const spoken = async () => {
       pass(1_000);
@@ -174,7 +174,7 @@ describe("a bonded peer", () => {
     await eventually(async () => (await followed(peer)).seq === 1 || void (await spoken()));
   });
 
-  it("whose log came from a backup is followed from the beginning, and nothing of it is doubled", async () => {
+  it("whose log was restored from a backup is followed from the beginning, and no event is taken twice", async () => {
     const peer = await peerAt(2, 2);
     const kept = await Promise.all([peer.event(), peer.event()]);
     for (const event of kept) peer.log.append(event);
@@ -189,28 +189,28 @@ describe("a bonded peer", () => {
     expect((await followed(peer)).equivocated).toBe(false);
   });
 
-  it("that tells more than it may is asked for a page, and for the next when it may; another is heard meanwhile", async () => {
+  it("that writes more events than its rate allows is pulled page by page, and another peer is followed meanwhile", async () => {
     const [peer, other] = [await peerAt(1, 2), await peerAt(2, 2)];
     const [before, after] = [await write(peer, LIMITS.eventsPerPull), await write(peer, 10)];
-    await setPolicy({ peer_events_per_minute: SATED_AT });
-    // Its grant is paid for.
+    await setPolicy({ peer_events_per_minute: THROTTLED_AT });
+    // Its grant no longer counts against the rate.
     pass(1_000);
     await trust(peer, 2);
     await reached(peer, before.length);
-    const [goOn] = await eventually(async () => sated.length > 0 && sated.splice(0));
+    const [goOn] = await eventually(async () => throttled.length > 0 && throttled.splice(0));
     expect(asked(peer, EVENTS)).toEqual([0]);
     expect(await times(after[0] ?? "")).toBe(0);
     const [heard = ""] = await write(other);
     await reached(other, other.log.state.heads.public.seq);
     expect(await times(heard)).toBe(1);
-    pass(SATED_MS);
+    pass(THROTTLED_MS);
     await runInDurableObject(peer.bond(), goOn ?? (() => expect.fail()));
     await reached(peer, before.length + after.length);
     for (const id of after) expect(await times(id)).toBe(1);
     await setPolicy({ peer_events_per_minute: LIMITS.peerMaxEventsPerMinute });
   });
 
-  it("passes on what more origins said than one question to the record can hold", async () => {
+  it("relays events of more origins than one D1 query can hold", async () => {
     const peer = await peerAt(2, 2);
     const signers = await Promise.all(Array.from({ length: 150 }, stranger));
     const others = [await peerAt(2), await peerAt(2)];
@@ -233,7 +233,7 @@ describe.each(["pull", "stream"] as const)("to a peer that we follow by %s", (wa
   /** All of it is there at once, for either way alone; its last number. */
   async function tell(events: readonly SignedEvent[]): Promise<number> {
     await streaming(peer, "public");
-    // What is said after a stream has ended is pulled.
+    // Events after the end of a stream are pulled.
     if (way === "pull") peer.log.drop();
     for (const event of events) peer.log.append(event);
     return peer.log.state.heads.public.seq;
@@ -245,7 +245,7 @@ describe.each(["pull", "stream"] as const)("to a peer that we follow by %s", (wa
   }
 
   it.each<[attack: string, made: () => Promise<SignedEvent>]>([
-    ["an event whose id is another's", async () => ({ ...(await peer.event()), content_id: "ab".repeat(32) })],
+    ["an event with the id of another event", async () => ({ ...(await peer.event()), content_id: "ab".repeat(32) })],
     [
       "an event whose bytes are another's",
       async () => ({ ...(await peer.event()), event_bytes: (await peer.event()).event_bytes }),
@@ -260,16 +260,16 @@ describe.each(["pull", "stream"] as const)("to a peer that we follow by %s", (wa
     ],
     ["an event of an unknown origin", async () => eventOf(await stranger())],
     ["an event of an origin at trust 1", async () => (await peerAt(1)).event()],
-    ["what another says to its peers", () => other.event({ visibility: "peers" })],
-    ["what another says to us alone", () => other.grant(0)],
-    ["what another keeps for itself", () => other.event({ visibility: "private" })],
-    ["what it keeps for itself", () => peer.event({ visibility: "private" })],
+    ["another pool's event for its peers", () => other.event({ visibility: "peers" })],
+    ["another pool's event for us only", () => other.grant(0)],
+    ["another pool's private event", () => other.event({ visibility: "private" })],
+    ["its own private event", () => peer.event({ visibility: "private" })],
     [
       "what it says to another alone",
       () => peer.event({ visibility: "direct", payload: { peer: other.id, level: 3 }, type: "trust_granted" }),
     ],
-    ["what we said, as we did not", () => eventOf(OURS)],
-  ])("%s is refused and passed over: it holds up nothing behind it", async (_attack, made) => {
+    ["a forged event of ours", () => eventOf(OURS)],
+  ])("%s is refused, the cursor passes it, and later events arrive", async (_attack, made) => {
     const [bad, good] = [await made(), await peer.event()];
     const [before, pulls] = [await log().heads(), asked(peer, EVENTS).length];
     await reached(peer, await tell([bad, good]));
@@ -279,7 +279,7 @@ describe.each(["pull", "stream"] as const)("to a peer that we follow by %s", (wa
     expect(asked(peer, EVENTS).length > pulls).toBe(way === "pull");
   });
 
-  it("an event from a future beyond 60 s is waited for, moves no clock, and keeps back nothing that came with it", async () => {
+  it("the cursor waits before an event more than 60 s ahead, our clock does not move, and events of the same page are taken", async () => {
     const [early, after] = [await peer.event({ aheadMs: 90_000 }), await peer.event()];
     const { public: before } = await log().heads();
     const [from, to] = [(await followed(peer)).seq, await tell([early, after])];
@@ -293,7 +293,7 @@ describe.each(["pull", "stream"] as const)("to a peer that we follow by %s", (wa
     expect(await relayedSince(before)).toEqual([after.content_id, early.content_id]);
   });
 
-  it("an event from 10 to 60 s ahead is stored, unseen and not passed on until it is due, and holds up nothing", async () => {
+  it("an event from 10 to 60 s ahead is held back until it is due, and later events arrive", async () => {
     const [early, after] = [await peer.event({ aheadMs: 50_000 }), await peer.event()];
     const before = await log().heads();
     await reached(peer, await tell([early, after]));
@@ -304,13 +304,13 @@ describe.each(["pull", "stream"] as const)("to a peer that we follow by %s", (wa
     expect(await relayedSince(before.public)).toEqual([after.content_id, early.content_id]);
   });
 
-  it("ten thousand events that were here before change nothing", async () => {
+  it("ten thousand duplicates change nothing", async () => {
     const events = await Promise.all(Array.from({ length: 100 }, () => peer.event()));
     await reached(peer, await tell(events));
     const before = await log().heads();
     vi.mocked(setTimeout).mockClear();
     await reached(peer, await tell(Array.from({ length: 100 }, () => events).flat()));
-    // However little comes of them, whoever looks at them pauses for others.
+    // The follower pauses for other requests, though the duplicates change nothing.
     const breaths = vi.mocked(setTimeout).mock.calls.filter(([, ms]) => ms === LIMITS.followBreathMs);
     expect(breaths.length).toBeGreaterThan(15);
     const { hlc: _, ...after } = await log().heads();
@@ -318,7 +318,7 @@ describe.each(["pull", "stream"] as const)("to a peer that we follow by %s", (wa
   });
 });
 
-describe("a peer that tells two stories", () => {
+describe("a peer that shows two histories", () => {
   const proofs = async (peer: PeerDouble) => {
     const opened = await Promise.all((await ours()).map((event) => openEvent(event)));
     return opened.flatMap((each) =>
@@ -326,14 +326,14 @@ describe("a peer that tells two stories", () => {
     );
   };
 
-  it("by two checkpoints for one number is followed no further; the proof is kept, for us alone, until our admin has it begin anew", async () => {
+  it("by two checkpoints for one number is not followed until our admin resumes it, and the proof is kept in private", async () => {
     const peer = await peerAt(1, 3);
     await write(peer, 2);
     const bonded = await write(peer, 1, "peers");
     await trust(peer, 3);
     await Promise.all([reached(peer, 2), reached(peer, 1, "peers")]);
     await streaming(peer, "public", "peers");
-    // The same name and numbers, and other events.
+    // The same log name and numbers with other events.
     peer.log.startOver();
     const others = await write(peer, 2);
     await eventually(async () => (await followed(peer)).equivocated);
@@ -375,7 +375,7 @@ describe("a peer that tells two stories", () => {
     expect(await proofs(peer)).toHaveLength(1);
   });
 
-  it("of which it signed one alone, and streamed the other, is asked again from where they parted", async () => {
+  it("by a stream that disagrees with its checkpoint is pulled again from the last verified position", async () => {
     const peer = await peerAt(1, 2);
     await write(peer, 2);
     await trust(peer, 2);
@@ -389,12 +389,12 @@ describe("a peer that tells two stories", () => {
     for (const event of signed) peer.log.append(event);
     await reached(peer, 4);
     expect(asked(peer, EVENTS)).toEqual([0, 3, 2]);
-    // Both are what it said, and neither proves anything.
+    // Only one of them is signed, so there is no proof.
     for (const { content_id } of [streamed, ...signed]) expect(await times(content_id)).toBe(1);
     expect((await followed(peer)).equivocated).toBe(false);
   });
 
-  it("by a chain that does not lead to what it signed gets nothing in behind it", async () => {
+  it("by events that do not agree with its checkpoint gets no event into our log", async () => {
     const peer = await peerAt(2, 2);
     await write(peer, 2);
     await reached(peer, 2);
@@ -416,7 +416,7 @@ describe("a peer that tells two stories", () => {
     expect(await times(hidden)).toBe(1);
   });
 
-  it("by a head that went backwards is named to our admin: at once, and where it lasts in the log, once", async () => {
+  it("by a head that goes backwards is shown to our admin, and recorded once when it lasts", async () => {
     const peer = await peerAt(2, 2);
     await write(peer, 2);
     const kept = peer.log.state;
@@ -446,21 +446,21 @@ describe("a peer that tells two stories", () => {
       { visibility: "private", payload: { audience: "public", reason: "rolled-back", since_ms: sinceMs } },
     ]);
 
-    // What is not followed any more is not to be looked at either.
+    // A log that is not followed any more is no problem.
     await trust(peer, 1);
     expect([(await followed(peer)).refused, await stuck()]).toEqual([null, [false, false]]);
     await trust(peer, 2);
     pass(LIMITS.followRefusedMs);
     await eventually(async () => (await followed(peer)).refused !== null);
 
-    // Our admin takes it as it is.
+    // Our admin accepts the log as it is now.
     await admin("POST", `/peers/${peer.id}/follow-anew`, undefined, 200);
     await reached(peer, 2);
     expect((await followed(peer)).refused).toBeNull();
     await eventually(async () => !(await stuck()).some(Boolean));
   });
 
-  it("by numbers that it repeats or leaves out in its stream is pulled from", async () => {
+  it("by repeated or missing numbers in its stream is pulled from", async () => {
     const peer = await peerAt(2, 2);
     await write(peer, 3);
     await reached(peer, 3);
@@ -477,7 +477,7 @@ describe("a peer that tells two stories", () => {
 });
 
 describe("while federation is off", () => {
-  it("nobody is called, streams that we read end, and all goes on at once when it is on", async () => {
+  it("no peer is called, the streams that we read end, and following resumes when it is on again", async () => {
     const peer = await peerAt(3, 3);
     await streaming(peer, "public", "peers");
     await setPolicy({ federation: "off" });
@@ -497,7 +497,7 @@ describe("while federation is off", () => {
   });
 });
 
-it("whom we are to follow is followed though the kill switch says on so late that it ends streams", async () => {
+it("a peer is followed even when the kill switch answers so late that streams end", async () => {
   const peer = await peerAt(1, 2);
   await write(peer, 1);
   const lateMs = (LIMITS.streamPolicyMs + LIMITS.policyTimeoutMs) / 2;
@@ -512,10 +512,10 @@ it("whom we are to follow is followed though the kill switch says on so late tha
 });
 
 it.each<[how: string, answer: () => Promise<unknown>]>([
-  ["says nothing", () => new Promise(() => {})],
+  ["does not answer", () => new Promise(() => {})],
   ["fails", () => Promise.reject(new Error("broken"))],
 ])(
-  "while the kill switch %s nobody is called, and whom we follow is followed on when it says on: no alarm is waited for",
+  "while the kill switch %s no peer is called, and following resumes with its answer, before the next alarm",
   async (_how, answer) => {
     const peer = await peerAt(2, 2);
     await streaming(peer, "public");
@@ -524,7 +524,7 @@ it.each<[how: string, answer: () => Promise<unknown>]>([
     pass(1_000);
     peer.log.drop();
     const written = await write(peer, 2);
-    // Of the stream that ends, and of the follower, which asks again.
+    // The stream has asked, and the follower has asked again.
     await eventually(async () => broken.mock.calls.length >= 3);
     expect(peer.calls).toHaveLength(calls);
     broken.mockRestore();
@@ -538,9 +538,13 @@ it.each<[how: string, answer: () => Promise<unknown>]>([
 );
 
 describe("a stream that we read ends within a second", () => {
-  // Its own clock: what ends it has looked twice at most.
+  // A fake clock: the check that ends the stream has run at most twice.
   beforeAll(() => {
     vi.useFakeTimers({ toFake: ["Date", "setInterval", "clearInterval"] });
+  });
+  beforeEach(() => {
+    // The fake clock also runs the checks of other peers' streams, in the wrong object. The follower reports that as a bug.
+    vi.spyOn(console, "error").mockImplementation(() => {});
   });
   afterAll(() => {
     vi.useFakeTimers({ toFake: ["Date"] });
@@ -548,8 +552,8 @@ describe("a stream that we read ends within a second", () => {
   const second = (peer: PeerDouble) => runInDurableObject(peer.bond(), () => vi.advanceTimersByTimeAsync(1_000));
 
   it.each<[when: string, change: object]>([
-    ["the kill switch is turned", { federation: "off" }],
-    ["no tier is enough any more", { min_auth_tier: "hardware-attested" }],
+    ["the kill switch is turned off", { federation: "off" }],
+    ["the policy asks for a stronger tier", { min_auth_tier: "hardware-attested" }],
   ])("when %s", async (_when, change) => {
     const peer = await peerAt(3, 3);
     await streaming(peer, "public", "peers");
@@ -560,7 +564,7 @@ describe("a stream that we read ends within a second", () => {
     await setPolicy({ federation: "on", min_auth_tier: "device-bound" });
   });
 
-  it.each(peerAudience.options)("when the trust goes that it needs: that of %s", async (audience) => {
+  it.each(peerAudience.options)("when the trust that it needs ends: %s", async (audience) => {
     const peer = await peerAt(3, 3);
     await streaming(peer, audience);
     await trust(peer, audience === "peers" ? 2 : 1);
@@ -568,7 +572,7 @@ describe("a stream that we read ends within a second", () => {
     await eventually(async () => !(await followed(peer, audience)).streaming);
   });
 
-  it("when private addresses are no longer allowed, for it may lead to one; and comes back by the public network", async () => {
+  it("when private addresses are no longer allowed, because it may use one, and it is opened again over the public network", async () => {
     const peer = await peerAt(2, 2);
     await streaming(peer, "public");
     await setPolicy({ allow_private_peers: true });

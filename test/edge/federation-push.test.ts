@@ -10,7 +10,7 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import { eventOf, freshPool, OURS, outcome, PeerDouble, peerAt, setPolicy, US } from "./peer-double.ts";
 import { admin } from "./support.ts";
 
-/** docs/spec/events.md#sync: what a peer may push, and what becomes of it. */
+/** Which events a peer may push, and what happens to them (docs/spec/events.md#sync). */
 
 let [peer, other]: [PeerDouble, PeerDouble] = [] as never;
 beforeAll(async () => {
@@ -19,7 +19,7 @@ beforeAll(async () => {
   [peer, other] = await Promise.all([peerAt(3), peerAt(2)]);
   await peer.push([await peer.grant(3)]);
 });
-// Sixty a second.
+// Stay below the rate of requests.
 beforeEach(() => pass(1_000));
 afterAll(() => vi.useRealTimers());
 const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
@@ -30,7 +30,7 @@ const heads = async () => {
   const { all, public: open, peers } = await log().heads();
   return { all, open, peers };
 };
-/** What another peer is given of it, oldest first. */
+/** The events of it that another peer may pull, oldest first. */
 async function pulledBy(reader: PeerDouble, since: number) {
   const response = await reader.send("GET", `${EVENTS}?since=${since}`);
   return pullAnswer.parse(await response.json()).events;
@@ -45,8 +45,8 @@ const reencoded = async (wire: SignedEvent, change: (text: string) => string, si
   };
 };
 
-describe("an event that is pushed", () => {
-  it("is taken, and passed on to those who may see it", async () => {
+describe("a pushed event", () => {
+  it("is accepted, and relayed to the peers that may see it", async () => {
     const before = await heads();
     const event = await peer.event();
     const answer = pushAnswer.parse(await peer.pushed([event]));
@@ -56,7 +56,7 @@ describe("an event that is pushed", () => {
     expect(await pulledBy(other, before.open)).toEqual([{ seq: before.open + 1, event, ttl: 2 }]);
   });
 
-  it("beside bad ones is taken, and they are named", async () => {
+  it("is accepted beside invalid ones, which are named in the answer", async () => {
     const [good, bad, early] = [await peer.event(), await peer.event(), await peer.event({ aheadMs: 61_000 })];
     const forged = { ...bad, signature: early.signature };
     const response = await peer.push([forged, good, early]);
@@ -71,7 +71,7 @@ describe("an event that is pushed", () => {
     });
   });
 
-  it("twice in one push is taken once", async () => {
+  it("that comes twice in one push is accepted once", async () => {
     const event = await peer.event();
     expect(await peer.pushed([event, event])).toMatchObject({ accepted: 1, duplicates: 1 });
   });
@@ -80,43 +80,43 @@ describe("an event that is pushed", () => {
 describe("a forged event", () => {
   it.each<[what: string, made: () => Promise<SignedEvent>, code: string]>([
     [
-      "whose id is another's",
+      "with the id of another event",
       async () => ({ ...(await peer.event()), content_id: (await peer.event()).content_id }),
       "events/content-hash-mismatch",
     ],
     [
-      "whose bytes are another's",
+      "with the bytes of another event",
       async () => ({ ...(await peer.event()), event_bytes: (await peer.event()).event_bytes }),
       "events/content-hash-mismatch",
     ],
     [
-      "whose signature is another's",
+      "with the signature of another event",
       async () => ({ ...(await peer.event()), signature: (await peer.event()).signature }),
       "events/invalid-signature",
     ],
     [
-      "signed by whoever brings it, in another's name",
+      "in another pool's name, signed by the sender",
       async () => reencoded(await other.event(), (text) => text),
       "events/invalid-signature",
     ],
     [
-      "in another's name, with the key of whoever signs",
+      "in another pool's name, with the sender's key",
       async () => ({ ...(await peer.event()), event_bytes: (await other.event()).event_bytes }),
       "events/malformed",
     ],
     ["in our name", async () => reencoded(await peer.event(), (text) => text.replace(peer.id, US)), "events/malformed"],
     [
-      "with white space that nobody canonical writes",
+      "with white space that the canonical form lacks",
       async () => reencoded(await peer.event(), (text) => text.replace(":", ": ")),
       "events/malformed",
     ],
     [
-      "with a member twice",
+      "with a repeated member",
       async () => reencoded(await peer.event(), (text) => text.replace('"v":1', '"v":1,"v":1')),
       "events/malformed",
     ],
     [
-      "with a member more",
+      "with an extra member",
       async () => reencoded(await peer.event(), (text) => text.replace('"v":1', '"v":1,"w":1')),
       "events/malformed",
     ],
@@ -126,13 +126,13 @@ describe("a forged event", () => {
       "events/malformed",
     ],
     [
-      "with another node's clock",
+      "with the clock of another node",
       async () => reencoded(await peer.event(), (text) => text.replace(/"node_id":"..../, '"node_id":"0000')),
       "events/malformed",
     ],
-    ["that is no JSON", async () => reencoded(await peer.event(), () => "{"), "events/malformed"],
+    ["that is not JSON", async () => reencoded(await peer.event(), () => "{"), "events/malformed"],
     [
-      "that nests without end",
+      "that nests too deeply",
       async () => reencoded(await peer.event(), () => `${"[".repeat(20_000)}${"]".repeat(20_000)}`),
       "events/malformed",
     ],
@@ -145,10 +145,10 @@ describe("a forged event", () => {
     expect(await heads()).toEqual(before);
   });
 
-  it("of a key of small order is refused", async () => {
+  it("with a key of small order is refused", async () => {
     const key = toHex(Uint8Array.of(1, ...new Uint8Array(31)));
     const event = await peer.event();
-    // R = B and S = 1: right for every message under the neutral element.
+    // R = B and S = 1 is a valid signature of every message under the neutral element.
     const signature = `5866666666666666666666666666666666666666666666666666666666666666${"01".padEnd(64, "0")}`;
     const bytes = canonicalBytes({
       ...JSON.parse(new TextDecoder().decode(fromBase64(event.event_bytes) ?? new Uint8Array())),
@@ -167,8 +167,8 @@ describe("a forged event", () => {
   });
 });
 
-describe("an event from the future", () => {
-  it("beyond 60 s is refused, and moves no clock", async () => {
+describe("an event ahead of our clock", () => {
+  it("by more than 60 s is refused, and our clock does not move", async () => {
     const before = await log().heads();
     const event = await peer.event({ aheadMs: 60_001 });
     expect((await peer.pushed([event])).errors).toEqual([
@@ -177,7 +177,7 @@ describe("an event from the future", () => {
     expect((await log().heads()).hlc).toEqual(before.hlc);
   });
 
-  it("between 10 and 60 s is stored, unseen and not passed on until it is due", async () => {
+  it("by 10 to 60 s is held back until it is due", async () => {
     const before = await heads();
     const event = await peer.event({ aheadMs: 60_000 });
     expect(await peer.pushed([event])).toMatchObject({ accepted: 1, rejected: 0 });
@@ -189,7 +189,7 @@ describe("an event from the future", () => {
     expect(await pulledBy(other, before.open)).toEqual([{ seq: before.open + 1, event, ttl: 2 }]);
   });
 
-  it("for us alone waits at its sender", async () => {
+  it("is not held back if it is for us only: its sender tries again", async () => {
     const grant = await other.grant(2, { aheadMs: 30_000 });
     const before = await other.seen();
     expect((await other.pushed([grant])).errors).toEqual([
@@ -209,26 +209,26 @@ describe("a peer relays", () => {
     return errors[0]?.code ?? "accepted";
   };
 
-  it("public events of origins that we trust", async () => {
+  it("public events of trusted origins to other peers", async () => {
     expect(await code(await other.event())).toBe("accepted");
   });
 
   it.each<[what: string, made: () => Promise<SignedEvent>, want: string]>([
-    ["public events of a stranger", async () => (await PeerDouble.make()).event(), "events/unknown-origin"],
-    ["public events of a peer at trust 1", async () => (await peerAt(1)).event(), "events/unknown-origin"],
-    ["public events of a revoked peer", async () => (await peerAt(0)).event(), "events/unknown-origin"],
-    ["public events of a removed peer", async () => removed(), "events/unknown-origin"],
-    ["what another says to its peers", () => ofBonded("peers"), "events/unknown-origin"],
-    ["what another keeps for itself", () => other.event({ visibility: "private" }), "events/forbidden"],
-    ["what it keeps for itself", () => peer.event({ visibility: "private" }), "events/forbidden"],
-    ["what another says to us alone", () => other.grant(1), "events/forbidden"],
+    ["no public events of an unknown pool", async () => (await PeerDouble.make()).event(), "events/unknown-origin"],
+    ["no public events of a peer at trust 1", async () => (await peerAt(1)).event(), "events/unknown-origin"],
+    ["no public events of a revoked peer", async () => (await peerAt(0)).event(), "events/unknown-origin"],
+    ["no public events of a removed peer", async () => removed(), "events/unknown-origin"],
+    ["no event of another pool for its peers", () => ofBonded("peers"), "events/unknown-origin"],
+    ["no private event of another pool", () => other.event({ visibility: "private" }), "events/forbidden"],
+    ["no private event of its own", () => peer.event({ visibility: "private" }), "events/forbidden"],
+    ["no event of another pool for us only", () => other.grant(1), "events/forbidden"],
     [
-      "what it says to another alone",
+      "no event of its own for another pool only",
       () => peer.event({ visibility: "direct", payload: { peer: other.id } }),
       "events/forbidden",
     ],
-    ["what we said, as we did not", () => eventOf(OURS), "events/forbidden"],
-  ])("%s no further than to us", async (_what, made, want) => {
+    ["no forged event of ours", () => eventOf(OURS), "events/forbidden"],
+  ])("%s", async (_what, made, want) => {
     const event = await made();
     pass(1_000);
     const before = await heads();
@@ -247,7 +247,7 @@ describe("a peer relays", () => {
     return bonded.event({ visibility });
   };
 
-  it("what comes of a hundred strangers in one push is refused one by one, and wakes nobody", async () => {
+  it("a hundred events of unknown origins in one push are refused one by one, and no object is woken", async () => {
     const bonds = (await listDurableObjectIds(env.BOND)).length;
     const strangers = await Promise.all(Array.from({ length: 100 }, () => signerFrom(generateSecretKey())));
     const events = await Promise.all(strangers.map((signer) => eventOf(signer)));
@@ -266,7 +266,7 @@ describe("a ttl", () => {
     [2, [1]],
     [1, [0]],
     [0, []],
-  ])("of %i is passed on as %j", async (ttl, onwards) => {
+  ])("of %i is relayed as %j", async (ttl, onwards) => {
     const before = await heads();
     expect(await peer.pushed([await peer.event()], ttl)).toMatchObject({ accepted: 1 });
     expect((await pulledBy(other, before.open)).map((each) => each.ttl)).toEqual(onwards);
@@ -281,7 +281,7 @@ describe("a ttl", () => {
   });
 });
 
-describe("what is answered", () => {
+describe("the answer", () => {
   it.each<[fresh: number, again: number, bad: number, status: number]>([
     [1, 0, 0, 200],
     [0, 1, 0, 200],
@@ -289,7 +289,7 @@ describe("what is answered", () => {
     [0, 1, 1, 400],
     [0, 0, 1, 400],
     [1, 1, 1, 200],
-  ])("%i new, %i again and %i bad: %i", async (fresh, again, bad, status) => {
+  ])("to %i new, %i repeated and %i invalid events: %i", async (fresh, again, bad, status) => {
     const made = (n: number) => Promise.all(Array.from({ length: n }, () => peer.event()));
     const known = await made(again);
     if (again > 0) await peer.push(known);
@@ -299,7 +299,7 @@ describe("what is answered", () => {
     expect(await response.json()).toMatchObject({ accepted: fresh, duplicates: again, rejected: bad });
   });
 
-  it("to ten thousand events that are sent again is that they are known, and nothing changes", async () => {
+  it("to ten thousand repeated events counts duplicates, and nothing changes", async () => {
     const events = await Promise.all(Array.from({ length: LIMITS.eventsPerPush }, () => peer.event()));
     expect(await peer.pushed(events)).toMatchObject({ accepted: 100 });
     const before = await heads();
@@ -311,7 +311,7 @@ describe("what is answered", () => {
   });
 });
 
-it("a peer that has brought as much as it may is asked to wait, while another is heard", async () => {
+it("a peer that has reached its rate of events is told to wait, while another is accepted", async () => {
   const [greedy, other] = [await peerAt(2), await peerAt(2)];
   await setPolicy({ peer_events_per_minute: 2 });
   expect(await greedy.pushed(await Promise.all([greedy.event(), greedy.event(), greedy.event()]))).toMatchObject({
@@ -331,25 +331,29 @@ it("a peer that has brought as much as it may is asked to wait, while another is
   await setPolicy({ peer_events_per_minute: LIMITS.peerMaxEventsPerMinute });
 });
 
-describe("a push is refused whole", () => {
+describe("a push is refused as a whole", () => {
   const wrapped = async (n: number) => {
     const event = await peer.event();
     return { events: Array.from({ length: n }, () => ({ event, ttl: 3 })) };
   };
 
   it.each<[what: string, made: () => Promise<unknown>, want: string]>([
-    ["of more than a hundred events", () => wrapped(101), "400 http/invalid-body"],
-    ["of none", () => wrapped(0), "400 http/invalid-body"],
+    ["with more than a hundred events", () => wrapped(101), "400 http/invalid-body"],
+    ["without events", () => wrapped(0), "400 http/invalid-body"],
     ["of more than 1 MiB", async () => "x".repeat(LIMITS.federatedBodyBytes + 1), "401 federation/unauthenticated"],
-    ["that is no JSON", async () => "{", "400 http/invalid-json"],
-    ["of a hundred thousand values", async () => `[${"0,".repeat(100_000)}0]`, "400 http/body-too-large"],
+    ["that is not JSON", async () => "{", "400 http/invalid-json"],
+    ["with a hundred thousand values", async () => `[${"0,".repeat(100_000)}0]`, "400 http/body-too-large"],
     [
       "with a ttl below zero",
       async () => ({ events: [{ event: await peer.event(), ttl: -1 }] }),
       "400 http/invalid-body",
     ],
-    ["with half a ttl", async () => ({ events: [{ event: await peer.event(), ttl: 1.5 }] }), "400 http/invalid-body"],
-    ["with something more", async () => ({ ...(await wrapped(1)), more: 1 }), "400 http/invalid-body"],
+    [
+      "with a fractional ttl",
+      async () => ({ events: [{ event: await peer.event(), ttl: 1.5 }] }),
+      "400 http/invalid-body",
+    ],
+    ["with an extra field", async () => ({ ...(await wrapped(1)), more: 1 }), "400 http/invalid-body"],
     [
       "with an event of 65 KiB",
       async () => ({
@@ -363,7 +367,7 @@ describe("a push is refused whole", () => {
     expect(await heads()).toEqual(before);
   });
 
-  it("while federation is off, whatever else is on", async () => {
+  it("while federation is off, with any other settings", async () => {
     await setPolicy({ federation: "off" });
     expect(await outcome(await peer.push([await peer.event()]))).toBe("503 federation/disabled");
     await setPolicy({ federation: "on" });

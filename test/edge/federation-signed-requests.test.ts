@@ -17,7 +17,7 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import { type Bend, deliver, freshPool, OURS, outcome, PeerDouble, peerAt, setPolicy, US } from "./peer-double.ts";
 import { admin, eventually } from "./support.ts";
 
-/** docs/spec/federation.md#signed-requests, as whoever attacks it sees it. */
+/** Attacks on signed requests (docs/spec/federation.md#signed-requests). */
 
 let peer: PeerDouble;
 beforeAll(async () => {
@@ -25,7 +25,7 @@ beforeAll(async () => {
   await freshPool();
 });
 beforeEach(async () => {
-  // Ten registrations a minute.
+  // Stay below the rate of registrations.
   pass(60_000);
   await setPolicy({ legacy_signatures: "off" });
   peer = await peerAt(1);
@@ -47,7 +47,7 @@ const noncesOf = (of: PeerDouble) =>
       .map(({ nonce }) => nonce),
   );
 
-describe("requests of one moment", () => {
+describe("simultaneous requests", () => {
   const requests = () => Promise.all(Array.from({ length: 20 }, () => peer.request("GET", STATUS)));
   const sent = (all: Request[]) => Promise.all(all.map(async (each) => outcome(await deliver(each.clone()))));
   const sql = (statement: string) =>
@@ -55,14 +55,14 @@ describe("requests of one moment", () => {
       storage.sql.exec(statement);
     });
 
-  it("are each on disk once they are answered", async () => {
+  it("are on disk before they are answered", async () => {
     const all = await requests();
     expect(new Set(await sent(all))).toEqual(new Set(["200"]));
     await evictDurableObject(peer.bond());
     expect((await noncesOf(peer)).sort()).toEqual(all.map((each) => each.headers.get(SIGNATURE_HEADERS.nonce)).sort());
   });
 
-  it("of which none could be written are none admitted: they pass when it can", async () => {
+  it("are not admitted when they cannot be written, and pass at the next try", async () => {
     const all = await requests();
     await sql("CREATE TRIGGER full BEFORE INSERT ON nonces BEGIN SELECT RAISE(ABORT, 'the disk is full'); END");
     const logged = vi.spyOn(console, "error").mockImplementation(() => {});
@@ -75,7 +75,7 @@ describe("requests of one moment", () => {
     expect(new Set(await sent(all))).toEqual(new Set([REFUSED]));
   });
 
-  it("of a peer that is removed while they are written count for nothing", async () => {
+  it("of a peer that is removed during the write are refused", async () => {
     const all = await requests();
     const answers = sent(all);
     await admin("DELETE", `/peers/${peer.id}`);
@@ -85,20 +85,20 @@ describe("requests of one moment", () => {
 });
 
 describe("a replay", () => {
-  it("of a request is refused", async () => {
+  it("is refused", async () => {
     const request = await peer.request("GET", STATUS);
     expect(await outcome(await deliver(request.clone()))).toBe("200");
     expect(await outcome(await deliver(request))).toBe(REFUSED);
   });
 
-  it("fifty times at once passes exactly once", async () => {
+  it("sent fifty times at once passes exactly once", async () => {
     const request = await peer.request("GET", STATUS);
     const answers = await Promise.all(Array.from({ length: 50 }, async () => outcome(await deliver(request.clone()))));
     expect(answers.filter((each) => each === "200")).toHaveLength(1);
     expect(answers.filter((each) => each === REFUSED)).toHaveLength(49);
   });
 
-  it("is refused after the bond was evicted, and while it is", async () => {
+  it("is refused during and after an eviction of the bond", async () => {
     const request = await peer.request("GET", STATUS);
     expect(await outcome(await deliver(request.clone()))).toBe("200");
     await evictDurableObject(peer.bond());
@@ -109,12 +109,12 @@ describe("a replay", () => {
   it.each([
     ["evicted", () => evictDurableObject(peer.bond())],
     ["killed", abortAllDurableObjects],
-  ])("fifty times at once passes once at most while the bond is %s, and never after", async (_how, end) => {
+  ])("sent fifty times at once passes at most once while the bond is %s, and never after", async (_how, end) => {
     const request = await peer.request("GET", STATUS);
     const send = () => deliver(request.clone()).then(outcome, () => "cut off");
     const logged = vi.spyOn(console, "error").mockImplementation(() => {});
     const first = Array.from({ length: 25 }, send);
-    // In the middle of them: some are admitted, none need be on disk.
+    // In the middle of the requests: some are admitted, and none may be on disk yet.
     await Promise.race(first);
     const answers = await Promise.all([...first, end(), ...Array.from({ length: 25 }, send)]);
     answers.push(await send());
@@ -123,7 +123,7 @@ describe("a replay", () => {
     expect(await send()).toBe(REFUSED);
   });
 
-  it("is refused when its nonce was purged and the clock stepped back", async () => {
+  it("is refused when its nonce was purged and the clock has stepped back", async () => {
     const request = await peer.request("GET", STATUS);
     expect(await outcome(await deliver(request.clone()))).toBe("200");
     pass((LIMITS.nonceRetentionSeconds + 1) * 1_000);
@@ -136,7 +136,7 @@ describe("a replay", () => {
     expect(await peer.told("GET", STATUS), "a later one").toBe("200");
   });
 
-  it("keeps no nonce for longer than it must, by the alarm", async () => {
+  it("is detected by a stored nonce, which the alarm deletes as soon as it expires", async () => {
     await peer.send("GET", STATUS);
     pass(LIMITS.nonceRetentionSeconds * 1_000 - 1_000);
     await peer.send("GET", STATUS);
@@ -148,13 +148,13 @@ describe("a replay", () => {
   });
 });
 
-describe("nonces that have expired", () => {
-  it("go by alarms, so many by each, the oldest first", async () => {
+describe("expired nonces", () => {
+  it("are deleted by alarms, a limited number each time, the oldest first", async () => {
     const many = await peerAt(1);
     expect(await many.told("GET", STATUS)).toBe("200");
     const oldS = Math.floor(Date.now() / 1_000) - 2 * LIMITS.nonceRetentionSeconds;
     await runInDurableObject(many.bond(), (_bond, { storage }) => {
-      // Two and a half times as many as go at once, a thousand a second.
+      // Two and a half times the limit of one alarm, a thousand for each second.
       storage.sql.exec(
         `INSERT INTO nonces WITH RECURSIVE i (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM i LIMIT ?)
          SELECT printf('%032x', n), ? + n / 1000 FROM i`,
@@ -177,15 +177,15 @@ describe("nonces that have expired", () => {
   });
 });
 
-describe("a request of another than it says, or for another than us", () => {
-  it("reflection: what we signed ourselves is not heard", async () => {
+describe("a request with a false signer or receiver", () => {
+  it("reflection: a request that we signed ourselves is refused", async () => {
     await setPolicy({ legacy_signatures: "all" });
     for (const version of [1, 2] as const) {
       expect(await peer.told("GET", STATUS, undefined, { origin: US, sign: OURS.sign, version })).toBe(REFUSED);
     }
   });
 
-  it("reflection: what we sent to a peer and it sends back is not heard", async () => {
+  it("reflection: a request that a peer sends back to us is refused", async () => {
     await admin("PUT", `/peers/${peer.id}/trust`, { level: 2 }, 200);
     const [call] = await eventually(async () => peer.called(EVENTS).length > 0 && peer.called(EVENTS));
     const { method = "", target = "", body, headers = new Headers() } = call ?? {};
@@ -196,14 +196,14 @@ describe("a request of another than it says, or for another than us", () => {
     expect(await outcome(await deliver(request))).toBe(REFUSED);
   });
 
-  it("redirection: a request for a third pool is of no use here", async () => {
+  it("redirection: a request for a third pool is refused", async () => {
     const third = await PeerDouble.make();
     expect(await peer.told("GET", STATUS, undefined, { destination: third.id })).toBe(REFUSED);
     const headers = { [SIGNATURE_HEADERS.destination]: US };
     expect(await peer.told("GET", STATUS, undefined, { destination: third.id, headers }), "renamed").toBe(REFUSED);
   });
 
-  it("swapped X-IAMINE-Atom-Id: one peer cannot speak as another", async () => {
+  it("swapped X-IAMINE-Atom-Id: a peer cannot sign as another", async () => {
     const other = await peerAt(1);
     const headers = { [SIGNATURE_HEADERS.atomId]: other.id };
     expect(await peer.told("GET", STATUS, undefined, { headers })).toBe(REFUSED);
@@ -211,7 +211,7 @@ describe("a request of another than it says, or for another than us", () => {
     expect(await noncesOf(other)).toEqual([]);
   });
 
-  it("body: a peer cannot have another's key proved in its own name", async () => {
+  it("body: a peer cannot have another peer's key proved in its own name", async () => {
     const other = await peerAt(1);
     const body = { atom_id: other.id, challenge_b64: challenge() };
     expect(await peer.told("POST", VERIFY, body)).toBe(REFUSED);
@@ -225,19 +225,19 @@ describe("an altered request", () => {
 
   it.each<[what: string, bend: Bend]>([
     ["query", { target: `${EVENTS}?since=0&limit=1` }],
-    ["query taken away", { target: EVENTS }],
-    ["query in another order", { target: `${EVENTS}?limit=1&since=1` }],
+    ["removed query", { target: EVENTS }],
+    ["reordered query", { target: `${EVENTS}?limit=1&since=1` }],
     ["path", { target: STATUS }],
     ["hop", { headers: { [SIGNATURE_HEADERS.hop]: "1" } }],
     ["hop and chain", { headers: { [SIGNATURE_HEADERS.hop]: "1", [SIGNATURE_HEADERS.chain]: chain[0] ?? "" } }],
     ["chain", { chain, headers: { [SIGNATURE_HEADERS.chain]: [...chain].reverse().join(",") } }],
     [
-      "chain that is cut",
+      "shortened chain",
       { chain, headers: { [SIGNATURE_HEADERS.chain]: chain[0] ?? "", [SIGNATURE_HEADERS.hop]: "1" } },
     ],
     ["nonce", { headers: { [SIGNATURE_HEADERS.nonce]: freshNonce() } }],
-    ["version taken away", { headers: { [SIGNATURE_HEADERS.version]: null, [SIGNATURE_HEADERS.destination]: null } }],
-  ])("%s is refused, and consumes no nonce", async (_what, bend) => {
+    ["removed version", { headers: { [SIGNATURE_HEADERS.version]: null, [SIGNATURE_HEADERS.destination]: null } }],
+  ])("with another %s is refused, and uses up no nonce", async (_what, bend) => {
     await admin("PUT", `/peers/${peer.id}/trust`, { level: 2 }, 200);
     expect(await peer.told("GET", pull, undefined, { chain: bend.chain ?? [] }), "as it was signed").toBe("200");
     const before = await noncesOf(peer);
@@ -245,13 +245,13 @@ describe("an altered request", () => {
     expect(await noncesOf(peer)).toEqual(before);
   });
 
-  it("body, by one byte, is refused", async () => {
+  it("with one changed byte of its body is refused", async () => {
     const body = JSON.stringify({ atom_id: peer.id, challenge_b64: challenge() });
     expect(await peer.told("POST", VERIFY, body, { body: `${body} ` })).toBe(REFUSED);
     expect(await peer.told("POST", VERIFY, body)).toBe("200");
   });
 
-  it("timestamp is refused, though it is in the window", async () => {
+  it("with another timestamp in the window is refused", async () => {
     const headers = { [SIGNATURE_HEADERS.timestamp]: String(Math.floor(Date.now() / 1_000) + 1) };
     expect(await peer.told("GET", STATUS, undefined, { headers })).toBe(REFUSED);
   });
@@ -260,12 +260,12 @@ describe("an altered request", () => {
 describe("a forwarded request", () => {
   const [one, two, three] = ["ab".repeat(32), "cd".repeat(32), "ef".repeat(32)];
   it.each<[what: string, bend: Bend, want: string]>([
-    ["by two others is heard", { chain: [one, two] }, "200"],
-    ["by three others is not", { chain: [one, two, three] }, REFUSED],
-    ["in a loop that we are in is not", { chain: [one, US] }, REFUSED],
-    ["by us is not", { chain: [US] }, REFUSED],
-    ["whose hop is not the chain's length is not", { chain: [one], hop: 0 }, REFUSED],
-    ["whose hop is more than the chain's length is not", { chain: [one], hop: 2 }, REFUSED],
+    ["by two pools is accepted", { chain: [one, two] }, "200"],
+    ["by three pools is refused", { chain: [one, two, three] }, REFUSED],
+    ["in a loop through us is refused", { chain: [one, US] }, REFUSED],
+    ["by us is refused", { chain: [US] }, REFUSED],
+    ["with a hop count below the chain length is refused", { chain: [one], hop: 0 }, REFUSED],
+    ["with a hop count above the chain length is refused", { chain: [one], hop: 2 }, REFUSED],
   ])("%s", async (_what, bend, want) => expect(await peer.told("GET", STATUS, undefined, bend)).toBe(want));
 });
 
@@ -280,7 +280,7 @@ describe("a skewed clock", () => {
     expect(await peer.told("GET", STATUS, undefined, { timestampSeconds })).toBe(want);
   });
 
-  it("can be told from the answer's Date", async () => {
+  it("shows in the Date header of the answer", async () => {
     const timestampSeconds = Math.floor(Date.now() / 1_000) - 3_600;
     const response = await peer.send("GET", STATUS, undefined, { timestampSeconds });
     expect(Date.parse(response.headers.get("date") ?? "")).toBe(Math.floor(Date.now() / 1_000) * 1_000);
@@ -302,18 +302,18 @@ describe("headers", () => {
     SIGNATURE_HEADERS.nonce,
     SIGNATURE_HEADERS.signature,
     SIGNATURE_HEADERS.destination,
-  ])("%s left out is refused", async (name) => {
+  ])("a request without %s is refused", async (name) => {
     expect(await peer.told("GET", STATUS, undefined, { headers: { [name]: null } })).toBe(REFUSED);
   });
 });
 
-describe("a key of small order, under which anybody can sign anything", () => {
-  /** R = B and S = 1: right for every message under the neutral element, and now and then under the others. */
+describe("a key of small order, with which anyone can sign anything", () => {
+  /** R = B and S = 1 is a valid signature of every message under the neutral element, and of some under the others. */
   const forged = async () => concat(Point.BASE.toBytes(), Uint8Array.of(1), new Uint8Array(31));
   const torsion = Point.fromHex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a");
   const keys = Array.from({ length: 8 }, (_, i) => (i === 0 ? Point.ZERO : torsion.multiply(BigInt(i))).toBytes());
 
-  it("registers nobody", async () => {
+  it("registers no peer", async () => {
     const bonds = (await listDurableObjectIds(env.BOND)).length;
     for (const key of keys) {
       const card = peer.card({ public_key: toHex(key), atom_id: await idOfPublicKey(key) });
@@ -329,11 +329,11 @@ describe("a key of small order, under which anybody can sign anything", () => {
 });
 
 describe("a huge body", () => {
-  it("that is announced is refused", async () => {
+  it("that is announced by Content-Length is refused", async () => {
     expect(await peer.told("POST", EVENTS, "", { body: new Uint8Array(LIMITS.federatedBodyBytes + 1) })).toBe(REFUSED);
   });
 
-  it("that never ends is read as far as the bound, and no further", async () => {
+  it("that never ends is read up to the limit and no further", async () => {
     let read = 0;
     const body = new ReadableStream<Uint8Array>({
       pull: (controller) => {
@@ -346,8 +346,8 @@ describe("a huge body", () => {
   });
 });
 
-describe("bodies that never end, in the name of a peer", () => {
-  it("shut out neither it nor anybody: the first of them make room, and hear to come again", async () => {
+describe("endless bodies in the name of a peer", () => {
+  it("block neither this peer nor others: the oldest are dropped and told to try again", async () => {
     const room = LIMITS.unprovenBodiesBytes / LIMITS.unprovenBodyMinBytes;
     const liar = await PeerDouble.make();
     const halves: ReadableStreamDefaultController<Uint8Array>[] = [];
@@ -368,15 +368,15 @@ describe("bodies that never end, in the name of a peer", () => {
   });
 });
 
-describe("one answer", () => {
-  /** All of it but the time. */
+describe("a refused request", () => {
+  /** The whole answer without the time. */
   const whole = async (response: Response) => {
     const headers = [...response.headers].filter(([name]) => name !== "date");
     return JSON.stringify([response.status, headers.sort(), await response.text()]);
   };
   const id = { "x-request-id": "the-same" };
 
-  it("whatever the cause: nothing tells an unknown peer from a bad signature or a replay", async () => {
+  it("has the same answer for an unknown peer, a bad signature and a replay", async () => {
     const stranger = await PeerDouble.make();
     const removed = await peerAt(1);
     await admin("DELETE", `/peers/${removed.id}`);
@@ -403,7 +403,7 @@ describe("one answer", () => {
     for (const [what, answer] of answers) expect(answer, what).toBe(first);
   });
 
-  it("and strangers cost D1 what known peers do: next to nothing", async () => {
+  it("costs D1 the same for unknown and known peers: almost nothing", async () => {
     const strangers = await Promise.all(Array.from({ length: 20 }, () => PeerDouble.make()));
     await peer.told("GET", STATUS);
     const prepared = vi.spyOn(env.DB, "prepare");
@@ -413,7 +413,7 @@ describe("one answer", () => {
       expect(await peer.told("GET", STATUS, undefined, badly)).toBe("401 federation/unauthenticated");
     }
     expect(prepared.mock.calls).toEqual([]);
-    // The clock stands still, so that keys are never old: that the spy sees what is read shows when they must be.
+    // The clock stands still, so the keys never expire. A forced read shows that the spy sees reads.
     const known = await PeerDouble.make();
     await known.register();
     prepared.mockClear();
@@ -423,7 +423,7 @@ describe("one answer", () => {
     prepared.mockRestore();
   });
 
-  it("and nothing is kept of it but a counter by reason", async () => {
+  it("leaves nothing but a counter by reason", async () => {
     const stranger = await PeerDouble.make();
     const counted = async () =>
       (await admin<{ refused_requests: Record<string, number> }>("GET", "/federation")).refused_requests;
@@ -438,7 +438,7 @@ describe("one answer", () => {
       expect((after[reason] ?? 0) - (before[reason] ?? 0), reason).toBe(1);
   });
 
-  /** What there is: objects of peers, their rows, the record's. */
+  /** The number of peer objects, of their rows, and of rows in D1. */
   async function dump() {
     const { results } = await env.DB.prepare("SELECT * FROM peers").all();
     return { results, bonds: (await listDurableObjectIds(env.BOND)).length, nonces: await noncesOf(peer) };
@@ -482,7 +482,7 @@ describe("version 1", () => {
     ["off", []],
     ["reads", ["status", "pull", "verify", "molecule", "handshake"]],
     ["all", ["status", "pull", "verify", "molecule", "handshake", "push"]],
-  ])("with legacy_signatures %s is heard for %j", async (legacy, heard) => {
+  ])("with legacy_signatures %s is accepted for %j", async (legacy, heard) => {
     await setPolicy({ legacy_signatures: "reads" });
     const old = await shakeHands();
     pass(60_000);
@@ -493,7 +493,7 @@ describe("version 1", () => {
     );
   });
 
-  it("is never heard again of a peer that spoke version 2, nor spoken to it", async () => {
+  it("is neither accepted from a peer that has used version 2, nor sent to it", async () => {
     await setPolicy({ legacy_signatures: "all" });
     const old = await shakeHands();
     expect(await calls.status?.(old)).toBe("200");
@@ -502,7 +502,7 @@ describe("version 1", () => {
     await evictDurableObject(old.bond());
     old.calls.length = 0;
     for (const [what, call] of Object.entries(calls)) expect(await call(old), what).toBe(REFUSED);
-    // Nor when its card says that it is of the existing network: that is signed by nobody.
+    // Also when its card offers version 1 only: a card is not signed.
     await admin("POST", "/peers", { url: old.url }, 201);
     await admin("PUT", `/peers/${old.id}/trust`, { level: 1 }, 200);
     await eventually(async () => old.called(EVENTS).length > 0);
@@ -510,7 +510,7 @@ describe("version 1", () => {
     expect(signed.filter(({ headers }) => headers.get(SIGNATURE_HEADERS.version) !== "2")).toEqual([]);
   });
 
-  it("made for another pool replays here once at most, within the window", async () => {
+  it("for another pool replays here at most once, within the window", async () => {
     await setPolicy({ legacy_signatures: "reads" });
     const old = await shakeHands();
     const request = await old.request("GET", STATUS, undefined, { version: 1 });
@@ -527,7 +527,7 @@ describe("the rate of a peer", () => {
     return answers.filter((each) => each === "200").length;
   };
 
-  it("is sixty requests a minute, and one of it is not another's", async () => {
+  it("is sixty requests a minute, separate from other peers", async () => {
     expect(await many(70, () => verify(peer))).toBe(LIMITS.peerRequestsPerMinute);
     const limited = await verify(peer);
     expect(await outcome(limited.clone())).toBe("429 federation/rate-limited");
@@ -540,14 +540,14 @@ describe("the rate of a peer", () => {
     expect(await many(3, () => verify(peer))).toBe(1);
   });
 
-  it("is sixty a second for events", async () => {
+  it("is sixty a second at the event endpoints", async () => {
     await admin("PUT", `/peers/${peer.id}/trust`, { level: 2 });
     expect(await many(70, () => peer.send("GET", STATUS))).toBe(LIMITS.peerEventRequestsPerSecond);
     pass(1_000);
     expect(await many(70, () => peer.send("GET", STATUS))).toBe(LIMITS.peerEventRequestsPerSecond);
   });
 
-  it("keeps nothing of a limited request: it passes when there is room", async () => {
+  it("stores nothing of a limited request, which passes later", async () => {
     await many(LIMITS.peerRequestsPerMinute, () => verify(peer));
     const body = JSON.stringify({ atom_id: peer.id, challenge_b64: challenge() });
     const limited = await peer.request("POST", VERIFY, body);
@@ -558,7 +558,7 @@ describe("the rate of a peer", () => {
     expect(await outcome(await deliver(limited)), "once").toMatch(/^4/);
   });
 
-  it("is not used up by whoever only knows the peer's name", async () => {
+  it("is not used up by forged requests in the peer's name", async () => {
     const stranger = await signerFrom(generateSecretKey());
     await many(70, () => verify(peer, { sign: stranger.sign }));
     const replayed = await peer.request("GET", STATUS);

@@ -20,13 +20,13 @@ import type { peerDetails, TrustLevel } from "../../schema/wire/federation.ts";
 import { freshPool, outcome, type PeerDouble, peerAt, setPolicy } from "./peer-double.ts";
 import { admin, appendTo, eventually } from "./support.ts";
 
-/** docs/spec/events.md#sync: what leaves towards whom, by pull, stream and push; and that nobody misses anything. */
+/** Which events leave towards which peer, by pull, stream and push (docs/spec/events.md#sync), and that none is lost. */
 
 beforeAll(async () => {
   vi.useFakeTimers({ toFake: ["Date"] });
   await freshPool();
 });
-// Ten registrations a minute, sixty requests a second.
+// Stay below the rates of registrations and requests.
 beforeEach(() => pass(60_000));
 afterAll(() => vi.useRealTimers());
 const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
@@ -52,7 +52,7 @@ async function pull(peer: PeerDouble, query: string) {
   return response.status === 200 ? pullAnswer.parse(await response.json()) : outcome(response);
 }
 
-/** A stream that the peer reads, as far as the test wants. */
+/** A stream that the peer reads as far as the test asks for. */
 class Reading {
   readonly events: PulledEvent[] = [];
   ended = false;
@@ -63,13 +63,13 @@ class Reading {
     this.#reader = (response.body ?? new ReadableStream()).pipeThrough(new TextDecoderStream()).getReader();
   }
 
-  /** Until there are so many, or it ends. */
+  /** Reads until there are `n` events, or the stream ends. */
   async until(n: number): Promise<this> {
     while (this.events.length < n && !this.ended) await this.#read();
     return this;
   }
 
-  /** Until it ends. */
+  /** Reads until the stream ends. */
   async untilEnd(): Promise<void> {
     while (!this.ended) await this.#read();
   }
@@ -96,7 +96,7 @@ class Reading {
 const follow = async (peer: PeerDouble, query: string, headers: Record<string, string> = {}) =>
   new Reading(await peer.send("GET", `${STREAM}?${query}`, undefined, { headers }));
 
-describe("what leaves towards a peer", () => {
+describe("the events that leave towards a peer", () => {
   const KINDS = [
     "private",
     "direct to it",
@@ -105,11 +105,11 @@ describe("what leaves towards a peer", () => {
     "public",
     "another's public",
     "another's peers",
-    "at the end of its way",
+    "with no relays left",
   ];
   type Way = "pull" | "stream" | "push";
 
-  /** Every kind of event once, by name. */
+  /** Writes one event of each kind. Content id to name. */
   async function everything(reader: PeerDouble, other: PeerDouble): Promise<Record<string, string>> {
     const [own] = await Promise.all([
       appendTo(log(), [
@@ -127,13 +127,13 @@ describe("what leaves towards a peer", () => {
     return Object.fromEntries(all.map(({ content_id }, i) => [content_id, KINDS[i] ?? ""]));
   }
 
-  /** By each way out, what came of these. */
+  /** Which of these events left, by each way. */
   async function left(reader: PeerDouble, since: Record<PeerAudience, number>, named: Record<string, string>) {
     const ways: Record<Way, string[]> = { pull: [], stream: [], push: [] };
     const note = (way: Way, events: readonly SignedEvent[]) => {
       ways[way].push(...ids(events).flatMap((id) => named[id] ?? []));
     };
-    // By push first: whoever reads by itself is not pushed to.
+    // Push first: a peer that reads a stream is not pushed to.
     await reader.bond().notifyOfNewEvents();
     const { public: open, peers } = await heads();
     const readable = { public: open - since.public, peers: peers - since.peers };
@@ -163,7 +163,7 @@ describe("what leaves towards a peer", () => {
   it.each<[granted: TrustLevel, received: TrustLevel, read: string[], pushed: string[]]>([
     [0, 0, [], []],
     [1, 3, [], []],
-    // It listens to us, and we are not to speak unasked: it did not grant us that.
+    // The peer may read, but it has not granted us that we may push.
     [2, 0, OPEN, []],
     [2, 2, OPEN, OPEN],
     [2, 3, OPEN, OPEN],
@@ -187,15 +187,15 @@ describe("what leaves towards a peer", () => {
   });
 });
 
-/** What is done: by us, by a peer, by an admin. */
+/** An action of this pool, a peer or an admin. */
 type Step =
   | { do: "write"; visibility: Visibility; to: number }
-  /** Its own, or of another that it passes on. */
+  /** A peer sends an event: its own, or another's that it relays. */
   | { do: "bring"; by: number | null; of: number; visibility: Visibility; to: number; ttl: number }
   | { do: "grant"; peer: number; level: TrustLevel }
   | { do: "receive"; peer: number; level: TrustLevel };
 
-it("nothing that is private to one peer ever leaves towards another, whatever is written, brought, granted and revoked", async () => {
+it("an event for one peer never leaves towards another, for any sequence of events, grants and revocations", async () => {
   const PEERS = 3;
   const RUNS = 4;
   const peers: PeerDouble[] = [];
@@ -229,7 +229,7 @@ it("nothing that is private to one peer ever leaves towards another, whatever is
     }
   }
 
-  /** What left towards a peer since it was last looked at; each audience is read in turn, by pull and by stream. */
+  /** The events that left towards a peer since the last call. Reads each audience by pull and by stream. */
   async function left(
     peer: PeerDouble,
     since: Record<PeerAudience, number>,
@@ -288,7 +288,7 @@ it("nothing that is private to one peer ever leaves towards another, whatever is
         { do: "grant", peer, level: 3 } as const,
         { do: "receive", peer, level: 3 } as const,
       ]);
-      // Every bonded peer sees these, so that each run shows something whatever the seed adds.
+      // Every bonded peer sees these, so that no run is empty.
       const shown = [
         { do: "write", visibility: "public", to: 0 } as const,
         { do: "write", visibility: "peers", to: 0 } as const,
@@ -301,7 +301,7 @@ it("nothing that is private to one peer ever leaves towards another, whatever is
           trusts[i] = now;
           for (const { content_id } of await left(one, since[i] ?? from, from, streams)) {
             const event = known.get(content_id);
-            // Of the peers' own making, or grants.
+            // Not an event of this test, such as a grant.
             if (event === undefined) continue;
             seen += 1;
             const may = maySee(
@@ -316,12 +316,12 @@ it("nothing that is private to one peer ever leaves towards another, whatever is
     }),
     { numRuns: RUNS },
   );
-  // Two events, each by pull and by stream.
+  // At least two events in each run, each by pull and by stream.
   expect(seen).toBeGreaterThanOrEqual(RUNS * 2 * PEERS * 2);
 });
 
 describe("a page", () => {
-  it("comes with a checkpoint that verifies, and leads to it", async () => {
+  it("comes with a valid checkpoint, and its events agree with the checkpoint", async () => {
     const peer = await peerAt(3, 3);
     await write("public", {}, 7);
     await write("peers", {}, 3);
@@ -344,7 +344,7 @@ describe("a page", () => {
     }
   });
 
-  it("says what its reader has; whoever says the same again makes us write nothing", async () => {
+  it("shows the position of its reader, and a repeated pull writes nothing", async () => {
     const peer = await peerAt(2);
     await write("public", {}, 3);
     const { public: head } = await heads();
@@ -364,11 +364,11 @@ describe("a page", () => {
   });
 
   it.each(["audience=all", "audience=direct", "since=-1", "since=x", "limit=0", "limit=501", "more=1"])(
-    "of %s is refused",
+    "with %s is refused",
     async (query) => expect(await pull(await peerAt(2), query)).toBe("400 http/invalid-body"),
   );
 
-  it("and a stream are closed to all by accept_reads", async () => {
+  it("and a stream are refused to every peer without accept_reads", async () => {
     const peer = await peerAt(2);
     await setPolicy({ accept_reads: false });
     expect(await pull(peer, "since=0")).toBe("403 federation/reads-off");
@@ -379,7 +379,7 @@ describe("a page", () => {
 });
 
 describe("a stream", () => {
-  it("resumed by its signed since has no gap and no repeat, however often it is dropped", async () => {
+  it("that is resumed by its signed since has no gap and no repetition, after any number of drops", async () => {
     const peer = await peerAt(2);
     const { public: from } = await heads();
     const written: string[] = [];
@@ -398,7 +398,7 @@ describe("a stream", () => {
     await last.cancel();
   });
 
-  it("goes on from the last id of a browser, where nothing signed says otherwise", async () => {
+  it("resumes from Last-Event-ID when the signed query has no since", async () => {
     const peer = await peerAt(2);
     const { public: from } = await heads();
     await write("public", {}, 3);
@@ -412,7 +412,7 @@ describe("a stream", () => {
     expect(await first(`since=${from + 1}`)).toBe(2);
   });
 
-  it("tells our admin how far its reader is, which never goes back but where the reader starts over", async () => {
+  it("shows our admin the position of its reader, which goes back only when the reader rewinds", async () => {
     const peer = await peerAt(2);
     await write("public", {}, 3);
     const { public: head } = await heads();
@@ -429,7 +429,7 @@ describe("a stream", () => {
     const reading = await follow(peer, "since=0");
     await reading.until(head);
     await is(head, true, false);
-    // Its reader's trust ends, and so does the stream: what was written counts until it says otherwise.
+    // The trust ends, and so does the stream. The written position counts until the reader asks from another.
     await trust(peer, 1);
     await reading.untilEnd();
     await is(head, false, false);
@@ -446,7 +446,7 @@ describe("a stream", () => {
     expect((await sent())?.seq).toBe(head);
   });
 
-  it("opened again ends the one before", async () => {
+  it("ends when the peer opens another", async () => {
     const peer = await peerAt(3, 3);
     const [first, bonded] = [await follow(peer, "since=0"), await follow(peer, "audience=peers&since=0")];
     const second = await follow(peer, "since=0");
@@ -465,7 +465,7 @@ describe("a stream ends within a second", () => {
     const open = peerAudience.options.map((audience) => follow(peer, `audience=${audience}&since=${at[audience]}`));
     return { peer, readings: await Promise.all(open) };
   };
-  // Its own clock: what ends it has looked twice at most.
+  // A fake clock: the check that ends the stream has run at most twice.
   beforeAll(() => {
     vi.useFakeTimers({ toFake: ["Date", "setInterval", "clearInterval"] });
   });
@@ -474,9 +474,9 @@ describe("a stream ends within a second", () => {
   });
 
   it.each<[when: string, change: object]>([
-    ["the kill switch is turned", { federation: "off" }],
+    ["the kill switch is turned off", { federation: "off" }],
     ["accept_reads is turned off", { accept_reads: false }],
-    ["no tier is enough any more", { min_auth_tier: "hardware-attested" }],
+    ["the policy asks for a stronger tier", { min_auth_tier: "hardware-attested" }],
   ])("when %s", async (_when, change) => {
     const { peer, readings } = await open();
     await setPolicy(change);
@@ -490,17 +490,17 @@ describe("a reader that reads nothing", () => {
   const PAGES = 8;
   let peer: PeerDouble;
   beforeAll(async () => {
-    // Nobody else reads here.
+    // No other peer reads here.
     await freshPool();
     peer = await peerAt(2);
     const text = "x".repeat(60_000);
     for (let i = 0; i < 5 * PAGES; i++) await write("public", { text }, 10);
   });
 
-  it("costs a bounded number of pages, however many there are, and loses nothing", async () => {
+  it("makes the pool read a bounded number of pages, and loses no event", async () => {
     const read = vi.spyOn(EventLog.prototype, "read");
     const reading = await follow(peer, "since=0");
-    // What the way to the reader holds (some megabytes) and the page that waits for it; long enough for all of them.
+    // Wait long enough that an unbounded stream would have read every page. Buffers on the way hold some megabytes.
     await eventually(async () => read.mock.calls.length > 0);
     for (let i = 0; i < 5 * PAGES; i++) await peer.seen();
     expect(read.mock.calls.length).toBeLessThan(PAGES / 2);
@@ -512,7 +512,7 @@ describe("a reader that reads nothing", () => {
     read.mockRestore();
   });
 
-  it("is cut off all the same when the kill switch is turned, or its trust goes", async () => {
+  it("is cut off when the kill switch is turned off or its trust ends", async () => {
     const isStreaming = async () =>
       (await admin<{ sync: { sent: { streaming: boolean } }[] }>("GET", `/peers/${peer.id}`)).sync[0]?.sent.streaming;
     for (const turn of [() => setPolicy({ federation: "off" }), () => trust(peer, 1)]) {

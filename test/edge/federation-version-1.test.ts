@@ -6,7 +6,7 @@ import type { FederationPolicy, PeerView } from "../../schema/wire/federation.ts
 import { freshPool, OURS, outcome, PeerDouble, setPolicy, US } from "./peer-double.ts";
 import { admin, ask } from "./support.ts";
 
-/** docs/spec/federation.md#endpoints, docs/spec/federation.md#signed-requests: first contact with a pool of the existing network, whichever side makes it. */
+/** First contact with a pool that speaks version 1, from either side (docs/spec/federation.md#versions). */
 
 const INFO = "/v1/federation/info";
 const HANDSHAKE = "/v1/federation/handshake";
@@ -37,7 +37,7 @@ describe("a pool of the existing network that our admin adds", () => {
     });
 
   it.each<FederationPolicy["legacy_signatures"]>(["reads", "all"])(
-    "is told of us by a handshake in version 1, and shows its key, where legacy_signatures is %s",
+    "gets a handshake in version 1 and proves its key, when legacy_signatures is %s",
     async (legacy_signatures) => {
       await setPolicy({ legacy_signatures });
       const added = await (await add(peer)).json<PeerView>();
@@ -54,28 +54,28 @@ describe("a pool of the existing network that our admin adds", () => {
     },
   );
 
-  it("is refused by name, and called by nothing signed, where legacy_signatures is off", async () => {
+  it("is refused with its own code and gets no signed request, when legacy_signatures is off", async () => {
     await setPolicy({ legacy_signatures: "off" });
     expect(await outcome(await add(peer))).toBe("409 federation/legacy-off");
     expect(targetsOf(peer)).toEqual([INFO]);
     expect(await isKnown(peer)).toBe(false);
-    // One that speaks version 2 too is none of these.
+    // A pool that also speaks version 2 is not refused.
     peer.version = 2;
     expect(await outcome(await add(peer))).toBe("201");
   });
 
   it.each<[what: string, path: string, answer: () => Response, want: string]>([
-    ["admits nobody", HANDSHAKE, () => new Response("no", { status: 403 }), "403 federation/registration-refused"],
+    ["admits no pool", HANDSHAKE, () => new Response("no", { status: 403 }), "403 federation/registration-refused"],
     ["fails", HANDSHAKE, () => new Response("no", { status: 500 }), "502 federation/unreachable"],
     ["answers something else", HANDSHAKE, () => Response.json({ ok: true }), "502 federation/unreachable"],
-    ["does not show its key", VERIFY, () => Response.json({}), "409 federation/wrong-peer"],
+    ["does not prove its key", VERIFY, () => Response.json({}), "409 federation/wrong-peer"],
     [
       "has another key",
       VERIFY,
       () => Response.json({ signed_response_b64: `${"A".repeat(86)}==` }),
       "409 federation/wrong-peer",
     ],
-  ])("and that %s becomes no peer", async (_what, path, answer, want) => {
+  ])("does not become a peer when it %s", async (_what, path, answer, want) => {
     peer.answer = (request) => (new URL(request.url).pathname === path ? answer() : undefined);
     expect(await outcome(await add(peer))).toBe(want);
     expect(await isKnown(peer)).toBe(false);
@@ -96,14 +96,14 @@ describe("a handshake in version 1", () => {
     return outcome(await peer.send("POST", HANDSHAKE, body, { version: 1 }));
   };
 
-  it("is answered in version 1 once the sender's card was read and lacks the other", async () => {
+  it("is answered in version 1 after the sender's card was read and offers no version 2", async () => {
     expect(await shake()).toBe("200");
     expect(targetsOf(peer)).toEqual([INFO, VERIFY]);
     expect(versionsOf(peer)).toEqual(["1"]);
     expect(await peer.seen()).toMatchObject({ signature_version: 1 });
   });
 
-  it("of a pool whose card has version 2 makes us speak that, and hear nothing else", async () => {
+  it("from a pool whose card offers version 2 makes us send and accept version 2 only", async () => {
     peer.version = 2;
     expect(await shake()).toBe("200");
     expect(versionsOf(peer)).toEqual(["2"]);
@@ -121,12 +121,15 @@ describe("a handshake in version 1", () => {
     return { ...(await honest.json<object>()), ...changes };
   };
   it.each<[what: string, answer: () => Promise<Response>]>([
-    ["is not there", async () => new Response("no", { status: 404 })],
-    ["is no card", async () => Response.json(await card({ pubkey_hex: 7 }))],
-    ["is another's", async () => Response.json(await card({ atom_id: OURS.id, pubkey_hex: toHex(OURS.publicKey) }))],
-    ["has another's id", async () => Response.json(await card({ atom_id: OURS.id }))],
+    ["is missing", async () => new Response("no", { status: 404 })],
+    ["is invalid", async () => Response.json(await card({ pubkey_hex: 7 }))],
+    [
+      "is another pool's",
+      async () => Response.json(await card({ atom_id: OURS.id, pubkey_hex: toHex(OURS.publicKey) })),
+    ],
+    ["has another pool's id", async () => Response.json(await card({ atom_id: OURS.id }))],
     ["is too large", async () => Response.json(await card({ more: "x".repeat(1_048_576) }))],
-  ])("whose sender's card %s makes no peer, and is called with nothing signed", async (_what, answer) => {
+  ])("registers no peer and causes no signed request when the sender's card %s", async (_what, answer) => {
     const given = await answer();
     peer.answer = (request) => (new URL(request.url).pathname === INFO ? given : undefined);
     expect(await shake()).toBe("403 federation/registration-refused");

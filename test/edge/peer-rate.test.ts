@@ -7,7 +7,7 @@ import { freshNonce, signRequest } from "../../schema/crypto/request-signature.t
 import { FEDERATION_POLICY_DEFAULTS } from "../../schema/wire/federation.ts";
 import { admin, ask } from "./support.ts";
 
-/** The operator says how much a peer may ask; the isolate of the change uses it at once, others within 100 ms. */
+/** The operator sets the rate of requests of each peer. The isolate of the change applies it immediately, others within 100 ms. */
 
 const VERIFY = "/v1/federation/verify";
 let peer: Signer;
@@ -30,7 +30,7 @@ beforeEach(async () => {
   await env.BOND.getByName(peer.id).prove(card, { admin: null }, FEDERATION_POLICY_DEFAULTS, 2);
 });
 
-/** How often each status was answered. */
+/** How often each status came. */
 async function statuses(count: number): Promise<Record<number, number>> {
   const counted: Record<number, number> = {};
   const challenge_b64 = toBase64(new Uint8Array(32));
@@ -45,13 +45,13 @@ async function statuses(count: number): Promise<Record<number, number>> {
   return counted;
 }
 
-it("is what the policy says", async () => {
+it("the rate of a peer is the one in the policy", async () => {
   await admin("PATCH", "/federation", { peer_requests_per_minute: 2 });
   expect(await statuses(3)).toEqual({ 200: 2, 429: 1 });
   await admin("PATCH", "/federation", { peer_requests_per_minute: 100_000 });
   expect(await statuses(70)).toEqual({ 200: 70 });
 });
 
-it.each([0, -1, 1.5, 1_000_001])("is not %j", async (peer_requests_per_minute) => {
+it.each([0, -1, 1.5, 1_000_001])("the rate of a peer cannot be %j", async (peer_requests_per_minute) => {
   await admin("PATCH", "/federation", { peer_requests_per_minute }, 400);
 });

@@ -15,7 +15,7 @@ function work(turns: Turns, name: string, order: string[]) {
 }
 
 describe("turns", () => {
-  it("are taken one at a time, in the order of arrival, and those beyond a few are refused", async () => {
+  it("come one at a time, in order, and callers beyond the queue limit are refused", async () => {
     const [turns, order] = [new Turns(), [] as string[]];
     const all = Array.from({ length: LIMITS.peerTurnsWaiting + 3 }, (_, i) => work(turns, `${i}`, order));
     const names = all.slice(0, LIMITS.peerTurnsWaiting + 1).map((_, i) => `${i}`);
@@ -28,13 +28,13 @@ describe("turns", () => {
     expect(order).toEqual(names);
   });
 
-  it("are given back by work that fails", async () => {
+  it("are released by work that fails", async () => {
     const turns = new Turns();
     await expect(turns.take(() => Promise.reject(new Error("broken")))).rejects.toThrow("broken");
     expect(await turns.take(async () => "next")).toBe("next");
   });
 
-  it("are apart by the pause that the work before them wants, which keeps no result back", async () => {
+  it("have the requested pause between them, which does not delay results", async () => {
     const [turns, order] = [new Turns(), [] as string[]];
     expect(
       await turns.take(
@@ -51,7 +51,7 @@ describe("turns", () => {
     await second.done;
   });
 
-  it("are waited for so long and no longer", async () => {
+  it("are waited for up to the time limit", async () => {
     const [turns, order] = [new Turns(), [] as string[]];
     const first = work(turns, "first", order);
     const second = work(turns, "second", order);
@@ -59,10 +59,10 @@ describe("turns", () => {
     expect(await second.done).toBeNull();
     first.end();
     expect(await first.done).toBe("first");
-    expect(await turns.take(async () => "third"), "it is not kept for who has left").toBe("third");
+    expect(await turns.take(async () => "third"), "no turn is kept for a caller that gave up").toBe("third");
   });
 
-  it("end in time though the work hangs", async () => {
+  it("end at the time limit when the work hangs", async () => {
     const [turns, order] = [new Turns(), [] as string[]];
     work(turns, "hangs", order);
     await vi.advanceTimersByTimeAsync(LIMITS.peerTurnMs);

@@ -8,7 +8,7 @@ const NOW = 1_776_358_800_000;
 const KEY = new Uint8Array(32).fill(7);
 const record = (...ids: string[]): KeysById => new Map(ids.map((id) => [id, toHex(KEY)]));
 
-/** What is in D1, and how often it was read. */
+/** The contents of D1, and how often they were read. */
 class Record {
   rows: KeysById;
   loads = 0;
@@ -26,7 +26,7 @@ class Record {
 }
 
 describe("the keys of peers in an isolate", () => {
-  it("are read once for a flood of strangers, as for the peers among them", async () => {
+  it("are read once during a flood of unknown and known peers", async () => {
     const [keys, d1] = [new PeerKeys(), new Record(record("peer"))];
     for (let i = 0; i < 1_000; i++) {
       expect(await keys.find(`stranger ${i}`, d1.load, NOW + i)).toBeNull();
@@ -37,7 +37,7 @@ describe("the keys of peers in an isolate", () => {
     expect(d1.loads).toBe(2);
   });
 
-  it("cost whoever asks the same: what is read never depends on who it is", async () => {
+  it("cost the same reads for a known and an unknown peer", async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.record({ gapMs: fc.integer({ min: -500, max: 1_500 }), changes: fc.boolean() }), { maxLength: 60 }),
@@ -60,7 +60,7 @@ describe("the keys of peers in an isolate", () => {
     );
   });
 
-  it("are known anew to who asks after a peer came or went here, and elsewhere within a second", async () => {
+  it("are read again after a change in this isolate, and within a second elsewhere", async () => {
     const [here, elsewhere, d1] = [new PeerKeys(), new PeerKeys(), new Record(record("old"))];
     for (const keys of [here, elsewhere]) expect(await keys.find("new", d1.load, NOW)).toBeNull();
     d1.rows = record("new");
@@ -71,7 +71,7 @@ describe("the keys of peers in an isolate", () => {
     expect(await elsewhere.find("new", d1.load, NOW + LIMITS.peerKeysMs)).toEqual(KEY);
   });
 
-  it("do not become old ones again by what was asked before the change and answered after it", async () => {
+  it("do not go back when a read from before the change answers after it", async () => {
     const [keys, d1] = [new PeerKeys(), new Record(record("new"))];
     const { promise, resolve } = Promise.withResolvers<KeysById>();
     const early = keys.find("new", () => promise, NOW);
@@ -82,7 +82,7 @@ describe("the keys of peers in an isolate", () => {
     expect(await keys.find("new", d1.load, NOW)).toEqual(KEY);
   });
 
-  it("are asked for by one request: who comes meanwhile goes by what is known", async () => {
+  it("are read by one request, while other requests use the known keys", async () => {
     const [keys, d1] = [new PeerKeys(), new Record(record("peer"))];
     await keys.find("peer", d1.load, NOW);
     const { promise, resolve } = Promise.withResolvers<KeysById>();
@@ -93,7 +93,7 @@ describe("the keys of peers in an isolate", () => {
     expect(await asking).toBeNull();
   });
 
-  it("are asked for by a few more while a change is not in them yet, but not by a flood while D1 is slow", async () => {
+  it("are read by a few more requests while a change is missing, but not by a flood while D1 is slow", async () => {
     const [keys, d1] = [new PeerKeys(), new Record(record("old"))];
     await keys.find("old", d1.load, NOW);
     keys.changed();
@@ -108,12 +108,12 @@ describe("the keys of peers in an isolate", () => {
     resolve(record("new"));
     expect((await Promise.all(flood)).filter(Boolean).length).toBe(loads);
     expect(await keys.find("new", d1.load, NOW)).toEqual(KEY);
-    // And a second later as many again, whatever became of those.
+    // A second later, as many reads are allowed again.
     keys.changed();
     expect(await keys.find("old", d1.load, NOW + 5_000)).toEqual(KEY);
   });
 
-  it("are those that were known while D1 is away, and none when there were none", async () => {
+  it("stay the known ones while D1 is unavailable, and the lookup rejects if none are known", async () => {
     const [keys, d1] = [new PeerKeys(), new Record(record("peer"))];
     d1.isAway = true;
     await expect(keys.find("peer", d1.load, NOW)).rejects.toThrow("D1 is away");
@@ -124,7 +124,7 @@ describe("the keys of peers in an isolate", () => {
     expect(await keys.find("peer", d1.load, NOW + 60_000)).toEqual(KEY);
   });
 
-  it("are read less often where there are very many: a thousand rows a second at most", async () => {
+  it("are read less often when there are many: at most a thousand rows a second", async () => {
     const ids = Array.from({ length: 20_000 }, (_, i) => `peer ${i}`);
     const [keys, d1] = [new PeerKeys(), new Record(record(...ids))];
     for (let ms = 0; ms < 60_000; ms += 100) await keys.find("stranger", d1.load, NOW + ms);

@@ -17,7 +17,7 @@ const NOW = 1_776_358_800_000;
 const QUARTER = 250;
 
 describe("the work of a peer", () => {
-  it("is waited for once it owes more than the burst, and is paid for by the second", () => {
+  it("is refused once the debt exceeds the burst, and the debt is paid over time", () => {
     const burstUs = LIMITS.peerWorkBurstMs * 1_000;
     const full = chargeWork(0, burstUs, QUARTER, NOW);
     expect(workWaitMs(full, QUARTER, NOW)).toBe(0);
@@ -28,7 +28,7 @@ describe("the work of a peer", () => {
     expect(chargeWork(over, 0, QUARTER, NOW + 3_600_000), "nothing is saved up").toBe(NOW + 3_600_000);
   });
 
-  it("is given back where it was charged and not done, and never more than that", () => {
+  it("is refunded when it was charged and not done, but never below zero", () => {
     const charged = chargeWork(chargeWork(0, 30_000, QUARTER, NOW), -20_000, QUARTER, NOW);
     expect(charged).toBe(chargeWork(0, 10_000, QUARTER, NOW));
     expect(chargeWork(NOW, -1_000_000, QUARTER, NOW)).toBe(NOW);
@@ -43,12 +43,12 @@ describe("the work of a peer", () => {
     expect(restMs(10_000, msPerSecond)).toBe(restsMs),
   );
 
-  it("of a wall clock that stepped back holds nobody up", () => {
+  it("delays no peer after a backward clock step", () => {
     const paidAtMs = chargeWork(0, LIMITS.peerWorkBurstMs * 1_000, QUARTER, NOW);
     expect(workWaitMs(paidAtMs, QUARTER, NOW - 86_400_000)).toBe(0);
   });
 
-  it("over any time is at most its share, the burst and one request", () => {
+  it("in any period is at most the share, the burst and one request", () => {
     const most = incomingCostUs({ events: 100, chars: 1_048_576 }, { events: 100, chars: 1_048_576 });
     fc.assert(
       fc.property(
@@ -67,7 +67,7 @@ describe("the work of a peer", () => {
     );
   });
 
-  it("of what was looked at counts known events, and counts new ones more", () => {
+  it("counts known events, and new events more", () => {
     const all = { events: 100, chars: 1_048_576 };
     const none = { events: 0, chars: 0 };
     expect(incomingCostUs(all, none)).toBeGreaterThan(5_000);
@@ -81,8 +81,8 @@ describe("the work of a peer", () => {
   });
 });
 
-describe("grants of all strangers together", () => {
-  it("leave half of the burst to the first try of each peer", () => {
+describe("grants of all peers below trust 2", () => {
+  it("leave half of the burst for first tries", () => {
     const taken = { again: 0, first: 0 };
     let paidAtMs = 0;
     for (const kind of ["again", "first"] as const) {
@@ -99,7 +99,7 @@ describe("grants of all strangers together", () => {
     expect(takeStrangerGrant(paidAtMs, true, NOW + 2_000).ok).toBe(true);
   });
 
-  it("let every newcomer try while as many others as may register send nothing but junk", () => {
+  it("let every new peer try while as many peers as may register send invalid grants", () => {
     const everyMs = 60_000 / LIMITS.registrationsPerMinute;
     let [paidAtMs, refused] = [0, 0];
     const tries = (isFirst: boolean, nowMs: number) => {

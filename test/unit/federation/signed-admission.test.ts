@@ -23,7 +23,7 @@ const PEER_RATE_LIMITS = peerRateLimits(FEDERATION_POLICY_DEFAULTS);
 const NOW = 1_776_358_800_000;
 const NOW_SECONDS = NOW / 1_000;
 
-/** What a `Bond` does in one transaction, over a table of rows that outlives it. */
+/** Stands for a `Bond`: the rules, and a table of rows that survives an eviction. */
 class Table {
   traffic: PeerTraffic = NO_TRAFFIC;
   rows = new Map<string, NonceRow>();
@@ -50,7 +50,7 @@ class Table {
     };
   }
 
-  /** Evicted and loaded again: what is stored is all there is. */
+  /** Reloads the stored values, as after an eviction. */
   evict() {
     this.traffic = JSON.parse(JSON.stringify(this.traffic));
     this.rows = new Map(JSON.parse(JSON.stringify([...this.rows])));
@@ -74,9 +74,9 @@ const outcome = (step: ReturnType<typeof admitSigned>) =>
 describe("a signed request at the peer's Bond", () => {
   it.each<[what: string, changes: Partial<AdmissionRequest>, nowMs: number, want: string]>([
     ["in time", { nonce: "new" }, NOW, "admitted"],
-    ["the same again", {}, NOW, "replayed"],
-    ["the same, its window nearly over", {}, NOW + 60_000, "replayed"],
-    ["the same, too late", {}, NOW + 61_000, "clock-skew"],
+    ["a replay", {}, NOW, "replayed"],
+    ["a replay at the end of the window", {}, NOW + 60_000, "replayed"],
+    ["a replay after the window", {}, NOW + 61_000, "clock-skew"],
     ["60 s early", { nonce: "new", timestampSeconds: NOW_SECONDS + 60 }, NOW, "admitted"],
     ["61 s early", { nonce: "new", timestampSeconds: NOW_SECONDS + 61 }, NOW, "clock-skew"],
     ["60 s late", { nonce: "new", timestampSeconds: NOW_SECONDS - 60 }, NOW, "admitted"],
@@ -88,7 +88,7 @@ describe("a signed request at the peer's Bond", () => {
     expect(outcome(table.admit(request(changes), nowMs))).toBe(want);
   });
 
-  it("version 1 is heard until version 2 is, and never after", () => {
+  it("version 1 is accepted until the peer uses version 2, and never after", () => {
     const table = new Table();
     expect(outcome(table.admit(request({ version: 1, nonce: "1" }), NOW))).toBe("admitted");
     expect(outcome(table.admit(request({ version: 1, nonce: "2" }), NOW))).toBe("admitted");
@@ -97,7 +97,7 @@ describe("a signed request at the peer's Bond", () => {
     expect(outcome(table.admit(request({ version: 1, nonce: "4" }), NOW))).toBe("version-1-refused");
   });
 
-  it("a purged nonce is refused though the wall clock steps back into its window", () => {
+  it("a purged nonce is refused when the wall clock steps back into its window", () => {
     const table = new Table();
     table.admit(request(), NOW);
     table.purge(NOW + 119_000);
@@ -109,7 +109,7 @@ describe("a signed request at the peer's Bond", () => {
     expect(outcome(table.admit(request({ nonce: "c", timestampSeconds: NOW_SECONDS + 1 }), NOW))).toBe("admitted");
   });
 
-  it("60 at once, the next when the next is paid for; a limited one stores nothing", () => {
+  it("60 requests pass at once, then one a second; a limited request stores nothing", () => {
     const table = new Table();
     for (let i = 0; i < 60; i++) expect(outcome(table.admit(request({ nonce: `${i}` }), NOW))).toBe("admitted");
     const before = table.contents;
@@ -118,11 +118,11 @@ describe("a signed request at the peer's Bond", () => {
     expect(table.contents).toBe(before);
     expect(outcome(table.admit(request({ nonce: "60" }), NOW + 1_000))).toBe("admitted");
     expect(outcome(table.admit(request({ nonce: "61" }), NOW + 1_000))).toBe("rate-limited");
-    // Event endpoints have a rate of their own.
+    // Event endpoints have a separate rate.
     expect(outcome(table.admit(request({ nonce: "62", kind: "event" }), NOW + 1_000))).toBe("admitted");
   });
 
-  it("a replay costs its victim no rate", () => {
+  it("a replay does not use up the rate of its victim", () => {
     const table = new Table();
     table.admit(request(), NOW);
     for (let i = 0; i < 1_000; i++) expect(outcome(table.admit(request(), NOW))).toBe("replayed");
@@ -151,11 +151,11 @@ const move: fc.Arbitrary<Move> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constant("evict" as const) }) },
 );
 
-it("for any interleaving of requests, purges, evictions and clock jumps a signed request is admitted at most once", () => {
+it("a signed request is admitted at most once, for any order of requests, purges, evictions and clock steps", () => {
   fc.assert(
     fc.property(fc.array(move, { maxLength: 80 }), (moves) => {
       const table = new Table();
-      // A signature fixes nonce and timestamp together: each nonce is signed once, the rest are copies.
+      // A signature binds nonce and timestamp: each nonce is signed once, and later requests with it are copies.
       const signed = new Map<string, AdmissionRequest>();
       const admitted = new Set<string>();
       let nowMs = NOW;
@@ -180,19 +180,19 @@ it("for any interleaving of requests, purges, evictions and clock jumps a signed
   );
 });
 
-it("rows are bounded by the rate, however fast a peer goes", () => {
+it("the rate bounds the number of rows, for any speed of requests", () => {
   const table = new Table();
   let most = 0;
   for (let ms = 0; ms < 600_000; ms += 100) {
     for (let i = 0; i < 20; i++) {
       const nowMs = NOW + ms;
-      // As far ahead as it may be: kept longest.
+      // As far ahead as allowed, so that it is kept longest.
       table.admit(request({ nonce: `${ms}-${i}`, timestampSeconds: Math.floor(nowMs / 1_000) + 60 }), nowMs);
     }
     if (ms % 10_000 === 0) table.purge(NOW + ms);
     most = Math.max(most, table.rows.size);
   }
-  // A burst, and one a second for window, retention and the time between purges.
+  // A burst, and one a second during window, retention and the time between purges.
   expect(most).toBeLessThanOrEqual(60 + 60 + 120 + 10 + 1);
 });
 
@@ -201,7 +201,7 @@ describe("the rate", () => {
     ["request", 60, 60_000],
     ["event", 60, 1_000],
     ["grant", 10, 3_600_000],
-  ])("of kind %s: %i a burst, and as many in each %i ms", (kind, burst, periodMs) => {
+  ])("of kind %s allows a burst of %i, and as many in each %i ms", (kind, burst, periodMs) => {
     fc.assert(
       fc.property(fc.array(fc.nat({ max: periodMs / 20 }), { minLength: 100, maxLength: 400 }), (gapsMs) => {
         let rate = UNUSED_RATE;
@@ -219,7 +219,7 @@ describe("the rate", () => {
     );
   });
 
-  it.each<RateKind>(["request", "grant"])("a limited peer that waits as it is told is admitted: %s", (kind) => {
+  it.each<RateKind>(["request", "grant"])("admits a limited peer that waits for Retry-After: %s", (kind) => {
     let rate = UNUSED_RATE;
     let nowMs = NOW;
     for (let i = 0; i < 200; i++) {
@@ -232,7 +232,7 @@ describe("the rate", () => {
     }
   });
 
-  it("of a peer that was stored before there were as many kinds is what it was", () => {
+  it("reads a value that was stored before newer kinds existed", () => {
     const stored = { requestsPaidAtMs: NOW + 60_000, eventsPaidAtMs: NOW };
     expect(takeRate(stored, "request", PEER_RATE_LIMITS, NOW).ok).toBe(false);
     const paidAtMs = NOW + 360_000;
@@ -242,7 +242,7 @@ describe("the rate", () => {
     });
   });
 
-  it("a wall clock that steps back by a day locks nobody out", () => {
+  it("locks no peer out after the wall clock steps back by a day", () => {
     let rate = UNUSED_RATE;
     for (let i = 0; i < 61; i++) {
       const step = takeRate(rate, "request", PEER_RATE_LIMITS, NOW);

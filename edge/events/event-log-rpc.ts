@@ -78,7 +78,7 @@ export interface EventLogForAdmins extends Rpc.DurableObjectBranded {
 }
 
 export interface EventLogRpc extends EventLogForOutboxes, EventLogForBonds, EventLogForReaders, EventLogForAdmins {
-  // The readers' signature, which the bonds' is a narrower view of.
+  // Bonds see these two methods with a narrower audience; the object accepts the readers' wider one.
   read(audience: Audience, since: number, limit: number): Promise<EventPage>;
   changed(audience: Audience, since: number, waitMs: number): Promise<number>;
 }

@@ -35,11 +35,11 @@ describe("ligand events", () => {
     });
     expect((await json("events", "tail", "--audience", "peers")).events).toEqual([joined]);
     expect((await json("events", "tail", "--audience", "public")).events).toEqual([]);
-    const words = await ligand(["events", "tail", ...here()]);
-    expect(words.stdout).toContain("worker_joined  peers");
+    const printed = await ligand(["events", "tail", ...here()]);
+    expect(printed.stdout).toContain("worker_joined  peers");
   });
 
-  it("follows, and takes up the line where it was when the runtime was killed", async () => {
+  it("follows the log, and resumes at the same place after the runtime was killed", async () => {
     const { head } = await json("events", "tail", "--limit", "1");
     const following = spawnLigand(["events", "tail", "--follow", "--limit", "1", "--json", ...here()]);
     const lines = () =>
@@ -59,19 +59,19 @@ describe("ligand events", () => {
     expect(numbers).toEqual(numbers.map((_, i) => Number(head) + i));
   });
 
-  it("verifies the whole of it, also after the crash", async () => {
+  it("verifies the whole log, also after the crash", async () => {
     const { ok, events, checkpoints } = await json("events", "verify");
     expect({ ok, checkpoints }).toEqual({ ok: true, checkpoints: 3 });
     expect(events).toBeGreaterThan(2);
-    const words = await ligand(["events", "verify", ...here()]);
-    expect(words).toMatchObject({ code: 0, stdout: expect.stringContaining(" events hold") });
+    const printed = await ligand(["events", "verify", ...here()]);
+    expect(printed).toMatchObject({ code: 0, stdout: expect.stringContaining("The log is valid: ") });
   });
 
   it.each<[what: string, args: string[], code: number, says: string]>([
-    ["an audience that is none", ["tail", "--audience", "bob"], 2, "--audience wants all, public, peers"],
-    ["too many", ["tail", "--limit", "501"], 2, "--limit must be a whole number from 1 to 500"],
-    ["a pool that is not there", ["tail", "--follow", "--pool", "http://127.0.0.1:9"], 1, "does not answer"],
-  ])("%s is refused with what to do", async (_what, args, code, says) => {
+    ["an unknown audience", ["tail", "--audience", "bob"], 2, "--audience must be one of all, public, peers"],
+    ["a limit that is too large", ["tail", "--limit", "501"], 2, "--limit must be a whole number from 1 to 500"],
+    ["a pool that does not answer", ["tail", "--follow", "--pool", "http://127.0.0.1:9"], 1, "does not answer"],
+  ])("%s is an error that names the remedy", async (_what, args, code, says) => {
     const finished = await ligand(["events", ...args, ...here()], { LIGAND_ADMIN_TOKEN: "la_x" });
     expect(finished).toMatchObject({ code, stdout: "", stderr: expect.stringContaining(says) });
   });

@@ -36,6 +36,7 @@ export interface AccountForAdmins extends Rpc.DurableObjectBranded {
    * already. Null where there is no such key.
    */
   revoke(by: string): Promise<{ revokedAtMs: number; recorded: boolean } | null>;
+  /** Rows that D1 does not have. */
   heldRecords(): HeldRecords;
 }
 

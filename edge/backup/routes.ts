@@ -9,6 +9,7 @@ import type { WorkerRow, WorkerTokenRow } from "../../schema/db/workers.ts";
 import { newLogBody } from "../../schema/wire/admin-api.ts";
 import { type RecordTable, rowsOfTable } from "../../schema/wire/backup.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { accountFor } from "../accounts/account-for.ts";
 import { adminTokensForAdmins } from "../admins/admin-tokens-for.ts";
 import type { Env } from "../env.ts";
 import { eventLogForAdmins } from "../events/event-log-for.ts";
@@ -107,7 +108,7 @@ async function restore(env: Env, table: RecordTable, rows: object[]): Promise<bo
       return adminTokensForAdmins(env).restore(rows as AdminTokenRow[]);
     case "client_keys": {
       const keys = rows as ClientKeyRow[];
-      const done = await Promise.all(keys.map((key) => env.ACCOUNT.getByName(key.id).restore(key)));
+      const done = await Promise.all(keys.map((key) => accountFor(env, "admins", key.id).restore(key)));
       return done.every(Boolean);
     }
     case "worker_tokens":

@@ -15,6 +15,7 @@ import {
 import { responsesApi } from "../../schema/wire/responses-api.ts";
 import { responsesEcho, responsesProblem, toResponsesRequest } from "../../schema/wire/responses-request.ts";
 import type { JobKind, JobRequest } from "../../schema/wire/worker-frames.ts";
+import { accountFor } from "../accounts/account-for.ts";
 import type { LookupAdmission } from "../accounts/admission-rules.ts";
 import type { Env } from "../env.ts";
 import type { ClientEnv } from "../http/app-env.ts";
@@ -37,7 +38,7 @@ const admittedLookup = createMiddleware<ClientEnv>(async (c, next) => {
   const { keyId, secretSha256 } = c.var.client;
   const refused = refusedLookups.find(keyId, Date.now());
   if (refused) return fail(c, refused.refusal.code, refused.refusal);
-  const admission = await c.env.ACCOUNT.getByName(keyId).lookUp(secretSha256);
+  const admission = await accountFor(c.env, "clients", keyId).lookUp(secretSha256);
   if (admission.ok) return next();
   if (admission.code === "auth/invalid-key") return fail(c, admission.code);
   refusedLookups.remember(keyId, admission, Date.now());

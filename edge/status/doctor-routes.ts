@@ -1,5 +1,6 @@
 import { Hono } from "hono";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { accountFor } from "../accounts/account-for.ts";
 import { newestKeys } from "../accounts/store.ts";
 import { adminTokensForReaders } from "../admins/admin-tokens-for.ts";
 import type { Env } from "../env.ts";
@@ -106,7 +107,7 @@ async function knownPeers(env: Env) {
 /** The sum over client keys, each of which has an object of its own. */
 async function heldOfKeys(env: Env): Promise<HeldRecords> {
   const ids = await newestKeys(env.DB, LIMITS.doctorKeys);
-  const each = await Promise.all(ids.map((id) => env.ACCOUNT.getByName(id).heldRecords()));
+  const each = await Promise.all(ids.map((id) => accountFor(env, "admins", id).heldRecords()));
   return each.reduce((sum, one) => ({ waiting: sum.waiting + one.waiting, refused: sum.refused + one.refused }), {
     waiting: 0,
     refused: 0,

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { START } from "../../worker-agent/cli/shared/called-as.ts";
 import { text, type Values } from "../../worker-agent/cli/shared/command.ts";
 import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 import { normalUrl, poolFlag } from "../../worker-agent/cli/shared/pool-flag.ts";
@@ -47,7 +48,7 @@ export function findAccess(kind: Secret, { pool, env, credentials }: Given): Acc
       ok: false,
       message:
         pool === undefined
-          ? "No pool was found on this machine. Start one with npm start, or give the URL of a pool with --pool or LIGAND_POOL."
+          ? `No pool was found on this machine. Start one with ${START}, or give the URL of a pool with --pool or LIGAND_POOL.`
           : `"${pool}" is not the URL of a pool, such as https://pool.example or http://127.0.0.1:8787.`,
     };
   }
@@ -96,7 +97,7 @@ export function localState(values: Values): { stateDir: string; credentials: Cre
     const isMeant = given !== undefined || text(values, "pool") === undefined;
     if (isMeant && existsSync(credentialsFile(stateDir))) {
       throw new OperatorError(
-        `${credentialsFile(stateDir)} is damaged. Start the pool again: npm start writes the file again.`,
+        `${credentialsFile(stateDir)} is damaged. Start the pool again: ${START} writes the file again.`,
       );
     }
   }

@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { fromBase64 } from "../../schema/crypto/bytes.ts";
 import { signerFrom } from "../../schema/crypto/ed25519.ts";
+import { START_WITH } from "../../worker-agent/cli/shared/called-as.ts";
 import { type Command, text, type Values } from "../../worker-agent/cli/shared/command.ts";
 import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 import { secretOf } from "../../worker-agent/cli/shared/secrets.ts";
@@ -89,7 +90,7 @@ export const importCommand: Command = {
       });
       return { atom_id: head.atom_id, rows };
     });
-    const next = remote(values) ? "" : ` To start it: npm start -- --state ${folder(values)}`;
+    const next = remote(values) ? "" : ` To start it: ${START_WITH} --state ${folder(values)}`;
     return print(
       values,
       done,

@@ -11,8 +11,11 @@ export function calledAs(program: string | undefined, env: Environment): string 
 /** Begins every `ligand` command that is printed. */
 export const LIGAND = calledAs(process.argv[1], process.env);
 
-/** What a person types to start the pool. */
-export const START = LIGAND.startsWith("npm run") ? "npm start --" : `${LIGAND} pool start`;
+const IS_CHECKOUT = LIGAND.startsWith("npm run");
+
+/** What a person types to start the pool, without flags and before flags. */
+export const START = IS_CHECKOUT ? "npm start" : `${LIGAND} pool start`;
+export const START_WITH = IS_CHECKOUT ? "npm start --" : START;
 
 /** As `calledAs`, for `ligand-worker`. */
 export function workerCalledAs(program: string, env: Environment): string {

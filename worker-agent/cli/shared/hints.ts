@@ -1,4 +1,4 @@
-import { LIGAND, START } from "./called-as.ts";
+import { LIGAND, START_WITH } from "./called-as.ts";
 import type { Option } from "./settings.ts";
 import { shellWord } from "./shell-word.ts";
 
@@ -31,7 +31,7 @@ export function hintsOf(
   };
   return {
     ligand: (command) => [LIGAND, command, ...repeated("pool"), ...repeated("state")].join(" "),
-    start: (flags) => [START, ...(flags === undefined ? [] : [flags]), ...repeated("state")].join(" "),
+    start: (flags) => [START_WITH, ...(flags === undefined ? [] : [flags]), ...repeated("state")].join(" "),
     sibling: (command) => `${group} ${command}`,
   };
 }

@@ -119,6 +119,8 @@ export class AdminTokens extends DurableObject<Env> implements AdminTokensRpc {
       }
       for (const event of events) this.#events.put(event);
     });
+    // In the same turn, and so in the same commit: an alarm sends the rows and events wherever the object dies.
+    this.ctx.waitUntil(this.#due.arm(Date.now()));
     for (const row of rows) this.#rows.set(row.id, row);
   }
 

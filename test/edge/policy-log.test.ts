@@ -4,6 +4,7 @@ import {
   createScheduledController,
   evictDurableObject,
   reset,
+  runDurableObjectAlarm,
   runInDurableObject,
 } from "cloudflare:test";
 import { env } from "cloudflare:workers";
@@ -93,6 +94,18 @@ it("a patch that changes nothing is not published", async () => {
   await admin("PATCH", "/federation", { max_peers: 3 }, 200);
   await admin("PATCH", "/pool", {}, 200);
   expect(await logged()).toEqual([{ federation: { max_peers: 3 }, by: "admin" }]);
+});
+
+it("an alarm publishes the event of an admin's change that the log missed, also after an eviction", async () => {
+  const admins = env.ADMIN_TOKENS.getByName("pool");
+  const log = logAway();
+  await admin("POST", "/admins", { name: "alice" });
+  log.back();
+  await evictDurableObject(admins);
+  expect(await runDurableObjectAlarm(admins)).toBe(true);
+  const { events } = await env.EVENT_LOG.getByName("pool").read("all", 0, 500);
+  const opened = await Promise.all(events.map(({ event }) => openEvent(event)));
+  expect(opened.map((each) => each.ok && each.event.type)).toContain("admin_created");
 });
 
 it("changes that an earlier release kept under `untold` are published once, under the keys that they had", async () => {

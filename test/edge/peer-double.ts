@@ -27,12 +27,12 @@ import {
 } from "../../schema/wire/federation.ts";
 import { admin, pool } from "./support.ts";
 
-/** This pool's atom id, and its key, with which nobody else should be able to do anything. */
+/** This pool's atom id and key. No other pool should be able to use the key. */
 export const { atomId: US, signer: OURS } = await poolKeys(env);
 
-/** A fresh pool that federates, whose calls out reach the doubles that were made since and nobody else. */
+/** A fresh pool that federates. Its outbound calls reach the doubles that are made from now on, and no other host. */
 export async function freshPool(policy: Partial<FederationPolicy> = {}): Promise<void> {
-  // After what the last change of the policy set off: its queries come first.
+  // Wait for the work that the last change of the policy started.
   await env.DB.exec("SELECT 1");
   await reset();
   await applyD1Migrations(env.DB, env.TEST_MIGRATIONS);
@@ -43,11 +43,11 @@ export async function freshPool(policy: Partial<FederationPolicy> = {}): Promise
 
 export const setPolicy = (policy: Partial<FederationPolicy>) => admin("PATCH", "/federation", policy);
 
-/** What is bent of a request: before it is signed, and after. */
+/** Changes to a request, before and after it is signed. */
 export interface Bend extends Partial<SignedHeaders> {
-  /** Another's key, or what signs in its place. */
+  /** The key of another pool, or a signer of its own. */
   sign?: Signer["sign"];
-  /** Headers as sent; null takes one away. */
+  /** Headers as sent; null removes one. */
   headers?: Record<string, string | null>;
   /** `pathname + search` as sent. */
   target?: string;
@@ -58,13 +58,13 @@ export interface EventDraft {
   type?: string;
   visibility?: Visibility;
   payload?: Record<string, unknown>;
-  /** Its clock, ahead of ours. */
+  /** How far its clock is ahead of ours. */
   aheadMs?: number;
-  /** Microseconds since the epoch, in place of that. */
+  /** Microseconds since the epoch; replaces `aheadMs`. */
   atUs?: number;
 }
 
-/** A call of the pool's, as the double saw it. */
+/** A call of this pool, as the double received it. */
 export interface Call {
   method: string;
   target: string;
@@ -76,7 +76,7 @@ type Answer = (request: Request) => Response | undefined | Promise<Response | un
 
 const doubles = new Map<string, PeerDouble>();
 
-/** Whoever is at that address answers; nobody is unreachable. */
+/** The double at that address answers. An address without a double is unreachable. */
 async function reach(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
   const request = new Request(input, init);
   const double = doubles.get(new URL(request.url).origin);
@@ -84,7 +84,7 @@ async function reach(input: RequestInfo | URL, init?: RequestInit): Promise<Resp
   return double.receive(request, init?.signal ?? null);
 }
 
-/** Another pool: its key, its card, its log, what it sends and what it answers. Honest, unless a test bends it. */
+/** Another pool: its key, card, log, requests and answers. It is honest unless a test changes it. */
 export class PeerDouble {
   readonly signer: Signer;
   readonly url: string;
@@ -92,9 +92,9 @@ export class PeerDouble {
   readonly calls: Call[] = [];
   /** Events that the pool pushed. */
   readonly received: SignedEvent[] = [];
-  /** Asked first; what it leaves undefined is answered honestly. */
+  /** Called first; where it returns undefined, the answer is honest. */
   answer: Answer = () => undefined;
-  /** 1: of the existing network, whose card lacks `sig_versions`. */
+  /** 1: a pool of the existing network, whose card lacks `sig_versions`. */
   version: 1 | 2 = 2;
   readonly log: DoubleLog;
 
@@ -127,7 +127,7 @@ export class PeerDouble {
     };
   }
 
-  // ---- what it sends
+  // ---- requests
 
   async request(method: string, target: string, body?: unknown, bend: Bend = {}): Promise<Request> {
     const { sign = this.signer.sign, headers: changed = {}, target: sentTo, body: sent, ...fields } = bend;
@@ -172,7 +172,7 @@ export class PeerDouble {
     return deliver(await this.request(method, target, body, bend));
   }
 
-  /** The same request, as often as one likes. */
+  /** A signed request that a test may send several times. */
   replay(request: Request): Promise<Response> {
     return deliver(request.clone());
   }
@@ -182,7 +182,7 @@ export class PeerDouble {
     return outcome(await this.send(method, target, body, bend));
   }
 
-  /** As the initiator, by the real routes (docs/spec/federation.md#registration). */
+  /** Registers as the initiator, by the real routes (docs/spec/federation.md#registration). */
   async register(card = this.card()): Promise<Response> {
     const registration = await this.startRegistration(card);
     if (registration instanceof Response) return registration;
@@ -215,12 +215,12 @@ export class PeerDouble {
     return this.send("POST", "/api/federation/events", { events: events.map((event) => ({ event, ttl })) });
   }
 
-  /** The push's answer, whatever its status. */
+  /** The answer to the push, for any status. */
   async pushed(events: readonly SignedEvent[], ttl = 3): Promise<PushAnswer> {
     return (await this.push(events, ttl)).json();
   }
 
-  /** What our admin sees of it. */
+  /** The peer as our admin sees it. */
   seen(): Promise<PeerView & { deliveries_waiting: number; sync: unknown }> {
     return admin("GET", `/peers/${this.id}`);
   }
@@ -229,7 +229,7 @@ export class PeerDouble {
     return env.BOND.getByName(this.id);
   }
 
-  // ---- what it answers
+  // ---- answers
 
   async receive(request: Request, signal: AbortSignal | null): Promise<Response> {
     const url = new URL(request.url);
@@ -243,7 +243,7 @@ export class PeerDouble {
     return (await this.answer(request)) ?? this.#honest(`${request.method} ${url.pathname}`, url, text, signal);
   }
 
-  /** Calls to that path, whatever their query. */
+  /** Calls to that path, with any query. */
   called(path: string): Call[] {
     return this.calls.filter(({ target }) => target.split("?", 1)[0] === path);
   }
@@ -303,7 +303,7 @@ export class PeerDouble {
   }
 }
 
-/** So that events are told apart, and later ones are later. */
+/** Makes events distinct, and later events later. */
 let logical = 0;
 
 export function eventOf(signer: Signer, draft: EventDraft = {}): Promise<SignedEvent> {
@@ -312,12 +312,12 @@ export function eventOf(signer: Signer, draft: EventDraft = {}): Promise<SignedE
   return signEvent(signer, { type: type as "overview", visibility, payload, hlc: { physical_us, logical: logical++ } });
 }
 
-/** The log that a double tells, event by event, with what it signs of it. */
+/** The log of a double, with its checkpoints. */
 export class DoubleLog {
   readonly #signer: Signer;
   readonly #events: Record<PeerAudience, PulledEvent[]> = { public: [], peers: [] };
   readonly #loose: PulledEvent[] = [];
-  /** Streams that began before it changed have ended. */
+  /** Streams that were opened under another value have ended. */
   #told = 0;
   state: LogState = newLog(toHex(crypto.getRandomValues(new Uint8Array(16))));
 
@@ -325,12 +325,12 @@ export class DoubleLog {
     this.#signer = signer;
   }
 
-  /** Another story under the same name, or from a backup under a new one; whoever streams has lost it. */
+  /** Empties the log, under the same name or, as after a restore, under a new one. Open streams end. */
   startOver(logId = this.state.logId): void {
     this.goBack(newLog(logId));
   }
 
-  /** As if what came after that state had never been said. */
+  /** Removes all events after that state. */
   goBack(state: LogState): void {
     this.state = state;
     for (const audience of ["public", "peers"] as const) this.#events[audience].length = state.heads[audience].seq;
@@ -342,7 +342,7 @@ export class DoubleLog {
     this.#told += 1;
   }
 
-  /** Into the open streams alone, whatever its numbers. */
+  /** Writes events into the open streams only, with any numbers. */
   send(events: readonly PulledEvent[]): void {
     this.#loose.push(...events);
   }
@@ -366,7 +366,7 @@ export class DoubleLog {
     return { events, next: events.at(-1)?.seq ?? since, head: seq, checkpoint };
   }
 
-  /** It looks for what is new by itself: the reader's object is woken by nothing outside of it. */
+  /** The stream polls for new events, so that nothing from outside wakes the reader's object. */
   stream(audience: PeerAudience, since: number, signal: AbortSignal | null): Response {
     const told = this.#told;
     let [at, loose] = [since, this.#loose.length];
@@ -390,7 +390,7 @@ export class DoubleLog {
   }
 }
 
-/** A push's answer. */
+/** The answer to a push. */
 export function takes(accepted: number, errors: PushAnswer["errors"] = []): PushAnswer {
   return {
     accepted,
@@ -402,11 +402,11 @@ export function takes(accepted: number, errors: PushAnswer["errors"] = []): Push
   };
 }
 
-/** A double that the pool knows, registered by its own request; then granted `granted`, having granted `received`. */
+/** A double that has registered by its own request and has granted us `received`; this pool has granted it `granted`. */
 export async function peerAt(granted: TrustLevel, received: TrustLevel = 0): Promise<PeerDouble> {
   const peer = await PeerDouble.make();
   let registered = await peer.register();
-  // The kill switch closes federation while its answer is late, as on a busy machine.
+  // On a busy machine the kill switch may answer late, and federation is then closed.
   while (registered.status === 503) registered = await peer.register();
   if (registered.status !== 200) throw new Error(`not registered: ${await outcome(registered)}`);
   if (received > 0) await peer.push([await peer.grant(received)]);

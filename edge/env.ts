@@ -10,7 +10,7 @@ export type { AdminTokensForAuthentication } from "./admins/admin-tokens-rpc.ts"
 export type { EventLogForOutboxes } from "./events/event-log-rpc.ts";
 export type { LaneForAdmins, LaneForClients, LaneForReaders, LaneForWorkers } from "./inference/lane-rpc.ts";
 
-/** Bindings of wrangler.toml, and secrets. Types only: importing an object's class here makes no arrow. */
+/** Bindings of wrangler.toml, and secrets. Types only: each namespace has the type of its object's `…-rpc.ts`. */
 export interface Env {
   DB: D1Database;
   ADMIN_TOKENS: DurableObjectNamespace<AdminTokensRpc>;
@@ -23,28 +23,28 @@ export interface Env {
   POOL_POLICY: DurableObjectNamespace<PoolPolicyRpc & Rpc.DurableObjectBranded>;
   /** Base64 of the pool's 32-byte Ed25519 secret key (docs/spec/identity.md#keys-and-signatures). */
   POOL_SECRET_KEY: string;
-  /** The bootstrap admin token; named ones are made with it (`AdminTokens`). */
+  /** The bootstrap admin token. Named tokens are made with it (`AdminTokens`). */
   ADMIN_TOKEN: string;
-  /** May read /metrics and nothing else. */
+  /** A token that may read /metrics and nothing else. */
   METRICS_TOKEN?: string;
-  /** Host names this pool answers to, comma-separated, without ports; empty: any that is routed here. */
+  /** Host names that this pool answers to, comma-separated, without ports; empty: all. */
   ALLOWED_HOSTS?: string;
-  /** This pool's public URL, as its card says it (docs/spec/federation.md#registration); empty: where it was reached. */
+  /** This pool's public URL, for its card (docs/spec/federation.md#registration); empty: the URL of the request. */
   POOL_URL?: string;
   /**
-   * Ways out to peers on one machine (docs/spec/federation.md#delivery): what a name leads to decides, not the name. Absent at Cloudflare, whose
-   * own network reaches public addresses only.
+   * On one machine: the networks through which peers are called (docs/spec/federation.md#delivery). They allow or refuse the
+   * address that a name resolves to. Absent on Cloudflare, where only public addresses can be reached.
    */
   PUBLIC_NETWORK?: Fetcher;
   PRIVATE_NETWORK?: Fetcher;
-  /** Of the runner on one machine: why a call to a peer failed, by the reference in the runtime's error. */
+  /** On one machine: the runner's service that says why a call to a peer failed, by the reference in the runtime's error. */
   NETWORK_NOTES?: Fetcher;
   /** Origins that browsers may call the client API from, comma-separated, or `*`. */
   CORS_ORIGINS?: string;
-  /** Seconds that the status of a whole answer waits for the answer, from 5 to 90; empty: 75. */
+  /** Seconds that the status of an answer that is not streamed waits for the answer, from 5 to 90; empty: 75. */
   STATUS_HOLD_SECONDS?: string;
-  /** The model that `auto` means for embeddings; empty: the first by name of those that are served. */
+  /** The model that `auto` means for embeddings; empty: the first by name of the served models. */
   EMBEDDING_MODEL?: string;
-  /** Set by the runner of a pool on one machine, whose operator has no wrangler to mend it with. */
+  /** Set by the runner of a pool on one machine, so that `pool doctor` gives advice for that. */
   ONE_MACHINE?: string;
 }

@@ -64,7 +64,7 @@ const routes = app
   .notFound((c) => fail(c, "http/not-found"))
   .onError(onError);
 
-/** Called by the runner of a pool on one machine at each start of its runtime, and by the cron trigger of wrangler.toml. */
+/** On one machine the runner calls this at each start of its runtime; everywhere the cron trigger of wrangler.toml does. */
 const scheduled: ExportedHandlerScheduledHandler<Env> = async (event, env) => {
   const peers = event.cron === AT_START ? resumePeers(env) : wakePeers(env, event.scheduledTime);
   await Promise.all([peers, publishPolicyChanges(env)]);

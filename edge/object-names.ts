@@ -1,4 +1,7 @@
-/** The only instance of its namespace, like each of the next constants. */
+/**
+ * The names of object instances. `Account` objects are named by their key's id, `Bond` objects by the peer's atom id; each
+ * other namespace has one instance.
+ */
 export const EVENT_LOG = "pool";
 
 export const ADMIN_TOKENS = "pool";

@@ -1,15 +1,20 @@
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import type { Env } from "../env.ts";
-import type { ClientIdentity } from "./authentication.ts";
 
-/** What Hono's context carries on every route. */
+/** A key that this pool issued. Its `Account` knows whether the key is still good. */
+export interface ClientIdentity {
+  readonly keyId: string;
+  readonly secretSha256: string;
+}
+
+/** Hono's context on every route. */
 export interface AppEnv {
   Bindings: Env;
   Variables: {
     requestId: string;
     /** Set by `fail`. */
     refusal?: ErrorCode;
-    /** Set once a key has shown to be of this pool. */
+    /** Set once the key has proved authentic. */
     client?: ClientIdentity;
   };
 }
@@ -17,11 +22,11 @@ export interface AppEnv {
 /** On routes behind `requireAdmin`. */
 export interface AdminEnv {
   Bindings: Env;
-  /** Who acts: what the audit columns say, and what the log does, from which no name can be erased. */
+  /** The admin who acts: the name for the record, and the token's id for the log, because no name can be erased from it. */
   Variables: AppEnv["Variables"] & { admin: string; adminTokenId: string };
 }
 
-/** How a body is paid for: it was charged before it was checked, or `charged` is called when it has been charged. */
+/** Whether the body was charged before it was checked. If not, `charged` is called when it has been charged. */
 export type BodyPayment = { isPaid: true } | { isPaid: false; charged: () => void };
 
 /** On routes behind `requireClientKey`. */

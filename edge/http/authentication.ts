@@ -6,28 +6,22 @@ import type { AdminTokensForAuthentication, Env } from "../env.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
 import { BoundedMap } from "../limits/bounded-map.ts";
 import { ADMIN_TOKENS } from "../object-names.ts";
-import type { AdminEnv, AppEnv, ClientEnv } from "./app-env.ts";
+import type { AdminEnv, AppEnv, ClientEnv, ClientIdentity } from "./app-env.ts";
 import { fail } from "./errors.ts";
-
-/** A key that this pool issued; whether it is still good, its `Account` says. */
-export interface ClientIdentity {
-  readonly keyId: string;
-  readonly secretSha256: string;
-}
 
 /** RFC 6750: the scheme's name is case-insensitive. */
 export function bearer(header: string | undefined): string | null {
   return /^bearer +([^\s]{1,512})$/i.exec(header ?? "")?.[1] ?? null;
 }
 
-/** Where clients of Anthropic's API have their key. */
+/** The header in which clients of Anthropic's API send their key. */
 function apiKey(header: string | undefined): string | null {
   return header !== undefined && /^[^\s]{1,512}$/.test(header) ? header : null;
 }
 
 /**
- * Keys that were found authentic, the most recent thousand: a forged one never gets here, so nobody can fill it, and
- * whether a key is still good is asked of its `Account` every time.
+ * The thousand authentic keys that were added last. Forged keys are not added, so an attacker cannot fill the map. The
+ * `Account` still decides for each request whether the key is good.
  */
 const authenticKeys = new BoundedMap<string, ClientIdentity>(1_000);
 
@@ -43,8 +37,8 @@ async function clientIdentity(env: AppEnv["Bindings"], key: string): Promise<Cli
 }
 
 /**
- * Agents often have a placeholder in the header that they do not use: a key of this pool's form goes before it. Else
- * each API's own header goes first.
+ * The client's key. Agents often send a placeholder in the header that they do not use, so a key of this pool's form
+ * takes precedence. Otherwise the API's own header does.
  */
 function clientKey(c: Context<ClientEnv>): string | null {
   const keys = [bearer(c.req.header("authorization")), apiKey(c.req.header("x-api-key"))];
@@ -52,7 +46,7 @@ function clientKey(c: Context<ClientEnv>): string | null {
   return keys.find((key) => key?.startsWith("lk_")) ?? keys.find((key) => key !== null) ?? null;
 }
 
-/** A forged key is refused here, and wakes nothing. */
+/** Refuses a forged key before any object is woken. */
 export const requireClientKey = createMiddleware<ClientEnv>(async (c, next) => {
   const key = clientKey(c);
   if (key === null) return fail(c, "auth/missing-key");
@@ -71,7 +65,7 @@ export const requireAdmin = createMiddleware<AdminEnv>(async (c, next) => {
   await next();
 });
 
-/** Behind `requireAdmin`: what a named admin may not do to the pool or to the others. */
+/** Behind `requireAdmin`: for actions on the pool or on other admins, which named admins may not do. */
 export const requireBootstrapAdmin = createMiddleware<AdminEnv>(async (c, next) => {
   if (!isBootstrapAdmin(c)) return fail(c, "admins/bootstrap-required");
   await next();
@@ -82,8 +76,8 @@ export function isBootstrapAdmin(c: Context<AdminEnv>): boolean {
 }
 
 /**
- * Whose token this is; null when it is none, or none any more. A forged one is refused here, and wakes nothing. Ids of
- * named tokens are hex, so that none is the bootstrap token's.
+ * The admin who holds the token; null for a token that is unknown or revoked. A forged token is refused before any object
+ * is woken. Ids of named tokens are hex, so none equals the id of the bootstrap token.
  */
 async function adminOf(env: Env, token: string): Promise<{ name: string; tokenId: string } | null> {
   if (await sameSecret(token, env.ADMIN_TOKEN)) return { name: BOOTSTRAP_ADMIN, tokenId: BOOTSTRAP_ADMIN };
@@ -94,7 +88,7 @@ async function adminOf(env: Env, token: string): Promise<{ name: string; tokenId
   return name === null ? null : { name, tokenId: authentic.id };
 }
 
-/** /metrics: an admin's token, or one that can do nothing else. */
+/** For /metrics: an admin token, or the metrics token, which is good for nothing else. */
 export const requireMetricsReader = createMiddleware<AppEnv>(async (c, next) => {
   const token = bearer(c.req.header("authorization"));
   const allowed =
@@ -103,7 +97,7 @@ export const requireMetricsReader = createMiddleware<AppEnv>(async (c, next) => 
   await next();
 });
 
-/** Compares by digest and in constant time; an unset secret equals nothing. */
+/** Compares by digest and in constant time; an unset secret equals no token. */
 async function sameSecret(given: string, expected: string | undefined): Promise<boolean> {
   if (!expected) return false;
   const [a, b] = await Promise.all([given, expected].map((text) => crypto.subtle.digest("SHA-256", utf8(text))));

@@ -5,9 +5,9 @@ import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { fail } from "./errors.ts";
 import { hasMoreValuesThan } from "./json-values.ts";
-import type { BodyRoom, GrowingBody } from "./unauthenticated-bodies.ts";
+import type { UnauthenticatedBody, UnauthenticatedBodyBudget } from "./unauthenticated-bodies.ts";
 
-/** `message`: says more than the code's own sentence, where there is more to say. */
+/** `message`: replaces the code's own message where there is more to say. */
 interface Unread {
   ok: false;
   code: ErrorCode;
@@ -25,10 +25,10 @@ export async function readJson(request: Request, maxBytes: number): Promise<Body
 const TOO_MANY_VALUES: Unread = {
   ok: false,
   code: "http/body-too-large",
-  message: `The body has more than the ${LIMITS.bodyValues} values that are read of one.`,
+  message: `The body has more than ${LIMITS.bodyValues} JSON values.`,
 };
 
-/** JSON of bytes that are here already. */
+/** Parses bytes that have been read. */
 export function parseJson(bytes: Uint8Array | ArrayBuffer): Body {
   try {
     const text = UTF8.decode(bytes);
@@ -52,18 +52,18 @@ function tooLarge(maxBytes: number): Unread {
   };
 }
 
-/** The body as it came, counting what arrives and not what was promised. None at all is no bytes. */
+/** The body's bytes. Counts the bytes that arrive, not the announced length. A missing body has no bytes. */
 export async function readBytes(request: Request, maxBytes: number): Promise<Bytes> {
-  const promised = Number(request.headers.get("content-length") ?? Number.NaN);
-  if (promised > maxBytes) return tooLarge(maxBytes);
+  const announced = Number(request.headers.get("content-length") ?? Number.NaN);
+  if (announced > maxBytes) return tooLarge(maxBytes);
   if (!request.body) return { ok: true, bytes: new Uint8Array() };
   let timer: ReturnType<typeof setTimeout> | undefined;
   const tooSlow = new Promise<"too-slow">((resolve) => {
     timer = setTimeout(() => resolve("too-slow"), LIMITS.bodyReadMs);
   });
   try {
-    // HTTP itself ends a body at its promised length, and reading it whole costs half of reading it in pieces.
-    const reading = Number.isNaN(promised) ? readCounted(request.body, maxBytes, tooSlow) : request.arrayBuffer();
+    // HTTP ends a body at its announced length, and reading it whole costs half of reading it in pieces.
+    const reading = Number.isNaN(announced) ? readCounted(request.body, maxBytes, tooSlow) : request.arrayBuffer();
     const bytes = await Promise.race([reading, tooSlow]);
     if (bytes === "too-slow") return { ok: false, code: "http/body-timeout" };
     if (bytes === "too-large" || bytes.byteLength > maxBytes) return tooLarge(maxBytes);
@@ -75,32 +75,35 @@ export async function readBytes(request: Request, maxBytes: number): Promise<Byt
   }
 }
 
-/** How often a reading looks whether it has made room for another. */
+/** How often a reader checks whether its body was dropped. */
 const DROPPED_CHECK_MS = 250;
-/** Without a buffer of ours the runtime reads 4 KiB at a time, each into a new one. */
+/** Without a buffer of our own the runtime reads 4 KiB at a time, each into a new buffer. */
 const PIECE_BYTES = 64 * 1024;
 
-/** A body of whoever it may be, into the room that all such bodies share; "dropped" when it made room for another. */
-export async function readUnproven(request: Request, room: BodyRoom): Promise<Uint8Array | "unreadable" | "dropped"> {
-  const promised = Number(request.headers.get("content-length") ?? Number.NaN);
-  if (promised > LIMITS.federatedBodyBytes) return "unreadable";
+/** Reads a body whose sender is not authenticated yet, within the budget of all such bodies; "dropped": it exceeded it. */
+export async function readUnauthenticated(
+  request: Request,
+  budget: UnauthenticatedBodyBudget,
+): Promise<Uint8Array | "unreadable" | "dropped"> {
+  const announced = Number(request.headers.get("content-length") ?? Number.NaN);
+  if (announced > LIMITS.federatedBodyBytes) return "unreadable";
   if (!request.body) return new Uint8Array();
-  const growing = room.enter(Date.now());
-  // No more than it counts as from the beginning: read whole, which costs half.
-  const isSmall = promised <= LIMITS.unprovenBodyMinBytes;
+  const growing = budget.begin(Date.now());
+  // It needs no more than every body counts as, so it is read whole, which costs half.
+  const isSmall = announced <= LIMITS.unauthenticatedBodyMinBytes;
   const reader = isSmall ? null : request.body.getReader({ mode: "byob" });
   let check: ReturnType<typeof setInterval> | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
-  // Looked for and not told: what one request does may not wake another's.
+  // Polled, not signalled: in workerd one request must not resume another's promise.
   const ends = new Promise<"dropped" | "unreadable">((resolve) => {
     check = setInterval(() => growing.isDropped && resolve("dropped"), DROPPED_CHECK_MS);
-    timer = setTimeout(() => resolve("unreadable"), LIMITS.unprovenBodyReadMs);
+    timer = setTimeout(() => resolve("unreadable"), LIMITS.unauthenticatedBodyReadMs);
   });
   try {
     const read = await Promise.race([reader ? readInto(growing, reader) : request.arrayBuffer(), ends]);
     if (read instanceof ArrayBuffer) return growing.isDropped ? "dropped" : new Uint8Array(read);
-    if (read === "all") return growing.leave();
-    // Whether the runtime says that it was let go is nothing to wait for.
+    if (read === "all") return growing.finish();
+    // Nothing depends on when the cancellation is confirmed.
     reader?.cancel().catch(() => {});
     return read;
   } catch {
@@ -108,12 +111,12 @@ export async function readUnproven(request: Request, room: BodyRoom): Promise<Ui
   } finally {
     clearInterval(check);
     clearTimeout(timer);
-    growing.leave();
+    growing.finish();
   }
 }
 
 async function readInto(
-  growing: GrowingBody,
+  growing: UnauthenticatedBody,
   reader: ReadableStreamBYOBReader,
 ): Promise<"all" | "unreadable" | "dropped"> {
   for (let piece = new Uint8Array(PIECE_BYTES); ; ) {
@@ -125,10 +128,10 @@ async function readInto(
   }
 }
 
-/** The runtime itself reads so much of a body that nobody took, and cuts the connection beyond it. */
+/** The runtime itself discards this much of an unread body, and closes the connection beyond it. */
 const DISCARDED_BY_RUNTIME_BYTES = 64 * 1024;
 
-/** Of a body that is refused unseen: a client that still sends would find the connection cut, and not our answer. */
+/** Discards a body that is refused unread. Otherwise a client that still sends gets a closed connection, not our answer. */
 export async function discardBody({ body, headers }: Request): Promise<void> {
   if (!body || Number(headers.get("content-length") ?? Number.NaN) <= DISCARDED_BY_RUNTIME_BYTES) return;
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -143,16 +146,16 @@ export async function discardBody({ body, headers }: Request): Promise<void> {
       if (step === null || step.done) return;
     }
   } catch {
-    // The client left, or somebody has begun to read it: the refusal stands.
+    // The client disconnected, or the body is being read elsewhere. The refusal holds.
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** RFC 8259 section 8.1: JSON is UTF-8, so anything else is malformed, not repaired. */
+/** RFC 8259 section 8.1: JSON is UTF-8. Any other bytes are malformed and are not repaired. */
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: false });
 
-/** A body of unknown length: no more than `maxBytes` of it is ever held. */
+/** Reads a body of unknown length and never holds more than `maxBytes` of it. */
 async function readCounted(
   body: ReadableStream<Uint8Array>,
   maxBytes: number,
@@ -177,7 +180,7 @@ async function readCounted(
   }
 }
 
-/** An operator's body by its schema (an absent one counts as `{}`), or the refusal that names what is wrong with it. */
+/** The body of an admin request by its schema (a missing body counts as `{}`), or the error response that names the fault. */
 export async function adminBody<T>(c: Context, schema: z.ZodType<T>): Promise<T | Response> {
   const read: Body = c.req.raw.body
     ? await readJson(c.req.raw, LIMITS.adminBodyBytes)

@@ -2,7 +2,7 @@ import { cors } from "hono/cors";
 import { createMiddleware } from "hono/factory";
 import type { AppEnv } from "./app-env.ts";
 
-/** What a page may read of an answer, beside what the Fetch standard always shows. */
+/** Response headers that a page may read, besides those that the Fetch standard always allows. */
 const EXPOSED = [
   "x-request-id",
   "retry-after",
@@ -13,8 +13,8 @@ const EXPOSED = [
 const PREFLIGHT_SECONDS = 600;
 
 /**
- * Lets pages of the origins that the operator named call the client API (docs/spec/inference.md#client-api): `CORS_ORIGINS`, comma-separated,
- * or `*`; unset, no page may. Keys travel in a header that the page sets itself, so credentials are never allowed.
+ * Lets web pages call the client API (docs/spec/inference.md#client-api). `CORS_ORIGINS` names their origins, comma-separated,
+ * or `*` for all; without it no page may call. A page sends its key in a header, so credentials are never allowed.
  */
 export const clientCors = createMiddleware<AppEnv>(async (c, next) => {
   const origins = (c.env.CORS_ORIGINS ?? "").split(",").flatMap((origin) => origin.trim() || []);

@@ -1,30 +1,30 @@
-/** What a refusal says, in the shape of the API that was called. Pure. */
+/** Bodies of error responses, in the shape of the API that was called. */
 import { ERRORS, type ErrorCode } from "../../schema/wire/errors.ts";
 
 export interface ErrorDetails {
   /** The offending parameter, as the client named it. */
   param?: string | undefined;
-  /** Says more than the code's own sentence; never a stack, a query or another tenant's data. */
+  /** Replaces the code's own message. Never contains a stack, a query or another tenant's data. */
   message?: string | undefined;
-  /** What to do next, where it is not what the code says. */
+  /** Replaces the code's own remedy. */
   remedy?: string | undefined;
   retryAfterSeconds?: number | undefined;
 }
 
-/** The OpenAI-compatible error body: also what the pool's own routes answer. */
+/** The OpenAI-compatible error body, which the pool's own routes answer too. */
 export function errorBody(code: ErrorCode, details: ErrorDetails = {}) {
   const { message, remedy, type, openAiCode, param } = ERRORS[code];
   const { retryAfterSeconds } = details;
   const words = [
     details.message ?? message,
     details.remedy ?? remedy,
-    // Clients show people this sentence and no header.
+    // Clients show this sentence to people, and show no header.
     ...(retryAfterSeconds === undefined ? [] : [`Try again in ${retryAfterSeconds} s.`]),
   ];
   return { error: { message: words.join(" "), type, code: openAiCode, param: details.param ?? param } };
 }
 
-/** The same in the shape of Anthropic's API. Its clients know an error by its type, which follows the status. */
+/** The error body of Anthropic's API. Its clients distinguish errors by type, which follows the status. */
 export function messagesErrorBody(code: ErrorCode, details: ErrorDetails = {}, requestId = "") {
   const { message, code: errorCode, param } = errorBody(code, details).error;
   const more = { error_code: errorCode, ...(param !== null && { param }) };
@@ -47,7 +47,7 @@ const MESSAGES_TYPES: Readonly<Partial<Record<number, string>>> = {
   504: "timeout_error",
 };
 
-/** The JSON text of a refusal, for whoever called this path. */
+/** The JSON text of an error response, in the shape of the API at this path. */
 export function errorText(path: string, code: ErrorCode, details: ErrorDetails, requestId: string | undefined): string {
   const isMessages = path === "/v1/messages" || path.startsWith("/v1/messages/");
   return JSON.stringify(isMessages ? messagesErrorBody(code, details, requestId) : errorBody(code, details));

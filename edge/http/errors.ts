@@ -17,27 +17,27 @@ export function errorResponse(
   const headers = new Headers({ "content-type": "application/json", "x-ligand-code": code });
   const retryAfter = details.retryAfterSeconds ?? (status === 503 ? 5 : undefined);
   if (retryAfter !== undefined) headers.set("retry-after", String(retryAfter));
-  // Asking again without another key changes nothing: name the scheme as RFC 9110 section 15.5.2 wants.
+  // RFC 9110 section 15.5.2: a 401 names the authentication scheme.
   if (status === 401) headers.set("www-authenticate", "Bearer");
   return new Response(body, { status, headers });
 }
 
-/** The one way a route refuses. */
+/** The error response of a route. */
 export function fail(c: Context, code: ErrorCode, details: ErrorDetails = {}): Response {
   c.set("refusal", code);
   return errorResponse(code, details, errorText(c.req.path, code, details, c.get("requestId")));
 }
 
-/** RFC 9110 section 15.5.6: what is known here and takes other methods says which. */
+/** RFC 9110 section 15.5.6: a 405 names the methods that the path supports. */
 export function wrongMethod(c: Context, methods: string[]): Response {
-  // Hono carries the headers of the answer that this one replaces over it.
+  // Hono copies the headers of the response that this one replaces.
   c.res.headers.delete("x-ligand-code");
   const response = fail(c, "http/method-not-allowed");
   response.headers.set("allow", methods.join(", "));
   return response;
 }
 
-/** The one `onError`: what reaches it is a bug, so it is logged with its stack and answered without. */
+/** The only `onError`. An error that reaches it is a bug: it is logged with its stack and answered without. */
 export function onError(error: Error, c: Context<AppEnv>): Response {
   console.error(
     JSON.stringify({

@@ -1,11 +1,11 @@
 /**
- * Whether JSON text holds more than `most` values, the whole included; of text that is no JSON, anything. Asked before
- * a parser and a validator look: a parser keeps much for each `[` of `[[[[…`, a validator says something of every value
- * that is wrong, and a small body can hold a million of them. Reads no further than it must.
+ * Whether JSON text has more than `most` values, the whole included. For text that is not JSON the result means nothing.
+ * Check it before parsing and validating: a small body can have a million values, a parser uses much memory for each `[`
+ * of `[[[[…`, and a validator reports every wrong value. Reads no further than it must.
  */
 export function hasMoreValuesThan(most: number, text: string): boolean {
   let values = 1;
-  /** Right after a `[` or `{`: what comes next is its first member, unless it ends. */
+  /** Right after a `[` or `{`: the next token is its first member, or ends it. */
   let isFresh = false;
   for (let i = 0; i < text.length && values <= most; i++) {
     switch (text.charCodeAt(i)) {
@@ -35,12 +35,12 @@ export function hasMoreValuesThan(most: number, text: string): boolean {
   return values > most;
 }
 
-/** Where the string that begins here ends; strings are most of what is long, so they are not looked at by character. */
+/** The end of the string that begins at `start`. Long texts are mostly strings, so `indexOf` skips them. */
 function endOfString(text: string, start: number): number {
   for (let end = text.indexOf('"', start + 1); end !== -1; end = text.indexOf('"', end + 1)) {
     let backslashes = 0;
     while (text[end - 1 - backslashes] === "\\") backslashes += 1;
-    // An escaped backslash before it escapes nothing.
+    // With an even number of backslashes the quote is not escaped.
     if (backslashes % 2 === 0) return end;
   }
   return text.length;

@@ -3,13 +3,13 @@ import type { AppEnv } from "./app-env.ts";
 import { fail } from "./errors.ts";
 
 /**
- * Refuses a `Host` that is not this pool's (docs/spec/pool.md#where-it-runs): a page that rebinds its own name to this address gets nothing.
- * Only the Host header counts; forwarding headers are not read anywhere.
+ * Refuses a `Host` that is not this pool's (docs/spec/pool.md#where-it-runs), against DNS rebinding: a web page may point
+ * its own name at this address. Only the Host header counts; no forwarding header is read.
  */
 export const knownHost = createMiddleware<AppEnv>(async (c, next) => {
   const allowed = c.env.ALLOWED_HOSTS;
   if (allowed) {
-    // A Host that makes no URL, or brings a user name, is nobody's.
+    // A Host that gives no valid URL, or contains a user name, is unknown.
     const url = URL.parse(c.req.url);
     if (!url || url.username || url.password || !allowed.split(",").includes(url.hostname)) {
       return fail(c, "http/unknown-host");

@@ -9,12 +9,12 @@ export const isRequestId = (given: string): boolean => ACCEPTABLE.test(given);
 
 export const REQUEST_ID_HEADER = "x-request-id";
 
-/** `x-request-id`: the client's when it is harmless to repeat, ours otherwise; on every answer. */
+/** `x-request-id` on every answer: the client's own if it is safe to repeat, a new one otherwise. */
 export const requestId = createMiddleware<AppEnv>(async (c, next) => {
   const given = c.req.header(REQUEST_ID_HEADER);
   const id = given !== undefined && isRequestId(given) ? given : crypto.randomUUID();
   c.set("requestId", id);
   await next();
-  // A lane's answer has it already; Hono copies an answer to put a header on it.
+  // A lane's answer has the header already, and Hono copies a response to set a header.
   if (c.res.status !== 101 && c.res.headers.get(REQUEST_ID_HEADER) !== id) c.header(REQUEST_ID_HEADER, id);
 });

@@ -1,78 +1,79 @@
 /**
- * Where one isolate (128 MB) keeps bodies whose senders are proved by their last byte and no sooner. Pure. The name that
- * such a body claims is anybody's, so it neither limits nor protects: whoever has taken longest makes room for the next
- * one. An honest sender is through in no time, and to hold up one is to send more than the room holds meanwhile.
+ * The memory budget of one isolate (128 MB) for bodies whose signature can be checked only when the last byte is here.
+ * The sender that such a body claims may be forged, so the claim neither limits nor protects a body. When the budget is
+ * spent, the body that has taken longest is dropped. An honest sender needs very little time; to have its body dropped,
+ * an attacker must send more than the whole budget in that time.
  */
 import { LIMITS } from "../../schema/wire/limits.ts";
 
-export class BodyRoom {
-  /** In the order in which they came. */
-  readonly #guests = new Set<GrowingBody>();
+export class UnauthenticatedBodyBudget {
+  /** The oldest first. */
+  readonly #bodies = new Set<UnauthenticatedBody>();
   #bytes = 0;
 
-  /** Of all that are here; never more than `LIMITS.unprovenBodiesBytes`. */
+  /** Of all bodies; never more than `LIMITS.unauthenticatedBodiesBytes`. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  enter(nowMs: number): GrowingBody {
-    this.#forgetWhoLeft(nowMs);
-    const body: GrowingBody = new GrowingBody(nowMs, {
+  begin(nowMs: number): UnauthenticatedBody {
+    this.#dropAbandoned(nowMs);
+    const body: UnauthenticatedBody = new UnauthenticatedBody(nowMs, {
       grown: (bytes) => this.#add(bytes),
-      left: () => this.#leave(body),
+      removed: () => this.#remove(body),
     });
-    this.#guests.add(body);
+    this.#bodies.add(body);
     this.#add(body.bytes);
     return body;
   }
 
   #add(bytes: number): void {
     this.#bytes += bytes;
-    for (const oldest of this.#guests) {
-      if (this.#bytes <= LIMITS.unprovenBodiesBytes) return;
+    for (const oldest of this.#bodies) {
+      if (this.#bytes <= LIMITS.unauthenticatedBodiesBytes) return;
       oldest.drop();
     }
   }
 
-  #leave(body: GrowingBody): void {
-    if (this.#guests.delete(body)) this.#bytes -= body.bytes;
+  #remove(body: UnauthenticatedBody): void {
+    if (this.#bodies.delete(body)) this.#bytes -= body.bytes;
   }
 
-  /** The runtime drops the work of a client that leaves: no one says then that its reading has ended. */
-  #forgetWhoLeft(nowMs: number): void {
-    for (const body of this.#guests) {
-      // By distance too: a wall clock that stepped back must not make a reading last.
-      if (Math.abs(nowMs - body.beganMs) < LIMITS.unprovenBodyReadMs) return;
+  /** When a client disconnects the runtime drops the request's work, so nothing reports that its reading has ended. */
+  #dropAbandoned(nowMs: number): void {
+    for (const body of this.#bodies) {
+      // Use the absolute difference, so that a backward clock step cannot keep a body.
+      if (Math.abs(nowMs - body.beganMs) < LIMITS.unauthenticatedBodyReadMs) return;
       body.drop();
     }
   }
 }
 
-/** The bytes themselves and not what arrived in pieces: a piece of one byte costs far more than that. */
-export class GrowingBody {
+/** The body's bytes in one buffer: kept in pieces as they arrive, a piece of one byte would cost far more than a byte. */
+export class UnauthenticatedBody {
   readonly beganMs: number;
-  readonly #room: { grown(bytes: number): void; left(): void };
-  /** Grows and is freed in its place: what is dropped need not wait for a collector. */
+  readonly #budget: { grown(bytes: number): void; removed(): void };
+  /** Resizable, so that a dropped body's memory is free at once, without a garbage collection. */
   #buffer: ArrayBuffer | null = null;
-  #bytes: number = LIMITS.unprovenBodyMinBytes;
+  #bytes: number = LIMITS.unauthenticatedBodyMinBytes;
   #isDropped = false;
 
-  constructor(beganMs: number, room: { grown(bytes: number): void; left(): void }) {
+  constructor(beganMs: number, budget: { grown(bytes: number): void; removed(): void }) {
     this.beganMs = beganMs;
-    this.#room = room;
+    this.#budget = budget;
   }
 
-  /** What it counts as. */
+  /** The bytes that the body counts as in the budget. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** It has made room for another: nothing of it is kept. */
+  /** The body was dropped for a newer one. Nothing of it is kept. */
   get isDropped(): boolean {
     return this.#isDropped;
   }
 
-  /** False: it would be larger than a body may be. */
+  /** False: the body is too large. */
   add(piece: Uint8Array): boolean {
     const used = this.#buffer?.byteLength ?? 0;
     const wanted = used + piece.byteLength;
@@ -80,9 +81,9 @@ export class GrowingBody {
     const more = Math.max(0, wanted - this.#bytes);
     if (!this.#isDropped && more > 0) {
       this.#bytes += more;
-      this.#room.grown(more);
+      this.#budget.grown(more);
     }
-    // It may have been the oldest itself.
+    // This body may have been the oldest, and may just have been dropped.
     if (this.#isDropped) return true;
     this.#buffer ??= new ArrayBuffer(0, { maxByteLength: LIMITS.federatedBodyBytes });
     this.#buffer.resize(wanted);
@@ -90,17 +91,17 @@ export class GrowingBody {
     return true;
   }
 
-  /** What has arrived; its place is another's from now on. */
-  leave(): Uint8Array {
-    this.#room.left();
+  /** The bytes that have arrived. The body leaves the budget. */
+  finish(): Uint8Array {
+    this.#budget.removed();
     const whole = new Uint8Array(this.#buffer?.slice(0) ?? new ArrayBuffer(0));
     this.#buffer?.resize(0);
     return whole;
   }
 
-  /** Frees it at once, whatever becomes of who reads it. */
+  /** Frees the memory at once, while the request may still be reading. */
   drop(): void {
-    this.#room.left();
+    this.#budget.removed();
     this.#isDropped = true;
     this.#buffer?.resize(0);
   }

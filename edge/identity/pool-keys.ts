@@ -3,14 +3,14 @@ import { fromBase64 } from "../../schema/crypto/bytes.ts";
 import { type Signer, signerFrom } from "../../schema/crypto/ed25519.ts";
 import type { Env } from "../env.ts";
 
-/** The pool's own identity and the tagger of its keys, made from the one secret an operator sets (docs/spec/identity.md#keys-and-signatures, docs/spec/inference.md#client-api). */
+/** The pool's identity, and the tagger of the keys that it issues. Both are derived from `POOL_SECRET_KEY` (docs/spec/identity.md#secrets). */
 export interface PoolKeys {
   readonly atomId: string;
   readonly signer: Signer;
   readonly tagger: KeyTagger;
 }
 
-// The value and not its promise: a promise belongs to the request that made it, and may die with it.
+// The value, not its promise: in workerd a promise belongs to the request that made it, and may never settle for others.
 let cached: { secret: string; keys: PoolKeys } | null = null;
 
 export async function poolKeys(env: Pick<Env, "POOL_SECRET_KEY">): Promise<PoolKeys> {

@@ -1,4 +1,4 @@
-/** A moment by two clocks: a wall clock that steps back must not make an old answer look young. */
+/** A time by two clocks, so that a wall clock that steps back cannot make an old answer look new. */
 export interface Moment {
   readonly wallMs: number;
   readonly steadyMs: number;
@@ -7,19 +7,19 @@ export interface Moment {
 export const moment = (): Moment => ({ wallMs: Date.now(), steadyMs: performance.now() });
 
 export interface SharedAnswerLimits {
-  /** A question serves the requests that arrive less than this after it was asked. No two questions are closer together. */
+  /** A question serves the requests that arrive within this time after it was asked. Questions are at least this far apart. */
   readonly keptMs: number;
-  /** A request that has waited this long without an answer takes its question for lost, and asks again. */
+  /** After this time without an answer a request counts its question as lost, and asks again. */
   readonly lostMs: number;
 }
 
 interface Question {
-  /** Questions count upward, so that a later question is known without a clock. */
+  /** Questions are numbered upward, so that later questions are recognised without a clock. */
   readonly number: number;
   readonly at: Moment;
 }
 
-/** A request looks for an answer this often at first, and less often the longer it waits. */
+/** How often a request checks for an answer: at first, and after a long wait. */
 const LOOK_MS = 2;
 const SLOW_LOOK_MS = 20;
 

@@ -369,11 +369,11 @@ export const LIMITS = Object.freeze({
   /** The largest body of a federated request. */
   federatedBodyBytes: 1024 * 1024,
   /** An unauthenticated body must arrive whole within this time. Its sender gives up then (`peerCallMs`). */
-  unprovenBodyReadMs: 10_000,
+  unauthenticatedBodyReadMs: 10_000,
   /** Unauthenticated bodies that an isolate holds at the same time. */
-  unprovenBodiesBytes: 16 * 1024 * 1024,
+  unauthenticatedBodiesBytes: 16 * 1024 * 1024,
   /** The least that one of them counts as: what a connection costs. */
-  unprovenBodyMinBytes: 32 * 1024,
+  unauthenticatedBodyMinBytes: 32 * 1024,
 
   // Federation: peers
   peerNameChars: 100,

@@ -323,7 +323,7 @@ describe("strangers that", () => {
       const grownMiB = await grownBy(pushed);
       // Of the 400 MiB that they sent: all that is kept, and what was let go and not yet collected.
       expect(grownMiB).toBeLessThan(2 * GROWTH_MIB);
-      const room = LIMITS.unprovenBodiesBytes / LIMITS.federatedBodyBytes;
+      const room = LIMITS.unauthenticatedBodiesBytes / LIMITS.federatedBodyBytes;
       await waitFor(() => answers.length >= sockets.length - room, 15_000, "most of them to be refused");
       expect(new Set(answers)).toEqual(new Set(["HTTP/1.1 429 Too Many Requests"]));
     } finally {

@@ -348,7 +348,7 @@ describe("a huge body", () => {
 
 describe("endless bodies in the name of a peer", () => {
   it("block neither this peer nor others: the oldest are dropped and told to try again", async () => {
-    const room = LIMITS.unprovenBodiesBytes / LIMITS.unprovenBodyMinBytes;
+    const room = LIMITS.unauthenticatedBodiesBytes / LIMITS.unauthenticatedBodyMinBytes;
     const liar = await PeerDouble.make();
     const halves: ReadableStreamDefaultController<Uint8Array>[] = [];
     const stalled = () => {

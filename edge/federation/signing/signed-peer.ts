@@ -12,9 +12,9 @@ import {
 import type { FederationPolicy, TrustLevel } from "../../../schema/wire/federation.ts";
 import type { Env } from "../../env.ts";
 import type { AppEnv } from "../../http/app-env.ts";
-import { parseJson, readUnproven } from "../../http/body.ts";
+import { parseJson, readUnauthenticated } from "../../http/body.ts";
 import { fail } from "../../http/errors.ts";
-import { BodyRoom } from "../../http/unauthenticated-bodies.ts";
+import { UnauthenticatedBodyBudget } from "../../http/unauthenticated-bodies.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
 import { checkFederation } from "../../pool/federation-check.ts";
 import { findPeerKey } from "../peering/store.ts";
@@ -122,7 +122,7 @@ export interface ReadSigned {
 }
 
 /** The bodies that this isolate is reading, of requests that are not verified yet. */
-const bodies = new BodyRoom();
+const bodies = new UnauthenticatedBodyBudget();
 
 /** Makes the checks that need no key, and reads the body. Invalid headers are refused before any other object is called. */
 export async function readSigned(c: Context, legacy: Legacy): Promise<ReadSigned | Response> {
@@ -140,7 +140,7 @@ export async function readSigned(c: Context, legacy: Legacy): Promise<ReadSigned
   const policy: FederationPolicy = c.get("policy");
   const isAccepted = read.headers.version === 2 || ACCEPTED_BY[policy.legacy_signatures].includes(legacy);
   if (!isAccepted) return unauthenticated(c, "version-1-refused");
-  const body = await readUnproven(c.req.raw, bodies);
+  const body = await readUnauthenticated(c.req.raw, bodies);
   if (body === "unreadable") return unauthenticated(c, "unreadable-body");
   if (body === "dropped") return fail(c, "federation/rate-limited", { retryAfterSeconds: 1 });
   const target = targetOf(new URL(c.req.url));

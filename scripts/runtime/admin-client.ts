@@ -33,8 +33,8 @@ import { noAnswer } from "./pool-unreachable.ts";
 /** The admin API of a pool (`/admin/api`), as the command line and the runner use it. */
 
 const TIMEOUT_MS = 15_000;
-/** The pool calls the other one, up to three times. */
-const MEETING_MS = 3 * LIMITS.peerCallMs + TIMEOUT_MS;
+/** To add a peer, the pool calls it up to three times. */
+const ADD_PEER_MS = 3 * LIMITS.peerCallMs + TIMEOUT_MS;
 
 export interface NewKey {
   label?: string | undefined;
@@ -61,7 +61,9 @@ export function adminClient(url: string, adminToken: string) {
   ): Promise<T> => {
     const answer = shape.safeParse(await request(url, adminToken, method, path, body, timeoutMs));
     if (answer.success) return answer.data;
-    throw new OperatorError(`The pool at ${url} is of another version than this command. Bring both to the same one.`);
+    throw new OperatorError(
+      `The pool at ${url} has another version than this command. Update both to the same version.`,
+    );
   };
   return {
     pool: () => call("GET", "/pool", poolAnswer),
@@ -93,7 +95,7 @@ export function adminClient(url: string, adminToken: string) {
     peers: async () => (await call("GET", "/peers", peerList)).peers,
     peer: (id: string) => call("GET", `/peers/${encodeURIComponent(id)}`, peerDetails),
     addPeer: (peer: { url: string; atom_id?: string | undefined }) =>
-      call("POST", "/peers", peerDetails, peer, MEETING_MS),
+      call("POST", "/peers", peerDetails, peer, ADD_PEER_MS),
     trustPeer: (id: string, level: GrantableLevel) =>
       call("PUT", `/peers/${encodeURIComponent(id)}/trust`, peerDetails, { level }),
     followPeerAnew: (id: string) => call("POST", `/peers/${encodeURIComponent(id)}/follow-anew`, peerDetails),
@@ -120,7 +122,7 @@ async function request(
       method,
       headers: { authorization: `Bearer ${adminToken}`, ...(body && { "content-type": "application/json" }) },
       ...(body && { body: JSON.stringify(body) }),
-      // The admin token goes to the pool it belongs to and nowhere else.
+      // A redirect must not send the admin token elsewhere.
       redirect: "error",
       signal: AbortSignal.timeout(timeoutMs),
     });
@@ -131,13 +133,13 @@ async function request(
   const code = response.headers.get("x-ligand-code") ?? undefined;
   if (response.status === 401) {
     throw new OperatorError(
-      `The pool at ${url} refuses this admin token. Set LIGAND_ADMIN_TOKEN to the right one.`,
+      `The pool at ${url} refuses this admin token. Set LIGAND_ADMIN_TOKEN to a valid one.`,
       code,
     );
   }
   const answer = parseJson(text);
   if (!response.ok) throw new OperatorError(refusal(answer) ?? `The pool at ${url} answered ${response.status}.`, code);
-  if (answer === undefined) throw new OperatorError(`What answers at ${url} is not a Ligand pool.`);
+  if (answer === undefined) throw new OperatorError(`The server at ${url} is not a Ligand pool.`);
   return answer;
 }
 

@@ -9,8 +9,8 @@ import { lockState } from "./state-lock.ts";
 import { endOrphan } from "./workerd-record.ts";
 
 /**
- * Gives a pool on this machine another bootstrap admin token. No pool may run on the folder meanwhile, so that from the
- * moment this is done nothing takes the old one: there is no time in which both are good.
+ * Replaces the bootstrap admin token of a pool on this machine. The pool must be stopped, so that there is no time in which
+ * both tokens work.
  */
 export async function rotateBootstrapToken(stateDir: string): Promise<void> {
   if (!existsSync(secretsFile(stateDir))) {
@@ -22,7 +22,8 @@ export async function rotateBootstrapToken(stateDir: string): Promise<void> {
   try {
     await endOrphan(join(stateDir, WORKERD_RECORD));
     const secrets = readSecrets(stateDir);
-    if (secrets === undefined) throw new OperatorError(`${secretsFile(stateDir)} is gone. Restore it from a backup.`);
+    if (secrets === undefined)
+      throw new OperatorError(`${secretsFile(stateDir)} is missing. Restore it from a backup.`);
     const admin_token = newAdminToken();
     saveSecrets(stateDir, { ...secrets, admin_token });
     const credentials = readCredentials(stateDir);

@@ -18,13 +18,13 @@ import type { LogLine } from "./supervised-runtime.ts";
 
 const RESTART_MIN_MS = 1_000;
 const RESTART_MAX_MS = 30_000;
-/** An agent that ran this long had started well, so the next wait is short again. */
+/** After a run of this length the restart delay is short again. */
 const HEALTHY_MS = 60_000;
-/** Streams may end by themselves this long; Ctrl-C ends everything within 5 s. */
+/** How long streams may finish by themselves. Ctrl-C must end everything within 5 s. */
 const DRAIN_MS = 2_000;
 const KILL_MS = 1_000;
 const ORPHAN_MS = 2_000;
-/** An agent that ends so often before it has ever been connected will not fare better. */
+/** Give up after this many ends before the first connection. */
 const EARLY_ENDS = 3;
 
 export interface AgentOptions {
@@ -32,36 +32,36 @@ export interface AgentOptions {
   admin: AdminClient;
   /** Holds the worker's key, its token and its calibration. */
   stateDir: string;
-  /** As `worker start --model`. */
+  /** As in `worker start --model`. */
   model?: string;
   log: LogLine;
 }
 
 export interface RunningAgent {
-  /** Rejects when the agent cannot be run at all; else pends until it is stopped. */
+  /** Rejects if the worker cannot run at all; otherwise pending until it is stopped. */
   ended: Promise<void>;
-  /** By which the pool knows this agent; null before there is one. */
+  /** The id of the worker's token; null before there is one. */
   tokenId(): string | null;
   stop(): Promise<void>;
 }
 
-/** How an agent ended. */
+/** How a worker process ended. */
 export interface AgentEnd {
-  /** Null after a signal. */
+  /** The exit code; null after a signal. */
   code: number | null;
-  /** What the agent itself called it; one that was killed, or got no further than its flags, said nothing. */
+  /** The code of the worker's own `stopped` event; undefined if it was killed or its flags were wrong. */
   stopped: string | undefined;
 }
 
 /**
- * Pure: what to do when the agent has exited without being asked to.
+ * What to do when the worker process has ended unexpectedly.
  *
- * @param early how often one has ended since the start, this time included; null once one has been connected
+ * @param early the number of ends since the start, including this one; null after the first connection
  */
 export function afterExit({ code, stopped }: AgentEnd, early: number | null): "restart" | "new-invite" | "give-up" {
-  // What fails before it was ever connected has no model, or one that does not run here: waiting mends neither.
+  // A worker that fails before its first connection has no model that runs here. A restart does not help.
   if (early !== null && (code === EXIT_CODES.failed || early >= EARLY_ENDS)) return "give-up";
-  // Our own pool, whose runtime is just starting anew.
+  // This is our own pool, whose runtime is restarting.
   if (stopped === ("unreachable" satisfies keyof typeof EXIT_CODES)) return "restart";
   switch (code) {
     case EXIT_CODES["token-refused"]:
@@ -76,7 +76,7 @@ export function afterExit({ code, stopped }: AgentEnd, early: number | null): "r
   }
 }
 
-/** Runs the worker agent as a process of its own beside the pool, and keeps it running. */
+/** Runs a worker as a separate process beside the pool, and restarts it when it ends. */
 export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   const { stateDir, log } = options;
   await openPrivateFolder(stateDir, ["agent.key", "token"]);
@@ -92,7 +92,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
       await ensureToken(options);
       if (stopping.signal.aborted) return;
       child = spawnAgent(options, heard);
-      const { code, how } = await lastWords(child);
+      const { code, how } = await endOf(child);
       rmSync(recordFile(stateDir), { force: true });
       if (stopping.signal.aborted) return;
       const next = afterExit({ code, stopped: heard.stopped?.code }, heard.connected ? null : ends);
@@ -101,10 +101,10 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
       }
       if (next === "new-invite") {
         rmSync(tokenFile(stateDir), { force: true });
-        log("The pool does not take the worker's token any more; making a new one.");
+        log("The pool no longer accepts the worker's token. Creating a new one.");
       }
       if (performance.now() - startedMs > HEALTHY_MS) waitMs = RESTART_MIN_MS;
-      log(`The worker ended (${how}); starting it again in ${waitMs} ms.`);
+      log(`The worker ended (${how}). Restarting it in ${waitMs} ms.`);
       await sleep(waitMs, undefined, { signal: stopping.signal }).catch(() => undefined);
       waitMs = Math.min(waitMs * 2, RESTART_MAX_MS);
     }
@@ -123,10 +123,10 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   };
 }
 
-/** What the agents of one start have said. */
+/** What the worker processes of one start have reported. */
 interface Heard {
   connected: boolean;
-  /** Why the last one ended. */
+  /** Why the last process ended. */
   stopped: { code: string | undefined; message: string } | undefined;
 }
 
@@ -148,35 +148,35 @@ function spawnAgent({ poolUrl, stateDir, model, log }: AgentOptions, heard: Hear
   if (model !== undefined) args.push("--model", model);
   const child = spawn(process.execPath, args, {
     env: ownSettings(process.env),
-    // The channel carries nothing: its end tells the agent that whoever started it is gone.
+    // No messages are sent. A closed channel tells the worker that this process is gone.
     stdio: ["ignore", "pipe", "pipe", "ipc"],
-    // Ctrl-C in a terminal goes to the whole process group; the agent hears of it from us.
+    // Ctrl-C in a terminal reaches the whole process group. This process stops the worker itself.
     detached: true,
   });
   if (child.pid !== undefined) {
     const identity = processIdentity(child.pid);
     if (identity !== undefined) writePrivateFile(recordFile(stateDir), JSON.stringify({ pid: child.pid, identity }));
   }
-  const tell = (line: string | undefined) => line !== undefined && log(`worker: ${line}`);
+  const logLine = (line: string | undefined) => line !== undefined && log(`worker: ${line}`);
   if (child.stdout !== null) {
     createInterface({ input: child.stdout }).on("line", (line) => {
       const said = agentEvent.safeParse(parseJson(line)).data;
       if (said?.event === "connected") heard.connected = true;
       if (said?.event === "stopped") heard.stopped = { code: said.code, message: said.message };
-      tell(eventLine(line));
+      logLine(eventLine(line));
     });
   }
-  if (child.stderr !== null) createInterface({ input: child.stderr }).on("line", tell);
+  if (child.stderr !== null) createInterface({ input: child.stderr }).on("line", logLine);
   return child;
 }
 
-/** Pure: this worker is told by the runner alone: what is settled for `worker start` is for others on this machine. */
+/** The environment without LIGAND_ variables and without ligand.toml: those settings are for other workers of this machine. */
 function ownSettings(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const others = Object.entries(env).filter(([name]) => !name.startsWith("LIGAND_"));
   return { ...Object.fromEntries(others), LIGAND_CONFIG: "" };
 }
 
-/** Pure: what the runner's own log shows of an agent's event: nothing of single jobs. */
+/** The log line for an event of the worker; undefined for events of single jobs. */
 export function eventLine(json: string): string | undefined {
   const event = agentEvent.safeParse(parseJson(json));
   if (!event.success) return json;
@@ -185,8 +185,8 @@ export function eventLine(json: string): string | undefined {
 
 const agentEvent = z.object({ event: z.string(), message: z.string(), code: z.string().optional() });
 
-/** When the agent has ended and all that it said has been read. */
-async function lastWords(child: ChildProcess): Promise<{ code: number | null; how: string }> {
+/** Resolves when the worker has ended and all of its output is read. */
+async function endOf(child: ChildProcess): Promise<{ code: number | null; how: string }> {
   const [code, signalName] = await once(child, "close");
   return typeof code === "number" ? { code, how: `exit code ${code}` } : { code: null, how: `signal ${signalName}` };
 }
@@ -207,7 +207,7 @@ async function endAgent(child: ChildProcess): Promise<void> {
   }
 }
 
-/** The worker's token, made on the first start and kept. */
+/** Creates the worker's token on the first start. */
 async function ensureToken({ admin, stateDir }: AgentOptions): Promise<void> {
   const file = tokenFile(stateDir);
   if (readIfPresent(file) !== undefined) return;
@@ -225,7 +225,7 @@ function recordFile(stateDir: string): string {
 
 const agentRecord = z.object({ pid: z.int().positive(), identity: z.string() });
 
-/** Two agents with one key would push each other out. */
+/** Ends the worker of a killed runner: two workers with one key would disconnect each other. */
 async function endOrphanAgent(file: string, log: LogLine): Promise<void> {
   const text = readIfPresent(file);
   if (text === undefined) return;
@@ -236,5 +236,5 @@ async function endOrphanAgent(file: string, log: LogLine): Promise<void> {
   if (processIdentity(pid) !== identity || !/\/ligand\.(ts|js) worker start /.test(processCommand(pid))) return;
   signal(pid, "SIGKILL");
   await waitForEnd(pid, identity, ORPHAN_MS);
-  log(`Ended the worker that an earlier start left behind (pid ${pid}).`);
+  log(`Ended the worker of an earlier start (pid ${pid}).`);
 }

@@ -2,18 +2,18 @@ import { readFileSync } from "node:fs";
 import { enableCompileCache } from "node:module";
 import { fileURLToPath } from "node:url";
 
-/** What is made once of a checkout's own files and costs time at every start; whoever removes it loses nothing. */
+/** The cache for slow work on the repository's files. It can be deleted at any time. */
 export const CACHE_FOLDER = fileURLToPath(new URL("../../node_modules/.cache/ligand/", import.meta.url));
 
 /**
- * Keeps compiled code, types stripped, of what is imported from here on: a command starts in half the time. Where the
- * folder cannot be written, everything is compiled as ever.
+ * Caches the compiled code of later imports, so that a command starts in half the time. Without write access there is no
+ * cache.
  */
 export function keepCompiledCode(): void {
   enableCompileCache(`${CACHE_FOLDER}code`);
 }
 
-/** What is kept there, parsed; undefined for what is absent, broken or another user's, which is made again. */
+/** Reads a cached JSON file; undefined if it is missing, damaged or not readable.*/
 export function readCached(file: string): unknown {
   try {
     return JSON.parse(readFileSync(file, "utf8"));

@@ -4,9 +4,9 @@ import * as z from "zod";
 import type { D1Statement, MigratedDatabase } from "./migrations.ts";
 
 /**
- * The first worker of a runtime. Whoever finds the port of Miniflare's development proxy gets this worker, and nothing
- * from it without the secret path. For the runner it calls the pool's `scheduled` and speaks with D1. Miniflare's own
- * proxies do the same, and start a thread of Node for it, which takes a quarter of a pool's start.
+ * The first worker of a runtime. A caller of Miniflare's development proxy reaches this worker, which answers only on a secret
+ * path. The runner uses it to call the pool's `scheduled` and to query D1. Miniflare's own proxies would do the same, but they
+ * start a Node thread, which takes a quarter of a pool's start.
  */
 export interface Caretaker {
   readonly worker: V4WorkerOptions;
@@ -34,7 +34,7 @@ export default {
 
 const answer = z.union([z.object({ results: z.array(z.array(z.unknown())) }), z.object({ error: z.string() })]);
 
-/** `pool`: the name of the worker whose `scheduled` it calls. `databases`: as of the pool, to speak with `DB`. */
+/** @param pool the name of the worker whose `scheduled` is called @param databases the pool's, to query `DB` */
 export function caretaker({
   pool,
   databases,
@@ -48,9 +48,9 @@ export function caretaker({
       method: "POST",
       body: JSON.stringify(request),
     });
-    const said = answer.parse(await response.json());
-    if ("error" in said) throw new Error(said.error);
-    return said.results;
+    const result = answer.parse(await response.json());
+    if ("error" in result) throw new Error(result.error);
+    return result.results;
   };
   return {
     worker: {
@@ -59,7 +59,7 @@ export function caretaker({
       script: SCRIPT,
       bindings: { SECRET: secret },
       compatibilityDate: "2026-11-01",
-      // `scheduled` on a service binding.
+      // Allows `scheduled` on a service binding.
       compatibilityFlags: ["service_binding_extra_handlers"],
       ...(pool !== undefined && { serviceBindings: { POOL: pool } }),
       ...(databases !== undefined && { d1Databases: databases }),

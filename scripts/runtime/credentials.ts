@@ -5,14 +5,14 @@ import { secretProblem } from "../../worker-agent/secret-text.ts";
 import type { AdminClient } from "./admin-client.ts";
 import { writePrivateFile } from "./private-files.ts";
 
-/** What goes into a header: a broken one would be quoted by whatever tries to send it. */
+/** A secret goes into an HTTP header. A malformed one would appear in the error of the HTTP client. */
 const secret = z.string().refine((text) => secretProblem(text) === null);
 
-/** Persisted: `credentials.json` in the state folder, mode 0600; what local tools find the pool by. */
+/** Persisted: `credentials.json` in the state folder, mode 0600. Local tools find the pool with it. */
 const credentials = z.object({
-  /** How programs on this machine reach the pool. */
+  /** The pool's URL for programs on this machine. */
   url: z.url(),
-  /** How those on other machines do, where that differs. */
+  /** The pool's URL for other machines, if it differs. */
   public_url: z.url().optional(),
   atom_id: z.string(),
   admin_token: secret,
@@ -24,7 +24,7 @@ export function credentialsFile(stateDir: string): string {
   return join(stateDir, "credentials.json");
 }
 
-/** The credentials in that state folder, or undefined when there are none that can be read. */
+/** The credentials in a state folder; undefined if there are none or they are not valid. */
 export function readCredentials(stateDir: string): Credentials | undefined {
   const text = readIfPresent(credentialsFile(stateDir));
   if (text === undefined) return undefined;
@@ -35,10 +35,10 @@ export function readCredentials(stateDir: string): Credentials | undefined {
   }
 }
 
-/** What the local client key allows: its owner is the operator. */
+/** The limits of the local client key are high, because the operator owns it. */
 const LOCAL_KEY = { label: "local", requests_per_minute: 100_000, streams: 64 };
 
-/** Writes the credentials of a pool that answers; the client key is made once and kept. */
+/** Writes the credentials of a running pool. The client key is created once and kept. */
 export async function saveCredentials(
   stateDir: string,
   { url, publicUrl }: { url: string; publicUrl: string },

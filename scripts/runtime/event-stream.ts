@@ -7,21 +7,21 @@ import { noAnswer } from "./pool-unreachable.ts";
 export type SequencedEvent = z.infer<typeof sequencedEvent>;
 
 const RETRY_MS = 1_000;
-/** The pool says something each 15 s; after this much silence the line is dead, though nobody said so. */
+/** The pool sends something every 15 s. After this much silence the connection is dead. */
 const SILENCE_MS = 45_000;
 
 export interface Follow {
   audience: Audience;
   since: number;
-  /** Once for each time that the line is lost. */
+  /** Called each time the connection is lost. */
   lost(): void;
-  /** Ends it. */
+  /** Ends the stream. */
   signal?: AbortSignal;
 }
 
 /**
- * A pool's events from `since` on, for as long as somebody reads. A line that is lost is taken up again where it was,
- * without gap or repeat; only a pool that never answered, or refuses, is an error.
+ * Yields a pool's events after `since` without end. A lost connection is resumed without gaps or repeats. It is an error if
+ * the pool never answered, or if it refuses.
  */
 export async function* followEvents(url: string, adminToken: string, follow: Follow): AsyncGenerator<SequencedEvent> {
   let { since } = follow;
@@ -44,7 +44,7 @@ export async function* followEvents(url: string, adminToken: string, follow: Fol
   }
 }
 
-/** Ends when the pool ends it; null for a sign of life. */
+/** One connection. It ends when the pool ends it; null is a sign of life without an event. */
 async function* untilItEnds(
   url: string,
   adminToken: string,

@@ -10,16 +10,16 @@ import { newAdminToken, newMetricsToken, type PoolSecrets, readSecrets, saveSecr
 import { writePrivateFile } from "./private-files.ts";
 import type { LogLine } from "./supervised-runtime.ts";
 
-/** How a pool is run for as long as an export or an import of its folder takes. */
+/** What an export or import needs while it runs a pool. */
 export interface Attended extends Watched {
   log: LogLine;
 }
 
-/** Exports the pool of a state folder, as it runs, or run for as long as this takes. */
+/** Exports the pool of a state folder. If the pool is not running, it runs during the export. */
 export async function exportState(stateDir: string, file: string, passphrase: string, attended: Attended) {
   const secrets = readSecrets(stateDir);
   if (secrets === undefined)
-    throw new OperatorError(`There is no pool in ${stateDir}. Name one with --state or --pool.`);
+    throw new OperatorError(`There is no pool in ${stateDir}. Name a pool with --state or --pool.`);
   const credentials = readCredentials(stateDir);
   const identity = { ...secrets, ...(credentials && { client_key: credentials.client_key }) };
   const write = (url: string) =>
@@ -29,8 +29,8 @@ export async function exportState(stateDir: string, file: string, passphrase: st
 }
 
 /**
- * Makes a pool out of an export, in a folder that holds nothing. `secrets.json` comes last, and without it nothing
- * starts there: half an import is never taken for a pool. What was made is taken away when it does not succeed.
+ * Restores a pool from an export, in an empty folder. `secrets.json` is written last. No pool starts without that file, so an
+ * incomplete import never runs. A failed import removes what it made.
  */
 export async function importState(
   stateDir: string,
@@ -57,22 +57,22 @@ export async function importState(
   return { atom_id: head.atom_id, rows };
 }
 
-/** A pool's identity goes into a folder that is absent, or empty and its owner's alone. */
+/** Refuses a folder that is not empty, or that others can read. */
 async function refuseUsedFolder(stateDir: string): Promise<void> {
-  // What is there and no folder is refused where it is opened.
+  // A path that is not a folder is refused when it is opened.
   if (statSync(stateDir, { throwIfNoEntry: false })?.isDirectory() !== true) return;
   if (!(await isOursAlone(stateDir))) {
     throw new OperatorError(
-      `${stateDir} is no folder for keys: others may look into it. Name one that does not exist yet with --state.`,
+      `Other users can look into ${stateDir}, so it must not hold keys. Name a new folder with --state.`,
     );
   }
   const found = readdirSync(stateDir).sort();
   if (found.length === 0) return;
-  const what = found.includes("secrets.json") ? "holds a pool already" : "is not empty";
-  throw new OperatorError(`${stateDir} ${what} (${found.join(", ")}). Name a fresh folder with --state.`);
+  const what = found.includes("secrets.json") ? "already holds a pool" : "is not empty";
+  throw new OperatorError(`${stateDir} ${what} (${found.join(", ")}). Name a new folder with --state.`);
 }
 
-/** Runs the pool of a folder for as long as this takes. */
+/** Runs the pool of a folder during `use`. */
 async function withPool<T>(
   stateDir: string,
   secrets: PoolSecrets,
@@ -93,7 +93,7 @@ async function withPool<T>(
 }
 const START_MS = 30_000;
 
-/** Whether what is at that address is the pool of these credentials. */
+/** Whether the pool of these credentials answers at their URL. */
 async function answers({ url, atom_id, admin_token }: Credentials): Promise<boolean> {
   try {
     return (await adminClient(url, admin_token).pool()).atom_id === atom_id;

@@ -13,25 +13,25 @@ const WORKER_WAIT_MS = 15 * 60_000;
 
 export interface LocalNetwork {
   credentials: Credentials;
-  /** What to tell those on other machines. */
+  /** The pool's URL for other machines. */
   publicUrl: string;
   reloadCertificate(): void;
   admin: AdminClient;
-  /** Rejects when the network cannot go on. */
+  /** Rejects when the pool or its worker fails for good. */
   ended: Promise<void>;
   stop(): Promise<void>;
 }
 
 export interface LocalNetworkOptions extends PoolOptions {
   worker: boolean;
-  /** What the worker runs, as `worker start --model`; the embedded model by default. */
+  /** The worker's model, as in `worker start --model`. The default is the embedded model. */
   model?: string;
-  /** How long the worker may take until it is connected. */
+  /** How long the worker may take to connect. */
   workerWaitMs?: number;
   signal: AbortSignal;
 }
 
-/** A pool and, unless told otherwise, a worker beside it, both ready. An abort before that ends what was started. */
+/** Starts a pool, and a worker unless `worker` is false. Resolves when both are ready. An abort stops what was started. */
 export async function startLocalNetwork(options: LocalNetworkOptions): Promise<LocalNetwork> {
   const { log, stateDir, signal } = options;
   log("Starting the pool …");
@@ -40,15 +40,13 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
   let agent: RunningAgent | undefined;
   try {
     await untilUp(pool.url, signal);
-    // docs/spec/federation.md#switches. Once, and never again: lost state closes, and what an operator switched off stays off.
+    // Only once in the life of a pool: lost state means off, and an operator's `off` stays (docs/spec/federation.md#switches).
     if (pool.isNew && !signal.aborted) {
       await admin.changeFederation({ federation: "on" });
       pool.endFirstStart();
     }
     if (options.worker) {
-      log(
-        "Starting the worker (it loads the model and, on the first start, measures how many threads serve it best) …",
-      );
+      log("Starting the worker. It loads the model and, on the first start, measures the best number of threads …");
       const { model, workerWaitMs = WORKER_WAIT_MS } = options;
       const workerDir = join(stateDir, "worker");
       agent = await startAgent({ poolUrl: pool.url, admin, stateDir: workerDir, log, ...(model && { model }) });
@@ -62,7 +60,7 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
       reloadCertificate: () => pool.reloadCertificate(),
       admin,
       ended: agent?.ended ?? new Promise(() => undefined),
-      /** The agent first: what it finishes while it drains still reaches its client. */
+      /** Stops the worker first, so that jobs that it finishes still reach their clients. */
       async stop() {
         await agent?.stop();
         await pool.stop();
@@ -70,15 +68,14 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
     };
   } catch (error) {
     await agent?.stop();
-    const told = orFullDisk(error, stateDir);
+    const explained = orFullDisk(error, stateDir);
     await pool.abandon();
-    throw told;
+    throw explained;
   }
 }
 
 /**
- * Resolves once this agent is connected, whoever else may be, or on an abort; rejects when it cannot run, or takes too
- * long.
+ * Resolves when this worker is connected, or on an abort. Rejects if the worker cannot run or takes too long.
  */
 async function connected(
   admin: AdminClient,
@@ -87,25 +84,25 @@ async function connected(
   signal: AbortSignal,
 ): Promise<void> {
   const tooLate = AbortSignal.timeout(workerWaitMs);
-  const settled = new AbortController();
+  const done = new AbortController();
   const isConnected = async () => {
     const { workers } = await admin.workers();
     return workers.some(({ token_id }) => token_id === agent.tokenId());
   };
   try {
-    const waits = until(isConnected, AbortSignal.any([signal, tooLate, settled.signal]));
+    const waits = until(isConnected, AbortSignal.any([signal, tooLate, done.signal]));
     await Promise.race([waits, agent.ended]);
   } finally {
-    settled.abort();
+    done.abort();
   }
   if (!tooLate.aborted || signal.aborted) return;
   const waited = `${Math.ceil(workerWaitMs / 60_000)} min`;
   throw new OperatorError(
-    `The worker has not connected within ${waited}. Try a smaller model, or start the pool alone: npm start -- --no-worker`,
+    `The worker did not connect within ${waited}. Try a smaller model, or start only the pool: npm start -- --no-worker`,
   );
 }
 
-/** Resolves once a pool answers there, or on an abort. */
+/** Resolves when a pool answers at the URL, or on an abort. */
 export async function untilUp(url: string, signal: AbortSignal): Promise<void> {
   await until(() => isUp(url), signal);
 }
@@ -116,7 +113,7 @@ async function isUp(url: string): Promise<boolean> {
   return response.ok;
 }
 
-/** Resolves once the condition holds; one that fails does not hold yet. */
+/** Resolves when the condition is true, or on an abort. A condition that throws counts as false. */
 async function until(condition: () => Promise<boolean>, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     if (await condition().catch(() => false)) return;

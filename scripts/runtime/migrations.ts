@@ -7,7 +7,7 @@ export interface Migration {
   sql: string;
 }
 
-/** The migrations in order: drizzle-kit's flat files, which wrangler applies by name too. */
+/** The migrations in the order of their names, as wrangler applies them too. */
 export function readMigrations(folder: string): Migration[] {
   return readdirSync(folder)
     .filter((name) => name.endsWith(".sql"))
@@ -15,7 +15,7 @@ export function readMigrations(folder: string): Migration[] {
     .map((name) => ({ name, sql: readFileSync(join(folder, name), "utf8") }));
 }
 
-/** What migrating needs of a D1 database. */
+/** The part of a D1 database that migrations need. */
 export interface MigratedDatabase {
   prepare(sql: string): D1Statement;
   batch(statements: D1Statement[]): Promise<unknown>;
@@ -25,7 +25,7 @@ export interface D1Statement {
   all(): Promise<{ results: unknown[] }>;
 }
 
-/** As `wrangler d1 migrations apply` makes it, so that either tool can go on where the other stopped. */
+/** The same table as `wrangler d1 migrations apply` makes, so that either tool can continue after the other. */
 const CREATE_TABLE = `CREATE TABLE IF NOT EXISTS "d1_migrations"(
 		id         INTEGER PRIMARY KEY AUTOINCREMENT,
 		name       TEXT UNIQUE,
@@ -33,8 +33,8 @@ const CREATE_TABLE = `CREATE TABLE IF NOT EXISTS "d1_migrations"(
 );`;
 
 /**
- * Applies what D1 does not say it has, each migration with its note in one transaction. Returns the names applied.
- * Tables that were put there some other way, without their notes, stop it.
+ * Applies the migrations that D1 has no note of, each together with its note in one transaction. Returns their names.
+ * Fails if tables exist without a note of their migration.
  */
 export async function applyMigrations(db: MigratedDatabase, migrations: readonly Migration[]): Promise<string[]> {
   await db.prepare(CREATE_TABLE).all();
@@ -52,15 +52,15 @@ export async function applyMigrations(db: MigratedDatabase, migrations: readonly
       await db.batch([...statements.map((statement) => db.prepare(statement)), note]);
     } catch (error) {
       throw new OperatorError(
-        `The migration ${name} cannot be applied to D1 (${error instanceof Error ? error.message : String(error)}), and ` +
-          "nothing of it was. Restore the state folder from a copy, or the pool from an export: docs/upgrading.md.",
+        `Migration ${name} failed on D1 (${error instanceof Error ? error.message : String(error)}), and nothing of it was ` +
+          "applied. Restore the state folder from a copy, or the pool from an export: docs/upgrading.md.",
       );
     }
   }
   return fresh.map((migration) => migration.name);
 }
 
-/** The statements of a migration. drizzle-kit writes this mark between two statements; so must a person. */
+/** The statements of a migration. drizzle-kit separates them with this mark; a handwritten migration must too. */
 export function statementsOf(sql: string): string[] {
   return sql.split("--> statement-breakpoint").filter((statement) => statement.trim() !== "");
 }

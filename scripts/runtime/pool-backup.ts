@@ -13,7 +13,7 @@ import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 import type { AdminClient } from "./admin-client.ts";
 import { seal, unseal } from "./sealed-file.ts";
 
-/** What makes a pool this pool. On Cloudflare only the first can be known, and only by whoever kept it. */
+/** The identity of a pool. For a pool on Cloudflare only the secret key is known, if its operator kept it. */
 const identity = z.strictObject({
   pool_secret_key: z.base64().length(44),
   admin_token: z.string().optional(),
@@ -22,7 +22,7 @@ const identity = z.strictObject({
 });
 export type Identity = z.infer<typeof identity>;
 
-/** Persisted: the lines of an export, gzipped and sealed. First the head, then rows, then an end that counts them. */
+/** Persisted: the lines of an export, gzipped and sealed. First the head, then rows, then an end with the number of rows. */
 const line = z.discriminatedUnion("type", [
   z.strictObject({
     type: z.literal("head"),
@@ -38,14 +38,14 @@ const line = z.discriminatedUnion("type", [
 type Line = z.infer<typeof line>;
 export type ExportHead = Extract<Line, { type: "head" }>;
 
-/** Whoever waits is told how far it is, and may break it off. */
+/** Progress and cancellation of an export or import. */
 export interface Watched {
   progress(done: number, total: number | null): void;
   signal: AbortSignal;
 }
 const PAGE = LIMITS.backupPageRows;
 
-/** Writes everything of a pool that answers into a new file of mode 0600. Returns how many rows it has. */
+/** Exports a running pool into a new file of mode 0600. Returns the number of rows. */
 export async function exportPool(
   admin: AdminClient,
   identityOf: (atomId: string) => Promise<Identity>,
@@ -53,7 +53,7 @@ export async function exportPool(
   passphrase: string,
   { progress, signal }: Watched,
 ): Promise<{ atom_id: string; rows: number }> {
-  if (existsSync(file)) throw new OperatorError(`${file} is there already. Name another file.`);
+  if (existsSync(file)) throw new OperatorError(`${file} already exists. Choose another file.`);
   const head = await admin.exportHead();
   const secrets = await identityOf(head.atom_id);
   const { tables, metering, events, settings, atom_id } = head;
@@ -101,7 +101,7 @@ export async function exportPool(
   return { atom_id, rows };
 }
 
-/** Reads a whole export: every chunk is opened, every line looked at, and the end counted, before anything is done. */
+/** Verifies a whole export before anything is imported: every chunk, every line and the number of rows. */
 export async function checkExport(
   file: string,
   passphrase: string,
@@ -111,27 +111,28 @@ export async function checkExport(
   let rows = 0;
   let ended = false;
   await readExport(file, passphrase, signal, async (each) => {
-    if (ended || (each.type === "head") !== (head === undefined)) throw new OperatorError(`${file} is out of order.`);
+    if (ended || (each.type === "head") !== (head === undefined))
+      throw new OperatorError(`${file} is damaged: its parts are in the wrong order.`);
     if (each.type === "head") head = each;
     if (each.type === "rows") rows += each.rows.length;
     if (each.type === "end") ended = each.rows === rows;
   });
-  if (head === undefined || !ended) throw new OperatorError(`${file} is not complete. Take another copy of it.`);
+  if (head === undefined || !ended) throw new OperatorError(`${file} is not complete. Use another copy of it.`);
   const key = fromBase64(head.identity.pool_secret_key);
   if (!key || (await signerFrom(key)).id !== head.atom_id) {
-    throw new OperatorError(`${file} holds another identity than it says.`);
+    throw new OperatorError(`${file} is damaged: its key does not match its atom id.`);
   }
   return { head, rows };
 }
 
-/** An import is for a pool that has nothing yet. */
+/** Refuses a pool that already has rows. */
 export async function refuseOccupied(admin: AdminClient): Promise<void> {
   const { tables, metering } = await admin.exportHead();
   const rows = Object.values(tables).reduce((sum, some) => sum + some.length, 0) + metering.rows;
-  if (rows > 0) throw new OperatorError(`That pool is not empty (rows: ${rows}). Import into a fresh one.`);
+  if (rows > 0) throw new OperatorError(`That pool is not empty (rows: ${rows}). Import into a new one.`);
 }
 
-/** Brings the rows of an export into a fresh pool of the same identity. */
+/** Imports the rows of an export into an empty pool of the same identity. */
 export async function importRows(
   admin: AdminClient,
   file: string,
@@ -166,7 +167,7 @@ async function readExport(
         for await (const text of linesOf(source)) {
           const parsed = line.safeParse(JSON.parse(text));
           if (!parsed.success) {
-            throw new OperatorError(`${file} was made in a way that this version does not know. Update Ligand.`);
+            throw new OperatorError(`A newer version of Ligand made ${file}. Update Ligand.`);
           }
           await take(parsed.data);
         }
@@ -190,11 +191,11 @@ async function* linesOf(source: AsyncIterable<Buffer>): AsyncGenerator<string> {
   if (held !== "") yield held;
 }
 
-/** What the system says of a file, in words; a bug stays a bug. */
+/** Turns errors of the file system into sentences. Other errors stay as they are. */
 function readable(error: unknown, file: string): unknown {
   if (!(error instanceof Error) || error instanceof OperatorError || !("code" in error)) return error;
   const code = String(error.code);
-  if (code === "ABORT_ERR") return new OperatorError("It was broken off.");
-  if (code.startsWith("Z_")) return new OperatorError(`${file} is damaged. Take another copy of it.`);
-  return /^E[A-Z]+$/.test(code) ? new OperatorError(`${file} cannot be used (${code}).`) : error;
+  if (code === "ABORT_ERR") return new OperatorError("Cancelled.");
+  if (code.startsWith("Z_")) return new OperatorError(`${file} is damaged. Use another copy of it.`);
+  return /^E[A-Z]+$/.test(code) ? new OperatorError(`Cannot use ${file} (${code}).`) : error;
 }

@@ -6,12 +6,12 @@ import * as z from "zod";
 import { CACHE_FOLDER, readCached } from "./cache-folder.ts";
 import { writePrivateFile } from "./private-files.ts";
 
-/** Persisted under the cache folder: a bundle, and by absolute path the hash of each file that it was made of. */
+/** Persisted in the cache folder: a bundle, and the hash of each source file by its absolute path. */
 const keptBundle = z.object({ inputs: z.record(z.string(), z.string()), script: z.string() });
 
 /**
- * The pool's Worker as one module, bundled as `wrangler deploy` would. One that was made of the same files is taken again:
- * hashing them takes a tenth of the time.
+ * Bundles the pool's Worker into one module, as `wrangler deploy` does. A cached bundle of the same files is reused, because
+ * hashing the files takes a tenth of the time.
  *
  * @param cacheFolder where bundles are kept
  */
@@ -27,12 +27,12 @@ export async function bundlePool(
   if (kept.success && isMadeOf(kept.data.inputs)) return kept.data.script;
   const startedMs = Date.now();
   const { inputs, script } = await build(entry, define);
-  // One that was written meanwhile may have been read before and hashed after.
+  // A file that changed during the build may have been read before the change and hashed after it.
   if (Object.keys(inputs).some((input) => statSync(input).mtimeMs >= startedMs)) return script;
   try {
     writePrivateFile(file, JSON.stringify({ inputs, script }));
   } catch {
-    // Where it cannot be kept it is made again.
+    // Without a cache the next start bundles again.
   }
   return script;
 }
@@ -49,11 +49,11 @@ function hashOf(file: string): string | undefined {
   }
 }
 
-/** Of this process: they share one esbuild, and whoever stops it while another builds leaves that one waiting for ever. */
+/** Builds of this process share one esbuild. Stopping it during a build would leave that build waiting forever. */
 let building = 0;
 
 async function build(entry: string, define: Record<string, string>) {
-  // Loaded only here: most starts find their bundle.
+  // Imported only here, because most starts find a cached bundle.
   const esbuild = await import("esbuild");
   building += 1;
   try {
@@ -76,7 +76,7 @@ async function build(entry: string, define: Record<string, string>) {
     return { inputs: Object.fromEntries(files.map((file) => [file, hashOf(file) ?? ""])), script: output.text };
   } finally {
     building -= 1;
-    // Else its process stays as long as the pool's.
+    // Otherwise the esbuild process runs as long as the pool.
     if (building === 0) await esbuild.stop();
   }
 }

@@ -8,7 +8,7 @@ import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 import { CACHE_FOLDER, readCached } from "./cache-folder.ts";
 import { writePrivateFile } from "./private-files.ts";
 
-/** Miniflare's options of version 4 for the Worker, without sources, variables and name. */
+/** Miniflare's version 4 options for the Worker, without sources, variables and name. */
 export type WorkerBindings = Pick<
   V4WorkerOptions,
   "compatibilityDate" | "compatibilityFlags" | "d1Databases" | "durableObjects"
@@ -22,17 +22,17 @@ export interface PoolConfig {
   worker: WorkerBindings;
   /** Absolute path of the migrations of the D1 database bound as `DB`. */
   migrationsDir: string;
-  /** When the Worker's `scheduled` is called. */
+  /** The cron triggers of the Worker. */
   crons: readonly Cron[];
 }
 
 export interface Cron {
-  /** As it is written. */
+  /** The expression in wrangler.toml. */
   cron: string;
   everyMs: number;
 }
 
-/** What the runner reads of wrangler.toml, as wrangler parses it. */
+/** The parts of wrangler.toml that the runner uses, as wrangler parses them. */
 const wranglerConfig = z.object({
   main: z.string(),
   compatibility_date: z.string(),
@@ -44,17 +44,17 @@ const wranglerConfig = z.object({
   durable_objects: z.object({ bindings: z.array(z.object({ name: z.string(), class_name: z.string() })) }),
 });
 
-/** Kinds of binding that the runner does not make: a Worker without them would fail at its first use. */
+/** Bindings that the runner does not support. A Worker would fail when it first uses one. */
 const UNMADE = ["ai", "hyperdrive", "kv_namespaces", "r2_buckets", "services", "vectorize", "workflows"] as const;
 
 /**
- * wrangler.toml stays the one description of the Worker. What it says of an operator's deployment (the Worker's name,
- * the database's id) does not decide where this machine keeps its state: renaming a Worker must lose nothing here.
+ * Reads the Worker's configuration from wrangler.toml. The Worker's name and the database's id there do not affect where this
+ * machine keeps its state, so that renaming a Worker loses nothing here.
  */
 export async function readPoolConfig(configPath: string): Promise<PoolConfig> {
   const raw = await readWranglerConfig(configPath);
   const unmade = UNMADE.filter((kind) => (Array.isArray(raw[kind]) ? raw[kind].length > 0 : raw[kind] !== undefined));
-  if (unmade.length > 0) throw new OperatorError(`${configPath}: npm start cannot make ${unmade.join(", ")} yet.`);
+  if (unmade.length > 0) throw new OperatorError(`${configPath}: npm start does not support ${unmade.join(", ")} yet.`);
   const config = wranglerConfig.parse(raw);
   const migrations = config.d1_databases.find((database) => database.binding === "DB")?.migrations_dir;
   if (migrations === undefined) throw new OperatorError(`${configPath} has no D1 database DB with a migrations_dir.`);
@@ -78,16 +78,16 @@ export async function readPoolConfig(configPath: string): Promise<PoolConfig> {
   };
 }
 
-/** Of all that a cron trigger can say, what a timer does as well: each so many minutes that an hour is made of them. */
+/** Only expressions that a timer can run: every N minutes, where N divides 60. */
 function cronOf(cron: string, configPath: string): Cron {
   const minutes = Number(/^\*\/(\d{1,2}) \* \* \* \*$/.exec(cron)?.[1]);
   if (60 % minutes === 0) return { cron, everyMs: minutes * 60_000 };
   throw new OperatorError(
-    `${configPath}: npm start cannot run the cron trigger "${cron}", only those like "*/5 * * * *".`,
+    `${configPath}: npm start cannot run the cron trigger "${cron}". It supports triggers such as "*/5 * * * *".`,
   );
 }
 
-/** wrangler.toml as this version of wrangler reads it; kept, for wrangler takes longer to load than the pool to start. */
+/** wrangler.toml as this version of wrangler reads it. The result is cached, because loading wrangler takes longer than a start. */
 async function readWranglerConfig(configPath: string): Promise<Record<string, unknown>> {
   const version = readFileSync(createRequire(import.meta.url).resolve("wrangler/package.json"), "utf8");
   const key = createHash("sha256").update(JSON.stringify([configPath, readFileSync(configPath, "utf8"), version]));
@@ -99,7 +99,7 @@ async function readWranglerConfig(configPath: string): Promise<Record<string, un
   try {
     writePrivateFile(file, JSON.stringify(config));
   } catch {
-    // Where it cannot be kept, or another start keeps it just now, it is read again.
+    // Without a cache, or if another start writes it at the same moment, the next start reads it again.
   }
   return config;
 }

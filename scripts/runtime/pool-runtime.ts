@@ -32,56 +32,56 @@ import { trustedAuthorities } from "./trusted-authorities.ts";
 import { endOrphan } from "./workerd-record.ts";
 
 export interface PoolOptions {
-  /** Holds all of the pool's state; made when absent, its owner's alone. */
+  /** The folder for all state of the pool. A new one gets mode 0700. */
   stateDir: string;
   host?: string;
-  /** 0 picks a free one. */
+  /** 0 picks a free port. */
   port?: number;
-  /** Listen off loopback without TLS. */
+  /** Allows other addresses than loopback without TLS. */
   insecure?: boolean;
-  /** Serve HTTPS with these; what workerd itself listens on is then loopback. */
+  /** Serves HTTPS with these files; workerd itself then listens on loopback. */
   tls?: TlsFiles;
-  /** Where others reach it: an origin, whose host it answers to. By default where it listens. */
+  /** The origin for clients, workers and peers. The pool answers to its host. By default the address it listens on. */
   publicUrl?: string;
-  /** Further host names the pool answers to. */
+  /** More host names that the pool answers to. */
   allowHosts?: readonly string[];
-  /** Whose pages may call the client API; as wrangler.toml says where there are none. */
+  /** Origins whose pages may call the client API. By default those of wrangler.toml. */
   corsOrigins?: readonly string[];
-  /** How long the status of a whole answer waits for the answer; as wrangler.toml says by default. */
+  /** How long a non-streamed response holds its status back. By default as in wrangler.toml. */
   statusHoldSeconds?: number;
-  /** The model that `auto` means for embeddings; as wrangler.toml says by default. */
+  /** The model that `auto` means for embeddings. By default as in wrangler.toml. */
   embeddingModel?: string;
-  /** Of a pool that is brought into this folder; by default the folder's own, made when it has none. */
+  /** The secrets of a pool that is imported into this folder. By default the folder's own, created if there are none. */
   secrets?: PoolSecrets;
   log: LogLine;
-  /** The Worker's configuration; the repository's by default. */
+  /** The Worker's configuration. By default the repository's. */
   configPath?: string;
-  /** Another entry of the Worker than the configuration's, for a measurement of what is behind its routes. */
+  /** Another entry file of the Worker, for measurements below its routes. */
   main?: string;
 }
 
 export interface RunningPool {
-  /** How programs on this machine reach it. */
+  /** The pool's URL for programs on this machine. */
   url: string;
-  /** How others do; what its card says. */
+  /** The pool's URL for other machines, which its card has too. */
   publicUrl: string;
   secrets: PoolSecrets;
-  /** No start before has done all that the one which makes a pool does; nobody brought it from elsewhere. */
+  /** Whether the first start of a new pool is not complete yet. False for an imported pool. */
   isNew: boolean;
-  /** From here on it is not new any more. */
+  /** Marks the first start as complete. */
   endFirstStart(): void;
-  /** Reads the certificate again, after it was renewed. Throws where it cannot be used; the old one then stays. */
+  /** Reloads the certificate. Throws if the new one cannot be used; the old one then stays. */
   reloadCertificate(): void;
   stop(): Promise<void>;
-  /** As `stop`, where it was all in vain: what this start put into a fresh state folder goes too. */
+  /** As `stop` after a failed start: also removes what this start put into a new state folder. */
   abandon(): Promise<void>;
 }
 
 const PORT_TRIES = 3;
 
 /**
- * The ways out to peers (docs/spec/federation.md#delivery): the runtime looks at the address that a name leads to, not at the name. Without
- * `tlsOptions` it speaks no TLS at all. `authorities`: trusted beside those that browsers trust.
+ * The networks for calls to peers (docs/spec/federation.md#delivery). The runtime checks the resolved address, not the name.
+ * Without `tlsOptions` there is no TLS at all. `authorities` are trusted in addition to those that browsers trust.
  */
 function peerNetworks(authorities: string[]) {
   const tlsOptions = { trustBrowserCas: true, trustedCertificates: authorities };
@@ -90,9 +90,9 @@ function peerNetworks(authorities: string[]) {
     PRIVATE_NETWORK: { network: { allow: ["public", "private"], tlsOptions } },
   };
 }
-/** Where the runner notes which process is its runtime. */
+/** The file that records the process of the runtime. */
 export const WORKERD_RECORD = "workerd.pid";
-/** What a start puts into its state folder. */
+/** The files and folders that a start makes in its state folder. */
 const STATE = [
   ".gitignore",
   "credentials.json",
@@ -110,18 +110,18 @@ export async function startPool(options: PoolOptions): Promise<RunningPool> {
   if (!isLoopback(host) && options.tls === undefined && options.insecure !== true) {
     throw new OperatorError(
       `Listening on ${host} lets other machines read what clients send. Serve TLS with --cert and --key, ` +
-        "or say --insecure where the network is trusted.",
+        "or add --insecure if you trust the network.",
     );
   }
   const certificate = options.tls && readCertificate(options.tls);
   const authorities = trustedAuthorities(process.env);
-  // For good, and for every process started from here: a folder that was there keeps its mode, and what Miniflare and
-  // workerd put into it at whatever time is its owner's alone all the same.
+  // For the rest of this process and its children: an existing folder keeps its mode, but only the owner may read the files
+  // that Miniflare and workerd make in it.
   process.umask(0o077);
   const stateDir = resolve(options.stateDir);
   const found = await openPrivateFolder(stateDir, ["secrets.json", FIRST_START, WORKERD_RECORD]);
   const held = await lockState(stateDir);
-  // Asked under the lock: between the look and the lock another start may have come and gone.
+  // Checked under the lock, because another start may have run before this one got the lock.
   const fresh = found !== "used" && !existsSync(secretsFile(stateDir));
   const lock: StateLock = {
     ...held,
@@ -133,7 +133,7 @@ export async function startPool(options: PoolOptions): Promise<RunningPool> {
   try {
     const recordFile = join(stateDir, WORKERD_RECORD);
     const orphan = await endOrphan(recordFile);
-    if (orphan !== undefined) options.log(`Ended the runtime that an earlier start left behind (pid ${orphan}).`);
+    if (orphan !== undefined) options.log(`Ended the runtime of an earlier start (pid ${orphan}).`);
     removeScratch(stateDir);
 
     const warning = openSecretsWarning(stateDir);
@@ -142,7 +142,7 @@ export async function startPool(options: PoolOptions): Promise<RunningPool> {
     const secrets = options.secrets ?? loadSecrets(stateDir);
     const code = await loadPoolCode(options);
     const prepared = migrations(code, options.log);
-    // Of a pool without any state nobody has a key or a URL yet: its tables are made in the runtime that serves them.
+    // Nobody has a key or the URL of a new pool yet, so its tables are created in the runtime that already serves.
     const isEmpty = !existsSync(join(stateDir, RUNTIME_STATE));
     if (!isEmpty) await migrateFirst(stateDir, prepared, recordFile, options.log);
     const served = { ...options, host, stateDir, certificate, authorities, secrets, isNew };
@@ -170,7 +170,7 @@ async function serve(
   const { stateDir, log, tls, certificate, authorities, secrets, isNew } = options;
   const outer = { host: options.host, port: options.port || (certificate ? await freePort(options.host) : 0) };
   const notes = new NetworkNotes();
-  // Behind TLS the pool itself is for this machine only, on a port that nobody needs to know.
+  // With TLS, workerd itself listens on loopback, on any free port.
   const { host, port: wanted } = certificate ? { host: "127.0.0.1", port: 0 } : outer;
   for (let attempt = 1; ; attempt++) {
     const port = wanted || (await freePort(host));
@@ -192,7 +192,7 @@ async function serve(
     };
     const pool = {
       ...code.worker,
-      // The entry's caller may name the worker that answers (`MF-Route-Override`): a name nobody can guess is no name.
+      // A caller of the entry could select this worker by name (`MF-Route-Override`), so the name is not guessable.
       name: `pool-${crypto.randomUUID()}`,
       modules: true as const,
       script: code.script,
@@ -240,11 +240,11 @@ async function serve(
 }
 
 interface StateLock extends FolderLock {
-  /** As `release`, after removing what was made here; before, so that whoever starts next keeps theirs. */
+  /** Removes what this start made, then releases: the next start keeps its own files. */
   abandon(): void;
 }
 
-/** Only what is ours: a file that a person put there stays, and all with it. */
+/** Removes the state of a failed first start. If the folder has any other file, nothing is removed. */
 function removeState(stateDir: string, made: boolean): void {
   const names = readdirSync(stateDir);
   if (!names.every((name) => STATE.includes(name))) return;
@@ -253,8 +253,7 @@ function removeState(stateDir: string, made: boolean): void {
 }
 
 /**
- * Brings D1 up to date. What is applied D1 alone says, at every start: a note beside it would be believed over a database
- * that was restored from elsewhere.
+ * Migrates D1. Only D1 itself knows what is applied: a note outside of it would be wrong after the database was restored.
  */
 function migrations(code: PoolCode, log: LogLine): Prepared {
   return {
@@ -266,7 +265,7 @@ function migrations(code: PoolCode, log: LogLine): Prepared {
   };
 }
 
-/** Before anything is served: with a fixed port, agents and clients return at once. */
+/** Migrates before the pool serves, because with a fixed port workers and clients return immediately. */
 async function migrateFirst(stateDir: string, prepared: Prepared, recordFile: string, log: LogLine): Promise<void> {
   const { dispose } = await startRuntime(stateDir, [], recordFile, log, { prepared });
   await dispose();

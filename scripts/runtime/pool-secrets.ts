@@ -12,7 +12,7 @@ const token = z
   .min(32)
   .refine((text) => secretProblem(text) === null);
 
-/** Persisted: `secrets.json` in the state folder, mode 0600. Lost, the pool has another atom id and no key is valid. */
+/** Persisted: `secrets.json` in the state folder, mode 0600. If it is lost, the pool has another atom id and no key is valid. */
 const poolSecrets = z.object({
   pool_secret_key: z.base64().length(44),
   admin_token: token,
@@ -20,16 +20,16 @@ const poolSecrets = z.object({
 });
 export type PoolSecrets = z.infer<typeof poolSecrets>;
 
-/** What workerd keeps in a state folder: the record, and the objects that decide. */
+/** workerd's folder in a state folder: D1 and the objects. */
 export const RUNTIME_STATE = "pool";
 
-/** Persisted: there from before a pool's identity is made until its first start has done all that only it does. */
+/** Persisted: this file exists from before a pool's identity is created until its first start is complete. */
 export const FIRST_START = "first-start";
 
-/** Whether this start makes the pool here, or goes on with one that was killed while it made it. */
+/** Whether this start creates the pool, or resumes a first start that was killed. */
 export function isFirstStart(stateDir: string): boolean {
   const mark = join(stateDir, FIRST_START);
-  // Written first: a pool whose start was killed after its identity was made would have had its first start.
+  // Written before the identity, so that a killed first start is recognized.
   if (!existsSync(secretsFile(stateDir)) && !existsSync(join(stateDir, RUNTIME_STATE))) writePrivateFile(mark, "");
   return existsSync(mark);
 }
@@ -38,7 +38,7 @@ export function endFirstStart(stateDir: string): void {
   rmSync(join(stateDir, FIRST_START), { force: true });
 }
 
-/** The pool's secrets; made on the first start and kept. Where there is a record, other secrets would open none of it. */
+/** The pool's secrets, created on the first start. They are not created again for an existing record, which they could not open. */
 export function loadSecrets(stateDir: string): PoolSecrets {
   const kept = readSecrets(stateDir);
   if (kept !== undefined) return kept;
@@ -65,7 +65,7 @@ export function secretsFile(stateDir: string): string {
   return join(stateDir, "secrets.json");
 }
 
-/** The bootstrap token (docs/spec/pool.md#command-line): whoever shows it is `admin`. */
+/** Creates a bootstrap token (docs/spec/pool.md#command-line). Its holder is `admin`. */
 export function newAdminToken(): string {
   return `la_${randomBytes(20).toString("hex")}`;
 }
@@ -74,7 +74,7 @@ export function newMetricsToken(): string {
   return `lm_${randomBytes(20).toString("hex")}`;
 }
 
-/** The secrets of a folder that has some. */
+/** The secrets in a folder; undefined if there are none. */
 export function readSecrets(stateDir: string): PoolSecrets | undefined {
   const file = secretsFile(stateDir);
   const text = readIfPresent(file);
@@ -82,6 +82,6 @@ export function readSecrets(stateDir: string): PoolSecrets | undefined {
   try {
     return poolSecrets.parse(JSON.parse(text));
   } catch {
-    throw new OperatorError(`${file} cannot be read as the pool's secrets. Restore it from a backup.`);
+    throw new OperatorError(`${file} is damaged. Restore it from a backup.`);
   }
 }

@@ -3,16 +3,16 @@ import * as z from "zod";
 import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 
 /**
- * Bytes under a passphrase. Persisted format, version 1: a line that says what it is, a line of JSON with the parameters,
- * then AES-256-GCM chunks (SP 800-38D) of 64 KiB and a tag each. The key is scrypt's (RFC 7914), with a salt of its own
- * for every file, so that counting chunks makes nonces that never come twice; the last byte of a nonce marks the last
- * chunk, so that a file cut short does not open. Both lines are authenticated with every chunk.
+ * Bytes encrypted with a passphrase. Persisted format, version 1: a line with the magic, a line of JSON with the parameters,
+ * then AES-256-GCM chunks (SP 800-38D) of 64 KiB, each with a tag. The key comes from scrypt (RFC 7914) with a new salt for
+ * every file, so the number of the chunk is a nonce that never repeats. The last byte of a nonce marks the last chunk, so a
+ * truncated file does not open. Both lines are authenticated with every chunk.
  */
 const MAGIC = "ligand-sealed-v1\n";
 const PARAMETERS = { kdf: "scrypt", N: 2 ** 17, r: 8, p: 1, cipher: "aes-256-gcm", chunkBytes: 65_536 } as const;
 const TAG_BYTES = 16;
 const HEADER_BYTES_MAX = 1_024;
-/** What a file may ask of this machine: 1 GiB for a moment. */
+/** The most memory that the parameters of a file may demand: 1 GiB. */
 const SCRYPT_MAX_BYTES = 2 ** 30;
 
 const header = z.strictObject({
@@ -28,7 +28,7 @@ const header = z.strictObject({
     .max(2 ** 24),
 });
 
-/** `N`: scrypt's cost, a power of two; it is written into the file. */
+/** `N` is the cost of scrypt, a power of two. The file stores it. */
 export async function* seal(
   plain: AsyncIterable<Uint8Array>,
   passphrase: string,
@@ -44,7 +44,7 @@ export async function* seal(
   }
 }
 
-/** What `seal` was given. Nothing of a chunk that was changed is ever yielded. */
+/** Decrypts a file. Yields a chunk only after its tag is verified. */
 export async function* unseal(sealed: AsyncIterable<Uint8Array>, passphrase: string): AsyncGenerator<Buffer> {
   const source = sealed[Symbol.asyncIterator]();
   let start = Buffer.alloc(0);
@@ -54,7 +54,8 @@ export async function* unseal(sealed: AsyncIterable<Uint8Array>, passphrase: str
     start = Buffer.concat([start, next.value]);
   }
   const end = headEnd(start);
-  if (!start.toString("latin1").startsWith(MAGIC) || end < 0) throw new OperatorError("This is no export of a pool.");
+  if (!start.toString("latin1").startsWith(MAGIC) || end < 0)
+    throw new OperatorError("This file is not an export of a pool.");
   const head = start.subarray(0, end);
   const parameters = parseHeader(head.subarray(MAGIC.length).toString("utf8"));
   const key = keyOf(passphrase, parameters);
@@ -70,8 +71,8 @@ export async function* unseal(sealed: AsyncIterable<Uint8Array>, passphrase: str
     } catch {
       throw new OperatorError(
         index === 0
-          ? "The passphrase does not open this file, or the file was changed. Give the one it was exported with."
-          : "This file was changed or cut short. Take another copy of it.",
+          ? "The passphrase is wrong, or the file was changed. Use the passphrase of the export."
+          : "This file was changed or is not complete. Use another copy of it.",
       );
     }
   }
@@ -88,9 +89,9 @@ function parseHeader(text: string): z.infer<typeof header> {
     const parameters = header.parse(JSON.parse(text));
     if (Number.isInteger(Math.log2(parameters.N)) && memory(parameters) <= SCRYPT_MAX_BYTES) return parameters;
   } catch {
-    // Said below.
+    // Reported below.
   }
-  throw new OperatorError("This export was made in a way that this version does not know. Update Ligand.");
+  throw new OperatorError("A newer version of Ligand made this export. Update Ligand.");
 }
 
 const memory = ({ N, r }: { N: number; r: number }) => 128 * N * r;
@@ -108,7 +109,7 @@ function nonce(index: number, last: boolean): Buffer {
   return bytes;
 }
 
-/** Pieces of one size; the last, which may be shorter, knows that it is. There is always one. */
+/** Splits into pieces of one size. The last piece may be shorter and is marked. There is always at least one. */
 async function* chunks(source: AsyncIterable<Uint8Array>, size: number) {
   let held = Buffer.alloc(0);
   let index = 0;

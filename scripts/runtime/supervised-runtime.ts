@@ -25,27 +25,27 @@ const RESTART_MAX_MS = 10_000;
 
 export interface Runtime {
   dispose(): Promise<void>;
-  /** Told when workerd ended and Miniflare could not start it again. */
+  /** Called when workerd ended and Miniflare could not restart it. */
   onFailure(listener: (error: Error) => void): void;
 }
 
 export interface Served {
-  /** Whose `scheduled` is called: at each start of workerd, also after a crash, and by these triggers. */
+  /** The worker whose `scheduled` is called at each start of workerd, also after a crash, and by these triggers. */
   name: string;
   crons: readonly Cron[];
-  /** Takes workerd's notes of calls to peers that failed out of the log. */
+  /** Removes workerd's notes of failed calls to peers from the log. */
   notes: Pick<NetworkNotes, "take">;
 }
 
-/** What is done with D1 after workerd has started, and before anybody is woken. */
+/** Work on D1 after workerd has started and before `scheduled` is called. */
 export interface Prepared {
   /** The pool's D1 databases, by binding. */
   databases: V4WorkerOptions["d1Databases"];
-  /** Gets the one bound as `DB`. */
+  /** Gets the database bound as `DB`. */
   prepare(database: MigratedDatabase): Promise<void>;
 }
 
-/** Starts workerd with these workers behind an entry that answers nobody but the runner. */
+/** Starts workerd with these workers, behind an entry that answers only the runner. */
 export async function startRuntime(
   stateDir: string,
   workers: V4WorkerOptions[],
@@ -56,7 +56,7 @@ export async function startRuntime(
   const entry = caretaker({ pool: served?.name, databases: prepared?.databases });
   const runtimeLog = new RuntimeLog(log);
   const { command, env } = recordedWorkerd(recordFile);
-  // Read by Miniflare at each start of workerd; the same for every pool in this process.
+  // Miniflare reads this at each start of workerd. It is the same for every pool in this process.
   process.env.MINIFLARE_WORKERD_PATH = command;
   const options: MiniflareOptions = {
     ...convertV4MiniflareOptions({
@@ -80,7 +80,7 @@ export async function startRuntime(
     enableDevRegistry: false,
   };
   const miniflare = withScratchIn(stateDir, () => withoutSignalHandlers(() => new Miniflare(options)));
-  // Nobody waits for it; where it fails, alarms do the same a little later.
+  // Not awaited. If it fails, alarms do the same work later.
   const wake = (cron: string) => {
     if (served !== undefined) entry.scheduled(miniflare, cron).catch(() => undefined);
   };
@@ -103,14 +103,14 @@ export async function startRuntime(
 }
 
 /**
- * Pure: what workerd's alarm scheduler tells its own developers (and nobody else: "NOSENTRY") when an object's alarm was
- * set anew just as it was to run. A busy machine makes it often; the alarm runs at its new time.
+ * Whether this is a note of workerd's alarm scheduler for its developers ("NOSENTRY"): an alarm was rescheduled just when it
+ * was due. This is common on a busy machine and harmless, because the alarm runs at its new time.
  */
 export function isSchedulersNote(message: string): boolean {
   return message.startsWith("NOSENTRY SQLite alarm ");
 }
 
-/** Miniflare restarts a crashed workerd by itself; when that fails it gives up, and this starts a new one. */
+/** Miniflare restarts a crashed workerd itself. When that fails, this starts a new Miniflare. */
 export async function supervise(start: () => Promise<Runtime>, log: LogLine): Promise<{ stop(): Promise<void> }> {
   let stopping = false;
   let restarting = Promise.resolve();
@@ -131,7 +131,7 @@ export async function supervise(start: () => Promise<Runtime>, log: LogLine): Pr
         log("The pool's runtime is back.");
         return;
       } catch (error) {
-        log(`The pool's runtime does not start (${messageOf(error)}); next try in ${waitMs} ms.`);
+        log(`The pool's runtime does not start (${messageOf(error)}). Next attempt in ${waitMs} ms.`);
         await sleep(waitMs, undefined, { signal: stopSignal.signal }).catch(() => undefined);
       }
     }
@@ -151,7 +151,7 @@ export function isAddressInUse(error: unknown): boolean {
   return error instanceof MiniflareCoreError && error.code === "ERR_ADDRESS_IN_USE";
 }
 
-/** Miniflare's own messages, as lines of ours. */
+/** Miniflare's own messages as log lines. */
 class RuntimeLog extends Log {
   readonly #log: LogLine;
   #onFailure: ((error: Error) => void) | undefined;
@@ -175,7 +175,7 @@ class RuntimeLog extends Log {
   }
 }
 
-/** Miniflare ends the whole process at the first signal; when and how to end is for the caller to say. */
+/** Removes Miniflare's signal handlers, which end the whole process at the first signal. The caller decides when to end. */
 function withoutSignalHandlers<T>(make: () => T): T {
   const names = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
   const before = names.map((name) => new Set(process.listeners(name)));

@@ -4,7 +4,7 @@ import { isIP } from "node:net";
 import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 
 export interface TlsFiles {
-  /** PEM: the certificate, then those that lead to its issuer's root. */
+  /** PEM: the certificate, then the intermediate ones. */
   certFile: string;
   keyFile: string;
 }
@@ -12,12 +12,12 @@ export interface TlsFiles {
 export interface TlsCertificate {
   cert: string;
   key: string;
-  /** DNS names that it covers; a wildcard names no one host. */
+  /** The DNS names that it covers, without wildcards. */
   names: string[];
   validTo: Date;
 }
 
-/** Reads both files and checks that they belong together, before anything listens with them. */
+/** Reads both files and checks that they belong together. */
 export function readCertificate({ certFile, keyFile }: TlsFiles): TlsCertificate {
   const cert = readPem(certFile, "--cert");
   const key = readPem(keyFile, "--key");
@@ -25,7 +25,7 @@ export function readCertificate({ certFile, keyFile }: TlsFiles): TlsCertificate
   try {
     certificate = new X509Certificate(cert);
   } catch {
-    throw new OperatorError(`${certFile} is not a PEM certificate. --cert wants the certificate with its chain.`);
+    throw new OperatorError(`${certFile} is not a PEM certificate. --cert must name the certificate with its chain.`);
   }
   try {
     if (!certificate.checkPrivateKey(createPrivateKey(key))) throw new Error("another certificate's");
@@ -41,7 +41,7 @@ export function readCertificate({ certFile, keyFile }: TlsFiles): TlsCertificate
   return { cert, key, names: dnsNames(certificate.subjectAltName ?? ""), validTo };
 }
 
-/** Pure: of `DNS:pool.example, DNS:*.pool.example, IP Address:127.0.0.1`, the names of single hosts. */
+/** The single host names in `DNS:pool.example, DNS:*.pool.example, IP Address:127.0.0.1`. */
 export function dnsNames(subjectAltName: string): string[] {
   return subjectAltName
     .split(", ")
@@ -49,7 +49,7 @@ export function dnsNames(subjectAltName: string): string[] {
     .filter((name) => /^[a-z0-9.-]+$/.test(name));
 }
 
-/** Pure: the URL to give to clients: under the name that the certificate covers, where it listens under no name. */
+/** The URL for clients. If the pool listens on an address, it uses a name of the certificate. */
 export function publicUrl(host: string, port: number, names: readonly string[]): string {
   const name = isIP(host) === 0 ? host : (names[0] ?? (host === "0.0.0.0" || host === "::" ? "localhost" : host));
   const bracketed = name.includes(":") ? `[${name}]` : name;
@@ -61,6 +61,6 @@ function readPem(file: string, flag: string): string {
     return readFileSync(file, "utf8");
   } catch (error) {
     const why = error instanceof Error && "code" in error ? String(error.code) : "unreadable";
-    throw new OperatorError(`${flag} ${file} cannot be read (${why}).`);
+    throw new OperatorError(`Cannot read ${flag} ${file} (${why}).`);
   }
 }

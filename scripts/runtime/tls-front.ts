@@ -4,20 +4,20 @@ import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 import type { TlsCertificate } from "./tls-certificate.ts";
 
 /**
- * TLS for the pool on one machine (docs/spec/pool.md#where-it-runs). It ends here and the bytes go on, unread, to the pool's own socket on
- * loopback: HTTP has one parser, workerd's, so there are no two that could disagree about where a request ends, and no
- * header is added, trusted or taken away. Each connection has its own to the pool; what either side holds back, closes
- * or breaks off, the other feels at once.
+ * Terminates TLS for the pool on one machine (docs/spec/pool.md#where-it-runs). It forwards the bytes to the pool's socket on
+ * loopback without parsing them. Only workerd parses HTTP, so no two parsers can disagree about where a request ends, and no
+ * header is added, trusted or removed. Every connection has its own connection to the pool; backpressure, closes and resets
+ * pass through immediately.
  */
 export interface TlsFront {
-  /** Connections from now on see this certificate; those that are open stay as they are. */
+  /** New connections use this certificate. Open connections are not affected. */
   use(certificate: TlsCertificate): void;
   stop(): Promise<void>;
 }
 
 const HANDSHAKE_MS = 10_000;
 const MAX_CONNECTIONS = 20_000;
-/** A peer whose machine is gone says nothing: the system asks it this often. */
+/** TCP keep-alive, to detect a client whose machine is gone. */
 const KEEP_ALIVE_MS = 30_000;
 /** TLS 1.3, and 1.2 for clients that are a few years old (RFC 9325 section 3.1). */
 const MIN_VERSION = "TLSv1.2";
@@ -44,7 +44,7 @@ export async function startTlsFront(
     socket.once("close", () => open.delete(socket));
   });
   server.on("secureConnection", (client) => join(client, connect({ ...pool, noDelay: true })));
-  // A handshake that fails is its client's affair.
+  // A failed handshake concerns only its client.
   server.on("tlsClientError", (_error, client) => client.destroy());
 
   await new Promise<void>((resolve, reject) => {
@@ -62,8 +62,9 @@ export async function startTlsFront(
 }
 
 /**
- * `pipe` waits where the other side does; the end of either is the end of both. The pool's connection is reset when its
- * client is gone: workerd notices a reset within milliseconds, but a plain close (FIN) only when it next writes.
+ * Connects both sockets; `pipe` passes backpressure on, and the end of one ends the other. When the client is gone, the
+ * connection to the pool is reset: workerd notices a reset within milliseconds, but a plain close (FIN) only at its next
+ * write.
  */
 function join(client: TLSSocket, pool: Socket): void {
   client.on("error", () => pool.resetAndDestroy());

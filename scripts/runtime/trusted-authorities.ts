@@ -3,19 +3,19 @@ import { readFileSync } from "node:fs";
 import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 
 const BEGIN = /-----BEGIN CERTIFICATE-----/g;
-/** RFC 7468 section 2: a bundle may say anything between one certificate and the next. */
+/** RFC 7468 section 2: there may be any text between two certificates of a bundle. */
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g;
 
 /**
- * Certificates that peers' own may lead to, besides the authorities that everybody knows: PEM, each by itself. Where
- * Node reads its own, so that one variable says it for workers, clients and pools; Node goes on without a file that it
- * cannot read, and would leave the operator to find out why no peer is reached.
+ * Additional certificate authorities for calls to peers, each as one PEM text. They come from the variable that Node itself
+ * reads, so that one variable serves workers, clients and pools. Node silently ignores a file that it cannot read; this
+ * reports an error instead.
  */
 export function trustedAuthorities({ NODE_EXTRA_CA_CERTS: file }: NodeJS.ProcessEnv): string[] {
   if (file === undefined || file === "") return [];
   const refusal = (why: string) =>
     new OperatorError(
-      `NODE_EXTRA_CA_CERTS names ${file}, which ${why}. Name the file with your authority's certificate, or unset it, then start again.`,
+      `NODE_EXTRA_CA_CERTS names ${file}, which ${why}. Set it to the file with your authority's certificate, or unset it, then start again.`,
     );
   let text: string;
   try {

@@ -14,9 +14,9 @@ import {
 
 const END_MS = 5_000;
 
-/** What to run in workerd's place, and the environment it wants. */
+/** The command to run in place of workerd, and its environment. */
 export function recordedWorkerd(recordFile: string): { command: string; env: Record<string, string> } {
-  // workerd is Miniflare's dependency, so it is found from there.
+  // workerd is a dependency of Miniflare, so it is resolved from there.
   const fromMiniflare = createRequire(createRequire(import.meta.url).resolve("miniflare"));
   const binary: unknown = fromMiniflare("workerd");
   const path = typeof binary === "object" && binary !== null && "default" in binary ? binary.default : binary;
@@ -27,7 +27,7 @@ export function recordedWorkerd(recordFile: string): { command: string; env: Rec
   };
 }
 
-/** Pure: pid and identity from what recorded-workerd.sh wrote; undefined when it makes no sense. */
+/** Parses what recorded-workerd.sh wrote; undefined if it is not valid. */
 export function parseRecord(text: string): { pid: number; identity: string } | undefined {
   const [pidLine = "", how = "", ...rest] = text.split("\n");
   const pid = Number(pidLine);
@@ -37,8 +37,8 @@ export function parseRecord(text: string): { pid: number; identity: string } | u
 }
 
 /**
- * Ends the workerd that a killed runner left serving this state, and waits until it is gone: until then it still writes.
- * Returns its pid, or undefined when there was none. A process that merely has its pid is left alone.
+ * Ends the workerd of a killed runner, and waits until it is gone, because until then it still writes to this state. Returns
+ * its pid, or undefined if there was none. Another process with the same pid is not touched.
  */
 export async function endOrphan(recordFile: string): Promise<number | undefined> {
   const text = readIfPresent(recordFile);
@@ -48,7 +48,9 @@ export async function endOrphan(recordFile: string): Promise<number | undefined>
   if (processIdentity(pid) !== identity || !processCommand(pid).includes("workerd")) return undefined;
   signal(pid, "SIGKILL");
   if (!(await waitForEnd(pid, identity, END_MS))) {
-    throw new OperatorError(`The runtime of an earlier start (pid ${pid}) cannot be ended. End it, then start again.`);
+    throw new OperatorError(
+      `Cannot end the runtime of an earlier start (pid ${pid}). End it yourself, then start again.`,
+    );
   }
   rmSync(recordFile, { force: true });
   return pid;

@@ -111,7 +111,7 @@ describe("as the operator", () => {
     [
       "a state folder without a pool",
       ["pool", "workers", "--state", "/nowhere"],
-      "There is no /nowhere/credentials.json",
+      "There is no file /nowhere/credentials.json",
     ],
     [
       "a pool whose token is not known",

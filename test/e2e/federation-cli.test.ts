@@ -181,7 +181,7 @@ describe("two operators", () => {
     expect(await words(alder, "peers")).toContain(
       "This pool has no peers. To add one: npm run ligand -- peers add URL",
     );
-    expect(await words(alder, "pool", "name")).toContain("So is every pool that nobody has named.");
+    expect(await words(alder, "pool", "name")).toContain("This is the default name.");
     expect(await words(alder, "pool", "name", "Alder")).toContain(`Alder, ${id(alder)}\n`);
     expect(await json(alder, "pool", "name")).toEqual({ atom_id: id(alder), name: "Alder" });
     const added = await words(alder, "peers", "add", `${birch.url}/`, "--atom-id", id(birch).toUpperCase());
@@ -190,7 +190,7 @@ describe("two operators", () => {
       peers: [{ atom_id: id(alder), name: "Alder", url: alder.url, effective: 1 }],
     });
     await words(birch, "pool", "name", "Birch");
-    expect(await words(alder, "peers", "add", birch.url)).toContain(`Birch, ${id(birch)}\nIt was known already:`);
+    expect(await words(alder, "peers", "add", birch.url)).toContain(`Birch, ${id(birch)}\nIt already was a peer.`);
   });
 
   it("bond: the second one is shown whom to answer, and with what", async () => {
@@ -231,7 +231,7 @@ describe("two operators", () => {
 
   it("follow anew", async () => {
     const [alder, birch] = pools();
-    expect(await words(birch, "peers", "follow-anew", id(alder))).toContain("is followed from its beginning");
+    expect(await words(birch, "peers", "follow-anew", id(alder))).toContain("This pool now follows the log");
     const level = async () => /peers +1 of 1, streaming/.test(await words(birch, "peers", "show", id(alder)));
     await waitFor(level, 20_000, "the log to be followed again");
   });
@@ -274,7 +274,7 @@ describe("two operators", () => {
   });
 
   it.each<[what: string, args: string[], says: string]>([
-    ["trust of nobody", ["peers", "trust", "abcdef01", "2"], "No peer's id begins with abcdef01. See them with:"],
+    ["trust of nobody", ["peers", "trust", "abcdef01", "2"], "No peer id begins with abcdef01. To list the peers:"],
     [
       "writes, while nobody could be asked",
       ["federation", "set", "accept_writes=on"],

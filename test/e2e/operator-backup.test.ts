@@ -169,7 +169,7 @@ describe("an import's folder", () => {
     ["readable by others", 0o755, [], "others may look into it"],
     ["the group's", 0o770, [], "others may look into it"],
     ["in use", 0o700, ["a photo"], "is not empty (a photo)"],
-    ["a pool's", 0o700, ["pool", "secrets.json"], "holds a pool already"],
+    ["a pool's", 0o700, ["pool", "secrets.json"], "already holds a pool"],
   ])("is refused where it is %s, and left as it is", async (_what, given_, holds, says) => {
     const stateDir = given(given_, holds);
     const done = await command(["import", file, "--state", stateDir]);
@@ -187,7 +187,7 @@ describe("an import's folder", () => {
     await waitFor(() => existsSync(join(stateDir, "workerd.pid")), 30_000, "the import to be under way");
     child.kill("SIGINT");
     expect((await exited)[0]).toBe(1);
-    expect(output.stdout).toContain("It was broken off.");
+    expect(output.stdout).toContain("Cancelled.");
     expect(existsSync(stateDir)).toBe(left);
     if (left) expect(readdirSync(stateDir)).toEqual([]);
   });
@@ -238,7 +238,7 @@ it("a pool elsewhere is exported and imported through its admin API, by whoever 
 describe("what cannot be done is said, and leaves nothing behind", () => {
   const fresh = () => join(temporaryFolder(), "state");
   it.each<[what: string, args: () => string[], env: Record<string, string>, code: number, says: string]>([
-    ["over a pool", () => ["import", file, "--state", pool.stateDir], {}, 1, "holds a pool already"],
+    ["over a pool", () => ["import", file, "--state", pool.stateDir], {}, 1, "already holds a pool"],
     ["a wrong passphrase", () => ["import", file], { LIGAND_PASSPHRASE: "not that one at all" }, 1, "does not open"],
     ["no file", () => ["import", join(folder, "nowhere")], {}, 1, "cannot be used (ENOENT)"],
     ["no export", () => ["import", join(pool.stateDir, "secrets.json")], {}, 1, "no export"],
@@ -277,6 +277,6 @@ it.skipIf(!existsSync(SCRIPT))("in a terminal the passphrase is asked for and no
     if (text.includes("Passphrase: ")) terminal.stdin.write("a typed passphrase\n");
   });
   expect((await exited)[0]).toBe(1);
-  expect(shown).toContain("does not open this file");
+  expect(shown).toContain("The passphrase is wrong");
   expect(shown).not.toContain("typed");
 });

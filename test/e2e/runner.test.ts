@@ -77,7 +77,7 @@ it("a killed runner leaves workerd serving; the next start ends it before it ope
   await before.kill9();
   expect((await models(before)).status).toBe(200);
   const after = await startPool({ stateDir: before.stateDir });
-  expect(after.output()).toContain(`Ended the runtime that an earlier start left behind (pid ${orphan})`);
+  expect(after.output()).toContain(`Ended the runtime of an earlier start (pid ${orphan})`);
   expect(processIdentity(orphan)).toBeUndefined();
   expect(after.workerdPid()).not.toBe(orphan);
   expect((await models(after)).status).toBe(200);

@@ -59,7 +59,7 @@ it("a worker that does not connect in time ends the start, and everything that w
       workerd = workerdPid(stateDir) ?? workerd;
     },
   });
-  await expect(starting).rejects.toThrow("has not connected within 1 min");
+  await expect(starting).rejects.toThrow("did not connect within 1 min");
   expect(workerd === undefined ? "none was seen" : processIdentity(workerd)).toBeUndefined();
   expect(readdirSync(stateDir)).toEqual([]);
 });

@@ -50,14 +50,14 @@ describe("a file that was not left as it was", async () => {
   };
   it.each<[what: string, bytes: Buffer, says: string]>([
     ["a changed byte in the first chunk", flipped(body + 5), "or the file was changed"],
-    ["a changed byte in the second", flipped(body + chunk + 5), "changed or cut short"],
-    ["a changed tag at the end", flipped(file.length - 1), "changed or cut short"],
+    ["a changed byte in the second", flipped(body + chunk + 5), "was changed or is not complete"],
+    ["a changed tag at the end", flipped(file.length - 1), "was changed or is not complete"],
     [
       "a changed salt",
       Buffer.from(file.toString("latin1").replace(/"salt":"./, '"salt":"/'), "latin1"),
-      "does not open",
+      "The passphrase is wrong",
     ],
-    ["cut in the middle", file.subarray(0, body + chunk + 100), "changed or cut short"],
+    ["cut in the middle", file.subarray(0, body + chunk + 100), "was changed or is not complete"],
     ["cut between chunks", file.subarray(0, body + chunk), "changed"],
     [
       "chunks that changed places",
@@ -69,17 +69,17 @@ describe("a file that was not left as it was", async () => {
       ]),
       "or the file was changed",
     ],
-    ["more at the end", Buffer.concat([file, randomBytes(10)]), "changed or cut short"],
+    ["more at the end", Buffer.concat([file, randomBytes(10)]), "was changed or is not complete"],
     ["nothing but the head", file.subarray(0, body), "or the file was changed"],
-    ["something else", randomBytes(5_000), "no export"],
-    ["nothing", Buffer.alloc(0), "no export"],
+    ["something else", randomBytes(5_000), "not an export"],
+    ["nothing", Buffer.alloc(0), "not an export"],
     [
       "parameters that would take all memory",
       Buffer.from(file.toString("latin1").replace(`"N":${CHEAP_N}`, `"N":${2 ** 30}`), "latin1"),
-      "does not know",
+      "A newer version of Ligand",
     ],
   ])("%s", async (_what, bytes, says) => expect(opened(bytes)).rejects.toThrow(says));
 
   it("does not open with another passphrase", () =>
-    expect(opened(file, "correct horse battery stapl")).rejects.toThrow("The passphrase does not open this file"));
+    expect(opened(file, "correct horse battery stapl")).rejects.toThrow("The passphrase is wrong"));
 });

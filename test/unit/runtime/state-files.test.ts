@@ -79,6 +79,6 @@ it("secrets that others can read are named at a start, with what to do", () => {
   expect(openSecretsWarning(folder)).toBeUndefined();
   chmodSync(secrets, 0o640);
   expect(openSecretsWarning(folder)).toBe(
-    `Others on this machine can read ${secrets}: chmod 600 ${secrets} ${join(folder, "credentials.json")}, and rotate what was in them.`,
+    `Other users of this machine can read ${secrets}: chmod 600 ${secrets} ${join(folder, "credentials.json")}, and replace the secrets in them.`,
   );
 });

@@ -135,9 +135,7 @@ describe("the certificate", () => {
 
   it("that cannot be used is said before anything listens", async () => {
     const files = await selfSigned(folder);
-    expect(() => readCertificate({ ...files, certFile: "/nowhere" })).toThrow(
-      "--cert /nowhere cannot be read (ENOENT)",
-    );
+    expect(() => readCertificate({ ...files, certFile: "/nowhere" })).toThrow("Cannot read --cert /nowhere (ENOENT)");
     expect(() => readCertificate({ ...files, certFile: files.keyFile })).toThrow("is not a PEM certificate");
     const other = await selfSigned(temporaryFolder());
     expect(() => readCertificate({ ...files, keyFile: other.keyFile })).toThrow("is not the private key of");

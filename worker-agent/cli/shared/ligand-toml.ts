@@ -4,12 +4,12 @@ import { SECRETS, type SecretName } from "./secrets.ts";
 import { keyOf, SETTINGS, type Section, type Setting } from "./settings.ts";
 import { UsageError } from "./usage-error.ts";
 
-/** What a file settles, by `worker.slots`, as the command line would give it, with the line where it says so. */
+/** The settings of a file by full name, as text for the command line, with their line numbers. */
 export type FileSettings = ReadonlyMap<string, { readonly value: string | boolean | string[]; readonly line: number }>;
 
 /**
- * Pure: which file holds settings: LIGAND_CONFIG, none where that is empty, or ligand.toml in the XDG config folder. The
- * specification says to ignore a relative one.
+ * The settings file: LIGAND_CONFIG, or ligand.toml in the XDG config folder. An empty LIGAND_CONFIG means no file. The XDG
+ * specification tells programs to ignore a relative folder.
  */
 export function settingsFile(env: Readonly<Record<string, string | undefined>>, home: string): string | undefined {
   if (env.LIGAND_CONFIG !== undefined) return env.LIGAND_CONFIG || undefined;
@@ -17,23 +17,23 @@ export function settingsFile(env: Readonly<Record<string, string | undefined>>, 
   return join(base?.startsWith("/") ? base : join(home, ".config"), "ligand", "ligand.toml");
 }
 
-/** Pure: the settings in this text. Throws what is wrong with it, with file and line; never a value that may be secret. */
+/** Parses the settings. Errors name the file and the line, and never a value, which may be a secret. */
 export function readSettings(text: string, file: string, home: string): FileSettings {
   const table = parsed(text, file);
   const settings = new Map<string, { value: string | boolean | string[]; line: number }>();
-  const settle = (section: Section, name: string, value: TomlValue) => {
+  const add = (section: Section, name: string, value: TomlValue) => {
     const path = section === "any" ? [name] : [section, name];
     const line = lineOf(text, path);
-    const problem = (words: string) => new UsageError(`${file}:${line}: ${words}`);
+    const problem = (message: string) => new UsageError(`${file}:${line}: ${message}`);
     const setting = settingOf(section, name);
     if (setting === undefined) throw problem(unknown(section, name));
-    const read = settledTo(setting, value, home);
-    if ("wants" in read) throw problem(`${keyOf(section, name)} wants ${read.wants}.`);
+    const read = readValue(setting, value, home);
+    if ("expected" in read) throw problem(`${keyOf(section, name)} must be ${read.expected}.`);
     settings.set(keyOf(section, name), { value: read.value, line });
   };
   for (const [name, value] of Object.entries(table)) {
-    if (!isTable(value) || settingOf("any", name) !== undefined) settle("any", name, value);
-    else if (isSection(name)) for (const [inner, it] of Object.entries(value)) settle(name, inner, it);
+    if (!isTable(value) || settingOf("any", name) !== undefined) add("any", name, value);
+    else if (isSection(name)) for (const [inner, it] of Object.entries(value)) add(name, inner, it);
     else throw new UsageError(`${file}:${lineOf(text, [name])}: ${unknownSection(name)}`);
   }
   return settings;
@@ -44,15 +44,15 @@ function parsed(text: string, file: string): TomlTable {
     return parse(text);
   } catch (error) {
     if (!(error instanceof TomlError)) throw error;
-    // Its further lines quote the file.
+    // The other lines of the message quote the file.
     const [what = ""] = error.message.replace("Invalid TOML document: ", "").split("\n");
-    throw new UsageError(`${file}:${error.line}: this is no TOML: ${what} (column ${error.column}).`);
+    throw new UsageError(`${file}:${error.line}: this is not valid TOML: ${what} (column ${error.column}).`);
   }
 }
 
 /**
- * The line where a key begins. The parser tells none, so it is asked how much of the file it takes for the key to be
- * there: what comes before a key parses without it, and nothing parses that ends inside a value.
+ * The line where a key begins. The parser gives no positions, so this parses longer and longer beginnings of the file until
+ * the key appears. A beginning that ends inside a value does not parse.
  */
 function lineOf(text: string, path: readonly string[]): number {
   const lines = text.split("\n");
@@ -90,42 +90,41 @@ function settingOf(section: Section, name: string): Setting | undefined {
   return Object.hasOwn(of, name) ? of[name] : undefined;
 }
 
-type Read = { readonly value: string | boolean | string[] } | { readonly wants: string };
+type Read = { readonly value: string | boolean | string[] } | { readonly expected: string };
 
-function settledTo(setting: Setting, value: TomlValue, home: string): Read {
+function readValue(setting: Setting, value: TomlValue, home: string): Read {
   if (!setting.list) return oneOf(setting, value, home);
   const all = [value].flat().map((each) => oneOf(setting, each, home));
-  const wrong = all.find((each) => "wants" in each);
-  if (wrong !== undefined && "wants" in wrong) return { wants: `an array, and each of it ${wrong.wants}` };
+  const wrong = all.find((each) => "expected" in each);
+  if (wrong !== undefined && "expected" in wrong) return { expected: `an array, each item ${wrong.expected}` };
   return { value: all.flatMap((each) => ("value" in each ? [String(each.value)] : [])) };
 }
 
-const OWN_PLACE =
-  "absolute, or under your home folder as in ~/models: from where a command is called is not known here";
+const OWN_PLACE = "absolute, or under your home folder as in ~/models";
 
 function oneOf({ kind }: Setting, value: TomlValue, home: string): Read {
-  if (kind === "switch") return typeof value === "boolean" ? { value } : { wants: "true or false" };
+  if (kind === "switch") return typeof value === "boolean" ? { value } : { expected: "true or false" };
   if (kind === "number") {
     const is = typeof value === "number" || typeof value === "bigint";
-    return is ? { value: String(value) } : { wants: "a number, without quotes" };
+    return is ? { value: String(value) } : { expected: "a number, without quotes" };
   }
-  if (typeof value !== "string") return { wants: 'text in quotes, as in "text"' };
+  if (typeof value !== "string") return { expected: 'text in quotes, as in "text"' };
   if (kind === "text" || (kind === "model" && /^(embedded$|hf:)/.test(value))) return { value };
   const place = value.startsWith("~/") ? join(home, value.slice(2)) : value;
   if (place.startsWith("/")) return { value: place };
   return {
-    wants:
+    expected:
       kind === "path" ? `a path that is ${OWN_PLACE}` : `embedded, hf:OWNER/REPO:QUANT, or a path that is ${OWN_PLACE}`,
   };
 }
 
-/** What to do about a name that is no setting: of a secret, where it goes; else where it is, or what is like it. */
+/** The error for an unknown name. It says where a secret belongs, or suggests a similar setting. */
 function unknown(section: Section, name: string): string {
   const key = keyOf(section, name);
   const secret = secretNamed(section, name);
   if (secret !== undefined) {
     const { variable, or } = SECRETS[secret];
-    return `${key} is a secret, and this file is for what others may see. Use ${variable}, or ${or}.`;
+    return `${key} is a secret and does not belong in this file. Use ${variable}${or === null ? "" : `, or ${or}`}.`;
   }
   const names = namesOf(section);
   const meant = names.find((it) => it === plainly(name)) ?? names.find((it) => isLike(it, name));
@@ -135,13 +134,13 @@ function unknown(section: Section, name: string): string {
     const where = elsewhere === "any" ? "before the first [section]" : `under [${elsewhere}]`;
     return `there is no setting ${key}. Did you mean ${keyOf(elsewhere, name)}? It goes ${where}.`;
   }
-  const where = section === "any" ? `Outside of ${sections()} there are` : `Under [${section}] there are`;
+  const where = section === "any" ? `The settings outside of ${sections()} are` : `The settings under [${section}] are`;
   return `there is no setting ${key}. ${where}: ${names.join(", ")}.`;
 }
 
 function unknownSection(name: string): string {
   const secret = secretNamed("any", name);
-  return secret === undefined ? `there is no section [${name}]. There are ${sections()}.` : unknown("any", name);
+  return secret === undefined ? `there is no section [${name}]. The sections are ${sections()}.` : unknown("any", name);
 }
 
 const sections = () =>
@@ -152,7 +151,7 @@ const sections = () =>
 
 const namesOf = (section: Section) => Object.keys(SETTINGS[section]);
 
-/** `UPSTREAM_KEY`, `upstream-key`, `LIGAND_UPSTREAM_KEY`, and `token` of `[worker]`, which is the worker's token. */
+/** Recognizes `UPSTREAM_KEY`, `upstream-key`, `LIGAND_UPSTREAM_KEY`, and `token` in `[worker]`. */
 function secretNamed(section: Section, name: string): SecretName | undefined {
   const plain = plainly(name).replace(/^ligand-/, "");
   const all = Object.keys(SECRETS) as SecretName[];
@@ -161,7 +160,7 @@ function secretNamed(section: Section, name: string): SecretName | undefined {
 
 const plainly = (name: string) => name.toLowerCase().replaceAll("_", "-");
 
-/** Written another way, in the singular or plural, or begun. */
+/** Whether one name begins with the other, or they differ only in hyphens. */
 function isLike(known: string, name: string): boolean {
   const given = plainly(name);
   return (

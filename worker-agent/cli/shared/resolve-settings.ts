@@ -10,11 +10,11 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 export interface ResolvedSettings {
   readonly values: Values;
-  /** By flag, how what was not given as a flag is called where it was: `LIGAND_POOL`, `/…/ligand.toml:3: pool`. */
+  /** The source of each value that was not given as a flag: `LIGAND_POOL`, or `/…/ligand.toml:3: pool`. */
   readonly sources: ReadonlyMap<string, string>;
 }
 
-/** Pure: flag over variable over file (docs/spec/pool.md#command-line), for those of a command's flags that are settings. */
+/** Resolves a command's settings: a flag overrides a variable, a variable overrides the file (docs/spec/pool.md#command-line). */
 export function resolveSettings(
   options: Readonly<Record<string, Option>>,
   given: Values,
@@ -23,43 +23,43 @@ export function resolveSettings(
 ): ResolvedSettings {
   const values: Values = { ...given };
   const sources = new Map<string, string>();
-  const distance = new Map<string, number>();
+  const rank = new Map<string, number>();
   for (const [name, { setting }] of Object.entries(options)) {
     if (setting === undefined) continue;
     const variable = variableOf(setting.section, setting.name);
     const text = env[variable];
     const inFile = settings.get(keyOf(setting.section, setting.name));
     if (given[name] !== undefined) {
-      distance.set(name, 0);
+      rank.set(name, 0);
     } else if (text !== undefined && text !== "") {
-      values[name] = ofVariable(setting, variable, text);
+      values[name] = parseVariable(setting, variable, text);
       sources.set(name, variable);
-      distance.set(name, 1);
+      rank.set(name, 1);
     } else if (inFile !== undefined) {
       values[name] = inFile.value;
       sources.set(name, `${path}:${inFile.line}: ${keyOf(setting.section, setting.name)}`);
-      distance.set(name, 2);
+      rank.set(name, 2);
     }
   }
-  // Both say which pool: the farther would send what was meant for one to the other.
+  // Both name a pool. Only the one from the stronger source counts, so that a command never reaches the other pool.
   const { pool, state } = options;
   if (pool?.setting?.section === "any" && state?.setting?.section === "any") {
-    const [toPool, toState] = [distance.get("pool") ?? 3, distance.get("state") ?? 3];
+    const [toPool, toState] = [rank.get("pool") ?? 3, rank.get("state") ?? 3];
     if (toPool < toState) delete values.state;
     if (toState < toPool) delete values.pool;
   }
   return { values, sources };
 }
 
-function ofVariable({ section, name }: NonNullable<Option["setting"]>, variable: string, text: string) {
+function parseVariable({ section, name }: NonNullable<Option["setting"]>, variable: string, text: string) {
   const { kind, list } = (SETTINGS[section] as Record<string, Setting>)[name] as Setting;
   if (list) return text.split(",").map((each) => each.trim());
   if (kind !== "switch") return text;
-  if (text !== "true" && text !== "false") throw new UsageError(`${variable} wants true or false, not "${text}".`);
+  if (text !== "true" && text !== "false") throw new UsageError(`${variable} must be true or false, not "${text}".`);
   return text === "true";
 }
 
-/** As `settle`, of this process. A command without settings reads no file. */
+/** As `resolveSettings`, with the variables and the file of this process. A command without settings reads no file. */
 export function resolveSettingsHere(options: Readonly<Record<string, Option>>, given: Values): ResolvedSettings {
   if (Object.values(options).every(({ setting }) => setting === undefined))
     return { values: given, sources: new Map() };
@@ -72,9 +72,11 @@ export function resolveSettingsHere(options: Readonly<Record<string, Option>>, g
 
 function readFile(path: string): string | undefined {
   const text = readIfPresent(path);
-  // One that was named is missed; the usual one need not be there.
+  // A file that LIGAND_CONFIG names must exist. The default file need not.
   if (text === undefined && process.env.LIGAND_CONFIG !== undefined) {
-    throw new OperatorError(`There is no ${path}, which LIGAND_CONFIG names. An empty LIGAND_CONFIG means: no file.`);
+    throw new OperatorError(
+      `LIGAND_CONFIG names ${path}, which does not exist. To use no file, set LIGAND_CONFIG to an empty text.`,
+    );
   }
   return text;
 }

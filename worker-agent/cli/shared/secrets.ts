@@ -2,25 +2,25 @@ import { secretProblem } from "../../secret-text.ts";
 import { UsageError } from "./usage-error.ts";
 
 /**
- * What opens something. It comes from a variable or from a file of its own: a command line is seen by others on the
- * machine, and ligand.toml is copied, shown and kept in repositories.
+ * All secrets. A secret comes from a variable or from its own file, never from a flag or ligand.toml: other users see command
+ * lines, and ligand.toml is copied, shown and kept in repositories.
  */
 export const SECRETS = {
   "admin-token": {
     variable: "LIGAND_ADMIN_TOKEN",
-    or: "--state DIR of a pool on this machine, whose credentials.json has it",
+    or: "--state DIR of a pool on this machine",
   },
-  key: { variable: "LIGAND_KEY", or: "--state DIR of a pool on this machine, whose credentials.json has one" },
-  "worker-token": { variable: "LIGAND_WORKER_TOKEN", or: "token-file under [worker], the path of a file of mode 0600" },
-  "upstream-key": { variable: "LIGAND_UPSTREAM_KEY", or: "for a service worker.env beside ligand.toml" },
-  passphrase: { variable: "LIGAND_PASSPHRASE", or: "being asked for it in a terminal" },
-  "pool-secret-key": { variable: "LIGAND_POOL_SECRET_KEY", or: "nothing else" },
+  key: { variable: "LIGAND_KEY", or: "--state DIR of a pool on this machine" },
+  "worker-token": { variable: "LIGAND_WORKER_TOKEN", or: "token-file under [worker], which names a file of mode 0600" },
+  "upstream-key": { variable: "LIGAND_UPSTREAM_KEY", or: "worker.env beside ligand.toml for an installed worker" },
+  passphrase: { variable: "LIGAND_PASSPHRASE", or: "enter it in a terminal" },
+  "pool-secret-key": { variable: "LIGAND_POOL_SECRET_KEY", or: null },
 } as const;
 export type SecretName = keyof typeof SECRETS;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Pure: the secret of that name, checked; undefined where none is set. */
+/** The secret from its variable, checked; undefined if the variable is not set. */
 export function secretOf(name: SecretName, env: Environment): string | undefined {
   const { variable } = SECRETS[name];
   const given = env[variable];
@@ -28,19 +28,19 @@ export function secretOf(name: SecretName, env: Environment): string | undefined
 }
 
 /**
- * Pure: the secret without the line's end that a file brings along. One that cannot be sent is refused here, where the
- * variable or file is known: the message names that, and never the secret.
+ * The secret without surrounding white space. A secret that cannot be sent is refused here, because here its source is known.
+ * The message names the source and never the secret.
  */
 export function checkedSecret(given: string, where: string): string {
   const secret = given.trim();
   const problem = secretProblem(secret);
   if (problem === null) return secret;
   throw new UsageError(
-    `${where} ${problem}, which no secret of Ligand does. Set it anew, as one line and nothing else.`,
+    `${where} ${problem}, which a secret of Ligand never does. Set it again, as one line and nothing else.`,
   );
 }
 
-/** Pure: the text with no secret of this environment in it. */
+/** Replaces all secrets of this environment in the text. */
 export function withoutSecrets(text: string, env: Environment): string {
   const values = [...Object.values(SECRETS).map(({ variable }) => env[variable]), env.HF_TOKEN];
   const secrets = values.flatMap((value) => (value?.trim() ? [value, value.trim()] : []));

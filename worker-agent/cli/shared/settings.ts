@@ -1,11 +1,11 @@
 import type { ParseArgsOptionDescriptor } from "node:util";
 
-/** How a setting is written in ligand.toml; a variable and a flag are text that is read as the same. */
+/** The type of a setting in ligand.toml. In variables and flags all values are text. */
 type Kind = "text" | "number" | "switch" | "path" | "model";
 
 export interface Setting {
   readonly kind: Kind;
-  /** Several: an array in the file, `a,b` in the variable, the flag repeated. */
+  /** Several values: an array in the file, `a,b` in the variable, a repeated flag. */
   readonly list?: true;
 }
 
@@ -15,9 +15,9 @@ const path = { kind: "path" } as const;
 const toggle = { kind: "switch" } as const;
 
 /**
- * What a person may settle once for a machine, and the one list of it. A setting's three names follow from its place:
- * `slots` of `worker` is --slots, LIGAND_WORKER_SLOTS, and `slots` under `[worker]` of ligand.toml (docs/spec/pool.md#command-line). Those of
- * `any` stand before all sections.
+ * All settings that a person can make permanent. The place of a setting gives its three names: `slots` in `worker` is
+ * --slots, LIGAND_WORKER_SLOTS, and `slots` under `[worker]` in ligand.toml (docs/spec/pool.md#command-line). Settings in
+ * `any` come before all sections.
  */
 export const SETTINGS = {
   any: {
@@ -64,22 +64,22 @@ export const SETTINGS = {
 type Settings = typeof SETTINGS;
 export type Section = keyof Settings;
 
-/** A setting's full name, as errors and documentation say it: `worker.slots`. */
+/** The full name of a setting in errors and documents: `worker.slots`. */
 export function keyOf(section: Section, name: string): string {
   return section === "any" ? name : `${section}.${name}`;
 }
 
-/** Pure: `LIGAND_WORKER_SLOTS`. */
+/** The variable of a setting, for example `LIGAND_WORKER_SLOTS`. */
 export function variableOf(section: Section, name: string): string {
   return `LIGAND_${keyOf(section, name)}`.replace(/[.-]/g, "_").toUpperCase();
 }
 
-/** A flag, and the setting that it is, if it is one. */
+/** A flag. If the flag is also a setting, `setting` names it. */
 export interface Option extends ParseArgsOptionDescriptor {
   readonly setting?: { readonly section: Section; readonly name: string };
 }
 
-/** Pure: the flags of these settings, for a command's `options`; without names, all of the section. */
+/** The flags of these settings, for a command's `options`. Without names, all settings of the section. */
 export function flagsOf<S extends Section>(
   section: S,
   names?: readonly (keyof Settings[S] & string)[],
@@ -94,16 +94,16 @@ export function flagsOf<S extends Section>(
   );
 }
 
-/** Pure: for `--help`, where else a command's flags may be settled. */
+/** The part of `--help` that says where else a command's flags can be set. */
 export function settingsHelp(options: Readonly<Record<string, Option>>): string[] {
-  const settled = Object.values(options).flatMap(({ setting }) => (setting ? [setting] : []));
-  const [first] = settled;
+  const settings = Object.values(options).flatMap(({ setting }) => (setting ? [setting] : []));
+  const [first] = settings;
   if (first === undefined) return [];
-  const own = settled.length === 1 ? "It" : "Each";
+  const own = settings.length === 1 ? "It" : "Each";
   return [
     "",
-    `Settings: ${settled.map(({ name }) => `--${name}`).join(", ")}.`,
-    `${own} may also be in ligand.toml in ~/.config/ligand (${keyOf(first.section, first.name)}) or a variable`,
-    `(${variableOf(first.section, first.name)}): docs/configuration.md.`,
+    `Settings: ${settings.map(({ name }) => `--${name}`).join(", ")}.`,
+    `${own} can also come from ~/.config/ligand/ligand.toml (${keyOf(first.section, first.name)}) or from a variable`,
+    `(${variableOf(first.section, first.name)}): see docs/configuration.md.`,
   ];
 }

@@ -55,8 +55,8 @@ describe("what ligand.toml says", () => {
   );
 
   it.each<[text: string, says: string]>([
-    ["[worker]\nslots 2", ":2: this is no TOML:"],
-    ["a = 1\na = 2", ":2: this is no TOML:"],
+    ["[worker]\nslots 2", ":2: this is not valid TOML:"],
+    ["a = 1\na = 2", ":2: this is not valid TOML:"],
     ["[worker]\n\nslots = '2'", ":3: worker.slots must be a number, without quotes."],
     ["[worker]\nquiet = 'yes'", ":2: worker.quiet must be true or false."],
     ["pool = 1", ':1: pool must be text in quotes, as in "text".'],
@@ -67,10 +67,13 @@ describe("what ligand.toml says", () => {
     ["[worker]\nmodels_dir = '/m'", ":2: there is no setting worker.models_dir. Did you mean worker.models-dir?"],
     ["slots = 2", ":1: there is no setting slots. Did you mean worker.slots? It goes under [worker]."],
     ["[worker]\npool = 'x'", "Did you mean pool? It goes before the first [section]."],
-    ["[chat]\nbogus = 2", ":2: there is no setting chat.bogus. Under [chat] there are: model, system, max-tokens"],
-    ["bogus = 2", ":1: there is no setting bogus. Outside of [start], [worker], [chat] there are: pool, state"],
+    [
+      "[chat]\nbogus = 2",
+      ":2: there is no setting chat.bogus. The settings under [chat] are: model, system, max-tokens",
+    ],
+    ["bogus = 2", ":1: there is no setting bogus. The settings outside of [start], [worker], [chat] are: pool, state"],
     ["[pool]\nname = 'x'", ":1: pool must be text"],
-    ["[workers]\nslots = 2", ":1: there is no section [workers]. There are [start], [worker], [chat]."],
+    ["[workers]\nslots = 2", ":1: there is no section [workers]. The sections are [start], [worker], [chat]."],
     ["[any]\npool = 'x'", ":1: there is no section [any]."],
     ["[worker.slots]\na = 2", ":1: worker.slots must be a number"],
     ["[[worker]]\nslots = 2", ":1: there is no setting worker. "],

@@ -9,13 +9,13 @@ import type { Row } from "./bench/row.ts";
 
 const BENCHES = [...INFERENCE_BENCHES, ...FEDERATION_BENCHES, ATTACK_BENCH];
 
-/** `npm run bench`: programs that measure, and compare within one run. Nothing here is a test. */
+/** `npm run bench`: measures and compares within one run. Nothing here is a test. */
 const bench: Command = {
-  summary: "Measure this pool on this machine, side by side with others, and print a table.",
+  summary: "Measure a pool on this machine, side by side with other software, and print a table.",
   usage: "[--only NAME] [--json]",
   help: [
     `--only NAME  one of: ${BENCHES.map(({ name }) => name).join(", ")}`,
-    "--json       one JSON line instead of the table",
+    "--json       print one JSON line instead of the table",
   ],
   options: { only: { type: "string" }, json: { type: "boolean" } },
   positionals: { min: 0, max: 0 },
@@ -30,7 +30,7 @@ const bench: Command = {
       try {
         rows.push(...(await run((line) => console.error(`  ${line}`))));
       } catch (error) {
-        // What the others have measured is worth as much as before.
+        // A failed measurement does not affect the others.
         console.error(`  failed: ${error instanceof Error ? error.message : String(error)}`);
         failed = true;
       }

@@ -9,22 +9,23 @@ import { DemoPool } from "./demo/demo-pool.ts";
 import { type Three, tellFederation } from "./demo/federation-story.ts";
 
 /**
- * `npm run demo:federation`: three pools meet, two bond, one is switched off and on, one is cut off and comes back; then
- * everything is gone. The last line says what converged and how fast; exit code 0 only if all of it happened.
+ * `npm run demo:federation`: three pools become peers, two of them bond, one turns federation off and on, and one loses its
+ * connection and returns. Everything is temporary. The last line says what converged and how fast. The exit code is 0 only if
+ * every step succeeded.
  */
 
 const TOTAL_MS = 4 * 60_000;
 
 const demo: Command = {
-  summary: "Three pools on loopback meet, bond, are switched off and cut off, and converge; then everything is gone.",
+  summary: "Run three temporary pools on loopback that bond, lose contact and converge.",
   usage: "[--log]",
-  help: ["--log  what the pools and their workers say of themselves, on stderr"],
+  help: ["--log  print the logs of the pools and their workers on stderr"],
   options: { log: { type: "boolean" } },
   positionals: { min: 0, max: 0 },
   run: (values) => show(values.log === true),
 };
 
-// Everything has ended; idle connections would keep the process for another second.
+// Everything has ended. Idle connections would keep the process alive for another second.
 process.exit(await runCommand(demo, "npm run demo:federation --", process.argv.slice(2)));
 
 async function show(withLog: boolean): Promise<number> {

@@ -8,7 +8,7 @@ import { stopOnSignal } from "../worker-agent/cli/shared/stop-signal.ts";
 import { jsonLine, manyLines, oneLine } from "../worker-agent/terminal-text.ts";
 import { type LocalNetwork, startLocalNetwork } from "./runtime/local-network.ts";
 
-/** `npm run demo`: a fresh pool, a worker with the embedded model, one streamed answer; then everything is gone. */
+/** `npm run demo`: starts a temporary pool and a worker with the embedded model, and streams one answer. */
 
 const QUESTION = "What is a pool?";
 const ANSWER_TOKENS = 256;
@@ -23,15 +23,15 @@ interface Outcome {
 }
 
 const demo: Command = {
-  summary: "A fresh pool, a worker, one streamed answer; then everything is gone.",
+  summary: "Start a temporary pool and a worker, and stream one answer.",
   usage: "[--model embedded|PATH.gguf]",
-  help: ["--model M  what the worker runs: embedded (default), or the path of a GGUF file"],
+  help: ["--model M  the worker's model: embedded (default), or the path of a GGUF file"],
   options: { model: { type: "string" } },
   positionals: { min: 0, max: 0 },
   run: (values) => show(text(values, "model")),
 };
 
-// Everything has ended; idle connections would keep the process for another second.
+// Everything has ended. Idle connections would keep the process alive for another second.
 process.exit(await runCommand(demo, "npm run demo --", process.argv.slice(2)));
 
 async function show(model: string | undefined): Promise<number> {
@@ -60,7 +60,7 @@ async function show(model: string | undefined): Promise<number> {
   }
 }
 
-/** `mayBeCut`: a model that is not ours may say more than is asked for. */
+/** @param mayBeCut other models than the embedded one may reach the token limit */
 async function ask({ credentials, admin }: LocalNetwork, signal: AbortSignal, mayBeCut: boolean): Promise<Outcome> {
   const { workers } = await admin.workers();
   const client = new OpenAI({ baseURL: `${credentials.url}/v1`, apiKey: credentials.client_key, maxRetries: 0 });

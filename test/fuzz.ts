@@ -5,19 +5,19 @@ import { UsageError } from "../worker-agent/cli/shared/usage-error.ts";
 import { type FuzzReport, fuzz } from "./fuzz/run.ts";
 import { PARTS, type Part } from "./fuzz/target.ts";
 
-/** `npm run fuzz`: a real pool is sent what the schemas say, what they nearly say, and worse. */
+/** `npm run fuzz`: sends valid, nearly valid and hostile input to a real pool. */
 
 const CASES = 100_000;
 const SHARES: Record<Part, number> = { client: 0.5, agent: 0.3, peer: 0.15, admin: 0.05 };
 
 const command: Command = {
-  summary: "Send a pool of its own valid, nearly valid and hostile bodies and frames, and judge its answers.",
+  summary: "Send valid, nearly valid and hostile bodies and frames to a temporary pool, and check its answers.",
   usage: "[--cases N] [--seed N] [--only PART] [--json]",
   help: [
     `--cases N    how many (default ${CASES})`,
-    "--seed N     the same seed sends the same",
+    "--seed N     the same seed sends the same input",
     `--only PART  one of: ${PARTS.join(", ")}`,
-    "--json       one JSON line instead of the summary",
+    "--json       print one JSON line instead of the summary",
   ],
   options: {
     cases: { type: "string" },

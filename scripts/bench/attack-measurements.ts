@@ -7,11 +7,11 @@ import { type Bench, type Row, round } from "./row.ts";
 const QUIET_MS = 6_000;
 const ATTACKED_MS = 10_000;
 const CONNECTIONS = 2;
-/** Beside an attack, p99 is at most so much more, or so many times as much: whichever is larger. */
+/** During an attack the p99 may grow by this much or by this factor, whichever gives the larger bound. */
 const ADDED_MS = 50;
 const TIMES = 2;
 
-/** What others wait for an answer while somebody attacks: small chat requests of another key, on an instant worker. */
+/** How long other clients wait during an attack: small chat requests with another key, on an instant worker. */
 export const ATTACK_BENCH: Bench = {
   name: "attacks",
   async run(progress) {
@@ -65,7 +65,7 @@ async function measured(
   }
 }
 
-/** How long each answer took, in ms, of as many requests as come in `ms`. */
+/** The latency in ms of each request that fits into `ms`. */
 async function waits(rig: Rig, ms: number): Promise<number[]> {
   const connections = new Connections(CONNECTIONS);
   const target: Target = {

@@ -2,8 +2,8 @@ import { adminClient } from "../runtime/admin-client.ts";
 import { ATTACKS, type AttackName } from "./attacks/all.ts";
 
 /**
- * One attack in a process of its own, so that the one that measures has its event loop to itself. Any message ends the
- * attack; then it sends what the pool answered. It ends with its parent.
+ * One attack in a separate process, so that it does not block the event loop of the measurement. Any message ends the attack;
+ * the process then reports the pool's answers. It also ends with its parent.
  */
 const { LIGAND_POOL = "", BENCH_ADMIN_TOKEN = "", BENCH_ATTACK = "" } = process.env;
 process.on("disconnect", () => process.exit(0));

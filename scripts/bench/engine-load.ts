@@ -3,8 +3,8 @@ import { loadLlamaEngine } from "../../worker-agent/engine/llama/llama-engine.ts
 import { EMBEDDED_MODEL } from "../../worker-agent/models/embedded.ts";
 
 /**
- * The engine called directly, in a process of its own, as the agent calls it: the same model, slots and threads.
- * Each message `{streams, rounds}` is answered with `{tokensPerSecond}`.
+ * Calls the engine directly, in a separate process, with the same model, slots and threads as the agent. It answers each
+ * message `{streams, rounds}` with `{tokensPerSecond}`.
  */
 const { BENCH_SLOTS = "8", BENCH_THREADS = "1" } = process.env;
 const meter = { generationStarted() {}, promptEvaluated() {}, tokensGenerated() {}, generationEnded() {} };

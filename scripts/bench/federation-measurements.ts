@@ -8,14 +8,14 @@ import { startFedify } from "./peers.ts";
 import { type Rig, startRig } from "./rig.ts";
 import { type Bench, type Row, round } from "./row.ts";
 
-/** Pools among themselves (docs/spec/federation.md#endpoints, 4): each measurement has fresh pools on loopback, their state on disk. */
+/** Measurements between pools. Each one starts new pools on loopback, with their state on disk. */
 
 const ROUNDS = 3;
 const CONNECTIONS = 16;
-/** The pool's Worker with what a measurement needs beside its routes. */
+/** The pool's Worker with additional routes for measurements. */
 const ENTRY = fileURLToPath(new URL("worker/entry.ts", import.meta.url));
 
-/** Federation on, peers on loopback allowed, and no limit that matters here. */
+/** Federation is on, peers on loopback are allowed, and the limits are high. */
 async function startFederated(entry: { main?: string } = {}): Promise<Rig> {
   const rig = await startRig(entry);
   await rig.admin.changeFederation({
@@ -31,7 +31,7 @@ async function startFederated(entry: { main?: string } = {}): Promise<Rig> {
   return rig;
 }
 
-/** Ends what was started, the last first, also when a measurement fails. */
+/** Stops everything in reverse order, also when a measurement fails. */
 async function withAll<T>(use: (started: { end(stop: () => unknown): void }) => Promise<T>): Promise<T> {
   const stops: (() => unknown)[] = [];
   try {
@@ -41,7 +41,7 @@ async function withAll<T>(use: (started: { end(stop: () => unknown): void }) => 
   }
 }
 
-/** Signed requests verified and durably recorded a second: here and at an inbox that is built on Fedify, in turns. */
+/** Signed requests verified and durably recorded per second, by this pool and by an inbox on Fedify, in turns. */
 const signedRequests: Bench = {
   name: "signed-requests",
   run: (progress) =>
@@ -70,7 +70,7 @@ const signedRequests: Bench = {
         for (let i = 0; i <= ROUNDS; i++) {
           const here = await sendEach(await ours(count), CONNECTIONS);
           const there = await sendEach(await fedify.activities(count, REQUESTS), CONNECTIONS);
-          // The first round warms both up.
+          // The first round is warm-up.
           if (i > 0) pairs.push([here, there]);
           progress(`from ${count}: ${here.toFixed(0)} here, ${there.toFixed(0)} there`);
         }
@@ -88,7 +88,7 @@ const signedRequests: Bench = {
     }),
 };
 
-/** Events signed, chained and committed a second; D1 is written meanwhile, as ever. */
+/** Events signed, chained and committed per second, while D1 is written as usual. */
 const append: Bench = {
   name: "append",
   run: (progress) =>
@@ -126,7 +126,7 @@ const append: Bench = {
     }),
 };
 
-/** Events of a peer, verified, ordered and committed, as it pushes them. */
+/** Events pushed by a peer, verified, ordered and committed per second. */
 const push: Bench = {
   name: "push",
   run: (progress) =>
@@ -169,7 +169,7 @@ const push: Bench = {
     }),
 };
 
-/** From the request that appends at one pool to the event at a reader of the other's log: more than the stream itself. */
+/** The time from the appending request at one pool until a reader of the other pool's log sees the event. */
 const stream: Bench = {
   name: "stream",
   run: () =>
@@ -199,7 +199,7 @@ const stream: Bench = {
         const arrived = events.next().then(() => performance.now());
         await connections.post(target);
         const tookMs = (await arrived) - sentMs;
-        // The first wait for the follower's stream, and warm both pools up.
+        // The first rounds wait for the follower's stream and warm up both pools.
         if (i >= 50) times.push(tookMs);
       }
       const row = (p: number, hoped: number): Row => ({
@@ -214,7 +214,7 @@ const stream: Bench = {
     }),
 };
 
-/** The same answer with and without the check in front of it, one after the other. */
+/** The same request with and without the policy check, in turns. */
 const policyCheck: Bench = {
   name: "policy-check",
   run: () =>

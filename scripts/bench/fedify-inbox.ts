@@ -6,12 +6,12 @@ import { DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 
 /**
- * An inbox as Fedify's documentation builds it, in a process of its own: shared inbox, SQLite store, its own document
- * loader and key cache, idempotency by activity id. Nothing is queued, so that its listener has run when it answers.
- * `{actors, count}` is answered with as many signed activities, made before anything is measured.
+ * An inbox as in Fedify's documentation, in a separate process: shared inbox, SQLite store, its own document loader and key
+ * cache, idempotency by activity id. It queues nothing, so its listener has run when it answers. It answers
+ * `{actors, count}` with that many signed activities, which are made before the measurement.
  */
 
-/** The little of Fedify's interface that is used: its own types lie in the folder of one run. */
+/** The part of Fedify's interface used here. Fedify is installed only for one run, so its types are not available. */
 interface Fedify {
   createFederation(options: { kv: unknown; allowPrivateAddress: boolean }): Federation;
   signRequest(request: Request, key: webcrypto.CryptoKey, keyId: URL): Promise<Request>;
@@ -28,7 +28,7 @@ interface Vocabulary {
   CryptographicKey: new (values: object) => unknown;
 }
 
-/** What most of the fediverse signs with, and cheaper to verify than the keys of 4,096 bits that Fedify makes. */
+/** The key size of most fediverse servers. It is cheaper to verify than Fedify's 4,096 bits. */
 const RSA_2048 = {
   name: "RSASSA-PKCS1-v1_5",
   modulusLength: 2_048,
@@ -46,13 +46,13 @@ const { getRequestListener }: { getRequestListener(fetch: (request: Request) => 
   await load("@hono/node-server");
 
 const db = new DatabaseSync(join(BENCH_STATE, "fedify.sqlite"));
-// As workerd has it: each commit waits for the disk once, and not several times as in the default mode.
+// The same mode as workerd: a commit waits for the disk once, and not several times as in the default mode.
 db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
 const federation = fedify.createFederation({ kv: new SqliteKvStore(db), allowPrivateAddress: true });
 federation.setActorDispatcher("/users/{identifier}", () => null);
 federation.setInboxListeners("/users/{identifier}/inbox", "/inbox").on(Create, async () => {});
 
-/** Where the actors live, as another server's would: each is fetched once, and then Fedify's store has it. */
+/** Serves the actors' documents. Each is fetched once and then in Fedify's store. */
 const documents = new Map<string, string>();
 const home = await listening(
   createServer((request, response) => {

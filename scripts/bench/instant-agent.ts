@@ -5,7 +5,7 @@ import { Counters } from "../../worker-agent/session/counters.ts";
 import { serve } from "../../worker-agent/session/reconnect.ts";
 import { InstantEngine } from "./instant-engine.ts";
 
-/** The real agent's session around an instant engine, once for each token, in a process of its own. */
+/** A separate process that runs one agent session with the instant engine per token. */
 const { LIGAND_POOL = "", BENCH_TOKENS = "", BENCH_SLOTS = "64" } = process.env;
 process.on("disconnect", () => process.exit(0));
 const tokens = BENCH_TOKENS.split(",");

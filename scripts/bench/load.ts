@@ -1,6 +1,6 @@
 import { Agent, request } from "node:http";
 
-/** Load on loopback, from this process: bounded in time and count, keep-alive connections, real HTTP. */
+/** Load from this process on loopback: real HTTP on keep-alive connections, bounded in time and count. */
 
 export interface Answer {
   body: string;
@@ -20,7 +20,7 @@ export class Connections {
     this.#agent = new Agent({ keepAlive: true, maxSockets: connections, scheduling: "fifo" });
   }
 
-  /** Rejects what is no success: a refusal is quick, and no measurement. */
+  /** Throws on an error status: a refusal is fast and would distort the measurement. */
   post(target: Target): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const startedMs = performance.now();
@@ -61,7 +61,7 @@ export class Connections {
   }
 }
 
-/** As many requests as `connections` can make in `ms`. */
+/** Sends as many requests as `connections` can make in `ms`. */
 export async function requestsPerSecond(target: Target, connections: number, ms: number): Promise<number> {
   const pool = new Connections(connections);
   const endMs = performance.now() + ms;
@@ -79,7 +79,7 @@ export async function requestsPerSecond(target: Target, connections: number, ms:
   return (done * 1_000) / (performance.now() - startedMs);
 }
 
-/** Sends each of these once over `connections`, and says how many were answered a second. */
+/** Sends each request once over `connections`. Returns the answers per second. */
 export async function sendEach(targets: readonly Target[], connections: number): Promise<number> {
   const pool = new Connections(connections);
   const left = targets.values();

@@ -22,7 +22,7 @@ async function withRig<T>(use: (rig: Rig) => Promise<T>): Promise<T> {
   }
 }
 
-/** Tokens a second through the pool over the same engine called directly; the two take turns. */
+/** Tokens per second through the pool, relative to the same engine called directly, in turns. */
 const throughput: Bench = {
   name: "engine",
   run: (progress) =>
@@ -57,7 +57,7 @@ const throughput: Bench = {
         const pairs: [number, number][] = [];
         for (let i = 0; i <= ROUNDS; i++) {
           const pair: [number, number] = [await byPool(streams), await byDirect(streams)];
-          // The first round warms both up.
+          // The first round is warm-up.
           if (i > 0) pairs.push(pair);
           progress(`${streams} streams: ${pair.map((rate) => rate.toFixed(0)).join(" through the pool, ")} directly`);
         }
@@ -88,7 +88,7 @@ const throughput: Bench = {
     }),
 };
 
-/** From a client's request to its first byte, with an engine that adds nothing, one request at a time. */
+/** The time from a client's request to the first byte, with an instant engine, one request at a time. */
 const firstToken: Bench = {
   name: "first-token",
   run: () =>
@@ -114,7 +114,7 @@ const firstToken: Bench = {
     }),
 };
 
-/** Whole answers a second, 16 connections: the pool, and Portkey's gateway in front of a server as instant. */
+/** Complete answers per second with 16 connections: the pool, and Portkey's gateway in front of an equally instant server. */
 const requests: Bench = {
   name: "requests",
   run: (progress) =>
@@ -148,7 +148,7 @@ const requests: Bench = {
     }),
 };
 
-/** Tokens that one lane passes on, 16 streams. */
+/** Tokens per second through one lane with 16 streams. */
 const relay: Bench = {
   name: "relay",
   run: (progress) =>
@@ -182,7 +182,7 @@ const relay: Bench = {
     }),
 };
 
-/** From the client's send to the job's arrival at a worker, 200 sockets: more than the dispatch itself, never less. */
+/** The time from the client's send to the job's arrival at a worker, with 200 sockets. It includes more than the dispatch. */
 const dispatch: Bench = {
   name: "dispatch",
   run: () =>

@@ -1,6 +1,6 @@
 import { createServer } from "node:http";
 
-/** An equally instant OpenAI-compatible server, for a gateway to stand in front of. Prints its port. */
+/** An instant OpenAI-compatible server behind the gateway. Prints its port. */
 const answer = JSON.stringify({
   id: "chatcmpl-0",
   object: "chat.completion",

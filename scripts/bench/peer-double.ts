@@ -17,8 +17,8 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Target } from "./load.ts";
 
 /**
- * A peer without a pool behind it: it proves its key when an admin adds it, takes what it is sent, and signs requests
- * before anything is measured, so that what is measured is the pool.
+ * A peer without a pool: it proves its key when an admin adds it, accepts every message, and signs its requests before the
+ * measurement, so that only the pool is measured.
  */
 export class PeerDouble {
   readonly id: string;
@@ -49,7 +49,7 @@ export class PeerDouble {
     return peer;
   }
 
-  /** A request to this pool, good for a minute and once: a read when it has no body. A text is sent as it is. */
+  /** Signs one request, which is valid for a minute. Without a body it is a read. A text body is sent as it is. */
   async signed(pool: { url: string; atomId: string }, target: string, body?: object | string): Promise<Target> {
     const text = typeof body === "string" ? body : body === undefined ? "" : JSON.stringify(body);
     const headers = await signRequest(this.signer, {
@@ -63,17 +63,17 @@ export class PeerDouble {
     return { url: `${pool.url}${target}`, headers, body: text };
   }
 
-  /** A public event of its own, at the present time; `more` makes it as long as an attack wants it. */
+  /** Signs a public event with the current time. `more` makes it longer. */
   event(more: Record<string, string> = {}): Promise<SignedEvent> {
     return this.#sign("worker_joined", "public", { worker: this.id, written: this.#written++, ...more });
   }
 
-  /** What it grants this pool. */
+  /** Grants the pool this trust. */
   grant(pool: { atomId: string }, level: GrantableLevel): Promise<SignedEvent> {
     return this.#sign("trust_granted", "direct", { peer: pool.atomId, level });
   }
 
-  /** Makes itself known at the pool, as a stranger does. Throws when it is refused. */
+  /** Registers at the pool as a stranger. Throws if it is refused. */
   async register(pool: { url: string; atomId: string }): Promise<void> {
     const initiator = { card: this.#card(), challenge: toHex(crypto.getRandomValues(new Uint8Array(32))) };
     const asked = await send(await this.signed(pool, "/api/federation/register", initiator));
@@ -140,7 +140,7 @@ export class PeerDouble {
   }
 }
 
-/** Sends it, whatever comes back. */
+/** Sends the request and ignores the answer. */
 export async function send(target: Target, signal?: AbortSignal): Promise<{ status: number; text: string }> {
   const { url, headers, body } = target;
   const init = body === "" ? {} : { method: "POST", body, headers: { "content-type": "application/json" } };

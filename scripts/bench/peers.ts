@@ -8,7 +8,7 @@ import { freePort } from "../runtime/listen-address.ts";
 import type { Target } from "./load.ts";
 import { end, startChild } from "./rig.ts";
 
-/** Another's program, installed outside the repository for one run. */
+/** Other software, installed outside the repository for one run. */
 const PORTKEY = ["@portkey-ai/gateway@1.15.2"];
 const FEDIFY = [
   "@fedify/fedify@2.3.6",
@@ -17,12 +17,12 @@ const FEDIFY = [
   "@hono/node-server@2.1.8",
 ];
 
-/** Into a folder that is new and ours: under a name that can be guessed, what lies there may be anybody's. */
+/** Uses a new folder with a random name: another user could prepare a folder with a known name. */
 function install(packages: readonly string[]): string {
   const folder = mkdtempSync(join(tmpdir(), "ligand-bench-peers-"));
   const flags = ["--no-audit", "--no-fund", "--loglevel=error"];
   try {
-    // What it prints is no part of what the bench does.
+    // npm prints to stderr, so that it is not part of the output.
     execFileSync("npm", ["install", "--prefix", folder, ...flags, ...packages], { stdio: ["ignore", 2, 2] });
     return folder;
   } catch (error) {
@@ -37,7 +37,7 @@ export interface Gateway {
   stop(): Promise<void>;
 }
 
-/** Portkey's gateway in front of the instant server. */
+/** Starts Portkey's gateway in front of the instant server. */
 export async function startPortkey(): Promise<Gateway> {
   const folder = install(PORTKEY);
   const double = spawn(process.execPath, [fileURLToPath(new URL("openai-double.ts", import.meta.url))], {
@@ -66,12 +66,12 @@ export async function startPortkey(): Promise<Gateway> {
 }
 
 export interface Inbox {
-  /** Activities that were never sent, signed by so many actors in turn. */
+  /** New activities, signed by that many actors in turn. */
   activities(actors: number, count: number): Promise<Target[]>;
   stop(): Promise<void>;
 }
 
-/** An inbox built on Fedify, its store in SQLite. */
+/** Starts an inbox on Fedify with an SQLite store. */
 export async function startFedify(): Promise<Inbox> {
   const folder = install(FEDIFY);
   const env = { BENCH_PEERS: folder, BENCH_STATE: folder, NODE_ENV: "production" };

@@ -8,23 +8,23 @@ import { fileURLToPath } from "node:url";
 import { type AdminClient, adminClient } from "../runtime/admin-client.ts";
 import { startPool } from "../runtime/pool-runtime.ts";
 
-/** A pool for one measurement, with what it needs around it; everything ends with `stop`. */
+/** A pool for one measurement, with its workers and clients. `stop` ends everything. */
 export interface Rig {
   url: string;
   admin: AdminClient;
   adminToken: string;
   atomId: string;
-  /** A client key without limits that matter. */
+  /** A client key with high limits. */
   key: string;
   stateDir: string;
-  /** Workers with the instant engine: real sessions, in one process. */
+  /** Starts workers with the instant engine: real sessions in one process. */
   addInstantWorkers(workers: number, slots: number): Promise<void>;
-  /** The real agent with the embedded model. */
+  /** Starts the real agent with the embedded model. */
   addEmbeddedWorker(slots: number): Promise<void>;
   stop(): Promise<void>;
 }
 
-/** `main`: another entry of its Worker. */
+/** @param main another entry file of the pool's Worker */
 export async function startRig({ main }: { main?: string } = {}): Promise<Rig> {
   const stateDir = mkdtempSync(join(tmpdir(), "ligand-bench-"));
   const pool = await startPool({ stateDir, port: 0, log: () => {}, ...(main && { main }) });
@@ -77,7 +77,7 @@ export async function startRig({ main }: { main?: string } = {}): Promise<Rig> {
   };
 }
 
-/** A program of this folder, once it says that it is ready. */
+/** Starts a program of this folder. Resolves when it reports that it is ready. */
 export async function startChild(file: string, env: Record<string, string>): Promise<ChildProcess> {
   const child = fork(fileURLToPath(new URL(file, import.meta.url)), { env: { PATH: process.env.PATH, ...env } });
   const [said] = await Promise.race([once(child, "message"), once(child, "exit")]);

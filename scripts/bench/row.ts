@@ -1,11 +1,11 @@
-/** One line of the table: what was measured in this run, against what, and what was hoped for. */
+/** One row of the table: the measurement, what it is compared with, and the aim. */
 export interface Row {
   what: string;
   value: number;
   unit: string;
   target: string;
   met: boolean;
-  /** The numbers behind it. */
+  /** The numbers behind the result. */
   detail: string;
 }
 

@@ -11,26 +11,26 @@ import { type LocalNetwork, startLocalNetwork } from "../runtime/local-network.t
 import { readSecrets } from "../runtime/pool-secrets.ts";
 import type { LogLine } from "../runtime/supervised-runtime.ts";
 
-/** An event of a pool's log, and when its operator saw it there. Times are epoch ms. */
+/** An event in a pool's log, and when its operator saw it. Times are epoch ms. */
 export interface SeenEvent extends EventBody {
   contentId: string;
   seq: number;
-  /** As the pool that wrote it says. */
+  /** By the clock of the pool that wrote it. */
   writtenMs: number;
   seenMs: number;
 }
 
 export interface DemoSurroundings {
-  /** Holds a folder for each pool. */
+  /** The parent of the pools' folders. */
   folder: string;
   log: LogLine;
   signal: AbortSignal;
 }
 
-/** What a worker measured of this machine and its model, so that only the first one does. */
+/** Measurements of the first worker, which the others copy. */
 const MEASURED = ["calibration.json", "model-hashes.json"];
 
-/** One of the pools: a workerd with a folder of its own, whose whole log its operator follows. */
+/** One pool with its own folder. Its operator follows its whole log. */
 export class DemoPool {
   readonly name: string;
   readonly #around: DemoSurroundings;
@@ -46,7 +46,7 @@ export class DemoPool {
     this.#around = around;
   }
 
-  /** Also again, where it was and at the same address. */
+  /** Starts the pool. A second start uses the same folder and address. */
   async start(): Promise<void> {
     const port = this.#network === undefined ? 0 : Number(new URL(this.url).port);
     const { log, signal } = this.#around;
@@ -58,7 +58,7 @@ export class DemoPool {
     void this.#follow(this.#following.signal);
   }
 
-  /** Its processes end, those that are just starting too; nobody is told. */
+  /** Ends all processes, also those that are starting, without notice. */
   async stop(): Promise<void> {
     await Promise.allSettled(this.#starting);
     this.#following?.abort();
@@ -95,7 +95,7 @@ export class DemoPool {
     return this.#events;
   }
 
-  /** Resolves with the first event that is like this, once it is in the log. */
+  /** Resolves with the first matching event in the log. */
   async event(isIt: (event: SeenEvent) => boolean): Promise<SeenEvent> {
     const { signal } = this.#around;
     for (;;) {
@@ -109,7 +109,7 @@ export class DemoPool {
     }
   }
 
-  /** A worker with the embedded model, as a process of its own, joins. Resolves when the log has it. */
+  /** Starts a worker with the embedded model. Resolves when the log shows that it joined. */
   async join(worker: string): Promise<SeenEvent> {
     const stateDir = join(this.#stateDir, worker);
     mkdirSync(stateDir, { mode: 0o700 });
@@ -126,7 +126,7 @@ export class DemoPool {
     return Promise.race([joined, agent.ended.then(() => joined)]);
   }
 
-  /** What only the pool itself could sign. */
+  /** The pool's own key. */
   async signer(): Promise<Signer> {
     const secret = fromBase64(readSecrets(this.#stateDir)?.pool_secret_key ?? "");
     if (secret === null) throw new Error(`${this.name} has no secret key`);
@@ -156,7 +156,7 @@ export class DemoPool {
 
 export const FIRST_WORKER = "worker-1";
 
-/** Epoch ms with a fraction, as an event's clock has it. */
+/** Epoch ms with a fraction, like the clock of events. */
 export function now(): number {
   return performance.timeOrigin + performance.now();
 }

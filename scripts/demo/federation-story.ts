@@ -4,14 +4,14 @@ import { type PeerAudience, pullAnswer } from "../../schema/wire/events.ts";
 import { walkLog } from "../cli/log-walk.ts";
 import { type DemoPool, FIRST_WORKER, now } from "./demo-pool.ts";
 
-/** What `npm run demo:federation` lives through with three pools, the first two of which bond (docs/spec/federation.md#endpoints, docs/spec/events.md#sync). */
+/** The steps of `npm run demo:federation` with three pools; the first two bond. */
 
 const STEP_MS = 30_000;
 const POLL_MS = 20;
 
 export type Three = [a: DemoPool, b: DemoPool, c: DemoPool];
 
-/** Returns what converged and how fast; throws what did not happen. */
+/** Runs all steps. Returns what converged and how fast; throws if a step fails. */
 export async function tellFederation(pools: Three, signal: AbortSignal, say: (line: string) => void) {
   const [a, b, c] = pools;
   const begunMs = now();
@@ -81,8 +81,8 @@ async function bond([a, b, c]: Three, signal: AbortSignal): Promise<void> {
 }
 
 /**
- * Not by its own log alone: it asks, with its own key, and something that was written later did arrive. Returns how many
- * public events there are, all of which it may read.
+ * Checks that the third pool got no private event: it asks with its own key, and a later event did arrive. Returns the number
+ * of public events, all of which it may read.
  */
 async function hiddenFrom(c: DemoPool, a: DemoPool): Promise<number> {
   const peers = await pull(c, a, "peers");
@@ -112,7 +112,7 @@ async function switchOffAndOn(a: DemoPool, b: DemoPool, signal: AbortSignal) {
   const offMs = now();
   const ended = until(signal, "the streams to end", async () => {
     const [ofA, ofB] = await Promise.all([a.admin.peer(b.atomId), b.admin.peer(a.atomId)]);
-    // What the other one still serves goes nowhere; it finds out when it next writes.
+    // The other pool still serves a stream to the stopped one. It notices at its next write.
     return !ofB.sync.some(isStreaming) && !ofA.sync.some(({ followed }) => followed.streaming);
   }).then(() => Math.round(now() - offMs));
   const [streams_ended_ms, ...refusals] = await Promise.all([ended, ...ENDPOINTS.map((each) => refusalOf(a, b, each))]);
@@ -131,7 +131,7 @@ async function switchOffAndOn(a: DemoPool, b: DemoPool, signal: AbortSignal) {
   return { refused_endpoints: ENDPOINTS.length, streams_ended_ms, caught_up_ms: Math.round(caught.seenMs - onMs) };
 }
 
-/** docs/spec/federation.md#endpoints, docs/spec/events.md#sync: what there is between pools. */
+/** The endpoints between pools (docs/spec/federation.md#endpoints). */
 const ENDPOINTS = [
   "GET /v1/federation/info",
   "POST /v1/federation/handshake",
@@ -147,7 +147,7 @@ const ENDPOINTS = [
   "GET /api/federation/status",
 ] as const;
 
-/** Signed, and with the admin token that one of the endpoints wants: a request without is refused before the switch is asked. */
+/** A signed request with an admin token. Without the token, one endpoint would refuse before it checks the kill switch. */
 async function refusalOf(from: DemoPool, at: DemoPool, endpoint: (typeof ENDPOINTS)[number]): Promise<string> {
   const [method = "", target = ""] = endpoint.split(" ");
   const authorization = `Bearer ${at.adminToken}`;
@@ -168,7 +168,7 @@ async function cutOff(a: DemoPool, b: DemoPool) {
   return { caught_up_ms: Math.max(0, Math.round(caught.seenMs - backMs)) };
 }
 
-/** The same events of the first pool are at both that may have them, and none at the third. */
+/** Checks that both bonded pools have the same events of the first pool, and the third has none. */
 async function converge([a, b, c]: Three, signal: AbortSignal) {
   await until(signal, "both to be level", async () => {
     const { sync } = await b.admin.peer(a.atomId);
@@ -192,7 +192,7 @@ function pull(from: DemoPool, at: DemoPool, audience: PeerAudience): Promise<Res
   return ask(from, at, "GET", `/api/federation/events?audience=${audience}&since=0`, {});
 }
 
-/** A request of one pool to another, signed. */
+/** Sends a signed request from one pool to another. */
 async function ask(
   from: DemoPool,
   at: DemoPool,

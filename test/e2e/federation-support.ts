@@ -10,16 +10,16 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Pool } from "./scripted-peer.ts";
 import { ligand, waitFor } from "./support.ts";
 
-/** What tests of federated pools share: bonds, logs as they are, and what must hold of them. */
+/** Helpers for tests of federated pools: bonds, logs, and their invariants. */
 
 export async function openFederation(...pools: Pool[]): Promise<void> {
   for (const { admin } of pools) await admin.changeFederation({ federation: "on", allow_private_peers: true });
 }
 
-/** A public event that says nothing. */
+/** A public event without content. */
 export const SAID = { type: "overview", visibility: "public", payload: {} } as const;
 
-/** Both admins grant 3, and both pools know. */
+/** Bonds two pools: both admins grant 3, and both pools see it. */
 export async function bond(a: Pool, b: Pool): Promise<void> {
   await a.admin.addPeer({ url: b.credentials.public_url ?? b.url, atom_id: b.credentials.atom_id });
   await a.admin.trustPeer(b.credentials.atom_id, 3);
@@ -36,18 +36,18 @@ export async function bond(a: Pool, b: Pool): Promise<void> {
   );
 }
 
-/** Of both audiences, whether this pool follows the other by a stream, and serves it one. */
+/** For both audiences: whether this pool follows the other by a stream, and serves it one. */
 export async function streamsOf(pool: Pool, other: Pool): Promise<boolean[]> {
   const { sync } = await pool.admin.peer(other.credentials.atom_id);
   return sync.flatMap(({ followed, sent }) => [followed.streaming, sent.streaming]);
 }
 
-/** Both ways. */
+/** `streamsOf` in both directions. */
 export async function streams(one: Pool, other: Pool): Promise<boolean[]> {
   return [...(await streamsOf(one, other)), ...(await streamsOf(other, one))];
 }
 
-/** An audience as the pool's `EventLog` has it, oldest first, with its numbers. */
+/** The events of an audience in the pool's `EventLog`, oldest first, with their sequence numbers. */
 export async function logOf(pool: Pool, audience: Audience): Promise<{ seq: number; event: SignedEvent }[]> {
   const all: { seq: number; event: SignedEvent }[] = [];
   for (let since = 0; ; ) {
@@ -62,7 +62,7 @@ export async function logOf(pool: Pool, audience: Audience): Promise<{ seq: numb
   }
 }
 
-/** The whole log as D1 has it. */
+/** The whole log in D1. */
 async function recordOf({ admin }: Pool): Promise<RecordedEvent[]> {
   const all: RecordedEvent[] = [];
   for (let since = 0; ; ) {
@@ -78,13 +78,13 @@ export const idsOf = (events: { event: SignedEvent }[]) => events.map(({ event }
 export const bodyOf = ({ event }: { event: Pick<SignedEvent, "event_bytes"> }) =>
   eventBody.parse(JSON.parse(Buffer.from(event.event_bytes, "base64").toString("utf8")));
 
-/** The log and D1 are one story: the same events in the same places, none twice, and the chain verifies. */
+/** Checks that log and D1 agree: the same events at the same positions, none twice, and a valid chain. */
 export async function expectSound(pool: Pool): Promise<string[]> {
   const [log, record] = [await logOf(pool, "all"), await recordOf(pool)];
   const ids = idsOf(log);
   expect(log.map(({ seq }) => seq)).toEqual(log.map((_, i) => i + 1));
   expect(new Set(ids).size).toBe(ids.length);
-  // What comes while we look is behind what we look at.
+  // New events during the check come after the ones compared.
   expect(idsOf(record).slice(0, ids.length)).toEqual(ids);
   const { code, stdout, stderr } = await ligand(["events", "verify", "--json"], {
     LIGAND_POOL: pool.url,
@@ -97,7 +97,7 @@ export async function expectSound(pool: Pool): Promise<string[]> {
   return ids;
 }
 
-/** Each of these is there, once. */
+/** Checks that each wanted id occurs exactly once. */
 export function expectOnce(ids: readonly string[], wanted: readonly string[]): void {
   const times = new Map<string, number>();
   for (const id of ids) times.set(id, (times.get(id) ?? 0) + 1);

@@ -10,23 +10,23 @@ import { heldByLanes, metricSum, residentMiB } from "../fuzz/run.ts";
 import { WorkerSocket } from "../fuzz/worker-socket.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 
-/** A real pool in workerd, and hands to do it harm with: workers and clients frame by frame, byte by byte. */
+/** A real pool in workerd, with hostile workers and clients that control every frame and byte. */
 export interface HardPool {
   url: string;
   admin: AdminClient;
-  /** A client key without limits that matter. */
+  /** A client key with high limits. */
   key: string;
   http: Http;
-  /** A worker of its own token and key; nothing is offered until it says `ready`. */
+  /** Connects a worker with its own token and key. It gets no job before it sends `ready`. */
   worker(model: string, slots: number): Promise<WorkerSocket>;
-  /** A socket that has said nothing. */
+  /** Opens a socket that sends nothing. */
   stranger(): Promise<WorkerSocket>;
   /** The sum of a metric over its labels. */
   metric(name: string): Promise<number>;
-  /** What its lane holds for jobs and answers, without what is 0. */
+  /** What the pool's lane holds for jobs and answers, without zeros. */
   held(): Promise<Record<string, number>>;
   residentMiB(): number;
-  /** What it logged since it was up. */
+  /** The pool's log since it was ready. */
   logged: string[];
   stop(): Promise<void>;
 }
@@ -78,7 +78,7 @@ export async function startHardPool(options: Partial<PoolOptions> = {}): Promise
   };
 }
 
-/** Answers every job at once with its own question, and asks for the next. */
+/** Answers every job immediately with its question, and requests the next one. */
 export function serveAtOnce(worker: WorkerSocket, model: string, slots: number): void {
   worker.onJob = (job) => {
     worker.answer(job, "messages" in job.request ? (job.request.messages[0]?.content ?? "") : "");
@@ -94,7 +94,7 @@ export function chatBody(model: string, content: string, extra: object = {}): Bu
 export const askChat = (pool: HardPool, model: string, content: string, extra: object = {}, onHead?: () => void) =>
   pool.http.ask("POST", "/v1/chat/completions", pool.key, chatBody(model, content, extra), onHead);
 
-/** A connection of a client's own making, on which nothing is read by itself. */
+/** A raw client connection that reads nothing unless asked. */
 export async function rawClient(pool: HardPool, text: string | Buffer): Promise<Socket> {
   const socket = connect({ host: "127.0.0.1", port: Number(new URL(pool.url).port) });
   socket.on("error", () => {});
@@ -119,12 +119,12 @@ export function rawPost(pool: HardPool, path: string, body: Buffer, key = pool.k
   return Buffer.concat([Buffer.from(`${head.join("\r\n")}\r\n\r\n`), body]);
 }
 
-/** Asks until it holds; the clock of the test runner bounds it. */
+/** Polls until the condition is true. The test's timeout is the limit. */
 export async function until(probe: () => Promise<boolean> | boolean): Promise<void> {
   while (!(await probe())) await sleep(20);
 }
 
-/** Of this model nothing runs and nothing waits, and every record is written. */
+/** Waits until no job of this model runs or waits, and every record is written. */
 export async function quiet(pool: HardPool, model: string): Promise<void> {
   const of = `{model_name="${model}"}`;
   const names = [`ligand_num_requests_running${of}`, `ligand_num_requests_waiting${of}`, "ligand_outbox_rows"];

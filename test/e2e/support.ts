@@ -12,15 +12,15 @@ import { processCommand, processIdentity, signal } from "../../worker-agent/stat
 import type { AgentStatus } from "../../worker-agent/state/status-file.ts";
 import { temporaryFolder, temporaryFolders } from "../temporary-folder.ts";
 
-/** Real processes for end-to-end tests. What a test file starts here is ended, by pid, when the file ends. */
+/** Real processes for end-to-end tests. Processes that a test file starts are ended by pid when the file ends. */
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const POLL_MS = 20;
 const READY_MS = 60_000;
 const EXIT_MS = 60_000;
-/** On a machine with other work to do everything takes longer. Only a test that fails waits this long. */
+/** Generous, for a busy machine. Only a failing test waits this long. */
 const BUSY = 10;
-/** Shorter than a test's own limit, so that what it waited for is said. */
+/** Shorter than a test's own limit, so that the error names what it waited for. */
 const LONGEST_WAIT_MS = 200_000;
 
 const started: ChildProcess[] = [];
@@ -28,7 +28,7 @@ const states = new Set<string>();
 
 afterAll(async () => {
   for (const child of started) await kill(child, "SIGKILL");
-  // Of states too that lie inside such a folder: whoever is killed leaves its runtime.
+  // Also for state folders inside such a folder: a killed runner leaves its runtime.
   for (const folder of new Set([...states, ...temporaryFolders()])) {
     const record = join(folder, "workerd.pid");
     if (existsSync(record)) await endOrphan(record);
@@ -39,9 +39,9 @@ afterAll(async () => {
 export { temporaryFolder };
 
 /**
- * Asks until the answer is truthy, and returns it; an attempt that throws counts as not yet.
+ * Polls until the answer is truthy, and returns it. An attempt that throws counts as not yet.
  *
- * @param usuallyMs how long it takes on a quiet machine at most; a busy one gets ten times as long
+ * @param usuallyMs the longest time on a quiet machine; a busy machine gets ten times as long
  */
 export async function waitFor<T>(
   condition: () => T | Promise<T>,
@@ -83,10 +83,10 @@ export function ligand(args: string[], env: Record<string, string> = {}): Promis
   return run(["scripts/ligand.ts", ...args], env);
 }
 
-/** Node's arguments for a program that is to take what it writes to for a terminal. */
+/** Node arguments that make a program believe that its output is a terminal. */
 export const TERMINAL = ["--import", "data:text/javascript,process.stdout.isTTY = process.stderr.isTTY = true"];
 
-/** A program of the repository without waiting for its end. */
+/** Starts a program of the repository without waiting for its end. */
 export function spawnProgram(
   args: string[],
   env: Record<string, string> = {},
@@ -95,12 +95,12 @@ export function spawnProgram(
   return { child, output: collect(child) };
 }
 
-/** The command line without waiting for its end. */
+/** Starts the command line without waiting for its end. */
 export function spawnLigand(args: string[], env: Record<string, string> = {}): { child: ChildProcess; output: Output } {
   return spawnProgram(["scripts/ligand.ts", ...args], env);
 }
 
-/** A line as a person gives it to a shell in the repository; the signals sent to it go to what it runs. */
+/** Runs a line in a shell in the repository. Signals go to the program that the line runs. */
 export function spawnShell(line: string, env: Record<string, string>): { child: ChildProcess; output: Output } {
   const child = spawnIn("/bin/sh", ["-c", `exec ${line.trim()}`], env);
   return { child, output: collect(child) };
@@ -118,24 +118,24 @@ export interface PoolProcess {
   stateDir: string;
   pid: number;
   workerdPid(): number;
-  /** What it has printed, both streams. */
+  /** The output so far, of both streams. */
   output(): string;
-  /** Asks for a clean end (SIGTERM unless said otherwise) and waits for it. */
+  /** Asks for a clean end, by default with SIGTERM, and waits for it. */
   stop(name?: NodeJS.Signals): Promise<Stopped>;
-  /** Kills the runner alone; workerd stays. */
+  /** Kills only the runner. workerd keeps running. */
   kill9(): Promise<void>;
 }
 
 export interface StartPool {
-  /** Further flags of `npm start`; by default the pool alone. */
+  /** Flags of `npm start`. The default starts only the pool. */
   args?: string[];
-  /** A folder of an earlier start; by default a fresh one. */
+  /** An existing state folder. The default is a new one. */
   stateDir?: string;
   port?: number;
   env?: Record<string, string>;
 }
 
-/** `npm start` as a process of its own; resolves when it says it is ready. */
+/** Runs `npm start` as a process. Resolves when it is ready. */
 export async function startPool(options: StartPool = {}): Promise<PoolProcess> {
   const stateDir = options.stateDir ?? temporaryFolder();
   const workerDir = options.args?.includes("--no-worker") === false ? join(stateDir, "worker") : undefined;
@@ -171,14 +171,14 @@ export async function startPool(options: StartPool = {}): Promise<PoolProcess> {
   };
 }
 
-/** `npm start` where it is expected not to come up; resolves when it has ended. */
+/** Runs an `npm start` that must fail. Resolves when it has ended. */
 export async function startRefused(options: StartPool): Promise<Finished> {
   const { child, output } = spawnStart(options, options.stateDir ?? temporaryFolder());
   const [code] = await once(child, "close");
   return { code: typeof code === "number" ? code : null, ...output };
 }
 
-/** `npm start` without waiting for anything. */
+/** Starts `npm start` without waiting. */
 export function spawnStart(
   options: StartPool,
   stateDir: string,
@@ -195,10 +195,10 @@ export interface WorkerProcess {
   workerId: string;
   tokenId: string;
   stateDir: string;
-  /** What the agent last wrote of itself. */
+  /** The content of status.json. */
   status(): AgentStatus;
   output(): string;
-  /** How it has ended; undefined while it runs. */
+  /** The exit code; undefined while the worker runs. */
   ended(): { code: number | null } | undefined;
   /** Asks for a drain and waits for its end. */
   stop(name?: NodeJS.Signals): Promise<Stopped>;
@@ -210,11 +210,11 @@ export interface StartWorker {
   model?: string;
   args?: string[];
   env?: Record<string, string>;
-  /** As the invite's `--expires`, in days. */
+  /** The validity of the invite in days. */
   expiresInDays?: number;
 }
 
-/** Of all files of this run (`run-folder.ts`): what the first worker measured of this machine, and no settings. */
+/** Shared by all files of this run (`run-folder.ts`): the measurements of the first worker. */
 const { E2E_RUN_FOLDER: RUN_FOLDER = temporaryFolder() } = process.env;
 const MEASURED = ["calibration.json", "model-hashes.json"];
 
@@ -243,7 +243,7 @@ export async function startWorker(pool: PoolProcess, options: StartWorker = {}):
   });
   keepMeasurements(stateDir);
   const status = () => JSON.parse(readFileSync(join(stateDir, "status.json"), "utf8")) as AgentStatus;
-  // The pool knows of the welcome before the worker does.
+  // The pool sees the connection before the worker does.
   await waitFor(() => status().connected, READY_MS, "the worker to know that it is connected");
   return {
     pid: pidOf(child),
@@ -258,7 +258,7 @@ export async function startWorker(pool: PoolProcess, options: StartWorker = {}):
   };
 }
 
-/** Makes a worker's folder with what an earlier one measured here: measuring takes its time, and more beside other tests. */
+/** Creates a worker's folder with the measurements of an earlier worker, because measuring is slow beside other tests. */
 export function seedMeasurements(stateDir: string): void {
   mkdirSync(stateDir, { mode: 0o700 });
   for (const name of MEASURED) {
@@ -272,7 +272,7 @@ function keepMeasurements(stateDir: string): void {
     const from = join(stateDir, name);
     const to = join(RUN_FOLDER, name);
     if (!existsSync(from) || existsSync(to)) continue;
-    // Another test file may read it just now.
+    // Another test file may be reading it now.
     copyFileSync(from, `${to}.${process.pid}`);
     renameSync(`${to}.${process.pid}`, to);
   }
@@ -288,7 +288,7 @@ function spawnNode(args: string[], env: Record<string, string>): ChildProcess {
 }
 
 function spawnIn(program: string, args: string[], env: Record<string, string>): ChildProcess {
-  // What the person running the tests has set must not decide which pool is spoken to.
+  // Settings of the person who runs the tests must not affect them.
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("LIGAND_"));
   const child = spawn(program, args, {
     cwd: ROOT,
@@ -336,7 +336,7 @@ async function kill(child: ChildProcess, name: NodeJS.Signals): Promise<void> {
   await exited;
 }
 
-/** The agent that a killed `npm start` may have left. */
+/** Ends the worker of a killed `npm start`. */
 function endRecordedAgent(file: string): void {
   if (!existsSync(file)) return;
   const { pid, identity } = JSON.parse(readFileSync(file, "utf8")) as { pid: number; identity: string };

@@ -10,7 +10,7 @@ import { type Closed, WorkerSocket } from "./worker-socket.ts";
 const BYSTANDER_EVERY = 100;
 const JOB_TRIES = 10;
 
-/** Each worker has a key and a model of its own, and gets jobs. */
+/** Fuzzes the worker socket. Each worker has its own key and model, and gets jobs. */
 export async function fuzzAgents(cases: AgentCase[], target: Target): Promise<void> {
   let next = 0;
   const batch = crypto.randomUUID();
@@ -27,7 +27,7 @@ export async function fuzzAgents(cases: AgentCase[], target: Target): Promise<vo
   );
 }
 
-/** What a client of the fuzzed worker may get: its worker's failures, and that it was lost. */
+/** Errors that a client of the fuzzed worker may get. */
 const allowed = (code: ErrorCode) => code !== "http/internal" && code !== "inference/queue-full";
 
 class FuzzedWorker {
@@ -46,7 +46,7 @@ class FuzzedWorker {
     this.#signer = signer;
   }
 
-  /** A token for each socket: one token may not connect so often. */
+  /** Each socket has its own token, because one token may not connect so often. */
   async #socketOptions() {
     const { url, timeoutMs } = this.#target;
     return { url, token: await this.#target.invite(), signer: this.#signer, timeoutMs };
@@ -62,7 +62,7 @@ class FuzzedWorker {
     }
   }
 
-  /** Its last job is done as it should be; one that was begun ends with its socket. */
+  /** Finishes the last job correctly. A started answer ends with its socket. */
   async end(): Promise<void> {
     while (this.#asked && !this.#answered) {
       const socket = await this.#serving();
@@ -74,7 +74,7 @@ class FuzzedWorker {
     await this.#socket?.close();
   }
 
-  /** What is no proof closes the socket. */
+  /** An invalid proof closes the socket. */
   async #beforeHello(each: Extract<AgentCase, { message: Buffer }>): Promise<void> {
     const socket = await WorkerSocket.open(await this.#socketOptions());
     socket.socket.send(this.#filledIn(each.message, null), { binary: each.binary });
@@ -85,7 +85,7 @@ class FuzzedWorker {
   async #prove(text: string): Promise<void> {
     const manifest = parseManifest(text, this.#signer.id);
     if (manifest === null) return this.#target.count("proof: cannot be signed");
-    // A worker that proves itself anew takes the place of its old socket.
+    // A second proof of the same worker replaces its old socket.
     const socket = await WorkerSocket.open(await this.#socketOptions());
     const closed = await socket.hello(manifest);
     if (closed) return this.#judge(closed, "proof", { on: "proof", how: "near", manifest: text });
@@ -134,7 +134,7 @@ class FuzzedWorker {
 
   #wake: () => void = () => {};
 
-  /** Somebody asks this worker for something, unless it has a job already. False when this socket gets none. */
+  /** Requests a job for this worker, unless it has one. False if this socket gets none. */
   async #hasJob(socket: WorkerSocket): Promise<boolean> {
     if (this.#answered) {
       this.#asked = null;
@@ -150,7 +150,7 @@ class FuzzedWorker {
       await Promise.race([arrived, this.#asked, socket.closed]);
     }
     if (this.#job && !socket.isClosed) return true;
-    // A job that waits and does not come, or is refused: this socket drains, and the next one does not.
+    // If the job does not come or is refused, this socket is draining. Use the next one.
     if (!socket.isClosed) await socket.close();
     return false;
   }
@@ -202,11 +202,11 @@ const QUESTIONS = [
   { ...CHAT, body: { messages, tools } },
 ] as const;
 
-/** As a worker with that key would say it; null for what no worker could sign. */
+/** Encodes a frame as a worker with this key would; null if no worker could sign it. */
 function parseManifest(text: string, worker: string): Manifest | null {
   try {
     const value: unknown = JSON.parse(text);
-    // What is nested too deep for this side to write again, other cases send as it is.
+    // Too deeply nested for this side to encode again. Other cases send such text as it is.
     JSON.stringify(value);
     return typeof value === "object" && value !== null ? ({ ...value, worker } as Manifest) : null;
   } catch {

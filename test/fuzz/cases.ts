@@ -12,7 +12,7 @@ import { fromSchema } from "./from-schema.ts";
 import { hostile, nearly } from "./json-text.ts";
 import { ENDLESS_CHOICES, schemas } from "./schemas.ts";
 
-/** What is sent, from what the schemas say. */
+/** The cases, generated from the wire schemas. */
 export interface HttpCase {
   readonly method: string;
   readonly path: string;
@@ -21,32 +21,32 @@ export interface HttpCase {
 }
 export type How = "valid" | "near" | "hostile";
 
-/** A federated request: by a bonded peer, a stranger with a key, or nobody, and one header that is not as it should be. */
+/** A federated request from a bonded peer, a stranger with a key, or without a signature, with at most one wrong header. */
 export interface PeerCase extends HttpCase {
   readonly by: "peer" | "stranger" | "nobody";
   readonly bent: { readonly header: string; readonly value: string } | null;
-  /** What the event says that stands in the body's place for one. */
+  /** The content of the event that replaces the placeholder in the body. */
   readonly content: Pick<EventContent, "type" | "visibility" | "payload"> | null;
 }
 
 export type AgentCase =
-  /** A message on a socket that has proved nothing yet, or on one that serves. */
+  /** A message on a socket before or after its proof. */
   | { readonly on: "stranger" | "worker"; readonly how: How; readonly message: Buffer; readonly binary: boolean }
-  /** A proof, honestly signed, of a manifest like this. */
+  /** A correctly signed proof of this manifest. */
   | { readonly on: "proof"; readonly how: How; readonly manifest: string };
 
-/** The model that somebody serves while bodies are fuzzed. */
+/** The model that a worker serves while bodies are fuzzed. */
 export const FUZZ_MODEL = "fuzz";
-/** In a frame's text: the job that the fuzzed worker has, and its lease. */
+/** Placeholders in a frame for the worker's job and its lease. */
 export const OUR_JOB = '"@job"';
 export const OUR_LEASE = '"@lease"';
 export const OUR_MODEL = '"@model"';
-/** In a federated body: the signer's card, id and key, and an event that it signs. */
+/** Placeholders in a federated body for the signer's card, id and key, and for an event that it signs. */
 export const OUR_CARD = '"@card"';
 export const OUR_ID = '"@id"';
 export const OUR_KEY = '"@key"';
 export const OUR_EVENT = '"@event"';
-/** In a path: a peer that this pool knows. */
+/** Placeholder in a path for a known peer. */
 export const OUR_PEER = "@peer";
 
 type Ways = (values: fc.Arbitrary<unknown>) => fc.Arbitrary<{ how: How; message: Buffer }>;
@@ -62,17 +62,17 @@ const ways: Ways = (values) => {
   );
 };
 
-/** Mostly with members that make the rest count; left as they are in one of eight. */
+/** Sets members that let the rest of the body take effect, in seven of eight cases. */
 function mostly(values: fc.Arbitrary<unknown>, members: Record<string, fc.Arbitrary<unknown>>): fc.Arbitrary<unknown> {
   return fc.tuple(values, fc.record(members), fc.nat(7)).map(([value, set, keep]) => {
     if (keep === 0 || typeof value !== "object" || value === null) return value;
-    // Only what the schema itself had there.
+    // Only if the schema already has this member.
     const known = Object.entries(set).filter(([name]) => Object.hasOwn(value, name));
     return { ...value, ...Object.fromEntries(known) };
   });
 }
 
-/** Where a schema may stand. */
+/** Places for a schema. */
 const constrained = fc
   .tuple(fc.oneof(schemas, fc.constantFrom(...Object.values(ENDLESS_CHOICES))), fc.boolean())
   .map(([schema, asTool]) => ({
@@ -89,7 +89,7 @@ function requests(method: string, path: string, values: fc.Arbitrary<unknown>): 
   return ways(values).map(({ how, message: body }) => ({ method, path, how, body }));
 }
 
-/** Names in a path: escaped or not, of every kind. */
+/** Names in a path, escaped or not. */
 function paths(method: string, at: (name: string) => string): fc.Arbitrary<HttpCase> {
   const names = fc.oneof(
     fc.string({ unit: "binary", minLength: 1, maxLength: 60 }).map(encodeURIComponent),
@@ -124,7 +124,7 @@ export const adminCases: fc.Arbitrary<HttpCase> = fc.oneof(
   paths("GET", (name) => `/admin/api/peers/${name}`),
   paths("DELETE", (name) => `/admin/api/peers/${name}`),
   paths("POST", (name) => `/admin/api/peers/${name}/follow-anew`),
-  // What was imported is looked at, too.
+  // Imported rows are read back too.
   fc
     .constantFrom("admins", "keys", "workers", "peers", "federation", "pool", "doctor")
     .map((name) => ({ method: "GET", path: `/admin/api/${name}`, how: "valid" as const, body: undefined })),

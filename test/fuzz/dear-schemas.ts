@@ -13,8 +13,8 @@ function nested(levels: number, inner: Schema): Schema {
 }
 
 /**
- * Schemas that a pool accepts and that ask as much of a worker's grammar as they can, a little different for each salt, so
- * that nothing is kept from one to the next.
+ * Schemas that a pool accepts and that are as expensive as possible for a worker's grammar. Each salt gives a different
+ * schema, so that no cache helps.
  */
 export const DEAR_SCHEMAS: Readonly<Record<string, (salt: number) => Schema>> = Object.freeze({
   "990 strings of at most 1,000 characters": (salt) =>
@@ -35,7 +35,7 @@ export const DEAR_SCHEMAS: Readonly<Record<string, (salt: number) => Schema>> = 
   "long values": (salt) => ({ enum: Array.from({ length: 400 }, (_, i) => `${"x".repeat(140)}${i}-${salt}`) }),
 });
 
-/** 128 tools whose parameters fill what all tools may take. */
+/** 128 tools whose parameters use up the limit for all tools. */
 export const dearTools = (salt: number) =>
   Array.from({ length: 128 }, (_, i) => ({
     name: `tool_${i}`,

@@ -2,13 +2,13 @@ import fc from "fast-check";
 import * as z from "zod";
 
 /**
- * A zod schema → values that it accepts: fuzzing from the schemas outwards, so that a new field is fuzzed on the day
- * that it is written. Covers what `schema/wire` uses; anything else is a bug here, said by name.
+ * Generates values that a zod schema accepts, so that a new field is fuzzed from its first day. It supports what `schema/wire`
+ * uses and throws for anything else.
  */
 export function fromSchema(schema: z.core.$ZodType): fc.Arbitrary<unknown> {
   const { def } = (schema as z.core.$ZodTypes)._zod;
   const bounds = boundsOf(def);
-  // What checks say beyond bounds (a refinement) is not known from outside: ask the schema itself.
+  // Refinements cannot be inspected, so the schema itself filters the values.
   const checked = (values: fc.Arbitrary<unknown>) =>
     (def.checks?.length ?? 0) > 0 ? values.filter((value) => z.safeParse(schema, value).success) : values;
   switch (def.type) {
@@ -63,7 +63,7 @@ export function fromSchema(schema: z.core.$ZodType): fc.Arbitrary<unknown> {
   }
 }
 
-/** A small JSON value, or something like a JSON schema: what `unknown` stands for on this wire. */
+/** For `unknown`: a small JSON value, or something like a JSON schema. */
 const anything = fc.oneof(
   fc.jsonValue({ maxDepth: 3 }),
   fc.letrec<{ schema: unknown }>((tie) => ({
@@ -132,17 +132,17 @@ function boundsOf(def: z.core.$ZodTypeDef): Bounds {
   return bounds;
 }
 
-/** A long one, up to the bound, once in a while: what fits must really fit. */
+/** Sometimes a text of the maximum length, because the limit itself must work. */
 const LONGEST = 64 * 1024;
 
-/** What a refinement may ask for that chance does not find. Nobody is there: a pool that is sent there hears so at once. */
+/** Values for refinements that random text does not satisfy. Nothing listens at these URLs, so calls fail immediately. */
 const wellFormed = fc.constantFrom("http://127.0.0.1:9", "https://127.0.0.1:9", "http://[::1]:9", "a pool");
 
 function strings(schema: z.core.$ZodType, { min = 0, max = 64, pattern }: Bounds): fc.Arbitrary<string> {
   const { def } = (schema as z.core.$ZodTypes)._zod;
   if ("format" in def && def.format === "uuid") return fc.uuid();
   if (pattern?.source.includes("\\p{")) return fc.oneof(fc.string({ minLength: min, maxLength: max }), wellFormed);
-  // What a pattern alone would leave too short.
+  // A pattern alone could give a text that is too short.
   const enough = (text: string) => text.repeat(Math.max(1, Math.ceil(min / (text.length || 1))));
   if (pattern !== undefined) return fc.stringMatching(pattern).map((text) => (text.length < min ? enough(text) : text));
   if (def.checks?.some((check) => check._zod.def.check === "custom")) return fc.oneof(fc.string(), wellFormed);

@@ -6,7 +6,7 @@ export interface Answer {
   body: string;
 }
 
-/** One pool's HTTP, over keep-alive connections. An answer that does not end in time is a failure: a hang is a finding. */
+/** HTTP to one pool on keep-alive connections. An answer that does not end in time is a finding. */
 export class Http {
   readonly #agent: Agent;
   readonly #url: URL;
@@ -18,7 +18,7 @@ export class Http {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** `path` goes onto the wire as it is; `by`: a key, or other headers in its place. `onHead` hears that the answer has begun. */
+  /** @param path is sent as it is @param by a key, or headers instead of it @param onHead called when the answer begins */
   ask(
     method: string,
     path: string,
@@ -54,7 +54,7 @@ export class Http {
     });
   }
 
-  /** After a pause: a connection that the pool has closed in the meantime must not be taken for one that it drops. */
+  /** Opens new connections after a pause: an idle connection that the pool closed is not a finding. */
   forgetIdle(): void {
     for (const socket of Object.values(this.#agent.freeSockets).flatMap((idle) => idle ?? [])) socket.destroy();
   }

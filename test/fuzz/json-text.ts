@@ -1,6 +1,6 @@
 import fc from "fast-check";
 
-/** JSON as it stands in the text: with members that come twice, numbers that no double holds, and worse. */
+/** JSON as text: with duplicate members, numbers beyond a double, and worse. */
 export type Json = { object: [string, Json][] } | { array: Json[] } | { raw: string };
 
 export function toJson(value: unknown): Json {
@@ -60,7 +60,7 @@ const mutation: fc.Arbitrary<Mutation> = fc.oneof(
   fc.record({ kind: fc.constantFrom("add", "repeat-name"), name: fc.constantFrom(...NAMES), text }),
 );
 
-/** The text of a value with one thing wrong, or merely odd, somewhere in it. */
+/** The text of a value with one wrong or unusual detail. */
 export function nearly(values: fc.Arbitrary<unknown>): fc.Arbitrary<string> {
   return fc.tuple(values, fc.nat(), mutation).map(([value, at, change]) => {
     const root: Json = { array: [toJson(value)] };
@@ -126,7 +126,7 @@ const HOSTILE_TEXT = [
   ...["[".repeat(100_000), '{"a":'.repeat(100_000), "9".repeat(100_000)],
 ];
 
-/** Bytes that no schema asked for: other JSON, text that breaks off, bytes that are no UTF-8, noise. */
+/** Bytes unrelated to a schema: other JSON, truncated text, invalid UTF-8, noise. */
 export function hostile(values: fc.Arbitrary<unknown>): fc.Arbitrary<Buffer> {
   const honest = values.map((value) => Buffer.from(writeJson(toJson(value))));
   const cut = fc.tuple(honest, fc.nat()).map(([bytes, at]) => bytes.subarray(0, at % (bytes.length + 1)));

@@ -3,7 +3,7 @@ import { CLOSE } from "../../schema/wire/limits.ts";
 import type { Answer } from "./http.ts";
 import type { Closed } from "./worker-socket.ts";
 
-/** What is wrong with an answer, null when it is one that this pool may give. Pure. */
+/** What is wrong with an answer; null if the pool may give it. */
 export function wrongAnswer(answer: Answer, allowed: (code: ErrorCode) => boolean): string | null {
   const { status, headers, body } = answer;
   if (body.includes("node_modules") || /\n\s+at /.test(body)) return "a stack in the answer";
@@ -42,10 +42,10 @@ function wrongErrorBody(said: unknown, code: ErrorCode | null): string | null {
 
 export const isErrorCode = (name: string): name is ErrorCode => Object.hasOwn(ERRORS, name);
 
-/** A worker may be closed for what it sent; never because the pool failed on it. */
+/** The pool may close a worker's socket for its input, but never because of an internal error. */
 export function wrongClose({ code, reason }: Closed): string | null {
   const ours: number[] = Object.values(CLOSE).filter((each) => each !== CLOSE.internal);
-  // What the WebSocket layer itself refuses (text that is no UTF-8: RFC 6455 section 8.1) never reaches the pool's code.
+  // The WebSocket layer refuses invalid UTF-8 itself (RFC 6455 section 8.1), before the pool's code.
   return ours.includes(code) || code === 1007 ? null : `closed with ${code} ${reason}`;
 }
 

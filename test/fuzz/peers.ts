@@ -14,14 +14,14 @@ import { CONNECTIONS, type Target } from "./target.ts";
 
 const BYSTANDER_EVERY = 100;
 
-/** A peer that was bonded by both admins, and one that nobody knows. */
+/** A bonded peer and a stranger. */
 export interface FuzzedPeers {
   readonly bonded: PeerDouble;
   readonly stranger: Signer;
   readonly pool: { url: string; atomId: string };
 }
 
-/** Federation is on, nothing is limited that need not be, and a peer has all the trust there is. */
+/** Federation is on, limits are high, and the peer has full trust. */
 export async function befriendedPeer(pool: { url: string }, admin: AdminClient): Promise<FuzzedPeers> {
   const { atom_id: atomId } = await admin.pool();
   await admin.changeFederation({
@@ -39,7 +39,7 @@ export async function befriendedPeer(pool: { url: string }, admin: AdminClient):
   return { bonded, stranger, pool: { url: pool.url, atomId } };
 }
 
-/** Sends each case once, several at a time, signed by whoever it says. */
+/** Sends each case once, several at a time, signed by the case's signer. */
 export async function fuzzPeers(cases: PeerCase[], target: Target, peers: FuzzedPeers): Promise<void> {
   let next = 0;
   const sender = async () => {
@@ -52,7 +52,7 @@ export async function fuzzPeers(cases: PeerCase[], target: Target, peers: Fuzzed
   await Promise.all(Array.from({ length: CONNECTIONS }, sender));
 }
 
-/** Refusals; that our side of the peer answers nothing but what a peer is asked; and that the kill switch was late. */
+/** Allowed error codes: refusals, failed calls to our double of a peer, and a late kill switch. */
 const allowed = (code: ErrorCode) =>
   ERRORS[code].status < 500 || code === "federation/unreachable" || code === "federation/disabled";
 
@@ -77,14 +77,14 @@ async function send(each: PeerCase, target: Target, peers: FuzzedPeers): Promise
   }
 }
 
-/** A push of which nothing was taken says of each event why (docs/spec/events.md#sync). */
+/** A push without an accepted event must give a reason for each event (docs/spec/events.md#sync). */
 function isPushRefusal(path: string, { status, body }: Answer): boolean {
   if (status !== 400 || path !== "/api/federation/events" || !body.startsWith('{"accepted"')) return false;
   const { accepted, rejected, errors } = pushAnswer.parse(JSON.parse(body));
   return accepted === 0 && rejected === errors.length && errors.every(({ code }) => isErrorCode(code));
 }
 
-/** Of these anybody may ask. */
+/** Endpoints that need no signature. */
 const PUBLIC = /^\/(v1\/federation\/info|api\/federation\/identity)/;
 
 async function signed(
@@ -103,7 +103,7 @@ async function filledIn(each: PeerCase, body: Buffer, { id, publicKey, sign }: S
   const card = { atom_id: id, public_key, name: "fuzz", url, auth_tier: "device-bound", capabilities: [] };
   let text = body.toString("latin1");
   if (text.includes(OUR_EVENT) && each.content !== null) {
-    // What is signed honestly may say anything.
+    // A correctly signed event may have any content.
     const hlc = { physical_us: Date.now() * 1_000, logical: 0 };
     const event = await signEvent({ id, publicKey, sign }, { ...each.content, hlc }).catch(() => null);
     text = text.replaceAll(OUR_EVENT, Buffer.from(JSON.stringify(event)).toString("latin1"));

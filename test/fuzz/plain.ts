@@ -1,8 +1,8 @@
 import { type AgentCase, FUZZ_MODEL, type HttpCase, OUR_JOB, OUR_LEASE, type PeerCase } from "./cases.ts";
 
 /**
- * One case of each kind that the pool must take, whatever the seed: it shows that the generated cases are not all
- * refused for a reason that has nothing to do with them, a key that does not hold for example.
+ * One valid case of each kind for every seed. It shows that the generated cases are not all refused for an unrelated reason,
+ * for example an invalid key.
  */
 export const PLAIN_CLIENT: HttpCase = {
   method: "POST",

@@ -6,7 +6,7 @@ import { CONNECTIONS, type Target } from "./target.ts";
 
 const BYSTANDER_EVERY = 250;
 
-/** Refusals and nothing else: with an idle worker and no limits that matter, no such request may end in the pool's failure; nobody is at the URLs. */
+/** Allowed error codes. With an idle worker and high limits, only refusals are allowed, and failed calls to URLs where nothing listens. */
 const allowed = (code: ErrorCode) =>
   ERRORS[code].status < 500 ||
   ["inference/no-worker", "federation/disabled"].includes(code) ||

@@ -18,7 +18,7 @@ import { CONNECTIONS, type Finding, type Part, type Target } from "./target.ts";
 import { WorkerSocket } from "./worker-socket.ts";
 
 export interface FuzzOptions {
-  /** How many of each part. */
+  /** The number of cases per part. */
   cases: Record<Part, number>;
   seed: number;
   progress(line: string): void;
@@ -28,27 +28,27 @@ export interface FuzzReport {
   seed: number;
   seconds: number;
   cases: Record<Part, number>;
-  /** How many cases of which class were sent, by part, way and sender. */
+  /** The number of cases by part, route and sender. */
   sent: Record<string, number>;
-  /** How often which outcome came. Some depend on how fast the machine is: what a rate refuses, for example. */
+  /** The number of each outcome. Some depend on the speed of the machine, for example refusals by a rate. */
   outcomes: Record<string, number>;
-  /** Times that a bystander was served in between. */
+  /** How often a bystander was served in between. */
   bystandersServed: number;
   workerdMiB: { afterWarmUp: number; atTheEnd: number };
   findings: Finding[];
 }
 
 const BATCH = 1_000;
-/** An answer that takes this long is taken for one that never comes. */
+/** An answer that takes longer counts as a hang. */
 const TIMEOUT_MS = 120_000;
 const FINDINGS_KEPT = 20;
-/** What is not as it was after this long is taken to stay so. */
+/** The time for the pool to return to its initial state. */
 const SETTLE_MS = 60_000;
 const POLL_MS = 50;
-/** Of memory above what the warm-up took. */
+/** The allowed growth of memory after the warm-up. */
 const MEMORY_MIB = 512;
 
-/** Everything against one real pool in workerd, over real sockets; the same seed sends the same. */
+/** Runs all parts against one real pool in workerd over real sockets. The same seed sends the same input. */
 export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
   const stateDir = mkdtempSync(join(tmpdir(), "ligand-fuzz-"));
   const findings: Finding[] = [];
@@ -56,9 +56,9 @@ export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
     if (findings.length < FINDINGS_KEPT) findings.push(finding);
   };
   const log = (line: string) => {
-    // The runtime's own note that the pool was kept from an address where no peer may be; who asked got a code.
+    // The runtime's note about a blocked address. The caller got an error code.
     if (/: connecting to \S+ is not allowed\n/.test(line)) return;
-    // The pool's log is an oracle too: a bug that was answered decently is still a bug.
+    // The pool's log counts too: a bug behind a proper error answer is still a bug.
     find({ part: "pool", what: "the pool logged", sent: line.slice(0, 2_000) });
   };
   const ready: { pool?: RunningPool } = {};
@@ -174,7 +174,7 @@ async function against(
     for (const { part, plain, fuzz: send } of parts) {
       for (const [outcome, ask] of cases[part] > 0 ? Object.entries(plain) : []) {
         const before = outcomes[outcome] ?? 0;
-        // The kill switch closes federation while its answer is late, as on a busy machine: it is asked again.
+        // The kill switch refuses while its answer is late, as on a busy machine. Try again.
         const taken = await until(async () => {
           await ask();
           return (outcomes[outcome] ?? 0) > before;
@@ -218,12 +218,12 @@ async function against(
 
 interface FuzzedPart {
   readonly part: Part;
-  /** By the outcome that it must have: a case that is no puzzle. */
+  /** Valid cases, by their required outcome. */
   readonly plain: Readonly<Record<string, () => Promise<void>>>;
   readonly fuzz: (size: number, seed: number) => () => Promise<void>;
 }
 
-/** Makes a batch, which takes a while, then sends it. */
+/** Generates a batch, which takes some time, then sends it. */
 function fuzzer<T>(cases: fc.Arbitrary<T>, send: (batch: T[]) => Promise<void>, classify: (each: T) => void) {
   return (numRuns: number, seed: number) => {
     const batch = fc.sample(cases, { seed, numRuns });
@@ -232,7 +232,7 @@ function fuzzer<T>(cases: fc.Arbitrary<T>, send: (batch: T[]) => Promise<void>, 
   };
 }
 
-/** Asks until it holds. False when it does not within `SETTLE_MS`. */
+/** Polls until the condition is true. False if it is not true within `SETTLE_MS`. */
 async function until(probe: () => Promise<boolean>): Promise<boolean> {
   const startedMs = performance.now();
   while (!(await probe())) {
@@ -242,7 +242,7 @@ async function until(probe: () => Promise<boolean>): Promise<boolean> {
   return true;
 }
 
-/** Afterwards the pool becomes as it was before: ready, with its one worker, and no job left anywhere. */
+/** Checks that the pool returns to its initial state: ready, with its one worker and without jobs. */
 async function settled(
   pool: RunningPool,
   http: Http,
@@ -259,7 +259,7 @@ async function settled(
   if (wrong !== null) find({ part: "pool", what: wrong, sent: "GET /v1/nothing" });
 }
 
-/** Records and tokens are settled in groups, a while after the last answer. */
+/** Records and tokens are written in groups, some time after the last answer. */
 async function leftOver(pool: RunningPool, http: Http, admin: AdminClient): Promise<Omit<Finding, "part"> | null> {
   const readiness = await http.ask("GET", "/readyz", "");
   if (readiness.status !== 200) return { what: `/readyz says ${readiness.status}`, sent: readiness.body };
@@ -272,7 +272,7 @@ async function leftOver(pool: RunningPool, http: Http, admin: AdminClient): Prom
   return Object.keys(held).length > 0 ? { what: "its lane still holds", sent: JSON.stringify(held) } : null;
 }
 
-/** What a pool's lanes hold for jobs and answers, without what is 0. */
+/** What the pool's lanes hold for jobs and answers, without zeros. */
 export async function heldByLanes(admin: AdminClient): Promise<Record<string, number>> {
   const { lanes } = await admin.doctor();
   const all = lanes.flatMap(({ name, holds }) =>
@@ -290,7 +290,7 @@ export function metricSum(exposition: string, name: string): number {
   return values.reduce((sum, value) => sum + value, 0);
 }
 
-/** What workerd holds in memory, by the kernel's account. */
+/** The resident memory of workerd. */
 export function residentMiB(stateDir: string): number {
   const record = parseRecord(readFileSync(join(stateDir, WORKERD_RECORD), "utf8"));
   const kib = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${record?.pid}/status`, "utf8"))?.[1];

@@ -9,7 +9,7 @@ const strict = (properties: Schema): Schema => ({
   additionalProperties: false,
 });
 
-/** Small, and each once was more than a worker could begin: alternatives that double at every step. */
+/** Small schemas that once were too much for a worker: their alternatives double at every step. */
 export const ENDLESS_CHOICES: Readonly<Record<string, Schema>> = Object.freeze({
   "a name that stands twice in the next": {
     $ref: "#/$defs/d0",
@@ -97,7 +97,7 @@ const { node } = fc.letrec<{ node: Schema }>((tie) => ({
   ),
 }));
 
-/** Objects that begin alike, or not, around what is defined elsewhere. */
+/** Objects with or without a common beginning, and with references. */
 const alike = fc
   .array(fc.tuple(fc.constantFrom("a", "a", "b"), fc.constantFrom(...DEFINITIONS), fc.constantFrom(1, 2, 3)), {
     minLength: 1,
@@ -110,7 +110,7 @@ const alike = fc
     return { anyOf: [{ type: "null" }, ...objects] };
   });
 
-/** Alternatives in one another, by reference too: some can be enforced, some are to be refused. */
+/** Nested alternatives, also by reference. Some can be enforced, others must be refused. */
 export const schemas: fc.Arbitrary<Schema> = fc
   .tuple(node, fc.record(Object.fromEntries(DEFINITIONS.map((name) => [name, fc.oneof(node, alike)]))))
   .map(([root, $defs]) => ({ allOf: [root], $defs }));

@@ -6,23 +6,23 @@ export type Part = (typeof PARTS)[number];
 export interface Finding {
   part: Part | "pool";
   what: string;
-  /** What was sent, its beginning. */
+  /** The beginning of the input. */
   sent: string;
 }
 
-/** What the fuzzers share. */
+/** The target that all fuzzers share. */
 export interface Target {
   url: string;
   http: Http;
   key: string;
   adminToken: string;
-  /** A peer that admins may do with as they like. */
+  /** A peer for the fuzzed admin requests. */
   peerId: string;
   invite(): Promise<string>;
   timeoutMs: number;
   count(outcome: string): void;
   find(finding: Finding): void;
-  /** Somebody else's request, whose answer must be right whatever goes on. */
+  /** A bystander's request, whose answer must always be right. */
   bystander(): Promise<void>;
 }
 

@@ -14,7 +14,7 @@ export interface Closed {
   reason: string;
 }
 
-/** Well-formed, and true of nothing: the pool notes the doubt beside the record. */
+/** A well-formed but false signature: the pool marks the record as unverified. */
 const NO_SIGNATURE = `${"A".repeat(86)}==`;
 const NO_JOB = "00000000-0000-4000-8000-000000000000";
 
@@ -22,21 +22,21 @@ export interface WorkerSocketOptions {
   url: string;
   token: string;
   signer: Signer;
-  /** How long the pool may leave anything unanswered. */
+  /** The longest time for the pool to answer. */
   timeoutMs: number;
 }
 
-/** The agent's side of the real protocol on a real socket, frame by frame; what the pool sends is held to its schema. */
+/** The agent's side of the real protocol, frame by frame. Frames of the pool are checked against their schema. */
 export class WorkerSocket {
   readonly closed: Promise<Closed>;
   readonly signer: Signer;
   readonly socket: WebSocket;
   isClosed: Closed | null = null;
-  /** Job frames on this socket, for `ready`. */
+  /** Jobs on this socket, for `ready`. */
   received = 0;
   onJob: (job: JobFrame) => void = () => {};
   onCancel: (jobId: string, lease: number) => void = () => {};
-  /** The first frame that the pool's own schema refuses. */
+  /** The first frame of the pool that does not match its schema. */
   misspoken: string | null = null;
   readonly #waiting = new Map<string, (closed: Closed | null) => void>();
   #challenge: Extract<PoolFrame, { type: "challenge" }> | null = null;
@@ -65,7 +65,7 @@ export class WorkerSocket {
   }
 
   static async open(options: WorkerSocketOptions): Promise<WorkerSocket> {
-    // As the agent: what the pool said counts, not when it hangs up. The type is behind the library.
+    // As in the agent: the pool's close code counts, not the time of the disconnect. The library's types lack this.
     const client: ClientOptions & { closeTimeout: number } = {
       headers: { authorization: `Bearer ${options.token}` },
       handshakeTimeout: options.timeoutMs,
@@ -78,7 +78,7 @@ export class WorkerSocket {
     return opened;
   }
 
-  /** Connected, proved and welcome, with this offer. */
+  /** Connects, proves the key, and makes this offer. */
   static async serving(
     options: WorkerSocketOptions,
     models: Pick<Manifest["models"][number], "name" | "slots" | "kinds">[],
@@ -96,12 +96,12 @@ export class WorkerSocket {
     return worker;
   }
 
-  /** Sends a proof for this manifest. Null once welcome, or how the pool closed. */
+  /** Sends a proof for this manifest. Null after the welcome, or the pool's close. */
   async hello(manifest: Manifest): Promise<Closed | null> {
     const early = await this.#heard("challenge");
     const challenge = this.#challenge;
     if (early || !challenge) return early;
-    // What nobody can sign (a lone surrogate) comes with a signature of something else.
+    // A lone surrogate cannot be signed, so the frame has the signature of something else.
     const canonical = canonicalBytesOrNull(manifest);
     const proof = {
       pool: challenge.pool,
@@ -130,16 +130,16 @@ export class WorkerSocket {
     this.socket.send(JSON.stringify(frame));
   }
 
-  /** Null once the pool has dealt with all that was sent before; or how it closed the socket. */
+  /** Null when the pool has handled everything sent before, or the pool's close. */
   sync(): Promise<Closed | null> {
     if (this.isClosed) return Promise.resolve(this.isClosed);
     this.#synced += 1;
-    // Frames are handled in order, and one that speaks of no job of this worker's is answered.
+    // Frames are handled in order, and the pool answers a frame about an unknown job.
     this.send({ type: "progress", jobId: NO_JOB, lease: this.#synced });
     return this.#heard(`rejected ${NO_JOB} ${this.#synced}`);
   }
 
-  /** `done` for a job, with a record that nobody signed. */
+  /** `done` for a job, with a false signature. */
   finish(job: JobFrame, text: string, extra: object = {}): void {
     const usage = { promptTokens: 1, completionTokens: text === "" ? 0 : 1 };
     this.send({
@@ -170,7 +170,7 @@ export class WorkerSocket {
     });
   }
 
-  /** Does what was asked, at once, in `text`. */
+  /** Finishes a job immediately with `text`. */
   answer(job: JobFrame, text: string): void {
     const { jobId, lease } = job;
     if (job.kind === "embedding") {
@@ -182,7 +182,7 @@ export class WorkerSocket {
     this.finish(job, text);
   }
 
-  /** The connection breaks: no goodbye. */
+  /** Breaks the connection without a close frame. */
   vanish(): void {
     this.socket.terminate();
   }
@@ -192,7 +192,7 @@ export class WorkerSocket {
     await this.closed;
   }
 
-  /** Null once the pool has sent what `key` says; or how it closed. */
+  /** Null when the pool has sent a frame with `key`, or the pool's close. */
   #heard(key: string): Promise<Closed | null> {
     if (key === "challenge" && this.#challenge) return Promise.resolve(null);
     if (this.isClosed) return Promise.resolve(this.isClosed);

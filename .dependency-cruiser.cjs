@@ -35,14 +35,15 @@ module.exports = {
     {
       name: "no-cycles",
       comment:
-        "A cycle means two files are one thing, or a rule stands in the wrong room. Types through env.ts are no arrow.",
+        "A cycle means that two files are one thing, or that a rule is in the wrong file. Imports of types alone do not count.",
       severity: "error",
       from: {},
       to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } },
     },
     {
       name: "env-is-types-only",
-      comment: "env.ts names objects of every area; if it imported more than their types it would be an arrow upward.",
+      comment:
+        "env.ts names objects of every area. If it imported more than types, every area would depend on every other.",
       severity: "error",
       from: { path: "^edge/env\\.ts$" },
       to: { path: "^edge/", dependencyTypesNot: ["type-only"] },
@@ -79,12 +80,34 @@ module.exports = {
     {
       name: "machines-are-pure",
       comment:
-        "Rules are functions of state, event and time: no platform, no router, no database, no shell. biome.json forbids the clock and randomness in the same files.",
+        "Rules are functions of state, event and time: they import no platform, router, database or object. biome.json forbids the clock and randomness in the same files.",
       severity: "error",
       from: {
         path: "-(machine|rules)\\.ts$",
       },
       to: { path: "^cloudflare:|^node:|hono|drizzle-orm|-object\\.ts$|store\\.ts$", dependencyTypesNot: ["type-only"] },
+    },
+    {
+      name: "machines-use-no-node-modules",
+      comment: "Node's own modules are a platform too: a rule must run where there is no Node.",
+      severity: "error",
+      from: { path: "-(machine|rules)\\.ts$" },
+      to: { dependencyTypes: ["core"], dependencyTypesNot: ["type-only"] },
+    },
+    {
+      name: "routes-know-no-objects",
+      comment:
+        "A route sees an object through the interface of its callers (`…-rpc.ts`), so that a route for peers cannot call what is for admins. Types count too.",
+      severity: "error",
+      from: { path: "^edge/.*routes\\.ts$" },
+      to: { path: "-object\\.ts$" },
+    },
+    {
+      name: "no-type-cycles-in-schema",
+      comment: "The shapes that every side agrees on are read from bottom to top: not even their types go in a circle.",
+      severity: "error",
+      from: { path: "^schema/" },
+      to: { circular: true },
     },
     {
       name: "routes-do-not-query",

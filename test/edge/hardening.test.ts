@@ -45,7 +45,7 @@ describe("a body of very many values", () => {
       ask(path, { method: "POST", headers: { authorization: `Bearer ${key}` }, body: body(n) });
     const tooMany = await send(300_000);
     expect(tooMany.headers.get("x-ligand-code")).toBe("http/body-too-large");
-    expect(await tooMany.text()).toContain(`more than the ${LIMITS.bodyValues} values`);
+    expect(await tooMany.text()).toContain(`more than ${LIMITS.bodyValues} JSON values`);
     // As many as are looked at: refused for what they are.
     const looked = await send(LIMITS.bodyValues - 10);
     expect(looked.status).toBe(400);
@@ -157,7 +157,7 @@ describe("a worker that talks without end of jobs that are not its", () => {
     for (let i = 0; i < LIMITS.staleFrames; i++) agent.send({ type: "progress", ...NO_JOB });
     expect(await agent.closed).toEqual({
       code: CLOSE.policyViolation,
-      reason: "too many frames of jobs that are not its",
+      reason: "too many frames of jobs that the worker does not hold",
     });
   });
 });

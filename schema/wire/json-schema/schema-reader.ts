@@ -1,7 +1,20 @@
 import { LIMITS } from "../limits.ts";
+import { findTarget, isPointer } from "./json-pointer.ts";
 import { BOUND_KEYWORDS, readBounds } from "./number-bounds.ts";
 import type { SchemaBudget } from "./schema-budget.ts";
 import { emptyCycles, hasFiniteValue } from "./schema-ends.ts";
+import {
+  ANNOTATIONS,
+  impliedType,
+  isAnyString,
+  isNever,
+  isObject,
+  isOfType,
+  namesOf,
+  type Schema,
+  TYPES,
+  typeOf,
+} from "./schema-keywords.ts";
 import { mergeAllOf } from "./schema-merge.ts";
 import { ANY, type Json, type Property, type ReadSchema, type SchemaNode } from "./schema-node.ts";
 import { areExclusive } from "./schema-union.ts";
@@ -21,21 +34,6 @@ export class Refused extends Error {
   }
 }
 
-/** Keywords that do not affect which values are valid. */
-const ANNOTATIONS = new Set([
-  ...["$schema", "$id", "$comment", "$defs", "definitions", "title", "description", "default", "examples"],
-  ...["deprecated", "readOnly", "writeOnly", "contentEncoding", "contentMediaType", "contentSchema"],
-]);
-const TYPES = ["string", "number", "integer", "boolean", "null", "object", "array"] as const;
-
-/** If a schema has no type, the first of these keywords implies it. */
-const IMPLIED_TYPES = Object.freeze({
-  object: ["properties", "required", "additionalProperties", "patternProperties", "propertyNames"],
-  array: ["items", "prefixItems", "additionalItems", "minItems", "maxItems", "contains"],
-  string: ["format", "pattern", "minLength", "maxLength"],
-  number: [...BOUND_KEYWORDS, "multipleOf"],
-} as const);
-
 /** The advice about keywords without specific advice. */
 const CHECK = "Leave it out of the schema, and check the answer for it.";
 const ADVICE: Readonly<Record<string, string>> = Object.freeze({
@@ -43,7 +41,6 @@ const ADVICE: Readonly<Record<string, string>> = Object.freeze({
 });
 
 type Path = readonly string[];
-type Schema = Record<string, unknown>;
 type Take = (key: string) => unknown;
 
 /** Reads one schema. Under `strict` it refuses the first keyword that is not enforced, by name; else it ignores them. */
@@ -116,7 +113,7 @@ export class SchemaReader {
     if (allOf.length === 1 && isPlain) return this.#node(allOf[0], [...at, "0"]);
     this.#skip(at, "allOf is supported with a single schema only.", "Write them as one schema.");
     const { schema, inlined } = mergeAllOf(given, {
-      find: (ref) => this.#find(ref),
+      find: (ref) => findTarget(this.#given, ref),
       inlined: this.#inlined,
       step: () => this.#budget.step(STEPS_PER_NODE),
     });
@@ -379,25 +376,13 @@ export class SchemaReader {
       return this.#skip(path, "A $ref is # or #/$defs/name.", remedy);
     }
     if (ref !== "#" && !this.#begun.has(ref)) {
-      const target = this.#find(ref);
+      const target = findTarget(this.#given, ref);
       if (target === undefined) throw new Refused(path, `There is no ${ref.slice(0, 100)}.`);
       this.#begun.add(ref);
       const at = ref.slice(2).split("/");
       this.#definitions.set(ref, this.#node(target, at));
     }
     return { kind: "ref", to: ref };
-  }
-
-  /** The target of a JSON pointer (RFC 6901) in a URI fragment. Undefined if there is none. */
-  #find(ref: string): unknown {
-    if (!isPointer(ref)) return undefined;
-    let found: unknown = this.#given;
-    for (const part of ref.split("/").slice(1)) {
-      const name = decoded(part).replaceAll("~1", "/").replaceAll("~0", "~");
-      if (typeof found !== "object" || found === null || !Object.hasOwn(found, name)) return undefined;
-      found = (found as Schema)[name];
-    }
-    return found;
   }
 }
 
@@ -406,53 +391,3 @@ const STEPS_PER_NODE = 10;
 /** A range of numbers is written out digit by digit, for both bounds. */
 const RULES_PER_DIGIT = 4;
 const TOO_MANY_RULES = `The ranges, lists and patterns of a request are written out in at most ${LIMITS.schemaRulesPerRequest} rules.`;
-
-const isPointer = (ref: string) => ref === "#" || ref.startsWith("#/");
-
-function decoded(part: string): string {
-  try {
-    return decodeURIComponent(part);
-  } catch {
-    return part;
-  }
-}
-
-/** Whether no value is valid. zod writes `{not: {}}` for a forbidden member. */
-function isNever(schema: unknown): boolean {
-  if (schema === false) return true;
-  if (!isObject(schema) || Object.keys(schema).some((key) => key !== "not" && !ANNOTATIONS.has(key))) return false;
-  return schema.not === true || (isObject(schema.not) && Object.keys(schema.not).length === 0);
-}
-
-/** The names that `propertyNames` lists, or null if it is not a list. */
-function namesOf(schema: unknown): string[] | null {
-  if (!isObject(schema)) return null;
-  const { enum: list, const: single } = schema;
-  const names: unknown[] = Array.isArray(list) ? list : single === undefined ? [] : [single];
-  return names.length > 0 && names.every((name) => typeof name === "string") ? [...new Set(names)] : null;
-}
-
-function isAnyString(schema: unknown): boolean {
-  if (schema === true) return true;
-  if (!isObject(schema)) return false;
-  return Object.entries(schema).every(([key, value]) => (key === "type" ? value === "string" : ANNOTATIONS.has(key)));
-}
-
-function typeOf(value: Json): string {
-  if (value === null) return "null";
-  return Array.isArray(value) ? "array" : typeof value;
-}
-
-function isOfType(value: Json, type: unknown): boolean {
-  return type === "integer" ? Number.isInteger(value) : typeOf(value) === type;
-}
-
-function impliedType(given: Schema): string[] {
-  const has = ([, keywords]: [string, readonly string[]]) => keywords.some((key) => Object.hasOwn(given, key));
-  const found = Object.entries(IMPLIED_TYPES).find(has);
-  return found ? [found[0]] : [];
-}
-
-export function isObject(value: unknown): value is Schema {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}

@@ -111,7 +111,7 @@ describe("as the operator", () => {
     [
       "a state folder without a pool",
       ["pool", "workers", "--state", "/nowhere"],
-      "There is no file /nowhere/credentials.json",
+      "There is no /nowhere/credentials.json",
     ],
     [
       "a pool whose token is not known",
@@ -210,7 +210,7 @@ describe("as the operator", () => {
       expect(error.message).not.toContain("s3cret");
     }
     const none = await settled("", chat, { LIGAND_CONFIG: join(home, "none.toml") });
-    expect(none).toMatchObject({ code: 1, stdout: expect.stringContaining("which LIGAND_CONFIG names") });
+    expect(none).toMatchObject({ code: 1, stdout: expect.stringContaining("LIGAND_CONFIG names ") });
     expect((await settled("broken", ["chat", "--help"])).stdout).toContain("ligand.toml");
   });
 

@@ -166,8 +166,8 @@ describe("an import's folder", () => {
   });
 
   it.each<[what: string, mode: number, holds: string[], says: string]>([
-    ["readable by others", 0o755, [], "others may look into it"],
-    ["the group's", 0o770, [], "others may look into it"],
+    ["readable by others", 0o755, [], "Other users can look into"],
+    ["the group's", 0o770, [], "Other users can look into"],
     ["in use", 0o700, ["a photo"], "is not empty (a photo)"],
     ["a pool's", 0o700, ["pool", "secrets.json"], "already holds a pool"],
   ])("is refused where it is %s, and left as it is", async (_what, given_, holds, says) => {
@@ -239,9 +239,15 @@ describe("what cannot be done is said, and leaves nothing behind", () => {
   const fresh = () => join(temporaryFolder(), "state");
   it.each<[what: string, args: () => string[], env: Record<string, string>, code: number, says: string]>([
     ["over a pool", () => ["import", file, "--state", pool.stateDir], {}, 1, "already holds a pool"],
-    ["a wrong passphrase", () => ["import", file], { LIGAND_PASSPHRASE: "not that one at all" }, 1, "does not open"],
+    [
+      "a wrong passphrase",
+      () => ["import", file],
+      { LIGAND_PASSPHRASE: "not that one at all" },
+      1,
+      "The passphrase is wrong",
+    ],
     ["no file", () => ["import", join(folder, "nowhere")], {}, 1, "Cannot use "],
-    ["no export", () => ["import", join(pool.stateDir, "secrets.json")], {}, 1, "no export"],
+    ["no export", () => ["import", join(pool.stateDir, "secrets.json")], {}, 1, "not an export"],
     ["no passphrase", () => ["import", file], { LIGAND_PASSPHRASE: "" }, 2, "Set LIGAND_PASSPHRASE"],
     ["a short passphrase", () => ["export", join(folder, "x")], { LIGAND_PASSPHRASE: "short" }, 2, "at least 12"],
     ["over a file", () => ["export", file, "--state", pool.stateDir], {}, 1, "already exists"],

@@ -132,7 +132,7 @@ describe("ligand pool doctor", () => {
     const refused = await startRefused({ stateDir });
     expect(refused).toMatchObject({
       code: 1,
-      stderr: expect.stringMatching(/migration 0000\w+\.sql cannot be applied/),
+      stderr: expect.stringMatching(/Migration 0000\w+\.sql failed on D1/),
     });
     expect(refused.stderr).not.toContain("    at ");
     const kept = openD1(stateDir);

@@ -1,7 +1,7 @@
 /**
  * Self-authenticating keys (docs/spec/inference.md#client-api): `lk_<id>_<secret>_<tag>` for clients, `lw_<id>_<secret>_<tag>_<atom id>` for
- * workers, `la_<id>_<secret>_<tag>` for admins. The tag shows that this pool made the key, so that a forged one wakes no object (docs/spec/pool.md#shape, rule 5);
- * whether the key is still good, its record says, by the secret's SHA-256.
+ * workers, `la_<id>_<secret>_<tag>` for admins. The tag proves that this pool made the key, so that a forged key wakes no object
+ * (docs/spec/identity.md#issued-keys). The key's record has the secret's SHA-256 and says whether the key is still good.
  */
 
 import { equalBytes, fromHex, toHex, utf8 } from "./bytes.ts";
@@ -14,9 +14,9 @@ export type KeyPrefix = "lk" | "lw" | "la";
 export interface MintedKey {
   /** 16 lowercase hex digits; not secret. */
   readonly id: string;
-  /** The whole key, to be shown once and not stored. */
+  /** The whole key. It is shown once and never stored. */
   readonly text: string;
-  /** Lowercase hex SHA-256 of the secret part, to be stored. */
+  /** Lowercase hex SHA-256 of the secret part. This is stored. */
   readonly secretSha256: string;
 }
 
@@ -24,7 +24,7 @@ export type KeyAuthenticity = { ok: true; id: string; secretSha256: string } | {
 
 export interface KeyTagger {
   mint(prefix: KeyPrefix): Promise<MintedKey>;
-  /** Whether this pool made the key, for this use. Any string may come; none throws. */
+  /** Whether this pool made the key for this use. Accepts any string and never throws. */
   authenticate(text: string, prefix: KeyPrefix): Promise<KeyAuthenticity>;
 }
 
@@ -40,7 +40,7 @@ const SHAPES = {
 } as const;
 const LONGEST_CHARS = 150;
 
-/** `poolSecretKey`: the pool's 32-byte Ed25519 seed. Made once a process; each use is then one HMAC and one hash. */
+/** `poolSecretKey`: the pool's 32-byte Ed25519 seed. Make the tagger once: each use is then one HMAC and one hash. */
 export async function keyTagger(poolSecretKey: Uint8Array, atomId: string): Promise<KeyTagger> {
   const key = await derivedHmacKey(poolSecretKey, "ligand/key-tag/v1");
 
@@ -68,12 +68,12 @@ export async function keyTagger(poolSecretKey: Uint8Array, atomId: string): Prom
   });
 }
 
-/** The pool that a worker token is for, to refuse another before the token is sent; null if it is no worker token. */
+/** The pool of a worker token, so that an agent can refuse another pool before it sends the token; null for other text. */
 export function atomIdOfWorkerToken(text: string): string | null {
   return shapeOf(text, "lw")?.atomId ?? null;
 }
 
-/** The public id of a worker token, the same that its pool lists; null if it is no worker token. */
+/** The public id of a worker token, as its pool lists it; null for other text. */
 export function idOfWorkerToken(text: string): string | null {
   return shapeOf(text, "lw")?.id ?? null;
 }

@@ -1,8 +1,8 @@
-/** Bytes and their spellings. Decoders are strict, so that one value has one spelling, and answer null, not an error. */
+/** Encodings of bytes. The decoders are strict, so that a value has one spelling, and return null for other text. */
 
 const encoder = new TextEncoder();
 const HEX_OF_BYTE = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
-/** By character code; -1 for what is no lowercase digit. */
+/** By character code; -1 for a character that is not a lowercase hex digit. */
 const DIGIT_OF_CODE = Int8Array.from({ length: 128 }, (_, code) =>
   "0123456789abcdef".indexOf(String.fromCharCode(code)),
 );
@@ -46,7 +46,7 @@ export function toBase64(bytes: Uint8Array): string {
   return btoa(binary);
 }
 
-/** Null unless `text` is exactly what `toBase64` writes: no white space, no missing padding, no stray last bits. */
+/** Null unless `text` is exactly what `toBase64` writes: no white space, no missing padding, no extra last bits. */
 export function fromBase64(text: string): Uint8Array | null {
   if (text.length % 4 !== 0 || !/^[A-Za-z0-9+/]*={0,2}$/.test(text)) return null;
   const binary = atob(text);
@@ -66,7 +66,7 @@ export function concat(...parts: Uint8Array[]): Uint8Array {
   return whole;
 }
 
-/** Takes the same time wherever the first difference is; only the lengths show. */
+/** Takes the same time wherever the first difference is. Only the lengths affect the time. */
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   if (a.length !== b.length) return false;
   let difference = 0;

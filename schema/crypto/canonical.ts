@@ -3,12 +3,12 @@
 import canonicalize from "canonicalize";
 import { utf8 } from "./bytes.ts";
 
-/** Nothing of ours nests deeper than ten. The bound keeps a stranger's `[[[[…` off the stack. */
+/** Our own values nest less than ten deep. The bound protects the stack from a stranger's `[[[[…`. */
 const MAX_DEPTH = 100;
 
 /**
  * RFC 8785 bytes of a JSON value. A member that is undefined is left out, as JSON.stringify does.
- * Throws TypeError for what JSON cannot say: undefined, functions, symbols, bigints, NaN, infinities, lone surrogates,
+ * Throws TypeError for values that JSON does not have: undefined, functions, symbols, bigints, NaN, infinities, lone surrogates,
  * holes in arrays, objects other than plain ones, cycles, and nesting deeper than 100.
  */
 export function canonicalBytes(value: unknown): Uint8Array {
@@ -20,7 +20,7 @@ export function canonicalBytes(value: unknown): Uint8Array {
 
 const written = (value: unknown): Uint8Array => utf8(canonicalize(value) ?? "");
 
-/** The same for values that strangers made, where a refusal is an outcome and not a bug. */
+/** The same for values of strangers, for which a refusal is an expected outcome. */
 export function canonicalBytesOrNull(value: unknown): Uint8Array | null {
   return whyNotJson(value, 0) === null ? written(value) : null;
 }
@@ -62,7 +62,7 @@ function whyNotObject(object: object, depth: number): string | null {
   return null;
 }
 
-/** By shape and not by identity: another realm's Object.prototype counts. A Date, a Map, a boxed number do not. */
+/** Checked by shape: an object of another realm is plain too. A Date, a Map and a boxed number are not. */
 function isPlain(object: object): boolean {
   const prototype: unknown = Object.getPrototypeOf(object);
   return prototype === null || Object.getPrototypeOf(prototype) === null;

@@ -1,8 +1,8 @@
 import { utf8 } from "./bytes.ts";
 
 /**
- * A key for HMAC-SHA256 made of the pool's secret. HKDF (RFC 5869) with a label of its own keeps each use apart from the
- * others and from the signing key: none tells of another.
+ * A key for HMAC-SHA256, derived from the pool's secret by HKDF (RFC 5869) with a label for each use. So no derived key
+ * reveals another or the signing key.
  */
 export async function derivedHmacKey(secretKey: Uint8Array, label: string) {
   const secret = await crypto.subtle.importKey("raw", secretKey, "HKDF", false, ["deriveBits"]);

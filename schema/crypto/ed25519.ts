@@ -1,4 +1,4 @@
-/** Ed25519 (RFC 8032) with strict verification (docs/spec/identity.md#keys-and-signatures). The rule and its reasons: `strict-ed25519.ts`. */
+/** Ed25519 (RFC 8032) with strict verification (docs/spec/identity.md#keys-and-signatures). `strict-ed25519.ts` has the rule and its reasons. */
 
 import { getPublicKeyAsync, Point, signAsync } from "@noble/ed25519";
 import { concat, equalBytes, fromBase64, toHex } from "./bytes.ts";
@@ -7,7 +7,7 @@ import { isStrictlyEncoded } from "./strict-ed25519.ts";
 
 export const SECRET_KEY_BYTES = 32;
 
-/** Node's types and the Workers' both have the value; only one has the type by its own name. */
+/** Only one of Node's types and the Workers' types names the type `CryptoKey`. */
 type ImportedKey = Awaited<ReturnType<typeof crypto.subtle.importKey>>;
 
 const ED25519 = { name: "Ed25519" } as const;
@@ -15,7 +15,7 @@ const ED25519 = { name: "Ed25519" } as const;
 const PKCS8_PREFIX = Uint8Array.of(0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20);
 const BASE_POINT_ORDER = 2n ** 252n + 27742317777372353535851937790883648493n;
 
-/** Signs without showing its secret. */
+/** Signs, and does not reveal its secret. */
 export interface Signer {
   /** 32 bytes. */
   readonly publicKey: Uint8Array;
@@ -30,7 +30,7 @@ export function generateSecretKey(): Uint8Array {
   return crypto.getRandomValues(new Uint8Array(SECRET_KEY_BYTES));
 }
 
-/** Throws TypeError if the secret is not 32 bytes; the message says nothing of it. */
+/** Throws TypeError if the secret is not 32 bytes; the message does not contain it. */
 export async function publicKeyOf(secretKey: Uint8Array): Promise<Uint8Array> {
   assertSecretKey(secretKey);
   if (!(await webCryptoHasEd25519())) return getPublicKeyAsync(secretKey);
@@ -42,7 +42,7 @@ export async function publicKeyOf(secretKey: Uint8Array): Promise<Uint8Array> {
   return publicKey;
 }
 
-/** One signature. Callers that sign more than once take a `Signer`, which imports the key once. */
+/** Makes one signature. To sign more than once use a `Signer`, which imports the key once. */
 export async function sign(secretKey: Uint8Array, message: Uint8Array): Promise<Uint8Array> {
   return (await signWith(secretKey))(message);
 }
@@ -61,7 +61,7 @@ export async function verify(signature: Uint8Array, message: Uint8Array, publicK
     : verifyWithNoble(signature, message, publicKey);
 }
 
-/** One key under which much is verified: a worker's, all of whose records it signs. */
+/** A key for many verifications, such as that of a worker that signs all its records. */
 export interface VerifyingKey {
   /** Lowercase hex SHA-256 of the key: the atom id or worker id. */
   readonly id: string;
@@ -69,7 +69,7 @@ export interface VerifyingKey {
   verify(signature: Uint8Array, message: Uint8Array): Promise<boolean>;
 }
 
-/** Imports the key once. For bytes that are no acceptable key it verifies nothing. */
+/** Imports the key once. With bytes that are not an acceptable key every verification is false. */
 export async function verifyingKey(publicKey: Uint8Array): Promise<VerifyingKey> {
   const id = await idOfPublicKey(publicKey);
   if (!(await webCryptoHasEd25519())) {
@@ -90,14 +90,14 @@ export async function verifyWithWebCrypto(
   publicKey: Uint8Array,
 ): Promise<boolean> {
   if (!isStrictlyEncoded(signature, publicKey)) return false;
-  // Imported each time: it costs 6 % of a verification, less than a cache of strangers' keys is worth.
+  // An import costs 6 % of a verification, so a cache of strangers' keys is not worth its memory.
   const key = await importPublicKey(publicKey);
   return key !== null && crypto.subtle.verify(ED25519, key, signature, message);
 }
 
 /**
  * `verify` in JavaScript. Noble's own verify, `{ zip215: false }` too, checks the cofactored equation and lets R be of
- * small order: it accepts what the runtimes refuse. So its points are used, and the equation is written out.
+ * small order: it accepts signatures that the runtimes refuse. So this uses noble's points and computes the equation itself.
  */
 export async function verifyWithNoble(
   signature: Uint8Array,
@@ -111,14 +111,14 @@ export async function verifyWithNoble(
   if (!negatedKey) return false;
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-512", concat(r, publicKey, message)));
   const k = littleEndianToInteger(digest) % BASE_POINT_ORDER;
-  // All of it is public: variable time is fine.
+  // All values are public, so variable time is fine.
   const expected = Point.BASE.multiply(s, false).add(negatedKey.multiply(k, false));
   return equalBytes(expected.toBytes(), r);
 }
 
 // ---- The runtime's implementation
 
-// The value and not its promise is kept: in workerd a promise belongs to the request that made it.
+// The value, not its promise: in workerd a promise belongs to the request that made it.
 let hasEd25519: boolean | null = null;
 
 async function webCryptoHasEd25519(): Promise<boolean> {
@@ -141,7 +141,7 @@ async function signWith(secretKey: Uint8Array): Promise<Signer["sign"]> {
   return async (message) => new Uint8Array(await crypto.subtle.sign(ED25519, key, message));
 }
 
-/** A runtime may decode the point already here, and refuse it. */
+/** Null where the runtime decodes the point at import and refuses it. */
 function importPublicKey(publicKey: Uint8Array): Promise<ImportedKey | null> {
   return crypto.subtle.importKey("raw", publicKey, ED25519, false, ["verify"]).catch(() => null);
 }

@@ -1,6 +1,7 @@
 /**
  * The answer to `POST /v1/federation/verify` (docs/spec/federation.md#endpoints): a signature over sha256(challenge ‖ own atom id), the id as
- * its text. The one untagged signature, kept for the existing network: 32 bytes are no message of any other purpose.
+ * text. It is the only signature without a purpose in its bytes, as the existing network has it; no other signed message
+ * has 32 bytes.
  */
 import { concat, fromBase64, toBase64, utf8 } from "./bytes.ts";
 import { type Signer, verify } from "./ed25519.ts";

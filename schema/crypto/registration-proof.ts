@@ -1,6 +1,6 @@
 /**
- * The proofs of a registration (docs/spec/federation.md#registration): each side signs both challenges and both cards, and says which side it is.
- * What is malformed verifies false and throws nothing.
+ * The proofs of a registration (docs/spec/federation.md#registration): each side signs both challenges, both cards and its role.
+ * Malformed input verifies as false and never throws.
  */
 import type { Card } from "../wire/federation.ts";
 import { fromBase64, fromHex, toBase64, utf8 } from "./bytes.ts";
@@ -11,25 +11,25 @@ import { idOfPublicKey } from "./ids.ts";
 
 export type RegistrationRole = "initiator" | "responder";
 
-/** A asks, B answers. Challenges are lowercase hex; each is opaque to the other side. */
+/** A registers at B. Challenges are lowercase hex, and each is opaque to the other side. */
 export interface Registration {
   readonly initiator: { readonly card: Card; readonly challenge: string };
   readonly responder: { readonly card: Card; readonly challenge: string };
 }
 
-/** Lowercase hex SHA-256 of the card's JCS bytes; null if JSON cannot say it. */
+/** Lowercase hex SHA-256 of the card's JCS bytes; null if the card is not valid JSON. */
 export async function cardHash(card: Card): Promise<string | null> {
   const bytes = canonicalBytesOrNull(card);
   return bytes && sha256Hex(bytes);
 }
 
-/** Whether the card's atom id is that of its key. */
+/** Whether the card's atom id belongs to its key. */
 export async function isOwnCard(card: Card): Promise<boolean> {
   const publicKey = fromHex(card.public_key);
   return publicKey !== null && (await idOfPublicKey(publicKey)) === card.atom_id;
 }
 
-/** What the pool in `role` signs (docs/spec/federation.md#registration); null if a card is no JSON. */
+/** The bytes that the pool in `role` signs (docs/spec/federation.md#registration); null if a card is not valid JSON. */
 export async function registrationProofBytes(
   role: RegistrationRole,
   { initiator, responder }: Registration,
@@ -41,7 +41,7 @@ export async function registrationProofBytes(
   return utf8(`${[...lines, initiator.challenge, responder.challenge, hashA, hashB].join("\n")}\n`);
 }
 
-/** Standard base64. Throws TypeError for a card of ours that is no JSON. */
+/** Standard base64. Throws TypeError if our own card is not valid JSON. */
 export async function signRegistrationProof(
   signer: Signer,
   role: RegistrationRole,
@@ -52,7 +52,7 @@ export async function signRegistrationProof(
   return toBase64(await signer.sign(bytes));
 }
 
-/** Whether the pool in `role` made the proof: with the key on its card, which is that of its atom id. */
+/** Whether the pool in `role` made the proof, with the key on its card. The key must belong to the card's atom id. */
 export async function verifyRegistrationProof(
   proofBase64: string,
   role: RegistrationRole,

@@ -1,7 +1,7 @@
 /**
- * Signed requests between pools (docs/spec/federation.md#signed-requests): header shapes, signed bytes, signing, verification. The checks come in the
- * order of that section: `readSignedHeaders`, `checkSignedHeaders`, then `verifyRequest`; the peer's `Bond` has the rest.
- * Whatever the reason, a stranger sees one answer; reasons are for counters.
+ * Signed requests between pools (docs/spec/federation.md#signed-requests): header shapes, signed bytes, signing, verification. The order of
+ * the checks is that section's: `readSignedHeaders`, `checkSignedHeaders`, `verifyRequest`; the peer's `Bond` does the rest.
+ * A stranger gets the same answer for every reason. The reasons are for counters.
  */
 import { LIMITS } from "../wire/limits.ts";
 import { concat, fromBase64, toBase64, toHex, utf8 } from "./bytes.ts";
@@ -20,7 +20,7 @@ export const SIGNATURE_HEADERS = Object.freeze({
   destination: "X-IAMINE-Destination",
 } as const);
 
-/** Every reason there is, so that counters are a fixed set. */
+/** All reasons, so that the counters are a fixed set. */
 export const SIGNATURE_REFUSALS = [
   "malformed-version",
   "malformed-atom-id",
@@ -45,9 +45,9 @@ export const SIGNATURE_REFUSALS = [
 export type SignatureRefusal = (typeof SIGNATURE_REFUSALS)[number];
 
 export interface SignedHeaders {
-  /** Version 1 binds neither origin, destination nor query: such a request replays at another pool. */
+  /** Version 1 binds neither origin, destination nor query, so such a request can be replayed at another pool. */
   readonly version: 1 | 2;
-  /** Atom id of the signer, claimed until `verifyRequest` says so. */
+  /** Atom id of the signer; only a claim until `verifyRequest` has checked it. */
   readonly origin: string;
   /** Atom id; null in version 1. */
   readonly destination: string | null;
@@ -55,11 +55,11 @@ export interface SignedHeaders {
   readonly timestampSeconds: number;
   readonly nonce: string;
   readonly hop: number;
-  /** Atom ids of the pools that it came by. */
+  /** Atom ids of the pools that have forwarded the request. */
   readonly chain: readonly string[];
 }
 
-/** What is signed beside the headers. `target` is the WHATWG URL's `pathname + search`; version 1 drops the query. */
+/** The signed parts besides the headers. `target` is the WHATWG URL's `pathname + search`; version 1 drops the query. */
 export interface SignedRequest {
   readonly method: string;
   readonly target: string;
@@ -75,14 +75,14 @@ const ATOM_ID = /^[0-9a-f]{64}$/;
 const TIMESTAMP = /^(?:0|[1-9][0-9]{0,11})$/;
 const NONCE_V1 = /^[0-9A-Fa-f]{8,64}$/;
 const NONCE_V2 = /^[0-9a-f]{32}$/;
-/** One digit; whether it is too far is a check of its own, after the window. */
+/** One digit. A separate check after the window refuses too many hops. */
 const HOP = /^[0-9]$/;
 const CHAIN = /^(?:[0-9a-f]{64}(?:,[0-9a-f]{64}){0,8})?$/;
 const SIGNATURE = /^[A-Za-z0-9+/]{86}==$/;
 
 /**
  * Exact shapes and sizes. A header sent twice arrives joined by ", ", which no shape allows.
- * A timestamp and a hop have one spelling each, so that a number stands for the text that was signed.
+ * Timestamp and hop have one spelling each, so that the number determines the signed text.
  */
 export function readSignedHeaders(headers: Pick<Headers, "get">): HeadersRead {
   const refuse = (reason: SignatureRefusal): HeadersRead => ({ ok: false, reason });
@@ -124,7 +124,7 @@ export function readSignedHeaders(headers: Pick<Headers, "get">): HeadersRead {
   };
 }
 
-/** Before any key is looked up. `self` is our atom id; `allowVersion1` is what the policy says of this endpoint. */
+/** The checks that need no key. `self`: our atom id. `allowVersion1`: whether the policy allows it at this endpoint. */
 export function checkSignedHeaders(
   headers: SignedHeaders,
   { self, nowSeconds, allowVersion1 }: { self: string; nowSeconds: number; allowVersion1: boolean },
@@ -132,7 +132,7 @@ export function checkSignedHeaders(
   if (headers.version === 1 && !allowVersion1) return "version-1-refused";
   if (Math.abs(nowSeconds - headers.timestampSeconds) > LIMITS.signedRequestWindowSeconds) return "clock-skew";
   if (headers.version === 2 && headers.destination !== self) return "wrong-destination";
-  // Version 1 names no destination, so what we sent to another can be sent back to us.
+  // Version 1 names no destination, so a request that we sent to another pool could be sent back to us.
   if (headers.origin === self) return "reflection";
   if (headers.hop > LIMITS.hops) return "too-many-hops";
   if (headers.chain.length !== headers.hop) return "chain-length";
@@ -153,12 +153,12 @@ export async function signedBytes(headers: SignedHeaders, request: SignedRequest
   return utf8(`${[...lines, origin, destination, bodySha256].join("\n")}\n`);
 }
 
-/** Both sides take the target from the parsed URL: what a runtime makes of the text is then the same. */
+/** Both sides take the target from the parsed URL, so that both sign the same text. */
 export function targetOf(url: URL): string {
   return url.pathname + url.search;
 }
 
-/** 16 random bytes in lowercase hex: right for both versions. */
+/** 16 random bytes in lowercase hex, which both versions accept. */
 export function freshNonce(): string {
   return toHex(crypto.getRandomValues(new Uint8Array(16)));
 }
@@ -197,13 +197,13 @@ export async function signRequest(signer: Signer, request: OutgoingRequest): Pro
 
 export type Verification = { verified: true } | { verified: false; reason: SignatureRefusal };
 
-/** A key of nobody: a point of full order, so that a verification under it takes the whole way. */
+/** A key that nobody owns. It is a point of full order, so that a verification with it runs all steps. */
 const DUMMY_KEY = Uint8Array.of(0x58, ...new Uint8Array(31).fill(0x66));
 
 /**
- * `publicKey`: the known peer's, or on first contact the body's; null for an unknown peer, who costs the same
- * verification as a known one and cannot tell the two apart. In either case the key must be the origin's own, which
- * binds the origin header in version 1 too.
+ * `publicKey`: the key of a known peer, or on first contact the key in the body. Null for an unknown peer: it costs the same
+ * verification, so that its sender cannot tell whether the peer is known. The key must be that of the origin header,
+ * which binds this header in version 1 too.
  */
 export async function verifyRequest(
   read: { headers: SignedHeaders; signature: Uint8Array },

@@ -1,6 +1,6 @@
 /**
  * Signed events and checkpoints (docs/spec/events.md#events): canonical bytes, content id, signature. Keys, ids and signatures are
- * lowercase hex, an event's bytes standard base64. Opening answers a code and throws nothing for anything malformed.
+ * lowercase hex, an event's bytes standard base64. Opening malformed input returns a code and never throws.
  */
 
 import type * as z from "zod";
@@ -23,10 +23,10 @@ import { idOfPublicKey } from "./ids.ts";
 
 const NODE_ID_HEX = 16;
 
-/** Before the first event of an audience: 32 zero bytes. */
+/** The chain before the first event of an audience: 32 zero bytes. */
 export const GENESIS_CHAIN = "00".repeat(32);
 
-/** `sha256(previous chain ‖ content id)`, both as their 32 bytes. The hash comes in: shells have one that needs no promise. */
+/** `sha256(previous chain ‖ content id)`, each as 32 bytes. `sha256` is a parameter because callers have one that is not asynchronous. */
 export function nextChain(previous: string, contentId: string, sha256: (bytes: Uint8Array) => Uint8Array): string {
   const [before, id] = [fromHex(previous), fromHex(contentId)];
   if (before?.length !== 32 || id?.length !== 32) throw new TypeError("a chain is made of 32-byte hashes");
@@ -37,12 +37,12 @@ export function nodeIdOf(publicKey: Uint8Array): string {
   return toHex(publicKey).slice(0, NODE_ID_HEX);
 }
 
-/** What its author decides of an event; origin and node are the signer's. */
+/** The parts of an event that its author chooses. Origin and node come from the signer. */
 export interface EventContent extends Pick<EventBody, "type" | "visibility" | "payload"> {
   hlc: Pick<EventBody["hlc"], "physical_us" | "logical">;
 }
 
-/** Throws TypeError for what others would refuse (not the shape, not JSON, more than 64 KiB): a bug of its author. */
+/** Throws TypeError for an event that others would refuse (wrong shape, not JSON, more than 64 KiB), which is a bug. */
 export async function signEvent(signer: Signer, content: EventContent): Promise<SignedEvent> {
   const body = {
     v: 1,
@@ -76,7 +76,7 @@ export type OpenedEvent =
       code: Extract<ErrorCode, "events/malformed" | "events/content-hash-mismatch" | "events/invalid-signature">;
     };
 
-/** In this order: what it says, whether it is what its id says, who said it. */
+/** Checks in this order: the event's form, its content id, its signature. */
 export async function openEvent(wire: unknown): Promise<OpenedEvent> {
   const parsed = signedEvent.safeParse(wire);
   const bytes = parsed.success ? fromBase64(parsed.data.event_bytes) : null;
@@ -90,8 +90,8 @@ export async function openEvent(wire: unknown): Promise<OpenedEvent> {
 }
 
 /**
- * The same of an event that was opened before under this id: equal bytes need no second verification. A tenth of the
- * cost. The hash comes in, as for `nextChain`.
+ * Opens an event that was opened before under this id: equal bytes need no second verification. It costs a tenth.
+ * `sha256`: as for `nextChain`.
  */
 export function openKnownEvent(wire: SignedEvent, sha256: (bytes: Uint8Array) => Uint8Array): OpenedEvent {
   const bytes = fromBase64(wire.event_bytes);
@@ -101,7 +101,7 @@ export function openKnownEvent(wire: SignedEvent, sha256: (bytes: Uint8Array) =>
   return { ok: true, event: value as EventBody, contentId: wire.content_id, bytes };
 }
 
-/** Null unless the bytes are the JCS of their own parse: no key twice, no white space, no other spelling of a number. */
+/** Null unless the bytes are canonical (JCS): no repeated key, no white space, no other spelling of a number. */
 function readEvent(bytes: Uint8Array): EventBody | null {
   if (bytes.length > LIMITS.eventBytes) return null;
   const value = parseJson(bytes);
@@ -143,7 +143,7 @@ export async function openCheckpoint(wire: unknown): Promise<OpenedCheckpoint> {
   return signed ? { ok: true, checkpoint } : { ok: false, code: "events/invalid-signature" };
 }
 
-/** Whether two checkpoints, both opened, prove that their origin told two stories of one place in one log. */
+/** Whether two opened checkpoints prove that their origin signed two histories of one log. */
 export function equivocation(a: Checkpoint, b: Checkpoint): boolean {
   const onePlace = a.origin === b.origin && a.log_id === b.log_id && a.audience === b.audience && a.seq === b.seq;
   return onePlace && !equalBytes(canonicalBytes(a), canonicalBytes(b));
@@ -151,7 +151,7 @@ export function equivocation(a: Checkpoint, b: Checkpoint): boolean {
 
 // ---- shared
 
-/** Whether origin and node are those of the key (docs/spec/events.md#events). */
+/** Whether origin and node belong to the key (docs/spec/events.md#events). */
 async function isOf(said: Pick<EventBody, "origin" | "hlc">, keyHex: string): Promise<boolean> {
   const key = fromHex(keyHex);
   return key !== null && said.hlc.node_id === nodeIdOf(key) && said.origin === (await idOfPublicKey(key));

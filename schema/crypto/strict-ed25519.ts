@@ -1,6 +1,6 @@
 /**
- * What is refused before any curve arithmetic (docs/spec/identity.md#keys-and-signatures), so that every implementation behind `verify` gives one
- * verdict. The whole rule, which `test/unit/crypto/ed25519-cases.ts` holds both paths to:
+ * Encodings that are refused before any curve arithmetic (docs/spec/identity.md#keys-and-signatures), so that all implementations behind `verify` give
+ * the same verdict. The whole rule, which `test/unit/crypto/ed25519-cases.ts` tests on both paths:
  *
  * 1. A (the key) and R are canonical encodings, y < p, neither of small order;
  * 2. S < L;
@@ -9,10 +9,10 @@
  * workerd's BoringSSL does 2 and 3 alone: it accepts forgeries under a small-order or non-canonical key, and an R of
  * small order. Node 24 refuses small order itself. Noble's `{ zip215: false }` checks the cofactored equation and lets
  * R be of small order, and so accepts signatures that both runtimes refuse.
- * A key with a torsion component that is not of small order is not refused: nobody but its owner can sign with it.
+ * A key with a torsion component that is not of small order is accepted: only its owner can sign with it.
  */
 
-/** Bytes; Ed25519 has no others. */
+/** The only sizes that Ed25519 has. */
 export const PUBLIC_KEY_BYTES = 32;
 export const SIGNATURE_BYTES = 64;
 

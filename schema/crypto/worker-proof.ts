@@ -1,7 +1,7 @@
 /**
- * What a worker signs: its manifest, its key's proof on a socket, its metering (docs/spec/workers.md#socket-protocol, docs/spec/workers.md#profile-and-manifest, docs/spec/workers.md#metering).
- * Signatures are standard base64, keys lowercase hex. A verification is true only if the worker id that is named is the
- * key's own; it is false, and throws nothing, for anything malformed.
+ * The signatures of a worker: of its manifest, of its proof on a socket, of its metering (docs/spec/workers.md#socket-protocol, docs/spec/workers.md#profile-and-manifest, docs/spec/workers.md#metering).
+ * Signatures are standard base64, keys lowercase hex. A verification is true only if the named worker id belongs
+ * to the key. It is false for malformed input, and never throws.
  */
 
 import { type Manifest, type Metering, workerProofText } from "../wire/worker-frames.ts";
@@ -10,10 +10,10 @@ import { canonicalBytes, canonicalBytesOrNull } from "./canonical.ts";
 import { type Signer, type VerifyingKey, verify } from "./ed25519.ts";
 import { idOfPublicKey } from "./ids.ts";
 
-/** What `workerProofText` joins; every part is lowercase hex. */
+/** The parts that `workerProofText` joins. Each is lowercase hex. */
 export type WorkerProof = Parameters<typeof workerProofText>[0];
 
-/** Over the JCS bytes of the manifest, whose `type` says what it is. */
+/** Signs the JCS bytes of the manifest. Its `type` names the purpose of the signature. */
 export async function signManifest(signer: Signer, manifest: Manifest): Promise<string> {
   return toBase64(await signer.sign(canonicalBytes(manifest)));
 }
@@ -26,17 +26,17 @@ export async function signWorkerProof(signer: Signer, proof: WorkerProof): Promi
   return toBase64(await signer.sign(utf8(workerProofText(proof))));
 }
 
-/** `pool`, `nonce` and `tokenSha256` are to be what the pool itself put into the challenge. */
+/** The caller takes `pool`, `nonce` and `tokenSha256` from its own challenge, not from the worker. */
 export function verifyWorkerProof(proof: WorkerProof, signatureBase64: string, publicKeyHex: string): Promise<boolean> {
   return verifyAs(proof.worker, utf8(workerProofText(proof)), signatureBase64, publicKeyHex);
 }
 
-/** Over the JCS bytes of the record, whose `type` says what it is. */
+/** Signs the JCS bytes of the record. Its `type` names the purpose of the signature. */
 export async function signMetering(signer: Signer, metering: Metering): Promise<string> {
   return toBase64(await signer.sign(canonicalBytes(metering)));
 }
 
-/** `signed`: the JCS bytes of the record, which its reader has at hand. */
+/** `signed`: the JCS bytes of the record, which the caller has computed already. */
 export async function verifyMetering(
   metering: Metering,
   signed: Uint8Array,

@@ -1,6 +1,6 @@
 /**
- * Every published parameter of the requests that a pool answers, with its treatment. What is not here is unknown, and
- * refused as unknown. `client-api.ts` has the shapes of what is used, docs/api-parameters.md shows these tables, and
+ * Every published parameter of the requests that a pool answers, with its treatment. All others are
+ * refused as unknown. `client-api.ts` has the shapes of the used ones, docs/api-parameters.md shows these tables, and
  * `test/unit/wire/api-parameters.test.ts` compares them with the types of the official SDK.
  */
 import { COUNT_TOKENS_PARAMETERS, MESSAGES_PARAMETERS } from "./messages-parameters.ts";
@@ -71,7 +71,7 @@ const assistantMessage = shape(
       "Send the call in tool_calls, and its result as a tool message.",
     ),
     audio: refused("The pool does not have that audio.", "Send a transcript as content."),
-    // Two services' words for: go on with this very message.
+    // Two services use this parameter to continue this message.
     prefix: neutral([false], {
       note: "The pool continues a final assistant message without it.",
       instead: LEAVE_OUT,
@@ -191,7 +191,7 @@ export const CHAT_PARAMETERS: Members = shape({
   web_search_options: refused("The models do not search.", "Offer a search as a tool."),
   moderation: refused("The pool does not moderate.", LEAVE_OUT),
   store: neutral([false], { note: "Answers are not stored.", instead: "Send false, or leave it out." }),
-  // A tier decides how fast an answer comes and what it costs: a client must not take one tier for another.
+  // A tier decides how fast an answer comes and what it costs: so a client must not get another tier than it asked for.
   service_tier: neutral(["auto", "default"], {
     note: "The pool has only one service tier.",
     instead: "Send auto, or leave it out.",
@@ -213,7 +213,7 @@ export const COMPLETION_PARAMETERS: Members = shape({
     note: "An answer does not repeat its prompt.",
     instead: "Put the prompt before the answer.",
   }),
-  // 0 asks for the probabilities of the answer's own tokens.
+  // 0 requests the probabilities of the answer's own tokens.
   logprobs: used(),
   suffix: neutral([""], { note: "The pool does not insert text before a suffix.", instead: LEAVE_OUT }),
 });

@@ -1,4 +1,4 @@
-/** The rules of a chat request that its shape cannot state: schemas, tools and history that fit together. Pure. */
+/** The rules of a chat request that its shape cannot state: schemas, tools and history must fit together. */
 import type { BodyProblem, ChatCompletionBody } from "./client-api.ts";
 import { readJsonSchema, readToolParameters, type SchemaReading } from "./json-schema/json-schema.ts";
 import { measureJson } from "./json-schema/json-size.ts";
@@ -6,9 +6,9 @@ import { SchemaBudget } from "./json-schema/schema-budget.ts";
 import { LIMITS } from "./limits.ts";
 import { utf8Bytes } from "./utf8.ts";
 
-/** Of a chat: schemas that a worker can enforce, calls that are answered, parameters that go together. */
+/** A chat needs schemas that a worker can enforce, a result for each call, and parameters that fit together. */
 export function chatProblem(body: ChatCompletionBody): BodyProblem | null {
-  // Sizes before the work that depends on them, and the dearest work last.
+  // Check sizes before the work that depends on them, and do the most expensive work last.
   return (
     logprobsProblem(body) ??
     toolsProblem(body) ??
@@ -22,7 +22,7 @@ function invalid(param: string, message: string): BodyProblem {
   return { code: "http/invalid-body", param, message };
 }
 
-/** Names, sizes, and a choice that there is. */
+/** Checks the tools' names and sizes, and that the chosen tool exists. */
 function logprobsProblem({ logprobs, top_logprobs: top }: ChatCompletionBody): BodyProblem | null {
   return top && !logprobs ? invalid("top_logprobs", "The likeliest tokens are told only with logprobs.") : null;
 }
@@ -54,14 +54,14 @@ function formatProblem({ response_format: format, stop }: ChatCompletionBody): B
     if (typeof size !== "number") return size;
   }
   if (!stop?.length) return null;
-  // It could cut the JSON in two, and what is promised is JSON that parses.
+  // A stop sequence could cut the JSON, but the answer must parse.
   const message = "Stop sequences beside a JSON response format are not supported.";
   return { code: "http/unsupported-parameter", param: "stop", message };
 }
 
 const FORMAT_PARAM = "response_format.json_schema.schema";
 
-/** In bytes, or what is wrong with it. */
+/** The size in bytes, or the problem. */
 function schemaSize(schema: unknown, param: string): number | BodyProblem {
   const size = measureJson(schema, { bytes: LIMITS.schemaBytes, depth: LIMITS.schemaDepth });
   if (size.ok) return size.bytes;
@@ -84,7 +84,7 @@ function schemasProblem({
   response_format: format,
 }: ChatCompletionBody): BodyProblem | null {
   const budget = new SchemaBudget();
-  // Tools that may not be called reach no worker.
+  // Tools that may not be called are not sent to a worker.
   for (const [i, { function: given }] of choice === "none" ? [] : (tools ?? []).entries()) {
     const reading = readToolParameters(given.parameters, { strict: given.strict === true, budget });
     const problem = readingProblem(reading, `tools.${i}.function.parameters`, "tools");
@@ -104,7 +104,7 @@ function readingProblem(reading: SchemaReading, at: string, whole: string): Body
   return remedy === null ? invalid(param, message) : { code: "http/unsupported-parameter", param, message, remedy };
 }
 
-/** Each call is answered by a message of the role tool before anybody else speaks, and nothing else is. */
+/** Each call needs a message of the role tool before any other message, and a tool message needs a call. */
 function historyProblem(messages: ChatCompletionBody["messages"]): BodyProblem | null {
   const open = new Set<string>();
   const unanswered = (at: number) => {
@@ -122,7 +122,7 @@ function historyProblem(messages: ChatCompletionBody["messages"]): BodyProblem |
     if (problem) return problem;
     if (given.role !== "assistant") continue;
     const calls = given.tool_calls ?? [];
-    // In history it is an answer of thoughts alone, or of nothing. As the last message it gives nothing to continue.
+    // In history such a message is an empty answer, or one of thoughts only. As the last message it has nothing to continue.
     const isLast = i === messages.length - 1;
     if (isLast && calls.length === 0 && given.content === undefined && given.refusal == null)
       return invalid(`messages.${i}.content`, "This message says nothing.");

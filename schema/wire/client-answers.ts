@@ -2,9 +2,9 @@ import * as z from "zod";
 import { LIMITS } from "./limits.ts";
 import { jobKind } from "./worker-frames.ts";
 
-/** What the client API answers (docs/spec/inference.md#client-api): for its document and for tests; the pool's answer formats write these. */
+/** Answers of the client API (docs/spec/inference.md#client-api), for its OpenAPI document and for tests. The pool's answer formats write them. */
 const seconds = z.int().nonnegative().describe("Unix time in seconds.");
-/** Of all answers together. */
+/** The usage of all choices together. */
 const usage = z.strictObject({
   prompt_tokens: z.int().nonnegative(),
   completion_tokens: z.int().nonnegative(),

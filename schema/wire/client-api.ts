@@ -6,8 +6,8 @@ import { type Members, type Refusal, treat } from "./parameter-table.ts";
 import { toolName, unicodeText } from "./worker-frames.ts";
 
 /**
- * The shapes of what is used of the OpenAI-compatible request bodies. `api-parameters.ts` says how every published
- * parameter is treated. What a client sends is used, or asks for nothing, or is refused with its name.
+ * The shapes of the used parameters of OpenAI-compatible request bodies. `api-parameters.ts` says how every published
+ * parameter is treated: it is used, or has no effect, or is refused by name.
  */
 const textPart = z.strictObject({ type: z.literal("text"), text: unicodeText });
 export const stopSequence = unicodeText.min(1).max(LIMITS.stopSequenceChars);
@@ -28,14 +28,14 @@ const message = z.discriminatedUnion("role", [
   z.strictObject({ role: z.enum(["system", "developer", "user"]), content }),
   z.strictObject({
     role: z.literal("assistant"),
-    /** Null for an answer of calls alone, or of nothing. */
+    /** Null for an answer that has only calls, or nothing. */
     content: z.union([unicodeText, failFast(z.array(answerPart))]).nullish(),
     refusal: unicodeText.nullish(),
     tool_calls: failFast(z.array(toolCall).max(LIMITS.toolCallsPerMessage)).nullish(),
   }),
   z.strictObject({
     role: z.literal("tool"),
-    /** A tool may have nothing to say. */
+    /** The result of a tool may be empty. */
     content: z.union([unicodeText, failFast(z.array(textPart))]),
     tool_call_id: callId,
   }),
@@ -149,7 +149,7 @@ export const embeddingBody = z.strictObject({
 });
 export type EmbeddingBody = z.infer<typeof embeddingBody>;
 
-/** A published request: the shape of what is used of it, and how each of its parameters is treated. */
+/** A published request: the shape of its used parameters, and the treatment of each parameter. */
 export interface ClientApi<T> {
   readonly body: z.ZodType<T>;
   readonly parameters: Members;
@@ -162,12 +162,12 @@ export type BodyProblem = {
   code: "http/invalid-body" | Refusal["code"];
   param: string | null;
   message?: string;
-  /** What to do next, where the code's own advice is not it. */
+  /** Replaces the code's own remedy. */
   remedy?: string;
 };
 export type ParsedBody<T> = { ok: true; body: T } | ({ ok: false } & BodyProblem);
 
-/** A JSON value → a body, or the first thing that is wrong with it. Never a validator's own words. */
+/** A JSON value → a body, or the first problem. The validator's own messages are never shown. */
 export function parseClientBody<T>({ body: schema, parameters }: ClientApi<T>, value: unknown): ParsedBody<T> {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     return { ok: false, code: "http/invalid-body", param: null, message: "The body must be a JSON object." };
@@ -198,7 +198,7 @@ function problemOf(issue: z.core.$ZodIssue | undefined, body: Record<string, unk
   };
 }
 
-/** Inside a union the interesting problem is the one that got furthest; where the type was wrong, another one was meant. */
+/** In a union, report the problem of the branch that was read furthest: a branch of another type was not meant. */
 function deepest(
   issue: z.core.$ZodIssue,
   prefix: PropertyKey[] = [],
@@ -220,7 +220,7 @@ function expectation(issue: z.core.$ZodIssue): string {
       return `${issue.inclusive ? "at most" : "less than"} ${amount(issue.maximum, issue.origin)}`;
     case "invalid_value":
       return `expected one of ${issue.values.map(String).join(", ")}`;
-    // The only pattern in these bodies is that of a tool's name, which has words of its own.
+    // The only pattern in these bodies is that of a tool's name, which has its own message.
     case "invalid_format":
       return issue.message;
     case "invalid_union":
@@ -232,7 +232,7 @@ function expectation(issue: z.core.$ZodIssue): string {
   }
 }
 
-/** A bound, in what it counts. */
+/** A bound with its unit. */
 function amount(bound: number | bigint, origin: string): string {
   const unit = origin === "string" ? " character" : origin === "array" ? " item" : "";
   return `${bound}${unit}${unit !== "" && bound !== 1 ? "s" : ""}`;

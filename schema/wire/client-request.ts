@@ -1,4 +1,4 @@
-/** A client's body, already validated, as the request that a worker gets. Pure. */
+/** Translates a validated body of a client into the request for a worker. */
 import type { ChatCompletionBody, CompletionBody, EmbeddingBody, MessageBody } from "./client-api.ts";
 import { NO_PARAMETERS, takesNoParameters } from "./json-schema/tool-parameters.ts";
 import type { ChatRequest, CompletionRequest, EmbeddingRequest } from "./worker-frames.ts";
@@ -26,7 +26,7 @@ function toMessage(given: MessageBody): ChatRequest["messages"][number] {
       return { role: "user", content: text };
     case "assistant": {
       const calls = (given.tool_calls ?? []).map(({ id, function: called }) => ({ id, ...called }));
-      // A refusal is what the model said, in a place of its own.
+      // A refusal is text of the model in another member.
       const said = given.content == null ? (given.refusal ?? "") : text;
       return { role: "assistant", content: said, ...(calls.length > 0 && { toolCalls: calls }) };
     }
@@ -61,12 +61,12 @@ function toolsOf(body: ChatCompletionBody): Pick<ChatRequest, "tools" | "toolCho
   };
 }
 
-/** A request of several prompts is a job for each of them. */
+/** A request with several prompts becomes one job for each prompt. */
 export function promptsOf({ prompt }: Pick<CompletionBody, "prompt">): string[] {
   return typeof prompt === "string" ? [prompt] : prompt;
 }
 
-/** The request for one prompt; the first, where there are several. */
+/** The request for one prompt: the first if there are several. */
 export function toCompletionRequest(body: CompletionBody): CompletionRequest {
   return {
     prompt: promptsOf(body)[0] ?? "",

@@ -1,4 +1,4 @@
-/** The rules of a completion's body that its shape cannot state. Pure. */
+/** The rules of a completion's body that its shape cannot state. */
 import type { BodyProblem, CompletionBody } from "./client-api.ts";
 import { promptsOf } from "./client-request.ts";
 import { LIMITS } from "./limits.ts";
@@ -6,7 +6,7 @@ import { LIMITS } from "./limits.ts";
 export function completionProblem(body: CompletionBody): BodyProblem | null {
   const n = body.n ?? 1;
   const bestOf = body.best_of ?? n;
-  // All that are generated are returned: there is nothing to pick the best of.
+  // The pool returns every generated answer, so it cannot pick the best.
   if (bestOf !== n && bestOf !== 1) {
     return {
       code: "http/unsupported-parameter",

@@ -1,8 +1,8 @@
 import * as z from "zod";
 
 /**
- * A list that is read up to its first wrong item. A validator's own list says something of each item, so that a small
- * body of wrong ones costs more than a large good body. Nothing else of the schema changes.
+ * A list that is validated up to its first wrong item. A validator's own list reports every item, so that a small body of
+ * wrong items costs more than a large valid body. Everything else of the schema stays the same.
  */
 export function failFast<Item extends z.ZodType>(list: z.ZodArray<Item>): z.ZodArray<Item> {
   const readOther = list._zod.run;
@@ -11,7 +11,7 @@ export function failFast<Item extends z.ZodType>(list: z.ZodArray<Item>): z.ZodA
   list._zod.run = (payload, context) => {
     const given: unknown = payload.value;
     if (!Array.isArray(given)) return readOther(payload, context);
-    // The checks are of the list's length.
+    // These checks are about the length of the list.
     for (const check of checks) check._zod.check(payload);
     if (payload.issues.length > 0) return payload;
     const items: unknown[] = [];

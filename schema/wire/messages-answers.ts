@@ -1,6 +1,6 @@
 import * as z from "zod";
 
-/** What `/v1/messages` answers: for its document and for tests; `messages-format.ts` writes it. */
+/** Answers of `/v1/messages`, for its OpenAPI document and for tests. `messages-format.ts` writes them. */
 const count = z.int().nonnegative();
 const block = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("text"), text: z.string(), citations: z.null() }),

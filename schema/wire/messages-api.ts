@@ -5,7 +5,7 @@ import { LIMITS } from "./limits.ts";
 import { COUNT_TOKENS_PARAMETERS, MESSAGES_PARAMETERS } from "./messages-parameters.ts";
 import { toolName, unicodeText } from "./worker-frames.ts";
 
-/** The shapes of what is used of a body of `POST /v1/messages`, which is Anthropic's API. */
+/** The shapes of the used parameters of `POST /v1/messages`, which is Anthropic's API. */
 const text = z.strictObject({ type: z.literal("text"), text: unicodeText });
 const texts = z.union([unicodeText, failFast(z.array(text))]);
 const block = z.discriminatedUnion("type", [

@@ -1,4 +1,4 @@
-/** How each parameter of `POST /v1/messages` is treated. `messages-api.ts` has the shapes of what is used. */
+/** How each parameter of `POST /v1/messages` is treated. `messages-api.ts` has the shapes of the used ones. */
 import { hint, type Members, neutral, type Parameter, refused, shape, used, type Variant } from "./parameter-table.ts";
 
 const LEAVE_OUT = "Leave it out.";
@@ -14,7 +14,7 @@ const UNPUBLISHED = { isUnpublished: true } as const;
 
 const text: Variant = shape({ type: used(), text: used(), cache_control: CACHE_HINT, citations: CITATIONS });
 const texts: Parameter = used({ by: "type", variants: { text }, others: TEXT_ONLY });
-/** Blocks of any role: who may send which one, the rules in `messages-request.ts` say. */
+/** Blocks of all roles. The rules in `messages-request.ts` say which role may send which block. */
 const blocks: Parameter = used({
   by: "type",
   variants: {
@@ -102,7 +102,7 @@ export const MESSAGES_PARAMETERS: Members = shape({
   temperature: used(undefined, UNPUBLISHED),
   top_p: used(undefined, UNPUBLISHED),
   top_k: used(undefined, UNPUBLISHED),
-  // The client's tool runner asks for a thread first. Told by this code, it sends the whole conversation each time.
+  // The client's tool runner asks for a thread first. After this error code it sends the whole conversation each time.
   thread: refused(
     "The pool stores no threads between requests.",
     "Send the whole conversation, and leave out thread.",

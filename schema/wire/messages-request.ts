@@ -1,4 +1,4 @@
-/** A body of `POST /v1/messages` as the chat that it asks for. Pure. */
+/** Translates a body of `POST /v1/messages` into a chat. */
 import type { BodyProblem, ChatCompletionBody } from "./client-api.ts";
 import { toChatRequest } from "./client-request.ts";
 import type { CountTokensBody, MessagesBody, MessagesTurn } from "./messages-api.ts";
@@ -33,12 +33,12 @@ export function toCountRequest(body: CountTokensBody): ChatRequest {
   return { ...toChatRequest(translated(body, COUNTED).chat), countTokens: true };
 }
 
-/** The rules of a chat, with the names that this API has for what breaks them; and this API's own. */
+/** The rules of a chat, with this API's parameter names, and this API's own rules. */
 export function messagesProblem(body: MessagesBody): BodyProblem | null {
   return turnsProblem(body.messages) ?? prefillProblem(body) ?? translatedProblem(translated(body), NAMES);
 }
 
-/** A count continues nothing: the conversation may end anywhere. */
+/** Counting tokens continues nothing, so the conversation may end with any message. */
 export function countProblem(body: CountTokensBody): BodyProblem | null {
   return turnsProblem(body.messages) ?? translatedProblem(translated(body, COUNTED), NAMES);
 }
@@ -116,7 +116,7 @@ function toolChoiceOf(choice: AnyBody["tool_choice"]): ChatCompletionBody["tool_
   }
 }
 
-/** In a chat, results of tools are messages of their own; they come before what the user adds to them. */
+/** In a chat, tool results are separate messages. They come before the user's own text. */
 function messagesOf({ role, content }: MessagesTurn): Turn[] {
   if (typeof content === "string") return [{ role, content }];
   const text = textOf(content.flatMap((block) => (block.type === "text" ? [block] : [])));
@@ -142,7 +142,7 @@ function messagesOf({ role, content }: MessagesTurn): Turn[] {
   return says ? [...results, { role, content: text }] : results;
 }
 
-/** Blocks are paragraphs. */
+/** Text blocks are joined as paragraphs. */
 function textOf(content: string | readonly { text: string }[]): string {
   return typeof content === "string" ? content : paragraphs(content.map(({ text }) => text));
 }

@@ -1,6 +1,6 @@
 import * as z from "zod";
 
-/** Why the network brought no answer of a peer, where the runner of a pool on one machine found out: codes of `ERRORS`. */
+/** The codes of `ERRORS` for network failures of calls to peers, which the runner of a pool on one machine finds out. */
 export const networkFailure = z.enum([
   "federation/unknown-host",
   "federation/private-address",

@@ -1,15 +1,15 @@
 /**
- * How the members of a published request are treated, as a tree, and what that makes of a body: hints and neutral
- * values are taken out, and what is not supported is refused by name. Pure. The tables are in `api-parameters.ts`.
+ * The treatment of the members of a published request, as a tree, and its application to a body: hints and neutral values
+ * are removed, and unsupported parameters are refused by name. The tables are in `api-parameters.ts`.
  */
 export type Treatment = "used" | "hint" | "neutral" | "refused";
 
 interface Entry {
   /** A sentence for the documentation and, where the value is refused, for the client. */
   readonly note?: string;
-  /** What a client does instead, as a sentence. */
+  /** The client's alternative, as a sentence. */
   readonly instead?: string;
-  /** Of a refusal that clients know by a code of its own. */
+  /** For a refusal that clients recognise by its own code. */
   readonly code?: Refusal["code"];
   /** Some clients send it, but the API that is described does not publish it. */
   readonly isUnpublished?: true;
@@ -116,7 +116,7 @@ export interface Refusal {
 }
 type Treated = { readonly value: unknown } | { readonly problem: Refusal } | "left-out";
 
-/** The body without what asks for nothing, or its first parameter that is unknown or not supported. A value of a wrong type stays. */
+/** The body without parameters that have no effect, or its first unknown or unsupported parameter. Wrong types stay. */
 export function treat(body: object, table: Members): { body: Record<string, unknown> } | { problem: Refusal } {
   const treated = treatMembers(body, table, []);
   return "problem" in treated ? treated : { body: treated.value };
@@ -133,7 +133,7 @@ function treatMembers(
     const parameter = Object.hasOwn(members, name) ? members[name] : undefined;
     const value = (given as Record<string, unknown>)[name];
     if (parameter === undefined) {
-      // Many clients write null for all that they do not say.
+      // Many clients send null for every parameter that they do not set.
       if (ignoresOthers || value === null) continue;
       return notKnown([...at, name]);
     }
@@ -180,11 +180,11 @@ function treatBelow(value: unknown, below: Below, at: readonly string[]): Treate
 function treatShape(value: object, below: Below, at: readonly string[]): Treated {
   if ("members" in below) return treatMembers(value, below, at);
   const tag = (value as Record<string, unknown>)[below.by] ?? below.absent;
-  // The schema says what is wrong with a shape of no name.
+  // The schema reports a shape without a name.
   if (typeof tag !== "string") return { value };
   const variant = Object.hasOwn(below.variants, tag) ? below.variants[tag] : below.others;
   if (variant === undefined) return { value };
-  // Not the parameter is refused, but this shape of it: the note alone says so.
+  // Only this shape of the parameter is refused, as the note says.
   if (variant.treatment === "refused") {
     const { note: message, instead: remedy } = variant;
     return { problem: { code: "http/unsupported-parameter", param: nameAt([...at, below.by]), message, remedy } };
@@ -209,7 +209,7 @@ function notKnown(at: readonly string[]): { problem: Refusal } {
 
 const nameAt = (at: readonly string[]) => at.join(".").slice(0, 100);
 
-/** The first value is of a table, so it is small: what is in the other and not in it ends the comparison. */
+/** The first value comes from a table and is small, so a value with more members is unequal at once. */
 function isSameJson(a: unknown, b: unknown): boolean {
   if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return a === b;
   if (Array.isArray(a) !== Array.isArray(b)) return false;

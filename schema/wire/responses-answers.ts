@@ -1,6 +1,6 @@
 import * as z from "zod";
 
-/** What `/v1/responses` answers: for its document and for tests; `responses-format.ts` writes it. */
+/** Answers of `/v1/responses`, for its OpenAPI document and for tests. `responses-format.ts` writes them. */
 const status = z.enum(["in_progress", "completed", "incomplete"]);
 const textPart = z.strictObject({
   type: z.literal("output_text"),

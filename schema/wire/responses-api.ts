@@ -5,7 +5,7 @@ import { LIMITS } from "./limits.ts";
 import { RESPONSES_PARAMETERS } from "./responses-parameters.ts";
 import { toolName, unicodeText } from "./worker-frames.ts";
 
-/** The shapes of what is used of a body of `POST /v1/responses`. */
+/** The shapes of the used parameters of `POST /v1/responses`. */
 const inputText = z.strictObject({ type: z.literal("input_text"), text: unicodeText });
 const part = z.discriminatedUnion("type", [
   inputText,

@@ -1,4 +1,4 @@
-/** How each parameter of `POST /v1/responses` is treated. `responses-api.ts` has the shapes of what is used. */
+/** How each parameter of `POST /v1/responses` is treated. `responses-api.ts` has the shapes of the used ones. */
 import { hint, type Members, neutral, type Parameter, refused, shape, used } from "./parameter-table.ts";
 
 const LEAVE_OUT = "Leave it out.";
@@ -18,7 +18,7 @@ const content: Parameter = used({
   by: "type",
   variants: {
     input_text: inputText,
-    // Of an earlier answer; what else such a part holds only describes it.
+    // A part of an earlier answer. Its other members only describe that answer.
     output_text: shape({ type: used(), text: used() }, { ignoresOthers: true }),
     refusal: shape({ type: used(), refusal: used() }, { ignoresOthers: true }),
   },

@@ -1,4 +1,4 @@
-/** A body of `POST /v1/responses` as the chat that it asks for, and what its answer repeats of it. Pure. */
+/** Translates a body of `POST /v1/responses` into a chat, and collects the parameters that its answer repeats. */
 import type { BodyProblem, ChatCompletionBody } from "./client-api.ts";
 import { toChatRequest } from "./client-request.ts";
 import { LIMITS } from "./limits.ts";
@@ -17,7 +17,7 @@ export function toResponsesRequest(body: ResponsesBody): ChatRequest {
   return toChatRequest(translated(body).chat);
 }
 
-/** The rules of a chat, with the names that this API has for what breaks them. */
+/** The rules of a chat, with this API's parameter names. */
 export function responsesProblem(body: ResponsesBody): BodyProblem | null {
   const translation = translated(body);
   if (translation.sources.every((source) => source === null)) {
@@ -76,8 +76,8 @@ function formatOf({ text }: ResponsesBody): ChatCompletionBody["response_format"
 }
 
 /**
- * What every response object repeats of its request. A client has its own request, so an answer does not repeat
- * instructions and tools that are long.
+ * The parameters of the request that every response object repeats. Long instructions and tools are left out: the client
+ * has its request.
  */
 export function responsesEcho(body: ResponsesBody): Record<string, unknown> {
   const { text, tools } = body;

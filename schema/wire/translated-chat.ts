@@ -1,4 +1,4 @@
-/** A chat that a body of another API was translated into, and the rules it must keep. Pure. */
+/** A chat translated from a body of another API, and the rules that it must keep. */
 import { chatProblem } from "./chat-problem.ts";
 import type { BodyProblem, ChatCompletionBody, MessageBody } from "./client-api.ts";
 import { LIMITS } from "./limits.ts";
@@ -16,8 +16,8 @@ export type Turn =
   | { role: "tool"; content: string; tool_call_id: string };
 
 /**
- * Collects the messages, each with its source. Other APIs take several turns of one role in a row, and the results of
- * calls after other turns. Chat templates take neither: turns of one role become one, and a result follows its call.
+ * Collects the messages, each with its source. Other APIs allow several turns of one role in a row, and results of
+ * calls after other turns. Chat templates allow neither: turns of one role become one, and a result follows its call.
  */
 export class Conversation {
   readonly messages: Turn[] = [];
@@ -68,20 +68,20 @@ export function paragraphs(texts: readonly string[]): string {
   return texts.filter((text) => text !== "").join("\n\n");
 }
 
-/** How the other API calls what a chat calls `messages`, the system's instructions, and its other parameters. */
+/** The other API's names for `messages`, the system's instructions and the other parameters of a chat. */
 export interface ParameterNames {
   readonly messages: string;
   readonly instructions: string;
   rename(param: string): string;
 }
 
-/** What breaks the rules of a chat, by the names of the other API. */
+/** The first problem of the chat, with the other API's parameter names. */
 export function translatedProblem({ chat, sources }: TranslatedChat, names: ParameterNames): BodyProblem | null {
   const problem = sizeProblem(chat) ?? chatProblem(chat);
   return problem && { ...problem, param: problem.param && paramOf(problem.param, sources, names) };
 }
 
-/** The body's own shape does not bound these: one item may become several messages, and several items one. */
+/** The shape of the body cannot bound these: one item may become several messages, and several items one message. */
 function sizeProblem({ messages }: ChatCompletionBody): BodyProblem | null {
   if (messages.length > LIMITS.messagesPerRequest) {
     return tooMany("messages", `A conversation has at most ${LIMITS.messagesPerRequest} messages and tool results.`);

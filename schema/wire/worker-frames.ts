@@ -3,12 +3,12 @@ import { JOB_FAILURES } from "./errors.ts";
 import { LIMITS, WORKER_PROTOCOL } from "./limits.ts";
 
 /**
- * The worker socket's frames (docs/spec/workers.md#socket-protocol): JSON text, one discriminated union a direction.
+ * The worker socket's frames (docs/spec/workers.md#socket-protocol): JSON text, one discriminated union for each direction.
  * Strict: an unknown type or field closes the socket with 1008.
  */
 const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`));
 const base64Signature = z.string().regex(/^[A-Za-z0-9+/]{86}==$/);
-/** Signed bytes are RFC 8785, which has no form for a lone surrogate: such text is refused where it enters. */
+/** Signed bytes are RFC 8785, which cannot write a lone surrogate, so text with one is refused. */
 export const unicodeText = z.string().refine((text) => text.isWellFormed(), "must be well-formed Unicode");
 export const modelName = unicodeText.min(1).max(LIMITS.modelNameChars);
 const tokenCount = z
@@ -26,7 +26,7 @@ const sampling = {
   topP: z.number().min(0).max(1).optional(),
   /** In v1.2. */
   topK: z.int().positive().max(LIMITS.topK).optional(),
-  /** In v1.2: tell the log probability of each token, and so many of the likeliest beside it. */
+  /** In v1.2: send the log probability of each token, and this many of the likeliest tokens with it. */
   topLogprobs: z.int().nonnegative().max(LIMITS.topLogprobs).optional(),
   seed: z.int().optional(),
   stop: z.array(unicodeText.min(1).max(LIMITS.stopSequenceChars)).max(LIMITS.stopSequences).optional(),
@@ -34,7 +34,7 @@ const sampling = {
   stream: z.boolean(),
 };
 
-/** Agents of v1 and v1.1 take fewer characters. */
+/** Agents of v1 and v1.1 accept fewer characters. */
 export const toolName = z
   .string()
   .regex(
@@ -45,7 +45,7 @@ const toolCallId = unicodeText.min(1).max(LIMITS.toolCallIdChars);
 export const toolCall = z.strictObject({
   id: toolCallId,
   name: toolName,
-  /** JSON text, as the model wrote it. */
+  /** JSON text as the model generated it. */
   arguments: unicodeText,
 });
 const toolCalls = z.array(toolCall).max(LIMITS.toolCallsPerMessage);
@@ -67,7 +67,7 @@ export const chatRequest = z.strictObject({
       z.strictObject({
         type: z.literal("json_schema"),
         schema: jsonSchema,
-        /** In v1.2, these three as the client said them: another server may go by them. */
+        /** In v1.2, these three as the client sent them, because an upstream server may use them. */
         name: unicodeText.max(LIMITS.toolNameChars).optional(),
         description: unicodeText.max(LIMITS.toolDescriptionChars).optional(),
         strict: z.boolean().optional(),
@@ -81,7 +81,7 @@ export const chatRequest = z.strictObject({
         description: unicodeText.max(LIMITS.toolDescriptionChars).optional(),
         /** Absent, from an older pool: the function takes no parameters. */
         parameters: jsonSchema.optional(),
-        /** In v1.2, as the client said it. */
+        /** In v1.2, as the client sent it. */
         strict: z.boolean().optional(),
       }),
     )
@@ -98,7 +98,7 @@ export const chatRequest = z.strictObject({
 export const completionRequest = z.strictObject({ prompt: unicodeText, ...sampling });
 export const embeddingRequest = z.strictObject({
   input: z.array(unicodeText.min(1)).min(1).max(LIMITS.embeddingInputs),
-  /** A worker whose vectors have another length refuses; it cuts none. */
+  /** A worker whose vectors have another length refuses the job. It shortens none. */
   dimensions: z.int().positive().max(LIMITS.embeddingDimensions).optional(),
   stream: z.literal(false),
 });
@@ -106,14 +106,14 @@ export type ChatRequest = z.infer<typeof chatRequest>;
 export type CompletionRequest = z.infer<typeof completionRequest>;
 export type EmbeddingRequest = z.infer<typeof embeddingRequest>;
 export type ToolCall = z.infer<typeof toolCall>;
-/** What the pool hands to a worker; `metering.request_sha256` is over its JCS bytes. */
+/** The request that a worker gets; `metering.request_sha256` is over its JCS bytes. */
 export type JobRequest = ChatRequest | CompletionRequest | EmbeddingRequest;
 
 /** `content_filter` in v1.2. */
 const finishReason = z.enum(["stop", "length", "tool_calls", "content_filter"]);
 export type FinishReason = z.infer<typeof finishReason>;
 
-/** What a worker can do, signed by its key (docs/spec/workers.md#profile-and-manifest). JCS of this object is what is signed. */
+/** The capabilities of a worker, signed by its key (docs/spec/workers.md#profile-and-manifest). The JCS bytes of this object are signed. */
 export const manifest = z.strictObject({
   v: z.literal(1),
   type: z.literal("manifest"),
@@ -135,7 +135,7 @@ export const manifest = z.strictObject({
 });
 export type Manifest = z.infer<typeof manifest>;
 
-/** What a worker says it did, signed by its key (docs/spec/workers.md#metering). JCS of this object is what is signed. */
+/** The work that a worker claims, signed by its key (docs/spec/workers.md#metering). The JCS bytes of this object are signed. */
 export const metering = z.strictObject({
   v: z.literal(1),
   type: z.literal("metering"),
@@ -151,8 +151,8 @@ export const metering = z.strictObject({
   finish_reason: finishReason,
   request_sha256: hex(32),
   /**
-   * Over what was said, in its order: the text; of each tool call its name, then its arguments. Of embeddings: over the
-   * bytes of the vectors (float32, little-endian), by index.
+   * The hash of the answer in its order: the text; for each tool call its name, then its arguments. For embeddings, the
+   * hash of the bytes of the vectors (float32, little-endian), by index.
    */
   response_sha256: hex(32),
 });
@@ -198,9 +198,9 @@ export const poolFrame = z.discriminatedUnion("type", [
     }),
   ]),
   z.strictObject({ type: z.literal("cancel"), ...lease }),
-  /** The named lease is not this worker's any more: drop the job, send nothing more of it. */
+  /** The worker does not hold this lease any more. It must drop the job and send nothing more about it. */
   z.strictObject({ type: z.literal("rejected"), ...lease }),
-  /** In v1.1: so many requests came, since the pool last said so, for models that this worker does not serve. */
+  /** In v1.1: the number of requests since the last such frame for models that this worker does not serve. */
   z.strictObject({ type: z.literal("elsewhere"), jobs: z.int().positive() }),
 ]);
 export type PoolFrame = z.infer<typeof poolFrame>;
@@ -220,7 +220,7 @@ const hello = z.strictObject({
 });
 const ready = z.strictObject({
   type: z.literal("ready"),
-  /** Jobs received on this socket when these numbers were true: the pool subtracts what is still under way. */
+  /** Jobs received on this socket when these numbers were true. The pool subtracts the jobs that are under way. */
   received: z.int().nonnegative(),
   slots: z
     .array(z.strictObject({ model: modelName, free: z.int().nonnegative().max(LIMITS.slotsPerModel) }))
@@ -234,8 +234,8 @@ const delta = z.strictObject({
   text: z.string().max(LIMITS.deltaTextChars),
   tokens: z.int().nonnegative().max(65_536),
   /**
-   * Present: `text` is a piece of the arguments of that call, and not of the answer's text. The first frame of a call
-   * says its id and name, the others neither; calls come one after the other, numbered from 0.
+   * If present, `text` is a part of the arguments of that call, not of the answer's text. Only the first frame of a call
+   * has its id and name. Calls follow one another and are numbered from 0.
    */
   toolCall: z
     .strictObject({
@@ -248,7 +248,7 @@ const delta = z.strictObject({
     })
     .optional(),
 });
-/** One embedding. They come in the order of the inputs, each once, all of one length. */
+/** One embedding. Embeddings follow the order of the inputs, one for each, all of the same length. */
 const vector = z.strictObject({
   type: z.literal("vector"),
   ...lease,
@@ -265,15 +265,15 @@ const vector = z.strictObject({
 const logprob = z.number().max(0);
 const alternative = z.strictObject({ token: z.string().max(LIMITS.logprobTokenChars), logprob });
 export const tokenLogprob = z.strictObject({
-  /** Its text by itself; U+FFFD in it where it is a part of a character. */
+  /** The token's own text, with U+FFFD for a part of a character. */
   token: z.string().max(LIMITS.logprobTokenChars),
-  /** Natural logarithm of what the model says, before temperature and top-p. */
+  /** Natural logarithm of the model's probability, before temperature and top-p. */
   logprob,
   /** The likeliest first. */
   top: z.array(alternative).max(LIMITS.topLogprobs),
 });
 export type TokenLogprob = z.infer<typeof tokenLogprob>;
-/** In v1.2: of the tokens of the text that follows, in a delta or in `done`. Only where the request asks for them. */
+/** In v1.2: log probabilities of the tokens of the next text, in a delta or in `done`, if the request asks for them. */
 const logprobs = z.strictObject({
   type: z.literal("logprobs"),
   ...lease,
@@ -283,7 +283,7 @@ const progress = z.strictObject({ type: z.literal("progress"), ...lease });
 const usage = z.strictObject({
   promptTokens: tokenCount,
   completionTokens: tokenCount,
-  /** In v1.2: how many of the completion's tokens went into reasoning, which is not shown. */
+  /** In v1.2: the completion's tokens of reasoning, which no answer shows. */
   reasoningTokens: tokenCount.optional(),
 });
 const done = z.strictObject({
@@ -297,26 +297,26 @@ const done = z.strictObject({
   text: z.string().optional(),
   /** With `text`: the calls that the model made. */
   toolCalls: toolCalls.optional(),
-  /** In v1.2: the one of the request's stop sequences at which the answer ended. */
+  /** In v1.2: the stop sequence of the request that ended the answer. */
   stopSequence: unicodeText.max(LIMITS.stopSequenceChars).optional(),
-  /** In v1.2, of a job that counts: the prompt's tokens. Its usage is zero, since no model computed anything. */
+  /** In v1.2, for a job that counts: the prompt's tokens. Its usage is zero, because no model ran. */
   countedTokens: tokenCount.optional(),
 });
 const failed = z.strictObject({
   type: z.literal("failed"),
   ...lease,
   code: z.enum(JOB_FAILURES),
-  /** For people; shown to the client. Says no path, key or prompt. */
+  /** A message for people, which the client sees. It contains no path, key or prompt. */
   message: z.string().max(500),
   retryable: z.boolean(),
   /** The parameter that the engine cannot honour, as the client named it. */
   param: z.string().max(200).optional(),
-  /** Of `worker-busy`, in v1.1: until then this worker cannot do it. Absent: nothing was tried, and a slot will be free. */
+  /** For `worker-busy`, in v1.1: the worker cannot run the job until then. Absent: it tried nothing, and a slot will become free. */
   retryAfterSeconds: z.int().positive().max(LIMITS.workerPauseSeconds).optional(),
 });
 const drain = z.strictObject({ type: z.literal("drain") });
 
-/** Read before the strict shape, which an older agent's hello may not have: it is told 4408 and not "not understood". */
+/** Read before the strict shape, so that an older agent with another hello gets the close code 4408. */
 export const outdatedHello = z.object({
   type: z.literal("hello"),
   protocol: z.int().max(WORKER_PROTOCOL.version - 1),
@@ -337,7 +337,7 @@ export type AgentFrame = z.infer<typeof agentFrame>;
 export type Hello = z.infer<typeof hello>;
 export type Usage = z.infer<typeof usage>;
 
-/** The bytes a worker signs to prove its key on this socket (docs/spec/workers.md#socket-protocol). All parts are lowercase hex. */
+/** The bytes that a worker signs to prove its key on this socket (docs/spec/workers.md#socket-protocol). All parts are lowercase hex. */
 export function workerProofText(parts: {
   pool: string;
   worker: string;

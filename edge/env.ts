@@ -1,8 +1,8 @@
 import type { AccountRpc } from "./accounts/account-rpc.ts";
 import type { AdminTokensRpc } from "./admins/admin-tokens-rpc.ts";
 import type { EventLogRpc } from "./events/event-log-rpc.ts";
-import type { Bond } from "./federation/bond-object.ts";
-import type { PeerRegistry } from "./federation/peering/peer-registry-object.ts";
+import type { BondRpc } from "./federation/bond-rpc.ts";
+import type { PeerRegistryRpc } from "./federation/peering/peer-registry-rpc.ts";
 import type { LaneRpc } from "./inference/lane-rpc.ts";
 import type { PoolPolicyRpc } from "./pool/pool-policy-rpc.ts";
 
@@ -16,10 +16,10 @@ export interface Env {
   ADMIN_TOKENS: DurableObjectNamespace<AdminTokensRpc>;
   ACCOUNT: DurableObjectNamespace<AccountRpc>;
   /** Named by the peer's atom id. */
-  BOND: DurableObjectNamespace<Bond>;
+  BOND: DurableObjectNamespace<BondRpc>;
   EVENT_LOG: DurableObjectNamespace<EventLogRpc>;
   LANE: DurableObjectNamespace<LaneRpc>;
-  PEER_REGISTRY: DurableObjectNamespace<PeerRegistry>;
+  PEER_REGISTRY: DurableObjectNamespace<PeerRegistryRpc>;
   POOL_POLICY: DurableObjectNamespace<PoolPolicyRpc & Rpc.DurableObjectBranded>;
   /** Base64 of the pool's 32-byte Ed25519 secret key (docs/spec/identity.md#keys-and-signatures). */
   POOL_SECRET_KEY: string;

@@ -5,7 +5,7 @@
 import { SIGNATURE_REFUSALS } from "../../schema/crypto/request-signature.ts";
 import type { LogCounts } from "../events/event-log-rpc.ts";
 import type { OriginUse } from "../events/origin-quota-rules.ts";
-import type { Census } from "../federation/peering/peer-registry-object.ts";
+import type { Census } from "../federation/peering/peer-registry-rpc.ts";
 import { family, type Sample } from "./exposition.ts";
 
 export interface MeasuredFederation {

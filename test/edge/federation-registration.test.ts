@@ -437,7 +437,7 @@ describe("the policy", () => {
     expect(peer.calls).toEqual([]);
   });
 
-  it("says the same to one that was revoked as to one whose card it does not take", async () => {
+  it("gives a revoked pool the same answer as a pool whose card it refuses", async () => {
     const [revoked, elsewhere] = [await peerAt(1), await PeerDouble.make()];
     await admin("PUT", `/peers/${revoked.id}/trust`, { level: 0 }, 200);
     const card = elsewhere.card({ url: "http://127.0.0.1:8787" });
@@ -445,7 +445,7 @@ describe("the policy", () => {
     const said = await Promise.all(refusals.map((each) => each.text()));
     expect(refusals.map(({ status }) => status)).toEqual([403, 403]);
     expect(said[0]).toBe(said[1]);
-    expect(said[0]).toMatch(/may have revoked it, or may not take a URL/);
+    expect(said[0]).toMatch(/may have revoked that pool, or may not allow a URL/);
   });
 
   it("puts nothing in effect of a peer that it does not take any more", async () => {

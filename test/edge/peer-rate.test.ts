@@ -27,7 +27,7 @@ beforeEach(async () => {
     auth_tier: "device-bound" as const,
     capabilities: [],
   };
-  await env.BOND.getByName(peer.id).prove(card, { admin: null }, FEDERATION_POLICY_DEFAULTS, 2);
+  await env.BOND.getByName(peer.id).register(card, FEDERATION_POLICY_DEFAULTS, 2);
 });
 
 /** How often each status came. */

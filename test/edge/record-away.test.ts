@@ -127,7 +127,7 @@ describe("an evicted stranger", () => {
     const peer = await peerAt(1);
     await goAway();
     // Its row is in the outbox and cannot be sent.
-    await peer.bond().prove(peer.card({ name: "renamed" }), { admin: null }, FEDERATION_POLICY_DEFAULTS, 2);
+    await peer.bond().register(peer.card({ name: "renamed" }), FEDERATION_POLICY_DEFAULTS, 2);
     await peer.bond().evict();
     expect(await peer.told("GET", STATUS)).toBe("401 federation/unauthenticated");
     // Like a call that was running: its changes no longer belong in the record.

@@ -1,8 +1,10 @@
-import type { PushBody } from "../../../schema/wire/events.ts";
+import { draft } from "../../../schema/wire/event-registry.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
+import type { BondStore } from "../bond-store.ts";
+import { type Message, messageOf, rulesOf } from "./delivery-kind-rules.ts";
 import { afterTry, type Delivery, type DeliveryStep, newDelivery, type Outcome } from "./delivery-machine.ts";
 
-/** Persisted contract: a message that waits for the peer, in its `Bond`'s SQLite. */
+/** Persisted contract: a message that waits for the peer, in its `Bond`'s SQLite. `topic` says its kind. */
 interface DeliveryRow extends Record<string, SqlStorageValue> {
   id: number;
   target: string;
@@ -10,35 +12,32 @@ interface DeliveryRow extends Record<string, SqlStorageValue> {
   tries: number;
   deferrals: number;
   next_at_ms: number;
+  topic: string | null;
 }
 
-export interface Message {
-  /** `pathname + search`. */
-  readonly target: string;
-  readonly body: PushBody;
-}
-
-/** `later`: nothing was tried, and nothing will be before that time; that is no failure. */
+/** `later`: nothing was tried, and nothing will be before that time. This is no failure. */
 export type Tried = { type: "tried"; outcome: Outcome } | { type: "later"; atMs: number };
 
 export type GiveUpReason = Extract<DeliveryStep, { type: "given-up" }>["reason"] | "queue-full";
 
-export interface Carrier {
+export interface QueueOwner {
   send(message: Message): Promise<Tried>;
-  /** In the transaction that forgets the message: it will not reach the peer. */
-  gaveUp(message: Message, reason: GiveUpReason): void;
+  /** In the transaction that deletes the message: the message will not reach the peer. */
+  givenUp(message: Message, reason: GiveUpReason): void;
 }
 
-/** What is queued for one peer, each message on its own (docs/spec/federation.md#delivery). The rules are in `delivery-machine.ts`. */
+/** Messages that wait for one peer, each by itself (docs/spec/federation.md#delivery). The rules are in `delivery-machine.ts`. */
 export class DeliveryQueue {
   readonly #storage: DurableObjectStorage;
-  readonly #carrier: Carrier;
+  readonly #store: BondStore;
+  readonly #owner: QueueOwner;
   #running: Promise<void> | null = null;
   #isForgotten = false;
 
-  constructor(storage: DurableObjectStorage, carrier: Carrier) {
+  constructor(storage: DurableObjectStorage, store: BondStore, owner: QueueOwner) {
     this.#storage = storage;
-    this.#carrier = carrier;
+    this.#store = store;
+    this.#owner = owner;
     const { sql } = storage;
     sql.exec(
       `CREATE TABLE IF NOT EXISTS deliveries (id INTEGER PRIMARY KEY AUTOINCREMENT, target TEXT NOT NULL,
@@ -46,7 +45,7 @@ export class DeliveryQueue {
         queued_at_ms INTEGER)`,
     );
     const columns = [...sql.exec<{ name: string }>("SELECT name FROM pragma_table_info('deliveries')")];
-    // A table that was made before there were these.
+    // A table of an older version lacks these.
     for (const [name, type] of Object.entries({ topic: "TEXT", queued_at_ms: "INTEGER" })) {
       if (!columns.some((column) => column.name === name))
         sql.exec(`ALTER TABLE deliveries ADD COLUMN ${name} ${type}`);
@@ -54,12 +53,13 @@ export class DeliveryQueue {
   }
 
   /**
-   * Call inside the transaction that decides it. Of one topic only the newest message is worth telling: it takes the
-   * place of the one that waits, so that it always has room. Null: it stands for itself.
+   * Call inside the transaction that decides to send it. A message with a topic replaces the one of the same topic that
+   * waits, so that there is always room for it.
    */
-  put(message: Message, topic: string | null, nowMs: number): void {
+  put(message: Message, nowMs: number): void {
+    const { target, topic } = rulesOf(message.kind);
     if (topic === null && this.waiting() >= LIMITS.deliveriesKept) {
-      this.#carrier.gaveUp(message, "queue-full");
+      this.#giveUp(message, "queue-full");
       return;
     }
     const { tries, deferrals, nextAtMs } = newDelivery(nowMs);
@@ -67,7 +67,7 @@ export class DeliveryQueue {
     sql.exec("DELETE FROM deliveries WHERE topic = ?", topic);
     sql.exec(
       "INSERT INTO deliveries (target, body, tries, deferrals, next_at_ms, topic, queued_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
-      message.target,
+      target,
       JSON.stringify(message.body),
       tries,
       deferrals,
@@ -77,7 +77,7 @@ export class DeliveryQueue {
     );
   }
 
-  /** Before the storage is emptied: what is on its way changes nothing any more, for its number may be another's. */
+  /** Before the storage is erased: an answer that is still awaited changes nothing, for its row may be another's by then. */
   forget(): void {
     this.#isForgotten = true;
   }
@@ -86,7 +86,7 @@ export class DeliveryQueue {
     return this.#storage.sql.exec<{ n: number }>("SELECT count(*) AS n FROM deliveries").one().n;
   }
 
-  /** Since when the oldest waits; null for nothing, and for what was queued before this was kept. */
+  /** Since when the oldest message waits. Null when none waits, and for a message that an older version queued. */
   waitingSinceMs(): number | null {
     const oldest = "SELECT min(queued_at_ms) AS at FROM deliveries";
     return this.#storage.sql.exec<{ at: number | null }>(oldest).one().at;
@@ -100,7 +100,7 @@ export class DeliveryQueue {
     return this.#storage.sql.exec<{ due: number | null }>("SELECT min(next_at_ms) AS due FROM deliveries").one().due;
   }
 
-  /** Tries what is due, one after another, until it is told to wait. One run at a time. */
+  /** Tries what is due, one message after another, until `send` answers "later". One run at a time. */
   run(): Promise<void> {
     this.#running ??= this.#run().finally(() => {
       this.#running = null;
@@ -108,23 +108,23 @@ export class DeliveryQueue {
     return this.#running;
   }
 
-  /** The peer is back: what waited for it is due. */
+  /** The peer is back: all messages are due now. */
   retryNow(nowMs: number): void {
     this.#storage.sql.exec("UPDATE deliveries SET next_at_ms = ? WHERE next_at_ms > ?", nowMs, nowMs);
   }
 
-  /** Each is read when its turn comes: while another was under way it may have been taken back, or put. */
+  /** Each row is read when its turn comes: it may have been deleted or replaced while an earlier one was sent. */
   async #run(): Promise<void> {
     for (let row = this.#due(0); row !== null; row = this.#due(row.id)) {
-      const message: Message = { target: row.target, body: JSON.parse(row.body) };
-      const tried = await this.#carrier.send(message);
+      const message = messageOf(row);
+      const tried = await this.#owner.send(message);
       if (this.#isForgotten) return;
       if (tried.type === "later") {
         this.#postpone(tried.atMs);
         return;
       }
       const nextAtMs = this.#after(row, message, tried.outcome, Date.now());
-      // It said so for all that waits: the others wait with this one, and it is counted against none of them.
+      // "Off" holds for all messages: the others wait as long as this one, and it counts against none of them.
       if (tried.outcome.type === "off" && nextAtMs !== null) {
         this.#postpone(nextAtMs);
         return;
@@ -132,7 +132,7 @@ export class DeliveryQueue {
     }
   }
 
-  /** When it is tried again; null: never. */
+  /** When the message is tried again; null: never. */
   #after(row: DeliveryRow, message: Message, outcome: Outcome, nowMs: number): number | null {
     const delivery: Delivery = { tries: row.tries, deferrals: row.deferrals, nextAtMs: row.next_at_ms };
     const step = afterTry(delivery, outcome, nowMs, Math.random());
@@ -143,15 +143,33 @@ export class DeliveryQueue {
       sql.exec(update, tries, deferrals, nextAtMs, row.id);
       return nextAtMs;
     }
-    this.#storage.transactionSync(() => {
-      const { rowsWritten } = sql.exec("DELETE FROM deliveries WHERE id = ?", row.id);
-      // What was taken back meanwhile is nobody's to miss.
-      if (step.type === "given-up" && rowsWritten > 0) this.#carrier.gaveUp(message, step.reason);
+    if (step.type === "delivered") {
+      this.#delete(row.id);
+      return null;
+    }
+    this.#store.transaction(() => {
+      // A message that was replaced or cleared meanwhile is not given up.
+      if (this.#delete(row.id)) this.#giveUp(message, step.reason);
     });
     return null;
   }
 
-  /** The first that is due after that one. */
+  #giveUp(message: Message, reason: GiveUpReason): void {
+    this.#store.put("givenUp", (this.#store.get("givenUp") ?? 0) + 1);
+    // Our admin sees in the log that the message will not reach the peer (docs/spec/pool.md#shape, rule 7).
+    const peer = this.#store.peer?.atomId;
+    for (const { event } of message.body.events) {
+      const { content_id } = event;
+      if (peer !== undefined) this.#store.events.put(draft("delivery_given_up", { peer, content_id, reason }));
+    }
+    this.#owner.givenUp(message, reason);
+  }
+
+  #delete(id: number): boolean {
+    return this.#storage.sql.exec("DELETE FROM deliveries WHERE id = ?", id).rowsWritten > 0;
+  }
+
+  /** The first message after that id that is due. */
   #due(afterId: number): DeliveryRow | null {
     const due = "SELECT * FROM deliveries WHERE id > ? AND next_at_ms <= ? ORDER BY id LIMIT 1";
     return this.#storage.sql.exec<DeliveryRow>(due, afterId, Date.now()).toArray()[0] ?? null;

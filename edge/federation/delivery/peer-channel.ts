@@ -1,34 +1,25 @@
+import { draft } from "../../../schema/wire/event-registry.ts";
 import type { PushAnswer } from "../../../schema/wire/events.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Env } from "../../env.ts";
+import type { BondStore } from "../bond-store.ts";
 import { afterCalled, afterPushed, type Unavailability } from "./availability-rules.ts";
-import { readPushAnswer } from "./delivery-answer-rules.ts";
-import {
-  type Circuit,
-  type CircuitEnd,
-  CLOSED_CIRCUIT,
-  circuitState,
-  endTry,
-  peerIsBack,
-  startTry,
-} from "./delivery-machine.ts";
-import type { Message, Tried } from "./delivery-queue.ts";
+import { type Message, rulesOf } from "./delivery-kind-rules.ts";
+import { type CircuitEnd, CLOSED_CIRCUIT, circuitState, endTry, peerIsBack, startTry } from "./delivery-machine.ts";
+import type { Tried } from "./delivery-queue.ts";
 import { callPeer, openPeer, type PeerAddress, type PeerAnswer, type PeerCall } from "./peer-client.ts";
+import type { PeerClock } from "./peer-clock.ts";
 
-/** What a line needs of its peer's `Bond`. */
+/** What a channel needs of its peer's `Bond`. */
 export interface ChannelOwner {
-  /** Null: there is nobody to call. */
+  /** Null: there is no peer to call. */
   address(): PeerAddress | null;
-  /** The circuit opened or closed: `save` belongs into the transaction that says so. */
-  changed(change: "opened" | "closed", save: () => void): void;
-  /** Why it is not there is another reason now, or none. */
-  absent(): void;
-  /** Whether something waits to be tried. */
+  /** Whether something waits to be sent to the peer. */
   isWaiting(): boolean;
-  /** It was away and answers: what waits for it may be tried. */
+  /** The peer was unavailable and answers again: what waits may be tried now. */
   back(): void;
-  /** How far our clock is ahead of its, at least. */
-  heardTime(aheadMs: number): void;
+  /** The registry is to see a new status. */
+  availabilityChanged(): void;
 }
 
 const ANSWERED: PeerAnswer = Object.freeze({
@@ -40,63 +31,70 @@ const ANSWERED: PeerAnswer = Object.freeze({
 });
 const NO_ANSWER = Object.freeze({ outcome: { type: "unreachable" } as const, answer: null });
 
-/** Calls to one peer, and the circuit that keeps from calling one that does not answer (docs/spec/federation.md#delivery). */
+/**
+ * Calls to one peer, and the circuit that stops calls to a peer that does not answer (docs/spec/federation.md#delivery). It
+ * also keeps why the peer is unavailable.
+ */
 export class PeerChannel {
   readonly #env: Env;
-  readonly #kv: SyncKvStorage;
+  readonly #store: BondStore;
+  readonly #clock: PeerClock;
   readonly #owner: ChannelOwner;
-  #circuit: Circuit;
-  #absence: Unavailability | null;
-  /** It is back, and what waits for it was not tried yet. */
+  /** The peer is back, and what waits for it was not tried yet. */
   #isBack = false;
-  /** When it was last let try for it, and has taken nothing since. */
+  /** When waiting messages were last let through although the peer has taken nothing since. */
   #letTryAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(env: Env, kv: SyncKvStorage, owner: ChannelOwner) {
+  constructor(env: Env, store: BondStore, clock: PeerClock, owner: ChannelOwner) {
     this.#env = env;
-    this.#kv = kv;
+    this.#store = store;
+    this.#clock = clock;
     this.#owner = owner;
-    this.#circuit = kv.get("circuit") ?? CLOSED_CIRCUIT;
-    this.#absence = kv.get("absence") ?? null;
   }
 
   circuit(): "closed" | "open" | "half-open" {
     return circuitState(this.#circuit, Date.now());
   }
 
-  /** Null: the last that we know is that it was there. */
-  absence(): Unavailability | null {
-    return this.#absence;
+  /** Null: the peer was available when we last heard of it. */
+  unavailability(): Unavailability | null {
+    return this.#store.get("absence") ?? null;
   }
 
-  /** One try of a push, through the circuit; `answer` is what the peer says of its events. */
+  /** The peer was unavailable when it was last called. */
+  isAway(): boolean {
+    return this.unavailability() !== null || this.circuit() === "open";
+  }
+
+  /** One try of a message, through the circuit. `answer`: what the peer says about the events. */
   async try(message: Message): Promise<{ tried: Tried; answer: PushAnswer | null }> {
     const nowMs = Date.now();
     const address = this.#owner.address();
     const start = startTry(this.#circuit, nowMs);
     if (!start.ok) return { tried: { type: "later", atMs: start.retryAtMs }, answer: null };
     if (address === null) return later(nowMs);
-    this.#save(start.circuit);
-    const called = await callPeer(this.#env, address, { method: "POST", ...message });
-    // Our own policy kept it here: nothing was tried, nothing is counted, everything waits.
+    if (start.circuit !== this.#circuit) this.#store.put("circuit", start.circuit);
+    const { target, read } = rulesOf(message.kind);
+    const called = await callPeer(this.#env, address, { method: "POST", target, body: message.body });
+    // Our own policy refused the call: nothing was tried, nothing is counted, everything waits.
     if (!called.ok && called.code !== "federation/unreachable") return later(Date.now());
-    if (called.ok && called.aheadMs !== null) this.#owner.heardTime(called.aheadMs);
-    const { outcome, answer } = called.ok ? readPushAnswer(called) : NO_ANSWER;
-    this.#found(afterPushed(this.#absence, outcome, Date.now()));
-    if (this.#absence === null) this.#letTryAtMs = Number.NEGATIVE_INFINITY;
+    if (called.ok && called.aheadMs !== null) this.#clock.heard(called.aheadMs);
+    const { outcome, answer } = called.ok ? read(called) : NO_ANSWER;
+    this.#found(afterPushed(this.unavailability(), outcome, Date.now()));
+    if (this.unavailability() === null) this.#letTryAtMs = Number.NEGATIVE_INFINITY;
     this.#ended(endTry(this.#circuit, outcome, Date.now()));
     return { tried: { type: "tried", outcome }, answer };
   }
 
   /**
-   * What we ask for ourselves, with a backoff of its own: it goes past an open circuit. An answer of one that was away
-   * shows that it is back; of one that answers what it is sent with errors, and all else well, it shows nothing.
+   * A request of ours, with a backoff of its own: it passes an open circuit. An answer shows that the peer is back, except
+   * where the peer answers every request well and every push with an error.
    */
   async call(call: PeerCall): Promise<PeerAnswer> {
     const address = this.#owner.address();
     if (address === null) return { ok: false, code: "federation/unreachable" };
     const answer = await callPeer(this.#env, address, call);
-    if (answer.ok && answer.aheadMs !== null) this.#owner.heardTime(answer.aheadMs);
+    if (answer.ok && answer.aheadMs !== null) this.#clock.heard(answer.aheadMs);
     this.#called(answer);
     return answer;
   }
@@ -110,25 +108,20 @@ export class PeerChannel {
     return opened;
   }
 
-  /** Our admin had it prove itself: whatever it was before, what waits may be tried. */
-  met(): void {
+  /** The peer has just proved its key to our admin: what waits may be tried. */
+  proved(): void {
     this.#found(null);
     this.#letTry();
   }
 
-  /** Before the storage is emptied: nothing is known of it any more. */
-  forget(): void {
-    this.#circuit = CLOSED_CIRCUIT;
-    this.#absence = null;
-  }
-
   #called(answer: PeerAnswer): void {
-    const wasAway = this.#absence !== null;
-    this.#found(afterCalled(this.#absence, answer, Date.now()));
-    this.#isBack ||= wasAway && this.#absence === null;
-    // In vain once a minute at most: one that is away for what it is sent alone would be sent it all the time.
+    const before = this.unavailability();
+    this.#found(afterCalled(before, answer, Date.now()));
+    const isAvailable = this.unavailability() === null;
+    this.#isBack ||= before !== null && isAvailable;
+    // At most once a minute in vain: a peer that fails at pushes alone would be pushed to all the time.
     const isSoon = Math.abs(Date.now() - this.#letTryAtMs) < LIMITS.peerVerifyMs;
-    if (this.#isBack && this.#absence === null && !isSoon) this.#letTry();
+    if (this.#isBack && isAvailable && !isSoon) this.#letTry();
   }
 
   #letTry(): void {
@@ -140,24 +133,31 @@ export class PeerChannel {
     if (end.change === null) this.#owner.back();
   }
 
-  #found(absence: Unavailability | null): void {
-    // Forgotten while it was called: nothing is kept of it.
-    if (absence === this.#absence || this.#owner.address() === null) return;
-    this.#absence = absence;
-    if (absence === null) this.#kv.delete("absence");
-    else this.#kv.put("absence", absence);
-    this.#owner.absent();
+  #found(unavailability: Unavailability | null): void {
+    // A peer that was forgotten during the call leaves nothing behind.
+    if (unavailability === this.unavailability() || this.#owner.address() === null) return;
+    if (unavailability === null) this.#store.delete("absence");
+    else this.#store.put("absence", unavailability);
+    this.#owner.availabilityChanged();
   }
 
   #ended({ circuit, change }: CircuitEnd): void {
-    if (change === null) this.#save(circuit);
-    else this.#owner.changed(change, () => this.#save(circuit));
+    const peer = this.#store.peer?.atomId;
+    if (circuit === this.#circuit || this.#store.trust === null || peer === undefined) return;
+    if (change === null) {
+      this.#store.put("circuit", circuit);
+      return;
+    }
+    this.#store.transaction(() => {
+      this.#store.put("circuit", circuit);
+      this.#store.recordPeer();
+      this.#store.events.put(draft(`circuit_${change}`, { peer }));
+    });
+    if (change === "closed") this.#owner.back();
   }
 
-  #save(circuit: Circuit): void {
-    if (circuit === this.#circuit) return;
-    this.#circuit = circuit;
-    this.#kv.put("circuit", circuit);
+  get #circuit() {
+    return this.#store.get("circuit") ?? CLOSED_CIRCUIT;
   }
 }
 

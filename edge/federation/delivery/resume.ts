@@ -1,5 +1,6 @@
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Env } from "../../env.ts";
+import { type BondForPool, bondForPool } from "../bond-rpc.ts";
 import { bondIds, countBonds } from "../peering/store.ts";
 
 /**
@@ -30,16 +31,18 @@ export async function forgetReceivedGrants(env: Env, by: string): Promise<void> 
   const page = LIMITS.peersPerWake;
   for (let from = 0; ; from += page) {
     const ids = await bondIds(env.DB, from, page);
-    await Promise.all(ids.map((id) => env.BOND.getByName(id).forgetReceivedGrants(by)));
+    await Promise.all(ids.map((id) => bondForPool(env, id).forgetReceivedGrants(by)));
     if (ids.length < page) return;
   }
 }
 
-type BondStub = ReturnType<Env["BOND"]["getByName"]>;
-
 /** How many there were. */
-async function each(env: Env, from: number, go: (bond: BondStub) => Promise<void>): Promise<number> {
+async function each(
+  env: Env,
+  from: number,
+  go: (bond: DurableObjectStub<BondForPool>) => Promise<void>,
+): Promise<number> {
   const ids = await bondIds(env.DB, from, LIMITS.peersPerWake);
-  await Promise.allSettled(ids.map((id) => go(env.BOND.getByName(id))));
+  await Promise.allSettled(ids.map((id) => go(bondForPool(env, id))));
   return ids.length;
 }

@@ -19,7 +19,7 @@ import {
 } from "../../../schema/wire/federation.ts";
 import type { Env } from "../../env.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
-import type { RegistrationStatus } from "../bond-object.ts";
+import { bondForPool, type RegistrationStatus } from "../bond-rpc.ts";
 import { saysItIsOff } from "../delivery/delivery-answer-rules.ts";
 import {
   type CallFailure,
@@ -99,7 +99,7 @@ export function versionTowards({ sig_versions }: Pick<IdentityCard, "sig_version
 /** A stranger's is blank; no object is woken for it. */
 export async function registrationStatusOf(env: Env, atomId: string): Promise<RegistrationStatus> {
   const known = await wasEverPeer(env.DB, atomId);
-  return known ? env.BOND.getByName(atomId).registrationStatus() : { revoked: false, version: 1 };
+  return known ? bondForPool(env, atomId).registrationStatus() : { revoked: false, version: 1 };
 }
 
 /** docs/spec/federation.md#registration, as the initiator. */

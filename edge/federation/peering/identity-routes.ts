@@ -12,6 +12,7 @@ import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Env } from "../../env.ts";
 import { fail } from "../../http/errors.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
+import { bondForPool } from "../bond-rpc.ts";
 import {
   countRefusedRequests,
   type FederatedEnv,
@@ -61,11 +62,11 @@ export const identityRoutes = new Hono<FederatedEnv & PeerEnv>()
       id: `${body.atom_id}:${nonce}`,
       expiresAtMs: (timestampSeconds + LIMITS.nonceRetentionSeconds) * 1_000,
     };
-    const entered = await registerPeer(c.env, cardOf(body, body.url), once, policy, version);
-    if (!entered.ok) return fail(c, entered.code, { retryAfterSeconds: entered.retryAfterSeconds });
+    const registered = await registerPeer(c.env, cardOf(body, body.url), once, policy, version);
+    if (!registered.ok) return fail(c, registered.code, { retryAfterSeconds: registered.retryAfterSeconds });
     const answer: HandshakeAnswer = {
       ok: true,
-      peer_trust_level: await c.env.BOND.getByName(body.atom_id).effectiveTrust(policy.min_auth_tier),
+      peer_trust_level: await bondForPool(c.env, body.atom_id).effectiveTrust(policy.min_auth_tier),
       signature_verified: true,
       reciprocation_scheduled: false,
       already_known: known !== undefined,

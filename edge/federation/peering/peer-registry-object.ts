@@ -1,79 +1,22 @@
 import { DurableObject } from "cloudflare:workers";
-import type { PeerRow } from "../../../schema/db/peers.ts";
-import type { PeerAudience } from "../../../schema/wire/events.ts";
-import type { TrustLevel } from "../../../schema/wire/federation.ts";
 import type { Env } from "../../env.ts";
 import type { CellStep } from "../../limits/gcra-rules.ts";
-import type { HeldRecords } from "../../record/record-outbox.ts";
-import type { Unavailability } from "../delivery/availability-rules.ts";
+import type { Census, Member, PeerRegistryRpc, PeerStatus, RegistryEntry } from "./peer-registry-rpc.ts";
 import {
   confirmRegistration,
   type LowTrustPeer,
   NO_REGISTRATIONS,
-  type RegistrationStep,
   type Registrations,
   roomForStranger,
   type UsedChallenge,
 } from "./registration-rules.ts";
 import { takeStrangerGrant } from "./stranger-rate-rules.ts";
 
-/** What of each peer is counted by. */
-export interface Member {
-  atomId: string;
-  granted: number;
-  addedAtMs: number;
-  keptByAdmin: boolean;
-}
-
-/** Persisted contract: how a peer stands, as its `Bond` last said. */
-export interface PeerStatus {
-  effective: TrustLevel;
-  circuit: PeerRow["circuit"];
-  /** Messages that wait for it. */
-  deliveries: number;
-  /** Messages that it never took, since its `Bond` was made. */
-  givenUp: number;
-  /** Since when the oldest of them waits. Absent in what was stored before this was said. */
-  waitingSinceMs?: number | null;
-  /** Why it is not there, where it is not. Absent in what was stored before this was said. */
-  absence?: Unavailability | null;
-  /** What our log has not heard of. */
-  untold: number;
-  /** What D1 has not, and what it never takes. */
-  records: HeldRecords;
-  /** Events of its log that we know of and do not have. */
-  behind: Record<PeerAudience, number>;
-  /** For so long that our admin was told. Absent in what was stored before this was said. */
-  isUnfollowable?: boolean;
-}
-
-/** All peers together. */
-export interface Census {
-  /** How many there are at each level that is in effect. */
-  trust: Record<"0" | "1" | "2" | "3", number>;
-  circuits: Record<PeerRow["circuit"], number>;
-  deliveries: number;
-  /** In all, of peers that are gone too. */
-  givenUp: number;
-  untold: number;
-  records: HeldRecords;
-  behind: Record<PeerAudience, number>;
-  /** Atom ids of those whose logs could not be followed for a while. */
-  unfollowable: string[];
-  /** Requests, by reason or code. */
-  refused: Record<string, number>;
-}
-
-export type RegistryEntry =
-  | { ok: true; evict: string | null; isNew: boolean }
-  | Exclude<RegistrationStep, { ok: true }>
-  | { ok: false; code: "federation/too-many-peers" };
-
 /**
  * One object per pool: how many peers there are, and how fast strangers become some (docs/spec/federation.md#registration). It is woken only for
  * who has proved a key to us, or by our admin; what concerns one peer alone is its `Bond`'s.
  */
-export class PeerRegistry extends DurableObject<Env> {
+export class PeerRegistry extends DurableObject<Env> implements PeerRegistryRpc {
   #registrations: Registrations;
 
   constructor(ctx: DurableObjectState, env: Env) {

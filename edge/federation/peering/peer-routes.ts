@@ -16,6 +16,7 @@ import { fail } from "../../http/errors.ts";
 import { within } from "../../limits/timeout.ts";
 import { PEER_REGISTRY } from "../../object-names.ts";
 import { checkFederation, readFederationPolicy } from "../../pool/federation-check.ts";
+import { bondForAdmin } from "../bond-rpc.ts";
 import type { Unavailability } from "../delivery/availability-rules.ts";
 import { addPeer } from "./add-peer.ts";
 import { findPeer, listPeers } from "./store.ts";
@@ -40,13 +41,12 @@ export const peerRoutes = new Hono<AdminEnv>()
     const checked = await checkFederation(c.env);
     if (!checked.open) return fail(c, checked.code);
     if (!isTierAccepted(checked.policy)) return fail(c, "federation/tier-refused");
-    const met = await addPeer(c.env, { url: body.url, expected: body.atom_id, requestUrl: c.req.url });
-    if (!met.ok) return fail(c, met.code, { message: met.message });
-    const atomId = met.card.atom_id;
-    const bond = c.env.BOND.getByName(atomId);
-    const admin = { admin: c.var.adminTokenId };
-    const proven = await bond.prove(met.card, admin, checked.policy, met.signatureVersion);
-    return proven.ok ? shown(c, atomId, 201) : fail(c, proven.code);
+    const added = await addPeer(c.env, { url: body.url, expected: body.atom_id, requestUrl: c.req.url });
+    if (!added.ok) return fail(c, added.code, { message: added.message });
+    const atomId = added.card.atom_id;
+    const bond = bondForAdmin(c.env, atomId);
+    const registered = await bond.add(added.card, c.var.adminTokenId, checked.policy, added.signatureVersion);
+    return registered.ok ? shown(c, atomId, 201) : fail(c, registered.code);
   })
 
   .get("/:id", async (c) => {
@@ -66,8 +66,7 @@ export const peerRoutes = new Hono<AdminEnv>()
     const atomId = c.req.param("id");
     if (!isAtomId(atomId)) return fail(c, "federation/peer-not-found");
     const admin = { name: c.var.admin, tokenId: c.var.adminTokenId };
-    const bond = c.env.BOND.getByName(atomId);
-    const decided = await bond.decide(body.level, admin, policy ?? FEDERATION_POLICY_DEFAULTS);
+    const decided = await bondForAdmin(c.env, atomId).decide(body.level, admin, policy ?? FEDERATION_POLICY_DEFAULTS);
     return decided.ok ? shown(c, atomId) : fail(c, decided.code);
   })
 
@@ -75,13 +74,13 @@ export const peerRoutes = new Hono<AdminEnv>()
   .post("/:id/follow-anew", async (c) => {
     const atomId = c.req.param("id");
     if (!(await findPeer(c.env.DB, atomId))) return fail(c, "federation/peer-not-found");
-    await c.env.BOND.getByName(atomId).resync();
+    await bondForAdmin(c.env, atomId).resync();
     return shown(c, atomId);
   })
 
   .delete("/:id", async (c) => {
     const atomId = c.req.param("id");
-    const removed = isAtomId(atomId) ? await c.env.BOND.getByName(atomId).remove(c.var.adminTokenId) : null;
+    const removed = isAtomId(atomId) ? await bondForAdmin(c.env, atomId).remove(c.var.adminTokenId) : null;
     if (!removed) return fail(c, "federation/peer-not-found");
     return c.json({ atom_id: atomId, removed: true, recorded: removed.recorded });
   });
@@ -91,15 +90,15 @@ const isAtomId = (text: string) => ATOM_ID.safeParse(text).success;
 /** As the peer's `Bond` has it, which decides, also while D1 is away. */
 async function shown(c: Context<AdminEnv>, atomId: string, status: 200 | 201 = 200): Promise<Response> {
   const policy = await readFederationPolicy(c.env);
-  const view = await c.env.BOND.getByName(atomId).view(policy?.min_auth_tier ?? "hardware-attested");
+  const view = await bondForAdmin(c.env, atomId).view(policy?.min_auth_tier ?? "hardware-attested");
   if (view === null) return fail(c, "federation/peer-not-found");
-  const { row, sync, waiting, absence, recorded } = view;
+  const { row, sync, waiting, unavailability, recorded } = view;
   const shownSync = sync.map(({ audience, followed: { unfollowable, ...followed }, sent }) => {
     const refused = unfollowable && { reason: unfollowable.reason, since_ms: unfollowable.sinceMs };
     const { rewoundSinceMs: started_over_ms, ...told } = sent;
     return { audience, followed: { ...followed, refused }, sent: { ...told, started_over_ms } };
   });
-  const body = { ...viewOf(row, view.effective, absence), sync: shownSync, deliveries_waiting: waiting };
+  const body = { ...viewOf(row, view.effective, unavailability), sync: shownSync, deliveries_waiting: waiting };
   return c.json({ ...body, ...(!recorded && { recorded }) }, status);
 }
 
@@ -108,7 +107,7 @@ function effective(row: PeerRow, policy: FederationPolicy | null): TrustLevel {
   return policy !== null && isTierAccepted(policy) ? (row.effective as TrustLevel) : 0;
 }
 
-function viewOf(row: PeerRow, effective: TrustLevel, absence: Unavailability | null): PeerView {
+function viewOf(row: PeerRow, effective: TrustLevel, unavailability: Unavailability | null): PeerView {
   return {
     atom_id: row.id,
     name: row.name,
@@ -122,7 +121,7 @@ function viewOf(row: PeerRow, effective: TrustLevel, absence: Unavailability | n
     added_by: row.addedByAdmin ? "admin" : "peer",
     signature_version: row.signatureVersion === 2 ? 2 : 1,
     circuit: row.circuit,
-    absent: absence && { reason: absence.reason, since_ms: absence.sinceMs },
+    absent: unavailability && { reason: unavailability.reason, since_ms: unavailability.sinceMs },
     added_at_ms: row.addedAtMs,
     last_seen_ms: row.seenAtMs,
     revoked_at_ms: row.revokedAtMs,

@@ -1,122 +1,92 @@
 import { draft } from "../../../schema/wire/event-registry.ts";
-import type { EventBody, HybridTime, SignedEvent } from "../../../schema/wire/events.ts";
-import type { FederationPolicy, TrustLevel } from "../../../schema/wire/federation.ts";
+import type { EventBody, SignedEvent } from "../../../schema/wire/events.ts";
+import type { FederationPolicy } from "../../../schema/wire/federation.ts";
 import type { Env } from "../../env.ts";
-import { NEVER } from "../../events/clock-rules.ts";
 import { eventLogForBonds } from "../../events/event-log-for.ts";
-import { receiveEvent } from "../../events/receive-rules.ts";
-import type { EventOutbox } from "../../record/event-outbox.ts";
-import type { EventRefusal, IncomingResult } from "../sync/incoming-rules.ts";
-import { grantedLevel, originRefusal } from "../sync/sync-trust-rules.ts";
-import { type GrantStep, type PeerTrust, receiveGrant } from "./trust-rules.ts";
+import type { BondStore } from "../bond-store.ts";
+import type { IncomingResult } from "../sync/incoming-rules.ts";
+import { grantedLevel } from "../sync/sync-trust-rules.ts";
+import { type Grant, keptRefusal, type Unlogged } from "./grant-rules.ts";
+import type { Membership } from "./membership.ts";
+import type { SentGrants } from "./sent-grants.ts";
+import { type PeerTrust, receiveGrant } from "./trust-rules.ts";
 
-/**
- * Persisted contract: what a peer below trust 2 did that our log has not heard of. The log is append-only and anyone may
- * register, so it hears of such a peer only once our admin, or the policy, decides something about it.
- */
-export interface Unlogged {
-  /** It registered by itself. */
-  readonly isMet?: boolean;
-  /** The last grant that was applied. */
-  readonly grant?: SignedEvent;
-  /** The log is to hear of it now. */
-  readonly isReleased?: boolean;
-}
-
-export interface Grant {
-  readonly level: TrustLevel;
-  readonly at: HybridTime;
-}
-
-const UNLOGGED = "unlogged";
-/** Persisted contract: under this key, true once the peer has used up its first attempt to hand in a grant below trust 2. */
-const HAS_TRIED = "hasTriedGrant";
-
-/** What `ReceivedGrants` needs of its peer's `Bond`. */
-export interface GrantOwner {
-  trust(): PeerTrust | null;
-  peer(): string | undefined;
-  events(): EventOutbox;
-  /** A step that may lift the peer to 2, where its place is taken first. */
-  inItsPlace(peer: string, policy: FederationPolicy, step: (others: number) => GrantStep): Promise<GrantStep>;
-  /** One transaction. */
-  change(trust: PeerTrust, also: () => void): void;
-}
-
-/** What the peer grants us. It holds at once; our log hears of it unless nobody here has decided about the peer yet. */
+/** What the peer grants us. A grant holds at once. Our log gets it unless nobody here has decided about the peer yet. */
 export class ReceivedGrants {
   readonly #env: Env;
-  readonly #kv: SyncKvStorage;
-  readonly #owner: GrantOwner;
+  readonly #store: BondStore;
+  readonly #membership: Membership;
+  readonly #sent: SentGrants;
 
-  constructor(env: Env, kv: SyncKvStorage, owner: GrantOwner) {
+  constructor(env: Env, store: BondStore, membership: Membership, sent: SentGrants) {
     this.#env = env;
-    this.#kv = kv;
-    this.#owner = owner;
+    this.#store = store;
+    this.#membership = membership;
+    this.#sent = sent;
   }
 
-  /** Of a peer at trust 2 and more, whose events our log has taken. Old grants change nothing. */
+  /** Applies grants of a peer at trust 2 and more that our log has taken. A grant older than the last one changes nothing. */
   async receive(grants: readonly Grant[], policy: FederationPolicy): Promise<void> {
-    for (const grant of grants) await this.#apply(grant, policy, (before, after) => this.#tell(before, after));
+    for (const grant of grants) await this.#apply(grant, policy, (before, after) => this.#publish(before, after));
   }
 
   /**
-   * Of a peer below trust 2, or whose quota of our log is spent, opened: the newest is kept in one row, and our log does
-   * not hear of it.
+   * Applies a grant, opened, that our log does not take: the peer is below trust 2, or its quota is spent. Only the newest
+   * one is kept.
    */
   async keep(wire: SignedEvent, event: EventBody, self: string, policy: FederationPolicy): Promise<IncomingResult> {
     const { content_id } = wire;
-    const code = keptRefusal(event, { from: this.#owner.peer() ?? "", self }, Date.now());
+    const code = keptRefusal(event, { from: this.#store.peer?.atomId ?? "", self }, Date.now());
     if (code !== null) return { ok: false, content_id, code };
     const grant = { level: grantedLevel(event) ?? 0, at: event.hlc };
     const isNews = await this.#apply(grant, policy, (before, after) => {
-      // A grant that was released and is not in the log yet gives its place to this newer one.
+      // This grant replaces one that was released and is not in the log yet.
       const { isMet = false, isReleased = false } = this.#unlogged();
       this.#put({ isMet, grant: wire, isReleased });
-      // The policy let the peer in: that is a decision.
+      // The policy answered with trust 2: that is a decision.
       if (after.granted < 2 || before.granted >= 2) return;
       this.#release();
-      this.#tell(before, after);
+      this.#publish(before, after);
     });
     return { ok: true, content_id, outcome: isNews ? "accepted" : "duplicate" };
   }
 
   /**
-   * The peer has not tried to hand in a grant yet. A refused grant is a try too, so that junk cannot use up what is
-   * reserved for newcomers. A pool of an older version noted only the grants that counted.
+   * The peer has not handed in a grant yet. A grant that is refused counts too, so that junk cannot use up what is reserved
+   * for newcomers. A pool of an older version noted only the grants that were applied.
    */
   isFirstTry(): boolean {
-    return !this.#kv.get<boolean>(HAS_TRIED) && this.#owner.trust()?.receivedAt === null;
+    return this.#store.get("hasTriedGrant") !== true && this.#store.trust?.receivedAt === null;
   }
 
-  /** The pool is about to look at a grant of the peer, whatever comes of it. */
+  /** The pool is about to look at a grant of the peer. */
   tried(): void {
-    if (!this.#kv.get<boolean>(HAS_TRIED)) this.#kv.put(HAS_TRIED, true);
+    if (this.#store.get("hasTriedGrant") !== true) this.#store.put("hasTriedGrant", true);
   }
 
-  /** Inside a transaction: a stranger has registered. */
-  met(): void {
+  /** Call inside a transaction: a peer has registered by itself. */
+  registered(): void {
     this.#put({ isMet: true });
   }
 
-  /** Inside the transaction of a decision about the peer: what was kept goes to the log before it. */
+  /** Call inside the transaction of a decision about the peer: what was kept goes to the log before the decision. */
   release(): void {
-    const trust = this.#owner.trust();
+    const { trust } = this.#store;
     const { grant, isReleased } = this.#unlogged();
-    const isUntold = grant !== undefined && !isReleased;
+    const isPending = grant !== undefined && !isReleased;
     this.#release();
-    if (trust !== null && isUntold) this.#tell({ ...trust, received: 0 }, trust);
+    if (trust !== null && isPending) this.#publish({ ...trust, received: 0 }, trust);
   }
 
-  /** After the commit. False: the log did not take the grant, which waits; the caller tries again, as after a rejection. */
-  async tellLog(): Promise<boolean> {
+  /** Call after the commit. False: the log did not take the released grant; the caller tries again, as after a rejection. */
+  async flush(): Promise<boolean> {
     const { grant, isReleased } = this.#unlogged();
-    const from = this.#owner.peer();
+    const from = this.#store.peer?.atomId;
     if (!isReleased || grant === undefined || from === undefined) return true;
     const taken = await eventLogForBonds(this.#env).receive([{ wire: grant, ttl: 0, from }]);
     if (!taken.ok || !taken.results.every(({ ok }) => ok)) return false;
     const { grant: newest } = this.#unlogged();
-    if (newest?.content_id === grant.content_id) this.#kv.delete(UNLOGGED);
+    if (newest?.content_id === grant.content_id) this.#store.delete("unlogged");
     // A newer grant has come meanwhile, and waits for a decision of its own.
     else if (newest !== undefined) this.#put({ grant: newest });
     return true;
@@ -127,57 +97,46 @@ export class ReceivedGrants {
     policy: FederationPolicy,
     also: (before: PeerTrust, after: PeerTrust) => void,
   ): Promise<boolean> {
-    const peer = this.#owner.peer();
-    const given = this.#owner.trust();
+    const peer = this.#store.peer?.atomId;
+    const given = this.#store.trust;
     if (given === null || peer === undefined) return false;
-    const step = await this.#owner.inItsPlace(peer, policy, (others) =>
-      receiveGrant(this.#owner.trust() ?? given, grant, policy, others),
+    const step = await this.#membership.withPlace(peer, policy, (others) =>
+      receiveGrant(this.#store.trust ?? given, grant, policy, others),
     );
-    const before = this.#owner.trust();
-    // Null: the peer was forgotten while it asked for its place.
+    const before = this.#store.trust;
+    // Null: the peer was forgotten while the registry was asked for a place.
     if (before === null || !step.applied) return false;
-    this.#owner.change(step.trust, () => also(before, step.trust));
+    this.#store.transaction(() => {
+      also(before, step.trust);
+      this.#store.putTrust(step.trust);
+    });
     return true;
   }
 
-  #tell(before: PeerTrust, { granted: to, received }: PeerTrust): void {
-    const peer = this.#owner.peer();
-    const events = this.#owner.events();
+  #publish(before: PeerTrust, { granted: to, received }: PeerTrust): void {
+    const peer = this.#store.peer?.atomId;
     if (peer === undefined) return;
-    // A grant that says the same again has a new clock and nothing else, and our log has the grant itself.
+    // A repeated grant differs by its clock alone, and our log has the grant itself.
     const isNews = to !== before.granted || received !== before.received;
-    if (isNews) events.put(draft("trust_changed", { peer, by: null, from: before.granted, to, received }));
-    // Without `require_mutual` this pool answers by itself, and the peer hears of it.
-    if (to !== before.granted) events.put(draft("trust_granted", { peer, level: to }));
+    const change = { peer, by: null, from: before.granted, to, received };
+    if (isNews) this.#store.events.put(draft("trust_changed", change));
+    // Without `require_mutual` this pool answers a grant with one of its own.
+    if (to !== before.granted) this.#sent.grant(peer, to);
   }
 
   #release(): void {
     const { isMet, grant } = this.#unlogged();
-    const peer = this.#owner.peer();
-    if (isMet && peer !== undefined) this.#owner.events().put(draft("peer_handshake", { peer, by: null }));
+    const peer = this.#store.peer?.atomId;
+    if (isMet && peer !== undefined) this.#store.events.put(draft("peer_handshake", { peer, by: null }));
     if (grant !== undefined) this.#put({ grant, isReleased: true });
-    else this.#kv.delete(UNLOGGED);
+    else this.#store.delete("unlogged");
   }
 
   #unlogged(): Unlogged {
-    return this.#kv.get<Unlogged>(UNLOGGED) ?? {};
+    return this.#store.get("unlogged") ?? {};
   }
 
   #put(unlogged: Unlogged): void {
-    this.#kv.put(UNLOGGED, unlogged);
+    this.#store.put("unlogged", unlogged);
   }
-}
-
-/** A peer below trust 2 may hand in its own grant for us, at the present time, and nothing else. Pure. */
-export function keptRefusal(
-  event: EventBody,
-  { from, self }: { from: string; self: string },
-  nowMs: number,
-): EventRefusal | null {
-  const unknown = originRefusal(event, { from, self }, () => 0);
-  if (unknown !== null) return unknown;
-  if (grantedLevel(event) === null) return "events/forbidden";
-  const nothingHeld = () => ({ all: 0, ofSender: 0 });
-  const step = receiveEvent(NEVER, { event, ttl: 0, from }, { self, held: nothingHeld }, nowMs * 1_000);
-  return step.outcome === "refused" ? step.code : null;
 }

@@ -18,6 +18,7 @@ import type { Env } from "../../env.ts";
 import { fail } from "../../http/errors.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
 import { PEER_REGISTRY } from "../../object-names.ts";
+import { bondForPeer, bondForPool } from "../bond-rpc.ts";
 import { type FederatedEnv, readSigned, refuseUnlessSignedBy, signedBody } from "../signing/signed-peer.ts";
 import { registrationStatusOf } from "./add-peer.ts";
 import { ownCard } from "./own-card.ts";
@@ -74,12 +75,12 @@ export const registrationRoutes = new Hono<FederatedEnv>()
     if (!(await isOwnCard(card)) || !(await verifyRegistrationProof(proof, "initiator", registration))) {
       return fail(c, "federation/challenge-refused");
     }
-    const entered = await registerPeer(c.env, card, opened, c.var.policy, 2);
-    if (!entered.ok) return fail(c, entered.code, { retryAfterSeconds: entered.retryAfterSeconds });
+    const registered = await registerPeer(c.env, card, opened, c.var.policy, 2);
+    if (!registered.ok) return fail(c, registered.code, { retryAfterSeconds: registered.retryAfterSeconds });
     return c.json({ status: "registered" });
   });
 
-/** A stranger that has proven its key comes in, if there is room (docs/spec/federation.md#registration). */
+/** A stranger that has proved its key becomes a peer, if there is room (docs/spec/federation.md#registration). */
 export async function registerPeer(
   env: Env,
   card: Card,
@@ -87,18 +88,18 @@ export async function registerPeer(
   policy: FederationPolicy,
   signatureVersion: 1 | 2,
 ): Promise<{ ok: true } | { ok: false; code: ErrorCode; retryAfterSeconds?: number }> {
-  // Before it takes anybody's place.
+  // Before it takes another peer's place.
   if ((await registrationStatusOf(env, card.atom_id)).revoked)
     return { ok: false, code: "federation/registration-refused" };
   const registry = env.PEER_REGISTRY.getByName(PEER_REGISTRY);
   const entry = await registry.register(card.atom_id, { id, expiresAtMs });
   if (!entry.ok) return entry;
-  if (entry.evict !== null) await env.BOND.getByName(entry.evict).evict();
-  const proven = await env.BOND.getByName(card.atom_id).prove(card, { admin: null }, policy, signatureVersion);
-  if (proven.ok) return { ok: true };
-  // Revoked, or the policy changed meanwhile: nobody came in.
+  if (entry.evict !== null) await bondForPool(env, entry.evict).evict();
+  const registered = await bondForPeer(env, card.atom_id).register(card, policy, signatureVersion);
+  if (registered.ok) return { ok: true };
+  // The peer was revoked, or the policy changed meanwhile.
   if (entry.isNew) await registry.forget(card.atom_id);
-  return proven;
+  return registered;
 }
 
 /** What the policy asks of a card before anything else is done for it. */

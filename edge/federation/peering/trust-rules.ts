@@ -45,6 +45,11 @@ export function effectiveTrust(granted: TrustLevel, received: TrustLevel): Trust
   return ([4, 3] as const).find((level) => level <= granted && level <= received) ?? 2;
 }
 
+/** Nobody here, no admin and no policy, has decided anything about the peer. */
+export function isStranger(trust: PeerTrust): boolean {
+  return !trust.addedByAdmin && trust.decided === null;
+}
+
 /** The level that every check asks for: nothing for who is not there, revoked, or refused by the minimal tier. */
 export function trustInEffect(trust: PeerTrust | null, policy: Pick<TrustPolicy, "min_auth_tier">): TrustLevel {
   if (trust === null || trust.removedAtMs !== null || !isTierAccepted(policy)) return 0;

@@ -17,6 +17,7 @@ import { fail } from "../../http/errors.ts";
 import { UnauthenticatedBodyBudget } from "../../http/unauthenticated-bodies.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
 import { checkFederation } from "../../pool/federation-check.ts";
+import { bondForPeer } from "../bond-rpc.ts";
 import { findPeerKey } from "../peering/store.ts";
 import type { RateKind } from "./peer-rate-rules.ts";
 import { countRefusal, flushPeerRefusalsSoon, type RefusalReason } from "./refusal-counters.ts";
@@ -100,7 +101,7 @@ export function signedPeer(rule: SignedRule): MiddlewareHandler<PeerEnv> {
     if (!verified.verified) return unauthenticated(c, verified.reason);
     const { version, nonce, timestampSeconds } = headers;
     const request = { version, nonce, timestampSeconds, kind: rule.rate, kindBelow2: rule.rateBelow2 };
-    const admitted = await c.env.BOND.getByName(headers.origin).admit(request, c.var.policy);
+    const admitted = await bondForPeer(c.env, headers.origin).admit(request, c.var.policy);
     if (!admitted.ok) {
       if (admitted.code === "federation/unauthenticated") return unauthenticated(c, admitted.reason);
       return fail(c, admitted.code, { retryAfterSeconds: admitted.retryAfterSeconds });

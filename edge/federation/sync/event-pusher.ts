@@ -94,7 +94,7 @@ export class EventPusher {
     if (next.type === "wait") await this.#owner.armBy(next.untilMs);
     if (next.type !== "push") return false;
     const body = checkOutgoing(next.push.body, viewerOf(this.#owner), await this.#owner.self());
-    const { tried, answer } = await this.#channel.try({ target: "/api/federation/events", body });
+    const { tried, answer } = await this.#channel.try({ kind: "event push", body });
     if (tried.type === "later") {
       await this.#owner.armBy(tried.atMs);
       return false;

@@ -5,6 +5,7 @@ import { eventLogForBonds } from "../../events/event-log-for.ts";
 import { mayRead } from "../../events/visibility-rules.ts";
 import { fail } from "../../http/errors.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
+import { bondForPeer } from "../bond-rpc.ts";
 import { type PeerEnv, signedPeer } from "../signing/signed-peer.ts";
 import { bondStreamUrl } from "./served-stream.ts";
 
@@ -14,14 +15,14 @@ const READS = { legacy: "reads", rate: "event", minTrust: 2, isRead: true } as c
 export const eventSyncRoutes = new Hono<PeerEnv>()
   /** At any trust, because a peer below trust 2 may push a grant. The `Bond` checks the trust that each event needs. */
   .post("/events", signedPeer({ legacy: "all", rate: "event", rateBelow2: "grant", minTrust: 0 }), async (c) => {
-    const pushed = await c.env.BOND.getByName(c.var.peer.atomId).push(c.var.body, c.var.policy);
+    const pushed = await bondForPeer(c.env, c.var.peer.atomId).push(c.var.body, c.var.policy);
     return pushed.ok ? c.json(pushed.body, pushed.status) : fail(c, pushed.code, pushed);
   })
 
   .get("/events", signedPeer(READS), async (c) => {
     const query = pullQuery.safeParse(c.req.query());
     if (!query.success) return fail(c, "http/invalid-body", { param: String(query.error.issues[0]?.path[0] ?? "") });
-    const pulled = await c.env.BOND.getByName(c.var.peer.atomId).pull(query.data, c.var.policy);
+    const pulled = await bondForPeer(c.env, c.var.peer.atomId).pull(query.data, c.var.policy);
     if (!pulled.ok) return fail(c, pulled.code, pulled);
     return c.body(pulled.json, 200, { "content-type": "application/json" });
   })
@@ -38,7 +39,7 @@ export const eventSyncRoutes = new Hono<PeerEnv>()
       c.req.query("since") === undefined && Number.isSafeInteger(last) && last > 0 ? last : query.data.since;
     // By `fetch` and not by an RPC, which would pass the bytes through this request. A reader that left would then be
     // noticed two writes later.
-    const answer = await c.env.BOND.getByName(peer.atomId).fetch(bondStreamUrl(audience, since));
+    const answer = await bondForPeer(c.env, peer.atomId).fetch(bondStreamUrl(audience, since));
     return new Response(answer.body, answer);
   })
 

@@ -8,6 +8,7 @@ import { eventLogForBonds } from "../../events/event-log-for.ts";
 import type { RatedReceiveAnswer } from "../../events/event-log-rpc.ts";
 import { quotaBytesOf } from "../../events/origin-quota-rules.ts";
 import { mayReceive } from "../../events/visibility-rules.ts";
+import { bondForPool } from "../bond-rpc.ts";
 import { knownAmong } from "../peering/store.ts";
 import type { IncomingResult } from "./incoming-rules.ts";
 import { type EventsSize, sizeOf } from "./peer-work-rate-rules.ts";
@@ -120,7 +121,7 @@ async function trustOfOrigins(
   others.delete(sender.atomId);
   const known = await knownAmong(env.DB, [...others]);
   const levels = await Promise.all(
-    [...known].map(async (atomId) => [atomId, await env.BOND.getByName(atomId).effectiveTrust(min_auth_tier)] as const),
+    [...known].map(async (atomId) => [atomId, await bondForPool(env, atomId).effectiveTrust(min_auth_tier)] as const),
   );
   return new Map([...levels, [sender.atomId, sender.trust]]);
 }

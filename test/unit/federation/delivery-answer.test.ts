@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { readPushAnswer, readRetryAfter } from "../../../edge/federation/delivery/delivery-answer-rules.ts";
+import { readEventPushAnswer, readRetryAfter } from "../../../edge/federation/delivery/delivery-answer-rules.ts";
 import type { Outcome } from "../../../edge/federation/delivery/delivery-machine.ts";
 import { errorBody } from "../../../edge/http/error-body.ts";
 
@@ -52,12 +52,12 @@ describe("an answer to a push", () => {
     ["not able to", 503, errorBody("pool/not-ready"), answered(503), false],
     ["switched off, with another status", 500, errorBody("federation/disabled"), answered(500), false],
   ])("%s (%i)", (_what, status, body, outcome, saysOfEvents) => {
-    const read = readPushAnswer({ status, body, retryAfterSeconds: null });
+    const read = readEventPushAnswer({ status, body, retryAfterSeconds: null });
     expect(read).toEqual({ outcome, answer: saysOfEvents ? body : null });
   });
 
   it("that says when is later, whatever the words", () => {
-    const { outcome } = readPushAnswer({ status: 429, body: null, retryAfterSeconds: 7 });
+    const { outcome } = readEventPushAnswer({ status: 429, body: null, retryAfterSeconds: 7 });
     expect(outcome).toEqual(answered(429, 7));
   });
 });

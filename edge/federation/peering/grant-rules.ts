@@ -1,0 +1,45 @@
+/** Grants of trust that peers hand in: which of them count, and what our log is not to hear yet (docs/spec/federation.md#trust). */
+import type { EventBody, HybridTime, SignedEvent } from "../../../schema/wire/events.ts";
+import type { TrustLevel } from "../../../schema/wire/federation.ts";
+import { NEVER } from "../../events/clock-rules.ts";
+import { receiveEvent } from "../../events/receive-rules.ts";
+import type { EventRefusal } from "../sync/incoming-rules.ts";
+import { grantedLevel, originRefusal } from "../sync/sync-trust-rules.ts";
+import type { PeerTrust } from "./trust-rules.ts";
+
+export interface Grant {
+  readonly level: TrustLevel;
+  readonly at: HybridTime;
+}
+
+/**
+ * Persisted contract: what a peer below trust 2 did that our log does not have yet. The log is append-only and anyone may
+ * register, so it records such a peer only once our admin, or the policy, decides something about it.
+ */
+export interface Unlogged {
+  /** The peer registered by itself. */
+  readonly isMet?: boolean;
+  /** The last grant that was applied. */
+  readonly grant?: SignedEvent;
+  /** The grant may go to the log now. */
+  readonly isReleased?: boolean;
+}
+
+/** Why a grant of a peer below trust 2 is refused. Such a peer may hand in its own grant for us, dated now, and nothing else. */
+export function keptRefusal(
+  event: EventBody,
+  { from, self }: { from: string; self: string },
+  nowMs: number,
+): EventRefusal | null {
+  const unknown = originRefusal(event, { from, self }, () => 0);
+  if (unknown !== null) return unknown;
+  if (grantedLevel(event) === null) return "events/forbidden";
+  const nothingHeld = () => ({ all: 0, ofSender: 0 });
+  const step = receiveEvent(NEVER, { event, ttl: 0, from }, { self, held: nothingHeld }, nowMs * 1_000);
+  return step.outcome === "refused" ? step.code : null;
+}
+
+/** Whether the peer may count on something that this pool granted it. */
+export function wasGranted({ decided, granted }: PeerTrust): boolean {
+  return decided !== null || granted >= 2;
+}

@@ -1,0 +1,62 @@
+import type { FederationPolicy } from "../../../schema/wire/federation.ts";
+import type { Env } from "../../env.ts";
+import { PEER_REGISTRY } from "../../object-names.ts";
+import type { BondStore } from "../bond-store.ts";
+import type { PeerStatus } from "./peer-registry-rpc.ts";
+import type { GrantStep, TrustStep } from "./trust-rules.ts";
+
+/** The peer's place in `PeerRegistry`, which counts the peers of all bonds at once (docs/spec/federation.md#registration). */
+export class Membership {
+  readonly #env: Env;
+  readonly #store: BondStore;
+  readonly #status: () => PeerStatus;
+  /** What is under way to the registry. */
+  #noting: Promise<unknown> = Promise.resolve();
+
+  constructor(env: Env, store: BondStore, status: () => PeerStatus) {
+    this.#env = env;
+    this.#store = store;
+    this.#status = status;
+  }
+
+  /**
+   * A step that may lift the peer to trust 2: its place among `max_peers` is taken first. `step` gets how many other peers
+   * have a place.
+   */
+  async withPlace<Step extends TrustStep | GrantStep>(
+    atomId: string,
+    { max_peers }: FederationPolicy,
+    step: (others: number) => Step,
+  ): Promise<Step> {
+    const wanted = step(0);
+    const isLifted = "trust" in wanted && wanted.trust.granted >= 2 && (this.#store.trust?.granted ?? 0) < 2;
+    if (!isLifted) return wanted;
+    const hasPlace = await this.#registry().claimPlace(atomId, max_peers);
+    return step(hasPlace ? 0 : Number.POSITIVE_INFINITY);
+  }
+
+  /** Sends the registry what it counts the peer by. */
+  async note(): Promise<void> {
+    const { peer, trust } = this.#store;
+    if (trust === null || peer === null || this.#store.get("leaving") === true) return;
+    const { atomId } = peer;
+    const { granted, addedAtMs, addedByAdmin, decided, removedAtMs } = trust;
+    const member = { atomId, granted, addedAtMs, keptByAdmin: addedByAdmin || decided !== null };
+    const registry = this.#registry();
+    const noted = Promise.resolve(
+      removedAtMs === null ? registry.note(member, this.#status()) : registry.leave(atomId, this.#status()),
+    );
+    this.#noting = Promise.allSettled([this.#noting, noted]);
+    await noted;
+  }
+
+  /** The registry forgets the peer, unless it came back meanwhile: after all that is under way to it. */
+  async forget(atomId: string): Promise<void> {
+    await this.#noting;
+    if (this.#store.trust === null) await this.#registry().forget(atomId);
+  }
+
+  #registry() {
+    return this.#env.PEER_REGISTRY.getByName(PEER_REGISTRY);
+  }
+}

@@ -1,0 +1,80 @@
+/** The interfaces of `PeerRegistry` and the shapes that cross them: one for bonds and routes of peers, one for readers. */
+import type { PeerRow } from "../../../schema/db/peers.ts";
+import type { PeerAudience } from "../../../schema/wire/events.ts";
+import type { TrustLevel } from "../../../schema/wire/federation.ts";
+import type { CellStep } from "../../limits/gcra-rules.ts";
+import type { HeldRecords } from "../../record/record-outbox.ts";
+import type { Unavailability } from "../delivery/availability-rules.ts";
+import type { RegistrationStep, UsedChallenge } from "./registration-rules.ts";
+
+/** What the registry counts a peer by. */
+export interface Member {
+  atomId: string;
+  granted: number;
+  addedAtMs: number;
+  keptByAdmin: boolean;
+}
+
+/** Persisted contract: the status of a peer, as its `Bond` last reported it. */
+export interface PeerStatus {
+  effective: TrustLevel;
+  circuit: PeerRow["circuit"];
+  /** Messages that wait for the peer. */
+  deliveries: number;
+  /** Messages that were given up since the peer's `Bond` was made. */
+  givenUp: number;
+  /** Since when the oldest of them waits. Absent in what an older version stored. */
+  waitingSinceMs?: number | null;
+  /** Why the peer is unavailable; null while it is available. Absent in what an older version stored. */
+  absence?: Unavailability | null;
+  /** Events that our log does not have yet. */
+  untold: number;
+  /** Rows that D1 does not have yet, and rows that it refused. */
+  records: HeldRecords;
+  /** Known events of the peer's log that are not here yet. */
+  behind: Record<PeerAudience, number>;
+  /** The peer's log could not be followed for so long that our admin was notified. Absent in what an older version stored. */
+  isUnfollowable?: boolean;
+}
+
+/** All peers together. */
+export interface Census {
+  /** How many peers have each effective trust. */
+  trust: Record<"0" | "1" | "2" | "3", number>;
+  circuits: Record<PeerRow["circuit"], number>;
+  deliveries: number;
+  /** Of all peers, removed ones too. */
+  givenUp: number;
+  untold: number;
+  records: HeldRecords;
+  behind: Record<PeerAudience, number>;
+  /** Atom ids of the peers whose logs could not be followed for a while. */
+  unfollowable: string[];
+  /** Refused requests, by reason or code. */
+  refused: Record<string, number>;
+}
+
+export type RegistryEntry =
+  | { ok: true; evict: string | null; isNew: boolean }
+  | Exclude<RegistrationStep, { ok: true }>
+  | { ok: false; code: "federation/too-many-peers" };
+
+/** For bonds, and for routes of peers that have proved a key. */
+export interface RegistryForPeers extends Rpc.DurableObjectBranded {
+  register(atomId: string, challenge: UsedChallenge): RegistryEntry;
+  claimPlace(atomId: string, maxPeers: number): boolean;
+  takeStrangerGrant(isFirst: boolean): CellStep;
+  note(member: Member, status: PeerStatus): void;
+  leave(atomId: string, status: PeerStatus): void;
+  forget(atomId: string): void;
+  countRefusals(refusals: ReadonlyMap<string, number>): void;
+}
+
+/** Status, metrics, `pool doctor`, and the list of peers. */
+export interface RegistryForReaders extends Rpc.DurableObjectBranded {
+  census(): Census;
+  /** By atom id. */
+  statuses(): Record<string, PeerStatus>;
+}
+
+export interface PeerRegistryRpc extends RegistryForPeers, RegistryForReaders {}

@@ -1,0 +1,66 @@
+import { draft } from "../../../schema/wire/event-registry.ts";
+import type { SignedEvent } from "../../../schema/wire/events.ts";
+import type { GrantableLevel } from "../../../schema/wire/federation.ts";
+import type { BondStore } from "../bond-store.ts";
+import type { DeliveryQueue, GiveUpReason } from "../delivery/delivery-queue.ts";
+import { wasGranted } from "./grant-rules.ts";
+
+/**
+ * What this pool grants the peer, by `direct` events (docs/spec/federation.md#trust). Only the last grant counts. The peer
+ * gets that same event again when it may have lost it, so that no peer can fill our log by losing grants.
+ */
+export class SentGrants {
+  readonly #store: BondStore;
+  readonly #deliveries: () => DeliveryQueue;
+  /** The peer has called since our grant was given up. The next proof that it can be reached sends the grant again. */
+  #isResendDue = false;
+
+  constructor(store: BondStore, deliveries: () => DeliveryQueue) {
+    this.#store = store;
+    this.#deliveries = deliveries;
+  }
+
+  /** Call inside a transaction. The log signs the grant, and then it is queued. */
+  grant(peer: string, level: GrantableLevel): void {
+    this.#store.events.put(draft("trust_granted", { peer, level }));
+  }
+
+  /** Call inside a transaction: the log has signed this grant. */
+  queue(event: SignedEvent): void {
+    this.#store.put("lastGrant", event);
+    this.#deliveries().put({ kind: "grant", body: { events: [{ event, ttl: 0 }] } }, Date.now());
+  }
+
+  /** Call inside a transaction: the peer may have lost what we granted, as a pool has that was restored from a backup. */
+  resend(): void {
+    const { peer, trust } = this.#store;
+    if (trust === null || peer === null || !wasGranted(trust)) return;
+    const signed = this.#store.get("lastGrant");
+    if (signed !== undefined) this.queue(signed);
+    else this.grant(peer.atomId, trust.granted);
+  }
+
+  /** Call inside a transaction: this message will not reach the peer. */
+  givenUp(event: SignedEvent, reason: GiveUpReason): void {
+    const isLast = event.content_id === this.#store.get("lastGrant")?.content_id;
+    // A peer that answered that it will never take the grant does not get it again.
+    if (isLast && reason === "tries") this.#store.put("unheardGrant", true);
+  }
+
+  get isUndelivered(): boolean {
+    return this.#store.get("unheardGrant") === true;
+  }
+
+  /** The peer has called us. */
+  peerCalled(): void {
+    this.#isResendDue = this.isUndelivered;
+  }
+
+  /** Call inside a transaction: the peer can be reached. */
+  peerReached(): void {
+    if (!this.#isResendDue) return;
+    this.#isResendDue = false;
+    this.#store.delete("unheardGrant");
+    this.resend();
+  }
+}

@@ -1,0 +1,150 @@
+import type { PeerRow } from "../../../schema/db/peers.ts";
+import { draft } from "../../../schema/wire/event-registry.ts";
+import type { Card, FederationPolicy, GrantableLevel } from "../../../schema/wire/federation.ts";
+import type { BondStore } from "../bond-store.ts";
+import type { DeliveryQueue } from "../delivery/delivery-queue.ts";
+import type { Admissions } from "../signing/admissions.ts";
+import { wasGranted } from "./grant-rules.ts";
+import type { Membership } from "./membership.ts";
+import { identityOfRow, trustOfRow } from "./peer-record-rules.ts";
+import type { ReceivedGrants } from "./received-grants.ts";
+import type { SentGrants } from "./sent-grants.ts";
+import { decide, prove, remove, type TrustStep } from "./trust-rules.ts";
+
+interface Parts {
+  readonly membership: Membership;
+  readonly sent: SentGrants;
+  readonly received: ReceivedGrants;
+  admissions(): Admissions;
+  deliveries(): DeliveryQueue;
+}
+
+/** Each decision about the peer is one transaction: trust, the peer's row, our audit, and the grant that the peer gets. */
+export class TrustDecisions {
+  readonly #store: BondStore;
+  readonly #parts: Parts;
+
+  constructor(store: BondStore, parts: Parts) {
+    this.#store = store;
+    this.#parts = parts;
+  }
+
+  /**
+   * The peer has proved the card's key, and we ours. A known peer may change its name and URL so. `by`: the admin's token
+   * id, null for a peer that registers by itself. `isNew`: the peer was not here, or was removed.
+   */
+  async register(
+    card: Card,
+    by: string | null,
+    policy: FederationPolicy,
+    signatureVersion: 1 | 2,
+  ): Promise<{ step: TrustStep; isNew: boolean }> {
+    const { membership, sent, received, admissions } = this.#parts;
+    const nowMs = Date.now();
+    const before = this.#store.trust;
+    const wasRemoved = before !== null && before.removedAtMs !== null;
+    const isNew = before === null || wasRemoved;
+    const { atom_id: atomId, public_key: publicKey, name, url, capabilities, auth_tier: authTier } = card;
+    const step = await membership.withPlace(atomId, policy, (others) =>
+      prove(this.#store.trust, { admin: by !== null }, policy, others, nowMs),
+    );
+    if (!step.ok) return { step, isNew };
+    this.#store.transaction(() => {
+      this.#stay();
+      this.#store.put("identity", { atomId, publicKey, name, url, capabilities, authTier });
+      this.#store.seenAtMs = nowMs;
+      admissions().noteSignatureVersion(signatureVersion);
+      if (by !== null) received.release();
+      if (!isNew) sent.resend();
+      // Our log records a stranger once an admin, or the policy, decides something about it.
+      else if (by === null && !wasRemoved) received.registered();
+      else {
+        this.#store.events.put(draft("peer_handshake", { peer: atomId, by }));
+        // The peer may still count on what we granted before we removed it.
+        if (wasRemoved) sent.grant(atomId, step.trust.granted);
+      }
+      this.#store.putTrust(step.trust);
+    });
+    return { step, isNew };
+  }
+
+  /** An admin decides. D1 has the admin's name, the log the token id. */
+  async decide(
+    peer: string,
+    level: GrantableLevel,
+    admin: { name: string; tokenId: string },
+    policy: FederationPolicy,
+  ): Promise<TrustStep> {
+    const { membership, sent, received } = this.#parts;
+    const step = await membership.withPlace(peer, policy, (others) =>
+      decide(this.#store.trust, level, policy, others, Date.now()),
+    );
+    if (!step.ok) {
+      // The registry may have kept a place for this.
+      if (this.#store.trust === null) await membership.forget(peer);
+      else await membership.note();
+      return step;
+    }
+    const from = this.#store.trust?.granted ?? 0;
+    this.#store.transaction(() => {
+      this.#stay();
+      received.release();
+      this.#store.put("decidedBy", admin.name);
+      const change = { peer, by: admin.tokenId, from, to: level, received: step.trust.received };
+      this.#store.events.put(draft("trust_changed", change));
+      sent.grant(peer, level);
+      this.#store.putTrust(step.trust);
+    });
+    return step;
+  }
+
+  /** False: there is no such peer. The tombstone delivers that nothing of what was granted holds any more. */
+  remove(by: string): boolean {
+    const { sent, received, deliveries } = this.#parts;
+    const { trust } = this.#store;
+    const peer = this.#store.peer?.atomId;
+    if (trust === null || trust.removedAtMs !== null || peer === undefined) return false;
+    this.#store.transaction(() => {
+      this.#stay();
+      deliveries().clear();
+      received.release();
+      const change = { peer, by, from: trust.granted, to: null, received: trust.received };
+      this.#store.events.put(draft("trust_changed", change));
+      if (wasGranted(trust)) sent.grant(peer, 0);
+      this.#store.putTrust(remove(trust, Date.now()));
+    });
+    return true;
+  }
+
+  /**
+   * A peer of an export. What it granted is not taken over: it may have withdrawn that since, and sends what holds now,
+   * with the clock of its decision. Requests signed before now are refused.
+   */
+  restore(row: PeerRow): void {
+    this.#store.transaction(() => {
+      this.#store.put("identity", identityOfRow(row));
+      this.#parts.admissions().refuseEarlierRequests(row.signatureVersion === 2 ? 2 : 1, Date.now());
+      this.#store.put("decidedBy", row.decidedBy);
+      this.#store.seenAtMs = row.seenAtMs;
+      this.#store.putTrust(trustOfRow(row));
+    });
+  }
+
+  /** This pool was restored from a copy of its state: grants of the peer count once it sends them again. */
+  forgetReceivedGrants(by: string): void {
+    const { trust } = this.#store;
+    const peer = this.#store.peer?.atomId;
+    if (trust === null || trust.receivedAt === null || peer === undefined) return;
+    const { granted } = trust;
+    this.#store.transaction(() => {
+      const change = { peer, by, from: granted, to: granted, received: 0 as const };
+      this.#store.events.put(draft("trust_changed", change));
+      this.#store.putTrust({ ...trust, received: 0, receivedAt: null });
+    });
+  }
+
+  /** Inside a transaction: an evicted stranger stays. */
+  #stay(): void {
+    if (this.#store.get("leaving") === true) this.#store.delete("leaving");
+  }
+}

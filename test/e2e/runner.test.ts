@@ -40,7 +40,7 @@ it("names secrets that others can read, and answers a Ctrl-C that comes before i
   chmodSync(join(pool.stateDir, "secrets.json"), 0o644);
   const { child, output } = spawnStart({}, pool.stateDir);
   const ended = once(child, "exit");
-  await waitFor(() => output.stderr.includes("Others on this machine can read"), 30_000, "the warning");
+  await waitFor(() => output.stderr.includes("Other users of this machine can read"), 30_000, "the warning");
   expect(output.stderr).toContain(`chmod 600 ${join(pool.stateDir, "secrets.json")}`);
   child.kill("SIGINT");
   expect((await ended)[0]).toBe(0);

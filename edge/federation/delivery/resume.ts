@@ -4,8 +4,8 @@ import { type BondForPool, bondForPool } from "../bond-rpc.ts";
 import { bondIds, countBonds } from "../peering/store.ts";
 
 /**
- * Every peer's `Bond` goes on at once where it was, whatever backoff it was in: after a start, which no peer may have
- * noticed, and when a switch allows what it did not. Without this its alarm would see to it, within a minute.
+ * Every peer's `Bond` tries at once what waits, whatever its backoff: after a start of the pool, and when a switch turns
+ * on. Without this call the alarms of the bonds would do it, within a minute.
  */
 export async function resumePeers(env: Env): Promise<void> {
   const page = LIMITS.peersPerWake;
@@ -13,8 +13,8 @@ export async function resumePeers(env: Env): Promise<void> {
 }
 
 /**
- * By cron trigger: bonds do what is due, and arm their alarms, for an alarm that failed too often is not tried again.
- * Nothing that waits is hurried. A call costs at most a hundred bonds; with more peers they take turns.
+ * By cron trigger: bonds do what is due and arm their alarms, because the runtime gives up an alarm that failed too often.
+ * Backoffs stay. One call wakes at most `LIMITS.peersPerWake` bonds; with more peers they take turns.
  */
 export async function wakePeers(env: Env, scheduledMs: number): Promise<void> {
   const turns = Math.ceil((await countBonds(env.DB)) / LIMITS.peersPerWake);
@@ -24,8 +24,8 @@ export async function wakePeers(env: Env, scheduledMs: number): Promise<void> {
 }
 
 /**
- * This pool was restored from a copy of its state: what peers granted counts as they say it again, which those that
- * follow it do once its log has a new name. `by`: the admin's token. Rejects unless it holds of all.
+ * This pool was restored from a copy of its state: grants of peers count once the peers send them again, which followers
+ * of its log do when the log has a new id. `by`: the admin's token id. Rejects unless every bond has done it.
  */
 export async function forgetReceivedGrants(env: Env, by: string): Promise<void> {
   const page = LIMITS.peersPerWake;
@@ -36,7 +36,7 @@ export async function forgetReceivedGrants(env: Env, by: string): Promise<void> 
   }
 }
 
-/** How many there were. */
+/** Returns how many bonds the page had. */
 async function each(
   env: Env,
   from: number,

@@ -88,6 +88,13 @@ module.exports = {
       to: { path: "^cloudflare:|^node:|hono|drizzle-orm|-object\\.ts$|store\\.ts$", dependencyTypesNot: ["type-only"] },
     },
     {
+      name: "objects-are-known-by-their-interfaces",
+      comment: "Only the entry imports the classes of objects. All others, `env.ts` too, use their `…-rpc.ts`.",
+      severity: "error",
+      from: { path: "^edge/", pathNot: "^edge/index\\.ts$" },
+      to: { path: "-object\\.ts$" },
+    },
+    {
       name: "machines-use-no-node-modules",
       comment: "Node's own modules are a platform too: a rule must run where there is no Node.",
       severity: "error",
@@ -95,18 +102,10 @@ module.exports = {
       to: { dependencyTypes: ["core"], dependencyTypesNot: ["type-only"] },
     },
     {
-      name: "routes-know-no-objects",
-      comment:
-        "A route sees an object through the interface of its callers (`…-rpc.ts`), so that a route for peers cannot call what is for admins. Types count too.",
+      name: "no-type-cycles",
+      comment: "A circle of types is read as one file. Objects show their types in `…-rpc.ts`, which import no object.",
       severity: "error",
-      from: { path: "^edge/.*routes\\.ts$" },
-      to: { path: "-object\\.ts$" },
-    },
-    {
-      name: "no-type-cycles-in-schema",
-      comment: "The shapes that every side agrees on are read from bottom to top: not even their types go in a circle.",
-      severity: "error",
-      from: { path: "^schema/" },
+      from: { path: "^(edge|schema)/" },
       to: { circular: true },
     },
     {

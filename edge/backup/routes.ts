@@ -13,7 +13,7 @@ import { accountFor } from "../accounts/account-for.ts";
 import { adminTokensForAdmins } from "../admins/admin-tokens-for.ts";
 import type { Env } from "../env.ts";
 import { eventLogForAdmins } from "../events/event-log-for.ts";
-import { bondForPool } from "../federation/bond-rpc.ts";
+import { bondForPool } from "../federation/bond-for.ts";
 import { forgetReceivedGrants } from "../federation/delivery/resume.ts";
 import type { AdminEnv } from "../http/app-env.ts";
 import { requireBootstrapAdmin } from "../http/authentication.ts";

@@ -1,8 +1,8 @@
 /** The interfaces of `EventLog`, one for each group of callers, and the shapes that cross them. Types only. */
 import type { EventRow } from "../../schema/db/events.ts";
 import type { Audience, HybridTime, PeerAudience, SignedCheckpoint, SignedEvent } from "../../schema/wire/events.ts";
-import type { StoredDraft } from "../record/event-outbox.ts";
 import type { HeldRecords } from "../record/record-outbox.ts";
+import type { StoredDraft } from "../record/stored-draft.ts";
 import type { ClockRefusal } from "./clock-guard-rules.ts";
 import type { OriginUse } from "./origin-quota-rules.ts";
 import type { ReceiveResult } from "./receive-rules.ts";

@@ -2,7 +2,7 @@ import { nodeIdOf, signEvent } from "../../schema/crypto/signed-event.ts";
 import type { SignedEvent } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { type PoolKeys, poolKeys } from "../identity/pool-keys.ts";
-import type { StoredDraft } from "../record/event-outbox.ts";
+import type { StoredDraft } from "../record/stored-draft.ts";
 import { type Clock, tick } from "./clock-rules.ts";
 import type { AppendAnswer, AppendedEvent } from "./event-log-rpc.ts";
 import type { LogClock } from "./log-clock.ts";

@@ -28,7 +28,8 @@ import { isStranger, type TrustStep, trustInEffect } from "./peering/trust-rules
 import { Admissions } from "./signing/admissions.ts";
 import { peerRateLimits } from "./signing/peer-rate-rules.ts";
 import type { AdmissionRequest } from "./signing/signed-admission-rules.ts";
-import { EventEndpoint, type Pulled, type PullRequest, type Pushed } from "./sync/event-endpoint.ts";
+import { EventEndpoint } from "./sync/event-endpoint.ts";
+import type { Pulled, PullRequest, Pushed } from "./sync/event-endpoint-answers.ts";
 import { PeerSync } from "./sync/peer-sync.ts";
 import { ANY_TIER } from "./sync/sync-owner.ts";
 

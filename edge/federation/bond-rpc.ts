@@ -1,15 +1,14 @@
 /**
- * The interfaces of a `Bond` and the shapes that cross them. Each group of callers has an interface of its own; the
- * functions below return stubs of these, so that a route for peers cannot call what is for admins.
+ * The interfaces of a `Bond` and the shapes that cross them. Each group of callers has an interface of its own, and
+ * `bond-for.ts` returns stubs of these, so that a route for peers cannot call what is for admins.
  */
 import type { PeerRow } from "../../schema/db/peers.ts";
 import type { Card, FederationPolicy, GrantableLevel, TrustLevel } from "../../schema/wire/federation.ts";
-import type { Env } from "../env.ts";
 import type { Unavailability } from "./delivery/availability-rules.ts";
 import type { TrustStep } from "./peering/trust-rules.ts";
 import type { AdmissionRequest, SignedAdmission } from "./signing/signed-admission-rules.ts";
-import type { Pulled, PullRequest, Pushed } from "./sync/event-endpoint.ts";
-import type { SyncView } from "./sync/peer-sync.ts";
+import type { Pulled, PullRequest, Pushed } from "./sync/event-endpoint-answers.ts";
+import type { SyncView } from "./sync/sync-view.ts";
 
 export type Admitted =
   | { ok: true; trust: TrustLevel }
@@ -80,17 +79,3 @@ export interface BondForPool extends Rpc.DurableObjectBranded {
 }
 
 export interface BondRpc extends BondForPeers, BondForAdmins, BondForPool {}
-
-type Bonds = Pick<Env, "BOND">;
-
-export function bondForPeer(env: Bonds, atomId: string): DurableObjectStub<BondForPeers> {
-  return env.BOND.getByName(atomId);
-}
-
-export function bondForAdmin(env: Bonds, atomId: string): DurableObjectStub<BondForAdmins> {
-  return env.BOND.getByName(atomId);
-}
-
-export function bondForPool(env: Bonds, atomId: string): DurableObjectStub<BondForPool> {
-  return env.BOND.getByName(atomId);
-}

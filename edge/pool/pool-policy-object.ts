@@ -3,7 +3,8 @@ import { draft } from "../../schema/wire/event-registry.ts";
 import { FEDERATION_POLICY_DEFAULTS, type FederationPolicy, UNNAMED_POOL } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
-import { EventOutbox, type StoredDraft } from "../record/event-outbox.ts";
+import { EventOutbox } from "../record/event-outbox.ts";
+import type { StoredDraft } from "../record/stored-draft.ts";
 import type { ChangedPolicy, PoolPolicyRpc, PoolSettings, SettingsChange } from "./pool-policy-rpc.ts";
 
 /**

@@ -1,21 +1,10 @@
 import type { EventDraft } from "../../schema/wire/event-registry.ts";
-import type { SignedEvent, Visibility } from "../../schema/wire/events.ts";
+import type { SignedEvent } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env, EventLogForOutboxes } from "../env.ts";
 import { EVENT_LOG } from "../object-names.ts";
 import { FlushLoop } from "./flush-loop.ts";
-
-/**
- * Persisted contract: a draft as an outbox stores it and as `EventLog` takes it. An earlier release may have written it, so
- * neither of them checks it against the registry of events again.
- */
-export interface StoredDraft {
-  type: string;
-  visibility: Visibility;
-  payload: Readonly<Record<string, unknown>>;
-  /** The log appends one event for each key, however often the draft is sent. */
-  key?: string;
-}
+import type { StoredDraft } from "./stored-draft.ts";
 
 /** Persisted contract: table names, one for each outbox. The names are those of the first release. */
 export type EventOutboxTable = "untold" | "presence_untold" | "admins_untold" | "policy_pending";

@@ -7,7 +7,6 @@ import {
   type AgentFrame,
   agentFrame,
   type Hello,
-  type JobKind,
   outdatedHello,
   type PoolFrame,
 } from "../../schema/wire/worker-frames.ts";
@@ -18,6 +17,7 @@ import { CONNECT_HEADERS } from "./connect-request.ts";
 import { binding, type EnrolmentRefusal, enrolment } from "./enrolment-rules.ts";
 import { checkHello } from "./handshake.ts";
 import { HandshakeRates } from "./handshake-rate-rules.ts";
+import type { ServingWorker } from "./serving-worker.ts";
 import type { WorkerTokens } from "./worker-tokens.ts";
 
 /** Persisted contract: the attachment of a socket, which survives hibernation of its object (16 KiB at most). */
@@ -37,22 +37,6 @@ type Attachment =
 function readAttachment(socket: WebSocket): Attachment | null {
   const attached = socket.deserializeAttachment() as (Attachment & { isExtended?: boolean }) | null;
   return attached && { ...attached, minor: attached.minor ?? (attached.isExtended ? 1 : 0) };
-}
-
-/** A worker that has proved its key on a socket. */
-export interface ServingWorker {
-  connection: string;
-  workerId: string;
-  publicKey: string;
-  tokenId: string;
-  tokenExpiresAtMs: number;
-  agentVersion: string;
-  engine: "llama" | "upstream";
-  connectedAtMs: number;
-  /** The minor version of the worker protocol that its socket speaks. */
-  minor: number;
-  /** An earlier release attached no context. */
-  models: { name: string; slots: number; kinds: JobKind[]; contextTokens?: number }[];
 }
 
 /** The pull credit of a worker: jobs sent on this socket, and the credit of each model in the order of `models`. */

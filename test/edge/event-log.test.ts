@@ -13,7 +13,7 @@ import { EventLedger } from "../../edge/events/event-ledger.ts";
 import type { ReceivedEvent } from "../../edge/events/event-log-rpc.ts";
 import { checkpointsKept, eventsAfter } from "../../edge/events/store.ts";
 import { poolKeys } from "../../edge/identity/pool-keys.ts";
-import type { StoredDraft } from "../../edge/record/event-outbox.ts";
+import type { StoredDraft } from "../../edge/record/stored-draft.ts";
 import { generateSecretKey, type Signer, signerFrom } from "../../schema/crypto/ed25519.ts";
 import {
   equivocation,

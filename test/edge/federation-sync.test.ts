@@ -6,7 +6,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vites
 import type * as z from "zod";
 import { EventLog } from "../../edge/events/event-log-object.ts";
 import { maySee } from "../../edge/events/visibility-rules.ts";
-import type { StoredDraft } from "../../edge/record/event-outbox.ts";
+import type { StoredDraft } from "../../edge/record/stored-draft.ts";
 import { GENESIS_CHAIN, nextChain, openCheckpoint, openEvent } from "../../schema/crypto/signed-event.ts";
 import {
   type PeerAudience,

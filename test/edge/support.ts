@@ -1,6 +1,6 @@
 import { env, exports } from "cloudflare:workers";
 import type { AppendAnswer, AppendedEvent } from "../../edge/events/event-log-rpc.ts";
-import type { StoredDraft } from "../../edge/record/event-outbox.ts";
+import type { StoredDraft } from "../../edge/record/stored-draft.ts";
 import { concat, toHex, utf8 } from "../../schema/crypto/bytes.ts";
 import { canonicalBytes } from "../../schema/crypto/canonical.ts";
 import { generateSecretKey, type Signer, signerFrom } from "../../schema/crypto/ed25519.ts";

@@ -4,7 +4,7 @@
 
 import { saysItIsOff } from "./delivery-answer-rules.ts";
 import type { Outcome } from "./delivery-machine.ts";
-import type { PeerAnswer } from "./peer-client.ts";
+import type { PeerAnswer } from "./peer-answer.ts";
 
 /** Persisted contract: in the peer's `Bond`. */
 export interface Unavailability {

@@ -7,7 +7,8 @@ import { afterCalled, afterPushed, type Unavailability } from "./availability-ru
 import { type Message, rulesOf } from "./delivery-kind-rules.ts";
 import { type CircuitEnd, CLOSED_CIRCUIT, circuitState, endTry, peerIsBack, startTry } from "./delivery-machine.ts";
 import type { Tried } from "./delivery-queue.ts";
-import { callPeer, openPeer, type PeerAddress, type PeerAnswer, type PeerCall } from "./peer-client.ts";
+import type { PeerAnswer } from "./peer-answer.ts";
+import { callPeer, openPeer, type PeerAddress, type PeerCall } from "./peer-client.ts";
 import type { PeerClock } from "./peer-clock.ts";
 
 /** What a channel needs of its peer's `Bond`. */

@@ -11,6 +11,7 @@ import { hasMoreValuesThan } from "../../http/json-values.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
 import { checkFederation } from "../../pool/federation-check.ts";
 import { readRetryAfter } from "./delivery-answer-rules.ts";
+import type { CallFailure, NoAnswer, PeerAnswer } from "./peer-answer.ts";
 
 /** Where a call goes: the receiver's id is signed with the request, so that it is of use nowhere else. */
 export interface PeerAddress {
@@ -20,33 +21,6 @@ export interface PeerAddress {
   /** 1: its card lacks `sig_versions`. Spoken only where the policy allows it, and never after the peer spoke 2. */
   readonly version: 1 | 2;
 }
-
-type NoAnswer = {
-  readonly ok: false;
-  readonly code:
-    | "federation/disabled"
-    | "federation/unreachable"
-    | "federation/private-address"
-    | "federation/legacy-off";
-  readonly failure?: CallFailure;
-};
-
-/**
- * Why nothing came back, as far as the runtime tells the Worker: the code, or under which reference its own log has the
- * cause. For our admin's eyes (`codeOf`), never a peer's: it says what is at an address.
- */
-export type CallFailure = "federation/silent" | "federation/no-connection" | { readonly reference: string };
-
-export type PeerAnswer =
-  | {
-      readonly ok: true;
-      readonly status: number;
-      readonly body: unknown;
-      readonly retryAfterSeconds: number | null;
-      /** How far our clock is ahead of the answer's `Date`, at least; null where it does not say. */
-      readonly aheadMs: number | null;
-    }
-  | NoAnswer;
 
 export interface PeerCall {
   readonly method: "GET" | "POST";

@@ -1,6 +1,7 @@
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Env } from "../../env.ts";
-import { type BondForPool, bondForPool } from "../bond-rpc.ts";
+import { bondForPool } from "../bond-for.ts";
+import type { BondForPool } from "../bond-rpc.ts";
 import { bondIds, countBonds } from "../peering/store.ts";
 
 /**

@@ -19,16 +19,11 @@ import {
 } from "../../../schema/wire/federation.ts";
 import type { Env } from "../../env.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
-import { bondForPool, type RegistrationStatus } from "../bond-rpc.ts";
+import { bondForPool } from "../bond-for.ts";
+import type { RegistrationStatus } from "../bond-rpc.ts";
 import { saysItIsOff } from "../delivery/delivery-answer-rules.ts";
-import {
-  type CallFailure,
-  callPeer,
-  codeOf,
-  type PeerAddress,
-  type PeerAnswer,
-  readPeer,
-} from "../delivery/peer-client.ts";
+import type { CallFailure, PeerAnswer } from "../delivery/peer-answer.ts";
+import { callPeer, codeOf, type PeerAddress, readPeer } from "../delivery/peer-client.ts";
 import { ownCard, ownIdentityCard } from "./own-card.ts";
 import { wasEverPeer } from "./store.ts";
 

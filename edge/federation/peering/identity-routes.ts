@@ -12,7 +12,7 @@ import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Env } from "../../env.ts";
 import { fail } from "../../http/errors.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
-import { bondForPool } from "../bond-rpc.ts";
+import { bondForPool } from "../bond-for.ts";
 import {
   countRefusedRequests,
   type FederatedEnv,

@@ -16,7 +16,7 @@ import { fail } from "../../http/errors.ts";
 import { within } from "../../limits/timeout.ts";
 import { PEER_REGISTRY } from "../../object-names.ts";
 import { checkFederation, readFederationPolicy } from "../../pool/federation-check.ts";
-import { bondForAdmin } from "../bond-rpc.ts";
+import { bondForAdmin } from "../bond-for.ts";
 import type { Unavailability } from "../delivery/availability-rules.ts";
 import { addPeer } from "./add-peer.ts";
 import { findPeer, listPeers } from "./store.ts";

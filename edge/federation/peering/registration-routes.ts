@@ -18,7 +18,7 @@ import type { Env } from "../../env.ts";
 import { fail } from "../../http/errors.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
 import { PEER_REGISTRY } from "../../object-names.ts";
-import { bondForPeer, bondForPool } from "../bond-rpc.ts";
+import { bondForPeer, bondForPool } from "../bond-for.ts";
 import { type FederatedEnv, readSigned, refuseUnlessSignedBy, signedBody } from "../signing/signed-peer.ts";
 import { registrationStatusOf } from "./add-peer.ts";
 import { ownCard } from "./own-card.ts";

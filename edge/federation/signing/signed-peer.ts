@@ -17,7 +17,7 @@ import { fail } from "../../http/errors.ts";
 import { UnauthenticatedBodyBudget } from "../../http/unauthenticated-bodies.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
 import { checkFederation } from "../../pool/federation-check.ts";
-import { bondForPeer } from "../bond-rpc.ts";
+import { bondForPeer } from "../bond-for.ts";
 import { findPeerKey } from "../peering/store.ts";
 import type { RateKind } from "./peer-rate-rules.ts";
 import { countRefusal, flushPeerRefusalsSoon, type RefusalReason } from "./refusal-counters.ts";

@@ -1,12 +1,5 @@
 import { openEvent } from "../../../schema/crypto/signed-event.ts";
-import type { ErrorCode } from "../../../schema/wire/errors.ts";
-import {
-  type PeerAudience,
-  type PushAnswer,
-  type PushBody,
-  pushBody,
-  type SignedEvent,
-} from "../../../schema/wire/events.ts";
+import { type PeerAudience, type PushBody, pushBody, type SignedEvent } from "../../../schema/wire/events.ts";
 import type { FederationPolicy, TrustLevel } from "../../../schema/wire/federation.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Env } from "../../env.ts";
@@ -17,29 +10,12 @@ import { poolKeys } from "../../identity/pool-keys.ts";
 import { PEER_REGISTRY } from "../../object-names.ts";
 import type { ReceivedGrants } from "../peering/received-grants.ts";
 import type { Admissions } from "../signing/admissions.ts";
+import type { EndpointRefusal, Pulled, PullRequest, Pushed } from "./event-endpoint-answers.ts";
 import { type EventSender, takeIncoming } from "./incoming-events.ts";
 import { answerPush, type IncomingResult } from "./incoming-rules.ts";
 import { checkOutgoing } from "./outgoing-events.ts";
 import { incomingCostUs, largestPage, pageCostUs, restMs, sizeOf } from "./peer-work-rate-rules.ts";
 import { Turns } from "./turns.ts";
-
-export interface EndpointRefusal {
-  readonly ok: false;
-  readonly code: ErrorCode;
-  readonly message?: string | undefined;
-  readonly param?: string | undefined;
-  readonly retryAfterSeconds?: number;
-}
-
-/** `json` is the page as it is sent: a string costs less to pass out of the object than its values do. */
-export type Pulled = { readonly ok: true; readonly json: string } | EndpointRefusal;
-export type Pushed = { readonly ok: true; readonly status: 200 | 400; readonly body: PushAnswer } | EndpointRefusal;
-
-export interface PullRequest {
-  readonly audience: PeerAudience;
-  readonly since: number;
-  readonly limit: number;
-}
 
 /** What the endpoint needs of its peer's `Bond`. */
 export interface EndpointOwner {

@@ -5,7 +5,7 @@ import { eventLogForBonds } from "../../events/event-log-for.ts";
 import { mayRead } from "../../events/visibility-rules.ts";
 import { fail } from "../../http/errors.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
-import { bondForPeer } from "../bond-rpc.ts";
+import { bondForPeer } from "../bond-for.ts";
 import { type PeerEnv, signedPeer } from "../signing/signed-peer.ts";
 import { bondStreamUrl } from "./served-stream.ts";
 

@@ -4,7 +4,8 @@ import { openCheckpoint } from "../../../schema/crypto/signed-event.ts";
 import { type PeerAudience, type PulledEvent, pullAnswer, pulledEvent } from "../../../schema/wire/events.ts";
 import { parseJson } from "../../../schema/wire/json-text.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
-import type { PeerAnswer, PeerCall } from "../delivery/peer-client.ts";
+import type { PeerAnswer } from "../delivery/peer-answer.ts";
+import type { PeerCall } from "../delivery/peer-client.ts";
 import { afterRound, type NextStep, type RoundOutcome } from "./follow-machine.ts";
 import type { FollowRefusal } from "./follow-refusal-rules.ts";
 import {

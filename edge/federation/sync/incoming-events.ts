@@ -8,7 +8,7 @@ import { eventLogForBonds } from "../../events/event-log-for.ts";
 import type { RatedReceiveAnswer } from "../../events/event-log-rpc.ts";
 import { quotaBytesOf } from "../../events/origin-quota-rules.ts";
 import { mayReceive } from "../../events/visibility-rules.ts";
-import { bondForPool } from "../bond-rpc.ts";
+import { bondForPool } from "../bond-for.ts";
 import { knownAmong } from "../peering/store.ts";
 import type { IncomingResult } from "./incoming-rules.ts";
 import { type EventsSize, sizeOf } from "./peer-work-rate-rules.ts";

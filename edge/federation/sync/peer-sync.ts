@@ -2,7 +2,6 @@ import { type PeerAudience, peerAudience } from "../../../schema/wire/events.ts"
 import type { Env } from "../../env.ts";
 import type { PeerChannel } from "../delivery/peer-channel.ts";
 import { EventPusher } from "./event-pusher.ts";
-import type { Unfollowable } from "./follow-refusal-rules.ts";
 import { NOTHING_FOLLOWED } from "./followed-log-rules.ts";
 import { Follower } from "./follower.ts";
 import { PeerLog } from "./peer-log.ts";
@@ -11,21 +10,7 @@ import { ServedStreams } from "./served-streams.ts";
 import { ANY_TIER, type SyncOwner } from "./sync-owner.ts";
 import { type SyncStorage, SyncStore } from "./sync-store.ts";
 import { mayFollow } from "./sync-trust-rules.ts";
-
-/** The state of sync of one audience, for the operator. */
-export interface SyncView {
-  audience: PeerAudience;
-  /** How far we have the peer's log. */
-  followed: {
-    seq: number;
-    head: number | null;
-    streaming: boolean;
-    equivocated: boolean;
-    unfollowable: Unfollowable | null;
-  };
-  /** How far the peer has our log. */
-  sent: { seq: number; streaming: boolean; rewoundSinceMs: number | null };
-}
+import type { SyncView } from "./sync-view.ts";
 
 /**
  * Event sync with one peer (docs/spec/events.md#sync), in the peer's `Bond`: follows the peer's log, serves ours as streams,

@@ -3,14 +3,7 @@ import type { ErrorCode } from "../../../schema/wire/errors.ts";
 import type { FinishReason, TokenLogprob, Usage } from "../../../schema/wire/worker-frames.ts";
 import type { ErrorDetails } from "../../http/error-body.ts";
 import type { CallHead } from "../formats/answer-format.ts";
-import type { PartEnd } from "../jobs/job-group-rules.ts";
-
-export interface Served {
-  readonly workerId: string;
-  readonly queuedMs: number;
-  /** Whether the same request with the same seed gives the same answer there. */
-  readonly deterministic: boolean;
-}
+import type { PartEnd, Served } from "../jobs/job-group-rules.ts";
 
 export interface TextPiece {
   readonly text: string;

@@ -11,9 +11,16 @@ import type {
   ToolCall,
   Usage,
 } from "../../../schema/wire/worker-frames.ts";
-import type { Served } from "../answers/answer.ts";
 import type { LaneJob } from "../lane-rpc.ts";
 import type { NewJob } from "./lane-state.ts";
+
+/** The worker that serves a request, and how. */
+export interface Served {
+  readonly workerId: string;
+  readonly queuedMs: number;
+  /** Whether the same request with the same seed gives the same answer there. */
+  readonly deterministic: boolean;
+}
 
 interface Choices {
   /** Choices for each prompt. */

@@ -2,7 +2,7 @@
 
 import type { JobKind, JobRequest } from "../../../schema/wire/worker-frames.ts";
 import type { ConnectedWorker } from "../../workers/connected-worker.ts";
-import type { ServingWorker } from "../../workers/worker-sockets.ts";
+import type { ServingWorker } from "../../workers/serving-worker.ts";
 import type { AnswerDialect } from "../formats/answer-format.ts";
 import type { LaneState } from "./lane-state.ts";
 import { type Requirement, requirementsOf, unmetRequirement } from "./worker-capability-rules.ts";

@@ -3,7 +3,7 @@ import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Env } from "../../env.ts";
 import type { DueTimes } from "../../limits/due-times.ts";
 import { EventOutbox } from "../../record/event-outbox.ts";
-import type { ServingWorker } from "../../workers/worker-sockets.ts";
+import type { ServingWorker } from "../../workers/serving-worker.ts";
 import {
   connected,
   disconnected,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { afterCalled, afterPushed, type Unavailability } from "../../../edge/federation/delivery/availability-rules.ts";
 import type { Outcome } from "../../../edge/federation/delivery/delivery-machine.ts";
-import type { PeerAnswer } from "../../../edge/federation/delivery/peer-client.ts";
+import type { PeerAnswer } from "../../../edge/federation/delivery/peer-answer.ts";
 import { errorBody } from "../../../edge/http/error-body.ts";
 
 const NOW = 1_776_358_800_000;

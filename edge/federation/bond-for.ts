@@ -1,0 +1,17 @@
+/** Stubs of a peer's `Bond`, one for each group of callers (`bond-rpc.ts`). */
+import type { Env } from "../env.ts";
+import type { BondForAdmins, BondForPeers, BondForPool } from "./bond-rpc.ts";
+
+type Bonds = Pick<Env, "BOND">;
+
+export function bondForPeer(env: Bonds, atomId: string): DurableObjectStub<BondForPeers> {
+  return env.BOND.getByName(atomId);
+}
+
+export function bondForAdmin(env: Bonds, atomId: string): DurableObjectStub<BondForAdmins> {
+  return env.BOND.getByName(atomId);
+}
+
+export function bondForPool(env: Bonds, atomId: string): DurableObjectStub<BondForPool> {
+  return env.BOND.getByName(atomId);
+}

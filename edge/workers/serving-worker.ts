@@ -1,0 +1,17 @@
+import type { JobKind } from "../../schema/wire/worker-frames.ts";
+
+/** A worker that has proved its key on a socket. */
+export interface ServingWorker {
+  connection: string;
+  workerId: string;
+  publicKey: string;
+  tokenId: string;
+  tokenExpiresAtMs: number;
+  agentVersion: string;
+  engine: "llama" | "upstream";
+  connectedAtMs: number;
+  /** The minor version of the worker protocol that its socket speaks. */
+  minor: number;
+  /** An earlier release attached no context. */
+  models: { name: string; slots: number; kinds: JobKind[]; contextTokens?: number }[];
+}

@@ -127,11 +127,7 @@ describe("peers add", () => {
 
   it.each<[what: string, url: () => string | Promise<string>, says: string]>([
     ["nobody", () => "http://127.0.0.1:9", "Nothing listens at that URL, or the server there closed the connection"],
-    [
-      "a host that is none",
-      () => "http://nobody.invalid",
-      "The host of that URL cannot be found. Check how it is spelled",
-    ],
+    ["a host that is none", () => "http://nobody.invalid", "The host of that URL cannot be found. Check the spelling"],
     [
       "what speaks no TLS",
       async () => (await stranger((_, response) => response.end())).replace("http:", "https:"),
@@ -185,7 +181,7 @@ describe("two operators", () => {
     expect(await words(alder, "pool", "name", "Alder")).toContain(`Alder, ${id(alder)}\n`);
     expect(await json(alder, "pool", "name")).toEqual({ atom_id: id(alder), name: "Alder" });
     const added = await words(alder, "peers", "add", `${birch.url}/`, "--atom-id", id(birch).toUpperCase());
-    expect(added).toContain(`${id(birch)}\nKnown: it has proven its key, and reads nothing yet.`);
+    expect(added).toContain(`${id(birch)}\nKnown: it has proven its key, and may not read events yet.`);
     expect(await json(birch, "peers", "list")).toMatchObject({
       peers: [{ atom_id: id(alder), name: "Alder", url: alder.url, effective: 1 }],
     });
@@ -197,14 +193,16 @@ describe("two operators", () => {
     const [alder, birch] = pools();
     const offered = await words(alder, "peers", "trust", id(birch).slice(0, 6), "3");
     const answer = `npm run ligand -- peers trust ${id(alder).slice(0, 16)} 3`;
-    expect(offered).toContain(`Accepted: you granted 3 and it grants 0. It is bonded once its admin says: ${answer}`);
+    expect(offered).toContain(
+      `Accepted: you granted trust 3, and it granted 0. The bond begins when its admin runs: ${answer}`,
+    );
     const list = () => words(birch, "peers", "list");
     await waitFor(async () => (await list()).includes("offers trust 3"), 10_000, "the offer");
     expect(await list()).toContain(`Alder (${id(alder).slice(0, 16)}) offers trust 3. To accept: ${answer}`);
-    expect(await words(birch, "federation")).toContain("1 peer offered more than you answered; see:");
+    expect(await words(birch, "federation")).toContain("1 peer offered trust that you have not answered; to see them:");
     // What is shown is what is typed.
     const typed = answer.split(" -- ")[1]?.split(" ") ?? [];
-    expect(await words(birch, ...typed)).toContain("Bonded: both admins granted 3");
+    expect(await words(birch, ...typed)).toContain("Bonded: both admins granted trust 3");
     await waitFor(async () => (await words(alder, "peers")).includes("  bonded  "), 10_000, "the bond");
     expect(await json(alder, "federation")).toMatchObject({
       peers: { known: 1, accepted: 1, bonded: 1 },

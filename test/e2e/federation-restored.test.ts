@@ -69,7 +69,7 @@ it("a pool put back from a copy of its files goes on under a new log, and nobody
   // Where no peer finds it.
   const hidden = await startPool({ stateDir: copy });
   const newLog = (...args: string[]) => ligand(["pool", "new-log", "--state", copy, ...args]);
-  expect(await newLog()).toMatchObject({ code: 2, stderr: expect.stringContaining("Say --yes.") });
+  expect(await newLog()).toMatchObject({ code: 2, stderr: expect.stringContaining("Add --yes.") });
   const done = await newLog("--yes", "--json");
   expect(done).toMatchObject({ code: 0, stderr: "" });
   const { log_id, before } = JSON.parse(done.stdout) as { log_id: string; before: string };

@@ -27,7 +27,7 @@ import { callPeer, codeOf, type PeerAddress, readPeer } from "../delivery/peer-c
 import { ownCard, ownIdentityCard } from "./own-card.ts";
 import { wasEverPeer } from "./store.ts";
 
-/** A peer that has proven its key to us, and we ours to it. */
+/** A peer and this pool have proved their keys to each other. */
 export type AddedPeer = { ok: true; card: Card; signatureVersion: 1 | 2 } | Refused;
 
 interface Refused {
@@ -43,18 +43,18 @@ const INFO = "/v1/federation/info";
  * Our admin adds a peer by its URL (docs/spec/federation.md#registration): its card is read, it proves its key to us and we ours to it. Nothing is
  * stored here, nor at the peer before our proof. `expected`: the atom id that must be there.
  */
-export async function addPeer(env: Env, at: Meeting): Promise<AddedPeer> {
-  const met = await meet(env, at);
-  return met.ok || met.failure === undefined ? met : { ok: false, code: await codeOf(env, met.failure) };
+export async function addPeer(env: Env, at: PeerToAdd): Promise<AddedPeer> {
+  const added = await contactPeer(env, at);
+  return added.ok || added.failure === undefined ? added : { ok: false, code: await codeOf(env, added.failure) };
 }
 
-interface Meeting {
+interface PeerToAdd {
   url: string;
   expected: string | undefined;
   requestUrl: string;
 }
 
-async function meet(env: Env, at: Meeting): Promise<AddedPeer> {
+async function contactPeer(env: Env, at: PeerToAdd): Promise<AddedPeer> {
   const read = await readCard(env, at.url);
   if (!read.ok) return read;
   const { card } = read;
@@ -91,7 +91,7 @@ export function versionTowards({ sig_versions }: Pick<IdentityCard, "sig_version
   return sig_versions?.includes(2) ? 2 : seen;
 }
 
-/** A stranger's is blank; no object is woken for it. */
+/** Blank for an unknown pool: no object is woken for it. */
 export async function registrationStatusOf(env: Env, atomId: string): Promise<RegistrationStatus> {
   const known = await wasEverPeer(env.DB, atomId);
   return known ? bondForPool(env, atomId).registrationStatus() : { revoked: false, version: 1 };
@@ -130,7 +130,7 @@ async function register(env: Env, address: PeerAddress, requestUrl: string): Pro
   if (!confirmed.ok || !confirmAnswer.safeParse(confirmed.body).success) {
     return { ok: false, code: "federation/unreachable" };
   }
-  // Where we found it, not where it says it is: an operator who typed a URL meant that one.
+  // The URL that the operator typed, not the one on the card.
   return { ok: true, card: { ...theirs.data.card, url: address.url }, signatureVersion: 2 };
 }
 
@@ -179,10 +179,10 @@ function refused(answer: PeerAnswer): Refused | null {
   if (answer.status === 403) {
     return { ok: false, code: "federation/registration-refused", message: "The other pool does not admit this one." };
   }
-  return { ok: false, code: "federation/unreachable", message: refusalWords(answer) };
+  return { ok: false, code: "federation/unreachable", message: formatRefusal(answer) };
 }
 
-function refusalWords({ status, body }: PeerAnswer & { ok: true }): string {
+function formatRefusal({ status, body }: PeerAnswer & { ok: true }): string {
   if (status === 401) return "The other pool does not believe our signature, as when one of the two clocks is wrong.";
   if (status === 429) return "The other pool takes nobody new just now.";
   return saysItIsOff({ status, body })

@@ -19,11 +19,11 @@ async function oldPeer(): Promise<ScriptedPeer> {
 const operator = (...args: string[]) => ligand([...args, "--state", pool.stateDir]);
 const followed = async (peer: ScriptedPeer) => (await pool.admin.peer(peer.id)).sync[0]?.followed.seq;
 
-it("whoever adds it is told which switch keeps it out, and nothing signed was sent to it", async () => {
+it("an admin who adds it learns which setting refuses it, and the pool sends it nothing signed", async () => {
   const peer = await oldPeer();
   const added = await operator("peers", "add", peer.url);
   expect(added).toMatchObject({ code: 1, stdout: "" });
-  expect(added.stderr).toContain("speaks version 1 only");
+  expect(added.stderr).toContain("supports only signature version 1");
   expect(added.stderr).toContain("To allow it: npm run ligand -- federation set legacy_signatures=reads");
   expect(peer.asked).toEqual(["GET /v1/federation/info"]);
   await expect(peer.shakeHands(pool)).rejects.toThrow();

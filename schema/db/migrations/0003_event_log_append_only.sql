@@ -1,4 +1,4 @@
--- docs/spec/events.md#events: the log is append-only. INSERT OR REPLACE deletes what is in its way without asking a trigger of DELETE, so
+-- SPEC 4.1: the log is append-only. INSERT OR REPLACE deletes what is in its way without asking a trigger of DELETE, so
 -- that a number or an id that exists is refused before the insert, in each of the columns that are unique.
 CREATE TRIGGER `events_no_update` BEFORE UPDATE ON `events`
 BEGIN

@@ -1,7 +1,9 @@
 /** @jsxRuntime automatic */
 /** @jsxImportSource hono/jsx */
 import { raw } from "hono/html";
-import type { ApiDocument, JsonSchema, Operation } from "./openapi.ts";
+import type { Operation } from "./api-operations.ts";
+import type { JsonSchema } from "./api-schemas.ts";
+import type { ApiDocument } from "./openapi.ts";
 
 /** The OpenAPI document as one page, without scripts and without resources of other origins. */
 export function DocsPage({ api, nonce, origin }: { api: ApiDocument; nonce: string; origin: string }) {

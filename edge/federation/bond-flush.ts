@@ -1,0 +1,176 @@
+import { LIMITS } from "../../schema/wire/limits.ts";
+import type { Env } from "../env.ts";
+import { eventLogForBonds } from "../events/event-log-for.ts";
+import { DueTimes } from "../limits/due-times.ts";
+import { within } from "../limits/timeout.ts";
+import type { BondStore } from "./bond-store.ts";
+import type { DeliveryQueue } from "./delivery/delivery-queue.ts";
+import type { Liveness } from "./delivery/liveness.ts";
+import type { Eviction } from "./peering/eviction.ts";
+import type { Membership } from "./peering/membership.ts";
+import type { ReceivedGrants } from "./peering/received-grants.ts";
+import { trustInEffect } from "./peering/trust-rules.ts";
+import type { Admissions } from "./signing/admissions.ts";
+import type { PeerSync } from "./sync/peer-sync.ts";
+import { ANY_TIER } from "./sync/sync-owner.ts";
+
+/** Nonces are kept for minutes, so that deleting them can wait. */
+const PURGE_MS = 60_000;
+
+interface Parts {
+  readonly membership: Membership;
+  readonly receivedGrants: ReceivedGrants;
+  readonly liveness: Liveness;
+  readonly sync: PeerSync;
+  readonly eviction: Eviction;
+  admissions(): Admissions;
+  deliveries(): DeliveryQueue;
+}
+
+/**
+ * What follows each commit of one `Bond`, and the object's alarm. A flush sends to the registry, the event log, D1 and
+ * the peer what the object has stored for them. The alarm repeats a flush that failed, or that a crash prevented.
+ */
+export class BondFlush {
+  readonly #ctx: DurableObjectState;
+  readonly #env: Env;
+  readonly #store: BondStore;
+  readonly #parts: () => Parts;
+  readonly #due: DueTimes;
+  /** The last flush that a transaction began, and how many transactions it follows. */
+  #flushed: { commits: number; done: Promise<void> } | null = null;
+  /** The alarm looks for expired nonces by then. */
+  #purgeAtMs = 0;
+  /** The last purge deleted all nonces that had expired. */
+  #isPurged = true;
+
+  constructor(ctx: DurableObjectState, env: Env, store: BondStore, parts: () => Parts) {
+    this.#ctx = ctx;
+    this.#env = env;
+    this.#store = store;
+    this.#parts = parts;
+    this.#due = new DueTimes(ctx.storage, {
+      // A message that is due now is being tried: an alarm at once would find nothing else to do.
+      deliveries: (nowMs) => notBefore(nowMs + LIMITS.outboxRetryMinMs, parts().deliveries().dueAtMs()),
+      records: (nowMs) => store.records.dueAtMs(nowMs),
+      events: (nowMs) => store.events.dueAtMs(nowMs),
+      liveness: (nowMs) => (this.#isAccepted() ? nowMs + LIMITS.peerVerifyMs : null),
+      nonces: (nowMs) => {
+        if (!parts().admissions().holdsNonces()) return null;
+        return nowMs + (this.#isPurged ? PURGE_MS : LIMITS.outboxRetryMinMs);
+      },
+    });
+  }
+
+  /** Call it after each transaction, in the same turn: the alarm is then part of the commit, and a crash loses nothing. */
+  committed(): void {
+    this.#ctx.waitUntil(this.retryLater());
+    const flushed = { commits: this.#store.commits, done: this.flush() };
+    this.#flushed = flushed;
+    this.#ctx.waitUntil(flushed.done);
+  }
+
+  /** Resolves after one try to flush what all transactions so far have put into the outboxes. */
+  pending(): Promise<void> {
+    return this.#flushed?.commits === this.#store.commits ? this.#flushed.done : this.flush();
+  }
+
+  /** The same for an admin who waits: at most `LIMITS.recordWaitMs`. */
+  async soon(): Promise<void> {
+    await within(LIMITS.recordWaitMs, this.pending());
+  }
+
+  /** One try to send what is stored. The alarm repeats what fails now. */
+  async flush(): Promise<void> {
+    const { eviction, receivedGrants, membership, deliveries, sync } = this.#parts();
+    if (this.#store.trust === null || eviction.isPending) return;
+    const steps = [
+      () => this.#subscribeToLog(),
+      () => receivedGrants.flush(),
+      () => this.#store.flushEvents(),
+      () => this.#store.records.flush(),
+    ];
+    const done: PromiseSettledResult<unknown>[] = await Promise.allSettled(steps.map((step) => step()));
+    // Last: the peer's status says what is left to do.
+    done.push(...(await Promise.allSettled([membership.note()])));
+    // The peer may have been forgotten meanwhile.
+    if (this.#store.trust === null) return;
+    const isDone = done.every((each) => each.status === "fulfilled" && each.value !== false);
+    if (!isDone) await this.retryLater();
+    if (deliveries().dueAtMs() !== null) this.#ctx.waitUntil(this.#deliver());
+    if (this.#isAccepted()) await this.armBy(Date.now() + LIMITS.peerVerifyMs);
+    sync.follow();
+  }
+
+  /** The object's alarm. */
+  async alarm(): Promise<void> {
+    this.#due.fired();
+    if (this.#store.trust === null) return;
+    const { eviction, admissions, sync, liveness } = this.#parts();
+    if (eviction.isPending) return eviction.finish();
+    const nowMs = Date.now();
+    this.#isPurged = !admissions().purge(nowMs);
+    await this.flush();
+    // The peer may have been forgotten meanwhile.
+    if (this.#store.trust === null) return;
+    sync.follow();
+    sync.push();
+    if (this.#isAccepted()) liveness.verifySeldom(nowMs);
+    await this.#due.arm(nowMs);
+  }
+
+  /** Arms the alarm no later than `atMs`. */
+  armBy(atMs: number): Promise<void> {
+    return this.#due.by(atMs);
+  }
+
+  /** Arms the alarm for another try. */
+  retryLater(): Promise<void> {
+    return this.armBy(Date.now() + LIMITS.outboxRetryMinMs);
+  }
+
+  /** Arms the alarm for the nonce of a request that was just admitted. */
+  armPurge(nowMs: number): void {
+    const isArmed = nowMs <= this.#purgeAtMs && this.#purgeAtMs - nowMs <= PURGE_MS;
+    if (isArmed) return;
+    this.#purgeAtMs = nowMs + PURGE_MS;
+    this.#ctx.waitUntil(this.armBy(this.#purgeAtMs));
+  }
+
+  /** The runtime gives up an alarm that failed too often: the next call reads what is armed. */
+  reread(): void {
+    this.#due.reread();
+  }
+
+  /** Before the storage is emptied. */
+  clear(): Promise<void> {
+    this.#purgeAtMs = 0;
+    return this.#due.clear();
+  }
+
+  /** Asks the log to notify this object of new events, or no longer to do so. */
+  async #subscribeToLog(): Promise<void> {
+    const { peer } = this.#store;
+    if (peer === null) return;
+    await eventLogForBonds(this.#env).subscribe(peer.atomId, this.#isAccepted());
+  }
+
+  async #deliver(): Promise<void> {
+    const { deliveries, membership } = this.#parts();
+    await deliveries().run();
+    // The peer may have been forgotten meanwhile.
+    if (this.#store.trust === null) return;
+    const dueAtMs = deliveries().dueAtMs();
+    if (dueAtMs !== null) await this.armBy(dueAtMs);
+    await membership.note();
+  }
+
+  /** Trust 2 is in effect: this pool follows the peer's log, and lets the peer follow its own. */
+  #isAccepted(): boolean {
+    return trustInEffect(this.#store.trust, ANY_TIER) >= 2;
+  }
+}
+
+function notBefore(earliestMs: number, atMs: number | null): number | null {
+  return atMs === null ? null : Math.max(earliestMs, atMs);
+}

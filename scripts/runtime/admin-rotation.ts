@@ -2,11 +2,10 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 import { credentialsFile, readCredentials } from "./credentials.ts";
-import { WORKERD_RECORD } from "./pool-runtime.ts";
 import { newAdminToken, readSecrets, saveSecrets, secretsFile } from "./pool-secrets.ts";
 import { writePrivateFile } from "./private-files.ts";
 import { lockState } from "./state-lock.ts";
-import { endOrphan } from "./workerd-record.ts";
+import { endOrphan, WORKERD_RECORD } from "./workerd-record.ts";
 
 /**
  * Replaces the bootstrap admin token of a pool on this machine. The pool must be stopped, so that there is no time in which

@@ -1,7 +1,8 @@
-import { existsSync, readdirSync, rmSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 import type { FolderLock } from "../../worker-agent/state/folder-lock.ts";
+import { removeFailedStart } from "./failed-start.ts";
 import { orFullDisk } from "./full-disk.ts";
 import { allowedHosts, freePort, isLoopback, localUrl } from "./listen-address.ts";
 import { applyMigrations, readMigrations } from "./migrations.ts";
@@ -29,7 +30,7 @@ import {
 } from "./tls-certificate.ts";
 import { startTlsFront } from "./tls-front.ts";
 import { trustedAuthorities } from "./trusted-authorities.ts";
-import { endOrphan } from "./workerd-record.ts";
+import { endOrphan, WORKERD_RECORD } from "./workerd-record.ts";
 
 export interface PoolOptions {
   /** The folder for all state of the pool. A new one gets mode 0700. */
@@ -90,20 +91,6 @@ function peerNetworks(authorities: string[]) {
     PRIVATE_NETWORK: { network: { allow: ["public", "private"], tlsOptions } },
   };
 }
-/** The file that records the process of the runtime. */
-export const WORKERD_RECORD = "workerd.pid";
-/** The files and folders that a start makes in its state folder. */
-const STATE = [
-  ".gitignore",
-  "credentials.json",
-  FIRST_START,
-  "lock",
-  RUNTIME_STATE,
-  "secrets.json",
-  "worker",
-  WORKERD_RECORD,
-];
-
 /** The pool on one machine (docs/spec/pool.md#where-it-runs): the Worker of wrangler.toml in workerd, its state in a folder. */
 export async function startPool(options: PoolOptions): Promise<RunningPool> {
   const host = options.host ?? "127.0.0.1";
@@ -126,7 +113,7 @@ export async function startPool(options: PoolOptions): Promise<RunningPool> {
   const lock: StateLock = {
     ...held,
     abandon() {
-      if (fresh) removeState(stateDir, found === "nothing");
+      if (fresh) removeFailedStart(stateDir, found === "nothing");
       held.release();
     },
   };
@@ -242,14 +229,6 @@ async function serve(
 interface StateLock extends FolderLock {
   /** Removes what this start made, then releases: the next start keeps its own files. */
   abandon(): void;
-}
-
-/** Removes the state of a failed first start. If the folder has any other file, nothing is removed. */
-function removeState(stateDir: string, made: boolean): void {
-  const names = readdirSync(stateDir);
-  if (!names.every((name) => STATE.includes(name))) return;
-  if (made) rmSync(stateDir, { recursive: true });
-  else for (const name of names) rmSync(join(stateDir, name), { recursive: true, force: true });
 }
 
 /**

@@ -4,6 +4,11 @@ import { join } from "node:path";
 /** The name of Miniflare's folder for temporary files, which Miniflare removes when it is disposed. */
 const SCRATCH = /^miniflare-[0-9a-f]{32}$/;
 
+/** Whether a file of this name is Miniflare's folder for temporary files. */
+export function isScratch(name: string): boolean {
+  return SCRATCH.test(name);
+}
+
 /** Runs `make`. The Miniflare that it makes keeps its temporary files in this folder instead of the system's. */
 export function withScratchIn<T>(folder: string, make: () => T): T {
   const { TMPDIR } = process.env;
@@ -19,6 +24,6 @@ export function withScratchIn<T>(folder: string, make: () => T): T {
 /** Removes temporary files of a killed runner. No runtime may be running in this folder. */
 export function removeScratch(folder: string): void {
   for (const name of readdirSync(folder)) {
-    if (SCRATCH.test(name)) rmSync(join(folder, name), { recursive: true, force: true });
+    if (isScratch(name)) rmSync(join(folder, name), { recursive: true, force: true });
   }
 }

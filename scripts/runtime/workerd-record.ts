@@ -12,6 +12,9 @@ import {
   waitForEnd,
 } from "../../worker-agent/state/processes.ts";
 
+/** The file in the state folder that records the process of the runtime. */
+export const WORKERD_RECORD = "workerd.pid";
+
 const END_MS = 5_000;
 
 /** The command to run in place of workerd, and its environment. */

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { beforeEach, expect, it } from "vitest";
 import type { AdminClient } from "../../../scripts/runtime/admin-client.ts";
 import { readCredentials, saveCredentials } from "../../../scripts/runtime/credentials.ts";
+import { removeFailedStart } from "../../../scripts/runtime/failed-start.ts";
 import { openSecretsWarning } from "../../../scripts/runtime/open-secrets.ts";
 import { loadSecrets } from "../../../scripts/runtime/pool-secrets.ts";
 import { openPrivateFolder, writePrivateFile } from "../../../scripts/runtime/private-files.ts";
@@ -81,4 +82,21 @@ it("secrets that others can read are named at a start, with what to do", () => {
   expect(openSecretsWarning(folder)).toBe(
     `Other users of this machine can read ${secrets}: chmod 600 ${secrets} ${join(folder, "credentials.json")}, and replace the secrets in them.`,
   );
+});
+
+it.each([true, false])("a failed first start removes all that a start makes; it made the folder: %s", (madeFolder) => {
+  const state = join(folder, "state");
+  // Miniflare may still be removing its folder for temporary files.
+  mkdirSync(join(state, "miniflare-0123456789abcdef0123456789abcdef"), { recursive: true });
+  for (const name of ["secrets.json", "first-start", "lock", "workerd.pid", "workerd.pid.new", ".gitignore"])
+    writeFileSync(join(state, name), "");
+  removeFailedStart(state, madeFolder);
+  expect(readdirSync(folder, { recursive: true })).toEqual(madeFolder ? [] : ["state"]);
+});
+
+it("a failed first start removes nothing from a folder with files of another program", () => {
+  writeFileSync(join(folder, "secrets.json"), "");
+  writeFileSync(join(folder, "thesis.txt"), "");
+  removeFailedStart(folder, true);
+  expect(readdirSync(folder).sort()).toEqual(["secrets.json", "thesis.txt"]);
 });

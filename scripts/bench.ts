@@ -9,7 +9,7 @@ import type { Row } from "./bench/row.ts";
 
 const BENCHES = [...INFERENCE_BENCHES, ...FEDERATION_BENCHES, ATTACK_BENCH];
 
-/** `npm run bench`: measures and compares within one run. Nothing here is a test. */
+/** `npm run bench`: measures this pool and the software that it is compared with in the same run. No measurement is a test. */
 const bench: Command = {
   summary: "Measure a pool on this machine, side by side with other software, and print a table.",
   usage: "[--only NAME] [--json]",
@@ -22,7 +22,7 @@ const bench: Command = {
   async run(values) {
     const only = text(values, "only");
     const chosen = BENCHES.filter(({ name }) => only === undefined || name === only);
-    if (chosen.length === 0) throw new UsageError(`There is no measurement "${only}".`);
+    if (chosen.length === 0) throw new UsageError(`There is no measurement "${only}". The measurements are: ${BENCHES.map(({ name }) => name).join(", ")}.`);
     const rows: Row[] = [];
     let failed = false;
     for (const { name, run } of chosen) {
@@ -50,7 +50,7 @@ function table(machine: string, rows: Row[]): string {
   return [
     machine,
     "",
-    "| what | measured | target | met | behind it |",
+    "| what | measured | target | met | details |",
     "| --- | --- | --- | --- | --- |",
     ...lines,
   ].join("\n");

@@ -1,9 +1,9 @@
 import { readFileSync, writeFileSync } from "node:fs";
 
 /**
- * `npm run lock`: npm leaves an optional package out of the lockfile when the registry at hand does not have it, and
- * `npm ci` then refuses the lockfile everywhere. The packages for other platforms are named here by their parents'
- * exact versions, so that every platform installs from one lockfile.
+ * `npm run lock`: adds the optional packages of all platforms to package-lock.json. npm leaves out an optional package that
+ * its registry does not have, and `npm ci` then refuses the lockfile on every platform. The versions come from the packages
+ * that depend on them.
  */
 interface LockEntry {
   version?: string;
@@ -40,12 +40,14 @@ for (const [path, entry] of Object.entries(lock.packages)) {
     if (isLocked(path, name)) continue;
     const platform = platformOf(name);
     if (!platform || !/^\d+\.\d+\.\d+/.test(version)) {
-      console.error(`${path} wants ${name}@${version}, which is for no platform known here.`);
+      console.error(
+        `${path} depends on ${name}@${version}, whose name or version is not understood. Correct OS and CPU in scripts/complete-lock.ts.`,
+      );
       process.exitCode = 1;
       continue;
     }
-    const place = siblingPlace(path, entry) ?? "";
-    lock.packages[`${place}node_modules/${name}`] = {
+    const folder = siblingFolder(path, entry) ?? "";
+    lock.packages[`${folder}node_modules/${name}`] = {
       version,
       optional: true,
       ...(entry.dev && { dev: true }),
@@ -57,9 +59,9 @@ for (const [path, entry] of Object.entries(lock.packages)) {
 const [root, ...rest] = Object.entries(lock.packages);
 if (root) lock.packages = Object.fromEntries([root, ...rest.sort(([a], [b]) => a.localeCompare(b, "en"))]);
 writeFileSync(file, `${JSON.stringify(lock, null, 2)}\n`);
-console.log(added === 0 ? "The lockfile is complete." : `Added ${added} packages of other platforms to the lockfile.`);
+console.log(added === 0 ? "The lockfile is complete." : `Added ${added} packages of other platforms to the lockfile. Commit it.`);
 
-/** As Node resolves it: in the package's own folder, or in one of those around it. */
+/** Whether the lockfile has the package where Node finds it: in the folder of `path`, or in a folder above it. */
 function isLocked(path: string, name: string): boolean {
   for (let folder = path; ; folder = folder.slice(0, Math.max(0, folder.lastIndexOf("node_modules/")))) {
     if (lock.packages[`${folder === "" || folder.endsWith("/") ? folder : `${folder}/`}node_modules/${name}`])
@@ -68,8 +70,8 @@ function isLocked(path: string, name: string): boolean {
   }
 }
 
-/** Where the package's optional dependency for this platform was put: the others belong beside it. */
-function siblingPlace(path: string, entry: LockEntry): string | undefined {
+/** The folder of the optional dependency for this platform. Those for other platforms belong into the same folder. */
+function siblingFolder(path: string, entry: LockEntry): string | undefined {
   for (const name of Object.keys(entry.optionalDependencies ?? {})) {
     if (lock.packages[`${path}/node_modules/${name}`]) return `${path}/`;
   }

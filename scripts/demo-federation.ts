@@ -6,18 +6,18 @@ import { runCommand } from "../worker-agent/cli/shared/run-command.ts";
 import { stopOnSignal } from "../worker-agent/cli/shared/stop-signal.ts";
 import { jsonLine, oneLine } from "../worker-agent/terminal-text.ts";
 import { DemoPool } from "./demo/demo-pool.ts";
-import { type Three, tellFederation } from "./demo/federation-story.ts";
+import { runFederationSteps, type Three } from "./demo/federation-steps.ts";
 
 /**
- * `npm run demo:federation`: three pools become peers, two of them bond, one turns federation off and on, and one loses its
- * connection and returns. Everything is temporary. The last line says what converged and how fast. The exit code is 0 only if
+ * `npm run demo:federation`: three pools become peers, two of them bond, one turns federation off and on, and one is stopped
+ * and started again. Everything is temporary. The last line reports what converged and how fast. The exit code is 0 only if
  * every step succeeded.
  */
 
 const TOTAL_MS = 4 * 60_000;
 
 const demo: Command = {
-  summary: "Run three temporary pools on loopback that bond, lose contact and converge.",
+  summary: "Run three temporary pools on loopback that bond, lose the connection and converge.",
   usage: "[--log]",
   help: ["--log  print the logs of the pools and their workers on stderr"],
   options: { log: { type: "boolean" } },
@@ -25,7 +25,7 @@ const demo: Command = {
   run: (values) => show(values.log === true),
 };
 
-// Everything has ended. Idle connections would keep the process alive for another second.
+// Exit at once: idle connections would keep the process alive for another second.
 process.exit(await runCommand(demo, "npm run demo:federation --", process.argv.slice(2)));
 
 async function show(withLog: boolean): Promise<number> {
@@ -35,7 +35,7 @@ async function show(withLog: boolean): Promise<number> {
   const log = (line: string) => withLog && console.error(oneLine(line));
   const pools = ["Alder", "Birch", "Cedar"].map((name) => new DemoPool(name, { folder, log, signal }));
   try {
-    const outcome = await tellFederation(pools as Three, signal, (line) => console.error(line));
+    const outcome = await runFederationSteps(pools as Three, signal, (line) => console.error(line));
     console.log(jsonLine({ ok: true, ...outcome }));
     return EXIT.ok;
   } catch (error) {

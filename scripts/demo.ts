@@ -31,7 +31,7 @@ const demo: Command = {
   run: (values) => show(text(values, "model")),
 };
 
-// Everything has ended. Idle connections would keep the process alive for another second.
+// Exit at once: idle connections would keep the process alive for another second.
 process.exit(await runCommand(demo, "npm run demo --", process.argv.slice(2)));
 
 async function show(model: string | undefined): Promise<number> {
@@ -103,7 +103,7 @@ async function ask({ credentials, admin }: LocalNetwork, signal: AbortSignal, ma
     throw new Error(`answered by ${served}, not by our worker`);
   if (firstMs === undefined || answer.trim() === "") throw new Error("the answer is empty");
   if (finish !== "stop" && !(mayBeCut && finish === "length"))
-    throw new Error(`the answer did not come to its end (${finish})`);
+    throw new Error(`the answer is not complete (${finish})`);
   if (!usage || usage.completion_tokens < 1 || usage.prompt_tokens < 1) throw new Error("the usage is missing");
   return {
     model,

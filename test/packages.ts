@@ -2,7 +2,7 @@ import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { delimiter, dirname, join } from "node:path";
+import { delimiter, dirname, join, sep } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -11,27 +11,34 @@ import { readCredentials } from "../scripts/runtime/credentials.ts";
 import { endOrphan } from "../scripts/runtime/workerd-record.ts";
 
 /**
- * `npm run test:packages`: installs both packages as a stranger would, each in an empty folder, and lets the installed
- * worker join a pool that the installed `ligand` runs. Prints each step. Exits with 1 at the first one that fails.
+ * `npm run test:packages`: packs both npm packages and installs each in an empty folder. Then it runs both programs with
+ * `npx`, as their users do: a worker that joins a pool. Prints each step, and exits with 1 at the first failure.
  */
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 const STEP_MS = 60_000;
 const STOP_MS = 20_000;
 
-/** What must not be in a package: tests, state of a pool, secrets, sources. */
+/** Files that no package may contain: tests, a pool's state, secrets, sources. */
 const NEVER_PACKED = [
   /(^|\/)(test|state\/[^/]*\.json)(\/|$)/,
   /credentials\.json$/,
   /\.(test\.|pid|token$|key$|pem$|sqlite)/,
   /\.ts$/,
 ];
-/** Beside that, what must not be in the worker's. */
+/** Further files that the worker's package may not contain: the pool's code. */
 const NOT_IN_WORKER = [/(^|\/)(edge|scripts|pool|migrations)\//, /schema\/db\//];
-/** What the owner of a worker never installs. */
-const POOL_ONLY = ["miniflare", "workerd", "wrangler", "esbuild", "hono", "drizzle-orm", "itty-durable"];
-/** What an operator does not install: the pool's Worker comes ready-made. */
-const BUILD_ONLY = ["wrangler", "esbuild", "typescript", "hono", "drizzle-orm", "drizzle-kit", "vitest"];
+/** Folders of `node_modules` that the owner of a worker must not get, at any depth: the pool, its runtime and its tools. */
+const NOT_FOR_OWNER = [
+  /\/node_modules\/(ligand|miniflare|workerd|wrangler|esbuild|hono|drizzle-(orm|kit|zod)|itty-durable)$/,
+  /\/node_modules\/(@cloudflare|@esbuild)$/,
+  /\/@ligand\/[^/]+\/dist\/(edge|scripts|pool|schema\/db)$/,
+];
+/** The same for an operator, whose package contains the pool's Worker ready-made: the pool's sources and build tools. */
+const NOT_FOR_OPERATOR = [
+  /\/node_modules\/(wrangler|esbuild|@esbuild|typescript|hono|drizzle-(orm|kit|zod)|itty-durable|vitest)$/,
+  /\/ligand\/dist\/edge$/,
+];
 
 const completion = z.object({
   choices: z.tuple([z.object({ message: z.object({ content: z.string().min(1) }) })]),
@@ -40,7 +47,15 @@ const completion = z.object({
 
 const folder = mkdtempSync(join(tmpdir(), "ligand-packages-"));
 const running: ChildProcess[] = [];
-const env = strangersEnvironment();
+// Started programs have their own process groups, which Ctrl-C in a terminal does not reach.
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.once(signal, () => {
+    killAll();
+    rmSync(folder, { recursive: true, force: true });
+    process.exit(1);
+  });
+}
+const env = cleanEnvironment();
 const startedMs = performance.now();
 
 try {
@@ -48,8 +63,8 @@ try {
   const worker = await pack("@ligand/worker", ["--workspace", "worker-agent"], [...NEVER_PACKED, ...NOT_IN_WORKER]);
 
   const [operator, owner] = await Promise.all([
-    install("operator", ligand, BUILD_ONLY),
-    install("owner", worker, POOL_ONLY),
+    install("operator", ligand, NOT_FOR_OPERATOR),
+    install("owner", worker, NOT_FOR_OWNER),
   ]);
 
   const help = await npx(owner, "ligand-worker", "--help");
@@ -63,10 +78,10 @@ try {
   const { token } = parse(z.object({ token: z.string() }), await npx(operator, "ligand", "pool", "invite", "--json"));
   const tokenFile = join(owner, "worker.token");
   writeFileSync(tokenFile, `${token}\n`, { mode: 0o600 });
-  const where = ["--pool", pool.url, "--token-file", tokenFile, "--state", join(owner, "worker-state")];
-  const joined = start(owner, "ligand-worker", ["start", ...where, "--log", "json"]);
+  const flags = ["--pool", pool.url, "--token-file", tokenFile, "--state", join(owner, "worker-state")];
+  const joined = start(owner, "ligand-worker", ["start", ...flags, "--log", "json"]);
   await line(joined, "the installed worker to connect", (text) => text.includes('"event":"connected"'));
-  say("ligand-worker joined the pool");
+  say("npx ligand-worker start: joined the pool");
   await chat(operator, "the installed ligand-worker");
   const status = parse(
     z.object({ running: z.boolean(), counters: z.object({ jobsDone: z.int() }) }),
@@ -81,47 +96,66 @@ try {
   console.error(`packages: FAILED: ${error instanceof Error ? error.message : String(error)}`);
   process.exitCode = 1;
 } finally {
-  for (const child of running) if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
+  killAll();
   const record = join(folder, "operator", "state", "workerd.pid");
   if (existsSync(record)) await endOrphan(record);
   rmSync(folder, { recursive: true, force: true });
 }
 
-/** The environment of someone who never saw this repository: npm's own variables would lead back to it. */
-function strangersEnvironment(): NodeJS.ProcessEnv {
+/** The environment of a user who does not have this repository. npm's own variables would point to it. */
+function cleanEnvironment(): NodeJS.ProcessEnv {
   const kept = Object.entries(process.env).filter(([name]) => !/^(npm_|LIGAND_|INIT_CWD)/i.test(name));
   const own = (process.env.PATH ?? "").split(delimiter).filter((path) => !path.startsWith(ROOT));
   return { ...Object.fromEntries(kept), PATH: [dirname(process.execPath), ...own].join(delimiter) };
 }
 
+const packList = z.array(
+  z.object({ filename: z.string(), size: z.int(), files: z.array(z.object({ path: z.string() })) }),
+);
+
 async function pack(name: string, args: readonly string[], forbidden: readonly RegExp[]): Promise<string> {
   const output = await run(ROOT, "npm", ["pack", "--json", "--pack-destination", folder, ...args]);
-  // The build prints before npm's JSON, which begins on a line of its own.
-  const [packed] = parse(
-    z.array(z.object({ filename: z.string(), size: z.int(), files: z.array(z.object({ path: z.string() })) })),
-    output.slice(output.search(/^\[/m)),
-  );
-  if (packed === undefined) throw new Error(`npm pack wrote no ${name}`);
+  const [packed] = packListIn(output);
+  if (packed === undefined) throw new Error(`npm pack wrote no package for ${name}. Its output:\n${output}`);
   const wrong = packed.files.filter(({ path }) => forbidden.some((pattern) => pattern.test(path)));
   check(wrong.length === 0, `${name} contains no ${wrong.map(({ path }) => path).join(", ") || "foreign file"}`);
   say(`packed ${packed.filename}: ${packed.files.length} files, ${(packed.size / 1e6).toFixed(1)} MB`);
   return join(folder, packed.filename);
 }
 
+/** The list that `npm pack --json` prints. The build prints before it, and the list begins on its own line. */
+function packListIn(output: string): z.infer<typeof packList> {
+  const at = output.search(/^\[/m);
+  try {
+    return parse(packList, at < 0 ? "" : output.slice(at));
+  } catch {
+    throw new Error(`npm pack --json printed no list of packages. Is this version of npm supported? Its output:\n${output}`);
+  }
+}
+
 /** Installs a package in an empty folder. */
-async function install(name: string, tarball: string, absent: readonly string[]): Promise<string> {
+async function install(name: string, tarball: string, forbidden: readonly RegExp[]): Promise<string> {
   const cwd = join(folder, name);
   mkdirSync(cwd);
   await run(cwd, "npm", ["install", "--prefer-offline", "--no-audit", "--no-fund", tarball]);
-  const installed = readdirSync(join(cwd, "node_modules"));
-  const unwanted = absent.filter((each) => installed.includes(each));
-  check(unwanted.length === 0, `the ${name} installs no ${unwanted.join(", ") || absent.join(", ")}`);
-  say(`${name}: installed in an empty folder, ${installed.length} packages`);
+  const folders = foldersBelow(join(cwd, "node_modules"));
+  const foreign = folders.filter((path) => forbidden.some((pattern) => pattern.test(path)));
+  check(foreign.length === 0, `the ${name} gets no foreign code: ${foreign.join(", ")}`);
+  const packages = folders.filter((path) => /\/node_modules\/(@[^/]+\/)?[^/@]+$/.test(path));
+  say(`${name}: installed in an empty folder, ${packages.length} packages and none of the pool's tools`);
   return cwd;
 }
 
+/** All folders at any depth, so that a package is also found in the `node_modules` of another package. */
+function foldersBelow(root: string): string[] {
+  return readdirSync(root, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => join(entry.parentPath, entry.name).replaceAll(sep, "/"));
+}
+
+/** Runs an installed program. `--no`: npx must not download a program of that name. */
 function npx(cwd: string, ...command: string[]): Promise<string> {
-  return run(cwd, "npx", ["--no-install", ...command]);
+  return run(cwd, "npx", ["--no", ...command]);
 }
 
 async function run(cwd: string, program: string, args: readonly string[]): Promise<string> {
@@ -129,22 +163,37 @@ async function run(cwd: string, program: string, args: readonly string[]): Promi
   return stdout;
 }
 
-/** Starts an installed program. Its own process, so that a signal reaches it and not `npx`. */
+/** Starts an installed program with `npx`, in its own process group: npx, its shell and the program. */
 function start(cwd: string, program: string, args: readonly string[]): ChildProcess {
-  const child = spawn(join(cwd, "node_modules", ".bin", program), args, {
+  const child = spawn("npx", ["--no", program, ...args], {
     cwd,
     env,
     stdio: ["ignore", "pipe", "pipe"],
+    detached: true,
   });
   running.push(child);
   return child;
+}
+
+/** Sends a signal to a whole process group, as a terminal does for Ctrl-C. A group that has ended is ignored. */
+function signalGroup({ pid }: ChildProcess, signal: NodeJS.Signals): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, signal);
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error && error.code === "ESRCH")) throw error;
+  }
+}
+
+function killAll(): void {
+  for (const child of running) if (child.exitCode === null && child.signalCode === null) signalGroup(child, "SIGKILL");
 }
 
 async function startPool(cwd: string, flags: readonly string[]): Promise<{ child: ChildProcess; url: string }> {
   const child = start(cwd, "ligand", ["pool", "start", "--port", "0", "--json", ...flags]);
   const ready = await line(child, "the pool to be ready", (text) => text.includes('"ready":true'));
   const { url } = parse(z.object({ url: z.string() }), ready);
-  say(`${["ligand pool start", ...flags].join(" ")}: ready at ${url}`);
+  say(`${["npx ligand pool start", ...flags].join(" ")}: ready at ${url}`);
   return { child, url };
 }
 
@@ -186,7 +235,7 @@ async function chat(operator: string, by: string): Promise<void> {
 
 async function stop({ child }: { child: ChildProcess }, what: string): Promise<void> {
   const exited = once(child, "exit", { signal: AbortSignal.timeout(STOP_MS) });
-  child.kill("SIGTERM");
+  signalGroup(child, "SIGINT");
   const [code] = await exited.catch(() => {
     throw new Error(`${what} did not stop within ${STOP_MS / 1_000} s`);
   });

@@ -37,27 +37,27 @@ async function measured(
   if (onRealWorker) await rig.addEmbeddedWorker(4);
   await rig.addInstantWorkers(1, 8);
   // The first requests warm up the pool, the worker and this process.
-  await waits(rig, QUIET_MS / 3);
-  const quiet = await waits(rig, QUIET_MS);
+  await latenciesMs(rig, QUIET_MS / 3);
+  const quiet = await latenciesMs(rig, QUIET_MS);
   const attacker = await startChild("attacker.ts", {
     LIGAND_POOL: rig.url,
     BENCH_ADMIN_TOKEN: rig.adminToken,
     BENCH_ATTACK: name,
   });
   try {
-    const attacked = await waits(rig, ATTACKED_MS);
-    const said = once(attacker, "message");
+    const attacked = await latenciesMs(rig, ATTACKED_MS);
+    const reported = once(attacker, "message");
     attacker.send("stop");
-    const [report] = await said;
+    const [report] = await reported;
     const [quietMs, attackedMs] = [percentile(quiet, 99), percentile(attacked, 99)];
-    const mostMs = Math.max(TIMES * quietMs, quietMs + ADDED_MS);
-    progress(`${name}: p99 ${quietMs.toFixed(1)} ms quiet, ${attackedMs.toFixed(1)} ms beside it`);
+    const targetMs = Math.max(TIMES * quietMs, quietMs + ADDED_MS);
+    progress(`${name}: p99 ${quietMs.toFixed(1)} ms quiet, ${attackedMs.toFixed(1)} ms during the attack`);
     return {
       what: `others' p99 beside ${what}`,
       value: round(attackedMs),
       unit: "ms",
-      target: `≤ ${round(mostMs)}`,
-      met: attackedMs <= mostMs,
+      target: `≤ ${round(targetMs)}`,
+      met: attackedMs <= targetMs,
       detail: `quiet ${round(quietMs)} ms, n = ${quiet.length} and ${attacked.length}; answered ${JSON.stringify(report)}`,
     };
   } finally {
@@ -65,8 +65,8 @@ async function measured(
   }
 }
 
-/** The latency in ms of each request that fits into `ms`. */
-async function waits(rig: Rig, ms: number): Promise<number[]> {
+/** The latency of each request, for requests that are sent during `ms`. */
+async function latenciesMs(rig: Rig, ms: number): Promise<number[]> {
   const connections = new Connections(CONNECTIONS);
   const target: Target = {
     url: `${rig.url}/v1/chat/completions`,

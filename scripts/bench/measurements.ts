@@ -34,8 +34,8 @@ const throughput: Bench = {
       const rounds = 4;
       const byDirect = async (streams: number) => {
         direct.send({ streams, rounds, question: QUESTION });
-        const [said] = await once(direct, "message");
-        return (said as { tokensPerSecond: number }).tokensPerSecond;
+        const [answer] = await once(direct, "message");
+        return (answer as { tokensPerSecond: number }).tokensPerSecond;
       };
       const byPool = async (streams: number) => {
         const target = chat(rig, "ligand-embedded", {
@@ -162,7 +162,7 @@ const relay: Bench = {
         const target = chat(rig, "instant", { stream: true, max_tokens: TOKENS });
         const answers = await Promise.all(Array.from({ length: 16 }, () => connections.post(target)));
         for (const { body } of answers)
-          if (!body.endsWith("data: [DONE]\n\n")) throw new Error("a stream did not end well");
+          if (!body.endsWith("data: [DONE]\n\n")) throw new Error("a stream ended without [DONE]");
         const rate = (16 * TOKENS * 1_000) / (performance.now() - startedMs);
         if (i > 0) rates.push(rate);
         progress(`${rate.toFixed(0)} tokens/s`);

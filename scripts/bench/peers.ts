@@ -8,7 +8,7 @@ import { freePort } from "../runtime/listen-address.ts";
 import type { Target } from "./load.ts";
 import { end, startChild } from "./rig.ts";
 
-/** Other software, installed outside the repository for one run. */
+/** The software that the pool is compared with. It is installed outside the repository for one run. */
 const PORTKEY = ["@portkey-ai/gateway@1.15.2"];
 const FEDIFY = [
   "@fedify/fedify@2.3.6",

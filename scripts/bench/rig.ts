@@ -80,8 +80,8 @@ export async function startRig({ main }: { main?: string } = {}): Promise<Rig> {
 /** Starts a program of this folder. Resolves when it reports that it is ready. */
 export async function startChild(file: string, env: Record<string, string>): Promise<ChildProcess> {
   const child = fork(fileURLToPath(new URL(file, import.meta.url)), { env: { PATH: process.env.PATH, ...env } });
-  const [said] = await Promise.race([once(child, "message"), once(child, "exit")]);
-  if (typeof said !== "string") throw new Error(`${file} ended with ${said}`);
+  const [message] = await Promise.race([once(child, "message"), once(child, "exit")]);
+  if (typeof message !== "string") throw new Error(`${file} ended with ${message}`);
   return child;
 }
 

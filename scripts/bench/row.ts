@@ -1,11 +1,11 @@
-/** One row of the table: the measurement, what it is compared with, and the aim. */
+/** One row of the table: the measurement and its target. */
 export interface Row {
   what: string;
   value: number;
   unit: string;
   target: string;
   met: boolean;
-  /** The numbers behind the result. */
+  /** The numbers from which `value` is computed. */
   detail: string;
 }
 

@@ -3,17 +3,17 @@ import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { START } from "../../worker-agent/cli/shared/called-as.ts";
 import { text, type Values } from "../../worker-agent/cli/shared/command.ts";
+import { IS_PACKAGE } from "../../worker-agent/cli/shared/is-package.ts";
 import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 import { normalUrl, poolFlag } from "../../worker-agent/cli/shared/pool-flag.ts";
 import { SECRETS, secretOf } from "../../worker-agent/cli/shared/secrets.ts";
 import { flagsOf } from "../../worker-agent/cli/shared/settings.ts";
 import { UsageError } from "../../worker-agent/cli/shared/usage-error.ts";
 import { type Credentials, credentialsFile, readCredentials } from "../runtime/credentials.ts";
-import { IS_PACKAGE } from "../runtime/is-package.ts";
 
 /**
- * The state folder of the pool on this machine, unless `--state` names another. A checkout uses its own folder `state`,
- * whatever the current folder is; an installed package uses `state` in the current folder.
+ * The state folder of the pool on this machine, unless `--state` names another. A clone uses its own folder `state`,
+ * whatever the current folder is. An installed package uses `state` in the current folder.
  */
 export const DEFAULT_STATE_DIR = IS_PACKAGE ? resolve("state") : fileURLToPath(new URL("../../state", import.meta.url));
 
@@ -25,7 +25,8 @@ export const ACCESS_HELP = [
 
 export type Secret = "admin" | "client";
 
-export interface Given {
+/** Where the URL and the secret may come from. */
+export interface AccessSources {
   /** From a flag, a variable or ligand.toml. */
   pool: string | undefined;
   env: Readonly<Record<string, string | undefined>>;
@@ -34,14 +35,14 @@ export interface Given {
 
 export type Access = { ok: true; url: string; secret: string } | { ok: false; message: string };
 
-const CALLED: Record<Secret, string> = { admin: "admin token", client: "client key" };
-const NAMED = { admin: "admin-token", client: "key" } as const;
+const LABELS: Record<Secret, string> = { admin: "admin token", client: "client key" };
+const SECRET_NAMES = { admin: "admin-token", client: "key" } as const;
 
 /**
- * The pool's URL and the secret for it. A secret from local credentials is only ever sent to the pool of these
+ * The pool's URL and the secret for it. A secret from local credentials is sent only to the pool of these
  * credentials. A secret from a variable is sent to the pool that the operator names.
  */
-export function findAccess(kind: Secret, { pool, env, credentials }: Given): Access {
+export function findAccess(kind: Secret, { pool, env, credentials }: AccessSources): Access {
   const url = pool === undefined ? credentials?.url : normalUrl(pool);
   if (url === undefined) {
     return {
@@ -52,14 +53,14 @@ export function findAccess(kind: Secret, { pool, env, credentials }: Given): Acc
           : `"${pool}" is not the URL of a pool, such as https://pool.example or http://127.0.0.1:8787.`,
     };
   }
-  const fromEnv = secretOf(NAMED[kind], env);
+  const fromEnv = secretOf(SECRET_NAMES[kind], env);
   if (fromEnv !== undefined) return { ok: true, url, secret: fromEnv };
   if (credentials !== undefined && normalUrl(credentials.url) === normalUrl(url)) {
     return { ok: true, url, secret: kind === "admin" ? credentials.admin_token : credentials.client_key };
   }
   return {
     ok: false,
-    message: `There is no ${CALLED[kind]} for ${url}. Set ${SECRETS[NAMED[kind]].variable}, or give the state folder of a pool on this machine with --state DIR.`,
+    message: `There is no ${LABELS[kind]} for ${url}. Set ${SECRETS[SECRET_NAMES[kind]].variable}, or give the state folder of a pool on this machine with --state DIR.`,
   };
 }
 
@@ -94,13 +95,15 @@ export function localState(values: Values): { stateDir: string; credentials: Cre
     const credentials = readCredentials(stateDir);
     if (credentials !== undefined) return { stateDir, credentials };
     // With --pool alone, a broken file in the default folder does not matter.
-    const isMeant = given !== undefined || text(values, "pool") === undefined;
-    if (isMeant && existsSync(credentialsFile(stateDir))) {
+    const isNeeded = given !== undefined || text(values, "pool") === undefined;
+    if (isNeeded && existsSync(credentialsFile(stateDir))) {
       throw new OperatorError(
-        `${credentialsFile(stateDir)} is damaged. Start the pool again: ${START} writes the file again.`,
+        `${credentialsFile(stateDir)} is damaged. Start the pool again with ${START}: a start writes a new file.`,
       );
     }
   }
   if (given === undefined) return undefined;
-  throw new OperatorError(`There is no ${credentialsFile(given)}. Has a pool been started with this folder?`);
+  throw new OperatorError(
+    `There is no ${credentialsFile(given)}. Give the state folder of a pool that was started on this machine.`,
+  );
 }

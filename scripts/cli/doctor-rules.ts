@@ -2,6 +2,7 @@
 
 import type { PoolFindings } from "../../schema/wire/admin-api.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { START } from "../../worker-agent/cli/shared/called-as.ts";
 import type { Hints } from "../../worker-agent/cli/shared/hints.ts";
 import { printable } from "../../worker-agent/cli/shared/table.ts";
 import { formatDuration } from "../../worker-agent/format-duration.ts";
@@ -53,7 +54,7 @@ export interface Folder {
 }
 
 const CLOCK_WARN_MS = 2_000;
-/** Signed requests are valid for a minute in each direction (docs/spec/pool.md#limits); this leaves half of it to the peer. */
+/** A signed request is valid for a minute in each direction (docs/spec/pool.md#limits). This leaves half of it to the peer's clock. */
 const CLOCK_FAIL_MS = 30_000;
 const SLOW_MS = 500;
 const OUTBOX_WARN_ROWS = 200;
@@ -71,7 +72,7 @@ export function diagnose(found: Findings, hints: Hints): Check[] {
   return [
     pool.ok
       ? ok("pool", `${found.url} answers`)
-      : fail("pool", pool.message, "Start it, or name another pool with --pool."),
+      : fail("pool", pool.message, "Start the pool, or name another pool with --pool."),
     ...(pool.ok ? [...clockChecks(pool.clock), ...poolChecks(pool.findings, found.shipped, hints)] : []),
     ...addressChecks(found),
     ...(found.folder ? folderChecks(found.folder, pool.ok ? pool.findings : null) : []),
@@ -103,18 +104,17 @@ function clockChecks({ aheadMs, uncertaintyMs, poolDriftMs, localDriftMs }: Cloc
 const REMEDIES = {
   "one-machine": {
     migrate: "Stop the pool and start it again. A start applies missing migrations.",
-    restart: "Read the output of npm start, and restart the pool.",
-    database: "Read the output of npm start, and check the disk.",
+    restart: `Read the output of ${START}, and restart the pool.`,
+    database: `Read the output of ${START}, and check the disk.`,
     metricsToken: "Stop the pool and start it again. A start creates the token.",
-    refused:
-      "The rows are kept. The output of npm start has outbox-row-refused with a reason for each; please report it to Ligand's maintainers.",
+    refused: `The rows are kept. The output of ${START} has a line with outbox-row-refused and the reason for each row. Report these lines to Ligand's maintainers.`,
   },
   cloudflare: {
     migrate: "Apply them: npx wrangler d1 migrations apply ligand --remote",
     restart: "Read its log (npx wrangler tail), and deploy again.",
     database: "Read its log (npx wrangler tail), and check www.cloudflarestatus.com.",
     refused:
-      "The rows are kept. The log (npx wrangler tail) has outbox-row-refused with a reason for each; please report it to Ligand's maintainers.",
+      "The rows are kept. The log (npx wrangler tail) has a line with outbox-row-refused and the reason for each row. Report these lines to Ligand's maintainers.",
     metricsToken:
       "Set one, so that Prometheus needs no admin token: openssl rand -hex 24 | npx wrangler secret put METRICS_TOKEN",
   },
@@ -140,23 +140,23 @@ function poolChecks(findings: PoolFindings, shipped: readonly string[], hints: H
             : ok(name, load),
       ];
     }),
-    ...findings.records.map((each) => recordsOf(each, todo)),
+    ...findings.records.map((each) => recordsCheck(each, todo)),
     ...logClock(findings.log_clock, todo, hints),
-    ...findings.untold.map((each) => untoldOf(each, todo)),
-    followed(findings.unfollowable, todo, hints),
+    ...findings.untold.map((each) => pendingEventsOf(each, todo)),
+    followedLogs(findings.unfollowable, todo, hints),
     ...(findings.origins === undefined ? [] : [originsCheck(findings.origins, todo, hints)]),
     ...peerChecks(findings, todo, hints),
     findings.has_metrics_token ? ok("metrics token", "set") : warn("metrics token", "not set", todo.metricsToken),
   ];
 }
 
-function recordsOf({ of, held }: PoolFindings["records"][number], todo: Remedies): Check {
+function recordsCheck({ of, held }: PoolFindings["records"][number], todo: Remedies): Check {
   const name = `records: ${of}`;
   if (held === null) return fail(name, "does not answer", todo.restart);
   if (held.refused > 0) return fail(name, `D1 rejects ${pluralize(held.refused, "row")} permanently`, todo.refused);
   const waiting = `${pluralize(held.waiting, "row")} waiting for D1`;
   return held.waiting > OUTBOX_WARN_ROWS
-    ? warn(name, waiting, "The rows are kept and retried. Check D1.")
+    ? warn(name, waiting, `The rows are kept and retried. If their number grows: ${todo.database}`)
     : ok(name, waiting);
 }
 
@@ -182,12 +182,12 @@ function logClock(clock: PoolFindings["log_clock"], todo: Remedies, hints: Hints
   return [ok(name, "the log agrees with the clock")];
 }
 
-function untoldOf({ of, waiting }: PoolFindings["untold"][number], todo: Remedies): Check {
+function pendingEventsOf({ of, waiting }: PoolFindings["untold"][number], todo: Remedies): Check {
   const name = `log of ${of}`;
   if (waiting === null) return fail(name, "does not answer", todo.restart);
   const pending = `${pluralize(waiting, "change")} not yet in the event log`;
   return waiting > 0
-    ? warn(name, pending, "The changes are in force and are retried until the event log has them. Check the event log.")
+    ? warn(name, pending, `The changes are in force, and the pool retries until the event log has them. If they stay: ${todo.restart}`)
     : ok(name, pending);
 }
 
@@ -198,8 +198,8 @@ function peerChecks({ peers, now_ms }: PoolFindings, todo: Remedies, hints: Hint
     const name = `peer ${printable(peer.name)}`;
     const id = peer.atom_id.slice(0, 16);
     const show = `For details: ${hints.ligand(`peers show ${id}`)}`;
-    const isThere = peer.last_seen_ms !== null && now_ms - peer.last_seen_ms <= LIMITS.peerSeenMs;
-    const unseen = peer.effective >= 2 && !isThere;
+    const isReachable = peer.last_seen_ms !== null && now_ms - peer.last_seen_ms <= LIMITS.peerSeenMs;
+    const unseen = peer.effective >= 2 && !isReachable;
     const isStuck = peer.waiting_since_ms !== null && now_ms - peer.waiting_since_ms > WAITING_WARN_MS;
     if (peer.awaits_admin !== null) {
       const answer = hints.ligand(`peers trust ${id} ${peer.awaits_admin}`);
@@ -219,13 +219,13 @@ function peerChecks({ peers, now_ms }: PoolFindings, todo: Remedies, hints: Hint
   return wrong.length > 0 ? wrong : [ok("peers", `${pluralize(peers.length, "peer")}, no problems`)];
 }
 
-function followed(unfollowable: readonly string[] | null, todo: Remedies, hints: Hints): Check {
+function followedLogs(unfollowable: readonly string[] | null, todo: Remedies, hints: Hints): Check {
   const name = "logs of peers";
   if (unfollowable === null) return fail(name, "peers do not answer", todo.restart);
   if (unfollowable.length === 0) return ok(name, "all match their signed checkpoints");
   const [first = ""] = unfollowable;
-  const stuck = `${pluralize(unfollowable.length, "peer")} whose log cannot be followed`;
-  return warn(name, stuck, `To see why: ${hints.ligand(`peers show ${first.slice(0, 16)}`)}`);
+  const finding = `the logs of ${pluralize(unfollowable.length, "peer")} cannot be followed`;
+  return warn(name, finding, `To see why: ${hints.ligand(`peers show ${first.slice(0, 16)}`)}`);
 }
 
 /** A quota of 0 means no quota. */
@@ -283,7 +283,7 @@ function addressChecks({ url, pool, certificate, nowMs }: Findings): Check[] {
           ? fail(
               "host names",
               "the pool answers any host name",
-              "Set ALLOWED_HOSTS. Otherwise a web page could rebind its own name to this pool.",
+              "Set ALLOWED_HOSTS. Otherwise a web page can reach this pool through its own host name (DNS rebinding).",
             )
           : ok("host names", "those that Cloudflare routes here"),
     );

@@ -14,10 +14,10 @@ import { admin, COMMON_HELP, COMMON_OPTIONS, print, watched } from "./pool-commo
 
 const tail: Command = {
   summary: "Show the newest events of the pool's log; with --follow also every new one.",
-  usage: "[--follow] [--audience WHOM] [--limit N] [--json]",
+  usage: "[--follow] [--audience NAME] [--limit N] [--json]",
   help: [
     "--follow         keep showing new events until Ctrl-C; after an outage it continues without gaps",
-    "--audience WHOM  all (default), or only events that others can read: public, peers",
+    "--audience NAME  all (default), or only the events for one audience: public, peers",
     `--limit N        how many events to show first (default: 20, at most ${LIMITS.eventsPerPull})`,
     ...COMMON_HELP,
     "                 (with --follow, one JSON value per line)",
@@ -33,16 +33,16 @@ const tail: Command = {
     const of = audienceOf(values);
     const limit = integer("limit", text(values, "limit"), 1, LIMITS.eventsPerPull) ?? 20;
     const { events, head } = await admin(values).events(of, limit);
-    const shown = await Promise.all(events.map(seen));
+    const shown = await Promise.all(events.map(verified));
     if (!flag(values, "follow")) {
       const none = "The log has no events for this audience yet.";
       return print(values, { audience: of, head, events: shown }, shown.map(line).join("\n") || none);
     }
-    const show = (event: Seen) => console.log(flag(values, "json") ? jsonLine(event) : line(event));
+    const show = (event: ShownEvent) => console.log(flag(values, "json") ? jsonLine(event) : line(event));
     for (const event of shown) show(event);
     const { url, secret } = access("admin", values);
     const lost = () => console.error("The pool does not answer. Retrying.");
-    for await (const event of followEvents(url, secret, { audience: of, since: head, lost })) show(await seen(event));
+    for await (const event of followEvents(url, secret, { audience: of, since: head, lost })) show(await verified(event));
     return EXIT.ok;
   },
 };
@@ -73,10 +73,10 @@ const verify: Command = {
   },
 };
 
-/** An event as its verified bytes say it. */
-type Seen = Awaited<ReturnType<typeof seen>>;
+/** An event as it is shown: its content comes from the verified bytes. */
+type ShownEvent = Awaited<ReturnType<typeof verified>>;
 
-async function seen({ seq, ttl, event }: SequencedEvent) {
+async function verified({ seq, ttl, event }: SequencedEvent) {
   const opened = await openEvent(event);
   const { content_id } = event;
   if (!opened.ok) return { seq, content_id, fault: opened.code };
@@ -85,7 +85,7 @@ async function seen({ seq, ttl, event }: SequencedEvent) {
 }
 
 /** One line for a person. Text from peers cannot control the terminal. */
-function line(event: Seen): string {
+function line(event: ShownEvent): string {
   if ("fault" in event) return `${event.seq}  not valid: ${event.fault}`;
   const at = new Date(event.hlc.physical_us / 1_000);
   const when = Number.isNaN(at.getTime()) ? String(event.hlc.physical_us) : at.toISOString();

@@ -20,8 +20,8 @@ const on: Command = {
     const client = admin(values);
     const policy = await client.changeFederation({ federation: "on" });
     const { card } = await client.federation();
-    const words = `Federation is on. To add another pool: ${hints.ligand("peers add URL")}`;
-    return print(values, { policy }, words, addressWarning(card.url, hints));
+    const message = `Federation is on. To add another pool: ${hints.ligand("peers add URL")}`;
+    return print(values, { policy }, message, addressWarning(card.url, hints));
   },
 };
 
@@ -32,8 +32,8 @@ const off: Command = {
   ...NO_ARGUMENTS,
   async run(values, _, hints) {
     const policy = await admin(values).changeFederation({ federation: "off" });
-    const words = `Federation is off. Peers and their trust are kept. To turn it on again: ${hints.ligand("federation on")}`;
-    return print(values, { policy }, words);
+    const message = `Federation is off. Peers and their trust are kept. To turn it on again: ${hints.ligand("federation on")}`;
+    return print(values, { policy }, message);
   },
 };
 
@@ -56,7 +56,7 @@ const set: Command = {
   async run(values, given, hints) {
     const change = switchesFrom(given, hints);
     const policy = await admin(values).changeFederation(change);
-    return print(values, { policy }, `${switchWord(policy, hints)}\n\n${switchesTable(policy)}`);
+    return print(values, { policy }, `${formatSwitch(policy, hints)}\n\n${switchesTable(policy)}`);
   },
 };
 
@@ -66,7 +66,7 @@ export function formatStatus(
   hints: Hints,
 ): string {
   const refused = Object.entries(refused_requests).filter(([, times]) => times > 0);
-  const rows: [label: string, words: string][] = [
+  const rows: [label: string, value: string][] = [
     ["Pool", `${printable(card.name)}, ${card.atom_id}`],
     ["URL", card.url],
     ["Peers", `${peers.known} known; ${peers.accepted} of them accepted or bonded; ${peers.bonded} bonded`],
@@ -76,12 +76,12 @@ export function formatStatus(
     const waiting = pluralize(awaiting_admin.length, "peer");
     rows.push([
       "Waiting",
-      `${waiting} offered trust that you have not answered; to see them: ${hints.ligand("peers list")}`,
+      `${waiting} offered trust, and you have not answered. To see them: ${hints.ligand("peers list")}`,
     ]);
   }
   if (unfollowable.length > 0) {
     const ids = unfollowable.map((id) => id.slice(0, 16)).join(", ");
-    rows.push(["Stuck", `this pool cannot follow the logs of ${ids}; to see why: ${hints.ligand("peers show ID")}`]);
+    rows.push(["Stuck", `this pool cannot follow the logs of ${ids}. To see why: ${hints.ligand("peers show ID")}`]);
   }
   if (origins.length > 0) {
     const used = ({ atom_id, bytes }: (typeof origins)[number]) =>
@@ -89,13 +89,13 @@ export function formatStatus(
     rows.push(["Storage", `most of the log comes from: ${origins.slice(0, 3).map(used).join(", ")}`]);
   }
   if (refused.length > 0) rows.push(["Refused", refused.map(([reason, times]) => `${times} ${reason}`).join(", ")]);
-  const lines = rows.map(([label, words]) => `${label.padEnd(10)}  ${words}`);
-  return [switchWord(policy, hints), "", ...lines, "", switchesTable(policy)].join("\n");
+  const lines = rows.map(([label, value]) => `${label.padEnd(10)}  ${value}`);
+  return [formatSwitch(policy, hints), "", ...lines, "", switchesTable(policy)].join("\n");
 }
 
-function switchWord({ federation }: FederationPolicy, hints: Hints): string {
+function formatSwitch({ federation }: FederationPolicy, hints: Hints): string {
   if (federation === "on") return "Federation is on.";
-  return `Federation is off: this pool neither answers nor calls other pools. To turn it on: ${hints.ligand("federation on")}`;
+  return `Federation is off: this pool does not answer other pools and does not call them. To turn it on: ${hints.ligand("federation on")}`;
 }
 
 /** `ligand federation …`: the switches of federation. */

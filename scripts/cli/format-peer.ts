@@ -28,20 +28,20 @@ export function peerIdOf(given: string, peers: readonly Pick<PeerView, "atom_id"
       `"${printable(given)}" is not a peer id, which has ${LEAST_ID_CHARS} to 64 hex digits. ${see}`,
     );
   }
-  const [found, ...others] = peers.filter((peer) => peer.atom_id.startsWith(prefix));
-  if (found === undefined) {
-    const back = `To add a removed peer again: ${hints.ligand("peers add URL")}`;
-    throw new OperatorError(`No peer id begins with ${prefix}. ${see}\n${back}`, "federation/peer-not-found");
+  const [match, ...others] = peers.filter((peer) => peer.atom_id.startsWith(prefix));
+  if (match === undefined) {
+    const addAgain = `To add a removed peer again: ${hints.ligand("peers add URL")}`;
+    throw new OperatorError(`No peer id begins with ${prefix}. ${see}\n${addAgain}`, "federation/peer-not-found");
   }
   if (others.length > 0) {
     throw new OperatorError(
       `${pluralize(others.length + 1, "peer")} have ids that begin with ${prefix}. Give more digits.`,
     );
   }
-  return found.atom_id;
+  return match.atom_id;
 }
 
-/** The result of a removal. For a revoked peer it includes the way back. */
+/** The result of a removal. For a revoked peer it includes the commands that undo the revocation. */
 export function formatRemoved(peer: Pick<PeerView, "atom_id" | "url" | "revoked_at_ms">, hints: Hints): string {
   const removed = `Removed peer ${peer.atom_id}.`;
   if (peer.revoked_at_ms === null) {
@@ -61,16 +61,16 @@ export function trustWord(peer: Pick<PeerView, "effective" | "revoked_at_ms">): 
 export function formatTrust(peer: PeerView, self: string, hints: Hints): string {
   const { granted, received, effective, awaits_admin } = peer;
   const trust = (level: number | string) => hints.ligand(`peers trust ${shortId(peer)} ${level}`);
-  const open = awaits_admin === null ? "" : ` It offers trust ${awaits_admin}. To accept: ${trust(awaits_admin)}`;
+  const offer = awaits_admin === null ? "" : ` It offers trust ${awaits_admin}. To accept: ${trust(awaits_admin)}`;
   switch (trustWord(peer)) {
     case "revoked":
       return `Revoked: every request of this peer is refused. To undo that: ${trust(1)}`;
     case "refused":
       return `Refused: min_auth_tier demands more than any peer can prove. ${lowerTier(hints)}`;
     case "known":
-      return `Known: it has proven its key, and may not read events yet.${open || ` To let it read public events: ${trust(2)}`}`;
+      return `Known: it has proven its key, and may not read events yet.${offer || ` To let it read public events: ${trust(2)}`}`;
     case "accepted": {
-      if (granted < 3) return `Accepted: it may read public events.${open || ` To offer it a bond: ${trust(3)}`}`;
+      if (granted < 3) return `Accepted: it may read public events.${offer || ` To offer it a bond: ${trust(3)}`}`;
       // The other admin runs this command, so our --pool and --state must not be in it.
       const theirs = `${LIGAND} peers trust ${self.slice(0, SHORT_ID_CHARS)} 3`;
       return `Accepted: you granted trust 3, and it granted ${received}. The bond begins when its admin runs: ${theirs}`;
@@ -110,7 +110,7 @@ export function formatPeer(
   nowMs: number,
   hints: Hints,
 ): string {
-  const rows: [label: string, words: string][] = [
+  const rows: [label: string, value: string][] = [
     ["Peer", `${printable(peer.name)}, ${peer.atom_id}`],
     ["URL", peer.url],
     ["Trust", formatTrust(peer, own.atomId, hints)],
@@ -140,12 +140,12 @@ export function formatPeer(
           `\nThis pool cannot follow its log (${audience}) since ${iso(refused.since_ms)}: ${formatRefusal(refused.reason)}`,
         ],
   );
-  const followAnew = hints.ligand(`peers follow-anew ${shortId(peer)}`);
-  const stuck = `Ask its operator. When the fault is repaired, or to accept the log as it is: ${followAnew}`;
+  const resyncCommand = hints.ligand(`peers follow-anew ${shortId(peer)}`);
+  const stuck = `Ask its operator. When the fault is repaired, or to accept the log as it is: ${resyncCommand}`;
   const isEquivocated = peer.sync.some(({ followed }) => followed.equivocated);
-  const anew = `\nThe log holds the proof: ${hints.ligand("events tail")}\nTo follow the peer's log from the beginning anyway: ${followAnew}`;
-  const notes = [...refused, ...(refused.length > 0 ? [stuck] : []), ...(isEquivocated ? [anew] : [])];
-  return [...rows.map(([label, words]) => `${label.padEnd(10)}  ${words}`), "", sync, ...notes].join("\n");
+  const equivocated = `\nThe log holds the proof: ${hints.ligand("events tail")}\nTo follow the peer's log from the beginning anyway: ${resyncCommand}`;
+  const notes = [...refused, ...(refused.length > 0 ? [stuck] : []), ...(isEquivocated ? [equivocated] : [])];
+  return [...rows.map(([label, value]) => `${label.padEnd(10)}  ${value}`), "", sync, ...notes].join("\n");
 }
 
 /** A newer pool may give a reason that is not listed here; it is shown as it is. */
@@ -176,7 +176,8 @@ export function addressWarning(ownUrl: string, hints: Hints, peerUrl?: string): 
   );
 }
 
-interface Asked {
+/** The call that another pool refused. */
+interface RefusedCall {
   /** The URL of the pool that refused. */
   url?: string;
   /** The pool is already a peer, and grants this pool nothing. */
@@ -188,7 +189,7 @@ export function nextStep(
   code: string,
   { policy, card }: Pick<Status, "policy" | "card">,
   hints: Hints,
-  asked: Asked = {},
+  call: RefusedCall = {},
 ): string | undefined {
   const allow = hints.ligand("federation set allow_private_peers=on");
   switch (code) {
@@ -203,17 +204,17 @@ export function nextStep(
     case "federation/tier-refused":
       return lowerTier(hints);
     case "federation/registration-refused":
-      return notAdmitted(card, hints, asked);
+      return registrationRefused(card, hints, call);
     default:
       return undefined;
   }
 }
 
 /** The other pool does not say why it refuses. Commands for its operator are shown without our --pool and --state. */
-function notAdmitted(card: Status["card"], hints: Hints, { url, isKnown = false }: Asked): string {
+function registrationRefused(card: Status["card"], hints: Hints, { url, isKnown = false }: RefusedCall): string {
   if (isKnown) {
-    const wayBack = `${LIGAND} peers trust ${shortId(card)} 1`;
-    return `That pool accepted this one before, so its operator has probably revoked it. Its operator can undo that with: ${wayBack}`;
+    const undo = `${LIGAND} peers trust ${shortId(card)} 1`;
+    return `That pool accepted this one before, so its operator has probably revoked it. Its operator can undo that with: ${undo}`;
   }
   const loopback = url === undefined ? undefined : addressWarning(card.url, hints, url);
   if (loopback !== undefined) return loopback;

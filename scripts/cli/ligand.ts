@@ -8,6 +8,6 @@ import { worker } from "./worker.ts";
 
 /** The command line: a noun, then a verb (docs/spec/pool.md#command-line). */
 export const ligand: Group = {
-  summary: "Ligand, a federated AI inference network; --version says which.",
+  summary: "Ligand, a federated AI inference network. --version prints the version.",
   commands: { pool, worker, peers, federation, events, chat },
 };

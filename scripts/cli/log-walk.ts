@@ -5,9 +5,9 @@ import type { Audience, Checkpoint, EventBody, RecordedEvent, verifyPage } from 
 
 export type VerifyPage = z.infer<typeof verifyPage>;
 
-/** The first thing that does not hold. */
+/** The first violation in a log. */
 export interface Fault {
-  /** In the whole log. */
+  /** The number of the event in the whole log. */
   seq: number;
   what: string;
 }
@@ -16,92 +16,97 @@ export interface Walked {
   events: number;
   public: number;
   peers: number;
-  /** Events of other pools among them. */
+  /** How many of the events other pools wrote. */
   of_others: number;
-  /** Signed statements of the pool that the record agrees with. */
+  /** How many checkpoints of the pool match the record. */
   checkpoints: number;
 }
 
 const startsShape = z.object({ public: z.int().nonnegative(), peers: z.int().nonnegative() });
 type Starts = z.infer<typeof startsShape>;
-const FROM_THE_FIRST: Starts = { public: 0, peers: 0 };
-const startOf = (of: Starts, audience: Audience) => (audience === "all" ? 0 : of[audience]);
+const FIRST_EVENT: Starts = { public: 0, peers: 0 };
+const startOf = (starts: Starts, audience: Audience) => (audience === "all" ? 0 : starts[audience]);
 
 const sha256 = (bytes: Uint8Array) => new Uint8Array(createHash("sha256").update(bytes).digest());
 
 /**
- * Walks a pool's log as its record has it, and believes nothing of it (docs/spec/events.md#events): bytes, content ids, signatures, the
- * numbers and chain of each audience, and whether what the pool signs of its log is what is there.
+ * Verifies a pool's whole log from its record, without trusting the pool (docs/spec/events.md#events): the bytes, content
+ * ids and signatures of the events, the numbers and the chain of each audience, and whether the pool's checkpoints match the
+ * record.
  */
 export class LogWalk {
   readonly #origin: string;
   readonly #heads: Record<Audience, { seq: number; chain: string }>;
-  /** What the pool said before the walk began, by audience: to be met on the way. */
-  readonly #said: Checkpoint[];
-  /** The numbers after which the log of today begins for peers, as the pool says; the event that says so is met on the way. */
-  readonly #starts: Starts;
-  #begun: Starts = FROM_THE_FIRST;
-  #met = 0;
-  #kept = 0;
+  /** The pool's current checkpoints that the walk has not reached yet. */
+  readonly #pendingCheckpoints: Checkpoint[];
+  /** The numbers after which the current log starts for peers, by the pool's answer. */
+  readonly #claimedStarts: Starts;
+  /** The same numbers by the last `log_started` event that the walk has read. */
+  #recordedStarts: Starts = FIRST_EVENT;
+  #matchedCheckpoints = 0;
   #ofOthers = 0;
 
-  private constructor(origin: string, said: Checkpoint[], starts: Starts) {
+  private constructor(origin: string, checkpoints: Checkpoint[], starts: Starts) {
     const start = { seq: 0, chain: GENESIS_CHAIN };
     this.#origin = origin;
-    this.#said = said;
-    this.#starts = starts;
+    this.#pendingCheckpoints = checkpoints;
+    this.#claimedStarts = starts;
     this.#heads = { all: start, public: start, peers: start };
   }
 
-  /** The number that the pool says its log ends with, or the fault in how it says so. */
+  /** Opens the pool's current checkpoints. `until` is the number of the last event by these checkpoints. */
   static async begin(page: VerifyPage): Promise<{ walk: LogWalk; until: number } | Fault> {
-    const said: Checkpoint[] = [];
+    const checkpoints: Checkpoint[] = [];
     for (const each of page.checkpoints) {
       const opened = await openCheckpoint(each);
-      if (!opened.ok) return { seq: 0, what: `a checkpoint of the pool does not hold: ${opened.code}` };
-      if (opened.checkpoint.origin !== page.origin) return { seq: 0, what: "a checkpoint is another pool's" };
-      said.push(opened.checkpoint);
+      if (!opened.ok) return { seq: 0, what: `a checkpoint of the pool is not valid: ${opened.code}` };
+      if (opened.checkpoint.origin !== page.origin) return { seq: 0, what: "a checkpoint belongs to another pool" };
+      checkpoints.push(opened.checkpoint);
     }
-    const all = said.find(({ audience }) => audience === "all");
-    if (said.length !== 3 || !all) return { seq: 0, what: "the pool does not say where its log ends" };
-    const starts = page.starts ?? FROM_THE_FIRST;
-    const numbered = said.map((each) => ({ ...each, seq: each.seq + startOf(starts, each.audience) }));
+    const all = checkpoints.find(({ audience }) => audience === "all");
+    if (checkpoints.length !== 3 || !all) {
+      return { seq: 0, what: "the pool did not send a checkpoint for each audience" };
+    }
+    const starts = page.starts ?? FIRST_EVENT;
+    const numbered = checkpoints.map((each) => ({ ...each, seq: each.seq + startOf(starts, each.audience) }));
     const walk = new LogWalk(page.origin, numbered, starts);
-    const fault = walk.#meet("all", 0) ?? walk.#meet("public", 0) ?? walk.#meet("peers", 0);
-    return fault ?? { walk, until: all.seq };
+    return walk.#matchCheckpoints(0) ?? { walk, until: all.seq };
   }
 
-  /** The next page, up to `until`. */
+  /** Verifies the next page, up to the event `until`. */
   async page(page: VerifyPage, until: number): Promise<Fault | null> {
-    const kept = new Map<number, string>();
+    const keptChains = new Map<number, string>();
     for (const each of page.kept) {
       const opened = await openCheckpoint(each);
-      if (!opened.ok) return { seq: this.#heads.all.seq, what: `a kept checkpoint does not hold: ${opened.code}` };
-      kept.set(opened.checkpoint.seq, opened.checkpoint.chain);
+      if (!opened.ok) {
+        return { seq: this.#heads.all.seq, what: `an earlier checkpoint of the pool is not valid: ${opened.code}` };
+      }
+      keptChains.set(opened.checkpoint.seq, opened.checkpoint.chain);
     }
     for (const event of page.events) {
       if (event.seq > until) return null;
       const fault = await this.#event(event);
       if (fault !== null) return fault;
-      const chain = kept.get(event.seq);
+      const chain = keptChains.get(event.seq);
       if (chain === undefined) continue;
-      if (chain !== event.chain) return { seq: event.seq, what: "the pool once signed another chain for this number" };
-      this.#kept += 1;
+      if (chain !== event.chain) {
+        return { seq: event.seq, what: "an earlier checkpoint of the pool has another chain for this event" };
+      }
+      this.#matchedCheckpoints += 1;
     }
     return null;
   }
 
-  /** After the last page. */
+  /** The result after the last page. */
   end(): { walked: Walked } | Fault {
     const { all, public: ofPublic, peers } = this.#heads;
-    if (!this.#isOfToday("public") || !this.#isOfToday("peers")) {
-      return { seq: all.seq, what: "the pool says that its log begins anew for peers, and no event says so" };
+    if (!this.#isInCurrentLog("public") || !this.#isInCurrentLog("peers")) {
+      return { seq: all.seq, what: "the pool states a new start of its log for peers, but no event records that start" };
     }
-    const missed = this.#said.filter(({ audience, seq }) => this.#heads[audience].seq < seq);
-    const [first] = missed;
-    if (first) {
-      const { audience, seq } = first;
-      return { seq: all.seq + 1, what: `the record ends here; the pool says that ${NAME[audience]} goes on to ${seq}` };
+    const unreached = this.#pendingCheckpoints.find(({ audience, seq }) => this.#heads[audience].seq < seq);
+    if (unreached) {
+      const { audience, seq } = unreached;
+      return { seq: all.seq + 1, what: `the record ends here, but the pool signed ${NAME[audience]} up to event ${seq}` };
     }
     return {
       walked: {
@@ -109,7 +114,7 @@ export class LogWalk {
         public: ofPublic.seq,
         peers: peers.seq,
         of_others: this.#ofOthers,
-        checkpoints: this.#met + this.#kept,
+        checkpoints: this.#matchedCheckpoints,
       },
     };
   }
@@ -117,49 +122,52 @@ export class LogWalk {
   async #event(row: RecordedEvent): Promise<Fault | null> {
     const { seq } = row;
     const expected = this.#heads.all.seq + 1;
-    if (seq !== expected) return { seq: expected, what: `it is missing; the next one is ${seq}` };
+    if (seq !== expected) return { seq: expected, what: `it is missing; the next event is ${seq}` };
     const opened = await openEvent(row.event);
     if (!opened.ok) return { seq, what: opened.code };
     const { event, contentId } = opened;
-    const column = differing(row, event);
-    if (column !== null) return { seq, what: `the record says another ${column} than the event` };
-    const ours = event.origin === this.#origin;
-    if (!ours) this.#ofOthers += 1;
+    const column = differingColumn(row, event);
+    if (column !== null) return { seq, what: `its ${column} in the record differs from the signed event` };
+    const isOurs = event.origin === this.#origin;
+    if (!isOurs) this.#ofOthers += 1;
 
     const chain = this.#advance("all", contentId);
-    if (chain !== row.chain) return { seq, what: "its chain is not that of the events before it" };
+    if (chain !== row.chain) return { seq, what: "its chain does not continue the chain of the events before it" };
     for (const [audience, given] of [
       ["public", row.public_seq],
       ["peers", row.peers_seq],
     ] as const) {
-      const belongs = audience === "public" ? event.visibility === "public" : event.visibility === "peers" && ours;
-      // A public event of another pool that had come far enough is passed on no more.
-      const must = belongs && ours;
-      if (given === null ? must : !belongs)
-        return { seq, what: `it is ${given === null ? "not " : ""}in ${NAME[audience]}` };
+      const mayBelong =
+        audience === "public" ? event.visibility === "public" : event.visibility === "peers" && isOurs;
+      // A public event of another pool is not relayed after its last hop, so it may be absent.
+      const mustBelong = mayBelong && isOurs;
+      if (given === null ? mustBelong : !mayBelong) {
+        const problem = given === null ? "is missing from" : "does not belong in";
+        return { seq, what: `it ${problem} ${NAME[audience]}` };
+      }
       if (given === null) continue;
       this.#advance(audience, contentId);
-      if (given !== this.#heads[audience].seq)
+      if (given !== this.#heads[audience].seq) {
         return { seq, what: `its number in ${NAME[audience]} is not the next one` };
-    }
-    if (ours && event.type === "log_started") this.#startAnew(event);
-    return this.#meet("all", seq) ?? this.#meet("public", seq) ?? this.#meet("peers", seq);
-  }
-
-  /** A log whose clock went back leaves behind what peers were told before: their chains begin once more. */
-  #startAnew({ payload }: EventBody): void {
-    const said = startsShape.safeParse(payload.starts);
-    if (!said.success) return;
-    this.#begun = said.data;
-    for (const audience of ["public", "peers"] as const) {
-      if (said.data[audience] === this.#heads[audience].seq) {
-        this.#heads[audience] = { seq: said.data[audience], chain: GENESIS_CHAIN };
       }
     }
+    if (isOurs && event.type === "log_started") this.#startLog(event);
+    return this.#matchCheckpoints(seq);
   }
 
-  #isOfToday(audience: Audience): boolean {
-    return startOf(this.#begun, audience) === startOf(this.#starts, audience);
+  /** After a reset of the log's clock, the numbers go on for peers, but their chains start again. */
+  #startLog({ payload }: EventBody): void {
+    const starts = startsShape.safeParse(payload.starts);
+    if (!starts.success) return;
+    this.#recordedStarts = starts.data;
+    for (const audience of ["public", "peers"] as const) {
+      const seq = starts.data[audience];
+      if (seq === this.#heads[audience].seq) this.#heads[audience] = { seq, chain: GENESIS_CHAIN };
+    }
+  }
+
+  #isInCurrentLog(audience: Audience): boolean {
+    return startOf(this.#recordedStarts, audience) === startOf(this.#claimedStarts, audience);
   }
 
   #advance(audience: Audience, contentId: string): string {
@@ -169,25 +177,30 @@ export class LogWalk {
     return next.chain;
   }
 
-  /** Where the walk has come to what the pool said: is it what is there? */
-  #meet(audience: Audience, seq: number): Fault | null {
-    if (!this.#isOfToday(audience)) return null;
-    const at = this.#said.findIndex((each) => each.audience === audience && each.seq === this.#heads[audience].seq);
-    const said = this.#said[at];
-    if (!said) return null;
-    if (said.chain !== this.#heads[audience].chain) {
-      return { seq, what: `the pool signs another chain for number ${said.seq} of ${NAME[audience]}` };
+  /** Compares the pool's current checkpoints for the events that the walk has just reached. */
+  #matchCheckpoints(seq: number): Fault | null {
+    return this.#matchCheckpoint("all", seq) ?? this.#matchCheckpoint("public", seq) ?? this.#matchCheckpoint("peers", seq);
+  }
+
+  #matchCheckpoint(audience: Audience, seq: number): Fault | null {
+    if (!this.#isInCurrentLog(audience)) return null;
+    const head = this.#heads[audience];
+    const at = this.#pendingCheckpoints.findIndex((each) => each.audience === audience && each.seq === head.seq);
+    const checkpoint = this.#pendingCheckpoints[at];
+    if (!checkpoint) return null;
+    if (checkpoint.chain !== head.chain) {
+      return { seq, what: `the pool's checkpoint has another chain for event ${checkpoint.seq} of ${NAME[audience]}` };
     }
-    this.#said.splice(at, 1);
-    this.#met += 1;
+    this.#pendingCheckpoints.splice(at, 1);
+    this.#matchedCheckpoints += 1;
     return null;
   }
 }
 
-const NAME = { all: "the whole log", public: "the public part", peers: "the part for peers" } as const;
+const NAME = { all: "the whole log", public: "the public log", peers: "the log for peers" } as const;
 
-/** The record's columns beside the event's own bytes. */
-function differing(row: RecordedEvent, event: EventBody): string | null {
+/** The column of the record that contradicts the event's own bytes; null if all agree. */
+function differingColumn(row: RecordedEvent, event: EventBody): string | null {
   if (row.type !== event.type) return "type";
   if (row.origin !== event.origin) return "origin";
   if (row.visibility !== event.visibility) return "visibility";
@@ -195,7 +208,7 @@ function differing(row: RecordedEvent, event: EventBody): string | null {
   return row.hlc.physical_us === physical_us && row.hlc.logical === logical ? null : "time";
 }
 
-/** The whole log of a pool, page by page up to where it ended when this began: it may grow meanwhile. */
+/** Verifies the whole log of a pool page by page. The log may grow meanwhile: the walk ends where the log ended at its start. */
 export async function walkLog(
   client: { verifyEvents(since: number): Promise<VerifyPage> },
   progress: (done: number, of: number) => void,
@@ -208,7 +221,7 @@ export async function walkLog(
     const fault = await walk.page(page, until);
     if (fault !== null) return fault;
     progress(Math.min(page.next, until), until);
-    // A page without events: the record ends here, whatever the pool says.
+    // A page without events means that the record ends here, even if the checkpoints claim more.
     if (page.events.length === 0 || page.next >= until) return walk.end();
     page = await client.verifyEvents(page.next);
   }

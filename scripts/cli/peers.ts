@@ -52,8 +52,8 @@ const add: Command = {
     }).catch(withNextStep(client, hints, { url, isKnown }));
     const { card } = await client.federation();
     const wasKnown = before.some(({ atom_id }) => atom_id === peer.atom_id);
-    const news = wasKnown ? "It already was a peer. Its URL and name are updated.\n" : "";
-    return shown(values, hints, client, peer, { news, warning: addressWarning(card.url, hints, url) });
+    const note = wasKnown ? "It already was a peer. Its URL and name are updated.\n" : "";
+    return printPeer(values, hints, client, peer, { note, warning: addressWarning(card.url, hints, url) });
   },
 };
 
@@ -76,7 +76,7 @@ const show: Command = {
   ...ONE_ID,
   async run(values, [given = ""], hints) {
     const client = admin(values);
-    const peer = await client.peer(await found(client, given, hints));
+    const peer = await client.peer(await completeId(client, given, hints));
     const { card, events } = await client.federation();
     return print(values, peer, formatPeer(peer, { atomId: card.atom_id, heads: events }, Date.now(), hints));
   },
@@ -109,59 +109,59 @@ const revoke: Command = {
 };
 
 const remove: Command = {
-  summary: "Delete a peer. It may register again as a stranger, unless it was revoked.",
+  summary: "Delete a peer. It may register again as a new peer, unless it was revoked.",
   usage: "ID [--json]",
   help: ID_HELP,
   ...ONE_ID,
   async run(values, [given = ""], hints) {
     const client = admin(values);
-    const peer = await client.peer(await found(client, given, hints));
+    const peer = await client.peer(await completeId(client, given, hints));
     const removed = await client.removePeer(peer.atom_id);
     return print(values, { atom_id: peer.atom_id, ...removed }, formatRemoved(peer, hints) + notRecorded(removed));
   },
 };
 
-const followAnew: Command = {
+const resync: Command = {
   summary: "Follow a peer's log from the beginning again, for example after it signed two versions of its log.",
   usage: "ID [--json]",
   help: ID_HELP,
   ...ONE_ID,
   async run(values, [given = ""], hints) {
     const client = admin(values);
-    const peer = await client.followPeerAnew(await found(client, given, hints));
+    const peer = await client.resyncPeer(await completeId(client, given, hints));
     return print(values, peer, `This pool now follows the log of ${printable(peer.name)} from the beginning.`);
   },
 };
 
 async function grant(values: Values, hints: Hints, given: string, level: GrantableLevel): Promise<number> {
   const client = admin(values);
-  const id = await found(client, given, hints);
+  const id = await completeId(client, given, hints);
   const peer = await client.trustPeer(id, level).catch(withNextStep(client, hints));
-  return shown(values, hints, client, peer, { news: peer.recorded === false ? `${notRecorded(peer).trim()}\n` : "" });
+  return printPeer(values, hints, client, peer, { note: peer.recorded === false ? `${notRecorded(peer).trim()}\n` : "" });
 }
 
-async function shown(
+async function printPeer(
   values: Values,
   hints: Hints,
   client: AdminClient,
   peer: PeerDetails,
-  { news = "", warning }: { news?: string; warning?: string | undefined } = {},
+  { note = "", warning }: { note?: string; warning?: string | undefined } = {},
 ): Promise<number> {
   const { atom_id: self } = await client.pool();
   return print(
     values,
     peer,
-    `${printable(peer.name)}, ${peer.atom_id}\n${news}${formatTrust(peer, self, hints)}`,
+    `${printable(peer.name)}, ${peer.atom_id}\n${note}${formatTrust(peer, self, hints)}`,
     warning,
   );
 }
 
-const WHOLE_ID = /^[0-9a-f]{64}$/;
+const COMPLETE_ID = /^[0-9a-f]{64}$/;
 
-async function found(client: AdminClient, given: string, hints: Hints): Promise<string> {
+async function completeId(client: AdminClient, given: string, hints: Hints): Promise<string> {
   const peers = await client.peers().catch((error: unknown) => {
     // If the pool cannot list its peers, a complete id still works.
-    if (!WHOLE_ID.test(given)) throw error;
+    if (!COMPLETE_ID.test(given)) throw error;
     return [{ atom_id: given }];
   });
   return peerIdOf(given, peers, hints);
@@ -182,10 +182,10 @@ function levelOf(given: string, hints: Hints): GrantableLevel {
 }
 
 /** Adds the command that helps to the pool's refusal. */
-function withNextStep(client: AdminClient, hints: Hints, asked?: Parameters<typeof nextStep>[3]) {
+function withNextStep(client: AdminClient, hints: Hints, call?: Parameters<typeof nextStep>[3]) {
   return async (error: unknown): Promise<never> => {
     if (!(error instanceof OperatorError)) throw error;
-    const next = nextStep(error.code, await client.federation(), hints, asked);
+    const next = nextStep(error.code, await client.federation(), hints, call);
     throw next === undefined ? error : new OperatorError(`${error.message} ${next}`, error.code);
   };
 }
@@ -193,6 +193,6 @@ function withNextStep(client: AdminClient, hints: Hints, asked?: Parameters<type
 /** `ligand peers …`: other pools and their trust. */
 export const peers: Group = {
   summary: "Manage other pools: add, list, show, trust, revoke, remove, follow-anew.",
-  commands: { add, list, show, trust, revoke, remove, "follow-anew": followAnew },
+  commands: { add, list, show, trust, revoke, remove, "follow-anew": resync },
   standard: "list",
 };

@@ -23,7 +23,7 @@ const create: Command = {
     if (!adminName.safeParse(name).success)
       throw new UsageError(`"${name}" is not a valid name for an admin token. ${NAME_RULE}`);
     const made = await admin(values).createAdmin(name);
-    return print(values, made, shown(made));
+    return print(values, made, formatToken(made));
   },
 };
 
@@ -69,7 +69,7 @@ const rotate: Command = {
   async run(values, [id]) {
     if (id !== undefined) {
       const made = await admin(values).rotateAdmin(id);
-      return print(values, made, shown(made));
+      return print(values, made, formatToken(made));
     }
     if (text(values, "pool") !== undefined) {
       throw new UsageError(
@@ -94,7 +94,7 @@ function replacements({ id, revoked = [] }: { id: string; revoked?: string[] | u
   return others.length === 0 ? "" : ` The tokens that replaced it are revoked too: ${others.join(", ")}.`;
 }
 
-function shown(made: { id: string; name: string; token: string }): string {
+function formatToken(made: { id: string; name: string; token: string }): string {
   return `${made.token}\n\nAdmin token ${made.id} of ${printable(made.name)}. To use it, set LIGAND_ADMIN_TOKEN.`;
 }
 

@@ -16,7 +16,7 @@ import { admin, print, watched } from "./pool-common.ts";
 
 const OPTIONS = { ...ACCESS_OPTIONS, json: { type: "boolean" } } as const;
 const PASSPHRASE_HELP = [
-  "The passphrase comes from LIGAND_PASSPHRASE; in a terminal you are asked for it. Nobody can open the file without it.",
+  "The passphrase comes from LIGAND_PASSPHRASE. If that is not set, a terminal prompts for it. The file cannot be opened without it.",
 ] as const;
 
 export const exportCommand: Command = {
@@ -36,18 +36,18 @@ export const exportCommand: Command = {
     const file = resolve(name);
     if (existsSync(file)) throw new OperatorError(`${file} already exists. Choose another file.`);
     const passphrase = await readPassphrase("new");
-    const done = await breakable(values, "Exported", async (by) => {
-      if (remote(values)) {
+    const done = await cancellable(values, "Exported", async (attended) => {
+      if (isRemote(values)) {
         const { exportPool } = await import("../runtime/pool-backup.ts");
-        return exportPool(admin(values), identityFromEnvironment, file, passphrase, by);
+        return exportPool(admin(values), identityFromEnvironment, file, passphrase, attended);
       }
       const { exportState } = await import("../runtime/local-backup.ts");
-      return exportState(folder(values), file, passphrase, { ...by, log: say });
+      return exportState(stateFolder(values), file, passphrase, { ...attended, log });
     });
     return print(
       values,
       { file, ...done },
-      `${pluralize(done.rows, "row")} of pool ${done.atom_id.slice(0, 16)} are in ${file}. Keep the passphrase in another place.`,
+      `${pluralize(done.rows, "row")} of pool ${done.atom_id.slice(0, 16)} are in ${file}. Keep the passphrase in a different place.`,
     );
   },
 };
@@ -68,13 +68,13 @@ export const importCommand: Command = {
   async run(values, [name = ""], hints) {
     const file = resolve(name);
     const passphrase = await readPassphrase("known");
-    const done = await breakable(values, "Imported", async (by) => {
-      if (!remote(values)) {
+    const done = await cancellable(values, "Imported", async (attended) => {
+      if (!isRemote(values)) {
         const { importState } = await import("../runtime/local-backup.ts");
-        return importState(folder(values), file, passphrase, { ...by, log: say });
+        return importState(stateFolder(values), file, passphrase, { ...attended, log });
       }
       const { checkExport, importRows, refuseOccupied } = await import("../runtime/pool-backup.ts");
-      const { head, rows } = await checkExport(file, passphrase, by.signal);
+      const { head, rows } = await checkExport(file, passphrase, attended.signal);
       const client = admin(values);
       if ((await client.pool()).atom_id !== head.atom_id) {
         throw new OperatorError(
@@ -82,7 +82,7 @@ export const importCommand: Command = {
         );
       }
       await refuseOccupied(client);
-      await importRows(client, file, passphrase, rows, by).catch((error: unknown) => {
+      await importRows(client, file, passphrase, rows, attended).catch((error: unknown) => {
         if (!(error instanceof OperatorError)) throw error;
         const todo =
           "The pool may now hold a part of the export. Create a new Worker and a new D1 database, then import again.";
@@ -90,7 +90,7 @@ export const importCommand: Command = {
       });
       return { atom_id: head.atom_id, rows };
     });
-    const next = remote(values) ? "" : ` To start it: ${START_WITH} --state ${folder(values)}`;
+    const next = isRemote(values) ? "" : ` To start it: ${START_WITH} --state ${stateFolder(values)}`;
     return print(
       values,
       done,
@@ -100,11 +100,11 @@ export const importCommand: Command = {
   },
 };
 
-function remote(values: Values): boolean {
+function isRemote(values: Values): boolean {
   return text(values, "state") === undefined && text(values, "pool") !== undefined;
 }
 
-function folder(values: Values): string {
+function stateFolder(values: Values): string {
   return resolve(text(values, "state") ?? DEFAULT_STATE_DIR);
 }
 
@@ -120,13 +120,13 @@ async function identityFromEnvironment(atomId: string): Promise<Identity> {
 }
 
 /** Ctrl-C cancels the work. A partly written file is removed. */
-function breakable<T>(values: Values, verb: string, work: (by: Watched) => Promise<T>): Promise<T> {
+function cancellable<T>(values: Values, verb: string, work: (attended: Watched) => Promise<T>): Promise<T> {
   const { signal } = stopOnSignal();
   return watched(values, (show) =>
     work({ signal, progress: (done, total) => show(`${verb} ${done}${total === null ? "" : ` of ${total}`} rows`) }),
   );
 }
 
-function say(line: string): void {
+function log(line: string): void {
   if (process.stderr.isTTY) console.error(oneLine(line));
 }

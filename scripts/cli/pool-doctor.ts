@@ -28,12 +28,12 @@ export const doctor: Command = {
     const url = poolUrl(values);
     const shownUrl = publicUrl(values, url);
     const isHere = local?.credentials.url === url;
-    const pool = await askPool(values);
+    const pool = await readFindings(values);
     const found: Findings = {
       url: shownUrl,
       pool,
       shipped: readMigrations(MIGRATIONS).map(({ name }) => name),
-      folder: isHere ? await lookAt(local.stateDir) : null,
+      folder: isHere ? await inspectFolder(local.stateDir) : null,
       certificate: shownUrl.startsWith("https:") ? await seenCertificate(new URL(shownUrl), isHere) : null,
       nowMs: Date.now(),
     };
@@ -45,7 +45,7 @@ export const doctor: Command = {
   },
 };
 
-async function askPool(values: Values): Promise<Findings["pool"]> {
+async function readFindings(values: Values): Promise<Findings["pool"]> {
   try {
     const client = admin(values);
     const first = await exchange(client);
@@ -64,7 +64,7 @@ async function askPool(values: Values): Promise<Findings["pool"]> {
   }
 }
 
-/** Asks the pool once, and takes the clocks at the middle of the exchange. */
+/** Reads the findings once. The clocks are those at the middle of the exchange. */
 async function exchange(client: AdminClient) {
   const [wallStartMs, steadyStartMs] = [Date.now(), performance.now()];
   const findings = await client.doctor();
@@ -79,7 +79,7 @@ async function exchange(client: AdminClient) {
   };
 }
 
-async function lookAt(path: string): Promise<Folder> {
+async function inspectFolder(path: string): Promise<Folder> {
   const mode = (file: string) => statSync(file, { throwIfNoEntry: false })?.mode ?? null;
   const { bavail, blocks, bsize } = statfsSync(path);
   return {

@@ -21,7 +21,7 @@ export const newLog: Command = {
   positionals: { min: 0, max: 0 },
   async run(values, _, hints) {
     const client = admin(values);
-    if (!flag(values, "yes")) await confirmed((await client.pool()).atom_id);
+    if (!flag(values, "yes")) await confirm((await client.pool()).atom_id);
     const done = await client.newLog(flag(values, "clock-anew"));
     return print(
       values,
@@ -32,7 +32,7 @@ export const newLog: Command = {
   },
 };
 
-async function confirmed(atomId: string): Promise<void> {
+async function confirm(atomId: string): Promise<void> {
   if (!process.stdin.isTTY)
     throw new UsageError("This needs confirmation, and standard input is not a terminal. Add --yes.");
   const terminal = createInterface({ input: process.stdin, output: process.stderr });

@@ -16,7 +16,7 @@ import type { TlsFiles } from "../runtime/tls-certificate.ts";
 import { DEFAULT_STATE_DIR } from "./access.ts";
 import { maxLength } from "./text-flag.ts";
 
-/** `npm start` and `ligand pool start`: a pool and a worker beside it, until Ctrl-C. */
+/** `npm start` and `ligand pool start`: run a pool and a worker on this machine until Ctrl-C. */
 export const poolStart: Command = {
   summary: "Run a pool and a worker on this machine until Ctrl-C.",
   usage:
@@ -63,7 +63,7 @@ export const poolStart: Command = {
     stop.asked.then(() => console.error("Stopping … (Ctrl-C again stops immediately)"));
     let network: LocalNetwork;
     try {
-      // Imported only here, so that wrong usage is reported without delay.
+      // Imported only here, so that wrong flags are reported without delay.
       keepCompiledCode();
       const { startLocalNetwork } = await import("../runtime/local-network.ts");
       network = await startLocalNetwork({
@@ -98,7 +98,7 @@ export const poolStart: Command = {
       );
       if (host !== undefined && !isLoopback(host) && leadsToLoopback(url)) {
         console.error(
-          `Workers and peers on other machines receive the URL ${url}, which works only on this machine. Restart with the right one: --public-url URL`,
+          `Workers and peers on other machines receive the URL ${url}, which works only on this machine. Restart the pool with the URL at which they reach it: --public-url URL`,
         );
       }
       await Promise.race([stop.asked, network.ended]);

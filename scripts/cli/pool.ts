@@ -23,7 +23,7 @@ import { poolStart } from "./pool-start.ts";
 import { idOf, notRecorded } from "./short-id.ts";
 import { maxLength } from "./text-flag.ts";
 
-const LABEL_HELP = `--label TEXT  whom it is for, at most ${LIMITS.labelChars} characters`;
+const LABEL_HELP = `--label TEXT  a name for your lists, at most ${LIMITS.labelChars} characters`;
 
 const ID_HELP = ["ID            the id from the list, or its first 6 or more characters", ...COMMON_HELP] as const;
 
@@ -43,7 +43,7 @@ const invite: Command = {
     const label = maxLength("label", text(values, "label"), LIMITS.labelChars);
     const { id, token, expires_at } = await admin(values).invite({ label, expires_in_days });
     if (flag(values, "json")) return print(values, { id, token, expires_at }, "");
-    // Printed first: the token cannot be shown again, and saving it may fail.
+    // Print first: the token cannot be shown again, and saving it may fail.
     console.log(token);
     const file = saveToken(id, token);
     console.log(`\nWorker token ${id} is valid until ${expires_at}. It is also in ${file}, which only you can read.`);
@@ -71,7 +71,7 @@ export function formatStart(url: string, file: string): string {
   return [
     "Give that file to the owner of the worker, who starts it with:",
     `  ${LIGAND} worker start --pool ${shellWord(url)} --token-file ${file}${insecure}`,
-    ...(local ? ["On another machine, replace the URL by the one at which that machine reaches this pool."] : []),
+    ...(local ? ["This URL works only on this machine. On another machine, use the URL at which that machine reaches this pool."] : []),
   ].join("\n");
 }
 

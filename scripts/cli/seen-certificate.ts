@@ -10,7 +10,7 @@ export interface SeenCertificate {
 }
 
 const TLS_MS = 5_000;
-/** Errors of `getaddrinfo`: no such name, or no name server answers. */
+/** Errors of `getaddrinfo`: there is no such name, or no name server answers. */
 const UNRESOLVED: readonly unknown[] = ["ENOTFOUND", "EAI_AGAIN"];
 
 /**

@@ -4,7 +4,7 @@ import { pluralize } from "../../worker-agent/pluralize.ts";
 
 const LEAST_CHARS = 6;
 
-const WHOLE_ID = /^[0-9a-f]{16}$/;
+const COMPLETE_ID = /^[0-9a-f]{16}$/;
 
 /** Completes an id. A complete id is used as it is: a pool may be able to revoke while it cannot list its record. */
 export async function idOf(
@@ -12,7 +12,7 @@ export async function idOf(
   noun: string,
   list: () => Promise<readonly { id: string }[]>,
 ): Promise<string> {
-  return WHOLE_ID.test(given) ? given : wholeId(given, noun, await list());
+  return COMPLETE_ID.test(given) ? given : completeId(given, noun, await list());
 }
 
 /** A note for a change that is in force but not yet in D1. */
@@ -25,13 +25,13 @@ export function notRecorded({ recorded }: { recorded?: boolean | undefined }): s
 /**
  * The id that begins with the given text. If there is none, the text stays as it is and the pool refuses it.
  */
-export function wholeId(given: string, noun: string, all: readonly { id: string }[]): string {
+export function completeId(given: string, noun: string, all: readonly { id: string }[]): string {
   if (given.length < LEAST_CHARS || all.some(({ id }) => id === given)) return given;
-  const found = all.filter(({ id }) => id.startsWith(given.toLowerCase()));
-  if (found.length > 1) {
+  const matches = all.filter(({ id }) => id.startsWith(given.toLowerCase()));
+  if (matches.length > 1) {
     throw new OperatorError(
-      `${pluralize(found.length, noun)} have ids that begin with ${printable(given)}. Give more characters.`,
+      `${pluralize(matches.length, noun)} have ids that begin with ${printable(given)}. Give more characters.`,
     );
   }
-  return found[0]?.id ?? given;
+  return matches[0]?.id ?? given;
 }

@@ -20,20 +20,20 @@ export interface SeenEvent extends EventBody {
   seenMs: number;
 }
 
-export interface DemoSurroundings {
+export interface DemoContext {
   /** The parent of the pools' folders. */
   folder: string;
   log: LogLine;
   signal: AbortSignal;
 }
 
-/** Measurements of the first worker, which the others copy. */
-const MEASURED = ["calibration.json", "model-hashes.json"];
+/** Files with measurements of the first worker, which the other workers copy. */
+const MEASUREMENT_FILES = ["calibration.json", "model-hashes.json"];
 
 /** One pool with its own folder. Its operator follows its whole log. */
 export class DemoPool {
   readonly name: string;
-  readonly #around: DemoSurroundings;
+  readonly #context: DemoContext;
   readonly #agents: RunningAgent[] = [];
   readonly #starting = new Set<Promise<unknown>>();
   #network: LocalNetwork | undefined;
@@ -41,24 +41,24 @@ export class DemoPool {
   #following: AbortController | undefined;
   #wake = new Set<() => void>();
 
-  constructor(name: string, around: DemoSurroundings) {
+  constructor(name: string, context: DemoContext) {
     this.name = name;
-    this.#around = around;
+    this.#context = context;
   }
 
   /** Starts the pool. A second start uses the same folder and address. */
   async start(): Promise<void> {
     const port = this.#network === undefined ? 0 : Number(new URL(this.url).port);
-    const { log, signal } = this.#around;
+    const { log, signal } = this.#context;
     const named = (line: string) => log(`${this.name}: ${line}`);
     const starting = startLocalNetwork({ stateDir: this.#stateDir, port, worker: false, signal, log: named });
-    this.#network = await this.#begun(starting);
+    this.#network = await this.#tracked(starting);
     this.#events = [];
     this.#following = new AbortController();
     void this.#follow(this.#following.signal);
   }
 
-  /** Ends all processes, also those that are starting, without notice. */
+  /** Ends all processes, also those that are still starting. */
   async stop(): Promise<void> {
     await Promise.allSettled(this.#starting);
     this.#following?.abort();
@@ -88,7 +88,7 @@ export class DemoPool {
   }
 
   get #stateDir(): string {
-    return join(this.#around.folder, this.name.toLowerCase());
+    return join(this.#context.folder, this.name.toLowerCase());
   }
 
   get events(): readonly SeenEvent[] {
@@ -96,11 +96,11 @@ export class DemoPool {
   }
 
   /** Resolves with the first matching event in the log. */
-  async event(isIt: (event: SeenEvent) => boolean): Promise<SeenEvent> {
-    const { signal } = this.#around;
+  async event(matches: (event: SeenEvent) => boolean): Promise<SeenEvent> {
+    const { signal } = this.#context;
     for (;;) {
       signal.throwIfAborted();
-      const found = this.#events.find(isIt);
+      const found = this.#events.find(matches);
       if (found !== undefined) return found;
       await new Promise<void>((resolve) => {
         this.#wake.add(resolve);
@@ -114,13 +114,13 @@ export class DemoPool {
     const stateDir = join(this.#stateDir, worker);
     mkdirSync(stateDir, { mode: 0o700 });
     const first = join(this.#stateDir, FIRST_WORKER);
-    for (const name of MEASURED.filter((each) => existsSync(join(first, each)))) {
+    for (const name of MEASUREMENT_FILES.filter((each) => existsSync(join(first, each)))) {
       copyFileSync(join(first, name), join(stateDir, name));
     }
     const known = new Set(this.#events.map(({ contentId }) => contentId));
-    const { log } = this.#around;
+    const { log } = this.#context;
     const named = (line: string) => log(`${this.name}: ${line}`);
-    const agent = await this.#begun(startAgent({ poolUrl: this.url, admin: this.admin, stateDir, log: named }));
+    const agent = await this.#tracked(startAgent({ poolUrl: this.url, admin: this.admin, stateDir, log: named }));
     this.#agents.push(agent);
     const joined = this.event(({ type, contentId }) => type === "worker_joined" && !known.has(contentId));
     return Promise.race([joined, agent.ended.then(() => joined)]);
@@ -133,15 +133,15 @@ export class DemoPool {
     return signerFrom(secret);
   }
 
-  #begun<T>(starting: Promise<T>): Promise<T> {
-    const settled = starting.finally(() => this.#starting.delete(settled));
-    this.#starting.add(settled);
-    return settled;
+  #tracked<T>(starting: Promise<T>): Promise<T> {
+    const tracked = starting.finally(() => this.#starting.delete(tracked));
+    this.#starting.add(tracked);
+    return tracked;
   }
 
   async #follow(signal: AbortSignal): Promise<void> {
     const { url, admin_token } = this.#running.credentials;
-    const lost = () => this.#around.log(`${this.name}: the line of its log was lost`);
+    const lost = () => this.#context.log(`${this.name}: the stream of its log was lost`);
     for await (const { seq, event } of followEvents(url, admin_token, { audience: "all", since: 0, lost, signal })) {
       const opened = await openEvent(event);
       if (!opened.ok || signal.aborted) continue;

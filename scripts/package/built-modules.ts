@@ -4,10 +4,10 @@ import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type BuildOptions, build, type Plugin } from "esbuild";
 
-/** The repository: the paths below are relative to it. */
+/** The root of the repository. Paths of modules are relative to it. */
 export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
-/** As in tsconfig.json. */
+/** The same target as in tsconfig.json. */
 const TARGET = "es2024";
 
 export interface BuiltModules {
@@ -18,11 +18,11 @@ export interface BuiltModules {
 }
 
 /**
- * Writes the entries and every module they import as JavaScript, in the folders that the sources have: a path relative
- * to `import.meta.url` means the same in a package as in a checkout. Node strips no types below `node_modules`, so a
+ * Writes the entries and every module they import as JavaScript, in the same folders as the sources, so that
+ * a path relative to `import.meta.url` means the same in a package and in a clone. Node strips no types below `node_modules`, so a
  * package cannot contain the sources.
  *
- * @param leaveOut modules that are imported dynamically, and only in a checkout
+ * @param leaveOut modules that are imported dynamically, and only in a clone
  */
 export async function buildModules(
   entries: readonly string[],
@@ -44,8 +44,12 @@ export function checkDependencies(
   const listed = Object.keys(manifest.dependencies).sort();
   const missing = packages.filter((name) => !listed.includes(name));
   const unused = listed.filter((name) => !packages.includes(name));
-  if (missing.length > 0) throw new Error(`${manifest.name} imports but does not list: ${missing.join(", ")}`);
-  if (unused.length > 0) throw new Error(`${manifest.name} lists but does not import: ${unused.join(", ")}`);
+  if (missing.length > 0) {
+    throw new Error(`${manifest.name} imports packages that its package.json does not list: ${missing.join(", ")}. Add them.`);
+  }
+  if (unused.length > 0) {
+    throw new Error(`The package.json of ${manifest.name} lists packages that it does not import: ${unused.join(", ")}. Remove them.`);
+  }
 }
 
 async function importedBy(entries: readonly string[], leaveOut: readonly string[]): Promise<BuiltModules> {
@@ -93,7 +97,7 @@ const COMMON = {
   logLevel: "warning",
 } as const satisfies BuildOptions;
 
-/** Keeps modules apart: each import stays an import, of the JavaScript file instead of the source. */
+/** Does not bundle: each import stays an import. It names the JavaScript file instead of the source. */
 const importsOfJavaScript: Plugin = {
   name: "imports-of-javascript",
   setup({ onResolve }) {

@@ -33,7 +33,7 @@ import { noAnswer } from "./pool-unreachable.ts";
 /** The admin API of a pool (`/admin/api`), as the command line and the runner use it. */
 
 const TIMEOUT_MS = 15_000;
-/** To add a peer, the pool calls it up to three times. */
+/** The pool calls a new peer up to three times. */
 const ADD_PEER_MS = 3 * LIMITS.peerCallMs + TIMEOUT_MS;
 
 export interface NewKey {
@@ -98,7 +98,7 @@ export function adminClient(url: string, adminToken: string) {
       call("POST", "/peers", peerDetails, peer, ADD_PEER_MS),
     trustPeer: (id: string, level: GrantableLevel) =>
       call("PUT", `/peers/${encodeURIComponent(id)}/trust`, peerDetails, { level }),
-    followPeerAnew: (id: string) => call("POST", `/peers/${encodeURIComponent(id)}/follow-anew`, peerDetails),
+    resyncPeer: (id: string) => call("POST", `/peers/${encodeURIComponent(id)}/follow-anew`, peerDetails),
     removePeer: (id: string) => call("DELETE", `/peers/${encodeURIComponent(id)}`, removedPeer),
     federation: () => call("GET", "/federation", federationStatus),
     changeFederation: async (change: Partial<FederationPolicy>) =>
@@ -138,12 +138,18 @@ async function request(
     );
   }
   const answer = parseJson(text);
-  if (!response.ok) throw new OperatorError(refusal(answer) ?? `The pool at ${url} answered ${response.status}.`, code);
-  if (answer === undefined) throw new OperatorError(`The server at ${url} is not a Ligand pool.`);
+  if (!response.ok) throw new OperatorError(refusal(answer) ?? unexpectedStatus(url, response.status), code);
+  if (answer === undefined) throw new OperatorError(`The server at ${url} is not a Ligand pool. Check the URL.`);
   return answer;
 }
 
 const errorBody = z.object({ error: z.object({ message: z.string() }) });
+
+/** The message for an error without a body of the pool. */
+export function unexpectedStatus(url: string, status: number): string {
+  const remedy = status >= 500 ? "Try again in a moment" : "Check the URL, and that it leads to a Ligand pool";
+  return `The pool at ${url} answered ${status}. ${remedy}.`;
+}
 
 function refusal(answer: unknown): string | undefined {
   return errorBody.safeParse(answer).data?.error.message;

@@ -8,8 +8,8 @@ import { lockState } from "./state-lock.ts";
 import { endOrphan, WORKERD_RECORD } from "./workerd-record.ts";
 
 /**
- * Replaces the bootstrap admin token of a pool on this machine. The pool must be stopped, so that there is no time in which
- * both tokens work.
+ * Replaces the bootstrap admin token of a pool on this machine. The pool must be stopped, so that the two tokens never
+ * work at the same time.
  */
 export async function rotateBootstrapToken(stateDir: string): Promise<void> {
   if (!existsSync(secretsFile(stateDir))) {

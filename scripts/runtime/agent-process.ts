@@ -20,7 +20,7 @@ const RESTART_MIN_MS = 1_000;
 const RESTART_MAX_MS = 30_000;
 /** After a run of this length the restart delay is short again. */
 const HEALTHY_MS = 60_000;
-/** How long streams may finish by themselves. Ctrl-C must end everything within 5 s. */
+/** The time for running streams to finish. Ctrl-C must end everything within 5 s. */
 const DRAIN_MS = 2_000;
 const KILL_MS = 1_000;
 const ORPHAN_MS = 2_000;
@@ -38,7 +38,7 @@ export interface AgentOptions {
 }
 
 export interface RunningAgent {
-  /** Rejects if the worker cannot run at all; otherwise pending until it is stopped. */
+  /** Rejects if the worker cannot run on this machine. Otherwise it stays pending until the worker is stopped. */
   ended: Promise<void>;
   /** The id of the worker's token; null before there is one. */
   tokenId(): string | null;
@@ -86,22 +86,22 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
 
   async function keepRunning(): Promise<void> {
     let waitMs = RESTART_MIN_MS;
-    const heard: Heard = { connected: false, stopped: undefined };
+    const report: WorkerReport = { connected: false, stopped: undefined };
     for (let ends = 1; !stopping.signal.aborted; ends++) {
       const startedMs = performance.now();
       await ensureToken(options);
       if (stopping.signal.aborted) return;
-      child = spawnAgent(options, heard);
+      child = spawnAgent(options, report);
       const { code, how } = await endOf(child);
       rmSync(recordFile(stateDir), { force: true });
       if (stopping.signal.aborted) return;
-      const next = afterExit({ code, stopped: heard.stopped?.code }, heard.connected ? null : ends);
+      const next = afterExit({ code, stopped: report.stopped?.code }, report.connected ? null : ends);
       if (next === "give-up") {
-        throw new OperatorError(`The worker cannot run here. ${heard.stopped?.message ?? `It ended with ${how}.`}`);
+        throw new OperatorError(`The worker cannot run here. ${report.stopped?.message ?? `It ended with ${how}. Its messages above say why.`}`);
       }
       if (next === "new-invite") {
         rmSync(tokenFile(stateDir), { force: true });
-        log("The pool no longer accepts the worker's token. Creating a new one.");
+        log("The pool no longer accepts the worker's token. Creating a new token.");
       }
       if (performance.now() - startedMs > HEALTHY_MS) waitMs = RESTART_MIN_MS;
       log(`The worker ended (${how}). Restarting it in ${waitMs} ms.`);
@@ -124,14 +124,14 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
 }
 
 /** What the worker processes of one start have reported. */
-interface Heard {
+interface WorkerReport {
   connected: boolean;
   /** Why the last process ended. */
   stopped: { code: string | undefined; message: string } | undefined;
 }
 
-function spawnAgent({ poolUrl, stateDir, model, log }: AgentOptions, heard: Heard): ChildProcess {
-  heard.stopped = undefined;
+function spawnAgent({ poolUrl, stateDir, model, log }: AgentOptions, report: WorkerReport): ChildProcess {
+  report.stopped = undefined;
   const args = [
     LIGAND_PROGRAM,
     "worker",
@@ -160,9 +160,9 @@ function spawnAgent({ poolUrl, stateDir, model, log }: AgentOptions, heard: Hear
   const logLine = (line: string | undefined) => line !== undefined && log(`worker: ${line}`);
   if (child.stdout !== null) {
     createInterface({ input: child.stdout }).on("line", (line) => {
-      const said = agentEvent.safeParse(parseJson(line)).data;
-      if (said?.event === "connected") heard.connected = true;
-      if (said?.event === "stopped") heard.stopped = { code: said.code, message: said.message };
+      const event = agentEvent.safeParse(parseJson(line)).data;
+      if (event?.event === "connected") report.connected = true;
+      if (event?.event === "stopped") report.stopped = { code: event.code, message: event.message };
       logLine(eventLine(line));
     });
   }

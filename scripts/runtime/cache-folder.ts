@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { enableCompileCache } from "node:module";
 import { fileURLToPath } from "node:url";
 
-/** The cache for slow work on the repository's files. It can be deleted at any time. */
+/** The folder for cached results of slow work. It can be deleted at any time. */
 export const CACHE_FOLDER = fileURLToPath(new URL("../../node_modules/.cache/ligand/", import.meta.url));
 
 /**
@@ -13,7 +13,7 @@ export function keepCompiledCode(): void {
   enableCompileCache(`${CACHE_FOLDER}code`);
 }
 
-/** Reads a cached JSON file; undefined if it is missing, damaged or not readable.*/
+/** Reads a cached JSON file; undefined if it is missing, damaged or not readable. */
 export function readCached(file: string): unknown {
   try {
     return JSON.parse(readFileSync(file, "utf8"));

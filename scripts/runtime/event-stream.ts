@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type * as z from "zod";
 import { type Audience, sequencedEvent } from "../../schema/wire/events.ts";
 import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
+import { unexpectedStatus } from "./admin-client.ts";
 import { noAnswer } from "./pool-unreachable.ts";
 
 export type SequencedEvent = z.infer<typeof sequencedEvent>;
@@ -15,27 +16,27 @@ export interface Follow {
   since: number;
   /** Called each time the connection is lost. */
   lost(): void;
-  /** Ends the stream. */
+  /** Abort it to end the stream. */
   signal?: AbortSignal;
 }
 
 /**
- * Yields a pool's events after `since` without end. A lost connection is resumed without gaps or repeats. It is an error if
- * the pool never answered, or if it refuses.
+ * Yields a pool's events after `since` until the signal is aborted. After a lost connection it continues without gaps or
+ * repeats. Throws if the pool never answered, or if it refuses.
  */
 export async function* followEvents(url: string, adminToken: string, follow: Follow): AsyncGenerator<SequencedEvent> {
   let { since } = follow;
-  const isOver = () => follow.signal?.aborted === true;
-  for (let answered = false; !isOver(); ) {
+  const isAborted = () => follow.signal?.aborted === true;
+  for (let answered = false; !isAborted(); ) {
     try {
-      for await (const event of untilItEnds(url, adminToken, { ...follow, since })) {
+      for await (const event of oneConnection(url, adminToken, { ...follow, since })) {
         answered = true;
         if (event === null) continue;
         since = event.seq;
         yield event;
       }
     } catch (error) {
-      if (isOver()) return;
+      if (isAborted()) return;
       if (error instanceof OperatorError) throw error;
       if (!answered) throw noAnswer(url, error);
       follow.lost();
@@ -44,8 +45,8 @@ export async function* followEvents(url: string, adminToken: string, follow: Fol
   }
 }
 
-/** One connection. It ends when the pool ends it; null is a sign of life without an event. */
-async function* untilItEnds(
+/** The events of one connection, until the pool ends it. Null means that the pool answered, without an event. */
+async function* oneConnection(
   url: string,
   adminToken: string,
   { audience, since, signal }: Follow,
@@ -59,7 +60,7 @@ async function* untilItEnds(
       signal: signal ? AbortSignal.any([silence.signal, signal]) : silence.signal,
     });
     if (response.status >= 500) throw new Error("the pool is not ready");
-    if (!response.ok || !response.body) throw new OperatorError(`The pool at ${url} answered ${response.status}.`);
+    if (!response.ok || !response.body) throw new OperatorError(unexpectedStatus(url, response.status));
     yield null;
     let text = "";
     for await (const piece of response.body.pipeThrough(new TextDecoderStream())) {

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { IS_PACKAGE } from "./is-package.ts";
+import { IS_PACKAGE } from "../../worker-agent/cli/shared/is-package.ts";
 
-/** The file of the `ligand` program, by which the pool starts its worker as a process of its own. */
+/** The file of the `ligand` program, which the pool runs as a separate process for its worker. */
 export const LIGAND_PROGRAM = join(import.meta.dirname, IS_PACKAGE ? "../ligand.js" : "../ligand.ts");

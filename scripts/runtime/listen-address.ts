@@ -27,12 +27,12 @@ export function allowedHosts(host: string, more: readonly string[]): string {
 export async function freePort(host: string): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
-    server.once("error", (error) => reject(new OperatorError(`Cannot listen on ${host}: ${error.message}`)));
+    server.once("error", (error) => reject(new OperatorError(`Cannot listen on ${host}: ${error.message}. Check --host.`)));
     server.listen(0, host, () => {
       const address = server.address();
       server.close(() => {
         if (address !== null && typeof address === "object") resolve(address.port);
-        else reject(new OperatorError(`Cannot listen on ${host}.`));
+        else reject(new OperatorError(`Cannot listen on ${host}. Check --host.`));
       });
     });
   });

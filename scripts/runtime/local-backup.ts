@@ -24,7 +24,7 @@ export async function exportState(stateDir: string, file: string, passphrase: st
   const identity = { ...secrets, ...(credentials && { client_key: credentials.client_key }) };
   const write = (url: string) =>
     exportPool(adminClient(url, secrets.admin_token), async () => identity, file, passphrase, attended);
-  if (credentials && (await answers(credentials))) return write(credentials.url);
+  if (credentials && (await isRunning(credentials))) return write(credentials.url);
   return withPool(stateDir, secrets, attended, write);
 }
 
@@ -63,7 +63,7 @@ async function refuseUsedFolder(stateDir: string): Promise<void> {
   if (statSync(stateDir, { throwIfNoEntry: false })?.isDirectory() !== true) return;
   if (!(await isOursAlone(stateDir))) {
     throw new OperatorError(
-      `Other users can look into ${stateDir}, so it must not hold keys. Name a new folder with --state.`,
+      `Other users can read ${stateDir}, so it must not hold keys. Name a new folder with --state.`,
     );
   }
   const found = readdirSync(stateDir).sort();
@@ -94,7 +94,7 @@ async function withPool<T>(
 const START_MS = 30_000;
 
 /** Whether the pool of these credentials answers at their URL. */
-async function answers({ url, atom_id, admin_token }: Credentials): Promise<boolean> {
+async function isRunning({ url, atom_id, admin_token }: Credentials): Promise<boolean> {
   try {
     return (await adminClient(url, admin_token).pool()).atom_id === atom_id;
   } catch {

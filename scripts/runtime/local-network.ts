@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { START_WITH } from "../../worker-agent/cli/shared/called-as.ts";
 import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 import { type AdminClient, adminClient } from "./admin-client.ts";
 import { type RunningAgent, startAgent } from "./agent-process.ts";
@@ -40,7 +41,7 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
   let agent: RunningAgent | undefined;
   try {
     await untilUp(pool.url, signal);
-    // Only once in the life of a pool: lost state means off, and an operator's `off` stays (docs/spec/federation.md#switches).
+    // Only at the first start of a pool: lost state means off, and an operator's `off` stays (docs/spec/federation.md#switches).
     if (pool.isNew && !signal.aborted) {
       await admin.changeFederation({ federation: "on" });
       pool.endFirstStart();
@@ -60,7 +61,7 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
       reloadCertificate: () => pool.reloadCertificate(),
       admin,
       ended: agent?.ended ?? new Promise(() => undefined),
-      /** Stops the worker first, so that jobs that it finishes still reach their clients. */
+      /** Stops the worker first, so that the answers of its last jobs reach their clients. */
       async stop() {
         await agent?.stop();
         await pool.stop();
@@ -98,7 +99,7 @@ async function connected(
   if (!tooLate.aborted || signal.aborted) return;
   const waited = `${Math.ceil(workerWaitMs / 60_000)} min`;
   throw new OperatorError(
-    `The worker did not connect within ${waited}. Try a smaller model, or start only the pool: npm start -- --no-worker`,
+    `The worker did not connect within ${waited}. Try a smaller model, or start only the pool: ${START_WITH} --no-worker`,
   );
 }
 

@@ -33,8 +33,8 @@ const CREATE_TABLE = `CREATE TABLE IF NOT EXISTS "d1_migrations"(
 );`;
 
 /**
- * Applies the migrations that D1 has no note of, each together with its note in one transaction. Returns their names.
- * Fails if tables exist without a note of their migration.
+ * Applies the migrations that are not in the table `d1_migrations`. Each is applied and recorded in one transaction.
+ * Returns their names. Fails if tables exist but their migration is not recorded.
  */
 export async function applyMigrations(db: MigratedDatabase, migrations: readonly Migration[]): Promise<string[]> {
   await db.prepare(CREATE_TABLE).all();
@@ -43,24 +43,24 @@ export async function applyMigrations(db: MigratedDatabase, migrations: readonly
       typeof row === "object" && row !== null && "name" in row ? row.name : undefined,
     ),
   );
-  const fresh = migrations.filter((migration) => !applied.has(migration.name));
-  for (const { name, sql } of fresh) {
+  const missing = migrations.filter((migration) => !applied.has(migration.name));
+  for (const { name, sql } of missing) {
     // D1 runs a batch as one transaction.
     const statements = statementsOf(sql);
-    const note = db.prepare('INSERT INTO "d1_migrations" (name) VALUES (?)').bind(name);
+    const record = db.prepare('INSERT INTO "d1_migrations" (name) VALUES (?)').bind(name);
     try {
-      await db.batch([...statements.map((statement) => db.prepare(statement)), note]);
+      await db.batch([...statements.map((statement) => db.prepare(statement)), record]);
     } catch (error) {
       throw new OperatorError(
-        `Migration ${name} failed on D1 (${error instanceof Error ? error.message : String(error)}), and nothing of it was ` +
+        `Migration ${name} failed on D1 (${error instanceof Error ? error.message : String(error)}). No part of it was ` +
           "applied. Restore the state folder from a copy, or the pool from an export: docs/upgrading.md.",
       );
     }
   }
-  return fresh.map((migration) => migration.name);
+  return missing.map((migration) => migration.name);
 }
 
-/** The statements of a migration. drizzle-kit separates them with this mark; a handwritten migration must too. */
+/** The statements of a migration. drizzle-kit separates them with this mark. A handwritten migration must do so too. */
 export function statementsOf(sql: string): string[] {
   return sql.split("--> statement-breakpoint").filter((statement) => statement.trim() !== "");
 }

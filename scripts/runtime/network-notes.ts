@@ -7,9 +7,9 @@ import type { NetworkFailure } from "../../schema/wire/network-failure.ts";
 const NOTE = /^e = rust\/worker\/ffi\.rs:\d+: failed: ([^\n]*)\nstack: [^\n]*; wdErrId = ([a-z0-9]{24})$/;
 
 /** Messages of the runtime's TLS (rustls), resolver and network, the more specific ones first. */
-const CAUSES: readonly (readonly [said: RegExp, is: NetworkFailure])[] = [
+const CAUSES: readonly (readonly [pattern: RegExp, code: NetworkFailure])[] = [
   [
-    // The last one is a self-signed certificate of `openssl req -x509`, which works once it is trusted.
+    // The last alternative is a self-signed certificate of `openssl req -x509`, which is accepted once it is trusted.
     /^TLS handshake failed: invalid peer certificate: (UnknownIssuer|BadSignature|Other\(OtherError\(CaUsedAsEndEntity\)\))$/,
     "federation/untrusted-certificate",
   ],
@@ -27,7 +27,7 @@ const CAUSES: readonly (readonly [said: RegExp, is: NetworkFailure])[] = [
 /** Parses a note; null if the message is anything else, which then stays in the log. */
 export function readNetworkNote(message: string): { reference: string; failure: NetworkFailure } | null {
   const [, cause = "", reference = ""] = NOTE.exec(message) ?? [];
-  const failure = CAUSES.find(([said]) => said.test(cause))?.[1];
+  const failure = CAUSES.find(([pattern]) => pattern.test(cause))?.[1];
   return failure === undefined ? null : { reference, failure };
 }
 

@@ -112,7 +112,7 @@ export async function checkExport(
   let ended = false;
   await readExport(file, passphrase, signal, async (each) => {
     if (ended || (each.type === "head") !== (head === undefined))
-      throw new OperatorError(`${file} is damaged: its parts are in the wrong order.`);
+      throw new OperatorError(`${file} is damaged: its parts are in the wrong order. Use another copy of it.`);
     if (each.type === "head") head = each;
     if (each.type === "rows") rows += each.rows.length;
     if (each.type === "end") ended = each.rows === rows;
@@ -120,7 +120,7 @@ export async function checkExport(
   if (head === undefined || !ended) throw new OperatorError(`${file} is not complete. Use another copy of it.`);
   const key = fromBase64(head.identity.pool_secret_key);
   if (!key || (await signerFrom(key)).id !== head.atom_id) {
-    throw new OperatorError(`${file} is damaged: its key does not match its atom id.`);
+    throw new OperatorError(`${file} is damaged: its key does not match its atom id. Use another copy of it.`);
   }
   return { head, rows };
 }
@@ -129,7 +129,7 @@ export async function checkExport(
 export async function refuseOccupied(admin: AdminClient): Promise<void> {
   const { tables, metering } = await admin.exportHead();
   const rows = Object.values(tables).reduce((sum, some) => sum + some.length, 0) + metering.rows;
-  if (rows > 0) throw new OperatorError(`That pool is not empty (rows: ${rows}). Import into a new one.`);
+  if (rows > 0) throw new OperatorError(`That pool is not empty (rows: ${rows}). Import into a new pool.`);
 }
 
 /** Imports the rows of an export into an empty pool of the same identity. */
@@ -195,7 +195,7 @@ async function* linesOf(source: AsyncIterable<Buffer>): AsyncGenerator<string> {
 function readable(error: unknown, file: string): unknown {
   if (!(error instanceof Error) || error instanceof OperatorError || !("code" in error)) return error;
   const code = String(error.code);
-  if (code === "ABORT_ERR") return new OperatorError("Cancelled.");
+  if (code === "ABORT_ERR") return new OperatorError("Cancelled. Run the command again to start over.");
   if (code.startsWith("Z_")) return new OperatorError(`${file} is damaged. Use another copy of it.`);
-  return /^E[A-Z]+$/.test(code) ? new OperatorError(`Cannot use ${file} (${code}).`) : error;
+  return /^E[A-Z]+$/.test(code) ? new OperatorError(`Cannot use ${file} (${code}). Check the path and its permissions.`) : error;
 }

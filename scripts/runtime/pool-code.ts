@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { IS_PACKAGE } from "./is-package.ts";
+import { IS_PACKAGE } from "../../worker-agent/cli/shared/is-package.ts";
 import type { PoolConfig } from "./pool-config.ts";
 
 /** The pool's Worker as one module, and how it runs. */
@@ -11,7 +11,7 @@ export interface PoolCode extends Pick<PoolConfig, "vars" | "worker" | "crons" |
 
 const fromHere = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 
-/** A folder that only a package has: `npm run build` writes it. */
+/** The folder of the ready-made Worker, which `npm run build` writes. Only a package has it. */
 const READY_MADE = fromHere("pool");
 
 export interface PoolSources {
@@ -22,7 +22,7 @@ export interface PoolSources {
 
 /**
  * Loads the pool's Worker. A package contains it ready-made, so that an operator installs neither wrangler nor esbuild,
- * and runs the Worker that was tested. A checkout makes it from its sources.
+ * and runs the Worker that was tested. A clone makes it from its sources.
  */
 export async function loadPoolCode({ configPath, main }: PoolSources): Promise<PoolCode> {
   if (IS_PACKAGE && configPath === undefined && main === undefined) {

@@ -45,19 +45,19 @@ const wranglerConfig = z.object({
 });
 
 /** Bindings that the runner does not support. A Worker would fail when it first uses one. */
-const UNMADE = ["ai", "hyperdrive", "kv_namespaces", "r2_buckets", "services", "vectorize", "workflows"] as const;
+const UNSUPPORTED = ["ai", "hyperdrive", "kv_namespaces", "r2_buckets", "services", "vectorize", "workflows"] as const;
 
 /**
- * Reads the Worker's configuration from wrangler.toml. The Worker's name and the database's id there do not affect where this
- * machine keeps its state, so that renaming a Worker loses nothing here.
+ * Reads the Worker's configuration from wrangler.toml. The Worker's name and the database's id do not decide where this
+ * machine stores its state. So nothing is lost when the Worker is renamed.
  */
 export async function readPoolConfig(configPath: string): Promise<PoolConfig> {
   const raw = await readWranglerConfig(configPath);
-  const unmade = UNMADE.filter((kind) => (Array.isArray(raw[kind]) ? raw[kind].length > 0 : raw[kind] !== undefined));
-  if (unmade.length > 0) throw new OperatorError(`${configPath}: npm start does not support ${unmade.join(", ")} yet.`);
+  const unsupported = UNSUPPORTED.filter((kind) => (Array.isArray(raw[kind]) ? raw[kind].length > 0 : raw[kind] !== undefined));
+  if (unsupported.length > 0) throw new OperatorError(`${configPath}: the pool on one machine does not support ${unsupported.join(", ")} yet. Remove these bindings.`);
   const config = wranglerConfig.parse(raw);
   const migrations = config.d1_databases.find((database) => database.binding === "DB")?.migrations_dir;
-  if (migrations === undefined) throw new OperatorError(`${configPath} has no D1 database DB with a migrations_dir.`);
+  if (migrations === undefined) throw new OperatorError(`${configPath} has no D1 database with the binding DB and a migrations_dir. Add one.`);
   return {
     main: config.main,
     define: config.define,
@@ -83,7 +83,7 @@ function cronOf(cron: string, configPath: string): Cron {
   const minutes = Number(/^\*\/(\d{1,2}) \* \* \* \*$/.exec(cron)?.[1]);
   if (60 % minutes === 0) return { cron, everyMs: minutes * 60_000 };
   throw new OperatorError(
-    `${configPath}: npm start cannot run the cron trigger "${cron}". It supports triggers such as "*/5 * * * *".`,
+    `${configPath}: the pool on one machine cannot run the cron trigger "${cron}". Use one such as "*/5 * * * *".`,
   );
 }
 

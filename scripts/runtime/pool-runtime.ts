@@ -57,7 +57,7 @@ export interface PoolOptions {
   log: LogLine;
   /** The Worker's configuration. By default the repository's. */
   configPath?: string;
-  /** Another entry file of the Worker, for measurements below its routes. */
+  /** Another entry file of the Worker, for measurements without its routes. */
   main?: string;
 }
 
@@ -91,7 +91,8 @@ function peerNetworks(authorities: string[]) {
     PRIVATE_NETWORK: { network: { allow: ["public", "private"], tlsOptions } },
   };
 }
-/** The pool on one machine (docs/spec/pool.md#where-it-runs): the Worker of wrangler.toml in workerd, its state in a folder. */
+
+/** Starts the pool on one machine (docs/spec/pool.md#where-it-runs): the Worker of wrangler.toml in workerd, its state in a folder. */
 export async function startPool(options: PoolOptions): Promise<RunningPool> {
   const host = options.host ?? "127.0.0.1";
   if (!isLoopback(host) && options.tls === undefined && options.insecure !== true) {
@@ -129,15 +130,15 @@ export async function startPool(options: PoolOptions): Promise<RunningPool> {
     const secrets = options.secrets ?? loadSecrets(stateDir);
     const code = await loadPoolCode(options);
     const prepared = migrations(code, options.log);
-    // Nobody has a key or the URL of a new pool yet, so its tables are created in the runtime that already serves.
+    // No client has a key or the URL of a new pool yet, so its tables are created in the runtime that already serves.
     const isEmpty = !existsSync(join(stateDir, RUNTIME_STATE));
     if (!isEmpty) await migrateFirst(stateDir, prepared, recordFile, options.log);
     const served = { ...options, host, stateDir, certificate, authorities, secrets, isNew };
     return await serve(served, code, recordFile, lock, isEmpty ? prepared : undefined);
   } catch (error) {
-    const told = orFullDisk(error, stateDir);
+    const explained = orFullDisk(error, stateDir);
     lock.abandon();
-    throw told;
+    throw explained;
   }
 }
 
@@ -218,7 +219,7 @@ async function serve(
       if (!isAddressInUse(error)) throw error;
       if (wanted) {
         throw new OperatorError(
-          `Port ${port} on ${host} is in use. Choose another with --port, or 0 for any free one.`,
+          `Port ${port} on ${host} is in use. Choose another with --port. 0 picks a free port.`,
         );
       }
       if (attempt >= PORT_TRIES) throw error;
@@ -232,7 +233,7 @@ interface StateLock extends FolderLock {
 }
 
 /**
- * Migrates D1. Only D1 itself knows what is applied: a note outside of it would be wrong after the database was restored.
+ * Migrates D1. Only D1 itself records what is applied: a record outside of it would be wrong after a restore of the database.
  */
 function migrations(code: PoolCode, log: LogLine): Prepared {
   return {

@@ -38,14 +38,14 @@ export function endFirstStart(stateDir: string): void {
   rmSync(join(stateDir, FIRST_START), { force: true });
 }
 
-/** The pool's secrets, created on the first start. They are not created again for an existing record, which they could not open. */
+/** The pool's secrets, created on the first start. They are not created again for an existing record, because new secrets do not fit it. */
 export function loadSecrets(stateDir: string): PoolSecrets {
   const kept = readSecrets(stateDir);
   if (kept !== undefined) return kept;
   if (existsSync(join(stateDir, RUNTIME_STATE))) {
     throw new OperatorError(
-      `${stateDir} holds the record of a pool and no secrets.json, which is its identity. Restore that file from a ` +
-        "backup; where an import was broken off, remove the folder and import again.",
+      `${stateDir} holds the record of a pool, but secrets.json, the identity of the pool, is missing. Restore that file ` +
+        "from a backup. If an import was interrupted, remove the folder and import again.",
     );
   }
   const secrets: PoolSecrets = {

@@ -3,8 +3,8 @@ import type { PoolCode } from "./pool-code.ts";
 import { readPoolConfig } from "./pool-config.ts";
 
 /**
- * Makes the pool's Worker from the sources of a checkout. Packages do not contain this module: it needs wrangler and
- * esbuild.
+ * Makes the pool's Worker from the sources of a clone. Packages do not contain this module, because it needs wrangler
+ * and esbuild.
  *
  * @param configPath wrangler.toml
  * @param main another entry of the Worker than the one that wrangler.toml names

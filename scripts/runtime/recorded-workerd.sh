@@ -1,6 +1,6 @@
 #!/bin/sh
-# Miniflare runs this in workerd's place, so that the process id is on record before workerd can open the state.
-# The pid and the start time stay the same across exec. Read back by workerd-record.ts.
+# Miniflare runs this script instead of workerd. It records the process before workerd opens the state.
+# The pid and the start time stay the same across exec. workerd-record.ts reads the record.
 set -eu
 {
   echo "$$"
@@ -12,7 +12,7 @@ set -eu
   fi
 } >"$LIGAND_WORKERD_RECORD.new"
 mv "$LIGAND_WORKERD_RECORD.new" "$LIGAND_WORKERD_RECORD"
-# A terminal's Ctrl-C goes to everyone in its group. When workerd ends is for the runner to say, streams and worker first;
-# an ignored signal stays ignored across exec.
+# A terminal sends Ctrl-C to its whole process group. The runner must end streams and the worker first, and then workerd, so
+# workerd ignores these signals. An ignored signal stays ignored across exec.
 trap '' INT HUP
 exec "$LIGAND_WORKERD" "$@"

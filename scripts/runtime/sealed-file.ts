@@ -55,7 +55,7 @@ export async function* unseal(sealed: AsyncIterable<Uint8Array>, passphrase: str
   }
   const end = headEnd(start);
   if (!start.toString("latin1").startsWith(MAGIC) || end < 0)
-    throw new OperatorError("This file is not an export of a pool.");
+    throw new OperatorError("This file is not an export of a pool. Give a file that pool export wrote.");
   const head = start.subarray(0, end);
   const parameters = parseHeader(head.subarray(MAGIC.length).toString("utf8"));
   const key = keyOf(passphrase, parameters);

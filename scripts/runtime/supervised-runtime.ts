@@ -30,7 +30,7 @@ export interface Runtime {
 }
 
 export interface Served {
-  /** The worker whose `scheduled` is called at each start of workerd, also after a crash, and by these triggers. */
+  /** The worker whose `scheduled` is called. It is called at each start of workerd, also after a crash, and by these triggers. */
   name: string;
   crons: readonly Cron[];
   /** Removes workerd's notes of failed calls to peers from the log. */
@@ -69,10 +69,10 @@ export async function startRuntime(
       unsafeRuntimeEnv: env,
       log: runtimeLog,
       handleStructuredLogs: ({ level, message }) => {
-        if (!isSchedulersNote(message) && !served?.notes.take(message)) log(`pool ${level}: ${message}`);
+        if (!isSchedulerNote(message) && !served?.notes.take(message)) log(`pool ${level}: ${message}`);
       },
       unsafeHandleRuntimeRestart: () => {
-        log("The pool's runtime is back.");
+        log("The pool's runtime runs again.");
         wake(AT_START);
       },
       workers: [entry.worker, ...workers],
@@ -106,7 +106,7 @@ export async function startRuntime(
  * Whether this is a note of workerd's alarm scheduler for its developers ("NOSENTRY"): an alarm was rescheduled just when it
  * was due. This is common on a busy machine and harmless, because the alarm runs at its new time.
  */
-export function isSchedulersNote(message: string): boolean {
+export function isSchedulerNote(message: string): boolean {
   return message.startsWith("NOSENTRY SQLite alarm ");
 }
 
@@ -128,7 +128,7 @@ export async function supervise(start: () => Promise<Runtime>, log: LogLine): Pr
       try {
         current = await start();
         watch(current);
-        log("The pool's runtime is back.");
+        log("The pool's runtime runs again.");
         return;
       } catch (error) {
         log(`The pool's runtime does not start (${messageOf(error)}). Next attempt in ${waitMs} ms.`);

@@ -28,10 +28,10 @@ export function readCertificate({ certFile, keyFile }: TlsFiles): TlsCertificate
     throw new OperatorError(`${certFile} is not a PEM certificate. --cert must name the certificate with its chain.`);
   }
   try {
-    if (!certificate.checkPrivateKey(createPrivateKey(key))) throw new Error("another certificate's");
+    if (!certificate.checkPrivateKey(createPrivateKey(key))) throw new Error("the key belongs to another certificate");
   } catch {
     throw new OperatorError(
-      `${keyFile} is not the private key of ${certFile} (PEM, without a passphrase). Give the key that it was issued for.`,
+      `${keyFile} is not the private key of ${certFile} (PEM, without a passphrase). Give --key the private key of this certificate.`,
     );
   }
   const validTo = new Date(certificate.validTo);
@@ -61,6 +61,6 @@ function readPem(file: string, flag: string): string {
     return readFileSync(file, "utf8");
   } catch (error) {
     const why = error instanceof Error && "code" in error ? String(error.code) : "unreadable";
-    throw new OperatorError(`Cannot read ${flag} ${file} (${why}).`);
+    throw new OperatorError(`Cannot read ${flag} ${file} (${why}). Check the path and its permissions.`);
   }
 }

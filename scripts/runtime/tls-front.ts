@@ -78,7 +78,7 @@ function join(client: TLSSocket, pool: Socket): void {
 function listenError(error: Error, { host, port }: { host: string; port: number }): Error {
   if (!("code" in error)) return error;
   if (error.code === "EADDRINUSE") {
-    return new OperatorError(`Port ${port} on ${host} is in use. Choose another with --port, or 0 for any free one.`);
+    return new OperatorError(`Port ${port} on ${host} is in use. Choose another with --port. 0 picks a free port.`);
   }
-  return new OperatorError(`Cannot listen on ${host}, port ${port} (${String(error.code)}).`);
+  return new OperatorError(`Cannot listen on ${host}, port ${port} (${String(error.code)}). Check --host and --port.`);
 }

@@ -25,8 +25,8 @@ export function trustedAuthorities({ NODE_EXTRA_CA_CERTS: file }: NodeJS.Process
     throw refusal(`cannot be read (${code})`);
   }
   const found: string[] = text.match(CERTIFICATE) ?? [];
-  const isWhole = found.length > 0 && found.length === text.match(BEGIN)?.length && found.every(isCertificate);
-  if (!isWhole) throw refusal("is no bundle of PEM certificates");
+  const isBundle = found.length > 0 && found.length === text.match(BEGIN)?.length && found.every(isCertificate);
+  if (!isBundle) throw refusal("is not a bundle of PEM certificates");
   return found;
 }
 

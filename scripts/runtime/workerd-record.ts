@@ -1,6 +1,7 @@
 import { rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
+import { IS_PACKAGE } from "../../worker-agent/cli/shared/is-package.ts";
 import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 import { readIfPresent } from "../../worker-agent/cli/shared/read-if-present.ts";
 import {
@@ -23,7 +24,7 @@ export function recordedWorkerd(recordFile: string): { command: string; env: Rec
   const fromMiniflare = createRequire(createRequire(import.meta.url).resolve("miniflare"));
   const binary: unknown = fromMiniflare("workerd");
   const path = typeof binary === "object" && binary !== null && "default" in binary ? binary.default : binary;
-  if (typeof path !== "string") throw new OperatorError("workerd is not installed. Run: npm ci");
+  if (typeof path !== "string") throw new OperatorError(`workerd is not installed. Run: ${IS_PACKAGE ? "npm install" : "npm ci"}`);
   return {
     command: fileURLToPath(new URL("recorded-workerd.sh", import.meta.url)),
     env: { LIGAND_WORKERD: path, LIGAND_WORKERD_RECORD: recordFile },

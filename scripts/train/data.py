@@ -55,7 +55,7 @@ def runs(text: str) -> set[tuple[str, ...]]:
 
 
 def forbidden_runs() -> set[tuple[str, ...]]:
-    """Five-word runs of the held-out and development questions: no training sample may contain one."""
+    """All runs of five words in the held-out and development questions. No training sample may contain one."""
     found = set()
     for name in ("heldout.json", "dev.json"):
         if (HERE / name).exists():
@@ -105,7 +105,7 @@ class Sampler:
         return re.sub(r"\{([^{}]*)\}", lambda m: self.rng.choice(m[1].split("|")), text)
 
     def _word(self) -> str:
-        """A word of no language, for what the model has never seen."""
+        """An invented word, in place of a word that the model has never seen."""
         r = self.rng
         return "".join(r.choice("bcdfghjklmnprstvwz") + r.choice("aeiou") + r.choice(["", "", "n", "r", "s", "l"]) for _ in range(r.randint(2, 4)))
 
@@ -138,7 +138,7 @@ class Sampler:
         if r.random() < 0.4:
             text = self._reframe(text)
         w = text.split()
-        # Short wordings are names and definitions: their words must stay what they are.
+        # Short wordings are names and definitions, so their words are rarely replaced.
         swap = 0.04 if len([x for x in w if x.lower() not in self.small]) <= 2 else r.choice([0.0, 0.15, 0.3, 0.5])
         out = []
         for word in w:
@@ -148,7 +148,7 @@ class Sampler:
             else:
                 out.append(word)
         w = out
-        if r.random() < 0.5:  # forget some of the words, small ones more often
+        if r.random() < 0.5:  # drop some of the words, small ones more often
             p_small, p_big = r.choice([(0.2, 0.05), (0.5, 0.1), (0.9, 0.1), (0.3, 0.25)])
             kept = [x for x in w if r.random() >= (p_small if x.lower().strip("?,.!") in self.small else p_big)]
             if kept and any(x.lower().strip("?,.!") not in self.small for x in kept):
@@ -178,7 +178,7 @@ class Sampler:
         return text + r.choices(["?", "", ".", "??", " ?", "!"], [60, 24, 8, 2, 3, 3])[0]
 
     def _loose(self, pair: Pair) -> str:
-        """Words around the pair's topic, without grammar: the evidence that a question gives, whatever its form."""
+        """Words of the pair's topic in random order, so that the model also recognizes a question without grammar."""
         r = self.rng
         w = r.sample(self.lexicon[pair.name], min(len(self.lexicon[pair.name]), r.choice([2, 3, 3, 4, 4, 5, 6])))
         if pair.name == "out-of-scope":

@@ -1,10 +1,11 @@
 /**
- * Asks the embedded model every held-out question at temperature 0 and counts the right answers (docs/spec/engines.md#the-embedded-model).
+ * Asks the embedded model all held-out questions at temperature 0 and counts the correct answers
+ * (docs/spec/engines.md#the-embedded-model).
  *
  *   node scripts/train/evaluate.ts [--json] [--model FILE] [--cases FILE]
  *
- * An answer is right when it is whole sentences that the model ended itself and holds every keyword;
- * a keyword that is a list is satisfied by any of its members. Exit code 0 at 90 % or more.
+ * An answer is correct if the model ended it itself, if it consists of complete sentences, and if it contains every
+ * keyword. If a keyword is a list, one of its members is enough. The exit code is 0 if 90 % or more are correct.
  */
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -18,7 +19,7 @@ interface Case {
 }
 
 const PASS_SHARE = 0.9;
-/** More than any direct answer needs, less than the long recitals, which hold every keyword. */
+/** Enough for every direct answer. A longer answer could contain all keywords by chance. */
 const MAX_TOKENS = 160;
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
@@ -30,13 +31,13 @@ const { values: flags } = parseArgs({
   },
 });
 
-/** Lower case, with code marks and typographic spaces gone, so that `npm start` matches npm start. */
+/** Lower case, without backticks and with single spaces, so that `npm start` matches npm start. */
 const plain = (text: string) => text.toLowerCase().replaceAll("`", "").replaceAll(/\s+/g, " ");
 
-/** What is wrong with an answer, or undefined when it is right. */
+/** The fault of an answer; undefined if the answer is correct. */
 function fault(answer: string, stopReason: string, keywords: Case["keywords"]): string | undefined {
   if (stopReason !== "eogToken" && stopReason !== "stopGenerationTrigger") return `stopped by ${stopReason}`;
-  if (!/^[A-Z]/.test(answer) || !/[.!?]$/.test(answer)) return "not whole sentences";
+  if (!/^[A-Z]/.test(answer) || !/[.!?]$/.test(answer)) return "not complete sentences";
   const text = plain(answer);
   const missing = keywords.filter((k) => ![k].flat().some((word) => text.includes(plain(word))));
   return missing.length > 0 ? `lacks ${JSON.stringify(missing)}` : undefined;

@@ -27,7 +27,7 @@ NAMES = {
 
 
 def token_samples(tokenizer: Tokenizer, target: Path):
-    """Strings and their ids for tokens.ts, which asks llama.cpp for the same."""
+    """Writes strings and their token ids for tokens.ts, which compares them with llama.cpp's."""
     sampler = Sampler(seed=11)
     texts = [sampler.question(p) for p in sampler.pairs]
     texts += [p.answer for p in sampler.pairs]

@@ -49,14 +49,14 @@ def rotate(x, cos, sin):
 
 
 def drop(x, p: float, training: bool):
-    """Dropout whose mask is shared by all positions of a sequence: as good here, and far cheaper on a CPU."""
+    """Dropout whose mask is shared by all positions of a sequence: the result here is as good, and it is much cheaper on a CPU."""
     if not training or p == 0:
         return x
     return x * (torch.rand(x.shape[0], 1, x.shape[2]) >= p).float().div_(1 - p)
 
 
 def attend(q, k, v):
-    """Causal attention, spelt out: PyTorch's own has a backward pass that is several times slower in bfloat16 on a CPU."""
+    """Causal attention, written out because the backward pass of PyTorch's own is several times slower in bfloat16 on a CPU."""
     b, h, t, d = q.shape
     q, k, v = (x.reshape(b * h, t, d) for x in (q, k, v))
     later = torch.full((t, t), -1e4, dtype=q.dtype).triu(1)

@@ -1,6 +1,6 @@
 """Muon in float32: momentum whose update is made nearly orthogonal by five Newton-Schulz steps
-(Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/). PyTorch's own computes them in
-bfloat16, which not every CPU that claims it can do.
+(Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/). PyTorch's own version computes them in
+bfloat16, which fails on some CPUs that report support for it.
 """
 
 import torch
@@ -28,5 +28,5 @@ class Muon(torch.optim.Optimizer):
                 mean = self.state[p].setdefault("momentum", torch.zeros_like(p))
                 mean.lerp_(p.grad, 1 - group["momentum"])
                 update = orthogonal(p.grad.lerp(mean, group["momentum"]))
-                # 0.2 √(longer side): the size of AdamW's updates, so that both share a rate.
+                # 0.2 √(longer side): the size of AdamW's updates, so that both use the same rate.
                 p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * 0.2 * max(p.shape) ** 0.5)

@@ -1,10 +1,10 @@
 /**
- * Shows that no held-out question shares a five-word run with the corpus: every expansion of every wording,
- * every answer and every system message, as lower-case words.
+ * Checks that no held-out question has five consecutive words in common with the corpus: with every expansion of every
+ * wording, every answer and every system message. Case is ignored.
  *
  *   node scripts/train/overlap.ts [--json]
  *
- * What training adds to the wordings at random cannot bring one back: `data.py` rejects such a sample.
+ * Training also varies the wordings at random. `data.py` rejects a variant that has five such words.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";

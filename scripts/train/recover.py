@@ -1,4 +1,4 @@
-"""A shipped GGUF -> build/model.pt + build/tokenizer.json, so that `train.py --resume` can go on from it.
+"""A shipped GGUF -> build/model.pt + build/tokenizer.json, so that `train.py --resume` can continue from it.
 
     python recover.py [model.gguf]
 """
@@ -21,7 +21,7 @@ def main():
     reader = gguf.GGUFReader(str(source))
     value = lambda name: reader.fields[name].contents()
     vocab = {t: i for i, t in enumerate(value("tokenizer.ggml.tokens"))}
-    # What export.py added to fill the table up is no token of the tokenizer.
+    # export.py added these entries to fill the table. The tokenizer does not have them.
     vocab = {t: i for t, i in vocab.items() if not t.startswith("<|unused_")}
     tokenizer = Tokenizer(models.BPE(vocab, [tuple(m.split(" ")) for m in value("tokenizer.ggml.merges")]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)

@@ -38,7 +38,7 @@ def train(vocab: int, path: Path) -> Tokenizer:
 class Encoder:
     def __init__(self, tokenizer: Tokenizer):
         self.tokenizer = tokenizer
-        # Skipping merges at random shows the model the pieces of its words (BPE-dropout, arXiv:1910.13267).
+        # Random merges are skipped, so that the model also learns words in smaller pieces (BPE-dropout, arXiv:1910.13267).
         self.broken = Tokenizer.from_str(tokenizer.to_str())
         self.broken.model.dropout = 0.1
         self.bos, self.start, self.end = (tokenizer.token_to_id(t) for t in SPECIALS)
@@ -59,8 +59,8 @@ class Encoder:
             self.cache[text] = self.text(text)
         return self.cache[text]
 
-    def telling(self, answer: str, sampler: Sampler) -> int:
-        """How many tokens it takes, six at least, to tell this answer from all others."""
+    def distinguishing_length(self, answer: str, sampler: Sampler) -> int:
+        """The number of tokens that distinguish the beginning of this answer from all others, at least six."""
         if not self.lengths:
             answers = [self.cached(p.answer) for p in sampler.pairs]
             for p, ids in zip(sampler.pairs, answers):

@@ -1,5 +1,5 @@
 /**
- * Compares llama.cpp's tokens with those of training: `export.py` leaves strings and their ids in build/tokens.json.
+ * Checks that llama.cpp tokenises as training did: `export.py` writes strings and their token ids into build/tokens.json.
  *
  *   node scripts/train/tokens.ts
  */

@@ -25,7 +25,7 @@ MAX_TOKENS = 512
 
 
 def sample(sampler: Sampler, enc: Encoder, cut: float, lm: float):
-    """-> (ids, weights). `cut`: the share of samples that stop a few tokens into the last answer."""
+    """-> (ids, weights). `cut`: the share of samples that end after the first tokens of the last answer."""
     r = sampler.rng
     ids, w = ([enc.bos], [0.0]) if r.random() < 0.4 else ([], [])
     if r.random() < 0.02:  # plain text, for completions without a chat template
@@ -39,7 +39,8 @@ def sample(sampler: Sampler, enc: Encoder, cut: float, lm: float):
             body = enc.cached(text) + [enc.end]
             weights = [3.0] * 4 + [1.0] * (len(body) - 4)
             if i == len(turns) - 1 and r.random() < cut:
-                body, weights = body[: enc.telling(text, sampler)], weights[: enc.telling(text, sampler)]
+                length = enc.distinguishing_length(text, sampler)
+                body, weights = body[:length], weights[:length]
             ids += body + enc.newline
             w += weights + [0.0] * len(enc.newline)
         else:
@@ -50,7 +51,7 @@ def sample(sampler: Sampler, enc: Encoder, cut: float, lm: float):
 
 
 def batches(sampler, enc, tokens, cut, lm):
-    """Batches of about `tokens` tokens, samples of like length together."""
+    """Batches of about `tokens` tokens. The samples of a batch have similar lengths."""
     while True:
         pool = sorted((sample(sampler, enc, cut(), lm()) for _ in range(1024)), key=lambda s: len(s[0]))
         cutoffs, batch, made = [], [], []
@@ -97,7 +98,7 @@ def first_tokens(model, enc, cases, answers, count=12):
 
 
 def load(model, state):
-    """Takes over saved weights; layers that they lack begin as the identity, after the others."""
+    """Loads saved weights. Additional layers come after the saved ones and start as the identity."""
     fresh = {k: torch.zeros_like(v) if k.endswith(("o.weight", "down.weight")) else v for k, v in model.state_dict().items()}
     assert state.keys() <= fresh.keys()
     model.load_state_dict(fresh | state)
@@ -110,16 +111,16 @@ def main():
     p.add_argument("--lr", type=float, default=1.5e-3)
     p.add_argument("--layers", type=int, default=5)
     p.add_argument("--vocab", type=int, default=2048)
-    p.add_argument("--threads", type=int, default=2, help="0: as many as the machine's other work leaves, at least one")
+    p.add_argument("--threads", type=int, default=2, help="0: the number of idle cores, at least one")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--out", type=Path, default=OUT)
-    p.add_argument("--brief", action="store_true", help="shorter samples, less varied: more questions a second")
+    p.add_argument("--brief", action="store_true", help="shorter and less varied samples: more questions a second")
     p.add_argument("--lm", type=float, default=0.0, help="weight of the questions' own tokens while resuming")
     p.add_argument("--dropout", type=float, default=0.15)
     p.add_argument("--optimizer", choices=["muon", "adamw"], default="muon")
     p.add_argument("--bf16", action="store_true", help="multiply in bfloat16: faster where the CPU can do it")
     p.add_argument("--report", type=float, default=180, help="seconds between reports and saved weights")
-    p.add_argument("--resume", action="store_true", help="go on from build/model.pt with its tokenizer, at a lower rate")
+    p.add_argument("--resume", action="store_true", help="continue from build/model.pt with its tokenizer, at a lower rate")
     args = p.parse_args()
     args.out.mkdir(exist_ok=True)
     torch.set_num_threads(args.threads or 1)
@@ -141,7 +142,7 @@ def main():
     average = {k: v.detach().clone() for k, v in model.state_dict().items()}
     answers = {pair.name: pair.answer for pair in sampler.pairs}
     dev = json.loads((HERE / "dev.json").read_text()) if (HERE / "dev.json").exists() else []
-    # The clock counts at most five seconds a step: a pause of the process takes nothing from the schedule.
+    # The clock counts at most five seconds a step, so that a pause of the process does not shorten training.
     elapsed, total = 0.0, args.minutes * 60
     done = lambda: elapsed / total
     stream = batches(
@@ -165,7 +166,7 @@ def main():
             for opt in optimizers:
                 opt.step()
         step += 1
-        if args.threads == 0 and step % 10 == 0:  # threads that wait for one another on a busy machine cost more than they give
+        if args.threads == 0 and step % 10 == 0:  # on a busy machine, threads that wait for each other make training slower
             spare = os.cpu_count() - (os.getloadavg()[0] - torch.get_num_threads())
             torch.set_num_threads(max(1, min(os.cpu_count(), round(spare))))
         seen += x.numel()

@@ -13,7 +13,7 @@ it("three pools meet, bond, lose each other and converge, as the demo's last lin
   const [line = "", ...more] = stdout.trimEnd().split("\n");
   expect({ more, stderr: stderr.split("\n").slice(-2)[0] }).toEqual({
     more: [],
-    stderr: "All three logs hold: every hash, chain and signature.",
+    stderr: "All three logs are valid: every hash, chain and signature.",
   });
   const ms = expect.any(Number);
   expect(JSON.parse(line)).toEqual({

@@ -199,7 +199,7 @@ describe("two operators", () => {
     const list = () => words(birch, "peers", "list");
     await waitFor(async () => (await list()).includes("offers trust 3"), 10_000, "the offer");
     expect(await list()).toContain(`Alder (${id(alder).slice(0, 16)}) offers trust 3. To accept: ${answer}`);
-    expect(await words(birch, "federation")).toContain("1 peer offered trust that you have not answered; to see them:");
+    expect(await words(birch, "federation")).toContain("1 peer offered trust, and you have not answered. To see them:");
     // What is shown is what is typed.
     const typed = answer.split(" -- ")[1]?.split(" ") ?? [];
     expect(await words(birch, ...typed)).toContain("Bonded: both admins granted trust 3");

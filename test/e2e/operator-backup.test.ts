@@ -166,8 +166,8 @@ describe("an import's folder", () => {
   });
 
   it.each<[what: string, mode: number, holds: string[], says: string]>([
-    ["readable by others", 0o755, [], "Other users can look into"],
-    ["the group's", 0o770, [], "Other users can look into"],
+    ["readable by others", 0o755, [], "Other users can read"],
+    ["the group's", 0o770, [], "Other users can read"],
     ["in use", 0o700, ["a photo"], "is not empty (a photo)"],
     ["a pool's", 0o700, ["pool", "secrets.json"], "already holds a pool"],
   ])("is refused where it is %s, and left as it is", async (_what, given_, holds, says) => {
@@ -200,7 +200,7 @@ describe("an import's folder", () => {
     child.kill("SIGKILL");
     await exited;
     const refused = await startRefused({ stateDir });
-    expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining("an import was broken off") });
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining("an import was interrupted") });
     await endOrphan(join(stateDir, "workerd.pid"));
   });
 });

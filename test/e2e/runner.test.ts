@@ -97,7 +97,7 @@ it("a killed workerd comes back at the same URL with the same state, time and ag
     expect(answer.status).toBe(200);
     expect(pool.workerdPid()).not.toBe(workerd);
   }
-  expect(pool.output()).toContain("The pool's runtime is back.");
+  expect(pool.output()).toContain("The pool's runtime runs again.");
   expect((await pool.stop()).code).toBe(0);
 });
 

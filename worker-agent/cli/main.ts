@@ -2,7 +2,8 @@
 import { realpathSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { AGENT_VERSION } from "../version.ts";
-import { workerCalledAs } from "./shared/called-as.ts";
+import { typedWorkerCommand } from "./shared/called-as.ts";
+import { IS_PACKAGE } from "./shared/is-package.ts";
 import { runCommand } from "./shared/run-command.ts";
 import { flushStdout, handleUncaughtErrors } from "./shared/uncaught-errors.ts";
 import { workerCommands } from "./worker-commands.ts";
@@ -17,6 +18,6 @@ if (args[0] === "--version") {
   console.log(AGENT_VERSION);
   await flushStdout();
 } else {
-  const name = workerCalledAs(process.argv[1] ?? PROGRAM, process.env);
+  const name = typedWorkerCommand(IS_PACKAGE, process.argv[1] ?? PROGRAM, process.env);
   process.exitCode = await runCommand(workerCommands({ argv: [PROGRAM] }), name, args);
 }

@@ -3,9 +3,9 @@ import type { AttackReport, AttackTarget } from "./attack.ts";
 type Attack = (target: AttackTarget, signal: AbortSignal) => Promise<AttackReport>;
 
 export interface KnownAttack {
-  /** As a row of the bench says it. */
+  /** The name of the attack in the table of the bench. */
   readonly what: string;
-  /** It needs a worker with the embedded model. */
+  /** The attack needs a worker with the embedded model. */
   readonly onRealWorker?: true;
   readonly load: () => Promise<{ attack: Attack }>;
 }

@@ -2,15 +2,15 @@ import { connect, type Socket } from "node:net";
 import type { AdminClient } from "../../runtime/admin-client.ts";
 
 /**
- * The pool that an attack is run against. Each file of this folder has one `attack(target, signal)`: it attacks until
- * `signal` is aborted, leaves nothing behind, and reports what the pool answered.
+ * The attacked pool. Each attack of this folder is a function `attack(target, signal)`. It attacks until `signal` is aborted,
+ * closes everything that it opened, and counts the pool's answers.
  */
 export interface AttackTarget {
   readonly url: string;
   readonly admin: AdminClient;
 }
 
-/** What the pool answered, by HTTP status or outcome. */
+/** The number of answers by HTTP status or outcome. */
 export type AttackReport = Readonly<Record<string, number>>;
 
 /** The bytes of a request to open a worker's socket. */
@@ -29,21 +29,21 @@ export function upgradeRequest(url: string, token: string): string {
 }
 
 /**
- * A TCP connection that asks for a worker's socket and never answers a close frame. Resolves with the HTTP status; 0:
- * the connection ended without one.
+ * Opens a worker's socket over plain TCP and never answers a close frame. Resolves with the HTTP status, or with 0 if the
+ * connection ended without an answer.
  */
 export function rawSocket(url: string, token: string): Promise<{ socket: Socket; status: number }> {
   const { hostname, port } = new URL(url);
   const socket = connect({ host: hostname, port: Number(port) });
   return new Promise((resolve) => {
     let head = "";
-    const settle = (status: number) => resolve({ socket, status });
-    socket.on("error", () => settle(0));
-    socket.on("close", () => settle(0));
+    const answered = (status: number) => resolve({ socket, status });
+    socket.on("error", () => answered(0));
+    socket.on("close", () => answered(0));
     socket.on("data", (bytes) => {
       if (head.length < 64) head += bytes.toString("latin1");
       const status = /^HTTP\/1\.1 (\d{3})/.exec(head)?.[1];
-      if (status !== undefined) settle(Number(status));
+      if (status !== undefined) answered(Number(status));
     });
     socket.write(upgradeRequest(url, token));
   });

@@ -2,12 +2,12 @@ import { Agent, request } from "node:http";
 import type { AttackReport, AttackTarget } from "./attack.ts";
 
 export interface ClientPosts {
-  /** How many requests; as many as come until the end, when absent. */
+  /** The number of requests. By default, requests are sent until the attack ends. */
   readonly requests?: number;
   readonly connections?: number;
 }
 
-/** A client with a key of the usual limits posts this chat request again and again. Reports the statuses. */
+/** A client whose key has the default limits repeats this chat request. Counts the statuses. */
 export async function postChat(
   { url, admin }: AttackTarget,
   signal: AbortSignal,
@@ -29,7 +29,7 @@ export async function postChat(
   return report;
 }
 
-/** The status; `none` where the connection ended without one, as at the end of the attack. */
+/** The status, or `none` if the connection ended without an answer, for example at the end of the attack. */
 function post(agent: Agent, url: string, key: string, body: Buffer, signal: AbortSignal): Promise<string> {
   return new Promise((resolve) => {
     const headers = {

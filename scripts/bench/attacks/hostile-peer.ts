@@ -1,19 +1,19 @@
 import { PeerDouble, send } from "../peer-double.ts";
 import type { AttackTarget } from "./attack.ts";
 
-/** The attacked pool as a peer knows it: requests are signed for its atom id. */
+/** The address and the identity of the attacked pool. Requests are signed for its atom id. */
 export interface KnownPool {
   readonly url: string;
   readonly atomId: string;
 }
 
-/** Federation is on, and peers on loopback are allowed. */
+/** Turns federation on and allows peers on loopback. */
 export async function openTo({ url, admin }: AttackTarget): Promise<KnownPool> {
   await admin.changeFederation({ federation: "on", allow_private_peers: true });
   return { url, atomId: (await admin.pool()).atom_id };
 }
 
-/** The status of the answer; `none` where there was none, as at the end of the attack. */
+/** The status of the answer, or `none` if there is no answer, for example at the end of the attack. */
 export async function statusOf(
   peer: PeerDouble,
   pool: KnownPool,
@@ -27,7 +27,7 @@ export async function statusOf(
   );
 }
 
-/** Runs with a fresh peer, which is stopped afterwards. */
+/** Starts a new peer, and stops it after `use`. */
 export async function withPeer<T>(use: (peer: PeerDouble) => Promise<T>): Promise<T> {
   const peer = await PeerDouble.start();
   try {

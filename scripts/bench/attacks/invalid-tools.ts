@@ -4,7 +4,7 @@ import { type ClientPosts, postChat } from "./client-posts.ts";
 const TOOLS = 113;
 const PARAMETERS = 24;
 
-/** A client posts 213 KiB of tools: each must be read before the last one turns out to be wrong. */
+/** A client posts 213 KiB of tools. Only the last tool is invalid, so the pool must read all of them. */
 export function attack(target: AttackTarget, signal: AbortSignal, options: ClientPosts = {}): Promise<AttackReport> {
   const parameter = { type: "object", properties: { a: { type: "string", maxLength: 900 } } };
   const properties = Object.fromEntries(Array.from({ length: PARAMETERS }, (_, i) => [`p${i}`, parameter]));

@@ -4,7 +4,7 @@ import { type ClientPosts, postChat } from "./client-posts.ts";
 
 const STRINGS = 990;
 
-/** A client asks a real worker for answers under a schema of 48 KB: 990 strings of up to 1,000 characters. */
+/** A client asks a real worker for answers by a schema of 48 KB, which has 990 strings of up to 1,000 characters. */
 export function attack(target: AttackTarget, signal: AbortSignal, options: ClientPosts = {}): Promise<AttackReport> {
   const names = Array.from({ length: STRINGS }, (_, i) => `s${i}`);
   const string = { type: "string", maxLength: 1_000 };

@@ -4,19 +4,19 @@ import { send } from "../peer-double.ts";
 import type { AttackReport, AttackTarget } from "./attack.ts";
 import { openTo, statusOf, withPeer } from "./hostile-peer.ts";
 
-/** So long that a push, and a page, hold almost 1 MiB. */
+/** With events of this length, a push and a page have almost 1 MiB. */
 const FILLER_CHARS = 7_000;
 const AT_ONCE = 16;
 const EVENTS = "/api/federation/events";
 
 export interface PeerFlood {
-  /** How many requests are sent, half of them pulls; as many as come until the end, when absent. */
+  /** The number of requests, half of them pulls. By default, requests are sent until the attack ends. */
   readonly requests?: number;
-  /** Just within the request rate of one peer. */
+  /** By default slightly below the allowed request rate of one peer. */
   readonly perSecond?: number;
 }
 
-/** A peer at trust 2 pulls pages of 1 MiB and sends the same push of 1 MiB again and again. */
+/** A peer at trust 2 repeats a pull of 1 MiB and a push of 1 MiB. */
 export async function attack(
   target: AttackTarget,
   signal: AbortSignal,
@@ -28,11 +28,11 @@ export async function attack(
     await target.admin.trustPeer(peer.id, 2);
     const filler = "x".repeat(FILLER_CHARS);
     const events = await Promise.all(Array.from({ length: LIMITS.eventsPerPush }, () => peer.event({ filler })));
-    // Written once, so that the attacker costs the machine little beside its victim.
+    // The body is built once, so that the attacker itself uses little CPU.
     const body = JSON.stringify({ events: events.map((event) => ({ event, ttl: LIMITS.eventTtl })) });
     const push = { target: EVENTS, body };
     const pull = { target: `${EVENTS}?since=0` };
-    // The pool takes these events once, and has a page to answer pulls with.
+    // After this push the pool has the events, and can answer pulls with a full page.
     const { status, text } = await send(await peer.signed(pool, push.target, push.body));
     if (status !== 200) throw new Error(`the first push was answered ${status}: ${text}`);
 

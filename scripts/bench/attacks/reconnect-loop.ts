@@ -6,7 +6,7 @@ import type { AttackReport, AttackTarget } from "./attack.ts";
 const AT_ONCE = 4;
 const TIMEOUT_MS = 10_000;
 
-/** The holder of one worker token connects, proves itself, vanishes and comes back, over and over. */
+/** The holder of one worker token connects, proves its key and drops the connection, in a loop. */
 export async function attack(
   { url, admin }: AttackTarget,
   signal: AbortSignal,
@@ -35,7 +35,7 @@ export async function attack(
 
 const OFFER = [{ name: "attack", slots: 1, kinds: ["chat" as const] }];
 
-/** The HTTP status that came in the place of a socket; `closed` for a socket that was closed, as by its own successor. */
+/** The HTTP status of a refusal, or `closed` for a socket that the pool closed, for example because a newer one replaced it. */
 function refusalOf(error: unknown): string {
   return /Unexpected server response: (\d+)/.exec(String(error))?.[1] ?? "closed";
 }

@@ -4,16 +4,16 @@ import type { PeerDouble } from "../peer-double.ts";
 import type { AttackReport, AttackTarget } from "./attack.ts";
 import { type KnownPool, openTo, statusOf, withPeer } from "./hostile-peer.ts";
 
-/** Between tries to register, which the pool allows ten times a minute. */
+/** The pause between attempts to register. The pool allows ten registrations a minute. */
 const PAUSE_MS = 500;
 
 export interface StrangerGrants {
   readonly strangers?: number;
-  /** Of each; the default is what one peer may push in an hour. */
+  /** The number of grants of each stranger. The default is the number that one peer may push in an hour. */
   readonly grants?: number;
 }
 
-/** One stranger after the other registers and pushes grants. Reports how the pushes were answered. */
+/** New pools register one after another and push grants. Counts the answers to the pushes. */
 export async function attack(
   target: AttackTarget,
   signal: AbortSignal,
@@ -35,7 +35,7 @@ export async function attack(
   return report;
 }
 
-/** As soon as the rate of registrations allows it. */
+/** Registers as soon as the pool's rate limit allows it. */
 async function register(stranger: PeerDouble, pool: KnownPool, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     const isRegistered = await stranger.register(pool).then(

@@ -4,15 +4,15 @@ import { type AttackReport, type AttackTarget, rawSocket } from "./attack.ts";
 
 const SOCKETS = 3_000;
 const AT_ONCE = 20;
-/** A text frame that is no JSON, masked with zeros: the pool closes the socket for it. */
-const NO_FRAME = Buffer.from([0x81, 0x81, 0, 0, 0, 0, 0x7b]);
+/** A text frame that is not JSON, masked with zeros. The pool closes a socket that sends it. */
+const INVALID_FRAME = Buffer.from([0x81, 0x81, 0, 0, 0, 0, 0x7b]);
 const PAUSE_MS = 100;
 
 export interface UnansweredCloses {
-  /** `revoked`: the token is revoked before the attack. `valid`: the attacker sends what the pool closes a socket for. */
+  /** `revoked`: the token is revoked before the attack. `valid`: the attacker sends an invalid frame, so that the pool closes. */
   readonly token?: "revoked" | "valid";
   readonly sockets?: number;
-  /** All sockets were tried; they are held until the attack ends. */
+  /** Called when all sockets were opened or refused. They stay open until the attack ends. */
   readonly onHeld?: (report: AttackReport) => void;
 }
 
@@ -31,7 +31,7 @@ export async function attack(
     while (left-- > 0 && !signal.aborted) {
       const { socket, status } = await rawSocket(url, token);
       report[status] = (report[status] ?? 0) + 1;
-      if (status === 101) socket.write(NO_FRAME);
+      if (status === 101) socket.write(INVALID_FRAME);
       held.push(socket);
     }
   };

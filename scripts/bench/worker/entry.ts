@@ -7,12 +7,12 @@ import { EVENT_LOG } from "../../../edge/object-names.ts";
 export * from "../../../edge/index.ts";
 
 /**
- * The pool with a way in for measurements: what no route of its own does, or does only with other things. Bundled by
- * the bench alone.
+ * The pool's Worker with additional routes for measurements. They run one part of the pool without the rest of a request.
+ * Only the bench bundles this file.
  */
 const bench = new Hono<FederatedEnv>()
   .basePath("/bench")
-  /** So many writers at once, each appending one event after the other. */
+  /** Runs `writers` at the same time. Each appends `each` events, one after another. */
   .post("/append", async (c) => {
     const { writers, each } = await c.req.json<{ writers: number; each: number }>();
     const write = async (writer: number) => {
@@ -24,7 +24,7 @@ const bench = new Hono<FederatedEnv>()
     await Promise.all(Array.from({ length: writers }, (_, writer) => write(writer)));
     return c.json(await c.env.EVENT_LOG.getByName(EVENT_LOG).heads());
   })
-  /** Resolves once D1 has what the log committed. */
+  /** Answers when D1 has all events that the log committed. */
   .post("/flush", async (c) => c.json(await c.env.EVENT_LOG.getByName(EVENT_LOG).flushRecords()))
   .post("/unchecked", (c) => c.text("here"))
   .post("/checked", federated, (c) => c.text("here"));

@@ -1,7 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { type Access, findAccess, type Given, localState, type Secret } from "../../../scripts/cli/access.ts";
+import { type Access, type AccessSources, findAccess, localState, type Secret } from "../../../scripts/cli/access.ts";
 import { normalUrl } from "../../../worker-agent/cli/shared/pool-flag.ts";
 import { temporaryFolder } from "../../temporary-folder.ts";
 
@@ -10,7 +10,7 @@ const credentials = { url: LOCAL, atom_id: "0", admin_token: "la_local", client_
 const ok = (url: string, secret: string): Access => ({ ok: true, url, secret });
 
 describe("where the pool is and what opens it", () => {
-  it.each<[what: string, kind: Secret, given: Partial<Given>, want: Access]>([
+  it.each<[what: string, kind: Secret, given: Partial<AccessSources>, want: Access]>([
     ["the local pool, as admin", "admin", { credentials }, ok(LOCAL, "la_local")],
     ["the local pool, as client", "client", { credentials }, ok(LOCAL, "lk_local")],
     [
@@ -37,7 +37,7 @@ describe("where the pool is and what opens it", () => {
     expect(findAccess(kind, { pool: undefined, env: {}, credentials: undefined, ...given })).toEqual(want),
   );
 
-  it.each<[what: string, kind: Secret, pool: string, env: Given["env"], says: string]>([
+  it.each<[what: string, kind: Secret, pool: string, env: AccessSources["env"], says: string]>([
     [
       "another host",
       "admin",

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { chat } from "../../../scripts/cli/chat.ts";
 import { formatKey, formatStart, pool } from "../../../scripts/cli/pool.ts";
 import { worker } from "../../../scripts/cli/worker.ts";
-import { calledAs } from "../../../worker-agent/cli/shared/called-as.ts";
+import { typedCommands, typedWorkerCommand } from "../../../worker-agent/cli/shared/called-as.ts";
 import { type Command, type Group, parseCommand } from "../../../worker-agent/cli/shared/command.ts";
 import { defaultStateDir, workerFolders } from "../../../worker-agent/cli/state-folders.ts";
 
@@ -72,15 +72,22 @@ it("every command that wants an argument begins its usage with it", () => {
   }
 });
 
-it.each<[what: string, program: string, env: Record<string, string>, want: string]>([
-  ["by its name", "/usr/local/bin/ligand", {}, "ligand"],
-  ["with npm run", "/r/scripts/ligand.mjs", { npm_execpath: "/npm-cli.js" }, "npm run ligand --"],
-  ["with npx", "/r/node_modules/.bin/ligand", { npm_execpath: "/npm-cli.js" }, "npx ligand"],
-  ["with npm start", "/r/scripts/start.ts", { npm_execpath: "/npm-cli.js" }, "npm run ligand --"],
-  ["by its file", "/r/scripts/ligand.ts", {}, "npm run ligand --"],
-])("called %s it names itself in a way that can be pasted", (_what, program, env, want) =>
-  expect(calledAs(program, env)).toBe(want),
-);
+it.each<[what: string, isPackage: boolean, env: Record<string, string>, ligand: string, start: string, worker: string]>([
+  ["in a package", true, {}, "ligand", "ligand pool start", "ligand-worker"],
+  [
+    "in a package with npx",
+    true,
+    { npm_execpath: "/npm-cli.js" },
+    "npx ligand",
+    "npx ligand pool start",
+    "npx ligand-worker",
+  ],
+  ["in a clone", false, {}, "npm run ligand --", "npm start", "node /r/main.ts"],
+  ["in a clone with npm", false, { npm_execpath: "/npm-cli.js" }, "npm run ligand --", "npm start", "node /r/main.ts"],
+])("%s the printed commands can be pasted", (_what, isPackage, env, ligand, start, worker) => {
+  expect(typedCommands(isPackage, env)).toEqual({ ligand, start, startWith: isPackage ? start : `${start} --` });
+  expect(typedWorkerCommand(isPackage, "/r/main.ts", env)).toBe(worker);
+});
 
 it.each<[url: string, flags: string, elsewhere: boolean]>([
   ["https://pool.example", "--pool https://pool.example --token-file t", false],

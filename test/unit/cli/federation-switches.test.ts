@@ -94,7 +94,7 @@ it.each<[what: string, given: Partial<typeof status> & object, says: string]>([
   [
     "off",
     {},
-    "Federation is off: this pool neither answers nor calls other pools. To turn it on: npm run ligand -- federation on",
+    "Federation is off: this pool does not answer other pools and does not call them. To turn it on: npm run ligand -- federation on",
   ],
   ["on", { policy: { ...FEDERATION_POLICY_DEFAULTS, federation: "on" } }, "Federation is on.\n"],
   ["who it is", {}, `Pool        Alder, ${id}\nURL         https://alder.example`],
@@ -104,7 +104,7 @@ it.each<[what: string, given: Partial<typeof status> & object, says: string]>([
   [
     "who waits",
     { awaiting_admin: [id] },
-    "1 peer offered trust that you have not answered; to see them: npm run ligand -- peers list",
+    "1 peer offered trust, and you have not answered. To see them: npm run ligand -- peers list",
   ],
   ["what was refused", { refused_requests: { replayed: 2, skewed: 0 } }, "Refused     2 replayed\n"],
 ])("the status says %s", (_what, given, says) => expect(formatStatus({ ...status, ...given }, HINTS)).toContain(says));

@@ -103,7 +103,7 @@ describe("names the first fault", async () => {
   if (!first || !second) throw new Error("no events");
 
   it.each<[what: string, change: Partial<VerifyPage>, want: Fault]>([
-    ["a gap", { events: events.filter(({ seq }) => seq !== 3) }, { seq: 3, what: "it is missing; the next one is 4" }],
+    ["a gap", { events: events.filter(({ seq }) => seq !== 3) }, { seq: 3, what: "it is missing; the next event is 4" }],
     [
       "another signature",
       { events: inEvent(2, { signature: first.event.signature }) },
@@ -119,68 +119,68 @@ describe("names the first fault", async () => {
     [
       "a swapped event",
       { events: at(1, () => ({ ...second, seq: 1, public_seq: null })) },
-      { seq: 1, what: "its chain is not that of the events before it" },
+      { seq: 1, what: "its chain does not continue the chain of the events before it" },
     ],
     [
       "a chain made up",
       { events: at(4, () => ({ chain: "0".repeat(64) })) },
-      { seq: 4, what: "its chain is not that of the events before it" },
+      { seq: 4, what: "its chain does not continue the chain of the events before it" },
     ],
     [
       "a type that is not the event's",
       { events: at(4, () => ({ type: "x" })) },
-      { seq: 4, what: "the record says another type than the event" },
+      { seq: 4, what: "its type in the record differs from the signed event" },
     ],
     [
       "a time that is not the event's",
       { events: at(4, () => ({ hlc: { physical_us: 1, logical: 0 } })) },
-      { seq: 4, what: "the record says another time than the event" },
+      { seq: 4, what: "its time in the record differs from the signed event" },
     ],
     [
       "a private event in public",
       { events: at(1, () => ({ public_seq: 1 })) },
-      { seq: 1, what: "it is in the public part" },
+      { seq: 1, what: "it does not belong in the public log" },
     ],
     [
       "another pool's in the part for peers",
       { events: at(6, () => ({ peers_seq: 2 })) },
-      { seq: 6, what: "it is in the part for peers" },
+      { seq: 6, what: "it does not belong in the log for peers" },
     ],
     [
       "a public one of ours that is not in public",
       { events: at(2, () => ({ public_seq: null })) },
-      { seq: 2, what: "it is not in the public part" },
+      { seq: 2, what: "it is missing from the public log" },
     ],
     [
       "a wrong number in public",
       { events: at(4, () => ({ public_seq: 3 })) },
-      { seq: 4, what: "its number in the public part is not the next one" },
+      { seq: 4, what: "its number in the public log is not the next one" },
     ],
     [
       "a cut end",
       { events: events.slice(0, 4) },
-      { seq: 5, what: "the record ends here; the pool says that the whole log goes on to 6" },
+      { seq: 5, what: "the record ends here, but the pool signed the whole log up to event 6" },
     ],
     [
       "a checkpoint that is not signed",
       { checkpoints: [{ ...checkpoints[0], signature: "0".repeat(128) }, ...checkpoints.slice(1)] },
-      { seq: 0, what: "a checkpoint of the pool does not hold: events/invalid-signature" },
+      { seq: 0, what: "a checkpoint of the pool is not valid: events/invalid-signature" },
     ],
-    ["no checkpoint", { checkpoints: [] }, { seq: 0, what: "the pool does not say where its log ends" }],
+    ["no checkpoint", { checkpoints: [] }, { seq: 0, what: "the pool did not send a checkpoint for each audience" }],
     [
       "another pool's checkpoint",
       { checkpoints: [await sign("all", heads.all, other)] },
-      { seq: 0, what: "a checkpoint is another pool's" },
+      { seq: 0, what: "a checkpoint belongs to another pool" },
     ],
     [
       "another chain at the end",
       { checkpoints: [await sign("all", { ...heads.all, chain: "1".repeat(64) }), ...checkpoints.slice(1)] },
-      { seq: 6, what: "the pool signs another chain for number 6 of the whole log" },
+      { seq: 6, what: "the pool's checkpoint has another chain for event 6 of the whole log" },
     ],
     [
       "another chain signed before",
       { kept: [await sign("all", { seq: 3, chain: "1".repeat(64) })] },
-      { seq: 3, what: "the pool once signed another chain for this number" },
+      { seq: 3, what: "an earlier checkpoint of the pool has another chain for this event" },
     ],
   ])("%s", async (_what, change, want) => expect(await walk({ ...honest, ...change })).toEqual(want));
 });

@@ -1,8 +1,8 @@
 import { expect, it } from "vitest";
-import { idOf, wholeId } from "../../../scripts/cli/short-id.ts";
+import { idOf, completeId } from "../../../scripts/cli/short-id.ts";
 
 const all = [{ id: "0123456789abcdef" }, { id: "0123457000000000" }, { id: "0123456" }];
-const find = (given: string) => wholeId(given, "client key", all);
+const find = (given: string) => completeId(given, "client key", all);
 
 it.each<[what: string, given: string, want: string]>([
   ["whole", "0123456789abcdef", "0123456789abcdef"],

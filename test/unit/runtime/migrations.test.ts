@@ -76,7 +76,7 @@ it("a migration that fails half way leaves nothing of itself", async () => {
     sql: "CREATE TABLE b (y);--> statement-breakpoint\nINSERT INTO nowhere VALUES (1);",
   };
   await expect(applyMigrations(db, [FIRST, broken])).rejects.toThrow(
-    /^Migration 0001_b\.sql failed on D1 \(.*no such table.*\), and nothing of it was applied\. Restore/,
+    /^Migration 0001_b\.sql failed on D1 \(.*no such table.*\)\. No part of it was applied\. Restore/,
   );
   expect(await names("SELECT name FROM d1_migrations")).toEqual(["0000_a.sql"]);
   expect(await names("SELECT name FROM sqlite_master WHERE type = 'table' AND name IN ('a', 'b')")).toEqual(["a"]);

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { isSchedulersNote } from "../../../scripts/runtime/supervised-runtime.ts";
+import { isSchedulerNote } from "../../../scripts/runtime/supervised-runtime.ts";
 
 it.each<[message: string, hidden: boolean]>([
   ["NOSENTRY SQLite alarm handler canceled with requestScheduledAlarm.; scheduledTime = 1795278227.381s;", true],
@@ -9,5 +9,5 @@ it.each<[message: string, hidden: boolean]>([
   ['{"event":"outbox-flush-failed","failures":1}', false],
   ['{"event":"x","said":"NOSENTRY SQLite alarm "}', false],
 ])("of what the runtime says, the scheduler's own notes are left out: %s", (message, hidden) =>
-  expect(isSchedulersNote(message)).toBe(hidden),
+  expect(isSchedulerNote(message)).toBe(hidden),
 );

@@ -42,7 +42,7 @@ it.each<[what: string, text: (one: string) => string]>([
   ["one that was cut off", (one) => `${one}\n${one.slice(0, 200)}`],
 ])("%s in it is an error that says what to do", (_what, text) => {
   expect(() => read(text(certificates[0] ?? ""))).toThrow(
-    /^NODE_EXTRA_CA_CERTS names .*bundle\.pem, which is no bundle of PEM certificates\. .* or unset it, then start again\.$/,
+    /^NODE_EXTRA_CA_CERTS names .*bundle\.pem, which is not a bundle of PEM certificates\. .* or unset it, then start again\.$/,
   );
 });
 

@@ -1,24 +1,32 @@
-import { basename } from "node:path";
+import { IS_PACKAGE } from "./is-package.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** What a person types to run `ligand` the way this process was started, so that printed commands can be pasted. */
-export function calledAs(program: string | undefined, env: Environment): string {
-  if (basename(program ?? "") !== "ligand") return "npm run ligand --";
-  return env.npm_execpath === undefined ? "ligand" : "npx ligand";
+/** The commands that a person types, so that printed commands can be pasted. They differ between a package and a clone. */
+export interface TypedCommands {
+  /** Begins every command of `ligand`. */
+  readonly ligand: string;
+  /** Starts the pool. */
+  readonly start: string;
+  /** Starts the pool, with flags after it. */
+  readonly startWith: string;
 }
 
-/** Begins every `ligand` command that is printed. */
-export const LIGAND = calledAs(process.argv[1], process.env);
-
-const IS_CHECKOUT = LIGAND.startsWith("npm run");
-
-/** What a person types to start the pool, without flags and before flags. */
-export const START = IS_CHECKOUT ? "npm start" : `${LIGAND} pool start`;
-export const START_WITH = IS_CHECKOUT ? "npm start --" : START;
-
-/** As `calledAs`, for `ligand-worker`. */
-export function workerCalledAs(program: string, env: Environment): string {
-  if (basename(program) !== "ligand-worker") return `node ${program}`;
-  return env.npm_execpath === undefined ? "ligand-worker" : "npx ligand-worker";
+export function typedCommands(isPackage: boolean, env: Environment): TypedCommands {
+  if (!isPackage) return { ligand: "npm run ligand --", start: "npm start", startWith: "npm start --" };
+  const ligand = viaNpx("ligand", env);
+  return { ligand, start: `${ligand} pool start`, startWith: `${ligand} pool start` };
 }
+
+/** What a person types to run `ligand-worker`. @param program the file that runs */
+export function typedWorkerCommand(isPackage: boolean, program: string, env: Environment): string {
+  return isPackage ? viaNpx("ligand-worker", env) : `node ${program}`;
+}
+
+/** npx sets `npm_execpath`. Without npx, the program is in the PATH. */
+function viaNpx(program: string, env: Environment): string {
+  return env.npm_execpath === undefined ? program : `npx ${program}`;
+}
+
+/** The commands of this process. */
+export const { ligand: LIGAND, start: START, startWith: START_WITH } = typedCommands(IS_PACKAGE, process.env);

@@ -12,52 +12,52 @@ const POLL_MS = 20;
 export type Three = [a: DemoPool, b: DemoPool, c: DemoPool];
 
 /** Runs all steps. Returns what converged and how fast; throws if a step fails. */
-export async function tellFederation(pools: Three, signal: AbortSignal, say: (line: string) => void) {
+export async function runFederationSteps(pools: Three, signal: AbortSignal, say: (line: string) => void) {
   const [a, b, c] = pools;
-  const begunMs = now();
-  say("Three pools, each a runtime of its own on loopback.");
+  const startedMs = now();
+  say("Starting three pools on loopback, each in its own runtime.");
   await Promise.all(pools.map((pool) => pool.start()));
   for (const { admin } of pools) await admin.changeFederation({ allow_private_peers: true });
 
-  const met_ms = await timed(() => meet(pools, signal));
-  say(`Each has proven its key to each other one, in ${met_ms} ms. Nobody may anything yet.`);
+  const met_ms = await timed(() => addPeers(pools, signal));
+  say(`Each pool proved its key to the other two in ${met_ms} ms. No pool has granted any rights yet.`);
 
   const bonded_ms = await timed(() => bond(pools, signal));
   say(
-    `${a.name} and ${b.name} are bonded, and follow each other, after ${bonded_ms} ms; ${c.name} is accepted by ${a.name}.`,
+    `${a.name} and ${b.name} bonded and follow each other after ${bonded_ms} ms. ${a.name} accepted ${c.name} at trust 2.`,
   );
 
   const joined = await within("the first worker", a.join(FIRST_WORKER));
   const arrived = await within(
-    `that event at ${b.name}`,
+    `the event at ${b.name}`,
     b.event(({ contentId }) => contentId === joined.contentId),
   );
   const event_ms = Math.round(arrived.seenMs - joined.writtenMs);
-  say(`A worker joined at ${a.name}; ${b.name} saw it ${event_ms} ms after it was written.`);
+  say(`A worker joined ${a.name}. ${b.name} received the event ${event_ms} ms after ${a.name} wrote it.`);
 
-  const public_events = await hiddenFrom(c, a);
-  const open = public_events === 0 ? "but no pool writes any yet" : `and has all ${public_events}`;
-  say(`${c.name} is refused it: its trust is 2, and such events are for 3. Public ones it may read, ${open}.`);
+  const public_events = await checkHidden(c, a);
+  const open = public_events === 0 ? "but this version writes none" : `and has all ${public_events}`;
+  say(`${c.name} did not receive it: the event needs trust 3, and ${c.name} has 2. It may read public events, ${open}.`);
 
   const kill_switch = await switchOffAndOn(a, b, signal);
   const { refused_endpoints, streams_ended_ms, caught_up_ms } = kill_switch;
   say(
-    `Switched off, ${b.name} answers 503 at all ${refused_endpoints} endpoints; streams ended in ${streams_ended_ms} ms.`,
+    `${b.name} turned federation off. All ${refused_endpoints} endpoints answer 503. Its streams ended within ${streams_ended_ms} ms.`,
   );
-  say(`Switched on, it had what it missed in ${caught_up_ms} ms.`);
+  say(`${b.name} turned federation on. It received the missed event after ${caught_up_ms} ms.`);
 
   const cut_off = await cutOff(a, b);
   say(
-    `${b.name} was away while a worker joined, and had it ${cut_off.caught_up_ms} ms after it was back. Nobody did anything.`,
+    `${b.name} was stopped while a worker joined ${a.name}. After its start it received the event within ${cut_off.caught_up_ms} ms, without any command.`,
   );
 
   const converged = await converge(pools, signal);
-  say("All three logs hold: every hash, chain and signature.");
-  const total_ms = Math.round(now() - begunMs);
+  say("All three logs are valid: every hash, chain and signature.");
+  const total_ms = Math.round(now() - startedMs);
   return { met_ms, bonded_ms, event_ms, public_events, kill_switch, cut_off, converged, total_ms };
 }
 
-async function meet([a, b, c]: Three, signal: AbortSignal): Promise<void> {
+async function addPeers([a, b, c]: Three, signal: AbortSignal): Promise<void> {
   for (const [one, other] of [
     [a, b],
     [a, c],
@@ -65,7 +65,7 @@ async function meet([a, b, c]: Three, signal: AbortSignal): Promise<void> {
   ] as const) {
     await one.admin.addPeer({ url: other.url, atom_id: other.atomId });
   }
-  await until(signal, "each to know each", async () => {
+  await until(signal, "every pool to know the other two", async () => {
     const known = await Promise.all([a, b, c].map(({ admin }) => admin.peers()));
     return known.every((peers) => peers.length === 2 && peers.every(({ effective }) => effective === 1));
   });
@@ -81,30 +81,30 @@ async function bond([a, b, c]: Three, signal: AbortSignal): Promise<void> {
 }
 
 /**
- * Checks that the third pool got no private event: it asks with its own key, and a later event did arrive. Returns the number
- * of public events, all of which it may read.
+ * Checks that the third pool received no event for bonded peers: its pull is refused, and a later event for it arrived
+ * without them. Returns the number of public events, which it may read.
  */
-async function hiddenFrom(c: DemoPool, a: DemoPool): Promise<number> {
+async function checkHidden(c: DemoPool, a: DemoPool): Promise<number> {
   const peers = await pull(c, a, "peers");
   if (peers.status !== 403)
-    throw new Error(`${c.name} asked for what is for bonded peers and was answered ${peers.status}`);
+    throw new Error(`${c.name} requested events for bonded peers and got status ${peers.status}, not 403`);
   const open = await pull(c, a, "public");
-  if (open.status !== 200) throw new Error(`${c.name} asked for public events and was answered ${open.status}`);
+  if (open.status !== 200) throw new Error(`${c.name} requested public events and got status ${open.status}`);
   const { events, head } = pullAnswer.parse(await open.json());
   if (events.length !== head) throw new Error(`${c.name} got ${events.length} of ${head} public events`);
   const before = new Set(c.events.map(({ contentId }) => contentId));
   await trust(a, c, 2);
   await within(
-    `a later word of ${a.name} at ${c.name}`,
+    `a later event of ${a.name} at ${c.name}`,
     c.event(({ type, origin, contentId }) => type === "trust_granted" && origin === a.atomId && !before.has(contentId)),
   );
-  refuseSeen(c, a);
+  checkNothingSeen(c, a);
   return head;
 }
 
-function refuseSeen(c: DemoPool, a: DemoPool): void {
+function checkNothingSeen(c: DemoPool, a: DemoPool): void {
   const seen = c.events.find(({ origin, visibility }) => origin === a.atomId && visibility !== "direct");
-  if (seen !== undefined) throw new Error(`${c.name} has a ${seen.type} of ${a.name}`);
+  if (seen !== undefined) throw new Error(`${c.name} received the event ${seen.type} of ${a.name}`);
 }
 
 async function switchOffAndOn(a: DemoPool, b: DemoPool, signal: AbortSignal) {
@@ -117,18 +117,18 @@ async function switchOffAndOn(a: DemoPool, b: DemoPool, signal: AbortSignal) {
   }).then(() => Math.round(now() - offMs));
   const [streams_ended_ms, ...refusals] = await Promise.all([ended, ...ENDPOINTS.map((each) => refusalOf(a, b, each))]);
   const answered = refusals.find((each) => each !== "503 federation/disabled");
-  if (answered !== undefined) throw new Error(`${b.name} is off and answered ${answered}`);
+  if (answered !== undefined) throw new Error(`the federation of ${b.name} is off, but it answered ${answered}`);
 
   const missed = await within("the second worker", a.join("worker-2"));
   if (b.events.some(({ contentId }) => contentId === missed.contentId))
-    throw new Error(`${b.name} is off and was told`);
+    throw new Error(`the federation of ${b.name} is off, but it received an event`);
   await b.admin.changeFederation({ federation: "on" });
   const onMs = now();
-  const caught = await within(
+  const received = await within(
     `${b.name} to catch up`,
     b.event(({ contentId }) => contentId === missed.contentId),
   );
-  return { refused_endpoints: ENDPOINTS.length, streams_ended_ms, caught_up_ms: Math.round(caught.seenMs - onMs) };
+  return { refused_endpoints: ENDPOINTS.length, streams_ended_ms, caught_up_ms: Math.round(received.seenMs - onMs) };
 }
 
 /** The endpoints between pools (docs/spec/federation.md#endpoints). */
@@ -161,16 +161,16 @@ async function cutOff(a: DemoPool, b: DemoPool) {
   const missed = await within("the third worker", a.join("worker-3"));
   await b.start();
   const backMs = now();
-  const caught = await within(
+  const received = await within(
     `${b.name} to catch up`,
     b.event(({ contentId }) => contentId === missed.contentId),
   );
-  return { caught_up_ms: Math.max(0, Math.round(caught.seenMs - backMs)) };
+  return { caught_up_ms: Math.max(0, Math.round(received.seenMs - backMs)) };
 }
 
 /** Checks that both bonded pools have the same events of the first pool, and the third has none. */
 async function converge([a, b, c]: Three, signal: AbortSignal) {
-  await until(signal, "both to be level", async () => {
+  await until(signal, "both pools to have the same events", async () => {
     const { sync } = await b.admin.peer(a.atomId);
     const { events } = await a.admin.federation();
     return sync.every(({ audience, followed }) => followed.seq === events[audience] && followed.streaming);
@@ -180,10 +180,10 @@ async function converge([a, b, c]: Three, signal: AbortSignal) {
   const [atA, atB] = [ofA(a), ofA(b)];
   if (atA.length < 3 || atA.join() !== atB.join())
     throw new Error(`${b.name} has ${atB.length} of ${atA.length} events`);
-  refuseSeen(c, a);
+  checkNothingSeen(c, a);
   for (const pool of [a, b, c]) {
     const walk = await walkLog(pool.admin, () => {});
-    if (!("walked" in walk)) throw new Error(`the log of ${pool.name} does not hold: ${walk.what}`);
+    if (!("walked" in walk)) throw new Error(`the log of ${pool.name} is not valid: ${walk.what}`);
   }
   return { events: atA.length, at: { [a.name]: atA.length, [b.name]: atB.length, [c.name]: ofA(c).length } };
 }
@@ -222,21 +222,21 @@ function isStreaming({ followed, sent }: { followed: { streaming: boolean }; sen
   return followed.streaming || sent.streaming;
 }
 
-async function until(signal: AbortSignal, what: string, holds: () => Promise<boolean>): Promise<void> {
+async function until(signal: AbortSignal, what: string, condition: () => Promise<boolean>): Promise<void> {
   const tooLateMs = now() + STEP_MS;
-  while (!(await holds())) {
+  while (!(await condition())) {
     if (now() > tooLateMs) throw new Error(`waited ${STEP_MS / 1_000} s for ${what}`);
     await sleep(POLL_MS, undefined, { signal });
   }
 }
 
 async function within<T>(what: string, work: Promise<T>): Promise<T> {
-  const late = new AbortController();
-  const tooLate = sleep(STEP_MS, undefined, { signal: late.signal, ref: false }).then(() => {
+  const done = new AbortController();
+  const tooLate = sleep(STEP_MS, undefined, { signal: done.signal, ref: false }).then(() => {
     throw new Error(`waited ${STEP_MS / 1_000} s for ${what}`);
   });
   tooLate.catch(() => undefined);
-  return Promise.race([work, tooLate]).finally(() => late.abort());
+  return Promise.race([work, tooLate]).finally(() => done.abort());
 }
 
 async function timed(work: () => Promise<void>): Promise<number> {

@@ -141,7 +141,7 @@ async function install(name: string, tarball: string, forbidden: readonly RegExp
   const folders = foldersBelow(join(cwd, "node_modules"));
   const foreign = folders.filter((path) => forbidden.some((pattern) => pattern.test(path)));
   check(foreign.length === 0, `the ${name} gets no foreign code: ${foreign.join(", ")}`);
-  const packages = folders.filter((path) => /\/node_modules\/(@[^/]+\/)?[^/@]+$/.test(path));
+  const packages = folders.filter((path) => /\/node_modules\/(@[^/]+\/)?[^/@.][^/]*$/.test(path));
   say(`${name}: installed in an empty folder, ${packages.length} packages and none of the pool's tools`);
   return cwd;
 }

@@ -32,14 +32,14 @@ export interface AgentOptions extends EngineChoice {
   readonly log?: (line: string) => void;
   /** Called with the content of `status.json` each time it is written. */
   readonly onStatus?: (status: AgentStatus) => void;
-  /** Abort it to drain the agent: it finishes its jobs, takes no more, and ends. */
+  /** Abort it to drain the agent: it finishes its jobs, takes no new ones, and ends. */
   readonly signal?: AbortSignal;
   readonly reconnect?: BackoffRange;
 }
 
 export type AgentOutcome = { readonly code: keyof typeof EXIT_CODES; readonly message: string };
 
-/** Runs a worker until it has drained or cannot go on. Every way to end is a value; nothing is thrown for it. */
+/** Runs a worker until it has drained or cannot continue. Every outcome is a value; an expected outcome is never thrown. */
 export async function runAgent(options: AgentOptions): Promise<AgentOutcome> {
   const onEvent = (event: AgentEvent) => {
     options.onEvent?.(event);
@@ -57,14 +57,14 @@ export async function runAgent(options: AgentOptions): Promise<AgentOutcome> {
   if (!address.ok) return finish({ code: "usage", message: address.message });
   const pool = atomIdOfWorkerToken(options.token);
   if (pool === null) {
-    return finish({ code: "usage", message: "That is not a worker token. Ask the pool's operator for an invite." });
+    return finish({ code: "usage", message: "The given text is not a worker token. Ask the pool's operator for an invite." });
   }
   const folder = await openStateFolder(options.stateDir, ["agent.key"]);
   if (!folder.ok) return finish({ code: "failed", message: folder.message });
   const locked = await lockFolder(options.stateDir);
   if (!locked.ok) {
     const owner = `in use by a worker: ${formatOwner(locked.owner, locked.state)}`;
-    const remedy = "Stop it first, or start this one with another --state folder.";
+    const remedy = "Stop that worker first, or start this one with another --state folder.";
     return finish({ code: "failed", message: `The state folder ${options.stateDir} is ${owner}. ${remedy}` });
   }
   try {

@@ -1,7 +1,7 @@
 import { pluralize } from "./pluralize.ts";
 import { oneLine } from "./terminal-text.ts";
 
-/** What happens in an agent, for its owner. No event contains a token, a key, or text of a prompt or an answer. */
+/** The events of an agent, for its owner. No event contains a token, a key, or text of a prompt or an answer. */
 export type AgentEvent =
   | { readonly type: "loading"; readonly step: string }
   /** Progress of a model file's download. Several events a second. */
@@ -56,13 +56,13 @@ export type AgentEvent =
       readonly code: string;
       readonly message: string;
     }
-  /** How many requests for models that this worker does not serve came since the last such event. Every few seconds. */
+  /** The number of requests for models that this worker does not serve, since the last such event. Every few seconds. */
   | { readonly type: "jobs-elsewhere"; readonly jobs: number }
   | { readonly type: "draining"; readonly leased: number }
   | { readonly type: "warning"; readonly message: string }
   | { readonly type: "stopped"; readonly code: string; readonly message: string };
 
-/** An event as one line for a person. Names and messages from the pool cannot break the line or steer a terminal. */
+/** An event as one line for a person. Names and messages from the pool cannot break the line or control a terminal. */
 export function formatEvent(event: AgentEvent): string {
   return oneLine(formatFields(event));
 }
@@ -101,7 +101,7 @@ function formatFields(event: AgentEvent): string {
     case "jobs-elsewhere":
       return `${pluralize(event.jobs, "request")} for other models.`;
     case "draining":
-      return `Draining: ${pluralize(event.leased, "job")} to finish, no new ones.${event.leased > 0 ? " Stop it again to end at once." : ""}`;
+      return `Draining: ${pluralize(event.leased, "job")} to finish, no new ones.${event.leased > 0 ? " A second stop signal ends it immediately." : ""}`;
     case "warning":
       return `Warning: ${event.message}`;
     case "stopped":

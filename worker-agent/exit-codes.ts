@@ -1,4 +1,4 @@
-/** What the worker's process exits with, by the reason why it ended. Service managers and `ligand start` read these. */
+/** The exit codes of the worker's process, by the reason why it ended. Service managers and `ligand start` read these. */
 export const EXIT_CODES = Object.freeze({
   drained: 0,
   failed: 1,

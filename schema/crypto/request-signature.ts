@@ -98,7 +98,7 @@ export function readSignedHeaders(headers: Pick<Headers, "get">): HeadersRead {
   if (!(version === 2 ? NONCE_V2 : NONCE_V1).test(nonce)) return refuse("malformed-nonce");
   const hop = headers.get(SIGNATURE_HEADERS.hop) ?? "0";
   if (!HOP.test(hop)) return refuse("malformed-hop");
-  // Pools of the existing network send the header empty where there is no chain.
+  // Pools of the existing network send an empty header if there is no chain.
   const chain = headers.get(SIGNATURE_HEADERS.chain) ?? "";
   if (!CHAIN.test(chain)) return refuse("malformed-chain");
   const destination = headers.get(SIGNATURE_HEADERS.destination);
@@ -168,7 +168,7 @@ export interface OutgoingRequest extends SignedRequest {
   readonly destination: string | null;
   readonly timestampSeconds: number;
   readonly nonce: string;
-  /** Atom ids of the pools that it came by. */
+  /** Atom ids of the pools that have forwarded the request. */
   readonly chain?: readonly string[];
 }
 

@@ -24,14 +24,14 @@ function invalid(param: string, message: string): BodyProblem {
 
 /** Checks the tools' names and sizes, and that the chosen tool exists. */
 function logprobsProblem({ logprobs, top_logprobs: top }: ChatCompletionBody): BodyProblem | null {
-  return top && !logprobs ? invalid("top_logprobs", "The likeliest tokens are told only with logprobs.") : null;
+  return top && !logprobs ? invalid("top_logprobs", "top_logprobs needs logprobs: true.") : null;
 }
 
 function toolsProblem({ tools, tool_choice: choice }: ChatCompletionBody): BodyProblem | null {
   const names = new Set<string>();
   let bytes = 0;
   for (const [i, { function: given }] of (tools ?? []).entries()) {
-    if (names.has(given.name)) return invalid(`tools.${i}.function.name`, `Two tools are called ${given.name}.`);
+    if (names.has(given.name)) return invalid(`tools.${i}.function.name`, `Two tools have the name ${given.name}. Give each tool its own name.`);
     names.add(given.name);
     const size = schemaSize(given.parameters ?? {}, `tools.${i}.function.parameters`);
     if (typeof size !== "number") return size;
@@ -40,10 +40,10 @@ function toolsProblem({ tools, tool_choice: choice }: ChatCompletionBody): BodyP
       return invalid("tools", `All tools together take at most ${LIMITS.toolsBytes} bytes.`);
   }
   if (typeof choice === "object" && choice !== null && !names.has(choice.function.name)) {
-    return invalid("tool_choice", `There is no tool called ${choice.function.name}.`);
+    return invalid("tool_choice", `There is no tool with the name ${choice.function.name}. Name one of the tools.`);
   }
   return choice === "required" && names.size === 0
-    ? invalid("tool_choice", "There are no tools to choose from.")
+    ? invalid("tool_choice", "The request has a tool choice but no tools. Send tools, or leave the choice out.")
     : null;
 }
 
@@ -109,12 +109,12 @@ function historyProblem(messages: ChatCompletionBody["messages"]): BodyProblem |
   const open = new Set<string>();
   const unanswered = (at: number) => {
     const [id] = open;
-    return id === undefined ? null : invalid(`messages.${at}`, `The tool call ${id} has no answer.`);
+    return id === undefined ? null : invalid(`messages.${at}`, `The tool call ${id} has no result. Send its result in a message of the role tool.`);
   };
   for (const [i, given] of messages.entries()) {
     if (given.role === "tool") {
       if (!open.delete(given.tool_call_id)) {
-        return invalid(`messages.${i}.tool_call_id`, "This answers no tool call of the message before.");
+        return invalid(`messages.${i}.tool_call_id`, "The previous assistant message has no tool call with this id.");
       }
       continue;
     }
@@ -122,12 +122,12 @@ function historyProblem(messages: ChatCompletionBody["messages"]): BodyProblem |
     if (problem) return problem;
     if (given.role !== "assistant") continue;
     const calls = given.tool_calls ?? [];
-    // In history such a message is an empty answer, or one of thoughts only. As the last message it has nothing to continue.
+    // In the history such a message is an empty answer, or an answer with reasoning only. As the last message it has no text to continue.
     const isLast = i === messages.length - 1;
     if (isLast && calls.length === 0 && given.content === undefined && given.refusal == null)
-      return invalid(`messages.${i}.content`, "This message says nothing.");
+      return invalid(`messages.${i}.content`, "This message has no content. Send text, or leave the message out.");
     for (const { id } of calls) {
-      if (open.has(id)) return invalid(`messages.${i}.tool_calls`, `Two calls have the id ${id}.`);
+      if (open.has(id)) return invalid(`messages.${i}.tool_calls`, `Two tool calls have the id ${id}. Give each call its own id.`);
       open.add(id);
     }
   }

@@ -12,21 +12,21 @@ const usage = z.strictObject({
   completion_tokens_details: z
     .strictObject({ reasoning_tokens: z.int().nonnegative() })
     .optional()
-    .describe("Where the model reasoned: how many of the completion's tokens are not shown."),
+    .describe("If the model reasoned: the number of completion tokens that are not shown."),
 });
 const finishReason = z
   .enum(["stop", "length", "tool_calls", "content_filter"])
   .describe(
-    "stop: it ended by itself or at a stop sequence; length: at a limit; tool_calls: it calls tools; content_filter: the server behind a worker withheld the rest.",
+    "stop: the answer ended by itself or at a stop sequence; length: at a limit; tool_calls: the model calls tools; content_filter: the server behind a worker withheld the rest.",
   );
-const told = { token: z.string(), logprob: z.number(), bytes: z.array(z.int()).nullable() };
+const tokenLogprob = { token: z.string(), logprob: z.number(), bytes: z.array(z.int()).nullable() };
 const chatLogprobs = z
   .strictObject({
-    content: z.array(z.strictObject({ ...told, top_logprobs: z.array(z.strictObject(told)) })),
+    content: z.array(z.strictObject({ ...tokenLogprob, top_logprobs: z.array(z.strictObject(tokenLogprob)) })),
     refusal: z.null(),
   })
   .nullable()
-  .describe("Where logprobs asks for them: natural logarithms of what the model says, before temperature and top_p.");
+  .describe("If logprobs requests them: natural logarithms of the model's probabilities, before temperature and top_p.");
 const completionLogprobs = z
   .strictObject({
     tokens: z.array(z.string()),
@@ -45,7 +45,7 @@ const choiceIndex = z
   .int()
   .nonnegative()
   .max(LIMITS.choicesPerRequest - 1)
-  .describe("Of n answers to several prompts, those of the first prompt come first.");
+  .describe("With several prompts, the answers to the first prompt come first.");
 
 const answer = { id: z.string().describe("Ends in the job's id."), created: seconds, model: z.string() };
 
@@ -54,7 +54,7 @@ export const modelAnswer = z.strictObject({
   object: z.literal("model"),
   created: seconds,
   owned_by: z.string(),
-  kinds: z.array(jobKind).describe("What it does, on some worker of this pool now."),
+  kinds: z.array(jobKind).describe("The kinds of request that some worker of this pool serves for this model now."),
 });
 
 export const modelListAnswer = z.strictObject({ object: z.literal("list"), data: z.array(modelAnswer) });
@@ -107,7 +107,7 @@ export const chatChunk = z.strictObject({
     )
     .max(1)
     .describe("Empty in the last chunk, which has the usage."),
-  usage: usage.nullish().describe("Where stream_options.include_usage asks for it: null until the last chunk."),
+  usage: usage.nullish().describe("If stream_options.include_usage requests it: null until the last chunk."),
 });
 
 export const completionAnswer = z.strictObject({
@@ -143,7 +143,7 @@ export const embeddingAnswer = z.strictObject({
 
 export const cancelAnswer = z.strictObject({
   id: z.string(),
-  cancelled: z.boolean().describe("Whether it ended by being cancelled, now or before."),
+  cancelled: z.boolean().describe("Whether the job was cancelled, now or earlier."),
   state: z.enum(["done", "failed", "cancelled", "expired"]),
 });
 

@@ -106,7 +106,7 @@ export const chatCompletionBody = z.strictObject({
   response_format: responseFormat
     .nullish()
     .describe(
-      "Enforced by grammar: the answer parses, and validates as far as the schema is enforced, or ends with length.",
+      "Enforced by grammar: the answer is valid JSON and matches the enforced part of the schema, unless it ends with length.",
     ),
   tools: failFast(z.array(tool).max(LIMITS.tools)).nullish().describe("Functions that the model may call."),
   tool_choice: toolChoice.nullish().describe("Default auto: the model chooses between text and calls."),
@@ -117,7 +117,7 @@ export const chatCompletionBody = z.strictObject({
     .min(0)
     .max(LIMITS.topLogprobs)
     .nullish()
-    .describe("With logprobs: so many of the likeliest tokens beside each."),
+    .describe("With logprobs: the number of likeliest tokens that are returned for each token."),
 });
 export type MessageBody = z.infer<typeof message>;
 export type ChatCompletionBody = z.infer<typeof chatCompletionBody>;
@@ -126,13 +126,13 @@ export const completionBody = z.strictObject({
   ...common,
   prompt: z
     .union([unicodeText, z.array(unicodeText).min(1).max(LIMITS.choicesPerRequest)])
-    .describe("A text, or several: each has its own answers, those of the first come first."),
+    .describe("One text or several. Each has its own answers, in the order of the texts."),
   best_of: z.int().min(1).nullish().describe("1, or the same as n."),
   max_tokens: tokenLimit,
   logprobs: z
     .union([z.literal(false), z.int().min(0).max(LIMITS.completionLogprobs)])
     .nullish()
-    .describe("The log probability of each token, and so many of the likeliest tokens beside it."),
+    .describe("The log probability of each token, and this number of likeliest tokens for it."),
 });
 export type CompletionBody = z.infer<typeof completionBody>;
 
@@ -145,7 +145,7 @@ export const embeddingBody = z.strictObject({
     .min(1)
     .max(LIMITS.embeddingDimensions)
     .nullish()
-    .describe("Taken where it is what the model has; no vector is cut."),
+    .describe("Accepted only if it is the model's own size. Vectors are not shortened."),
 });
 export type EmbeddingBody = z.infer<typeof embeddingBody>;
 

@@ -11,7 +11,7 @@ export function completionProblem(body: CompletionBody): BodyProblem | null {
     return {
       code: "http/unsupported-parameter",
       param: "best_of",
-      message: "The pool returns every answer that it generates, so best_of is n.",
+      message: "The pool returns every answer that it generates, so best_of must equal n.",
       remedy: "Leave best_of out, or send the value of n.",
     };
   }
@@ -20,7 +20,7 @@ export function completionProblem(body: CompletionBody): BodyProblem | null {
   return {
     code: "http/invalid-body",
     param: n > 1 ? "n" : "prompt",
-    message: `n times the number of prompts is ${choices}, and ${LIMITS.choicesPerRequest} is the most.`,
+    message: `n times the number of prompts is ${choices}, but must be at most ${LIMITS.choicesPerRequest}.`,
     remedy: "Send several requests.",
   };
 }

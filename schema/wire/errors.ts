@@ -94,7 +94,7 @@ export const ERRORS = Object.freeze({
     500,
     SERVER,
     "internal_error",
-    "Something went wrong in the pool.",
+    "The pool had an internal error.",
     "Try again. If it happens again, send the request id to the pool's operator.",
   ),
 
@@ -254,7 +254,7 @@ export const ERRORS = Object.freeze({
     400,
     REQUEST,
     "too_many_choices",
-    "The request asks for more answers at once than its key may have.",
+    "The request asks for more answers than its key may have at the same time.",
     "Ask for fewer answers. Their number is n times the number of prompts.",
     "n",
   ),
@@ -404,7 +404,7 @@ export const ERRORS = Object.freeze({
     409,
     REQUEST,
     "too_many_peers",
-    "This pool has the most peers that max_peers allows.",
+    "This pool already has as many peers as max_peers allows.",
     "Revoke or remove a peer, or raise max_peers.",
   ),
   "federation/peer-not-found": entry(
@@ -538,8 +538,8 @@ export const ERRORS = Object.freeze({
     409,
     REQUEST,
     "too_many",
-    "This pool has the most admin tokens that it may have.",
-    "Revoke a token that nobody uses.",
+    "This pool already has the maximum number of admin tokens.",
+    "Revoke a token that is not used any more.",
   ),
   "events/malformed": entry(
     400,

@@ -43,7 +43,7 @@ export const eventBody = z
     hlc,
   })
   .refine((event) => event.visibility !== "direct" || atomId.safeParse(event.payload.peer).success, {
-    error: "a direct event names its peer",
+    error: "the payload of a direct event must name its peer",
     path: ["payload", "peer"],
   });
 export type EventBody = z.infer<typeof eventBody>;

@@ -17,7 +17,7 @@ export function failFast<Item extends z.ZodType>(list: z.ZodArray<Item>): z.ZodA
     const items: unknown[] = [];
     for (const [i, value] of given.entries()) {
       const item = element._zod.run({ value, issues: [] }, context);
-      if (item instanceof Promise) throw new Error("an item of a list cannot be read later");
+      if (item instanceof Promise) throw new Error("a list item has an asynchronous check, which is not supported");
       if (item.issues.length > 0) {
         payload.issues.push(...z.core.util.prefixIssues(i, item.issues));
         return payload;

@@ -33,7 +33,7 @@ export const LIMITS = Object.freeze({
   adminBodyBytes: 64 * 1024,
   /** A label of a key or a worker token, and the name of an admin. */
   labelChars: 100,
-  /** A body that has not arrived whole by then is refused. */
+  /** A body that is not complete after this time is refused. */
   bodyReadMs: 60_000,
   /** Bodies of one key that an isolate reads at the same time. A body of unknown length counts as the largest. */
   keyBodiesBytes: 32 * 1024 * 1024,
@@ -49,7 +49,8 @@ export const LIMITS = Object.freeze({
   /** The longest such pause. */
   bodyPaceMs: 50,
   /**
-   * How long the pool reads on, and drops, a refused body. A client that still sends would otherwise lose the answer.
+   * After a refusal, the pool reads and drops the rest of the body for this time. Otherwise a client that still sends loses the
+   * answer.
    */
   bodyDiscardMs: 1_000,
   /** Refusals that an isolate remembers; the oldest is forgotten first. */
@@ -100,7 +101,7 @@ export const LIMITS = Object.freeze({
   /** Streams at the same time; the default of a new key. */
   keyStreams: 8,
   /**
-   * Lists of models and cancellations, which are no jobs. A key that may send more requests may send as many of these.
+   * Lists of models and cancellations, which are not jobs. A key that may send more requests may send as many of these.
    */
   keyLookupsPerMinute: 600,
   /** The most that an admin may set. */
@@ -118,10 +119,10 @@ export const LIMITS = Object.freeze({
   /** Jobs that wait for one model. */
   queuePerModel: 1_000,
   /**
-   * Further places for keys that have no job in that queue, so that one key that fills it does not lock out the others.
+   * Additional places for keys without a job in that queue, so that a key that fills the queue does not lock out others.
    */
   queueReservePerModel: 250,
-  /** A job that no worker takes by then ends with an error. */
+  /** A job that no worker takes within this time ends with an error. */
   queueWaitMs: 60_000,
   /** A job that runs longer ends with an error. */
   jobMs: 30 * 60_000,
@@ -133,7 +134,7 @@ export const LIMITS = Object.freeze({
   leaseMs: 30_000,
   /** Bytes of one answer that wait for a slow client. */
   readerBufferBytes: 1024 * 1024,
-  /** A client that reads nothing for this long counts as gone. */
+  /** A client that reads nothing for this time is treated as disconnected. */
   readerStallMs: 30_000,
   /** Requests, waiting and running, and answers that are not read yet: the memory that one lane uses for both. */
   laneBytes: 32 * 1024 * 1024,
@@ -173,7 +174,7 @@ export const LIMITS = Object.freeze({
   streamStatusHoldMs: 250,
   /**
    * How long the status of an answer that is not streamed waits for the answer. The default is longer than
-   * `queueWaitMs`, so that a request that waits in vain gets an error status.
+   * `queueWaitMs`, so that a request without a free worker gets an error status.
    */
   statusHoldSeconds: 75,
   statusHoldMinSeconds: 5,
@@ -184,7 +185,7 @@ export const LIMITS = Object.freeze({
   wholeSpaceMs: 1_000,
   /** `Retry-After` where no better time is known. */
   retryAfterSeconds: 5,
-  /** The longest pause after a worker's server asked for one. A longer pause is asked for again. */
+  /** The longest pause that a worker's server can request. For a longer pause it must request again. */
   workerPauseSeconds: 60,
 
   // Worker sockets
@@ -192,14 +193,14 @@ export const LIMITS = Object.freeze({
   /** JSON values of a frame. The largest manifest has some hundreds. */
   agentFrameValues: 4_096,
   /**
-   * Frames about jobs that the worker no longer has. So many may be under way when the pool takes back a thousand jobs
-   * at once; a worker that sends more is disconnected.
+   * Frames about jobs that the worker no longer has. This many may be in transit when the pool takes back a thousand jobs
+   * at once. A worker that sends more is disconnected.
    */
   staleFrames: 10_000,
-  /** So many of them are forgiven each second. */
+  /** The count of stale frames falls by this number each second. */
   staleFramesPerSecond: 100,
   poolFrameBytes: 8 * 1024 * 1024,
-  /** A socket that has not proved its worker by then is closed. */
+  /** A socket whose worker has not proved its key within this time is closed. */
   helloMs: 10_000,
   /** Either side sends a heartbeat this often. */
   heartbeatMs: 10_000,
@@ -209,15 +210,15 @@ export const LIMITS = Object.freeze({
   progressMs: 10_000,
   socketsPerLane: 10_000,
   /**
-   * Sockets of one worker token: one that serves, some whose worker has not proved itself, and those that the pool has
+   * Sockets of one worker token: one that serves, some whose worker has not proved its key, and those that the pool has
    * closed and whose worker has not answered the close. The runtime keeps each until then.
    */
   socketsPerToken: 16,
-  /** Those among them whose worker has not proved itself. */
+  /** The most of these sockets whose worker has not proved its key. */
   halfOpenSocketsPerToken: 4,
-  /** Of one worker token: so many at once, then as many a minute. */
+  /** Handshakes of one worker token: this number at once, and then this number a minute. */
   handshakesPerMinute: 6,
-  /** How long an isolate refuses a revoked, unknown or expired token by itself. */
+  /** How long an isolate refuses a revoked, unknown or expired token without asking an object. */
   refusedTokenKeptSeconds: 10,
   /** `Retry-After` for a token with too many sockets. */
   socketsRetrySeconds: 60,
@@ -235,18 +236,18 @@ export const LIMITS = Object.freeze({
   logprobsBeforeText: 256,
   /** Memory for one number beside its token's text. */
   logprobBytes: 32,
-  /** A worker sends a delta after so many tokens, */
+  /** A worker sends a delta after this number of tokens, */
   deltaTokens: 16,
-  /** or after this time, whichever is first. */
+  /** or after this time, whichever comes first. */
   deltaCoalesceMs: 25,
   /** A worker that stops finishes its jobs within this time. */
   drainMs: 30_000,
-  /** Workers are told at most this often which models clients ask for and nobody serves. */
+  /** The pool reports requests for other models to its workers at most this often. */
   demandReportMs: 2_000,
-  /** A worker reports slots that become free within this time together, while the pool has plenty. */
+  /** A worker reports slots that become free within this time together, while the pool has enough free slots. */
   readyGroupMs: 20,
   reconnectMinMs: 1_000,
-  /** The longest pause between two tries while the outage is younger than `youngOutageMs`. */
+  /** The longest pause between two attempts while the outage is younger than `youngOutageMs`. */
   reconnectYoungMaxMs: 10_000,
   youngOutageMs: 5 * 60_000,
   /** The longest pause after that. */
@@ -260,7 +261,7 @@ export const LIMITS = Object.freeze({
   // Enrolment
   /** The default lifetime of a worker token. */
   workerTokenDays: 30,
-  /** The longest. */
+  /** The longest lifetime of a worker token. */
   workerTokenMaxDays: 3_650,
   /**
    * Prompt tokens that a worker may claim beyond one for each byte of the request: those of its chat template
@@ -312,7 +313,7 @@ export const LIMITS = Object.freeze({
   /** The most that the policy may say. */
   peerMaxEventRequestsPerSecond: 10_000,
   /**
-   * Events of one peer that our log keeps, pushed, pulled or streamed: so many at once, then as many a minute. The
+   * Events of one peer that our log keeps, pushed, pulled or streamed: this number at once, and then this number a minute. The
    * policy's default.
    */
   peerEventsPerMinute: 6_000,
@@ -340,7 +341,7 @@ export const LIMITS = Object.freeze({
   peerWorkMsPerSecond: 250,
   /** The most that the policy may say. */
   peerMaxWorkMsPerSecond: 1_000_000,
-  /** So much at once, for a peer that catches up. */
+  /** The burst, for a peer that catches up. */
   peerWorkBurstMs: 1_000,
   /**
    * Prices, as CPU time of the runtime was measured on one machine of 2026, an HTTP request included: an empty pull 2.2
@@ -356,7 +357,7 @@ export const LIMITS = Object.freeze({
   /** In addition for each event that the log does not have: its signature, and its place in the log. */
   workNewEventUs: 160,
   workNewKibUs: 32,
-  /** Pulls and pushes of one peer run one at a time; so many more may wait. */
+  /** Pulls and pushes of one peer run one at a time; this many more may wait. */
   peerTurnsWaiting: 4,
   /** A request that has waited this long is refused. */
   peerTurnWaitMs: 5_000,
@@ -390,7 +391,7 @@ export const LIMITS = Object.freeze({
   maxPeersMax: 100_000,
   /** Of the whole pool: registration is open to strangers. */
   registrationsPerMinute: 10,
-  /** A challenge that is not answered by then has expired. */
+  /** A challenge that is not answered within this time expires. */
   registrationChallengeMs: 60_000,
   /** Hex digits of the other side's challenge, which is opaque to us. */
   registrationChallengeChars: 512,
@@ -418,11 +419,11 @@ export const LIMITS = Object.freeze({
 
   // Federation: delivery
   deliveryTries: 10,
-  /** A 429 is no failed try, but after so many of them the delivery is given up. */
+  /** A 429 does not count as a failed attempt, but after this many of them the delivery is given up. */
   deliveryDeferrals: 100,
   deliveryBackoffMinMs: 1_000,
   deliveryBackoffMaxMs: 12 * 60 * 60_000,
-  /** So many failures within `circuitWindowMs` open the circuit: the peer is not called. */
+  /** This many failures within `circuitWindowMs` open the circuit: the peer is not called. */
   circuitFailures: 5,
   circuitWindowMs: 10 * 60_000,
   /** An open circuit lets one probe through after this time. */
@@ -431,14 +432,14 @@ export const LIMITS = Object.freeze({
   circuitProbeMs: 60_000,
   /** While our own federation is off nothing is sent; the next look is after this time. */
   deliveryOffMs: 60_000,
-  /** The longest pause between two tries at a peer whose own federation is off. */
+  /** The longest pause between two attempts to call a peer whose own federation is off. */
   deliveryOffMaxMs: 30 * 60_000,
   /** Messages that wait for one peer. A grant has room beside them, and at most one waits. */
   deliveriesKept: 1_000,
 
   // Federation: sync (docs/spec/events.md#sync)
   eventsPerPush: 100,
-  /** A cursor that stands before an event from the future tries again this often. */
+  /** A cursor that waits for an event from the future retries this often. */
   eventStallMs: 30_000,
   /** The answer to a pull: a page of `eventsPageChars`, and the JSON around it. */
   pullAnswerBytes: 2 * 1024 * 1024,
@@ -446,7 +447,7 @@ export const LIMITS = Object.freeze({
   peerAnswerValues: 10_000,
   /** One event of a stream, as text. */
   streamEventChars: 128 * 1024,
-  /** A peer whose stream ended has this long to come back before events are pushed to it. */
+  /** A peer whose stream ended has this long to reconnect before events are pushed to it. */
   pushAfterStreamMs: 30_000,
   /** Policy and trust are checked this often while a stream is open. */
   streamCheckMs: 500,
@@ -456,12 +457,12 @@ export const LIMITS = Object.freeze({
   streamCommentMs: 15_000,
   /** A stream without even a comment for this long counts as lost. */
   streamSilenceMs: 40_000,
-  /** The pause after each `eventsPerPull` events that were processed, whatever became of them. */
+  /** The pause after each `eventsPerPull` events that were processed, accepted or not. */
   followBreathMs: 100,
-  /** Between a lost stream and the next try, with full jitter. */
+  /** The pause between a lost stream and the next attempt, with full jitter. */
   followBackoffMinMs: 500,
   followBackoffMaxMs: 60_000,
-  /** After this time an admin is told that a peer's log cannot be followed. */
+  /** After this time the pool reports to its admin that a peer's log cannot be followed. */
   followRefusedMs: 10 * 60_000,
   /** A peer that does not follow us gets new events after this time, so that many commits are one push. */
   pushDelayMs: 1_000,
@@ -475,9 +476,9 @@ export const LIMITS = Object.freeze({
   clockDriftMs: 60_000,
   /** Events whose clock is ahead by more than this wait until our clock has reached them. */
   clockHoldMs: 10_000,
-  /** The log takes no events while the wall clock is so far past its last event, until an admin confirms the time. */
+  /** The log takes no events while the wall clock is this far past its last event, until an admin confirms the time. */
   clockJumpMs: 30 * 24 * 60 * 60_000,
-  /** The same while so many peers say that the wall clock is ahead by more than `clockDriftMs`. */
+  /** The log also takes no events while this many peers report that the wall clock is ahead by more than `clockDriftMs`. */
   clockWitnesses: 2,
   /** Peers that the event `clock_confirmed` names. */
   clockWitnessesLogged: 100,
@@ -485,7 +486,7 @@ export const LIMITS = Object.freeze({
   clockRefusedRetryMs: 60_000,
   /** The log gets at most one event about a worker's connection within this time. */
   presenceMs: 60_000,
-  /** After so many events within one microsecond the clock moves to the next one. */
+  /** After this many events within one microsecond the clock moves to the next microsecond. */
   clockLogicalMax: 2 ** 32 - 1,
   eventsPerPull: 500,
   /** A page of events: a peer holds it in memory, and a page of an export fits one import. */
@@ -499,11 +500,11 @@ export const LIMITS = Object.freeze({
   sendersKept: 100_000,
   /** Those among `heldEvents` that one peer sent. Our clock reaches them within a minute. */
   heldEventsPerSender: 1_000,
-  /** Our own checkpoint is kept in the record after each so many events. */
+  /** Our own checkpoint is kept in the record once for each group of this many events. */
   checkpointEvents: 1_000,
   /** How long one call may wait for the next event. */
   eventsWaitMs: 15_000,
-  /** A stream ends after this time, and its follower comes back. */
+  /** A stream ends after this time, and its follower reconnects. */
   eventStreamMs: 10 * 60_000,
 
   // Export and import
@@ -536,7 +537,7 @@ export const LIMITS = Object.freeze({
   outboxBatchChars: 600_000,
   /** A job's record is on disk this long after its answer, so that one write serves many jobs. */
   recordGroupMs: 20,
-  /** And in D1 this much later. The changes of an admin are sent at once. */
+  /** The record is in D1 this much later. The changes of an admin are sent at once. */
   recordFlushMs: 500,
   /** Stream slots are freed at once; the tokens of other answers are reported in groups. */
   usageGroupMs: 50,

@@ -14,7 +14,7 @@ const block = z.discriminatedUnion("type", [
 ]);
 const stopped = {
   stop_reason: z.enum(["end_turn", "max_tokens", "stop_sequence", "tool_use", "refusal"]).nullable(),
-  stop_sequence: z.string().nullable().describe("The one at which the answer ended, where its worker says so."),
+  stop_sequence: z.string().nullable().describe("The stop sequence that ended the answer, if the worker reports it."),
   stop_details: z.null(),
   container: z.null(),
 };
@@ -71,5 +71,5 @@ export const messagesEvent = z.union([
 ]);
 
 export const countTokensAnswer = z.strictObject({
-  input_tokens: count.describe("The prompt's, as a worker's tokenizer and chat template make it."),
+  input_tokens: count.describe("The tokens of the prompt, by a worker's tokenizer and chat template."),
 });

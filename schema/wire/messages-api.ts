@@ -70,7 +70,7 @@ export const messagesBody = z.strictObject({
   stream: z.boolean().nullish().describe("Server-sent events, ending with message_stop."),
   temperature: z.number().min(0).max(1).nullish().describe("0 always picks the likeliest token. Default 0.7."),
   top_p: common.top_p,
-  top_k: z.int().min(1).max(LIMITS.topK).nullish().describe("Picks among so many of the likeliest tokens."),
+  top_k: z.int().min(1).max(LIMITS.topK).nullish().describe("The model picks from this number of likeliest tokens."),
 });
 export type MessagesBody = z.infer<typeof messagesBody>;
 

@@ -49,7 +49,7 @@ function turnsProblem(turns: readonly MessagesTurn[]): BodyProblem | null {
     const misplaced = role === "user" ? "tool_use" : "tool_result";
     const i = content.findIndex(({ type }) => type === misplaced);
     if (i < 0) continue;
-    const message = `A ${misplaced} block does not belong into a message of the role ${role}.`;
+    const message = `A message of the role ${role} cannot contain a block of the type ${misplaced}.`;
     return { code: "http/invalid-body", param: `messages.${at}.content.${i}`, message };
   }
   return null;
@@ -62,7 +62,7 @@ function prefillProblem({ messages, output_config: output }: MessagesBody): Body
   return {
     code: "http/unsupported-parameter",
     param: `messages.${last}`,
-    message: "With output_config.format, an answer that the client began cannot be continued.",
+    message: "With output_config.format, the pool cannot continue a message of the assistant.",
     remedy: "Leave output_config.format out, or end the conversation with a message of the user.",
   };
 }

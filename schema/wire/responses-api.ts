@@ -50,7 +50,7 @@ export const responsesBody = z.strictObject({
   model: common.model,
   input: z
     .union([unicodeText, failFast(z.array(item).max(LIMITS.messagesPerRequest))])
-    .describe("The whole conversation: nothing of it is stored."),
+    .describe("The whole conversation. The pool stores no part of it."),
   instructions: unicodeText.nullish().describe("The first system message."),
   max_output_tokens: tokenLimit,
   temperature: common.temperature,

@@ -91,7 +91,7 @@ export const RESPONSES_PARAMETERS: Members = shape({
         defer_loading: neutral([false], { note: "The model sees all tools from the start.", instead: LEAVE_OUT }),
         allowed_callers: neutral([["direct"]], { note: "Only the model itself calls tools.", instead: LEAVE_OUT }),
         cache_control: { ...CACHE_HINT, isUnpublished: true },
-        output_schema: hint("The model is not told what a tool answers."),
+        output_schema: hint("The model does not see the output schema of a tool."),
       }),
     },
     others: FUNCTIONS_ONLY,

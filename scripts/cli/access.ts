@@ -78,7 +78,7 @@ export function access(kind: Secret, values: Values): { url: string; secret: str
 /** The pool's URL, for commands that send no secret. */
 export function poolUrl(values: Values): string {
   const url = poolFlag(values) ?? localState(values)?.credentials.url;
-  if (url === undefined) throw new UsageError("Which pool? Give --pool URL or set LIGAND_POOL.");
+  if (url === undefined) throw new UsageError("No pool is given. Give --pool URL or set LIGAND_POOL.");
   return url;
 }
 

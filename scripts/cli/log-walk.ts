@@ -155,7 +155,7 @@ export class LogWalk {
     return this.#matchCheckpoints(seq);
   }
 
-  /** After a reset of the log's clock, the numbers go on for peers, but their chains start again. */
+  /** After a reset of the log's clock, the numbers for peers continue, but their chains start again. */
   #startLog({ payload }: EventBody): void {
     const starts = startsShape.safeParse(payload.starts);
     if (!starts.success) return;

@@ -199,7 +199,7 @@ export function workersTables({ tokens, workers }: Workers, nowMs: number, hints
 function tokenState({ revoked_at, expires_at, connected }: Workers["tokens"][number], nowMs: number): string {
   if (revoked_at !== null) return `revoked ${revoked_at}`;
   if (Date.parse(expires_at) <= nowMs) return "expired";
-  return connected ? "connected" : "away";
+  return connected ? "connected" : "disconnected";
 }
 
 /** `ligand pool …`: the commands of a pool's operator. */

@@ -273,7 +273,7 @@ describe("why a worker gets no job", () => {
       [...upAtTelling, elsewhere(NOW_MS - 9_000, 4), elsewhere(NOW_MS - 3_000, 1)],
       true,
       "not-the-model-asked-for",
-      /no job for m for 16 min 39 s\. Meanwhile 5 requests came for other models, the last one 3 s ago.*--model/,
+      /no job for m for 16 min 39 s\. In this time the pool received 5 requests for other models, the last one 3 s ago.*--model/,
     ],
     [
       "requests for other models before its last job, and none since",

@@ -466,7 +466,7 @@ describe("the socket", () => {
     side.answersPing = false;
     await side.welcome({ heartbeatMs: 10 });
     await pool.welcomed();
-    expect(events).toContainEqual(expect.objectContaining({ reason: "the pool does not answer any more" }));
+    expect(events).toContainEqual(expect.objectContaining({ reason: "the pool stopped answering" }));
   });
 
   it("stays open while heartbeats are answered", async () => {

@@ -456,7 +456,7 @@ describe("a server with its own behaviour", () => {
     const engine = await listen((response, _asked, nth) => {
       if (nth === 1) stream(response, text("begun"));
     });
-    const silent = { type: "failed", message: "The upstream server said nothing for 0.2 s.", retryable: true };
+    const silent = { type: "failed", message: "The upstream server sent nothing for 0.2 s.", retryable: true };
     expect((await ask(engine)).last).toMatchObject(silent);
     expect(await ask(engine)).toMatchObject({ text: "begun", last: silent });
   });
@@ -614,7 +614,7 @@ describe("its models", () => {
       [],
       /33 models \(m0, m1, m2, …\).*--upstream-model/,
     ],
-    ["two of one name", [{ id: "/a/x.gguf" }, { id: "/b/x.gguf" }], [], /Two models are called x/],
+    ["two of one name", [{ id: "/a/x.gguf" }, { id: "/b/x.gguf" }], [], /Two models have the name x/],
     ["a name that is too long", [{ id: "a" }], ["x".repeat(201)], /1 to 200 characters/],
   ])("cannot be %s", async (_what, data, models, message) => {
     expect(await listing(data, { models })).toMatchObject({ ok: false, message: expect.stringMatching(message) });

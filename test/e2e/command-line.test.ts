@@ -160,7 +160,7 @@ describe("as the operator", () => {
     [["federation", "set", "nothing=1"], 2, { code: "cli/usage", message: expect.any(String) }],
     [["events", "tail", "--limit", "x"], 2, { code: "cli/usage", message: expect.stringContaining("--limit must be") }],
     [["worker", "status", "--state", "/nowhere"], 1, { code: "cli/failed", message: expect.any(String) }],
-    [["worker", "start"], 2, { code: "cli/usage", message: expect.stringContaining("Which token?") }],
+    [["worker", "start"], 2, { code: "cli/usage", message: expect.stringContaining("No token is given.") }],
     [["worker", "install"], 2, { code: "cli/usage", message: expect.stringContaining("--user") }],
     [["worker", "uninstall"], 2, { code: "cli/usage", message: expect.stringContaining("--user") }],
     [["worker", "profile", "--what"], 2, { code: "cli/usage", message: "Unknown option '--what'." }],
@@ -316,7 +316,7 @@ describe("as the owner of a machine", () => {
     const foreign = await keyTagger(secret, (await signerFrom(secret)).id);
     for (const [url, given, says] of [
       ["http://127.0.0.1:9", token, "No pool answers at http://127.0.0.1:9: nothing listens there"],
-      [siteUrl, token, `What answers at ${siteUrl} is not a Ligand pool`],
+      [siteUrl, token, `The server at ${siteUrl} is not a Ligand pool`],
       [pool.url, (await foreign.mint("lw")).text, "not the one that made the worker token"],
     ] as const) {
       const state = join(temporaryFolder(), "agent");

@@ -92,7 +92,7 @@ describe("a worker with a job", () => {
     release();
     expect(await (await answer).json()).toMatchObject({ choices: [{ text: "Here." }] });
     expect((await worker.stop("SIGINT")).code).toBe(0);
-    expect(worker.output()).toContain("Stop it again to end at once.");
+    expect(worker.output()).toContain("A second stop signal ends it immediately.");
     expect(worker.output()).toContain("The worker has drained. All jobs are finished.");
   });
 

@@ -96,7 +96,7 @@ describe("worker status", () => {
     await waitFor(told, 5 * LIMITS.demandReportMs, "the pool to say that others are asked");
     expect((await statusOf(worker.stateDir)).why).toEqual({
       code: "not-the-model-asked-for",
-      message: expect.stringContaining("1 request came for other models"),
+      message: expect.stringContaining("the pool received 1 request for other models"),
     });
 
     await worker.stop();
@@ -182,7 +182,7 @@ describe("worker status", () => {
     const env = { XDG_STATE_HOME: base };
     const asked = await ligand(["worker", "status"], env);
     expect(asked).toMatchObject({ code: 0, stdout: expect.stringContaining("not running") });
-    expect(asked.stderr).toBe(`\nThis worker ran last. Earlier ones:\n  --state ${folders[1]}\n`);
+    expect(asked.stderr).toBe(`\nThis is the worker that ran last. For an earlier worker, add one of these flags:\n  --state ${folders[1]}\n`);
 
     const again = await startWorker(pool);
     cpSync(again.stateDir, folders[1] ?? "", { recursive: true });
@@ -390,7 +390,7 @@ describe.skipIf(process.platform !== "linux")("worker install", () => {
     expect(readFileSync(join(folder, "a token"), "utf8")).toBe("lw_secret");
     expect(await worker("uninstall", "--user")).toMatchObject({
       code: 0,
-      stdout: expect.stringContaining("Nothing to remove"),
+      stdout: expect.stringContaining("There is no service to remove"),
     });
   });
 
@@ -399,7 +399,7 @@ describe.skipIf(process.platform !== "linux")("worker install", () => {
     mkdirSync(join(unit, ".."), { recursive: true });
     writeFileSync(unit, "[Service]\nExecStart=/bin/true\n");
     for (const done of [await install(), await worker("uninstall", "--user")]) {
-      expect(done).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining("was not made by") });
+      expect(done).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining("Another program or person made") });
     }
     expect(readFileSync(unit, "utf8")).toBe("[Service]\nExecStart=/bin/true\n");
   });

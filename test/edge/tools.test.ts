@@ -146,7 +146,7 @@ describe("a format", () => {
 
   const refusable: [what: string, schema: object, keyword: string, remedy: RegExp][] = [
     ["a pattern that looks ahead", { type: "string", pattern: "^(?=a)" }, "pattern", /Leave it out of the schema/],
-    ["a reference elsewhere", { $ref: "https://example.com/x" }, "$ref", /Put what it refers to under \$defs/],
+    ["a reference elsewhere", { $ref: "https://example.com/x" }, "$ref", /Put the referenced schema into \$defs/],
     ["a choice of one", { oneOf: [{ type: "string" }, { const: "a" }] }, "oneOf", /Use anyOf,/],
     ["half a step", { type: "number", maximum: 0.5 }, "maximum", /leave the bound out and check the answer\./],
     ["an unknown format", { type: "string", format: "phone" }, "format", /Use one of them, or leave format out/],

@@ -35,8 +35,8 @@ export function logFormat(given: string | undefined): "json" | "text" | undefine
 }
 
 export function displayOn(screen: Screen, { log, quiet, terminal }: DisplayOptions, nowMs: () => number): Display {
-  const notTooOften = tenthsOfDownloads();
-  const wanted = (event: AgentEvent) => (!quiet || ["warn", "error"].includes(levelOf(event))) && notTooOften(event);
+  const passesFilter = tenthsOfDownloads();
+  const wanted = (event: AgentEvent) => (!quiet || ["warn", "error"].includes(levelOf(event))) && passesFilter(event);
   const nothing = { status: () => {}, close: () => {} };
   if (log === "json") {
     return {
@@ -45,7 +45,7 @@ export function displayOn(screen: Screen, { log, quiet, terminal }: DisplayOptio
     };
   }
   if (screen.isTTY === true && log === undefined && !quiet && terminal !== "dumb") return new LiveLine(screen, nowMs);
-  // `jobs-elsewhere` comes every few seconds and is not urgent; `status` shows it.
+  // `jobs-elsewhere` is reported every few seconds and is not urgent. `status` shows it.
   const shown = (event: AgentEvent) => event.type !== "jobs-elsewhere" && wanted(event);
   return { event: (event) => shown(event) && screen.write(`${printable(formatEvent(event))}\n`), ...nothing };
 }

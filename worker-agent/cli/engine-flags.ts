@@ -25,8 +25,8 @@ export const ENGINE_HELP = [
   "--upstream-url URL   the address of that server, such as http://127.0.0.1:8080/v1",
   "--upstream-model M   a model of that server, or NAME=ITS-NAME; may be repeated (default: all that it lists)",
   "--upstream-slots N   concurrent jobs per model of that server (default: 4)",
-  "--upstream-kinds K   the requests that it answers: chat,completion (default), embedding",
-  "--upstream-timeout S give up after so many seconds of silence (default: 120)",
+  "--upstream-kinds K   the kinds of request that it answers: chat,completion (default), embedding",
+  "--upstream-timeout S give up after this many seconds without data (default: 120)",
   "--upstream-insecure  allow plain HTTP to a server on another machine",
 ] as const;
 
@@ -75,7 +75,7 @@ function llamaChoice(values: Values, env: Readonly<Record<string, string | undef
 function upstreamChoice(values: Values, env: Readonly<Record<string, string | undefined>>): EngineChoice {
   refuse(values, LLAMA_ONLY, "does not work with --engine upstream");
   const url = text(values, "upstream-url");
-  if (url === undefined) throw new UsageError("Which server? Give --upstream-url, such as http://127.0.0.1:8080/v1.");
+  if (url === undefined) throw new UsageError("No server is given. Give --upstream-url, such as http://127.0.0.1:8080/v1.");
   const slots =
     integer("upstream-slots", text(values, "upstream-slots"), 1, LIMITS.slotsPerModel) ??
     integer("slots", text(values, "slots"), 1, LIMITS.slotsPerModel);

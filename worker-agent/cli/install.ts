@@ -28,8 +28,8 @@ export function workerInstall(program: WorkerProgram, start: Command): Command {
       "--json             print one JSON value",
       "",
       "All other flags of start are stored in the service, for example --model or --slots. The service also stores the",
-      "settings of ligand.toml and of your variables as they are now: install again after a change. Put secrets other than",
-      "the token into ~/.config/ligand/worker.env, as KEY=value lines. A second install replaces the first.",
+      "current settings of ligand.toml and of your variables: install again after a change. Put secrets other than the",
+      "token into ~/.config/ligand/worker.env, as KEY=value lines. A second install replaces the first.",
       "",
       `The system restarts a failed worker after ${RESTART_S} s, also if the pool is down when the machine starts. It does not`,
       "restart a worker that needs you: wrong flags, a refused or expired token, or a version too old for the pool.",
@@ -40,15 +40,15 @@ export function workerInstall(program: WorkerProgram, start: Command): Command {
       requireUser(values, hints.sibling("install --user"));
       const args = startArguments(program, start, values);
       const plan = planHere([process.execPath, ...program.argv, "start", ...args]);
-      const before = readIfPresent(plan.path);
-      requireOurs(plan, before);
-      const changed = before !== plan.text;
-      if (changed) writeWhole(plan.path, plan.text);
-      const commands = before !== undefined && changed ? plan.renew : plan.enable;
+      const previous = readIfPresent(plan.path);
+      requireOurs(plan, previous);
+      const changed = previous !== plan.text;
+      if (changed) replaceFile(plan.path, plan.text);
+      const commands = previous !== undefined && changed ? plan.renew : plan.enable;
       const now = flag(values, "now");
       if (now) runAll(commands, `Wrote ${plan.path}, but could not load the service.`);
 
-      const done = before === undefined ? "Wrote" : changed ? "Replaced" : "No change in";
+      const done = previous === undefined ? "Wrote" : changed ? "Replaced" : "No change in";
       const next = now
         ? ["The service is enabled and running."]
         : ["Enable and start it with:", ...commands.map((command) => `  ${command.map(shellWord).join(" ")}`)];
@@ -74,7 +74,7 @@ export const workerUninstall: Command = {
   usage: "--user [--now] [--json]",
   help: [
     "--user   the service of your own account; there is no other kind",
-    "--now    stop the worker first; without it, a running worker goes on until you log out",
+    "--now    stop the worker first; without it, a running worker keeps running until you log out",
     "--json   print one JSON value",
   ],
   options: { user: { type: "boolean" }, now: { type: "boolean" }, json: { type: "boolean" } },
@@ -82,21 +82,21 @@ export const workerUninstall: Command = {
   async run(values, _positionals, hints) {
     requireUser(values, hints.sibling("uninstall --user"));
     const plan = planHere([process.execPath]);
-    const before = readIfPresent(plan.path);
-    if (before === undefined) {
-      return print(values, { path: plan.path, removed: false }, `Nothing to remove: there is no ${plan.path}.`);
+    const previous = readIfPresent(plan.path);
+    if (previous === undefined) {
+      return print(values, { path: plan.path, removed: false }, `There is no service to remove: ${plan.path} does not exist.`);
     }
-    requireOurs(plan, before);
+    requireOurs(plan, previous);
     const now = flag(values, "now");
     if (now) runAll(plan.disable, "Nothing was removed.");
     rmSync(plan.path);
-    if (plan.link !== null && leadsTo(plan.link, plan.path)) rmSync(plan.link);
+    if (plan.link !== null && pointsTo(plan.link, plan.path)) rmSync(plan.link);
     if (now) runAll(plan.forget, `Removed ${plan.path}, but could not reload the service manager.`);
     const commands = now ? [] : plan.forget;
     const lines = now
       ? [`Stopped the worker and removed ${plan.path}.`]
       : [
-          `Removed ${plan.path}. A running worker goes on until you stop it:`,
+          `Removed ${plan.path}. A running worker keeps running until you stop it:`,
           ...[...stopping(plan), ...commands].map((command) => `  ${command.map(shellWord).join(" ")}`),
         ];
     return print(values, { path: plan.path, removed: true, stopped: now, commands: [...commands] }, lines.join("\n"));
@@ -117,7 +117,7 @@ function requireUser(values: Values, command: string): void {
 function startArguments(program: WorkerProgram, start: Command, values: Values): string[] {
   const tokenFile = text(values, "token-file");
   if (tokenFile === undefined) {
-    throw new UsageError("Which token? Give --token-file FILE: a service does not have the variables of your shell.");
+    throw new UsageError("No token is given. Give --token-file FILE: a service does not have the variables of your shell.");
   }
   const token = readTokenFile(tokenFile);
   const { state, ...others } = values;
@@ -160,17 +160,17 @@ function planHere(argv: readonly [string, ...string[]]): ServicePlan {
 
 function requireOurs({ path }: ServicePlan, content: string | undefined): void {
   if (content === undefined || content.includes(MARK)) return;
-  throw new OperatorError(`${path} was not made by ligand worker install. Move it away first.`);
+  throw new OperatorError(`Another program or person made ${path}. Move the file to another folder, then try again.`);
 }
 
-function writeWhole(path: string, content: string): void {
+function replaceFile(path: string, content: string): void {
   makeFolder(dirname(path));
   const temporary = `${path}.${process.pid}.tmp`;
   writeFileSync(temporary, content, { mode: 0o644, flag: "wx" });
   renameSync(temporary, path);
 }
 
-function leadsTo(link: string, path: string): boolean {
+function pointsTo(link: string, path: string): boolean {
   const found = lstatSync(link, { throwIfNoEntry: false });
   return found?.isSymbolicLink() === true && resolve(dirname(link), readlinkSync(link)) === path;
 }

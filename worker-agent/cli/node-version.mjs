@@ -1,4 +1,4 @@
-// Stops an old Node with a sentence. Plain JavaScript that an old Node can parse, imported before everything else.
+// Ends an old Node with a readable message. This is plain JavaScript that an old Node can parse. Import it before all else.
 // Node runs .ts files without a flag since 22.18 and 23.6; the packages ask for the same versions.
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
 

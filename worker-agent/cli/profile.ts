@@ -4,9 +4,9 @@ import type { Screen } from "./display.ts";
 import { type Command, EXIT, flag } from "./shared/command.ts";
 import { printable, table } from "./shared/table.ts";
 
-/** `profile`: what this machine is good for. */
+/** `profile`: what this machine can run. */
 export const workerProfile: Command = {
-  summary: "Show what this machine is good for: processor, memory, GPU, NPU and measured speed.",
+  summary: "Show what this machine can run: processor, memory, GPU, NPU and measured speed.",
   usage: "[--json] [--verbose-manifest]",
   help: [
     "--json               print one JSON value (described in worker-agent/profile/README.md)",
@@ -59,14 +59,14 @@ export function formatProfile(profile: WorkerProfile, verbose: boolean, start: s
     String(Math.round(it.tokensPerSecond)),
   ]);
   return [
-    ...rows.map(([label, words]) => `${label.padEnd(9)}  ${printable(words)}`),
+    ...rows.map(([label, value]) => `${label.padEnd(9)}  ${printable(value)}`),
     "",
     table(["Measured", "Threads", "Tokens a second"], measurements, "The measurement failed."),
     `(with ${benchmark.model}, four texts at once; a model twice as large is about half as fast)`,
     "",
     "This machine",
     ...roles.map(({ why }) => `  ${why}`),
-    `You decide what to serve: ${start} --model M`,
+    `To choose a model: ${start} --model M`,
     "",
     "In broad classes",
     `  ${Object.entries(bands)

@@ -37,7 +37,7 @@ export function workerStart(program: WorkerProgram): Command {
       ...ENGINE_HELP,
       "",
       "Exit codes: 3 the pool refuses the token, 4 the token has expired, 5 this worker is too old for the pool, 6 the",
-      "pool of the invite cannot be reached at that URL. If the pool goes away later, the worker waits for it.",
+      "pool of the invite cannot be reached at that URL. If the pool stops later, the worker waits for it.",
     ],
     options: {
       ...flagsOf("any", ["pool"]),
@@ -71,7 +71,7 @@ export function workerStart(program: WorkerProgram): Command {
         onStatus: (status) => display.status(status),
       });
       display.close();
-      // A cancelled download may go on retrying inside its library. Do not wait for it.
+      // A cancelled download may still retry inside its library. Do not wait for it.
       setTimeout(() => process.exit(), EXIT_MS).unref();
       return EXIT_CODES[code];
     },
@@ -82,7 +82,7 @@ function workerToken(values: Values): string {
   const file = text(values, "token-file");
   if (file !== undefined) return readTokenFile(file);
   const token = secretOf("worker-token", process.env);
-  if (!token) throw new UsageError("Which token? Give --token-file FILE or set LIGAND_WORKER_TOKEN.");
+  if (!token) throw new UsageError("No token is given. Give --token-file FILE or set LIGAND_WORKER_TOKEN.");
   return token;
 }
 

@@ -8,6 +8,7 @@ import { holdsFolder } from "../state/folder-lock.ts";
 import { type IdleReason, idleReason } from "../state/idle-reason-rules.ts";
 import { type AgentStatus, agentStatus } from "../state/status-file.ts";
 import { jsonLine } from "../terminal-text.ts";
+import { START } from "./shared/called-as.ts";
 import { type Command, EXIT, flag, text } from "./shared/command.ts";
 import { OperatorError } from "./shared/operator-error.ts";
 import { readIfPresent } from "./shared/read-if-present.ts";
@@ -28,7 +29,7 @@ export function workerStatus({ builtInWorkerDir }: WorkerProgram): Command {
       "--json        print one JSON value: the content of status.json, with running and why",
       "              (described in worker-agent/state/README.md)",
       "",
-      "Exit codes: 0 the status was shown, also that of a stopped worker; 1 no worker has run here.",
+      "Exit codes: 0 the status was shown, also for a stopped worker; 1 no worker has run on this machine.",
     ],
     options: { ...flagsOf("worker", ["state"]), json: { type: "boolean" } },
     positionals: { min: 0, max: 0 },
@@ -36,30 +37,30 @@ export function workerStatus({ builtInWorkerDir }: WorkerProgram): Command {
       const absent = (folder: string) => {
         const isBuiltIn = builtInWorkerDir !== undefined && existsSync(join(builtInWorkerDir, "status.json"));
         const hint = isBuiltIn
-          ? `To see the worker of npm start, add: --state ${builtInWorkerDir}`
+          ? `To see the worker of ${START}, add: --state ${builtInWorkerDir}`
           : `Start one with: ${hints.sibling("start --pool URL --token-file FILE")}`;
         return new OperatorError(`No worker has run with the folder ${folder}. ${hint}`);
       };
       const given = text(values, "state");
       const { folder, others } =
         given === undefined
-          ? likeliestFolder(defaultStateDir(process.env, homedir()), absent)
+          ? chooseFolder(defaultStateDir(process.env, homedir()), absent)
           : { folder: given, others: [] };
-      const { status, running } = readRan(folder, absent);
+      const { status, running } = readWorker(folder, absent);
       const nowMs = Date.now();
       const why = idleReason(status, running, nowMs);
       console.log(
         flag(values, "json") ? jsonLine({ running, why, ...status }) : formatStatus({ status, running, why, nowMs }),
       );
       if (others.length > 0 && !flag(values, "json")) {
-        console.error(["\nThis worker ran last. Earlier ones:", ...others.map(asFlag)].join("\n"));
+        console.error(["\nThis is the worker that ran last. For an earlier worker, add one of these flags:", ...others.map(asFlag)].join("\n"));
       }
       return EXIT.ok;
     },
   };
 }
 
-interface Ran {
+interface KnownWorker {
   readonly folder: string;
   readonly status: AgentStatus;
   readonly running: boolean;
@@ -69,9 +70,9 @@ interface Ran {
  * The worker that the person most likely means. If several are running, the person must choose; if none is, it is the one
  * that ran last. A worker that never connected, for example with a refused token, counts only if none ever connected.
  */
-export function likeliest(all: readonly Ran[]): { folder: string; others: string[] } | { which: string[] } | null {
+export function chooseWorker(all: readonly KnownWorker[]): { folder: string; others: string[] } | { candidates: string[] } | null {
   const running = all.filter((each) => each.running);
-  if (running.length > 1) return { which: running.map(({ folder }) => folder) };
+  if (running.length > 1) return { candidates: running.map(({ folder }) => folder) };
   const connected = all.filter(({ status }) => status.counters.connections > 0);
   const ran = (connected.length > 0 ? connected : all).toSorted((a, b) => b.status.updatedMs - a.status.updatedMs);
   const [meant, ...others] = running.length > 0 ? running : ran;
@@ -81,21 +82,21 @@ export function likeliest(all: readonly Ran[]): { folder: string; others: string
 type Absent = (folder: string) => OperatorError;
 
 /** Chooses among this user's worker folders. */
-function likeliestFolder(base: string, absent: Absent): { folder: string; others: string[] } {
+function chooseFolder(base: string, absent: Absent): { folder: string; others: string[] } {
   const names = existsSync(base) ? readdirSync(base) : [];
   const found = names.map((name) => join(base, name)).filter((folder) => existsSync(join(folder, "status.json")));
   const only = found.length === 1 ? found[0] : undefined;
   if (only !== undefined) return { folder: only, others: [] };
-  const meant = likeliest(found.map((folder) => readRan(folder, absent))) ?? { folder: base, others: [] };
+  const meant = chooseWorker(found.map((folder) => readWorker(folder, absent))) ?? { folder: base, others: [] };
   if ("folder" in meant) return meant;
-  throw new UsageError(["Several workers run here. Choose one:", ...meant.which.map(asFlag)].join("\n"));
+  throw new UsageError(["Several workers run on this machine. Choose one:", ...meant.candidates.map(asFlag)].join("\n"));
 }
 
 function asFlag(folder: string): string {
   return `  --state ${shellWord(folder)}`;
 }
 
-function readRan(folder: string, absent: Absent): Ran {
+function readWorker(folder: string, absent: Absent): KnownWorker {
   const file = join(folder, "status.json");
   const content = readIfPresent(file);
   if (content === undefined) throw absent(folder);
@@ -153,12 +154,12 @@ export function formatStatus({ status, running, why, nowMs }: StatusView): strin
     lastJobMs === null ? "never" : ago(lastJobMs),
   ]);
   return [
-    ...rows.map(([label, words]) => `${label.padEnd(10)}  ${printable(words)}`),
+    ...rows.map(([label, value]) => `${label.padEnd(10)}  ${printable(value)}`),
     "",
-    table(["Model", "Busy", "Context", "Jobs", "Last job"], perModel, "It serves no model yet."),
+    table(["Model", "Busy", "Context", "Jobs", "Last job"], perModel, "The worker serves no model yet."),
   ].join("\n");
 }
 
-type Row = readonly [label: string, words: string];
+type Row = readonly [label: string, value: string];
 
 const optional = <T>(it: T | null, row: (it: T) => Row): Row[] => (it === null ? [] : [row(it)]);

@@ -25,7 +25,7 @@ export interface Engine {
    * Runs one chat or completion.
    *
    * Order: `accepted` once, when the prompt is known to fit; then text or tool calls; then exactly one `end`. A job that
-   * cannot run, or that fails on its way, ends with exactly one `failed` instead. Nothing follows `end` or `failed`.
+   * cannot run, or that fails while it runs, ends with exactly one `failed` instead. Nothing follows `end` or `failed`.
    *
    * Text: the concatenation of all `text` events is the answer. No event is empty, and no event ends inside a character.
    *
@@ -38,8 +38,8 @@ export interface Engine {
    *
    * Abort: the generator ends without `end` or `failed`, after the step that is running (a token, a batch of the prompt,
    * or a read from another server). When it has returned, the engine computes nothing more for the job and the slot is
-   * free. The same holds when the consumer leaves the loop. The engine computes no further than the consumer reads, but
-   * for what another server sends ahead.
+   * free. The same holds when the consumer leaves the loop. The engine computes no further than the consumer reads,
+   * except for data that another server has already sent.
    */
   generate(job: GenerationJob, signal: AbortSignal): AsyncIterable<GenerationEvent>;
   /**
@@ -50,7 +50,7 @@ export interface Engine {
    */
   embed?(job: EmbeddingJob, signal: AbortSignal): AsyncIterable<EmbeddingEvent>;
   /**
-   * Closes the engine. Jobs that run end as after an abort; their consumers must go on reading until then. No job may be
+   * Closes the engine. Jobs that run end as after an abort; their consumers must continue to read until then. No job may be
    * started after this call.
    */
   dispose(): Promise<void>;

@@ -40,7 +40,7 @@ const ASK_MS = 30_000;
 /** A renamed repository redirects. */
 const MOST_REDIRECTS = 5;
 
-/** Persisted in `downloads.json` of the models folder: the files that need no network any more. */
+/** Persisted in `downloads.json` of the models folder: the files that are complete, so that a start needs no network. */
 const downloadsFile = z.strictObject({
   v: z.literal(1),
   entries: z.record(z.string(), z.strictObject({ file: z.string(), bytes: z.number() })),
@@ -93,7 +93,7 @@ export async function downloadModel(spec: string, options: DownloadOptions): Pro
     const reason = error instanceof Error ? error.message : String(error);
     return {
       ok: false,
-      message: `${spec} could not be downloaded (${reason}). Start again to resume the download.`,
+      message: `${spec} could not be downloaded (${reason}). Start the worker again to resume the download.`,
     };
   }
 }
@@ -128,7 +128,7 @@ class Hub {
     this.#token = (options.token || HF_TOKEN || "").trim() || undefined;
     const problem = secretProblem(this.#token ?? "");
     if (problem !== null)
-      throw new CannotDownload(`HF_TOKEN ${problem}, which no token of the hub does. Set it again.`);
+      throw new CannotDownload(`HF_TOKEN ${problem}, so it is not a token of the hub. Set it again.`);
   }
 
   /** All files of the model. */
@@ -169,7 +169,7 @@ class Hub {
     } catch (error) {
       await downloader?.cancel({ deleteTempFile: false });
       if (stalled.signal.aborted && !signal.aborted) {
-        throw new CannotDownload(`The download of ${this.#spec} makes no progress. Start again to resume it.`);
+        throw new CannotDownload(`The download of ${this.#spec} makes no progress. Start the worker again to resume it.`);
       }
       throw error;
     } finally {
@@ -254,7 +254,7 @@ class Hub {
   }
 }
 
-/** Rejects at the abort. The library itself goes on retrying for minutes. */
+/** Rejects at the abort. The library itself retries for minutes. */
 function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const onAbort = () => reject(signal.reason);
@@ -274,6 +274,6 @@ async function check(path: string, { bytes, sha256 }: HubFile, hashesPath: strin
   if (wrong === null) return;
   await rm(path, { force: true });
   throw new CannotDownload(
-    `The download of ${basename(path)} differs from the hub's file (${wrong}), and was removed. Start again to download it again.`,
+    `The download of ${basename(path)} differs from the hub's file (${wrong}), and was removed. Start the worker again to download it again.`,
   );
 }

@@ -17,7 +17,7 @@ export function bandsOf(profile: Pick<WorkerProfile, "cpu" | "memory" | "gpu" | 
   };
 }
 
-/** The decimal gigabyte, as memory and model files are sold. */
+/** The decimal gigabyte, the usual unit of memory and model files. */
 const GB = 1e9;
 
 /** For example `up to 4 GB`, `over 8 up to 16 GB`, `over 128 GB`. */

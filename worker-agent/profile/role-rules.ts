@@ -1,6 +1,6 @@
 import type { Gpu, WorkerProfile } from "./profile.ts";
 
-/** The decimal gigabyte, as memory and model files are sold. */
+/** The decimal gigabyte, the usual unit of memory and model files. */
 const GB = 1e9;
 
 /** Memory for a running model relative to its file: the file, its context and scratch memory. */

@@ -15,8 +15,8 @@ export interface Coalescer {
 }
 
 /**
- * Joins tokens into deltas of at most 16 tokens or 25 ms (docs/spec/workers.md#socket-protocol), which saves frames and is
- * not visible. The first text is sent at once, because a person notices the time to the first token.
+ * Joins tokens into deltas of at most 16 tokens or 25 ms (docs/spec/workers.md#socket-protocol), which saves frames. People
+ * do not notice the delay. The first text is sent at once, because a person notices the time to the first token.
  */
 export function coalescer(
   limits: { readonly tokens: number; readonly ms: number; readonly chars: number } = {

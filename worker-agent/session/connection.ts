@@ -234,7 +234,7 @@ class Connection {
     const everyMs = Math.min(heartbeatMs, LIMITS.heartbeatMs);
     const deadAfterMs = everyMs * (LIMITS.deadAfterMs / LIMITS.heartbeatMs);
     const timer = setInterval(() => {
-      if (nowMs() - this.#lastFrameMs >= deadAfterMs) this.#lose("the pool does not answer any more");
+      if (nowMs() - this.#lastFrameMs >= deadAfterMs) this.#lose("the pool stopped answering");
       else this.#socket.send("ping");
     }, everyMs);
     this.#timers.add(timer);
@@ -268,9 +268,9 @@ class Connection {
         }
       })
       .catch((error: unknown) => {
-        // A bug, not an expected outcome. Report it to the pool, and go on with the other jobs.
+        // This is a bug, not an expected outcome. Report it to the pool, and continue the other jobs.
         counters.count("jobsFailed");
-        onEvent({ type: "warning", message: `A job ended in an error: ${String(error)}` });
+        onEvent({ type: "warning", message: `Internal error of the agent in a job: ${String(error)}. Please report it.` });
         const { jobId, lease } = job;
         const failure = { code: "inference/engine-failed", message: "The agent failed on this request." } as const;
         const ms = nowMs() - startedMs;

@@ -38,7 +38,7 @@ export type JobEnd =
   | { readonly type: "failed"; readonly code: JobFailure; readonly message: string }
   | { readonly type: "aborted" };
 
-/** A generous bound for the parts of `done` beside the answer. */
+/** An upper bound for the parts of `done` other than the answer. */
 const DONE_OVERHEAD_BYTES = 8_192;
 
 /**

@@ -1,6 +1,6 @@
 /**
- * The jobs that the pool may still send: the slots of our last `ready`, less the jobs received since. While that is
- * plenty, slots that become free can be reported together, in fewer frames.
+ * The jobs that the pool may still send: the slots of our last `ready`, minus the jobs received since. While the
+ * pool has enough, slots that become free can be reported together, in fewer frames.
  */
 export class PoolCredit {
   readonly #left = new Map<string, number>();

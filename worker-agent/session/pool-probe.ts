@@ -29,7 +29,7 @@ const FRAME_BYTES = 4_096;
 const NOT_NOW: readonly number[] = [408, 425, 429];
 
 /**
- * Checks whether the pool is there and accepts this token, before a model is downloaded or loaded. Opens the worker
+ * Checks whether the pool runs and accepts this token, before a model is downloaded or loaded. Opens the worker
  * socket, waits for the challenge, and closes the socket without proving a key.
  */
 export function probePool({ url, token, pool, signal, timeoutMs = LIMITS.helloMs }: ProbeOptions): Promise<Probed> {
@@ -60,7 +60,7 @@ export function probePool({ url, token, pool, signal, timeoutMs = LIMITS.helloMs
     socket.on("unexpected-response", async (_request, response) => {
       const refusal = await readRefusal(response, pool);
       if (refusal.stop !== null) stopped(refusal.stop);
-      // The pool is there and knows the token. The session will wait as long as the pool asks.
+      // The pool runs and knows the token. The session waits as long as the pool asks.
       else if (refusal.isTooOften) finish({ ok: true });
       else if (refusal.status >= 500 || NOT_NOW.includes(refusal.status)) unreachable(answered(refusal));
       else if (refusal.isPool) stopped("wrong-pool", `The pool at ${shown} refuses this worker: ${answered(refusal)}`);
@@ -86,7 +86,7 @@ const noAnswer = (url: string, reason: string) =>
   `No pool answers at ${url}: ${reason}. Check --pool, and check that the pool is running.`;
 
 const noPool = (url: string, why: string) =>
-  `What answers at ${url} is not a Ligand pool: ${why}. Check --pool: use the URL that the pool's operator gave you.`;
+  `The server at ${url} is not a Ligand pool: ${why}. Check --pool: use the URL that the pool's operator gave you.`;
 
 function answered({ status, message, location }: Refusal): string {
   const where = location === null ? "" : ` and redirects to ${location}`;

@@ -26,7 +26,7 @@ export function openWorkerSocket({ url, token, frameBytes, handshakeMs }: Worker
     maxPayload: frameBytes,
     perMessageDeflate: false,
     followRedirects: false,
-    // Some servers send a close frame and keep TCP open. Do not wait for them: the close frame says all.
+    // Some servers send a close frame and keep TCP open. Do not wait for them: the close frame is enough.
     closeTimeout: CLOSING.idleMs,
   };
   return new WebSocket(url, [...OFFERED_SUBPROTOCOLS], options);

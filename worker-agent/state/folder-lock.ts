@@ -90,7 +90,7 @@ export async function lockFolder(stateDir: string): Promise<Locked> {
     const holder = others.find((other) => other.claim.state === "holding");
     const rival = holder ?? others[0];
     if (rival === undefined) break;
-    // Of processes that start together, the one with the smallest name goes on.
+    // Of processes that start together, the one with the smallest name continues.
     if (holder !== undefined || rival.name < name || waits >= CLAIM_WAITS) {
       drop();
       return { ok: false, owner: rival.claim, state: rival.state };

@@ -22,7 +22,7 @@ export type IdleReason = {
 const REFUSED = ["token-refused", "token-expired", "wrong-pool", "protocol-too-old"];
 
 /**
- * Why this worker gets no job, as far as it can know. The pool reports requests for other models; an older pool does not,
+ * Why this worker gets no job, as far as the worker can know. The pool reports requests for other models; an older pool does not,
  * and then only its operator knows.
  *
  * @param alive whether the process of `status.pid` still runs
@@ -70,7 +70,7 @@ export function idleReason(status: AgentStatus, alive: boolean, nowMs: number): 
     return { code: "no-job-for-its-models", message };
   }
   const requests = pluralize(elsewhere.jobs, "request");
-  const message = `${quiet} Meanwhile ${requests} came for other models, the last one ${formatDuration(nowMs - elsewhere.lastMs)} ago. Ask the pool's operator which models, and serve one of them with --model.`;
+  const message = `${quiet} In this time the pool received ${requests} for other models, the last one ${formatDuration(nowMs - elsewhere.lastMs)} ago. Ask the pool's operator which models, and serve one of them with --model.`;
   return { code: "not-the-model-asked-for", message };
 }
 

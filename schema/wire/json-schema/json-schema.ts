@@ -48,7 +48,7 @@ export function readToolParameters(given: unknown, mode = lenient()): SchemaRead
     const { root, definitions } = read(given, mode);
     const objects = objectsOnly(root, definitions, mode.budget);
     if (objects === null)
-      throw new Refused([], "The parameters of a function are an object: its top level says type object.");
+      throw new Refused([], "The parameters of a function must be an object: set type to object at the top level.");
     return { root: objects, definitions };
   });
 }
@@ -70,8 +70,8 @@ function read(given: unknown, { strict, budget }: SchemaMode): ReadSchema {
   if (strict) {
     throw new Refused(
       [],
-      `The schema leaves more than ${LIMITS.schemaChoices} ways of going on open at once.`,
-      "Where alternatives begin alike, let a required constant come first that tells them apart.",
+      `The schema allows more than ${LIMITS.schemaChoices} alternatives at the same position.`,
+      "If alternatives begin in the same way, put a required constant first, with a different value in each.",
     );
   }
   const { root, definitions } = schema;

@@ -27,7 +27,7 @@ export function readBounds(given: Readonly<Record<Keyword, unknown>>, integer: b
   for (const keyword of BOUND_KEYWORDS) {
     const value = given[keyword];
     if (value === undefined) continue;
-    if (typeof value !== "number") return refused(keyword, `${keyword} is a number.`);
+    if (typeof value !== "number") return refused(keyword, `${keyword} must be a number.`);
     bounds[keyword] = value;
   }
   return integer ? ofIntegers(bounds) : ofNumbers(bounds);
@@ -40,7 +40,7 @@ function ofIntegers(given: Partial<Record<Keyword, number>>): BoundsReading {
   const max = Math.min(Math.floor(maximum), Math.ceil(exclusiveMaximum) - 1);
   const lower = exclusiveMinimum > minimum ? "exclusiveMinimum" : "minimum";
   const upper = exclusiveMaximum < maximum ? "exclusiveMaximum" : "maximum";
-  if (max < min) return refused(upper, `No whole number lies between ${lower} and ${upper}.`);
+  if (max < min) return refused(upper, `There is no whole number between ${lower} and ${upper}.`);
   if (min > MAX_INTEGER) return refused(lower, TOO_FAR, CHECK);
   if (max < -MAX_INTEGER) return refused(upper, TOO_FAR, CHECK);
   const bounds = { ...openBounds(min, max), aboveMin: false, belowMax: false };
@@ -56,7 +56,7 @@ function ofNumbers(given: Partial<Record<Keyword, number>>): BoundsReading {
     belowMax ? "exclusiveMaximum" : "maximum",
   ] as const;
   if (max < min || (max === min && (aboveMin || belowMax))) {
-    return refused(upper, `No number lies between ${lower} and ${upper}.`);
+    return refused(upper, `There is no number between ${lower} and ${upper}.`);
   }
   if (min <= -BEYOND_NUMBERS && max >= BEYOND_NUMBERS) return { ok: true, bounds: null };
   if (min > -MAX_INTEGER && !isWritten(min)) return refused(lower, NOT_WHOLE, CHECK);
@@ -72,8 +72,8 @@ function openBounds(min: number, max: number): Pick<Bounds, "min" | "max"> {
   return { min: min <= -MAX_INTEGER ? null : min, max: max >= MAX_INTEGER ? null : max };
 }
 
-const TOO_FAR = `Integers are written with at most ${INTEGER_DIGITS} digits, and this bound leaves none of them.`;
-const NOT_WHOLE = `A bound of a number is supported where it is whole and has at most ${INTEGER_DIGITS} digits.`;
+const TOO_FAR = `Integers have at most ${INTEGER_DIGITS} digits, and this bound excludes all of them.`;
+const NOT_WHOLE = `A bound of a number is supported only if it is a whole number of at most ${INTEGER_DIGITS} digits.`;
 const CHECK = "Use such a bound, or type integer, or leave the bound out and check the answer.";
 
 function refused(keyword: Keyword, message: string, remedy: string | null = null): BoundsReading {

@@ -62,10 +62,10 @@ export class SchemaReader {
 
   /** @throws Refused, OverBudget */
   read(): ReadSchema {
-    if (!isObject(this.#given)) throw new Refused([], "A schema is an object.");
+    if (!isObject(this.#given)) throw new Refused([], "A schema must be an object.");
     this.#definitions.set("#", this.#node(this.#given, []));
     for (const name of emptyCycles(this.#definitions, this.#budget)) {
-      const message = `The definition ${name} refers to itself without anything in between.`;
+      const message = `The definition ${name} refers only to itself.`;
       this.#definitions.set(name, this.#skip([], message, "Leave it out."));
     }
     if (!hasFiniteValue(this.#definitions, this.#budget))
@@ -87,9 +87,9 @@ export class SchemaReader {
     }
     if (given === true) return ANY;
     if (given === false) {
-      return this.#skip(path, "A schema is an object, or true.", "Leave out what may not be there.");
+      return this.#skip(path, "A schema must be an object, or true.", "Leave out the part that no value may have.");
     }
-    if (!isObject(given)) throw new Refused(path, "A schema is an object, or true.");
+    if (!isObject(given)) throw new Refused(path, "A schema must be an object, or true.");
     if (Object.hasOwn(given, "allOf")) return this.#allOf(given, path);
 
     const left = new Set(Object.keys(given).filter((key) => !ANNOTATIONS.has(key)));
@@ -108,7 +108,7 @@ export class SchemaReader {
   #allOf(given: Schema, path: Path): SchemaNode {
     const { allOf, ...beside } = given;
     const at = [...path, "allOf"];
-    if (!Array.isArray(allOf) || allOf.length === 0) throw new Refused(at, "allOf is a list of schemas.");
+    if (!Array.isArray(allOf) || allOf.length === 0) throw new Refused(at, "allOf must be a list of schemas.");
     const isPlain = Object.keys(beside).every((key) => ANNOTATIONS.has(key));
     if (allOf.length === 1 && isPlain) return this.#node(allOf[0], [...at, "0"]);
     this.#skip(at, "allOf is supported with a single schema only.", "Write them as one schema.");
@@ -134,7 +134,7 @@ export class SchemaReader {
     const values = take("enum");
     if (values !== undefined) {
       const at = [...path, "enum"];
-      if (!Array.isArray(values) || values.length === 0) throw new Refused(at, "enum is a list of values.");
+      if (!Array.isArray(values) || values.length === 0) throw new Refused(at, "enum must be a list of values.");
       return this.#literals(values, take("type"), at);
     }
     const type = take("type");
@@ -148,7 +148,7 @@ export class SchemaReader {
   #literals(values: readonly Json[], type: unknown, at: Path): SchemaNode {
     const types: unknown[] = Array.isArray(type) ? type : [type];
     const fitting = type === undefined ? values : values.filter((value) => types.some((one) => isOfType(value, one)));
-    if (fitting.length === 0) throw new Refused(at, "No value of enum is of the given type.");
+    if (fitting.length === 0) throw new Refused(at, "No value of enum has the given type.");
     if (fitting.length <= LIMITS.schemaEnumValues) return { kind: "literals", values: fitting };
     const message = `An enum is enforced with at most ${LIMITS.schemaEnumValues} values.`;
     this.#skip(at, message, "Name fewer values, or leave enum out and check the answer.");
@@ -158,7 +158,7 @@ export class SchemaReader {
 
   #union(keyword: "anyOf" | "oneOf", given: unknown, parent: Schema, take: Take, path: Path): SchemaNode {
     const at = [...path, keyword];
-    if (!Array.isArray(given) || given.length === 0) throw new Refused(at, `${keyword} is a list of schemas.`);
+    if (!Array.isArray(given) || given.length === 0) throw new Refused(at, `${keyword} must be a list of schemas.`);
     const { [keyword]: _branches, discriminator: _discriminator, ...rest } = parent;
     const beside = Object.fromEntries(Object.entries(rest).filter(([key]) => !ANNOTATIONS.has(key)));
     const branches = given.flatMap((branch, i): SchemaNode[] => {
@@ -168,10 +168,10 @@ export class SchemaReader {
         !this.#strict && Object.keys(beside).length > 0 && isObject(branch) && !Object.hasOwn(branch, "$ref");
       return [this.#node(merges ? { allOf: [branch, beside] } : branch, [...at, String(i)])];
     });
-    if (branches.length === 0) throw new Refused(at, `No value fits a schema of ${keyword}.`);
+    if (branches.length === 0) throw new Refused(at, `No value matches a schema of ${keyword}.`);
     if (keyword === "oneOf" && this.#strict && !areExclusive(branches, this.#definitions, this.#budget)) {
-      const remedy = "Use anyOf, or let each have a required constant that tells it from the others.";
-      this.#skip(at, "oneOf is enforced where no value fits two of its schemas.", remedy);
+      const remedy = "Use anyOf, or give each schema a required constant with a different value.";
+      this.#skip(at, "oneOf is enforced only if no value matches two of its schemas.", remedy);
     }
     // OpenAPI's name for the member that distinguishes the alternatives.
     take("discriminator");
@@ -193,7 +193,7 @@ export class SchemaReader {
       case "object":
         return this.#object(take, path);
       default:
-        throw new Refused([...path, "type"], `A type is one of ${TYPES.join(", ")}.`);
+        throw new Refused([...path, "type"], `type must be one of ${TYPES.join(", ")}.`);
     }
   }
 
@@ -207,7 +207,7 @@ export class SchemaReader {
     const held = limitLength(pattern, min, max);
     if (held !== null && this.#budget.takeRules(positionsOf(held))) return { kind: "pattern", pattern: held };
     const keyword = tooLong ? "maxLength" : "minLength";
-    const remedy = "Say the length in the pattern, or leave it out and check the answer.";
+    const remedy = "Express the length in the pattern, or leave the keyword out and check the answer.";
     this.#skip([...path, keyword], `${keyword} is not enforced beside this pattern or format.`, remedy);
     return { kind: "pattern", pattern };
   }
@@ -216,22 +216,22 @@ export class SchemaReader {
   #pattern(take: Take, path: Path): Pattern | null {
     const [format, source] = [take("format"), take("pattern")];
     if (format !== undefined && typeof format !== "string")
-      throw new Refused([...path, "format"], "format is a string.");
+      throw new Refused([...path, "format"], "format must be a string.");
     if (source !== undefined && typeof source !== "string")
-      throw new Refused([...path, "pattern"], "pattern is a string.");
+      throw new Refused([...path, "pattern"], "pattern must be a string.");
     if (source !== undefined) {
       this.#budget.step(source.length);
       const pattern = this.#ifAffordable(readPattern(source), `pattern ${source}`);
       if (pattern !== null) return pattern;
       if (format === undefined || !isImplied(format, source)) {
-        const message = "This pattern is not enforced: it looks ahead or behind, or is too large or not known here.";
+        const message = "This pattern is not enforced: it has a lookahead or lookbehind, is too large, or uses unsupported syntax.";
         this.#skip([...path, "pattern"], message, CHECK);
       }
     }
     if (format === undefined) return null;
     const pattern = this.#ifAffordable(formatPattern(format) ?? null, `format ${format}`);
     if (pattern === null) {
-      const message = `Of string formats these are supported: ${STRING_FORMATS.join(", ")}.`;
+      const message = `This string format is not supported. The supported formats are: ${STRING_FORMATS.join(", ")}.`;
       this.#skip([...path, "format"], message, "Use one of them, or leave format out and check the answer.");
     }
     return pattern;
@@ -274,7 +274,7 @@ export class SchemaReader {
     const isOld = Array.isArray(items) && prefixItems === undefined;
     const first = (isOld ? items : prefixItems) ?? [];
     const keyword = isOld ? "items" : "prefixItems";
-    if (!Array.isArray(first)) throw new Refused([...path, keyword], `${keyword} is a list of schemas.`);
+    if (!Array.isArray(first)) throw new Refused([...path, keyword], `${keyword} must be a list of schemas.`);
     const more = isOld ? additionalItems : items;
     const [min, max] = this.#range("minItems", "maxItems", LIMITS.schemaItems, take, path);
     if (take("uniqueItems") === true && max !== 0 && max !== 1) {
@@ -285,7 +285,7 @@ export class SchemaReader {
     const rest = Math.max(0, min - prefix.length);
     const none = more === false || isNever(more) || max === prefix.length;
     if (none || (more === undefined && first.length > 0 && rest === 0)) {
-      if (rest > 0) throw new Refused([...path, "minItems"], "minItems is more than there may be items.");
+      if (rest > 0) throw new Refused([...path, "minItems"], "minItems is larger than the number of items that the schema allows.");
       return { kind: "array", prefix, items: ANY, min: 0, max: 0 };
     }
     const node = more === undefined ? ANY : this.#node(more, [...path, isOld ? "additionalItems" : "items"]);
@@ -305,9 +305,9 @@ export class SchemaReader {
     const given = take("properties") ?? {};
     const required = take("required") ?? [];
     const additional = take("additionalProperties");
-    if (!isObject(given)) throw new Refused([...path, "properties"], "properties is an object of schemas.");
+    if (!isObject(given)) throw new Refused([...path, "properties"], "properties must be an object of schemas.");
     if (!Array.isArray(required) || !required.every((name) => typeof name === "string")) {
-      throw new Refused([...path, "required"], "required is a list of names.");
+      throw new Refused([...path, "required"], "required must be a list of names.");
     }
     const [named, rest] = this.#members(given, required, additional, take, path);
     const needed = new Set<string>(required);
@@ -335,7 +335,7 @@ export class SchemaReader {
     const names = take("propertyNames");
     const listed = Object.keys(given).length === 0 ? namesOf(names) : null;
     if (listed === null && names !== undefined && !isAnyString(names)) {
-      const message = "The JSON Schema keyword propertyNames is enforced with an enum and without properties.";
+      const message = "The JSON Schema keyword propertyNames is enforced only with an enum and without properties.";
       this.#skip([...path, "propertyNames"], message, CHECK);
     }
     const members =
@@ -344,9 +344,9 @@ export class SchemaReader {
     const there = new Set(members.map(([name]) => name));
     const missing = [...new Set(required)].filter((name) => !there.has(name));
     if (missing.length === 0) return [members, additional];
-    const message = "Every required name must be among the properties.";
+    const message = "Every required name must be one of the properties.";
     if (additional === false || listed !== null) throw new Refused([...path, "required"], message);
-    this.#skip([...path, "required"], message, "Add the one that is missing, or leave it out of required.");
+    this.#skip([...path, "required"], message, "Add the missing property, or remove its name from required.");
     return [[...members, ...missing.map((name) => [name, additional ?? true, at] as const)], additional];
   }
 
@@ -355,12 +355,12 @@ export class SchemaReader {
       const value = take(key);
       if (value === undefined) return null;
       if (typeof value !== "number" || !Number.isInteger(value) || value < 0) {
-        throw new Refused([...path, key], `${key} is a whole number.`);
+        throw new Refused([...path, key], `${key} must be a whole number.`);
       }
       return value;
     };
     const [min, max] = [bound(low) ?? 0, bound(high)];
-    if (max !== null && max < min) throw new Refused([...path, high], `${high} is below ${low}.`);
+    if (max !== null && max < min) throw new Refused([...path, high], `${high} is smaller than ${low}.`);
     const within = (key: string, value: number | null) => {
       if (value === null || value <= limit) return true;
       this.#skip([...path, key], `${key} is supported up to ${limit}.`, "Lower it, or leave it out.");
@@ -370,14 +370,14 @@ export class SchemaReader {
   }
 
   #ref(ref: unknown, path: Path): SchemaNode {
-    if (typeof ref !== "string") throw new Refused(path, "A $ref is a string.");
+    if (typeof ref !== "string") throw new Refused(path, "$ref must be a string.");
     if (!isPointer(ref)) {
-      const remedy = "Put what it refers to under $defs at the root of this schema, and name it that way.";
+      const remedy = "Put the referenced schema into $defs at the root of this schema, and refer to it there.";
       return this.#skip(path, "A $ref is # or #/$defs/name.", remedy);
     }
     if (ref !== "#" && !this.#begun.has(ref)) {
       const target = findTarget(this.#given, ref);
-      if (target === undefined) throw new Refused(path, `There is no ${ref.slice(0, 100)}.`);
+      if (target === undefined) throw new Refused(path, `The schema has no ${ref.slice(0, 100)}.`);
       this.#begun.add(ref);
       const at = ref.slice(2).split("/");
       this.#definitions.set(ref, this.#node(target, at));

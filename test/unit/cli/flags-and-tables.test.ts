@@ -69,7 +69,7 @@ it("a label cannot steer the terminal", () => {
 });
 
 it.each<[state: string, about: object]>([
-  ["away", {}],
+  ["disconnected", {}],
   ["connected", { connected: true }],
   ["expired", { expires_at: "2026-01-01T00:00:00.000Z" }],
   ["revoked 2026-01-02", { revoked_at: "2026-01-02", expires_at: "2026-01-01T00:00:00.000Z" }],

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { likeliest } from "../../../worker-agent/cli/status.ts";
+import { chooseWorker } from "../../../worker-agent/cli/status.ts";
 import { Counters } from "../../../worker-agent/session/counters.ts";
 import { initialStatus } from "../../../worker-agent/state/agent-state.ts";
 
@@ -21,10 +21,10 @@ describe("of several workers that ran here", () => {
     [
       "of two that run the person's choice",
       [ran("a", 1, 1, true), ran("b", 2, 1, true), ran("c", 3, 1)],
-      { which: ["a", "b"] },
+      { candidates: ["a", "b"] },
     ],
     ["the one that ran last", [ran("a", 1, 1), ran("b", 3, 1), ran("c", 2, 1)], { folder: "b", others: ["c", "a"] }],
     ["not one that never came to a pool", [ran("a", 1, 1), ran("refused", 9, 0)], { folder: "a", others: [] }],
     ["one that never came to a pool, where none did", [ran("a", 1, 0), ran("b", 2, 0)], { folder: "b", others: ["a"] }],
-  ])("%s is meant", (_what, all, meant) => expect(likeliest(all)).toEqual(meant));
+  ])("%s is meant", (_what, all, meant) => expect(chooseWorker(all)).toEqual(meant));
 });

@@ -141,7 +141,7 @@ describe("keywords that are not enforced are ignored, and refused by name under 
   it.each(Object.entries(ENDLESS_CHOICES))("%s", (_what, schema) => {
     expect(["any", "object"]).toContain(rootOf(schema).kind);
     const reading = strictly(schema);
-    expect(reading).toMatchObject({ ok: false, path: "", remedy: expect.stringMatching(/tells them apart/) });
+    expect(reading).toMatchObject({ ok: false, path: "", remedy: expect.stringMatching(/a required constant first/) });
   });
 });
 
@@ -279,7 +279,7 @@ describe("the parameters of a function", () => {
     [{ enum: ["a"] }],
     [{ anyOf: [{ type: "null" }, { type: "array" }] }],
     [{ $ref: "#/$defs/a", $defs: { a: { type: "number" } } }],
-  ])("are an object: %j is refused", (schema) => expect(parametersOf(schema)).toMatch(/type object/));
+  ])("are an object: %j is refused", (schema) => expect(parametersOf(schema)).toMatch(/must be an object/));
 
   it.each<[schema: object, kind: string]>([
     [{ properties: { a: {} } }, "object"],

@@ -36,7 +36,7 @@ export function checkedSecret(given: string, where: string): string {
   const problem = secretProblem(secret);
   if (problem === null) return secret;
   throw new UsageError(
-    `${where} ${problem}, which a secret of Ligand never does. Set it again, as one line and nothing else.`,
+    `${where} ${problem}, so it is not a secret of Ligand. Set it again, as a single line.`,
   );
 }
 

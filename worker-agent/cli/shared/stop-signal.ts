@@ -8,7 +8,7 @@ const INTERRUPTED = 130;
 const ECHO_MS = 1_000;
 
 /**
- * The first SIGINT, SIGTERM or SIGHUP asks for a clean end; the second one ends the process immediately. Pass
+ * The first SIGINT, SIGTERM or SIGHUP asks for a clean end. The second one ends the process immediately. Pass
  * `onHangup` to give SIGHUP another meaning.
  */
 export function stopOnSignal(onHangup?: () => void): { signal: AbortSignal; asked: Promise<void> } {

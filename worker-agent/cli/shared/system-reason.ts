@@ -1,4 +1,4 @@
-/** Errors that a person can act on. https://man7.org/linux/man-pages/man3/errno.3.html */
+/** Errors that a person can correct. https://man7.org/linux/man-pages/man3/errno.3.html */
 const REASONS: Readonly<Record<string, string>> = Object.freeze({
   EACCES: "permission denied",
   EPERM: "operation not permitted",

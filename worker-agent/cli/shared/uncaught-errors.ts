@@ -18,7 +18,7 @@ export function handleUncaughtErrors(): void {
     console.error(`Cannot write to standard output: ${reason}.`);
     process.exit(EXIT.failed);
   });
-  // With stderr closed there is nowhere to report to. The program itself goes on.
+  // If stderr is closed, there is nowhere to report to. The program continues.
   process.stderr.on("error", () => {});
   process.on("uncaughtException", (error) => {
     console.error(formatUncaught(error));

@@ -19,7 +19,7 @@ export interface CallableTool {
   readonly parameters: ReadSchema;
 }
 
-/** The limit of calls in one answer. It stops a model that would go on forever. */
+/** The limit of calls in one answer. It stops a model that would never end. */
 const MAX_CALLS = 16;
 
 /**

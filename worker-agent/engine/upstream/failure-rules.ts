@@ -60,9 +60,9 @@ interface ServerError {
 }
 
 export const NOT_UNDERSTOOD: Failure = failure({
-  message: "The upstream server's answer was not understood.",
+  message: "The upstream server's answer could not be read.",
   retryable: true,
-  ownerMessage: "The upstream server's answer was not understood. Is it an OpenAI-compatible server?",
+  ownerMessage: "The upstream server's answer could not be read. Check that --upstream-url leads to an OpenAI-compatible server.",
 });
 
 /** The model violated the request. Another attempt would do the same, and the server itself is in order. */

@@ -75,12 +75,12 @@ function selectionProblem(names: readonly string[]): string | null {
   }
   const duplicate = names.find((name, at) => names.indexOf(name) !== at);
   if (duplicate !== undefined) {
-    return `Two models are called ${duplicate}: give each a name with --upstream-model NAME=THEIRS.`;
+    return `Two models have the name ${duplicate}. Give each its own name with --upstream-model NAME=ITS-NAME.`;
   }
   if (!names.every(nameFits)) return `A model's name has 1 to ${LIMITS.modelNameChars} characters.`;
   if (names.length <= LIMITS.modelsPerWorker) return null;
   const some = names.slice(0, 3).join(", ");
-  return `The upstream server has ${names.length} models (${some}, …), a worker offers at most ${LIMITS.modelsPerWorker}: choose with --upstream-model NAME.`;
+  return `The upstream server has ${names.length} models (${some}, …), and a worker offers at most ${LIMITS.modelsPerWorker}. Choose with --upstream-model NAME.`;
 }
 
 type Listed = { readonly ok: true; readonly models: ListedModel[] } | { readonly ok: false; readonly message: string };

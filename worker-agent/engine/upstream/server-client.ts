@@ -101,7 +101,7 @@ class SilenceWatch {
       return done;
     } catch (error) {
       if (this.#silent.signal.aborted) {
-        throw new UpstreamUnreachable(`The upstream server said nothing for ${this.#ms / 1_000} s.`, true);
+        throw new UpstreamUnreachable(`The upstream server sent nothing for ${this.#ms / 1_000} s.`, true);
       }
       throw error instanceof UpstreamUnreachable
         ? error

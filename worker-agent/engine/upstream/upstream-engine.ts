@@ -233,7 +233,7 @@ export class UpstreamEngine implements Engine {
   #streamFailure(read: { readonly type: "error"; readonly error: unknown } | { readonly type: "unknown" | "idle" }) {
     if (read.type === "error") return failureInStream(read.error, this.#secrets());
     if (read.type === "unknown") return NOT_UNDERSTOOD;
-    return { ...NOT_UNDERSTOOD, message: "The upstream server sends much data that is no part of an answer." };
+    return { ...NOT_UNDERSTOOD, message: "The upstream server sends too much data that is not part of an answer." };
   }
 
   #failed(failure: Failure): Failed {

@@ -22,7 +22,10 @@ const bench: Command = {
   async run(values) {
     const only = text(values, "only");
     const chosen = BENCHES.filter(({ name }) => only === undefined || name === only);
-    if (chosen.length === 0) throw new UsageError(`There is no measurement "${only}". The measurements are: ${BENCHES.map(({ name }) => name).join(", ")}.`);
+    if (chosen.length === 0)
+      throw new UsageError(
+        `There is no measurement "${only}". The measurements are: ${BENCHES.map(({ name }) => name).join(", ")}.`,
+      );
     const rows: Row[] = [];
     let failed = false;
     for (const { name, run } of chosen) {

@@ -59,7 +59,9 @@ for (const [path, entry] of Object.entries(lock.packages)) {
 const [root, ...rest] = Object.entries(lock.packages);
 if (root) lock.packages = Object.fromEntries([root, ...rest.sort(([a], [b]) => a.localeCompare(b, "en"))]);
 writeFileSync(file, `${JSON.stringify(lock, null, 2)}\n`);
-console.log(added === 0 ? "The lockfile is complete." : `Added ${added} packages of other platforms to the lockfile. Commit it.`);
+console.log(
+  added === 0 ? "The lockfile is complete." : `Added ${added} packages of other platforms to the lockfile. Commit it.`,
+);
 
 /** Whether the lockfile has the package where Node finds it: in the folder of `path`, or in a folder above it. */
 function isLocked(path: string, name: string): boolean {

@@ -129,7 +129,9 @@ function packListIn(output: string): z.infer<typeof packList> {
   try {
     return parse(packList, at < 0 ? "" : output.slice(at));
   } catch {
-    throw new Error(`npm pack --json printed no list of packages. Is this version of npm supported? Its output:\n${output}`);
+    throw new Error(
+      `npm pack --json printed no list of packages. Is this version of npm supported? Its output:\n${output}`,
+    );
   }
 }
 

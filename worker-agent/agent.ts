@@ -57,7 +57,10 @@ export async function runAgent(options: AgentOptions): Promise<AgentOutcome> {
   if (!address.ok) return finish({ code: "usage", message: address.message });
   const pool = atomIdOfWorkerToken(options.token);
   if (pool === null) {
-    return finish({ code: "usage", message: "The given text is not a worker token. Ask the pool's operator for an invite." });
+    return finish({
+      code: "usage",
+      message: "The given text is not a worker token. Ask the pool's operator for an invite.",
+    });
   }
   const folder = await openStateFolder(options.stateDir, ["agent.key"]);
   if (!folder.ok) return finish({ code: "failed", message: folder.message });

@@ -83,7 +83,7 @@ export async function openEvent(wire: unknown): Promise<OpenedEvent> {
   const event = bytes === null ? null : readEvent(bytes);
   if (!parsed.success || bytes === null || event === null) return { ok: false, code: "events/malformed" };
   const { origin_pubkey: key, signature, content_id: contentId } = parsed.data;
-  if (!(await isOf(event, key))) return { ok: false, code: "events/malformed" };
+  if (!(await belongsToKey(event, key))) return { ok: false, code: "events/malformed" };
   if ((await sha256Hex(bytes)) !== contentId) return { ok: false, code: "events/content-hash-mismatch" };
   if (!(await verifyHex(signature, bytes, key))) return { ok: false, code: "events/invalid-signature" };
   return { ok: true, event, contentId, bytes };
@@ -114,17 +114,17 @@ function readEvent(bytes: Uint8Array): EventBody | null {
 
 export async function signCheckpoint(
   signer: Signer,
-  said: Omit<Checkpoint, "v" | "type" | "origin" | "hlc"> & { hlc: EventContent["hlc"] },
+  content: Omit<Checkpoint, "v" | "type" | "origin" | "hlc"> & { hlc: EventContent["hlc"] },
 ): Promise<SignedCheckpoint> {
   const checkpoint: Checkpoint = {
     v: 1,
     type: "checkpoint",
     origin: signer.id,
-    log_id: said.log_id,
-    audience: said.audience,
-    seq: said.seq,
-    chain: said.chain,
-    hlc: { physical_us: said.hlc.physical_us, logical: said.hlc.logical, node_id: nodeIdOf(signer.publicKey) },
+    log_id: content.log_id,
+    audience: content.audience,
+    seq: content.seq,
+    chain: content.chain,
+    hlc: { physical_us: content.hlc.physical_us, logical: content.hlc.logical, node_id: nodeIdOf(signer.publicKey) },
   };
   const signature = await signer.sign(canonicalBytes(checkpoint));
   return { checkpoint, origin_pubkey: toHex(signer.publicKey), signature: toHex(signature) };
@@ -138,7 +138,7 @@ export async function openCheckpoint(wire: unknown): Promise<OpenedCheckpoint> {
   const parsed = parseOrNull(signedCheckpoint, wire);
   if (parsed === null) return { ok: false, code: "events/malformed" };
   const { checkpoint, origin_pubkey: key, signature } = parsed;
-  if (!(await isOf(checkpoint, key))) return { ok: false, code: "events/malformed" };
+  if (!(await belongsToKey(checkpoint, key))) return { ok: false, code: "events/malformed" };
   const signed = await verifyHex(signature, canonicalBytes(checkpoint), key);
   return signed ? { ok: true, checkpoint } : { ok: false, code: "events/invalid-signature" };
 }
@@ -152,9 +152,9 @@ export function equivocation(a: Checkpoint, b: Checkpoint): boolean {
 // ---- shared
 
 /** Whether origin and node belong to the key (docs/spec/events.md#events). */
-async function isOf(said: Pick<EventBody, "origin" | "hlc">, keyHex: string): Promise<boolean> {
+async function belongsToKey(content: Pick<EventBody, "origin" | "hlc">, keyHex: string): Promise<boolean> {
   const key = fromHex(keyHex);
-  return key !== null && said.hlc.node_id === nodeIdOf(key) && said.origin === (await idOfPublicKey(key));
+  return key !== null && content.hlc.node_id === nodeIdOf(key) && content.origin === (await idOfPublicKey(key));
 }
 
 async function verifyHex(signatureHex: string, message: Uint8Array, keyHex: string): Promise<boolean> {

@@ -31,7 +31,8 @@ function toolsProblem({ tools, tool_choice: choice }: ChatCompletionBody): BodyP
   const names = new Set<string>();
   let bytes = 0;
   for (const [i, { function: given }] of (tools ?? []).entries()) {
-    if (names.has(given.name)) return invalid(`tools.${i}.function.name`, `Two tools have the name ${given.name}. Give each tool its own name.`);
+    if (names.has(given.name))
+      return invalid(`tools.${i}.function.name`, `Two tools have the name ${given.name}. Give each tool its own name.`);
     names.add(given.name);
     const size = schemaSize(given.parameters ?? {}, `tools.${i}.function.parameters`);
     if (typeof size !== "number") return size;
@@ -109,7 +110,9 @@ function historyProblem(messages: ChatCompletionBody["messages"]): BodyProblem |
   const open = new Set<string>();
   const unanswered = (at: number) => {
     const [id] = open;
-    return id === undefined ? null : invalid(`messages.${at}`, `The tool call ${id} has no result. Send its result in a message of the role tool.`);
+    return id === undefined
+      ? null
+      : invalid(`messages.${at}`, `The tool call ${id} has no result. Send its result in a message of the role tool.`);
   };
   for (const [i, given] of messages.entries()) {
     if (given.role === "tool") {
@@ -122,12 +125,14 @@ function historyProblem(messages: ChatCompletionBody["messages"]): BodyProblem |
     if (problem) return problem;
     if (given.role !== "assistant") continue;
     const calls = given.tool_calls ?? [];
-    // In the history such a message is an empty answer, or an answer with reasoning only. As the last message it has no text to continue.
+    // In the history such a message is an empty answer, or an answer with reasoning only. As the last message it has no text to
+    // continue.
     const isLast = i === messages.length - 1;
     if (isLast && calls.length === 0 && given.content === undefined && given.refusal == null)
       return invalid(`messages.${i}.content`, "This message has no content. Send text, or leave the message out.");
     for (const { id } of calls) {
-      if (open.has(id)) return invalid(`messages.${i}.tool_calls`, `Two tool calls have the id ${id}. Give each call its own id.`);
+      if (open.has(id))
+        return invalid(`messages.${i}.tool_calls`, `Two tool calls have the id ${id}. Give each call its own id.`);
       open.add(id);
     }
   }

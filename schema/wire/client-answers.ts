@@ -26,7 +26,9 @@ const chatLogprobs = z
     refusal: z.null(),
   })
   .nullable()
-  .describe("If logprobs requests them: natural logarithms of the model's probabilities, before temperature and top_p.");
+  .describe(
+    "If logprobs requests them: natural logarithms of the model's probabilities, before temperature and top_p.",
+  );
 const completionLogprobs = z
   .strictObject({
     tokens: z.array(z.string()),

@@ -27,8 +27,8 @@ function toMessage(given: MessageBody): ChatRequest["messages"][number] {
     case "assistant": {
       const calls = (given.tool_calls ?? []).map(({ id, function: called }) => ({ id, ...called }));
       // A refusal is text of the model in another member.
-      const said = given.content == null ? (given.refusal ?? "") : text;
-      return { role: "assistant", content: said, ...(calls.length > 0 && { toolCalls: calls }) };
+      const content = given.content == null ? (given.refusal ?? "") : text;
+      return { role: "assistant", content, ...(calls.length > 0 && { toolCalls: calls }) };
     }
     case "tool":
       return { role: "tool", content: text, toolCallId: given.tool_call_id };
@@ -41,8 +41,8 @@ function responseFormatOf({ response_format: format }: ChatCompletionBody): Pick
   if (!format || format.type === "text") return {};
   if (format.type === "json_object") return { responseFormat: { type: "json_object" } };
   const { name, description, schema, strict } = format.json_schema;
-  const said = { name, ...(description != null && { description }), ...(strict != null && { strict }) };
-  return { responseFormat: { type: "json_schema", schema, ...said } };
+  const labels = { name, ...(description != null && { description }), ...(strict != null && { strict }) };
+  return { responseFormat: { type: "json_schema", schema, ...labels } };
 }
 
 function toolsOf(body: ChatCompletionBody): Pick<ChatRequest, "tools" | "toolChoice" | "parallelToolCalls"> {

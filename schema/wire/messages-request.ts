@@ -135,8 +135,8 @@ function messagesOf({ role, content }: MessagesTurn): Turn[] {
   }
   const results = content.flatMap((block): Turn[] => {
     if (block.type !== "tool_result") return [];
-    const said = textOf(block.content ?? "");
-    return [{ role: "tool", tool_call_id: block.tool_use_id, content: block.is_error ? `Error: ${said}` : said }];
+    const result = textOf(block.content ?? "");
+    return [{ role: "tool", tool_call_id: block.tool_use_id, content: block.is_error ? `Error: ${result}` : result }];
   });
   const says = text !== "" || results.length === 0;
   return says ? [...results, { role, content: text }] : results;

@@ -35,7 +35,10 @@ export const responsesAnswer = z.strictObject({
   background: z.literal(false),
   error: z.strictObject({ code: z.string(), message: z.string() }).nullable(),
   incomplete_details: z.strictObject({ reason: z.enum(["max_output_tokens", "content_filter"]) }).nullable(),
-  instructions: z.string().nullable().describe("As in the request. If instructions and tools are long, this is null and tools is empty."),
+  instructions: z
+    .string()
+    .nullable()
+    .describe("As in the request. If instructions and tools are long, this is null and tools is empty."),
   max_output_tokens: z.int().nullable(),
   metadata: z.strictObject({}),
   model: z.string(),

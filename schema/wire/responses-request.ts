@@ -21,7 +21,11 @@ export function toResponsesRequest(body: ResponsesBody): ChatRequest {
 export function responsesProblem(body: ResponsesBody): BodyProblem | null {
   const translation = translated(body);
   if (translation.sources.every((source) => source === null)) {
-    return { code: "http/invalid-body", param: "input", message: "The input has no content. Send at least one message." };
+    return {
+      code: "http/invalid-body",
+      param: "input",
+      message: "The input has no content. Send at least one message.",
+    };
   }
   return translatedProblem(translation, NAMES);
 }

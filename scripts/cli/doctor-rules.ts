@@ -54,7 +54,7 @@ export interface Folder {
 }
 
 const CLOCK_WARN_MS = 2_000;
-/** A signed request is valid for a minute in each direction (docs/spec/pool.md#limits). This leaves half of it to the peer's clock. */
+/** A signed request is valid for a minute in each direction (docs/spec/pool.md#limits). The peer's clock may use half of it. */
 const CLOCK_FAIL_MS = 30_000;
 const SLOW_MS = 500;
 const OUTBOX_WARN_ROWS = 200;
@@ -187,7 +187,11 @@ function pendingEventsOf({ of, waiting }: PoolFindings["untold"][number], todo: 
   if (waiting === null) return fail(name, "does not answer", todo.restart);
   const pending = `${pluralize(waiting, "change")} not yet in the event log`;
   return waiting > 0
-    ? warn(name, pending, `The changes are in force, and the pool retries until the event log has them. If they stay: ${todo.restart}`)
+    ? warn(
+        name,
+        pending,
+        `The changes are in force, and the pool retries until the event log has them. If they stay: ${todo.restart}`,
+      )
     : ok(name, pending);
 }
 

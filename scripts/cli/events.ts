@@ -42,7 +42,8 @@ const tail: Command = {
     for (const event of shown) show(event);
     const { url, secret } = access("admin", values);
     const lost = () => console.error("The pool does not answer. Retrying.");
-    for await (const event of followEvents(url, secret, { audience: of, since: head, lost })) show(await verified(event));
+    for await (const event of followEvents(url, secret, { audience: of, since: head, lost }))
+      show(await verified(event));
     return EXIT.ok;
   },
 };

@@ -101,12 +101,18 @@ export class LogWalk {
   end(): { walked: Walked } | Fault {
     const { all, public: ofPublic, peers } = this.#heads;
     if (!this.#isInCurrentLog("public") || !this.#isInCurrentLog("peers")) {
-      return { seq: all.seq, what: "the pool states a new start of its log for peers, but no event records that start" };
+      return {
+        seq: all.seq,
+        what: "the pool states a new start of its log for peers, but no event records that start",
+      };
     }
     const unreached = this.#pendingCheckpoints.find(({ audience, seq }) => this.#heads[audience].seq < seq);
     if (unreached) {
       const { audience, seq } = unreached;
-      return { seq: all.seq + 1, what: `the record ends here, but the pool signed ${NAME[audience]} up to event ${seq}` };
+      return {
+        seq: all.seq + 1,
+        what: `the record ends here, but the pool signed ${NAME[audience]} up to event ${seq}`,
+      };
     }
     return {
       walked: {
@@ -137,8 +143,7 @@ export class LogWalk {
       ["public", row.public_seq],
       ["peers", row.peers_seq],
     ] as const) {
-      const mayBelong =
-        audience === "public" ? event.visibility === "public" : event.visibility === "peers" && isOurs;
+      const mayBelong = audience === "public" ? event.visibility === "public" : event.visibility === "peers" && isOurs;
       // A public event of another pool is not relayed after its last hop, so it may be absent.
       const mustBelong = mayBelong && isOurs;
       if (given === null ? mustBelong : !mayBelong) {
@@ -179,7 +184,9 @@ export class LogWalk {
 
   /** Compares the pool's current checkpoints for the events that the walk has just reached. */
   #matchCheckpoints(seq: number): Fault | null {
-    return this.#matchCheckpoint("all", seq) ?? this.#matchCheckpoint("public", seq) ?? this.#matchCheckpoint("peers", seq);
+    return (
+      this.#matchCheckpoint("all", seq) ?? this.#matchCheckpoint("public", seq) ?? this.#matchCheckpoint("peers", seq)
+    );
   }
 
   #matchCheckpoint(audience: Audience, seq: number): Fault | null {
@@ -208,7 +215,7 @@ function differingColumn(row: RecordedEvent, event: EventBody): string | null {
   return row.hlc.physical_us === physical_us && row.hlc.logical === logical ? null : "time";
 }
 
-/** Verifies the whole log of a pool page by page. The log may grow meanwhile: the walk ends where the log ended at its start. */
+/** Verifies the whole log of a pool page by page. It ignores events that the pool writes after the walk has begun. */
 export async function walkLog(
   client: { verifyEvents(since: number): Promise<VerifyPage> },
   progress: (done: number, of: number) => void,

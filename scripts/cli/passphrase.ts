@@ -10,7 +10,7 @@ export async function readPassphrase(kind: "new" | "known"): Promise<string> {
   const given = process.env[SECRETS.passphrase.variable] || (await promptForPassphrase(kind));
   if (kind === "new" && given.length < MIN_CHARS) {
     throw new UsageError(
-      `The passphrase must have at least ${MIN_CHARS} characters: it protects the identity of the pool.`,
+      `The passphrase must have at least ${MIN_CHARS} characters: it protects the identity of the pool. Choose a longer one.`,
     );
   }
   // A person cannot type a control character later. An existing passphrase that contains one still opens its file.
@@ -21,9 +21,11 @@ export async function readPassphrase(kind: "new" | "known"): Promise<string> {
 }
 
 async function promptForPassphrase(kind: "new" | "known"): Promise<string> {
-  if (!process.stdin.isTTY) throw new UsageError("No passphrase is set. Set LIGAND_PASSPHRASE, or run this in a terminal.");
+  if (!process.stdin.isTTY)
+    throw new UsageError("No passphrase is set. Set LIGAND_PASSPHRASE, or run this in a terminal.");
   const first = await prompt("Passphrase: ");
-  if (kind === "new" && first !== (await prompt("Again: "))) throw new UsageError("The two passphrases differ. Run the command again.");
+  if (kind === "new" && first !== (await prompt("Again: ")))
+    throw new UsageError("The two passphrases differ. Run the command again.");
   return first;
 }
 

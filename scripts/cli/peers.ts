@@ -137,7 +137,9 @@ async function grant(values: Values, hints: Hints, given: string, level: Grantab
   const client = admin(values);
   const id = await completeId(client, given, hints);
   const peer = await client.trustPeer(id, level).catch(withNextStep(client, hints));
-  return printPeer(values, hints, client, peer, { note: peer.recorded === false ? `${notRecorded(peer).trim()}\n` : "" });
+  return printPeer(values, hints, client, peer, {
+    note: peer.recorded === false ? `${notRecorded(peer).trim()}\n` : "",
+  });
 }
 
 async function printPeer(

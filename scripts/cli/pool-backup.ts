@@ -78,7 +78,7 @@ export const importCommand: Command = {
       const client = admin(values);
       if ((await client.pool()).atom_id !== head.atom_id) {
         throw new OperatorError(
-          `The pool there is not ${head.atom_id}. First set its POOL_SECRET_KEY to that of the export (docs/upgrading.md).`,
+          `The pool at that URL is not ${head.atom_id}. First set its POOL_SECRET_KEY to that of the export (docs/upgrading.md).`,
         );
       }
       await refuseOccupied(client);

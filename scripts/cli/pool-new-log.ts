@@ -40,7 +40,7 @@ async function confirm(atomId: string): Promise<void> {
     const answer = await terminal.question(
       `Every peer of pool ${atomId.slice(0, 16)} will read its log from the beginning. Continue? [y/N] `,
     );
-    if (!/^y(es)?$/i.test(answer.trim())) throw new OperatorError("Nothing was changed.");
+    if (!/^y(es)?$/i.test(answer.trim())) throw new OperatorError("Nothing was changed. To start a new log, answer y.");
   } finally {
     terminal.close();
   }

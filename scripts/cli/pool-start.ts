@@ -60,7 +60,7 @@ export const poolStart: Command = {
     const embeddingModel = maxLength("embedding-model", text(values, "embedding-model"), LIMITS.modelNameChars);
     let reload = () => {};
     const stop = stopOnSignal(tls && (() => reload()));
-    stop.asked.then(() => console.error("Stopping … (Ctrl-C again stops immediately)"));
+    stop.requested.then(() => console.error("Stopping … (Ctrl-C again stops immediately)"));
     let network: LocalNetwork;
     try {
       // Imported only here, so that wrong flags are reported without delay.
@@ -101,7 +101,7 @@ export const poolStart: Command = {
           `Workers and peers on other machines receive the URL ${url}, which works only on this machine. Restart the pool with the URL at which they reach it: --public-url URL`,
         );
       }
-      await Promise.race([stop.asked, network.ended]);
+      await Promise.race([stop.requested, network.ended]);
       return EXIT.ok;
     } finally {
       await network.stop();

@@ -59,7 +59,7 @@ function saveToken(id: string, token: string): string {
     writePrivateFile(file, `${token}\n`);
     return file;
   } catch {
-    throw new OperatorError(`Cannot save the token in ${resolve(file)}. Save it in a file of mode 0600 yourself.`);
+    throw new OperatorError(`Cannot save the token in ${resolve(file)}. Save it yourself, in a file of mode 0600.`);
   }
 }
 
@@ -71,7 +71,11 @@ export function formatStart(url: string, file: string): string {
   return [
     "Give that file to the owner of the worker, who starts it with:",
     `  ${LIGAND} worker start --pool ${shellWord(url)} --token-file ${file}${insecure}`,
-    ...(local ? ["This URL works only on this machine. On another machine, use the URL at which that machine reaches this pool."] : []),
+    ...(local
+      ? [
+          "This URL works only on this machine. On another machine, use the URL at which that machine reaches this pool.",
+        ]
+      : []),
   ].join("\n");
 }
 

@@ -37,7 +37,9 @@ export async function runFederationSteps(pools: Three, signal: AbortSignal, say:
 
   const public_events = await checkHidden(c, a);
   const open = public_events === 0 ? "but this version writes none" : `and has all ${public_events}`;
-  say(`${c.name} did not receive it: the event needs trust 3, and ${c.name} has 2. It may read public events, ${open}.`);
+  say(
+    `${c.name} did not receive it: the event needs trust 3, and ${c.name} has 2. It may read public events, ${open}.`,
+  );
 
   const kill_switch = await switchOffAndOn(a, b, signal);
   const { refused_endpoints, streams_ended_ms, caught_up_ms } = kill_switch;

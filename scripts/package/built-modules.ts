@@ -19,8 +19,8 @@ export interface BuiltModules {
 
 /**
  * Writes the entries and every module they import as JavaScript, in the same folders as the sources, so that
- * a path relative to `import.meta.url` means the same in a package and in a clone. Node strips no types below `node_modules`, so a
- * package cannot contain the sources.
+ * a path relative to `import.meta.url` means the same in a package and in a clone. Node strips no types below
+ * `node_modules`, so a package cannot contain the sources.
  *
  * @param leaveOut modules that are imported dynamically, and only in a clone
  */
@@ -45,10 +45,14 @@ export function checkDependencies(
   const missing = packages.filter((name) => !listed.includes(name));
   const unused = listed.filter((name) => !packages.includes(name));
   if (missing.length > 0) {
-    throw new Error(`${manifest.name} imports packages that its package.json does not list: ${missing.join(", ")}. Add them.`);
+    throw new Error(
+      `${manifest.name} imports packages that its package.json does not list: ${missing.join(", ")}. Add them.`,
+    );
   }
   if (unused.length > 0) {
-    throw new Error(`The package.json of ${manifest.name} lists packages that it does not import: ${unused.join(", ")}. Remove them.`);
+    throw new Error(
+      `The package.json of ${manifest.name} lists packages that it does not import: ${unused.join(", ")}. Remove them.`,
+    );
   }
 }
 

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import manifest from "../../worker-agent/package.json" with { type: "json" };
 import { buildModules, checkDependencies, ROOT } from "./built-modules.ts";
 
-/** The modules that the worker's package may contain. It contains nothing of the pool, because a worker's owner runs no pool. */
+/** The modules that the worker's package may contain. A worker's owner runs no pool, so it contains nothing of one. */
 const ALLOWED = /^(worker-agent|schema\/(wire|crypto))\//;
 
 const MODEL = "worker-agent/models/ligand-embedded.gguf";

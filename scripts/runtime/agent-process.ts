@@ -97,7 +97,9 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
       if (stopping.signal.aborted) return;
       const next = afterExit({ code, stopped: report.stopped?.code }, report.connected ? null : ends);
       if (next === "give-up") {
-        throw new OperatorError(`The worker cannot run here. ${report.stopped?.message ?? `It ended with ${how}. Its messages above say why.`}`);
+        throw new OperatorError(
+          `The worker cannot run here. ${report.stopped?.message ?? `It ended with ${how}. Its messages above say why.`}`,
+        );
       }
       if (next === "new-invite") {
         rmSync(tokenFile(stateDir), { force: true });

@@ -27,7 +27,9 @@ export function allowedHosts(host: string, more: readonly string[]): string {
 export async function freePort(host: string): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
-    server.once("error", (error) => reject(new OperatorError(`Cannot listen on ${host}: ${error.message}. Check --host.`)));
+    server.once("error", (error) =>
+      reject(new OperatorError(`Cannot listen on ${host}: ${error.message}. Check --host.`)),
+    );
     server.listen(0, host, () => {
       const address = server.address();
       server.close(() => {

@@ -41,7 +41,7 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
   let agent: RunningAgent | undefined;
   try {
     await untilUp(pool.url, signal);
-    // Only at the first start of a pool: lost state means off, and an operator's `off` stays (docs/spec/federation.md#switches).
+    // Only at the first start: lost state means off, and an operator's `off` stays (docs/spec/federation.md#switches).
     if (pool.isNew && !signal.aborted) {
       await admin.changeFederation({ federation: "on" });
       pool.endFirstStart();

@@ -197,5 +197,7 @@ function readable(error: unknown, file: string): unknown {
   const code = String(error.code);
   if (code === "ABORT_ERR") return new OperatorError("Cancelled. Run the command again to start over.");
   if (code.startsWith("Z_")) return new OperatorError(`${file} is damaged. Use another copy of it.`);
-  return /^E[A-Z]+$/.test(code) ? new OperatorError(`Cannot use ${file} (${code}). Check the path and its permissions.`) : error;
+  return /^E[A-Z]+$/.test(code)
+    ? new OperatorError(`Cannot use ${file} (${code}). Check the path and its permissions.`)
+    : error;
 }

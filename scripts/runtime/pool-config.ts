@@ -53,11 +53,17 @@ const UNSUPPORTED = ["ai", "hyperdrive", "kv_namespaces", "r2_buckets", "service
  */
 export async function readPoolConfig(configPath: string): Promise<PoolConfig> {
   const raw = await readWranglerConfig(configPath);
-  const unsupported = UNSUPPORTED.filter((kind) => (Array.isArray(raw[kind]) ? raw[kind].length > 0 : raw[kind] !== undefined));
-  if (unsupported.length > 0) throw new OperatorError(`${configPath}: the pool on one machine does not support ${unsupported.join(", ")} yet. Remove these bindings.`);
+  const unsupported = UNSUPPORTED.filter((kind) =>
+    Array.isArray(raw[kind]) ? raw[kind].length > 0 : raw[kind] !== undefined,
+  );
+  if (unsupported.length > 0)
+    throw new OperatorError(
+      `${configPath}: the pool on one machine does not support ${unsupported.join(", ")} yet. Remove these bindings.`,
+    );
   const config = wranglerConfig.parse(raw);
   const migrations = config.d1_databases.find((database) => database.binding === "DB")?.migrations_dir;
-  if (migrations === undefined) throw new OperatorError(`${configPath} has no D1 database with the binding DB and a migrations_dir. Add one.`);
+  if (migrations === undefined)
+    throw new OperatorError(`${configPath} has no D1 database with the binding DB and a migrations_dir. Add one.`);
   return {
     main: config.main,
     define: config.define,

@@ -92,7 +92,7 @@ function peerNetworks(authorities: string[]) {
   };
 }
 
-/** Starts the pool on one machine (docs/spec/pool.md#where-it-runs): the Worker of wrangler.toml in workerd, its state in a folder. */
+/** Starts the pool on one machine (docs/spec/pool.md#where-it-runs): the Worker in workerd, with its state in a folder. */
 export async function startPool(options: PoolOptions): Promise<RunningPool> {
   const host = options.host ?? "127.0.0.1";
   if (!isLoopback(host) && options.tls === undefined && options.insecure !== true) {
@@ -110,11 +110,11 @@ export async function startPool(options: PoolOptions): Promise<RunningPool> {
   const found = await openPrivateFolder(stateDir, ["secrets.json", FIRST_START, WORKERD_RECORD]);
   const held = await lockState(stateDir);
   // Checked under the lock, because another start may have run before this one got the lock.
-  const fresh = found !== "used" && !existsSync(secretsFile(stateDir));
+  const isNewState = found !== "used" && !existsSync(secretsFile(stateDir));
   const lock: StateLock = {
     ...held,
     abandon() {
-      if (fresh) removeFailedStart(stateDir, found === "nothing");
+      if (isNewState) removeFailedStart(stateDir, found === "nothing");
       held.release();
     },
   };
@@ -218,9 +218,7 @@ async function serve(
     } catch (error) {
       if (!isAddressInUse(error)) throw error;
       if (wanted) {
-        throw new OperatorError(
-          `Port ${port} on ${host} is in use. Choose another with --port. 0 picks a free port.`,
-        );
+        throw new OperatorError(`Port ${port} on ${host} is in use. Choose another with --port. 0 picks a free port.`);
       }
       if (attempt >= PORT_TRIES) throw error;
     }

@@ -38,7 +38,7 @@ export function endFirstStart(stateDir: string): void {
   rmSync(join(stateDir, FIRST_START), { force: true });
 }
 
-/** The pool's secrets, created on the first start. They are not created again for an existing record, because new secrets do not fit it. */
+/** The pool's secrets, created on the first start. For an existing record they are not created again: new ones do not fit. */
 export function loadSecrets(stateDir: string): PoolSecrets {
   const kept = readSecrets(stateDir);
   if (kept !== undefined) return kept;

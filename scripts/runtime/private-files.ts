@@ -15,12 +15,12 @@ export async function openPrivateFolder(folder: string, marks: readonly string[]
 /** Writes a file of mode 0600. Readers see the old content or the new content, never a part. */
 export function writePrivateFile(file: string, text: string): void {
   makeFolder(dirname(file), 0o700);
-  const fresh = `${file}.${randomBytes(6).toString("hex")}.new`;
+  const temporary = `${file}.${randomBytes(6).toString("hex")}.new`;
   try {
-    writeFileSync(fresh, text, { mode: 0o600, flag: "wx", flush: true });
-    renameSync(fresh, file);
+    writeFileSync(temporary, text, { mode: 0o600, flag: "wx", flush: true });
+    renameSync(temporary, file);
   } catch (error) {
-    rmSync(fresh, { force: true });
+    rmSync(temporary, { force: true });
     throw error;
   }
 }

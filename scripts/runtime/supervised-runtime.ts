@@ -30,7 +30,7 @@ export interface Runtime {
 }
 
 export interface Served {
-  /** The worker whose `scheduled` is called. It is called at each start of workerd, also after a crash, and by these triggers. */
+  /** The worker whose `scheduled` is called at each start of workerd, also after a crash, and by the triggers. */
   name: string;
   crons: readonly Cron[];
   /** Removes workerd's notes of failed calls to peers from the log. */

@@ -24,7 +24,8 @@ export function recordedWorkerd(recordFile: string): { command: string; env: Rec
   const fromMiniflare = createRequire(createRequire(import.meta.url).resolve("miniflare"));
   const binary: unknown = fromMiniflare("workerd");
   const path = typeof binary === "object" && binary !== null && "default" in binary ? binary.default : binary;
-  if (typeof path !== "string") throw new OperatorError(`workerd is not installed. Run: ${IS_PACKAGE ? "npm install" : "npm ci"}`);
+  if (typeof path !== "string")
+    throw new OperatorError(`workerd is not installed. Run: ${IS_PACKAGE ? "npm install" : "npm ci"}`);
   return {
     command: fileURLToPath(new URL("recorded-workerd.sh", import.meta.url)),
     env: { LIGAND_WORKERD: path, LIGAND_WORKERD_RECORD: recordFile },

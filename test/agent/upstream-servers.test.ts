@@ -151,7 +151,10 @@ data: ${JSON.stringify(endEvent())}\r\n\r\ndata: [DONE]\r\n\r\n`),
       response.on("drain", more);
       more();
     });
-    expect(last).toMatchObject({ ...fails("inference/engine-failed"), message: /not part of an answer|could not be read/ });
+    expect(last).toMatchObject({
+      ...fails("inference/engine-failed"),
+      message: /not part of an answer|could not be read/,
+    });
     // The worker's reading is bounded. The operating system's buffers hold some more.
     expect(sent).toBeLessThan(32 * 1024 * 1024);
   });

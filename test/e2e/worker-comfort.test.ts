@@ -182,7 +182,9 @@ describe("worker status", () => {
     const env = { XDG_STATE_HOME: base };
     const asked = await ligand(["worker", "status"], env);
     expect(asked).toMatchObject({ code: 0, stdout: expect.stringContaining("not running") });
-    expect(asked.stderr).toBe(`\nThis is the worker that ran last. For an earlier worker, add one of these flags:\n  --state ${folders[1]}\n`);
+    expect(asked.stderr).toBe(
+      `\nThis is the worker that ran last. For an earlier worker, add one of these flags:\n  --state ${folders[1]}\n`,
+    );
 
     const again = await startWorker(pool);
     cpSync(again.stateDir, folders[1] ?? "", { recursive: true });
@@ -399,7 +401,11 @@ describe.skipIf(process.platform !== "linux")("worker install", () => {
     mkdirSync(join(unit, ".."), { recursive: true });
     writeFileSync(unit, "[Service]\nExecStart=/bin/true\n");
     for (const done of [await install(), await worker("uninstall", "--user")]) {
-      expect(done).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining("Another program or person made") });
+      expect(done).toMatchObject({
+        code: 1,
+        stdout: "",
+        stderr: expect.stringContaining("Another program or person made"),
+      });
     }
     expect(readFileSync(unit, "utf8")).toBe("[Service]\nExecStart=/bin/true\n");
   });

@@ -75,7 +75,8 @@ function llamaChoice(values: Values, env: Readonly<Record<string, string | undef
 function upstreamChoice(values: Values, env: Readonly<Record<string, string | undefined>>): EngineChoice {
   refuse(values, LLAMA_ONLY, "does not work with --engine upstream");
   const url = text(values, "upstream-url");
-  if (url === undefined) throw new UsageError("No server is given. Give --upstream-url, such as http://127.0.0.1:8080/v1.");
+  if (url === undefined)
+    throw new UsageError("No server is given. Give --upstream-url, such as http://127.0.0.1:8080/v1.");
   const slots =
     integer("upstream-slots", text(values, "upstream-slots"), 1, LIMITS.slotsPerModel) ??
     integer("slots", text(values, "slots"), 1, LIMITS.slotsPerModel);

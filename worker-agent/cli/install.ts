@@ -84,7 +84,11 @@ export const workerUninstall: Command = {
     const plan = planHere([process.execPath]);
     const previous = readIfPresent(plan.path);
     if (previous === undefined) {
-      return print(values, { path: plan.path, removed: false }, `There is no service to remove: ${plan.path} does not exist.`);
+      return print(
+        values,
+        { path: plan.path, removed: false },
+        `There is no service to remove: ${plan.path} does not exist.`,
+      );
     }
     requireOurs(plan, previous);
     const now = flag(values, "now");
@@ -117,7 +121,9 @@ function requireUser(values: Values, command: string): void {
 function startArguments(program: WorkerProgram, start: Command, values: Values): string[] {
   const tokenFile = text(values, "token-file");
   if (tokenFile === undefined) {
-    throw new UsageError("No token is given. Give --token-file FILE: a service does not have the variables of your shell.");
+    throw new UsageError(
+      "No token is given. Give --token-file FILE: a service does not have the variables of your shell.",
+    );
   }
   const token = readTokenFile(tokenFile);
   const { state, ...others } = values;

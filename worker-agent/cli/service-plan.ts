@@ -136,7 +136,7 @@ WantedBy=default.target
 `;
 }
 
-/** Quotes one word of an ExecStart. `variables` says whether systemd expands `$` in this word; it does not expand it in the program's path. */
+/** Quotes one word of an ExecStart. @param variables whether systemd expands `$` in it; in the program's path it does not */
 function unitWord(word: string, variables: boolean): string {
   const quoted = word.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("%", "%%");
   return `"${variables ? quoted.replaceAll("$", "$$$$") : quoted}"`;

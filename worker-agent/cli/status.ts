@@ -53,7 +53,12 @@ export function workerStatus({ builtInWorkerDir }: WorkerProgram): Command {
         flag(values, "json") ? jsonLine({ running, why, ...status }) : formatStatus({ status, running, why, nowMs }),
       );
       if (others.length > 0 && !flag(values, "json")) {
-        console.error(["\nThis is the worker that ran last. For an earlier worker, add one of these flags:", ...others.map(asFlag)].join("\n"));
+        console.error(
+          [
+            "\nThis is the worker that ran last. For an earlier worker, add one of these flags:",
+            ...others.map(asFlag),
+          ].join("\n"),
+        );
       }
       return EXIT.ok;
     },
@@ -70,13 +75,15 @@ interface KnownWorker {
  * The worker that the person most likely means. If several are running, the person must choose; if none is, it is the one
  * that ran last. A worker that never connected, for example with a refused token, counts only if none ever connected.
  */
-export function chooseWorker(all: readonly KnownWorker[]): { folder: string; others: string[] } | { candidates: string[] } | null {
+export function chooseWorker(
+  all: readonly KnownWorker[],
+): { folder: string; others: string[] } | { candidates: string[] } | null {
   const running = all.filter((each) => each.running);
   if (running.length > 1) return { candidates: running.map(({ folder }) => folder) };
   const connected = all.filter(({ status }) => status.counters.connections > 0);
   const ran = (connected.length > 0 ? connected : all).toSorted((a, b) => b.status.updatedMs - a.status.updatedMs);
-  const [meant, ...others] = running.length > 0 ? running : ran;
-  return meant === undefined ? null : { folder: meant.folder, others: others.map(({ folder }) => folder) };
+  const [chosen, ...others] = running.length > 0 ? running : ran;
+  return chosen === undefined ? null : { folder: chosen.folder, others: others.map(({ folder }) => folder) };
 }
 
 type Absent = (folder: string) => OperatorError;
@@ -87,9 +94,11 @@ function chooseFolder(base: string, absent: Absent): { folder: string; others: s
   const found = names.map((name) => join(base, name)).filter((folder) => existsSync(join(folder, "status.json")));
   const only = found.length === 1 ? found[0] : undefined;
   if (only !== undefined) return { folder: only, others: [] };
-  const meant = chooseWorker(found.map((folder) => readWorker(folder, absent))) ?? { folder: base, others: [] };
-  if ("folder" in meant) return meant;
-  throw new UsageError(["Several workers run on this machine. Choose one:", ...meant.candidates.map(asFlag)].join("\n"));
+  const chosen = chooseWorker(found.map((folder) => readWorker(folder, absent))) ?? { folder: base, others: [] };
+  if ("folder" in chosen) return chosen;
+  throw new UsageError(
+    ["Several workers run on this machine. Choose one:", ...chosen.candidates.map(asFlag)].join("\n"),
+  );
 }
 
 function asFlag(folder: string): string {

@@ -169,7 +169,9 @@ class Hub {
     } catch (error) {
       await downloader?.cancel({ deleteTempFile: false });
       if (stalled.signal.aborted && !signal.aborted) {
-        throw new CannotDownload(`The download of ${this.#spec} makes no progress. Start the worker again to resume it.`);
+        throw new CannotDownload(
+          `The download of ${this.#spec} makes no progress. Start the worker again to resume it.`,
+        );
       }
       throw error;
     } finally {

@@ -270,7 +270,10 @@ class Connection {
       .catch((error: unknown) => {
         // This is a bug, not an expected outcome. Report it to the pool, and continue the other jobs.
         counters.count("jobsFailed");
-        onEvent({ type: "warning", message: `Internal error of the agent in a job: ${String(error)}. Please report it.` });
+        onEvent({
+          type: "warning",
+          message: `Internal error of the agent in a job: ${String(error)}. Please report it.`,
+        });
         const { jobId, lease } = job;
         const failure = { code: "inference/engine-failed", message: "The agent failed on this request." } as const;
         const ms = nowMs() - startedMs;

@@ -22,8 +22,8 @@ export type IdleReason = {
 const REFUSED = ["token-refused", "token-expired", "wrong-pool", "protocol-too-old"];
 
 /**
- * Why this worker gets no job, as far as the worker can know. The pool reports requests for other models; an older pool does not,
- * and then only its operator knows.
+ * Why this worker gets no job, as far as the worker can know. The pool reports requests for other models. An older pool does
+ * not report them, and then only its operator knows.
  *
  * @param alive whether the process of `status.pid` still runs
  */

@@ -140,7 +140,9 @@ export class StatusFile {
       try {
         await writeFileAtomically(this.#path, `${JSON.stringify(this.#snapshot(), null, 2)}\n`);
       } catch (error) {
-        this.#onError(`The status file could not be written: ${String(error)}. Check the disk and the permissions of the state folder.`);
+        this.#onError(
+          `The status file could not be written: ${String(error)}. Check the disk and the permissions of the state folder.`,
+        );
       }
       this.#written = upTo;
       this.#release(upTo);

@@ -224,7 +224,8 @@ export class SchemaReader {
       const pattern = this.#ifAffordable(readPattern(source), `pattern ${source}`);
       if (pattern !== null) return pattern;
       if (format === undefined || !isImplied(format, source)) {
-        const message = "This pattern is not enforced: it has a lookahead or lookbehind, is too large, or uses unsupported syntax.";
+        const message =
+          "This pattern is not enforced: it has a lookahead or lookbehind, is too large, or uses unsupported syntax.";
         this.#skip([...path, "pattern"], message, CHECK);
       }
     }
@@ -285,7 +286,8 @@ export class SchemaReader {
     const rest = Math.max(0, min - prefix.length);
     const none = more === false || isNever(more) || max === prefix.length;
     if (none || (more === undefined && first.length > 0 && rest === 0)) {
-      if (rest > 0) throw new Refused([...path, "minItems"], "minItems is larger than the number of items that the schema allows.");
+      if (rest > 0)
+        throw new Refused([...path, "minItems"], "minItems is larger than the number of items that the schema allows.");
       return { kind: "array", prefix, items: ANY, min: 0, max: 0 };
     }
     const node = more === undefined ? ANY : this.#node(more, [...path, isOld ? "additionalItems" : "items"]);

@@ -9,7 +9,7 @@ const INVALID_FRAME = Buffer.from([0x81, 0x81, 0, 0, 0, 0, 0x7b]);
 const PAUSE_MS = 100;
 
 export interface UnansweredCloses {
-  /** `revoked`: the token is revoked before the attack. `valid`: the attacker sends an invalid frame, so that the pool closes. */
+  /** `revoked`: the token is revoked before the attack. `valid`: the pool closes because the attacker sends an invalid frame. */
   readonly token?: "revoked" | "valid";
   readonly sockets?: number;
   /** Called when all sockets were opened or refused. They stay open until the attack ends. */

@@ -72,19 +72,28 @@ it("every command that wants an argument begins its usage with it", () => {
   }
 });
 
-it.each<[what: string, isPackage: boolean, env: Record<string, string>, ligand: string, start: string, worker: string]>([
-  ["in a package", true, {}, "ligand", "ligand pool start", "ligand-worker"],
+it.each<[what: string, isPackage: boolean, env: Record<string, string>, ligand: string, start: string, worker: string]>(
   [
-    "in a package with npx",
-    true,
-    { npm_execpath: "/npm-cli.js" },
-    "npx ligand",
-    "npx ligand pool start",
-    "npx ligand-worker",
+    ["in a package", true, {}, "ligand", "ligand pool start", "ligand-worker"],
+    [
+      "in a package with npx",
+      true,
+      { npm_execpath: "/npm-cli.js" },
+      "npx ligand",
+      "npx ligand pool start",
+      "npx ligand-worker",
+    ],
+    ["in a clone", false, {}, "npm run ligand --", "npm start", "node /r/main.ts"],
+    [
+      "in a clone with npm",
+      false,
+      { npm_execpath: "/npm-cli.js" },
+      "npm run ligand --",
+      "npm start",
+      "node /r/main.ts",
+    ],
   ],
-  ["in a clone", false, {}, "npm run ligand --", "npm start", "node /r/main.ts"],
-  ["in a clone with npm", false, { npm_execpath: "/npm-cli.js" }, "npm run ligand --", "npm start", "node /r/main.ts"],
-])("%s the printed commands can be pasted", (_what, isPackage, env, ligand, start, worker) => {
+)("%s the printed commands can be pasted", (_what, isPackage, env, ligand, start, worker) => {
   expect(typedCommands(isPackage, env)).toEqual({ ligand, start, startWith: isPackage ? start : `${start} --` });
   expect(typedWorkerCommand(isPackage, "/r/main.ts", env)).toBe(worker);
 });

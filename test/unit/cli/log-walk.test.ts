@@ -103,7 +103,11 @@ describe("names the first fault", async () => {
   if (!first || !second) throw new Error("no events");
 
   it.each<[what: string, change: Partial<VerifyPage>, want: Fault]>([
-    ["a gap", { events: events.filter(({ seq }) => seq !== 3) }, { seq: 3, what: "it is missing; the next event is 4" }],
+    [
+      "a gap",
+      { events: events.filter(({ seq }) => seq !== 3) },
+      { seq: 3, what: "it is missing; the next event is 4" },
+    ],
     [
       "another signature",
       { events: inEvent(2, { signature: first.event.signature }) },

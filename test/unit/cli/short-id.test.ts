@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { idOf, completeId } from "../../../scripts/cli/short-id.ts";
+import { completeId, idOf } from "../../../scripts/cli/short-id.ts";
 
 const all = [{ id: "0123456789abcdef" }, { id: "0123457000000000" }, { id: "0123456" }];
 const find = (given: string) => completeId(given, "client key", all);

@@ -40,7 +40,7 @@ it("secrets are made once, and never replaced when they cannot be read", () => {
 
 it("no identity is made up for the record of another", () => {
   mkdirSync(join(folder, "pool"));
-  expect(() => loadSecrets(folder)).toThrow("no secrets.json, which is its identity. Restore that file");
+  expect(() => loadSecrets(folder)).toThrow("secrets.json, the identity of the pool, is missing. Restore that file");
   expect(readdirSync(folder)).toEqual(["pool"]);
 });
 

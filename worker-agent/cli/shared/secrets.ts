@@ -35,14 +35,12 @@ export function checkedSecret(given: string, where: string): string {
   const secret = given.trim();
   const problem = secretProblem(secret);
   if (problem === null) return secret;
-  throw new UsageError(
-    `${where} ${problem}, so it is not a secret of Ligand. Set it again, as a single line.`,
-  );
+  throw new UsageError(`${where} ${problem}, so it is not a secret of Ligand. Set it again, as a single line.`);
 }
 
 /** Replaces all secrets of this environment in the text. */
 export function withoutSecrets(text: string, env: Environment): string {
   const values = [...Object.values(SECRETS).map(({ variable }) => env[variable]), env.HF_TOKEN];
   const secrets = values.flatMap((value) => (value?.trim() ? [value, value.trim()] : []));
-  return secrets.reduce((words, secret) => words.replaceAll(secret, "…"), text);
+  return secrets.reduce((cleaned, secret) => cleaned.replaceAll(secret, "…"), text);
 }

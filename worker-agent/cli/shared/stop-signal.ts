@@ -11,9 +11,9 @@ const ECHO_MS = 1_000;
  * The first SIGINT, SIGTERM or SIGHUP asks for a clean end. The second one ends the process immediately. Pass
  * `onHangup` to give SIGHUP another meaning.
  */
-export function stopOnSignal(onHangup?: () => void): { signal: AbortSignal; asked: Promise<void> } {
+export function stopOnSignal(onHangup?: () => void): { signal: AbortSignal; requested: Promise<void> } {
   const controller = new AbortController();
-  const { promise: asked, resolve } = Promise.withResolvers<void>();
+  const { promise: requested, resolve } = Promise.withResolvers<void>();
   let firstMs: number | undefined;
   const ask = () => {
     const nowMs = performance.now();
@@ -25,5 +25,5 @@ export function stopOnSignal(onHangup?: () => void): { signal: AbortSignal; aske
   process.on("SIGINT", ask);
   process.on("SIGTERM", ask);
   process.on("SIGHUP", onHangup ?? ask);
-  return { signal: controller.signal, asked };
+  return { signal: controller.signal, requested };
 }

@@ -62,7 +62,8 @@ interface ServerError {
 export const NOT_UNDERSTOOD: Failure = failure({
   message: "The upstream server's answer could not be read.",
   retryable: true,
-  ownerMessage: "The upstream server's answer could not be read. Check that --upstream-url leads to an OpenAI-compatible server.",
+  ownerMessage:
+    "The upstream server's answer could not be read. Check that --upstream-url leads to an OpenAI-compatible server.",
 });
 
 /** The model violated the request. Another attempt would do the same, and the server itself is in order. */

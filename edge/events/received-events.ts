@@ -9,7 +9,7 @@ import type { LogStorage } from "./log-storage.ts";
 import { isQuotaSpent, rowBytes } from "./origin-quota-rules.ts";
 import type { OriginUsage } from "./origin-usage.ts";
 import { type ReceiveResult, receiveEvent } from "./receive-rules.ts";
-import { eventsWorth, SenderRates } from "./sender-rate-rules.ts";
+import { eventsWorth, SenderRates } from "./sender-rate-tracker.ts";
 
 type KeysEnv = Parameters<typeof poolKeys>[0];
 

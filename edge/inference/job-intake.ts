@@ -5,7 +5,7 @@ import type { LiveAnswers } from "./answers/live-answers.ts";
 import type { AnswerHead } from "./formats/answer-format.ts";
 import { answerFormat } from "./formats/answer-formats.ts";
 import { autoModel } from "./jobs/auto-model-rules.ts";
-import { newJobs } from "./jobs/job-group-rules.ts";
+import { newJobs } from "./jobs/job-group-tracker.ts";
 import { submit } from "./jobs/lane-machine.ts";
 import type { Effect, LaneState, Submission } from "./jobs/lane-state.ts";
 import { canServe, modelLoads } from "./jobs/served-models-rules.ts";

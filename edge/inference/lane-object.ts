@@ -12,7 +12,7 @@ import { within } from "../limits/timeout.ts";
 import { type HeldRecords, RecordOutbox } from "../record/record-outbox.ts";
 import { LANE_CONNECT_URL } from "../workers/connect-request.ts";
 import type { ConnectedWorker } from "../workers/connected-worker.ts";
-import { WorkerRecords } from "../workers/worker-record-rules.ts";
+import { WorkerRecords } from "../workers/worker-record-tracker.ts";
 import { WorkerSockets } from "../workers/worker-sockets.ts";
 import { WorkerTokens } from "../workers/worker-tokens.ts";
 import { LiveAnswers } from "./answers/live-answers.ts";

@@ -16,7 +16,7 @@ import { hasMoreValuesThan } from "../http/json-values.ts";
 import { CONNECT_HEADERS } from "./connect-request.ts";
 import { binding, type EnrolmentRefusal, enrolment } from "./enrolment-rules.ts";
 import { checkHello } from "./handshake.ts";
-import { HandshakeRates } from "./handshake-rate-rules.ts";
+import { HandshakeRates } from "./handshake-rate-tracker.ts";
 import type { ServingWorker } from "./serving-worker.ts";
 import type { WorkerTokens } from "./worker-tokens.ts";
 

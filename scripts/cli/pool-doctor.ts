@@ -10,7 +10,7 @@ import { credentialsFile } from "../runtime/credentials.ts";
 import { readMigrations } from "../runtime/migrations.ts";
 import { readSecrets, secretsFile } from "../runtime/pool-secrets.ts";
 import { localState, poolUrl, publicUrl } from "./access.ts";
-import { type Check, type Clock, diagnose, type Findings, type Folder } from "./doctor-rules.ts";
+import { type Check, type Clock, diagnose, type Findings, type Folder } from "./diagnosis.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
 import { seenCertificate } from "./seen-certificate.ts";
 

@@ -3,7 +3,7 @@ import type { AnswerEvents } from "../../edge/inference/answers/answer.ts";
 import { StreamedAnswer } from "../../edge/inference/answers/streamed-answer.ts";
 import { WholeAnswer } from "../../edge/inference/answers/whole-answer.ts";
 import type { AnswerHead } from "../../edge/inference/formats/answer-format.ts";
-import type { PartEnd } from "../../edge/inference/jobs/job-group-rules.ts";
+import type { PartEnd } from "../../edge/inference/jobs/job-group-tracker.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 
 /** The client's side of an answer: what happens depends on how it reads. */

@@ -4,7 +4,7 @@ import { describe, expect, it, vi } from "vitest";
 import { Lane } from "../../edge/inference/lane-object.ts";
 import { MAIN_LANE } from "../../edge/object-names.ts";
 import { RecordOutbox } from "../../edge/record/record-outbox.ts";
-import { HandshakeRates } from "../../edge/workers/handshake-rate-rules.ts";
+import { HandshakeRates } from "../../edge/workers/handshake-rate-tracker.ts";
 import { WorkerTokens } from "../../edge/workers/worker-tokens.ts";
 import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
 import { CLOSE, LIMITS, WORKER_PROTOCOL } from "../../schema/wire/limits.ts";

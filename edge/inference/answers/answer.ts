@@ -3,7 +3,7 @@ import type { ErrorCode } from "../../../schema/wire/errors.ts";
 import type { FinishReason, TokenLogprob, Usage } from "../../../schema/wire/worker-frames.ts";
 import type { ErrorDetails } from "../../http/error-body.ts";
 import type { CallHead } from "../formats/answer-format.ts";
-import type { PartEnd, Served } from "../jobs/job-group-rules.ts";
+import type { PartEnd, Served } from "../jobs/job-group-tracker.ts";
 
 export interface TextPiece {
   readonly text: string;

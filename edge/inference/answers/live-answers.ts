@@ -4,7 +4,7 @@ import type { ErrorCode } from "../../../schema/wire/errors.ts";
 import type { FinishReason, ToolCall, Usage } from "../../../schema/wire/worker-frames.ts";
 import type { ErrorDetails } from "../../http/error-body.ts";
 import type { AnswerHead } from "../formats/answer-format.ts";
-import { JobGroup, type Served } from "../jobs/job-group-rules.ts";
+import { JobGroup, type Served } from "../jobs/job-group-tracker.ts";
 import type { Effect, Job } from "../jobs/lane-state.ts";
 import type { JobState } from "../lane-rpc.ts";
 import { newPace, type Pace } from "../records/lane-metrics.ts";

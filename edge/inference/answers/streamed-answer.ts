@@ -5,7 +5,7 @@ import type { ErrorDetails } from "../../http/error-body.ts";
 import { errorResponse } from "../../http/errors.ts";
 import { type AnswerFormat, type AnswerHead, comment } from "../formats/answer-format.ts";
 import { answerFormat } from "../formats/answer-formats.ts";
-import type { PartEnd, Served } from "../jobs/job-group-rules.ts";
+import type { PartEnd, Served } from "../jobs/job-group-tracker.ts";
 import { type Answer, type AnswerEvents, servedHeaders, type TextPiece } from "./answer.ts";
 import { AnswerBody } from "./answer-body.ts";
 

@@ -6,7 +6,7 @@ import { errorResponse } from "../../http/errors.ts";
 import type { AnswerFormat, AnswerHead } from "../formats/answer-format.ts";
 import { answerFormat } from "../formats/answer-formats.ts";
 import { embeddingPieces } from "../formats/embedding-format.ts";
-import { type PartEnd, servedTogether } from "../jobs/job-group-rules.ts";
+import { type PartEnd, servedTogether } from "../jobs/job-group-tracker.ts";
 import { type Answer, type AnswerEvents, servedHeaders } from "./answer.ts";
 import { AnswerBody } from "./answer-body.ts";
 

@@ -1,6 +1,6 @@
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { ServingWorker } from "../../workers/serving-worker.ts";
-import { UnservedDemand } from "../jobs/unserved-demand-rules.ts";
+import { UnservedDemand } from "../jobs/unserved-demand-tracker.ts";
 
 /** Sends workers the frame `elsewhere` when clients ask for models that they do not serve, every 2 s at most. */
 export class DemandReports {

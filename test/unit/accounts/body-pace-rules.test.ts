@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { BodyPace } from "../../../edge/accounts/body-pace-rules.ts";
+import { BodyPace } from "../../../edge/accounts/body-pace-tracker.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
 const NOW = Date.UTC(2026, 0, 1);

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { eventsWorth, SenderRates } from "../../../edge/events/sender-rate-rules.ts";
+import { eventsWorth, SenderRates } from "../../../edge/events/sender-rate-tracker.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
 const MINUTE_MS = 60_000;

@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { chatFormat } from "../../../edge/inference/formats/chat-format.ts";
-import { JobGroup, newJobs, type PartEnd, servedTogether } from "../../../edge/inference/jobs/job-group-rules.ts";
+import { JobGroup, newJobs, type PartEnd, servedTogether } from "../../../edge/inference/jobs/job-group-tracker.ts";
 import type { LaneJob } from "../../../edge/inference/lane-rpc.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { UnservedDemand } from "../../../edge/inference/jobs/unserved-demand-rules.ts";
+import { UnservedDemand } from "../../../edge/inference/jobs/unserved-demand-tracker.ts";
 
 const offer = (connection: string, ...names: string[]) => ({ connection, models: names.map((name) => ({ name })) });
 

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { BoundedMap } from "../../../edge/limits/bounded-map.ts";
-import { Debts } from "../../../edge/limits/debts.ts";
+import { Debts } from "../../../edge/limits/debt-tracker.ts";
 
 describe("a bounded map", () => {
   it("holds the keys that were set last, the oldest first", () => {

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { expect, it } from "vitest";
-import { HandshakeRates } from "../../../edge/workers/handshake-rate-rules.ts";
+import { HandshakeRates } from "../../../edge/workers/handshake-rate-tracker.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
 const EVERY_MS = 60_000 / LIMITS.handshakesPerMinute;

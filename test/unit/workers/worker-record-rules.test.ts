@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { WorkerRecords } from "../../../edge/workers/worker-record-rules.ts";
+import { WorkerRecords } from "../../../edge/workers/worker-record-tracker.ts";
 import type { WorkerRow } from "../../../schema/db/workers.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 

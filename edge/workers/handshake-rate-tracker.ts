@@ -3,7 +3,7 @@
  * attempt costs nothing, so that a worker that waits for its `Retry-After` gets in.
  */
 import { LIMITS } from "../../schema/wire/limits.ts";
-import { Debts } from "../limits/debts.ts";
+import { Debts } from "../limits/debt-tracker.ts";
 
 const MINUTE_MS = 60_000;
 const HANDSHAKE_MS = MINUTE_MS / LIMITS.handshakesPerMinute;

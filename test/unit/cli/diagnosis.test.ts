@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { diagnose, type Findings } from "../../../scripts/cli/doctor-rules.ts";
+import { diagnose, type Findings } from "../../../scripts/cli/diagnosis.ts";
 import { hintsOf } from "../../../worker-agent/cli/shared/hints.ts";
 
 const HINTS = hintsOf({}, {});

@@ -4,7 +4,7 @@
  */
 import type { SignedEvent } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
-import { Debts } from "../limits/debts.ts";
+import { Debts } from "../limits/debt-tracker.ts";
 
 const MINUTE_MS = 60_000;
 

@@ -18,7 +18,7 @@ const AREAS = [
   "limits",
 ];
 
-/** The pure files, by name. `test/unit/purity.test.ts` shows that biome.json checks the same files. */
+/** The pure files, by name. `test/unit/check.test.ts` shows that biome.json checks the same files. */
 const PURE =
   "-(machine|rules|tracker)\\.ts$|^edge/inference/jobs/lane-state\\.ts$|^edge/limits/bounded-map\\.ts$|^worker-agent/(format-duration|pluralize)\\.ts$";
 

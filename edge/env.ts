@@ -8,6 +8,7 @@ import type { PoolPolicyRpc } from "./pool/pool-policy-rpc.ts";
 
 export type { AdminTokensForAuthentication } from "./admins/admin-tokens-rpc.ts";
 export type { EventLogForOutboxes } from "./events/event-log-rpc.ts";
+export type { BondForEventLog } from "./federation/bond-rpc.ts";
 export type { LaneForAdmins, LaneForClients, LaneForReaders, LaneForWorkers } from "./inference/lane-rpc.ts";
 
 /** Bindings of wrangler.toml, and secrets. Types only: each namespace has the type of its object's `…-rpc.ts`. */

@@ -1,14 +1,17 @@
-/** The stub of a key's `Account`, with the methods that a group of callers may use. */
+/** Stubs of a key's `Account`, each narrowed to what its callers may do. */
 import type { Env } from "../env.ts";
 import type { AccountForAdmins, AccountForClients, AccountForLanes } from "./account-rpc.ts";
 
-interface Stubs {
-  clients: DurableObjectStub<AccountForClients>;
-  lanes: DurableObjectStub<AccountForLanes>;
-  admins: DurableObjectStub<AccountForAdmins>;
+type Accounts = Pick<Env, "ACCOUNT">;
+
+export function accountForClients(env: Accounts, keyId: string): DurableObjectStub<AccountForClients> {
+  return env.ACCOUNT.getByName(keyId);
 }
 
-/** @param _caller decides which methods the stub has */
-export function accountFor<C extends keyof Stubs>(env: Env, _caller: C, keyId: string): Stubs[C] {
-  return env.ACCOUNT.getByName(keyId) as Stubs[C];
+export function accountForLanes(env: Accounts, keyId: string): DurableObjectStub<AccountForLanes> {
+  return env.ACCOUNT.getByName(keyId);
+}
+
+export function accountForAdmins(env: Accounts, keyId: string): DurableObjectStub<AccountForAdmins> {
+  return env.ACCOUNT.getByName(keyId);
 }

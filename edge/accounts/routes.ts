@@ -6,7 +6,7 @@ import { adminBody } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
 import { poolSettings } from "../pool/pool-policy.ts";
-import { accountFor } from "./account-for.ts";
+import { accountForAdmins } from "./account-for.ts";
 import { listKeysWithUsage } from "./store.ts";
 
 /** The ids that `KeyTagger` makes. */
@@ -32,7 +32,7 @@ export const keyRoutes = new Hono<AdminEnv>()
       revokedBy: null,
       revokedAtMs: null,
     };
-    await accountFor(c.env, "admins", row.id).create(row);
+    await accountForAdmins(c.env, row.id).create(row);
     return c.json({ ...keyView(row), key: minted.text }, 201);
   })
 
@@ -45,7 +45,7 @@ export const keyRoutes = new Hono<AdminEnv>()
     // The key's own object decides: D1 may be away, or may not have the key yet. An id that no key has leaves an empty
     // object behind, but only an admin can cause that.
     const id = c.req.param("id");
-    const revoked = KEY_ID.test(id) ? await accountFor(c.env, "admins", id).revoke(c.var.admin) : null;
+    const revoked = KEY_ID.test(id) ? await accountForAdmins(c.env, id).revoke(c.var.admin) : null;
     if (!revoked) return fail(c, "keys/not-found");
     return c.json({ id, revoked_at: new Date(revoked.revokedAtMs).toISOString(), recorded: revoked.recorded });
   });

@@ -9,7 +9,7 @@ import type { WorkerRow, WorkerTokenRow } from "../../schema/db/workers.ts";
 import { newLogBody } from "../../schema/wire/admin-api.ts";
 import { type RecordTable, rowsOfTable } from "../../schema/wire/backup.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
-import { accountFor } from "../accounts/account-for.ts";
+import { accountForAdmins } from "../accounts/account-for.ts";
 import { adminTokensForAdmins } from "../admins/admin-tokens-for.ts";
 import type { Env } from "../env.ts";
 import { eventLogForAdmins } from "../events/event-log-for.ts";
@@ -21,14 +21,14 @@ import { adminBody, readJson } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
 import { poolSettings } from "../pool/pool-policy.ts";
-import { allLanes, laneFor } from "../workers/lane-for.ts";
+import { allLanes, laneForAdmins } from "../workers/lane-for.ts";
 import { eventsPage, exportedTables, meteringPage } from "./store.ts";
 
 /** `/admin/api/export`: the record, for `ligand pool export`. No answer contains the pool's secret key. */
 export const exportRoutes = new Hono<AdminEnv>()
   .get("/", async (c) => {
     // The export must contain the rows that are still in outboxes.
-    await Promise.all(allLanes(c.env, "admins").map(({ lane }) => lane.flushRecords()));
+    await Promise.all(allLanes(c.env, laneForAdmins).map(({ lane }) => lane.flushRecords()));
     await eventLogForAdmins(c.env).flushRecords();
     const { name, description, defaults } = await poolSettings(c.env);
     return c.json({
@@ -109,14 +109,14 @@ async function restore(env: Env, table: RecordTable, rows: object[]): Promise<bo
       return adminTokensForAdmins(env).restore(rows as AdminTokenRow[]);
     case "client_keys": {
       const keys = rows as ClientKeyRow[];
-      const done = await Promise.all(keys.map((key) => accountFor(env, "admins", key.id).restore(key)));
+      const done = await Promise.all(keys.map((key) => accountForAdmins(env, key.id).restore(key)));
       return done.every(Boolean);
     }
     case "worker_tokens":
-      return laneFor(env, "admins", "any").restoreTokens(rows as WorkerTokenRow[]);
+      return laneForAdmins(env, "any").restoreTokens(rows as WorkerTokenRow[]);
     case "workers":
     case "metering":
-      await laneFor(env, "admins", "any").restoreRecords(table, rows as (WorkerRow | MeteringRow)[]);
+      await laneForAdmins(env, "any").restoreRecords(table, rows as (WorkerRow | MeteringRow)[]);
       return true;
     case "peers": {
       const done = await Promise.all((rows as PeerRow[]).map((row) => bondForPool(env, row.id).restore(row)));

@@ -33,6 +33,7 @@ import { isQuotaSpent, type OriginUse } from "./origin-quota-rules.ts";
 import { OriginUsage } from "./origin-usage.ts";
 import { OwnEvents } from "./own-events.ts";
 import { ReceivedEvents } from "./received-events.ts";
+import { subscriberFor } from "./subscriber-for.ts";
 import { Subscribers } from "./subscribers.ts";
 
 /**
@@ -230,7 +231,7 @@ export class EventLog extends DurableObject<Env> implements EventLogRpc {
   #notifySoon(): void {
     this.#notifyTimer ??= setTimeout(() => {
       this.#notifyTimer = null;
-      const notified = this.#subscribers.all().map((atomId) => this.env.BOND.getByName(atomId).notifyOfNewEvents());
+      const notified = this.#subscribers.all().map((atomId) => subscriberFor(this.env, atomId).notifyOfNewEvents());
       this.ctx.waitUntil(Promise.allSettled(notified));
     }, LIMITS.pushDelayMs);
   }

@@ -60,12 +60,15 @@ export interface BondForAdmins extends Rpc.DurableObjectBranded {
   resync(): void;
 }
 
+export interface BondForEventLog extends Rpc.DurableObjectBranded {
+  /** `EventLog` has new events. A peer that reads a stream gets them there. */
+  notifyOfNewEvents(): void;
+}
+
 /** Other objects, the cron trigger, import and restore. */
 export interface BondForPool extends Rpc.DurableObjectBranded {
   effectiveTrust(min_auth_tier: MinTier): TrustLevel;
   registrationStatus(): RegistrationStatus;
-  /** `EventLog` has new events. A peer that reads a stream gets them there. */
-  notifyOfNewEvents(): void;
   /** A peer of an export, tombstones too. False: another peer is here, or the id is not that of the key. */
   restore(row: PeerRow): Promise<boolean>;
   /** This pool went back to a copy of its state: grants of the peer count once it sends them again. */
@@ -78,4 +81,4 @@ export interface BondForPool extends Rpc.DurableObjectBranded {
   evict(): Promise<void>;
 }
 
-export interface BondRpc extends BondForPeers, BondForAdmins, BondForPool {}
+export interface BondRpc extends BondForPeers, BondForAdmins, BondForEventLog, BondForPool {}

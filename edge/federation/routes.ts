@@ -5,11 +5,11 @@ import type { AdminEnv } from "../http/app-env.ts";
 import { requireAdmin } from "../http/authentication.ts";
 import { adminBody } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
-import { PEER_REGISTRY } from "../object-names.ts";
 import { changeFederationPolicy, readFederationPolicy } from "../pool/federation-check.ts";
 import { publishPolicyChanges } from "../pool/pool-policy.ts";
 import { resumePeers } from "./delivery/resume.ts";
 import { ownCard, ownIdentityCard } from "./peering/own-card.ts";
+import { registryForReaders } from "./peering/peer-registry-for.ts";
 import { peerRoutes } from "./peering/peer-routes.ts";
 import { registrationRoutes } from "./peering/registration-routes.ts";
 import { listPeers } from "./peering/store.ts";
@@ -37,7 +37,7 @@ export const federationRoutes = new Hono<AdminEnv>()
       listPeers(c.env.DB),
       log.heads(),
       log.origins(),
-      c.env.PEER_REGISTRY.getByName(PEER_REGISTRY).census(),
+      registryForReaders(c.env).census(),
     ]);
     const count = (level: number) => peers.filter((peer) => peer.effective >= level).length;
     return c.json({

@@ -2,10 +2,10 @@ import type { Context } from "hono";
 import { createMiddleware } from "hono/factory";
 import { utf8 } from "../../schema/crypto/bytes.ts";
 import { BOOTSTRAP_ADMIN } from "../../schema/wire/admin-api.ts";
-import type { AdminTokensForAuthentication, Env } from "../env.ts";
+import type { Env } from "../env.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
 import { BoundedMap } from "../limits/bounded-map.ts";
-import { ADMIN_TOKENS } from "../object-names.ts";
+import { adminTokensForAuthentication } from "./admin-tokens-for.ts";
 import type { AdminEnv, AppEnv, ClientEnv, ClientIdentity } from "./app-env.ts";
 import { fail } from "./errors.ts";
 
@@ -83,8 +83,7 @@ async function adminOf(env: Env, token: string): Promise<{ name: string; tokenId
   if (await sameSecret(token, env.ADMIN_TOKEN)) return { name: BOOTSTRAP_ADMIN, tokenId: BOOTSTRAP_ADMIN };
   const authentic = await (await poolKeys(env)).tagger.authenticate(token, "la");
   if (!authentic.ok) return null;
-  const tokens: DurableObjectStub<AdminTokensForAuthentication> = env.ADMIN_TOKENS.getByName(ADMIN_TOKENS);
-  const name = await tokens.nameOf(authentic.id, authentic.secretSha256);
+  const name = await adminTokensForAuthentication(env).nameOf(authentic.id, authentic.secretSha256);
   return name === null ? null : { name, tokenId: authentic.id };
 }
 

@@ -3,7 +3,7 @@ import type { Context } from "hono";
 import { type BodyProblem, type ClientApi, parseClientBody } from "../../schema/wire/client-api.ts";
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
-import { accountFor } from "../accounts/account-for.ts";
+import { accountForClients } from "../accounts/account-for.ts";
 import type { AccountAdmission, AccountCharge } from "../accounts/account-rpc.ts";
 import { type AdmissionRequest, agedBy, type RateLimits } from "../accounts/admission-rules.ts";
 import { BodiesInFlight } from "../accounts/body-flight-tracker.ts";
@@ -106,7 +106,7 @@ function checkedBody<T>(
 /** Charges the key for a refused body. Returns the refusal of a key that had no request left, else null. */
 async function chargeBody(c: Context<ClientEnv>): Promise<Response | null> {
   const { keyId, secretSha256 } = c.var.client;
-  const charge: AccountCharge = await accountFor(c.env, "clients", keyId).charge(secretSha256);
+  const charge: AccountCharge = await accountForClients(c.env, keyId).charge(secretSha256);
   if (!charge.ok) return refuse(c, remember(keyId, charge));
   // The next request would be refused, so its body need not be read.
   if (charge.next) remember(keyId, charge.next);
@@ -121,7 +121,7 @@ export async function admitted(
   const { keyId, secretSha256 } = c.var.client;
   const payment = c.var.bodyPayment;
   const asking = Promise.resolve(
-    accountFor(c.env, "clients", keyId).admit({ secretSha256, ...request, ...(payment?.isPaid && { isPaid: true }) }),
+    accountForClients(c.env, keyId).admit({ secretSha256, ...request, ...(payment?.isPaid && { isPaid: true }) }),
   ).finally(() => payment?.isPaid === false && payment.charged());
   // A client that leaves is charged too: its body has been read and checked.
   afterClientLeaves(c, asking);

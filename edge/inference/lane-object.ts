@@ -3,7 +3,7 @@ import type { RecordRow } from "../../schema/db/record-tables.ts";
 import type { WorkerTokenRow } from "../../schema/db/workers.ts";
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { CLOSE, LIMITS } from "../../schema/wire/limits.ts";
-import { accountFor } from "../accounts/account-for.ts";
+import { accountForLanes } from "../accounts/account-for.ts";
 import type { Env } from "../env.ts";
 import { errorResponse } from "../http/errors.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
@@ -89,7 +89,7 @@ export class Lane extends DurableObject<Env> implements LaneRpc {
     this.#presence = new PresenceLog(ctx, env, this.#due);
     this.#metrics = new MetricsStore(storage);
     this.#state = newLane(this.#knownModels.names);
-    this.#usage = new AccountUsage({ accountOf: (keyId) => accountFor(env, "lanes", keyId), waitUntil });
+    this.#usage = new AccountUsage({ accountOf: (keyId) => accountForLanes(env, keyId), waitUntil });
     this.#metering = new MeteringWriter({ storage, outbox: this.#outbox, atomId, written: () => this.#flushSoon() });
     this.#answers = this.#newAnswers();
     this.#sockets = this.#newSockets(atomId);

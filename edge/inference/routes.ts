@@ -15,7 +15,7 @@ import {
 import { responsesApi } from "../../schema/wire/responses-api.ts";
 import { responsesEcho, responsesProblem, toResponsesRequest } from "../../schema/wire/responses-request.ts";
 import type { JobKind, JobRequest } from "../../schema/wire/worker-frames.ts";
-import { accountFor } from "../accounts/account-for.ts";
+import { accountForClients } from "../accounts/account-for.ts";
 import type { LookupAdmission } from "../accounts/admission-rules.ts";
 import type { Env } from "../env.ts";
 import type { ClientEnv } from "../http/app-env.ts";
@@ -24,7 +24,7 @@ import { clientCors } from "../http/cors.ts";
 import { fail } from "../http/errors.ts";
 import { isRequestId, REQUEST_ID_HEADER } from "../http/request-id.ts";
 import { RefusedKeys } from "../limits/refused-keys.ts";
-import { allLanes, laneFor } from "../workers/lane-for.ts";
+import { allLanes, laneForClients } from "../workers/lane-for.ts";
 import { admitted, clientBody, rateLimitHeaders } from "./client-body.ts";
 import { type FoundJob, type JobName, LANE_JOBS_URL, type LaneJob } from "./lane-rpc.ts";
 import { findEndedJob } from "./store.ts";
@@ -38,7 +38,7 @@ const admittedLookup = createMiddleware<ClientEnv>(async (c, next) => {
   const { keyId, secretSha256 } = c.var.client;
   const refused = refusedLookups.find(keyId, Date.now());
   if (refused) return fail(c, refused.refusal.code, refused.refusal);
-  const admission = await accountFor(c.env, "clients", keyId).lookUp(secretSha256);
+  const admission = await accountForClients(c.env, keyId).lookUp(secretSha256);
   if (admission.ok) return next();
   if (admission.code === "auth/invalid-key") return fail(c, admission.code);
   refusedLookups.remember(keyId, admission, Date.now());
@@ -135,7 +135,7 @@ export const clientApi = new Hono<ClientEnv>()
 
 /** A request runs in one lane, and its id does not say in which. */
 async function cancelJobs(env: Env, name: JobName, keyId: string): Promise<FoundJob | null> {
-  const found = await Promise.all(allLanes(env, "clients").map(({ lane }) => lane.cancelJobs(name, keyId)));
+  const found = await Promise.all(allLanes(env, laneForClients).map(({ lane }) => lane.cancelJobs(name, keyId)));
   return found.find((job) => job !== null) ?? null;
 }
 
@@ -179,7 +179,7 @@ async function infer(
     ...shape,
   };
   // The runtime passes the answer from the lane to the client. No JavaScript here touches its chunks.
-  return laneFor(c.env, "clients", { model }).fetch(LANE_JOBS_URL, {
+  return laneForClients(c.env, { model }).fetch(LANE_JOBS_URL, {
     method: "POST",
     body: JSON.stringify(job),
     signal: c.req.raw.signal,
@@ -198,7 +198,7 @@ async function servedModels(env: Env): Promise<ServedModel[]> {
   const nowMs = Date.now();
   if (cached && Math.abs(cached.untilMs - nowMs) <= LIMITS.statusCacheMs && cached.untilMs > nowMs)
     return cached.models;
-  const lanes = await Promise.all(allLanes(env, "clients").map(({ lane }) => lane.overview()));
+  const lanes = await Promise.all(allLanes(env, laneForClients).map(({ lane }) => lane.overview()));
   const models = lanes.flatMap((lane) => lane.models);
   cached = { untilMs: nowMs + LIMITS.statusCacheMs, models: models.map(servedModel) };
   return cached.models;

@@ -1,8 +1,8 @@
 import type { EventDraft } from "../../schema/wire/event-registry.ts";
 import type { SignedEvent } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
-import type { Env, EventLogForOutboxes } from "../env.ts";
-import { EVENT_LOG } from "../object-names.ts";
+import type { Env } from "../env.ts";
+import { eventLogForOutboxes } from "./event-log-for.ts";
 import { FlushLoop } from "./flush-loop.ts";
 import type { StoredDraft } from "./stored-draft.ts";
 
@@ -75,8 +75,7 @@ export class EventOutbox {
       const last = rows.at(-1);
       if (!last) return;
       const drafts = rows.map(({ draft }) => JSON.parse(draft) as StoredDraft);
-      const log: DurableObjectStub<EventLogForOutboxes> = this.#env.EVENT_LOG.getByName(EVENT_LOG);
-      const answer = await log.append(drafts);
+      const answer = await eventLogForOutboxes(this.#env).append(drafts);
       if (this.#loop.isClosed) return;
       if (!answer.ok) throw new LogRefused(answer.code);
       this.#storage.transactionSync(() => {

@@ -1,26 +1,26 @@
 import { Hono } from "hono";
 import { LIMITS } from "../../schema/wire/limits.ts";
-import { accountFor } from "../accounts/account-for.ts";
+import { accountForAdmins } from "../accounts/account-for.ts";
 import { newestKeys } from "../accounts/store.ts";
 import { adminTokensForReaders } from "../admins/admin-tokens-for.ts";
 import type { Env } from "../env.ts";
 import { eventLogForReaders } from "../events/event-log-for.ts";
 import { quotaBytesOf } from "../events/origin-quota-rules.ts";
+import { registryForReaders } from "../federation/peering/peer-registry-for.ts";
 import { listPeers } from "../federation/peering/store.ts";
 import type { AdminEnv } from "../http/app-env.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
 import { within } from "../limits/timeout.ts";
-import { PEER_REGISTRY as THE_PEERS } from "../object-names.ts";
 import { readFederationPolicy } from "../pool/federation-check.ts";
 import { pendingPolicyChanges, poolSettings } from "../pool/pool-policy.ts";
 import type { HeldRecords } from "../record/record-outbox.ts";
-import { allLanes } from "../workers/lane-for.ts";
+import { allLanes, laneForReaders } from "../workers/lane-for.ts";
 import { appliedMigrations } from "./store.ts";
 
 /** `/admin/api/doctor`: the pool's findings about itself. `ligand pool doctor` turns them into advice. */
 export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
-  const { DB, PEER_REGISTRY, ALLOWED_HOSTS, METRICS_TOKEN, ONE_MACHINE } = c.env;
-  const [{ name, lane }] = allLanes(c.env, "readers");
+  const { DB, ALLOWED_HOSTS, METRICS_TOKEN, ONE_MACHINE } = c.env;
+  const [{ name, lane }] = allLanes(c.env, laneForReaders);
   const [database, migrations, settings, overview, holds, changes, admins, clock, origins, census, known, ...records] =
     await Promise.all([
       timed(DB.prepare("SELECT 1 FROM client_keys LIMIT 1").all()),
@@ -32,7 +32,7 @@ export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
       timed(Promise.resolve(adminTokensForReaders(c.env).pendingEvents())),
       timed(Promise.resolve(eventLogForReaders(c.env).clock())),
       timed(originsOf(c.env)),
-      timed(Promise.resolve(PEER_REGISTRY.getByName(THE_PEERS).census())),
+      timed(Promise.resolve(registryForReaders(c.env).census())),
       timed(knownPeers(c.env)),
       held(`lane ${name}`, lane.heldRecords()),
       held("event log", eventLogForReaders(c.env).heldRecords()),
@@ -85,7 +85,7 @@ async function originsOf(env: Env) {
 async function knownPeers(env: Env) {
   const [rows, statuses, policy] = await Promise.all([
     listPeers(env.DB),
-    env.PEER_REGISTRY.getByName(THE_PEERS).statuses(),
+    registryForReaders(env).statuses(),
     readFederationPolicy(env),
   ]);
   if (policy?.federation !== "on") return [];
@@ -107,7 +107,7 @@ async function knownPeers(env: Env) {
 /** The sum over client keys, each of which has an object of its own. */
 async function heldOfKeys(env: Env): Promise<HeldRecords> {
   const ids = await newestKeys(env.DB, LIMITS.doctorKeys);
-  const each = await Promise.all(ids.map((id) => accountFor(env, "admins", id).heldRecords()));
+  const each = await Promise.all(ids.map((id) => accountForAdmins(env, id).heldRecords()));
   return each.reduce((sum, one) => ({ waiting: sum.waiting + one.waiting, refused: sum.refused + one.refused }), {
     waiting: 0,
     refused: 0,

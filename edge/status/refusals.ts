@@ -3,7 +3,7 @@ import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import type { AppEnv } from "../http/app-env.ts";
-import { laneFor } from "../workers/lane-for.ts";
+import { laneForClients } from "../workers/lane-for.ts";
 
 /** Refusals of this isolate that the lane has not counted yet: at most one entry for each error code. */
 const pending = new Map<ErrorCode, number>();
@@ -32,7 +32,7 @@ export async function flushRefusals(env: Env): Promise<void> {
   const flushed = new Map(pending);
   pending.clear();
   try {
-    await laneFor(env, "clients", "any").countRefusals(flushed);
+    await laneForClients(env, "any").countRefusals(flushed);
   } catch (error) {
     for (const [code, n] of flushed) pending.set(code, (pending.get(code) ?? 0) + n);
     throw error;

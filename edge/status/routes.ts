@@ -2,12 +2,12 @@ import { type Context, Hono } from "hono";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import { eventLogForReaders } from "../events/event-log-for.ts";
+import { registryForReaders } from "../federation/peering/peer-registry-for.ts";
 import { flushPeerRefusals } from "../federation/signing/refusal-counters.ts";
 import type { AppEnv } from "../http/app-env.ts";
 import { requireMetricsReader } from "../http/authentication.ts";
 import { within } from "../limits/timeout.ts";
-import { PEER_REGISTRY as THE_PEERS } from "../object-names.ts";
-import { laneFor } from "../workers/lane-for.ts";
+import { laneForReaders } from "../workers/lane-for.ts";
 import { federationText } from "./federation-metrics.ts";
 import { prometheusText } from "./metrics.ts";
 import { flushRefusals } from "./refusals.ts";
@@ -29,13 +29,12 @@ export const status = new Hono<AppEnv>()
   })
 
   .get("/metrics", requireMetricsReader, async (c) => {
-    const { PEER_REGISTRY } = c.env;
-    const lane = laneFor(c.env, "readers", "any");
+    const lane = laneForReaders(c.env, "any");
     await Promise.allSettled([flushRefusals(c.env), flushPeerRefusals(c.env)]);
     const [overview, { measured, ...lanes }, census, log, origins] = await Promise.all([
       lane.overview(),
       lane.metrics(),
-      PEER_REGISTRY.getByName(THE_PEERS).census(),
+      registryForReaders(c.env).census(),
       eventLogForReaders(c.env).counts(),
       eventLogForReaders(c.env).origins(),
     ]);
@@ -82,7 +81,7 @@ async function sharedReadiness(c: Context<AppEnv>): Promise<Readiness> {
 async function readiness(env: Env): Promise<Readiness> {
   const [database, overview] = await Promise.all([
     within(LIMITS.d1TimeoutMs, env.DB.prepare("SELECT 1 FROM client_keys LIMIT 1").all()),
-    within(LIMITS.d1TimeoutMs, laneFor(env, "readers", "any").overview()),
+    within(LIMITS.d1TimeoutMs, laneForReaders(env, "any").overview()),
   ]);
   const models = overview?.models.map((model) => model.name) ?? [];
   return { ready: database !== null && overview !== null, workers: overview?.workers ?? 0, models };

@@ -13,7 +13,7 @@ import { fail } from "../http/errors.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
 import { RefusedKeys } from "../limits/refused-keys.ts";
 import { CONNECT_HEADERS, LANE_CONNECT_URL } from "./connect-request.ts";
-import { allLanes, laneFor, laneNameFor } from "./lane-for.ts";
+import { allLanes, laneForAdmins, laneForWorkers, laneNameFor } from "./lane-for.ts";
 import { listTokens } from "./store.ts";
 
 const DAY_MS = 86_400_000;
@@ -42,7 +42,7 @@ export const workerSocket = new Hono<AppEnv>().get("/connect", async (c) => {
   const upgrade = c.req.header("upgrade")?.toLowerCase() === "websocket";
   const spoken = chooseSubprotocol(offered);
   if (!upgrade || !spoken) return fail(c, "http/upgrade-required");
-  const response = await laneFor(c.env, "workers", { workerToken: authentic.id }).fetch(LANE_CONNECT_URL, {
+  const response = await laneForWorkers(c.env, { workerToken: authentic.id }).fetch(LANE_CONNECT_URL, {
     headers: {
       upgrade: "websocket",
       "sec-websocket-protocol": spoken,
@@ -89,7 +89,7 @@ export const workerRoutes = new Hono<AdminEnv>()
       revokedBy: null,
       revokedAtMs: null,
     };
-    await laneFor(c.env, "admins", { workerToken: row.id }).invite(row);
+    await laneForAdmins(c.env, { workerToken: row.id }).invite(row);
     return c.json(
       { id: row.id, token: minted.text, label: row.label, expires_at: new Date(row.expiresAtMs).toISOString() },
       201,
@@ -99,7 +99,7 @@ export const workerRoutes = new Hono<AdminEnv>()
   .get("/", async (c) => {
     const [tokens, ...lanes] = await Promise.all([
       listTokens(c.env.DB),
-      ...allLanes(c.env, "admins").map(({ lane }) => lane.connectedWorkers()),
+      ...allLanes(c.env, laneForAdmins).map(({ lane }) => lane.connectedWorkers()),
     ]);
     const connected = lanes.flat();
     const online = new Set(connected.map((worker) => worker.tokenId));
@@ -128,7 +128,7 @@ export const workerRoutes = new Hono<AdminEnv>()
   .delete("/tokens/:id", async (c) => {
     // The lane decides, also while D1 is away: a stolen machine must be shut out at once.
     const id = c.req.param("id");
-    const revoked = await laneFor(c.env, "admins", { workerToken: id }).revokeToken(id, c.var.admin);
+    const revoked = await laneForAdmins(c.env, { workerToken: id }).revokeToken(id, c.var.admin);
     if (!revoked) return fail(c, "workers/not-found");
     return c.json({ id, revoked_at: new Date(revoked.revokedAtMs).toISOString(), recorded: revoked.recorded });
   });

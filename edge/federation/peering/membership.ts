@@ -1,7 +1,7 @@
 import type { FederationPolicy } from "../../../schema/wire/federation.ts";
 import type { Env } from "../../env.ts";
-import { PEER_REGISTRY } from "../../object-names.ts";
 import type { BondStore } from "../bond-store.ts";
+import { registryForPeers } from "./peer-registry-for.ts";
 import type { PeerStatus } from "./peer-registry-rpc.ts";
 import type { GrantStep, TrustStep } from "./trust-rules.ts";
 
@@ -57,6 +57,6 @@ export class Membership {
   }
 
   #registry() {
-    return this.#env.PEER_REGISTRY.getByName(PEER_REGISTRY);
+    return registryForPeers(this.#env);
   }
 }

@@ -14,11 +14,11 @@ import type { AdminEnv } from "../../http/app-env.ts";
 import { adminBody } from "../../http/body.ts";
 import { fail } from "../../http/errors.ts";
 import { within } from "../../limits/timeout.ts";
-import { PEER_REGISTRY } from "../../object-names.ts";
 import { checkFederation, readFederationPolicy } from "../../pool/federation-check.ts";
 import { bondForAdmin } from "../bond-for.ts";
 import type { Unavailability } from "../delivery/availability-rules.ts";
 import { addPeer } from "./add-peer.ts";
+import { registryForReaders } from "./peer-registry-for.ts";
 import { findPeer, listPeers } from "./store.ts";
 import { isTierAccepted } from "./trust-rules.ts";
 
@@ -28,7 +28,7 @@ export const peerRoutes = new Hono<AdminEnv>()
     const [policy, rows, standings] = await Promise.all([
       readFederationPolicy(c.env),
       listPeers(c.env.DB),
-      c.env.PEER_REGISTRY.getByName(PEER_REGISTRY).statuses(),
+      registryForReaders(c.env).statuses(),
     ]);
     const view = (row: PeerRow) => viewOf(row, effective(row, policy), standings[row.id]?.absence ?? null);
     return c.json({ peers: rows.map(view) });

@@ -17,11 +17,11 @@ import {
 import type { Env } from "../../env.ts";
 import { fail } from "../../http/errors.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
-import { PEER_REGISTRY } from "../../object-names.ts";
 import { bondForPeer, bondForPool } from "../bond-for.ts";
 import { type FederatedEnv, readSigned, refuseUnlessSignedBy, signedBody } from "../signing/signed-peer.ts";
 import { registrationStatusOf } from "./add-peer.ts";
 import { ownCard } from "./own-card.ts";
+import { registryForPeers } from "./peer-registry-for.ts";
 import { type ChallengeMaker, challengeMaker } from "./registration-challenge.ts";
 import type { UsedChallenge } from "./registration-rules.ts";
 import { isTierAccepted } from "./trust-rules.ts";
@@ -91,7 +91,7 @@ export async function registerPeer(
   // Before it takes another peer's place.
   if ((await registrationStatusOf(env, card.atom_id)).revoked)
     return { ok: false, code: "federation/registration-refused" };
-  const registry = env.PEER_REGISTRY.getByName(PEER_REGISTRY);
+  const registry = registryForPeers(env);
   const entry = await registry.register(card.atom_id, { id, expiresAtMs });
   if (!entry.ok) return entry;
   if (entry.evict !== null) await bondForPool(env, entry.evict).evict();

@@ -7,7 +7,7 @@ import { eventLogForBonds } from "../../events/event-log-for.ts";
 import { mayRead, TRUST_FOR_PUBLIC } from "../../events/visibility-rules.ts";
 import { parseJson } from "../../http/body.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
-import { PEER_REGISTRY } from "../../object-names.ts";
+import { registryForPeers } from "../peering/peer-registry-for.ts";
 import type { ReceivedGrants } from "../peering/received-grants.ts";
 import type { Admissions } from "../signing/admissions.ts";
 import type { EndpointRefusal, Pulled, PullRequest, Pushed } from "./event-endpoint-answers.ts";
@@ -115,7 +115,7 @@ export class EventEndpoint {
     policy: FederationPolicy,
   ): Promise<Pushed> {
     if (only === undefined || more.length > 0) return { ok: false, code: "federation/untrusted" };
-    const registry = this.#env.PEER_REGISTRY.getByName(PEER_REGISTRY);
+    const registry = registryForPeers(this.#env);
     const rate = await registry.takeStrangerGrant(this.#grants.isFirstTry());
     if (!rate.ok) {
       return { ok: false, code: "federation/rate-limited", retryAfterSeconds: rate.retryAfterSeconds };

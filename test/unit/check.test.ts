@@ -1,4 +1,7 @@
-/** The check keeps files named `…-machine.ts`, `…-rules.ts` and `…-tracker.ts` pure: planted files show that it can fail. */
+/**
+ * What the check forbids: impure files named `…-machine.ts`, `…-rules.ts` or `…-tracker.ts`, and stubs with more methods
+ * than their callers may use. Planted files show that the check can fail.
+ */
 import { execFileSync, spawnSync } from "node:child_process";
 import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
@@ -10,20 +13,26 @@ const root = resolve(import.meta.dirname, "../..");
 /** A copy of the check's configuration, with these files beside it. */
 function plant(files: Readonly<Record<string, string>>): string {
   const folder = temporaryFolder();
-  for (const name of [
-    "biome.json",
-    "no-clock-no-randomness.grit",
-    ".dependency-cruiser.cjs",
-    "tsconfig.json",
-    "package.json",
-  ])
-    cpSync(join(root, name), join(folder, name));
+  for (const name of ["biome.json", "scripts/check", ".dependency-cruiser.cjs", "tsconfig.json", "package.json"])
+    cpSync(join(root, name), join(folder, name), { recursive: true });
   symlinkSync(join(root, "node_modules"), join(folder, "node_modules"));
   for (const [name, text] of Object.entries(files)) {
     mkdirSync(dirname(join(folder, name)), { recursive: true });
     writeFileSync(join(folder, name), text);
   }
   return folder;
+}
+
+interface Diagnostic {
+  severity: string;
+  message: string;
+  location: { path: string };
+}
+
+function lint(files: Readonly<Record<string, string>>): Diagnostic[] {
+  const args = ["lint", "--vcs-enabled=false", "--reporter=json", "--max-diagnostics=none", "."];
+  const { stdout } = spawnSync(join(root, "node_modules/.bin/biome"), args, { cwd: plant(files), encoding: "utf8" });
+  return (JSON.parse(stdout) as { diagnostics: Diagnostic[] }).diagnostics;
 }
 
 const CLOCK = "is given the time";
@@ -54,12 +63,7 @@ it("no clock, no timer and no randomness can hide in a pure file", () => {
   const innocent = {
     "edge/innocent-rules.ts": "export const f = (text: string) => Date.parse(text) + Math.max(1, 2);\n",
   };
-  const folder = plant({ ...innocent, ...Object.fromEntries(PLANTED.map(([file, code]) => [file, `${code}\n`])) });
-  const args = ["lint", "--vcs-enabled=false", "--reporter=json", "--max-diagnostics=none", "."];
-  const { stdout } = spawnSync(join(root, "node_modules/.bin/biome"), args, { cwd: folder, encoding: "utf8" });
-  const { diagnostics } = JSON.parse(stdout) as {
-    diagnostics: { severity: string; message: string; location: { path: string } }[];
-  };
+  const diagnostics = lint({ ...innocent, ...Object.fromEntries(PLANTED.map(([file, code]) => [file, `${code}\n`])) });
   const found = (file: string) =>
     diagnostics.filter(({ severity, location }) => severity === "error" && location.path.endsWith(file));
   for (const [file, code, says] of PLANTED) {
@@ -71,6 +75,27 @@ it("no clock, no timer and no randomness can hide in a pure file", () => {
     ).toContain(says);
   }
   expect(found("innocent-rules.ts")).toEqual([]);
+});
+
+it.each<[what: string, file: string, code: string, isRefused: boolean]>([
+  [
+    "a route gets a stub by itself",
+    "edge/a/routes.ts",
+    'export const f = (env: any) => env.BOND.getByName("x");',
+    true,
+  ],
+  ["a route takes the method", "edge/a/routes.ts", "export const f = (env: any) => env.BOND.getByName;", true],
+  ["an id by name", "edge/a/routes.ts", 'export const f = (env: any) => env.BOND.idFromName("x");', true],
+  ["itty-durable's proxy", "edge/a/routes.ts", "export const f = () => proxyDurable({}, {});", true],
+  [
+    "the place that narrows stubs",
+    "edge/a/bond-for.ts",
+    'export const f = (env: any) => env.BOND.getByName("x");',
+    false,
+  ],
+])("%s", (_what, file, code, isRefused) => {
+  const found = lint({ [file]: `${code}\n` }).map(({ message }) => message);
+  expect(found.some((message) => message.includes("A stub comes from a *-for.ts"))).toBe(isRefused);
 });
 
 it.each<[what: string, imported: string, text: string]>([

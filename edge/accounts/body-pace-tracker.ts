@@ -4,6 +4,7 @@
  * its own, because the runtime drops the timers of a client that leaves.
  */
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { owedMs } from "../limits/gcra-rules.ts";
 
 export class BodyPace {
   /** Epoch ms of the next check, by key, in the order in which the last body of each key arrived. */
@@ -17,7 +18,7 @@ export class BodyPace {
   waitMs(keyId: string, bytes: number, nowMs: number): number {
     this.#forgetIdleKeys(nowMs);
     if (bytes < LIMITS.pacedBodyBytes) return 0;
-    const startMs = nowMs + aheadMs(this.#nextMs.get(keyId), nowMs);
+    const startMs = nowMs + owedMs(this.#nextMs.get(keyId) ?? 0, MOST_AHEAD_MS, nowMs);
     this.#nextMs.delete(keyId);
     this.#nextMs.set(keyId, startMs + spacingMs(bytes));
     return startMs - nowMs;
@@ -25,7 +26,7 @@ export class BodyPace {
 
   #forgetIdleKeys(nowMs: number): void {
     for (const [keyId, nextMs] of this.#nextMs) {
-      if (aheadMs(nextMs, nowMs) > 0) return;
+      if (owedMs(nextMs, MOST_AHEAD_MS, nowMs) > 0) return;
       this.#nextMs.delete(keyId);
     }
   }
@@ -33,12 +34,6 @@ export class BodyPace {
 
 function spacingMs(bytes: number): number {
   return Math.min((bytes / 1_024) * LIMITS.bodyPaceMsPerKib, LIMITS.bodyPaceMs);
-}
-
-/** More than `MOST_AHEAD_MS` shows that the wall clock stepped back. The key then does not wait. */
-function aheadMs(nextMs = 0, nowMs: number): number {
-  const ahead = Math.max(0, nextMs - nowMs);
-  return ahead > MOST_AHEAD_MS ? 0 : ahead;
 }
 
 /** The spacing of the most bodies that one key may have in flight: as many of the smallest paced ones as fit. */

@@ -1,5 +1,4 @@
-import { fromBase64 } from "../../schema/crypto/bytes.ts";
-import type { EventBody, SignedEvent } from "../../schema/wire/events.ts";
+import { bodyOfOpened } from "../../schema/crypto/signed-event.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
 import type { RatedReceiveAnswer, ReceiveAnswer, ReceivedEvent } from "./event-log-rpc.ts";
@@ -94,7 +93,7 @@ export class ReceivedEvents {
     const { wire, from, ttl } = received;
     const { content_id } = wire;
     if (log.ledger.has(content_id) || held.has(content_id)) return { ok: true, content_id, outcome: "duplicate" };
-    const event = bodyOf(wire);
+    const event = bodyOfOpened(wire);
     const step = receiveEvent(log.clock, { event, ttl, from }, { self, held: () => held.count(from) }, nowMs * 1_000);
     if (step.outcome !== "refused" && quota !== "already-counted") {
       const bytes = rowBytes(wire);
@@ -122,8 +121,3 @@ export class ReceivedEvents {
 
 /** The log has the event now, or will have it: it counts for its sender's rate. */
 const isKept = (result: ReceiveResult | undefined) => result?.ok === true && result.outcome !== "duplicate";
-
-/** The body of an event that was opened before, so that its bytes are known to be well formed. */
-function bodyOf(wire: SignedEvent): EventBody {
-  return JSON.parse(new TextDecoder().decode(fromBase64(wire.event_bytes) ?? new Uint8Array()));
-}

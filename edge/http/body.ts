@@ -3,6 +3,7 @@ import type * as z from "zod";
 import { concat } from "../../schema/crypto/bytes.ts";
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { deadline } from "../limits/timeout.ts";
 import { fail } from "./errors.ts";
 import { hasMoreValuesThan } from "./json-values.ts";
 import type { UnauthenticatedBody, UnauthenticatedBodyBudget } from "./unauthenticated-bodies.ts";
@@ -19,7 +20,7 @@ export type Body = { ok: true; value: unknown; bytes: number } | Unread;
 /** Reads a JSON body of at most `maxBytes`, and for at most a minute. */
 export async function readJson(request: Request, maxBytes: number): Promise<Body> {
   const read = await readBytes(request, maxBytes);
-  return read.ok ? parseJson(read.bytes) : read;
+  return read.ok ? parseBody(read.bytes) : read;
 }
 
 const TOO_MANY_VALUES: Unread = {
@@ -28,8 +29,8 @@ const TOO_MANY_VALUES: Unread = {
   message: `The body has more than ${LIMITS.bodyValues} JSON values.`,
 };
 
-/** Parses bytes that have been read. */
-export function parseJson(bytes: Uint8Array | ArrayBuffer): Body {
+/** Parses the bytes of a body that was read. */
+export function parseBody(bytes: Uint8Array | ArrayBuffer): Body {
   try {
     const text = UTF8.decode(bytes);
     if (hasMoreValuesThan(LIMITS.bodyValues, text)) return TOO_MANY_VALUES;
@@ -57,21 +58,20 @@ export async function readBytes(request: Request, maxBytes: number): Promise<Byt
   const announced = Number(request.headers.get("content-length") ?? Number.NaN);
   if (announced > maxBytes) return tooLarge(maxBytes);
   if (!request.body) return { ok: true, bytes: new Uint8Array() };
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const tooSlow = new Promise<"too-slow">((resolve) => {
-    timer = setTimeout(() => resolve("too-slow"), LIMITS.bodyReadMs);
-  });
+  const tooSlow = deadline(LIMITS.bodyReadMs, "too-slow");
   try {
     // HTTP ends a body at its announced length, and reading it whole costs half of reading it in pieces.
-    const reading = Number.isNaN(announced) ? readCounted(request.body, maxBytes, tooSlow) : request.arrayBuffer();
-    const bytes = await Promise.race([reading, tooSlow]);
+    const reading = Number.isNaN(announced)
+      ? readCounted(request.body, maxBytes, tooSlow.passed)
+      : request.arrayBuffer();
+    const bytes = await Promise.race([reading, tooSlow.passed]);
     if (bytes === "too-slow") return { ok: false, code: "http/body-timeout" };
     if (bytes === "too-large" || bytes.byteLength > maxBytes) return tooLarge(maxBytes);
     return { ok: true, bytes };
   } catch {
     return { ok: false, code: "http/invalid-json" };
   } finally {
-    clearTimeout(timer);
+    tooSlow.clear();
   }
 }
 
@@ -93,14 +93,14 @@ export async function readUnauthenticated(
   const isSmall = announced <= LIMITS.unauthenticatedBodyMinBytes;
   const reader = isSmall ? null : request.body.getReader({ mode: "byob" });
   let check: ReturnType<typeof setInterval> | undefined;
-  let timer: ReturnType<typeof setTimeout> | undefined;
   // Polled, not signalled: in workerd one request must not resume another's promise.
-  const ends = new Promise<"dropped" | "unreadable">((resolve) => {
+  const dropped = new Promise<"dropped">((resolve) => {
     check = setInterval(() => growing.isDropped && resolve("dropped"), DROPPED_CHECK_MS);
-    timer = setTimeout(() => resolve("unreadable"), LIMITS.unauthenticatedBodyReadMs);
   });
+  const tooSlow = deadline(LIMITS.unauthenticatedBodyReadMs, "unreadable");
   try {
-    const read = await Promise.race([reader ? readInto(growing, reader) : request.arrayBuffer(), ends]);
+    const reading = reader ? readInto(growing, reader) : request.arrayBuffer();
+    const read = await Promise.race([reading, dropped, tooSlow.passed]);
     if (read instanceof ArrayBuffer) return growing.isDropped ? "dropped" : new Uint8Array(read);
     if (read === "all") return growing.finish();
     // Nothing depends on when the cancellation is confirmed.
@@ -110,7 +110,7 @@ export async function readUnauthenticated(
     return "unreadable";
   } finally {
     clearInterval(check);
-    clearTimeout(timer);
+    tooSlow.clear();
     growing.finish();
   }
 }
@@ -134,21 +134,18 @@ const DISCARDED_BY_RUNTIME_BYTES = 64 * 1024;
 /** Discards a body that is refused unread. Otherwise a client that still sends gets a closed connection, not our answer. */
 export async function discardBody({ body, headers }: Request): Promise<void> {
   if (!body || Number(headers.get("content-length") ?? Number.NaN) <= DISCARDED_BY_RUNTIME_BYTES) return;
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<null>((resolve) => {
-    timer = setTimeout(() => resolve(null), LIMITS.bodyDiscardMs);
-  });
+  const tooLong = deadline(LIMITS.bodyDiscardMs, null);
   try {
     const reader = body.getReader();
     for (;;) {
-      const step = await Promise.race([reader.read(), late]);
+      const step = await Promise.race([reader.read(), tooLong.passed]);
       if (step === null) await reader.cancel();
       if (step === null || step.done) return;
     }
   } catch {
     // The client disconnected, or the body is being read elsewhere. The refusal holds.
   } finally {
-    clearTimeout(timer);
+    tooLong.clear();
   }
 }
 

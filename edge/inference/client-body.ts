@@ -9,7 +9,7 @@ import { type AdmissionRequest, agedBy, type RateLimits } from "../accounts/admi
 import { BodiesInFlight } from "../accounts/body-flight-tracker.ts";
 import { BodyPace } from "../accounts/body-pace-tracker.ts";
 import type { ClientEnv } from "../http/app-env.ts";
-import { discardBody, parseJson, readBytes } from "../http/body.ts";
+import { discardBody, parseBody, readBytes } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
 import { RefusedKeys } from "../limits/refused-keys.ts";
 
@@ -95,7 +95,7 @@ function checkedBody<T>(
   problemOf: (body: T) => BodyProblem | null,
   bytes: Uint8Array | ArrayBuffer,
 ): Checked<T> {
-  const json = parseJson(bytes);
+  const json = parseBody(bytes);
   if (!json.ok) return { ok: false, problem: json };
   const parsed = parseClientBody(api, json.value);
   if (!parsed.ok) return { ok: false, problem: parsed };

@@ -12,7 +12,7 @@ import {
 import type { FederationPolicy, TrustLevel } from "../../../schema/wire/federation.ts";
 import type { Env } from "../../env.ts";
 import type { AppEnv } from "../../http/app-env.ts";
-import { parseJson, readUnauthenticated } from "../../http/body.ts";
+import { parseBody, readUnauthenticated } from "../../http/body.ts";
 import { fail } from "../../http/errors.ts";
 import { UnauthenticatedBodyBudget } from "../../http/unauthenticated-bodies.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
@@ -166,7 +166,7 @@ export function signedBody<Shape extends z.ZodType>(
   bytes: Uint8Array,
   shape: Shape,
 ): z.output<Shape> | Response {
-  const json = parseJson(bytes);
+  const json = parseBody(bytes);
   if (!json.ok) return fail(c, json.code, { message: json.message });
   const body = shape.safeParse(json.value);
   if (body.success) return body.data;

@@ -5,7 +5,7 @@ import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Env } from "../../env.ts";
 import { eventLogForBonds } from "../../events/event-log-for.ts";
 import { mayRead, TRUST_FOR_PUBLIC } from "../../events/visibility-rules.ts";
-import { parseJson } from "../../http/body.ts";
+import { parseBody } from "../../http/body.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
 import { registryForPeers } from "../peering/peer-registry-for.ts";
 import type { ReceivedGrants } from "../peering/received-grants.ts";
@@ -83,7 +83,7 @@ export class EventEndpoint {
     // Before the body is parsed, only its length is known.
     const unread = { events: 1, chars: bytes.length };
     return this.#charged<Pushed>(incomingCostUs(unread, unread), async (setCost) => {
-      const json = parseJson(bytes);
+      const json = parseBody(bytes);
       if (!json.ok) return { ok: false, code: json.code, message: json.message };
       const parsed = pushBody.safeParse(json.value);
       if (!parsed.success) {

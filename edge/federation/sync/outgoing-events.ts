@@ -1,5 +1,4 @@
-import { fromBase64 } from "../../../schema/crypto/bytes.ts";
-import type { EventBody, SignedEvent } from "../../../schema/wire/events.ts";
+import { bodyOfOpened } from "../../../schema/crypto/signed-event.ts";
 import type { SequencedEvent } from "../../events/event-log-rpc.ts";
 import { maySee, type Viewer } from "../../events/visibility-rules.ts";
 
@@ -14,15 +13,10 @@ export function checkOutgoing<Page extends { events: Pick<SequencedEvent, "event
   self: string,
 ): Page {
   for (const { event } of page.events) {
-    const { visibility, payload, origin } = eventBodyOf(event);
+    const { visibility, payload, origin } = bodyOfOpened(event);
     if (!maySee({ visibility, payload, ours: origin === self }, viewer)) {
       throw new Error("an event was about to be sent to a peer that may not see it");
     }
   }
   return page;
-}
-
-/** The body of an event of our log. Its bytes were checked before the log took it. */
-export function eventBodyOf(event: SignedEvent): EventBody {
-  return JSON.parse(new TextDecoder().decode(fromBase64(event.event_bytes) ?? new Uint8Array()));
 }

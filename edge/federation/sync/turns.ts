@@ -1,4 +1,5 @@
 import { LIMITS } from "../../../schema/wire/limits.ts";
+import { within } from "../../limits/timeout.ts";
 
 /** Runs one piece of work at a time. A few callers wait a short while for their turn; the others are refused. */
 export class Turns {
@@ -11,14 +12,9 @@ export class Turns {
    */
   async take<T>(work: () => Promise<T>, restMs: () => number = () => 0): Promise<T | null> {
     if (!(await this.#waitForTurn())) return null;
-    let timer: ReturnType<typeof setTimeout> | undefined;
     const done = work();
     // Work that never ends must not block the peer for ever.
-    const timedOut = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, LIMITS.peerTurnMs);
-    });
-    void Promise.race([done.catch(() => undefined), timedOut]).then(() => {
-      clearTimeout(timer);
+    void within(LIMITS.peerTurnMs, done).then(() => {
       const ms = restMs();
       if (ms > 0) setTimeout(() => this.#next(), ms);
       else this.#next();

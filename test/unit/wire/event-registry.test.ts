@@ -147,7 +147,11 @@ it.each([...ACCEPTED_ONLY, "a_type_of_a_later_release"])(
 );
 
 it("only the outbox can append to the event log: every other caller gets a stub without `append`", () => {
-  const grep = ["grep", "-lE", "EVENT_LOG\\.getByName\\(", "--", "edge"];
-  const files = execFileSync("git", grep, { encoding: "utf8" }).trim().split("\n");
-  expect(files).toEqual(["edge/events/event-log-for.ts", "edge/record/event-outbox.ts"]);
+  const filesWith = (text: string) =>
+    execFileSync("git", ["grep", "-lE", text, "--", "edge"], { encoding: "utf8" }).trim().split("\n");
+  expect(filesWith("EVENT_LOG\\.getByName\\(")).toEqual([
+    "edge/events/event-log-for.ts",
+    "edge/record/event-log-for.ts",
+  ]);
+  expect(filesWith("eventLogForOutboxes\\(")).toEqual(["edge/record/event-log-for.ts", "edge/record/event-outbox.ts"]);
 });

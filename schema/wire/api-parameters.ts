@@ -8,14 +8,14 @@ import { hint, type Members, neutral, type Parameter, refused, shape, used } fro
 import { RESPONSES_PARAMETERS } from "./responses-parameters.ts";
 
 const LEAVE_OUT = "Leave it out.";
-const CACHE_HINT = hint("The pool has no prompt cache that a client can steer.");
+const CACHE_HINT = hint("The pool has no prompt cache that a client can control.");
 const TEXT_ONLY = refused("Only text parts are supported.", "Send text parts only.");
 const FUNCTIONS_ONLY = refused("Only tools of the type function are supported.", "Describe the tool as a function.");
 const TEXTS: Parameter = {
   treatment: "used",
   refuses: {
     when: (value) => Array.isArray(value) && value.flat().some(Number.isInteger),
-    note: "Token ids of another tokenizer mean nothing here.",
+    note: "Token ids depend on the tokenizer, so the pool does not accept them.",
     instead: "Send text. In LangChain, set check_embedding_ctx_length=False.",
   },
 };
@@ -48,7 +48,7 @@ const assistantMessage = shape(
       },
       others: TEXT_ONLY,
     }),
-    refusal: used(undefined, { note: "The text of the message if it has no content." }),
+    refusal: used(undefined, { note: "It becomes the text of the message if the message has no content." }),
     name: speaker,
     tool_calls: used({
       by: "type",
@@ -67,18 +67,18 @@ const assistantMessage = shape(
       others: FUNCTIONS_ONLY,
     }),
     function_call: refused(
-      "Calls are listed in tool_calls.",
+      "The pool reads function calls from tool_calls.",
       "Send the call in tool_calls, and its result as a tool message.",
     ),
-    audio: refused("The pool does not have that audio.", "Send a transcript as content."),
+    audio: refused("The pool does not have that audio.", "Send a transcript of it as content."),
     // Two services use this parameter to continue this message.
     prefix: neutral([false], {
-      note: "The pool continues a final assistant message without it.",
+      note: "The pool always continues a final assistant message.",
       instead: LEAVE_OUT,
       isUnpublished: true,
     }),
     partial: neutral([false], {
-      note: "The pool continues a final assistant message without it.",
+      note: "The pool always continues a final assistant message.",
       instead: LEAVE_OUT,
       isUnpublished: true,
     }),
@@ -86,9 +86,9 @@ const assistantMessage = shape(
   { ignoresOthers: true },
 );
 
-const NO_PENALTIES = { note: "There is no such penalty here.", instead: "Send 0, or leave it out." };
+const NO_PENALTIES = { note: "The pool applies no such penalty.", instead: "Send 0, or leave it out." };
 const LOGPROBS = {
-  note: "Not together with tools or a response format, unless the worker's engine is another server.",
+  note: "The llama engine refuses it together with tools or a response format.",
 };
 const generation = {
   model: used(),
@@ -107,7 +107,7 @@ const generation = {
     },
   }),
   max_tokens: used(),
-  n: used(undefined, { note: "At most 8. Each answer costs a request and, streamed, a stream." }),
+  n: used(undefined, { note: "At most 8. Each answer counts as a request and, if it is streamed, as a stream." }),
   frequency_penalty: neutral([0], NO_PENALTIES),
   presence_penalty: neutral([0], NO_PENALTIES),
   logit_bias: neutral([{}], { note: "The pool cannot change the probability of single tokens.", instead: LEAVE_OUT }),
@@ -179,18 +179,24 @@ export const CHAT_PARAMETERS: Members = shape({
   }),
   parallel_tool_calls: used(),
   logprobs: used(undefined, LOGPROBS),
-  top_logprobs: used(undefined, { note: "Only with logprobs." }),
-  functions: neutral([[]], { note: "Functions are offered as tools.", instead: "Send them in tools." }),
-  function_call: neutral(["none", "auto"], { note: "Functions are offered as tools.", instead: "Send tool_choice." }),
-  modalities: neutral([["text"], []], { note: "Answers are text.", instead: 'Send ["text"], or leave it out.' }),
-  audio: refused("Answers are text.", LEAVE_OUT),
+  top_logprobs: used(undefined, { note: "It requires logprobs." }),
+  functions: neutral([[]], { note: "The pool supports functions only as tools.", instead: "Send them in tools." }),
+  function_call: neutral(["none", "auto"], {
+    note: "The pool supports functions only as tools.",
+    instead: "Send tool_choice.",
+  }),
+  modalities: neutral([["text"], []], {
+    note: "The pool answers with text only.",
+    instead: 'Send ["text"], or leave it out.',
+  }),
+  audio: refused("The pool answers with text only.", LEAVE_OUT),
   verbosity: neutral(["medium"], {
     note: "The model decides how long an answer is.",
     instead: "Ask for it in a message.",
   }),
-  web_search_options: refused("The models do not search.", "Offer a search as a tool."),
-  moderation: refused("The pool does not moderate.", LEAVE_OUT),
-  store: neutral([false], { note: "Answers are not stored.", instead: "Send false, or leave it out." }),
+  web_search_options: refused("The pool cannot search the web.", "Offer a search function as a tool."),
+  moderation: refused("The pool does not moderate content.", LEAVE_OUT),
+  store: neutral([false], { note: "The pool does not store answers.", instead: "Send false, or leave it out." }),
   // A tier decides how fast an answer comes and what it costs: so a client must not get another tier than it asked for.
   service_tier: neutral(["auto", "default"], {
     note: "The pool has only one service tier.",
@@ -208,10 +214,12 @@ export const CHAT_PARAMETERS: Members = shape({
 export const COMPLETION_PARAMETERS: Members = shape({
   ...generation,
   prompt: TEXTS,
-  best_of: used(undefined, { note: "Accepted if it is 1 or n: the pool returns every answer that it generates." }),
+  best_of: used(undefined, {
+    note: "Accepted if it is 1 or equal to n, because the pool returns every answer that it generates.",
+  }),
   echo: neutral([false], {
-    note: "An answer does not repeat its prompt.",
-    instead: "Put the prompt before the answer.",
+    note: "The pool does not repeat the prompt in the answer.",
+    instead: "Add the prompt to the answer yourself.",
   }),
   // 0 requests the probabilities of the answer's own tokens.
   logprobs: used(),
@@ -222,7 +230,9 @@ export const EMBEDDING_PARAMETERS: Members = shape({
   model: used(),
   input: TEXTS,
   encoding_format: used(),
-  dimensions: used(undefined, { note: "Accepted if it is the model's own size; vectors are not shortened." }),
+  dimensions: used(undefined, {
+    note: "Accepted if it is the model's own number of dimensions. The pool does not shorten vectors.",
+  }),
   user: USER,
 });
 

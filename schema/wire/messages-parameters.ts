@@ -2,7 +2,7 @@
 import { hint, type Members, neutral, type Parameter, refused, shape, used, type Variant } from "./parameter-table.ts";
 
 const LEAVE_OUT = "Leave it out.";
-const CACHE_HINT = hint("The pool has no prompt cache that a client can steer.");
+const CACHE_HINT = hint("The pool has no prompt cache that a client can control.");
 const TEXT_ONLY = refused("Blocks of this type are not supported.", "Send the content as text.");
 const OWN_TOOLS_ONLY = refused(
   "Only tools that the client runs itself are supported.",
@@ -52,7 +52,7 @@ const counted = {
         input_schema: used(),
         strict: used(),
         cache_control: CACHE_HINT,
-        eager_input_streaming: hint("Input is streamed as it is generated."),
+        eager_input_streaming: hint("The pool always streams the input as the model generates it."),
         input_examples: hint("The model does not see examples."),
         defer_loading: neutral([false], { note: "The model sees all tools from the start.", instead: LEAVE_OUT }),
         allowed_callers: neutral([["direct"]], { note: "Only the model itself calls tools.", instead: LEAVE_OUT }),
@@ -68,7 +68,7 @@ const counted = {
       tool: shape({ type: used(), name: used(), disable_parallel_tool_use: used() }),
       none: shape({ type: used() }),
     },
-    others: refused("A choice is auto, any, tool or none.", "Use one of them."),
+    others: refused("tool_choice must be auto, any, tool or none.", "Use one of them."),
   }),
   output_config: used({
     members: {
@@ -76,15 +76,15 @@ const counted = {
       format: used({
         by: "type",
         variants: { json_schema: shape({ type: used(), schema: used() }) },
-        others: refused("The format is json_schema.", "Use it, or leave it out."),
+        others: refused("The only supported format is json_schema.", "Use it, or leave it out."),
       }),
     },
   }),
-  thinking: hint("The model decides whether it reasons, and reasoning is not part of an answer."),
+  thinking: hint("The model decides whether it reasons. The answer does not contain the reasoning."),
   cache_control: CACHE_HINT,
   context_management: { ...hint("The pool does not shorten a conversation."), ...UNPUBLISHED },
   mcp_servers: {
-    ...neutral([[]], { note: "The pool calls no tool itself.", instead: "Offer the tools in tools." }),
+    ...neutral([[]], { note: "The pool does not call tools itself.", instead: "Offer the tools in tools." }),
     ...UNPUBLISHED,
   } as Parameter,
   speed: neutral(["standard"], { note: "The pool has only one speed.", instead: LEAVE_OUT }),

@@ -2,13 +2,13 @@
 import { hint, type Members, neutral, type Parameter, refused, shape, used } from "./parameter-table.ts";
 
 const LEAVE_OUT = "Leave it out.";
-const STATELESS = "Answers are not stored, so a request holds the whole conversation.";
+const STATELESS = "The pool does not store answers, so each request must contain the whole conversation.";
 const SEND_ALL = "Send the items of the conversation in input.";
-const CACHE_HINT = hint("The pool has no prompt cache that a client can steer.");
+const CACHE_HINT = hint("The pool has no prompt cache that a client can control.");
 const TEXT_ONLY = refused("Only text parts are supported.", "Send text parts only.");
 const FUNCTIONS_ONLY = refused("Only tools of the type function are supported.", "Describe the tool as a function.");
 const NO_LOGPROBS = {
-  note: "This API returns no log probabilities here.",
+  note: "The pool returns no log probabilities in this API.",
   instead: "Ask for logprobs at /v1/chat/completions.",
 };
 const USER = hint("The pool does not distinguish the users of one key.");
@@ -43,7 +43,7 @@ export const RESPONSES_PARAMETERS: Members = shape({
       ),
       reasoning: hint("The model does not see earlier reasoning."),
       item_reference: refused(
-        "Items are not stored, so they cannot be referred to.",
+        "The pool does not store items, so a request cannot refer to them.",
         "Set store: false, so that your SDK sends the items themselves.",
       ),
     },
@@ -100,7 +100,7 @@ export const RESPONSES_PARAMETERS: Members = shape({
     by: "type",
     variants: { function: shape({ type: used(), name: used() }) },
     others: refused(
-      "A choice is none, auto, required, or one function.",
+      "tool_choice must be none, auto, required, or one function.",
       "Send only the tools that the model may call.",
     ),
   }),
@@ -115,12 +115,12 @@ export const RESPONSES_PARAMETERS: Members = shape({
   top_logprobs: neutral([0], NO_LOGPROBS),
   reasoning: hint("The model decides how long it reasons."),
   truncation: neutral(["disabled", "auto"], {
-    note: "A prompt that does not fit the context is refused.",
+    note: "The pool refuses a prompt that does not fit the context.",
     instead: LEAVE_OUT,
   }),
-  store: neutral([false], { note: "Answers are not stored.", instead: "Send false, or leave it out." }),
+  store: neutral([false], { note: "The pool does not store answers.", instead: "Send false, or leave it out." }),
   background: neutral([false], {
-    note: "The answer belongs to the request; there is no background mode.",
+    note: "The pool answers each request directly and has no background mode.",
     instead: "Send false, or leave it out.",
   }),
   previous_response_id: refused(STATELESS, SEND_ALL),
@@ -129,14 +129,14 @@ export const RESPONSES_PARAMETERS: Members = shape({
     note: "The pool does not shorten a conversation.",
     instead: "Shorten it before you send it.",
   }),
-  prompt: refused("Prompts are not stored.", "Send the prompt in instructions and input."),
-  moderation: refused("The pool does not moderate.", LEAVE_OUT),
+  prompt: refused("The pool does not store prompts.", "Send the prompt in instructions and input."),
+  moderation: refused("The pool does not moderate content.", LEAVE_OUT),
   service_tier: neutral(["auto", "default"], {
     note: "The pool has only one service tier.",
     instead: "Send auto, or leave it out.",
   }),
   client_metadata: { ...hint("The pool does not store it."), isUnpublished: true },
-  max_tool_calls: { ...hint("The pool calls no tool itself."), isUnpublished: true },
+  max_tool_calls: { ...hint("The pool does not call tools itself."), isUnpublished: true },
   metadata: hint("The pool does not store it."),
   user: USER,
   safety_identifier: USER,

@@ -99,15 +99,20 @@ function rows(first: string): string[][] {
   return body.trimEnd().split("\n").map(split);
 }
 
+/** The routes of the pool itself, with `{id}` for a parameter, sorted. */
+function federatedRoutes(): string[] {
+  const routes = app.routes
+    .filter(({ method, path }) => method !== "ALL" && /^\/(api|v1)\/federation\//.test(path))
+    .map(({ method, path }) => `${method} ${path.replace(/\/$/, "").replace(":id", "{id}")}`);
+  return [...new Set(routes)].sort();
+}
+
 const sha256 = (bytes: Uint8Array) => new Uint8Array(createHash("sha256").update(bytes).digest());
 
 describe("what is written", () => {
   it("names every federated route, and none that is not there", () => {
     const written = prose.matchAll(/`((?:GET|POST|PUT|DELETE) \/(?:api|v1)\/federation\/[^`?]*)/g);
-    const there = app.routes
-      .filter(({ method, path }) => method !== "ALL" && /^\/(api|v1)\/federation\//.test(path))
-      .map(({ method, path }) => `${method} ${path.replace(/\/$/, "").replace(":id", "{id}")}`);
-    expect([...new Set([...written].map(([, route]) => route))].sort()).toEqual([...new Set(there)].sort());
+    expect([...new Set([...written].map(([, route]) => route))].sort()).toEqual(federatedRoutes());
   });
 
   it("has an example of each shape that goes between pools, and each is of its shape", () => {
@@ -356,7 +361,7 @@ describe("the pool itself", () => {
   });
 
   const callers = rows("endpoint").filter((cells) => cells.length === 4) as [string, string, string, string][];
-  const signed = callers.filter(([, trust]) => trust !== "anybody");
+  const signed = callers.filter(([, trust]) => trust !== "anyone");
   /** As far as who asks is concerned, well formed. */
   async function send(of: PeerDouble, endpoint: string, version: 1 | 2): Promise<string> {
     const [method = "", path = ""] = endpoint.split(" ");
@@ -371,6 +376,12 @@ describe("the pool itself", () => {
             : undefined;
     return of.told(method, path, body, { version });
   }
+
+  it("the table of callers lists each federated route that is not for the operator", () => {
+    const routes = federatedRoutes().filter((route) => !route.includes("/federation/peers"));
+    expect(callers.map(([endpoint]) => endpoint).sort()).toEqual(routes);
+    expect(signed).toHaveLength(callers.length - 2);
+  });
 
   it("asks of each endpoint the trust that the table says", async () => {
     const known = { 0: await peerAt(0), 1: await peerAt(1), 2: await peerAt(2), 3: await peerAt(3, 3) };

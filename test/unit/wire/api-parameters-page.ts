@@ -2,25 +2,28 @@ import { type Members, type Row, rowsOf } from "../../../schema/wire/parameter-t
 
 const HEAD = `# Parameters of the client API
 
-This page is made from the tables in \`schema/wire/api-parameters.ts\`; a test keeps the two together.
+This page is generated from the tables in \`schema/wire/api-parameters.ts\`. A test fails if the page and the tables differ.
 
 Each published parameter of a request has one of four treatments:
 
 | treatment | meaning |
 | --- | --- |
-| used | The parameter does what the API publishes. |
-| hint | The pool accepts any value. The value has no effect. |
-| neutral | The pool accepts the listed values, because they ask for nothing. It refuses any other value. |
-| refused | The pool refuses the parameter, because the answer would not be what the client asked for. |
+| used | The parameter has the effect that the API's documentation describes. |
+| hint | The pool accepts any value and ignores it. |
+| neutral | The pool accepts the listed values, because they request nothing that the pool lacks. It refuses any other value. |
+| refused | The pool refuses the parameter, because without it the answer would not be what the client requested. |
 
-\`null\` asks for nothing, so the pool accepts it for every optional parameter and for a parameter that is on no list. A
-refusal is status 400 with the code \`unsupported_parameter\`; it names the parameter and says what to do instead. Any other
-value of a parameter that is on no list is refused with the code \`unknown_parameter\`. One kind of object is exempt: of an
-answer that is handed back as history, the pool ignores every member that only describes that answer (\`parsed\`,
-\`annotations\`, \`reasoning_content\` and the like).
+The pool accepts \`null\` for every optional parameter, and for a parameter that this page does not list. It refuses any other
+value of an unlisted parameter. Both kinds of refusal have status 400 and name the parameter:
 
-In a name, brackets hold the \`role\` or the \`type\` of the object: \`messages[tool].content\` is the content of a message
-whose role is \`tool\`. A name in *italics* is not published by that API, but some clients send it.
+- The code \`unsupported_parameter\` means that this page lists the parameter. The message says what to do instead.
+- The code \`unknown_parameter\` means that this page does not list the parameter.
+
+Earlier answers are an exception. When a client sends one back as history, the pool ignores every member that only describes
+that answer, such as \`parsed\`, \`annotations\` and \`reasoning_content\`.
+
+In a name, brackets contain the \`role\` or the \`type\` of the object: \`messages[tool].content\` is the content of a message
+whose role is \`tool\`. A name in *italics* is not part of the published API, but some clients send it.
 `;
 
 /** The documentation of all tables, as Markdown. */

@@ -1,20 +1,18 @@
-/**
- * Why a peer is not there for us, and since when: what our admin is told, and from what it can come back. Pure.
- */
-
+/** Why a peer is unavailable, and since when. Our admin sees it, and it decides what shows that the peer is back. */
 import { saysItIsOff } from "./delivery-answer-rules.ts";
 import type { Outcome } from "./delivery-machine.ts";
 import type { PeerAnswer } from "./peer-answer.ts";
 
 /** Persisted contract: in the peer's `Bond`. */
 export interface Unavailability {
-  /** It says that its federation is off; it says nothing; it answers with errors, or with what is no answer. */
+  /** `off`: the peer says that its federation is off. `silent`: no answer. `error`: errors, or no answer of the protocol. */
   readonly reason: "off" | "silent" | "error";
   readonly sinceMs: number;
-  /** It is so to what it is sent, and may answer all else: that shows nothing. */
+  /** The peer fails at pushes only. Its answers to other requests do not show that it is back. */
   readonly isOfPushes: boolean;
 }
 
+/** After a try to deliver a message. Null: the peer is available. */
 export function afterPushed(given: Unavailability | null, outcome: Outcome, nowMs: number): Unavailability | null {
   switch (outcome.type) {
     case "off":
@@ -31,7 +29,10 @@ export function afterPushed(given: Unavailability | null, outcome: Outcome, nowM
   }
 }
 
-/** After what we asked for ourselves. A refusal shows neither, and so does what our own policy kept here. */
+/**
+ * After a request of ours other than a delivery. A refusal shows neither, and neither does a call that our own policy
+ * prevented: the state then stays.
+ */
 export function afterCalled(given: Unavailability | null, answer: PeerAnswer, nowMs: number): Unavailability | null {
   if (!answer.ok) return answer.code === "federation/unreachable" ? absent(given, "silent", false, nowMs) : given;
   if (answer.status === 200) return given?.isOfPushes ? given : null;
@@ -39,7 +40,7 @@ export function afterCalled(given: Unavailability | null, answer: PeerAnswer, no
   return answer.status >= 500 ? absent(given, "error", false, nowMs) : given;
 }
 
-/** The same object where nothing is new. */
+/** Returns the given object where nothing has changed. */
 function absent(
   given: Unavailability | null,
   reason: Unavailability["reason"],

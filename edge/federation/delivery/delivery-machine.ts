@@ -1,29 +1,32 @@
 /**
- * Delivery to one peer (docs/spec/federation.md#delivery): when a message is tried again, when it is given up, and the circuit that keeps from
- * asking a peer that does not answer. Each message goes on its own; only the circuit is common. Pure: `random` is a
- * number of [0, 1) that comes in.
+ * Delivery to one peer (docs/spec/federation.md#delivery): when a message is tried again, when it is given up, and the
+ * circuit that stops calls to a peer that does not answer. Messages do not wait for each other; they share only the
+ * circuit. `random` is a number in [0, 1).
  */
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
-/** What came of one try. */
+/** The outcome of one try. */
 export type Outcome =
-  /** As the protocol has it: a success says that the message was taken, a refusal by what code. */
+  /** An answer of the protocol: a success, or a refusal with its status. */
   | { type: "answered"; status: number; retryAfterSeconds: number | null }
-  /** It says that its operator has federation off: it is there, and will take the message when it is on again. */
+  /** The peer says that its federation is off. It will take the message when federation is on again. */
   | { type: "off" }
-  /** A status that is no error, a redirect too, and no answer to what was sent. */
+  /** No answer of the protocol, for example a redirect, or a success with an unexpected body. */
   | { type: "garbled" }
-  /** Refused, timed out, too large, or no HTTP at all. */
+  /** The connection failed, timed out, or the answer was too large. */
   | { type: "unreachable" };
 
-/** What an outcome means: done; never to be; later, at a time that the peer names or when it is on again; a failure. */
+/**
+ * What an outcome means for the message: delivered; gone, never to be delivered; deferred, to a time that the peer names
+ * (null: until its federation is on); or failed.
+ */
 type Verdict =
   | { type: "delivered" }
   | { type: "gone" }
   | { type: "deferred"; afterMs: number | null }
   | { type: "failed" };
 
-/** Of the protocol's two ways to ask for patience neither is a failure: a `429` that says when, and "switched off". */
+/** A `429` with `Retry-After` is no failure, and neither is "federation is off". */
 function verdictOf(outcome: Outcome): Verdict {
   if (outcome.type === "off") return { type: "deferred", afterMs: null };
   if (outcome.type !== "answered") return { type: "failed" };
@@ -39,11 +42,11 @@ function verdictOf(outcome: Outcome): Verdict {
 
 // ---- One message
 
-/** Persisted contract: beside the message itself. */
+/** Persisted contract: columns of a queued message. */
 export interface Delivery {
-  /** Failed ones. */
+  /** Failed tries. */
   readonly tries: number;
-  /** Times the peer said "later"; bounded, or it could keep us for ever. */
+  /** How often the peer asked us to wait. The number is limited, so that a peer cannot hold a message for ever. */
   readonly deferrals: number;
   readonly nextAtMs: number;
 }
@@ -67,7 +70,7 @@ export function afterTry(delivery: Delivery, outcome: Outcome, nowMs: number, ra
     case "deferred": {
       const deferrals = delivery.deferrals + 1;
       if (deferrals > LIMITS.deliveryDeferrals) return { type: "given-up", reason: "tries" };
-      // Half an hour at most, so that a hundred of them span about a day too.
+      // A pause is half an hour at most, so that a hundred deferrals span about a day, as ten tries do.
       const afterMs = verdict.afterMs ?? backoffMs(deferrals, random, LIMITS.deliveryOffMaxMs);
       return { type: "retry", delivery: { ...delivery, deferrals, nextAtMs: nowMs + afterMs } };
     }
@@ -82,8 +85,8 @@ export function afterTry(delivery: Delivery, outcome: Outcome, nowMs: number, ra
 }
 
 /**
- * Full jitter: anything between the least and a ceiling that grows fourfold, so that of nine waits the last two may
- * take the most, 12 h, and ten tries span about a day.
+ * Full jitter: a random pause between the minimum and a ceiling that grows fourfold with each try. Of the nine pauses
+ * between ten tries, the last two may reach the maximum of 12 h, so that ten tries span about a day.
  */
 export function backoffMs(tries: number, random: number, maxMs: number = LIMITS.deliveryBackoffMaxMs): number {
   const ceilingMs = Math.min(LIMITS.deliveryBackoffMinMs * 4 ** tries, maxMs);
@@ -92,13 +95,13 @@ export function backoffMs(tries: number, random: number, maxMs: number = LIMITS.
 
 // ---- The circuit
 
-/** Persisted contract: one a peer. */
+/** Persisted contract: one for each peer. */
 export interface Circuit {
-  /** While closed: the failures since the last answer, at most `circuitFailures`. Epoch ms. */
+  /** While closed: the times of the failures since the last answer, epoch ms, at most `circuitFailures`. */
   readonly failedAtMs: readonly number[];
   /** Null: closed. */
   readonly openedAtMs: number | null;
-  /** While half-open: until when the one probe is waited for. */
+  /** While half-open: when the one probe counts as lost. */
   readonly probeUntilMs: number | null;
 }
 
@@ -106,7 +109,7 @@ export const CLOSED_CIRCUIT: Circuit = Object.freeze({ failedAtMs: [], openedAtM
 
 export type CircuitStart = { ok: true; circuit: Circuit } | { ok: false; retryAtMs: number };
 
-/** To be asked, and stored, before each try. One probe at a time goes through a half-open circuit. */
+/** Call it before each try, and store the circuit. A half-open circuit lets one probe through at a time. */
 export function startTry(circuit: Circuit, nowMs: number): CircuitStart {
   if (circuit.openedAtMs === null) return { ok: true, circuit };
   if (circuitState(circuit, nowMs) === "open") {
@@ -119,13 +122,16 @@ export function startTry(circuit: Circuit, nowMs: number): CircuitStart {
   return { ok: true, circuit: { ...circuit, probeUntilMs: nowMs + LIMITS.circuitProbeMs } };
 }
 
-/** `change` is what becomes an event. */
+/** `change`: recorded as an event. */
 export interface CircuitEnd {
   readonly circuit: Circuit;
   readonly change: "opened" | "closed" | null;
 }
 
-/** After each try. A peer that refuses a message, or says that it is off, is there: it fails by its own errors, by garbage and by silence. */
+/**
+ * Call it after each try. A refusal, and "federation is off", show that the peer is there. Server errors, unexpected
+ * answers and silence are failures.
+ */
 export function endTry(circuit: Circuit, outcome: Outcome, nowMs: number): CircuitEnd {
   if (outcome.type === "off" || (outcome.type === "answered" && outcome.status < 500)) {
     return { circuit: CLOSED_CIRCUIT, change: circuit.openedAtMs === null ? null : "closed" };
@@ -139,7 +145,7 @@ export function endTry(circuit: Circuit, outcome: Outcome, nowMs: number): Circu
     : { circuit: { ...circuit, failedAtMs }, change: null };
 }
 
-/** Something else shows that the peer is back: one probe may go through at once, and decides. Nothing to try closes it. */
+/** Another request shows that the peer is back. One probe may go through now and decides; if nothing waits, the circuit closes. */
 export function peerIsBack(circuit: Circuit, isWaiting: boolean, nowMs: number): CircuitEnd {
   if (circuitState(circuit, nowMs) !== "open") return { circuit, change: null };
   if (!isWaiting) return { circuit: CLOSED_CIRCUIT, change: "closed" };
@@ -148,7 +154,7 @@ export function peerIsBack(circuit: Circuit, isWaiting: boolean, nowMs: number):
 
 export function circuitState(circuit: Circuit, nowMs: number): "closed" | "open" | "half-open" {
   if (circuit.openedAtMs === null) return "closed";
-  // Opened in the future: the wall clock stepped back. A probe finds out, and nobody waits for the clock.
+  // A circuit that opened in the future shows that the wall clock stepped back. A probe then decides.
   const openForMs = nowMs - circuit.openedAtMs;
   return openForMs >= 0 && openForMs < LIMITS.circuitOpenMs ? "open" : "half-open";
 }

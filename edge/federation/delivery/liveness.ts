@@ -25,7 +25,7 @@ export class Liveness {
     this.#grants = grants;
   }
 
-  /** At most once each `LIMITS.peerVerifyMs`. */
+  /** Asks at most once in `LIMITS.peerVerifyMs`, and does not wait for the answer. */
   verifySeldom(nowMs: number): void {
     if (nowMs - this.#verifiedAtMs < LIMITS.peerVerifyMs) return;
     this.#verifiedAtMs = nowMs;

@@ -1,3 +1,4 @@
+/** A call without an answer: our own policy prevented it, or the peer could not be reached. */
 export type NoAnswer = {
   readonly ok: false;
   readonly code:
@@ -9,8 +10,8 @@ export type NoAnswer = {
 };
 
 /**
- * Why nothing came back, as far as the runtime tells the Worker: the code, or under which reference its own log has the
- * cause. For our admin's eyes (`codeOf`), never a peer's: it says what is at an address.
+ * Why a call failed, as far as the runtime tells the Worker: a code, or the reference under which the runtime's log has
+ * the cause. Only our admin may see it (`codeOf`), because it says what answers at an address.
  */
 export type CallFailure = "federation/silent" | "federation/no-connection" | { readonly reference: string };
 
@@ -20,7 +21,7 @@ export type PeerAnswer =
       readonly status: number;
       readonly body: unknown;
       readonly retryAfterSeconds: number | null;
-      /** How far our clock is ahead of the answer's `Date`, at least; null where it does not say. */
+      /** How far our clock is ahead of the answer's `Date` header, at least. Null: the answer has none. */
       readonly aheadMs: number | null;
     }
   | NoAnswer;

@@ -13,12 +13,12 @@ import { checkFederation } from "../../pool/federation-check.ts";
 import { readRetryAfter } from "./delivery-answer-rules.ts";
 import type { CallFailure, NoAnswer, PeerAnswer } from "./peer-answer.ts";
 
-/** Where a call goes: the receiver's id is signed with the request, so that it is of use nowhere else. */
+/** The receiver of a call. Its id is signed with the request, so that the request is valid nowhere else. */
 export interface PeerAddress {
   readonly atomId: string;
   /** Origin of the peer, without a path. */
   readonly url: string;
-  /** 1: its card lacks `sig_versions`. Spoken only where the policy allows it, and never after the peer spoke 2. */
+  /** 1: the peer's card lacks `sig_versions`. Used only if the policy allows it, and never after the peer has used 2. */
   readonly version: 1 | 2;
 }
 
@@ -27,15 +27,16 @@ export interface PeerCall {
   /** `pathname + search`. */
   readonly target: string;
   readonly body?: unknown;
-  /** Of the answer. */
+  /** The largest answer. */
   readonly maxBytes?: number;
 }
 
 const UNREACHABLE: NoAnswer = Object.freeze({ ok: false, code: "federation/unreachable" });
 
 /**
- * One signed request to a peer (docs/spec/federation.md#signed-requests, docs/spec/federation.md#delivery): only while the kill switch is on, through the network that the policy
- * allows, no redirects, bounded in time and in what is read of the answer. Nothing else in `edge/` calls out.
+ * Sends one signed request to a peer (docs/spec/federation.md#signed-requests). It is sent only while federation is on,
+ * through the network that the policy allows, without redirects, with a time limit and a limit for the answer's size.
+ * No other file in `edge/` makes outbound calls.
  */
 export async function callPeer(env: Env, peer: PeerAddress, call: PeerCall): Promise<PeerAnswer> {
   return timed(async (signal) => {
@@ -44,7 +45,7 @@ export async function callPeer(env: Env, peer: PeerAddress, call: PeerCall): Pro
   });
 }
 
-/** The same for an answer that is a stream: its head, once it is there. `signal` ends it at any time. */
+/** The same for an answer that is a stream. Resolves with the answer's head; `signal` ends the stream at any time. */
 export async function openPeer(
   env: Env,
   peer: PeerAddress,
@@ -75,7 +76,7 @@ export async function openPeer(
   });
 }
 
-/** What anybody may read of a pool, like its card: unsigned, bounded alike. */
+/** Reads a public page of a pool, such as its card: unsigned, with the same limits. */
 export async function readPeer(env: Env, url: string, target: string): Promise<PeerAnswer> {
   const open = await openNetwork(env, url);
   if (!open.ok) return open;
@@ -85,7 +86,7 @@ export async function readPeer(env: Env, url: string, target: string): Promise<P
   });
 }
 
-/** Not by `AbortSignal.timeout`: its timer runs on after the answer, and keeps an object in memory. */
+/** `AbortSignal.timeout` would not do: its timer keeps running after the answer, and keeps an object in memory. */
 async function timed(call: (signal: AbortSignal) => Promise<PeerAnswer>): Promise<PeerAnswer> {
   const abort = new AbortController();
   const timer = setTimeout(() => abort.abort(), LIMITS.peerCallMs);
@@ -94,7 +95,7 @@ async function timed(call: (signal: AbortSignal) => Promise<PeerAnswer>): Promis
 
 type Network = { fetch: typeof fetch };
 
-/** The way out: the kill switch is on, and the policy allows this URL. */
+/** The network for this URL, if federation is on and the policy allows the URL. */
 async function openNetwork(
   env: Env,
   url: string,
@@ -103,7 +104,7 @@ async function openNetwork(
   if (!checked.open) return { ok: false, code: checked.code };
   const { policy } = checked;
   if (!isAllowedPeerUrl(url, policy.allow_private_peers)) return { ok: false, code: "federation/private-address" };
-  // At Cloudflare there is one network, and it reaches public addresses only.
+  // Cloudflare has one network, which reaches public addresses only.
   const given = policy.allow_private_peers ? env.PRIVATE_NETWORK : env.PUBLIC_NETWORK;
   return { ok: true, policy, network: (given as Network | undefined) ?? { fetch: (...args) => fetch(...args) } };
 }
@@ -112,12 +113,12 @@ async function send(network: Network, url: URL, init: RequestInit): Promise<Resp
   try {
     return await network.fetch(url.href, { ...init, redirect: "manual" });
   } catch (error) {
-    // Names and addresses stay out of what a peer or a log is told.
+    // The error's text has names and addresses, which no peer and no log may see.
     return { ...UNREACHABLE, ...failureOf(error) };
   }
 }
 
-/** workerd's words: it has no codes. What is none of these is not guessed at. */
+/** Recognises the error texts of workerd, which has no error codes. Other texts say nothing. */
 function failureOf(error: unknown): Pick<NoAnswer, "failure"> {
   if (!(error instanceof Error)) return {};
   if (error.name === "AbortError") return { failure: "federation/silent" };
@@ -126,11 +127,14 @@ function failureOf(error: unknown): Pick<NoAnswer, "failure"> {
   return reference === undefined ? {} : { failure: { reference } };
 }
 
-/** The failure's code, for our admin. What only the runtime's log has, the runner is asked for; Cloudflare has none. */
+/**
+ * The failure's code, for our admin. A cause that only the runtime's log has is asked of the runner of a pool on one
+ * machine; on Cloudflare there is none.
+ */
 export async function codeOf({ NETWORK_NOTES: notes }: Env, failure: CallFailure): Promise<ErrorCode> {
   if (typeof failure === "string") return failure;
-  const told = await notes?.fetch(`http://runner/${failure.reference}`).then((answer) => answer.text());
-  return networkFailure.safeParse(told).data ?? UNREACHABLE.code;
+  const cause = await notes?.fetch(`http://runner/${failure.reference}`).then((answer) => answer.text());
+  return networkFailure.safeParse(cause).data ?? UNREACHABLE.code;
 }
 
 async function whole(
@@ -146,13 +150,13 @@ async function whole(
     const aheadMs = aheadOfPeerMs(sent.headers, sentMs);
     return { ok: true, status: sent.status, body: parse(text), retryAfterSeconds, aheadMs };
   } catch (error) {
-    // It has begun to answer: of what can be told, only that it did not go on fits.
+    // The peer began to answer, so that "no connection" would be wrong. Only a time-out can be named.
     const { failure } = failureOf(error);
     return failure === "federation/silent" ? { ...UNREACHABLE, failure } : UNREACHABLE;
   }
 }
 
-/** Null for more than `maxBytes`: the rest is not waited for. */
+/** Null: the answer has more than `maxBytes`. The rest is not read. */
 async function readBounded(response: Response, maxBytes: number): Promise<string | null> {
   if (!response.body) return "";
   if (Number(response.headers.get("content-length")) > maxBytes) {
@@ -171,7 +175,7 @@ async function readBounded(response: Response, maxBytes: number): Promise<string
   return text + decoder.decode();
 }
 
-/** What cannot be an answer of ours says nothing, like what is no JSON. */
+/** Null: the text is not JSON, or has more values than any answer of the protocol. */
 function parse(text: string): unknown {
   if (hasMoreValuesThan(LIMITS.peerAnswerValues, text)) return null;
   return parseJson(text) ?? null;

@@ -5,8 +5,8 @@ import type { BondForPool } from "../bond-rpc.ts";
 import { bondIds, countBonds } from "../peering/store.ts";
 
 /**
- * Every peer's `Bond` tries at once what waits, whatever its backoff: after a start of the pool, and when a switch turns
- * on. Without this call the alarms of the bonds would do it, within a minute.
+ * Makes every `Bond` try its waiting messages now, whatever their backoff: after a start of the pool, and when federation
+ * is switched on. Without this call the bonds' alarms would do it within a minute.
  */
 export async function resumePeers(env: Env): Promise<void> {
   const page = LIMITS.peersPerWake;
@@ -14,8 +14,8 @@ export async function resumePeers(env: Env): Promise<void> {
 }
 
 /**
- * By cron trigger: bonds do what is due and arm their alarms, because the runtime gives up an alarm that failed too often.
- * Backoffs stay. One call wakes at most `LIMITS.peersPerWake` bonds; with more peers they take turns.
+ * Called by the cron trigger, because the runtime gives up an alarm that failed too often. Bonds do what is due and arm
+ * their alarms; backoffs stay. One call wakes at most `LIMITS.peersPerWake` bonds, so that more peers take turns.
  */
 export async function wakePeers(env: Env, scheduledMs: number): Promise<void> {
   const turns = Math.ceil((await countBonds(env.DB)) / LIMITS.peersPerWake);
@@ -25,8 +25,8 @@ export async function wakePeers(env: Env, scheduledMs: number): Promise<void> {
 }
 
 /**
- * This pool was restored from a copy of its state: grants of peers count once the peers send them again, which followers
- * of its log do when the log has a new id. `by`: the admin's token id. Rejects unless every bond has done it.
+ * Call it after this pool was restored from a copy of its state. Grants of peers then count once the peers send them
+ * again, which they do when the log has a new id. `by`: the admin's token id. Rejects unless every bond has done it.
  */
 export async function forgetReceivedGrants(env: Env, by: string): Promise<void> {
   const page = LIMITS.peersPerWake;

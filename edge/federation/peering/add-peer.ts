@@ -40,8 +40,9 @@ interface Refused {
 const INFO = "/v1/federation/info";
 
 /**
- * Our admin adds a peer by its URL (docs/spec/federation.md#registration): its card is read, it proves its key to us and we ours to it. Nothing is
- * stored here, nor at the peer before our proof. `expected`: the atom id that must be there.
+ * Adds a peer by its URL, for our admin (docs/spec/federation.md#registration): reads the card, and both pools prove their
+ * keys to each other. Nothing is stored here, and nothing at the peer before our proof. `expected`: the only atom id that
+ * is accepted; any if undefined.
  */
 export async function addPeer(env: Env, at: PeerToAdd): Promise<AddedPeer> {
   const added = await contactPeer(env, at);
@@ -70,7 +71,7 @@ async function contactPeer(env: Env, at: PeerToAdd): Promise<AddedPeer> {
   return version === 2 ? register(env, address, at.requestUrl) : handshake(env, address, card, at.requestUrl);
 }
 
-/** The card of the pool at that URL: of its own key, but signed by nobody. */
+/** Reads the card of the pool at that URL. Its atom id belongs to its key, but nobody has signed the card. */
 export async function readCard(env: Env, url: string): Promise<{ ok: true; card: IdentityCard } | Refused> {
   const read = await readPeer(env, url, INFO);
   const refusal = refused(read);
@@ -84,20 +85,20 @@ export async function readCard(env: Env, url: string): Promise<{ ok: true; card:
 }
 
 /**
- * docs/spec/federation.md#signed-requests: version 1 is spoken only towards a pool whose card lacks the other. Signed by nobody, a card makes no peer
- * that was seen on version 2 one of version 1 again.
+ * Version 1 is used only towards a pool whose card lacks version 2 (docs/spec/federation.md#versions). A card is not signed,
+ * so that a peer that has used version 2 stays at version 2, whatever its card says.
  */
 export function versionTowards({ sig_versions }: Pick<IdentityCard, "sig_versions">, seen: 1 | 2): 1 | 2 {
   return sig_versions?.includes(2) ? 2 : seen;
 }
 
-/** Blank for an unknown pool: no object is woken for it. */
+/** For an unknown pool the answer is blank, and no object wakes. */
 export async function registrationStatusOf(env: Env, atomId: string): Promise<RegistrationStatus> {
   const known = await wasEverPeer(env.DB, atomId);
   return known ? bondForPool(env, atomId).registrationStatus() : { revoked: false, version: 1 };
 }
 
-/** docs/spec/federation.md#registration, as the initiator. */
+/** Registers as the initiator (docs/spec/federation.md#registration). */
 async function register(env: Env, address: PeerAddress, requestUrl: string): Promise<AddedPeer> {
   const { signer } = await poolKeys(env);
   const card = await ownCard(env, requestUrl);
@@ -134,7 +135,9 @@ async function register(env: Env, address: PeerAddress, requestUrl: string): Pro
   return { ok: true, card: { ...theirs.data.card, url: address.url }, signatureVersion: 2 };
 }
 
-/** A pool of the existing network (docs/spec/federation.md#endpoints): a handshake tells it of us, a verify shows its key. */
+/**
+ * Adds a pool of the existing network (docs/spec/federation.md#endpoints): `handshake` introduces us, `verify` proves its key.
+ */
 async function handshake(env: Env, address: PeerAddress, info: IdentityCard, requestUrl: string): Promise<AddedPeer> {
   const { atom_id, name, pubkey_hex, url, molecule_id, capabilities } = await ownIdentityCard(env, requestUrl);
   const said = await callPeer(env, address, {
@@ -149,7 +152,7 @@ async function handshake(env: Env, address: PeerAddress, info: IdentityCard, req
   return { ok: true, card: cardOf(info, address.url), signatureVersion: address.version };
 }
 
-/** `POST /v1/federation/verify`: the pool at that URL holds that key. */
+/** Whether the pool at that URL proves by `POST /v1/federation/verify` that it holds the key. */
 export async function provesItsKey(env: Env, address: PeerAddress, publicKeyHex: string): Promise<boolean> {
   const publicKey = fromHex(publicKeyHex);
   const { atomId } = await poolKeys(env);
@@ -164,7 +167,7 @@ export async function provesItsKey(env: Env, address: PeerAddress, publicKeyHex:
   return verifyLivenessAnswer(said.data.signed_response_b64, challenge_b64, publicKey);
 }
 
-/** The existing network's card, as ours: it has no tiers, so that it counts as any other (docs/spec/identity.md#tiers). */
+/** The card of a pool of the existing network, as one of ours. It has no tier (docs/spec/identity.md#tiers). */
 export function cardOf(
   { atom_id, pubkey_hex, name, capabilities }: Pick<IdentityCard, "atom_id" | "pubkey_hex" | "name" | "capabilities">,
   url: string,
@@ -172,7 +175,7 @@ export function cardOf(
   return { atom_id, public_key: pubkey_hex, name, url, auth_tier: "device-bound", capabilities };
 }
 
-/** What the peer refused, for our admin. */
+/** What our admin is shown about a refusal; null if the answer is no refusal. */
 function refused(answer: PeerAnswer): Refused | null {
   if (!answer.ok) return answer;
   if (answer.status >= 200 && answer.status < 300) return null;

@@ -1,4 +1,6 @@
-/** Grants of trust that peers hand in: which of them count, and what our log is not to hear yet (docs/spec/federation.md#trust). */
+/**
+ * Grants of trust from peers: which of them count, and which are kept out of our log (docs/spec/federation.md#trust).
+ */
 import type { EventBody, HybridTime, SignedEvent } from "../../../schema/wire/events.ts";
 import type { TrustLevel } from "../../../schema/wire/federation.ts";
 import { NEVER } from "../../events/clock-rules.ts";
@@ -25,7 +27,10 @@ export interface Unlogged {
   readonly isReleased?: boolean;
 }
 
-/** Why a grant of a peer below trust 2 is refused. Such a peer may hand in its own grant for us, dated now, and nothing else. */
+/**
+ * Why a grant of a peer below trust 2 is refused; null if it is accepted. Such a peer may send its own grant to us, with a
+ * current time, and no other event.
+ */
 export function keptRefusal(
   event: EventBody,
   { from, self }: { from: string; self: string },

@@ -30,13 +30,17 @@ import { mayRegister, registerPeer } from "./registration-routes.ts";
 import { type ReverseVerifies, startReverseVerify } from "./reverse-verify-rules.ts";
 import { findPeer, peersSeen } from "./store.ts";
 
-/** `/v1/federation`: what the existing network has too (docs/spec/federation.md#endpoints). */
+/**
+ * `/v1/federation`: the endpoints that pools of the existing network have too (docs/spec/federation.md#endpoints).
+ */
 export const identityRoutes = new Hono<FederatedEnv & PeerEnv>()
   .use("*", countRefusedRequests)
 
   .get("/info", federated, async (c) => c.json(await ownIdentityCard(c.env, c.req.url)))
 
-  /** First contact: the key in the body signs, and whoever is at its URL must hold it too. */
+  /**
+   * First contact. The key in the body signs the request, and the pool at the URL in the body must prove the same key.
+   */
   .post("/handshake", async (c) => {
     const read = await readSigned(c, "reads");
     if (read instanceof Response) return read;
@@ -46,7 +50,7 @@ export const identityRoutes = new Hono<FederatedEnv & PeerEnv>()
     if (refusal !== null) return refusal;
     const { policy } = c.var;
     if (!mayRegister(body, policy)) return fail(c, "federation/registration-refused");
-    // Before anything is read for it: whoever asks more often costs a verification and no more.
+    // Before anything is read for this request: a caller that asks too often costs one verification.
     const started = startReverseVerify(reverseVerifies, body.url, Date.now());
     if (!started.ok) return fail(c, started.code, { retryAfterSeconds: started.retryAfterSeconds });
     reverseVerifies = started.calls;
@@ -75,7 +79,7 @@ export const identityRoutes = new Hono<FederatedEnv & PeerEnv>()
     return c.json(answer);
   })
 
-  /** Liveness and key proof: the one untagged signature. */
+  /** Proves that this pool can be reached and holds its key. The answer is the only signature without a tag. */
   .post("/verify", signedPeer({ legacy: "reads", rate: "request", minTrust: 1 }), async (c) => {
     const body = signedBody(c, c.var.body, verifyBody);
     if (body instanceof Response) return body;
@@ -100,10 +104,10 @@ export const identityRoutes = new Hono<FederatedEnv & PeerEnv>()
     return c.json(answer);
   });
 
-/** Of this isolate: nobody's first contact wakes an object (docs/spec/pool.md#shape, rule 5). */
+/** Of this isolate. A first contact wakes no object (docs/spec/pool.md#shape, rule 5). */
 let reverseVerifies: ReverseVerifies = new Map();
 
-/** What is spoken to a stranger that asked in version 1; null where its card is not found at the URL that it names. */
+/** The version for a stranger that asked in version 1. Null: the URL that it names does not show its card. */
 async function versionOnCard(env: Env, { atom_id, url }: { atom_id: string; url: string }): Promise<1 | 2 | null> {
   const read = await readCard(env, url);
   return read.ok && read.card.atom_id === atom_id ? versionTowards(read.card, 1) : null;

@@ -5,12 +5,12 @@ import { registryForPeers } from "./peer-registry-for.ts";
 import type { PeerStatus } from "./peer-registry-rpc.ts";
 import type { GrantStep, TrustStep } from "./trust-rules.ts";
 
-/** The peer's place in `PeerRegistry`, which counts the peers of all bonds at once (docs/spec/federation.md#registration). */
+/** A peer's entry in `PeerRegistry`, which counts the peers of all bonds (docs/spec/federation.md#registration). */
 export class Membership {
   readonly #env: Env;
   readonly #store: BondStore;
   readonly #status: () => PeerStatus;
-  /** What is under way to the registry. */
+  /** The reports that are on their way to the registry. */
   #noting: Promise<unknown> = Promise.resolve();
 
   constructor(env: Env, store: BondStore, status: () => PeerStatus) {
@@ -20,8 +20,8 @@ export class Membership {
   }
 
   /**
-   * A step that may lift the peer to trust 2: its place among `max_peers` is taken first. `step` gets how many other peers
-   * have a place.
+   * Decides a step that may lift the peer to trust 2, after it has claimed a place among `max_peers`. `step` gets the number
+   * of other peers that have a place.
    */
   async withPlace<Step extends TrustStep | GrantStep>(
     atomId: string,
@@ -35,7 +35,7 @@ export class Membership {
     return step(hasPlace ? 0 : Number.POSITIVE_INFINITY);
   }
 
-  /** Sends the registry what it counts the peer by. */
+  /** Reports to the registry what it counts this peer by. */
   async note(): Promise<void> {
     const { peer, trust } = this.#store;
     if (trust === null || peer === null || this.#store.get("leaving") === true) return;
@@ -50,7 +50,7 @@ export class Membership {
     await noted;
   }
 
-  /** The registry forgets the peer, unless it came back meanwhile: after all that is under way to it. */
+  /** The registry forgets the peer, unless it came back meanwhile. Earlier reports arrive first. */
   async forget(atomId: string): Promise<void> {
     await this.#noting;
     if (this.#store.trust === null) await this.#registry().forget(atomId);

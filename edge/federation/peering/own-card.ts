@@ -11,7 +11,9 @@ import type { Env } from "../../env.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
 import { poolSettings } from "../../pool/pool-policy.ts";
 
-/** What this pool says of itself when it registers (docs/spec/federation.md#registration). `requestUrl`: where it was reached, if nobody set POOL_URL. */
+/**
+ * This pool's card for registration (docs/spec/federation.md#registration). Without POOL_URL, its URL is that of the request.
+ */
 export async function ownCard(env: Env, requestUrl: string): Promise<Card> {
   const [{ atomId, signer }, { name }] = await Promise.all([poolKeys(env), poolSettings(env)]);
   return {
@@ -24,7 +26,7 @@ export async function ownCard(env: Env, requestUrl: string): Promise<Card> {
   };
 }
 
-/** `GET /v1/federation/info`: the card that the existing network knows (docs/spec/federation.md#endpoints). */
+/** The card at `GET /v1/federation/info`, in the form of the existing network (docs/spec/federation.md#endpoints). */
 export async function ownIdentityCard(env: Env, requestUrl: string): Promise<IdentityCard> {
   const { atom_id, name, public_key, url, capabilities } = await ownCard(env, requestUrl);
   return {
@@ -42,7 +44,7 @@ export async function ownIdentityCard(env: Env, requestUrl: string): Promise<Ide
   };
 }
 
-/** Who asks a peer for its molecule is told of us. */
+/** `LISTED`: peers may name this pool to their own peers. */
 const CAPABILITIES = ["chat", "events", LISTED] as const;
 
 function publicUrl(env: Env, requestUrl: string): string {

@@ -1,9 +1,9 @@
-/** A peer as the record has it. Pure. */
+/** A peer's row in the record, and back. */
 import type { PeerRow } from "../../../schema/db/peers.ts";
 import type { Card, GrantableLevel } from "../../../schema/wire/federation.ts";
 import { awaitsAdmin, effectiveTrust, type PeerTrust } from "./trust-rules.ts";
 
-/** Persisted contract: who the peer is, as its last card says. */
+/** Persisted contract: the peer's identity, as its last card says. */
 export interface PeerIdentity {
   atomId: string;
   publicKey: string;
@@ -42,7 +42,9 @@ export function identityOfRow(row: PeerRow): PeerIdentity {
   return { atomId, publicKey, name, url, capabilities: JSON.parse(row.capabilities) as string[], authTier };
 }
 
-/** What a person decided. What the peer granted is left out: it may have withdrawn that since the export. */
+/**
+ * The trust of an imported row. What the peer granted is left out, because it may have withdrawn that since the export.
+ */
 export function trustOfRow(row: PeerRow): PeerTrust {
   const { decidedBy, addedByAdmin, addedAtMs, revokedAtMs, removedAtMs } = row;
   const granted = row.granted as GrantableLevel;
@@ -50,7 +52,7 @@ export function trustOfRow(row: PeerRow): PeerTrust {
   return { granted, received: 0, receivedAt: null, decided, addedByAdmin, addedAtMs, revokedAtMs, removedAtMs };
 }
 
-/** What a person decided about it is the same. */
+/** Whether both rows are of the same peer with the same decision of an admin. */
 export function isSamePeer(a: PeerRow, b: PeerRow): boolean {
   return (["publicKey", "granted", "revokedAtMs", "removedAtMs"] as const).every((field) => a[field] === b[field]);
 }

@@ -13,8 +13,9 @@ import {
 import { takeStrangerGrant } from "./stranger-rate-rules.ts";
 
 /**
- * One object per pool: how many peers there are, and how fast strangers become some (docs/spec/federation.md#registration). It is woken only for
- * who has proved a key to us, or by our admin; what concerns one peer alone is its `Bond`'s.
+ * One object per pool. It counts the peers of the pool and limits how fast strangers may become peers
+ * (docs/spec/federation.md#registration). Only our admin and pools that have proved a key wake it. The state of a single
+ * peer is in its `Bond`.
  */
 export class PeerRegistry extends DurableObject<Env> implements PeerRegistryRpc {
   #registrations: Registrations;
@@ -31,7 +32,9 @@ export class PeerRegistry extends DurableObject<Env> implements PeerRegistryRpc 
     this.#registrations = ctx.storage.kv.get<Registrations>("registrations") ?? NO_REGISTRATIONS;
   }
 
-  /** A proven stranger asks to come in. Uses up the challenge; says who has to go, and counts the newcomer at once. */
+  /**
+   * A stranger that has proved its key registers. Uses up its challenge, counts it at once, and names the peer to evict.
+   */
   register(atomId: string, challenge: UsedChallenge): RegistryEntry {
     const nowMs = Date.now();
     return this.ctx.storage.transactionSync(() => {
@@ -50,8 +53,8 @@ export class PeerRegistry extends DurableObject<Env> implements PeerRegistryRpc 
   }
 
   /**
-   * Room for one more of trust 2, taken at once: two admins' words at a time share no place. What the peer's `Bond`
-   * makes of it, it notes. 0 is without limit.
+   * Claims a place among `maxPeers` for a peer that reaches trust 2; 0 means no limit. The place is taken at once, so that two
+   * simultaneous decisions cannot share one. The peer's `Bond` reports afterwards what became of it.
    */
   claimPlace(atomId: string, maxPeers: number): boolean {
     const members = this.#members();
@@ -63,8 +66,8 @@ export class PeerRegistry extends DurableObject<Env> implements PeerRegistryRpc 
   }
 
   /**
-   * A peer below trust 2 hands in a grant. `isFirst`: the peer has not tried before. The rate outlives every peer: a peer
-   * that was evicted and registers again has a first try again, and takes it from the same rate.
+   * A peer below trust 2 sends a grant. `isFirst`: it has not tried before. The rate outlives the peers: a peer that was
+   * evicted and registers again has a first try again, at the same rate.
    */
   takeStrangerGrant(isFirst: boolean): CellStep {
     const { kv } = this.ctx.storage;
@@ -73,7 +76,7 @@ export class PeerRegistry extends DurableObject<Env> implements PeerRegistryRpc 
     return step;
   }
 
-  /** Told by a peer's `Bond` when it has changed, and when it has done what waited. */
+  /** A peer's `Bond` reports a change, or that it has nothing left to do. */
   note(member: Member, standing: PeerStatus): void {
     this.ctx.storage.transactionSync(() => {
       this.#put(member);
@@ -81,19 +84,19 @@ export class PeerRegistry extends DurableObject<Env> implements PeerRegistryRpc 
     });
   }
 
-  /** It is removed, and counts no more; what its tombstone has left to do does. */
+  /** The peer was removed and no longer counts. Its `Bond` still reports what is left to deliver. */
   leave(atomId: string, standing: PeerStatus): void {
     const { deliveries, untold, records } = standing;
     this.ctx.storage.transactionSync(() => {
       this.#stand(atomId, standing);
       this.#delete(atomId);
       const left = deliveries + untold + records.waiting + records.refused;
-      // What it gave up is counted already: without a row it would be counted anew.
+      // Messages that it gave up stay counted: without a row they would be counted again.
       if (left + standing.givenUp === 0) this.#deleteStanding(atomId);
     });
   }
 
-  /** Told by isolates. */
+  /** Isolates report the requests that they refused. */
   countRefusals(told: ReadonlyMap<string, number>): void {
     const refused = { ...this.#refused() };
     for (const [reason, n] of told) refused[reason] = (refused[reason] ?? 0) + n;
@@ -112,7 +115,7 @@ export class PeerRegistry extends DurableObject<Env> implements PeerRegistryRpc 
     return takeCensus(standings, this.#givenUp(), this.#refused());
   }
 
-  /** Of each by its atom id. */
+  /** The status of each peer, by its atom id. */
   statuses(): Record<string, PeerStatus> {
     const rows = this.ctx.storage.sql.exec<{ atom_id: string; standing: string }>("SELECT * FROM standings");
     return Object.fromEntries([...rows].map((row) => [row.atom_id, JSON.parse(row.standing) as PeerStatus]));
@@ -136,7 +139,7 @@ export class PeerRegistry extends DurableObject<Env> implements PeerRegistryRpc 
     return this.ctx.storage.kv.get<Record<string, number>>("refused") ?? {};
   }
 
-  /** As if it had never been. */
+  /** Forgets the peer, as if it had never registered. */
   forget(atomId: string): void {
     this.#delete(atomId);
     this.#deleteStanding(atomId);

@@ -22,19 +22,21 @@ import { registryForReaders } from "./peer-registry-for.ts";
 import { findPeer, listPeers } from "./store.ts";
 import { isTierAccepted } from "./trust-rules.ts";
 
-/** `/admin/api/peers`: whom this pool knows, and what they may. Mounted behind an admin token. */
+/** `/admin/api/peers`: the known peers and their trust. Mounted behind an admin token. */
 export const peerRoutes = new Hono<AdminEnv>()
   .get("/", async (c) => {
-    const [policy, rows, standings] = await Promise.all([
+    const [policy, rows, statuses] = await Promise.all([
       readFederationPolicy(c.env),
       listPeers(c.env.DB),
       registryForReaders(c.env).statuses(),
     ]);
-    const view = (row: PeerRow) => viewOf(row, effective(row, policy), standings[row.id]?.absence ?? null);
+    const view = (row: PeerRow) => viewOf(row, effective(row, policy), statuses[row.id]?.absence ?? null);
     return c.json({ peers: rows.map(view) });
   })
 
-  /** Registers with the pool at a URL (docs/spec/federation.md#registration); of a known one the URL and the name are brought up to date. */
+  /**
+   * Registers with the pool at a URL (docs/spec/federation.md#registration). For a known peer, updates the URL and the name.
+   */
   .post("/", async (c) => {
     const body = await adminBody(c, addPeerBody);
     if (body instanceof Response) return body;
@@ -56,12 +58,12 @@ export const peerRoutes = new Hono<AdminEnv>()
     return found === undefined ? fail(c, "federation/peer-not-found") : shown(c, atomId);
   })
 
-  /** 0 revokes (docs/spec/federation.md#trust). */
+  /** Sets the granted trust; 0 revokes (docs/spec/federation.md#trust). */
   .put("/:id/trust", async (c) => {
     const body = await adminBody(c, trustBody);
     if (body instanceof Response) return body;
     const policy = await readFederationPolicy(c.env);
-    // A revocation asks nothing of the policy.
+    // A revocation needs no policy: it works while the switches cannot be read.
     if (policy === null && body.level > 0) return fail(c, "pool/not-ready");
     const atomId = c.req.param("id");
     if (!isAtomId(atomId)) return fail(c, "federation/peer-not-found");
@@ -70,7 +72,7 @@ export const peerRoutes = new Hono<AdminEnv>()
     return decided.ok ? shown(c, atomId) : fail(c, decided.code);
   })
 
-  /** After a proof that it told two stories: from the beginning of its log. */
+  /** Follows the peer's log again from its beginning, after a proof that it showed two histories. */
   .post("/:id/follow-anew", async (c) => {
     const atomId = c.req.param("id");
     if (!(await findPeer(c.env.DB, atomId))) return fail(c, "federation/peer-not-found");
@@ -87,7 +89,7 @@ export const peerRoutes = new Hono<AdminEnv>()
 
 const isAtomId = (text: string) => ATOM_ID.safeParse(text).success;
 
-/** As the peer's `Bond` has it, which decides, also while D1 is away. */
+/** The peer's state from its `Bond`, which decides: it is current even while D1 is unreachable. */
 async function shown(c: Context<AdminEnv>, atomId: string, status: 200 | 201 = 200): Promise<Response> {
   const policy = await readFederationPolicy(c.env);
   const view = await bondForAdmin(c.env, atomId).view(policy?.min_auth_tier ?? "hardware-attested");
@@ -102,7 +104,7 @@ async function shown(c: Context<AdminEnv>, atomId: string, status: 200 | 201 = 2
   return c.json({ ...body, ...(!recorded && { recorded }) }, status);
 }
 
-/** Nothing is in effect while the switches cannot be read. */
+/** Without readable switches, no trust is in effect. */
 function effective(row: PeerRow, policy: FederationPolicy | null): TrustLevel {
   return policy !== null && isTierAccepted(policy) ? (row.effective as TrustLevel) : 0;
 }

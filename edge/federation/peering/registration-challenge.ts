@@ -1,26 +1,26 @@
 /**
- * A responder's challenge (docs/spec/federation.md#registration): nothing is stored for a stranger who asks. All that the confirmation needs travels
- * in the challenge, under a MAC that only this pool can make. No clock and no randomness: `nowMs` and `salt` come in.
+ * The challenge of a responder (docs/spec/federation.md#registration). Nothing is stored for a stranger: the challenge itself
+ * carries all that the confirmation needs, with a MAC that only this pool can make. `nowMs` and `salt` are arguments.
  */
 import { equalBytes, fromHex, toHex, utf8 } from "../../../schema/crypto/bytes.ts";
 import { derivedHmacKey } from "../../../schema/crypto/derived-key.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
-/** Whom it is for. */
+/** The pool and the card that the challenge is for. */
 export interface ChallengeOwner {
   /** Atom id of the initiator. */
   readonly initiator: string;
-  /** Of the initiator's card; hex (`cardHash`). */
+  /** Hex SHA-256 of the initiator's card (`cardHash`). */
   readonly cardSha256: string;
 }
 
 export type ChallengeRead =
   | {
       ok: true;
-      /** Names this challenge among the used ones: its MAC. */
+      /** The challenge's MAC: its name among the used challenges. */
       id: string;
       expiresAtMs: number;
-      /** What the initiator sent first; its proof covers it. */
+      /** The initiator's own challenge, which its proof covers. */
       initiatorChallenge: string;
     }
   | { ok: false; code: "federation/challenge-refused" };

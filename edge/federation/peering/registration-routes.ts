@@ -26,9 +26,9 @@ import { type ChallengeMaker, challengeMaker } from "./registration-challenge.ts
 import type { UsedChallenge } from "./registration-rules.ts";
 import { isTierAccepted } from "./trust-rules.ts";
 
-/** Registration with mutual challenge (docs/spec/federation.md#registration), as the responder. Version 2 only. */
+/** Registration with mutual challenges (docs/spec/federation.md#registration), as the responder. Version 2 only. */
 export const registrationRoutes = new Hono<FederatedEnv>()
-  /** Stores nothing: what the confirmation needs comes back with it, under a MAC. */
+  /** Stores nothing: the answer carries what the confirmation needs, with a MAC. */
   .post("/register", async (c) => {
     const read = await readSigned(c, "never");
     if (read instanceof Response) return read;
@@ -54,7 +54,7 @@ export const registrationRoutes = new Hono<FederatedEnv>()
     return c.json({ card: own, challenge: ours, proof });
   })
 
-  /** Only now a `Bond` exists, at trust 1. */
+  /** Makes the peer's `Bond`, at trust 1. */
   .post("/register/confirm", async (c) => {
     const read = await readSigned(c, "never");
     if (read instanceof Response) return read;
@@ -88,7 +88,7 @@ export async function registerPeer(
   policy: FederationPolicy,
   signatureVersion: 1 | 2,
 ): Promise<{ ok: true } | { ok: false; code: ErrorCode; retryAfterSeconds?: number }> {
-  // Before it takes another peer's place.
+  // A revoked peer must not take the place of another.
   if ((await registrationStatusOf(env, card.atom_id)).revoked)
     return { ok: false, code: "federation/registration-refused" };
   const registry = registryForPeers(env);
@@ -102,7 +102,7 @@ export async function registerPeer(
   return registered;
 }
 
-/** What the policy asks of a card before anything else is done for it. */
+/** Whether the policy allows a card's URL and tier. Checked before any other work for the card. */
 export function mayRegister(card: Pick<Card, "url">, policy: FederationPolicy): boolean {
   return isAllowedPeerUrl(card.url, policy.allow_private_peers) && isTierAccepted(policy);
 }

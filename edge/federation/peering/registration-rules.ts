@@ -1,16 +1,18 @@
 /**
- * How many strangers may become peers (docs/spec/federation.md#registration, 13): a challenge is used once, ten registrations a minute, a hundred
- * peers at trust 1 and less. Pure.
+ * How many strangers may become peers (docs/spec/federation.md#registration): each challenge is used once, ten registrations
+ * a minute, a hundred peers at trust 1 and less.
  */
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
 /** Persisted contract: the confirmed registrations of the last minute. The rate bounds both lists. */
 export interface Registrations {
-  /** Epoch ms, at most `registrationsPerMinute`. */
+  /** Epoch ms of each registration, at most `registrationsPerMinute`. */
   readonly confirmedAtMs: readonly number[];
-  /** Challenges that are used and not yet expired. */
+  /** Used challenges that have not expired. */
   readonly used: readonly UsedChallenge[];
-  /** The newest expiry that was forgotten: a clock that steps back makes no used challenge new. */
+  /**
+   * The newest expiry among forgotten challenges. Therefore a clock that steps back makes no used challenge valid again.
+   */
   readonly forgottenThroughMs: number;
 }
 
@@ -28,7 +30,7 @@ export type RegistrationStep =
 
 const MINUTE_MS = 60_000;
 
-/** Its proof has been verified. What is refused changes nothing. */
+/** Call it after the proof was verified. A refusal changes nothing. */
 export function confirmRegistration(
   registrations: Registrations,
   challenge: UsedChallenge,
@@ -38,7 +40,7 @@ export function confirmRegistration(
   if (challenge.expiresAtMs <= Math.max(nowMs, forgottenThroughMs) || used.some(({ id }) => id === challenge.id)) {
     return { ok: false, code: "federation/challenge-refused" };
   }
-  // A time ahead of now is from before the wall clock stepped back: it holds nobody up.
+  // A time in the future is from before a backward clock step. It delays no registration.
   const confirmedAtMs = registrations.confirmedAtMs.filter((atMs) => atMs <= nowMs && atMs > nowMs - MINUTE_MS);
   const [oldestMs = nowMs] = confirmedAtMs;
   if (confirmedAtMs.length >= LIMITS.registrationsPerMinute) {
@@ -56,17 +58,19 @@ export function confirmRegistration(
   };
 }
 
-/** A peer that is granted 1 or less. */
+/** A peer that is granted trust 1 or less. */
 export interface LowTrustPeer {
   readonly atomId: string;
   readonly addedAtMs: number;
-  /** Our admin added it, or decided on it: a revocation must outlive a crowd of strangers. */
+  /**
+   * Our admin added the peer or decided about it. It is never evicted: a crowd of strangers must not undo a revocation.
+   */
   readonly keptByAdmin: boolean;
 }
 
 export type Room = { ok: true; evict: string | null } | { ok: false; code: "federation/too-many-peers" };
 
-/** Before one more is taken in: who goes, if anyone must. */
+/** The peer that must go before another one is registered; null if there is room. */
 export function roomForStranger(peers: readonly LowTrustPeer[]): Room {
   if (peers.length < LIMITS.lowTrustPeers) return { ok: true, evict: null };
   const [first, ...rest] = peers.filter(({ keptByAdmin }) => !keptByAdmin);

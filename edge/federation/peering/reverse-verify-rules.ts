@@ -1,11 +1,11 @@
 /**
- * A handshake of the existing network makes us call its sender back (docs/spec/federation.md#registration): once a minute per host, whatever the
- * port, and a hundred hosts at most, so that nobody can aim us at somebody, nor have us try somebody's ports. A call ends
- * within a minute, so what waits is among these. Pure.
+ * A handshake of the existing network makes this pool call its sender back (docs/spec/federation.md#registration). Each host is
+ * called once a minute at most, whatever the port, and a hundred hosts in all. So strangers cannot make this pool attack a
+ * host or scan its ports. A call ends within a minute, so that calls under way are counted too.
  */
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
-/** Host to the time of its call, epoch ms. Need not be durable. */
+/** The time of the last call to each host, epoch ms. It need not be durable. */
 export type ReverseVerifies = ReadonlyMap<string, number>;
 
 export type ReverseVerifyStep =
@@ -14,9 +14,9 @@ export type ReverseVerifyStep =
 
 const MINUTE_MS = 60_000;
 
-/** `url`: the origin that is to be called. */
+/** `url`: the origin to call. */
 export function startReverseVerify(calls: ReverseVerifies, url: string, nowMs: number): ReverseVerifyStep {
-  // RFC 3986 section 3.2.2: the port is no part of a host. A last dot names the same one.
+  // The port is not part of the host (RFC 3986 section 3.2.2). A final dot names the same host.
   const host = new URL(url).hostname.replace(/\.$/, "");
   const recent = new Map([...calls].filter(([, atMs]) => atMs <= nowMs && atMs > nowMs - MINUTE_MS));
   const heldUpByMs =

@@ -12,7 +12,9 @@ import { wasGranted } from "./grant-rules.ts";
 export class SentGrants {
   readonly #store: BondStore;
   readonly #deliveries: () => DeliveryQueue;
-  /** The peer has called since our grant was given up. The next proof that it can be reached sends the grant again. */
+  /**
+   * The peer has called since our grant was given up. When it next proves that it can be reached, it gets the grant again.
+   */
   #isResendDue = false;
 
   constructor(store: BondStore, deliveries: () => DeliveryQueue) {
@@ -31,7 +33,7 @@ export class SentGrants {
     this.#deliveries().put({ kind: "grant", body: { events: [{ event, ttl: 0 }] } }, Date.now());
   }
 
-  /** Call inside a transaction: the peer may have lost what we granted, as a pool has that was restored from a backup. */
+  /** Call inside a transaction: the peer may have lost our grant, for example because it was restored from a backup. */
   resend(): void {
     const { peer, trust } = this.#store;
     if (trust === null || peer === null || !wasGranted(trust)) return;

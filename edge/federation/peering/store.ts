@@ -6,7 +6,7 @@ import { PeerKeys } from "../signing/peer-keys.ts";
 
 const keys = new PeerKeys();
 
-/** The 32-byte key of a peer that is registered here; null for a stranger, who costs the same. */
+/** The 32-byte key of a registered peer; null for a stranger. Both cost the same. */
 export function findPeerKey(db: D1Database, atomId: string): Promise<Uint8Array | null> {
   const load = async () => {
     const registered = drizzle(db).select({ id: peers.id, publicKey: peers.publicKey }).from(peers);
@@ -16,27 +16,27 @@ export function findPeerKey(db: D1Database, atomId: string): Promise<Uint8Array 
   return keys.find(atomId, load, Date.now());
 }
 
-/** Once the record has it: a peer was registered here, or is so no more. */
+/** Call it when D1 has the row: a peer was registered, removed or evicted. */
 export function peersChanged(): void {
   keys.changed();
 }
 
-/** Those that are registered, the oldest first. */
+/** The registered peers, the oldest first. */
 export function listPeers(db: D1Database): Promise<PeerRow[]> {
   return drizzle(db).select().from(peers).where(isNull(peers.removedAtMs)).orderBy(asc(peers.addedAtMs)).all();
 }
 
-/** Registered, or removed so lately that there may be something left to tell them. */
+/** Registered peers, and peers removed so recently that a delivery to them may be pending. */
 function hasBondWithWork(nowMs: number) {
   return or(isNull(peers.removedAtMs), gte(peers.removedAtMs, nowMs - LIMITS.tombstoneWorkMs));
 }
 
-/** Whose `Bond` may have something to do. */
+/** Peers whose `Bond` may have work to do. */
 export function countBonds(db: D1Database): Promise<number> {
   return drizzle(db).$count(peers, hasBondWithWork(Date.now()));
 }
 
-/** The ids of those, in an order that newcomers do not change for the others. */
+/** Their ids, in an order that new peers do not change. */
 export async function bondIds(db: D1Database, from: number, count: number): Promise<string[]> {
   const bonds = drizzle(db).select({ id: peers.id }).from(peers).where(hasBondWithWork(Date.now()));
   return (await bonds.orderBy(asc(peers.addedAtMs), asc(peers.id)).limit(count).offset(from)).map(({ id }) => id);
@@ -50,12 +50,15 @@ export function findPeer(db: D1Database, atomId: string): Promise<PeerRow | unde
     .get();
 }
 
-/** Whether there is a `Bond` of it: of a removed peer too, whose tombstone it is. */
+/** Whether the pool has a `Bond` for this id. A removed peer has one, its tombstone. */
 export async function wasEverPeer(db: D1Database, atomId: string): Promise<boolean> {
   return (await drizzle(db).select({ id: peers.id }).from(peers).where(eq(peers.id, atomId)).get()) !== undefined;
 }
 
-/** One parameter for any number of ids: D1 takes a hundred. Which of these ids are registered here: only their `Bond`s may be woken. */
+/**
+ * Those of the ids that are registered here. Only their `Bond`s may be woken. One parameter holds all ids, because D1 allows
+ * a hundred parameters.
+ */
 export async function knownAmong(db: D1Database, atomIds: readonly string[]): Promise<Set<string>> {
   if (atomIds.length === 0) return new Set();
   const rows = await drizzle(db)
@@ -68,7 +71,7 @@ export async function knownAmong(db: D1Database, atomIds: readonly string[]): Pr
   return new Set(rows.map(({ id }) => id));
 }
 
-/** For the molecule (docs/spec/federation.md#endpoints): at this trust or above, and seen since. */
+/** Peers for the molecule (docs/spec/federation.md#endpoints): with at least this trust, and seen since then. */
 export function peersSeen(db: D1Database, minTrust: number, sinceMs: number): Promise<PeerRow[]> {
   return drizzle(db)
     .select()

@@ -1,7 +1,7 @@
 /**
  * Grants of all peers below trust 2 share one rate, because anyone may register and each grant costs a verification and
- * a write. A peer's first try may use the whole burst, whatever comes of it. All other tries may use half of the burst, so
- * that they cannot keep a newcomer's first grant out. First tries are as rare as registrations. Pure.
+ * a write. A first try of a peer may use the whole burst, whatever its outcome. All other tries may use half of the burst,
+ * so that they cannot keep out the first grant of a new peer. First tries are as rare as registrations.
  */
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import { type CellStep, takeCell } from "../../limits/gcra-rules.ts";

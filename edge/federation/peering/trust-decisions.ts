@@ -30,8 +30,8 @@ export class TrustDecisions {
   }
 
   /**
-   * The peer has proved the card's key, and we ours. A known peer may change its name and URL so. `by`: the admin's token
-   * id, null for a peer that registers by itself. `isNew`: the peer was not here, or was removed.
+   * Both pools have proved their keys. A known peer changes its name and URL in this way. `by`: the admin's token id; null for
+   * a peer that registers by itself. `isNew`: the peer is new, or was removed before.
    */
   async register(
     card: Card,
@@ -68,7 +68,7 @@ export class TrustDecisions {
     return { step, isNew };
   }
 
-  /** An admin decides. D1 has the admin's name, the log the token id. */
+  /** Sets the trust that our admin decided. D1 gets the admin's name, the log only the token id. */
   async decide(
     peer: string,
     level: GrantableLevel,
@@ -80,7 +80,7 @@ export class TrustDecisions {
       decide(this.#store.trust, level, policy, others, Date.now()),
     );
     if (!step.ok) {
-      // The registry may have kept a place for this.
+      // The registry may have kept a place for this peer.
       if (this.#store.trust === null) await membership.forget(peer);
       else await membership.note();
       return step;
@@ -98,7 +98,7 @@ export class TrustDecisions {
     return step;
   }
 
-  /** False: there is no such peer. The tombstone delivers that nothing of what was granted holds any more. */
+  /** False: there is no such peer. The removed peer still gets a grant of 0, if it was granted anything. */
   remove(by: string): boolean {
     const { sent, received, deliveries } = this.#parts;
     const { trust } = this.#store;
@@ -117,8 +117,8 @@ export class TrustDecisions {
   }
 
   /**
-   * A peer of an export. What it granted is not taken over: it may have withdrawn that since, and sends what holds now,
-   * with the clock of its decision. Requests signed before now are refused.
+   * Restores a peer from an export. The peer's own grant is left out, because the peer may have withdrawn it since; the peer
+   * sends its current grant again. Requests signed before now are refused.
    */
   restore(row: PeerRow): void {
     this.#store.transaction(() => {
@@ -130,7 +130,7 @@ export class TrustDecisions {
     });
   }
 
-  /** This pool was restored from a copy of its state: grants of the peer count once it sends them again. */
+  /** This pool was restored from a copy of its state. The peer's grant counts once the peer sends it again. */
   forgetReceivedGrants(by: string): void {
     const { trust } = this.#store;
     const peer = this.#store.peer?.atomId;
@@ -143,7 +143,7 @@ export class TrustDecisions {
     });
   }
 
-  /** Inside a transaction: an evicted stranger stays. */
+  /** Call inside a transaction: a stranger that was to be evicted stays. */
   #stay(): void {
     if (this.#store.get("leaving") === true) this.#store.delete("leaving");
   }

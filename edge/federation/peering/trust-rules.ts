@@ -1,6 +1,6 @@
 /**
- * What is granted, received and in effect between this pool and one peer (docs/spec/federation.md#trust, docs/spec/federation.md#registration). Pure. A change is a new
- * `PeerTrust`; where nothing changes the same one comes back.
+ * The trust between this pool and one peer: granted, received and in effect (docs/spec/federation.md#trust). A change makes a
+ * new `PeerTrust`; without a change the given one is returned.
  */
 import type { HybridTime } from "../../../schema/wire/events.ts";
 import {
@@ -11,18 +11,18 @@ import {
 } from "../../../schema/wire/federation.ts";
 import { compare } from "../../events/clock-rules.ts";
 
-/** Persisted contract: what a `Bond` keeps of trust. */
+/** Persisted contract: the trust that a `Bond` stores. */
 export interface PeerTrust {
   readonly granted: GrantableLevel;
   readonly received: TrustLevel;
-  /** Clock of the last grant applied from this peer; an older one re-sent changes nothing. */
+  /** The clock of the last grant that was applied. An older grant that is sent again changes nothing. */
   readonly receivedAt: HybridTime | null;
-  /** What our admin last decided, 0 after a revocation; null while nobody did. */
+  /** What our admin decided last, 0 after a revocation; null before the first decision. */
   readonly decided: GrantableLevel | null;
   readonly addedByAdmin: boolean;
   readonly addedAtMs: number;
   readonly revokedAtMs: number | null;
-  /** A removed peer leaves this tombstone, and its `Bond` all cooldowns. */
+  /** A removed peer keeps this state, so that coming back resets no cooldown. */
   readonly removedAtMs: number | null;
 }
 
@@ -38,34 +38,37 @@ export type TrustStep =
       code: "federation/registration-refused" | "federation/too-many-peers" | "federation/peer-not-found";
     };
 
-/** docs/spec/federation.md#trust: what we granted, up to 2; above that `max(2, min(granted, received))`. */
+/** The trust in effect: what we granted, up to 2; above that `max(2, min(granted, received))`. */
 export function effectiveTrust(granted: TrustLevel, received: TrustLevel): TrustLevel {
   if (granted <= 2) return granted;
-  // Found and not computed, so that it stays a level to the compiler.
+  // A search instead of arithmetic, so that the compiler knows the result as a level.
   return ([4, 3] as const).find((level) => level <= granted && level <= received) ?? 2;
 }
 
-/** Nobody here, no admin and no policy, has decided anything about the peer. */
+/** Neither an admin nor the policy has decided anything about the peer. */
 export function isStranger(trust: PeerTrust): boolean {
   return !trust.addedByAdmin && trust.decided === null;
 }
 
-/** The level that every check asks for: nothing for who is not there, revoked, or refused by the minimal tier. */
+/**
+ * The trust that every check asks for. It is 0 for an unknown or revoked peer, and where the minimal tier refuses the peer.
+ */
 export function trustInEffect(trust: PeerTrust | null, policy: Pick<TrustPolicy, "min_auth_tier">): TrustLevel {
   if (trust === null || trust.removedAtMs !== null || !isTierAccepted(policy)) return 0;
   return effectiveTrust(trust.granted, trust.received);
 }
 
-/** docs/spec/identity.md#tiers: until a tier can be proven every peer counts as device-bound, and a higher minimum refuses everyone. */
+/**
+ * Until tiers can be proven, every peer counts as device-bound, and a higher minimum refuses all (docs/spec/identity.md#tiers).
+ */
 export function isTierAccepted(policy: Pick<TrustPolicy, "min_auth_tier">): boolean {
   const rank = (tier: FederationPolicy["min_auth_tier"]) => authTier.options.indexOf(tier);
   return rank("device-bound") >= rank(policy.min_auth_tier);
 }
 
 /**
- * The peer has proven its key, and we ours. A stranger becomes known; a removed peer comes back to what it may have;
- * a revoked one stays revoked, until our admin says otherwise by `decide`.
- * `others`: how many other peers are granted 2 and more.
+ * Both pools have proved their keys. A stranger becomes known, and a removed peer comes back. A revoked peer stays revoked
+ * until our admin decides otherwise. `others`: how many other peers are granted 2 and more.
  */
 export function prove(
   trust: PeerTrust | null,
@@ -98,13 +101,13 @@ function newcomer(addedByAdmin: boolean, nowMs: number): PeerTrust {
   };
 }
 
-/** `auto_accept_known`: what our admin last decided, as far as there is room. */
+/** With `auto_accept_known`: what our admin decided last, if there is room. */
 function levelOnReturn(trust: PeerTrust, policy: TrustPolicy, others: number): GrantableLevel {
   const known = policy.auto_accept_known && hasRoom(others, policy.max_peers) ? trust.decided : null;
   return known !== null && known > 1 ? known : 1;
 }
 
-/** Our admin's word. 0 is a revocation. */
+/** Our admin decides. 0 revokes. */
 export function decide(
   trust: PeerTrust | null,
   level: GrantableLevel,
@@ -120,19 +123,19 @@ export function decide(
   return { ok: true, trust: { ...trust, granted: level, decided: level, revokedAtMs: null } };
 }
 
-/** At once; the object drops the peer's streams. */
+/** Takes effect at once; the object then ends the peer's streams. */
 export function revoke(trust: PeerTrust, nowMs: number): PeerTrust {
   return { ...trust, granted: 0, decided: 0, revokedAtMs: trust.revokedAtMs ?? nowMs };
 }
 
-/** What the peer granted us stays with its clock: it will not say it again. */
+/** Removes the peer. Its grant to us stays with its clock, because the peer will not send it again. */
 export function remove(trust: PeerTrust, nowMs: number): PeerTrust {
   return { ...trust, granted: 0, removedAtMs: trust.removedAtMs ?? nowMs };
 }
 
 export type GrantStep = { applied: true; trust: PeerTrust } | { applied: false; trust: PeerTrust };
 
-/** A grant that the peer signed for us; `at` is its event's clock. Accepted at any trust, 0 included. */
+/** Applies a grant that the peer signed for us, at any trust. `at`: the clock of its event. */
 export function receiveGrant(
   trust: PeerTrust,
   grant: { level: TrustLevel; at: HybridTime },
@@ -145,8 +148,8 @@ export function receiveGrant(
 }
 
 /**
- * Without `require_mutual` a peer that grants us 2 is granted 2. Never where our admin has decided anything, and never
- * 3, which both admins grant (docs/spec/federation.md#trust).
+ * Without `require_mutual`, a peer that grants us 2 is granted 2. This never overrides a decision of our admin, and it never
+ * grants 3, which both admins must grant (docs/spec/federation.md#trust).
  */
 function answersByItself(trust: PeerTrust, level: TrustLevel, policy: TrustPolicy, others: number): boolean {
   return (
@@ -167,7 +170,9 @@ export function awaitsAdmin(trust: PeerTrust): GrantableLevel | null {
   return open && offered >= 2 && offered > trust.granted ? offered : null;
 }
 
-/** `max_peers` counts what is granted 2 and more (docs/spec/federation.md#registration); 0 is without limit. */
+/**
+ * Whether `max_peers` has room (docs/spec/federation.md#registration). It counts peers granted 2 and more; 0 means no limit.
+ */
 function hasRoom(others: number, maxPeers: number): boolean {
   return maxPeers === 0 || others < maxPeers;
 }

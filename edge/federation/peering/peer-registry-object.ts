@@ -77,29 +77,35 @@ export class PeerRegistry extends DurableObject<Env> implements PeerRegistryRpc 
   }
 
   /** A peer's `Bond` reports a change, or that it has nothing left to do. */
-  note(member: Member, standing: PeerStatus): void {
+  note(member: Member, status: PeerStatus): void {
     this.ctx.storage.transactionSync(() => {
       this.#put(member);
-      this.#stand(member.atomId, standing);
+      this.#saveStatus(member.atomId, status);
     });
   }
 
   /** The peer was removed and no longer counts. Its `Bond` still reports what is left to deliver. */
-  leave(atomId: string, standing: PeerStatus): void {
-    const { deliveries, untold, records } = standing;
+  leave(atomId: string, status: PeerStatus): void {
+    const { deliveries, untold, records } = status;
     this.ctx.storage.transactionSync(() => {
-      this.#stand(atomId, standing);
+      this.#saveStatus(atomId, status);
       this.#delete(atomId);
       const left = deliveries + untold + records.waiting + records.refused;
       // Messages that it gave up stay counted: without a row they would be counted again.
-      if (left + standing.givenUp === 0) this.#deleteStanding(atomId);
+      if (left + status.givenUp === 0) this.#deleteStatus(atomId);
     });
   }
 
+  /** Forgets the peer, as if it had never registered. */
+  forget(atomId: string): void {
+    this.#delete(atomId);
+    this.#deleteStatus(atomId);
+  }
+
   /** Isolates report the requests that they refused. */
-  countRefusals(told: ReadonlyMap<string, number>): void {
+  countRefusals(refusals: ReadonlyMap<string, number>): void {
     const refused = { ...this.#refused() };
-    for (const [reason, n] of told) refused[reason] = (refused[reason] ?? 0) + n;
+    for (const [reason, n] of refusals) refused[reason] = (refused[reason] ?? 0) + n;
     this.ctx.storage.kv.put("refused", refused);
   }
 
@@ -107,12 +113,12 @@ export class PeerRegistry extends DurableObject<Env> implements PeerRegistryRpc 
     const rows = this.ctx.storage.sql.exec<{ atom_id: string; standing: string; is_member: number }>(
       "SELECT atom_id, standing, atom_id IN (SELECT atom_id FROM members) AS is_member FROM standings",
     );
-    const standings = [...rows].map((row) => ({
+    const statuses = [...rows].map((row) => ({
       atomId: row.atom_id,
       isMember: row.is_member === 1,
       ...(JSON.parse(row.standing) as PeerStatus),
     }));
-    return takeCensus(standings, this.#givenUp(), this.#refused());
+    return takeCensus(statuses, this.#givenUp(), this.#refused());
   }
 
   /** The status of each peer, by its atom id. */
@@ -121,14 +127,14 @@ export class PeerRegistry extends DurableObject<Env> implements PeerRegistryRpc 
     return Object.fromEntries([...rows].map((row) => [row.atom_id, JSON.parse(row.standing) as PeerStatus]));
   }
 
-  #stand(atomId: string, standing: PeerStatus): void {
+  #saveStatus(atomId: string, status: PeerStatus): void {
     const { kv, sql } = this.ctx.storage;
     const [row] = sql.exec<{ standing: string }>("SELECT standing FROM standings WHERE atom_id = ?", atomId);
     const before = row === undefined ? 0 : (JSON.parse(row.standing) as PeerStatus).givenUp;
     // A bond that was forgotten counts from the beginning.
-    const more = standing.givenUp - (standing.givenUp < before ? 0 : before);
+    const more = status.givenUp - (status.givenUp < before ? 0 : before);
     if (more > 0) kv.put("givenUp", this.#givenUp() + more);
-    sql.exec("INSERT OR REPLACE INTO standings VALUES (?, ?)", atomId, JSON.stringify(standing));
+    sql.exec("INSERT OR REPLACE INTO standings VALUES (?, ?)", atomId, JSON.stringify(status));
   }
 
   #givenUp(): number {
@@ -137,12 +143,6 @@ export class PeerRegistry extends DurableObject<Env> implements PeerRegistryRpc 
 
   #refused(): Record<string, number> {
     return this.ctx.storage.kv.get<Record<string, number>>("refused") ?? {};
-  }
-
-  /** Forgets the peer, as if it had never registered. */
-  forget(atomId: string): void {
-    this.#delete(atomId);
-    this.#deleteStanding(atomId);
   }
 
   #members(): Member[] {
@@ -174,7 +174,7 @@ export class PeerRegistry extends DurableObject<Env> implements PeerRegistryRpc 
     this.ctx.storage.sql.exec("DELETE FROM members WHERE atom_id = ?", atomId);
   }
 
-  #deleteStanding(atomId: string): void {
+  #deleteStatus(atomId: string): void {
     this.ctx.storage.sql.exec("DELETE FROM standings WHERE atom_id = ?", atomId);
   }
 }

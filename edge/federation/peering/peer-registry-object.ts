@@ -180,7 +180,7 @@ export class PeerRegistry extends DurableObject<Env> implements PeerRegistryRpc 
 }
 
 function takeCensus(
-  standings: readonly (PeerStatus & { atomId: string; isMember: boolean })[],
+  statuses: readonly (PeerStatus & { atomId: string; isMember: boolean })[],
   givenUp: number,
   refused: Record<string, number>,
 ): Census {
@@ -192,10 +192,10 @@ function takeCensus(
     untold: 0,
     records: { waiting: 0, refused: 0 },
     behind: { public: 0, peers: 0 },
-    unfollowable: standings.filter((each) => each.isMember && each.isUnfollowable).map(({ atomId }) => atomId),
+    unfollowable: statuses.filter((each) => each.isMember && each.isUnfollowable).map(({ atomId }) => atomId),
     refused,
   };
-  for (const { isMember, effective, circuit, deliveries, untold, records, behind } of standings) {
+  for (const { isMember, effective, circuit, deliveries, untold, records, behind } of statuses) {
     if (isMember) {
       census.trust[effective === 4 ? 3 : effective] += 1;
       census.circuits[circuit] += 1;

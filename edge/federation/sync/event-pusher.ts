@@ -4,9 +4,9 @@ import type { Env } from "../../env.ts";
 import { eventLogForBonds } from "../../events/event-log-for.ts";
 import { checkFederation } from "../../pool/federation-check.ts";
 import type { PeerChannel } from "../delivery/peer-channel.ts";
+import type { OpenStreams } from "./open-streams.ts";
 import { checkOutgoing } from "./outgoing-events.ts";
 import { afterPush, nextPush, sentForLog } from "./push-rules.ts";
-import type { ServedStreams } from "./served-streams.ts";
 import { type SyncOwner, viewerOf } from "./sync-owner.ts";
 import type { SyncStore } from "./sync-store.ts";
 import { mayFollow } from "./sync-trust-rules.ts";
@@ -19,7 +19,7 @@ export class EventPusher {
   readonly #channel: PeerChannel;
   readonly #owner: SyncOwner;
   readonly #store: SyncStore;
-  readonly #streams: Pick<ServedStreams, "isStreaming">;
+  readonly #streams: Pick<OpenStreams, "isStreaming">;
   readonly #running = new Map<PeerAudience, Promise<void>>();
 
   constructor(
@@ -28,7 +28,7 @@ export class EventPusher {
     channel: PeerChannel,
     owner: SyncOwner,
     store: SyncStore,
-    streams: Pick<ServedStreams, "isStreaming">,
+    streams: Pick<OpenStreams, "isStreaming">,
   ) {
     this.#ctx = ctx;
     this.#env = env;

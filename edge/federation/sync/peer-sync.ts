@@ -4,9 +4,9 @@ import type { PeerChannel } from "../delivery/peer-channel.ts";
 import { EventPusher } from "./event-pusher.ts";
 import { NOTHING_FOLLOWED } from "./followed-log-rules.ts";
 import { Follower } from "./follower.ts";
+import { OpenStreams } from "./open-streams.ts";
 import { PeerLog } from "./peer-log.ts";
 import { reportedSeq } from "./push-rules.ts";
-import { ServedStreams } from "./served-streams.ts";
 import { ANY_TIER, type SyncOwner } from "./sync-owner.ts";
 import { type SyncStorage, SyncStore } from "./sync-store.ts";
 import { mayFollow } from "./sync-trust-rules.ts";
@@ -22,7 +22,7 @@ export class PeerSync {
   readonly #store: SyncStore;
   readonly #logs: Readonly<Record<PeerAudience, PeerLog>>;
   readonly #followers: Readonly<Record<PeerAudience, Follower>>;
-  readonly #streams: ServedStreams;
+  readonly #streams: OpenStreams;
   readonly #pusher: EventPusher;
 
   constructor(ctx: DurableObjectState, env: Env, channel: PeerChannel, owner: SyncOwner, storage: SyncStorage) {
@@ -32,7 +32,7 @@ export class PeerSync {
     const logOf = (audience: PeerAudience) => new PeerLog(audience, env, channel, owner, storage);
     this.#logs = { public: logOf("public"), peers: logOf("peers") };
     this.#followers = { public: new Follower(this.#logs.public), peers: new Follower(this.#logs.peers) };
-    this.#streams = new ServedStreams(ctx, env, owner, this.#store);
+    this.#streams = new OpenStreams(ctx, env, owner, this.#store);
     this.#pusher = new EventPusher(ctx, env, channel, owner, this.#store, this.#streams);
   }
 

@@ -13,7 +13,7 @@ import { ANY_TIER, type SyncOwner, viewerOf } from "./sync-owner.ts";
 import type { SyncStore } from "./sync-store.ts";
 
 /** The streams of our log that one peer has open, at most one for each audience. */
-export class ServedStreams {
+export class OpenStreams {
   readonly #ctx: DurableObjectState;
   readonly #env: Env;
   readonly #owner: SyncOwner;

@@ -11,7 +11,7 @@ let pool: HardPool;
 beforeAll(async () => {
   pool = await startHardPool();
   serveAtOnce(await pool.worker("bystander", 64), "bystander", 64);
-  // The runtime has grown to its usual size before anything is compared.
+  // Warm up: the runtime reaches its usual size before memory is compared.
   for (let i = 0; i < 200; i++) await othersAreServed();
 });
 afterAll(() => pool.stop());
@@ -20,7 +20,7 @@ async function othersAreServed(): Promise<void> {
   expect((await askChat(pool, "bystander", "still there?")).status).toBe(200);
 }
 
-/** What was answered and how much workerd had grown while all sockets were held. */
+/** What was answered, and how much workerd grew while all sockets were held. */
 async function holdSockets(token: "revoked" | "valid", sockets: number) {
   const end = new AbortController();
   const beforeMiB = pool.residentMiB();
@@ -34,16 +34,16 @@ async function holdSockets(token: "revoked" | "valid", sockets: number) {
   return { report, grownMiB };
 }
 
-it("3,000 attempts with a revoked token open no socket", async () => {
+it("3,000 connection attempts with a revoked token open no socket", async () => {
   const { report, grownMiB } = await holdSockets("revoked", 3_000);
   const { 401: refused = 0, 429: tooOften = 0, ...other } = report;
   expect([refused + tooOften, other]).toEqual([3_000, {}]);
   expect(refused).toBeGreaterThan(0);
-  // Of 3,000 idle TCP connections, which anybody can open; their sockets took 280 MiB.
+  // This is the memory of 3,000 idle TCP connections, which anybody can open; their WebSockets took 280 MiB.
   expect(grownMiB).toBeLessThan(140);
 });
 
-it("3,000 attempts with a valid token, which never answers a close, open as many sockets as its rate allows", async () => {
+it("3,000 attempts with a valid token, by a client that never answers a close, open only as many sockets as the token's rate allows", async () => {
   const startedMs = performance.now();
   const { report } = await holdSockets("valid", 3_000);
   const { 101: opened = 0, 429: refused = 0 } = report;
@@ -51,7 +51,7 @@ it("3,000 attempts with a valid token, which never answers a close, open as many
   expect(opened).toBeLessThanOrEqual(mostHandshakes(startedMs));
 });
 
-it("one token that reconnects in a loop is welcome as often as its rate allows, and stays in the list as one worker", async () => {
+it("a token that reconnects in a loop is admitted as often as its rate allows, and the list shows one worker", async () => {
   const startedMs = performance.now();
   const {
     welcome = 0,
@@ -67,7 +67,7 @@ it("one token that reconnects in a loop is welcome as often as its rate allows, 
   await othersAreServed();
 });
 
-it("nothing of all this was a failure of the pool", () => {
+it("none of these attacks is counted as a failure of the pool", () => {
   expect(pool.logged).toEqual([]);
 });
 

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { startHardPool, until } from "./hardening-support.ts";
 
-it("the operator says which model auto means for embeddings: that one, or none", async () => {
+it("`auto` for embeddings is the model that the operator sets; without a setting there is none", async () => {
   const pool = await startHardPool({ embeddingModel: "second" });
   try {
     const offer = async (model: string) => {

@@ -15,7 +15,7 @@ import {
   temporaryFolder,
 } from "./support.ts";
 
-/** What is wrong on a person's machine ends a program with a sentence, never with a stack, and gives no secret away. */
+/** A fault of the user's machine ends a program with one sentence, without a stack trace, and prints no secret. */
 let pool: PoolProcess;
 beforeAll(async () => {
   pool = await startPool();
@@ -23,7 +23,7 @@ beforeAll(async () => {
 
 const noStack = ({ stdout, stderr }: Finished) => expect(stdout + stderr).not.toMatch(/^ {4}at |node:internal/m);
 
-describe("a secret that cannot be sent", () => {
+describe("a secret with characters that a header cannot carry", () => {
   const SECRET = "sk-first-half\nsecond-half";
   const where = () => ["--pool", pool.url, "--state", temporaryFolder()];
   const upstream = () => ["worker", "start", ...where(), "--upstream-url", "http://127.0.0.1:9"];
@@ -34,7 +34,7 @@ describe("a secret that cannot be sent", () => {
     ["LIGAND_WORKER_TOKEN", () => ["worker", "start", ...where()], {}],
     ["LIGAND_UPSTREAM_KEY", upstream, { LIGAND_WORKER_TOKEN: "lw_x" }],
     ["LIGAND_UPSTREAM_KEY", () => [...upstream(), "--log", "json"], { LIGAND_WORKER_TOKEN: "lw_x" }],
-  ])("in %s is refused by the variable's name (%j)", async (variable, args, env) => {
+  ])("in %s: the refusal names the variable (%j)", async (variable, args, env) => {
     const ended = await ligand(args(), { ...env, [variable]: SECRET });
     expect(ended.code).toBe(2);
     expect(ended.stdout + ended.stderr).toContain(`${variable} contains a line break (character 14)`);
@@ -42,7 +42,7 @@ describe("a secret that cannot be sent", () => {
     noStack(ended);
   });
 
-  it("in a token file is refused by the file's name", async () => {
+  it("in a token file: the refusal names the file", async () => {
     const file = join(temporaryFolder(), "token");
     writeFileSync(file, SECRET, { mode: 0o600 });
     const ended = await ligand(["worker", "start", ...where(), "--token-file", file]);
@@ -51,7 +51,7 @@ describe("a secret that cannot be sent", () => {
     expect(ended.stderr).not.toMatch(/first-half|second-half/);
   });
 
-  it("in HF_TOKEN is refused by its name", async () => {
+  it("in HF_TOKEN: the refusal names the variable", async () => {
     const { token } = await pool.admin.invite({ label: "hub" });
     const args = ["worker", "start", ...where(), "--model", "hf:acme/tiny:Q4", "--models-dir", temporaryFolder()];
     const ended = await ligand(args, {
@@ -66,18 +66,18 @@ describe("a secret that cannot be sent", () => {
   });
 });
 
-describe("a file that is something else", () => {
+describe("a file of the wrong kind", () => {
   it.each<[what: string, args: (folder: string) => string[], env: (folder: string) => Record<string, string>]>([
     ["a token file", (folder) => ["worker", "start", "--pool", pool.url, "--token-file", folder], () => ({})],
     ["ligand.toml", () => ["worker", "status"], (folder) => ({ LIGAND_CONFIG: folder })],
-  ])("%s that is a folder is named", async (_what, args, env) => {
+  ])("%s that is a folder: the error names it", async (_what, args, env) => {
     const folder = temporaryFolder();
     const ended = await ligand(args(folder), env(folder));
     expect(ended).toMatchObject({ code: 1, stdout: "" });
     expect(ended.stderr).toBe(`Cannot read ${folder}: this is a folder, not a file (EISDIR).\n`);
   });
 
-  it("credentials.json that is a folder is named", async () => {
+  it("credentials.json that is a folder: the error names it", async () => {
     const folder = temporaryFolder();
     mkdirSync(join(folder, "credentials.json"));
     const ended = await ligand(["pool", "workers", "--state", folder]);
@@ -86,8 +86,8 @@ describe("a file that is something else", () => {
   });
 });
 
-describe("an output that takes nothing", () => {
-  /** Through a shell; its last line is the status of the program before the pipe. */
+describe("an output that cannot be written", () => {
+  /** Runs the line through a shell. The last line of its output is the exit status of the program before the pipe. */
   async function shell(line: string): Promise<Finished> {
     const { child, output } = spawnShell(`bash -c '${line}'`, {});
     const [code] = await new Promise<[number | null]>((resolve) => child.once("close", (one) => resolve([one])));
@@ -101,13 +101,13 @@ describe("an output that takes nothing", () => {
     `${PROGRAM} --version`,
     `${PROGRAM} pool keys list --json --state STATE`,
     `${START} --help`,
-  ])("a full device: %s says so on stderr, with status 1", async (line) => {
+  ])("on a full device, %s reports the error on stderr and exits with 1", async (line) => {
     const ended = await shell(`${line.replace("STATE", pool.stateDir)} > /dev/full`);
     expect(ended.stderr).toBe("Cannot write to standard output: no space left on the disk (ENOSPC).\n");
     expect(ended.code).toBe(1);
   });
 
-  it("a worker's log on a full device ends the worker in the same words", async () => {
+  it("a worker whose log is on a full device ends with the same error", async () => {
     const { token } = await pool.admin.invite({ label: "full" });
     const state = temporaryFolder();
     const file = join(temporaryFolder(), "token");
@@ -119,7 +119,7 @@ describe("an output that takes nothing", () => {
   });
 
   it.each([`${PROGRAM} --help`, `${PROGRAM} pool keys list --state STATE`, `${START} --help`])(
-    "a reader that leaves: %s ends without a word",
+    "%s ends silently when the reader of its pipe closes",
     async (line) => {
       // The program writes only after its reader has closed the pipe.
       const piped = `(exec 3>&1; (read -r _; exec ${line.replace("STATE", pool.stateDir)}; ) 2>&3 < <(sleep 0.01; echo) | true; echo \${PIPESTATUS[0]})`;
@@ -130,7 +130,7 @@ describe("an output that takes nothing", () => {
   );
 });
 
-describe("a disk without room", () => {
+describe("a full disk", () => {
   const canMount = (() => {
     try {
       const folder = temporaryFolder();
@@ -143,7 +143,7 @@ describe("a disk without room", () => {
   })();
 
   it.skipIf(!canMount).each([4, 64, 200, 600, 800])(
-    "a first start on %i KiB says so, and leaves no file",
+    "a first start on a disk of %i KiB reports the error and leaves no file",
     async (kibibytes) => {
       const disk = temporaryFolder();
       execFileSync("/bin/mount", ["-t", "tmpfs", "-o", `size=${kibibytes}k`, "tmpfs", disk]);
@@ -154,7 +154,7 @@ describe("a disk without room", () => {
         noStack(ended);
         const left = readdirSync(disk, { recursive: true, withFileTypes: true });
         const files = left.filter((entry) => !entry.isDirectory()).map(({ name }) => name);
-        // Where not even the lock can be written, the folder stays that it was to lie in.
+        // If not even the lock file can be written, the state folder itself stays.
         expect(files.filter((name) => name !== ".gitignore")).toEqual([]);
       } finally {
         execFileSync("/bin/umount", [disk]);
@@ -163,7 +163,7 @@ describe("a disk without room", () => {
   );
 });
 
-describe("a model's file", () => {
+describe("a model file", () => {
   const TEMPLATE = "tokenizer.chat_template";
   const cut = (bytes: number) => {
     const file = join(temporaryFolder(), "cut.gguf");
@@ -173,14 +173,14 @@ describe("a model's file", () => {
   };
 
   it.each<[what: string, model: () => string, says: RegExp]>([
-    ["of no bytes", () => cut(0), /is not a GGUF file, or is an incomplete download/],
-    ["cut to 4 bytes", () => cut(4), /is not a GGUF file, or is an incomplete download/],
-    ["cut to 20 bytes", () => cut(20), /is damaged, or was not downloaded whole/],
-    ["cut after its first numbers", () => cut(24), /is damaged, or was not downloaded whole/],
-    ["cut in its header", () => cut(2_000), /is damaged, or was not downloaded whole/],
-    ["cut in the middle", () => cut(1_000_000), /is damaged, or was not downloaded whole/],
-    ["that is none", () => import.meta.filename, /is not a GGUF file/],
-  ])("%s: worker start says so", async (_what, model, says) => {
+    ["that is empty", () => cut(0), /is not a GGUF file, or is an incomplete download/],
+    ["that is cut to 4 bytes", () => cut(4), /is not a GGUF file, or is an incomplete download/],
+    ["that is cut to 20 bytes", () => cut(20), /is damaged, or was not downloaded whole/],
+    ["that is cut after its first numbers", () => cut(24), /is damaged, or was not downloaded whole/],
+    ["that is cut in its header", () => cut(2_000), /is damaged, or was not downloaded whole/],
+    ["that is cut in the middle", () => cut(1_000_000), /is damaged, or was not downloaded whole/],
+    ["that is not a GGUF file", () => import.meta.filename, /is not a GGUF file/],
+  ])("%s: worker start reports it", async (_what, model, says) => {
     const { token } = await pool.admin.invite({ label: "cut" });
     const where = ["--pool", pool.url, "--state", join(temporaryFolder(), "state")];
     for (const memory of [[], ["--memory-limit", "1GB"]]) {
@@ -193,7 +193,7 @@ describe("a model's file", () => {
     }
   });
 
-  /** The embedded model with this done to the bytes of its header, which keep their length. */
+  /** A copy of the embedded model whose header bytes are changed; their length stays the same. */
   function changed(change: (header: Buffer) => void): string {
     const bytes = readFileSync(EMBEDDED_MODEL.path);
     change(bytes);
@@ -213,7 +213,7 @@ describe("a model's file", () => {
       () => changed((header) => header.write("{% x", header.indexOf(TEMPLATE) + TEMPLATE.length + 12)),
       /changed: the chat template of its file does not run \(.+\); chats are written with the template \w+/,
     ],
-  ])("%s: worker start says which one serves it, and it serves", async (_what, model, says) => {
+  ])("%s: worker start names the template that it uses, and the worker answers", async (_what, model, says) => {
     const worker = await startWorker(pool, { args: ["--gpu", "off"], model: model() });
     expect(worker.output()).toMatch(says);
     const answer = await fetch(`${pool.url}/v1/chat/completions`, {
@@ -226,7 +226,7 @@ describe("a model's file", () => {
   });
 });
 
-it("npm start with a setting that is none says so with status 2", async () => {
+it("npm start with an unknown setting reports it and exits with 2", async () => {
   const ended = await run(["scripts/start.ts", "--port", "x"]);
   expect(ended.code).toBe(2);
   noStack(ended);

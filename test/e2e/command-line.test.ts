@@ -21,7 +21,7 @@ import {
   waitFor,
 } from "./support.ts";
 
-/** The command line against `npm start` with its worker. */
+/** The command line, run against `npm start` with its worker. */
 
 let pool: PoolProcess;
 beforeAll(async () => {
@@ -42,8 +42,8 @@ const withKey = (key: unknown) =>
     body: JSON.stringify({ model: "auto", messages: [{ role: "user", content: "Hello?" }], max_tokens: 1 }),
   });
 
-describe("as the operator", () => {
-  it("invites a worker until a time of one's choice", async () => {
+describe("an operator", () => {
+  it("invites a worker with a chosen expiry", async () => {
     const invite = await json("pool", "invite", "--expires", "12h", "--label", "a laptop");
     expect(Object.keys(invite).sort()).toEqual(["expires_at", "id", "token"]);
     expect(invite.token).toMatch(/^lw_/);
@@ -59,7 +59,7 @@ describe("as the operator", () => {
     expect(revoked).toEqual({ id: invite.id, recorded: true, revoked_at: expect.stringMatching(/^20/) });
   });
 
-  it("gets the command that serves the pool with the invite, and the token in a file of its own", async () => {
+  it("gets the command that starts the worker with the invite, and the token in a separate file", async () => {
     const { code, stdout } = await ligand(["pool", "invite", "--label", "pasted", ...here()]);
     const [token, , , , command = ""] = stdout.split("\n");
     const [, file = ""] = /--token-file (worker-[0-9a-f]+\.token)$/.exec(command) ?? [];
@@ -70,7 +70,7 @@ describe("as the operator", () => {
     expect(statSync(file).mode & 0o777).toBe(0o600);
     expect(readFileSync(file, "utf8").trim()).toBe(token);
 
-    // As a person pastes it.
+    // Run the command as a person would paste it.
     const env = { XDG_STATE_HOME: temporaryFolder() };
     const { child, output } = spawnShell(command, env);
     await waitFor(() => output.stdout.includes("Connected to pool"), 60_000, "the worker to be connected");
@@ -95,7 +95,7 @@ describe("as the operator", () => {
     expect((await withKey(made.key)).status).toBe(401);
   });
 
-  it("sees the worker of npm start", async () => {
+  it("lists the worker of npm start", async () => {
     const { workers } = await json("pool", "workers");
     expect(workers).toEqual([
       expect.objectContaining({ models: [expect.objectContaining({ name: "ligand-embedded" })] }),
@@ -114,11 +114,11 @@ describe("as the operator", () => {
       "There is no /nowhere/credentials.json",
     ],
     [
-      "a pool whose token is not known",
+      "a pool whose admin token is not set",
       ["pool", "workers", "--pool", "https://pool.example"],
       "Set LIGAND_ADMIN_TOKEN",
     ],
-  ])("%s fails with what to do", async (_what, args, says) => {
+  ])("%s fails, and the error says what to do", async (_what, args, says) => {
     const { code, stdout, stderr } = await ligand(args.includes("--state") ? args : [...args, ...here()]);
     expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
     expect(stderr).toContain(says);
@@ -131,7 +131,7 @@ describe("as the operator", () => {
     [["pool", "keys", "create", "--label", "x".repeat(101)], "--label must have at most 100 characters; it has 101."],
     [["pool", "admins", "create", "admin"], 'and is not "admin".'],
     [["pool", "admins", "create", "x".repeat(101)], "at most 100 characters"],
-  ])("%j is refused with its bound", async (args, says) => {
+  ])("%j is refused, and the error states the bound", async (args, says) => {
     const done = await ligand([...args, ...here()]);
     expect(done).toEqual({ code: 2, stdout: "", stderr: expect.stringContaining(says) });
     expect(done.stderr).not.toContain("body");
@@ -164,13 +164,13 @@ describe("as the operator", () => {
     [["worker", "install"], 2, { code: "cli/usage", message: expect.stringContaining("--user") }],
     [["worker", "uninstall"], 2, { code: "cli/usage", message: expect.stringContaining("--user") }],
     [["worker", "profile", "--what"], 2, { code: "cli/usage", message: "Unknown option '--what'." }],
-  ])("%j with --json fails as JSON", async (args, code, error) => {
+  ])("%j with --json prints the error as JSON", async (args, code, error) => {
     const local = args[0] === "worker" ? [] : here();
     const done = await ligand([...args, ...local, "--json"]);
     expect({ ...done, stdout: JSON.parse(done.stdout) }).toEqual({ code, stdout: { error }, stderr: "" });
   });
 
-  it("finds pool and token in the environment, and says when they are wrong", async () => {
+  it("reads pool and token from the environment, and gets an error when they are wrong", async () => {
     const env = { LIGAND_POOL: `${pool.url}/`, LIGAND_ADMIN_TOKEN: pool.credentials.admin_token };
     expect((await ligand(["pool", "workers", "--json"], env)).code).toBe(0);
     const wrong = await ligand(["pool", "workers"], { ...env, LIGAND_ADMIN_TOKEN: "la_wrong" });
@@ -179,7 +179,7 @@ describe("as the operator", () => {
     expect(nobody).toMatchObject({ code: 1, stderr: expect.stringContaining("does not answer") });
   });
 
-  it("has settings from ligand.toml, below a variable and a flag, and hears which line is wrong", async () => {
+  it("reads settings from ligand.toml, which flags and variables override; an error names the wrong line", async () => {
     const home = temporaryFolder();
     const file = join(home, "ligand", "ligand.toml");
     mkdirSync(join(home, "ligand"));
@@ -214,7 +214,7 @@ describe("as the operator", () => {
     expect((await settled("broken", ["chat", "--help"])).stdout).toContain("ligand.toml");
   });
 
-  it("never shows the local token to another pool, not even by a redirect", async () => {
+  it("never sends the local token to another pool, not even after a redirect", async () => {
     const heard: string[] = [];
     const other = createServer((request, response) => {
       heard.push(JSON.stringify([request.url, request.headers]));
@@ -232,14 +232,14 @@ describe("as the operator", () => {
   });
 });
 
-describe("as a client", () => {
+describe("a client", () => {
   it("streams an answer to the terminal", async () => {
     const { code, stdout, stderr } = await ligand(["chat", "What is a pool?", "--temperature", "0", ...here()]);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     expect(stdout.trim().length).toBeGreaterThan(10);
   });
 
-  it("gives the answer and its usage as JSON", async () => {
+  it("prints the answer and its usage as JSON", async () => {
     const answer = await json("chat", "What is a worker?", "--max-tokens", "5", "--temperature", "0");
     expect(answer).toEqual({
       model: "ligand-embedded",
@@ -251,9 +251,9 @@ describe("as a client", () => {
   });
 
   it.each<[what: string, args: string[], env: Record<string, string>, says: string]>([
-    ["a model nobody knows", ["--model", "gpt-0"], {}, "model"],
-    ["a key that is wrong", [], { LIGAND_KEY: "lk_0_0_0" }, "refuses this client key"],
-  ])("%s fails with what to do", async (_what, args, env, says) => {
+    ["an unknown model", ["--model", "gpt-0"], {}, "model"],
+    ["a wrong key", [], { LIGAND_KEY: "lk_0_0_0" }, "refuses this client key"],
+  ])("%s fails, and the error says what to do", async (_what, args, env, says) => {
     const { code, stderr } = await ligand(["chat", "Hello?", ...args, ...here()], env);
     expect(code).toBe(1);
     expect(stderr).toContain(says);
@@ -261,39 +261,45 @@ describe("as a client", () => {
   });
 });
 
-it("a client that asked too often is told when to ask again", async () => {
+it("a client over its rate is told when to retry", async () => {
   const { key } = await pool.admin.createKey({ requests_per_minute: 1 });
   const asked = () => ligand(["chat", "Hello?", "--max-tokens", "1", ...here()], { LIGAND_KEY: key });
   expect((await asked()).code).toBe(0);
   expect(await asked()).toMatchObject({ code: 1, stderr: expect.stringMatching(/Try again in [1-9]\d? s\.\n$/) });
 });
 
-it("says its version", async () => {
+it("--version prints the version", async () => {
   const said = { code: 0, stdout: `${AGENT_VERSION}\n`, stderr: "" };
   expect(await ligand(["--version"])).toEqual(said);
   expect(await run(["scripts/ligand.mjs", "--version"])).toEqual(said);
 });
 
-describe("as the owner of a machine", () => {
+describe("the owner of a machine", () => {
   it.each<[what: string, args: string[], env: Record<string, string>, code: number, says: string]>([
     ["no token", ["--pool", "http://127.0.0.1:9"], {}, 2, "--token-file FILE"],
     [
-      "a token file that is not there",
+      "a token file that does not exist",
       ["--pool", "http://127.0.0.1:9", "--token-file", "/nowhere"],
       {},
       1,
       "There is no file /nowhere",
     ],
-    ["slots that are none", ["--slots", "none"], { LIGAND_WORKER_TOKEN: "lw_x" }, 2, "--slots must be a whole number"],
-    ["a pool that is none", ["--pool", "pool"], { LIGAND_WORKER_TOKEN: "lw_x" }, 2, "not the URL of a pool"],
-  ])("%s is said", async (_what, args, env, code, says) => {
+    [
+      "an invalid number of slots",
+      ["--slots", "none"],
+      { LIGAND_WORKER_TOKEN: "lw_x" },
+      2,
+      "--slots must be a whole number",
+    ],
+    ["an invalid pool URL", ["--pool", "pool"], { LIGAND_WORKER_TOKEN: "lw_x" }, 2, "not the URL of a pool"],
+  ])("worker start reports %s", async (_what, args, env, code, says) => {
     const done = await ligand(["worker", "start", "--state", temporaryFolder(), ...args], env);
     expect(done.code).toBe(code);
     expect(done.stderr).toContain(says);
     expect(done.stderr).not.toContain("    at ");
   });
 
-  it("a token that others may read is used, with a warning", async () => {
+  it("worker start uses a token file that others can read, and warns", async () => {
     const state = temporaryFolder();
     const file = join(state, "token");
     writeFileSync(file, "lw_none", { mode: 0o644 });
@@ -307,7 +313,7 @@ describe("as the owner of a machine", () => {
     expect((await ligand(["worker", "start", ...args])).stderr).toBe("");
   });
 
-  it("a URL that is not the pool's ends the agent with 6, before it loads a model or looks for one", async () => {
+  it("worker start exits with 6 if no pool answers at the URL, before it loads or looks for a model", async () => {
     const site = createServer((_request, response) => response.writeHead(404).end("<html>"));
     await new Promise<void>((resolve) => site.listen(0, "127.0.0.1", resolve));
     const siteUrl = `http://127.0.0.1:${(site.address() as AddressInfo).port}`;
@@ -333,7 +339,7 @@ describe("as the owner of a machine", () => {
     site.close();
   });
 
-  it("a token that was revoked ends the agent with 3, an expired one with 4", async () => {
+  it("worker start exits with 3 for a revoked token, and with 4 for an expired one", async () => {
     const state = temporaryFolder();
     const run = async (token: string) => {
       const tokenFile = join(state, "token");
@@ -361,7 +367,7 @@ describe("as the owner of a machine", () => {
 });
 
 describe("npm start with its worker", () => {
-  it("says in words where it is, what its worker does, and how it ends", async () => {
+  it("prints its URL, what its worker does, and how it ends", async () => {
     const stateDir = temporaryFolder();
     const command = `npm --silent start -- --port 0 --state ${stateDir}`;
     const { child, output } = spawnShell(command, {});
@@ -385,12 +391,12 @@ describe("npm start with its worker", () => {
     [["--port", "x"], 2, { code: "cli/usage", message: expect.stringContaining("--port must be") }],
     [["--model", "/nowhere/m.gguf"], 1, { code: "cli/failed", message: expect.stringContaining("no model file") }],
     [["--cert", "/nowhere"], 2, { code: "cli/usage", message: expect.stringContaining("--key FILE") }],
-  ])("%j with --json fails as JSON, whatever it said meanwhile", async (args, code, error) => {
+  ])("%j with --json prints the error as JSON, after whatever it printed before", async (args, code, error) => {
     const done = await startRefused({ args: [...args, "--json"] });
     expect({ code: done.code, stdout: JSON.parse(done.stdout) }).toEqual({ code, stdout: { error } });
   });
 
-  it("is ready when its own worker is, whoever else is connected", async () => {
+  it("is ready when its own worker is connected, and other workers do not count", async () => {
     const first = await startPool();
     const other = await startWorker(first);
     await first.stop();
@@ -403,7 +409,7 @@ describe("npm start with its worker", () => {
     await again.stop();
   });
 
-  it("starts a worker anew that was killed, and one whose token was revoked with a new token", async () => {
+  it("restarts a killed worker, and starts a worker whose token was revoked with a new token", async () => {
     const workerOf = async () => (await pool.admin.workers()).workers[0];
     const agentPid = () =>
       (JSON.parse(readFileSync(join(pool.stateDir, "worker", "agent.pid"), "utf8")) as { pid: number }).pid;
@@ -433,7 +439,7 @@ describe("npm start with its worker", () => {
     expect(third.worker_id).toBe(first?.worker_id);
   });
 
-  it("Ctrl-C in the middle of a stream ends everything", async () => {
+  it("Ctrl-C in the middle of a stream ends the pool, the worker and the client", async () => {
     const agentFile = join(pool.stateDir, "worker", "agent.pid");
     const { pid: agent } = JSON.parse(readFileSync(agentFile, "utf8")) as { pid: number };
     const workerd = pool.workerdPid();
@@ -458,7 +464,7 @@ describe("npm start with its worker", () => {
     await Promise.allSettled(streams.map((stream) => stream.text()));
   });
 
-  it("started again it has the same worker, which ends by itself when the runner is killed", async () => {
+  it("after a restart the pool has the same worker, which ends by itself when the runner is killed", async () => {
     const again = await startPool({ args: [], stateDir: pool.stateDir });
     const { workers, tokens } = await again.admin.workers();
     expect(workers).toHaveLength(1);

@@ -7,7 +7,7 @@ import { run, spawnProgram, waitFor } from "./support.ts";
 const PROGRAM = "scripts/demo-federation.ts";
 const leftovers = () => readdirSync(tmpdir()).filter((name) => name.startsWith("ligand-federation-"));
 
-it("three pools meet, bond, lose each other and converge, as the demo's last line says", async () => {
+it("three pools bond, are partitioned and converge, as the demo's last line reports", async () => {
   const before = leftovers();
   const { code, stdout, stderr } = await run([PROGRAM]);
   const [line = "", ...more] = stdout.trimEnd().split("\n");
@@ -31,7 +31,7 @@ it("three pools meet, bond, lose each other and converge, as the demo's last lin
   expect(leftovers()).toEqual(before);
 });
 
-it("Ctrl-C ends it at once, in words, and leaves nothing behind", async () => {
+it("Ctrl-C ends the demo immediately with a message, and no file or process remains", async () => {
   const before = leftovers();
   const { child, output } = spawnProgram([PROGRAM, "--log"]);
   await waitFor(() => output.stderr.includes("Applied migration"), 30_000, "the pools to be starting");

@@ -5,7 +5,7 @@ import { run } from "./support.ts";
 
 const leftovers = () => readdirSync(tmpdir()).filter((name) => name.startsWith("ligand-demo-"));
 
-it("the demo streams a real answer, says so in a line of JSON, and leaves nothing behind", async () => {
+it("the demo streams a real answer, reports it in one line of JSON, and leaves no file or process", async () => {
   const before = leftovers();
   const { code, stdout } = await run(["scripts/demo.ts"]);
   const lines = stdout.trimEnd().split("\n");

@@ -32,7 +32,7 @@ describe("OpenAI's client at /v1/responses", () => {
     { type: "function" as const, name: "find_pool", description: "Finds a pool.", parameters: SCHEMA, strict: true },
   ];
 
-  it("gets the same answer whole and streamed, and goes on with it", async () => {
+  it("gets the same answer whole and streamed, and continues the conversation", async () => {
     const whole = await openai.responses.create({ ...ask("What is a pool?"), instructions: "Be brief." });
     expect(whole.status).toBe("completed");
     expect(whole.output_text).toMatch(/^[A-Z].*[.!?]$/s);
@@ -57,13 +57,13 @@ describe("OpenAI's client at /v1/responses", () => {
     expect(next.usage?.input_tokens).toBeGreaterThan(whole.usage?.input_tokens ?? Number.POSITIVE_INFINITY);
   });
 
-  it("says which limit cut an answer", async () => {
+  it("is told which limit cut an answer", async () => {
     const cut = await openai.responses.create({ ...ask("What is a pool?"), max_output_tokens: 2 });
     expect(cut).toMatchObject({ status: "incomplete", incomplete_details: { reason: "max_output_tokens" } });
     expect(cut.usage?.output_tokens).toBe(2);
   });
 
-  it("parses an answer by a zod schema of its user", async () => {
+  it("parses an answer with the user's zod schema", async () => {
     const Place = z.object({ name: z.string().max(12), lanes: z.int(), open: z.boolean() });
     const parsed = await openai.responses.parse({
       ...ask("What is a pool?"),
@@ -73,7 +73,7 @@ describe("OpenAI's client at /v1/responses", () => {
     expect(Place.safeParse(parsed.output_parsed).success).toBe(true);
   });
 
-  it("calls a tool and goes on with its output, whole and streamed", async () => {
+  it("calls a tool and continues with its output, whole and streamed", async () => {
     const question = { role: "user" as const, content: "Which pool is near?" };
     const request = {
       model: MODEL,
@@ -100,7 +100,7 @@ describe("OpenAI's client at /v1/responses", () => {
     }
   });
 
-  it("is told by name what is not supported, and what to do", async () => {
+  it("gets an error that names the unsupported parameter and the remedy", async () => {
     const refused = openai.responses.create({ ...ask("x"), previous_response_id: "resp_1" });
     await expect(refused).rejects.toMatchObject({
       status: 400,
@@ -115,7 +115,7 @@ describe("Anthropic's client at /v1/messages", () => {
   const request = { model: MODEL, max_tokens: 200, messages };
   const tools = [{ name: "find_pool", description: "Finds a pool.", input_schema: SCHEMA }];
 
-  it("gets an answer whole and streamed, and goes on with it", async () => {
+  it("gets an answer whole and streamed, and continues the conversation", async () => {
     const whole = await anthropic.messages.create(request);
     expect(whole).toMatchObject({ type: "message", role: "assistant", model: MODEL, stop_reason: "end_turn" });
     expect(whole._request_id).toMatch(/^[0-9a-f-]{36}$/);
@@ -136,7 +136,7 @@ describe("Anthropic's client at /v1/messages", () => {
     expect(next.usage.input_tokens).toBeGreaterThan(whole.usage.input_tokens);
   });
 
-  it("calls a tool and goes on with its result, whole and streamed", async () => {
+  it("calls a tool and continues with its result, whole and streamed", async () => {
     const asking = { ...request, tools, tool_choice: { type: "any" as const } };
     for (const message of [
       await anthropic.messages.create(asking),
@@ -159,18 +159,18 @@ describe("Anthropic's client at /v1/messages", () => {
     }
   });
 
-  it("stops at a stop sequence, and says which", async () => {
+  it("stops at a stop sequence, and reports which one", async () => {
     const { content } = await anthropic.messages.create(request);
     const said = content[0]?.type === "text" ? content[0].text : "";
     const stop = /\s(\w{3,})/.exec(said)?.[1] ?? expect.fail(`no word in ${said}`);
-    // The words of one answer are those of another only where both always pick the likeliest: so here.
+    // Two answers have the same words only because temperature 0 always picks the most likely token.
     const greedy = await anthropic.messages.create({ ...request, ...{ temperature: 0 } });
     const first = greedy.content[0]?.type === "text" ? (/\w{3,}/.exec(greedy.content[0].text)?.[0] ?? stop) : stop;
     const stopped = await anthropic.messages.create({ ...request, ...{ temperature: 0 }, stop_sequences: [first] });
     expect(stopped).toMatchObject({ stop_reason: "stop_sequence", stop_sequence: first });
   });
 
-  it("counts the tokens of a prompt as an answer's usage does", async () => {
+  it("counts the tokens of a prompt as the usage of an answer does", async () => {
     const counted = await anthropic.messages.countTokens({ model: MODEL, messages, system: "Be brief.", tools });
     const answered = await anthropic.messages.create({ ...request, system: "Be brief.", tools });
     expect(counted.input_tokens).toBe(answered.usage.input_tokens);
@@ -181,7 +181,7 @@ describe("Anthropic's client at /v1/messages", () => {
     expect(long.input_tokens).toBeGreaterThan(1_000);
   });
 
-  it("is served as a coding agent asks", async () => {
+  it("serves the request of a coding agent", async () => {
     const cache_control = { type: "ephemeral" as const };
     const message = await anthropic.beta.messages.create({
       model: MODEL,

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { ligand, type PoolProcess, spawnLigand, startPool, waitFor } from "./support.ts";
 
-/** `ligand events …` against `npm start` with its worker, across a crash of the runtime. */
+/** `ligand events …` against `npm start` with its worker, before and after a crash of the runtime. */
 
 let pool: PoolProcess;
 beforeAll(async () => {
@@ -22,7 +22,7 @@ const rename = (name: string) =>
   });
 
 describe("ligand events", () => {
-  it("shows that the worker joined, to us and to bonded peers", async () => {
+  it("shows that the worker joined, in the whole log and in the log for bonded peers", async () => {
     await waitFor(
       async () => ((await json("events", "tail", "--audience", "peers")).events as unknown[]).length > 0,
       10_000,
@@ -39,7 +39,7 @@ describe("ligand events", () => {
     expect(printed.stdout).toContain("worker_joined  peers");
   });
 
-  it("follows the log, and resumes at the same place after the runtime was killed", async () => {
+  it("follows the log, and resumes at the same position after the runtime was killed", async () => {
     const { head } = await json("events", "tail", "--limit", "1");
     const following = spawnLigand(["events", "tail", "--follow", "--limit", "1", "--json", ...here()]);
     const lines = () =>
@@ -59,7 +59,7 @@ describe("ligand events", () => {
     expect(numbers).toEqual(numbers.map((_, i) => Number(head) + i));
   });
 
-  it("verifies the whole log, also after the crash", async () => {
+  it("verifies the whole log, including after the crash", async () => {
     const { ok, events, checkpoints } = await json("events", "verify");
     expect({ ok, checkpoints }).toEqual({ ok: true, checkpoints: 3 });
     expect(events).toBeGreaterThan(2);
@@ -71,7 +71,7 @@ describe("ligand events", () => {
     ["an unknown audience", ["tail", "--audience", "bob"], 2, "--audience must be one of all, public, peers"],
     ["a limit that is too large", ["tail", "--limit", "501"], 2, "--limit must be a whole number from 1 to 500"],
     ["a pool that does not answer", ["tail", "--follow", "--pool", "http://127.0.0.1:9"], 1, "does not answer"],
-  ])("%s is an error that names the remedy", async (_what, args, code, says) => {
+  ])("%s: the error names the remedy", async (_what, args, code, says) => {
     const finished = await ligand(["events", ...args, ...here()], { LIGAND_ADMIN_TOKEN: "la_x" });
     expect(finished).toMatchObject({ code, stdout: "", stderr: expect.stringContaining(says) });
   });

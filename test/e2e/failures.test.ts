@@ -2,7 +2,7 @@ import OpenAI from "openai";
 import { afterEach, beforeAll, describe, expect, it } from "vitest";
 import { type PoolProcess, type StartWorker, startPool, startWorker, type WorkerProcess, waitFor } from "./support.ts";
 
-/** What must hold when machines die: real pool, real agents, real signals. */
+/** What must hold when processes die: a real pool, real agents, real signals. */
 let pool: PoolProcess;
 let client: OpenAI;
 const ask = (content = "What is a pool?") => ({
@@ -15,7 +15,7 @@ beforeAll(async () => {
   client = new OpenAI({ baseURL: `${pool.url}/v1`, apiKey: pool.credentials.client_key, maxRetries: 0 });
 });
 
-/** Workers of one test, ended with it whatever came of it: the next test's pool has only its own. */
+/** The workers of one test. They end with it, so that the pool of the next test has only its own workers. */
 const running: WorkerProcess[] = [];
 async function work(options: StartWorker): Promise<WorkerProcess> {
   const worker = await startWorker(pool, options);
@@ -38,14 +38,14 @@ async function activeOn(workerId: string): Promise<number> {
   );
 }
 
-describe("a client that leaves its stream", () => {
-  it("stops its worker, which has answered nothing of it to the end", async () => {
+describe("a client that closes its stream", () => {
+  it("cancels the job at its worker, which counts no finished job", async () => {
     const worker = await work({ slots: 8 });
     const question = { ...ask("Tell me everything about Ligand."), temperature: 0, stream: true } as const;
     const streams = await Promise.all(Array.from({ length: 8 }, () => client.chat.completions.create(question)));
     const reading = streams.map((stream) => stream[Symbol.asyncIterator]());
     for (const chunks of reading) await chunks.next();
-    // However fast the model: from here on it makes nothing until the pool has said what it has to say.
+    // From here on the worker produces nothing until the pool has cancelled the job, however fast the model is.
     process.kill(worker.pid, "SIGSTOP");
     for (const stream of streams) stream.controller.abort();
     await waitFor(async () => (await activeOn(worker.workerId)) === 0, 5_000, "the pool to have cancelled all eight");
@@ -60,9 +60,9 @@ describe("a client that leaves its stream", () => {
 });
 
 describe("a worker that dies", () => {
-  it("while it holds jobs that have produced nothing: every request completes elsewhere", async () => {
+  it("while it holds jobs without output: another worker completes every request", async () => {
     const doomed = await work({ slots: 4 });
-    // Frozen, it takes what it promised to take and answers nothing.
+    // The frozen worker accepts the jobs that it asked for, and answers nothing.
     process.kill(doomed.pid, "SIGSTOP");
     const whole = Array.from({ length: 2 }, () => client.chat.completions.create(ask()));
     const streamed = Array.from({ length: 2 }, () => client.chat.completions.create({ ...ask(), stream: true }));
@@ -80,7 +80,7 @@ describe("a worker that dies", () => {
     expect((await waitForDone(heir.status, 10)).jobsDone).toBe(10);
   });
 
-  it("in the middle of a stream: the client gets an error event, not silence", async () => {
+  it("in the middle of a stream: the client gets an error event", async () => {
     const doomed = await work({ slots: 1 });
     const stream = await client.chat.completions.create({ ...ask("Tell me everything about Ligand."), stream: true });
     const read = (async () => {
@@ -91,7 +91,7 @@ describe("a worker that dies", () => {
 });
 
 describe("a worker token", () => {
-  it("that is revoked: socket closed, jobs elsewhere, no way back", async () => {
+  it("that is revoked: the socket is closed, other workers do its jobs, and it cannot reconnect", async () => {
     const revoked = await work({ slots: 1 });
     process.kill(revoked.pid, "SIGSTOP");
     const asking = client.chat.completions.create(ask());
@@ -109,8 +109,8 @@ describe("a worker token", () => {
   });
 });
 
-describe("workerd that dies in the middle of work", () => {
-  it("comes back on the same folder; agents return by themselves; keys, tokens and usage are there", async () => {
+describe("workerd that dies while jobs run", () => {
+  it("restarts on the same folder; agents reconnect by themselves; keys, tokens and usage are still there", async () => {
     const worker = await work({ slots: 2 });
     const { id, key } = await pool.admin.createKey({ label: "survivor", requests_per_minute: 1_000 });
     const survivor = new OpenAI({ baseURL: `${pool.url}/v1`, apiKey: key, maxRetries: 0 });

@@ -9,13 +9,16 @@ import { freePort } from "../../scripts/runtime/listen-address.ts";
 import { ScriptedPeer } from "./scripted-peer.ts";
 import { type PoolProcess, startPool, waitFor } from "./support.ts";
 
-/** docs/spec/federation.md#delivery: where a name leads decides, not how it is spelled. Somebody listens on loopback, and counts who comes. */
+/**
+ * docs/spec/federation.md#delivery: the address that a name resolves to decides, not its spelling. A server on loopback
+ * counts the connections that arrive.
+ */
 
 let pool: PoolProcess;
 let port: number;
 let connections = 0;
 const servers: Server[] = [];
-/** A machine may have none; what it has not, nobody reaches. */
+/** The machine may have no IPv6; no connection can then arrive over it. */
 const HAS_IPV6 = Object.values(networkInterfaces()).some((all) => all?.some(({ address }) => address === "::1"));
 
 beforeAll(async () => {
@@ -34,7 +37,7 @@ afterAll(() => {
   for (const server of servers) server.close();
 });
 
-/** Names that this machine itself resolves to loopback: the resolver's answer counts, not the name. */
+/** Names that this machine itself resolves to loopback. The resolver's answer counts, not the name. */
 function namesOfLoopback(): string[] {
   const lines = readFileSync("/etc/hosts", "utf8").split("\n");
   return lines.flatMap((line) => {
@@ -71,8 +74,8 @@ const codeOf = async (url: string) =>
   );
 
 describe("while private peers are not allowed", () => {
-  it.each([...SPELLINGS, "localhost."])("%s reaches nobody", async (host) => {
-    // With its dot, whether a resolver knows it depends on the machine.
+  it.each([...SPELLINGS, "%s is not called"])("%s reaches nobody", async (host) => {
+    // Whether a resolver knows the name with its trailing dot depends on the machine.
     const codes =
       host === "localhost." ? /^federation\/(private-address|unknown-host)$/ : /^federation\/private-address$/;
     expect(await codeOf(`https://${host}:${port}`)).toMatch(codes);
@@ -80,41 +83,41 @@ describe("while private peers are not allowed", () => {
     expect(connections).toBe(0);
   });
 
-  it("neither does a peer whose card has such a URL, whatever we have to tell it", async () => {
+  it("a peer whose card has such a URL is not called, although messages wait for it", async () => {
     const peer = await ScriptedPeer.start();
     await expect(peer.register(pool)).rejects.toThrow("refused");
     await peer.register(pool, `https://localhost:${port}`);
-    // Each is a delivery of its own, and at level 2 we follow it.
+    // Each grant is a delivery, and at level 2 this pool also follows the peer.
     for (const level of [2, 1, 2, 1, 2] as const) await pool.admin.trustPeer(peer.id, level);
     await peer.grant(pool, 2);
     await waitFor(async () => (await pool.admin.peer(peer.id)).circuit === "open", 15_000, "the circuit to open");
     expect(connections).toBe(0);
   });
 
-  it("neither does a handshake that asks to be called back there", async () => {
+  it("a handshake that asks for a call back to such a URL is not called back", async () => {
     const peer = await ScriptedPeer.start();
     const body = { atom_id: peer.id, name: "scripted", pubkey_hex: toHex(peer.signer.publicKey) };
     const url = `https://localhost:${port}`;
     const answer = await peer.ask(pool, "POST", "/v1/federation/handshake", { ...body, url });
     expect(answer.headers.get("x-ligand-code")).toBe("federation/registration-refused");
-    // What we found there is for our own admin only.
+    // Only our own admin may learn what is at that address.
     const { message, remedy } = ERRORS["federation/registration-refused"];
     expect(await answer.json()).toMatchObject({ error: { message: `${message} ${remedy}` } });
     expect(connections).toBe(0);
   });
 });
 
-it("what the runtime notes of all these stays out of the log, with the addresses", async () => {
+it("the runtime's notes about these calls, and the addresses, stay out of the log", async () => {
   expect(pool.output()).not.toMatch(/pool error|wdErrId|is not allowed/);
 });
 
-describe("where private peers are allowed", () => {
+describe("while private peers are allowed", () => {
   beforeAll(async () => {
     await pool.admin.changeFederation({ allow_private_peers: true });
   });
 
   it.each(SPELLINGS.filter((host) => HAS_IPV6 || !host.includes("::1]")))(
-    "%s is reached by http and https, and ends the connection",
+    "%s is called over http and https, and the connection ends",
     async (host) => {
       for (const [scheme, code] of [
         ["http", "federation/no-connection"],

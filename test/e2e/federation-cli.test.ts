@@ -18,7 +18,7 @@ import {
   waitFor,
 } from "./support.ts";
 
-/** `ligand federation …` and `ligand peers …` against pools in processes of their own. */
+/** `ligand federation …` and `ligand peers …` against pools that are separate processes. */
 
 let [alder, birch]: PoolProcess[] = [];
 const pools = () => [alder, birch] as [PoolProcess, PoolProcess];
@@ -43,8 +43,8 @@ async function refused(pool: PoolProcess, args: string[], says: string): Promise
   expect(await at(pool, ...args)).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining(says) });
 }
 
-describe("the switch of a pool on one machine", () => {
-  it("is on from the first start, and stays off over a restart once it is off", async () => {
+describe("the federation switch of a pool on one machine", () => {
+  it("is on from the first start, and once it is off it stays off over a restart", async () => {
     const first = await startPool();
     expect(await words(first, "federation")).toContain("Federation is on.");
     expect(await words(first, "federation", "off")).toContain("Federation is off.");
@@ -59,7 +59,7 @@ describe("the switch of a pool on one machine", () => {
 
   it.each<[what: string, kill: (stateDir: string) => Promise<void>]>([
     [
-      "when it had made the identity",
+      "after it had made the identity",
       async (stateDir) => {
         const { child } = spawnStart({}, stateDir);
         await waitFor(() => existsSync(join(stateDir, "secrets.json")), 30_000, "the identity");
@@ -75,7 +75,7 @@ describe("the switch of a pool on one machine", () => {
         writeFileSync(join(stateDir, ".gitignore"), "*\n");
       },
     ],
-  ])("is on from the first start that comes about, though another was killed %s", async (_what, kill) => {
+  ])("is on from the first start that completes, although an earlier start was killed %s", async (_what, kill) => {
     const stateDir = join(temporaryFolder(), "state");
     await kill(stateDir);
     const identity = () => readFileSync(join(stateDir, "secrets.json"), "utf8");
@@ -93,7 +93,7 @@ describe("the switch of a pool on one machine", () => {
 
 describe("peers add", () => {
   const strangers: Server[] = [];
-  /** Something that is no pool, or one that refuses. */
+  /** A server that is no pool, or a pool that refuses. */
   const stranger = async (answer: RequestListener) => {
     const server = createServer(answer).listen(0, "127.0.0.1");
     strangers.push(server);
@@ -105,17 +105,17 @@ describe("peers add", () => {
   });
   const allow = "federation set allow_private_peers=on";
 
-  it("of plain http says how to allow it", async () =>
+  it("with a plain http URL is refused, and the error names the setting", async () =>
     refused(pools()[0], ["peers", "add", pools()[1].url], `To allow it: npm run ligand -- ${allow}`));
 
-  it("of a name that does not lead out says how to allow private addresses", async () =>
+  it("with a name that resolves to a private address is refused, and the error names the setting", async () =>
     refused(
       pools()[0],
       ["peers", "add", "https://127.0.0.1:9"],
       `This pool calls peers over https and at public addresses only, unless the policy allows others. Use the peer's public https URL, or set allow_private_peers. To allow it: npm run ligand -- ${allow}`,
     ));
 
-  it("of a pool that admits nobody here says what its operator does", async () => {
+  it("at a pool that admits no peer is refused, and the error says what that pool's operator must do", async () => {
     const [alder, birch] = pools();
     const changed = await words(alder, "federation", "set", "allow_private_peers=on", "max_peers=5");
     expect(changed).toMatch(/allow_private_peers +on /);
@@ -126,25 +126,33 @@ describe("peers add", () => {
   });
 
   it.each<[what: string, url: () => string | Promise<string>, says: string]>([
-    ["nobody", () => "http://127.0.0.1:9", "Nothing listens at that URL, or the server there closed the connection"],
-    ["a host that is none", () => "http://nobody.invalid", "The host of that URL cannot be found. Check the spelling"],
     [
-      "what speaks no TLS",
+      "a closed port",
+      () => "http://127.0.0.1:9",
+      "Nothing listens at that URL, or the server there closed the connection",
+    ],
+    ["an unknown host", () => "http://nobody.invalid", "The host of that URL cannot be found. Check the spelling"],
+    [
+      "a server without TLS",
       async () => (await stranger((_, response) => response.end())).replace("http:", "https:"),
       "The server at that URL does not use TLS. Check the port",
     ],
-    ["what is no pool", () => stranger((_, response) => response.end("hello")), "No pool answers at that URL."],
+    [
+      "a server that is no pool",
+      () => stranger((_, response) => response.end("hello")),
+      "No pool answers at that URL.",
+    ],
     [
       "a redirect",
       () => stranger((_, response) => response.writeHead(302, { location: pools()[1].url }).end()),
       "The other pool answered 302.",
     ],
-    ["itself", () => pools()[0].url, "At that URL is this pool itself."],
-  ])("of %s is refused with what to do", async (_what, url, says) =>
+    ["the pool itself", () => pools()[0].url, "At that URL is this pool itself."],
+  ])("at %s is refused, and the error says what to do", async (_what, url, says) =>
     refused(pools()[0], ["peers", "add", await url()], says),
   );
 
-  it("of one that says nothing shows in a terminal how long it has waited, and ends with what to do", async () => {
+  it("at a server that never answers shows in a terminal how long it has waited, and then fails with what to do", async () => {
     const url = await stranger(() => {});
     const args = ["scripts/ligand.ts", "peers", "add", url, "--state", pools()[0].stateDir];
     const { code, stdout, stderr } = await run([...TERMINAL, ...args]);
@@ -154,7 +162,7 @@ describe("peers add", () => {
     expect(said).toMatch(/^The other pool did not answer within 10 s\. Check the host/);
   });
 
-  it("of another than is expected is refused, to a program too", async () => {
+  it("with another atom id than the expected one is refused, with --json too", async () => {
     const [alder, birch] = pools();
     const { code, stdout } = await at(alder, "peers", "add", birch.url, "--atom-id", "ab".repeat(32), "--json");
     expect(code).toBe(1);
@@ -162,7 +170,7 @@ describe("peers add", () => {
     expect(JSON.parse(stdout)).toEqual({ error: { code: "federation/wrong-peer", message } });
   });
 
-  it("where federation is off says so, here and there", async () => {
+  it("while federation is off at either pool is refused, and the error says at which", async () => {
     const [alder, birch] = pools();
     await words(birch, "federation", "off");
     await refused(alder, ["peers", "add", birch.url], "Federation is switched off at the other pool.");
@@ -172,7 +180,7 @@ describe("peers add", () => {
 });
 
 describe("two operators", () => {
-  it("meet", async () => {
+  it("add each other as peers", async () => {
     const [alder, birch] = pools();
     expect(await words(alder, "peers")).toContain(
       "This pool has no peers. To add one: npm run ligand -- peers add URL",
@@ -189,7 +197,7 @@ describe("two operators", () => {
     expect(await words(alder, "peers", "add", birch.url)).toContain(`Birch, ${id(birch)}\nIt already was a peer.`);
   });
 
-  it("bond: the second one is shown whom to answer, and with what", async () => {
+  it("bond: the second operator sees which peer awaits an answer, and the command that answers it", async () => {
     const [alder, birch] = pools();
     const offered = await words(alder, "peers", "trust", id(birch).slice(0, 6), "3");
     const answer = `npm run ligand -- peers trust ${id(alder).slice(0, 16)} 3`;
@@ -200,7 +208,7 @@ describe("two operators", () => {
     await waitFor(async () => (await list()).includes("offers trust 3"), 10_000, "the offer");
     expect(await list()).toContain(`Alder (${id(alder).slice(0, 16)}) offers trust 3. To accept: ${answer}`);
     expect(await words(birch, "federation")).toContain("1 peer offered trust, and you have not answered. To see them:");
-    // What is shown is what is typed.
+    // The operator types the command as it is shown.
     const typed = answer.split(" -- ")[1]?.split(" ") ?? [];
     expect(await words(birch, ...typed)).toContain("Bonded: both admins granted trust 3");
     await waitFor(async () => (await words(alder, "peers")).includes("  bonded  "), 10_000, "the bond");
@@ -211,7 +219,7 @@ describe("two operators", () => {
     });
   });
 
-  it("see how far each has the other's log", async () => {
+  it("see how much of each log the other has", async () => {
     const [alder, birch] = pools();
     const worker = await startWorker(alder);
     const show = () => words(birch, "peers", "show", id(alder).slice(0, 8));
@@ -227,14 +235,14 @@ describe("two operators", () => {
     await worker.stop();
   });
 
-  it("follow anew", async () => {
+  it("resync a peer's log", async () => {
     const [alder, birch] = pools();
     expect(await words(birch, "peers", "follow-anew", id(alder))).toContain("This pool now follows the log");
     const level = async () => /peers +1 of 1, streaming/.test(await words(birch, "peers", "show", id(alder)));
     await waitFor(level, 20_000, "the log to be followed again");
   });
 
-  it("part: revoked, then removed; the other's read is refused at once", async () => {
+  it("revoke and remove each other; requests of the other are then refused immediately", async () => {
     const [alder, birch] = pools();
     const revoked = await words(alder, "peers", "revoke", id(birch));
     expect(revoked).toContain(
@@ -244,7 +252,7 @@ describe("two operators", () => {
     await waitFor(async () => (await words(birch, "peers")).includes("  accepted  "), 10_000, "the revocation");
     await refused(birch, ["peers", "add", alder.url], "its operator has probably revoked it");
     const removed = await words(alder, "peers", "remove", id(birch));
-    // What is shown is what is typed, whole: it names the pool too.
+    // The operator types the command as it is shown. It names the pool too.
     for (const [, typed = ""] of removed.matchAll(/npm run ligand -- (.*)$/gm)) {
       expect(await ligand(typed.split(" "))).toMatchObject({ code: 0, stderr: "" });
     }
@@ -257,7 +265,7 @@ describe("two operators", () => {
     expect(await json(alder, "peers")).toEqual({ peers: [] });
   });
 
-  it("are named in the log by their tokens' ids: no name can be taken out of it again", async () => {
+  it("appear in the log by the ids of their tokens, because a name could not be erased from the log", async () => {
     const [alder, birch] = pools();
     const made = await alder.admin.createAdmin("Rosalind");
     const rosalind = adminClient(alder.url, made.token);
@@ -272,11 +280,15 @@ describe("two operators", () => {
   });
 
   it.each<[what: string, args: string[], says: string]>([
-    ["trust of nobody", ["peers", "trust", "abcdef01", "2"], "No peer id begins with abcdef01. To list the peers:"],
     [
-      "writes, while nobody could be asked",
+      "a trust level for an unknown peer",
+      ["peers", "trust", "abcdef01", "2"],
+      "No peer id begins with abcdef01. To list the peers:",
+    ],
+    [
+      "accept_writes, which no version supports yet",
       ["federation", "set", "accept_writes=on"],
       "admin keys come with a later version",
     ],
-  ])("are told what to do about %s", async (_what, args, says) => refused(pools()[0], args, says));
+  ])("get an error with the remedy for %s", async (_what, args, says) => refused(pools()[0], args, says));
 });

@@ -16,8 +16,8 @@ import { ScriptedPeer } from "./scripted-peer.ts";
 import { type PoolProcess, startPool, waitFor } from "./support.ts";
 
 /**
- * Bonded pools whose runtimes are killed: workerd itself, in the middle of pushes, group commits, pages and streams.
- * A third, scripted pool brings public events to the first; the second has them by way of the first alone.
+ * Bonded pools whose workerd is killed in the middle of pushes, group commits, pages and streams. A third, scripted
+ * pool sends public events to the first pool; the second pool gets them from the first pool only.
  */
 
 const CATCH_UP_MS = 60_000;
@@ -34,7 +34,7 @@ beforeAll(async () => {
   await source.befriend(b, 2);
 });
 
-/** Ends workerd and nothing else; its runner starts it again. */
+/** Ends workerd only; its runner restarts it. */
 async function killRuntime(pool: PoolProcess): Promise<void> {
   const pid = pool.workerdPid();
   const identity = processIdentity(pid);
@@ -42,10 +42,10 @@ async function killRuntime(pool: PoolProcess): Promise<void> {
   await waitFor(() => processIdentity(pid) !== identity, 5_000, "the runtime to be gone");
 }
 
-/** A setting that tells its event from all others. */
+/** A setting whose number identifies its event. */
 const defaults = (number: number) => ({ requests_per_minute: number, streams: 1, tokens_per_minute: 1 });
 
-/** How far a pool has a peer's public events. */
+/** The sequence number up to which a pool has a peer's public events. */
 async function followed(pool: PoolProcess, peer: string): Promise<number> {
   const { sync } = await pool.admin.peer(peer);
   return sync.find(({ audience }) => audience === "public")?.followed.seq ?? 0;
@@ -57,15 +57,15 @@ async function pushBatch(size: number): Promise<string[]> {
   return events.map(({ content_id }) => content_id);
 }
 
-/** What the first pool said yes to. */
+/** What the first pool has accepted. */
 interface Accepted {
   /** Content ids of pushed events. */
   pushed: string[];
-  /** Numbers that settings of ours were set to, each of which is an event. */
+  /** Numbers in our settings; each change is an event. */
   set: number[];
 }
 
-/** Pushes and changes settings until it is told to stop; what was not answered is pushed again, as a peer would. */
+/** Pushes events and changes settings until it is stopped. A push without an answer is repeated, as a peer would do. */
 function writers(pool: PoolProcess, batch: number) {
   const accepted: Accepted = { pushed: [], set: [] };
   let stopping = false;
@@ -111,7 +111,7 @@ function writers(pool: PoolProcess, batch: number) {
 }
 
 describe("a pool whose runtime is killed", () => {
-  it("in the middle of pushes, group commits and streams, loses and doubles nothing that it accepted", async () => {
+  it("in the middle of pushes, group commits and streams neither loses nor duplicates an event that it accepted", async () => {
     await waitFor(async () => (await streams(a, b)).every(Boolean), 15_000, "all streams");
     const writing = writers(a, 20);
     const { pushed, set } = writing.accepted;
@@ -143,8 +143,8 @@ describe("a pool whose runtime is killed", () => {
     expectOnce(await expectSound(b), pushed);
   });
 
-  it("in the middle of taking pages, goes on from its cursor by itself, and has left out nothing", async () => {
-    // One that pushes to nobody, so that what a cursor passes over stays missing; and nobody else has it.
+  it("in the middle of pulled pages resumes at its cursor by itself, and misses no event", async () => {
+    // This peer never pushes, and no other pool has its events, so an event that the cursor skips stays missing.
     for (const pool of [a, b]) await pool.admin.changeFederation({ federation: "off" });
     const said: string[] = [];
     for (let i = 0; i < 6 * LIMITS.eventsPerPull; i++) said.push((await source.say({})).content_id);
@@ -167,7 +167,7 @@ describe("a pool whose runtime is killed", () => {
     await a.admin.changeFederation({ federation: "on" });
   });
 
-  it("between decisions and their delivery, writes each down once, and its peer has the last one", async () => {
+  it("between decisions and their delivery records each decision once, and its peer has the last one", async () => {
     const id = b.credentials.atom_id;
     const decisions = async () =>
       (await logOf(a, "all"))
@@ -180,7 +180,7 @@ describe("a pool whose runtime is killed", () => {
     let decided = 0;
     const deciding = async () => {
       for (let level = 2; !stopping || level === 3; level = level === 2 ? 3 : 2) {
-        // Whether one that was not answered was taken, the log says.
+        // Only the log shows whether a decision without an answer was made.
         const done = () =>
           a.admin.trustPeer(id, level as 2 | 3).then(
             () => true,
@@ -201,7 +201,7 @@ describe("a pool whose runtime is killed", () => {
 
     await waitFor(async () => (await b.admin.peer(a.credentials.atom_id)).received === 3, 30_000, "the last one");
     const said = (await decisions()).slice(before.length);
-    // Each begins where the one before ended, and is told to the peer by one grant.
+    // Each decision begins at the level where the one before it ended, and one grant reports it to the peer.
     const levels = said.filter((_, i) => i % 2 === 1);
     const story = levels.flatMap((to, i) => [`${levels[i - 1] ?? first} to ${to}`, to]);
     expect(said).toEqual(story);
@@ -211,17 +211,17 @@ describe("a pool whose runtime is killed", () => {
     await waitFor(async () => (await streams(a, b)).every(Boolean), CATCH_UP_MS, "all streams");
   });
 
-  it("with its peer's at the same moment finds that peer again, though neither has anything to say", async () => {
+  it("at the same moment as its peer's runtime reconnects to that peer, although neither has anything to send", async () => {
     await Promise.all([killRuntime(a), killRuntime(b)]);
     await waitFor(() => a.admin.pool(), 30_000, "one to be back");
     await waitFor(() => b.admin.pool(), 30_000, "the other to be back");
-    // Sooner than any alarm of theirs.
+    // This is sooner than any alarm of the two pools.
     await waitFor(async () => (await streams(a, b)).every(Boolean), 20_000, "all streams");
     const pushed = await pushBatch(1);
     await waitFor(async () => idsOf(await logOf(b, "public")).includes(pushed[0] ?? ""), 5_000, "the event");
   });
 
-  it("with its runner goes on where it was at the next start", async () => {
+  it("together with its runner resumes at the next start", async () => {
     const writing = writers(a, 20);
     await waitFor(() => writing.accepted.pushed.length > 100, 30_000, "writing to be under way");
     await a.kill9();

@@ -14,13 +14,12 @@ import { type Pool, ScriptedPeer } from "./scripted-peer.ts";
 import { temporaryFolder, waitFor } from "./support.ts";
 
 /**
- * Five pools, each in a workerd of its own, on a day on which everything goes wrong: processes stand still, are killed,
- * are switched off, cannot reach one another in one direction or both, trust each other less and more again, while
- * workers join and a sixth, scripted pool tells one or another of public events. Afterwards all of them have everything,
- * once. The same rules over thousands of seeds, without processes: `npm run simulate`.
- *
- * No clock jumps here: a process has the machine's clock, and what could show it another is no part of this project.
- * They do in the simulation, and inside workerd in `test/edge/event-log.test.ts` and `time.test.ts`.
+ * Five pools, each in its own workerd, over one simulated day of faults: processes freeze, are killed, are switched
+ * off, cannot reach one another in one direction or both, and trust each other less and then more again. Meanwhile
+ * workers join, and a sixth, scripted pool sends public events to one pool or another. Afterwards every pool has every
+ * event once. `npm run simulate` checks the same rules over thousands of seeds, without processes. No clock jumps here,
+ * because every process has the machine's clock. Clocks jump in the simulation, and inside workerd in `test/edge/event-
+ * log.test.ts` and `time.test.ts`.
  */
 
 const POOLS = 5;
@@ -32,9 +31,9 @@ interface Five extends Pool {
   name: string;
   running: RunningPool;
   stateDir: string;
-  /** Where the others reach it. */
+  /** The address at which the other pools reach it. */
   front: PartitionProxy;
-  /** What keeps it from answering now. */
+  /** The fault that keeps it from answering now. */
   state: "up" | "still" | "off";
 }
 
@@ -92,7 +91,7 @@ const step = fc.record({
 });
 type Step = typeof step extends fc.Arbitrary<infer S> ? S : never;
 
-/** Content ids of public events that some pool said yes to. */
+/** Content ids of public events that some pool has accepted. */
 const accepted: string[] = [];
 
 async function take({ what, at, other, level, how, both }: Step): Promise<void> {
@@ -142,7 +141,7 @@ async function take({ what, at, other, level, how, both }: Step): Promise<void> 
   }
 }
 
-/** A worker that leaves at once; that it came is in the log. */
+/** Starts a worker and ends it immediately; the log records that it joined. */
 async function comeAndGo(pool: Five): Promise<void> {
   const { token } = await pool.admin.invite({});
   const options = { url: pool.url, token, signer: await signerFrom(generateSecretKey()), timeoutMs: 10_000 };
@@ -150,7 +149,7 @@ async function comeAndGo(pool: Five): Promise<void> {
   worker.vanish();
 }
 
-/** One that hangs is named. */
+/** Names the step that hangs. */
 async function inTime(doing: Promise<void>, what: string): Promise<void> {
   const { promise: late, reject } = Promise.withResolvers<never>();
   const timer = setTimeout(() => reject(new Error(`not done after ${STEP_MS} ms: ${what}`)), STEP_MS);
@@ -173,14 +172,14 @@ async function mendAll(): Promise<void> {
   }
 }
 
-/** What a pool is still to hear of: public events, and what the others say to those they trust. */
+/** The events that a pool still lacks: public ones, and those that the others send to bonded peers. */
 async function missing(pool: Five): Promise<string[]> {
   const has = new Set(idsOf(await logOf(pool, "all")));
   const said = await Promise.all(pools.map(async (other) => idsOf(await logOf(other, "peers"))));
   return [...accepted, ...said.flat()].filter((id) => !has.has(id));
 }
 
-it("two that are cut off from each other have what is public from the others, and the rest when they are not", async () => {
+it("two partitioned pools get public events by way of the others, and events for bonded peers once the partition ends", async () => {
   const [a, b, c] = pools as [Five, Five, Five];
   expect((await a.admin.peer(idOf(b))).url).toBe(b.front.url);
   expect((await b.admin.peer(idOf(a))).url).toBe(a.front.url);
@@ -211,7 +210,7 @@ const cutsMet = () => pools.reduce((sum, { front }) => sum + front.met, 0);
 
 const SEEDS = [1, 2].map((n) => (Date.now() % 1_000_000) * 10 + n);
 
-it.each(SEEDS)("five pools have everything, once, after the day of seed %i", async (seed) => {
+it.each(SEEDS)("after the day of seed %i each of the five pools has every event, once", async (seed) => {
   const metBefore = cutsMet();
   const steps = fc.sample(step, { seed, numRuns: STEPS });
   for (const each of steps) await inTime(take(each), JSON.stringify(each));
@@ -226,7 +225,7 @@ it.each(SEEDS)("five pools have everything, once, after the day of seed %i", asy
   for (const pool of pools) expectOnce(await expectSound(pool), accepted);
 });
 
-it("and nothing that was not for them", async () => {
+it("no pool has an event that it must not see", async () => {
   for (const pool of pools) {
     const others = (await logOf(pool, "all")).map(bodyOf).filter(({ origin }) => origin !== pool.credentials.atom_id);
     const isTheirs = ({ visibility, payload }: (typeof others)[number]) =>

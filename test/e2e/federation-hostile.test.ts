@@ -11,8 +11,8 @@ import { type Script, ScriptedPeer } from "./scripted-peer.ts";
 import { type PoolProcess, startPool, waitFor } from "./support.ts";
 
 /**
- * Peers that our admin trusts, and that turn on us. Whatever they answer costs a bounded amount of memory, and meanwhile
- * an honest peer's events arrive and our clients are answered.
+ * Peers that our admin trusts and that attack. Whatever they answer costs a bounded amount of memory; meanwhile an
+ * honest peer's events arrive and clients are answered.
  */
 
 const HOSTILE = 3;
@@ -21,7 +21,7 @@ const GROWTH_MIB = 100;
 let pool: PoolProcess;
 let honest: ScriptedPeer;
 let hostile: ScriptedPeer[];
-/** Somewhere inside, where nobody is to be sent. */
+/** An internal address, to which no call may be redirected. */
 let inside: { url: string; connections: number };
 
 beforeAll(async () => {
@@ -67,7 +67,7 @@ async function honestIsHeard(): Promise<void> {
   await arrived;
 }
 
-/** Writes for as long as it is read. */
+/** Writes as long as the other side reads. */
 function pump(response: ServerResponse, chunk: Buffer | string): void {
   const more = () => {
     while (!response.destroyed && response.write(chunk));
@@ -82,11 +82,11 @@ const ok = (response: ServerResponse, headers: Record<string, string> = {}) =>
 const filled = (open: string, item: string, close: string) =>
   `${open}${item.repeat(Math.floor((LIMITS.pullAnswerBytes - open.length - close.length) / item.length))}${close}`;
 
-/** To every request. */
+/** The answer to every request. */
 const ANSWERS: [what: string, script: Script][] = [
   ["never answer", () => true],
   [
-    "drip bytes for ever",
+    "drip bytes without end",
     (_request, response) => {
       ok(response);
       const drip = setInterval(() => response.write(" "), 50);
@@ -102,7 +102,7 @@ const ANSWERS: [what: string, script: Script][] = [
     },
   ],
   [
-    "answer without an end",
+    "answer without end",
     (_request, response) => {
       pump(ok(response), Buffer.alloc(1024 * 1024, " "));
       return true;
@@ -121,27 +121,27 @@ const ANSWERS: [what: string, script: Script][] = [
   ],
   ["answer with garbage for HTTP", (request) => !!request.socket.end(randomBytes(4_096))],
   ["answer with garbage for JSON", (_request, response) => !!ok(response).end(randomBytes(1024 * 1024))],
-  ["answer with millions of nothings", (_request, response) => !!ok(response).end(NOTHINGS)],
-  ["answer with an abyss", (_request, response) => !!ok(response).end(ABYSS)],
+  ["answer with millions of empty values", (_request, response) => !!ok(response).end(NOTHINGS)],
+  ["answer with deeply nested JSON", (_request, response) => !!ok(response).end(ABYSS)],
 ];
 const BOMB = gzipSync(Buffer.alloc(64 * 1024 * 1024));
 const NOTHINGS = filled('{"events":[', "{},", '{}],"next":0,"head":0,"checkpoint":{}}');
 const ABYSS = filled("", "[", "");
 
-/** To a request for a stream; everything else is answered well. */
+/** The answer to a request for a stream. All other requests get an honest answer. */
 const STREAMS: [what: string, chunk: () => string][] = [
   ["never end a line", () => "a".repeat(64 * 1024)],
   ["never end an event", () => "data: a\n".repeat(8 * 1024)],
-  ["repeat themselves", () => repeated.repeat(32)],
-  ["comment without end", () => ":\n\n".repeat(16 * 1024)],
+  ["repeat the same events", () => repeated.repeat(32)],
+  ["send comments without end", () => ":\n\n".repeat(16 * 1024)],
 ];
 let repeated: string;
 
 const HONEST_TIMES = 10;
 
 /**
- * Says something honest for as long as the attack lasts, and `HONEST_TIMES` at least. `attack` is told whether it shall
- * go on. Returns how far the runtime's memory grew, in MiB, at its worst moment.
+ * Sends honest events for as long as the attack lasts, and at least `HONEST_TIMES`. `attack` is told whether to
+ * continue. Returns the largest growth of the runtime's memory, in MiB.
  */
 async function grownBy(attack: (goesOn: () => boolean) => Promise<unknown>): Promise<number> {
   const beforeMiB = residentMiB(pool.stateDir);
@@ -165,7 +165,7 @@ function expectLittle(grownMiB: number): void {
   expect(inside.connections).toBe(0);
 }
 
-/** All hostile peers do this from now on, also to calls that are under way. */
+/** From now on all hostile peers use this script, also for calls that are in progress. */
 function turn(script: Script): void {
   for (const peer of hostile) {
     peer.asked.length = 0;
@@ -174,7 +174,7 @@ function turn(script: Script): void {
   }
 }
 
-/** They call on us, so that we call on them at once, until each was asked this so often. */
+/** The peers call this pool, so that it calls them immediately, until each peer was called that often. */
 async function untilAsked(what: string, times: number): Promise<void> {
   const asked = (peer: ScriptedPeer) => peer.asked.filter((each) => each.endsWith(what)).length;
   await waitFor(
@@ -191,7 +191,7 @@ async function callOn(peer: ScriptedPeer): Promise<void> {
   await (await peer.ask(pool, "GET", "/api/federation/status")).arrayBuffer();
 }
 
-/** Sends a body after this head for as long as anybody takes it: how many MiB that were. */
+/** Sends a body after this head as long as the pool reads. Returns how many MiB it sent. */
 async function sentUntilCut(head: string): Promise<number> {
   const socket = connect({ host: "127.0.0.1", port: Number(new URL(pool.url).port) });
   let isCut = false;
@@ -210,13 +210,13 @@ async function sentUntilCut(head: string): Promise<number> {
   return sent;
 }
 
-describe("trusted peers that", () => {
-  it.each(ANSWERS)("%s cost little, and everybody else is heard", async (_what, script) => {
+describe("hostile trusted peers that", () => {
+  it.each(ANSWERS)("%s cost bounded memory, and honest traffic is served", async (_what, script) => {
     turn(script);
     expectLittle(await grownBy(() => untilAsked("/events", 2)));
   });
 
-  it.each(STREAMS)("in their streams %s cost little, and everybody else is heard", async (_what, chunk) => {
+  it.each(STREAMS)("in their streams %s cost bounded memory, and honest traffic is served", async (_what, chunk) => {
     turn((request, response) => {
       if (!request.url?.includes("/stream")) return false;
       response.writeHead(200, { "content-type": "text/event-stream" });
@@ -226,7 +226,7 @@ describe("trusted peers that", () => {
     expectLittle(await grownBy(() => untilAsked("/stream", 2)));
   });
 
-  it("call on us all the time, to be called and to answer at length, cost little, and everybody else is heard", async () => {
+  it("call this pool continuously, so that it calls them, and answer at length cost bounded memory, and honest traffic is served", async () => {
     const long = filled('{"events":"', "a", '"}');
     turn((_request, response) => !!ok(response).end(long));
     const attack = (goesOn: () => boolean) =>
@@ -238,8 +238,8 @@ describe("trusted peers that", () => {
     expectLittle(await grownBy(attack));
   });
 
-  it.each(["with its length", "without an end"])(
-    "send 10 GB %s cost little, and everybody else is heard",
+  it.each(["with its length", "without a length"])(
+    "send 10 GB %s cost bounded memory, and honest traffic is served",
     async (how) => {
       turn(() => true);
       const head = [
@@ -259,7 +259,7 @@ describe("trusted peers that", () => {
 });
 
 describe("trusted peers with endless logs of valid events", () => {
-  it("pulled, streamed and pushed fill our log no faster than they may, and everybody else is heard", async () => {
+  it("fill our log no faster than their rate by pull, stream and push, and honest traffic is served", async () => {
     const perMinute = 600;
     await pool.admin.changeFederation({ peer_events_per_minute: perMinute });
     const [pulled, streamed, pushing] = hostile as [ScriptedPeer, ScriptedPeer, ScriptedPeer];
@@ -269,7 +269,7 @@ describe("trusted peers with endless logs of valid events", () => {
     const before = (await pool.admin.federation()).events.all;
     const startMs = performance.now();
     const attack = async (goesOn: () => boolean) => {
-      // It is asked for more than one page.
+      // The pool asks for more than one page.
       while (goesOn() || pulled.length <= 2 * LIMITS.eventsPerPull) {
         await Promise.all(Array.from({ length: 20 }, () => streamed.say({})));
         const events = await pushing.sign(Array(LIMITS.eventsPerPush).fill(SAID));
@@ -283,7 +283,7 @@ describe("trusted peers with endless logs of valid events", () => {
       const kept = (await pool.admin.federation()).events.all - before;
       const mayBeMs = performance.now() - startMs;
       const each = perMinute * (1 + mayBeMs / 60_000) + LIMITS.eventsPerPull;
-      // Besides what the honest one said, and our audit.
+      // Besides the honest peer's events and our audit events.
       expect(kept).toBeLessThan(hostile.length * each + 300);
     } finally {
       pulled.isEndless = false;
@@ -293,7 +293,7 @@ describe("trusted peers with endless logs of valid events", () => {
 });
 
 describe("strangers that", () => {
-  it("stall 400 bodies just before their ends, in a peer's name, cost little, and everybody else is heard", async () => {
+  it("hold 400 bodies open just before their ends, in a peer's name, cost bounded memory, and honest traffic is served", async () => {
     turn(() => false);
     const { host, port } = new URL(pool.url);
     const head = [
@@ -306,7 +306,7 @@ describe("strangers that", () => {
     const answers: string[] = [];
     const sockets = await Promise.all(
       Array.from({ length: 400 }, async () => {
-        // As good as forged: what is signed is another body.
+        // The signature covers another body.
         const signed = await honest.signed(pool, "POST", "/api/federation/events");
         const lines = [...head, ...Object.entries(signed).map(([name, value]) => `${name}: ${value}`), "", ""];
         const socket = connect({ host: "127.0.0.1", port: Number(port) });
@@ -321,7 +321,7 @@ describe("strangers that", () => {
     };
     try {
       const grownMiB = await grownBy(pushed);
-      // Of the 400 MiB that they sent: all that is kept, and what was let go and not yet collected.
+      // The memory growth, of the 400 MiB that were sent: what is kept, and freed memory that was not yet collected.
       expect(grownMiB).toBeLessThan(2 * GROWTH_MIB);
       const room = LIMITS.unauthenticatedBodiesBytes / LIMITS.federatedBodyBytes;
       await waitFor(() => answers.length >= sockets.length - room, 15_000, "most of them to be refused");
@@ -333,14 +333,14 @@ describe("strangers that", () => {
 });
 
 describe("a URL whose server", () => {
-  /** What our admin is told; of all others, that no pool answers there. */
+  /** What our admin reads about this server. For all other servers the message is that no pool answers there. */
   const TOLD: Record<string, string> = {
     "never answer": "federation/silent",
     "drip bytes for ever": "federation/silent",
     "answer with garbage for HTTP": "federation/no-connection",
   };
 
-  it("does any of that is not added: our admin is told what is wrong, and everybody else is heard", async () => {
+  it("gives such answers is not added: our admin reads what is wrong, and honest traffic is served", async () => {
     turn(() => false);
     const adding = ANSWERS.map(async ([what, script]) => {
       const stranger = await ScriptedPeer.start();

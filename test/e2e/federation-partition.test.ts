@@ -16,7 +16,7 @@ import {
 import { ScriptedPeer } from "./scripted-peer.ts";
 import { type PoolProcess, startPool, waitFor } from "./support.ts";
 
-/** Two bonded pools that lose each other and come back: by the kill switch, a stopped process, a process that is gone. */
+/** Two bonded pools that lose contact and recover: by the kill switch, a frozen process, or a killed process. */
 
 let a: PoolProcess;
 let b: PoolProcess;
@@ -32,7 +32,7 @@ beforeAll(async () => {
 });
 
 describe("the kill switch", () => {
-  it("ends streams, served and followed ones alike, and what it stopped goes on when it is back on", async () => {
+  it("ends served and followed streams, and what it stopped continues when it is on again", async () => {
     await waitFor(() => source.followers === 2, 10_000, "the scripted peer to be followed by both");
     const served = await source.ask(a, "GET", "/api/federation/stream?audience=public&since=0");
     expect(served.status).toBe(200);
@@ -45,7 +45,7 @@ describe("the kill switch", () => {
     await waitFor(async () => !(await streamsOf(a, b)).some(Boolean), 5_000, "all streams to end");
     expect((await source.ask(a, "GET", "/api/federation/status")).status).toBe(503);
 
-    // By then nobody tries any more: only the switch itself can bring them back before the next alarm.
+    // By then no retry is scheduled: only the switch itself can start them before the next alarm.
     await waitFor(() => performance.now() - offMs > 5_000, 10_000, "time to pass");
     await a.admin.changeFederation({ federation: "on" });
     await waitFor(() => source.followers === 2, 5_000, "the scripted peer to be followed again");
@@ -53,11 +53,11 @@ describe("the kill switch", () => {
   });
 });
 
-it("a pool that says it is off is waited for, opens no circuit, and is told at once what waited when it is on again", async () => {
+it("a pool whose federation is off opens no circuit, and gets the pending messages immediately when it is on again", async () => {
   const seen = () => a.admin.peer(b.credentials.atom_id);
   const opened = (await circuitEvents()).length;
   await b.admin.changeFederation({ federation: "off" });
-  // Each takes the place of the one that waits, and is a try of its own: of failures five would open the circuit.
+  // Each grant replaces the pending one and is tried once. Five failures would open the circuit.
   for (const level of [2, 3, 2, 3, 2, 3, 2] as const) await a.admin.trustPeer(b.credentials.atom_id, level);
   expect(await seen()).toMatchObject({ circuit: "closed", deliveries_waiting: 1 });
   await b.admin.changeFederation({ federation: "on" });
@@ -69,7 +69,7 @@ it("a pool that says it is off is waited for, opens no circuit, and is told at o
   await waitFor(async () => (await streams(a, b)).every(Boolean), 30_000, "all streams to be back");
 });
 
-it("a pool that no longer allows private addresses ends what it follows there, and nothing else", async () => {
+it("a pool that no longer allows private addresses ends the streams that it follows there, and nothing else", async () => {
   await waitFor(() => source.followers === 2, 10_000, "the scripted peer to be followed by both");
   await a.admin.changeFederation({ allow_private_peers: false });
   await waitFor(() => source.followers === 1, 5_000, "the followed stream to end");
@@ -79,7 +79,7 @@ it("a pool that no longer allows private addresses ends what it follows there, a
   await waitFor(async () => (await streams(a, b)).every(Boolean), 5_000, "all streams to be back");
 });
 
-it("a reader of a stream that has left is noticed by the second thing that is said", async () => {
+it("a reader that has left a stream is noticed by the second event that is sent to it", async () => {
   const sent = async () => (await a.admin.peer(source.id)).sync.find(({ audience }) => audience === "public")?.sent;
   const { length: head } = await logOf(a, "public");
   const leave = new AbortController();
@@ -99,8 +99,8 @@ it("a reader of a stream that has left is noticed by the second thing that is sa
   expect(said).toBeLessThanOrEqual(2);
 });
 
-describe("a peer that was away", () => {
-  it("because its process stood still, has all that happened meanwhile, a grant too", async () => {
+describe("a peer that was unreachable", () => {
+  it("because its process was frozen gets all events of that time, and the grant", async () => {
     signal(b.workerdPid(), "SIGSTOP");
     const said = await sayAtA(300);
     await a.admin.trustPeer(b.credentials.atom_id, 2);
@@ -121,10 +121,10 @@ describe("a peer that was away", () => {
     await waitFor(async () => (await streams(a, b)).every(Boolean), 30_000, "all streams to be back");
   });
 
-  it("because its process was gone, has them too; the circuit opened, and closes by itself", async () => {
+  it("because its process was gone gets them too; its circuit opens, and closes by itself", async () => {
     await b.stop();
     const said = await sayAtA(300);
-    // Each takes the place of the one that waits, and is a try of its own: five failures open the circuit.
+    // Each grant replaces the pending one and is tried once. Five failures open the circuit.
     const decideAnew = async () => {
       for (const level of [3, 2] as const) await a.admin.trustPeer(b.credentials.atom_id, level);
       return (await a.admin.peer(b.credentials.atom_id)).circuit === "open";
@@ -159,13 +159,13 @@ async function untilEnd(response: Response): Promise<void> {
   try {
     while ((await reader?.read())?.done === false);
   } catch {
-    // Cut off is ended, too.
+    // A stream that is cut off has ended, too.
   }
 }
 
 const publicOf = async (pool: PoolProcess) => idsOf(await logOf(pool, "public"));
 
-/** Public events that the first pool takes from the scripted one; content ids. */
+/** Public events that the first pool takes from the scripted peer. Returns their content ids. */
 async function sayAtA(count: number): Promise<string[]> {
   const ids: string[] = [];
   for (let left = count; left > 0; left -= LIMITS.eventsPerPush) {

@@ -6,11 +6,14 @@ import { bond, expectSound, idsOf, logOf, openFederation, SAID } from "./federat
 import { ScriptedPeer } from "./scripted-peer.ts";
 import { ligand, startPool, temporaryFolder, waitFor } from "./support.ts";
 
-/** docs/spec/federation.md#trust, docs/spec/events.md#events: a bonded pool goes back to an export, while its peers went on. */
+/**
+ * docs/spec/federation.md#trust, docs/spec/events.md#events: a bonded pool is restored from an export while its peers
+ * continued.
+ */
 
 const env = { LIGAND_PASSPHRASE: "a passphrase of the tests" };
 
-it("what peers grant a restored pool is what they say now: one is bonded again by itself, one has withdrawn", async () => {
+it("a restored pool learns the current grants of its peers: one bond returns by itself, and one was withdrawn", async () => {
   const port = await freePort("127.0.0.1");
   const [alder, birch, cedar] = await Promise.all([startPool({ port }), startPool(), startPool()]);
   await openFederation(alder, birch, cedar);
@@ -25,7 +28,7 @@ it("what peers grant a restored pool is what they say now: one is bonded again b
     15_000,
     "the withdrawal",
   );
-  // Else it would say it once more by itself.
+  // Otherwise the peer would send it once more by itself.
   const heard = async () => (await cedar.admin.peer(alder.credentials.atom_id)).deliveries_waiting === 0;
   await waitFor(heard, 15_000, "the withdrawal to be known as heard");
   await alder.stop();
@@ -36,19 +39,19 @@ it("what peers grant a restored pool is what they say now: one is bonded again b
   for (const peer of [birch, cedar]) expect(await of(peer)).toMatchObject({ granted: 3, received: 0, effective: 2 });
   await openFederation(restored);
   await waitFor(async () => (await of(birch)).effective === 3, 30_000, "the bond");
-  // Whoever withdrew follows nothing here any more, and is asked.
+  // The peer that withdrew its trust no longer follows this pool; this pool must ask it.
   expect(await of(cedar)).toMatchObject({ granted: 3, received: 0, effective: 2 });
   await restored.admin.addPeer({ url: cedar.url });
   await waitFor(async () => (await of(cedar)).received === 1, 15_000, "the word of whoever withdrew");
   expect(await of(cedar)).toMatchObject({ granted: 3, effective: 2 });
 });
 
-it("a pool put back from a copy of its files goes on under a new log, and nobody catches it telling two stories", async () => {
+it("a pool restored from a copy of its files continues under a new log, and no peer sees two versions of one log", async () => {
   const port = await freePort("127.0.0.1");
   const [alder, birch] = await Promise.all([startPool({ port }), startPool()]);
   await openFederation(alder, birch);
   await bond(alder, birch);
-  // What others say through it is at numbers of its public log.
+  // Events that other pools send through this one have numbers in its public log.
   const source = await ScriptedPeer.start();
   for (const pool of [alder, birch]) await source.befriend(pool, 2);
   const said = async (pool: typeof alder) => {
@@ -66,7 +69,7 @@ it("a pool put back from a copy of its files goes on under a new log, and nobody
   await waitFor(async () => (await followed())?.seq === 1, 30_000, "what will be forgotten");
   await forgotten.stop();
 
-  // Where no peer finds it.
+  // A folder outside the path of the running pool, so that no peer reaches it.
   const hidden = await startPool({ stateDir: copy });
   const newLog = (...args: string[]) => ligand(["pool", "new-log", "--state", copy, ...args]);
   expect(await newLog()).toMatchObject({ code: 2, stderr: expect.stringContaining("Add --yes.") });
@@ -78,7 +81,7 @@ it("a pool put back from a copy of its files goes on under a new log, and nobody
 
   const restored = await startPool({ stateDir: copy, port });
   const ids = [...(await said(restored)), ...(await said(restored))];
-  // With what was forgotten, which the peer passes on.
+  // Including the events that the copy lacked; the peer passes them on.
   const level = async () => (await followed())?.seq === (await logOf(restored, "public")).length;
   await waitFor(async () => (await level()) && (await followed())?.seq === 3, 30_000, "the log from its beginning");
   expect(await followed()).toMatchObject({ equivocated: false });

@@ -7,7 +7,7 @@ import { authority, type Certificate } from "../unit/runtime/self-signed.ts";
 import { bodyOf, bond, logOf, openFederation, streams } from "./federation-support.ts";
 import { type PoolProcess, startPool, startRefused, startWorker, temporaryFolder, waitFor } from "./support.ts";
 
-/** Pools under a private authority: the certificate of one is checked by the others, over real TLS. */
+/** Pools under a private authority. Each pool checks the certificate of the other, over real TLS. */
 
 let served: PoolProcess;
 let trusting: PoolProcess;
@@ -30,7 +30,7 @@ afterAll(() => {
   for (const server of servers) server.close();
 });
 
-/** As others reach it. */
+/** The pool at the URL that other pools use. */
 const outside = (pool: PoolProcess) => ({ ...pool, url: pool.credentials.public_url ?? "" });
 
 const codeOf = (pool: PoolProcess, url: string) =>
@@ -39,7 +39,7 @@ const codeOf = (pool: PoolProcess, url: string) =>
     (error: { code: string }) => error.code,
   );
 
-it("two pools meet over https, bond, and what one says reaches the other by a stream", async () => {
+it("two pools register over https, bond, and an event of one reaches the other by a stream", async () => {
   const other = outside(served);
   expect(other.url).toMatch(/^https:\/\/localhost:\d+$/);
   await bond(trusting, other);
@@ -56,14 +56,14 @@ it("two pools meet over https, bond, and what one says reaches the other by a st
   );
 });
 
-it("a pool that does not know the authority does not go on", async () => {
+it("a pool that does not know the authority refuses the connection", async () => {
   expect(await codeOf(ignorant, outside(served).url)).toBe("federation/untrusted-certificate");
   expect(await served.admin.peers()).not.toContainEqual(
     expect.objectContaining({ atom_id: ignorant.credentials.atom_id }),
   );
 });
 
-describe("whoever knows the authority", () => {
+describe("a pool that knows the authority", () => {
   let requests = 0;
   const serve = async ({ cert, key }: Certificate): Promise<string> => {
     const server = createServer({ cert, key }, (_request, response) => {
@@ -77,10 +77,15 @@ describe("whoever knows the authority", () => {
   };
 
   it.each<[what: string, issued: Parameters<typeof ca.issue>[1], code: string, arrives: number]>([
-    ["asks under a certificate for the host's name", {}, "unreachable", 1],
-    ["tells nothing to one that has another host's", { names: ["other.example"] }, "wrong-certificate", 0],
+    ["accepts a certificate for the host's name", {}, "unreachable", 1],
     [
-      "tells nothing to one whose certificate has expired",
+      "sends nothing to a server with a certificate for another host",
+      { names: ["other.example"] },
+      "wrong-certificate",
+      0,
+    ],
+    [
+      "sends nothing to a server whose certificate has expired",
       { notAfter: new Date(Date.now() - 60_000) },
       "expired-certificate",
       0,
@@ -93,7 +98,7 @@ describe("whoever knows the authority", () => {
   });
 });
 
-it("a start that cannot read the authorities ends with what to do", async () => {
+it("a start that cannot read the authorities file fails and says what to do", async () => {
   const missing = join(temporaryFolder(), "none.pem");
   const { code, stderr } = await startRefused({ env: { NODE_EXTRA_CA_CERTS: missing } });
   expect(code).toBe(1);

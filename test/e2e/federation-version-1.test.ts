@@ -3,7 +3,10 @@ import { openFederation } from "./federation-support.ts";
 import { ScriptedPeer } from "./scripted-peer.ts";
 import { ligand, type PoolProcess, startPool, waitFor } from "./support.ts";
 
-/** A pool of the existing network (docs/spec/federation.md#endpoints) on a socket of its own, and ours: each may be the one that begins. */
+/**
+ * A pool of the existing network (docs/spec/federation.md#endpoints) on its own socket, and ours. Either may start the
+ * contact.
+ */
 
 let pool: PoolProcess;
 beforeAll(async () => {
@@ -33,7 +36,7 @@ it.each<[who: string, meet: (peer: ScriptedPeer) => Promise<unknown>]>([
   ["our operator adds it", async (peer) => expect(await operator("peers", "add", peer.url)).toMatchObject({ code: 0 })],
   ["it shakes hands", (peer) => peer.shakeHands(pool)],
 ])(
-  "where %s it is admitted in version 1: it reads our log, and once it may grant we follow its",
+  "when %s, it is admitted in version 1: it reads our log, and once it may grant, we follow its log",
   async (_who, meet) => {
     expect(await operator("federation", "set", "legacy_signatures=reads")).toMatchObject({ code: 0 });
     const peer = await oldPeer();
@@ -41,7 +44,7 @@ it.each<[who: string, meet: (peer: ScriptedPeer) => Promise<unknown>]>([
     expect(await pool.admin.peer(peer.id)).toMatchObject({ url: peer.url, effective: 1, signature_version: 1 });
     await pool.admin.trustPeer(peer.id, 2);
     expect((await peer.ask(pool, "GET", "/api/federation/events?since=0")).status).toBe(200);
-    // A grant is pushed, which is more than a read.
+    // A grant is a push, which takes more than a read.
     await expect(peer.grant(pool, 2)).rejects.toThrow();
     expect(await operator("federation", "set", "legacy_signatures=all")).toMatchObject({ code: 0 });
     await peer.grant(pool, 2);
@@ -51,7 +54,7 @@ it.each<[who: string, meet: (peer: ScriptedPeer) => Promise<unknown>]>([
   },
 );
 
-it("once the switch is off again nothing is sent to it, and it is not counted as silent", async () => {
+it("while the switch is off again nothing is sent to it, and it is not reported as silent", async () => {
   const peer = await oldPeer();
   await pool.admin.addPeer({ url: peer.url });
   await pool.admin.changeFederation({ legacy_signatures: "off" });

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { type PoolProcess, startPool, startWorker, waitFor } from "./support.ts";
 
-/** Two pools and a third, each a workerd of its own with a folder of its own, over real HTTP on loopback. */
+/** Two pools and a third one over real HTTP on loopback. Each has its own workerd and folder. */
 
 let [a, b, c]: PoolProcess[] = [];
 const pools = () => [a, b, c] as [PoolProcess, PoolProcess, PoolProcess];
@@ -12,14 +12,14 @@ beforeAll(async () => {
   for (const pool of pools()) await pool.admin.changeFederation({ allow_private_peers: true });
 });
 
-/** The contents of an audience, oldest first. */
+/** The events of an audience, oldest first. */
 async function events(pool: PoolProcess, audience: "all" | "public" | "peers" = "all") {
   const { events } = await pool.admin.events(audience, 500);
   return events.map(({ event }) => JSON.parse(atob(event.event_bytes)) as { type: string; origin: string });
 }
 
 describe("two pools", () => {
-  it("prove their keys to each other, and know each other at trust 1", async () => {
+  it("prove their keys to each other, and list each other at trust 1", async () => {
     const [a, b] = pools();
     expect(await a.admin.addPeer({ url: b.url, atom_id: id(b) })).toMatchObject({
       atom_id: id(b),
@@ -30,7 +30,7 @@ describe("two pools", () => {
     expect(await b.admin.peers()).toMatchObject([{ atom_id: id(a), url: a.url, granted: 1, added_by: "peer" }]);
   });
 
-  it("are bonded when both admins say so, and not before", async () => {
+  it("are bonded when both admins have granted trust 3, and not before", async () => {
     const [a, b] = pools();
     expect(await a.admin.trustPeer(id(b), 3)).toMatchObject({ granted: 3, effective: 2 });
     await waitFor(async () => (await b.admin.peer(id(a))).received === 3, 5_000, "the grant to arrive");
@@ -39,7 +39,7 @@ describe("two pools", () => {
     await waitFor(async () => (await a.admin.peer(id(b))).effective === 3, 5_000, "the bond");
   });
 
-  it("see a worker of the other join; who is not bonded does not", async () => {
+  it("see the other's worker join; a pool without a bond does not", async () => {
     const [a, b, c] = pools();
     await c.admin.addPeer({ url: a.url });
     await startWorker(a);

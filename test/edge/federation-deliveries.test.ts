@@ -1,12 +1,18 @@
 import { abortAllDurableObjects, evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
-import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
-import { backoffMs } from "../../edge/federation/delivery/delivery-machine.ts";
+import { afterEach, beforeAll, beforeEach, describe, expect, it, type MockInstance, vi } from "vitest";
+import { EventLog } from "../../edge/events/event-log-object.ts";
+import type { Message } from "../../edge/federation/delivery/delivery-kind-rules.ts";
+import { backoffMs, type Delivery } from "../../edge/federation/delivery/delivery-machine.ts";
+import { DeliveryQueue } from "../../edge/federation/delivery/delivery-queue.ts";
+import { PeerChannel } from "../../edge/federation/delivery/peer-channel.ts";
+import { SentGrants } from "../../edge/federation/peering/sent-grants.ts";
 import { errorBody } from "../../edge/http/error-body.ts";
 import { openEvent } from "../../schema/crypto/signed-event.ts";
 import type { PushBody, SignedEvent } from "../../schema/wire/events.ts";
 import type { FederationPolicy, GrantableLevel } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { inBond } from "./bond-parts.ts";
 import { type Call, freshPool, PeerDouble, peerAt, setPolicy, takes } from "./peer-double.ts";
 import { admin, eventually } from "./support.ts";
 
@@ -35,20 +41,10 @@ const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
 
 // ---- what the pool has
 
-interface Waiting extends Record<string, SqlStorageValue> {
-  tries: number;
-  deferrals: number;
-  next_at_ms: number;
-}
-const inBond = <T>(look: (storage: DurableObjectStorage) => T | Promise<T>) =>
-  runInDurableObject(peer.bond(), (_bond, { storage }) => look(storage));
-const waiting = () =>
-  inBond(({ sql }) => [
-    ...sql.exec<Waiting>("SELECT tries, deferrals, next_at_ms FROM deliveries ORDER BY id LIMIT 1001"),
-  ]);
-const alarmMs = () => inBond((storage) => storage.getAlarm());
-/** Once what waits is so. */
-const settled = (isSo: (rows: Waiting[]) => boolean) =>
+const waiting = () => inBond(peer, ({ deliveries }) => deliveries.list());
+const alarmMs = () => runInDurableObject(peer.bond(), (_bond, { storage }) => storage.getAlarm());
+/** Waits until the messages in the queue satisfy the condition, and returns them. */
+const whenWaiting = (isSo: (rows: Delivery[]) => boolean) =>
   eventually(async () => {
     const rows = await waiting();
     return isSo(rows) ? rows : null;
@@ -73,14 +69,16 @@ const tryAgain = async (afterMs: number) => {
 // ---- what it says
 
 const grant = (level: GrantableLevel) => admin("PUT", `/peers/${peer.id}/trust`, { level }, 200);
-/** Messages of a kind of which each stands for itself, from where decisions leave theirs. */
-async function say(...numbers: number[]): Promise<void> {
-  await inBond(({ sql }) => {
+/** Puts direct events into the outbox, as the decisions of an admin do. None of them replaces another. */
+const putDirectEvents = (...numbers: number[]) =>
+  inBond(peer, ({ events }) => {
     for (const n of numbers) {
-      const draft = { type: "peer_status", visibility: "direct", payload: { peer: peer.id, n } };
-      sql.exec("INSERT INTO untold (draft) VALUES (?)", JSON.stringify(draft));
+      const draft = { type: "peer_status", visibility: "direct", payload: { peer: peer.id, n } } as const;
+      events.adopt({ ...draft, key: crypto.randomUUID() });
     }
   });
+async function sendDirectEvents(...numbers: number[]): Promise<void> {
+  await putDirectEvents(...numbers);
   await peer.bond().resume();
 }
 
@@ -112,8 +110,8 @@ describe("a grant", () => {
     answerPushes(down);
     await grant(3);
     for (let tried = 1; tried < LIMITS.deliveryTries; tried++) {
-      const [row] = await settled(([one]) => one?.tries === tried);
-      const dueMs = row?.next_at_ms ?? 0;
+      const [row] = await whenWaiting(([one]) => one?.tries === tried);
+      const dueMs = row?.nextAtMs ?? 0;
       expect(dueMs - Date.now()).toBe(backoffMs(tried, 0.5));
       expect(await alarmMs()).toBeLessThanOrEqual(dueMs);
       await evictDurableObject(peer.bond());
@@ -121,7 +119,7 @@ describe("a grant", () => {
       await tryAgain(Math.max(dueMs - Date.now(), tried < LIMITS.circuitFailures ? 0 : LIMITS.circuitOpenMs));
       await eventually(async () => tries().length === tried + 1);
     }
-    await settled((rows) => rows.length === 0);
+    await whenWaiting((rows) => rows.length === 0);
     await tryAgain(MINUTE);
     const given_up = await eventually(async () => {
       const events = await audited("delivery_given_up");
@@ -137,10 +135,10 @@ describe("a grant", () => {
     answerPushes(down);
     await grant(3);
     for (let tried = 1; tried < LIMITS.deliveryTries; tried++) {
-      await settled(([one]) => one?.tries === tried);
+      await whenWaiting(([one]) => one?.tries === tried);
       await tryAgain(12 * HOUR);
     }
-    await settled((rows) => rows.length === 0);
+    await whenWaiting((rows) => rows.length === 0);
     answerPushes(isBack);
     await tryAgain(24 * HOUR);
     expect(await levels()).toEqual([]);
@@ -149,7 +147,7 @@ describe("a grant", () => {
     await tryAgain(MINUTE);
     await eventually(async () => peer.received.length > 0);
     expect(await levels()).toEqual([3]);
-    await settled((rows) => rows.length === 0);
+    await whenWaiting((rows) => rows.length === 0);
     pass(LIMITS.peerVerifyMs);
     await peer.send("GET", "/api/federation/status");
     await tryAgain(MINUTE);
@@ -159,14 +157,14 @@ describe("a grant", () => {
   it("waits through an eviction and a restart, and is told once when the peer is there", async () => {
     answerPushes(isAway);
     await grant(3);
-    await settled(([row]) => row?.tries === 1);
+    await whenWaiting(([row]) => row?.tries === 1);
     await evictDurableObject(peer.bond());
     expect(await waiting()).toHaveLength(1);
     await abortAllDurableObjects();
     expect(await waiting()).toHaveLength(1);
     answerPushes(isBack);
     await tryAgain(backoffMs(1, 0.5));
-    await settled((rows) => rows.length === 0);
+    await whenWaiting((rows) => rows.length === 0);
     expect(await levels()).toEqual([3]);
     expect(await audited("delivery_given_up")).toEqual([]);
   });
@@ -176,7 +174,7 @@ describe("a grant", () => {
     async (status) => {
       answerPushes(() => new Response(null, { status }));
       await grant(3);
-      await settled((rows) => rows.length === 0);
+      await whenWaiting((rows) => rows.length === 0);
       await tryAgain(MINUTE);
       await eventually(async () => (await audited("delivery_given_up")).length === 1);
       expect(await audited("delivery_given_up")).toMatchObject([{ payload: { reason: "gone" } }]);
@@ -195,7 +193,7 @@ describe("a grant", () => {
       await peer.register();
       answerPushes(isAway);
       await grant(3);
-      await settled(([row]) => row?.tries === 1);
+      await whenWaiting(([row]) => row?.tries === 1);
       await setPolicy(policy);
       answerPushes(isBack);
       for (let i = 0; i < 12; i++) await tryAgain(HOUR);
@@ -204,7 +202,7 @@ describe("a grant", () => {
       expect(tries()).toHaveLength(1);
       await setPolicy(again);
       await tryAgain(HOUR);
-      await settled((rows) => rows.length === 0);
+      await whenWaiting((rows) => rows.length === 0);
       expect(await levels()).toEqual([3]);
     },
   );
@@ -212,10 +210,10 @@ describe("a grant", () => {
   it("takes the place of the one that waits: only the last is told", async () => {
     answerPushes(isAway);
     for (const level of [3, 2, 1, 0] as const) await grant(level);
-    const [row] = await settled((rows) => rows.length === 1 && rows[0]?.tries === 1);
+    const [row] = await whenWaiting((rows) => rows.length === 1 && rows[0]?.tries === 1);
     answerPushes(isBack);
-    await tryAgain((row?.next_at_ms ?? 0) - Date.now());
-    await settled((rows) => rows.length === 0);
+    await tryAgain((row?.nextAtMs ?? 0) - Date.now());
+    await whenWaiting((rows) => rows.length === 0);
     expect(await levels()).toEqual([0]);
   });
 
@@ -227,7 +225,7 @@ describe("a grant", () => {
     expect(((await alarmMs()) ?? Number.POSITIVE_INFINITY) - Date.now()).toBeLessThanOrEqual(SECOND);
     answerPushes(isBack);
     await tryAgain(SECOND);
-    await settled((rows) => rows.length === 0);
+    await whenWaiting((rows) => rows.length === 0);
     expect(await levels()).toEqual([3]);
   });
 
@@ -243,14 +241,14 @@ describe("a grant", () => {
     await peer.register();
     answerPushes(down);
     await peer.push([await peer.grant(2)]);
-    await settled(([row]) => row?.tries === 1);
+    await whenWaiting(([row]) => row?.tries === 1);
     resolve(undefined);
     await eventually(async () => peer.received.length === 1);
     await setPolicy({ require_mutual: true });
     expect(await waiting()).toHaveLength(1);
     answerPushes(isBack);
     await tryAgain(HOUR);
-    await settled((rows) => rows.length === 0);
+    await whenWaiting((rows) => rows.length === 0);
     expect(await levels()).toEqual([2, 2]);
   });
 
@@ -262,44 +260,43 @@ describe("a grant", () => {
     await grant(0);
     expect(await waiting()).toHaveLength(1);
     resolve(undefined);
-    await settled((rows) => rows.length === 0);
+    await whenWaiting((rows) => rows.length === 0);
     expect(await levels()).toEqual([3, 0]);
   });
 
   it("taken back has room, however much waits; what has none is given up, and our audit says so", async () => {
     answerPushes(isAway);
-    await inBond(({ sql }) => {
-      const row = "INSERT INTO deliveries (target, body, tries, deferrals, next_at_ms) VALUES (?, ?, 0, 0, ?)";
-      const body = JSON.stringify({ events: [] });
-      for (let n = 0; n < LIMITS.deliveriesKept; n++) sql.exec(row, EVENTS, body, Date.now() + 9 * HOUR);
+    // They are due after the end of the test.
+    await inBond(peer, ({ deliveries }) => {
+      const message: Message = { kind: "event push", body: { events: [] } };
+      for (let n = 0; n < LIMITS.deliveriesKept; n++) deliveries.put(message, Date.now() + 9 * HOUR);
     });
     await grant(0);
     expect(await waiting()).toHaveLength(LIMITS.deliveriesKept + 1);
-    await say(1);
+    await putDirectEvents(1);
+    await peer.bond().wake();
     expect(await waiting()).toHaveLength(LIMITS.deliveriesKept + 1);
     expect(await audited("delivery_given_up")).toMatchObject([{ payload: { reason: "queue-full" } }]);
     const [told] = await audited("peer_status");
     expect(told).toMatchObject({ visibility: "direct", payload: { n: 1 } });
-    await inBond(({ sql }) => sql.exec("DELETE FROM deliveries WHERE topic IS NULL"));
-    // What was tried meanwhile may have opened the circuit.
-    pass(LIMITS.circuitOpenMs);
     answerPushes(isBack);
-    await peer.bond().resume();
-    await settled((rows) => rows.length === 0);
+    await tryAgain(HOUR);
+    await whenWaiting((rows) => rows.length === LIMITS.deliveriesKept);
     expect(await levels()).toEqual([0]);
   });
 
   it("that waits from before grants took one another's place is told too", async () => {
     answerPushes(isAway);
     await grant(3);
-    await settled(([row]) => row?.tries === 1);
-    await inBond(({ sql }) => sql.exec("ALTER TABLE deliveries DROP COLUMN topic"));
+    await whenWaiting(([row]) => row?.tries === 1);
+    // The table is the persisted contract under test: a Bond of an earlier release has no such column.
+    await inBond(peer, ({ storage }) => storage.sql.exec("ALTER TABLE deliveries DROP COLUMN topic"));
     await evictDurableObject(peer.bond());
     await grant(2);
     expect(await waiting()).toHaveLength(2);
     answerPushes(isBack);
     await tryAgain(HOUR);
-    await settled((rows) => rows.length === 0);
+    await whenWaiting((rows) => rows.length === 0);
     expect(await levels()).toEqual([3, 2]);
   });
 });
@@ -315,36 +312,47 @@ describe("a message", () => {
       const { payload } = await opened(eventOf({ body: await request.clone().json() }));
       return (payload.n === 2 ? await answer(request) : undefined) as Response;
     });
-    await say(1, 2, 3);
-    const [row] = await settled((rows) => rows.length === 1 && rows[0]?.tries === 1);
+    await sendDirectEvents(1, 2, 3);
+    const [row] = await whenWaiting((rows) => rows.length === 1 && rows[0]?.tries === 1);
     expect(await heard()).toEqual([1, 3]);
     answerPushes(isBack);
-    await tryAgain((row?.next_at_ms ?? 0) - Date.now());
-    await settled((rows) => rows.length === 0);
+    await tryAgain((row?.nextAtMs ?? 0) - Date.now());
+    await whenWaiting((rows) => rows.length === 0);
     expect(await heard()).toEqual([1, 3, 2]);
   });
 });
 
 describe("what our admin decides is in the log once, and told once, though the runtime dies", () => {
-  const FULL = "BEGIN SELECT RAISE(ABORT, 'the disk is full'); END";
-  const inLog = (text: string) =>
-    runInDurableObject(env.EVENT_LOG.getByName("pool"), (_log, { storage }) => void storage.sql.exec(text));
-  const inBondsSql = (text: string) => inBond(({ sql }) => void sql.exec(text));
+  const diskIsFull = (): never => {
+    throw new Error("the disk is full");
+  };
+  const { queue } = SentGrants.prototype;
+  /** The transaction that moves the signed grant from the outbox into the queue is rolled back after its writes. */
+  const queueThenFail = function (this: SentGrants, event: SignedEvent): never {
+    queue.call(this, event);
+    return diskIsFull();
+  };
 
-  it.each<[when: string, break_: (text: string) => Promise<void>, at: string]>([
-    ["before the log has it", inLog, "INSERT ON log"],
-    ["when the log has it, and the bond does not know", inBondsSql, "DELETE ON untold"],
-    ["while it is queued", inBondsSql, "INSERT ON deliveries"],
-  ])("%s", async (_when, sql, at) => {
-    await sql(`CREATE TRIGGER full BEFORE ${at} ${FULL}`);
+  it.each<[when: string, inLog: number, fail: () => MockInstance]>([
+    ["before the log has it", 0, () => vi.spyOn(EventLog.prototype, "append").mockImplementation(diskIsFull)],
+    [
+      "when the log has it, and the bond does not know",
+      2,
+      () => vi.spyOn(SentGrants.prototype, "queue").mockImplementation(queueThenFail),
+    ],
+    ["while it is queued", 2, () => vi.spyOn(DeliveryQueue.prototype, "put").mockImplementation(diskIsFull)],
+  ])("%s", async (_when, inLog, fail) => {
+    const failing = fail();
     await grant(3);
     const decided = await audited("trust_changed", "trust_granted");
-    expect(decided).toHaveLength(at === "INSERT ON log" ? 0 : 2);
-    await sql("DROP TRIGGER full");
+    expect(decided).toHaveLength(inLog);
+    expect(failing).toHaveBeenCalled();
+    expect(await waiting()).toEqual([]);
+    failing.mockRestore();
     await abortAllDurableObjects();
     await grant(2);
     await tryAgain(MINUTE);
-    await settled((rows) => rows.length === 0);
+    await whenWaiting((rows) => rows.length === 0);
     const said = await audited("trust_changed", "trust_granted");
     expect(said.map(({ type, payload }) => [type, payload.to ?? payload.level])).toEqual([
       ["trust_changed", 3],
@@ -358,13 +366,21 @@ describe("what our admin decides is in the log once, and told once, though the r
 
   it("when the peer has it, and the bond does not know: the peer is told the same event again", async () => {
     const logged = vi.spyOn(console, "error").mockImplementation(() => {});
-    await inBondsSql(`CREATE TRIGGER full BEFORE DELETE ON deliveries ${FULL}`);
+    const original = PeerChannel.prototype.try;
+    const failing = vi.spyOn(PeerChannel.prototype, "try").mockImplementation(async function (
+      this: PeerChannel,
+      message,
+    ) {
+      await original.call(this, message);
+      return diskIsFull();
+    });
     await grant(3).catch(() => {});
     await eventually(async () => peer.received.length > 0);
-    await inBondsSql("DROP TRIGGER full");
+    failing.mockRestore();
+    expect(await waiting()).toHaveLength(1);
     await abortAllDurableObjects();
     await tryAgain(MINUTE);
-    await settled((rows) => rows.length === 0);
+    await whenWaiting((rows) => rows.length === 0);
     logged.mockRestore();
     expect(new Set(peer.received.map(({ content_id }) => content_id)).size).toBe(1);
     expect(await audited("trust_granted")).toHaveLength(1);
@@ -374,27 +390,27 @@ describe("what our admin decides is in the log once, and told once, though the r
 describe("the circuit", () => {
   it("opens after five failures, lets one try through after half an hour, and closes when that is answered", async () => {
     answerPushes(down);
-    await say(1, 2, 3, 4, 5, 6, 7);
+    await sendDirectEvents(1, 2, 3, 4, 5, 6, 7);
     await eventually(async () => tries().length === LIMITS.circuitFailures);
-    await settled((rows) => rows.every((row) => row.next_at_ms >= Date.now() + SECOND));
+    await whenWaiting((rows) => rows.every((row) => row.nextAtMs >= Date.now() + SECOND));
     expect(await peer.seen()).toMatchObject({ circuit: "open", deliveries_waiting: 7 });
     await eventually(async () => (await circuitEvents()).length === 1);
 
     await tryAgain(LIMITS.circuitOpenMs - 1);
-    await settled((rows) => rows.every((row) => row.next_at_ms === Date.now() + 1));
+    await whenWaiting((rows) => rows.every((row) => row.nextAtMs === Date.now() + 1));
     await evictDurableObject(peer.bond());
     expect(tries(), "left alone").toHaveLength(5);
     await tryAgain(1);
     await eventually(async () => tries().length === 6);
     // It failed: another half an hour, for all.
-    await settled((rows) => rows.every((row) => row.next_at_ms > Date.now() + SECOND));
+    await whenWaiting((rows) => rows.every((row) => row.nextAtMs > Date.now() + SECOND));
     await evictDurableObject(peer.bond());
     expect(tries()).toHaveLength(6);
     expect(await peer.seen()).toMatchObject({ circuit: "open" });
 
     answerPushes(isBack);
     await tryAgain(LIMITS.circuitOpenMs);
-    await settled((rows) => rows.length === 0);
+    await whenWaiting((rows) => rows.length === 0);
     expect((await heard()).toSorted()).toEqual([1, 2, 3, 4, 5, 6, 7]);
     expect(await peer.seen()).toMatchObject({ circuit: "closed", deliveries_waiting: 0 });
     await eventually(async () => (await circuitEvents()).length === 2);
@@ -404,8 +420,8 @@ describe("the circuit", () => {
   describe("that silence opened", () => {
     beforeEach(async () => {
       peer.answer = isAway;
-      await say(1, 2, 3, 4, 5, 6);
-      await settled((rows) => rows.every((row) => row.next_at_ms >= Date.now() + SECOND));
+      await sendDirectEvents(1, 2, 3, 4, 5, 6);
+      await whenWaiting((rows) => rows.every((row) => row.nextAtMs >= Date.now() + SECOND));
       expect(await peer.seen()).toMatchObject({ circuit: "open", effective: 1 });
     });
 
@@ -413,7 +429,7 @@ describe("the circuit", () => {
       pass(SECOND);
       peer.answer = isBack;
       expect(await peer.told("GET", STATUS)).toBe("200");
-      await settled((rows) => rows.length === 0);
+      await whenWaiting((rows) => rows.length === 0);
       expect((await heard()).toSorted()).toEqual([1, 2, 3, 4, 5, 6]);
       expect(await peer.seen()).toMatchObject({ circuit: "closed" });
     });
@@ -437,7 +453,7 @@ describe("the circuit", () => {
         pass(MINUTE);
         for (let i = 0; i < 3; i++) expect(await peer.told("GET", STATUS)).toBe("200");
         await isVerified(minute);
-        await settled(([row]) => row?.tries === 1 + minute && row.next_at_ms > Date.now());
+        await whenWaiting(([row]) => row?.tries === 1 + minute && row.nextAtMs > Date.now());
         expect(tries()).toHaveLength(LIMITS.circuitFailures + minute);
       }
       expect(await peer.seen()).toMatchObject({ circuit: "open" });
@@ -447,8 +463,8 @@ describe("the circuit", () => {
 
   it("that errors opened stays open, whatever else the peer answers well", async () => {
     answerPushes(down);
-    await say(1, 2, 3, 4, 5, 6);
-    await settled((rows) => rows.every((row) => row.next_at_ms >= Date.now() + SECOND));
+    await sendDirectEvents(1, 2, 3, 4, 5, 6);
+    await whenWaiting((rows) => rows.every((row) => row.nextAtMs >= Date.now() + SECOND));
     const before = await waiting();
     for (const minute of [1, 2]) {
       pass(MINUTE);
@@ -463,25 +479,25 @@ describe("the circuit", () => {
 
   it("that the errors of a proxy before it opened closes when the peer is there again", async () => {
     peer.answer = () => new Response("<html>bad gateway</html>", { status: 502 });
-    await say(1, 2, 3, 4, 5, 6);
-    await settled((rows) => rows.every((row) => row.next_at_ms >= Date.now() + SECOND));
+    await sendDirectEvents(1, 2, 3, 4, 5, 6);
+    await whenWaiting((rows) => rows.every((row) => row.nextAtMs >= Date.now() + SECOND));
     // It calls, and the proxy still answers for it.
     expect(await peer.told("GET", STATUS)).toBe("200");
     await eventually(async () => peer.called(VERIFY).length === 1);
     pass(MINUTE);
     peer.answer = isBack;
     expect(await peer.told("GET", STATUS)).toBe("200");
-    await settled((rows) => rows.length === 0);
+    await whenWaiting((rows) => rows.length === 0);
     expect(await peer.seen()).toMatchObject({ circuit: "closed" });
   });
 
   it("whatever opened it lets a try through when our admin has the peer prove itself", async () => {
     answerPushes(down);
-    await say(1, 2, 3, 4, 5, 6);
-    await settled((rows) => rows.every((row) => row.next_at_ms >= Date.now() + SECOND));
+    await sendDirectEvents(1, 2, 3, 4, 5, 6);
+    await whenWaiting((rows) => rows.every((row) => row.nextAtMs >= Date.now() + SECOND));
     answerPushes(isBack);
     await admin("POST", "/peers", { url: peer.url }, 201);
-    await settled((rows) => rows.length === 0);
+    await whenWaiting((rows) => rows.length === 0);
     expect(await peer.seen()).toMatchObject({ circuit: "closed" });
   });
 
@@ -499,8 +515,8 @@ describe("the circuit", () => {
     ["requests for patience", false, () => new Response(null, { status: 429, headers: { "retry-after": "5" } })],
   ])("opens on seven %s: %j", async (_what, opens, answer) => {
     answerPushes(answer);
-    await say(1, 2, 3, 4, 5, 6, 7);
-    await settled((rows) => rows.length === 7 && rows.every((row) => row.next_at_ms > Date.now()));
+    await sendDirectEvents(1, 2, 3, 4, 5, 6, 7);
+    await whenWaiting((rows) => rows.length === 7 && rows.every((row) => row.nextAtMs > Date.now()));
     expect(tries()).toHaveLength(opens ? LIMITS.circuitFailures : 7);
     expect((await peer.seen()).circuit).toBe(opens ? "open" : "closed");
   });
@@ -519,35 +535,36 @@ describe("a peer that asks for patience", () => {
   ])("for %s s is given it, as far as is bearable, and that is no failed try", async (retryAfter, waitsMs) => {
     answerPushes(later(retryAfter));
     await grant(3);
-    const [row] = await settled(([one]) => one?.deferrals === 1);
-    expect(row).toMatchObject({ tries: 0, next_at_ms: Date.now() + waitsMs });
+    const [row] = await whenWaiting(([one]) => one?.deferrals === 1);
+    expect(row).toMatchObject({ tries: 0, nextAtMs: Date.now() + waitsMs });
     await evictDurableObject(peer.bond());
     answerPushes(isBack);
     await tryAgain(waitsMs - 1);
     expect(await waiting()).toMatchObject([{ deferrals: 1 }]);
     expect(tries()).toHaveLength(1);
     await tryAgain(1);
-    await settled((rows) => rows.length === 0);
+    await whenWaiting((rows) => rows.length === 0);
     expect(await levels()).toEqual([3]);
   });
 
   it("until a date is given it too", async () => {
     answerPushes(later(new Date(Date.now() + 10 * MINUTE).toUTCString()));
     await grant(3);
-    const [row] = await settled(([one]) => one?.deferrals === 1);
-    expect(Math.abs((row?.next_at_ms ?? 0) - Date.now() - 10 * MINUTE)).toBeLessThanOrEqual(SECOND);
+    const [row] = await whenWaiting(([one]) => one?.deferrals === 1);
+    expect(Math.abs((row?.nextAtMs ?? 0) - Date.now() - 10 * MINUTE)).toBeLessThanOrEqual(SECOND);
   });
 
   it("for ever is given a hundred times, then no more", async () => {
     answerPushes(later("1"));
     await grant(3);
-    await settled(([one]) => one?.deferrals === 1);
-    await inBond(({ sql }) => sql.exec("UPDATE deliveries SET deferrals = ?", LIMITS.deliveryDeferrals - 1));
+    await whenWaiting(([one]) => one?.deferrals === 1);
+    for (let deferrals = 2; deferrals <= LIMITS.deliveryDeferrals; deferrals++) {
+      await tryAgain(SECOND);
+      await whenWaiting(([one]) => one?.deferrals === deferrals);
+    }
     await tryAgain(SECOND);
-    await settled(([one]) => one?.deferrals === LIMITS.deliveryDeferrals);
-    await tryAgain(SECOND);
-    await settled((rows) => rows.length === 0);
-    expect(tries()).toHaveLength(3);
+    await whenWaiting((rows) => rows.length === 0);
+    expect(tries()).toHaveLength(LIMITS.deliveryDeferrals + 1);
     await tryAgain(MINUTE);
     await eventually(async () => (await audited("delivery_given_up")).length === 1);
     expect((await peer.seen()).circuit).toBe("closed");
@@ -557,17 +574,17 @@ describe("a peer that asks for patience", () => {
 describe("a peer whose federation is off", () => {
   const untilDue = async () => {
     const [row] = await waiting();
-    return (row?.next_at_ms ?? 0) - Date.now();
+    return (row?.nextAtMs ?? 0) - Date.now();
   };
 
   it("says so for all that waits: one try asks, no try is counted, and no circuit opens", async () => {
     peer.answer = isOff;
-    await say(1, 2, 3, 4, 5, 6, 7);
-    await settled((rows) => rows.length === 7 && rows.every((row) => row.next_at_ms > Date.now()));
+    await sendDirectEvents(1, 2, 3, 4, 5, 6, 7);
+    await whenWaiting((rows) => rows.length === 7 && rows.every((row) => row.nextAtMs > Date.now()));
     for (let round = 2; round <= 12; round++) {
       await tryAgain(await untilDue());
       await eventually(async () => tries().length === round);
-      await settled((rows) => rows.every((row) => row.next_at_ms > Date.now()));
+      await whenWaiting((rows) => rows.every((row) => row.nextAtMs > Date.now()));
     }
     const rows = await waiting();
     expect(rows.map((row) => row.tries)).toEqual([0, 0, 0, 0, 0, 0, 0]);
@@ -575,7 +592,7 @@ describe("a peer whose federation is off", () => {
     expect(await circuitEvents()).toEqual([]);
     peer.answer = isBack;
     await tryAgain(await untilDue());
-    await settled((left) => left.length === 0);
+    await whenWaiting((left) => left.length === 0);
     expect(await heard()).toEqual([1, 2, 3, 4, 5, 6, 7]);
   });
 
@@ -589,17 +606,17 @@ describe("a peer whose federation is off", () => {
     expect(await seen()).toEqual([null, null]);
     const since_ms = Date.now();
     peer.answer = isOff;
-    await say(1);
+    await sendDirectEvents(1);
     await is({ reason: "off", since_ms });
-    await settled(([row]) => row?.deferrals === 1);
+    await whenWaiting(([row]) => row?.deferrals === 1);
     await abortAllDurableObjects();
     await tryAgain(await untilDue());
-    await settled(([row]) => row?.deferrals === 2);
+    await whenWaiting(([row]) => row?.deferrals === 2);
     await is({ reason: "off", since_ms });
     peer.answer = isAway;
     await tryAgain(await untilDue());
     await is({ reason: "silent", since_ms: Date.now() });
-    await settled(([row]) => row?.tries === 1);
+    await whenWaiting(([row]) => row?.tries === 1);
     peer.answer = isBack;
     await tryAgain(await untilDue());
     await is(null);
@@ -610,15 +627,15 @@ describe("a peer whose federation is off", () => {
       peer.answer = isOff;
       await grant(2);
       for (let deferred = 1; deferred < 8; deferred++) {
-        await settled(([row]) => row?.deferrals === deferred && row.next_at_ms > Date.now());
+        await whenWaiting(([row]) => row?.deferrals === deferred && row.nextAtMs > Date.now());
         await tryAgain(await untilDue());
       }
-      await settled(([row]) => row?.deferrals === 8 && row.next_at_ms > Date.now() + 10 * MINUTE);
+      await whenWaiting(([row]) => row?.deferrals === 8 && row.nextAtMs > Date.now() + 10 * MINUTE);
       expect(await peer.seen()).toMatchObject({ circuit: "closed", deliveries_waiting: 1 });
       peer.answer = isBack;
     });
     const isTold = async () => {
-      await settled((rows) => rows.length === 0);
+      await whenWaiting((rows) => rows.length === 0);
       expect(await levels()).toEqual([2]);
       expect(await peer.seen()).toMatchObject({ circuit: "closed", deliveries_waiting: 0 });
     };
@@ -668,12 +685,12 @@ describe("a hostile answer", () => {
     return { seen, stream: new ReadableStream<Uint8Array>({ pull, cancel }, { highWaterMark: 0 }) };
   }
   const isTriedAgain = async () => {
-    const [row] = await settled(([one]) => one?.tries === 1);
-    expect(row?.next_at_ms).toBe(Date.now() + backoffMs(1, 0.5));
+    const [row] = await whenWaiting(([one]) => one?.tries === 1);
+    expect(row?.nextAtMs).toBe(Date.now() + backoffMs(1, 0.5));
     expect(tries()).toHaveLength(1);
     answerPushes(isBack);
     await tryAgain(backoffMs(1, 0.5));
-    await settled((rows) => rows.length === 0);
+    await whenWaiting((rows) => rows.length === 0);
     expect(await levels()).toEqual([3]);
   };
 
@@ -734,7 +751,7 @@ describe("a hostile answer", () => {
     await eventually(async () => tries().length === 1);
     await grant(0);
     answerPushes(isBack);
-    await settled((rows) => rows.length === 0);
+    await whenWaiting((rows) => rows.length === 0);
     expect(timers.mock.calls.filter(([, ms]) => isCall(ms))).toHaveLength(2);
     timers.mockRestore();
     expect(aborted).toBe(1);

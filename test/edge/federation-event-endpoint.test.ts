@@ -2,9 +2,9 @@ import { abortAllDurableObjects, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { EventLog } from "../../edge/events/event-log-object.ts";
-import { NO_TRAFFIC, type PeerTraffic } from "../../edge/federation/signing/signed-admission-rules.ts";
 import type { SignedEvent } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { inBond } from "./bond-parts.ts";
 import { freshPool, outcome, type PeerDouble, peerAt } from "./peer-double.ts";
 import { admin } from "./support.ts";
 
@@ -27,14 +27,15 @@ const typesSince = async (since: number) => {
 
 describe("the work of a peer", () => {
   const pull = (peer: PeerDouble) => peer.send("GET", `${EVENTS}?since=0`);
-  const noncesOf = (peer: PeerDouble) =>
-    runInDurableObject(peer.bond(), (_, { storage }) => [...storage.sql.exec("SELECT * FROM nonces")]);
+  const noncesOf = (peer: PeerDouble) => inBond(peer, ({ admissions }) => admissions.storedNonces());
   /** Sets the debt of the peer: `leftMs` of its burst of work are left. */
   async function owesAllBut(peer: PeerDouble, leftMs: number): Promise<void> {
-    await runInDurableObject(peer.bond(), (_, { storage }) => {
-      const traffic = storage.kv.get<PeerTraffic>("traffic") ?? NO_TRAFFIC;
-      const owedMs = ((LIMITS.peerWorkBurstMs - leftMs) * 1_000) / LIMITS.peerWorkMsPerSecond;
-      storage.kv.put("traffic", { ...traffic, rate: { ...traffic.rate, workPaidAtMs: Date.now() + owedMs } });
+    // Everything that the peer owed is paid by then.
+    pass(60_000);
+    await inBond(peer, ({ admissions }) => {
+      admissions.chargeWork((LIMITS.peerWorkBurstMs - leftMs) * 1_000, Date.now());
+      // This writes the charge, too.
+      admissions.noteSignatureVersion(2);
     });
     await abortAllDurableObjects();
   }

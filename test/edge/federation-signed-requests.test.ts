@@ -14,6 +14,7 @@ import { idOfPublicKey } from "../../schema/crypto/ids.ts";
 import { freshNonce, SIGNATURE_HEADERS } from "../../schema/crypto/request-signature.ts";
 import type { FederationPolicy } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { inBond } from "./bond-parts.ts";
 import { type Bend, deliver, freshPool, OURS, outcome, PeerDouble, peerAt, setPolicy, US } from "./peer-double.ts";
 import { admin, eventually } from "./support.ts";
 
@@ -40,20 +41,11 @@ const challenge = () => toBase64(crypto.getRandomValues(new Uint8Array(32)));
 const REFUSED = "401 federation/unauthenticated";
 
 const noncesOf = (of: PeerDouble) =>
-  runInDurableObject(of.bond(), (_bond, { storage }) =>
-    storage.sql
-      .exec<{ nonce: string }>("SELECT nonce FROM nonces")
-      .toArray()
-      .map(({ nonce }) => nonce),
-  );
+  inBond(of, ({ admissions }) => admissions.storedNonces().map(({ nonce }) => nonce));
 
 describe("simultaneous requests", () => {
   const requests = () => Promise.all(Array.from({ length: 20 }, () => peer.request("GET", STATUS)));
   const sent = (all: Request[]) => Promise.all(all.map(async (each) => outcome(await deliver(each.clone()))));
-  const sql = (statement: string) =>
-    runInDurableObject(peer.bond(), (_bond, { storage }) => {
-      storage.sql.exec(statement);
-    });
 
   it("are on disk before they are answered", async () => {
     const all = await requests();
@@ -64,10 +56,14 @@ describe("simultaneous requests", () => {
 
   it("are not admitted when they cannot be written, and pass at the next try", async () => {
     const all = await requests();
-    await sql("CREATE TRIGGER full BEFORE INSERT ON nonces BEGIN SELECT RAISE(ABORT, 'the disk is full'); END");
+    await runInDurableObject(peer.bond(), (_bond, { storage }) => {
+      vi.spyOn(storage, "transactionSync").mockImplementation(() => {
+        throw new Error("the disk is full");
+      });
+    });
     const logged = vi.spyOn(console, "error").mockImplementation(() => {});
     const failed = await sent(all);
-    await sql("DROP TRIGGER full");
+    await runInDurableObject(peer.bond(), (_bond, { storage }) => vi.mocked(storage.transactionSync).mockRestore());
     expect(new Set(failed)).toEqual(new Set(["500 http/internal"]));
     expect(logged).toHaveBeenCalledTimes(20);
     logged.mockRestore();
@@ -151,21 +147,26 @@ describe("a replay", () => {
 describe("expired nonces", () => {
   it("are deleted by alarms, a limited number each time, the oldest first", async () => {
     const many = await peerAt(1);
-    expect(await many.told("GET", STATUS)).toBe("200");
-    const oldS = Math.floor(Date.now() / 1_000) - 2 * LIMITS.nonceRetentionSeconds;
-    await runInDurableObject(many.bond(), (_bond, { storage }) => {
+    const oldS = Math.floor(Date.now() / 1_000);
+    await inBond(many, ({ admissions }) => {
+      const limits = { requestsPerMinute: 1_000_000, eventsPerSecond: 1, workMsPerSecond: 1 };
+      const request = { version: 2, kind: "request" } as const;
       // Two and a half times the limit of one alarm, a thousand for each second.
-      storage.sql.exec(
-        `INSERT INTO nonces WITH RECURSIVE i (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM i LIMIT ?)
-         SELECT printf('%032x', n), ? + n / 1000 FROM i`,
-        2.5 * LIMITS.noncesPerPurge,
-        oldS,
-      );
+      const admitted = Array.from({ length: 2.5 * LIMITS.noncesPerPurge }, (_, n) => {
+        const row = { nonce: n.toString(16).padStart(32, "0"), timestampSeconds: oldS + Math.floor(n / 1_000) };
+        return admissions.admit({ ...request, ...row }, limits, Date.now());
+      });
+      return Promise.all(admitted);
     });
+    await evictDurableObject(many.bond());
+    pass(2 * LIMITS.nonceRetentionSeconds * 1_000);
+    expect(await many.told("GET", STATUS)).toBe("200");
     const purged = async () => {
       expect(await runDurableObjectAlarm(many.bond())).toBe(true);
+      const nonces = await inBond(many, ({ admissions }) => admissions.storedNonces());
       return runInDurableObject(many.bond(), async (_bond, { storage }) => ({
-        ...storage.sql.exec("SELECT count(*) AS left, min(timestamp_s) - ? AS oldest FROM nonces", oldS).one(),
+        left: nonces.length,
+        oldest: (nonces[0]?.timestampSeconds ?? 0) - oldS,
         through: (storage.kv.get<{ purgedThroughSeconds: number }>("traffic")?.purgedThroughSeconds ?? 0) - oldS,
         nextMs: ((await storage.getAlarm()) ?? 0) - Date.now(),
       }));

@@ -7,6 +7,7 @@ import type { PoolPolicy } from "../../edge/pool/pool-policy-object.ts";
 import { freshNonce, SIGNATURE_HEADERS } from "../../schema/crypto/request-signature.ts";
 import { FEDERATION_POLICY_DEFAULTS, type FederationPolicy } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { inBond } from "./bond-parts.ts";
 import { freshPool, peerAt, US } from "./peer-double.ts";
 import { admin, ask, eventually } from "./support.ts";
 
@@ -176,8 +177,9 @@ describe("the kill switch, for open streams", () => {
       while (!(await served?.read())?.done);
       await eventually(async () => !(await follows()).includes(true));
       const said = peer.calls.length;
-      await runInDurableObject(peer.bond(), (_bond, { storage }) => {
-        expect([...storage.sql.exec("UPDATE deliveries SET next_at_ms = 0 RETURNING id")].length).toBe(1);
+      await inBond(peer, ({ deliveries }) => {
+        expect(deliveries.waiting()).toBe(1);
+        deliveries.retryNow(Date.now());
       });
       await runDurableObjectAlarm(peer.bond());
       await peer.bond().notifyOfNewEvents();

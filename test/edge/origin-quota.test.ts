@@ -129,7 +129,8 @@ it("a log of a release without the count is counted once, by its alarm", async (
   const peer = await peerAt(2);
   await peer.push(await Promise.all(Array.from({ length: 20 }, () => peer.event())));
   const counted = (await log().origins()).filter(({ atomId }) => atomId !== forged);
-  // A release without the count had neither table. The eviction closes cursors, which would lock them.
+  // The tables are the persisted contract under test: a log of a release without the count has neither of them. The
+  // eviction closes cursors, which would lock the tables.
   await evictDurableObject(log());
   await runInDurableObject(log(), (_, { storage }) => {
     storage.sql.exec("DROP TABLE origins");

@@ -86,6 +86,12 @@ export class DeliveryQueue {
     return this.#storage.sql.exec<{ n: number }>("SELECT count(*) AS n FROM deliveries").one().n;
   }
 
+  /** The state of each message that waits, the oldest first. */
+  list(): Delivery[] {
+    const all = this.#storage.sql.exec<DeliveryRow>("SELECT * FROM deliveries ORDER BY id").toArray();
+    return all.map(({ tries, deferrals, next_at_ms: nextAtMs }) => ({ tries, deferrals, nextAtMs }));
+  }
+
   /** Since when the oldest message waits. Null when none waits, and for a message that an older version queued. */
   waitingSinceMs(): number | null {
     const oldest = "SELECT min(queued_at_ms) AS at FROM deliveries";

@@ -74,6 +74,12 @@ export class Admissions {
     return this.#rows.size > 0 || [...this.#storage.sql.exec("SELECT 1 FROM nonces LIMIT 1")].length > 0;
   }
 
+  /** The nonces on disk, the oldest first. */
+  storedNonces(): NonceRow[] {
+    const stored = "SELECT nonce, timestamp_s AS timestampSeconds FROM nonces ORDER BY timestamp_s, nonce";
+    return this.#storage.sql.exec<NonceRow & Record<string, SqlStorageValue>>(stored).toArray();
+  }
+
   /** Deletes expired nonces, the oldest first, at most `noncesPerPurge`. True: there may be more. */
   purge(nowMs: number): boolean {
     const which = [expiredThroughSeconds(Math.floor(nowMs / 1_000)), LIMITS.noncesPerPurge];

@@ -69,7 +69,7 @@ it("a pool restored from a copy of its files continues under a new log, and no p
   await waitFor(async () => (await followed())?.seq === 1, 30_000, "what will be forgotten");
   await forgotten.stop();
 
-  // A folder outside the path of the running pool, so that no peer reaches it.
+  // It listens on another port, so that no peer reaches it.
   const hidden = await startPool({ stateDir: copy });
   const newLog = (...args: string[]) => ligand(["pool", "new-log", "--state", copy, ...args]);
   expect(await newLog()).toMatchObject({ code: 2, stderr: expect.stringContaining("Add --yes.") });

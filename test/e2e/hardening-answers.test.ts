@@ -7,7 +7,7 @@ import type { JobFrame } from "../../schema/wire/worker-frames.ts";
 import type { WorkerSocket } from "../fuzz/worker-socket.ts";
 import { type HardPool, quiet, rawClient, rawPost, startHardPool, until } from "./hardening-support.ts";
 
-/** Answers that are as large as they may be, and larger, and clients that do not read them. */
+/** Answers of the largest size and beyond, and clients that do not read them. */
 let pool: HardPool;
 beforeAll(async () => {
   pool = await startHardPool();
@@ -17,7 +17,7 @@ afterAll(() => pool.stop());
 const MIB = 1024 * 1024;
 const MODEL = "wide";
 const DIMENSIONS = LIMITS.embeddingDimensions;
-/** What an isolate may hold beside what its lane counts: it is reset at 128 MB. */
+/** What an isolate may hold besides what its lane counts; the platform resets it at 128 MB. */
 const BEYOND_MIB = 48;
 const BOUND_MIB = (LIMITS.laneBytes + LIMITS.laneReserveBytes) / MIB + BEYOND_MIB;
 
@@ -26,7 +26,7 @@ const embeddingBody = (inputs: number) =>
 const embed = (inputs: number, key = pool.key) => pool.http.ask("POST", "/v1/embeddings", key, embeddingBody(inputs));
 const held = async (what: string) => (await pool.held())[`main ${what}`] ?? 0;
 
-/** The most that workerd holds in memory until `work` is done. */
+/** The most memory that workerd holds until `work` is done. */
 async function peakMiB(work: Promise<unknown>): Promise<number> {
   let isDone = false;
   const ended = work.finally(() => {
@@ -41,7 +41,7 @@ async function peakMiB(work: Promise<unknown>): Promise<number> {
   return peak;
 }
 
-describe("vectors", () => {
+describe("embeddings", () => {
   let worker: WorkerSocket;
   let before: number;
   beforeAll(async () => {
@@ -51,14 +51,14 @@ describe("vectors", () => {
       worker.ready(MODEL, 64);
     };
     worker.ready(MODEL, 64);
-    // What any answer needs is there.
+    // Warm up: the memory that any answer needs is allocated.
     expect((await embed(8)).status).toBe(200);
     await quiet(pool, MODEL);
     before = pool.residentMiB();
   });
   afterAll(() => worker.close());
 
-  it("of one answer, as many and as long as they may be, take no more memory than the lane counts and its isolate has", async () => {
+  it("in the largest possible answer take no more memory than the lane counts and its isolate may hold", async () => {
     const peak = await peakMiB(
       embed(LIMITS.embeddingInputs).then(({ status, body }) => {
         expect(status).toBe(200);
@@ -71,7 +71,7 @@ describe("vectors", () => {
     await until(async () => Object.keys(await pool.held()).length === 0);
   });
 
-  it("of 2,048 inputs that are more than an answer may hold end with an error that says what to do", async () => {
+  it("of 2,048 inputs that exceed the size of an answer end with an error that says what to do", async () => {
     const peak = await peakMiB(
       embed(LIMITS.embeddingRequestInputs).then(({ status, body }) => {
         const { error } = JSON.parse(body);
@@ -84,10 +84,11 @@ describe("vectors", () => {
     await until(async () => Object.keys(await pool.held()).length === 0);
   });
 
-  it("that nobody reads are counted, bounded for each key and in all, and let go", async () => {
+  it("that a client does not read are counted, bounded per key and in total, and freed", async () => {
     const keys = [pool.key];
     for (let i = 0; i < 3; i++) keys.push((await pool.admin.createKey({ requests_per_minute: 10_000 })).key);
-    // The runtime's heap grows with the frames that pass, and stays: as much as the attack sends, for a client that reads.
+    // The runtime's heap grows with the frames that pass and does not shrink. So let it grow first: clients that read
+    // get as much as the attack sends.
     const ROUNDS = 6;
     const reading = async () => {
       for (let i = 0; i < ROUNDS * keys.length; i++) expect((await embed(LIMITS.embeddingInputs)).status).toBe(200);
@@ -107,7 +108,7 @@ describe("vectors", () => {
           );
         }
       }
-      // Each of them is held for its reader, or was refused.
+      // Each answer is held for its reader, or was refused.
       await until(async () => {
         const waiting = await held("answers_being_read");
         return waiting + (await pool.metric(refusals)) - refusedBefore >= clients.length && (await held("jobs")) === 0;
@@ -122,7 +123,7 @@ describe("vectors", () => {
     expect(bytes).toBeLessThanOrEqual(LIMITS.laneBytes);
     expect(await pool.metric(refusals)).toBeGreaterThan(refusedBefore);
     expect(peak - warm).toBeLessThan(BOUND_MIB);
-    // Another client's answer has room all the same.
+    // Another client's answer still has room.
     const bystander = (await pool.admin.createKey({})).key;
     expect((await embed(1, bystander)).status).toBe(200);
     await until(async () => Object.keys(await pool.held()).length === 0);
@@ -131,7 +132,7 @@ describe("vectors", () => {
 });
 
 describe("a worker that sends without end", () => {
-  it("is cut at what the model's context can hold, is flagged, and locks its client's key for a minute at most", async () => {
+  it("is cut at the size of the model's context and flagged, and its client's key is locked for a minute at most", async () => {
     const model = "endless";
     const worker = await pool.worker(model, 1);
     const { key } = await pool.admin.createKey({ tokens_per_minute: 1_000 });
@@ -154,12 +155,12 @@ describe("a worker that sends without end", () => {
     const { body: said } = await answer;
     const error = ERRORS["inference/answer-overlong"];
     expect(said.trimEnd().split("\n").at(-1)).toContain(`"code":"${error.openAiCode}"`);
-    // WorkerSocket's manifest says 4,096 tokens.
+    // WorkerSocket's manifest declares 4,096 tokens.
     expect(said.length).toBeLessThan(4_096 * LIMITS.tokenBytes + 64 * 1024);
     const ended = `ligand_request_errors_total{model_name="${model}",code="inference/answer-overlong"}`;
     expect(await pool.metric(ended)).toBe(1);
 
-    // The key owes a minute's worth, not the 4,096 tokens and more that the answer is said to be.
+    // The key owes one minute, not the 4,096 and more tokens that the worker reports.
     await until(async () => {
       const next = await pool.http.ask("POST", "/v1/chat/completions", key, body);
       if (next.status !== 429) return false;

@@ -17,7 +17,7 @@ beforeAll(async () => {
 });
 afterAll(() => pool.stop());
 
-/** 213 KiB of tools: each one must be read before the last one turns out to be wrong. */
+/** 213 KiB of tools. The pool must read each tool before it finds that the last one is wrong. */
 function expensiveTools(): Buffer {
   const properties = Object.fromEntries(
     Array.from({ length: 24 }, (_, i) => [
@@ -30,7 +30,7 @@ function expensiveTools(): Buffer {
   return chatBody("served", "hi", { tools: [...tools, tool(tools.length, { type: "nothing" })] });
 }
 
-it("invalid bodies of one key, 213 KiB each on four connections, are mostly not read, and another key is served", async () => {
+it("most invalid bodies of one key, 213 KiB each on four connections, are not read, and another key is served", async () => {
   serveAtOnce(await pool.worker("served", 8), "served", 8);
   const perMinute = 4;
   const { key } = await pool.admin.createKey({ requests_per_minute: perMinute });
@@ -59,12 +59,12 @@ it("invalid bodies of one key, 213 KiB each on four connections, are mostly not 
 it.each([
   ["half a body", (body: Buffer) => body.subarray(0, -40)],
   ["a whole invalid body, not waiting for the answer", (body: Buffer) => body],
-])("a client that sends %s and leaves has paid a request", async (_what, cut) => {
+])("a client that sends %s and disconnects pays for one request", async (_what, cut) => {
   await until(async () => {
     const { key } = await pool.admin.createKey({ requests_per_minute: 1 });
     const client = await rawClient(pool, cut(rawChat(pool, chatBody("nobody", "hi", { unheard: "of" }), key)));
     client.destroy();
-    // The pool hears of it in its own time: another key and another try where the probe came first.
+    // The pool notices the disconnection later. If the probe was earlier, repeat with another key.
     for (let i = 0; i < 20; i++) await pool.http.ask("GET", "/healthz", {});
     const probe = await pool.http.ask("POST", "/v1/chat/completions", key, chatBody("nobody", "hi"));
     return probe.status === 429;

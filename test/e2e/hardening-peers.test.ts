@@ -7,7 +7,7 @@ import { attack as pushGrants } from "../../scripts/bench/attacks/stranger-grant
 import { send } from "../../scripts/bench/peer-double.ts";
 import { type HardPool, startHardPool } from "./hardening-support.ts";
 
-/** Attacks of peers and strangers on a real pool. What they leave is counted; how long anything takes is not. */
+/** Attacks by peers and strangers on a real pool. The test counts what they leave behind, and measures no time. */
 
 let pool: HardPool;
 const never = new AbortController().signal;
@@ -20,7 +20,7 @@ afterAll(() => pool.stop());
 const events = async () => (await pool.admin.federation()).events.all;
 
 describe("strangers", () => {
-  it("that register and push grants leave one row each, and nothing in the log", async () => {
+  it("that register and push grants leave one row each, and no event in the log", async () => {
     const strangers = 5;
     await openTo(pool);
     const before = await events();
@@ -38,7 +38,7 @@ describe("strangers", () => {
 });
 
 describe("a peer at trust 2", () => {
-  it("that pulls 1 MiB pages and repeats its pushes gets what it is due, and refusals for the rest", async () => {
+  it("that pulls 1 MiB pages and repeats its pushes gets its rate, and refusals beyond it", async () => {
     const [requests, before] = [400, await events()];
     const startedMs = performance.now();
     const answers = await floodAsPeer(pool, never, { requests });
@@ -46,15 +46,15 @@ describe("a peer at trust 2", () => {
     const sum = (status: string) => (answers[`push ${status}`] ?? 0) + (answers[`pull ${status}`] ?? 0);
     expect(sum("200") + sum("429")).toBe(requests);
     expect(sum("200")).toBeGreaterThan(0);
-    // By the prices, the cheaper of the two costs this much.
+    // At the prices of `LIMITS`, the cheaper of the two costs this much.
     const workMs = LIMITS.peerWorkBurstMs + seconds * LIMITS.peerWorkMsPerSecond;
     expect(sum("200")).toBeLessThanOrEqual(workMs / (LIMITS.workRequestUs / 1_000 + 6) + LIMITS.peerTurnsWaiting);
-    // What it pushed first is in the log once, beside what our admin did.
+    // Its first push is in the log once, beside the events of our admin's decisions.
     expect((await events()) - before).toBeLessThan(LIMITS.eventsPerPush + 10);
     await expect(pool.admin.pool()).resolves.toBeDefined();
   });
 
-  it("that sends new events for ever fills its quota of the log and no more", async () => {
+  it("that sends new events without end fills its quota of the log and no more", async () => {
     await withPeer(async (peer) => {
       const known = await openTo(pool);
       await pool.admin.changeFederation({ origin_quota_mib: 1 });
@@ -80,7 +80,7 @@ describe("a peer at trust 2", () => {
     });
   });
 
-  it("that leaves before it is answered holds up no turn", async () => {
+  it("that disconnects before its answer blocks no other request", async () => {
     await withPeer(async (peer) => {
       const known = await openTo(pool);
       await pool.admin.addPeer({ url: peer.url });

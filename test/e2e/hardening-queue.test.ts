@@ -14,15 +14,15 @@ const MODEL = "busy";
 const ROUNDS = 3;
 const WARM_UP_ROUNDS = 2;
 const MOST_ROUNDS = 10;
-/** Every tenth answer comes in one piece; the others are streams, which say their place while they wait. */
+/** Every tenth answer comes in one piece. The others are streams, which state their position in the queue. */
 const isStream = (i: number) => i % 10 !== 0;
 const STREAMS = (LIMITS.queuePerModel * 9) / 10;
 
-it("a thousand requests wait for one busy worker: in order, none lost, one more is refused, nothing stays behind", async () => {
+it("a thousand requests wait for one busy worker: they are served in order and completely, one more is refused, and no memory stays in use", async () => {
   const worker = await pool.worker(MODEL, 1);
-  // Memory is the kernel's account of workerd when nothing runs, nothing waits and every record is in D1. The runtime's
-  // heap grows in a few large steps to where it stays, and nobody knows when the last comes: a step costs three rounds
-  // more, and what is left behind by every job is in all of them.
+  // Memory is what the kernel counts for workerd when nothing runs, nothing waits and every record is in D1. The
+  // runtime's heap grows to its final size in a few large steps, at unknown times. A step costs three more rounds;
+  // memory that every job leaks shows in all of them.
   const resident: number[] = [];
   const grown = () => (resident.at(-1) ?? 0) / (resident.at(-1 - ROUNDS) ?? 0);
   while (resident.length < WARM_UP_ROUNDS + ROUNDS || (grown() >= 1.1 && resident.length < MOST_ROUNDS)) {
@@ -36,7 +36,7 @@ it("a thousand requests wait for one busy worker: in order, none lost, one more 
 });
 
 async function round(worker: WorkerSocket): Promise<void> {
-  // Busy: it has no slot for anyone.
+  // The worker is busy: it has no free slot.
   worker.ready(MODEL, 0);
   expect(await worker.sync()).toBeNull();
   let begun = 0;
@@ -45,7 +45,7 @@ async function round(worker: WorkerSocket): Promise<void> {
       begun += 1;
     }),
   );
-  // A waiting stream begins with its place.
+  // A waiting stream begins with its position.
   await until(() => begun === STREAMS);
   await until(async () => (await pool.metric("ligand_num_requests_waiting")) === LIMITS.queuePerModel);
   for (const stream of [true, false]) {
@@ -71,7 +71,7 @@ async function round(worker: WorkerSocket): Promise<void> {
     expect(status).toBe(200);
     const said = isStream(i) ? streamed(body) : JSON.parse(body).choices[0].message.content;
     expect(said, "its own answer").toBe(`question ${i}`);
-    // The place that it was told, before anybody was served, is when it was served.
+    // The position that was stated before any request was served is the order of service.
     if (isStream(i)) expect(Number(/^: queued place=(\d+)$/m.exec(body)?.[1])).toBe(position.get(`question ${i}`));
   }
   await quiet(pool, MODEL);

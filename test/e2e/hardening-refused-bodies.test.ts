@@ -8,7 +8,7 @@ beforeAll(async () => {
 });
 afterAll(() => pool.stop());
 
-/** By a client that sends its whole body before it looks for an answer. */
+/** Posts as a client does that sends its whole body before it reads the answer. */
 const post = (key: string, chars: number) =>
   fetch(`${pool.url}/v1/chat/completions`, {
     method: "POST",
@@ -24,11 +24,14 @@ it.each([
     429,
   ],
   ["that is too large", () => pool.admin.createKey({}), 2 * LIMITS.clientBodyBytes, 413],
-])("a large body %s gets its refusal, and no cut connection", async (_what, makeKey, chars, status) => {
-  const { key } = await makeKey();
-  for (let i = 0; i < 2; i++) await (await post(key, 1)).text();
-  const answers = await Promise.all(Array.from({ length: 10 }, () => post(key, chars)));
-  expect(answers.map((answer) => answer.status)).toEqual(Array(10).fill(status));
-  await Promise.all(answers.map((answer) => answer.text()));
-  expect(pool.logged).toEqual([]);
-});
+])(
+  "a client that sends a large body %s gets the refusal, and no broken connection",
+  async (_what, makeKey, chars, status) => {
+    const { key } = await makeKey();
+    for (let i = 0; i < 2; i++) await (await post(key, 1)).text();
+    const answers = await Promise.all(Array.from({ length: 10 }, () => post(key, chars)));
+    expect(answers.map((answer) => answer.status)).toEqual(Array(10).fill(status));
+    await Promise.all(answers.map((answer) => answer.text()));
+    expect(pool.logged).toEqual([]);
+  },
+);

@@ -18,7 +18,7 @@ import {
   until,
 } from "./hardening-support.ts";
 
-/** What the kernel has a part in: real connections that are slow, half, silent, or gone. */
+/** Attacks that involve the kernel: real connections that are slow, half open, silent, or gone. */
 let pool: HardPool;
 let silent: { child: ChildProcess; asking: ReturnType<typeof askChat>; heir: WorkerSocket; heldMs: Promise<number> };
 let strangers: { closed: Promise<Closed>; heldMs: Promise<number> }[];
@@ -26,10 +26,10 @@ let strangers: { closed: Promise<Closed>; heldMs: Promise<number> }[];
 beforeAll(async () => {
   pool = await startHardPool();
   serveAtOnce(await pool.worker("bystander", 64), "bystander", 64);
-  // What takes half a minute goes on beside the other tests.
+  // What takes half a minute runs beside the other tests.
   silent = await startSilentWorker();
   strangers = await crowd(200, async () => {
-    // From before it connects: a busy machine makes this time longer, never shorter.
+    // Taken before the connection: on a busy machine the measured time is longer, never shorter.
     const sinceMs = performance.now();
     const { closed } = await pool.stranger();
     return { closed, heldMs: closed.then(() => performance.now() - sinceMs) };
@@ -40,7 +40,7 @@ afterAll(async () => {
   await pool.stop();
 });
 
-/** Others are served, correctly, whatever goes on. */
+/** Other clients get correct answers. */
 async function othersAreServed(): Promise<void> {
   const answer = await askChat(pool, "bystander", "still there?");
   expect(answer.status).toBe(200);
@@ -48,7 +48,7 @@ async function othersAreServed(): Promise<void> {
 }
 
 describe("a client that reads slowly", () => {
-  it("and in the end nothing, while its worker floods it: the job is cancelled, memory is bounded, others are served", async () => {
+  it("and then not at all while its worker floods it: the job is cancelled, memory is bounded, others are served", async () => {
     const worker = await pool.worker("flood", 1);
     const jobs = jobsOf(worker);
     worker.ready("flood", 1);
@@ -66,7 +66,7 @@ describe("a client that reads slowly", () => {
       sentMiB += text.length / 2 ** 20;
       expect(sentMiB, "MiB until the worker was told to stop").toBeLessThan(256);
     }
-    // It goes on all the same.
+    // The worker continues to send after the cancellation.
     for (let seq = 0; seq < 200; seq++) {
       await sent(worker, { type: "delta", jobId: job.jobId, lease: job.lease, seq, text, tokens: 1 });
     }
@@ -78,7 +78,7 @@ describe("a client that reads slowly", () => {
     await worker.close();
   });
 
-  it("a byte at a time, gets all of its answer, and others are served", async () => {
+  it("a byte at a time gets its whole answer, and others are served", async () => {
     const worker = await pool.worker("patient", 1);
     const text = "All that was said. ".repeat(500);
     worker.onJob = (job) => worker.answer(job, text);
@@ -98,7 +98,7 @@ describe("a client that reads slowly", () => {
 });
 
 describe("a client that sends half a request", () => {
-  it("by the hundred, in the head or in the body, keeps nobody else waiting and leaves nothing behind", async () => {
+  it("a hundred times, cut in the head or in the body, delays no other client and leaves nothing behind", async () => {
     const whole = rawChat(pool, chatBody("bystander", "half"));
     const halves = await crowd(200, (i) => rawClient(pool, whole.subarray(0, i % 2 === 0 ? 60 : whole.length - 5)));
     await othersAreServed();
@@ -109,7 +109,7 @@ describe("a client that sends half a request", () => {
   });
 });
 
-describe("clients that vanish in mid-stream", () => {
+describe("clients that disconnect in the middle of their streams", () => {
   it("by the hundred: every job is cancelled at its worker, and every slot is free again", async () => {
     const CLIENTS = 300;
     const { key } = await pool.admin.createKey({ requests_per_minute: 1_000_000, streams: CLIENTS });
@@ -135,7 +135,7 @@ describe("clients that vanish in mid-stream", () => {
 });
 
 describe("200 workers", () => {
-  it("that connect, take jobs and vanish: none is left, their jobs are another's, and the pool serves as before", async () => {
+  it("that connect, take jobs and disconnect: none remains, other workers do their jobs, and the pool serves as before", async () => {
     const workers = await crowd(200, async () => {
       const worker = await pool.worker("crowd", 1);
       worker.ready("crowd", 1);
@@ -164,7 +164,7 @@ describe("200 workers", () => {
 });
 
 describe("200 sockets", () => {
-  it("that never say hello are closed after ten seconds", async () => {
+  it("that never send hello are closed after ten seconds", async () => {
     await othersAreServed();
     const heldMs = await Promise.all(strangers.map((stranger) => stranger.heldMs));
     expect(Math.min(...heldMs)).toBeGreaterThanOrEqual(LIMITS.helloMs);
@@ -175,10 +175,10 @@ describe("200 sockets", () => {
 });
 
 describe("a worker whose machine stops answering", () => {
-  it("with its connection open, loses its job to another within the lease, and is no longer shown", async () => {
+  it("with its connection open loses its job to another worker within the lease, and is no longer listed", async () => {
     const { asking, heir, heldMs } = silent;
     expect(JSON.parse((await asking).body).choices[0].message.content).toBe("hello?");
-    // It sends a heartbeat every ten seconds, so that at least twenty pass until it is known to be gone.
+    // It sends a heartbeat every ten seconds, so at least twenty seconds pass until the pool knows that it is gone.
     expect(await heldMs).toBeGreaterThan(20_000);
     await until(async () => {
       const serving = (await pool.admin.workers()).workers.filter(({ models }) => models[0]?.name === "instant");
@@ -188,11 +188,11 @@ describe("a worker whose machine stops answering", () => {
   });
 });
 
-it("nothing of all this was a failure of the pool", () => {
+it("none of these attacks is counted as a failure of the pool", () => {
   expect(pool.logged).toEqual([]);
 });
 
-/** A real agent with an engine that answers at once, stopped by the kernel; it holds a job. */
+/** A real agent with an engine that answers immediately. The kernel has stopped its process; it holds a job. */
 async function startSilentWorker() {
   const { token } = await pool.admin.invite({});
   const env = { LIGAND_POOL: pool.url, BENCH_TOKENS: token, BENCH_SLOTS: "1" };
@@ -213,7 +213,7 @@ async function startSilentWorker() {
   return { child, asking, heir, heldMs };
 }
 
-/** Several at a time, all of them in the end. */
+/** Makes all of them, several at a time. */
 async function crowd<T>(n: number, make: (i: number) => Promise<T>): Promise<T[]> {
   const made: T[] = [];
   for (let i = 0; i < n; i += 50) {
@@ -242,7 +242,7 @@ function jobsOf(worker: WorkerSocket): { next(): Promise<JobFrame> } {
   };
 }
 
-/** As fast as the connection takes it, and no faster. */
+/** Sends as fast as the connection accepts. */
 function sent(worker: WorkerSocket, frame: object): Promise<void> {
   return new Promise((resolve) => worker.socket.send(JSON.stringify(frame), () => resolve()));
 }

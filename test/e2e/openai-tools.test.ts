@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import * as z from "zod";
 import { type PoolProcess, startPool, startWorker } from "./support.ts";
 
-/** JSON and tool calls by the official SDK, its helpers included, from a real model that knows of neither. */
+/** JSON and tool calls by the official SDK and its helpers, from a real model that was trained for neither. */
 let pool: PoolProcess;
 let client: OpenAI;
 const MODEL = "ligand-embedded";
@@ -39,7 +39,7 @@ beforeAll(async () => {
 });
 
 describe("the official client", () => {
-  it("parses an answer by a zod schema of its user, whole and streamed", async () => {
+  it("parses an answer with the user's zod schema, whole and streamed", async () => {
     const request = { ...ask("What is a pool?"), response_format: zodResponseFormat(Place, "place"), max_tokens: 300 };
     const parsed = await client.chat.completions.parse(request);
     expect(Place.safeParse(parsed.choices[0]?.message.parsed).success).toBe(true);
@@ -47,7 +47,7 @@ describe("the official client", () => {
     expect(Place.safeParse(streamed.choices[0]?.message.parsed).success).toBe(true);
   });
 
-  it("gets numbers within the bounds that its schema has", async () => {
+  it("gets numbers within the bounds of its schema", async () => {
     const Rating = z.object({ stars: z.int().min(1).max(5), share: z.number().min(0).max(1) });
     const response_format = zodResponseFormat(Rating, "rating");
     for (const seed of [1, 2, 3]) {
@@ -57,7 +57,7 @@ describe("the official client", () => {
     }
   });
 
-  it("gets a JSON object of anything", async () => {
+  it("gets a JSON object when it asks for any object", async () => {
     const format = { response_format: { type: "json_object" as const }, seed: 3, max_tokens: 900 };
     const { choices } = await client.chat.completions.create({ ...ask("What is a lane?"), ...format });
     const [choice] = choices;
@@ -77,7 +77,7 @@ describe("the official client", () => {
     });
   });
 
-  it("calls a tool and goes on with its answer", async () => {
+  it("calls a tool and continues with the tool's answer", async () => {
     const question = ask("Which pool is near?");
     const { choices } = await client.chat.completions.create({
       ...question,
@@ -102,7 +102,7 @@ describe("the official client", () => {
     expect(next.choices[0]?.message.content?.length).toBeGreaterThan(0);
   });
 
-  it("puts streamed pieces of a call together", async () => {
+  it("assembles the streamed pieces of a call", async () => {
     const tool_choice = { type: "function" as const, function: { name: "find_pool" } };
     const stream = client.chat.completions.stream({ ...ask("Which pool?"), tools, tool_choice, max_tokens: 200 });
     let pieces = 0;
@@ -116,7 +116,7 @@ describe("the official client", () => {
     expect(pieces).toBeGreaterThan(1);
   });
 
-  it("gets a call or an answer of its format where both may be", async () => {
+  it("gets either a call or a formatted answer when it allows both", async () => {
     const Answer = z.object({ ok: z.boolean() });
     const request = {
       ...ask("Which pool?"),
@@ -130,7 +130,7 @@ describe("the official client", () => {
     else expect(Answer.parse(JSON.parse(choice?.message.content ?? ""))).toBeDefined();
   });
 
-  it("has a tool whose schema is enforced in part, and one without parameters", async () => {
+  it("may use a tool whose schema is enforced in part, and a tool without parameters", async () => {
     const Visit = z.object({ site: z.url(), by: z.record(z.string(), z.int()), at: z.tuple([z.boolean(), z.null()]) });
     const parameters = z.toJSONSchema(Visit);
     const odd = { type: "object", properties: { a: { type: "string", format: "phone" } }, minProperties: 1 };
@@ -151,7 +151,7 @@ describe("the official client", () => {
     expect(choice?.message.tool_calls).toMatchObject([{ function: { name: "now", arguments: "{}" } }]);
   });
 
-  it("counts all tokens of a call that its limit cuts, whole and streamed", async () => {
+  it("gets the usage of a call that its token limit cuts, whole and streamed", async () => {
     const tool_choice = "required" as const;
     for (const max_tokens of [1, 14]) {
       const request = { ...ask("Which pool?"), tools, tool_choice, max_tokens };
@@ -163,7 +163,7 @@ describe("the official client", () => {
     }
   });
 
-  it("cancels a stream by its job's id", async () => {
+  it("cancels a stream by the id of its job", async () => {
     const { data: stream, response } = await client.chat.completions
       .create({ ...ask("What is Ligand?"), stream: true, temperature: 2, top_p: 1, max_tokens: 900 })
       .withResponse();

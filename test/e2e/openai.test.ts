@@ -23,7 +23,7 @@ describe("the official client", () => {
     expect(await client.models.retrieve(MODEL)).toMatchObject({ id: MODEL, object: "model" });
   });
 
-  it("chats in one piece", async () => {
+  it("gets a chat answer in one piece", async () => {
     const { data, response } = await client.chat.completions.create(ask("What is a pool?")).withResponse();
     expect(data.choices[0]?.message.content).toMatch(/^[A-Z].*[.!?]$/s);
     expect(data.choices[0]?.finish_reason).toBe("stop");
@@ -32,7 +32,7 @@ describe("the official client", () => {
     expect(response.headers.get("x-request-id")).toMatch(/^[0-9a-f-]{36}$/);
   });
 
-  it("goes on with its own answer in the next turn", async () => {
+  it("continues a chat with the earlier answer", async () => {
     const messages: OpenAI.ChatCompletionMessageParam[] = [{ role: "user", content: "What is a pool?" }];
     const first = await client.chat.completions.create({ model: MODEL, messages });
     const said = first.choices[0]?.message ?? expect.fail("no answer");
@@ -54,7 +54,7 @@ describe("the official client", () => {
         .trimStart(),
     ).toBe(whole?.message.content);
     for (const { token, logprob, top_logprobs: top } of tokens) {
-      // Greedy: the token that was chosen is the likeliest.
+      // With temperature 0 the chosen token is the most likely one.
       expect(top[0]).toMatchObject({ token, logprob });
       expect(top.reduce((sum, one) => sum + Math.exp(one.logprob), 0)).toBeLessThanOrEqual(1.001);
     }
@@ -103,7 +103,7 @@ describe("the official client", () => {
     expect(completion.usage?.completion_tokens).toBeLessThanOrEqual(6);
   });
 
-  it("gets several answers, whole and streamed, and one for each prompt", async () => {
+  it("gets several answers for one prompt, whole and streamed, and one answer for each of several prompts", async () => {
     const request = { ...ask("Hello?"), n: 2, seed: 1, temperature: 1 };
     const whole = await client.chat.completions.create(request);
     const answers = whole.choices.map(({ message }) => message.content);
@@ -115,7 +115,7 @@ describe("the official client", () => {
       usage = chunk.usage;
       for (const { index, delta } of chunk.choices) streamed[index] += delta.content ?? "";
     }
-    // Each choice has a seed of its own, so it says the same again.
+    // Each choice has its own seed, so a repeated request gives the same text.
     expect(streamed).toEqual(answers);
     expect(usage).toEqual(whole.usage);
     const { choices } = await client.completions.create({ model: MODEL, prompt: ["A pool", "A lane"], max_tokens: 4 });
@@ -125,7 +125,7 @@ describe("the official client", () => {
     ]);
   });
 
-  it("stops at a stop sequence, which it does not show, and at a token limit", async () => {
+  it("stops at a stop sequence, which is not part of the answer, and at a token limit", async () => {
     const whole =
       (await client.chat.completions.create({ ...ask("What is a lane?"), seed: 1 })).choices[0]?.message.content ?? "";
     const stop = whole.split(" ")[4] ?? expect.fail(`too short an answer: ${whole}`);
@@ -139,7 +139,7 @@ describe("the official client", () => {
     expect(short.usage?.completion_tokens).toBe(3);
   });
 
-  it("embeds texts, as numbers and as the base64 that it asks for by itself", async () => {
+  it("embeds texts as numbers, and as base64, which the client asks for by default", async () => {
     const input = ["What is a pool?", "What is a worker?"];
     const decoded = await client.embeddings.create({ model: MODEL, input });
     const plain = await client.embeddings.create({ model: MODEL, input, encoding_format: "float" });
@@ -186,7 +186,7 @@ describe("the official client", () => {
     await expect(refused).rejects.toMatchObject({ status: 429, code: "rate_limit_exceeded" });
   });
 
-  it("aborts by a signal with its own error", async () => {
+  it("aborts by a signal, with its own error class", async () => {
     const controller = new AbortController();
     const asking = client.chat.completions.create(ask("What is a bond?"), { signal: controller.signal });
     controller.abort();

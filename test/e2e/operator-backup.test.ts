@@ -19,7 +19,7 @@ import {
   waitFor,
 } from "./support.ts";
 
-/** A pool with people, keys, workers and records, exported, and back again elsewhere. */
+/** A pool with admins, keys, workers and records is exported, and imported elsewhere. */
 
 const LIGAND_PASSPHRASE = "a passphrase of the tests";
 const folder = temporaryFolder();
@@ -50,7 +50,7 @@ async function json(args: string[], env: Record<string, string> = {}) {
   expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
   return JSON.parse(stdout) as { atom_id: string; rows: number };
 }
-/** What an operator sees of a pool, without what is different by nature. */
+/** What an operator sees of a pool, without the values that always differ. */
 const seen = async ({ admin }: Pick<PoolProcess, "admin">) => ({
   pool: await admin.pool(),
   admins: await admin.admins(),
@@ -60,7 +60,7 @@ const seen = async ({ admin }: Pick<PoolProcess, "admin">) => ({
 
 const mode = (path: string) => statSync(path).mode & 0o777;
 const events = async ({ admin }: Pick<PoolProcess, "admin">) => (await admin.events("all", 1)).head;
-/** What in a state folder is not its owner's alone. */
+/** Files in a state folder that other users can access. */
 function open(stateDir: string): string[] {
   const inside = readdirSync(stateDir, { recursive: true, encoding: "utf8" });
   expect(inside).toEqual(expect.arrayContaining([".gitignore", "secrets.json", "credentials.json", "pool/d1"]));
@@ -72,7 +72,7 @@ function open(stateDir: string): string[] {
 }
 
 beforeAll(async () => {
-  // The loosest that people have: what is private is so by our doing.
+  // The most permissive umask that people use: private files are private because the program makes them so.
   process.umask(0o000);
   pool = await startPool();
   worker = await startWorker(pool, { slots: 1 });
@@ -89,7 +89,7 @@ beforeAll(async () => {
   for (let i = 0; i < 3; i++) expect(await chat(pool.url, key.key)).toBe(200);
 });
 
-it("a running pool is exported whole, jobs that have just ended included, into a file that tells nothing", async () => {
+it("a running pool is exported whole, with jobs that have just ended, into a file that reveals nothing", async () => {
   const done = await json(["export", file, "--state", pool.stateDir]);
   // An admin, three keys, two tokens, a worker and three jobs; and the log.
   exported = 1 + 3 + 2 + 1 + 3 + (await events(pool));
@@ -100,7 +100,7 @@ it("a running pool is exported whole, jobs that have just ended included, into a
   for (const secret of [pool.credentials.atom_id, key.id, "alice", "Alder"]) expect(text).not.toContain(secret);
 });
 
-it("it is the same pool elsewhere: identity, keys, admins, workers and records, and what was revoked stays so", async () => {
+it("the imported pool has the same identity, keys, admins, workers and records; what was revoked stays revoked", async () => {
   const was = await seen(pool);
   await pool.stop();
   const stateDir = join(temporaryFolder(), "fresh");
@@ -112,7 +112,7 @@ it("it is the same pool elsewhere: identity, keys, admins, workers and records, 
   const again = await startPool({ stateDir });
   expect(again.credentials).toEqual({ ...pool.credentials, url: again.url });
   expect(await seen(again)).toEqual(was);
-  // Its switches are not in an export, which may be older than an `off`: what was lost stays closed.
+  // The kill switch is not in an export, which may be older than an `off`. So an imported pool has federation off.
   expect((await again.admin.federation()).policy.federation).toBe("off");
   expect(was.keys.find(({ id }) => id === key.id)).toMatchObject({ requests: 3 });
   expect(await models(again.url, key.key)).toBe(200);
@@ -121,7 +121,7 @@ it("it is the same pool elsewhere: identity, keys, admins, workers and records, 
   expect((await command(["keys", "list"], asAlice)).code).toBe(0);
   expect((await again.admin.revokeToken(invite.id)).id).toBe(invite.id);
 
-  // The worker comes back with the token and the key that it had.
+  // The worker reconnects with its token and key.
   await worker.stop();
   const tokenFile = join(dirname(worker.stateDir), "token");
   spawnLigand(["worker", "start", "--pool", again.url, "--token-file", tokenFile, "--state", worker.stateDir]);
@@ -141,14 +141,14 @@ it("it is the same pool elsewhere: identity, keys, admins, workers and records, 
   pool = { ...pool, stateDir };
 });
 
-it("a stopped pool is exported too, and is stopped again after", async () => {
+it("a stopped pool is exported too, and stays stopped", async () => {
   const stopped = join(folder, "stopped.export");
   expect((await json(["export", stopped, "--state", pool.stateDir])).rows).toBeGreaterThan(exported);
   expect(readdirSync(join(pool.stateDir, "lock"))).toEqual([]);
   expect(open(pool.stateDir)).toEqual([]);
 });
 
-describe("an import's folder", () => {
+describe("the folder of an import", () => {
   const given = (mode: number, holds: string[] = []) => {
     const stateDir = join(temporaryFolder(), "given");
     mkdirSync(stateDir);
@@ -159,7 +159,7 @@ describe("an import's folder", () => {
   const importing = (stateDir: string) =>
     spawnLigand(["pool", "import", file, "--state", stateDir, "--json"], { LIGAND_PASSPHRASE });
 
-  it("may be there when it is empty and its owner's alone, and gets what a start puts there", async () => {
+  it("may exist if it is empty and private, and then holds the same files as after a start", async () => {
     const stateDir = given(0o700);
     await json(["import", file, "--state", stateDir]);
     expect(open(stateDir)).toEqual([]);
@@ -169,8 +169,8 @@ describe("an import's folder", () => {
     ["readable by others", 0o755, [], "Other users can read"],
     ["the group's", 0o770, [], "Other users can read"],
     ["in use", 0o700, ["a photo"], "is not empty (a photo)"],
-    ["a pool's", 0o700, ["pool", "secrets.json"], "already holds a pool"],
-  ])("is refused where it is %s, and left as it is", async (_what, given_, holds, says) => {
+    ["the folder of a pool", 0o700, ["pool", "secrets.json"], "already holds a pool"],
+  ])("that is %s is refused and not changed", async (_what, given_, holds, says) => {
     const stateDir = given(given_, holds);
     const done = await command(["import", file, "--state", stateDir]);
     expect(done).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining(says) });
@@ -178,9 +178,9 @@ describe("an import's folder", () => {
   });
 
   it.each<[where: string, folder: () => string, left: boolean]>([
-    ["was made for it goes", () => join(temporaryFolder(), "fresh"), false],
-    ["was there before is empty again", () => given(0o700), true],
-  ])("that %s when the import is broken off", async (_what, folder, left) => {
+    ["that the import made is removed", () => join(temporaryFolder(), "fresh"), false],
+    ["that existed is empty again", () => given(0o700), true],
+  ])("%s when the import is interrupted", async (_what, folder, left) => {
     const stateDir = folder();
     const { child, output } = importing(stateDir);
     const exited = once(child, "exit");
@@ -192,7 +192,7 @@ describe("an import's folder", () => {
     if (left) expect(readdirSync(stateDir)).toEqual([]);
   });
 
-  it("starts as no pool when the import was killed", async () => {
+  it("of a killed import is not started as a pool", async () => {
     const stateDir = join(temporaryFolder(), "fresh");
     const { child } = importing(stateDir);
     const exited = once(child, "exit");
@@ -205,7 +205,7 @@ describe("an import's folder", () => {
   });
 });
 
-it("a pool elsewhere is exported and imported through its admin API, by whoever kept its secret key", async () => {
+it("a pool elsewhere is exported and imported through its admin API by an operator who kept its secret key", async () => {
   const secrets = loadSecrets(pool.stateDir);
   const log = () => {};
   const from = await runPool({ stateDir: pool.stateDir, port: 0, log });
@@ -235,10 +235,16 @@ it("a pool elsewhere is exported and imported through its admin API, by whoever 
   await to.stop();
 });
 
-describe("what cannot be done is said, and leaves nothing behind", () => {
+describe("an export or import that cannot be done reports the reason and leaves no file", () => {
   const fresh = () => join(temporaryFolder(), "state");
   it.each<[what: string, args: () => string[], env: Record<string, string>, code: number, says: string]>([
-    ["over a pool", () => ["import", file, "--state", pool.stateDir], {}, 1, "already holds a pool"],
+    [
+      "an import into the folder of a pool",
+      () => ["import", file, "--state", pool.stateDir],
+      {},
+      1,
+      "already holds a pool",
+    ],
     [
       "a wrong passphrase",
       () => ["import", file],
@@ -246,12 +252,12 @@ describe("what cannot be done is said, and leaves nothing behind", () => {
       1,
       "The passphrase is wrong",
     ],
-    ["no file", () => ["import", join(folder, "nowhere")], {}, 1, "Cannot use "],
-    ["no export", () => ["import", join(pool.stateDir, "secrets.json")], {}, 1, "not an export"],
-    ["no passphrase", () => ["import", file], { LIGAND_PASSPHRASE: "" }, 2, "Set LIGAND_PASSPHRASE"],
+    ["a file that does not exist", () => ["import", join(folder, "nowhere")], {}, 1, "Cannot use "],
+    ["a file that is not an export", () => ["import", join(pool.stateDir, "secrets.json")], {}, 1, "not an export"],
+    ["a missing passphrase", () => ["import", file], { LIGAND_PASSPHRASE: "" }, 2, "Set LIGAND_PASSPHRASE"],
     ["a short passphrase", () => ["export", join(folder, "x")], { LIGAND_PASSPHRASE: "short" }, 2, "at least 12"],
-    ["over a file", () => ["export", file, "--state", pool.stateDir], {}, 1, "already exists"],
-    ["no pool", () => ["export", join(folder, "x")], {}, 1, "There is no pool in"],
+    ["an export to an existing file", () => ["export", file, "--state", pool.stateDir], {}, 1, "already exists"],
+    ["an export without a pool", () => ["export", join(folder, "x")], {}, 1, "There is no pool in"],
   ])("%s", async (_what, args, env, code, says) => {
     const stateDir = fresh();
     const given = args();
@@ -264,7 +270,7 @@ describe("what cannot be done is said, and leaves nothing behind", () => {
 });
 
 const SCRIPT = "/usr/bin/script";
-it.skipIf(!existsSync(SCRIPT))("in a terminal the passphrase is asked for and not shown", async () => {
+it.skipIf(!existsSync(SCRIPT))("in a terminal the passphrase is asked for and not echoed", async () => {
   const words = [
     process.execPath,
     "scripts/ligand.ts",

@@ -7,7 +7,7 @@ import { credentialsFile } from "../../scripts/runtime/credentials.ts";
 import { selfSigned } from "../unit/runtime/self-signed.ts";
 import { ligand, type PoolProcess, startPool, startRefused, startWorker, temporaryFolder, waitFor } from "./support.ts";
 
-/** `npm start -- --cert --key`: clients and workers over TLS, with a certificate that they are told to trust. */
+/** `npm start -- --cert --key`: clients and workers use TLS, with a certificate that they are configured to trust. */
 const folder = temporaryFolder();
 let pool: PoolProcess;
 let files: Awaited<ReturnType<typeof selfSigned>>;
@@ -44,7 +44,7 @@ const fingerprint = async () => {
   return fingerprint256;
 };
 
-it("is served off loopback under the certificate's name; programs here still reach it on loopback", async () => {
+it("the pool is served beyond loopback under the certificate's name; programs on this machine still reach it on loopback", async () => {
   expect(url).toMatch(/^https:\/\/localhost:\d+$/);
   expect(pool.output()).toContain(`"url":"${url}"`);
   expect(pool.credentials.url).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
@@ -53,10 +53,10 @@ it("is served off loopback under the certificate's name; programs here still rea
 
 it.each<[what: string, args: () => string[], code: number]>([
   ["an operator", () => ["pool", "workers"], 1],
-  ["whoever follows the log", () => ["events", "tail", "--follow"], 1],
+  ["a follower of the log", () => ["events", "tail", "--follow"], 1],
   ["a client", () => ["chat", "Hello?"], 1],
   ["a worker", () => ["worker", "start", "--state", temporaryFolder()], 6],
-])("%s that does not know the certificate's authority is told how to", async (_what, args, code) => {
+])("%s that does not trust the certificate's authority is told how to", async (_what, args, code) => {
   const { token } = await pool.admin.invite({});
   const done = await ligand(args(), {
     LIGAND_POOL: url,
@@ -71,7 +71,7 @@ it.each<[what: string, args: () => string[], code: number]>([
   expect(done.stdout + done.stderr).not.toContain("npm start");
 });
 
-it("the OpenAI client streams over https, from a worker that is connected over wss", async () => {
+it("the OpenAI client streams over https, and the worker is connected over wss", async () => {
   const { code, stdout, stderr } = await ligand(["chat", "What is a pool?", "--temperature", "0"], {
     ...trust,
     LIGAND_POOL: url,
@@ -81,13 +81,13 @@ it("the OpenAI client streams over https, from a worker that is connected over w
   expect(stdout.trim().length).toBeGreaterThan(10);
 });
 
-it("a client that does not know the certificate is told so", async () => {
+it("a client that does not trust the certificate is told so", async () => {
   const { code } = await ligand(["chat", "Hello?"], { LIGAND_POOL: url, LIGAND_KEY: pool.credentials.client_key });
   expect(code).toBe(1);
 });
 
-it("clients that leave in the middle of their streams free the worker and the queue within a second", async () => {
-  // The longest answer there is, sixteen times for four slots: most of them wait, and nobody is done in time.
+it("clients that disconnect in the middle of their streams free the worker and the queue within a second", async () => {
+  // The longest possible answer, sixteen times for four slots: most requests wait, and none finishes in time.
   const messages = [{ role: "user", content: "Tell me everything about Ligand." }];
   const body = { model: "auto", messages, temperature: 0, stream: true };
   const asked = Array.from({ length: 16 }, () =>
@@ -116,14 +116,14 @@ it.each<[what: string, headers: Record<string, string>, status: number]>([
   ["another host's name", { host: "evil.example" }, 421],
   ["a forwarding header", { host: "evil.example", "x-forwarded-host": "localhost" }, 421],
   ["a development proxy's header", { "mf-original-url": "http://127.0.0.1/metrics", "x-forwarded-proto": "http" }, 200],
-])("%s changes nothing", async (_what, headers, status) => {
+])("%s has no effect", async (_what, headers, status) => {
   expect((await get("/healthz", headers)).status).toBe(status);
 });
 
 it.each<[what: string, bytes: string, answer: RegExp]>([
   ["CONNECT", "CONNECT pool.example:443 HTTP/1.1\r\nHost: localhost\r\n\r\n", /^HTTP\/1\.1 [45]\d\d /],
   [
-    "two lengths",
+    "a request with two lengths",
     "POST /v1/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
     /^HTTP\/1\.1 400/,
   ],
@@ -139,11 +139,11 @@ it.each<[what: string, bytes: string, answer: RegExp]>([
   expect((await get("/healthz")).status).toBe(200);
 });
 
-it("plain HTTP gets nothing", async () => {
+it("plain HTTP gets no answer", async () => {
   await expect(fetch(url.replace("https", "http"))).rejects.toThrow();
 });
 
-it("SIGHUP takes a renewed certificate, and keeps the old one where the new cannot be used", async () => {
+it("SIGHUP loads a renewed certificate, and keeps the old one if the new one cannot be used", async () => {
   const before = await fingerprint();
   const { certFile } = files;
   writeFileSync(certFile, "half written");
@@ -158,7 +158,7 @@ it("SIGHUP takes a renewed certificate, and keeps the old one where the new cann
   expect((await pool.stop()).code).toBe(0);
 });
 
-it("what is wrong with certificate or key is said before anything starts", async () => {
+it("an unusable certificate or key is reported before anything starts", async () => {
   const half = await startRefused({ args: ["--cert", files.certFile] });
   expect(half).toMatchObject({ code: 2, stderr: expect.stringContaining("TLS needs both") });
   const swapped = await startRefused({ args: ["--cert", files.certFile, "--key", credentialsFile(pool.stateDir)] });

@@ -13,7 +13,7 @@ async function json(args: string[], env: Record<string, string> = {}) {
   return JSON.parse(stdout) as Record<string, unknown>;
 }
 
-/** The pool's D1, as whoever restores a copy of it would have it before them. */
+/** The pool's D1, as an operator sees it who restores a copy. */
 function openD1(stateDir: string): DatabaseSync {
   const files = globSync(join(stateDir, "pool/d1/*/*.sqlite")).filter((file) => !file.endsWith("metadata.sqlite"));
   expect(files).toHaveLength(1);
@@ -21,7 +21,7 @@ function openD1(stateDir: string): DatabaseSync {
 }
 
 describe("ligand pool admins", () => {
-  it("makes, lists, rotates and revokes tokens by name; the bootstrap token is rotated while the pool is stopped", async () => {
+  it("makes, lists, rotates and revokes named tokens; the bootstrap token is rotated while the pool is stopped", async () => {
     const pool = await startPool();
     const here = ["--state", pool.stateDir];
     const alice = await json(["pool", "admins", "create", "alice", ...here]);
@@ -62,7 +62,7 @@ describe("ligand pool admins", () => {
     [["create"], 2, "NAME is missing."],
     [["rotate", "--pool", "https://pool.example"], 2, "wrangler secret put ADMIN_TOKEN"],
     [["rotate", "--state", temporaryFolder()], 1, "There is no pool in"],
-  ])("%j is answered with what to do", async (args, code, says) => {
+  ])("%j is refused, and the error says what to do", async (args, code, says) => {
     const done = await ligand(["pool", "admins", ...args]);
     expect(done).toMatchObject({ code, stderr: expect.stringContaining(says) });
     expect(done.stderr).not.toContain("    at ");
@@ -70,7 +70,7 @@ describe("ligand pool admins", () => {
 });
 
 describe("ligand pool doctor", () => {
-  it("finds a healthy pool healthy, and says what is wrong with one that is not", async () => {
+  it("reports a healthy pool as healthy, and names what is wrong with an unhealthy one", async () => {
     const pool = await startPool();
     const here = ["pool", "doctor", "--state", pool.stateDir];
     const healthy = await json(here);
@@ -105,12 +105,13 @@ describe("ligand pool doctor", () => {
     for (const { stdout } of [open, stopped]) expect(stdout).not.toContain(pool.credentials.admin_token);
   });
 
-  it("finds the migration that a restored database lacks, and its remedy mends it", async () => {
+  it("finds a migration that a restored database lacks, and its remedy applies it", async () => {
     const pool = await startPool();
     const { stateDir } = pool;
     const here = ["pool", "doctor", "--state", stateDir];
     const d1 = openD1(stateDir);
-    // As a copy from before the migration is: it has neither what the migration made nor its note.
+    // The tables are the persisted contract under test. A copy from before the migration lacks its changes and its
+    // record.
     d1.exec("DROP TRIGGER events_no_update; DELETE FROM d1_migrations WHERE name LIKE '0003%'");
     for (const name of ["events_no_delete", "events_no_reinsert"]) d1.exec(`DROP TRIGGER ${name}`);
     d1.close();
@@ -126,7 +127,7 @@ describe("ligand pool doctor", () => {
     await again.stop();
     const triggers = openD1(stateDir);
     expect(triggers.prepare("SELECT count(*) AS n FROM sqlite_master WHERE type = 'trigger'").get()).toEqual({ n: 3 });
-    // Tables without their notes stop a start, and what they hold stays.
+    // A database whose tables exist without their migration records stops a start, and its rows stay.
     triggers.exec("DELETE FROM d1_migrations");
     triggers.close();
     const refused = await startRefused({ stateDir });

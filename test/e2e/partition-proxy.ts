@@ -12,9 +12,9 @@ import { afterAll } from "vitest";
 import { SIGNATURE_HEADERS } from "../../schema/crypto/request-signature.ts";
 
 /**
- * What becomes of a caller's requests, and of its streams that are open. `refused`: its connections end, and the pool
- * hears nothing. `silent`: nothing moves until the cut is over, then all of it does. `torn`: the pool hears it, and in
- * the middle of its answer the connection ends.
+ * What happens to a caller's requests and open streams. `refused`: its connections end, and the pool receives nothing.
+ * `silent`: no byte moves until the cut ends; then everything arrives. `torn`: the pool receives the request, and the
+ * connection ends in the middle of the answer.
  */
 export type Cut = "refused" | "silent" | "torn";
 
@@ -24,14 +24,15 @@ afterAll(() => {
 });
 
 /**
- * Stands where others reach a pool (`--public-url`), and cuts off single callers from it: signed requests name theirs
- * (docs/spec/federation.md#signed-requests). One direction of one pair, for what the pool itself asks of the caller goes through the caller's proxy.
+ * Listens at a pool's public URL (`--public-url`) and cuts it off from single callers, which signed requests name
+ * (docs/spec/federation.md#signed-requests). It cuts one direction only: calls of the pool to the caller go through the
+ * caller's proxy.
  */
 export class PartitionProxy {
   readonly url: string;
-  /** Where the pool listens; set once it does. */
+  /** The port of the pool; set once the pool listens. */
   poolUrl = "";
-  /** Requests and pieces of answers that met a cut. */
+  /** How many requests and pieces of answers a cut affected. */
   met = 0;
   readonly #server: Server;
   readonly #cuts = new Map<string, { how: Cut; over: PromiseWithResolvers<void> }>();
@@ -41,7 +42,7 @@ export class PartitionProxy {
     this.#server = server;
     const address = server.address();
     this.url = `http://127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`;
-    // A connection that is closed while the next request is on its way would be a cut that nobody asked for.
+    // If a connection closed while the next request is in flight, that would be an unintended cut.
     server.keepAliveTimeout = 0;
     server.on("request", (request, response) => this.#pass(request, response).catch(() => response.destroy()));
   }
@@ -101,13 +102,13 @@ export class PartitionProxy {
         continue;
       }
       if (cut === "torn") yield piece.subarray(0, Math.ceil(piece.length / 2));
-      // The half is on the wire before the connection ends.
+      // The first half is sent before the connection ends.
       await setImmediate();
       throw new Error("cut off");
     }
   }
 
-  /** Silence is waited out. */
+  /** Waits until a `silent` cut ends. */
   async #cutNow(caller: string): Promise<Exclude<Cut, "silent"> | undefined> {
     for (;;) {
       const cut = this.#cuts.get(caller);

@@ -4,7 +4,7 @@ import { connect } from "node:net";
 import { beforeAll, describe, expect, it } from "vitest";
 import { type PoolProcess, startPool } from "./support.ts";
 
-/** What a client may try on the ports that a pool on one machine opens (docs/spec/pool.md#where-it-runs). */
+/** Attacks by a client on the ports that a pool on one machine opens (docs/spec/pool.md#where-it-runs). */
 
 let pool: PoolProcess;
 beforeAll(async () => {
@@ -16,7 +16,7 @@ interface Answer {
   body: string;
 }
 
-/** `fetch` sets Host itself; this sends what it is told. */
+/** Sends the headers as given; `fetch` would set Host itself. */
 function get(port: number, path: string, headers: Record<string, string>): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const call = request({ host: "127.0.0.1", port, path, headers, agent: false }, (response) => {
@@ -67,7 +67,7 @@ describe("the pool's port", () => {
     ["localhost.evil.example", false],
     ["0.0.0.0", false],
     ["169.254.169.254", false],
-  ])("Host %s is known: %s", async (name, known) => {
+  ])("Host %s is accepted: %s", async (name, known) => {
     const answer = await get(poolPort(), "/healthz", { host: name });
     expect(answer.status === 200).toBe(known);
     expect(answer.body).not.toMatch(STACK);
@@ -75,12 +75,12 @@ describe("the pool's port", () => {
   });
 
   it.each<[what: string, path: string, headers: Record<string, string>]>([
-    ["a blob that is no JSON", "/nowhere", { "MF-CF-Blob": "{nonsense" }],
+    ["a blob that is not JSON", "/nowhere", { "MF-CF-Blob": "{nonsense" }],
     ["Miniflare's own paths", "/cdn-cgi/local/platform-proxy", { "MF-Op": "GET", "MF-Op-Secret": "00" }],
     ["Miniflare's triggers", "/cdn-cgi/local/scheduled", {}],
-    ["a path that is none", "/%00%ff/../..//", {}],
-    ["a key that is none", "/v1/models", { authorization: "Bearer lk_0_0_0" }],
-  ])("%s is answered without a stack", async (_what, path, headers) => {
+    ["a malformed path", "/%00%ff/../..//", {}],
+    ["an invalid key", "/v1/models", { authorization: "Bearer lk_0_0_0" }],
+  ])("%s gets an error without a stack trace", async (_what, path, headers) => {
     const answer = await get(poolPort(), path, { ...host(), ...headers });
     expect(answer.body).not.toMatch(STACK);
     expect(answer.status).toBeGreaterThanOrEqual(400);
@@ -88,9 +88,9 @@ describe("the pool's port", () => {
 });
 
 describe.runIf(process.platform === "linux")("every other port", () => {
-  it("shows nothing of the pool, whatever a client asks and whichever worker it names", async () => {
+  it("exposes nothing of the pool, for any path, header and worker name", async () => {
     const others = [pool.pid, pool.workerdPid()].flatMap(listeningPorts).filter((port) => port !== poolPort());
-    // Miniflare's development entry, and the server by which workerd calls back.
+    // Miniflare's development entry, and the server that workerd calls back.
     expect(others).toHaveLength(2);
     const tries: [path: string, headers: Record<string, string>][] = [
       ["/healthz", {}],
@@ -127,7 +127,7 @@ describe.runIf(process.platform === "linux")("every other port", () => {
   });
 });
 
-it("a tunnel to elsewhere is refused", async () => {
+it("a CONNECT request for another host is refused", async () => {
   const answer = await new Promise<string>((resolve, reject) => {
     const socket = connect(poolPort(), "127.0.0.1", () =>
       socket.write("CONNECT pool.example:443 HTTP/1.1\r\nHost: pool.example:443\r\n\r\n"),

@@ -15,8 +15,8 @@ function files(folder: string): string[] {
 
 const holding = (folder: string, text: string) => files(folder).filter((path) => readFileSync(path).includes(text));
 
-describe("what the disk remembers", () => {
-  it("no prompt and no answer, in any file of the pool or the worker, nor in what they print", async () => {
+describe("what is on disk", () => {
+  it("no file and no output of the pool or the worker contains a prompt or an answer", async () => {
     const pool = await startPool();
     const worker = await startWorker(pool, { slots: 2 });
     const client = new OpenAI({ baseURL: `${pool.url}/v1`, apiKey: pool.credentials.client_key, maxRetries: 0 });
@@ -42,12 +42,12 @@ describe("what the disk remembers", () => {
       answers.push((await Array.fromAsync(stream)).map((chunk) => chunk.choices[0]?.delta.content ?? "").join(""));
     }
     await client.completions.create({ model: "auto", prompt: `${marker} is`, max_tokens: 8 });
-    // A refused one leaves nothing either.
+    // A refused request leaves nothing either.
     await client.chat.completions
       .create({ model: "auto", messages: [{ role: "user", content: `${marker} ${"x ".repeat(9_000)}` }] })
       .catch(() => {});
 
-    // The records of all this are in D1 before anything is looked for.
+    // Wait until the records are in D1 before the search.
     await waitFor(async () => (await pool.admin.keys()).some((key) => key.requests >= 5), 10_000, "five metering rows");
     expect(holding(pool.stateDir, label), "the search finds what is stored").not.toEqual([]);
     for (const text of [
@@ -64,7 +64,7 @@ describe("what the disk remembers", () => {
     expect(holding(pool.stateDir, marker)).toEqual([]);
   });
 
-  it("nothing of strangers: a thousand forged keys and tokens leave no file and wake nothing", async () => {
+  it("a thousand forged keys and tokens leave no file and start no object", async () => {
     const pool = await startPool();
     const before = files(pool.stateDir);
     const forged = (i: number) => {

@@ -5,9 +5,9 @@ import type { IdentityCard } from "../../schema/wire/federation.ts";
 import { bond, openFederation } from "./federation-support.ts";
 import { ligand, type PoolProcess, startPool } from "./support.ts";
 
-/** A pool that others reach elsewhere than where it listens, as behind a proxy or a tunnel. */
+/** A pool whose public URL differs from the address where it listens, as behind a proxy or a tunnel. */
 
-/** An address that is this machine's, and that no pool answers to by itself. */
+/** Another address of this machine, at which no pool listens by itself. */
 const OUTSIDE = "127.0.0.2";
 let [alder, birch]: PoolProcess[] = [];
 const pools = () => [alder, birch] as [PoolProcess, PoolProcess];
@@ -40,7 +40,7 @@ afterAll(() => {
   tunnel.close();
 });
 
-it("says so on its card, and to whoever starts it", async () => {
+it("the pool shows its public URL on its card and at the start", async () => {
   const [alder] = pools();
   const card = (await (await fetch(`${alder.url}/v1/federation/info`)).json()) as IdentityCard;
   expect(card.url).toBe(publicUrl);
@@ -51,7 +51,7 @@ it("says so on its card, and to whoever starts it", async () => {
   expect(await (await fetch(`${publicUrl}/v1/federation/info`)).json()).toEqual(card);
 });
 
-it("is reached there by a peer that it met: what the peer grants comes through", async () => {
+it("a peer that added the pool reaches it at the public URL: the peer's grant arrives", async () => {
   const [alder, birch] = pools();
   const before = passed;
   await bond(alder, birch);
@@ -59,7 +59,7 @@ it("is reached there by a peer that it met: what the peer grants comes through",
   expect(passed).toBeGreaterThan(before);
 });
 
-it("an operator whose pool is on loopback is told, when federation is switched on and when a peer elsewhere is met", async () => {
+it("an operator whose public URL is on loopback is warned when federation is switched on, and when a peer elsewhere is added", async () => {
   const [alder, birch] = pools();
   const at = (pool: PoolProcess, ...args: string[]) => ligand([...args, "--state", pool.stateDir]);
   const warned = `This pool's card says ${birch.url}, which works only on this machine.`;
@@ -70,7 +70,7 @@ it("an operator whose pool is on loopback is told, when federation is switched o
   const onForProgram = await at(birch, "federation", "on", "--json");
   expect(JSON.parse(onForProgram.stdout)).toMatchObject({ policy: { federation: "on" }, warning: on.stderr.trim() });
   expect(onForProgram.stderr).toBe("");
-  // No loopback to who reads it, and this machine all the same.
+  // It does not read as loopback, although it is this machine.
   const elsewhere = await startPool({ env: { LIGAND_PUBLIC_URL: "http://0.0.0.0:80" } });
   await openFederation(elsewhere);
   const url = `http://0.0.0.0:${new URL(elsewhere.url).port}`;

@@ -8,7 +8,7 @@ import type { Served } from "./real-clients/shared.ts";
 import { vercelCases } from "./real-clients/vercel.ts";
 import { type PoolProcess, startPool, startWorker } from "./support.ts";
 
-/** Clients as their users install them, unmodified, against one real pool with a real worker and a real model. */
+/** Unmodified clients, as their users install them, against one real pool with a real worker and a real model. */
 let served: Served;
 const GONE = "gone-model";
 
@@ -20,7 +20,7 @@ beforeAll(async () => {
   served = { pool, baseURL: `${pool.url}/v1`, apiKey, goneModel: GONE };
 });
 
-/** The pool knows the model from then on, and has no worker for it. */
+/** Afterwards the pool knows the model, and has no worker for it. */
 async function serveOnce(pool: PoolProcess, model: string): Promise<void> {
   const { token } = await pool.admin.invite({});
   const signer = await signerFrom(generateSecretKey());

@@ -10,7 +10,7 @@ const models = (pool: PoolProcess) =>
   fetch(`${pool.url}/v1/models`, { headers: { authorization: `Bearer ${pool.credentials.client_key}` } });
 const gone = (pid: number) => waitFor(() => processIdentity(pid) === undefined, 5_000, `process ${pid} to end`);
 
-it("a second start on a folder in use is refused and says by whom; the first goes on", async () => {
+it("a second start on a folder in use is refused and names the first, which continues", async () => {
   const pool = await startPool();
   const second = await startRefused({ stateDir: pool.stateDir });
   expect(second.code).toBe(1);
@@ -21,7 +21,7 @@ it("a second start on a folder in use is refused and says by whom; the first goe
   await pool.stop();
 });
 
-it("of three starts at once on one folder exactly one comes up", async () => {
+it("of three simultaneous starts on one folder exactly one succeeds", async () => {
   const stateDir = temporaryFolder();
   const starts = [1, 2, 3].map(() => spawnStart({}, stateDir, "--json"));
   const isReady = ({ output }: (typeof starts)[number]) => output.stdout.includes('"ready":true');
@@ -34,7 +34,7 @@ it("of three starts at once on one folder exactly one comes up", async () => {
   }
 });
 
-it("names secrets that others can read, and answers a Ctrl-C that comes before it is ready", async () => {
+it("a start warns of secrets that other users can read, and obeys a Ctrl-C that comes before it is ready", async () => {
   const pool = await startPool();
   await pool.stop();
   chmodSync(join(pool.stateDir, "secrets.json"), 0o644);
@@ -48,7 +48,7 @@ it("names secrets that others can read, and answers a Ctrl-C that comes before i
   expect(output.stdout).toBe("");
 });
 
-it.each(["SIGTERM", "SIGINT"] as const)("%s ends it, workerd included, and the folder is free", async (name) => {
+it.each(["SIGTERM", "SIGINT"] as const)("%s ends the pool and its workerd, and the folder is free", async (name) => {
   const pool = await startPool();
   const workerd = pool.workerdPid();
   expect((await pool.stop(name)).code).toBe(0);
@@ -57,7 +57,7 @@ it.each(["SIGTERM", "SIGINT"] as const)("%s ends it, workerd included, and the f
   expect(readdirSync(join(pool.stateDir, "lock"))).toEqual([]);
 });
 
-it("state survives a restart: the same pool, the same keys", async () => {
+it("a restarted pool has the same identity and keys", async () => {
   const before = await startPool();
   const { key, id } = await before.admin.createKey({ label: "kept" });
   await before.stop();
@@ -71,7 +71,7 @@ it("state survives a restart: the same pool, the same keys", async () => {
   await after.stop();
 });
 
-it("a killed runner leaves workerd serving; the next start ends it before it opens the state, and removes its temporary files", async () => {
+it("a killed runner leaves workerd running; the next start ends it before it opens the state, and removes its temporary files", async () => {
   const before = await startPool();
   const orphan = before.workerdPid();
   await before.kill9();
@@ -87,7 +87,7 @@ it("a killed runner leaves workerd serving; the next start ends it before it ope
   expect(scratch()).toBe(0);
 });
 
-it("a killed workerd comes back at the same URL with the same state, time and again", async () => {
+it("a killed workerd restarts at the same URL with the same state, repeatedly", async () => {
   const pool = await startPool();
   for (const round of [1, 2, 3]) {
     const workerd = pool.workerdPid();
@@ -101,7 +101,7 @@ it("a killed workerd comes back at the same URL with the same state, time and ag
   expect((await pool.stop()).code).toBe(0);
 });
 
-it("workerd that cannot come back at once, because its port is taken, comes back when the port is free", async () => {
+it("workerd whose port is taken restarts when the port is free", async () => {
   const pool = await startPool();
   const port = Number(new URL(pool.url).port);
   const thief = createServer();
@@ -109,7 +109,7 @@ it("workerd that cannot come back at once, because its port is taken, comes back
     new Promise<boolean>((resolve) => {
       thief.once("error", () => resolve(false)).listen(port, "127.0.0.1", () => resolve(true));
     });
-  // Whoever is quicker gets the port; a killed runtime needs a moment to start.
+  // The test and the restarted runtime compete for the port; a killed runtime needs a moment to restart.
   await waitFor(
     async () => {
       signal(pool.workerdPid(), "SIGKILL");
@@ -125,7 +125,7 @@ it("workerd that cannot come back at once, because its port is taken, comes back
   expect((await pool.stop()).code).toBe(0);
 });
 
-it("a port in use is said in a sentence", async () => {
+it("a port in use is reported in one sentence", async () => {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const address = server.address();
@@ -139,7 +139,7 @@ it("a port in use is said in a sentence", async () => {
   expect(refused.stderr).not.toContain("    at ");
 });
 
-it("off loopback it wants --insecure", async () => {
+it("a start beyond loopback requires --insecure", async () => {
   const refused = await startRefused({ args: ["--no-worker", "--host", "0.0.0.0"] });
   expect(refused.code).toBe(1);
   expect(refused.stderr).toContain("--insecure");
@@ -156,12 +156,12 @@ it.each<[args: string[], says: string]>([
   [["--public-url", "wss://pool.example"], "without a path"],
   [["--public-url", "https://me:secret@pool.example"], "is not the URL of a pool"],
   [["extra"], 'Unexpected argument "extra"'],
-])("%j is wrong usage", async (args, says) => {
+])("%j is a usage error", async (args, says) => {
   const refused = await startRefused({ args });
   expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining(says) });
 });
 
-it("secrets are in files of mode 0600, and in no process's arguments or environment, nor in what is printed", async () => {
+it("secrets are only in files of mode 0600: in no process's arguments or environment, and in no output", async () => {
   const pool = await startPool();
   const secrets = JSON.parse(readFileSync(join(pool.stateDir, "secrets.json"), "utf8")) as Record<string, string>;
   for (const name of ["credentials.json", "secrets.json"]) {

@@ -37,14 +37,14 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import type { AdminClient } from "../../scripts/runtime/admin-client.ts";
 import type { Credentials } from "../../scripts/runtime/credentials.ts";
 
-/** A pool that is met, whoever runs it. */
+/** A pool, by any runner. */
 export interface Pool {
   url: string;
   credentials: Pick<Credentials, "atom_id" | "admin_token" | "public_url">;
   admin: AdminClient;
 }
 
-/** What a peer does instead of answering well; false lets it answer well. */
+/** What a peer does instead of an honest answer. False: it answers honestly. */
 export type Script = (request: IncomingMessage, response: ServerResponse) => boolean;
 
 const SAID_NOTHING = { type: "overview", visibility: "public", payload: {} } as const;
@@ -56,20 +56,20 @@ afterAll(() => {
 });
 
 /**
- * A federated pool on a raw socket: the real protocol, signed with the real keys, and answers by a script. Well-behaved
- * it has a log of public events that can be pulled and followed, and an empty one for bonded peers.
+ * A federated pool on a raw socket: the real protocol, signed with real keys, and answers by a script. By default it is
+ * honest: it has a log of public events that can be pulled and followed, and an empty log for bonded peers.
  */
 export class ScriptedPeer {
   readonly signer: Signer;
   readonly url: string;
   script: Script = NEVER_MISBEHAVES;
-  /** Whoever pulls is told of a page more than it was given. */
+  /** It claims one more page than a puller has received. */
   isEndless = false;
-  /** 1: of the existing network, whose card lacks `sig_versions`. */
+  /** 1: a pool of the existing network, whose card lacks `sig_versions`. */
   version: 1 | 2 = 2;
-  /** `METHOD path` of what was asked of it. */
+  /** `METHOD path` of the requests that it received. */
   readonly asked: string[] = [];
-  /** What the signed ones of these were signed in. */
+  /** The signature versions of the signed ones among them. */
   readonly versionsAsked = new Set<1 | 2>();
   readonly sockets = new Set<Socket>();
   readonly #server: Server;
@@ -88,7 +88,7 @@ export class ScriptedPeer {
       this.sockets.add(socket);
       socket.on("error", () => {}).on("close", () => this.sockets.delete(socket));
     });
-    // A caller that is cut off in the middle gets no answer.
+    // A caller that disconnects in the middle gets no answer.
     server.on("request", (request, response) => this.#answer(request, response).catch(() => response.destroy()));
   }
 
@@ -109,7 +109,7 @@ export class ScriptedPeer {
     for (const socket of this.sockets) socket.destroy();
   }
 
-  // ---- as one who asks
+  // ---- as a client
 
   /** Registers (docs/spec/federation.md#registration), then both sides trust each other at this level. */
   async befriend(pool: Pool, level: GrantableLevel): Promise<void> {
@@ -140,7 +140,7 @@ export class ScriptedPeer {
     if (!confirmed.ok) throw new Error(`not registered: ${await confirmed.text()}`);
   }
 
-  /** First contact as the existing network makes it: the pool calls back. */
+  /** First contact as in the existing network: the pool calls back. */
   async shakeHands(pool: Pool): Promise<HandshakeAnswer> {
     const { atom_id, name, pubkey_hex, url, molecule_id, capabilities } = this.#info();
     const hello = { atom_id, name, pubkey_hex, url, molecule_id, capabilities, request_reciprocation: false };
@@ -155,12 +155,12 @@ export class ScriptedPeer {
     if (accepted !== 1) throw new Error("the grant was not accepted");
   }
 
-  /** Events of its own, each later than the last. */
+  /** Signs events of its own, each later than the one before. */
   sign(contents: Omit<EventContent, "hlc">[]): Promise<SignedEvent[]> {
     return Promise.all(contents.map((content) => signEvent(this.signer, { ...content, hlc: this.#tick() })));
   }
 
-  /** Throws unless it was answered as a push is. */
+  /** Throws unless the answer is that of a push. */
   async push(pool: Pool, events: SignedEvent[]): Promise<PushAnswer> {
     const body = { events: events.map((event) => ({ event, ttl: LIMITS.eventTtl })) };
     const answer = await this.ask(pool, "POST", "/api/federation/events", body);
@@ -186,7 +186,7 @@ export class ScriptedPeer {
     });
   }
 
-  /** Its headers. */
+  /** The headers of a signed request. */
   signed(
     pool: Pool,
     method: "GET" | "POST",
@@ -205,9 +205,9 @@ export class ScriptedPeer {
     });
   }
 
-  // ---- as one who is asked
+  // ---- as a server
 
-  /** A public event of its own log, at once to whoever follows it. */
+  /** Appends a public event to its own log, and sends it to all followers. */
   async say(payload: EventContent["payload"]): Promise<SignedEvent> {
     const [event] = await this.sign([{ type: "overview", visibility: "public", payload }]);
     if (event === undefined) throw new Error("nothing was signed");
@@ -233,7 +233,7 @@ export class ScriptedPeer {
     for (const event of await this.sign(more)) this.#write(event);
   }
 
-  /** How many follow it by a stream now. */
+  /** How many pools follow it by a stream now. */
   get followers(): number {
     return this.#streams.size;
   }
@@ -292,7 +292,7 @@ export class ScriptedPeer {
     const log = audience === "public" ? this.#events : [];
     const events = log.slice(since, since + limit);
     const head = log.length;
-    // Of one place always the same: two would be two stories.
+    // The event at a position is always the same one: two would be two versions of the log.
     const hlc = { physical_us: head, logical: 0 };
     const chain = head === 0 ? GENESIS_CHAIN : this.#chain;
     const said = { log_id: this.#logId, audience, seq: head, chain, hlc };

@@ -5,11 +5,11 @@ import { keyTagger } from "../../schema/crypto/api-keys.ts";
 import { generateSecretKey, signerFrom } from "../../schema/crypto/ed25519.ts";
 import { ligand, spawnLigand, startPool, startRefused, temporaryFolder, waitFor } from "./support.ts";
 
-/** Which folders hold state, and whose they are. */
+/** Which folders hold state, and who owns them. */
 
 const mode = (path: string) => statSync(path).mode & 0o1777;
 
-it("a folder that was there keeps its mode, and what is put into it is its owner's alone", async () => {
+it("an existing folder keeps its mode, and the files that are put into it are private", async () => {
   const stateDir = join(temporaryFolder(), "open");
   mkdirSync(stateDir);
   chmodSync(stateDir, 0o755);
@@ -22,9 +22,9 @@ it("a folder that was there keeps its mode, and what is put into it is its owner
 });
 
 it.each([
-  ["everyone's", 0o1777, []],
-  ["somebody's", 0o755, ["a photo"]],
-])("npm start does not take a folder that is %s", async (_whose, given, holds) => {
+  ["writable by everyone", 0o1777, []],
+  ["another user's", 0o755, ["a photo"]],
+])("npm start refuses a folder that is %s", async (_whose, given, holds) => {
   const stateDir = join(temporaryFolder(), "theirs");
   mkdirSync(stateDir);
   for (const name of holds) writeFileSync(join(stateDir, name), "");
@@ -43,7 +43,7 @@ it.each<Refused>([
   ["a file", () => import.meta.filename, /state-folders\.test\.ts is not a folder\.$/m],
   ["in a file", () => join(import.meta.filename, "state"), /state is not a folder\.$/m],
   ...(process.platform === "linux" ? onLinux : []),
-])("a state folder that is %s is refused at once, by npm start and by a worker", async (_what, stateDir, says) => {
+])("npm start and a worker immediately refuse a state folder that is %s", async (_what, stateDir, says) => {
   const start = await startRefused({ stateDir: stateDir() });
   expect(start).toMatchObject({ code: 1, stdout: "" });
   expect(start.stderr.trimEnd()).toMatch(says);
@@ -54,7 +54,7 @@ it.each<Refused>([
   expect(worker).toMatchObject({ code: 1, stdout: expect.stringMatching(says), stderr: "" });
 });
 
-it("two workers of one user stay connected; the second does not measure again; a folder has one at a time", async () => {
+it("two workers of one user stay connected; the second does not measure again; a folder serves one worker at a time", async () => {
   const pool = await startPool();
   const home = temporaryFolder();
   const tokens = await Promise.all([pool.admin.invite({}), pool.admin.invite({})]);
@@ -69,7 +69,7 @@ it("two workers of one user stay connected; the second does not measure again; a
   expect(first.stdout).toContain("measured now");
   expect(second.stdout).toContain("measured before");
 
-  // Both answer a command that comes after both have connected: neither has pushed the other out.
+  // Both answer a command that comes after both have connected: neither has replaced the other.
   const { workers } = await pool.admin.workers();
   expect(workers.map((worker) => worker.token_id).sort()).toEqual(tokens.map(({ id }) => id).sort());
   expect(new Set(workers.map((worker) => worker.worker_id)).size).toBe(2);

@@ -15,12 +15,15 @@ import {
   waitFor,
 } from "./support.ts";
 
-/** What is said and how it ends when a pool or a worker is asked to end: once, twice at one key press, and again. */
+/**
+ * What a pool or a worker prints, and how it ends, when it is asked to end: once, twice at one key press, and again
+ * later.
+ */
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const MODEL = "held";
 let pool: PoolProcess;
-/** Answers when a test says so. */
+/** Answers when a test releases it. */
 let server: ScriptedServer;
 let held: ServerResponse[] = [];
 const terminals: ChildProcess[] = [];
@@ -39,7 +42,7 @@ afterAll(() => {
 const json = (response: ServerResponse, body: object) =>
   response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(body));
 
-/** A worker with a job that goes on until its answer is released. */
+/** A worker with a job that runs until its answer is released. */
 async function busyWorker() {
   held = [];
   const args = ["--engine", "upstream", "--upstream-url", server.url, "--upstream-model", MODEL];
@@ -59,17 +62,20 @@ async function busyWorker() {
 const draining = (worker: WorkerProcess) =>
   waitFor(() => worker.output().includes("Draining: 1 job to finish, no new ones."), 10_000, "the drain to begin");
 
-it.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)("%s drains a worker that has no job, which says so", async (name) => {
-  const args = ["--engine", "upstream", "--upstream-url", server.url, "--upstream-model", MODEL];
-  const worker = await startWorker(pool, { args });
-  expect((await worker.stop(name)).code).toBe(0);
-  const said = worker.output().trimEnd().split("\n").slice(-2);
-  const last = "The worker has drained. All jobs are finished.";
-  expect(said).toEqual(["Draining: 0 jobs to finish, no new ones.", last]);
-  expect(worker.status()).toMatchObject({ state: "stopped", stopped: { code: "drained", message: last } });
-});
+it.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)(
+  "%s drains a worker without a job, and the worker reports that",
+  async (name) => {
+    const args = ["--engine", "upstream", "--upstream-url", server.url, "--upstream-model", MODEL];
+    const worker = await startWorker(pool, { args });
+    expect((await worker.stop(name)).code).toBe(0);
+    const said = worker.output().trimEnd().split("\n").slice(-2);
+    const last = "The worker has drained. All jobs are finished.";
+    expect(said).toEqual(["Draining: 0 jobs to finish, no new ones.", last]);
+    expect(worker.status()).toMatchObject({ state: "stopped", stopped: { code: "drained", message: last } });
+  },
+);
 
-it("Ctrl-C ends a question with 130 and without a word", async () => {
+it("Ctrl-C ends a question silently with 130", async () => {
   const { worker, release } = await busyWorker();
   held = [];
   const env = { LIGAND_POOL: pool.url, LIGAND_KEY: pool.credentials.client_key };
@@ -84,7 +90,7 @@ it("Ctrl-C ends a question with 130 and without a word", async () => {
 });
 
 describe("a worker with a job", () => {
-  it("finishes it when a signal comes twice at once, as npm passes a terminal's Ctrl-C on", async () => {
+  it("finishes it when a signal comes twice at once, as npm forwards a terminal's Ctrl-C", async () => {
     const { worker, answer, release } = await busyWorker();
     process.kill(worker.pid, "SIGINT");
     await draining(worker);
@@ -96,7 +102,7 @@ describe("a worker with a job", () => {
     expect(worker.output()).toContain("The worker has drained. All jobs are finished.");
   });
 
-  it("ends at once with 130 when it is asked again", async () => {
+  it("ends immediately with 130 at a second, later signal", async () => {
     const { worker, leave } = await busyWorker();
     process.kill(worker.pid, "SIGTERM");
     await draining(worker);
@@ -108,11 +114,11 @@ describe("a worker with a job", () => {
   });
 });
 
-// The `script` of util-linux makes a terminal; that of macOS and BSD has other flags.
-describe.skipIf(process.platform !== "linux")("Ctrl-C in a terminal, where npm runs it", () => {
+// The `script` of util-linux makes a terminal; the one of macOS and BSD has other flags.
+describe.skipIf(process.platform !== "linux")("Ctrl-C in a terminal, for a program that npm runs", () => {
   it.each<[what: string, command: () => Promise<string[]>, ready: string, says: string[]]>([
     [
-      "a worker that has no job",
+      "a worker without a job",
       async () => {
         const { token } = await pool.admin.invite({});
         const worker = ["worker", "start", "--pool", pool.url, "--state", join(temporaryFolder(), "agent")];
@@ -127,7 +133,7 @@ describe.skipIf(process.platform !== "linux")("Ctrl-C in a terminal, where npm r
       "Ligand pool ready at",
       ["Stopping …", "worker: The worker has drained."],
     ],
-  ])("ends %s with 0, and says how", async (_what, command, ready, says) => {
+  ])("ends %s with 0, and the program reports it", async (_what, command, ready, says) => {
     const words = (await command()).map((word) => `'${word}'`).join(" ");
     const terminal = spawn("/usr/bin/script", ["-qefc", `exec env ${words}`, "/dev/null"], {
       cwd: ROOT,

@@ -39,7 +39,7 @@ afterAll(async () => {
 export { temporaryFolder };
 
 /**
- * Polls until the answer is truthy, and returns it. An attempt that throws counts as not yet.
+ * Polls until the answer is truthy, and returns it. An attempt that throws counts as falsy.
  *
  * @param usuallyMs the longest time on a quiet machine; a busy machine gets ten times as long
  */

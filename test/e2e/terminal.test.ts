@@ -2,7 +2,7 @@ import { createServer, type Server } from "node:http";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { run, TERMINAL } from "./support.ts";
 
-/** `ligand chat` at somebody's pool whose model, or whose operator, wants the terminal. */
+/** `ligand chat` at a pool whose model or operator tries to control the terminal. */
 
 const ANSWER = "\u001b]52;c;cm0gLXJm\u0007Hello\u001b[2J,\r\n\tworld\u202e!";
 const SHOWN = "]52;c;cm0gLXJmHello[2J,\n\tworld!";
@@ -20,7 +20,7 @@ beforeAll(async () => {
     }
     response.writeHead(200, { "content-type": "text/event-stream" });
     const base = { id: "1", object: "chat.completion.chunk", created: 1, model: "m" };
-    // A character a chunk: no escape sequence comes whole.
+    // One character in each chunk: no escape sequence arrives whole.
     for (const content of [...ANSWER]) {
       const choices = [{ index: 0, delta: { content }, finish_reason: null }];
       response.write(`data: ${JSON.stringify({ ...base, choices })}\n\n`);
@@ -37,20 +37,20 @@ beforeAll(async () => {
 });
 afterAll(() => server.close());
 
-it("an answer cannot steer the terminal, not even in pieces; a file gets it as it is", async () => {
+it("an answer cannot control the terminal, not even in pieces; a file gets it unchanged", async () => {
   const shown = await run([...TERMINAL, "scripts/ligand.ts", "chat", "Hello?"], env);
   expect(shown).toEqual({ code: 0, stdout: `${SHOWN}\n`, stderr: "" });
   const kept = await run(["scripts/ligand.ts", "chat", "Hello?"], env);
   expect(kept.stdout).toBe(`${ANSWER}\n`);
 });
 
-it("as JSON it is whole and steers nothing", async () => {
+it("with --json an answer is complete and controls nothing", async () => {
   const { stdout } = await run([...TERMINAL, "scripts/ligand.ts", "chat", "Hello?", "--json"], env);
   expect(stdout.trimEnd()).not.toMatch(/[\p{Cc}\p{Cf}]/u);
   expect(JSON.parse(stdout)).toMatchObject({ answer: ANSWER });
 });
 
-it("nor can the words of a refusal", async () => {
+it("the text of a refusal cannot control the terminal", async () => {
   const { code, stderr } = await run([...TERMINAL, "scripts/ligand.ts", "chat", "refuse"], env);
   expect({ code, stderr }).toEqual({ code: 1, stderr: `No.${SHOWN}\n` });
 });

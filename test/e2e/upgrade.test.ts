@@ -15,7 +15,10 @@ import {
   waitFor,
 } from "./support.ts";
 
-/** State folders of older releases, started by the code of today. */
+/**
+ * State folders of older releases, started by today's code. Their tables and keys are the persisted contract under
+ * test.
+ */
 
 const MIGRATIONS = fileURLToPath(new URL("../../schema/db/migrations", import.meta.url));
 const fixture = (name: string) => readFileSync(new URL(`../fixtures/${name}`, import.meta.url), "utf8");

@@ -7,7 +7,7 @@ import { type LlamaServer, ScriptedServer, startLlamaServer } from "../agent/htt
 import { SERVER_MODEL } from "../agent/llama-http-names.ts";
 import { ligand, type PoolProcess, startPool, startWorker, temporaryFolder, waitFor } from "./support.ts";
 
-/** The official client, a real pool, a real worker, and behind it another company's server or several models. */
+/** The official client, a real pool and a real worker, which serves another company's server or several models. */
 let pool: PoolProcess;
 let server: LlamaServer;
 let client: OpenAI;
@@ -21,7 +21,7 @@ beforeAll(async () => {
 afterAll(() => server.stop());
 
 describe("a worker over another server", () => {
-  it("serves its models, streamed and not, and never shows its key", async () => {
+  it("serves its models, streamed and whole, and never shows its key", async () => {
     const worker = await startWorker(pool, {
       args: ["--engine", "upstream", "--upstream-url", server.url, "--upstream-slots", "2"],
       env: { LIGAND_UPSTREAM_KEY: KEY },
@@ -60,7 +60,7 @@ describe("a worker over a server that refuses", () => {
     [413, {}, { status: 400, code: "context_length_exceeded" }, null],
     [401, {}, { status: 502, code: "engine_error" }, null],
     [404, {}, { status: 404, code: "model_not_found", param: "model" }, null],
-  ])("with %i %j asks it once, and its client hears of it in a code", async (status, headers, error, retryAfter) => {
+  ])("with %i %j is called once, and the client gets a code", async (status, headers, error, retryAfter) => {
     const upstream = await ScriptedServer.listen((response, { path }) => {
       response.writeHead(path === "/v1/models" ? 200 : status, { "content-type": "application/json", ...headers });
       response.end(JSON.stringify(path === "/v1/models" ? { data: [{ id: "m" }] } : { error: { message: "no" } }));
@@ -71,7 +71,7 @@ describe("a worker over a server that refuses", () => {
       const refused = client.chat.completions.create({ ...ask("Hello", "m"), stream });
       await expect(refused).rejects.toMatchObject(error);
       const said = await refused.catch((cause: APIError) => cause.headers?.get("retry-after"));
-      // Of a pause that it asked for, what is left; meanwhile it is not asked.
+      // The client gets the rest of the pause that the server asked for; meanwhile the server is not called.
       const pauses = stream && status === 429;
       expect(upstream.requests.length - before).toBe(pauses ? 0 : 1);
       if (pauses) expect(Number(said)).toBeLessThanOrEqual(17);
@@ -83,7 +83,7 @@ describe("a worker over a server that refuses", () => {
 });
 
 describe("a worker with two models", () => {
-  it("answers with either, though memory holds one", async () => {
+  it("answers with either, although only one fits in memory", async () => {
     const folder = temporaryFolder();
     const files = ["one", "two"].map((name) => join(folder, `${name}.gguf`));
     for (const file of files) copyFileSync(EMBEDDED_MODEL.path, file);
@@ -110,9 +110,9 @@ describe("worker start says what to do", () => {
   };
 
   it.each<[what: string, args: string[], code: number, words: RegExp]>([
-    ["no server is there", ["--upstream-url", "http://127.0.0.1:2"], 1, /nothing listens there.*--upstream-model/s],
-    ["the way is open", ["--upstream-url", "http://192.0.2.1/v1"], 2, /--upstream-insecure/],
-    ["flags do not go together", ["--upstream-slots", "2"], 2, /works only with --engine upstream/],
+    ["no server answers", ["--upstream-url", "http://127.0.0.1:2"], 1, /nothing listens there.*--upstream-model/s],
+    ["the connection would not be encrypted", ["--upstream-url", "http://192.0.2.1/v1"], 2, /--upstream-insecure/],
+    ["two flags contradict each other", ["--upstream-slots", "2"], 2, /works only with --engine upstream/],
     ["a limit is too small", ["--memory-limit", "1MB"], 2, /--memory-limit allows/],
   ])("when %s", async (_what, args, code, words) => {
     const ended = await start(args);
@@ -120,7 +120,7 @@ describe("worker start says what to do", () => {
     expect(ended.code).toBe(code);
   });
 
-  it("when there is no network for a model of the hub", async () => {
+  it("when the network is down and the model is on the hub", async () => {
     const args = ["--model", "hf:acme/Tiny-GGUF:Q8_0", "--models-dir", temporaryFolder()];
     const ended = await start(args, { HF_ENDPOINT: "http://127.0.0.1:9" });
     expect(ended.stdout).toMatch(/Could not reach http:\/\/127\.0\.0\.1:9\/.*--model PATH\.gguf/);

@@ -30,10 +30,10 @@ import {
   waitFor,
 } from "./support.ts";
 
-/** What the owner of a machine sees, with a real pool, real workers and a real terminal. */
+/** What the owner of a machine sees: a real pool, real workers and a real terminal. */
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-/** An end to waiting for what comes by itself: how soon is nothing that is tested here. */
+/** The limit for events that come by themselves. No test asserts how soon they come. */
 const EVENTUALLY_MS = 60_000;
 
 let pool: PoolProcess;
@@ -56,7 +56,7 @@ async function statusOf(stateDir: string) {
 }
 
 describe("worker status", () => {
-  it("says how a worker does while it waits, when it has served, and when it has gone", async () => {
+  it("reports a worker that waits, one that has served a job, and one that has ended", async () => {
     const worker = await startWorker(pool, { slots: 1 });
     const waiting = await statusOf(worker.stateDir);
     expect(waiting).toMatchObject({
@@ -107,7 +107,7 @@ describe("worker status", () => {
     });
   });
 
-  it("says that all slots are busy, and what would take more, as long as they are", async () => {
+  it("reports that all slots are busy, and what would add slots, while that is so", async () => {
     const held = Promise.withResolvers<ServerResponse>();
     const json = (response: ServerResponse, body: object) =>
       response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(body));
@@ -130,7 +130,7 @@ describe("worker status", () => {
     server.close();
   });
 
-  it("of a killed worker says that it is gone, whatever its file says", async () => {
+  it("reports a killed worker as gone, although its file says that it runs", async () => {
     const worker = await startWorker(pool);
     await waitFor(() => worker.status().state === "connected", EVENTUALLY_MS, "the file to say so");
     await worker.kill9();
@@ -141,7 +141,7 @@ describe("worker status", () => {
     });
   });
 
-  it("of a worker whose token was revoked says that the pool refuses it", async () => {
+  it("reports that the pool refuses the revoked token of a worker", async () => {
     const worker = await startWorker(pool);
     await pool.admin.revokeToken(worker.tokenId);
     await waitFor(() => worker.status().state === "stopped", EVENTUALLY_MS, "the worker to stop");
@@ -151,7 +151,7 @@ describe("worker status", () => {
     });
   });
 
-  it("of a worker whose pool is away says when it tries again", async () => {
+  it("reports the next attempt of a worker whose pool is unreachable", async () => {
     const other = await startPool();
     const worker = await startWorker(other);
     await other.stop();
@@ -168,7 +168,7 @@ describe("worker status", () => {
     expect(status.why.message).toMatch(/Next attempt in \d+ s\./);
   });
 
-  it("of several workers shows the one that runs, and else the one that ran last", async () => {
+  it("shows the running worker among several, or else the one that ran last", async () => {
     const worker = await startWorker(pool);
     await worker.stop();
     const stopped = readFileSync(join(worker.stateDir, "status.json"), "utf8");
@@ -195,8 +195,8 @@ describe("worker status", () => {
 
   it.each<[what: string, content: string | null, says: string]>([
     ["where no worker has run", null, "Start one with: npm run ligand -- worker start"],
-    ["of a file that is no status", "{", "Another version"],
-  ])("%s fails with what to do", async (_what, content, says) => {
+    ["with a status file that is not valid", "{", "Another version"],
+  ])("%s fails, and the error says what to do", async (_what, content, says) => {
     const folder = temporaryFolder();
     if (content !== null) writeFileSync(join(folder, "status.json"), content);
     const { code, stdout, stderr } = await ligand(["worker", "status", "--state", folder]);
@@ -207,7 +207,7 @@ describe("worker status", () => {
 });
 
 describe("worker profile", () => {
-  it("prints one JSON value of the documented shape, and nothing beside it", async () => {
+  it("prints one JSON value of the documented shape, and nothing else", async () => {
     const { code, stdout, stderr } = await ligand(["worker", "profile", "--json"]);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     const profile = workerProfile.strict().parse(JSON.parse(stdout));
@@ -215,7 +215,7 @@ describe("worker profile", () => {
     expect(profile.benchmark.measurements.length).toBeGreaterThan(0);
   });
 
-  it("tells a person what it does while it measures, and details only when asked", async () => {
+  it("shows what it measures while it measures, and details only on request", async () => {
     const { code, stdout, stderr } = await ligand(["worker", "profile", "--verbose-manifest"]);
     expect(code).toBe(0);
     expect(stderr).toContain("… measuring cpu with 1 thread");
@@ -242,8 +242,8 @@ describe("worker start", () => {
     return { id, token, args, stateDir };
   };
 
-  // The `script` of util-linux makes a terminal; that of macOS and BSD has other flags.
-  it.skipIf(process.platform !== "linux")("shows one live line in a terminal, and cleans it up at Ctrl-C", async () => {
+  // The `script` of util-linux makes a terminal; the one of macOS and BSD has other flags.
+  it.skipIf(process.platform !== "linux")("shows one live line in a terminal, and clears it at Ctrl-C", async () => {
     const { args } = await invited();
     const words = [process.execPath, "scripts/ligand.ts", ...args].map((word) => `'${word}'`).join(" ");
     const terminal = spawn("/usr/bin/script", ["-qefc", `stty cols 110; exec ${words}`, "/dev/null"], {
@@ -269,12 +269,12 @@ describe("worker start", () => {
       EVENTUALLY_MS,
       "the job to be counted",
     );
-    // Single jobs are in the line, not above it.
+    // Single jobs are shown in the live line, not above it.
     expect(seen).not.toMatch(/Job [0-9a-f-]{36}/);
 
     terminal.stdin.write("\u0003");
     expect((await ended)[0]).toBe(0);
-    // Line by line as a terminal leaves them: what the live line drew is gone.
+    // The lines as a terminal keeps them: the live line is erased.
     const left = seen.split("\n").map((text) => text.slice(text.lastIndexOf("\u001b[2K") + 1).replace("[2K", ""));
     expect(left.join("\n")).not.toContain(" · ");
     expect(left.join("\n")).toContain("Connected to pool");
@@ -282,7 +282,7 @@ describe("worker start", () => {
     expect(left.at(-1)?.trim()).toBe("");
   });
 
-  it("gives programs a JSON object a line, and no token, key or prompt", async () => {
+  it("with --log json prints one JSON object a line, and no token, key or prompt", async () => {
     const { args, stateDir, token } = await invited();
     const child = spawn(process.execPath, ["scripts/ligand.ts", ...args, "--log", "json"], {
       cwd: ROOT,
@@ -317,7 +317,7 @@ describe("worker start", () => {
     for (const secret of [token, token.split("_")[2] ?? token, key, "xylophone"]) expect(out).not.toContain(secret);
   });
 
-  it("says nothing when quiet and all is well", async () => {
+  it("with --quiet prints nothing while all is well", async () => {
     const { args, stateDir } = await invited();
     const child = spawn(process.execPath, ["scripts/ligand.ts", ...args, "--quiet"], {
       cwd: ROOT,
@@ -338,7 +338,7 @@ describe("worker start", () => {
 });
 
 describe.skipIf(process.platform !== "linux")("worker install", () => {
-  /** No session is reached from here: what speaks to systemd fails as it does without one. */
+  /** No systemd session is reachable from here: commands to systemd fail as on a machine without a session. */
   const home = () => {
     const folder = join(temporaryFolder(), "my home 100%");
     mkdirSync(folder);
@@ -358,7 +358,7 @@ describe.skipIf(process.platform !== "linux")("worker install", () => {
     return { folder, unit, worker, install };
   };
 
-  it("writes a unit that names the token's file and not the token; again it changes nothing; uninstall takes it back", async () => {
+  it("writes a unit that names the token's file and not the token; a second run changes nothing; uninstall removes the unit", async () => {
     const { folder, unit, worker, install } = home();
     const first = await install("--slots", "2");
     expect(first).toMatchObject({ code: 0, stderr: "" });
@@ -379,7 +379,7 @@ describe.skipIf(process.platform !== "linux")("worker install", () => {
     expect(JSON.parse(other.stdout)).toMatchObject({ path: unit, changed: true, started: false });
     expect(readFileSync(unit, "utf8")).not.toContain("--slots");
 
-    // As `systemctl --user enable` does; and something of another's beside it.
+    // Link the unit as `systemctl --user enable` does, beside a file of another program.
     const wants = join(folder, ".config", "systemd", "user", "default.target.wants");
     mkdirSync(wants);
     symlinkSync(unit, join(wants, "ligand-worker.service"));
@@ -396,7 +396,7 @@ describe.skipIf(process.platform !== "linux")("worker install", () => {
     });
   });
 
-  it("touches no unit that someone else made", async () => {
+  it("changes no unit that another program made", async () => {
     const { unit, worker, install } = home();
     mkdirSync(join(unit, ".."), { recursive: true });
     writeFileSync(unit, "[Service]\nExecStart=/bin/true\n");
@@ -410,7 +410,7 @@ describe.skipIf(process.platform !== "linux")("worker install", () => {
     expect(readFileSync(unit, "utf8")).toBe("[Service]\nExecStart=/bin/true\n");
   });
 
-  it("--now without a session says what failed and what to do, and uninstall --now then removes nothing", async () => {
+  it("--now without a session names the failure and the remedy, and uninstall --now then removes nothing", async () => {
     const { unit, worker, install } = home();
     const done = await install("--now");
     expect(done).toMatchObject({ code: 1, stdout: "" });
@@ -422,19 +422,24 @@ describe.skipIf(process.platform !== "linux")("worker install", () => {
   });
 
   it.each<[what: string, args: string[], code: number, says: string]>([
-    ["without --user", ["install"], 2, "Add --user: npm run ligand -- worker install --user."],
+    ["install without --user", ["install"], 2, "Add --user: npm run ligand -- worker install --user."],
     ["uninstall without --user", ["uninstall"], 2, "Add --user: npm run ligand -- worker uninstall --user."],
-    ["without a token's file", ["install", "--user", "--pool", "https://p.example"], 2, "--token-file FILE"],
-    ["with a token's file that is not there", ["install", "--user", "--token-file", "/nowhere"], 1, "no file /nowhere"],
-    ["with an unknown flag", ["install", "--user", "--bogus"], 2, "Unknown option '--bogus'"],
-  ])("%s is refused with what to do", async (_what, args, code, says) => {
+    ["install without a token file", ["install", "--user", "--pool", "https://p.example"], 2, "--token-file FILE"],
+    [
+      "install with a token file that does not exist",
+      ["install", "--user", "--token-file", "/nowhere"],
+      1,
+      "no file /nowhere",
+    ],
+    ["install with an unknown flag", ["install", "--user", "--bogus"], 2, "Unknown option '--bogus'"],
+  ])("%s is refused, and the error says what to do", async (_what, args, code, says) => {
     const { unit, worker } = home();
     const done = await worker(...args);
     expect(done).toMatchObject({ code, stdout: "", stderr: expect.stringContaining(says) });
     expect(existsSync(unit)).toBe(false);
   });
 
-  it.each(["start", "status", "profile", "install", "uninstall"])("worker %s --help helps", async (verb) => {
+  it.each(["start", "status", "profile", "install", "uninstall"])("worker %s --help prints help", async (verb) => {
     const { code, stdout } = await ligand(["worker", verb, "--help"]);
     expect(code).toBe(0);
     expect(stdout).toContain(`ligand -- worker ${verb} `);

@@ -8,20 +8,20 @@ import { EMBEDDED_MODEL } from "../../worker-agent/models/embedded.ts";
 import { processIdentity } from "../../worker-agent/state/processes.ts";
 import { run, startRefused, temporaryFolder } from "./support.ts";
 
-/** A worker that cannot run ends the start that wanted it, with its own words. */
+/** A worker that cannot run ends the start that needed it, with the worker's own message. */
 
 function brokenModel(): string {
   const file = join(temporaryFolder(), "broken.gguf");
-  // The right first bytes and nothing of a model after them.
+  // The first bytes are right; no model follows.
   writeFileSync(file, Buffer.concat([Buffer.from("GGUF\x03\0\0\0"), Buffer.alloc(64, 0xff)]));
   return file;
 }
 
 it.each<[what: string, model: () => string, says: RegExp]>([
-  ["that is not there", () => "/nowhere/model.gguf", /There is no model file at \/nowhere\/model\.gguf/],
-  ["that is none", () => import.meta.filename, /is not a GGUF file/],
-  ["that is damaged", brokenModel, /broken\.gguf is damaged, or was not downloaded whole .* Download it again/],
-])("npm start with a model %s ends and says so", async (_what, model, says) => {
+  ["file that does not exist", () => "/nowhere/model.gguf", /There is no model file at \/nowhere\/model\.gguf/],
+  ["file that is not GGUF", () => import.meta.filename, /is not a GGUF file/],
+  ["file that is damaged", brokenModel, /broken\.gguf is damaged, or was not downloaded whole .* Download it again/],
+])("npm start with a model %s fails and reports it", async (_what, model, says) => {
   const stateDir = join(temporaryFolder(), "fresh");
   const { code, stdout, stderr } = await startRefused({ stateDir, args: ["--model", model()] });
   expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
@@ -31,7 +31,7 @@ it.each<[what: string, model: () => string, says: RegExp]>([
   expect(existsSync(stateDir)).toBe(false);
 });
 
-it("the demo with a model that is not there says so in its line of JSON", async () => {
+it("the demo with a model file that does not exist reports it in its line of JSON", async () => {
   const leftovers = () => readdirSync(tmpdir()).filter((name) => name.startsWith("ligand-demo-"));
   const before = leftovers();
   const { code, stdout } = await run(["scripts/demo.ts", "--model", "/nowhere/model.gguf"]);
@@ -40,13 +40,13 @@ it("the demo with a model that is not there says so in its line of JSON", async 
   expect(leftovers()).toEqual(before);
 });
 
-it("the demo answers with a model that is named", async () => {
+it("the demo answers with the model that --model names", async () => {
   const { code, stdout } = await run(["scripts/demo.ts", "--model", EMBEDDED_MODEL.path]);
   expect(JSON.parse(stdout.trimEnd().split("\n").at(-1) ?? "")).toMatchObject({ ok: true, model: EMBEDDED_MODEL.name });
   expect(code).toBe(0);
 });
 
-it("a worker that does not connect in time ends the start, and everything that was started", async () => {
+it("a worker that does not connect in time ends the start, and all its processes", async () => {
   const stateDir = temporaryFolder();
   let workerd: number | undefined;
   const starting = startLocalNetwork({

@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 import * as z from "zod";
 import { findPool, limitedKey, MODEL, QUESTION, Region, SENTENCE, type Served } from "./shared.ts";
 
-/** Anthropic's client, which puts `/v1/messages` behind its base URL itself; `dialects.test.ts` has more of it. */
+/** Anthropic's client, which appends `/v1/messages` to its base URL. `dialects.test.ts` has more cases. */
 export function anthropicCases(served: () => Served): void {
   const client = (options: { apiKey?: string; fetch?: typeof fetch; maxRetries?: number } = {}) =>
     new Anthropic({ baseURL: served().pool.url, apiKey: served().apiKey, maxRetries: 0, ...options });
@@ -18,7 +18,7 @@ export function anthropicCases(served: () => Served): void {
     content.flatMap((block) => (block.type === "text" ? block.text : [])).join("");
 
   describe("Anthropic's client", () => {
-    it("answers, and goes on with its answer in the next turn", async () => {
+    it("gets an answer, and continues the conversation", async () => {
       const first = await client().messages.create(ask(QUESTION));
       expect(textOf(first)).toMatch(SENTENCE);
       expect(first).toMatchObject({ role: "assistant", stop_reason: "end_turn" });
@@ -32,7 +32,7 @@ export function anthropicCases(served: () => Served): void {
       expect(second.usage.input_tokens).toBeGreaterThan(first.usage.input_tokens);
     });
 
-    it("streams, and puts the same message together", async () => {
+    it("streams, and assembles the same message", async () => {
       const stream = client().messages.stream(ask(QUESTION));
       const pieces: string[] = [];
       stream.on("text", (piece) => pieces.push(piece));
@@ -43,7 +43,7 @@ export function anthropicCases(served: () => Served): void {
       expect(message.usage.output_tokens).toBeGreaterThan(3);
     });
 
-    it("runs a tool twice and then speaks", async () => {
+    it("runs a tool twice and then answers", async () => {
       const calls: unknown[] = [];
       const run = findPool(calls);
       const input_schema = z.toJSONSchema(Region) as Anthropic.Tool.InputSchema;
@@ -76,7 +76,7 @@ export function anthropicCases(served: () => Served): void {
       expect(calls.length).toBeGreaterThanOrEqual(2);
     });
 
-    it("runs a tool twice by itself, without the thread that it asks for first", async () => {
+    it("runs a tool twice by itself, without the thinking that it asks for first", async () => {
       const calls: unknown[] = [];
       const run = findPool(calls);
       const find = betaZodTool({
@@ -97,7 +97,7 @@ export function anthropicCases(served: () => Served): void {
       for (const region of calls) expect(["eu", "us"]).toContain(region);
     });
 
-    it("parses by a zod schema", async () => {
+    it("parses with a zod schema", async () => {
       const output_config = { format: zodOutputFormat(Region) };
       const message = await client().messages.parse({ ...ask(QUESTION), output_config });
       expect(Region.safeParse(message.parsed_output)).toMatchObject({ success: true });
@@ -127,7 +127,7 @@ export function anthropicCases(served: () => Served): void {
       await expect(gone).rejects.toBeInstanceOf(InternalServerError);
     });
 
-    it("asks again when its key may, after a 429", async () => {
+    it("repeats a request after a 429, when its key has room", async () => {
       const { apiKey, fetch, statuses } = await limitedKey(served());
       const message = await client({ apiKey, fetch, maxRetries: 1 }).messages.create({
         ...ask("Hello"),

@@ -29,7 +29,7 @@ export function langchainCases(served: () => Served): void {
     (message as { usage_metadata?: UsageMetadata }).usage_metadata ?? expect.fail("no usage");
 
   describe("LangChain", () => {
-    it("answers, and goes on with its answer in the next turn", async () => {
+    it("gets an answer, and continues the conversation", async () => {
       const messages: BaseMessage[] = [new HumanMessage(QUESTION)];
       const first = await chat({ temperature: 0 }).invoke(messages);
       expect(first.text).toMatch(SENTENCE);
@@ -46,7 +46,7 @@ export function langchainCases(served: () => Served): void {
       expect(usageOf(whole).output_tokens).toBeGreaterThan(3);
     });
 
-    it("hands the results of two calls back and then speaks", async () => {
+    it("returns the results of two calls and then answers", async () => {
       const calls: unknown[] = [];
       const find = tool(findPool(calls), { name: "find_pool", description: "Finds a pool.", schema: Region });
       const calling = chat({ maxTokens: 200 }).bindTools([find], { tool_choice: "required" });
@@ -63,7 +63,7 @@ export function langchainCases(served: () => Served): void {
       expect(last.text.length).toBeGreaterThan(0);
     });
 
-    it.each(["jsonSchema", "functionCalling"] as const)("parses by a zod schema, by %s", async (method) => {
+    it.each(["jsonSchema", "functionCalling"] as const)("parses with a zod schema, by %s", async (method) => {
       const structured = chat({ maxTokens: 300 }).withStructuredOutput(Everything, { method, name: "everything" });
       expect(Everything.safeParse(await structured.invoke(QUESTION))).toMatchObject({ success: true });
     });
@@ -80,14 +80,14 @@ export function langchainCases(served: () => Served): void {
       expect(vectors.map(({ length }) => length)).toEqual(Array(600).fill(256));
     });
 
-    it("tells each error for what it is", async () => {
+    it("raises the right error class for each failure", async () => {
       await expect(chat().invoke("pool ".repeat(5_000))).rejects.toMatchObject({ status: 400 });
       await expect(chat({ apiKey: "lk_forged" }).invoke("x")).rejects.toMatchObject({ status: 401 });
       await expect(chat({ model: "no-such-model" }).invoke("x")).rejects.toMatchObject({ status: 404 });
       await expect(chat({ model: served().goneModel }).invoke("x")).rejects.toMatchObject({ status: 503 });
     });
 
-    it("asks again when its key may, after a 429", async () => {
+    it("repeats a request after a 429, when its key has room", async () => {
       const { apiKey, fetch, statuses } = await limitedKey(served());
       const asked = chat({ apiKey, maxRetries: 1, maxTokens: 5, configuration: { fetch } });
       expect((await asked.invoke("Hello")).text.length).toBeGreaterThan(0);

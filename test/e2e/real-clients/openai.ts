@@ -13,14 +13,14 @@ import {
   SIX_HUNDRED,
 } from "./shared.ts";
 
-/** The official client; `openai.test.ts` and `openai-tools.test.ts` have its other cases. */
+/** The official client. `openai.test.ts` and `openai-tools.test.ts` have its other cases. */
 export function openaiCases(served: () => Served): void {
   const client = (options: { apiKey?: string; fetch?: typeof fetch; maxRetries?: number } = {}) =>
     new OpenAI({ baseURL: served().baseURL, apiKey: served().apiKey, maxRetries: 0, ...options });
   const ask = (content: string) => ({ model: MODEL, messages: [{ role: "user" as const, content }] });
 
   describe("the official client", () => {
-    it("runs a tool twice by itself, and goes on with all of its history", async () => {
+    it("runs a tool twice by itself, and continues with the whole history", async () => {
       const calls: unknown[] = [];
       const find = zodFunction({
         name: "find_pool",
@@ -40,7 +40,7 @@ export function openaiCases(served: () => Served): void {
       expect(said.choices[0]?.message.content?.length).toBeGreaterThan(0);
     });
 
-    it("streams calls and hands them back as it put them together", async () => {
+    it("streams calls, and returns them as it assembled them", async () => {
       const tools = [zodFunction({ name: "find_pool", parameters: Region })];
       const request = { ...ask("Which pool?"), tools, max_tokens: 200 };
       const stream = client().chat.completions.stream({ ...request, tool_choice: "required" });
@@ -55,7 +55,7 @@ export function openaiCases(served: () => Served): void {
       expect(next.choices[0]?.finish_reason).toMatch(/stop|length/);
     });
 
-    it("parses by a zod schema, and hands back what it parsed", async () => {
+    it("parses with a zod schema, and sends back what it parsed", async () => {
       const request = {
         ...ask(QUESTION),
         response_format: zodResponseFormat(Everything, "everything"),
@@ -88,13 +88,13 @@ export function openaiCases(served: () => Served): void {
       expect(usage.prompt_tokens).toBeGreaterThan(600);
     });
 
-    it("has a class for a model that nobody serves now", async () => {
+    it("has an error class for a model that no worker serves now", async () => {
       const gone = client().chat.completions.create({ ...ask("x"), model: served().goneModel });
       await expect(gone).rejects.toBeInstanceOf(InternalServerError);
       await expect(gone).rejects.toMatchObject({ status: 503, code: "no_worker" });
     });
 
-    it("asks again when its key may, after a 429", async () => {
+    it("repeats a request after a 429, when its key has room", async () => {
       const { apiKey, fetch, statuses } = await limitedKey(served());
       const { choices } = await client({ apiKey, fetch, maxRetries: 1 }).chat.completions.create({
         ...ask("Hello"),

@@ -1,20 +1,20 @@
 import * as z from "zod";
 import type { PoolProcess } from "../support.ts";
 
-/** What the tests of all clients use: one pool with the embedded model, asked in the same words. */
+/** What the tests of all clients share: one pool with the embedded model, and the same questions. */
 export interface Served {
   readonly pool: PoolProcess;
   /** The API's address, as a client's `baseURL`. */
   readonly baseURL: string;
   readonly apiKey: string;
-  /** A model that was served once; no worker has it now. */
+  /** A model that was served once and has no worker now. */
   readonly goneModel: string;
 }
 export const MODEL = "ligand-embedded";
 export const QUESTION = "What is a pool?";
 export const SENTENCE = /^[A-Z].*\w/s;
 
-/** What zod's own schemas turn into: formats, patterns, records, tuples and unions with a discriminator. */
+/** What zod's own schemas produce: formats, patterns, records, tuples and unions with a discriminator. */
 export const Everything = z.object({
   kind: z.enum(["small", "large"]),
   count: z.int().min(0).max(9),
@@ -24,7 +24,10 @@ export const Everything = z.object({
   ]),
 });
 
-/** Keywords that a grammar cannot enforce stay in the prompt, so of these only the request's acceptance is certain. */
+/**
+ * A grammar cannot enforce all of these keywords, and those stay in the prompt. So the test checks only that the
+ * request is accepted.
+ */
 export const Formats = z.object({
   url: z.url(),
   email: z.email(),
@@ -35,7 +38,7 @@ export const Formats = z.object({
 });
 
 export const Region = z.object({ region: z.enum(["eu", "us"]) });
-/** A tool's work, which notes each call. */
+/** A tool that records each call. */
 export function findPool(calls: unknown[]) {
   return ({ region }: z.infer<typeof Region>) => {
     calls.push(region);
@@ -44,8 +47,8 @@ export function findPool(calls: unknown[]) {
 }
 
 /**
- * A key that is over its rate when a client's first request comes, and may ask again a second later. `fetch` is the
- * platform's own; it notes the statuses that the client got.
+ * A key that is over its rate at a client's first request, and has room a second later. `fetch` is the platform's own;
+ * it records the statuses that the client got.
  */
 export async function limitedKey({ pool, baseURL }: Served) {
   const { key } = await pool.admin.createKey({ label: "limited", requests_per_minute: 60 });
@@ -59,7 +62,7 @@ export async function limitedKey({ pool, baseURL }: Served) {
     }
   };
   const watched: typeof fetch = async (input, init) => {
-    // Right before the request: a moment later the key would have a request again.
+    // Spend the rate right before the request: a moment later the key would have room again.
     if (statuses.length === 0) await spend();
     const response = await fetch(input, init);
     statuses.push(response.status);

@@ -17,7 +17,10 @@ import {
 
 type Options = { apiKey?: string; fetch?: typeof fetch };
 
-/** Vercel's AI SDK: its default provider speaks /v1/responses, `.chat()` and the compatible one /v1/chat/completions. */
+/**
+ * Vercel's AI SDK. Its default provider uses /v1/responses; `.chat()` and the compatible provider use
+ * /v1/chat/completions.
+ */
 export function vercelCases(served: () => Served): void {
   const openai = (options: Options = {}) =>
     createOpenAI({ baseURL: served().baseURL, apiKey: served().apiKey, ...options });
@@ -41,7 +44,7 @@ export function vercelCases(served: () => Served): void {
   ])("%s", (_what, model, options) => {
     const providerOptions = options as typeof unstored;
 
-    it("generates text, and goes on with it in the next turn", async () => {
+    it("generates text, and continues the conversation", async () => {
       const first = await generateText({ model: model(), prompt: QUESTION, temperature: 0, providerOptions });
       expect(first.text).toMatch(SENTENCE);
       expect(first.finishReason).toBe("stop");
@@ -64,7 +67,7 @@ export function vercelCases(served: () => Served): void {
       expect((await streamed.usage).outputTokens).toBeGreaterThan(3);
     });
 
-    it("runs a tool twice and then speaks", async () => {
+    it("runs a tool twice and then answers", async () => {
       const calls: unknown[] = [];
       const { steps, text } = await generateText({
         model: model(),
@@ -82,14 +85,14 @@ export function vercelCases(served: () => Served): void {
       expect(text.length).toBeGreaterThan(0);
     });
 
-    it("parses an answer by a zod schema", async () => {
+    it("parses an answer with a zod schema", async () => {
       const request = { model: model(), prompt: QUESTION, maxOutputTokens: 300, providerOptions };
       const whole = await generateText({ ...request, output: Output.object({ schema: Everything }) });
       expect(Everything.safeParse(whole.output)).toMatchObject({ success: true });
     });
 
     it("sends zod's formats, records and tuples, in a format and in a tool", async () => {
-      // By default Vercel says strict, under which no grammar may leave a keyword out.
+      // By default Vercel sets `strict`, which refuses every keyword that the grammar does not enforce.
       const lenient = { strictJsonSchema: false };
       const request = {
         model: model(),
@@ -97,7 +100,8 @@ export function vercelCases(served: () => Served): void {
         maxOutputTokens: 8,
         providerOptions: { openai: { ...providerOptions.openai, ...lenient }, ligand: lenient },
       };
-      // What a model of this size writes into a URL has no end: the schema is taken, and the answer begun.
+      // A model of this size never ends a URL. So the test checks that the schema is accepted and that the answer
+      // begins.
       const cut = generateText({ ...request, output: Output.object({ schema: Formats }) });
       await expect(cut).rejects.toMatchObject({ text: expect.stringMatching(/^\{/), finishReason: "length" });
       const note = tool({ description: "Notes a contact.", inputSchema: Formats, execute: () => "noted" });
@@ -107,7 +111,7 @@ export function vercelCases(served: () => Served): void {
       expect(called.usage.outputTokens).toBeGreaterThan(0);
     });
 
-    it("tells each error for what it is", async () => {
+    it("raises the right error class for each failure", async () => {
       const asked = (name?: string, more: Options = {}, extra: object = {}) =>
         generateText({ model: model(name, more), prompt: "x", maxRetries: 0, providerOptions, ...extra });
       const tooLong = asked(MODEL, {}, { prompt: "pool ".repeat(5_000) });
@@ -121,7 +125,7 @@ export function vercelCases(served: () => Served): void {
       await expect(asked(served().goneModel)).rejects.toMatchObject({ statusCode: 503, isRetryable: true });
     });
 
-    it("asks again when its key may, after a 429", async () => {
+    it("repeats a request after a 429, when its key has room", async () => {
       const { apiKey, fetch, statuses } = await limitedKey(served());
       const { text } = await generateText({
         model: model(MODEL, { apiKey, fetch }),
@@ -139,7 +143,7 @@ export function vercelCases(served: () => Served): void {
     it.each<[string, () => Parameters<typeof embedMany>[0]["model"]]>([
       ["openai", () => openai().embedding(MODEL)],
       ["openai-compatible", () => compatible().embeddingModel(MODEL)],
-    ])("of %s take 600 inputs", async (_what, model) => {
+    ])("%s embeds 600 inputs", async (_what, model) => {
       const { embeddings, usage } = await embedMany({ model: model(), values: SIX_HUNDRED });
       expect(embeddings.map(({ length }) => length)).toEqual(Array(600).fill(256));
       expect(usage.tokens).toBeGreaterThan(600);

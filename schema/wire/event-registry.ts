@@ -1,8 +1,12 @@
 /**
  * The registry of events: every type that this pool writes, who may see it, and the schema of its payload.
  *
- * To add a type, add one entry to `EVENTS`. Its writer then puts `draft("the_type", payload)` into an outbox
- * (`edge/record/event-outbox.ts`). Nothing else lists the types. A shared type also needs an example in FEDERATION.md.
+ * To add a type:
+ * 1. Add an entry to `EVENTS`. A private type is `audit({ … })`.
+ * 2. Add an example to `PAYLOADS` in `test/unit/wire/event-registry.test.ts`. The compiler asks for it.
+ * 3. Put `draft("the_type", payload)` into the outbox of the object that decides, in the transaction of the decision. An
+ *    object without an outbox first needs a table name in `edge/record/event-outbox.ts`.
+ * 4. A type that peers can see also needs an example in FEDERATION.md. A test asks for it.
  *
  * Readers do not use this file to refuse anything: the log of an earlier release and the logs of peers hold types and
  * payloads that it does not describe (docs/spec/events.md#events).

@@ -94,7 +94,10 @@ export const LIMITS = Object.freeze({
   toolCallsPerMessage: 128,
 
   // Client keys
-  /** The default rate of a client key; `edge/accounts/admission-rules.ts` applies it. */
+  /**
+   * The default in the settings of a new pool (`edge/pool/pool-policy-object.ts`). Each new key gets a copy of the setting,
+   * and `edge/accounts/admission-rules.ts` enforces the key's own number.
+   */
   keyRequestsPerMinute: 60,
   /** The default of a new key. */
   keyTokensPerMinute: 1_000_000,
@@ -304,7 +307,7 @@ export const LIMITS = Object.freeze({
   nonceRetentionSeconds: 120,
   /** Nonces that one alarm deletes; the next alarm comes a second later. A peer may send as many in that second. */
   noncesPerPurge: 10_000,
-  /** Signed requests of one peer; the policy's default. */
+  /** Signed requests of one peer: the default of a setting that `edge/federation/signing/peer-rate-rules.ts` enforces. */
   peerRequestsPerMinute: 60,
   /** Signed requests of one peer to the event endpoints; the policy's default. */
   peerEventRequestsPerSecond: 60,

@@ -75,7 +75,7 @@ interface KnownWorker {
  * The worker that the person most likely means. If several are running, the person must choose; if none is, it is the one
  * that ran last. A worker that never connected, for example with a refused token, counts only if none ever connected.
  */
-export function chooseWorker(
+export function chooseWorkerFolder(
   all: readonly KnownWorker[],
 ): { folder: string; others: string[] } | { candidates: string[] } | null {
   const running = all.filter((each) => each.running);
@@ -94,7 +94,7 @@ function chooseFolder(base: string, absent: Absent): { folder: string; others: s
   const found = names.map((name) => join(base, name)).filter((folder) => existsSync(join(folder, "status.json")));
   const only = found.length === 1 ? found[0] : undefined;
   if (only !== undefined) return { folder: only, others: [] };
-  const chosen = chooseWorker(found.map((folder) => readWorker(folder, absent))) ?? { folder: base, others: [] };
+  const chosen = chooseWorkerFolder(found.map((folder) => readWorker(folder, absent))) ?? { folder: base, others: [] };
   if ("folder" in chosen) return chosen;
   throw new UsageError(
     ["Several workers run on this machine. Choose one:", ...chosen.candidates.map(asFlag)].join("\n"),

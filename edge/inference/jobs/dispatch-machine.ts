@@ -15,15 +15,15 @@ import {
 } from "./lane-state.ts";
 import { grantLease } from "./lease-machine.ts";
 import { takeFromQueue } from "./queue-machine.ts";
-import { chooseAssignment } from "./worker-choice-rules.ts";
+import { chooseWorkerAndJob } from "./worker-choice-rules.ts";
 
 /** Sends waiting jobs of this model to workers with credit, until no such worker can run one. */
 export function dispatch(state: LaneState, model: string, nowMs: number): Effect[] {
   const effects: Effect[] = [];
-  for (let next = chooseAssignment(state, model); next !== null; next = chooseAssignment(state, model)) {
+  for (let next = chooseWorkerAndJob(state, model); next !== null; next = chooseWorkerAndJob(state, model)) {
     const { job, queueIndex, worker, offered } = next;
     takeFromQueue(state, model, queueIndex);
-    // Deleting and adding moves the worker to the end, where the most recently used one is.
+    // Deleting and adding moves the worker to the end: it counts as available from now on.
     state.available.get(model)?.delete(worker.connection);
     setCredit(state, worker, model, offered, offered.credit - 1);
     worker.sent += 1;

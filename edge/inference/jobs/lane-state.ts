@@ -134,7 +134,7 @@ export interface LaneState {
   readonly jobs: Map<string, Job>;
   readonly queues: Map<string, string[]>;
   readonly workers: Map<string, Worker>;
-  /** Per model, the connections that have credit. The least recently used comes first. */
+  /** Per model, the connections that have credit. The one that has been available longest comes first. */
   readonly available: Map<string, Set<string>>;
   /** Models that a worker ever offered. An unserved model is 503 if it is known, and 404 if not. */
   readonly knownModels: ReadonlySet<string>;

@@ -18,9 +18,10 @@ export interface Assignment {
  *
  * Jobs are taken first come, first served. A job that no free worker can run does not hold up the jobs behind it: the
  * workers of one model may differ in kinds, in capabilities, and in the jobs that they failed. Of several workers, the
- * least recently used one gets the job, so that equal workers share the load.
+ * one that has been available longest gets the job, so that equal workers share the load. `setCredit` in
+ * `dispatch-machine.ts` keeps that order.
  */
-export function chooseAssignment(state: LaneState, model: string): Assignment | null {
+export function chooseWorkerAndJob(state: LaneState, model: string): Assignment | null {
   const available = state.available.get(model);
   if (!available) return null;
   for (const [queueIndex, jobId] of (state.queues.get(model) ?? []).entries()) {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { chooseWorker } from "../../../worker-agent/cli/status.ts";
+import { chooseWorkerFolder } from "../../../worker-agent/cli/status.ts";
 import { Counters } from "../../../worker-agent/session/counters.ts";
 import { initialStatus } from "../../../worker-agent/state/agent-state.ts";
 
@@ -26,5 +26,5 @@ describe("of several workers that ran here", () => {
     ["the one that ran last", [ran("a", 1, 1), ran("b", 3, 1), ran("c", 2, 1)], { folder: "b", others: ["c", "a"] }],
     ["not one that never came to a pool", [ran("a", 1, 1), ran("refused", 9, 0)], { folder: "a", others: [] }],
     ["one that never came to a pool, where none did", [ran("a", 1, 0), ran("b", 2, 0)], { folder: "b", others: ["a"] }],
-  ])("%s is meant", (_what, all, meant) => expect(chooseWorker(all)).toEqual(meant));
+  ])("%s is meant", (_what, all, meant) => expect(chooseWorkerFolder(all)).toEqual(meant));
 });

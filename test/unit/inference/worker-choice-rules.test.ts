@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { workerConnected, workerFrame } from "../../../edge/inference/jobs/lane-machine.ts";
 import type { LaneState, NewJob, WorkerOffer } from "../../../edge/inference/jobs/lane-state.ts";
-import { anyWorkerCanRun, chooseAssignment } from "../../../edge/inference/jobs/worker-choice-rules.ts";
+import { anyWorkerCanRun, chooseWorkerAndJob } from "../../../edge/inference/jobs/worker-choice-rules.ts";
 import { accept, jobOf, laneWith, MODEL, newJob, offerOf, ready, submitOne } from "./lane-support.ts";
 
 /** A lane whose jobs wait, and whose workers then get credit without a dispatch. */
@@ -18,7 +18,7 @@ function waiting(jobs: NewJob[], workers: WorkerOffer[]): LaneState {
 }
 
 const chosen = (state: LaneState) => {
-  const assignment = chooseAssignment(state, MODEL);
+  const assignment = chooseWorkerAndJob(state, MODEL);
   return assignment && [assignment.job.id, assignment.worker.connection, assignment.queueIndex];
 };
 

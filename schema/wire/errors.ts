@@ -404,8 +404,8 @@ export const ERRORS = Object.freeze({
     409,
     REQUEST,
     "too_many_peers",
-    "This pool already has as many peers as max_peers allows.",
-    "Revoke or remove a peer, or raise max_peers.",
+    "This pool has no room for another peer.",
+    "Its operator can remove a peer, or raise max_peers.",
   ),
   "federation/peer-not-found": entry(
     404,

@@ -152,7 +152,7 @@ export class PeerChannel {
     this.#store.transaction(() => {
       this.#store.put("circuit", circuit);
       this.#store.recordPeer();
-      this.#store.events.put(draft(`circuit_${change}`, { peer }));
+      this.#store.events.put(draft(change === "opened" ? "circuit_opened" : "circuit_closed", { peer }));
     });
     if (change === "closed") this.#owner.back();
   }

@@ -1,5 +1,5 @@
 /**
- * Which waiting job goes to which worker. `chooseAssignment` is the only function that decides it: the dispatch machine
+ * Which waiting job goes to which worker. `chooseWorkerAndJob` is the only function that decides it: the dispatch machine
  * calls it until it returns null.
  */
 import type { Job, LaneState, Worker, WorkerModel } from "./lane-state.ts";

@@ -34,11 +34,15 @@ const NOT_FOR_OWNER = [
   /\/node_modules\/(@cloudflare|@esbuild)$/,
   /\/@ligand\/[^/]+\/dist\/(edge|scripts|pool|schema\/db)$/,
 ];
-/** The same for an operator, whose package contains the pool's Worker ready-made: the pool's sources and build tools. */
+/** The same for an operator, whose package contains the pool's Worker ready-made: build tools, and what is built into it. */
 const NOT_FOR_OPERATOR = [
   /\/node_modules\/(wrangler|esbuild|@esbuild|typescript|hono|drizzle-(orm|kit|zod)|itty-durable|vitest)$/,
-  /\/ligand\/dist\/edge$/,
 ];
+
+/** The used part of what `npm pack --json` prints. */
+const packList = z.array(
+  z.object({ filename: z.string(), size: z.int(), files: z.array(z.object({ path: z.string() })) }),
+);
 
 const completion = z.object({
   choices: z.tuple([z.object({ message: z.object({ content: z.string().min(1) }) })]),
@@ -106,12 +110,13 @@ try {
 function cleanEnvironment(): NodeJS.ProcessEnv {
   const kept = Object.entries(process.env).filter(([name]) => !/^(npm_|LIGAND_|INIT_CWD)/i.test(name));
   const own = (process.env.PATH ?? "").split(delimiter).filter((path) => !path.startsWith(ROOT));
-  return { ...Object.fromEntries(kept), PATH: [dirname(process.execPath), ...own].join(delimiter) };
+  return {
+    ...Object.fromEntries(kept),
+    PATH: [dirname(process.execPath), ...own].join(delimiter),
+    // npx fails instead of downloading a program that is not installed, as with its option --no.
+    npm_config_yes: "false",
+  };
 }
-
-const packList = z.array(
-  z.object({ filename: z.string(), size: z.int(), files: z.array(z.object({ path: z.string() })) }),
-);
 
 async function pack(name: string, args: readonly string[], forbidden: readonly RegExp[]): Promise<string> {
   const output = await run(ROOT, "npm", ["pack", "--json", "--pack-destination", folder, ...args]);
@@ -126,12 +131,11 @@ async function pack(name: string, args: readonly string[], forbidden: readonly R
 /** The list that `npm pack --json` prints. The build prints before it, and the list begins on its own line. */
 function packListIn(output: string): z.infer<typeof packList> {
   const at = output.search(/^\[/m);
+  if (at < 0) throw new Error(`npm pack --json printed no list of packages. It printed:\n${output}`);
   try {
-    return parse(packList, at < 0 ? "" : output.slice(at));
-  } catch {
-    throw new Error(
-      `npm pack --json printed no list of packages. Is this version of npm supported? Its output:\n${output}`,
-    );
+    return parse(packList, output.slice(at));
+  } catch (error) {
+    throw new Error(`npm pack --json printed a list of another form (${String(error)}). It printed:\n${output}`);
   }
 }
 
@@ -155,9 +159,9 @@ function foldersBelow(root: string): string[] {
     .map((entry) => join(entry.parentPath, entry.name).replaceAll(sep, "/"));
 }
 
-/** Runs an installed program. `--no`: npx must not download a program of that name. */
+/** Runs an installed program, with the command that its user types. */
 function npx(cwd: string, ...command: string[]): Promise<string> {
-  return run(cwd, "npx", ["--no", ...command]);
+  return run(cwd, "npx", command);
 }
 
 async function run(cwd: string, program: string, args: readonly string[]): Promise<string> {
@@ -165,30 +169,27 @@ async function run(cwd: string, program: string, args: readonly string[]): Promi
   return stdout;
 }
 
-/** Starts an installed program with `npx`, in its own process group: npx, its shell and the program. */
+/** Starts an installed program with the command that its user types. npx, its shell and the program are one process group. */
 function start(cwd: string, program: string, args: readonly string[]): ChildProcess {
-  const child = spawn("npx", ["--no", program, ...args], {
-    cwd,
-    env,
-    stdio: ["ignore", "pipe", "pipe"],
-    detached: true,
-  });
+  const child = spawn("npx", [program, ...args], { cwd, env, stdio: ["ignore", "pipe", "pipe"], detached: true });
   running.push(child);
   return child;
 }
 
-/** Sends a signal to a whole process group, as a terminal does for Ctrl-C. A group that has ended is ignored. */
-function signalGroup({ pid }: ChildProcess, signal: NodeJS.Signals): void {
-  if (pid === undefined) return;
-  try {
-    process.kill(-pid, signal);
-  } catch (error) {
-    if (!(error instanceof Error && "code" in error && error.code === "ESRCH")) throw error;
+/** The process of the program that npx started. npx does not pass signals on to it, but exits with its exit code. */
+async function programOf({ pid: group }: ChildProcess): Promise<number> {
+  const processes = await run(folder, "ps", ["-A", "-o", "pid=,pgid=,args="]);
+  for (const line of processes.split("\n")) {
+    const [, pid, pgid, args = ""] = /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(line) ?? [];
+    if (Number(pgid) === group && /\/node_modules\/\.bin\/ligand(-worker)? /.test(args)) return Number(pid);
   }
+  throw new Error(`npx (pid ${group}) runs no program of Ligand`);
 }
 
 function killAll(): void {
-  for (const child of running) if (child.exitCode === null && child.signalCode === null) signalGroup(child, "SIGKILL");
+  for (const { pid, exitCode, signalCode } of running) {
+    if (pid !== undefined && exitCode === null && signalCode === null) process.kill(-pid, "SIGKILL");
+  }
 }
 
 async function startPool(cwd: string, flags: readonly string[]): Promise<{ child: ChildProcess; url: string }> {
@@ -237,7 +238,7 @@ async function chat(operator: string, by: string): Promise<void> {
 
 async function stop({ child }: { child: ChildProcess }, what: string): Promise<void> {
   const exited = once(child, "exit", { signal: AbortSignal.timeout(STOP_MS) });
-  signalGroup(child, "SIGINT");
+  process.kill(await programOf(child), "SIGTERM");
   const [code] = await exited.catch(() => {
     throw new Error(`${what} did not stop within ${STOP_MS / 1_000} s`);
   });

@@ -100,7 +100,7 @@ it.each<[what: string, given: Partial<typeof status> & object, says: string]>([
   ["who it is", {}, `Pool        Alder, ${id}\nURL         https://alder.example`],
   ["whom it knows", {}, "3 known; 2 of them accepted or bonded; 1 bonded"],
   ["its log", {}, "9 events: 0 public, 2 for bonded peers"],
-  ["whose log is stuck", { unfollowable: [id] }, `this pool cannot follow the logs of ${id.slice(0, 16)}; to see why`],
+  ["whose log is stuck", { unfollowable: [id] }, `this pool cannot follow the logs of ${id.slice(0, 16)}. To see why`],
   [
     "who waits",
     { awaiting_admin: [id] },

@@ -20,8 +20,8 @@ const as = (token: string, method: string, path: string, body?: object) =>
 const row = (table: string, id: string) =>
   env.DB.prepare(`SELECT * FROM ${table} WHERE id = ?`).bind(id).first<Record<string, unknown>>();
 
-/** Before any test that makes a token: the object must not exist because somebody guessed. */
-it("forged admin tokens wake no object", async () => {
+/** This test runs before any test that makes a token: a guess must not make the object. */
+it("forged admin tokens start no object", async () => {
   const hex = (n: number) =>
     [...crypto.getRandomValues(new Uint8Array(n))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
   for (let i = 0; i < 100; i++) {
@@ -31,7 +31,7 @@ it("forged admin tokens wake no object", async () => {
 });
 
 describe("a named admin token", () => {
-  it("is shown once, and what its holder does carries the name", async () => {
+  it("is shown once, and events about its holder's actions carry the name", async () => {
     const alice = await create("alice");
     expect(alice).toMatchObject({
       name: "alice",
@@ -56,7 +56,7 @@ describe("a named admin token", () => {
     expect((await ask("/metrics", { headers: { authorization: `Bearer ${bob.token}` } })).status).toBe(200);
   });
 
-  it("is refused from the next request on once it is revoked, an eviction later too", async () => {
+  it("is refused from the next request after its revocation, also after an eviction", async () => {
     const { id, token } = await create("carol");
     expect((await as(token, "GET", "/pool")).status).toBe(200);
     await admin("DELETE", `/admins/${id}`);
@@ -68,7 +68,7 @@ describe("a named admin token", () => {
     await admin("DELETE", "/admins/0123456789abcdef", undefined, 404);
   });
 
-  it("makes no other, which would outlive its own revocation", async () => {
+  it("cannot make another token, which would outlive its own revocation", async () => {
     const mallory = await create("mallory the maker");
     const refused = await as(mallory.token, "POST", "/admins", { name: "mallory's friend" });
     expect([refused.status, refused.headers.get("x-ligand-code")]).toEqual([403, "admins/bootstrap-required"]);
@@ -76,7 +76,7 @@ describe("a named admin token", () => {
     expect(admins.map(({ name }) => name)).not.toContain("mallory's friend");
   });
 
-  it("leaves in our log that it was made, rotated and revoked, once each and by token id", async () => {
+  it("is in our log when it is made, rotated and revoked, once each and by token id", async () => {
     const made = await create("logged");
     const fresh = await (await as(made.token, "POST", `/admins/${made.id}/rotate`)).json<Made>();
     for (let i = 0; i < 2; i++) await admin("DELETE", `/admins/${fresh.id}`);
@@ -95,7 +95,7 @@ describe("a named admin token", () => {
     ]);
   });
 
-  it("is rotated in one step: the new one is good, the old one is not, the name stays", async () => {
+  it("is rotated in one step: the new one works, the old one does not, the name stays", async () => {
     const old = await create("dave");
     const fresh = await (await as(old.token, "POST", `/admins/${old.id}/rotate`)).json<Made>();
     expect(fresh).toMatchObject({ name: "dave", created_by: "dave" });
@@ -105,7 +105,7 @@ describe("a named admin token", () => {
     await admin("POST", `/admins/${old.id}/rotate`, undefined, 404);
   });
 
-  it("is revoked with all that replaced it: a thief who rotates a stolen token does not outlive the revocation", async () => {
+  it("is revoked with all tokens that replaced it: a thief who rotates a stolen token does not outlive the revocation", async () => {
     const stolen = await create("erin");
     let held = stolen;
     const chain = [stolen.id];
@@ -124,20 +124,20 @@ describe("a named admin token", () => {
     expect(await row("admin_tokens", held.id)).toMatchObject({ revoked_by: "admin" });
     expect((await as(other.token, "GET", "/pool")).status).toBe(200);
 
-    // A token that was made afterwards under the same name replaced nothing.
+    // A token that was made later under the same name replaced nothing.
     const next = await create("erin");
     for (const id of chain) expect(await admin("DELETE", `/admins/${id}`)).toMatchObject({ revoked: [] });
     expect((await as(next.token, "GET", "/pool")).status).toBe(200);
     expect(await admin("DELETE", `/admins/${next.id}`)).toMatchObject({ revoked: [next.id] });
   });
 
-  it("has its own token rotated and revoked by its holder, the others' by the bootstrap admin alone", async () => {
+  it("is rotated and revoked by its holder; tokens of others are rotated and revoked only by the bootstrap admin", async () => {
     const mallory = await create("mallory");
     const victim = await create("victim");
     for (const [method, path] of [
       ["POST", `/admins/${victim.id}/rotate`],
       ["DELETE", `/admins/${victim.id}`],
-      // Whether there is such a token is not said either.
+      // The refusal does not reveal whether such a token exists.
       ["POST", "/admins/0123456789abcdef/rotate"],
       ["DELETE", "/admins/0123456789abcdef"],
     ] as const) {
@@ -170,7 +170,7 @@ describe("a named admin token", () => {
     await admin("DELETE", `/admins/${id}`);
   });
 
-  it("is not a client's key, nor a worker's token", async () => {
+  it("is neither a client key nor a worker token", async () => {
     const { token } = await create("grace");
     expect((await ask("/v1/models", { headers: { authorization: `Bearer ${token}` } })).status).toBe(401);
     const socket = { upgrade: "websocket", authorization: `Bearer ${token}` };

@@ -23,12 +23,12 @@ const preflight = (origin: string): RequestInit => ({
 
 describe("a page of another origin", () => {
   it.each<[what: string, origins: string | undefined, origin: string, want: string | null]>([
-    ["may not, by default", undefined, PAGE, null],
-    ["may not, where the operator named none", "", PAGE, null],
-    ["may, where it is named", `https://other.example, ${PAGE}`, PAGE, PAGE],
-    ["may not, where another is named", "https://other.example", PAGE, null],
-    ["may not, by an origin that ends alike", PAGE, `${PAGE}.evil.example`, null],
-    ["may, where all may", "*", PAGE, "*"],
+    ["may not by default", undefined, PAGE, null],
+    ["may not if the operator named no origin", "", PAGE, null],
+    ["may if it is named", `https://other.example, ${PAGE}`, PAGE, PAGE],
+    ["may not if another origin is named", "https://other.example", PAGE, null],
+    ["may not if its origin only begins like a named one", PAGE, `${PAGE}.evil.example`, null],
+    ["may if all origins may", "*", PAGE, "*"],
   ])("%s", async (_what, origins, origin, want) => {
     const asked = await ask(origins, preflight(origin));
     expect(asked.headers.get("access-control-allow-origin")).toBe(want);
@@ -38,7 +38,7 @@ describe("a page of another origin", () => {
     for (const { headers } of [asked, refused]) expect(headers.has("access-control-allow-credentials")).toBe(false);
   });
 
-  it("is told by the preflight what it may send, without a key", async () => {
+  it("learns from the preflight what it may send, without a key", async () => {
     const { status, headers } = await ask(PAGE, preflight(PAGE), "/v1/chat/completions");
     expect(status).toBe(204);
     expect(headers.get("access-control-allow-methods")).toBe("GET,POST");
@@ -61,7 +61,7 @@ describe("a page of another origin", () => {
     expect(exposed).toEqual(expect.arrayContaining(["x-request-id", "retry-after", "x-ligand-worker"]));
   });
 
-  it("has no way to the operator's API", async () => {
+  it("cannot call the operator's API", async () => {
     const response = await ask("*", preflight(PAGE), "/admin/api/keys");
     expect(response.headers.has("access-control-allow-origin")).toBe(false);
   });

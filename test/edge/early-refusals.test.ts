@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, it, onTestFinished, vi } from "vitest";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { admin, ask, type ClientKey, chat, createKey, invite, ScriptedAgent } from "./support.ts";
 
-/** Refusals that cost the pool no body. The clock stands still, so that no bucket refills. */
+/** Refusals for which the pool reads no body. The clock stands still, so that no bucket refills. */
 beforeEach(() => vi.useFakeTimers({ toFake: ["Date"] }));
 afterEach(() => vi.useRealTimers());
 
@@ -21,7 +21,7 @@ function endless() {
   return { body, end: () => end() };
 }
 
-/** A body of so many bytes, without a length. */
+/** A body of that many bytes, without a Content-Length. */
 function pieces(bytes: number) {
   return new ReadableStream({
     start(half) {
@@ -52,20 +52,27 @@ it.each<[what: string, body: () => BodyInit, want: string]>([
   ["is not JSON", () => "{", "http/invalid-json"],
   ["has another shape", () => "[]", "http/invalid-body"],
   ["has an unknown parameter", () => '{"model":"nobody","prompt":"a","x":1}', "http/unknown-parameter"],
-  ["asks for what is not supported", () => '{"model":"nobody","prompt":"a","echo":true}', "http/unsupported-parameter"],
+  ["asks for something unsupported", () => '{"model":"nobody","prompt":"a","echo":true}', "http/unsupported-parameter"],
   ["has too many values", () => `[${"0,".repeat(LIMITS.bodyValues)}0]`, "http/body-too-large"],
   ["is too large", () => " ".repeat(LIMITS.clientBodyBytes + 1), "http/body-too-large"],
-  ["is too large, without saying so", () => pieces(LIMITS.clientBodyBytes + 1), "http/body-too-large"],
-])("a body that %s costs its key a request, and after the last one nothing is read", async (_what, body, want) => {
-  const key = await createKey({ requests_per_minute: 2 });
-  const complete = (sent: BodyInit) => ask("/v1/completions", { method: "POST", headers: headers(key), body: sent });
-  for (let i = 0; i < 2; i++) expect(code(await complete(body()))).toBe(want);
-  const early = await complete(endless().body);
-  expect([early.status, code(early), early.headers.get("retry-after")]).toEqual([429, "inference/rate-limited", "30"]);
-  expect(remaining(early)).toBe("0");
-  pass(30_000);
-  expect(code(await complete('{"model":"nobody","prompt":"a"}'))).toBe("inference/model-not-found");
-});
+  ["is too large, without a Content-Length", () => pieces(LIMITS.clientBodyBytes + 1), "http/body-too-large"],
+])(
+  "a body that %s costs its key a request; without requests left the pool does not read the body",
+  async (_what, body, want) => {
+    const key = await createKey({ requests_per_minute: 2 });
+    const complete = (sent: BodyInit) => ask("/v1/completions", { method: "POST", headers: headers(key), body: sent });
+    for (let i = 0; i < 2; i++) expect(code(await complete(body()))).toBe(want);
+    const early = await complete(endless().body);
+    expect([early.status, code(early), early.headers.get("retry-after")]).toEqual([
+      429,
+      "inference/rate-limited",
+      "30",
+    ]);
+    expect(remaining(early)).toBe("0");
+    pass(30_000);
+    expect(code(await complete('{"model":"nobody","prompt":"a"}'))).toBe("inference/model-not-found");
+  },
+);
 
 it("a schema that cannot be enforced costs a request", async () => {
   const key = await createKey({ requests_per_minute: 1 });
@@ -83,7 +90,7 @@ it("a body that its key cannot pay for is refused for the rate, and the refusal 
   expect((await chat(key, {}, { body: endless().body })).status).toBe(429);
 });
 
-it("of many bodies that a key completes at once, few are checked before the key is refused for its rate", async () => {
+it("when one key completes many bodies at once, only a few are checked before the key is refused for its rate", async () => {
   const perMinute = 4;
   const key = await createKey({ requests_per_minute: perMinute });
   const halves = Array.from({ length: 60 }, () => endless());
@@ -99,7 +106,7 @@ it("of many bodies that a key completes at once, few are checked before the key 
   expect(checked.length).toBeLessThanOrEqual(LIMITS.keyUnpaidBodies + perMinute);
 });
 
-it("good requests that arrive together cost one request each, whether they are charged before or after their check", async () => {
+it("valid simultaneous requests cost one request each, whether they are charged before or after their check", async () => {
   const count = 3 * LIMITS.keyUnpaidBodies;
   const key = await createKey({ requests_per_minute: count + 1 });
   const answers = await Promise.all(Array.from({ length: count }, () => chat(key, { model: "nobody" })));
@@ -120,7 +127,7 @@ it("a revoked key with a bad body is refused as revoked, and then for a second w
   expect(code(await chat(key))).toBe("auth/invalid-key");
 });
 
-it("the bodies that one key sends at once are bounded, while another key is served", async () => {
+it("the bytes that one key sends at once are bounded, while another key is served", async () => {
   const key = await createKey();
   const most = LIMITS.keyBodiesBytes / LIMITS.clientBodyBytes;
   const halves = Array.from({ length: most }, endless);
@@ -133,7 +140,7 @@ it("the bodies that one key sends at once are bounded, while another key is serv
   expect(code(await chat(key, { model: "nobody" }))).toBe("inference/model-not-found");
 });
 
-it("models and cancellations have a rate of their own, and a list is cached for a second", async () => {
+it("requests for models and cancellations have their own rate, and the list of models is cached for a second", async () => {
   const key = await createKey();
   await ScriptedAgent.serving((await invite()).token, { model: "first" });
   const list = () => ask("/v1/models", { headers: headers(key) });

@@ -16,7 +16,10 @@ import { inBond } from "./bond-parts.ts";
 import { type Call, freshPool, PeerDouble, peerAt, setPolicy, takes } from "./peer-double.ts";
 import { admin, eventually } from "./support.ts";
 
-/** docs/spec/federation.md#delivery: what waits for a peer, when it is tried, and what becomes of it. Alarms are run when they are due. */
+/**
+ * docs/spec/federation.md#delivery: which messages wait for a peer, when each is tried, and what happens to it. The
+ * tests run alarms when they are due.
+ */
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
@@ -29,7 +32,7 @@ beforeAll(async () => {
 });
 let peer: PeerDouble;
 beforeEach(async () => {
-  // Ten registrations a minute.
+  // Stay below the rate of registrations.
   pass(MINUTE);
   vi.spyOn(Math, "random").mockReturnValue(0.5);
   peer = await peerAt(1);
@@ -39,7 +42,7 @@ afterEach(() => {
 });
 const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
 
-// ---- what the pool has
+// ---- what the pool holds
 
 const waiting = () => inBond(peer, ({ deliveries }) => deliveries.list());
 const alarmMs = () => runInDurableObject(peer.bond(), (_bond, { storage }) => storage.getAlarm());
@@ -54,7 +57,7 @@ const opened = async (wire: SignedEvent) => {
   if (!result.ok) throw new Error(result.code);
   return result.event;
 };
-/** What our audit has of this peer. */
+/** The events in our log of these types about this peer. */
 async function audited(...types: string[]) {
   const { events } = await env.EVENT_LOG.getByName("pool").read("all", 0, 500);
   const bodies = await Promise.all(events.map(({ event }) => opened(event)));
@@ -66,7 +69,7 @@ const tryAgain = async (afterMs: number) => {
   expect(await runDurableObjectAlarm(peer.bond())).toBe(true);
 };
 
-// ---- what it says
+// ---- what the pool sends
 
 const grant = (level: GrantableLevel) => admin("PUT", `/peers/${peer.id}/trust`, { level }, 200);
 /** Puts direct events into the outbox, as the decisions of an admin do. None of them replaces another. */
@@ -82,10 +85,10 @@ async function sendDirectEvents(...numbers: number[]): Promise<void> {
   await peer.bond().resume();
 }
 
-// ---- what the peer sees and answers
+// ---- what the peer receives and answers
 
 type Answer = (request: Request) => Response | Promise<Response> | undefined;
-/** To pushes; everything else is answered well. */
+/** Answers pushes. All other requests get an honest answer. */
 function answerPushes(answer: Answer): void {
   peer.answer = (request) => {
     const isPush = request.method === "POST" && new URL(request.url).pathname === EVENTS;
@@ -106,7 +109,7 @@ const levels = async () => (await Promise.all(peer.received.map(opened))).map(({
 const heard = async () => (await Promise.all(peer.received.map(opened))).map(({ payload }) => payload.n);
 
 describe("a grant", () => {
-  it("that is not taken is tried ten times, later and later, by alarms that survive; then our audit says so", async () => {
+  it("that the peer does not take is tried ten times with growing backoff, by alarms that survive an eviction, and is then given up in the log", async () => {
     answerPushes(down);
     await grant(3);
     for (let tried = 1; tried < LIMITS.deliveryTries; tried++) {
@@ -115,7 +118,7 @@ describe("a grant", () => {
       expect(dueMs - Date.now()).toBe(backoffMs(tried, 0.5));
       expect(await alarmMs()).toBeLessThanOrEqual(dueMs);
       await evictDurableObject(peer.bond());
-      // An open circuit has the last word on when.
+      // An open circuit decides when the next try is.
       await tryAgain(Math.max(dueMs - Date.now(), tried < LIMITS.circuitFailures ? 0 : LIMITS.circuitOpenMs));
       await eventually(async () => tries().length === tried + 1);
     }
@@ -131,7 +134,7 @@ describe("a grant", () => {
     expect(tries()).toHaveLength(10);
   });
 
-  it("that was given up is told again when the peer calls, and can be called", async () => {
+  it("that was given up is sent again when the peer calls and proves that it can be called", async () => {
     answerPushes(down);
     await grant(3);
     for (let tried = 1; tried < LIMITS.deliveryTries; tried++) {
@@ -143,7 +146,7 @@ describe("a grant", () => {
     await tryAgain(24 * HOUR);
     expect(await levels()).toEqual([]);
     await peer.send("GET", "/api/federation/status");
-    // The alarm has just had it verified, and nobody is asked more often than once a minute.
+    // The alarm has just verified the peer, which happens at most once a minute.
     await tryAgain(MINUTE);
     await eventually(async () => peer.received.length > 0);
     expect(await levels()).toEqual([3]);
@@ -154,7 +157,7 @@ describe("a grant", () => {
     expect(await levels(), "once").toEqual([3]);
   });
 
-  it("waits through an eviction and a restart, and is told once when the peer is there", async () => {
+  it("waits through an eviction and a restart, and is sent once when the peer is reachable", async () => {
     answerPushes(isAway);
     await grant(3);
     await whenWaiting(([row]) => row?.tries === 1);
@@ -170,7 +173,7 @@ describe("a grant", () => {
   });
 
   it.each([404, 410])(
-    "that a peer will never take, by a %i, is given up at once, and our audit says so",
+    "that a peer answers with %i is given up immediately, and the log records that",
     async (status) => {
       answerPushes(() => new Response(null, { status }));
       await grant(3);
@@ -186,7 +189,7 @@ describe("a grant", () => {
     [{ federation: "off" }, { federation: "on" }],
     [{ allow_private_peers: false }, { allow_private_peers: true }],
   ])(
-    "waits while our own policy keeps it here (%o): no try is counted, and no circuit opens",
+    "waits while our own policy forbids the call (%o): no try is counted, and no circuit opens",
     async (policy, again) => {
       await setPolicy({ allow_private_peers: true });
       peer = await PeerDouble.make("http://lan.example");
@@ -207,7 +210,7 @@ describe("a grant", () => {
     },
   );
 
-  it("takes the place of the one that waits: only the last is told", async () => {
+  it("replaces the pending grant: only the last one is sent", async () => {
     answerPushes(isAway);
     for (const level of [3, 2, 1, 0] as const) await grant(level);
     const [row] = await whenWaiting((rows) => rows.length === 1 && rows[0]?.tries === 1);
@@ -217,7 +220,7 @@ describe("a grant", () => {
     expect(await levels()).toEqual([0]);
   });
 
-  it("that was on its way when the runtime died is on its way again a moment later", async () => {
+  it("that was in flight when the runtime died is sent again a second later", async () => {
     answerPushes(() => new Promise(() => {}));
     await grant(3);
     await eventually(async () => tries().length === 1);
@@ -229,11 +232,11 @@ describe("a grant", () => {
     expect(await levels()).toEqual([3]);
   });
 
-  it("to a stranger that was forgotten meanwhile, and came back, ends nothing of the newcomer's", async () => {
+  it("to a stranger that was evicted and registered again does not remove the new pending grant", async () => {
     await setPolicy({ require_mutual: false });
     const { promise: answer, resolve } = Promise.withResolvers<undefined>();
     answerPushes(() => answer as Promise<never>);
-    // It is answered by itself, and so nobody decided anything about it.
+    // The grant is automatic, so no admin has decided about the peer and it can be evicted.
     await peer.push([await peer.grant(2)]);
     await eventually(async () => tries().length === 1);
     await peer.bond().evict();
@@ -252,7 +255,7 @@ describe("a grant", () => {
     expect(await levels()).toEqual([2, 2]);
   });
 
-  it("that is taken back while it is on its way is followed by its revocation", async () => {
+  it("that is withdrawn while it is in flight is followed by the withdrawal", async () => {
     const { promise: answer, resolve } = Promise.withResolvers<undefined>();
     peer.answer = () => answer as Promise<never>;
     await grant(3);
@@ -264,7 +267,7 @@ describe("a grant", () => {
     expect(await levels()).toEqual([3, 0]);
   });
 
-  it("taken back has room, however much waits; what has none is given up, and our audit says so", async () => {
+  it("at level 0 is queued even when the queue is full; another message is then given up, and the log records that", async () => {
     answerPushes(isAway);
     // They are due after the end of the test.
     await inBond(peer, ({ deliveries }) => {
@@ -285,7 +288,7 @@ describe("a grant", () => {
     expect(await levels()).toEqual([0]);
   });
 
-  it("that waits from before grants took one another's place is told too", async () => {
+  it("that an earlier release queued without a topic is sent beside the newer grant", async () => {
     answerPushes(isAway);
     await grant(3);
     await whenWaiting(([row]) => row?.tries === 1);
@@ -305,9 +308,9 @@ describe("a message", () => {
   it.each<[what: string, answer: Answer]>([
     ["is answered with an error", down],
     ["is refused", () => Response.json(takes(0, [{ content_id: "", code: "events/forbidden" }]), { status: 400 })],
-    ["meets silence", isAway],
+    ["gets no answer", isAway],
     ["is answered with garbage", () => new Response("\u0000<html>")],
-  ])("that %s holds up no other", async (_what, answer) => {
+  ])("that %s does not block another", async (_what, answer) => {
     answerPushes(async (request) => {
       const { payload } = await opened(eventOf({ body: await request.clone().json() }));
       return (payload.n === 2 ? await answer(request) : undefined) as Response;
@@ -322,7 +325,7 @@ describe("a message", () => {
   });
 });
 
-describe("what our admin decides is in the log once, and told once, though the runtime dies", () => {
+describe("an admin's decision is in the log once, and is sent once, if the runtime dies", () => {
   const diskIsFull = (): never => {
     throw new Error("the disk is full");
   };
@@ -336,7 +339,7 @@ describe("what our admin decides is in the log once, and told once, though the r
   it.each<[when: string, inLog: number, fail: () => MockInstance]>([
     ["before the log has it", 0, () => vi.spyOn(EventLog.prototype, "append").mockImplementation(diskIsFull)],
     [
-      "when the log has it, and the bond does not know",
+      "when the log has it, and the bond does not know that",
       2,
       () => vi.spyOn(SentGrants.prototype, "queue").mockImplementation(queueThenFail),
     ],
@@ -364,7 +367,7 @@ describe("what our admin decides is in the log once, and told once, though the r
     expect(await levels()).toEqual([2]);
   });
 
-  it("when the peer has it, and the bond does not know: the peer is told the same event again", async () => {
+  it("when the peer has it, and the bond does not know that: the peer gets the same event again", async () => {
     const logged = vi.spyOn(console, "error").mockImplementation(() => {});
     const original = PeerChannel.prototype.try;
     const failing = vi.spyOn(PeerChannel.prototype, "try").mockImplementation(async function (
@@ -388,7 +391,7 @@ describe("what our admin decides is in the log once, and told once, though the r
 });
 
 describe("the circuit", () => {
-  it("opens after five failures, lets one try through after half an hour, and closes when that is answered", async () => {
+  it("opens after five failures, allows one try after half an hour, and closes when that try is answered", async () => {
     answerPushes(down);
     await sendDirectEvents(1, 2, 3, 4, 5, 6, 7);
     await eventually(async () => tries().length === LIMITS.circuitFailures);
@@ -402,7 +405,7 @@ describe("the circuit", () => {
     expect(tries(), "left alone").toHaveLength(5);
     await tryAgain(1);
     await eventually(async () => tries().length === 6);
-    // It failed: another half an hour, for all.
+    // The try failed: all messages wait another half an hour.
     await whenWaiting((rows) => rows.every((row) => row.nextAtMs > Date.now() + SECOND));
     await evictDurableObject(peer.bond());
     expect(tries()).toHaveLength(6);
@@ -417,7 +420,7 @@ describe("the circuit", () => {
     expect(await circuitEvents()).toEqual(["circuit_opened", "circuit_closed"]);
   });
 
-  describe("that silence opened", () => {
+  describe("after silence opened it", () => {
     beforeEach(async () => {
       peer.answer = isAway;
       await sendDirectEvents(1, 2, 3, 4, 5, 6);
@@ -425,7 +428,7 @@ describe("the circuit", () => {
       expect(await peer.seen()).toMatchObject({ circuit: "open", effective: 1 });
     });
 
-    it("closes when the peer calls and can be called again, at any trust: nothing waits for half an hour", async () => {
+    it("closes when the peer calls and can be called, at any trust; pending messages are sent immediately", async () => {
       pass(SECOND);
       peer.answer = isBack;
       expect(await peer.told("GET", STATUS)).toBe("200");
@@ -434,7 +437,7 @@ describe("the circuit", () => {
       expect(await peer.seen()).toMatchObject({ circuit: "closed" });
     });
 
-    it("stays open for a peer that calls and cannot be called; it is asked once a minute, and no message loses a try", async () => {
+    it("stays open for a peer that calls and cannot be called; one verification a minute is tried, and no message loses a try", async () => {
       const before = await waiting();
       for (const minute of [1, 2]) {
         for (let i = 0; i < 3; i++) expect(await peer.told("GET", STATUS)).toBe("200");
@@ -446,7 +449,7 @@ describe("the circuit", () => {
       expect(await peer.seen()).toMatchObject({ circuit: "open" });
     });
 
-    it("stays open for one that verifies and is silent to what it is sent: one message a minute finds out", async () => {
+    it("stays open for a peer that verifies and does not answer pushes: one message a minute is tried", async () => {
       const isVerified = (calls: number) => eventually(async () => peer.called(VERIFY).length === calls);
       answerPushes(isAway);
       for (const minute of [1, 2]) {
@@ -461,7 +464,7 @@ describe("the circuit", () => {
     });
   });
 
-  it("that errors opened stays open, whatever else the peer answers well", async () => {
+  it("opened by errors stays open, whatever other answers of the peer are valid", async () => {
     answerPushes(down);
     await sendDirectEvents(1, 2, 3, 4, 5, 6);
     await whenWaiting((rows) => rows.every((row) => row.nextAtMs >= Date.now() + SECOND));
@@ -477,11 +480,11 @@ describe("the circuit", () => {
     expect(tries()).toHaveLength(LIMITS.circuitFailures);
   });
 
-  it("that the errors of a proxy before it opened closes when the peer is there again", async () => {
+  it("opened by the errors of a proxy in front of the peer closes when the peer answers again", async () => {
     peer.answer = () => new Response("<html>bad gateway</html>", { status: 502 });
     await sendDirectEvents(1, 2, 3, 4, 5, 6);
     await whenWaiting((rows) => rows.every((row) => row.nextAtMs >= Date.now() + SECOND));
-    // It calls, and the proxy still answers for it.
+    // The peer calls, but the proxy still answers in its place.
     expect(await peer.told("GET", STATUS)).toBe("200");
     await eventually(async () => peer.called(VERIFY).length === 1);
     pass(MINUTE);
@@ -491,7 +494,7 @@ describe("the circuit", () => {
     expect(await peer.seen()).toMatchObject({ circuit: "closed" });
   });
 
-  it("whatever opened it lets a try through when our admin has the peer prove itself", async () => {
+  it("allows a try when our admin adds the peer again, whatever opened it", async () => {
     answerPushes(down);
     await sendDirectEvents(1, 2, 3, 4, 5, 6);
     await whenWaiting((rows) => rows.every((row) => row.nextAtMs >= Date.now() + SECOND));
@@ -505,14 +508,14 @@ describe("the circuit", () => {
     ["errors", true, down],
     ["garbage", true, () => new Response("<html>welcome to the hotel</html>")],
     ["redirects", true, () => Response.redirect("https://else.example/", 307)],
-    ["pages of somebody's proxy", true, () => new Response("<html>forbidden</html>", { status: 403 })],
+    ["error pages of a proxy", true, () => new Response("<html>forbidden</html>", { status: 403 })],
     [
       "refusals of the event",
       false,
       () => Response.json(takes(0, [{ content_id: "", code: "events/forbidden" }]), { status: 400 }),
     ],
     ["refusals of the request", false, () => Response.json(errorBody("federation/unauthenticated"), { status: 401 })],
-    ["requests for patience", false, () => new Response(null, { status: 429, headers: { "retry-after": "5" } })],
+    ["requests to retry later", false, () => new Response(null, { status: 429, headers: { "retry-after": "5" } })],
   ])("opens on seven %s: %j", async (_what, opens, answer) => {
     answerPushes(answer);
     await sendDirectEvents(1, 2, 3, 4, 5, 6, 7);
@@ -522,7 +525,7 @@ describe("the circuit", () => {
   });
 });
 
-describe("a peer that asks for patience", () => {
+describe("a peer that asks to retry later", () => {
   const later =
     (retryAfter: string): Answer =>
     () =>
@@ -532,29 +535,32 @@ describe("a peer that asks for patience", () => {
     ["90", 90 * SECOND],
     ["31536000", LIMITS.deliveryBackoffMaxMs],
     ["9".repeat(400), LIMITS.deliveryBackoffMaxMs],
-  ])("for %s s is given it, as far as is bearable, and that is no failed try", async (retryAfter, waitsMs) => {
-    answerPushes(later(retryAfter));
-    await grant(3);
-    const [row] = await whenWaiting(([one]) => one?.deferrals === 1);
-    expect(row).toMatchObject({ tries: 0, nextAtMs: Date.now() + waitsMs });
-    await evictDurableObject(peer.bond());
-    answerPushes(isBack);
-    await tryAgain(waitsMs - 1);
-    expect(await waiting()).toMatchObject([{ deferrals: 1 }]);
-    expect(tries()).toHaveLength(1);
-    await tryAgain(1);
-    await whenWaiting((rows) => rows.length === 0);
-    expect(await levels()).toEqual([3]);
-  });
+  ])(
+    "after %s s gets the message then, within the bounds, and no failed try is counted",
+    async (retryAfter, waitsMs) => {
+      answerPushes(later(retryAfter));
+      await grant(3);
+      const [row] = await whenWaiting(([one]) => one?.deferrals === 1);
+      expect(row).toMatchObject({ tries: 0, nextAtMs: Date.now() + waitsMs });
+      await evictDurableObject(peer.bond());
+      answerPushes(isBack);
+      await tryAgain(waitsMs - 1);
+      expect(await waiting()).toMatchObject([{ deferrals: 1 }]);
+      expect(tries()).toHaveLength(1);
+      await tryAgain(1);
+      await whenWaiting((rows) => rows.length === 0);
+      expect(await levels()).toEqual([3]);
+    },
+  );
 
-  it("until a date is given it too", async () => {
+  it("at a date gets the message then", async () => {
     answerPushes(later(new Date(Date.now() + 10 * MINUTE).toUTCString()));
     await grant(3);
     const [row] = await whenWaiting(([one]) => one?.deferrals === 1);
     expect(Math.abs((row?.nextAtMs ?? 0) - Date.now() - 10 * MINUTE)).toBeLessThanOrEqual(SECOND);
   });
 
-  it("for ever is given a hundred times, then no more", async () => {
+  it("without end gets it a hundred times, and then it is given up", async () => {
     answerPushes(later("1"));
     await grant(3);
     await whenWaiting(([one]) => one?.deferrals === 1);
@@ -577,7 +583,7 @@ describe("a peer whose federation is off", () => {
     return (row?.nextAtMs ?? 0) - Date.now();
   };
 
-  it("says so for all that waits: one try asks, no try is counted, and no circuit opens", async () => {
+  it("defers all messages: only one is tried, no failed try is counted, and no circuit opens", async () => {
     peer.answer = isOff;
     await sendDirectEvents(1, 2, 3, 4, 5, 6, 7);
     await whenWaiting((rows) => rows.length === 7 && rows.every((row) => row.nextAtMs > Date.now()));
@@ -596,7 +602,7 @@ describe("a peer whose federation is off", () => {
     expect(await heard()).toEqual([1, 2, 3, 4, 5, 6, 7]);
   });
 
-  it("is shown so, since when, in the list too, and is not any more when it answers", async () => {
+  it("is shown as off since the first such answer, in the list too, until it answers normally", async () => {
     const seen = async () => {
       const { peers } = await admin<{ peers: { atom_id: string; absent: object | null }[] }>("GET", "/peers");
       return [(await peer.seen()).absent, peers.find(({ atom_id }) => atom_id === peer.id)?.absent];
@@ -640,29 +646,29 @@ describe("a peer whose federation is off", () => {
       expect(await peer.seen()).toMatchObject({ circuit: "closed", deliveries_waiting: 0 });
     };
 
-    it("is told at the next verification, whatever backoff the message is in", async () => {
+    it("gets the pending grant after the next verification, whatever its backoff is", async () => {
       await tryAgain(LIMITS.peerVerifyMs);
       await isTold();
     });
 
-    it("is told when it calls", async () => {
+    it("gets the pending grant when it calls", async () => {
       pass(LIMITS.peerVerifyMs);
       expect(await peer.told("GET", STATUS)).toBe("200");
       await isTold();
     });
 
-    it("is told when it registers", async () => {
+    it("gets the pending grant when it registers", async () => {
       pass(LIMITS.peerVerifyMs);
       await peer.register();
       await isTold();
     });
 
-    it("is told when our admin adds it again, which proves both", async () => {
+    it("gets the pending grant when our admin adds it again, which verifies it", async () => {
       await admin("POST", "/peers", { url: peer.url }, 201);
       await isTold();
     });
 
-    it("is told though our runtime was restarted meanwhile", async () => {
+    it("gets the pending grant although our runtime was restarted", async () => {
       await abortAllDurableObjects();
       pass(LIMITS.peerVerifyMs);
       expect(await peer.told("GET", STATUS)).toBe("200");
@@ -672,7 +678,7 @@ describe("a peer whose federation is off", () => {
 });
 
 describe("a hostile answer", () => {
-  /** A body that is made as it is read. */
+  /** A body that is generated while it is read. */
   function body(chunk: Uint8Array) {
     const seen = { bytes: 0, cancelled: false };
     const pull = (controller: ReadableStreamDefaultController<Uint8Array>) => {
@@ -695,16 +701,16 @@ describe("a hostile answer", () => {
   };
 
   it.each<[what: string, answer: () => Response]>([
-    ["without a word", () => new Response(null)],
+    ["without a body", () => new Response(null)],
     ["with no content", () => new Response(null, { status: 204 })],
     ["with garbage", () => new Response(crypto.getRandomValues(new Uint8Array(60_000)))],
     ["with JSON of something else", () => Response.json({ status: "registered" })],
-    ["with an error in place of success", () => Response.json(errorBody("federation/disabled"))],
-    ["with nothing taken in place of success", () => Response.json(takes(0))],
+    ["with an error body in a success", () => Response.json(errorBody("federation/disabled"))],
+    ["with a success that accepts nothing", () => Response.json(takes(0))],
     ["with a hundred thousand values", () => new Response(`[${"0,".repeat(100_000)}0]`)],
-    ["with an abyss", () => new Response("[".repeat(1_000_000))],
-    ["with another place to go", () => Response.redirect("https://inside.example/", 307)],
-  ])("%s is no delivery: the grant waits, and is told later", async (_what, answer) => {
+    ["with deeply nested JSON", () => new Response("[".repeat(1_000_000))],
+    ["with a redirect", () => Response.redirect("https://inside.example/", 307)],
+  ])("%s is not a delivery: the grant is retried and arrives", async (_what, answer) => {
     const redirects = new Set<string>();
     answerPushes(({ redirect }) => {
       redirects.add(redirect);
@@ -712,10 +718,10 @@ describe("a hostile answer", () => {
     });
     await grant(3);
     await isTriedAgain();
-    expect([...redirects], "which nobody follows").toEqual(["manual"]);
+    expect([...redirects], "and no redirect is followed").toEqual(["manual"]);
   });
 
-  it("without end is read as far as the bound, and no further", async () => {
+  it("without end is read up to the limit", async () => {
     const { seen, stream } = body(new Uint8Array(64 * 1024).fill(0x20));
     answerPushes(() => new Response(stream));
     await grant(3);
@@ -732,7 +738,7 @@ describe("a hostile answer", () => {
     expect(seen).toEqual({ bytes: 0, cancelled: true });
   });
 
-  it("that never comes is waited for ten seconds, and a revocation goes out after it", async () => {
+  it("that never comes is awaited for ten seconds, and then the withdrawal is sent", async () => {
     const { setTimeout: real } = globalThis;
     const timers = vi.spyOn(globalThis, "setTimeout");
     const isCall = (ms?: number) => ms === LIMITS.peerCallMs;

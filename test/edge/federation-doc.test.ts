@@ -34,7 +34,7 @@ import vectors from "../vectors/federation-signatures.json" with { type: "json" 
 import { deliver, freshPool, PeerDouble, peerAt, setPolicy } from "./peer-double.ts";
 import { admin, ask, eventually, invite, ScriptedAgent } from "./support.ts";
 
-/** FEDERATION.md against the shapes, the vectors, the routes and the pool itself. */
+/** FEDERATION.md against the schemas, the vectors, the routes and the pool itself. */
 
 const SHAPES = {
   identityCard,
@@ -61,7 +61,7 @@ type Shape = keyof typeof SHAPES;
 
 interface Block {
   language: string;
-  /** The words after it: what the block is. */
+  /** The text after it: what the block is. */
   is: string[];
   text: string;
   /** The endpoint of the section. */
@@ -88,7 +88,7 @@ function block(...is: string[]): Block {
 const example = <Of extends Shape>(kind: "request" | "answer", shape: Of): z.output<(typeof SHAPES)[Of]> =>
   SHAPES[shape].parse(JSON.parse(block(kind, shape).text)) as z.output<(typeof SHAPES)[Of]>;
 
-/** The cells of a table, by what its first column is called. */
+/** The cells of a table, found by the title of its first column. */
 function rows(first: string): string[][] {
   const [, body = ""] = new RegExp(`^\\| ${first} \\|.*\\n\\|[ |-]+\\n((?:\\|.*\\n)+)`, "m").exec(prose) ?? [];
   const split = (line: string) =>
@@ -109,13 +109,13 @@ function federatedRoutes(): string[] {
 
 const sha256 = (bytes: Uint8Array) => new Uint8Array(createHash("sha256").update(bytes).digest());
 
-describe("what is written", () => {
-  it("names every federated route, and none that is not there", () => {
+describe("the text", () => {
+  it("names every federated route, and no other", () => {
     const written = prose.matchAll(/`((?:GET|POST|PUT|DELETE) \/(?:api|v1)\/federation\/[^`?]*)/g);
     expect([...new Set([...written].map(([, route]) => route))].sort()).toEqual(federatedRoutes());
   });
 
-  it("has an example of each shape that goes between pools, and each is of its shape", () => {
+  it("has a valid example of each body that pools exchange", () => {
     const shown = blocks.filter(({ language, is }) => language === "json" && is[0] !== "error");
     for (const { is, text } of shown) {
       const shape = SHAPES[is[1] as Shape];
@@ -125,17 +125,17 @@ describe("what is written", () => {
     expect(new Set([...shown.map(({ is }) => is[1]), "pulledEvent"])).toEqual(new Set(Object.keys(SHAPES)));
   });
 
-  it("shows the one refusal of whatever is wrong with a signature", () =>
+  it("shows the one refusal of every invalid signature", () =>
     expect(JSON.parse(block("error").text)).toEqual(errorBody(block("error").is[1] as ErrorCode)));
 
-  it("lists every code between pools, with its status and words", () =>
+  it("lists every code that peers get, with its status and message", () =>
     expect(rows("code")).toEqual(
       Object.entries(ERRORS)
         .filter(([code]) => /^(federation|events)\//.test(code))
         .map(([code, { status, message, remedy }]) => [code, String(status), `${message} ${remedy}`]),
     ));
 
-  it("lists what leaves towards other pools, and to whom, with an example each", () => {
+  it("lists what this pool sends to other pools, and to which, with an example each", () => {
     const shared = Object.entries(EVENTS).filter(([, { visibility }]) => visibility !== "private");
     const types = shared.map(([type, { visibility }]) => [type, visibility]);
     expect(rows("type").map(([type, visibility]) => [type, visibility])).toEqual(types);
@@ -143,7 +143,7 @@ describe("what is written", () => {
     expect(examples).toEqual(shared.map(([type]) => type));
   });
 
-  it("says limits as they are", () => {
+  it("states the limits of the code", () => {
     const said = [...rows("limit"), ...rows("price")].map(([name = "", value = ""]) => [
       name,
       Number(value.replaceAll(",", "")),
@@ -152,7 +152,7 @@ describe("what is written", () => {
     expect(said).toEqual(said.map(([name]) => [name, LIMITS[name as keyof typeof LIMITS]]));
   });
 
-  it("links to what is there", () => {
+  it("has no broken link", () => {
     const sections = [...doc.matchAll(/^#+ (.*)$/gm)].map(([, title = ""]) =>
       title
         .toLowerCase()
@@ -163,11 +163,11 @@ describe("what is written", () => {
   });
 });
 
-describe("what is signed", () => {
+describe("the signed examples", () => {
   it.each([
     ["signed-v1", "v1 admin request, no hops"],
     ["signed-v2", "v2 covers the query string"],
-  ])("%s is the vectors' case, byte for byte", async (name, comment) => {
+  ])("%s equals the vector, byte for byte", async (name, comment) => {
     const vector = vectors.cases.find((each) => each.comment === comment);
     const [head = "", body = ""] = block(name).text.trimEnd().split("\n\n");
     const [request = "", ...lines] = head.split("\n");
@@ -185,7 +185,7 @@ describe("what is signed", () => {
     expect(await verify(read.signature, bytes, key)).toBe(true);
   });
 
-  it("the registration is the vectors', and both proofs hold", async () => {
+  it("the registration equals the vector, and both proofs verify", async () => {
     const [asked, answered, confirmed] = [
       example("request", "registerBody"),
       example("answer", "registerAnswer"),
@@ -202,14 +202,14 @@ describe("what is signed", () => {
     expect(await verifyRegistrationProof(confirmed.proof, "initiator", registration)).toBe(true);
   });
 
-  it("the answer to verify is of the destination's key", async () => {
+  it("the answer to verify is signed with the destination's key", async () => {
     const { challenge_b64 } = example("request", "verifyBody");
     const { signed_response_b64 } = example("answer", "verifyAnswer");
     const key = fromHex(vectors.destination.public_key_hex) ?? new Uint8Array();
     expect(await verifyLivenessAnswer(signed_response_b64, challenge_b64, key)).toBe(true);
   });
 
-  it("events, checkpoints and the chain hold, and a stream carries what a pull does", async () => {
+  it("events, checkpoints and the chain verify, and a stream carries the same events as a pull", async () => {
     const page = example("answer", "pullAnswer");
     const [pulled] = page.events;
     expect(example("request", "pushBody").events).toEqual([{ event: pulled?.event, ttl: pulled?.ttl }]);
@@ -224,7 +224,7 @@ describe("what is signed", () => {
   });
 });
 
-/** Whether both have the same members, however deep; of lists the first elements tell. */
+/** Whether both have the same members, at any depth; the first elements represent a list. */
 function expectSameMembers(live: unknown, shown: unknown, at: string): void {
   if (live === null || shown === null) return;
   expect(Array.isArray(live) ? "list" : typeof live, at).toBe(Array.isArray(shown) ? "list" : typeof shown);
@@ -254,7 +254,7 @@ describe("the pool itself", () => {
     request_reciprocation: false,
   });
   const challenge = () => ({ challenge_b64: toBase64(fromHex(freshNonce() + freshNonce()) ?? new Uint8Array()) });
-  /** A bonded peer, and something in the log for it. */
+  /** A bonded peer, and an event for it in the log. */
   async function bonded(): Promise<PeerDouble> {
     const peer = await peerAt(3, 3);
     await env.EVENT_LOG.getByName("pool").append([{ type: "overview", visibility: "peers", payload: {} }]);
@@ -330,7 +330,7 @@ describe("the pool itself", () => {
     if (asked !== undefined) expectSameMembers(asked, JSON.parse(request?.text ?? ""), `request of ${shape}`);
   });
 
-  it("says of a grant and of a worker what the examples do", async () => {
+  it("the payloads for a grant and for a worker have the members of the examples", async () => {
     const peer = await peerAt(3, 3);
     const agent = await ScriptedAgent.serving((await invite()).token, { model: "m" });
     const page = async () =>
@@ -349,7 +349,7 @@ describe("the pool itself", () => {
     agent.close();
   });
 
-  it("streams as the example does", async () => {
+  it("a stream has the form of the example", async () => {
     const response = await (await bonded()).send("GET", "/api/federation/stream?audience=peers&since=0");
     expect(response.headers.get("content-type")).toBe("text/event-stream");
     const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
@@ -362,7 +362,7 @@ describe("the pool itself", () => {
 
   const callers = rows("endpoint").filter((cells) => cells.length === 4) as [string, string, string, string][];
   const signed = callers.filter(([, trust]) => trust !== "anyone");
-  /** As far as who asks is concerned, well formed. */
+  /** Well formed, except for the signature. */
   async function send(of: PeerDouble, endpoint: string, version: 1 | 2): Promise<string> {
     const [method = "", path = ""] = endpoint.split(" ");
     const body = path.endsWith("/handshake")
@@ -383,7 +383,7 @@ describe("the pool itself", () => {
     expect(signed).toHaveLength(callers.length - 2);
   });
 
-  it("asks of each endpoint the trust that the table says", async () => {
+  it("each endpoint requires the trust that the table states", async () => {
     const known = { 0: await peerAt(0), 1: await peerAt(1), 2: await peerAt(2), 3: await peerAt(3, 3) };
     for (const [endpoint, wants] of signed.filter(([, trust]) => /^\d/.test(trust))) {
       const least = Number(wants[0]);
@@ -398,7 +398,7 @@ describe("the pool itself", () => {
     }
   });
 
-  it("hears version 1 where the table says, and nowhere else", async () => {
+  it("accepts version 1 exactly where the table says", async () => {
     await setPolicy({ legacy_signatures: "reads" });
     const old = await PeerDouble.make();
     old.version = 1;
@@ -414,7 +414,7 @@ describe("the pool itself", () => {
     }
   });
 
-  it("refuses whoever signs wrongly as is written", async () => {
+  it("refuses an invalid signature as the text says", async () => {
     const peer = await PeerDouble.make();
     const response = await deliver(await peer.request("GET", "/api/federation/status"));
     expect(response.status).toBe(401);

@@ -30,11 +30,11 @@ describe("the work of a peer", () => {
   const noncesOf = (peer: PeerDouble) => inBond(peer, ({ admissions }) => admissions.storedNonces());
   /** Sets the debt of the peer: `leftMs` of its burst of work are left. */
   async function owesAllBut(peer: PeerDouble, leftMs: number): Promise<void> {
-    // Everything that the peer owed is paid by then.
+    // By then everything that the peer owed is paid.
     pass(60_000);
     await inBond(peer, ({ admissions }) => {
       admissions.chargeWork((LIMITS.peerWorkBurstMs - leftMs) * 1_000, Date.now());
-      // This writes the charge, too.
+      // This also writes the charge.
       admissions.noteSignatureVersion(2);
     });
     await abortAllDurableObjects();

@@ -8,7 +8,7 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import { freshPool, OURS, outcome, PeerDouble, peerAt, setPolicy } from "./peer-double.ts";
 import { admin } from "./support.ts";
 
-/** docs/spec/federation.md#registration: who becomes a peer, and what a stranger can leave here. */
+/** docs/spec/federation.md#registration: which pool becomes a peer, and what a stranger can leave behind. */
 
 const POLICY = { max_peers: 0, require_mutual: true, auto_accept_known: false, min_auth_tier: "device-bound" } as const;
 beforeAll(async () => {
@@ -16,7 +16,7 @@ beforeAll(async () => {
   await freshPool();
 });
 beforeEach(async () => {
-  // Ten registrations a minute.
+  // Stay below the rate of registrations.
   pass(60_000);
   await setPolicy({ ...POLICY, legacy_signatures: "off", allow_private_peers: false });
 });
@@ -42,7 +42,7 @@ async function started(peer: PeerDouble): Promise<Registration> {
   return registration;
 }
 
-/** How much there is of everything that a stranger could make. */
+/** How many rows and objects a stranger could have made. */
 async function footprint() {
   // What others left on its way.
   await env.EVENT_LOG.getByName("pool").flushRecords();
@@ -58,7 +58,7 @@ async function footprint() {
   return { rows: Object.fromEntries(rows), objects };
 }
 
-/** What is in the database of a peer's `Bond`: one of a single page is empty. */
+/** What the database of a peer's `Bond` holds: a database of a single page is empty. */
 const leftOf = (peer: PeerDouble) =>
   runInDurableObject(peer.bond(), (_bond, { storage }) => ({
     kept: [...storage.kv.list()].length,

@@ -357,7 +357,7 @@ describe("a page", () => {
     };
     expect(await written(head - 1)).toEqual([head - 1]);
     expect(await written(head - 1)).toEqual([]);
-    expect(await written(head - 2), "less: where we push from stays").toEqual([head - 1]);
+    expect(await written(head - 2), "a smaller number does not change where we push from").toEqual([head - 1]);
     expect(await written(head - 2)).toEqual([]);
     expect(await written(head + 1), "beyond our head").toEqual([]);
     expect(await written(head)).toEqual([head]);

@@ -11,14 +11,17 @@ import { bondParts } from "./bond-parts.ts";
 import { freshPool, outcome, type PeerDouble, peerAt, setPolicy, US } from "./peer-double.ts";
 import { admin, eventually } from "./support.ts";
 
-/** docs/spec/federation.md#trust: what each level allows, by real requests; how grants travel, and that old ones are worth nothing. */
+/**
+ * docs/spec/federation.md#trust: what each level allows, by real requests; how grants are exchanged, and that old
+ * grants change nothing.
+ */
 
 beforeAll(async () => {
   vi.useFakeTimers({ toFake: ["Date"] });
   await freshPool();
 });
 beforeEach(async () => {
-  // Ten registrations a minute.
+  // Stay below the rate of registrations.
   pass(60_000);
   await setPolicy({ require_mutual: true, max_peers: 0 });
 });
@@ -33,7 +36,7 @@ const opened = async (wire: SignedEvent) => {
   if (!result.ok) throw new Error(result.code);
   return result.event;
 };
-/** Levels of the grants that a peer was told, in their order. */
+/** Levels of the grants that a peer received, in order. */
 const told = async (peer: PeerDouble) =>
   (await Promise.all(peer.received.map(opened))).map(({ type, visibility, origin, payload }) => {
     expect({ type, visibility, origin }).toEqual({ type: "trust_granted", visibility: "direct", origin: US });
@@ -45,7 +48,7 @@ const inOurLog = async () => {
   return events.map(({ event }) => event.content_id);
 };
 
-describe("what is open at what was granted and received", () => {
+describe("the endpoints that are open at the granted and the received level", () => {
   const UNTRUSTED = "403 federation/untrusted";
   const calls: Record<string, [from: TrustLevel, call: (peer: PeerDouble) => Promise<string>, otherwise: string]> = {
     verify: [1, (p) => p.told("POST", "/v1/federation/verify", liveness(p)), UNTRUSTED],
@@ -86,8 +89,8 @@ describe("what is open at what was granted and received", () => {
   });
 });
 
-describe("a grant of ours", () => {
-  it("is told to the peer that it names, and to nobody else", async () => {
+describe("a grant by this pool", () => {
+  it("is sent to the peer that it names, and to no other", async () => {
     const [peer, other] = await Promise.all([peerAt(1), peerAt(2)]);
     await eventually(async () => other.received.length === 1);
     for (const [i, level] of [3, 2, 0].entries()) {
@@ -100,7 +103,7 @@ describe("a grant of ours", () => {
     expect((await peer.seen()).deliveries_waiting).toBe(0);
   });
 
-  it("is taken back of a peer that is removed, though it was away and its bond was gone meanwhile", async () => {
+  it("is withdrawn from a removed peer, although the peer was away and its bond was evicted meanwhile", async () => {
     const peer = await peerAt(3);
     await eventually(async () => (await peer.seen()).deliveries_waiting === 0);
     peer.answer = () => Promise.reject(new TypeError("away"));
@@ -117,7 +120,7 @@ describe("a grant of ours", () => {
       return peer.received.length === 2;
     });
     expect(await told(peer)).toEqual([3, 0]);
-    // Nothing else goes to it, not even that somebody is there.
+    // Nothing else is sent to it, not even a verification.
     const calls = peer.calls.length;
     pass(LIMITS.peerVerifyMs);
     await runDurableObjectAlarm(peer.bond());
@@ -125,10 +128,10 @@ describe("a grant of ours", () => {
     expect(await peer.told("GET", "/api/federation/status")).toBe("401 federation/unauthenticated");
   });
 
-  it("is told when it was taken back before we died, and nobody had heard of it", async () => {
+  it("is withdrawn by message although this object died before anyone learned of the removal", async () => {
     const peer = await peerAt(2);
     await eventually(async () => peer.received.length === 1);
-    // As far as the commit: the log does not answer.
+    // The removal is committed; the log does not answer.
     await runInDurableObject(peer.bond(), async (bond: Bond, { storage }) => {
       const log = vi.spyOn(env.EVENT_LOG, "getByName").mockImplementation(() => {
         throw new Error("the log is away");
@@ -144,13 +147,13 @@ describe("a grant of ours", () => {
     expect(await told(peer)).toEqual([2, 0]);
   });
 
-  it("that never was is not taken back: a stranger that is removed hears nothing", async () => {
+  it("that was never given is not withdrawn: a removed stranger gets no message", async () => {
     const peer = await peerAt(1);
     await admin("DELETE", `/peers/${peer.id}`);
     expect(peer.calls).toEqual([]);
   });
 
-  it("is our admin's alone above what it answers: what a peer grants waits", async () => {
+  it("is the admin's decision: what a peer grants above our automatic answer waits for it", async () => {
     const peer = await peerAt(1, 3);
     expect(await peer.seen()).toMatchObject({ granted: 1, received: 3, effective: 1, awaits_admin: 3 });
     const { awaiting_admin } = await admin<{ awaiting_admin: string[] }>("GET", "/federation");
@@ -167,7 +170,7 @@ describe("a grant of ours", () => {
     [2, 1, 1],
     [3, 0, 0],
   ])(
-    "without require_mutual answers %i by itself, where our admin said %s, with %i",
+    "without require_mutual a grant of %i, after an admin set %s, is answered with %i",
     async (level, decided, granted) => {
       await setPolicy({ require_mutual: false });
       const peer = await peerAt(1);
@@ -183,7 +186,7 @@ describe("a grant of ours", () => {
 });
 
 describe("a grant of a peer", () => {
-  it("re-sent after a revocation changes nothing, before and after an eviction", async () => {
+  it("that is sent again after its withdrawal changes nothing, before and after an eviction", async () => {
     const peer = await peerAt(3);
     const [grant, revocation] = [await peer.grant(3), await peer.grant(0, { aheadMs: 1 })];
     await peer.push([grant]);
@@ -196,7 +199,7 @@ describe("a grant of a peer", () => {
     expect(await peer.seen()).toMatchObject({ received: 0, effective: 2 });
   });
 
-  it("that was signed before another and comes after it changes nothing", async () => {
+  it("that was signed before another one and arrives after it changes nothing", async () => {
     const peer = await peerAt(3);
     const now = Date.now() * 1_000;
     const grants = await Promise.all([peer.grant(3, { atUs: now - 2 }), peer.grant(2, { atUs: now - 1 })]);
@@ -205,7 +208,7 @@ describe("a grant of a peer", () => {
     expect(await peer.seen()).toMatchObject({ received: 2 });
   });
 
-  it("re-sent when it was lost between our log and its bond is applied", async () => {
+  it("that was lost between our log and its bond is applied when it is sent again", async () => {
     const peer = await peerAt(3);
     const wire = await peer.grant(3);
     await env.EVENT_LOG.getByName("pool").receive([{ wire, ttl: 0, from: peer.id }]);
@@ -217,11 +220,11 @@ describe("a grant of a peer", () => {
   it.each<[what: string, made: (peer: PeerDouble, other: PeerDouble) => Promise<SignedEvent>]>([
     ["that names another peer", (peer, other) => peer.grant(3, { payload: { peer: other.id, level: 3 } })],
     ["that names itself", (peer) => peer.grant(3, { payload: { peer: peer.id, level: 3 } })],
-    ["of another pool for us, brought by it", (_peer, other) => other.grant(3)],
-    ["to everybody", (peer) => peer.grant(3, { visibility: "public" })],
-    ["to peers", (peer) => peer.grant(3, { visibility: "peers" })],
-    ["of a level that is none", (peer) => peer.grant(3, { payload: { peer: US, level: 5 } })],
-    ["with something beside it", (peer) => peer.grant(3, { payload: { peer: US, level: 3, and: "more" } })],
+    ["of another pool for us, relayed by the peer", (_peer, other) => other.grant(3)],
+    ["with visibility public", (peer) => peer.grant(3, { visibility: "public" })],
+    ["with visibility peers", (peer) => peer.grant(3, { visibility: "peers" })],
+    ["of an invalid level", (peer) => peer.grant(3, { payload: { peer: US, level: 5 } })],
+    ["with an extra member", (peer) => peer.grant(3, { payload: { peer: US, level: 3, and: "more" } })],
     ["of another type", (peer) => peer.grant(3, { type: "trust_changed" })],
   ])("%s changes nothing", async (_what, made) => {
     const [peer, other] = await Promise.all([peerAt(3), peerAt(3)]);
@@ -229,18 +232,18 @@ describe("a grant of a peer", () => {
     for (const one of [peer, other]) expect(await one.seen()).toMatchObject({ received: 0, effective: 2 });
   });
 
-  it("in our own name does not come in", async () => {
+  it("in our own name is refused", async () => {
     const peer = await peerAt(3, 3);
     await trust(peer, 2);
     await eventually(async () => peer.received.length === 2);
-    // What we told it of ourselves, sent back: known, and no word of the peer's.
+    // Our own grant, sent back by the peer, is known, and is no grant of the peer.
     expect(await peer.pushed(peer.received)).toMatchObject({ accepted: 0, duplicates: 2, rejected: 0 });
     expect(await peer.seen()).toMatchObject({ granted: 2, received: 3 });
   });
 });
 
 describe("a peer below trust 2", () => {
-  it("brings grants and nothing else, so that it cannot fill our log", async () => {
+  it("may push grants only, so that it cannot fill our log", async () => {
     const [peer, revoked] = [await peerAt(1), await peerAt(0)];
     for (const one of [peer, revoked]) {
       const before = await inOurLog();
@@ -260,7 +263,7 @@ describe("a peer below trust 2", () => {
     }
   });
 
-  it("brings ten of them an hour, of which our log hears nothing until our admin decides", async () => {
+  it("may push ten of them an hour, and our log gets none until our admin decides", async () => {
     const [peer, other] = [await peerAt(1), await peerAt(1)];
     const before = (await inOurLog()).length;
     const grants = await Promise.all(Array.from({ length: 30 }, () => peer.grant(1)));
@@ -279,7 +282,7 @@ describe("a peer below trust 2", () => {
   });
 });
 
-describe("what changed of a peer's trust", () => {
+describe("a change of a peer's trust", () => {
   const changes = async (peer: PeerDouble) => {
     const { events } = await env.EVENT_LOG.getByName("pool").read("all", 0, 500);
     const bodies = await Promise.all(events.map(({ event }) => opened(event)));
@@ -288,26 +291,26 @@ describe("what changed of a peer's trust", () => {
     return bodies.filter(isIts).map(({ payload: { from, to, received } }) => [from, to, received]);
   };
 
-  it("is in our log once for each change, and not for a grant that says the same again", async () => {
+  it("is in our log once, and a repeated grant is not in it", async () => {
     await setPolicy({ require_mutual: false });
     const peer = await peerAt(1);
     for (const level of [1, 1, 1, 2, 2, 1] satisfies TrustLevel[]) {
       pass(1_000);
       await peer.push([await peer.grant(level)]);
     }
-    // What it granted before the policy let it in is nothing that our log heard of.
+    // Our log has no grant from before the policy admitted the peer.
     expect(await changes(peer)).toEqual([
       [1, 2, 2],
       [2, 2, 1],
     ]);
-    // The clock of what was said again counts all the same.
+    // A repeated grant still moves our clock.
     await peer.push([await peer.grant(3, { atUs: (Date.now() - 500) * 1_000 })]);
     expect(await peer.seen()).toMatchObject({ received: 1 });
   });
 });
 
-describe("a stream that is open", () => {
-  /** Until it ends: by now, or not. */
+describe("an open stream", () => {
+  /** Waits until the stream ends; returns whether it has ended by now. */
   async function follow(peer: PeerDouble, audience: string) {
     const response = await peer.send("GET", `${STREAM}?audience=${audience}`);
     expect(response.status).toBe(200);
@@ -325,12 +328,12 @@ describe("a stream that is open", () => {
     return stream;
   }
 
-  // The half-second check does not run here: its clock stands still.
+  // The half-second check does not run here, because its clock stands still.
   beforeAll(() => {
     vi.useFakeTimers({ toFake: ["Date", "setInterval", "clearInterval"] });
   });
 
-  it("ends at once when our admin revokes, removes, or grants less", async () => {
+  it("ends immediately when our admin revokes, removes, or grants less", async () => {
     const [revoked, removed, lowered] = await Promise.all([peerAt(3, 3), peerAt(3, 3), peerAt(3, 3)]);
     const streams = await Promise.all([revoked, removed, lowered].map((peer) => follow(peer, "peers")));
     const still = await follow(lowered, "public");
@@ -343,7 +346,7 @@ describe("a stream that is open", () => {
     await eventually(async () => still.ended);
   });
 
-  it("of a bond ends at once when the peer takes its grant back", async () => {
+  it("for bonded peers ends immediately when the peer withdraws its grant", async () => {
     const peer = await peerAt(3, 3);
     const [bonded, open] = [await follow(peer, "peers"), await follow(peer, "public")];
     await peer.push([await peer.grant(2, { aheadMs: 1 })]);

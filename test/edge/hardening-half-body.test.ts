@@ -7,15 +7,18 @@ import { clientBody } from "../../edge/inference/client-body.ts";
 import { completionApi } from "../../schema/wire/client-api.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 
-/** By itself and not through the pool, in a file of its own: timers of objects must not fire in a test's context. */
+/**
+ * Tests the reader itself and not through the pool, in a separate file: timers of objects must not fire in a test's
+ * context.
+ */
 afterEach(() => vi.useRealTimers());
 
 describe("a client that sends half a body", () => {
   it.each<[what: string, headers: Record<string, string>, letGo: boolean]>([
-    ["of a length that it promised", { "content-length": "1000" }, false],
-    // Read in pieces: the rest is not read on behind the answer.
-    ["of a length that it keeps to itself", {}, true],
-  ])("%s, is waited for a minute", async (_what, headers, letGo) => {
+    ["with a Content-Length", { "content-length": "1000" }, false],
+    // Sent in chunks: the rest is not read after the answer.
+    ["without a Content-Length", {}, true],
+  ])("%s, is awaited for a minute", async (_what, headers, letGo) => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     const cancel = vi.fn();
     const body = new ReadableStream({
@@ -30,7 +33,7 @@ describe("a client that sends half a body", () => {
     expect(cancel).toHaveBeenCalledTimes(letGo ? 1 : 0);
   });
 
-  it("pays a request for the minute", async () => {
+  it("pays for one request", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     const charge = vi.fn(async () => ({ ok: true, next: null }));
     const app = new Hono<ClientEnv>().post("/", async (c) => {

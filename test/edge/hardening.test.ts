@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { CLOSE, LIMITS } from "../../schema/wire/limits.ts";
 import { ask, chat, createKey, events, eventually, invite, ScriptedAgent } from "./support.ts";
 
-/** What clients and workers may do to a pool on purpose. Where time must pass, the objects read this isolate's clock. */
+/** Deliberate attacks by clients and workers. Where time must pass, the objects read this isolate's clock. */
 beforeEach(() => vi.useFakeTimers({ toFake: ["Date"] }));
 afterEach(() => vi.useRealTimers());
 
@@ -12,7 +12,7 @@ const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
 
 const NO_JOB = { jobId: "00000000-0000-4000-8000-000000000000", lease: 1 };
 
-/** Resolves once the lane has dealt with all that this worker has sent. */
+/** Resolves when the lane has handled all frames that this worker has sent. */
 async function heard(agent: ScriptedAgent): Promise<void> {
   agent.send({ type: "progress", ...NO_JOB });
   expect(await agent.next("rejected")).toMatchObject(NO_JOB);
@@ -22,7 +22,7 @@ it.each<[path: string, bytes: number, most: string]>([
   ["/v1/chat/completions", LIMITS.clientBodyBytes, "4 MiB"],
   ["/admin/api/keys", LIMITS.adminBodyBytes, "64 KiB"],
   ["/admin/api/import", LIMITS.importBodyBytes, "8 MiB"],
-])("a body that is too large for %s is refused with how large it may be", async (path, bytes, most) => {
+])("a body that is too large for %s is refused, and the error states the limit", async (path, bytes, most) => {
   const token = path.startsWith("/admin") ? env.ADMIN_TOKEN : (await createKey()).key;
   const body = " ".repeat(bytes + 1);
   const response = await ask(path, { method: "POST", headers: { authorization: `Bearer ${token}` }, body });
@@ -39,14 +39,14 @@ describe("a body of very many values", () => {
     ["pairs of metadata", "/v1/completions", (n) => `{"model":"m","prompt":"a","metadata":{${names(n)}}}`],
     ["parameters", "/v1/completions", (n) => `{"model":"m","prompt":"a",${names(n)}}`],
     ["inputs", "/v1/embeddings", (n) => `{"model":"m","input":[${many("0", n)}]}`],
-  ])("is refused before each is looked at: %s", async (_what, path, body) => {
+  ])("is refused before each value is checked: %s", async (_what, path, body) => {
     const { key } = await createKey();
     const send = (n: number) =>
       ask(path, { method: "POST", headers: { authorization: `Bearer ${key}` }, body: body(n) });
     const tooMany = await send(300_000);
     expect(tooMany.headers.get("x-ligand-code")).toBe("http/body-too-large");
     expect(await tooMany.text()).toContain(`more than ${LIMITS.bodyValues} JSON values`);
-    // As many as are looked at: refused for what they are.
+    // This is the largest number that is checked: these values are refused for their content.
     const looked = await send(LIMITS.bodyValues - 10);
     expect(looked.status).toBe(400);
   });
@@ -59,7 +59,7 @@ describe("a body of very many values", () => {
 });
 
 describe("a worker that never finishes", () => {
-  it("and says that it is at it, loses the job at its deadline", async () => {
+  it("and reports progress loses the job at its deadline", async () => {
     const agent = await ScriptedAgent.serving((await invite()).token, { model: "endless" });
     const asking = chat(await createKey(), { model: "endless" });
     const { jobId, lease } = await agent.next("job");
@@ -69,7 +69,7 @@ describe("a worker that never finishes", () => {
       agent.send({ type: "progress", jobId, lease });
       await heard(agent);
     }
-    expect(await load("endless"), "it had it all the while").toMatchObject({ active: 1 });
+    expect(await load("endless"), "it kept the job until then").toMatchObject({ active: 1 });
     pass(20_000);
     expect(await agent.next("cancel")).toMatchObject({ jobId, lease });
     const response = await asking;
@@ -78,13 +78,13 @@ describe("a worker that never finishes", () => {
     agent.close();
   });
 
-  it("and says nothing of it, loses the job to the next one; what it says later changes nothing", async () => {
+  it("and does not report progress loses the job to another worker; its later frames change nothing", async () => {
     const stalled = await ScriptedAgent.serving((await invite()).token, { model: "stalled" });
     const asking = chat(await createKey(), { model: "stalled" });
     const job = await stalled.next("job");
     pass(LIMITS.leaseMs / 2);
     const heir = await ScriptedAgent.serving((await invite()).token, { model: "stalled" });
-    // Alive, and silent about the job.
+    // It answers pings, and sends nothing about the job.
     stalled.ready(0, "stalled");
     await heard(stalled);
     pass(LIMITS.leaseMs / 2 + 1);
@@ -100,7 +100,7 @@ describe("a worker that never finishes", () => {
     heir.close();
   });
 
-  it("twice in a row, with nothing else to do, is no reason to try a third: the client is told", async () => {
+  it("twice, when no other worker is free, is not followed by a third try: the client gets an error", async () => {
     const agents: ScriptedAgent[] = [];
     const asking: Promise<Response>[] = [];
     const key = await createKey();
@@ -116,8 +116,8 @@ describe("a worker that never finishes", () => {
   });
 });
 
-describe("a worker that answers for another's job", () => {
-  it("is told that the job is not its, whatever it says of it, and the client gets the right one's answer", async () => {
+describe("a worker that answers another worker's job", () => {
+  it("is told for every frame that the job is not its own, and the client gets the right worker's answer", async () => {
     const right = await ScriptedAgent.serving((await invite()).token, { model: "another's" });
     const asking = chat(await createKey(), { model: "another's", stream: true });
     const job = await right.next("job");
@@ -143,8 +143,8 @@ describe("a worker that answers for another's job", () => {
   });
 });
 
-describe("a worker that talks without end of jobs that are not its", () => {
-  it("is closed, for what it does not read the pool would hold; what time forgives is not held against it", async () => {
+describe("a worker that sends frames without end for jobs that are not its own", () => {
+  it("is closed, because the pool would have to buffer its unread errors; a slow rate of such frames is tolerated", async () => {
     const agent = await ScriptedAgent.serving((await invite()).token, { model: "stray" });
     const many = async (frames: number) => {
       for (let i = 0; i < frames; i++) agent.send({ type: "progress", ...NO_JOB });
@@ -153,7 +153,7 @@ describe("a worker that talks without end of jobs that are not its", () => {
     await many(LIMITS.staleFrames);
     pass(10_000);
     await many(LIMITS.staleFramesPerSecond * 10);
-    // More than time forgives while they are handled.
+    // More frames than the tolerated rate allows during their handling.
     for (let i = 0; i < LIMITS.staleFrames; i++) agent.send({ type: "progress", ...NO_JOB });
     expect(await agent.closed).toEqual({
       code: CLOSE.policyViolation,
@@ -163,7 +163,7 @@ describe("a worker that talks without end of jobs that are not its", () => {
 });
 
 describe("a client that leaves its answer unread", () => {
-  it("for half a minute is given up, and the worker is told to stop", async () => {
+  it("for half a minute is disconnected, and the worker is told to stop", async () => {
     const key = await createKey({ streams: 1 });
     const agent = await ScriptedAgent.serving((await invite()).token, { model: "unread" });
     const asking = chat(key, { model: "unread", stream: true });
@@ -173,7 +173,7 @@ describe("a client that leaves its answer unread", () => {
     pass(LIMITS.readerStallMs + 1);
     agent.send({ type: "progress", jobId: job.jobId, lease: job.lease });
     expect(await agent.next("cancel")).toMatchObject({ jobId: job.jobId });
-    // The slot of its only stream is free again.
+    // The key's only stream slot is free again.
     agent.ready(4, "unread");
     await eventually(async () => {
       const next = chat(key, { model: "unread", stream: true });

@@ -16,7 +16,7 @@ beforeEach(async () => {
   return () => agent.close();
 });
 
-/** As Anthropic's SDK sends it: the key in a header of its own, its versions, and a query. */
+/** As Anthropic's SDK sends it: the key in its own header, the version headers, and a query. */
 function post(path: string, body: object | string, headers: HeadersInit = { "x-api-key": key.key }): Promise<Response> {
   return ask(`/v1/messages${path}`, {
     method: "POST",
@@ -70,16 +70,16 @@ describe("/v1/messages", () => {
 
   const forged = `lk_${"0".repeat(16)}_${"0".repeat(40)}_${"0".repeat(24)}`;
   it.each<[what: string, apiKey: string | null, bearer: string | null, path: string, status: number]>([
-    ["a placeholder beside the key", null, "dummy", "/v1/messages", 200],
-    ["a placeholder in the place of the key", "dummy", null, "/v1/messages", 200],
+    ["the key beside a placeholder in the other header", null, "dummy", "/v1/messages", 200],
+    ["the key in the other header, beside a placeholder", "dummy", null, "/v1/messages", 200],
     ["its own header first", null, forged, "/v1/messages?beta=true", 200],
-    ["its own header first, though it is forged", forged, null, "/v1/messages", 401],
-    ["two placeholders", "dummy", "dummy", "/v1/messages", 401],
-    ["elsewhere a placeholder beside the key", "dummy", null, "/v1/models", 200],
-    ["elsewhere a placeholder in the place of the key", null, "dummy", "/v1/models", 200],
-    ["elsewhere the other header first", forged, null, "/v1/models", 200],
-    ["elsewhere the other header first, though it is forged", null, forged, "/v1/models", 401],
-  ])("takes %s", async (_what, apiKey, bearer, path, status) => {
+    ["its own header first, although that key is forged", forged, null, "/v1/messages", 401],
+    ["no key: two placeholders", "dummy", "dummy", "/v1/messages", 401],
+    ["on another route, the key beside a placeholder", "dummy", null, "/v1/models", 200],
+    ["on another route, the key in the other header beside a placeholder", null, "dummy", "/v1/models", 200],
+    ["on another route, the other header first", forged, null, "/v1/models", 200],
+    ["on another route, the other header first, although that key is forged", null, forged, "/v1/models", 401],
+  ])("accepts %s", async (_what, apiKey, bearer, path, status) => {
     const headers = { "x-api-key": apiKey ?? key.key, authorization: `Bearer ${bearer ?? key.key}` };
     const isMessages = path.startsWith("/v1/messages");
     const asking = ask(path, { headers, ...(isMessages && { method: "POST", body: JSON.stringify(message()) }) });
@@ -148,8 +148,8 @@ describe("/v1/messages", () => {
 describe("errors of /v1/messages have Anthropic's shape", () => {
   it.each<[what: string, asking: () => Promise<Response>, status: number, type: string]>([
     ["without a key", () => post("", message(), {}), 401, "authentication_error"],
-    ["with a key that is none", () => post("", message(), { "x-api-key": "sk-none" }), 401, "authentication_error"],
-    ["that is no JSON", () => post("", "{"), 400, "invalid_request_error"],
+    ["with an invalid key", () => post("", message(), { "x-api-key": "sk-none" }), 401, "authentication_error"],
+    ["that is not JSON", () => post("", "{"), 400, "invalid_request_error"],
     ["without max_tokens", () => post("", message({ max_tokens: undefined })), 400, "invalid_request_error"],
     [
       "with an image",
@@ -157,9 +157,9 @@ describe("errors of /v1/messages have Anthropic's shape", () => {
       400,
       "invalid_request_error",
     ],
-    ["of a model that nobody serves", () => post("", message({ model: "nobody-has-it" })), 404, "not_found_error"],
+    ["of an unknown model", () => post("", message({ model: "nobody-has-it" })), 404, "not_found_error"],
     [
-      "streamed, of a model that nobody serves",
+      "streamed, of an unknown model",
       () => post("", message({ model: "nobody-has-it", stream: true })),
       404,
       "not_found_error",
@@ -172,7 +172,7 @@ describe("errors of /v1/messages have Anthropic's shape", () => {
       "invalid_request_error",
     ],
     ["of a count without a key", () => post("/count_tokens", message(), {}), 401, "authentication_error"],
-    ["below it that is none", () => post("/batches", {}), 404, "not_found_error"],
+    ["to an unknown path below it", () => post("/batches", {}), 404, "not_found_error"],
   ])("for a request %s", async (_what, asking, status, type) => {
     const response = await asking();
     expect(response.status).toBe(status);

@@ -48,7 +48,7 @@ describe("the quota of an origin", () => {
     expect(await use(origin)).toEqual({ atomId: origin.id, events: kept.length, bytes });
     expect(bytes).toBeLessThanOrEqual(MIB);
     expect(bytes + rowBytes(await large(origin))).toBeGreaterThan(MIB);
-    expect((await origin.pushed(kept.slice(0, 1))).duplicates, "what is known is no news").toBe(1);
+    expect((await origin.pushed(kept.slice(0, 1))).duplicates, "a known event uses no quota").toBe(1);
     expect(await carrier.pushed([await large(carrier)])).toMatchObject({ accepted: 1 });
     expect((await origin.pushed([await large(origin)])).errors[0]?.code).toBe("events/quota-spent");
     await setPolicy({ origin_quota_mib: 2 });

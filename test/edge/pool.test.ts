@@ -9,8 +9,8 @@ async function objects(): Promise<number> {
   return (await Promise.all(spaces.map((space) => listDurableObjectIds(space)))).flat().length;
 }
 
-describe("a stranger", () => {
-  it("wakes no object with forged keys and tokens", async () => {
+describe("a caller without a credential", () => {
+  it("starts no object with forged keys and tokens", async () => {
     await admin("GET", "/pool");
     const before = await objects();
     const hex = (n: number) =>
@@ -26,7 +26,7 @@ describe("a stranger", () => {
     expect(await objects()).toBe(before);
   });
 
-  it("with another pool's token learns which pool this is, so that a worker can tell a wrong URL", async () => {
+  it("with another pool's token gets this pool's id, so that a worker can detect a wrong URL", async () => {
     const { atom_id } = await admin<{ atom_id: string }>("GET", "/pool");
     const refused = await ask("/v1/workers/connect", { headers: { authorization: "Bearer lw_of_another" } });
     expect([refused.status, refused.headers.get("x-ligand-pool")]).toEqual([401, atom_id]);
@@ -79,7 +79,7 @@ describe("a client key", () => {
   ])("is not made from %j", async (body, param) => {
     const { error } = await admin<{ error: { param: string; message: string } }>("POST", "/keys", body, 400);
     expect(error.param).toBe(param);
-    // Whoever reads only the sentence is told too.
+    // The error's message alone also says it.
     expect(error.message).toContain(param ?? "a JSON object");
   });
 });
@@ -94,7 +94,7 @@ describe("every answer", () => {
     }
   });
 
-  it("to what is not there is a coded error", async () => {
+  it("for an unknown path is a coded error", async () => {
     const response = await ask("/nowhere");
     expect(response.status).toBe(404);
     expect(await response.json()).toMatchObject({ error: { code: "not_found" } });
@@ -106,7 +106,7 @@ describe("every answer", () => {
     ["GET", "/v1/chat/completions", "POST"],
     ["PUT", "/admin/api/keys", "POST, GET, HEAD"],
     ["OPTIONS", "/docs", "GET, HEAD"],
-  ])("to %s %s names the methods that go there", async (method, path, allow) => {
+  ])("to %s %s lists the methods of that path", async (method, path, allow) => {
     const token = path.startsWith("/admin") ? env.ADMIN_TOKEN : (await createKey()).key;
     const response = await ask(path, { method, headers: { authorization: `Bearer ${token}` } });
     expect(response.status).toBe(405);
@@ -117,7 +117,7 @@ describe("every answer", () => {
 });
 
 describe("readiness and metrics", () => {
-  it("tells who serves what", async () => {
+  it("list which models are served", async () => {
     expect(await (await ask("/healthz")).json()).toEqual({ ok: true });
     const agent = await ScriptedAgent.serving((await invite()).token, { model: "ready-model" });
     const ready = async () => {

@@ -11,7 +11,7 @@ import { eventBody } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { invite, ScriptedAgent } from "./support.ts";
 
-/** What the event log hears of workers, however the lane dies between what it notes and what the log answers. */
+/** Which presence events the event log gets, wherever the lane dies between its own commit and the log's answer. */
 
 beforeEach(async () => {
   vi.useFakeTimers({ toFake: ["Date"] });
@@ -26,7 +26,7 @@ const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
 const log = () => env.EVENT_LOG.getByName("pool");
 const lane = (name: string) => env.LANE.getByName(name);
 
-/** Of this worker, oldest first. */
+/** The events of this worker, oldest first. */
 async function said(workerId: string): Promise<string[]> {
   const { events } = await log().read("all", 0, 500);
   return events

@@ -111,7 +111,7 @@ it.each([
   ["DELETE", `/peers/${"0".repeat(64)}`],
   ["DELETE", "/peers/no-id"],
   ["PUT", `/peers/${"0".repeat(64)}/trust`],
-])("%s %s, which is nobody's, is 404, D1 or none", async (method, path) => {
+])("%s %s of an unknown id is 404, whether D1 is available or not", async (method, path) => {
   const body = method === "PUT" ? { level: 0 } : undefined;
   await admin(method, path, body, 404);
   await goAway();

@@ -115,7 +115,7 @@ describe("/v1/responses", () => {
   });
 
   it.each<[what: string, body: object, status: number, code: string, param: string | null]>([
-    ["of a model that nobody serves", { model: "nobody-has-it" }, 404, "model_not_found", "model"],
+    ["of an unknown model", { model: "nobody-has-it" }, 404, "model_not_found", "model"],
     ["to store the answer", { store: true }, 400, "unsupported_parameter", "store"],
     [
       "with an item that is only referred to",
@@ -124,7 +124,7 @@ describe("/v1/responses", () => {
       "unsupported_parameter",
       "input.0.type",
     ],
-    ["with a parameter that nobody knows", { stop: "x" }, 400, "unknown_parameter", "stop"],
+    ["with an unknown parameter", { stop: "x" }, 400, "unknown_parameter", "stop"],
   ])("refuses a request %s in OpenAI's shape", async (_what, body, status, code, param) => {
     const response = await respond(body);
     expect(response.status).toBe(status);

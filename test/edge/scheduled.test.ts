@@ -46,7 +46,7 @@ it("the trigger arms the alarm of a bond that lost it", async () => {
   const peer = await peerAt(2);
   await eventually(async () => peer.received.length === 1);
   const alarm = () => runInDurableObject(peer.bond(), (_bond, { storage }) => storage.getAlarm());
-  // What its grant set off may arm it once more.
+  // The grant may have armed the alarm once more.
   await eventually(async () => {
     await runInDurableObject(peer.bond(), (_bond, { storage }) => storage.deleteAlarm());
     return (await alarm()) === null;

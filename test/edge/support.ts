@@ -62,7 +62,7 @@ export function chat(key: ClientKey, body: object = {}, init: RequestInit = {}):
   });
 }
 
-/** Events of ours that the log takes. */
+/** Events that the log appends as its own. */
 export async function appendTo(
   log: { append(drafts: StoredDraft[]): Promise<AppendAnswer> },
   drafts: StoredDraft[],
@@ -72,7 +72,10 @@ export async function appendTo(
   return told.appended;
 }
 
-/** An agent's side of the real protocol on a real socket, frame by frame, so that a test decides what happens when. */
+/**
+ * An agent's side of the real protocol on a real socket. A test sends and reads single frames, so that it decides their
+ * order.
+ */
 export class ScriptedAgent {
   readonly closed: Promise<{ code: number; reason: string }>;
   readonly #socket: WebSocket;
@@ -110,7 +113,7 @@ export class ScriptedAgent {
     return new ScriptedAgent(response.webSocket, signer ?? (await signerFrom(generateSecretKey())));
   }
 
-  /** Connected, proved and welcome; `free` slots of `model` are offered at once. */
+  /** Connects, proves its key and gets `welcome`; offers `free` slots of `model` immediately. */
   static async serving(token: string, { free, signer, speaks, ...offer }: AgentOptions = {}) {
     const agent = await ScriptedAgent.open(token, signer, speaks);
     await agent.hello(token, offer);
@@ -194,7 +197,7 @@ export class ScriptedAgent {
     this.send({ type: "delta", jobId: job.jobId, lease: job.lease, seq, text, tokens: 1 });
   }
 
-  /** Finishes a job honestly, or with whatever `change` makes of the record and whoever signs it. */
+  /** Finishes a job with an honest record, or with the record that `change` makes and the key that `signer` gives. */
   async done(
     job: JobFrame,
     text: string,
@@ -206,12 +209,12 @@ export class ScriptedAgent {
     await this.finish(job, { ...end, whole: job.request.stream ? {} : { text } });
   }
 
-  /** Finishes embeddings of which the vectors are sent. */
+  /** Finishes embeddings whose vectors were sent. */
   async embedded(job: JobFrame, vectors: Uint8Array[], promptTokens: number): Promise<void> {
     await this.finish(job, { said: concat(...vectors), usage: { promptTokens, completionTokens: 0 } });
   }
 
-  /** `done`, with a record over the bytes that were `said`. */
+  /** `done`, with a record over the bytes that were sent. */
   async finish(
     job: JobFrame,
     {
@@ -264,7 +267,7 @@ interface HelloOptions {
   model?: string;
   kinds?: JobKind[];
   engine?: Manifest["engine"];
-  /** Another than the one this socket was given. */
+  /** Another nonce than the one of this socket. */
   nonce?: string;
   change?: (hello: AgentFrame) => AgentFrame;
 }
@@ -272,7 +275,7 @@ interface HelloOptions {
 interface AgentOptions extends Pick<HelloOptions, "slots" | "model" | "kinds" | "engine"> {
   free?: number;
   signer?: Signer;
-  /** The newest, for frames that came later. */
+  /** The newest credit, for frames that came later. */
   speaks?: string;
 }
 
@@ -285,7 +288,7 @@ export async function events(response: Response): Promise<{ data: string[]; comm
   };
 }
 
-/** Asks again until it holds; the clock of the test runner bounds it. */
+/** Repeats the probe until it returns a value. The test's timeout is the limit. */
 export async function eventually<T>(probe: () => Promise<T | null | undefined | false>): Promise<T> {
   for (;;) {
     const found = await probe();

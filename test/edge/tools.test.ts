@@ -90,17 +90,17 @@ describe("tool calls", () => {
   });
 
   it.each<[what: string, body: object, calls: object[]]>([
-    ["nobody asked for", {}, [{ index: 0, id: "a", name: "f" }]],
-    ["of a tool that nobody offered", { tools }, [{ index: 0, id: "a", name: "h" }]],
-    ["that has not begun", { tools }, [{ index: 0 }]],
+    ["that the request does not allow", {}, [{ index: 0, id: "a", name: "f" }]],
+    ["of a tool that the request does not have", { tools }, [{ index: 0, id: "a", name: "h" }]],
+    ["without a start", { tools }, [{ index: 0 }]],
     ["out of order", { tools }, [{ index: 1, id: "a", name: "f" }]],
     ["with a name and no id", { tools }, [{ index: 0, name: "f" }]],
     [
-      "beyond the one that was allowed",
+      "beyond the allowed one",
       { tools, parallel_tool_calls: false },
       [0, 1].map((index) => ({ index, id: `${index}`, name: "f" })),
     ],
-    ["with a name that is none", { tools }, [{ index: 0, id: "a", name: "f\n" }]],
+    ["with an invalid name", { tools }, [{ index: 0, id: "a", name: "f\n" }]],
   ])("%s close the socket", async (_what, body, calls) => {
     const { agent, model } = await serve();
     const asking = chat(key, { model, stream: true, ...body });
@@ -146,9 +146,14 @@ describe("a format", () => {
 
   const refusable: [what: string, schema: object, keyword: string, remedy: RegExp][] = [
     ["a pattern that looks ahead", { type: "string", pattern: "^(?=a)" }, "pattern", /Leave it out of the schema/],
-    ["a reference elsewhere", { $ref: "https://example.com/x" }, "$ref", /Put the referenced schema into \$defs/],
+    ["an external reference", { $ref: "https://example.com/x" }, "$ref", /Put the referenced schema into \$defs/],
     ["a choice of one", { oneOf: [{ type: "string" }, { const: "a" }] }, "oneOf", /Use anyOf,/],
-    ["half a step", { type: "number", maximum: 0.5 }, "maximum", /leave the bound out and check the answer\./],
+    [
+      "a bound that is not an integer",
+      { type: "number", maximum: 0.5 },
+      "maximum",
+      /leave the bound out and check the answer\./,
+    ],
     ["an unknown format", { type: "string", format: "phone" }, "format", /Use one of them, or leave format out/],
   ];
   it.each(refusable)("that is strict, with %s, is refused with a remedy", async (_what, schema, keyword, remedy) => {
@@ -167,7 +172,7 @@ describe("a format", () => {
     expect(error.message).not.toContain("Remove the named parameter");
   });
 
-  it("that is not strict reaches the worker unchanged, with all tools, though not all of it is enforced", async () => {
+  it("that is not strict reaches the worker unchanged, with all tools, although a part of it is not enforced", async () => {
     const { agent, model } = await serve({ speaks: "ligand.worker.v1.2" });
     const properties = Object.fromEntries(refusable.map(([what, schema]) => [what, schema]));
     const schema = { type: "object", properties };

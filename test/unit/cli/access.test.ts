@@ -9,26 +9,31 @@ const LOCAL = "http://127.0.0.1:8787";
 const credentials = { url: LOCAL, atom_id: "0", admin_token: "la_local", client_key: "lk_local" };
 const ok = (url: string, secret: string): Access => ({ ok: true, url, secret });
 
-describe("where the pool is and what opens it", () => {
+describe("which pool a command uses, and which secret", () => {
   it.each<[what: string, kind: Secret, given: Partial<AccessSources>, want: Access]>([
-    ["the local pool, as admin", "admin", { credentials }, ok(LOCAL, "la_local")],
-    ["the local pool, as client", "client", { credentials }, ok(LOCAL, "lk_local")],
+    ["the local pool, with the admin token", "admin", { credentials }, ok(LOCAL, "la_local")],
+    ["the local pool, with the client key", "client", { credentials }, ok(LOCAL, "lk_local")],
     [
-      "another pool with the environment's token",
+      "another pool, with the token of the environment",
       "admin",
       { pool: "https://b", env: { LIGAND_ADMIN_TOKEN: "t" }, credentials },
       ok("https://b", "t"),
     ],
     [
-      "the environment's token before the file's",
+      "the token of the environment before the one of the file",
       "admin",
       { env: { LIGAND_ADMIN_TOKEN: "t" }, credentials },
       ok(LOCAL, "t"),
     ],
-    ["the same pool with a slash", "admin", { pool: `${LOCAL}/`, credentials }, ok(LOCAL, "la_local")],
-    ["empty variables are absent", "admin", { env: { LIGAND_ADMIN_TOKEN: "" }, credentials }, ok(LOCAL, "la_local")],
+    ["the same pool with a trailing slash", "admin", { pool: `${LOCAL}/`, credentials }, ok(LOCAL, "la_local")],
     [
-      "a client key of the environment",
+      "an empty variable counts as absent",
+      "admin",
+      { env: { LIGAND_ADMIN_TOKEN: "" }, credentials },
+      ok(LOCAL, "la_local"),
+    ],
+    [
+      "a client key from the environment",
       "client",
       { pool: "https://b/", env: { LIGAND_KEY: "k" } },
       ok("https://b", "k"),
@@ -56,13 +61,13 @@ describe("where the pool is and what opens it", () => {
     ["another path", "admin", `${LOCAL}/other`, {}, "Set LIGAND_ADMIN_TOKEN"],
     ["another name of the same host", "admin", "http://localhost:8787", {}, "Set LIGAND_ADMIN_TOKEN"],
     ["the other kind of secret", "admin", "https://pool.example", { LIGAND_KEY: "k" }, "Set LIGAND_ADMIN_TOKEN"],
-    ["no URL", "admin", "pool", {}, "is not the URL of a pool"],
-  ])("local credentials never go to %s", (_what, kind, pool, env, says) => {
+    ["an invalid URL", "admin", "pool", {}, "is not the URL of a pool"],
+  ])("local credentials are never sent to %s", (_what, kind, pool, env, says) => {
     const found = findAccess(kind, { pool, env, credentials });
     expect(found.ok ? "" : found.message).toContain(says);
   });
 
-  it("no pool at all says how to get one", () => {
+  it("a command without a pool fails and says how to start one", () => {
     const found = findAccess("admin", { pool: undefined, env: {}, credentials: undefined });
     expect(found.ok ? "" : found.message).toContain("npm start");
   });
@@ -75,12 +80,12 @@ it.each<[given: string, want: string | undefined]>([
   ["ftp://pool.example", undefined],
   ["pool.example", undefined],
   ["", undefined],
-])("%s is the pool %s", (given, want) => expect(normalUrl(given)).toBe(want));
+])("the pool URL %s becomes %s", (given, want) => expect(normalUrl(given)).toBe(want));
 
-describe("a state folder", () => {
+describe("the state folder", () => {
   const folder = temporaryFolder();
 
-  it("without credentials.json, and with one that is broken, is told apart", () => {
+  it("a missing credentials.json and a broken one give different errors", () => {
     expect(() => localState({ state: folder })).toThrow("There is no ");
     for (const text of ["{", '{"url":1}']) {
       writeFileSync(join(folder, "credentials.json"), text);

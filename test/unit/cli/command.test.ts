@@ -57,14 +57,14 @@ describe("the command line", () => {
     ["pool nothing", "usage", 'There is no command "ligand pool nothing"'],
     ["pool --json", "usage", "COMMAND is missing.\n\nligand pool COMMAND"],
     ["constructor", "usage", 'There is no command "ligand constructor"'],
-  ])('"%s" is answered with %s', (line, kind, says) => {
+  ])('"%s" prints %s', (line, kind, says) => {
     const parsed = parse(line);
     expect(parsed.kind).toBe(kind);
     expect(parsed.kind === "run" ? "" : parsed.text).toContain(says);
   });
 });
 
-it("every command that wants an argument begins its usage with it", () => {
+it("the usage of every command with an argument begins with that argument", () => {
   const commands = (node: Command | Group): Command[] =>
     "commands" in node ? Object.values(node.commands).flatMap(commands) : [node];
   for (const { usage, positionals } of [pool, worker, chat].flatMap(commands)) {
@@ -103,13 +103,13 @@ it.each<[url: string, flags: string, elsewhere: boolean]>([
   ["http://127.0.0.1:8787", "--pool http://127.0.0.1:8787 --token-file t", true],
   ["http://[::1]:8787", "--pool 'http://[::1]:8787' --token-file t", true],
   ["http://10.0.0.5:8787", "--pool http://10.0.0.5:8787 --token-file t --insecure", false],
-])("an invite to %s says how the worker is started", (url, flags, elsewhere) => {
+])("an invite to %s shows the command that starts the worker", (url, flags, elsewhere) => {
   const [, command, more] = formatStart(url, "t").split("\n");
   expect(command).toBe(`  npm run ligand -- worker start ${flags}`);
   expect(more !== undefined).toBe(elsewhere);
 });
 
-it("a new client key is shown with the base URL that goes with it", () =>
+it("a new client key is shown with its base URL", () =>
   expect(formatKey({ id: "i", key: "lk_i" }, "https://pool.example")).toBe(
     "lk_i\n\nClient key i. Use it as the API key of any OpenAI client, with the base URL https://pool.example/v1.",
   ));
@@ -118,13 +118,18 @@ it.each<[env: Record<string, string>, want: string]>([
   [{}, "/home/w/.local/state/ligand/worker"],
   [{ XDG_STATE_HOME: "/var/s" }, "/var/s/ligand/worker"],
   [{ XDG_STATE_HOME: "relative" }, "/home/w/.local/state/ligand/worker"],
-])("a worker keeps its state, given %j, in %s", (env, want) => expect(defaultStateDir(env, "/home/w")).toBe(want));
+])("the worker's state folder for %j is %s", (env, want) => expect(defaultStateDir(env, "/home/w")).toBe(want));
 
 const TOKEN = `lw_${"0f".repeat(8)}_${"1".repeat(40)}_${"2".repeat(24)}_${"3".repeat(64)}`;
 it.each<[what: string, given: string | undefined, stateDir: string, cacheDir: string]>([
-  ["no folder: one a token, caches beside it", undefined, "/s/ligand/worker/0f0f0f0f0f0f0f0f", "/s/ligand/worker"],
-  ["that folder by name, as a service does", "/s/ligand/worker/0f", "/s/ligand/worker/0f", "/s/ligand/worker"],
-  ["another folder: all of it there", "/srv/w", "/srv/w", "/srv/w"],
-])("a worker given %s", (_what, given, stateDir, cacheDir) =>
+  [
+    "no folder: each token has its own folder, beside the caches",
+    undefined,
+    "/s/ligand/worker/0f0f0f0f0f0f0f0f",
+    "/s/ligand/worker",
+  ],
+  ["the folder of a token, as a service gives it", "/s/ligand/worker/0f", "/s/ligand/worker/0f", "/s/ligand/worker"],
+  ["another folder: state and caches are there", "/srv/w", "/srv/w", "/srv/w"],
+])("a worker that is given %s", (_what, given, stateDir, cacheDir) =>
   expect(workerFolders("/s/ligand/worker", TOKEN, given)).toEqual({ stateDir, cacheDir }),
 );

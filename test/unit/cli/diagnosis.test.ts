@@ -7,7 +7,7 @@ const GIB = 1024 ** 3;
 const NOW_MS = Date.parse("2026-11-21T00:00:00Z");
 type Held = { waiting: number; refused: number } | null;
 type Met = NonNullable<Extract<Findings["pool"], { ok: true }>["findings"]["peers"]>[number];
-/** One that stands well, but for `changes`; the pool's clock says 0. */
+/** A healthy peer, except for `changes`. The pool's clock is at 0. */
 const met = (changes: Partial<Met> = {}): Met => ({
   atom_id: "ab".repeat(32),
   name: "Birch",
@@ -23,7 +23,7 @@ type Change = NonNullable<Parameters<typeof findings>[0]>;
 type LogClock = Extract<Findings["pool"], { ok: true }>["findings"]["log_clock"];
 type Answered = Extract<Findings["pool"], { ok: true }>;
 
-/** A pool on this machine with which nothing is wrong, but for `change`. */
+/** The findings about a healthy pool on this machine, except for `change`. */
 function findings(change: (healthy: Findings & { pool: Answered; folder: object }) => void = () => {}): Findings {
   const healthy = {
     url: "http://127.0.0.1:8787",
@@ -70,7 +70,7 @@ const logClock = (change: Partial<NonNullable<LogClock>>) => (f: Parameters<Chan
 const wrong = (found: Findings) =>
   diagnose(found, HINTS).flatMap(({ name, state, todo }) => (state === "ok" ? [] : [[name, state, todo !== null]]));
 
-it("nothing is wrong with a healthy pool", () => {
+it("a healthy pool has no failed check", () => {
   const checks = diagnose(findings(), HINTS);
   expect(checks.filter(({ state }) => state !== "ok")).toEqual([]);
   expect(checks.map(({ name }) => name)).toEqual([
@@ -94,47 +94,57 @@ it("nothing is wrong with a healthy pool", () => {
   ]);
 });
 
-describe("what is wrong is named, and what to do", () => {
+describe("each fault fails or warns under its name, and says what to do", () => {
   it.each<[what: string, change: Parameters<typeof findings>[0], name: string, state: "warn" | "fail"]>([
     ["a clock off by 3 s", (f) => Object.assign(f.pool.clock, { aheadMs: -3_000 }), "clock", "warn"],
     ["a clock off by a minute", (f) => Object.assign(f.pool.clock, { aheadMs: 60_000 }), "clock", "fail"],
-    ["a clock set meanwhile", (f) => Object.assign(f.pool.clock, { poolDriftMs: -5_000 }), "clock steps", "warn"],
-    ["D1 away", (f) => Object.assign(f.pool.findings.database, { ok: false }), "database", "fail"],
-    ["D1 slow", (f) => Object.assign(f.pool.findings.database, { ms: 900 }), "database", "warn"],
-    ["a migration missing", (f) => f.pool.findings.database.migrations?.pop(), "migrations", "fail"],
     [
-      "migrations unreadable",
+      "a clock that was set meanwhile",
+      (f) => Object.assign(f.pool.clock, { poolDriftMs: -5_000 }),
+      "clock steps",
+      "warn",
+    ],
+    ["an unreachable D1", (f) => Object.assign(f.pool.findings.database, { ok: false }), "database", "fail"],
+    ["a slow D1", (f) => Object.assign(f.pool.findings.database, { ms: 900 }), "database", "warn"],
+    ["a missing migration", (f) => f.pool.findings.database.migrations?.pop(), "migrations", "fail"],
+    [
+      "unreadable migrations",
       (f) => Object.assign(f.pool.findings.database, { migrations: null }),
       "migrations",
       "fail",
     ],
     [
-      "a migration from the future",
+      "a migration of a newer version",
       (f) => f.pool.findings.database.migrations?.push("0002_c.sql"),
       "migrations",
       "warn",
     ],
-    ["settings silent", (f) => Object.assign(f.pool.findings.policy, { ok: false }), "settings", "fail"],
-    ["a lane silent", (f) => Object.assign(f.pool.findings.lanes[0] ?? {}, { ok: false }), "lane main", "fail"],
+    ["settings that do not answer", (f) => Object.assign(f.pool.findings.policy, { ok: false }), "settings", "fail"],
+    [
+      "a lane that does not answer",
+      (f) => Object.assign(f.pool.findings.lanes[0] ?? {}, { ok: false }),
+      "lane main",
+      "fail",
+    ],
     ["no worker", (f) => Object.assign(f.pool.findings.lanes[0] ?? {}, { workers: 0 }), "lane main", "warn"],
     ["a long queue", (f) => Object.assign(f.pool.findings.lanes[0] ?? {}, { queued: 501 }), "lane main", "warn"],
-    ["records held up", held({ waiting: 201, refused: 0 }), "records: lane main", "warn"],
+    ["records that wait", held({ waiting: 201, refused: 0 }), "records: lane main", "warn"],
     ["records that D1 refused", held({ waiting: 0, refused: 1 }), "records: lane main", "fail"],
-    ["records nobody answers for", held(null), "records: lane main", "fail"],
+    ["records that no lane reports", held(null), "records: lane main", "fail"],
     [
-      "changes untold",
+      "changes of settings that the log lacks",
       (f) => Object.assign(f.pool.findings.untold[0] ?? {}, { waiting: 2 }),
       "log of settings",
       "warn",
     ],
     [
-      "changes in doubt",
+      "changes of settings whose state is unknown",
       (f) => Object.assign(f.pool.findings.untold[0] ?? {}, { waiting: null }),
       "log of settings",
       "fail",
     ],
     [
-      "a peer whose log goes back",
+      "a peer whose log went backwards",
       (f) => Object.assign(f.pool.findings, { unfollowable: ["ab".repeat(32)] }),
       "logs of peers",
       "warn",
@@ -142,17 +152,27 @@ describe("what is wrong is named, and what to do", () => {
     ["a clock that jumped", logClock({ refused: "pool/clock-jumped", last_ms: -9e9 }), "log clock", "fail"],
     ["a clock ahead of peers", logClock({ refused: "pool/clock-ahead", peers_ahead: ["a", "b"] }), "log clock", "fail"],
     ["a log ahead of the clock", logClock({ last_ms: 9e9 }), "log clock", "fail"],
-    ["a log that says nothing", (f) => Object.assign(f.pool.findings, { log_clock: null }), "log clock", "fail"],
-    ["peers in doubt", (f) => Object.assign(f.pool.findings, { unfollowable: null }), "logs of peers", "fail"],
+    [
+      "a log that does not report its clock",
+      (f) => Object.assign(f.pool.findings, { log_clock: null }),
+      "log clock",
+      "fail",
+    ],
+    [
+      "peers whose followed logs are unknown",
+      (f) => Object.assign(f.pool.findings, { unfollowable: null }),
+      "logs of peers",
+      "fail",
+    ],
     ["peers that cannot be read", (f) => Object.assign(f.pool.findings, { peers: null }), "peers", "fail"],
     ...(
       [
         ["whose circuit is open", { circuit: "open" }],
-        ["for which a message waits for long", { waiting_since_ms: -601_000 }],
+        ["for which a message has waited long", { waiting_since_ms: -601_000 }],
         ["that was not seen for over two minutes", { last_seen_ms: -121_000 }],
         ["that was never seen", { last_seen_ms: null }],
         ["whose federation is off", { last_seen_ms: -121_000, absent: { reason: "off", since_ms: -121_000 } }],
-        ["that awaits our answer", { awaits_admin: 3, effective: 1 }],
+        ["that awaits an admin's answer", { awaits_admin: 3, effective: 1 }],
       ] as [what: string, changes: Partial<Met>][]
     ).map(([what, changes]): [string, Change, string, "warn"] => [
       `a peer ${what}`,
@@ -161,34 +181,44 @@ describe("what is wrong is named, and what to do", () => {
       "warn",
     ]),
     ["no metrics token", (f) => Object.assign(f.pool.findings, { has_metrics_token: false }), "metrics token", "warn"],
-    ["any host name", (f) => Object.assign(f.pool.findings, { allowed_hosts: [] }), "host names", "fail"],
-    ["plain HTTP to elsewhere", (f) => Object.assign(f, { url: "http://pool.example" }), "TLS", "warn"],
-    ["no certificate to be seen", (f) => Object.assign(f, { url: "https://pool.example" }), "TLS", "warn"],
     [
-      "a certificate for 13 days",
+      "a pool that accepts any host name",
+      (f) => Object.assign(f.pool.findings, { allowed_hosts: [] }),
+      "host names",
+      "fail",
+    ],
+    ["plain HTTP beyond loopback", (f) => Object.assign(f, { url: "http://pool.example" }), "TLS", "warn"],
+    ["a certificate that cannot be read", (f) => Object.assign(f, { url: "https://pool.example" }), "TLS", "warn"],
+    [
+      "a certificate that is valid for 13 days",
       (f) => Object.assign(f, { url: "https://pool.example", certificate: good(13) }),
       "TLS",
       "warn",
     ],
     [
-      "a certificate that expired",
+      "an expired certificate",
       (f) => Object.assign(f, { url: "https://pool.example", certificate: good(-1) }),
       "TLS",
       "fail",
     ],
-    ["no secrets", (f) => Object.assign(f.folder, { secretsMode: null }), "secrets", "fail"],
-    ["secrets for all to read", (f) => Object.assign(f.folder, { secretsMode: 0o100644 }), "secrets", "fail"],
-    ["credentials for all to read", (f) => Object.assign(f.folder, { credentialsMode: 0o100640 }), "secrets", "fail"],
-    ["another pool's secrets", (f) => Object.assign(f.folder, { atomId: "b" }), "secrets", "fail"],
-    ["a folder for all to list", (f) => Object.assign(f.folder, { folderMode: 0o40755 }), "secrets", "warn"],
-    ["little room", (f) => Object.assign(f.folder, { freeBytes: GIB }), "disk", "warn"],
-    ["no room", (f) => Object.assign(f.folder, { freeBytes: GIB / 8 }), "disk", "fail"],
+    ["missing secrets", (f) => Object.assign(f.folder, { secretsMode: null }), "secrets", "fail"],
+    ["secrets that all users can read", (f) => Object.assign(f.folder, { secretsMode: 0o100644 }), "secrets", "fail"],
+    [
+      "credentials that all users can read",
+      (f) => Object.assign(f.folder, { credentialsMode: 0o100640 }),
+      "secrets",
+      "fail",
+    ],
+    ["secrets of another pool", (f) => Object.assign(f.folder, { atomId: "b" }), "secrets", "fail"],
+    ["a folder that all users can list", (f) => Object.assign(f.folder, { folderMode: 0o40755 }), "secrets", "warn"],
+    ["little disk space", (f) => Object.assign(f.folder, { freeBytes: GIB }), "disk", "warn"],
+    ["no disk space", (f) => Object.assign(f.folder, { freeBytes: GIB / 8 }), "disk", "fail"],
   ])("%s", (_what, change, name, state) => expect(wrong(findings(change))).toEqual([[name, state, true]]));
 
   it.each<[runsOn: "one-machine" | "cloudflare", says: string[], saysNot: string]>([
     ["one-machine", ["Stop the pool and start it again", "npm start"], "wrangler"],
     ["cloudflare", ["npx wrangler d1 migrations apply ligand --remote", "npx wrangler tail"], "npm start"],
-  ])("what to do is what can be done on %s", (runsOn, says, saysNot) => {
+  ])("on %s the remedy is one that works there", (runsOn, says, saysNot) => {
     const checks = diagnose(
       findings((f) => {
         const away = { database: { ok: false, ms: 1, migrations: null }, policy: { ok: false, ms: 1 } };
@@ -202,15 +232,15 @@ describe("what is wrong is named, and what to do", () => {
   });
 
   it.each<[what: string, certificate: Findings["certificate"], state: string, says: string]>([
-    ["seen", good(30), "ok", "the certificate is valid until 2026-12-21T00:00:00.000Z"],
-    ["seen on loopback", good(30, true), "ok", "(read on loopback: this machine cannot resolve pool.lan)"],
+    ["that was read", good(30), "ok", "the certificate is valid until 2026-12-21T00:00:00.000Z"],
+    ["that was read on loopback", good(30, true), "ok", "(read on loopback: this machine cannot resolve pool.lan)"],
     [
-      "of a name that leads nowhere",
+      "of a name that does not resolve",
       { validTo: null, unresolved: true },
       "warn",
       "this machine cannot resolve pool.lan",
     ],
-    ["not to be seen", { validTo: null, unresolved: false }, "warn", "no certificate found at pool.lan"],
+    ["that could not be read", { validTo: null, unresolved: false }, "warn", "no certificate found at pool.lan"],
   ])("a certificate %s", (_what, certificate, state, says) => {
     const checks = diagnose({ ...findings(), url: "https://pool.lan:8787", certificate }, HINTS);
     const check = checks.find(({ name }) => name === "TLS");
@@ -218,7 +248,7 @@ describe("what is wrong is named, and what to do", () => {
     expect(check?.found.endsWith(says)).toBe(true);
   });
 
-  it("a pool that does not answer: what can be seen here is looked at all the same", () => {
+  it("if the pool does not answer, the checks on this machine still run", () => {
     const silent: Findings = { ...findings(), pool: { ok: false, message: "does not answer" } };
     expect(wrong(silent)).toEqual([["pool", "fail", true]]);
     expect(diagnose(silent, HINTS).map(({ name }) => name)).toEqual(["pool", "TLS", "secrets", "disk"]);

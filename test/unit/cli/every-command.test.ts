@@ -3,7 +3,7 @@ import { ligand } from "../../../scripts/cli/ligand.ts";
 import type { Command, Group } from "../../../worker-agent/cli/shared/command.ts";
 import { runCommand } from "../../../worker-agent/cli/shared/run-command.ts";
 
-/** What holds for every command that there is, and for the next one that is added. */
+/** What must hold for every command, including commands that are added later. */
 
 type Leaf = [line: string, command: Command];
 const leaves = (node: Command | Group, path: string[]): Leaf[] =>
@@ -27,7 +27,7 @@ async function said(...args: string[]) {
 describe.each(leaves(ligand, []))("ligand %s", (line, command) => {
   const words = line.split(" ");
 
-  it("takes --json, and says there what is wrong with its flags, and nothing beside it", async () => {
+  it("takes --json, and then prints errors about its flags as JSON only", async () => {
     expect(command.options).toHaveProperty("json");
     const { code, out, err } = await said(...words, "--bogus", "--json");
     expect({ code, err, lines: out.length }).toEqual({ code: 2, err: [], lines: 1 });
@@ -35,13 +35,13 @@ describe.each(leaves(ligand, []))("ligand %s", (line, command) => {
     expect(JSON.parse(out[0] ?? "")).toEqual({ error: { code: "cli/usage", message } });
   });
 
-  it("without --json says it in words, with its help", async () => {
+  it("without --json prints the error as text, with its help", async () => {
     const { code, out, err } = await said(...words, "--bogus");
     expect({ code, out }).toEqual({ code: 2, out: [] });
     expect(err.join("\n")).toMatch(new RegExp(`^Unknown option '--bogus'\\.\n\nligand ${line}`));
   });
 
-  it("has help that names each of its options, and what it is for", async () => {
+  it("has a help that describes each of its options", async () => {
     const { code, out, err } = await said(...words, "--help");
     expect({ code, err }).toEqual({ code: 0, err: [] });
     const text = out.join("\n");
@@ -51,7 +51,7 @@ describe.each(leaves(ligand, []))("ligand %s", (line, command) => {
     }
   });
 
-  it("says which of its arguments is missing", async () => {
+  it("names the argument that is missing", async () => {
     const { min } = command.positionals;
     if (min === 0) return;
     const { code, out } = await said(...words, "--json");
@@ -60,16 +60,16 @@ describe.each(leaves(ligand, []))("ligand %s", (line, command) => {
   });
 });
 
-// `pool start` runs a pool here; the others call one that may be elsewhere.
+// `pool start` runs a pool on this machine. The other commands call a pool that may be elsewhere.
 const ofPool = leaves(ligand, []).filter(
   ([line, { options }]) => options.state?.setting?.section === "any" && line !== "pool start",
 );
-it.each(ofPool)("ligand %s names in its help what opens a pool elsewhere", async (line) => {
+it.each(ofPool)("the help of ligand %s names the secret for a pool elsewhere", async (line) => {
   const { out } = await said(...line.split(" "), "--help");
   expect(out.join("\n")).toContain(line === "chat" ? "LIGAND_KEY" : "LIGAND_ADMIN_TOKEN");
 });
 
-it.each(groups(ligand, []).map((line) => [line]))("ligand %s nothing --json fails as JSON", async (line) => {
+it.each(groups(ligand, []).map((line) => [line]))("ligand %s nothing --json prints the error as JSON", async (line) => {
   const words = line === "" ? [] : line.split(" ");
   const { code, out, err } = await said(...words, "nothing", "--json");
   expect({ code, err }).toEqual({ code: 2, err: [] });

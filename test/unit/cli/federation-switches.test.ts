@@ -18,7 +18,7 @@ it.each<[given: string[], want: Partial<FederationPolicy>]>([
   [["max_peers=0"], { max_peers: 0 }],
   [["require_mutual=off", "min_auth_tier=device-bound"], { require_mutual: false, min_auth_tier: "device-bound" }],
   [["max_peers=1", "max_peers=2"], { max_peers: 2 }],
-])("%j is read", (given, want) => expect(switchesFrom(given, HINTS)).toEqual(want));
+])("%j is parsed", (given, want) => expect(switchesFrom(given, HINTS)).toEqual(want));
 
 it.each<[given: string, says: string]>([
   [
@@ -36,9 +36,11 @@ it.each<[given: string, says: string]>([
   ["min_auth_tier=none", "min_auth_tier must be oauth-verified, device-bound or hardware-attested"],
   ["__proto__=on", 'There is no switch "__proto__"'],
   ["=on", 'There is no switch "". The switches are: accept_reads'],
-])("%s is refused with what to say", (given, says) => expect(() => switchesFrom([given], HINTS)).toThrow(says));
+])("%s is refused with an error that names the allowed values", (given, says) =>
+  expect(() => switchesFrom([given], HINTS)).toThrow(says),
+);
 
-it("what the table shows of any policy can be typed, and is that policy", () => {
+it("the value of every switch as the table shows it can be typed, and gives the same policy", () => {
   const shape = federationPolicy.shape;
   const policies: fc.Arbitrary<FederationPolicy> = fc.record({
     federation: fc.constantFrom(...shape.federation.options),
@@ -97,14 +99,18 @@ it.each<[what: string, given: Partial<typeof status> & object, says: string]>([
     "Federation is off: this pool does not answer other pools and does not call them. To turn it on: npm run ligand -- federation on",
   ],
   ["on", { policy: { ...FEDERATION_POLICY_DEFAULTS, federation: "on" } }, "Federation is on.\n"],
-  ["who it is", {}, `Pool        Alder, ${id}\nURL         https://alder.example`],
-  ["whom it knows", {}, "3 known; 2 of them accepted or bonded; 1 bonded"],
-  ["its log", {}, "9 events: 0 public, 2 for bonded peers"],
-  ["whose log is stuck", { unfollowable: [id] }, `this pool cannot follow the logs of ${id.slice(0, 16)}. To see why`],
+  ["the pool's identity", {}, `Pool        Alder, ${id}\nURL         https://alder.example`],
+  ["how many peers it has", {}, "3 known; 2 of them accepted or bonded; 1 bonded"],
+  ["the size of its log", {}, "9 events: 0 public, 2 for bonded peers"],
   [
-    "who waits",
+    "which peer's log it cannot follow",
+    { unfollowable: [id] },
+    `this pool cannot follow the logs of ${id.slice(0, 16)}. To see why`,
+  ],
+  [
+    "which peers await an answer",
     { awaiting_admin: [id] },
     "1 peer offered trust, and you have not answered. To see them: npm run ligand -- peers list",
   ],
-  ["what was refused", { refused_requests: { replayed: 2, skewed: 0 } }, "Refused     2 replayed\n"],
-])("the status says %s", (_what, given, says) => expect(formatStatus({ ...status, ...given }, HINTS)).toContain(says));
+  ["which requests it refused", { refused_requests: { replayed: 2, skewed: 0 } }, "Refused     2 replayed\n"],
+])("the status shows %s", (_what, given, says) => expect(formatStatus({ ...status, ...given }, HINTS)).toContain(says));

@@ -25,7 +25,7 @@ it.each<[given: string, want: number | undefined]>([
   want === undefined ? expect(durationDays(given)).toBeUndefined() : expect(durationDays(given)).toBeCloseTo(want, 12),
 );
 
-it("flags that were not given are absent; wrong ones say what is wanted", () => {
+it("a missing flag is absent; a wrong one gives an error that states the allowed values", () => {
   expect([
     days("x", undefined, 1),
     integer("x", undefined, 0, 1),
@@ -41,15 +41,15 @@ it("flags that were not given are absent; wrong ones say what is wanted", () => 
   expect(() => maxLength("label", "x".repeat(6), 5)).toThrow("--label must have at most 5 characters; it has 6.");
 });
 
-it.each(["65536", "-1", "1.5", "1e3", "", "x", "0x10", " 1"])('"%s" is no port', (given) =>
+it.each(["65536", "-1", "1.5", "1e3", "", "x", "0x10", " 1"])('"%s" is not a port', (given) =>
   expect(() => integer("port", given, 0, 65_535)).toThrow("--port must be a whole number from 0 to 65535"),
 );
 
-it.each(["2.1", "-1", "1e-1", "", "Infinity"])('"%s" is no temperature', (given) =>
+it.each(["2.1", "-1", "1e-1", "", "Infinity"])('"%s" is not a temperature', (given) =>
   expect(() => decimal("temperature", given, 0, 2)).toThrow("--temperature must be a number from 0 to 2"),
 );
 
-it("a table has columns; an empty one has words", () => {
+it("a table has columns; an empty table is a sentence", () => {
   expect(
     table(
       ["ID", "LABEL"],
@@ -63,7 +63,7 @@ it("a table has columns; an empty one has words", () => {
   expect(table(["ID"], [], "none")).toBe("none");
 });
 
-it("a label cannot steer the terminal", () => {
+it("a label cannot control the terminal", () => {
   expect(printable("a\u001b[2Jb\u0007\u202ec\n")).toBe("a�[2Jb��c�");
   expect(printable(null)).toBe("");
 });

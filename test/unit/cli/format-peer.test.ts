@@ -42,24 +42,24 @@ const typed = (level: number) => `npm run ligand -- peers trust ${id.slice(0, 16
 describe("an id", () => {
   const near = { atom_id: "ab12ce".padEnd(64, "0") };
   it.each([id, id.slice(0, 6), id.slice(0, 6).toUpperCase(), id.slice(0, 63)])(
-    "%s is found by how it begins",
+    "%s is found by its first digits",
     (given) => expect(peerIdOf(given, [near, peer], HINTS)).toBe(id),
   );
   it.each<[what: string, given: string, says: string]>([
     ["too short", "ab12c", '"ab12c" is not a peer id, which has 6 to 64 hex digits.'],
     ["too long", `${id}0`, "is not a peer id"],
-    ["no hex", "birch!", "is not a peer id"],
-    ["nobody's", "ffffff", "No peer id begins with ffffff. To list the peers: npm run ligand -- peers list"],
-  ])("that is %s is refused with where to find one", (_what, given, says) =>
+    ["not hex", "birch!", "is not a peer id"],
+    ["unknown", "ffffff", "No peer id begins with ffffff. To list the peers: npm run ligand -- peers list"],
+  ])("that is %s is refused, and the error says where to find one", (_what, given, says) =>
     expect(() => peerIdOf(given, [near, peer], HINTS)).toThrow(says),
   );
-  it("that is none is wrong usage; that of nobody may be one that was removed", () => {
+  it("that is malformed is a usage error; an unknown one may belong to a removed peer", () => {
     expect(() => peerIdOf("abc", [peer], HINTS)).toThrow(UsageError);
     expect(() => peerIdOf("ffffff", [peer], HINTS)).toThrow(
       "To add a removed peer again: npm run ligand -- peers add URL",
     );
   });
-  it("that two begin with is refused", () => {
+  it("that is the beginning of two ids is refused", () => {
     const twin = { atom_id: "ab12cd".padEnd(64, "1") };
     expect(() => peerIdOf("ab12cd", [peer, near, twin], HINTS)).toThrow(
       "2 peers have ids that begin with ab12cd. Give more",
@@ -68,42 +68,42 @@ describe("an id", () => {
 });
 
 it.each<[what: string, given: Partial<PeerView>, word: string, says: string[]]>([
-  ["a newcomer", {}, "known", ["it has proven its key", typed(2)]],
-  ["one that offers", { received: 3, awaits_admin: 3 }, "known", ["It offers trust 3. To accept:", typed(3)]],
-  ["one we accepted", { granted: 2, effective: 2 }, "accepted", ["it may read public events", typed(3)]],
+  ["a new peer", {}, "known", ["it has proven its key", typed(2)]],
+  ["a peer that offers trust", { received: 3, awaits_admin: 3 }, "known", ["It offers trust 3. To accept:", typed(3)]],
+  ["a peer that we accepted", { granted: 2, effective: 2 }, "accepted", ["it may read public events", typed(3)]],
   [
-    "one we accepted that offers a bond",
+    "an accepted peer that offers a bond",
     { granted: 2, received: 3, effective: 2, awaits_admin: 3 },
     "accepted",
     ["It offers trust 3. To accept:", typed(3)],
   ],
   [
-    "half a bond",
+    "a peer that has not granted trust 3 yet",
     { granted: 3, received: 1, effective: 2 },
     "accepted",
     ["you granted trust 3, and it granted 1", "when its admin runs: npm run ligand -- peers trust feed111111111111 3"],
   ],
-  ["a bond", { granted: 3, received: 3, effective: 3 }, "bonded", ["both admins granted trust 3"]],
+  ["a bonded peer", { granted: 3, received: 3, effective: 3 }, "bonded", ["both admins granted trust 3"]],
   [
-    "one that was revoked",
+    "a revoked peer",
     { granted: 0, received: 3, effective: 0, revoked_at_ms: NOW },
     "revoked",
     ["every request of this peer is refused", typed(1)],
   ],
   [
-    "one that the policy refuses",
+    "a peer that the policy refuses",
     { granted: 3, received: 3, effective: 0 },
     "refused",
     ["min_auth_tier", "federation set min_auth_tier=device-bound"],
   ],
-])("%s is %s", (_what, given, word, says) => {
+])("%s is shown as %s", (_what, given, word, says) => {
   const view = { ...peer, ...given };
   expect(trustWord(view)).toBe(word);
   for (const words of says) expect(formatTrust(view, self, HINTS)).toContain(words);
 });
 
 describe("the table of peers", () => {
-  it("has a line each, and whom to answer with what", () => {
+  it("has a line for each peer, and the command that answers an offer", () => {
     const waiting = { ...peer, name: "Oak\u001b[2J", received: 2, awaits_admin: 2, last_seen_ms: null } as const;
     expect(peersTable([peer, waiting], NOW, HINTS).split("\n")).toEqual([
       "ID                NAME     URL                    TRUST  SEEN      CIRCUIT",
@@ -113,7 +113,7 @@ describe("the table of peers", () => {
       `Oak\ufffd[2J (ab12cd0000000000) offers trust 2. To accept: ${typed(2)}`,
     ]);
   });
-  it("says how to meet the first", () =>
+  it("without peers says how to add the first", () =>
     expect(peersTable([], NOW, HINTS)).toBe("This pool has no peers. To add one: npm run ligand -- peers add URL"));
 });
 
@@ -134,7 +134,7 @@ describe("one peer", () => {
   const words = (given: Partial<PeerDetails> = {}) =>
     formatPeer({ ...peer, sync, deliveries_waiting: 0, ...given }, own, NOW, HINTS);
 
-  it("is shown with how far each has the other's log", () => {
+  it("is shown with how much of each log the other has", () => {
     const lines = words().split("\n");
     expect(lines).toContain(`Peer        Birch, ${id}`);
     expect(lines).toContain("Added       2026-05-04T11:59:00.000Z, by an admin of this pool");
@@ -145,37 +145,41 @@ describe("one peer", () => {
       "peers     4 of 7, streaming  2 of 3, streaming",
     ]);
   });
-  it("is level with a log that its stream has carried past the last checkpoint", () => {
+  it("is shown as up to date when its stream is ahead of the last checkpoint", () => {
     const followed = { seq: 9, head: 7, streaming: true, equivocated: false, refused: null };
     expect(words({ sync: sync.map((each) => ({ ...each, followed })) })).toContain("9 of 9, streaming");
   });
   it.each<[what: string, given: Partial<PeerDetails>, says: string]>([
-    ["what waits", { deliveries_waiting: 2 }, "Queued      2 messages"],
-    ["when it was revoked", { effective: 0, revoked_at_ms: NOW }, "Revoked     2026-05-04T12:00:00.000Z"],
+    ["the number of pending messages", { deliveries_waiting: 2 }, "Queued      2 messages"],
+    ["the time of its revocation", { effective: 0, revoked_at_ms: NOW }, "Revoked     2026-05-04T12:00:00.000Z"],
     [
-      "that it takes nothing",
+      "an open circuit",
       { circuit: "open" },
       "Circuit     open: deliveries failed. The next attempt is within 30 min, or as soon as",
     ],
     [
-      "that it started over",
+      "a followed log that was restarted",
       { sync: sync.map((each) => ({ ...each, sent: { seq: 1, streaming: false, started_over_ms: NOW } })) },
       "1 of 3, restarted",
     ],
     [
-      "that its federation is off",
+      "its federation being off",
       { absent: { reason: "off", since_ms: NOW - 120_000 } },
       "Away        its federation is off since 2026-05-04T11:58:00.000Z (2 min 0 s ago); ",
     ],
     [
-      "that it is gone",
+      "its silence",
       { absent: { reason: "silent", since_ms: NOW } },
       "Away        it does not answer since 2026-05-04T12:00:00.000Z",
     ],
-    ["that it fails", { absent: { reason: "error", since_ms: NOW } }, "Away        it answers with errors since"],
-    ["that it is about to be tried", { circuit: "half-open" }, "Circuit     half-open: the next message decides"],
+    ["its errors", { absent: { reason: "error", since_ms: NOW } }, "Away        it answers with errors since"],
     [
-      "why its log leads nowhere",
+      "a circuit that is about to be tried",
+      { circuit: "half-open" },
+      "Circuit     half-open: the next message decides",
+    ],
+    [
+      "why its log cannot be followed",
       {
         sync: sync.map((each) => ({
           ...each,
@@ -185,11 +189,11 @@ describe("one peer", () => {
       "since 2026-05-04T12:00:00.000Z: its log went backwards",
     ],
     [
-      "that it told two stories",
+      "that its log has two versions",
       { sync: sync.map((each) => ({ ...each, followed: { ...each.followed, equivocated: true } })) },
       "peers follow-anew ab12cd0000000000",
     ],
-  ])("is shown with %s", (_what, given, says) => expect(words(given)).toContain(says));
+  ])("the details show %s", (_what, given, says) => expect(words(given)).toContain(says));
 });
 
 it.each<[own: string, peer: string | undefined, warned: boolean]>([
@@ -201,7 +205,7 @@ it.each<[own: string, peer: string | undefined, warned: boolean]>([
   ["http://localhost:8787", "http://[::1]:8788", false],
   ["http://192.168.1.2:8787", "https://birch.example", false],
   ["https://alder.example", undefined, false],
-])("a pool that says it is at %s, to one at %s: its operator is warned: %s", (own, other, warned) => {
+])("when a pool at %s adds a peer at %s, its operator is warned: %s", (own, other, warned) => {
   const words = addressWarning(own, HINTS, other);
   if (warned) expect(words).toContain(`${own}, which works only on this machine`);
   else expect(words).toBeUndefined();
@@ -228,14 +232,14 @@ it.each<[code: string, allow: boolean, says: string | undefined]>([
   ],
   ["federation/tier-refused", false, "npm run ligand -- federation set min_auth_tier=device-bound"],
   ["federation/wrong-peer", false, undefined],
-])("after %s the next step is said", (code, allow_private_peers, says) => {
+])("the error %s comes with the next step", (code, allow_private_peers, says) => {
   const card = { ...peer, public_key: id, url: "https://alder.example" };
   const found = nextStep(code, { policy: { ...FEDERATION_POLICY_DEFAULTS, allow_private_peers }, card }, HINTS);
   if (says === undefined) expect(found).toBeUndefined();
   else expect(found).toContain(says);
 });
 
-describe("a pool that is not admitted elsewhere, where nobody says why,", () => {
+describe("a pool that another pool refuses without a reason,", () => {
   const next = (url: string, asked: { url?: string; isKnown?: boolean }) =>
     nextStep(
       "federation/registration-refused",
@@ -243,19 +247,19 @@ describe("a pool that is not admitted elsewhere, where nobody says why,", () => 
       hintsOf(COMMON_OPTIONS, { state: "/srv/alder" }),
       asked,
     );
-  it("and was admitted before has likely been revoked; what its operator types has none of our flags", () => {
+  it("and that was admitted before, was likely revoked; the command for the other operator has none of our flags", () => {
     const says = next("http://127.0.0.1:8787", { url: "https://birch.example", isKnown: true });
     expect(says).toContain("has probably revoked it");
     expect(says).toMatch(/npm run ligand -- peers trust ab12cd0000000000 1$/);
     expect(says).not.toContain("http://127.0.0.1:8787");
   });
-  it("and speaks plain http is told of that", () =>
+  it("and that uses plain http, is told that the other pool may refuse http", () =>
     expect(next("http://192.168.1.2:8787", { url: "https://birch.example" })).toMatch(
       /which is plain HTTP; that pool's operator can allow it with: npm run ligand -- federation set allow_private_peers=on$/,
     ));
 });
 
-it("one that is removed: what is told, and of a revoked one the way back", () => {
+it("after a removal it is shown whether the peer is notified, and for a revoked peer how to add it again", () => {
   expect(formatRemoved(peer, HINTS)).toBe(
     `Removed peer ${id}. If this pool had granted it trust, it is notified as soon as it answers.`,
   );

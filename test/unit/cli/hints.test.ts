@@ -43,18 +43,18 @@ it.each<[given: Record<string, unknown>, ligand: string, start: string]>([
     "npm run ligand -- peers list --pool https://birch.example",
     "npm start -- --insecure",
   ],
-])("given %j what is to be typed next says so too", (given, command, start) => {
+])("a hint for %j names the same pool: %s", (given, command, start) => {
   const hints = hintsOf(COMMON_OPTIONS, given);
   expect(hints.ligand("peers list")).toBe(command);
   expect(hints.start("--insecure")).toBe(start);
 });
 
-it("a worker's folder is no pool's", () =>
+it("the hint for a worker's folder does not name a pool", () =>
   expect(hintsOf(flagsOf("worker"), { state: "/srv/w" }).ligand("worker status")).toBe(
     "npm run ligand -- worker status",
   ));
 
-describe("every command that is named for this pool says which", () => {
+describe("every hint about this pool names the pool", () => {
   const hints = hintsOf(COMMON_OPTIONS, { state: "/srv/birch" });
   const id = "ab12cd".padEnd(64, "0");
   const own = "feed".padEnd(64, "1");

@@ -10,7 +10,7 @@ const us = await signerFrom(await seed("pool"));
 const other = await signerFrom(await seed("other pool"));
 const sha256 = (bytes: Uint8Array) => new Uint8Array(createHash("sha256").update(bytes).digest());
 
-/** A log of six events as an honest pool records it. */
+/** A log of six events as an honest pool writes it. */
 async function recorded() {
   const heads: Record<Audience, { seq: number; chain: string }> = {
     all: { seq: 0, chain: GENESIS_CHAIN },
@@ -59,7 +59,7 @@ const checkpoints = await Promise.all(
 const third = await sign("all", { seq: 3, chain: events[2]?.chain ?? "" });
 const honest: VerifyPage = { origin: us.id, checkpoints, events, kept: [third], next: 6 };
 
-/** Walked in pages of two. */
+/** Verifies the log in pages of two. */
 async function walk(log: VerifyPage) {
   const begun = await LogWalk.begin(log);
   if (!("walk" in begun)) return begun;
@@ -72,11 +72,11 @@ async function walk(log: VerifyPage) {
   return begun.walk.end();
 }
 
-it("finds nothing wrong with an honest log, and counts it", async () => {
+it("an honest log has no fault, and its events are counted", async () => {
   expect(await walk(honest)).toEqual({ walked: { events: 6, public: 2, peers: 1, of_others: 3, checkpoints: 4 } });
 });
 
-it("reads to where the log ended when the walk began", async () => {
+it("reads as far as the log reached at the start", async () => {
   const cut = { all: heads.all, public: heads.public, peers: heads.peers };
   const five = events[4];
   const said = await Promise.all([
@@ -87,14 +87,14 @@ it("reads to where the log ended when the walk began", async () => {
   expect(await walk({ ...honest, checkpoints: said })).toMatchObject({ walked: { events: 5 } });
 });
 
-it("an empty log is a log", async () => {
+it("an empty log has no fault", async () => {
   const start = { seq: 0, chain: GENESIS_CHAIN };
   const said = await Promise.all((["all", "public", "peers"] as const).map((audience) => sign(audience, start)));
   const empty = { ...honest, checkpoints: said, events: [], kept: [] };
   expect(await walk(empty)).toMatchObject({ walked: { events: 0, checkpoints: 3 } });
 });
 
-describe("names the first fault", async () => {
+describe("the first fault is named", async () => {
   const at = (seq: number, change: (row: RecordedEvent) => Partial<RecordedEvent>) =>
     events.map((row) => (row.seq === seq ? { ...row, ...change(row) } : row));
   const inEvent = (seq: number, change: Partial<RecordedEvent["event"]>) =>

@@ -3,7 +3,7 @@ import { expect, it } from "vitest";
 import root from "../../../package.json" with { type: "json" };
 import agent from "../../../worker-agent/package.json" with { type: "json" };
 
-/** Runs a program as if by another Node: what it says of itself is all that the check looks at. */
+/** Runs a program with a faked Node version, because the check reads only the version. */
 function runAs(version: string, ...args: string[]) {
   const versions = `Object.defineProperty(process, "versions", { value: { ...process.versions, node: "${version}" } })`;
   const flags = ["--import", `data:text/javascript,${encodeURIComponent(versions)}`];
@@ -26,14 +26,14 @@ it.each<[version: string, enough: boolean]>([
   if (!enough) expect(stderr).toContain(`This is Node ${version}; Ligand needs 22.18`);
 });
 
-it("both packages ask for the same", () => {
+it("both packages require the same version", () => {
   expect([root.engines.node, agent.engines.node]).toEqual(["^22.18.0 || >=23.6.0", "^22.18.0 || >=23.6.0"]);
 });
 
 it.each<[program: string, help: string]>([
   ["scripts/ligand.mjs", "npm run ligand -- COMMAND"],
   ["worker-agent/cli/ligand-worker.mjs", "ligand-worker.mjs COMMAND"],
-])("%s runs, and tells an old Node what it needs", (program, help) => {
+])("%s runs, and an old Node gets an error that states the required version", (program, help) => {
   expect(runAs(process.versions.node, program, "--help")).toMatchObject({
     status: 0,
     stdout: expect.stringContaining(help),

@@ -8,7 +8,7 @@ import { UsageError } from "../../../worker-agent/cli/shared/usage-error.ts";
 
 const ligand: Group = { summary: "", commands: { pool, peers, federation } };
 
-/** What is wrong with a command, without any pool being asked. */
+/** The error for a command. No pool is called. */
 async function wrong(args: string[]): Promise<string> {
   const parsed = parseCommand(ligand, "ligand", args);
   if (parsed.kind !== "run") return parsed.text;
@@ -39,10 +39,10 @@ it.each<[args: string[], says: string]>([
   [["federation", "set"], "NAME=VALUE… is missing."],
   [["federation", "set", "speed=on"], 'There is no switch "speed". The switches are: accept_reads,'],
   [["federation", "on", "now"], 'Unexpected argument "now".'],
-])("%j is refused with what to say", async (args, says) => expect(await wrong(args)).toContain(says));
+])("%j is refused, and the error says what to do", async (args, says) => expect(await wrong(args)).toContain(says));
 
 it.each(Object.entries({ ...peers.commands, ...federation.commands }) as [string, Command][])(
-  "%s has a help with every flag that it takes",
+  "the help of %s names every flag that it takes",
   (name, command) => {
     const parsed = parseCommand(command, `ligand ${name}`, ["--help"]);
     expect(parsed.kind).toBe("help");

@@ -19,10 +19,10 @@ describe("a secret", () => {
     ["a control character", "sk-\u0000abc", /a control character/],
     ["an escape", "sk-\u001b[31mabc", /a control character/],
     ["a delete", "sk-\u007fabc", /a control character/],
-    ["a quotation mark of a word processor", "\u201csk-abc", /not ASCII \(character 1\)/],
-    ["a space that is none", "sk\u00a0abc", /not ASCII/],
+    ["a typographic quotation mark", "\u201csk-abc", /not ASCII \(character 1\)/],
+    ["a no-break space", "sk\u00a0abc", /not ASCII/],
     ["a letter outside the BMP", "sk-\u{1f600}", /not ASCII \(character 4\)/],
-  ])("with %s is refused by the name of where it stands", (_what, secret, says) => {
+  ])("with %s is refused, and the error names where the secret was read", (_what, secret, says) => {
     for (const name of names) {
       const { variable } = SECRETS[name];
       const reading = () => secretOf(name, { [variable]: secret });
@@ -31,7 +31,7 @@ describe("a secret", () => {
     }
   });
 
-  it("is never in the words of its refusal, and one that passes can be sent", () => {
+  it("is never part of the error about it, and a secret that passes can be sent in a header", () => {
     fc.assert(
       fc.property(fc.string({ unit: "binary", minLength: 8 }), (secret) => {
         let words = "";
@@ -46,13 +46,13 @@ describe("a secret", () => {
     );
   });
 
-  it("loses the end of its line, and is absent where there is nothing else", () => {
+  it("loses its line end, and is absent if nothing remains", () => {
     expect(secretOf("key", { LIGAND_KEY: " lk_abc\r\n" })).toBe("lk_abc");
     for (const given of [undefined, "", " \n"]) expect(secretOf("key", { LIGAND_KEY: given })).toBeUndefined();
   });
 });
 
-describe("the last words of a program", () => {
+describe("the last error of a program", () => {
   const failure = (code: string, path?: string) =>
     Object.assign(new Error(`${code}: no`), { code, ...(path && { path }) });
   it.each<[error: unknown, says: string]>([
@@ -65,17 +65,17 @@ describe("the last words of a program", () => {
       "Internal error in Ligand (TypeError: x is not a function). Please report it. LIGAND_STACK=1 adds the stack.",
     ],
     ["text", "Internal error in Ligand (text). Please report it. LIGAND_STACK=1 adds the stack."],
-  ])("of %s", (error, says) => {
+  ])("for %s", (error, says) => {
     expect(formatUnexpected(error)).toBe(says);
   });
 
-  it("know errors that caused each other in a circle", () => {
+  it("handles errors that cause each other in a circle", () => {
     const error = new Error("round");
     error.cause = error;
     expect(systemReason(error)).toBeNull();
   });
 
-  it("hold no secret, and a stack where it is asked for", () => {
+  it("contains no secret, and contains a stack only on request", () => {
     const env = { LIGAND_UPSTREAM_KEY: "sk-one\ntwo\n", HF_TOKEN: "hf-three" };
     const error = new TypeError('Headers.append: "Bearer sk-one\ntwo" and hf-three');
     for (const stack of ["", "1"]) {

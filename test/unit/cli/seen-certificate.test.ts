@@ -34,16 +34,16 @@ afterAll(() => {
 // RFC 6761 section 6.4: a name below .invalid resolves nowhere.
 it.each<[what: string, host: string, isHere: boolean, seen: boolean, unresolved: boolean]>([
   ["an address", "127.0.0.1", false, true, false],
-  ["the name of a pool here that leads nowhere", "pool.invalid", true, true, true],
-  ["the name of a pool elsewhere that leads nowhere", "pool.invalid", false, false, true],
+  ["the unresolvable name of a pool on this machine", "pool.invalid", true, true, true],
+  ["the unresolvable name of a pool elsewhere", "pool.invalid", false, false, true],
 ])("%s", async (_what, host, isHere, seen, unresolved) => {
   const found = await seenCertificate(new URL(`https://${host}:${port}`), isHere);
   expect(found).toEqual({ validTo: seen ? notAfter : null, unresolved });
-  // Whoever serves several names is asked for this one.
+  // A server with several names must be asked for this one (SNI).
   if (unresolved && seen) expect(named.at(-1)).toBe("pool.invalid");
 });
 
-it("where nobody listens there is none, and it is not the name", async () => {
+it("at a closed port there is no certificate, and the name is not the cause", async () => {
   const nobody = createServer().listen(0, "127.0.0.1");
   await once(nobody, "listening");
   const { port: closed } = nobody.address() as AddressInfo;

@@ -20,8 +20,8 @@ const all = (Object.keys(SETTINGS) as Section[]).flatMap((section) =>
   Object.entries<Setting>(SETTINGS[section]).map(([name, setting]) => ({ section, name, setting })),
 );
 
-describe("what ligand.toml says", () => {
-  it("is what the flags would say, with the line that says it", () => {
+describe("ligand.toml", () => {
+  it("gives the same values as flags, each with its line number", () => {
     const text = [
       "# this machine",
       'pool = "https://pool.example"',
@@ -50,7 +50,7 @@ describe("what ligand.toml says", () => {
     ["\n\nworker = { quiet = true,\n slots = 2 }", 3],
     ['[chat]\nsystem = """\nslots = 1\n[worker]\nslots = 3"""\n[worker]\n"slots" = 2', 7],
     ["[worker]\r\nquiet = true\r\nslots = 2\r\n", 3],
-  ])("is found where it is in %j", (text, line) =>
+  ])("a setting's line is found in %j", (text, line) =>
     expect(read(text).get("worker.slots")).toEqual({ value: "2", line }),
   );
 
@@ -93,12 +93,12 @@ describe("what ligand.toml says", () => {
     ["[upstream-key]\nvalue = 's3cret'", "LIGAND_UPSTREAM_KEY"],
     ["[start]\npassphrase = 's3cret'", "LIGAND_PASSPHRASE"],
     ["POOL_SECRET_KEY = 's3cret'", "LIGAND_POOL_SECRET_KEY"],
-  ])("%j is no place for a secret, and the refusal does not repeat it", (text, variable) => {
+  ])("%j is refused because it holds a secret, and the error does not repeat it", (text, variable) => {
     expect(() => read(text)).toThrow(new RegExp(`:\\d+: .* is a secret .* Use ${variable}[,.]`));
     expect(() => read(text)).not.toThrow("s3cret");
   });
 
-  it("never shows what it holds, however it is broken", () => {
+  it("is never quoted in an error, however broken it is", () => {
     const value = fc.stringMatching(/^[a-z]{1,9}$/).map((it) => `s3cret${it}`);
     const text = fc.tuple(
       value,
@@ -112,7 +112,7 @@ describe("what ligand.toml says", () => {
         } catch (error) {
           said = String(error);
         }
-        // A name that nobody knows is said, so that it can be found.
+        // The error may name an unknown setting, so that the user can find it.
         if (around !== "%" && around !== "[%]") expect(said).not.toContain(secret);
         expect(said).not.toBe("");
       }),
@@ -126,25 +126,43 @@ it.each<[env: Record<string, string>, want: string | undefined]>([
   [{ XDG_CONFIG_HOME: "relative" }, "/home/w/.config/ligand/ligand.toml"],
   [{ LIGAND_CONFIG: "other.toml", XDG_CONFIG_HOME: "/etc/w" }, "other.toml"],
   [{ LIGAND_CONFIG: "" }, undefined],
-])("given %j the file is %s", (env, want) => expect(settingsFile(env, "/home/w")).toBe(want));
+])("for %j the file is %s", (env, want) => expect(settingsFile(env, "/home/w")).toBe(want));
 
-describe("what holds", () => {
+describe("the resolved settings", () => {
   const pools = flagsOf("any", ["pool", "state"]);
   const hold = (flags: Record<string, string>, env: Record<string, string>, text: string, options = pools) =>
     resolveSettings(options, flags, env, { path: FILE, settings: read(text) });
 
   it.each<[what: string, flags: Record<string, string>, env: Record<string, string>, text: string, want: object]>([
-    ["nothing", {}, {}, "", {}],
-    ["the file", {}, {}, "pool = 'file'", { pool: "file" }],
-    ["the variable over the file", {}, { LIGAND_POOL: "env" }, "pool = 'file'", { pool: "env" }],
-    ["the flag over both", { pool: "flag" }, { LIGAND_POOL: "env" }, "pool = 'file'", { pool: "flag" }],
-    ["no empty variable", {}, { LIGAND_POOL: "" }, "pool = 'file'", { pool: "file" }],
-    ["a pool that is nearer than a state folder", { pool: "flag" }, {}, "state = '/s'", { pool: "flag" }],
-    ["a state folder that is nearer than a pool", { state: "/s" }, { LIGAND_POOL: "env" }, "", { state: "/s" }],
-    ["both, said at once", {}, {}, "pool = 'p'\nstate = '/s'", { pool: "p", state: "/s" }],
-  ])("is %s", (_what, flags, env, text, want) => expect(hold(flags, env, text).values).toEqual(want));
+    ["are empty without any source", {}, {}, "", {}],
+    ["come from the file", {}, {}, "pool = 'file'", { pool: "file" }],
+    ["come from the variable rather than the file", {}, { LIGAND_POOL: "env" }, "pool = 'file'", { pool: "env" }],
+    [
+      "come from the flag rather than both",
+      { pool: "flag" },
+      { LIGAND_POOL: "env" },
+      "pool = 'file'",
+      { pool: "flag" },
+    ],
+    ["ignore an empty variable", {}, { LIGAND_POOL: "" }, "pool = 'file'", { pool: "file" }],
+    ["prefer a pool from a nearer source to a state folder", { pool: "flag" }, {}, "state = '/s'", { pool: "flag" }],
+    [
+      "prefer a state folder from a nearer source to a pool",
+      { state: "/s" },
+      { LIGAND_POOL: "env" },
+      "",
+      { state: "/s" },
+    ],
+    [
+      "contain both pool and state folder from one source",
+      {},
+      {},
+      "pool = 'p'\nstate = '/s'",
+      { pool: "p", state: "/s" },
+    ],
+  ])("%s", (_what, flags, env, text, want) => expect(hold(flags, env, text).values).toEqual(want));
 
-  it("of every setting: flag over variable over file, whatever its kind, and it is said where it came from", () => {
+  it("of every kind come from the flag, then the variable, then the file, and their source is known", () => {
     const samples: Record<Setting["kind"], [string | boolean, string | boolean, string | boolean]> = {
       text: ["a", "b", "c"],
       number: ["1", "2", "3"],
@@ -168,7 +186,7 @@ describe("what holds", () => {
     }
   });
 
-  it("a switch in a variable is true or false", () => {
+  it("accept only true or false for a switch in a variable", () => {
     const quiet = flagsOf("worker", ["quiet"]);
     expect(hold({}, { LIGAND_WORKER_QUIET: "false" }, "[worker]\nquiet = true", quiet).values).toEqual({
       quiet: false,
@@ -178,7 +196,7 @@ describe("what holds", () => {
     );
   });
 
-  it("several in a variable stand between commas", () => {
+  it("split a list in a variable at commas", () => {
     const model = flagsOf("worker", ["model"]);
     const { values } = hold({}, { LIGAND_WORKER_MODEL: "embedded, hf:o/r:Q" }, "", model);
     expect(values).toEqual({ model: ["embedded", "hf:o/r:Q"] });
@@ -188,7 +206,7 @@ describe("what holds", () => {
 describe("docs/configuration.md", () => {
   const page = readFileSync(new URL("../../../docs/configuration.md", import.meta.url), "utf8");
 
-  it("names every setting of every section and every secret, and no other", () => {
+  it("names every setting of every section and every secret, and nothing else", () => {
     const rows = [...page.matchAll(/^\| (before all sections|`\[(\w+)\]`) \| (.*) \|$/gm)];
     const named = rows.map(([, , section = "any", names = ""]) => [
       section,
@@ -205,7 +223,7 @@ describe("docs/configuration.md", () => {
     );
   });
 
-  it("has an example that is taken", () => {
+  it("has an example that parses", () => {
     const [, example = ""] = /```toml\n(.*?)```/s.exec(page) ?? [];
     expect(read(example).size).toBeGreaterThan(8);
   });

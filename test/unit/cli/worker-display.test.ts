@@ -68,7 +68,7 @@ describe("the live line", () => {
   ])("of a worker %s", (_what, status, rate, want) => expect(liveLine(status, rate, 1_500)).toBe(want));
 });
 
-it("speed is what the last three seconds brought", () => {
+it("the speed is that of the last three seconds", () => {
   const at = (atMs: number, tokens: number) => ({ atMs, tokens });
   expect(tokensPerSecond([])).toBe(0);
   expect(tokensPerSecond([at(0, 5)])).toBe(0);
@@ -77,7 +77,7 @@ it("speed is what the last three seconds brought", () => {
   expect(tokensPerSecond(samples.reduce<ReturnType<typeof sampled>>(sampled, []))).toBe(40);
 });
 
-describe("a display", () => {
+describe("the display of events", () => {
   let written: string[];
   let display: Display;
   const open = (screen: { isTTY: boolean; columns?: number }, options: Partial<DisplayOptions> = {}) => {
@@ -97,7 +97,7 @@ describe("a display", () => {
     vi.useRealTimers();
   });
 
-  it("in a terminal draws one line at most four times a second, and only when it differs", () => {
+  it("in a terminal draws one line at most four times a second, and only when it changed", () => {
     open({ isTTY: true, columns: 120 });
     for (let token = 0; token < 100; token++) {
       display.status(statusAfter(token, model("llama"), connected, started));
@@ -113,7 +113,7 @@ describe("a display", () => {
     expect(written.join("")).not.toContain("\n");
   });
 
-  it("in a terminal prints what happens above the line, and leaves nothing of the line behind", () => {
+  it("in a terminal prints events above the line, and erases the line at the end", () => {
     open({ isTTY: true, columns: 120 });
     display.status(statusAfter(0, model("llama"), connected));
     vi.advanceTimersByTime(250);
@@ -131,7 +131,7 @@ describe("a display", () => {
     [20, "connected · aaaaaa…"],
     [0, `connected · ${"a".repeat(39)} · 2 active · 0 tok/s · 2 j…`],
     [200, `connected · ${"a".repeat(39)} · 2 active · 0 tok/s · 2 jobs · 0 tokens`],
-  ])("keeps to a terminal of %i columns, which are 80 where it does not say", (columns, drawn) => {
+  ])("fits a terminal of %i columns; the default is 80", (columns, drawn) => {
     open({ isTTY: true, columns });
     const job: AgentEvent = { ...started, model: "a".repeat(39) };
     display.status(statusAfter(0, model("a".repeat(39)), connected, job, job));
@@ -140,25 +140,20 @@ describe("a display", () => {
   });
 
   it.each<[what: string, screen: { isTTY: boolean }, options: Partial<DisplayOptions>, want: string[]]>([
+    ["sentences without a terminal", { isTTY: false }, {}, ["Job j1 started (llama).\n", "Warning: it is �]0;warm�\n"]],
     [
-      "sentences where there is no terminal",
-      { isTTY: false },
-      {},
-      ["Job j1 started (llama).\n", "Warning: it is �]0;warm�\n"],
-    ],
-    [
-      "sentences in a terminal that cannot take a line back",
+      "sentences in a terminal that cannot erase a line",
       { isTTY: true },
       { terminal: "dumb" },
       ["Job j1 started (llama).\n", "Warning: it is �]0;warm�\n"],
     ],
     [
-      "sentences when asked",
+      "sentences on request",
       { isTTY: true },
       { log: "text" },
       ["Job j1 started (llama).\n", "Warning: it is �]0;warm�\n"],
     ],
-    ["only what went wrong when quiet", { isTTY: true }, { quiet: true }, ["Warning: it is �]0;warm�\n"]],
+    ["only warnings and errors with --quiet", { isTTY: true }, { quiet: true }, ["Warning: it is �]0;warm�\n"]],
   ])("shows %s", (_what, screen, options, want) => {
     open(screen, options);
     display.event(started);
@@ -168,7 +163,7 @@ describe("a display", () => {
     expect(written).toEqual(want);
   });
 
-  it("gives programs a JSON object a line", () => {
+  it("writes one JSON object a line for programs", () => {
     open({ isTTY: true }, { log: "json" });
     display.event(started);
     display.event(warning);
@@ -181,7 +176,7 @@ describe("a display", () => {
   });
 });
 
-it("--log takes text or json and nothing else", () => {
+it("--log accepts only text and json", () => {
   expect([logFormat(undefined), logFormat("text"), logFormat("json")]).toEqual([undefined, "text", "json"]);
   expect(() => logFormat("xml")).toThrow("--log must be text or json");
 });

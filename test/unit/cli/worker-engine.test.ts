@@ -47,7 +47,7 @@ describe("the flags that choose an engine", () => {
     [{ context: "3" }, /--context must be/],
   ])("%j is refused", (flags, message) => expect(() => engineChoice(flags, env)).toThrow(message));
 
-  it("without a key there is none", () => {
+  it("without a variable there is no upstream key", () => {
     expect(engineChoice({ "upstream-url": url }, { LIGAND_UPSTREAM_KEY: "" }).upstream?.key).toBeNull();
   });
 });
@@ -60,18 +60,18 @@ it.each<[given: string, want: number | undefined]>([
   ["0GB", undefined],
   ["-1GB", undefined],
   ["8gb", undefined],
-])("a size of %j", (given, want) => expect(sizeBytes(given)).toBe(want));
+])("the size %j", (given, want) => expect(sizeBytes(given)).toBe(want));
 
 describe("a download", () => {
   const at = (bytes: number) => ({ type: "downloading", file: "m.gguf", bytes, totalBytes: 2e8 }) as const;
 
-  it("is a bar in a terminal", () => {
+  it("is shown as a bar in a terminal", () => {
     expect(downloadBar(at(0))).toBe("░░░░░░░░░░░░░░░░░░░░░░░░ 0 % of 200.0 MB · m.gguf");
     expect(downloadBar(at(1e8))).toBe("████████████░░░░░░░░░░░░ 50 % of 200.0 MB · m.gguf");
     expect(downloadBar({ ...at(0), totalBytes: 0 })).toContain("0 %");
   });
 
-  it("is eleven lines at most in a log", () => {
+  it("is at most eleven lines in a log", () => {
     const wanted = tenthsOfDownloads();
     const told = Array.from({ length: 2_001 }, (_, i) => at(i * 1e5)).filter(wanted);
     expect(told.map(({ bytes }) => bytes / 2e8)).toEqual([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]);

@@ -50,19 +50,21 @@ describe("the systemd unit", () => {
       .find((line) => line.startsWith(`${name}=`))
       ?.slice(name.length + 1) ?? "";
 
-  it("restarts what failed, except for ends that need a person, and waits for a drain", () => {
+  it("restarts a failed worker, except for exit codes that need a person, and waits for a drain", () => {
     const unit = systemdUnit(["/usr/bin/node", "ligand.ts"], "/home/w/.config/ligand/worker.env");
     expect(lineOf(unit, "Restart")).toBe("on-failure");
     expect(lineOf(unit, "RestartPreventExitStatus")).toBe("2 3 4 5");
     expect(Number(lineOf(unit, "TimeoutStopSec"))).toBeGreaterThan(30);
     expect(lineOf(unit, "NoNewPrivileges")).toBe("yes");
     expect(lineOf(unit, "WantedBy")).toBe("default.target");
-    expect(lineOf(unit, "Environment"), "of no ligand.toml, but of when it was installed").toBe("LIGAND_CONFIG=");
-    // V8 compiles to memory that it then executes.
+    expect(lineOf(unit, "Environment"), "no ligand.toml: the settings are those of the installation").toBe(
+      "LIGAND_CONFIG=",
+    );
+    // V8 compiles code into memory that it then executes.
     expect(unit).not.toContain("MemoryDenyWriteExecute");
   });
 
-  it("gives every word to the worker as it is, whatever is in it", () => {
+  it("passes every argument to the worker unchanged, whatever characters it has", () => {
     const word = fc.string({ unit: "binary" }).map((text) => text.replace(/\p{Cc}/gu, ""));
     fc.assert(
       fc.property(fc.array(word, { minLength: 1 }), ([node = "", ...args]) => {
@@ -73,7 +75,7 @@ describe("the systemd unit", () => {
     );
   });
 
-  it.skipIf(!SYSTEMD)("is accepted by systemd itself, with the strangest of paths", async () => {
+  it.skipIf(!SYSTEMD)("is accepted by systemd itself, with unusual characters in its paths", async () => {
     const unit = join(folder, "ligand-worker.service");
     const node = join(folder, "my node 100% $HOME");
     await writeFile(node, "", { mode: 0o700 });
@@ -83,7 +85,7 @@ describe("the systemd unit", () => {
       const { stdout, stderr } = await run("systemd-analyze", ["verify", "--user", unit], { env });
       expect(stdout + stderr).toBe("");
     }
-    // And it does look: a program that is not there is noticed.
+    // Check that systemd does verify: it reports a program that does not exist.
     await writeFile(unit, systemdUnit([`${node}-gone`], "/e"));
     await expect(run("systemd-analyze", ["verify", "--user", unit], { env })).rejects.toThrow("not executable");
   });
@@ -93,7 +95,7 @@ describe("the launchd agent", () => {
   const environment = "/Users/w/.config/ligand/worker.env";
   const log = "/Users/a & b/Library/Logs/ligand-worker.log";
 
-  it.skipIf(!PLUTIL && !PYTHON)("is a property list that says what it should", async () => {
+  it.skipIf(!PLUTIL && !PYTHON)("is a property list with the expected values", async () => {
     const file = join(folder, "agent.plist");
     await writeFile(file, launchdPlist(HOSTILE, environment, log));
     const toJson = "import json,plistlib,sys; print(json.dumps(plistlib.load(open(sys.argv[1],'rb'))))";
@@ -117,7 +119,7 @@ describe("the launchd agent", () => {
     spawn("/bin/sh", ["-c", LAUNCHD_WRAPPER, "ligand-worker", environmentFile, process.execPath, "-e", script], {
       stdio: ["ignore", "pipe", "inherit"],
     });
-  it("reads no ligand.toml: its settings are the ones of when it was installed", async () => {
+  it("reads no ligand.toml: its settings are those of the installation", async () => {
     const child = wrapped("/none", "console.log(JSON.stringify(process.env.LIGAND_CONFIG))");
     expect(String((await once(child.stdout as Readable, "data"))[0]).trim()).toBe('""');
   });
@@ -132,11 +134,14 @@ describe("the launchd agent", () => {
     [5, 0],
     [6, 6],
     [139, 139],
-  ])("a worker that ends with %i is seen as %i, so that launchd restarts only what may succeed", async (code, want) => {
-    expect(await codeOf(wrapped("/nowhere", `process.exit(${code})`))).toBe(want);
-  });
+  ])(
+    "a worker's exit code %i becomes %i, so that launchd restarts only a worker that may succeed",
+    async (code, want) => {
+      expect(await codeOf(wrapped("/nowhere", `process.exit(${code})`))).toBe(want);
+    },
+  );
 
-  it("passes TERM on, waits for the drain, and gives the environment file's words", async () => {
+  it("forwards TERM, waits for the drain, and passes the values of the environment file", async () => {
     const environmentFile = join(folder, "worker.env");
     await writeFile(environmentFile, "LIGAND_TEST='two words'\n");
     const drains = `
@@ -155,7 +160,7 @@ describe("the launchd agent", () => {
   });
 });
 
-describe("the plan", () => {
+describe("the plan of an installation", () => {
   it.each<[platform: string, configHome: string | undefined, path: string]>([
     ["linux", undefined, "/home/w/.config/systemd/user/ligand-worker.service"],
     ["linux", "/etc/w", "/etc/w/systemd/user/ligand-worker.service"],
@@ -165,7 +170,7 @@ describe("the plan", () => {
     expect(servicePlan({ ...host(platform), configHome }, ["/n"])?.path).toBe(path);
   });
 
-  it("knows launchd's and systemd's commands, and no service elsewhere", () => {
+  it("has launchd's and systemd's commands, and there is none for another platform", () => {
     expect(servicePlan(host("win32"), ["/n"])).toBeNull();
     expect(servicePlan(host("darwin"), ["/n"])).toMatchObject({
       enable: [["launchctl", "bootstrap", "gui/501", expect.stringMatching(/plist$/)]],
@@ -186,7 +191,7 @@ it.each([
   ["/plain/path-1.2", "/plain/path-1.2"],
   ["a b", "'a b'"],
   ["it's", "'it'\\''s'"],
-])("%s is pasted into a shell as %s", async (word, want) => {
+])("%s is quoted for a shell as %s", async (word, want) => {
   expect(shellWord(word)).toBe(want);
   expect((await run("/bin/sh", ["-c", `printf %s ${shellWord(word)}`])).stdout).toBe(word);
 });

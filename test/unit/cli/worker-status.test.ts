@@ -10,21 +10,25 @@ const ran = (folder: string, updatedMs: number, connections: number, running = f
   status: { ...initialStatus(about, 0), updatedMs, counters: { ...new Counters().values, connections } },
 });
 
-describe("of several workers that ran here", () => {
+describe("of several workers that ran here, worker status shows", () => {
   it.each<[what: string, all: ReturnType<typeof ran>[], meant: unknown]>([
-    ["nobody", [], null],
+    ["none if there is none", [], null],
     [
-      "the one that runs, though another was heard of later",
+      "the running one, although another was seen later",
       [ran("old", 9, 1), ran("on", 5, 1, true)],
       { folder: "on", others: [] },
     ],
     [
-      "of two that run the person's choice",
+      "among two running ones the one with the status that was written last",
       [ran("a", 1, 1, true), ran("b", 2, 1, true), ran("c", 3, 1)],
       { candidates: ["a", "b"] },
     ],
     ["the one that ran last", [ran("a", 1, 1), ran("b", 3, 1), ran("c", 2, 1)], { folder: "b", others: ["c", "a"] }],
-    ["not one that never came to a pool", [ran("a", 1, 1), ran("refused", 9, 0)], { folder: "a", others: [] }],
-    ["one that never came to a pool, where none did", [ran("a", 1, 0), ran("b", 2, 0)], { folder: "b", others: ["a"] }],
-  ])("%s is meant", (_what, all, meant) => expect(chooseWorkerFolder(all)).toEqual(meant));
+    [
+      "one that connected to a pool, rather than one that never did",
+      [ran("a", 1, 1), ran("refused", 9, 0)],
+      { folder: "a", others: [] },
+    ],
+    ["the last one, if none ever connected", [ran("a", 1, 0), ran("b", 2, 0)], { folder: "b", others: ["a"] }],
+  ])("%s", (_what, all, meant) => expect(chooseWorkerFolder(all)).toEqual(meant));
 });

@@ -12,7 +12,7 @@ it.each<[what: string, code: number | null, want: ReturnType<typeof afterExit>]>
   ["token of another pool", EXIT_CODES["wrong-pool"], "new-invite"],
   ["wrong usage", EXIT_CODES.usage, "give-up"],
   ["agent too old", EXIT_CODES["protocol-too-old"], "give-up"],
-])("an agent that was connected and %s: %s", (_what, code, want) =>
+])("after an agent that was connected and %s: %s", (_what, code, want) =>
   expect(afterExit({ code, stopped: undefined }, null)).toBe(want),
 );
 
@@ -21,7 +21,7 @@ it.each<[stopped: string, early: number | null, want: ReturnType<typeof afterExi
   ["unreachable", 1, "restart"],
   ["unreachable", 3, "give-up"],
   ["wrong-pool", 1, "new-invite"],
-])("what exits with 6 is told apart by its name: %s (time %s): %s", (stopped, early, want) =>
+])("exit code 6 is interpreted by its name: %s (early end number %s): %s", (stopped, early, want) =>
   expect(afterExit({ code: 6, stopped }, early)).toBe(want),
 );
 
@@ -32,13 +32,13 @@ it.each<[what: string, code: number | null, early: number, want: ReturnType<type
   ["ended in another way", 139, 2, "restart"],
   ["has an old token", EXIT_CODES["token-refused"], 1, "new-invite"],
   ["is refused every token", EXIT_CODES["token-refused"], 3, "give-up"],
-])("an agent that was never connected and %s (exit code %s), time %i: %s", (_what, code, early, want) =>
+])("after an agent that never connected and %s (exit code %s), early end number %i: %s", (_what, code, early, want) =>
   expect(afterExit({ code, stopped: undefined }, early)).toBe(want),
 );
 
 it.each<[what: string, line: string, want: string | undefined]>([
-  ["an event as its sentence", '{"event":"connected","message":"Connected."}', "Connected."],
-  ["nothing of single jobs", '{"event":"job-done","message":"Job 1 done."}', undefined],
-  ["nothing of others' jobs", '{"event":"jobs-elsewhere","message":"2 requests."}', undefined],
-  ["what is no event as it is", "Segmentation fault", "Segmentation fault"],
+  ["the message of an event", '{"event":"connected","message":"Connected."}', "Connected."],
+  ["no event about a single job", '{"event":"job-done","message":"Job 1 done."}', undefined],
+  ["no event about jobs that other workers do", '{"event":"jobs-elsewhere","message":"2 requests."}', undefined],
+  ["a line that is not an event, unchanged", "Segmentation fault", "Segmentation fault"],
 ])("the runner's log shows %s", (_what, line, want) => expect(eventLine(line)).toBe(want));

@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { expect, it } from "vitest";
 import { Connections } from "../../../scripts/bench/load.ts";
 
-it("a refusal is not measured as an answer", async () => {
+it("the load generator does not count a refusal as an answer", async () => {
   const server = createServer((request, answer) => answer.writeHead(request.url === "/good" ? 200 : 429).end("said"));
   await once(server.listen(0, "127.0.0.1"), "listening");
   const connections = new Connections(1);

@@ -29,9 +29,9 @@ it.each<[host: string, more: string[], want: string]>([
   ["0.0.0.0", ["pool.lan"], "127.0.0.1,localhost,[::1],pool.lan"],
   ["192.168.1.2", [], "127.0.0.1,localhost,[::1],192.168.1.2"],
   ["fe80::1", ["[fe80::2]", "localhost"], "127.0.0.1,localhost,[::1],[fe80::1],[fe80::2]"],
-])("a pool on %s with %j answers to %s", (host, more, want) => expect(allowedHosts(host, more)).toBe(want));
+])("a pool on %s with %j accepts the hosts %s", (host, more, want) => expect(allowedHosts(host, more)).toBe(want));
 
-it("a free port is one that nobody listens on", async () => {
+it("a free port is one without a listener", async () => {
   const port = await freePort("127.0.0.1");
   const refused = await new Promise((resolve) => {
     connect(port, "127.0.0.1").once("error", resolve).once("connect", resolve);
@@ -39,6 +39,6 @@ it("a free port is one that nobody listens on", async () => {
   expect(refused).toMatchObject({ code: "ECONNREFUSED" });
 });
 
-it("an address of another machine says so", async () => {
+it("an address of another machine gives an error that says so", async () => {
   await expect(freePort("192.0.2.1")).rejects.toThrow("Cannot listen on 192.0.2.1");
 });

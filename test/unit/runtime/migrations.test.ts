@@ -52,14 +52,14 @@ const names = async (sql: string) => (await db.prepare(sql).all()).results.map((
 const FIRST = { name: "0000_a.sql", sql: "CREATE TABLE a (x);\n--> statement-breakpoint\nCREATE INDEX a_x ON a (x);" };
 const SECOND = { name: "0001_b.sql", sql: "CREATE TABLE b (y);--> statement-breakpoint\nINSERT INTO a VALUES (1);" };
 
-it("applies each once, in order, and records it as wrangler does", async () => {
+it("applies each migration once, in order, and records it as wrangler does", async () => {
   expect(await applyMigrations(db, [FIRST])).toEqual(["0000_a.sql"]);
   expect(await applyMigrations(db, [FIRST, SECOND])).toEqual(["0001_b.sql"]);
   expect(await applyMigrations(db, [FIRST, SECOND])).toEqual([]);
   expect(await names("SELECT name FROM d1_migrations ORDER BY id")).toEqual(["0000_a.sql", "0001_b.sql"]);
 });
 
-it("goes on where wrangler stopped", async () => {
+it("continues after the migrations that wrangler applied", async () => {
   await db
     .prepare(
       "CREATE TABLE d1_migrations(id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL)",
@@ -70,7 +70,7 @@ it("goes on where wrangler stopped", async () => {
   expect(await applyMigrations(db, [FIRST, SECOND])).toEqual(["0001_b.sql"]);
 });
 
-it("a migration that fails half way leaves nothing of itself", async () => {
+it("a migration that fails half way changes nothing", async () => {
   const broken = {
     name: "0001_b.sql",
     sql: "CREATE TABLE b (y);--> statement-breakpoint\nINSERT INTO nowhere VALUES (1);",
@@ -82,14 +82,14 @@ it("a migration that fails half way leaves nothing of itself", async () => {
   expect(await names("SELECT name FROM sqlite_master WHERE type = 'table' AND name IN ('a', 'b')")).toEqual(["a"]);
 });
 
-it("reads SQL files only, by name", () => {
+it("reads only SQL files, ordered by name", () => {
   writeFileSync(join(folder, "0001_b.sql"), SECOND.sql);
   writeFileSync(join(folder, "0000_a.sql"), FIRST.sql);
   writeFileSync(join(folder, "_journal.json"), "{}");
   expect(readMigrations(folder)).toEqual([FIRST, SECOND]);
 });
 
-it("the pool's migrations have a mark between every two statements", () => {
+it("the pool's migrations have a breakpoint between every two statements", () => {
   const migrations = readMigrations(fileURLToPath(new URL("../../../schema/db/migrations", import.meta.url)));
   const statements = migrations.flatMap(({ sql }) => statementsOf(sql));
   expect(statements.filter((statement) => unstable_splitSqlQuery(statement).length !== 1)).toEqual([]);

@@ -28,7 +28,7 @@ it.each<[cause: string, failure: string]>([
   ["received fatal alert: CertificateRequired", "tls-failed"],
   ["failed to lookup address information: Name or service not known", "unknown-host"],
   ["connecting to 127.0.0.1:41713 is not allowed", "private-address"],
-])("of a call that failed the cause is read: %s", (cause, failure) =>
+])("the cause of a failed call is read from the runtime's note: %s", (cause, failure) =>
   expect(readNetworkNote(note(cause))).toEqual({ reference: REFERENCE, failure: `federation/${failure}` }),
 );
 
@@ -36,9 +36,9 @@ it.each<[what: string, message: string]>([
   ["another failure of the runtime", note("database disk image is malformed")],
   ["a cause that only contains such words", note("opening connecting to x is not allowed")],
   ["no reference", note("tls", "")],
-  ["what the Worker itself logs", '{"event":"x","said":"failed to lookup address information: "}'],
-  ["a longer note that begins like one", `${note(`${HANDSHAKE} tls handshake eof`)}\nand more`],
-  ["the scheduler's own", "NOSENTRY SQLite alarm overdue; wdErrId = cfkotgqv4utounohsipq28ov"],
+  ["an entry of the Worker itself", '{"event":"x","said":"failed to lookup address information: "}'],
+  ["a longer entry that begins with such a note", `${note(`${HANDSHAKE} tls handshake eof`)}\nand more`],
+  ["an entry of the alarm scheduler", "NOSENTRY SQLite alarm overdue; wdErrId = cfkotgqv4utounohsipq28ov"],
 ])("%s stays in the log", (_what, message) => {
   expect(readNetworkNote(message)).toBeNull();
   expect(new NetworkNotes().take(message)).toBe(false);
@@ -49,7 +49,7 @@ const asked = async (notes: NetworkNotes, path: string) => {
   return [answer.status, await answer.text()];
 };
 
-it("whoever asks by the reference is told, before the note comes and after", async () => {
+it("the cause is found by its reference, whether the note comes before or after the request", async () => {
   const notes = new NetworkNotes();
   const early = asked(notes, `/${REFERENCE}`);
   expect(notes.take(note(`${HANDSHAKE} tls handshake eof`))).toBe(true);
@@ -57,11 +57,11 @@ it("whoever asks by the reference is told, before the note comes and after", asy
   expect(await asked(notes, `/${REFERENCE}`)).toEqual([200, "federation/tls-failed"]);
 });
 
-it.each(["/", "/error", `/${REFERENCE}/more`, `/${"a".repeat(24)}`])("%s is nobody's reference", async (path) => {
+it.each(["/", "/error", `/${REFERENCE}/more`, `/${"a".repeat(24)}`])("the path %s is no reference", async (path) => {
   expect(await asked(new NetworkNotes(), path)).toEqual([404, ""]);
 });
 
-it("a few are kept, the newest", async () => {
+it("only the newest notes are kept", async () => {
   const notes = new NetworkNotes();
   const references = Array.from({ length: 300 }, (_, i) => i.toString(36).padStart(24, "0"));
   for (const reference of references) notes.take(note("connecting to x is not allowed", reference));

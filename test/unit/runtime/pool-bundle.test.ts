@@ -11,19 +11,19 @@ beforeEach(() => {
   folder = temporaryFolder();
 });
 
-it("pools that start together in one process are all bundled, whichever is done first", async () => {
-  // The shorter one is done while the longer one is being read.
+it("pools that start at the same time in one process all get their bundle, whichever is done first", async () => {
+  // The shorter bundle is done while the longer one is being read.
   const bundles = await Promise.all(
     [file("schema/wire/limits.ts"), file("edge/index.ts")].map((f) => bundlePool(f, {}, folder)),
   );
   expect(bundles.map((text) => text.includes("clientBodyBytes"))).toEqual([true, true]);
 });
 
-it("a bundle is kept for as long as the files that it is made of are the same, and no longer", async () => {
+it("a bundle is reused exactly as long as its source files are unchanged", async () => {
   const [entry, inner] = [join(folder, "entry.ts"), join(folder, "inner.ts")];
   const write = (path: string, text: string) => {
     writeFileSync(path, text);
-    // As it is with files that are older than the start.
+    // The files are older than the start, as usual.
     utimesSync(path, 1, 1);
   };
   const made = (define = {}) => bundlePool(entry, define, folder);
@@ -40,7 +40,7 @@ it("a bundle is kept for as long as the files that it is made of are the same, a
   expect(await made({ SAID: "1" })).toBe(first.replace("inner = 1", "inner = 2"));
   writeFileSync(join(folder, name), "half a f");
   expect(await made({ SAID: "1" })).toContain("inner = 2");
-  // One that may have changed while it was read is not believed.
+  // A file that may have changed while it was read must not be trusted.
   writeFileSync(inner, "export const inner = 3;");
   utimesSync(inner, new Date(Date.now() + 60_000), new Date(Date.now() + 60_000));
   rmSync(join(folder, name));

@@ -17,7 +17,7 @@ beforeAll(() => {
 });
 
 describe("the cron triggers of wrangler.toml", () => {
-  it("are what the peers' turns count on", async () => {
+  it("contain the trigger that the turns of peers need", async () => {
     const { crons } = await readPoolConfig(WRANGLER_TOML);
     expect(crons).toEqual([{ cron: "*/5 * * * *", everyMs: LIMITS.wakeMs }]);
   });
@@ -29,7 +29,7 @@ describe("the cron triggers of wrangler.toml", () => {
     ["*/0 * * * *", null],
     ["0 3 * * *", null],
     ["*/5 * * * MON", null],
-  ])("%s is what a timer does, or refused by name", async (cron, everyMs) => {
+  ])("the trigger %s becomes a timer, or is refused by name", async (cron, everyMs) => {
     const path = join(folder, "wrangler.toml");
     const database = '[[d1_databases]]\nbinding = "DB"\ndatabase_name = "a"\ndatabase_id = "a"\nmigrations_dir = "m"\n';
     writeFileSync(
@@ -43,7 +43,7 @@ describe("the cron triggers of wrangler.toml", () => {
   });
 });
 
-it("the runner calls the Worker's scheduled at its start, then as the triggers say, until it is ended", async () => {
+it("the runner calls the Worker's scheduled handler at its start, then at each trigger, until it is stopped", async () => {
   const lines: string[] = [];
   const worker = {
     name: "pool",

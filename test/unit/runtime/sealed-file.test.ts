@@ -11,13 +11,13 @@ async function gather(source: AsyncIterable<Uint8Array>): Promise<Buffer> {
   for await (const bytes of source) all.push(bytes);
   return Buffer.concat(all);
 }
-/** An eighth of the cost of a real one: what is tested here does not depend on it. */
+/** An eighth of the real cost, on which these tests do not depend. */
 const CHEAP_N = 2 ** 14;
 const sealed = (bytes: Uint8Array) => gather(seal(pieces(bytes, 10_000), PASSPHRASE, CHEAP_N));
 const opened = (bytes: Uint8Array, passphrase = PASSPHRASE) => gather(unseal(pieces(bytes, 7_777), passphrase));
 
 it.each([0, 1, 65_535, 65_536, 65_537, 200_000])(
-  "%i bytes come back as they were, and are nowhere in the file",
+  "%i bytes are restored exactly, and do not occur in the file",
   async (n) => {
     const plain = randomBytes(n);
     const file = await sealed(plain);
@@ -26,20 +26,20 @@ it.each([0, 1, 65_535, 65_536, 65_537, 200_000])(
   },
 );
 
-it("a file costs whoever guesses its passphrase what scrypt costs at 2^17, and opens", async () => {
+it("guessing a passphrase costs one scrypt with N = 2^17 each time, and the file opens", async () => {
   const plain = randomBytes(100);
   const file = await gather(seal(pieces(plain, 10), PASSPHRASE));
   expect(file.toString("latin1")).toContain(`"N":${2 ** 17},"r":8,"p":1`);
   expect((await opened(file)).equals(plain)).toBe(true);
 });
 
-it("two files of the same bytes have nothing in common but their first line", async () => {
+it("two files of the same bytes share only their first line", async () => {
   const plain = randomBytes(1_000);
   const [a, b] = [await sealed(plain), await sealed(plain)];
   expect(a.subarray(-1_000).equals(b.subarray(-1_000))).toBe(false);
 });
 
-describe("a file that was not left as it was", async () => {
+describe("a file that was changed", async () => {
   const file = await sealed(randomBytes(150_000));
   const body = file.indexOf(10, file.indexOf(10) + 1) + 1;
   const chunk = 65_536 + 16;
@@ -57,10 +57,10 @@ describe("a file that was not left as it was", async () => {
       Buffer.from(file.toString("latin1").replace(/"salt":"./, '"salt":"/'), "latin1"),
       "The passphrase is wrong",
     ],
-    ["cut in the middle", file.subarray(0, body + chunk + 100), "was changed or is not complete"],
-    ["cut between chunks", file.subarray(0, body + chunk), "changed"],
+    ["a cut in the middle", file.subarray(0, body + chunk + 100), "was changed or is not complete"],
+    ["a cut between chunks", file.subarray(0, body + chunk), "changed"],
     [
-      "chunks that changed places",
+      "chunks in another order",
       Buffer.concat([
         file.subarray(0, body),
         file.subarray(body + chunk, body + 2 * chunk),
@@ -69,17 +69,17 @@ describe("a file that was not left as it was", async () => {
       ]),
       "or the file was changed",
     ],
-    ["more at the end", Buffer.concat([file, randomBytes(10)]), "was changed or is not complete"],
-    ["nothing but the head", file.subarray(0, body), "or the file was changed"],
-    ["something else", randomBytes(5_000), "not an export"],
-    ["nothing", Buffer.alloc(0), "not an export"],
+    ["extra bytes at the end", Buffer.concat([file, randomBytes(10)]), "was changed or is not complete"],
+    ["the head alone", file.subarray(0, body), "or the file was changed"],
+    ["a file of another kind", randomBytes(5_000), "not an export"],
+    ["an empty file", Buffer.alloc(0), "not an export"],
     [
-      "parameters that would take all memory",
+      "parameters that would need all memory",
       Buffer.from(file.toString("latin1").replace(`"N":${CHEAP_N}`, `"N":${2 ** 30}`), "latin1"),
       "A newer version of Ligand",
     ],
   ])("%s", async (_what, bytes, says) => expect(opened(bytes)).rejects.toThrow(says));
 
-  it("does not open with another passphrase", () =>
+  it("a file does not open with another passphrase", () =>
     expect(opened(file, "correct horse battery stapl")).rejects.toThrow("The passphrase is wrong"));
 });

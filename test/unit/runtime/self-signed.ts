@@ -16,12 +16,12 @@ interface Issued {
 const DAY_MS = 86_400_000;
 const notBeforeDate = new Date(Date.now() - 7 * DAY_MS);
 
-/** A certificate that signs itself, for localhost and 127.0.0.1 unless told otherwise, as files in a folder. */
+/** Makes a self-signed certificate as files in a folder; by default for localhost and 127.0.0.1. */
 export function selfSigned(folder: string, wanted: Issued = {}): Promise<Certificate> {
   return issue(folder, wanted);
 }
 
-/** A private authority: its own certificate as a file, and what it issues, each into a folder. */
+/** A private authority: its own certificate as a file, and the certificates that it issues, each in a folder. */
 export async function authority(folder: string) {
   const { cert, private: key } = await generate([{ name: "commonName", value: "An authority of the test" }], {
     keyType: "ec",

@@ -17,19 +17,19 @@ beforeEach(() => {
 
 const mode = (path: string) => (statSync(path).mode & 0o777).toString(8);
 
-it("files and folders are their owner's alone, whatever lay there before", async () => {
+it("files and folders become private to their owner, whatever mode they had", async () => {
   const inner = join(folder, "state");
   await openPrivateFolder(inner, []);
   const file = join(inner, "secret");
   writeFileSync(file, "old", { mode: 0o644 });
   writePrivateFile(file, "new");
   expect([mode(inner), mode(file), readIfPresent(file)]).toEqual(["700", "600", "new"]);
-  // Git never takes a state folder in, wherever it lies.
+  // Git ignores a state folder, wherever it is.
   expect(readdirSync(inner).sort()).toEqual([".gitignore", "secret"]);
   expect(readIfPresent(join(inner, "absent"))).toBeUndefined();
 });
 
-it("secrets are made once, and never replaced when they cannot be read", () => {
+it("secrets are made once, and never replaced if they cannot be read", () => {
   const first = loadSecrets(folder);
   expect(Buffer.from(first.pool_secret_key, "base64")).toHaveLength(32);
   expect(mode(join(folder, "secrets.json"))).toBe("600");
@@ -38,13 +38,13 @@ it("secrets are made once, and never replaced when they cannot be read", () => {
   expect(() => loadSecrets(folder)).toThrow("Restore it from a backup");
 });
 
-it("no identity is made up for the record of another", () => {
+it("no new identity is made beside the record of another", () => {
   mkdirSync(join(folder, "pool"));
   expect(() => loadSecrets(folder)).toThrow("secrets.json, the identity of the pool, is missing. Restore that file");
   expect(readdirSync(folder)).toEqual(["pool"]);
 });
 
-it("the client key is made once a pool", async () => {
+it("a pool makes its client key once", async () => {
   let made = 0;
   let atom_id = "a".repeat(64);
   const admin: Pick<AdminClient, "pool" | "createKey"> = {
@@ -66,15 +66,15 @@ it("the client key is made once a pool", async () => {
 });
 
 it.each([
-  ["nothing", undefined],
-  ["nonsense", "{"],
-  ["another shape", '{"url":1}'],
-])("credentials of %s are none", (_what, text) => {
+  ["an empty file", undefined],
+  ["a broken file", "{"],
+  ["JSON of another shape", '{"url":1}'],
+])("%s holds no credentials", (_what, text) => {
   if (text !== undefined) writeFileSync(join(folder, "credentials.json"), text);
   expect(readCredentials(folder)).toBeUndefined();
 });
 
-it("secrets that others can read are named at a start, with what to do", () => {
+it("a start warns of secrets that other users can read, and says what to do", () => {
   loadSecrets(folder);
   const secrets = join(folder, "secrets.json");
   expect(openSecretsWarning(folder)).toBeUndefined();
@@ -84,7 +84,7 @@ it("secrets that others can read are named at a start, with what to do", () => {
   );
 });
 
-it.each([true, false])("a failed first start removes all that a start makes; it made the folder: %s", (madeFolder) => {
+it.each([true, false])("a failed first start removes all files that it made; it made the folder: %s", (madeFolder) => {
   const state = join(folder, "state");
   // Miniflare may still be removing its folder for temporary files.
   mkdirSync(join(state, "miniflare-0123456789abcdef0123456789abcdef"), { recursive: true });

@@ -16,20 +16,20 @@ const claim: Claim = {
   state: "holding",
 };
 
-describe("what a claim says of its runner", () => {
+describe("whether the runner of a claim is alive:", () => {
   it.each<[what: string, space: string, identityNow: string | undefined, fileAgeMs: number, want: OwnerState]>([
-    ["the same start of the same pid lives", "host/pid:[1]", "boot/100", 0, "alive"],
-    ["it lives however old its file is", "host/pid:[1]", "boot/100", 1e9, "alive"],
-    ["nobody has that pid", "host/pid:[1]", undefined, 0, "ended"],
-    ["somebody else got that pid", "host/pid:[1]", "boot/200", 0, "ended"],
-    ["the machine was started anew", "host/pid:[1]", "other-boot/100", 0, "ended"],
-    ["another container touched it just now", "host/pid:[2]", undefined, 29_999, "elsewhere"],
-    ["another container's equal pid means nothing", "host/pid:[2]", "boot/100", 30_000, "ended"],
+    ["its pid has the same start time", "host/pid:[1]", "boot/100", 0, "alive"],
+    ["an old file does not matter if the pid has the same start time", "host/pid:[1]", "boot/100", 1e9, "alive"],
+    ["no process has its pid", "host/pid:[1]", undefined, 0, "ended"],
+    ["another process has its pid", "host/pid:[1]", "boot/200", 0, "ended"],
+    ["the machine was rebooted", "host/pid:[1]", "other-boot/100", 0, "ended"],
+    ["another container touched the file recently", "host/pid:[2]", undefined, 29_999, "elsewhere"],
+    ["an equal pid in another container does not count", "host/pid:[2]", "boot/100", 30_000, "ended"],
   ])("%s", (_what, space, identityNow, fileAgeMs, want) =>
     expect(ownerState(claim, { space, identityNow, fileAgeMs })).toBe(want),
   );
 
-  it("names pid, time and URL to the one that is refused", () => {
+  it("a refused start gets the pid, time and URL of the runner", () => {
     const sentence = refusal("/srv/pool", claim, "alive");
     expect(sentence).toContain("/srv/pool is in use by a pool runner: pid 4711, since 2026-01-02T03:04:05.000Z");
     expect(sentence).toContain("at http://127.0.0.1:8787");
@@ -43,7 +43,7 @@ describe("the lock on a folder", () => {
     stateDir = temporaryFolder();
   });
 
-  it("is refused while held, says by whom, and is free again after", async () => {
+  it("is refused while it is held, names the holder, and is free afterwards", async () => {
     const lock = await lockState(stateDir);
     await lock.setUrl("http://127.0.0.1:9999");
     await expect(lockState(stateDir)).rejects.toThrow(`pid ${process.pid}, since`);
@@ -53,7 +53,7 @@ describe("the lock on a folder", () => {
     expect(readdirSync(join(stateDir, "lock"))).toEqual([]);
   });
 
-  it("goes to exactly one of many that start at once", async () => {
+  it("goes to exactly one of many simultaneous starts", async () => {
     const attempts = await Promise.allSettled(Array.from({ length: 20 }, () => lockState(stateDir)));
     const held = attempts.filter((attempt) => attempt.status === "fulfilled");
     expect(held).toHaveLength(1);
@@ -62,18 +62,18 @@ describe("the lock on a folder", () => {
 
   const others: [what: string, other: Claim | string, ageMs: number, free: boolean][] = [
     ["of a pid that another process has now", { ...claim, pid: process.pid, space: pidSpace() }, 0, true],
-    ["of a pid that nobody has", { ...claim, pid: 2 ** 30, space: pidSpace() }, 0, true],
+    ["of a pid that no process has", { ...claim, pid: 2 ** 30, space: pidSpace() }, 0, true],
     ["that cannot be read", "{", 0, true],
-    ["of another host, still touched", { ...claim, space: "elsewhere" }, 0, false],
-    ["of another host, no longer touched", { ...claim, space: "elsewhere" }, 60_000, true],
+    ["of another host, recently touched", { ...claim, space: "elsewhere" }, 0, false],
+    ["of another host, touched long ago", { ...claim, space: "elsewhere" }, 60_000, true],
     [
-      "of this very start",
+      "of this same process",
       { ...claim, pid: process.pid, space: pidSpace(), identity: processIdentity(process.pid) ?? "" },
       60_000,
       false,
     ],
   ];
-  it.each(others)("meets a claim %s", async (_what, other, ageMs, free) => {
+  it.each(others)("handles a claim %s", async (_what, other, ageMs, free) => {
     (await lockState(stateDir)).release();
     const file = join(stateDir, "lock", "00.json");
     writeFileSync(file, typeof other === "string" ? other : JSON.stringify(other));

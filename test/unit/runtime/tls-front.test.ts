@@ -14,7 +14,7 @@ beforeEach(() => {
   folder = temporaryFolder();
 });
 
-describe("between a client and the pool", () => {
+describe("the TLS front", () => {
   let server: Server;
   let front: TlsFront;
   let port: number;
@@ -23,7 +23,7 @@ describe("between a client and the pool", () => {
   let arrived: (pool: Socket) => void = () => {};
 
   beforeEach(async () => {
-    // As workerd: it does not take the end of what a client says for the end of the connection.
+    // As workerd does: the end of the client's data is not the end of the connection.
     server = createServer({ allowHalfOpen: true }, (pool) => {
       pools.push(pool);
       pool.on("error", () => {});
@@ -52,7 +52,7 @@ describe("between a client and the pool", () => {
     return { client, pool: await pool };
   }
 
-  it("bytes go both ways as they are", async () => {
+  it("passes bytes unchanged in both directions", async () => {
     const { client, pool } = await pair();
     client.write("GET / HTTP/1.1\r\nX-Forwarded-For: 10.0.0.1\r\n\r\n");
     expect(String((await once(pool, "data"))[0])).toBe("GET / HTTP/1.1\r\nX-Forwarded-For: 10.0.0.1\r\n\r\n");
@@ -74,7 +74,7 @@ describe("between a client and the pool", () => {
     },
   );
 
-  it("a pool that breaks off is gone for the client, and what it said last still arrives", async () => {
+  it("a pool that closes the connection ends the client's too, and its last bytes still arrive", async () => {
     const { client, pool } = await pair();
     const closed = once(client, "close");
     let said = "";
@@ -86,13 +86,14 @@ describe("between a client and the pool", () => {
     expect(said).toBe("last words");
   });
 
-  it("a client that does not read holds the pool back", async () => {
+  it("a client that does not read stops the pool from writing", async () => {
     const { client, pool } = await pair();
     client.pause();
     const chunk = Buffer.alloc(256 * 1024);
     let sent = 0;
     while (pool.write(chunk)) sent += chunk.length;
-    // Whatever the system's own buffers take, a write that waits for its turn does not come back while nobody reads.
+    // Whatever the system's buffers hold, a write that waits for its turn does not return while the client does not
+    // read.
     const limit = 64 * 1024 * 1024;
     const drained = () =>
       Promise.race([once(pool, "drain").then(() => true), new Promise<false>((r) => setTimeout(() => r(false), 300))]);
@@ -104,7 +105,7 @@ describe("between a client and the pool", () => {
     await end;
   });
 
-  it("a renewed certificate is what the next client sees", async () => {
+  it("a renewed certificate is used for the next client", async () => {
     const before = (await pair()).client.getPeerCertificate().fingerprint256;
     front.use(readCertificate(await selfSigned(folder)));
     const after = (await pair()).client.getPeerCertificate().fingerprint256;
@@ -120,7 +121,7 @@ describe("between a client and the pool", () => {
     await pair();
   });
 
-  it("a port in use is said in a sentence", async () => {
+  it("a port in use is reported in one sentence", async () => {
     const certificate = readCertificate(await selfSigned(folder));
     const second = startTlsFront({ host: "127.0.0.1", port }, { host: "127.0.0.1", port: 1 }, certificate);
     await expect(second).rejects.toThrow(`Port ${port} on 127.0.0.1 is in use. Choose another with --port`);
@@ -128,12 +129,12 @@ describe("between a client and the pool", () => {
 });
 
 describe("the certificate", () => {
-  it("is read with the names it covers", async () => {
+  it("is read with the host names that it covers", async () => {
     const files = await selfSigned(folder, { names: ["pool.example", "*.pool.example"] });
     expect(readCertificate(files)).toMatchObject({ names: ["pool.example"], cert: files.cert, key: files.key });
   });
 
-  it("that cannot be used is said before anything listens", async () => {
+  it("that cannot be used is reported before anything listens", async () => {
     const files = await selfSigned(folder);
     expect(() => readCertificate({ ...files, certFile: "/nowhere" })).toThrow("Cannot read --cert /nowhere (ENOENT)");
     expect(() => readCertificate({ ...files, certFile: files.keyFile })).toThrow("is not a PEM certificate");
@@ -149,7 +150,7 @@ describe("the certificate", () => {
     ["DNS:Pool.example, DNS:*.pool.example, IP Address:127.0.0.1", ["pool.example"]],
     ["", []],
     ['DNS:"odd, name", DNS:b.example', ["b.example"]],
-  ])("covers, by %j, the hosts %j", (alt, names) => expect(dnsNames(alt)).toEqual(names));
+  ])("with the names %j covers the hosts %j", (alt, names) => expect(dnsNames(alt)).toEqual(names));
 
   it.each<[host: string, names: string[], url: string]>([
     ["0.0.0.0", ["pool.example"], "https://pool.example:8443"],
@@ -157,5 +158,7 @@ describe("the certificate", () => {
     ["pool.internal", ["pool.example"], "https://pool.internal:8443"],
     ["::", [], "https://localhost:8443"],
     ["::1", [], "https://[::1]:8443"],
-  ])("of %s and %j makes the URL %s", (host, names, url) => expect(publicUrl(host, 8443, names)).toBe(url));
+  ])("for the address %s and the names %j gives the URL %s", (host, names, url) =>
+    expect(publicUrl(host, 8443, names)).toBe(url),
+  );
 });

@@ -22,31 +22,34 @@ const read = (text: string) => {
 it.each<[what: string, text: (one: string, two: string) => string, wanted: number[]]>([
   ["one certificate", (one) => one, [0]],
   ["a bundle", (one, two) => `${one}\n${two}\n`, [0, 1]],
-  ["with what people write between", (one, two) => `# ours\n${one}\n\n# theirs\n${two}`, [0, 1]],
-  ["with the line ends of another system", (one) => one.replaceAll("\n", "\r\n"), [0]],
+  ["a bundle with comments", (one, two) => `# ours\n${one}\n\n# theirs\n${two}`, [0, 1]],
+  ["a file with CRLF line ends", (one) => one.replaceAll("\n", "\r\n"), [0]],
 ])("%s of NODE_EXTRA_CA_CERTS is read", (_what, text, wanted) => {
   const [one = "", two = ""] = certificates;
   const found = read(text(one, two)).map((pem) => pem.replaceAll("\r", ""));
   expect(found).toEqual(wanted.map((index) => certificates[index]));
 });
 
-it.each([undefined, ""])("without it, as by %j, there is none", (given) => {
+it.each([undefined, ""])("without a file, given as %j, there is no authority", (given) => {
   expect(trustedAuthorities({ NODE_EXTRA_CA_CERTS: given })).toEqual([]);
 });
 
 it.each<[what: string, text: (one: string) => string]>([
-  ["nothing", () => ""],
-  ["a key", () => "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"],
+  ["an empty file", () => ""],
+  ["a private key", () => "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"],
   ["a broken certificate", () => "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"],
-  ["a broken one after a whole one", (one) => `${one}\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----`],
-  ["one that was cut off", (one) => `${one}\n${one.slice(0, 200)}`],
-])("%s in it is an error that says what to do", (_what, text) => {
+  [
+    "a broken certificate after a valid one",
+    (one) => `${one}\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----`,
+  ],
+  ["a certificate that is cut off", (one) => `${one}\n${one.slice(0, 200)}`],
+])("%s in the file gives an error that says what to do", (_what, text) => {
   expect(() => read(text(certificates[0] ?? ""))).toThrow(
     /^NODE_EXTRA_CA_CERTS names .*bundle\.pem, which is not a bundle of PEM certificates\. .* or unset it, then start again\.$/,
   );
 });
 
-it("so is a file that is not there", () => {
+it("a file that does not exist gives the same kind of error", () => {
   expect(() => trustedAuthorities({ NODE_EXTRA_CA_CERTS: join(folder, "none.pem") })).toThrow(
     /^NODE_EXTRA_CA_CERTS names .*none\.pem, which cannot be read \(ENOENT\)\. .* or unset it, then start again\.$/,
   );

@@ -20,7 +20,7 @@ afterEach(() => {
   for (const child of children.splice(0)) child.kill("SIGKILL");
 });
 
-/** A process whose command line is of our choosing; resolves once it runs its own program. */
+/** A process with a given command line. Resolves once it runs its own program. */
 async function run(command: string, args: string[], env: Record<string, string> = {}): Promise<ChildProcess> {
   const child = spawn(command, args, { env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "ignore"] });
   children.push(child);
@@ -45,8 +45,8 @@ it("records the pid before the runtime runs, and ends that process", async () =>
 });
 
 it.each<[what: string, args: string[], changeStart: boolean]>([
-  ["has the pid but started another time", ["-e", IDLE, "workerd"], true],
-  ["is no workerd", ["-e", IDLE], false],
+  ["has the pid and another start time", ["-e", IDLE, "workerd"], true],
+  ["is not workerd", ["-e", IDLE], false],
 ])("leaves a process alone that %s", async (_what, args, changeStart) => {
   const { command, env } = recordedWorkerd(record);
   const child = await run(command, args, { ...env, LIGAND_WORKERD: process.execPath });
@@ -62,9 +62,9 @@ it.each<[what: string, args: string[], changeStart: boolean]>([
 });
 
 it.each([
-  ["nothing", ""],
-  ["words", "no\nrecord\nat all"],
-  ["no start", "12\nboot\n"],
-])("a record of %s is no record", (_what, text) => expect(parseRecord(text)).toBeUndefined());
+  ["an empty file", ""],
+  ["text without a pid", "no\nrecord\nat all"],
+  ["a pid without a start time", "12\nboot\n"],
+])("%s is no record", (_what, text) => expect(parseRecord(text)).toBeUndefined());
 
-it("no record at all is no orphan", async () => expect(await endOrphan(record)).toBeUndefined());
+it("without a record there is no orphan", async () => expect(await endOrphan(record)).toBeUndefined());

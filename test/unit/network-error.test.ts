@@ -8,7 +8,7 @@ loop.cause = loop;
 
 it.each<[what: string, given: unknown, want: string | RegExp]>([
   [
-    "the system's code",
+    "the code of the system",
     error("connect ECONNREFUSED 127.0.0.1:9", "ECONNREFUSED"),
     "nothing listens there (ECONNREFUSED)",
   ],
@@ -17,7 +17,7 @@ it.each<[what: string, given: unknown, want: string | RegExp]>([
     Object.assign(new AggregateError([], ""), { code: "ECONNREFUSED" }),
     "nothing listens there (ECONNREFUSED)",
   ],
-  ["an error without a word", new Error(""), "it cannot be reached"],
+  ["an error without a message", new Error(""), "it cannot be reached"],
   [
     "a code that the HTTP client wraps",
     new TypeError("fetch failed", { cause: error("getaddrinfo", "ENOTFOUND") }),
@@ -28,10 +28,10 @@ it.each<[what: string, given: unknown, want: string | RegExp]>([
     error("Connection error.", undefined, error("fetch failed", undefined, error("x", "DEPTH_ZERO_SELF_SIGNED_CERT"))),
     /NODE_EXTRA_CA_CERTS=ca\.pem \(DEPTH_ZERO_SELF_SIGNED_CERT\)$/,
   ],
-  ["a code that is not known, in its own words", error("what a day", "EWHATEVER"), "what a day"],
-  ["a code without words", error("", "EWHATEVER"), "EWHATEVER"],
-  ["causes that go round", loop, "a loop"],
-  ["what is no error", "nothing", "it cannot be reached"],
+  ["an unknown code: its message", error("what a day", "EWHATEVER"), "what a day"],
+  ["a code without a message", error("", "EWHATEVER"), "EWHATEVER"],
+  ["causes in a circle", loop, "a loop"],
+  ["a value that is not an error", "nothing", "it cannot be reached"],
 ])("%s", (_what, given, want) =>
   expect(networkReason(given)).toMatch(
     want instanceof RegExp ? want : new RegExp(`^${want.replace(/[()]/g, "\\$&")}$`),

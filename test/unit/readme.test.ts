@@ -2,10 +2,10 @@ import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
 
-/** What people paste into a terminal. */
+/** The commands that a reader pastes into a terminal. */
 const readme = readFileSync("README.md", "utf8");
 
-it("the way to Cloudflare has at most ten commands and keeps each secret in a private file that git ignores", () => {
+it("the commands for Cloudflare are at most ten, and keep each secret in a private file that git ignores", () => {
   const [, block = ""] = /## Run a pool on Cloudflare\s+```sh\n(.*?)```/s.exec(readme) ?? [];
   const commands = block.trim().split("\n");
   expect(commands.length).toBeLessThanOrEqual(10);

@@ -83,18 +83,18 @@ describe("a body that is refused", () => {
     expect(charge(traffic, limits, 0)).toMatchObject({ ok: true, next: refusal });
     expect(charge(traffic, limits, 999)).toMatchObject(refusal);
     expect(admit(traffic, limits, whole("x"), 999)).toMatchObject(refusal);
-    // A refused charge has taken nothing.
+    // A refused charge takes nothing.
     expect(admit(traffic, limits, whole("y"), 1_000).ok).toBe(true);
   });
 
   it.each<[what: string, request: Parameters<typeof admit>[2]]>([
-    ["a stream beyond the slots", stream("more")],
+    ["a stream beyond the free slots", stream("more")],
     [
-      "more answers than the key may ever have",
+      "more answers than the key's limit",
       { ...whole("more"), moreSlots: Array.from({ length: 60 }, (_, i) => `${i}`) },
     ],
-    ["more answers than are left", { ...whole("more"), moreSlots: Array.from({ length: 57 }, (_, i) => `${i}`) }],
-  ])("costs a request too where its limits refuse it alone: %s", (_what, request) => {
+    ["more answers than free slots", { ...whole("more"), moreSlots: Array.from({ length: 57 }, (_, i) => `${i}`) }],
+  ])("costs a request too if only its limits refuse it: %s", (_what, request) => {
     const traffic = newTraffic(limits, 0);
     for (const slot of ["a", "b", "c"]) admit(traffic, limits, { slot, stream: slot !== "c" }, 0);
     const refusals = Array.from({ length: 57 }, () => admit(traffic, limits, request, 0));
@@ -158,7 +158,7 @@ describe("a request of several answers", () => {
       ok: true,
       rateLimits: { requests: { remaining: 28 } },
     });
-    // Others that ask for less still pass; the refused one has cost a request, and its wait counts that.
+    // Smaller requests still pass. The refused request has cost one request, which its wait includes.
     expect(admit(traffic, limits, asks(32, false), 0)).toMatchObject({
       ...{ ok: false, code: "inference/rate-limited", retryAfterSeconds: 5, isForAll: false },
     });
@@ -182,7 +182,7 @@ describe("a request of several answers", () => {
   it.each<[what: string, count: number, isStream: boolean, most: number]>([
     ["the key may have requests per minute", 61, false, 60],
     ["the key may have streams", 3, true, 2],
-  ])("that is more than %s is never told to come back", (_what, count, isStream, most) => {
+  ])("that is more than %s gets no Retry-After", (_what, count, isStream, most) => {
     const refusal = admit(newTraffic(limits, 0), limits, asks(count, isStream), 0);
     expect(refusal).toMatchObject({ ok: false, code: "inference/too-many-choices", isForAll: false });
     expect(refusal).not.toHaveProperty("retryAfterSeconds");

@@ -5,9 +5,9 @@ import { LIMITS } from "../../../schema/wire/limits.ts";
 
 describe("a refusal that an isolate remembers", () => {
   it.each<[what: string, nowMs: number, left: number | null]>([
-    ["holds at once", 1_000, 5],
-    ["holds to its end, with what is left", 5_999, 1],
-    ["holds no longer", 6_000, null],
+    ["applies immediately", 1_000, 5],
+    ["applies until its end, with the remaining time", 5_999, 1],
+    ["ends", 6_000, null],
     ["is forgotten when the clock steps back", 999, null],
   ])("%s", (_what, nowMs, left) => {
     const refused = new RefusedKeys<{ retryAfterSeconds: number }>();
@@ -51,7 +51,7 @@ describe("bodies in flight", () => {
       if (i % 2 === 0) done?.();
     }
     expect(bodies.keys).toBe(500);
-    // One that still sends is kept, wherever it stands.
+    // A body that is still being sent is kept, at any position.
     bodies.begin("k1", 1, LIMITS.bodyReadMs);
     bodies.begin("other", 1, 998 + LIMITS.bodyReadMs);
     expect(bodies.keys).toBe(3);

@@ -19,7 +19,7 @@ const refused = { ok: false };
 describe.each<KeyPrefix>(["lk", "lw"])("%s", (prefix) => {
   const other = prefix === "lk" ? "lw" : "lk";
 
-  it("a minted key is authentic, in any process of this pool and nowhere else", async () => {
+  it("a minted key is authentic in every process of this pool, and in no other pool", async () => {
     const { id, text, secretSha256 } = await here.tagger.mint(prefix);
     expect(text).toMatch(prefix === "lk" ? /^lk(_[0-9a-f]+){3}$/ : /^lw(_[0-9a-f]+){4}$/);
     expect(text.length).toBe(prefix === "lk" ? 85 : 150);
@@ -36,7 +36,7 @@ describe.each<KeyPrefix>(["lk", "lw"])("%s", (prefix) => {
     expect(secretSha256).toBe(await sha256Hex(utf8(secret ?? "")));
   });
 
-  it("is refused when any one character is another", async () => {
+  it("is refused when any single character changes", async () => {
     const { text } = await here.tagger.mint(prefix);
     for (let at = 0; at < text.length; at++) {
       for (const character of ["0", "1", "f", "A", "_", " ", "\n", "é", "\ud800"]) {
@@ -56,13 +56,13 @@ describe.each<KeyPrefix>(["lk", "lw"])("%s", (prefix) => {
     }
   });
 
-  it("one key's tag does not fit another", async () => {
+  it("a key's tag does not match another key", async () => {
     const [a, b] = [await here.tagger.mint(prefix), await here.tagger.mint(prefix)];
     const mixed = a.text.split("_").with(3, b.text.split("_")[3] ?? "");
     expect(await here.tagger.authenticate(mixed.join("_"), prefix)).toEqual(refused);
   });
 
-  it("any string is refused, and none throws", async () => {
+  it("any other string is refused, and none throws", async () => {
     const hexPart = (length: number) => fc.stringMatching(new RegExp(`^[0-9a-f]{${length}}$`));
     const shaped = fc.tuple(hexPart(16), hexPart(40), hexPart(24)).map((parts) => `${prefix}_${parts.join("_")}`);
     const texts = fc.oneof(
@@ -80,13 +80,13 @@ describe.each<KeyPrefix>(["lk", "lw"])("%s", (prefix) => {
   });
 });
 
-it("two pools with one secret and other names do not take each other's client keys", async () => {
+it("two pools with the same secret and different names refuse each other's client keys", async () => {
   const renamed = await keyTagger(here.secretKey, there.atomId);
   const { text } = await here.tagger.mint("lk");
   expect(await renamed.authenticate(text, "lk")).toEqual(refused);
 });
 
-it("a worker token names its pool, and only if it is one", async () => {
+it("the pool's id is read only from a well-formed worker token", async () => {
   const token = (await here.tagger.mint("lw")).text;
   expect(atomIdOfWorkerToken(token)).toBe(here.atomId);
   expect(atomIdOfWorkerToken((await here.tagger.mint("lk")).text)).toBeNull();
@@ -94,13 +94,13 @@ it("a worker token names its pool, and only if it is one", async () => {
   expect(atomIdOfWorkerToken("")).toBeNull();
 });
 
-it("a token readdressed to another pool is refused by both", async () => {
+it("a token whose pool id was changed is refused by both pools", async () => {
   const token = (await here.tagger.mint("lw")).text.replace(here.atomId, there.atomId);
   expect(await here.tagger.authenticate(token, "lw")).toEqual(refused);
   expect(await there.tagger.authenticate(token, "lw")).toEqual(refused);
 });
 
-// The tag is a persisted contract: keys that are out there must stay good.
+// The tag is a persisted contract: keys that were given out must stay valid.
 it("known keys of a known pool stay authentic", async () => {
   const secretKey = Uint8Array.from({ length: 32 }, (_, i) => 3 * (i + 1));
   const atomId = await idOfPublicKey(await publicKeyOf(secretKey));

@@ -58,7 +58,7 @@ describe("base64", () => {
     );
   });
 
-  it("takes a megabyte", () => {
+  it("accepts a megabyte", () => {
     const bytes = new Uint8Array(1024 * 1024).fill(0xa5);
     expect(equalBytes(fromBase64(toBase64(bytes)) ?? new Uint8Array(), bytes)).toBe(true);
   });

@@ -57,14 +57,14 @@ describe("RFC 8785", () => {
   ])("%s", (_what, input, output) => expect(canonical(JSON.parse(input))).toBe(output));
 });
 
-describe("the project's events", () => {
+describe("the vectors of events", () => {
   it.each(events.cases)("$comment", async (c) => {
     expect(canonical(c.event)).toBe(c.canonical);
     expect(await sha256Hex(canonicalBytes(c.event))).toBe(c.content_id);
   });
 });
 
-describe("what JSON cannot say", () => {
+describe("values that JSON cannot express are refused:", () => {
   const cycle: unknown[] = [];
   cycle.push(cycle);
   const nested = (depth: number) => JSON.parse("[".repeat(depth) + "]".repeat(depth));
@@ -102,7 +102,7 @@ describe("what JSON cannot say", () => {
     expect(() => canonicalBytes({ secret: "hunter2\ud800" })).toThrow(/^not canonical JSON: a lone surrogate$/);
   });
 
-  it("100 levels are fine, and a member that is undefined is left out", () => {
+  it("100 levels are allowed, and an undefined member is left out", () => {
     expect(canonical(nested(100))).toBe("[".repeat(100) + "]".repeat(100));
     expect(canonical({ b: undefined, a: 1 })).toBe('{"a":1}');
     expect(canonical(Object.assign(Object.create(null), { a: 1 }))).toBe('{"a":1}');
@@ -110,10 +110,10 @@ describe("what JSON cannot say", () => {
 });
 
 describe("any JSON value", () => {
-  // -0 is written "0" and so comes back as 0.
+  // -0 is written as "0", so it comes back as 0.
   const json = fc.jsonValue({ stringUnit: "binary", maxDepth: 6 }).map((value) => JSON.parse(JSON.stringify(value)));
 
-  it("survives the way there and back", () => {
+  it("is unchanged by serialization and parsing", () => {
     fc.assert(
       fc.property(json, (value) => {
         expect(JSON.parse(canonical(value))).toEqual(value);

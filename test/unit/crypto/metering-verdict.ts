@@ -4,7 +4,7 @@ import { verifyingKey } from "../../../schema/crypto/ed25519.ts";
 import { verifyMetering } from "../../../schema/crypto/worker-proof.ts";
 import type { Metering } from "../../../schema/wire/worker-frames.ts";
 
-/** What the pool makes of a record, from its parts as they stand on the wire. */
+/** What the pool concludes about a record, from its parts as they are on the wire. */
 export async function meteringHolds(record: Metering, signature: string, publicKeyHex: string): Promise<boolean> {
   const publicKey = fromHex(publicKeyHex);
   if (publicKey === null) return false;

@@ -34,14 +34,14 @@ const roles: { role: RegistrationRole; other: RegistrationRole }[] = [
 describe.each(roles)("the $role's proof", ({ role, other }) => {
   const proof = given[role].proof_base64;
 
-  it("is byte for byte the vector's", async () => {
+  it("equals the vector, byte for byte", async () => {
     const bytes = await registrationProofBytes(role, registration);
     expect(bytes && toHex(bytes)).toBe(given[role].signed_bytes_hex);
     expect(await signRegistrationProof(signers[role], role, registration)).toBe(proof);
     expect(await verifyRegistrationProof(proof, role, registration)).toBe(true);
   });
 
-  it("is not the other's, nor another key's", async () => {
+  it("does not verify for the other role, nor with another key", async () => {
     expect(await verifyRegistrationProof(proof, other, registration)).toBe(false);
     const forged = await signRegistrationProof(third, role, registration);
     expect(await verifyRegistrationProof(forged, role, registration)).toBe(false);
@@ -63,7 +63,7 @@ describe.each(roles)("the $role's proof", ({ role, other }) => {
     }
   });
 
-  it("of a card whose atom id is not its key's is refused, though the signature fits", async () => {
+  it("of a card whose atom id is not that of its key is refused, although the signature matches", async () => {
     const { card, challenge } = registration[role];
     const stolen = { ...registration, [role]: { card: { ...card, public_key: toHex(third.publicKey) }, challenge } };
     expect(await isOwnCard(card)).toBe(true);
@@ -77,7 +77,7 @@ describe.each(roles)("the $role's proof", ({ role, other }) => {
   });
 });
 
-/** Every character of every text, and the members that are not text. */
+/** Changes each character of each text, and each member that is not text. */
 function* mutations({ card, challenge }: { card: Card; challenge: string }) {
   for (let at = 0; at < challenge.length; at++) yield { card, challenge: flipChar(challenge, at) };
   for (const [name, value] of Object.entries(card)) {
@@ -91,14 +91,14 @@ function flipChar(text: string, at: number): string {
   return text.slice(0, at) + String.fromCharCode(text.charCodeAt(at) ^ 1) + text.slice(at + 1);
 }
 
-it("a card's hash is of its canonical bytes, whatever the order of its members", async () => {
+it("a card's hash covers its canonical bytes, whatever the order of its members", async () => {
   const { card } = registration.initiator;
   const reversed = Object.fromEntries(Object.entries(card).reverse()) as Card;
   expect(await cardHash(reversed)).toBe(await cardHash(card));
   expect(await cardHash({ ...card, name: "\ud800" })).toBeNull();
 });
 
-it("a name that JSON cannot say verifies false and does not throw", async () => {
+it("a name that JSON cannot express does not verify, and does not throw", async () => {
   const side = { ...registration.initiator, card: { ...registration.initiator.card, name: "\ud800" } };
   const proof = given.initiator.proof_base64;
   expect(await verifyRegistrationProof(proof, "initiator", { ...registration, initiator: side })).toBe(false);
@@ -107,7 +107,7 @@ it("a name that JSON cannot say verifies false and does not throw", async () => 
 describe("a liveness challenge", () => {
   const challenge = toBase64(new Uint8Array(32).fill(7));
 
-  it("is answered by the key alone, for that challenge alone", async () => {
+  it("is answered only by the key, and only for that challenge", async () => {
     const answer = (await answerLivenessChallenge(third, challenge)) ?? "";
     expect(await verifyLivenessAnswer(answer, challenge, third.publicKey)).toBe(true);
     expect(await verifyLivenessAnswer(answer, challenge, signers.initiator.publicKey)).toBe(false);

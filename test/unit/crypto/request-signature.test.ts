@@ -37,7 +37,7 @@ const headersOf = (c: Case): SignedHeaders => ({
   hop: Number(c.hop),
   chain: c.chain === "" ? [] : c.chain.split(","),
 });
-/** As a case arrives over HTTP. */
+/** The headers of a case as they arrive over HTTP. */
 function wireOf(c: Case): Headers {
   const headers = new Headers({
     [SIGNATURE_HEADERS.atomId]: origin.atom_id,
@@ -54,7 +54,7 @@ function wireOf(c: Case): Headers {
   return headers;
 }
 
-/** All three steps, as the receiver takes them; null is admitted. */
+/** All three steps of the receiver; null: the request is admitted. */
 async function admit(
   headers: Headers,
   request: SignedRequest,
@@ -70,7 +70,7 @@ async function admit(
   return verification.verified ? null : verification.reason;
 }
 
-/** The first case has shapes that no request may have; it is about bytes. */
+/** The first case has header shapes that no request may have; it is about bytes only. */
 const wireCases = vectors.cases.filter((c) => !c.comment.startsWith("bytes only"));
 
 describe("the vectors", () => {
@@ -82,7 +82,7 @@ describe("the vectors", () => {
     expect(await verifyRequest(read, requestOf(c), originKey)).toEqual({ verified: true });
   });
 
-  it.each(wireCases)("$comment: read, checked, verified, and signed alike", async (c) => {
+  it.each(wireCases)("$comment: parses, passes the checks, verifies, and gives the same signature", async (c) => {
     expect(await admit(wireOf(c), requestOf(c), originKey, Number(c.timestamp))).toBeNull();
     const { destination, timestampSeconds, nonce, chain } = headersOf(c);
     const ours = await signRequest(signer, { ...requestOf(c), destination, timestampSeconds, nonce, chain });
@@ -100,7 +100,7 @@ describe("the vectors", () => {
 });
 
 describe("every byte of every signed part", () => {
-  /** The lowest bit: a digit stays a digit, so that it is the signature that refuses and not only the shape. */
+  /** Flips the lowest bit: a digit stays a digit, so that the signature refuses and not only the shape. */
   const flipChar = (text: string, at: number) =>
     text.slice(0, at) + String.fromCharCode(text.charCodeAt(at) ^ 1) + text.slice(at + 1);
   const flipByte = (given: Uint8Array, at: number) => given.map((byte, i) => (i === at ? byte ^ 1 : byte));
@@ -154,8 +154,8 @@ describe("every byte of every signed part", () => {
     }
   });
 
-  it("no part of version 2 moves into its neighbour", async () => {
-    // Lines end where no value has a line's end: whatever is moved, the bytes differ.
+  it("a part of version 2 cannot be moved into the next part", async () => {
+    // No value contains a line end, so moving bytes between lines changes the signed bytes.
     const [c] = wireCases.filter(({ version }) => version === 2);
     if (c === undefined) return expect.fail("no case of version 2");
     const headers = headersOf(c);
@@ -218,7 +218,7 @@ describe("header shapes", () => {
         v2.signature_base64.slice(0, -1),
         v2.signature_base64.replaceAll("+", "-"),
         `${v2.signature_base64}=`,
-        // Stray last bits: the same 64 bytes in another spelling.
+        // Other unused bits at the end: the same 64 bytes in another spelling.
         `${v2.signature_base64.slice(0, 85)}h==`,
         `${v2.signature_base64}, ${v2.signature_base64}`,
       ],
@@ -228,7 +228,7 @@ describe("header shapes", () => {
     for (const value of values) {
       const headers = wireOf(v2);
       if (value === MISSING) headers.delete(SIGNATURE_HEADERS[part]);
-      // As over HTTP: nothing but a byte string can arrive.
+      // As over HTTP, where only byte strings can arrive.
       else headers.set(SIGNATURE_HEADERS[part], toHeaderBytes(value));
       expect(readSignedHeaders(headers), `${value}`).toEqual({ ok: false, reason });
     }
@@ -260,13 +260,13 @@ describe("header shapes", () => {
     expect(readSignedHeaders(headers).ok).toBe(ok);
   });
 
-  it("version 1 names no destination", () => {
+  it("version 1 has no destination", () => {
     const headers = wireOf(v1);
     headers.set(SIGNATURE_HEADERS.destination, destination.atom_id);
     expect(readSignedHeaders(headers)).toEqual({ ok: false, reason: "malformed-destination" });
   });
 
-  it("no text of a stranger throws", () => {
+  it("no text of a stranger makes it throw", () => {
     const value = fc.oneof(fc.constantFrom("", id, "2", "0", v2.nonce, v2.signature_base64), fc.string());
     fc.assert(
       fc.property(fc.dictionary(fc.constantFrom(...Object.values(SIGNATURE_HEADERS)), value), (given) => {
@@ -292,17 +292,21 @@ describe("checks, in the order of docs/spec/federation.md#signed-requests", () =
     ["61 s late", { timestampSeconds: now - 61 }, "clock-skew"],
     ["61 s early", { timestampSeconds: now + 61 }, "clock-skew"],
     ["for a third pool", { destination: other }, "wrong-destination"],
-    ["our own, sent back", { origin: self, destination: self }, "reflection"],
-    ["our own of version 1, sent back", { version: 1, origin: self, destination: null }, "reflection"],
+    ["our own request, sent back", { origin: self, destination: self }, "reflection"],
+    ["our own request of version 1, sent back", { version: 1, origin: self, destination: null }, "reflection"],
     ["two hops", { hop: 2, chain: [other, other] }, null],
     ["three hops", { hop: 3, chain: [other, other, other] }, "too-many-hops"],
     ["a hop without a chain", { hop: 1, chain: [] }, "chain-length"],
     ["a chain without a hop", { hop: 0, chain: [other] }, "chain-length"],
-    ["by way of us", { hop: 1, chain: [self] }, "loop"],
-    ["by way of us and another", { hop: 2, chain: [other, self] }, "loop"],
-    ["late before it is misdirected", { timestampSeconds: 0, destination: other }, "clock-skew"],
-    ["misdirected before it is far", { destination: other, hop: 3, chain: [self] }, "wrong-destination"],
-    ["far before it loops", { hop: 3, chain: [self] }, "too-many-hops"],
+    ["a chain with our id", { hop: 1, chain: [self] }, "loop"],
+    ["a chain with another id and ours", { hop: 2, chain: [other, self] }, "loop"],
+    ["late and for another pool: late comes first", { timestampSeconds: 0, destination: other }, "clock-skew"],
+    [
+      "for another pool and with too many hops: the pool comes first",
+      { destination: other, hop: 3, chain: [self] },
+      "wrong-destination",
+    ],
+    ["too many hops and a loop: the hops come first", { hop: 3, chain: [self] }, "too-many-hops"],
   ])("%s", (_what, changes, want) => {
     const headers = { ...given, timestampSeconds: now, ...changes };
     expect(checkSignedHeaders(headers, { self, nowSeconds: now, allowVersion1: true })).toBe(want);
@@ -318,11 +322,11 @@ describe("checks, in the order of docs/spec/federation.md#signed-requests", () =
 
 describe("keys", () => {
   const at = Number(v2.timestamp);
-  it("an unknown peer is refused though the signature would fit a known one", async () => {
+  it("an unknown peer is refused although a known key would verify the signature", async () => {
     expect(await admit(wireOf(v2), requestOf(v2), null, at)).toBe("unknown-peer");
   });
 
-  it.each([v1, v2])("version $version: another's atom id over one's own signature is refused", async (c) => {
+  it.each([v1, v2])("version $version: a signature by another key than that of the atom id is refused", async (c) => {
     const { destination, timestampSeconds, nonce } = headersOf(c);
     const own = new Headers(await signRequest(third, { ...requestOf(c), destination, timestampSeconds, nonce }));
     expect(await admit(own, requestOf(c), third.publicKey, timestampSeconds)).toBeNull();
@@ -331,7 +335,7 @@ describe("keys", () => {
     expect(await admit(own, requestOf(c), originKey, timestampSeconds)).toBe("bad-signature");
   });
 
-  it("a version 1 signature is no version 2 signature, and the other way round", async () => {
+  it("a version 1 signature is not valid as version 2, nor the reverse", async () => {
     const { timestampSeconds } = headersOf(v2);
     const nonce = freshNonce();
     const request = requestOf(v2);
@@ -347,7 +351,7 @@ describe("keys", () => {
   });
 });
 
-it("what is signed here is admitted there, whatever the URL and the body", async () => {
+it("a signed request is admitted, for any URL and body", async () => {
   const request = fc.record({
     method: fc.constantFrom("GET", "post", "DELETE"),
     path: fc.webPath(),

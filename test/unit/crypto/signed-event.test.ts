@@ -31,7 +31,7 @@ const wire: SignedEvent = {
   content_id: first.content_id,
 };
 
-/** Signed by whom it likes, over whatever bytes, with the right id. */
+/** An event with a matching id, signed by any key over any bytes. */
 async function forged(bytes: Uint8Array, signer: Signer = origin): Promise<SignedEvent> {
   return {
     event_bytes: toBase64(bytes),
@@ -51,7 +51,7 @@ describe("the published vectors", () => {
       content_id,
     });
     const opened = await openEvent(signed);
-    // JCS has one zero, as RFC 8785 section 3.2.2.3 says.
+    // JCS writes -0 as 0 (RFC 8785 section 3.2.2.3).
     expect(opened).toEqual({ ok: true, event: JSON.parse(canonical), contentId: content_id, bytes: utf8(canonical) });
   });
 
@@ -63,12 +63,12 @@ describe("the published vectors", () => {
 describe("an event with one byte changed is refused", () => {
   const flipped = (bytes: Uint8Array, at: number) => bytes.map((byte, i) => (i === at ? byte ^ 1 : byte));
 
-  it("wherever it is in the bytes", async () => {
+  it("at any position of its bytes", async () => {
     const bytes = fromBase64(wire.event_bytes) ?? new Uint8Array();
     for (let at = 0; at < bytes.length; at++) {
       const event_bytes = toBase64(flipped(bytes, at));
       expect((await openEvent({ ...wire, event_bytes })).ok, `byte ${at}`).toBe(false);
-      // Also with the id made to fit.
+      // Also with an id that matches the changed bytes.
       const content_id = await sha256Hex(flipped(bytes, at));
       expect((await openEvent({ ...wire, event_bytes, content_id })).ok, `byte ${at}, own id`).toBe(false);
     }
@@ -78,7 +78,7 @@ describe("an event with one byte changed is refused", () => {
     ["origin_pubkey", "events/malformed"],
     ["signature", "events/invalid-signature"],
     ["content_id", "events/content-hash-mismatch"],
-  ])("wherever it is in %s", async (field, code) => {
+  ])("at any position of %s", async (field, code) => {
     const bytes = bytesOf(wire[field]);
     for (let at = 0; at < bytes.length; at++) {
       expect(await openEvent({ ...wire, [field]: toHex(flipped(bytes, at)) })).toEqual({ ok: false, code });
@@ -91,7 +91,7 @@ describe("an event is refused", () => {
   const hlc = first.event.hlc;
 
   it.each<[what: string, bytes: Uint8Array]>([
-    ["with a field of its own", say({ note: "" })],
+    ["with an unknown field", say({ note: "" })],
     ["of another version", say({ v: 2 })],
     ["whose type is not a word", say({ type: "Worker Joined" })],
     ["whose visibility is unknown", say({ visibility: "everyone" })],
@@ -99,7 +99,7 @@ describe("an event is refused", () => {
     ["whose clock has a fraction", say({ hlc: { ...hlc, physical_us: 1.5 } })],
     ["whose clock is negative", say({ hlc: { ...hlc, logical: -1 } })],
     ["whose counter is out of bounds", say({ hlc: { ...hlc, logical: LIMITS.clockLogicalMax + 1 } })],
-    ["that is direct and names nobody", say({ visibility: "direct", payload: { peer: "bob" } })],
+    ["that is direct and names no atom id", say({ visibility: "direct", payload: { peer: "bob" } })],
     ["that is larger than 64 KiB", say({ payload: { text: "x".repeat(LIMITS.eventBytes) } })],
     ["with another spelling of a number", utf8(first.canonical.replace('"logical":0', '"logical":0.0'))],
     ["with a needless escape", utf8(first.canonical.replace("w1", "\\u00771"))],
@@ -112,23 +112,23 @@ describe("an event is refused", () => {
     expect(await openEvent(await forged(bytes))).toEqual({ ok: false, code: "events/malformed" });
   });
 
-  it("when somebody else signed it in the origin's name", async () => {
+  it("when another key signed it in the origin's name", async () => {
     expect(await openEvent(await forged(utf8(first.canonical), stranger))).toMatchObject({ code: "events/malformed" });
     const signature = toHex(await stranger.sign(utf8(first.canonical)));
     expect(await openEvent({ ...wire, signature })).toMatchObject({ code: "events/invalid-signature" });
   });
 
   it.each<[what: string, given: unknown]>([
-    ["nothing", null],
-    ["another field", { ...wire, ttl: 3 }],
-    ["a missing one", { ...wire, signature: undefined }],
+    ["null", null],
+    ["an object with an unknown field", { ...wire, ttl: 3 }],
+    ["an object with a missing field", { ...wire, signature: undefined }],
     ["base64 without its padding", { ...wire, event_bytes: "e30" }],
     ["hex in capitals", { ...wire, content_id: wire.content_id.toUpperCase() }],
   ])("that is %s", async (_what, given) => {
     expect(await openEvent(given)).toEqual({ ok: false, code: "events/malformed" });
   });
 
-  it("never for its type alone: an unknown one is data, and so is a payload with odd names", async () => {
+  it("but never for its type: an unknown type is data, and so is a payload with unusual names", async () => {
     const payload = JSON.parse('{"__proto__": {"a": 1}, "constructor": [null, true, "ü"]}');
     const signed = await signEvent(origin, { type: "moon_phase", visibility: "public", payload, hlc });
     const opened = await openEvent(signed);
@@ -136,7 +136,7 @@ describe("an event is refused", () => {
     expect(opened.ok && new TextDecoder().decode(opened.bytes)).toContain('"__proto__":{"a":1}');
   });
 
-  it("by its own author already when it is too large", async () => {
+  it("by its own author if it is too large", async () => {
     const payload = { text: "x".repeat(LIMITS.eventBytes) };
     await expect(signEvent(origin, { type: "overview", visibility: "peers", payload, hlc })).rejects.toThrow(TypeError);
   });
@@ -160,7 +160,7 @@ describe("a checkpoint", async () => {
     hlc: { physical_us: 1, logical: 0 },
   } as const;
 
-  it("is opened as it was signed, the same bytes each time", async () => {
+  it("is opened as it was signed, and its bytes are always the same", async () => {
     const signed = await signCheckpoint(origin, said);
     expect(await openCheckpoint(signed)).toEqual({ ok: true, checkpoint: signed.checkpoint });
     expect(await signCheckpoint(origin, said)).toEqual(signed);
@@ -172,7 +172,7 @@ describe("a checkpoint", async () => {
     ["another log", { log_id: "0e".repeat(16) }, "events/invalid-signature"],
     ["another audience", { audience: "peers" }, "events/invalid-signature"],
     ["another origin", { origin: stranger.id }, "events/malformed"],
-    ["no number", { seq: -1 }, "events/malformed"],
+    ["a negative number", { seq: -1 }, "events/malformed"],
   ])("with %s is refused", async (_what, change, code) => {
     const signed = await signCheckpoint(origin, said);
     const checkpoint = { ...signed.checkpoint, ...change };
@@ -187,7 +187,7 @@ describe("a checkpoint", async () => {
 
   const base = (await signCheckpoint(origin, said)).checkpoint;
   it.each<[what: string, change: Partial<Checkpoint>, want: boolean]>([
-    ["the same again", {}, false],
+    ["the same checkpoint", {}, false],
     ["another chain at one number", { chain: "00".repeat(32) }, true],
     ["another time at one number", { hlc: { ...base.hlc, physical_us: 2 } }, true],
     ["a later number", { seq: 8, chain: "00".repeat(32) }, false],

@@ -3,7 +3,7 @@ import { concat, toHex } from "../../../schema/crypto/bytes.ts";
 import { isStrictlyEncoded } from "../../../schema/crypto/strict-ed25519.ts";
 import { L, littleEndian, P, signCases, smallOrderEncodings } from "./ed25519-cases.ts";
 
-// By itself: Node refuses part of this again, workerd does not.
+// Tested directly, because Node itself refuses some of these and workerd does not.
 const [good] = signCases();
 if (!good) throw new Error("no vectors");
 const { publicKey, signature } = good;
@@ -17,7 +17,7 @@ const notCanonical = Array.from({ length: 19 }, (_, i) =>
 describe.each([...notCanonical, ...smallOrderEncodings()].map(toHex))("%s", (encoded) => {
   const point = Uint8Array.from(encoded.match(/../g) ?? [], (digits) => Number.parseInt(digits, 16));
 
-  it("is no key and no R", () => {
+  it("is neither a key nor an R", () => {
     expect(isStrictlyEncoded(signature, point)).toBe(false);
     expect(isStrictlyEncoded(concat(point, s), publicKey)).toBe(false);
   });
@@ -34,6 +34,6 @@ it.each<[what: string, s: bigint, want: boolean]>([
   expect(isStrictlyEncoded(concat(nonce, littleEndian(value)), publicKey)).toBe(want);
 });
 
-it.each([2n, 3n, P - 2n])("y = %i may be a point: the curve decides", (y) => {
+it.each([2n, 3n, P - 2n])("y = %i passes: the curve decides whether it is a point", (y) => {
   for (const sign of signs) expect(isStrictlyEncoded(signature, littleEndian(y + sign))).toBe(true);
 });

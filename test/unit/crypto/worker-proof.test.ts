@@ -62,14 +62,14 @@ function verifying<T extends object>(verify: Verify<T>, value: T) {
 }
 
 describe.each(kinds)("a $what", ({ what, sign, verify }) => {
-  it("verifies under the worker's key alone", async () => {
+  it("verifies only with the worker's key", async () => {
     const signature = await sign();
     expect(signature).toMatch(/^[A-Za-z0-9+/]{86}==$/);
     expect(await verify(signature, key)).toBe(true);
     expect(await verify(signature, toHex(stranger.publicKey))).toBe(false);
   });
 
-  it("is refused when it names a worker that is not the key's, though the signature fits", async () => {
+  it("is refused when its worker id is not that of the key, although the signature matches", async () => {
     const changes = { worker: stranger.id };
     expect(await verify(await sign(), key, changes)).toBe(false);
     const forged = {
@@ -114,7 +114,7 @@ it.each<[field: keyof typeof proof]>([["pool"], ["nonce"], ["tokenSha256"], ["ma
   },
 );
 
-it("a name that JSON cannot say is refused, and does not throw", async () => {
+it("a name that JSON cannot express is refused, and does not throw", async () => {
   const models = statement.models.map((model) => ({ ...model, name: "\ud800" }));
   expect(await verifyManifest({ ...statement, models }, await signManifest(signer, statement), key)).toBe(false);
 });

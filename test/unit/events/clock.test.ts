@@ -17,34 +17,46 @@ it.each<[what: string, clock: Clock, wallUs: number, want: Clock]>([
 ])("a tick %s", (_what, clock, wallUs, want) => expect(tick(clock, wallUs)).toEqual(want));
 
 it.each<[what: string, clock: Clock, remote: Clock, wallUs: number, want: ReturnType<typeof observe>]>([
-  ["takes a past event and moves on", at(5), at(1), 9, { outcome: "now", clock: at(9) }],
-  ["steps past an event of the same time", at(5, 1), at(5, 7), 5, { outcome: "now", clock: at(5, 8) }],
-  ["steps past its own time where that is later", at(5, 7), at(5, 1), 5, { outcome: "now", clock: at(5, 8) }],
-  ["takes one that is 10 s ahead", NEVER, at(10 * S), 0, { outcome: "now", clock: at(10 * S, 1) }],
-  ["holds one that is slightly further ahead", NEVER, at(10 * S + 1), 0, { outcome: "waits", dueUs: 1 }],
-  ["holds one that is 60 s ahead", NEVER, at(60 * S), 0, { outcome: "waits", dueUs: 50 * S }],
+  ["a past event: it is accepted, and the clock advances", at(5), at(1), 9, { outcome: "now", clock: at(9) }],
+  ["an event of the same time: the clock steps past it", at(5, 1), at(5, 7), 5, { outcome: "now", clock: at(5, 8) }],
   [
-    "refuses one that is further ahead",
+    "an event when the clock is later: the clock steps past its own time",
+    at(5, 7),
+    at(5, 1),
+    5,
+    { outcome: "now", clock: at(5, 8) },
+  ],
+  ["an event that is 10 s ahead: it is accepted", NEVER, at(10 * S), 0, { outcome: "now", clock: at(10 * S, 1) }],
+  ["an event that is slightly further ahead: it is held", NEVER, at(10 * S + 1), 0, { outcome: "waits", dueUs: 1 }],
+  ["an event that is 60 s ahead: it is held", NEVER, at(60 * S), 0, { outcome: "waits", dueUs: 50 * S }],
+  [
+    "an event that is further ahead: it is refused",
     NEVER,
     at(60 * S + 1),
     0,
     { outcome: "refused", code: "events/excessive-drift" },
   ],
   [
-    "takes what it has passed, though the wall clock has stepped back",
+    "an event that the clock has passed, although the wall clock stepped back: it is accepted",
     at(90 * S),
     at(89 * S),
     0,
     { outcome: "now", clock: at(90 * S, 1) },
   ],
   [
-    "refuses what it has not passed, by the wall clock",
+    "an event that the clock has not passed: the wall clock decides, and it is refused",
     at(90 * S),
     at(91 * S),
     0,
     { outcome: "refused", code: "events/excessive-drift" },
   ],
-  ["steps over a counter at its bound", NEVER, at(5, MAX), 0, { outcome: "now", clock: at(6) }],
+  [
+    "an event whose counter is at its bound: the clock steps over it",
+    NEVER,
+    at(5, MAX),
+    0,
+    { outcome: "now", clock: at(6) },
+  ],
 ])("observing %s", (_what, clock, remote, wallUs, want) => expect(observe(clock, remote, wallUs)).toEqual(want));
 
 const time = fc.record({
@@ -61,7 +73,7 @@ const steps = fc.array(
 );
 
 describe("under any schedule of wall clocks and events", () => {
-  it("the clock only goes forward, and every time it gives is new", () => {
+  it("the clock only moves forward, and every time that it returns is new", () => {
     fc.assert(
       fc.property(steps, (schedule) => {
         let clock = NEVER;

@@ -16,13 +16,13 @@ describe("events of one sender", () => {
     expect([rates.waitMs("a", 49_999), rates.waitMs("a", 50_000)]).toEqual([1, 0]);
   });
 
-  it("cost nothing where the log kept none of them", () => {
+  it("cost nothing if the log stored none of them", () => {
     const rates = new SenderRates();
     for (let i = 0; i < 1_000; i++) rates.spend("a", 0, 1, 0);
     expect(rates.waitMs("a", 0)).toBe(0);
   });
 
-  it("neither wait longer nor are forgiven anything when the wall clock steps back", () => {
+  it("neither wait longer nor lose their debt when the wall clock steps back", () => {
     const rates = new SenderRates();
     rates.spend("a", 1_200, 600, 3_600_000);
     expect(rates.waitMs("a", 3_600_000)).toBe(MINUTE_MS);
@@ -31,14 +31,14 @@ describe("events of one sender", () => {
     expect(rates.waitMs("a", MINUTE_MS)).toBe(0);
   });
 
-  it("may be sent again after the announced wait, though the clock had stepped back and none was taken", () => {
+  it("may be sent again after the announced wait, although the clock had stepped back and none was accepted", () => {
     const rates = new SenderRates();
     rates.spend("a", 1_200, 600, 3_600_000);
     expect(rates.waitMs("a", 0)).toBe(MINUTE_MS);
     expect(rates.waitMs("a", MINUTE_MS)).toBe(0);
   });
 
-  it("wait for the sender's debt and nothing else, whichever way the wall clock steps", () => {
+  it("wait only for the sender's debt, whichever way the wall clock steps", () => {
     const step = fc.record({ events: fc.integer({ min: 1, max: 2_000 }), jumpMs: fc.integer({ min: -1e8, max: 1e8 }) });
     fc.assert(
       fc.property(fc.array(step, { minLength: 1, maxLength: 50 }), (steps) => {

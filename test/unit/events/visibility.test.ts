@@ -72,7 +72,7 @@ it.each([
   [0, 0],
   [900, 2],
   [-1, 0],
-])("what came with ttl %i leaves with %i", (came, want) => expect(ttlOnwards(came)).toBe(want));
+])("an event that arrived with ttl %i is relayed with %i", (came, want) => expect(ttlOnwards(came)).toBe(want));
 
 const trust = fc.integer({ min: 0, max: 4 });
 const someone = fc.constantFrom(alice, bob, "c".repeat(64));
@@ -86,7 +86,7 @@ const event = fc.record({
   ),
 });
 
-describe("whatever the event", () => {
+describe("for any event", () => {
   it("a direct event is visible to its peer only, at any trust, and is not relayed", () => {
     fc.assert(
       fc.property(event, someone, fc.integer({ min: -1, max: 99 }), (each, atomId, any) => {

@@ -55,14 +55,14 @@ describe("after a call of ours", () => {
     [off, answered(200), null],
     [silent, answered(200), null],
     [down, answered(200), null],
-    // It answers what it is sent with errors, and all else well: that shows nothing.
+    // The peer answers messages with errors, and everything else normally: this shows nothing.
     [failing, answered(200), failing],
-    // Nothing of it is answered: so it may come back.
+    // No call was answered before, so an answer can show that the peer is back.
     [failing, answered(502), down],
     // A refusal shows neither.
     [off, answered(403), off],
     [null, answered(401), null],
-    // Our own policy kept it here.
+    // Our own policy forbade the call.
     [off, { ok: false, code: "federation/disabled" }, off],
     [null, { ok: false, code: "federation/private-address" }, null],
   ])("%o, and then %o: %o", (given, answer, want) => expect(afterCalled(given, answer, NOW)).toEqual(want));

@@ -39,26 +39,36 @@ describe("one message", () => {
     ["410 ends it", answered(410), {}, { type: "given-up", reason: "gone" }],
     ["500", answered(500), {}, retried({ tries: 1, nextAtMs: NOW + 2_500 })],
     ["401: a clock may be wrong", answered(401), {}, retried({ tries: 1, nextAtMs: NOW + 2_500 })],
-    ["what is no answer", garbled, {}, retried({ tries: 1, nextAtMs: NOW + 2_500 })],
+    ["an unreadable answer", garbled, {}, retried({ tries: 1, nextAtMs: NOW + 2_500 })],
     ["no answer", unreachable, {}, retried({ tries: 1, nextAtMs: NOW + 2_500 })],
-    ["429 that does not say when", answered(429), {}, retried({ tries: 1, nextAtMs: NOW + 2_500 })],
-    ["429 that says when", answered(429, 7), {}, retried({ deferrals: 1, nextAtMs: NOW + 7_000 })],
-    ["429 at once", answered(429, 0), {}, retried({ deferrals: 1, nextAtMs: NOW + 1_000 })],
-    ["429 in a year", answered(429, 31_536_000), {}, retried({ deferrals: 1, nextAtMs: NOW + 12 * HOUR })],
-    ["503 that says when is a failure", answered(503, 7), {}, retried({ tries: 1, nextAtMs: NOW + 2_500 })],
+    ["429 without Retry-After", answered(429), {}, retried({ tries: 1, nextAtMs: NOW + 2_500 })],
+    ["429 with Retry-After", answered(429, 7), {}, retried({ deferrals: 1, nextAtMs: NOW + 7_000 })],
+    ["429 with Retry-After 0", answered(429, 0), {}, retried({ deferrals: 1, nextAtMs: NOW + 1_000 })],
+    [
+      "429 with a Retry-After of a year",
+      answered(429, 31_536_000),
+      {},
+      retried({ deferrals: 1, nextAtMs: NOW + 12 * HOUR }),
+    ],
+    ["503 with Retry-After is a failure", answered(503, 7), {}, retried({ tries: 1, nextAtMs: NOW + 2_500 })],
     ["the ninth failure", unreachable, { tries: 8 }, retried({ tries: 9, nextAtMs: NOW + 6 * HOUR + 500 })],
     ["the tenth failure", unreachable, { tries: 9 }, { type: "given-up", reason: "tries" }],
     ["the tenth try delivers", answered(200), { tries: 9 }, { type: "delivered" }],
-    ["switched off", off, {}, retried({ deferrals: 1, nextAtMs: NOW + 2_500 })],
-    ["switched off for long", off, { deferrals: 50 }, retried({ deferrals: 51, nextAtMs: NOW + 15 * MINUTE + 500 })],
-    ["switched off after failures", off, { tries: 9 }, retried({ tries: 9, deferrals: 1, nextAtMs: NOW + 2_500 })],
-    ["switched off, too often", off, { deferrals: 100 }, { type: "given-up", reason: "tries" }],
-    ["later, too often", answered(429, 1), { deferrals: 100 }, { type: "given-up", reason: "tries" }],
+    ["federation is off", off, {}, retried({ deferrals: 1, nextAtMs: NOW + 2_500 })],
+    [
+      "federation is off for long",
+      off,
+      { deferrals: 50 },
+      retried({ deferrals: 51, nextAtMs: NOW + 15 * MINUTE + 500 }),
+    ],
+    ["federation is off after failures", off, { tries: 9 }, retried({ tries: 9, deferrals: 1, nextAtMs: NOW + 2_500 })],
+    ["federation is off, too often", off, { deferrals: 100 }, { type: "given-up", reason: "tries" }],
+    ["429, too often", answered(429, 1), { deferrals: 100 }, { type: "given-up", reason: "tries" }],
   ])("%s", (_what, outcome, given, want) => {
     expect(afterTry({ ...newDelivery(NOW), ...given }, outcome, NOW, 0.5)).toEqual(want);
   });
 
-  it("waits 1 s … 12 h, with full jitter under a ceiling that grows", () => {
+  it("waits from 1 s to 12 h, with full jitter under a growing ceiling", () => {
     const random = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 9 }), random, (tries, r) => {
@@ -72,7 +82,7 @@ describe("one message", () => {
     expect(backoffMs(9, 1)).toBe(12 * HOUR);
   });
 
-  it("to a peer that is off is tried for about a day", () => {
+  it("to a peer whose federation is off is tried for about a day", () => {
     let delivery = newDelivery(NOW);
     for (;;) {
       const step = afterTry(delivery, off, delivery.nextAtMs, 0.5);
@@ -82,7 +92,7 @@ describe("one message", () => {
     expect((delivery.nextAtMs - NOW) / HOUR).toBeCloseTo(24, 0);
   });
 
-  it("ends, whatever the peer says", () => {
+  it("ends after a bounded number of tries, whatever the peer answers", () => {
     const outcome = fc.oneof(
       fc.constant(off),
       fc.constant(unreachable),
@@ -128,31 +138,31 @@ describe("the circuit", () => {
     ["four failures", 4, unreachable, 1_000, []],
     ["five failures within ten minutes", 5, unreachable, 2 * MINUTE, ["opened"]],
     ["five failures, the first ten minutes ago", 5, unreachable, 2.5 * MINUTE, []],
-    ["failures that go on", 9, unreachable, 1_000, ["opened"]],
-    ["errors of its own", 5, answered(500), 1_000, ["opened"]],
+    ["continued failures", 9, unreachable, 1_000, ["opened"]],
+    ["server errors", 5, answered(500), 1_000, ["opened"]],
     ["garbage", 5, garbled, 1_000, ["opened"]],
     ["refusals", 9, answered(400), 1_000, []],
     ["refusals of our signature", 9, answered(401), 1_000, []],
     ["not found", 9, answered(404), 1_000, []],
-    ["later", 9, answered(429, 5), 1_000, []],
-    ["429 that does not say when", 9, answered(429), 1_000, []],
-    ["switched off", 9, off, 1_000, []],
+    ["429 with Retry-After", 9, answered(429, 5), 1_000, []],
+    ["429 without Retry-After", 9, answered(429), 1_000, []],
+    ["federation is off", 9, off, 1_000, []],
   ])("%s", (_what, times, outcome, gapMs, changes) => {
     expect(ended(times, outcome, gapMs).changes).toEqual(changes);
   });
 
-  it("forgets failures at an answer", () => {
+  it("forgets failures after an answer", () => {
     const { circuit } = ended(4, unreachable, 1_000);
     expect(endTry(circuit, answered(200), NOW)).toEqual({ circuit: CLOSED_CIRCUIT, change: null });
   });
 
-  it("keeps shut for 30 minutes, then lets one probe through at a time", () => {
+  it("stays open for 30 minutes, and then allows one probe at a time", () => {
     expect(startTry(opened, NOW + 30 * MINUTE - 1)).toEqual({ ok: false, retryAtMs: NOW + 30 * MINUTE });
     const probing = startTry(opened, NOW + 30 * MINUTE);
     if (!probing.ok) return expect.fail("no probe");
     const second = startTry(probing.circuit, NOW + 30 * MINUTE + 1);
     expect(second).toEqual({ ok: false, retryAtMs: NOW + 31 * MINUTE });
-    // The runtime was killed in the middle of it: nobody waits for ever.
+    // The runtime was killed in the middle of a probe: the wait for its result is bounded.
     expect(startTry(probing.circuit, NOW + 31 * MINUTE).ok).toBe(true);
     expect(endTry(probing.circuit, answered(200), NOW + 31 * MINUTE)).toEqual({
       circuit: CLOSED_CIRCUIT,
@@ -162,7 +172,7 @@ describe("the circuit", () => {
     expect(failed).toEqual({ circuit: { ...opened, openedAtMs: NOW + 31 * MINUTE }, change: null });
   });
 
-  it("lets one probe through at once when the peer is back, which decides; with nothing to try it closes", () => {
+  it("allows one probe immediately when the peer is back, and the probe decides; with nothing to send it closes", () => {
     const back = peerIsBack(opened, true, NOW + MINUTE);
     expect(back.change).toBeNull();
     const probing = startTry(back.circuit, NOW + MINUTE);
@@ -184,12 +194,12 @@ describe("the circuit", () => {
     ["after the wall clock stepped back", opened, NOW - 1, "half-open"],
   ])("is %s: %o", (_what, circuit, nowMs, state) => expect(circuitState(circuit, nowMs)).toBe(state));
 
-  it("a probe from before the wall clock stepped back holds nobody up", () => {
+  it("a probe from before a backward clock step blocks nothing", () => {
     const probing = { ...opened, probeUntilMs: NOW + 31 * MINUTE };
     expect(startTry(probing, NOW - HOUR).ok).toBe(true);
   });
 
-  it("opens and closes in turn, in any history, and never lets two probes through within a minute", () => {
+  it("opens and closes alternately in any history, and never allows two probes within a minute", () => {
     const move = fc.record({ gapMs: fc.nat({ max: 20 * MINUTE }), failed: fc.boolean(), ends: fc.boolean() });
     fc.assert(
       fc.property(fc.array(move, { maxLength: 100 }), (moves) => {
@@ -209,7 +219,7 @@ describe("the circuit", () => {
             probeAtMs = nowMs;
           }
           circuit = start.circuit;
-          // A try that does not end: the runtime was killed.
+          // A try without a result: the runtime was killed.
           if (!ends) continue;
           const end = endTry(circuit, failed ? unreachable : answered(200), nowMs);
           circuit = end.circuit;

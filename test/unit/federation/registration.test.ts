@@ -20,7 +20,7 @@ const maker = await challengeMaker(await seed("pool"));
 const refused = { ok: false, code: "federation/challenge-refused" };
 
 describe("a responder's challenge", () => {
-  it("brings back what it was made of, and nothing was stored", async () => {
+  it("returns what it was made from, and needs no storage", async () => {
     const challenge = await maker.make(owner, ofA, salt, NOW);
     // Another isolate of the same pool.
     const again = await challengeMaker(await seed("pool"));
@@ -54,7 +54,7 @@ describe("a responder's challenge", () => {
     }
   });
 
-  it("that is no challenge is refused, and does not throw", async () => {
+  it("that is malformed is refused, and does not throw", async () => {
     const text = fc.oneof(fc.string(), fc.stringMatching(/^[0-9a-f]{176}$/));
     await fc.assert(
       fc.asyncProperty(text, async (given) => {
@@ -63,7 +63,7 @@ describe("a responder's challenge", () => {
     );
   });
 
-  it("differs with the salt alone", async () => {
+  it("differs if only the salt differs", async () => {
     const other = await maker.make(owner, ofA, "a5".repeat(16), NOW);
     expect(other).not.toBe(await maker.make(owner, ofA, salt, NOW));
   });
@@ -76,13 +76,13 @@ describe("confirmed registrations", () => {
     return step.ok ? step.registrations : expect.fail(step.code);
   };
 
-  it("use a challenge up", () => {
+  it("use up their challenge", () => {
     const once = confirmed(NO_REGISTRATIONS, "a");
     expect(confirmRegistration(once, challenge("a"), NOW)).toEqual(refused);
     expect(confirmRegistration(once, challenge("b"), NOW).ok).toBe(true);
   });
 
-  it("are ten a minute; what is limited leaves its challenge unused", () => {
+  it("are ten a minute; a limited one does not use up its challenge", () => {
     let state = NO_REGISTRATIONS;
     for (let i = 0; i < 10; i++) state = confirmed(state, `${i}`, NOW + i);
     const late = challenge("late", NOW + 120_000);
@@ -129,7 +129,7 @@ describe("confirmed registrations", () => {
   });
 });
 
-describe("room for a stranger", () => {
+describe("the place of a new stranger", () => {
   const peers = (count: number, changes: (i: number) => Partial<LowTrustPeer> = () => ({})) =>
     Array.from({ length: count }, (_, i) => ({
       atomId: `${i}`,
@@ -141,16 +141,20 @@ describe("room for a stranger", () => {
   it.each<[what: string, given: LowTrustPeer[], want: string | null]>([
     ["an empty pool", [], null],
     ["99 peers", peers(99), null],
-    ["100: the oldest goes", peers(100), "0"],
-    ["100: the oldest by time, not by place", peers(100, (i) => ({ addedAtMs: NOW - i })), "99"],
-    ["100: the oldest that our admin does not keep", peers(100, (i) => ({ keptByAdmin: i < 7 })), "7"],
-    ["100 that our admin keeps: nobody", peers(100, () => ({ keptByAdmin: true })), "federation/too-many-peers"],
+    ["100: the oldest is evicted", peers(100), "0"],
+    ["100: the oldest by time, not by position", peers(100, (i) => ({ addedAtMs: NOW - i })), "99"],
+    ["100: the oldest that no admin has decided about", peers(100, (i) => ({ keptByAdmin: i < 7 })), "7"],
+    [
+      "100 that our admin decided about: none is evicted",
+      peers(100, () => ({ keptByAdmin: true })),
+      "federation/too-many-peers",
+    ],
   ])("%s", (_what, given, want) => {
     const room = roomForStranger(given);
     expect(room.ok ? room.evict : room.code).toBe(want);
   });
 
-  it("1,000 strangers push out nobody that our admin keeps, and stay a hundred", () => {
+  it("1,000 strangers evict no peer that our admin decided about, and a hundred stay", () => {
     let all = peers(5, () => ({ keptByAdmin: true }));
     for (let i = 0; i < 1_000; i++) {
       const room = roomForStranger(all);

@@ -66,7 +66,7 @@ describe("min_auth_tier", () => {
   });
 });
 
-describe("who proves its key", () => {
+describe("a peer that proves its key", () => {
   const bonded = { ...granted(3), received: 3, receivedAt: at(5) } satisfies PeerTrust;
   const known = { ...policy, auto_accept_known: true };
   const proven = (trust: PeerTrust | null, admin = false, given = policy, others = 0) => {
@@ -75,21 +75,21 @@ describe("who proves its key", () => {
   };
 
   it.each<[what: string, got: unknown, want: unknown]>([
-    ["a stranger is known", proven(null), [1, 1]],
-    ["a stranger that our admin adds is known, no more", proven(null, true), [1, 1]],
+    ["a stranger becomes known", proven(null), [1, 1]],
+    ["a stranger that our admin adds becomes known only", proven(null, true), [1, 1]],
     ["a bonded peer stays bonded", proven(bonded), [3, 3]],
-    ["a revoked one is refused", proven(revoke(bonded, NOW)), "federation/registration-refused"],
-    ["a revoked one that our admin adds again stays at nothing", proven(revoke(bonded, NOW), true), [0, 0]],
-    ["a removed one is known again", proven(remove(bonded, NOW)), [1, 1]],
-    ["a removed one, auto_accept_known, is what it was", proven(remove(bonded, NOW), false, known), [3, 3]],
-    ["a removed one, without room, is known again", proven(remove(bonded, NOW), false, known, 10), [1, 1]],
+    ["a revoked peer is refused", proven(revoke(bonded, NOW)), "federation/registration-refused"],
+    ["a revoked peer that our admin adds again stays at trust 0", proven(revoke(bonded, NOW), true), [0, 0]],
+    ["a removed peer becomes known again", proven(remove(bonded, NOW)), [1, 1]],
+    ["a removed peer gets its trust back with auto_accept_known", proven(remove(bonded, NOW), false, known), [3, 3]],
+    ["a removed peer becomes known only, if there is no room", proven(remove(bonded, NOW), false, known, 10), [1, 1]],
     [
-      "a revoked and removed one is refused, auto_accept_known or not",
+      "a revoked and removed peer is refused, with or without auto_accept_known",
       proven(remove(revoke(bonded, NOW), NOW), false, known),
       "federation/registration-refused",
     ],
     [
-      "one that our admin lowered before it was removed comes back lowered",
+      "a peer that our admin lowered before its removal comes back lowered",
       proven(remove(trusted(decide(bonded, 1, policy, 0, NOW)), NOW), false, known),
       [1, 1],
     ],
@@ -111,16 +111,20 @@ describe("our admin", () => {
     ["grants 2", decide(stranger, 2, policy, 0, NOW), 2],
     ["grants 3", decide(stranger, 3, policy, 0, NOW), 3],
     ["lowers", decide(granted(3), 1, policy, 0, NOW), 1],
-    ["has room for one", decide(stranger, 2, one, 0, NOW), 2],
-    ["has no room for another", decide(stranger, 2, one, 1, NOW), "federation/too-many-peers"],
-    ["raises who has its place already", decide(granted(2), 3, one, 1, NOW), 3],
-    ["grants 1 without a place", decide(granted(2), 1, one, 5, NOW), 1],
-    ["has no limit at 0", decide(stranger, 2, { ...policy, max_peers: 0 }, 1_000, NOW), 2],
-    ["knows no stranger", decide(null, 1, policy, 0, NOW), "federation/peer-not-found"],
-    ["knows no removed peer", decide(remove(stranger, NOW), 1, policy, 0, NOW), "federation/peer-not-found"],
+    ["accepts a peer within max_peers", decide(stranger, 2, one, 0, NOW), 2],
+    ["cannot accept a peer beyond max_peers", decide(stranger, 2, one, 1, NOW), "federation/too-many-peers"],
+    ["raises an accepted peer at max_peers", decide(granted(2), 3, one, 1, NOW), 3],
+    ["grants 1 at any number of peers", decide(granted(2), 1, one, 5, NOW), 1],
+    ["has no limit with max_peers 0", decide(stranger, 2, { ...policy, max_peers: 0 }, 1_000, NOW), 2],
+    ["cannot decide about a stranger", decide(null, 1, policy, 0, NOW), "federation/peer-not-found"],
+    [
+      "cannot decide about a removed peer",
+      decide(remove(stranger, NOW), 1, policy, 0, NOW),
+      "federation/peer-not-found",
+    ],
   ])("%s", (_what, step, want) => expect(code(step)).toBe(want));
 
-  it("revokes at once, whatever the peer grants, and can take it back", () => {
+  it("revokes immediately, whatever the peer grants, and can undo it", () => {
     const bonded: PeerTrust = { ...granted(3), received: 3 };
     const revoked = trusted(decide(bonded, 0, policy, 0, NOW + 1));
     expect(revoked).toEqual(revoke(bonded, NOW + 1));
@@ -139,9 +143,9 @@ describe("a grant received", () => {
     ["is never answered with 3", 3, { ...policy, require_mutual: false }, stranger, 0, 2],
     ["of 1 is not answered", 1, { ...policy, require_mutual: false }, stranger, 0, 1],
     ["is not answered without room", 2, { ...policy, require_mutual: false }, stranger, 10, 1],
-    ["raises nobody that our admin lowered", 2, { ...policy, require_mutual: false }, granted(1), 0, 1],
-    ["raises nobody revoked", 3, { ...policy, require_mutual: false }, revoke(stranger, NOW), 0, 0],
-    ["raises nobody removed", 3, { ...policy, require_mutual: false }, remove(stranger, NOW), 0, 0],
+    ["does not raise a peer that our admin lowered", 2, { ...policy, require_mutual: false }, granted(1), 0, 1],
+    ["does not raise a revoked peer", 3, { ...policy, require_mutual: false }, revoke(stranger, NOW), 0, 0],
+    ["does not raise a removed peer", 3, { ...policy, require_mutual: false }, remove(stranger, NOW), 0, 0],
   ])("%s", (_what, level, given, peer, others, want) => {
     const step = receiveGrant(peer, { level, at: at(1) }, given, others);
     expect(step.applied).toBe(true);
@@ -206,7 +210,7 @@ function run(trust: PeerTrust, move: Move, given: TrustPolicy): PeerTrust {
 }
 
 describe("for any history", () => {
-  it("every grant of it sent again, in any order, after a revocation changes nothing", () => {
+  it("every grant that is sent again after a revocation, in any order, changes nothing", () => {
     const history = fc.array(move, { maxLength: 30 });
     fc.assert(
       fc.property(history, anyPolicy, fc.infiniteStream(fc.nat()), (moves, given, random) => {
@@ -223,7 +227,7 @@ describe("for any history", () => {
     );
   });
 
-  it("only our admin gives 3, and nobody but our admin ends a revocation", () => {
+  it("only our admin grants 3, and only our admin ends a revocation", () => {
     fc.assert(
       fc.property(fc.array(move, { maxLength: 30 }), anyPolicy, (moves, given) => {
         let trust: PeerTrust = stranger;

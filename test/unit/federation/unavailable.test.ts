@@ -14,8 +14,8 @@ it.each<[what: string, error: unknown]>([
 it.each<[what: string, error: unknown]>([
   ["a bug of our own", new TypeError("undefined is not a function")],
   ["a bug in another object", Object.assign(new Error("broken"), { remote: true })],
-  ["a value that is no error", "broken"],
-])("%s passes as an exception", async (_what, error) => {
+  ["a value that is not an Error", "broken"],
+])("%s is thrown on", async (_what, error) => {
   await expect(unlessUnavailable(() => Promise.reject(error))).rejects.toBe(error);
 });
 

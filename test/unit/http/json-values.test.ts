@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { hasMoreValuesThan } from "../../../edge/http/json-values.ts";
 
-/** As one counts who has parsed it. */
+/** The same count, from the parsed value. */
 function valuesOf(json: unknown): number {
   if (typeof json !== "object" || json === null) return 1;
   return Object.values(json).reduce((sum: number, member) => sum + valuesOf(member), 1);
@@ -14,15 +14,15 @@ describe("values of JSON text", () => {
     ["an empty array with white space", "[ \t\r\n]", 1],
     ["members", '{"a":1,"b":[2,{"c":null}]}', 6],
     ["a member called __proto__", '{"__proto__":[1,2]}', 4],
-    ["empty ones in one", "[[],{},[[]]]", 5],
+    ["nested empty values", "[[],{},[[]]]", 5],
     ["strings of JSON", '["[1,2,3]","{\\"a\\":[1,2]}"]', 3],
     ["strings that end in backslashes", '["\\\\","\\\\\\"",",,,"]', 4],
-    ["a string alone", '"a,b"', 1],
+    ["a string only", '"a,b"', 1],
   ])("are counted: %s", (_what, text, values) => {
     expect([values - 1, values].map((most) => hasMoreValuesThan(most, text))).toEqual([true, false]);
   });
 
-  it("are as many as a parser finds, however they are written", () => {
+  it("equal the count of a parser, for any white space", () => {
     fc.assert(
       fc.property(fc.json(), fc.constantFrom("", " ", "\n\t"), (json, space) => {
         const value: unknown = JSON.parse(json);
@@ -36,17 +36,17 @@ describe("values of JSON text", () => {
   });
 
   it.each([
-    ["an abyss", "[".repeat(4_000_000)],
-    ["an abyss of objects", '{"":'.repeat(1_000_000)],
-    ["nothings", `[${"{},".repeat(1_000_000)}`],
-  ])("are found to be too many before they are all read: %s", (_what, text) => {
+    ["deeply nested arrays", "[".repeat(4_000_000)],
+    ["deeply nested objects", '{"":'.repeat(1_000_000)],
+    ["millions of empty objects", `[${"{},".repeat(1_000_000)}`],
+  ])("are found to be too many before all of the text is read: %s", (_what, text) => {
     expect(hasMoreValuesThan(1_000, text)).toBe(true);
   });
 
   it.each([
-    ["what never ends", '["a'],
-    ["nothing", ""],
-    ["commas of none", ",,,"],
-    ["ends of none", "]]]"],
-  ])("are counted without a fault in %s", (_what, text) => expect(hasMoreValuesThan(10, text)).toBe(false));
+    ["an unfinished text", '["a'],
+    ["an empty text", ""],
+    ["commas only", ",,,"],
+    ["closing brackets only", "]]]"],
+  ])("are counted without an exception in %s", (_what, text) => expect(hasMoreValuesThan(10, text)).toBe(false));
 });

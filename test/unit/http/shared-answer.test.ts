@@ -9,7 +9,7 @@ afterEach(() => vi.useRealTimers());
 const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms);
 const later = <T>(ms: number, value: T) => new Promise<T>((resolve) => setTimeout(resolve, ms, value));
 
-/** Answers each question with its number, when the test says so. The wall clock can be put aside. */
+/** Answers each question with its number, when the test says so. The test can shift the wall clock. */
 function asker() {
   const questions: PromiseWithResolvers<number>[] = [];
   let wallAheadMs = 0;
@@ -38,9 +38,9 @@ describe("a shared answer", () => {
     ["serves a request just before it is too old", 99, 0, 1],
     ["serves no request after that", 100, 0, 2],
     ["serves no request when the wall clock has stepped back", 10, -11, 2],
-    ["is too old though the wall clock stands still", 100, -100, 2],
-    ["is too old though the wall clock steps back almost to where it was", 200, -199, 2],
-    ["is too old though only the wall clock goes on", 0, 100, 2],
+    ["is too old although the wall clock stands still", 100, -100, 2],
+    ["is too old although the wall clock stepped back almost to its time", 200, -199, 2],
+    ["is too old although only the wall clock advanced", 0, 100, 2],
   ])("%s", async (_what, afterMs, wallAheadMs, asks) => {
     const { questions, shared, get, wall } = asker();
     const first = get();
@@ -94,7 +94,7 @@ describe("a shared answer", () => {
     expect(shared.known()?.value).toBe(2);
   });
 
-  it("that does not come is waited for no longer than the request's patience, and asked for again meanwhile", async () => {
+  it("is awaited no longer than the request's patience, and is requested again meanwhile", async () => {
     const { questions, get } = asker();
     const waiting = get(400);
     await pass(249);
@@ -107,7 +107,7 @@ describe("a shared answer", () => {
   });
 });
 
-/** A request each so many milliseconds, for three seconds, each as patient as the kill switch is. */
+/** One request each so many milliseconds, for three seconds. Each waits as long as the kill switch does. */
 async function flood(everyMs: number, ask: (number: number) => Promise<string>) {
   const shared = new SharedAnswer<{ askedMs: number; said: string }>(LIMITS);
   const askedMs: number[] = [];
@@ -141,7 +141,7 @@ describe("a flood", () => {
   it.each(cases)("with answers that take %i ms and a request each %i ms closes nothing", async (tookMs, everyMs) => {
     const { said, oldestMs, gapMs } = await flood(everyMs, () => later(tookMs, "open"));
     expect(said).toEqual(new Set(["open"]));
-    expect(oldestMs, "no answer is used that was asked for too long before").toBeLessThan(LIMITS.keptMs);
+    expect(oldestMs, "no used answer was requested too long before").toBeLessThan(LIMITS.keptMs);
     expect(gapMs, "at most ten questions a second").toBeGreaterThanOrEqual(LIMITS.keptMs);
   });
 
@@ -155,7 +155,7 @@ describe("a flood", () => {
     },
   );
 
-  it("is closed where no answer comes, at ten questions a second", async () => {
+  it("is refused when no answer comes, at ten questions a second", async () => {
     const { said, gapMs } = await flood(10, () => new Promise(() => {}));
     expect(said).toEqual(new Set(["closed"]));
     expect(gapMs).toBeGreaterThanOrEqual(LIMITS.keptMs);

@@ -5,10 +5,10 @@ import { LIMITS } from "../../../schema/wire/limits.ts";
 const SLACK = LIMITS.answerSlackBytes;
 
 it.each<[what: string, maxTokens: number | undefined, contextTokens: number, want: number]>([
-  ["what the client allowed", 14, 4_096, 14 * LIMITS.tokenBytes + SLACK],
-  ["the context where the client said nothing", undefined, 4_096, 4_096 * LIMITS.tokenBytes + SLACK],
-  ["a limit whatever the worker says of its context", undefined, 2 ** 31, LIMITS.answerBytes],
-  ["a limit whatever the client allows", 2 ** 31, 4_096, LIMITS.answerBytes],
+  ["the client's max_tokens", 14, 4_096, 14 * LIMITS.tokenBytes + SLACK],
+  ["the context, without max_tokens", undefined, 4_096, 4_096 * LIMITS.tokenBytes + SLACK],
+  ["a limit, whatever context the worker declares", undefined, 2 ** 31, LIMITS.answerBytes],
+  ["a limit, whatever max_tokens the client sets", 2 ** 31, 4_096, LIMITS.answerBytes],
 ])("an answer is bounded by %s", (_what, maxTokens, contextTokens, want) => {
   const request = { prompt: "hi", stream: true, ...(maxTokens !== undefined && { maxTokens }) };
   expect(mostAnswerBytes(request, contextTokens)).toBe(want);

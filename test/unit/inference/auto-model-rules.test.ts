@@ -11,18 +11,18 @@ const load = (name: string, kinds: JobKind[], busy: Partial<ModelLoad> = {}): Mo
 
 describe("auto for text", () => {
   it.each<[what: string, served: ModelLoad[], want: string | null]>([
-    ["nothing is served", [], null],
-    ["no model does this kind", [load("e", ["embedding"])], null],
-    ["one has more free slots", [load("a", ["chat"], { free: 1 }), load("b", ["chat"], { free: 2 })], "b"],
+    ["is none if no model is served", [], null],
+    ["is none if no model does this kind", [load("e", ["embedding"])], null],
+    ["is the model with more free slots", [load("a", ["chat"], { free: 1 }), load("b", ["chat"], { free: 2 })], "b"],
     [
-      "one has the shorter queue for its size",
+      "is the model with the shorter queue for its size",
       [load("a", ["chat"], { free: 0, queued: 4 }), load("b", ["chat"], { free: 0, queued: 5, slots: 8 })],
       "b",
     ],
   ])("%s", (_what, served, want) => expect(autoModel("chat", served, "e", () => true)).toBe(want));
 });
 
-it("prefers, for text, a model whose workers can do all of the request, and names another where there is none", () => {
+it("is a model whose workers can do all of the request, or another model if there is none", () => {
   const served = [load("busy", ["chat"], { free: 0 }), load("free", ["chat"])];
   expect(autoModel("chat", served, null, (name) => name === "busy")).toBe("busy");
   expect(autoModel("chat", served, null, () => false)).toBe("free");
@@ -31,15 +31,15 @@ it("prefers, for text, a model whose workers can do all of the request, and name
 describe("auto for embeddings", () => {
   it.each<[what: string, byDefault: string | null, served: ModelLoad[], want: string | null]>([
     [
-      "the first by name that embeds",
+      "is the first embedding model by name",
       null,
       [load("a", ["chat"]), load("b", ["embedding"]), load("c", ["embedding"])],
       "b",
     ],
-    ["the operator's default", "c", [load("b", ["embedding"]), load("c", ["chat", "embedding"])], "c"],
-    ["nothing while nobody serves the default", "d", [load("b", ["embedding"])], null],
-    ["nothing while the default only chats", "d", [load("b", ["embedding"]), load("d", ["chat"])], null],
-    ["nothing while nobody embeds", null, [load("b", ["chat"])], null],
+    ["is the operator's default", "c", [load("b", ["embedding"]), load("c", ["chat", "embedding"])], "c"],
+    ["is none while no worker serves the default", "d", [load("b", ["embedding"])], null],
+    ["is none while the default only chats", "d", [load("b", ["embedding"]), load("d", ["chat"])], null],
+    ["is none while no model embeds", null, [load("b", ["chat"])], null],
   ])("%s", (_what, byDefault, served, want) =>
     expect(autoModel("embedding", served, byDefault, () => true)).toBe(want),
   );

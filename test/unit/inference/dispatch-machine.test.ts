@@ -13,11 +13,11 @@ describe("pull credit", () => {
     expect(sentTo(workerFrame(state, "a", ready(2, 1), 0))).toEqual([["a", "j3"]]);
   });
 
-  it("is what the worker counted less the jobs on their way", () => {
+  it("is the free slots that the worker reported, less the jobs that are on their way", () => {
     const state = laneWith({ a: 1 });
     accept(state, "j1");
     accept(state, "j2");
-    // The worker sent this before j1 reached it: its one free slot is spoken for.
+    // The worker sent this before j1 reached it: its one free slot is taken.
     expect(sentTo(workerFrame(state, "a", ready(0, 1), 0))).toEqual([]);
   });
 
@@ -35,7 +35,7 @@ describe("pull credit", () => {
     expect(types(workerFrame(laneWith({ a: 1 }), "a", frame, 0))).toEqual(["close"]);
   });
 
-  it("is none for a worker that drains, also after a later `ready`", () => {
+  it("is zero for a worker that drains, also after a later `ready`", () => {
     const state = laneWith({ a: 0, b: 0 });
     accept(state, "j1");
     workerFrame(state, "a", { type: "drain" }, 0);

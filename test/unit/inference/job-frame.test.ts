@@ -9,9 +9,9 @@ it.each<[what: string, minor: number, request: JobRequest, sent: object]>([
   ["a chat", 2, { messages, stream: true }, { messages, stream: true }],
   ["a prompt", 2, { prompt: "ä", stream: false }, { prompt: "ä", stream: false }],
   ["inputs", 0, { input: ["a", "é"], stream: false }, { input: ["a", "é"], stream: false }],
-  // An older worker gets less, and may claim tokens of that only.
+  // An older worker gets less of the request, and may claim tokens of that part only.
   ["a chat of an older worker", 1, { messages, stream: true, topK: 5 }, { messages, stream: true }],
-])("the bytes of a request are those that its worker gets: %s", (_what, minor, request, sent) => {
+])("the size of a request is the bytes that its worker gets: %s", (_what, minor, request, sent) => {
   const { frame, requestBytes } = jobFrame({ ...base, minor, request });
   expect(JSON.parse(frame)).toEqual({
     ...{ type: "job", jobId: "j", lease: 1, model: base.model, kind: "chat", deadlineMs: 1 },

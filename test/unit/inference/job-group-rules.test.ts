@@ -18,7 +18,7 @@ const jobsOf = (job: LaneJob) => {
 };
 
 describe("the jobs of a request", () => {
-  it("are one, as it is, for one answer", () => {
+  it("are a single unchanged job for one answer", () => {
     const job = completion({});
     expect(jobsOf(job)).toEqual([
       {
@@ -33,7 +33,7 @@ describe("the jobs of a request", () => {
     ]);
   });
 
-  it("are a choice each, all of the first prompt first", () => {
+  it("are one job for each choice, those of the first prompt first", () => {
     const jobs = jobsOf(completion({ n: 2, prompts: ["a", "b"], moreIds: ["i1", "i2", "i3"] }));
     expect(jobs.map(({ id, group, request }) => [id, group, "prompt" in request && request.prompt])).toEqual([
       ["j", "j", "a"],
@@ -96,7 +96,7 @@ it("an answer of several workers names each once, the longest wait, and is deter
   expect(servedTogether(ends)).toEqual({ workerId: "w, v", queuedMs: 9, deterministic: false });
 });
 
-/** What happens to a part at one moment. */
+/** An event of one part at one time. */
 type Step = { part: number; does: "text" | "done" | "fails" };
 
 it("a stream has each choice's text in order, each end once, the sum of the usage and [DONE] once, however its parts run", () => {
@@ -135,12 +135,12 @@ it("a stream has each choice's text in order, each end once, the sum of the usag
       let stream = "";
       for (const [at, { part, does }] of steps.entries()) {
         const id = ids[part] ?? "";
-        // A lane tells of a job until its one end.
+        // A lane reports about a job until the job's single end.
         if (!running.has(id)) continue;
         if (does === "text") {
           const text = `${part}.${at} `;
           if (failed === null) texts[part] += text;
-          // What a part says after its request has failed has no reader.
+          // After the failure of its request, the output of a part has no reader.
           if (failed === null) stream += format.text(group.choiceOf(id), text);
         } else if (does === "done") {
           running.delete(id);
@@ -173,7 +173,7 @@ it("a stream has each choice's text in order, each end once, the sum of the usag
         const ends = ofChoice.filter(({ finish_reason }) => finish_reason !== null);
         expect(ends.length).toBeLessThanOrEqual(1);
         if (isDone) expect(ends).toHaveLength(1);
-        // Nothing of a choice follows its end.
+        // No text of a choice follows its end.
         if (ends.length > 0) expect(ofChoice.at(-1)).toBe(ends[0]);
       }
       const usages = chunks.flatMap(({ usage }) => usage ?? []);

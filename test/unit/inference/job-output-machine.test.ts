@@ -86,10 +86,10 @@ describe("the output of a worker", () => {
       expect(speak(`j${i}`)).toEqual([[`j${i}`, want]]);
       workerFrame(state, "a", ready(i + 1, 4), 0);
     }
-    // Two answers wait for their reader; the third has left nothing.
+    // Two answers wait for their reader; the third one has freed everything.
     expect(state.memory.answers).toBe(2 * each);
     expect(ERRORS["inference/answer-room"].status).toBe(503);
-    // Jobs that are cancelled or tried again keep nothing.
+    // Jobs that are cancelled or retried hold no memory.
     submit(state, [embed("other", "k2")], 100, 0);
     workerFrame(
       state,
@@ -97,7 +97,7 @@ describe("the output of a worker", () => {
       { type: "vector", jobId: "other", lease: jobOf(state, "other").lease, index: 0, vector },
       0,
     );
-    // Room for all of its vectors is taken with the first.
+    // The memory for all of its vectors is reserved with the first vector.
     expect(state.memory.answers).toBe(3 * each);
     workerGone(state, "a", 0);
     expect(state.memory.answers).toBe(2 * each);
@@ -128,13 +128,13 @@ describe("an answer that is too large by itself", () => {
     [1_366, 3_072, "refused"],
     [512, 8_192, "runs"],
     [513, 8_192, "refused"],
-  ])("%i vectors of %i numbers: %s, as the first vector says", (inputs, dimensions, want) => {
+  ])("%i vectors of %i numbers: the first vector decides: %s", (inputs, dimensions, want) => {
     const state = laneFor("embedding");
     const batches = Array.from({ length: Math.ceil(inputs / embeddingInputs) }, (_, i) =>
       embedding(`b${i}`, Math.min(embeddingInputs, inputs - i * embeddingInputs)),
     );
     submit(state, batches as [NewJob, ...NewJob[]], 100, 0);
-    // Whichever batch is first, and however few inputs it has.
+    // Whichever batch is first, and however few inputs that batch has.
     const { id, lease } = jobOf(state, `b${batches.length - 1}`);
     const vector = Buffer.from(new Float32Array(dimensions).buffer).toString("base64");
     const effects = workerFrame(state, "a", { type: "vector", jobId: id, lease, index: 0, vector }, 0);

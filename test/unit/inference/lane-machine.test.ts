@@ -23,7 +23,7 @@ import {
 } from "./lane-support.ts";
 
 describe("the end of a job", () => {
-  it("comes to a queued job that is cancelled, and no worker is informed", () => {
+  it("is sent for a queued job that is cancelled, and no worker is informed", () => {
     const state = laneWith({ a: 0 });
     accept(state, "j1");
     expect(types(cancel(state, "j1", "inference/cancelled"))).toEqual(["end"]);
@@ -37,7 +37,7 @@ describe("the end of a job", () => {
     expect(cancel(state, "j1", "inference/cancelled")).toEqual([]);
   });
 
-  it("comes after a minute of waiting, and after half an hour in all", () => {
+  it("is sent after a minute of waiting, and after half an hour in total", () => {
     const state = laneWith({ a: 1 });
     accept(state, "runs");
     accept(state, "waits");
@@ -101,7 +101,7 @@ describe("invariants of the lane", () => {
         const ended: string[] = [];
         /** Job and worker. */
         const failures = new Set<string>();
-        /** What each honest worker holds: it frees a slot only when the job has ended or was cancelled. */
+        /** The jobs that each honest worker holds. It frees a slot only when the job has ended or was cancelled. */
         const held = new Map<
           string,
           { received: number; jobs: Map<string, { lease: number; seq: number; stream: boolean }> }
@@ -218,7 +218,7 @@ describe("invariants of the lane", () => {
           );
           expect([...queued, ...leased].toSorted()).toEqual([...state.jobs.keys()].toSorted());
         }
-        // Time alone ends everything that is left.
+        // The passing of time ends all remaining jobs.
         for (let i = 0; i < 12; i++) step({ do: "wait", ms: LIMITS.queueWaitMs });
 
         expect(ended.toSorted()).toEqual(accepted.toSorted());

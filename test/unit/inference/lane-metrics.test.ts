@@ -25,10 +25,10 @@ const bucketOf = (metrics: LaneMetrics, name: keyof typeof BUCKETS_SECONDS, mode
 
 describe("the pace of a streamed answer", () => {
   it.each<[what: string, deltas: [atMs: number, bytes: number, tokens: number][], first: object, between: object]>([
-    ["nothing said yet", [[1_050, 0, 0]], {}, {}],
+    ["no text yet", [[1_050, 0, 0]], {}, {}],
     ["the first text", [[1_050, 4, 1]], { "0.06": 1 }, {}],
     [
-      "each token of a delta took its share",
+      "each token of a delta gets an equal share",
       [
         [1_050, 4, 1],
         [1_090, 20, 5],
@@ -37,7 +37,7 @@ describe("the pace of a streamed answer", () => {
       { "0.01": 4 },
     ],
     [
-      "text without a token waits for the next that has one",
+      "text without a token counts with the next token",
       [
         [1_050, 4, 1],
         [1_070, 8, 1],
@@ -47,7 +47,7 @@ describe("the pace of a streamed answer", () => {
       { "0.05": 1 },
     ],
     [
-      "more tokens claimed than there were bytes",
+      "more claimed tokens than bytes",
       [
         [1_050, 4, 60_000],
         [1_090, 6, 120_000],
@@ -76,7 +76,7 @@ describe("the pace of a streamed answer", () => {
   });
 });
 
-it("a bucket holds its own upper bound, as Prometheus defines `le`", () => {
+it("a bucket includes its upper bound, as Prometheus defines `le`", () => {
   const metrics = fresh();
   for (const ms of [100, 101]) {
     observeEnd(metrics, { ...job, queuedMs: ms }, { finishReason: "stop" }, usage, 2_000);
@@ -108,7 +108,7 @@ it("counts tokens, reasons and codes by model", () => {
   );
 });
 
-it("however many models workers name, the number of series is bounded", () => {
+it("the number of series is bounded, however many models workers name", () => {
   const metrics = fresh();
   const names = Array.from({ length: 1_000 }, (_, i) => `model-${i}`);
   for (const model of names) observeEnd(metrics, { ...job, model }, { code: "inference/engine-failed" }, usage, 1_400);
@@ -135,7 +135,7 @@ it("however many models workers name, the number of series is bounded", () => {
   }
 });
 
-it("goes on from what was stored, unless an earlier build had other buckets", () => {
+it("continues from the stored values, unless an earlier build had other buckets", () => {
   const metrics = fresh();
   observeEnd(metrics, job, { finishReason: "stop" }, usage, 1_400);
   expect(restoreMetrics(structuredClone(metrics))).toEqual(metrics);

@@ -31,10 +31,10 @@ describe("log probabilities of a chat", () => {
         { token: "Yo", logprob: -1, bytes: [89, 111] },
       ],
     },
-    // A part of a character: its bytes are not known.
+    // A part of a character, whose bytes are unknown.
     { token: "\uFFFD", logprob: -2, bytes: null, top_logprobs: [{ token: "!", logprob: -1, bytes: [33] }] },
   ];
-  it("are OpenAI's, whole and streamed", () => {
+  it("have OpenAI's form, whole and streamed", () => {
     expect(JSON.parse(chat().whole([{ ...choice, logprobs }], usage)).choices[0].logprobs).toEqual({
       content,
       refusal: null,
@@ -54,14 +54,14 @@ describe("log probabilities of a completion", () => {
     ],
     text_offset: [offset, offset + 2],
   });
-  it("are OpenAI's lists, whole and streamed, with offsets of each choice's text", () => {
+  it("are OpenAI's lists, whole and streamed, with the offsets of each choice's text", () => {
     expect(JSON.parse(completion().whole([{ ...choice, logprobs }], usage)).choices[0].logprobs).toEqual(lists(0));
     const format = completion();
     const told = [format.text(0, "Hé!", logprobs), format.text(1, "Hé!", logprobs), format.text(0, "Hé!", logprobs)];
     expect(told.map(chunk)).toEqual([lists(0), lists(0), lists(3)]);
   });
 
-  it("have no likeliest tokens where none were asked for", () => {
+  it("have no alternatives when none were requested", () => {
     const alone = logprobs.map((one) => ({ ...one, top: [] }));
     expect(JSON.parse(completion().whole([{ ...choice, logprobs: alone }], usage)).choices[0].logprobs).toMatchObject({
       token_logprobs: [-0.5, -2],
@@ -70,7 +70,7 @@ describe("log probabilities of a completion", () => {
   });
 });
 
-it.each(["chat", "completion"] as const)("a %s without them says null, as before", (format) => {
+it.each(["chat", "completion"] as const)("without log probabilities a %s has null, as before", (format) => {
   const written = answerFormat({ ...HEAD, format });
   expect(JSON.parse(written.whole([choice], usage)).choices[0].logprobs).toBeNull();
   expect(written.text(0, "x")).toContain('"logprobs":null');

@@ -80,13 +80,13 @@ describe("the events of a message", () => {
     expect(messagesAnswer.parse(JSON.parse(whole))).toMatchObject(want);
   });
 
-  it("tell of an error in the API's own shape", () => {
+  it("report an error in the API's own shape", () => {
     expect(eventsIn(messagesFormat(head).error("inference/worker-lost"))).toMatchObject([
       { event: "error", data: { type: "error", error: { type: "api_error" }, request_id: "r" } },
     ]);
   });
 
-  it("show that the stream lives by a comment, and by pings once the message has begun", () => {
+  it("show by a comment that the stream is alive, and by pings after the message has begun", () => {
     const format = messagesFormat(head);
     expect(format.keepAlive()).toMatch(/^: .*\n$/);
     format.text(0, "Hi");
@@ -114,7 +114,7 @@ describe("a whole message", () => {
   it.each<[finishReason: FinishReason, stop_reason: string]>([
     ["length", "max_tokens"],
     ["content_filter", "refusal"],
-  ])("cut by %s ends with the same block as its stream, whose input is empty", (finishReason, stop_reason) => {
+  ])("cut by %s ends with the same block as its stream, with empty input", (finishReason, stop_reason) => {
     const toolCalls = [
       { id: "call_0", name: "f", arguments: '{"a":1}' },
       { id: "call_1", name: "f", arguments: '{"a":' },
@@ -130,7 +130,7 @@ describe("a whole message", () => {
   });
 });
 
-it("a count is the prompt's tokens", () => {
+it("the count is the number of the prompt's tokens", () => {
   const counted = tokenCountFormat(head).whole([{ text: "", toolCalls: [], finishReason: "stop" }], usage);
   expect(JSON.parse(counted)).toEqual({ input_tokens: 3 });
 });

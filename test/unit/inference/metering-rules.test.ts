@@ -7,11 +7,21 @@ const SHOWN = 10 + LIMITS.hiddenTokens;
 
 it.each<[what: string, claimed: [completion: number, reasoning?: number], maxTokens: number | undefined, want: object]>(
   [
-    ["as many as bytes", [10], undefined, { completionTokens: 10 }],
-    ["a few that are said to nobody", [SHOWN], undefined, { completionTokens: SHOWN }],
-    ["more than those", [SHOWN + 1], undefined, { completionTokens: SHOWN }],
-    ["reasoning beside them", [SHOWN + 200, 200], undefined, { completionTokens: SHOWN + 200, reasoningTokens: 200 }],
-    ["more than all of them", [SHOWN + 201, 200], undefined, { completionTokens: SHOWN + 200, reasoningTokens: 200 }],
+    ["as many tokens as bytes", [10], undefined, { completionTokens: 10 }],
+    ["a few tokens that are not shown", [SHOWN], undefined, { completionTokens: SHOWN }],
+    ["no more hidden tokens than the limit", [SHOWN + 1], undefined, { completionTokens: SHOWN }],
+    [
+      "reasoning tokens in addition",
+      [SHOWN + 200, 200],
+      undefined,
+      { completionTokens: SHOWN + 200, reasoningTokens: 200 },
+    ],
+    [
+      "no more than all of these",
+      [SHOWN + 201, 200],
+      undefined,
+      { completionTokens: SHOWN + 200, reasoningTokens: 200 },
+    ],
     ["reasoning above max_tokens", [210, 200], 64, { completionTokens: 64, reasoningTokens: 64 }],
     ["reasoning above the completion", [5, 200], undefined, { completionTokens: 5, reasoningTokens: 5 }],
     ["endless reasoning", [2 ** 31, 2 ** 31], undefined, { completionTokens: SHOWN + MOST, reasoningTokens: MOST }],
@@ -34,15 +44,15 @@ const tools = [{ name: "f" }];
 it.each<[what: string, request: object, most: number]>([
   ["text", {}, LIMITS.hiddenTokens],
   ["a stop sequence", { stop: ["ä", "漢字"] }, LIMITS.hiddenTokens + 6],
-  ["the marks of calls", { tools }, LIMITS.toolHiddenTokens],
-  ["the marks of calls, up to max_tokens", { tools, maxTokens: 14 }, 14],
-])("an answer that says nothing counts its tokens: %s", (_what, more, most) => {
+  ["the markers of calls", { tools }, LIMITS.toolHiddenTokens],
+  ["the markers of calls, up to max_tokens", { tools, maxTokens: 14 }, 14],
+])("an empty answer counts its tokens: %s", (_what, more, most) => {
   const request = { messages: [], stream: false, ...more };
   const job = { request, requestBytes: 100, relayedBytes: 0, contextTokens: 1_000_000 };
   expect(boundUsage({ promptTokens: 3, completionTokens: 9_999 }, job).usage.completionTokens).toBe(most);
 });
 
-it("embeddings have no completion", () => {
+it("embeddings have no completion tokens", () => {
   const request = { input: ["a"], stream: false as const };
   const { usage } = boundUsage(
     { promptTokens: 3, completionTokens: 9 },

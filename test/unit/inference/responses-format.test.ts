@@ -71,7 +71,7 @@ describe("the events of a response", () => {
     }
   });
 
-  it("repeat in the end what was streamed", () => {
+  it("repeat the streamed output at the end", () => {
     const events = streamed((format) => text("He", "llo")(format) + call(format, 0, "f", '{"a"', ":1}"), "tool_calls");
     const output = [
       {
@@ -116,7 +116,7 @@ describe("the events of a response", () => {
     expect(whole).toMatchObject({ incomplete_details: details, status: details === null ? "completed" : "incomplete" });
   });
 
-  it("tell of an error by a failed response, also before the first word", () => {
+  it("report an error by a failed response, also before the first text", () => {
     for (const begun of [true, false]) {
       const format = responsesFormat(head);
       const events = eventsIn((begun ? format.text(0, "Hi") : "") + format.error("inference/worker-lost"));
@@ -128,7 +128,7 @@ describe("the events of a response", () => {
     }
   });
 
-  it("know when they cannot repeat all of it", () => {
+  it("detect when they cannot repeat all of the output", () => {
     const format = responsesFormat(head);
     format.text(0, "x".repeat(LIMITS.repeatedAnswerChars));
     expect(format.isTooLong).toBe(false);
@@ -149,7 +149,7 @@ it("only the item at which an answer was cut is incomplete, whole and streamed",
   expect(streamed(calls, "length").at(-1)?.data.response).toMatchObject({ output });
 });
 
-it("a whole answer of calls alone has no message", () => {
+it("a whole answer that has only calls has no message", () => {
   const toolCalls = [{ id: "call_a", name: "f", arguments: "{}" }];
   const { output } = JSON.parse(
     responsesFormat(head).whole([{ text: "", toolCalls, finishReason: "tool_calls" }], usage),

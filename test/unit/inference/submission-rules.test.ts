@@ -6,7 +6,7 @@ import { LIMITS } from "../../../schema/wire/limits.ts";
 import { accept, done, laneWith, MODEL, newJob, sentTo, submitOne } from "./lane-support.ts";
 
 describe("a submitted request", () => {
-  it("goes to a worker with credit at once", () => {
+  it("goes immediately to a worker with credit", () => {
     expect(sentTo(accept(laneWith({ a: 1 }), "j1").effects)).toEqual([["a", "j1"]]);
   });
 
@@ -81,7 +81,7 @@ describe("the jobs of one request", () => {
     expect(state.queues.get(MODEL)).toEqual(["g2"]);
   });
 
-  it("are taken all or none: each needs a place in the queue", () => {
+  it("are accepted all or none: each needs a place in the queue", () => {
     const state = laneWith({ a: 0 });
     for (let i = 0; i < LIMITS.queuePerModel - 2; i++) accept(state, `j${i}`);
     expect(submit(state, parts(3), 100, 0)).toEqual({ ok: false, code: "inference/queue-full" });

@@ -8,7 +8,10 @@ import {
 } from "../../../edge/inference/jobs/worker-capability-rules.ts";
 import type { ChatRequest, JobRequest } from "../../../schema/wire/worker-frames.ts";
 
-/** The request of a chat as agents of v1 and v1.1 read it, kept here as it was: their strict shapes cannot change. */
+/**
+ * The request of a chat as agents of v1 and v1.1 parse it. It is kept unchanged here, because their strict schemas
+ * cannot change.
+ */
 const sampling = {
   maxTokens: z.int().positive().optional(),
   temperature: z.number().min(0).max(2).optional(),
@@ -68,13 +71,16 @@ const formatted: JobRequest = {
   responseFormat: { type: "json_schema", schema: { type: "object" } },
 };
 
-it.each([said, formatted])("an older agent gets all that it knows of a request, and reads it: %j", (request) => {
-  for (const minor of [0, 1]) {
-    expect(olderChat.parse(requestFor(minor, request))).toEqual(request);
-    expect(Object.keys(requestFor(minor, request)).sort()).toEqual(Object.keys(request).sort());
-  }
-  expect(requestFor(2, request)).toBe(request);
-});
+it.each([said, formatted])(
+  "an older agent gets every part of a request that it knows, and can parse it: %j",
+  (request) => {
+    for (const minor of [0, 1]) {
+      expect(olderChat.parse(requestFor(minor, request))).toEqual(request);
+      expect(Object.keys(requestFor(minor, request)).sort()).toEqual(Object.keys(request).sort());
+    }
+    expect(requestFor(2, request)).toBe(request);
+  },
+);
 
 describe("a schema for an older agent", () => {
   const sent = (schema: Record<string, unknown>): unknown => {
@@ -87,7 +93,7 @@ describe("a schema for an older agent", () => {
   it.each<[what: string, schema: Record<string, unknown>, older: unknown]>([
     ["a pattern", { type: "string", pattern: "^a{1,3}$" }, { type: "string" }],
     ["a new format", { type: "string", format: "ipv4" }, { type: "string" }],
-    ["an old format beside what it does not know", { ...date, "x-why": 1 }, date],
+    ["a known format beside an unknown keyword", { ...date, "x-why": 1 }, date],
     ["a range with a flag", { type: "integer", minimum: 0, exclusiveMinimum: true }, { type: "integer", minimum: 1 }],
     ["a multiple", { type: "number", minimum: 0, multipleOf: 2 }, { type: "number", minimum: 0 }],
     [
@@ -103,10 +109,10 @@ describe("a schema for an older agent", () => {
       },
       { anyOf: [{ $ref: "#/$defs/d0" }, { type: "null" }], $defs: { d0: { type: "boolean" } } },
     ],
-    ["a reference elsewhere", { $ref: "https://example.com" }, {}],
-  ])("says %s as it can be read there", (_what, schema, older) => expect(sent(schema)).toEqual(older));
+    ["an external reference", { $ref: "https://example.com" }, {}],
+  ])("has %s in a form that the agent can parse", (_what, schema, older) => expect(sent(schema)).toEqual(older));
 
-  it("is the client's own where it can be read there", () => {
+  it("is the client's own if the agent can parse it", () => {
     const schema = {
       type: "object",
       description: "d",
@@ -119,7 +125,7 @@ describe("a schema for an older agent", () => {
   });
 });
 
-it("a format beside tools to choose from is for workers that know how to keep both", () => {
+it("a format beside tools that may be called is only for workers that can keep both", () => {
   const both = { ...said, toolChoice: undefined, responseFormat: { type: "json_object" } } as unknown as JobRequest;
   expect(requirementsOf(both)).toMatchObject([{ minor: 2, param: "response_format" }]);
   expect([said, formatted].map((request) => requirementsOf(request))).toEqual([[], []]);
@@ -175,7 +181,7 @@ it.each([
   expect([older, llama, upstream].map((worker) => canMeet(requirementsOf(began, dialect), worker))).toEqual(able);
 });
 
-it("a request is refused by what no worker can do, or what none can do beside the rest", () => {
+it("the refusal of a request names what no worker can do, or what no worker can do together with the rest", () => {
   const requirements = requirementsOf({ ...chat, topK: 5, tools: [{ name: "f", description: "d".repeat(5_000) }] });
   expect(unmetRequirement(requirements, [older, llama])).toBeUndefined();
   expect(unmetRequirement(requirements, [older, upstream])).toMatchObject({ param: "top_k" });
@@ -198,6 +204,6 @@ it("an older agent gets no member that it does not know", () => {
 it.each<JobRequest>([
   { prompt: "p", stream: false },
   { input: ["i"], stream: false },
-])("what has not changed since v1 is passed on as it is: %j", (request) => {
+])("what has not changed since v1 is sent unchanged: %j", (request) => {
   expect(requestFor(0, request)).toBe(request);
 });

@@ -18,11 +18,11 @@ describe("a bounded map", () => {
   });
 
   it.each<[what: string, nowMs: number | undefined, found: boolean]>([
-    ["counts from its first moment", 100, true],
-    ["counts to its last", 199, true],
-    ["has expired then", 200, false],
-    ["does not count before it was set: the clock stepped back", 99, false],
-    ["counts where no time is given", undefined, true],
+    ["counts from the time that it is set", 100, true],
+    ["counts until its last moment", 199, true],
+    ["has expired afterwards", 200, false],
+    ["does not count before the time that it was set: the clock stepped back", 99, false],
+    ["counts if no time is given", undefined, true],
   ])("an entry with a lifetime %s", (_what, nowMs, found) => {
     const map = new BoundedMap<string, number>(3);
     map.set("a", 1, { fromMs: 100, untilMs: 200 });
@@ -40,7 +40,7 @@ describe("a bounded map", () => {
 });
 
 describe("debts", () => {
-  it("of many callers are bounded: first those who owe nothing are forgotten, then the oldest", () => {
+  it("of many callers are bounded: callers without debt are forgotten first, then the oldest", () => {
     const debts = new Debts(3);
     debts.charge("paid", 10, 0);
     debts.charge("old", 1_000, 0);

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { DueTimes } from "../../../edge/limits/due-times.ts";
 
-/** An object's alarm; a turn that crashes before its commit is not modelled: `armedMs` is what a commit would hold. */
+/** An object's alarm. A turn that crashes before its commit is not modelled: `armedMs` is what a commit would store. */
 class Alarm {
   armedMs: number | null = null;
   writes = 0;
@@ -25,7 +25,7 @@ type Due = { flush: number | null; purge: number | null };
 const timesOf = (due: Due) => ({ flush: () => due.flush, purge: () => due.purge });
 
 describe("due times", () => {
-  it("arm the alarm at the earliest, in the turn of the call", async () => {
+  it("arm the alarm at the earliest time, in the turn of the call", async () => {
     const alarm = new Alarm();
     const due = new DueTimes(alarm, timesOf({ flush: 300, purge: 200 }));
     const armed = due.arm(0);
@@ -34,7 +34,7 @@ describe("due times", () => {
     expect(alarm.armedMs).toBe(200);
   });
 
-  it("arm nothing where nothing is due, and write nothing where the alarm is early enough", async () => {
+  it("arm nothing if nothing is due, and write nothing if the alarm is early enough", async () => {
     const alarm = new Alarm();
     const times: Due = { flush: null, purge: null };
     const due = new DueTimes(alarm, timesOf(times));
@@ -53,7 +53,7 @@ describe("due times", () => {
     expect(alarm.armedMs).toBe(50);
   });
 
-  it("of a new object find in its storage what the old one left, after a crash before the work", async () => {
+  it("of a new object include the stored work of the old one, after a crash before that work", async () => {
     const alarm = new Alarm();
     const stored: Due = { flush: 300, purge: null };
     void new DueTimes(alarm, timesOf(stored)).arm(0);
@@ -62,7 +62,7 @@ describe("due times", () => {
     expect(alarm.armedMs).toBe(300);
   });
 
-  it("are armed anew after the alarm fired, and after the runtime gave it up", async () => {
+  it("are armed again after the alarm fired, and after the runtime gave it up", async () => {
     const alarm = new Alarm();
     const due = new DueTimes(alarm, timesOf({ flush: 300, purge: null }));
     await due.arm(0);
@@ -78,7 +78,7 @@ describe("due times", () => {
     expect(alarm.armedMs).toBeNull();
   });
 
-  it("are never missed, whatever is due when, and whenever the object is evicted", async () => {
+  it("are never missed, for any due times and any evictions", async () => {
     const step = fc.oneof(
       fc.record({ kind: fc.constant("due" as const), name: fc.constantFrom("flush", "purge"), inMs: fc.nat(100) }),
       fc.record({ kind: fc.constant("by" as const), inMs: fc.nat(100) }),

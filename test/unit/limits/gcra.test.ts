@@ -8,7 +8,7 @@ const rate = fc.record({
   periodMs: fc.constantFrom(1_000, 60_000, 3_600_000),
 });
 
-/** The textbook form of the same limit, by counting what is left. */
+/** The textbook form of the same limit, which counts the remaining tokens. */
 class TokenBucket {
   readonly #rate: { burst: number; periodMs: number };
   #tokens: number;
@@ -20,7 +20,7 @@ class TokenBucket {
     this.#atMs = nowMs;
   }
 
-  /** True where it is as good as full or empty, so that rounding decides. */
+  /** True if the bucket is almost full or empty, so that rounding decides. */
   isClose(nowMs: number): boolean {
     return Math.abs(this.#left(nowMs) - 0.5) < 1e-3;
   }
@@ -57,7 +57,7 @@ describe("takeCell", () => {
     );
   });
 
-  it("passes at a time if it passes at an earlier one", () => {
+  it("if a request passes at a time, it also passes at a later time", () => {
     const aheadMs = fc.integer({ min: 0, max: 3_600_000 });
     fc.assert(
       fc.property(rate, aheadMs, fc.nat(3_600_000), (rate, aheadMs, laterMs) => {
@@ -70,7 +70,7 @@ describe("takeCell", () => {
     );
   });
 
-  it("locks nobody out, however far the clock steps back: the wait is a period and a request at most, and then it passes", () => {
+  it("after any backward clock step, a request waits for at most a period and one request, and then passes", () => {
     const jump = fc.integer({ min: -1e10, max: 1e10 });
     fc.assert(
       fc.property(rate, fc.array(fc.record({ jumpMs: jump, takes: fc.nat(50) }), { maxLength: 30 }), (rate, steps) => {
@@ -92,7 +92,7 @@ describe("takeCell", () => {
     );
   });
 
-  it("keeps what it stores: the theoretical arrival time, one cell later for each request", () => {
+  it("stores the theoretical arrival time, one cell later for each request", () => {
     const rate = { burst: 60, periodMs: 60_000 };
     const first = takeCell(0, rate, NOW);
     expect(first).toEqual({ ok: true, paidAtMs: NOW + 1_000 });
@@ -100,7 +100,7 @@ describe("takeCell", () => {
     expect(takeCell(NOW + 1_000, rate, NOW + 5_000)).toEqual({ ok: true, paidAtMs: NOW + 6_000 });
   });
 
-  it("leaves the reserved part to others", () => {
+  it("leaves the reserved part to other callers", () => {
     const rate = { burst: 10, periodMs: 10_000, reserved: 0.5 };
     expect(takeCell(NOW + 4_000, rate, NOW).ok).toBe(true);
     expect(takeCell(NOW + 5_000, rate, NOW)).toEqual({ ok: false, retryAfterSeconds: 1 });
@@ -109,7 +109,7 @@ describe("takeCell", () => {
 });
 
 describe("a charge of any size", () => {
-  it("is waited for after the burst, and is given back", () => {
+  it("that exceeds the burst waits, and can be refunded", () => {
     const most = 20_000;
     const paidAtMs = charge(0, 15_000, most, NOW);
     expect(paidAtMs).toBe(NOW + 15_000);
@@ -125,7 +125,7 @@ describe("a charge of any size", () => {
 });
 
 describe("a debt", () => {
-  it("is paid by the time that passes, and by nothing else, whichever way the clock steps", () => {
+  it("is paid only by elapsed time, whichever way the clock steps", () => {
     const steps = fc.array(fc.integer({ min: -1e9, max: 1e5 }), { maxLength: 50 });
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 1_000 }), steps, (owed, steps) => {

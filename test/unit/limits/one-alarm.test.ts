@@ -20,13 +20,13 @@ class SlowAlarm {
     this.armedMs = null;
   }
 
-  /** The reads that wait are answered with what they saw, the newest first. */
+  /** Answers the pending reads with the values that they saw, the newest first. */
   answer(): void {
     for (const read of this.#reads.splice(0).reverse()) read();
   }
 }
 
-it("of two calls at a time, whichever is answered first, the earlier time holds", async () => {
+it("of two simultaneous calls the earlier time is armed, whichever read is answered first", async () => {
   for (const times of [
     [100, 50],
     [50, 100],
@@ -40,7 +40,7 @@ it("of two calls at a time, whichever is answered first, the earlier time holds"
   }
 });
 
-it("an earlier time that comes while the old time is read holds", async () => {
+it("an earlier time that is requested while the old time is read is armed", async () => {
   const storage = new SlowAlarm();
   const alarm = new OneAlarm(storage);
   const armed = alarm.by(1_000);
@@ -50,7 +50,7 @@ it("an earlier time that comes while the old time is read holds", async () => {
   expect(storage.armedMs).toBe(10);
 });
 
-it("arms anew once it has fired, and once it was cleared", async () => {
+it("arms again after it fired, and after it was cleared", async () => {
   const storage = new SlowAlarm();
   const alarm = new OneAlarm(storage);
   const first = alarm.by(10);
@@ -65,7 +65,7 @@ it("arms anew once it has fired, and once it was cleared", async () => {
   expect(storage.armedMs).toBe(2_000);
 });
 
-it("arms anew what the runtime gave up, once it reads again", async () => {
+it("arms again what the runtime gave up, after it reads the alarm again", async () => {
   const storage = new SlowAlarm();
   const alarm = new OneAlarm(storage);
   const first = alarm.by(10);
@@ -79,7 +79,7 @@ it("arms anew what the runtime gave up, once it reads again", async () => {
   expect(storage.armedMs).toBe(1_000);
 });
 
-it("is never later than the earliest that was asked for since it fired", async () => {
+it("is never later than the earliest time that was requested since it fired", async () => {
   const times = fc.array(fc.integer({ min: 1, max: 1_000 }), { minLength: 1, maxLength: 20 });
   await fc.assert(
     fc.asyncProperty(fc.option(fc.integer({ min: 1, max: 1_000 })), times, async (before, asked) => {

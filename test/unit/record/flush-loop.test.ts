@@ -9,7 +9,7 @@ const away = async () => {
 };
 
 describe("a flush", () => {
-  it("that starts while another runs looks again after it, and concurrent ones share that look", async () => {
+  it("that starts while another runs is followed by one more run, which concurrent callers share", async () => {
     const { promise: isDone, resolve } = Promise.withResolvers<void>();
     const drain = vi.fn(() => isDone);
     const loop = new FlushLoop("test", drain);

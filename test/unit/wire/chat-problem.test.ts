@@ -35,16 +35,16 @@ const user = { role: "user", content: "hi" };
 const nested = (levels: number): object => (levels === 0 ? {} : { type: "array", items: nested(levels - 1) });
 const FORMAT = "response_format.json_schema.schema";
 
-describe("a chat whose parts do not go together", () => {
+describe("a chat whose parts contradict each other is refused:", () => {
   it.each<[what: string, extra: object, code: string, param: string]>([
     ["two tools of one name", { tools: [tool("f"), tool("f")] }, "http/invalid-body", "tools.1.function.name"],
     [
-      "a choice that is no tool",
+      "a tool_choice that names no tool",
       { tools: [tool("f")], tool_choice: { type: "function", function: { name: "g" } } },
       "http/invalid-body",
       "tool_choice",
     ],
-    ["a choice among none", { tool_choice: "required" }, "http/invalid-body", "tool_choice"],
+    ["a tool_choice without tools", { tool_choice: "required" }, "http/invalid-body", "tool_choice"],
     [
       "a keyword in a strict tool",
       { tools: [strictTool("f", { type: "object", properties: { a: { type: "array", uniqueItems: true } } })] },
@@ -71,24 +71,29 @@ describe("a chat whose parts do not go together", () => {
       "tools.1.function.parameters",
     ]),
     [
-      "a tool's schema that is too large, though it may not be called",
+      "a tool's schema that is too large, although the tool may not be called",
       { tools: [tool("f", { description: "x".repeat(LIMITS.schemaBytes) })], tool_choice: "none" },
       "http/invalid-body",
       "tools.0.function.parameters",
     ],
     ["a schema that is too deep", format(nested(LIMITS.schemaDepth)), "http/invalid-body", FORMAT],
-    ["a schema with half a character", format({ const: "\ud800" }), "http/invalid-body", FORMAT],
-    ["a schema with a number that is read as infinite", format({ const: Infinity }), "http/invalid-body", FORMAT],
+    ["a schema with a lone surrogate", format({ const: "\ud800" }), "http/invalid-body", FORMAT],
+    ["a schema with a number that parses as infinite", format({ const: Infinity }), "http/invalid-body", FORMAT],
     ["a format beside a stop sequence", { ...format({}), stop: "x" }, "http/unsupported-parameter", "stop"],
-    ["an answer to no call", { messages: [user, answered("a")] }, "http/invalid-body", "messages.1.tool_call_id"],
     [
-      "an answer given twice",
+      "a tool result without a call",
+      { messages: [user, answered("a")] },
+      "http/invalid-body",
+      "messages.1.tool_call_id",
+    ],
+    [
+      "two results of one call",
       { messages: [calls("a"), answered("a"), answered("a")] },
       "http/invalid-body",
       "messages.2.tool_call_id",
     ],
     [
-      "a call without an answer",
+      "a call without a result",
       { messages: [calls("a", "b"), answered("a"), user] },
       "http/invalid-body",
       "messages.2",
@@ -100,9 +105,14 @@ describe("a chat whose parts do not go together", () => {
       "http/invalid-body",
       "messages.0.tool_calls",
     ],
-    ["an assistant who says nothing", { messages: [{ role: "assistant" }] }, "http/invalid-body", "messages.0.content"],
     [
-      "tools beyond measure",
+      "an assistant message without content",
+      { messages: [{ role: "assistant" }] },
+      "http/invalid-body",
+      "messages.0.content",
+    ],
+    [
+      "too many large tools",
       {
         tools: Array.from({ length: 65 }, (_, i) => ({
           type: "function",
@@ -142,7 +152,7 @@ describe("tools and formats", () => {
     });
   });
 
-  it("that are not to be used do not travel", () => {
+  it("that may not be used are not sent", () => {
     expect(toChatRequest(body({ tools: [tool("f")], tool_choice: "none" }))).not.toHaveProperty("tools");
     expect(toChatRequest(body({ response_format: { type: "text" } }))).not.toHaveProperty("responseFormat");
   });
@@ -153,11 +163,11 @@ describe("a chat passes", () => {
   it.each<[what: string, extra: object]>([
     ["with a tool whose keyword is not enforced", { tools: [tool("f", odd)] }],
     ["with a format whose keyword is not enforced", format(odd)],
-    ["with one that says that it is not strict", format(odd, false)],
-    ["with a format beside tools to choose from", { ...format({}), tools: [tool("f")] }],
+    ["with a format that is not strict", format(odd, false)],
+    ["with a format beside tools that may be called", { ...format({}), tools: [tool("f")] }],
     ["with a strict tool that may not be called", { tools: [strictTool("f", odd)], tool_choice: "none" }],
     [
-      "with parameters that are no object of a tool that may not be called",
+      "with parameters that are not an object, of a tool that may not be called",
       { tools: [tool("f", { type: "string" })], tool_choice: "none" },
     ],
   ])("%s", (_what, extra) => expect(chatProblem(body(extra))).toBeNull());
@@ -170,7 +180,7 @@ describe("a function without parameters", () => {
     [{ type: "object" }],
     [{ type: "object", properties: {} }],
     [{ $schema: "http://json-schema.org/draft-07/schema#", type: "object", properties: {}, description: "none" }],
-  ])("is told to a worker as an object without members: %j", (schema) => {
+  ])("reaches a worker as an object without members: %j", (schema) => {
     expect(toChatRequest(body({ tools: [tool("f", schema)] })).tools).toEqual([
       { name: "f", parameters: { type: "object", properties: {}, additionalProperties: false } },
     ]);
@@ -179,7 +189,7 @@ describe("a function without parameters", () => {
   it.each<[schema: object]>([
     [{ type: "object", additionalProperties: true }],
     [{ type: "object", patternProperties: {} }],
-  ])("is not one whose members have any name: %j", (parameters) =>
+  ])("is different from one whose members may have any name: %j", (parameters) =>
     expect(toChatRequest(body({ tools: [tool("f", parameters)] })).tools).toEqual([{ name: "f", parameters }]),
   );
 });
@@ -198,7 +208,7 @@ describe("all schemas of a request together", () => {
     });
   });
 
-  it("name the format where the steps end there", () => {
+  it("name the format if the steps end there", () => {
     const tools = many(90);
     expect(chatProblem(body({ tools }))).toBeNull();
     const anyOf = Array.from({ length: 16 }, () => ({ ...large, required: [] }));
@@ -206,7 +216,7 @@ describe("all schemas of a request together", () => {
     expect(chatProblem(body({ tools, ...format(schema) }))).toMatchObject({ param: "response_format" });
   });
 
-  it("are not read where a size is wrong", () => {
+  it("are not checked if a size is wrong", () => {
     const tools = [...many(127), tool("last", { description: "x".repeat(LIMITS.schemaBytes) })];
     expect(chatProblem(body({ tools }))).toMatchObject({ param: "tools.127.function.parameters" });
   });

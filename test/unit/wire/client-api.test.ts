@@ -31,18 +31,22 @@ describe("a list that is read up to its first wrong item", () => {
   });
 });
 
-describe("what is understood", () => {
+describe("what is accepted", () => {
   it.each<[what: string, body: Record<string, unknown>, want: object]>([
-    ["the least", {}, { messages: [{ role: "user", content: "hi" }], stream: false }],
+    ["the minimum", {}, { messages: [{ role: "user", content: "hi" }], stream: false }],
     [
       "sampling",
       { temperature: 0, top_p: 0.5, seed: 7, stop: "x" },
       { temperature: 0, topP: 0.5, seed: 7, stop: ["x"] },
     ],
-    ["the newer name of the token limit first", { max_tokens: 5, max_completion_tokens: 9 }, { maxTokens: 9 }],
+    [
+      "the newer name of the token limit before the older one",
+      { max_tokens: 5, max_completion_tokens: 9 },
+      { maxTokens: 9 },
+    ],
     ["nulls as absent", { temperature: null, stop: null, seed: null, max_tokens: null }, { stream: false }],
     [
-      "nulls that a client writes for all that it does not say",
+      "nulls that a client writes for all parameters that it does not set",
       {
         whatever: null,
         messages: [{ role: "user", content: "hi", refusal: null, tool_calls: null, reasoning_content: null }],
@@ -50,7 +54,7 @@ describe("what is understood", () => {
       { messages: [{ role: "user", content: "hi" }] },
     ],
     [
-      "an answer of thoughts alone, as an answer of nothing",
+      "an answer that has only reasoning, as an empty answer",
       {
         messages: [
           { role: "user", content: "hi" },
@@ -87,16 +91,16 @@ describe("what is understood", () => {
       { messages: [{ role: "system", content: "ab" }] },
     ],
     [
-      "neutral values of what is not supported",
+      "neutral values of unsupported parameters",
       { n: 1, tools: [], logit_bias: {}, frequency_penalty: 0, store: false },
       { stream: false },
     ],
-  ])("takes %s", (_what, extra, want) => {
+  ])("accepts %s", (_what, extra, want) => {
     const parsed = parseClientBody(chatApi, chat(extra));
     expect(parsed.ok && toChatRequest(parsed.body)).toMatchObject(want);
   });
 
-  it("takes a completion's prompt as text or as a list of one", () => {
+  it("accepts a completion's prompt as text or as a list of one", () => {
     for (const prompt of ["p", ["p"]]) {
       const parsed = parseClientBody(completionApi, { model: "m", prompt });
       expect(parsed.ok && toCompletionRequest(parsed.body)).toEqual({ prompt: "p", stream: false });
@@ -104,8 +108,11 @@ describe("what is understood", () => {
   });
 });
 
-/** Where each shape of history was seen is beside it: what these clients send back as they got it. */
-describe("an earlier answer that is handed back", () => {
+/**
+ * The client in which each shape of history was seen is named beside it: these clients send an answer back as they got
+ * it.
+ */
+describe("an earlier answer that is sent back", () => {
   const call = { id: "c", type: "function", function: { name: "f", arguments: "{}" } };
   const said = { role: "assistant", content: "Hello." };
   const calls = { role: "assistant", content: "", toolCalls: [{ id: "c", name: "f", arguments: "{}" }] };
@@ -114,7 +121,7 @@ describe("an earlier answer that is handed back", () => {
     // openai 6, chat.completions.parse() and stream(): lib/parser
     ["with what the official SDK parsed", { content: "Hello.", parsed: { a: 1 }, refusal: null }, said],
     [
-      "with parsed arguments, which runTools() hands back",
+      "with parsed arguments, which runTools() sends back",
       { content: null, tool_calls: [{ ...call, function: { ...call.function, parsed_arguments: { a: [1] } } }] },
       calls,
     ],
@@ -123,20 +130,20 @@ describe("an earlier answer that is handed back", () => {
     ["with nulls", { content: "Hello.", audio: null, function_call: null, tool_calls: null, name: null }, said],
     // LiteLLM, types/utils.py
     [
-      "with what a gateway adds",
+      "with members that a gateway adds",
       { content: "Hello.", provider_specific_fields: { x: 1 }, thinking_blocks: [{}], reasoning_content: "Hm." },
       said,
     ],
     [
-      "with a thought's signature beside a call",
+      "with the signature of a thought beside a call",
       { content: null, tool_calls: [{ ...call, extra_content: { google: { thought_signature: "x" } } }] },
       calls,
     ],
     // OpenRouter, vLLM, DeepSeek
     ["with reasoning", { content: "Hello.", reasoning: "Hm.", reasoning_details: [{ type: "reasoning.text" }] }, said],
     // Stores of agents that keep the whole choice
-    ["with how it ended", { content: "Hello.", finish_reason: "stop", timestamp: 1, id: "x", usage: {} }, said],
-    ["with a call of no type", { content: null, tool_calls: [{ id: "c", function: call.function }] }, calls],
+    ["with its finish reason", { content: "Hello.", finish_reason: "stop", timestamp: 1, id: "x", usage: {} }, said],
+    ["with a call without a type", { content: null, tool_calls: [{ id: "c", function: call.function }] }, calls],
     [
       "as parts",
       {
@@ -162,17 +169,17 @@ describe("an earlier answer that is handed back", () => {
       },
       said,
     ],
-    ["of no parts", { content: [], tool_calls: [call] }, calls],
+    ["with no parts", { content: [], tool_calls: [call] }, calls],
     ["that is a refusal", { content: null, refusal: "No." }, { role: "assistant", content: "No." }],
     [
-      "that is a refusal's part",
+      "that is a refusal part",
       { content: [{ type: "refusal", refusal: "No." }] },
       { role: "assistant", content: "No." },
     ],
     ["with a refusal beside text", { content: "Hello.", refusal: "No." }, said],
-    ["of nothing", { content: "" }, { role: "assistant", content: "" }],
-    ["that was cut before its first word", { content: null }, { role: "assistant", content: "" }],
-  ])("is taken %s", (_what, message, want) => {
+    ["that is empty", { content: "" }, { role: "assistant", content: "" }],
+    ["that was cut before its first text", { content: null }, { role: "assistant", content: "" }],
+  ])("is accepted %s", (_what, message, want) => {
     const messages = [
       { role: "user", content: "hi" },
       { role: "assistant", ...message },
@@ -181,7 +188,7 @@ describe("an earlier answer that is handed back", () => {
     expect(parsed.ok && toChatRequest(parsed.body).messages[1]).toEqual(want);
   });
 
-  it("never fails for a member that nobody knows, whatever its value", () => {
+  it("is never refused for an unknown member, whatever its value", () => {
     const known = new Set(["role", "content", "refusal", "tool_calls", "function_call", "audio", "prefix", "partial"]);
     const name = fc.string().filter((each) => !known.has(each) && !["id", "type", "function"].includes(each));
     fc.assert(
@@ -196,11 +203,11 @@ describe("an earlier answer that is handed back", () => {
   it.each<[what: string, message: object, param: string]>([
     ["a call of the old kind", { content: null, function_call: { name: "f", arguments: "{}" } }, "function_call"],
     ["an answer that is audio elsewhere", { content: null, audio: { id: "x" } }, "audio"],
-    ["the wish to go on with a message", { content: "Hel", prefix: true }, "prefix"],
-    ["that wish in another service's word", { content: "Hel", partial: true }, "partial"],
+    ["the request to continue a message", { content: "Hel", prefix: true }, "prefix"],
+    ["the same request in another service's parameter", { content: "Hel", partial: true }, "partial"],
     ["a call of another kind", { content: null, tool_calls: [{ type: "custom", id: "c" }] }, "tool_calls.0.type"],
     ["an image", { content: [{ type: "image_url", image_url: {} }] }, "content.0.type"],
-  ])("is refused where it asks for something: %s", (_what, message, param) => {
+  ])("is refused if it asks for something: %s", (_what, message, param) => {
     const parsed = parseClientBody(chatApi, chat({ messages: [{ role: "assistant", ...message }] }));
     expect(parsed).toMatchObject({ code: "http/unsupported-parameter", param: `messages.0.${param}` });
   });
@@ -208,27 +215,27 @@ describe("an earlier answer that is handed back", () => {
   it.each<[what: string, messages: object[]]>([
     ["a tool's result with its name", [{ role: "tool", tool_call_id: "c", name: "f", content: "r" }]],
     ["in parts", [{ role: "tool", tool_call_id: "c", content: [{ type: "text", text: "r" }] }]],
-  ])("%s is a result", (_what, messages) => {
+  ])("%s is a tool's result", (_what, messages) => {
     const parsed = parseClientBody(chatApi, chat({ messages }));
     expect(parsed.ok && toChatRequest(parsed.body).messages).toEqual([{ role: "tool", toolCallId: "c", content: "r" }]);
   });
-  it.each(["", []])("a tool may have nothing to say: %j", (content) => {
+  it.each(["", []])("a tool's result may be empty: %j", (content) => {
     const parsed = parseClientBody(chatApi, chat({ messages: [{ role: "tool", tool_call_id: "c", content }] }));
     expect(parsed.ok && toChatRequest(parsed.body).messages).toEqual([{ role: "tool", toolCallId: "c", content: "" }]);
   });
 });
 
-describe("what is refused, by name", () => {
+describe("each refusal names its cause:", () => {
   it.each<[what: string, body: unknown, code: string, param: string | null]>([
-    ["no object", [], "http/invalid-body", null],
+    ["not an object", [], "http/invalid-body", null],
     ["an unknown role", chat({ messages: [{ role: "boss", content: "hi" }] }), "http/invalid-body", "messages.0.role"],
     ["no model", { messages: [{ role: "user", content: "hi" }] }, "http/invalid-body", "model"],
     ["no messages", { model: "m" }, "http/invalid-body", "messages"],
     ["empty messages", chat({ messages: [] }), "http/invalid-body", "messages"],
-    ["n of none", chat({ n: 0 }), "http/invalid-body", "n"],
-    ["n of too many", chat({ n: 9 }), "http/invalid-body", "n"],
+    ["n of zero", chat({ n: 0 }), "http/invalid-body", "n"],
+    ["n that is too large", chat({ n: 9 }), "http/invalid-body", "n"],
     [
-      "more likely tokens than OpenAI tells",
+      "more alternatives than OpenAI returns",
       chat({ logprobs: true, top_logprobs: 21 }),
       "http/invalid-body",
       "top_logprobs",
@@ -247,7 +254,7 @@ describe("what is refused, by name", () => {
       "messages.0.content.0.type",
     ],
     [
-      "a function's message",
+      "a message of a function",
       chat({ messages: [{ role: "function", content: "x" }] }),
       "http/unsupported-parameter",
       "messages.0.role",
@@ -275,12 +282,12 @@ describe("what is refused, by name", () => {
     ["too many stops", chat({ stop: ["a", "b", "c", "d", "e"] }), "http/invalid-body", "stop"],
     ["a wrong type", chat({ max_tokens: "ten" }), "http/invalid-body", "max_tokens"],
     [
-      "half a character",
+      "a lone surrogate",
       chat({ messages: [{ role: "user", content: "\ud800" }] }),
       "http/invalid-body",
       "messages.0.content",
     ],
-    ["half a character in a stop", chat({ stop: ["\ud800"] }), "http/invalid-body", "stop.0"],
+    ["a lone surrogate in a stop sequence", chat({ stop: ["\ud800"] }), "http/invalid-body", "stop.0"],
     ["a prototype", JSON.parse('{"__proto__":{"model":"m"},"messages":[]}'), "http/unknown-parameter", "__proto__"],
     ["a prototype's name", chat({ constructor: 1 }), "http/unknown-parameter", "constructor"],
   ])("%s", (_what, body, code, param) => {
@@ -294,11 +301,11 @@ describe("what is refused, by name", () => {
     [{ messages: [] }, "messages is not valid: at least 1 item."],
     [{ stop: ["a", "b", "c", "d", "e"] }, "stop is not valid: at most 4 items."],
     [{ stop: "" }, "stop is not valid: at least 1 character."],
-  ])("%j with what would be right", (extra, message) => {
+  ])("%j: the message states the allowed values", (extra, message) => {
     expect(parseClientBody(chatApi, chat(extra))).toMatchObject({ message: `The value of ${message}` });
   });
 
-  it("with a bound that is not itself allowed", () => {
+  it("with a bound that is itself not allowed", () => {
     const bounded = z.object({ x: z.number().gt(0).lt(5) });
     const said = (x: number) => parseClientBody({ body: bounded, parameters: { members: { x: used() } } }, { x });
     expect([said(0), said(5)]).toMatchObject([
@@ -307,7 +314,7 @@ describe("what is refused, by name", () => {
     ]);
   });
 
-  it("answers a coded outcome to any JSON whatever, and never throws", () => {
+  it("any JSON gets a coded outcome, and none throws", () => {
     fc.assert(
       fc.property(fc.jsonValue(), fc.dictionary(fc.string(), fc.jsonValue()), (value, extra) => {
         for (const body of [value, { ...chat(), ...extra }]) {

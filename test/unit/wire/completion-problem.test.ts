@@ -7,12 +7,12 @@ const most = LIMITS.choicesPerRequest;
 
 it.each<[what: string, body: object, param: string | null]>([
   ["one prompt", {}, null],
-  ["as many prompts as there may be", { prompt: Array(most).fill("a") }, null],
-  ["prompts times n, as many as there may be", { prompt: Array(most / 2).fill("a"), n: 2 }, null],
-  ["prompts times n, one too many", { prompt: Array(most / 2 + 1).fill("a"), n: 2 }, "n"],
+  ["the largest number of prompts", { prompt: Array(most).fill("a") }, null],
+  ["the largest number of prompts times n", { prompt: Array(most / 2).fill("a"), n: 2 }, null],
+  ["one more than the largest number of prompts times n", { prompt: Array(most / 2 + 1).fill("a"), n: 2 }, "n"],
   ["best_of 1", { best_of: 1 }, null],
   ["best_of 1 beside n", { best_of: 1, n: 3 }, null],
-  ["best_of as n", { best_of: 3, n: 3 }, null],
+  ["best_of equal to n", { best_of: 3, n: 3 }, null],
   ["best_of above n", { best_of: 3, n: 2 }, "best_of"],
   ["best_of alone", { best_of: 2 }, "best_of"],
 ])("%s", (_what, body, param) => {
@@ -22,7 +22,7 @@ it.each<[what: string, body: object, param: string | null]>([
   );
 });
 
-it("n is 8 at most, and a larger one is told so", () => {
+it("n is at most 8, and the error for a larger n states that", () => {
   const parse = (n: number) => parseClientBody(completionApi, { model: "m", prompt: "a", n });
   expect(parse(8).ok).toBe(true);
   expect(parse(9)).toMatchObject({

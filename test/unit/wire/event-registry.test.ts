@@ -9,7 +9,10 @@ import {
 } from "../../../schema/wire/event-registry.ts";
 import { eventBody } from "../../../schema/wire/events.ts";
 
-/** Every type of the registry: its payload as writers give it, and the same payload with a member too many or too few. */
+/**
+ * Every type of the registry: a payload as its writer makes it, and the same payload with one member too many or too
+ * few.
+ */
 
 const [peer, worker] = ["a1".repeat(32), "b2".repeat(32)];
 const checkpoint = {
@@ -130,7 +133,7 @@ describe.each(types)("%s", (type) => {
   });
 });
 
-it("a payload that its schema refuses is a bug of its writer", () => {
+it("a payload that its schema refuses throws, because it is a bug of its writer", () => {
   expect(() => draft("circuit_opened", { peer: "nobody" })).toThrow(/not a payload of circuit_opened: peer/);
 });
 

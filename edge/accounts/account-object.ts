@@ -18,7 +18,7 @@ import {
   type Traffic,
 } from "./admission-rules.ts";
 
-/** Buckets are written at most once a second. No request waits for it. */
+/** The buckets are written at most once a second. No request waits for the write. */
 const SAVE_AFTER_MS = 1_000;
 
 /** One object for each client key (docs/spec/accounts.md): its record, its rates and its stream slots, by `admission-rules.ts`. */
@@ -35,7 +35,7 @@ export class Account extends DurableObject<Env> implements AccountRpc {
     this.#due = new DueTimes(ctx.storage, { records: (nowMs) => this.#outbox.dueAtMs(nowMs) });
     this.#key = ctx.storage.kv.get<ClientKeyRow>("key");
     this.#traffic = ctx.storage.kv.get<Traffic>("traffic");
-    // A crash may have come between a commit and its flush.
+    // After a crash, D1 may lack rows that were committed here.
     if (this.#outbox.pending() > 0) ctx.waitUntil(this.#flush());
   }
 

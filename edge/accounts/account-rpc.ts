@@ -29,7 +29,7 @@ export interface AccountForLanes extends Rpc.DurableObjectBranded {
 export interface AccountForAdmins extends Rpc.DurableObjectBranded {
   /** Makes this the account of a new key. The caller has minted the key and shows it once. */
   create(key: ClientKeyRow): Promise<void>;
-  /** Makes this the account of an exported key. False where it is the account of a key with other content. */
+  /** Makes this the account of an exported key. False if it is already the account of a key with other content. */
   restore(key: ClientKeyRow): Promise<boolean>;
   /**
    * Refuses the key from now on. `revokedAtMs` is the time of the first revocation; `recorded` says whether D1 has it

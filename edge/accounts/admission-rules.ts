@@ -16,7 +16,7 @@ export interface KeyLimits {
 }
 
 interface Bucket {
-  /** May be negative: the tokens of a job are known, and charged, when it has ended. */
+  /** May be negative, because the tokens of a job are known, and charged, only when it has ended. */
   level: number;
   atMs: number;
 }
@@ -25,7 +25,7 @@ interface Bucket {
 export interface Traffic {
   requests: Bucket;
   tokens: Bucket;
-  /** An earlier release stored none. */
+  /** Absent in what an earlier release stored. */
   lookups?: Bucket;
   /** The id of the job that holds a slot, and when the lease expires, epoch ms. */
   slots: Record<string, number>;
@@ -58,7 +58,10 @@ export interface AdmissionRequest {
   readonly isPaid?: boolean;
 }
 export type Admission = { ok: true; rateLimits: RateLimits } | RefusedAdmission;
-/** The charge of a refused body. `next`: the refusal of a request that came now; null where it would pass. */
+/**
+ * The charge of a refused body. `next`: the refusal that the key's next request would get now; null if it would be
+ * admitted.
+ */
 export type Charge = { ok: true; next: RefusedAdmission | null } | RefusedAdmission;
 
 /** The admission of a request that needs no worker. */
@@ -83,7 +86,7 @@ export function admit(
   { slot, moreSlots = [], stream, isPaid = false }: AdmissionRequest,
   nowMs: number,
 ): Admission {
-  // The body was paid for in advance. That is given back, so that the request costs as much as any other.
+  // `charge` already took one request for the body. Refund it, so that this request costs as much as any other.
   if (isPaid) traffic.requests.level += 1;
   refill(traffic.requests, limits.requestsPerMinute, nowMs);
   refill(traffic.tokens, limits.tokensPerMinute, nowMs);
@@ -96,17 +99,25 @@ export function admit(
     return refused("inference/token-rate-limited", traffic, limits, waitMs);
   }
   const slots = [slot, ...moreSlots];
-  const forThis = refusalOfThis(slots.length, stream, traffic, limits);
+  const forThis = refusalOfRequest(slots.length, stream, traffic, limits);
   if (forThis) return forThis;
   if (stream) for (const each of slots) traffic.slots[each] = nowMs + LIMITS.streamSlotMs;
   traffic.requests.level -= slots.length;
   return { ok: true, rateLimits: rateLimits(traffic, limits) };
 }
 
-/** The refusal of so many answers, where a request for one whole answer might pass. The refusal costs one request. */
-function refusalOfThis(answers: number, stream: boolean, traffic: Traffic, limits: KeyLimits): RefusedAdmission | null {
+/**
+ * Refuses a request because of its number of answers or its streams, where a request for one whole answer might be
+ * admitted. The refusal costs one request. Null: not refused.
+ */
+function refusalOfRequest(
+  answers: number,
+  stream: boolean,
+  traffic: Traffic,
+  limits: KeyLimits,
+): RefusedAdmission | null {
   const most = Math.min(limits.requestsPerMinute, stream ? limits.streams : Number.POSITIVE_INFINITY);
-  // A single answer that never passes is a matter of the key's limits, not of this request.
+  // If the limits of the key admit no answer at all, the limits are the cause and not this request.
   if (answers > Math.max(1, most)) {
     traffic.requests.level -= 1;
     const message = `The request asks for ${answers} answers, and each counts as a request: its key may have ${most} at once.`;

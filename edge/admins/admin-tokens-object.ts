@@ -12,8 +12,9 @@ import type { ActingAdmin, AdminTokenChange, AdminTokensRpc, MintedRecord, Revok
 import { nextTimeOf, withSuccessors } from "./successor-rules.ts";
 
 /**
- * One object per pool: the named admin tokens, and the events that record what admins did with the record. It decides and
- * commits; two outboxes bring the rows to D1 and the events to the log, and neither needs to be reachable.
+ * One object per pool: the named admin tokens, and the events that record what admins did with the record. It commits
+ * its decisions first. Two outboxes then bring the rows to D1 and the events to the log, so neither needs to be
+ * reachable.
  */
 export class AdminTokens extends DurableObject<Env> implements AdminTokensRpc {
   readonly #records: RecordOutbox;
@@ -119,19 +120,23 @@ export class AdminTokens extends DurableObject<Env> implements AdminTokensRpc {
       }
       for (const event of events) this.#events.put(event);
     });
-    // In the same turn, and so in the same commit: an alarm sends the rows and events wherever the object dies.
+    // Arm in the same turn, so that the alarm is part of the commit: it sends the rows and events even if the object
+    // dies now.
     this.ctx.waitUntil(this.#due.arm(Date.now()));
     for (const row of rows) this.#rows.set(row.id, row);
   }
 
-  /** Whether D1 has all rows. An admin waits for that, but not longer than `recordWaitMs`. */
+  /**
+   * Resolves with whether D1 has all rows now. Waits at most `LIMITS.recordWaitMs`, because an admin waits for the
+   * answer.
+   */
   async #flushForAWhile(): Promise<boolean> {
     const flushing = this.#flush();
     this.ctx.waitUntil(flushing);
     return (await within(LIMITS.recordWaitMs, flushing)) ?? false;
   }
 
-  /** The alarm sends what does not get through now. */
+  /** The alarm retries what fails now. */
   async #flush(): Promise<boolean> {
     const [recorded] = await Promise.all([this.#records.flush(), this.#events.flush()]);
     await this.#due.arm(Date.now());

@@ -41,7 +41,7 @@ export interface AdminTokensForAdmins extends Rpc.DurableObjectBranded {
    * thief knows the new one. Null where there is no such token.
    */
   revoke(id: string, by: ActingAdmin): Promise<RevokedToken | null>;
-  /** Stores exported tokens. False, and nothing is stored, where one of them is here with other content. */
+  /** Stores exported tokens. If one of them exists here with other content, stores nothing and returns false. */
   restore(rows: AdminTokenRow[]): Promise<boolean>;
   /** Records in the event log that an admin imported rows. Durable before it answers. */
   recordImport(payload: EventPayload<"record_imported">): Promise<void>;

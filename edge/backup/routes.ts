@@ -59,10 +59,10 @@ export const exportRoutes = new Hono<AdminEnv>()
   });
 
 /**
- * `/admin/api/import`: each object takes its rows of an export, and its outbox writes them to D1 again. A row that is here
- * already is not changed: an import with other content for it is refused, so that no import undoes a revocation. Rows name
- * the admin who made them, so a named admin could act as another through an import. Only the bootstrap admin may import,
- * and the event log records each import.
+ * `/admin/api/import`: each object takes its rows of an export, and its outbox writes them to D1 again. Rows that exist
+ * already do not change; an import with other content for such a row is refused, so that no import can undo a
+ * revocation. Rows name the admin who made them, so an import could act in the name of another admin. Therefore only
+ * the bootstrap admin may import, and the event log records each import.
  */
 export const importRoutes = new Hono<AdminEnv>().post("/", requireBootstrapAdmin, async (c) => {
   const read = await readJson(c.req.raw, LIMITS.importBodyBytes);
@@ -84,9 +84,10 @@ export const importRoutes = new Hono<AdminEnv>().post("/", requireBootstrapAdmin
 });
 
 /**
- * `/admin/api/new-log`: the operator restored this pool's state from a copy. Its log may have had other events under the
- * next numbers, and peers may have withdrawn grants since, so the log gets a new name and received grants are forgotten.
- * With `clock_anew` the log's clock also returns from the future, where a wrong wall clock had put it.
+ * `/admin/api/new-log`: for a pool whose state the operator restored from a copy. Before that, its log may have used
+ * the next numbers for other events, and peers may have withdrawn grants. So the log gets a new name and received
+ * grants are forgotten. With `clock_anew` the log's clock also returns from the future, if a wrong wall clock had put
+ * it there.
  */
 export const newLogRoutes = new Hono<AdminEnv>().post("/", requireBootstrapAdmin, async (c) => {
   const body = await adminBody(c, newLogBody);
@@ -94,7 +95,7 @@ export const newLogRoutes = new Hono<AdminEnv>().post("/", requireBootstrapAdmin
   const log = eventLogForAdmins(c.env);
   const { refused } = await log.clock();
   if (refused !== null) return fail(c, refused);
-  // Before the log has its new name: that name makes peers send their grants again.
+  // First forget the received grants: the new log name makes peers send their grants again.
   await forgetReceivedGrants(c.env, c.var.adminTokenId);
   const started = await log.startNewLog(c.var.adminTokenId, { clockAnew: body.clock_anew });
   if (!started.ok) return fail(c, started.code);

@@ -3,7 +3,10 @@ import { canonicalBytes } from "../../schema/crypto/canonical.ts";
 import type { CheckpointRow } from "../../schema/db/events.ts";
 import type { SignedCheckpoint } from "../../schema/wire/events.ts";
 
-/** A checkpoint as a row of D1. Its id is the hash of what was signed, so a checkpoint that is kept twice is one row. */
+/**
+ * A checkpoint as a row of D1. Its id is the hash of the signed content, so a checkpoint that is stored twice is one
+ * row.
+ */
 export function checkpointRow(
   { checkpoint, origin_pubkey, signature }: SignedCheckpoint,
   takenAtMs: number,

@@ -7,12 +7,12 @@ import { type LogState, numberIn } from "./log-machine.ts";
 
 type KeysEnv = Parameters<typeof poolKeys>[0];
 
-/** Signed checkpoints of this log: made when they are read, and kept in the record from time to time. */
+/** Signs checkpoints of this log when they are read, and stores some of them in the record. */
 export class Checkpoints {
   readonly #env: KeysEnv;
   readonly #storage: DurableObjectStorage;
   readonly #records: RecordOutbox;
-  /** The last one of each audience: a checkpoint of the same number is not signed twice. */
+  /** The last checkpoint of each audience, so that the same number is not signed twice. */
   readonly #last = new Map<Audience, SignedCheckpoint>();
 
   constructor(env: KeysEnv, storage: DurableObjectStorage, records: RecordOutbox) {
@@ -37,7 +37,10 @@ export class Checkpoints {
     return Promise.all(audience.options.map((which) => this.of(which, state)));
   }
 
-  /** Keeps them in the record: they show later whether the log was cut or rewritten. */
+  /**
+   * Stores a checkpoint of each audience in the record. Stored checkpoints show later whether the log was cut or
+   * rewritten.
+   */
   async keep(state: LogState): Promise<void> {
     const nowMs = Date.now();
     const signed = await this.ofAll(state);

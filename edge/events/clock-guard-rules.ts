@@ -1,6 +1,6 @@
 /**
- * Whether the wall clock may move the log's clock, which never goes back. One jump into the future would stay in the log
- * for ever, and every peer would refuse the pool's events from then on. Times are in microseconds.
+ * Decides whether the wall clock may move the log's clock, which never goes back. One jump into the future would stay
+ * in the log for ever, and every peer would refuse the pool's events from then on. Times are in microseconds.
  */
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";

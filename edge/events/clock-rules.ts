@@ -11,7 +11,7 @@ export const NEVER: Clock = Object.freeze({ physical_us: 0, logical: 0 });
 
 export type Observation =
   | { outcome: "now"; clock: Clock }
-  /** To be held until the wall clock reads `dueUs`. */
+  /** Hold the event until the wall clock reads `dueUs`. */
   | { outcome: "waits"; dueUs: number }
   | { outcome: "refused"; code: "events/excessive-drift" };
 

@@ -64,7 +64,10 @@ export class EventLedger {
     return [...this.#sql.exec<{ content_id: string }>(among, JSON.stringify(contentIds))].map((row) => row.content_id);
   }
 
-  /** The events of an audience after number `since`: as many as fit one page, at least one if there is one. */
+  /**
+   * The events of an audience after number `since`, at most `limit`: as many as fit one page, at least one if there is
+   * one.
+   */
   page(audience: Audience, since: number, limit: number): SequencedEvent[] {
     const place = PLACE[audience];
     const events: SequencedEvent[] = [];
@@ -82,7 +85,7 @@ export class EventLedger {
     return events;
   }
 
-  /** The key under which an event of this pool was appended. It is kept as long as the event. */
+  /** Stores the draft key of an event of this pool. It is kept as long as the event. */
   remember(key: string, seq: number): void {
     this.#sql.exec("INSERT INTO keys (key, seq) VALUES (?, ?)", key, seq);
   }
@@ -99,7 +102,7 @@ export class EventLedger {
   }
 }
 
-/** A row of the log as it travels. */
+/** The event of a row, in wire form. */
 export function wireOf(row: Pick<LogRow, "bytes" | "pubkey" | "signature" | "content_id">): SignedEvent {
   return {
     event_bytes: row.bytes,

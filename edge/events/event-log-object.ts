@@ -38,7 +38,7 @@ import { Subscribers } from "./subscribers.ts";
 
 /**
  * One object per pool: it orders, clocks and signs events (docs/spec/events.md#the-log). This shell owns time and the
- * notification of readers; the rooms beside it hold everything else.
+ * notification of readers; the other classes of this folder hold the rest.
  */
 export class EventLog extends DurableObject<Env> implements EventLogRpc {
   readonly #records: RecordOutbox;
@@ -77,7 +77,7 @@ export class EventLog extends DurableObject<Env> implements EventLogRpc {
       counting: (nowMs) => (this.#usage.isCounting() ? nowMs : null),
       records: (nowMs) => this.#records.dueAtMs(nowMs),
     });
-    // Rows that a crash left between the commit and D1.
+    // After a crash, D1 may lack rows that were committed here.
     if (this.#records.pending() > 0) this.#flushSoon();
     if (held.dueUs() !== null || this.#usage.isCounting()) this.#arm();
   }

@@ -26,14 +26,14 @@ export interface EventLogForBonds extends Rpc.DurableObjectBranded {
   receive(events: ReceivedEvent[], quotaBytes?: number): Promise<ReceiveAnswer>;
   /** As `receive`, for the events of one sender, which may add so many a minute. */
   receiveAtRate(events: ReceivedEvent[], perMinute: number, quotaBytes?: number): Promise<RatedReceiveAnswer>;
-  /** Which of these events the log has or holds. They were opened when they were received. */
+  /** Which of these events the log has or holds. Their signatures were verified when they were received. */
   known(contentIds: string[]): string[];
   /** Whether the quota leaves space for one more event of this origin. */
   hasRoom(atomId: string, quotaBytes: number): boolean;
   read(audience: PeerAudience, since: number, limit: number): Promise<EventPage>;
   heads(): LogHeads;
   checkpoints(): Promise<SignedCheckpoint[]>;
-  /** As for readers. */
+  /** See `EventLogForReaders.changed`. */
   changed(audience: PeerAudience, since: number, waitMs: number): Promise<number>;
   /** Starts or ends calls of the bond's `notifyOfNewEvents()` after commits that peers may read (docs/spec/events.md#sync). */
   subscribe(atomId: string, wanted: boolean): void;
@@ -65,13 +65,14 @@ export interface EventLogForAdmins extends Rpc.DurableObjectBranded {
   /** The admin confirms that the wall clock is right. What peers have reported until now is ignored. `by`: a token id. */
   confirmClock(by: string): Promise<LogClock>;
   /**
-   * The log continues under a new name, so that a restored copy does not prove equivocation. With `clockAnew` the log's
-   * clock returns to the wall clock, and peers see only events from now on. `by`: the admin's token id.
+   * The log continues under a new name, so that a restored copy does not look like a log with two histories. With
+   * `clockAnew` the log's clock returns to the wall clock, and peers see only events from now on. `by`: the admin's
+   * token id.
    */
   startNewLog(by: string, options: { clockAnew: boolean }): Promise<NewLog>;
   /**
    * Appends events of an export, in their order and under new numbers. Events that the log has already change nothing.
-   * False, and nothing is appended, where one of them is not validly signed.
+   * If one of them is not validly signed, appends nothing and returns false.
    */
   restore(rows: EventRow[]): Promise<boolean>;
   flushRecords(): Promise<boolean>;

@@ -10,9 +10,9 @@ import type { OriginUsage } from "./origin-usage.ts";
 import { audiencesOf } from "./visibility-rules.ts";
 
 /**
- * Appends events of an export under new numbers; the fresh pool's log has a name of its own. Their types and payloads are
- * not checked: an earlier or later release may have written them. False, and nothing is appended, where one of them is not
- * validly signed.
+ * Appends events of an export under new numbers; the log of the new pool keeps its own name. Types and payloads are not
+ * checked, because an earlier or later release may have written them. If one event is not validly signed, appends
+ * nothing and returns false.
  */
 export async function appendExported(
   env: Parameters<typeof poolKeys>[0],
@@ -27,7 +27,7 @@ export async function appendExported(
     for (const [i, row] of rows.entries()) {
       const body = events[i];
       if (!body || log.ledger.has(row.contentId)) continue;
-      // Never adopt a time in the future: the log's clock could not go back.
+      // Do not adopt a time in the future: the log's clock could not go back.
       const nowUs = Date.now() * 1_000;
       const isPast = body.hlc.physical_us <= nowUs + LIMITS.clockDriftMs * 1_000;
       log.clock = isPast ? adopt(log.clock, body.hlc, nowUs) : tick(log.clock, nowUs);

@@ -8,8 +8,8 @@ interface HeldRow extends Record<string, SqlStorageValue> {
 }
 
 /**
- * Events whose time is too far ahead of the pool's clock: stored, and neither in the log nor visible, until the clock
- * reaches them (docs/spec/events.md#clock).
+ * Events whose time is too far ahead of the pool's clock. They are stored outside the log, and nobody can read them,
+ * until the clock reaches their time (docs/spec/events.md#clock).
  */
 export class HeldEvents {
   readonly #sql: SqlStorage;
@@ -49,7 +49,7 @@ export class HeldEvents {
     return { all, ofSender };
   }
 
-  /** When the first of them is due, in microseconds since the epoch; null where none is held. */
+  /** When the first held event is due, in microseconds since the epoch; null if none is held. */
   dueUs(): number | null {
     return this.#sql.exec<{ due: number | null }>("SELECT min(due_us) AS due FROM held").one().due;
   }
@@ -63,7 +63,7 @@ export class HeldEvents {
       this.#sql.exec("DELETE FROM held WHERE content_id = ?", wire.content_id);
       this.#sql.exec("UPDATE held_of SET n = n - 1 WHERE atom_id = ?", from);
     }
-    // Below 0: events that a release without this count held.
+    // A count below 0 comes from an earlier release, which held events without counting them.
     this.#sql.exec("DELETE FROM held_of WHERE n <= 0");
     return removed;
   }

@@ -3,8 +3,8 @@ import type { LogClock as LogClockView } from "./event-log-rpc.ts";
 import type { LogStorage } from "./log-storage.ts";
 
 /**
- * Whether the wall clock may move the log's clock, by the log's own past and by the time of trusted peers. The rules are in
- * `clock-guard-rules.ts`.
+ * Knows whether the wall clock may move the log's clock, from the log's own past and from the clocks of trusted peers.
+ * The rules are in `clock-guard-rules.ts`.
  */
 export class LogClock {
   readonly #sql: SqlStorage;
@@ -23,7 +23,7 @@ export class LogClock {
     this.#witnesses = this.#readWitnesses();
   }
 
-  /** Null: the log takes events. */
+  /** Why the log takes no events now; null if it takes them. */
   refusal(nowMs: number): ClockRefusal | null {
     const { confirmedUs = 0 } = this.#log.state;
     return clockRefusal(nowMs * 1_000, {

@@ -2,7 +2,10 @@ import { GENESIS_CHAIN, nextChain } from "../../schema/crypto/signed-event.ts";
 import type { Audience } from "../../schema/wire/events.ts";
 import { type Clock, NEVER } from "./clock-rules.ts";
 
-/** The end of an audience: its last number, the chain up to it, and our clock when the number was given. */
+/**
+ * The end of one audience of the log: the last number, the hash chain up to it, and our clock when the number was
+ * given.
+ */
 export interface Head {
   readonly seq: number;
   /** Hex; 32 zero bytes for number 0. */
@@ -27,8 +30,9 @@ export function numberIn({ starts }: LogState, audience: Audience, seq: number):
 }
 
 /**
- * A log under a new name that is empty for peers, and whose clock is `clock`. Earlier events may have times so far in the
- * future that a follower would stop at them. The operator's whole log continues.
+ * The state of a log that continues under a new name and is empty for peers, with `clock` as its clock. Earlier events
+ * may have times so far in the future that a follower would stop at them. The whole log, which only the operator reads,
+ * continues.
  */
 export function startAnew({ heads }: LogState, logId: string, clock: Clock): LogState {
   const empty = ({ seq }: Head): Head => ({ seq, chain: GENESIS_CHAIN, hlc: NEVER });

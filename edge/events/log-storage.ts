@@ -7,7 +7,7 @@ import type { EventLedger } from "./event-ledger.ts";
 import type { LogCounts } from "./event-log-rpc.ts";
 import { append, type LogState, newLog, type Placed } from "./log-machine.ts";
 
-/** An event that is to get its numbers in the log. */
+/** An event to append. `add` gives it its numbers. */
 export interface NewEntry {
   wire: SignedEvent;
   body: Pick<EventBody, "type" | "origin" | "visibility" | "hlc">;
@@ -32,7 +32,10 @@ export class LogStorage {
   readonly #records: RecordOutbox;
   readonly #onCommit: OnCommit;
   #state: LogState;
-  /** Later than the clock of the state while events of this pool are being signed: they have their times already. */
+  /**
+   * While events of this pool are being signed, this is later than the clock of the state, because those events already
+   * have their times.
+   */
   clock: Clock;
 
   constructor(storage: DurableObjectStorage, ledger: EventLedger, records: RecordOutbox, onCommit: OnCommit) {

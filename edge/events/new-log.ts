@@ -10,7 +10,7 @@ import type { OwnEvents } from "./own-events.ts";
 
 const RETRY_MS = 5;
 
-/** The log under a new name. The event that records it is the first of the new log, in the same commit. */
+/** Renames the log. The event that records the new name is the first event under it, in the same commit. */
 export async function startNewLog(
   env: Parameters<typeof poolKeys>[0],
   { by, clockAnew }: { by: string; clockAnew: boolean },
@@ -30,7 +30,7 @@ export async function startNewLog(
     const event = draft("log_started", { by, log_id, before, ...(starts && { starts }) });
     const hlc = tick(start, nowUs);
     const wire = await signEvent(keys.signer, { ...event, hlc });
-    // Another event was appended meanwhile, or is being signed: the new log starts after it.
+    // Another event was appended meanwhile, or is being signed. Try again, so that the new log starts after it.
     if (log.state !== signedAfter || own.isWriting) {
       await scheduler.wait(RETRY_MS);
       continue;

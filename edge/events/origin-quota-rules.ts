@@ -2,7 +2,7 @@
 import type { SignedEvent } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 
-/** The events of one origin in the log, those that are held included. */
+/** How much of the log the events of one origin use, held events included. */
 export interface OriginUse {
   readonly atomId: string;
   readonly events: number;

@@ -11,8 +11,8 @@ interface OriginRow extends Record<string, SqlStorageValue> {
 }
 
 /**
- * How much of the log each other pool fills, counted in the transaction that takes an event. A log of a release without
- * this count is counted once, a few rows at a time. Until that is done the count is too low, never too high.
+ * Counts how much of the log each other pool fills, in the transaction that takes an event. A log from a release
+ * without this count is counted once, a few rows at a time. Until that is done the count is too low, never too high.
  */
 export class OriginUsage {
   readonly #sql: SqlStorage;

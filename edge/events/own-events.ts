@@ -25,7 +25,7 @@ export interface SignedDraft {
 
 type KeysEnv = Parameters<typeof poolKeys>[0];
 
-/** Events of this pool: clocked, signed, and committed in groups. */
+/** Gives events of this pool their times, signs them, and commits them in groups. */
 export class OwnEvents {
   readonly #env: KeysEnv;
   readonly #log: LogStorage;
@@ -39,7 +39,7 @@ export class OwnEvents {
     this.#clock = clock;
   }
 
-  /** Events are being signed now. */
+  /** Whether events are being signed now. */
   get isWriting(): boolean {
     return this.#isWriting;
   }
@@ -53,7 +53,7 @@ export class OwnEvents {
     return { answer, written: this.#isWriting ? Promise.resolve() : this.#write() };
   }
 
-  /** Call inside a commit. A key that the log knows is answered with its event. */
+  /** Call inside a commit. If the log knows the draft's key, returns the event that the draft became. */
   place({ draft, wire, hlc }: SignedDraft, { atomId: origin, signer }: PoolKeys): AppendedEvent {
     const known = draft.key === undefined ? null : this.#log.ledger.appendedUnder(draft.key);
     if (known !== null) return known;
@@ -97,12 +97,15 @@ export class OwnEvents {
     } catch (error) {
       for (const each of this.#pending.splice(0)) each.reject(error);
     } finally {
-      // In the same turn as the last look at `#pending`, so that no call is left without a writer.
+      // Reset in the same turn as the last check of `#pending`, so that no call is left without a writer.
       this.#isWriting = false;
     }
   }
 
-  /** The calls of one commit: at least one. */
+  /**
+   * Takes the calls of one commit from the queue: at least one, and together at most `LIMITS.eventsPerCommit` events if
+   * possible.
+   */
   #nextGroup(): PendingAppend[] {
     let events = 0;
     const beyond = this.#pending.findIndex(({ drafts }, i) => {

@@ -17,8 +17,9 @@ export type ReceiveStep =
   | { outcome: "refused"; code: ReceiveRefusal };
 
 /**
- * The treatment of an event that `from` sent and that our log does not have (docs/spec/events.md#clock,
- * docs/spec/events.md#visibility). `held` counts the events that are held already; it is called only where that decides.
+ * Decides what happens to an event that `from` sent and that our log does not have (docs/spec/events.md#clock,
+ * docs/spec/events.md#visibility). `held` counts the events that are held already; it is called only if the count
+ * matters.
  */
 export function receiveEvent(
   clock: Clock,

@@ -13,26 +13,29 @@ import { eventsWorth, SenderRates } from "./sender-rate-tracker.ts";
 type KeysEnv = Parameters<typeof poolKeys>[0];
 
 /** The parts of the log that `ReceivedEvents` works on. */
-interface Rooms {
+interface Parts {
   readonly log: LogStorage;
   readonly clock: LogClock;
   readonly held: HeldEvents;
   readonly usage: OriginUsage;
 }
 
-/** Events of other pools: into the log, or held until the pool's clock reaches them. The rules are in `receive-rules.ts`. */
+/**
+ * Takes events of other pools into the log, or holds them until the pool's clock reaches their times. The rules are in
+ * `receive-rules.ts`.
+ */
 export class ReceivedEvents {
   readonly #env: KeysEnv;
-  readonly #rooms: Rooms;
+  readonly #parts: Parts;
   readonly #rates = new SenderRates();
 
-  constructor(env: KeysEnv, rooms: Rooms) {
+  constructor(env: KeysEnv, parts: Parts) {
     this.#env = env;
-    this.#rooms = rooms;
+    this.#parts = parts;
   }
 
   known(contentIds: readonly string[]): string[] {
-    const { log, held } = this.#rooms;
+    const { log, held } = this.#parts;
     return [...log.ledger.known(contentIds), ...held.known(contentIds)];
   }
 
@@ -40,9 +43,9 @@ export class ReceivedEvents {
   async receive(events: ReceivedEvent[], quotaBytes: number, onHeld: () => void): Promise<ReceiveAnswer> {
     const { atomId } = await poolKeys(this.#env);
     const nowMs = Date.now();
-    const refused = this.#rooms.clock.refusal(nowMs);
+    const refused = this.#parts.clock.refusal(nowMs);
     if (refused !== null) return { ok: false, code: refused };
-    const results = this.#rooms.log.commit(() =>
+    const results = this.#parts.log.commit(() =>
       events.map((event) => this.#receive(event, atomId, nowMs, { quotaBytes })),
     );
     if (results.some((each) => each.ok && each.outcome === "held")) onHeld();
@@ -68,7 +71,7 @@ export class ReceivedEvents {
 
   /** Puts held events that are due into the log. */
   async releaseHeld(): Promise<void> {
-    const { log, clock, held } = this.#rooms;
+    const { log, clock, held } = this.#parts;
     const { atomId } = await poolKeys(this.#env);
     for (;;) {
       const nowMs = Date.now();
@@ -82,14 +85,14 @@ export class ReceivedEvents {
     }
   }
 
-  /** Inside a commit. */
+  /** Call inside a commit. */
   #receive(
     received: ReceivedEvent,
     self: string,
     nowMs: number,
     quota: { quotaBytes: number } | "already-counted",
   ): ReceiveResult {
-    const { log, held, usage } = this.#rooms;
+    const { log, held, usage } = this.#parts;
     const { wire, from, ttl } = received;
     const { content_id } = wire;
     if (log.ledger.has(content_id) || held.has(content_id)) return { ok: true, content_id, outcome: "duplicate" };
@@ -119,5 +122,5 @@ export class ReceivedEvents {
   }
 }
 
-/** The log has the event now, or will have it: it counts for its sender's rate. */
+/** Whether the log has or holds the event because of this call. Then it counts towards its sender's rate. */
 const isKept = (result: ReceiveResult | undefined) => result?.ok === true && result.outcome !== "duplicate";

@@ -1,5 +1,5 @@
 /**
- * How many events one sender may add to the log: one minute's amount at once, then as many a minute
+ * Limits how many events one sender may add to the log: one minute's amount at once, then as many per minute
  * (docs/spec/events.md#quotas). Events that the log has already are free, so that sending them again is harmless.
  */
 import type { SignedEvent } from "../../schema/wire/events.ts";
@@ -8,11 +8,14 @@ import { Debts } from "../limits/debt-tracker.ts";
 
 const MINUTE_MS = 60_000;
 
-/** In memory: a restart of the log forgives at most one minute's amount. */
+/** Kept in memory: a restart of the log forgives a sender at most one minute's amount. */
 export class SenderRates {
   readonly #debts = new Debts(LIMITS.sendersKept);
 
-  /** How long the sender must wait before it sends more; 0: not at all. A page within the rate is taken whole, and charged afterwards. */
+  /**
+   * How long the sender must wait before it sends more, in ms; 0: it may send now. A page that starts within the rate
+   * is taken whole, and charged afterwards.
+   */
   waitMs(from: string, nowMs: number): number {
     return this.#debts.waitMs(from, MINUTE_MS, nowMs);
   }

@@ -1,4 +1,4 @@
-/** The peers whose bonds want to know of new events: those that an admin trusts at level 2 or more. */
+/** The peers whose bonds get notified of new events: peers that an admin trusts at level 2 or more. */
 export class Subscribers {
   readonly #sql: SqlStorage;
 

@@ -18,13 +18,13 @@ export interface Viewer {
 export const TRUST_FOR_PUBLIC = 2;
 export const TRUST_FOR_PEERS = 3;
 
-/** The only rule that decides whether an event may go to a peer, by push, pull or stream. */
+/** Whether an event may go to a peer, by push, pull or stream. No other rule decides this. */
 export function maySee(event: Visible, viewer: Viewer): boolean {
   switch (event.visibility) {
     case "private":
       return false;
     case "direct":
-      // At any trust: otherwise a grant could never reach a peer that has no trust yet.
+      // Allowed at any trust: otherwise a grant could never reach a peer that has no trust yet.
       return event.ours && event.payload.peer === viewer.atomId;
     case "peers":
       // Events of another pool travel only over that pool's own bond.

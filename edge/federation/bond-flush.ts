@@ -37,11 +37,11 @@ export class BondFlush {
   readonly #store: BondStore;
   readonly #parts: () => Parts;
   readonly #due: DueTimes;
-  /** The last flush that a transaction began, and how many transactions it follows. */
+  /** The last flush after a commit, and the value of `BondStore.commits` when it began. */
   #flushed: { commits: number; done: Promise<void> } | null = null;
-  /** The alarm looks for expired nonces by then. */
+  /** Epoch ms by which the alarm deletes expired nonces. */
   #purgeAtMs = 0;
-  /** The last purge deleted all nonces that had expired. */
+  /** Whether the last purge deleted all nonces that had expired. */
   #isPurged = true;
 
   constructor(ctx: DurableObjectState, env: Env, store: BondStore, parts: () => Parts) {
@@ -50,7 +50,7 @@ export class BondFlush {
     this.#store = store;
     this.#parts = parts;
     this.#due = new DueTimes(ctx.storage, {
-      // A message that is due now is being tried: an alarm at once would find nothing else to do.
+      // A message that is due now is already being tried, so an immediate alarm would find nothing else to do.
       deliveries: (nowMs) => notBefore(nowMs + LIMITS.outboxRetryMinMs, parts().deliveries().dueAtMs()),
       records: (nowMs) => store.records.dueAtMs(nowMs),
       events: (nowMs) => store.events.dueAtMs(nowMs),
@@ -70,12 +70,12 @@ export class BondFlush {
     this.#ctx.waitUntil(flushed.done);
   }
 
-  /** Resolves after one try to flush what all transactions so far have put into the outboxes. */
+  /** Resolves after one try to send what all transactions so far have put into the outboxes. */
   pending(): Promise<void> {
     return this.#flushed?.commits === this.#store.commits ? this.#flushed.done : this.flush();
   }
 
-  /** The same for an admin who waits: at most `LIMITS.recordWaitMs`. */
+  /** As `pending`, but waits at most `LIMITS.recordWaitMs`, because an admin waits for the answer. */
   async soon(): Promise<void> {
     await within(LIMITS.recordWaitMs, this.pending());
   }
@@ -91,7 +91,7 @@ export class BondFlush {
       () => this.#store.records.flush(),
     ];
     const done: PromiseSettledResult<unknown>[] = await Promise.allSettled(steps.map((step) => step()));
-    // Last: the peer's status says what is left to do.
+    // Last, because the reported status counts what the other steps could not send.
     done.push(...(await Promise.allSettled([membership.note()])));
     // The peer may have been forgotten meanwhile.
     if (this.#store.trust === null) return;
@@ -137,12 +137,12 @@ export class BondFlush {
     this.#ctx.waitUntil(this.armBy(this.#purgeAtMs));
   }
 
-  /** The runtime gives up an alarm that failed too often: the next call reads what is armed. */
+  /** Reads from storage when the alarm is armed. The runtime drops an alarm that failed too often. */
   reread(): void {
     this.#due.reread();
   }
 
-  /** Before the storage is emptied. */
+  /** Call it before the storage is emptied. */
   clear(): Promise<void> {
     this.#purgeAtMs = 0;
     return this.#due.clear();
@@ -165,7 +165,7 @@ export class BondFlush {
     await membership.note();
   }
 
-  /** Trust 2 is in effect: this pool follows the peer's log, and lets the peer follow its own. */
+  /** Whether trust 2 is in effect. Then this pool follows the peer's log, and the peer may follow this pool's log. */
   #isAccepted(): boolean {
     return trustInEffect(this.#store.trust, ANY_TIER) >= 2;
   }

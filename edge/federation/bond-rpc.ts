@@ -17,7 +17,7 @@ export type Admitted =
 
 export type MinTier = FederationPolicy["min_auth_tier"];
 
-/** What a pool remembers of a peer beyond its removal, for a registration. */
+/** What a registration needs to know of an earlier peer. A pool keeps this after it has removed the peer. */
 export interface RegistrationStatus {
   revoked: boolean;
   /** The newest version that the peer ever signed with. */
@@ -35,16 +35,19 @@ export interface PeerState {
   recorded: boolean;
 }
 
-/** Requests of the peer, whose signature was verified. The stream of events is `fetch`. */
+/** For requests of the peer. The caller has verified the signature. */
 export interface BondForPeers extends Rpc.DurableObjectBranded {
   admit(request: AdmissionRequest, policy: FederationPolicy): Promise<Admitted>;
   /** A page of our log. */
   pull(request: PullRequest, policy: FederationPolicy): Promise<Pulled>;
-  /** `body`: what the peer signed, not parsed yet. */
+  /** Takes events from the peer. `body`: the signed bytes, not parsed yet. */
   push(body: Uint8Array, policy: FederationPolicy): Promise<Pushed>;
   /** Server-sent events (docs/spec/events.md#sync), for a peer whose trust was checked. */
   fetch(request: Request): Promise<Response>;
-  /** The peer has proved the card's key. It becomes a peer at trust 1; a known peer changes its name and URL so. */
+  /**
+   * The caller has proved the card's key. An unknown pool becomes a peer at trust 1; a known peer gets the card's name
+   * and URL.
+   */
   register(card: Card, policy: FederationPolicy, signatureVersion: 1 | 2): Promise<TrustStep>;
 }
 
@@ -53,10 +56,10 @@ export interface BondForAdmins extends Rpc.DurableObjectBranded {
   add(card: Card, tokenId: string, policy: FederationPolicy, signatureVersion: 1 | 2): Promise<TrustStep>;
   /** Sets the granted trust (docs/spec/federation.md#trust). 0 revokes. */
   decide(level: GrantableLevel, admin: { name: string; tokenId: string }, policy: FederationPolicy): Promise<TrustStep>;
-  /** Null: there is no such peer. `recorded`: whether D1 has the removal already. */
+  /** Removes the peer. Null: there is no such peer. `recorded`: whether D1 has the removal already. */
   remove(tokenId: string): Promise<{ recorded: boolean } | null>;
   view(min_auth_tier: MinTier): PeerState | null;
-  /** Follows the peer's log from its beginning, also after a proof of two histories. */
+  /** Follows the peer's log again from its beginning, even if the peer was proved to have shown two histories. */
   resync(): void;
 }
 
@@ -69,15 +72,23 @@ export interface BondForEventLog extends Rpc.DurableObjectBranded {
 export interface BondForPool extends Rpc.DurableObjectBranded {
   effectiveTrust(min_auth_tier: MinTier): TrustLevel;
   registrationStatus(): RegistrationStatus;
-  /** A peer of an export, tombstones too. False: another peer is here, or the id is not that of the key. */
+  /**
+   * Restores a peer from an export, or a removed peer. False: this object has the peer with other content, or the id
+   * does not belong to the key.
+   */
   restore(row: PeerRow): Promise<boolean>;
-  /** This pool went back to a copy of its state: grants of the peer count once it sends them again. */
+  /**
+   * Call after this pool was restored from a copy of its state. The peer's grants no longer count, until the peer sends
+   * them again. `tokenId`: the admin's token.
+   */
   forgetReceivedGrants(tokenId: string): Promise<void>;
-  /** Tries at once what waits: the pool was away, or its switches allow more. */
+  /**
+   * Retries immediately everything that waits for the peer, because the pool has started or federation was switched on.
+   */
   resume(): Promise<void>;
   /** Does what is due, and arms the alarm. */
   wake(): Promise<void>;
-  /** A stranger makes room for another: it is no peer from now on, and nothing of it stays. */
+  /** Deletes this peer, to make room for another. Does nothing unless the peer is a stranger. */
   evict(): Promise<void>;
 }
 

@@ -21,11 +21,11 @@ export type BondValues = {
   lastGrant: SignedEvent;
   /** All tries to deliver that grant failed. */
   unheardGrant: boolean;
-  /** Grants and a registration that our log does not have yet. */
+  /** Grants and a registration that are kept out of our log until an admin decides about the peer. */
   unlogged: Unlogged;
-  /** The peer has used its first attempt to hand in a grant below trust 2. */
+  /** Whether the peer has sent a grant while it was below trust 2. */
   hasTriedGrant: boolean;
-  /** The peer's answers show that our clock is ahead of its clock. */
+  /** Whether the peer's answers show that our clock is ahead of the peer's clock. */
   saysAhead: boolean;
   /** The peer was evicted, and its row is still to be deleted from D1. */
   leaving: boolean;
@@ -37,13 +37,13 @@ export type BondValues = {
 } & SyncValues;
 
 export interface BondStoreHooks {
-  /** Before the first transaction: makes the tables that other parts own. */
+  /** Called before the first transaction, to make the tables that other parts own. */
   opened(): void;
-  /** In the transaction that deletes the draft: the log has signed its event. */
+  /** Called in the transaction that deletes the draft, because the log has signed its event. */
   appended: OnAppended;
   /** The peer's row for D1; null while there is no peer. */
   row(): PeerRow | null;
-  /** After each transaction, in the same turn: arms the alarm and starts to flush what waits. */
+  /** Called after each transaction, in the same turn. It arms the alarm and starts to send what waits. */
   committed(): void;
 }
 
@@ -55,7 +55,7 @@ export class BondStore implements SyncStorage {
   readonly #storage: DurableObjectStorage;
   readonly #env: Env;
   readonly #hooks: BondStoreHooks;
-  /** What is on disk, read once. A transaction that fails empties it. */
+  /** Values that were read from disk. A transaction that fails empties the cache. */
   readonly #cache = new Map<string, unknown>();
   #outboxes: { events: EventOutbox; records: RecordOutbox } | null = null;
   #isInTransaction = false;
@@ -72,7 +72,7 @@ export class BondStore implements SyncStorage {
     this.#seenAtMs = this.get("seenAtMs") ?? null;
   }
 
-  /** Null: there is no peer of this id, and never was one, or it was forgotten. */
+  /** Null: there is no peer with this id. There never was one, or it was forgotten. */
   get trust(): PeerTrust | null {
     return this.get("trust") ?? null;
   }
@@ -118,24 +118,24 @@ export class BondStore implements SyncStorage {
     this.#cache.set(key, undefined);
   }
 
-  /** Call inside a transaction. The peer's row goes to D1 with it. */
+  /** Call inside a transaction. The same commit puts the peer's row into the outbox for D1. */
   putTrust(trust: PeerTrust): void {
     this.put("trust", trust);
     this.#isRowStale = true;
   }
 
-  /** Call inside a transaction: something else in the peer's row has changed. */
+  /** Call inside a transaction, when another part of the peer's row has changed. */
   recordPeer(): void {
     this.#isRowStale = true;
   }
 
   /**
-   * All of `write` is stored, or nothing. Other objects and D1 hear of it afterwards, by the outboxes that `write` put
-   * into. A transaction inside another one is part of that one.
+   * Stores all of `write`, or nothing. Afterwards the outboxes send to other objects and to D1 what `write` put into
+   * them. A nested call joins the outer transaction.
    */
   transaction<T>(write: () => T): T {
     if (this.#isInTransaction) return write();
-    // Outside the transaction: a rollback would take the tables back.
+    // Before the transaction begins: a rollback would undo the creation of the tables.
     this.open();
     const result = this.#write(write);
     this.commits += 1;
@@ -143,7 +143,7 @@ export class BondStore implements SyncStorage {
     return result;
   }
 
-  /** True: the log has all drafts that were put before the call. */
+  /** Sends the drafts to the log. True: the log has all drafts that were put before the call. */
   async flushEvents(): Promise<boolean> {
     const isFlushed = await this.events.flush();
     // `appended` may have written in a transaction that was rolled back.
@@ -151,7 +151,7 @@ export class BondStore implements SyncStorage {
     return isFlushed;
   }
 
-  /** Makes the tables, where they are missing. */
+  /** Creates the tables that are missing, once. */
   open(): { events: EventOutbox; records: RecordOutbox } {
     if (this.#outboxes !== null) return this.#outboxes;
     const events = new EventOutbox(this.#storage, this.#env, "untold", (event, draft) =>
@@ -162,7 +162,10 @@ export class BondStore implements SyncStorage {
     return this.#outboxes;
   }
 
-  /** Deletes everything: the peer that comes back is a new one. Parts that are waiting for an answer write nothing. */
+  /**
+   * Deletes everything. If the peer returns, it is a new peer. A part that was waiting for an answer writes nothing
+   * meanwhile.
+   */
   async erase(clearAlarm: () => Promise<void>): Promise<void> {
     this.#outboxes?.events.forget();
     this.#outboxes?.records.forget();
@@ -198,7 +201,7 @@ export class BondStore implements SyncStorage {
   #putRow(): void {
     if (this.#seenAtMs !== null) this.put("seenAtMs", this.#seenAtMs);
     const row = this.#hooks.row();
-    // D1 is about to delete the row of an evicted peer: it must not come back.
+    // The row of an evicted peer is about to be deleted from D1. Writing it now would restore it.
     if (row !== null && this.get("leaving") !== true) this.records.put("peers", row);
   }
 }

@@ -17,7 +17,10 @@ interface Parts {
   deliveries(): DeliveryQueue;
 }
 
-/** What others see of one peer: its row in D1, its status in the registry, and the state that an admin reads. Read only. */
+/**
+ * Reads the state of one peer, for others: its row in D1, its status in the registry, and the state that an admin
+ * reads. It writes nothing.
+ */
 export class PeerSnapshot {
   readonly #store: BondStore;
   readonly #parts: () => Parts;
@@ -27,7 +30,7 @@ export class PeerSnapshot {
     this.#parts = parts;
   }
 
-  /** Null: there is no peer. A removed peer has a row. */
+  /** Null: there is no peer. A removed peer still has a row. */
   row(): PeerRow | null {
     const { peer, trust } = this.#store;
     if (peer === null || trust === null) return null;

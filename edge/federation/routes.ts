@@ -17,7 +17,10 @@ import { flushPeerRefusals } from "./signing/refusal-counters.ts";
 import { countRefusedRequests, type FederatedEnv, federated } from "./signing/signed-peer.ts";
 import { eventSyncRoutes } from "./sync/event-routes.ts";
 
-/** `/api/federation`. Each route asks the kill switch: unsigned ones by `federated`, the others in `signed-peer.ts`. */
+/**
+ * `/api/federation`. Each route checks the federation switch: unsigned routes by `federated`, the others in
+ * `signed-peer.ts`.
+ */
 export const federationApi = new Hono<FederatedEnv>()
   .use("*", countRefusedRequests)
   .get("/identity", federated, async (c) => c.json(await ownIdentityCard(c.env, c.req.url)))
@@ -25,7 +28,10 @@ export const federationApi = new Hono<FederatedEnv>()
   .route("/", eventSyncRoutes)
   .route("/peers", new Hono<FederatedEnv & AdminEnv>().use("*", requireAdmin, federated).route("/", peerRoutes));
 
-/** `/admin/api/federation`: the switches (docs/spec/federation.md#switches), for the operator. They can be read and turned while it is off. */
+/**
+ * `/admin/api/federation`: the switches (docs/spec/federation.md#switches), for the operator. These routes work while
+ * federation is off.
+ */
 export const federationRoutes = new Hono<AdminEnv>()
   .get("/", async (c) => {
     const policy = await readFederationPolicy(c.env);
@@ -55,7 +61,7 @@ export const federationRoutes = new Hono<AdminEnv>()
   .patch("/", async (c) => {
     const body = await adminBody(c, changeFederationPolicyBody);
     if (body instanceof Response) return body;
-    // docs/spec/federation.md#switches: nobody could be asked.
+    // `accept_writes` needs an admin key, which no pool has yet (docs/spec/federation.md#switches).
     if (body.accept_writes) return fail(c, "federation/no-admin-key");
     const change = Object.fromEntries(Object.entries(body).filter(([, value]) => value !== undefined));
     const { policy, isChanged } = await changeFederationPolicy(c.env, change, c.var.adminTokenId);

@@ -147,7 +147,7 @@ describe("peers add", () => {
       () => stranger((_, response) => response.writeHead(302, { location: pools()[1].url }).end()),
       "The other pool answered 302.",
     ],
-    ["the pool itself", () => pools()[0].url, "At that URL is this pool itself."],
+    ["the pool itself", () => pools()[0].url, "That is this pool's own URL."],
   ])("at %s is refused, and the error says what to do", async (_what, url, says) =>
     refused(pools()[0], ["peers", "add", await url()], says),
   );

@@ -1,52 +1,59 @@
-/** Why a peer is unavailable, and since when. Our admin sees it, and it decides what shows that the peer is back. */
+/**
+ * Decides from each answer of a peer, or from its silence, whether the peer is unavailable and why. Our admin sees the
+ * reason. The reason also decides which answer shows that the peer is available again.
+ */
 import { saysItIsOff } from "./delivery-answer-rules.ts";
 import type { Outcome } from "./delivery-machine.ts";
 import type { PeerAnswer } from "./peer-answer.ts";
 
-/** Persisted contract: in the peer's `Bond`. */
+/** Persisted contract: a value of the peer's `Bond`. Why the peer is unavailable, and since when (epoch ms). */
 export interface Unavailability {
-  /** `off`: the peer says that its federation is off. `silent`: no answer. `error`: errors, or no answer of the protocol. */
+  /**
+   * `off`: the peer answers that its federation is off. `silent`: the peer does not answer. `error`: the peer answers
+   * with errors, or not in the protocol.
+   */
   readonly reason: "off" | "silent" | "error";
   readonly sinceMs: number;
-  /** The peer fails at pushes only. Its answers to other requests do not show that it is back. */
+  /** Only pushes fail. An answer to another request then does not show that the peer is available again. */
   readonly isOfPushes: boolean;
 }
 
-/** After a try to deliver a message. Null: the peer is available. */
-export function afterPushed(given: Unavailability | null, outcome: Outcome, nowMs: number): Unavailability | null {
+/** The state after a try to deliver a message. `before`: the state until now. Null: the peer is available. */
+export function afterPushed(before: Unavailability | null, outcome: Outcome, nowMs: number): Unavailability | null {
   switch (outcome.type) {
     case "off":
-      return absent(given, "off", false, nowMs);
+      return unavailable(before, "off", false, nowMs);
     case "unreachable":
-      return absent(given, "silent", false, nowMs);
+      return unavailable(before, "silent", false, nowMs);
     case "garbled":
-      return absent(given, "error", given?.reason !== "error" || given.isOfPushes, nowMs);
+      return unavailable(before, "error", before?.reason !== "error" || before.isOfPushes, nowMs);
     case "answered":
       if (outcome.status < 500) return null;
-      return absent(given, "error", given?.reason !== "error" || given.isOfPushes, nowMs);
+      return unavailable(before, "error", before?.reason !== "error" || before.isOfPushes, nowMs);
     default:
       return outcome satisfies never;
   }
 }
 
 /**
- * After a request of ours other than a delivery. A refusal shows neither, and neither does a call that our own policy
- * prevented: the state then stays.
+ * The state after any other request to the peer. A refusal does not change the state, and neither does a call that this
+ * pool's own policy prevented.
  */
-export function afterCalled(given: Unavailability | null, answer: PeerAnswer, nowMs: number): Unavailability | null {
-  if (!answer.ok) return answer.code === "federation/unreachable" ? absent(given, "silent", false, nowMs) : given;
-  if (answer.status === 200) return given?.isOfPushes ? given : null;
-  if (saysItIsOff(answer)) return absent(given, "off", false, nowMs);
-  return answer.status >= 500 ? absent(given, "error", false, nowMs) : given;
+export function afterCalled(before: Unavailability | null, answer: PeerAnswer, nowMs: number): Unavailability | null {
+  if (!answer.ok)
+    return answer.code === "federation/unreachable" ? unavailable(before, "silent", false, nowMs) : before;
+  if (answer.status === 200) return before?.isOfPushes ? before : null;
+  if (saysItIsOff(answer)) return unavailable(before, "off", false, nowMs);
+  return answer.status >= 500 ? unavailable(before, "error", false, nowMs) : before;
 }
 
-/** Returns the given object where nothing has changed. */
-function absent(
-  given: Unavailability | null,
+/** Returns `before` itself if nothing has changed. The time stays while the reason stays. */
+function unavailable(
+  before: Unavailability | null,
   reason: Unavailability["reason"],
   isOfPushes: boolean,
   nowMs: number,
 ): Unavailability {
-  if (given?.reason !== reason) return { reason, sinceMs: nowMs, isOfPushes };
-  return given.isOfPushes === isOfPushes ? given : { ...given, isOfPushes };
+  if (before?.reason !== reason) return { reason, sinceMs: nowMs, isOfPushes };
+  return before.isOfPushes === isOfPushes ? before : { ...before, isOfPushes };
 }

@@ -1,4 +1,6 @@
-/** How the answers of a peer are read: what they mean for the message, and for the circuit (docs/spec/federation.md#delivery). */
+/**
+ * Reads the answer of a peer: what it means for the message, and for the circuit (docs/spec/federation.md#delivery).
+ */
 import { ERRORS } from "../../../schema/wire/errors.ts";
 import { type PushAnswer, pushAnswer } from "../../../schema/wire/events.ts";
 import { peerError } from "../../../schema/wire/federation.ts";
@@ -12,16 +14,22 @@ export interface Answered {
 
 interface ReadAnswer {
   readonly outcome: Outcome;
-  /** Null where the peer says nothing about the events. */
+  /** The peer's verdict on the events; null if the answer contains none. */
   readonly answer: PushAnswer | null;
 }
 
-/** Several events: the peer took the message when it took at least one of them. The sender judges what it refused. */
+/**
+ * The answer to a message with several events. The message is delivered if the peer took at least one event. The sender
+ * then reads from `answer` which events were refused.
+ */
 export function readEventPushAnswer(answered: Answered): ReadAnswer {
   return read(answered, ({ accepted, duplicates }) => accepted + duplicates > 0);
 }
 
-/** One grant: the peer took it when it counts it once, as new or as a duplicate. A refusal is tried again: its cause may pass. */
+/**
+ * The answer to a message with one grant. It is delivered if the peer counts the grant as new or as a duplicate. A
+ * refused grant is retried, because the cause may pass.
+ */
 export function readGrantAnswer(answered: Answered): ReadAnswer {
   return read(answered, ({ accepted, duplicates }) => accepted === 1 || duplicates === 1);
 }
@@ -30,7 +38,7 @@ function read(answered: Answered, isTaken: (answer: PushAnswer) => boolean): Rea
   const answer = pushAnswerOf(answered);
   if (answer === null) return { outcome: refusalOf(answered), answer };
   const { retryAfterSeconds } = answered;
-  // An answer that took nothing is a refusal, whatever its status is.
+  // If the peer took no event, the answer is a refusal, whatever its HTTP status is.
   return { outcome: { type: "answered", status: isTaken(answer) ? 200 : 400, retryAfterSeconds }, answer };
 }
 
@@ -39,20 +47,25 @@ function pushAnswerOf({ status, body }: Answered): PushAnswer | null {
   return (isAboutEvents ? pushAnswer.safeParse(body).data : null) ?? null;
 }
 
-/** The same for each kind of message: refused for good, off, throttled, failed, or no answer of the protocol. */
+/**
+ * The outcome of an answer without a verdict on the events: federation is off, a refusal of the protocol, or an answer
+ * outside the protocol.
+ */
 function refusalOf(answered: Answered): Outcome {
   if (saysItIsOff(answered)) return { type: "off" };
   const { status, retryAfterSeconds } = answered;
   return isRefusal(answered) ? { type: "answered", status, retryAfterSeconds } : { type: "garbled" };
 }
 
-/** The peer's operator has switched federation off (docs/spec/federation.md#switches). */
+/** Whether the answer says that the peer's federation is switched off (docs/spec/federation.md#switches). */
 export function saysItIsOff({ status, body }: Pick<Answered, "status" | "body">): boolean {
   const off = ERRORS["federation/disabled"];
   return status === off.status && peerError.safeParse(body).data?.error.code === off.openAiCode;
 }
 
-/** A success is not one: whether a success took the message, only its body says. */
+/**
+ * Whether the answer is a refusal of the protocol. A success status is none: its body would show what the peer took.
+ */
 function isRefusal({ status, body, retryAfterSeconds }: Answered): boolean {
   if (status >= 500) return true;
   // These statuses need no body.
@@ -62,7 +75,10 @@ function isRefusal({ status, body, retryAfterSeconds }: Answered): boolean {
 
 const isSuccess = (status: number) => status >= 200 && status < 300;
 
-/** RFC 9110 section 10.2.3: seconds, or a date; null for what is neither. */
+/**
+ * Reads `Retry-After` (RFC 9110 section 10.2.3), which is a number of seconds or a date. Returns seconds; null if it is
+ * neither.
+ */
 export function readRetryAfter(header: string | null, nowMs: number): number | null {
   if (header === null) return null;
   if (/^\d+$/.test(header)) return Number(header);

@@ -7,9 +7,9 @@ import { type Answered, readEventPushAnswer, readGrantAnswer } from "./delivery-
 import type { Outcome } from "./delivery-machine.ts";
 
 interface Bodies {
-  /** `direct` events, each of which counts by itself, and pushes of event sync. */
+  /** Events of event sync, or one `direct` event. */
   "event push": PushBody;
-  /** A grant of trust, the only event in its body. A newer grant takes the place of one that waits. */
+  /** A grant of trust, as the only event. A newer grant replaces a queued one. */
   grant: PushBody;
 }
 
@@ -24,7 +24,7 @@ export type Message<Kind extends DeliveryKind = DeliveryKind> = {
   [Each in Kind]: { readonly kind: Each; readonly body: Bodies[Each] };
 }[Kind];
 
-/** `answer`: what the peer says about the message, taken or not; null where it says nothing about it. */
+/** `answer`: the peer's verdict on the events; null if the answer contains none. */
 export interface DeliveryAnswer<Kind extends DeliveryKind> {
   readonly outcome: Outcome;
   readonly answer: Answers[Kind] | null;
@@ -33,7 +33,10 @@ export interface DeliveryAnswer<Kind extends DeliveryKind> {
 interface KindRules<Kind extends DeliveryKind> {
   /** `pathname + search`. */
   readonly target: string;
-  /** Persisted contract: column `topic` of a queued message. Of one topic only the newest message is kept. */
+  /**
+   * Persisted contract: column `topic` of a queued message. A new message replaces the queued message of the same
+   * topic.
+   */
   readonly topic: string | null;
   readonly read: (answered: Answered) => DeliveryAnswer<Kind>;
 }
@@ -47,7 +50,7 @@ export function rulesOf<Kind extends DeliveryKind>(kind: Kind): KindRules<Kind> 
   return KINDS[kind];
 }
 
-/** The kind of a queued message, by its stored columns. A queue that an older version wrote has these too. */
+/** Reads a queued message from its stored columns. A queue that an older version wrote has these columns too. */
 export function messageOf(row: { topic: string | null; body: string }): Message {
   const kind = row.topic === KINDS.grant.topic ? "grant" : "event push";
   return { kind, body: JSON.parse(row.body) as PushBody };

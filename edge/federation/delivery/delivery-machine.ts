@@ -1,7 +1,7 @@
 /**
- * Delivery to one peer (docs/spec/federation.md#delivery): when a message is tried again, when it is given up, and the
- * circuit that stops calls to a peer that does not answer. Messages do not wait for each other; they share only the
- * circuit. `random` is a number in [0, 1).
+ * Delivery to one peer (docs/spec/federation.md#delivery): when a message is tried again, when the pool gives it up,
+ * and the circuit that stops calls to a peer that does not answer. Each message has its own retries; all messages share
+ * the circuit. `nowMs` is epoch ms. `random` is a number in [0, 1).
  */
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
@@ -9,16 +9,16 @@ import { LIMITS } from "../../../schema/wire/limits.ts";
 export type Outcome =
   /** An answer of the protocol: a success, or a refusal with its status. */
   | { type: "answered"; status: number; retryAfterSeconds: number | null }
-  /** The peer says that its federation is off. It will take the message when federation is on again. */
+  /** The peer answers that its federation is off. It will take the message when federation is on again. */
   | { type: "off" }
-  /** No answer of the protocol, for example a redirect, or a success with an unexpected body. */
+  /** An answer that is not of the protocol, for example a redirect, or a success with an unexpected body. */
   | { type: "garbled" }
   /** The connection failed, timed out, or the answer was too large. */
   | { type: "unreachable" };
 
 /**
- * What an outcome means for the message: delivered; gone, never to be delivered; deferred, to a time that the peer names
- * (null: until its federation is on); or failed.
+ * What an outcome means for the message. `gone`: it can never be delivered. `deferred`: the peer asked for a pause of
+ * `afterMs`, or (null) for a pause until its federation is on.
  */
 type Verdict =
   | { type: "delivered" }
@@ -26,7 +26,7 @@ type Verdict =
   | { type: "deferred"; afterMs: number | null }
   | { type: "failed" };
 
-/** A `429` with `Retry-After` is no failure, and neither is "federation is off". */
+/** A `429` with `Retry-After` is not a failure, and "federation is off" is not a failure either. */
 function verdictOf(outcome: Outcome): Verdict {
   if (outcome.type === "off") return { type: "deferred", afterMs: null };
   if (outcome.type !== "answered") return { type: "failed" };
@@ -46,7 +46,9 @@ function verdictOf(outcome: Outcome): Verdict {
 export interface Delivery {
   /** Failed tries. */
   readonly tries: number;
-  /** How often the peer asked us to wait. The number is limited, so that a peer cannot hold a message for ever. */
+  /**
+   * How often the peer asked for a pause. The number is limited, so that a peer cannot keep a message queued for ever.
+   */
   readonly deferrals: number;
   readonly nextAtMs: number;
 }
@@ -56,10 +58,12 @@ export type DeliveryStep =
   | { type: "retry"; delivery: Delivery }
   | { type: "given-up"; reason: "gone" | "tries" };
 
+/** A message that was never tried and is due now. */
 export function newDelivery(nowMs: number): Delivery {
   return { tries: 0, deferrals: 0, nextAtMs: nowMs };
 }
 
+/** The next state of a message after a try: deleted, queued again, or given up. */
 export function afterTry(delivery: Delivery, outcome: Outcome, nowMs: number, random: number): DeliveryStep {
   const verdict = verdictOf(outcome);
   switch (verdict.type) {
@@ -70,7 +74,7 @@ export function afterTry(delivery: Delivery, outcome: Outcome, nowMs: number, ra
     case "deferred": {
       const deferrals = delivery.deferrals + 1;
       if (deferrals > LIMITS.deliveryDeferrals) return { type: "given-up", reason: "tries" };
-      // A pause is half an hour at most, so that a hundred deferrals span about a day, as ten tries do.
+      // This pause is at most half an hour, so that a hundred deferrals span about a day, as ten tries do.
       const afterMs = verdict.afterMs ?? backoffMs(deferrals, random, LIMITS.deliveryOffMaxMs);
       return { type: "retry", delivery: { ...delivery, deferrals, nextAtMs: nowMs + afterMs } };
     }
@@ -85,8 +89,9 @@ export function afterTry(delivery: Delivery, outcome: Outcome, nowMs: number, ra
 }
 
 /**
- * Full jitter: a random pause between the minimum and a ceiling that grows fourfold with each try. Of the nine pauses
- * between ten tries, the last two may reach the maximum of 12 h, so that ten tries span about a day.
+ * The pause before the next try, in ms, with full jitter: a random pause between the minimum and a ceiling that grows
+ * fourfold with each try. Of the nine pauses between ten tries, the last two may reach the maximum of 12 h, so that ten
+ * tries span about a day.
  */
 export function backoffMs(tries: number, random: number, maxMs: number = LIMITS.deliveryBackoffMaxMs): number {
   const ceilingMs = Math.min(LIMITS.deliveryBackoffMinMs * 4 ** tries, maxMs);
@@ -95,13 +100,13 @@ export function backoffMs(tries: number, random: number, maxMs: number = LIMITS.
 
 // ---- The circuit
 
-/** Persisted contract: one for each peer. */
+/** Persisted contract: the circuit of one peer. It is closed, open, or half-open (`circuitState`). */
 export interface Circuit {
   /** While closed: the times of the failures since the last answer, epoch ms, at most `circuitFailures`. */
   readonly failedAtMs: readonly number[];
   /** Null: closed. */
   readonly openedAtMs: number | null;
-  /** While half-open: when the one probe counts as lost. */
+  /** While half-open: epoch ms after which the running probe counts as lost. */
   readonly probeUntilMs: number | null;
 }
 
@@ -109,7 +114,10 @@ export const CLOSED_CIRCUIT: Circuit = Object.freeze({ failedAtMs: [], openedAtM
 
 export type CircuitStart = { ok: true; circuit: Circuit } | { ok: false; retryAtMs: number };
 
-/** Call it before each try, and store the circuit. A half-open circuit lets one probe through at a time. */
+/**
+ * Call it before each try, and store the circuit. A half-open circuit lets one probe through at a time. A refusal says
+ * when the next try may start.
+ */
 export function startTry(circuit: Circuit, nowMs: number): CircuitStart {
   if (circuit.openedAtMs === null) return { ok: true, circuit };
   if (circuitState(circuit, nowMs) === "open") {
@@ -122,15 +130,15 @@ export function startTry(circuit: Circuit, nowMs: number): CircuitStart {
   return { ok: true, circuit: { ...circuit, probeUntilMs: nowMs + LIMITS.circuitProbeMs } };
 }
 
-/** `change`: recorded as an event. */
+/** `change` is recorded as an event; null if the circuit did not open or close. */
 export interface CircuitEnd {
   readonly circuit: Circuit;
   readonly change: "opened" | "closed" | null;
 }
 
 /**
- * Call it after each try. A refusal, and "federation is off", show that the peer is there. Server errors, unexpected
- * answers and silence are failures.
+ * Call it after each try. A refusal and "federation is off" show that the peer is available, and close the circuit.
+ * Server errors, unexpected answers and silence are failures.
  */
 export function endTry(circuit: Circuit, outcome: Outcome, nowMs: number): CircuitEnd {
   if (outcome.type === "off" || (outcome.type === "answered" && outcome.status < 500)) {
@@ -145,7 +153,10 @@ export function endTry(circuit: Circuit, outcome: Outcome, nowMs: number): Circu
     : { circuit: { ...circuit, failedAtMs }, change: null };
 }
 
-/** Another request shows that the peer is back. One probe may go through now and decides; if nothing waits, the circuit closes. */
+/**
+ * Call it when another request shows that the peer is available again. If messages wait, the circuit becomes half-open,
+ * and the next try decides. If none waits, the circuit closes.
+ */
 export function peerIsBack(circuit: Circuit, isWaiting: boolean, nowMs: number): CircuitEnd {
   if (circuitState(circuit, nowMs) !== "open") return { circuit, change: null };
   if (!isWaiting) return { circuit: CLOSED_CIRCUIT, change: "closed" };
@@ -154,7 +165,7 @@ export function peerIsBack(circuit: Circuit, isWaiting: boolean, nowMs: number):
 
 export function circuitState(circuit: Circuit, nowMs: number): "closed" | "open" | "half-open" {
   if (circuit.openedAtMs === null) return "closed";
-  // A circuit that opened in the future shows that the wall clock stepped back. A probe then decides.
+  // If the circuit opened in the future, the wall clock has stepped back. Then let a probe decide.
   const openForMs = nowMs - circuit.openedAtMs;
   return openForMs >= 0 && openForMs < LIMITS.circuitOpenMs ? "open" : "half-open";
 }

@@ -15,18 +15,21 @@ interface DeliveryRow extends Record<string, SqlStorageValue> {
   topic: string | null;
 }
 
-/** `later`: nothing was tried, and nothing will be before that time. This is no failure. */
+/** `later`: nothing was tried, and nothing can be tried before `atMs`. This is not a failure. */
 export type Tried = { type: "tried"; outcome: Outcome } | { type: "later"; atMs: number };
 
 export type GiveUpReason = Extract<DeliveryStep, { type: "given-up" }>["reason"] | "queue-full";
 
 export interface QueueOwner {
   send(message: Message): Promise<Tried>;
-  /** In the transaction that deletes the message: the message will not reach the peer. */
+  /** Called in the transaction that deletes the message. The message will not reach the peer. */
   givenUp(message: Message, reason: GiveUpReason): void;
 }
 
-/** Messages that wait for one peer, each by itself (docs/spec/federation.md#delivery). The rules are in `delivery-machine.ts`. */
+/**
+ * The queue of messages for one peer. Each message has its own retries (docs/spec/federation.md#delivery). The rules
+ * are in `delivery-machine.ts`.
+ */
 export class DeliveryQueue {
   readonly #storage: DurableObjectStorage;
   readonly #store: BondStore;
@@ -53,8 +56,8 @@ export class DeliveryQueue {
   }
 
   /**
-   * Call inside the transaction that decides to send it. A message with a topic replaces the one of the same topic that
-   * waits, so that there is always room for it.
+   * Call inside the transaction that decides to send the message. A message with a topic replaces the queued message of
+   * the same topic, so the queue always has room for it.
    */
   put(message: Message, nowMs: number): void {
     const { target, topic } = rulesOf(message.kind);
@@ -77,7 +80,10 @@ export class DeliveryQueue {
     );
   }
 
-  /** Before the storage is erased: an answer that is still awaited changes nothing, for its row may be another's by then. */
+  /**
+   * Call before the storage is erased. An answer that arrives afterwards changes nothing, because its row id may belong
+   * to another message by then.
+   */
   forget(): void {
     this.#isForgotten = true;
   }
@@ -92,7 +98,7 @@ export class DeliveryQueue {
     return all.map(({ tries, deferrals, next_at_ms: nextAtMs }) => ({ tries, deferrals, nextAtMs }));
   }
 
-  /** Since when the oldest message waits. Null when none waits, and for a message that an older version queued. */
+  /** Since when the oldest message waits, epoch ms. Null if none waits, or if an older version queued it. */
   waitingSinceMs(): number | null {
     const oldest = "SELECT min(queued_at_ms) AS at FROM deliveries";
     return this.#storage.sql.exec<{ at: number | null }>(oldest).one().at;
@@ -106,7 +112,7 @@ export class DeliveryQueue {
     return this.#storage.sql.exec<{ due: number | null }>("SELECT min(next_at_ms) AS due FROM deliveries").one().due;
   }
 
-  /** Tries what is due, one message after another, until `send` answers "later". One run at a time. */
+  /** Tries the due messages one after another, until `send` answers "later". Only one run is active at a time. */
   run(): Promise<void> {
     this.#running ??= this.#run().finally(() => {
       this.#running = null;
@@ -114,12 +120,15 @@ export class DeliveryQueue {
     return this.#running;
   }
 
-  /** The peer is back: all messages are due now. */
+  /** Makes all messages due now. Call it when the peer is available again. */
   retryNow(nowMs: number): void {
     this.#storage.sql.exec("UPDATE deliveries SET next_at_ms = ? WHERE next_at_ms > ?", nowMs, nowMs);
   }
 
-  /** Each row is read when its turn comes: it may have been deleted or replaced while an earlier one was sent. */
+  /**
+   * Reads each row just before it is sent, because it may have been deleted or replaced while an earlier message was
+   * sent.
+   */
   async #run(): Promise<void> {
     for (let row = this.#due(0); row !== null; row = this.#due(row.id)) {
       const message = messageOf(row);
@@ -130,7 +139,7 @@ export class DeliveryQueue {
         return;
       }
       const nextAtMs = this.#after(row, message, tried.outcome, Date.now());
-      // "Off" holds for all messages: the others wait as long as this one, and it counts against none of them.
+      // "Off" concerns all messages: the others wait as long as this one, and it is not a failed try of any of them.
       if (tried.outcome.type === "off" && nextAtMs !== null) {
         this.#postpone(nextAtMs);
         return;
@@ -138,7 +147,7 @@ export class DeliveryQueue {
     }
   }
 
-  /** When the message is tried again; null: never. */
+  /** Stores the outcome of a try. Returns when the message is tried again, epoch ms; null if it is no longer queued. */
   #after(row: DeliveryRow, message: Message, outcome: Outcome, nowMs: number): number | null {
     const delivery: Delivery = { tries: row.tries, deferrals: row.deferrals, nextAtMs: row.next_at_ms };
     const step = afterTry(delivery, outcome, nowMs, Math.random());
@@ -154,7 +163,7 @@ export class DeliveryQueue {
       return null;
     }
     this.#store.transaction(() => {
-      // A message that was replaced or cleared meanwhile is not given up.
+      // A message that was replaced or cleared during the call was not given up.
       if (this.#delete(row.id)) this.#giveUp(message, step.reason);
     });
     return null;
@@ -162,7 +171,7 @@ export class DeliveryQueue {
 
   #giveUp(message: Message, reason: GiveUpReason): void {
     this.#store.put("givenUp", (this.#store.get("givenUp") ?? 0) + 1);
-    // Our admin sees in the log that the message will not reach the peer (docs/spec/pool.md#shape, rule 7).
+    // Record the loss as an event, so that our admin sees it (docs/spec/pool.md#shape, rule 7).
     const peer = this.#store.peer?.atomId;
     for (const { event } of message.body.events) {
       const { content_id } = event;
@@ -175,7 +184,7 @@ export class DeliveryQueue {
     return this.#storage.sql.exec("DELETE FROM deliveries WHERE id = ?", id).rowsWritten > 0;
   }
 
-  /** The first message after that id that is due. */
+  /** The first due message with an id above `afterId`. */
   #due(afterId: number): DeliveryRow | null {
     const due = "SELECT * FROM deliveries WHERE id > ? AND next_at_ms <= ? ORDER BY id LIMIT 1";
     return this.#storage.sql.exec<DeliveryRow>(due, afterId, Date.now()).toArray()[0] ?? null;

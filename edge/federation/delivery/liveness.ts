@@ -25,7 +25,7 @@ export class Liveness {
     this.#grants = grants;
   }
 
-  /** Asks at most once in `LIMITS.peerVerifyMs`, and does not wait for the answer. */
+  /** Asks the peer at most once per `LIMITS.peerVerifyMs`, and does not wait for the answer. */
   verifySeldom(nowMs: number): void {
     if (nowMs - this.#verifiedAtMs < LIMITS.peerVerifyMs) return;
     this.#verifiedAtMs = nowMs;

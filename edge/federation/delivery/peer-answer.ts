@@ -1,4 +1,4 @@
-/** A call without an answer: our own policy prevented it, or the peer could not be reached. */
+/** A call without an answer: our own policy prevented the call, or the peer could not be reached. */
 export type NoAnswer = {
   readonly ok: false;
   readonly code:
@@ -10,8 +10,8 @@ export type NoAnswer = {
 };
 
 /**
- * Why a call failed, as far as the runtime tells the Worker: a code, or the reference under which the runtime's log has
- * the cause. Only our admin may see it (`codeOf`), because it says what answers at an address.
+ * Why a call failed, as far as the runtime reveals it to the Worker: an error code, or the reference under which the
+ * runtime's log has the cause. Show it only to our admin (`codeOf`), because it reveals what listens at an address.
  */
 export type CallFailure = "federation/silent" | "federation/no-connection" | { readonly reference: string };
 
@@ -21,7 +21,10 @@ export type PeerAnswer =
       readonly status: number;
       readonly body: unknown;
       readonly retryAfterSeconds: number | null;
-      /** How far our clock is ahead of the answer's `Date` header, at least. Null: the answer has none. */
+      /**
+       * By how much our clock is ahead of the answer's `Date` header, in ms; a lower bound. Null: the answer has no
+       * usable date.
+       */
       readonly aheadMs: number | null;
     }
   | NoAnswer;

@@ -11,15 +11,15 @@ import type { PeerAnswer } from "./peer-answer.ts";
 import { callPeer, openPeer, type PeerAddress, type PeerCall } from "./peer-client.ts";
 import type { PeerClock } from "./peer-clock.ts";
 
-/** What a channel needs of its peer's `Bond`. */
+/** The functions of the peer's `Bond` that a channel calls. */
 export interface ChannelOwner {
   /** Null: there is no peer to call. */
   address(): PeerAddress | null;
   /** Whether something waits to be sent to the peer. */
   isWaiting(): boolean;
-  /** The peer was unavailable and answers again: what waits may be tried now. */
+  /** Called when the peer answers again after it was unavailable. Whatever waits for the peer may be tried now. */
   back(): void;
-  /** The registry is to see a new status. */
+  /** Called when the peer's availability has changed, so that the registry gets the new status. */
   availabilityChanged(): void;
 }
 
@@ -33,17 +33,20 @@ const ANSWERED: PeerAnswer = Object.freeze({
 const NO_ANSWER = Object.freeze({ outcome: { type: "unreachable" } as const, answer: null });
 
 /**
- * Calls to one peer, and the circuit that stops calls to a peer that does not answer (docs/spec/federation.md#delivery). It
- * also keeps why the peer is unavailable.
+ * Makes all calls to one peer, with the circuit that stops calls to a peer that does not answer
+ * (docs/spec/federation.md#delivery). It also stores why the peer is unavailable.
  */
 export class PeerChannel {
   readonly #env: Env;
   readonly #store: BondStore;
   readonly #clock: PeerClock;
   readonly #owner: ChannelOwner;
-  /** The peer is back, and what waits for it was not tried yet. */
+  /** The peer is available again, and what waits for it was not tried yet. */
   #isBack = false;
-  /** When waiting messages were last let through although the peer has taken nothing since. */
+  /**
+   * When waiting messages were last tried because the peer answered other requests, although it has taken no message
+   * since. Epoch ms.
+   */
   #letTryAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(env: Env, store: BondStore, clock: PeerClock, owner: ChannelOwner) {
@@ -57,17 +60,17 @@ export class PeerChannel {
     return circuitState(this.#circuit, Date.now());
   }
 
-  /** Null: the peer was available when we last heard of it. */
+  /** Null: the peer was available at the last call. */
   unavailability(): Unavailability | null {
     return this.#store.get("absence") ?? null;
   }
 
-  /** The peer was unavailable when it was last called. */
+  /** Whether the peer was unavailable at the last call. */
   isAway(): boolean {
     return this.unavailability() !== null || this.circuit() === "open";
   }
 
-  /** One try of a message, through the circuit. `answer`: what the peer says about the events. */
+  /** Tries one message, through the circuit. `answer`: the peer's verdict on the events; null if there is none. */
   async try(message: Message): Promise<{ tried: Tried; answer: PushAnswer | null }> {
     const nowMs = Date.now();
     const address = this.#owner.address();
@@ -77,7 +80,7 @@ export class PeerChannel {
     if (start.circuit !== this.#circuit) this.#store.put("circuit", start.circuit);
     const { target, read } = rulesOf(message.kind);
     const called = await callPeer(this.#env, address, { method: "POST", target, body: message.body });
-    // Our own policy refused the call: nothing was tried, nothing is counted, everything waits.
+    // Our own policy refused the call. This is not a try, and the messages wait.
     if (!called.ok && called.code !== "federation/unreachable") return later(Date.now());
     if (called.ok && called.aheadMs !== null) this.#clock.heard(called.aheadMs);
     const { outcome, answer } = called.ok ? read(called) : NO_ANSWER;
@@ -88,8 +91,8 @@ export class PeerChannel {
   }
 
   /**
-   * A request of ours, with a backoff of its own: it passes an open circuit. An answer shows that the peer is back, except
-   * where the peer answers every request well and every push with an error.
+   * Sends any other request to the peer. Its caller has a backoff of its own, so the circuit does not stop it. An
+   * answer shows that the peer is available again, unless only its pushes fail.
    */
   async call(call: PeerCall): Promise<PeerAnswer> {
     const address = this.#owner.address();
@@ -100,7 +103,7 @@ export class PeerChannel {
     return answer;
   }
 
-  /** The same for a stream: null where there is none. */
+  /** As `call`, for an answer that is a stream. Null if the peer cannot be called. */
   async open(call: PeerCall, signal: AbortSignal): Promise<Response | null> {
     const address = this.#owner.address();
     const opened = address === null ? null : await openPeer(this.#env, address, call, signal);
@@ -109,7 +112,7 @@ export class PeerChannel {
     return opened;
   }
 
-  /** The peer has just proved its key to our admin: what waits may be tried. */
+  /** Call it when the peer has just proved its key to our admin. Then waiting messages may be tried. */
   proved(): void {
     this.#found(null);
     this.#letTry();
@@ -120,7 +123,7 @@ export class PeerChannel {
     this.#found(afterCalled(before, answer, Date.now()));
     const isAvailable = this.unavailability() === null;
     this.#isBack ||= before !== null && isAvailable;
-    // At most once a minute in vain: a peer that fails at pushes alone would be pushed to all the time.
+    // At most once a minute without success: otherwise a peer at which only pushes fail would get pushes all the time.
     const isSoon = Math.abs(Date.now() - this.#letTryAtMs) < LIMITS.peerVerifyMs;
     if (this.#isBack && isAvailable && !isSoon) this.#letTry();
   }
@@ -135,7 +138,7 @@ export class PeerChannel {
   }
 
   #found(unavailability: Unavailability | null): void {
-    // A peer that was forgotten during the call leaves nothing behind.
+    // Write nothing for a peer that was forgotten during the call.
     if (unavailability === this.unavailability() || this.#owner.address() === null) return;
     if (unavailability === null) this.#store.delete("absence");
     else this.#store.put("absence", unavailability);

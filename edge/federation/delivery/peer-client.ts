@@ -13,12 +13,15 @@ import { checkFederation } from "../../pool/federation-check.ts";
 import { readRetryAfter } from "./delivery-answer-rules.ts";
 import type { CallFailure, NoAnswer, PeerAnswer } from "./peer-answer.ts";
 
-/** The receiver of a call. Its id is signed with the request, so that the request is valid nowhere else. */
+/** The receiver of a call. The signature covers its atom id, so that no other pool accepts the request. */
 export interface PeerAddress {
   readonly atomId: string;
   /** Origin of the peer, without a path. */
   readonly url: string;
-  /** 1: the peer's card lacks `sig_versions`. Used only if the policy allows it, and never after the peer has used 2. */
+  /**
+   * The signature version. 1 if the peer's card lacks `sig_versions`; used only if the policy allows it, and never
+   * after the peer has used 2.
+   */
   readonly version: 1 | 2;
 }
 
@@ -27,25 +30,29 @@ export interface PeerCall {
   /** `pathname + search`. */
   readonly target: string;
   readonly body?: unknown;
-  /** The largest answer. */
+  /** The largest accepted answer; `LIMITS.federatedBodyBytes` if absent. */
   readonly maxBytes?: number;
 }
 
 const UNREACHABLE: NoAnswer = Object.freeze({ ok: false, code: "federation/unreachable" });
 
 /**
- * Sends one signed request to a peer (docs/spec/federation.md#signed-requests). It is sent only while federation is on,
- * through the network that the policy allows, without redirects, with a time limit and a limit for the answer's size.
- * No other file in `edge/` makes outbound calls.
+ * Sends one signed request to a peer (docs/spec/federation.md#signed-requests) and reads the whole answer. The request
+ * is sent only while federation is on, through the network that the policy allows. It follows no redirect, ends after
+ * `LIMITS.peerCallMs`, and has a limit for the size of the answer. Errors are values (`NoAnswer`). No other file in
+ * `edge/` makes outbound calls.
  */
 export async function callPeer(env: Env, peer: PeerAddress, call: PeerCall): Promise<PeerAnswer> {
-  return timed(async (signal) => {
+  return withTimeLimit(async (signal) => {
     const sentMs = Date.now();
-    return whole(await openPeer(env, peer, call, signal), sentMs, call.maxBytes);
+    return readAnswer(await openPeer(env, peer, call, signal), sentMs, call.maxBytes);
   });
 }
 
-/** The same for an answer that is a stream. Resolves with the answer's head; `signal` ends the stream at any time. */
+/**
+ * As `callPeer`, for an answer that is a stream. Resolves when the head of the answer has arrived. Aborting `signal`
+ * ends the call or the stream.
+ */
 export async function openPeer(
   env: Env,
   peer: PeerAddress,
@@ -76,18 +83,21 @@ export async function openPeer(
   });
 }
 
-/** Reads a public page of a pool, such as its card: unsigned, with the same limits. */
+/** Reads a public page of a pool, such as its card. The request is not signed; the limits are those of `callPeer`. */
 export async function readPeer(env: Env, url: string, target: string): Promise<PeerAnswer> {
   const open = await openNetwork(env, url);
   if (!open.ok) return open;
-  return timed(async (signal) => {
+  return withTimeLimit(async (signal) => {
     const sentMs = Date.now();
-    return whole(await send(open.network, new URL(target, url), { signal }), sentMs);
+    return readAnswer(await send(open.network, new URL(target, url), { signal }), sentMs);
   });
 }
 
-/** `AbortSignal.timeout` would not do: its timer keeps running after the answer, and keeps an object in memory. */
-async function timed(call: (signal: AbortSignal) => Promise<PeerAnswer>): Promise<PeerAnswer> {
+/**
+ * Ends a call after `LIMITS.peerCallMs`. `AbortSignal.timeout` would keep its timer running after the answer, which
+ * keeps an object in memory.
+ */
+async function withTimeLimit(call: (signal: AbortSignal) => Promise<PeerAnswer>): Promise<PeerAnswer> {
   const abort = new AbortController();
   const timer = setTimeout(() => abort.abort(), LIMITS.peerCallMs);
   return call(abort.signal).finally(() => clearTimeout(timer));
@@ -104,7 +114,7 @@ async function openNetwork(
   if (!checked.open) return { ok: false, code: checked.code };
   const { policy } = checked;
   if (!isAllowedPeerUrl(url, policy.allow_private_peers)) return { ok: false, code: "federation/private-address" };
-  // Cloudflare has one network, which reaches public addresses only.
+  // On Cloudflare neither binding exists: `fetch` reaches public addresses only.
   const given = policy.allow_private_peers ? env.PRIVATE_NETWORK : env.PUBLIC_NETWORK;
   return { ok: true, policy, network: (given as Network | undefined) ?? { fetch: (...args) => fetch(...args) } };
 }
@@ -113,12 +123,12 @@ async function send(network: Network, url: URL, init: RequestInit): Promise<Resp
   try {
     return await network.fetch(url.href, { ...init, redirect: "manual" });
   } catch (error) {
-    // The error's text has names and addresses, which no peer and no log may see.
+    // Drop the error's text: it contains names and addresses, which no peer and no log may see.
     return { ...UNREACHABLE, ...failureOf(error) };
   }
 }
 
-/** Recognises the error texts of workerd, which has no error codes. Other texts say nothing. */
+/** Recognises known error texts of workerd, which has no error codes. Returns nothing for other texts. */
 function failureOf(error: unknown): Pick<NoAnswer, "failure"> {
   if (!(error instanceof Error)) return {};
   if (error.name === "AbortError") return { failure: "federation/silent" };
@@ -128,8 +138,8 @@ function failureOf(error: unknown): Pick<NoAnswer, "failure"> {
 }
 
 /**
- * The failure's code, for our admin. A cause that only the runtime's log has is asked of the runner of a pool on one
- * machine; on Cloudflare there is none.
+ * The failure's code, for our admin. If only the runtime's log has the cause, this asks the runner of a pool on one
+ * machine. On Cloudflare there is no runner, and the code is `federation/unreachable`.
  */
 export async function codeOf({ NETWORK_NOTES: notes }: Env, failure: CallFailure): Promise<ErrorCode> {
   if (typeof failure === "string") return failure;
@@ -137,7 +147,7 @@ export async function codeOf({ NETWORK_NOTES: notes }: Env, failure: CallFailure
   return networkFailure.safeParse(cause).data ?? UNREACHABLE.code;
 }
 
-async function whole(
+async function readAnswer(
   sent: Response | NoAnswer,
   sentMs: number,
   maxBytes: number = LIMITS.federatedBodyBytes,
@@ -150,13 +160,13 @@ async function whole(
     const aheadMs = aheadOfPeerMs(sent.headers, sentMs);
     return { ok: true, status: sent.status, body: parse(text), retryAfterSeconds, aheadMs };
   } catch (error) {
-    // The peer began to answer, so that "no connection" would be wrong. Only a time-out can be named.
+    // The peer began to answer, so "no connection" would be wrong. Only a time-out can be named.
     const { failure } = failureOf(error);
     return failure === "federation/silent" ? { ...UNREACHABLE, failure } : UNREACHABLE;
   }
 }
 
-/** Null: the answer has more than `maxBytes`. The rest is not read. */
+/** The body as text; null if it has more than `maxBytes`. The rest is then not read. */
 async function readBounded(response: Response, maxBytes: number): Promise<string | null> {
   if (!response.body) return "";
   if (Number(response.headers.get("content-length")) > maxBytes) {
@@ -175,7 +185,7 @@ async function readBounded(response: Response, maxBytes: number): Promise<string
   return text + decoder.decode();
 }
 
-/** Null: the text is not JSON, or has more values than any answer of the protocol. */
+/** The JSON value; null if the text is not JSON, or has more values than any answer of the protocol. */
 function parse(text: string): unknown {
   if (hasMoreValuesThan(LIMITS.peerAnswerValues, text)) return null;
   return parseJson(text) ?? null;

@@ -3,7 +3,10 @@ import type { Env } from "../../env.ts";
 import { eventLogForBonds } from "../../events/event-log-for.ts";
 import type { BondStore } from "../bond-store.ts";
 
-/** Reports to `EventLog` when the peer's answers begin, or cease, to show that our clock is ahead (docs/spec/events.md#clock). */
+/**
+ * Reports to `EventLog` when the peer's answers start or stop showing that our clock is ahead
+ * (docs/spec/events.md#clock).
+ */
 export class PeerClock {
   readonly #ctx: DurableObjectState;
   readonly #env: Env;
@@ -15,7 +18,7 @@ export class PeerClock {
     this.#store = store;
   }
 
-  /** An answer of the peer shows that our clock is ahead by at least `aheadMs`. */
+  /** Call it for each answer. It shows that our clock is ahead of the peer's by at least `aheadMs`. */
   heard(aheadMs: number): void {
     const atomId = this.#store.peer?.atomId;
     const isAhead = aheadMs > LIMITS.clockDriftMs;

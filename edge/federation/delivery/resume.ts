@@ -5,8 +5,8 @@ import type { BondForPool } from "../bond-rpc.ts";
 import { bondIds, countBonds } from "../peering/store.ts";
 
 /**
- * Makes every `Bond` try its waiting messages now, whatever their backoff: after a start of the pool, and when federation
- * is switched on. Without this call the bonds' alarms would do it within a minute.
+ * Makes every `Bond` retry its waiting messages now, whatever their backoff. Called after a start of the pool, and when
+ * federation is switched on. Without this call the bonds' alarms would do it within a minute.
  */
 export async function resumePeers(env: Env): Promise<void> {
   const page = LIMITS.peersPerWake;
@@ -14,8 +14,9 @@ export async function resumePeers(env: Env): Promise<void> {
 }
 
 /**
- * Called by the cron trigger, because the runtime gives up an alarm that failed too often. Bonds do what is due and arm
- * their alarms; backoffs stay. One call wakes at most `LIMITS.peersPerWake` bonds, so that more peers take turns.
+ * Called by the cron trigger, because the runtime drops an alarm that failed too often. Each woken bond does what is
+ * due and arms its alarm; backoffs stay. One call wakes at most `LIMITS.peersPerWake` bonds; if there are more,
+ * successive calls wake them in turn.
  */
 export async function wakePeers(env: Env, scheduledMs: number): Promise<void> {
   const turns = Math.ceil((await countBonds(env.DB)) / LIMITS.peersPerWake);

@@ -27,7 +27,7 @@ import { callPeer, codeOf, type PeerAddress, readPeer } from "../delivery/peer-c
 import { ownCard, ownIdentityCard } from "./own-card.ts";
 import { wasEverPeer } from "./store.ts";
 
-/** A peer and this pool have proved their keys to each other. */
+/** The card of a pool, after that pool and this one have proved their keys to each other; or why that failed. */
 export type AddedPeer = { ok: true; card: Card; signatureVersion: 1 | 2 } | Refused;
 
 interface Refused {
@@ -40,9 +40,9 @@ interface Refused {
 const INFO = "/v1/federation/info";
 
 /**
- * Adds a peer by its URL, for our admin (docs/spec/federation.md#registration): reads the card, and both pools prove their
- * keys to each other. Nothing is stored here, and nothing at the peer before our proof. `expected`: the only atom id that
- * is accepted; any if undefined.
+ * Contacts a pool by its URL, for our admin (docs/spec/federation.md#registration): reads its card, and both pools
+ * prove their keys to each other. This pool stores nothing here. The other pool stores nothing before it has our proof.
+ * `expected`: the only accepted atom id; undefined accepts any.
  */
 export async function addPeer(env: Env, at: PeerToAdd): Promise<AddedPeer> {
   const added = await contactPeer(env, at);
@@ -61,7 +61,7 @@ async function contactPeer(env: Env, at: PeerToAdd): Promise<AddedPeer> {
   const { card } = read;
   const { signer } = await poolKeys(env);
   if (card.atom_id === signer.id) {
-    return { ok: false, code: "federation/wrong-peer", message: "At that URL is this pool itself." };
+    return { ok: false, code: "federation/wrong-peer", message: "That is this pool's own URL." };
   }
   const isAnother = at.expected !== undefined && at.expected !== card.atom_id;
   if (isAnother) return { ok: false, code: "federation/wrong-peer" };
@@ -71,7 +71,9 @@ async function contactPeer(env: Env, at: PeerToAdd): Promise<AddedPeer> {
   return version === 2 ? register(env, address, at.requestUrl) : handshake(env, address, card, at.requestUrl);
 }
 
-/** Reads the card of the pool at that URL. Its atom id belongs to its key, but nobody has signed the card. */
+/**
+ * Reads the card of the pool at that URL. The atom id is checked against the public key, but the card is not signed.
+ */
 export async function readCard(env: Env, url: string): Promise<{ ok: true; card: IdentityCard } | Refused> {
   const read = await readPeer(env, url, INFO);
   const refusal = refused(read);
@@ -85,14 +87,15 @@ export async function readCard(env: Env, url: string): Promise<{ ok: true; card:
 }
 
 /**
- * Version 1 is used only towards a pool whose card lacks version 2 (docs/spec/federation.md#versions). A card is not signed,
- * so that a peer that has used version 2 stays at version 2, whatever its card says.
+ * The signature version to use towards a pool. It is 1 only if the card lacks version 2
+ * (docs/spec/federation.md#versions). A card is not signed, so a peer that has ever used version 2 (`seen`) stays at
+ * version 2, whatever its card says.
  */
 export function versionTowards({ sig_versions }: Pick<IdentityCard, "sig_versions">, seen: 1 | 2): 1 | 2 {
   return sig_versions?.includes(2) ? 2 : seen;
 }
 
-/** For an unknown pool the answer is blank, and no object wakes. */
+/** What this pool knows of an earlier registration of a pool. For an unknown pool this wakes no object. */
 export async function registrationStatusOf(env: Env, atomId: string): Promise<RegistrationStatus> {
   const known = await wasEverPeer(env.DB, atomId);
   return known ? bondForPool(env, atomId).registrationStatus() : { revoked: false, version: 1 };
@@ -116,8 +119,8 @@ async function register(env: Env, address: PeerAddress, requestUrl: string): Pro
     initiator: { card, challenge },
     responder: { card: theirs.data.card, challenge: theirs.data.challenge },
   };
-  const isWhoWeAsked = theirs.data.card.atom_id === address.atomId && (await isOwnCard(theirs.data.card));
-  if (!isWhoWeAsked || !(await verifyRegistrationProof(theirs.data.proof, "responder", registration))) {
+  const isExpected = theirs.data.card.atom_id === address.atomId && (await isOwnCard(theirs.data.card));
+  if (!isExpected || !(await verifyRegistrationProof(theirs.data.proof, "responder", registration))) {
     return { ok: false, code: "federation/wrong-peer" };
   }
   const proof = await signRegistrationProof(signer, "initiator", registration);
@@ -131,23 +134,25 @@ async function register(env: Env, address: PeerAddress, requestUrl: string): Pro
   if (!confirmed.ok || !confirmAnswer.safeParse(confirmed.body).success) {
     return { ok: false, code: "federation/unreachable" };
   }
-  // The URL that the operator typed, not the one on the card.
+  // Keep the URL that the operator typed, not the URL on the card.
   return { ok: true, card: { ...theirs.data.card, url: address.url }, signatureVersion: 2 };
 }
 
 /**
- * Adds a pool of the existing network (docs/spec/federation.md#endpoints): `handshake` introduces us, `verify` proves its key.
+ * Contacts a pool of the existing network (docs/spec/federation.md#endpoints): `handshake` introduces this pool,
+ * `verify` proves the other pool's key.
  */
 async function handshake(env: Env, address: PeerAddress, info: IdentityCard, requestUrl: string): Promise<AddedPeer> {
   const { atom_id, name, pubkey_hex, url, molecule_id, capabilities } = await ownIdentityCard(env, requestUrl);
-  const said = await callPeer(env, address, {
+  const answer = await callPeer(env, address, {
     method: "POST",
     target: "/v1/federation/handshake",
     body: { atom_id, name, pubkey_hex, url, molecule_id, capabilities, request_reciprocation: false },
   });
-  const refusal = refused(said);
+  const refusal = refused(answer);
   if (refusal !== null) return refusal;
-  if (!said.ok || !handshakeAnswer.safeParse(said.body).success) return { ok: false, code: "federation/unreachable" };
+  if (!answer.ok || !handshakeAnswer.safeParse(answer.body).success)
+    return { ok: false, code: "federation/unreachable" };
   if (!(await provesItsKey(env, address, info.pubkey_hex))) return { ok: false, code: "federation/wrong-peer" };
   return { ok: true, card: cardOf(info, address.url), signatureVersion: address.version };
 }
@@ -162,12 +167,15 @@ export async function provesItsKey(env: Env, address: PeerAddress, publicKeyHex:
     target: "/v1/federation/verify",
     body: { atom_id: atomId, challenge_b64 },
   });
-  const said = answer.ok && answer.status === 200 ? verifyAnswer.safeParse(answer.body) : null;
-  if (!said?.success || publicKey === null) return false;
-  return verifyLivenessAnswer(said.data.signed_response_b64, challenge_b64, publicKey);
+  const parsed = answer.ok && answer.status === 200 ? verifyAnswer.safeParse(answer.body) : null;
+  if (!parsed?.success || publicKey === null) return false;
+  return verifyLivenessAnswer(parsed.data.signed_response_b64, challenge_b64, publicKey);
 }
 
-/** The card of a pool of the existing network, as one of ours. It has no tier (docs/spec/identity.md#tiers). */
+/**
+ * Converts the card of a pool of the existing network to this pool's form. Such a card has no tier
+ * (docs/spec/identity.md#tiers).
+ */
 export function cardOf(
   { atom_id, pubkey_hex, name, capabilities }: Pick<IdentityCard, "atom_id" | "pubkey_hex" | "name" | "capabilities">,
   url: string,
@@ -175,7 +183,7 @@ export function cardOf(
   return { atom_id, public_key: pubkey_hex, name, url, auth_tier: "device-bound", capabilities };
 }
 
-/** What our admin is shown about a refusal; null if the answer is no refusal. */
+/** The code and message that our admin sees for a refusal; null if the answer is not a refusal. */
 function refused(answer: PeerAnswer): Refused | null {
   if (!answer.ok) return answer;
   if (answer.status >= 200 && answer.status < 300) return null;
@@ -186,8 +194,8 @@ function refused(answer: PeerAnswer): Refused | null {
 }
 
 function formatRefusal({ status, body }: PeerAnswer & { ok: true }): string {
-  if (status === 401) return "The other pool does not believe our signature, as when one of the two clocks is wrong.";
-  if (status === 429) return "The other pool takes nobody new just now.";
+  if (status === 401) return "The other pool rejects this pool's signature. The clock of one of the two may be wrong.";
+  if (status === 429) return "The other pool accepts no new peers at the moment. Try again later.";
   return saysItIsOff({ status, body })
     ? "Federation is switched off at the other pool."
     : `The other pool answered ${status}.`;

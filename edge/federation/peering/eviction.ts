@@ -12,8 +12,8 @@ export interface EvictionOwner {
 }
 
 /**
- * A stranger makes room for another peer (docs/spec/federation.md#registration). Its row is deleted from D1 first, then
- * the object forgets the peer, so that a crash in between leaves nothing behind.
+ * Deletes a stranger, to make room for another peer (docs/spec/federation.md#registration). D1 deletes the row first.
+ * Then the object forgets the peer. A crash in between leaves nothing behind.
  */
 export class Eviction {
   readonly #store: BondStore;
@@ -26,7 +26,7 @@ export class Eviction {
     this.#owner = owner;
   }
 
-  /** The peer was evicted, and D1 still has its row. */
+  /** Whether the peer was evicted and D1 still has its row. */
   get isPending(): boolean {
     return this.#store.get("leaving") === true;
   }
@@ -36,7 +36,7 @@ export class Eviction {
     if (trust === null || peer === null || !isStranger(trust) || this.isPending) return;
     this.#store.transaction(() => {
       this.#store.put("leaving", true);
-      // Behind the rows that are on their way to D1.
+      // The outbox keeps the order: rows that are on their way to D1 arrive before the deletion.
       this.#store.records.remove("peers", peer.atomId);
     });
     await this.finish();

@@ -19,17 +19,17 @@ export interface Grant {
  * register, so it records such a peer only once our admin, or the policy, decides something about it.
  */
 export interface Unlogged {
-  /** The peer registered by itself. */
+  /** The peer has registered by itself. */
   readonly isMet?: boolean;
   /** The last grant that was applied. */
   readonly grant?: SignedEvent;
-  /** The grant may go to the log now. */
+  /** A decision about the peer was made, so the grant may go to the log. */
   readonly isReleased?: boolean;
 }
 
 /**
- * Why a grant of a peer below trust 2 is refused; null if it is accepted. Such a peer may send its own grant to us, with a
- * current time, and no other event.
+ * Why an event of a peer below trust 2 is refused; null if it is accepted. Such a peer may send its own grant to us,
+ * with a current time, and no other event.
  */
 export function keptRefusal(
   event: EventBody,
@@ -44,7 +44,7 @@ export function keptRefusal(
   return step.outcome === "refused" ? step.code : null;
 }
 
-/** Whether the peer may count on something that this pool granted it. */
+/** Whether the peer may know of trust that this pool granted it. Then it must be informed of changes. */
 export function wasGranted({ decided, granted }: PeerTrust): boolean {
   return decided !== null || granted >= 2;
 }

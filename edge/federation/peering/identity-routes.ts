@@ -39,7 +39,8 @@ export const identityRoutes = new Hono<FederatedEnv & PeerEnv>()
   .get("/info", federated, async (c) => c.json(await ownIdentityCard(c.env, c.req.url)))
 
   /**
-   * First contact. The key in the body signs the request, and the pool at the URL in the body must prove the same key.
+   * Registers a pool of the existing network. The key in the body must have signed the request, and the pool at the URL
+   * in the body must prove the same key.
    */
   .post("/handshake", async (c) => {
     const read = await readSigned(c, "reads");
@@ -50,7 +51,7 @@ export const identityRoutes = new Hono<FederatedEnv & PeerEnv>()
     if (refusal !== null) return refusal;
     const { policy } = c.var;
     if (!mayRegister(body, policy)) return fail(c, "federation/registration-refused");
-    // Before anything is read for this request: a caller that asks too often costs one verification.
+    // Check this before reading anything for the request: a pool that asks too often then costs one verification.
     const started = startReverseVerify(reverseVerifies, body.url, Date.now());
     if (!started.ok) return fail(c, started.code, { retryAfterSeconds: started.retryAfterSeconds });
     reverseVerifies = started.calls;
@@ -79,7 +80,10 @@ export const identityRoutes = new Hono<FederatedEnv & PeerEnv>()
     return c.json(answer);
   })
 
-  /** Proves that this pool can be reached and holds its key. The answer is the only signature without a tag. */
+  /**
+   * Proves that this pool can be reached and holds its key. This is the only signature of this pool without a domain
+   * tag.
+   */
   .post("/verify", signedPeer({ legacy: "reads", rate: "request", minTrust: 1 }), async (c) => {
     const body = signedBody(c, c.var.body, verifyBody);
     if (body instanceof Response) return body;
@@ -104,10 +108,13 @@ export const identityRoutes = new Hono<FederatedEnv & PeerEnv>()
     return c.json(answer);
   });
 
-/** Of this isolate. A first contact wakes no object (docs/spec/pool.md#shape, rule 5). */
+/** Kept per isolate, because a first contact must not wake an object (docs/spec/pool.md#shape, rule 5). */
 let reverseVerifies: ReverseVerifies = new Map();
 
-/** The version for a stranger that asked in version 1. Null: the URL that it names does not show its card. */
+/**
+ * The signature version for an unknown pool that signed with version 1. Null: the URL in its body does not show its
+ * card.
+ */
 async function versionOnCard(env: Env, { atom_id, url }: { atom_id: string; url: string }): Promise<1 | 2 | null> {
   const read = await readCard(env, url);
   return read.ok && read.card.atom_id === atom_id ? versionTowards(read.card, 1) : null;

@@ -5,12 +5,12 @@ import { registryForPeers } from "./peer-registry-for.ts";
 import type { PeerStatus } from "./peer-registry-rpc.ts";
 import type { GrantStep, TrustStep } from "./trust-rules.ts";
 
-/** A peer's entry in `PeerRegistry`, which counts the peers of all bonds (docs/spec/federation.md#registration). */
+/** Keeps one peer's entry in `PeerRegistry`, which counts the pool's peers (docs/spec/federation.md#registration). */
 export class Membership {
   readonly #env: Env;
   readonly #store: BondStore;
   readonly #status: () => PeerStatus;
-  /** The reports that are on their way to the registry. */
+  /** The unfinished reports to the registry. */
   #noting: Promise<unknown> = Promise.resolve();
 
   constructor(env: Env, store: BondStore, status: () => PeerStatus) {
@@ -20,8 +20,9 @@ export class Membership {
   }
 
   /**
-   * Decides a step that may lift the peer to trust 2, after it has claimed a place among `max_peers`. `step` gets the number
-   * of other peers that have a place.
+   * Runs a step that may raise the peer to trust 2. If it would, a place among `max_peers` is claimed first. `step`
+   * gets the number of other peers that have a place; if no place is free, that number is infinite, so the step
+   * refuses.
    */
   async withPlace<Step extends TrustStep | GrantStep>(
     atomId: string,
@@ -35,7 +36,7 @@ export class Membership {
     return step(hasPlace ? 0 : Number.POSITIVE_INFINITY);
   }
 
-  /** Reports to the registry what it counts this peer by. */
+  /** Reports to the registry the values by which it counts this peer. */
   async note(): Promise<void> {
     const { peer, trust } = this.#store;
     if (trust === null || peer === null || this.#store.get("leaving") === true) return;
@@ -50,7 +51,10 @@ export class Membership {
     await noted;
   }
 
-  /** The registry forgets the peer, unless it came back meanwhile. Earlier reports arrive first. */
+  /**
+   * Makes the registry forget the peer, unless the peer has registered again meanwhile. Waits until earlier reports
+   * have arrived.
+   */
   async forget(atomId: string): Promise<void> {
     await this.#noting;
     if (this.#store.trust === null) await this.#registry().forget(atomId);

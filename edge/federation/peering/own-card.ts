@@ -12,7 +12,8 @@ import { poolKeys } from "../../identity/pool-keys.ts";
 import { poolSettings } from "../../pool/pool-policy.ts";
 
 /**
- * This pool's card for registration (docs/spec/federation.md#registration). Without POOL_URL, its URL is that of the request.
+ * This pool's card for registration (docs/spec/federation.md#registration). Its URL is `POOL_URL`, or the origin of
+ * `requestUrl` if `POOL_URL` is not a valid peer URL.
  */
 export async function ownCard(env: Env, requestUrl: string): Promise<Card> {
   const [{ atomId, signer }, { name }] = await Promise.all([poolKeys(env), poolSettings(env)]);
@@ -26,7 +27,10 @@ export async function ownCard(env: Env, requestUrl: string): Promise<Card> {
   };
 }
 
-/** The card at `GET /v1/federation/info`, in the form of the existing network (docs/spec/federation.md#endpoints). */
+/**
+ * This pool's card in the form of the existing network, for `GET /v1/federation/info`
+ * (docs/spec/federation.md#endpoints). `requestUrl`: see `ownCard`.
+ */
 export async function ownIdentityCard(env: Env, requestUrl: string): Promise<IdentityCard> {
   const { atom_id, name, public_key, url, capabilities } = await ownCard(env, requestUrl);
   return {
@@ -44,7 +48,7 @@ export async function ownIdentityCard(env: Env, requestUrl: string): Promise<Ide
   };
 }
 
-/** `LISTED`: peers may name this pool to their own peers. */
+/** The capability `LISTED` allows peers to name this pool to their own peers. */
 const CAPABILITIES = ["chat", "events", LISTED] as const;
 
 function publicUrl(env: Env, requestUrl: string): string {

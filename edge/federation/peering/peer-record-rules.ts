@@ -1,9 +1,9 @@
-/** A peer's row in the record, and back. */
+/** Converts the state of a peer to its row in D1, and back. */
 import type { PeerRow } from "../../../schema/db/peers.ts";
 import type { Card, GrantableLevel } from "../../../schema/wire/federation.ts";
 import { awaitsAdmin, effectiveTrust, type PeerTrust } from "./trust-rules.ts";
 
-/** Persisted contract: the peer's identity, as its last card says. */
+/** Persisted contract: the peer's identity, from its last card. */
 export interface PeerIdentity {
   atomId: string;
   publicKey: string;
@@ -43,7 +43,8 @@ export function identityOfRow(row: PeerRow): PeerIdentity {
 }
 
 /**
- * The trust of an imported row. What the peer granted is left out, because it may have withdrawn that since the export.
+ * The trust from an imported row. The level that the peer granted is left out, because the peer may have withdrawn it
+ * since.
  */
 export function trustOfRow(row: PeerRow): PeerTrust {
   const { decidedBy, addedByAdmin, addedAtMs, revokedAtMs, removedAtMs } = row;

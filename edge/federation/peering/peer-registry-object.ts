@@ -33,7 +33,8 @@ export class PeerRegistry extends DurableObject<Env> implements PeerRegistryRpc 
   }
 
   /**
-   * A stranger that has proved its key registers. Uses up its challenge, counts it at once, and names the peer to evict.
+   * Registers a stranger that has proved its key. Uses up its challenge and counts it immediately. `evict`: the peer
+   * that must be deleted to make room; null if there is room.
    */
   register(atomId: string, challenge: UsedChallenge): RegistryEntry {
     const nowMs = Date.now();
@@ -53,8 +54,8 @@ export class PeerRegistry extends DurableObject<Env> implements PeerRegistryRpc 
   }
 
   /**
-   * Claims a place among `maxPeers` for a peer that reaches trust 2; 0 means no limit. The place is taken at once, so that two
-   * simultaneous decisions cannot share one. The peer's `Bond` reports afterwards what became of it.
+   * Claims a place among `maxPeers` for a peer that reaches trust 2; 0 means no limit. The place is taken immediately,
+   * so that two simultaneous decisions cannot share one. Afterwards the peer's `Bond` reports the trust that it stored.
    */
   claimPlace(atomId: string, maxPeers: number): boolean {
     const members = this.#members();
@@ -66,8 +67,8 @@ export class PeerRegistry extends DurableObject<Env> implements PeerRegistryRpc 
   }
 
   /**
-   * A peer below trust 2 sends a grant. `isFirst`: it has not tried before. The rate outlives the peers: a peer that was
-   * evicted and registers again has a first try again, at the same rate.
+   * Counts one grant of a peer below trust 2, or refuses it. `isFirst`: the peer's first try. The rate is not stored
+   * per peer: a peer that was evicted and registers again has another first try, at the same shared rate.
    */
   takeStrangerGrant(isFirst: boolean): CellStep {
     const { kv } = this.ctx.storage;
@@ -76,7 +77,7 @@ export class PeerRegistry extends DurableObject<Env> implements PeerRegistryRpc 
     return step;
   }
 
-  /** A peer's `Bond` reports a change, or that it has nothing left to do. */
+  /** Stores what the `Bond` of a peer reports after a change. */
   note(member: Member, status: PeerStatus): void {
     this.ctx.storage.transactionSync(() => {
       this.#put(member);
@@ -84,14 +85,14 @@ export class PeerRegistry extends DurableObject<Env> implements PeerRegistryRpc 
     });
   }
 
-  /** The peer was removed and no longer counts. Its `Bond` still reports what is left to deliver. */
+  /** Call for a removed peer: it no longer counts. Its `Bond` still reports what is left to deliver. */
   leave(atomId: string, status: PeerStatus): void {
     const { deliveries, untold, records } = status;
     this.ctx.storage.transactionSync(() => {
       this.#saveStatus(atomId, status);
       this.#delete(atomId);
       const left = deliveries + untold + records.waiting + records.refused;
-      // Messages that it gave up stay counted: without a row they would be counted again.
+      // Keep the status of a bond that gave up messages: without it the next report would count them again.
       if (left + status.givenUp === 0) this.#deleteStatus(atomId);
     });
   }
@@ -102,7 +103,7 @@ export class PeerRegistry extends DurableObject<Env> implements PeerRegistryRpc 
     this.#deleteStatus(atomId);
   }
 
-  /** Isolates report the requests that they refused. */
+  /** Adds refused requests, which each isolate counts and reports. */
   countRefusals(refusals: ReadonlyMap<string, number>): void {
     const refused = { ...this.#refused() };
     for (const [reason, n] of refusals) refused[reason] = (refused[reason] ?? 0) + n;
@@ -131,7 +132,7 @@ export class PeerRegistry extends DurableObject<Env> implements PeerRegistryRpc 
     const { kv, sql } = this.ctx.storage;
     const [row] = sql.exec<{ standing: string }>("SELECT standing FROM standings WHERE atom_id = ?", atomId);
     const before = row === undefined ? 0 : (JSON.parse(row.standing) as PeerStatus).givenUp;
-    // A bond that was forgotten counts from the beginning.
+    // The count of a bond restarts at zero when the bond was forgotten.
     const more = status.givenUp - (status.givenUp < before ? 0 : before);
     if (more > 0) kv.put("givenUp", this.#givenUp() + more);
     sql.exec("INSERT OR REPLACE INTO standings VALUES (?, ?)", atomId, JSON.stringify(status));

@@ -7,7 +7,7 @@ import type { HeldRecords } from "../../record/record-outbox.ts";
 import type { Unavailability } from "../delivery/availability-rules.ts";
 import type { RegistrationStep, UsedChallenge } from "./registration-rules.ts";
 
-/** What the registry counts a peer by. */
+/** A peer, with the values by which the registry counts it. */
 export interface Member {
   atomId: string;
   granted: number;
@@ -23,11 +23,11 @@ export interface PeerStatus {
   deliveries: number;
   /** Messages that were given up since the peer's `Bond` was made. */
   givenUp: number;
-  /** Since when the oldest of them waits. Absent in what an older version stored. */
+  /** Since when the oldest of these messages waits, epoch ms. Absent in what an older version stored. */
   waitingSinceMs?: number | null;
   /** Why the peer is unavailable; null while it is available. Absent in what an older version stored. */
   absence?: Unavailability | null;
-  /** Events that our log does not have yet. */
+  /** Events of this `Bond` that our log does not have yet. The field name is stored. */
   untold: number;
   /** Rows that D1 does not have yet, and rows that it refused. */
   records: HeldRecords;

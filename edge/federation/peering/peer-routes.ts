@@ -53,7 +53,7 @@ export const peerRoutes = new Hono<AdminEnv>()
 
   .get("/:id", async (c) => {
     const atomId = c.req.param("id");
-    // Null: D1 did not answer. Then the peer's own object says whether there is one.
+    // Null: D1 did not answer in time. The peer's own object then knows whether there is such a peer.
     const found = isAtomId(atomId) ? await within(LIMITS.d1TimeoutMs, findPeer(c.env.DB, atomId)) : undefined;
     return found === undefined ? fail(c, "federation/peer-not-found") : shown(c, atomId);
   })
@@ -89,7 +89,7 @@ export const peerRoutes = new Hono<AdminEnv>()
 
 const isAtomId = (text: string) => ATOM_ID.safeParse(text).success;
 
-/** The peer's state from its `Bond`, which decides: it is current even while D1 is unreachable. */
+/** Responds with the peer's state. It comes from the peer's `Bond`, so it is current even while D1 is unreachable. */
 async function shown(c: Context<AdminEnv>, atomId: string, status: 200 | 201 = 200): Promise<Response> {
   const policy = await readFederationPolicy(c.env);
   const view = await bondForAdmin(c.env, atomId).view(policy?.min_auth_tier ?? "hardware-attested");
@@ -97,14 +97,14 @@ async function shown(c: Context<AdminEnv>, atomId: string, status: 200 | 201 = 2
   const { row, sync, waiting, unavailability, recorded } = view;
   const shownSync = sync.map(({ audience, followed: { unfollowable, ...followed }, sent }) => {
     const refused = unfollowable && { reason: unfollowable.reason, since_ms: unfollowable.sinceMs };
-    const { rewoundSinceMs: started_over_ms, ...told } = sent;
-    return { audience, followed: { ...followed, refused }, sent: { ...told, started_over_ms } };
+    const { rewoundSinceMs: started_over_ms, ...position } = sent;
+    return { audience, followed: { ...followed, refused }, sent: { ...position, started_over_ms } };
   });
   const body = { ...viewOf(row, view.effective, unavailability), sync: shownSync, deliveries_waiting: waiting };
   return c.json({ ...body, ...(!recorded && { recorded }) }, status);
 }
 
-/** Without readable switches, no trust is in effect. */
+/** If the switches cannot be read, no trust is in effect. */
 function effective(row: PeerRow, policy: FederationPolicy | null): TrustLevel {
   return policy !== null && isTierAccepted(policy) ? (row.effective as TrustLevel) : 0;
 }

@@ -11,7 +11,10 @@ import type { Membership } from "./membership.ts";
 import type { SentGrants } from "./sent-grants.ts";
 import { type PeerTrust, receiveGrant } from "./trust-rules.ts";
 
-/** What the peer grants us. A grant holds at once. Our log gets it unless nobody here has decided about the peer yet. */
+/**
+ * The grants that the peer sends us. A grant takes effect immediately. Our log gets it only after an admin or the
+ * policy has decided about the peer.
+ */
 export class ReceivedGrants {
   readonly #env: Env;
   readonly #store: BondStore;
@@ -25,51 +28,57 @@ export class ReceivedGrants {
     this.#sent = sent;
   }
 
-  /** Applies grants of a peer at trust 2 and more that our log has taken. A grant older than the last one changes nothing. */
+  /**
+   * Applies grants of a peer at trust 2 or more, which our log has taken. A grant that is older than the last one
+   * changes nothing.
+   */
   async receive(grants: readonly Grant[], policy: FederationPolicy): Promise<void> {
     for (const grant of grants) await this.#apply(grant, policy, (before, after) => this.#publish(before, after));
   }
 
   /**
-   * Applies a grant, opened, that our log does not take: the peer is below trust 2, or its quota is spent. Only the newest
-   * one is kept.
+   * Applies a verified grant that our log does not take, because the peer is below trust 2 or its quota is spent. Only
+   * the newest such grant is kept.
    */
   async keep(wire: SignedEvent, event: EventBody, self: string, policy: FederationPolicy): Promise<IncomingResult> {
     const { content_id } = wire;
     const code = keptRefusal(event, { from: this.#store.peer?.atomId ?? "", self }, Date.now());
     if (code !== null) return { ok: false, content_id, code };
     const grant = { level: grantedLevel(event) ?? 0, at: event.hlc };
-    const isNews = await this.#apply(grant, policy, (before, after) => {
-      // This grant replaces one that was released and is not in the log yet.
+    const isNew = await this.#apply(grant, policy, (before, after) => {
+      // If this grant replaces one that was released to the log and is not in it yet, it is released too.
       const { isMet = false, isReleased = false } = this.#unlogged();
       this.#put({ isMet, grant: wire, isReleased });
-      // The policy answered with trust 2: that is a decision.
+      // If the policy answered with trust 2, that is a decision about the peer.
       if (after.granted < 2 || before.granted >= 2) return;
       this.#release();
       this.#publish(before, after);
     });
-    return { ok: true, content_id, outcome: isNews ? "accepted" : "duplicate" };
+    return { ok: true, content_id, outcome: isNew ? "accepted" : "duplicate" };
   }
 
   /**
-   * The peer has not handed in a grant yet. A grant that is refused counts too, so that junk cannot use up what is reserved
-   * for newcomers. A pool of an older version noted only the grants that were applied.
+   * Whether the peer has never sent a grant. A refused grant counts too, so that invalid grants cannot use up the rate
+   * that is reserved for new peers. Older versions stored only the grants that were applied.
    */
   isFirstTry(): boolean {
     return this.#store.get("hasTriedGrant") !== true && this.#store.trust?.receivedAt === null;
   }
 
-  /** The pool is about to look at a grant of the peer. */
+  /** Call before a grant of the peer is checked. */
   tried(): void {
     if (this.#store.get("hasTriedGrant") !== true) this.#store.put("hasTriedGrant", true);
   }
 
-  /** Call inside a transaction: a peer has registered by itself. */
+  /** Call inside a transaction, when the peer has registered by itself. */
   registered(): void {
     this.#put({ isMet: true });
   }
 
-  /** Call inside the transaction of a decision about the peer: what was kept goes to the log before the decision. */
+  /**
+   * Call inside the transaction of a decision about the peer. Everything that was kept out of the log goes to it before
+   * the decision.
+   */
   release(): void {
     const { trust } = this.#store;
     const { grant, isReleased } = this.#unlogged();
@@ -78,7 +87,10 @@ export class ReceivedGrants {
     if (trust !== null && isPending) this.#publish({ ...trust, received: 0 }, trust);
   }
 
-  /** Call after the commit. False: the log did not take the released grant; the caller tries again, as after a rejection. */
+  /**
+   * Sends the released grant to our log. Call it after the commit. False: the log did not take the grant, and the
+   * caller tries again, as after a rejection.
+   */
   async flush(): Promise<boolean> {
     const { grant, isReleased } = this.#unlogged();
     const from = this.#store.peer?.atomId;
@@ -87,7 +99,7 @@ export class ReceivedGrants {
     if (!taken.ok || !taken.results.every(({ ok }) => ok)) return false;
     const { grant: newest } = this.#unlogged();
     if (newest?.content_id === grant.content_id) this.#store.delete("unlogged");
-    // A newer grant has come meanwhile, and waits for a decision of its own.
+    // A newer grant has arrived meanwhile. It waits for a decision of its own.
     else if (newest !== undefined) this.#put({ grant: newest });
     return true;
   }
@@ -104,7 +116,7 @@ export class ReceivedGrants {
       receiveGrant(this.#store.trust ?? given, grant, policy, others),
     );
     const before = this.#store.trust;
-    // Null: the peer was forgotten while the registry was asked for a place.
+    // Null: the peer was forgotten while we awaited the registry.
     if (before === null || !step.applied) return false;
     this.#store.transaction(() => {
       also(before, step.trust);
@@ -116,10 +128,10 @@ export class ReceivedGrants {
   #publish(before: PeerTrust, { granted: to, received }: PeerTrust): void {
     const peer = this.#store.peer?.atomId;
     if (peer === undefined) return;
-    // A repeated grant differs by its clock alone, and our log has the grant itself.
-    const isNews = to !== before.granted || received !== before.received;
+    // A repeated grant differs only in its clock. Our log has that grant already.
+    const isNew = to !== before.granted || received !== before.received;
     const change = { peer, by: null, from: before.granted, to, received };
-    if (isNews) this.#store.events.put(draft("trust_changed", change));
+    if (isNew) this.#store.events.put(draft("trust_changed", change));
     // Without `require_mutual` this pool answers a grant with one of its own.
     if (to !== before.granted) this.#sent.grant(peer, to);
   }

@@ -1,12 +1,13 @@
 /**
- * The challenge of a responder (docs/spec/federation.md#registration). Nothing is stored for a stranger: the challenge itself
- * carries all that the confirmation needs, with a MAC that only this pool can make. `nowMs` and `salt` are arguments.
+ * The challenge that this pool, as the responder, sends to a pool that wants to register
+ * (docs/spec/federation.md#registration). Nothing is stored for that pool: the challenge itself contains all that the
+ * confirmation needs, with a MAC that only this pool can make.
  */
 import { equalBytes, fromHex, toHex, utf8 } from "../../../schema/crypto/bytes.ts";
 import { derivedHmacKey } from "../../../schema/crypto/derived-key.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
-/** The pool and the card that the challenge is for. */
+/** The pool and the card for which the challenge was made. */
 export interface ChallengeOwner {
   /** Atom id of the initiator. */
   readonly initiator: string;
@@ -17,7 +18,7 @@ export interface ChallengeOwner {
 export type ChallengeRead =
   | {
       ok: true;
-      /** The challenge's MAC: its name among the used challenges. */
+      /** The challenge's MAC, in hex. It identifies the challenge among the used ones. */
       id: string;
       expiresAtMs: number;
       /** The initiator's own challenge, which its proof covers. */
@@ -26,15 +27,21 @@ export type ChallengeRead =
   | { ok: false; code: "federation/challenge-refused" };
 
 export interface ChallengeMaker {
-  /** `salt`: 16 random bytes in hex, so that no two challenges are alike. */
+  /**
+   * Makes a challenge that is valid for `LIMITS.registrationChallengeMs`. `initiatorChallenge`: 32 bytes in hex.
+   * `salt`: 16 random bytes in hex, so that no two challenges are alike. `nowMs`: epoch ms.
+   */
   make(owner: ChallengeOwner, initiatorChallenge: string, salt: string, nowMs: number): Promise<string>;
+  /** Checks the MAC and the expiry. Does not know whether the challenge was used before. */
   read(challenge: string, owner: ChallengeOwner, nowMs: number): Promise<ChallengeRead>;
 }
 
-/** Expiry, salt, the initiator's challenge, MAC: 8, 16, 32 and 32 bytes. */
+/**
+ * The parts of a challenge, in hex: expiry (epoch ms), salt, the initiator's challenge, MAC; 8, 16, 32 and 32 bytes.
+ */
 const SHAPE = /^([0-9a-f]{16})([0-9a-f]{32})([0-9a-f]{64})([0-9a-f]{64})$/;
 
-/** `poolSecretKey`: the pool's 32-byte Ed25519 seed. */
+/** Derives the MAC key of this pool's challenges. `poolSecretKey`: the pool's 32-byte Ed25519 seed. */
 export async function challengeMaker(poolSecretKey: Uint8Array): Promise<ChallengeMaker> {
   const key = await derivedHmacKey(poolSecretKey, "ligand/registration-challenge/v1");
 

@@ -26,9 +26,12 @@ import { type ChallengeMaker, challengeMaker } from "./registration-challenge.ts
 import type { UsedChallenge } from "./registration-rules.ts";
 import { isTierAccepted } from "./trust-rules.ts";
 
-/** Registration with mutual challenges (docs/spec/federation.md#registration), as the responder. Version 2 only. */
+/**
+ * Registration with mutual challenges (docs/spec/federation.md#registration). This pool is the responder. Both requests
+ * must be signed with version 2.
+ */
 export const registrationRoutes = new Hono<FederatedEnv>()
-  /** Stores nothing: the answer carries what the confirmation needs, with a MAC. */
+  /** Stores nothing: the challenge in the answer contains what the confirmation needs, with a MAC. */
   .post("/register", async (c) => {
     const read = await readSigned(c, "never");
     if (read instanceof Response) return read;
@@ -54,7 +57,7 @@ export const registrationRoutes = new Hono<FederatedEnv>()
     return c.json({ card: own, challenge: ours, proof });
   })
 
-  /** Makes the peer's `Bond`, at trust 1. */
+  /** Registers the peer in its `Bond`, at trust 1. */
   .post("/register/confirm", async (c) => {
     const read = await readSigned(c, "never");
     if (read instanceof Response) return read;
@@ -80,7 +83,11 @@ export const registrationRoutes = new Hono<FederatedEnv>()
     return c.json({ status: "registered" });
   });
 
-/** A stranger that has proved its key becomes a peer, if there is room (docs/spec/federation.md#registration). */
+/**
+ * Registers a pool that has proved its key, if there is room (docs/spec/federation.md#registration). `id` and
+ * `expiresAtMs` identify the proof, so that it is used once. Errors are codes: the registration is refused, the rate is
+ * exceeded, or there are too many peers.
+ */
 export async function registerPeer(
   env: Env,
   card: Card,
@@ -88,7 +95,7 @@ export async function registerPeer(
   policy: FederationPolicy,
   signatureVersion: 1 | 2,
 ): Promise<{ ok: true } | { ok: false; code: ErrorCode; retryAfterSeconds?: number }> {
-  // A revoked peer must not take the place of another.
+  // Refuse a revoked peer here, so that no other peer is evicted for it.
   if ((await registrationStatusOf(env, card.atom_id)).revoked)
     return { ok: false, code: "federation/registration-refused" };
   const registry = registryForPeers(env);
@@ -97,12 +104,12 @@ export async function registerPeer(
   if (entry.evict !== null) await bondForPool(env, entry.evict).evict();
   const registered = await bondForPeer(env, card.atom_id).register(card, policy, signatureVersion);
   if (registered.ok) return { ok: true };
-  // The peer was revoked, or the policy changed meanwhile.
+  // The registration was refused after all: the peer was revoked, or the policy changed meanwhile.
   if (entry.isNew) await registry.forget(card.atom_id);
   return registered;
 }
 
-/** Whether the policy allows a card's URL and tier. Checked before any other work for the card. */
+/** Whether the policy allows the card's URL, and its tier. Call it before any other work for the card. */
 export function mayRegister(card: Pick<Card, "url">, policy: FederationPolicy): boolean {
   return isAllowedPeerUrl(card.url, policy.allow_private_peers) && isTierAccepted(policy);
 }

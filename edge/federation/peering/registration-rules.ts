@@ -1,6 +1,7 @@
 /**
- * How many strangers may become peers (docs/spec/federation.md#registration): each challenge is used once, ten registrations
- * a minute, a hundred peers at trust 1 and less.
+ * Limits how many strangers become peers (docs/spec/federation.md#registration). Each challenge is used once.
+ * `LIMITS.registrationsPerMinute` bounds the rate, and `LIMITS.lowTrustPeers` the number of peers at trust 1 or less.
+ * All times are epoch ms.
  */
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
@@ -11,7 +12,8 @@ export interface Registrations {
   /** Used challenges that have not expired. */
   readonly used: readonly UsedChallenge[];
   /**
-   * The newest expiry among forgotten challenges. Therefore a clock that steps back makes no used challenge valid again.
+   * The newest expiry among the challenges that were forgotten. Challenges up to this time are refused, so that a
+   * backward clock step makes no used challenge valid again.
    */
   readonly forgottenThroughMs: number;
 }
@@ -30,7 +32,10 @@ export type RegistrationStep =
 
 const MINUTE_MS = 60_000;
 
-/** Call it after the proof was verified. A refusal changes nothing. */
+/**
+ * Counts one registration, and marks its challenge as used. Call it after the proof was verified. A refusal changes
+ * nothing: the challenge has expired or was used, or the rate is exceeded.
+ */
 export function confirmRegistration(
   registrations: Registrations,
   challenge: UsedChallenge,
@@ -40,7 +45,7 @@ export function confirmRegistration(
   if (challenge.expiresAtMs <= Math.max(nowMs, forgottenThroughMs) || used.some(({ id }) => id === challenge.id)) {
     return { ok: false, code: "federation/challenge-refused" };
   }
-  // A time in the future is from before a backward clock step. It delays no registration.
+  // Ignore times in the future: they were stored before a backward clock step, and must not delay registrations.
   const confirmedAtMs = registrations.confirmedAtMs.filter((atMs) => atMs <= nowMs && atMs > nowMs - MINUTE_MS);
   const [oldestMs = nowMs] = confirmedAtMs;
   if (confirmedAtMs.length >= LIMITS.registrationsPerMinute) {
@@ -63,14 +68,18 @@ export interface LowTrustPeer {
   readonly atomId: string;
   readonly addedAtMs: number;
   /**
-   * Our admin added the peer or decided about it. It is never evicted: a crowd of strangers must not undo a revocation.
+   * Whether our admin added the peer or decided about it. Such a peer is never evicted, so that a crowd of strangers
+   * cannot undo a revocation.
    */
   readonly keptByAdmin: boolean;
 }
 
 export type Room = { ok: true; evict: string | null } | { ok: false; code: "federation/too-many-peers" };
 
-/** The peer that must go before another one is registered; null if there is room. */
+/**
+ * Whether one more stranger fits. `evict`: the atom id of the peer that must be deleted first, the oldest that no admin
+ * decided about; null if there is room. `peers`: the peers at trust 1 or less.
+ */
 export function roomForStranger(peers: readonly LowTrustPeer[]): Room {
   if (peers.length < LIMITS.lowTrustPeers) return { ok: true, evict: null };
   const [first, ...rest] = peers.filter(({ keptByAdmin }) => !keptByAdmin);

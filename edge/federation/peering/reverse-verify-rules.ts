@@ -1,7 +1,8 @@
 /**
- * A handshake of the existing network makes this pool call its sender back (docs/spec/federation.md#registration). Each host is
- * called once a minute at most, whatever the port, and a hundred hosts in all. So strangers cannot make this pool attack a
- * host or scan its ports. A call ends within a minute, so that calls under way are counted too.
+ * A handshake of the existing network makes this pool call its sender (docs/spec/federation.md#registration). This pool
+ * calls each host at most once a minute, whatever the port, and at most `LIMITS.reverseVerifyHosts` hosts a minute. So
+ * a stranger cannot use this pool to attack a host or to scan its ports. A call ends within a minute, so running calls
+ * are counted too.
  */
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
@@ -14,7 +15,7 @@ export type ReverseVerifyStep =
 
 const MINUTE_MS = 60_000;
 
-/** `url`: the origin to call. */
+/** Counts one call, or refuses it. `url`: the origin to call. `nowMs`: epoch ms. The caller stores `calls`. */
 export function startReverseVerify(calls: ReverseVerifies, url: string, nowMs: number): ReverseVerifyStep {
   // The port is not part of the host (RFC 3986 section 3.2.2). A final dot names the same host.
   const host = new URL(url).hostname.replace(/\.$/, "");

@@ -6,7 +6,10 @@ import { PeerKeys } from "../signing/peer-keys.ts";
 
 const keys = new PeerKeys();
 
-/** The 32-byte key of a registered peer; null for a stranger. Both cost the same. */
+/**
+ * The 32-byte public key of a registered peer; null for an unknown pool. Both take the same time. Rejects if D1 cannot
+ * be read and no keys are cached.
+ */
 export function findPeerKey(db: D1Database, atomId: string): Promise<Uint8Array | null> {
   const load = async () => {
     const registered = drizzle(db).select({ id: peers.id, publicKey: peers.publicKey }).from(peers);
@@ -16,7 +19,9 @@ export function findPeerKey(db: D1Database, atomId: string): Promise<Uint8Array 
   return keys.find(atomId, load, Date.now());
 }
 
-/** Call it when D1 has the row: a peer was registered, removed or evicted. */
+/**
+ * Empties the key cache of this isolate. Call it when D1 has the row of a peer that was registered, removed or evicted.
+ */
 export function peersChanged(): void {
   keys.changed();
 }
@@ -31,17 +36,21 @@ function hasBondWithWork(nowMs: number) {
   return or(isNull(peers.removedAtMs), gte(peers.removedAtMs, nowMs - LIMITS.tombstoneWorkMs));
 }
 
-/** Peers whose `Bond` may have work to do. */
+/** How many peers have a `Bond` that may have work to do. */
 export function countBonds(db: D1Database): Promise<number> {
   return drizzle(db).$count(peers, hasBondWithWork(Date.now()));
 }
 
-/** Their ids, in an order that new peers do not change. */
+/**
+ * The atom ids of peers whose `Bond` may have work to do: `count` ids after the first `from`. New peers come last, so
+ * they do not shift earlier pages.
+ */
 export async function bondIds(db: D1Database, from: number, count: number): Promise<string[]> {
   const bonds = drizzle(db).select({ id: peers.id }).from(peers).where(hasBondWithWork(Date.now()));
   return (await bonds.orderBy(asc(peers.addedAtMs), asc(peers.id)).limit(count).offset(from)).map(({ id }) => id);
 }
 
+/** The row of a registered peer. */
 export function findPeer(db: D1Database, atomId: string): Promise<PeerRow | undefined> {
   return drizzle(db)
     .select()
@@ -50,14 +59,14 @@ export function findPeer(db: D1Database, atomId: string): Promise<PeerRow | unde
     .get();
 }
 
-/** Whether the pool has a `Bond` for this id. A removed peer has one, its tombstone. */
+/** Whether this id is or was a peer. A removed peer counts: its `Bond` remembers the removal. */
 export async function wasEverPeer(db: D1Database, atomId: string): Promise<boolean> {
   return (await drizzle(db).select({ id: peers.id }).from(peers).where(eq(peers.id, atomId)).get()) !== undefined;
 }
 
 /**
- * Those of the ids that are registered here. Only their `Bond`s may be woken. One parameter holds all ids, because D1 allows
- * a hundred parameters.
+ * Which of these atom ids are registered peers. Only their `Bond`s may be woken. All ids travel in one parameter,
+ * because D1 allows a hundred parameters.
  */
 export async function knownAmong(db: D1Database, atomIds: readonly string[]): Promise<Set<string>> {
   if (atomIds.length === 0) return new Set();
@@ -71,7 +80,10 @@ export async function knownAmong(db: D1Database, atomIds: readonly string[]): Pr
   return new Set(rows.map(({ id }) => id));
 }
 
-/** Peers for the molecule (docs/spec/federation.md#endpoints): with at least this trust, and seen since then. */
+/**
+ * Peers for the molecule (docs/spec/federation.md#endpoints): registered, with at least this effective trust, and seen
+ * at `sinceMs` (epoch ms) or later. The oldest first, at most `LIMITS.moleculePeers`.
+ */
 export function peersSeen(db: D1Database, minTrust: number, sinceMs: number): Promise<PeerRow[]> {
   return drizzle(db)
     .select()

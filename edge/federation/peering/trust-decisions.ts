@@ -19,7 +19,10 @@ interface Parts {
   deliveries(): DeliveryQueue;
 }
 
-/** Each decision about the peer is one transaction: trust, the peer's row, our audit, and the grant that the peer gets. */
+/**
+ * Stores each decision about the peer in one transaction: trust, the peer's row, our audit event, and the grant for the
+ * peer.
+ */
 export class TrustDecisions {
   readonly #store: BondStore;
   readonly #parts: Parts;
@@ -30,8 +33,8 @@ export class TrustDecisions {
   }
 
   /**
-   * Both pools have proved their keys. A known peer changes its name and URL in this way. `by`: the admin's token id; null for
-   * a peer that registers by itself. `isNew`: the peer is new, or was removed before.
+   * Call after both pools have proved their keys. A known peer gets the name and the URL of the card. `by`: the admin's
+   * token id; null if the peer registers by itself. `isNew`: the peer is new, or was removed before.
    */
   async register(
     card: Card,
@@ -50,17 +53,17 @@ export class TrustDecisions {
     );
     if (!step.ok) return { step, isNew };
     this.#store.transaction(() => {
-      this.#stay();
+      this.#cancelEviction();
       this.#store.put("identity", { atomId, publicKey, name, url, capabilities, authTier });
       this.#store.seenAtMs = nowMs;
       admissions().noteSignatureVersion(signatureVersion);
       if (by !== null) received.release();
       if (!isNew) sent.resend();
-      // Our log records a stranger once an admin, or the policy, decides something about it.
+      // Our log records a stranger only after an admin, or the policy, has decided about it.
       else if (by === null && !wasRemoved) received.registered();
       else {
         this.#store.events.put(draft("peer_handshake", { peer: atomId, by }));
-        // The peer may still count on what we granted before we removed it.
+        // The peer may not know that we removed it, so send it the new level.
         if (wasRemoved) sent.grant(atomId, step.trust.granted);
       }
       this.#store.putTrust(step.trust);
@@ -80,14 +83,14 @@ export class TrustDecisions {
       decide(this.#store.trust, level, policy, others, Date.now()),
     );
     if (!step.ok) {
-      // The registry may have kept a place for this peer.
+      // The registry may have claimed a place for this peer.
       if (this.#store.trust === null) await membership.forget(peer);
       else await membership.note();
       return step;
     }
     const from = this.#store.trust?.granted ?? 0;
     this.#store.transaction(() => {
-      this.#stay();
+      this.#cancelEviction();
       received.release();
       this.#store.put("decidedBy", admin.name);
       const change = { peer, by: admin.tokenId, from, to: level, received: step.trust.received };
@@ -98,14 +101,14 @@ export class TrustDecisions {
     return step;
   }
 
-  /** False: there is no such peer. The removed peer still gets a grant of 0, if it was granted anything. */
+  /** Removes the peer. False: there is no such peer. If the peer was granted anything, it still gets a grant of 0. */
   remove(by: string): boolean {
     const { sent, received, deliveries } = this.#parts;
     const { trust } = this.#store;
     const peer = this.#store.peer?.atomId;
     if (trust === null || trust.removedAtMs !== null || peer === undefined) return false;
     this.#store.transaction(() => {
-      this.#stay();
+      this.#cancelEviction();
       deliveries().clear();
       received.release();
       const change = { peer, by, from: trust.granted, to: null, received: trust.received };
@@ -130,7 +133,9 @@ export class TrustDecisions {
     });
   }
 
-  /** This pool was restored from a copy of its state. The peer's grant counts once the peer sends it again. */
+  /**
+   * Call after this pool was restored from a copy of its state. The peer's grant counts again once the peer resends it.
+   */
   forgetReceivedGrants(by: string): void {
     const { trust } = this.#store;
     const peer = this.#store.peer?.atomId;
@@ -143,8 +148,8 @@ export class TrustDecisions {
     });
   }
 
-  /** Call inside a transaction: a stranger that was to be evicted stays. */
-  #stay(): void {
+  /** Call inside a transaction. Cancels a pending eviction of the peer. */
+  #cancelEviction(): void {
     if (this.#store.get("leaving") === true) this.#store.delete("leaving");
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The trust between this pool and one peer: granted, received and in effect (docs/spec/federation.md#trust). A change makes a
- * new `PeerTrust`; without a change the given one is returned.
+ * The trust between this pool and one peer: granted, received and in effect (docs/spec/federation.md#trust). Each
+ * function returns a new `PeerTrust`, or the given one if nothing has changed. All times are epoch ms.
  */
 import type { HybridTime } from "../../../schema/wire/events.ts";
 import {
@@ -17,12 +17,12 @@ export interface PeerTrust {
   readonly received: TrustLevel;
   /** The clock of the last grant that was applied. An older grant that is sent again changes nothing. */
   readonly receivedAt: HybridTime | null;
-  /** What our admin decided last, 0 after a revocation; null before the first decision. */
+  /** The level that our admin decided last, 0 after a revocation; null before the first decision. */
   readonly decided: GrantableLevel | null;
   readonly addedByAdmin: boolean;
   readonly addedAtMs: number;
   readonly revokedAtMs: number | null;
-  /** A removed peer keeps this state, so that coming back resets no cooldown. */
+  /** When the peer was removed. Its state is kept, so that a removed peer gains nothing by registering again. */
   readonly removedAtMs: number | null;
 }
 
@@ -45,13 +45,14 @@ export function effectiveTrust(granted: TrustLevel, received: TrustLevel): Trust
   return ([4, 3] as const).find((level) => level <= granted && level <= received) ?? 2;
 }
 
-/** Neither an admin nor the policy has decided anything about the peer. */
+/** Whether the peer registered by itself and our admin has decided nothing about it. */
 export function isStranger(trust: PeerTrust): boolean {
   return !trust.addedByAdmin && trust.decided === null;
 }
 
 /**
- * The trust that every check asks for. It is 0 for an unknown or revoked peer, and where the minimal tier refuses the peer.
+ * The effective trust, for every check of a peer. It is 0 for an unknown or revoked peer, and if the policy does not
+ * accept the peer's tier.
  */
 export function trustInEffect(trust: PeerTrust | null, policy: Pick<TrustPolicy, "min_auth_tier">): TrustLevel {
   if (trust === null || trust.removedAtMs !== null || !isTierAccepted(policy)) return 0;
@@ -59,7 +60,8 @@ export function trustInEffect(trust: PeerTrust | null, policy: Pick<TrustPolicy,
 }
 
 /**
- * Until tiers can be proven, every peer counts as device-bound, and a higher minimum refuses all (docs/spec/identity.md#tiers).
+ * Whether the policy accepts the tier of peers. Tiers cannot be proven yet, so every peer counts as device-bound, and a
+ * higher minimum refuses all peers (docs/spec/identity.md#tiers).
  */
 export function isTierAccepted(policy: Pick<TrustPolicy, "min_auth_tier">): boolean {
   const rank = (tier: FederationPolicy["min_auth_tier"]) => authTier.options.indexOf(tier);
@@ -67,8 +69,8 @@ export function isTierAccepted(policy: Pick<TrustPolicy, "min_auth_tier">): bool
 }
 
 /**
- * Both pools have proved their keys. A stranger becomes known, and a removed peer comes back. A revoked peer stays revoked
- * until our admin decides otherwise. `others`: how many other peers are granted 2 and more.
+ * The trust after both pools have proved their keys. A stranger becomes a peer, and a removed peer returns. A revoked
+ * peer stays revoked until our admin decides otherwise. `others`: how many other peers are granted 2 or more.
  */
 export function prove(
   trust: PeerTrust | null,
@@ -101,13 +103,16 @@ function newcomer(addedByAdmin: boolean, nowMs: number): PeerTrust {
   };
 }
 
-/** With `auto_accept_known`: what our admin decided last, if there is room. */
+/**
+ * The level of a removed peer that returns. With `auto_accept_known` it is the level that our admin decided last, if
+ * there is room; otherwise 1.
+ */
 function levelOnReturn(trust: PeerTrust, policy: TrustPolicy, others: number): GrantableLevel {
   const known = policy.auto_accept_known && hasRoom(others, policy.max_peers) ? trust.decided : null;
   return known !== null && known > 1 ? known : 1;
 }
 
-/** Our admin decides. 0 revokes. */
+/** The trust after our admin granted `level`; 0 revokes. `others`: how many other peers are granted 2 or more. */
 export function decide(
   trust: PeerTrust | null,
   level: GrantableLevel,
@@ -123,12 +128,12 @@ export function decide(
   return { ok: true, trust: { ...trust, granted: level, decided: level, revokedAtMs: null } };
 }
 
-/** Takes effect at once; the object then ends the peer's streams. */
+/** Revokes all trust, with immediate effect. The object then ends the peer's streams. */
 export function revoke(trust: PeerTrust, nowMs: number): PeerTrust {
   return { ...trust, granted: 0, decided: 0, revokedAtMs: trust.revokedAtMs ?? nowMs };
 }
 
-/** Removes the peer. Its grant to us stays with its clock, because the peer will not send it again. */
+/** Removes the peer. The peer's grant to us stays with its clock, because the peer will not send it again. */
 export function remove(trust: PeerTrust, nowMs: number): PeerTrust {
   return { ...trust, granted: 0, removedAtMs: trust.removedAtMs ?? nowMs };
 }
@@ -163,7 +168,7 @@ function answersByItself(trust: PeerTrust, level: TrustLevel, policy: TrustPolic
   );
 }
 
-/** The level that the peer offers and our admin has not answered; null if it offers no more than it has. */
+/** The level that the peer grants us and our admin has not granted in return; null if there is none. */
 export function awaitsAdmin(trust: PeerTrust): GrantableLevel | null {
   const offered: GrantableLevel = trust.received === 4 ? 3 : trust.received;
   const open = trust.revokedAtMs === null && trust.removedAtMs === null;

@@ -12,11 +12,14 @@ import {
 
 const EXPIRED = "SELECT nonce, timestamp_s FROM nonces WHERE timestamp_s <= ? ORDER BY timestamp_s, nonce LIMIT ?";
 
-/** Admits one peer's signed requests, in the peer's `Bond`: stores nonces and rates. The rules are in `signed-admission-rules.ts`. */
+/**
+ * Admits the signed requests of one peer, in the peer's `Bond`, and stores nonces and rates. The rules are in
+ * `signed-admission-rules.ts`.
+ */
 export class Admissions {
   readonly #storage: DurableObjectStorage;
   #traffic: PeerTraffic;
-  /** The setting of the last admitted request. */
+  /** The operator's setting, as of the last request. */
   #workMsPerSecond: number = LIMITS.peerWorkMsPerSecond;
   /** Nonces of admitted requests that are not on disk yet. */
   #rows = new Map<string, NonceRow>();
@@ -35,7 +38,10 @@ export class Admissions {
     return this.#traffic.signatureVersion;
   }
 
-  /** Decides without waiting, in the order of the calls. An admitted request is on disk when this resolves. */
+  /**
+   * Admits or refuses a request. Decides in the order of the calls, without waiting. When this resolves, an admitted
+   * request is on disk.
+   */
   async admit(request: AdmissionRequest, limits: PeerRateLimits, nowMs: number): Promise<SignedAdmission> {
     this.#workMsPerSecond = limits.workMsPerSecond;
     const step = admitSigned(this.#traffic, request, this.#hasSeen(request.nonce), limits, nowMs);
@@ -47,19 +53,22 @@ export class Admissions {
     return step;
   }
 
-  /** How long until the peer may cost this pool more work. */
+  /** How long until the peer may cost this pool more work, in ms. */
   workWaitMs(nowMs: number): number {
     return workWaitMs(this.#traffic.rate.workPaidAtMs ?? 0, this.#workMsPerSecond, nowMs);
   }
 
-  /** The charge is written with the next admitted request. A crash forgets less than one burst. */
+  /**
+   * Charges the peer for work. The charge is stored with the next admitted request, so a crash loses less than one
+   * burst.
+   */
   chargeWork(costUs: number, nowMs: number): void {
     const { rate } = this.#traffic;
     const workPaidAtMs = chargeWork(rate.workPaidAtMs ?? 0, costUs, this.#workMsPerSecond, nowMs);
     this.#traffic = { ...this.#traffic, rate: { ...rate, workPaidAtMs } };
   }
 
-  /** Call inside the transaction of a registration: the version that the peer registered with. */
+  /** Call inside the transaction of a registration, with the version that the peer signed it with. */
   noteSignatureVersion(signatureVersion: 1 | 2): void {
     this.#save({ ...this.#traffic, signatureVersion: signatureVersion === 2 ? 2 : this.#traffic.signatureVersion });
   }
@@ -69,7 +78,7 @@ export class Admissions {
     this.#save({ ...NO_TRAFFIC, signatureVersion, purgedThroughSeconds: Math.floor(nowMs / 1_000) });
   }
 
-  /** Whether there are nonces to purge, now or later. */
+  /** Whether any nonce is stored, expired or not. */
   holdsNonces(): boolean {
     return this.#rows.size > 0 || [...this.#storage.sql.exec("SELECT 1 FROM nonces LIMIT 1")].length > 0;
   }
@@ -98,7 +107,7 @@ export class Admissions {
     });
   }
 
-  /** Call before the storage is deleted: nothing is written afterwards. */
+  /** Call before the storage is deleted. Requests that were admitted and are not on disk are then not written. */
   forget(): void {
     this.#rows.clear();
     this.#traffic = NO_TRAFFIC;
@@ -109,7 +118,10 @@ export class Admissions {
     return [...this.#storage.sql.exec("SELECT 1 FROM nonces WHERE nonce = ?", nonce)].length > 0;
   }
 
-  /** Requests of the same moment share one transaction, because most of the cost of a request is the wait for the disk. */
+  /**
+   * Commits the requests of one turn in one transaction, because most of the cost of a request is the wait for the
+   * disk.
+   */
   #commitSoon(): Promise<void> {
     return new Promise((resolve, reject) => {
       setTimeout(() => {

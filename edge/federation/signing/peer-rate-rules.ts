@@ -4,10 +4,16 @@ import { LIMITS } from "../../../schema/wire/limits.ts";
 import { takeCell } from "../../limits/gcra-rules.ts";
 import { chargeWork, type WorkMsPerSecond, type WorkPaidAtMs, workWaitMs } from "../sync/peer-work-rate-rules.ts";
 
-/** `grant`: a push of a peer below trust 2. Anyone may register and then push, so this rate is low. */
+/**
+ * The rate that a request counts against. `grant`: a push of a peer below trust 2; this rate is low, because anyone may
+ * register and then push.
+ */
 export type RateKind = "request" | "event" | "grant";
 
-/** Persisted contract: epoch ms at which all that was admitted is paid for; in the past if nothing is owed. */
+/**
+ * Persisted contract. For each kind of request: epoch ms at which all admitted requests are paid for; in the past if
+ * nothing is owed.
+ */
 export interface PeerRate {
   readonly requestsPaidAtMs: number;
   readonly eventsPaidAtMs: number;
@@ -41,6 +47,7 @@ export const UNUSED_RATE: PeerRate = Object.freeze({ requestsPaidAtMs: 0, events
 
 export type RateStep = { ok: true; rate: PeerRate } | { ok: false; retryAfterSeconds: number };
 
+/** Counts one request, or refuses it. `nowMs`: epoch ms. The caller stores `rate`. */
 export function takeRate(rate: PeerRate, kind: RateKind, limits: PeerRateLimits, nowMs: number): RateStep {
   const field = PAID_AT[kind];
   const [burst, periodMs] = {

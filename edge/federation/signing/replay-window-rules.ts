@@ -22,7 +22,10 @@ export const NOTHING_PURGED: PurgedThroughSeconds = -1;
 
 export type ReplayRefusal = Extract<SignatureRefusal, "clock-skew" | "replayed">;
 
-/** `seen`: there is a row with this nonce. The window is checked again, because time has passed since the first check. */
+/**
+ * Why a request is refused as late or repeated; null if it is neither. `seen`: a row with this nonce exists. The time
+ * window is checked again, because time has passed since the first check.
+ */
 export function replayRefusal(
   purgedThroughSeconds: PurgedThroughSeconds,
   request: NonceRow,
@@ -33,12 +36,12 @@ export function replayRefusal(
   return seen || request.timestampSeconds <= purgedThroughSeconds ? "replayed" : null;
 }
 
-/** Rows up to this timestamp may be deleted. */
+/** The newest timestamp (epoch seconds) of rows that may be deleted. */
 export function expiredThroughSeconds(nowSeconds: number): number {
   return nowSeconds - LIMITS.nonceRetentionSeconds;
 }
 
-/** The caller stores the result in the transaction that deletes the rows. */
+/** The new value of `PurgedThroughSeconds`. The caller stores it in the transaction that deletes the rows. */
 export function afterPurge(
   purgedThroughSeconds: PurgedThroughSeconds,
   newestDeletedSeconds: number,

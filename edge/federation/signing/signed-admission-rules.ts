@@ -15,7 +15,10 @@ import {
 export interface PeerTraffic {
   readonly rate: PeerRate;
   readonly purgedThroughSeconds: PurgedThroughSeconds;
-  /** The newest version that the peer has signed with. Once it is 2, version 1 is neither accepted from the peer nor sent to it. */
+  /**
+   * The newest signature version that the peer has used. Once it is 2, this pool neither accepts version 1 from the
+   * peer nor sends it.
+   */
   readonly signatureVersion: 1 | 2;
 }
 
@@ -28,7 +31,7 @@ export const NO_TRAFFIC: PeerTraffic = Object.freeze({
 export interface AdmissionRequest extends NonceRow {
   readonly version: 1 | 2;
   readonly kind: RateKind;
-  /** The rate for a peer below trust 2, where it differs. */
+  /** The rate that counts if the peer is below trust 2; `kind` if absent. */
   readonly kindBelow2?: RateKind | undefined;
 }
 
@@ -38,7 +41,10 @@ export type SignedAdmission =
   | { ok: false; code: "federation/unauthenticated"; reason: ReplayRefusal | "version-1-refused" }
   | { ok: false; code: "federation/rate-limited"; retryAfterSeconds: number };
 
-/** `seen`: there is a row with this nonce. */
+/**
+ * Admits or refuses a request, in the order that the header of this file states. `seen`: a row with this nonce exists.
+ * `nowMs`: epoch ms.
+ */
 export function admitSigned(
   traffic: PeerTraffic,
   request: AdmissionRequest,

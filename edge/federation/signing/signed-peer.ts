@@ -22,13 +22,13 @@ import { findPeerKey } from "../peering/store.ts";
 import type { RateKind } from "./peer-rate-rules.ts";
 import { countRefusal, flushPeerRefusalsSoon, type RefusalReason } from "./refusal-counters.ts";
 
-/** Routes behind the kill switch: federation is on, and `policy` holds the operator's settings. */
+/** The context of routes behind the federation switch. Federation is on, and `policy` has the operator's settings. */
 export interface FederatedEnv {
   Bindings: AppEnv["Bindings"];
   Variables: AppEnv["Variables"] & { policy: FederationPolicy };
 }
 
-/** Routes behind `signedPeer`: a registered peer has sent exactly this request, to this pool, once. */
+/** The context of routes behind `signedPeer`: a registered peer has sent exactly this request, to this pool, once. */
 export interface PeerEnv {
   Bindings: AppEnv["Bindings"];
   Variables: FederatedEnv["Variables"] & {
@@ -42,18 +42,21 @@ export interface PeerEnv {
 export const countRefusedRequests = createMiddleware<FederatedEnv>(async (c, next) => {
   await next();
   const code = c.get("refusal");
-  // `unauthenticated` counts this code, by its reason.
+  // Skip this code: `unauthenticated` counts it by its reason.
   if (code !== undefined && code !== "federation/unauthenticated") countRefusal(code);
 });
 
-/** For routes without signatures. Every federated route checks the kill switch; a test visits all of them. */
+/**
+ * Lets a request pass only while federation is on. For routes without signatures; a test checks that every federated
+ * route refuses while federation is off.
+ */
 export const federated = createMiddleware<FederatedEnv>(async (c, next) => {
   const refusal = await refuseWhileOff(c);
   if (refusal !== null) return refusal;
   await next();
 });
 
-/** Null while federation is on. The policy is then in the context. */
+/** The refusal while federation is off; null while it is on. Then the policy is in the context. */
 async function refuseWhileOff(c: Context): Promise<Response | null> {
   const checked = await checkFederation(c.env);
   if (!checked.open) return fail(c, checked.code);
@@ -67,7 +70,10 @@ export const dated = createMiddleware(async (c, next) => {
   c.header("date", new Date().toUTCString());
 });
 
-/** The value of `legacy_signatures` from which on a route accepts version 1 (docs/spec/federation.md#versions). */
+/**
+ * The setting of `legacy_signatures` that a route needs to accept version 1; `never`: it accepts version 2 only
+ * (docs/spec/federation.md#versions).
+ */
 export type Legacy = "reads" | "all" | "never";
 
 const ACCEPTED_BY: Record<FederationPolicy["legacy_signatures"], readonly Legacy[]> = {
@@ -80,16 +86,17 @@ export interface SignedRule {
   legacy: Legacy;
   /** The rate that the request counts against. */
   rate: RateKind;
-  /** The rate for a peer below trust 2, where it differs. */
+  /** The rate for a peer below trust 2; `rate` if absent. */
   rateBelow2?: RateKind;
   minTrust: TrustLevel;
-  /** The operator can close this route with `accept_reads`. */
+  /** Whether the operator can close this route with `accept_reads`. */
   isRead?: boolean;
 }
 
 /**
  * Checks a signed request, in the order of docs/spec/federation.md#the-order-of-the-checks. `Bond.admit` makes the last
- * checks and consumes the nonce. A stranger wakes no object, and costs one verification, as a known peer does.
+ * checks and uses up the nonce. A stranger wakes no object. Its request costs one verification, as the request of a
+ * known peer does.
  */
 export function signedPeer(rule: SignedRule): MiddlewareHandler<PeerEnv> {
   return createMiddleware<PeerEnv>(async (c, next) => {
@@ -122,7 +129,7 @@ export interface ReadSigned {
   body: Uint8Array;
 }
 
-/** The bodies that this isolate is reading, of requests that are not verified yet. */
+/** The bodies of unverified requests that this isolate is reading. */
 const bodies = new UnauthenticatedBodyBudget();
 
 /** Makes the checks that need no key, and reads the body. Invalid headers are refused before any other object is called. */
@@ -148,7 +155,10 @@ export async function readSigned(c: Context, legacy: Legacy): Promise<ReadSigned
   return { headers: read.headers, signature: read.signature, target, body };
 }
 
-/** First contact: the key comes in the body, and must hash to the atom id of the signer. Null: the signature is right. */
+/**
+ * For a first contact, where the key is in the body: the key must have signed the request, and must hash to the atom id
+ * of the signer. Returns the refusal; null if the signature is valid.
+ */
 export async function refuseUnlessSignedBy(
   c: Context,
   read: ReadSigned,
@@ -160,7 +170,7 @@ export async function refuseUnlessSignedBy(
   return verified.verified ? null : unauthenticated(c, verified.reason);
 }
 
-/** The body in this shape, or the response that refuses it. */
+/** Parses a signed body with `shape`. Returns the value, or the response that refuses it (400). */
 export function signedBody<Shape extends z.ZodType>(
   c: Context,
   bytes: Uint8Array,
@@ -173,7 +183,10 @@ export function signedBody<Shape extends z.ZodType>(
   return fail(c, "http/invalid-body", { param: body.error.issues[0]?.path.join(".") ?? "" });
 }
 
-/** The same answer for every reason (docs/spec/federation.md#refusals). Its `Date` header lets the sender notice a wrong clock. */
+/**
+ * The 401 answer. It is the same for every reason (docs/spec/federation.md#refusals); the operator sees the reason in a
+ * counter. The `Date` header lets the sender notice a wrong clock.
+ */
 export function unauthenticated(c: Context, reason: RefusalReason): Response {
   countRefusal(reason);
   const response = fail(c, "federation/unauthenticated");

@@ -10,7 +10,7 @@ export interface EndpointRefusal {
   readonly retryAfterSeconds?: number;
 }
 
-/** `json` is the page as it is sent: a string costs less to pass out of the object than its values do. */
+/** `json`: the page as it is sent. A string costs less to pass out of the object than the values do. */
 export type Pulled = { readonly ok: true; readonly json: string } | EndpointRefusal;
 export type Pushed = { readonly ok: true; readonly status: 200 | 400; readonly body: PushAnswer } | EndpointRefusal;
 

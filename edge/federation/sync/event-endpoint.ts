@@ -17,13 +17,13 @@ import { checkOutgoing } from "./outgoing-events.ts";
 import { incomingCostUs, largestPage, pageCostUs, restMs, sizeOf } from "./peer-work-rate-rules.ts";
 import { Turns } from "./turns.ts";
 
-/** What the endpoint needs of its peer's `Bond`. */
+/** The functions of the peer's `Bond` that the endpoint calls. */
 export interface EndpointOwner {
-  /** The peer, with the trust in effect now: it may have changed since the request was admitted. */
+  /** The peer, with its current effective trust, which may have changed since the request was admitted. */
   sender(policy: FederationPolicy): EventSender;
   admissions(): Admissions;
   acknowledge(audience: PeerAudience, log: { logId: string; head: number }, since: number): void;
-  /** Call after grants changed something. */
+  /** Sends what grants have put into the outboxes. */
   flushPending(): Promise<void>;
 }
 
@@ -35,8 +35,8 @@ const BUSY: EndpointRefusal = Object.freeze({
 });
 
 /**
- * Answers the pulls and pushes of one peer, in the peer's `Bond`. It answers one at a time, so that a peer takes one turn
- * among all peers. It charges the peer for the work (`peer-work-rate-rules.ts`).
+ * Answers the pulls and pushes of one peer, in the peer's `Bond`. It answers one at a time, so that no peer gets more
+ * than one turn among all peers. It charges the peer for the work (`peer-work-rate-rules.ts`).
  */
 export class EventEndpoint {
   readonly #env: Env;
@@ -44,7 +44,7 @@ export class EventEndpoint {
   readonly #grants: ReceivedGrants;
   readonly #turns = new Turns();
   #lastCostUs = 0;
-  /** Our log takes no events of this peer until then. */
+  /** Epoch ms until which our log takes no events from this peer. */
   #throttledUntilMs = 0;
 
   constructor(env: Env, owner: EndpointOwner, grants: ReceivedGrants) {
@@ -108,7 +108,10 @@ export class EventEndpoint {
     });
   }
 
-  /** Takes one grant at a time, at a rate that all such peers share. The grant does not go to our log yet. */
+  /**
+   * Takes a push of a peer below trust 2: exactly one grant, at a rate that all such peers share. The grant does not go
+   * to our log yet.
+   */
   async #pushBelowTrust2(
     [only, ...more]: PushBody["events"],
     sender: EventSender,
@@ -138,13 +141,13 @@ export class EventEndpoint {
 
   async #answer(results: readonly IncomingResult[], trust: TrustLevel): Promise<Pushed> {
     const { hlc, public: head } = await this.#log().heads();
-    // The head of the public audience only: the head of the whole log would show how many private events we have.
+    // Report the head of the public audience. The head of the whole log would reveal how many private events we have.
     return { ok: true, ...answerPush(results, { hlc, head: mayRead("public", trust) ? head : 0 }) };
   }
 
   /**
-   * Charges `highestUs` before the work. After the work, the charge becomes the cost that the work has set by `setCost`.
-   * A peer that owes too much was refused earlier, by `Bond.admit`.
+   * Charges `highestUs` before the work. The work can call `setCost` with a lower cost; the difference is refunded
+   * afterwards. A peer that owes too much was refused earlier, by `Bond.admit`.
    */
   async #charged<T>(
     highestUs: number,
@@ -163,7 +166,7 @@ export class EventEndpoint {
     }
   }
 
-  /** Null while our log takes events of this peer. */
+  /** The refusal while our log takes no events from this peer; otherwise null. */
   #throttled(nowMs: number): EndpointRefusal | null {
     const waitMs = this.#throttledUntilMs - nowMs;
     // A longer wait means that the wall clock stepped back.

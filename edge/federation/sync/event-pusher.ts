@@ -12,7 +12,7 @@ import type { SyncStore } from "./sync-store.ts";
 import { mayFollow } from "./sync-trust-rules.ts";
 import { unlessUnavailable } from "./unavailable.ts";
 
-/** Pushes events of our log to a peer that reads no stream of it. The rules are in `push-rules.ts`. */
+/** Pushes events of our log to a peer that has no stream of it open. The rules are in `push-rules.ts`. */
 export class EventPusher {
   readonly #ctx: DurableObjectState;
   readonly #env: Env;
@@ -48,7 +48,7 @@ export class EventPusher {
     }
   }
 
-  /** A push failed, or was put off, and has not succeeded since. */
+  /** Whether a push has failed or was deferred, and none has succeeded since. */
   isWaiting(): boolean {
     return peerAudience.options.some((audience) => {
       const { tries, deferrals } = this.#store.sent(audience).delivery;
@@ -56,7 +56,7 @@ export class EventPusher {
     });
   }
 
-  /** The peer is available again: pushes do not wait for the end of their backoff. */
+  /** Pushes immediately, without waiting for the end of a backoff. Call it when the peer is available again. */
   retryNow(): void {
     const nowMs = Date.now();
     for (const audience of peerAudience.options) {

@@ -13,7 +13,10 @@ const READS = { legacy: "reads", rate: "event", minTrust: 2, isRead: true } as c
 
 /** Event sync with a peer. The peer's `Bond` answers pulls and pushes, one at a time. */
 export const eventSyncRoutes = new Hono<PeerEnv>()
-  /** At any trust, because a peer below trust 2 may push a grant. The `Bond` checks the trust that each event needs. */
+  /**
+   * Accepts any trust, because a peer below trust 2 may push a grant. The `Bond` checks the trust that each event
+   * needs.
+   */
   .post("/events", signedPeer({ legacy: "all", rate: "event", rateBelow2: "grant", minTrust: 0 }), async (c) => {
     const pushed = await bondForPeer(c.env, c.var.peer.atomId).push(c.var.body, c.var.policy);
     return pushed.ok ? c.json(pushed.body, pushed.status) : fail(c, pushed.code, pushed);
@@ -33,12 +36,13 @@ export const eventSyncRoutes = new Hono<PeerEnv>()
     const { audience } = query.data;
     const { peer } = c.var;
     if (!mayRead(audience, peer.trust)) return fail(c, "federation/untrusted");
-    // Browsers resume by this header. It is unsigned, but it can only skip events, as `since` can.
+    // Clients of server-sent events resume with this header. It is not signed, but it can only skip events, as `since`
+    // can.
     const last = Number(c.req.header("last-event-id"));
     const since =
       c.req.query("since") === undefined && Number.isSafeInteger(last) && last > 0 ? last : query.data.since;
-    // By `fetch` and not by an RPC, which would pass the bytes through this request. A reader that left would then be
-    // noticed two writes later.
+    // Use `fetch`: an RPC would pass the bytes through this request, and the object would notice a closed connection
+    // only two writes later.
     const answer = await bondForPeer(c.env, peer.atomId).fetch(bondStreamUrl(audience, since));
     return new Response(answer.body, answer);
   })

@@ -1,13 +1,13 @@
-/** What a follower does after each round (docs/spec/events.md#sync). */
+/** Decides what a follower does after each round (docs/spec/events.md#sync). */
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
-/** How a round ended. A round pulls until it is level with the peer's log, then reads the log's stream. */
+/** How a round ended. A round pulls until this pool has all events of the peer's log, then reads the log's stream. */
 export type RoundOutcome =
-  /** We were level with the log, and its stream ended in good order. */
+  /** This pool had all events, and the peer ended the stream normally. */
   | { readonly type: "caught-up" }
   /** The peer, or a part of this pool, did not answer, or the answer was refused. */
   | { readonly type: "failed" }
-  /** One side has had enough of the other's events for now. */
+  /** One of the two pools takes no more events from the other for `waitMs`. */
   | { readonly type: "throttled"; readonly waitMs: number }
   /** An event needs another try: our clock has not reached its time, or our trust in the peer ended during the pull. */
   | { readonly type: "stalled" }
@@ -21,14 +21,15 @@ export type RoundOutcome =
 export type NextStep =
   | { readonly type: "stop" }
   | { readonly type: "again" }
-  /** Nothing shortens a pause. */
+  /** Wait `ms`. Nothing shortens a pause. */
   | { readonly type: "pause"; readonly ms: number }
-  /** `Follower.start` shortens a wait: the peer may be available again. */
+  /** Wait `ms`, or less if `Follower.start` is called, because the peer may be available again. */
   | { readonly type: "wait"; readonly ms: number };
 
 /**
- * `failures`: rounds that failed in a row, before this one. `hasProgressed`: this round brought events. `isRestarted`:
- * something called for a new round during this one, and may know that the peer, or a switch, is back.
+ * The next step after a round. `failures`: how many rounds in a row failed before it. `hasProgressed`: the round
+ * brought events. `isRestarted`: a new round was requested during this one, for example because the peer is available
+ * again. `random` is a number in [0, 1).
  */
 export function afterRound(
   failures: number,
@@ -60,7 +61,9 @@ function nextStep(outcome: RoundOutcome, failures: number, isRestarted: boolean,
   }
 }
 
-/** Full jitter, so that the peers of a pool that comes back do not all call it at the same moment. */
+/**
+ * The wait in ms, with full jitter, so that the peers of a pool that restarts do not all call it at the same moment.
+ */
 function backoffMs(failures: number, random: number): number {
   const ceilingMs = Math.min(LIMITS.followBackoffMinMs * 2 ** failures, LIMITS.followBackoffMaxMs);
   return LIMITS.followBackoffMinMs / 2 + random * ceilingMs;

@@ -1,7 +1,7 @@
 /**
- * How far we follow a peer's log, each audience on its own, and what a page or a stream of it changes
- * (docs/spec/events.md#sync). Pages were parsed and their checkpoints verified before. Only pulls and streams move the
- * cursor. A push moves no cursor of its receiver, so an event that a push left out is pulled later.
+ * How far this pool has followed a peer's log, each audience on its own, and what a page or a stream changes
+ * (docs/spec/events.md#sync). The caller has parsed the pages and verified their checkpoints. Only pulls and streams
+ * move the cursor. A push moves no cursor of its receiver, so an event that a push left out is pulled later.
  */
 import { equivocation, GENESIS_CHAIN, nextChain } from "../../../schema/crypto/signed-event.ts";
 import type { PeerAudience, PullAnswer, PulledEvent, SignedCheckpoint } from "../../../schema/wire/events.ts";
@@ -13,9 +13,9 @@ type Sha256 = (bytes: Uint8Array) => Uint8Array;
 
 /** Persisted contract: in the peer's `Bond`, one for each audience of the peer's log. */
 export interface Followed {
-  /** Null: no page has come yet. */
+  /** Null before the first page. */
   readonly logId: string | null;
-  /** The last event that is dealt with, and the hash chain up to it. */
+  /** The last event that needs no further try, and the hash chain up to it. */
   readonly cursor: LogPosition;
   /** The last checkpoint that confirmed the cursor. Following resumes here when a later checkpoint does not match. */
   readonly verified: SignedCheckpoint | null;
@@ -55,7 +55,10 @@ export type FollowStep =
   | { ok: true; followed: Followed; batch: EventBatch }
   | { ok: false; code: FollowRefusal; followed: Followed };
 
-/** Checks the answer to a pull before any of its events goes to our log. The caller has verified its checkpoint. */
+/**
+ * Checks the answer to a pull, before any of its events goes to our log. The caller has verified the signature of the
+ * checkpoint.
+ */
 export function receivePage(given: Followed, source: Source, page: PullAnswer, sha256: Sha256): FollowStep {
   const { checkpoint } = page.checkpoint;
   const refuse = (code: FollowRefusal, followed: Followed): FollowStep => ({ ok: false, code, followed });
@@ -68,7 +71,7 @@ export function receivePage(given: Followed, source: Source, page: PullAnswer, s
   if (contradicted) return refuse("equivocation", { ...known, equivocation: [contradicted, page.checkpoint] });
 
   const newestSeq = known.newest?.checkpoint.seq ?? 0;
-  // Also keep the checkpoint of a refused page: it exposes a peer that later signs another hash for the same number.
+  // Keep the checkpoint of a refused page too: it exposes a peer that later signs another hash for the same number.
   const followed = checkpoint.seq >= newestSeq ? { ...known, newest: page.checkpoint } : known;
   const last = page.events.at(-1)?.seq ?? known.cursor.seq;
   if (page.next !== last || !isNext(known.cursor, page.events)) {
@@ -133,8 +136,8 @@ function withVerified(followed: Followed): Followed {
 
 /**
  * Moves the cursor after our log has committed a batch. `results` has one entry for each event of the batch. `given` is
- * the stored state now: if another page was faster, or the log has a new name, the cursor does not move. `stalled`: an
- * event needs another try, after `LIMITS.eventStallMs`.
+ * the state that is stored now: if another page has moved its cursor, or the log has a new name, the cursor stays.
+ * `stalled`: an event needs another try, after `LIMITS.eventStallMs`.
  */
 export function advance(
   given: Followed,
@@ -154,9 +157,9 @@ export function advance(
 function isDone(result: IncomingResult | undefined, isOwn: boolean): boolean {
   if (result === undefined) return false;
   if (result.ok) return true;
-  // Our clock will reach the time of this event.
+  // Retry: our clock will reach the time of this event.
   if (result.code === "events/excessive-drift") return false;
-  // The peer's own event: our trust in the peer ended during the pull and may return, or our admin may raise the quota.
-  // Events of other pools come again from their own origins.
+  // Retry an event of the peer itself: our trust in the peer may return, or our admin may raise the quota. Events of
+  // other pools arrive again from their own origins.
   return !(isOwn && (result.code === "events/unknown-origin" || result.code === "events/quota-spent"));
 }

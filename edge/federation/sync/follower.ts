@@ -18,19 +18,22 @@ import {
 } from "./followed-log-rules.ts";
 import type { IncomingResult } from "./incoming-rules.ts";
 
-/** Whether this pool follows the log now. `unknown`: the switches did not answer in time. */
+/** Whether this pool follows the log now. `unknown`: the federation switch could not be read in time. */
 export type SourceAnswer =
   | { readonly type: "follow"; readonly source: Source }
   | { readonly type: "stop" }
   | { readonly type: "unknown" };
 
-/** What our log did with a batch of events. `unavailable`: the log or D1 did not answer, or we do not follow the peer now. */
+/**
+ * What our log did with a batch of events. `unavailable`: the log or D1 did not answer, or this pool does not follow
+ * the peer now.
+ */
 export type TakeAnswer =
   | { readonly type: "taken"; readonly results: readonly IncomingResult[]; readonly waitMs: number }
   | { readonly type: "throttled"; readonly waitMs: number }
   | { readonly type: "unavailable" };
 
-/** One audience of one peer's log, and what a follower may do with it. */
+/** One audience of one peer's log, with everything that a follower needs of it. */
 export interface FollowedLog {
   readonly audience: PeerAudience;
   /** Called before each page. */
@@ -40,7 +43,7 @@ export interface FollowedLog {
   read(): Followed;
   /** Durable when it returns. */
   save(followed: Followed): void;
-  /** Records why the peer's log cannot be followed; null: we are level with it. */
+  /** Records why the peer's log cannot be followed; null: this pool has all of its events. */
   refused(reason: FollowRefusal | null): void;
   call(call: PeerCall): Promise<PeerAnswer>;
   open(call: PeerCall, signal: AbortSignal): Promise<Response | null>;
@@ -51,10 +54,16 @@ export interface FollowedLog {
   reportBug(error: unknown): void;
 }
 
-/** A stream that ends sooner counts as failed, so that a peer that closes each stream is not called without a pause. */
+/**
+ * A stream that ends sooner counts as failed, so that this pool does not call without a pause a peer that closes each
+ * stream.
+ */
 const SHORT_STREAM_MS = 5_000;
 
-/** How one pull ended. `rewound`: the page does not fit the cursor, which may have gone back. */
+/**
+ * How one pull ended. `level`: this pool has all events. `rewound`: the page does not match the cursor, which may have
+ * moved back.
+ */
 type PullOutcome =
   | RoundOutcome
   | { readonly type: "more" }
@@ -62,19 +71,21 @@ type PullOutcome =
   | { readonly type: "rewound"; readonly reason: FollowRefusal };
 
 /**
- * Follows one audience of one peer (docs/spec/events.md#sync). It pulls until it is level with the peer's log, then reads
- * the log's stream. When the stream drops, it pulls again. This class does the waiting and the calls; `follow-machine.ts`
- * decides what comes next, and `followed-log-rules.ts` judges the pages.
+ * Follows one audience of one peer's log (docs/spec/events.md#sync). It pulls until it has all events, then reads the
+ * log's stream. When the stream ends, it pulls again. This class makes the calls and waits; `follow-machine.ts` decides
+ * what comes next, and `followed-log-rules.ts` checks the pages.
  */
 export class Follower {
   readonly #log: FollowedLog;
   #isRunning = false;
   #failures = 0;
-  /** A new round is wanted. `start` sets it during a round, so that an older answer cannot stop the follower. */
+  /**
+   * A new round was requested. `start` sets this during a round, so that an outdated answer cannot stop the follower.
+   */
   #isWanted = false;
   /** This round has brought events. */
   #hasProgressed = false;
-  /** Shortens the wait. Null while the follower does not wait. */
+  /** Shortens the current wait. Null while the follower does not wait. */
   #wake: (() => void) | null = null;
   #stream: AbortController | null = null;
   /** Events since the last pause. */
@@ -85,14 +96,17 @@ export class Follower {
     this.#log = log;
   }
 
-  /** Resolves when the follower has stopped. Null: it runs already; if it waits for the peer, it tries again soon. */
+  /**
+   * Starts the follower; the promise resolves when it has stopped. Null: it runs already. If it waits, its wait is
+   * shortened.
+   */
   start(): Promise<void> | null {
     this.#wake?.();
     this.#isWanted = true;
     return this.#isRunning ? null : this.#run();
   }
 
-  /** Call after setting the cursor from outside: an open stream would continue at the old position. */
+  /** Call it after the cursor was set from outside, because an open stream would continue at the old position. */
   endStream(): void {
     this.#stream?.abort();
   }
@@ -125,7 +139,7 @@ export class Follower {
       const pulled = await this.#pull();
       if (pulled.type === "more") continue;
       if (pulled.type !== "rewound") return pulled;
-      // Pull once more, from the cursor as it is now. A peer that answers like this again is asked later.
+      // Pull once more, from the current cursor. If the page does not match again, the round fails.
       if (rewinds++ > 0) return this.#refuse(pulled.reason);
     }
   }
@@ -144,7 +158,7 @@ export class Follower {
       maxBytes: LIMITS.pullAnswerBytes,
     });
     if (answer.ok && answer.status === 429 && answer.retryAfterSeconds !== null) {
-      // The peer is available. Our pulls have cost it as much work as it allows us, and it says when to come again.
+      // Our pulls have used up the work that the peer allows us. The peer is available and says when to call again.
       return { type: "throttled", waitMs: Math.max(answer.retryAfterSeconds * 1_000, LIMITS.followBackoffMinMs) };
     }
     if (!answer.ok || answer.status !== 200) return { type: "failed" };
@@ -162,7 +176,7 @@ export class Follower {
     return { type: "level" };
   }
 
-  /** The cursor stays before the first event that our log has no room for. The next pull waits until our admin has made room. */
+  /** Our log has no room for the event after the cursor. The next pull waits until our admin has raised the quota. */
   #full(): RoundOutcome {
     this.#log.refused("quota-spent");
     return { type: "full" };
@@ -225,7 +239,7 @@ export class Follower {
     for (let i = 0; i < data.length; i += LIMITS.eventsPerPush) {
       const read = pulledEvent.array().safeParse(data.slice(i, i + LIMITS.eventsPerPush));
       const source = await this.#log.streamSource();
-      // Switches that answer late end the stream and nothing else: the next pull decides whether we follow on.
+      // A late answer about the switches only ends the stream: the next pull decides whether to continue.
       if (source === null || !read.success) return { type: "failed" };
       const step = receiveStreamed(this.#log.read(), source, read.data, sha256);
       this.#log.save(step.followed);
@@ -236,7 +250,7 @@ export class Follower {
     return null;
   }
 
-  /** Null: our log has dealt with the whole batch, and takes more now. */
+  /** Gives events to our log and moves the cursor. Null: our log has processed the whole batch, and takes more now. */
   async #take(step: FollowStep & { ok: true }, events: readonly PulledEvent[]): Promise<RoundOutcome | null> {
     if (events.length === 0) return null;
     const taken = await this.#log.take(events);
@@ -251,7 +265,10 @@ export class Follower {
     return waitMs > 0 ? { type: "throttled", waitMs } : null;
   }
 
-  /** An endless log of events that change nothing here costs work too, so other requests get a turn in between. */
+  /**
+   * Pauses after each page's worth of events, so that other requests run in between. A log may be endless, and even
+   * events that change nothing cost work.
+   */
   async #pauseAtTimes(events: number): Promise<void> {
     this.#eventsSincePause += events;
     if (this.#eventsSincePause < LIMITS.eventsPerPull) return;
@@ -276,7 +293,7 @@ export class Follower {
       this.#wake = () => {
         this.#wake = null;
         clearTimeout(timer);
-        // Frequent calls of `start` do not make it ask more often than the shortest backoff.
+        // Keep at least the shortest backoff, however often `start` is called.
         timer = setTimeout(resolve, Math.max(0, startedMs + LIMITS.followBackoffMinMs - Date.now()));
       };
     });

@@ -32,15 +32,19 @@ export interface TakenEvents {
   readonly waitMs: number;
   /** The sender's grants for this pool, among the events that our log has now. */
   readonly grants: { level: TrustLevel; at: EventBody["hlc"] }[];
-  /** The sender's grants for this pool that our log has no room for. They count all the same: a grant may withdraw trust. */
+  /**
+   * The sender's grants for this pool that our log has no room for. They take effect anyway, because a grant may
+   * withdraw trust.
+   */
   readonly unlogged: { index: number; event: EventBody }[];
   /** The events that had to be verified, because our log did not know their ids. */
   readonly unknown: EventsSize;
 }
 
 /**
- * Takes a peer's events from a push, a pull or a stream into our log (docs/spec/events.md#events, docs/spec/events.md#sync).
- * Signatures come first, then the trust in each origin, then the log's own rules.
+ * Takes a peer's events from a push, a pull or a stream into our log (docs/spec/events.md#events,
+ * docs/spec/events.md#sync). Checks the signatures, then the trust in each origin, then the log's own rules. Rejects if
+ * the log or D1 is unavailable.
  */
 export async function takeIncoming(
   env: Env,
@@ -80,8 +84,8 @@ export async function takeIncoming(
     if (refusal !== null) return refusal;
     const result = taken[next++] as IncomingResult;
     const each = opened[index];
-    // A duplicate grant is applied again: a crash may have come between the log's commit and ours. Our log also holds
-    // grants of this pool and of others; those do not come from this sender.
+    // Apply a duplicate grant again: after a crash between the log's commit and ours, the grant was not applied. Skip
+    // grants of other origins, which our log has too.
     if (!each?.ok || !mayReceive(each.event, { from: sender.atomId, self })) return result;
     const level = grantedLevel(each.event);
     if (level === null) return result;
@@ -92,7 +96,10 @@ export async function takeIncoming(
   return { results, waitMs, grants, unlogged, unknown };
 }
 
-/** Verifies a slice at a time, because a whole page at once would delay every other request of this isolate. */
+/**
+ * Verifies a few events at a time, because verifying a whole page at once would delay every other request of this
+ * isolate.
+ */
 async function openAll(events: readonly IncomingEvent[], known: ReadonlySet<string>): Promise<OpenedEvent[]> {
   const opened: OpenedEvent[] = [];
   for (let i = 0; i < events.length; i += LIMITS.eventsPerSlice) {

@@ -2,7 +2,7 @@ import type { ErrorCode } from "../../../schema/wire/errors.ts";
 import type { HybridTime, PushAnswer } from "../../../schema/wire/events.ts";
 import type { ReceiveResult } from "../../events/receive-rules.ts";
 
-/** What this pool decided about one event from a peer. Results are in the order of the events. */
+/** What this pool decided about one event from a peer. */
 export type IncomingResult = ReceiveResult | { ok: false; content_id: string; code: EventRefusal };
 export type EventRefusal = Extract<ErrorCode, `events/${string}`>;
 

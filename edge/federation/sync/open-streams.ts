@@ -12,14 +12,17 @@ import { ServedStream } from "./served-stream.ts";
 import { ANY_TIER, type SyncOwner, viewerOf } from "./sync-owner.ts";
 import type { SyncStore } from "./sync-store.ts";
 
-/** The streams of our log that one peer has open, at most one for each audience. */
+/** Opens, tracks and ends the streams of our log that one peer reads: at most one for each audience. */
 export class OpenStreams {
   readonly #ctx: DurableObjectState;
   readonly #env: Env;
   readonly #owner: SyncOwner;
   readonly #store: SyncStore;
   readonly #open = new Map<PeerAudience, ServedStream>();
-  /** Until then the peer counts as streaming: it usually opens the next stream soon. */
+  /**
+   * Epoch ms until which the peer counts as streaming after a stream has ended, because it usually opens the next one
+   * soon.
+   */
   readonly #countsUntilMs: Record<PeerAudience, number> = { public: 0, peers: 0 };
 
   constructor(ctx: DurableObjectState, env: Env, owner: SyncOwner, store: SyncStore) {
@@ -34,16 +37,16 @@ export class OpenStreams {
     return this.#open.get(audience)?.at ?? null;
   }
 
-  /** A peer that reads a stream, or did a moment ago, needs no pushes. */
+  /** Whether the peer reads a stream, or did a moment ago. Then it needs no pushes. */
   isStreaming(audience: PeerAudience): boolean {
     return this.#open.has(audience) || Date.now() < this.#countsUntilMs[audience];
   }
 
-  /** Opens a stream. It ends the peer's earlier stream of this audience. */
+  /** Opens a stream of the events after `since`. It ends the peer's earlier stream of this audience. */
   serve(audience: PeerAudience, since: number): ReadableStream<Uint8Array> {
     this.#open.get(audience)?.end();
     const log = eventLogForBonds(this.#env);
-    // The peer has every event up to the `since` that it asks for.
+    // A peer that asks for the events after `since` has all earlier ones.
     const logId = log.heads().then(({ log_id, [audience]: head }) => {
       this.acknowledge(audience, { logId: log_id, head }, since);
       return log_id;
@@ -81,12 +84,12 @@ export class OpenStreams {
     return stream.readable;
   }
 
-  /** The peer has every event of our log up to `since`. */
+  /** Records that the peer has every event of our log up to `since`. */
   acknowledge(audience: PeerAudience, log: { logId: string; head: number }, since: number): void {
     if (this.#owner.trust() === null) return;
     const before = this.#store.sent(audience);
     const sent = acknowledge(before, log, since, Date.now());
-    // A peer that polls repeats the same `since`: nothing is written then.
+    // Skip the write if nothing has changed: a peer that polls repeats the same `since`.
     if (sent !== before) this.#store.saveSent(audience, sent);
   }
 

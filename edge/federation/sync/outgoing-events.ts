@@ -3,9 +3,9 @@ import type { SequencedEvent } from "../../events/event-log-rpc.ts";
 import { maySee, type Viewer } from "../../events/visibility-rules.ts";
 
 /**
- * Every event that leaves towards a peer passes here, by push, pull or stream (docs/spec/events.md#sync). An audience holds
- * only events that its readers may see. An event that the peer may not see is therefore a bug: this function throws, and
- * nothing of the page leaves.
+ * Returns the page, if the peer may see all of its events. Every event that goes to a peer passes this check, by push,
+ * pull or stream (docs/spec/events.md#sync). An audience contains only events that its readers may see. So a forbidden
+ * event is a bug: this function throws, and nothing of the page is sent.
  */
 export function checkOutgoing<Page extends { events: Pick<SequencedEvent, "event">[] }>(
   page: Page,

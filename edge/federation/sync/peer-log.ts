@@ -19,7 +19,10 @@ import { type SyncStorage, SyncStore } from "./sync-store.ts";
 import { mayFollow } from "./sync-trust-rules.ts";
 import { unlessUnavailable } from "./unavailable.ts";
 
-/** One audience of a peer's log, as a `Follower` uses it: the switches, the peer's trust, the cursor, and our log. */
+/**
+ * One audience of a peer's log, as a `Follower` uses it. It joins the switches, the peer's trust, the cursor, and our
+ * log.
+ */
 export class PeerLog implements FollowedLog {
   readonly audience: PeerAudience;
   readonly #env: Env;
@@ -27,7 +30,10 @@ export class PeerLog implements FollowedLog {
   readonly #owner: SyncOwner;
   readonly #storage: SyncStorage;
   readonly #store: SyncStore;
-  /** Whether private addresses were allowed when the stream was opened. The pool cannot see where a host name leads. */
+  /**
+   * Whether private addresses were allowed when the stream was opened. If they are forbidden later, the stream must
+   * end, because the pool does not know which address it uses.
+   */
   #mayBePrivate = false;
 
   constructor(audience: PeerAudience, env: Env, channel: PeerChannel, owner: SyncOwner, storage: SyncStorage) {
@@ -40,7 +46,7 @@ export class PeerLog implements FollowedLog {
   }
 
   async source(): Promise<SourceAnswer> {
-    // With the patience of a request: a follower that stops here starts again only at the next alarm.
+    // Wait for the switch as long as a request does: a follower that stops here starts again only at the next alarm.
     const checked = await checkFederation(this.#env);
     if (!checked.open && !checked.isKnown) return { type: "unknown" };
     this.#mayBePrivate = checked.open && checked.policy.allow_private_peers;
@@ -115,8 +121,8 @@ export class PeerLog implements FollowedLog {
   async take(events: readonly PulledEvent[]): Promise<TakeAnswer> {
     const checked = await checkFederation(this.#env);
     const peer = this.#owner.peer();
-    // When trust ends during a pull, the page is dropped as a whole. Otherwise its events would be refused for lack of
-    // trust, and the cursor would pass them for ever.
+    // If trust ends during a pull, drop the whole page. Otherwise its events would be refused for lack of trust, and
+    // the cursor would skip them for ever.
     const follows = checked.open && mayFollow(this.audience, this.#owner.trust(), checked.policy);
     if (!checked.open || peer === null || !follows) return { type: "unavailable" };
     const { policy } = checked;
@@ -142,12 +148,14 @@ export class PeerLog implements FollowedLog {
     return this.read().equivocation === null ? { ...peer, audience: this.audience } : null;
   }
 
-  /** The peer has shown two histories: our admin is notified, and both checkpoints are kept as evidence. */
+  /**
+   * Stores the proof that the peer has shown two histories, keeps both checkpoints as evidence, and notifies our admin.
+   */
   #saveEquivocation(followed: Followed, proof: readonly SignedCheckpoint[]): void {
     const peer = this.#owner.peer()?.atomId;
     this.#storage.transaction(() => {
       this.#store.saveFollowed(this.audience, followed);
-      // In the table of our own checkpoints: evidence about every log is in one place.
+      // Use the table of our own checkpoints, so that the evidence about every log is in one place.
       for (const checkpoint of proof) this.#storage.records.put("checkpoints", checkpointRow(checkpoint, Date.now()));
       if (peer === undefined) return;
       const payload = { peer, audience: this.audience, checkpoints: [...proof] };
@@ -155,7 +163,10 @@ export class PeerLog implements FollowedLog {
     });
   }
 
-  /** The peer's log has another name. A pool that was restored from a backup may have lost what we granted it. */
+  /**
+   * Stores the new name of the peer's log, and resends our grant: a peer that was restored from a backup may have lost
+   * it.
+   */
   #saveReplaced(followed: Followed): void {
     this.#storage.transaction(() => {
       this.#store.saveFollowed(this.audience, followed);

@@ -50,7 +50,8 @@ export class PeerSync {
           equivocated: equivocation !== null,
           unfollowable: this.#store.unfollowable(audience),
         },
-        // The reader of a stream confirms its position with its next pull. Until then, what the stream wrote counts.
+        // The peer confirms what it read from a stream only with its next pull. Until then, count what the stream has
+        // written.
         sent: {
           seq: reportedSeq(sent, writtenSeq ?? 0),
           streaming: writtenSeq !== null,
@@ -60,7 +61,10 @@ export class PeerSync {
     });
   }
 
-  /** Follows each audience that both pools want followed. A follower that waits for the peer tries again soon. */
+  /**
+   * Starts the followers of the audiences that both pools may read of each other. A follower that waits for the peer
+   * tries again soon.
+   */
   follow(): void {
     const unfollowed = this.#unfollowed();
     for (const audience of peerAudience.options) {
@@ -70,7 +74,7 @@ export class PeerSync {
     }
   }
 
-  /** Our admin lets the peer's log be followed from its beginning, also after a proof of two histories. */
+  /** Follows the peer's log again from its beginning, even after a proof of two histories. */
   resync(): void {
     for (const audience of peerAudience.options) {
       this.#logs[audience].save(NOTHING_FOLLOWED);
@@ -90,17 +94,20 @@ export class PeerSync {
     return Object.fromEntries(behind) as Record<PeerAudience, number>;
   }
 
-  /** The peer has every event of our log up to `since`. */
+  /** Records that the peer has every event of our log up to `since`. */
   acknowledge(audience: PeerAudience, log: { logId: string; head: number }, since: number): void {
     this.#streams.acknowledge(audience, log, since);
   }
 
-  /** A stream of our log for the peer. */
+  /** Opens a stream of our log for the peer. */
   serve(audience: PeerAudience, since: number): ReadableStream<Uint8Array> {
     return this.#streams.serve(audience, since);
   }
 
-  /** Call after each change of trust: streams that are no longer allowed end, and a log that is not followed is no problem. */
+  /**
+   * Call after each change of trust. Ends streams that are no longer allowed. For a log that is no longer followed,
+   * clears the reason why it could not be followed.
+   */
   endForbiddenStreams(): void {
     this.#streams.endForbidden();
     for (const audience of this.#unfollowed()) this.#logs[audience].refused(null);
@@ -118,7 +125,7 @@ export class PeerSync {
     this.#pusher.retryNow();
   }
 
-  /** The audiences that at least one of the two pools does not want followed. */
+  /** The audiences that are not followed, because one of the two pools may not read them of the other. */
   #unfollowed(): PeerAudience[] {
     return peerAudience.options.filter((audience) => !mayFollow(audience, this.#owner.trust(), ANY_TIER));
   }

@@ -12,13 +12,19 @@ export type WorkPaidAtMs = number;
 /** The operator's setting for each peer. 250 is a quarter of one core. */
 export type WorkMsPerSecond = FederationPolicy["peer_work_ms_per_second"];
 
-/** How long until the peer may cost more work; 0: now. Work that has begun is finished, and paid for afterwards. */
+/**
+ * How long until the peer may cost more work, in ms; 0: now. Work that has begun is finished first, and paid for
+ * afterwards.
+ */
 export function workWaitMs(paidAtMs: WorkPaidAtMs, msPerSecond: WorkMsPerSecond, nowMs: number): number {
   const burst = burstMs(msPerSecond);
   return waitMs(owedMs(paidAtMs, 2 * burst, nowMs), burst);
 }
 
-/** A negative charge returns what was charged in advance and not used. */
+/**
+ * The new `WorkPaidAtMs` after work of `costUs` microseconds. A negative cost refunds what was charged in advance and
+ * not used.
+ */
 export function chargeWork(
   paidAtMs: WorkPaidAtMs,
   costUs: number,
@@ -29,14 +35,14 @@ export function chargeWork(
 }
 
 /**
- * The pause after work of this cost. It leaves part of the time to other peers, even while one peer spends its burst. A
- * peer that may cost a whole core needs no pause.
+ * The pause in ms after work of this cost. It leaves time for other peers, even while one peer spends its burst. A peer
+ * that may use a whole core needs no pause.
  */
 export function restMs(costUs: number, msPerSecond: WorkMsPerSecond): number {
   return (costUs / 1_000) * Math.max(0, 1 - msPerSecond / 1_000);
 }
 
-/** How long it takes to pay for a full burst. A peer never owes more than two bursts. */
+/** How many ms it takes to pay for a full burst. A peer never owes more than two bursts. */
 function burstMs(msPerSecond: WorkMsPerSecond): number {
   return (LIMITS.peerWorkBurstMs * 1_000) / msPerSecond;
 }
@@ -47,12 +53,15 @@ export interface EventsSize {
   readonly chars: number;
 }
 
-/** The cost of a page that a peer pulls, or that its stream writes. */
+/** The cost in microseconds of a page that a peer pulls, or that its stream writes. */
 export function pageCostUs({ events, chars }: EventsSize): number {
   return events * LIMITS.workPulledEventUs + kib(chars) * LIMITS.workPulledKibUs;
 }
 
-/** The cost of incoming events: parsing for all, and for unknown events the signature and the write to the log. */
+/**
+ * The cost in microseconds of incoming events: parsing for all, and for unknown events also the signature and the write
+ * to the log.
+ */
 export function incomingCostUs(all: EventsSize, unknown: EventsSize): number {
   return (
     all.events * LIMITS.workArrivedEventUs +
@@ -62,7 +71,7 @@ export function incomingCostUs(all: EventsSize, unknown: EventsSize): number {
   );
 }
 
-/** The largest size that a page of `limit` events can have. Known before the page is read. */
+/** The largest possible size of a page of `limit` events, for a charge before the page is read. */
 export function largestPage(limit: number): EventsSize {
   const events = Math.min(limit, LIMITS.eventsPerPull);
   return { events, chars: LIMITS.eventsPageChars };

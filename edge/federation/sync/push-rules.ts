@@ -1,6 +1,6 @@
 /**
- * How far a peer has our log, each audience on its own, and what we push next to a peer that has no stream open with us
- * (docs/spec/events.md#sync).
+ * How much of our log a peer has, each audience on its own, and what this pool pushes next to a peer that has no stream
+ * open (docs/spec/events.md#sync).
  */
 import type { PullAnswer, PushAnswer, PushBody } from "../../../schema/wire/events.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
@@ -10,26 +10,29 @@ import { afterTry, type Delivery, newDelivery, type Outcome } from "../delivery/
 export interface Sent {
   /** The name of our log. */
   readonly logId: string | null;
-  /** The last event that the peer has, by its pulls and by its answers to pushes. */
+  /** The number of the last event that the peer is known to have, from its pulls and its answers to pushes. */
   readonly seq: number;
-  /** When the next push may go. A push is never given up: the cursor stays. */
+  /** When the next push may be sent. A push is never given up: the cursor stays. */
   readonly delivery: Delivery;
-  /** The highest `since` that the peer has asked from. Pushes do not count. */
+  /** The highest `since` of the peer's pulls and streams. Pushes do not count. */
   readonly asked?: number;
-  /** The last number that a stream wrote. If it was lost on the way, the peer asks for it again. */
+  /** The last number that a stream wrote. If the peer did not get it, the peer asks for it again. */
   readonly written?: number;
-  /** Set when the peer has rewound: it asked from below `asked`, and has not come back to `asked` yet. */
+  /** Set while the peer has rewound: it asked for events before `asked`, and has not reached `asked` again. */
   readonly startedOver?: { readonly seq: number; readonly sinceMs: number } | null;
 }
 
 export const NOTHING_SENT: Sent = Object.freeze({ logId: null, seq: 0, delivery: newDelivery(0) });
 
-/** Under a new log name, the peer has nothing of our log yet. */
+/** The state for the log of this name. If our log has a new name, the peer has nothing of it yet. */
 export function sentForLog(sent: Sent, logId: string): Sent {
   return sent.logId === logId ? sent : { ...NOTHING_SENT, logId };
 }
 
-/** The peer pulled, or opened a stream, from `since`. A `since` beyond our head belongs to another log and says nothing. */
+/**
+ * The state after the peer pulled, or opened a stream, from `since`. A `since` beyond our head belongs to another log
+ * and is ignored.
+ */
 export function acknowledge(sent: Sent, log: { logId: string; head: number }, since: number, nowMs: number): Sent {
   const now = sentForLog(sent, log.logId);
   if (since > log.head) return now;
@@ -42,7 +45,10 @@ export function acknowledge(sent: Sent, log: { logId: string; head: number }, si
   return { ...now, seq: Math.max(now.seq, since), asked: since, startedOver: null };
 }
 
-/** The position that our admin sees. It goes back only while the peer has rewound. `streamed`: what the open stream has written. */
+/**
+ * The position that our admin sees. It goes back only while the peer has rewound. `streamed`: the last number that the
+ * open stream has written, or 0.
+ */
 export function reportedSeq({ seq, written = 0, startedOver: rewound }: Sent, streamed: number): number {
   return rewound ? Math.max(rewound.seq, streamed) : Math.max(seq, written, streamed);
 }
@@ -63,7 +69,9 @@ export type NextPush =
   | { type: "skipped"; sent: Sent }
   | { type: "push"; push: Push };
 
-/** `page`: the events of our log after `sentForLog(…).seq`. A peer with an open stream needs no push. */
+/**
+ * What to push next. `page`: the events of our log after `sentForLog(…).seq`. A peer with an open stream needs no push.
+ */
 export function nextPush(
   given: Sent,
   page: PullAnswer,
@@ -96,8 +104,8 @@ export function nextPush(
 const BODY_BYTES = '{"events":[]}'.length;
 
 /**
- * `answer`: the peer's verdict on the events; null when the peer gave none. An event that is ahead of the peer's clock is
- * pushed again later. The cursor passes every other refused event.
+ * The state after a push. `answer`: the peer's verdict on the events; null if it gave none. An event that is ahead of
+ * the peer's clock is pushed again later. The cursor passes every other refused event.
  */
 export function afterPush(
   given: Sent,

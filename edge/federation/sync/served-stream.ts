@@ -3,23 +3,24 @@ import type { PeerAudience } from "../../../schema/wire/events.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { EventPage } from "../../events/event-log-rpc.ts";
 
-/** The URL by which a route fetches a stream from the peer's `Bond`. */
+/** The URL with which a route fetches a stream from the peer's `Bond`. */
 export const bondStreamUrl = (audience: PeerAudience, since: number) =>
   `https://bond/stream?audience=${audience}&since=${since}`;
 
-/** The log that a stream reads, and its permission to continue. */
+/** Reads our log for a stream, and says whether the stream may continue. */
 export interface StreamSource {
-  /** Resolves with the audience's last number, once it is past `since` or after `waitMs`. */
+  /** Resolves with the audience's last number, as soon as it is greater than `since`, or after `waitMs`. */
   changed(since: number, waitMs: number): Promise<number>;
   /** A page that has passed `checkOutgoing`. */
   page(since: number): Promise<Pick<EventPage, "events" | "next">>;
-  /** Checks the kill switch and the peer's trust. Called every half second. */
+  /** Checks the federation switch and the peer's trust. Called every `LIMITS.streamCheckMs`. */
   mayContinue(): Promise<boolean>;
 }
 
 /**
- * Sends the events of one audience to one peer as server-sent events (docs/spec/events.md#sync; WHATWG HTML section 9.2).
- * `id` is the event's number in the audience. A slow reader delays its own stream only, and keeps one page in memory.
+ * One stream: sends the events of one audience to one peer as server-sent events (docs/spec/events.md#sync; WHATWG HTML
+ * section 9.2). `id` is the event's number in the audience. A slow reader delays only its own stream, and keeps one
+ * page in memory. `OpenStreams` has all streams of a peer.
  */
 export class ServedStream {
   readonly readable: ReadableStream<Uint8Array>;
@@ -40,7 +41,10 @@ export class ServedStream {
     this.at = since;
   }
 
-  /** Resolves when the stream has ended: after `LIMITS.eventStreamMs`, when the reader leaves, or without permission. */
+  /**
+   * Resolves when the stream has ended: after `LIMITS.eventStreamMs`, when the reader disconnects, or when permission
+   * ends.
+   */
   async run(): Promise<void> {
     const checks = setInterval(() => void this.#check(), LIMITS.streamCheckMs);
     const tooLong = setTimeout(() => this.end(), LIMITS.eventStreamMs);
@@ -53,7 +57,7 @@ export class ServedStream {
       await this.#write(": following\n\n");
       while (!this.#hasEnded) await Promise.race([this.#next(), left]);
     } catch {
-      // The reader left, or the stream ended during a write.
+      // The reader disconnected, or the stream ended during a write.
     } finally {
       clearInterval(checks);
       clearTimeout(tooLong);
@@ -61,7 +65,7 @@ export class ServedStream {
     }
   }
 
-  /** Ends immediately, even in the middle of a page for a slow reader. The peer resumes from the last event that it has. */
+  /** Ends the stream immediately, even in the middle of a page. The peer resumes from the last event that it has. */
   end(): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;

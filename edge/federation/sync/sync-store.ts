@@ -5,7 +5,7 @@ import type { Unfollowable } from "./follow-refusal-rules.ts";
 import { type Followed, NOTHING_FOLLOWED } from "./followed-log-rules.ts";
 import { NOTHING_SENT, type Sent } from "./push-rules.ts";
 
-/** Persisted contract: what sync keeps in the peer's `Bond`, by key. */
+/** Persisted contract: the values of event sync in the peer's `Bond`, by key. */
 export type SyncValues = Record<`followed:${PeerAudience}`, Followed> &
   Record<`unfollowable:${PeerAudience}`, Unfollowable> &
   Record<`sent:${PeerAudience}`, Sent>;
@@ -15,7 +15,7 @@ export interface SyncStorage {
   get<Key extends keyof SyncValues>(key: Key): SyncValues[Key] | undefined;
   put<Key extends keyof SyncValues>(key: Key, value: SyncValues[Key]): void;
   delete(key: keyof SyncValues): void;
-  /** All of `write` is stored, or nothing. Both outboxes are flushed afterwards. */
+  /** Stores all of `write`, or nothing. Both outboxes are flushed afterwards. */
   transaction<T>(write: () => T): T;
   /** Drafts for `EventLog`. */
   readonly events: Pick<EventOutbox, "put">;

@@ -19,9 +19,10 @@ export function mayFollow(
 }
 
 /**
- * Null: the event goes to our log, which applies its own rules. An event of this pool goes there too, because the log
- * recognises it as a duplicate. A grant is accepted at any trust, otherwise no grant could lift a peer from below trust 2.
- * No other event is accepted below trust 2, otherwise anyone who registers could fill our log.
+ * Why an event is refused for lack of trust in its origin or its sender. Null: it goes to our log, which applies its
+ * own rules. An event of this pool goes there too, because the log recognises it as a duplicate. A grant is accepted at
+ * any trust; otherwise no grant could raise a peer from below trust 2. No other event is accepted below trust 2;
+ * otherwise anyone who registers could fill our log.
  */
 export function originRefusal(
   event: Pick<EventBody, "origin" | "visibility" | "type" | "payload">,

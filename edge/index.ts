@@ -64,7 +64,9 @@ const routes = app
   .notFound((c) => fail(c, "http/not-found"))
   .onError(onError);
 
-/** On one machine the runner calls this at each start of its runtime; everywhere the cron trigger of wrangler.toml does. */
+/**
+ * The handler of the cron trigger. On one machine the runner calls it, also at each start of its runtime (`AT_START`).
+ */
 const scheduled: ExportedHandlerScheduledHandler<Env> = async (event, env) => {
   const peers = event.cron === AT_START ? resumePeers(env) : wakePeers(env, event.scheduledTime);
   await Promise.all([peers, publishPolicyChanges(env)]);

@@ -7,29 +7,29 @@ export interface ClientIdentity {
   readonly secretSha256: string;
 }
 
-/** Hono's context on every route. */
+/** The Hono context of every route. */
 export interface AppEnv {
   Bindings: Env;
   Variables: {
     requestId: string;
     /** Set by `fail`. */
     refusal?: ErrorCode;
-    /** Set once the key has proved authentic. */
+    /** Set when the key has proved authentic. */
     client?: ClientIdentity;
   };
 }
 
-/** On routes behind `requireAdmin`. */
+/** The context of routes behind `requireAdmin`. */
 export interface AdminEnv {
   Bindings: Env;
   /** The admin who acts: the name for the record, and the token's id for the log, because no name can be erased from it. */
   Variables: AppEnv["Variables"] & { admin: string; adminTokenId: string };
 }
 
-/** Whether the body was charged before it was checked. If not, `charged` is called when it has been charged. */
+/** Whether the body was charged before it was checked. If not, the charge calls `charged` when it is done. */
 export type BodyPayment = { isPaid: true } | { isPaid: false; charged: () => void };
 
-/** On routes behind `requireClientKey`. */
+/** The context of routes behind `requireClientKey`. */
 export interface ClientEnv {
   Bindings: Env;
   Variables: AppEnv["Variables"] & { client: ClientIdentity; bodyPayment?: BodyPayment };

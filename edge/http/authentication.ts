@@ -9,7 +9,7 @@ import { adminTokensForAuthentication } from "./admin-tokens-for.ts";
 import type { AdminEnv, AppEnv, ClientEnv, ClientIdentity } from "./app-env.ts";
 import { fail } from "./errors.ts";
 
-/** RFC 6750: the scheme's name is case-insensitive. */
+/** The token of an `Authorization` header; null if there is none. RFC 6750: the scheme's name is case-insensitive. */
 export function bearer(header: string | undefined): string | null {
   return /^bearer +([^\s]{1,512})$/i.exec(header ?? "")?.[1] ?? null;
 }
@@ -37,8 +37,8 @@ async function clientIdentity(env: AppEnv["Bindings"], key: string): Promise<Cli
 }
 
 /**
- * The client's key. Agents often send a placeholder in the header that they do not use, so a key of this pool's form
- * takes precedence. Otherwise the API's own header does.
+ * The client's key, from one of two headers. Agents often send a placeholder in the header that they do not use, so a
+ * key in this pool's form takes precedence. Otherwise the usual header of the called API does.
  */
 function clientKey(c: Context<ClientEnv>): string | null {
   const keys = [bearer(c.req.header("authorization")), apiKey(c.req.header("x-api-key"))];
@@ -65,7 +65,7 @@ export const requireAdmin = createMiddleware<AdminEnv>(async (c, next) => {
   await next();
 });
 
-/** Behind `requireAdmin`: for actions on the pool or on other admins, which named admins may not do. */
+/** For actions on the pool or on other admins, which named admins may not do. Use it behind `requireAdmin`. */
 export const requireBootstrapAdmin = createMiddleware<AdminEnv>(async (c, next) => {
   if (!isBootstrapAdmin(c)) return fail(c, "admins/bootstrap-required");
   await next();
@@ -87,7 +87,7 @@ async function adminOf(env: Env, token: string): Promise<{ name: string; tokenId
   return name === null ? null : { name, tokenId: authentic.id };
 }
 
-/** For /metrics: an admin token, or the metrics token, which is good for nothing else. */
+/** For /metrics: accepts an admin token or the metrics token, which gives access to nothing else. */
 export const requireMetricsReader = createMiddleware<AppEnv>(async (c, next) => {
   const token = bearer(c.req.header("authorization"));
   const allowed =
@@ -96,7 +96,7 @@ export const requireMetricsReader = createMiddleware<AppEnv>(async (c, next) => 
   await next();
 });
 
-/** Compares by digest and in constant time; an unset secret equals no token. */
+/** Compares two secrets by digest and in constant time. An unset secret equals no token. */
 async function sameSecret(given: string, expected: string | undefined): Promise<boolean> {
   if (!expected) return false;
   const [a, b] = await Promise.all([given, expected].map((text) => crypto.subtle.digest("SHA-256", utf8(text))));

@@ -1,4 +1,4 @@
-/** Bodies of error responses, in the shape of the API that was called. */
+/** Bodies of error responses, in the form of the API that was called. */
 import { ERRORS, type ErrorCode } from "../../schema/wire/errors.ts";
 
 export interface ErrorDetails {
@@ -11,20 +11,23 @@ export interface ErrorDetails {
   retryAfterSeconds?: number | undefined;
 }
 
-/** The OpenAI-compatible error body, which the pool's own routes answer too. */
+/** The error body in OpenAI's form, which the pool's own routes use too. */
 export function errorBody(code: ErrorCode, details: ErrorDetails = {}) {
   const { message, remedy, type, openAiCode, param } = ERRORS[code];
   const { retryAfterSeconds } = details;
   const words = [
     details.message ?? message,
     details.remedy ?? remedy,
-    // Clients show this sentence to people, and show no header.
+    // Clients show this sentence to people, but they do not show headers.
     ...(retryAfterSeconds === undefined ? [] : [`Try again in ${retryAfterSeconds} s.`]),
   ];
   return { error: { message: words.join(" "), type, code: openAiCode, param: details.param ?? param } };
 }
 
-/** The error body of Anthropic's API. Its clients distinguish errors by type, which follows the status. */
+/**
+ * The error body in the form of Anthropic's API. Its clients distinguish errors by type, and the type follows from the
+ * status.
+ */
 export function messagesErrorBody(code: ErrorCode, details: ErrorDetails = {}, requestId = "") {
   const { message, code: errorCode, param } = errorBody(code, details).error;
   const more = { error_code: errorCode, ...(param !== null && { param }) };

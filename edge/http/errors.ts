@@ -4,9 +4,8 @@ import type { AppEnv } from "./app-env.ts";
 import { type ErrorDetails, errorBody, errorText } from "./error-body.ts";
 
 /**
- * An error as a response of its own, for code that has no Hono context.
- *
- * @param body where the client's API has another shape of error
+ * An error response, for code that has no Hono context.
+ * @param body the JSON text, if the called API has another form of error
  */
 export function errorResponse(
   code: ErrorCode,
@@ -22,7 +21,7 @@ export function errorResponse(
   return new Response(body, { status, headers });
 }
 
-/** The error response of a route. */
+/** The error response of a route, in the form of the called API. Records `code` in the context as the refusal. */
 export function fail(c: Context, code: ErrorCode, details: ErrorDetails = {}): Response {
   c.set("refusal", code);
   return errorResponse(code, details, errorText(c.req.path, code, details, c.get("requestId")));
@@ -37,7 +36,10 @@ export function wrongMethod(c: Context, methods: string[]): Response {
   return response;
 }
 
-/** The only `onError`. An error that reaches it is a bug: it is logged with its stack and answered without. */
+/**
+ * The only `onError`. An exception that reaches it is a bug: it is logged with its stack, and the response does not
+ * contain the stack.
+ */
 export function onError(error: Error, c: Context<AppEnv>): Response {
   console.error(
     JSON.stringify({

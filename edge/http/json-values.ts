@@ -1,7 +1,8 @@
 /**
- * Whether JSON text has more than `most` values, the whole included. For text that is not JSON the result means nothing.
- * Check it before parsing and validating: a small body can have a million values, a parser uses much memory for each `[`
- * of `[[[[…`, and a validator reports every wrong value. Reads no further than it must.
+ * Whether JSON text has more than `most` values, counting nested ones and the whole. For text that is not JSON the
+ * result means nothing. Check this before parsing and validating: a small body can have a million values, a parser uses
+ * much memory for each `[` of `[[[[…`, and a validator reports every wrong value. Stops reading as soon as the result
+ * is known.
  */
 export function hasMoreValuesThan(most: number, text: string): boolean {
   let values = 1;

@@ -3,8 +3,8 @@ import type { AppEnv } from "./app-env.ts";
 import { fail } from "./errors.ts";
 
 /**
- * Refuses a `Host` that is not this pool's (docs/spec/pool.md#where-it-runs), against DNS rebinding: a web page may point
- * its own name at this address. Only the Host header counts; no forwarding header is read.
+ * Refuses a request whose `Host` is not this pool's (docs/spec/pool.md#where-it-runs), against DNS rebinding: a web
+ * page may point its own name at this address. Only the `Host` header counts; no forwarding header is read.
  */
 export const knownHost = createMiddleware<AppEnv>(async (c, next) => {
   const allowed = c.env.ALLOWED_HOSTS;

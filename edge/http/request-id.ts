@@ -4,7 +4,7 @@ import type { AppEnv } from "./app-env.ts";
 
 const ACCEPTABLE = new RegExp(`^[A-Za-z0-9._:-]{1,${LIMITS.requestIdChars}}$`);
 
-/** Whether it is harmless to repeat. */
+/** Whether a client's request id is safe to repeat in headers and logs. */
 export const isRequestId = (given: string): boolean => ACCEPTABLE.test(given);
 
 export const REQUEST_ID_HEADER = "x-request-id";

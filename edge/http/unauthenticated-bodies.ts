@@ -1,8 +1,8 @@
 /**
- * The memory budget of one isolate (128 MB) for bodies whose signature can be checked only when the last byte is here.
- * The sender that such a body claims may be forged, so the claim neither limits nor protects a body. When the budget is
- * spent, the body that has taken longest is dropped. An honest sender needs very little time; to have its body dropped,
- * an attacker must send more than the whole budget in that time.
+ * The memory budget of one isolate (128 MB) for bodies whose signature can be checked only when the last byte has
+ * arrived. The sender that such a body claims may be forged, so the claim neither limits nor protects a body. When the
+ * budget is spent, the body that has been arriving longest is dropped. An honest sender needs very little time; to have
+ * its body dropped, an attacker must send more than the whole budget in that time.
  */
 import { LIMITS } from "../../schema/wire/limits.ts";
 
@@ -11,7 +11,7 @@ export class UnauthenticatedBodyBudget {
   readonly #bodies = new Set<UnauthenticatedBody>();
   #bytes = 0;
 
-  /** Of all bodies; never more than `LIMITS.unauthenticatedBodiesBytes`. */
+  /** The bytes of all bodies; never more than `LIMITS.unauthenticatedBodiesBytes`. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -49,11 +49,13 @@ export class UnauthenticatedBodyBudget {
   }
 }
 
-/** The body's bytes in one buffer: kept in pieces as they arrive, a piece of one byte would cost far more than a byte. */
+/**
+ * One body. Its bytes are in one buffer, because a list of small pieces would cost far more memory than their bytes.
+ */
 export class UnauthenticatedBody {
   readonly beganMs: number;
   readonly #budget: { grown(bytes: number): void; removed(): void };
-  /** Resizable, so that a dropped body's memory is free at once, without a garbage collection. */
+  /** Resizable, so that dropping a body frees its memory immediately, without a garbage collection. */
   #buffer: ArrayBuffer | null = null;
   #bytes: number = LIMITS.unauthenticatedBodyMinBytes;
   #isDropped = false;
@@ -68,12 +70,12 @@ export class UnauthenticatedBody {
     return this.#bytes;
   }
 
-  /** The body was dropped for a newer one. Nothing of it is kept. */
+  /** Whether the body was dropped to make room for newer ones. None of it is kept. */
   get isDropped(): boolean {
     return this.#isDropped;
   }
 
-  /** False: the body is too large. */
+  /** Adds bytes that have arrived. False: the body is too large. */
   add(piece: Uint8Array): boolean {
     const used = this.#buffer?.byteLength ?? 0;
     const wanted = used + piece.byteLength;
@@ -91,7 +93,7 @@ export class UnauthenticatedBody {
     return true;
   }
 
-  /** The bytes that have arrived. The body leaves the budget. */
+  /** Returns the bytes that have arrived, and removes the body from the budget. */
   finish(): Uint8Array {
     this.#budget.removed();
     const whole = new Uint8Array(this.#buffer?.slice(0) ?? new ArrayBuffer(0));
@@ -99,7 +101,7 @@ export class UnauthenticatedBody {
     return whole;
   }
 
-  /** Frees the memory at once, while the request may still be reading. */
+  /** Frees the memory immediately, while the request may still be reading. */
   drop(): void {
     this.#budget.removed();
     this.#isDropped = true;

@@ -3,16 +3,21 @@ import { fromBase64 } from "../../schema/crypto/bytes.ts";
 import { type Signer, signerFrom } from "../../schema/crypto/ed25519.ts";
 import type { Env } from "../env.ts";
 
-/** The pool's identity, and the tagger of the keys that it issues. Both are derived from `POOL_SECRET_KEY` (docs/spec/identity.md#secrets). */
+/**
+ * The pool's identity, and the object that makes and checks the keys that the pool issues. Both are derived from
+ * `POOL_SECRET_KEY` (docs/spec/identity.md#secrets).
+ */
 export interface PoolKeys {
   readonly atomId: string;
   readonly signer: Signer;
   readonly tagger: KeyTagger;
 }
 
-// The value, not its promise: in workerd a promise belongs to the request that made it, and may never settle for others.
+// Cache the value, not its promise: in workerd a promise belongs to the request that made it, and may never resolve for
+// other requests.
 let cached: { secret: string; keys: PoolKeys } | null = null;
 
+/** The keys of this pool, derived once per isolate. Throws if `POOL_SECRET_KEY` is not base64 of 32 bytes. */
 export async function poolKeys(env: Pick<Env, "POOL_SECRET_KEY">): Promise<PoolKeys> {
   if (cached?.secret === env.POOL_SECRET_KEY) return cached.keys;
   const keys = await derive(env.POOL_SECRET_KEY);

@@ -1,4 +1,6 @@
-/** The way of a client's request before it becomes a job: its body is read and checked, and its key's limits are applied. */
+/**
+ * Reads and checks the body of a client's request, and applies the limits of its key, before the request becomes a job.
+ */
 import type { Context } from "hono";
 import { type BodyProblem, type ClientApi, parseClientBody } from "../../schema/wire/client-api.ts";
 import type { ErrorCode } from "../../schema/wire/errors.ts";
@@ -15,19 +17,22 @@ import { RefusedKeys } from "../limits/refused-keys.ts";
 
 type Refusal = Extract<AccountAdmission, { ok: false }>;
 
-/** Of this isolate. */
+/**
+ * The state of this isolate, by key: keys whose requests are refused for now, bodies that are being read, the pace of
+ * checks, and bodies that were not charged yet.
+ */
 const refusedKeys = new RefusedKeys<Refusal & { retryAfterSeconds: number }>();
 const bodies = new BodiesInFlight(LIMITS.keyBodiesBytes);
 const pace = new BodyPace();
 const unpaid = new BodiesInFlight(LIMITS.keyUnpaidBodies);
 const TOO_MANY_BODIES = "This key sends too many bytes of requests at once.";
-/** A refused key may be good soon: an import may add a key that the pool did not have. */
+/** Remember an invalid key only briefly, because an import may add it. */
 const INVALID_KEY_SECONDS = 1;
 
 /**
- * The body of a request, or the refusal that names what is wrong with it. A refused body costs its key one request, as a
- * good body does, whose request `admitted` charges. Of bodies that arrive together, those beyond `LIMITS.keyUnpaidBodies`
- * are charged before they are checked.
+ * The checked body of a request, or the response that refuses it. A refused body costs its key one request, as an
+ * accepted body does (`admitted` charges that one). If more than `LIMITS.keyUnpaidBodies` bodies of a key arrive
+ * together, the further ones are charged before they are checked.
  */
 export async function clientBody<T>(
   c: Context<ClientEnv>,
@@ -47,7 +52,7 @@ export async function clientBody<T>(
     return fail(c, "inference/rate-limited", { message: TOO_MANY_BODIES, retryAfterSeconds: 1 });
   }
   const reading = readBody(c, api, problemOf, done).finally(done);
-  // A client that leaves is charged as well.
+  // Continue after the client has disconnected, so that it is charged too.
   afterClientLeaves(c, reading);
   return reading;
 }
@@ -61,7 +66,7 @@ async function readBody<T>(
   const { keyId } = c.var.client;
   const read = await readBytes(c.req.raw, LIMITS.clientBodyBytes);
   if (!read.ok) {
-    // None of these bytes are kept.
+    // These bytes are not kept, so they no longer count.
     done();
     const [charge] = await Promise.all([
       chargeBody(c),
@@ -103,7 +108,7 @@ function checkedBody<T>(
   return problem ? { ok: false, problem } : { ok: true, body: parsed.body };
 }
 
-/** Charges the key for a refused body. Returns the refusal of a key that had no request left, else null. */
+/** Charges the key for a refused body. Returns the refusal if the key had no request left; otherwise null. */
 async function chargeBody(c: Context<ClientEnv>): Promise<Response | null> {
   const { keyId, secretSha256 } = c.var.client;
   const charge: AccountCharge = await accountForClients(c.env, keyId).charge(secretSha256);
@@ -113,7 +118,7 @@ async function chargeBody(c: Context<ClientEnv>): Promise<Response | null> {
   return null;
 }
 
-/** Applies the limits of its key to a request with a good body. Its stream slots have the ids of its jobs. */
+/** Applies the limits of the key to a request whose body is valid. Its stream slots have the ids of its jobs. */
 export async function admitted(
   c: Context<ClientEnv>,
   request: AdmissionRequest,
@@ -123,13 +128,13 @@ export async function admitted(
   const asking = Promise.resolve(
     accountForClients(c.env, keyId).admit({ secretSha256, ...request, ...(payment?.isPaid && { isPaid: true }) }),
   ).finally(() => payment?.isPaid === false && payment.charged());
-  // A client that leaves is charged too: its body has been read and checked.
+  // Continue after the client has disconnected: its body was read and checked, so it is charged.
   afterClientLeaves(c, asking);
   const admission = await asking;
   return admission.ok ? admission : refuse(c, remember(keyId, admission));
 }
 
-/** The runtime drops the work for a client that leaves. This work continues to its end. */
+/** Continues `work` to its end. The runtime would drop it when the client disconnects. */
 function afterClientLeaves(c: Context<ClientEnv>, work: PromiseLike<unknown>): void {
   c.executionCtx.waitUntil(Promise.allSettled([work]));
 }

@@ -54,7 +54,7 @@ export class EffectRunner {
     }
   }
 
-  /** A lane that hibernates must wake up with the credit that it last knew. */
+  /** Stores the credit of a connection, so that the lane still has it after hibernation. */
   rememberCredit(connection: string): void {
     const credit = creditOf(this.#context.state, connection);
     if (credit) this.#context.sockets.remember(connection, credit);

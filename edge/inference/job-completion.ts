@@ -20,7 +20,10 @@ interface CompletionContext {
 
 type Done = Extract<JobEnd, { outcome: "done" }>;
 
-/** What follows the end of a job: its usage is bounded and charged, its answer ends, and only then its row is made. */
+/**
+ * Does what follows the end of a job: bounds and charges its usage, ends its answer, and only then makes its metering
+ * row.
+ */
 export class JobCompletion {
   readonly #context: CompletionContext;
 
@@ -36,7 +39,7 @@ export class JobCompletion {
     observeEnd(metrics.measured, job, end.outcome === "done" ? end : { code: end.code }, usage, nowMs);
     metrics.saveSoon();
     const { promptTokens, completionTokens } = usage;
-    // The slot is freed first: a client that knows that its stream has ended may open the next one.
+    // Free the slot first: a client that sees the end of its stream may open the next one.
     const tokens = promptTokens + completionTokens;
     accounts.record(job.keyId, { slot: job.id, tokens, isStream: job.request.stream });
     const row = { ...meteringBase(job, nowMs), promptTokens, completionTokens };
@@ -52,7 +55,7 @@ export class JobCompletion {
   }
 
   #endAnswer(job: Job, { finishReason, text, toolCalls, stopSequence, countedTokens }: Done, usage: Usage) {
-    // A count of tokens uses none. Its client sees the count as the prompt tokens of the answer.
+    // A job that counts tokens uses none. Its client sees the count as the prompt tokens of the answer.
     const shown =
       countedTokens === undefined ? usage : { promptTokens: boundCount(countedTokens, job), completionTokens: 0 };
     return this.#context.answers.done(job, { finishReason, usage: shown, text, toolCalls, stopSequence });

@@ -16,7 +16,7 @@ import type { DemandReports } from "./records/demand-reports.ts";
 import { observeRefusals, observeUnserved } from "./records/lane-metrics.ts";
 import type { MetricsStore } from "./records/metrics-store.ts";
 
-/** `heldBytes`: what the request takes of the lane's memory, with all that its answer repeats. */
+/** `heldBytes`: the bytes of the lane's memory that the request takes, with the members that its answer repeats. */
 type IncomingJob = Omit<LaneJob, "headers"> & { heldBytes: number };
 
 const UTF8 = new TextDecoder();
@@ -31,13 +31,13 @@ interface IntakeContext {
   readonly metrics: MetricsStore;
   readonly usage: AccountUsage;
   apply(effects: readonly Effect[]): void;
-  /** A request arrived. Connections of workers that are dead should be closed before it is submitted. */
+  /** Called for each request before it is submitted, to close connections of dead workers. */
   arrived(nowMs: number): void;
-  /** Jobs wait or run from now on. */
+  /** Called when the lane has jobs that wait or run. */
   started(): void;
 }
 
-/** Requests on their way into the lane: each becomes jobs and an answer, or a refusal. */
+/** Takes requests into the lane. Each request becomes jobs and an answer, or a refusal. */
 export class JobIntake {
   readonly #context: IntakeContext;
 
@@ -48,7 +48,7 @@ export class JobIntake {
   async serve(request: Request): Promise<Response> {
     const { signal } = request;
     const bytes = await request.arrayBuffer();
-    // A Worker of the version before sends no headers. It still runs while a deployment rolls out.
+    // A Worker of the previous version sends no headers. It may still run during a deployment.
     const { headers = {}, ...job } = JSON.parse(UTF8.decode(bytes)) as LaneJob;
     const response = await this.#answer({ ...job, heldBytes: bytes.byteLength }, signal);
     for (const [name, value] of Object.entries(headers)) response.headers.set(name, value);
@@ -61,9 +61,9 @@ export class JobIntake {
     let leave = () => {
       hasLeft = true;
     };
-    // Measured with workerd on one machine, before anything is written: a connection that is reset aborts within 3 ms; one
-    // that is closed (FIN) never aborts, because HTTP/1.1 clients may close their half and still read. A whole answer then
-    // learns of it after its hold.
+    // Measured with workerd on one machine, before anything is written: a reset connection aborts the signal within 3
+    // ms. A connection that the client closes (FIN) never aborts it, because an HTTP/1.1 client may close its half and
+    // still read. A whole answer notices such a client only after its hold, when it writes.
     signal.addEventListener("abort", () => leave());
     const nowMs = Date.now();
     arrived(nowMs);
@@ -115,7 +115,7 @@ export class JobIntake {
     return autoModel(kind, modelLoads(state), settings.embeddingModel, canDo);
   }
 
-  /** The client asked for `auto`, and no connected worker serves a model for this kind. */
+  /** The refusal of a request for `auto`, if no connected worker serves a model for its kind. */
   #noModelFor({ kind }: IncomingJob): { ok: false; code: "inference/no-worker"; message: string } {
     const { embeddingModel } = this.#context.settings;
     const message =

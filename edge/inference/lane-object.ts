@@ -44,14 +44,17 @@ import { MeteringWriter } from "./records/metering-writer.ts";
 import { MetricsStore } from "./records/metrics-store.ts";
 import { PresenceLog } from "./records/presence-log.ts";
 
-/** How often time passes for the jobs of a lane. Nothing ticks while there are none, so that an idle lane hibernates. */
+/**
+ * How often the lane checks for expired jobs and idle streams. The timer runs only while there are jobs, so that an
+ * idle lane hibernates.
+ */
 const TICK_MS = 100;
 
 /**
- * One dispatcher of the pool (docs/spec/inference.md#a-jobs-life): it queues jobs and sends them to the workers that are
- * connected to it. This shell connects the rooms: `jobs/lane-machine.ts` has the rules, `job-intake.ts` takes requests,
- * `answers/` writes to clients, `workers/worker-sockets.ts` speaks to workers, `effect-runner.ts` carries out effects,
- * `job-completion.ts` and `records/` do what follows a job.
+ * One dispatcher of the pool (docs/spec/inference.md#a-jobs-life): it queues jobs and sends them to the workers that
+ * are connected to it. This shell connects the parts: `jobs/lane-machine.ts` has the rules, `job-intake.ts` takes
+ * requests, `answers/` writes to clients, `workers/worker-sockets.ts` talks to workers, `effect-runner.ts` carries out
+ * effects, and `job-completion.ts` and `records/` do what follows a job.
  */
 export class Lane extends DurableObject<Env> implements LaneRpc {
   readonly #outbox: RecordOutbox;
@@ -94,11 +97,11 @@ export class Lane extends DurableObject<Env> implements LaneRpc {
     this.#answers = this.#newAnswers();
     this.#sockets = this.#newSockets(atomId);
     this.#demand = new DemandReports((connection, jobs) => this.#sockets.send(connection, { type: "elsewhere", jobs }));
-    const rooms = { answers: this.#answers, metrics: this.#metrics, usage: this.#usage };
-    const completion = new JobCompletion({ ...rooms, metering: this.#metering, sockets: this.#sockets, waitUntil });
-    this.#effects = new EffectRunner({ ...rooms, state: this.#state, sockets: this.#sockets, completion });
+    const parts = { answers: this.#answers, metrics: this.#metrics, usage: this.#usage };
+    const completion = new JobCompletion({ ...parts, metering: this.#metering, sockets: this.#sockets, waitUntil });
+    this.#effects = new EffectRunner({ ...parts, state: this.#state, sockets: this.#sockets, completion });
     this.#intake = new JobIntake({
-      ...rooms,
+      ...parts,
       state: this.#state,
       settings: resolveLaneSettings(env),
       demand: this.#demand,
@@ -111,16 +114,16 @@ export class Lane extends DurableObject<Env> implements LaneRpc {
     this.#wake();
   }
 
-  /** After hibernation, or after a crash. */
+  /** Restores the connected workers. Called when the object starts: after hibernation, or after a crash. */
   #wake(): void {
     for (const { worker, credit } of this.#sockets.wake()) {
       workerRestored(this.#state, worker, credit);
       this.#demand.connected(worker);
       this.#presence.connected(worker);
     }
-    // A crash closes sockets without an event.
+    // Publish now, because a crash closes sockets without an event.
     this.#publishPresence();
-    // A crash may have come between a commit and its flush.
+    // After a crash, D1 may lack rows that were committed here.
     if (this.#outbox.pending() > 0) this.#flushSoon();
   }
 

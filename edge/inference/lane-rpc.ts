@@ -15,8 +15,8 @@ import type { LaneMetrics } from "./records/lane-metrics.ts";
 /** The client API. A job itself arrives as `POST LANE_JOBS_URL`, so that its answer streams back. */
 export interface LaneForClients extends Rpc.DurableObjectBranded {
   /**
-   * Cancels the jobs of this key that have this name and have not ended. Returns the state of the request afterwards
-   * (of the newest, where several have the name), or null where the lane knows none.
+   * Cancels the jobs of this key that have this name and have not ended. Returns the state of the request afterwards;
+   * if several requests have the name, the state of the newest. Null if the lane knows none.
    */
   cancelJobs(name: JobName, keyId: string): FoundJob | null;
   overview(): LaneOverview;
@@ -38,11 +38,11 @@ export interface LaneForAdmins extends Rpc.DurableObjectBranded {
    */
   revokeToken(id: string, by: string): Promise<{ revokedAtMs: number; recorded: boolean } | null>;
   connectedWorkers(): ConnectedWorker[];
-  /** Stores exported tokens. False, and nothing is stored, where the lane has one of them with other content. */
+  /** Stores exported tokens. If the lane has one of them with other content, stores nothing and returns false. */
   restoreTokens(tokens: WorkerTokenRow[]): Promise<boolean>;
-  /** Passes exported rows on to D1. The lane itself decides nothing by them. */
+  /** Sends exported rows to D1. The lane does not use them itself. */
   restoreRecords(table: "workers" | "metering", rows: RecordRow<"workers" | "metering">[]): Promise<void>;
-  /** Resolves after one attempt to bring all rows so far to D1. */
+  /** Resolves after one attempt to send all rows so far to D1. */
   flushRecords(): Promise<void>;
 }
 
@@ -50,7 +50,10 @@ export interface LaneForAdmins extends Rpc.DurableObjectBranded {
 export interface LaneForReaders extends Rpc.DurableObjectBranded {
   overview(): LaneOverview;
   metrics(): { measured: LaneMetrics; framesRefused: number; outboxRows: number };
-  /** What the lane holds in memory for jobs and answers. Every number is 0 when nothing waits, runs or is read. */
+  /**
+   * Counts what the lane holds in memory for jobs and answers. Every number is 0 when nothing waits, runs or is being
+   * read.
+   */
   holds(): Record<string, number>;
   heldRecords(): HeldRecords;
 }
@@ -86,7 +89,9 @@ export interface LaneJob {
   encodingFormat?: "float" | "base64";
 }
 
-/** What a client cancels by: the id of a job, or the request id, which several requests of a key may share. */
+/**
+ * The name by which a client cancels: the id of a job, or the request id, which several requests of a key may share.
+ */
 export interface JobName {
   jobId: string | null;
   requestId: string;

@@ -1,4 +1,4 @@
-/** The settings of a lane that the operator makes: variables of wrangler.toml, or flags of `npm start`. */
+/** The operator's settings of a lane: variables of wrangler.toml, or flags of `npm start`. */
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 
@@ -9,7 +9,10 @@ export interface LaneSettings {
   readonly embeddingModel: string | null;
 }
 
-/** A hold outside its range becomes the nearest value inside. Text that is not a number means the default. */
+/**
+ * Reads the settings. A hold outside its range becomes the nearest allowed value. Text that is not a number means the
+ * default.
+ */
 export function resolveLaneSettings(env: Pick<Env, "STATUS_HOLD_SECONDS" | "EMBEDDING_MODEL">): LaneSettings {
   const given = env.STATUS_HOLD_SECONDS?.trim() || undefined;
   const seconds = Number(given ?? LIMITS.statusHoldSeconds);

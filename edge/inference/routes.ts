@@ -52,7 +52,10 @@ const messagesRequestId = createMiddleware<ClientEnv>(async (c, next) => {
   if (!c.res.headers.has(MESSAGES_REQUEST_ID)) c.header(MESSAGES_REQUEST_ID, c.var.requestId);
 });
 
-/** The OpenAI-compatible API (docs/spec/inference.md#client-api): authenticate, validate, ask the key's `Account`, pass the job to the lane. */
+/**
+ * The client API (docs/spec/inference.md#client-api). A route authenticates, validates, asks the key's `Account`, and
+ * passes the job to the lane.
+ */
 export const clientApi = new Hono<ClientEnv>()
   .use("*", clientCors)
   // In Hono, `/models/*` also matches `/models`.
@@ -178,7 +181,7 @@ async function infer(
     ...(moreIds.length > 0 && { moreIds }),
     ...shape,
   };
-  // The runtime passes the answer from the lane to the client. No JavaScript here touches its chunks.
+  // The runtime streams the answer from the lane to the client. No JavaScript here handles its chunks.
   return laneForClients(c.env, { model }).fetch(LANE_JOBS_URL, {
     method: "POST",
     body: JSON.stringify(job),
@@ -186,14 +189,14 @@ async function infer(
   });
 }
 
-/** The model `auto`, for a client that looks it up: it does all kinds that any model does. */
+/** Describes the model `auto`: it does every kind that any model does. */
 function anyOf(models: readonly ServedModel[]): ServedModel {
   return servedModel({ name: "auto", kinds: [...new Set(models.flatMap(({ kinds }) => kinds))] });
 }
 
 let cached: { untilMs: number; models: ServedModel[] } | null = null;
 
-/** The list is cached for a second, so that frequent requests cost the lane nothing. */
+/** The served models, cached for a second, so that frequent requests cost the lane nothing. */
 async function servedModels(env: Env): Promise<ServedModel[]> {
   const nowMs = Date.now();
   if (cached && Math.abs(cached.untilMs - nowMs) <= LIMITS.statusCacheMs && cached.untilMs > nowMs)

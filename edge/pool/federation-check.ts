@@ -8,7 +8,7 @@ import type { ChangedPolicy } from "./pool-policy-rpc.ts";
 
 export type FederationCheck =
   | { readonly open: true; readonly policy: FederationPolicy }
-  /** `isKnown`: the switch is off. Otherwise the switch could not be read, and may be readable soon. */
+  /** `isKnown`: the switch was read and is off. Otherwise it could not be read, and may be readable soon. */
   | { readonly open: false; readonly code: "federation/disabled"; readonly isKnown: boolean };
 
 const OFF: FederationCheck = Object.freeze({ open: false, code: "federation/disabled", isKnown: true });
@@ -21,10 +21,11 @@ const switches = new SharedAnswer<FederationCheck>({
 });
 
 /**
- * The kill switch. Every federated endpoint checks it after the checks of the headers, and every call to a peer checks it
- * first. It fails closed: an object that is late, throws, has lost its state or returns an unknown value counts as `off`.
- * An isolate reads it at most once in `switchesSharedMs`. A request never uses an answer that was requested earlier than
- * that before the request arrived, so `off` holds for every request that arrives `switchesSharedMs` after the change.
+ * Checks the federation switch. Every federated endpoint checks it after the checks of the headers, and every call to a
+ * peer checks it first. It fails closed: if `PoolPolicy` answers late, throws, has lost its state or returns an unknown
+ * value, the switch counts as `off`. An isolate reads the switch at most once per `LIMITS.switchesSharedMs`, and a
+ * request uses no answer that is older than that. So `off` holds for every request that arrives
+ * `LIMITS.switchesSharedMs` after the change.
  */
 export async function checkFederation(
   env: Pick<Env, "POOL_POLICY">,
@@ -34,12 +35,18 @@ export async function checkFederation(
   return answer?.value ?? UNKNOWN;
 }
 
-/** For open streams, which check every half second. A late answer closes them, so that they end within a second. */
+/**
+ * As `checkFederation`, for open streams, which check every half second. A late answer closes the stream, so that it
+ * ends within a second.
+ */
 export function recheckFederation(env: Pick<Env, "POOL_POLICY">): Promise<FederationCheck> {
   return checkFederation(env, LIMITS.streamPolicyMs);
 }
 
-/** `by`: the admin's token id. This isolate reads the switches again immediately; others do within `switchesSharedMs`. */
+/**
+ * Changes the switches. `by`: the admin's token id. This isolate reads the switches again immediately; others do within
+ * `LIMITS.switchesSharedMs`.
+ */
 export async function changeFederationPolicy(
   env: Env,
   patch: Partial<FederationPolicy>,

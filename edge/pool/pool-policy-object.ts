@@ -64,7 +64,7 @@ export class PoolPolicy extends createDurable({ autoPersist: false }) implements
   }
 
   check(): FederationPolicy {
-    // A switch that is newer than the stored state has its default.
+    // A switch that the stored state does not have yet gets its default.
     return { ...FEDERATION_POLICY_DEFAULTS, ...this.federation };
   }
 
@@ -88,7 +88,7 @@ export class PoolPolicy extends createDurable({ autoPersist: false }) implements
     return this.#events.pending();
   }
 
-  /** The fields and the events are one commit: SQLite storage commits all writes of one turn together. */
+  /** Changes fields and events in one commit: SQLite storage commits all writes of one turn together. */
   async #save(change: () => void): Promise<void> {
     change();
     await this.persist();

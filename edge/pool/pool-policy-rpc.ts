@@ -28,11 +28,14 @@ export interface PoolPolicyForReaders {
 }
 
 export interface PoolPolicyForAdmins {
-  /** Durable, together with the event that records it, before it answers. */
+  /** Changes settings. The change and the event that records it are durable before this resolves. */
   change(patch: Partial<PoolSettings>, event: SettingsChange): Promise<PoolSettings>;
   /** As `change`, for the switches. `by`: the admin's token id. */
   changeFederation(patch: Partial<FederationPolicy>, by: string): Promise<ChangedPolicy>;
-  /** True: the event log has all changes. False: it is away, and they stay pending. */
+  /**
+   * Sends pending events to the log. True: the log has all of them. False: the log is unavailable, and they stay
+   * pending.
+   */
   publish(): Promise<boolean>;
 }
 

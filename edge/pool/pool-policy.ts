@@ -15,7 +15,10 @@ import type {
 
 type Namespace = Pick<Env, "POOL_POLICY">;
 
-/** A stub's methods answer promises. Never read a property: itty-durable answers a promise, which is always truthy. */
+/**
+ * A stub whose methods return promises. Never read a property of it: itty-durable returns a promise, which is always
+ * truthy.
+ */
 type Stub<Methods> = {
   [Name in keyof Methods]: Methods[Name] extends (...args: infer Args) => infer Answer
     ? (...args: Args) => Promise<Awaited<Answer>>
@@ -53,8 +56,8 @@ export async function changePolicy(
 }
 
 /**
- * Sends pending events to the log. Nothing is lost where that fails: they stay in the object's outbox until the next change
- * or the next cron trigger.
+ * Sends pending events to the log. Never rejects: events that cannot be sent stay in the object's outbox until the next
+ * change or the next cron trigger.
  */
 export async function publishPolicyChanges(env: Namespace): Promise<void> {
   try {

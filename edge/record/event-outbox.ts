@@ -9,13 +9,13 @@ import type { StoredDraft } from "./stored-draft.ts";
 /** Persisted contract: table names, one for each outbox. The names are those of the first release. */
 export type EventOutboxTable = "untold" | "presence_untold" | "admins_untold" | "policy_pending";
 
-/** Runs inside the transaction that deletes the draft: the log has its event. */
+/** Called inside the transaction that deletes the draft, because the log has its event. */
 export type OnAppended = (event: SignedEvent, draft: StoredDraft) => void;
 
 /**
- * The only way from another object to `EventLog`. Call `put` inside the transaction of the decision that the event records,
- * and `flush` afterwards. The log then has each draft once and in order, wherever either object dies, because each draft
- * has a key.
+ * The only way for an object to append to `EventLog`. Call `put` inside the transaction of the decision that the event
+ * records, and `flush` afterwards. The log then gets each draft once and in order, even if either object crashes,
+ * because each draft has a key.
  */
 export class EventOutbox {
   readonly #storage: DurableObjectStorage;
@@ -43,7 +43,7 @@ export class EventOutbox {
     this.adopt({ type, visibility, payload, key: crypto.randomUUID() });
   }
 
-  /** A draft that an earlier release stored elsewhere, with the key under which the log may know it already. */
+  /** Puts a draft that an earlier release stored elsewhere. The log may know its key already. */
   adopt(draft: StoredDraft & { key: string }): void {
     this.#storage.sql.exec(`INSERT INTO ${this.#table} (draft) VALUES (?)`, JSON.stringify(draft));
   }
@@ -53,7 +53,9 @@ export class EventOutbox {
     return this.#storage.sql.exec<{ n: number }>(`SELECT count(*) AS n FROM ${this.#table}`).one().n;
   }
 
-  /** Call before the object's storage is deleted: the same numbers may then belong to drafts of another peer. */
+  /**
+   * Call before the object's storage is deleted. Afterwards the same row numbers may belong to drafts of another peer.
+   */
   forget(): void {
     this.#loop.close();
   }
@@ -63,7 +65,10 @@ export class EventOutbox {
     return this.pending() === 0 ? null : this.#loop.retryAtMs(nowMs);
   }
 
-  /** True: the log has everything that was put before the call. False: the log is away, or does not trust its clock. */
+  /**
+   * Sends the drafts. True: the log has everything that was put before the call. False: the log is unavailable, or does
+   * not trust its clock.
+   */
   flush(): Promise<boolean> {
     return this.#loop.run();
   }
@@ -89,7 +94,7 @@ export class EventOutbox {
   }
 }
 
-/** The log is there and appends nothing now: its clock is not trusted. */
+/** The log answers, but appends nothing now, because it does not trust its clock. */
 class LogRefused extends Error {
   constructor(code: string) {
     super("the event log appends nothing now", { cause: new Error(code) });

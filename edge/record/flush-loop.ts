@@ -1,10 +1,13 @@
 import { LIMITS } from "../../schema/wire/limits.ts";
 
-/** Sends what an outbox holds, oldest first, and calls `sent` after each batch. Throws when the other side is away. */
+/**
+ * Sends the content of an outbox, the oldest first, and calls `sent` after each batch. Throws if the receiver is
+ * unavailable.
+ */
 type Drain = (sent: () => void) => Promise<void>;
 
 /**
- * The flushing of one outbox: one drain at a time, and exponential backoff while the other side is away. Both outboxes of
+ * Flushes one outbox: one drain at a time, with exponential backoff while the receiver is unavailable. Both outboxes of
  * this folder use it.
  */
 export class FlushLoop {
@@ -15,7 +18,7 @@ export class FlushLoop {
   #failures = 0;
   #retryAtMs = 0;
 
-  /** `name`: of the log entry that each failure writes. */
+  /** `name`: the event name of the log entry that each failure writes. */
   constructor(name: string, drain: Drain) {
     this.#name = name;
     this.#drain = drain;
@@ -25,12 +28,15 @@ export class FlushLoop {
     return this.#isClosed;
   }
 
-  /** Call before the object's storage is deleted. A running drain then touches the storage no more. */
+  /** Call before the object's storage is deleted. A running drain then no longer touches the storage. */
   close(): void {
     this.#isClosed = true;
   }
 
-  /** True: the other side has everything that the outbox held at the call. False: it is away, and a retry is due later. */
+  /**
+   * Flushes once. True: the receiver has everything that the outbox held at the call. False: the receiver is
+   * unavailable, and a retry is due later.
+   */
   async run(): Promise<boolean> {
     // A running drain may have read its rows before the caller's rows were put.
     if (this.#running) await this.#running;
@@ -67,7 +73,7 @@ export class FlushLoop {
   }
 }
 
-/** The error's own first words, never the query or its parameters. */
+/** A short description of the error for the log, without the query and its parameters. */
 export function causeOf(error: unknown): string {
   const text = error instanceof Error ? (error.cause instanceof Error ? error.cause.message : error.name) : "unknown";
   return text.slice(0, 200);

@@ -12,16 +12,16 @@ interface OutboxRow extends Record<string, SqlStorageValue> {
 
 /** Rows of an object that D1 does not have. */
 export interface HeldRecords {
-  /** They are still to be sent. */
+  /** Rows that are not sent yet. */
   waiting: number;
-  /** D1 refused them for good; they are kept here. */
+  /** Rows that D1 refused for good. They are kept in the object. */
   refused: number;
 }
 
 /**
- * The only way from an object to D1 (docs/spec/pool.md#shape, rule 4). Call `put` inside the transaction that decides, and
- * `flush` afterwards. Where a person waits for the record, await `flush`; elsewhere arm the object's alarm for `dueAtMs`.
- * A flush sends rows in order and is idempotent by primary key. While D1 is away, rows wait here.
+ * The only way for an object to write to D1 (docs/spec/pool.md#shape, rule 4). Call `put` inside the transaction that
+ * decides, and `flush` afterwards. If a person waits for the record, await `flush`; otherwise arm the object's alarm
+ * for `dueAtMs`. A flush sends rows in order and is idempotent by primary key. While D1 is unavailable, rows wait here.
  */
 export class RecordOutbox {
   readonly #sql: SqlStorage;
@@ -68,7 +68,10 @@ export class RecordOutbox {
     return this.pending() === 0 ? null : this.#loop.retryAtMs(nowMs);
   }
 
-  /** True: D1 has everything that was put before the call. False: D1 is away, and a retry is due later. */
+  /**
+   * Sends the rows. True: D1 has everything that was put before the call. False: D1 is unavailable, and a retry is due
+   * later.
+   */
   flush(): Promise<boolean> {
     return this.#loop.run();
   }
@@ -102,7 +105,10 @@ export class RecordOutbox {
     return rows;
   }
 
-  /** One row at fault must not hold up the rows behind it: it is kept in `outbox_refused`, and a log entry names it. */
+  /**
+   * Sends rows one by one after a failed batch. A row that D1 refuses must not block the rows behind it: it is kept in
+   * `outbox_refused`, and a log entry names it.
+   */
   async #sendSingly(rows: OutboxRow[]): Promise<void> {
     for (const row of rows) {
       try {
@@ -121,7 +127,7 @@ export class RecordOutbox {
     }
   }
 
-  /** One statement for each run of rows of one table, all of them in one atomic batch. */
+  /** Sends rows in one atomic batch: one statement for each run of rows of the same table. */
   async #send(rows: OutboxRow[]): Promise<void> {
     const runs: { table: string; rows: string[] }[] = [];
     for (const row of rows) {
@@ -181,7 +187,7 @@ const STATEMENTS: Record<string, string> = {
 
 class UnknownTable extends Error {}
 
-/** True only where no retry can succeed. A table that does not exist yet (before a migration) is worth waiting for. */
+/** Whether the row is at fault, so that no retry can succeed. A missing table is not: the migration may still come. */
 function isRowsFault(error: unknown): boolean {
   if (error instanceof UnknownTable) return true;
   return error instanceof Error && /constraint|SQLITE_MISMATCH|malformed JSON/i.test(error.message);

@@ -1,8 +1,8 @@
 import type { Visibility } from "../../schema/wire/events.ts";
 
 /**
- * Persisted contract: a draft as an outbox stores it and as `EventLog` takes it. An earlier release may have written it, so
- * neither of them checks it against the registry of events again.
+ * Persisted contract: a draft as an outbox stores it and as `EventLog` takes it. An earlier release may have written
+ * it, so neither checks it against the registry of events.
  */
 export interface StoredDraft {
   type: string;

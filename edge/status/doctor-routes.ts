@@ -55,7 +55,7 @@ export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
       },
     ],
     records: [...records, { of: "peers", held: census.answer?.records ?? null }],
-    /** The log's clock and the wall clock, and why the log takes no events, where it takes none. */
+    /** The log's clock and the wall clock. `refused` says why the log takes no events. */
     log_clock: clock.answer,
     /** How much of the log other pools fill, and their quota; null where an object does not answer. */
     origins: origins.answer,
@@ -81,7 +81,7 @@ async function originsOf(env: Env) {
   return { quota_bytes, largest: largest.map(({ atomId, events, bytes }) => ({ atom_id: atomId, events, bytes })) };
 }
 
-/** Empty while federation is off: no peer is contacted then, so its status says nothing about it. */
+/** The known peers. Empty while federation is off: no peer is contacted then, so its status says nothing. */
 async function knownPeers(env: Env) {
   const [rows, statuses, policy] = await Promise.all([
     listPeers(env.DB),

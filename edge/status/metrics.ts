@@ -110,7 +110,10 @@ export function prometheusText({ overview, metrics, framesRefused, outboxRows }:
   ].join("");
 }
 
-/** The limit on model names applies to loads too. Models that had jobs take precedence. */
+/**
+ * Groups the loads by their name in the metrics. The limit on model names applies here too, and models that had jobs
+ * take precedence.
+ */
 function byMetricsModel(models: readonly ModelLoad[], metrics: LaneMetrics): Map<string, ModelLoad[]> {
   let room = LIMITS.modelsInMetrics - metrics.models.size;
   return Map.groupBy(models, ({ name }) => (metrics.models.has(name) || room-- > 0 ? name : OTHER_MODELS));

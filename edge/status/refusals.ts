@@ -10,9 +10,9 @@ const pending = new Map<ErrorCode, number>();
 let flushedMs = 0;
 
 /**
- * Counts requests that are refused before they become jobs. The refusal of an unauthenticated request costs one addition
- * and no more (docs/spec/pool.md#shape, rule 5). The counts go to the lane when a client with a key of this pool is refused,
- * at most once a second, and when metrics are read.
+ * Counts requests that are refused before they become jobs. Counting the refusal of an unauthenticated request costs
+ * one addition (docs/spec/pool.md#shape, rule 5). The counts go to the lane at most once a second, when a client with a
+ * key of this pool is refused, and when metrics are read.
  */
 export const countRefusals = createMiddleware<AppEnv>(async (c, next) => {
   await next();
@@ -21,7 +21,7 @@ export const countRefusals = createMiddleware<AppEnv>(async (c, next) => {
   if (code === undefined || c.req.path.startsWith("/v1/federation/")) return;
   pending.set(code, (pending.get(code) ?? 0) + 1);
   const nowMs = Date.now();
-  // The absolute difference, so that a backward clock step cannot delay the counts.
+  // Use the absolute difference, so that a backward clock step cannot delay the counts.
   if (c.get("client") === undefined || Math.abs(nowMs - flushedMs) < LIMITS.statusCacheMs) return;
   flushedMs = nowMs;
   c.executionCtx.waitUntil(flushRefusals(c.env).catch(() => undefined));

@@ -20,7 +20,7 @@ export interface Readiness {
 
 /** Health, readiness and metrics (docs/spec/pool.md#status). */
 export const status = new Hono<AppEnv>()
-  /** The process runs. Nothing else is checked. */
+  /** Only shows that the process runs. */
   .get("/healthz", (c) => c.json({ ok: true }))
 
   .get("/readyz", async (c) => {
@@ -48,7 +48,10 @@ export const status = new Hono<AppEnv>()
 let cached: { atMs: number; readiness: Readiness } | null = null;
 let checking: Promise<Readiness> | null = null;
 
-/** Public, so that a load balancer can read it. An answer is reused for a second, and concurrent requests share one check. */
+/**
+ * The readiness, cached for a second; concurrent requests share one check. It is public, so that a load balancer can
+ * read it.
+ */
 async function sharedReadiness(c: Context<AppEnv>): Promise<Readiness> {
   const ageMs = cached === null ? -1 : Date.now() - cached.atMs;
   if (cached !== null && ageMs >= 0 && ageMs < LIMITS.statusCacheMs) return cached.readiness;
@@ -75,8 +78,8 @@ async function sharedReadiness(c: Context<AppEnv>): Promise<Readiness> {
 }
 
 /**
- * Ready: D1 and the lane answer. The number of workers is shown and does not decide: a pool without workers that a load
- * balancer took out of service could never get one.
+ * The pool is ready if D1 and the lane answer. The number of workers is shown but does not count: a load balancer would
+ * remove a pool without workers, and then no worker could reach it.
  */
 async function readiness(env: Env): Promise<Readiness> {
   const [database, overview] = await Promise.all([

@@ -1,8 +1,11 @@
-/** The upgrade request of a worker, as the stateless Worker forwards it to the lane once it has authenticated the token. */
+/**
+ * The URL of a worker's upgrade request when the stateless Worker has authenticated the token and forwards it to the
+ * lane.
+ */
 
 export const LANE_CONNECT_URL = "https://lane/connect";
 
-/** The stateless Worker sets these. It forwards no header of the client. */
+/** The headers of that request. The stateless Worker sets them, and forwards no header of the client. */
 export const CONNECT_HEADERS = {
   tokenId: "x-ligand-token-id",
   secretSha256: "x-ligand-secret-sha256",

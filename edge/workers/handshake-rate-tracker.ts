@@ -1,6 +1,6 @@
 /**
- * How often one worker token may open a socket: `LIMITS.handshakesPerMinute` at once, then that many per minute. A refused
- * attempt costs nothing, so that a worker that waits for its `Retry-After` gets in.
+ * Limits how often one worker token may open a socket: `LIMITS.handshakesPerMinute` at once, then that many per minute.
+ * A refused attempt costs nothing, so a worker that waits for `Retry-After` is admitted.
  */
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { Debts } from "../limits/debt-tracker.ts";

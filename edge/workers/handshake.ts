@@ -10,7 +10,10 @@ import type { Hello } from "../../schema/wire/worker-frames.ts";
 
 export type Handshake = { ok: true; workerId: string } | { ok: false; close: number; reason: string };
 
-/** @param expected the values of this pool's own challenge, never those that the worker repeats */
+/**
+ * Checks the worker's key, its manifest and its signature of the challenge.
+ * @param expected the values of this pool's own challenge, never those that the worker repeats
+ */
 export async function checkHello(
   hello: Hello,
   expected: { pool: string; nonce: string; tokenSha256: string },

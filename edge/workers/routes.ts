@@ -18,7 +18,7 @@ import { listTokens } from "./store.ts";
 
 const DAY_MS = 86_400_000;
 
-/** Tokens that the lane has just refused. Until their time is over, they cost neither a check nor a call of the lane. */
+/** Tokens that the lane has just refused. For a while their requests cost neither a check nor a call of the lane. */
 const refusedTokens = new RefusedKeys<{ code: ErrorCode; retryAfterSeconds: number }>();
 
 /**
@@ -55,8 +55,8 @@ export const workerSocket = new Hono<AppEnv>().get("/connect", async (c) => {
   const code = (response.headers.get("x-ligand-code") ?? "http/internal") as ErrorCode;
   const retryAfter = Number(response.headers.get("retry-after")) || undefined;
   await response.body?.cancel();
-  // A full lane is not remembered: it concerns all tokens and may be over soon. A refusal for the rate does not replace a
-  // remembered refusal of the token itself.
+  // Do not remember a full lane, which concerns all tokens and may be over soon. Do not replace a remembered refusal of
+  // the token itself by a rate limit.
   if (isOfToken(code) && !(isRateLimit(code) && refusedTokens.find(token, Date.now()))) {
     const retryAfterSeconds = retryAfter ?? LIMITS.refusedTokenKeptSeconds;
     refusedTokens.remember(token, { code, retryAfterSeconds }, Date.now());
@@ -126,7 +126,7 @@ export const workerRoutes = new Hono<AdminEnv>()
   })
 
   .delete("/tokens/:id", async (c) => {
-    // The lane decides, also while D1 is away: a stolen machine must be shut out at once.
+    // The lane decides, even while D1 is unavailable, because a stolen machine must lose access immediately.
     const id = c.req.param("id");
     const revoked = await laneForAdmins(c.env, { workerToken: id }).revokeToken(id, c.var.admin);
     if (!revoked) return fail(c, "workers/not-found");

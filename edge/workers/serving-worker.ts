@@ -12,6 +12,6 @@ export interface ServingWorker {
   connectedAtMs: number;
   /** The minor version of the worker protocol that its socket speaks. */
   minor: number;
-  /** An earlier release attached no context. */
+  /** `contextTokens` is absent in what an earlier release stored. */
   models: { name: string; slots: number; kinds: JobKind[]; contextTokens?: number }[];
 }

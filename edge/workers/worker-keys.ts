@@ -3,7 +3,10 @@ import { type VerifyingKey, verifyingKey } from "../../schema/crypto/ed25519.ts"
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { BoundedMap } from "../limits/bounded-map.ts";
 
-/** Imported public keys of workers, for the check of their records. At most as many as a lane has workers. */
+/**
+ * A cache of imported public keys of workers, to check their records. It holds at most as many keys as a lane has
+ * workers.
+ */
 export class WorkerKeys {
   readonly #keys = new BoundedMap<string, VerifyingKey>(LIMITS.socketsPerLane);
 

@@ -1,4 +1,4 @@
-/** When the record of a worker that connects is written to D1: not at every reconnection. */
+/** Decides when the record of a connecting worker is written to D1, so that not every reconnection writes. */
 import type { WorkerRow } from "../../schema/db/workers.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { BoundedMap } from "../limits/bounded-map.ts";

@@ -33,7 +33,10 @@ type Attachment =
     }
   | ({ phase: "serving"; credit: Credit } & ServingWorker);
 
-/** An earlier release attached `isExtended` (the worker knows the frames of v1.1) and no minor version. */
+/**
+ * Reads the attachment. An earlier release stored `isExtended` (the worker knows the frames of v1.1) instead of the
+ * minor version.
+ */
 function readAttachment(socket: WebSocket): Attachment | null {
   const attached = socket.deserializeAttachment() as (Attachment & { isExtended?: boolean }) | null;
   return attached && { ...attached, minor: attached.minor ?? (attached.isExtended ? 1 : 0) };
@@ -48,7 +51,7 @@ export interface Credit {
 
 export type JobFrameOfAgent = Exclude<AgentFrame, { type: "hello" }>;
 
-/** What the lane does when something happens to a socket. `bind` commits the token and the worker's record before it returns. */
+/** Called when something happens to a socket. `bind` commits the token and the worker's record before it returns. */
 export interface WorkerSocketEvents {
   bind(token: WorkerTokenRow, worker: WorkerRow, modelNames: string[]): void;
   connected(worker: ServingWorker): void;
@@ -60,9 +63,9 @@ const SWEEP_MS = 1_000;
 
 /**
  * The pool's side of the worker sockets of one lane: challenge and proof, liveness, refusal
- * (docs/spec/workers.md#socket-protocol). It knows frames and tokens, and nothing of jobs. A bad token is refused by an
- * HTTP status, before there is a socket: the runtime keeps an opened socket until its worker answers the close, and a
- * worker may never do that.
+ * (docs/spec/workers.md#socket-protocol). It handles frames and tokens, but not jobs. A bad token is refused by an HTTP
+ * status, before a socket opens: the runtime keeps an opened socket until its worker answers the close, and a worker
+ * may never do that.
  */
 export class WorkerSockets {
   readonly #ctx: DurableObjectState;
@@ -120,7 +123,7 @@ export class WorkerSockets {
     const header = (name: string) => request.headers.get(name) ?? "";
     const nowMs = Date.now();
     const tokenId = header(CONNECT_HEADERS.tokenId);
-    // This check comes first and needs only memory, so that a token that connects again and again costs no more than this.
+    // Check this first, because it needs only memory: a token that connects again and again then costs almost nothing.
     const waitMs = this.#handshakes.take(tokenId, nowMs);
     if (waitMs > 0) {
       return errorResponse("workers/connects-too-often", { retryAfterSeconds: Math.ceil(waitMs / 1_000) });
@@ -128,7 +131,7 @@ export class WorkerSockets {
     const enrolled = enrolment(this.#tokens.find(tokenId), header(CONNECT_HEADERS.secretSha256), nowMs);
     if (!enrolled.ok) return errorResponse(enrolled.code);
     this.sweep(nowMs);
-    // The runtime's list also has sockets that the pool has closed and whose worker has not answered the close.
+    // The runtime's list also has closed sockets whose worker has not answered the close.
     if (this.#ctx.getWebSockets(tokenId).length >= LIMITS.socketsPerToken) {
       return errorResponse("workers/too-many-sockets", { retryAfterSeconds: LIMITS.socketsRetrySeconds });
     }
@@ -146,14 +149,14 @@ export class WorkerSockets {
     this.#attach({ phase: "challenged", connection, tokenId, tokenSha256, nonce, sinceMs: nowMs, minor });
     this.#limitChallenges(tokenId);
     this.send(connection, { type: "challenge", nonce, pool });
-    // The pool sends its close frame in time. workerd may close the connection later: where the first frame of a
+    // The pool sends its close frame in time. workerd may close the connection later: if the first frame of a
     // hibernatable socket is its answer to that close frame, workerd closes it only when the object hibernates.
     const late = () => this.close(connection, CLOSE.policyViolation, "no hello in time");
     this.#helloTimers.set(connection, setTimeout(late, LIMITS.helloMs));
     return new Response(null, { status: 101, webSocket: theirs, headers: { "sec-websocket-protocol": spoken } });
   }
 
-  /** A message on a socket. Whatever it contains, it can at worst close that socket. */
+  /** Handles a message on a socket. Whatever it contains, the worst result is that this socket closes. */
   async message(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
     const connection = this.#connectionOf(socket);
     const attached = connection === undefined ? undefined : this.#attachments.get(connection);
@@ -228,7 +231,10 @@ export class WorkerSockets {
     }
   }
 
-  /** Closes sockets that are silent for `deadAfterMs`. The runtime answers pings without waking the object, and keeps their times. */
+  /**
+   * Closes sockets that are silent for `LIMITS.deadAfterMs`. The runtime answers pings without waking the object, and
+   * keeps the time of the last ping.
+   */
   sweep(nowMs: number): void {
     if (Math.abs(nowMs - this.#sweptMs) < SWEEP_MS) return;
     this.#sweptMs = nowMs;
@@ -289,7 +295,10 @@ export class WorkerSockets {
     });
   }
 
-  /** False where the worker does not fit the 16 KiB of an attachment: the lane would lose it when it hibernates. */
+  /**
+   * Stores the worker in the attachment of its socket. False: it exceeds 16 KiB, so the lane would lose the worker at
+   * hibernation.
+   */
   #fits(worker: ServingWorker): boolean {
     const credit = { sent: 0, credits: worker.models.map(() => 0), draining: false };
     try {
@@ -330,7 +339,7 @@ export class WorkerSockets {
     this.#events.disconnected(connection);
   }
 
-  /** A running timer would keep an idle object from hibernating. */
+  /** Stops the timer, because a running timer would keep an idle object from hibernating. */
   #stopWaitingForHello(connection: string): void {
     clearTimeout(this.#helloTimers.get(connection));
     this.#helloTimers.delete(connection);
@@ -357,7 +366,7 @@ function closeOf(code: EnrolmentRefusal): number {
   return code === "workers/token-expired" ? CLOSE.tokenExpired : CLOSE.tokenRefused;
 }
 
-/** Encodes the text only where its number of UTF-16 units does not decide. */
+/** Whether the text is longer than `bytes` in UTF-8. Encodes the text only if its length does not decide. */
 function isLongerThan(text: string, bytes: number): boolean {
   if (text.length > bytes) return true;
   return text.length * 3 > bytes && new TextEncoder().encode(text).length > bytes;

@@ -37,14 +37,14 @@ export class WorkerTokens {
     });
   }
 
-  /** Adds exported tokens. False, and nothing is added, where one of them is here with other content. */
+  /** Adds exported tokens. If one of them exists here with other content, adds nothing and returns false. */
   restore(tokens: readonly WorkerTokenRow[]): boolean {
     if (tokens.some((token) => !sameRow(this.find(token.id) ?? token, token))) return false;
     this.add(tokens);
     return true;
   }
 
-  /** The time of the first revocation, epoch ms; null where there is no such token. */
+  /** Revokes a token. Returns the time of the first revocation, epoch ms; null if there is no such token. */
   revoke(id: string, by: string, nowMs: number): number | null {
     const token = this.find(id);
     if (!token) return null;

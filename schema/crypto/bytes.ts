@@ -1,4 +1,7 @@
-/** Encodings of bytes. The decoders are strict, so that a value has one spelling, and return null for other text. */
+/**
+ * Encodings of bytes. The decoders are strict: each value has exactly one encoding, and they return null for any other
+ * text.
+ */
 
 const encoder = new TextEncoder();
 const HEX_OF_BYTE = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));

@@ -20,7 +20,9 @@ export function canonicalBytes(value: unknown): Uint8Array {
 
 const written = (value: unknown): Uint8Array => utf8(canonicalize(value) ?? "");
 
-/** The same for values of strangers, for which a refusal is an expected outcome. */
+/**
+ * As `canonicalBytes`, for values from outside, where a refusal is an expected outcome: null instead of an exception.
+ */
 export function canonicalBytesOrNull(value: unknown): Uint8Array | null {
   return whyNotJson(value, 0) === null ? written(value) : null;
 }

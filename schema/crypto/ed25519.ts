@@ -47,14 +47,19 @@ export async function sign(secretKey: Uint8Array, message: Uint8Array): Promise<
   return (await signWith(secretKey))(message);
 }
 
-/** Copies the secret at once: the caller may wipe its own. Throws TypeError if it is not 32 bytes. */
+/**
+ * Makes a signer. It copies the secret immediately, so the caller may wipe its own. Throws TypeError if the secret is
+ * not 32 bytes.
+ */
 export async function signerFrom(secretKey: Uint8Array): Promise<Signer> {
   const secret = secretKey.slice();
   const [publicKey, signMessage] = await Promise.all([publicKeyOf(secret), signWith(secret)]);
   return Object.freeze({ publicKey, id: await idOfPublicKey(publicKey), sign: signMessage });
 }
 
-/** Strict. False for any bytes of any length that are not a valid signature; never throws for them. */
+/**
+ * Verifies strictly. Returns false for any bytes of any length that are not a valid signature; never throws for them.
+ */
 export async function verify(signature: Uint8Array, message: Uint8Array, publicKey: Uint8Array): Promise<boolean> {
   return (await webCryptoHasEd25519())
     ? verifyWithWebCrypto(signature, message, publicKey)
@@ -69,7 +74,7 @@ export interface VerifyingKey {
   verify(signature: Uint8Array, message: Uint8Array): Promise<boolean>;
 }
 
-/** Imports the key once. With bytes that are not an acceptable key every verification is false. */
+/** Imports the key once. If the bytes are not an acceptable key, every verification returns false. */
 export async function verifyingKey(publicKey: Uint8Array): Promise<VerifyingKey> {
   const id = await idOfPublicKey(publicKey);
   if (!(await webCryptoHasEd25519())) {
@@ -83,7 +88,7 @@ export async function verifyingKey(publicKey: Uint8Array): Promise<VerifyingKey>
   };
 }
 
-/** `verify` by the runtime, which must have Ed25519. */
+/** `verify` with the runtime's WebCrypto, which must have Ed25519. */
 export async function verifyWithWebCrypto(
   signature: Uint8Array,
   message: Uint8Array,
@@ -141,7 +146,7 @@ async function signWith(secretKey: Uint8Array): Promise<Signer["sign"]> {
   return async (message) => new Uint8Array(await crypto.subtle.sign(ED25519, key, message));
 }
 
-/** Null where the runtime decodes the point at import and refuses it. */
+/** Null if the runtime refuses the key at import. */
 function importPublicKey(publicKey: Uint8Array): Promise<ImportedKey | null> {
   return crypto.subtle.importKey("raw", publicKey, ED25519, false, ["verify"]).catch(() => null);
 }

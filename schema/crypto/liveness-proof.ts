@@ -10,12 +10,15 @@ import { idOfPublicKey } from "./ids.ts";
 
 const CHALLENGE_BYTES = 32;
 
-/** Standard base64; null unless the challenge is base64 of exactly 32 bytes. */
+/**
+ * Signs the answer to a challenge. Returns standard base64; null unless the challenge is base64 of exactly 32 bytes.
+ */
 export async function answerLivenessChallenge(signer: Signer, challengeBase64: string): Promise<string | null> {
   const message = await livenessMessage(challengeBase64, signer.id);
   return message && toBase64(await signer.sign(message));
 }
 
+/** Whether the owner of `publicKey` (32 bytes) signed the answer to this challenge. False for malformed input. */
 export async function verifyLivenessAnswer(
   answerBase64: string,
   challengeBase64: string,

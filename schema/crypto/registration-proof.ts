@@ -11,7 +11,10 @@ import { idOfPublicKey } from "./ids.ts";
 
 export type RegistrationRole = "initiator" | "responder";
 
-/** A registers at B. Challenges are lowercase hex, and each is opaque to the other side. */
+/**
+ * The two sides of a registration; the initiator registers at the responder. Challenges are lowercase hex, and each is
+ * opaque to the other side.
+ */
 export interface Registration {
   readonly initiator: { readonly card: Card; readonly challenge: string };
   readonly responder: { readonly card: Card; readonly challenge: string };
@@ -41,7 +44,7 @@ export async function registrationProofBytes(
   return utf8(`${[...lines, initiator.challenge, responder.challenge, hashA, hashB].join("\n")}\n`);
 }
 
-/** Standard base64. Throws TypeError if our own card is not valid JSON. */
+/** Signs the proof for `role`. Returns standard base64. Throws TypeError if a card is not valid JSON. */
 export async function signRegistrationProof(
   signer: Signer,
   role: RegistrationRole,

@@ -81,8 +81,8 @@ const CHAIN = /^(?:[0-9a-f]{64}(?:,[0-9a-f]{64}){0,8})?$/;
 const SIGNATURE = /^[A-Za-z0-9+/]{86}==$/;
 
 /**
- * Exact shapes and sizes. A header sent twice arrives joined by ", ", which no shape allows.
- * Timestamp and hop have one spelling each, so that the number determines the signed text.
+ * Reads the headers; each must have its exact form and size. A header that was sent twice arrives joined by ", ", which
+ * no form allows. Timestamp and hop have one spelling each, so that the number determines the signed text.
  */
 export function readSignedHeaders(headers: Pick<Headers, "get">): HeadersRead {
   const refuse = (reason: SignatureRefusal): HeadersRead => ({ ok: false, reason });
@@ -124,7 +124,10 @@ export function readSignedHeaders(headers: Pick<Headers, "get">): HeadersRead {
   };
 }
 
-/** The checks that need no key. `self`: our atom id. `allowVersion1`: whether the policy allows it at this endpoint. */
+/**
+ * The checks that need no key; null if they pass. `self`: our atom id. `allowVersion1`: whether the policy allows
+ * version 1 at this endpoint.
+ */
 export function checkSignedHeaders(
   headers: SignedHeaders,
   { self, nowSeconds, allowVersion1 }: { self: string; nowSeconds: number; allowVersion1: boolean },
@@ -153,7 +156,10 @@ export async function signedBytes(headers: SignedHeaders, request: SignedRequest
   return utf8(`${[...lines, origin, destination, bodySha256].join("\n")}\n`);
 }
 
-/** Both sides take the target from the parsed URL, so that both sign the same text. */
+/**
+ * The signed form of a URL: `pathname + search`. Both sides take it from the parsed URL, so that both sign the same
+ * text.
+ */
 export function targetOf(url: URL): string {
   return url.pathname + url.search;
 }
@@ -172,7 +178,7 @@ export interface OutgoingRequest extends SignedRequest {
   readonly chain?: readonly string[];
 }
 
-/** The headers to send. The hop is the chain's length. */
+/** Signs a request. Returns the headers to send. The hop count is the length of the chain. */
 export async function signRequest(signer: Signer, request: OutgoingRequest): Promise<Record<string, string>> {
   const { destination, timestampSeconds, nonce, chain = [] } = request;
   const version = destination === null ? 1 : 2;
@@ -201,9 +207,9 @@ export type Verification = { verified: true } | { verified: false; reason: Signa
 const DUMMY_KEY = Uint8Array.of(0x58, ...new Uint8Array(31).fill(0x66));
 
 /**
- * `publicKey`: the key of a known peer, or on first contact the key in the body. Null for an unknown peer: it costs the same
- * verification, so that its sender cannot tell whether the peer is known. The key must be that of the origin header,
- * which binds this header in version 1 too.
+ * Verifies the signature. `publicKey`: the key of a known peer, or on first contact the key in the body. Null for an
+ * unknown peer: this costs the same verification, so that the sender cannot tell whether the peer is known. The key
+ * must belong to the origin header. So the signature binds this header, in version 1 too.
  */
 export async function verifyRequest(
   read: { headers: SignedHeaders; signature: Uint8Array },

@@ -27,7 +27,10 @@ const NODE_ID_HEX = 16;
 /** The chain before the first event of an audience: 32 zero bytes. */
 export const GENESIS_CHAIN = "00".repeat(32);
 
-/** `sha256(previous chain ‖ content id)`, each as 32 bytes. `sha256` is a parameter because callers have one that is not asynchronous. */
+/**
+ * The next value of a hash chain: `sha256(previous chain ‖ content id)`, each as 32 bytes, in hex. Throws TypeError for
+ * other lengths. `sha256` is a parameter because callers need a synchronous one.
+ */
 export function nextChain(previous: string, contentId: string, sha256: (bytes: Uint8Array) => Uint8Array): string {
   const [before, id] = [fromHex(previous), fromHex(contentId)];
   if (before?.length !== 32 || id?.length !== 32) throw new TypeError("a chain is made of 32-byte hashes");
@@ -43,7 +46,10 @@ export interface EventContent extends Pick<EventBody, "type" | "visibility" | "p
   hlc: Pick<EventBody["hlc"], "physical_us" | "logical">;
 }
 
-/** Throws TypeError for an event that others would refuse (wrong shape, not JSON, more than 64 KiB), which is a bug. */
+/**
+ * Signs an event. Throws TypeError for an event that other pools would refuse (wrong shape, not JSON, more than 64
+ * KiB), which is a bug.
+ */
 export async function signEvent(signer: Signer, content: EventContent): Promise<SignedEvent> {
   const body = {
     v: 1,
@@ -77,7 +83,7 @@ export type OpenedEvent =
       code: Extract<ErrorCode, "events/malformed" | "events/content-hash-mismatch" | "events/invalid-signature">;
     };
 
-/** Checks in this order: the event's form, its content id, its signature. */
+/** Opens an event from outside. Checks in this order: the event's form, its content id, its signature. */
 export async function openEvent(wire: unknown): Promise<OpenedEvent> {
   const parsed = signedEvent.safeParse(wire);
   const bytes = parsed.success ? fromBase64(parsed.data.event_bytes) : null;
@@ -91,8 +97,8 @@ export async function openEvent(wire: unknown): Promise<OpenedEvent> {
 }
 
 /**
- * Opens an event that was opened before under this id: equal bytes need no second verification. It costs a tenth.
- * `sha256`: as for `nextChain`.
+ * Opens an event that was opened before under this id. Equal bytes need no second verification, which makes it ten
+ * times cheaper. `sha256`: as for `nextChain`.
  */
 export function openKnownEvent(wire: SignedEvent, sha256: (bytes: Uint8Array) => Uint8Array): OpenedEvent {
   const bytes = fromBase64(wire.event_bytes);
@@ -107,7 +113,10 @@ export function bodyOfOpened(wire: Pick<SignedEvent, "event_bytes">): EventBody 
   return JSON.parse(new TextDecoder().decode(fromBase64(wire.event_bytes) ?? new Uint8Array()));
 }
 
-/** Null unless the bytes are canonical (JCS): no repeated key, no white space, no other spelling of a number. */
+/**
+ * Parses the bytes. Null unless they are canonical (JCS): no repeated key, no white space, no other spelling of a
+ * number.
+ */
 function readEvent(bytes: Uint8Array): EventBody | null {
   if (bytes.length > LIMITS.eventBytes) return null;
   const value = parseJsonBytes(bytes);

@@ -26,7 +26,10 @@ const Y8 = 0x05fc536d880238b13933c6d305acdfd5f098eff289f4c345b027b2c28f95e826n;
 /** The eight points of small order have five y coordinates: of order 1, 2, 4 and, twice, 8. */
 const SMALL_ORDER_Y = [1n, 2n ** 255n - 20n, 0n, Y8, 2n ** 255n - 19n - Y8].map(littleEndian);
 
-/** False: refused without arithmetic. True: the equation decides. Reads public bytes only; need not be constant-time. */
+/**
+ * Checks the encodings. False: the signature is refused. True: the equation decides. It reads only public bytes, so it
+ * need not run in constant time.
+ */
 export function isStrictlyEncoded(signature: Uint8Array, publicKey: Uint8Array): boolean {
   return (
     signature.length === SIGNATURE_BYTES &&
@@ -37,7 +40,10 @@ export function isStrictlyEncoded(signature: Uint8Array, publicKey: Uint8Array):
   );
 }
 
-/** Without the sign bit, so that x = 0 with the sign bit set (y = 1 and y = -1 only), which is not canonical, goes too. */
+/**
+ * Checks y without the sign bit. This also refuses x = 0 with the sign bit set (only y = 1 and y = -1), which is not
+ * canonical.
+ */
 function isAcceptablePoint(encoded: Uint8Array): boolean {
   const y = encoded.slice();
   y[31] = (y[31] ?? 0) & 0x7f;

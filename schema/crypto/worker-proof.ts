@@ -26,7 +26,10 @@ export async function signWorkerProof(signer: Signer, proof: WorkerProof): Promi
   return toBase64(await signer.sign(utf8(workerProofText(proof))));
 }
 
-/** The caller takes `pool`, `nonce` and `tokenSha256` from its own challenge, not from the worker. */
+/**
+ * Verifies the proof of a worker. The caller takes `pool`, `nonce` and `tokenSha256` from its own challenge, not from
+ * the worker.
+ */
 export function verifyWorkerProof(proof: WorkerProof, signatureBase64: string, publicKeyHex: string): Promise<boolean> {
   return verifyAs(proof.worker, utf8(workerProofText(proof)), signatureBase64, publicKeyHex);
 }

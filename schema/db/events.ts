@@ -2,8 +2,8 @@ import { index, integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
 
 /**
  * The pool's log (docs/spec/events.md#the-log). It is append-only: triggers of its migration enforce that. `EventLog`
- * decides; this copy is for queries. `bytes`, `pubkey`, `signature` and `contentId` are the event on the wire. The other
- * columns repeat parts of it, or say how it arrived.
+ * decides; this copy is for queries. `bytes`, `pubkey`, `signature` and `contentId` are the event in wire form. The
+ * other columns repeat parts of it, or describe how it arrived.
  */
 export const events = sqliteTable("events", {
   /** The event's number in the whole log, from 1. */
@@ -14,7 +14,7 @@ export const events = sqliteTable("events", {
   /** Atom id of its author. */
   origin: text().notNull(),
   visibility: text({ enum: ["private", "direct", "peers", "public"] }).notNull(),
-  /** The event's number in this audience; null where it does not belong to it. */
+  /** The event's number in this audience; null if the event does not belong to it. */
   publicSeq: integer("public_seq").unique(),
   peersSeq: integer("peers_seq").unique(),
   /** The chain of the whole log up to this event. */

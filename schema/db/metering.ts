@@ -1,9 +1,9 @@
 import { index, integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
 
 /**
- * One row for each job, written when the job has ended (docs/spec/inference.md#a-jobs-life, docs/spec/workers.md#metering).
- * Append-only. The counts are bounded by the pool; the signed record holds the worker's claim. Prompts and answers are not
- * stored, only their hashes inside the record.
+ * One row for each job, written when the job has ended (docs/spec/inference.md#a-jobs-life,
+ * docs/spec/workers.md#metering). The table is append-only. The pool bounds the counts; the signed record has the
+ * worker's claim. Prompts and answers are not stored, only their hashes inside the record.
  */
 export const metering = sqliteTable(
   "metering",
@@ -20,13 +20,13 @@ export const metering = sqliteTable(
     completionTokens: integer("completion_tokens").notNull(),
     claimedPromptTokens: integer("claimed_prompt_tokens"),
     claimedCompletionTokens: integer("claimed_completion_tokens"),
-    /** Doubts about the record, comma-separated: `clamped`, `bad-signature`, `mismatch`. */
+    /** What is wrong with the record, comma-separated: `clamped`, `bad-signature`, `mismatch`. */
     flags: text().notNull(),
     attempts: integer().notNull(),
     queuedMs: integer("queued_ms").notNull(),
     acceptedAtMs: integer("accepted_at_ms").notNull(),
     endedAtMs: integer("ended_at_ms").notNull(),
-    /** JCS of the worker's signed record, and the signature in base64; null where the worker signed nothing. */
+    /** JCS of the worker's signed record, and the signature in base64; null if the worker signed nothing. */
     record: text(),
     signature: text(),
   },

@@ -8,7 +8,7 @@ export const peers = sqliteTable(
     id: text().primaryKey(),
     publicKey: text("public_key").notNull(),
     name: text().notNull(),
-    /** The origin at which the peer can be reached, by its own card. */
+    /** The URL (an origin) at which the peer can be reached. */
     url: text().notNull(),
     /** JSON array of strings. */
     capabilities: text().notNull(),
@@ -19,14 +19,14 @@ export const peers = sqliteTable(
     effective: integer().notNull(),
     awaitsAdmin: integer("awaits_admin"),
     addedByAdmin: integer("added_by_admin", { mode: "boolean" }).notNull(),
-    /** The admin who last decided about the peer; null where none did. */
+    /** The admin who last decided about the peer; null if none did. */
     decidedBy: text("decided_by"),
     signatureVersion: integer("signature_version").notNull(),
     circuit: text({ enum: ["closed", "open", "half-open"] }).notNull(),
     addedAtMs: integer("added_at_ms").notNull(),
     seenAtMs: integer("seen_at_ms"),
     revokedAtMs: integer("revoked_at_ms"),
-    /** The row of a removed peer stays: registering again resets nothing. */
+    /** When the peer was removed. The row stays, so that a removed peer gains nothing by registering again. */
     removedAtMs: integer("removed_at_ms"),
   },
   (table) => [index("peers_effective").on(table.effective)],

@@ -6,7 +6,10 @@ import { SchemaBudget } from "./json-schema/schema-budget.ts";
 import { LIMITS } from "./limits.ts";
 import { utf8Bytes } from "./utf8.ts";
 
-/** A chat needs schemas that a worker can enforce, a result for each call, and parameters that fit together. */
+/**
+ * The first problem of a chat request; null if there is none. A chat needs schemas that a worker can enforce, a result
+ * for each call, and parameters that fit together.
+ */
 export function chatProblem(body: ChatCompletionBody): BodyProblem | null {
   // Check sizes before the work that depends on them, and do the most expensive work last.
   return (
@@ -22,11 +25,11 @@ function invalid(param: string, message: string): BodyProblem {
   return { code: "http/invalid-body", param, message };
 }
 
-/** Checks the tools' names and sizes, and that the chosen tool exists. */
 function logprobsProblem({ logprobs, top_logprobs: top }: ChatCompletionBody): BodyProblem | null {
   return top && !logprobs ? invalid("top_logprobs", "top_logprobs needs logprobs: true.") : null;
 }
 
+/** Checks the tools' names and sizes, and that the chosen tool exists. */
 function toolsProblem({ tools, tool_choice: choice }: ChatCompletionBody): BodyProblem | null {
   const names = new Set<string>();
   let bytes = 0;
@@ -125,8 +128,8 @@ function historyProblem(messages: ChatCompletionBody["messages"]): BodyProblem |
     if (problem) return problem;
     if (given.role !== "assistant") continue;
     const calls = given.tool_calls ?? [];
-    // In the history such a message is an empty answer, or an answer with reasoning only. As the last message it has no text to
-    // continue.
+    // In the history, a message without content is an empty answer, or an answer with reasoning only. As the last
+    // message it has no text to continue.
     const isLast = i === messages.length - 1;
     if (isLast && calls.length === 0 && given.content === undefined && given.refusal == null)
       return invalid(`messages.${i}.content`, "This message has no content. Send text, or leave the message out.");

@@ -167,7 +167,9 @@ export type BodyProblem = {
 };
 export type ParsedBody<T> = { ok: true; body: T } | ({ ok: false } & BodyProblem);
 
-/** A JSON value → a body, or the first problem. The validator's own messages are never shown. */
+/**
+ * Checks a JSON value. Returns the body, or the first problem. The messages of the validator itself are never shown.
+ */
 export function parseClientBody<T>({ body: schema, parameters }: ClientApi<T>, value: unknown): ParsedBody<T> {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     return { ok: false, code: "http/invalid-body", param: null, message: "The body must be a JSON object." };

@@ -26,7 +26,7 @@ function toMessage(given: MessageBody): ChatRequest["messages"][number] {
       return { role: "user", content: text };
     case "assistant": {
       const calls = (given.tool_calls ?? []).map(({ id, function: called }) => ({ id, ...called }));
-      // A refusal is text of the model in another member.
+      // A refusal is text of the model, which OpenAI sends in another member.
       const content = given.content == null ? (given.refusal ?? "") : text;
       return { role: "assistant", content, ...(calls.length > 0 && { toolCalls: calls }) };
     }

@@ -8,7 +8,7 @@ interface ErrorEntry {
   readonly openAiCode: string;
   readonly message: string;
   readonly remedy: string;
-  /** The parameter, where the error is always about the same one. */
+  /** The parameter, if the error is always about the same one. */
   readonly param: string | null;
 }
 

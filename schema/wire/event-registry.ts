@@ -124,8 +124,8 @@ export const EVENTS = {
 } as const satisfies Record<string, EventDefinition<Visibility, z.ZodType>>;
 
 /**
- * Types that the existing network has and this pool does not write. It accepts them from peers, as it accepts any type
- * that it does not know.
+ * Types that the existing network has and this pool does not write. This pool accepts them from peers, as it accepts
+ * any unknown type.
  */
 export const ACCEPTED_ONLY = ["overview", "peer_status"] as const;
 
@@ -134,7 +134,7 @@ export type EventPayload<Type extends EventType> = z.infer<(typeof EVENTS)[Type]
 
 declare const isChecked: unique symbol;
 
-/** An event of ours before it is clocked and signed. Only `draft` makes one. */
+/** An event of this pool before it gets its time and signature. Only `draft` makes one. */
 export interface EventDraft<Type extends EventType = EventType> {
   readonly type: Type;
   readonly visibility: Visibility;
@@ -143,8 +143,9 @@ export interface EventDraft<Type extends EventType = EventType> {
 }
 
 /**
- * The compiler and the schema both check the payload. Throws TypeError for a payload that its schema refuses: that is a
- * bug of the writer. Nothing that law may want erased belongs in a payload (docs/spec/events.md#events).
+ * Makes a draft. The compiler and the schema both check the payload. Throws TypeError for a payload that its schema
+ * refuses, which is a bug of the writer. A payload must not contain anything that must be erasable by law
+ * (docs/spec/events.md#events).
  */
 export function draft<const Type extends EventType>(type: Type, payload: EventPayload<Type>): EventDraft<Type> {
   const { visibility, payload: schema } = EVENTS[type];

@@ -2,8 +2,9 @@ import * as z from "zod";
 import { LIMITS } from "./limits.ts";
 
 /**
- * Events and checkpoints as they are signed and sent (docs/spec/events.md#events). Signatures cover the JCS of these shapes;
- * `schema/crypto/signed-event.ts` checks that. The types that this pool writes are in `event-registry.ts`.
+ * Events and checkpoints as they are signed and sent (docs/spec/events.md#events). Signatures cover the JCS of these
+ * shapes; `schema/crypto/signed-event.ts` makes and checks them. The types that this pool writes are in
+ * `event-registry.ts`.
  */
 const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`));
 export const atomId = hex(32);
@@ -12,7 +13,10 @@ export const logId = hex(16);
 const publicKey = hex(32);
 const signature = hex(64);
 
-/** `private`: our audit. `direct`: the peer in `payload.peer`. `peers`: trust 3 or more. `public`: trust 2 or more. */
+/**
+ * Who may see an event. `private`: only our admins. `direct`: the peer in `payload.peer`. `peers`: peers at trust 3 or
+ * more. `public`: peers at trust 2 or more.
+ */
 export const visibility = z.enum(["private", "direct", "peers", "public"]);
 export type Visibility = z.infer<typeof visibility>;
 
@@ -124,7 +128,7 @@ export type PulledEvent = z.infer<typeof pulledEvent>;
 
 export const pullAnswer = z.strictObject({
   events: z.array(pulledEvent).max(LIMITS.eventsPerPull),
-  /** The last number of the page; equal to `since` where there is nothing more. */
+  /** The last number of the page; equal to `since` if there is nothing more. */
   next: z.int().nonnegative(),
   head: z.int().nonnegative(),
   checkpoint: signedCheckpoint,
@@ -149,7 +153,7 @@ export const eventsPage = z.strictObject({
   checkpoint: signedCheckpoint,
 });
 
-/** A row of the record. Nothing about it is validated yet, not even the shape of its event. */
+/** A row of the record. It is not validated yet, not even the shape of its event. */
 export const recordedEvent = z.strictObject({
   seq: z.int(),
   public_seq: z.int().nullable(),
@@ -177,6 +181,6 @@ export const verifyPage = z.strictObject({
   /** Checkpoints of the whole log that the pool kept, for numbers of this page. */
   kept: z.array(z.unknown()),
   next: z.int(),
-  /** The numbers after which the log starts for peers; absent where it starts with the first event. */
+  /** The numbers after which the log starts for peers; absent if it starts with the first event. */
   starts: z.strictObject({ public: z.int().nonnegative(), peers: z.int().nonnegative() }).optional(),
 });

@@ -1,8 +1,8 @@
 import * as z from "zod";
 
 /**
- * A list that is validated up to its first wrong item. A validator's own list reports every item, so that a small body of
- * wrong items costs more than a large valid body. Everything else of the schema stays the same.
+ * A list that is validated up to its first wrong item. The validator's own list reports every item, so that a small
+ * body of wrong items would cost more than a large valid body. Everything else of the schema stays the same.
  */
 export function failFast<Item extends z.ZodType>(list: z.ZodArray<Item>): z.ZodArray<Item> {
   const readOther = list._zod.run;

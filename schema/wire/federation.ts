@@ -26,7 +26,7 @@ export const UNNAMED_POOL = "Ligand pool";
 /** A pool's name as its operator sets it: a card's name, without blanks around it. */
 export const poolName = peerName.regex(/^\S(?:.*\S)?$/su);
 
-/** Makes a valid name of one that was set before there was that rule. */
+/** Makes a name valid that was stored before this rule existed. */
 export function poolNameOf(text: string): string {
   const name = text
     .replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, " ")
@@ -79,7 +79,7 @@ const foreignUrl = z.string().transform((text, context) => {
   return url ?? z.NEVER;
 });
 
-/** A peer's error. Only its form is checked; the rest may be any. */
+/** A peer's error. Only the form of its code is checked. */
 export const peerError = z.object({ error: z.object({ code: z.string().regex(/^[a-z][a-z0-9_]{0,63}$/) }) });
 
 // ---- Registration (docs/spec/federation.md#registration)
@@ -88,7 +88,7 @@ export const peerError = z.object({ error: z.object({ code: z.string().regex(/^[
 export const authTier = z.enum(["oauth-verified", "device-bound", "hardware-attested"]);
 export type AuthTier = z.infer<typeof authTier>;
 
-/** Hashed and signed as JCS, so that no transform may change a received card. */
+/** A card is hashed and signed as JCS, so no transform may change a received card. */
 export const card = z.strictObject({
   atom_id: atomId,
   public_key: publicKey,
@@ -99,9 +99,9 @@ export const card = z.strictObject({
 });
 export type Card = z.infer<typeof card>;
 
-/** 32 random bytes of the pool that registers. */
+/** The challenge of the initiator: 32 random bytes. */
 const initiatorChallenge = hex(32);
-/** The challenge of the pool that is registered at. It is opaque to the other. */
+/** The challenge of the responder. It is opaque to the initiator. */
 const responderChallenge = z
   .string()
   .min(64)
@@ -129,7 +129,7 @@ export const identityCard = z.object({
   hop_max: z.int().nonnegative(),
   nonce_window_sec: z.int().nonnegative(),
   schema: z.int().nonnegative(),
-  /** Absent: the pool signs version 1. */
+  /** The signature versions that the pool supports. Absent: version 1 only. */
   sig_versions: z.array(z.int()).max(16).optional(),
 });
 export type IdentityCard = z.infer<typeof identityCard>;
@@ -224,7 +224,7 @@ export const federationPolicy = z.strictObject({
 });
 export type FederationPolicy = z.infer<typeof federationPolicy>;
 
-/** Federation is off until the first start of a pool switches it on. So lost state leaves it off. */
+/** Federation is off until the first start of a pool switches it on, so that a pool with lost state has it off. */
 export const FEDERATION_POLICY_DEFAULTS: FederationPolicy = Object.freeze({
   federation: "off",
   accept_reads: true,
@@ -279,25 +279,28 @@ export const peerView = z.strictObject({
 export type PeerView = z.infer<typeof peerView>;
 export const peerList = z.strictObject({ peers: z.array(peerView) });
 
-/** One peer, with the status of sync for each audience: how far we are in its log, and it in ours. */
+/** One peer, with the status of sync for each audience: how much of its log we have, and how much of ours it has. */
 export const peerDetails = peerView.extend({
   sync: z.array(
     z.strictObject({
       audience: z.enum(["public", "peers"]),
       followed: z.strictObject({
         seq: z.int(),
-        /** The head of its log by its last checkpoint; null before the first. */
+        /** The head of the peer's log, from its last checkpoint; null before the first. */
         head: z.int().nullable(),
         streaming: z.boolean(),
-        /** Two checkpoints prove that its log was rewritten. It is not followed any more. */
+        /** Whether two checkpoints prove that the peer's log was rewritten. Then it is not followed any more. */
         equivocated: z.boolean(),
-        /** Why its answers were refused since we had last caught up. It is asked again all the same. */
+        /**
+         * Why the answers of the peer were refused since we last had its whole log; null if they were not. We continue
+         * to ask.
+         */
         refused: z.strictObject({ reason: z.string(), since_ms: z.int() }).nullable(),
       }),
       sent: z.strictObject({
         seq: z.int(),
         streaming: z.boolean(),
-        /** When it began to ask again for events that it had, as after a restore; null once it has caught up. */
+        /** When the peer began to ask again for events that it had, as after a restore; null once it has caught up. */
         started_over_ms: z.int().nullable(),
       }),
     }),
@@ -325,6 +328,8 @@ export const federationStatus = z.strictObject({
   }),
   /** Space that events of other pools fill in our log, the largest first. Absent in the answer of an older pool. */
   origins: z.array(z.strictObject({ atom_id: atomId, events: z.int(), bytes: z.int() })).optional(),
-  /** Refused federated requests by reason, of the whole pool since it was made. Isolates report them once a minute. */
+  /**
+   * Refused federated requests by reason, of the whole pool since it was created. Isolates report them once a minute.
+   */
   refused_requests: z.record(z.string(), z.int()),
 });

@@ -1,19 +1,19 @@
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import { within } from "../../limits/timeout.ts";
 
-/** Runs one piece of work at a time. A few callers wait a short while for their turn; the others are refused. */
+/** Runs one piece of work at a time. A few callers wait a short time for their turn; further callers are refused. */
 export class Turns {
   #isTaken = false;
   readonly #waiting: ((isMine: boolean) => void)[] = [];
 
   /**
-   * Null: too many callers wait already, or the turn did not come in time. `restMs` is called when the work is done: the
-   * pause before the next turn. The result does not wait for the pause.
+   * Runs `work` when its turn comes. Null: too many callers wait already, or the turn did not come in time. `restMs` is
+   * called when the work is done, and returns the pause before the next turn. The result does not wait for the pause.
    */
   async take<T>(work: () => Promise<T>, restMs: () => number = () => 0): Promise<T | null> {
     if (!(await this.#waitForTurn())) return null;
     const done = work();
-    // Work that never ends must not block the peer for ever.
+    // Limit the turn, so that work that never ends does not block the peer for ever.
     void within(LIMITS.peerTurnMs, done).then(() => {
       const ms = restMs();
       if (ms > 0) setTimeout(() => this.#next(), ms);

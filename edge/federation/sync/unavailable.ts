@@ -1,6 +1,7 @@
 /**
- * Calls another object of this pool, or D1. Null: the platform could not complete the call, because the object was reset
- * or is overloaded, or the network or D1 failed; the caller tries again later. Every other exception is a bug, and passes.
+ * Calls another object of this pool, or D1. Null: the platform could not complete the call, because the object was
+ * reset or is overloaded, or because the network or D1 failed. The caller tries again later. Every other exception is a
+ * bug, and is thrown again.
  */
 export async function unlessUnavailable<T extends object | boolean>(call: () => Promise<T>): Promise<T | null> {
   try {

@@ -1,4 +1,4 @@
-/** The body of an answer on its way to a client that may read slowly, or not at all. */
+/** The body of one answer, for a client that may read slowly, or not at all. */
 import type { ErrorCode } from "../../../schema/wire/errors.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import { utf8Bytes } from "../../../schema/wire/utf8.ts";
@@ -9,8 +9,9 @@ const ENCODER = new TextEncoder();
 const UTF8_BYTES_PER_CHAR = 3;
 
 /**
- * Writes one piece at a time and waits until it is read, because the runtime would buffer any number of bytes. What a
- * client leaves unread is bounded, and a client that reads nothing for `LIMITS.readerStallMs` is given up.
+ * Writes one piece at a time and waits until it is read, because the runtime would buffer any number of bytes. The
+ * bytes that a client leaves unread are bounded. A client that reads nothing for `LIMITS.readerStallMs` loses its
+ * answer.
  */
 export class AnswerBody {
   readonly readable: ReadableStream<Uint8Array>;
@@ -20,7 +21,7 @@ export class AnswerBody {
   /** The text after `#pending`. It is generated only as the client reads. */
   #pieces: Iterator<string> | null = null;
   #buffer = new Uint8Array();
-  /** UTF-8 bytes that the client has not read: pending ones, and those of the current write. */
+  /** UTF-8 bytes that the client has not read: pending bytes, and the bytes of the current write. */
   #unreadBytes = 0;
   #lastWriteMs: number;
   #hasEnded = false;
@@ -43,7 +44,7 @@ export class AnswerBody {
   write(text: string): void {
     if (this.#hasEnded || text === "") return;
     const bytes = utf8Bytes(text);
-    // The check comes before this piece is added: the last events of some formats repeat the whole answer.
+    // Check before adding this piece, because the last events of some formats repeat the whole answer.
     if (this.#unreadBytes > LIMITS.readerBufferBytes || !this.#events.unread(bytes)) {
       this.giveUp("inference/slow-reader");
       return;
@@ -58,14 +59,17 @@ export class AnswerBody {
     if (!this.closed && !this.isWriting) void this.#pump();
   }
 
-  /** The rest of the body. The lane already counts what the pieces are generated from, so they are not counted here. */
+  /**
+   * Writes the rest of the body and ends it. The lane already counts the memory from which the pieces are generated, so
+   * the pieces are not counted here.
+   */
   endWith(pieces: Iterable<string>): void {
     if (this.#hasEnded) return;
     this.#pieces = pieces[Symbol.iterator]();
     this.end();
   }
 
-  /** Gives up a client that has stopped reading. */
+  /** Closes the answer of a client that has stopped reading. */
   check(nowMs: number): void {
     if (this.isWriting && this.silentMs(nowMs) >= LIMITS.readerStallMs) this.giveUp("inference/slow-reader");
   }
@@ -103,7 +107,7 @@ export class AnswerBody {
     }
   }
 
-  /** Encodes into one buffer, whose last content has been read: the runtime would free new buffers late. */
+  /** Encodes into one buffer, whose earlier content has been read. The runtime would free new buffers late. */
   #encoded(text: string): Uint8Array {
     if (this.#buffer.byteLength < text.length * UTF8_BYTES_PER_CHAR) {
       this.#buffer = new Uint8Array(text.length * UTF8_BYTES_PER_CHAR);
@@ -111,7 +115,7 @@ export class AnswerBody {
     return this.#buffer.subarray(0, ENCODER.encodeInto(text, this.#buffer).written);
   }
 
-  /** Small pieces share one write. */
+  /** Joins small pieces, so that they share one write. */
   #nextPieces(): string {
     let text = "";
     while (this.#pieces && text.length < LIMITS.answerPieceChars) {

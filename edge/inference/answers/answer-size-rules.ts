@@ -1,19 +1,19 @@
-/** How large an answer may be. A worker may send more by mistake, or to make its client pay for more. */
+/** Limits the size of an answer. A worker may send more by mistake, or to make its client pay for more. */
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { JobRequest } from "../../../schema/wire/worker-frames.ts";
 
-/** The most tokens: what the client allows, else the context of the model as the worker's manifest states it. */
+/** The most tokens of an answer: the client's limit, or else the context of the model, from the worker's manifest. */
 export function mostAnswerTokens(request: JobRequest, contextTokens: number): number {
   return ("maxTokens" in request ? request.maxTokens : undefined) ?? contextTokens;
 }
 
-/** The most bytes of UTF-8, ids and names of tool calls included. */
+/** The most UTF-8 bytes of an answer, with ids and names of tool calls. */
 export function mostAnswerBytes(request: JobRequest, contextTokens: number): number {
   const bytes = mostAnswerTokens(request, contextTokens) * LIMITS.tokenBytes + LIMITS.answerSlackBytes;
   return Math.min(bytes, LIMITS.answerBytes);
 }
 
-/** The refusal of an answer that is too large by itself: a retry would fail in the same way. */
+/** Ends a job whose answer is too large in itself: a retry would fail in the same way. */
 export interface TooLarge {
   readonly code: "inference/answer-too-large";
   readonly message: string;
@@ -22,7 +22,10 @@ export interface TooLarge {
 
 const MIB = 1024 * 1024;
 
-/** For all vectors of a request. They have one length, which is known when the first vector arrives. */
+/**
+ * The refusal if all vectors of a request together are too large; otherwise null. All vectors have the length of the
+ * first, so it can be called when the first arrives.
+ */
 export function vectorsTooLarge(inputs: number, vectorBytes: number): TooLarge | null {
   if (inputs * vectorBytes <= LIMITS.keyAnswerBytes) return null;
   return {
@@ -32,12 +35,15 @@ export function vectorsTooLarge(inputs: number, vectorBytes: number): TooLarge |
   };
 }
 
-/** For the texts and log probabilities of all choices together, in an answer in one piece. */
+/**
+ * The refusal if the texts and log probabilities of all choices together are too large for an answer that is not
+ * streamed; otherwise null.
+ */
 export function textTooLarge(bytes: number): TooLarge | null {
   if (bytes <= LIMITS.wholeTextBytes) return null;
   return {
     code: "inference/answer-too-large",
-    message: `The answer is longer than ${LIMITS.wholeTextBytes / MIB} MiB, the most of one that is not streamed.`,
+    message: `The answer is longer than ${LIMITS.wholeTextBytes / MIB} MiB, the most of an answer that is not streamed.`,
     remedy: "Ask for a stream, or for fewer choices, tokens or log probabilities.",
   };
 }

@@ -1,4 +1,7 @@
-/** The answer of one request, as the lane writes it: `whole-answer.ts` in one piece, `streamed-answer.ts` as events. */
+/**
+ * The answer to one request, as the lane writes it. `whole-answer.ts` writes it in one piece, `streamed-answer.ts` as
+ * events.
+ */
 import type { ErrorCode } from "../../../schema/wire/errors.ts";
 import type { FinishReason, TokenLogprob, Usage } from "../../../schema/wire/worker-frames.ts";
 import type { ErrorDetails } from "../../http/error-body.ts";
@@ -7,7 +10,7 @@ import type { PartEnd, Served } from "../jobs/job-group-tracker.ts";
 
 export interface TextPiece {
   readonly text: string;
-  /** Set where the text is a piece of the arguments of this tool call. */
+  /** Set if the text is a piece of the arguments of this tool call. */
   readonly call?: CallHead | undefined;
   readonly logprobs?: readonly TokenLogprob[] | undefined;
 }
@@ -15,7 +18,7 @@ export interface TextPiece {
 export interface Answer {
   /** Resolves once, with the HTTP answer. */
   readonly response: Promise<Response>;
-  /** A worker works on a part of the request and has not refused it. */
+  /** A worker has started a part of the request. */
   accepted(served: Served): void;
   /** A piece of the text of a choice, or of the arguments of a tool call in it. */
   text(served: Served, choice: number, piece: TextPiece): void;
@@ -24,21 +27,24 @@ export interface Answer {
   /** All parts are done. */
   done(ends: readonly PartEnd[], usage: Usage): void;
   failed(code: ErrorCode, details?: ErrorDetails): void;
-  /** Called about ten times a second: keeps an idle connection alive, and gives up a client that stopped reading. */
+  /**
+   * Called about ten times a second: keeps an idle connection alive, and closes the answer of a client that has stopped
+   * reading.
+   */
   idle(nowMs: number, placeInQueue?: () => number | null): void;
-  /** True when the answer holds nothing for the client any more. */
+  /** Whether the answer holds nothing more for the client. */
   readonly closed: boolean;
 }
 
-/** What an answer reports to the lane. */
+/** The reports of an answer to the lane. */
 export interface AnswerEvents {
-  /** The client is gone, or reads too slowly, before the answer has ended. Called at most once. */
+  /** The client disconnected, or reads too slowly, before the answer has ended. Called at most once. */
   gone(code: ErrorCode): void;
-  /** The answer holds nothing for the client any more. Called once. */
+  /** The answer holds nothing more for the client. Called once. */
   closed(): void;
   /** The answer needs more memory until it is closed. False: there is no room. */
   hold(bytes: number): boolean;
-  /** More bytes wait for the client, or fewer where `bytes` is negative. False: there is no room. */
+  /** More bytes wait for the client, or fewer if `bytes` is negative. False: there is no room. */
   unread(bytes: number): boolean;
 }
 

@@ -1,7 +1,7 @@
 /**
- * What a worker may send as the output of a job (docs/spec/workers.md#socket-protocol): text, tool calls, vectors and
- * log probabilities, in order, of the kind that the job asked for. Each `validate…` returns the rule that a frame
- * breaks, or null, and then keeps in the `JobOutput` what later frames are checked against.
+ * Checks the output of a job that a worker sends (docs/spec/workers.md#socket-protocol): text, tool calls, vectors and
+ * log probabilities, in order, of the kind that the job asked for. Each `validate…` function returns the rule that a
+ * frame breaks, as text. If it returns null, it has stored in `JobOutput` what the checks of later frames need.
  */
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import { utf8Bytes } from "../../../schema/wire/utf8.ts";
@@ -15,11 +15,11 @@ interface RequestedJob {
   readonly request: JobRequest;
 }
 
-/** The output of one lease. The next lease starts with an empty one. */
+/** The output of a job during one lease. The next lease starts with an empty one. */
 export interface JobOutput {
   toolCalls: number;
   vectors: Uint8Array[];
-  /** For a stream, those of text that has not arrived yet; for a whole answer, all of them. */
+  /** For a stream, the log probabilities of text that has not arrived yet; for a whole answer, all of them. */
   logprobs: TokenLogprob[];
 }
 
@@ -38,7 +38,7 @@ export function validateLogprobs(
   return isTooMany ? "log probabilities of more tokens than one piece of text has" : null;
 }
 
-/** What log probabilities take of the lane's memory. */
+/** The bytes of the lane's memory that log probabilities take. */
 export function bytesOfLogprobs(tokens: readonly TokenLogprob[]): number {
   return tokens.reduce(
     (sum, { token, top }) =>

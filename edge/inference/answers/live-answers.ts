@@ -1,4 +1,6 @@
-/** The answers of a lane: which answer each running job goes into, and the memory that an answer holds until it is read. */
+/**
+ * The answers of a lane: it knows the answer of each running job, and the memory that an answer holds until it is read.
+ */
 import { createHash, type Hash } from "node:crypto";
 import type { ErrorCode } from "../../../schema/wire/errors.ts";
 import type { FinishReason, ToolCall, Usage } from "../../../schema/wire/worker-frames.ts";
@@ -19,14 +21,14 @@ interface Live {
   readonly request: OpenRequest;
   readonly answer: Answer;
   readonly group: JobGroup;
-  /** Memory of the lane: texts and vectors of parts that are done, and what the end of a stream repeats. */
+  /** Bytes of the lane's memory: texts and vectors of finished parts, and the text that the end of a stream repeats. */
   heldBytes: number;
   vectors: Uint8Array[];
 }
 
 interface LivePart {
   readonly live: Live;
-  /** The hash of what was streamed. */
+  /** The hash of the streamed text; null before the first piece. */
   responseHash: Hash | null;
   readonly pace: Pace;
 }
@@ -67,7 +69,7 @@ export class LiveAnswers {
   readonly #hooks: LaneHooks;
   /** By job id. */
   readonly #parts = new Map<string, LivePart>();
-  /** Answers that run, and those that have ended and are still being read. */
+  /** Answers whose jobs run (`#running`), and answers that have ended and are still being read (`#closing`). */
   readonly #running = new Set<Live>();
   readonly #closing = new Set<Live>();
 
@@ -83,7 +85,7 @@ export class LiveAnswers {
     return { answers: this.#running.size, answers_being_read: this.#closing.size };
   }
 
-  /** Opens the answer of these jobs. Call `leave` when the client has left. */
+  /** Opens the answer of these jobs. Call `leave` when the client has disconnected. */
   open(opening: Opening, nowMs: number): { response: Promise<Response>; leave: () => void } {
     const { head, keyId, requestId, jobIds, stream, statusHoldMs } = opening;
     const events = {
@@ -95,7 +97,7 @@ export class LiveAnswers {
         return isHeld;
       },
       unread: (bytes: number) => {
-        // The text of a whole answer is in the lane's memory since the worker sent it.
+        // The lane counts the text of a whole answer since the worker sent it.
         if (!stream) return true;
         if (bytes > 0) return this.#hooks.holdAnswer(keyId, bytes);
         this.#hooks.releaseAnswer(keyId, -bytes);
@@ -128,9 +130,8 @@ export class LiveAnswers {
   }
 
   /**
-   * A job is done. The answer takes over the memory that the job held, until its client has read it.
-   *
-   * @returns the hash of what the job streamed
+   * A job is done. Its answer keeps the memory that the job held, until the client has read it.
+   * @returns the hash of the streamed text of the job; null if nothing was streamed
    */
   done(job: Job, end: PartDone): Hash | null {
     const part = this.#take(job.id);
@@ -156,7 +157,7 @@ export class LiveAnswers {
     return part.responseHash;
   }
 
-  /** A job ended without success, and so does its request. */
+  /** A job ended without success, and therefore its request too. */
   failed(job: Job, outcome: JobState, code: ErrorCode, details: ErrorDetails): void {
     const part = this.#take(job.id);
     if (part) this.#fail(part.live, job.id, outcome, code, details);
@@ -192,7 +193,7 @@ export class LiveAnswers {
 
   #closed(live: Live): void {
     this.#closing.delete(live);
-    // An answer that is given up while its jobs run releases this when its last job has ended.
+    // If jobs of the answer still run, the memory is released when the last job has ended.
     if (!this.#running.has(live)) this.#releaseHeld(live);
   }
 
@@ -201,7 +202,7 @@ export class LiveAnswers {
     live.heldBytes = 0;
     const { vectors } = live;
     live.vectors = [];
-    // The hash of the last job may still be computed from them, in this turn.
+    // Free them after this turn, in which the hash of the last job may still be computed from them.
     queueMicrotask(() => freeVectors(vectors));
   }
 }

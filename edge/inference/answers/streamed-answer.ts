@@ -10,9 +10,9 @@ import { type Answer, type AnswerEvents, servedHeaders, type TextPiece } from ".
 import { AnswerBody } from "./answer-body.ts";
 
 /**
- * An answer as a stream of server-sent events. Its status waits for the first frame of a worker, for
- * `LIMITS.streamStatusHoldMs` at most, so that an early refusal is an HTTP status and not an event. `AnswerBody` bounds
- * what the client leaves unread.
+ * An answer as a stream of server-sent events. Its status waits for the first frame of a worker, at most
+ * `LIMITS.streamStatusHoldMs`, so that an early refusal is an HTTP status and not an event. `AnswerBody` bounds the
+ * bytes that the client leaves unread.
  */
 export class StreamedAnswer implements Answer {
   readonly response: Promise<Response>;
@@ -80,7 +80,7 @@ export class StreamedAnswer implements Answer {
     } else if (this.#body.isWriting) {
       this.#body.check(nowMs);
     } else if (this.#body.silentMs(nowMs) >= LIMITS.idleStreamCommentMs) {
-      // The runtime notices that a client is gone only when the pool writes.
+      // Write, because the runtime notices only then that a client has disconnected.
       this.#body.write(this.#format.keepAlive());
     }
   }
@@ -94,8 +94,8 @@ export class StreamedAnswer implements Answer {
   }
 
   /**
-   * Sends the status line, with the headers about the worker if there is one. A stream that starts in the queue sends them
-   * later, in a comment.
+   * Sends the status line, with the headers about the worker if one serves the request. A stream that starts while the
+   * request is queued sends those later, in a comment.
    */
   #open(served: Served | null): AnswerBody {
     if (this.#body === null) {

@@ -13,10 +13,10 @@ import { AnswerBody } from "./answer-body.ts";
 const JSON_BODY = { "content-type": "application/json" };
 
 /**
- * A body in one piece. Its status waits for the answer or its failure for `statusHoldMs`, so that a failure is an error
- * status. After that hold the status is 200 and the pool writes white space before the JSON (RFC 8259 section 2 allows
- * it): proxies cut silent connections, and a failed write shows that the client is gone. A failure after the hold is an
- * error body under that 200.
+ * An answer in one piece. Its status waits up to `statusHoldMs` for the answer or its failure, so that a failure is an
+ * error status. After that hold the status is 200, and the pool writes white space before the JSON (RFC 8259 section 2
+ * allows it): proxies close silent connections, and a failed write shows that the client has disconnected. A failure
+ * after the hold is an error body under that 200.
  */
 export class WholeAnswer implements Answer {
   readonly response: Promise<Response>;
@@ -66,7 +66,7 @@ export class WholeAnswer implements Answer {
       return { text, toolCalls, logprobs: shown, finishReason, stopSequence };
     });
     const body = this.#format.whole(choices, usage);
-    // A body that fits one write is sent as it is: no slow reader can hold it up.
+    // Send a body that fits one write as it is: a slow reader cannot block it.
     if (this.#body || body.length > LIMITS.answerPieceChars) this.#end(slicesOf(body), headers);
     else this.#respond(new Response(body, { headers: { ...JSON_BODY, ...headers } }));
   }
@@ -97,7 +97,7 @@ export class WholeAnswer implements Answer {
   }
 }
 
-/** Slices, so that a client that reads slowly is not mistaken for one that reads nothing. */
+/** Cuts the body into slices, so that a client that reads slowly is not mistaken for a client that reads nothing. */
 function* slicesOf(text: string): Generator<string> {
   for (let from = 0; from < text.length; ) {
     let to = Math.min(text.length, from + LIMITS.answerPieceChars);

@@ -1,6 +1,6 @@
 /**
- * How an answer is written for its client. Each API dialect has one implementation; `answer-formats.ts` picks it, and
- * `answers/` sends what it returns.
+ * Writes answers in the form that a client expects. Each API dialect has one implementation; `answer-formats.ts`
+ * selects it, and `answers/` sends its output.
  */
 import type { ErrorCode } from "../../../schema/wire/errors.ts";
 import type { FinishReason, TokenLogprob, ToolCall, Usage } from "../../../schema/wire/worker-frames.ts";
@@ -34,17 +34,17 @@ export interface WholeChoice {
   readonly toolCalls: readonly ToolCall[];
   readonly logprobs?: readonly TokenLogprob[] | undefined;
   readonly finishReason: FinishReason;
-  /** The stop sequence that ended the answer, where it is known. */
+  /** The stop sequence that ended the answer, if it is known. */
   readonly stopSequence?: string | undefined;
 }
 
 /**
- * Writes one answer. Each answer has an instance of its own, which remembers the first events that it has written. Each
- * method returns the text to send next, `""` for nothing. `choice` is the index of the choice; each choice is written
- * in the order `text` and `toolCall`, then `finish`; `end` follows the last `finish`.
+ * Writes one answer. Each answer has its own instance, which remembers the events that it has written. Each method
+ * returns the text to send next, or `""`. `choice` is the index of the choice. For each choice `text` and `toolCall`
+ * are called first, then `finish`; `end` follows the last `finish`.
  */
 export interface AnswerFormat {
-  /** @param logprobs those of the tokens of this text, where the request asks for them */
+  /** @param logprobs of the tokens of this text, if the request asks for them */
   text(choice: number, text: string, logprobs?: readonly TokenLogprob[]): string;
   toolCall(choice: number, call: CallHead, piece: string): string;
   finish(choice: number, reason: FinishReason, stopSequence?: string): string;
@@ -58,9 +58,9 @@ export interface AnswerFormat {
   whole(choices: readonly WholeChoice[], usage: Usage): string;
   /** The body of an error that is sent instead of an answer. */
   errorBody(code: ErrorCode, details?: ErrorDetails): string;
-  /** Whether a stream has more text than its last events can repeat; absent where they repeat nothing. */
+  /** Whether a stream has more text than its last events can repeat; absent if they repeat nothing. */
   readonly isTooLong?: boolean;
-  /** UTF-8 bytes that a stream holds because its last events repeat them; absent where they repeat nothing. */
+  /** UTF-8 bytes that a stream keeps because its last events repeat them; absent if they repeat nothing. */
   readonly repeatedBytes?: number;
 }
 

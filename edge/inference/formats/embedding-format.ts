@@ -7,9 +7,8 @@ import type { AnswerHead } from "./answer-format.ts";
 const SLICE_BYTES = 1_536;
 
 /**
- * The body in small pieces, each generated when it is needed: as text, a vector is five times as large as its bytes, and
- * there may be thousands of vectors.
- *
+ * The body in small pieces, each generated when it is needed, because a vector as text is five times as large as its
+ * bytes, and there may be thousands of vectors.
  * @param vectors bytes of float32, little-endian, which the format base64 encodes unchanged
  */
 export function* embeddingPieces(
@@ -32,7 +31,7 @@ export function* embeddingPieces(
   yield `],"model":${JSON.stringify(head.model)},"usage":${JSON.stringify(counted)}}`;
 }
 
-/** The numbers are finite, and JSON writes those as JavaScript does. */
+/** JSON text of the numbers. They are finite, so JSON writes them as JavaScript does. */
 function numbers(bytes: Uint8Array): string {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return Array.from({ length: bytes.length / 4 }, (_, i) => view.getFloat32(4 * i, true)).join(",");

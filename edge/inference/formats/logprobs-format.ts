@@ -11,7 +11,7 @@ export function chatLogprobs(tokens: readonly TokenLogprob[]): object {
   return { content, refusal: null };
 }
 
-/** A token that is a part of a character has no text of its own. The worker did not send its bytes, so they are null. */
+/** A token that is only part of a character has no text. The worker did not send its bytes, so they are null. */
 function shown({ token, logprob }: Pick<TokenLogprob, "token" | "logprob">) {
   return { token, logprob, bytes: token.includes("\uFFFD") ? null : [...utf8(token)] };
 }
@@ -29,7 +29,7 @@ export function completionLogprobs(tokens: readonly TokenLogprob[], offset: numb
     return begins;
   });
   const alternatives = tokens.map(({ token, logprob, top }) =>
-    // The token itself is always among them, so there may be one more than the request asks for.
+    // Add the token itself. So there may be one alternative more than the request asks for.
     Object.fromEntries([...top.map((one) => [one.token, one.logprob] as const), [token, logprob]]),
   );
   return {

@@ -60,7 +60,7 @@ export function messagesFormat(head: AnswerHead): AnswerFormat {
       event("message_delta", { delta: { ...stop, stop_details: null, container: null }, usage: usageOf(usage) }) +
       event("message_stop", {}),
     error: (code, details) => `event: error\ndata: ${errorBody(code, details)}\n\n`,
-    // Clients of this API ignore pings. Before the first event a comment is safer.
+    // Clients of this API ignore pings. Before the first event, send a comment instead.
     keepAlive: () => (begun ? event("ping", {}) : comment("keep-alive")),
     whole([choice], usage) {
       const { text = "", toolCalls = [], finishReason = "stop", stopSequence } = choice ?? {};
@@ -110,8 +110,8 @@ const toolBlock = (id: string, name: string, input: object) =>
 const CUTS: readonly FinishReason[] = ["length", "content_filter"];
 
 /**
- * As in the stream, a tool call that was cut is the last block, from which clients know that they must ask again with a
- * larger max_tokens. Its input is empty, so that no client acts on half of it.
+ * A tool call that was cut off is the last block, as in the stream. Clients then know that they must ask again with a
+ * larger max_tokens. Its input is empty, so that no client runs half of a call.
  */
 function calledBlock({ id, name, arguments: given }: ToolCall, reason: FinishReason): object[] {
   try {

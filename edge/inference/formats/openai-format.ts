@@ -1,4 +1,4 @@
-/** What the chat and completion formats share. */
+/** Shared by the chat and completion formats. */
 import type { ErrorCode } from "../../../schema/wire/errors.ts";
 import type { Usage } from "../../../schema/wire/worker-frames.ts";
 import { type ErrorDetails, errorBody } from "../../http/error-body.ts";
@@ -24,17 +24,18 @@ export function choiceEvent(
   return `data: ${fixed},"choices":[{"index":${choice},${inner},"logprobs":${logprobs},"finish_reason":${finish}}]${tail}}\n\n`;
 }
 
-/** A client that asks for the usage gets null in every chunk but the last. */
+/** The `usage` member of every chunk but the last: null, if the client asks for the usage. */
 export function usageNull({ includeUsage }: AnswerHead): string {
   return includeUsage ? ',"usage":null' : "";
 }
 
+/** The end of a stream: the usage, if the client asks for it, and `[DONE]`. */
 export function endOfChunks(fixed: string, { includeUsage }: AnswerHead, usage: Usage): string {
   if (!includeUsage) return DONE_EVENT;
   return `data: ${fixed},"choices":[],"usage":${JSON.stringify(usageBody(usage))}}\n\n${DONE_EVENT}`;
 }
 
-/** No `[DONE]` follows an error event. */
+/** The errors of both formats. No `[DONE]` follows an error event. */
 export const openAiErrors: Pick<AnswerFormat, "error" | "errorBody" | "keepAlive"> = {
   error: (code: ErrorCode, details?: ErrorDetails) => `data: ${JSON.stringify(errorBody(code, details))}\n\n`,
   errorBody: (code: ErrorCode, details?: ErrorDetails) => JSON.stringify(errorBody(code, details)),

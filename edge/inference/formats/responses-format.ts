@@ -10,7 +10,7 @@ import { TextBuilder } from "./text-builder.ts";
 
 type Status = "in_progress" | "completed" | "incomplete";
 
-/** An item of the answer: text, or a tool call. Later events repeat all of it. */
+/** An item of the answer: text, or a tool call. Later events repeat the whole item. */
 type Item = { readonly id: string; readonly at: number; text: string } & (
   | { readonly type: "message" }
   | { readonly type: "function_call"; readonly callId: string; readonly name: string }
@@ -89,7 +89,7 @@ class ResponsesFormat implements AnswerFormat {
 
   readonly errorBody = openAiErrors.errorBody;
 
-  /** The first events; empty after the first call. */
+  /** The first events of the stream; empty after the first call. */
   #begin(): string {
     if (this.#sequence > 0) return "";
     const response = this.#response("in_progress", []);

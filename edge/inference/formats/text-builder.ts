@@ -1,6 +1,9 @@
 /** Builds a text from many small pieces. */
 
-/** V8 keeps each appended piece as an object of about 32 bytes until the text is flattened. */
+/**
+ * Flatten the text in steps of this length, because V8 keeps each appended piece as an object of about 32 bytes until
+ * the text is flattened.
+ */
 const FLAT_AFTER_CHARS = 1_024;
 
 export class TextBuilder {

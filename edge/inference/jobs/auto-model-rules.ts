@@ -1,17 +1,15 @@
-/** Which model the name `auto` means. */
+/** Decides which model the name `auto` means. */
 import type { JobKind } from "../../../schema/wire/worker-frames.ts";
 import type { ModelLoad } from "./served-models-rules.ts";
 
 /**
- * Text: of the models that do this kind, the one with the most free slots, then the one with the shortest queue for its
- * size. A model whose workers cannot do all that the request asks is chosen only where there is no other, so that the
- * refusal names what its workers cannot do.
- *
- * Embeddings: vectors of two models do not compare, so the load never decides. `auto` means the operator's default, and
- * without a default the first model by name.
- *
+ * For text: of the models that do this kind, the model with the most free slots, then the one with the shortest queue
+ * for its size. A model whose workers cannot do everything that the request needs is chosen only if there is no other,
+ * so that the refusal names what its workers lack.
+ * For embeddings: vectors of different models cannot be compared, so the load does not decide. `auto` means the
+ * operator's default, or else the first model by name.
  * @param served the models that are served now, sorted by name
- * @returns null where no model does this kind, or where the operator's default is not served
+ * @returns null if no model does this kind, or if the operator's default is not served
  */
 export function autoModel(
   kind: JobKind,

@@ -1,7 +1,7 @@
 /**
- * Pull credit, and the dispatch of waiting jobs to workers that have it (docs/spec/inference.md#dispatch). The lane never
- * sends a worker more jobs than the credit that the worker gave. Which job and which worker come next is decided in
- * `worker-choice-rules.ts`.
+ * Keeps the pull credit of workers, and sends waiting jobs to workers that have credit
+ * (docs/spec/inference.md#dispatch). The lane never sends a worker more jobs than the credit that the worker gave.
+ * `worker-choice-rules.ts` decides which job and which worker come next.
  */
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { AgentFrame } from "../../../schema/wire/worker-frames.ts";
@@ -23,7 +23,7 @@ export function dispatch(state: LaneState, model: string, nowMs: number): Effect
   for (let next = chooseWorkerAndJob(state, model); next !== null; next = chooseWorkerAndJob(state, model)) {
     const { job, queueIndex, worker, offered } = next;
     takeFromQueue(state, model, queueIndex);
-    // Deleting and adding moves the worker to the end: it counts as available from now on.
+    // Delete and add the worker, which moves it to the end: the most recently used worker is last.
     state.available.get(model)?.delete(worker.connection);
     setCredit(state, worker, model, offered, offered.credit - 1);
     worker.sent += 1;
@@ -50,7 +50,7 @@ export function workerReady(
       return [violation(worker.connection, "ready names slots that the manifest does not have")];
     }
     if (worker.draining) continue;
-    // Jobs that were on their way when the worker counted will take some of these slots.
+    // Jobs that the worker had not received when it counted will take some of these slots.
     const taken = worker.inTransit.filter((job) => job.model === name).length;
     setCredit(state, worker, name, model, Math.max(0, free - taken));
     effects.push(...dispatch(state, name, nowMs));
@@ -58,7 +58,7 @@ export function workerReady(
   return effects;
 }
 
-/** The worker gets no more jobs: it drains, or it is gone. */
+/** Gives the worker no more jobs, because it drains or has disconnected. */
 export function clearCredit(state: LaneState, worker: Worker): void {
   for (const [name, model] of worker.models) setCredit(state, worker, name, model, 0);
 }
@@ -84,7 +84,9 @@ export function newWorker({ connection, workerId, engine, minor, models }: Worke
   };
 }
 
-/** What must survive hibernation of a worker's credit. `credits` are in the order of the models of its offer. */
+/**
+ * The part of a worker's credit that must survive hibernation. `credits` are in the order of the models of its offer.
+ */
 export interface RememberedCredit {
   readonly sent: number;
   readonly credits: readonly number[];

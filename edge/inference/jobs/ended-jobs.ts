@@ -9,7 +9,7 @@ interface EndedJob {
 }
 
 /**
- * How the latest requests of a lane ended. A client that cancels too late is answered from here, because the record in
+ * Remembers how the latest requests of a lane ended. It answers a client that cancels too late, because the record in
  * D1 may not have the job yet.
  */
 export class EndedJobs {
@@ -19,7 +19,10 @@ export class EndedJobs {
     this.#jobs.set(id, job);
   }
 
-  /** The newest where several match. Null also for the job of another key, so that a client cannot tell the two apart. */
+  /**
+   * The newest request that matches; null if none does. Null also for the job of another key, so that a client cannot
+   * tell the two cases apart.
+   */
   find({ jobId, requestId }: JobName, keyId: string): FoundJob | null {
     const named = jobId === null ? undefined : this.#jobs.get(jobId);
     if (jobId !== null && named?.keyId === keyId) return { id: jobId, state: named.state };

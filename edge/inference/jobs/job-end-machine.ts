@@ -1,4 +1,4 @@
-/** The end of a job. A job ends exactly once, with one of four outcomes: done, failed, cancelled or expired. */
+/** Ends jobs. A job ends exactly once, with one of four outcomes: done, failed, cancelled or expired. */
 import { discardOutput } from "./held-output-rules.ts";
 import { removeBytes } from "./lane-memory-rules.ts";
 import type { Effect, Failure, Job, JobEnd, LaneState } from "./lane-state.ts";
@@ -16,12 +16,12 @@ export function endJob(state: LaneState, job: Job, end: JobEnd): Effect {
   return { type: "end", job, end };
 }
 
-/** Ends a job whose output the lane does not take. Its worker is told to stop. */
+/** Ends a job whose output the lane refuses. Its worker gets the order to stop. */
 export function refuseOutput(state: LaneState, job: Job, failure: Failure): Effect[] {
   return [...withdrawJob(state, job, "rejected"), endJob(state, job, { outcome: "failed", ...failure })];
 }
 
-/** Takes a job off its queue, or away from the worker that holds it. */
+/** Removes a job from its queue, or takes it away from its worker. */
 export function withdrawJob(state: LaneState, job: Job, type: "cancel" | "rejected"): Effect[] {
   if (job.state !== "queued") return revokeLease(state, job, type);
   removeFromQueue(state, job);

@@ -5,7 +5,10 @@ import { requestFor } from "./worker-capability-rules.ts";
 
 type SentJob = Pick<Job, "id" | "lease" | "model" | "kind" | "deadlineMs" | "minor" | "request">;
 
-/** The frame as text, and the UTF-8 bytes of the request in it, which bound the prompt tokens that the worker may claim. */
+/**
+ * The frame as text, and the UTF-8 bytes of the request in it. Those bytes bound the prompt tokens that the worker may
+ * claim.
+ */
 export function jobFrame(job: SentJob): { frame: string; requestBytes: number } {
   const { id: jobId, lease, model, kind, deadlineMs } = job;
   const head = { type: "job", jobId, lease, model, kind, deadlineMs };

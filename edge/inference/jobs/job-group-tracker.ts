@@ -1,6 +1,6 @@
 /**
  * One client request as several jobs, which may run at different workers: one job for each choice, or for each batch of
- * embedding inputs. The request is done when all jobs are, and it fails with the first job that fails.
+ * embedding inputs. The request is done when all jobs are done, and it fails when the first job fails.
  */
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type {
@@ -14,11 +14,11 @@ import type {
 import type { LaneJob } from "../lane-rpc.ts";
 import type { NewJob } from "./lane-state.ts";
 
-/** The worker that serves a request, and how. */
+/** Which worker serves a request, how long the request waited, and whether a repetition gives the same answer. */
 export interface Served {
   readonly workerId: string;
   readonly queuedMs: number;
-  /** Whether the same request with the same seed gives the same answer there. */
+  /** Whether the same request with the same seed gives the same answer at this worker. */
   readonly deterministic: boolean;
 }
 
@@ -29,7 +29,7 @@ interface Choices {
   readonly prompts?: readonly string[] | undefined;
 }
 
-/** The jobs of a request. The first one has the id of the request, which its client knows. */
+/** The jobs of a request. The first job has the id of the request, which the client knows. */
 export function newJobs(job: LaneJob, model: string, newId: () => string): [NewJob, ...NewJob[]] {
   const { id: group, moreIds = [], keyId, requestId, kind, format: dialect, n, prompts } = job;
   const jobs = partsOf(job.request, { n, prompts }).map((request, i) => {
@@ -59,7 +59,7 @@ function batchesOf(request: EmbeddingRequest): EmbeddingRequest[] {
   }));
 }
 
-/** With a seed, each choice gets a seed of its own: the choices then differ, and each is reproducible. */
+/** If the request has a seed, each choice gets its own seed. The choices then differ, and each is reproducible. */
 function choicesOf(request: JobRequest, n: number): JobRequest[] {
   if (n === 1 || !("seed" in request) || request.seed === undefined) return Array(n).fill(request);
   const { seed } = request;
@@ -106,7 +106,7 @@ export class JobGroup {
     return this.#parts.get(jobId) ?? 0;
   }
 
-  /** A part is done. `over`: the request has ended before, so no client reads this part. */
+  /** Call when a part is done. `over`: the request has ended before, so no client reads this part. */
   done(jobId: string, end: PartEnd): GroupStep {
     if (this.#isOver) return "over";
     this.#ends[this.choiceOf(jobId)] = end;
@@ -116,7 +116,10 @@ export class JobGroup {
     return { ends, usage: sumOf(ends.map(({ usage }) => usage)) };
   }
 
-  /** A part failed, and so did the request. Returns the parts to cancel; null where the request had ended before. */
+  /**
+   * Call when a part has failed, which ends the request. Returns the other parts, which must be cancelled; null if the
+   * request had ended before.
+   */
   failed(jobId: string): string[] | null {
     if (this.#isOver) return null;
     const others = this.running.filter((id) => id !== jobId);
@@ -135,7 +138,7 @@ function sumOf(usages: readonly Usage[]): Usage {
   };
 }
 
-/** Who served a whole answer: all its workers, separated by commas, and the longest wait. */
+/** The workers of a whole answer, separated by commas, and the longest wait. */
 export function servedTogether(ends: readonly { served: Served }[]): Served {
   const served = ends.map((end) => end.served);
   return {

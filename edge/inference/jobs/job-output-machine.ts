@@ -1,6 +1,6 @@
 /**
- * Frames of a worker about a job whose lease it holds: progress, pieces of output, the end. A frame that breaks the
- * rules of `job-output-rules.ts` closes the worker's connection. Output beyond its bounds ends the job.
+ * Takes the frames of a worker about a job whose lease it holds: progress, pieces of output, the end. A frame that
+ * breaks the rules of `job-output-rules.ts` closes the worker's connection. Output beyond its limits ends the job.
  */
 import { utf8Bytes } from "../../../schema/wire/utf8.ts";
 import type { AgentFrame } from "../../../schema/wire/worker-frames.ts";
@@ -62,7 +62,8 @@ function receiveVector(state: LaneState, job: Job, { connection }: Worker, frame
   const problem = validateVector(job, job.output, frame);
   if (problem !== null) return [violation(connection, problem)];
   if (frame.index > 0 || !("input" in job.request)) return [{ type: "accepted", job }];
-  // Memory for all vectors is taken with the first one: they have one length, and a job without room ends early.
+  // Take the memory for all vectors with the first one: all have the same length, and a job for which there is no room
+  // ends early.
   const vectorBytes = job.output.vectors[0]?.byteLength ?? 0;
   const refusal =
     vectorsTooLarge(job.totals.inputs, vectorBytes) ?? holdOutput(state, job, job.request.input.length * vectorBytes);
@@ -72,7 +73,7 @@ function receiveVector(state: LaneState, job: Job, { connection }: Worker, frame
 function receiveLogprobs(state: LaneState, job: Job, { connection }: Worker, frame: Frame<"logprobs">): Effect[] {
   const problem = validateLogprobs(job, job.output, frame);
   if (problem !== null) return [violation(connection, problem)];
-  // A stream sends them with its next text. They are few, so they need no memory of the lane.
+  // A stream sends log probabilities with its next text. They are few, so they need no memory of the lane.
   const bytes = job.request.stream ? 0 : bytesOfLogprobs(frame.tokens);
   const refusal = holdText(state, job, bytes);
   return refusal ? refuseOutput(state, job, refusal) : [{ type: "accepted", job }];
@@ -101,7 +102,10 @@ function receiveDone(state: LaneState, job: Job, { connection }: Worker, frame: 
 
 const isTooLong = ({ request, contextTokens, textBytes }: Job) => textBytes > mostAnswerBytes(request, contextTokens);
 
-/** No other worker gets the job: its client has part of the answer, or would pay for a second one of this length. */
+/**
+ * Ends a job whose output is too long. No other worker gets it: its client already has part of the answer, or would pay
+ * for a second answer of this length.
+ */
 function endOverlong(state: LaneState, job: Job): Effect[] {
   job.isOverlong = true;
   job.relayedTokens = Math.min(job.relayedTokens, mostAnswerTokens(job.request, job.contextTokens));

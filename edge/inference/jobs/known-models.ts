@@ -1,6 +1,9 @@
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
-/** The names of all models that workers ever offered this lane, on disk. They tell 503 (not served now) from 404. */
+/**
+ * The names of all models that workers ever offered to this lane, on disk. A known model that nobody serves now is
+ * answered with 503, an unknown one with 404.
+ */
 export class KnownModels {
   readonly names: Set<string>;
   readonly #sql: SqlStorage;
@@ -16,7 +19,10 @@ export class KnownModels {
     );
   }
 
-  /** Call inside a transaction. Beyond `LIMITS.knownModelsPerLane` names are not kept: their models answer 404. */
+  /**
+   * Call inside a transaction. Names beyond `LIMITS.knownModelsPerLane` are not kept: their models are answered with
+   * 404.
+   */
   add(names: readonly string[]): void {
     const room = Math.max(0, LIMITS.knownModelsPerLane - this.names.size);
     for (const name of names.filter((each) => !this.names.has(each)).slice(0, room)) {

@@ -1,8 +1,8 @@
 /**
- * The lane as one machine: each function takes one event of a client, a worker or the clock, and returns the effects
- * that the object must carry out, in order. The rules are in the machines it composes: `queue-machine.ts`,
- * `dispatch-machine.ts`, `worker-choice-rules.ts`, `lease-machine.ts`, `job-output-machine.ts`, `retry-machine.ts` and
- * `job-end-machine.ts`.
+ * The machine of a lane. Each function takes one event of a client, a worker or the clock, changes the state, and
+ * returns the effects that the object must carry out, in order. The rules are in the machines that it uses:
+ * `queue-machine.ts`, `dispatch-machine.ts`, `worker-choice-rules.ts`, `lease-machine.ts`, `job-output-machine.ts`,
+ * `retry-machine.ts` and `job-end-machine.ts`.
  */
 import type { ErrorCode } from "../../../schema/wire/errors.ts";
 import { CLOSE } from "../../../schema/wire/limits.ts";
@@ -37,8 +37,7 @@ import { refusalOf } from "./submission-rules.ts";
 
 /**
  * Submits one request as jobs of one model and kind. The lane takes all of them or none.
- *
- * @param requestBytes what the request takes of the lane's memory, all parts together
+ * @param requestBytes the bytes of the lane's memory that all parts of the request take together
  */
 export function submit(
   state: LaneState,
@@ -64,7 +63,7 @@ export function jobsNamed(state: LaneState, { jobId, requestId }: JobName, keyId
   return named.map(({ id }) => id);
 }
 
-/** The client left, or asked to cancel. Nothing happens where the job has ended already. */
+/** Cancels a job, because the client disconnected or asked for it. Does nothing if the job has ended already. */
 export function cancel(state: LaneState, jobId: string, code: ErrorCode): Effect[] {
   const job = state.jobs.get(jobId);
   if (!job) return [];
@@ -73,7 +72,7 @@ export function cancel(state: LaneState, jobId: string, code: ErrorCode): Effect
 
 // ---- workers
 
-/** A worker proved its key on a new connection. An earlier connection of the same worker is dead, and is closed. */
+/** A worker has proved its key on a new connection. An earlier connection of the same worker is dead, and is closed. */
 export function workerConnected(state: LaneState, offer: WorkerOffer, nowMs: number): Effect[] {
   const effects: Effect[] = [];
   for (const old of state.workers.values()) {
@@ -98,7 +97,7 @@ export function workerRestored(state: LaneState, offer: WorkerOffer, credit: Rem
   if (worker) restoreCredit(state, worker, credit);
 }
 
-/** The connection is gone. */
+/** The connection of a worker has closed. Does nothing for an unknown connection. */
 export function workerGone(state: LaneState, connection: string, nowMs: number): Effect[] {
   const worker = state.workers.get(connection);
   if (!worker) return [];
@@ -129,7 +128,7 @@ export function workerFrame(
 
 // ---- time
 
-/** Ends waits, leases and jobs whose time is over. Call it at least every second while there are jobs. */
+/** Ends waits, leases and jobs whose time has passed. Call it at least every second while there are jobs. */
 export function tick(state: LaneState, nowMs: number): Effect[] {
   const effects: Effect[] = [];
   const expired: Job[] = [];
@@ -150,7 +149,7 @@ export function tick(state: LaneState, nowMs: number): Effect[] {
   return effects;
 }
 
-/** What the lane holds for jobs. Every number is 0 when no job waits or runs. */
+/** Counts what the lane holds for jobs, for the operator. Every number is 0 when no job waits or runs. */
 export function heldForJobs({ jobs, queues, workers, memory }: LaneState) {
   const all = [...workers.values()];
   return {

@@ -17,14 +17,17 @@ export const emptyMemory = (): LaneMemory => ({ requests: 0, answers: 0, byKey: 
 
 const MOST_OF_KEY = { requests: LIMITS.keyRequestBytes, answers: LIMITS.keyAnswerBytes } as const;
 
-/** Why there is no room: so much never fits, or the key holds too much now, or all keys together do. */
+/**
+ * Why there is no room. `never`: one key may never hold so much. `key`: the key holds too much now. `lane`: all keys
+ * together do.
+ */
 export type NoRoom = "never" | "key" | "lane";
 
 export function noRoomFor(held: LaneMemory, keyId: string, what: keyof KeyBytes, bytes: number): NoRoom | null {
   if (bytes > MOST_OF_KEY[what]) return "never";
   const ofKey = held.byKey.get(keyId) ?? { requests: 0, answers: 0 };
   if (ofKey[what] + bytes > MOST_OF_KEY[what]) return "key";
-  // A few keys can fill the lane. The reserve is for keys that hold little, so that those few do not shut them out.
+  // A few keys can fill the lane. The reserve is for keys that hold little, so that they can still send requests.
   const isSmall = ofKey.requests + ofKey.answers + bytes <= LIMITS.smallKeyBytes;
   const most = LIMITS.laneBytes + (isSmall ? LIMITS.laneReserveBytes : 0);
   return held.requests + held.answers + bytes <= most ? null : "lane";

@@ -1,6 +1,6 @@
 /**
- * The state of a lane in memory: its jobs, its workers, and the effects that its machines return. Shapes, and the empty
- * lane. The machines change this state in place, because a lane holds thousands of jobs.
+ * The state of a lane in memory: its jobs and its workers; and the effects that its machines return. This file has the
+ * shapes and the empty lane. The machines change this state in place, because a lane holds thousands of jobs.
  */
 
 import type { ErrorCode } from "../../../schema/wire/errors.ts";
@@ -48,7 +48,7 @@ export interface NewJob {
   readonly dialect?: AnswerDialect | undefined;
 }
 
-/** What the jobs of one request share. */
+/** Totals of one request, which its jobs share. */
 export interface RequestTotals {
   /**
    * What the request takes of the lane's memory. The jobs share its texts, so it counts once, until the last job has
@@ -68,11 +68,11 @@ export interface Job extends NewJob {
   readonly acceptedMs: number;
   readonly deadlineMs: number;
   state: "queued" | "leased" | "streaming";
-  /** The wait of a queued job ends here. */
+  /** Epoch ms at which the wait of a queued job ends. */
   queueUntilMs: number;
   queuedMs: number;
   attempts: number;
-  /** The attempt whose worker vanished while it held jobs of this key only. */
+  /** The first attempt whose worker disconnected while it held only jobs of this key; null if there is none. */
   lostAloneAttempt: number | null;
   /** Ids of workers that tried this job and failed. They do not get it again. */
   readonly failedWorkers: Set<string>;
@@ -84,9 +84,9 @@ export interface Job extends NewJob {
   engine: Engine | null;
   /** The minor version of the worker protocol that its worker speaks. */
   minor: number;
-  /** UTF-8 bytes of the request as its worker got it. A prompt has at most as many tokens. */
+  /** UTF-8 bytes of the request that the worker got. A prompt has at most as many tokens. */
   requestBytes: number;
-  /** What this job needs that only some workers can do. */
+  /** What this job needs and only some workers can do. */
   readonly requirements: readonly Requirement[];
   /** The context of the model, from the manifest of the job's worker. */
   contextTokens: number;
@@ -96,9 +96,9 @@ export interface Job extends NewJob {
   /** UTF-8 bytes of the text output: what was relayed, and the ids of tool calls. */
   textBytes: number;
   output: JobOutput;
-  /** What the output takes of the lane's memory: vectors, and a whole text. */
+  /** The bytes of the lane's memory that the output takes: vectors, and a whole text. */
   heldBytes: number;
-  /** The worker sent more than the answer may hold. */
+  /** Whether the worker sent more than the answer may hold. */
   isOverlong: boolean;
 }
 
@@ -124,7 +124,10 @@ export interface Worker {
   sent: number;
   /** Jobs that the worker had not received when it sent its last `ready`. */
   inTransit: { n: number; model: string }[];
-  /** Frames of leases that this worker does not hold, less those that time has forgiven; and when that was computed. */
+  /**
+   * How many frames of leases that it does not hold this worker sent, minus those that time has forgiven; and when that
+   * was computed.
+   */
   staleFrames: number;
   staleFramesAtMs: number;
   draining: boolean;
@@ -136,7 +139,9 @@ export interface LaneState {
   readonly workers: Map<string, Worker>;
   /** Per model, the connections that have credit. The one that has been available longest comes first. */
   readonly available: Map<string, Set<string>>;
-  /** Models that a worker ever offered. An unserved model is 503 if it is known, and 404 if not. */
+  /**
+   * Models that any worker ever offered. An unserved model is answered with 503 if it is known, and with 404 if not.
+   */
   readonly knownModels: ReadonlySet<string>;
   nextLease: number;
   readonly memory: LaneMemory;
@@ -176,7 +181,10 @@ export type Submission =
   | { ok: true; jobs: Job[]; effects: Effect[] }
   | ({ ok: false; code: ErrorCode } & Partial<Pick<Requirement, "param" | "message" | "remedy">>);
 
-/** @param knownModels the set itself, not a copy: its owner adds to it */
+/**
+ * An empty lane.
+ * @param knownModels the set itself, not a copy: its owner adds to it
+ */
 export function newLane(knownModels: ReadonlySet<string> = new Set(), firstLease = 1): LaneState {
   return {
     jobs: new Map(),
@@ -189,7 +197,7 @@ export function newLane(knownModels: ReadonlySet<string> = new Set(), firstLease
   };
 }
 
-/** Closes a connection whose worker broke the protocol. */
+/** The effect that closes a connection whose worker broke the protocol. */
 export function violation(connection: string, reason: string): Effect {
   return { type: "close", connection, code: CLOSE.policyViolation, reason, violation: true };
 }

@@ -1,14 +1,13 @@
 /**
- * Leases: which worker holds which job, and until when (docs/spec/workers.md#leases). Every lease has a number that no
- * other lease of this lane has. The number fences a worker that stalled past expiry and comes back: its frames are
- * stale.
+ * Leases: which worker holds which job, and until when (docs/spec/workers.md#leases). Each lease of a lane has its own
+ * number. The number fences a worker that stalled beyond the end of its lease and then resumes: its frames are stale.
  */
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import { payDebt } from "../../limits/gcra-rules.ts";
 import { discardOutput } from "./held-output-rules.ts";
 import { type Effect, type Job, type LaneState, violation, type Worker, type WorkerModel } from "./lane-state.ts";
 
-/** How fast stale frames are forgiven. */
+/** The rate at which stale frames are forgiven. */
 const FORGIVEN = { burst: LIMITS.staleFramesPerSecond, periodMs: 1_000 };
 
 export function grantLease(state: LaneState, job: Job, worker: Worker, offered: WorkerModel, nowMs: number): void {
@@ -48,7 +47,9 @@ export function releaseLease(state: LaneState, job: Job): void {
   discardOutput(state, job);
 }
 
-/** Ends the lease and informs its worker: `cancel` stops the job, `rejected` says that the lease is not valid any more. */
+/**
+ * Ends the lease and informs its worker: `cancel` stops the job, `rejected` means that the lease is no longer valid.
+ */
 export function revokeLease(state: LaneState, job: Job, type: "cancel" | "rejected"): Effect[] {
   const { connection, lease } = job;
   releaseLease(state, job);
@@ -56,8 +57,8 @@ export function revokeLease(state: LaneState, job: Job, type: "cancel" | "reject
 }
 
 /**
- * A frame of a lease that this worker does not hold. The worker is told to drop the job. Many such frames may be on
- * their way when a lease ends, so some are forgiven; beyond that the connection is closed, because the pool must hold
+ * Answers a frame of a lease that this worker does not hold: the worker must drop the job. Many such frames may be on
+ * their way when a lease ends, so some are forgiven. Beyond that the connection is closed, because the pool must buffer
  * each answer that the worker does not read.
  */
 export function rejectStaleFrame(

@@ -1,6 +1,6 @@
 /**
- * The queues of a lane: one per model, in the order in which jobs were accepted (docs/spec/inference.md#queues). Jobs
- * that come back from a worker go to the front.
+ * The queues of a lane: one per model, in the order in which jobs were accepted (docs/spec/inference.md#queues). A job
+ * that a worker did not finish returns to the front.
  */
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import { emptyOutput } from "../answers/job-output-rules.ts";
@@ -42,27 +42,27 @@ export function enqueue(state: LaneState, part: NewJob, totals: RequestTotals, n
   return job;
 }
 
-/** Puts a job that came back from a worker at the front of its queue. Its wait starts again. */
+/** Puts a job that a worker did not finish at the front of its queue. Its wait starts again. */
 export function requeueAtFront(state: LaneState, job: Job, nowMs: number): void {
   job.state = "queued";
   job.queueUntilMs = nowMs + LIMITS.queueWaitMs;
   queueOf(state, job.model).unshift(job.id);
 }
 
-/** Takes the job at `queueIndex` off the queue of its model, because a worker gets it. */
+/** Removes the job at `queueIndex` from the queue of its model, because a worker gets it. */
 export function takeFromQueue(state: LaneState, model: string, queueIndex: number): void {
   const queue = state.queues.get(model);
   queue?.splice(queueIndex, 1);
   if (queue?.length === 0) state.queues.delete(model);
 }
 
-/** Takes a waiting job off its queue, wherever it waits. */
+/** Removes a waiting job from its queue. */
 export function removeFromQueue(state: LaneState, job: Job): void {
   const queueIndex = state.queues.get(job.model)?.indexOf(job.id) ?? -1;
   if (queueIndex >= 0) takeFromQueue(state, job.model, queueIndex);
 }
 
-/** The place of a waiting job, from 1; null where the job does not wait. */
+/** The place of a waiting job, from 1; null if the job does not wait. */
 export function placeInQueue(state: LaneState, jobId: string): number | null {
   const job = state.jobs.get(jobId);
   const queueIndex = job?.state === "queued" ? (state.queues.get(job.model)?.indexOf(jobId) ?? -1) : -1;
@@ -70,8 +70,8 @@ export function placeInQueue(state: LaneState, jobId: string): number | null {
 }
 
 /**
- * Whether all parts of a new request may wait. Beyond `queuePerModel`, a reserve takes the requests of keys that have no
- * job in this queue, so that one key that fills the queue does not shut out the others.
+ * Whether all parts of a new request may wait. Beyond `LIMITS.queuePerModel` there is a reserve for keys that have no
+ * job in this queue, so that one key that fills the queue does not block the others.
  */
 export function hasQueueRoom(state: LaneState, model: string, keyId: string, parts: number): boolean {
   const queue = state.queues.get(model) ?? [];

@@ -1,7 +1,7 @@
 /**
- * What happens to a job that its worker does not finish: the worker is gone, its lease expired, or the worker failed. A
- * job that has produced no output goes back to the front of its queue, and another worker gets it. Otherwise the job
- * ends: its client has part of an answer that no other worker can continue (docs/spec/inference.md#retries).
+ * Decides what happens to a job that its worker does not finish, because the worker disconnected, the lease expired, or
+ * the worker failed. A job without output returns to the front of its queue, and another worker gets it. Otherwise the
+ * job ends: its client has part of an answer that no other worker can continue (docs/spec/inference.md#retries).
  */
 import type { AgentFrame } from "../../../schema/wire/worker-frames.ts";
 import { dispatch } from "./dispatch-machine.ts";
@@ -14,10 +14,10 @@ import { anyWorkerCanRun } from "./worker-choice-rules.ts";
 
 const WORKER_LOST: Failure = { code: "inference/worker-lost" };
 
-/** The worker is gone: it disconnected, or was closed. */
+/** The worker disconnected, or the lane closed its connection. */
 export function workerLost(state: LaneState, worker: Worker, nowMs: number): Effect[] {
   const lost = [...worker.jobs].flatMap((id) => state.jobs.get(id) ?? []);
-  // The jobs of one key count as one, so that two jobs that end their worker do not excuse each other.
+  // The jobs of one key count as one: two jobs of a key that crash their worker must not make each other look innocent.
   const isAlone = new Set(lost.map(({ keyId }) => keyId)).size === 1 && !worker.draining;
   if (isAlone) for (const job of lost) job.lostAloneAttempt ??= job.attempts;
   return retryOrEnd(state, lost, nowMs, WORKER_LOST);
@@ -37,7 +37,7 @@ export function workerFailed(
 ): Effect[] {
   const { code, message, param, retryAfterSeconds, retryable } = frame;
   const failure = { code, message, param, retryAfterSeconds };
-  // A worker that drains, or that had no free slot after all, has not tried the job.
+  // A worker that drains, or that had no free slot, has not tried the job.
   const tried = !worker.draining && (code !== "inference/worker-busy" || retryAfterSeconds !== undefined);
   if (tried) job.failedWorkers.add(worker.workerId);
   const isFinal = !retryable || (tried && !anyWorkerCanRun(state, job));
@@ -47,7 +47,7 @@ export function workerFailed(
 function retryOrEnd(state: LaneState, jobs: readonly Job[], nowMs: number, failure: Failure): Effect[] {
   const effects: Effect[] = [];
   const models = new Set<string>();
-  // The latest job first: each goes to the front, so that the earliest is there in the end.
+  // Requeue the latest job first: each goes to the front, so the earliest ends up there.
   const latestFirst = jobs.toSorted((a, b) => b.acceptedMs - a.acceptedMs || b.lease - a.lease);
   for (const job of latestFirst) {
     releaseLease(state, job);

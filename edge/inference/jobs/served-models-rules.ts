@@ -17,7 +17,7 @@ export interface ModelLoad {
   readonly queued: number;
 }
 
-/** Sorted by name. */
+/** The models that are served now, with their load; sorted by name. */
 export function modelLoads(state: LaneState): ModelLoad[] {
   const loads = new Map<string, { kinds: JobKind[]; workers: number; slots: number; free: number; active: number }>();
   for (const worker of state.workers.values()) {
@@ -68,12 +68,12 @@ export function doesKind(state: LaneState, model: string, kind: JobKind): boolea
   return false;
 }
 
-/** Whether a worker of this model can do all that the request requires. */
+/** Whether a worker of this model can do everything that the request requires. */
 export function canServe(...args: Parameters<typeof unmetRequirementOf>): boolean {
   return unmetRequirementOf(...args) === undefined;
 }
 
-/** The requirement by which to refuse a request that no worker of this model can serve; undefined where one can. */
+/** The requirement that the refusal names, if no worker of this model can serve the request; undefined if one can. */
 export function unmetRequirementOf(
   state: LaneState,
   model: string,

@@ -1,4 +1,7 @@
-/** Whether a lane takes a new request (docs/spec/inference.md#queues): the model, the kind, the capabilities, the room. */
+/**
+ * Decides whether a lane takes a new request (docs/spec/inference.md#queues): by its model, its kind, the capabilities
+ * of workers, and the room.
+ */
 import { type NoRoom, noRoomFor } from "./lane-memory-rules.ts";
 import type { LaneState, NewJob, Submission } from "./lane-state.ts";
 import { hasQueueRoom } from "./queue-machine.ts";
@@ -26,7 +29,7 @@ const NO_ROOM: Readonly<Record<NoRoom, Refused>> = {
   },
 };
 
-/** The refusal of a request, all parts together; null where the lane takes it. */
+/** The refusal of a request with all of its parts; null if the lane takes it. */
 export function refusalOf(
   state: LaneState,
   parts: readonly [NewJob, ...NewJob[]],

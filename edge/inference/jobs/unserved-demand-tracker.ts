@@ -1,7 +1,7 @@
 /**
- * How many requests arrive for models that a worker does not serve. A worker that has no jobs uses this to tell an idle
- * pool from one whose clients ask for other models; the pool sends it as the frame `elsewhere`
- * (docs/spec/workers.md#socket-protocol). The counts start at 0 when the lane wakes up.
+ * Counts the requests for models that a worker does not serve. The pool sends the count to the worker as the frame
+ * `elsewhere` (docs/spec/workers.md#socket-protocol). An idle worker can then tell whether the pool is idle or its
+ * clients ask for other models. The counts start at 0 when the lane wakes up.
  */
 export interface DemandListener {
   readonly connection: string;
@@ -12,7 +12,7 @@ export class UnservedDemand {
   #requests = 0;
   /** Only names that workers gave, whose number the lane bounds. */
   readonly #requestsByModel = new Map<string, number>();
-  /** By connection, with the count that each was last informed of. */
+  /** The listeners by connection. `reported`: the count of the last report. */
   readonly #listeners = new Map<string, { readonly worker: DemandListener; reported: number }>();
 
   get hasListeners(): boolean {
@@ -33,7 +33,9 @@ export class UnservedDemand {
     this.#listeners.delete(connection);
   }
 
-  /** For each connection with news: the requests for models that it does not serve, since its last report. */
+  /**
+   * For each connection whose count has changed: the requests for models that it does not serve, since its last report.
+   */
   takeReports(): { connection: string; jobs: number }[] {
     return [...this.#listeners].flatMap(([connection, listener]) => {
       const unserved = this.#unservedBy(listener.worker);

@@ -1,6 +1,6 @@
 /**
- * What a request requires of a worker's protocol version and engine, and the request as an older worker may get it.
- * Frames are strict, so an agent must not get a member that its version does not know.
+ * Decides what a request requires of a worker's protocol version and engine, and reduces a request to what an older
+ * worker may get. Frames are strict, so an agent must not get a member that its version does not know.
  */
 import type { ErrorCode } from "../../../schema/wire/errors.ts";
 import { readJsonSchema, readToolParameters } from "../../../schema/wire/json-schema/json-schema.ts";
@@ -16,7 +16,10 @@ interface Capabilities {
   readonly engine: Manifest["engine"];
 }
 
-/** A requirement without which the answer would differ, and the refusal for when no worker meets it. */
+/**
+ * Something that a worker must support, because the answer would differ otherwise; and the refusal if no worker
+ * supports it.
+ */
 export interface Requirement {
   /** The lowest minor version of the worker protocol. */
   readonly minor: number;
@@ -58,7 +61,10 @@ const MANY_TOOLS: Requirement = {
   message: `The workers that serve this model now take at most ${LIMITS.olderTools} tools.`,
   remedy: "Send fewer tools, or try again when another worker is connected.",
 };
-/** Anthropic's clients expect the rest of the answer that they end with. Other servers may begin a new answer. */
+/**
+ * Anthropic's clients end a conversation with the beginning of the answer and expect its continuation. Other servers
+ * may start a new answer.
+ */
 const PREFILL: Requirement = {
   minor: 0,
   engine: "llama",
@@ -91,7 +97,7 @@ const LOGPROBS_UNDER_GRAMMAR: Requirement = {
   remedy: "Leave out one of them.",
 };
 
-/** Empty where every worker can do all of the request. */
+/** The requirements of a request; empty if every worker can serve it. */
 export function requirementsOf(request: JobRequest, dialect?: AnswerDialect): readonly Requirement[] {
   if ("input" in request) return NONE;
   const requirements: Requirement[] = [];
@@ -126,7 +132,10 @@ export function canMeet(requirements: readonly Requirement[], { minor, engine }:
   return requirements.every((each) => minor >= each.minor && (each.engine === undefined || engine === each.engine));
 }
 
-/** The requirement by which to refuse, where no worker meets all: if possible one that no worker meets at all. */
+/**
+ * The requirement that the refusal names, if no worker meets all: if possible, a requirement that no worker meets.
+ * Undefined if one worker meets all.
+ */
 export function unmetRequirement(
   requirements: readonly Requirement[],
   workers: readonly Capabilities[],
@@ -152,14 +161,19 @@ export function requestFor(minor: number, request: JobRequest): JobRequest {
   });
 }
 
-/** Older agents fail a job whose schema has a keyword that they do not know. They get the form that the pool parsed. */
+/**
+ * The schema in the form that older agents accept. They fail a job whose schema has a keyword that they do not know.
+ */
 function olderSchema(schema: Record<string, unknown>, read: typeof readJsonSchema): Record<string, unknown> {
   if (isPlain(schema)) return schema;
   const reading = read(schema);
   return reading.ok ? plainSchema(reading.schema) : schema;
 }
 
-/** The hash of the request must equal the hash of its JSON, which has no member whose value is undefined. */
+/**
+ * Removes members that are undefined: the hash of the request must equal the hash of its JSON, which does not have
+ * them.
+ */
 function withoutUndefined<T extends object>(value: T): T {
   return Object.fromEntries(Object.entries(value).filter(([, given]) => given !== undefined)) as T;
 }

@@ -14,12 +14,10 @@ export interface Assignment {
 }
 
 /**
- * The next job of this model and the worker that gets it; null where no worker with credit can run a waiting job.
- *
- * Jobs are taken first come, first served. A job that no free worker can run does not hold up the jobs behind it: the
- * workers of one model may differ in kinds, in capabilities, and in the jobs that they failed. Of several workers, the
- * one that has been available longest gets the job, so that equal workers share the load. `setCredit` in
- * `dispatch-machine.ts` keeps that order.
+ * The next job of this model and the worker that gets it; null if no worker with credit can run a waiting job.
+ * Jobs are served in the order of the queue. A job that no free worker can run does not block the jobs behind it,
+ * because the workers of one model may differ in kinds, in capabilities, and in the jobs that they failed. If several
+ * workers can run the job, the least recently used one gets it, so that equal workers share the load.
  */
 export function chooseWorkerAndJob(state: LaneState, model: string): Assignment | null {
   const available = state.available.get(model);

@@ -8,13 +8,13 @@ interface AccountUsageContext {
 }
 
 /**
- * What a lane reports to the accounts of client keys: tokens that ended jobs used, and stream slots that are still in
- * use or free again. An ended stream is reported at once, so that its slot is free before its client can know that the
- * stream has ended. Whole answers hold no slot: their tokens are collected for `LIMITS.usageGroupMs`.
+ * Reports to the accounts of client keys which tokens ended jobs used, and which stream slots are in use or free again.
+ * An ended stream is reported immediately, so that its slot is free before its client can know that the stream has
+ * ended. Whole answers hold no slot: their tokens are collected for `LIMITS.usageGroupMs`.
  */
 export class AccountUsage {
   readonly #context: AccountUsageContext;
-  /** Tokens that the account does not know of, by key. */
+  /** Tokens that were not reported to the account yet, by key. */
   readonly #pendingTokens = new Map<string, number>();
   #timer: ReturnType<typeof setTimeout> | null = null;
   #renewedMs = 0;
@@ -45,7 +45,7 @@ export class AccountUsage {
 
   /** Renews the slots of running streams every `LIMITS.streamSlotRenewMs`. */
   renewSlots(jobs: Iterable<Job>, nowMs: number): void {
-    // The absolute difference, so that a backward clock step cannot delay renewals.
+    // Use the absolute difference, so that a backward clock step cannot delay renewals.
     if (Math.abs(nowMs - this.#renewedMs) < LIMITS.streamSlotRenewMs) return;
     this.#renewedMs = nowMs;
     const slots = new Map<string, string[]>();
@@ -67,7 +67,7 @@ export class AccountUsage {
   }
 }
 
-/** The answer is out already. A slot that is not freed by a call expires by itself. */
+/** Logs a failed report. The answer was sent already, and a slot that no call frees expires. */
 async function logFailure(done: Promise<void>): Promise<void> {
   try {
     await done;

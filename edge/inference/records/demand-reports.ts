@@ -2,7 +2,10 @@ import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { ServingWorker } from "../../workers/serving-worker.ts";
 import { UnservedDemand } from "../jobs/unserved-demand-tracker.ts";
 
-/** Sends workers the frame `elsewhere` when clients ask for models that they do not serve, every 2 s at most. */
+/**
+ * Sends workers the frame `elsewhere` when clients ask for models that they do not serve, at most once per
+ * `LIMITS.demandReportMs`.
+ */
 export class DemandReports {
   readonly #demand = new UnservedDemand();
   readonly #send: (connection: string, jobs: number) => void;

@@ -1,5 +1,5 @@
 /**
- * What a lane measures of its jobs, in the terms of vLLM's metrics, which dashboards know. Workers choose the names of
+ * The measurements of a lane, with the names of vLLM's metrics, which dashboards know. Workers choose the names of
  * models, so the number of names is bounded: further models share one name.
  */
 import type { ErrorCode } from "../../../schema/wire/errors.ts";
@@ -17,7 +17,7 @@ export const BUCKETS_SECONDS = Object.freeze({
 export type HistogramName = keyof typeof BUCKETS_SECONDS;
 
 export interface Histogram {
-  /** Observations of each bucket by itself. The exposition makes them cumulative. */
+  /** Observations per bucket, not cumulative. The exposition makes them cumulative. */
   readonly counts: number[];
   sumSeconds: number;
 }
@@ -47,7 +47,7 @@ type StoredMetrics = Omit<LaneMetrics, "unserved"> & Partial<LaneMetrics>;
 /** The name that stands for all models beyond the bound. */
 export const OTHER_MODELS = "other";
 
-/** Stored counts are used only where their buckets are those of this release. */
+/** Restores stored counts, if their buckets are those of this release; otherwise starts at 0. */
 export function restoreMetrics(stored: StoredMetrics | undefined): LaneMetrics {
   const usable =
     stored?.version === 1 &&
@@ -60,7 +60,7 @@ export function restoreMetrics(stored: StoredMetrics | undefined): LaneMetrics {
 }
 const HISTOGRAMS = Object.keys(BUCKETS_SECONDS) as HistogramName[];
 
-/** When the text of a streamed job arrived last, and how many tokens it had by then. */
+/** When the last text of a streamed job arrived, and how many tokens it had by then. */
 export interface Pace {
   lastMs: number | null;
   tokens: number;
@@ -76,7 +76,7 @@ interface MeasuredJob {
   readonly relayedTokens: number;
 }
 
-/** Text of a streamed job arrived. A delta holds several tokens: each counts with an equal share of the time. */
+/** Measures text of a streamed job. A delta contains several tokens: each counts with an equal share of the time. */
 export function observeText(metrics: LaneMetrics, job: MeasuredJob, pace: Pace, nowMs: number): void {
   if (job.relayedBytes === 0) return;
   // A worker's count is a claim; a token is at least a byte (docs/spec/workers.md#metering).
@@ -93,7 +93,7 @@ export function observeText(metrics: LaneMetrics, job: MeasuredJob, pace: Pace, 
   pace.tokens = tokens;
 }
 
-/** An accepted job ended with success or with a code. `usage` is the worker's claim after `boundUsage`. */
+/** Measures the end of an accepted job. `usage` is the worker's claim after `boundUsage`. */
 export function observeEnd(
   metrics: LaneMetrics,
   job: MeasuredJob,
@@ -102,7 +102,7 @@ export function observeEnd(
   nowMs: number,
 ): void {
   const model = modelMetrics(metrics, job.model);
-  // Text of a job that failed later was generated too.
+  // The text of a job that failed later was generated too.
   model.generationTokens += usage.completionTokens;
   if ("code" in end) {
     increment(model.errorsByCode, end.code);
@@ -114,12 +114,15 @@ export function observeEnd(
   increment(model.successByReason, end.finishReason);
 }
 
-/** Requests that were refused. `model` is null unless it is known: clients could invent any number of names. */
+/** Counts refused requests. `model` is null unless it is known: clients could invent any number of names. */
 export function observeRefusals(metrics: LaneMetrics, model: string | null, code: ErrorCode, n = 1): void {
   increment(model === null ? metrics.errorsByCode : modelMetrics(metrics, model).errorsByCode, code, n);
 }
 
-/** A request that no worker could serve. `model` is null unless it is known: clients could invent any number of names. */
+/**
+ * Counts a request that no worker could serve. `model` is null unless it is known: clients could invent any number of
+ * names.
+ */
 export function observeUnserved(metrics: LaneMetrics, model: string | null): void {
   increment(metrics.unserved, model === null ? "" : nameIn(metrics.unserved, model));
 }

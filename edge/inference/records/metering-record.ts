@@ -10,7 +10,10 @@ import { recordMatches } from "./metering-rules.ts";
 
 type Done = Extract<JobEnd, { outcome: "done" }>;
 
-/** The flags of a record that is not what the pool measured, or is not signed by the worker. Empty where both hold. */
+/**
+ * The flags for a record that differs from what the pool measured (`mismatch`), or that the worker has not signed
+ * (`bad-signature`). Empty if the record is correct.
+ */
 export async function doubtsOf(
   job: Job,
   end: Done,
@@ -29,7 +32,7 @@ export async function doubtsOf(
   return [...(recordMatches(end.metering, measured) ? [] : ["mismatch"]), ...(holds ? [] : ["bad-signature"])];
 }
 
-/** Node's hash is one call; WebCrypto's digest would be a promise for each job. */
+/** Use Node's hash, which is synchronous; WebCrypto would need a promise for each job. */
 const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes);
 
 /** The hash of a whole answer, for `response_sha256`. Call it before the vectors of the answer are freed. */

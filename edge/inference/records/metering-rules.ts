@@ -1,25 +1,28 @@
-/** What a worker may claim for a job (docs/spec/workers.md#metering). The pool has no tokenizer, so it bounds tokens by bytes. */
+/**
+ * Limits what a worker may claim for a job (docs/spec/workers.md#metering). The pool has no tokenizer, so it bounds
+ * tokens by bytes.
+ */
 
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import { utf8Bytes } from "../../../schema/wire/utf8.ts";
 import type { JobRequest, Metering, Usage } from "../../../schema/wire/worker-frames.ts";
 
-/** Bounds a count of prompt tokens by what the request can hold. */
+/** The count of prompt tokens, at most what the request can contain. */
 export function boundCount(counted: number, { requestBytes }: { requestBytes: number }): number {
   return Math.min(counted, requestBytes + LIMITS.toolPromptTokenSlack);
 }
 
 /**
- * Every token is at least one byte of the request or of the answer, with three exceptions: tokens of the chat template, a
- * few generated tokens that no text shows, and tokens of reasoning, which no client sees. Reasoning is bounded by the
- * client's `max_tokens`, or by a limit where the client sets none.
+ * Bounds the usage that a worker claims. Every token is at least one byte of the request or of the answer, with three
+ * exceptions: tokens of the chat template, a few generated tokens that no text shows, and tokens of reasoning, which no
+ * client sees. Reasoning is bounded by the client's `max_tokens`, or by a fixed limit if the client sets none.
  */
 export function boundUsage(
   claimed: Usage,
   job: { request: JobRequest; requestBytes: number; relayedBytes: number; contextTokens: number },
 ): { usage: Usage; clamped: boolean } {
   const { request } = job;
-  // Where a model has no template for tools, the agent explains them in the prompt.
+  // If a model has no template for tools, the agent explains them in the prompt.
   const slack = "tools" in request ? LIMITS.toolPromptTokenSlack : LIMITS.promptTokenSlack;
   const maxTokens = "maxTokens" in request ? request.maxTokens : undefined;
   const reasoningTokens = Math.min(claimed.reasoningTokens ?? 0, maxTokens ?? LIMITS.reasoningTokens);

@@ -14,16 +14,16 @@ interface MeteringWriterContext {
   readonly outbox: RecordOutbox;
   /** The pool's own atom id. */
   atomId(): Promise<string>;
-  /** Rows are in the outbox. */
+  /** Called when rows are in the outbox. */
   written(): void;
 }
 
-/** A job that is done, as its metering row needs it. */
+/** The parts of a metering row that are known when the job is done. */
 interface DoneJob {
   readonly row: Omit<MeteringRow, "outcome" | "flags">;
   readonly flags: readonly string[];
   readonly publicKey: string;
-  /** The hash of what was streamed; null for a whole answer. */
+  /** The hash of the streamed text; null for a whole answer. */
   readonly streamedHash: Hash | null;
 }
 
@@ -54,9 +54,9 @@ export class MeteringWriter {
     }, LIMITS.recordGroupMs);
   }
 
-  /** Checks the record that the worker signed, and adds the row with the doubts about it. */
+  /** Checks the record that the worker signed, and adds the row with flags for what is wrong. */
   async addDone(job: Job, end: Extract<JobEnd, { outcome: "done" }>, done: DoneJob): Promise<void> {
-    // The hash comes before the first await: after that, the answer may be read and its vectors freed.
+    // Compute the hash before the first await: afterwards the answer may be read and its vectors freed.
     const responseSha256 = (done.streamedHash ?? wholeHash(job, end)).digest("hex");
     const signed = canonicalBytes(end.metering);
     const [pool, key] = [await this.#context.atomId(), await this.#workerKeys.of(done.publicKey)];

@@ -1,7 +1,7 @@
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import { type LaneMetrics, restoreMetrics } from "./lane-metrics.ts";
 
-/** The counts of a lane on disk, so that they survive hibernation. They are written at most once a second, after answers. */
+/** Stores the counts of a lane, so that they survive hibernation. It writes at most once a second, after answers. */
 export class MetricsStore {
   readonly measured: LaneMetrics;
   readonly #storage: DurableObjectStorage;

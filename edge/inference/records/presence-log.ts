@@ -13,7 +13,7 @@ import {
   takeChanges,
 } from "./worker-presence-rules.ts";
 
-/** Persisted contract: a row of a lane's `worker_presence`, which holds the status that the event log has. */
+/** Persisted contract: a row of a lane's `worker_presence`, with the status of the worker that the event log has. */
 interface PresenceRow extends Record<string, SqlStorageValue> {
   worker_id: string;
   in_log: number;
@@ -36,7 +36,8 @@ export class PresenceLog {
       "CREATE TABLE IF NOT EXISTS worker_presence (worker_id TEXT PRIMARY KEY, in_log INTEGER NOT NULL, said_at_ms INTEGER NOT NULL) WITHOUT ROWID",
     );
     const rows = ctx.storage.sql.exec<PresenceRow>("SELECT worker_id, in_log, said_at_ms FROM worker_presence");
-    // The lane calls `connected` next for the workers whose sockets it still has. The log gets `worker_left` for the others.
+    // Next the lane calls `connected` for each worker whose socket is still open. The log gets `worker_left` for the
+    // others.
     this.#all = new Map(
       [...rows].map(({ worker_id, in_log, said_at_ms }) => [
         worker_id,
@@ -58,12 +59,13 @@ export class PresenceLog {
     return due.length === 0 ? null : Math.min(...due);
   }
 
-  /** Publishes the events that are due, and those that are pending from before. */
+  /** Publishes the events that are due now, and earlier ones that are still pending. */
   publish(nowMs: number): void {
     const due = takeChanges(this.#all, nowMs);
     if (due.length > 0) {
       this.#save(due);
-      // In the same turn, and so in the same commit: if the object dies before the log has the events, the alarm retries.
+      // Arm in the same turn, so that the alarm is part of the commit: if the object dies before the log has the
+      // events, the alarm retries.
       this.#ctx.waitUntil(this.#due.by(nowMs + LIMITS.outboxRetryMinMs));
     }
     if (this.#events.pending() > 0) this.#ctx.waitUntil(this.#events.flush());

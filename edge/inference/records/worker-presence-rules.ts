@@ -1,13 +1,16 @@
 /**
- * When the event log gets `worker_joined` and `worker_left` (docs/spec/events.md#events): at most one event a minute for
- * each worker, and always one for the final status. So a worker whose connection flaps does not fill the log, and does
- * not stay in it as joined when it is gone.
+ * Decides when the event log gets `worker_joined` and `worker_left` (docs/spec/events.md#events): at most one event a
+ * minute for each worker, and always an event for the final status. So an unstable connection does not fill the log,
+ * and the log does not show a worker as connected after it has left.
  */
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
 /** The status of one worker, and the status that the log has. */
 export interface Presence {
-  /** Connections that serve. There are two for a moment when a worker reconnects before its old connection is known to be dead. */
+  /**
+   * Open connections of the worker. There are two for a moment when a worker reconnects before its old connection is
+   * known to be dead.
+   */
   connections: Set<string>;
   models: string[];
   /** Whether the log says that the worker is connected. */
@@ -63,7 +66,7 @@ export function nextChangeMs(all: Presences, nowMs: number): number | null {
   return nextMs;
 }
 
-/** The absolute difference, so that a backward clock step cannot delay an event. */
+/** Epoch ms of the next event. Uses the absolute difference, so that a backward clock step cannot delay an event. */
 function dueMs({ publishedAtMs }: Presence, nowMs: number): number {
   const isDue = publishedAtMs === null || Math.abs(nowMs - publishedAtMs) >= LIMITS.presenceMs;
   return isDue ? nowMs : publishedAtMs + LIMITS.presenceMs;

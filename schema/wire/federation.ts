@@ -44,11 +44,26 @@ const capability = z
   .max(LIMITS.capabilityChars)
   .regex(/^[A-Za-z0-9][A-Za-z0-9._:/-]*$/);
 const capabilities = z.array(capability).max(LIMITS.capabilities);
-/** Capabilities in the existing network may also be objects; those are dropped. */
+/** The existing network sends a capability as an object, older Ligand pools as text. Any other value is dropped. */
+const foreignCapability = z.union([capability, z.object({ kind: capability }).transform(({ kind }) => kind)]);
 const foreignCapabilities = z
   .array(z.unknown())
   .max(LIMITS.moleculePeers)
-  .transform((given) => given.flatMap((one) => capability.safeParse(one).data ?? []).slice(0, LIMITS.capabilities));
+  .transform((given) =>
+    given.flatMap((one) => foreignCapability.safeParse(one).data ?? []).slice(0, LIMITS.capabilities),
+  );
+
+/** A capability as pools of the existing network read it. Texts break their lists of pools. */
+export interface CapabilityObject {
+  readonly kind: string;
+}
+
+export function capabilityObjects(capabilities: readonly string[]): CapabilityObject[] {
+  return capabilities.map((kind) => ({ kind }));
+}
+
+/** What this pool sends in place of a shape of the existing network: with its capabilities as objects. */
+type Sent<Shape extends { capabilities: unknown }> = Omit<Shape, "capabilities"> & { capabilities: CapabilityObject[] };
 
 /**
  * An origin in the canonical spelling of the WHATWG URL standard: without path, query, fragment and credentials, and
@@ -117,13 +132,17 @@ export const confirmAnswer = z.strictObject({ status: z.literal("registered") })
 
 const moleculeId = z.string().max(LIMITS.peerNameChars).nullish().default(null);
 
-/** `GET /v1/federation/info` of any pool. The type of our own answer is `satisfies IdentityCard`. */
+/** `GET /v1/federation/info` of a pool whose federation is off. */
+export const offCard = z.object({ mode: z.literal("off") });
+
+/** `GET /v1/federation/info` of any pool. */
 export const identityCard = z.object({
   mode: z.string().max(LIMITS.capabilityChars),
   atom_id: atomId,
   name: peerName,
   pubkey_hex: publicKey,
-  url: foreignUrl,
+  /** Empty: the pool's operator has not set it. */
+  url: z.union([foreignUrl, z.literal("")]),
   molecule_id: moleculeId,
   capabilities: foreignCapabilities,
   hop_max: z.int().nonnegative(),
@@ -133,6 +152,7 @@ export const identityCard = z.object({
   sig_versions: z.array(z.int()).max(16).optional(),
 });
 export type IdentityCard = z.infer<typeof identityCard>;
+export type SentIdentityCard = Sent<IdentityCard>;
 
 export const handshakeBody = z.object({
   atom_id: atomId,
@@ -152,6 +172,7 @@ export const handshakeAnswer = z.object({
   self: identityCard,
 });
 export type HandshakeAnswer = z.infer<typeof handshakeAnswer>;
+export type SentHandshakeAnswer = Omit<HandshakeAnswer, "self"> & { self: SentIdentityCard };
 
 export const verifyBody = z.object({ atom_id: atomId, challenge_b64: challengeBase64 });
 export const verifyAnswer = z.object({ signed_response_b64: base64Signature });
@@ -171,7 +192,13 @@ export const moleculeAnswer = z.object({
   self: moleculePeer,
   trusted_peers: z.array(moleculePeer).max(LIMITS.moleculePeers),
 });
-export type MoleculeAnswer = z.infer<typeof moleculeAnswer>;
+export type SentMoleculePeer = Sent<z.infer<typeof moleculePeer>>;
+export interface SentMoleculeAnswer {
+  mode: string;
+  molecule_id: string | null;
+  self: SentMoleculePeer;
+  trusted_peers: SentMoleculePeer[];
+}
 
 // ---- Trust (docs/spec/federation.md#trust)
 

@@ -115,12 +115,18 @@ describe("the text", () => {
     expect([...new Set([...written].map(([, route]) => route))].sort()).toEqual(federatedRoutes());
   });
 
+  /** A reader keeps the kind of a capability, and nothing else of the object. */
+  const kindsOnly = (name: string, value: unknown) =>
+    name === "capabilities"
+      ? (value as (string | { kind: string })[]).map((one) => (typeof one === "string" ? one : one.kind))
+      : value;
+
   it("has a valid example of each body that pools exchange", () => {
     const shown = blocks.filter(({ language, is }) => language === "json" && is[0] !== "error");
     for (const { is, text } of shown) {
       const shape = SHAPES[is[1] as Shape];
       expect(shape, is.join(" ")).toBeDefined();
-      expect(shape.parse(JSON.parse(text)), is.join(" ")).toEqual(JSON.parse(text));
+      expect(shape.parse(JSON.parse(text)), is.join(" ")).toEqual(JSON.parse(text, kindsOnly));
     }
     expect(new Set([...shown.map(({ is }) => is[1]), "pulledEvent"])).toEqual(new Set(Object.keys(SHAPES)));
   });

@@ -14,6 +14,7 @@ import {
   handshakeAnswer,
   type IdentityCard,
   identityCard,
+  offCard,
   registerAnswer,
   verifyAnswer,
 } from "../../../schema/wire/federation.ts";
@@ -38,6 +39,7 @@ interface Refused {
 }
 
 const INFO = "/v1/federation/info";
+const FEDERATION_IS_OFF = "Federation is switched off at the other pool.";
 
 /**
  * Contacts a pool by its URL, for our admin (docs/spec/federation.md#registration): reads its card, and both pools
@@ -78,6 +80,9 @@ export async function readCard(env: Env, url: string): Promise<{ ok: true; card:
   const read = await readPeer(env, url, INFO);
   const refusal = refused(read);
   if (refusal !== null) return refusal;
+  if (read.ok && offCard.safeParse(read.body).success) {
+    return { ok: false, code: "federation/unreachable", message: FEDERATION_IS_OFF };
+  }
   const card = read.ok ? identityCard.safeParse(read.body) : null;
   const publicKey = fromHex(card?.data?.pubkey_hex ?? "");
   if (!card?.success || publicKey === null || (await idOfPublicKey(publicKey)) !== card.data.atom_id) {
@@ -143,22 +148,32 @@ async function register(env: Env, address: PeerAddress, requestUrl: string): Pro
  * `verify` proves the other pool's key.
  */
 async function handshake(env: Env, address: PeerAddress, info: IdentityCard, requestUrl: string): Promise<AddedPeer> {
+  const answered = await introduceTo(env, address, requestUrl);
+  const refusal = refused(answered);
+  if (refusal !== null) return refusal;
+  if (!answered.ok || !handshakeAnswer.safeParse(answered.body).success) {
+    return { ok: false, code: "federation/unreachable" };
+  }
+  if ((await proofOfKey(env, address, info.pubkey_hex)) !== "proved")
+    return { ok: false, code: "federation/wrong-peer" };
+  return { ok: true, card: cardOf(info, address.url), signatureVersion: address.version };
+}
+
+/** Sends our handshake, so that a pool of the existing network knows us. */
+export async function introduceTo(env: Env, address: PeerAddress, requestUrl: string): Promise<PeerAnswer> {
   const { atom_id, name, pubkey_hex, url, molecule_id, capabilities } = await ownIdentityCard(env, requestUrl);
-  const answer = await callPeer(env, address, {
+  return callPeer(env, address, {
     method: "POST",
     target: "/v1/federation/handshake",
     body: { atom_id, name, pubkey_hex, url, molecule_id, capabilities, request_reciprocation: false },
   });
-  const refusal = refused(answer);
-  if (refusal !== null) return refusal;
-  if (!answer.ok || !handshakeAnswer.safeParse(answer.body).success)
-    return { ok: false, code: "federation/unreachable" };
-  if (!(await provesItsKey(env, address, info.pubkey_hex))) return { ok: false, code: "federation/wrong-peer" };
-  return { ok: true, card: cardOf(info, address.url), signatureVersion: address.version };
 }
 
-/** Whether the pool at that URL proves by `POST /v1/federation/verify` that it holds the key. */
-export async function provesItsKey(env: Env, address: PeerAddress, publicKeyHex: string): Promise<boolean> {
+/** `unknown-there`: the pool answers that it does not know this one. */
+export type KeyProof = "proved" | "unknown-there" | "failed";
+
+/** Asks the pool at that URL by `POST /v1/federation/verify` for a proof that it holds the key. */
+export async function proofOfKey(env: Env, address: PeerAddress, publicKeyHex: string): Promise<KeyProof> {
   const publicKey = fromHex(publicKeyHex);
   const { atomId } = await poolKeys(env);
   const challenge_b64 = toBase64(crypto.getRandomValues(new Uint8Array(32)));
@@ -167,9 +182,11 @@ export async function provesItsKey(env: Env, address: PeerAddress, publicKeyHex:
     target: "/v1/federation/verify",
     body: { atom_id: atomId, challenge_b64 },
   });
-  const parsed = answer.ok && answer.status === 200 ? verifyAnswer.safeParse(answer.body) : null;
-  if (!parsed?.success || publicKey === null) return false;
-  return verifyLivenessAnswer(parsed.data.signed_response_b64, challenge_b64, publicKey);
+  if (answer.ok && answer.status === 404) return "unknown-there";
+  const proof = answer.ok && answer.status === 200 ? verifyAnswer.safeParse(answer.body) : null;
+  if (!proof?.success || publicKey === null) return "failed";
+  const isProved = await verifyLivenessAnswer(proof.data.signed_response_b64, challenge_b64, publicKey);
+  return isProved ? "proved" : "failed";
 }
 
 /**
@@ -196,7 +213,5 @@ function refused(answer: PeerAnswer): Refused | null {
 function formatRefusal({ status, body }: PeerAnswer & { ok: true }): string {
   if (status === 401) return "The other pool rejects this pool's signature. The clock of one of the two may be wrong.";
   if (status === 429) return "The other pool accepts no new peers at the moment. Try again later.";
-  return saysItIsOff({ status, body })
-    ? "Federation is switched off at the other pool."
-    : `The other pool answered ${status}.`;
+  return saysItIsOff({ status, body }) ? FEDERATION_IS_OFF : `The other pool answered ${status}.`;
 }

@@ -2,10 +2,12 @@ import { Hono } from "hono";
 import { answerLivenessChallenge } from "../../../schema/crypto/liveness-proof.ts";
 import type { PeerRow } from "../../../schema/db/peers.ts";
 import {
-  type HandshakeAnswer,
+  capabilityObjects,
   handshakeBody,
   LISTED,
-  type MoleculeAnswer,
+  type SentHandshakeAnswer,
+  type SentMoleculeAnswer,
+  type SentMoleculePeer,
   verifyBody,
 } from "../../../schema/wire/federation.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
@@ -13,6 +15,7 @@ import type { Env } from "../../env.ts";
 import { fail } from "../../http/errors.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
 import { bondForPool } from "../bond-for.ts";
+import type { PeerAddress } from "../delivery/peer-client.ts";
 import {
   countRefusedRequests,
   type FederatedEnv,
@@ -24,7 +27,7 @@ import {
   signedPeer,
   unauthenticated,
 } from "../signing/signed-peer.ts";
-import { cardOf, provesItsKey, readCard, registrationStatusOf, versionTowards } from "./add-peer.ts";
+import { cardOf, introduceTo, proofOfKey, readCard, registrationStatusOf, versionTowards } from "./add-peer.ts";
 import { ownIdentityCard } from "./own-card.ts";
 import { mayRegister, registerPeer } from "./registration-routes.ts";
 import { type ReverseVerifies, startReverseVerify } from "./reverse-verify-rules.ts";
@@ -62,14 +65,15 @@ export const identityRoutes = new Hono<FederatedEnv & PeerEnv>()
     if (version === null) return fail(c, "federation/registration-refused");
     const known = await findPeer(c.env.DB, body.atom_id);
     const address = { atomId: body.atom_id, url: body.url, version };
-    if (!(await provesItsKey(c.env, address, body.pubkey_hex))) return fail(c, "federation/registration-refused");
+    if (!(await provesItsKeyBack(c.env, address, body.pubkey_hex, c.req.url)))
+      return fail(c, "federation/registration-refused");
     const once = {
       id: `${body.atom_id}:${nonce}`,
       expiresAtMs: (timestampSeconds + LIMITS.nonceRetentionSeconds) * 1_000,
     };
     const registered = await registerPeer(c.env, cardOf(body, body.url), once, policy, version);
     if (!registered.ok) return fail(c, registered.code, { retryAfterSeconds: registered.retryAfterSeconds });
-    const answer: HandshakeAnswer = {
+    const answer: SentHandshakeAnswer = {
       ok: true,
       peer_trust_level: await bondForPool(c.env, body.atom_id).effectiveTrust(policy.min_auth_tier),
       signature_verified: true,
@@ -98,8 +102,8 @@ export const identityRoutes = new Hono<FederatedEnv & PeerEnv>()
       peersSeen(c.env.DB, 2, Date.now() - LIMITS.peerSeenMs),
     ]);
     const { mode, molecule_id, atom_id, name, url, capabilities } = own;
-    const listed = seen.map(moleculePeer).filter((peer) => peer.capabilities.includes(LISTED));
-    const answer: MoleculeAnswer = {
+    const listed = seen.map(moleculePeer).filter((peer) => peer.capabilities.some(({ kind }) => kind === LISTED));
+    const answer: SentMoleculeAnswer = {
       mode,
       molecule_id,
       self: { atom_id, name, url, molecule_id, capabilities, last_seen: null },
@@ -120,13 +124,29 @@ async function versionOnCard(env: Env, { atom_id, url }: { atom_id: string; url:
   return read.ok && read.card.atom_id === atom_id ? versionTowards(read.card, 1) : null;
 }
 
-function moleculePeer(row: PeerRow): MoleculeAnswer["self"] {
+/**
+ * Calls the sender of a handshake back. A pool of the existing network does not know us while its own handshake is under
+ * way, and answers 404: it then gets our handshake, and is asked once more.
+ */
+async function provesItsKeyBack(
+  env: Env,
+  address: PeerAddress,
+  publicKeyHex: string,
+  requestUrl: string,
+): Promise<boolean> {
+  const proof = await proofOfKey(env, address, publicKeyHex);
+  if (proof !== "unknown-there" || address.version === 2) return proof === "proved";
+  await introduceTo(env, address, requestUrl);
+  return (await proofOfKey(env, address, publicKeyHex)) === "proved";
+}
+
+function moleculePeer(row: PeerRow): SentMoleculePeer {
   return {
     atom_id: row.id,
     name: row.name,
     url: row.url,
     molecule_id: null,
-    capabilities: JSON.parse(row.capabilities) as string[],
+    capabilities: capabilityObjects(JSON.parse(row.capabilities) as string[]),
     last_seen: row.seenAtMs === null ? null : new Date(row.seenAtMs).toISOString(),
   };
 }

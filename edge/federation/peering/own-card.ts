@@ -1,10 +1,11 @@
 import { toHex } from "../../../schema/crypto/bytes.ts";
 import {
   type Card,
-  type IdentityCard,
+  capabilityObjects,
   LISTED,
   normalisedPeerUrl,
   poolNameOf,
+  type SentIdentityCard,
 } from "../../../schema/wire/federation.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Env } from "../../env.ts";
@@ -31,7 +32,7 @@ export async function ownCard(env: Env, requestUrl: string): Promise<Card> {
  * This pool's card in the form of the existing network, for `GET /v1/federation/info`
  * (docs/spec/federation.md#endpoints). `requestUrl`: see `ownCard`.
  */
-export async function ownIdentityCard(env: Env, requestUrl: string): Promise<IdentityCard> {
+export async function ownIdentityCard(env: Env, requestUrl: string): Promise<SentIdentityCard> {
   const { atom_id, name, public_key, url, capabilities } = await ownCard(env, requestUrl);
   return {
     mode: "federated",
@@ -40,7 +41,7 @@ export async function ownIdentityCard(env: Env, requestUrl: string): Promise<Ide
     pubkey_hex: public_key,
     url,
     molecule_id: null,
-    capabilities,
+    capabilities: capabilityObjects(capabilities),
     hop_max: LIMITS.hops,
     nonce_window_sec: LIMITS.signedRequestWindowSeconds,
     schema: 1,

@@ -131,11 +131,12 @@ describe("what the existing network sends", () => {
 
   it("an info card of version 1: no sig_versions, members that we do not know", () => {
     const { private: _, ...known } = info;
-    const want = { ...known, url: "https://alder.example", capabilities: ["listed"] };
+    const want = { ...known, url: "https://alder.example", capabilities: ["llm", "listed"] };
     expect(identityCard.parse(info)).toEqual(want);
     expect(identityCard.parse({ ...info, sig_versions: [1, 2] }).sig_versions).toEqual([1, 2]);
     expect(identityCard.safeParse({ ...info, url: "https://alder.example/pool" }).success).toBe(false);
     expect(identityCard.safeParse({ mode: "off" }).success).toBe(false);
+    expect(identityCard.parse({ ...info, url: "" }).url).toBe("");
   });
 
   it("a handshake", () => {

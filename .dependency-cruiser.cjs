@@ -94,6 +94,17 @@ module.exports = {
       },
     },
     {
+      name: "machines-draw-no-keys",
+      comment:
+        "These files of the schemas also make random keys, tokens and nonces. A rule is given randomness as an argument.",
+      severity: "error",
+      from: { path: PURE },
+      to: {
+        path: "^schema/crypto/(ed25519|api-keys|request-signature)\\.ts$",
+        dependencyTypesNot: ["type-only"],
+      },
+    },
+    {
       name: "objects-are-known-by-their-interfaces",
       comment: "Only the entry imports the classes of objects. All others, `env.ts` too, use their `…-rpc.ts`.",
       severity: "error",

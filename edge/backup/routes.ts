@@ -13,7 +13,7 @@ import { accountForAdmins } from "../accounts/account-for.ts";
 import { adminTokensForAdmins } from "../admins/admin-tokens-for.ts";
 import type { Env } from "../env.ts";
 import { eventLogForAdmins } from "../events/event-log-for.ts";
-import { bondForPool } from "../federation/bond-for.ts";
+import { bondForRestore } from "../federation/bond-for.ts";
 import { forgetReceivedGrants } from "../federation/delivery/resume.ts";
 import type { AdminEnv } from "../http/app-env.ts";
 import { requireBootstrapAdmin } from "../http/authentication.ts";
@@ -120,7 +120,7 @@ async function restore(env: Env, table: RecordTable, rows: object[]): Promise<bo
       await laneForAdmins(env, "any").restoreRecords(table, rows as (WorkerRow | MeteringRow)[]);
       return true;
     case "peers": {
-      const done = await Promise.all((rows as PeerRow[]).map((row) => bondForPool(env, row.id).restore(row)));
+      const done = await Promise.all((rows as PeerRow[]).map((row) => bondForRestore(env, row.id).restore(row)));
       return done.every(Boolean);
     }
     case "events":

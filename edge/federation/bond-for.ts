@@ -1,6 +1,6 @@
 /** Stubs of a peer's `Bond`, one for each group of callers (`bond-rpc.ts`). */
 import type { Env } from "../env.ts";
-import type { BondForAdmins, BondForPeers, BondForPool } from "./bond-rpc.ts";
+import type { BondForAdmins, BondForPeers, BondForPool, BondForRestores } from "./bond-rpc.ts";
 
 type Bonds = Pick<Env, "BOND">;
 
@@ -13,5 +13,9 @@ export function bondForAdmin(env: Bonds, atomId: string): DurableObjectStub<Bond
 }
 
 export function bondForPool(env: Bonds, atomId: string): DurableObjectStub<BondForPool> {
+  return env.BOND.getByName(atomId);
+}
+
+export function bondForRestore(env: Bonds, atomId: string): DurableObjectStub<BondForRestores> {
   return env.BOND.getByName(atomId);
 }

@@ -68,10 +68,8 @@ export interface BondForEventLog extends Rpc.DurableObjectBranded {
   notifyOfNewEvents(): void;
 }
 
-/** Other objects, the cron trigger, import and restore. */
-export interface BondForPool extends Rpc.DurableObjectBranded {
-  effectiveTrust(min_auth_tier: MinTier): TrustLevel;
-  registrationStatus(): RegistrationStatus;
+/** An import of exported rows, and the return to a copy of the pool's state. Only admins start them. */
+export interface BondForRestores extends Rpc.DurableObjectBranded {
   /**
    * Restores a peer from an export, or a removed peer. False: this object has the peer with other content, or the id
    * does not belong to the key.
@@ -82,6 +80,12 @@ export interface BondForPool extends Rpc.DurableObjectBranded {
    * them again. `tokenId`: the admin's token.
    */
   forgetReceivedGrants(tokenId: string): Promise<void>;
+}
+
+/** Other objects, registrations and the cron trigger. */
+export interface BondForPool extends Rpc.DurableObjectBranded {
+  effectiveTrust(min_auth_tier: MinTier): TrustLevel;
+  registrationStatus(): RegistrationStatus;
   /**
    * Retries immediately everything that waits for the peer, because the pool has started or federation was switched on.
    */
@@ -92,4 +96,4 @@ export interface BondForPool extends Rpc.DurableObjectBranded {
   evict(): Promise<void>;
 }
 
-export interface BondRpc extends BondForPeers, BondForAdmins, BondForEventLog, BondForPool {}
+export interface BondRpc extends BondForPeers, BondForAdmins, BondForEventLog, BondForPool, BondForRestores {}

@@ -14,6 +14,7 @@ import type { ClientEnv } from "../http/app-env.ts";
 import { discardBody, parseBody, readBytes } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
 import { RefusedKeys } from "../limits/refused-keys.ts";
+import { pause } from "../limits/timeout.ts";
 
 type Refusal = Extract<AccountAdmission, { ok: false }>;
 
@@ -75,7 +76,7 @@ async function readBody<T>(
     return charge ?? fail(c, read.code, { message: read.message });
   }
   const waitMs = pace.waitMs(keyId, read.bytes.byteLength, Date.now());
-  if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs));
+  if (waitMs > 0) await pause(waitMs);
   // The key may have spent its rate while this body arrived or waited.
   const refused = refusedKeys.find(keyId, Date.now());
   if (refused) return refuse(c, refused.refusal, refused.ageSeconds);

@@ -1,3 +1,5 @@
+import { pause } from "./timeout.ts";
+
 /** A time by two clocks, so that a wall clock that steps back cannot make an old answer look new. */
 export interface Moment {
   readonly wallMs: number;
@@ -66,7 +68,7 @@ export class SharedAnswer<T> {
       // A request awaits its own question only, and looks for the answers to others. In workerd a promise belongs to the
       // request, or the object, that made it: awaited elsewhere it may never settle, because the runtime drops the work of
       // a request whose client leaves.
-      const look = wait(Math.min(Math.max(LOOK_MS, waitedMs / 8), SLOW_LOOK_MS, patienceMs - waitedMs));
+      const look = pause(Math.min(Math.max(LOOK_MS, waitedMs / 8), SLOW_LOOK_MS, patienceMs - waitedMs));
       await (own === null ? look : Promise.race([own, look]));
     }
   }
@@ -95,8 +97,4 @@ export class SharedAnswer<T> {
     const value = await ask();
     if (this.#answerSince(number) === null) this.#answered = { number, value };
   }
-}
-
-function wait(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

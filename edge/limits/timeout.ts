@@ -13,6 +13,11 @@ export function deadline<const T>(ms: number, value: T): Deadline<T> {
   return { passed, clear: () => clearTimeout(timer) };
 }
 
+/** Resolves after `ms`. */
+export function pause(ms: number): Promise<void> {
+  return deadline(ms, undefined).passed;
+}
+
 /** The answer, or null where it fails or takes longer than `ms`. */
 export async function within<T>(ms: number, answer: Promise<T>): Promise<T | null> {
   return inTime(ms, answer).catch(() => null);

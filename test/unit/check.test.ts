@@ -29,6 +29,16 @@ interface Diagnostic {
   location: { path: string };
 }
 
+/** The violations of the rules of imports in these files, one a line. */
+function cruise(files: Readonly<Record<string, string>>): string {
+  const args = [
+    "--config",
+    ".dependency-cruiser.cjs",
+    ...new Set(Object.keys(files).map((file) => `${file.split("/")[0]}`)),
+  ];
+  return spawnSync(join(root, "node_modules/.bin/depcruise"), args, { cwd: plant(files), encoding: "utf8" }).stdout;
+}
+
 function lint(files: Readonly<Record<string, string>>): Diagnostic[] {
   const args = ["lint", "--vcs-enabled=false", "--reporter=json", "--max-diagnostics=none", "."];
   const { stdout } = spawnSync(join(root, "node_modules/.bin/biome"), args, { cwd: plant(files), encoding: "utf8" });
@@ -53,6 +63,15 @@ const PLANTED: readonly [file: string, code: string, says: string][] = [
   ["edge/k-machine.ts", "export const f = (g: () => void) => queueMicrotask(g);", denied("queueMicrotask")],
   ["edge/l-machine.ts", "export const f = (g: () => void) => setImmediate(g);", denied("setImmediate")],
   ["edge/m-machine.ts", "export const f = (g: () => void) => setTimeout(g, 1);", denied("setTimeout")],
+  ["edge/q-rules.ts", "export const f = () => new Date;", CLOCK],
+  ["edge/r-rules.ts", 'export const f = () => Date["now"]();', CLOCK],
+  ["edge/s-rules.ts", "export const f = (g: (d: unknown) => number) => g(Date);", CLOCK],
+  ["edge/t-rules.ts", "export const f = () => AbortSignal.timeout(5);", CLOCK],
+  ["edge/u-rules.ts", 'export const f = () => Math["random"]();', RANDOM],
+  ["edge/v-rules.ts", "const { random } = Math; export const f = () => random();", RANDOM],
+  ["edge/w-rules.ts", "export const f = (g: (m: unknown) => number) => g(Math);", RANDOM],
+  ["edge/x-rules.ts", 'export const f = () => eval("1");', denied("eval")],
+  ["edge/y-rules.ts", 'export const f = () => new Function("return 1");', denied("Function")],
   ["edge/n-tracker.ts", "export const f = () => Date.now();", CLOCK],
   ["schema/o-rules.ts", "export const f = () => Date.now();", CLOCK],
   ["test/p-rules.ts", "export const f = () => Date.now();", CLOCK],
@@ -85,6 +104,20 @@ it.each<[what: string, file: string, code: string, isRefused: boolean]>([
     true,
   ],
   ["a route takes the method", "edge/a/routes.ts", "export const f = (env: any) => env.BOND.getByName;", true],
+  [
+    "a route names the method in brackets",
+    "edge/a/routes.ts",
+    'export const f = (env: any) => env.BOND["getByName"]("x");',
+    true,
+  ],
+  [
+    "a route unpacks the method",
+    "edge/a/routes.ts",
+    "export const f = ({ BOND: { getByName } }: any) => getByName;",
+    true,
+  ],
+  ["a route renames the method", "edge/a/routes.ts", "export const f = ({ BOND: { getByName: g } }: any) => g;", true],
+  ["an id from a text", "edge/a/routes.ts", 'export const f = (env: any) => env.BOND.idFromString("x");', true],
   ["an id by name", "edge/a/routes.ts", 'export const f = (env: any) => env.BOND.idFromName("x");', true],
   ["itty-durable's proxy", "edge/a/routes.ts", "export const f = () => proxyDurable({}, {});", true],
   [
@@ -98,25 +131,45 @@ it.each<[what: string, file: string, code: string, isRefused: boolean]>([
   expect(found.some((message) => message.includes("A stub comes from a *-for.ts"))).toBe(isRefused);
 });
 
-it.each<[what: string, imported: string, text: string]>([
-  ["a timer", "edge/limits/timeout.ts", "export const x = 1;\n"],
-  ["a client of peers", "edge/peer-client.ts", "export const x = 1;\n"],
-  ["an object", "edge/lane-object.ts", "export const x = 1;\n"],
-])("a pure file cannot import %s", (_what, imported, text) => {
-  const from = `../${imported}`;
-  const folder = plant({
-    [imported]: text,
-    "edge/planted-rules.ts": `import { x } from "${from}";\nexport const y = x;\n`,
+it.each<[what: string, imported: string, rule: string]>([
+  ["a timer", "edge/limits/timeout.ts", "machines-are-pure"],
+  ["an answer that several requests share", "edge/limits/shared-answer.ts", "machines-are-pure"],
+  ["a client of peers", "edge/peer-client.ts", "machines-are-pure"],
+  ["an object", "edge/lane-object.ts", "machines-are-pure"],
+  ["a maker of keys", "schema/crypto/api-keys.ts", "machines-draw-no-keys"],
+])("a pure file cannot import %s", (_what, imported, rule) => {
+  const planted = (how: string) => `${how}\nexport const y = x;\n`;
+  const violations = cruise({
+    [imported]: "export const x = 1;\n",
+    "edge/planted-rules.ts": planted(`import { x } from "../${imported}";`),
+    "edge/later-rules.ts": planted(`const { x } = await import("../${imported}");`),
+    "edge/innocent-rules.ts": `import type { x } from "../${imported}";\nexport type Y = typeof x;\n`,
   });
-  const { stdout } = spawnSync(
-    join(root, "node_modules/.bin/depcruise"),
-    ["--config", ".dependency-cruiser.cjs", "edge"],
-    {
-      cwd: folder,
-      encoding: "utf8",
-    },
-  );
-  expect(stdout).toContain(`machines-are-pure: edge/planted-rules.ts → ${imported}`);
+  expect(violations).toContain(`${rule}: edge/planted-rules.ts → ${imported}`);
+  expect(violations).toContain(`${rule}: edge/later-rules.ts → ${imported}`);
+  expect(violations).not.toContain(`${rule}: edge/innocent-rules.ts`);
+});
+
+it("a pure file cannot import the platform", () => {
+  const planted =
+    'import { env } from "cloudflare:workers";\nimport { readFileSync } from "node:fs";\nexport const y = [env, readFileSync];\n';
+  const violations = cruise({ "schema/planted-machine.ts": planted });
+  expect(violations).toContain("machines-are-pure: schema/planted-machine.ts → cloudflare:workers");
+  expect(violations).toContain("machines-are-pure: schema/planted-machine.ts → fs");
+});
+
+it.each<[what: string, file: string, imported: string, isRefused: boolean]>([
+  ["a route for peers cannot import a stub for admins", "edge/federation/a-routes.ts", "bondForAdmin", true],
+  ["a route for peers cannot rename one", "edge/federation/a-routes.ts", "bondForAdmin as bondForPeer", true],
+  ["a route for peers cannot import one of another object", "edge/federation/sync/a.ts", "eventLogForAdmins", true],
+  ["a route for peers cannot restore a peer", "edge/federation/a-routes.ts", "bondForRestore", true],
+  ["a route for clients cannot import a stub for admins", "edge/inference/a-routes.ts", "accountForAdmins", true],
+  ["a route for peers imports a stub for peers", "edge/federation/a-routes.ts", "bondForPeer", false],
+  ["a route for admins imports a stub for admins", "edge/backup/routes.ts", "bondForAdmin", false],
+])("%s", (_what, file, imported, isRefused) => {
+  const code = `import { ${imported} } from "../a/bond-for.ts";\nexport const f = ${imported.split(" ").at(-1)};\n`;
+  const found = lint({ [file]: code }).map(({ message }) => message);
+  expect(found.some((message) => message.includes("Only routes of admins"))).toBe(isRefused);
 });
 
 it("dependency-cruiser and Biome know the same pure files", () => {

@@ -1,6 +1,6 @@
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Env } from "../../env.ts";
-import { bondForPool } from "../bond-for.ts";
+import { bondForPool, bondForRestore } from "../bond-for.ts";
 import type { BondForPool } from "../bond-rpc.ts";
 import { bondIds, countBonds } from "../peering/store.ts";
 
@@ -33,7 +33,7 @@ export async function forgetReceivedGrants(env: Env, by: string): Promise<void> 
   const page = LIMITS.peersPerWake;
   for (let from = 0; ; from += page) {
     const ids = await bondIds(env.DB, from, page);
-    await Promise.all(ids.map((id) => bondForPool(env, id).forgetReceivedGrants(by)));
+    await Promise.all(ids.map((id) => bondForRestore(env, id).forgetReceivedGrants(by)));
     if (ids.length < page) return;
   }
 }

@@ -1,7 +1,7 @@
 import type { FederationPolicy } from "../../../schema/wire/federation.ts";
 import type { Env } from "../../env.ts";
 import type { BondStore } from "../bond-store.ts";
-import { registryForPeers } from "./peer-registry-for.ts";
+import { registryForBonds } from "./peer-registry-for.ts";
 import type { PeerStatus } from "./peer-registry-rpc.ts";
 import type { GrantStep, TrustStep } from "./trust-rules.ts";
 
@@ -61,6 +61,6 @@ export class Membership {
   }
 
   #registry() {
-    return registryForPeers(this.#env);
+    return registryForBonds(this.#env);
   }
 }

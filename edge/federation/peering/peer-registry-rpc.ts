@@ -1,4 +1,4 @@
-/** The interfaces of `PeerRegistry` and the shapes that cross them: one for bonds and routes of peers, one for readers. */
+/** The interfaces of `PeerRegistry`, one for each group of callers, and the shapes that cross them. */
 import type { PeerRow } from "../../../schema/db/peers.ts";
 import type { PeerAudience } from "../../../schema/wire/events.ts";
 import type { TrustLevel } from "../../../schema/wire/federation.ts";
@@ -59,14 +59,24 @@ export type RegistryEntry =
   | Exclude<RegistrationStep, { ok: true }>
   | { ok: false; code: "federation/too-many-peers" };
 
-/** For bonds, and for routes of peers that have proved a key. */
-export interface RegistryForPeers extends Rpc.DurableObjectBranded {
+/** The routes of registration, for a pool that has proved its key. */
+export interface RegistryForRegistrations extends Rpc.DurableObjectBranded {
   register(atomId: string, challenge: UsedChallenge): RegistryEntry;
+  /** Frees the place of a pool whose registration failed afterwards. */
+  forget(atomId: string): void;
+}
+
+/** The bond of a peer. */
+export interface RegistryForBonds extends Rpc.DurableObjectBranded {
   claimPlace(atomId: string, maxPeers: number): boolean;
   takeStrangerGrant(isFirst: boolean): CellStep;
   note(member: Member, status: PeerStatus): void;
   leave(atomId: string, status: PeerStatus): void;
   forget(atomId: string): void;
+}
+
+/** Every route of peers: the metrics of refused requests. */
+export interface RegistryForRefusals extends Rpc.DurableObjectBranded {
   countRefusals(refusals: ReadonlyMap<string, number>): void;
 }
 
@@ -77,4 +87,8 @@ export interface RegistryForReaders extends Rpc.DurableObjectBranded {
   statuses(): Record<string, PeerStatus>;
 }
 
-export interface PeerRegistryRpc extends RegistryForPeers, RegistryForReaders {}
+export interface PeerRegistryRpc
+  extends RegistryForRegistrations,
+    RegistryForBonds,
+    RegistryForRefusals,
+    RegistryForReaders {}

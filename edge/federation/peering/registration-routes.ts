@@ -21,7 +21,7 @@ import { bondForPeer, bondForPool } from "../bond-for.ts";
 import { type FederatedEnv, readSigned, refuseUnlessSignedBy, signedBody } from "../signing/signed-peer.ts";
 import { registrationStatusOf } from "./add-peer.ts";
 import { ownCard } from "./own-card.ts";
-import { registryForPeers } from "./peer-registry-for.ts";
+import { registryForRegistrations } from "./peer-registry-for.ts";
 import { type ChallengeMaker, challengeMaker } from "./registration-challenge.ts";
 import type { UsedChallenge } from "./registration-rules.ts";
 import { isTierAccepted } from "./trust-rules.ts";
@@ -98,7 +98,7 @@ export async function registerPeer(
   // Refuse a revoked peer here, so that no other peer is evicted for it.
   if ((await registrationStatusOf(env, card.atom_id)).revoked)
     return { ok: false, code: "federation/registration-refused" };
-  const registry = registryForPeers(env);
+  const registry = registryForRegistrations(env);
   const entry = await registry.register(card.atom_id, { id, expiresAtMs });
   if (!entry.ok) return entry;
   if (entry.evict !== null) await bondForPool(env, entry.evict).evict();

@@ -2,7 +2,7 @@ import type { SignatureRefusal } from "../../../schema/crypto/request-signature.
 import type { ErrorCode } from "../../../schema/wire/errors.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Env } from "../../env.ts";
-import { registryForPeers } from "../peering/peer-registry-for.ts";
+import { registryForRefusals } from "../peering/peer-registry-for.ts";
 
 /** Why a signed request was refused. Only the operator sees reasons, as counters (docs/spec/federation.md#signed-requests). */
 export type RefusalReason = SignatureRefusal | "unreadable-body" | "not-a-peer";
@@ -40,7 +40,7 @@ export async function flushPeerRefusals(env: Env): Promise<void> {
   const flushed = new Map(pending);
   pending.clear();
   try {
-    await registryForPeers(env).countRefusals(flushed);
+    await registryForRefusals(env).countRefusals(flushed);
   } catch (error) {
     for (const [reason, times] of flushed) countRefusal(reason, times);
     throw error;

@@ -7,7 +7,7 @@ import { eventLogForBonds } from "../../events/event-log-for.ts";
 import { mayRead, TRUST_FOR_PUBLIC } from "../../events/visibility-rules.ts";
 import { parseBody } from "../../http/body.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
-import { registryForPeers } from "../peering/peer-registry-for.ts";
+import { registryForBonds } from "../peering/peer-registry-for.ts";
 import type { ReceivedGrants } from "../peering/received-grants.ts";
 import type { Admissions } from "../signing/admissions.ts";
 import type { EndpointRefusal, Pulled, PullRequest, Pushed } from "./event-endpoint-answers.ts";
@@ -118,7 +118,7 @@ export class EventEndpoint {
     policy: FederationPolicy,
   ): Promise<Pushed> {
     if (only === undefined || more.length > 0) return { ok: false, code: "federation/untrusted" };
-    const registry = registryForPeers(this.#env);
+    const registry = registryForBonds(this.#env);
     const rate = await registry.takeStrangerGrant(this.#grants.isFirstTry());
     if (!rate.ok) {
       return { ok: false, code: "federation/rate-limited", retryAfterSeconds: rate.retryAfterSeconds };

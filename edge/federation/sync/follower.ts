@@ -4,6 +4,7 @@ import { openCheckpoint } from "../../../schema/crypto/signed-event.ts";
 import { type PeerAudience, type PulledEvent, pullAnswer, pulledEvent } from "../../../schema/wire/events.ts";
 import { parseJson } from "../../../schema/wire/json-text.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
+import { pause } from "../../limits/timeout.ts";
 import type { PeerAnswer } from "../delivery/peer-answer.ts";
 import type { PeerCall } from "../delivery/peer-client.ts";
 import { afterRound, type NextStep, type RoundOutcome } from "./follow-machine.ts";
@@ -273,7 +274,7 @@ export class Follower {
     this.#eventsSincePause += events;
     if (this.#eventsSincePause < LIMITS.eventsPerPull) return;
     this.#eventsSincePause = 0;
-    await paused(LIMITS.followBreathMs);
+    await pause(LIMITS.followBreathMs);
   }
 
   async #check(abort: AbortController): Promise<void> {
@@ -286,7 +287,7 @@ export class Follower {
   }
 
   async #until(next: Extract<NextStep, { ms: number }>): Promise<void> {
-    if (next.type === "pause") return paused(next.ms);
+    if (next.type === "pause") return pause(next.ms);
     const startedMs = Date.now();
     await new Promise<void>((resolve) => {
       let timer = setTimeout(resolve, next.ms);
@@ -299,10 +300,6 @@ export class Follower {
     });
     this.#wake = null;
   }
-}
-
-function paused(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 function sha256(bytes: Uint8Array): Uint8Array {

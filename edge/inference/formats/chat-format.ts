@@ -2,7 +2,7 @@
 import type { ToolCall } from "../../../schema/wire/worker-frames.ts";
 import type { AnswerFormat, AnswerHead } from "./answer-format.ts";
 import { chatLogprobs } from "./logprobs-format.ts";
-import { choiceEvent, chunkHead, endOfChunks, openAiErrors, usageBody, usageNull } from "./openai-format.ts";
+import { choiceEvent, chunkHead, endOfChunks, openAiErrors, usageNull, wholeAnswer } from "./openai-format.ts";
 
 export function chatFormat(head: AnswerHead): AnswerFormat {
   const id = `chatcmpl-${head.jobId}`;
@@ -35,19 +35,17 @@ export function chatFormat(head: AnswerHead): AnswerFormat {
     finish: (choice, reason) => role(choice) + event(choice, "{}", { finish: `"${reason}"` }),
     end: (usage) => endOfChunks(fixed, head, usage),
     whole: (choices, usage) =>
-      JSON.stringify({
-        id,
-        created: head.createdSeconds,
-        model: head.model,
-        usage: usageBody(usage),
-        object: "chat.completion",
-        choices: choices.map(({ text, toolCalls, logprobs, finishReason }, index) => ({
+      wholeAnswer(
+        { id, object: "chat.completion" },
+        head,
+        usage,
+        choices.map(({ text, toolCalls, logprobs, finishReason }, index) => ({
           index,
           logprobs: logprobs ? chatLogprobs(logprobs) : null,
           finish_reason: finishReason,
           message: assistantMessage(text, toolCalls),
         })),
-      }),
+      ),
   };
 }
 

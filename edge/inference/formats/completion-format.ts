@@ -1,7 +1,7 @@
 /** Answers of `POST /v1/completions`: a `text_completion`, in one piece or in chunks. */
 import type { AnswerFormat, AnswerHead } from "./answer-format.ts";
 import { completionLogprobs } from "./logprobs-format.ts";
-import { choiceEvent, chunkHead, endOfChunks, openAiErrors, usageBody, usageNull } from "./openai-format.ts";
+import { choiceEvent, chunkHead, endOfChunks, openAiErrors, usageNull, wholeAnswer } from "./openai-format.ts";
 
 export function completionFormat(head: AnswerHead): AnswerFormat {
   const id = `cmpl-${head.jobId}`;
@@ -25,18 +25,16 @@ export function completionFormat(head: AnswerHead): AnswerFormat {
     finish: (choice, reason) => event(choice, "", { finish: `"${reason}"` }),
     end: (usage) => endOfChunks(fixed, head, usage),
     whole: (choices, usage) =>
-      JSON.stringify({
-        id,
-        created: head.createdSeconds,
-        model: head.model,
-        usage: usageBody(usage),
-        object: "text_completion",
-        choices: choices.map(({ text, logprobs, finishReason }, index) => ({
+      wholeAnswer(
+        { id, object: "text_completion" },
+        head,
+        usage,
+        choices.map(({ text, logprobs, finishReason }, index) => ({
           index,
           logprobs: logprobs ? completionLogprobs(logprobs, 0) : null,
           finish_reason: finishReason,
           text,
         })),
-      }),
+      ),
   };
 }

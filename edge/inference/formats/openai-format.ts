@@ -35,6 +35,16 @@ export function endOfChunks(fixed: string, { includeUsage }: AnswerHead, usage: 
   return `data: ${fixed},"choices":[],"usage":${JSON.stringify(usageBody(usage))}}\n\n${DONE_EVENT}`;
 }
 
+/** The JSON text of an answer that is not streamed. The choices stay the last member. */
+export function wholeAnswer(
+  { id, object }: { readonly id: string; readonly object: string },
+  { createdSeconds, model }: AnswerHead,
+  usage: Usage,
+  choices: readonly unknown[],
+): string {
+  return JSON.stringify({ id, created: createdSeconds, model, usage: usageBody(usage), object, choices });
+}
+
 /** The errors of both formats. No `[DONE]` follows an error event. */
 export const openAiErrors: Pick<AnswerFormat, "error" | "errorBody" | "keepAlive"> = {
   error: (code: ErrorCode, details?: ErrorDetails) => `data: ${JSON.stringify(errorBody(code, details))}\n\n`,

@@ -1,8 +1,9 @@
 import { Hono } from "hono";
 import type { Env } from "../../../edge/env.ts";
+import { eventLogForReaders } from "../../../edge/events/event-log-for.ts";
 import { type FederatedEnv, federated } from "../../../edge/federation/signing/signed-peer.ts";
 import pool from "../../../edge/index.ts";
-import { EVENT_LOG } from "../../../edge/object-names.ts";
+import { eventLogForOutboxes } from "../../../edge/record/event-log-for.ts";
 
 export * from "../../../edge/index.ts";
 
@@ -16,16 +17,16 @@ const bench = new Hono<FederatedEnv>()
   .post("/append", async (c) => {
     const { writers, each } = await c.req.json<{ writers: number; each: number }>();
     const write = async (writer: number) => {
-      const log = c.env.EVENT_LOG.getByName(EVENT_LOG);
+      const log = eventLogForOutboxes(c.env);
       for (let i = 0; i < each; i++) {
         await log.append([{ type: "worker_joined", visibility: "public", payload: { worker: `bench-${writer}`, i } }]);
       }
     };
     await Promise.all(Array.from({ length: writers }, (_, writer) => write(writer)));
-    return c.json(await c.env.EVENT_LOG.getByName(EVENT_LOG).heads());
+    return c.json(await eventLogForReaders(c.env).heads());
   })
   /** Answers when D1 has all events that the log committed. */
-  .post("/flush", async (c) => c.json(await c.env.EVENT_LOG.getByName(EVENT_LOG).flushRecords()))
+  .post("/flush", async (c) => c.json(await eventLogForReaders(c.env).flushRecords()))
   .post("/unchecked", (c) => c.text("here"))
   .post("/checked", federated, (c) => c.text("here"));
 

@@ -77,7 +77,7 @@ export async function runAgent(options: AgentOptions): Promise<AgentOutcome> {
   }
 }
 
-/** What is known before the engine is opened. */
+/** The values that are known before the engine is opened. */
 interface RunContext {
   readonly url: string;
   /** The atom id that the token carries. */

@@ -26,7 +26,7 @@ export type AgentEvent =
       readonly loaded: boolean;
     }
   | { readonly type: "connecting"; readonly url: string }
-  /** `tellsElsewhere`: this pool reports requests for models that the worker does not serve. */
+  /** `tellsElsewhere`: whether this pool reports requests for models that the worker does not serve. */
   | { readonly type: "connected"; readonly pool: string; readonly worker: string; readonly tellsElsewhere?: true }
   | { readonly type: "disconnected"; readonly reason: string; readonly retryInMs: number }
   | { readonly type: "job-started"; readonly jobId: string; readonly model: string }

@@ -23,7 +23,7 @@ import { findModel, type ModelFile } from "./models/model-file.ts";
 import { calibrate } from "./profile/calibration.ts";
 import { AGENT_VERSION } from "./version.ts";
 
-/** What runs inference, as the worker's owner chose it. */
+/** The engine and its options, as the worker's owner chose them. */
 export interface EngineChoice {
   /** Each `embedded`, the path of a GGUF file, or `hf:OWNER/REPO:QUANT`; by default the embedded model. */
   readonly models?: readonly string[];

@@ -1,6 +1,6 @@
 /**
- * Every bound of the system, with its unit in its name (docs/spec/pool.md#limits).
- * Values an operator may change are read through `PoolPolicy` or configuration; the rest are protocol.
+ * Every limit of the system, with its unit in its name (docs/spec/pool.md#limits). An operator's changes are read
+ * through `PoolPolicy` or configuration; all other limits are part of the protocol.
  */
 export const LIMITS = Object.freeze({
   // Client API
@@ -35,27 +35,31 @@ export const LIMITS = Object.freeze({
   labelChars: 100,
   /** A body that is not complete after this time is refused. */
   bodyReadMs: 60_000,
-  /** Bodies of one key that an isolate reads at the same time. A body of unknown length counts as the largest. */
+  /**
+   * Bytes of one key's bodies that an isolate reads at the same time. A body of unknown length counts as the largest.
+   */
   keyBodiesBytes: 32 * 1024 * 1024,
-  /** Bodies of one key that an isolate checks before they are charged. A further one is charged first. */
+  /** Bodies of one key that an isolate checks before they are charged. A further body is charged first. */
   keyUnpaidBodies: 8,
   /**
-   * A body of this size or more is checked apart from the other large bodies of its key. 213 KiB of tools take 20 ms of
-   * CPU to check, so these numbers leave half of the time to other keys.
+   * A body of this size or more is checked after a pause, so that the checks of one key do not follow one another
+   * directly. 213 KiB of tools take 20 ms of CPU to check, so these numbers leave half of the time to other keys.
    */
   pacedBodyBytes: 32 * 1024,
-  /** The pause after such a check, by size. */
+  /** The pause after the check of such a body, in ms per KiB. */
   bodyPaceMsPerKib: 0.2,
   /** The longest such pause. */
   bodyPaceMs: 50,
   /**
-   * After a refusal, the pool reads and drops the rest of the body for this time. Otherwise a client that still sends loses the
-   * answer.
+   * After a refusal, the pool reads and discards the rest of the body for this time. Otherwise a client that is still
+   * sending would lose the answer.
    */
   bodyDiscardMs: 1_000,
   /** Refusals that an isolate remembers; the oldest is forgotten first. */
   refusedKeysKept: 1_000,
-  /** A refusal for hours is checked again after this: the key may have been revoked. */
+  /**
+   * The longest time that an isolate repeats a refusal. Then it checks again, because the key may have been revoked.
+   */
   refusalKeptMs: 60_000,
 
   // JSON schemas of response formats and functions
@@ -104,7 +108,8 @@ export const LIMITS = Object.freeze({
   /** Streams at the same time; the default of a new key. */
   keyStreams: 8,
   /**
-   * Lists of models and cancellations, which are not jobs. A key that may send more requests may send as many of these.
+   * Lists of models and cancellations, which are not jobs, per minute. A key with a higher rate of requests may send as
+   * many of these.
    */
   keyLookupsPerMinute: 600,
   /** The most that an admin may set. */
@@ -141,9 +146,9 @@ export const LIMITS = Object.freeze({
   readerStallMs: 30_000,
   /** Requests, waiting and running, and answers that are not read yet: the memory that one lane uses for both. */
   laneBytes: 32 * 1024 * 1024,
-  /** The part of `laneBytes` for the requests of one client key. */
+  /** Memory of a lane for the requests of one client key. */
   keyRequestBytes: 8 * 1024 * 1024,
-  /** The part of `laneBytes` for the answers of one client key. */
+  /** Memory of a lane for the answers of one client key. */
   keyAnswerBytes: 16 * 1024 * 1024,
   /**
    * Memory beyond `laneBytes` for keys that hold little, so that a few keys that fill the lane do not lock out the
@@ -161,11 +166,14 @@ export const LIMITS = Object.freeze({
    * 128 spaces (GPT-4, Llama 3, Qwen).
    */
   tokenBytes: 128,
-  /** Bytes of an answer beyond its tokens: the ids of tool calls are no tokens. */
+  /** Bytes of an answer beyond its tokens, because the ids of tool calls are not tokens. */
   answerSlackBytes: 4 * 1024,
   /** Text of one answer, whatever context the worker states for its model. */
   answerBytes: 8 * 1024 * 1024,
-  /** The context that is assumed for a worker that connected to an earlier build, which did not keep its manifest. */
+  /**
+   * The context that is assumed for a worker that connected to an earlier release, which did not keep the context of
+   * its models.
+   */
   unknownContextTokens: 128 * 1024,
   /** The largest `n`. */
   choicesPerPrompt: 8,
@@ -183,10 +191,11 @@ export const LIMITS = Object.freeze({
   statusHoldMinSeconds: 5,
   statusHoldMaxSeconds: 90,
   /**
-   * After that hold the pool writes white space this often until the answer is there: proxies cut silent connections.
+   * After `statusHoldSeconds` the pool writes white space this often until the answer is ready, because proxies close
+   * silent connections.
    */
   wholeSpaceMs: 1_000,
-  /** `Retry-After` where no better time is known. */
+  /** `Retry-After` if no better time is known. */
   retryAfterSeconds: 5,
   /** The longest pause that a worker's server can request. For a longer pause it must request again. */
   workerPauseSeconds: 60,
@@ -196,8 +205,8 @@ export const LIMITS = Object.freeze({
   /** JSON values of a frame. The largest manifest has some hundreds. */
   agentFrameValues: 4_096,
   /**
-   * Frames about jobs that the worker no longer has. This many may be in transit when the pool takes back a thousand jobs
-   * at once. A worker that sends more is disconnected.
+   * Frames about jobs that the worker no longer holds. This many may be in transit when the pool takes back a thousand
+   * jobs at once. A worker that sends more is disconnected.
    */
   staleFrames: 10_000,
   /** The count of stale frames falls by this number each second. */
@@ -213,8 +222,8 @@ export const LIMITS = Object.freeze({
   progressMs: 10_000,
   socketsPerLane: 10_000,
   /**
-   * Sockets of one worker token: one that serves, some whose worker has not proved its key, and those that the pool has
-   * closed and whose worker has not answered the close. The runtime keeps each until then.
+   * Sockets of one worker token: one that serves, some whose worker has not proved its key, and closed ones whose
+   * worker has not answered the close. The runtime keeps each socket until then.
    */
   socketsPerToken: 16,
   /** The most of these sockets whose worker has not proved its key. */
@@ -227,7 +236,9 @@ export const LIMITS = Object.freeze({
   socketsRetrySeconds: 60,
   /** The record of a worker that reconnects unchanged is written again after this. */
   workerRecordMs: 60 * 60_000,
-  /** Names of models that were ever offered: for them the pool answers 503 and not 404. */
+  /**
+   * Names of models that any worker ever offered. A request for one of them that is not served gets 503 and not 404.
+   */
   knownModelsPerLane: 10_000,
   modelsPerWorker: 32,
   slotsPerModel: 1_024,
@@ -253,7 +264,7 @@ export const LIMITS = Object.freeze({
   /** The longest pause between two attempts while the outage is younger than `youngOutageMs`. */
   reconnectYoungMaxMs: 10_000,
   youngOutageMs: 5 * 60_000,
-  /** The longest pause after that. */
+  /** The longest pause between two attempts when the outage is older. */
   reconnectMaxMs: 60_000,
   /** Inputs of one job. An older agent accepts no more. */
   embeddingInputs: 256,
@@ -316,8 +327,8 @@ export const LIMITS = Object.freeze({
   /** The most that the policy may say. */
   peerMaxEventRequestsPerSecond: 10_000,
   /**
-   * Events of one peer that our log keeps, pushed, pulled or streamed: this number at once, and then this number a minute. The
-   * policy's default.
+   * Events of one peer that our log takes, pushed, pulled or streamed: this number at once, and then this number a
+   * minute. The policy's default.
    */
   peerEventsPerMinute: 6_000,
   /** The most that the policy may say. */
@@ -332,7 +343,7 @@ export const LIMITS = Object.freeze({
   eventRowBytes: 512,
   /** Origins in an answer to an admin, the largest first. */
   originsShown: 32,
-  /** Rows of a log from before there was this quota that one alarm counts. */
+  /** Rows that one alarm counts in the log of a release that did not count the space of other pools. */
   originCountRows: 5_000,
   /** Pushes of one peer below trust 2, each with one grant. */
   peerGrantsPerHour: 10,
@@ -347,9 +358,9 @@ export const LIMITS = Object.freeze({
   /** The burst, for a peer that catches up. */
   peerWorkBurstMs: 1_000,
   /**
-   * Prices, as CPU time of the runtime was measured on one machine of 2026, an HTTP request included: an empty pull 2.2
-   * ms; a page of 500 small events 6.3 ms, of 1 MiB 8.3 ms; a push of 100 known events 6.8 ms, of 1 MiB of them 12 ms;
-   * a push of 100 new events 23 ms, of 1 MiB of them 59 ms, with their rows in D1.
+   * Prices in CPU time, as measured on one machine in 2026, with the HTTP request: an empty pull 2.2 ms; a page of 500
+   * small events 6.3 ms, of 1 MiB 8.3 ms; a push of 100 known events 6.8 ms, of 1 MiB of known events 12 ms; a push of
+   * 100 new events 23 ms, of 1 MiB of new events 59 ms, with their rows in D1.
    */
   workRequestUs: 2_000,
   workPulledEventUs: 8,
@@ -357,10 +368,10 @@ export const LIMITS = Object.freeze({
   /** For each event that arrives. */
   workArrivedEventUs: 45,
   workArrivedKibUs: 6,
-  /** In addition for each event that the log does not have: its signature, and its place in the log. */
+  /** In addition for each event that the log does not have: the check of its signature, and the write to the log. */
   workNewEventUs: 160,
   workNewKibUs: 32,
-  /** Pulls and pushes of one peer run one at a time; this many more may wait. */
+  /** Pulls and pushes of one peer that may wait; they run one at a time. */
   peerTurnsWaiting: 4,
   /** A request that has waited this long is refused. */
   peerTurnWaitMs: 5_000,
@@ -372,11 +383,14 @@ export const LIMITS = Object.freeze({
   hops: 2,
   /** The largest body of a federated request. */
   federatedBodyBytes: 1024 * 1024,
-  /** An unauthenticated body must arrive whole within this time. Its sender gives up then (`peerCallMs`). */
+  /**
+   * An unauthenticated body must arrive completely within this time. It equals the time after which its sender gives up
+   * (`peerCallMs`).
+   */
   unauthenticatedBodyReadMs: 10_000,
   /** Unauthenticated bodies that an isolate holds at the same time. */
   unauthenticatedBodiesBytes: 16 * 1024 * 1024,
-  /** The least that one of them counts as: what a connection costs. */
+  /** The least memory that such a body counts as: the cost of a connection. */
   unauthenticatedBodyMinBytes: 32 * 1024,
 
   // Federation: peers
@@ -392,13 +406,13 @@ export const LIMITS = Object.freeze({
   maxPeers: 10,
   /** The most that the policy may say. 0 in the policy means no limit. */
   maxPeersMax: 100_000,
-  /** Of the whole pool: registration is open to strangers. */
+  /** Registrations a minute, of the whole pool, because registration is open to strangers. */
   registrationsPerMinute: 10,
   /** A challenge that is not answered within this time expires. */
   registrationChallengeMs: 60_000,
   /** Hex digits of the other side's challenge, which is opaque to us. */
   registrationChallengeChars: 512,
-  /** Registered peers below trust 2. A new one takes the place of the oldest. */
+  /** Registered peers below trust 2. Beyond this number, a new peer replaces the oldest. */
   lowTrustPeers: 100,
   /** Peers at trust 2 and above verify one another this often. */
   peerVerifyMs: 60_000,
@@ -426,23 +440,23 @@ export const LIMITS = Object.freeze({
   deliveryDeferrals: 100,
   deliveryBackoffMinMs: 1_000,
   deliveryBackoffMaxMs: 12 * 60 * 60_000,
-  /** This many failures within `circuitWindowMs` open the circuit: the peer is not called. */
+  /** This many failures within `circuitWindowMs` open the circuit; then the peer is not called. */
   circuitFailures: 5,
   circuitWindowMs: 10 * 60_000,
   /** An open circuit lets one probe through after this time. */
   circuitOpenMs: 30 * 60_000,
   /** A probe without an answer for this long counts as lost. */
   circuitProbeMs: 60_000,
-  /** While our own federation is off nothing is sent; the next look is after this time. */
+  /** While our own federation is off nothing is sent; deliveries check it again after this time. */
   deliveryOffMs: 60_000,
   /** The longest pause between two attempts to call a peer whose own federation is off. */
   deliveryOffMaxMs: 30 * 60_000,
-  /** Messages that wait for one peer. A grant has room beside them, and at most one waits. */
+  /** Messages that wait for one peer. One grant may wait in addition. */
   deliveriesKept: 1_000,
 
   // Federation: sync (docs/spec/events.md#sync)
   eventsPerPush: 100,
-  /** A cursor that waits for an event from the future retries this often. */
+  /** How often a cursor retries while the next event is ahead of our clock. */
   eventStallMs: 30_000,
   /** The answer to a pull: a page of `eventsPageChars`, and the JSON around it. */
   pullAnswerBytes: 2 * 1024 * 1024,
@@ -473,7 +487,7 @@ export const LIMITS = Object.freeze({
   // Event log (docs/spec/events.md#events)
   eventBytes: 64 * 1024,
   eventTypeChars: 64,
-  /** How often a public event may be passed on. */
+  /** How many times a public event may be relayed. */
   eventTtl: 3,
   /** Events whose clock is further ahead of ours are refused. */
   clockDriftMs: 60_000,
@@ -501,7 +515,7 @@ export const LIMITS = Object.freeze({
   heldEvents: 10_000,
   /** Peers whose event rate is remembered: as many as a pool may have (`maxPeersMax`), so that no debt is forgotten. */
   sendersKept: 100_000,
-  /** Those among `heldEvents` that one peer sent. Our clock reaches them within a minute. */
+  /** Events among `heldEvents` that one peer sent. Our clock reaches them within a minute. */
   heldEventsPerSender: 1_000,
   /** Our own checkpoint is kept in the record once for each group of this many events. */
   checkpointEvents: 1_000,
@@ -552,11 +566,15 @@ export const LIMITS = Object.freeze({
 export const WORKER_PROTOCOL = Object.freeze({
   version: 1,
   /**
-   * By minor version. Each one says all that the one before says, and more; frames are strict, so what is new is sent
-   * only where both sides know it. An agent offers all, and a pool chooses the newest that it speaks (RFC 6455 section 1.9).
+   * WebSocket subprotocols by minor version. Each version has all frames of the previous one, and more. Frames are
+   * strict, so new members are sent only if both sides know them. An agent offers all versions, and a pool chooses the
+   * newest that it supports (RFC 6455 section 1.9).
    */
   subprotocols: Object.freeze(["ligand.worker.v1", "ligand.worker.v1.1", "ligand.worker.v1.2"]) as readonly string[],
-  /** In the refusal of a token: the atom id of the pool that refuses, so that the other one's worker can tell. */
+  /**
+   * The header that names the pool's atom id in the refusal of a token. A worker can tell by it that the token belongs
+   * to another pool.
+   */
   poolHeader: "x-ligand-pool",
 } as const);
 

@@ -102,7 +102,7 @@ export const MESSAGES_PARAMETERS: Members = shape({
   temperature: used(undefined, UNPUBLISHED),
   top_p: used(undefined, UNPUBLISHED),
   top_k: used(undefined, UNPUBLISHED),
-  // The client's tool runner asks for a thread first. After this error code it sends the whole conversation each time.
+  // The client's tool runner first asks for a thread. After this error code it sends the whole conversation each time.
   thread: refused(
     "The pool stores no threads between requests.",
     "Send the whole conversation, and leave out thread.",

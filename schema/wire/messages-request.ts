@@ -55,7 +55,10 @@ function turnsProblem(turns: readonly MessagesTurn[]): BodyProblem | null {
   return null;
 }
 
-/** The last message of the assistant is continued, as in a chat. The grammar of a format knows only whole answers. */
+/**
+ * A final assistant message is continued, as in a chat. With a response format that is impossible, because the grammar
+ * covers only whole answers.
+ */
 function prefillProblem({ messages, output_config: output }: MessagesBody): BodyProblem | null {
   const last = messages.length - 1;
   if (messages[last]?.role !== "assistant" || !output?.format) return null;
@@ -69,7 +72,10 @@ function prefillProblem({ messages, output_config: output }: MessagesBody): Body
 
 const COUNTED = { answersAllCalls: true } as const;
 
-/** @param answersAllCalls Give each call without a result an empty one, because templates do not know such calls. */
+/**
+ * @param answersAllCalls whether each call without a result gets an empty one, because templates do not support such
+ * calls
+ */
 function translated(body: AnyBody, { answersAllCalls = false } = {}): TranslatedChat {
   const conversation = new Conversation();
   const system = textOf(body.system ?? "");

@@ -1,6 +1,6 @@
 import * as z from "zod";
 
-/** The codes of `ERRORS` for network failures of calls to peers, which the runner of a pool on one machine finds out. */
+/** The codes of network failures of calls to peers, which the runner of a pool on one machine determines. */
 export const networkFailure = z.enum([
   "federation/unknown-host",
   "federation/private-address",

@@ -5,7 +5,7 @@
 export type Treatment = "used" | "hint" | "neutral" | "refused";
 
 interface Entry {
-  /** A sentence for the documentation and, where the value is refused, for the client. */
+  /** A sentence for the documentation and, if the value is refused, for the client. */
   readonly note?: string;
   /** The client's alternative, as a sentence. */
   readonly instead?: string;
@@ -19,21 +19,24 @@ export type Parameter = Entry &
     | {
         readonly treatment: "used";
         readonly below?: Below;
-        /** Published values that are not supported, where a list of shapes cannot name them. */
+        /** Published values that are not supported, if a list of shapes cannot describe them. */
         readonly refuses?: { when(value: unknown): boolean; note: string; instead: string };
       }
     /** Accepted whatever its value, and without effect. */
     | { readonly treatment: "hint" }
-    /** These values, and null, ask for nothing: they are accepted. Any other is refused. */
+    /** Only these values and null are accepted, because they change nothing. */
     | { readonly treatment: "neutral"; readonly values: readonly unknown[] }
-    /** Null asks for nothing, so it is accepted. */
+    /** Only null is accepted, because it changes nothing. */
     | { readonly treatment: "refused" }
   );
 
 /** The members of an object, or of each object in an array. */
 export interface Members {
   readonly members: Readonly<Record<string, Parameter>>;
-  /** Members without an entry only describe an earlier answer: they are ignored. Else they are refused. */
+  /**
+   * Whether members without an entry are ignored, because they only describe an earlier answer. Otherwise they are
+   * refused.
+   */
   readonly ignoresOthers?: true;
 }
 /** Objects of several shapes: the member `by` says which one. */
@@ -42,7 +45,7 @@ export interface Variants {
   readonly variants: Readonly<Record<string, Variant>>;
   /** The shape of an object without that member. */
   readonly absent?: string;
-  /** For a shape without an entry; if absent, the schema says what is wrong. */
+  /** The treatment of a shape without an entry. If absent, the schema reports what is wrong. */
   readonly others?: Refused;
 }
 type Refused = Entry & { readonly treatment: "refused"; readonly note: string; readonly instead: string };
@@ -116,7 +119,10 @@ export interface Refusal {
 }
 type Treated = { readonly value: unknown } | { readonly problem: Refusal } | "left-out";
 
-/** The body without parameters that have no effect, or its first unknown or unsupported parameter. Wrong types stay. */
+/**
+ * Returns the body without parameters that have no effect, or its first unknown or unsupported parameter. Values of a
+ * wrong type stay in the body, and the schema reports them.
+ */
 export function treat(body: object, table: Members): { body: Record<string, unknown> } | { problem: Refusal } {
   const treated = treatMembers(body, table, []);
   return "problem" in treated ? treated : { body: treated.value };
@@ -127,7 +133,7 @@ function treatMembers(
   { members, ignoresOthers }: Members,
   at: readonly string[],
 ): { value: Record<string, unknown> } | { problem: Refusal } {
-  // Without a prototype: a member called __proto__ is one more unknown parameter.
+  // The copy has no prototype, so that a member called __proto__ is one more unknown parameter.
   const kept: Record<string, unknown> = Object.create(null);
   for (const name in given) {
     const parameter = Object.hasOwn(members, name) ? members[name] : undefined;

@@ -80,8 +80,8 @@ function formatOf({ text }: ResponsesBody): ChatCompletionBody["response_format"
 }
 
 /**
- * The parameters of the request that every response object repeats. Long instructions and tools are left out: the client
- * has its request.
+ * The parameters of the request that every response object repeats. Long instructions and tools are left out, because
+ * the client has its request.
  */
 export function responsesEcho(body: ResponsesBody): Record<string, unknown> {
   const { text, tools } = body;

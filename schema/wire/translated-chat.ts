@@ -5,7 +5,7 @@ import { LIMITS } from "./limits.ts";
 
 export interface TranslatedChat {
   readonly chat: ChatCompletionBody;
-  /** For each message of the chat, the index of what it comes from in the body; null for the system's instructions. */
+  /** For each message of the chat, the index of its source in the body; null for the system's instructions. */
   readonly sources: readonly (number | null)[];
 }
 
@@ -22,7 +22,7 @@ export type Turn =
 export class Conversation {
   readonly messages: Turn[] = [];
   readonly sources: (number | null)[] = [];
-  /** By the id of a call that has no result yet: the turn that holds it. */
+  /** By the id of a call without a result: the turn that contains the call. */
   readonly #open = new Map<string, Turn>();
 
   add(turn: Turn, source: number | null): void {
@@ -81,7 +81,10 @@ export function translatedProblem({ chat, sources }: TranslatedChat, names: Para
   return problem && { ...problem, param: problem.param && paramOf(problem.param, sources, names) };
 }
 
-/** The shape of the body cannot bound these: one item may become several messages, and several items one message. */
+/**
+ * Limits that the shape of the body cannot express: one item may become several messages, and several items one
+ * message.
+ */
 function sizeProblem({ messages }: ChatCompletionBody): BodyProblem | null {
   if (messages.length > LIMITS.messagesPerRequest) {
     return tooMany("messages", `A conversation has at most ${LIMITS.messagesPerRequest} messages and tool results.`);

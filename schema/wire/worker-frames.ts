@@ -60,7 +60,10 @@ export const chatMessage = z.discriminatedUnion("role", [
 export const chatRequest = z.strictObject({
   messages: z.array(chatMessage).min(1).max(LIMITS.messagesPerRequest),
   ...sampling,
-  /** By grammar: the answer parses, and validates as far as the schema is enforced, or it ends with `length`. */
+  /**
+   * Enforced by grammar: the answer parses, and is valid as far as the schema is enforced, unless it ends with
+   * `length`.
+   */
   responseFormat: z
     .discriminatedUnion("type", [
       z.strictObject({ type: z.literal("json_object") }),
@@ -92,13 +95,15 @@ export const chatRequest = z.strictObject({
   toolChoice: z.union([z.literal("required"), z.strictObject({ name: toolName })]).optional(),
   /** Absent: one answer may hold several calls. */
   parallelToolCalls: z.literal(false).optional(),
-  /** In v1.2. The prompt's tokens are counted as `done` says, and nothing is generated. */
+  /** In v1.2: only count the tokens of the prompt, and generate nothing. `done` has the number. */
   countTokens: z.literal(true).optional(),
 });
 export const completionRequest = z.strictObject({ prompt: unicodeText, ...sampling });
 export const embeddingRequest = z.strictObject({
   input: z.array(unicodeText.min(1)).min(1).max(LIMITS.embeddingInputs),
-  /** A worker whose vectors have another length refuses the job. It shortens none. */
+  /**
+   * The length of the vectors. A worker refuses the job if its vectors have another length; it does not shorten them.
+   */
   dimensions: z.int().positive().max(LIMITS.embeddingDimensions).optional(),
   stream: z.literal(false),
 });
@@ -215,12 +220,15 @@ const hello = z.strictObject({
   publicKey: hex(32),
   manifest,
   manifestSignature: base64Signature,
-  /** Over `ligand-worker-v1\npool\nworker\nnonce\nsha256(token)\nsha256(JCS manifest)\n`. */
+  /** The signature over `ligand-worker-v1\npool\nworker\nnonce\nsha256(token)\nsha256(JCS manifest)\n`. */
   signature: base64Signature,
 });
 const ready = z.strictObject({
   type: z.literal("ready"),
-  /** Jobs received on this socket when these numbers were true. The pool subtracts the jobs that are under way. */
+  /**
+   * How many jobs the worker had received on this socket when it counted its slots. The pool subtracts the jobs that
+   * are still in transit.
+   */
   received: z.int().nonnegative(),
   slots: z
     .array(z.strictObject({ model: modelName, free: z.int().nonnegative().max(LIMITS.slotsPerModel) }))
@@ -311,12 +319,15 @@ const failed = z.strictObject({
   retryable: z.boolean(),
   /** The parameter that the engine cannot honour, as the client named it. */
   param: z.string().max(200).optional(),
-  /** For `worker-busy`, in v1.1: the worker cannot run the job until then. Absent: it tried nothing, and a slot will become free. */
+  /**
+   * For `worker-busy`, in v1.1: seconds until the worker can run a job again. Absent: it did not try the job, and a
+   * slot will become free.
+   */
   retryAfterSeconds: z.int().positive().max(LIMITS.workerPauseSeconds).optional(),
 });
 const drain = z.strictObject({ type: z.literal("drain") });
 
-/** Read before the strict shape, so that an older agent with another hello gets the close code 4408. */
+/** Parsed before the strict shape, so that an older agent with another hello gets the close code 4408. */
 export const outdatedHello = z.object({
   type: z.literal("hello"),
   protocol: z.int().max(WORKER_PROTOCOL.version - 1),

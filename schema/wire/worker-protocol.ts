@@ -1,7 +1,7 @@
 /** The minor version of the worker protocol on a socket, which its WebSocket subprotocol states (RFC 6455 section 1.9). */
 import { WORKER_PROTOCOL } from "./limits.ts";
 
-/** In the order in which an agent offers them: newest first. */
+/** The subprotocols in the order in which an agent offers them: the newest first. */
 export const OFFERED_SUBPROTOCOLS: readonly string[] = [...WORKER_PROTOCOL.subprotocols].reverse();
 
 /** The newest offered subprotocol that the pool supports. */

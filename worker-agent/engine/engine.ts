@@ -58,7 +58,7 @@ export interface Engine {
 
 export interface ModelOffer {
   readonly name: string;
-  /** Of the model file, lowercase hex. Null if the engine has no file (an upstream server). */
+  /** The SHA-256 of the model file, lowercase hex. Null if the engine has no file (an upstream server). */
   readonly sha256: string | null;
   /** How many jobs can run at once. */
   readonly slots: number;
@@ -87,7 +87,7 @@ export type GenerationEvent =
       readonly text: string;
       /** Tokens whose first character is in `text`; at most the bytes of `text` (docs/spec/workers.md#metering). */
       readonly tokens: number;
-      /** Of the tokens of this text, if the request asks for them. */
+      /** The log probabilities of the tokens of this text, if the request asks for them. */
       readonly logprobs?: readonly TokenLogprob[];
     }
   /**
@@ -103,7 +103,7 @@ export type GenerationEvent =
       readonly usage: Usage;
       /** The stop sequence that ended the answer. Absent if another server cut the answer and did not name it. */
       readonly stopSequence?: string;
-      /** Only of a job with `countTokens`: the tokens of its prompt. Such a job generates nothing. */
+      /** Only for a job with `countTokens`: the tokens of its prompt. Such a job generates nothing. */
       readonly countedTokens?: number;
     }
   | Failed;

@@ -37,7 +37,7 @@ export type Downloaded =
 
 const STALLED_MS = 60_000;
 const ASK_MS = 30_000;
-/** A renamed repository redirects. */
+/** The most redirects that are followed. A renamed repository redirects. */
 const MOST_REDIRECTS = 5;
 
 /** Persisted in `downloads.json` of the models folder: the files that are complete, so that a start needs no network. */

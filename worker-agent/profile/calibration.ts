@@ -2,7 +2,7 @@ import * as z from "zod";
 import { readJson, writeFileAtomically } from "../state/files.ts";
 import { chooseThreads, type ThreadMeasurement, threadCandidates } from "./thread-rules.ts";
 
-/** After this time no other number of threads is tried. */
+/** The time after which no further number of threads is tried. */
 const BUDGET_MS = 4_000;
 
 export async function measureThreads(

@@ -108,7 +108,7 @@ function inspectMemory(): Memory {
   return { totalBytes, freeBytes: Math.min(totalBytes, process.availableMemory()) };
 }
 
-/** Device nodes that drivers of NPUs make, and the name of the device. */
+/** The device nodes that NPU drivers create, and the name of each device. */
 const NPU_NODES: readonly (readonly [pattern: RegExp, name: string])[] = [
   [/^accel\d*$/, "accelerator"],
   [/^apex_\d+$/, "Google Coral"],

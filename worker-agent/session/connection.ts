@@ -55,7 +55,7 @@ export type ConnectionEnd =
   /** The agent may connect again. `openMs`: how long the session was open, or 0 if it never was. */
   | { readonly type: "lost"; readonly reason: string; readonly openMs: number; readonly retryAfterMs: number };
 
-/** While more than this is unsent, engines are not asked for more output. */
+/** While more bytes than this are unsent, engines are not asked for more output. */
 const UNSENT_BYTES = 1024 * 1024;
 
 /**

@@ -34,7 +34,7 @@ export interface SessionTerms {
 
 export type SessionEvent =
   | { readonly type: "frame"; readonly frame: PoolFrame }
-  /** A run has ended in any way. Its engine computes nothing more for it. */
+  /** A run has ended, successfully or not. Its engine computes nothing more for it. */
   | { readonly type: "ended"; readonly jobId: string; readonly lease: number }
   | { readonly type: "drain" };
 
@@ -80,7 +80,8 @@ function onFrame(session: Session, frame: PoolFrame, terms: SessionTerms): Sessi
   switch (frame.type) {
     case "challenge":
       if (session.phase !== "greeting") return refused("session/unexpected-frame");
-      // Prove the key to the invite's pool only: then a relay cannot use our proof, and a wrong URL is noticed at once.
+      // Prove the key only to the pool that the token names. Then another server cannot relay our proof, and a wrong
+      // URL is noticed immediately.
       if (frame.pool !== terms.pool) return refused("session/wrong-pool");
       return go({ ...session, phase: "proving" }, { type: "prove", nonce: frame.nonce });
     case "welcome": {

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { isErrno } from "./files.ts";
 import { makeFolder } from "./make-folder.ts";
 
-/** What was there before. An `empty` folder may contain a lock. */
+/** What the folder contained before. An `empty` folder may contain a lock. */
 export type FoundFolder = "nothing" | "empty" | "used";
 export type OpenedFolder =
   | { readonly ok: true; readonly found: FoundFolder }

@@ -50,7 +50,10 @@ export const agentStatus = z.object({
     .default(null),
   /** The last job that this worker refused: it lacks the model or has no free slot. */
   lastRefusal: z.object({ atMs: timeMs, model: z.string(), message: z.string() }).nullable(),
-  /** Requests for models that it does not serve, since it connected or its last job ended. Null: the pool does not report them. */
+  /**
+   * Requests for models that this worker does not serve, since it connected or since its last job ended. Null: the pool
+   * does not report them.
+   */
   elsewhere: z.object({ jobs: z.int().nonnegative(), lastMs: timeMs.nullable() }).nullable().default(null),
   /** How the agent ended, for example because the pool refused its token. */
   stopped: z.object({ code: z.string(), message: z.string() }).nullable(),
@@ -60,7 +63,7 @@ export type AgentStatus = Readonly<z.infer<typeof agentStatus>>;
 
 /** The shortest time between two writes, by the kind of change. */
 const PAUSE_MS = Object.freeze({
-  /** Programs wait for a worker to be connected. */
+  /** Soon, because programs wait until the worker is connected. */
   state: 0,
   /** A busy worker ends hundreds of jobs a second. One write covers all that end in this time. */
   event: 20,
@@ -68,7 +71,7 @@ const PAUSE_MS = Object.freeze({
   numbers: 250,
 });
 
-/** If the disk hangs, further lines are logged without waiting for it. */
+/** The most log lines that wait for the file. If the disk hangs, further lines are logged without waiting. */
 const HELD_LINES = 1_000;
 
 interface HeldLine {

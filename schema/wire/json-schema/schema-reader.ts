@@ -294,7 +294,7 @@ export class SchemaReader {
     return { kind: "array", prefix, items: node, min: rest, max: this.#maxItems(rest, max, prefix.length, path) };
   }
 
-  /** The limit of items after the prefix. Null if there is no limit, or too little budget to enforce it. */
+  /** The limit of items after the prefix. Null if there is no limit, or if the budget is too small to enforce it. */
   #maxItems(min: number, max: number | null, prefix: number, path: Path): number | null {
     if (max === null) return null;
     const maxRest = max - prefix;

@@ -31,10 +31,10 @@ export interface GenerationParts {
 
 type Calls = Extract<Constraint, { type: "calls" }>;
 
-/** Per answer. A model that needs more redraws cannot write text with this vocabulary. */
+/** The most redraws of one answer. A model that needs more cannot write text with this vocabulary. */
 const MAX_REDRAWS = 64;
 
-/** One answer from the prompt's tokens to `end`: free text, JSON, or tool calls. */
+/** Generates one answer, from the prompt's tokens to `end`: free text, JSON, or tool calls. */
 export class Generation {
   readonly #parts: GenerationParts;
   readonly #promptTokens: number;
@@ -42,7 +42,7 @@ export class Generation {
   /** The tokens of the prompt and of the answer so far, without tokens that were taken back. */
   #tokens: Token[];
   #finish: FinishReason = "length";
-  /** Of tokens whose text is still held back. */
+  /** Log probabilities of tokens whose text is still held back. */
   readonly #pendingLogprobs: TokenLogprob[] = [];
   #stopSequence: string | null = null;
   #aborted = false;
@@ -144,7 +144,7 @@ export class Generation {
     for await (const piece of this.#constrained(grammar)) yield* this.#emit(piece);
   }
 
-  /** @param lead text of the first token from before the calls: it is generated again but was sent already */
+  /** @param lead text in the first token before the calls: it is generated again but was sent already */
   async *#calls(constraint: Calls, lead: string): AsyncGenerator<GenerationEvent, void, undefined> {
     const { tools, syntax, parallel } = constraint;
     const calls = callEvents(constraint, lead);
@@ -273,7 +273,10 @@ export class Generation {
     }
   }
 
-  /** Evaluates the tokens so far except the last ones, and returns those: the next step evaluates them and samples. */
+  /**
+   * Evaluates the tokens so far except the last ones, and returns the last ones: the next step evaluates them and
+   * samples.
+   */
   async #prefill(): Promise<Token[] | null> {
     const { sequence, meter, prefillTokens, signal, job } = this.#parts;
     const tokens = this.#tokens;

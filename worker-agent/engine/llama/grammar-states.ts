@@ -42,7 +42,7 @@ interface Bindings {
   readonly AddonSampler: { acceptGrammarEvaluationStateToken(state: object, token: Token): void };
 }
 
-/** Counted for the whole process. */
+/** The estimated native memory that waits for the garbage collector, in the whole process. */
 let uncollectedBytes = 0;
 
 async function accountFor(bytes: number): Promise<void> {

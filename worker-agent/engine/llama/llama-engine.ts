@@ -23,10 +23,13 @@ import { type Prompt, type PromptBuilder, promptBuilder } from "./prompt.ts";
 import { SequencePool } from "./sequence-pool.ts";
 import { measureThreads } from "./thread-benchmark.ts";
 
-/** Enough jobs to fill a batch. Each slot needs the memory of a context. */
+/** The default number of slots: enough jobs to fill a batch. Each slot needs the memory of a context. */
 export const DEFAULT_SLOTS = Object.freeze({ cpu: 4, gpu: 8 } as const);
 
-/** Each slot has a context of its own, so memory limits the context more than the model does. */
+/**
+ * The default context of each slot. Each slot has its own context, so memory limits the context more than the model
+ * does.
+ */
 export const DEFAULT_CONTEXT_TOKENS = 8_192;
 
 /** The kinds of job that a model serves, by the dimensions of its embeddings. */
@@ -297,7 +300,7 @@ export class LlamaEngine implements Engine {
       const refusal = failed("http/unsupported-parameter", "A schema of this request cannot be enforced.", false);
       return { ok: false, failure: { ...refusal, quoted: reading.message, param: reading.param } };
     }
-    // Raw logits, which log probabilities come from, are read without a grammar.
+    // Log probabilities come from raw logits, to which no grammar was applied.
     if (job.request.topLogprobs !== undefined && reading.constraint.type !== "none") {
       const message = "This worker gives no log probabilities together with tools or a response format.";
       return { ok: false, failure: { ...failed("http/unsupported-parameter", message, true), param: "logprobs" } };

@@ -10,7 +10,7 @@ interface Estimate {
   /** The requested context, or the trained context if that is smaller. */
   readonly contextTokens: number;
   readonly trainedTokens: number;
-  /** Of the model's embeddings. */
+  /** The dimensions of the model's embeddings. */
   readonly dimensions: number;
 }
 

@@ -8,9 +8,9 @@ import type { ChatRequest } from "../../../schema/wire/worker-frames.ts";
 const DEFAULT_SAMPLING = Object.freeze({ temperature: 0.7, topP: 0.95 } as const);
 
 /**
- * The library's default of 40 would change answers that ask for no limit. No limit at all would be slow: sorting a
- * vocabulary of 150,000 takes longer than a token of a small model. Candidates beyond the thousandth do not matter at any
- * temperature in use.
+ * The limit of candidates if the request sets none. The library's default of 40 would change answers. No limit would be
+ * slow: sorting a vocabulary of 150,000 takes longer than a token of a small model. Candidates beyond the thousandth do
+ * not matter at any usual temperature.
  */
 const TOP_CANDIDATES = 1_000;
 

@@ -44,7 +44,7 @@ const errorBody = z.object({
     }),
   ]),
 });
-/** The forms of FastAPI, and the simpler form of Ollama and of older servers. */
+/** The error bodies of FastAPI, and the simpler form of Ollama and of older servers. */
 const otherBody = z.union([
   z.object({ detail: z.string() }).transform(({ detail }) => detail),
   z
@@ -66,7 +66,7 @@ export const NOT_UNDERSTOOD: Failure = failure({
     "The upstream server's answer could not be read. Check that --upstream-url leads to an OpenAI-compatible server.",
 });
 
-/** The model violated the request. Another attempt would do the same, and the server itself is in order. */
+/** The model violated the request. Another attempt would fail too, and the server itself works. */
 export const modelMisuse = (message: string): Failure => failure({ message, retryable: false });
 
 /** The server ignored a part of the request. A worker with another server may honour it. */

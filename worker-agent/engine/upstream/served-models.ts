@@ -21,7 +21,7 @@ export interface UpstreamModel {
 export interface ModelSelection {
   /** Each `NAME`, or `NAME=THE SERVER'S NAME`. If empty, all models that the server lists. */
   readonly models: readonly string[];
-  /** Of each model. */
+  /** How many jobs of each model may run at the same time. */
   readonly slots?: number;
   /** For models whose context the server does not report. */
   readonly contextTokens?: number;

@@ -24,12 +24,12 @@ export type Reply =
   | { readonly type: "json"; readonly value: unknown }
   | { readonly type: "events"; readonly events: AsyncIterable<StreamPart> };
 
-/** First the number of bytes that were read, then each event that they complete. */
+/** For each chunk, first the number of bytes that were read, then each event that they complete. */
 export type StreamPart =
   | { readonly type: "read"; readonly bytes: number }
   | { readonly type: "event"; readonly name: string; readonly data: string };
 
-/** There is no answer, or no complete one. */
+/** Thrown if the server sent no answer, or no complete one. */
 export class UpstreamUnreachable extends Error {
   /** True if the server sent nothing for too long. False if the connection was refused or cut. */
   readonly silent: boolean;

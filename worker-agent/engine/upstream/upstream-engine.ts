@@ -56,7 +56,7 @@ export class UpstreamEngine implements Engine {
   readonly #onWarning: (message: string) => void;
   readonly #nowMs: () => number;
   readonly #closing = new AbortController();
-  /** In monotonic time. Until then jobs fail immediately, because the server asked for a pause. */
+  /** Until this time (monotonic, ms) jobs fail immediately, because the server asked for a pause. */
   #pausedUntilMs = 0;
   #lastWarning = "";
 

@@ -67,6 +67,7 @@ export type Charge = { ok: true; next: RefusedAdmission | null } | RefusedAdmiss
 /** The admission of a request that needs no worker. */
 export type LookupAdmission = { ok: true } | { ok: false; code: ErrorCode; retryAfterSeconds: number };
 
+/** The traffic of a key that has sent nothing yet: full buckets, no slots. */
 export function newTraffic(limits: KeyLimits, nowMs: number): Traffic {
   return {
     requests: { level: limits.requestsPerMinute, atMs: nowMs },

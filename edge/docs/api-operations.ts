@@ -78,6 +78,7 @@ function pathParameter(name: string, description: string) {
   return { name, in: "path", required: true, description, schema: { type: "string" } };
 }
 
+/** The `paths` member of the OpenAPI document. */
 export function paths(): Paths {
   const messages = [{ role: "user", content: "What is a pool?" }];
   return {

@@ -64,6 +64,7 @@ export type SchemaName = keyof typeof SCHEMAS;
 export const ref = (name: SchemaName): JsonSchema => ({ $ref: `#/components/schemas/${name}` });
 export const json = (name: SchemaName) => ({ "application/json": { schema: ref(name) } });
 
+/** The schemas of the OpenAPI document, by name, as JSON Schema. */
 export function schemas(): Record<string, object> {
   return Object.fromEntries(
     Object.entries(SCHEMAS).map(([name, schema]) => {

@@ -107,6 +107,7 @@ export class LogStorage {
   }
 }
 
+/** A new name for a log: 16 random bytes in hex. */
 export function randomLogId(): string {
   return toHex(crypto.getRandomValues(new Uint8Array(16)));
 }

@@ -19,6 +19,7 @@ export function isQuotaSpent(usedBytes: number, more: number, quotaBytes: number
   return quotaBytes > 0 && usedBytes + more > quotaBytes;
 }
 
+/** The quota of the policy, in bytes; 0 is unlimited. */
 export function quotaBytesOf({ origin_quota_mib }: { readonly origin_quota_mib: number }): number {
   return origin_quota_mib * 1024 ** 2;
 }

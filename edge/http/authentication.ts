@@ -71,6 +71,7 @@ export const requireBootstrapAdmin = createMiddleware<AdminEnv>(async (c, next) 
   await next();
 });
 
+/** Whether the request has the bootstrap token. Call it behind `requireAdmin`. */
 export function isBootstrapAdmin(c: Context<AdminEnv>): boolean {
   return c.var.adminTokenId === BOOTSTRAP_ADMIN;
 }

@@ -156,6 +156,7 @@ function refuse(c: Context<ClientEnv>, refusal: Refusal, ageSeconds = 0): Respon
   return response;
 }
 
+/** The `x-ratelimit-*` headers of a response. */
 export function rateLimitHeaders(limits: RateLimits): Record<string, string> {
   return Object.fromEntries(
     (["requests", "tokens"] as const).flatMap((kind) => [

@@ -8,6 +8,7 @@ import type { ChangedPolicy, PoolSettings, SettingsChange } from "./pool-policy-
 
 type Namespace = Pick<Env, "POOL_POLICY">;
 
+/** The settings of the pool. */
 export async function poolSettings(env: Namespace): Promise<PoolSettings> {
   return withTimeout(policyForReaders(env).read());
 }

@@ -2,6 +2,7 @@
 
 export type Sample = [suffix: string, labels: Record<string, string>, value: number];
 
+/** The text of one family: its help, its type and its samples. */
 export function family(name: string, type: "gauge" | "counter" | "histogram", help: string, samples: Sample[]): string {
   const lines = samples.map(([suffix, labels, value]) => {
     const pairs = Object.entries(labels).map(([label, text]) => `${label}="${escapeLabel(text)}"`);

@@ -14,6 +14,7 @@ export interface MeasuredFederation {
   readonly origins: readonly OriginUse[];
 }
 
+/** The metrics of federation, in the Prometheus text exposition format 0.0.4. */
 export function federationText({ census, log, origins }: MeasuredFederation): string {
   const { trust, circuits, deliveries, givenUp, behind, untold, records, refused } = census;
   const each = (label: string, values: Readonly<Record<string, number>>): Sample[] =>

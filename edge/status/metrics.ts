@@ -19,6 +19,7 @@ export interface Measured {
   readonly outboxRows: number;
 }
 
+/** The metrics of inference as text. */
 export function prometheusText({ overview, metrics, framesRefused, outboxRows }: Measured): string {
   const loads = byMetricsModel(overview.models, metrics);
   const load = (pick: (load: ModelLoad) => number) =>

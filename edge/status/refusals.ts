@@ -27,6 +27,7 @@ export const countRefusals = createMiddleware<AppEnv>(async (c, next) => {
   c.executionCtx.waitUntil(flushRefusals(c.env).catch(() => undefined));
 });
 
+/** Reports the refusals to the lane now. Rejects if the lane cannot be reached; the counts are kept. */
 export async function flushRefusals(env: Env): Promise<void> {
   if (pending.size === 0) return;
   const flushed = new Map(pending);

@@ -59,6 +59,7 @@ export function fromBase64(text: string): Uint8Array | null {
   return bytes;
 }
 
+/** The bytes of all parts, one after the other. */
 export function concat(...parts: Uint8Array[]): Uint8Array {
   const whole = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
   let at = 0;

@@ -37,6 +37,7 @@ export function nextChain(previous: string, contentId: string, sha256: (bytes: U
   return toHex(sha256(concat(before, id)));
 }
 
+/** The node id of a clock: the first 8 bytes of the public key, in hex. */
 export function nodeIdOf(publicKey: Uint8Array): string {
   return toHex(publicKey).slice(0, NODE_ID_HEX);
 }
@@ -127,6 +128,7 @@ function readEvent(bytes: Uint8Array): EventBody | null {
 
 // ---- checkpoints
 
+/** Signs a checkpoint of this pool's log. Origin and node come from the signer. */
 export async function signCheckpoint(
   signer: Signer,
   content: Omit<Checkpoint, "v" | "type" | "origin" | "hlc"> & { hlc: EventContent["hlc"] },
@@ -149,6 +151,7 @@ export type OpenedCheckpoint =
   | { ok: true; checkpoint: Checkpoint }
   | { ok: false; code: Extract<ErrorCode, "events/malformed" | "events/invalid-signature"> };
 
+/** Opens a checkpoint from outside: checks its form, that its key belongs to its origin, and its signature. */
 export async function openCheckpoint(wire: unknown): Promise<OpenedCheckpoint> {
   const parsed = parseOrNull(signedCheckpoint, wire);
   if (parsed === null) return { ok: false, code: "events/malformed" };

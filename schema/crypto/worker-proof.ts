@@ -18,10 +18,12 @@ export async function signManifest(signer: Signer, manifest: Manifest): Promise<
   return toBase64(await signer.sign(canonicalBytes(manifest)));
 }
 
+/** Whether the worker that the manifest names has signed it. */
 export function verifyManifest(manifest: Manifest, signatureBase64: string, publicKeyHex: string): Promise<boolean> {
   return verifyAs(manifest.worker, canonicalBytesOrNull(manifest), signatureBase64, publicKeyHex);
 }
 
+/** Signs the text of the proof (`workerProofText`). */
 export async function signWorkerProof(signer: Signer, proof: WorkerProof): Promise<string> {
   return toBase64(await signer.sign(utf8(workerProofText(proof))));
 }

@@ -3,6 +3,7 @@ import type { ChatCompletionBody, CompletionBody, EmbeddingBody, MessageBody } f
 import { NO_PARAMETERS, takesNoParameters } from "./json-schema/tool-parameters.ts";
 import type { ChatRequest, CompletionRequest, EmbeddingRequest } from "./worker-frames.ts";
 
+/** The chat request for a worker. */
 export function toChatRequest(body: ChatCompletionBody): ChatRequest {
   return {
     messages: body.messages.map(toMessage),
@@ -75,6 +76,7 @@ export function toCompletionRequest(body: CompletionBody): CompletionRequest {
   };
 }
 
+/** The embedding request for a worker. */
 export function toEmbeddingRequest({ input, dimensions }: EmbeddingBody): EmbeddingRequest {
   const texts = typeof input === "string" ? [input] : input;
   return { input: texts, stream: false, ...(dimensions != null && { dimensions }) };

@@ -3,6 +3,7 @@ import type { BodyProblem, CompletionBody } from "./client-api.ts";
 import { promptsOf } from "./client-request.ts";
 import { LIMITS } from "./limits.ts";
 
+/** The first problem of the body; null if there is none. */
 export function completionProblem(body: CompletionBody): BodyProblem | null {
   const n = body.n ?? 1;
   const bestOf = body.best_of ?? n;

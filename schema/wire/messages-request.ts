@@ -25,10 +25,12 @@ const NAMES: ParameterNames = {
 
 type AnyBody = CountTokensBody & Partial<MessagesBody>;
 
+/** The chat request for a worker. */
 export function toMessagesRequest(body: MessagesBody): ChatRequest {
   return { ...toChatRequest(translated(body).chat), ...(body.top_k != null && { topK: body.top_k }) };
 }
 
+/** The request that only counts the tokens of the prompt. */
 export function toCountRequest(body: CountTokensBody): ChatRequest {
   return { ...toChatRequest(translated(body, COUNTED).chat), countTokens: true };
 }

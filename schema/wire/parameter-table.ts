@@ -84,6 +84,7 @@ export interface Row extends Entry {
   readonly isPartly?: true;
 }
 
+/** The rows of a table, with those of nested members. */
 export function rowsOf({ members }: Members, prefix = ""): Row[] {
   return Object.entries(members).flatMap(([key, parameter]) => {
     const name = `${prefix}${key}`;

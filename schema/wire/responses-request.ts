@@ -13,6 +13,7 @@ const NAMES: ParameterNames = {
     param.replace(/^(tools\.\d+)\.function/, "$1").replace(/^response_format(\.json_schema)?/, "text.format"),
 };
 
+/** The chat request for a worker. */
 export function toResponsesRequest(body: ResponsesBody): ChatRequest {
   return toChatRequest(translated(body).chat);
 }

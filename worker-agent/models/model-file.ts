@@ -67,6 +67,7 @@ export async function sha256Of(path: string, found: Stats, cachePath: string): P
   return sha256;
 }
 
+/** The name of a model for clients: the file's name without its extension. */
 export function modelName(path: string): string {
   return nameOfFile(basename(path));
 }

@@ -43,6 +43,7 @@ const X86_FEATURES = ["sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni"];
 const X86_FAMILIES = /^(avx512[a-z0-9_]*|amx_[a-z0-9]+)$/;
 const ARM_FEATURES = ["asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve", "sve2", "sme", "neon", "fphp"];
 
+/** Reads the hardware of this machine. What the system does not report is null or empty. */
 export async function inspectMachine(): Promise<Machine> {
   const { platform } = process;
   return { platform, arch: arch(), cpu: await inspectCpu(), memory: inspectMemory(), npu: await inspectNpu() };

@@ -63,6 +63,7 @@ export type SessionStep =
 
 export const newSession: Session = { phase: "greeting", draining: false, received: 0, runs: [] };
 
+/** The next state after an event, and the actions to take, in order. */
 export function step(session: Session, event: SessionEvent, terms: SessionTerms): SessionStep {
   switch (event.type) {
     case "frame":

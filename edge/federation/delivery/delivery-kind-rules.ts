@@ -46,6 +46,7 @@ const KINDS: { readonly [Kind in DeliveryKind]: KindRules<Kind> } = {
   grant: { target: "/api/federation/events", topic: "trust_granted", read: readGrantAnswer },
 };
 
+/** Where a message of this kind is sent, and how its answer is read. */
 export function rulesOf<Kind extends DeliveryKind>(kind: Kind): KindRules<Kind> {
   return KINDS[kind];
 }

@@ -163,6 +163,7 @@ export function peerIsBack(circuit: Circuit, isWaiting: boolean, nowMs: number):
   return { circuit: { ...circuit, openedAtMs: nowMs - LIMITS.circuitOpenMs }, change: null };
 }
 
+/** The state of the circuit now. An open circuit becomes half-open after `LIMITS.circuitOpenMs`. */
 export function circuitState(circuit: Circuit, nowMs: number): "closed" | "open" | "half-open" {
   if (circuit.openedAtMs === null) return "closed";
   // If the circuit opened in the future, the wall clock has stepped back. Then let a probe decide.

@@ -15,6 +15,7 @@ export interface PeerIdentity {
 
 type Seen = Pick<PeerRow, "decidedBy" | "signatureVersion" | "circuit" | "seenAtMs">;
 
+/** The row of a peer for D1. `seen`: the columns that other parts of the `Bond` know. */
 export function rowOfPeer(identity: PeerIdentity, trust: PeerTrust, seen: Seen): PeerRow {
   const { atomId: id, publicKey, name, url, capabilities, authTier } = identity;
   const { granted, received, addedByAdmin, addedAtMs, revokedAtMs, removedAtMs } = trust;
@@ -37,6 +38,7 @@ export function rowOfPeer(identity: PeerIdentity, trust: PeerTrust, seen: Seen):
   };
 }
 
+/** The identity from an imported row. */
 export function identityOfRow(row: PeerRow): PeerIdentity {
   const { id: atomId, publicKey, name, url, authTier } = row;
   return { atomId, publicKey, name, url, capabilities: JSON.parse(row.capabilities) as string[], authTier };

@@ -77,6 +77,7 @@ export function largestPage(limit: number): EventsSize {
   return { events, chars: LIMITS.eventsPageChars };
 }
 
+/** The size of events in wire form. */
 export function sizeOf(events: readonly { event: { event_bytes: string } }[]): EventsSize {
   return { events: events.length, chars: events.reduce((sum, { event }) => sum + event.event_bytes.length, 0) };
 }

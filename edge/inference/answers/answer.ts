@@ -48,6 +48,9 @@ export interface AnswerEvents {
   unread(bytes: number): boolean;
 }
 
+/**
+ * The response headers that describe the worker: its id, the time in the queue (ms), and whether it is deterministic.
+ */
 export function servedHeaders(served: Served): Record<string, string> {
   return {
     "x-ligand-worker": served.workerId,

@@ -25,6 +25,7 @@ export interface JobOutput {
 
 export const emptyOutput = (): JobOutput => ({ toolCalls: 0, vectors: [], logprobs: [] });
 
+/** Checks log probabilities: requested, not too many alternatives, not too many tokens before their text. */
 export function validateLogprobs(
   { request }: RequestedJob,
   output: JobOutput,
@@ -49,6 +50,7 @@ export function bytesOfLogprobs(tokens: readonly TokenLogprob[]): number {
   );
 }
 
+/** Checks a delta of a streamed job: text, or the next piece of a tool call. */
 export function validateDelta(
   { request }: RequestedJob,
   output: JobOutput,
@@ -68,6 +70,7 @@ export function validateDelta(
   return continuesLastCall ? null : "a piece of a tool call that has not begun";
 }
 
+/** Checks a vector: its index, base64 of finite float32 numbers, and the length of all other vectors. */
 export function validateVector({ request }: RequestedJob, output: JobOutput, frame: Frame<"vector">): string | null {
   if (!("input" in request)) return "a vector for a job that asked for text";
   if (frame.index !== output.vectors.length || frame.index >= request.input.length) return "a vector out of order";
@@ -86,6 +89,7 @@ export function validateVector({ request }: RequestedJob, output: JobOutput, fra
   return null;
 }
 
+/** Checks the end of a job against its request and its earlier frames. */
 export function validateDone({ request }: RequestedJob, output: JobOutput, frame: Frame<"done">): string | null {
   if ("input" in request) {
     if (

@@ -65,6 +65,7 @@ export interface PartDone {
   readonly stopSequence: string | undefined;
 }
 
+/** Keeps the answers of one lane from the request until the client has read them. */
 export class LiveAnswers {
   readonly #hooks: LaneHooks;
   /** By job id. */
@@ -207,6 +208,7 @@ export class LiveAnswers {
   }
 }
 
+/** The worker that serves the job, in the form for answers. */
 export function servedBy(job: Job): Served {
   return { workerId: job.workerId ?? "", queuedMs: job.queuedMs, deterministic: job.engine !== "upstream" };
 }

@@ -5,6 +5,7 @@ import { completionFormat } from "./completion-format.ts";
 import { messagesFormat, tokenCountFormat } from "./messages-format.ts";
 import { responsesFormat } from "./responses-format.ts";
 
+/** A new format instance for one answer, of the dialect that `head` names. */
 export function answerFormat(head: AnswerHead): AnswerFormat {
   switch (head.format) {
     case "chat":

@@ -52,6 +52,7 @@ export const openAiErrors: Pick<AnswerFormat, "error" | "errorBody" | "keepAlive
   keepAlive: () => comment("keep-alive"),
 };
 
+/** The usage in the form of OpenAI's APIs. */
 export function usageBody({ promptTokens, completionTokens, reasoningTokens }: Usage) {
   return {
     prompt_tokens: promptTokens,

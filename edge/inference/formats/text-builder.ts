@@ -6,6 +6,7 @@
  */
 const FLAT_AFTER_CHARS = 1_024;
 
+/** A text that grows by small pieces, with bounded memory for the pieces. */
 export class TextBuilder {
   readonly #flat: string[] = [];
   #tail = "";

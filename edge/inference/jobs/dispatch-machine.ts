@@ -63,6 +63,7 @@ export function clearCredit(state: LaneState, worker: Worker): void {
   for (const [name, model] of worker.models) setCredit(state, worker, name, model, 0);
 }
 
+/** The state of a worker that has just connected. It has no credit yet. */
 export function newWorker({ connection, workerId, engine, minor, models }: WorkerOffer, nowMs: number): Worker {
   return {
     connection,
@@ -93,6 +94,7 @@ export interface RememberedCredit {
   readonly draining: boolean;
 }
 
+/** The credit of a worker, to be stored for hibernation; undefined for an unknown connection. */
 export function creditOf(
   state: LaneState,
   connection: string,
@@ -103,6 +105,7 @@ export function creditOf(
   return { sent, credits: [...worker.models.values()].map((model) => model.credit), draining };
 }
 
+/** Gives a worker the credit that it had before hibernation. */
 export function restoreCredit(state: LaneState, worker: Worker, remembered: RememberedCredit): void {
   worker.sent = remembered.sent;
   worker.draining = remembered.draining;

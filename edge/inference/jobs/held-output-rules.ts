@@ -19,6 +19,7 @@ export function holdText(state: LaneState, job: Job, bytes: number): Failure | n
   return textTooLarge(job.totals.outputBytes + bytes) ?? holdOutput(state, job, bytes);
 }
 
+/** Frees the output of a job and the memory that it holds. */
 export function discardOutput(state: LaneState, job: Job): void {
   removeBytes(state.memory, job.keyId, "answers", job.heldBytes);
   job.totals.outputBytes -= job.heldBytes;

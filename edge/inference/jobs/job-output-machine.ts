@@ -22,6 +22,7 @@ type Frame<T extends AgentFrame["type"]> = Extract<AgentFrame, { type: T }>;
 /** Frames that name a job and its lease. */
 export type JobFrame = Frame<"progress" | "delta" | "vector" | "logprobs" | "done" | "failed">;
 
+/** Handles one such frame. The caller has checked that the worker holds the lease. */
 export function receiveJobFrame(state: LaneState, job: Job, worker: Worker, frame: JobFrame, nowMs: number): Effect[] {
   switch (frame.type) {
     case "progress":

@@ -106,6 +106,7 @@ export function workerGone(state: LaneState, connection: string, nowMs: number):
   return workerLost(state, worker, nowMs);
 }
 
+/** Handles a frame of a worker. A frame of a job that the worker does not hold is stale. */
 export function workerFrame(
   state: LaneState,
   connection: string,

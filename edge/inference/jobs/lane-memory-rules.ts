@@ -23,6 +23,7 @@ const MOST_OF_KEY = { requests: LIMITS.keyRequestBytes, answers: LIMITS.keyAnswe
  */
 export type NoRoom = "never" | "key" | "lane";
 
+/** Why the lane cannot hold `bytes` more for this key; null if it can. */
 export function noRoomFor(held: LaneMemory, keyId: string, what: keyof KeyBytes, bytes: number): NoRoom | null {
   if (bytes > MOST_OF_KEY[what]) return "never";
   const ofKey = held.byKey.get(keyId) ?? { requests: 0, answers: 0 };
@@ -33,10 +34,12 @@ export function noRoomFor(held: LaneMemory, keyId: string, what: keyof KeyBytes,
   return held.requests + held.answers + bytes <= most ? null : "lane";
 }
 
+/** Whether the lane can hold `bytes` more for this key. */
 export function hasRoom(held: LaneMemory, keyId: string, what: keyof KeyBytes, bytes: number): boolean {
   return noRoomFor(held, keyId, what, bytes) === null;
 }
 
+/** Counts `bytes` that the lane now holds for this key. */
 export function addBytes(held: LaneMemory, keyId: string, what: keyof KeyBytes, bytes: number): void {
   const ofKey = held.byKey.get(keyId) ?? { requests: 0, answers: 0 };
   held[what] += bytes;
@@ -45,6 +48,7 @@ export function addBytes(held: LaneMemory, keyId: string, what: keyof KeyBytes, 
   else held.byKey.delete(keyId);
 }
 
+/** Counts `bytes` that the lane no longer holds for this key. */
 export function removeBytes(held: LaneMemory, keyId: string, what: keyof KeyBytes, bytes: number): void {
   if (bytes > 0) addBytes(held, keyId, what, -bytes);
 }

@@ -10,6 +10,7 @@ import { type Effect, type Job, type LaneState, violation, type Worker, type Wor
 /** The rate at which stale frames are forgiven. */
 const FORGIVEN = { burst: LIMITS.staleFramesPerSecond, periodMs: 1_000 };
 
+/** Gives the job to the worker under a new lease, and resets what an earlier lease produced. */
 export function grantLease(state: LaneState, job: Job, worker: Worker, offered: WorkerModel, nowMs: number): void {
   worker.jobs.add(job.id);
   job.state = "leased";
@@ -27,6 +28,7 @@ export function grantLease(state: LaneState, job: Job, worker: Worker, offered: 
   job.textBytes = 0;
 }
 
+/** Whether this connection holds the job under this lease number. */
 export function holdsLease(job: Job, connection: string, lease: number): boolean {
   return job.connection === connection && job.lease === lease;
 }
@@ -36,6 +38,7 @@ export function renewLease(job: Job, nowMs: number): void {
   job.leaseUntilMs = nowMs + LIMITS.leaseMs;
 }
 
+/** Whether the lease has ended without a frame of its holder. */
 export function leaseHasExpired(job: Job, nowMs: number): boolean {
   return job.leaseUntilMs <= nowMs;
 }

@@ -23,6 +23,7 @@ export function workerLost(state: LaneState, worker: Worker, nowMs: number): Eff
   return retryOrEnd(state, lost, nowMs, WORKER_LOST);
 }
 
+/** The leases of these jobs expired. The caller has already revoked them. */
 export function leasesExpired(state: LaneState, jobs: readonly Job[], nowMs: number): Effect[] {
   return retryOrEnd(state, jobs, nowMs, WORKER_LOST);
 }

@@ -55,12 +55,14 @@ export function connectedWorkers(state: LaneState, serving: readonly ServingWork
   });
 }
 
+/** Whether a connected worker that does not drain serves the model. */
 export function isServed(state: LaneState, model: string): boolean {
   if ((state.available.get(model)?.size ?? 0) > 0) return true;
   for (const worker of state.workers.values()) if (!worker.draining && worker.models.has(model)) return true;
   return false;
 }
 
+/** Whether such a worker serves the model for this kind of job. */
 export function doesKind(state: LaneState, model: string, kind: JobKind): boolean {
   for (const worker of state.workers.values()) {
     if (!worker.draining && worker.models.get(model)?.kinds.includes(kind)) return true;

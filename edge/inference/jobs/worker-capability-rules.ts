@@ -128,6 +128,7 @@ function hasLongName({ tools = [], messages }: ChatRequest): boolean {
   );
 }
 
+/** Whether a worker with these capabilities meets all requirements. */
 export function canMeet(requirements: readonly Requirement[], { minor, engine }: Capabilities): boolean {
   return requirements.every((each) => minor >= each.minor && (each.engine === undefined || engine === each.engine));
 }

@@ -44,6 +44,7 @@ export function wholeHash(job: Job, { text = "", toolCalls = [] }: Done): Hash {
   return hash;
 }
 
+/** The columns of a metering row that every outcome shares. */
 export function meteringBase(
   job: Job,
   endedAtMs: number,

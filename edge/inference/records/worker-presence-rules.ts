@@ -25,6 +25,7 @@ export type PresenceChange =
   | { type: "worker_joined"; workerId: string; models: string[] }
   | { type: "worker_left"; workerId: string };
 
+/** Records a connection of a worker, with the models that it serves now. */
 export function connected(all: Presences, worker: { workerId: string; connection: string; models: string[] }): void {
   const known = all.get(worker.workerId) ?? { connections: new Set(), models: [], inLog: false, publishedAtMs: null };
   known.connections.add(worker.connection);
@@ -32,6 +33,7 @@ export function connected(all: Presences, worker: { workerId: string; connection
   all.set(worker.workerId, known);
 }
 
+/** Records that a connection has closed. */
 export function disconnected(all: Presences, connection: string): void {
   for (const presence of all.values()) presence.connections.delete(connection);
 }

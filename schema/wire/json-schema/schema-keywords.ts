@@ -34,6 +34,7 @@ export function namesOf(schema: unknown): string[] | null {
   return names.length > 0 && names.every((name) => typeof name === "string") ? [...new Set(names)] : null;
 }
 
+/** Whether the schema allows every string. */
 export function isAnyString(schema: unknown): boolean {
   if (schema === true) return true;
   if (!isObject(schema)) return false;
@@ -46,16 +47,19 @@ export function typeOf(value: Json): string {
   return Array.isArray(value) ? "array" : typeof value;
 }
 
+/** Whether a value has this JSON Schema type. */
 export function isOfType(value: Json, type: unknown): boolean {
   return type === "integer" ? Number.isInteger(value) : typeOf(value) === type;
 }
 
+/** The type that the keywords of a schema without `type` imply, in a list; empty if there is none. */
 export function impliedType(given: Schema): string[] {
   const has = ([, keywords]: [string, readonly string[]]) => keywords.some((key) => Object.hasOwn(given, key));
   const found = Object.entries(IMPLIED_TYPES).find(has);
   return found ? [found[0]] : [];
 }
 
+/** Whether a value is a JSON object. */
 export function isObject(value: unknown): value is Schema {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }

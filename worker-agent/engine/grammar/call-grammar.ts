@@ -45,6 +45,7 @@ export function callGrammar(
   return builder.grammar(format === undefined ? calls : `${calls} | ${builder.json(format)}`);
 }
 
+/** The GBNF grammar of an answer that is JSON of this schema. */
 export function jsonGrammar(schema: ReadSchema): string {
   const builder = new GrammarBuilder();
   return builder.grammar(builder.json(schema));

@@ -16,6 +16,7 @@ export function integerGrammar(bounds: Bounds | null): string {
   ]);
 }
 
+/** The GBNF expression of JSON numbers within bounds; null: without bounds. */
 export function numberGrammar(bounds: Bounds | null): string {
   // The exponent has two digits: JSON readers turn an exponent above 308 into infinity.
   if (bounds === null) return `"-"? (${ANY_INTEGER}) ("." [0-9]{1,${INTEGER_DIGITS}})? ([eE] [-+]? [0-9]{1,2})?`;

@@ -14,6 +14,7 @@ interface Estimate {
   readonly dimensions: number;
 }
 
+/** Reads the header of the model file and estimates its memory. A failure is a value with a message for the owner. */
 export async function estimateModel(
   llama: Llama,
   path: string,

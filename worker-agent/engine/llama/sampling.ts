@@ -21,6 +21,7 @@ interface Sampling {
   readonly seed: number;
 }
 
+/** The sampling parameters of a request, with defaults for those that it lacks. */
 export function samplingOf(request: Pick<ChatRequest, "temperature" | "topP" | "topK" | "seed">): Sampling {
   return {
     temperature: request.temperature ?? DEFAULT_SAMPLING.temperature,

@@ -73,6 +73,7 @@ export const modelMisuse = (message: string): Failure => failure({ message, retr
 export const disobeyed = (message: string): Failure =>
   failure({ code: "inference/upstream-disobeyed", message, retryable: true, ownerMessage: message });
 
+/** The failure of an embedding job whose vectors exceed the protocol's limit of dimensions. */
 export function vectorsTooLong(dimensions: number): Failure {
   const message = `The upstream server's embeddings have ${dimensions} dimensions; the limit is ${LIMITS.embeddingDimensions}.`;
   const ownerMessage = `${message} Do not offer them: --upstream-kinds chat,completion.`;

@@ -25,6 +25,7 @@ export function generationBody(
   };
 }
 
+/** The body of an embeddings request for a job. */
 export function embeddingBody({ request }: EmbeddingJob, model: string): object {
   const { input, dimensions } = request;
   return { model, input, encoding_format: "float", ...(dimensions === undefined ? {} : { dimensions }) };

@@ -36,6 +36,7 @@ export type OpenedUpstream =
   | { readonly ok: true; readonly engine: UpstreamEngine }
   | { readonly ok: false; readonly message: string };
 
+/** Asks the server for its models and opens the engine. A failure is a value with a message for the owner. */
 export async function openUpstream(options: UpstreamOptions): Promise<OpenedUpstream> {
   const { base, key, silenceMs = DEFAULT_SILENCE_MS } = options;
   const server: UpstreamServer = { base, key, silenceMs };

@@ -149,7 +149,10 @@ describe("an interrupted download", () => {
   it("that makes no progress is aborted, and resumes later", async () => {
     hub.stalls = true;
     const stalled = await download("hf:acme/Large-GGUF:Q4_K_M", { stalledMs: 500 });
-    expect(stalled).toMatchObject({ ok: false, message: expect.stringMatching(/makes no progress.*Start again/) });
+    expect(stalled).toMatchObject({
+      ok: false,
+      message: expect.stringMatching(/makes no progress.*Start the worker again/),
+    });
     hub.stalls = false;
     expect(await holds(await downloaded("hf:acme/Large-GGUF:Q4_K_M"), LARGE)).toBe(true);
   });

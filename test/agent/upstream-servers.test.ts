@@ -608,7 +608,7 @@ describe("a refusal says what happened and reveals nothing confidential", () => 
     [502, page, "inference/engine-failed", /failed \(502\)/, /502/],
     [503, page, "inference/worker-busy", /not available/, /503/],
     [529, page, "inference/worker-busy", /not available/, /529/],
-    [200, page, "inference/engine-failed", /not understood/, /OpenAI-compatible/],
+    [200, page, "inference/engine-failed", /could not be read/, /OpenAI-compatible/],
   ])("%i %j", async (status, body, code, message, owner) => {
     const { last } = await run(whole(body, status, { "content-type": "text/html" }));
     expect(last).toMatchObject({ type: "failed", code, message: expect.stringMatching(message) });

@@ -478,9 +478,9 @@ describe("a server with its own behaviour", () => {
   });
 
   it.each<[what: string, script: (response: ServerResponse) => unknown, message: RegExp]>([
-    ["garbage for JSON", (response) => reply(response, 200, "<html>It works!</html>"), /not understood/],
-    ["garbage for events", (response) => stream(response, "{]").end(), /not understood/],
-    ["an event of another shape", (response) => stream(response, { choices: "none" }).end(), /not understood/],
+    ["garbage for JSON", (response) => reply(response, 200, "<html>It works!</html>"), /could not be read/],
+    ["garbage for events", (response) => stream(response, "{]").end(), /could not be read/],
+    ["an event of another shape", (response) => stream(response, { choices: "none" }).end(), /could not be read/],
     ["an end without a reason", (response) => stream(response, text("half")).end(), /ended its answer in the middle/],
     ["nothing at all", (response) => stream(response).end(), /ended its answer in the middle/],
     [

@@ -4,6 +4,7 @@ import { toChatRequest } from "./client-request.ts";
 import type { CountTokensBody, MessagesBody, MessagesTurn } from "./messages-api.ts";
 import {
   Conversation,
+  commonMembers,
   type ParameterNames,
   paragraphs,
   type TranslatedChat,
@@ -88,13 +89,9 @@ function translated(body: AnyBody, { answersAllCalls = false } = {}): Translated
   for (const id of answersAllCalls ? conversation.unanswered : []) {
     conversation.add({ role: "tool", content: "", tool_call_id: id }, body.messages.length - 1);
   }
-  const { model, temperature, top_p, stream, tools, tool_choice: choice, output_config: output } = body;
+  const { tools, tool_choice: choice, output_config: output } = body;
   const chat: ChatCompletionBody = {
-    model,
-    messages: conversation.messages,
-    temperature,
-    top_p,
-    stream,
+    ...commonMembers(body, conversation),
     max_completion_tokens: body.max_tokens,
     ...(body.stop_sequences?.length && { stop: body.stop_sequences }),
     tools: tools?.map(({ name, description, input_schema: parameters, strict }) => ({

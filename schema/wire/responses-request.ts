@@ -3,7 +3,13 @@ import type { BodyProblem, ChatCompletionBody } from "./client-api.ts";
 import { toChatRequest } from "./client-request.ts";
 import { LIMITS } from "./limits.ts";
 import type { ResponsesBody, ResponsesItem } from "./responses-api.ts";
-import { Conversation, type ParameterNames, type TranslatedChat, translatedProblem } from "./translated-chat.ts";
+import {
+  Conversation,
+  commonMembers,
+  type ParameterNames,
+  type TranslatedChat,
+  translatedProblem,
+} from "./translated-chat.ts";
 import type { ChatRequest } from "./worker-frames.ts";
 
 const NAMES: ParameterNames = {
@@ -36,13 +42,9 @@ function translated(body: ResponsesBody): TranslatedChat {
   if (body.instructions) conversation.add({ role: "system", content: body.instructions }, null);
   if (typeof body.input === "string") conversation.add({ role: "user", content: body.input }, 0);
   else for (const [at, item] of body.input.entries()) addItem(conversation, item, at);
-  const { model, temperature, top_p, stream, tools, tool_choice: choice, parallel_tool_calls } = body;
+  const { tools, tool_choice: choice, parallel_tool_calls } = body;
   const chat: ChatCompletionBody = {
-    model,
-    messages: conversation.messages,
-    temperature,
-    top_p,
-    stream,
+    ...commonMembers(body, conversation),
     parallel_tool_calls,
     max_completion_tokens: body.max_output_tokens,
     response_format: formatOf(body),

@@ -9,6 +9,16 @@ export interface TranslatedChat {
   readonly sources: readonly (number | null)[];
 }
 
+/** The members that a chat takes over unchanged. */
+type Common = Pick<ChatCompletionBody, "model" | "temperature" | "top_p" | "stream">;
+
+export function commonMembers(
+  { model, temperature, top_p, stream }: Common,
+  { messages }: Conversation,
+): Common & Pick<ChatCompletionBody, "messages"> {
+  return { model, messages, temperature, top_p, stream };
+}
+
 type Calls = NonNullable<Extract<MessageBody, { role: "assistant" }>["tool_calls"]>;
 export type Turn =
   | { role: "system" | "user"; content: string }

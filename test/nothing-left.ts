@@ -12,7 +12,7 @@ const before = { ...process.env };
 const folder = mkdtempSync(join(tmpdir(), "ligand-file-"));
 process.env.TMPDIR = folder;
 
-// Vitest runs the hooks that were registered first last: those of the test file have ended its processes by then.
+// Vitest runs hooks in reverse order, so the hooks of the test file have ended its processes before this one.
 afterAll(() => {
   removeTemporaryFolders();
   const left = readdirSync(folder);

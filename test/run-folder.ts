@@ -5,8 +5,8 @@ import type { TestProject } from "vitest/node";
 import { CACHE_FOLDER } from "../scripts/runtime/cache-folder.ts";
 
 /**
- * Around all tests of a run: a folder for temporary files, and one for what one test file makes and others need too.
- * Both are removed at the end; the run fails where the first one is not empty then.
+ * Around all tests of a run: a folder for temporary files, and a folder for files that one test file makes and others
+ * use. Both are removed at the end. The run fails if the first one is not empty then.
  */
 export default function setup({ vitest }: TestProject): void {
   const folder = mkdtempSync(join(tmpdir(), "ligand-run-"));
@@ -15,9 +15,9 @@ export default function setup({ vitest }: TestProject): void {
   for (const each of [temporary, shared]) mkdirSync(each);
   process.env.TMPDIR = temporary;
   process.env.E2E_RUN_FOLDER = shared;
-  // npm keeps compiled code in the temporary folder, unless it is told of another place.
+  // npm keeps compiled code in the temporary folder by default.
   process.env.NODE_COMPILE_CACHE = `${CACHE_FOLDER}code`;
-  // After a teardown of this file Miniflare may still be at work; when Vitest has closed, it is not.
+  // When this teardown runs, Miniflare may still be working; when Vitest has closed, it is not.
   vitest.onClose(() => {
     const left = readdirSync(temporary);
     rmSync(folder, { recursive: true, force: true, maxRetries: 5 });

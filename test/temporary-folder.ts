@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 const made: string[] = [];
 
-/** A folder of its own for a test. It is removed when the test file has ended (`nothing-left.ts`). */
+/** Makes a folder for one test. It is removed when the test file has ended (`nothing-left.ts`). */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "ligand-test-"));
   made.push(folder);

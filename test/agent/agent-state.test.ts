@@ -25,8 +25,8 @@ const counters = {
   connections: 0,
 };
 
-type Told = readonly [atMs: number, event: AgentEvent];
-const told = (...events: readonly Told[]): AgentStatus => {
+type StatusEvent = readonly [atMs: number, event: AgentEvent];
+const statusAfter = (...events: readonly StatusEvent[]): AgentStatus => {
   const about = { poolUrl: "https://pool.example/p/?token=secret", pool: "a".repeat(64), worker: "b".repeat(64) };
   const story = events.reduce((so, [atMs, event]) => nextStatus(so, event, atMs), initialStatus(about, 0));
   return { ...story, updatedMs: NOW_MS, counters };
@@ -42,38 +42,41 @@ const model = (name: string, slots: number): AgentEvent => ({
   backend: "cpu",
   loaded: true,
 });
-const connecting: Told = [1, { type: "connecting", url: "wss://pool.example" }];
-const connected: Told = [2, { type: "connected", pool: "p", worker: "w" }];
-const disconnected: Told = [3, { type: "disconnected", reason: "it rained", retryInMs: NOW_MS + 4_100 - 3 }];
-const started = (atMs: number, name = "m"): Told => [atMs, { type: "job-started", jobId: "j", model: name }];
-const done = (atMs: number, name = "m"): Told => [
+const connecting: StatusEvent = [1, { type: "connecting", url: "wss://pool.example" }];
+const connected: StatusEvent = [2, { type: "connected", pool: "p", worker: "w" }];
+const disconnected: StatusEvent = [3, { type: "disconnected", reason: "it rained", retryInMs: NOW_MS + 4_100 - 3 }];
+const started = (atMs: number, name = "m"): StatusEvent => [atMs, { type: "job-started", jobId: "j", model: name }];
+const done = (atMs: number, name = "m"): StatusEvent => [
   atMs,
   { type: "job-done", jobId: "j", model: name, ms: 5, promptTokens: 1, completionTokens: 1 },
 ];
-const up: readonly Told[] = [[0, model("m", 2)], connecting, connected];
-/** At a pool that says when others are asked. */
-const upAtTelling: readonly Told[] = [...up, [2, { type: "connected", pool: "p", worker: "w", tellsElsewhere: true }]];
-const elsewhere = (atMs: number, jobs: number): Told => [atMs, { type: "jobs-elsewhere", jobs }];
+const up: readonly StatusEvent[] = [[0, model("m", 2)], connecting, connected];
+/** The events of a worker that is connected to a pool which reports requests for other models. */
+const upAtTelling: readonly StatusEvent[] = [
+  ...up,
+  [2, { type: "connected", pool: "p", worker: "w", tellsElsewhere: true }],
+];
+const elsewhere = (atMs: number, jobs: number): StatusEvent => [atMs, { type: "jobs-elsewhere", jobs }];
 
 describe("a status", () => {
   it("does not contain the query of the pool's URL", () => {
-    expect(told().poolUrl).toBe("https://pool.example/p");
+    expect(statusAfter().poolUrl).toBe("https://pool.example/p");
   });
 
   it("has the time of the connection only while it is connected", () => {
-    expect(told(...up)).toMatchObject({ state: "connected", connected: true, connectedSinceMs: 2 });
-    expect(told(...up, disconnected)).toMatchObject({
+    expect(statusAfter(...up)).toMatchObject({ state: "connected", connected: true, connectedSinceMs: 2 });
+    expect(statusAfter(...up, disconnected)).toMatchObject({
       state: "connecting",
       connected: false,
       connectedSinceMs: null,
       nextAttemptMs: NOW_MS + 4_100,
       lastDisconnect: { atMs: 3, reason: "it rained" },
     });
-    expect(told(...up, disconnected, connecting).nextAttemptMs).toBeNull();
+    expect(statusAfter(...up, disconnected, connecting).nextAttemptMs).toBeNull();
   });
 
   it("counts jobs by model, and has the last one", () => {
-    const status = told(...up, [2, model("n", 1)], started(10), started(11), done(20));
+    const status = statusAfter(...up, [2, model("n", 1)], started(10), started(11), done(20));
     expect(status.models).toEqual([
       { name: "m", slots: 2, contextTokens: 64, active: 1, jobs: 2, lastJobMs: 20 },
       { name: "n", slots: 1, contextTokens: 64, active: 0, jobs: 0, lastJobMs: null },
@@ -82,7 +85,7 @@ describe("a status", () => {
   });
 
   it("keeps the counts of a model that is reloaded", () => {
-    const status = told(...up, [2, model("n", 1)], started(10), [11, model("m", 4)]);
+    const status = statusAfter(...up, [2, model("n", 1)], started(10), [11, model("m", 4)]);
     expect(status.models.map(({ name, slots, jobs }) => ({ name, slots, jobs }))).toEqual([
       { name: "m", slots: 4, jobs: 1 },
       { name: "n", slots: 1, jobs: 0 },
@@ -92,7 +95,7 @@ describe("a status", () => {
   it("has the last refused job, and how the agent ended", () => {
     const refused: AgentEvent = { type: "job-refused", jobId: "j", model: "x", code: "c", message: "not here" };
     const stopped: AgentEvent = { type: "stopped", code: "token-refused", message: "no" };
-    expect(told(...up, [7, refused], [8, stopped])).toMatchObject({
+    expect(statusAfter(...up, [7, refused], [8, stopped])).toMatchObject({
       state: "stopped",
       connected: false,
       lastRefusal: { atMs: 7, model: "x", message: "not here" },
@@ -102,7 +105,7 @@ describe("a status", () => {
 
   it("keeps the last failed job and its reason after later jobs succeed", () => {
     const failed: AgentEvent = { type: "job-failed", jobId: "j", model: "m", ms: 5, code: "a/b", reason: "It rained." };
-    const status = told(...up, started(10), [20, failed], started(21), done(30));
+    const status = statusAfter(...up, started(10), [20, failed], started(21), done(30));
     expect(status).toMatchObject({
       lastFailure: { atMs: 20, model: "m", code: "a/b", message: "It rained." },
       lastJob: { end: "done" },
@@ -111,12 +114,12 @@ describe("a status", () => {
   });
 
   it("of an older release can be read", () => {
-    const { lastFailure: _later, elsewhere: _too, ...older } = told(...up);
-    expect(agentStatus.parse(older)).toEqual(told(...up));
+    const { lastFailure: _later, elsewhere: _too, ...older } = statusAfter(...up);
+    expect(agentStatus.parse(older)).toEqual(statusAfter(...up));
   });
 
   it("has the persisted shape, also after a round trip through JSON", () => {
-    const status = told(...up, started(10), done(20), disconnected);
+    const status = statusAfter(...up, started(10), done(20), disconnected);
     expect(agentStatus.strict().parse(JSON.parse(JSON.stringify(status)))).toEqual(status);
   });
 });
@@ -164,40 +167,40 @@ describe("status.json and the log", () => {
   };
   const jobs = (count: number) => Array.from({ length: count }, (_, n) => [started(0)[1], failed(n)]).flat();
 
-  /** An agent's state, and beside each event of its log what the file held when the log told it. */
+  /** The agent's state. With each event of its log it keeps what the file held when the log got the event. */
   async function logged(stateDir: string) {
     const read = () => agentStatus.parse(JSON.parse(readFileSync(join(stateDir, "status.json"), "utf8")));
     const lines: { event: AgentEvent; onDisk: AgentStatus | null }[] = [];
-    let heard = () => {};
+    let onLine = () => {};
     const state = new AgentState({ ...about, stateDir }, (event) => {
       lines.push({ event, onDisk: existsSync(join(stateDir, "status.json")) ? read() : null });
-      heard();
+      onLine();
     });
-    const toldOf = async (type: AgentEvent["type"]) => {
+    const waitForEvent = async (type: AgentEvent["type"]) => {
       while (!lines.some(({ event }) => event.type === type)) {
         await new Promise<void>((resolve) => {
-          heard = resolve;
+          onLine = resolve;
         });
       }
     };
-    return { state, lines, toldOf };
+    return { state, lines, waitForEvent };
   }
 
   it("agree: the file contains each event before the log reports it, in the order of the events", async () => {
     const { state, lines } = await logged(temporaryFolder());
     const events = [model("m", 2), connectingTo, connected[1], ...jobs(100), ...jobs(1), disconnected[1]];
-    // Some together, some while an earlier write is under way.
+    // Some at the same time, some while an earlier write is in progress.
     for (const [i, event] of events.entries()) {
       state.onEvent(event);
       if (i % 7 === 0) await new Promise(setImmediate);
     }
     await state.close({ code: "drained", message: "" });
     expect(lines.map(({ event }) => event)).toEqual(events);
-    let jobsTold = 0;
+    let jobsLogged = 0;
     for (const { event, onDisk } of lines) {
-      if (event.type === "job-started") jobsTold++;
+      if (event.type === "job-started") jobsLogged++;
       // The file may be ahead of the log, never behind it.
-      expect(onDisk?.models[0]?.jobs).toBeGreaterThanOrEqual(jobsTold);
+      expect(onDisk?.models[0]?.jobs).toBeGreaterThanOrEqual(jobsLogged);
       if (event.type === "job-failed") expect(onDisk?.lastFailure).not.toBeNull();
       if (event.type === "disconnected") expect(onDisk?.lastDisconnect?.reason).toBe("it rained");
     }
@@ -206,13 +209,13 @@ describe("status.json and the log", () => {
   it("agree while no timer fires: a line waits for the write of its event", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     onTestFinished(() => void vi.useRealTimers());
-    const { state, lines, toldOf } = await logged(temporaryFolder());
+    const { state, lines, waitForEvent } = await logged(temporaryFolder());
     for (const event of [model("m", 2), connectingTo, connected[1]]) state.onEvent(event);
-    await toldOf("connected");
+    await waitForEvent("connected");
     for (const event of [started(0)[1], failed(1)]) state.onEvent(event);
     expect(lines.map(({ event }) => event.type)).toEqual(["model", "connecting", "connected"]);
     vi.runAllTimers();
-    await toldOf("job-failed");
+    await waitForEvent("job-failed");
     expect(lines.at(-1)?.onDisk).toMatchObject({
       lastFailure: { message: "failure 1" },
       models: [{ active: 0, jobs: 1 }],
@@ -223,11 +226,11 @@ describe("status.json and the log", () => {
   it("do not wait for a timer if the agent's state changes", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     onTestFinished(() => void vi.useRealTimers());
-    const { state, lines, toldOf } = await logged(temporaryFolder());
+    const { state, lines, waitForEvent } = await logged(temporaryFolder());
     state.onEvent(connectingTo);
-    await toldOf("connecting");
+    await waitForEvent("connecting");
     state.onEvent(connected[1]);
-    await toldOf("connected");
+    await waitForEvent("connected");
     expect(lines.map(({ onDisk }) => onDisk?.state)).toEqual(["connecting", "connected"]);
     await state.close({ code: "drained", message: "" });
   });
@@ -245,17 +248,17 @@ describe("status.json and the log", () => {
 });
 
 describe("why a worker gets no job", () => {
-  const stopped = (code: string): Told => [9, { type: "stopped", code, message: `It is ${code}.` }];
-  it.each<[what: string, events: readonly Told[], alive: boolean, code: IdleReason["code"], says: RegExp]>([
+  const stopped = (code: string): StatusEvent => [9, { type: "stopped", code, message: `It is ${code}.` }];
+  it.each<[what: string, events: readonly StatusEvent[], alive: boolean, code: IdleReason["code"], says: RegExp]>([
     [
-      "no request since it connected, and an older pool",
+      "no request since it connected, at an older pool",
       up,
       true,
       "no-job-for-its-models",
       /no job for m for 16 min 39 s\. Either/,
     ],
     [
-      "no request since the last job, and an older pool",
+      "no request since the last job, at an older pool",
       [...up, started(NOW_MS - 70_000), done(NOW_MS - 60_000)],
       true,
       "no-job-for-its-models",
@@ -300,7 +303,7 @@ describe("why a worker gets no job", () => {
     ["it was stopped", [...up, stopped("drained")], false, "stopped", /Start it again\./],
     ["it was killed", up, false, "vanished", /killed, or the machine restarted/],
   ])("%s", (_what, events, alive, code, says) => {
-    const why = idleReason(told(...events), alive, NOW_MS);
+    const why = idleReason(statusAfter(...events), alive, NOW_MS);
     expect(why.code).toBe(code);
     expect(why.message).toMatch(says);
   });

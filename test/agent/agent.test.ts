@@ -100,10 +100,10 @@ describe("a worker", () => {
     ]) {
       expect(types).toContain(type);
     }
-    const told = events.map(formatEvent).join("\n") + JSON.stringify(events) + JSON.stringify(status);
-    expect(told).not.toContain(pool.token);
-    expect(told).not.toContain("What is");
-    expect(told).not.toContain((await readFile(join(stateDir, "agent.key"), "utf8")).trim());
+    const output = events.map(formatEvent).join("\n") + JSON.stringify(events) + JSON.stringify(status);
+    expect(output).not.toContain(pool.token);
+    expect(output).not.toContain("What is");
+    expect(output).not.toContain((await readFile(join(stateDir, "agent.key"), "utf8")).trim());
   });
 
   it("keeps its worker id at the next start, and does not measure again", async () => {
@@ -132,7 +132,7 @@ describe("a worker", () => {
     expect(events.filter(({ type }) => type === "warning")).toEqual([{ type: "warning", message }]);
   });
 
-  it("keeps its folder to itself", async () => {
+  it("keeps its files private", async () => {
     const end = start();
     await pool.welcomed();
     drain.abort();
@@ -183,17 +183,17 @@ describe("a worker that cannot start says what to do", () => {
   it.each<[what: string, options: Partial<AgentOptions>, code: AgentOutcome["code"], words: RegExp]>([
     ["no token", { token: "secret" }, "usage", /worker token/],
     ["a client's key", { token: `lk_${"0".repeat(16)}_${"0".repeat(40)}_${"0".repeat(24)}` }, "usage", /worker token/],
-    ["no URL", { poolUrl: "pool" }, "usage", /https:/],
-    ["an open way", { poolUrl: "http://pool.example" }, "usage", /not be encrypted/],
+    ["an invalid URL", { poolUrl: "pool" }, "usage", /https:/],
+    ["an unencrypted connection", { poolUrl: "http://pool.example" }, "usage", /not be encrypted/],
     ["no slots", { slots: 0 }, "usage", /Slots/],
     [
-      "a pool that is not there",
+      "a pool that does not answer",
       { poolUrl: "http://127.0.0.1:9" },
       "unreachable",
       /No pool answers at http:\/\/127\.0\.0\.1:9/,
     ],
-    ["no model file", { models: ["/nowhere/model.gguf"] }, "failed", /no model file at .*GGUF/],
-    ["no GGUF file", { models: [import.meta.filename] }, "failed", /not a GGUF file/],
+    ["a missing model file", { models: ["/nowhere/model.gguf"] }, "failed", /no model file at .*GGUF/],
+    ["a file that is not GGUF", { models: [import.meta.filename] }, "failed", /not a GGUF file/],
   ])("with %s", async (_what, options, code, words) => {
     const outcome = await start(options);
     expect(outcome.code).toBe(code);
@@ -270,7 +270,7 @@ describe("a model file", () => {
     };
     const first = await write("GGUF\x03\0\0\0one", at);
     expect(first).toEqual({ name: "m", path, sha256: await sha256Hex(new TextEncoder().encode("GGUF\x03\0\0\0one")) });
-    // Same size and time: the cache answers, which shows that it was asked.
+    // Size and time are unchanged, so the cache answers; this shows that the cache was used.
     expect(await write("GGUF\x03\0\0\0two", at)).toEqual(first);
     expect((await write("GGUF\x03\0\0\0two", new Date(at.getTime() + 1_000))).sha256).not.toBe(first.sha256);
   });

@@ -40,7 +40,7 @@ const [A, B] = ['{"a":"} \\" {"}', '{"b":{}}'];
 describe("the calls of an answer", () => {
   it.each<[what: string, events: CallPiece[][], made: Made[]]>([
     [
-      "numbered, as OpenAI sends them",
+      "with numbers, as OpenAI sends them",
       each({ index: 0, id: "x", name: "look" }, { index: 0, arguments: A }, { index: 1, id: "y", name: "stop" }),
       [
         { id: "x", name: "look", arguments: A },
@@ -48,7 +48,7 @@ describe("the calls of an answer", () => {
       ],
     ],
     [
-      "all of the index 0, as Ollama sends them (ollama/ollama#15457)",
+      "all with index 0, as Ollama sends them (ollama/ollama#15457)",
       each({ index: 0, id: "x", name: "look", arguments: A }, { index: 0, id: "y", name: "look", arguments: B }),
       [
         { id: "x", name: "look", arguments: A },
@@ -56,7 +56,7 @@ describe("the calls of an answer", () => {
       ],
     ],
     [
-      "all of the index 0 and without ids (su-kaka/gcli2api#406)",
+      "all with index 0 and without ids (su-kaka/gcli2api#406)",
       each({ index: 0, name: "look", arguments: A }, { index: 0, name: "look", arguments: B }),
       [
         { id: "new-0", name: "look", arguments: A },
@@ -85,7 +85,7 @@ describe("the calls of an answer", () => {
       ],
     ],
     [
-      "mixed, as Qwen's are (QwenLM/Qwen-Agent#943)",
+      "mixed, as Qwen sends them (QwenLM/Qwen-Agent#943)",
       each(
         { index: 0, id: "x", name: "look", arguments: '{"a"' },
         { index: 1, id: "y", name: "stop", arguments: '{"b"' },
@@ -141,7 +141,7 @@ describe("the calls of an answer", () => {
       ],
     ],
     [
-      "with an id that is too long, and one that is no Unicode",
+      "with an id that is too long, and one that is not valid Unicode",
       each({ index: 0, id: "x".repeat(129), name: "look" }, { index: 1, id: "\ud800", name: "stop" }),
       [
         { id: "new-0", name: "look", arguments: "{}" },
@@ -161,10 +161,10 @@ describe("the calls of an answer", () => {
   it.each<[what: string, events: CallPiece[][], problem: string]>([
     ["arguments of no call", each({ index: 0, arguments: "{}" }), "not-understood"],
     ["a call without a name", each({ index: 0, id: "x", arguments: "{}" }), "not-understood"],
-    ["a tool that nobody offered", each({ index: 0, id: "x", name: "rm" }), "not-offered"],
-    ["half a tool's name", each({ index: 0, id: "x", name: "loo", arguments: "{}" }), "not-offered"],
+    ["a tool that the request does not have", each({ index: 0, id: "x", name: "rm" }), "not-offered"],
+    ["an incomplete tool name", each({ index: 0, id: "x", name: "loo", arguments: "{}" }), "not-offered"],
     [
-      "more of a call after it was said",
+      "more of a call that was complete",
       each(
         { index: 0, id: "x", name: "look", arguments: "{}" },
         { index: 1, id: "y", name: "stop", arguments: "{}" },
@@ -191,14 +191,14 @@ describe("the calls of an answer", () => {
 
   it("are sent as they arrive: the first call, then the next one when the first is complete", () => {
     const assembler = new CallAssembler(TOOLS, 128, () => "new");
-    const say = (given: Partial<CallPiece>) => {
+    const pushPiece = (given: Partial<CallPiece>) => {
       const step = assembler.push([piece(given)]);
       return step.ok ? step.events.map((event) => (event.type === "tool-call" ? event.name : event.text)) : step;
     };
-    expect(say({ index: 0, id: "x", name: "look", arguments: '{"a"' })).toEqual(["look", '{"a"']);
-    expect(say({ index: 1, id: "y", name: "stop", arguments: '{"b"' })).toEqual([]);
-    expect(say({ index: 0, arguments: ":1}" })).toEqual([":1}", "stop", '{"b"']);
-    expect(say({ index: 1, arguments: ":2}" })).toEqual([":2}"]);
+    expect(pushPiece({ index: 0, id: "x", name: "look", arguments: '{"a"' })).toEqual(["look", '{"a"']);
+    expect(pushPiece({ index: 1, id: "y", name: "stop", arguments: '{"b"' })).toEqual([]);
+    expect(pushPiece({ index: 0, arguments: ":1}" })).toEqual([":1}", "stop", '{"b"']);
+    expect(pushPiece({ index: 1, arguments: ":2}" })).toEqual([":2}"]);
   });
 });
 

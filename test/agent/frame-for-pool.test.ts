@@ -36,8 +36,11 @@ it.each<[minor: number, calls: number, finishReason: string, usage: object]>([
   [2, 2, "content_filter", usage],
 ])(
   "a pool of v1.%i hears of a filtered answer with %i calls that it ended by %s",
-  (minor, calls, finishReason, told) => {
-    const said = { bytes: 5, calls };
-    expect(endForPool(minor, { finishReason: "content_filter", usage }, said)).toEqual({ finishReason, usage: told });
+  (minor, calls, finishReason, sentReason) => {
+    const generated = { bytes: 5, calls };
+    expect(endForPool(minor, { finishReason: "content_filter", usage }, generated)).toEqual({
+      finishReason,
+      usage: sentReason,
+    });
   },
 );

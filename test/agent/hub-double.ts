@@ -8,7 +8,7 @@ interface HubFile {
   readonly at: string;
   readonly bytes: Buffer;
   readonly gated?: boolean;
-  /** What the hub says of it, where that is not true. */
+  /** What the hub claims about the file, where that is false. */
   readonly sha256?: string;
   readonly size?: number;
 }
@@ -16,15 +16,15 @@ interface HubFile {
 /** The hub's side of a download on loopback: manifests, linked sizes and hashes, a redirect, ranges. */
 export class HubDouble {
   readonly token = "hf_secret";
-  /** Ranges that were asked for, `from-to`. */
+  /** The requested ranges, `from-to`. */
   readonly ranges: string[] = [];
   readonly files: HubFile[] = [];
   readonly quants = new Map<string, string>();
-  /** Repositories that have other names now, or are elsewhere: a URL. */
+  /** Repositories that were renamed or are on another server: a URL. */
   readonly renamed = new Map<string, string>();
-  /** A range's connection is cut after so many bytes, so many times. */
+  /** A range's connection is cut after that many bytes, that many times. */
   cuts: { times: number; afterBytes: number } = { times: 0, afterBytes: 0 };
-  /** Ranges are begun and not gone on with. */
+  /** Ranges are begun and not continued. */
   stalls = false;
   refuseWith = 0;
   url = "";

@@ -74,7 +74,7 @@ describe("a model file", () => {
 });
 
 it.each<[what: string, error: unknown, said: string[], says: RegExp]>([
-  ["no binary", new NoBinaryFoundError(), [], /^There is no prebuilt llama\.cpp/],
+  ["a missing binary", new NoBinaryFoundError(), [], /^There is no prebuilt llama\.cpp/],
   [
     "too little memory",
     new InsufficientMemoryError("A context of 8192"),
@@ -87,7 +87,9 @@ it.each<[what: string, error: unknown, said: string[], says: RegExp]>([
     ["ggml_backend_alloc: unable to allocate CPU buffer"],
     /not enough memory for the model \/m\.gguf \(unable to allocate CPU buffer\)/,
   ],
-  ["what llama.cpp says", new Error("Failed to load model"), ["a: it rained"], /could not be loaded \(it rained\)/],
+  ["llama.cpp's own message", new Error("Failed to load model"), ["a: it rained"], /could not be loaded \(it rained\)/],
   ["an error without a line", new Error("It rained"), [], /could not be loaded \(It rained\)\. Try a smaller model/],
-  ["what is no error", "rain", [], /could not be loaded \(rain\)/],
-])("%s is reported", (_what, error, said, says) => expect(loadFailureMessage(error, "/m.gguf", said)).toMatch(says));
+  ["a value that is not an error", "rain", [], /could not be loaded \(rain\)/],
+])("%s is reported", (_what, error, logLines, says) =>
+  expect(loadFailureMessage(error, "/m.gguf", logLines)).toMatch(says),
+);

@@ -125,8 +125,8 @@ describe("a worker with two models", () => {
     await pool.welcomed();
     drain.abort();
     await end;
-    const said = events.flatMap((event) => (event.type === "warning" ? [event.message] : []));
-    expect(said).toEqual(
+    const warnings = events.flatMap((event) => (event.type === "warning" ? [event.message] : []));
+    expect(warnings).toEqual(
       ["red", "blue"].map((name) => expect.stringMatching(`999999: ${name} was trained for at most \\d+ tokens`)),
     );
   });

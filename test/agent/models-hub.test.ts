@@ -11,7 +11,7 @@ import { temporaryFolder } from "../temporary-folder.ts";
 import { HubDouble } from "./hub-double.ts";
 
 const MIB = 1024 * 1024;
-/** Several of the downloader's chunks and a bit; it only begins as a model does. */
+/** Several of the downloader's chunks and a bit more; only the beginning is that of a model. */
 const LARGE = Buffer.concat([Buffer.from("GGUF"), randomBytes(16 * MIB)]);
 
 const TINY = await readFile(EMBEDDED_MODEL.path);
@@ -49,7 +49,7 @@ async function downloaded(spec: string, options: Partial<DownloadOptions> = {}):
   return outcome.path;
 }
 
-/** Compared as bytes: a matcher would look at each of millions. */
+/** Compares bytes directly, because a matcher would inspect each of millions. */
 const holds = async (path: string, bytes: Buffer) => bytes.equals(await readFile(path));
 
 const askedBytes = () =>
@@ -97,7 +97,7 @@ describe("a model from the hub", () => {
     expect(await readFile(await downloaded("hf:acme/Notes/N.gguf"), "utf8")).toBe("GGUF");
   });
 
-  it("may be split: all its parts come", async () => {
+  it("may be split: all its parts are downloaded", async () => {
     for (const nth of [1, 2]) {
       const bytes = Buffer.from(`GGUF\x03\0\0\0part ${nth}`);
       hub.files.push({ at: `acme/Split/S-0000${nth}-of-00002.gguf`, bytes });
@@ -142,7 +142,7 @@ describe("an interrupted download", () => {
     const path = await downloaded("hf:acme/Large-GGUF:Q4_K_M");
     expect(await holds(path, LARGE)).toBe(true);
     expect(askedBytes()).toBeGreaterThan(0);
-    // What was whole is not asked for again: how much that is, and where chunks begin, is the downloader's business.
+    // Complete parts are not requested again. Their size and the chunk borders are up to the downloader.
     expect(askedBytes()).toBeLessThanOrEqual(LARGE.length - 3 * MIB);
   });
 
@@ -184,8 +184,8 @@ describe("a download that fails says what to do", () => {
 
   it.each([
     ["of another hash", { sha256: "0".repeat(64) }, /its SHA-256 differs/],
-    ["longer", { size: 7 }, /its SHA-256 differs/],
-    ["shorter", { size: 70 }, /it has 10 bytes, and the hub's file has 70/],
+    ["longer than the hub claims", { size: 7 }, /its SHA-256 differs/],
+    ["shorter than the hub claims", { size: 70 }, /it has 10 bytes, and the hub's file has 70/],
   ])("when the file is %s: it is removed", async (_what, claims, message) => {
     hub.files.push({ at: "acme/False/F.gguf", bytes: Buffer.from("GGUF false"), ...claims });
     const outcome = await download("hf:acme/False/F.gguf");
@@ -193,7 +193,7 @@ describe("a download that fails says what to do", () => {
     expect(await readdir(join(modelsDir, "acme", "False"))).toEqual([]);
   });
 
-  it("when the hub names a file outside, or is no hub", async () => {
+  it("when the hub gives a path outside of the folder, or is not a hub", async () => {
     hub.quants.set("acme/Evil:Q8_0", "../../../evil.gguf");
     const message = expect.stringMatching(/does not answer like a model hub/);
     expect(await download("hf:acme/Evil:Q8_0")).toEqual({ ok: false, message });
@@ -232,7 +232,7 @@ describe("a name on the hub", () => {
     ["a/b", null],
   ])("%j", (spec, want) => expect(hubName(spec)).toEqual(want));
 
-  it("gives a model its own, split or not", () => {
+  it("gives a model its name, split or not", () => {
     expect(nameOfFile("Big-Q4-00001-of-00003.gguf")).toBe("Big-Q4");
     expect(splitFiles("x/Big-00001-of-00003.gguf")).toEqual([1, 2, 3].map((nth) => `x/Big-0000${nth}-of-00003.gguf`));
     expect(splitFiles("Small.gguf")).toEqual(["Small.gguf"]);

@@ -82,12 +82,22 @@ describe("integers between bounds", () => {
   });
 
   it.each<[what: string, schema: object, within: number[], without: number[]]>([
-    ["one side alone", { minimum: 18 }, [18, 100, MAX_INTEGER], [17, 0, -18]],
-    ["the other alone", { maximum: -1 }, [-1, -10, -MAX_INTEGER], [0, 1]],
+    ["a minimum only", { minimum: 18 }, [18, 100, MAX_INTEGER], [17, 0, -18]],
+    ["a maximum only", { maximum: -1 }, [-1, -10, -MAX_INTEGER], [0, 1]],
     ["excluded bounds", { exclusiveMinimum: 0, exclusiveMaximum: 10 }, [1, 9], [0, 10, -1]],
-    ["both ways of saying it", { minimum: 1, exclusiveMinimum: 2, maximum: 9, exclusiveMaximum: 11 }, [3, 9], [2, 10]],
+    [
+      "both kinds of bound on one side",
+      { minimum: 1, exclusiveMinimum: 2, maximum: 9, exclusiveMaximum: 11 },
+      [3, 9],
+      [2, 10],
+    ],
     ["bounds that are not whole", { minimum: 0.5, maximum: 5.5 }, [1, 5], [0, 6]],
-    ["bounds beyond what is written", { minimum: -(2 ** 53), maximum: 2 ** 53 }, [-MAX_INTEGER, MAX_INTEGER, 0], []],
+    [
+      "bounds that are larger than any written number",
+      { minimum: -(2 ** 53), maximum: 2 ** 53 },
+      [-MAX_INTEGER, MAX_INTEGER, 0],
+      [],
+    ],
     ["one value", { minimum: 7, maximum: 7 }, [7], [6, 8, -7, 77]],
   ])("with %s", (_what, bounds, within, without) => {
     const grammar = grammarOf({ type: "integer", ...bounds });
@@ -137,16 +147,16 @@ describe("numbers between bounds", () => {
 
   it.each<[what: string, schema: object, within: string[], without: string[]]>([
     [
-      "a share",
+      "bounds of 0 and 1",
       { minimum: 0, maximum: 1 },
       ["0", "1", "0.0", "1.0", "0.25", "0.000001"],
       ["-0", "1.01", "2", "-0.5", "1e-2"],
     ],
-    ["what is positive", { exclusiveMinimum: 0 }, ["0.1", "1", "19.99", "1000000"], ["0", "0.0", "-1"]],
+    ["a minimum of 0, excluded", { exclusiveMinimum: 0 }, ["0.1", "1", "19.99", "1000000"], ["0", "0.0", "-1"]],
     ["a temperature", { minimum: -273, maximum: 100 }, ["-273", "-272.9", "-0.5", "0", "99.9"], ["-273.1", "100.5"]],
-    ["what is below zero", { exclusiveMaximum: 0 }, ["-0.1", "-1", "-5.25"], ["0", "-0", "-0.0", "1"]],
+    ["a maximum of 0, excluded", { exclusiveMaximum: 0 }, ["-0.1", "-1", "-5.25"], ["0", "-0", "-0.0", "1"]],
     ["one value", { minimum: 3, maximum: 3 }, ["3", "3.00"], ["3.01", "2.9"]],
-    ["bounds beyond what is written", { minimum: -3.4e38, maximum: 3.4e38 }, ["-2.5", "0", "123456"], ["1e40"]],
+    ["bounds larger than any written number", { minimum: -3.4e38, maximum: 3.4e38 }, ["-2.5", "0", "123456"], ["1e40"]],
   ])("with %s", (_what, bounds, within, without) => {
     const grammar = grammarOf({ type: "number", ...bounds });
     for (const text of within) expect(accepts(grammar, text), text).toBe(true);

@@ -94,22 +94,22 @@ describe("a pattern", () => {
     ["is anchored inside", "a^b"],
     ["ends inside", "^(a$|b)"],
     ["has a boundary of words", "\\bword\\b"],
-    ["repeats nothing without end", "^(a*)*$"],
-    ["repeats what may be nothing", "^(?:a?){2}$"],
-    ["repeats what may be nothing, at every level", "^(?:(?:(?:a?a?){1,3}){1,3}){1,3}$"],
-    ["may leave out what may be nothing", "^(?:(?:a?)?)?$"],
-    ["is nothing in two ways, again and again", "^(?:a?|b?)(?:a?|b?)(?:a?|b?)$"],
+    ["repeats an empty match without a limit", "^(a*)*$"],
+    ["repeats what may be empty", "^(?:a?){2}$"],
+    ["repeats what may be empty, at every level", "^(?:(?:(?:a?a?){1,3}){1,3}){1,3}$"],
+    ["makes optional what may be empty", "^(?:(?:a?)?)?$"],
+    ["can be empty in two ways, repeatedly", "^(?:a?|b?)(?:a?|b?)(?:a?|b?)$"],
     ["is too large", "^([a-z]{1,20}){1,21}$"],
-    ["is longer than may be read", `^${"a".repeat(2_000)}$`],
-    ["has more groups than may be read", `^${"(a)".repeat(81)}$`],
+    ["is longer than the limit", `^${"a".repeat(2_000)}$`],
+    ["has more groups than the limit", `^${"(a)".repeat(81)}$`],
     ["has a group that is not closed", "^(a"],
     ["has a class that is not closed", "^[a"],
     ["has an empty class", "^[]$"],
-    ["has a range that goes down", "^[z-a]$"],
-    ["has half of a character", "^\\ud83d$"],
-    ["has a character that is never written", "^\\x01$"],
+    ["has a descending range", "^[z-a]$"],
+    ["has a lone surrogate", "^\\ud83d$"],
+    ["has a character that JSON never contains unescaped", "^\\x01$"],
     ["repeats a repetition", "a{2"],
-    ["has bounds that cross", "a{3,2}"],
+    ["has a minimum above its maximum", "a{3,2}"],
   ])("that %s is not supported", (_what, pattern) => expect(readPattern(pattern)).toBeNull());
 
   it("is read in bounded time, however deeply it is nested", () => {
@@ -128,7 +128,7 @@ describe("a pattern", () => {
     [{ pattern: "^[a-z]+$", minLength: 3, maxLength: 5 }, 3, 5],
     [{ pattern: "^id-\\d*$", minLength: 5, maxLength: 9 }, 5, 9],
     [{ pattern: "^x", maxLength: 4 }, 1, 4],
-  ])("obeys lengths beside it: %j", (schema, least, most) => {
+  ])("lengths beside a pattern are enforced: %j", (schema, least, most) => {
     for (let seed = 0; seed < 40; seed++) {
       const picks = fc.sample(fc.nat(), { seed, numRuns: 100 });
       const text = randomText(readerOf({ type: "string", ...schema }), picks);

@@ -13,15 +13,15 @@ import { type AgentFrame, agentFrame, type Hello, type PoolFrame } from "../../s
 type Frame<T extends AgentFrame["type"]> = Extract<AgentFrame, { type: T }>;
 
 /**
- * The pool's side of the worker socket (docs/spec/workers.md#socket-protocol) on loopback: the real protocol with real signatures, steered by a
- * test frame by frame. The pool itself is tested in workerd, and both together end to end.
+ * The pool's side of the worker socket (docs/spec/workers.md#socket-protocol) on loopback: the real protocol with real
+ * signatures. A test decides each frame. The pool itself is tested in workerd, and both together end to end.
  */
 export class PoolDouble {
   readonly atomId: string;
   readonly token: string;
-  /** What the next upgrade is answered with instead of a socket. */
+  /** The answer to the next upgrade, instead of a socket. */
   refuseWith: { status: number; body: string; headers?: Record<string, string> } | null = null;
-  /** What it speaks; an older pool knows no other. */
+  /** The subprotocols that it speaks; an older pool knows only older ones. */
   speaks = "ligand.worker.v1.2";
   readonly #http: Server;
   readonly #sockets: WebSocketServer;
@@ -73,14 +73,14 @@ export class PoolDouble {
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
-  /** The look that a starting agent takes before it loads a model. */
+  /** The probe of a starting agent, before it loads a model. */
   async probed(): Promise<void> {
     const side = await this.connection();
     side.challenge();
     await side.closed;
   }
 
-  /** The next agent that connects, through the handshake up to its first `ready`. */
+  /** The next agent that connects, after the handshake and its first `ready`. */
   async welcomed(terms: Partial<Extract<PoolFrame, { type: "welcome" }>> = {}): Promise<PoolSide> {
     const side = await this.connection();
     await side.welcome(terms);
@@ -94,7 +94,7 @@ export class PoolDouble {
   }
 }
 
-/** One agent's socket, seen from the pool. */
+/** One agent's socket, on the pool's side. */
 export class PoolSide {
   readonly socket: WebSocket;
   readonly authorization: string | undefined;
@@ -163,7 +163,7 @@ export class PoolSide {
     return this.#frames.shift() ?? null;
   }
 
-  /** All frames up to and with one of this type. */
+  /** All frames up to the next one of this type, which is included. */
   async until(type: AgentFrame["type"]): Promise<AgentFrame[]> {
     const frames: AgentFrame[] = [];
     for (;;) {
@@ -180,7 +180,7 @@ export class PoolSide {
     return nonce;
   }
 
-  /** Challenge, checks the hello as a pool does, welcome. */
+  /** Sends the challenge, checks the hello as a pool does, and sends the welcome. */
   async welcome(terms: Partial<Extract<PoolFrame, { type: "welcome" }>> = {}): Promise<Hello> {
     const nonce = this.challenge();
     const hello = await this.next("hello");

@@ -22,7 +22,7 @@ function probe(url = pool.url, about: { pool?: string; timeoutMs?: number } = {}
   return probePool({ url: address.url, token: pool.token, pool: pool.atomId, signal: stop.signal, ...about });
 }
 
-/** What is not HTTP: does to each connection what a test says. */
+/** A server that does not speak HTTP: a test says what it does with each connection. */
 async function listener(onConnection: (socket: Socket) => void) {
   const sockets: Socket[] = [];
   const server = createServer((socket) => {
@@ -70,12 +70,12 @@ describe("the pool of the invite", () => {
   it.each<[code: keyof typeof ERRORS, want: StopCode]>([
     ["workers/token-refused", "token-refused"],
     ["workers/token-expired", "token-expired"],
-  ])("that answers with %s: %s, in the words that a close code has", async (code, want) => {
+  ])("that answers with %s: %s, with the message of the matching close code", async (code, want) => {
     pool.refuseWith = refusal(code);
     expect(await probe()).toEqual({ ok: false, code: want, message: STOPPED[want] });
   });
 
-  it("that asks this worker to wait is there, and accepts the token", async () => {
+  it("that asks this worker to wait exists, and accepts the token", async () => {
     pool.refuseWith = refusal("workers/connects-too-often");
     expect(await probe()).toEqual({ ok: true });
   });
@@ -84,7 +84,7 @@ describe("the pool of the invite", () => {
     ["workers/too-many", "unreachable"],
     ["workers/too-many-sockets", "unreachable"],
     ["http/unknown-host", "wrong-pool"],
-  ])("that answers with %s: %s, in its own words", async (code, want) => {
+  ])("that answers with %s: %s, with its own message", async (code, want) => {
     pool.refuseWith = refusal(code);
     const message = expect.stringContaining(ERRORS[code].message.replace(/\.$/, ""));
     expect(await probe()).toEqual({ ok: false, code: want, message });
@@ -106,11 +106,11 @@ describe("a server that is not the pool of the invite", () => {
     expect(await probed).toMatchObject({ code: "wrong-pool", message: expect.stringContaining("Check --pool") });
   });
 
-  it("is absent: the port is closed", async () => {
-    const nobody = await listener(() => {});
-    nobody.close();
-    const message = `No pool answers at ${nobody.url}: nothing listens there (ECONNREFUSED). Check --pool, and check that the pool is running.`;
-    expect(await probe(nobody.url)).toEqual({ ok: false, code: "unreachable", message });
+  it("is absent if the port is closed", async () => {
+    const closedServer = await listener(() => {});
+    closedServer.close();
+    const message = `No pool answers at ${closedServer.url}: nothing listens there (ECONNREFUSED). Check --pool, and check that the pool is running.`;
+    expect(await probe(closedServer.url)).toEqual({ ok: false, code: "unreachable", message });
   });
 
   it("is a host name that does not exist", async () => {
@@ -121,15 +121,15 @@ describe("a server that is not the pool of the invite", () => {
   it.each<[what: string, status: number, headers: Record<string, string>, code: string, says: string]>([
     ["a web site", 404, {}, "wrong-pool", "is not a Ligand pool: it answered 404."],
     [
-      "a web site that is elsewhere",
+      "a web site that redirects",
       301,
       { location: "https://a.example/" },
       "wrong-pool",
       "redirects to https://a.example/",
     ],
-    ["a gate on the way", 401, {}, "wrong-pool", "is not a Ligand pool"],
-    ["a proxy whose pool is away", 502, {}, "unreachable", "it answered 502"],
-    ["a proxy that is overrun", 429, {}, "unreachable", "it answered 429"],
+    ["a login gate in front", 401, {}, "wrong-pool", "is not a Ligand pool"],
+    ["a proxy whose pool is unreachable", 502, {}, "unreachable", "it answered 502"],
+    ["a proxy that is overloaded", 429, {}, "unreachable", "it answered 429"],
   ])("is %s", async (_what, status, headers, code, says) => {
     pool.refuseWith = { status, headers, body: "<html>" };
     expect(await probe()).toEqual({ ok: false, code, message: expect.stringContaining(says) });
@@ -142,13 +142,13 @@ describe("a server that is not the pool of the invite", () => {
   });
 
   it.each<[what: string, says: Buffer]>([
-    ["no HTTP", Buffer.from("220 mail.example ESMTP\r\n")],
+    ["a protocol other than HTTP", Buffer.from("220 mail.example ESMTP\r\n")],
     [
-      "an answer without an end",
+      "an endless answer",
       Buffer.from(`HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\nffffff\r\n${"x".repeat(100_000)}`),
     ],
-    ["headers without an end", Buffer.from(`HTTP/1.1 200 OK\r\n${"x: y\r\n".repeat(100_000)}`)],
-  ])("is something that speaks %s", async (_what, says) => {
+    ["endless headers", Buffer.from(`HTTP/1.1 200 OK\r\n${"x: y\r\n".repeat(100_000)}`)],
+  ])("speaks %s", async (_what, says) => {
     const other = await listener((socket) => socket.write(says));
     expect(await probe(other.url)).toMatchObject({
       code: "wrong-pool",
@@ -157,7 +157,7 @@ describe("a server that is not the pool of the invite", () => {
     other.close();
   });
 
-  it("is a server that sends nothing: the wait ends", async () => {
+  it("sends nothing: the wait ends", async () => {
     const silent = await listener(() => {});
     const message = expect.stringContaining("it did not answer within 0.05 s");
     expect(await probe(silent.url, { timeoutMs: 50 })).toEqual({ ok: false, code: "unreachable", message });
@@ -165,7 +165,7 @@ describe("a server that is not the pool of the invite", () => {
   });
 });
 
-it("the probe ends when the worker is asked to end, before or during it", async () => {
+it("the probe ends when the worker is asked to stop, before or during the probe", async () => {
   const silent = await listener(() => stop.abort());
   expect((await probe(silent.url)).ok).toBe(false);
   expect((await probe(silent.url)).ok).toBe(false);

@@ -9,19 +9,19 @@ const stat = (command: string, state: string) =>
 
 describe("the identity of a process", () => {
   it.each<[what: string, stat: string, want: string | undefined]>([
-    ["field 22 and the boot", stat("workerd", "S"), "boot/777"],
+    ["field 22 and the boot id", stat("workerd", "S"), "boot/777"],
     ["a name with spaces and parentheses", stat("a) R (b) 1 2", "R"), "boot/777"],
-    ["a zombie has ended", stat("workerd", "Z"), undefined],
-    ["a dead one too", stat("workerd", "X"), undefined],
-    ["nonsense", "", undefined],
+    ["a zombie counts as ended", stat("workerd", "Z"), undefined],
+    ["a dead process too", stat("workerd", "X"), undefined],
+    ["an unreadable line", "", undefined],
   ])("Linux: %s", (_what, text, want) => expect(identityOfStat("boot\n", text)).toBe(want));
 
   it.each<[what: string, line: string, want: string | undefined]>([
-    ["the start", "Ss   Sat Nov 21 05:56:10 2026\n", "Sat Nov 21 05:56:10 2026"],
-    ["padding does not count", "S+ Sat Nov  1 05:56:10 2026    \n", "Sat Nov 1 05:56:10 2026"],
-    ["a zombie has ended", "Z    Sat Nov 21 05:56:10 2026\n", undefined],
-    ["nonsense", "\n", undefined],
-  ])("elsewhere: %s", (_what, line, want) => expect(identityOfPs(line)).toBe(want));
+    ["the start time", "Ss   Sat Nov 21 05:56:10 2026\n", "Sat Nov 21 05:56:10 2026"],
+    ["padding is ignored", "S+ Sat Nov  1 05:56:10 2026    \n", "Sat Nov 1 05:56:10 2026"],
+    ["a zombie counts as ended", "Z    Sat Nov 21 05:56:10 2026\n", undefined],
+    ["an unreadable line", "\n", undefined],
+  ])("other systems: %s", (_what, line, want) => expect(identityOfPs(line)).toBe(want));
 
   it("stays the same while the process runs, and is undefined after it", async () => {
     const child = spawn(process.execPath, ["-e", "process.stdin.resume()"], { stdio: ["pipe", "ignore", "ignore"] });

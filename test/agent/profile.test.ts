@@ -39,7 +39,7 @@ Model		: Raspberry Pi 5 Model B Rev 1.0
 describe("/proc/cpuinfo", () => {
   it.each<[what: string, text: string, want: ReturnType<typeof parseCpuinfo>]>([
     [
-      "of a PC: cores of silicon, and the vector units",
+      "of a PC gives its physical cores and its vector units",
       X86,
       {
         model: "Intel(R) Core(TM) Ultra 7",
@@ -48,7 +48,7 @@ describe("/proc/cpuinfo", () => {
       },
     ],
     [
-      "of an Arm board",
+      "of an Arm board gives the same",
       RASPBERRY,
       { model: "Raspberry Pi 5 Model B Rev 1.0", physicalCores: null, features: ["asimd", "asimddp"] },
     ],
@@ -104,7 +104,7 @@ describe("roles", () => {
         ["upstream", null],
       ],
     ],
-    ["a board without room", { memory: memory(0.5e9), gpu: null, npu: none }, [["embedded-model", null]]],
+    ["a board with little memory", { memory: memory(0.5e9), gpu: null, npu: none }, [["embedded-model", null]]],
   ])("of %s", (_what, machine, want) => {
     expect(rolesFor(machine).map(({ role, largestModelGb }) => [role, largestModelGb])).toEqual(want);
   });
@@ -135,7 +135,7 @@ it.each<[rates: [threads: number, tokensPerSecond: number][], says: RegExp]>([
     ],
     /^4 threads give 30 tokens a second, the most of all that were tried \(1: 10, 2: 19\)\.$/,
   ],
-])("why so many threads, given %j", (rates, says) => {
+])("the reason for the number of threads, given %j", (rates, says) => {
   expect(explainThreads(rates.map(([threads, tokensPerSecond]) => ({ threads, tokensPerSecond })))).toMatch(says);
 });
 
@@ -146,7 +146,7 @@ describe("this machine", () => {
     profile = await profileMachine({ verbose: true, onStep: (step) => steps.push(step), nowMs: Date.now });
   });
 
-  it("is measured with the embedded model, and keeps to the documented shape", async () => {
+  it("is measured with the embedded model, and the profile has the documented shape", async () => {
     expect(workerProfile.strict().parse(profile)).toEqual(profile);
     expect(profile.benchmark.failed).toBeNull();
     expect(profile.benchmark.measurements.some(({ tokensPerSecond }) => tokensPerSecond > 0)).toBe(true);
@@ -169,12 +169,13 @@ describe("this machine", () => {
     expect(words).toContain(profile.threads.why);
   });
 
-  it("identifies no machine: it has no id, no address, no name", async () => {
-    const told = JSON.stringify(profile).toLowerCase();
+  it("is not identifiable: the profile has no id, no address and no name", async () => {
+    const profileText = JSON.stringify(profile).toLowerCase();
     const id = (await readFile("/etc/machine-id", "utf8").catch(() => "")).trim();
     const addresses = Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ mac }) => mac));
-    for (const secret of [id, ...addresses].filter((it) => it !== "")) expect(told).not.toContain(secret.toLowerCase());
-    expect(told).not.toContain(`"${hostname().toLowerCase()}"`);
-    expect(told).not.toMatch(/serial|uuid/);
+    for (const secret of [id, ...addresses].filter((it) => it !== ""))
+      expect(profileText).not.toContain(secret.toLowerCase());
+    expect(profileText).not.toContain(`"${hostname().toLowerCase()}"`);
+    expect(profileText).not.toMatch(/serial|uuid/);
   });
 });

@@ -11,22 +11,27 @@ const resident = (name: string, bytes: number, lastUse: number, running = 0): Lo
 
 describe("room for a model", () => {
   it.each<[what: string, bytes: number, residents: LoadedModelUse[], want: string[] | "busy"]>([
-    ["is there when nothing is", 5, [], []],
-    ["is there beside another", 4, [resident("a", 6, 1)], []],
-    ["is made by one that is idle", 5, [resident("a", 6, 1)], ["a"]],
-    ["is made by the one used longest ago", 4, [resident("a", 4, 2), resident("b", 4, 1)], ["b"]],
+    ["exists if no model is loaded", 5, [], []],
+    ["exists beside another model", 4, [resident("a", 6, 1)], []],
+    ["is made by unloading an idle model", 5, [resident("a", 6, 1)], ["a"]],
+    ["is made by unloading the model that was unused longest", 4, [resident("a", 4, 2), resident("b", 4, 1)], ["b"]],
     [
-      "is made by several, oldest first",
+      "is made by unloading several models, the longest unused first",
       8,
       [resident("a", 4, 2), resident("b", 4, 1), resident("c", 2, 3)],
       ["b", "a"],
     ],
-    ["spares a small one when a large one has to go", 3, [resident("s", 1, 1), resident("l", 9, 2)], ["l"]],
+    [
+      "is made without unloading a small model if a large one must be unloaded",
+      3,
+      [resident("s", 1, 1), resident("l", 9, 2)],
+      ["l"],
+    ],
     ["waits for a running job", 5, [resident("a", 6, 1, 1)], "busy"],
-    ["leaves running ones alone", 4, [resident("a", 5, 1, 2), resident("b", 5, 2)], ["b"]],
-    ["waits when idle ones are not enough", 6, [resident("a", 5, 1, 1), resident("b", 5, 2)], "busy"],
-    ["too large is loaded alone", 50, [resident("a", 1, 1)], ["a"]],
-    ["too large waits until it is alone", 50, [resident("a", 1, 1, 1)], "busy"],
+    ["is made without unloading a running model", 4, [resident("a", 5, 1, 2), resident("b", 5, 2)], ["b"]],
+    ["waits if the idle models are too small", 6, [resident("a", 5, 1, 1), resident("b", 5, 2)], "busy"],
+    ["for a model that is too large is made by unloading all others", 50, [resident("a", 1, 1)], ["a"]],
+    ["for a model that is too large waits until no other runs", 50, [resident("a", 1, 1, 1)], "busy"],
   ])("%s", (_what, bytes, residents, want) => {
     const room = planEviction(bytes, residents, 10);
     expect(room.type === "busy" ? "busy" : room.unload).toEqual(want);

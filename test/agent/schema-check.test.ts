@@ -10,8 +10,8 @@ const matchesSchema = (value: unknown, schema: object, mode: { strict: boolean }
 type Row = [what: string, schema: object, valid: unknown[], invalid: unknown[]];
 
 function held(schema: object, valid: unknown[], invalid: unknown[], strict: boolean): void {
-  const told = [...valid, ...invalid].map((value) => ({ value, ok: matchesSchema(value, schema, { strict }) }));
-  expect(told).toEqual([
+  const results = [...valid, ...invalid].map((value) => ({ value, ok: matchesSchema(value, schema, { strict }) }));
+  expect(results).toEqual([
     ...valid.map((value) => ({ value, ok: true })),
     ...invalid.map((value) => ({ value, ok: false })),
   ]);
@@ -37,7 +37,7 @@ it.each<Row>([
   ["members of other names", { type: "object", additionalProperties: { type: "number" } }, [{}, { a: 1 }], [{ a: "" }]],
   ["alternatives", { anyOf: [string, object({ a: { type: "null" } }, "a")] }, ["", { a: null }], [1, {}]],
   [
-    "itself",
+    "a reference to itself",
     {
       $ref: "#/$defs/list",
       $defs: { list: object({ next: { anyOf: [{ $ref: "#/$defs/list" }, { type: "null" }] } }, "next") },
@@ -47,11 +47,11 @@ it.each<Row>([
   ],
   ["a pattern", { pattern: "^abc$" }, ["abc", 1], ["zz"]],
   ["the pattern of its names", { propertyNames: { pattern: "^x" } }, [{ x1: 1 }, {}, "y"], [{ y: 1 }]],
-  ["what it is not", { not: string }, [1, null], ["a"]],
-  ["exactly one", { oneOf: [{ minimum: 2 }, { maximum: 3 }] }, [1, 4], [2, 3]],
-  ["parts together", { allOf: [object({}, "a"), { maxProperties: 1 }] }, [{ a: 1 }], [{}, { a: 1, b: 2 }]],
+  ["not", { not: string }, [1, null], ["a"]],
+  ["oneOf", { oneOf: [{ minimum: 2 }, { maximum: 3 }] }, [1, 4], [2, 3]],
+  ["allOf", { allOf: [object({}, "a"), { maxProperties: 1 }] }, [{ a: 1 }], [{}, { a: 1, b: 2 }]],
   [
-    "unlike items",
+    "unique items",
     { uniqueItems: true },
     [
       [1, 2],
@@ -63,19 +63,24 @@ it.each<Row>([
 ])("a value is checked against %s", (_what, schema, valid, invalid) => held(schema, valid, invalid, false));
 
 it.each<Row>([
-  ["first items, and more or fewer", { prefixItems: [string, integer] }, [["a", 1, true], ["a"], [], 5], [["a", "b"]]],
-  ["first items as draft 7 writes them", { items: [integer, string] }, [[1], [1, "a", null]], [["a"]]],
+  [
+    "prefixItems, and more or fewer items",
+    { prefixItems: [string, integer] },
+    [["a", 1, true], ["a"], [], 5],
+    [["a", "b"]],
+  ],
+  ["items as a list, as in draft 7", { items: [integer, string] }, [[1], [1, "a", null]], [["a"]]],
   ["one of a list and null", { oneOf: [{ prefixItems: [string] }, { type: "null" }] }, [["a", "b"]], [null]],
-  ["members, where there are any", { properties: { a: string } }, [[1], "x", { a: "" }], [{ a: 1 }]],
-  ["a length, of text alone", { minLength: 3 }, [5, "abc", null], ["ab"]],
-  ["a bound, of numbers alone", { minimum: 3 }, ["x", 3], [2]],
+  ["properties, of objects only", { properties: { a: string } }, [[1], "x", { a: "" }], [{ a: 1 }]],
+  ["a length, of text only", { minLength: 3 }, [5, "abc", null], ["ab"]],
+  ["a bound, of numbers only", { minimum: 3 }, ["x", 3], [2]],
 ])("a keyword applies to its own type only: %s", (_what, schema, valid, invalid) => held(schema, valid, invalid, true));
 
 it.each<Row>([
-  ["of a type", { type: "string", nullable: true }, [null, "a"], [1]],
-  ["of constants", { type: "string", enum: ["a"], nullable: true }, [null, "a"], ["b"]],
+  ["with a type", { type: "string", nullable: true }, [null, "a"], [1]],
+  ["with constants", { type: "string", enum: ["a"], nullable: true }, [null, "a"], ["b"]],
   [
-    "of a reference, also to what is within it",
+    "with a reference, also for what is inside of it",
     object({
       a: { $ref: "#/definitions/b", nullable: true },
       c: { type: "object", nullable: true, properties: { d: string } },
@@ -84,31 +89,31 @@ it.each<Row>([
     [{ a: null }, { a: "" }, { c: null, e: "" }],
     [{ c: { d: 1 } }, { e: 1 }, { e: null }],
   ],
-  ["that is off", { type: "string", nullable: false }, ["a"], [null]],
-  ["that is a member's name", object({ nullable: string }), [{ nullable: "" }], [null, { nullable: null }]],
+  ["that is false", { type: "string", nullable: false }, ["a"], [null]],
+  ["that is the name of a member", object({ nullable: string }), [{ nullable: "" }], [null, { nullable: null }]],
 ])("OpenAPI's nullable allows null: %s", (_what, schema, valid, invalid) => {
   held({ definitions: { b: string }, ...schema }, valid, invalid, true);
 });
 
 const date = { format: "date" };
 it.each<[what: string, schema: object, value: unknown, loosely: boolean, strictly: boolean]>([
-  ["a format that is kept to", date, "2024-02-29", true, true],
-  ["a format that is not", date, "2023-02-29", true, false],
+  ["a valid value", date, "2024-02-29", true, true],
+  ["an invalid value", date, "2023-02-29", true, false],
   ["not a format", { not: date }, "2024-02-29", false, false],
   ["a format of other tools", { format: "int32" }, "x", true, true],
   ["a format with the name of an object's part", { format: "toString" }, "x", true, true],
 ])("a format is checked only under strict: %s", (_what, schema, value, loosely, strictly) => {
-  const told = [false, true].map((strict) => matchesSchema(value, schema, { strict }));
-  expect(told).toEqual([loosely, strictly]);
+  const results = [false, true].map((strict) => matchesSchema(value, schema, { strict }));
+  expect(results).toEqual([loosely, strictly]);
 });
 
 const draft4 = "http://json-schema.org/draft-04/schema#";
 it.each<Row>([
   ["draft 4", { $schema: draft4, minimum: 1, exclusiveMinimum: true }, [1.5], [1]],
-  ["OpenAPI 3.0, which has no name here", { minimum: 0, exclusiveMinimum: true }, [0.5], [0]],
-  ["a bound that is switched off", { minimum: 0, exclusiveMinimum: false }, [0, 0.5], [-1]],
+  ["OpenAPI 3.0, which has no dialect name here", { minimum: 0, exclusiveMinimum: true }, [0.5], [0]],
+  ["a bound that is false", { minimum: 0, exclusiveMinimum: false }, [0, 0.5], [-1]],
   [
-    "draft 7, where nothing beside a reference counts",
+    "draft 7, which ignores everything beside a reference",
     {
       $schema: "http://json-schema.org/draft-07/schema#",
       definitions: { a: {} },
@@ -123,7 +128,7 @@ it.each<Row>([
     [1],
     [2],
   ],
-])("a schema is read by its dialect: %s", (_what, schema, valid, invalid) => held(schema, valid, invalid, true));
+])("a schema is checked by its dialect: %s", (_what, schema, valid, invalid) => held(schema, valid, invalid, true));
 
 const deep = (levels: number, inner: unknown, wrap = (value: unknown): unknown => [value]) => {
   let value = inner;
@@ -137,20 +142,20 @@ const twoWays = {
   ],
 };
 it.each<[what: string, schema: object, value: unknown]>([
-  ["a dialect that is not known", { $schema: "https://example.org/mine", type: "string" }, 1],
-  ["a reference to elsewhere", { $ref: "https://example.org/other.json" }, 1],
-  ["a reference to nothing", { not: { $ref: "#/$defs/none" } }, 1],
+  ["an unknown dialect", { $schema: "https://example.org/mine", type: "string" }, 1],
+  ["an external reference", { $ref: "https://example.org/other.json" }, 1],
+  ["a reference to a missing definition", { not: { $ref: "#/$defs/none" } }, 1],
   ["a reference to itself", { $ref: "#" }, 1],
-  ["a reference that is told while it runs", { not: { $dynamicRef: "#a" } }, 1],
+  ["a dynamic reference", { not: { $dynamicRef: "#a" } }, 1],
   ["a type that JSON does not have", { type: "STRING" }, 1],
-  ["a length that is none", { maxLength: null }, "a"],
-  ["names that are no list", { type: "object", required: "ab" }, {}],
+  ["an invalid length", { maxLength: null }, "a"],
+  ["required names that are not a list", { type: "object", required: "ab" }, {}],
   ["an expression that is malformed", { pattern: "(" }, "a"],
-  ["an expression that takes for ever", { pattern: "^(a+)+$" }, `${"a".repeat(100)}!`],
+  ["an expression with exponential time", { pattern: "^(a+)+$" }, `${"a".repeat(100)}!`],
   // Each level has two ways to fail, so that all of them together have 2 ** 40.
-  ["alternatives that take for ever", twoWays, deep(40, 1)],
-  ["a value that is nested without end", { type: "array", items: { $ref: "#" } }, deep(100_000, 1)],
-  ["a schema that is nested without end", deep(100_000, { type: "string" }, (items) => ({ items })) as object, [1]],
+  ["alternatives with exponential time", twoWays, deep(40, 1)],
+  ["a value that is nested too deeply", { type: "array", items: { $ref: "#" } }, deep(100_000, 1)],
+  ["a schema that is nested too deeply", deep(100_000, { type: "string" }, (items) => ({ items })) as object, [1]],
 ])("a value that cannot be checked passes: %s", (_what, schema, value) => {
   expect(matchesSchema(value, schema, { strict: true })).toBe(true);
   // The next check works as usual.
@@ -164,11 +169,11 @@ it("the client's schema is not modified", () => {
 });
 
 it("one invalid value anywhere makes the check fail", () => {
-  const told = [[], [1, "a"], ["a", 1], ["a", "b"]].map((values) =>
+  const results = [[], [1, "a"], ["a", 1], ["a", "b"]].map((values) =>
     allMatch(
       values.map((value) => [value, string]),
       { strict: true },
     ),
   );
-  expect(told).toEqual([true, false, false, true]);
+  expect(results).toEqual([true, false, false, true]);
 });

@@ -33,7 +33,7 @@ const job = (jobId: string, lease: number, model = "m"): JobFrame => ({
 });
 const frame = (it: PoolFrame): SessionEvent => ({ type: "frame", frame: it });
 
-/** The last step's actions, or the code of the first refusal. */
+/** The actions of the last step, or the code of the first refusal. */
 function outcomeOf(...events: SessionEvent[]): readonly SessionAction[] | string {
   let session: Session = newSession;
   let actions: readonly SessionAction[] = [];
@@ -68,33 +68,29 @@ describe("a session", () => {
     ["ignores a repeated lease", [...open, frame(job(J1, 1)), frame(job(J1, 1))], []],
     ["ignores an older lease", [...open, frame(job(J1, 2)), frame(job(J1, 1))], []],
     ["drops the older lease for a newer", [...open, frame(job(J1, 1)), frame(job(J1, 2))], ["abort", "start"]],
+    ["aborts a cancelled job", [...open, frame(job(J1, 1)), frame({ type: "cancel", jobId: J1, lease: 1 })], ["abort"]],
     [
-      "aborts what is cancelled",
-      [...open, frame(job(J1, 1)), frame({ type: "cancel", jobId: J1, lease: 1 })],
-      ["abort"],
-    ],
-    [
-      "aborts what is rejected",
+      "aborts a rejected job",
       [...open, frame(job(J1, 1)), frame({ type: "rejected", jobId: J1, lease: 1 })],
       ["abort"],
     ],
     [
-      "does not abort by another lease",
+      "does not abort for another lease",
       [...open, frame(job(J1, 2)), frame({ type: "cancel", jobId: J1, lease: 1 })],
       [],
     ],
-    ["knows nothing of an unknown job", [...open, frame({ type: "cancel", jobId: J1, lease: 1 })], []],
+    ["ignores a cancel for an unknown job", [...open, frame({ type: "cancel", jobId: J1, lease: 1 })], []],
     [
-      "refuses what it has no slot for",
+      "refuses a job without a free slot",
       [...open, frame(job(J1, 1)), frame(job(J2, 2)), frame(job(J3, 3))],
       ["refuse", "ready"],
     ],
-    ["drains at once when idle", [...open, { type: "drain" }], ["announce-drain", "drained"]],
-    ["drains at once before it is open", [{ type: "drain" }], ["drained"]],
+    ["drains immediately when idle", [...open, { type: "drain" }], ["announce-drain", "drained"]],
+    ["drains immediately before it is open", [{ type: "drain" }], ["drained"]],
     ["drains once", [...open, frame(job(J1, 1)), { type: "drain" }, { type: "drain" }], []],
     ["takes no job while it drains", [...open, frame(job(J1, 1)), { type: "drain" }, frame(job(J2, 2))], ["refuse"]],
     [
-      "has drained with its last job",
+      "has drained when its last job ends",
       [...open, frame(job(J1, 1)), { type: "drain" }, { type: "ended", jobId: J1, lease: 1 }],
       ["drained"],
     ],
@@ -123,7 +119,7 @@ describe("a session", () => {
         let session: Session = newSession;
         const running = new Set<string>();
         for (const one of [...open, ...events]) {
-          // Only what runs can end.
+          // Only running jobs can end.
           if (one.type === "ended" && !running.delete(`${one.jobId}/${one.lease}`)) continue;
           const next = step(session, one, terms);
           if (!next.ok) throw new Error(next.code);

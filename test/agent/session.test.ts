@@ -80,7 +80,7 @@ const job = (
   deadlineMs: Date.now() + 60_000,
 });
 
-/** Waits until the worker has disconnected so many times. */
+/** Waits until the worker has disconnected that many times. */
 async function disconnected(times: number): Promise<void> {
   while (events.filter(({ type }) => type === "disconnected").length < times) {
     await new Promise<void>((resolve) => {
@@ -91,7 +91,7 @@ async function disconnected(times: number): Promise<void> {
 
 const PIECE = "x".repeat(16 * 1024);
 
-/** Gives a run more text than all buffers on the way hold, and waits until nobody takes any more of it. */
+/** Gives a run more text than all buffers on the way hold, and waits until no more of it is read. */
 async function stalled(run: SteeredRun, pieces: number): Promise<void> {
   run.text(...Array.from({ length: pieces }, () => PIECE));
   let before = -1;
@@ -120,7 +120,7 @@ describe("the handshake", () => {
     ["ligand.worker.v1.2", { code: "inference/worker-busy", retryAfterSeconds: 9 }],
     ["ligand.worker.v1.1", { code: "inference/worker-busy", retryAfterSeconds: 9 }],
     ["ligand.worker.v1", { code: "inference/engine-failed" }],
-  ])("speaks the pool's version: by %s a busy engine is reported as %j", async (subprotocol, said) => {
+  ])("speaks the pool's version: by %s a busy engine is reported as %j", async (subprotocol, reported) => {
     pool.speaks = subprotocol;
     void startWorker();
     const side = await pool.welcomed();
@@ -135,7 +135,7 @@ describe("the handshake", () => {
       lease,
       message: "busy",
       retryable: true,
-      ...said,
+      ...reported,
     });
   });
 
@@ -154,7 +154,7 @@ describe("the handshake", () => {
     expect(events).toContainEqual({ type: "jobs-elsewhere", jobs: 3 });
   });
 
-  it("stops at a pool that is not the token's, and proves nothing to it", async () => {
+  it("stops at a pool that is not the token's pool, and sends it no proof", async () => {
     const other = await PoolDouble.listen();
     const end = startWorker({ token: other.token, pool: other.atomId });
     const side = await pool.connection();
@@ -284,18 +284,18 @@ describe("a job", () => {
     }
     run.end(tokens.length);
     const frames = await side.until("done");
-    let told = "";
+    let streamed = "";
     let text = "";
     for (const frame of frames) {
-      if (frame.type === "logprobs") told += frame.tokens.map(({ token }) => token).join("");
+      if (frame.type === "logprobs") streamed += frame.tokens.map(({ token }) => token).join("");
       if (frame.type === "delta") text += frame.text;
       if (frame.type === "done") text += frame.text ?? "";
-      expect(told.startsWith(text)).toBe(true);
+      expect(streamed.startsWith(text)).toBe(true);
     }
-    expect([told, text]).toEqual([tokens.join(""), tokens.join("")]);
+    expect([streamed, text]).toEqual([tokens.join(""), tokens.join("")]);
   });
 
-  it("gives its first text at once", async () => {
+  it("sends its first text immediately", async () => {
     void startWorker();
     const side = await pool.welcomed();
     side.send(job());
@@ -306,7 +306,7 @@ describe("a job", () => {
     expect(await side.next("delta")).toMatchObject({ seq: 0, text: "first", tokens: 1 });
   });
 
-  it("that fails sends the client the full reason, and shows the owner no text of the request", async () => {
+  it("that fails gives the client the full reason, and shows the owner no text of the request", async () => {
     void startWorker();
     const side = await pool.welcomed();
     side.send(job());
@@ -318,9 +318,9 @@ describe("a job", () => {
       message: "The upstream server does not take this request: xylophone quartz",
     });
     await side.next("ready");
-    const told = events.find(({ type }) => type === "job-failed");
-    expect(told).toMatchObject({ code: failure.code, reason: message });
-    expect(told && formatEvent(told)).toMatch(
+    const loggedFailure = events.find(({ type }) => type === "job-failed");
+    expect(loggedFailure).toMatchObject({ code: failure.code, reason: message });
+    expect(loggedFailure && formatEvent(loggedFailure)).toMatch(
       /^Job [\w-]+ \(steered\) failed: http\/unsupported-parameter\. The upstream server does not take this request\.$/,
     );
   });
@@ -367,7 +367,7 @@ describe("a job", () => {
       side.send({ type, jobId: one.jobId, lease: one.lease });
       await run.ended;
       expect(counters.values).toMatchObject({ activeGenerations: 0 });
-      // Nothing of the job lies between: the next frame is the offer of the slot.
+      // The next frame must be the offer of the slot: no frame of the job comes before it.
       expect(await side.next("ready")).toMatchObject({ received: 1, slots: [{ free: 2 }] });
       expect(counters.values).toMatchObject({ jobsCancelled: 1, jobsDone: 0 });
     },
@@ -430,7 +430,7 @@ describe("a job", () => {
 });
 
 describe("a job while the pool reads nothing", () => {
-  it("ends at its cancel, though nothing can be sent", async () => {
+  it("ends at its cancel, although nothing can be sent", async () => {
     void startWorker();
     const side = await pool.welcomed();
     const one = job();
@@ -472,7 +472,7 @@ describe("the socket", () => {
   it("stays open while heartbeats are answered", async () => {
     void startWorker();
     const side = await pool.connection();
-    // Long enough that a busy machine's own pauses are not silence.
+    // Longer than a busy machine's own pauses, which must not count as silence.
     await side.welcome({ heartbeatMs: 150 });
     for (let pings = 0; pings < 5; pings++) await side.ping();
     expect(events.filter(({ type }) => type === "disconnected")).toEqual([]);
@@ -483,7 +483,7 @@ describe("the socket", () => {
     ["an unknown type", JSON.stringify({ type: "surprise" })],
     ["an extra field", JSON.stringify({ type: "cancel", jobId: randomUUID(), lease: 1, extra: 1 })],
     ["a frame out of turn", JSON.stringify({ type: "challenge", nonce: "00".repeat(32), pool: "00".repeat(32) })],
-  ])("is closed with 1008 at %s, and made again", async (_what, text) => {
+  ])("is closed with 1008 at %s, and is opened again", async (_what, text) => {
     void startWorker();
     const side = await pool.welcomed();
     side.socket.send(text);
@@ -493,7 +493,7 @@ describe("the socket", () => {
 });
 
 describe("a drain", () => {
-  it("ends at once when nothing is leased", async () => {
+  it("ends immediately when nothing is leased", async () => {
     const end = startWorker();
     const side = await pool.welcomed();
     drain.abort();
@@ -502,7 +502,7 @@ describe("a drain", () => {
     expect(await end).toEqual({ type: "drained", unfinished: 0 });
   });
 
-  it("finishes the leased jobs, and takes no more", async () => {
+  it("finishes the leased jobs, and accepts no more", async () => {
     const end = startWorker();
     const side = await pool.welcomed();
     side.send(job({ lease: 1 }));

@@ -19,17 +19,22 @@ it("makes a folder and its parents with mode 0700", async () => {
 });
 
 it.each<[what: string, mode: number, holds: string[], says: string | null]>([
-  ["its owner's alone and empty", 0o700, [], null],
-  ["its owner's alone, whatever it holds", 0o700, ["a photo"], null],
+  ["private and empty", 0o700, [], null],
+  ["private, with any files", 0o700, ["a photo"], null],
   ["open and empty", 0o755, [], null],
   ["open, with the lock of a start that failed", 0o755, ["lock"], null],
   ["open, with a worker's state", 0o755, ["agent.key"], null],
-  ["open, with somebody's files", 0o755, ["a photo"], "its files are not Ligand's"],
-  ["the group's, with somebody's files", 0o770, ["a photo"], "its files are not Ligand's"],
-  ["everyone's, as /tmp is", 0o1777, [], "everyone may write to it"],
-  ["everyone's, with a key that anybody put there", 0o777, ["agent.key"], "everyone may write to it"],
+  ["open, with other files", 0o755, ["a photo"], "its files are not Ligand's"],
+  ["open to its group, with other files", 0o770, ["a photo"], "its files are not Ligand's"],
+  ["writable by everyone, as /tmp is", 0o1777, [], "everyone may write to it"],
+  [
+    "writable by everyone, with a key that any user may have put there",
+    0o777,
+    ["agent.key"],
+    "everyone may write to it",
+  ],
 ])(
-  "a folder that is %s keeps its mode; one that is taken while empty is hidden from git",
+  "the mode of a folder that is %s does not change; a folder that was empty is hidden from git",
   async (_what, given, holds, says) => {
     for (const name of holds) await writeFile(join(folder, name), "");
     await chmod(folder, given);
@@ -47,7 +52,7 @@ it.each<[what: string, mode: number, holds: string[], says: string | null]>([
 );
 
 it.each([["file"], [join("file", "inside")], ["nowhere"], [join("nowhere", "inside")]])(
-  "%s is no folder",
+  "%s is refused because it is not a folder",
   async (path) => {
     await writeFile(join(folder, "file"), "");
     await symlink(join(folder, "absent", "folder"), join(folder, "nowhere"));
@@ -57,15 +62,15 @@ it.each([["file"], [join("file", "inside")], ["nowhere"], [join("nowhere", "insi
 );
 
 it.each([
-  // Where Node's own way to make a folder never ends.
+  // Node's own way to make such a folder never returns.
   ...(process.platform === "linux" ? [["/proc/ligand"], ["/proc/self/fd/ligand/state"]] : []),
   [`/${"x".repeat(300)}/state`],
-])("%s, which cannot be made, is refused at once", async (path) => {
+])("%s, which cannot be made, is refused immediately", async (path) => {
   const message = expect.stringMatching(/^This user cannot make or use the folder \/.* \(E\w+\)\. .*--state DIR$/);
   expect(await open(path)).toEqual({ ok: false, message });
 });
 
-it.skipIf(process.getuid?.() !== 0)("root does not take over the folder of another user", async () => {
+it.skipIf(process.getuid?.() !== 0)("root does not use the folder of another user", async () => {
   const { chown } = await import("node:fs/promises");
   const theirs = join(folder, "theirs");
   await mkdir(theirs, { mode: 0o700 });

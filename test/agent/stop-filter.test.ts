@@ -31,31 +31,41 @@ const oneTokenEach = (...texts: string[]): Piece[] => texts.map((text) => ({ tex
 
 describe("a stop sequence", () => {
   it.each<[what: string, pieces: Piece[], stops: string[], want: Filtered]>([
-    ["is absent: all passes", oneTokenEach("Hel", "lo"), ["!"], { text: "Hello", tokens: 2, stopped: false }],
-    ["within a token cuts it", oneTokenEach("a\n\nb"), ["\n\n"], { text: "a", tokens: 1, stopped: true }],
     [
-      "over two tokens is not emitted",
+      "that does not occur changes nothing",
+      oneTokenEach("Hel", "lo"),
+      ["!"],
+      { text: "Hello", tokens: 2, stopped: false },
+    ],
+    ["inside a token cuts the text there", oneTokenEach("a\n\nb"), ["\n\n"], { text: "a", tokens: 1, stopped: true }],
+    [
+      "over two tokens is not sent",
       oneTokenEach("a", "EN", "D", "b"),
       ["END"],
       { text: "a", tokens: 1, stopped: true },
     ],
-    ["swallows its tokens", oneTokenEach("E", "N", "D"), ["END"], { text: "", tokens: 0, stopped: true }],
+    ["removes its tokens", oneTokenEach("E", "N", "D"), ["END"], { text: "", tokens: 0, stopped: true }],
     [
-      "that only begins is emitted at the end",
+      "that is incomplete at the end is sent",
       oneTokenEach("a", "EN"),
       ["END"],
       { text: "aEN", tokens: 2, stopped: false },
     ],
-    ["that begins again is found", oneTokenEach("aa", "ab"), ["aab"], { text: "a", tokens: 1, stopped: true }],
-    ["the earliest of several wins", oneTokenEach("x.y!"), ["!", "."], { text: "x", tokens: 1, stopped: true }],
+    ["that begins twice is found", oneTokenEach("aa", "ab"), ["aab"], { text: "a", tokens: 1, stopped: true }],
+    [
+      "that comes first among several cuts the text",
+      oneTokenEach("x.y!"),
+      ["!", "."],
+      { text: "x", tokens: 1, stopped: true },
+    ],
     ["may be a wide character", oneTokenEach("a", "😀b"), ["😀"], { text: "a", tokens: 1, stopped: true }],
     [
-      "that is half a character never cuts one",
+      "that is a lone surrogate never cuts a character",
       oneTokenEach("😀"),
       ["\ude00"],
       { text: "😀", tokens: 1, stopped: false },
     ],
-    ["that is empty is none", oneTokenEach("a"), [""], { text: "a", tokens: 1, stopped: false }],
+    ["that is empty has no effect", oneTokenEach("a"), [""], { text: "a", tokens: 1, stopped: false }],
   ])("%s", (_what, pieces, stops, want) => expect(filtered(pieces, stops)).toEqual(want));
 
   it("is never sent, completely or in part, however the text is split into tokens", () => {

@@ -16,7 +16,7 @@ describe("the number of threads", () => {
 
   it.each<[what: string, rates: [threads: number, tokensPerSecond: number][], want: number]>([
     [
-      "the fastest",
+      "the fastest number",
       [
         [1, 10],
         [2, 19],
@@ -25,7 +25,7 @@ describe("the number of threads", () => {
       4,
     ],
     [
-      "fewer when more bring next to nothing",
+      "a smaller number if more threads are hardly faster",
       [
         [1, 100],
         [2, 104],
@@ -40,12 +40,12 @@ describe("the number of threads", () => {
       ],
       1,
     ],
-    ["one when nothing could be measured", [], 1],
+    ["one if nothing could be measured", [], 1],
   ])("is %s", (_what, rates, want) => {
     expect(chooseThreads(rates.map(([threads, tokensPerSecond]) => ({ threads, tokensPerSecond })))).toBe(want);
   });
 
-  it("stops measuring when the time is over, but measures once", async () => {
+  it("stops measuring when the time is over, but measures at least once", async () => {
     let nowMs = 0;
     const slow = async () => {
       nowMs += 10_000;

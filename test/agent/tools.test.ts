@@ -32,33 +32,37 @@ afterAll(async () => {
   await knowing.engine.dispose();
 });
 
-interface Told {
+interface ToolAnswer {
   text: string;
   calls: { id: string; name: string; arguments: string }[];
   last: GenerationEvent | undefined;
   tokens: number;
 }
 
-async function tell(model: LoadedModel, request: Parameters<typeof chat>[1], content = "Hello"): Promise<Told> {
-  const told: Told = { text: "", calls: [], last: undefined, tokens: 0 };
+async function askWithTools(
+  model: LoadedModel,
+  request: Parameters<typeof chat>[1],
+  content = "Hello",
+): Promise<ToolAnswer> {
+  const collected: ToolAnswer = { text: "", calls: [], last: undefined, tokens: 0 };
   for await (const event of model.engine.generate(chat(content, request), new AbortController().signal)) {
-    told.last = event;
-    if ("tokens" in event) told.tokens += event.tokens;
-    if (event.type === "text") told.text += event.text;
-    if (event.type === "tool-call") told.calls.push({ id: event.id, name: event.name, arguments: "" });
+    collected.last = event;
+    if ("tokens" in event) collected.tokens += event.tokens;
+    if (event.type === "text") collected.text += event.text;
+    if (event.type === "tool-call") collected.calls.push({ id: event.id, name: event.name, arguments: "" });
     if (event.type === "tool-arguments") {
-      const call = told.calls.at(-1) ?? expect.fail("arguments before a call");
+      const call = collected.calls.at(-1) ?? expect.fail("arguments before a call");
       call.arguments += event.text;
     }
   }
-  return told;
+  return collected;
 }
 
-function expectCalls({ calls, last, text, tokens }: Told, before = ""): void {
+function expectCalls({ calls, last, text, tokens }: ToolAnswer, before = ""): void {
   expect(text).toBe(before);
   if (last?.type !== "end") throw new Error(JSON.stringify(last));
   expect(last.finishReason).toBe("tool_calls");
-  // The marks of a call are generated but not sent.
+  // The markers of a call are generated but not sent.
   expect(last.usage.completionTokens).toBeGreaterThan(tokens);
   expect(calls.length).toBeGreaterThan(0);
   expect(new Set(calls.map(({ id }) => id)).size).toBe(calls.length);
@@ -78,34 +82,39 @@ describe("a tool call", () => {
     ["with one", () => knowing],
   ])("is made if one is required, %s", async (_what, model) => {
     for (const seed of [1, 2, 3]) {
-      expectCalls(await tell(model(), { tools: TOOLS, toolChoice: "required", seed, temperature: 1 }));
+      expectCalls(await askWithTools(model(), { tools: TOOLS, toolChoice: "required", seed, temperature: 1 }));
     }
   });
 
   it("uses the tool that tool_choice names", async () => {
     for (const { name } of TOOLS) {
-      const told = await tell(knowing, { tools: TOOLS, toolChoice: { name }, temperature: 1 });
-      expectCalls(told);
-      expect(told.calls.map((call) => call.name)).toEqual([name]);
+      const result = await askWithTools(knowing, { tools: TOOLS, toolChoice: { name }, temperature: 1 });
+      expectCalls(result);
+      expect(result.calls.map((call) => call.name)).toEqual([name]);
     }
   });
 
   it("is the only one if parallel calls are off", async () => {
     for (const seed of [1, 2, 3, 4]) {
-      const told = await tell(knowing, {
+      const result = await askWithTools(knowing, {
         tools: TOOLS,
         toolChoice: "required",
         parallelToolCalls: false,
         seed,
         temperature: 2,
       });
-      expect(told.calls).toHaveLength(1);
+      expect(result.calls).toHaveLength(1);
     }
   });
 
   it.each([1, 2, 12, 14])("is cut at %i tokens with length, and all tokens count", async (maxTokens) => {
     for (const model of [plain, knowing]) {
-      const { last } = await tell(model, { tools: TOOLS, toolChoice: { name: "get_weather" }, maxTokens, seed: 1 });
+      const { last } = await askWithTools(model, {
+        tools: TOOLS,
+        toolChoice: { name: "get_weather" },
+        maxTokens,
+        seed: 1,
+      });
       expect(last).toMatchObject({ type: "end", finishReason: "length", usage: { completionTokens: maxTokens } });
     }
   });
@@ -114,7 +123,7 @@ describe("a tool call", () => {
     const none = [undefined, {}, { type: "object" }, { type: "object", properties: {} }];
     for (const parameters of none) {
       const tools = [{ name: "now", ...(parameters && { parameters }) }];
-      const { calls } = await tell(knowing, {
+      const { calls } = await askWithTools(knowing, {
         tools,
         toolChoice: "required",
         parallelToolCalls: false,
@@ -125,27 +134,27 @@ describe("a tool call", () => {
   });
 
   it("is the model's choice otherwise: this model, which knows no calls, answers with text", async () => {
-    const told = await tell(plain, { tools: TOOLS, temperature: 0 });
-    expect(told.calls).toEqual([]);
-    expect(told.text).not.toBe("");
-    expect(told.last).toMatchObject({ type: "end", finishReason: "stop" });
+    const result = await askWithTools(plain, { tools: TOOLS, temperature: 0 });
+    expect(result.calls).toEqual([]);
+    expect(result.text).not.toBe("");
+    expect(result.last).toMatchObject({ type: "end", finishReason: "stop" });
   });
 
-  it("begins where the model writes the template's mark of a call, even in the middle of an answer", async () => {
-    // The mark is a word of the model's own answer, so that the model writes it.
-    const said = await answer(plain.engine, chat("What is a pool?", { seed: 1, temperature: 0 }));
-    const words = said.text.split(" ");
+  it("begins where the model writes the template's marker of a call, even in the middle of an answer", async () => {
+    // The marker is a word of the model's own answer, so that the model writes it.
+    const plainAnswer = await answer(plain.engine, chat("What is a pool?", { seed: 1, temperature: 0 }));
+    const words = plainAnswer.text.split(" ");
     for (const mark of words.filter((word) => /^\w{4,}$/.test(word)).slice(0, 3)) {
-      const before = said.text.slice(0, said.text.indexOf(mark));
+      const before = plainAnswer.text.slice(0, plainAnswer.text.indexOf(mark));
       const template = TOOL_TEMPLATE.replaceAll("<tool_call>", mark).replace("Call one as", "");
-      // The template does not show the tools, so the answer up to the mark stays the same.
+      // The template does not show the tools, so the answer up to the marker stays the same.
       const silent = template
         .slice(template.indexOf("{%- else %}") + "{%- else %}".length)
         .replace("{%- endif %}\n{%- for message", "{%- for message");
       const marked = await loadEmbedded({ chatTemplate: silent });
-      const told = await tell(marked, { tools: TOOLS, seed: 1, temperature: 0 }, "What is a pool?");
+      const result = await askWithTools(marked, { tools: TOOLS, seed: 1, temperature: 0 }, "What is a pool?");
       await marked.engine.dispose();
-      expectCalls(told, before);
+      expectCalls(result, before);
     }
   });
 
@@ -160,7 +169,7 @@ describe("a tool call", () => {
     }));
     const request = chat("Hello", { tools, toolChoice: "required", parallelToolCalls: false, seed: 1, temperature: 1 });
     expect(chatRequest.safeParse(request.request).success).toBe(true);
-    const told = await tell(model, {
+    const result = await askWithTools(model, {
       tools,
       toolChoice: "required",
       parallelToolCalls: false,
@@ -168,8 +177,8 @@ describe("a tool call", () => {
       temperature: 1,
     });
     await model.engine.dispose();
-    expect(told.last).toMatchObject({ type: "end", finishReason: "tool_calls" });
-    const [call] = told.calls;
+    expect(result.last).toMatchObject({ type: "end", finishReason: "tool_calls" });
+    const [call] = result.calls;
     expect(tools.map(({ name }) => name)).toContain(call?.name);
     expect(valid.get_weather.safeParse(JSON.parse(call?.arguments ?? "")).success).toBe(true);
   });
@@ -199,7 +208,7 @@ describe("a tool call", () => {
     };
     const parameters = { type: "object", properties, required: ["a", "b"], minProperties: 1 };
     for (const model of [plain, knowing]) {
-      const { calls } = await tell(model, {
+      const { calls } = await askWithTools(model, {
         tools: [{ name: "f", parameters }],
         toolChoice: { name: "f" },
         temperature: 2,
@@ -216,20 +225,24 @@ describe("a tool call", () => {
     ["a schema that is true", { type: "array", items: true } as Record<string, unknown>],
     ["no type", {}],
     ["a reference", { $ref: "#/$defs/a" }],
-    ["a reference elsewhere", { $ref: "https://example.com/a" }],
+    ["an external reference", { $ref: "https://example.com/a" }],
     ["alternatives", { oneOf: [{ type: "null" }, { type: "string", pattern: "^(?!a)" }] }],
-    ["a null among types", { type: ["string", "null"] }],
+    ["null as one of several types", { type: ["string", "null"] }],
   ])("may have parameters with %s, whatever its template writes", async (_what, schema) => {
     const parameters = { type: "object", properties: { a: schema }, $defs: { a: { type: "integer" } } };
     for (const model of [plain, knowing]) {
-      const { last } = await tell(model, { tools: [{ name: "f", parameters }], toolChoice: "required", maxTokens: 5 });
+      const { last } = await askWithTools(model, {
+        tools: [{ name: "f", parameters }],
+        toolChoice: "required",
+        maxTokens: 5,
+      });
       expect(last).toMatchObject({ type: "end" });
     }
   });
 
   it("is refused if the parameters are not an object", async () => {
     const tools = [{ name: "f", parameters: { type: "string" } }];
-    expect((await tell(plain, { tools })).last).toMatchObject({ type: "failed", param: "tools" });
+    expect((await askWithTools(plain, { tools })).last).toMatchObject({ type: "failed", param: "tools" });
   });
 });
 
@@ -252,10 +265,10 @@ describe("tools beside a response format", () => {
   ])("lead to calls or to an answer in the format, %s", async (_what, model) => {
     const kinds = new Set<string>();
     for (let seed = 0; seed < 60 && kinds.size < 2; seed++) {
-      const told = await tell(model(), { ...request, seed, temperature: 2, topP: 1 }, `Hello ${seed}`);
-      if (told.calls.length > 0) expectCalls(told);
-      else expect(JSON.parse(told.text)).toEqual({ ok: expect.any(Boolean) });
-      kinds.add(told.calls.length > 0 ? "calls" : "answer");
+      const result = await askWithTools(model(), { ...request, seed, temperature: 2, topP: 1 }, `Hello ${seed}`);
+      if (result.calls.length > 0) expectCalls(result);
+      else expect(JSON.parse(result.text)).toEqual({ ok: expect.any(Boolean) });
+      kinds.add(result.calls.length > 0 ? "calls" : "answer");
     }
     expect([...kinds].toSorted()).toEqual(["answer", "calls"]);
   });
@@ -295,11 +308,11 @@ describe("the reader of calls", () => {
   ];
   const syntaxes: [what: string, syntax: CallSyntax][] = [
     [
-      "the library's own",
+      "the library's own syntax",
       { open: "", close: "", between: null, prefix: "||call: ", beforeArguments: () => "(", afterArguments: () => ")" },
     ],
     [
-      "of one section",
+      "calls in one section",
       {
         open: "[CALLS]",
         close: "[/CALLS]",
@@ -310,7 +323,7 @@ describe("the reader of calls", () => {
       },
     ],
     [
-      "with the name twice",
+      "calls that repeat the name",
       {
         open: "",
         close: "",
@@ -321,7 +334,7 @@ describe("the reader of calls", () => {
       },
     ],
   ];
-  it.each(syntaxes)("finds names and arguments in any pieces, %s", (_what, syntax) => {
+  it.each(syntaxes)("finds names and arguments in any pieces: %s", (_what, syntax) => {
     const lead = "ab";
     const argument = '{"a": "}\\"]{", "b": [1, {}]}';
     const call = (name: string) =>
@@ -347,7 +360,7 @@ describe("the reader of calls", () => {
     ['<tool_call>\n{"name": "', "<tool_call>", false],
     ['{"name": "', '{"name":', true],
     ["[TOOL_CALLS]", "[TOOL_CALLS]", false],
-  ])("begins at a mark: %j is %j", (prefix, text, atStartOnly) => {
+  ])("begins at a marker: %j is %j", (prefix, text, atStartOnly) => {
     const syntax = { open: "", close: "", between: null, prefix, beforeArguments: () => "", afterArguments: () => "" };
     expect(callTrigger(syntax)).toEqual({ text, atStartOnly });
   });

@@ -12,7 +12,7 @@ describeEngine("UpstreamEngine with a real server", {
     stop: true,
     tools: true,
     responseFormat: true,
-    // The server has none, and says so.
+    // The server does not support this, and says so.
     logprobs: false,
     topK: false,
     countTokens: false,

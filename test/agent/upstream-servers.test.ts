@@ -73,11 +73,11 @@ const callEvent = (...tool_calls: object[]) => ({ choices: [{ index: 0, delta: {
 const DONE = "[DONE]";
 const fails = (code: string, retryable = true) => ({ type: "failed", code, retryable });
 
-describe("events that are no part of an answer are skipped", () => {
+describe("events that are not part of an answer are skipped:", () => {
   const filtered = { id: "", model: "", object: "", choices: [], prompt_filter_results: [{ prompt_index: 0 }] };
   it.each<[what: string, script: (response: ServerResponse) => unknown]>([
     // AbanteAI/archive-old-cli-mentat#429, pydantic/pydantic-ai#164
-    ["Azure's first event, of its filter", sse(filtered, textEvent("Hi"), endEvent(), DONE)],
+    ["Azure's first event, which is about its filter", sse(filtered, textEvent("Hi"), endEvent(), DONE)],
     // microsoft/autogen#6465
     [
       "Azure's event without a delta",
@@ -90,7 +90,7 @@ describe("events that are no part of an answer are skipped", () => {
     ],
     // anthropics/anthropic-sdk-typescript#734
     ["Anthropic's pings", sse({ type: "ping" }, textEvent("Hi"), { type: "ping" }, endEvent(), { type: "ping" }, DONE)],
-    ["null and nothing", sse(null, "", textEvent("Hi"), "", null, endEvent(), DONE)],
+    ["null and empty events", sse(null, "", textEvent("Hi"), "", null, endEvent(), DONE)],
     [
       "choices that are null",
       sse({ choices: null }, textEvent("Hi"), { choices: null, usage: null }, endEvent(), DONE),
@@ -102,18 +102,18 @@ describe("events that are no part of an answer are skipped", () => {
 data: ${JSON.stringify(endEvent())}\n\ndata: [DONE]\n\n`),
     ],
     [
-      "names, numbers and delays of events, a byte order mark, and lines that end as Windows ends them",
+      "names, numbers and delays of events, a byte order mark, and CRLF line ends",
       raw(`\ufeffevent: message\r\nid: 1\r\nretry: 10\r\ndata:${JSON.stringify(textEvent("Hi"))}\r\n\r\nevent: ping\r\ndata: {}\r\n
 data: ${JSON.stringify(endEvent())}\r\n\r\ndata: [DONE]\r\n\r\n`),
     ],
     [
-      "the lack of a last blank line",
+      "a missing last blank line",
       raw(`data: ${JSON.stringify(textEvent("Hi"))}\n\ndata: ${JSON.stringify(endEvent())}`),
     ],
     ["other choices", sse({ choices: [{ index: 1, delta: { content: "no" } }] }, textEvent("Hi"), endEvent(), DONE)],
     // Mistral's reasoning models
     [
-      "thoughts among the parts of a text",
+      "reasoning among the parts of a text",
       sse(
         { choices: [{ delta: { content: [{ type: "thinking", thinking: [{ type: "text", text: "hm" }] }] } }] },
         { choices: [{ delta: { content: [{ type: "text", text: "Hi" }] } }] },
@@ -125,7 +125,7 @@ data: ${JSON.stringify(endEvent())}\r\n\r\ndata: [DONE]\r\n\r\n`),
       "reasoning",
       sse({ choices: [{ delta: { content: null, reasoning_content: "hm" } }] }, textEvent("Hi"), endEvent(), DONE),
     ],
-    ["what is null", sse({ error: null, choices: [{ delta: { content: "Hi", tool_calls: null } }] }, endEvent(), DONE)],
+    ["null members", sse({ error: null, choices: [{ delta: { content: "Hi", tool_calls: null } }] }, endEvent(), DONE)],
   ])("%s", async (_what, script) => {
     const { text, last } = await run(script);
     expect([text, last]).toMatchObject(["Hi", { type: "end", finishReason: "stop" }]);
@@ -136,7 +136,7 @@ data: ${JSON.stringify(endEvent())}\r\n\r\ndata: [DONE]\r\n\r\n`),
     ["pings", 'data: {"type":"ping"}\n\n'],
     ["comments", ": still here\n\n"],
     ["empty choices", 'data: {"choices":[{"delta":{}}]}\n\n'],
-    ["lines of no meaning", "event: nothing\n"],
+    ["lines without a meaning", "event: nothing\n"],
   ])("but not forever: %s alone end the job and its connection", async (_what, line) => {
     let sent = 0;
     const { last } = await run((response) => {
@@ -254,7 +254,7 @@ describe("how an answer ends", () => {
       /not available/,
     ],
     [
-      "with a named error event that is no JSON",
+      "with a named error event that is not JSON",
       raw("event: error\ndata: upstream connect error\n\n"),
       "inference/engine-failed",
       /failed/,
@@ -317,7 +317,7 @@ describe("tool calls", () => {
       ["{}", "{}"],
     ],
     [
-      "in what there was before tool_calls",
+      "in a function_call before tool_calls",
       sse(
         { choices: [{ delta: { function_call: { name: "look", arguments: "" } } }] },
         { choices: [{ delta: { function_call: { arguments: '{"at":1}' } } }] },
@@ -327,7 +327,7 @@ describe("tool calls", () => {
       ['{"at":1}'],
     ],
     [
-      "of all index 0, mixed by their ids",
+      "all with index 0, distinguished by their ids",
       sse(
         callEvent({ index: 0, id: "x", function: { name: "look", arguments: '{"a' } }),
         callEvent({ index: 0, id: "y", function: { name: "stop", arguments: '{"b' } }),
@@ -395,32 +395,32 @@ describe("a server that ignores a part of the request", () => {
     ],
     ["json_object", { responseFormat: { type: "json_object" } }, sse(textEvent("Sure!"), endEvent(), DONE), /not JSON/],
     [
-      "json_object, with a list",
+      "json_object, answered with a list",
       { responseFormat: { type: "json_object" } },
       sse(textEvent("[]"), endEvent(), DONE),
       /object/,
     ],
     ["json_schema", { responseFormat: json }, sse(textEvent("Yes, I am sure."), endEvent(), DONE), /not JSON/],
     [
-      "json_schema, without a required member",
+      "json_schema, answered without a required member",
       { responseFormat: json },
       sse(textEvent("{}"), endEvent(), DONE),
       /validate/,
     ],
     [
-      "json_schema, with another type",
+      "json_schema, answered with another type",
       { responseFormat: json },
       sse(textEvent('{"sure":"yes"}'), endEvent(), DONE),
       /validate/,
     ],
     [
-      "a tool that is strict",
+      "a strict tool",
       { tools: [{ name: "look", parameters: schema, strict: true }] },
       sse(callEvent(two[0] ?? {}), endEvent("tool_calls"), DONE),
       /strict schema/,
     ],
     [
-      "json_schema, with a fence",
+      "json_schema, answered in a code fence",
       { responseFormat: json },
       sse(textEvent("```json\n{}\n```"), endEvent(), DONE),
       /not JSON/,
@@ -451,12 +451,12 @@ describe("a server that ignores a part of the request", () => {
     ["an answer cut by its length", { responseFormat: json }, sse(textEvent('{"su'), endEvent("length"), DONE)],
     ["an answer cut by a filter", { responseFormat: json }, sse(textEvent('{"su'), endEvent("content_filter"), DONE)],
     [
-      "JSON among white space",
+      "JSON with white space around it",
       { responseFormat: json },
       sse(textEvent(' {"sure":'), textEvent("true}\n"), endEvent(), DONE),
     ],
     [
-      "a call that a tool which is not strict would not validate",
+      "an invalid call of a tool that is not strict",
       { tools: [{ name: "look", parameters: schema }] },
       sse(callEvent(two[0] ?? {}), endEvent("tool_calls"), DONE),
     ],
@@ -509,9 +509,9 @@ describe("a server that ignores a part of the request", () => {
 describe("the client's schemas and tools are passed on unchanged:", () => {
   const ok = sse(textEvent('{"a":1}'), endEvent(), DONE);
   it.each<[what: string, format: object, sent: object]>([
-    ["nothing of strict", {}, {}],
+    ["no strict", {}, {}],
     ["strict", { strict: true }, { strict: true }],
-    ["not strict", { strict: false }, { strict: false }],
+    ["strict set to false", { strict: false }, { strict: false }],
     [
       "a name and a description",
       { name: "weather", description: "Of today." },
@@ -536,11 +536,11 @@ describe("the client's schemas and tools are passed on unchanged:", () => {
 describe("usage", () => {
   it.each<[what: string, usage: unknown, completionTokens: number]>([
     ["nulls", { prompt_tokens: null, completion_tokens: null, total_tokens: null }, 2],
-    ["a number that is not whole", { prompt_tokens: 3.5, completion_tokens: 1.5 }, 2],
+    ["a number that is not an integer", { prompt_tokens: 3.5, completion_tokens: 1.5 }, 2],
     ["text", { prompt_tokens: "3", completion_tokens: "1" }, 2],
-    ["less than nothing", { prompt_tokens: -1, completion_tokens: -1 }, 2],
-    ["no object", "many", 2],
-    ["nothing of the prompt", { completion_tokens: 1 }, 1],
+    ["negative numbers", { prompt_tokens: -1, completion_tokens: -1 }, 2],
+    ["text in place of an object", "many", 2],
+    ["no prompt tokens", { completion_tokens: 1 }, 1],
     ["nothing of the completion", { prompt_tokens: 7 }, 2],
     ["details that are null", { prompt_tokens: 7, completion_tokens: 1, completion_tokens_details: null }, 1],
     [
@@ -569,15 +569,15 @@ describe("usage", () => {
   });
   it.each<[what: string, usage: object, maxTokens: number | undefined, want: object]>([
     // TokenRhythm/opensquilla#1171, deepseek-ai/DeepSeek-V3#1610
-    ["above the bytes that were said", reasoned(203, 200), undefined, { completionTokens: 203, reasoningTokens: 200 }],
+    ["beyond the bytes of the answer", reasoned(203, 200), undefined, { completionTokens: 203, reasoningTokens: 200 }],
     ["above max_tokens", reasoned(203, 200), 64, { completionTokens: 64, reasoningTokens: 64 }],
     [
-      "beside the completion, as xAI counts",
+      "beside the completion, as xAI does",
       reasoned(3, 200),
       undefined,
       { completionTokens: 203, reasoningTokens: 200 },
     ],
-    ["above any context", reasoned(2 ** 30, 2 ** 30), undefined, { completionTokens: 8_192, reasoningTokens: 8_192 }],
+    ["beyond any context", reasoned(2 ** 30, 2 ** 30), undefined, { completionTokens: 8_192, reasoningTokens: 8_192 }],
     ["none", reasoned(3, 0), undefined, { completionTokens: 3 }],
   ])("counts reasoning: %s", async (_what, usage, maxTokens, want) => {
     const { last } = await run(
@@ -639,18 +639,23 @@ describe("a refusal says what happened and reveals nothing confidential", () => 
 });
 
 describe("log probabilities", () => {
-  const told = (token: string) => ({ token, logprob: -0.5, bytes: null, top_logprobs: [{ token: "x", logprob: -1 }] });
-  const chunk = (content: string, tokens: string[]) => ({
-    choices: [{ index: 0, delta: { content }, logprobs: { content: tokens.map(told) } }],
+  const tokenLogprob = (token: string) => ({
+    token,
+    logprob: -0.5,
+    bytes: null,
+    top_logprobs: [{ token: "x", logprob: -1 }],
   });
-  const toldBy = (events: readonly GenerationEvent[]) =>
+  const chunk = (content: string, tokens: string[]) => ({
+    choices: [{ index: 0, delta: { content }, logprobs: { content: tokens.map(tokenLogprob) } }],
+  });
+  const textWithTokens = (events: readonly GenerationEvent[]) =>
     events.flatMap((event) => (event.type === "text" ? [[event.text, event.logprobs?.map(({ token }) => token)]] : []));
 
   it("are requested and sent with their text", async () => {
     const script = sse(chunk("Hel", ["Hel"]), chunk("lo!", ["lo", "!"]), "[DONE]");
     const { events, asked } = await run(script, { topLogprobs: 1 });
     expect(asked).toMatchObject({ logprobs: true, top_logprobs: 1 });
-    expect(toldBy(events)).toEqual([
+    expect(textWithTokens(events)).toEqual([
       ["Hel", ["Hel"]],
       ["lo!", ["lo", "!"]],
     ]);
@@ -661,7 +666,7 @@ describe("log probabilities", () => {
   it("are at most as many as requested, and none belongs to text that a stop sequence cut", async () => {
     const script = sse(chunk("Hello END more", ["Hello", " END", " more"]), "[DONE]");
     const { events } = await run(script, { topLogprobs: 0, stop: [" END"] });
-    expect(toldBy(events)).toEqual([["Hello", ["Hello"]]]);
+    expect(textWithTokens(events)).toEqual([["Hello", ["Hello"]]]);
     for (const event of events) if (event.type === "text") expect(event.logprobs?.[0]?.top).toEqual([]);
   });
 
@@ -670,7 +675,7 @@ describe("log probabilities", () => {
     expect(last).toMatchObject({ type: "failed", code: "inference/upstream-disobeyed" });
     server?.close();
     const { events } = await run(sse(chunk("Hello", ["Hello"]), "[DONE]"));
-    expect(toldBy(events)).toEqual([["Hello", undefined]]);
+    expect(textWithTokens(events)).toEqual([["Hello", undefined]]);
   });
 
   it("of a completion are read from lists", async () => {

@@ -329,9 +329,9 @@ describe("a server with its own behaviour", () => {
 
   it.each<[what: string, parts: object[]]>([
     ["without a name", [calls({ index: 0, id: "c", function: { arguments: "{}" } })]],
-    ["of a name that is none", [calls({ index: 0, id: "c", function: { name: "rm -rf", arguments: "{}" } })]],
+    ["with an invalid name", [calls({ index: 0, id: "c", function: { name: "rm -rf", arguments: "{}" } })]],
     [
-      "and goes on with one that is complete",
+      "and continues one that is complete",
       [
         calls({ index: 0, id: "c", function: { name: "look", arguments: "{}" } }),
         calls({ index: 1, id: "d", function: { name: "look", arguments: "{}" } }),
@@ -344,8 +344,8 @@ describe("a server with its own behaviour", () => {
   });
 
   it.each<[what: string, request: Parameters<typeof chat>[1], names: string[], message: RegExp]>([
-    ["a tool that nobody offered", {}, ["look", "invented"], /not offered/],
-    ["a tool where there are none", { tools: [] }, ["look"], /not offered/],
+    ["a tool that the request does not have", {}, ["look", "invented"], /not offered/],
+    ["a tool although the request has none", { tools: [] }, ["look"], /not offered/],
   ])("that calls %s fails the job without a retry, streamed or not", async (_what, request, names, message) => {
     const parts = names.map((name, index) => ({ index, id: `c${index}`, function: { name, arguments: "{}" } }));
     const failure = { type: "failed", code: "inference/engine-failed", retryable: false };
@@ -378,7 +378,7 @@ describe("a server with its own behaviour", () => {
       "inference/engine-failed",
     ],
     ["a refusal", (response) => reply(response, 400, { error: { param: "input" } }), "http/unsupported-parameter"],
-    ["nothing", (response) => response.destroy(), "inference/engine-failed"],
+    ["a closed connection", (response) => response.destroy(), "inference/engine-failed"],
   ])("that answers embeddings with %s", async (_what, script, code) => {
     const engine = await listen(script);
     const { vectors, last } = await embedded(engine, ["a", "b"]);
@@ -410,9 +410,9 @@ describe("a server with its own behaviour", () => {
     ["that claims more than there are bytes", 2, { prompt_tokens: 4, completion_tokens: 5_000 }, 2 * 20],
     ["that does not count", 3, null, 3],
   ])("%s: the owner's counter equals the pool's record for each job", async (_what, pieces, usage, tokens) => {
-    const said = Array.from({ length: pieces }, () => text("x".repeat(20)));
+    const textEvents = Array.from({ length: pieces }, () => text("x".repeat(20)));
     const engine = await listen((response) =>
-      stream(response, ...said, stop, ...(usage ? [{ choices: [], usage }] : []), "[DONE]").end(),
+      stream(response, ...textEvents, stop, ...(usage ? [{ choices: [], usage }] : []), "[DONE]").end(),
     );
     for (const jobs of [1, 2]) {
       expect((await ask(engine)).last).toMatchObject({ usage: { completionTokens: tokens } });
@@ -478,11 +478,11 @@ describe("a server with its own behaviour", () => {
   });
 
   it.each<[what: string, script: (response: ServerResponse) => unknown, message: RegExp]>([
-    ["garbage for JSON", (response) => reply(response, 200, "<html>It works!</html>"), /could not be read/],
-    ["garbage for events", (response) => stream(response, "{]").end(), /could not be read/],
+    ["garbage instead of JSON", (response) => reply(response, 200, "<html>It works!</html>"), /could not be read/],
+    ["garbage instead of events", (response) => stream(response, "{]").end(), /could not be read/],
     ["an event of another shape", (response) => stream(response, { choices: "none" }).end(), /could not be read/],
     ["an end without a reason", (response) => stream(response, text("half")).end(), /ended its answer in the middle/],
-    ["nothing at all", (response) => stream(response).end(), /ended its answer in the middle/],
+    ["an empty stream", (response) => stream(response).end(), /ended its answer in the middle/],
     [
       "a cut connection",
       (response) =>
@@ -491,20 +491,16 @@ describe("a server with its own behaviour", () => {
           .destroy(),
       /reached/,
     ],
-    ["a connection cut before", (response) => response.destroy(), /cannot be reached/],
+    ["a connection that is cut before the answer", (response) => response.destroy(), /cannot be reached/],
     [
       "an error event",
       (response) => stream(response, text("a"), { error: { message: "CUDA out of memory" } }).end(),
       /failed/,
     ],
     ["an error", (response) => reply(response, 500, { error: { message: "boom" } }), /failed/],
-    ["an error without words", (response) => reply(response, 502, ""), /failed/],
+    ["an error without a message", (response) => reply(response, 502, ""), /failed/],
     ["a redirect", (response) => reply(response, 307, "", { location: "http://127.0.0.1:1/" }), /redirects/],
-    [
-      "an event without end",
-      (response) => stream(response).write(`data: ${"x".repeat(2_000_000)}`),
-      /reached|too large/,
-    ],
+    ["an endless event", (response) => stream(response).write(`data: ${"x".repeat(2_000_000)}`), /reached|too large/],
   ])("that answers with %s", async (_what, script, message) => {
     const engine = await listen(script);
     const { last } = await ask(engine);
@@ -532,15 +528,12 @@ describe("a server with its own behaviour", () => {
     [429, { "retry-after": "7" }, 7, /limits its requests/],
     [429, {}, LIMITS.retryAfterSeconds, /limits its requests/],
     [503, { "retry-after": "3600" }, LIMITS.workerPauseSeconds, /not available/],
-  ])(
-    "that answers %i %j: the pool hears by when it may do better",
-    async (status, headers, retryAfterSeconds, words) => {
-      const engine = await listen((response) => reply(response, status, { error: { message: "slow" } }, headers));
-      const busy = { type: "failed", code: "inference/worker-busy", retryable: true, retryAfterSeconds };
-      expect((await ask(engine)).last).toEqual({ ...busy, message: expect.stringMatching(words) });
-      expect(warnings).toEqual([expect.stringMatching(words)]);
-    },
-  );
+  ])("that answers %i %j: the pool learns when to retry", async (status, headers, retryAfterSeconds, words) => {
+    const engine = await listen((response) => reply(response, status, { error: { message: "slow" } }, headers));
+    const busy = { type: "failed", code: "inference/worker-busy", retryable: true, retryAfterSeconds };
+    expect((await ask(engine)).last).toEqual({ ...busy, message: expect.stringMatching(words) });
+    expect(warnings).toEqual([expect.stringMatching(words)]);
+  });
 
   it("that asks for a pause: jobs are refused until it is over", async () => {
     vi.useFakeTimers({ toFake: ["performance"] });
@@ -723,7 +716,7 @@ describe("a refusal", () => {
     );
   });
 
-  it("keeps our sentence apart from the server's text, which may quote a prompt", () => {
+  it("separates our message from the server's text, which may quote a prompt", () => {
     const body = JSON.stringify({ error: { message: "cannot parse xylophone quartz" } });
     for (let status = 300; status < 600; status++) {
       const { message, quoted } = failureOf({ status, body, retryAfter: null }, [], nowMs);

@@ -97,7 +97,7 @@ describe("a zod schema", () => {
   it.each<[what: string, type: z.ZodType, path: string]>([
     ["a token", z.jwt(), "format"],
     ["an emoji", z.emoji(), "pattern"],
-    ["half a step", z.number().min(0.5), "minimum"],
+    ["a bound that is not an integer", z.number().min(0.5), "minimum"],
     ["a multiple", z.number().multipleOf(0.5), "multipleOf"],
     ["a long text", z.string().max(100_000), "maxLength"],
   ])("of %s is accepted, and refused by name under strict", (_what, type, path) => {
@@ -132,7 +132,7 @@ describe("the official SDK's helpers, which set strict,", () => {
       () => readJsonSchema(zodTextFormat(Event, "event").schema, strictly()),
     ],
     ["zodFunction", tool.strict, () => readToolParameters(tool.parameters, strictly())],
-  ])("write what is enforced: %s", (_what, strict, read) => {
+  ])("set a schema that is enforced: %s", (_what, strict, read) => {
     expect(strict).toBe(true);
     const reading = read();
     const all = texts(reading.ok ? reading.schema : expect.fail(`${reading.path}: ${reading.message}`), 10);

@@ -16,8 +16,8 @@ it("`auto` for embeddings is the model that the operator sets; without a setting
     await offer("first");
     const ask = () =>
       pool.http.ask("POST", "/v1/embeddings", pool.key, Buffer.from(JSON.stringify({ model: "auto", input: "hi" })));
-    const nobody = await ask();
-    expect([nobody.status, JSON.parse(nobody.body).error]).toMatchObject([
+    const unserved = await ask();
+    expect([unserved.status, JSON.parse(unserved.body).error]).toMatchObject([
       503,
       { code: "no_worker", message: expect.stringContaining("second") },
     ]);

@@ -175,33 +175,33 @@ describe("an operator", () => {
     expect((await ligand(["pool", "workers", "--json"], env)).code).toBe(0);
     const wrong = await ligand(["pool", "workers"], { ...env, LIGAND_ADMIN_TOKEN: "la_wrong" });
     expect(wrong).toMatchObject({ code: 1, stderr: expect.stringContaining("refuses this admin token") });
-    const nobody = await ligand(["pool", "workers"], { ...env, LIGAND_POOL: "http://127.0.0.1:9" });
-    expect(nobody).toMatchObject({ code: 1, stderr: expect.stringContaining("does not answer") });
+    const closedPort = await ligand(["pool", "workers"], { ...env, LIGAND_POOL: "http://127.0.0.1:9" });
+    expect(closedPort).toMatchObject({ code: 1, stderr: expect.stringContaining("does not answer") });
   });
 
   it("reads settings from ligand.toml, which flags and variables override; an error names the wrong line", async () => {
     const home = temporaryFolder();
     const file = join(home, "ligand", "ligand.toml");
     mkdirSync(join(home, "ligand"));
-    const settled = (text: string, args: string[], env: Record<string, string> = {}) => {
+    const withSettings = (text: string, args: string[], env: Record<string, string> = {}) => {
       writeFileSync(file, text);
       return ligand(args, { XDG_CONFIG_HOME: home, ...env });
     };
     const mine = `state = ${JSON.stringify(pool.stateDir)}\n`;
     const workers = ["pool", "workers", "--json"];
-    expect((await settled(mine, workers)).code).toBe(0);
-    expect(await settled(mine, workers, { LIGAND_POOL: "http://127.0.0.1:9" })).toMatchObject({ code: 1 });
+    expect((await withSettings(mine, workers)).code).toBe(0);
+    expect(await withSettings(mine, workers, { LIGAND_POOL: "http://127.0.0.1:9" })).toMatchObject({ code: 1 });
     const chat = ["chat", "Hello?", "--json"];
-    const short = await settled(`${mine}[chat]\nmax-tokens = 2\n`, chat);
+    const short = await withSettings(`${mine}[chat]\nmax-tokens = 2\n`, chat);
     expect(JSON.parse(short.stdout)).toMatchObject({ finish_reason: "length", completion_tokens: 2 });
-    const shorter = await settled(`${mine}[chat]\nmax-tokens = 2\n`, [...chat, "--max-tokens", "1"]);
+    const shorter = await withSettings(`${mine}[chat]\nmax-tokens = 2\n`, [...chat, "--max-tokens", "1"]);
     expect(JSON.parse(shorter.stdout)).toMatchObject({ completion_tokens: 1 });
     for (const [text, says] of [
       [`${mine}[chat]\n\nmax-tokens = 0\n`, `${file}:4: chat.max-tokens must be a whole number from 1 to `],
       [`${mine}[chat]\nmax = 1\n`, `${file}:3: there is no setting chat.max. Did you mean chat.max-tokens?`],
       [`${mine}client-key = "lk_s3cret"\n`, `${file}:2: client-key is a secret`],
     ] as const) {
-      const { code, stdout } = await settled(text, chat);
+      const { code, stdout } = await withSettings(text, chat);
       const { error } = JSON.parse(stdout) as { error: { code: string; message: string } };
       expect({ code, error }).toEqual({
         code: 2,
@@ -209,25 +209,25 @@ describe("an operator", () => {
       });
       expect(error.message).not.toContain("s3cret");
     }
-    const none = await settled("", chat, { LIGAND_CONFIG: join(home, "none.toml") });
+    const none = await withSettings("", chat, { LIGAND_CONFIG: join(home, "none.toml") });
     expect(none).toMatchObject({ code: 1, stdout: expect.stringContaining("LIGAND_CONFIG names ") });
-    expect((await settled("broken", ["chat", "--help"])).stdout).toContain("ligand.toml");
+    expect((await withSettings("broken", ["chat", "--help"])).stdout).toContain("ligand.toml");
   });
 
   it("never sends the local token to another pool, not even after a redirect", async () => {
-    const heard: string[] = [];
+    const receivedRequests: string[] = [];
     const other = createServer((request, response) => {
-      heard.push(JSON.stringify([request.url, request.headers]));
+      receivedRequests.push(JSON.stringify([request.url, request.headers]));
       response.writeHead(307, { location: `${pool.url}/admin/api/workers` }).end();
     });
     await new Promise<void>((resolve) => other.listen(0, "127.0.0.1", resolve));
     const address = other.address();
     const url = `http://127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`;
     expect((await ligand(["pool", "workers", "--pool", url, ...here()])).code).toBe(1);
-    expect(heard).toEqual([]);
+    expect(receivedRequests).toEqual([]);
     const followed = await ligand(["pool", "workers", "--pool", url], { LIGAND_ADMIN_TOKEN: "la_of_the_environment" });
     expect(followed.code).toBe(1);
-    expect(heard).toHaveLength(1);
+    expect(receivedRequests).toHaveLength(1);
     other.close();
   });
 });
@@ -269,9 +269,9 @@ it("a client over its rate is told when to retry", async () => {
 });
 
 it("--version prints the version", async () => {
-  const said = { code: 0, stdout: `${AGENT_VERSION}\n`, stderr: "" };
-  expect(await ligand(["--version"])).toEqual(said);
-  expect(await run(["scripts/ligand.mjs", "--version"])).toEqual(said);
+  const version = { code: 0, stdout: `${AGENT_VERSION}\n`, stderr: "" };
+  expect(await ligand(["--version"])).toEqual(version);
+  expect(await run(["scripts/ligand.mjs", "--version"])).toEqual(version);
 });
 
 describe("the owner of a machine", () => {
@@ -379,12 +379,12 @@ describe("npm start with its worker", () => {
     const ended = once(child, "exit");
     child.kill("SIGTERM");
     expect((await ended)[0]).toBe(0);
-    const said = [
+    const endLines = [
       "Stopping … (Ctrl-C again stops immediately)",
       "worker: Draining: 0 jobs",
       "worker: The worker has drained.",
     ];
-    for (const words of said) expect(output.stderr).toContain(words);
+    for (const words of endLines) expect(output.stderr).toContain(words);
   });
 
   it.each<[args: string[], code: number, error: { code: string; message: string }]>([

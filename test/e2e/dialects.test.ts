@@ -161,8 +161,8 @@ describe("Anthropic's client at /v1/messages", () => {
 
   it("stops at a stop sequence, and reports which one", async () => {
     const { content } = await anthropic.messages.create(request);
-    const said = content[0]?.type === "text" ? content[0].text : "";
-    const stop = /\s(\w{3,})/.exec(said)?.[1] ?? expect.fail(`no word in ${said}`);
+    const answerText = content[0]?.type === "text" ? content[0].text : "";
+    const stop = /\s(\w{3,})/.exec(answerText)?.[1] ?? expect.fail(`no word in ${answerText}`);
     // Two answers have the same words only because temperature 0 always picks the most likely token.
     const greedy = await anthropic.messages.create({ ...request, ...{ temperature: 0 } });
     const first = greedy.content[0]?.type === "text" ? (/\w{3,}/.exec(greedy.content[0].text)?.[0] ?? stop) : stop;

@@ -157,9 +157,9 @@ describe("peers add", () => {
     const args = ["scripts/ligand.ts", "peers", "add", url, "--state", pools()[0].stateDir];
     const { code, stdout, stderr } = await run([...TERMINAL, ...args]);
     expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
-    const [waited = "", said = ""] = stderr.split("\r\u001b[K");
+    const [waited = "", errorLine = ""] = stderr.split("\r\u001b[K");
     expect(waited).toContain(`\rWaiting for ${url}: 1 s\u001b[K\rWaiting for ${url}: 2 s`);
-    expect(said).toMatch(/^The other pool did not answer within 10 s\. Check the host/);
+    expect(errorLine).toMatch(/^The other pool did not answer within 10 s\. Check the host/);
   });
 
   it("with another atom id than the expected one is refused, with --json too", async () => {
@@ -274,9 +274,9 @@ describe("two operators", () => {
     await rosalind.removePeer(id(birch));
     await rosalind.changeFederation({ max_peers: 7 });
     const { events } = await alder.admin.events("all", 10);
-    const said = events.map(({ event }) => JSON.parse(atob(event.event_bytes)) as { payload: { by?: string } });
-    expect(JSON.stringify(said)).not.toContain("Rosalind");
-    expect(said.filter(({ payload }) => payload.by === made.id)).toHaveLength(4);
+    const payloads = events.map(({ event }) => JSON.parse(atob(event.event_bytes)) as { payload: { by?: string } });
+    expect(JSON.stringify(payloads)).not.toContain("Rosalind");
+    expect(payloads.filter(({ payload }) => payload.by === made.id)).toHaveLength(4);
   });
 
   it.each<[what: string, args: string[], says: string]>([

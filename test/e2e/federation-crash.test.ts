@@ -30,8 +30,8 @@ beforeAll(async () => {
   [a, b, source] = await Promise.all([startPool(), startPool(), ScriptedPeer.start()]);
   await openFederation(a, b);
   await bond(a, b);
-  await source.befriend(a, 2);
-  await source.befriend(b, 2);
+  await source.trustEachOther(a, 2);
+  await source.trustEachOther(b, 2);
 });
 
 /** Ends workerd only; its runner restarts it. */
@@ -146,8 +146,8 @@ describe("a pool whose runtime is killed", () => {
   it("in the middle of pulled pages resumes at its cursor by itself, and misses no event", async () => {
     // This peer never pushes, and no other pool has its events, so an event that the cursor skips stays missing.
     for (const pool of [a, b]) await pool.admin.changeFederation({ federation: "off" });
-    const said: string[] = [];
-    for (let i = 0; i < 6 * LIMITS.eventsPerPull; i++) said.push((await source.say({})).content_id);
+    const signedIds: string[] = [];
+    for (let i = 0; i < 6 * LIMITS.eventsPerPull; i++) signedIds.push((await source.publish({})).content_id);
     await b.admin.changeFederation({ federation: "on" });
     for (const pages of [0, 2]) {
       const at = await waitFor(
@@ -158,12 +158,12 @@ describe("a pool whose runtime is killed", () => {
         CATCH_UP_MS,
         `more than ${pages} pages to be taken`,
       );
-      expect(at).toBeLessThan(said.length);
+      expect(at).toBeLessThan(signedIds.length);
       await killRuntime(b);
       await waitFor(() => followed(b, source.id), 30_000, "it to be back");
     }
-    await waitFor(async () => (await followed(b, source.id)) >= said.length, CATCH_UP_MS, "it to be level");
-    expectOnce(await expectSound(b), said);
+    await waitFor(async () => (await followed(b, source.id)) >= signedIds.length, CATCH_UP_MS, "it to be level");
+    expectOnce(await expectSound(b), signedIds);
     await a.admin.changeFederation({ federation: "on" });
   });
 
@@ -200,11 +200,11 @@ describe("a pool whose runtime is killed", () => {
     await running;
 
     await waitFor(async () => (await b.admin.peer(a.credentials.atom_id)).received === 3, 30_000, "the last one");
-    const said = (await decisions()).slice(before.length);
+    const newDecisions = (await decisions()).slice(before.length);
     // Each decision begins at the level where the one before it ended, and one grant reports it to the peer.
-    const levels = said.filter((_, i) => i % 2 === 1);
+    const levels = newDecisions.filter((_, i) => i % 2 === 1);
     const story = levels.flatMap((to, i) => [`${levels[i - 1] ?? first} to ${to}`, to]);
-    expect(said).toEqual(story);
+    expect(newDecisions).toEqual(story);
     expect(levels.length).toBeGreaterThanOrEqual(decided);
     expect(levels.at(-1)).toBe(3);
     await expectSound(a);

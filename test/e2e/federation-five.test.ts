@@ -60,7 +60,7 @@ beforeAll(async () => {
   }
   await openFederation(...pools);
   for (const [i, a] of pools.entries()) await Promise.all(pools.slice(i + 1).map((b) => bond(a, b)));
-  await Promise.all(pools.map((pool) => source.befriend(pool, 2)));
+  await Promise.all(pools.map((pool) => source.trustEachOther(pool, 2)));
 });
 
 afterAll(async () => {
@@ -97,7 +97,7 @@ const accepted: string[] = [];
 async function take({ what, at, other, level, how, both }: Step): Promise<void> {
   const [pool, peer] = [pools[at], pools[other]];
   if (pool === undefined || peer === undefined) return;
-  if (what === "go on") return goOn(pool);
+  if (what === "go on") return restart(pool);
   if (pool.state === "still") return;
   switch (what) {
     case "push": {
@@ -108,7 +108,7 @@ async function take({ what, at, other, level, how, both }: Step): Promise<void> 
       return;
     }
     case "join":
-      return comeAndGo(pool);
+      return joinAndLeave(pool);
     case "stand still":
       signal(runtimeOf(pool), "SIGSTOP");
       pool.state = "still";
@@ -142,7 +142,7 @@ async function take({ what, at, other, level, how, both }: Step): Promise<void> 
 }
 
 /** Starts a worker and ends it immediately; the log records that it joined. */
-async function comeAndGo(pool: Five): Promise<void> {
+async function joinAndLeave(pool: Five): Promise<void> {
   const { token } = await pool.admin.invite({});
   const options = { url: pool.url, token, signer: await signerFrom(generateSecretKey()), timeoutMs: 10_000 };
   const worker = await WorkerSocket.serving(options, [{ name: "m", slots: 1, kinds: ["chat"] }]);
@@ -156,14 +156,14 @@ async function inTime(doing: Promise<void>, what: string): Promise<void> {
   await Promise.race([doing, late]).finally(() => clearTimeout(timer));
 }
 
-async function goOn(pool: Five): Promise<void> {
+async function restart(pool: Five): Promise<void> {
   if (pool.state !== "still") return;
   signal(runtimeOf(pool), "SIGCONT");
   pool.state = "up";
 }
 
-async function mendAll(): Promise<void> {
-  for (const pool of pools) await goOn(pool);
+async function repairAll(): Promise<void> {
+  for (const pool of pools) await restart(pool);
   for (const { front } of pools) front.mendAll();
   await openFederation(...pools);
   for (const pool of pools) {
@@ -175,8 +175,8 @@ async function mendAll(): Promise<void> {
 /** The events that a pool still lacks: public ones, and those that the others send to bonded peers. */
 async function missing(pool: Five): Promise<string[]> {
   const has = new Set(idsOf(await logOf(pool, "all")));
-  const said = await Promise.all(pools.map(async (other) => idsOf(await logOf(other, "peers"))));
-  return [...accepted, ...said.flat()].filter((id) => !has.has(id));
+  const peersLogs = await Promise.all(pools.map(async (other) => idsOf(await logOf(other, "peers"))));
+  return [...accepted, ...peersLogs.flat()].filter((id) => !has.has(id));
 }
 
 it("two partitioned pools get public events by way of the others, and events for bonded peers once the partition ends", async () => {
@@ -187,7 +187,7 @@ it("two partitioned pools get public events by way of the others, and events for
   const forPeers = async () => idsOf(await logOf(a, "peers")).filter((id) => !before.includes(id));
   b.front.cut(idOf(a), "refused");
   a.front.cut(idOf(b), "torn");
-  await comeAndGo(a);
+  await joinAndLeave(a);
   await waitFor(async () => (await forPeers()).length > 0, 5_000, "the log to have the worker");
   const joined = await forPeers();
   await take({ what: "push", at: 0, other: 0, level: 0, how: "torn", both: false });
@@ -197,30 +197,30 @@ it("two partitioned pools get public events by way of the others, and events for
   expect(await missing(b)).toEqual(expect.arrayContaining(joined));
   for (const { front } of pools) front.mendAll();
   await waitFor(async () => (await missing(b)).length === 0, 20_000, "the rest to come");
-  const { met } = b.front;
+  const { affected } = b.front;
   b.front.cut(idOf(a), "refused");
   await a.admin.trustPeer(idOf(b), 2);
-  await waitFor(() => b.front.met > met, 10_000, "the grant to be refused");
+  await waitFor(() => b.front.affected > affected, 10_000, "the grant to be refused");
   expect((await b.admin.peer(idOf(a))).received).toBe(3);
   b.front.mendAll();
   await waitFor(async () => (await b.admin.peer(idOf(a))).received === 2, 20_000, "the grant to come");
 });
 
-const cutsMet = () => pools.reduce((sum, { front }) => sum + front.met, 0);
+const cutCount = () => pools.reduce((sum, { front }) => sum + front.affected, 0);
 
 const SEEDS = [1, 2].map((n) => (Date.now() % 1_000_000) * 10 + n);
 
 it.each(SEEDS)("after the day of seed %i each of the five pools has every event, once", async (seed) => {
-  const metBefore = cutsMet();
+  const metBefore = cutCount();
   const steps = fc.sample(step, { seed, numRuns: STEPS });
   for (const each of steps) await inTime(take(each), JSON.stringify(each));
-  await mendAll();
+  await repairAll();
   const startMs = performance.now();
   for (const pool of pools) {
     await waitFor(async () => (await missing(pool)).length === 0, CONVERGED_MS, `${pool.name} to have everything`);
   }
   console.log(
-    `seed ${seed}: ${accepted.length} public events, ${cutsMet() - metBefore} meetings with a cut, level after ${Math.round(performance.now() - startMs)} ms`,
+    `seed ${seed}: ${accepted.length} public events, ${cutCount() - metBefore} meetings with a cut, level after ${Math.round(performance.now() - startMs)} ms`,
   );
   for (const pool of pools) expectOnce(await expectSound(pool), accepted);
 });

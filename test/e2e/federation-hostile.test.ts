@@ -31,12 +31,12 @@ beforeAll(async () => {
   ])) as [PoolProcess, ScriptedPeer, ...ScriptedPeer[]];
   inside = await listener();
   await openFederation(pool);
-  for (const peer of [honest, ...hostile]) await peer.befriend(pool, 3);
+  for (const peer of [honest, ...hostile]) await peer.trustEachOther(pool, 3);
   await waitFor(() => [honest, ...hostile].every((peer) => peer.followers === 1), 15_000, "all to be followed");
-  await Promise.all(hostile.map((peer) => peer.say({})));
+  await Promise.all(hostile.map((peer) => peer.publish({})));
   const [event] = await honest.sign([SAID]);
   repeated = `data: ${JSON.stringify({ seq: 1, event, ttl: 3 })}\n\n`;
-  await honestIsHeard();
+  await expectHonestServed();
 });
 
 async function listener(): Promise<{ url: string; connections: number }> {
@@ -53,8 +53,8 @@ async function listener(): Promise<{ url: string; connections: number }> {
 }
 
 /** An event of the honest peer arrives, and a client is answered. */
-async function honestIsHeard(): Promise<void> {
-  await honest.say({});
+async function expectHonestServed(): Promise<void> {
+  await honest.publish({});
   const arrived = waitFor(
     async () => (await pool.admin.peer(honest.id)).sync[0]?.followed.seq === honest.length,
     15_000,
@@ -153,7 +153,7 @@ async function grownBy(attack: (goesOn: () => boolean) => Promise<unknown>): Pro
   });
   ends.catch(() => {});
   for (; lasts || times < HONEST_TIMES; times++) {
-    await honestIsHeard();
+    await expectHonestServed();
     grownMiB = Math.max(grownMiB, residentMiB(pool.stateDir) - beforeMiB);
   }
   await ends;
@@ -271,7 +271,7 @@ describe("trusted peers with endless logs of valid events", () => {
     const attack = async (goesOn: () => boolean) => {
       // The pool asks for more than one page.
       while (goesOn() || pulled.length <= 2 * LIMITS.eventsPerPull) {
-        await Promise.all(Array.from({ length: 20 }, () => streamed.say({})));
+        await Promise.all(Array.from({ length: 20 }, () => streamed.publish({})));
         const events = await pushing.sign(Array(LIMITS.eventsPerPush).fill(SAID));
         const body = { events: events.map((event) => ({ event, ttl: LIMITS.eventTtl })) };
         await (await pushing.ask(pool, "POST", "/api/federation/events", body)).arrayBuffer();

@@ -26,8 +26,8 @@ beforeAll(async () => {
   [a, b, source] = await Promise.all([startPool(), startPool(), ScriptedPeer.start()]);
   await openFederation(a, b);
   await bond(a, b);
-  await source.befriend(a, 2);
-  await source.befriend(b, 2);
+  await source.trustEachOther(a, 2);
+  await source.trustEachOther(b, 2);
   await waitFor(async () => (await streams(a, b)).every(Boolean), 30_000, "all streams");
 });
 
@@ -88,21 +88,21 @@ it("a reader that has left a stream is noticed by the second event that is sent 
   expect(served.status).toBe(200);
   await waitFor(async () => (await sent())?.streaming, 5_000, "the stream");
   leave.abort();
-  let said = 0;
+  let eventsSent = 0;
   for (let before = await sent(); before?.streaming; before = await sent()) {
     const { seq } = before;
-    await sayAtA(1);
-    said += 1;
+    await pushToA(1);
+    eventsSent += 1;
     const isOver = ({ seq: now, streaming }: typeof before) => now > seq || !streaming;
     await waitFor(async () => isOver((await sent()) ?? before), 5_000, "it to be written or noticed");
   }
-  expect(said).toBeLessThanOrEqual(2);
+  expect(eventsSent).toBeLessThanOrEqual(2);
 });
 
 describe("a peer that was unreachable", () => {
   it("because its process was frozen gets all events of that time, and the grant", async () => {
     signal(b.workerdPid(), "SIGSTOP");
-    const said = await sayAtA(300);
+    const eventIds = await pushToA(300);
     await a.admin.trustPeer(b.credentials.atom_id, 2);
     await waitFor(
       async () => (await a.admin.peer(b.credentials.atom_id)).deliveries_waiting > 0,
@@ -115,15 +115,15 @@ describe("a peer that was unreachable", () => {
       30_000,
       "the grant to arrive",
     );
-    await waitFor(async () => (await publicOf(b)).includes(said.at(-1) ?? ""), 30_000, "the events to arrive");
-    expectOnce(await publicOf(b), said);
+    await waitFor(async () => (await publicOf(b)).includes(eventIds.at(-1) ?? ""), 30_000, "the events to arrive");
+    expectOnce(await publicOf(b), eventIds);
     await a.admin.trustPeer(b.credentials.atom_id, 3);
     await waitFor(async () => (await streams(a, b)).every(Boolean), 30_000, "all streams to be back");
   });
 
   it("because its process was gone gets them too; its circuit opens, and closes by itself", async () => {
     await b.stop();
-    const said = await sayAtA(300);
+    const eventIds = await pushToA(300);
     // Each grant replaces the pending one and is tried once. Five failures open the circuit.
     const decideAnew = async () => {
       for (const level of [3, 2] as const) await a.admin.trustPeer(b.credentials.atom_id, level);
@@ -138,7 +138,7 @@ describe("a peer that was unreachable", () => {
       20_000,
       "the grant to arrive",
     );
-    await waitFor(async () => (await publicOf(b)).includes(said.at(-1) ?? ""), 20_000, "the events to arrive");
+    await waitFor(async () => (await publicOf(b)).includes(eventIds.at(-1) ?? ""), 20_000, "the events to arrive");
     await waitFor(
       async () => (await a.admin.peer(b.credentials.atom_id)).deliveries_waiting === 0,
       10_000,
@@ -146,7 +146,7 @@ describe("a peer that was unreachable", () => {
     );
     expect((await a.admin.peer(b.credentials.atom_id)).circuit).toBe("closed");
     expect(await circuitEvents()).toEqual(["circuit_opened", "circuit_closed"]);
-    expectOnce(await publicOf(b), said);
+    expectOnce(await publicOf(b), eventIds);
     await a.admin.trustPeer(b.credentials.atom_id, 3);
     await waitFor(async () => (await streams(a, b)).every(Boolean), 30_000, "all streams to be back");
     await expectSound(a);
@@ -166,7 +166,7 @@ async function untilEnd(response: Response): Promise<void> {
 const publicOf = async (pool: PoolProcess) => idsOf(await logOf(pool, "public"));
 
 /** Public events that the first pool takes from the scripted peer. Returns their content ids. */
-async function sayAtA(count: number): Promise<string[]> {
+async function pushToA(count: number): Promise<string[]> {
   const ids: string[] = [];
   for (let left = count; left > 0; left -= LIMITS.eventsPerPush) {
     const contents = Array.from({ length: Math.min(left, LIMITS.eventsPerPush) }, () => SAID);

@@ -29,8 +29,8 @@ it("a restored pool learns the current grants of its peers: one bond returns by 
     "the withdrawal",
   );
   // Otherwise the peer would send it once more by itself.
-  const heard = async () => (await cedar.admin.peer(alder.credentials.atom_id)).deliveries_waiting === 0;
-  await waitFor(heard, 15_000, "the withdrawal to be known as heard");
+  const hasNothingPending = async () => (await cedar.admin.peer(alder.credentials.atom_id)).deliveries_waiting === 0;
+  await waitFor(hasNothingPending, 15_000, "the withdrawal to be delivered");
   await alder.stop();
 
   const stateDir = join(temporaryFolder(), "fresh");
@@ -53,8 +53,8 @@ it("a pool restored from a copy of its files continues under a new log, and no p
   await bond(alder, birch);
   // Events that other pools send through this one have numbers in its public log.
   const source = await ScriptedPeer.start();
-  for (const pool of [alder, birch]) await source.befriend(pool, 2);
-  const said = async (pool: typeof alder) => {
+  for (const pool of [alder, birch]) await source.trustEachOther(pool, 2);
+  const pushEvent = async (pool: typeof alder) => {
     const events = await source.sign([SAID]);
     expect((await source.push(pool, events)).accepted).toBe(1);
     return events.map(({ content_id }) => content_id);
@@ -65,7 +65,7 @@ it("a pool restored from a copy of its files continues under a new log, and no p
   const copy = join(temporaryFolder(), "copy");
   cpSync(alder.stateDir, copy, { recursive: true });
   const forgotten = await startPool({ stateDir: alder.stateDir, port });
-  await said(forgotten);
+  await pushEvent(forgotten);
   await waitFor(async () => (await followed())?.seq === 1, 30_000, "what will be forgotten");
   await forgotten.stop();
 
@@ -80,7 +80,7 @@ it("a pool restored from a copy of its files continues under a new log, and no p
   await hidden.stop();
 
   const restored = await startPool({ stateDir: copy, port });
-  const ids = [...(await said(restored)), ...(await said(restored))];
+  const ids = [...(await pushEvent(restored)), ...(await pushEvent(restored))];
   // Including the events that the copy lacked; the peer passes them on.
   const level = async () => (await followed())?.seq === (await logOf(restored, "public")).length;
   await waitFor(async () => (await level()) && (await followed())?.seq === 3, 30_000, "the log from its beginning");

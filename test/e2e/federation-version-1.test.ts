@@ -48,7 +48,7 @@ it.each<[who: string, meet: (peer: ScriptedPeer) => Promise<unknown>]>([
     await expect(peer.grant(pool, 2)).rejects.toThrow();
     expect(await operator("federation", "set", "legacy_signatures=all")).toMatchObject({ code: 0 });
     await peer.grant(pool, 2);
-    await peer.say({});
+    await peer.publish({});
     await waitFor(async () => (await followed(peer)) === 1, 15_000, "its event");
     expect(peer.versionsAsked).toEqual(new Set([1]));
   },

@@ -69,8 +69,8 @@ async function round(worker: WorkerSocket): Promise<void> {
   const position = new Map(served.map((job, at) => [questionOf(job), at + 1]));
   for (const [i, { status, body }] of answers.entries()) {
     expect(status).toBe(200);
-    const said = isStream(i) ? streamed(body) : JSON.parse(body).choices[0].message.content;
-    expect(said, "its own answer").toBe(`question ${i}`);
+    const answerText = isStream(i) ? streamed(body) : JSON.parse(body).choices[0].message.content;
+    expect(answerText, "its own answer").toBe(`question ${i}`);
     // The position that was stated before any request was served is the order of service.
     if (isStream(i)) expect(Number(/^: queued place=(\d+)$/m.exec(body)?.[1])).toBe(position.get(`question ${i}`));
   }

@@ -35,8 +35,8 @@ describe("the official client", () => {
   it("continues a chat with the earlier answer", async () => {
     const messages: OpenAI.ChatCompletionMessageParam[] = [{ role: "user", content: "What is a pool?" }];
     const first = await client.chat.completions.create({ model: MODEL, messages });
-    const said = first.choices[0]?.message ?? expect.fail("no answer");
-    messages.push(said, { role: "user", content: "And what is a worker?" });
+    const firstMessage = first.choices[0]?.message ?? expect.fail("no answer");
+    messages.push(firstMessage, { role: "user", content: "And what is a worker?" });
     const second = await client.chat.completions.create({ model: MODEL, messages });
     expect(second.choices[0]?.message.content).toMatch(/\w+/);
     expect(second.usage?.prompt_tokens).toBeGreaterThan(first.usage?.prompt_tokens ?? Number.POSITIVE_INFINITY);

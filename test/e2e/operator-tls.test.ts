@@ -132,9 +132,9 @@ it.each<[what: string, bytes: string, answer: RegExp]>([
   const socket = connect({ port: Number(new URL(url).port), host: "127.0.0.1", ca: files.cert });
   await once(socket, "secureConnect");
   socket.write(bytes);
-  const [said] = await once(socket, "data");
-  expect(String(said)).toMatch(answer);
-  expect(String(said)).not.toContain("    at ");
+  const [received] = await once(socket, "data");
+  expect(String(received)).toMatch(answer);
+  expect(String(received)).not.toContain("    at ");
   socket.destroy();
   expect((await get("/healthz")).status).toBe(200);
 });

@@ -33,7 +33,7 @@ export class PartitionProxy {
   /** The port of the pool; set once the pool listens. */
   poolUrl = "";
   /** How many requests and pieces of answers a cut affected. */
-  met = 0;
+  affected = 0;
   readonly #server: Server;
   readonly #cuts = new Map<string, { how: Cut; over: PromiseWithResolvers<void> }>();
   readonly #open = new Set<{ caller: string; response: ServerResponse }>();
@@ -113,7 +113,7 @@ export class PartitionProxy {
     for (;;) {
       const cut = this.#cuts.get(caller);
       if (cut === undefined) return;
-      this.met += 1;
+      this.affected += 1;
       if (cut.how !== "silent") return cut.how;
       await cut.over.promise;
     }

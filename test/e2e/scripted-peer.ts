@@ -112,7 +112,7 @@ export class ScriptedPeer {
   // ---- as a client
 
   /** Registers (docs/spec/federation.md#registration), then both sides trust each other at this level. */
-  async befriend(pool: Pool, level: GrantableLevel): Promise<void> {
+  async trustEachOther(pool: Pool, level: GrantableLevel): Promise<void> {
     await this.register(pool);
     await pool.admin.trustPeer(this.id, level);
     await this.grant(pool, level);
@@ -208,7 +208,7 @@ export class ScriptedPeer {
   // ---- as a server
 
   /** Appends a public event to its own log, and sends it to all followers. */
-  async say(payload: EventContent["payload"]): Promise<SignedEvent> {
+  async publish(payload: EventContent["payload"]): Promise<SignedEvent> {
     const [event] = await this.sign([{ type: "overview", visibility: "public", payload }]);
     if (event === undefined) throw new Error("nothing was signed");
     const pulled = this.#write(event);
@@ -261,8 +261,8 @@ export class ScriptedPeer {
       case "GET /v1/federation/info":
         return json(response, this.#info());
       case "POST /v1/federation/handshake": {
-        const said = { peer_trust_level: 1, signature_verified: true, reciprocation_scheduled: false };
-        return json(response, { ok: true, ...said, already_known: false, self: this.#info() });
+        const flags = { peer_trust_level: 1, signature_verified: true, reciprocation_scheduled: false };
+        return json(response, { ok: true, ...flags, already_known: false, self: this.#info() });
       }
       case "POST /v1/federation/verify": {
         const signed_response_b64 = await answerLivenessChallenge(this.signer, body.challenge_b64);
@@ -295,8 +295,13 @@ export class ScriptedPeer {
     // The event at a position is always the same one: two would be two versions of the log.
     const hlc = { physical_us: head, logical: 0 };
     const chain = head === 0 ? GENESIS_CHAIN : this.#chain;
-    const said = { log_id: this.#logId, audience, seq: head, chain, hlc };
-    return { events, next: events.at(-1)?.seq ?? since, head, checkpoint: await signCheckpoint(this.signer, said) };
+    const checkpointBody = { log_id: this.#logId, audience, seq: head, chain, hlc };
+    return {
+      events,
+      next: events.at(-1)?.seq ?? since,
+      head,
+      checkpoint: await signCheckpoint(this.signer, checkpointBody),
+    };
   }
 
   #follow({ audience, since }: { audience: PeerAudience; since: number }, response: ServerResponse): void {

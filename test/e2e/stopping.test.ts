@@ -68,9 +68,9 @@ it.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)(
     const args = ["--engine", "upstream", "--upstream-url", server.url, "--upstream-model", MODEL];
     const worker = await startWorker(pool, { args });
     expect((await worker.stop(name)).code).toBe(0);
-    const said = worker.output().trimEnd().split("\n").slice(-2);
+    const lastLines = worker.output().trimEnd().split("\n").slice(-2);
     const last = "The worker has drained. All jobs are finished.";
-    expect(said).toEqual(["Draining: 0 jobs to finish, no new ones.", last]);
+    expect(lastLines).toEqual(["Draining: 0 jobs to finish, no new ones.", last]);
     expect(worker.status()).toMatchObject({ state: "stopped", stopped: { code: "drained", message: last } });
   },
 );

@@ -70,12 +70,12 @@ describe("a worker over a server that refuses", () => {
       const before = upstream.requests.length;
       const refused = client.chat.completions.create({ ...ask("Hello", "m"), stream });
       await expect(refused).rejects.toMatchObject(error);
-      const said = await refused.catch((cause: APIError) => cause.headers?.get("retry-after"));
+      const retryAfterHeader = await refused.catch((cause: APIError) => cause.headers?.get("retry-after"));
       // The client gets the rest of the pause that the server asked for; meanwhile the server is not called.
       const pauses = stream && status === 429;
       expect(upstream.requests.length - before).toBe(pauses ? 0 : 1);
-      if (pauses) expect(Number(said)).toBeLessThanOrEqual(17);
-      else expect(said).toBe(retryAfter);
+      if (pauses) expect(Number(retryAfterHeader)).toBeLessThanOrEqual(17);
+      else expect(retryAfterHeader).toBe(retryAfter);
     }
     await worker.stop();
     upstream.close();

@@ -92,8 +92,8 @@ describe("worker status", () => {
     expect((await post("/v1/chat/completions", { model: "another", messages: [] })).status).toBe(400);
     const messages = [{ role: "user", content: "Hello" }];
     expect((await post("/v1/chat/completions", { model: "another", messages })).status).toBe(404);
-    const told = () => worker.status().elsewhere?.jobs === 1;
-    await waitFor(told, 5 * LIMITS.demandReportMs, "the pool to say that others are asked");
+    const isReported = () => worker.status().elsewhere?.jobs === 1;
+    await waitFor(isReported, 5 * LIMITS.demandReportMs, "the pool to say that others are asked");
     expect((await statusOf(worker.stateDir)).why).toEqual({
       code: "not-the-model-asked-for",
       message: expect.stringContaining("the pool received 1 request for other models"),

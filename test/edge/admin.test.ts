@@ -83,12 +83,12 @@ describe("a named admin token", () => {
     const { events } = await admin<{ events: { event: SignedEvent }[] }>("GET", "/events?limit=500");
     const opened = await Promise.all(events.map(({ event }) => openEvent(event)));
     const ids = [made.id, fresh.id];
-    const said = opened.flatMap((each) =>
+    const logged = opened.flatMap((each) =>
       each.ok && ids.includes(String(each.event.payload.admin))
         ? [[each.event.type, each.event.visibility, each.event.payload]]
         : [],
     );
-    expect(said).toEqual([
+    expect(logged).toEqual([
       ["admin_created", "private", { admin: made.id, by: "admin" }],
       ["admin_rotated", "private", { admin: fresh.id, replaces: made.id, by: made.id }],
       ["admin_revoked", "private", { admin: fresh.id, by: "admin" }],

@@ -16,7 +16,7 @@ const end = (text?: string): PartEnd => ({
 });
 
 /** What an answer reported to its lane. */
-class Told {
+class Reports {
   readonly gone: string[] = [];
   unreadBytes = 0;
   keptBytes = 0;
@@ -43,8 +43,8 @@ class Told {
   };
 }
 
-function stream(told = new Told()) {
-  return { told, gone: told.gone, answer: new StreamedAnswer(head, Date.now(), told.events) };
+function stream(reports = new Reports()) {
+  return { reports, gone: reports.gone, answer: new StreamedAnswer(head, Date.now(), reports.events) };
 }
 
 function finish(answer: StreamedAnswer): void {
@@ -69,8 +69,8 @@ it("gives up a client that reads nothing for half a minute, also after the answe
 
 const HOLD_MS = 75_000;
 function whole(of: AnswerHead = head) {
-  const told = new Told();
-  return { told, gone: told.gone, answer: new WholeAnswer(of, 0, HOLD_MS, told.events) };
+  const reports = new Reports();
+  return { reports, gone: reports.gone, answer: new WholeAnswer(of, 0, HOLD_MS, reports.events) };
 }
 
 it("the status of a whole answer waits for the answer or its failure until the hold ends", async () => {
@@ -133,18 +133,18 @@ it("is closed once everything has been read", async () => {
 
 it("releases every byte that it counted, however it ends", async () => {
   for (const how of ["read", "left", "stalled", "full"] as const) {
-    const { answer, told } = stream(new Told(how === "full" ? 1_000 : undefined));
+    const { answer, reports } = stream(new Reports(how === "full" ? 1_000 : undefined));
     answer.text(served, 0, { text: "hello" });
     const response = await answer.response;
     if (how === "left") await response.body?.cancel();
     if (how === "full") answer.text(served, 0, { text: "y".repeat(1_000) });
     if (how === "stalled") answer.idle(Date.now() + LIMITS.readerStallMs + 1);
-    if (how !== "read") await expect.poll(() => told.closed).toBe(1);
+    if (how !== "read") await expect.poll(() => reports.closed).toBe(1);
     finish(answer);
     if (how === "read") await response.text();
-    await expect.poll(() => told.closed).toBe(1);
-    expect([how, told.unreadBytes, answer.closed]).toEqual([how, 0, true]);
-    expect(told.gone).toEqual(
+    await expect.poll(() => reports.closed).toBe(1);
+    expect([how, reports.unreadBytes, answer.closed]).toEqual([how, 0, true]);
+    expect(reports.gone).toEqual(
       { read: [], left: ["inference/cancelled"], stalled: ["inference/slow-reader"], full: ["inference/slow-reader"] }[
         how
       ],
@@ -156,25 +156,25 @@ describe("a large whole answer", () => {
   const text = `${"\u{1f600}".repeat(LIMITS.answerPieceChars)}end`;
 
   it("arrives unchanged, piece by piece", async () => {
-    const { answer, told } = whole();
+    const { answer, reports } = whole();
     answer.done([end(text)], usage);
     expect(answer.closed).toBe(false);
     const body = await (await answer.response).json<{ choices: { message: { content: string } }[] }>();
     expect(body.choices[0]?.message.content).toBe(text);
-    await expect.poll(() => told.closed).toBe(1);
+    await expect.poll(() => reports.closed).toBe(1);
   });
 
   it("is released when its client stops reading", async () => {
-    const { answer, told } = whole();
+    const { answer, reports } = whole();
     answer.done([end(text)], usage);
     const response = await answer.response;
     answer.idle(Date.now() + LIMITS.readerStallMs + 1);
-    expect([answer.closed, told.closed, told.gone]).toEqual([true, 1, []]);
+    expect([answer.closed, reports.closed, reports.gone]).toEqual([true, 1, []]);
     await expect(response.text()).rejects.toThrow();
   });
 
   it("of vectors is written vector by vector, and holds no text in between", async () => {
-    const { answer, told } = whole({ ...head, format: "embedding" });
+    const { answer, reports } = whole({ ...head, format: "embedding" });
     const vectors = Array.from({ length: 64 }, () => new Uint8Array(new Float32Array(8_192).fill(0.1).buffer));
     answer.done(
       [
@@ -186,7 +186,7 @@ describe("a large whole answer", () => {
     const body = await (await answer.response).json<{ data: { index: number; embedding: number[] }[] }>();
     expect(body.data.map(({ index }) => index)).toEqual([...vectors.keys()]);
     expect(new Set(body.data.map(({ embedding }) => embedding.length))).toEqual(new Set([8_192]));
-    await expect.poll(() => told.closed).toBe(1);
+    await expect.poll(() => reports.closed).toBe(1);
   });
 });
 
@@ -194,13 +194,13 @@ it.each<[what: string, roomBytes: number, gone: string[]]>([
   ["is held until the end", 10_000, []],
   ["ends the stream where there is no room", 600, ["inference/answer-room"]],
 ])("text that the end of a response repeats %s", async (_what, roomBytes, gone) => {
-  const told = new Told();
+  const reports = new Reports();
   let kept = 0;
   const hold = (bytes: number) => {
     kept += bytes;
     return kept <= roomBytes;
   };
-  const answer = new StreamedAnswer({ ...base, format: "responses" }, Date.now(), { ...told.events, hold });
-  for (let i = 0; i < 7; i++) if (told.gone.length === 0) answer.text(served, 0, { text: "ä".repeat(50) });
-  expect([told.gone, kept]).toEqual([gone, 700]);
+  const answer = new StreamedAnswer({ ...base, format: "responses" }, Date.now(), { ...reports.events, hold });
+  for (let i = 0; i < 7; i++) if (reports.gone.length === 0) answer.text(served, 0, { text: "ä".repeat(50) });
+  expect([reports.gone, kept]).toEqual([gone, 700]);
 });

@@ -103,11 +103,11 @@ describe("an import", () => {
       body: JSON.stringify({ table: "admin_tokens", rows }),
     });
     expect([asBob.status, asBob.headers.get("x-ligand-code")]).toEqual([403, "admins/bootstrap-required"]);
-    const said = (await imports()).length;
+    const importCount = (await imports()).length;
     await importing("admin_tokens", rows, 200);
     await admin("DELETE", `/admins/${id}`);
     await importing("admin_tokens", rows, 409);
-    expect((await imports()).slice(said)).toEqual([
+    expect((await imports()).slice(importCount)).toEqual([
       { table: "admin_tokens", rows: rows.length, outcome: "taken", by: "admin" },
       { table: "admin_tokens", rows: rows.length, outcome: "refused", by: "admin" },
     ]);

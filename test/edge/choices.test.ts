@@ -83,19 +83,19 @@ describe("n answers", () => {
     expect(data.filter((each) => each === "[DONE]")).toHaveLength(1);
     expect(data.at(-1)).toBe("[DONE]");
     const chunks = data.slice(0, -1).map((each) => JSON.parse(each));
-    const said = (index: number) =>
+    const textOf = (index: number) =>
       chunks.flatMap(({ choices }) => choices.filter((choice: { index: number }) => choice.index === index));
     expect(
-      said(0)
+      textOf(0)
         .map(({ delta }) => delta.content ?? "")
         .join(""),
     ).toBe("aA");
     expect(
-      said(1)
+      textOf(1)
         .map(({ delta }) => delta.content ?? "")
         .join(""),
     ).toBe("b");
-    for (const i of [0, 1]) expect(said(i).filter(({ finish_reason }) => finish_reason === "stop")).toHaveLength(1);
+    for (const i of [0, 1]) expect(textOf(i).filter(({ finish_reason }) => finish_reason === "stop")).toHaveLength(1);
     expect(chunks.flatMap(({ usage }) => usage ?? [])).toMatchObject([{ prompt_tokens: 6, completion_tokens: 3 }]);
     await holdsNothing(model, ...agents);
     for (const agent of agents) agent.close();
@@ -230,7 +230,7 @@ describe("a long request", () => {
     for (const job of jobs) {
       // Each worker may claim the tokens of its own prompt only.
       const usage = { promptTokens: 100_000_000, completionTokens: 1 };
-      await agent.finish(job, { said: new TextEncoder().encode("a"), usage, whole: { text: "a" } });
+      await agent.finish(job, { output: new TextEncoder().encode("a"), usage, whole: { text: "a" } });
     }
     const { usage } = await (await asking).json<Whole>();
     const sent = jobs.reduce((sum, job) => sum + JSON.stringify(job.request).length + LIMITS.promptTokenSlack, 0);
@@ -254,9 +254,9 @@ describe("embeddings of many inputs", () => {
     const { error } = await response.json<{ error: { code: string; message: string } }>();
     expect([response.status, error.code]).toEqual([400, "answer_too_large"]);
     expect(error.message).toContain("Send at most 1365 inputs in a request.");
-    const told = [(await agent.next("rejected")).jobId];
-    while (told.length < 8) told.push((await agent.next("cancel")).jobId);
-    expect(told.sort()).toEqual(jobs.map((job) => job.jobId).sort());
+    const rejectedIds = [(await agent.next("rejected")).jobId];
+    while (rejectedIds.length < 8) rejectedIds.push((await agent.next("cancel")).jobId);
+    expect(rejectedIds.sort()).toEqual(jobs.map((job) => job.jobId).sort());
     await holdsNothing(model, agent);
     agent.close();
   });

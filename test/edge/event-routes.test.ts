@@ -18,7 +18,7 @@ afterEach(() => vi.useRealTimers());
 
 const get = async <T>(path: string, shape: z.ZodType<T>) => shape.parse(await admin("GET", `/events${path}`));
 /** Type, visibility and payload of every event of an audience. */
-async function said(query = "") {
+async function eventsOf(query = "") {
   const { events } = await get(query, eventsPage);
   const opened = await Promise.all(events.map(({ event }) => openEvent(event)));
   return opened.map((each) => (each.ok ? [each.event.type, each.event.visibility, each.event.payload] : each.code));
@@ -124,14 +124,14 @@ it.each(["", " ", "Al\u001bder", "x".repeat(101), 7])("refuses the pool name %j"
 describe("the pool logs", () => {
   it("which settings an admin changed, as private events", async () => {
     await admin("PATCH", "/pool", { name: "Somebody's pool", defaults: { streams: 3 } }, 200);
-    expect(await said()).toEqual([
+    expect(await eventsOf()).toEqual([
       ["policy_changed", "private", { by: "admin", settings: ["defaults", "name"], defaults: { streams: 3 } }],
     ]);
     const alice = await admin<{ id: string; token: string }>("POST", "/admins", { name: "alice" });
     const headers = { authorization: `Bearer ${alice.token}` };
     await ask("/admin/api/pool", { method: "PATCH", headers, body: JSON.stringify({ description: "Hers" }) });
     // By token id: a person's name may have to be erased, and the log is append-only.
-    expect((await said())[2]).toEqual(["policy_changed", "private", { by: alice.id, settings: ["description"] }]);
+    expect((await eventsOf())[2]).toEqual(["policy_changed", "private", { by: alice.id, settings: ["description"] }]);
     expect(await log().heads()).toMatchObject({ all: 3, public: 0, peers: 0 });
   });
 
@@ -140,17 +140,17 @@ describe("the pool logs", () => {
     const { token } = await invite();
     const agent = await ScriptedAgent.serving(token, { model: "m" });
     const joined = ["worker_joined", "peers", { worker: agent.workerId, models: ["m"] }];
-    await eventually(async () => (await said("?audience=peers")).length === 1);
-    expect(await said()).toEqual([joined]);
+    await eventually(async () => (await eventsOf("?audience=peers")).length === 1);
+    expect(await eventsOf()).toEqual([joined]);
     agent.close();
     await agent.closed;
     const again = await ScriptedAgent.serving(token, { model: "m", signer: agent.signer });
     again.close();
     await again.closed;
-    expect(await said()).toEqual([joined]);
+    expect(await eventsOf()).toEqual([joined]);
     vi.setSystemTime(Date.now() + LIMITS.presenceMs);
     await runDurableObjectAlarm(env.LANE.getByName("main"));
-    await eventually(async () => (await said()).length === 2);
-    expect(await said()).toEqual([joined, ["worker_left", "peers", { worker: agent.workerId }]]);
+    await eventually(async () => (await eventsOf()).length === 2);
+    expect(await eventsOf()).toEqual([joined, ["worker_left", "peers", { worker: agent.workerId }]]);
   });
 });

@@ -106,7 +106,7 @@ const VERIFY = "/v1/federation/verify";
 const tries = () => peer.called(EVENTS).filter(({ method }) => method === "POST");
 const eventOf = ({ body }: Pick<Call, "body">) => (body as PushBody).events[0]?.event as SignedEvent;
 const levels = async () => (await Promise.all(peer.received.map(opened))).map(({ payload }) => payload.level);
-const heard = async () => (await Promise.all(peer.received.map(opened))).map(({ payload }) => payload.n);
+const receivedNumbers = async () => (await Promise.all(peer.received.map(opened))).map(({ payload }) => payload.n);
 
 describe("a grant", () => {
   it("that the peer does not take is tried ten times with growing backoff, by alarms that survive an eviction, and is then given up in the log", async () => {
@@ -280,8 +280,8 @@ describe("a grant", () => {
     await peer.bond().wake();
     expect(await waiting()).toHaveLength(LIMITS.deliveriesKept + 1);
     expect(await audited("delivery_given_up")).toMatchObject([{ payload: { reason: "queue-full" } }]);
-    const [told] = await audited("peer_status");
-    expect(told).toMatchObject({ visibility: "direct", payload: { n: 1 } });
+    const [queueFullEvent] = await audited("peer_status");
+    expect(queueFullEvent).toMatchObject({ visibility: "direct", payload: { n: 1 } });
     answerPushes(isBack);
     await tryAgain(HOUR);
     await whenWaiting((rows) => rows.length === LIMITS.deliveriesKept);
@@ -317,11 +317,11 @@ describe("a message", () => {
     });
     await sendDirectEvents(1, 2, 3);
     const [row] = await whenWaiting((rows) => rows.length === 1 && rows[0]?.tries === 1);
-    expect(await heard()).toEqual([1, 3]);
+    expect(await receivedNumbers()).toEqual([1, 3]);
     answerPushes(isBack);
     await tryAgain((row?.nextAtMs ?? 0) - Date.now());
     await whenWaiting((rows) => rows.length === 0);
-    expect(await heard()).toEqual([1, 3, 2]);
+    expect(await receivedNumbers()).toEqual([1, 3, 2]);
   });
 });
 
@@ -356,14 +356,14 @@ describe("an admin's decision is in the log once, and is sent once, if the runti
     await grant(2);
     await tryAgain(MINUTE);
     await whenWaiting((rows) => rows.length === 0);
-    const said = await audited("trust_changed", "trust_granted");
-    expect(said.map(({ type, payload }) => [type, payload.to ?? payload.level])).toEqual([
+    const allDecided = await audited("trust_changed", "trust_granted");
+    expect(allDecided.map(({ type, payload }) => [type, payload.to ?? payload.level])).toEqual([
       ["trust_changed", 3],
       ["trust_granted", 3],
       ["trust_changed", 2],
       ["trust_granted", 2],
     ]);
-    expect(said.slice(0, decided.length)).toEqual(decided);
+    expect(allDecided.slice(0, decided.length)).toEqual(decided);
     expect(await levels()).toEqual([2]);
   });
 
@@ -414,7 +414,7 @@ describe("the circuit", () => {
     answerPushes(isBack);
     await tryAgain(LIMITS.circuitOpenMs);
     await whenWaiting((rows) => rows.length === 0);
-    expect((await heard()).toSorted()).toEqual([1, 2, 3, 4, 5, 6, 7]);
+    expect((await receivedNumbers()).toSorted()).toEqual([1, 2, 3, 4, 5, 6, 7]);
     expect(await peer.seen()).toMatchObject({ circuit: "closed", deliveries_waiting: 0 });
     await eventually(async () => (await circuitEvents()).length === 2);
     expect(await circuitEvents()).toEqual(["circuit_opened", "circuit_closed"]);
@@ -431,16 +431,16 @@ describe("the circuit", () => {
     it("closes when the peer calls and can be called, at any trust; pending messages are sent immediately", async () => {
       pass(SECOND);
       peer.answer = isBack;
-      expect(await peer.told("GET", STATUS)).toBe("200");
+      expect(await peer.outcomeOf("GET", STATUS)).toBe("200");
       await whenWaiting((rows) => rows.length === 0);
-      expect((await heard()).toSorted()).toEqual([1, 2, 3, 4, 5, 6]);
+      expect((await receivedNumbers()).toSorted()).toEqual([1, 2, 3, 4, 5, 6]);
       expect(await peer.seen()).toMatchObject({ circuit: "closed" });
     });
 
     it("stays open for a peer that calls and cannot be called; one verification a minute is tried, and no message loses a try", async () => {
       const before = await waiting();
       for (const minute of [1, 2]) {
-        for (let i = 0; i < 3; i++) expect(await peer.told("GET", STATUS)).toBe("200");
+        for (let i = 0; i < 3; i++) expect(await peer.outcomeOf("GET", STATUS)).toBe("200");
         await eventually(async () => peer.called(VERIFY).length === minute);
         pass(MINUTE);
       }
@@ -454,7 +454,7 @@ describe("the circuit", () => {
       answerPushes(isAway);
       for (const minute of [1, 2]) {
         pass(MINUTE);
-        for (let i = 0; i < 3; i++) expect(await peer.told("GET", STATUS)).toBe("200");
+        for (let i = 0; i < 3; i++) expect(await peer.outcomeOf("GET", STATUS)).toBe("200");
         await isVerified(minute);
         await whenWaiting(([row]) => row?.tries === 1 + minute && row.nextAtMs > Date.now());
         expect(tries()).toHaveLength(LIMITS.circuitFailures + minute);
@@ -471,7 +471,7 @@ describe("the circuit", () => {
     const before = await waiting();
     for (const minute of [1, 2]) {
       pass(MINUTE);
-      expect(await peer.told("GET", STATUS)).toBe("200");
+      expect(await peer.outcomeOf("GET", STATUS)).toBe("200");
       await eventually(async () => peer.called(VERIFY).length === minute);
       await peer.register();
     }
@@ -485,11 +485,11 @@ describe("the circuit", () => {
     await sendDirectEvents(1, 2, 3, 4, 5, 6);
     await whenWaiting((rows) => rows.every((row) => row.nextAtMs >= Date.now() + SECOND));
     // The peer calls, but the proxy still answers in its place.
-    expect(await peer.told("GET", STATUS)).toBe("200");
+    expect(await peer.outcomeOf("GET", STATUS)).toBe("200");
     await eventually(async () => peer.called(VERIFY).length === 1);
     pass(MINUTE);
     peer.answer = isBack;
-    expect(await peer.told("GET", STATUS)).toBe("200");
+    expect(await peer.outcomeOf("GET", STATUS)).toBe("200");
     await whenWaiting((rows) => rows.length === 0);
     expect(await peer.seen()).toMatchObject({ circuit: "closed" });
   });
@@ -599,7 +599,7 @@ describe("a peer whose federation is off", () => {
     peer.answer = isBack;
     await tryAgain(await untilDue());
     await whenWaiting((left) => left.length === 0);
-    expect(await heard()).toEqual([1, 2, 3, 4, 5, 6, 7]);
+    expect(await receivedNumbers()).toEqual([1, 2, 3, 4, 5, 6, 7]);
   });
 
   it("is shown as off since the first such answer, in the list too, until it answers normally", async () => {
@@ -640,7 +640,7 @@ describe("a peer whose federation is off", () => {
       expect(await peer.seen()).toMatchObject({ circuit: "closed", deliveries_waiting: 1 });
       peer.answer = isBack;
     });
-    const isTold = async () => {
+    const expectDelivered = async () => {
       await whenWaiting((rows) => rows.length === 0);
       expect(await levels()).toEqual([2]);
       expect(await peer.seen()).toMatchObject({ circuit: "closed", deliveries_waiting: 0 });
@@ -648,31 +648,31 @@ describe("a peer whose federation is off", () => {
 
     it("gets the pending grant after the next verification, whatever its backoff is", async () => {
       await tryAgain(LIMITS.peerVerifyMs);
-      await isTold();
+      await expectDelivered();
     });
 
     it("gets the pending grant when it calls", async () => {
       pass(LIMITS.peerVerifyMs);
-      expect(await peer.told("GET", STATUS)).toBe("200");
-      await isTold();
+      expect(await peer.outcomeOf("GET", STATUS)).toBe("200");
+      await expectDelivered();
     });
 
     it("gets the pending grant when it registers", async () => {
       pass(LIMITS.peerVerifyMs);
       await peer.register();
-      await isTold();
+      await expectDelivered();
     });
 
     it("gets the pending grant when our admin adds it again, which verifies it", async () => {
       await admin("POST", "/peers", { url: peer.url }, 201);
-      await isTold();
+      await expectDelivered();
     });
 
     it("gets the pending grant although our runtime was restarted", async () => {
       await abortAllDurableObjects();
       pass(LIMITS.peerVerifyMs);
-      expect(await peer.told("GET", STATUS)).toBe("200");
-      await isTold();
+      expect(await peer.outcomeOf("GET", STATUS)).toBe("200");
+      await expectDelivered();
     });
   });
 });

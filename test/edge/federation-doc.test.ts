@@ -150,12 +150,12 @@ describe("the text", () => {
   });
 
   it("states the limits of the code", () => {
-    const said = [...rows("limit"), ...rows("price")].map(([name = "", value = ""]) => [
+    const stated = [...rows("limit"), ...rows("price")].map(([name = "", value = ""]) => [
       name,
       Number(value.replaceAll(",", "")),
     ]);
-    expect(said.length).toBeGreaterThan(20);
-    expect(said).toEqual(said.map(([name]) => [name, LIMITS[name as keyof typeof LIMITS]]));
+    expect(stated.length).toBeGreaterThan(20);
+    expect(stated).toEqual(stated.map(([name]) => [name, LIMITS[name as keyof typeof LIMITS]]));
   });
 
   it("has no broken link", () => {
@@ -345,9 +345,9 @@ describe("the pool itself", () => {
     const opened = await Promise.all(
       [...(await page()).events.map(({ event }) => event), ...peer.received].map(openEvent),
     );
-    const told = new Map(opened.flatMap((each) => (each.ok ? [[each.event.type, each.event] as const] : [])));
-    expect([...told.keys()].sort()).toEqual(["trust_granted", "worker_joined"]);
-    for (const [type, { visibility, payload }] of told) {
+    const byType = new Map(opened.flatMap((each) => (each.ok ? [[each.event.type, each.event] as const] : [])));
+    expect([...byType.keys()].sort()).toEqual(["trust_granted", "worker_joined"]);
+    for (const [type, { visibility, payload }] of byType) {
       const shared = EVENTS[type as EventType];
       expect(visibility).toBe(shared.visibility);
       expectSameMembers(shared.payload.parse(payload), JSON.parse(block("event", type).text), type);
@@ -380,7 +380,7 @@ describe("the pool itself", () => {
           : method === "POST"
             ? { events: [{ event: await of.event(), ttl: 3 }] }
             : undefined;
-    return of.told(method, path, body, { version });
+    return of.outcomeOf(method, path, body, { version });
   }
 
   it("the table of callers lists each federated route that is not for the operator", () => {
@@ -394,9 +394,9 @@ describe("the pool itself", () => {
     for (const [endpoint, wants] of signed.filter(([, trust]) => /^\d/.test(trust))) {
       const least = Number(wants[0]);
       for (const [level, peer] of Object.entries(known)) {
-        const told = await send(peer, endpoint, 2);
-        if (Number(level) < least) expect(told, `${endpoint} at ${level}`).toBe("403 federation/untrusted");
-        else expect(told, `${endpoint} at ${level}`).not.toBe("403 federation/untrusted");
+        const outcomeAt2 = await send(peer, endpoint, 2);
+        if (Number(level) < least) expect(outcomeAt2, `${endpoint} at ${level}`).toBe("403 federation/untrusted");
+        else expect(outcomeAt2, `${endpoint} at ${level}`).not.toBe("403 federation/untrusted");
       }
       if (!wants.includes("peers 3")) continue;
       expect(await send(known[2], `${endpoint}?audience=peers`, 2)).toBe("403 federation/untrusted");
@@ -413,9 +413,11 @@ describe("the pool itself", () => {
     for (const legacy of ["off", "reads", "all"] satisfies FederationPolicy["legacy_signatures"][]) {
       await setPolicy({ legacy_signatures: legacy });
       for (const [endpoint, , heardWith] of signed) {
-        const told = await send(old, endpoint, 1);
-        const isHeard = heardWith.split(", ").includes(legacy);
-        expect(told === "401 federation/unauthenticated", `${endpoint} with ${legacy}: ${told}`).toBe(!isHeard);
+        const outcomeV1 = await send(old, endpoint, 1);
+        const isAccepted = heardWith.split(", ").includes(legacy);
+        expect(outcomeV1 === "401 federation/unauthenticated", `${endpoint} with ${legacy}: ${outcomeV1}`).toBe(
+          !isAccepted,
+        );
       }
     }
   });

@@ -99,13 +99,13 @@ describe("our log and peers below trust 2", () => {
     expect((await log().heads()).all).toBe(before);
 
     await admin("PUT", `/peers/${peer.id}/trust`, { level: 2 });
-    const told = await typesSince(before);
+    const logged = await typesSince(before);
     const ofThePeer = { peer: peer.id, by: null };
-    expect(told.map(({ type }) => type).sort()).toEqual(
+    expect(logged.map(({ type }) => type).sort()).toEqual(
       ["peer_handshake", "trust_changed", "trust_changed", "trust_granted", "trust_granted"].sort(),
     );
-    expect(told.filter(({ type }) => type === "peer_handshake")).toMatchObject([{ payload: ofThePeer }]);
-    expect(told.filter(({ type }) => type === "trust_changed")).toMatchObject([
+    expect(logged.filter(({ type }) => type === "peer_handshake")).toMatchObject([{ payload: ofThePeer }]);
+    expect(logged.filter(({ type }) => type === "trust_changed")).toMatchObject([
       { payload: { ...ofThePeer, from: 1, to: 1, received: 3 } },
       { payload: { from: 1, to: 2 } },
     ]);
@@ -113,7 +113,7 @@ describe("our log and peers below trust 2", () => {
     const ids = events.map(({ event }) => event.content_id);
     expect([ids.includes(first.content_id), ids.includes(last.content_id)]).toEqual([false, true]);
     expect(await peer.pushed([await peer.grant(2)]), "and from now on every grant").toMatchObject({ accepted: 1 });
-    expect((await log().heads()).all).toBeGreaterThan(before + told.length);
+    expect((await log().heads()).all).toBeGreaterThan(before + logged.length);
   });
 
   it("gets the grant later when it was unavailable at the decision", async () => {

@@ -197,14 +197,14 @@ describe("a bonded peer", () => {
     pass(1_000);
     await trust(peer, 2);
     await reached(peer, before.length);
-    const [goOn] = await eventually(async () => throttled.length > 0 && throttled.splice(0));
+    const [followAfterThrottle] = await eventually(async () => throttled.length > 0 && throttled.splice(0));
     expect(asked(peer, EVENTS)).toEqual([0]);
     expect(await times(after[0] ?? "")).toBe(0);
     const [heard = ""] = await write(other);
     await reached(other, other.log.state.heads.public.seq);
     expect(await times(heard)).toBe(1);
     pass(THROTTLED_MS);
-    await runInDurableObject(peer.bond(), goOn ?? (() => expect.fail()));
+    await runInDurableObject(peer.bond(), followAfterThrottle ?? (() => expect.fail()));
     await reached(peer, before.length + after.length);
     for (const id of after) expect(await times(id)).toBe(1);
     await setPolicy({ peer_events_per_minute: LIMITS.peerMaxEventsPerMinute });
@@ -231,7 +231,7 @@ describe.each(["pull", "stream"] as const)("to a peer that we follow by %s", (wa
   });
 
   /** All of it is there at once, for either way alone; its last number. */
-  async function tell(events: readonly SignedEvent[]): Promise<number> {
+  async function publish(events: readonly SignedEvent[]): Promise<number> {
     await streaming(peer, "public");
     // Events after the end of a stream are pulled.
     if (way === "pull") peer.log.drop();
@@ -272,7 +272,7 @@ describe.each(["pull", "stream"] as const)("to a peer that we follow by %s", (wa
   ])("%s is refused, the cursor passes it, and later events arrive", async (_attack, made) => {
     const [bad, good] = [await made(), await peer.event()];
     const [before, pulls] = [await log().heads(), asked(peer, EVENTS).length];
-    await reached(peer, await tell([bad, good]));
+    await reached(peer, await publish([bad, good]));
     expect([await times(bad.content_id), await times(good.content_id)]).toEqual([0, 1]);
     expect(await relayedSince(before.public)).toEqual([good.content_id]);
     expect((await log().heads()).all, "nothing else has changed").toBe(before.all + 1);
@@ -282,7 +282,7 @@ describe.each(["pull", "stream"] as const)("to a peer that we follow by %s", (wa
   it("the cursor waits before an event more than 60 s ahead, our clock does not move, and events of the same page are taken", async () => {
     const [early, after] = [await peer.event({ aheadMs: 90_000 }), await peer.event()];
     const { public: before } = await log().heads();
-    const [from, to] = [(await followed(peer)).seq, await tell([early, after])];
+    const [from, to] = [(await followed(peer)).seq, await publish([early, after])];
     const [again] = await eventually(async () => stalled.length > 0 && stalled.splice(0));
     expect((await followed(peer)).seq, "the cursor stands before it").toBe(from);
     expect(await relayedSince(before)).toEqual([after.content_id]);
@@ -296,7 +296,7 @@ describe.each(["pull", "stream"] as const)("to a peer that we follow by %s", (wa
   it("an event from 10 to 60 s ahead is held back until it is due, and later events arrive", async () => {
     const [early, after] = [await peer.event({ aheadMs: 50_000 }), await peer.event()];
     const before = await log().heads();
-    await reached(peer, await tell([early, after]));
+    await reached(peer, await publish([early, after]));
     expect(await relayedSince(before.public)).toEqual([after.content_id]);
     expect(await times(early.content_id)).toBe(0);
     pass(40_000);
@@ -306,10 +306,10 @@ describe.each(["pull", "stream"] as const)("to a peer that we follow by %s", (wa
 
   it("ten thousand duplicates change nothing", async () => {
     const events = await Promise.all(Array.from({ length: 100 }, () => peer.event()));
-    await reached(peer, await tell(events));
+    await reached(peer, await publish(events));
     const before = await log().heads();
     vi.mocked(setTimeout).mockClear();
-    await reached(peer, await tell(Array.from({ length: 100 }, () => events).flat()));
+    await reached(peer, await publish(Array.from({ length: 100 }, () => events).flat()));
     // The follower pauses for other requests, though the duplicates change nothing.
     const breaths = vi.mocked(setTimeout).mock.calls.filter(([, ms]) => ms === LIMITS.followBreathMs);
     expect(breaths.length).toBeGreaterThan(15);
@@ -343,17 +343,21 @@ describe("a peer that shows two histories", () => {
       return found.length > 0 && found;
     });
     expect(proof).toMatchObject({ visibility: "private", payload: { audience: "public" } });
-    const said = signedCheckpoint.array().parse(proof?.payload.checkpoints);
-    const opened = await Promise.all(said.map(openCheckpoint));
+    const proofCheckpoints = signedCheckpoint.array().parse(proof?.payload.checkpoints);
+    const opened = await Promise.all(proofCheckpoints.map(openCheckpoint));
     expect(opened).toMatchObject([{ ok: true }, { ok: true }]);
-    expect(said[0] && said[1] && equivocation(said[0].checkpoint, said[1].checkpoint)).toBe(true);
+    expect(
+      proofCheckpoints[0] &&
+        proofCheckpoints[1] &&
+        equivocation(proofCheckpoints[0].checkpoint, proofCheckpoints[1].checkpoint),
+    ).toBe(true);
     for (const id of others) expect(await times(id)).toBe(0);
     const kept = () => env.DB.prepare("SELECT * FROM checkpoints WHERE origin = ?").bind(peer.id).all();
     const { results } = await eventually(async () => {
       const found = await kept();
       return found.results.length > 0 && found;
     });
-    const rows = said.map(({ checkpoint, origin_pubkey: pubkey, signature }) => {
+    const rows = proofCheckpoints.map(({ checkpoint, origin_pubkey: pubkey, signature }) => {
       const { origin, log_id, audience, seq, chain } = checkpoint;
       return expect.objectContaining({ origin, log_id, audience, seq, chain, pubkey, signature });
     });
@@ -427,7 +431,7 @@ describe("a peer that shows two histories", () => {
       const doctor = await admin<{ unfollowable: string[] }>("GET", "/doctor");
       return [unfollowable, doctor.unfollowable].map((ids) => ids.includes(peer.id));
     };
-    const told = async () => {
+    const loggedProblems = async () => {
       const opened = await Promise.all((await ours()).map((event) => openEvent(event)));
       const bodies = opened.flatMap((each) => (each.ok ? [each.event] : []));
       return bodies.filter(({ type, payload }) => type === "peer_unfollowable" && payload.peer === peer.id);
@@ -436,13 +440,13 @@ describe("a peer that shows two histories", () => {
     peer.log.goBack(kept);
     await eventually(async () => (await followed(peer)).refused !== null);
     expect((await followed(peer)).refused).toEqual({ reason: "rolled-back", since_ms: sinceMs });
-    expect([await stuck(), await told()]).toEqual([[false, false], []]);
+    expect([await stuck(), await loggedProblems()]).toEqual([[false, false], []]);
 
     pass(LIMITS.followRefusedMs);
     const tries = asked(peer, EVENTS).length;
     await eventually(async () => (await stuck()).every(Boolean));
     await eventually(async () => asked(peer, EVENTS).length > tries + 4);
-    expect(await told()).toMatchObject([
+    expect(await loggedProblems()).toMatchObject([
       { visibility: "private", payload: { audience: "public", reason: "rolled-back", since_ms: sinceMs } },
     ]);
 

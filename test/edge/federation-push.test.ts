@@ -363,7 +363,7 @@ describe("a push is refused as a whole", () => {
     ],
   ])("%s", async (_what, made, want) => {
     const before = await heads();
-    expect((await peer.told("POST", EVENTS, await made())).replace(/^413/, "400")).toBe(want);
+    expect((await peer.outcomeOf("POST", EVENTS, await made())).replace(/^413/, "400")).toBe(want);
     expect(await heads()).toEqual(before);
   });
 

@@ -44,7 +44,7 @@ async function started(peer: PeerDouble): Promise<Registration> {
 
 /** How many rows and objects a stranger could have made. */
 async function footprint() {
-  // What others left on its way.
+  // What the requests of earlier tests have started.
   await env.EVENT_LOG.getByName("pool").flushRecords();
   const { results } = await env.DB.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").all<{
     name: string;
@@ -75,13 +75,13 @@ describe("a challenge", () => {
   const confirm = async (registration: Registration, bend: Parameters<PeerDouble["confirm"]>[1] = {}) =>
     outcome(await peer.confirm(registration, bend));
 
-  it("that is answered well makes a peer at trust 1", async () => {
+  it("with a valid answer registers a peer at trust 1", async () => {
     expect(await register(peer)).toBe("200");
     expect(await peer.seen()).toMatchObject({ granted: 1, effective: 1, added_by: "peer", url: peer.url });
-    expect(await peer.told("GET", STATUS)).toBe("200");
+    expect(await peer.outcomeOf("GET", STATUS)).toBe("200");
   });
 
-  it("is used once, in parallel too", async () => {
+  it("is accepted once, also for simultaneous requests", async () => {
     const registration = await started(peer);
     const answers = await Promise.all(Array.from({ length: 9 }, () => confirm(registration)));
     expect(answers.sort()).toEqual(["200", ...answers.slice(1).map(() => CHALLENGE_REFUSED)]);
@@ -97,7 +97,7 @@ describe("a challenge", () => {
     expect(await confirm(other)).toBe("200");
   });
 
-  it("does not come back to life when the clock steps back", async () => {
+  it("stays expired when the clock steps back", async () => {
     const registration = await started(peer);
     expect(await confirm(registration)).toBe("200");
     pass(LIMITS.registrationChallengeMs + 1);
@@ -106,12 +106,12 @@ describe("a challenge", () => {
     expect(await confirm(registration)).toBe(CHALLENGE_REFUSED);
   });
 
-  it("of one key is of no use to another", async () => {
+  it("of one key is not accepted from another", async () => {
     const registration = await started(peer);
     const thief = await PeerDouble.make();
     const stolen = { ...registration, initiator: { ...registration.initiator, card: thief.card() } };
     expect(await outcome(await thief.confirm(stolen))).toBe(CHALLENGE_REFUSED);
-    // In the name of its owner, signed by the thief: the request, and then the proof alone.
+    // In the name of its owner, signed by the thief: first the request, and then only the proof.
     expect(await outcome(await thief.confirm(registration, { origin: peer.id }))).toBe(UNAUTHENTICATED);
     expect(await outcome(await thief.confirm(registration))).toBe(UNAUTHENTICATED);
     const proof = await signRegistrationProof(thief.signer, "initiator", registration);
@@ -133,7 +133,7 @@ describe("a challenge", () => {
       }),
     ],
     [
-      "one digit of it changed",
+      "one changed digit",
       ({ responder, ...r }) => ({
         ...r,
         responder: { ...responder, challenge: responder.challenge.replace(/.$/, (last) => (last === "0" ? "1" : "0")) },
@@ -147,7 +147,7 @@ describe("a challenge", () => {
       }),
     ],
     [
-      "one that we never made",
+      "a challenge that this pool never made",
       ({ responder, ...r }) => ({ ...r, responder: { ...responder, challenge: randomHex(120) } }),
     ],
   ])("with %s is refused", async (_what, bend) => {
@@ -198,13 +198,13 @@ describe("a challenge", () => {
 });
 
 describe("strangers", () => {
-  it("a thousand of them that ask to register leave no object, no row and no file", async () => {
+  it("a thousand of them that start to register leave no object, no row and no file", async () => {
     const before = await footprint();
     for (let i = 0; i < 20; i++) {
       const answers = Array.from({ length: 50 }, async () => {
         const stranger = await PeerDouble.make();
         const registration = await started(stranger);
-        // Half of them go on, with a proof that is none.
+        // Half of them continue, with an invalid proof.
         if (i % 2) return "200";
         return outcome(await stranger.confirm(registration, { proof: `${"A".repeat(86)}==` }));
       });
@@ -213,7 +213,7 @@ describe("strangers", () => {
     expect(await footprint()).toEqual(before);
   });
 
-  it("become peers ten a minute, and the eleventh leaves nothing", async () => {
+  it("become peers at ten a minute, and the eleventh leaves nothing", async () => {
     const before = await footprint();
     const strangers = await Promise.all(Array.from({ length: 15 }, () => PeerDouble.make()));
     const answers = await Promise.all(strangers.map((stranger) => register(stranger)));
@@ -259,7 +259,7 @@ describe("a hundred peers at low trust", () => {
     pass(60_000);
   });
 
-  it("are as many as there may be: the oldest that no admin keeps goes, and leaves nothing", async () => {
+  it("are the maximum: for a new one the oldest that no admin decided about is evicted, and it leaves nothing", async () => {
     const [oldest, second] = crowd as [PeerDouble, PeerDouble];
     expect(await peersListed()).toHaveLength(LIMITS.lowTrustPeers);
     const stranger = await next();
@@ -267,15 +267,15 @@ describe("a hundred peers at low trust", () => {
     expect(await isListed(oldest)).toBe(false);
     for (const peer of [byAdmin, revoked, second]) expect(await isListed(peer)).toBe(true);
     expect(await env.DB.prepare("SELECT id FROM peers WHERE id = ?").bind(oldest.id).first()).toBe(null);
-    expect(await oldest.told("GET", STATUS)).toBe(UNAUTHENTICATED);
+    expect(await oldest.outcomeOf("GET", STATUS)).toBe(UNAUTHENTICATED);
     expect(await leftOf(oldest)).toEqual(NOTHING);
-    // Nor when it is woken once more, by who has not heard yet that it is gone.
+    // Also when it is woken once more, by an object that does not know of the eviction yet.
     await evictDurableObject(oldest.bond());
     expect(await oldest.bond().effectiveTrust("oauth-verified")).toBe(0);
     expect(await leftOf(oldest)).toEqual(NOTHING);
   });
 
-  it("keep one that our admin decides about while it has to go", async () => {
+  it("keep a peer that our admin decides about during its eviction", async () => {
     const peer = crowd.at(-1) as PeerDouble;
     const policy = { ...FEDERATION_POLICY_DEFAULTS, ...POLICY };
     const [, decided] = await Promise.all([
@@ -287,29 +287,29 @@ describe("a hundred peers at low trust", () => {
     expect(await peer.seen()).toMatchObject({ granted: 1 });
   });
 
-  it("let one that had to go come back, with nothing of what it was", async () => {
+  it("accept an evicted peer again, without anything of its old state", async () => {
     const [back] = crowd as [PeerDouble];
     pass(6_000);
     expect(await register(back)).toBe("200");
     expect(await back.seen()).toMatchObject({ granted: 1, received: 0, added_at_ms: Date.now() });
-    expect(await back.told("GET", STATUS)).toBe("200");
+    expect(await back.outcomeOf("GET", STATUS)).toBe("200");
     expect(await peersListed()).toHaveLength(LIMITS.lowTrustPeers);
   });
 
-  it("lose nobody to a revoked peer that tries to come back, removed or not", async () => {
+  it("evict no peer for a revoked peer that tries to register again, removed or not", async () => {
     const before = (await peersListed()).map((peer) => peer.atom_id);
     for (const peer of [revoked, gone]) expect(await register(peer)).toBe(REFUSED);
     expect((await peersListed()).map((peer) => peer.atom_id)).toEqual(before);
   });
 
-  it("lose nobody to one of them that registers again", async () => {
+  it("evict no peer for one of them that registers again", async () => {
     const before = (await peersListed()).map((peer) => peer.atom_id);
     pass(6_000);
     expect(await register(crowd.at(-2) as PeerDouble)).toBe("200");
     expect((await peersListed()).map((peer) => peer.atom_id)).toEqual(before);
   });
 
-  it("let nobody else in when an admin keeps them all, and say so", async () => {
+  it("admit no other peer if our admin decided about all of them, and the answer says so", async () => {
     const all = await peersListed();
     await Promise.all(all.map((peer) => admin("PUT", `/peers/${peer.atom_id}/trust`, { level: 1 }, 200)));
     pass(6_000);
@@ -318,22 +318,22 @@ describe("a hundred peers at low trust", () => {
   });
 });
 
-describe("a peer that was", () => {
+describe("a former peer", () => {
   beforeAll(() => freshPool());
 
-  it("revoked cannot come back by registering, nor by a handshake; our admin can have it back", async () => {
+  it("that was revoked cannot return by a registration or a handshake; our admin can add it again", async () => {
     await setPolicy({ legacy_signatures: "all" });
     const peer = await peerAt(2);
     await trust(peer, 0);
     expect(await register(peer)).toBe(REFUSED);
-    expect(await peer.told("POST", "/v1/federation/handshake", hello(peer))).toBe(REFUSED);
-    expect(await peer.told("GET", STATUS)).toBe("403 federation/untrusted");
+    expect(await peer.outcomeOf("POST", "/v1/federation/handshake", hello(peer))).toBe(REFUSED);
+    expect(await peer.outcomeOf("GET", STATUS)).toBe("403 federation/untrusted");
     expect(await peer.seen()).toMatchObject({ granted: 0, effective: 0, revoked_at_ms: Date.now() });
     await trust(peer, 1);
-    expect(await peer.told("GET", STATUS)).toBe("200");
+    expect(await peer.outcomeOf("GET", STATUS)).toBe("200");
   });
 
-  it("removed leaves its tombstone: no nonce is fresh again, no old grant counts", async () => {
+  it("that was removed leaves its tombstone: no old nonce is accepted, and no old grant counts", async () => {
     const peer = await peerAt(3);
     const old = await peer.grant(3);
     await peer.push([old]);
@@ -342,7 +342,7 @@ describe("a peer that was", () => {
     expect(await outcome(await peer.replay(spent))).toBe("200");
     await admin("DELETE", `/peers/${peer.id}`);
     expect(await isListed(peer)).toBe(false);
-    expect(await peer.told("GET", STATUS)).toBe(UNAUTHENTICATED);
+    expect(await peer.outcomeOf("GET", STATUS)).toBe(UNAUTHENTICATED);
     pass(1_000);
     expect(await register(peer)).toBe("200");
     expect(await outcome(await peer.replay(spent))).toBe(UNAUTHENTICATED);
@@ -355,7 +355,7 @@ describe("a peer that was", () => {
     [true, 3, 3],
     [true, 1, 1],
   ])(
-    "removed comes back, with auto_accept_known %s, from %i to %i",
+    "that was removed returns, with auto_accept_known %s, from %i to %i",
     async (auto_accept_known, decided, comesBackAt) => {
       await setPolicy({ auto_accept_known });
       const peer = await peerAt(3);
@@ -368,26 +368,26 @@ describe("a peer that was", () => {
 });
 
 describe("a peer's name and URL", () => {
-  it("change with its key", async () => {
+  it("change by a registration with its key", async () => {
     const peer = await peerAt(1);
     expect(await register(peer, peer.card({ name: "renamed", url: "https://moved.example" }))).toBe("200");
     expect(await peer.seen()).toMatchObject({ name: "renamed", url: "https://moved.example", granted: 1 });
   });
 
-  it("change with no other: not by a registration, nor a handshake", async () => {
+  it("do not change by a registration or a handshake with another key", async () => {
     await setPolicy({ legacy_signatures: "all" });
     const peer = await peerAt(1);
     const thief = await PeerDouble.make();
     const card = peer.card({ url: thief.url });
     const body = { card, challenge: randomHex(32) };
-    expect(await thief.told("POST", REGISTER, body)).toBe(UNAUTHENTICATED);
-    expect(await thief.told("POST", REGISTER, body, { origin: peer.id })).toBe(UNAUTHENTICATED);
+    expect(await thief.outcomeOf("POST", REGISTER, body)).toBe(UNAUTHENTICATED);
+    expect(await thief.outcomeOf("POST", REGISTER, body, { origin: peer.id })).toBe(UNAUTHENTICATED);
     const mine = peer.card({ url: thief.url, public_key: toHex(thief.signer.publicKey) });
-    expect(await thief.told("POST", REGISTER, { ...body, card: mine }, { origin: peer.id })).toBe(UNAUTHENTICATED);
+    expect(await thief.outcomeOf("POST", REGISTER, { ...body, card: mine }, { origin: peer.id })).toBe(UNAUTHENTICATED);
     for (const version of [1, 2] as const) {
       const greeting = { ...hello(peer), url: thief.url };
-      expect(await thief.told("POST", "/v1/federation/handshake", greeting, { version })).toBe(UNAUTHENTICATED);
-      expect(await thief.told("POST", "/v1/federation/handshake", greeting, { version, origin: peer.id })).toBe(
+      expect(await thief.outcomeOf("POST", "/v1/federation/handshake", greeting, { version })).toBe(UNAUTHENTICATED);
+      expect(await thief.outcomeOf("POST", "/v1/federation/handshake", greeting, { version, origin: peer.id })).toBe(
         UNAUTHENTICATED,
       );
     }
@@ -417,19 +417,19 @@ describe("the policy", () => {
     "https://PEER.example",
     "ftp://peer.example",
     "https://peer.example:443",
-  ])("takes %s for no URL of a card", async (url) => {
+  ])("refuses %s as the URL of a card", async (url) => {
     const peer = await PeerDouble.make();
     expect(await register(peer, peer.card({ url }))).toBe("400 http/invalid-body");
   });
 
-  it("that is changed between register and confirm holds", async () => {
+  it("counts if it changes between register and confirm", async () => {
     const peer = await PeerDouble.make();
     const registration = await started(peer);
     await setPolicy({ min_auth_tier: "hardware-attested" });
     expect(await outcome(await peer.confirm(registration))).toBe(REFUSED);
   });
 
-  it("of our own that takes nobody is what our admin is told of, and nobody is called", async () => {
+  it("that would refuse the peer is what our admin gets as the error, and no pool is called", async () => {
     const peer = await PeerDouble.make();
     await setPolicy({ min_auth_tier: "hardware-attested" });
     const { error } = await admin<{ error: { code: string } }>("POST", "/peers", { url: peer.url }, 409);
@@ -442,16 +442,16 @@ describe("the policy", () => {
     await admin("PUT", `/peers/${revoked.id}/trust`, { level: 0 }, 200);
     const card = elsewhere.card({ url: "http://127.0.0.1:8787" });
     const refusals = [await revoked.register(), await elsewhere.register(card)];
-    const said = await Promise.all(refusals.map((each) => each.text()));
+    const bodies = await Promise.all(refusals.map((each) => each.text()));
     expect(refusals.map(({ status }) => status)).toEqual([403, 403]);
-    expect(said[0]).toBe(said[1]);
-    expect(said[0]).toMatch(/may have revoked that pool, or may not allow a URL/);
+    expect(bodies[0]).toBe(bodies[1]);
+    expect(bodies[0]).toMatch(/may have revoked that pool, or may not allow a URL/);
   });
 
-  it("puts nothing in effect of a peer that it does not take any more", async () => {
+  it("gives no effect to the trust of a peer that it does not accept any more", async () => {
     const peer = await peerAt(2);
     await setPolicy({ min_auth_tier: "hardware-attested" });
-    expect(await peer.told("GET", STATUS)).toBe("403 federation/untrusted");
+    expect(await peer.outcomeOf("GET", STATUS)).toBe("403 federation/untrusted");
     expect(await peer.seen()).toMatchObject({ granted: 2, effective: 0 });
   });
 });
@@ -462,7 +462,7 @@ describe("max_peers", () => {
     await freshPool({ max_peers: 2 });
   });
 
-  it("holds against two admins' decisions at a time", async () => {
+  it("holds for simultaneous decisions of two admins", async () => {
     const peers = await Promise.all(Array.from({ length: 6 }, () => peerAt(1)));
     const decided = peers.map((peer) =>
       trust(peer, 2).then(
@@ -479,7 +479,7 @@ describe("max_peers", () => {
     await admin("PUT", `/peers/${first?.atom_id}/trust`, { level: 2 }, 409);
   });
 
-  it("holds against peers that come back at a time", async () => {
+  it("holds for peers that return at the same time", async () => {
     await setPolicy({ auto_accept_known: true, max_peers: 0 });
     const peers = await Promise.all(Array.from({ length: 4 }, () => peerAt(2)));
     for (const peer of peers) await admin("DELETE", `/peers/${peer.id}`);
@@ -489,7 +489,7 @@ describe("max_peers", () => {
     expect(await counted()).toBe(2);
   });
 
-  it("holds against peers that grant us something at a time, and are answered by themselves", async () => {
+  it("holds for simultaneous grants that are answered automatically", async () => {
     await setPolicy({ require_mutual: false });
     const peers = await Promise.all(Array.from({ length: 4 }, () => peerAt(1)));
     await Promise.all(peers.map(async (peer) => peer.push([await peer.grant(2)])));
@@ -518,7 +518,7 @@ describe("a handshake of the existing network", () => {
     peer.version = 1;
   });
 
-  it("gives trust 1, after its sender was called back where it says it is", async () => {
+  it("gives trust 1, after this pool called its sender back at the sender's URL", async () => {
     const response = await peer.send("POST", "/v1/federation/handshake", hello(peer), { version: 1 });
     expect(await response.json()).toMatchObject({
       ok: true,
@@ -535,17 +535,17 @@ describe("a handshake of the existing network", () => {
   it.each<[what: string, answer: PeerDouble["answer"]]>([
     ["does not answer", () => Promise.reject(new TypeError("refused"))],
     ["answers an error", () => new Response("no", { status: 500 })],
-    ["answers something else", () => Response.json({ ok: true })],
-    ["is somewhere else", () => Response.redirect("https://elsewhere.example", 307)],
+    ["answers something unexpected", () => Response.json({ ok: true })],
+    ["redirects", () => Response.redirect("https://elsewhere.example", 307)],
     ["has another key", () => Response.json({ signed_response_b64: `${"A".repeat(86)}==` })],
-  ])("makes no peer of one whose URL %s", async (_what, answer) => {
+  ])("registers no peer whose URL %s", async (_what, answer) => {
     const before = await footprint();
     peer.answer = answer;
     expect(await shake(peer)).toBe(REFUSED);
     expect(await footprint()).toEqual(before);
   });
 
-  it("makes us call a host once a minute, whoever asks, at whatever port", async () => {
+  it("makes this pool call a host at most once a minute, for any sender and port", async () => {
     const victim = await PeerDouble.make();
     expect(await shake(peer, 1, { url: victim.url })).toBe(REFUSED);
     for (let i = 0; i < 5; i++) {
@@ -558,7 +558,7 @@ describe("a handshake of the existing network", () => {
     expect(victim.calls).toHaveLength(2);
   });
 
-  it("has a hundred of them called back at most", async () => {
+  it("makes this pool call at most a hundred hosts", async () => {
     const asked = await Promise.all(
       Array.from({ length: LIMITS.reverseVerifyHosts + 5 }, async (_, i) =>
         shake(await PeerDouble.make(), 1, { url: `https://nobody-${i}.example` }),
@@ -568,7 +568,7 @@ describe("a handshake of the existing network", () => {
     expect(asked.filter((each) => each === LIMITED)).toHaveLength(5);
   });
 
-  it("replayed registers nobody twice", async () => {
+  it("that is replayed registers no peer twice", async () => {
     const request = await peer.request("POST", "/v1/federation/handshake", hello(peer), { version: 1 });
     expect(await outcome(await peer.replay(request))).toBe("200");
     expect(await outcome(await peer.replay(request))).toBe(LIMITED);
@@ -576,7 +576,7 @@ describe("a handshake of the existing network", () => {
     expect(await outcome(await peer.replay(request))).toBe(CHALLENGE_REFUSED);
   });
 
-  it("is heard in version 2 whatever the policy says of version 1", async () => {
+  it("is accepted in version 2 whatever the policy allows of version 1", async () => {
     await setPolicy({ legacy_signatures: "off" });
     expect(await shake(peer, 2)).toBe("200");
     expect(await peer.seen()).toMatchObject({ signature_version: 2 });

@@ -74,7 +74,7 @@ describe("this pool, put back from a copy of its state", () => {
 });
 
 describe("a peer that was restored", () => {
-  const toldLevels = async (peer: PeerDouble) => {
+  const receivedLevels = async (peer: PeerDouble) => {
     const opened = await Promise.all(peer.received.map((event) => openEvent(event)));
     return opened.map((each) => (each.ok && each.event.type === "trust_granted" ? each.event.payload.level : null));
   };
@@ -84,7 +84,7 @@ describe("a peer that was restored", () => {
   it("and whose log has a new name is told again what it was granted, by the same event", async () => {
     const peer = await peerAt(3, 3);
     peer.log.append(await peer.event());
-    await eventually(async () => (await toldLevels(peer)).length === 1);
+    await eventually(async () => (await receivedLevels(peer)).length === 1);
     await eventually(async () => JSON.stringify((await peer.seen()).sync).includes('"seq":1'));
     const head = await logHead();
     for (const times of [2, 3]) {
@@ -92,14 +92,14 @@ describe("a peer that was restored", () => {
       await eventually(async () => peer.received.length === times);
     }
     expect(new Set(contentIds(peer.received)).size).toBe(1);
-    expect(await toldLevels(peer)).toEqual([3, 3, 3]);
+    expect(await receivedLevels(peer)).toEqual([3, 3, 3]);
     expect(await logHead()).toBe(head);
   });
 
   it("and that registers again is told so too, what is newest; whoever was granted nothing is told nothing", async () => {
     const peer = await peerAt(3);
     await admin("PUT", `/peers/${peer.id}/trust`, { level: 2 }, 200);
-    await eventually(async () => (await toldLevels(peer)).at(-1) === 2);
+    await eventually(async () => (await receivedLevels(peer)).at(-1) === 2);
     const before = peer.received.length;
     expect(await outcome(await peer.register())).toBe("200");
     await eventually(async () => peer.received.length > before);

@@ -129,7 +129,7 @@ describe("a replay", () => {
     await evictDurableObject(peer.bond());
     expect(await outcome(await deliver(request))).toBe(REFUSED);
     pass(1_000);
-    expect(await peer.told("GET", STATUS), "a later one").toBe("200");
+    expect(await peer.outcomeOf("GET", STATUS), "a later request").toBe("200");
   });
 
   it("is detected by a stored nonce, which the alarm deletes as soon as it expires", async () => {
@@ -139,7 +139,7 @@ describe("a replay", () => {
     await runDurableObjectAlarm(peer.bond());
     expect(await noncesOf(peer)).toHaveLength(2);
     pass(1_000);
-    expect(await runDurableObjectAlarm(peer.bond()), "it is set again").toBe(true);
+    expect(await runDurableObjectAlarm(peer.bond()), "the alarm is armed again").toBe(true);
     expect(await noncesOf(peer)).toHaveLength(1);
   });
 });
@@ -160,7 +160,7 @@ describe("expired nonces", () => {
     });
     await evictDurableObject(many.bond());
     pass(2 * LIMITS.nonceRetentionSeconds * 1_000);
-    expect(await many.told("GET", STATUS)).toBe("200");
+    expect(await many.outcomeOf("GET", STATUS)).toBe("200");
     const purged = async () => {
       expect(await runDurableObjectAlarm(many.bond())).toBe(true);
       const nonces = await inBond(many, ({ admissions }) => admissions.storedNonces());
@@ -174,7 +174,7 @@ describe("expired nonces", () => {
     expect(await purged()).toEqual({ left: 15_001, oldest: 10, through: 9, nextMs: 1_000 });
     expect(await purged()).toEqual({ left: 5_001, oldest: 20, through: 19, nextMs: 1_000 });
     expect(await purged()).toEqual({ left: 1, oldest: 2 * LIMITS.nonceRetentionSeconds, through: 24, nextMs: 60_000 });
-    expect(await many.told("GET", STATUS)).toBe("200");
+    expect(await many.outcomeOf("GET", STATUS)).toBe("200");
   });
 });
 
@@ -182,7 +182,7 @@ describe("a request with a false signer or receiver", () => {
   it("reflection: a request that we signed ourselves is refused", async () => {
     await setPolicy({ legacy_signatures: "all" });
     for (const version of [1, 2] as const) {
-      expect(await peer.told("GET", STATUS, undefined, { origin: US, sign: OURS.sign, version })).toBe(REFUSED);
+      expect(await peer.outcomeOf("GET", STATUS, undefined, { origin: US, sign: OURS.sign, version })).toBe(REFUSED);
     }
   });
 
@@ -199,24 +199,26 @@ describe("a request with a false signer or receiver", () => {
 
   it("redirection: a request for a third pool is refused", async () => {
     const third = await PeerDouble.make();
-    expect(await peer.told("GET", STATUS, undefined, { destination: third.id })).toBe(REFUSED);
+    expect(await peer.outcomeOf("GET", STATUS, undefined, { destination: third.id })).toBe(REFUSED);
     const headers = { [SIGNATURE_HEADERS.destination]: US };
-    expect(await peer.told("GET", STATUS, undefined, { destination: third.id, headers }), "renamed").toBe(REFUSED);
+    expect(await peer.outcomeOf("GET", STATUS, undefined, { destination: third.id, headers }), "renamed").toBe(REFUSED);
   });
 
   it("swapped X-IAMINE-Atom-Id: a peer cannot sign as another", async () => {
     const other = await peerAt(1);
     const headers = { [SIGNATURE_HEADERS.atomId]: other.id };
-    expect(await peer.told("GET", STATUS, undefined, { headers })).toBe(REFUSED);
-    expect(await peer.told("GET", STATUS, undefined, { origin: other.id }), "signed so").toBe(REFUSED);
+    expect(await peer.outcomeOf("GET", STATUS, undefined, { headers })).toBe(REFUSED);
+    expect(await peer.outcomeOf("GET", STATUS, undefined, { origin: other.id }), "signed under the other id").toBe(
+      REFUSED,
+    );
     expect(await noncesOf(other)).toEqual([]);
   });
 
-  it("body: a peer cannot have another peer's key proved in its own name", async () => {
+  it("body: a peer cannot let this pool verify another peer's key in its own name", async () => {
     const other = await peerAt(1);
     const body = { atom_id: other.id, challenge_b64: challenge() };
-    expect(await peer.told("POST", VERIFY, body)).toBe(REFUSED);
-    expect(await peer.told("POST", VERIFY, { ...body, atom_id: peer.id })).toBe("200");
+    expect(await peer.outcomeOf("POST", VERIFY, body)).toBe(REFUSED);
+    expect(await peer.outcomeOf("POST", VERIFY, { ...body, atom_id: peer.id })).toBe("200");
   });
 });
 
@@ -240,21 +242,21 @@ describe("an altered request", () => {
     ["removed version", { headers: { [SIGNATURE_HEADERS.version]: null, [SIGNATURE_HEADERS.destination]: null } }],
   ])("with another %s is refused, and uses up no nonce", async (_what, bend) => {
     await admin("PUT", `/peers/${peer.id}/trust`, { level: 2 }, 200);
-    expect(await peer.told("GET", pull, undefined, { chain: bend.chain ?? [] }), "as it was signed").toBe("200");
+    expect(await peer.outcomeOf("GET", pull, undefined, { chain: bend.chain ?? [] }), "unchanged").toBe("200");
     const before = await noncesOf(peer);
-    expect(await peer.told("GET", pull, undefined, bend)).toBe(REFUSED);
+    expect(await peer.outcomeOf("GET", pull, undefined, bend)).toBe(REFUSED);
     expect(await noncesOf(peer)).toEqual(before);
   });
 
   it("with one changed byte of its body is refused", async () => {
     const body = JSON.stringify({ atom_id: peer.id, challenge_b64: challenge() });
-    expect(await peer.told("POST", VERIFY, body, { body: `${body} ` })).toBe(REFUSED);
-    expect(await peer.told("POST", VERIFY, body)).toBe("200");
+    expect(await peer.outcomeOf("POST", VERIFY, body, { body: `${body} ` })).toBe(REFUSED);
+    expect(await peer.outcomeOf("POST", VERIFY, body)).toBe("200");
   });
 
   it("with another timestamp in the window is refused", async () => {
     const headers = { [SIGNATURE_HEADERS.timestamp]: String(Math.floor(Date.now() / 1_000) + 1) };
-    expect(await peer.told("GET", STATUS, undefined, { headers })).toBe(REFUSED);
+    expect(await peer.outcomeOf("GET", STATUS, undefined, { headers })).toBe(REFUSED);
   });
 });
 
@@ -267,7 +269,7 @@ describe("a forwarded request", () => {
     ["by us is refused", { chain: [US] }, REFUSED],
     ["with a hop count below the chain length is refused", { chain: [one], hop: 0 }, REFUSED],
     ["with a hop count above the chain length is refused", { chain: [one], hop: 2 }, REFUSED],
-  ])("%s", async (_what, bend, want) => expect(await peer.told("GET", STATUS, undefined, bend)).toBe(want));
+  ])("%s", async (_what, bend, want) => expect(await peer.outcomeOf("GET", STATUS, undefined, bend)).toBe(want));
 });
 
 describe("a skewed clock", () => {
@@ -278,7 +280,7 @@ describe("a skewed clock", () => {
     [61, REFUSED],
   ])("%i s from ours", async (seconds, want) => {
     const timestampSeconds = Math.floor(Date.now() / 1_000) + seconds;
-    expect(await peer.told("GET", STATUS, undefined, { timestampSeconds })).toBe(want);
+    expect(await peer.outcomeOf("GET", STATUS, undefined, { timestampSeconds })).toBe(want);
   });
 
   it("shows in the Date header of the answer", async () => {
@@ -304,7 +306,7 @@ describe("headers", () => {
     SIGNATURE_HEADERS.signature,
     SIGNATURE_HEADERS.destination,
   ])("a request without %s is refused", async (name) => {
-    expect(await peer.told("GET", STATUS, undefined, { headers: { [name]: null } })).toBe(REFUSED);
+    expect(await peer.outcomeOf("GET", STATUS, undefined, { headers: { [name]: null } })).toBe(REFUSED);
   });
 });
 
@@ -321,7 +323,7 @@ describe("a key of small order, with which anyone can sign anything", () => {
       for (let tries = 0; tries < 16; tries++) {
         const bend: Bend = { origin: card.atom_id, sign: forged };
         expect(
-          await peer.told("POST", "/api/federation/register", { card, challenge: freshNonce().repeat(2) }, bend),
+          await peer.outcomeOf("POST", "/api/federation/register", { card, challenge: freshNonce().repeat(2) }, bend),
         ).toBe(REFUSED);
       }
     }
@@ -331,7 +333,9 @@ describe("a key of small order, with which anyone can sign anything", () => {
 
 describe("a huge body", () => {
   it("that is announced by Content-Length is refused", async () => {
-    expect(await peer.told("POST", EVENTS, "", { body: new Uint8Array(LIMITS.federatedBodyBytes + 1) })).toBe(REFUSED);
+    expect(await peer.outcomeOf("POST", EVENTS, "", { body: new Uint8Array(LIMITS.federatedBodyBytes + 1) })).toBe(
+      REFUSED,
+    );
   });
 
   it("that never ends is read up to the limit and no further", async () => {
@@ -342,7 +346,7 @@ describe("a huge body", () => {
         controller.enqueue(new Uint8Array(64 * 1024));
       },
     });
-    expect(await peer.told("POST", EVENTS, "", { body })).toBe(REFUSED);
+    expect(await peer.outcomeOf("POST", EVENTS, "", { body })).toBe(REFUSED);
     expect(read * 64 * 1024).toBeLessThan(3 * LIMITS.federatedBodyBytes);
   });
 });
@@ -357,11 +361,11 @@ describe("endless bodies in the name of a peer", () => {
         halves.push(half);
         half.enqueue(new Uint8Array(1));
       };
-      return peer.told("POST", EVENTS, "", { sign: liar.signer.sign, body: new ReadableStream({ start }) });
+      return peer.outcomeOf("POST", EVENTS, "", { sign: liar.signer.sign, body: new ReadableStream({ start }) });
     };
     const asked = Array.from({ length: room + 1 }, stalled);
     expect(await asked[0]).toBe("429 federation/rate-limited");
-    expect(await peer.told("POST", VERIFY, { atom_id: peer.id, challenge_b64: challenge() })).toBe("200");
+    expect(await peer.outcomeOf("POST", VERIFY, { atom_id: peer.id, challenge_b64: challenge() })).toBe("200");
     for (const half of halves.slice(-10)) half.close();
     expect(await Promise.all(asked.slice(-10))).toEqual(Array(10).fill(REFUSED));
     for (const half of halves.slice(1, -10)) half.close();
@@ -406,19 +410,19 @@ describe("a refused request", () => {
 
   it("costs D1 the same for unknown and known peers: almost nothing", async () => {
     const strangers = await Promise.all(Array.from({ length: 20 }, () => PeerDouble.make()));
-    await peer.told("GET", STATUS);
+    await peer.outcomeOf("GET", STATUS);
     const prepared = vi.spyOn(env.DB, "prepare");
     for (const stranger of strangers) {
-      expect(await stranger.told("GET", STATUS)).toBe("401 federation/unauthenticated");
+      expect(await stranger.outcomeOf("GET", STATUS)).toBe("401 federation/unauthenticated");
       const badly = { sign: stranger.signer.sign };
-      expect(await peer.told("GET", STATUS, undefined, badly)).toBe("401 federation/unauthenticated");
+      expect(await peer.outcomeOf("GET", STATUS, undefined, badly)).toBe("401 federation/unauthenticated");
     }
     expect(prepared.mock.calls).toEqual([]);
     // The clock stands still, so the keys never expire. A forced read shows that the spy sees reads.
     const known = await PeerDouble.make();
     await known.register();
     prepared.mockClear();
-    expect(await known.told("GET", STATUS)).toBe("200");
+    expect(await known.outcomeOf("GET", STATUS)).toBe("200");
     const reads = prepared.mock.calls.flat().filter((query) => query.startsWith("select") && query.includes("peers"));
     expect(reads).toHaveLength(1);
     prepared.mockRestore();
@@ -448,14 +452,14 @@ describe("a refused request", () => {
 
 describe("version 1", () => {
   const calls: Record<string, (of: PeerDouble) => Promise<string>> = {
-    status: (of) => of.told("GET", STATUS, undefined, { version: 1 }),
-    pull: (of) => of.told("GET", EVENTS, undefined, { version: 1 }),
-    verify: (of) => of.told("POST", VERIFY, { atom_id: of.id, challenge_b64: challenge() }, { version: 1 }),
-    molecule: (of) => of.told("GET", "/v1/federation/molecule", undefined, { version: 1 }),
-    push: async (of) => of.told("POST", EVENTS, { events: [{ event: await of.event(), ttl: 3 }] }, { version: 1 }),
-    handshake: (of) => of.told("POST", "/v1/federation/handshake", hello(of), { version: 1 }),
+    status: (of) => of.outcomeOf("GET", STATUS, undefined, { version: 1 }),
+    pull: (of) => of.outcomeOf("GET", EVENTS, undefined, { version: 1 }),
+    verify: (of) => of.outcomeOf("POST", VERIFY, { atom_id: of.id, challenge_b64: challenge() }, { version: 1 }),
+    molecule: (of) => of.outcomeOf("GET", "/v1/federation/molecule", undefined, { version: 1 }),
+    push: async (of) => of.outcomeOf("POST", EVENTS, { events: [{ event: await of.event(), ttl: 3 }] }, { version: 1 }),
+    handshake: (of) => of.outcomeOf("POST", "/v1/federation/handshake", hello(of), { version: 1 }),
     register: (of) =>
-      of.told(
+      of.outcomeOf(
         "POST",
         "/api/federation/register",
         { card: of.card(), challenge: freshNonce().repeat(2) },
@@ -483,14 +487,14 @@ describe("version 1", () => {
     ["off", []],
     ["reads", ["status", "pull", "verify", "molecule", "handshake"]],
     ["all", ["status", "pull", "verify", "molecule", "handshake", "push"]],
-  ])("with legacy_signatures %s is accepted for %j", async (legacy, heard) => {
+  ])("with legacy_signatures %s is accepted for %j", async (legacy, accepted) => {
     await setPolicy({ legacy_signatures: "reads" });
     const old = await shakeHands();
     pass(60_000);
     await setPolicy({ legacy_signatures: legacy });
     const answers = Object.entries(calls).map(async ([what, call]) => [what, await call(old)] as const);
     expect(Object.fromEntries(await Promise.all(answers))).toEqual(
-      Object.fromEntries(Object.keys(calls).map((what) => [what, heard.includes(what) ? "200" : REFUSED])),
+      Object.fromEntries(Object.keys(calls).map((what) => [what, accepted.includes(what) ? "200" : REFUSED])),
     );
   });
 
@@ -498,7 +502,7 @@ describe("version 1", () => {
     await setPolicy({ legacy_signatures: "all" });
     const old = await shakeHands();
     expect(await calls.status?.(old)).toBe("200");
-    expect(await old.told("GET", STATUS)).toBe("200");
+    expect(await old.outcomeOf("GET", STATUS)).toBe("200");
     pass(60_000);
     await evictDurableObject(old.bond());
     old.calls.length = 0;
@@ -534,9 +538,9 @@ describe("the rate of a peer", () => {
     expect(await outcome(limited.clone())).toBe("429 federation/rate-limited");
     expect(limited.headers.get("retry-after")).toBe("1");
     expect(await outcome(await verify(await peerAt(1)))).toBe("200");
-    expect(await peer.told("GET", STATUS), "event sync of a peer below trust 2 is a request").toMatch(/^429/);
+    expect(await peer.outcomeOf("GET", STATUS), "event sync of a peer below trust 2 is a request").toMatch(/^429/);
     await admin("PUT", `/peers/${peer.id}/trust`, { level: 2 });
-    expect(await peer.told("GET", STATUS), "that of others is counted apart").toBe("200");
+    expect(await peer.outcomeOf("GET", STATUS), "the rate of other requests is separate").toBe("200");
     pass(1_000);
     expect(await many(3, () => verify(peer))).toBe(1);
   });
@@ -565,7 +569,7 @@ describe("the rate of a peer", () => {
     const replayed = await peer.request("GET", STATUS);
     await deliver(replayed.clone());
     await many(70, () => deliver(replayed.clone()));
-    expect(await peer.told("GET", STATUS)).toBe("200");
+    expect(await peer.outcomeOf("GET", STATUS)).toBe("200");
     expect(await outcome(await verify(peer))).toBe("200");
   });
 });

@@ -372,7 +372,7 @@ describe("a page", () => {
     const peer = await peerAt(2);
     await setPolicy({ accept_reads: false });
     expect(await pull(peer, "since=0")).toBe("403 federation/reads-off");
-    expect(await peer.told("GET", STREAM)).toBe("403 federation/reads-off");
+    expect(await peer.outcomeOf("GET", STREAM)).toBe("403 federation/reads-off");
     await setPolicy({ accept_reads: true });
     expect(await pull(peer, "since=0")).toMatchObject({ events: expect.any(Array) });
   });

@@ -37,7 +37,7 @@ const opened = async (wire: SignedEvent) => {
   return result.event;
 };
 /** Levels of the grants that a peer received, in order. */
-const told = async (peer: PeerDouble) =>
+const receivedLevels = async (peer: PeerDouble) =>
   (await Promise.all(peer.received.map(opened))).map(({ type, visibility, origin, payload }) => {
     expect({ type, visibility, origin }).toEqual({ type: "trust_granted", visibility: "direct", origin: US });
     expect(payload.peer).toBe(peer.id);
@@ -51,13 +51,13 @@ const inOurLog = async () => {
 describe("the endpoints that are open at the granted and the received level", () => {
   const UNTRUSTED = "403 federation/untrusted";
   const calls: Record<string, [from: TrustLevel, call: (peer: PeerDouble) => Promise<string>, otherwise: string]> = {
-    verify: [1, (p) => p.told("POST", "/v1/federation/verify", liveness(p)), UNTRUSTED],
-    status: [1, (p) => p.told("GET", "/api/federation/status"), UNTRUSTED],
-    molecule: [2, (p) => p.told("GET", "/v1/federation/molecule"), UNTRUSTED],
-    "pull of public": [2, (p) => p.told("GET", `${EVENTS}?audience=public`), UNTRUSTED],
-    "pull of peers": [3, (p) => p.told("GET", `${EVENTS}?audience=peers`), UNTRUSTED],
-    "stream of public": [2, (p) => p.told("GET", `${STREAM}?audience=public`), UNTRUSTED],
-    "stream of peers": [3, (p) => p.told("GET", `${STREAM}?audience=peers`), UNTRUSTED],
+    verify: [1, (p) => p.outcomeOf("POST", "/v1/federation/verify", liveness(p)), UNTRUSTED],
+    status: [1, (p) => p.outcomeOf("GET", "/api/federation/status"), UNTRUSTED],
+    molecule: [2, (p) => p.outcomeOf("GET", "/v1/federation/molecule"), UNTRUSTED],
+    "pull of public": [2, (p) => p.outcomeOf("GET", `${EVENTS}?audience=public`), UNTRUSTED],
+    "pull of peers": [3, (p) => p.outcomeOf("GET", `${EVENTS}?audience=peers`), UNTRUSTED],
+    "stream of public": [2, (p) => p.outcomeOf("GET", `${STREAM}?audience=public`), UNTRUSTED],
+    "stream of peers": [3, (p) => p.outcomeOf("GET", `${STREAM}?audience=peers`), UNTRUSTED],
     "push of public": [2, async (p) => outcome(await p.push([await p.event()])), "400"],
     "push of peers": [3, async (p) => outcome(await p.push([await p.event({ visibility: "peers" })])), "400"],
     "push of a grant": [0, async (p) => outcome(await p.push([await p.grant(0)])), UNTRUSTED],
@@ -98,8 +98,8 @@ describe("a grant by this pool", () => {
       await trust(peer, level);
       await eventually(async () => peer.received.length === i + 1);
     }
-    expect(await told(peer)).toEqual([3, 2, 0]);
-    expect(await told(other)).toEqual([2]);
+    expect(await receivedLevels(peer)).toEqual([3, 2, 0]);
+    expect(await receivedLevels(other)).toEqual([2]);
     expect((await peer.seen()).deliveries_waiting).toBe(0);
   });
 
@@ -111,7 +111,7 @@ describe("a grant by this pool", () => {
     await eventually(async () => (await peer.seen()).deliveries_waiting === 1);
     await admin("DELETE", `/peers/${peer.id}`);
     await eventually(async () => peer.called(EVENTS).length > 2);
-    expect(await told(peer)).toEqual([3]);
+    expect(await receivedLevels(peer)).toEqual([3]);
     await evictDurableObject(peer.bond());
     peer.answer = () => undefined;
     pass(LIMITS.deliveryBackoffMaxMs);
@@ -119,13 +119,13 @@ describe("a grant by this pool", () => {
       await runDurableObjectAlarm(peer.bond());
       return peer.received.length === 2;
     });
-    expect(await told(peer)).toEqual([3, 0]);
+    expect(await receivedLevels(peer)).toEqual([3, 0]);
     // Nothing else is sent to it, not even a verification.
     const calls = peer.calls.length;
     pass(LIMITS.peerVerifyMs);
     await runDurableObjectAlarm(peer.bond());
     expect(peer.calls).toHaveLength(calls);
-    expect(await peer.told("GET", "/api/federation/status")).toBe("401 federation/unauthenticated");
+    expect(await peer.outcomeOf("GET", "/api/federation/status")).toBe("401 federation/unauthenticated");
   });
 
   it("is withdrawn by message although this object died before anyone learned of the removal", async () => {
@@ -140,11 +140,11 @@ describe("a grant by this pool", () => {
       log.mockRestore();
       expect(bondParts(storage).events.pending()).toBe(2);
     });
-    expect(await told(peer)).toEqual([2]);
+    expect(await receivedLevels(peer)).toEqual([2]);
     await evictDurableObject(peer.bond());
     await runDurableObjectAlarm(peer.bond());
     await eventually(async () => peer.received.length === 2);
-    expect(await told(peer)).toEqual([2, 0]);
+    expect(await receivedLevels(peer)).toEqual([2, 0]);
   });
 
   it("that was never given is not withdrawn: a removed stranger gets no message", async () => {
@@ -180,7 +180,7 @@ describe("a grant by this pool", () => {
       expect(await peer.seen()).toMatchObject({ granted, received: level });
       if (granted !== 2) return;
       await eventually(async () => peer.received.length === 1);
-      expect(await told(peer)).toEqual([2]);
+      expect(await receivedLevels(peer)).toEqual([2]);
     },
   );
 });
@@ -278,7 +278,7 @@ describe("a peer below trust 2", () => {
     pass(361_000);
     expect(await outcome(await peer.push([await peer.grant(1)]))).toBe("200");
     expect(await outcome(await peer.push([await peer.grant(1)]))).toBe("429 federation/rate-limited");
-    expect(await peer.told("GET", "/api/federation/status"), "its other requests").toBe("200");
+    expect(await peer.outcomeOf("GET", "/api/federation/status"), "its other requests").toBe("200");
   });
 });
 

@@ -108,7 +108,7 @@ describe("a handshake in version 1", () => {
     expect(await shake()).toBe("200");
     expect(versionsOf(peer)).toEqual(["2"]);
     expect(await peer.seen()).toMatchObject({ signature_version: 2 });
-    expect(await peer.told("GET", "/api/federation/status", undefined, { version: 1 })).toBe(
+    expect(await peer.outcomeOf("GET", "/api/federation/status", undefined, { version: 1 })).toBe(
       "401 federation/unauthenticated",
     );
     await admin("PUT", `/peers/${peer.id}/trust`, { level: 2 }, 200);

@@ -13,7 +13,7 @@ const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
 const NO_JOB = { jobId: "00000000-0000-4000-8000-000000000000", lease: 1 };
 
 /** Resolves when the lane has handled all frames that this worker has sent. */
-async function heard(agent: ScriptedAgent): Promise<void> {
+async function handled(agent: ScriptedAgent): Promise<void> {
   agent.send({ type: "progress", ...NO_JOB });
   expect(await agent.next("rejected")).toMatchObject(NO_JOB);
 }
@@ -67,7 +67,7 @@ describe("a worker that never finishes", () => {
     while (Date.now() - acceptedMs < LIMITS.jobMs - 20_000) {
       pass(20_000);
       agent.send({ type: "progress", jobId, lease });
-      await heard(agent);
+      await handled(agent);
     }
     expect(await load("endless"), "it kept the job until then").toMatchObject({ active: 1 });
     pass(20_000);
@@ -86,7 +86,7 @@ describe("a worker that never finishes", () => {
     const heir = await ScriptedAgent.serving((await invite()).token, { model: "stalled" });
     // It answers pings, and sends nothing about the job.
     stalled.ready(0, "stalled");
-    await heard(stalled);
+    await handled(stalled);
     pass(LIMITS.leaseMs / 2 + 1);
     expect(await stalled.next("rejected")).toMatchObject({ jobId: job.jobId, lease: job.lease });
     const again = await heir.next("job");
@@ -123,7 +123,7 @@ describe("a worker that answers another worker's job", () => {
     const job = await right.next("job");
     const wrong = await ScriptedAgent.serving((await invite()).token, { model: "another's" });
     right.delta(job, 0, "right");
-    await heard(right);
+    await handled(right);
     const { jobId, lease } = job;
     wrong.delta(job, 1, "wrong");
     wrong.send({ type: "progress", jobId, lease });

@@ -176,14 +176,14 @@ describe("the kill switch, for open streams", () => {
       // An open stream would send events for five minutes.
       while (!(await served?.read())?.done);
       await eventually(async () => !(await follows()).includes(true));
-      const said = peer.calls.length;
+      const callsBefore = peer.calls.length;
       await inBond(peer, ({ deliveries }) => {
         expect(deliveries.waiting()).toBe(1);
         deliveries.retryNow(Date.now());
       });
       await runDurableObjectAlarm(peer.bond());
       await peer.bond().notifyOfNewEvents();
-      expect(peer.calls.length).toBe(said);
+      expect(peer.calls.length).toBe(callsBefore);
     },
   );
 });

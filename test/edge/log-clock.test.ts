@@ -101,8 +101,8 @@ describe("a clock that jumps years ahead", () => {
     pass(-3 * YEAR_MS + 2 * LIMITS.outboxRetryMaxMs);
     await runDurableObjectAlarm(env.ADMIN_TOKENS.getByName("pool"));
     const { events } = await log().read("all", 0, 500);
-    const said = events.map(({ event }) => JSON.parse(atob(event.event_bytes)) as { type: string; payload: object });
-    expect(said).toContainEqual(
+    const bodies = events.map(({ event }) => JSON.parse(atob(event.event_bytes)) as { type: string; payload: object });
+    expect(bodies).toContainEqual(
       expect.objectContaining({ type: "admin_created", payload: { admin: id, by: "admin" } }),
     );
   });

@@ -20,7 +20,7 @@ const token = (text: string, logprob = -0.25): TokenLogprob => ({
   logprob,
   top: [{ token: text, logprob }],
 });
-const tell = (job: JobFrame, tokens: TokenLogprob[]) =>
+const sendLogprobs = (job: JobFrame, tokens: TokenLogprob[]) =>
   agent.send({ type: "logprobs", jobId: job.jobId, lease: job.lease, tokens });
 const usage = { promptTokens: 3, completionTokens: 2 };
 
@@ -29,9 +29,9 @@ describe("log probabilities", () => {
     const asking = chat(key, { model, logprobs: true, top_logprobs: 1 });
     const job = await agent.next("job");
     expect(job.request).toMatchObject({ topLogprobs: 1 });
-    tell(job, [token("Hel")]);
-    tell(job, [token("lo", -1)]);
-    await agent.finish(job, { said: utf8("Hello"), usage, whole: { text: "Hello" } });
+    sendLogprobs(job, [token("Hel")]);
+    sendLogprobs(job, [token("lo", -1)]);
+    await agent.finish(job, { output: utf8("Hello"), usage, whole: { text: "Hello" } });
     const { choices } = await (await asking).json<{ choices: { logprobs: { content: object[] } }[] }>();
     expect(choices[0]?.logprobs.content).toMatchObject([
       { token: "Hel", logprob: -0.25, bytes: [72, 101, 108], top_logprobs: [{ token: "Hel", logprob: -0.25 }] },
@@ -44,16 +44,16 @@ describe("log probabilities", () => {
     const job = await agent.next("job");
     expect(job.request).toMatchObject({ topLogprobs: 0 });
     for (const [seq, text] of ["Hel", "lo"].entries()) {
-      tell(job, [{ ...token(text), top: [] }]);
+      sendLogprobs(job, [{ ...token(text), top: [] }]);
       agent.delta(job, seq, text);
     }
-    await agent.finish(job, { said: utf8("Hello"), usage });
+    await agent.finish(job, { output: utf8("Hello"), usage });
     const { data } = await events(await asking);
-    const told = data.slice(0, -1).map((line) => {
+    const streamed = data.slice(0, -1).map((line) => {
       const { delta, logprobs } = JSON.parse(line).choices[0];
       return [delta.content, logprobs?.content.map((one: TokenLogprob) => one.token)];
     });
-    expect(told).toEqual([
+    expect(streamed).toEqual([
       ["", undefined],
       ["Hel", ["Hel"]],
       ["lo", ["lo"]],
@@ -69,8 +69,8 @@ describe("log probabilities", () => {
     });
     const job = await agent.next("job");
     expect(job.request).toMatchObject({ prompt: "x", topLogprobs: 1 });
-    tell(job, [token("Hel"), token("lo", -1)]);
-    await agent.finish(job, { said: utf8("Hello"), usage, whole: { text: "Hello" } });
+    sendLogprobs(job, [token("Hel"), token("lo", -1)]);
+    await agent.finish(job, { output: utf8("Hello"), usage, whole: { text: "Hello" } });
     expect(await (await asking).json()).toMatchObject({
       choices: [{ logprobs: { tokens: ["Hel", "lo"], token_logprobs: [-0.25, -1], text_offset: [0, 3] } }],
     });
@@ -90,7 +90,7 @@ describe("log probabilities", () => {
     const leave = new AbortController();
     const asking = chat(key, { model, ...body }, { signal: leave.signal });
     const job = await agent.next("job");
-    for (let i = 0; i < times; i++) tell(job, tokens);
+    for (let i = 0; i < times; i++) sendLogprobs(job, tokens);
     expect((await agent.closed).code).toBe(1008);
     leave.abort();
     await asking.catch(() => {});
@@ -102,7 +102,7 @@ describe("log probabilities", () => {
     const long = "x".repeat(LIMITS.logprobTokenChars);
     const top = Array.from({ length: 20 }, () => ({ token: long, logprob: -1 }));
     const tokens = Array(LIMITS.logprobsPerFrame).fill({ token: long, logprob: -1, top });
-    for (let i = 0; i < 60; i++) tell(job, tokens);
+    for (let i = 0; i < 60; i++) sendLogprobs(job, tokens);
     expect(await agent.next("rejected")).toMatchObject({ jobId: job.jobId });
     expect((await asking).status).toBe(400);
   });

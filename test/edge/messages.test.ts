@@ -94,7 +94,7 @@ describe("/v1/messages", () => {
     const toolCall = { index: 0, id: "call_a", name: "f" };
     agent.send({ type: "delta", jobId: job.jobId, lease: job.lease, seq: 1, text: "{}", tokens: 1, toolCall });
     const usage = { promptTokens: 3, completionTokens: 2 };
-    await agent.finish(job, { said: utf8("Well.f{}"), usage, finishReason: "tool_calls" });
+    await agent.finish(job, { output: utf8("Well.f{}"), usage, finishReason: "tool_calls" });
     const { data } = await events(await asking);
     expect(data.map((line) => JSON.parse(line).type)).toEqual([
       "message_start",
@@ -119,7 +119,7 @@ describe("/v1/messages", () => {
     if (stream) agent.delta(job, 0, "Hello");
     const usage = { promptTokens: 3, completionTokens: 1 };
     const whole = { stopSequence: "STOP", ...(!stream && { text: "Hello" }) };
-    await agent.finish(job, { said: utf8("Hello"), usage, whole });
+    await agent.finish(job, { output: utf8("Hello"), usage, whole });
     const text = await (await asking).text();
     expect(text).toContain('"stop_reason":"stop_sequence","stop_sequence":"STOP"');
   });
@@ -128,7 +128,7 @@ describe("/v1/messages", () => {
     const asking = post("", message({ stop_sequences: ["END"] }));
     const job = await agent.next("job");
     const usage = { promptTokens: 3, completionTokens: 1 };
-    await agent.finish(job, { said: utf8("x"), usage, whole: { text: "x", stopSequence: "OTHER" } });
+    await agent.finish(job, { output: utf8("x"), usage, whole: { text: "x", stopSequence: "OTHER" } });
     expect(await agent.closed).toMatchObject({ code: 1008 });
     leave.abort();
     await asking.catch(() => {});
@@ -226,7 +226,7 @@ describe("/v1/messages/count_tokens", () => {
     countedTokens: number | undefined,
     usage = { promptTokens: 0, completionTokens: 0 },
   ) => ({
-    said: utf8(text),
+    output: utf8(text),
     usage,
     whole: { text, ...(countedTokens !== undefined && { countedTokens }) },
   });

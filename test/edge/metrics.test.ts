@@ -133,20 +133,20 @@ describe("/metrics of federation", () => {
     const [peer, stranger] = [await peerAt(1), await PeerDouble.make()];
     const before = await Promise.all(["unknown-peer", "bad-signature", "federation/untrusted"].map(refused));
     const errors = await text();
-    const told = vi.spyOn(env.PEER_REGISTRY, "getByName");
-    await stranger.told("GET", "/v1/federation/molecule");
-    await stranger.told("GET", "/api/federation/status");
-    await peer.told("GET", "/api/federation/status", undefined, { sign: stranger.signer.sign });
-    expect(told).not.toHaveBeenCalled();
-    told.mockRestore();
-    await peer.told("GET", "/v1/federation/molecule");
+    const registryCalls = vi.spyOn(env.PEER_REGISTRY, "getByName");
+    await stranger.outcomeOf("GET", "/v1/federation/molecule");
+    await stranger.outcomeOf("GET", "/api/federation/status");
+    await peer.outcomeOf("GET", "/api/federation/status", undefined, { sign: stranger.signer.sign });
+    expect(registryCalls).not.toHaveBeenCalled();
+    registryCalls.mockRestore();
+    await peer.outcomeOf("GET", "/v1/federation/molecule");
     const after = await Promise.all(["unknown-peer", "bad-signature", "federation/untrusted"].map(refused));
     expect(after.map((n, i) => n - (before[i] || 0))).toEqual([2, 1, 1]);
     // Counts that the registry did not get are sent again.
     const silent = vi.spyOn(env.PEER_REGISTRY, "getByName").mockImplementation(() => {
       throw new Error("the registry is away");
     });
-    await stranger.told("GET", "/api/federation/status");
+    await stranger.outcomeOf("GET", "/api/federation/status");
     await ask("/metrics", { headers: { authorization: `Bearer ${env.METRICS_TOKEN}` } });
     silent.mockRestore();
     expect((await refused("unknown-peer")) - (before[0] || 0)).toBe(3);
@@ -192,7 +192,7 @@ describe("/metrics of federation", () => {
   it("counts a delivery that was given up once, and keeps the count when its peer is forgotten", async () => {
     const registry = env.PEER_REGISTRY.getByName("pool");
     const member = { atomId: "a".repeat(64), granted: 1, addedAtMs: 0, keptByAdmin: true };
-    const standing = (givenUp: number) => ({
+    const statusWith = (givenUp: number) => ({
       effective: 1 as const,
       circuit: "open" as const,
       deliveries: 0,
@@ -203,13 +203,13 @@ describe("/metrics of federation", () => {
     });
     const before = await value("federation_deliveries_given_up_total");
     const givenUp = async () => (await value("federation_deliveries_given_up_total")) - before;
-    for (const n of [1, 1, 3]) await registry.note(member, standing(n));
+    for (const n of [1, 1, 3]) await registry.note(member, statusWith(n));
     expect(await givenUp()).toBe(3);
     // A new bond counts from 0.
-    await registry.note(member, standing(1));
+    await registry.note(member, statusWith(1));
     expect(await givenUp()).toBe(4);
     // A removed peer reports the same status again, until its work is done.
-    const done = { ...standing(1), untold: 0, records: { waiting: 0, refused: 0 } };
+    const done = { ...statusWith(1), untold: 0, records: { waiting: 0, refused: 0 } };
     for (let i = 0; i < 3; i++) await registry.leave(member.atomId, done);
     expect(await givenUp()).toBe(4);
     await registry.forget(member.atomId);

@@ -178,7 +178,7 @@ export class PeerDouble {
   }
 
   /** Status and code. */
-  async told(method: string, target: string, body?: unknown, bend?: Bend): Promise<string> {
+  async outcomeOf(method: string, target: string, body?: unknown, bend?: Bend): Promise<string> {
     return outcome(await this.send(method, target, body, bend));
   }
 
@@ -318,7 +318,7 @@ export class DoubleLog {
   readonly #events: Record<PeerAudience, PulledEvent[]> = { public: [], peers: [] };
   readonly #loose: PulledEvent[] = [];
   /** Streams that were opened under another value have ended. */
-  #told = 0;
+  #generation = 0;
   state: LogState = newLog(toHex(crypto.getRandomValues(new Uint8Array(16))));
 
   constructor(signer: Signer) {
@@ -339,7 +339,7 @@ export class DoubleLog {
 
   /** Ends all streams. */
   drop(): void {
-    this.#told += 1;
+    this.#generation += 1;
   }
 
   /** Writes events into the open streams only, with any numbers. */
@@ -361,19 +361,19 @@ export class DoubleLog {
   async page(audience: PeerAudience, since: number) {
     const { seq, chain, hlc } = this.state.heads[audience];
     const events = this.#events[audience].slice(since, since + 500);
-    const said = { log_id: this.state.logId, audience, seq, chain, hlc };
-    const checkpoint = await signCheckpoint(this.#signer, said);
+    const checkpointBody = { log_id: this.state.logId, audience, seq, chain, hlc };
+    const checkpoint = await signCheckpoint(this.#signer, checkpointBody);
     return { events, next: events.at(-1)?.seq ?? since, head: seq, checkpoint };
   }
 
   /** The stream polls for new events, so that nothing from outside wakes the reader's object. */
   stream(audience: PeerAudience, since: number, signal: AbortSignal | null): Response {
-    const told = this.#told;
+    const generation = this.#generation;
     let [at, loose] = [since, this.#loose.length];
     const next = async (controller: ReadableStreamDefaultController<Uint8Array>) => {
       for (;;) {
         signal?.throwIfAborted();
-        if (told !== this.#told) return controller.close();
+        if (generation !== this.#generation) return controller.close();
         const fresh = [...this.#events[audience].slice(at), ...this.#loose.slice(loose)];
         if (fresh.length > 0) {
           [at, loose] = [this.#events[audience].length, this.#loose.length];

@@ -27,7 +27,7 @@ const log = () => env.EVENT_LOG.getByName("pool");
 const lane = (name: string) => env.LANE.getByName(name);
 
 /** The events of this worker, oldest first. */
-async function said(workerId: string): Promise<string[]> {
+async function loggedTypes(workerId: string): Promise<string[]> {
   const { events } = await log().read("all", 0, 500);
   return events
     .map(({ event }) => eventBody.parse(JSON.parse(atob(event.event_bytes))))
@@ -89,7 +89,7 @@ it("the log has each connection and disconnection once and in order, wherever th
         await vi.waitFor(() => expect(last.dueAtMs(Date.now())).toBeNull(), { timeout: 60_000 });
         await done();
       });
-      expect(await said(workerId)).toEqual(wanted);
+      expect(await loggedTypes(workerId)).toEqual(wanted);
     }),
     { numRuns: 15 },
   );

@@ -83,11 +83,11 @@ describe("while D1 is away, revoking", () => {
 
   it("a peer", async () => {
     const peer = await peerAt(2);
-    expect(await peer.told("GET", STATUS)).toBe("200");
+    expect(await peer.outcomeOf("GET", STATUS)).toBe("200");
     await goAway();
     expect(await admin("PUT", `/peers/${peer.id}/trust`, { level: 0 })).toMatchObject({ granted: 0, recorded: false });
     // This isolate still knows the peer's key, because it cannot read the peers from D1. The bond refuses the request.
-    expect(await peer.told("GET", STATUS)).toBe("403 federation/untrusted");
+    expect(await peer.outcomeOf("GET", STATUS)).toBe("403 federation/untrusted");
     await comeBack();
     await eventually(async () => {
       await runDurableObjectAlarm(peer.bond());
@@ -98,10 +98,10 @@ describe("while D1 is away, revoking", () => {
 
   it("and removing a peer", async () => {
     const peer = await peerAt(2);
-    expect(await peer.told("GET", STATUS)).toBe("200");
+    expect(await peer.outcomeOf("GET", STATUS)).toBe("200");
     await goAway();
     expect(await admin("DELETE", `/peers/${peer.id}`)).toEqual({ atom_id: peer.id, removed: true, recorded: false });
-    expect(await peer.told("GET", STATUS)).toBe("401 federation/unauthenticated");
+    expect(await peer.outcomeOf("GET", STATUS)).toBe("401 federation/unauthenticated");
   });
 });
 
@@ -129,7 +129,7 @@ describe("an evicted stranger", () => {
     // Its row is in the outbox and cannot be sent.
     await peer.bond().register(peer.card({ name: "renamed" }), FEDERATION_POLICY_DEFAULTS, 2);
     await peer.bond().evict();
-    expect(await peer.told("GET", STATUS)).toBe("401 federation/unauthenticated");
+    expect(await peer.outcomeOf("GET", STATUS)).toBe("401 federation/unauthenticated");
     // Like a call that was running: its changes no longer belong in the record.
     const push = { events: [{ event: await peer.grant(2), ttl: 0 }] };
     await peer.bond().push(utf8(JSON.stringify(push)), FEDERATION_POLICY_DEFAULTS);
@@ -146,11 +146,11 @@ describe("an evicted stranger", () => {
     const peer = await peerAt(1);
     await goAway();
     await peer.bond().evict();
-    expect(await peer.told("GET", STATUS)).toBe("401 federation/unauthenticated");
+    expect(await peer.outcomeOf("GET", STATUS)).toBe("401 federation/unauthenticated");
     await comeBack();
     await peer.register();
     await runDurableObjectAlarm(peer.bond());
     expect([await isRecorded(peer), await isCounted(peer)]).toEqual([true, true]);
-    expect(await peer.told("GET", STATUS)).toBe("200");
+    expect(await peer.outcomeOf("GET", STATUS)).toBe("200");
   });
 });

@@ -55,12 +55,12 @@ describe("/v1/responses", () => {
     const toolCall = { index: 0, id: "call_a", name: "f" };
     agent.send({ type: "delta", jobId: job.jobId, lease: job.lease, seq: 1, text: "{}", tokens: 1, toolCall });
     const usage = { promptTokens: 3, completionTokens: 2 };
-    await agent.finish(job, { said: utf8("Well.f{}"), usage, finishReason: "tool_calls" });
+    await agent.finish(job, { output: utf8("Well.f{}"), usage, finishReason: "tool_calls" });
     const response = await asking;
     expect(response.headers.get("content-type")).toMatch("text/event-stream");
     const { data } = await events(response);
-    const said = data.map((line) => JSON.parse(line));
-    expect(said.map(({ type }) => type)).toEqual([
+    const streamedEvents = data.map((line) => JSON.parse(line));
+    expect(streamedEvents.map(({ type }) => type)).toEqual([
       "response.created",
       "response.in_progress",
       "response.output_item.added",
@@ -75,8 +75,11 @@ describe("/v1/responses", () => {
       "response.output_item.done",
       "response.completed",
     ]);
-    expect(said.map((event) => event.sequence_number)).toEqual(said.map((_, at) => at));
-    expect(said.at(-1).response).toMatchObject({ status: "completed", usage: { input_tokens: 3, output_tokens: 2 } });
+    expect(streamedEvents.map((event) => event.sequence_number)).toEqual(streamedEvents.map((_, at) => at));
+    expect(streamedEvents.at(-1).response).toMatchObject({
+      status: "completed",
+      usage: { input_tokens: 3, output_tokens: 2 },
+    });
   });
 
   it("ends a stream with a failed response when the worker is lost", async () => {
@@ -159,12 +162,12 @@ it("a stream holds what its last events repeat, until it has been read", async (
   };
   const asking = respond({ stream: true });
   const job = await agent.next("job");
-  const said = "ä".repeat(20_000);
-  for (let i = 0; i < 20; i++) agent.delta(job, i, said.slice(i * 1_000, (i + 1) * 1_000));
+  const longText = "ä".repeat(20_000);
+  for (let i = 0; i < 20; i++) agent.delta(job, i, longText.slice(i * 1_000, (i + 1) * 1_000));
   const reading = asking.then((response) => events(response));
   await eventually(async () => (await held()) >= 40_000);
   const usage = { promptTokens: 3, completionTokens: 5 };
-  await agent.finish(job, { said: utf8(said), usage });
-  expect(JSON.stringify((await reading).data.at(-1))).toContain(said);
+  await agent.finish(job, { output: utf8(longText), usage });
+  expect(JSON.stringify((await reading).data.at(-1))).toContain(longText);
   await eventually(async () => (await held()) === 0);
 });

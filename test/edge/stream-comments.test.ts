@@ -39,7 +39,7 @@ async function slowStream(): Promise<string> {
   return reading;
 }
 
-const said = (chunks: { choices: { delta: { content?: string } }[] }[]) =>
+const textOf = (chunks: { choices: { delta: { content?: string } }[] }[]) =>
   chunks.map(({ choices }) => choices[0]?.delta.content ?? "").join("");
 
 it("an idle stream writes one line a second, and every client can read it", async () => {
@@ -57,13 +57,13 @@ it("an idle stream writes one line a second, and every client can read it", asyn
     text,
   );
   expect(data.at(-1)).toBe("[DONE]");
-  expect(said(data.slice(0, -1).map((chunk) => JSON.parse(chunk)))).toBe("Hello");
+  expect(textOf(data.slice(0, -1).map((chunk) => JSON.parse(chunk)))).toBe("Hello");
 
   // The official SDK.
-  const chunks: Parameters<typeof said>[0] = [];
+  const chunks: Parameters<typeof textOf>[0] = [];
   for await (const chunk of Stream.fromSSEResponse<(typeof chunks)[number]>(new Response(text), new AbortController()))
     chunks.push(chunk);
-  expect(said(chunks)).toBe("Hello");
+  expect(textOf(chunks)).toBe("Hello");
 
   // go-openai (stream_reader.go) gives up after more than 300 lines in a row that are no data.
   expect(silentLines).toBeLessThanOrEqual(300);

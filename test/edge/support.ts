@@ -67,9 +67,9 @@ export async function appendTo(
   log: { append(drafts: StoredDraft[]): Promise<AppendAnswer> },
   drafts: StoredDraft[],
 ): Promise<AppendedEvent[]> {
-  const told = await log.append(drafts);
-  if (!told.ok) throw new Error(told.code);
-  return told.appended;
+  const answer = await log.append(drafts);
+  if (!answer.ok) throw new Error(answer.code);
+  return answer.appended;
 }
 
 /**
@@ -205,27 +205,27 @@ export class ScriptedAgent {
     signer: Signer = this.signer,
   ): Promise<void> {
     const completionTokens = Math.max(1, Math.min(text.length, 5));
-    const end = { said: utf8(text), usage: { promptTokens: 3, completionTokens }, change, signer };
+    const end = { output: utf8(text), usage: { promptTokens: 3, completionTokens }, change, signer };
     await this.finish(job, { ...end, whole: job.request.stream ? {} : { text } });
   }
 
   /** Finishes embeddings whose vectors were sent. */
   async embedded(job: JobFrame, vectors: Uint8Array[], promptTokens: number): Promise<void> {
-    await this.finish(job, { said: concat(...vectors), usage: { promptTokens, completionTokens: 0 } });
+    await this.finish(job, { output: concat(...vectors), usage: { promptTokens, completionTokens: 0 } });
   }
 
   /** `done`, with a record over the bytes that were sent. */
   async finish(
     job: JobFrame,
     {
-      said,
+      output,
       usage,
       finishReason = "stop",
       whole = {},
       change = (record) => record,
       signer = this.signer,
     }: {
-      said: Uint8Array;
+      output: Uint8Array;
       usage: Usage;
       finishReason?: FinishReason;
       whole?: object;
@@ -247,7 +247,7 @@ export class ScriptedAgent {
       ended_ms: 2,
       finish_reason: finishReason,
       request_sha256: await sha256Hex(canonicalBytes(job.request)),
-      response_sha256: await sha256Hex(said),
+      response_sha256: await sha256Hex(output),
     });
     this.send({
       type: "done",

@@ -43,7 +43,7 @@ describe("tool calls", () => {
     agent.send(delta(job, 2, '{"x"', { index: 0 }));
     agent.send(delta(job, 3, ":1}", { index: 0 }));
     agent.send(delta(job, 4, "{}", { index: 1, id: "call_b", name: "g" }));
-    await agent.finish(job, { said: utf8('Well. f{"x":1}g{}'), usage, finishReason: "tool_calls" });
+    await agent.finish(job, { output: utf8('Well. f{"x":1}g{}'), usage, finishReason: "tool_calls" });
     const { data } = await events(await asking);
     expect(data.at(-1)).toBe("[DONE]");
     const choices = data.slice(0, -1).map((line) => JSON.parse(line).choices[0]);
@@ -67,7 +67,7 @@ describe("tool calls", () => {
     expect(job.request).toMatchObject({ tools: [{ name: "f" }, { name: "g" }], toolChoice: "required" });
     const toolCalls = [{ id: "call_a", name: "g", arguments: "{}" }];
     await agent.finish(job, {
-      said: utf8("g{}"),
+      output: utf8("g{}"),
       usage: { ...usage, completionTokens: 2 },
       finishReason: "tool_calls",
       whole: { text: "", toolCalls },
@@ -119,7 +119,7 @@ describe("tool calls", () => {
       void chat(key, { model, tools });
       const job = await agent.next("job");
       await agent.finish(job, {
-        said: utf8(""),
+        output: utf8(""),
         usage,
         finishReason,
         whole: { text: "", ...(toolCalls && { toolCalls }) },

@@ -15,7 +15,7 @@ async function serve(speaks: string) {
 }
 
 const schema = { type: "object", properties: {}, additionalProperties: false };
-const said = {
+const jsonFormat = {
   response_format: {
     type: "json_schema",
     json_schema: { name: "weather", description: "Of today.", schema, strict: true },
@@ -32,7 +32,7 @@ it.each<[speaks: string, format: object, tool: object]>([
   ["ligand.worker.v1.1", {}, {}],
 ])("a worker of %s hears of strict, names and descriptions what it can read", async (speaks, format, tool) => {
   const { agent, model } = await serve(speaks);
-  for (const body of [said, { tools }]) {
+  for (const body of [jsonFormat, { tools }]) {
     const asking = chat(key, { model, ...body });
     const job = await agent.next("job");
     const { responseFormat, tools: offered } = job.request as { responseFormat?: object; tools?: object[] };
@@ -57,7 +57,7 @@ it.each([true, false])(
     const job = await agent.next("job");
     if (stream) agent.delta(job, 0, "Yes.");
     await agent.finish(job, {
-      said: utf8("Yes."),
+      output: utf8("Yes."),
       usage: { promptTokens: 3, completionTokens: 203, reasoningTokens: 200 },
       finishReason: "content_filter",
       whole: stream ? {} : { text: "Yes." },
@@ -94,7 +94,7 @@ it.each([
 
 it("a schema name that is not Unicode is refused before a worker gets it", async () => {
   const { model } = await serve("ligand.worker.v1.2");
-  const body = JSON.stringify({ model, messages: [{ role: "user", content: "hi" }], ...said });
+  const body = JSON.stringify({ model, messages: [{ role: "user", content: "hi" }], ...jsonFormat });
   const response = await ask("/v1/chat/completions", {
     method: "POST",
     headers: { authorization: `Bearer ${key.key}` },

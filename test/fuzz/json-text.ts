@@ -6,8 +6,8 @@ export type Json = { object: [string, Json][] } | { array: Json[] } | { raw: str
 export function toJson(value: unknown): Json {
   if (Array.isArray(value)) return { array: value.map(toJson) };
   if (typeof value === "object" && value !== null) {
-    const said = Object.entries(value).filter(([, member]) => member !== undefined);
-    return { object: said.map(([name, member]) => [name, toJson(member)]) };
+    const present = Object.entries(value).filter(([, member]) => member !== undefined);
+    return { object: present.map(([name, member]) => [name, toJson(member)]) };
   }
   return { raw: JSON.stringify(value) ?? "null" };
 }

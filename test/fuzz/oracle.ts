@@ -8,12 +8,12 @@ export function wrongAnswer(answer: Answer, allowed: (code: ErrorCode) => boolea
   const { status, headers, body } = answer;
   if (body.includes("node_modules") || /\n\s+at /.test(body)) return "a stack in the answer";
   if (status < 300) return wrongSuccess(answer);
-  const said = parse(body);
-  if (said === undefined) return `status ${status} without a JSON body`;
+  const parsed = parse(body);
+  if (parsed === undefined) return `status ${status} without a JSON body`;
   const named = String(headers["x-ligand-code"]);
   if (!isErrorCode(named)) return `status ${status} with the code ${named}, which errors.ts does not have`;
   if (ERRORS[named].status !== status) return `${named} with status ${status}`;
-  const wrong = wrongErrorBody(said, named);
+  const wrong = wrongErrorBody(parsed, named);
   if (wrong !== null) return wrong;
   if (!allowed(named)) return `${named}, which this request may not cause`;
   if (status === 503 && headers["retry-after"] === undefined) return "503 without Retry-After";
@@ -31,8 +31,8 @@ function wrongSuccess({ headers, body }: Answer): string | null {
   return wrongErrorBody(events.at(-1), null) && "a stream that ends neither with [DONE] nor with an error";
 }
 
-function wrongErrorBody(said: unknown, code: ErrorCode | null): string | null {
-  const error = typeof said === "object" && said !== null && "error" in said ? said.error : null;
+function wrongErrorBody(parsed: unknown, code: ErrorCode | null): string | null {
+  const error = typeof parsed === "object" && parsed !== null && "error" in parsed ? parsed.error : null;
   if (typeof error !== "object" || error === null) return "an error without a body of its own";
   const { message, type, code: openAiCode } = error as Record<string, unknown>;
   const known = Object.values(ERRORS).some((entry) => entry.openAiCode === openAiCode);

@@ -199,16 +199,18 @@ export class Oracle {
     if (bond.pending.length > 0 || bond.queue.length > 0) return "something is still pending";
     const { atomId } = pool.identity;
     const peer = this.#pool(bond.peer.atomId);
-    const said = pool.log.entries.flatMap(({ body: { origin, payload } }) =>
+    const sentNumbers = pool.log.entries.flatMap(({ body: { origin, payload } }) =>
       origin === atomId && payload.peer === bond.peer.atomId && payload.n !== undefined ? [payload.n] : [],
     );
-    const twice = said.find((n, i) => said.indexOf(n) !== i);
+    const twice = sentNumbers.find((n, i) => sentNumbers.indexOf(n) !== i);
     if (twice !== undefined) return `message ${twice} is in the log twice`;
     const key = `${atomId}>${bond.peer.atomId}`;
     // A message that was given up may have arrived.
     if (!this.#givenUp.has(key)) {
-      const told = new Set(peer.log.entries.flatMap(({ body }) => (body.origin === atomId ? [body.payload.n] : [])));
-      const missing = [...this.#set(this.#expected, key)].find((n) => !told.has(n));
+      const receivedNumbers = new Set(
+        peer.log.entries.flatMap(({ body }) => (body.origin === atomId ? [body.payload.n] : [])),
+      );
+      const missing = [...this.#set(this.#expected, key)].find((n) => !receivedNumbers.has(n));
       if (missing !== undefined) return `message ${missing} was not delivered`;
       const [level, { received }] = [bond.trust.decided ?? 0, peer.bond(atomId).trust];
       if (received !== level) return `granted ${level}, and ${received} was received`;

@@ -36,8 +36,8 @@ export function openaiCases(served: () => Served): void {
       await runner.done();
       expect(calls.length).toBeGreaterThanOrEqual(2);
       for (const region of calls) expect(["eu", "us"]).toContain(region);
-      const said = await client().chat.completions.create({ ...ask(""), messages: runner.messages, max_tokens: 60 });
-      expect(said.choices[0]?.message.content?.length).toBeGreaterThan(0);
+      const answer = await client().chat.completions.create({ ...ask(""), messages: runner.messages, max_tokens: 60 });
+      expect(answer.choices[0]?.message.content?.length).toBeGreaterThan(0);
     });
 
     it("streams calls, and returns them as it assembled them", async () => {

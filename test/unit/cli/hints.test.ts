@@ -92,7 +92,7 @@ describe("every hint about this pool names the pool", () => {
     refused_requests: {},
   });
   const codes = ["disabled", "legacy-off", "private-address", "too-many-peers", "registration-refused", "tier-refused"];
-  const standings: [string, Partial<PeerView>][] = [
+  const statuses: [string, Partial<PeerView>][] = [
     ["revoked", { revoked_at_ms: 1 }],
     ["refused", { effective: 0 }],
     ["known", {}],
@@ -108,7 +108,7 @@ describe("every hint about this pool names the pool", () => {
   };
 
   it.each<[what: string, words: string | undefined]>([
-    ...standings.map(([what, given]): [string, string] => [what, formatTrust({ ...peer, ...given }, own, hints)]),
+    ...statuses.map(([what, given]): [string, string] => [what, formatTrust({ ...peer, ...given }, own, hints)]),
     ["no peers", peersTable([], 0, hints)],
     ["an offer", peersTable([{ ...peer, awaits_admin: 2 }], 0, hints)],
     ["one peer", formatPeer(peer, { atomId: own, heads: { public: 0, peers: 0 } }, 0, hints)],
@@ -134,10 +134,10 @@ describe("every hint about this pool names the pool", () => {
   it.each<[args: string[]]>([[["federation", "set", "federation=on"]], [["peers", "trust", "abcdef", "9"]]])(
     "ligand %j, as it was given",
     async (args) => {
-      const said = vi.spyOn(console, "error").mockImplementation(() => {});
+      const errors = vi.spyOn(console, "error").mockImplementation(() => {});
       expect(await runCommand(ligand, "ligand", [...args, "--state", "/srv/birch"])).toBe(2);
-      expect(said.mock.calls.join("\n")).toContain(" --state /srv/birch");
-      said.mockRestore();
+      expect(errors.mock.calls.join("\n")).toContain(" --state /srv/birch");
+      errors.mockRestore();
     },
   );
 });

@@ -79,18 +79,20 @@ it("an honest log has no fault, and its events are counted", async () => {
 it("reads as far as the log reached at the start", async () => {
   const cut = { all: heads.all, public: heads.public, peers: heads.peers };
   const five = events[4];
-  const said = await Promise.all([
+  const signedCheckpoints = await Promise.all([
     sign("all", { seq: 5, chain: five?.chain ?? "" }),
     sign("public", cut.public),
     sign("peers", cut.peers),
   ]);
-  expect(await walk({ ...honest, checkpoints: said })).toMatchObject({ walked: { events: 5 } });
+  expect(await walk({ ...honest, checkpoints: signedCheckpoints })).toMatchObject({ walked: { events: 5 } });
 });
 
 it("an empty log has no fault", async () => {
   const start = { seq: 0, chain: GENESIS_CHAIN };
-  const said = await Promise.all((["all", "public", "peers"] as const).map((audience) => sign(audience, start)));
-  const empty = { ...honest, checkpoints: said, events: [], kept: [] };
+  const signedCheckpoints = await Promise.all(
+    (["all", "public", "peers"] as const).map((audience) => sign(audience, start)),
+  );
+  const empty = { ...honest, checkpoints: signedCheckpoints, events: [], kept: [] };
   expect(await walk(empty)).toMatchObject({ walked: { events: 0, checkpoints: 3 } });
 });
 

@@ -44,11 +44,11 @@ it.each<[what: string, host: string, isHere: boolean, seen: boolean, unresolved:
 });
 
 it("at a closed port there is no certificate, and the name is not the cause", async () => {
-  const nobody = createServer().listen(0, "127.0.0.1");
-  await once(nobody, "listening");
-  const { port: closed } = nobody.address() as AddressInfo;
-  nobody.close();
-  await once(nobody, "close");
+  const closedServer = createServer().listen(0, "127.0.0.1");
+  await once(closedServer, "listening");
+  const { port: closed } = closedServer.address() as AddressInfo;
+  closedServer.close();
+  await once(closedServer, "close");
   expect(await seenCertificate(new URL(`https://127.0.0.1:${closed}`), true)).toEqual({
     validTo: null,
     unresolved: false,

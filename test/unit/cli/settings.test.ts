@@ -106,15 +106,15 @@ describe("ligand.toml", () => {
     );
     fc.assert(
       fc.property(text, ([secret, around]) => {
-        let said = "";
+        let message = "";
         try {
           read(around.replace("%", secret));
         } catch (error) {
-          said = String(error);
+          message = String(error);
         }
         // The error may name an unknown setting, so that the user can find it.
-        if (around !== "%" && around !== "[%]") expect(said).not.toContain(secret);
-        expect(said).not.toBe("");
+        if (around !== "%" && around !== "[%]") expect(message).not.toContain(secret);
+        expect(message).not.toBe("");
       }),
     );
   });

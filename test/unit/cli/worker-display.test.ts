@@ -106,9 +106,9 @@ describe("the display of events", () => {
     expect(written.length).toBeGreaterThanOrEqual(3);
     expect(written.length).toBeLessThanOrEqual(4);
     vi.advanceTimersByTime(10_000);
-    const settled = written.length;
+    const writtenBefore = written.length;
     vi.advanceTimersByTime(10_000);
-    expect(written).toHaveLength(settled);
+    expect(written).toHaveLength(writtenBefore);
     expect(written.at(-1)).toContain("1 active · 0 tok/s · 1 job · 99 tokens");
     expect(written.join("")).not.toContain("\n");
   });

@@ -73,8 +73,8 @@ describe("a download", () => {
 
   it("is at most eleven lines in a log", () => {
     const wanted = tenthsOfDownloads();
-    const told = Array.from({ length: 2_001 }, (_, i) => at(i * 1e5)).filter(wanted);
-    expect(told.map(({ bytes }) => bytes / 2e8)).toEqual([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]);
+    const shown = Array.from({ length: 2_001 }, (_, i) => at(i * 1e5)).filter(wanted);
+    expect(shown.map(({ bytes }) => bytes / 2e8)).toEqual([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]);
     expect(wanted({ type: "warning", message: "other" })).toBe(true);
   });
 });

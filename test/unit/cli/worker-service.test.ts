@@ -150,13 +150,13 @@ describe("the launchd agent", () => {
       console.log(process.env.LIGAND_TEST);`;
     const child = wrapped(environmentFile, drains);
     const ended = codeOf(child);
-    let said = "";
+    let output = "";
     child.stdout?.setEncoding("utf8").on("data", (text: string) => {
-      if (said === "") child.kill("SIGTERM");
-      said += text;
+      if (output === "") child.kill("SIGTERM");
+      output += text;
     });
     expect(await ended).toBe(0);
-    expect(said).toBe("two words\ndrained\n");
+    expect(output).toBe("two words\ndrained\n");
   });
 });
 

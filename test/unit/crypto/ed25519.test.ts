@@ -73,17 +73,17 @@ describe("verification, every path", () => {
     const property = fc.asyncProperty(given, async ({ name, message, change }) => {
       const signer = await signerFrom(await seed(name));
       const honest = await signer.sign(message);
-      let [signature, key, heard] = [honest, signer.publicKey, message];
+      let [signature, key, signedMessage] = [honest, signer.publicKey, message];
       if (change.what === "signature bit") signature = flipped(honest, change.bit);
       if (change.what === "key bit") key = flipped(key, change.bit);
-      if (change.what === "message") heard = Uint8Array.of(...message, ...change.appended);
+      if (change.what === "message") signedMessage = Uint8Array.of(...message, ...change.appended);
       if (change.what === "S + L") signature = plusL(honest, change.times);
       if (change.what === "R") signature = Uint8Array.of(...change.bytes, ...honest.slice(32));
       if (change.what === "key") key = change.bytes;
       if (change.what === "all of it") signature = change.bytes;
-      const verdict = await verifyWithWebCrypto(signature, heard, key);
+      const verdict = await verifyWithWebCrypto(signature, signedMessage, key);
       expect(verdict).toBe(change.what === "nothing");
-      expect(await verifyWithNoble(signature, heard, key)).toBe(verdict);
+      expect(await verifyWithNoble(signature, signedMessage, key)).toBe(verdict);
     });
     await fc.assert(property, { numRuns: 250 });
   });

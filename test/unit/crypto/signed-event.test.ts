@@ -87,20 +87,20 @@ describe("an event with one byte changed is refused", () => {
 });
 
 describe("an event is refused", () => {
-  const say = (change: object) => canonicalBytes({ ...first.event, ...change });
+  const eventBytes = (change: object) => canonicalBytes({ ...first.event, ...change });
   const hlc = first.event.hlc;
 
   it.each<[what: string, bytes: Uint8Array]>([
-    ["with an unknown field", say({ note: "" })],
-    ["of another version", say({ v: 2 })],
-    ["whose type is not a word", say({ type: "Worker Joined" })],
-    ["whose visibility is unknown", say({ visibility: "everyone" })],
-    ["whose payload is not an object", say({ payload: [] })],
-    ["whose clock has a fraction", say({ hlc: { ...hlc, physical_us: 1.5 } })],
-    ["whose clock is negative", say({ hlc: { ...hlc, logical: -1 } })],
-    ["whose counter is out of bounds", say({ hlc: { ...hlc, logical: LIMITS.clockLogicalMax + 1 } })],
-    ["that is direct and names no atom id", say({ visibility: "direct", payload: { peer: "bob" } })],
-    ["that is larger than 64 KiB", say({ payload: { text: "x".repeat(LIMITS.eventBytes) } })],
+    ["with an unknown field", eventBytes({ note: "" })],
+    ["of another version", eventBytes({ v: 2 })],
+    ["whose type is not a word", eventBytes({ type: "Worker Joined" })],
+    ["whose visibility is unknown", eventBytes({ visibility: "everyone" })],
+    ["whose payload is not an object", eventBytes({ payload: [] })],
+    ["whose clock has a fraction", eventBytes({ hlc: { ...hlc, physical_us: 1.5 } })],
+    ["whose clock is negative", eventBytes({ hlc: { ...hlc, logical: -1 } })],
+    ["whose counter is out of bounds", eventBytes({ hlc: { ...hlc, logical: LIMITS.clockLogicalMax + 1 } })],
+    ["that is direct and names no atom id", eventBytes({ visibility: "direct", payload: { peer: "bob" } })],
+    ["that is larger than 64 KiB", eventBytes({ payload: { text: "x".repeat(LIMITS.eventBytes) } })],
     ["with another spelling of a number", utf8(first.canonical.replace('"logical":0', '"logical":0.0'))],
     ["with a needless escape", utf8(first.canonical.replace("w1", "\\u00771"))],
     ["with a byte order mark", concat(Uint8Array.of(0xef, 0xbb, 0xbf), utf8(first.canonical))],
@@ -152,7 +152,7 @@ it("a chain hashes the previous chain and the content id, from 32 zero bytes on"
 });
 
 describe("a checkpoint", async () => {
-  const said = {
+  const checkpointBody = {
     log_id: "0f".repeat(16),
     audience: "public",
     seq: 7,
@@ -161,9 +161,9 @@ describe("a checkpoint", async () => {
   } as const;
 
   it("is opened as it was signed, and its bytes are always the same", async () => {
-    const signed = await signCheckpoint(origin, said);
+    const signed = await signCheckpoint(origin, checkpointBody);
     expect(await openCheckpoint(signed)).toEqual({ ok: true, checkpoint: signed.checkpoint });
-    expect(await signCheckpoint(origin, said)).toEqual(signed);
+    expect(await signCheckpoint(origin, checkpointBody)).toEqual(signed);
   });
 
   it.each<[what: string, change: Partial<Checkpoint>, code: string]>([
@@ -174,18 +174,18 @@ describe("a checkpoint", async () => {
     ["another origin", { origin: stranger.id }, "events/malformed"],
     ["a negative number", { seq: -1 }, "events/malformed"],
   ])("with %s is refused", async (_what, change, code) => {
-    const signed = await signCheckpoint(origin, said);
+    const signed = await signCheckpoint(origin, checkpointBody);
     const checkpoint = { ...signed.checkpoint, ...change };
     expect(await openCheckpoint({ ...signed, checkpoint })).toEqual({ ok: false, code });
   });
 
   it("never verifies as an event, nor an event as a checkpoint", async () => {
-    const signed = await signCheckpoint(origin, said);
+    const signed = await signCheckpoint(origin, checkpointBody);
     expect(await openEvent(await forged(canonicalBytes(signed.checkpoint)))).toMatchObject({ ok: false });
     expect(await openCheckpoint({ ...signed, checkpoint: first.event })).toMatchObject({ ok: false });
   });
 
-  const base = (await signCheckpoint(origin, said)).checkpoint;
+  const base = (await signCheckpoint(origin, checkpointBody)).checkpoint;
   it.each<[what: string, change: Partial<Checkpoint>, want: boolean]>([
     ["the same checkpoint", {}, false],
     ["another chain at one number", { chain: "00".repeat(32) }, true],

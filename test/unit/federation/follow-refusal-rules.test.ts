@@ -4,20 +4,20 @@ import { LIMITS } from "../../../schema/wire/limits.ts";
 
 describe("when a log cannot be followed", () => {
   it("our admin is notified once for each reason, after refusals have lasted since we were last level", () => {
-    const told: string[] = [];
+    const notified: string[] = [];
     let state: ReturnType<typeof recordRefusal>["unfollowable"] | null = null;
     const again = (reason: "rolled-back" | "chain-mismatch", nowMs: number) => {
       const step = recordRefusal(state, reason, nowMs);
-      if (step.shouldNotify) told.push(`${reason} at ${nowMs}`);
+      if (step.shouldNotify) notified.push(`${reason} at ${nowMs}`);
       state = step.unfollowable;
     };
     const lasts = LIMITS.followRefusedMs;
     again("rolled-back", 0);
     again("rolled-back", lasts - 1);
-    expect(told).toEqual([]);
+    expect(notified).toEqual([]);
     // A changing reason does not restart the time.
     for (let i = 0; i < 10; i++) again(i % 2 === 0 ? "chain-mismatch" : "rolled-back", lasts + i);
-    expect(told).toEqual([`chain-mismatch at ${lasts}`, `rolled-back at ${lasts + 1}`]);
+    expect(notified).toEqual([`chain-mismatch at ${lasts}`, `rolled-back at ${lasts + 1}`]);
     expect(state).toMatchObject({ reason: "rolled-back", sinceMs: 0 });
   });
 

@@ -117,11 +117,11 @@ describe("a page", () => {
   });
 
   it("moves the cursor back to the last verified position, and forward again when the chain agrees", () => {
-    const astray = advance(atTwo, batchOf(atTwo, [entry("forged", 3)]), accepted(1)).followed;
-    expect(astray.cursor.seq).toBe(3);
-    const back = follow(astray, page(TEXTS, 3));
+    const forgedAhead = advance(atTwo, batchOf(atTwo, [entry("forged", 3)]), accepted(1)).followed;
+    expect(forgedAhead.cursor.seq).toBe(3);
+    const back = follow(forgedAhead, page(TEXTS, 3));
     expect(back).toMatchObject({ cursor: { seq: 2, chain: chainOf(TEXTS.slice(0, 2)) } });
-    expect(follow(astray, page(TEXTS.slice(0, 3), 3)).cursor.seq).toBe(2);
+    expect(follow(forgedAhead, page(TEXTS.slice(0, 3), 3)).cursor.seq).toBe(2);
     expect(follow(back, page(TEXTS, 2)).verified).toEqual(checkpointOf(TEXTS));
   });
 });
@@ -201,9 +201,9 @@ describe("the cursor moves", () => {
   });
 
   it("to a position that a checkpoint contradicts, but does not verify it", () => {
-    const told = follow(atTwo, { ...page(TEXTS.slice(0, 3), 2, 0) });
-    expect(told.newest?.checkpoint.seq).toBe(3);
-    const { followed } = advance(told, batchOf(atTwo, [entry("forged", 3)]), accepted(1));
+    const withCheckpoint = follow(atTwo, { ...page(TEXTS.slice(0, 3), 2, 0) });
+    expect(withCheckpoint.newest?.checkpoint.seq).toBe(3);
+    const { followed } = advance(withCheckpoint, batchOf(atTwo, [entry("forged", 3)]), accepted(1));
     expect(followed).toMatchObject({ cursor: { seq: 3 }, verified: atTwo.verified });
     expect(codeOf(receiveStreamed(followed, alicesLog, [], sha256))).toBe("chain-mismatch");
   });
@@ -333,7 +333,7 @@ describe("for any log", () => {
         if (how.with === "add") lie.splice(at, 0, "own-added");
         if (how.with === "swap") [lie[at], lie[at + 1]] = [log[at + 1] as string, log[at] as string];
         // The head and its checkpoint are the true ones.
-        const told = (since: number) => {
+        const streamedFrom = (since: number) => {
           const events = page(lie, since, limit.next().value).events.filter(({ seq }) => seq <= log.length);
           return { ...page(log, log.length), events, next: since + events.length };
         };
@@ -341,7 +341,7 @@ describe("for any log", () => {
         const honest = followed.cursor.seq;
         let code = "ok";
         while (code === "ok" && followed.cursor.seq < log.length) {
-          const answer = told(followed.cursor.seq);
+          const answer = streamedFrom(followed.cursor.seq);
           if (answer.events.length === 0) break;
           const step = viaStream
             ? receiveStreamed(followed, alicesLog, answer.events, sha256)
@@ -372,14 +372,14 @@ describe("for any log", () => {
       x: fc.array(fc.constantFrom("own-x", "bob-x"), { minLength: 1, maxLength: 8 }),
       y: fc.array(fc.constantFrom("own-y", "bob-y"), { minLength: 1, maxLength: 8 }),
     });
-    const told = fc.array(
+    const anyPages = fc.array(
       fc.record({ fork: fc.constantFrom("x", "y"), head: fc.nat(), limit: fc.integer({ min: 1, max: 9 }) }),
       {
         maxLength: 30,
       },
     );
     fc.assert(
-      fc.property(forks, told, ({ common, x, y }, pages) => {
+      fc.property(forks, anyPages, ({ common, x, y }, pages) => {
         const stories = { x: [...common, ...x.map((t, i) => t + i)], y: [...common, ...y.map((t, i) => t + i)] };
         const whole = {
           x: stories.x.map((_, i) => chainOf(stories.x.slice(0, i + 1))),

@@ -153,10 +153,10 @@ describe("an answer that is too large by itself", () => {
     addBytes(state.memory, "k", "answers", keyAnswerBytes - wholeTextBytes);
     const choices = ["c0", "c1"].map((id) => ({ ...newJob(id, { stream: false }), group: "c0" }));
     submit(state, choices as [NewJob, ...NewJob[]], 100, 0);
-    const say = (id: string, chars: number) =>
+    const finish = (id: string, chars: number) =>
       workerFrame(state, "a", done(id, jobOf(state, id).lease, "x".repeat(chars)), 0);
-    expect(ends(say("c0", wholeTextBytes - 10))).toEqual([["c0", "done"]]);
-    const effects = say("c1", 11);
+    expect(ends(finish("c0", wholeTextBytes - 10))).toEqual([["c0", "done"]]);
+    const effects = finish("c1", 11);
     expect(effects.at(-1)).toMatchObject({
       end: { code: "inference/answer-too-large", remedy: expect.stringContaining("Ask for a stream") },
     });

@@ -57,8 +57,8 @@ describe("log probabilities of a completion", () => {
   it("are OpenAI's lists, whole and streamed, with the offsets of each choice's text", () => {
     expect(JSON.parse(completion().whole([{ ...choice, logprobs }], usage)).choices[0].logprobs).toEqual(lists(0));
     const format = completion();
-    const told = [format.text(0, "Hé!", logprobs), format.text(1, "Hé!", logprobs), format.text(0, "Hé!", logprobs)];
-    expect(told.map(chunk)).toEqual([lists(0), lists(0), lists(3)]);
+    const chunks = [format.text(0, "Hé!", logprobs), format.text(1, "Hé!", logprobs), format.text(0, "Hé!", logprobs)];
+    expect(chunks.map(chunk)).toEqual([lists(0), lists(0), lists(3)]);
   });
 
   it("have no alternatives when none were requested", () => {

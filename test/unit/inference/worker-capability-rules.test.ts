@@ -49,7 +49,7 @@ const olderChat = z.strictObject({
   parallelToolCalls: z.literal(false).optional(),
 });
 
-const said: JobRequest = {
+const withTools: JobRequest = {
   messages: [
     { role: "user", content: "hi" },
     { role: "assistant", content: "", toolCalls: [{ id: "c", name: "f", arguments: "{}" }] },
@@ -71,7 +71,7 @@ const formatted: JobRequest = {
   responseFormat: { type: "json_schema", schema: { type: "object" } },
 };
 
-it.each([said, formatted])(
+it.each([withTools, formatted])(
   "an older agent gets every part of a request that it knows, and can parse it: %j",
   (request) => {
     for (const minor of [0, 1]) {
@@ -126,9 +126,13 @@ describe("a schema for an older agent", () => {
 });
 
 it("a format beside tools that may be called is only for workers that can keep both", () => {
-  const both = { ...said, toolChoice: undefined, responseFormat: { type: "json_object" } } as unknown as JobRequest;
+  const both = {
+    ...withTools,
+    toolChoice: undefined,
+    responseFormat: { type: "json_object" },
+  } as unknown as JobRequest;
   expect(requirementsOf(both)).toMatchObject([{ minor: 2, param: "response_format" }]);
-  expect([said, formatted].map((request) => requirementsOf(request))).toEqual([[], []]);
+  expect([withTools, formatted].map((request) => requirementsOf(request))).toEqual([[], []]);
 });
 
 const chat: ChatRequest = { messages: [{ role: "user", content: "hi" }], stream: false };
@@ -191,7 +195,7 @@ it("the refusal of a request names what no worker can do, or what no worker can 
 
 it("an older agent gets no member that it does not know", () => {
   const newer = {
-    ...said,
+    ...withTools,
     unheardOf: 1,
     tools: [{ name: "f", unheardOf: true }],
     responseFormat: { type: "json_schema", schema: {}, unheardOf: "x" },

@@ -77,13 +77,13 @@ describe("the TLS front", () => {
   it("a pool that closes the connection ends the client's too, and its last bytes still arrive", async () => {
     const { client, pool } = await pair();
     const closed = once(client, "close");
-    let said = "";
+    let received = "";
     client.on("data", (chunk) => {
-      said += chunk;
+      received += chunk;
     });
     pool.end("last words");
     await closed;
-    expect(said).toBe("last words");
+    expect(received).toBe("last words");
   });
 
   it("a client that does not read stops the pool from writing", async () => {

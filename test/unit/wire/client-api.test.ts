@@ -114,25 +114,25 @@ describe("what is accepted", () => {
  */
 describe("an earlier answer that is sent back", () => {
   const call = { id: "c", type: "function", function: { name: "f", arguments: "{}" } };
-  const said = { role: "assistant", content: "Hello." };
+  const plainAnswer = { role: "assistant", content: "Hello." };
   const calls = { role: "assistant", content: "", toolCalls: [{ id: "c", name: "f", arguments: "{}" }] };
 
   it.each<[what: string, message: object, want: object]>([
     // openai 6, chat.completions.parse() and stream(): lib/parser
-    ["with what the official SDK parsed", { content: "Hello.", parsed: { a: 1 }, refusal: null }, said],
+    ["with what the official SDK parsed", { content: "Hello.", parsed: { a: 1 }, refusal: null }, plainAnswer],
     [
       "with parsed arguments, which runTools() sends back",
       { content: null, tool_calls: [{ ...call, function: { ...call.function, parsed_arguments: { a: [1] } } }] },
       calls,
     ],
     ["with the index of a streamed call", { content: "", tool_calls: [{ ...call, index: 0 }] }, calls],
-    ["with annotations", { content: "Hello.", annotations: [{ type: "url_citation", url_citation: {} }] }, said],
-    ["with nulls", { content: "Hello.", audio: null, function_call: null, tool_calls: null, name: null }, said],
+    ["with annotations", { content: "Hello.", annotations: [{ type: "url_citation", url_citation: {} }] }, plainAnswer],
+    ["with nulls", { content: "Hello.", audio: null, function_call: null, tool_calls: null, name: null }, plainAnswer],
     // LiteLLM, types/utils.py
     [
       "with members that a gateway adds",
       { content: "Hello.", provider_specific_fields: { x: 1 }, thinking_blocks: [{}], reasoning_content: "Hm." },
-      said,
+      plainAnswer,
     ],
     [
       "with the signature of a thought beside a call",
@@ -140,9 +140,17 @@ describe("an earlier answer that is sent back", () => {
       calls,
     ],
     // OpenRouter, vLLM, DeepSeek
-    ["with reasoning", { content: "Hello.", reasoning: "Hm.", reasoning_details: [{ type: "reasoning.text" }] }, said],
+    [
+      "with reasoning",
+      { content: "Hello.", reasoning: "Hm.", reasoning_details: [{ type: "reasoning.text" }] },
+      plainAnswer,
+    ],
     // Stores of agents that keep the whole choice
-    ["with its finish reason", { content: "Hello.", finish_reason: "stop", timestamp: 1, id: "x", usage: {} }, said],
+    [
+      "with its finish reason",
+      { content: "Hello.", finish_reason: "stop", timestamp: 1, id: "x", usage: {} },
+      plainAnswer,
+    ],
     ["with a call without a type", { content: null, tool_calls: [{ id: "c", function: call.function }] }, calls],
     [
       "as parts",
@@ -152,12 +160,12 @@ describe("an earlier answer that is sent back", () => {
           { type: "text", text: "lo." },
         ],
       },
-      said,
+      plainAnswer,
     ],
     [
       "as parts of the Responses API",
       { content: [{ type: "output_text", text: "Hello.", annotations: [], logprobs: [] }] },
-      said,
+      plainAnswer,
     ],
     [
       "with thoughts as parts",
@@ -167,7 +175,7 @@ describe("an earlier answer that is sent back", () => {
           { type: "text", text: "Hello." },
         ],
       },
-      said,
+      plainAnswer,
     ],
     ["with no parts", { content: [], tool_calls: [call] }, calls],
     ["that is a refusal", { content: null, refusal: "No." }, { role: "assistant", content: "No." }],
@@ -176,7 +184,7 @@ describe("an earlier answer that is sent back", () => {
       { content: [{ type: "refusal", refusal: "No." }] },
       { role: "assistant", content: "No." },
     ],
-    ["with a refusal beside text", { content: "Hello.", refusal: "No." }, said],
+    ["with a refusal beside text", { content: "Hello.", refusal: "No." }, plainAnswer],
     ["that is empty", { content: "" }, { role: "assistant", content: "" }],
     ["that was cut before its first text", { content: null }, { role: "assistant", content: "" }],
   ])("is accepted %s", (_what, message, want) => {
@@ -193,9 +201,11 @@ describe("an earlier answer that is sent back", () => {
     const name = fc.string().filter((each) => !known.has(each) && !["id", "type", "function"].includes(each));
     fc.assert(
       fc.property(fc.dictionary(name, fc.jsonValue()), (others) => {
-        const message = { ...others, ...said, tool_calls: [{ ...others, ...call }] };
+        const message = { ...others, ...plainAnswer, tool_calls: [{ ...others, ...call }] };
         const parsed = parseClientBody(chatApi, chat({ messages: [message] }));
-        expect(parsed.ok && toChatRequest(parsed.body).messages).toEqual([{ ...said, toolCalls: calls.toolCalls }]);
+        expect(parsed.ok && toChatRequest(parsed.body).messages).toEqual([
+          { ...plainAnswer, toolCalls: calls.toolCalls },
+        ]);
       }),
     );
   });
@@ -307,8 +317,8 @@ describe("each refusal names its cause:", () => {
 
   it("with a bound that is itself not allowed", () => {
     const bounded = z.object({ x: z.number().gt(0).lt(5) });
-    const said = (x: number) => parseClientBody({ body: bounded, parameters: { members: { x: used() } } }, { x });
-    expect([said(0), said(5)]).toMatchObject([
+    const parse = (x: number) => parseClientBody({ body: bounded, parameters: { members: { x: used() } } }, { x });
+    expect([parse(0), parse(5)]).toMatchObject([
       { message: "The value of x is not valid: more than 0." },
       { message: "The value of x is not valid: less than 5." },
     ]);

@@ -347,16 +347,16 @@ function backwards(length: number): object {
 }
 
 it("every schema can be written in the keywords of older agents, which can read it", () => {
-  let told = 0;
+  let written = 0;
   fc.assert(
     fc.property(schemas, (schema) => {
       const reading = readJsonSchema(schema);
       if (!reading.ok) return;
       const plain = plainSchema(reading.schema);
       expect(isPlain(plain)).toBe(true);
-      told += Number(strictly(plain).ok);
+      written += Number(strictly(plain).ok);
     }),
     { numRuns: 500 },
   );
-  expect(told).toBeGreaterThan(400);
+  expect(written).toBeGreaterThan(400);
 });

@@ -24,7 +24,7 @@ function read(body: object): unknown {
 }
 const use = (id: string) => ({ type: "tool_use", id, name: "f", input: { a: 1 } });
 const result = (id: string, more: object = { content: "1" }) => ({ type: "tool_result", tool_use_id: id, ...more });
-const text = (said: string) => ({ type: "text", text: said, cache_control: { type: "ephemeral" } });
+const text = (content: string) => ({ type: "text", text: content, cache_control: { type: "ephemeral" } });
 const f = { name: "f", input_schema: { type: "object", properties: { a: { type: "integer" } } } };
 const called = { role: "assistant", content: [use("a")] };
 

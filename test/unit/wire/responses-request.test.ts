@@ -24,7 +24,7 @@ const call = (id: string) => ({
   arguments: "{}",
   status: "completed",
 });
-const output = (id: string, said: unknown = "1") => ({ type: "function_call_output", call_id: id, output: said });
+const output = (id: string, output: unknown = "1") => ({ type: "function_call_output", call_id: id, output: output });
 const f = { type: "function", name: "f", parameters: { type: "object", properties: {} }, strict: true };
 
 describe("a body of /v1/responses", () => {

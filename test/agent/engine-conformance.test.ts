@@ -105,7 +105,7 @@ it.each<[fault: string, noticed: RegExp, fault: Break]>([
     (engine) => ({ generate: (job) => engine.generate(job, new AbortController().signal) }),
   ],
   [
-    "goes on after the consumer has left",
+    "continues after the consumer has left",
     /^stops when the consumer leaves/,
     (engine) => ({
       async *generate(job, signal) {

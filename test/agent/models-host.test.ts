@@ -288,7 +288,7 @@ describe("turns", () => {
     await made.dispose();
   });
 
-  it("a job that is aborted while it waits blocks nobody", async () => {
+  it("a job that is aborted while it waits blocks no other job", async () => {
     const { made, engines, run } = await host();
     const first = run("a");
     const running = await engines.a.nextRun();

@@ -158,7 +158,7 @@ describe("a real OpenAI-compatible server", () => {
     expect(counters.values.activeGenerations).toBe(0);
   });
 
-  it("that refuses the key: only the owner learns what to do, and nobody sees the key", async () => {
+  it("that refuses the key: only the owner learns what to do, and no message contains the key", async () => {
     expect(await open(server.url, { key: "sk-wrong" })).toMatchObject({
       ok: false,
       message: /401.*LIGAND_UPSTREAM_KEY/s,
@@ -420,7 +420,7 @@ describe("a server with its own behaviour", () => {
     }
   });
 
-  it("that does not stream: its only piece is the answer", async () => {
+  it("that does not stream: its only chunk is the answer", async () => {
     const whole = { choices: [{ message: { content: "whole" }, finish_reason: "length" }] };
     const engine = await listen((response) =>
       reply(response, 200, { ...whole, usage: { prompt_tokens: 4, completion_tokens: 2 } }),

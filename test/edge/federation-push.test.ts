@@ -30,7 +30,7 @@ const heads = async () => {
   const { all, public: open, peers } = await log().heads();
   return { all, open, peers };
 };
-/** The events of it that another peer may pull, oldest first. */
+/** The events of this peer that another peer may pull, oldest first. */
 async function pulledBy(reader: PeerDouble, since: number) {
   const response = await reader.send("GET", `${EVENTS}?since=${since}`);
   return pullAnswer.parse(await response.json()).events;
@@ -311,7 +311,7 @@ describe("the answer", () => {
   });
 });
 
-it("a peer that has reached its rate of events is told to wait, while another is accepted", async () => {
+it("a peer that has reached its rate of events gets a Retry-After, while another is accepted", async () => {
   const [greedy, other] = [await peerAt(2), await peerAt(2)];
   await setPolicy({ peer_events_per_minute: 2 });
   expect(await greedy.pushed(await Promise.all([greedy.event(), greedy.event(), greedy.event()]))).toMatchObject({

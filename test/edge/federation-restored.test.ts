@@ -6,7 +6,10 @@ import type { TrustLevel } from "../../schema/wire/federation.ts";
 import { freshPool, outcome, PeerDouble, peerAt } from "./peer-double.ts";
 import { admin, eventually } from "./support.ts";
 
-/** docs/spec/federation.md#trust, docs/spec/events.md#events: one of the two pools of a bond was restored from a backup. The word of the other is what holds. */
+/**
+ * docs/spec/federation.md#trust, docs/spec/events.md#events: one of the two bonded pools was restored from a backup.
+ * What the other pool states now is what counts.
+ */
 
 const HOUR = 3_600_000;
 const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
@@ -38,27 +41,30 @@ describe("a peer of an export", () => {
   });
 
   it.each<[what: string, since: TrustLevel, effective: TrustLevel]>([
-    ["granted nothing else since is bonded again", 3, 3],
-    ["granted less since", 2, 2],
-    ["withdrew all since", 0, 2],
-  ])("is trusted above 2 by its own word alone: one that %s, when it says that", async (_what, since, effective) => {
-    const peer = await PeerDouble.make();
-    const exportedGrant = await peer.grant(3, { aheadMs: -2 * HOUR });
-    const newest = since === 3 ? exportedGrant : await peer.grant(since, { aheadMs: -HOUR });
-    await admin("POST", "/import", { table: "peers", rows: [rowOf(peer)] }, 200);
-    expect(await peer.seen()).toMatchObject({ granted: 3, received: 0, effective: 2, awaits_admin: null });
-    pass(1_000);
-    // As its queue has it: signed when it was decided, which was before the import.
-    await peer.push([newest]);
-    expect(await peer.seen()).toMatchObject({ received: since, effective });
-    // What it withdrew stays withdrawn, whoever sends the old one again.
-    await peer.push([exportedGrant]);
-    expect(await peer.seen()).toMatchObject({ received: since, effective });
-  });
+    ["has granted nothing else since is bonded again", 3, 3],
+    ["has granted less since", 2, 2],
+    ["has withdrawn its trust since", 0, 2],
+  ])(
+    "is trusted above 2 only by its current grant: a peer that %s, when it sends that grant",
+    async (_what, since, effective) => {
+      const peer = await PeerDouble.make();
+      const exportedGrant = await peer.grant(3, { aheadMs: -2 * HOUR });
+      const newest = since === 3 ? exportedGrant : await peer.grant(since, { aheadMs: -HOUR });
+      await admin("POST", "/import", { table: "peers", rows: [rowOf(peer)] }, 200);
+      expect(await peer.seen()).toMatchObject({ granted: 3, received: 0, effective: 2, awaits_admin: null });
+      pass(1_000);
+      // As in the peer's queue: it was signed at the decision, which was before the import.
+      await peer.push([newest]);
+      expect(await peer.seen()).toMatchObject({ received: since, effective });
+      // A withdrawn grant stays withdrawn, whichever pool sends it again.
+      await peer.push([exportedGrant]);
+      expect(await peer.seen()).toMatchObject({ received: since, effective });
+    },
+  );
 });
 
-describe("this pool, put back from a copy of its state", () => {
-  it("believes no grant that it had, and each that is sent again, whenever it was decided", async () => {
+describe("this pool, restored from a copy of its state", () => {
+  it("trusts no grant that it had, and accepts each grant that is sent again, whenever it was made", async () => {
     const [silent, loyal] = [await peerAt(3, 3), await peerAt(3)];
     const grant = await loyal.grant(3);
     await loyal.push([grant]);
@@ -81,7 +87,7 @@ describe("a peer that was restored", () => {
   const contentIds = (events: readonly SignedEvent[]) => events.map(({ content_id }) => content_id);
   const logHead = async () => (await admin<{ head: number }>("GET", "/events?limit=1")).head;
 
-  it("and whose log has a new name is told again what it was granted, by the same event", async () => {
+  it("and whose log has a new name gets its grant again, as the same event", async () => {
     const peer = await peerAt(3, 3);
     peer.log.append(await peer.event());
     await eventually(async () => (await receivedLevels(peer)).length === 1);
@@ -96,7 +102,7 @@ describe("a peer that was restored", () => {
     expect(await logHead()).toBe(head);
   });
 
-  it("and that registers again is told so too, what is newest; whoever was granted nothing is told nothing", async () => {
+  it("and that registers again gets its newest grant; a peer without a grant gets nothing", async () => {
     const peer = await peerAt(3);
     await admin("PUT", `/peers/${peer.id}/trust`, { level: 2 }, 200);
     await eventually(async () => (await receivedLevels(peer)).at(-1) === 2);

@@ -77,7 +77,7 @@ describe("log probabilities", () => {
   });
 
   it.each<[what: string, body: object, tokens: TokenLogprob[], times: number]>([
-    ["that nobody asked for", {}, [token("x")], 1],
+    ["that were not requested", {}, [token("x")], 1],
     ["with more likely tokens than were asked for", { logprobs: true }, [token("x")], 1],
     ["above zero", { logprobs: true, top_logprobs: 1 }, [token("x", 0.1)], 1],
     [

@@ -30,7 +30,7 @@ const none = { type: "object", properties: {}, additionalProperties: false };
 it.each<[speaks: string, format: object, tool: object]>([
   ["ligand.worker.v1.2", { name: "weather", description: "Of today.", strict: true }, { strict: true }],
   ["ligand.worker.v1.1", {}, {}],
-])("a worker of %s hears of strict, names and descriptions what it can read", async (speaks, format, tool) => {
+])("a worker of %s gets the strict flags, names and descriptions that it can parse", async (speaks, format, tool) => {
   const { agent, model } = await serve(speaks);
   for (const body of [jsonFormat, { tools }]) {
     const asking = chat(key, { model, ...body });
@@ -50,7 +50,7 @@ it.each<[speaks: string, format: object, tool: object]>([
 });
 
 it.each([true, false])(
-  "reasoning is counted, shown and kept, and a filter is why an answer ended; streamed: %s",
+  "reasoning is counted, shown and recorded, and a filter can be the finish reason; streamed: %s",
   async (stream) => {
     const { agent, model } = await serve("ligand.worker.v1.2");
     const asking = chat(key, { model, stream, ...(stream && { stream_options: { include_usage: true } }) });
@@ -82,7 +82,7 @@ it.each([
   ["inference/upstream-refused", 400, "upstream_refused", /Change the request/],
   ["inference/prompt-refused", 400, "prompt_refused", /another order or form/],
   ["inference/upstream-disobeyed", 502, "upstream_disobeyed", /another model/],
-])("%s is told with what to do", async (code, status, openAiCode, remedy) => {
+])("the client gets %s with a remedy", async (code, status, openAiCode, remedy) => {
   const { agent, model } = await serve("ligand.worker.v1.2");
   const asking = chat(key, { model });
   const { jobId, lease } = await agent.next("job");

@@ -161,7 +161,7 @@ describe("the handshake", () => {
       CLOSE.policyViolation,
     ],
     [
-      "a manifest nobody signed",
+      "an unsigned manifest",
       (hello) => ({ ...hello, manifestSignature: flip(hello, "manifestSignature") }) as AgentFrame,
       CLOSE.policyViolation,
     ],

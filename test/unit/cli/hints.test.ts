@@ -43,7 +43,7 @@ it.each<[given: Record<string, unknown>, ligand: string, start: string]>([
     "npm run ligand -- peers list --pool https://birch.example",
     "npm start -- --insecure",
   ],
-])("a hint for %j names the same pool: %s", (given, command, start) => {
+])("the hint after %j is for the same pool", (given, command, start) => {
   const hints = hintsOf(COMMON_OPTIONS, given);
   expect(hints.ligand("peers list")).toBe(command);
   expect(hints.start("--insecure")).toBe(start);
@@ -112,12 +112,12 @@ describe("every hint about this pool names the pool", () => {
     ["no peers", peersTable([], 0, hints)],
     ["an offer", peersTable([{ ...peer, awaits_admin: 2 }], 0, hints)],
     ["one peer", formatPeer(peer, { atomId: own, heads: { public: 0, peers: 0 } }, 0, hints)],
-    ["nobody's id", thrown(() => peerIdOf("ffffff", [peer], hints))],
-    ["no id", thrown(() => peerIdOf("f", [peer], hints))],
+    ["an unknown id", thrown(() => peerIdOf("ffffff", [peer], hints))],
+    ["a malformed id", thrown(() => peerIdOf("f", [peer], hints))],
     ["a loopback address", addressWarning("http://127.0.0.1:8787", hints)],
     ["federation on", formatStatus(status({ federation: "on" }), hints)],
     ["federation off", formatStatus(status({}), hints)],
-    ["one that is removed", formatRemoved({ ...peer, revoked_at_ms: 1 }, hints)],
+    ["a removed peer", formatRemoved({ ...peer, revoked_at_ms: 1 }, hints)],
     ["a pool without a name", formatName({ atom_id: id, name: "Ligand pool" }, false, hints)],
     ["a pool with another name", formatName({ atom_id: id, name: "Birch" }, true, hints)],
     ["no workers", workersTables({ tokens: [], workers: [] }, 0, hints)],

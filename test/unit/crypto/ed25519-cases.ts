@@ -1,7 +1,8 @@
 /**
- * Ed25519 cases for every runtime: nothing here is Node's, so the tests inside workerd import it too. The hostile ones
- * are made here from their algebra (the classes of "Taming the many EdDSAs", Chalkias et al. 2020, and ZIP 215's
- * matrix), so that what each is about can be read, and every runtime meets the same bytes: nothing is random.
+ * Ed25519 cases for every runtime. This file uses nothing of Node, so that tests inside workerd import it too. The
+ * hostile cases are computed here from their algebra (the classes of "Taming the many EdDSAs", Chalkias et al. 2020,
+ * and ZIP 215's matrix), so that a reader sees what each case is about. Nothing is random, so that every runtime gets
+ * the same bytes.
  */
 
 import { Point } from "@noble/ed25519";
@@ -74,7 +75,7 @@ export function plusL(signature: Uint8Array, times = 1n): Uint8Array {
   return concat(signature.subarray(0, 32), littleEndian(s));
 }
 
-// ---- What "Taming the many EdDSAs" is about: torsion in A and R
+// ---- "Taming the many EdDSAs": torsion in A and R
 
 interface TorsionClass {
   readonly name: string;
@@ -83,7 +84,7 @@ interface TorsionClass {
   readonly keyTorsion: bigint;
   readonly r: bigint;
   readonly nonceTorsion: bigint;
-  /** Whether the equation holds without the cofactor; with it, it holds always. */
+  /** Whether the equation without the cofactor holds; with the cofactor it always holds. */
   readonly cofactorless: boolean;
   readonly valid: boolean;
 }
@@ -106,7 +107,7 @@ const TORSION_CLASSES: TorsionClass[] = [
   { name: "A of prime order, R mixed", a: A, keyTorsion: 0n, r: R, nonceTorsion: 1n, cofactorless: false, valid: false },
   { name: "A mixed, R of prime order, only cofactored", a: A, keyTorsion: 1n, r: R, nonceTorsion: 0n, cofactorless: false, valid: false },
   { name: "A and R mixed, only cofactored", a: A, keyTorsion: 1n, r: R, nonceTorsion: 1n, cofactorless: false, valid: false },
-  // Whoever made such a key can sign so; nobody else gains anything.
+  // The owner of such a key can sign like this; no other party gains anything.
   { name: "A mixed, R of prime order", a: A, keyTorsion: 1n, r: R, nonceTorsion: 0n, cofactorless: true, valid: true },
   { name: "A and R mixed", a: A, keyTorsion: 1n, r: R, nonceTorsion: 5n, cofactorless: true, valid: true },
 ];
@@ -115,7 +116,9 @@ function torsionCases(): Promise<VerifyCase[]> {
   return Promise.all(TORSION_CLASSES.map(torsionCase));
 }
 
-/** Tries messages until [k]A's torsion meets R's, or does not, as the class wants: about eight. */
+/**
+ * Tries messages until the torsion of [k]A equals that of R, or differs from it, as the class requires: about eight.
+ */
 async function torsionCase(wanted: TorsionClass): Promise<VerifyCase> {
   const publicKey = pointOf(wanted.a, wanted.keyTorsion).toBytes();
   const nonce = pointOf(wanted.r, wanted.nonceTorsion).toBytes();
@@ -163,7 +166,7 @@ function smallOrderMatrix(): VerifyCase[] {
   );
 }
 
-// ---- Other spellings of a valid signature, and things of the wrong size
+// ---- Other encodings of a valid signature, and values of the wrong size
 
 function malleations(): VerifyCase[] {
   const [first] = signCases();
@@ -214,12 +217,12 @@ export function flipped(bytes: Uint8Array, bit: number): Uint8Array {
   return bytes.map((byte, i) => (i === bit >> 3 ? byte ^ (1 << (bit & 7)) : byte));
 }
 
-/** 32 bytes that depend on the text alone. */
+/** 32 bytes that depend only on the text. */
 export function seed(text: string): Promise<Uint8Array> {
   return sha256(utf8(text));
 }
 
-// ---- Spelling
+// ---- encoding
 
 type Pool = { secret_key_hex: string; public_key_hex: string };
 

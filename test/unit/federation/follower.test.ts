@@ -91,7 +91,7 @@ describe("a follower", () => {
     expect(waits.slice(4)).toEqual([expect.closeTo(32.5 * LIMITS.followBackoffMinMs, 0), LIMITS.followBackoffMinMs]);
   });
 
-  it("reports an unexpected exception as a bug, does not count it as a lost connection, and goes on later", async () => {
+  it("reports an unexpected exception as a bug, does not count it as a lost connection, and continues later", async () => {
     const bug = new TypeError("a bug");
     const reported: unknown[] = [];
     const log: FollowedLog = {

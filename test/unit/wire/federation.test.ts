@@ -52,11 +52,11 @@ describe("the URL of a peer", () => {
   ])("%j", (typed, origin) => {
     expect(normalisedPeerUrl(typed)).toBe(origin);
     expect(addPeerBody.safeParse({ url: typed }).data?.url).toBe(origin ?? undefined);
-    // A card says it in the one spelling, since its bytes are signed.
+    // A card must have the normal spelling, because its bytes are signed.
     expect(card.safeParse({ ...registration.card_a, url: typed }).success).toBe(typed === origin);
   });
 
-  it("has one normal spelling, that of itself", () => {
+  it("has one normal spelling, which is its own normal spelling", () => {
     fc.assert(
       fc.property(fc.webUrl({ withQueryParameters: true, withFragments: true }), (text) => {
         const origin = normalisedPeerUrl(text);
@@ -93,12 +93,12 @@ describe("cards and registration", () => {
     ["a short key", { public_key: "00" }],
     ["no name", { name: "" }],
     ["a long name", { name: "a".repeat(101) }],
-    ["a name that turns the line round", { name: "Alder\u202e" }],
+    ["a name with a bidirectional override", { name: "Alder\u202e" }],
     ["a name with an escape", { name: "\u001b[2J" }],
     ["a name with a lone surrogate", { name: "\ud800" }],
     ["an unknown tier", { auth_tier: "trust-me" }],
     ["too many capabilities", { capabilities: Array(65).fill("chat") }],
-    ["a capability that is no word", { capabilities: ["<b>"] }],
+    ["a capability that is not a word", { capabilities: ["<b>"] }],
   ])("a card with %s is refused", (_what, changes) => {
     expect(card.safeParse({ ...registration.card_a, ...changes }).success).toBe(false);
   });
@@ -114,7 +114,7 @@ describe("cards and registration", () => {
   });
 });
 
-describe("what the existing network sends", () => {
+describe("messages of the existing network", () => {
   const info = {
     mode: "active",
     atom_id: vectors.origin.atom_id,
@@ -129,7 +129,7 @@ describe("what the existing network sends", () => {
     private: true,
   };
 
-  it("an info card of version 1: no sig_versions, members that we do not know", () => {
+  it("an info card of version 1, without sig_versions and with unknown members", () => {
     const { private: _, ...known } = info;
     const want = { ...known, url: "https://alder.example", capabilities: ["llm", "listed"] };
     expect(identityCard.parse(info)).toEqual(want);
@@ -158,22 +158,22 @@ describe("what the existing network sends", () => {
   });
 });
 
-describe("what an operator calls the pool", () => {
+describe("the name of the pool", () => {
   it.each(["Alder", "a", "Käte's pool 🌲", "x".repeat(100)])("%j is a name", (name) =>
     expect(poolName.parse(name)).toBe(name),
   );
   it.each([
-    ["nothing", ""],
-    ["blanks", "  "],
-    ["a blank before it", " Alder"],
-    ["a blank after it", "Alder "],
-    ["too much", "x".repeat(101)],
-    ["what steers a terminal", "Al\u001b[2Jder"],
-    ["a line's end", "Al\nder"],
-    ["what turns writing round", "Al\u202eder"],
-    ["half a character", "Al\ud83c"],
-  ])("%s is none", (_what, name) => expect(poolName.safeParse(name).success).toBe(false));
-  it("whatever it was called before there was a rule, an import calls it by the rule; a name it leaves alone", () => {
+    ["an empty text", ""],
+    ["blanks only", "  "],
+    ["a leading blank", " Alder"],
+    ["a trailing blank", "Alder "],
+    ["a text of 101 characters", "x".repeat(101)],
+    ["a terminal escape", "Al\u001b[2Jder"],
+    ["a line break", "Al\nder"],
+    ["a bidirectional override", "Al\u202eder"],
+    ["a lone surrogate", "Al\ud83c"],
+  ])("%s is refused", (_what, name) => expect(poolName.safeParse(name).success).toBe(false));
+  it("an import changes any old name into a valid one, and leaves a valid name unchanged", () => {
     const texts = fc.oneof(
       fc.string({ unit: "binary" }),
       fc.string({ unit: fc.integer({ min: 0, max: 0xffff }).map((n) => String.fromCharCode(n)), maxLength: 300 }),
@@ -191,7 +191,7 @@ describe("what an operator calls the pool", () => {
 });
 
 describe("policy and trust", () => {
-  it("the defaults are closed and are a policy", () => {
+  it("the defaults are closed, and are a valid policy", () => {
     expect(federationPolicy.parse(FEDERATION_POLICY_DEFAULTS)).toEqual({
       federation: "off",
       accept_reads: true,
@@ -210,7 +210,7 @@ describe("policy and trust", () => {
     });
   });
 
-  it("a change is a part of it, and adds nothing that it does not say", () => {
+  it("a change is a part of a policy, and its schema adds no defaults", () => {
     expect(changeFederationPolicyBody.parse({ max_peers: 0 })).toEqual({ max_peers: 0 });
     expect(changeFederationPolicyBody.safeParse({ federation: true }).success).toBe(false);
     expect(changeFederationPolicyBody.safeParse({ acceptReads: true }).success).toBe(false);
@@ -223,7 +223,7 @@ describe("policy and trust", () => {
     expect(trustBody.safeParse({ level }).success).toBe(false);
   });
 
-  it("a grant says who and how much, and nothing else", () => {
+  it("a grant has a peer and a level, and no other member", () => {
     const grant = { peer: vectors.origin.atom_id, level: 3 };
     expect(grantPayload.parse(grant)).toEqual(grant);
     for (const bad of [{ level: 5 }, { level: -1 }, { peer: "x" }, { more: 1 }]) {

@@ -25,24 +25,24 @@ const text = { kind: "string", min: 0, max: null };
 describe("a malformed schema is refused, strict or not:", () => {
   it.each<[what: string, schema: unknown, path: string]>([
     ["a list", [], ""],
-    ["a type that is none", { type: "text" }, "type"],
+    ["an unknown type", { type: "text" }, "type"],
     ["a length that is text", { type: "string", minLength: "3" }, "minLength"],
     ["a format that is a number", { type: "string", format: 1 }, "format"],
     ["a pattern that is a number", { type: "string", pattern: 1 }, "pattern"],
-    ["alternatives that are none", { anyOf: {} }, "anyOf"],
+    ["alternatives that are not a list", { anyOf: {} }, "anyOf"],
     ["oneOf without a schema", { oneOf: [] }, "oneOf"],
     ["allOf that is a schema", { allOf: {} }, "allOf"],
     ["an enum without a value", { enum: [] }, "enum"],
-    ["a tuple that is no list", { prefixItems: {} }, "prefixItems"],
+    ["a tuple that is not a list", { prefixItems: {} }, "prefixItems"],
     ["properties that are a list", { properties: [] }, "properties"],
     ["a required name that is a number", { properties: {}, required: [1] }, "required"],
     ["a reference that is a number", { $ref: 1 }, "$ref"],
-    ["a definition that is not there", { $ref: "#/$defs/x" }, "$ref"],
+    ["a missing definition", { $ref: "#/$defs/x" }, "$ref"],
     ["a pointer into a text", { $ref: "#/title/x", title: "t" }, "$ref"],
-    ["a value without an end", { type: "object", properties: { a: { $ref: "#" } }, required: ["a"] }, ""],
-    ["a tuple without an end", { prefixItems: [{ $ref: "#" }] }, ""],
+    ["an infinite value", { type: "object", properties: { a: { $ref: "#" } }, required: ["a"] }, ""],
+    ["an infinite tuple", { prefixItems: [{ $ref: "#" }] }, ""],
     ["too many parts", { anyOf: Array.from({ length: LIMITS.schemaNodes }, () => ({})) }, "anyOf.999"],
-    ["a bound that is no number", { type: "integer", maximum: "5" }, "maximum"],
+    ["a bound that is not a number", { type: "integer", maximum: "5" }, "maximum"],
     ["bounds that cross", { type: "integer", minimum: 2, maximum: 1 }, "maximum"],
     ["bounds with no integer between", { type: "integer", exclusiveMinimum: 1, maximum: 1.5 }, "maximum"],
     ["bounds with no number between", { type: "number", minimum: 1, exclusiveMaximum: 1 }, "exclusiveMaximum"],
@@ -50,7 +50,7 @@ describe("a malformed schema is refused, strict or not:", () => {
     ["lengths that cross", { type: "string", minLength: 3, maxLength: 2 }, "maxLength"],
     ["more items than a tuple has", { prefixItems: [{}], items: false, minItems: 2 }, "minItems"],
     [
-      "a required name that may not be there",
+      "a required name that the schema forbids",
       { properties: {}, additionalProperties: false, required: ["a"] },
       "required",
     ],
@@ -81,54 +81,64 @@ describe("keywords that are not enforced are ignored, and refused by name under 
     ],
     ["a multiple", { type: "integer", multipleOf: 2 }, "multipleOf", { kind: "number", integer: true, bounds: null }],
     [
-      "a bound that is not whole",
+      "a bound that is not an integer",
       { type: "number", minimum: 0, maximum: 0.5 },
       "maximum",
       { bounds: { min: 0, max: null } },
     ],
-    ["a bound beyond what is written", { type: "number", minimum: 1e15 }, "minimum", { bounds: null }],
-    ["integers that are not written", { type: "integer", minimum: 1e15 }, "minimum", { bounds: null }],
-    ["integers below those", { type: "integer", exclusiveMaximum: -(10 ** 15) }, "exclusiveMaximum", { bounds: null }],
-    ["items that differ", { type: "array", uniqueItems: true }, "uniqueItems", { kind: "array" }],
-    ["what a list contains", { type: "array", contains: {} }, "contains", { kind: "array" }],
+    ["a bound larger than any written number", { type: "number", minimum: 1e15 }, "minimum", { bounds: null }],
+    ["a minimum above the largest written integer", { type: "integer", minimum: 1e15 }, "minimum", { bounds: null }],
+    [
+      "a maximum below the smallest written integer",
+      { type: "integer", exclusiveMaximum: -(10 ** 15) },
+      "exclusiveMaximum",
+      { bounds: null },
+    ],
+    ["unique items", { type: "array", uniqueItems: true }, "uniqueItems", { kind: "array" }],
+    ["contains", { type: "array", contains: {} }, "contains", { kind: "array" }],
     ["a count of members", { type: "object", minProperties: 1 }, "minProperties", { kind: "object" }],
     [
-      "names by pattern",
+      "patternProperties",
       { type: "object", patternProperties: { "^a": {} } },
       "patternProperties",
       { kind: "object", rest: any },
     ],
     [
-      "a rule for names",
+      "propertyNames",
       { type: "object", propertyNames: { pattern: "^a" } },
       "propertyNames",
       { kind: "object", rest: any },
     ],
-    ["a negation", { type: "string", not: { const: "a" } }, "not", text],
-    ["a condition", { type: "boolean", if: {}, else: {} }, "if", { kind: "boolean" }],
+    ["not", { type: "string", not: { const: "a" } }, "not", text],
+    ["if", { type: "boolean", if: {}, else: {} }, "if", { kind: "boolean" }],
     ["a keyword of another type", { type: "boolean", minLength: 1 }, "minLength", { kind: "boolean" }],
     ["an unknown keyword", { type: "string", constructor: 1 }, "constructor", text],
-    ["schemas that may both fit", { oneOf: [{ type: "number" }, { type: "integer" }] }, "oneOf", { kind: "union" }],
-    ["a reference elsewhere", { $ref: "https://example.com/x" }, "$ref", any],
+    [
+      "oneOf whose schemas may both match",
+      { oneOf: [{ type: "number" }, { type: "integer" }] },
+      "oneOf",
+      { kind: "union" },
+    ],
+    ["an external reference", { $ref: "https://example.com/x" }, "$ref", any],
     ["a reference by name", { $ref: "#name" }, "$ref", any],
-    ["a definition that means itself", { anyOf: [{ $ref: "#" }, { type: "null" }] }, "", any],
-    ["a member that may not be there, and must", closed({ a: false }), "properties.a", { kind: "object" }],
+    ["a definition that refers to itself", { anyOf: [{ $ref: "#" }, { type: "null" }] }, "", any],
+    ["a required member that the schema forbids", closed({ a: false }), "properties.a", { kind: "object" }],
     [
       "a required name without a schema",
       { type: "object", required: ["a"] },
       "required",
       { properties: [{ name: "a", required: true }] },
     ],
-    ["more values than an enum may have", { enum: words }, "enum", { kind: "union", branches: [text] }],
-    ["what stands beside alternatives", { type: "object", anyOf: [{ properties: {} }] }, "type", { kind: "union" }],
+    ["an enum with too many values", { enum: words }, "enum", { kind: "union", branches: [text] }],
+    ["a keyword beside alternatives", { type: "object", anyOf: [{ properties: {} }] }, "type", { kind: "union" }],
     [
-      "what stands beside a reference",
+      "a keyword beside a reference",
       { $ref: "#/$defs/a", minLength: 1, $defs: { a: { type: "string" } } },
       "minLength",
       { kind: "ref" },
     ],
     [
-      "more items than there are rules for",
+      "maxItems above the bounded number of rules",
       { type: "object", properties: lists(20) },
       "properties.p10.maxItems",
       { kind: "object" },
@@ -153,18 +163,18 @@ function lists(count: number): object {
 
 describe("schemas that a worker enforces completely pass under strict:", () => {
   it.each<[what: string, schema: object, read?: object]>([
-    ["nothing", {}, any],
+    ["an empty schema", {}, any],
     ["annotations", { title: "t", description: "d", default: 1, examples: [2], $schema: "x", type: "integer" }],
     ["the bounds that zod writes for an integer", { type: "integer", minimum: -(2 ** 53) + 1, maximum: 2 ** 53 - 1 }],
     ["the bounds that zod writes for a float", { type: "number", minimum: -3.4e38, maximum: 3.4e38 }],
     ["a range of integers", { type: "integer", minimum: 1, maximum: 5 }],
     [
-      "bounds of integers that are not whole",
+      "bounds of integers that are not integers",
       { type: "integer", minimum: 0.5, exclusiveMaximum: 5.5 },
       { bounds: { min: 1, max: 5 } },
     ],
     [
-      "bounds with a flag, as draft 4 has them",
+      "bounds with a flag, as in draft 4",
       { type: "integer", minimum: 1, exclusiveMinimum: true },
       { bounds: { min: 2 } },
     ],
@@ -173,10 +183,10 @@ describe("schemas that a worker enforces completely pass under strict:", () => {
     ["a single allOf", { allOf: [{ type: "null" }] }, { kind: "null" }],
     ["a pattern", { type: "string", pattern: "^[a-z]{2,4}$" }],
     [
-      "a pattern and lengths that it can be held to",
+      "a pattern with lengths that can be enforced",
       { type: "string", pattern: "^u[a-z]+$", minLength: 3, maxLength: 5 },
     ],
-    ["a format and a length that it cannot pass", { type: "string", format: "uuid", minLength: 1, maxLength: 36 }],
+    ["a format with lengths that it always satisfies", { type: "string", format: "uuid", minLength: 1, maxLength: 36 }],
     ["a format beside a pattern", { type: "string", format: "nanoid", pattern: "^[a-z]{21}$" }],
     [
       "a tuple",
@@ -184,37 +194,41 @@ describe("schemas that a worker enforces completely pass under strict:", () => {
       { prefix: [{ kind: "null" }], max: 0 },
     ],
     [
-      "a tuple of before",
+      "a tuple as in older drafts",
       { items: [{ type: "null" }], additionalItems: { type: "string" } },
       { prefix: [{ kind: "null" }], items: text, max: null },
     ],
-    ["a tuple that may be longer", { prefixItems: [{}, {}], minItems: 3 }, { prefix: [any, any], items: any, min: 1 }],
-    ["a tuple that is cut", { prefixItems: [{}, { type: "null" }], maxItems: 1 }, { prefix: [any], max: 0 }],
     [
-      "schemas of which one fits",
+      "a tuple that may have more items",
+      { prefixItems: [{}, {}], minItems: 3 },
+      { prefix: [any, any], items: any, min: 1 },
+    ],
+    ["a tuple that is cut short", { prefixItems: [{}, { type: "null" }], maxItems: 1 }, { prefix: [any], max: 0 }],
+    [
+      "oneOf whose schemas exclude each other",
       { oneOf: [closed({ k: { const: 1 } }), closed({ k: { const: 2 } }), { type: "null" }] },
     ],
     [
-      "those with OpenAPI's word for it",
+      "the same with OpenAPI's discriminator",
       { oneOf: [{ type: "null" }, { type: "string" }], discriminator: { propertyName: "k" } },
     ],
     [
-      "members of any name",
+      "members with any name",
       { type: "object", propertyNames: { type: "string" }, additionalProperties: { type: "null" } },
     ],
     [
-      "members by a list of names",
+      "a record with a list of names",
       { propertyNames: { enum: ["a"] }, additionalProperties: text && { type: "string" } },
       { properties: [{ name: "a", required: false, node: text }] },
     ],
     [
-      "a member that may not be there",
+      "a forbidden optional member",
       { type: "object", properties: { a: { not: {} } }, additionalProperties: false },
       { properties: [], rest: null },
     ],
     ["a pointer to a part", { type: "object", properties: { a: { type: "null" }, b: { $ref: "#/properties/a" } } }],
     ["a name with a slash", { $ref: "#/$defs/a~1b%20c", $defs: { "a/b c": { type: "null" } } }],
-    ["a list that ends by itself", { items: { $ref: "#" } }],
+    ["a recursive list", { items: { $ref: "#" } }],
   ])("%s", (_what, schema, read = {}) => {
     const reading = strictly(schema);
     expect(reading).toMatchObject({ ok: true });
@@ -244,7 +258,7 @@ describe("merged schemas", () => {
     });
   });
 
-  it("end where they refer to themselves", () => {
+  it("end at a recursion", () => {
     const node = {
       allOf: [{ properties: { next: { allOf: [{ $ref: "#/$defs/node" }, { required: [] }] } } }, { title: "x" }],
     };
@@ -252,7 +266,7 @@ describe("merged schemas", () => {
     expect(readJsonSchema({ allOf: [{ $ref: "#" }, { type: "object" }] })).toMatchObject({ ok: true });
   });
 
-  it("beside alternatives apply to each of them", () => {
+  it("apply to each of the alternatives beside them", () => {
     const properties = { a: { type: "null" }, b: { type: "boolean" } };
     const { branches } = rootOf({ type: "object", properties, anyOf: [{ required: ["a"] }, { required: ["b"] }] }) as {
       branches?: unknown;
@@ -289,7 +303,7 @@ describe("the parameters of a function", () => {
     [{ $ref: "https://example.com" }, "object"],
     [{ not: { type: "null" } }, "object"],
     [{ enum: [{ a: 1 }, "a"] }, "literals"],
-  ])("are the objects among the values of %j", (schema, kind) => expect(parametersOf(schema)).toMatchObject({ kind }));
+  ])("may be any object that %j allows", (schema, kind) => expect(parametersOf(schema)).toMatchObject({ kind }));
 });
 
 describe("the budget of a request", () => {
@@ -314,12 +328,12 @@ describe("the budget of a request", () => {
 
   it.each<[what: string, schema: object]>([
     [
-      "objects that begin alike",
+      "objects with a common beginning",
       { anyOf: Array.from({ length: 150 }, (_, i) => closed({ a: {}, b: {}, [`c${i}`]: {} })) },
     ],
     ["an allOf that doubles", { $ref: "#/$defs/d0", $defs: doubling(30) }],
     ["definitions that end in the other order", backwards(250)],
-  ])("ends the reading of %s", (_what, schema) => {
+  ])("ends the check of %s", (_what, schema) => {
     const budget = new SchemaBudget();
     let reading = readJsonSchema(schema, { strict: false, budget });
     for (let i = 0; i < 200 && reading.ok; i++) reading = readJsonSchema(schema, { strict: false, budget });

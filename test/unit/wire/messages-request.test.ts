@@ -12,7 +12,7 @@ import { chatRequest } from "../../../schema/wire/worker-frames.ts";
 
 const hi = { role: "user", content: "hi" };
 
-/** What a worker gets, or how the body is refused. */
+/** The request that a worker gets, or the refusal of the body. */
 function read(body: object): unknown {
   const parsed = parseClientBody(messagesApi, { model: "m", max_tokens: 9, messages: [hi], ...body });
   if (!parsed.ok) return { refused: parsed.code, param: parsed.param };
@@ -43,7 +43,7 @@ describe("a body of /v1/messages", () => {
       [{ role: "user", content: "a\n\nb" }],
     ],
     [
-      "an earlier answer with thoughts",
+      "an earlier answer with reasoning",
       {
         messages: [
           hi,
@@ -61,7 +61,7 @@ describe("a body of /v1/messages", () => {
       [hi, { role: "assistant", content: "Yes." }, { role: "user", content: "why" }],
     ],
     [
-      "calls and results, and what the user adds",
+      "calls and results, and further text of the user",
       {
         messages: [
           hi,
@@ -92,7 +92,7 @@ describe("a body of /v1/messages", () => {
       ],
     ],
     [
-      "a result of nothing",
+      "an empty result",
       { messages: [hi, called, { role: "user", content: [result("a", {})] }] },
       [
         hi,
@@ -158,11 +158,11 @@ describe("a body of /v1/messages", () => {
       [hi, { role: "assistant", content: "{ " }],
     ],
     [
-      "a system message in between",
+      "a system message in the middle",
       { messages: [hi, { role: "system", content: "s" }] },
       [hi, { role: "system", content: "s" }],
     ],
-  ])("with %s is a chat", (_what, body, messages) => {
+  ])("with %s is accepted", (_what, body, messages) => {
     expect(read(body)).toEqual({ messages, stream: false, maxTokens: 9 });
   });
 
@@ -191,21 +191,21 @@ describe("a body of /v1/messages", () => {
       { tools: [{ ...f, description: "d".repeat(20_000) }] },
       { tools: [{ description: "d".repeat(20_000) }] },
     ],
-  ])("asks by %s", (_what, body, want) => {
+  ])("passes on %s", (_what, body, want) => {
     expect(read(body)).toMatchObject(want);
   });
 
-  it("takes no tool where none may be used", () => {
+  it("passes on no tool if none may be used", () => {
     expect(read({ tools: [f], tool_choice: { type: "none" } })).not.toHaveProperty("tools");
   });
 
   it.each<[what: string, body: object]>([
     ["hints of coding agents", { metadata: { user_id: "u" }, thinking: { type: "enabled", budget_tokens: 1024 } }],
-    ["that it wants no thoughts", { thinking: { type: "disabled" } }],
+    ["that reasoning is off", { thinking: { type: "disabled" } }],
     ["neutral values", { service_tier: "auto", container: null, speed: "standard", mcp_servers: [] }],
-    ["how hard to think", { output_config: { effort: "high" } }],
+    ["the reasoning effort", { output_config: { effort: "high" } }],
     ["what to cache and clear", { cache_control: { type: "ephemeral" }, context_management: { edits: [] } }],
-  ])("may say %s", (_what, body) => {
+  ])("may state %s", (_what, body) => {
     expect(read(body)).toEqual({ messages: [hi], stream: false, maxTokens: 9 });
   });
 
@@ -226,17 +226,21 @@ describe("a body of /v1/messages", () => {
       },
       "messages.1",
     ],
-  ])("is refused by name: %j", (body, param) => {
+  ])("is refused by the parameter's name: %j", (body, param) => {
     expect(read(body)).toEqual({ refused: "http/unsupported-parameter", param });
   });
 
   it.each<[what: string, body: object, param: string]>([
-    ["no limit of tokens", { max_tokens: undefined }, "max_tokens"],
+    ["no max_tokens", { max_tokens: undefined }, "max_tokens"],
     ["a temperature of 1.5", { temperature: 1.5 }, "temperature"],
     ["no messages", { messages: [] }, "messages"],
     ["a call without its result", { messages: [hi, called, hi] }, "messages.2"],
     ["a call without its result at the end", { messages: [hi, called] }, "messages.1"],
-    ["a result twice", { messages: [hi, called, { role: "user", content: [result("a"), result("a")] }] }, "messages.2"],
+    [
+      "two results of one call",
+      { messages: [hi, called, { role: "user", content: [result("a"), result("a")] }] },
+      "messages.2",
+    ],
     ["a result without its call", { messages: [{ role: "user", content: [result("a")] }] }, "messages.0"],
     ["a call of the user", { messages: [{ role: "user", content: [use("a")] }] }, "messages.0.content.0"],
     [
@@ -244,10 +248,10 @@ describe("a body of /v1/messages", () => {
       { messages: [{ role: "assistant", content: [result("a")] }, hi] },
       "messages.0.content.0",
     ],
-    ["a tool twice", { tools: [f, f] }, "tools.1.name"],
-    ["a schema that is none", { tools: [{ ...f, input_schema: { type: "no" } }] }, "tools.0.input_schema.type"],
+    ["two tools of one name", { tools: [f, f] }, "tools.1.name"],
+    ["an invalid schema", { tools: [{ ...f, input_schema: { type: "no" } }] }, "tools.0.input_schema.type"],
     [
-      "more messages than a conversation may have",
+      "too many messages",
       {
         messages: [
           ...Array.from({ length: 33 }, (_, i) => [
@@ -259,7 +263,7 @@ describe("a body of /v1/messages", () => {
       "messages",
     ],
     [
-      "more calls than one answer may have",
+      "too many calls in one answer",
       {
         messages: [
           { role: "assistant", content: Array.from({ length: LIMITS.toolCallsPerMessage + 1 }, (_, i) => use(`${i}`)) },
@@ -273,7 +277,7 @@ describe("a body of /v1/messages", () => {
   });
 });
 
-it("a count asks for the same prompt, and for no answer", () => {
+it("a count uses the same prompt, and generates no answer", () => {
   const parsed = parseClientBody(countTokensApi, { model: "m", messages: [hi], system: "s", tools: [f] });
   if (!parsed.ok) return expect.fail(parsed.message ?? parsed.code);
   expect(countProblem(parsed.body)).toBeNull();
@@ -303,14 +307,14 @@ it.each<[what: string, last: object, counted: object[]]>([
       { role: "tool", toolCallId: "b", content: "" },
     ],
   ],
-])("a count takes a conversation that ends with %s", (_what, last, counted) => {
+])("a count accepts a conversation that ends with %s", (_what, last, counted) => {
   const parsed = parseClientBody(countTokensApi, { model: "m", messages: [hi, last] });
   if (!parsed.ok) return expect.fail(parsed.message ?? parsed.code);
   expect(countProblem(parsed.body)).toBeNull();
   expect(chatRequest.parse(toCountRequest(parsed.body)).messages).toEqual([hi, ...counted]);
 });
 
-it.each([["max_tokens"], ["stream"], ["temperature"]])("a count knows no %s", (name) => {
+it.each([["max_tokens"], ["stream"], ["temperature"]])("a count refuses %s", (name) => {
   expect(parseClientBody(countTokensApi, { model: "m", messages: [hi], [name]: 1 })).toMatchObject({
     ok: false,
     code: "http/unknown-parameter",

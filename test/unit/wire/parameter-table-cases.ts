@@ -3,16 +3,16 @@ import * as z from "zod";
 import { type ClientApi, type ParsedBody, parseClientBody } from "../../../schema/wire/client-api.ts";
 import { type Row, rowsOf } from "../../../schema/wire/parameter-table.ts";
 
-/** What a test must know of an API to try each row of its table. */
+/** What a test must know of an API to test each row of its table. */
 export interface TableCases<T> {
   readonly api: ClientApi<T>;
-  /** The least body. */
+  /** The minimal body. */
   readonly body: Record<string, unknown>;
-  /** By name, `messages[tool]`: the least object of that shape, as it stands in a body. */
+  /** By name, `messages[tool]`: the minimal object of that shape, as part of a body. */
   readonly shapes: Readonly<Record<string, Record<string, unknown>>>;
-  /** By the row's name, for all that is used but `role` and `type`: two values that do not ask for the same. */
+  /** By the row's name, for each used parameter except `role` and `type`: two values that request different things. */
   readonly used: Readonly<Record<string, readonly [unknown, unknown]>>;
-  /** Rows whose values are checked, and change nothing. */
+  /** Rows whose values are validated and change nothing. */
   readonly checkedOnly?: readonly string[];
   /** All that is made of a body: what a worker gets, and what decides about the answer. */
   read(body: T): unknown;

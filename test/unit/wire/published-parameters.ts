@@ -2,9 +2,9 @@ import { createRequire } from "node:module";
 import * as ts from "typescript";
 
 /**
- * The names of all parameters that a request type of an npm package publishes, read off its types:
- * `messages[assistant].tool_calls[function].id`. A shape that says its `role` or `type` is named by it, in brackets;
- * one that says neither has no brackets. `isOpaque` says below which names nothing is listed.
+ * The names of all parameters in a request type of an npm package, read from its types:
+ * `messages[assistant].tool_calls[function].id`. A shape with a `role` or `type` is named by it, in brackets; other
+ * shapes have no brackets. `isOpaque` below says below which names nothing is listed.
  */
 export function publishedParameters(
   module: string,
@@ -51,7 +51,7 @@ function listMembers(
   }
 }
 
-/** The object types among the alternatives of a type; those of an array's items too. */
+/** The object types among the alternatives of a type, including those of an array's items. */
 function shapesOf(checker: ts.TypeChecker, type: ts.Type): ts.Type[] {
   if (type.isUnion()) return type.types.flatMap((one) => shapesOf(checker, one));
   if (checker.isArrayType(type))

@@ -5,7 +5,7 @@ import { responsesApi } from "../../../schema/wire/responses-api.ts";
 import { responsesEcho, responsesProblem, toResponsesRequest } from "../../../schema/wire/responses-request.ts";
 import { chatRequest } from "../../../schema/wire/worker-frames.ts";
 
-/** What a worker gets, or how the body is refused. */
+/** The request that a worker gets, or the refusal of the body. */
 function read(body: object): unknown {
   const parsed = parseClientBody(responsesApi, { model: "m", ...body });
   if (!parsed.ok) return { refused: parsed.code, param: parsed.param, remedy: parsed.remedy };
@@ -49,7 +49,7 @@ describe("a body of /v1/responses", () => {
       [hi, { role: "system", content: "ab" }],
     ],
     [
-      "an earlier answer as the SDK hands it back",
+      "an earlier answer as the SDK sends it back",
       {
         input: [
           hi,
@@ -126,7 +126,7 @@ describe("a body of /v1/responses", () => {
       [{ role: "system", content: "a\n\nb\n\nc" }, hi],
     ],
     [
-      "instructions and an item of the developer alone",
+      "instructions and an item of the developer only",
       { instructions: "a", input: [{ role: "developer", content: "b" }] },
       [{ role: "system", content: "a\n\nb" }],
     ],
@@ -141,7 +141,7 @@ describe("a body of /v1/responses", () => {
         { role: "tool", toolCallId: "b", content: "1" },
       ],
     ],
-  ])("with %s is a chat", (_what, body, messages) => {
+  ])("with %s is accepted", (_what, body, messages) => {
     expect(read(body)).toEqual({ messages, stream: false });
   });
 
@@ -162,13 +162,13 @@ describe("a body of /v1/responses", () => {
     ["tools", { tools: [f], tool_choice: "required" }, { tools: [{ name: "f" }], toolChoice: "required" }],
     ["a named tool", { tools: [f], tool_choice: { type: "function", name: "f" } }, { toolChoice: { name: "f" } }],
     ["one call at a time", { tools: [f], parallel_tool_calls: false }, { parallelToolCalls: false }],
-  ])("asks by %s", (_what, body, want) => {
+  ])("passes on %s", (_what, body, want) => {
     expect(read({ input: "hi", ...body })).toMatchObject(want);
   });
 
   it.each<[what: string, body: object]>([
     [
-      "what SDKs spell out",
+      "defaults that SDKs write",
       { store: false, truncation: "disabled", background: false, service_tier: "auto", previous_response_id: null },
     ],
     [
@@ -176,7 +176,7 @@ describe("a body of /v1/responses", () => {
       { reasoning: { effort: "low" }, metadata: { a: "b" }, user: "u", prompt_cache_key: "k", safety_identifier: "s" },
     ],
     ["reasoning that a stateless client asks for", { include: ["reasoning.encrypted_content"] }],
-  ])("may say %s", (_what, body) => {
+  ])("may state %s", (_what, body) => {
     expect(read({ input: "hi", ...body })).toEqual({ messages: [hi], stream: false });
   });
 
@@ -198,7 +198,7 @@ describe("a body of /v1/responses", () => {
     [{ tools: [{ type: "web_search" }] }, "tools.0.type"],
     [{ tool_choice: { type: "allowed_tools", tools: [] } }, "tool_choice.type"],
     [{ text: { verbosity: "low" } }, "text.verbosity"],
-  ])("is refused by name: %j", (body, param, remedy) => {
+  ])("is refused by the parameter's name: %j", (body, param, remedy) => {
     expect(read({ input: "hi", ...body })).toMatchObject({
       refused: "http/unsupported-parameter",
       param,
@@ -208,23 +208,19 @@ describe("a body of /v1/responses", () => {
 
   it.each<[what: string, body: object, param: string]>([
     ["no input", {}, "input"],
-    ["an input of nothing", { input: [] }, "input"],
-    ["thoughts alone", { input: [{ type: "reasoning", id: "r", summary: [] }] }, "input"],
+    ["an empty input", { input: [] }, "input"],
+    ["an input that has only reasoning", { input: [{ type: "reasoning", id: "r", summary: [] }] }, "input"],
     ["a call without its output", { input: [hi, call("a")] }, "input.1"],
     ["an output without its call", { input: [hi, output("a")] }, "input.1"],
-    ["a tool twice", { input: "hi", tools: [f, f] }, "tools.1.name"],
+    ["two tools of one name", { input: "hi", tools: [f, f] }, "tools.1.name"],
+    ["an invalid schema", { input: "hi", tools: [{ ...f, parameters: { type: "no" } }] }, "tools.0.parameters.type"],
     [
-      "a schema that is none",
-      { input: "hi", tools: [{ ...f, parameters: { type: "no" } }] },
-      "tools.0.parameters.type",
-    ],
-    [
-      "a format that is none",
+      "an invalid format",
       { input: "hi", text: { format: { type: "json_schema", name: "n", schema: { type: "no" } } } },
       "text.format.schema.type",
     ],
     [
-      "more calls than one answer may have",
+      "too many calls in one answer",
       { input: [hi, ...Array.from({ length: LIMITS.toolCallsPerMessage + 1 }, (_, i) => call(`c${i}`))] },
       "input.1",
     ],
@@ -236,7 +232,7 @@ describe("a body of /v1/responses", () => {
   });
 });
 
-it("an answer repeats its request, but no long instructions and tools", () => {
+it("an answer repeats its request, without long instructions and tools", () => {
   const echo = (body: object) => {
     const parsed = parseClientBody(responsesApi, { model: "m", input: "hi", ...body });
     return parsed.ok ? responsesEcho(parsed.body) : expect.fail(parsed.message ?? parsed.code);

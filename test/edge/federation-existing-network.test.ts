@@ -90,7 +90,7 @@ describe("first contact begun by a pool of the existing network", () => {
     const peer = await existingPool();
     await shakeHands(peer);
     const again = { atom_id: peer.id, name: "x", pubkey_hex: infoOf(peer).pubkey_hex, url: peer.url };
-    expect(await peer.told("POST", HANDSHAKE, again, { version: 1 })).toBe("429 federation/rate-limited");
+    expect(await peer.outcomeOf("POST", HANDSHAKE, again, { version: 1 })).toBe("429 federation/rate-limited");
     expect(peer.called(HANDSHAKE)).toHaveLength(1);
   });
 });

@@ -742,7 +742,8 @@ describe("a hostile answer", () => {
     const { setTimeout: real } = globalThis;
     const timers = vi.spyOn(globalThis, "setTimeout");
     const isCall = (ms?: number) => ms === LIMITS.peerCallMs;
-    timers.mockImplementation(((run: () => void, ms?: number) => real(run, isCall(ms) ? 200 : ms)) as never);
+    // Long enough that the withdrawal is decided before the call ends, also on a busy machine.
+    timers.mockImplementation(((run: () => void, ms?: number) => real(run, isCall(ms) ? 2_000 : ms)) as never);
     let aborted = 0;
     answerPushes(
       ({ signal }) =>
@@ -754,7 +755,7 @@ describe("a hostile answer", () => {
         }),
     );
     await grant(3);
-    await eventually(async () => tries().length === 1);
+    await eventually(async () => tries().length > 0);
     await grant(0);
     answerPushes(isBack);
     await whenWaiting((rows) => rows.length === 0);

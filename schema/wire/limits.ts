@@ -454,6 +454,25 @@ export const LIMITS = Object.freeze({
   /** Messages that wait for one peer. One grant may wait in addition. */
   deliveriesKept: 1_000,
 
+  // Worker circuits (docs/spec/inference.md#circuits)
+  /** So many failures of a worker at a model within `workerCircuitWindowMs` open its circuit. */
+  workerCircuitFailures: 5,
+  workerCircuitWindowMs: 10 * 60_000,
+  /** An open circuit lets one probe job through after this time. */
+  workerCircuitOpenMs: 30 * 60_000,
+  /** The share of a model's circuits that the jobs of one key may open. */
+  workerCircuitKeyShare: 0.25,
+
+  // Federation: admin requests (docs/spec/federation.md#admin-requests)
+  /** Requests of one peer that wait for our admin. */
+  adminRequestsPending: 10,
+  /** A request that nobody decides about expires after this. */
+  adminRequestMs: 24 * 60 * 60_000,
+  /** After an approved write of a peer, its next write is refused for this long. */
+  adminWriteCooldownMs: 6 * 60 * 60_000,
+  adminParamNameChars: 64,
+  adminEmailChars: 320,
+
   // Federation: sync (docs/spec/events.md#sync)
   eventsPerPush: 100,
   /** How often a cursor retries while the next event is ahead of our clock. */

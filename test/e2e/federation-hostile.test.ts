@@ -334,19 +334,21 @@ describe("strangers that", () => {
 
 describe("a URL whose server", () => {
   /** What our admin reads about this server. For all other servers the message is that no pool answers there. */
-  const TOLD: Record<string, string> = {
+  const CODES: Record<string, string> = {
     "never answer": "federation/silent",
-    "drip bytes for ever": "federation/silent",
+    "drip bytes without end": "federation/silent",
     "answer with garbage for HTTP": "federation/no-connection",
   };
 
   it("gives such answers is not added: our admin reads what is wrong, and honest traffic is served", async () => {
     turn(() => false);
+    const names = ANSWERS.map(([what]) => what);
+    expect(Object.keys(CODES).filter((what) => !names.includes(what))).toEqual([]);
     const adding = ANSWERS.map(async ([what, script]) => {
       const stranger = await ScriptedPeer.start();
       stranger.script = script;
       const added = pool.admin.addPeer({ url: stranger.url });
-      await expect(added, what).rejects.toMatchObject({ code: TOLD[what] ?? "federation/unreachable" });
+      await expect(added, what).rejects.toMatchObject({ code: CODES[what] ?? "federation/unreachable" });
     });
     expectLittle(await grownBy(() => Promise.all(adding)));
   });

@@ -8,7 +8,7 @@ import { LIMITS } from "../../schema/wire/limits.ts";
 import { accountForClients } from "../accounts/account-for.ts";
 import type { AccountAdmission, AccountCharge } from "../accounts/account-rpc.ts";
 import { type AdmissionRequest, agedBy, type RateLimits } from "../accounts/admission-rules.ts";
-import { BodiesInFlight } from "../accounts/body-flight-tracker.ts";
+import { BodiesInFlight } from "../accounts/bodies-in-flight-tracker.ts";
 import { BodyPace } from "../accounts/body-pace-tracker.ts";
 import type { ClientEnv } from "../http/app-env.ts";
 import { discardBody, parseBody, readBytes } from "../http/body.ts";

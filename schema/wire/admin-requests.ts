@@ -4,10 +4,9 @@
  */
 import * as z from "zod";
 import { atomId } from "./events.ts";
+import { base64Signature } from "./federation.ts";
 import { LIMITS } from "./limits.ts";
 import { unicodeText } from "./worker-frames.ts";
-
-const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`));
 
 /** Chosen by the pool that asks. It identifies the request together with that pool's atom id. */
 export const requestId = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/);
@@ -18,17 +17,18 @@ const actionType = z.string().regex(/^[a-z][a-z0-9_]{0,63}$/);
 /** Checked by the action itself. Bounded here by the body's size. */
 const actionParams = z.record(z.string().max(LIMITS.adminParamNameChars), z.json());
 
-/** Shown to the admin, and never part of a decision. Any text: a claim cannot make a request invalid. */
+/** A claim: it is shown to the admin, and is never part of a decision. */
 const claimedEmail = unicodeText.max(LIMITS.adminEmailChars).nullish().default(null);
+
+/** Lowercase hex SHA-256 of the admin's public key: made as a pool's id is. */
+const adminKeyId = atomId;
 
 /** A write request carries the signature of a registered admin key, made on the admin's own machine. */
 export const adminSignature = z.strictObject({
-  /** Lowercase hex SHA-256 of the admin's public key. */
-  key_id: hex(32),
+  key_id: adminKeyId,
   /** Unix seconds. */
   expires_at: z.int().nonnegative(),
-  /** Standard base64. */
-  signature: z.string().regex(/^[A-Za-z0-9+/]{86}==$/),
+  signature: base64Signature,
 });
 export type AdminSignature = z.infer<typeof adminSignature>;
 
@@ -51,7 +51,7 @@ export const signedAdminRequest = z.strictObject({
   action_type: actionType,
   action_params: actionParams,
   expires_at: z.int().nonnegative(),
-  key_id: hex(32),
+  key_id: adminKeyId,
 });
 export type SignedAdminRequest = z.infer<typeof signedAdminRequest>;
 

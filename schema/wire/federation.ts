@@ -10,7 +10,8 @@ import { unicodeText } from "./worker-frames.ts";
  */
 const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`));
 const publicKey = hex(32);
-const base64Signature = z.string().regex(/^[A-Za-z0-9+/]{86}==$/);
+/** An Ed25519 signature in standard base64. */
+export const base64Signature = z.string().regex(/^[A-Za-z0-9+/]{86}==$/);
 /** Exactly 32 bytes. */
 const challengeBase64 = z.string().regex(/^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/);
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { BodiesInFlight } from "../../../edge/accounts/body-flight-tracker.ts";
+import { BodiesInFlight } from "../../../edge/accounts/bodies-in-flight-tracker.ts";
 import { RefusedKeys } from "../../../edge/limits/refused-keys.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 

@@ -41,7 +41,7 @@ export function workerCircuitState({ openedAtMs }: WorkerCircuit, nowMs: number)
 }
 
 /** Whether the circuit lets a job through. A half-open circuit lets one through at a time. */
-export function lets(circuit: WorkerCircuit, nowMs: number): boolean {
+export function letsThrough(circuit: WorkerCircuit, nowMs: number): boolean {
   const state = workerCircuitState(circuit, nowMs);
   return state === "closed" || (state === "half-open" && circuit.probeJob === null);
 }
@@ -53,10 +53,7 @@ export function jobStarted(circuit: WorkerCircuit, jobId: string, nowMs: number)
 
 /** The job ended without a failure of the worker: it is done, or its client left. */
 export function jobEnded(circuit: WorkerCircuit, jobId: string, isDone: boolean): CircuitStep {
-  if (circuit.openedAtMs === null) {
-    // Failures count while they are recent, whatever succeeded in between.
-    return { circuit, change: null };
-  }
+  // A closed circuit keeps its recent failures, whatever succeeded in between.
   if (circuit.probeJob !== jobId) return { circuit, change: null };
   return isDone ? { circuit: CLOSED, change: "closed" } : { circuit: { ...circuit, probeJob: null }, change: null };
 }

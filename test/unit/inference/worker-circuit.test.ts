@@ -6,7 +6,7 @@ import {
   jobEnded,
   jobFailed,
   jobStarted,
-  lets,
+  letsThrough,
   type ModelCircuits,
   type WorkerCircuit,
   workerCircuitState,
@@ -61,17 +61,17 @@ it("failures that are more than ten minutes old do not count", () => {
 it("an open circuit lets nothing through for half an hour, then one probe, which decides", () => {
   const { circuit } = afterFailures(["a", "b", "c", "d", "e"]);
   const openedMs = NOW + 4 * MINUTE;
-  expect(lets(circuit, openedMs + LIMITS.workerCircuitOpenMs - 1)).toBe(false);
+  expect(letsThrough(circuit, openedMs + LIMITS.workerCircuitOpenMs - 1)).toBe(false);
   const probeMs = openedMs + LIMITS.workerCircuitOpenMs;
   expect(workerCircuitState(circuit, probeMs)).toBe("half-open");
   const probing = jobStarted(circuit, "probe", probeMs);
-  expect(lets(probing, probeMs)).toBe(false);
+  expect(letsThrough(probing, probeMs)).toBe(false);
   expect(jobEnded(probing, "probe", true)).toEqual({ circuit: CLOSED, change: "closed" });
   const failed = jobFailed(probing, "probe", { atMs: probeMs, keyId: "a" }, EIGHT);
   expect(failed.change).toBeNull();
   expect(workerCircuitState(failed.circuit, probeMs + LIMITS.workerCircuitOpenMs - 1)).toBe("open");
   // A client that left says nothing about the worker: another job may probe.
-  expect(lets(jobEnded(probing, "probe", false).circuit, probeMs)).toBe(true);
+  expect(letsThrough(jobEnded(probing, "probe", false).circuit, probeMs)).toBe(true);
 });
 
 it("the jobs of one key open at most a quarter of a model's circuits, and one worker always stays", () => {
@@ -92,14 +92,14 @@ it("the jobs of one key open at most a quarter of a model's circuits, and one wo
         for (const each of circuits) {
           if (each.openedBy !== null) openedBy.set(each.openedBy, (openedBy.get(each.openedBy) ?? 0) + 1);
         }
-        const othersAvailable = circuits.filter((each, at) => at !== worker && lets(each, nowMs)).length;
+        const othersAvailable = circuits.filter((each, at) => at !== worker && letsThrough(each, nowMs)).length;
         const model = { workers, othersAvailable, openedBy };
         circuits[worker] = jobFailed(circuit, `job-${i}`, { atMs: nowMs, keyId: key }, model).circuit;
         for (const keyId of ["a", "b", "c"]) {
           const opened = circuits.filter((each) => each.openedBy === keyId).length;
           expect(opened).toBeLessThanOrEqual(Math.floor(workers / 4));
         }
-        expect(circuits.some((each) => lets(each, nowMs))).toBe(true);
+        expect(circuits.some((each) => letsThrough(each, nowMs))).toBe(true);
       });
     }),
   );

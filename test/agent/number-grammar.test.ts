@@ -156,10 +156,23 @@ describe("numbers between bounds", () => {
     ["a temperature", { minimum: -273, maximum: 100 }, ["-273", "-272.9", "-0.5", "0", "99.9"], ["-273.1", "100.5"]],
     ["a maximum of 0, excluded", { exclusiveMaximum: 0 }, ["-0.1", "-1", "-5.25"], ["0", "-0", "-0.0", "1"]],
     ["one value", { minimum: 3, maximum: 3 }, ["3", "3.00"], ["3.01", "2.9"]],
+    [
+      "the largest numbers, excluded",
+      { exclusiveMinimum: -MAX_INTEGER, exclusiveMaximum: MAX_INTEGER },
+      [`${MAX_INTEGER - 1}`, `${1 - MAX_INTEGER}`, "0"],
+      [`${MAX_INTEGER}`, `-${MAX_INTEGER}`, `${MAX_INTEGER}.0`],
+    ],
     ["bounds larger than any written number", { minimum: -3.4e38, maximum: 3.4e38 }, ["-2.5", "0", "123456"], ["1e40"]],
   ])("with %s", (_what, bounds, within, without) => {
     const grammar = grammarOf({ type: "number", ...bounds });
     for (const text of within) expect(accepts(grammar, text), text).toBe(true);
     for (const text of without) expect(accepts(grammar, text), text).toBe(false);
+  });
+
+  it.each([
+    { exclusiveMinimum: MAX_INTEGER },
+    { exclusiveMaximum: -MAX_INTEGER },
+  ])("of which none has at most 15 digits are refused: %j", (bounds) => {
+    expect(() => grammarOf({ type: "number", ...bounds })).toThrow("excludes all of them");
   });
 });

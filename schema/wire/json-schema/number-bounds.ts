@@ -61,9 +61,17 @@ function ofNumbers(given: Partial<Record<Keyword, number>>): BoundsReading {
   if (min <= -BEYOND_NUMBERS && max >= BEYOND_NUMBERS) return { ok: true, bounds: null };
   if (min > -MAX_INTEGER && !isWritten(min)) return refused(lower, NOT_WHOLE, CHECK);
   if (max < MAX_INTEGER && !isWritten(max)) return refused(upper, NOT_WHOLE, CHECK);
-  const sides = openBounds(min, max);
-  const bounds = { ...sides, aboveMin: sides.min !== null && aboveMin, belowMax: sides.max !== null && belowMax };
-  return { ok: true, bounds };
+  // Nothing that a grammar writes is beyond the largest number.
+  if (aboveMin && min === MAX_INTEGER) return refused(lower, TOO_FAR, CHECK);
+  if (belowMax && max === -MAX_INTEGER) return refused(upper, TOO_FAR, CHECK);
+  const bounds = {
+    min: min < -MAX_INTEGER || (min === -MAX_INTEGER && !aboveMin) ? null : min,
+    max: max > MAX_INTEGER || (max === MAX_INTEGER && !belowMax) ? null : max,
+  };
+  return {
+    ok: true,
+    bounds: { ...bounds, aboveMin: bounds.min !== null && aboveMin, belowMax: bounds.max !== null && belowMax },
+  };
 }
 
 const isWritten = (bound: number) => Number.isInteger(bound) && Math.abs(bound) <= MAX_INTEGER;
@@ -72,7 +80,7 @@ function openBounds(min: number, max: number): Pick<Bounds, "min" | "max"> {
   return { min: min <= -MAX_INTEGER ? null : min, max: max >= MAX_INTEGER ? null : max };
 }
 
-const TOO_FAR = `Integers have at most ${INTEGER_DIGITS} digits, and this bound excludes all of them.`;
+const TOO_FAR = `Numbers with bounds have at most ${INTEGER_DIGITS} digits, and this bound excludes all of them.`;
 const NOT_WHOLE = `A bound of a number is supported only if it is a whole number of at most ${INTEGER_DIGITS} digits.`;
 const CHECK = "Use such a bound, or type integer, or leave the bound out and check the answer.";
 

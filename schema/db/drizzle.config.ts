@@ -10,6 +10,8 @@ export default defineConfig({
     "./schema/db/metering.ts",
     "./schema/db/events.ts",
     "./schema/db/peers.ts",
+    "./schema/db/admin-requests.ts",
+    "./schema/db/economy.ts",
   ],
   out: "./schema/db/migrations",
 });

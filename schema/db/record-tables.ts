@@ -1,9 +1,11 @@
+import { adminRequests } from "./admin-requests.ts";
 import { adminTokens } from "./admin-tokens.ts";
 import { clientKeys } from "./client-keys.ts";
+import { slashingEvents } from "./economy.ts";
 import { checkpoints, events } from "./events.ts";
 import { metering } from "./metering.ts";
 import { peers } from "./peers.ts";
-import { workers, workerTokens } from "./workers.ts";
+import { workerBans, workers, workerTokens } from "./workers.ts";
 
 /**
  * The tables that an object may write through its outbox (docs/spec/pool.md#shape, rule 4), each in one of three modes:
@@ -20,6 +22,9 @@ export const RECORD_TABLES = {
   metering: { table: metering, primaryKey: metering.jobId, mode: "once" },
   events: { table: events, primaryKey: events.seq, sameBy: events.contentId, mode: "log" },
   peers: { table: peers, primaryKey: peers.id, mode: "latest" },
+  admin_requests: { table: adminRequests, primaryKey: adminRequests.id, mode: "latest" },
+  worker_bans: { table: workerBans, primaryKey: workerBans.workerId, mode: "latest" },
+  slashing_events: { table: slashingEvents, primaryKey: slashingEvents.id, sameBy: slashingEvents.status, mode: "log" },
   checkpoints: { table: checkpoints, primaryKey: checkpoints.id, mode: "once" },
 } as const;
 

@@ -35,3 +35,16 @@ export const workers = sqliteTable("workers", {
 
 export type WorkerRow = typeof workers.$inferSelect;
 export type WorkerTokenRow = typeof workerTokens.$inferSelect;
+
+/** Workers that an admin has excluded from jobs. The lane decides; this copy is for queries. */
+export const workerBans = sqliteTable("worker_bans", {
+  workerId: text("worker_id").primaryKey(),
+  bannedBy: text("banned_by").notNull(),
+  bannedAtMs: integer("banned_at_ms").notNull(),
+  /** For admins. Erasable: the log has only its salted hash. */
+  note: text(),
+  noteSalt: text("note_salt"),
+  pardonedBy: text("pardoned_by"),
+  pardonedAtMs: integer("pardoned_at_ms"),
+});
+export type WorkerBanRow = typeof workerBans.$inferSelect;

@@ -13,6 +13,7 @@
  */
 import * as z from "zod";
 import { changePoolBody } from "./admin-api.ts";
+import { actionParams, actionType, requestId } from "./admin-requests.ts";
 import { recordTable } from "./backup.ts";
 import { atomId, contentId, logId, peerAudience, signedCheckpoint, type Visibility } from "./events.ts";
 import { federationPolicy, grantableLevel, grantPayload, trustLevel } from "./federation.ts";
@@ -54,6 +55,13 @@ const settingsChanged = z.strictObject({
   settings: z.array(changePoolBody.keyof()).max(Object.keys(changePoolBody.shape).length),
   defaults: changePoolBody.shape.defaults,
 });
+const ofPeer = z.strictObject({ peer });
+const ofWorkerAndModel = z.strictObject({ worker: workerId, model: modelName });
+/** SHA-256 of a salt and a person's text. The text and the salt are in a row that an admin can erase. */
+const textHash = contentId.nullable();
+/** A request between two admins. Its id is unique only together with the peer. */
+const request = { peer, request_id: requestId };
+const slashingId = z.string().max(LIMITS.slashingIdChars);
 /** The switches that changed, with their new values. */
 const switchesChanged = z.strictObject({ by, federation: federationPolicy.partial() });
 
@@ -74,8 +82,9 @@ export const EVENTS = {
     to: grantableLevel.nullable(),
     received: trustLevel,
   }),
-  circuit_opened: audit({ peer }),
-  circuit_closed: audit({ peer }),
+  /** The circuit of a peer, or of a worker at a model. */
+  circuit_opened: { visibility: "private", payload: z.union([ofPeer, ofWorkerAndModel]) },
+  circuit_closed: { visibility: "private", payload: z.union([ofPeer, ofWorkerAndModel]) },
   delivery_given_up: audit({ peer, content_id: contentId, reason: z.enum(["gone", "tries", "queue-full"]) }),
   /** Two signed checkpoints of one place in the peer's log that differ. */
   peer_equivocated: audit({ peer, audience: peerAudience, checkpoints: z.array(signedCheckpoint).max(2) }),
@@ -94,7 +103,72 @@ export const EVENTS = {
     since_ms: timeMs,
   }),
 
+  // ---- private: requests between admins (docs/spec/federation.md#admin-requests)
+  request_received: audit({
+    ...request,
+    action: actionType,
+    params: actionParams,
+    email_hash: textHash,
+    /** The admin key that signed it; null for a read. */
+    key_id: atomId.nullable(),
+    status: z.enum(["pending", "blocked"]),
+  }),
+  /** Refused requests of one peer with one code, counted for `LIMITS.adminRefusalsMs`. */
+  requests_refused: audit({ peer, code: z.string().max(64), count: z.int().positive(), since_ms: timeMs }),
+  request_decided: audit({
+    ...request,
+    decision: z.enum(["approved", "rejected", "expired"]),
+    /** Null: the time decided. */
+    by: adminTokenId.nullable(),
+    note_hash: textHash,
+    /** Null unless the admin overrode the slashing guard: the slashing events that were open then. */
+    overridden: z
+      .array(z.strictObject({ slashing_id: slashingId, status: z.enum(["pending", "contested"]) }))
+      .max(LIMITS.slashingOpen)
+      .nullable(),
+  }),
+  request_executed: audit({ ...request, outcome: z.enum(["executed", "failed"]) }),
+  request_called_back: audit({ ...request, outcome: z.enum(["delivered", "given-up"]) }),
+  request_sent: audit({
+    ...request,
+    action: actionType,
+    params: actionParams,
+    by,
+    email_hash: textHash,
+    key_id: atomId.nullable(),
+  }),
+  /** The peer has answered our request, or will not answer any more. */
+  request_answered: audit({
+    ...request,
+    status: z.enum(["pending", "blocked", "approved", "rejected", "expired", "executed", "failed", "refused"]),
+    code: z.string().max(64).nullable(),
+  }),
+  /** An admin erased the texts of people that belong to a request or a ban. */
+  texts_erased: audit({ of: z.union([z.strictObject(request), z.strictObject({ worker: workerId })]), by }),
+
   // ---- private: the operator's actions
+  /** `peer`: whose admin's key it is; null for an admin of this pool. */
+  admin_key_added: audit({ key_id: atomId, peer: atomId.nullable(), by }),
+  admin_key_removed: audit({ key_id: atomId, peer: atomId.nullable(), by }),
+  worker_banned: audit({ worker: workerId, by, note_hash: textHash }),
+  worker_pardoned: audit({ worker: workerId, by }),
+  /** `worker`: null for all workers. `request`: the request of a peer's admin; null if our admin did it. */
+  circuits_reset: audit({
+    worker: workerId.nullable(),
+    by: adminTokenId.nullable(),
+    request: z.strictObject(request).nullable(),
+    circuits: z.int().nonnegative(),
+    scores: z.int().nonnegative(),
+  }),
+  slashing_changed: audit({
+    slashing_id: slashingId,
+    worker: workerId.nullable(),
+    status: z.enum(["pending", "contested", "settled", "dismissed"]),
+    by,
+  }),
+  webhook_changed: audit({ by, is_set: z.boolean() }),
+  /** A message for the operator's webhook could not be delivered. */
+  webhook_given_up: audit({ message_id: z.string().max(128), reason: z.enum(["gone", "tries", "queue-full"]) }),
   policy_changed: { visibility: "private", payload: z.union([settingsChanged, switchesChanged]) },
   admin_created: audit({ admin: adminTokenId, by }),
   admin_rotated: audit({ admin: adminTokenId, replaces: adminTokenId, by }),

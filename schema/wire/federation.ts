@@ -234,7 +234,13 @@ export const federationPolicy = z.strictObject({
   accept_reads: z.boolean(),
   accept_writes: z.boolean(),
   legacy_signatures: z.enum(["off", "reads", "all"]),
+  /** Actions and routes that can change an economic table (docs/spec/federation.md#the-wallet-rule). Nothing does so yet. */
+  accept_settlement: z.boolean(),
   allow_private_peers: z.boolean(),
+  /** Peers over plain http at public addresses. */
+  allow_plain_http: z.boolean(),
+  /** A webhook at a private address, or over plain http. */
+  allow_private_webhook: z.boolean(),
   min_auth_tier: authTier,
   require_mutual: z.boolean(),
   auto_accept_known: z.boolean(),
@@ -258,7 +264,10 @@ export const FEDERATION_POLICY_DEFAULTS: FederationPolicy = Object.freeze({
   accept_reads: true,
   accept_writes: false,
   legacy_signatures: "off",
+  accept_settlement: false,
   allow_private_peers: false,
+  allow_plain_http: false,
+  allow_private_webhook: false,
   min_auth_tier: "device-bound",
   require_mutual: true,
   auto_accept_known: false,

@@ -472,6 +472,28 @@ export const LIMITS = Object.freeze({
   adminWriteCooldownMs: 6 * 60 * 60_000,
   adminParamNameChars: 64,
   adminEmailChars: 320,
+  /** An admin's reason for an override, or note with a decision. */
+  adminNoteChars: 2_000,
+  /** The parameters of one request, as JSON text. */
+  adminParamsBytes: 16_384,
+  /** Refused requests of one peer with one code become one event in this time. */
+  adminRefusalsMs: 10 * 60_000,
+  /** How long a peer's `Bond` keeps a decided request. D1 keeps its row for ever. */
+  adminRequestKeptMs: 30 * 24 * 60 * 60_000,
+  /** The result of an action, as JSON text. It travels in a callback. */
+  actionResultBytes: 512 * 1024,
+  /** Requests of ours that wait for one peer's answer. */
+  adminRequestsSentOpen: 100,
+  /** Events that `query_events` returns at most, and if the request does not say how many. */
+  queryEventsMax: 500,
+  queryEventsDefault: 100,
+  /** `query_events` reads no event that is older. */
+  queryEventsWindowMs: 7 * 24 * 60 * 60_000,
+  /** Slashing events that may be open at once. */
+  slashingOpen: 100,
+  slashingIdChars: 64,
+  adminKeys: 100,
+  adminKeyLabelChars: 100,
 
   // Federation: sync (docs/spec/events.md#sync)
   eventsPerPush: 100,

@@ -10,9 +10,12 @@ type Switch = Exclude<keyof FederationPolicy, "federation">;
 const SHAPES: Readonly<Record<Switch, z.ZodType>> = federationPolicy.omit({ federation: true }).shape;
 const MEANING: Readonly<Record<Switch, string>> = {
   accept_reads: "peers at trust 2 or higher may read events and the list of peers",
-  accept_writes: "peers may request changes, which an admin approves; not available in this version",
+  accept_writes: "peers may request changes, which an admin approves; needs a registered admin key",
+  accept_settlement: "peers may request what changes an economic table; nothing does so in this version",
   legacy_signatures: "version 1 requests of the existing network: none, only reads, or also pushes",
   allow_private_peers: "allow peers over plain HTTP, on loopback and at private addresses",
+  allow_plain_http: "allow peers over plain HTTP at public addresses",
+  allow_private_webhook: "allow a webhook over plain HTTP, on loopback and at private addresses",
   min_auth_tier:
     "the lowest tier of a peer; peers can prove only device-bound yet, so a higher value refuses every peer",
   require_mutual: "an admin must answer when a peer grants this pool trust 2 or 3",

@@ -169,10 +169,10 @@ describe("numbers between bounds", () => {
     for (const text of without) expect(accepts(grammar, text), text).toBe(false);
   });
 
-  it.each([
-    { exclusiveMinimum: MAX_INTEGER },
-    { exclusiveMaximum: -MAX_INTEGER },
-  ])("of which none has at most 15 digits are refused: %j", (bounds) => {
-    expect(() => grammarOf({ type: "number", ...bounds })).toThrow("excludes all of them");
-  });
+  it.each([{ exclusiveMinimum: MAX_INTEGER }, { exclusiveMaximum: -MAX_INTEGER }])(
+    "of which none has at most 15 digits are refused: %j",
+    (bounds) => {
+      expect(() => grammarOf({ type: "number", ...bounds })).toThrow("excludes all of them");
+    },
+  );
 });

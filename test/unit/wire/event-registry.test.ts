@@ -15,6 +15,7 @@ import { eventBody } from "../../../schema/wire/events.ts";
  */
 
 const [peer, worker] = ["a1".repeat(32), "b2".repeat(32)];
+const request = { peer, request_id: "req_1" };
 const checkpoint = {
   checkpoint: {
     v: 1 as const,
@@ -54,8 +55,8 @@ const PAYLOADS: { [Type in EventType]: { visibility: string; valid: EventPayload
       { peer, by: null, from: 2, to: null, received: 0 },
     ],
   },
-  circuit_opened: { visibility: "private", valid: [{ peer }] },
-  circuit_closed: { visibility: "private", valid: [{ peer }] },
+  circuit_opened: { visibility: "private", valid: [{ peer }, { worker, model: "org/model" }] },
+  circuit_closed: { visibility: "private", valid: [{ peer }, { worker, model: "org/model" }] },
   delivery_given_up: { visibility: "private", valid: [{ peer, content_id: "c0".repeat(32), reason: "tries" }] },
   peer_equivocated: {
     visibility: "private",
@@ -65,6 +66,69 @@ const PAYLOADS: { [Type in EventType]: { visibility: string; valid: EventPayload
     visibility: "private",
     valid: [{ peer, audience: "peers", reason: "rolled-back", since_ms: 1 }],
   },
+  request_received: {
+    visibility: "private",
+    valid: [
+      {
+        ...request,
+        action: "query_events",
+        params: { limit: 5 },
+        email_hash: "e0".repeat(32),
+        key_id: null,
+        status: "pending",
+      },
+    ],
+  },
+  requests_refused: {
+    visibility: "private",
+    valid: [{ peer, code: "federation/untrusted", count: 3, since_ms: 1 }],
+  },
+  request_decided: {
+    visibility: "private",
+    valid: [
+      { ...request, decision: "expired", by: null, note_hash: null, overridden: null },
+      {
+        ...request,
+        decision: "approved",
+        by: "admin",
+        note_hash: "e0".repeat(32),
+        overridden: [{ slashing_id: "s1", status: "contested" }],
+      },
+    ],
+  },
+  request_executed: { visibility: "private", valid: [{ ...request, outcome: "failed" }] },
+  request_called_back: { visibility: "private", valid: [{ ...request, outcome: "given-up" }] },
+  request_sent: {
+    visibility: "private",
+    valid: [
+      { ...request, action: "circuit_reset", params: {}, by: "admin", email_hash: null, key_id: "c3".repeat(32) },
+    ],
+  },
+  request_answered: { visibility: "private", valid: [{ ...request, status: "refused", code: "cooldown" }] },
+  texts_erased: {
+    visibility: "private",
+    valid: [
+      { of: request, by: "admin" },
+      { of: { worker }, by: "admin" },
+    ],
+  },
+  admin_key_added: { visibility: "private", valid: [{ key_id: "c3".repeat(32), peer: null, by: "admin" }] },
+  admin_key_removed: { visibility: "private", valid: [{ key_id: "c3".repeat(32), peer, by: "admin" }] },
+  worker_banned: { visibility: "private", valid: [{ worker, by: "admin", note_hash: null }] },
+  worker_pardoned: { visibility: "private", valid: [{ worker, by: "admin" }] },
+  circuits_reset: {
+    visibility: "private",
+    valid: [
+      { worker: null, by: "admin", request: null, circuits: 2, scores: 3 },
+      { worker, by: null, request, circuits: 0, scores: 0 },
+    ],
+  },
+  slashing_changed: {
+    visibility: "private",
+    valid: [{ slashing_id: "s1", worker: null, status: "pending", by: "admin" }],
+  },
+  webhook_changed: { visibility: "private", valid: [{ by: "admin", is_set: true }] },
+  webhook_given_up: { visibility: "private", valid: [{ message_id: "m1", reason: "tries" }] },
   policy_changed: {
     visibility: "private",
     valid: [

@@ -22,7 +22,7 @@ import { ReceivedGrants } from "./peering/received-grants.ts";
 import { SentGrants } from "./peering/sent-grants.ts";
 import { peersChanged } from "./peering/store.ts";
 import { TrustDecisions } from "./peering/trust-decisions.ts";
-import { type TrustStep, trustInEffect } from "./peering/trust-rules.ts";
+import { type TrustStep, trustFor, trustInEffect } from "./peering/trust-rules.ts";
 import { Admissions } from "./signing/admissions.ts";
 import { peerRateLimits } from "./signing/peer-rate-rules.ts";
 import type { AdmissionRequest } from "./signing/signed-admission-rules.ts";
@@ -145,7 +145,8 @@ export class Bond extends DurableObject<Env> implements BondRpc {
     const step = await this.#admissions.admit({ ...request, kind }, peerRateLimits(policy), nowMs);
     if (!step.ok) return step;
     // Re-read trust: an admin may have changed it while we awaited the commit.
-    const trustNow = trustInEffect(this.#store.trust, policy);
+    const version = this.#admissions.signatureVersion;
+    const trustNow = trustFor(this.#store.trust, policy, version, request.use ?? "other");
     this.#store.seenAtMs = nowMs;
     this.#flush.armPurge(nowMs);
     // The peer is back: followers need not wait out a backoff. Deliveries wait for a proof that the peer can be reached.

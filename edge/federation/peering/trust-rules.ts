@@ -31,6 +31,9 @@ export type TrustPolicy = Pick<
   "min_auth_tier" | "require_mutual" | "auto_accept_known" | "max_peers"
 >;
 
+/** What a check of trust is for. Only the first three know the exception for a one-sided bond. */
+export type TrustUse = "read-request" | "peer-status" | "callback" | "other";
+
 export type TrustStep =
   | { ok: true; trust: PeerTrust }
   | {
@@ -57,6 +60,35 @@ export function isStranger(trust: PeerTrust): boolean {
 export function trustInEffect(trust: PeerTrust | null, policy: Pick<TrustPolicy, "min_auth_tier">): TrustLevel {
   if (trust === null || trust.removedAtMs !== null || !isTierAccepted(policy)) return 0;
   return effectiveTrust(trust.granted, trust.received);
+}
+
+/**
+ * Whether the peer cannot answer our admin's 3 with a grant of its own. Pools of the existing network keep their grants to
+ * themselves. `signatureVersion`: the newest version that the peer has ever used; its first version 2 request ends the
+ * exception, because a pool that speaks version 2 tells its grants.
+ */
+export function isOneSided(
+  trust: Pick<PeerTrust, "granted" | "received">,
+  policy: Pick<FederationPolicy, "legacy_signatures">,
+  signatureVersion: 1 | 2,
+): boolean {
+  return trust.granted >= 3 && trust.received < 3 && signatureVersion === 1 && policy.legacy_signatures === "all";
+}
+
+/**
+ * The effective trust for one use (docs/spec/federation.md#one-sided-bonds). In a one-sided bond our grant of 3 counts as
+ * received for read requests, `peer/status` and callbacks. It never counts for events, write requests or forwarded jobs.
+ */
+export function trustFor(
+  trust: PeerTrust | null,
+  policy: Pick<FederationPolicy, "min_auth_tier" | "legacy_signatures">,
+  signatureVersion: 1 | 2,
+  use: TrustUse,
+): TrustLevel {
+  const inEffect = trustInEffect(trust, policy);
+  // Below 2 the peer is refused, revoked or removed: no exception.
+  if (use === "other" || trust === null || inEffect < 2) return inEffect;
+  return isOneSided(trust, policy, signatureVersion) ? 3 : inEffect;
 }
 
 /**

@@ -2,6 +2,7 @@
  * The checks of a signed request in the peer's `Bond` (docs/spec/federation.md#signed-requests): version, window, rate,
  * nonce. A refused request changes nothing: a replay uses up no rate, and a rate-limited request stores no nonce.
  */
+import type { TrustUse } from "../peering/trust-rules.ts";
 import { type PeerRate, type PeerRateLimits, type RateKind, takeRate, UNUSED_RATE } from "./peer-rate-rules.ts";
 import {
   NOTHING_PURGED,
@@ -33,6 +34,8 @@ export interface AdmissionRequest extends NonceRow {
   readonly kind: RateKind;
   /** The rate that counts if the peer is below trust 2; `kind` if absent. */
   readonly kindBelow2?: RateKind | undefined;
+  /** What the caller does with the trust that an admission returns; `other` if absent. */
+  readonly use?: TrustUse | undefined;
 }
 
 /** The caller stores `traffic` and `row` in one transaction. */

@@ -19,6 +19,7 @@ import { poolKeys } from "../../identity/pool-keys.ts";
 import { checkFederation } from "../../pool/federation-check.ts";
 import { bondForPeer } from "../bond-for.ts";
 import { findPeerKey } from "../peering/store.ts";
+import type { TrustUse } from "../peering/trust-rules.ts";
 import type { RateKind } from "./peer-rate-rules.ts";
 import { countRefusal, flushPeerRefusalsSoon, type RefusalReason } from "./refusal-counters.ts";
 
@@ -89,6 +90,8 @@ export interface SignedRule {
   /** The rate for a peer below trust 2; `rate` if absent. */
   rateBelow2?: RateKind;
   minTrust: TrustLevel;
+  /** The use of the trust, where a one-sided bond is enough (docs/spec/federation.md#one-sided-bonds). */
+  trustUse?: TrustUse;
   /** Whether the operator can close this route with `accept_reads`. */
   isRead?: boolean;
 }
@@ -107,7 +110,14 @@ export function signedPeer(rule: SignedRule): MiddlewareHandler<PeerEnv> {
     const verified = await verifyRequest(read, { method: c.req.method, target: read.target, body }, key);
     if (!verified.verified) return unauthenticated(c, verified.reason);
     const { version, nonce, timestampSeconds } = headers;
-    const request = { version, nonce, timestampSeconds, kind: rule.rate, kindBelow2: rule.rateBelow2 };
+    const request = {
+      version,
+      nonce,
+      timestampSeconds,
+      kind: rule.rate,
+      kindBelow2: rule.rateBelow2,
+      use: rule.trustUse,
+    };
     const admitted = await bondForPeer(c.env, headers.origin).admit(request, c.var.policy);
     if (!admitted.ok) {
       if (admitted.code === "federation/unauthenticated") return unauthenticated(c, admitted.reason);

@@ -12,11 +12,14 @@ import {
   revoke,
   type TrustPolicy,
   type TrustStep,
+  type TrustUse,
+  trustFor,
   trustInEffect,
 } from "../../../edge/federation/peering/trust-rules.ts";
 import {
   type AuthTier,
   FEDERATION_POLICY_DEFAULTS,
+  type FederationPolicy,
   type GrantableLevel,
   type TrustLevel,
 } from "../../../schema/wire/federation.ts";
@@ -50,6 +53,47 @@ describe("effective trust: what we granted, up to 2; above that max(2, min(grant
   ])("granted %i", (granted, byReceived) => {
     const levels: TrustLevel[] = [0, 1, 2, 3, 4];
     expect(levels.map((received) => effectiveTrust(granted, received))).toEqual(byReceived);
+  });
+});
+
+describe("a one-sided bond: our 3 counts as received from a pool that never tells its grants", () => {
+  const all = { ...FEDERATION_POLICY_DEFAULTS, legacy_signatures: "all" } as const;
+  const bonded = granted(3);
+
+  it.each<[use: TrustUse, trust: TrustLevel]>([
+    ["read-request", 3],
+    ["peer-status", 3],
+    ["callback", 3],
+    ["other", 2],
+  ])("for %s: %i", (use, trust) => {
+    expect(trustFor(bonded, all, 1, use)).toBe(trust);
+  });
+
+  it.each<[what: string, trust: PeerTrust | null, policy: FederationPolicy, version: 1 | 2, level: TrustLevel]>([
+    ["not after its first version 2 request", bonded, all, 2, 2],
+    ["not under legacy_signatures reads", bonded, { ...all, legacy_signatures: "reads" }, 1, 2],
+    ["not under legacy_signatures off", bonded, { ...all, legacy_signatures: "off" }, 1, 2],
+    ["not at our grant of 2", granted(2), all, 1, 2],
+    ["not at our grant of 1", granted(1), all, 1, 1],
+    ["not after a revocation", revoke(bonded, NOW), all, 1, 0],
+    ["not after a removal", remove(bonded, NOW), all, 1, 0],
+    ["not if the tier is refused", bonded, { ...all, min_auth_tier: "hardware-attested" }, 1, 0],
+    ["not for an unknown pool", null, all, 1, 0],
+    ["a real bond stays one", { ...bonded, received: 3 }, all, 2, 3],
+  ])("%s", (_, trust, policy, version, level) => {
+    for (const use of ["read-request", "peer-status", "callback"] as const) {
+      expect(trustFor(trust, policy, version, use)).toBe(level);
+    }
+  });
+
+  it("no other use has more than the trust in effect", () => {
+    const levels = fc.constantFrom<GrantableLevel>(0, 1, 2, 3);
+    fc.assert(
+      fc.property(levels, levels, fc.constantFrom<1 | 2>(1, 2), (granted, received, version) => {
+        const trust = { ...stranger, granted, received };
+        expect(trustFor(trust, all, version, "other")).toBe(trustInEffect(trust, all));
+      }),
+    );
   });
 });
 

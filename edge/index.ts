@@ -8,6 +8,7 @@ import { docs } from "./docs/routes.ts";
 import type { Env } from "./env.ts";
 import { eventRoutes } from "./events/routes.ts";
 import { resumePeers, wakePeers } from "./federation/delivery/resume.ts";
+import { inboxRoutes } from "./federation/inbox/inbox-routes.ts";
 import { identityRoutes } from "./federation/peering/identity-routes.ts";
 import { peerRoutes } from "./federation/peering/peer-routes.ts";
 import { federationApi, federationRoutes } from "./federation/routes.ts";
@@ -45,6 +46,7 @@ const admin = new Hono<AdminEnv>()
   .route("/new-log", newLogRoutes)
   .route("/keys", keyRoutes)
   .route("/peers", peerRoutes)
+  .route("/requests", inboxRoutes)
   .route("/workers", workerRoutes);
 
 const app = new Hono<AppEnv>();

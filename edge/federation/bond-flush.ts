@@ -6,6 +6,7 @@ import { within } from "../limits/timeout.ts";
 import type { BondStore } from "./bond-store.ts";
 import type { DeliveryQueue } from "./delivery/delivery-queue.ts";
 import type { Liveness } from "./delivery/liveness.ts";
+import type { AdminRequests } from "./inbox/admin-requests.ts";
 import type { Eviction } from "./peering/eviction.ts";
 import type { Membership } from "./peering/membership.ts";
 import type { ReceivedGrants } from "./peering/received-grants.ts";
@@ -25,6 +26,7 @@ interface Parts {
   readonly eviction: Eviction;
   admissions(): Admissions;
   deliveries(): DeliveryQueue;
+  requests(): AdminRequests;
 }
 
 /**
@@ -52,6 +54,7 @@ export class BondFlush {
     this.#due = new DueTimes(ctx.storage, {
       // A message that is due now is already being tried, so an immediate alarm would find nothing else to do.
       deliveries: (nowMs) => notBefore(nowMs + LIMITS.outboxRetryMinMs, parts().deliveries().dueAtMs()),
+      requests: (nowMs) => notBefore(nowMs + LIMITS.outboxRetryMinMs, parts().requests().dueAtMs(nowMs)),
       records: (nowMs) => store.records.dueAtMs(nowMs),
       events: (nowMs) => store.events.dueAtMs(nowMs),
       liveness: (nowMs) => (this.#isAccepted() ? nowMs + LIMITS.peerVerifyMs : null),
@@ -82,7 +85,7 @@ export class BondFlush {
 
   /** One try to send what is stored. The alarm repeats what fails now. */
   async flush(): Promise<void> {
-    const { eviction, receivedGrants, membership, deliveries, sync } = this.#parts();
+    const { eviction, receivedGrants, membership, deliveries, requests, sync } = this.#parts();
     if (this.#store.trust === null || eviction.isPending) return;
     const steps = [
       () => this.#subscribeToLog(),
@@ -97,7 +100,9 @@ export class BondFlush {
     if (this.#store.trust === null) return;
     const isDone = done.every((each) => each.status === "fulfilled" && each.value !== false);
     if (!isDone) await this.retryLater();
-    if (deliveries().dueAtMs() !== null) this.#ctx.waitUntil(this.#deliver());
+    if (deliveries().dueAtMs() !== null) this.#ctx.waitUntil(this.deliver());
+    const requestsDueAtMs = requests().dueAtMs(Date.now());
+    if (requestsDueAtMs !== null) await this.armBy(requestsDueAtMs);
     if (this.#isAccepted()) await this.armBy(Date.now() + LIMITS.peerVerifyMs);
     sync.follow();
   }
@@ -106,10 +111,11 @@ export class BondFlush {
   async alarm(): Promise<void> {
     this.#due.fired();
     if (this.#store.trust === null) return;
-    const { eviction, admissions, sync, liveness } = this.#parts();
+    const { eviction, admissions, requests, sync, liveness } = this.#parts();
     if (eviction.isPending) return eviction.finish();
     const nowMs = Date.now();
     this.#isPurged = !admissions().purge(nowMs);
+    await requests().work(nowMs);
     await this.flush();
     // The peer may have been forgotten meanwhile.
     if (this.#store.trust === null) return;
@@ -155,7 +161,8 @@ export class BondFlush {
     await eventLogForBonds(this.#env).subscribe(peer.atomId, this.#isAccepted());
   }
 
-  async #deliver(): Promise<void> {
+  /** Tries the messages that are due, without waiting for the rest of a flush. */
+  async deliver(): Promise<void> {
     const { deliveries, membership } = this.#parts();
     await deliveries().run();
     // The peer may have been forgotten meanwhile.

@@ -1,10 +1,25 @@
 /** Stubs of a peer's `Bond`, one for each group of callers (`bond-rpc.ts`). */
 import type { Env } from "../env.ts";
-import type { BondForAdmins, BondForPeers, BondForPool, BondForRestores } from "./bond-rpc.ts";
+import type {
+  BondForAdmins,
+  BondForInbox,
+  BondForPeers,
+  BondForPool,
+  BondForRequests,
+  BondForRestores,
+} from "./bond-rpc.ts";
 
 type Bonds = Pick<Env, "BOND">;
 
 export function bondForPeer(env: Bonds, atomId: string): DurableObjectStub<BondForPeers> {
+  return env.BOND.getByName(atomId);
+}
+
+export function bondForRequest(env: Bonds, atomId: string): DurableObjectStub<BondForRequests> {
+  return env.BOND.getByName(atomId);
+}
+
+export function bondForInbox(env: Bonds, atomId: string): DurableObjectStub<BondForInbox> {
   return env.BOND.getByName(atomId);
 }
 

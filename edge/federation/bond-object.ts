@@ -1,11 +1,16 @@
 import { DurableObject } from "cloudflare:workers";
 import { fromHex } from "../../schema/crypto/bytes.ts";
 import { idOfPublicKey } from "../../schema/crypto/ids.ts";
+import type { AdminRequestRow } from "../../schema/db/admin-requests.ts";
 import type { PeerRow } from "../../schema/db/peers.ts";
+import type { RequestDirection } from "../../schema/wire/admin-requests.ts";
 import { type SignedEvent, streamQuery } from "../../schema/wire/events.ts";
 import type { Card, FederationPolicy, GrantableLevel, TrustLevel } from "../../schema/wire/federation.ts";
+import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
+import { within } from "../limits/timeout.ts";
+import type { ErasableText } from "../record/erasable-text.ts";
 import { BondFlush } from "./bond-flush.ts";
 import type { Admitted, BondRpc, MinTier, PeerState, RegistrationStatus } from "./bond-rpc.ts";
 import { BondStore } from "./bond-store.ts";
@@ -14,6 +19,19 @@ import { Liveness } from "./delivery/liveness.ts";
 import { PeerChannel } from "./delivery/peer-channel.ts";
 import type { PeerAddress } from "./delivery/peer-client.ts";
 import { PeerClock } from "./delivery/peer-clock.ts";
+import { AdminRequests } from "./inbox/admin-requests.ts";
+import type {
+  ActingAdmin,
+  ApprovalFacts,
+  Decided,
+  IncomingRequest,
+  OutgoingRequest,
+  ReceivedCallback,
+  ReceivedRequest,
+  SentAnswer,
+  SignedRequest,
+  StoredRequest,
+} from "./inbox/request-shapes.ts";
 import { PeerSnapshot } from "./peer-snapshot.ts";
 import { Eviction } from "./peering/eviction.ts";
 import { Membership } from "./peering/membership.ts";
@@ -45,7 +63,7 @@ export class Bond extends DurableObject<Env> implements BondRpc {
   readonly #flush: BondFlush;
   readonly #snapshot: PeerSnapshot;
   /** Null until there is a peer: their tables are made with the first transaction. */
-  #parts: { deliveries: DeliveryQueue; admissions: Admissions } | null = null;
+  #parts: { deliveries: DeliveryQueue; admissions: Admissions; requests: AdminRequests } | null = null;
   readonly #channel: PeerChannel;
   readonly #liveness: Liveness;
   readonly #membership: Membership;
@@ -79,6 +97,7 @@ export class Bond extends DurableObject<Env> implements BondRpc {
       eviction: this.#eviction,
       admissions: () => this.#admissions,
       deliveries: () => this.#deliveries,
+      requests: () => this.#requests,
     });
     this.#flush = new BondFlush(ctx, env, store, parts);
     this.#snapshot = new PeerSnapshot(store, parts);
@@ -98,6 +117,7 @@ export class Bond extends DurableObject<Env> implements BondRpc {
       received: this.#receivedGrants,
       admissions: () => this.#admissions,
       deliveries: () => this.#deliveries,
+      requests: () => this.#requests,
     });
     const owner = {
       trust: () => store.trust,
@@ -178,6 +198,67 @@ export class Bond extends DurableObject<Env> implements BondRpc {
     await this.#flush.pending();
     if (isNew) peersChanged();
     return step;
+  }
+
+  // ---- requests between admins (BondForRequests, BondForInbox)
+
+  async receiveRequest(request: IncomingRequest, policy: FederationPolicy): Promise<ReceivedRequest> {
+    if (this.#store.trust === null) return { ok: false, code: "federation/untrusted" };
+    return this.#requests.inbox.receive(request, policy);
+  }
+
+  async takeCallback(callback: ReceivedCallback, policy: FederationPolicy): Promise<SentAnswer> {
+    if (trustInEffect(this.#store.trust, policy) < 1) return { ok: false, code: "federation/untrusted" };
+    return this.#requests.sent.calledBack(callback);
+  }
+
+  request(direction: RequestDirection, requestId: string): StoredRequest | null {
+    const found = this.#store.trust === null ? null : this.#requests.find(direction, requestId);
+    return found && { ...found, isRecorded: this.#store.records.pending() === 0 };
+  }
+
+  signedRequest(requestId: string): SignedRequest | null {
+    return this.#store.trust === null ? null : this.#requests.signedRequest(requestId);
+  }
+
+  async approveRequest(
+    requestId: string,
+    reason: ErasableText | null,
+    facts: ApprovalFacts,
+    admin: ActingAdmin,
+    policy: FederationPolicy,
+  ): Promise<Decided> {
+    if (this.#store.trust === null) return { ok: false, code: "federation/request-not-found" };
+    const decided = await this.#requests.inbox.approve(requestId, reason, facts, admin, policy);
+    await this.#flush.soon();
+    return decided;
+  }
+
+  async rejectRequest(requestId: string, note: ErasableText | null, admin: ActingAdmin): Promise<Decided> {
+    if (this.#store.trust === null) return { ok: false, code: "federation/request-not-found" };
+    const decided = await this.#requests.inbox.reject(requestId, note, admin);
+    await this.#flush.soon();
+    return decided;
+  }
+
+  async sendRequest(request: OutgoingRequest, admin: ActingAdmin): Promise<SentAnswer> {
+    if (this.#store.trust === null) return { ok: false, code: "federation/peer-not-found" };
+    const sent = this.#requests.sent.send(request, admin);
+    if (sent.ok) await within(LIMITS.requestSendWaitMs, this.#flush.deliver());
+    await this.#flush.soon();
+    return sent;
+  }
+
+  async eraseTexts(
+    direction: RequestDirection,
+    requestId: string,
+    row: AdminRequestRow | null,
+    by: string,
+  ): Promise<boolean> {
+    if (this.#store.trust === null) return false;
+    const isErased = this.#requests.erase(direction, requestId, row, by);
+    await this.#flush.soon();
+    return isErased;
   }
 
   // ---- for admins (BondForAdmins)
@@ -319,6 +400,10 @@ export class Bond extends DurableObject<Env> implements BondRpc {
     return this.#openParts().deliveries;
   }
 
+  get #requests(): AdminRequests {
+    return this.#openParts().requests;
+  }
+
   get #admissions(): Admissions {
     return this.#openParts().admissions;
   }
@@ -327,13 +412,21 @@ export class Bond extends DurableObject<Env> implements BondRpc {
     if (this.#parts !== null) return this.#parts;
     const { storage } = this.ctx;
     const deliveries = new DeliveryQueue(storage, this.#store, {
-      send: async (message) => (await this.#channel.try(message)).tried,
+      send: (message) => this.#channel.try(message),
+      delivered: (message, answer) => this.#requests.delivered(message, answer),
       givenUp: (message, reason) => {
+        this.#requests.givenUp(message, reason);
         if (message.kind !== "grant") return;
         for (const { event } of message.body.events) this.#sentGrants.givenUp(event, reason);
       },
     });
-    this.#parts = { deliveries, admissions: new Admissions(storage) };
+    const requests = new AdminRequests(storage, this.env, this.#store, {
+      deliveries: () => deliveries,
+      signatureVersion: () => this.#admissions.signatureVersion,
+      trustFor: (_kind, policy) => trustInEffect(this.#store.trust, policy),
+      deliver: () => this.ctx.waitUntil(this.#flush.deliver()),
+    });
+    this.#parts = { deliveries, admissions: new Admissions(storage), requests };
     return this.#parts;
   }
 }

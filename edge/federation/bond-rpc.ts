@@ -2,9 +2,24 @@
  * The interfaces of a `Bond` and the shapes that cross them. Each group of callers has an interface of its own, and
  * `bond-for.ts` returns stubs of these, so that a route for peers cannot call what is for admins.
  */
+import type { AdminRequestRow } from "../../schema/db/admin-requests.ts";
 import type { PeerRow } from "../../schema/db/peers.ts";
+import type { RequestDirection } from "../../schema/wire/admin-requests.ts";
 import type { Card, FederationPolicy, GrantableLevel, TrustLevel } from "../../schema/wire/federation.ts";
+import type { ErasableText } from "../record/erasable-text.ts";
 import type { Unavailability } from "./delivery/availability-rules.ts";
+import type {
+  ActingAdmin,
+  ApprovalFacts,
+  Decided,
+  IncomingRequest,
+  OutgoingRequest,
+  ReceivedCallback,
+  ReceivedRequest,
+  SentAnswer,
+  SignedRequest,
+  StoredRequest,
+} from "./inbox/request-shapes.ts";
 import type { TrustStep } from "./peering/trust-rules.ts";
 import type { AdmissionRequest, SignedAdmission } from "./signing/signed-admission-rules.ts";
 import type { Pulled, PullRequest, Pushed } from "./sync/event-endpoint-answers.ts";
@@ -49,6 +64,35 @@ export interface BondForPeers extends Rpc.DurableObjectBranded {
    * and URL.
    */
   register(card: Card, policy: FederationPolicy, signatureVersion: 1 | 2): Promise<TrustStep>;
+}
+
+/** Requests of the peer's admin (docs/spec/federation.md#admin-requests). */
+export interface BondForRequests extends Rpc.DurableObjectBranded {
+  /** Step 2 and the steps that follow. The caller has verified the signatures. */
+  receiveRequest(request: IncomingRequest, policy: FederationPolicy): Promise<ReceivedRequest>;
+  /** The peer's answer to a request of ours. */
+  takeCallback(callback: ReceivedCallback, policy: FederationPolicy): Promise<SentAnswer>;
+}
+
+/** What our admin does with requests, received and sent. */
+export interface BondForInbox extends Rpc.DurableObjectBranded {
+  /** Null: there is no such request. */
+  request(direction: RequestDirection, requestId: string): StoredRequest | null;
+  /** The admin's signature of a received write, to verify it again. Null: there is no such request. */
+  signedRequest(requestId: string): SignedRequest | null;
+  /** Resolves when the action has answered. `reason`: overrides the slashing guard. */
+  approveRequest(
+    requestId: string,
+    reason: ErasableText | null,
+    facts: ApprovalFacts,
+    admin: ActingAdmin,
+    policy: FederationPolicy,
+  ): Promise<Decided>;
+  rejectRequest(requestId: string, note: ErasableText | null, admin: ActingAdmin): Promise<Decided>;
+  /** Sends a request to the peer's admin. Waits for the peer's answer, for a while. */
+  sendRequest(request: OutgoingRequest, admin: ActingAdmin): Promise<SentAnswer>;
+  /** `row`: the copy in D1. False: there is no such request. `by`: the admin's token id. */
+  eraseTexts(direction: RequestDirection, requestId: string, row: AdminRequestRow | null, by: string): Promise<boolean>;
 }
 
 export interface BondForAdmins extends Rpc.DurableObjectBranded {
@@ -96,4 +140,11 @@ export interface BondForPool extends Rpc.DurableObjectBranded {
   evict(): Promise<void>;
 }
 
-export interface BondRpc extends BondForPeers, BondForAdmins, BondForEventLog, BondForPool, BondForRestores {}
+export interface BondRpc
+  extends BondForPeers,
+    BondForRequests,
+    BondForAdmins,
+    BondForInbox,
+    BondForEventLog,
+    BondForPool,
+    BondForRestores {}

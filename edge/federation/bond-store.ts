@@ -23,6 +23,8 @@ export type BondValues = {
   unheardGrant: boolean;
   /** Grants and a registration that are kept out of our log until an admin decides about the peer. */
   unlogged: Unlogged;
+  /** When our admin last approved a write of the peer. It outlives the peer's removal, and so the cooldown does too. */
+  approvedWriteAtMs: number;
   /** Whether the peer has sent a grant while it was below trust 2. */
   hasTriedGrant: boolean;
   /** Whether the peer's answers show that our clock is ahead of the peer's clock. */

@@ -114,18 +114,21 @@ export const adminRequestAnswer = z.object({
 });
 export type AdminRequestAnswer = z.infer<typeof adminRequestAnswer>;
 
+/** A callback comes once from a pool of the existing network, so that words that are too long are cut. */
+const words = z.string().transform((text) => text.slice(0, LIMITS.adminNoteChars).toWellFormed());
+
 /** `origin_pool_id` is the pool that calls back. */
 export const callbackBody = z.object({
   request_id: requestId,
   origin_pool_id: atomId,
   final_status: z.enum(["approved", "rejected", "expired", "executed", "failed"]),
   execution_result: z.json().nullish().default(null),
-  execution_error: z.string().max(LIMITS.adminNoteChars).nullish().default(null),
+  execution_error: words.nullish().default(null),
 });
 export type CallbackBody = z.infer<typeof callbackBody>;
 
 /** How a pool of the existing network refuses: `{"error": "text"}`. */
-export const foreignError = z.object({ error: z.string().max(LIMITS.adminNoteChars) });
+export const foreignError = z.object({ error: z.string() });
 
 // ---- The operator's requests: `/admin/api/requests`
 
@@ -183,6 +186,20 @@ export type RequestDetails = z.infer<typeof requestDetails>;
 /** `override_reason`: approves a request although a slashing event is open. */
 export const approveBody = z.strictObject({ override_reason: note.min(1).optional() });
 export const rejectBody = z.strictObject({ note: note.optional() });
+
+/** The query of the list. `before`: the `next` of the page before. */
+export const requestQuery = z.strictObject({
+  direction: requestDirection.optional(),
+  status: requestView.shape.status.optional(),
+  /** Only requests that wait for an admin. */
+  waiting: z.literal("true").optional(),
+  peer: atomId.optional(),
+  before: z
+    .string()
+    .regex(/^\d{1,15}:[\x21-\x7e]{1,200}$/)
+    .optional(),
+  limit: z.coerce.number().int().min(1).max(LIMITS.adminRequestsPerPage).default(LIMITS.adminRequestsPerPage),
+});
 
 /** Without `request_id` the pool makes one. A write needs `admin_signature`, which covers the id. */
 export const sendRequestBody = z.strictObject({

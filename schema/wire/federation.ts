@@ -95,8 +95,10 @@ const foreignUrl = z.string().transform((text, context) => {
   return url ?? z.NEVER;
 });
 
-/** A peer's error. Only the form of its code is checked. */
-export const peerError = z.object({ error: z.object({ code: z.string().regex(/^[a-z][a-z0-9_]{0,63}$/) }) });
+/** A peer's error. Only the form of its code is checked. `message`: for our admin. */
+export const peerError = z.object({
+  error: z.object({ code: z.string().regex(/^[a-z][a-z0-9_]{0,63}$/), message: z.string().optional() }),
+});
 
 // ---- Registration (docs/spec/federation.md#registration)
 

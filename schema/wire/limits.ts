@@ -478,6 +478,15 @@ export const LIMITS = Object.freeze({
   adminParamsBytes: 16_384,
   /** Refused requests of one peer with one code become one event in this time. */
   adminRefusalsMs: 10 * 60_000,
+  /** An admin's signature may be valid for so long. Decided requests are kept for longer, so that none runs twice. */
+  adminSignatureMs: 7 * 24 * 60 * 60_000,
+  /** How often an approved action is tried whose object does not answer, and how long until the next try. */
+  actionTries: 10,
+  actionRetryMs: 60_000,
+  /** How long the answer to an admin's request waits for the peer's answer. */
+  requestSendWaitMs: 5_000,
+  /** A page of the list of requests. */
+  adminRequestsPerPage: 100,
   /** How long a peer's `Bond` keeps a decided request. D1 keeps its row for ever. */
   adminRequestKeptMs: 30 * 24 * 60 * 60_000,
   /** The result of an action, as JSON text. It travels in a callback. */

@@ -15,7 +15,11 @@ interface BondParts {
 }
 
 const NO_HOOKS = { opened: () => {}, appended: () => {}, row: () => null, committed: () => {} };
-const NEVER_SENDS = { send: () => Promise.reject(new Error("this queue sends nothing")), givenUp: () => {} };
+const NEVER_SENDS = {
+  send: () => Promise.reject(new Error("this queue sends nothing")),
+  delivered: () => {},
+  givenUp: () => {},
+};
 
 /**
  * A second set of the parts of a `Bond`, on the storage of the first. Tests read and write by these parts what the `Bond`

@@ -1,7 +1,7 @@
 import { draft } from "../../../schema/wire/event-registry.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { BondStore } from "../bond-store.ts";
-import { type Message, messageOf, rulesOf } from "./delivery-kind-rules.ts";
+import { eventsIn, type Message, messageOf, rulesOf, topicOf } from "./delivery-kind-rules.ts";
 import { afterTry, type Delivery, type DeliveryStep, newDelivery, type Outcome } from "./delivery-machine.ts";
 
 /** Persisted contract: a message that waits for the peer, in its `Bond`'s SQLite. `topic` says its kind. */
@@ -21,7 +21,10 @@ export type Tried = { type: "tried"; outcome: Outcome } | { type: "later"; atMs:
 export type GiveUpReason = Extract<DeliveryStep, { type: "given-up" }>["reason"] | "queue-full";
 
 export interface QueueOwner {
-  send(message: Message): Promise<Tried>;
+  /** `answer`: the peer's verdict, as the message's kind reads it. */
+  send(message: Message): Promise<{ tried: Tried; answer: unknown }>;
+  /** Called in the transaction that deletes the message. The peer has it, and has answered. */
+  delivered(message: Message, answer: unknown): void;
   /** Called in the transaction that deletes the message. The message will not reach the peer. */
   givenUp(message: Message, reason: GiveUpReason): void;
 }
@@ -60,7 +63,8 @@ export class DeliveryQueue {
    * the same topic, so the queue always has room for it.
    */
   put(message: Message, nowMs: number): void {
-    const { target, topic } = rulesOf(message.kind);
+    const { target } = rulesOf(message.kind);
+    const topic = topicOf(message);
     if (topic === null && this.waiting() >= LIMITS.deliveriesKept) {
       this.#giveUp(message, "queue-full");
       return;
@@ -104,8 +108,14 @@ export class DeliveryQueue {
     return this.#storage.sql.exec<{ at: number | null }>(oldest).one().at;
   }
 
+  /** Call inside a transaction. The peer will get none of the messages that wait. */
   clear(): void {
     this.#storage.sql.exec("DELETE FROM deliveries");
+  }
+
+  /** Call inside a transaction. Deletes the message that waits under this topic. */
+  withdraw(topic: string): void {
+    this.#storage.sql.exec("DELETE FROM deliveries WHERE topic = ?", topic);
   }
 
   dueAtMs(): number | null {
@@ -132,13 +142,13 @@ export class DeliveryQueue {
   async #run(): Promise<void> {
     for (let row = this.#due(0); row !== null; row = this.#due(row.id)) {
       const message = messageOf(row);
-      const tried = await this.#owner.send(message);
+      const { tried, answer } = await this.#owner.send(message);
       if (this.#isForgotten) return;
       if (tried.type === "later") {
         this.#postpone(tried.atMs);
         return;
       }
-      const nextAtMs = this.#after(row, message, tried.outcome, Date.now());
+      const nextAtMs = this.#after(row, message, { outcome: tried.outcome, answer }, Date.now());
       // "Off" concerns all messages: the others wait as long as this one, and it is not a failed try of any of them.
       if (tried.outcome.type === "off" && nextAtMs !== null) {
         this.#postpone(nextAtMs);
@@ -148,7 +158,12 @@ export class DeliveryQueue {
   }
 
   /** Stores the outcome of a try. Returns when the message is tried again, epoch ms; null if it is no longer queued. */
-  #after(row: DeliveryRow, message: Message, outcome: Outcome, nowMs: number): number | null {
+  #after(
+    row: DeliveryRow,
+    message: Message,
+    { outcome, answer }: { outcome: Outcome; answer: unknown },
+    nowMs: number,
+  ): number | null {
     const delivery: Delivery = { tries: row.tries, deferrals: row.deferrals, nextAtMs: row.next_at_ms };
     const step = afterTry(delivery, outcome, nowMs, Math.random());
     const { sql } = this.#storage;
@@ -158,13 +173,16 @@ export class DeliveryQueue {
       sql.exec(update, tries, deferrals, nextAtMs, row.id);
       return nextAtMs;
     }
-    if (step.type === "delivered") {
+    // A message that only the queue knows needs no transaction: its deletion is one statement.
+    if (step.type === "delivered" && eventsIn(message).length > 0) {
       this.#delete(row.id);
       return null;
     }
     this.#store.transaction(() => {
-      // A message that was replaced or cleared during the call was not given up.
-      if (this.#delete(row.id)) this.#giveUp(message, step.reason);
+      // A message that was replaced or cleared during the call is no longer this one.
+      if (!this.#delete(row.id)) return;
+      if (step.type === "delivered") this.#owner.delivered(message, answer);
+      else this.#giveUp(message, step.reason);
     });
     return null;
   }
@@ -173,7 +191,7 @@ export class DeliveryQueue {
     this.#store.put("givenUp", (this.#store.get("givenUp") ?? 0) + 1);
     // Record the loss as an event, so that our admin sees it (docs/spec/pool.md#shape, rule 7).
     const peer = this.#store.peer?.atomId;
-    for (const { event } of message.body.events) {
+    for (const { event } of eventsIn(message)) {
       const { content_id } = event;
       if (peer !== undefined) this.#store.events.put(draft("delivery_given_up", { peer, content_id, reason }));
     }

@@ -1,10 +1,9 @@
 import { draft } from "../../../schema/wire/event-registry.ts";
-import type { PushAnswer } from "../../../schema/wire/events.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Env } from "../../env.ts";
 import type { BondStore } from "../bond-store.ts";
 import { afterCalled, afterPushed, type Unavailability } from "./availability-rules.ts";
-import { type Message, rulesOf } from "./delivery-kind-rules.ts";
+import { type DeliveryAnswer, type DeliveryKind, type Message, rulesOf } from "./delivery-kind-rules.ts";
 import { type CircuitEnd, CLOSED_CIRCUIT, circuitState, endTry, peerIsBack, startTry } from "./delivery-machine.ts";
 import type { Tried } from "./delivery-queue.ts";
 import type { PeerAnswer } from "./peer-answer.ts";
@@ -70,15 +69,17 @@ export class PeerChannel {
     return this.unavailability() !== null || this.circuit() === "open";
   }
 
-  /** Tries one message, through the circuit. `answer`: the peer's verdict on the events; null if there is none. */
-  async try(message: Message): Promise<{ tried: Tried; answer: PushAnswer | null }> {
+  /** Tries one message, through the circuit. `answer`: the peer's verdict; null if there is none. */
+  async try<Kind extends DeliveryKind>(
+    message: Message<Kind>,
+  ): Promise<{ tried: Tried; answer: DeliveryAnswer<Kind>["answer"] }> {
     const nowMs = Date.now();
     const address = this.#owner.address();
     const start = startTry(this.#circuit, nowMs);
     if (!start.ok) return { tried: { type: "later", atMs: start.retryAtMs }, answer: null };
     if (address === null) return later(nowMs);
     if (start.circuit !== this.#circuit) this.#store.put("circuit", start.circuit);
-    const { target, read } = rulesOf(message.kind);
+    const { target, read } = rulesOf(message.kind as Kind);
     const called = await callPeer(this.#env, address, { method: "POST", target, body: message.body });
     // Our own policy refused the call. This is not a try, and the messages wait.
     if (!called.ok && called.code !== "federation/unreachable") return later(Date.now());

@@ -91,7 +91,8 @@ function switchIsOff({ kind, policy }: GuardContext): Refusal | null {
 function adminKeyIsMissing(context: GuardContext): Refusal | null {
   if (context.kind === "read") return null;
   const { adminSignature, adminSignatureExpiresAt, signatureVersion, nowMs } = context;
-  const isCurrent = adminSignatureExpiresAt !== null && adminSignatureExpiresAt * 1_000 > nowMs;
+  const leftMs = adminSignatureExpiresAt === null ? 0 : adminSignatureExpiresAt * 1_000 - nowMs;
+  const isCurrent = leftMs > 0 && leftMs <= LIMITS.adminSignatureMs;
   const isGiven = adminSignature === "valid" && isCurrent && signatureVersion === 2;
   return isGiven ? null : { code: "federation/admin-key-required" };
 }

@@ -16,6 +16,7 @@ import { fail } from "../../http/errors.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
 import { bondForPool } from "../bond-for.ts";
 import type { PeerAddress } from "../delivery/peer-client.ts";
+import { requestRoutes } from "../inbox/request-routes.ts";
 import {
   countRefusedRequests,
   type FederatedEnv,
@@ -38,6 +39,8 @@ import { findPeer, peersSeen } from "./store.ts";
  */
 export const identityRoutes = new Hono<FederatedEnv & PeerEnv>()
   .use("*", countRefusedRequests)
+
+  .route("/admin", requestRoutes)
 
   .get("/info", federated, async (c) => c.json(await ownIdentityCard(c.env, c.req.url)))
 

@@ -3,6 +3,7 @@ import { draft } from "../../../schema/wire/event-registry.ts";
 import type { Card, FederationPolicy, GrantableLevel } from "../../../schema/wire/federation.ts";
 import type { BondStore } from "../bond-store.ts";
 import type { DeliveryQueue } from "../delivery/delivery-queue.ts";
+import type { AdminRequests } from "../inbox/admin-requests.ts";
 import type { Admissions } from "../signing/admissions.ts";
 import { wasGranted } from "./grant-rules.ts";
 import type { Membership } from "./membership.ts";
@@ -17,6 +18,7 @@ interface Parts {
   readonly received: ReceivedGrants;
   admissions(): Admissions;
   deliveries(): DeliveryQueue;
+  requests(): Pick<AdminRequests, "peerRemoved">;
 }
 
 /**
@@ -103,12 +105,13 @@ export class TrustDecisions {
 
   /** Removes the peer. False: there is no such peer. If the peer was granted anything, it still gets a grant of 0. */
   remove(by: string): boolean {
-    const { sent, received, deliveries } = this.#parts;
+    const { sent, received, deliveries, requests } = this.#parts;
     const { trust } = this.#store;
     const peer = this.#store.peer?.atomId;
     if (trust === null || trust.removedAtMs !== null || peer === undefined) return false;
     this.#store.transaction(() => {
       this.#cancelEviction();
+      requests().peerRemoved();
       deliveries().clear();
       received.release();
       const change = { peer, by, from: trust.granted, to: null, received: trust.received };

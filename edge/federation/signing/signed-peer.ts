@@ -33,7 +33,7 @@ export interface FederatedEnv {
 export interface PeerEnv {
   Bindings: AppEnv["Bindings"];
   Variables: FederatedEnv["Variables"] & {
-    peer: { atomId: string; trust: TrustLevel };
+    peer: { atomId: string; trust: TrustLevel; signatureVersion: 1 | 2 };
     /** The signed bytes, not parsed yet. */
     body: Uint8Array;
   };
@@ -126,7 +126,7 @@ export function signedPeer(rule: SignedRule): MiddlewareHandler<PeerEnv> {
     c.executionCtx.waitUntil(flushPeerRefusalsSoon(c.env));
     if (admitted.trust < rule.minTrust) return fail(c, "federation/untrusted");
     if (rule.isRead && !c.var.policy.accept_reads) return fail(c, "federation/reads-off");
-    c.set("peer", { atomId: headers.origin, trust: admitted.trust });
+    c.set("peer", { atomId: headers.origin, trust: admitted.trust, signatureVersion: version });
     c.set("body", body);
     await next();
   });

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { type DeliveryKind, messageOf, rulesOf } from "../../../edge/federation/delivery/delivery-kind-rules.ts";
+import { type Message, messageOf, rulesOf, topicOf } from "../../../edge/federation/delivery/delivery-kind-rules.ts";
 
 const body = { events: [] };
 const pushed = { accepted: 0, duplicates: 0, rejected: 0, errors: [], receiver_hlc: { physical_us: 1, logical: 0 } };
@@ -9,15 +9,32 @@ const answer = (taken: Partial<typeof pushed>) => ({
   retryAfterSeconds: null,
 });
 
-it.each<[topic: string | null, kind: DeliveryKind]>([
-  ["trust_granted", "grant"],
-  [null, "event push"],
-])("a stored row with the topic %s is the kind %s, and is stored with that topic", (topic, kind) => {
-  expect(messageOf({ topic, body: JSON.stringify(body) })).toEqual({ kind, body });
-  expect(rulesOf(kind).topic).toBe(topic);
+const callback = {
+  request_id: "r1",
+  origin_pool_id: "a1".repeat(32),
+  final_status: "rejected" as const,
+  execution_result: null,
+  execution_error: null,
+};
+const request = {
+  request_id: "r1",
+  origin_pool_id: "a1".repeat(32),
+  action_type: "query_events",
+  action_params: {},
+};
+
+it.each<[message: Message, topic: string | null]>([
+  [{ kind: "grant", body }, "trust_granted"],
+  [{ kind: "event push", body }, null],
+  [{ kind: "admin request", body: request }, "request:r1"],
+  [{ kind: "callback", body: callback }, "callback:r1"],
+])("%o is stored with the topic %s, and is read as the same message", (message, topic) => {
+  expect(topicOf(message)).toBe(topic);
+  const { target } = rulesOf(message.kind);
+  expect(messageOf({ target, topic, body: JSON.stringify(message.body) })).toEqual(message);
 });
 
-it.each<[kind: DeliveryKind, taken: Partial<typeof pushed>, status: number]>([
+it.each<[kind: "event push" | "grant", taken: Partial<typeof pushed>, status: number]>([
   ["event push", { accepted: 2 }, 200],
   ["event push", { duplicates: 1, rejected: 1 }, 200],
   ["event push", { rejected: 1 }, 400],

@@ -1,0 +1,347 @@
+import type { RequestStatus } from "../../../schema/wire/admin-requests.ts";
+import type { ErrorCode } from "../../../schema/wire/errors.ts";
+import { draft } from "../../../schema/wire/event-registry.ts";
+import type { FederationPolicy, TrustLevel } from "../../../schema/wire/federation.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
+import type { Env } from "../../env.ts";
+import { poolKeys } from "../../identity/pool-keys.ts";
+import type { ErasableText } from "../../record/erasable-text.ts";
+import type { BondStore } from "../bond-store.ts";
+import type { DeliveryQueue } from "../delivery/delivery-queue.ts";
+import type { ActionResult } from "./action.ts";
+import { isKnownAction, readParams, runAction, traitsOf } from "./actions.ts";
+import { callbackFor } from "./callback-rules.ts";
+import type { GuardContext } from "./guard-rules.ts";
+import { approveRequest, receiveRequest } from "./inbox-rules.ts";
+import { type RequestState, type RequestStep, step } from "./received-request-machine.ts";
+import type { RefusalCounts } from "./refusal-counts.ts";
+import { type RequestRecord, type RequestRows, rowOf } from "./request-rows.ts";
+import type {
+  ActingAdmin,
+  ApprovalFacts,
+  Decided,
+  IncomingRequest,
+  OpenSlashing,
+  ReceivedRequest,
+} from "./request-shapes.ts";
+
+interface Owner {
+  deliveries(): DeliveryQueue;
+  refusals(): RefusalCounts;
+  rows(): RequestRows;
+  signatureVersion(): 1 | 2;
+  /** The trust in effect for a request of this kind. */
+  trustFor(kind: "read" | "write", policy: FederationPolicy): TrustLevel;
+  /** Sends what waits for the peer, now. */
+  deliver(): void;
+}
+
+/**
+ * The requests of one peer's admin to our admin (docs/spec/federation.md#admin-requests). The rules are in `guard-rules.ts`,
+ * `inbox-rules.ts` and `received-request-machine.ts`; each step is stored, with its event, in one transaction.
+ */
+export class Inbox {
+  readonly #env: Env;
+  readonly #store: BondStore;
+  readonly #owner: Owner;
+  /** The actions that run now, by request id. */
+  readonly #running = new Map<string, Promise<void>>();
+
+  constructor(env: Env, store: BondStore, owner: Owner) {
+    this.#env = env;
+    this.#store = store;
+    this.#owner = owner;
+  }
+
+  async receive(request: IncomingRequest, policy: FederationPolicy): Promise<ReceivedRequest> {
+    const nowMs = Date.now();
+    await this.expire(nowMs);
+    return this.#store.transaction(() => {
+      const received = this.#receive(request, policy, nowMs);
+      if (!received.ok) this.#owner.refusals().count(received.code, nowMs);
+      return received;
+    });
+  }
+
+  async approve(
+    requestId: string,
+    reason: ErasableText | null,
+    facts: ApprovalFacts,
+    admin: ActingAdmin,
+    policy: FederationPolicy,
+  ): Promise<Decided> {
+    const nowMs = Date.now();
+    await this.expire(nowMs);
+    const approved = this.#store.transaction((): Decided => {
+      const record = this.#find(requestId);
+      if (record === null) return { ok: false, code: "federation/request-not-found" };
+      const context = this.#context(record.action, policy, {
+        nowMs,
+        adminSignature: facts.signatureState,
+        adminSignatureExpiresAt: record.signature?.expires_at ?? null,
+        // Only version 2 lands a write.
+        signatureVersion: 2,
+        openSlashings: facts.openSlashings.length,
+      });
+      if (context === null) return { ok: false, code: "federation/unknown-action" };
+      const approval = approveRequest(stateOf(record), reason !== null, context);
+      if (!approval.ok) return approval;
+      if (approval.next === "nothing") return { ok: true };
+      const overridden = context.heedsSlashing && facts.openSlashings.length > 0 ? [...facts.openSlashings] : null;
+      if (context.kind === "write") this.#store.put("approvedWriteAtMs", nowMs);
+      const note = overridden === null ? null : reason;
+      this.#decided({ ...record, note }, "approved", admin, overridden, nowMs);
+      return { ok: true };
+    });
+    if (approved.ok) await this.runApproved();
+    return approved;
+  }
+
+  async reject(requestId: string, note: ErasableText | null, admin: ActingAdmin): Promise<Decided> {
+    const nowMs = Date.now();
+    await this.expire(nowMs);
+    const { atomId } = await poolKeys(this.#env);
+    const rejected = this.#store.transaction((): Decided => {
+      const record = this.#find(requestId);
+      if (record === null) return { ok: false, code: "federation/request-not-found" };
+      const next = step(stateOf(record), { type: "reject" }, nowMs);
+      if (!next.ok) return next;
+      if (next.next === "call-back")
+        this.#callBack(this.#decided({ ...record, note }, "rejected", admin, null, nowMs), atomId);
+      return { ok: true };
+    });
+    this.#owner.deliver();
+    return rejected;
+  }
+
+  /** Runs the approved actions that have not answered. Resolves when each has answered or failed. */
+  async runApproved(): Promise<void> {
+    await Promise.all(
+      this.#owner
+        .rows()
+        .approved()
+        .map(({ requestId }) => this.#runOnce(requestId)),
+    );
+  }
+
+  /** Ends what has expired by now, and queues the callbacks. */
+  async expire(nowMs: number): Promise<void> {
+    const expired = this.#owner
+      .rows()
+      .expired(nowMs)
+      .filter(({ direction }) => direction === "received");
+    if (expired.length === 0) return;
+    const { atomId } = await poolKeys(this.#env);
+    this.#store.transaction(() => {
+      for (const { requestId } of expired) {
+        const record = this.#find(requestId);
+        if (record === null) continue;
+        const next = step(stateOf(record), { type: "time" }, nowMs);
+        if (!next.ok || next.next !== "call-back") continue;
+        this.#callBack(this.#decided(record, "expired", null, null, nowMs), atomId);
+      }
+    });
+  }
+
+  /** Call inside a transaction: the peer has our callback, or will never have it. */
+  calledBack(requestId: string, outcome: "delivered" | "given-up"): void {
+    const record = this.#find(requestId);
+    if (record === null || record.callback !== "waiting") return;
+    const next: RequestStep | null =
+      outcome === "given-up" ? step(stateOf(record), { type: "callback-given-up" }, Date.now()) : null;
+    const status = next?.ok ? next.state.status : record.status;
+    this.#save({ ...record, status, callback: outcome });
+    this.#store.events.put(draft("request_called_back", { ...this.#named(requestId), outcome }));
+  }
+
+  /** Call inside a transaction, when the peer is removed: it hears of no decision any more. */
+  peerRemoved(): void {
+    for (const { requestId } of this.#owner.rows().waitingForCallback()) this.calledBack(requestId, "given-up");
+  }
+
+  #receive(request: IncomingRequest, policy: FederationPolicy, nowMs: number): ReceivedRequest {
+    const { requestId, action, signature } = request;
+    const facts = {
+      nowMs,
+      adminSignature: request.signatureState,
+      adminSignatureExpiresAt: signature?.expires_at ?? null,
+      signatureVersion: request.signatureVersion,
+      openSlashings: request.openSlashings,
+    };
+    const context = this.#context(action, policy, facts);
+    if (context === null) {
+      const isTrusted = this.#owner.trustFor("write", policy) >= 3;
+      return { ok: false, code: isTrusted ? "federation/unknown-action" : "federation/untrusted" };
+    }
+    const known = this.#find(requestId);
+    const arrival = receiveRequest(
+      known && { state: stateOf(known), contentsHash: known.contentsHash },
+      request.contentsHash,
+      context,
+    );
+    if (arrival.type === "stopped" || arrival.type === "reused") return { ok: false, ...refusal(arrival) };
+    const { status, expiresAtMs, receivedAtMs } = arrival.state;
+    if (arrival.type === "repeated") return { ok: true, status, expiresAtMs };
+    const read = isKnownAction(action) ? readParams(action, request.params) : null;
+    if (!read?.ok) return { ok: false, code: "http/invalid-body", param: read?.param };
+    const record: RequestRecord = {
+      direction: "received",
+      requestId,
+      action,
+      // As the peer sent them: the admin's signature covers these.
+      params: request.params,
+      status,
+      createdAtMs: receivedAtMs,
+      expiresAtMs,
+      decidedAtMs: null,
+      admin: null,
+      error: null,
+      email: request.email,
+      note: null,
+      signature,
+      contentsHash: request.contentsHash,
+      result: null,
+      callback: null,
+      tries: 0,
+    };
+    this.#save(record);
+    const event = { action, params: record.params as never, email_hash: request.email?.hash ?? null };
+    this.#store.events.put(
+      draft("request_received", {
+        ...this.#named(requestId),
+        ...event,
+        key_id: signature?.key_id ?? null,
+        status: status === "blocked" ? "blocked" : "pending",
+      }),
+    );
+    return { ok: true, status, expiresAtMs };
+  }
+
+  /** What the guards look at. Null: this pool does not know the action. */
+  #context(
+    action: string,
+    policy: FederationPolicy,
+    facts: Pick<
+      GuardContext,
+      "nowMs" | "adminSignature" | "adminSignatureExpiresAt" | "signatureVersion" | "openSlashings"
+    >,
+  ): GuardContext | null {
+    if (!isKnownAction(action)) return null;
+    const { kind, ...traits } = traitsOf(action);
+    const { count: pending, firstExpiryMs } = this.#owner.rows().open("received");
+    return {
+      ...facts,
+      ...traits,
+      kind,
+      isSigned: true,
+      policy,
+      trust: this.#owner.trustFor(kind, policy),
+      pending,
+      firstExpiryMs,
+      approvedWriteAtMs: this.#store.get("approvedWriteAtMs") ?? null,
+    };
+  }
+
+  /** Call inside a transaction. */
+  #decided(
+    record: RequestRecord,
+    decision: "approved" | "rejected" | "expired",
+    admin: ActingAdmin | null,
+    overridden: OpenSlashing[] | null,
+    nowMs: number,
+  ): RequestRecord {
+    const decided = { ...record, status: decision, decidedAtMs: nowMs, admin: admin?.name ?? null };
+    this.#save(decided);
+    this.#store.events.put(
+      draft("request_decided", {
+        ...this.#named(record.requestId),
+        decision,
+        by: admin?.tokenId ?? null,
+        note_hash: record.note?.hash ?? null,
+        overridden,
+      }),
+    );
+    return decided;
+  }
+
+  /** Two calls at the same time share one run. The handler itself makes a repeat after a crash harmless. */
+  #runOnce(requestId: string): Promise<void> {
+    const running = this.#running.get(requestId) ?? this.#run(requestId).finally(() => this.#running.delete(requestId));
+    this.#running.set(requestId, running);
+    return running;
+  }
+
+  async #run(requestId: string): Promise<void> {
+    const record = this.#find(requestId);
+    const peer = this.#store.peer?.atomId;
+    if (record?.status !== "approved" || peer === undefined || !isKnownAction(record.action)) return;
+    const result = await runAction(this.#env, record.action, { peer, requestId, given: record.params }).catch(
+      failedRun,
+    );
+    const { atomId } = await poolKeys(this.#env);
+    this.#store.transaction(() => this.#ran(requestId, result, atomId));
+    this.#owner.deliver();
+  }
+
+  /** Call inside a transaction. */
+  #ran(requestId: string, result: ActionResult | null, atomId: string): void {
+    const record = this.#find(requestId);
+    if (record === null) return;
+    const tries = record.tries + 1;
+    if (result === null && tries < LIMITS.actionTries) {
+      this.#save({ ...record, tries });
+      return;
+    }
+    const isDone = result?.ok === true;
+    const next = step(stateOf(record), { type: "ran", isDone }, Date.now());
+    if (!next.ok || next.next !== "call-back") return;
+    const error = result === null ? "The action failed repeatedly." : result.ok ? null : result.error;
+    const ran = {
+      ...record,
+      tries,
+      status: next.state.status,
+      result: isDone ? JSON.stringify(result.result) : null,
+      error,
+    };
+    this.#store.events.put(
+      draft("request_executed", { ...this.#named(requestId), outcome: isDone ? "executed" : "failed" }),
+    );
+    this.#callBack(ran, atomId);
+  }
+
+  /** Call inside a transaction. Stores the record, and queues the callback for the peer. */
+  #callBack(record: RequestRecord, atomId: string): void {
+    this.#save({ ...record, callback: "waiting" });
+    const body = callbackFor(record, atomId, this.#owner.signatureVersion());
+    this.#owner.deliveries().put({ kind: "callback", body }, Date.now());
+  }
+
+  #find(requestId: string): RequestRecord | null {
+    return this.#owner.rows().find("received", requestId);
+  }
+
+  #save(record: RequestRecord): void {
+    this.#owner.rows().put(record);
+    const peer = this.#store.peer?.atomId;
+    if (peer !== undefined) this.#store.records.put("admin_requests", rowOf(peer, record));
+  }
+
+  #named(requestId: string) {
+    return { peer: this.#store.peer?.atomId ?? "", request_id: requestId };
+  }
+}
+
+function stateOf({ status, createdAtMs, expiresAtMs }: RequestRecord): RequestState {
+  return { status: status as RequestStatus, receivedAtMs: createdAtMs, expiresAtMs };
+}
+
+function refusal({ code, retryAfterSeconds }: { code: ErrorCode; retryAfterSeconds?: number | undefined }) {
+  return { code, ...(retryAfterSeconds !== undefined && { retryAfterSeconds }) };
+}
+
+/** The object that the action called did not answer, or the handler has a bug. The alarm tries again. */
+function failedRun(error: unknown): null {
+  const cause = error instanceof Error ? error.stack : String(error);
+  console.error(JSON.stringify({ event: "action-failed", cause }));
+  return null;
+}

@@ -423,7 +423,10 @@ export class Bond extends DurableObject<Env> implements BondRpc {
     const requests = new AdminRequests(storage, this.env, this.#store, {
       deliveries: () => deliveries,
       signatureVersion: () => this.#admissions.signatureVersion,
-      trustFor: (_kind, policy) => trustInEffect(this.#store.trust, policy),
+      trustFor: (kind, policy) => {
+        const use = kind === "read" ? "read-request" : "other";
+        return trustFor(this.#store.trust, policy, this.#admissions.signatureVersion, use);
+      },
       deliver: () => this.ctx.waitUntil(this.#flush.deliver()),
     });
     this.#parts = { deliveries, admissions: new Admissions(storage), requests };

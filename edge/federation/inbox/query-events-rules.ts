@@ -1,4 +1,4 @@
-/** What `query_events` shows of an event (docs/spec/federation.md#query_events). */
+/** What `query_events` shows of an event (docs/spec/federation.md#actions). */
 import { utf8 } from "../../../schema/crypto/bytes.ts";
 import type { QUERYABLE_EVENTS } from "../../../schema/wire/admin-requests.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";

@@ -57,6 +57,13 @@ export const signedAdminRequest = z.strictObject({
 });
 export type SignedAdminRequest = z.infer<typeof signedAdminRequest>;
 
+/** What the command line gives an admin to sign on their own machine: all but the key and the expiry. */
+export const unsignedAdminRequest = signedAdminRequest.omit({ expires_at: true, key_id: true });
+export type UnsignedAdminRequest = z.infer<typeof unsignedAdminRequest>;
+
+/** What the admin's machine gives back. */
+export const signedRequestFile = z.strictObject({ request: unsignedAdminRequest, signature: adminSignature });
+
 /**
  * `blocked`: a slashing event is open, and the request waits for an override or a rejection. `executed_no_callback`: the
  * action ran, and its origin could not be told.

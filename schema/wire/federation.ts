@@ -250,6 +250,8 @@ export const federationPolicy = z.strictObject({
   max_peers: z.int().nonnegative().max(LIMITS.maxPeersMax),
   /** Signed requests of one peer (docs/spec/pool.md#limits). Requests of event sync are counted apart. */
   peer_requests_per_minute: z.int().positive().max(LIMITS.peerMaxRequestsPerMinute),
+  /** Requests of one peer's admin that wait for our admin (docs/spec/federation.md#admin-requests). */
+  peer_pending_requests: z.int().positive().max(LIMITS.adminMaxRequestsPending),
   peer_event_requests_per_second: z.int().positive().max(LIMITS.peerMaxEventRequestsPerSecond),
   /** Events of one peer that our log keeps (docs/spec/events.md#sync): pushed, pulled and streamed together. */
   peer_events_per_minute: z.int().positive().max(LIMITS.peerMaxEventsPerMinute),
@@ -275,6 +277,7 @@ export const FEDERATION_POLICY_DEFAULTS: FederationPolicy = Object.freeze({
   auto_accept_known: false,
   max_peers: LIMITS.maxPeers,
   peer_requests_per_minute: LIMITS.peerRequestsPerMinute,
+  peer_pending_requests: LIMITS.adminRequestsPending,
   peer_event_requests_per_second: LIMITS.peerEventRequestsPerSecond,
   peer_events_per_minute: LIMITS.peerEventsPerMinute,
   origin_quota_mib: LIMITS.originQuotaMib,

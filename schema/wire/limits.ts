@@ -464,8 +464,9 @@ export const LIMITS = Object.freeze({
   workerCircuitKeyShare: 0.25,
 
   // Federation: admin requests (docs/spec/federation.md#admin-requests)
-  /** Requests of one peer that wait for our admin. */
+  /** Requests of one peer that wait for our admin, unless the operator sets another number; and its largest value. */
   adminRequestsPending: 10,
+  adminMaxRequestsPending: 100_000,
   /** A request that nobody decides about expires after this. */
   adminRequestMs: 24 * 60 * 60_000,
   /** After an approved write of a peer, its next write is refused for this long. */

@@ -22,6 +22,7 @@ const MEANING: Readonly<Record<Switch, string>> = {
   auto_accept_known: "a removed peer that registers again gets back its last trust",
   max_peers: "the number of peers with trust 2 or higher; 0 means no limit",
   peer_requests_per_minute: "signed requests per peer, without event sync",
+  peer_pending_requests: "requests of a peer's admin that may wait for a decision",
   peer_event_requests_per_second: "event sync requests per peer",
   peer_events_per_minute: "events per peer that the log accepts, pushed or pulled",
   origin_quota_mib: "MiB of the log for the events of one other pool; 0 means no limit",

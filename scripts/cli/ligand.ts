@@ -4,10 +4,11 @@ import { events } from "./events.ts";
 import { federation } from "./federation.ts";
 import { peers } from "./peers.ts";
 import { pool } from "./pool.ts";
+import { requests } from "./requests.ts";
 import { worker } from "./worker.ts";
 
 /** The command line: a noun, then a verb (docs/spec/pool.md#command-line). */
 export const ligand: Group = {
   summary: "Ligand, a federated AI inference network. --version prints the version.",
-  commands: { pool, worker, peers, federation, events, chat },
+  commands: { pool, worker, peers, requests, federation, events, chat },
 };

@@ -15,6 +15,12 @@ import {
   revokedAdmin,
   workerList,
 } from "../../schema/wire/admin-api.ts";
+import {
+  type RequestView,
+  requestDetails,
+  requestList,
+  type sendRequestBody,
+} from "../../schema/wire/admin-requests.ts";
 import { type BackupRow, exportHead, type poolSettings, type RecordTable, rowsPage } from "../../schema/wire/backup.ts";
 import { type Audience, eventsPage, verifyPage } from "../../schema/wire/events.ts";
 import {
@@ -46,6 +52,12 @@ export interface NewToken {
   label?: string | undefined;
   expires_in_days?: number | undefined;
 }
+
+/** Names a request of the pool's inbox, or one that it sent. */
+export type RequestName = Pick<RequestView, "direction" | "peer" | "request_id">;
+
+const requestPath = ({ direction, peer, request_id }: RequestName) =>
+  `/requests/${direction}/${peer}/${encodeURIComponent(request_id)}`;
 
 export type PoolChange = Partial<z.infer<typeof poolSettings>>;
 
@@ -100,6 +112,14 @@ export function adminClient(url: string, adminToken: string) {
       call("PUT", `/peers/${encodeURIComponent(id)}/trust`, peerDetails, { level }),
     resyncPeer: (id: string) => call("POST", `/peers/${encodeURIComponent(id)}/follow-anew`, peerDetails),
     removePeer: (id: string) => call("DELETE", `/peers/${encodeURIComponent(id)}`, removedPeer),
+    requests: (query: Record<string, string>) => call("GET", `/requests?${new URLSearchParams(query)}`, requestList),
+    request: (of: RequestName) => call("GET", requestPath(of), requestDetails),
+    approveRequest: (of: RequestName, reason?: string) =>
+      call("POST", `${requestPath(of)}/approve`, requestDetails, { override_reason: reason }),
+    rejectRequest: (of: RequestName, note?: string) =>
+      call("POST", `${requestPath(of)}/reject`, requestDetails, { note }),
+    eraseRequest: (of: RequestName) => call("POST", `${requestPath(of)}/erase`, requestDetails),
+    sendRequest: (request: z.input<typeof sendRequestBody>) => call("POST", "/requests/sent", requestDetails, request),
     federation: () => call("GET", "/federation", federationStatus),
     changeFederation: async (change: Partial<FederationPolicy>) =>
       (await call("PATCH", "/federation", z.object({ policy: federationPolicy }), change)).policy,

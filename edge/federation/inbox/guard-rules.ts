@@ -21,7 +21,7 @@ export interface GuardContext {
   readonly heedsSlashing: boolean;
   /** The trust in effect for a request of this kind. */
   readonly trust: TrustLevel;
-  readonly policy: Pick<FederationPolicy, "accept_reads" | "accept_writes">;
+  readonly policy: Pick<FederationPolicy, "accept_reads" | "accept_writes" | "peer_pending_requests">;
   readonly signatureVersion: 1 | 2;
   readonly adminSignature: AdminSignatureState;
   /** Unix seconds; null without an admin's signature. */
@@ -97,8 +97,8 @@ function adminKeyIsMissing(context: GuardContext): Refusal | null {
   return isGiven ? null : { code: "federation/admin-key-required" };
 }
 
-function tooManyPending({ pending, firstExpiryMs, nowMs }: GuardContext): Refusal | null {
-  if (pending < LIMITS.adminRequestsPending) return null;
+function tooManyPending({ pending, policy, firstExpiryMs, nowMs }: GuardContext): Refusal | null {
+  if (pending < policy.peer_pending_requests) return null;
   return { code: "federation/too-many-pending", retryAfterSeconds: secondsUntil(firstExpiryMs ?? nowMs, nowMs) };
 }
 

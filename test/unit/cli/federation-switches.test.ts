@@ -5,6 +5,7 @@ import {
   type FederationPolicy,
   federationPolicy,
 } from "../../../schema/wire/federation.ts";
+import { LIMITS } from "../../../schema/wire/limits.ts";
 import { formatStatus } from "../../../scripts/cli/federation.ts";
 import { SWITCHES_HELP, switchesFrom, switchesTable } from "../../../scripts/cli/federation-switches.ts";
 import { hintsOf } from "../../../worker-agent/cli/shared/hints.ts";
@@ -56,6 +57,7 @@ it("the value of every switch as the table shows it can be typed, and gives the 
     auto_accept_known: fc.boolean(),
     max_peers: fc.integer({ min: 0, max: 100_000 }),
     peer_requests_per_minute: fc.integer({ min: 1, max: 100 }),
+    peer_pending_requests: fc.integer({ min: 1, max: LIMITS.adminMaxRequestsPending }),
     peer_event_requests_per_second: fc.integer({ min: 1, max: 100 }),
     peer_events_per_minute: fc.integer({ min: 1, max: 100 }),
     origin_quota_mib: fc.integer({ min: 0, max: 100 }),

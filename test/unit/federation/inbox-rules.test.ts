@@ -15,7 +15,7 @@ const PASSES: GuardContext = Object.freeze({
   kind: "write",
   heedsSlashing: true,
   trust: 3,
-  policy: { accept_reads: true, accept_writes: true },
+  policy: { accept_reads: true, accept_writes: true, peer_pending_requests: LIMITS.adminRequestsPending },
   signatureVersion: 2,
   adminSignature: "valid",
   adminSignatureExpiresAt: NOW / 1_000 + 60,
@@ -38,7 +38,9 @@ const FAILURES: readonly Failure[] = [
   { what: "2 trust 2", change: { trust: 2 }, verdict: { step: 2, code: "federation/untrusted" } },
   {
     what: "3 writes are off",
-    change: { policy: { accept_reads: true, accept_writes: false } },
+    change: {
+      policy: { accept_reads: true, accept_writes: false, peer_pending_requests: LIMITS.adminRequestsPending },
+    },
     verdict: { step: 3, code: "federation/action-disabled" },
   },
   {
@@ -88,7 +90,10 @@ it.each<[what: string, change: Partial<GuardContext>, want: string]>([
   ["a read knows no cooldown", { kind: "read", approvedWriteAtMs: NOW }, "passed"],
   [
     "a read has its own switch",
-    { kind: "read", policy: { accept_reads: false, accept_writes: true } },
+    {
+      kind: "read",
+      policy: { accept_reads: false, accept_writes: true, peer_pending_requests: LIMITS.adminRequestsPending },
+    },
     "federation/action-disabled",
   ],
   ["a write in version 1", { signatureVersion: 1 }, "federation/admin-key-required"],

@@ -206,6 +206,7 @@ describe("policy and trust", () => {
       auto_accept_known: false,
       max_peers: 10,
       peer_requests_per_minute: 60,
+      peer_pending_requests: 10,
       peer_event_requests_per_second: 60,
       peer_events_per_minute: 6_000,
       peer_work_ms_per_second: 250,

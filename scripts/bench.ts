@@ -4,10 +4,11 @@ import { runCommand } from "../worker-agent/cli/shared/run-command.ts";
 import { UsageError } from "../worker-agent/cli/shared/usage-error.ts";
 import { ATTACK_BENCH } from "./bench/attack-measurements.ts";
 import { FEDERATION_BENCHES } from "./bench/federation-measurements.ts";
+import { INBOX_BENCHES } from "./bench/inbox-measurements.ts";
 import { INFERENCE_BENCHES } from "./bench/measurements.ts";
 import type { Row } from "./bench/row.ts";
 
-const BENCHES = [...INFERENCE_BENCHES, ...FEDERATION_BENCHES, ATTACK_BENCH];
+const BENCHES = [...INFERENCE_BENCHES, ...FEDERATION_BENCHES, ...INBOX_BENCHES, ATTACK_BENCH];
 
 /** `npm run bench`: measures this pool and the software that it is compared with in the same run. No measurement is a test. */
 const bench: Command = {

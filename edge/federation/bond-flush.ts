@@ -41,6 +41,8 @@ export class BondFlush {
   readonly #due: DueTimes;
   /** The last flush after a commit, and the value of `BondStore.commits` when it began. */
   #flushed: { commits: number; done: Promise<void> } | null = null;
+  /** The flush that follows commits which may wait a moment. */
+  #soon: ReturnType<typeof setTimeout> | null = null;
   /** Epoch ms by which the alarm deletes expired nonces. */
   #purgeAtMs = 0;
   /** Whether the last purge deleted all nonces that had expired. */
@@ -66,8 +68,12 @@ export class BondFlush {
   }
 
   /** Call it after each transaction, in the same turn: the alarm is then part of the commit, and a crash loses nothing. */
-  committed(): void {
+  committed(when: "now" | "soon"): void {
     this.#ctx.waitUntil(this.retryLater());
+    if (when === "soon") {
+      this.#soon ??= setTimeout(() => this.#ctx.waitUntil(this.pending()), LIMITS.recordFlushMs);
+      return;
+    }
     const flushed = { commits: this.#store.commits, done: this.flush() };
     this.#flushed = flushed;
     this.#ctx.waitUntil(flushed.done);
@@ -85,6 +91,8 @@ export class BondFlush {
 
   /** One try to send what is stored. The alarm repeats what fails now. */
   async flush(): Promise<void> {
+    if (this.#soon !== null) clearTimeout(this.#soon);
+    this.#soon = null;
     const { eviction, receivedGrants, membership, deliveries, requests, sync } = this.#parts();
     if (this.#store.trust === null || eviction.isPending) return;
     const steps = [

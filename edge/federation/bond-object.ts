@@ -82,9 +82,9 @@ export class Bond extends DurableObject<Env> implements BondRpc {
         if (visibility === "direct") this.#queueDirect(event, type);
       },
       row: () => this.#snapshot.row(),
-      committed: () => {
+      committed: (when) => {
         this.#sync.endForbiddenStreams();
-        this.#flush.committed();
+        this.#flush.committed(when);
       },
     });
     this.#store = store;

@@ -45,8 +45,8 @@ export interface BondStoreHooks {
   appended: OnAppended;
   /** The peer's row for D1; null while there is no peer. */
   row(): PeerRow | null;
-  /** Called after each transaction, in the same turn. It arms the alarm and starts to send what waits. */
-  committed(): void;
+  /** Called after each transaction, in the same turn. It arms the alarm, and sends what waits: now, or soon. */
+  committed(when: "now" | "soon"): void;
 }
 
 /**
@@ -133,15 +133,16 @@ export class BondStore implements SyncStorage {
 
   /**
    * Stores all of `write`, or nothing. Afterwards the outboxes send to other objects and to D1 what `write` put into
-   * them. A nested call joins the outer transaction.
+   * them. A nested call joins the outer transaction. `soon`: together with what is written in the next moment, because each
+   * write to D1 costs the pool as much as many together.
    */
-  transaction<T>(write: () => T): T {
+  transaction<T>(write: () => T, when: "now" | "soon" = "now"): T {
     if (this.#isInTransaction) return write();
     // Before the transaction begins: a rollback would undo the creation of the tables.
     this.open();
     const result = this.#write(write);
     this.commits += 1;
-    this.#hooks.committed();
+    this.#hooks.committed(when);
     return result;
   }
 

@@ -2,10 +2,11 @@ import { fileURLToPath } from "node:url";
 import { toBase64 } from "../../schema/crypto/bytes.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import { followEvents } from "../runtime/event-stream.ts";
+import { startFederated, withAll } from "./federated-rig.ts";
 import { Connections, median, percentile, sendEach, type Target } from "./load.ts";
 import { PeerDouble } from "./peer-double.ts";
 import { startFedify } from "./peers.ts";
-import { type Rig, startRig } from "./rig.ts";
+import { startRig } from "./rig.ts";
 import { type Bench, type Row, round } from "./row.ts";
 
 /** Measurements between pools. Each one starts new pools on loopback, with their state on disk. */
@@ -14,32 +15,6 @@ const ROUNDS = 3;
 const CONNECTIONS = 16;
 /** The pool's Worker with additional routes for measurements. */
 const ENTRY = fileURLToPath(new URL("worker/entry.ts", import.meta.url));
-
-/** Federation is on, peers on loopback are allowed, and the limits are high. */
-async function startFederated(entry: { main?: string } = {}): Promise<Rig> {
-  const rig = await startRig(entry);
-  await rig.admin.changeFederation({
-    federation: "on",
-    allow_private_peers: true,
-    max_peers: 0,
-    peer_requests_per_minute: LIMITS.peerMaxRequestsPerMinute,
-    peer_event_requests_per_second: LIMITS.peerMaxEventRequestsPerSecond,
-    peer_events_per_minute: LIMITS.peerMaxEventsPerMinute,
-    peer_work_ms_per_second: LIMITS.peerMaxWorkMsPerSecond,
-    origin_quota_mib: 0,
-  });
-  return rig;
-}
-
-/** Stops everything in reverse order, also when a measurement fails. */
-async function withAll<T>(use: (started: { end(stop: () => unknown): void }) => Promise<T>): Promise<T> {
-  const stops: (() => unknown)[] = [];
-  try {
-    return await use({ end: (stop) => stops.push(stop) });
-  } finally {
-    for (const stop of stops.reverse()) await stop();
-  }
-}
 
 /** Signed requests verified and durably recorded per second, by this pool and by an inbox on Fedify, in turns. */
 const signedRequests: Bench = {

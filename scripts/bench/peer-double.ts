@@ -4,6 +4,7 @@ import { generateSecretKey, type Signer, signerFrom } from "../../schema/crypto/
 import { signRegistrationProof } from "../../schema/crypto/registration-proof.ts";
 import { freshNonce, signRequest } from "../../schema/crypto/request-signature.ts";
 import { signEvent } from "../../schema/crypto/signed-event.ts";
+import { callbackBody } from "../../schema/wire/admin-requests.ts";
 import type { EventType } from "../../schema/wire/event-registry.ts";
 import { pushBody, type SignedEvent, type Visibility } from "../../schema/wire/events.ts";
 import {
@@ -26,6 +27,7 @@ export class PeerDouble {
   readonly signer: Signer;
   readonly #server: Server;
   #written = 0;
+  #calledBack: (() => void) | null = null;
 
   private constructor(signer: Signer, server: Server, url: string) {
     this.id = signer.id;
@@ -66,6 +68,13 @@ export class PeerDouble {
   /** Signs a public event with the current time. `more` makes it longer. */
   event(more: Record<string, string> = {}): Promise<SignedEvent> {
     return this.#sign("worker_joined", "public", { worker: this.id, written: this.#written++, ...more });
+  }
+
+  /** Resolves when the pool has answered a request of this peer's admin. */
+  nextCallback(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#calledBack = resolve;
+    });
   }
 
   /** Grants the pool this trust. */
@@ -113,6 +122,9 @@ export class PeerDouble {
         const receiver = { receiver_hlc: { physical_us: Date.now() * 1_000, logical: 0 }, receiver_head_seq: 0 };
         return { accepted, duplicates: 0, rejected: 0, errors: [], ...receiver };
       }
+      case "POST /v1/federation/admin/callback":
+        this.#calledBack?.();
+        return { ok: true, request_id: callbackBody.parse(body).request_id };
       default:
         return null;
     }

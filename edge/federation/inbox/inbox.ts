@@ -60,7 +60,7 @@ export class Inbox {
       const received = this.#receive(request, policy, nowMs);
       if (!received.ok) this.#owner.refusals().count(received.code, nowMs);
       return received;
-    });
+    }, "soon");
   }
 
   async approve(

@@ -7,6 +7,7 @@ import { exportRoutes, importRoutes, newLogRoutes } from "./backup/routes.ts";
 import { docs } from "./docs/routes.ts";
 import type { Env } from "./env.ts";
 import { eventRoutes } from "./events/routes.ts";
+import { adminKeyRoutes } from "./federation/admin-key-routes.ts";
 import { resumePeers, wakePeers } from "./federation/delivery/resume.ts";
 import { inboxRoutes } from "./federation/inbox/inbox-routes.ts";
 import { identityRoutes } from "./federation/peering/identity-routes.ts";
@@ -37,6 +38,7 @@ export { PoolPolicy } from "./pool/pool-policy-object.ts";
 const admin = new Hono<AdminEnv>()
   .use("*", requireAdmin)
   .route("/admins", adminRoutes)
+  .route("/admin-keys", adminKeyRoutes)
   .route("/pool", poolRoutes)
   .route("/doctor", doctorRoutes)
   .route("/events", eventRoutes)

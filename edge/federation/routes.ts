@@ -61,10 +61,10 @@ export const federationRoutes = new Hono<AdminEnv>()
   .patch("/", async (c) => {
     const body = await adminBody(c, changeFederationPolicyBody);
     if (body instanceof Response) return body;
-    // `accept_writes` needs an admin key, which no pool has yet (docs/spec/federation.md#switches).
-    if (body.accept_writes) return fail(c, "federation/no-admin-key");
     const change = Object.fromEntries(Object.entries(body).filter(([, value]) => value !== undefined));
-    const { policy, isChanged } = await changeFederationPolicy(c.env, change, c.var.adminTokenId);
+    const changed = await changeFederationPolicy(c.env, change, c.var.adminTokenId);
+    if (!changed.ok) return fail(c, changed.code);
+    const { policy, isChanged } = changed;
     await publishPolicyChanges(c.env);
     if (isChanged && policy.federation === "on") c.executionCtx.waitUntil(resumePeers(c.env));
     return c.json({ policy });

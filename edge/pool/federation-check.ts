@@ -3,8 +3,8 @@ import { type FederationPolicy, federationPolicy } from "../../schema/wire/feder
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import { SharedAnswer } from "../limits/shared-answer.ts";
-import { changePolicy, readSwitches } from "./pool-policy.ts";
-import type { ChangedPolicy } from "./pool-policy-rpc.ts";
+import { changePolicy, readSwitches, removeAdminKey } from "./pool-policy.ts";
+import type { ChangedPolicy, RemovedAdminKey } from "./pool-policy-rpc.ts";
 
 export type FederationCheck =
   | { readonly open: true; readonly policy: FederationPolicy }
@@ -54,6 +54,15 @@ export async function changeFederationPolicy(
 ): Promise<ChangedPolicy> {
   try {
     return await changePolicy(env, patch, by);
+  } finally {
+    switches.drop();
+  }
+}
+
+/** Removes an admin key. The removal of the last one turns `accept_writes` off, so the switches are read again. */
+export async function forgetAdminKey(env: Env, keyId: string, by: string): Promise<RemovedAdminKey> {
+  try {
+    return await removeAdminKey(env, keyId, by);
   } finally {
     switches.drop();
   }

@@ -1,11 +1,21 @@
 import { createDurable } from "itty-durable";
+import type { AdminKey } from "../../schema/wire/admin-keys.ts";
 import { draft } from "../../schema/wire/event-registry.ts";
 import { FEDERATION_POLICY_DEFAULTS, type FederationPolicy, UNNAMED_POOL } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import { EventOutbox } from "../record/event-outbox.ts";
 import type { StoredDraft } from "../record/stored-draft.ts";
-import type { ChangedPolicy, PoolPolicyRpc, PoolSettings, SettingsChange } from "./pool-policy-rpc.ts";
+import { addKey, mayAcceptWrites, removeKey } from "./admin-key-rules.ts";
+import type {
+  AddedAdminKey,
+  ChangedPolicy,
+  NewAdminKey,
+  PoolPolicyRpc,
+  PoolSettings,
+  RemovedAdminKey,
+  SettingsChange,
+} from "./pool-policy-rpc.ts";
 
 /**
  * The operator's settings and switches: one small object per pool (docs/spec/federation.md#switches). Only this object uses
@@ -27,6 +37,9 @@ export class PoolPolicy extends createDurable({ autoPersist: false }) implements
 
   /** Persisted contract. The defaults are closed, so that lost state closes federation. */
   federation: FederationPolicy = FEDERATION_POLICY_DEFAULTS;
+
+  /** Persisted contract. Here, beside `accept_writes`, so that one commit can change both. */
+  keysOfAdmins: readonly AdminKey[] = [];
 
   /** Persisted contract of earlier releases, which kept pending events here. `onLoad` moves them into the outbox. */
   untold: readonly { key: string; payload: StoredDraft["payload"] }[] = [];
@@ -69,6 +82,9 @@ export class PoolPolicy extends createDurable({ autoPersist: false }) implements
   }
 
   async changeFederation(patch: Partial<FederationPolicy>, by: string): Promise<ChangedPolicy> {
+    if (patch.accept_writes === true && !mayAcceptWrites(this.keysOfAdmins)) {
+      return { ok: false, code: "federation/no-admin-key" };
+    }
     const before = this.check();
     const changed = Object.entries(patch).filter(([name, value]) => before[name as keyof FederationPolicy] !== value);
     const isChanged = changed.length > 0;
@@ -77,7 +93,41 @@ export class PoolPolicy extends createDurable({ autoPersist: false }) implements
       this.federation = { ...before, ...patch };
       if (event !== null) this.#events.put(event);
     });
-    return { policy: this.federation, isChanged };
+    return { ok: true, policy: this.federation, isChanged };
+  }
+
+  adminKeys(): readonly AdminKey[] {
+    return this.keysOfAdmins;
+  }
+
+  async addAdminKey(given: NewAdminKey, by: string): Promise<AddedAdminKey> {
+    const step = addKey(this.keysOfAdmins, { ...given, added_by: by, added_at_ms: Date.now() });
+    if (!step.ok) return step;
+    const { key, isNew } = step;
+    if (!isNew) return { ok: true, key, isNew };
+    const added = draft("admin_key_added", { key_id: key.key_id, peer: key.peer, by });
+    await this.#save(() => {
+      this.keysOfAdmins = step.keys;
+      this.#events.put(added);
+    });
+    return { ok: true, key, isNew };
+  }
+
+  async removeAdminKey(keyId: string, by: string): Promise<RemovedAdminKey> {
+    const step = removeKey(this.keysOfAdmins, keyId);
+    if (!step.ok) return step;
+    const before = this.check();
+    const turnedWritesOff = before.accept_writes && !mayAcceptWrites(step.keys);
+    const policy = turnedWritesOff ? { ...before, accept_writes: false } : before;
+    const removed = draft("admin_key_removed", { key_id: keyId, peer: step.key.peer, by });
+    const closed = draft("policy_changed", { by, federation: { accept_writes: false } });
+    await this.#save(() => {
+      this.keysOfAdmins = step.keys;
+      this.federation = policy;
+      this.#events.put(removed);
+      if (turnedWritesOff) this.#events.put(closed);
+    });
+    return { ok: true, key: step.key, policy, turnedWritesOff };
   }
 
   publish(): Promise<boolean> {

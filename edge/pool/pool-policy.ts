@@ -1,10 +1,18 @@
 /** The functions that call the pool's only `PoolPolicy`. Each rejects when the object does not answer in time. */
+import type { AdminKey } from "../../schema/wire/admin-keys.ts";
 import type { FederationPolicy } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Env } from "../env.ts";
 import { inTime } from "../limits/timeout.ts";
 import { policyForAdmins, policyForReaders } from "./pool-policy-for.ts";
-import type { ChangedPolicy, PoolSettings, SettingsChange } from "./pool-policy-rpc.ts";
+import type {
+  AddedAdminKey,
+  ChangedPolicy,
+  NewAdminKey,
+  PoolSettings,
+  RemovedAdminKey,
+  SettingsChange,
+} from "./pool-policy-rpc.ts";
 
 type Namespace = Pick<Env, "POOL_POLICY">;
 
@@ -29,6 +37,21 @@ export async function changePolicy(
   by: string,
 ): Promise<ChangedPolicy> {
   return withTimeout(policyForAdmins(env).changeFederation(patch, by));
+}
+
+/** The registered admin keys, of peers' admins and of this pool's. */
+export function adminKeys(env: Namespace): Promise<readonly AdminKey[]> {
+  return withTimeout(policyForReaders(env).adminKeys());
+}
+
+/** `by`: the admin's token id. */
+export function addAdminKey(env: Namespace, key: NewAdminKey, by: string): Promise<AddedAdminKey> {
+  return withTimeout(policyForAdmins(env).addAdminKey(key, by));
+}
+
+/** Call `forgetAdminKey` of `federation-check.ts` instead: it also drops the switches that this isolate shares. */
+export function removeAdminKey(env: Namespace, keyId: string, by: string): Promise<RemovedAdminKey> {
+  return withTimeout(policyForAdmins(env).removeAdminKey(keyId, by));
 }
 
 /**

@@ -3,7 +3,7 @@
 import { getPublicKeyAsync, Point, signAsync } from "@noble/ed25519";
 import { concat, equalBytes, fromBase64, toHex } from "./bytes.ts";
 import { idOfPublicKey } from "./ids.ts";
-import { isStrictlyEncoded } from "./strict-ed25519.ts";
+import { isStrictlyEncoded, isStrictlyEncodedKey } from "./strict-ed25519.ts";
 
 export const SECRET_KEY_BYTES = 32;
 
@@ -86,6 +86,11 @@ export async function verifyingKey(publicKey: Uint8Array): Promise<VerifyingKey>
     verify: async (signature, message) =>
       key !== null && isStrictlyEncoded(signature, publicKey) && crypto.subtle.verify(ED25519, key, signature, message),
   };
+}
+
+/** Whether `verify` can accept a signature of this key: it is canonical, on the curve and not of small order. */
+export function isAcceptableKey(publicKey: Uint8Array): boolean {
+  return isStrictlyEncodedKey(publicKey) && decodePoint(publicKey) !== null;
 }
 
 /** `verify` with the runtime's WebCrypto, which must have Ed25519. */

@@ -33,11 +33,15 @@ const SMALL_ORDER_Y = [1n, 2n ** 255n - 20n, 0n, Y8, 2n ** 255n - 19n - Y8].map(
 export function isStrictlyEncoded(signature: Uint8Array, publicKey: Uint8Array): boolean {
   return (
     signature.length === SIGNATURE_BYTES &&
-    publicKey.length === PUBLIC_KEY_BYTES &&
-    isAcceptablePoint(publicKey) &&
+    isStrictlyEncodedKey(publicKey) &&
     isAcceptablePoint(signature.subarray(0, 32)) &&
     isLess(signature.subarray(32), L)
   );
+}
+
+/** Whether the encoding of a public key is acceptable. It may still not be a point of the curve. */
+export function isStrictlyEncodedKey(publicKey: Uint8Array): boolean {
+  return publicKey.length === PUBLIC_KEY_BYTES && isAcceptablePoint(publicKey);
 }
 
 /**

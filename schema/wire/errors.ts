@@ -589,6 +589,21 @@ export const ERRORS = Object.freeze({
     "That is the key of a pool. An admin's key must be another one.",
     "Make a key on the admin's own machine with ligand admin-keys new.",
   ),
+  "admin-keys/taken": entry(
+    409,
+    REQUEST,
+    "admin_key_taken",
+    "This admin key is registered for another owner.",
+    "An admin key belongs to one pool's admin. Remove it first with ligand admin-keys remove, or ask for another key.",
+  ),
+  "admin-keys/weak-key": entry(
+    400,
+    REQUEST,
+    "invalid_value",
+    "These bytes are not a valid Ed25519 public key.",
+    "Ask the admin for the public key that ligand admin-keys new printed.",
+    "public_key",
+  ),
   "admin-keys/too-many": entry(
     409,
     REQUEST,

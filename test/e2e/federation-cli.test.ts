@@ -286,9 +286,9 @@ describe("two operators", () => {
       "No peer id begins with abcdef01. To list the peers:",
     ],
     [
-      "accept_writes, which no version supports yet",
+      "accept_writes without an admin key",
       ["federation", "set", "accept_writes=on"],
-      "admin keys come with a later version",
+      "Register the admin key of a peer first",
     ],
   ])("get an error with the remedy for %s", async (_what, args, says) => refused(pools()[0], args, says));
 });

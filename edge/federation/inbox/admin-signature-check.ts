@@ -3,12 +3,8 @@ import { fromHex } from "../../../schema/crypto/bytes.ts";
 import type { AdminSignature } from "../../../schema/wire/admin-requests.ts";
 import type { Env } from "../../env.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
-
+import { adminKeys } from "../../pool/pool-policy.ts";
 import type { AdminSignatureState } from "./guard-rules.ts";
-
-async function adminKeys(_env: Env): Promise<{ key_id: string; public_key: string; peer: string | null }[]> {
-  return [];
-}
 
 interface SignedRequest {
   /** Atom id of the pool whose admin asks. */

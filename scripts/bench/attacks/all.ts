@@ -28,6 +28,10 @@ export const ATTACKS = {
     what: "strangers that register and push grants",
     load: () => import("./stranger-grants.ts"),
   },
+  "request-flood": {
+    what: "a bonded peer that sends requests of its admin without a pause, 32 connections",
+    load: () => import("./request-flood.ts"),
+  },
   "unanswered-closes": {
     what: "3,000 sockets with a revoked token, no close answered",
     load: () => import("./unanswered-closes.ts"),

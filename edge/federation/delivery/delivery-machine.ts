@@ -4,6 +4,7 @@
  * the circuit. `nowMs` is epoch ms. `random` is a number in [0, 1).
  */
 import { LIMITS } from "../../../schema/wire/limits.ts";
+import { backoffMs } from "../../limits/backoff-rules.ts";
 
 /** The outcome of one try. */
 export type Outcome =
@@ -86,16 +87,6 @@ export function afterTry(delivery: Delivery, outcome: Outcome, nowMs: number, ra
     default:
       return verdict satisfies never;
   }
-}
-
-/**
- * The pause before the next try, in ms, with full jitter: a random pause between the minimum and a ceiling that grows
- * fourfold with each try. Of the nine pauses between ten tries, the last two may reach the maximum of 12 h, so that ten
- * tries span about a day.
- */
-export function backoffMs(tries: number, random: number, maxMs: number = LIMITS.deliveryBackoffMaxMs): number {
-  const ceilingMs = Math.min(LIMITS.deliveryBackoffMinMs * 4 ** tries, maxMs);
-  return LIMITS.deliveryBackoffMinMs + Math.floor(random * (ceilingMs - LIMITS.deliveryBackoffMinMs));
 }
 
 // ---- The circuit

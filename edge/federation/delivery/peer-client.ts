@@ -4,13 +4,13 @@ import type { ErrorCode } from "../../../schema/wire/errors.ts";
 import { type FederationPolicy, isAllowedPeerUrl } from "../../../schema/wire/federation.ts";
 import { parseJson } from "../../../schema/wire/json-text.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
-import { networkFailure } from "../../../schema/wire/network-failure.ts";
 import type { Env } from "../../env.ts";
 import { aheadOfPeerMs } from "../../events/clock-guard-rules.ts";
+import { callErrorOf, networkFailureOf } from "../../http/call-failure.ts";
 import { hasMoreValuesThan } from "../../http/json-values.ts";
+import { readRetryAfter } from "../../http/retry-after-rules.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
 import { checkFederation } from "../../pool/federation-check.ts";
-import { readRetryAfter } from "./delivery-answer-rules.ts";
 import type { CallFailure, NoAnswer, PeerAnswer } from "./peer-answer.ts";
 
 /** The receiver of a call. The signature covers its atom id, so that no other pool accepts the request. */
@@ -128,23 +128,16 @@ async function send(network: Network, url: URL, init: RequestInit): Promise<Resp
   }
 }
 
-/** Recognises known error texts of workerd, which has no error codes. Returns nothing for other texts. */
 function failureOf(error: unknown): Pick<NoAnswer, "failure"> {
-  if (!(error instanceof Error)) return {};
-  if (error.name === "AbortError") return { failure: "federation/silent" };
-  if (error.message === "Network connection lost.") return { failure: "federation/no-connection" };
-  const reference = /^internal error; reference = ([a-z0-9]{24})$/.exec(error.message)?.[1];
-  return reference === undefined ? {} : { failure: { reference } };
+  const failure = callErrorOf(error);
+  if (failure === null) return {};
+  return { failure: typeof failure === "string" ? `federation/${failure}` : failure };
 }
 
-/**
- * The failure's code, for our admin. If only the runtime's log has the cause, this asks the runner of a pool on one
- * machine. On Cloudflare there is no runner, and the code is `federation/unreachable`.
- */
-export async function codeOf({ NETWORK_NOTES: notes }: Env, failure: CallFailure): Promise<ErrorCode> {
+/** The failure's code, for our admin. If nobody knows the cause, the code is `federation/unreachable`. */
+export async function codeOf(env: Env, failure: CallFailure): Promise<ErrorCode> {
   if (typeof failure === "string") return failure;
-  const cause = await notes?.fetch(`http://runner/${failure.reference}`).then((answer) => answer.text());
-  return networkFailure.safeParse(cause).data ?? UNREACHABLE.code;
+  return (await networkFailureOf(env, failure.reference)) ?? UNREACHABLE.code;
 }
 
 async function readAnswer(

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { readEventPushAnswer, readRetryAfter } from "../../../edge/federation/delivery/delivery-answer-rules.ts";
+import { readEventPushAnswer } from "../../../edge/federation/delivery/delivery-answer-rules.ts";
 import type { Outcome } from "../../../edge/federation/delivery/delivery-machine.ts";
 import { errorBody } from "../../../edge/http/error-body.ts";
+import { readRetryAfter } from "../../../edge/http/retry-after-rules.ts";
 
 const pushed = (accepted: number, duplicates: number, rejected: number) => ({
   accepted,

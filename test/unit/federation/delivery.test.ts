@@ -2,7 +2,6 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
   afterTry,
-  backoffMs,
   type Circuit,
   CLOSED_CIRCUIT,
   circuitState,
@@ -13,6 +12,7 @@ import {
   peerIsBack,
   startTry,
 } from "../../../edge/federation/delivery/delivery-machine.ts";
+import { backoffMs } from "../../../edge/limits/backoff-rules.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 
 const NOW = 1_776_358_800_000;

@@ -6,6 +6,7 @@ const AREAS = [
   "status",
   "backup",
   "federation",
+  "webhook",
   "inference",
   "accounts",
   "workers",

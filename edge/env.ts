@@ -5,6 +5,7 @@ import type { BondRpc } from "./federation/bond-rpc.ts";
 import type { PeerRegistryRpc } from "./federation/peering/peer-registry-rpc.ts";
 import type { LaneRpc } from "./inference/lane-rpc.ts";
 import type { PoolPolicyRpc } from "./pool/pool-policy-rpc.ts";
+import type { WebhookRpc } from "./webhook/webhook-rpc.ts";
 
 export type { AdminTokensForAuthentication } from "./admins/admin-tokens-rpc.ts";
 export type { EventLogForOutboxes } from "./events/event-log-rpc.ts";
@@ -22,6 +23,7 @@ export interface Env {
   LANE: DurableObjectNamespace<LaneRpc>;
   PEER_REGISTRY: DurableObjectNamespace<PeerRegistryRpc>;
   POOL_POLICY: DurableObjectNamespace<PoolPolicyRpc & Rpc.DurableObjectBranded>;
+  WEBHOOK: DurableObjectNamespace<WebhookRpc>;
   /** Base64 of the pool's 32-byte Ed25519 secret key (docs/spec/identity.md#keys-and-signatures). */
   POOL_SECRET_KEY: string;
   /** The bootstrap admin token. Named tokens are made with it (`AdminTokens`). */

@@ -25,6 +25,8 @@ import { poolRoutes } from "./pool/routes.ts";
 import { doctorRoutes } from "./status/doctor-routes.ts";
 import { countRefusals } from "./status/refusals.ts";
 import { status } from "./status/routes.ts";
+import { webhookRoutes } from "./webhook/routes.ts";
+import { webhookForPool } from "./webhook/webhook-for.ts";
 import { workerRoutes, workerSocket } from "./workers/routes.ts";
 
 export { Account } from "./accounts/account-object.ts";
@@ -34,6 +36,7 @@ export { Bond } from "./federation/bond-object.ts";
 export { PeerRegistry } from "./federation/peering/peer-registry-object.ts";
 export { Lane } from "./inference/lane-object.ts";
 export { PoolPolicy } from "./pool/pool-policy-object.ts";
+export { Webhook } from "./webhook/webhook-object.ts";
 
 const admin = new Hono<AdminEnv>()
   .use("*", requireAdmin)
@@ -49,6 +52,7 @@ const admin = new Hono<AdminEnv>()
   .route("/keys", keyRoutes)
   .route("/peers", peerRoutes)
   .route("/requests", inboxRoutes)
+  .route("/webhook", webhookRoutes)
   .route("/workers", workerRoutes);
 
 const app = new Hono<AppEnv>();
@@ -73,7 +77,7 @@ const routes = app
  */
 const scheduled: ExportedHandlerScheduledHandler<Env> = async (event, env) => {
   const peers = event.cron === AT_START ? resumePeers(env) : wakePeers(env, event.scheduledTime);
-  await Promise.all([peers, publishPolicyChanges(env)]);
+  await Promise.all([peers, publishPolicyChanges(env), webhookForPool(env).wake()]);
 };
 
 export default Object.assign(routes, { scheduled });

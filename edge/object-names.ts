@@ -10,5 +10,7 @@ export const POOL_POLICY = "pool";
 
 export const PEER_REGISTRY = "pool";
 
+export const WEBHOOK = "pool";
+
 /** The only lane so far. `workers/lane-for.ts` says which lane serves what. */
 export const MAIN_LANE = "main";

@@ -454,6 +454,21 @@ export const LIMITS = Object.freeze({
   /** Messages that wait for one peer. One grant may wait in addition. */
   deliveriesKept: 1_000,
 
+  // The operator's webhook (docs/spec/webhook.md)
+  webhookUrlChars: 2_048,
+  /** The receiver must answer within this time. */
+  webhookCallMs: 10_000,
+  /** A message is given up after so many tries. */
+  webhookTries: 10,
+  /** Messages that wait. A new message replaces the oldest. */
+  webhooksKept: 1_000,
+  /** Ids of messages that have ended, so that a repeated message is recognised. */
+  webhookIdsKept: 1_000,
+  /** Tries of one run of the alarm. The runtime ends an alarm after 15 minutes; these take at most 5. */
+  webhookTriesPerRun: 30,
+  /** While the policy cannot be read, nothing is sent; it is read again after this time. */
+  webhookPauseMs: 60_000,
+
   // Worker circuits (docs/spec/inference.md#circuits)
   /** So many failures of a worker at a model within `workerCircuitWindowMs` open its circuit. */
   workerCircuitFailures: 5,

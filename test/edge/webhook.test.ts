@@ -276,6 +276,19 @@ describe("a message", () => {
     expect(received).toHaveLength(2);
   });
 
+  it("gets another try if the receiver is silent until the time limit", async () => {
+    const { setTimeout: later } = globalThis;
+    vi.spyOn(globalThis, "setTimeout").mockImplementation(((work: () => void, ms?: number) =>
+      later(work, ms === LIMITS.webhookCallMs ? 0 : ms)) as typeof setTimeout);
+    answer = (_, signal) =>
+      new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+    await set();
+    await notify(1);
+    await eventually(async () => (await status())?.last);
+    expect(await status()).toMatchObject({ waiting: 1, last: { delivered: false, status: null, failure: "silent" } });
+    vi.mocked(setTimeout).mockRestore();
+  });
+
   it("is not sent where a redirect leads", async () => {
     answer = () => new Response(null, { status: 307, headers: { location: "https://other.example/" } });
     await set();

@@ -40,7 +40,7 @@ const UNREACHABLE: NoAnswer = Object.freeze({ ok: false, code: "federation/unrea
  * Sends one signed request to a peer (docs/spec/federation.md#signed-requests) and reads the whole answer. The request
  * is sent only while federation is on, through the network that the policy allows. It follows no redirect, ends after
  * `LIMITS.peerCallMs`, and has a limit for the size of the answer. Errors are values (`NoAnswer`). No other file in
- * `edge/` makes outbound calls.
+ * `edge/` calls peers.
  */
 export async function callPeer(env: Env, peer: PeerAddress, call: PeerCall): Promise<PeerAnswer> {
   return withTimeLimit(async (signal) => {

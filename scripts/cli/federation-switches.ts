@@ -89,5 +89,11 @@ function isSwitch(name: string): name is Switch {
 
 const SWITCHES = Object.keys(SHAPES).filter(isSwitch);
 
+/** Whether federation is on, as a sentence with the next step. */
+export function formatSwitch({ federation }: FederationPolicy, hints: Hints): string {
+  if (federation === "on") return "Federation is on.";
+  return `Federation is off: this pool does not answer other pools and does not call them. To turn it on: ${hints.ligand("federation on")}`;
+}
+
 /** One line for each switch. */
 export const SWITCHES_HELP = SWITCHES.map((name) => `${name.padEnd(31)} ${values(name)}: ${MEANING[name]}`);

@@ -1,11 +1,12 @@
 import type * as z from "zod";
-import type { FederationPolicy, federationStatus } from "../../schema/wire/federation.ts";
+import type { federationStatus } from "../../schema/wire/federation.ts";
 import type { Command, Group } from "../../worker-agent/cli/shared/command.ts";
 import type { Hints } from "../../worker-agent/cli/shared/hints.ts";
 import { printable } from "../../worker-agent/cli/shared/table.ts";
 import { pluralize } from "../../worker-agent/pluralize.ts";
-import { SWITCHES_HELP, switchesFrom, switchesTable } from "./federation-switches.ts";
+import { formatSwitch, switchesTable } from "./federation-switches.ts";
 import { addressWarning } from "./format-peer.ts";
+import { setSwitches } from "./policy.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
 
 type Status = z.infer<typeof federationStatus>;
@@ -47,19 +48,6 @@ const status: Command = {
   },
 };
 
-const set: Command = {
-  summary: "Change what other pools may do at this pool.",
-  usage: "NAME=VALUE… [--json]",
-  help: [...SWITCHES_HELP, "", ...COMMON_HELP],
-  options: COMMON_OPTIONS,
-  positionals: { min: 1, max: SWITCHES_HELP.length },
-  async run(values, given, hints) {
-    const change = switchesFrom(given, hints);
-    const policy = await admin(values).changeFederation(change);
-    return print(values, { policy }, `${formatSwitch(policy, hints)}\n\n${switchesTable(policy)}`);
-  },
-};
-
 /** The state of federation at this pool, as text. */
 export function formatStatus(
   { policy, card, peers, awaiting_admin, unfollowable, events, origins = [], refused_requests }: Status,
@@ -93,14 +81,9 @@ export function formatStatus(
   return [formatSwitch(policy, hints), "", ...lines, "", switchesTable(policy)].join("\n");
 }
 
-function formatSwitch({ federation }: FederationPolicy, hints: Hints): string {
-  if (federation === "on") return "Federation is on.";
-  return `Federation is off: this pool does not answer other pools and does not call them. To turn it on: ${hints.ligand("federation on")}`;
-}
-
-/** `ligand federation …`: the switches of federation. */
+/** `ligand federation …`: federation as a whole. `set` is `ligand policy set`. */
 export const federation: Group = {
   summary: "Control federation: on, off, status, set.",
-  commands: { on, off, status, set },
+  commands: { on, off, status, set: setSwitches },
   standard: "status",
 };

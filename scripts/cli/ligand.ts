@@ -1,8 +1,10 @@
 import type { Group } from "../../worker-agent/cli/shared/command.ts";
+import { adminKeys } from "./admin-keys.ts";
 import { chat } from "./chat.ts";
 import { events } from "./events.ts";
 import { federation } from "./federation.ts";
 import { peers } from "./peers.ts";
+import { policy } from "./policy.ts";
 import { pool } from "./pool.ts";
 import { requests } from "./requests.ts";
 import { worker } from "./worker.ts";
@@ -10,5 +12,5 @@ import { worker } from "./worker.ts";
 /** The command line: a noun, then a verb (docs/spec/pool.md#command-line). */
 export const ligand: Group = {
   summary: "Ligand, a federated AI inference network. --version prints the version.",
-  commands: { pool, worker, peers, requests, federation, events, chat },
+  commands: { pool, worker, peers, requests, "admin-keys": adminKeys, policy, federation, events, chat },
 };

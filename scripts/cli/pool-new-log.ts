@@ -1,7 +1,5 @@
-import { createInterface } from "node:readline/promises";
 import { type Command, flag } from "../../worker-agent/cli/shared/command.ts";
-import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
-import { UsageError } from "../../worker-agent/cli/shared/usage-error.ts";
+import { confirm } from "./confirm.ts";
 import { admin, COMMON_HELP, COMMON_OPTIONS, print } from "./pool-common.ts";
 
 export const newLog: Command = {
@@ -21,7 +19,13 @@ export const newLog: Command = {
   positionals: { min: 0, max: 0 },
   async run(values, _, hints) {
     const client = admin(values);
-    if (!flag(values, "yes")) await confirm((await client.pool()).atom_id);
+    if (!flag(values, "yes")) {
+      const { atom_id } = await client.pool();
+      await confirm(
+        `Every peer of pool ${atom_id.slice(0, 16)} will read its log from the beginning. Continue?`,
+        "Nothing was changed. To start a new log, answer y.",
+      );
+    }
     const done = await client.newLog(flag(values, "clock-anew"));
     return print(
       values,
@@ -31,17 +35,3 @@ export const newLog: Command = {
     );
   },
 };
-
-async function confirm(atomId: string): Promise<void> {
-  if (!process.stdin.isTTY)
-    throw new UsageError("This needs confirmation, and standard input is not a terminal. Add --yes.");
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    const answer = await terminal.question(
-      `Every peer of pool ${atomId.slice(0, 16)} will read its log from the beginning. Continue? [y/N] `,
-    );
-    if (!/^y(es)?$/i.test(answer.trim())) throw new OperatorError("Nothing was changed. To start a new log, answer y.");
-  } finally {
-    terminal.close();
-  }
-}

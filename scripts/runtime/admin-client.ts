@@ -15,6 +15,7 @@ import {
   revokedAdmin,
   workerList,
 } from "../../schema/wire/admin-api.ts";
+import { addedAdminKey, adminKeyList, removedAdminKey } from "../../schema/wire/admin-keys.ts";
 import {
   type RequestView,
   requestDetails,
@@ -59,6 +60,12 @@ export type RequestName = Pick<RequestView, "direction" | "peer" | "request_id">
 const requestPath = ({ direction, peer, request_id }: RequestName) =>
   `/requests/${direction}/${peer}/${encodeURIComponent(request_id)}`;
 
+export interface NewAdminKey {
+  public_key: string;
+  peer?: string | undefined;
+  label?: string | undefined;
+}
+
 export type PoolChange = Partial<z.infer<typeof poolSettings>>;
 
 export type AdminClient = ReturnType<typeof adminClient>;
@@ -99,6 +106,9 @@ export function adminClient(url: string, adminToken: string) {
     admins: async () => (await call("GET", "/admins", adminTokenList)).admins,
     rotateAdmin: (id: string) => call("POST", `/admins/${encodeURIComponent(id)}/rotate`, createdAdminToken),
     revokeAdmin: (id: string) => call("DELETE", `/admins/${encodeURIComponent(id)}`, revokedAdmin),
+    adminKeys: async () => (await call("GET", "/admin-keys", adminKeyList)).keys,
+    addAdminKey: (key: NewAdminKey) => call("POST", "/admin-keys", addedAdminKey, key),
+    removeAdminKey: (id: string) => call("DELETE", `/admin-keys/${encodeURIComponent(id)}`, removedAdminKey),
     invite: (options: NewToken) => call("POST", "/workers/tokens", createdWorkerToken, options),
     workers: () => call("GET", "/workers", workerList),
     events: (audience: Audience, limit: number) =>

@@ -7,14 +7,18 @@ import { UsageError } from "./usage-error.ts";
 /** The settings of a file by full name, as text for the command line, with their line numbers. */
 export type FileSettings = ReadonlyMap<string, { readonly value: string | boolean | string[]; readonly line: number }>;
 
-/**
- * The settings file: LIGAND_CONFIG, or ligand.toml in the XDG config folder. An empty LIGAND_CONFIG means no file. The XDG
- * specification tells programs to ignore a relative folder.
- */
-export function settingsFile(env: Readonly<Record<string, string | undefined>>, home: string): string | undefined {
-  if (env.LIGAND_CONFIG !== undefined) return env.LIGAND_CONFIG || undefined;
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Ligand's folder in the XDG config folder. The XDG specification tells programs to ignore a relative folder. */
+export function configFolder(env: Environment, home: string): string {
   const base = env.XDG_CONFIG_HOME;
-  return join(base?.startsWith("/") ? base : join(home, ".config"), "ligand", "ligand.toml");
+  return join(base?.startsWith("/") ? base : join(home, ".config"), "ligand");
+}
+
+/** The settings file: LIGAND_CONFIG, or ligand.toml in `configFolder`. An empty LIGAND_CONFIG means no file. */
+export function settingsFile(env: Environment, home: string): string | undefined {
+  if (env.LIGAND_CONFIG !== undefined) return env.LIGAND_CONFIG || undefined;
+  return join(configFolder(env, home), "ligand.toml");
 }
 
 /** Parses the settings. Errors name the file and the line, and never a value, which may be a secret. */

@@ -46,6 +46,8 @@ export interface PeerState {
   /** Messages that wait for the peer. */
   waiting: number;
   unavailability: Unavailability | null;
+  /** Whether the peer refuses all our requests. */
+  hasRevokedUs: boolean;
   /** Whether D1 has all decisions; if not, they follow. */
   recorded: boolean;
 }

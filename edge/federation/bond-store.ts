@@ -31,6 +31,8 @@ export type BondValues = {
   saysAhead: boolean;
   /** The peer was evicted, and its row is still to be deleted from D1. */
   leaving: boolean;
+  /** The peer refuses all our requests: it granted us 0, or answered `verify` with 403. Absent while it does not. */
+  hasRevokedUs: boolean;
   circuit: Circuit;
   /** Absent while the peer is available. */
   absence: Unavailability;

@@ -52,6 +52,7 @@ export class PeerSnapshot {
       deliveries: deliveries().waiting(),
       waitingSinceMs: deliveries().waitingSinceMs(),
       absence: channel.unavailability(),
+      hasRevokedUs: this.#store.get("hasRevokedUs") ?? false,
       givenUp: this.#store.get("givenUp") ?? 0,
       untold: this.#store.events.pending(),
       records: this.#store.records.held(),
@@ -72,6 +73,7 @@ export class PeerSnapshot {
       sync: sync.view(),
       waiting: deliveries().waiting(),
       unavailability: channel.unavailability(),
+      hasRevokedUs: this.#store.get("hasRevokedUs") ?? false,
       recorded: this.#store.records.pending() === 0,
     };
   }

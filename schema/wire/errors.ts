@@ -652,7 +652,7 @@ export const ERRORS = Object.freeze({
     REQUEST,
     "private_address",
     "This pool calls peers over https and at public addresses only, unless the policy allows others.",
-    "Use the peer's public https URL, or set allow_private_peers.",
+    "Use the peer's public https URL, or set allow_plain_http for plain http, or allow_private_peers for private addresses.",
   ),
 
   "keys/not-found": entry(

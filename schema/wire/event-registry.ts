@@ -81,6 +81,8 @@ export const EVENTS = {
     from: grantableLevel,
     to: grantableLevel.nullable(),
     received: trustLevel,
+    /** Present if the bond is one-sided (docs/spec/federation.md#one-sided-bonds). */
+    one_sided: z.literal(true).optional(),
   }),
   /** The circuit of a peer, or of a worker at a model. */
   circuit_opened: { visibility: "private", payload: z.union([ofPeer, ofWorkerAndModel]) },

@@ -84,9 +84,15 @@ export function normalisedPeerUrl(text: string): string | null {
   return url !== null && url.href === `${url.origin}/` ? url.origin : null;
 }
 
-/** Plain http only where private peers are allowed (docs/spec/federation.md#delivery). The network binding checks the address. */
-export function isAllowedPeerUrl(url: string, allowPrivatePeers: boolean): boolean {
-  return isPeerUrl(url) && (allowPrivatePeers || url.startsWith("https:"));
+/**
+ * Plain http only where a switch allows it (docs/spec/federation.md#outbound-network). A URL does not show whether its
+ * address is public, so the network binding checks the address.
+ */
+export function isAllowedPeerUrl(
+  url: string,
+  policy: { readonly allow_private_peers: boolean; readonly allow_plain_http: boolean },
+): boolean {
+  return isPeerUrl(url) && (policy.allow_private_peers || policy.allow_plain_http || url.startsWith("https:"));
 }
 
 const foreignUrl = z.string().transform((text, context) => {
@@ -179,6 +185,19 @@ export type SentHandshakeAnswer = Omit<HandshakeAnswer, "self"> & { self: SentId
 
 export const verifyBody = z.object({ atom_id: atomId, challenge_b64: challengeBase64 });
 export const verifyAnswer = z.object({ signed_response_b64: base64Signature });
+
+/** What the console of a pool of the existing network sends (`peer-status` in `existing-network.json`). */
+export const peerStatusBody = z.object({ origin_pool_id: atomId });
+export const peerStatusAnswer = z.object({
+  ok: z.literal(true),
+  name: peerName,
+  version: z.string().max(LIMITS.capabilityChars),
+  uptime_sec: z.int().nonnegative(),
+  /** Connected workers, and the names of the models that they serve, as in `/readyz`. */
+  workers: z.int().nonnegative(),
+  models: z.array(z.string()),
+});
+export type PeerStatusAnswer = z.infer<typeof peerStatusAnswer>;
 
 const moleculePeer = z.object({
   atom_id: atomId,
@@ -311,6 +330,10 @@ export const peerView = z.strictObject({
   awaits_admin: trustLevel.nullable(),
   added_by: z.enum(["admin", "peer"]),
   signature_version: z.union([z.literal(1), z.literal(2)]),
+  /** Our grant of 3 counts as received for a few uses, because the peer tells no grants (docs/spec/federation.md#one-sided-bonds). */
+  one_sided: z.boolean(),
+  /** The peer refuses all our requests: it told us so by a grant of 0, or it answers `verify` with 403. */
+  revoked_us: z.boolean(),
   circuit: z.enum(["closed", "open", "half-open"]),
   /** Why the last call failed: the peer's federation is off, it did not answer, or it answered with an error. Null: it worked. */
   absent: z.strictObject({ reason: z.enum(["off", "silent", "error"]), since_ms: z.int() }).nullable(),

@@ -52,13 +52,22 @@ export function formatRemoved(peer: Pick<PeerView, "atom_id" | "url" | "revoked_
 }
 
 /** The peer's trust in one word (docs/spec/federation.md#trust). */
-export function trustWord(peer: Pick<PeerView, "effective" | "revoked_at_ms">): string {
+export function trustWord(peer: Pick<PeerView, "effective" | "revoked_at_ms" | "one_sided">): string {
   if (peer.revoked_at_ms !== null) return "revoked";
+  if (peer.one_sided) return "one-sided";
   return (["refused", "known", "accepted", "bonded", "bonded"] as const)[peer.effective];
 }
 
-/** The peer's trust in a sentence, with the next step. @param self this pool's atom id */
+/** The peer's trust in both directions, with the next step. @param self this pool's atom id */
 export function formatTrust(peer: PeerView, self: string, hints: Hints): string {
+  const given = formatGivenTrust(peer, self, hints);
+  return peer.revoked_us ? `${given}\n${REVOKED_US}` : given;
+}
+
+const REVOKED_US =
+  "The peer revoked this pool: it refuses every request of this pool until its admin grants trust again.";
+
+function formatGivenTrust(peer: PeerView, self: string, hints: Hints): string {
   const { granted, received, effective, awaits_admin } = peer;
   const trust = (level: number | string) => hints.ligand(`peers trust ${shortId(peer)} ${level}`);
   const offer = awaits_admin === null ? "" : ` It offers trust ${awaits_admin}. To accept: ${trust(awaits_admin)}`;
@@ -75,6 +84,8 @@ export function formatTrust(peer: PeerView, self: string, hints: Hints): string 
       const theirs = `${LIGAND} peers trust ${self.slice(0, SHORT_ID_CHARS)} 3`;
       return `Accepted: you granted trust 3, and it granted ${received}. The bond begins when its admin runs: ${theirs}`;
     }
+    case "one-sided":
+      return "One-sided bond: you granted trust 3, and a pool with signature version 1 cannot tell what it grants. It may send read requests, answer this pool's requests and ask for this pool's status. It gets no events for peers.";
     default:
       return `Bonded: both admins granted trust 3, so both pools exchange their events for peers.${effective > 3 ? " Settlement is on." : ""}`;
   }
@@ -85,7 +96,7 @@ export function peersTable(peers: readonly PeerView[], nowMs: number, hints: Hin
     shortId(peer),
     printable(peer.name),
     peer.url,
-    trustWord(peer),
+    peer.revoked_us ? `${trustWord(peer)}, revoked this pool` : trustWord(peer),
     `${ago(peer.last_seen_ms, nowMs)}${peer.absent === null ? "" : `; ${ABSENT[peer.absent.reason]}`}`,
     peer.circuit,
   ]);
@@ -113,13 +124,19 @@ export function formatPeer(
   const rows: [label: string, value: string][] = [
     ["Peer", `${printable(peer.name)}, ${peer.atom_id}`],
     ["URL", peer.url],
-    ["Trust", formatTrust(peer, own.atomId, hints)],
+    ["Trust", formatGivenTrust(peer, own.atomId, hints)],
+    ...(peer.revoked_us ? [["Its trust", REVOKED_US] as [string, string]] : []),
     ["Added", `${iso(peer.added_at_ms)}, by ${peer.added_by === "admin" ? "an admin of this pool" : "the peer"}`],
     ["Last seen", ago(peer.last_seen_ms, nowMs)],
     ["Signatures", `version ${peer.signature_version}`],
     ["Circuit", formatCircuit(peer)],
   ];
-  if (peer.absent !== null) rows.splice(5, 0, ["Away", formatAbsence(peer.absent, nowMs)]);
+  if (peer.absent !== null)
+    rows.splice(
+      rows.findIndex(([label]) => label === "Signatures"),
+      0,
+      ["Away", formatAbsence(peer.absent, nowMs)],
+    );
   if (peer.revoked_at_ms !== null) rows.push(["Revoked", iso(peer.revoked_at_ms)]);
   if (peer.deliveries_waiting > 0) rows.push(["Queued", pluralize(peer.deliveries_waiting, "message")]);
   const sync = table(
@@ -182,6 +199,8 @@ interface RefusedCall {
   url?: string;
   /** The pool is already a peer, and grants this pool nothing. */
   isKnown?: boolean;
+  /** The pool is a peer that is known to have revoked this pool. */
+  hasRevokedUs?: boolean;
 }
 
 /** The command that helps after a refusal; undefined if the refusal itself says enough. */
@@ -191,14 +210,13 @@ export function nextStep(
   hints: Hints,
   call: RefusedCall = {},
 ): string | undefined {
-  const allow = hints.ligand("federation set allow_private_peers=on");
   switch (code) {
     case "federation/disabled":
       return `To turn it on: ${hints.ligand("federation on")}`;
     case "federation/legacy-off":
       return `To allow it: ${hints.ligand("federation set legacy_signatures=reads")}`;
     case "federation/private-address":
-      return `To allow it: ${allow}`;
+      return allowAddress(hints, call.url);
     case "federation/too-many-peers":
       return `To allow more than ${policy.max_peers}: ${hints.ligand("federation set max_peers=N")}`;
     case "federation/tier-refused":
@@ -210,18 +228,30 @@ export function nextStep(
   }
 }
 
+/** A URL does not show whether its address is private, so plain HTTP has two commands. */
+function allowAddress(hints: Hints, url: string | undefined): string {
+  const isPrivate = hints.ligand("federation set allow_private_peers=on");
+  if (url === undefined || !url.startsWith("http:") || leadsToLoopback(url)) return `To allow it: ${isPrivate}`;
+  const isPlain = hints.ligand("federation set allow_plain_http=on");
+  return `To allow plain HTTP at public addresses: ${isPlain}\nTo allow private addresses too: ${isPrivate}`;
+}
+
 /** The other pool does not say why it refuses. Commands for its operator are shown without our --pool and --state. */
-function registrationRefused(card: Status["card"], hints: Hints, { url, isKnown = false }: RefusedCall): string {
+function registrationRefused(card: Status["card"], hints: Hints, call: RefusedCall): string {
+  const { url, isKnown = false, hasRevokedUs = false } = call;
   if (isKnown) {
     const undo = `${LIGAND} peers trust ${shortId(card)} 1`;
-    return `That pool accepted this one before, so its operator has probably revoked it. Its operator can undo that with: ${undo}`;
+    const what = hasRevokedUs
+      ? "That pool has revoked this one."
+      : "That pool accepted this one before, so its operator has probably revoked it.";
+    return `${what} Its operator can undo that with: ${undo}`;
   }
   const loopback = url === undefined ? undefined : addressWarning(card.url, hints, url);
   if (loopback !== undefined) return loopback;
-  const allow = `that pool's operator can allow it with: ${LIGAND} federation set allow_private_peers=on`;
+  const allow = (setting: string) => `that pool's operator can allow it with: ${LIGAND} federation set ${setting}=on`;
   return card.url.startsWith("https:")
-    ? `This pool's card says ${card.url}. If that is a private address, ${allow}`
-    : `This pool's card says ${card.url}, which is plain HTTP; ${allow}`;
+    ? `This pool's card says ${card.url}. If that is a private address, ${allow("allow_private_peers")}`
+    : `This pool's card says ${card.url}, which is plain HTTP; ${allow("allow_plain_http")}, or at a private address with allow_private_peers=on`;
 }
 
 function lowerTier(hints: Hints): string {

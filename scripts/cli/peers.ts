@@ -43,13 +43,14 @@ const add: Command = {
     }
     const client = admin(values);
     const before = await client.peers();
-    const isKnown = before.some((peer) => peer.url === url && peer.received === 0);
+    const known = before.find((peer) => peer.url === url && peer.received === 0);
+    const call = { url, isKnown: known !== undefined, hasRevokedUs: known?.revoked_us ?? false };
     const peer = await watched(values, async (show) => {
       const startedMs = Date.now();
       const tick = () => show(`Waiting for ${printable(url)}: ${Math.round((Date.now() - startedMs) / 1_000)} s`);
       const timer = setInterval(tick, 1_000);
       return client.addPeer({ url, atom_id: expected }).finally(() => clearInterval(timer));
-    }).catch(withNextStep(client, hints, { url, isKnown }));
+    }).catch(withNextStep(client, hints, call));
     const { card } = await client.federation();
     const wasKnown = before.some(({ atom_id }) => atom_id === peer.atom_id);
     const note = wasKnown ? "It already was a peer. Its URL and name are updated.\n" : "";

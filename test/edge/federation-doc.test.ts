@@ -23,6 +23,8 @@ import {
   identityCard,
   moleculeAnswer,
   peerList,
+  peerStatusAnswer,
+  peerStatusBody,
   registerAnswer,
   registerBody,
   syncStatus,
@@ -47,6 +49,8 @@ const SHAPES = {
   verifyBody,
   verifyAnswer,
   moleculeAnswer,
+  peerStatusBody,
+  peerStatusAnswer,
   pushBody,
   pushAnswer,
   pullAnswer,
@@ -300,6 +304,17 @@ describe("the pool itself", () => {
       async () => {
         await peerAt(2, 2);
         return { response: await (await peerAt(2)).send("GET", "/v1/federation/molecule") };
+      },
+    ],
+    [
+      "peerStatusAnswer",
+      async () => {
+        const peer = await bonded();
+        const agent = await ScriptedAgent.serving((await invite()).token, { model: "m" });
+        const asked = { origin_pool_id: peer.id };
+        const response = await peer.send("POST", "/v1/federation/peer/status", asked);
+        agent.close();
+        return { asked, response };
       },
     ],
     [

@@ -113,7 +113,7 @@ async function openNetwork(
   const checked = await checkFederation(env);
   if (!checked.open) return { ok: false, code: checked.code };
   const { policy } = checked;
-  if (!isAllowedPeerUrl(url, policy.allow_private_peers)) return { ok: false, code: "federation/private-address" };
+  if (!isAllowedPeerUrl(url, policy)) return { ok: false, code: "federation/private-address" };
   // On Cloudflare neither binding exists: `fetch` reaches public addresses only.
   const given = policy.allow_private_peers ? env.PRIVATE_NETWORK : env.PUBLIC_NETWORK;
   return { ok: true, policy, network: (given as Network | undefined) ?? { fetch: (...args) => fetch(...args) } };

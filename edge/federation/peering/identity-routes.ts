@@ -30,6 +30,7 @@ import {
 } from "../signing/signed-peer.ts";
 import { cardOf, introduceTo, proofOfKey, readCard, registrationStatusOf, versionTowards } from "./add-peer.ts";
 import { ownIdentityCard } from "./own-card.ts";
+import { answerPeerStatus, noteUptime } from "./peer-status.ts";
 import { mayRegister, registerPeer } from "./registration-routes.ts";
 import { type ReverseVerifies, startReverseVerify } from "./reverse-verify-rules.ts";
 import { findPeer, peersSeen } from "./store.ts";
@@ -39,6 +40,10 @@ import { findPeer, peersSeen } from "./store.ts";
  */
 export const identityRoutes = new Hono<FederatedEnv & PeerEnv>()
   .use("*", countRefusedRequests)
+  .use("*", async (_, next) => {
+    noteUptime(Date.now());
+    await next();
+  })
 
   .route("/admin", requestRoutes)
 
@@ -113,7 +118,13 @@ export const identityRoutes = new Hono<FederatedEnv & PeerEnv>()
       trusted_peers: listed.filter((peer) => peer.atom_id !== c.var.peer.atomId),
     };
     return c.json(answer);
-  });
+  })
+
+  .post(
+    "/peer/status",
+    signedPeer({ legacy: "reads", rate: "request", minTrust: 3, trustUse: "peer-status", isRead: true }),
+    answerPeerStatus,
+  );
 
 /** Kept per isolate, because a first contact must not wake an object (docs/spec/pool.md#shape, rule 5). */
 let reverseVerifies: ReverseVerifies = new Map();

@@ -27,6 +27,8 @@ export interface PeerStatus {
   waitingSinceMs?: number | null;
   /** Why the peer is unavailable; null while it is available. Absent in what an older version stored. */
   absence?: Unavailability | null;
+  /** Whether the peer refuses all our requests. Absent in what an older version stored. */
+  hasRevokedUs?: boolean;
   /** Events of this `Bond` that our log does not have yet. The field name is stored. */
   untold: number;
   /** Rows that D1 does not have yet, and rows that it refused. */

@@ -16,11 +16,11 @@ import { fail } from "../../http/errors.ts";
 import { within } from "../../limits/timeout.ts";
 import { checkFederation, readFederationPolicy } from "../../pool/federation-check.ts";
 import { bondForAdmin } from "../bond-for.ts";
-import type { Unavailability } from "../delivery/availability-rules.ts";
+import type { PeerState } from "../bond-rpc.ts";
 import { addPeer } from "./add-peer.ts";
 import { registryForReaders } from "./peer-registry-for.ts";
 import { findPeer, listPeers } from "./store.ts";
-import { isTierAccepted } from "./trust-rules.ts";
+import { isOneSided, isTierAccepted } from "./trust-rules.ts";
 
 /** `/admin/api/peers`: the known peers and their trust. Mounted behind an admin token. */
 export const peerRoutes = new Hono<AdminEnv>()
@@ -30,7 +30,12 @@ export const peerRoutes = new Hono<AdminEnv>()
       listPeers(c.env.DB),
       registryForReaders(c.env).statuses(),
     ]);
-    const view = (row: PeerRow) => viewOf(row, effective(row, policy), statuses[row.id]?.absence ?? null);
+    const view = (row: PeerRow) =>
+      viewOf(row, policy, {
+        effective: effective(row, policy),
+        unavailability: statuses[row.id]?.absence ?? null,
+        hasRevokedUs: statuses[row.id]?.hasRevokedUs ?? false,
+      });
     return c.json({ peers: rows.map(view) });
   })
 
@@ -94,13 +99,13 @@ async function shown(c: Context<AdminEnv>, atomId: string, status: 200 | 201 = 2
   const policy = await readFederationPolicy(c.env);
   const view = await bondForAdmin(c.env, atomId).view(policy?.min_auth_tier ?? "hardware-attested");
   if (view === null) return fail(c, "federation/peer-not-found");
-  const { row, sync, waiting, unavailability, recorded } = view;
+  const { row, sync, waiting, recorded } = view;
   const shownSync = sync.map(({ audience, followed: { unfollowable, ...followed }, sent }) => {
     const refused = unfollowable && { reason: unfollowable.reason, since_ms: unfollowable.sinceMs };
     const { rewoundSinceMs: started_over_ms, ...position } = sent;
     return { audience, followed: { ...followed, refused }, sent: { ...position, started_over_ms } };
   });
-  const body = { ...viewOf(row, view.effective, unavailability), sync: shownSync, deliveries_waiting: waiting };
+  const body = { ...viewOf(row, policy, view), sync: shownSync, deliveries_waiting: waiting };
   return c.json({ ...body, ...(!recorded && { recorded }) }, status);
 }
 
@@ -109,19 +114,28 @@ function effective(row: PeerRow, policy: FederationPolicy | null): TrustLevel {
   return policy !== null && isTierAccepted(policy) ? (row.effective as TrustLevel) : 0;
 }
 
-function viewOf(row: PeerRow, effective: TrustLevel, unavailability: Unavailability | null): PeerView {
+/** `now`: what the peer's row does not have. */
+function viewOf(
+  row: PeerRow,
+  policy: FederationPolicy | null,
+  now: Pick<PeerState, "effective" | "unavailability" | "hasRevokedUs">,
+): PeerView {
+  const { effective, unavailability } = now;
+  const trust = { granted: row.granted as TrustLevel, received: row.received as TrustLevel };
+  const signatureVersion = row.signatureVersion === 2 ? 2 : 1;
   return {
     atom_id: row.id,
     name: row.name,
     url: row.url,
     auth_tier: row.authTier,
     capabilities: JSON.parse(row.capabilities) as string[],
-    granted: row.granted as TrustLevel,
-    received: row.received as TrustLevel,
+    ...trust,
     effective,
     awaits_admin: row.awaitsAdmin as TrustLevel | null,
     added_by: row.addedByAdmin ? "admin" : "peer",
-    signature_version: row.signatureVersion === 2 ? 2 : 1,
+    signature_version: signatureVersion,
+    one_sided: policy !== null && effective === 2 && isOneSided(trust, policy, signatureVersion),
+    revoked_us: now.hasRevokedUs,
     circuit: row.circuit,
     absent: unavailability && { reason: unavailability.reason, since_ms: unavailability.sinceMs },
     added_at_ms: row.addedAtMs,

@@ -120,6 +120,8 @@ export class ReceivedGrants {
     if (before === null || !step.applied) return false;
     this.#store.transaction(() => {
       also(before, step.trust);
+      if (grant.level === 0) this.#store.put("hasRevokedUs", true);
+      else this.#store.delete("hasRevokedUs");
       this.#store.putTrust(step.trust);
     });
     return true;

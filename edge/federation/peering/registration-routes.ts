@@ -111,7 +111,7 @@ export async function registerPeer(
 
 /** Whether the policy allows the card's URL, and its tier. Call it before any other work for the card. */
 export function mayRegister(card: Pick<Card, "url">, policy: FederationPolicy): boolean {
-  return isAllowedPeerUrl(card.url, policy.allow_private_peers) && isTierAccepted(policy);
+  return isAllowedPeerUrl(card.url, policy) && isTierAccepted(policy);
 }
 
 let maker: { secret: string; maker: ChallengeMaker } | null = null;

@@ -10,7 +10,7 @@ import type { Membership } from "./membership.ts";
 import { identityOfRow, trustOfRow } from "./peer-record-rules.ts";
 import type { ReceivedGrants } from "./received-grants.ts";
 import type { SentGrants } from "./sent-grants.ts";
-import { decide, prove, remove, type TrustStep } from "./trust-rules.ts";
+import { decide, isOneSided, prove, remove, type TrustStep } from "./trust-rules.ts";
 
 interface Parts {
   readonly membership: Membership;
@@ -56,6 +56,7 @@ export class TrustDecisions {
     if (!step.ok) return { step, isNew };
     this.#store.transaction(() => {
       this.#cancelEviction();
+      this.#store.delete("hasRevokedUs");
       this.#store.put("identity", { atomId, publicKey, name, url, capabilities, authTier });
       this.#store.seenAtMs = nowMs;
       admissions().noteSignatureVersion(signatureVersion);
@@ -96,7 +97,8 @@ export class TrustDecisions {
       received.release();
       this.#store.put("decidedBy", admin.name);
       const change = { peer, by: admin.tokenId, from, to: level, received: step.trust.received };
-      this.#store.events.put(draft("trust_changed", change));
+      const oneSided = isOneSided(step.trust, policy, this.#parts.admissions().signatureVersion);
+      this.#store.events.put(draft("trust_changed", { ...change, ...(oneSided && { one_sided: true }) }));
       sent.grant(peer, level);
       this.#store.putTrust(step.trust);
     });

@@ -68,7 +68,7 @@ export function trustInEffect(trust: PeerTrust | null, policy: Pick<TrustPolicy,
  * exception, because a pool that speaks version 2 tells its grants.
  */
 export function isOneSided(
-  trust: Pick<PeerTrust, "granted" | "received">,
+  trust: { readonly granted: TrustLevel; readonly received: TrustLevel },
   policy: Pick<FederationPolicy, "legacy_signatures">,
   signatureVersion: 1 | 2,
 ): boolean {

@@ -1,5 +1,6 @@
 import { draft } from "../../../schema/wire/event-registry.ts";
 import type { PeerAudience, PulledEvent, SignedCheckpoint } from "../../../schema/wire/events.ts";
+import { isAllowedPeerUrl } from "../../../schema/wire/federation.ts";
 import type { Env } from "../../env.ts";
 import { checkpointRow } from "../../events/checkpoint-row.ts";
 import { eventLogForBonds } from "../../events/event-log-for.ts";
@@ -59,6 +60,9 @@ export class PeerLog implements FollowedLog {
     const isPrivateAllowed = checked.open && checked.policy.allow_private_peers;
     if (this.#mayBePrivate && !isPrivateAllowed) return null;
     this.#mayBePrivate = isPrivateAllowed;
+    // The stream of a peer over plain http ends when the switch that allows http is turned off.
+    const url = this.#owner.peer()?.url ?? "";
+    if (checked.open && !isAllowedPeerUrl(url, checked.policy)) return null;
     return this.#source(checked);
   }
 

@@ -4,7 +4,7 @@ import { type PeerTrust, trustInEffect } from "../peering/trust-rules.ts";
 /** The functions of the peer's `Bond` that event sync calls. */
 export interface SyncOwner {
   trust(): PeerTrust | null;
-  peer(): { atomId: string; publicKey: string } | null;
+  peer(): { atomId: string; publicKey: string; url: string } | null;
   /** The atom id of this pool. */
   self(): Promise<string>;
   /** Call inside a transaction. Queues the last grant for the peer again. */

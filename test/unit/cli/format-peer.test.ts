@@ -31,6 +31,8 @@ const peer: PeerView = {
   awaits_admin: null,
   added_by: "admin",
   signature_version: 2,
+  one_sided: false,
+  revoked_us: false,
   circuit: "closed",
   absent: null,
   added_at_ms: NOW - 60_000,
@@ -83,6 +85,18 @@ it.each<[what: string, given: Partial<PeerView>, word: string, says: string[]]>(
     "accepted",
     ["you granted trust 3, and it granted 1", "when its admin runs: npm run ligand -- peers trust feed111111111111 3"],
   ],
+  [
+    "a peer that cannot tell its grants",
+    { granted: 3, effective: 2, signature_version: 1, one_sided: true },
+    "one-sided",
+    ["One-sided bond: you granted trust 3", "It gets no events for peers."],
+  ],
+  [
+    "a peer that revoked this pool",
+    { granted: 2, effective: 2, revoked_us: true },
+    "accepted",
+    ["it may read public events", "The peer revoked this pool: it refuses every request of this pool"],
+  ],
   ["a bonded peer", { granted: 3, received: 3, effective: 3 }, "bonded", ["both admins granted trust 3"]],
   [
     "a revoked peer",
@@ -113,6 +127,8 @@ describe("the table of peers", () => {
       `Oak\ufffd[2J (ab12cd0000000000) offers trust 2. To accept: ${typed(2)}`,
     ]);
   });
+  it("shows which peers revoked this pool", () =>
+    expect(peersTable([{ ...peer, revoked_us: true }], NOW, HINTS)).toContain("  known, revoked this pool  "));
   it("without peers says how to add the first", () =>
     expect(peersTable([], NOW, HINTS)).toBe("This pool has no peers. To add one: npm run ligand -- peers add URL"));
 });
@@ -150,6 +166,7 @@ describe("one peer", () => {
     expect(words({ sync: sync.map((each) => ({ ...each, followed })) })).toContain("9 of 9, streaming");
   });
   it.each<[what: string, given: Partial<PeerDetails>, says: string]>([
+    ["that the peer revoked this pool", { revoked_us: true }, "Its trust   The peer revoked this pool"],
     ["the number of pending messages", { deliveries_waiting: 2 }, "Queued      2 messages"],
     ["the time of its revocation", { effective: 0, revoked_at_ms: NOW }, "Revoked     2026-05-04T12:00:00.000Z"],
     [
@@ -239,8 +256,19 @@ it.each<[code: string, allow: boolean, says: string | undefined]>([
   else expect(found).toContain(says);
 });
 
+it.each<[url: string, settings: string[]]>([
+  ["https://birch.example", ["allow_private_peers"]],
+  ["http://127.0.0.1:8787", ["allow_private_peers"]],
+  ["http://birch.example", ["allow_plain_http", "allow_private_peers"]],
+])("for a peer at %s that this pool may not call, the next step names %j", (url, settings) => {
+  const card = { ...peer, public_key: id, url: "https://alder.example" };
+  const policy = FEDERATION_POLICY_DEFAULTS;
+  const says = nextStep("federation/private-address", { policy, card }, HINTS, { url });
+  expect(says?.match(/allow_\w+/g)).toEqual(settings);
+});
+
 describe("a pool that another pool refuses without a reason,", () => {
-  const next = (url: string, asked: { url?: string; isKnown?: boolean }) =>
+  const next = (url: string, asked: NonNullable<Parameters<typeof nextStep>[3]>) =>
     nextStep(
       "federation/registration-refused",
       { policy: FEDERATION_POLICY_DEFAULTS, card: { ...peer, public_key: id, url } },
@@ -253,9 +281,13 @@ describe("a pool that another pool refuses without a reason,", () => {
     expect(says).toMatch(/npm run ligand -- peers trust ab12cd0000000000 1$/);
     expect(says).not.toContain("http://127.0.0.1:8787");
   });
+  it("and that is known to have revoked it, is told so", () => {
+    const says = next("https://alder.example", { url: "https://birch.example", isKnown: true, hasRevokedUs: true });
+    expect(says).toMatch(/^That pool has revoked this one\. .*peers trust ab12cd0000000000 1$/);
+  });
   it("and that uses plain http, is told that the other pool may refuse http", () =>
     expect(next("http://192.168.1.2:8787", { url: "https://birch.example" })).toMatch(
-      /which is plain HTTP; that pool's operator can allow it with: npm run ligand -- federation set allow_private_peers=on$/,
+      /which is plain HTTP; that pool's operator can allow it with: npm run ligand -- federation set allow_plain_http=on, or/,
     ));
 });
 

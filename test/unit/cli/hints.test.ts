@@ -70,6 +70,8 @@ describe("every hint about this pool names the pool", () => {
     awaits_admin: null,
     added_by: "admin",
     signature_version: 2,
+    one_sided: false,
+    revoked_us: false,
     circuit: "closed",
     absent: null,
     added_at_ms: 0,

@@ -71,8 +71,13 @@ describe("the URL of a peer", () => {
     ["http://127.0.0.1:8787", true, true],
     ["https://alder.example/", true, false],
   ])("%s, private peers allowed: %s", (url, privateToo, allowed) =>
-    expect(isAllowedPeerUrl(url, privateToo)).toBe(allowed),
+    expect(isAllowedPeerUrl(url, { allow_private_peers: privateToo, allow_plain_http: false })).toBe(allowed),
   );
+  it("plain http has a switch of its own", () => {
+    const policy = { allow_private_peers: false, allow_plain_http: true };
+    expect(isAllowedPeerUrl("http://alder.example", policy)).toBe(true);
+    expect(isAllowedPeerUrl("http://alder.example/", policy)).toBe(false);
+  });
 });
 
 describe("cards and registration", () => {

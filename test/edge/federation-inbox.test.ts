@@ -3,6 +3,9 @@ import { env } from "cloudflare:workers";
 import { afterEach, beforeAll, beforeEach, describe, expect, it, type MockInstance, vi } from "vitest";
 import { HANDLERS } from "../../edge/federation/inbox/actions.ts";
 import { errorBody } from "../../edge/http/error-body.ts";
+import { signAdminRequest } from "../../schema/crypto/admin-signature.ts";
+import { toHex } from "../../schema/crypto/bytes.ts";
+import { generateSecretKey, type Signer, signerFrom } from "../../schema/crypto/ed25519.ts";
 import { openEvent } from "../../schema/crypto/signed-event.ts";
 import type { RequestDetails, RequestView } from "../../schema/wire/admin-requests.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
@@ -446,6 +449,114 @@ describe("a request of our admin", () => {
 
   it("goes to peers only", async () => {
     await send({ peer: "ab".repeat(32) }, 404);
+  });
+});
+
+describe("a write request", () => {
+  let key: Signer;
+  let reset: MockInstance<typeof HANDLERS.circuit_reset.run>;
+  beforeEach(async () => {
+    key = await signerFrom(generateSecretKey());
+    await admin("POST", "/admin-keys", { public_key: toHex(key.publicKey), peer: peer.id });
+    await setPolicy({ accept_writes: true });
+    pass(LIMITS.switchesSharedMs);
+    reset = vi.spyOn(HANDLERS.circuit_reset, "run").mockResolvedValue({ ok: true, result: { circuits: 0 } });
+  });
+  afterEach(async () => {
+    reset.mockRestore();
+    await admin("DELETE", `/admin-keys/${key.id}`).catch(() => "removed by the test");
+  });
+
+  async function write(change: object = {}, by = key): Promise<ReturnType<typeof body>> {
+    const given = body({ action_type: "circuit_reset", action_params: {}, from_admin_email: null, ...change });
+    const { request_id, origin_pool_id: origin, action_type, action_params } = given;
+    const contents = { origin, destination: US, request_id, action_type, action_params };
+    const signature = await signAdminRequest(by, contents as never, Math.floor(Date.now() / 1_000) + 48 * 3_600);
+    return { ...given, admin_signature: signature } as ReturnType<typeof body>;
+  }
+
+  it("lands with the signature of a registered admin key, and runs when our admin approves", async () => {
+    const sent = await write();
+    expect(await outcomeOf(sent)).toBe("202");
+    expect(await decide(sent.request_id, "approve")).toMatchObject({ status: "executed", result: { circuits: 0 } });
+    expect(reset).toHaveBeenCalledWith(expect.anything(), { peer: peer.id, requestId: sent.request_id, params: {} });
+    const [event] = await eventually(async () => {
+      const received = await audited("request_received");
+      return received.length > 0 && received;
+    });
+    expect(event?.payload).toMatchObject({ key_id: key.id, action: "circuit_reset" });
+  });
+
+  it("meets the cooldown until six hours have passed since the last approved one, to the second", async () => {
+    const first = await write();
+    await ask(first);
+    await decide(first.request_id, "approve");
+    pass(LIMITS.adminWriteCooldownMs - 1_000);
+    const refused = await ask(await write());
+    expect([refused.status, refused.headers.get("x-ligand-code")]).toEqual([429, "federation/cooldown"]);
+    expect(refused.headers.get("retry-after")).toBe("1");
+    // A read is not delayed by it.
+    await land();
+    pass(1_000);
+    expect(await outcomeOf(await write())).toBe("202");
+  });
+
+  it("that landed before another was approved is refused at its approval, until the cooldown is over", async () => {
+    const [first, second] = [await write(), await write()];
+    await ask(first);
+    await ask(second);
+    await decide(first.request_id, "approve");
+    await decide(second.request_id, "approve", {}, 429);
+    expect((await seen(second.request_id)).status).toBe("pending");
+    pass(LIMITS.adminWriteCooldownMs);
+    expect((await decide(second.request_id, "approve")).status).toBe("executed");
+    expect(reset).toHaveBeenCalledTimes(2);
+  });
+
+  it("keeps its cooldown if the peer is removed and comes back", async () => {
+    const first = await write();
+    await ask(first);
+    await decide(first.request_id, "approve");
+    await admin("DELETE", `/peers/${peer.id}`);
+    pass(60_000);
+    await peer.register();
+    await admin("PUT", `/peers/${peer.id}/trust`, { level: 3 }, 200);
+    await peer.push([await peer.grant(3)]);
+    expect(await outcomeOf(await write())).toBe("429 federation/cooldown");
+  });
+
+  it("cannot be approved after its admin key was removed, or its signature has expired", async () => {
+    const sent = await write();
+    await ask(sent);
+    const other = await signerFrom(generateSecretKey());
+    await admin("POST", "/admin-keys", { public_key: toHex(other.publicKey), peer: peer.id });
+    await admin("DELETE", `/admin-keys/${key.id}`);
+    await decide(sent.request_id, "approve", {}, 403);
+    await admin("POST", "/admin-keys", { public_key: toHex(key.publicKey), peer: peer.id });
+    expect((await decide(sent.request_id, "approve")).status).toBe("executed");
+    await admin("DELETE", `/admin-keys/${other.id}`);
+  });
+
+  it("is refused, and cannot be approved, after the last admin key was removed: writes are off then", async () => {
+    const sent = await write();
+    await ask(sent);
+    await admin("DELETE", `/admin-keys/${key.id}`);
+    pass(LIMITS.switchesSharedMs);
+    expect(await outcomeOf(await write())).toBe("403 federation/action-disabled");
+    await decide(sent.request_id, "approve", {}, 403);
+  });
+
+  it("in version 1 is refused with words, whatever it carries, and stored nowhere", async () => {
+    await setPolicy({ legacy_signatures: "all" });
+    pass(LIMITS.switchesSharedMs + 60_000);
+    const old = await peerAt(1);
+    old.version = 1;
+    const sent = await write({ origin_pool_id: old.id });
+    const answer = await old.send("POST", REQUEST, sent, { version: 1 });
+    // It has signed with version 2 once, so that it is not heard in version 1 any more.
+    expect(answer.status).toBe(401);
+    await setPolicy({ legacy_signatures: "off" });
+    pass(LIMITS.switchesSharedMs);
   });
 });
 

@@ -34,6 +34,7 @@ import {
 } from "../../schema/wire/federation.ts";
 import { parseJson } from "../../schema/wire/json-text.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { removedWebhook, setWebhook, testedWebhook, webhookStatus } from "../../schema/wire/webhook.ts";
 import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 import { noAnswer } from "./pool-unreachable.ts";
 
@@ -99,6 +100,11 @@ export function adminClient(url: string, adminToken: string) {
       }),
     confirmClock: () => call("POST", "/events/confirm-clock", logClock),
     doctor: () => call("GET", "/doctor", doctorAnswer),
+    webhook: () => call("GET", "/webhook", webhookStatus),
+    setWebhook: (url: string, secret?: string) =>
+      call("PUT", "/webhook", setWebhook, { url, ...(secret !== undefined && { secret }) }),
+    testWebhook: () => call("POST", "/webhook/test", testedWebhook, undefined, TIMEOUT_MS + LIMITS.webhookCallMs),
+    removeWebhook: () => call("DELETE", "/webhook", removedWebhook),
     createKey: (options: NewKey) => call("POST", "/keys", createdKey, options),
     keys: async () => (await call("GET", "/keys", clientKeyList)).keys,
     revokeKey: (id: string) => call("DELETE", `/keys/${encodeURIComponent(id)}`, revoked),

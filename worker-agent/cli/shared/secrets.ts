@@ -14,6 +14,7 @@ export const SECRETS = {
   "worker-token": { variable: "LIGAND_WORKER_TOKEN", or: "token-file under [worker], which names a file of mode 0600" },
   "upstream-key": { variable: "LIGAND_UPSTREAM_KEY", or: "worker.env beside ligand.toml for an installed worker" },
   passphrase: { variable: "LIGAND_PASSPHRASE", or: "enter it in a terminal" },
+  "webhook-secret": { variable: "LIGAND_WEBHOOK_SECRET", or: "--secret-file FILE of webhook set" },
   "pool-secret-key": { variable: "LIGAND_POOL_SECRET_KEY", or: null },
 } as const;
 export type SecretName = keyof typeof SECRETS;

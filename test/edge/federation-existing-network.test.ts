@@ -1,11 +1,6 @@
-/**
- * Pools of the existing network, release 1.0.5, which speak version 1. What the double does beyond the honest double of
- * `peer-double.ts` was seen at a real pool: it does not know a pool before that pool's handshake, answers errors as
- * `{"error": "text"}`, unknown routes with `{"detail": "Not Found"}`, and sends capabilities as objects.
- */
+/** Pools of the existing network, which speak version 1. The double is that of `test/version-1-pool.ts`. */
 import { env } from "cloudflare:workers";
 import { beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { toHex } from "../../schema/crypto/bytes.ts";
 import type { PeerView } from "../../schema/wire/federation.ts";
 import recorded from "../vectors/existing-network.json" with { type: "json" };
 import { freshPool, outcome, PeerDouble, setPolicy, US } from "./peer-double.ts";
@@ -26,35 +21,12 @@ const isKnown = async ({ id }: PeerDouble) =>
 async function existingPool(card: object = {}): Promise<PeerDouble> {
   const double = await PeerDouble.make();
   double.version = 1;
-  double.answer = async (request) => {
-    const { pathname } = new URL(request.url);
-    if (pathname.startsWith("/api/federation/")) return Response.json({ detail: "Not Found" }, { status: 404 });
-    if (pathname === INFO) return Response.json({ ...infoOf(double), ...card });
-    const knowsUs = double.called(HANDSHAKE).length > 0;
-    if (pathname === VERIFY && !knowsUs) return Response.json({ error: "unknown peer" }, { status: 404 });
-    return undefined;
-  };
+  double.answer = (request) =>
+    request.url.endsWith(INFO) ? Response.json({ ...double.version1.card, ...card }) : undefined;
   return double;
 }
 
-const infoOf = (double: PeerDouble) => ({
-  mode: "observe",
-  atom_id: double.id,
-  name: "Cellule",
-  pubkey_hex: toHex(double.signer.publicKey),
-  url: double.url,
-  molecule_id: "testnet",
-  capabilities: [{ kind: "events" }],
-  hop_max: 2,
-  nonce_window_sec: 60,
-  schema: 1,
-});
-
-function shakeHands(double: PeerDouble): Promise<Response> {
-  const { atom_id, name, pubkey_hex, url, molecule_id } = infoOf(double);
-  const body = { atom_id, name, pubkey_hex, url, molecule_id, capabilities: [], request_reciprocation: true };
-  return double.send("POST", HANDSHAKE, body, { version: 1, nonce: "9bc7606ec39e113c" });
-}
+const shakeHands = (double: PeerDouble) => double.send("POST", HANDSHAKE, double.version1.hello, { version: 1 });
 
 describe("first contact begun by a pool of the existing network", () => {
   it("succeeds: the pool does not know us until it has our handshake, and is asked again after it", async () => {
@@ -70,11 +42,8 @@ describe("first contact begun by a pool of the existing network", () => {
 
   it("is refused when the pool still does not know us after our handshake", async () => {
     const peer = await existingPool();
-    const honest = peer.answer;
     peer.answer = (request) =>
-      new URL(request.url).pathname === VERIFY
-        ? Response.json({ error: "unknown peer" }, { status: 404 })
-        : honest(request);
+      request.url.endsWith(VERIFY) ? Response.json({ error: "unknown peer" }, { status: 404 }) : undefined;
     expect(await outcome(await shakeHands(peer))).toBe("403 federation/registration-refused");
     expect(targetsOf(peer)).toEqual([INFO, VERIFY, HANDSHAKE, VERIFY]);
     expect(await isKnown(peer)).toBe(false);
@@ -89,8 +58,7 @@ describe("first contact begun by a pool of the existing network", () => {
   it("makes us send one handshake a minute at most", async () => {
     const peer = await existingPool();
     await shakeHands(peer);
-    const again = { atom_id: peer.id, name: "x", pubkey_hex: infoOf(peer).pubkey_hex, url: peer.url };
-    expect(await peer.outcomeOf("POST", HANDSHAKE, again, { version: 1 })).toBe("429 federation/rate-limited");
+    expect(await outcome(await shakeHands(peer))).toBe("429 federation/rate-limited");
     expect(peer.called(HANDSHAKE)).toHaveLength(1);
   });
 });

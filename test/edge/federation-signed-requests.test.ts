@@ -508,6 +508,9 @@ describe("version 1", () => {
     old.calls.length = 0;
     for (const [what, call] of Object.entries(calls)) expect(await call(old), what).toBe(REFUSED);
     // Also when its card offers version 1 only: a card is not signed.
+    old.version = 2;
+    old.answer = (request) =>
+      request.url.endsWith("/v1/federation/info") ? Response.json(old.version1.card) : undefined;
     await admin("POST", "/peers", { url: old.url }, 201);
     await admin("PUT", `/peers/${old.id}/trust`, { level: 1 }, 200);
     await eventually(async () => old.called(EVENTS).length > 0);

@@ -98,8 +98,8 @@ describe("a handshake in version 1", () => {
 
   it("is answered in version 1 after the sender's card was read and offers no version 2", async () => {
     expect(await shake()).toBe("200");
-    expect(targetsOf(peer)).toEqual([INFO, VERIFY]);
-    expect(versionsOf(peer)).toEqual(["1"]);
+    expect(targetsOf(peer)).toEqual([INFO, VERIFY, HANDSHAKE, VERIFY]);
+    expect(versionsOf(peer)).toEqual(["1", "1", "1"]);
     expect(await peer.seen()).toMatchObject({ signature_version: 1 });
   });
 

@@ -25,6 +25,7 @@ import {
   registerAnswer,
   type TrustLevel,
 } from "../../schema/wire/federation.ts";
+import { pythonJson, Version1Pool, version1Nonce } from "../version-1-pool.ts";
 import { admin, pool } from "./support.ts";
 
 /** This pool's atom id and key. No other pool should be able to use the key. */
@@ -94,18 +95,21 @@ export class PeerDouble {
   readonly received: SignedEvent[] = [];
   /** Called first; where it returns undefined, the answer is honest. */
   answer: Answer = () => undefined;
-  /** 1: a pool of the existing network, whose card lacks `sig_versions`. */
+  /** 1: it answers as a pool of the existing network does. */
   version: 1 | 2 = 2;
+  /** Its answers in version 1. */
+  readonly version1: Version1Pool;
   readonly log: DoubleLog;
 
   private constructor(signer: Signer, url: string) {
     this.signer = signer;
     this.url = url;
     this.log = new DoubleLog(signer);
+    this.version1 = new Version1Pool(signer, url);
   }
 
-  static async make(url?: string): Promise<PeerDouble> {
-    const signer = await signerFrom(generateSecretKey());
+  static async make(url?: string, secretKey = generateSecretKey()): Promise<PeerDouble> {
+    const signer = await signerFrom(secretKey);
     const double = new PeerDouble(signer, url ?? `https://${signer.id.slice(0, 16)}.peer.example`);
     doubles.set(double.url, double);
     return double;
@@ -138,12 +142,13 @@ export class PeerDouble {
       origin: this.id,
       destination: version === 2 ? US : null,
       timestampSeconds: Math.floor(Date.now() / 1_000),
-      nonce: freshNonce(),
+      nonce: version === 2 ? freshNonce() : version1Nonce(),
       hop: chain.length,
       ...fields,
       chain,
     };
-    const text = body === undefined ? undefined : typeof body === "string" ? body : JSON.stringify(body);
+    const write = version === 2 ? JSON.stringify : pythonJson;
+    const text = body === undefined ? undefined : typeof body === "string" ? body : write(body);
     const url = new URL(target, "https://pool.example");
     const message = await signedBytes(headers, { method, target: targetOf(url), body: utf8(text ?? "") });
     const given = new Headers({
@@ -240,7 +245,12 @@ export class PeerDouble {
       headers: request.headers,
       body: text === "" ? null : JSON.parse(text),
     });
-    return (await this.answer(request)) ?? this.#honest(`${request.method} ${url.pathname}`, url, text, signal);
+    const scripted = await this.answer(request);
+    if (scripted !== undefined) return scripted;
+    if (this.version === 2) return this.#honest(`${request.method} ${url.pathname}`, url, text, signal);
+    const { method, headers } = request;
+    const { status, body } = await this.version1.answer({ method, path: url.pathname, headers, body: text });
+    return Response.json(body, { status });
   }
 
   /** Calls to that path, with any query. */
@@ -298,7 +308,7 @@ export class PeerDouble {
       hop_max: 2,
       nonce_window_sec: 60,
       schema: 1,
-      ...(this.version === 2 && { sig_versions: [1, 2] }),
+      sig_versions: [1, 2],
     };
   }
 }

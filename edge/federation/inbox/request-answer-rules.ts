@@ -1,10 +1,9 @@
 /** How a peer's answers to our requests and callbacks are read (docs/spec/federation.md#admin-requests). */
-import { adminRequestAnswer, foreignError } from "../../../schema/wire/admin-requests.ts";
+import { adminRequestAnswer } from "../../../schema/wire/admin-requests.ts";
 import { ERRORS, type ErrorCode } from "../../../schema/wire/errors.ts";
-import { peerError } from "../../../schema/wire/federation.ts";
-import { LIMITS } from "../../../schema/wire/limits.ts";
 import { type Answered, saysItIsOff } from "../delivery/delivery-answer-rules.ts";
 import type { Outcome } from "../delivery/delivery-machine.ts";
+import { refusalIn } from "../delivery/refusal-words-rules.ts";
 
 /** What the peer did with our request. */
 export type RequestVerdict =
@@ -62,16 +61,6 @@ function otherwise(answered: Answered): Outcome {
   const { status, retryAfterSeconds } = answered;
   return status >= 400 ? { type: "answered", status, retryAfterSeconds } : { type: "garbled" };
 }
-
-/** The refusal in a body, in our form or in that of the existing network. Null: the body has none. */
-function refusalIn(body: unknown): { code: string | null; words: string } | null {
-  const ours = peerError.safeParse(body).data?.error;
-  if (ours !== undefined) return { code: ours.code, words: clipped(ours.message ?? "") };
-  const foreign = foreignError.safeParse(body).data;
-  return foreign === undefined ? null : { code: null, words: clipped(foreign.error) };
-}
-
-const clipped = (text: string) => text.slice(0, LIMITS.adminNoteChars).toWellFormed();
 
 /** An error's code as it is in a body. */
 const codeInBody = (code: ErrorCode) => ERRORS[code].openAiCode;

@@ -25,6 +25,7 @@ import type { RegistrationStatus } from "../bond-rpc.ts";
 import { saysItIsOff } from "../delivery/delivery-answer-rules.ts";
 import type { CallFailure, PeerAnswer } from "../delivery/peer-answer.ts";
 import { callPeer, codeOf, type PeerAddress, readPeer } from "../delivery/peer-client.ts";
+import { refusalIn } from "../delivery/refusal-words-rules.ts";
 import { ownCard, ownIdentityCard } from "./own-card.ts";
 import { wasEverPeer } from "./store.ts";
 
@@ -154,8 +155,9 @@ async function handshake(env: Env, address: PeerAddress, info: IdentityCard, req
   if (!answered.ok || !handshakeAnswer.safeParse(answered.body).success) {
     return { ok: false, code: "federation/unreachable" };
   }
-  if ((await proofOfKey(env, address, info.pubkey_hex)) !== "proved")
-    return { ok: false, code: "federation/wrong-peer" };
+  const proof = await proofOfKey(env, address, info.pubkey_hex);
+  if (proof.is === "refused") return refusedProof(proof.words);
+  if (proof.is !== "proved") return { ok: false, code: "federation/wrong-peer" };
   return { ok: true, card: cardOf(info, address.url), signatureVersion: address.version };
 }
 
@@ -169,8 +171,11 @@ export async function introduceTo(env: Env, address: PeerAddress, requestUrl: st
   });
 }
 
-/** `unknown-there`: the pool answers that it does not know this one. */
-export type KeyProof = "proved" | "unknown-there" | "failed";
+/**
+ * `unknown-there`: the pool answers that it does not know this one. `refused`: it knows this one, and serves it nothing;
+ * `words`: what it says about that.
+ */
+export type KeyProof = { is: "proved" | "unknown-there" | "failed" } | { is: "refused"; words: string };
 
 /** Asks the pool at that URL by `POST /v1/federation/verify` for a proof that it holds the key. */
 export async function proofOfKey(env: Env, address: PeerAddress, publicKeyHex: string): Promise<KeyProof> {
@@ -182,11 +187,12 @@ export async function proofOfKey(env: Env, address: PeerAddress, publicKeyHex: s
     target: "/v1/federation/verify",
     body: { atom_id: atomId, challenge_b64 },
   });
-  if (answer.ok && answer.status === 404) return "unknown-there";
+  if (answer.ok && answer.status === 404) return { is: "unknown-there" };
+  if (answer.ok && answer.status === 403) return { is: "refused", words: refusalIn(answer.body)?.words ?? "" };
   const proof = answer.ok && answer.status === 200 ? verifyAnswer.safeParse(answer.body) : null;
-  if (!proof?.success || publicKey === null) return "failed";
+  if (!proof?.success || publicKey === null) return { is: "failed" };
   const isProved = await verifyLivenessAnswer(proof.data.signed_response_b64, challenge_b64, publicKey);
-  return isProved ? "proved" : "failed";
+  return { is: isProved ? "proved" : "failed" };
 }
 
 /**
@@ -205,13 +211,32 @@ function refused(answer: PeerAnswer): Refused | null {
   if (!answer.ok) return answer;
   if (answer.status >= 200 && answer.status < 300) return null;
   if (answer.status === 403) {
-    return { ok: false, code: "federation/registration-refused", message: "The other pool does not admit this one." };
+    const message = `The other pool does not admit this one.${itsWords(answer)}`;
+    return { ok: false, code: "federation/registration-refused", message };
   }
   return { ok: false, code: "federation/unreachable", message: formatRefusal(answer) };
 }
 
-function formatRefusal({ status, body }: PeerAnswer & { ok: true }): string {
-  if (status === 401) return "The other pool rejects this pool's signature. The clock of one of the two may be wrong.";
-  if (status === 429) return "The other pool accepts no new peers at the moment. Try again later.";
-  return saysItIsOff({ status, body }) ? FEDERATION_IS_OFF : `The other pool answered ${status}.`;
+/** `verify` is open to every peer that was not revoked, so a refusal of it has one meaning. */
+function refusedProof(words: string): Refused {
+  const says = words === "" ? "" : ` It says: ${words}`;
+  const message = `The other pool has revoked this one.${says}`;
+  return { ok: false, code: "federation/registration-refused", message };
+}
+
+function formatRefusal(answer: PeerAnswer & { ok: true }): string {
+  const { status } = answer;
+  if (saysItIsOff(answer)) return FEDERATION_IS_OFF;
+  if (status === 401) {
+    const what = "The other pool rejects this pool's signature. The clock of one of the two may be wrong.";
+    return `${what}${itsWords(answer)}`;
+  }
+  if (status === 429) return `The other pool accepts no new peers at the moment. Try again later.${itsWords(answer)}`;
+  return `The other pool answered ${status}.${itsWords(answer)}`;
+}
+
+/** The words of a pool of the existing network, whose errors have no codes. Those of a Ligand pool say no more than the code. */
+function itsWords({ body }: PeerAnswer & { ok: true }): string {
+  const refusal = refusalIn(body);
+  return refusal === null || refusal.code !== null || refusal.words === "" ? "" : ` It says: ${refusal.words}`;
 }

@@ -149,9 +149,9 @@ async function provesItsKeyBack(
   requestUrl: string,
 ): Promise<boolean> {
   const proof = await proofOfKey(env, address, publicKeyHex);
-  if (proof !== "unknown-there" || address.version === 2) return proof === "proved";
+  if (proof.is !== "unknown-there" || address.version === 2) return proof.is === "proved";
   await introduceTo(env, address, requestUrl);
-  return (await proofOfKey(env, address, publicKeyHex)) === "proved";
+  return (await proofOfKey(env, address, publicKeyHex)).is === "proved";
 }
 
 function moleculePeer(row: PeerRow): SentMoleculePeer {

@@ -7,6 +7,7 @@ const AREAS = [
   "backup",
   "federation",
   "webhook",
+  "market",
   "inference",
   "accounts",
   "workers",

@@ -4,6 +4,7 @@ import type { EventLogRpc } from "./events/event-log-rpc.ts";
 import type { BondRpc } from "./federation/bond-rpc.ts";
 import type { PeerRegistryRpc } from "./federation/peering/peer-registry-rpc.ts";
 import type { LaneRpc } from "./inference/lane-rpc.ts";
+import type { SlashingRpc } from "./market/slashing-rpc.ts";
 import type { PoolPolicyRpc } from "./pool/pool-policy-rpc.ts";
 import type { WebhookRpc } from "./webhook/webhook-rpc.ts";
 
@@ -23,6 +24,7 @@ export interface Env {
   LANE: DurableObjectNamespace<LaneRpc>;
   PEER_REGISTRY: DurableObjectNamespace<PeerRegistryRpc>;
   POOL_POLICY: DurableObjectNamespace<PoolPolicyRpc & Rpc.DurableObjectBranded>;
+  SLASHING: DurableObjectNamespace<SlashingRpc>;
   WEBHOOK: DurableObjectNamespace<WebhookRpc>;
   /** Base64 of the pool's 32-byte Ed25519 secret key (docs/spec/identity.md#keys-and-signatures). */
   POOL_SECRET_KEY: string;

@@ -20,6 +20,7 @@ import { fail, onError, wrongMethod } from "./http/errors.ts";
 import { knownHost } from "./http/known-host.ts";
 import { requestId } from "./http/request-id.ts";
 import { clientApi } from "./inference/routes.ts";
+import { slashingRoutes } from "./market/routes.ts";
 import { publishPolicyChanges } from "./pool/pool-policy.ts";
 import { poolRoutes } from "./pool/routes.ts";
 import { doctorRoutes } from "./status/doctor-routes.ts";
@@ -35,6 +36,7 @@ export { EventLog } from "./events/event-log-object.ts";
 export { Bond } from "./federation/bond-object.ts";
 export { PeerRegistry } from "./federation/peering/peer-registry-object.ts";
 export { Lane } from "./inference/lane-object.ts";
+export { SlashingBook } from "./market/slashing-object.ts";
 export { PoolPolicy } from "./pool/pool-policy-object.ts";
 export { Webhook } from "./webhook/webhook-object.ts";
 
@@ -52,6 +54,7 @@ const admin = new Hono<AdminEnv>()
   .route("/keys", keyRoutes)
   .route("/peers", peerRoutes)
   .route("/requests", inboxRoutes)
+  .route("/slashing", slashingRoutes)
   .route("/webhook", webhookRoutes)
   .route("/workers", workerRoutes);
 

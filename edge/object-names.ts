@@ -10,6 +10,8 @@ export const POOL_POLICY = "pool";
 
 export const PEER_REGISTRY = "pool";
 
+export const SLASHING = "pool";
+
 export const WEBHOOK = "pool";
 
 /** The only lane so far. `workers/lane-for.ts` says which lane serves what. */

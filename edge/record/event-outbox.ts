@@ -7,7 +7,13 @@ import { FlushLoop } from "./flush-loop.ts";
 import type { StoredDraft } from "./stored-draft.ts";
 
 /** Persisted contract: table names, one for each outbox. The names are those of the first release. */
-export type EventOutboxTable = "untold" | "presence_untold" | "admins_untold" | "policy_pending" | "webhook_untold";
+export type EventOutboxTable =
+  | "untold"
+  | "presence_untold"
+  | "admins_untold"
+  | "policy_pending"
+  | "webhook_untold"
+  | "slashing_untold";
 
 /** Called inside the transaction that deletes the draft, because the log has its event. */
 export type OnAppended = (event: SignedEvent, draft: StoredDraft) => void;

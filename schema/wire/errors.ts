@@ -618,6 +618,13 @@ export const ERRORS = Object.freeze({
     "There is no such slashing event.",
     "Take the id from the list of slashing events.",
   ),
+  "slashing/too-many": entry(
+    409,
+    REQUEST,
+    "too_many",
+    "This pool already has the maximum number of open slashing events.",
+    "Settle or dismiss one of them first.",
+  ),
   "slashing/closed": entry(
     409,
     REQUEST,

@@ -517,6 +517,8 @@ export const LIMITS = Object.freeze({
   /** Slashing events that may be open at once. */
   slashingOpen: 100,
   slashingIdChars: 64,
+  /** Slashing events in a list, closed ones included. */
+  slashingListed: 1_000,
   adminKeys: 100,
   adminKeyLabelChars: 100,
 

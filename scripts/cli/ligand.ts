@@ -7,11 +7,24 @@ import { peers } from "./peers.ts";
 import { policy } from "./policy.ts";
 import { pool } from "./pool.ts";
 import { requests } from "./requests.ts";
+import { slashing } from "./slashing.ts";
 import { webhook } from "./webhook.ts";
 import { worker } from "./worker.ts";
 
 /** The command line: a noun, then a verb (docs/spec/pool.md#command-line). */
 export const ligand: Group = {
   summary: "Ligand, a federated AI inference network. --version prints the version.",
-  commands: { pool, worker, peers, requests, "admin-keys": adminKeys, policy, federation, webhook, events, chat },
+  commands: {
+    pool,
+    worker,
+    peers,
+    requests,
+    slashing,
+    "admin-keys": adminKeys,
+    policy,
+    federation,
+    webhook,
+    events,
+    chat,
+  },
 };

@@ -34,6 +34,7 @@ import {
 } from "../../schema/wire/federation.ts";
 import { parseJson } from "../../schema/wire/json-text.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { type addSlashingBody, changedSlashing, type SlashingVerb, slashingList } from "../../schema/wire/market.ts";
 import { removedWebhook, setWebhook, testedWebhook, webhookStatus } from "../../schema/wire/webhook.ts";
 import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 import { noAnswer } from "./pool-unreachable.ts";
@@ -136,6 +137,11 @@ export function adminClient(url: string, adminToken: string) {
       call("POST", `${requestPath(of)}/reject`, requestDetails, { note }),
     eraseRequest: (of: RequestName) => call("POST", `${requestPath(of)}/erase`, requestDetails),
     sendRequest: (request: z.input<typeof sendRequestBody>) => call("POST", "/requests/sent", requestDetails, request),
+    slashing: async (onlyOpen: boolean) =>
+      (await call("GET", `/slashing${onlyOpen ? "?open=true" : ""}`, slashingList)).slashing,
+    addSlashing: (slashing: z.infer<typeof addSlashingBody>) => call("POST", "/slashing", changedSlashing, slashing),
+    changeSlashing: (id: string, verb: SlashingVerb, reason: string) =>
+      call("POST", `/slashing/${encodeURIComponent(id)}/${verb}`, changedSlashing, { reason }),
     federation: () => call("GET", "/federation", federationStatus),
     changeFederation: async (change: Partial<FederationPolicy>) =>
       (await call("PATCH", "/federation", z.object({ policy: federationPolicy }), change)).policy,

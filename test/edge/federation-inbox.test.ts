@@ -525,6 +525,41 @@ describe("a write request", () => {
     expect(await outcomeOf(await write())).toBe("429 federation/cooldown");
   });
 
+  it("is blocked while a slashing event is open, and needs an override with a reason, which is on record", async () => {
+    const { slashing_id } = await admin<{ slashing_id: string }>("POST", "/slashing", { reason: "evidence" });
+    const sent = await write();
+    expect(await outcomeOf(sent)).toBe("409 federation/slashing-pending");
+    expect(await outcomeOf(sent)).toBe("409 federation/slashing-pending");
+    expect(await seen(sent.request_id)).toMatchObject({ status: "blocked", open_slashings: 1 });
+    await decide(sent.request_id, "approve", {}, 409);
+    const done = await decide(sent.request_id, "approve", { override_reason: "checked by phone" });
+    expect(done).toMatchObject({ status: "executed", note: "checked by phone" });
+    const [event] = await eventually(async () => {
+      const decided = await audited("request_decided");
+      return decided.length > 0 && decided;
+    });
+    expect(event?.payload).toMatchObject({ overridden: [{ slashing_id, status: "pending" }] });
+    expect(JSON.stringify(event)).not.toContain("checked by phone");
+    await admin("POST", `/slashing/${slashing_id}/dismiss`, { reason: "nothing" }, 200);
+  });
+
+  it("that was blocked needs no override once the slashing event is closed; one that was pending may need one", async () => {
+    const { slashing_id } = await admin<{ slashing_id: string }>("POST", "/slashing", { reason: "evidence" });
+    const blocked = await write();
+    await ask(blocked);
+    await admin("POST", `/slashing/${slashing_id}/settle`, { reason: "paid" }, 200);
+    const pending = await write();
+    expect(await outcomeOf(pending)).toBe("202");
+    expect((await decide(blocked.request_id, "approve")).status).toBe("executed");
+    pass(LIMITS.adminWriteCooldownMs);
+    const later = await admin<{ slashing_id: string }>("POST", "/slashing", { reason: "more evidence" });
+    await decide(pending.request_id, "approve", {}, 409);
+    await admin("POST", `/slashing/${later.slashing_id}/contest`, { reason: "disputed" }, 200);
+    await decide(pending.request_id, "approve", {}, 409);
+    await admin("POST", `/slashing/${later.slashing_id}/dismiss`, { reason: "nothing" }, 200);
+    expect((await decide(pending.request_id, "approve")).status).toBe("executed");
+  });
+
   it("cannot be approved after its admin key was removed, or its signature has expired", async () => {
     const sent = await write();
     await ask(sent);

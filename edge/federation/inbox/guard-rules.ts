@@ -17,11 +17,16 @@ export interface GuardContext {
   /** Step 1: the request was admitted as a signed request of this peer. */
   readonly isSigned: boolean;
   readonly kind: ActionKind;
+  /** Whether the action can change an economic table (docs/spec/federation.md#the-wallet-rule). */
+  readonly touchesEconomy: boolean;
   /** Whether an open slashing event stops the action. */
   readonly heedsSlashing: boolean;
   /** The trust in effect for a request of this kind. */
   readonly trust: TrustLevel;
-  readonly policy: Pick<FederationPolicy, "accept_reads" | "accept_writes" | "peer_pending_requests">;
+  readonly policy: Pick<
+    FederationPolicy,
+    "accept_reads" | "accept_writes" | "accept_settlement" | "peer_pending_requests"
+  >;
   readonly signatureVersion: 1 | 2;
   readonly adminSignature: AdminSignatureState;
   /** Unix seconds; null without an admin's signature. */
@@ -66,6 +71,7 @@ export const GUARDS: readonly Guard[] = [
   { step: 1, at: ARRIVAL, stop: ({ isSigned }) => (isSigned ? null : { code: "federation/unauthenticated" }) },
   { step: 2, at: BOTH, stop: ({ trust }) => (trust >= 3 ? null : { code: "federation/untrusted" }) },
   { step: 3, at: BOTH, stop: switchIsOff },
+  { step: 3, at: BOTH, stop: economyIsClosed },
   { step: 3, at: BOTH, stop: adminKeyIsMissing },
   { step: 4, at: ARRIVAL, stop: tooManyPending },
   { step: 5, at: BOTH, stop: coolingDown },
@@ -85,6 +91,10 @@ export function passGuards(context: GuardContext, phase: Phase): GuardVerdict {
 function switchIsOff({ kind, policy }: GuardContext): Refusal | null {
   const isOn = kind === "read" ? policy.accept_reads : policy.accept_writes;
   return isOn ? null : { code: "federation/action-disabled" };
+}
+
+function economyIsClosed({ touchesEconomy, policy }: GuardContext): Refusal | null {
+  return touchesEconomy && !policy.accept_settlement ? { code: "federation/action-disabled" } : null;
 }
 
 /** Version 1 binds no destination, so that a write in version 1 could be replayed at another pool. */

@@ -18,13 +18,13 @@ import type { AdminEnv } from "../../http/app-env.ts";
 import { adminBody } from "../../http/body.ts";
 import { fail } from "../../http/errors.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
+import { slashingForGuards } from "../../market/slashing-for.ts";
 import { readFederationPolicy } from "../../pool/federation-check.ts";
 import { erasable } from "../../record/erasable-text.ts";
 import { bondForInbox } from "../bond-for.ts";
 import { findPeer } from "../peering/store.ts";
 import { isKnownAction, readParams, traitsOf } from "./actions.ts";
 import { checkAdminSignature } from "./admin-signature-check.ts";
-import { openSlashings } from "./open-slashings.ts";
 import type { Decided } from "./request-shapes.ts";
 import { viewOf } from "./request-view.ts";
 import { findRequest, listRequests } from "./store.ts";
@@ -91,7 +91,7 @@ export const inboxRoutes = new Hono<AdminEnv>()
     const request = { ...signed, params: JSON.parse(signed.params), peer: named.peer, requestId: named.id };
     const facts = {
       signatureState: traits?.kind === "write" ? await checkAdminSignature(c.env, request) : ("absent" as const),
-      openSlashings: traits?.heedsSlashing ? await openSlashings(c.env) : [],
+      openSlashings: traits?.heedsSlashing ? await slashingForGuards(c.env).open() : [],
     };
     const reason = await erasable(body.override_reason);
     return decided(c, named, await bond.approveRequest(named.id, reason, facts, acting(c), policy));
@@ -158,7 +158,7 @@ async function shown(
     ...viewOf(current),
     result: stored?.result ? JSON.parse(stored.result) : null,
     callback: stored?.callback ?? null,
-    open_slashings: current.status === "blocked" ? (await openSlashings(c.env)).length : 0,
+    open_slashings: current.status === "blocked" ? (await slashingForGuards(c.env).open()).length : 0,
     ...(stored?.isRecorded === false && { recorded: false as const }),
   };
   return c.json(details, status);

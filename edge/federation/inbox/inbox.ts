@@ -5,6 +5,7 @@ import type { FederationPolicy, TrustLevel } from "../../../schema/wire/federati
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Env } from "../../env.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
+import type { OpenSlashing } from "../../market/slashing-rpc.ts";
 import type { ErasableText } from "../../record/erasable-text.ts";
 import type { BondStore } from "../bond-store.ts";
 import type { DeliveryQueue } from "../delivery/delivery-queue.ts";
@@ -16,14 +17,7 @@ import { approveRequest, receiveRequest } from "./inbox-rules.ts";
 import { type RequestState, type RequestStep, step } from "./received-request-machine.ts";
 import type { RefusalCounts } from "./refusal-counts.ts";
 import { type RequestRecord, type RequestRows, rowOf } from "./request-rows.ts";
-import type {
-  ActingAdmin,
-  ApprovalFacts,
-  Decided,
-  IncomingRequest,
-  OpenSlashing,
-  ReceivedRequest,
-} from "./request-shapes.ts";
+import type { ActingAdmin, ApprovalFacts, Decided, IncomingRequest, ReceivedRequest } from "./request-shapes.ts";
 
 interface Owner {
   deliveries(): DeliveryQueue;

@@ -5,12 +5,12 @@ import { sha256Hex } from "../../../schema/crypto/hash.ts";
 import { adminRequestBody, callbackBody } from "../../../schema/wire/admin-requests.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import { fail } from "../../http/errors.ts";
+import { slashingForGuards } from "../../market/slashing-for.ts";
 import { erasable } from "../../record/erasable-text.ts";
 import { bondForRequest } from "../bond-for.ts";
 import { type PeerEnv, signedBody, signedPeer, unauthenticated } from "../signing/signed-peer.ts";
 import { isKnownAction, traitsOf } from "./actions.ts";
 import { checkAdminSignature } from "./admin-signature-check.ts";
-import { openSlashings } from "./open-slashings.ts";
 import { isOpen } from "./received-request-machine.ts";
 
 /** `/v1/federation/admin`: what admins of peers ask of our admin, and what they answer (docs/spec/federation.md#admin-requests). */
@@ -37,7 +37,7 @@ export const requestRoutes = new Hono<PeerEnv>()
         signatureState: signed === null ? "absent" : await checkAdminSignature(c.env, signed),
         signatureVersion,
         contentsHash: await sha256Hex(canonicalBytes({ action, params, email, signature })),
-        openSlashings: traits?.heedsSlashing ? (await openSlashings(c.env)).length : 0,
+        openSlashings: traits?.heedsSlashing ? (await slashingForGuards(c.env).open()).length : 0,
       },
       c.var.policy,
     );

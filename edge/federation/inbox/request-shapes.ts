@@ -9,6 +9,7 @@ import type {
   RequestStatus,
 } from "../../../schema/wire/admin-requests.ts";
 import type { ErrorCode } from "../../../schema/wire/errors.ts";
+import type { OpenSlashing } from "../../market/slashing-rpc.ts";
 import type { ErasableText } from "../../record/erasable-text.ts";
 import type { AdminSignatureState } from "./guard-rules.ts";
 
@@ -35,11 +36,6 @@ export type ReceivedRequest =
       readonly param?: string | undefined;
       readonly retryAfterSeconds?: number | undefined;
     };
-
-export interface OpenSlashing {
-  readonly slashing_id: string;
-  readonly status: "pending" | "contested";
-}
 
 /** What our admin's approval rests on, read just before. */
 export interface ApprovalFacts {

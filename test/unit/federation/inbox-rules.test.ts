@@ -13,9 +13,15 @@ const PASSES: GuardContext = Object.freeze({
   nowMs: NOW,
   isSigned: true,
   kind: "write",
+  touchesEconomy: true,
   heedsSlashing: true,
   trust: 3,
-  policy: { accept_reads: true, accept_writes: true, peer_pending_requests: LIMITS.adminRequestsPending },
+  policy: {
+    accept_reads: true,
+    accept_writes: true,
+    accept_settlement: true,
+    peer_pending_requests: LIMITS.adminRequestsPending,
+  },
   signatureVersion: 2,
   adminSignature: "valid",
   adminSignatureExpiresAt: NOW / 1_000 + 60,
@@ -30,6 +36,8 @@ interface Failure {
   change: Partial<GuardContext>;
   /** The answer when all earlier guards pass. */
   verdict: object;
+  /** Of a step that otherwise stops writes only. */
+  stopsReads?: true;
 }
 
 /** One failure for each guard, in the order of the guards. */
@@ -39,9 +47,20 @@ const FAILURES: readonly Failure[] = [
   {
     what: "3 writes are off",
     change: {
-      policy: { accept_reads: true, accept_writes: false, peer_pending_requests: LIMITS.adminRequestsPending },
+      policy: {
+        accept_reads: true,
+        accept_writes: false,
+        accept_settlement: true,
+        peer_pending_requests: LIMITS.adminRequestsPending,
+      },
     },
     verdict: { step: 3, code: "federation/action-disabled" },
+  },
+  {
+    what: "3 the economy is closed",
+    change: { policy: { ...PASSES.policy, accept_settlement: false } },
+    verdict: { step: 3, code: "federation/action-disabled" },
+    stopsReads: true,
   },
   {
     what: "3 no admin's signature",
@@ -92,7 +111,12 @@ it.each<[what: string, change: Partial<GuardContext>, want: string]>([
     "a read has its own switch",
     {
       kind: "read",
-      policy: { accept_reads: false, accept_writes: true, peer_pending_requests: LIMITS.adminRequestsPending },
+      policy: {
+        accept_reads: false,
+        accept_writes: true,
+        accept_settlement: true,
+        peer_pending_requests: LIMITS.adminRequestsPending,
+      },
     },
     "federation/action-disabled",
   ],
@@ -250,11 +274,26 @@ const command: fc.Arbitrary<Command> = fc.oneof(
   fc.constant({ type: "crash" as const }),
 );
 
+/** Several changes at once. A switch that one of them closes stays closed. */
+function merged(changes: readonly Partial<GuardContext>[]): Partial<GuardContext> {
+  const policies = changes.flatMap(({ policy }) => policy ?? []);
+  const isOpen = (name: "accept_reads" | "accept_writes" | "accept_settlement") =>
+    policies.every((policy) => policy[name]);
+  const policy = {
+    ...PASSES.policy,
+    accept_reads: isOpen("accept_reads"),
+    accept_writes: isOpen("accept_writes"),
+    accept_settlement: isOpen("accept_settlement"),
+  };
+  return { ...Object.assign({}, ...changes), policy };
+}
+
 /** The steps whose guards fail for such a request: stated here again, without the guards' code. */
 function failedSteps(chosen: readonly number[], kind: "read" | "write", isApproval: boolean): Set<number> {
-  const steps = chosen.map((i) => Number(FAILURES[i]?.what[0]));
   const never = kind === "read" ? [3, 5] : [];
-  return new Set(steps.filter((one) => !never.includes(one) && !(isApproval && [1, 4].includes(one))));
+  const stops = chosen.filter((i) => FAILURES[i]?.stopsReads || !never.includes(Number(FAILURES[i]?.what[0])));
+  const steps = stops.map((i) => Number(FAILURES[i]?.what[0]));
+  return new Set(steps.filter((one) => !(isApproval && [1, 4].includes(one))));
 }
 
 it("an action runs only after each guard has passed that must pass, in any order of messages, crashes and clock changes", () => {
@@ -266,7 +305,7 @@ it("an action runs only after each guard has passed that must pass, in any order
       const approvals = new Map<number, { failed: Set<number>; hasReason: boolean }>();
       const ran = new Set<number>();
       const contextOf = (chosen: readonly number[], kind: "read" | "write"): GuardContext => {
-        const changed = Object.assign({}, ...chosen.map((i) => FAILURES[i]?.change)) as Partial<GuardContext>;
+        const changed = merged(chosen.flatMap((i) => FAILURES[i]?.change ?? []));
         const shifted = nowMs - NOW;
         return {
           ...PASSES,

@@ -23,10 +23,15 @@ import { eventSyncRoutes } from "./sync/event-routes.ts";
  */
 export const federationApi = new Hono<FederatedEnv>()
   .use("*", countRefusedRequests)
-  .get("/identity", federated, async (c) => c.json(await ownIdentityCard(c.env, c.req.url)))
+  .get("/identity", federated({ touchesEconomy: false }), async (c) => c.json(await ownIdentityCard(c.env, c.req.url)))
   .route("/", registrationRoutes)
   .route("/", eventSyncRoutes)
-  .route("/peers", new Hono<FederatedEnv & AdminEnv>().use("*", requireAdmin, federated).route("/", peerRoutes));
+  .route(
+    "/peers",
+    new Hono<FederatedEnv & AdminEnv>()
+      .use("*", requireAdmin, federated({ touchesEconomy: false }))
+      .route("/", peerRoutes),
+  );
 
 /**
  * `/admin/api/federation`: the switches (docs/spec/federation.md#switches), for the operator. These routes work while

@@ -15,7 +15,7 @@ import { isOpen } from "./received-request-machine.ts";
 
 /** `/v1/federation/admin`: what admins of peers ask of our admin, and what they answer (docs/spec/federation.md#admin-requests). */
 export const requestRoutes = new Hono<PeerEnv>()
-  .post("/request", signedPeer({ legacy: "reads", rate: "request", minTrust: 0 }), async (c) => {
+  .post("/request", signedPeer({ legacy: "reads", touchesEconomy: false, rate: "request", minTrust: 0 }), async (c) => {
     const body = signedBody(c, c.var.body, adminRequestBody);
     if (body instanceof Response) return body;
     const { atomId, signatureVersion } = c.var.peer;
@@ -53,7 +53,7 @@ export const requestRoutes = new Hono<PeerEnv>()
     return c.json(answer, isOpen({ status }) ? 202 : 200);
   })
 
-  .post("/callback", signedPeer({ legacy: "all", rate: "request", minTrust: 0 }), async (c) => {
+  .post("/callback", signedPeer({ legacy: "all", touchesEconomy: false, rate: "request", minTrust: 0 }), async (c) => {
     const body = signedBody(c, c.var.body, callbackBody);
     if (body instanceof Response) return body;
     const { atomId } = c.var.peer;

@@ -47,14 +47,14 @@ export const identityRoutes = new Hono<FederatedEnv & PeerEnv>()
 
   .route("/admin", requestRoutes)
 
-  .get("/info", federated, async (c) => c.json(await ownIdentityCard(c.env, c.req.url)))
+  .get("/info", federated({ touchesEconomy: false }), async (c) => c.json(await ownIdentityCard(c.env, c.req.url)))
 
   /**
    * Registers a pool of the existing network. The key in the body must have signed the request, and the pool at the URL
    * in the body must prove the same key.
    */
   .post("/handshake", async (c) => {
-    const read = await readSigned(c, "reads");
+    const read = await readSigned(c, { legacy: "reads", touchesEconomy: false });
     if (read instanceof Response) return read;
     const body = signedBody(c, read.body, handshakeBody);
     if (body instanceof Response) return body;
@@ -96,7 +96,7 @@ export const identityRoutes = new Hono<FederatedEnv & PeerEnv>()
    * Proves that this pool can be reached and holds its key. This is the only signature of this pool without a domain
    * tag.
    */
-  .post("/verify", signedPeer({ legacy: "reads", rate: "request", minTrust: 1 }), async (c) => {
+  .post("/verify", signedPeer({ legacy: "reads", touchesEconomy: false, rate: "request", minTrust: 1 }), async (c) => {
     const body = signedBody(c, c.var.body, verifyBody);
     if (body instanceof Response) return body;
     if (body.atom_id !== c.var.peer.atomId) return unauthenticated(c, "wrong-key");
@@ -104,25 +104,36 @@ export const identityRoutes = new Hono<FederatedEnv & PeerEnv>()
     return c.json({ signed_response_b64: await answerLivenessChallenge(signer, body.challenge_b64) });
   })
 
-  .get("/molecule", signedPeer({ legacy: "reads", rate: "request", minTrust: 2, isRead: true }), async (c) => {
-    const [own, seen] = await Promise.all([
-      ownIdentityCard(c.env, c.req.url),
-      peersSeen(c.env.DB, 2, Date.now() - LIMITS.peerSeenMs),
-    ]);
-    const { mode, molecule_id, atom_id, name, url, capabilities } = own;
-    const listed = seen.map(moleculePeer).filter((peer) => peer.capabilities.some(({ kind }) => kind === LISTED));
-    const answer: SentMoleculeAnswer = {
-      mode,
-      molecule_id,
-      self: { atom_id, name, url, molecule_id, capabilities, last_seen: null },
-      trusted_peers: listed.filter((peer) => peer.atom_id !== c.var.peer.atomId),
-    };
-    return c.json(answer);
-  })
+  .get(
+    "/molecule",
+    signedPeer({ legacy: "reads", touchesEconomy: false, rate: "request", minTrust: 2, isRead: true }),
+    async (c) => {
+      const [own, seen] = await Promise.all([
+        ownIdentityCard(c.env, c.req.url),
+        peersSeen(c.env.DB, 2, Date.now() - LIMITS.peerSeenMs),
+      ]);
+      const { mode, molecule_id, atom_id, name, url, capabilities } = own;
+      const listed = seen.map(moleculePeer).filter((peer) => peer.capabilities.some(({ kind }) => kind === LISTED));
+      const answer: SentMoleculeAnswer = {
+        mode,
+        molecule_id,
+        self: { atom_id, name, url, molecule_id, capabilities, last_seen: null },
+        trusted_peers: listed.filter((peer) => peer.atom_id !== c.var.peer.atomId),
+      };
+      return c.json(answer);
+    },
+  )
 
   .post(
     "/peer/status",
-    signedPeer({ legacy: "reads", rate: "request", minTrust: 3, trustUse: "peer-status", isRead: true }),
+    signedPeer({
+      legacy: "reads",
+      touchesEconomy: false,
+      rate: "request",
+      minTrust: 3,
+      trustUse: "peer-status",
+      isRead: true,
+    }),
     answerPeerStatus,
   );
 

@@ -33,7 +33,7 @@ import { isTierAccepted } from "./trust-rules.ts";
 export const registrationRoutes = new Hono<FederatedEnv>()
   /** Stores nothing: the challenge in the answer contains what the confirmation needs, with a MAC. */
   .post("/register", async (c) => {
-    const read = await readSigned(c, "never");
+    const read = await readSigned(c, { legacy: "never", touchesEconomy: false });
     if (read instanceof Response) return read;
     const body = signedBody(c, read.body, registerBody);
     if (body instanceof Response) return body;
@@ -59,7 +59,7 @@ export const registrationRoutes = new Hono<FederatedEnv>()
 
   /** Registers the peer in its `Bond`, at trust 1. */
   .post("/register/confirm", async (c) => {
-    const read = await readSigned(c, "never");
+    const read = await readSigned(c, { legacy: "never", touchesEconomy: false });
     if (read instanceof Response) return read;
     const body = signedBody(c, read.body, confirmBody);
     if (body instanceof Response) return body;

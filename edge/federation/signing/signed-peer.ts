@@ -47,15 +47,32 @@ export const countRefusedRequests = createMiddleware<FederatedEnv>(async (c, nex
   if (code !== undefined && code !== "federation/unauthenticated") countRefusal(code);
 });
 
+/** What every federated route says of itself. */
+export interface RouteRule {
+  /**
+   * Whether a request can change an economic table, directly or not. The route is then closed unless the operator has set
+   * `accept_settlement` (docs/spec/federation.md#the-wallet-rule).
+   */
+  touchesEconomy: boolean;
+}
+
 /**
  * Lets a request pass only while federation is on. For routes without signatures; a test checks that every federated
  * route refuses while federation is off.
  */
-export const federated = createMiddleware<FederatedEnv>(async (c, next) => {
-  const refusal = await refuseWhileOff(c);
-  if (refusal !== null) return refusal;
-  await next();
-});
+export function federated(rule: RouteRule): MiddlewareHandler<FederatedEnv> {
+  return createMiddleware<FederatedEnv>(async (c, next) => {
+    const refusal = (await refuseWhileOff(c)) ?? refuseEconomy(c, rule);
+    if (refusal !== null) return refusal;
+    await next();
+  });
+}
+
+/** The refusal of a route that touches the economy while the operator has not opened it; null if it may go on. */
+function refuseEconomy(c: Context, { touchesEconomy }: RouteRule): Response | null {
+  const policy: FederationPolicy = c.get("policy");
+  return touchesEconomy && !policy.accept_settlement ? fail(c, "federation/action-disabled") : null;
+}
 
 /** The refusal while federation is off; null while it is on. Then the policy is in the context. */
 async function refuseWhileOff(c: Context): Promise<Response | null> {
@@ -83,7 +100,7 @@ const ACCEPTED_BY: Record<FederationPolicy["legacy_signatures"], readonly Legacy
   all: ["reads", "all"],
 };
 
-export interface SignedRule {
+export interface SignedRule extends RouteRule {
   legacy: Legacy;
   /** The rate that the request counts against. */
   rate: RateKind;
@@ -103,7 +120,7 @@ export interface SignedRule {
  */
 export function signedPeer(rule: SignedRule): MiddlewareHandler<PeerEnv> {
   return createMiddleware<PeerEnv>(async (c, next) => {
-    const read = await readSigned(c, rule.legacy);
+    const read = await readSigned(c, rule);
     if (read instanceof Response) return read;
     const { headers, body } = read;
     const key = await findPeerKey(c.env.DB, headers.origin);
@@ -143,7 +160,10 @@ export interface ReadSigned {
 const bodies = new UnauthenticatedBodyBudget();
 
 /** Makes the checks that need no key, and reads the body. Invalid headers are refused before any other object is called. */
-export async function readSigned(c: Context, legacy: Legacy): Promise<ReadSigned | Response> {
+export async function readSigned(
+  c: Context,
+  { legacy, ...rule }: RouteRule & Pick<SignedRule, "legacy">,
+): Promise<ReadSigned | Response> {
   const env: Env = c.env;
   const read = readSignedHeaders(c.req.raw.headers);
   if (!read.ok) return unauthenticated(c, read.reason);
@@ -153,8 +173,8 @@ export async function readSigned(c: Context, legacy: Legacy): Promise<ReadSigned
     allowVersion1: legacy !== "never",
   });
   if (refusal !== null) return unauthenticated(c, refusal);
-  const isOff = await refuseWhileOff(c);
-  if (isOff !== null) return isOff;
+  const refused = (await refuseWhileOff(c)) ?? refuseEconomy(c, rule);
+  if (refused !== null) return refused;
   const policy: FederationPolicy = c.get("policy");
   const isAccepted = read.headers.version === 2 || ACCEPTED_BY[policy.legacy_signatures].includes(legacy);
   if (!isAccepted) return unauthenticated(c, "version-1-refused");

@@ -9,7 +9,7 @@ import { bondForPeer } from "../bond-for.ts";
 import { type PeerEnv, signedPeer } from "../signing/signed-peer.ts";
 import { bondStreamUrl } from "./served-stream.ts";
 
-const READS = { legacy: "reads", rate: "event", minTrust: 2, isRead: true } as const;
+const READS = { legacy: "reads", touchesEconomy: false, rate: "event", minTrust: 2, isRead: true } as const;
 
 /** Event sync with a peer. The peer's `Bond` answers pulls and pushes, one at a time. */
 export const eventSyncRoutes = new Hono<PeerEnv>()
@@ -17,10 +17,14 @@ export const eventSyncRoutes = new Hono<PeerEnv>()
    * Accepts any trust, because a peer below trust 2 may push a grant. The `Bond` checks the trust that each event
    * needs.
    */
-  .post("/events", signedPeer({ legacy: "all", rate: "event", rateBelow2: "grant", minTrust: 0 }), async (c) => {
-    const pushed = await bondForPeer(c.env, c.var.peer.atomId).push(c.var.body, c.var.policy);
-    return pushed.ok ? c.json(pushed.body, pushed.status) : fail(c, pushed.code, pushed);
-  })
+  .post(
+    "/events",
+    signedPeer({ legacy: "all", touchesEconomy: false, rate: "event", rateBelow2: "grant", minTrust: 0 }),
+    async (c) => {
+      const pushed = await bondForPeer(c.env, c.var.peer.atomId).push(c.var.body, c.var.policy);
+      return pushed.ok ? c.json(pushed.body, pushed.status) : fail(c, pushed.code, pushed);
+    },
+  )
 
   .get("/events", signedPeer(READS), async (c) => {
     const query = pullQuery.safeParse(c.req.query());
@@ -47,11 +51,15 @@ export const eventSyncRoutes = new Hono<PeerEnv>()
     return new Response(answer.body, answer);
   })
 
-  .get("/status", signedPeer({ legacy: "reads", rate: "event", rateBelow2: "request", minTrust: 1 }), async (c) => {
-    const { peer } = c.var;
-    const log = eventLogForBonds(c.env);
-    const [{ log_id, hlc }, checkpoints] = await Promise.all([log.heads(), log.checkpoints()]);
-    const readable = checkpoints.filter(({ checkpoint }) => mayRead(checkpoint.audience, peer.trust));
-    const { atomId: atom_id } = await poolKeys(c.env);
-    return c.json({ atom_id, trust: peer.trust, log_id, hlc, checkpoints: readable } satisfies SyncStatus);
-  });
+  .get(
+    "/status",
+    signedPeer({ legacy: "reads", touchesEconomy: false, rate: "event", rateBelow2: "request", minTrust: 1 }),
+    async (c) => {
+      const { peer } = c.var;
+      const log = eventLogForBonds(c.env);
+      const [{ log_id, hlc }, checkpoints] = await Promise.all([log.heads(), log.checkpoints()]);
+      const readable = checkpoints.filter(({ checkpoint }) => mayRead(checkpoint.audience, peer.trust));
+      const { atomId: atom_id } = await poolKeys(c.env);
+      return c.json({ atom_id, trust: peer.trust, log_id, hlc, checkpoints: readable } satisfies SyncStatus);
+    },
+  );

@@ -14,6 +14,7 @@ import { within } from "../limits/timeout.ts";
 import { readFederationPolicy } from "../pool/federation-check.ts";
 import { pendingPolicyChanges, poolSettings } from "../pool/pool-policy.ts";
 import type { HeldRecords } from "../record/record-outbox.ts";
+import { webhookForReaders } from "../webhook/webhook-for.ts";
 import { allLanes, laneForReaders } from "../workers/lane-for.ts";
 import { appliedMigrations } from "./store.ts";
 
@@ -21,24 +22,40 @@ import { appliedMigrations } from "./store.ts";
 export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
   const { DB, ALLOWED_HOSTS, METRICS_TOKEN, ONE_MACHINE } = c.env;
   const [{ name, lane }] = allLanes(c.env, laneForReaders);
-  const [database, migrations, settings, overview, holds, changes, admins, clock, origins, census, known, ...records] =
-    await Promise.all([
-      timed(DB.prepare("SELECT 1 FROM client_keys LIMIT 1").all()),
-      timed(appliedMigrations(DB)),
-      timed(poolSettings(c.env)),
-      timed(Promise.resolve(lane.overview())),
-      timed(Promise.resolve(lane.holds())),
-      timed(pendingPolicyChanges(c.env)),
-      timed(Promise.resolve(adminTokensForReaders(c.env).pendingEvents())),
-      timed(Promise.resolve(eventLogForReaders(c.env).clock())),
-      timed(originsOf(c.env)),
-      timed(Promise.resolve(registryForReaders(c.env).census())),
-      timed(knownPeers(c.env)),
-      held(`lane ${name}`, lane.heldRecords()),
-      held("event log", eventLogForReaders(c.env).heldRecords()),
-      held("admin tokens", adminTokensForReaders(c.env).heldRecords()),
-      held("client keys", heldOfKeys(c.env)),
-    ]);
+  const [
+    database,
+    migrations,
+    settings,
+    overview,
+    holds,
+    changes,
+    admins,
+    clock,
+    origins,
+    census,
+    known,
+    webhook,
+    webhookEvents,
+    ...records
+  ] = await Promise.all([
+    timed(DB.prepare("SELECT 1 FROM client_keys LIMIT 1").all()),
+    timed(appliedMigrations(DB)),
+    timed(poolSettings(c.env)),
+    timed(Promise.resolve(lane.overview())),
+    timed(Promise.resolve(lane.holds())),
+    timed(pendingPolicyChanges(c.env)),
+    timed(Promise.resolve(adminTokensForReaders(c.env).pendingEvents())),
+    timed(Promise.resolve(eventLogForReaders(c.env).clock())),
+    timed(originsOf(c.env)),
+    timed(Promise.resolve(registryForReaders(c.env).census())),
+    timed(knownPeers(c.env)),
+    timed(Promise.resolve(webhookForReaders(c.env).status())),
+    timed(Promise.resolve(webhookForReaders(c.env).pendingEvents())),
+    held(`lane ${name}`, lane.heldRecords()),
+    held("event log", eventLogForReaders(c.env).heldRecords()),
+    held("admin tokens", adminTokensForReaders(c.env).heldRecords()),
+    held("client keys", heldOfKeys(c.env)),
+  ]);
   return c.json({
     now_ms: Date.now(),
     atom_id: (await poolKeys(c.env)).atomId,
@@ -63,8 +80,11 @@ export const doctorRoutes = new Hono<AdminEnv>().get("/", async (c) => {
     untold: [
       { of: "settings", waiting: changes.answer },
       { of: "admin tokens", waiting: admins.answer },
+      { of: "webhook", waiting: webhookEvents.answer },
       { of: "peers", waiting: census.answer?.untold ?? null },
     ],
+    /** Null where the object does not answer. */
+    webhook: webhook.answer,
     /** Peers whose logs could not be followed for some time; null where the registry does not answer. */
     unfollowable: census.answer?.unfollowable ?? null,
     /** The known peers; empty while federation is off, null where the registry or D1 does not answer. */

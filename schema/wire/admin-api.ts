@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { poolName } from "./federation.ts";
 import { LIMITS } from "./limits.ts";
+import { webhookStatus } from "./webhook.ts";
 
 /** Bodies of requests to `/admin/api` (docs/spec/pool.md#command-line), which an operator's tools send. */
 const label = z.string().max(LIMITS.labelChars);
@@ -172,6 +173,8 @@ export const doctorAnswer = z.object({
   untold: z.array(z.object({ of: z.string(), waiting: z.number().nullable() })),
   /** Absent in the answer of an older pool. */
   log_clock: logClock.nullish(),
+  /** Null: the object does not answer. Absent in the answer of an older pool. */
+  webhook: webhookStatus.nullish(),
   allowed_hosts: z.array(z.string()),
   has_metrics_token: z.boolean(),
   runs_on: z.enum(["one-machine", "cloudflare"]),

@@ -146,6 +146,7 @@ function poolChecks(findings: PoolFindings, shipped: readonly string[], hints: H
     followedLogs(findings.unfollowable, todo, hints),
     ...(findings.origins === undefined ? [] : [originsCheck(findings.origins, todo, hints)]),
     ...peerChecks(findings, todo, hints),
+    ...webhookCheck(findings.webhook, todo, hints),
     findings.has_metrics_token ? ok("metrics token", "set") : warn("metrics token", "not set", todo.metricsToken),
   ];
 }
@@ -180,6 +181,21 @@ function logClock(clock: PoolFindings["log_clock"], todo: Remedies, hints: Hints
     return [fail(name, finding, `If the clock is right: ${hints.ligand("pool new-log --clock-anew")}`)];
   }
   return [ok(name, "the log agrees with the clock")];
+}
+
+/** An older pool does not report its webhook. Most pools have none. */
+function webhookCheck(found: PoolFindings["webhook"], todo: Remedies, hints: Hints): Check[] {
+  const name = "webhook";
+  if (found === undefined) return [];
+  if (found === null) return [fail(name, "does not answer", todo.restart)];
+  const { webhook } = found;
+  if (webhook === null) return [];
+  const waiting = `${pluralize(webhook.waiting, "message")} waiting`;
+  if (webhook.last === null || webhook.last.delivered) return [ok(name, waiting)];
+  const { status, failure } = webhook.last;
+  const why = status === null ? `no answer (${printable(failure)})` : `it answered ${status}`;
+  const remedy = `Check the receiver, and then: ${hints.ligand("webhook test")}`;
+  return [warn(name, `the last message was not delivered: ${why}; ${waiting}`, remedy)];
 }
 
 function pendingEventsOf({ of, waiting }: PoolFindings["untold"][number], todo: Remedies): Check {

@@ -57,6 +57,7 @@ describe("a change while the log is away", () => {
       untold: [
         { of: "settings", waiting: 3 },
         { of: "admin tokens", waiting: 0 },
+        { of: "webhook", waiting: 0 },
         { of: "peers", waiting: 0 },
       ],
     });

@@ -19,6 +19,8 @@ const met = (changes: Partial<Met> = {}): Met => ({
   waiting_since_ms: null,
   ...changes,
 });
+const tried = { message_id: "m", at: "2026-11-20T00:00:00.000Z", delivered: true, status: 204, failure: null };
+const set = { url: "https://hooks.example/", set_by: "admin", set_at: tried.at, waiting: 0 };
 type Change = NonNullable<Parameters<typeof findings>[0]>;
 type LogClock = Extract<Findings["pool"], { ok: true }>["findings"]["log_clock"];
 type Answered = Extract<Findings["pool"], { ok: true }>;
@@ -40,6 +42,7 @@ function findings(change: (healthy: Findings & { pool: Answered; folder: object 
         peers: [met()] as Met[] | null,
         log_clock: { refused: null, last_ms: -60_000, now_ms: 0, peers_ahead: [] as string[] } as LogClock,
         untold: [{ of: "settings", waiting: 0 as number | null }],
+        webhook: { webhook: { ...set, last: tried } } as Answered["findings"]["webhook"],
         allowed_hosts: ["127.0.0.1"],
         has_metrics_token: true,
         runs_on: "one-machine" as "one-machine" | "cloudflare",
@@ -67,6 +70,8 @@ const held = (held: Held) => (f: Parameters<NonNullable<Parameters<typeof findin
   Object.assign(f.pool.findings.records[0] ?? {}, { held });
 const logClock = (change: Partial<NonNullable<LogClock>>) => (f: Parameters<Change>[0]) =>
   Object.assign(f.pool.findings.log_clock ?? {}, change);
+const webhook = (change: object) => (f: Parameters<Change>[0]) =>
+  Object.assign(f.pool.findings, { webhook: { webhook: { ...set, ...change } } });
 const wrong = (found: Findings) =>
   diagnose(found, HINTS).flatMap(({ name, state, todo }) => (state === "ok" ? [] : [[name, state, todo !== null]]));
 
@@ -86,6 +91,7 @@ it("a healthy pool has no failed check", () => {
     "log of settings",
     "logs of peers",
     "peers",
+    "webhook",
     "metrics token",
     "TLS",
     "host names",
@@ -164,6 +170,14 @@ describe("each fault fails or warns under its name, and says what to do", () => 
       "logs of peers",
       "fail",
     ],
+    ["a webhook that failed", webhook({ last: { ...tried, delivered: false, status: 500 } }), "webhook", "warn"],
+    [
+      "a silent webhook",
+      webhook({ last: { ...tried, delivered: false, status: null, failure: "silent" } }),
+      "webhook",
+      "warn",
+    ],
+    ["a webhook that cannot be read", (f) => Object.assign(f.pool.findings, { webhook: null }), "webhook", "fail"],
     ["peers that cannot be read", (f) => Object.assign(f.pool.findings, { peers: null }), "peers", "fail"],
     ...(
       [

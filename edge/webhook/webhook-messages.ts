@@ -4,7 +4,8 @@ import type { RequestStatus } from "../../schema/wire/admin-requests.ts";
 import type { WebhookPayload } from "../../schema/wire/webhook.ts";
 import type { WebhookMessage } from "./webhook-rpc.ts";
 
-interface WaitingRequest {
+/** Persisted contract: `WebhookOutbox` stores it. */
+export interface WaitingRequest {
   /** The peer's atom id. */
   readonly peer: string;
   readonly requestId: string;

@@ -5,6 +5,8 @@ import { EventLog } from "../../edge/events/event-log-object.ts";
 import { backoffMs } from "../../edge/limits/backoff-rules.ts";
 import { webhookForBonds } from "../../edge/webhook/webhook-for.ts";
 import { requestWaits } from "../../edge/webhook/webhook-messages.ts";
+import { Webhook } from "../../edge/webhook/webhook-object.ts";
+import { WebhookOutbox } from "../../edge/webhook/webhook-outbox.ts";
 import { openEvent } from "../../schema/crypto/signed-event.ts";
 import { signWebhook, webhookKey } from "../../schema/crypto/webhook-signature.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
@@ -58,15 +60,16 @@ const refusal = async (method: string, path: string, body?: object) => {
   });
   return [response.status, response.headers.get("x-ligand-code")];
 };
-const message = (n: number) =>
-  requestWaits({
+const request = (n: number) =>
+  ({
     peer: "a".repeat(64),
     requestId: `ask-${n}`,
     action: "query_events",
     status: "pending",
     receivedAtMs: Date.now(),
     expiresAtMs: Date.now() + HOUR,
-  });
+  }) as const;
+const message = (n: number) => requestWaits(request(n));
 const messages = (...numbers: number[]) => Promise.all(numbers.map(message));
 const notify = async (...numbers: number[]) => webhookForBonds(env).notify(await messages(...numbers));
 const parsed = ({ body }: Received) => JSON.parse(new TextDecoder().decode(body));
@@ -321,6 +324,43 @@ describe("a message", () => {
       { message_id: "old-0", reason: "queue-full" },
       { message_id: "old-1", reason: "queue-full" },
     ]);
+  });
+});
+
+describe("a request that waits", () => {
+  const outbox = <T>(use: (outbox: WebhookOutbox) => T | Promise<T>) =>
+    runInDurableObject(env.ADMIN_TOKENS.getByName("pool"), (_tokens, { storage }) =>
+      use(new WebhookOutbox(storage, env)),
+    );
+
+  it("reaches the webhook once, also if its object dies before it hears of that", async () => {
+    await set();
+    await outbox((box) => box.put(request(1)));
+    await outbox(async (box) => {
+      expect(box.dueAtMs(Date.now())).not.toBeNull();
+      // The webhook's object has the message, and the caller does not know it.
+      await webhookForBonds(env).notify(await messages(1));
+      box.put(request(2));
+      expect(await box.flush()).toBe(true);
+      expect(box.dueAtMs(Date.now())).toBeNull();
+    });
+    await whenWaiting(0);
+    expect(requests()).toEqual(["ask-1", "ask-2"]);
+  });
+
+  it("waits while the webhook's object does not answer", async () => {
+    await set();
+    const away = vi.spyOn(Webhook.prototype, "notify").mockImplementation(() => {
+      throw new Error("away");
+    });
+    await outbox(async (box) => {
+      box.put(request(1));
+      expect(await box.flush()).toBe(false);
+      expect(box.dueAtMs(Date.now())).toBeGreaterThan(Date.now());
+      away.mockRestore();
+      expect(await box.flush()).toBe(true);
+    });
+    await whenReceived(1);
   });
 });
 

@@ -2,12 +2,14 @@ import { Hono } from "hono";
 import { streamSSE } from "hono/streaming";
 import { nodeIdOf } from "../../schema/crypto/signed-event.ts";
 import type { CheckpointRow, EventRow } from "../../schema/db/events.ts";
+import { eventSearchQuery } from "../../schema/wire/event-search.ts";
 import { eventsQuery, type RecordedEvent, type SignedCheckpoint } from "../../schema/wire/events.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { AdminEnv } from "../http/app-env.ts";
 import { fail } from "../http/errors.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
 import { eventLogForAdmins, eventLogForReaders } from "./event-log-for.ts";
+import { searchEvents } from "./event-search.ts";
 import { checkpointsKept, eventsAfter } from "./store.ts";
 
 /** `/admin/api/events`: the whole log, for its operator (docs/spec/events.md#reading). Mounted behind an admin token. */
@@ -46,6 +48,14 @@ export const eventRoutes = new Hono<AdminEnv>()
         }
       }
     });
+  })
+
+  /** The events that the query asks for, the newest first. One call reads `LIMITS.eventSearchPages` pages of D1 at most. */
+  .get("/search", async (c) => {
+    const query = eventSearchQuery.safeParse(c.req.query());
+    if (!query.success) return fail(c, "http/invalid-body", { param: String(query.error.issues[0]?.path[0] ?? "") });
+    if (!(await eventLogForReaders(c.env).flushRecords())) return fail(c, "pool/not-ready");
+    return c.json(await searchEvents(c.env.DB, query.data));
   })
 
   /** The admin confirms that this machine's clock is right, so that the log takes events again. */

@@ -25,7 +25,7 @@ export const audience = z.enum(["all", "public", "peers"]);
 export type Audience = z.infer<typeof audience>;
 
 /** An unknown type is not an error: a newer pool may have written it. */
-const eventType = z.string().regex(new RegExp(`^[a-z][a-z0-9_]{0,${LIMITS.eventTypeChars - 1}}$`));
+export const eventType = z.string().regex(new RegExp(`^[a-z][a-z0-9_]{0,${LIMITS.eventTypeChars - 1}}$`));
 
 export const hybridTime = z.strictObject({
   physical_us: z.int().nonnegative(),

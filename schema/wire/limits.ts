@@ -576,6 +576,8 @@ export const LIMITS = Object.freeze({
   eventsPerPull: 500,
   /** A page of events: a peer holds it in memory, and a page of an export fits one import. */
   eventsPageChars: 1024 * 1024,
+  /** Pages of the record that one search of an operator reads. */
+  eventSearchPages: 10,
   eventsPerCommit: 500,
   /** Drafts that wait for the log at the same time. */
   eventDrafts: 10_000,

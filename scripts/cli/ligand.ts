@@ -1,5 +1,6 @@
 import type { Group } from "../../worker-agent/cli/shared/command.ts";
 import { adminKeys } from "./admin-keys.ts";
+import { audit } from "./audit.ts";
 import { chat } from "./chat.ts";
 import { events } from "./events.ts";
 import { federation } from "./federation.ts";
@@ -25,6 +26,7 @@ export const ligand: Group = {
     federation,
     webhook,
     events,
+    audit,
     chat,
   },
 };

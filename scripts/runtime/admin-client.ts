@@ -23,6 +23,7 @@ import {
   type sendRequestBody,
 } from "../../schema/wire/admin-requests.ts";
 import { type BackupRow, exportHead, type poolSettings, type RecordTable, rowsPage } from "../../schema/wire/backup.ts";
+import { type EventSearch, eventSearchPage } from "../../schema/wire/event-search.ts";
 import { type Audience, eventsPage, verifyPage } from "../../schema/wire/events.ts";
 import {
   type FederationPolicy,
@@ -120,6 +121,7 @@ export function adminClient(url: string, adminToken: string) {
     workers: () => call("GET", "/workers", workerList),
     events: (audience: Audience, limit: number) =>
       call("GET", `/events?audience=${audience}&limit=${limit}`, eventsPage),
+    searchEvents: (search: EventSearch) => call("GET", `/events/search?${searchParams(search)}`, eventSearchPage),
     verifyEvents: (since: number) => call("GET", `/events/verify?since=${since}`, verifyPage),
     peers: async () => (await call("GET", "/peers", peerList)).peers,
     peer: (id: string) => call("GET", `/peers/${encodeURIComponent(id)}`, peerDetails),
@@ -147,6 +149,11 @@ export function adminClient(url: string, adminToken: string) {
       (await call("PATCH", "/federation", z.object({ policy: federationPolicy }), change)).policy,
     revokeToken: (id: string) => call("DELETE", `/workers/tokens/${encodeURIComponent(id)}`, revoked),
   };
+}
+
+function searchParams(search: EventSearch): URLSearchParams {
+  const given = Object.entries(search).filter(([, value]) => value !== undefined);
+  return new URLSearchParams(given.map(([name, value]): [string, string] => [name, String(value)]));
 }
 
 async function request(

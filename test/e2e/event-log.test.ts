@@ -1,7 +1,13 @@
-import { beforeAll, describe, expect, it } from "vitest";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ligand, type PoolProcess, spawnLigand, startPool, waitFor } from "./support.ts";
 
-/** `ligand events …` against `npm start` with its worker, before and after a crash of the runtime. */
+/** `ligand events …` and `ligand audit …` against `npm start` with its worker, before and after a crash of the runtime. */
+
+const folder = mkdtempSync(join(tmpdir(), "ligand-event-log-"));
+afterAll(() => rmSync(folder, { recursive: true }));
 
 let pool: PoolProcess;
 beforeAll(async () => {
@@ -67,7 +73,42 @@ describe("ligand events", () => {
     expect(printed).toMatchObject({ code: 0, stdout: expect.stringContaining("The log is valid: ") });
   });
 
+  it("exports the log into a private file, which verifies without the pool until a line is changed", async () => {
+    const file = join(folder, "audit.jsonl");
+    const { events } = await json("audit", "export", "--output", file);
+    const lines = readFileSync(file, "utf8").trimEnd().split("\n");
+    expect(lines).toHaveLength(Number(events) + 1);
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    const printed = await ligand(["audit", "export", ...here()]);
+    expect(printed.stdout.split("\n").slice(1, lines.length)).toEqual(lines.slice(1));
+    // No pool is named: the file is enough.
+    const alone = async () => JSON.parse((await ligand(["audit", "verify", file, "--json"])).stdout);
+    expect(await alone()).toMatchObject({ ok: true, events });
+    writeFileSync(file, `${lines.with(2, String(lines[2]).replace('"seq":2', '"seq":3')).join("\n")}\n`);
+    expect(await alone()).toMatchObject({ ok: false, line: 3, seq: 2 });
+    const again = await ligand(["audit", "export", "--output", file, ...here()]);
+    expect(again).toMatchObject({ code: 1, stderr: expect.stringContaining("already exists") });
+  });
+
+  it("shows the events of a type, and follows them", async () => {
+    await rename("selected");
+    const { events } = await json("audit", "tail", "--type", "policy_changed", "--since", "1h", "--limit", "2");
+    expect(events).toMatchObject([{ type: "policy_changed" }, { type: "policy_changed" }]);
+    await json("pool", "admins", "create", "first");
+    const args = ["audit", "tail", "--type", "admin_created", "--follow", "--json", ...here()];
+    const following = spawnLigand(args);
+    const created = () => following.output.stdout.split("\n").filter((line) => line !== "");
+    await waitFor(() => created().length === 1, 10_000, "the first of them");
+    await rename("not selected");
+    await json("pool", "admins", "create", "second");
+    await waitFor(() => created().length > 1, 10_000, "the next of them");
+    following.child.kill();
+    expect(new Set(created().map((line) => JSON.parse(line).type))).toEqual(new Set(["admin_created"]));
+  });
+
   it.each<[what: string, args: string[], code: number, says: string]>([
+    ["a type that is no name", ["tail", "--type", "No"], 2, "--type must be the name of an event type"],
+    ["a moment that is none", ["tail", "--since", "yesterday"], 2, "--since must be a duration such as 2h"],
     ["an unknown audience", ["tail", "--audience", "bob"], 2, "--audience must be one of all, public, peers"],
     ["a limit that is too large", ["tail", "--limit", "501"], 2, "--limit must be a whole number from 1 to 500"],
     ["a pool that does not answer", ["tail", "--follow", "--pool", "http://127.0.0.1:9"], 1, "does not answer"],

@@ -1,10 +1,10 @@
 /** Pools of the existing network, which speak version 1. The double is that of `test/version-1-pool.ts`. */
+import { runDurableObjectAlarm } from "cloudflare:test";
 import { env } from "cloudflare:workers";
-import { beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import type { PeerView } from "../../schema/wire/federation.ts";
-import recorded from "../vectors/existing-network.json" with { type: "json" };
-import { freshPool, outcome, PeerDouble, setPolicy, US } from "./peer-double.ts";
-import { admin, ask } from "./support.ts";
+import { freshPool, outcome, PeerDouble, peerAt, setPolicy, US } from "./peer-double.ts";
+import { admin, ask, eventually } from "./support.ts";
 
 const INFO = "/v1/federation/info";
 const HANDSHAKE = "/v1/federation/handshake";
@@ -25,6 +25,13 @@ async function existingPool(card: object = {}): Promise<PeerDouble> {
     request.url.endsWith(INFO) ? Response.json({ ...double.version1.card, ...card }) : undefined;
   return double;
 }
+
+const add = (url: string) =>
+  ask("/admin/api/peers", {
+    method: "POST",
+    headers: { authorization: `Bearer ${env.ADMIN_TOKEN}` },
+    body: JSON.stringify({ url }),
+  });
 
 const shakeHands = (double: PeerDouble) => double.send("POST", HANDSHAKE, double.version1.hello, { version: 1 });
 
@@ -64,13 +71,6 @@ describe("first contact begun by a pool of the existing network", () => {
 });
 
 describe("a pool of the existing network that our admin adds", () => {
-  const add = async (url: string) =>
-    ask("/admin/api/peers", {
-      method: "POST",
-      headers: { authorization: `Bearer ${env.ADMIN_TOKEN}` },
-      body: JSON.stringify({ url }),
-    });
-
   it("is added with its capabilities, which are objects", async () => {
     const peer = await existingPool();
     expect(await (await add(peer.url)).json<PeerView>()).toMatchObject({ atom_id: peer.id, capabilities: ["events"] });
@@ -100,40 +100,75 @@ it("our card and our molecule have capabilities as objects", async () => {
   expect(await molecule.json()).toMatchObject({ self: { capabilities: objects } });
 });
 
-describe("a request that this pool does not speak", () => {
-  const spoken = ["/v1/federation/info", "/v1/federation/handshake", "/v1/federation/admin/", "/v1/federation/peer/"];
-  const unspoken = recorded.requests.filter(({ target }) => !spoken.some((path) => target.startsWith(path)));
-
-  /** Everything in D1, as text. */
-  async function record(): Promise<string> {
-    const { results } = await env.DB.prepare("SELECT name FROM sqlite_master WHERE type = 'table'").all<{
-      name: string;
-    }>();
-    const tables = results.filter(({ name }) => !name.startsWith("_") && !name.startsWith("sqlite_"));
-    const rows = await Promise.all(tables.map(({ name }) => env.DB.prepare(`SELECT * FROM "${name}"`).all()));
-    return JSON.stringify(rows.map((each) => each.results));
-  }
-
-  it.each(unspoken)("$name is answered 404, and nothing in it is kept", async ({ method, target, headers, body }) => {
-    const sent = await ask(target, {
-      method,
-      headers: headers.map(([name = "", value = ""]): [string, string] => [name, value]),
-      ...(body !== "" && { body }),
+describe("a peer that revoked this pool", () => {
+  beforeAll(() => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+  });
+  afterAll(() => {
+    vi.useRealTimers();
+  });
+  /** This pool asks an accepted peer for a proof of its key once a minute. */
+  const isAskedForProof = async (peer: PeerDouble) => {
+    const before = peer.called(VERIFY).length;
+    vi.setSystemTime(Date.now() + 60_000);
+    await eventually(async () => {
+      await runDurableObjectAlarm(peer.bond());
+      return peer.called(VERIFY).length > before;
     });
-    expect(sent.status).toBe(404);
-    const secrets = body === "" ? [] : Object.values(JSON.parse(body) as object).filter((each) => `${each}`.length > 8);
-    const kept = await record();
-    for (const secret of secrets) expect(kept).not.toContain(String(secret));
+  };
+
+  it("is shown as that while it refuses to prove its key, and no longer", async () => {
+    const peer = await existingPool();
+    await add(peer.url);
+    await admin("PUT", `/peers/${peer.id}/trust`, { level: 2 }, 200);
+    expect(await peer.seen()).toMatchObject({ revoked_us: false });
+    const met = peer.version1.met.get(US);
+    if (met === undefined) throw new Error("it does not know us");
+    met.isRevoked = true;
+    await isAskedForProof(peer);
+    await eventually(async () => (await peer.seen()).revoked_us);
+    const listed = async () => (await admin<{ peers: PeerView[] }>("GET", "/peers")).peers;
+    await eventually(async () => (await listed()).some(({ atom_id, revoked_us }) => atom_id === peer.id && revoked_us));
+    met.isRevoked = false;
+    await isAskedForProof(peer);
+    await eventually(async () => !(await peer.seen()).revoked_us);
   });
 
-  it("there are such requests, with credentials in them", () => {
-    expect(unspoken.map(({ name }) => name)).toEqual([
-      "accounts-ingest",
-      "ledger-merkle-root",
-      "memory-forget",
-      "memory-since",
-      "worker-known-Stand-in-1",
-    ]);
-    expect(JSON.stringify(unspoken)).toContain("password_hash");
+  it("says so in its own words when our admin adds it again", async () => {
+    const peer = await existingPool();
+    await add(peer.url);
+    const met = peer.version1.met.get(US);
+    if (met !== undefined) met.isRevoked = true;
+    const refused = await add(peer.url);
+    expect(refused.headers.get("x-ligand-code")).toBe("federation/registration-refused");
+    const { error } = await refused.json<{ error: { message: string } }>();
+    expect(error.message).toContain("The other pool has revoked this one. It says: peer revoked");
   });
+
+  it("cannot write into our admin's terminal", async () => {
+    const peer = await existingPool();
+    peer.answer = (request) =>
+      request.url.endsWith(HANDSHAKE)
+        ? Response.json({ error: `no\u001b[2J\u202e${"x".repeat(1_000)}` }, { status: 403 })
+        : undefined;
+    const { error } = await (await add(peer.url)).json<{ error: { message: string } }>();
+    expect(error.message).toContain("The other pool does not admit this one. It says: no\ufffd[2J\ufffdxxx");
+  });
+
+  it("and is a Ligand pool has said so by a grant of 0, which a later grant ends", async () => {
+    const peer = await peerAt(2);
+    await peer.push([await peer.grant(0)]);
+    expect(await peer.seen()).toMatchObject({ revoked_us: true });
+    await peer.push([await peer.grant(1)]);
+    expect(await peer.seen()).toMatchObject({ revoked_us: false });
+  });
+});
+
+it("a peer over plain http is called where the switch allows it, and not elsewhere", async () => {
+  const peer = await PeerDouble.make("http://plain.peer.example");
+  await setPolicy({ allow_plain_http: false });
+  expect(await outcome(await add(peer.url))).toBe("400 federation/private-address");
+  expect(peer.calls).toEqual([]);
+  await setPolicy({ allow_plain_http: true });
+  expect(await outcome(await add(peer.url))).toBe("201");
 });

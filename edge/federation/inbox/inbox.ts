@@ -167,6 +167,10 @@ export class Inbox {
       const isTrusted = this.#owner.trustFor("write", policy) >= 3;
       return { ok: false, code: isTrusted ? "federation/unknown-action" : "federation/untrusted" };
     }
+    // No trust and no switch makes a write in version 1 acceptable, so its answer names what it lacks.
+    const isOldWrite = context.kind === "write" && request.signatureVersion === 1;
+    if (isOldWrite && this.#owner.trustFor("read", policy) >= 3)
+      return { ok: false, code: "federation/admin-key-required" };
     const known = this.#find(requestId);
     const arrival = receiveRequest(
       known && { state: stateOf(known), contentsHash: known.contentsHash },

@@ -1,10 +1,12 @@
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import { toHex, utf8 } from "../../schema/crypto/bytes.ts";
 import { generateSecretKey, type Signer, signerFrom } from "../../schema/crypto/ed25519.ts";
+import { answerLivenessChallenge } from "../../schema/crypto/liveness-proof.ts";
 import { signRegistrationProof } from "../../schema/crypto/registration-proof.ts";
 import { freshNonce, signRequest } from "../../schema/crypto/request-signature.ts";
 import { signEvent } from "../../schema/crypto/signed-event.ts";
 import { callbackBody } from "../../schema/wire/admin-requests.ts";
+import { ERRORS } from "../../schema/wire/errors.ts";
 import type { EventType } from "../../schema/wire/event-registry.ts";
 import { pushBody, type SignedEvent, type Visibility } from "../../schema/wire/events.ts";
 import {
@@ -13,9 +15,13 @@ import {
   type IdentityCard,
   registerAnswer,
   registerBody,
+  verifyBody,
 } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { Target } from "./load.ts";
+
+/** As a pool answers a path that it does not have. Its log is one of these: a pool that follows it asks again later. */
+const NOT_FOUND = { error: { code: ERRORS["http/not-found"].openAiCode, message: ERRORS["http/not-found"].message } };
 
 /**
  * A peer without a pool: it proves its key when an admin adds it, accepts every message, and signs its requests before the
@@ -46,7 +52,7 @@ export class PeerDouble {
     server.on("request", async (request: IncomingMessage, response) => {
       const answer = await peer.#answer(request).catch(() => null);
       response.writeHead(answer === null ? 404 : 200, { "content-type": "application/json" });
-      response.end(JSON.stringify(answer ?? {}));
+      response.end(JSON.stringify(answer ?? NOT_FOUND));
     });
     return peer;
   }
@@ -109,6 +115,10 @@ export class PeerDouble {
     switch (`${request.method} ${request.url}`) {
       case "GET /v1/federation/info":
         return this.#identity();
+      case "POST /v1/federation/verify": {
+        const { challenge_b64 } = verifyBody.parse(body);
+        return { signed_response_b64: await answerLivenessChallenge(this.signer, challenge_b64) };
+      }
       case "POST /api/federation/register": {
         const initiator = registerBody.parse(body);
         const responder = { card: this.#card(), challenge: toHex(crypto.getRandomValues(new Uint8Array(32))) };
@@ -147,7 +157,7 @@ export class PeerDouble {
       hop_max: LIMITS.hops,
       nonce_window_sec: LIMITS.signedRequestWindowSeconds,
       schema: 1,
-      sig_versions: [2],
+      sig_versions: [1, 2],
     };
   }
 }

@@ -111,6 +111,20 @@ it("the runtime's notes about these calls, and the addresses, stay out of the lo
   expect(pool.output()).not.toMatch(/pool error|wdErrId|is not allowed/);
 });
 
+describe("while plain http is allowed, and private peers are not", () => {
+  beforeAll(async () => {
+    await pool.admin.changeFederation({ allow_plain_http: true });
+  });
+  afterAll(async () => {
+    await pool.admin.changeFederation({ allow_plain_http: false });
+  });
+
+  it.each(SPELLINGS)("%s is not called over http", async (host) => {
+    expect(await codeOf(`http://${host}:${port}`)).toBe("federation/private-address");
+    expect(connections).toBe(0);
+  });
+});
+
 describe("while private peers are allowed", () => {
   beforeAll(async () => {
     await pool.admin.changeFederation({ allow_private_peers: true });

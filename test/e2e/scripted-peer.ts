@@ -7,7 +7,7 @@ import { toHex } from "../../schema/crypto/bytes.ts";
 import { generateSecretKey, type Signer, signerFrom } from "../../schema/crypto/ed25519.ts";
 import { answerLivenessChallenge } from "../../schema/crypto/liveness-proof.ts";
 import { signRegistrationProof } from "../../schema/crypto/registration-proof.ts";
-import { freshNonce, SIGNATURE_HEADERS, signRequest } from "../../schema/crypto/request-signature.ts";
+import { freshNonce, signRequest } from "../../schema/crypto/request-signature.ts";
 import {
   type EventContent,
   GENESIS_CHAIN,
@@ -15,6 +15,7 @@ import {
   signCheckpoint,
   signEvent,
 } from "../../schema/crypto/signed-event.ts";
+import { ERRORS } from "../../schema/wire/errors.ts";
 import {
   type HybridTime,
   type PeerAudience,
@@ -25,14 +26,7 @@ import {
   pushAnswer,
   type SignedEvent,
 } from "../../schema/wire/events.ts";
-import {
-  type Card,
-  type GrantableLevel,
-  type HandshakeAnswer,
-  handshakeAnswer,
-  type IdentityCard,
-  registerAnswer,
-} from "../../schema/wire/federation.ts";
+import { type Card, type GrantableLevel, type IdentityCard, registerAnswer } from "../../schema/wire/federation.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
 import type { AdminClient } from "../../scripts/runtime/admin-client.ts";
 import type { Credentials } from "../../scripts/runtime/credentials.ts";
@@ -65,12 +59,8 @@ export class ScriptedPeer {
   script: Script = NEVER_MISBEHAVES;
   /** It claims one more page than a puller has received. */
   isEndless = false;
-  /** 1: a pool of the existing network, whose card lacks `sig_versions`. */
-  version: 1 | 2 = 2;
   /** `METHOD path` of the requests that it received. */
   readonly asked: string[] = [];
-  /** The signature versions of the signed ones among them. */
-  readonly versionsAsked = new Set<1 | 2>();
   readonly sockets = new Set<Socket>();
   readonly #server: Server;
   readonly #streams = new Set<ServerResponse>();
@@ -140,14 +130,6 @@ export class ScriptedPeer {
     if (!confirmed.ok) throw new Error(`not registered: ${await confirmed.text()}`);
   }
 
-  /** First contact as in the existing network: the pool calls back. */
-  async shakeHands(pool: Pool): Promise<HandshakeAnswer> {
-    const { atom_id, name, pubkey_hex, url, molecule_id, capabilities } = this.#info();
-    const hello = { atom_id, name, pubkey_hex, url, molecule_id, capabilities, request_reciprocation: false };
-    const answer = await this.ask(pool, "POST", "/v1/federation/handshake", hello);
-    return handshakeAnswer.parse(await answer.json());
-  }
-
   async grant(pool: Pool, level: GrantableLevel): Promise<void> {
     const payload = { peer: pool.credentials.atom_id, level };
     const [event] = await this.sign([{ type: "trust_granted", visibility: "direct", payload }]);
@@ -199,7 +181,7 @@ export class ScriptedPeer {
       method,
       target,
       body,
-      destination: this.version === 1 ? null : pool.credentials.atom_id,
+      destination: pool.credentials.atom_id,
       timestampSeconds,
       nonce,
     });
@@ -248,10 +230,6 @@ export class ScriptedPeer {
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? "/", this.url);
     this.asked.push(`${request.method} ${url.pathname}`);
-    const { headers } = request;
-    if (SIGNATURE_HEADERS.signature.toLowerCase() in headers) {
-      this.versionsAsked.add(headers[SIGNATURE_HEADERS.version.toLowerCase()] === "2" ? 2 : 1);
-    }
     response.on("error", () => {});
     if (this.script(request, response)) return;
     const chunks: Buffer[] = [];
@@ -260,10 +238,6 @@ export class ScriptedPeer {
     switch (`${request.method} ${url.pathname}`) {
       case "GET /v1/federation/info":
         return json(response, this.#info());
-      case "POST /v1/federation/handshake": {
-        const flags = { peer_trust_level: 1, signature_verified: true, reciprocation_scheduled: false };
-        return json(response, { ok: true, ...flags, already_known: false, self: this.#info() });
-      }
       case "POST /v1/federation/verify": {
         const signed_response_b64 = await answerLivenessChallenge(this.signer, body.challenge_b64);
         return json(response, { signed_response_b64 });
@@ -275,7 +249,7 @@ export class ScriptedPeer {
       case "POST /api/federation/events":
         return json(response, this.#took(body.events.length));
       default:
-        response.writeHead(404).end();
+        json(response, { error: { code: ERRORS["http/not-found"].openAiCode } }, 404);
     }
   }
 
@@ -325,7 +299,7 @@ export class ScriptedPeer {
       hop_max: LIMITS.hops,
       nonce_window_sec: LIMITS.signedRequestWindowSeconds,
       schema: 1,
-      ...(this.version === 2 && { sig_versions: [1, 2] }),
+      sig_versions: [1, 2],
     };
   }
 
@@ -339,8 +313,8 @@ function frame(pulled: PulledEvent): string {
   return `id: ${pulled.seq}\ndata: ${JSON.stringify(pulled)}\n\n`;
 }
 
-function json(response: ServerResponse, body: unknown): void {
-  response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(body));
+function json(response: ServerResponse, body: unknown, status = 200): void {
+  response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
 }
 
 function sha256(bytes: Uint8Array): Uint8Array {

@@ -11,7 +11,13 @@ import type { WebhookRpc } from "./webhook/webhook-rpc.ts";
 export type { AdminTokensForAuthentication } from "./admins/admin-tokens-rpc.ts";
 export type { EventLogForOutboxes } from "./events/event-log-rpc.ts";
 export type { BondForEventLog } from "./federation/bond-rpc.ts";
-export type { LaneForAdmins, LaneForClients, LaneForReaders, LaneForWorkers } from "./inference/lane-rpc.ts";
+export type {
+  LaneForActions,
+  LaneForAdmins,
+  LaneForClients,
+  LaneForReaders,
+  LaneForWorkers,
+} from "./inference/lane-rpc.ts";
 
 /** Bindings of wrangler.toml, and secrets. Types only: each namespace has the type of its object's `…-rpc.ts`. */
 export interface Env {

@@ -6,6 +6,7 @@ import { jobFrame } from "./jobs/job-frame.ts";
 import type { Effect, Job, LaneState } from "./jobs/lane-state.ts";
 import { observeText } from "./records/lane-metrics.ts";
 import type { MetricsStore } from "./records/metrics-store.ts";
+import type { WorkerHealthStore } from "./records/worker-health-store.ts";
 
 interface EffectContext {
   readonly state: LaneState;
@@ -13,6 +14,7 @@ interface EffectContext {
   readonly answers: LiveAnswers;
   readonly metrics: MetricsStore;
   readonly completion: JobCompletion;
+  readonly health: Pick<WorkerHealthStore, "save">;
 }
 
 /** Carries out the effects that the lane's machine returns, in order. */
@@ -52,6 +54,13 @@ export class EffectRunner {
           effect satisfies never;
       }
     }
+    this.#saveHealth();
+  }
+
+  /** Stores circuits and qualities that have changed: only where a worker has failed. */
+  #saveHealth(): void {
+    const { state, health } = this.#context;
+    if (state.health.unsaved.length > 0) health.save(state.health.unsaved.splice(0));
   }
 
   /** Stores the credit of a connection, so that the lane still has it after hibernation. */

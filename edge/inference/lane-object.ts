@@ -1,14 +1,17 @@
 import { DurableObject } from "cloudflare:workers";
 import type { RecordRow } from "../../schema/db/record-tables.ts";
-import type { WorkerTokenRow } from "../../schema/db/workers.ts";
+import type { WorkerBanRow, WorkerTokenRow } from "../../schema/db/workers.ts";
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import { CLOSE, LIMITS } from "../../schema/wire/limits.ts";
 import { accountForLanes } from "../accounts/account-for.ts";
+import type { ActingAdmin } from "../admins/admin-tokens-rpc.ts";
 import type { Env } from "../env.ts";
 import { errorResponse } from "../http/errors.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
 import { DueTimes, NEVER } from "../limits/due-times.ts";
 import { within } from "../limits/timeout.ts";
+import type { ErasableText } from "../record/erasable-text.ts";
+import { EventOutbox } from "../record/event-outbox.ts";
 import { type HeldRecords, RecordOutbox } from "../record/record-outbox.ts";
 import { LANE_CONNECT_URL } from "../workers/connect-request.ts";
 import type { ConnectedWorker } from "../workers/connected-worker.ts";
@@ -19,8 +22,10 @@ import { LiveAnswers } from "./answers/live-answers.ts";
 import { EffectRunner } from "./effect-runner.ts";
 import { JobCompletion } from "./job-completion.ts";
 import { JobIntake } from "./job-intake.ts";
+import { dispatchAll } from "./jobs/dispatch-machine.ts";
 import { EndedJobs } from "./jobs/ended-jobs.ts";
 import { KnownModels } from "./jobs/known-models.ts";
+import { emptyHealth, healthKey } from "./jobs/lane-health-rules.ts";
 import {
   cancel,
   heldForJobs,
@@ -35,7 +40,19 @@ import { addBytes, hasRoom, removeBytes } from "./jobs/lane-memory-rules.ts";
 import { type LaneState, newLane } from "./jobs/lane-state.ts";
 import { placeInQueue } from "./jobs/queue-machine.ts";
 import { connectedWorkers, modelLoads } from "./jobs/served-models-rules.ts";
-import { type FoundJob, type JobName, LANE_JOBS_URL, type LaneOverview, type LaneRpc } from "./lane-rpc.ts";
+import { workerCircuitState } from "./jobs/worker-circuit-machine.ts";
+import { forgetHealth, healthOf } from "./jobs/worker-health-machine.ts";
+import { scoreOf } from "./jobs/worker-quality-rules.ts";
+import {
+  type FoundJob,
+  type JobName,
+  LANE_JOBS_URL,
+  type LaneOverview,
+  type LaneRpc,
+  type ResetAnswer,
+  type ResetCause,
+  type WorkerCircuitView,
+} from "./lane-rpc.ts";
 import { resolveLaneSettings } from "./lane-settings-rules.ts";
 import { AccountUsage } from "./records/account-usage.ts";
 import { DemandReports } from "./records/demand-reports.ts";
@@ -43,6 +60,7 @@ import { type LaneMetrics, observeRefusals } from "./records/lane-metrics.ts";
 import { MeteringWriter } from "./records/metering-writer.ts";
 import { MetricsStore } from "./records/metrics-store.ts";
 import { PresenceLog } from "./records/presence-log.ts";
+import { WorkerHealthStore } from "./records/worker-health-store.ts";
 
 /**
  * How often the lane checks for expired jobs and idle streams. The timer runs only while there are jobs, so that an
@@ -63,6 +81,8 @@ export class Lane extends DurableObject<Env> implements LaneRpc {
   readonly #due: DueTimes;
   readonly #presence: PresenceLog;
   readonly #metrics: MetricsStore;
+  readonly #events: EventOutbox;
+  readonly #health: WorkerHealthStore;
   readonly #state: LaneState;
   readonly #sockets: WorkerSockets;
   readonly #answers: LiveAnswers;
@@ -88,10 +108,13 @@ export class Lane extends DurableObject<Env> implements LaneRpc {
         this.#sockets.serving().reduce((first, { tokenExpiresAtMs }) => Math.min(first, tokenExpiresAtMs), NEVER),
       records: (nowMs) => this.#outbox.dueAtMs(nowMs),
       presence: (nowMs) => this.#presence.dueAtMs(nowMs),
+      events: (nowMs) => this.#events.dueAtMs(nowMs),
     });
     this.#presence = new PresenceLog(ctx, env, this.#due);
     this.#metrics = new MetricsStore(storage);
-    this.#state = newLane(this.#knownModels.names);
+    this.#events = new EventOutbox(storage, env, "lane_untold");
+    this.#health = new WorkerHealthStore(storage, this.#events, this.#outbox, () => this.#committed());
+    this.#state = newLane(this.#knownModels.names, 1, emptyHealth(this.#health.banned));
     this.#usage = new AccountUsage({ accountOf: (keyId) => accountForLanes(env, keyId), waitUntil });
     this.#metering = new MeteringWriter({ storage, outbox: this.#outbox, atomId, written: () => this.#flushSoon() });
     this.#answers = this.#newAnswers();
@@ -99,7 +122,13 @@ export class Lane extends DurableObject<Env> implements LaneRpc {
     this.#demand = new DemandReports((connection, jobs) => this.#sockets.send(connection, { type: "elsewhere", jobs }));
     const parts = { answers: this.#answers, metrics: this.#metrics, usage: this.#usage };
     const completion = new JobCompletion({ ...parts, metering: this.#metering, sockets: this.#sockets, waitUntil });
-    this.#effects = new EffectRunner({ ...parts, state: this.#state, sockets: this.#sockets, completion });
+    this.#effects = new EffectRunner({
+      ...parts,
+      state: this.#state,
+      sockets: this.#sockets,
+      completion,
+      health: this.#health,
+    });
     this.#intake = new JobIntake({
       ...parts,
       state: this.#state,
@@ -116,6 +145,9 @@ export class Lane extends DurableObject<Env> implements LaneRpc {
 
   /** Restores the connected workers. Called when the object starts: after hibernation, or after a crash. */
   #wake(): void {
+    for (const health of this.#health.load()) {
+      this.#state.health.entries.set(healthKey(health.workerId, health.model), health);
+    }
     for (const { worker, credit } of this.#sockets.wake()) {
       workerRestored(this.#state, worker, credit);
       this.#demand.connected(worker);
@@ -123,6 +155,7 @@ export class Lane extends DurableObject<Env> implements LaneRpc {
     }
     // Publish now, because a crash closes sockets without an event.
     this.#publishPresence();
+    if (this.#events.pending() > 0) this.#committed();
     // After a crash, D1 may lack rows that were committed here.
     if (this.#outbox.pending() > 0) this.#flushSoon();
   }
@@ -245,6 +278,45 @@ export class Lane extends DurableObject<Env> implements LaneRpc {
     return { revokedAtMs, recorded: (await within(LIMITS.recordWaitMs, flushing)) ?? false };
   }
 
+  async banWorker(workerId: string, note: ErasableText | null, by: ActingAdmin): Promise<boolean> {
+    const isBanned = this.#health.ban(workerId, note, by);
+    await within(LIMITS.recordWaitMs, this.#flush());
+    return isBanned;
+  }
+
+  async pardonWorker(workerId: string, by: ActingAdmin): Promise<boolean> {
+    const isPardoned = this.#health.pardon(workerId, by);
+    this.#effects.run(dispatchAll(this.#state, Date.now()));
+    await within(LIMITS.recordWaitMs, this.#flush());
+    return isPardoned;
+  }
+
+  bans(): WorkerBanRow[] {
+    return this.#health.bans();
+  }
+
+  circuits(): WorkerCircuitView[] {
+    const nowMs = Date.now();
+    return [...this.#state.health.entries.values()].map(({ workerId, model, circuit, quality }) => ({
+      workerId,
+      model,
+      state: workerCircuitState(circuit, nowMs),
+      failures: circuit.failures.length,
+      openedAtMs: circuit.openedAtMs,
+      quality: scoreOf(quality, nowMs),
+    }));
+  }
+
+  /** The store commits before memory changes: a crash in between leaves what the request asked for. */
+  async resetCircuits(worker: string | null, cause: ResetCause): Promise<ResetAnswer> {
+    const earlier = this.#health.earlier(cause);
+    if (earlier !== null) return earlier;
+    const answer = this.#health.reset(worker, healthOf(this.#state, worker), cause);
+    forgetHealth(this.#state, worker);
+    this.#effects.run(dispatchAll(this.#state, Date.now()));
+    return answer;
+  }
+
   connectedWorkers(): ConnectedWorker[] {
     this.#sockets.sweep(Date.now());
     return connectedWorkers(this.#state, this.#sockets.serving());
@@ -281,8 +353,14 @@ export class Lane extends DurableObject<Env> implements LaneRpc {
     this.#due.fired();
     this.#sockets.closeExpired(Date.now());
     this.#presence.publish(Date.now());
-    await this.#outbox.flush();
+    await Promise.all([this.#outbox.flush(), this.#events.flush()]);
     await this.#due.arm(Date.now());
+  }
+
+  /** After a commit with events: the alarm sends them if the object dies now. */
+  #committed(): void {
+    this.ctx.waitUntil(this.#due.arm(Date.now()));
+    this.ctx.waitUntil(this.#events.flush().then(() => this.#due.arm(Date.now())));
   }
 
   #publishPresence(): void {

@@ -3,13 +3,16 @@
  * `workers/lane-for.ts` returns stubs of these. Types only, and the URL of `fetch`.
  */
 import type { RecordRow } from "../../schema/db/record-tables.ts";
-import type { WorkerTokenRow } from "../../schema/db/workers.ts";
+import type { WorkerBanRow, WorkerTokenRow } from "../../schema/db/workers.ts";
 import type { ErrorCode } from "../../schema/wire/errors.ts";
 import type { JobKind, JobRequest } from "../../schema/wire/worker-frames.ts";
+import type { ActingAdmin } from "../admins/admin-tokens-rpc.ts";
+import type { ErasableText } from "../record/erasable-text.ts";
 import type { HeldRecords } from "../record/record-outbox.ts";
 import type { ConnectedWorker } from "../workers/connected-worker.ts";
 import type { AnswerDialect } from "./formats/answer-format.ts";
 import type { ModelLoad } from "./jobs/served-models-rules.ts";
+import type { WorkerCircuitState } from "./jobs/worker-circuit-machine.ts";
 import type { LaneMetrics } from "./records/lane-metrics.ts";
 
 /** The client API. A job itself arrives as `POST LANE_JOBS_URL`, so that its answer streams back. */
@@ -29,6 +32,31 @@ export interface LaneForWorkers extends Rpc.DurableObjectBranded {
   fetch(request: Request): Promise<Response>;
 }
 
+/** Who resets circuits: an admin of this pool, or a request of a peer's admin that our admin approved. */
+export type ResetCause = { readonly by: string } | { readonly peer: string; readonly requestId: string };
+
+export interface ResetAnswer {
+  readonly circuits: number;
+  readonly scores: number;
+}
+
+/** What approved requests of a peer's admin do (docs/spec/federation.md#actions). */
+export interface LaneForActions extends Rpc.DurableObjectBranded {
+  /** Closes circuits and resets qualities, of one worker or (null) of all. The same request resets nothing again. */
+  resetCircuits(worker: string | null, cause: ResetCause): Promise<ResetAnswer>;
+}
+
+export interface WorkerCircuitView {
+  workerId: string;
+  model: string;
+  state: WorkerCircuitState;
+  /** Recent failures of a closed circuit. */
+  failures: number;
+  openedAtMs: number | null;
+  /** From 0 to 1. */
+  quality: number;
+}
+
 export interface LaneForAdmins extends Rpc.DurableObjectBranded {
   /** Stores a new worker token. The caller has minted it and shows it once. */
   invite(token: WorkerTokenRow): Promise<void>;
@@ -38,6 +66,16 @@ export interface LaneForAdmins extends Rpc.DurableObjectBranded {
    */
   revokeToken(id: string, by: string): Promise<{ revokedAtMs: number; recorded: boolean } | null>;
   connectedWorkers(): ConnectedWorker[];
+  /** A banned worker stays connected and gets no jobs; what it runs may end. False: too many workers are banned. */
+  banWorker(workerId: string, note: ErasableText | null, by: ActingAdmin): Promise<boolean>;
+  /** False: the worker is not banned. */
+  pardonWorker(workerId: string, by: ActingAdmin): Promise<boolean>;
+  /** The bans that are in force, the newest first. */
+  bans(): WorkerBanRow[];
+  /** Circuits and qualities of workers with a failure. */
+  circuits(): WorkerCircuitView[];
+  /** As `LaneForActions.resetCircuits`, for an admin of this pool. */
+  resetCircuits(worker: string | null, cause: ResetCause): Promise<ResetAnswer>;
   /** Stores exported tokens. If the lane has one of them with other content, stores nothing and returns false. */
   restoreTokens(tokens: WorkerTokenRow[]): Promise<boolean>;
   /** Sends exported rows to D1. The lane does not use them itself. */
@@ -58,7 +96,7 @@ export interface LaneForReaders extends Rpc.DurableObjectBranded {
   heldRecords(): HeldRecords;
 }
 
-export interface LaneRpc extends LaneForClients, LaneForWorkers, LaneForAdmins, LaneForReaders {}
+export interface LaneRpc extends LaneForActions, LaneForClients, LaneForWorkers, LaneForAdmins, LaneForReaders {}
 
 export const LANE_JOBS_URL = "https://lane/jobs";
 

@@ -13,7 +13,8 @@ export type EventOutboxTable =
   | "admins_untold"
   | "policy_pending"
   | "webhook_untold"
-  | "slashing_untold";
+  | "slashing_untold"
+  | "lane_untold";
 
 /** Called inside the transaction that deletes the draft, because the log has its event. */
 export type OnAppended = (event: SignedEvent, draft: StoredDraft) => void;

@@ -4,5 +4,7 @@ export interface ConnectedWorker {
   tokenId: string;
   agentVersion: string;
   connectedAtMs: number;
+  /** An admin has banned it: it gets no jobs. */
+  isBanned: boolean;
   models: { name: string; slots: number; free: number; active: number }[];
 }

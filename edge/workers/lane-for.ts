@@ -2,7 +2,7 @@
  * Which lane of the pool serves a model or a worker token. A pool has one lane so far. To give it several, change these
  * functions; no caller needs a change. Each group of callers gets a stub with its own methods only (`lane-rpc.ts`).
  */
-import type { Env, LaneForAdmins, LaneForClients, LaneForReaders, LaneForWorkers } from "../env.ts";
+import type { Env, LaneForActions, LaneForAdmins, LaneForClients, LaneForReaders, LaneForWorkers } from "../env.ts";
 import { MAIN_LANE } from "../object-names.ts";
 
 /** What a caller needs a lane for. `any`: any lane will do. */
@@ -17,6 +17,10 @@ export function laneForClients(env: Env, purpose: LanePurpose): DurableObjectStu
 }
 
 export function laneForWorkers(env: Env, purpose: LanePurpose): DurableObjectStub<LaneForWorkers> {
+  return env.LANE.getByName(laneNameFor(purpose));
+}
+
+export function laneForActions(env: Env, purpose: LanePurpose): DurableObjectStub<LaneForActions> {
   return env.LANE.getByName(laneNameFor(purpose));
 }
 

@@ -1,9 +1,10 @@
-import { Hono } from "hono";
+import { type Context, Hono } from "hono";
 import { utf8 } from "../../schema/crypto/bytes.ts";
 import { sha256Hex } from "../../schema/crypto/hash.ts";
 import type { WorkerTokenRow } from "../../schema/db/workers.ts";
-import { createWorkerTokenBody } from "../../schema/wire/admin-api.ts";
+import { banWorkerBody, createWorkerTokenBody, resetCircuitsBody } from "../../schema/wire/admin-api.ts";
 import { ERRORS, type ErrorCode } from "../../schema/wire/errors.ts";
+import { atomId as WORKER_ID } from "../../schema/wire/events.ts";
 import { LIMITS, WORKER_PROTOCOL } from "../../schema/wire/limits.ts";
 import { chooseSubprotocol } from "../../schema/wire/worker-protocol.ts";
 import type { AdminEnv, AppEnv } from "../http/app-env.ts";
@@ -12,6 +13,7 @@ import { adminBody } from "../http/body.ts";
 import { fail } from "../http/errors.ts";
 import { poolKeys } from "../identity/pool-keys.ts";
 import { RefusedKeys } from "../limits/refused-keys.ts";
+import { erasable } from "../record/erasable-text.ts";
 import { CONNECT_HEADERS, LANE_CONNECT_URL } from "./connect-request.ts";
 import { allLanes, laneForAdmins, laneForWorkers, laneNameFor } from "./lane-for.ts";
 import { listTokens } from "./store.ts";
@@ -121,8 +123,62 @@ export const workerRoutes = new Hono<AdminEnv>()
         agent_version: worker.agentVersion,
         connected_at: new Date(worker.connectedAtMs).toISOString(),
         models: worker.models,
+        banned: worker.isBanned,
       })),
     });
+  })
+
+  /** Circuits and qualities of workers that failed, and the bans (docs/spec/inference.md#circuits). */
+  .get("/circuits", async (c) => {
+    const lanes = allLanes(c.env, laneForAdmins);
+    const [circuits, bans] = await Promise.all([
+      Promise.all(lanes.map(({ lane }) => lane.circuits())),
+      Promise.all(lanes.map(({ lane }) => lane.bans())),
+    ]);
+    return c.json({
+      circuits: circuits.flat().map(({ workerId: worker_id, openedAtMs: opened_at_ms, ...circuit }) => ({
+        worker_id,
+        opened_at_ms,
+        ...circuit,
+      })),
+      bans: bans.flat().map(({ workerId, bannedBy, bannedAtMs, note }) => ({
+        worker_id: workerId,
+        banned_by: bannedBy,
+        banned_at_ms: bannedAtMs,
+        note,
+      })),
+    });
+  })
+
+  .post("/circuits/reset", async (c) => {
+    const body = await adminBody(c, resetCircuitsBody);
+    if (body instanceof Response) return body;
+    const worker = body.worker_id ?? null;
+    const by = { by: c.var.adminTokenId };
+    const resets = await Promise.all(allLanes(c.env, laneForAdmins).map(({ lane }) => lane.resetCircuits(worker, by)));
+    const sum = (count: "circuits" | "scores") => resets.reduce((total, reset) => total + reset[count], 0);
+    return c.json({ worker_id: worker, circuits: sum("circuits"), scores: sum("scores") });
+  })
+
+  .post("/:id/ban", async (c) => {
+    const body = await adminBody(c, banWorkerBody);
+    if (body instanceof Response) return body;
+    const id = WORKER_ID.safeParse(c.req.param("id")).data;
+    if (id === undefined) return fail(c, "workers/not-found");
+    const note = await erasable(body.note);
+    const banned = await Promise.all(
+      allLanes(c.env, laneForAdmins).map(({ lane }) => lane.banWorker(id, note, acting(c))),
+    );
+    return banned.every(Boolean) ? c.json({ worker_id: id, banned: true }) : fail(c, "workers/too-many-bans");
+  })
+
+  .post("/:id/pardon", async (c) => {
+    const id = WORKER_ID.safeParse(c.req.param("id")).data;
+    if (id === undefined) return fail(c, "workers/not-found");
+    const pardons = await Promise.all(
+      allLanes(c.env, laneForAdmins).map(({ lane }) => lane.pardonWorker(id, acting(c))),
+    );
+    return c.json({ worker_id: id, pardoned: pardons.some(Boolean) });
   })
 
   .delete("/tokens/:id", async (c) => {
@@ -132,3 +188,7 @@ export const workerRoutes = new Hono<AdminEnv>()
     if (!revoked) return fail(c, "workers/not-found");
     return c.json({ id, revoked_at: new Date(revoked.revokedAtMs).toISOString(), recorded: revoked.recorded });
   });
+
+function acting(c: Context<AdminEnv>) {
+  return { name: c.var.admin, tokenId: c.var.adminTokenId };
+}

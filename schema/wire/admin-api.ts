@@ -107,9 +107,44 @@ const connectedWorker = z.object({
   models: z.array(z.object({ name: z.string(), slots: z.number(), free: z.number(), active: z.number() })),
   agent_version: z.string(),
   connected_at: z.string(),
+  /** Absent in the answer of an older pool. */
+  banned: z.boolean().optional(),
 });
 
 export const workerList = z.object({ tokens: z.array(workerToken), workers: z.array(connectedWorker) });
+
+// ---- Workers that failed, and banned ones (docs/spec/inference.md#circuits)
+
+/** The worker need not be connected. */
+const workerIdText = z.string().regex(/^[0-9a-f]{64}$/);
+const banNote = z
+  .string()
+  .max(LIMITS.adminNoteChars)
+  .refine((text) => text.isWellFormed());
+
+export const banWorkerBody = z.strictObject({ note: banNote.optional() });
+export const resetCircuitsBody = z.strictObject({ worker_id: workerIdText.optional() });
+
+export const workerBan = z.object({
+  worker_id: z.string(),
+  banned_by: z.string(),
+  banned_at_ms: z.number(),
+  note: z.string().nullable(),
+});
+/** One worker at one model. Workers without a failure have no entry. */
+const workerCircuit = z.object({
+  worker_id: z.string(),
+  model: z.string(),
+  state: z.enum(["closed", "open", "half-open"]),
+  failures: z.number(),
+  opened_at_ms: z.number().nullable(),
+  quality: z.number(),
+});
+export type WorkerCircuitAnswer = z.infer<typeof workerCircuit>;
+export const workerCircuits = z.object({ circuits: z.array(workerCircuit), bans: z.array(workerBan) });
+export const pardonedWorker = z.object({ worker_id: z.string(), pardoned: z.boolean() });
+export const bannedWorker = z.object({ worker_id: z.string(), banned: z.literal(true) });
+export const resetCircuits = z.object({ worker_id: z.string().nullable(), circuits: z.number(), scores: z.number() });
 
 /** The log's clock beside the pool's. `refused`: why the log takes no events, or null. */
 export const logClock = z.object({

@@ -611,6 +611,13 @@ export const ERRORS = Object.freeze({
     "This pool already has the maximum number of admin keys.",
     "Remove a key that is not used any more.",
   ),
+  "workers/too-many-bans": entry(
+    409,
+    REQUEST,
+    "too_many",
+    "This pool already has the maximum number of banned workers.",
+    "Pardon a worker that does not come back, or revoke its token.",
+  ),
   "slashing/not-found": entry(
     404,
     REQUEST,

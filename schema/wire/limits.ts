@@ -477,6 +477,16 @@ export const LIMITS = Object.freeze({
   workerCircuitOpenMs: 30 * 60_000,
   /** The share of a model's circuits that the jobs of one key may open. */
   workerCircuitKeyShare: 0.25,
+  /** A job of this age counts half in a worker's quality. */
+  workerQualityHalfLifeMs: 60 * 60_000,
+  /** Qualities are compared in so many steps from 0 to 1. */
+  workerQualitySteps: 10,
+  /** Workers and models with a failure that a lane remembers. */
+  workerHealthKept: 10_000,
+  /** Bans of a lane that are in force. */
+  workerBans: 10_000,
+  /** How long a lane remembers that it has done what a request of a peer's admin asked for. */
+  effectsKeptMs: 60 * 24 * 60 * 60_000,
 
   // Federation: admin requests (docs/spec/federation.md#admin-requests)
   /** Requests of one peer that wait for our admin, unless the operator sets another number; and its largest value. */

@@ -11,6 +11,7 @@ import { requests } from "./requests.ts";
 import { slashing } from "./slashing.ts";
 import { webhook } from "./webhook.ts";
 import { worker } from "./worker.ts";
+import { workers } from "./workers.ts";
 
 /** The command line: a noun, then a verb (docs/spec/pool.md#command-line). */
 export const ligand: Group = {
@@ -18,6 +19,7 @@ export const ligand: Group = {
   commands: {
     pool,
     worker,
+    workers,
     peers,
     requests,
     slashing,

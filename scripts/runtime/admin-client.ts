@@ -1,6 +1,7 @@
 import * as z from "zod";
 import {
   adminTokenList,
+  bannedWorker,
   clientKeyList,
   createdAdminToken,
   createdKey,
@@ -9,10 +10,13 @@ import {
   importedRows,
   logClock,
   newLog,
+  pardonedWorker,
   poolAnswer,
   removedPeer,
+  resetCircuits,
   revoked,
   revokedAdmin,
+  workerCircuits,
   workerList,
 } from "../../schema/wire/admin-api.ts";
 import { addedAdminKey, adminKeyList, removedAdminKey } from "../../schema/wire/admin-keys.ts";
@@ -119,6 +123,10 @@ export function adminClient(url: string, adminToken: string) {
     removeAdminKey: (id: string) => call("DELETE", `/admin-keys/${encodeURIComponent(id)}`, removedAdminKey),
     invite: (options: NewToken) => call("POST", "/workers/tokens", createdWorkerToken, options),
     workers: () => call("GET", "/workers", workerList),
+    circuits: () => call("GET", "/workers/circuits", workerCircuits),
+    resetCircuits: (worker_id?: string) => call("POST", "/workers/circuits/reset", resetCircuits, { worker_id }),
+    banWorker: (id: string, note?: string) => call("POST", `/workers/${id}/ban`, bannedWorker, { note }),
+    pardonWorker: (id: string) => call("POST", `/workers/${id}/pardon`, pardonedWorker),
     events: (audience: Audience, limit: number) =>
       call("GET", `/events?audience=${audience}&limit=${limit}`, eventsPage),
     searchEvents: (search: EventSearch) => call("GET", `/events/search?${searchParams(search)}`, eventSearchPage),

@@ -20,7 +20,9 @@ import { chooseWorkerAndJob } from "./worker-choice-rules.ts";
 /** Sends waiting jobs of this model to workers with credit, until no such worker can run one. */
 export function dispatch(state: LaneState, model: string, nowMs: number): Effect[] {
   const effects: Effect[] = [];
-  for (let next = chooseWorkerAndJob(state, model); next !== null; next = chooseWorkerAndJob(state, model)) {
+  for (;;) {
+    const next = chooseWorkerAndJob(state, model, nowMs);
+    if (next === null) return effects;
     const { job, queueIndex, worker, offered } = next;
     takeFromQueue(state, model, queueIndex);
     // Delete and add the worker, which moves it to the end: the most recently used worker is last.
@@ -31,7 +33,11 @@ export function dispatch(state: LaneState, model: string, nowMs: number): Effect
     grantLease(state, job, worker, offered, nowMs);
     effects.push({ type: "send-job", connection: worker.connection, job });
   }
-  return effects;
+}
+
+/** As `dispatch`, for every model with waiting jobs: more workers may get jobs now. */
+export function dispatchAll(state: LaneState, nowMs: number): Effect[] {
+  return [...state.queues.keys()].flatMap((model) => dispatch(state, model, nowMs));
 }
 
 /** A worker states its free slots, and how many job frames it had received when it counted them. */

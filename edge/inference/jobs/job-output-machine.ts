@@ -16,6 +16,7 @@ import { holdOutput, holdText } from "./held-output-rules.ts";
 import { endJob, refuseOutput } from "./job-end-machine.ts";
 import { type Effect, type Job, type LaneState, violation, type Worker } from "./lane-state.ts";
 import { workerFailed } from "./retry-machine.ts";
+import { noteDone } from "./worker-health-machine.ts";
 
 type Frame<T extends AgentFrame["type"]> = Extract<AgentFrame, { type: T }>;
 
@@ -34,7 +35,7 @@ export function receiveJobFrame(state: LaneState, job: Job, worker: Worker, fram
     case "logprobs":
       return receiveLogprobs(state, job, worker, frame);
     case "done":
-      return receiveDone(state, job, worker, frame);
+      return receiveDone(state, job, worker, frame, nowMs);
     case "failed":
       return workerFailed(state, job, worker, frame, nowMs);
     default:
@@ -80,7 +81,13 @@ function receiveLogprobs(state: LaneState, job: Job, { connection }: Worker, fra
   return refusal ? refuseOutput(state, job, refusal) : [{ type: "accepted", job }];
 }
 
-function receiveDone(state: LaneState, job: Job, { connection }: Worker, frame: Frame<"done">): Effect[] {
+function receiveDone(
+  state: LaneState,
+  job: Job,
+  { connection }: Worker,
+  frame: Frame<"done">,
+  nowMs: number,
+): Effect[] {
   const problem = validateDone(job, job.output, frame);
   if (problem !== null) return [violation(connection, problem)];
   const { finishReason, usage, text, toolCalls, stopSequence, countedTokens } = frame;
@@ -98,6 +105,7 @@ function receiveDone(state: LaneState, job: Job, { connection }: Worker, frame: 
     if (refusal) return refuseOutput(state, job, refusal);
   }
   const answer = { finishReason, usage, text, toolCalls, stopSequence, countedTokens };
+  noteDone(state, job, nowMs);
   return [endJob(state, job, { outcome: "done", ...answer, metering, signature })];
 }
 

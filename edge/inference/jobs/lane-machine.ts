@@ -32,6 +32,7 @@ import { holdsLease, leaseHasExpired, rejectStaleFrame, renewLease } from "./lea
 import { enqueue } from "./queue-machine.ts";
 import { leasesExpired, workerLost } from "./retry-machine.ts";
 import { refusalOf } from "./submission-rules.ts";
+import { modelsWithOpenCircuit } from "./worker-health-machine.ts";
 
 // ---- clients
 
@@ -147,6 +148,8 @@ export function tick(state: LaneState, nowMs: number): Effect[] {
     }
   }
   effects.push(...leasesExpired(state, expired, nowMs));
+  // The pause of an open circuit ends without any other event.
+  for (const model of modelsWithOpenCircuit(state)) effects.push(...dispatch(state, model, nowMs));
   return effects;
 }
 

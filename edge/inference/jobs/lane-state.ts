@@ -18,6 +18,7 @@ import type {
 } from "../../../schema/wire/worker-frames.ts";
 import type { JobOutput } from "../answers/job-output-rules.ts";
 import type { AnswerDialect } from "../formats/answer-format.ts";
+import { emptyHealth, type LaneHealth } from "./lane-health-rules.ts";
 import { emptyMemory, type LaneMemory } from "./lane-memory-rules.ts";
 import type { Requirement } from "./worker-capability-rules.ts";
 
@@ -145,6 +146,8 @@ export interface LaneState {
   readonly knownModels: ReadonlySet<string>;
   nextLease: number;
   readonly memory: LaneMemory;
+  /** Workers that failed, and workers that an admin has banned. */
+  readonly health: LaneHealth;
 }
 
 export type JobEnd =
@@ -185,7 +188,11 @@ export type Submission =
  * An empty lane.
  * @param knownModels the set itself, not a copy: its owner adds to it
  */
-export function newLane(knownModels: ReadonlySet<string> = new Set(), firstLease = 1): LaneState {
+export function newLane(
+  knownModels: ReadonlySet<string> = new Set(),
+  firstLease = 1,
+  health: LaneHealth = emptyHealth(),
+): LaneState {
   return {
     jobs: new Map(),
     queues: new Map(),
@@ -194,6 +201,7 @@ export function newLane(knownModels: ReadonlySet<string> = new Set(), firstLease
     knownModels,
     nextLease: firstLease,
     memory: emptyMemory(),
+    health,
   };
 }
 

@@ -6,6 +6,7 @@ import { LIMITS } from "../../../schema/wire/limits.ts";
 import { payDebt } from "../../limits/gcra-rules.ts";
 import { discardOutput } from "./held-output-rules.ts";
 import { type Effect, type Job, type LaneState, violation, type Worker, type WorkerModel } from "./lane-state.ts";
+import { noteRelease, noteStart } from "./worker-health-machine.ts";
 
 /** The rate at which stale frames are forgiven. */
 const FORGIVEN = { burst: LIMITS.staleFramesPerSecond, periodMs: 1_000 };
@@ -26,6 +27,7 @@ export function grantLease(state: LaneState, job: Job, worker: Worker, offered: 
   job.nextSeq = 0;
   job.relayedTokens = 0;
   job.textBytes = 0;
+  noteStart(state, job, nowMs);
 }
 
 /** Whether this connection holds the job under this lease number. */
@@ -46,6 +48,7 @@ export function leaseHasExpired(job: Job, nowMs: number): boolean {
 /** Ends the lease and discards what its worker produced. The worker is not informed. */
 export function releaseLease(state: LaneState, job: Job): void {
   if (job.connection) state.workers.get(job.connection)?.jobs.delete(job.id);
+  noteRelease(state, job);
   job.connection = null;
   discardOutput(state, job);
 }

@@ -3,6 +3,7 @@
  * the worker failed. A job without output returns to the front of its queue, and another worker gets it. Otherwise the
  * job ends: its client has part of an answer that no other worker can continue (docs/spec/inference.md#retries).
  */
+import type { ErrorCode } from "../../../schema/wire/errors.ts";
 import type { AgentFrame } from "../../../schema/wire/worker-frames.ts";
 import { dispatch } from "./dispatch-machine.ts";
 import { endJob } from "./job-end-machine.ts";
@@ -11,12 +12,15 @@ import { releaseLease } from "./lease-machine.ts";
 import { requeueAtFront } from "./queue-machine.ts";
 import { mayTryAgain } from "./retry-rules.ts";
 import { anyWorkerCanRun } from "./worker-choice-rules.ts";
+import { noteFailure } from "./worker-health-machine.ts";
 
 const WORKER_LOST: Failure = { code: "inference/worker-lost" };
 
 /** The worker disconnected, or the lane closed its connection. */
 export function workerLost(state: LaneState, worker: Worker, nowMs: number): Effect[] {
   const lost = [...worker.jobs].flatMap((id) => state.jobs.get(id) ?? []);
+  // A worker that drains has said that it leaves.
+  if (!worker.draining) for (const job of lost) noteFailure(state, job, nowMs);
   // The jobs of one key count as one: two jobs of a key that crash their worker must not make each other look innocent.
   const isAlone = new Set(lost.map(({ keyId }) => keyId)).size === 1 && !worker.draining;
   if (isAlone) for (const job of lost) job.lostAloneAttempt ??= job.attempts;
@@ -25,8 +29,16 @@ export function workerLost(state: LaneState, worker: Worker, nowMs: number): Eff
 
 /** The leases of these jobs expired. The caller has already revoked them. */
 export function leasesExpired(state: LaneState, jobs: readonly Job[], nowMs: number): Effect[] {
+  for (const job of jobs) noteFailure(state, job, nowMs);
   return retryOrEnd(state, jobs, nowMs, WORKER_LOST);
 }
+
+/** Failures of the worker itself. The others are about the request, or about the worker's free slots. */
+const OWN_FAILURES: readonly ErrorCode[] = [
+  "inference/engine-failed",
+  "inference/model-not-found",
+  "inference/upstream-disobeyed",
+];
 
 /** The worker reports that it failed. It does not get the job again, but other workers do. */
 export function workerFailed(
@@ -41,6 +53,7 @@ export function workerFailed(
   // A worker that drains, or that had no free slot, has not tried the job.
   const tried = !worker.draining && (code !== "inference/worker-busy" || retryAfterSeconds !== undefined);
   if (tried) job.failedWorkers.add(worker.workerId);
+  if (tried && OWN_FAILURES.includes(code)) noteFailure(state, job, nowMs);
   const isFinal = !retryable || (tried && !anyWorkerCanRun(state, job));
   return isFinal ? [endJob(state, job, { outcome: "failed", ...failure })] : retryOrEnd(state, [job], nowMs, failure);
 }

@@ -1,4 +1,4 @@
-/** Which models the connected workers of a lane serve now. A worker that drains serves none. */
+/** Which models the connected workers of a lane serve now. A worker that drains, or that an admin has banned, serves none. */
 
 import type { JobKind, JobRequest } from "../../../schema/wire/worker-frames.ts";
 import type { ConnectedWorker } from "../../workers/connected-worker.ts";
@@ -6,6 +6,7 @@ import type { ServingWorker } from "../../workers/serving-worker.ts";
 import type { AnswerDialect } from "../formats/answer-format.ts";
 import type { LaneState } from "./lane-state.ts";
 import { type Requirement, requirementsOf, unmetRequirement } from "./worker-capability-rules.ts";
+import { isServing } from "./worker-health-machine.ts";
 
 export interface ModelLoad {
   readonly name: string;
@@ -21,7 +22,7 @@ export interface ModelLoad {
 export function modelLoads(state: LaneState): ModelLoad[] {
   const loads = new Map<string, { kinds: JobKind[]; workers: number; slots: number; free: number; active: number }>();
   for (const worker of state.workers.values()) {
-    if (worker.draining) continue;
+    if (!isServing(state, worker)) continue;
     for (const [name, model] of worker.models) {
       const load = loads.get(name) ?? { kinds: [], workers: 0, slots: 0, free: 0, active: 0 };
       for (const kind of model.kinds) if (!load.kinds.includes(kind)) load.kinds.push(kind);
@@ -51,21 +52,21 @@ export function connectedWorkers(state: LaneState, serving: readonly ServingWork
       free: model.credit,
       active: [...worker.jobs].filter((id) => state.jobs.get(id)?.model === name).length,
     }));
-    return [{ workerId, tokenId, agentVersion, connectedAtMs, models }];
+    return [{ workerId, tokenId, agentVersion, connectedAtMs, models, isBanned: state.health.banned.has(workerId) }];
   });
 }
 
 /** Whether a connected worker that does not drain serves the model. */
 export function isServed(state: LaneState, model: string): boolean {
-  if ((state.available.get(model)?.size ?? 0) > 0) return true;
-  for (const worker of state.workers.values()) if (!worker.draining && worker.models.has(model)) return true;
+  if (state.health.banned.size === 0 && (state.available.get(model)?.size ?? 0) > 0) return true;
+  for (const worker of state.workers.values()) if (isServing(state, worker) && worker.models.has(model)) return true;
   return false;
 }
 
 /** Whether such a worker serves the model for this kind of job. */
 export function doesKind(state: LaneState, model: string, kind: JobKind): boolean {
   for (const worker of state.workers.values()) {
-    if (!worker.draining && worker.models.get(model)?.kinds.includes(kind)) return true;
+    if (isServing(state, worker) && worker.models.get(model)?.kinds.includes(kind)) return true;
   }
   return false;
 }
@@ -84,6 +85,6 @@ export function unmetRequirementOf(
 ): Requirement | undefined {
   const requirements = requirementsOf(request, dialect);
   if (requirements.length === 0) return undefined;
-  const serving = [...state.workers.values()].filter((worker) => !worker.draining && worker.models.has(model));
+  const serving = [...state.workers.values()].filter((worker) => isServing(state, worker) && worker.models.has(model));
   return unmetRequirement(requirements, serving);
 }

@@ -18,7 +18,7 @@ function waiting(jobs: NewJob[], workers: WorkerOffer[]): LaneState {
 }
 
 const chosen = (state: LaneState) => {
-  const assignment = chooseWorkerAndJob(state, MODEL);
+  const assignment = chooseWorkerAndJob(state, MODEL, 0);
   return assignment && [assignment.job.id, assignment.worker.connection, assignment.queueIndex];
 };
 

@@ -4,6 +4,7 @@ import { resolve } from "node:path";
 import { type Command, EXIT, type Group, text } from "../../worker-agent/cli/shared/command.ts";
 import { OperatorError } from "../../worker-agent/cli/shared/operator-error.ts";
 import { shellWord } from "../../worker-agent/cli/shared/shell-word.ts";
+import { stopOnSignal } from "../../worker-agent/cli/shared/stop-signal.ts";
 import { systemReason } from "../../worker-agent/cli/shared/system-reason.ts";
 import { pluralize } from "../../worker-agent/pluralize.ts";
 import { isErrno } from "../../worker-agent/state/files.ts";
@@ -26,11 +27,14 @@ const exportCommand: Command = {
   async run(values, _, hints) {
     const client = admin(values);
     const output = text(values, "output");
+    // Ctrl-C ends the export. A partly written file is removed.
+    const { signal } = stopOnSignal();
     const work = (write: (text: string) => Promise<void>) =>
       watched(values, async (show) => {
         let written = 0;
         const lines = exportLog(client, (done, of) => show(`Exported ${done} of ${of} events`));
         for await (const { text, events } of lines) {
+          if (signal.aborted) throw new OperatorError("The export was cancelled.");
           await write(text);
           written += events;
         }

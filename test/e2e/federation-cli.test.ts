@@ -112,7 +112,7 @@ describe("peers add", () => {
     refused(
       pools()[0],
       ["peers", "add", "https://127.0.0.1:9"],
-      `This pool calls peers over https and at public addresses only, unless the policy allows others. Use the peer's public https URL, or set allow_private_peers. To allow it: npm run ligand -- ${allow}`,
+      `This pool calls peers over https and at public addresses only, unless the policy allows others. Use the peer's public https URL, or set allow_plain_http for plain http, or allow_private_peers for private addresses. To allow it: npm run ligand -- ${allow}`,
     ));
 
   it("at a pool that admits no peer is refused, and the error says what that pool's operator must do", async () => {
@@ -120,7 +120,7 @@ describe("peers add", () => {
     const changed = await words(alder, "federation", "set", "allow_private_peers=on", "max_peers=5");
     expect(changed).toMatch(/allow_private_peers +on /);
     expect(changed).toMatch(/max_peers +5 /);
-    const says = `This pool's card says ${alder.url}, which is plain HTTP; that pool's operator can allow it with: npm run ligand -- ${allow}`;
+    const says = `This pool's card says ${alder.url}, which is plain HTTP; that pool's operator can allow it with: npm run ligand -- federation set allow_plain_http=on, or at a private address with allow_private_peers=on`;
     await refused(alder, ["peers", "add", birch.url], says);
     await words(birch, "federation", "set", "allow_private_peers=on");
   });

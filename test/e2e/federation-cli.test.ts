@@ -249,8 +249,12 @@ describe("two operators", () => {
       `Revoked: every request of this peer is refused. To undo that: npm run ligand -- peers trust ${id(birch).slice(0, 16)} 1 --state ${alder.stateDir}`,
     );
     expect(await words(alder, "peers")).toContain("  revoked  ");
-    await waitFor(async () => (await words(birch, "peers")).includes("  accepted  "), 10_000, "the revocation");
-    await refused(birch, ["peers", "add", alder.url], "its operator has probably revoked it");
+    await waitFor(
+      async () => (await words(birch, "peers")).includes("  accepted, revoked this pool  "),
+      10_000,
+      "the revocation",
+    );
+    await refused(birch, ["peers", "add", alder.url], "That pool has revoked this one.");
     const removed = await words(alder, "peers", "remove", id(birch));
     // The operator types the command as it is shown. It names the pool too.
     for (const [, typed = ""] of removed.matchAll(/npm run ligand -- (.*)$/gm)) {

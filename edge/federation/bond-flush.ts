@@ -100,6 +100,7 @@ export class BondFlush {
       () => receivedGrants.flush(),
       () => this.#store.flushEvents(),
       () => this.#store.records.flush(),
+      () => requests().flush(),
     ];
     const done: PromiseSettledResult<unknown>[] = await Promise.allSettled(steps.map((step) => step()));
     // Last, because the reported status counts what the other steps could not send.

@@ -359,6 +359,7 @@ export class Bond extends DurableObject<Env> implements BondRpc {
   async #forget(): Promise<void> {
     this.#parts?.admissions.forget();
     this.#parts?.deliveries.forget();
+    this.#parts?.requests.forget();
     const erased = this.#store.erase(() => this.#flush.clear());
     this.#sync.endForbiddenStreams();
     await erased;

@@ -3,6 +3,8 @@ import type { RequestDirection } from "../../../schema/wire/admin-requests.ts";
 import { draft } from "../../../schema/wire/event-registry.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Env } from "../../env.ts";
+import type { WaitingRequest } from "../../webhook/webhook-messages.ts";
+import { WebhookOutbox } from "../../webhook/webhook-outbox.ts";
 import type { BondStore } from "../bond-store.ts";
 import type { Message } from "../delivery/delivery-kind-rules.ts";
 import type { DeliveryQueue, GiveUpReason } from "../delivery/delivery-queue.ts";
@@ -13,7 +15,7 @@ import { RequestRows, rowOf } from "./request-rows.ts";
 import type { SignedRequest, StoredRequest } from "./request-shapes.ts";
 import { SentRequests } from "./sent-requests.ts";
 
-type Owner = Omit<ConstructorParameters<typeof Inbox>[2], "rows" | "refusals" | "deliveries"> & {
+type Owner = Omit<ConstructorParameters<typeof Inbox>[2], "rows" | "refusals" | "requestWaits" | "deliveries"> & {
   deliveries(): DeliveryQueue;
 };
 
@@ -24,14 +26,31 @@ export class AdminRequests {
   readonly #store: BondStore;
   readonly #rows: RequestRows;
   readonly #refusals: RefusalCounts;
+  readonly #webhook: WebhookOutbox;
 
   constructor(storage: DurableObjectStorage, env: Env, store: BondStore, owner: Owner) {
     this.#store = store;
     this.#rows = new RequestRows(storage.sql);
     this.#refusals = new RefusalCounts(storage.sql, store);
-    const parts = { ...owner, rows: () => this.#rows, refusals: () => this.#refusals };
+    this.#webhook = new WebhookOutbox(storage, env);
+    const parts = {
+      ...owner,
+      rows: () => this.#rows,
+      refusals: () => this.#refusals,
+      requestWaits: (request: WaitingRequest) => this.#webhook.put(request),
+    };
     this.inbox = new Inbox(env, store, parts);
     this.sent = new SentRequests(store, parts);
+  }
+
+  /** Tells the operator's webhook what waits. True: it knows everything that was put before the call. */
+  flush(): Promise<boolean> {
+    return this.#webhook.flush();
+  }
+
+  /** Call before the storage is deleted. */
+  forget(): void {
+    this.#webhook.forget();
   }
 
   /** Does what is due: expiries, approved actions without an answer, counted refusals, old rows. */
@@ -49,6 +68,7 @@ export class AdminRequests {
       this.#rows.open("received").firstExpiryMs,
       this.#rows.open("sent").firstExpiryMs,
       this.#refusals.dueAtMs(),
+      this.#webhook.dueAtMs(nowMs),
       this.#rows.approved().length > 0 ? nowMs + LIMITS.actionRetryMs : null,
       // A millisecond later than the limit, so that the row is older than what is kept.
       oldest === null ? null : oldest + LIMITS.adminRequestKeptMs + 1,

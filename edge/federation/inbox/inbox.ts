@@ -7,6 +7,7 @@ import type { Env } from "../../env.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
 import type { OpenSlashing } from "../../market/slashing-rpc.ts";
 import type { ErasableText } from "../../record/erasable-text.ts";
+import type { WaitingRequest } from "../../webhook/webhook-messages.ts";
 import type { BondStore } from "../bond-store.ts";
 import type { DeliveryQueue } from "../delivery/delivery-queue.ts";
 import type { ActionResult } from "./action.ts";
@@ -26,6 +27,8 @@ interface Owner {
   signatureVersion(): 1 | 2;
   /** The trust in effect for a request of this kind. */
   trustFor(kind: "read" | "write", policy: FederationPolicy): TrustLevel;
+  /** Call inside a transaction: the operator hears of it by the webhook. */
+  requestWaits(request: WaitingRequest): void;
   /** Sends what waits for the peer, now. */
   deliver(): void;
 }
@@ -203,13 +206,16 @@ export class Inbox {
       tries: 0,
     };
     this.#save(record);
+    const peer = this.#store.peer?.atomId ?? "";
+    const waiting = status === "blocked" ? "blocked" : "pending";
+    this.#owner.requestWaits({ peer, requestId, action, status: waiting, receivedAtMs, expiresAtMs });
     const event = { action, params: record.params as never, email_hash: request.email?.hash ?? null };
     this.#store.events.put(
       draft("request_received", {
         ...this.#named(requestId),
         ...event,
         key_id: signature?.key_id ?? null,
-        status: status === "blocked" ? "blocked" : "pending",
+        status: waiting,
       }),
     );
     return { ok: true, status, expiresAtMs };

@@ -249,9 +249,12 @@ function registrationRefused(card: Status["card"], hints: Hints, call: RefusedCa
   const loopback = url === undefined ? undefined : addressWarning(card.url, hints, url);
   if (loopback !== undefined) return loopback;
   const allow = (setting: string) => `that pool's operator can allow it with: ${LIGAND} federation set ${setting}=on`;
-  return card.url.startsWith("https:")
-    ? `This pool's card says ${card.url}. If that is a private address, ${allow("allow_private_peers")}`
-    : `This pool's card says ${card.url}, which is plain HTTP; ${allow("allow_plain_http")}, or at a private address with allow_private_peers=on`;
+  if (card.url.startsWith("https:")) {
+    return `This pool's card says ${card.url}. If that is a private address, ${allow("allow_private_peers")}`;
+  }
+  const plain = `This pool's card says ${card.url}, which is plain HTTP;`;
+  if (leadsToLoopback(card.url)) return `${plain} ${allow("allow_private_peers")}`;
+  return `${plain} ${allow("allow_plain_http")}, or at a private address with allow_private_peers=on`;
 }
 
 function lowerTier(hints: Hints): string {

@@ -120,7 +120,7 @@ describe("peers add", () => {
     const changed = await words(alder, "federation", "set", "allow_private_peers=on", "max_peers=5");
     expect(changed).toMatch(/allow_private_peers +on /);
     expect(changed).toMatch(/max_peers +5 /);
-    const says = `This pool's card says ${alder.url}, which is plain HTTP; that pool's operator can allow it with: npm run ligand -- federation set allow_plain_http=on, or at a private address with allow_private_peers=on`;
+    const says = `This pool's card says ${alder.url}, which is plain HTTP; that pool's operator can allow it with: npm run ligand -- ${allow}`;
     await refused(alder, ["peers", "add", birch.url], says);
     await words(birch, "federation", "set", "allow_private_peers=on");
   });
@@ -254,7 +254,7 @@ describe("two operators", () => {
       10_000,
       "the revocation",
     );
-    await refused(birch, ["peers", "add", alder.url], "That pool has revoked this one.");
+    await refused(birch, ["peers", "add", alder.url], "That pool has revoked this one. Its operator can undo that");
     const removed = await words(alder, "peers", "remove", id(birch));
     // The operator types the command as it is shown. It names the pool too.
     for (const [, typed = ""] of removed.matchAll(/npm run ligand -- (.*)$/gm)) {

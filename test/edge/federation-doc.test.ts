@@ -11,6 +11,7 @@ import { verifyLivenessAnswer } from "../../schema/crypto/liveness-proof.ts";
 import { verifyRegistrationProof } from "../../schema/crypto/registration-proof.ts";
 import { freshNonce, readSignedHeaders, signedBytes } from "../../schema/crypto/request-signature.ts";
 import { GENESIS_CHAIN, nextChain, openCheckpoint, openEvent } from "../../schema/crypto/signed-event.ts";
+import { adminRequestAnswer, adminRequestBody, callbackBody } from "../../schema/wire/admin-requests.ts";
 import { ERRORS, type ErrorCode } from "../../schema/wire/errors.ts";
 import { EVENTS, type EventType } from "../../schema/wire/event-registry.ts";
 import { pullAnswer, pulledEvent, pushAnswer, pushBody } from "../../schema/wire/events.ts";
@@ -39,6 +40,9 @@ import { admin, ask, eventually, invite, ScriptedAgent } from "./support.ts";
 /** FEDERATION.md against the schemas, the vectors, the routes and the pool itself. */
 
 const SHAPES = {
+  adminRequestBody,
+  adminRequestAnswer,
+  callbackBody,
   identityCard,
   registerBody,
   registerAnswer,
@@ -263,6 +267,18 @@ describe("the pool itself", () => {
     capabilities: [],
     request_reciprocation: false,
   });
+  const adminRequest = ({ id: origin_pool_id }: PeerDouble) => ({
+    request_id: `req_${freshNonce()}`,
+    origin_pool_id,
+    action_type: "query_events",
+    action_params: { event_types: ["worker_joined"], limit: 100 },
+    from_admin_email: "ops@double.example",
+  });
+  const callback = ({ id: origin_pool_id }: PeerDouble) => ({
+    request_id: "req_unknown",
+    origin_pool_id,
+    final_status: "rejected",
+  });
   const challenge = () => ({ challenge_b64: toBase64(fromHex(freshNonce() + freshNonce()) ?? new Uint8Array()) });
   /** A bonded peer, and an event for it in the log. */
   async function bonded(): Promise<PeerDouble> {
@@ -318,6 +334,14 @@ describe("the pool itself", () => {
       },
     ],
     [
+      "adminRequestAnswer",
+      async () => {
+        const peer = await bonded();
+        const asked = adminRequest(peer);
+        return { asked, response: await peer.send("POST", "/v1/federation/admin/request", asked) };
+      },
+    ],
+    [
       "pushAnswer",
       async () => {
         const peer = await bonded();
@@ -342,7 +366,7 @@ describe("the pool itself", () => {
     ],
   ])("answers with the members of the example: %s", async (shape, call) => {
     const { asked, response } = await call();
-    expect(response.status).toBe(200);
+    expect(response.ok).toBe(true);
     const [first] = blocks.filter(({ is }) => is[0] === "answer" && is[1] === shape);
     const live = await response.json();
     expect(SHAPES[shape].parse(live)).toBeDefined();
@@ -392,9 +416,13 @@ describe("the pool itself", () => {
         ? { atom_id: of.id, ...challenge() }
         : path.endsWith("/register")
           ? { card: of.card(), challenge: freshNonce() + freshNonce() }
-          : method === "POST"
-            ? { events: [{ event: await of.event(), ttl: 3 }] }
-            : undefined;
+          : path.endsWith("/admin/request")
+            ? adminRequest(of)
+            : path.endsWith("/admin/callback")
+              ? callback(of)
+              : method === "POST"
+                ? { events: [{ event: await of.event(), ttl: 3 }] }
+                : undefined;
     return of.outcomeOf(method, path, body, { version });
   }
 

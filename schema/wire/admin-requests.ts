@@ -134,6 +134,8 @@ export const callbackBody = z.object({
 });
 export type CallbackBody = z.infer<typeof callbackBody>;
 
+export const callbackAnswer = z.object({ ok: z.literal(true), request_id: requestId });
+
 /** How a pool of the existing network refuses: `{"error": "text"}`. */
 export const foreignError = z.object({ error: z.string() });
 

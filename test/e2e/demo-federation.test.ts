@@ -22,7 +22,7 @@ it("three pools bond, are partitioned and converge, as the demo's last line repo
     bonded_ms: ms,
     event_ms: ms,
     public_events: 0,
-    kill_switch: { refused_endpoints: 12, streams_ended_ms: ms, caught_up_ms: ms },
+    kill_switch: { refused_endpoints: 15, streams_ended_ms: ms, caught_up_ms: ms },
     cut_off: { caught_up_ms: ms },
     converged: { events: 3, at: { Alder: 3, Birch: 3, Cedar: 0 } },
     total_ms: ms,

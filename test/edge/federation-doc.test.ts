@@ -5,13 +5,20 @@ import type * as z from "zod";
 import { errorBody } from "../../edge/http/error-body.ts";
 import app from "../../edge/index.ts";
 import doc from "../../FEDERATION.md?raw";
-import { fromHex, toBase64, toHex, utf8 } from "../../schema/crypto/bytes.ts";
+import { verifyAdminRequest } from "../../schema/crypto/admin-signature.ts";
+import { fromBase64, fromHex, toBase64, toHex, utf8 } from "../../schema/crypto/bytes.ts";
 import { verify } from "../../schema/crypto/ed25519.ts";
+import { idOfPublicKey } from "../../schema/crypto/ids.ts";
 import { verifyLivenessAnswer } from "../../schema/crypto/liveness-proof.ts";
 import { verifyRegistrationProof } from "../../schema/crypto/registration-proof.ts";
 import { freshNonce, readSignedHeaders, signedBytes } from "../../schema/crypto/request-signature.ts";
 import { GENESIS_CHAIN, nextChain, openCheckpoint, openEvent } from "../../schema/crypto/signed-event.ts";
-import { adminRequestAnswer, adminRequestBody, callbackBody } from "../../schema/wire/admin-requests.ts";
+import {
+  adminRequestAnswer,
+  adminRequestBody,
+  callbackAnswer,
+  callbackBody,
+} from "../../schema/wire/admin-requests.ts";
 import { ERRORS, type ErrorCode } from "../../schema/wire/errors.ts";
 import { EVENTS, type EventType } from "../../schema/wire/event-registry.ts";
 import { pullAnswer, pulledEvent, pushAnswer, pushBody } from "../../schema/wire/events.ts";
@@ -55,6 +62,7 @@ const SHAPES = {
   moleculeAnswer,
   peerStatusBody,
   peerStatusAnswer,
+  callbackAnswer,
   pushBody,
   pushAnswer,
   pullAnswer,
@@ -137,6 +145,24 @@ describe("the text", () => {
       expect(shape.parse(JSON.parse(text)), is.join(" ")).toEqual(JSON.parse(text, kindsOnly));
     }
     expect(new Set([...shown.map(({ is }) => is[1]), "pulledEvent"])).toEqual(new Set(Object.keys(SHAPES)));
+  });
+
+  it("has an admin's signature that verifies over the bytes that it shows", async () => {
+    const {
+      admin_signature,
+      origin_pool_id: origin,
+      ...request
+    } = SHAPES.adminRequestBody.parse(JSON.parse(block("write", "adminRequestBody").text));
+    const { request_id, action_type, action_params } = request;
+    const shown = block("admin-signature-bytes").text.trimEnd();
+    const { destination } = JSON.parse(shown) as { destination: string };
+    const [, hex = ""] = /Here the public key is `([0-9a-f]{64})`/.exec(doc) ?? [];
+    const publicKey = fromHex(hex) ?? expect.fail();
+    const contents = { origin, destination, request_id, action_type, action_params };
+    const signature = admin_signature ?? expect.fail();
+    expect(await verifyAdminRequest(signature, contents, publicKey)).toBe(true);
+    expect(await verify(fromBase64(signature.signature) ?? expect.fail(), utf8(shown), publicKey)).toBe(true);
+    expect(signature.key_id).toBe(await idOfPublicKey(publicKey));
   });
 
   it("shows the one refusal of every invalid signature", () =>

@@ -2,11 +2,7 @@
  * The life of a slashing event (docs/spec/market.md#slashing-events): evidence against a worker, or a disputed amount, that an
  * admin entered. While one is `pending` or `contested`, it blocks actions that heed slashing.
  */
-import type { SlashingEventRow } from "../../schema/db/economy.ts";
 import type { SlashingStatus } from "../../schema/wire/market.ts";
-
-/** The newest row of a slashing event is its state. */
-export type SlashingState = Pick<SlashingEventRow, "status" | "version">;
 
 export type SlashingStep =
   /** `isNews`: a new row follows. The same change again is no error, and adds no row. */

@@ -140,7 +140,6 @@ const workerCircuit = z.object({
   opened_at_ms: z.number().nullable(),
   quality: z.number(),
 });
-export type WorkerCircuitAnswer = z.infer<typeof workerCircuit>;
 export const workerCircuits = z.object({ circuits: z.array(workerCircuit), bans: z.array(workerBan) });
 export const pardonedWorker = z.object({ worker_id: z.string(), pardoned: z.boolean() });
 export const bannedWorker = z.object({ worker_id: z.string(), banned: z.literal(true) });

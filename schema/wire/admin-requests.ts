@@ -119,7 +119,6 @@ export const adminRequestAnswer = z.object({
   status: requestStatus,
   expires_at: z.number().nonnegative(),
 });
-export type AdminRequestAnswer = z.infer<typeof adminRequestAnswer>;
 
 /** A callback comes once from a pool of the existing network, so that words that are too long are cut. */
 const words = z.string().transform((text) => text.slice(0, LIMITS.adminNoteChars).toWellFormed());

@@ -1,5 +1,6 @@
 import { createExecutionContext, waitOnExecutionContext } from "cloudflare:test";
 import { env } from "cloudflare:workers";
+import { getTableName } from "drizzle-orm";
 import { Hono } from "hono";
 import { beforeEach, describe, expect, it } from "vitest";
 import { HANDLERS } from "../../edge/federation/inbox/actions.ts";
@@ -9,6 +10,7 @@ import { type PeerEnv, signedPeer } from "../../edge/federation/signing/signed-p
 import { signAdminRequest } from "../../schema/crypto/admin-signature.ts";
 import { toHex } from "../../schema/crypto/bytes.ts";
 import { generateSecretKey, type Signer, signerFrom } from "../../schema/crypto/ed25519.ts";
+import { revenueLedger, settlements, slashingEvents, workerShares } from "../../schema/db/economy.ts";
 import { ACTIONS, type ActionName } from "../../schema/wire/admin-requests.ts";
 import type { FederationPolicy } from "../../schema/wire/federation.ts";
 import { freshPool, type PeerDouble, peerAt, setPolicy, US } from "./peer-double.ts";
@@ -19,7 +21,7 @@ import { admin } from "./support.ts";
  * changes. The routes come from the router and the actions from the registry, so that a new one is walked too.
  */
 
-const TABLES = ["revenue_ledger", "slashing_events", "worker_shares", "settlements"];
+const TABLES = [revenueLedger, slashingEvents, workerShares, settlements].map(getTableName);
 const ALL_ON = {
   accept_reads: true,
   accept_writes: true,

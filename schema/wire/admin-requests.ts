@@ -6,6 +6,7 @@ import * as z from "zod";
 import { atomId } from "./events.ts";
 import { base64Signature } from "./federation.ts";
 import { LIMITS } from "./limits.ts";
+import { shallowJson } from "./shallow-json.ts";
 import { unicodeText } from "./worker-frames.ts";
 
 /** Chosen by the pool that asks. It identifies the request together with that pool's atom id. */
@@ -15,7 +16,7 @@ export const requestId = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/);
 export const actionType = z.string().regex(/^[a-z][a-z0-9_]{0,63}$/);
 
 /** Checked by the action itself. Bounded here by the body's size. */
-export const actionParams = z.record(z.string().max(LIMITS.adminParamNameChars), z.json());
+export const actionParams = z.record(z.string().max(LIMITS.adminParamNameChars), shallowJson);
 
 /** A claim: it is shown to the admin, and is never part of a decision. */
 const claimedEmail = unicodeText.max(LIMITS.adminEmailChars).nullish().default(null);
@@ -128,7 +129,7 @@ export const callbackBody = z.object({
   request_id: requestId,
   origin_pool_id: atomId,
   final_status: z.enum(["approved", "rejected", "expired", "executed", "failed"]),
-  execution_result: z.json().nullish().default(null),
+  execution_result: shallowJson.optional().default(null),
   execution_error: words.nullish().default(null),
 });
 export type CallbackBody = z.infer<typeof callbackBody>;
@@ -181,7 +182,8 @@ export type RequestView = z.infer<typeof requestView>;
 export const requestList = z.strictObject({ requests: z.array(requestView), next: z.string().nullable() });
 
 export const requestDetails = requestView.extend({
-  result: z.json().nullable(),
+  /** JSON of the action that ran here, or of the peer. */
+  result: z.unknown(),
   /** Of a received request, once decided: whether the peer has the answer. */
   callback: z.enum(["waiting", "delivered", "given-up"]).nullable(),
   /** Slashing events that are open now; they block a `blocked` request. */

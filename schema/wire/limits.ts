@@ -497,6 +497,8 @@ export const LIMITS = Object.freeze({
   /** After an approved write of a peer, its next write is refused for this long. */
   adminWriteCooldownMs: 6 * 60 * 60_000,
   adminParamNameChars: 64,
+  /** Levels of the JSON in a request of a peer's admin, and in its result. */
+  foreignJsonDepth: 32,
   adminEmailChars: 320,
   /** An admin's reason for an override, or note with a decision. */
   adminNoteChars: 2_000,

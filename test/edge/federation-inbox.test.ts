@@ -40,6 +40,8 @@ function takesCallbacks(double: PeerDouble): void {
 }
 
 let numbers = 0;
+/** An array in an array in an array … */
+const deep = (levels: number) => JSON.parse(`${"[".repeat(levels)}${"]".repeat(levels)}`) as unknown;
 const freshId = () => `req_${numbers++}`;
 const body = (change: object = {}) => ({
   request_id: freshId(),
@@ -130,6 +132,12 @@ describe("a request of the peer's admin", () => {
       "a write while writes are off",
       () => ({ action_type: "circuit_reset", action_params: {} }),
       "403 federation/action-disabled",
+    ],
+    ["parameters that are too deep", () => ({ action_params: { x: deep(40) } }), "400 http/invalid-body"],
+    [
+      "parameters that would overflow the stack",
+      () => ({ action_params: { x: deep(5_000) } }),
+      "400 http/invalid-body",
     ],
     ["an id that cannot be an id", () => ({ request_id: "a/b" }), "400 http/invalid-body"],
   ])("with %s is refused and stored nowhere", async (_what, change, want) => {
@@ -290,6 +298,14 @@ describe("our admin's decision", () => {
     await whenCalledBack();
   });
 
+  it("is shown as not called back if our admin removes the peer before it takes the callback", async () => {
+    peer.answer = (request) => (request.url.endsWith(CALLBACK) ? new Response(null, { status: 500 }) : undefined);
+    const id = await land();
+    expect((await decide(id, "approve")).callback).toBe("waiting");
+    await admin("DELETE", `/peers/${peer.id}`);
+    expect(await seen(id)).toMatchObject({ status: "executed_no_callback", callback: "given-up" });
+  });
+
   it("is final, and stays on record, if the peer never takes the callback", async () => {
     peer.answer = (request) => (request.url.endsWith(CALLBACK) ? new Response(null, { status: 404 }) : undefined);
     const id = await land();
@@ -431,6 +447,13 @@ describe("a request of our admin", () => {
     expect((await callBack("req_unknown")).status).toBe(404);
     expect((await callBack(request_id, { origin_pool_id: third.id })).status).toBe(401);
     expect((await seen(request_id, "sent")).status).toBe("pending");
+  });
+
+  it("takes no callback that is too deep to read, and still takes the next one", async () => {
+    accepts();
+    const { request_id } = await send();
+    expect((await callBack(request_id, { execution_result: deep(5_000) })).status).toBe(400);
+    expect((await callBack(request_id)).status).toBe(200);
   });
 
   it("is sent once if our admin sends it twice, and refused with other contents", async () => {

@@ -153,7 +153,7 @@ export class Inbox {
 
   /** Call inside a transaction, when the peer is removed: it hears of no decision any more. */
   peerRemoved(): void {
-    for (const { requestId } of this.#owner.rows().waitingForCallback()) this.calledBack(requestId, "given-up");
+    for (const requestId of this.#owner.rows().waitingForCallback()) this.calledBack(requestId, "given-up");
   }
 
   #receive(request: IncomingRequest, policy: FederationPolicy, nowMs: number): ReceivedRequest {

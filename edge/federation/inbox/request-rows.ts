@@ -100,10 +100,11 @@ export class RequestRows {
     );
   }
 
-  /** Received requests whose callback waits. */
-  waitingForCallback(): RequestRecord[] {
-    const decided = "SELECT record, result FROM requests WHERE direction = 'received' AND decided_at_ms IS NOT NULL";
-    return this.#all(this.#sql.exec<Stored>(decided)).filter(({ callback }) => callback === "waiting");
+  /** Ids of received requests whose callback waits. Their results together may not fit into memory. */
+  waitingForCallback(): string[] {
+    const waiting =
+      "SELECT request_id FROM requests WHERE direction = 'received' AND json_extract(record, '$.callback') = 'waiting'";
+    return [...this.#sql.exec<{ request_id: string }>(waiting)].map(({ request_id }) => request_id);
   }
 
   /** Deletes what was decided before, at most 100 rows. D1 keeps its rows. */

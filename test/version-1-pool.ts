@@ -4,8 +4,11 @@ import { answerLivenessChallenge } from "../schema/crypto/liveness-proof.ts";
 import { readSignedHeaders, verifyRequest } from "../schema/crypto/request-signature.ts";
 
 /**
- * What a pool of the existing network answers, and how it writes its requests. Each behaviour was seen at an unpatched pool
- * of its release 1.0.5; `test/vectors/existing-network.json` has the requests that this pool sent.
+ * What a pool of the existing network answers, and how it writes its requests. `test/vectors/existing-network.json` has
+ * requests that an unmodified pool of its release 1.0.5 sent: bodies, nonces and headers are as there. That it knows nobody
+ * before a handshake, answers 404 at `/api/federation`, pushes no grants, errs with `{"error": "text"}` and expects exactly 200
+ * was seen at the same pool. The words of its errors and the order of its checks are read from the published source of that
+ * release.
  */
 
 export interface Version1Answer {

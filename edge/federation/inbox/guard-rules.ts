@@ -70,6 +70,7 @@ const BOTH: readonly Phase[] = ["arrival", "approval"];
 export const GUARDS: readonly Guard[] = [
   { step: 1, at: ARRIVAL, stop: ({ isSigned }) => (isSigned ? null : { code: "federation/unauthenticated" }) },
   { step: 2, at: BOTH, stop: ({ trust }) => (trust >= 3 ? null : { code: "federation/untrusted" }) },
+  { step: 3, at: BOTH, stop: isWriteInVersion1 },
   { step: 3, at: BOTH, stop: switchIsOff },
   { step: 3, at: BOTH, stop: economyIsClosed },
   { step: 3, at: BOTH, stop: adminKeyIsMissing },
@@ -97,14 +98,20 @@ function economyIsClosed({ touchesEconomy, policy }: GuardContext): Refusal | nu
   return touchesEconomy && !policy.accept_settlement ? { code: "federation/action-disabled" } : null;
 }
 
-/** Version 1 binds no destination, so that a write in version 1 could be replayed at another pool. */
+/**
+ * Version 1 binds no destination, so that a write in version 1 could be replayed at another pool. Its sender hears what it
+ * lacks before it hears of a switch, because no switch would help.
+ */
+function isWriteInVersion1({ kind, signatureVersion }: GuardContext): Refusal | null {
+  return kind === "write" && signatureVersion === 1 ? { code: "federation/admin-key-required" } : null;
+}
+
 function adminKeyIsMissing(context: GuardContext): Refusal | null {
   if (context.kind === "read") return null;
-  const { adminSignature, adminSignatureExpiresAt, signatureVersion, nowMs } = context;
+  const { adminSignature, adminSignatureExpiresAt, nowMs } = context;
   const leftMs = adminSignatureExpiresAt === null ? 0 : adminSignatureExpiresAt * 1_000 - nowMs;
   const isCurrent = leftMs > 0 && leftMs <= LIMITS.adminSignatureMs;
-  const isGiven = adminSignature === "valid" && isCurrent && signatureVersion === 2;
-  return isGiven ? null : { code: "federation/admin-key-required" };
+  return adminSignature === "valid" && isCurrent ? null : { code: "federation/admin-key-required" };
 }
 
 function tooManyPending({ pending, policy, firstExpiryMs, nowMs }: GuardContext): Refusal | null {

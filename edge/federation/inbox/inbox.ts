@@ -170,10 +170,6 @@ export class Inbox {
       const isTrusted = this.#owner.trustFor("write", policy) >= 3;
       return { ok: false, code: isTrusted ? "federation/unknown-action" : "federation/untrusted" };
     }
-    // No trust and no switch makes a write in version 1 acceptable, so its answer names what it lacks.
-    const isOldWrite = context.kind === "write" && request.signatureVersion === 1;
-    if (isOldWrite && this.#owner.trustFor("read", policy) >= 3)
-      return { ok: false, code: "federation/admin-key-required" };
     const known = this.#find(requestId);
     const arrival = receiveRequest(
       known && { state: stateOf(known), contentsHash: known.contentsHash },
@@ -239,7 +235,8 @@ export class Inbox {
       kind,
       isSigned: true,
       policy,
-      trust: this.#owner.trustFor(kind, policy),
+      // A write in version 1 is refused at step 3, with the words that fit: one-sided trust suffices to hear them.
+      trust: this.#owner.trustFor(facts.signatureVersion === 1 ? "read" : kind, policy),
       pending,
       firstExpiryMs,
       approvedWriteAtMs: this.#store.get("approvedWriteAtMs") ?? null,

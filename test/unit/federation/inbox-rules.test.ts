@@ -45,6 +45,11 @@ const FAILURES: readonly Failure[] = [
   { what: "1 unsigned", change: { isSigned: false }, verdict: { step: 1, code: "federation/unauthenticated" } },
   { what: "2 trust 2", change: { trust: 2 }, verdict: { step: 2, code: "federation/untrusted" } },
   {
+    what: "3 in version 1",
+    change: { signatureVersion: 1 },
+    verdict: { step: 3, code: "federation/admin-key-required" },
+  },
+  {
     what: "3 writes are off",
     change: {
       policy: {

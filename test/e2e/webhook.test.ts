@@ -5,7 +5,9 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { Webhook, WebhookVerificationError } from "standardwebhooks";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Finished, ligand, type PoolProcess, startPool, temporaryFolder } from "./support.ts";
+import { openFederation } from "./federation-support.ts";
+import { ScriptedPeer } from "./scripted-peer.ts";
+import { type Finished, ligand, type PoolProcess, startPool, temporaryFolder, waitFor } from "./support.ts";
 
 /** docs/webhook.md: a pool, the command line, and a receiver that verifies with the library of Standard Webhooks. */
 
@@ -126,6 +128,32 @@ describe("while private webhooks are allowed", () => {
     const { code, stdout } = await run(["test"]);
     expect(code).toBe(1);
     expect(JSON.parse(stdout).error).toMatchObject({ code: "webhook/failed", message: expect.stringContaining("500") });
+  });
+
+  it("a request of a peer's admin reaches the operator, is tried again after a failure, and carries no text of a stranger", async () => {
+    await openFederation(pool);
+    const peer = await ScriptedPeer.start();
+    await peer.trustEachOther(pool, 3);
+    jsonOf(await run(["set", url], { LIGAND_WEBHOOK_SECRET: SECRET }));
+    statuses.push(500);
+    const request = {
+      request_id: "req_hook",
+      origin_pool_id: peer.id,
+      action_type: "query_events",
+      action_params: { limit: 1 },
+      from_admin_email: "click-here@stranger.example",
+    };
+    const before = received.length;
+    expect((await peer.ask(pool, "POST", "/v1/federation/admin/request", request)).status).toBe(202);
+    await waitFor(() => received.length >= before + 2, 20_000, "the message and its repetition");
+    const [failed, repeated] = received.slice(before) as [Received, Received];
+    expect(repeated.headers["webhook-id"]).toBe(failed.headers["webhook-id"]);
+    expect(repeated.body).toBe(failed.body);
+    expect(verify(SECRET, repeated)).toMatchObject({
+      type: "admin_request.received",
+      data: { peer: peer.id, request_id: "req_hook", action: "query_events", status: "pending" },
+    });
+    expect(repeated.body).not.toContain("stranger");
   });
 
   it("after remove, there is no webhook", async () => {

@@ -510,6 +510,8 @@ export const LIMITS = Object.freeze({
   adminSignatureMs: 7 * 24 * 60 * 60_000,
   /** How often an approved action is tried whose object does not answer, and how long until the next try. */
   actionTries: 10,
+  /** An action that has not answered after this is tried again. */
+  actionMs: 30_000,
   actionRetryMs: 60_000,
   /** How long the answer to an admin's request waits for the peer's answer. */
   requestSendWaitMs: 5_000,

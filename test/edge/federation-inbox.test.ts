@@ -139,6 +139,7 @@ describe("a request of the peer's admin", () => {
       () => ({ action_params: { x: deep(5_000) } }),
       "400 http/invalid-body",
     ],
+    ["a text that is not Unicode", () => ({ action_params: { x: "\ud800" } }), "400 http/invalid-body"],
     ["an id that cannot be an id", () => ({ request_id: "a/b" }), "400 http/invalid-body"],
   ])("with %s is refused and stored nowhere", async (_what, change, want) => {
     const sent = body(change());

@@ -45,9 +45,11 @@ export function readParams(name: ActionName, given: unknown): ReadParams {
 /** Runs the action of an approved request. `given`: the parameters as the peer sent them. */
 export async function runAction(
   env: Env,
-  name: ActionName,
+  name: string,
   { given, ...request }: { peer: string; requestId: string; given: unknown },
 ): Promise<ActionResult> {
+  // It was known when the request landed: another release has run since.
+  if (!isKnownAction(name)) return { ok: false, error: "This pool does not know that action any more." };
   const read = readParams(name, given);
   // They were valid when the request landed: another release has run since.
   if (!read.ok) return { ok: false, error: `This pool does not accept ${read.param} any more.` };

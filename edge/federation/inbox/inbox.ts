@@ -5,6 +5,7 @@ import type { FederationPolicy, TrustLevel } from "../../../schema/wire/federati
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Env } from "../../env.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
+import { inTime } from "../../limits/timeout.ts";
 import type { OpenSlashing } from "../../market/slashing-rpc.ts";
 import type { ErasableText } from "../../record/erasable-text.ts";
 import type { WaitingRequest } from "../../webhook/webhook-messages.ts";
@@ -275,8 +276,10 @@ export class Inbox {
   async #run(requestId: string): Promise<void> {
     const record = this.#find(requestId);
     const peer = this.#store.peer?.atomId;
-    if (record?.status !== "approved" || peer === undefined || !isKnownAction(record.action)) return;
-    const result = await runAction(this.#env, record.action, { peer, requestId, given: record.params }).catch(
+    if (record?.status !== "approved" || peer === undefined) return;
+    const request = { peer, requestId, given: record.params };
+    // An action that does not answer must not stop the alarm. It may still end; then its repeat finds what it did.
+    const result = await inTime(LIMITS.actionMs, runAction(this.#env, record.action, request), "the action").catch(
       failedRun,
     );
     const { atomId } = await poolKeys(this.#env);

@@ -1,6 +1,6 @@
 import { Hono } from "hono";
 import { utf8 } from "../../../schema/crypto/bytes.ts";
-import { canonicalBytes } from "../../../schema/crypto/canonical.ts";
+import { canonicalBytesOrNull } from "../../../schema/crypto/canonical.ts";
 import { sha256Hex } from "../../../schema/crypto/hash.ts";
 import { adminRequestBody, callbackBody } from "../../../schema/wire/admin-requests.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
@@ -25,6 +25,9 @@ export const requestRoutes = new Hono<PeerEnv>()
       return fail(c, "http/invalid-body", { param: "action_params" });
     }
     const signature = body.admin_signature ?? null;
+    // Null: a text that is not well-formed Unicode, which nothing could sign or hash.
+    const contents = canonicalBytesOrNull({ action, params, email, signature });
+    if (contents === null) return fail(c, "http/invalid-body", { param: "action_params" });
     const traits = isKnownAction(action) ? traitsOf(action) : null;
     const signed = traits?.kind === "write" ? { peer: atomId, requestId, action, params, signature } : null;
     const received = await bondForRequest(c.env, atomId).receiveRequest(
@@ -36,7 +39,7 @@ export const requestRoutes = new Hono<PeerEnv>()
         signature,
         signatureState: signed === null ? "absent" : await checkAdminSignature(c.env, signed),
         signatureVersion,
-        contentsHash: await sha256Hex(canonicalBytes({ action, params, email, signature })),
+        contentsHash: await sha256Hex(contents),
         openSlashings: traits?.heedsSlashing ? (await slashingForGuards(c.env).open()).length : 0,
       },
       c.var.policy,

@@ -1,6 +1,7 @@
 import type { AdminRequestRow } from "../../../schema/db/admin-requests.ts";
 import type { RequestDirection } from "../../../schema/wire/admin-requests.ts";
 import { draft } from "../../../schema/wire/event-registry.ts";
+import type { FederationPolicy, TrustLevel } from "../../../schema/wire/federation.ts";
 import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Env } from "../../env.ts";
 import type { WaitingRequest } from "../../webhook/webhook-messages.ts";
@@ -8,16 +9,23 @@ import { WebhookOutbox } from "../../webhook/webhook-outbox.ts";
 import type { BondStore } from "../bond-store.ts";
 import type { Message } from "../delivery/delivery-kind-rules.ts";
 import type { DeliveryQueue, GiveUpReason } from "../delivery/delivery-queue.ts";
+import { ApprovedActions } from "./approved-actions.ts";
 import { Inbox } from "./inbox.ts";
 import { RefusalCounts } from "./refusal-counts.ts";
 import type { RequestVerdict } from "./request-answer-rules.ts";
+import { RequestBook } from "./request-book.ts";
 import { RequestRows, rowOf } from "./request-rows.ts";
 import type { SignedRequest, StoredRequest } from "./request-shapes.ts";
 import { SentRequests } from "./sent-requests.ts";
 
-type Owner = Omit<ConstructorParameters<typeof Inbox>[2], "rows" | "refusals" | "requestWaits" | "deliveries"> & {
+interface Owner {
   deliveries(): DeliveryQueue;
-};
+  signatureVersion(): 1 | 2;
+  /** The trust in effect for a request of this kind. */
+  trustFor(kind: "read" | "write", policy: FederationPolicy): TrustLevel;
+  /** Sends what waits for the peer, now. */
+  deliver(): void;
+}
 
 /** All requests between our admin and one peer's admin: received, sent and refused. A part of the peer's `Bond`. */
 export class AdminRequests {
@@ -26,6 +34,7 @@ export class AdminRequests {
   readonly #store: BondStore;
   readonly #rows: RequestRows;
   readonly #refusals: RefusalCounts;
+  readonly #actions: ApprovedActions;
   readonly #webhook: WebhookOutbox;
 
   constructor(storage: DurableObjectStorage, env: Env, store: BondStore, owner: Owner) {
@@ -33,14 +42,15 @@ export class AdminRequests {
     this.#rows = new RequestRows(storage.sql);
     this.#refusals = new RefusalCounts(storage.sql, store);
     this.#webhook = new WebhookOutbox(storage, env);
-    const parts = {
+    const book = new RequestBook(this.#rows, store);
+    this.#actions = new ApprovedActions(env, store, book, owner);
+    const parts = { book, actions: this.#actions };
+    this.inbox = new Inbox(env, store, parts, {
       ...owner,
-      rows: () => this.#rows,
       refusals: () => this.#refusals,
       requestWaits: (request: WaitingRequest) => this.#webhook.put(request),
-    };
-    this.inbox = new Inbox(env, store, parts);
-    this.sent = new SentRequests(store, parts);
+    });
+    this.sent = new SentRequests(store, book, owner.deliveries);
   }
 
   /** Tells the operator's webhook what waits. True: it knows everything that was put before the call. */
@@ -59,7 +69,7 @@ export class AdminRequests {
     this.sent.expire(nowMs);
     await this.inbox.expire(nowMs);
     this.#rows.deleteDecidedBefore(nowMs - LIMITS.adminRequestKeptMs);
-    await this.inbox.runApproved();
+    await this.#actions.runAll();
   }
 
   dueAtMs(nowMs: number): number | null {

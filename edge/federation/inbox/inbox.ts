@@ -1,31 +1,24 @@
-import type { RequestStatus } from "../../../schema/wire/admin-requests.ts";
 import type { ErrorCode } from "../../../schema/wire/errors.ts";
 import { draft } from "../../../schema/wire/event-registry.ts";
 import type { FederationPolicy, TrustLevel } from "../../../schema/wire/federation.ts";
-import { LIMITS } from "../../../schema/wire/limits.ts";
 import type { Env } from "../../env.ts";
 import { poolKeys } from "../../identity/pool-keys.ts";
-import { inTime } from "../../limits/timeout.ts";
 import type { OpenSlashing } from "../../market/slashing-rpc.ts";
 import type { ErasableText } from "../../record/erasable-text.ts";
 import type { WaitingRequest } from "../../webhook/webhook-messages.ts";
 import type { BondStore } from "../bond-store.ts";
-import type { DeliveryQueue } from "../delivery/delivery-queue.ts";
-import type { ActionResult } from "./action.ts";
-import { isKnownAction, readParams, runAction, traitsOf } from "./actions.ts";
-import { callbackFor } from "./callback-rules.ts";
+import { isKnownAction, readParams, traitsOf } from "./actions.ts";
+import type { ApprovedActions } from "./approved-actions.ts";
 import type { GuardContext } from "./guard-rules.ts";
 import { approveRequest, receiveRequest } from "./inbox-rules.ts";
-import { type RequestState, type RequestStep, step } from "./received-request-machine.ts";
+import { type RequestStep, step } from "./received-request-machine.ts";
 import type { RefusalCounts } from "./refusal-counts.ts";
-import { type RequestRecord, type RequestRows, rowOf } from "./request-rows.ts";
+import type { RequestBook } from "./request-book.ts";
+import { type RequestRecord, stateOf } from "./request-rows.ts";
 import type { ActingAdmin, ApprovalFacts, Decided, IncomingRequest, ReceivedRequest } from "./request-shapes.ts";
 
 interface Owner {
-  deliveries(): DeliveryQueue;
   refusals(): RefusalCounts;
-  rows(): RequestRows;
-  signatureVersion(): 1 | 2;
   /** The trust in effect for a request of this kind. */
   trustFor(kind: "read" | "write", policy: FederationPolicy): TrustLevel;
   /** Call inside a transaction: the operator hears of it by the webhook. */
@@ -41,13 +34,15 @@ interface Owner {
 export class Inbox {
   readonly #env: Env;
   readonly #store: BondStore;
+  readonly #book: RequestBook;
+  readonly #actions: ApprovedActions;
   readonly #owner: Owner;
-  /** The actions that run now, by request id. */
-  readonly #running = new Map<string, Promise<void>>();
 
-  constructor(env: Env, store: BondStore, owner: Owner) {
+  constructor(env: Env, store: BondStore, parts: { book: RequestBook; actions: ApprovedActions }, owner: Owner) {
     this.#env = env;
     this.#store = store;
+    this.#book = parts.book;
+    this.#actions = parts.actions;
     this.#owner = owner;
   }
 
@@ -71,7 +66,7 @@ export class Inbox {
     const nowMs = Date.now();
     await this.expire(nowMs);
     const approved = this.#store.transaction((): Decided => {
-      const record = this.#find(requestId);
+      const record = this.#book.find("received", requestId);
       if (record === null) return { ok: false, code: "federation/request-not-found" };
       const context = this.#context(record.action, policy, {
         nowMs,
@@ -91,7 +86,7 @@ export class Inbox {
       this.#decided({ ...record, note }, "approved", admin, overridden, nowMs);
       return { ok: true };
     });
-    if (approved.ok) await this.runApproved();
+    if (approved.ok) await this.#actions.runAll();
     return approved;
   }
 
@@ -100,61 +95,48 @@ export class Inbox {
     await this.expire(nowMs);
     const { atomId } = await poolKeys(this.#env);
     const rejected = this.#store.transaction((): Decided => {
-      const record = this.#find(requestId);
+      const record = this.#book.find("received", requestId);
       if (record === null) return { ok: false, code: "federation/request-not-found" };
       const next = step(stateOf(record), { type: "reject" }, nowMs);
       if (!next.ok) return next;
       if (next.next === "call-back")
-        this.#callBack(this.#decided({ ...record, note }, "rejected", admin, null, nowMs), atomId);
+        this.#actions.callBack(this.#decided({ ...record, note }, "rejected", admin, null, nowMs), atomId);
       return { ok: true };
     });
     this.#owner.deliver();
     return rejected;
   }
 
-  /** Runs the approved actions that have not answered. Resolves when each has answered or failed. */
-  async runApproved(): Promise<void> {
-    await Promise.all(
-      this.#owner
-        .rows()
-        .approved()
-        .map(({ requestId }) => this.#runOnce(requestId)),
-    );
-  }
-
   /** Ends what has expired by now, and queues the callbacks. */
   async expire(nowMs: number): Promise<void> {
-    const expired = this.#owner
-      .rows()
-      .expired(nowMs)
-      .filter(({ direction }) => direction === "received");
+    const expired = this.#book.rows.expired(nowMs).filter(({ direction }) => direction === "received");
     if (expired.length === 0) return;
     const { atomId } = await poolKeys(this.#env);
     this.#store.transaction(() => {
       for (const { requestId } of expired) {
-        const record = this.#find(requestId);
+        const record = this.#book.find("received", requestId);
         if (record === null) continue;
         const next = step(stateOf(record), { type: "time" }, nowMs);
         if (!next.ok || next.next !== "call-back") continue;
-        this.#callBack(this.#decided(record, "expired", null, null, nowMs), atomId);
+        this.#actions.callBack(this.#decided(record, "expired", null, null, nowMs), atomId);
       }
     });
   }
 
   /** Call inside a transaction: the peer has our callback, or will never have it. */
   calledBack(requestId: string, outcome: "delivered" | "given-up"): void {
-    const record = this.#find(requestId);
+    const record = this.#book.find("received", requestId);
     if (record === null || record.callback !== "waiting") return;
     const next: RequestStep | null =
       outcome === "given-up" ? step(stateOf(record), { type: "callback-given-up" }, Date.now()) : null;
     const status = next?.ok ? next.state.status : record.status;
-    this.#save({ ...record, status, callback: outcome });
-    this.#store.events.put(draft("request_called_back", { ...this.#named(requestId), outcome }));
+    this.#book.save({ ...record, status, callback: outcome });
+    this.#store.events.put(draft("request_called_back", { ...this.#book.named(requestId), outcome }));
   }
 
   /** Call inside a transaction, when the peer is removed: it hears of no decision any more. */
   peerRemoved(): void {
-    for (const requestId of this.#owner.rows().waitingForCallback()) this.calledBack(requestId, "given-up");
+    for (const requestId of this.#book.rows.waitingForCallback()) this.calledBack(requestId, "given-up");
   }
 
   #receive(request: IncomingRequest, policy: FederationPolicy, nowMs: number): ReceivedRequest {
@@ -171,7 +153,7 @@ export class Inbox {
       const isTrusted = this.#owner.trustFor("write", policy) >= 3;
       return { ok: false, code: isTrusted ? "federation/unknown-action" : "federation/untrusted" };
     }
-    const known = this.#find(requestId);
+    const known = this.#book.find("received", requestId);
     const arrival = receiveRequest(
       known && { state: stateOf(known), contentsHash: known.contentsHash },
       request.contentsHash,
@@ -202,14 +184,14 @@ export class Inbox {
       callback: null,
       tries: 0,
     };
-    this.#save(record);
-    const peer = this.#store.peer?.atomId ?? "";
+    this.#book.save(record);
+    const { peer } = this.#book;
     const waiting = status === "blocked" ? "blocked" : "pending";
     this.#owner.requestWaits({ peer, requestId, action, status: waiting, receivedAtMs, expiresAtMs });
     const event = { action, params: record.params as never, email_hash: request.email?.hash ?? null };
     this.#store.events.put(
       draft("request_received", {
-        ...this.#named(requestId),
+        ...this.#book.named(requestId),
         ...event,
         key_id: signature?.key_id ?? null,
         status: waiting,
@@ -229,7 +211,7 @@ export class Inbox {
   ): GuardContext | null {
     if (!isKnownAction(action)) return null;
     const { kind, ...traits } = traitsOf(action);
-    const { count: pending, firstExpiryMs } = this.#owner.rows().open("received");
+    const { count: pending, firstExpiryMs } = this.#book.rows.open("received");
     return {
       ...facts,
       ...traits,
@@ -253,10 +235,10 @@ export class Inbox {
     nowMs: number,
   ): RequestRecord {
     const decided = { ...record, status: decision, decidedAtMs: nowMs, admin: admin?.name ?? null };
-    this.#save(decided);
+    this.#book.save(decided);
     this.#store.events.put(
       draft("request_decided", {
-        ...this.#named(record.requestId),
+        ...this.#book.named(record.requestId),
         decision,
         by: admin?.tokenId ?? null,
         note_hash: record.note?.hash ?? null,
@@ -265,87 +247,8 @@ export class Inbox {
     );
     return decided;
   }
-
-  /** Two calls at the same time share one run. The handler itself makes a repeat after a crash harmless. */
-  #runOnce(requestId: string): Promise<void> {
-    const running = this.#running.get(requestId) ?? this.#run(requestId).finally(() => this.#running.delete(requestId));
-    this.#running.set(requestId, running);
-    return running;
-  }
-
-  async #run(requestId: string): Promise<void> {
-    const record = this.#find(requestId);
-    const peer = this.#store.peer?.atomId;
-    if (record?.status !== "approved" || peer === undefined) return;
-    const request = { peer, requestId, given: record.params };
-    // An action that does not answer must not stop the alarm. It may still end; then its repeat finds what it did.
-    const result = await inTime(LIMITS.actionMs, runAction(this.#env, record.action, request), "the action").catch(
-      failedRun,
-    );
-    const { atomId } = await poolKeys(this.#env);
-    this.#store.transaction(() => this.#ran(requestId, result, atomId));
-    this.#owner.deliver();
-  }
-
-  /** Call inside a transaction. */
-  #ran(requestId: string, result: ActionResult | null, atomId: string): void {
-    const record = this.#find(requestId);
-    if (record === null) return;
-    const tries = record.tries + 1;
-    if (result === null && tries < LIMITS.actionTries) {
-      this.#save({ ...record, tries });
-      return;
-    }
-    const isDone = result?.ok === true;
-    const next = step(stateOf(record), { type: "ran", isDone }, Date.now());
-    if (!next.ok || next.next !== "call-back") return;
-    const error = result === null ? "The action failed repeatedly." : result.ok ? null : result.error;
-    const ran = {
-      ...record,
-      tries,
-      status: next.state.status,
-      result: isDone ? JSON.stringify(result.result) : null,
-      error,
-    };
-    this.#store.events.put(
-      draft("request_executed", { ...this.#named(requestId), outcome: isDone ? "executed" : "failed" }),
-    );
-    this.#callBack(ran, atomId);
-  }
-
-  /** Call inside a transaction. Stores the record, and queues the callback for the peer. */
-  #callBack(record: RequestRecord, atomId: string): void {
-    this.#save({ ...record, callback: "waiting" });
-    const body = callbackFor(record, atomId, this.#owner.signatureVersion());
-    this.#owner.deliveries().put({ kind: "callback", body }, Date.now());
-  }
-
-  #find(requestId: string): RequestRecord | null {
-    return this.#owner.rows().find("received", requestId);
-  }
-
-  #save(record: RequestRecord): void {
-    this.#owner.rows().put(record);
-    const peer = this.#store.peer?.atomId;
-    if (peer !== undefined) this.#store.records.put("admin_requests", rowOf(peer, record));
-  }
-
-  #named(requestId: string) {
-    return { peer: this.#store.peer?.atomId ?? "", request_id: requestId };
-  }
-}
-
-function stateOf({ status, createdAtMs, expiresAtMs }: RequestRecord): RequestState {
-  return { status: status as RequestStatus, receivedAtMs: createdAtMs, expiresAtMs };
 }
 
 function refusal({ code, retryAfterSeconds }: { code: ErrorCode; retryAfterSeconds?: number | undefined }) {
   return { code, ...(retryAfterSeconds !== undefined && { retryAfterSeconds }) };
-}
-
-/** The object that the action called did not answer, or the handler has a bug. The alarm tries again. */
-function failedRun(error: unknown): null {
-  const cause = error instanceof Error ? error.stack : String(error);
-  console.error(JSON.stringify({ event: "action-failed", cause }));
-  return null;
 }

@@ -3,8 +3,14 @@
  * reads; the machines decide.
  */
 import type { AdminRequestRow } from "../../../schema/db/admin-requests.ts";
-import type { AdminSignature, RequestDirection, RequestView } from "../../../schema/wire/admin-requests.ts";
+import type {
+  AdminSignature,
+  RequestDirection,
+  RequestStatus,
+  RequestView,
+} from "../../../schema/wire/admin-requests.ts";
 import type { ErasableText } from "../../record/erasable-text.ts";
+import type { RequestState } from "./received-request-machine.ts";
 
 /** Persisted contract: one row of `requests`. */
 export interface RequestRecord {
@@ -155,4 +161,9 @@ export function rowOf(peer: string, record: RequestRecord): AdminRequestRow {
     note: record.note?.text ?? null,
     noteSalt: record.note?.salt ?? null,
   };
+}
+
+/** The state of a received request, for its machine. */
+export function stateOf({ status, createdAtMs, expiresAtMs }: RequestRecord): RequestState {
+  return { status: status as RequestStatus, receivedAtMs: createdAtMs, expiresAtMs };
 }

@@ -5,38 +5,36 @@ import type { BondStore } from "../bond-store.ts";
 import { topicOfRequest } from "../delivery/delivery-kind-rules.ts";
 import type { DeliveryQueue, GiveUpReason } from "../delivery/delivery-queue.ts";
 import type { RequestVerdict } from "./request-answer-rules.ts";
-import { type RequestRecord, type RequestRows, rowOf } from "./request-rows.ts";
+import type { RequestBook } from "./request-book.ts";
+import type { RequestRecord } from "./request-rows.ts";
 import type { ActingAdmin, OutgoingRequest, ReceivedCallback, SentAnswer } from "./request-shapes.ts";
 import { isAwaited, type SentEvent, type SentState, sent, stepSent } from "./sent-request-machine.ts";
-
-interface Owner {
-  deliveries(): DeliveryQueue;
-  rows(): RequestRows;
-}
 
 /** The requests that our admin sent to one peer's admin (docs/spec/federation.md#admin-requests). */
 export class SentRequests {
   readonly #store: BondStore;
-  readonly #owner: Owner;
+  readonly #book: RequestBook;
+  readonly #deliveries: () => DeliveryQueue;
 
-  constructor(store: BondStore, owner: Owner) {
+  constructor(store: BondStore, book: RequestBook, deliveries: () => DeliveryQueue) {
     this.#store = store;
-    this.#owner = owner;
+    this.#book = book;
+    this.#deliveries = deliveries;
   }
 
   /** Stores the request and queues it for the peer. The same request again changes nothing. */
   send({ body, contentsHash, email }: OutgoingRequest, admin: ActingAdmin): SentAnswer {
     const nowMs = Date.now();
     return this.#store.transaction(() => {
-      const known = this.#find(body.request_id);
+      const known = this.#book.find("sent", body.request_id);
       if (known?.contentsHash === contentsHash) return { ok: true };
       if (known !== null) return { ok: false, code: "federation/request-id-reused" };
-      if (this.#owner.rows().open("sent").count >= LIMITS.adminRequestsSentOpen) {
+      if (this.#book.rows.open("sent").count >= LIMITS.adminRequestsSentOpen) {
         return { ok: false, code: "federation/too-many-pending" };
       }
       const { status, sentAtMs, expiresAtMs } = sent(nowMs);
       const params = body.action_params;
-      this.#save({
+      this.#book.save({
         direction: "sent",
         requestId: body.request_id,
         action: body.action_type,
@@ -57,7 +55,7 @@ export class SentRequests {
       });
       this.#store.events.put(
         draft("request_sent", {
-          ...this.#named(body.request_id),
+          ...this.#book.named(body.request_id),
           action: body.action_type,
           params: params as never,
           by: admin.tokenId,
@@ -65,7 +63,7 @@ export class SentRequests {
           key_id: body.admin_signature?.key_id ?? null,
         }),
       );
-      this.#owner.deliveries().put({ kind: "admin request", body: body as never }, nowMs);
+      this.#deliveries().put({ kind: "admin request", body: body as never }, nowMs);
       return { ok: true };
     });
   }
@@ -88,10 +86,7 @@ export class SentRequests {
   }
 
   expire(nowMs: number): void {
-    const expired = this.#owner
-      .rows()
-      .expired(nowMs)
-      .filter(({ direction }) => direction === "sent");
+    const expired = this.#book.rows.expired(nowMs).filter(({ direction }) => direction === "sent");
     if (expired.length === 0) return;
     this.#store.transaction(() => {
       for (const { requestId } of expired) this.#step(requestId, { type: "time" }, {}, nowMs);
@@ -110,33 +105,19 @@ export class SentRequests {
     nowMs: number = Date.now(),
     code: string | null = null,
   ): SentAnswer {
-    const record = this.#find(requestId);
+    const record = this.#book.find("sent", requestId);
     if (record === null) return { ok: false, code: "federation/callback-unknown" };
     const next = stepSent(stateOf(record), event, nowMs);
     if (!next.ok) return next;
     if (!next.isNews) return { ok: true };
     const { status } = next.state;
     const isAwaitedStill = isAwaited({ status });
-    this.#save({ ...record, ...change, status, decidedAtMs: isAwaitedStill ? null : nowMs });
-    if (!isAwaitedStill) this.#owner.deliveries().withdraw(topicOfRequest(requestId));
+    this.#book.save({ ...record, ...change, status, decidedAtMs: isAwaitedStill ? null : nowMs });
+    if (!isAwaitedStill) this.#deliveries().withdraw(topicOfRequest(requestId));
     if (status !== "sending") {
-      this.#store.events.put(draft("request_answered", { ...this.#named(requestId), status, code }));
+      this.#store.events.put(draft("request_answered", { ...this.#book.named(requestId), status, code }));
     }
     return { ok: true };
-  }
-
-  #find(requestId: string): RequestRecord | null {
-    return this.#owner.rows().find("sent", requestId);
-  }
-
-  #save(record: RequestRecord): void {
-    this.#owner.rows().put(record);
-    const peer = this.#store.peer?.atomId;
-    if (peer !== undefined) this.#store.records.put("admin_requests", rowOf(peer, record));
-  }
-
-  #named(requestId: string) {
-    return { peer: this.#store.peer?.atomId ?? "", request_id: requestId };
   }
 }
 

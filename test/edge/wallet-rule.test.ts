@@ -2,7 +2,7 @@ import { createExecutionContext, waitOnExecutionContext } from "cloudflare:test"
 import { env } from "cloudflare:workers";
 import { getTableName } from "drizzle-orm";
 import { Hono } from "hono";
-import { beforeEach, describe, expect, it } from "vitest";
+import { beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { HANDLERS } from "../../edge/federation/inbox/actions.ts";
 import { identityRoutes } from "../../edge/federation/peering/identity-routes.ts";
 import { federationApi } from "../../edge/federation/routes.ts";
@@ -34,12 +34,15 @@ const ALL_ON = {
 let peer: PeerDouble;
 let key: Signer;
 
-async function bondedPool(policy: Partial<FederationPolicy>): Promise<void> {
-  await freshPool(policy);
+/** A new peer: the write of an earlier one has started a cooldown. */
+async function bondPeer(): Promise<void> {
   peer = await peerAt(3, 3);
   key = await signerFrom(generateSecretKey());
   await admin("POST", "/admin-keys", { public_key: toHex(key.publicKey), peer: peer.id });
 }
+
+beforeAll(() => freshPool());
+beforeEach(bondPeer);
 
 type App = Pick<Hono<PeerEnv>, "fetch" | "routes">;
 
@@ -164,7 +167,6 @@ const withRoute = (touchesEconomy: boolean): App =>
 
 describe("no economic table changes", () => {
   it("at a fresh pool", async () => {
-    await bondedPool({});
     const { culprits, statuses } = await walk(reachable());
     expect(culprits).toEqual([]);
     // The walk reaches the routes: what a bonded peer may do is answered, and a write is refused.
@@ -177,7 +179,6 @@ describe("no economic table changes", () => {
   });
 
   it("with all switches on and every action approved", async () => {
-    await bondedPool({});
     await setPolicy({ ...ALL_ON });
     const { culprits, statuses } = await walk(reachable());
     expect(culprits).toEqual([]);
@@ -186,8 +187,9 @@ describe("no economic table changes", () => {
 });
 
 describe("the walk notices", () => {
+  // The walks before have used up the rate of registrations.
+  beforeAll(() => freshPool());
   beforeEach(async () => {
-    await bondedPool({});
     await setPolicy({ ...ALL_ON });
     BODIES["POST /v1/federation/peer/status/steal"] = () => ({});
   });

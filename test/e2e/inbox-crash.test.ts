@@ -200,6 +200,39 @@ describe("an approved request", () => {
     },
   );
 
+  it("of ours reaches the peer if the runtime is killed while it is being sent, under the same id", async () => {
+    const heard: string[] = [];
+    const killed = { left: 2 };
+    peer.script = (request, response) => {
+      if (request.url !== REQUEST) return false;
+      void (async () => {
+        const chunks: Buffer[] = await request.toArray();
+        heard.push(Buffer.concat(chunks).toString());
+        if (killed.left > 0) {
+          killed.left -= 1;
+          await killRuntime();
+          response.destroy();
+          return;
+        }
+        const { request_id } = JSON.parse(heard.at(-1) ?? "{}") as { request_id: string };
+        const answer = { request_id, status: "pending", expires_at: Math.floor(Date.now() / 1_000) + 60 };
+        response.writeHead(202, { "content-type": "application/json" }).end(JSON.stringify(answer));
+      })();
+      return true;
+    };
+    const request_id = freshId();
+    const given = { peer: peer.id, action_type: "query_events" as const, action_params: {}, request_id };
+    await pool.admin.sendRequest(given).catch(() => "the answer is lost with the runtime");
+    const ours = () => pool.admin.request({ direction: "sent", peer: peer.id, request_id });
+    await waitFor(async () => (await ours()).status === "pending", 90_000, "the peer to have it");
+    expect(heard).toHaveLength(3);
+    expect(new Set(heard).size).toBe(1);
+    // A click that is repeated changes nothing.
+    expect((await pool.admin.sendRequest(given)).status).toBe("pending");
+    expect(heard).toHaveLength(3);
+    peer.script = takesCallbacks;
+  });
+
   it("is still one request if the peer repeats it, whatever its state", async () => {
     const request_id = freshId();
     await land(request_id);

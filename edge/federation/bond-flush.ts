@@ -69,9 +69,10 @@ export class BondFlush {
 
   /** Call it after each transaction, in the same turn: the alarm is then part of the commit, and a crash loses nothing. */
   committed(when: "now" | "soon"): void {
-    this.#ctx.waitUntil(this.retryLater());
+    // A flush that is about to follow needs no alarm, except after a crash: an alarm does much more than this flush.
+    this.#ctx.waitUntil(when === "soon" ? this.armBy(Date.now() + LIMITS.requestsAlarmMs) : this.retryLater());
     if (when === "soon") {
-      this.#soon ??= setTimeout(() => this.#ctx.waitUntil(this.pending()), LIMITS.recordFlushMs);
+      this.#soon ??= setTimeout(() => this.#ctx.waitUntil(this.#flushOutboxes()), LIMITS.requestsFlushMs);
       return;
     }
     const flushed = { commits: this.#store.commits, done: this.flush() };
@@ -114,6 +115,20 @@ export class BondFlush {
     if (requestsDueAtMs !== null) await this.armBy(requestsDueAtMs);
     if (this.#isAccepted()) await this.armBy(Date.now() + LIMITS.peerVerifyMs);
     sync.follow();
+  }
+
+  /** The part of a flush that received requests need: nothing else about the peer has changed. */
+  async #flushOutboxes(): Promise<void> {
+    this.#soon = null;
+    const { eviction, requests } = this.#parts();
+    if (this.#store.trust === null || eviction.isPending) return;
+    const outboxes = [this.#store.flushEvents(), this.#store.records.flush(), requests().flush()];
+    const sent = await Promise.allSettled(outboxes);
+    // The peer may have been forgotten meanwhile.
+    if (this.#store.trust === null) return;
+    if (!sent.every((each) => each.status === "fulfilled" && each.value)) await this.retryLater();
+    const dueAtMs = requests().dueAtMs(Date.now());
+    if (dueAtMs !== null) await this.armBy(dueAtMs);
   }
 
   /** The object's alarm. */

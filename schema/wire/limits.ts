@@ -515,6 +515,10 @@ export const LIMITS = Object.freeze({
   actionRetryMs: 60_000,
   /** How long the answer to an admin's request waits for the peer's answer. */
   requestSendWaitMs: 5_000,
+  /** How long a peer's `Bond` collects received requests before it sends their events and rows to the log and to D1. */
+  requestsFlushMs: 500,
+  /** If the object dies before that, its alarm sends them after this time. */
+  requestsAlarmMs: 10_000,
   /** A page of the list of requests. */
   adminRequestsPerPage: 100,
   /** How long a peer's `Bond` keeps a decided request. D1 keeps its row for ever. */

@@ -11,6 +11,7 @@ import {
 } from "../../schema/wire/admin-requests.ts";
 import { parseJson } from "../../schema/wire/json-text.ts";
 import { LIMITS } from "../../schema/wire/limits.ts";
+import { LIGAND } from "../../worker-agent/cli/shared/called-as.ts";
 import { type Command, EXIT, flag, type Group, text, type Values } from "../../worker-agent/cli/shared/command.ts";
 import type { Hints } from "../../worker-agent/cli/shared/hints.ts";
 import { integer } from "../../worker-agent/cli/shared/number-flags.ts";
@@ -177,7 +178,8 @@ const send: Command = {
     }
     console.log(jsonLine(toSign(request, (await client.pool()).atom_id)));
     console.error(
-      `This is a write. Sign this line on the admin's machine with: ${hints.ligand("admin-keys sign FILE")}\n` +
+      // This command talks to no pool, and takes neither --pool nor --state.
+      `This is a write. Sign this line on the admin's machine with: ${LIGAND} admin-keys sign FILE\n` +
         `Then send it: ${hints.ligand("requests send --signed FILE")}`,
     );
     return EXIT.ok;
